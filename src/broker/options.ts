@@ -1,0 +1,60 @@
+/** Severity of a log line, ascending; nsqd's five. */
+export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
+
+/** Where a program's log lines go. `level` may be changed at run time. */
+export interface Logger {
+  level: LogLevel;
+  debug(line: string): void;
+  info(line: string): void;
+  warn(line: string): void;
+  error(line: string): void;
+  fatal(line: string): void;
+}
+
+/**
+ * What a broker is started with. One field per flag, named as the flag; durations in ms, sizes in bytes.
+ * Defaults stand in the flag table (src/cli/broker-flags.ts), which is the one source of all of this.
+ */
+export interface BrokerOptions {
+  /** Part of every message id: [0, 1024). */
+  nodeId: number;
+  logLevel: LogLevel;
+  logPrefix: string;
+
+  tcpAddress: string;
+  /** Empty: no HTTP. */
+  httpAddress: string;
+  broadcastAddress: string;
+  /** 0: the port listened on. */
+  broadcastTcpPort: number;
+  broadcastHttpPort: number;
+  lookupdTcpAddresses: string[];
+
+  /** Empty: the working directory. */
+  dataPath: string;
+  /** Messages an ephemeral topic or channel keeps. */
+  memQueueSize: number;
+  /** Size of a log segment. */
+  maxBytesPerFile: number;
+  /** Messages after which a log is synced to the disk. */
+  syncEvery: number;
+  /** Time after which a log with unsynced messages is synced. */
+  syncTimeoutMs: number;
+
+  msgTimeoutMs: number;
+  maxMsgTimeoutMs: number;
+  maxMsgSizeBytes: number;
+  maxReqTimeoutMs: number;
+  maxBodySizeBytes: number;
+
+  maxHeartbeatIntervalMs: number;
+  maxRdyCount: number;
+  maxOutputBufferSizeBytes: number;
+  maxOutputBufferTimeoutMs: number;
+  minOutputBufferTimeoutMs: number;
+  outputBufferTimeoutMs: number;
+  /** 0: no limit. */
+  maxChannelConsumers: number;
+
+  maxDeflateLevel: number;
+}

@@ -1,0 +1,46 @@
+/**
+ * The V2 wire format: what goes over a socket between a client and a broker.
+ *
+ *     frame  := size:u32be  type:u32be  data         size counts type and data
+ *     message data := timestamp_ns:u64be  attempts:u16be  id:16 bytes  body
+ *
+ * Source: https://nsq.io/clients/tcp_protocol_spec.html
+ */
+
+/** The four bytes a client sends first. */
+export const MAGIC_V2 = "  V2";
+
+export const FRAME_TYPE_RESPONSE = 0;
+export const FRAME_TYPE_ERROR = 1;
+export const FRAME_TYPE_MESSAGE = 2;
+
+/** Size word and type word, in front of every frame's data. */
+export const FRAME_HEADER_BYTES = 8;
+export const MESSAGE_ID_BYTES = 16;
+
+/** Where the parts of a message frame stand, in bytes from the frame's first. */
+export const TIMESTAMP_OFFSET = 8;
+export const ATTEMPTS_OFFSET = 16;
+export const ID_OFFSET = 18;
+export const BODY_OFFSET = 34;
+
+/** A message frame's bytes before its body: its whole overhead on the wire and on disk. */
+export const MESSAGE_OVERHEAD_BYTES = BODY_OFFSET;
+
+/** What the size word of a message frame counts beside the body. */
+export const MESSAGE_SIZE_OVERHEAD = MESSAGE_OVERHEAD_BYTES - 4;
+
+/**
+ * One whole response or error frame.
+ *
+ * @param type FRAME_TYPE_RESPONSE or FRAME_TYPE_ERROR
+ * @param data the frame's payload; a string is sent as UTF-8
+ */
+export function encodeFrame(type: number, data: string | Uint8Array): Buffer {
+  const payload = typeof data === "string" ? Buffer.from(data) : data;
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + payload.length);
+  frame.writeUInt32BE(payload.length + 4, 0);
+  frame.writeUInt32BE(type, 4);
+  frame.set(payload, FRAME_HEADER_BYTES);
+  return frame;
+}

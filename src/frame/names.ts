@@ -1,0 +1,15 @@
+/** The longest topic or channel name, in bytes, `#ephemeral` included. */
+export const MAX_NAME_BYTES = 64;
+
+const EPHEMERAL_SUFFIX = "#ephemeral";
+const VALID_NAME = /^[.a-zA-Z0-9_-]+(#ephemeral)?$/;
+
+/** Whether a topic or a channel may carry this name (nsqd: internal/protocol/names.go). */
+export function isValidName(name: string): boolean {
+  return name.length >= 1 && name.length <= MAX_NAME_BYTES && VALID_NAME.test(name);
+}
+
+/** Whether a topic or channel of this name lives in memory only and goes with its last consumer. */
+export function isEphemeral(name: string): boolean {
+  return name.endsWith(EPHEMERAL_SUFFIX);
+}

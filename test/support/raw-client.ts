@@ -1,0 +1,207 @@
+import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, MAGIC_V2 } from "../../src/frame/frame.ts";
+
+/** A frame as it came, with a message's parts taken apart. */
+export interface Frame {
+  type: "response" | "error" | "message";
+  /** Payload as text (for a message: its body). */
+  text: string;
+  /** Payload as bytes (for a message: its body). */
+  data: Buffer;
+  id: string;
+  attempts: number;
+  timestampNs: bigint;
+}
+
+/**
+ * A socket that speaks V2 byte by byte and hides nothing: what the tests of a protocol need.
+ * It answers heartbeats only when told to; it parses frames and keeps them in order.
+ */
+export class RawClient {
+  /** Frames that arrived and no `next…()` has taken yet. Heartbeats are counted, not kept. */
+  readonly frames: Frame[] = [];
+  heartbeats = 0;
+  closed = false;
+  answerHeartbeats = true;
+  /** Called for each frame instead of keeping it, when set (high-volume tests). */
+  onFrame: ((frame: Frame) => void) | undefined;
+  private buffered: Buffer = Buffer.alloc(0);
+  private unsent: Buffer[] = [];
+  private wakeups: (() => void)[] = [];
+  private socket!: Bun.Socket<undefined>;
+
+  static async connect(port: number, options: { magic?: string; hostname?: string } = {}): Promise<RawClient> {
+    const client = new RawClient();
+    client.socket = await Bun.connect({
+      hostname: options.hostname ?? "127.0.0.1",
+      port,
+      socket: {
+        data: (_socket, data) => client.receive(data),
+        drain: () => client.pump(),
+        close: () => client.end(),
+        error: () => client.end(),
+        end: () => client.end(),
+      },
+    });
+    const magic = options.magic ?? MAGIC_V2;
+    if (magic !== "") client.write(magic);
+    return client;
+  }
+
+  write(bytes: string | Uint8Array): void {
+    this.unsent.push(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes));
+    this.pump();
+  }
+
+  /** A command line, with an optional sized body behind it. */
+  command(line: string, body?: string | Uint8Array): void {
+    if (body === undefined) return this.write(`${line}\n`);
+    this.write(Buffer.concat([Buffer.from(`${line}\n`, "latin1"), sized(body)]));
+  }
+
+  /** The body of an MPUB: how many, then each sized. */
+  mpub(topic: string, bodies: (string | Uint8Array)[]): void {
+    const count = Buffer.alloc(4);
+    count.writeUInt32BE(bodies.length);
+    this.command(`MPUB ${topic}`, Buffer.concat([count, ...bodies.map(sized)]));
+  }
+
+  /** The next frame; rejects after `timeoutMs` or when the connection ends first. */
+  async next(timeoutMs = 5000): Promise<Frame> {
+    const deadline = Date.now() + timeoutMs;
+    for (;;) {
+      const frame = this.frames.shift();
+      if (frame) return frame;
+      if (this.closed) throw new Error("connection closed");
+      const left = deadline - Date.now();
+      if (left <= 0) throw new Error(`no frame within ${timeoutMs} ms`);
+      await this.activity(left);
+    }
+  }
+
+  /** The next frame's text, which must be a response. */
+  async response(timeoutMs?: number): Promise<string> {
+    const frame = await this.next(timeoutMs);
+    if (frame.type !== "response") throw new Error(`expected a response, got ${frame.type} ${frame.text}`);
+    return frame.text;
+  }
+
+  /** Sends a command and returns the response's text; throws on an error frame. */
+  async call(line: string, body?: string | Uint8Array): Promise<string> {
+    this.command(line, body);
+    return this.response();
+  }
+
+  async message(timeoutMs?: number): Promise<Frame> {
+    const frame = await this.next(timeoutMs);
+    if (frame.type !== "message") throw new Error(`expected a message, got ${frame.type} ${frame.text}`);
+    return frame;
+  }
+
+  async untilClosed(timeoutMs = 5000): Promise<void> {
+    const deadline = Date.now() + timeoutMs;
+    while (!this.closed) {
+      const left = deadline - Date.now();
+      if (left <= 0) throw new Error(`still open after ${timeoutMs} ms`);
+      await this.activity(left);
+    }
+  }
+
+  close(): void {
+    this.socket.end();
+    this.end();
+  }
+
+  /** Ends the connection at once, without a FIN handshake of its pending bytes. */
+  terminate(): void {
+    this.socket.terminate();
+    this.end();
+  }
+
+  private end(): void {
+    this.closed = true;
+    this.wake();
+  }
+
+  private pump(): void {
+    while (this.unsent.length > 0 && !this.closed) {
+      const head = this.unsent[0] as Buffer;
+      const taken = Math.max(0, this.socket.write(head));
+      if (taken < head.length) {
+        this.unsent[0] = head.subarray(taken);
+        return;
+      }
+      this.unsent.shift();
+    }
+  }
+
+  private receive(data: Buffer): void {
+    let buffer = this.buffered.length === 0 ? data : Buffer.concat([this.buffered, data]);
+    while (buffer.length >= 4) {
+      const size = buffer.readUInt32BE(0);
+      if (buffer.length < 4 + size) break;
+      this.accept(parseFrame(buffer.subarray(4, 4 + size)));
+      buffer = buffer.subarray(4 + size);
+    }
+    this.buffered = buffer;
+    this.wake();
+  }
+
+  private accept(frame: Frame): void {
+    if (frame.type === "response" && frame.text === "_heartbeat_") {
+      this.heartbeats++;
+      if (this.answerHeartbeats) this.write("NOP\n");
+    } else if (this.onFrame) {
+      this.onFrame(frame);
+    } else {
+      this.frames.push(frame);
+    }
+  }
+
+  private activity(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, timeoutMs);
+      this.wakeups.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+
+  private wake(): void {
+    const waiting = this.wakeups;
+    this.wakeups = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+/** A body with its four-byte size in front. */
+export function sized(body: string | Uint8Array): Buffer {
+  const bytes = typeof body === "string" ? Buffer.from(body) : body;
+  const size = Buffer.alloc(4);
+  size.writeUInt32BE(bytes.length);
+  return Buffer.concat([size, bytes]);
+}
+
+/** @param payload a frame without its size word */
+function parseFrame(payload: Buffer): Frame {
+  const type = payload.readUInt32BE(0);
+  if (type === FRAME_TYPE_MESSAGE) {
+    const data = payload.subarray(30);
+    return {
+      type: "message",
+      data,
+      get text() {
+        return data.toString();
+      },
+      timestampNs: payload.readBigUInt64BE(4),
+      attempts: payload.readUInt16BE(12),
+      id: payload.toString("latin1", 14, 30),
+    };
+  }
+  const data = payload.subarray(4);
+  const known = type === FRAME_TYPE_RESPONSE ? "response" : type === FRAME_TYPE_ERROR ? "error" : undefined;
+  if (known === undefined) throw new Error(`unknown frame type ${type}`);
+  return { type: known, data, text: data.toString(), timestampNs: 0n, attempts: 0, id: "" };
+}
+
+

@@ -1,0 +1,106 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+/** Which broker to start: ours from source, or Go's from NSQD_BIN or PATH. */
+export type Program = "bunsq" | "nsqd";
+
+export interface StartOptions {
+  program?: Program;
+  /** Flags beside addresses and data path. */
+  args?: string[];
+  /** Given: kept at stop(). Not given: a temporary folder, removed at stop(). */
+  dataPath?: string;
+  /** Another command in front of the flags, for the compiled binary. */
+  command?: string[];
+}
+
+/** A broker in a process of its own, on ports it chose itself. */
+export interface Server {
+  readonly program: Program;
+  readonly tcpPort: number;
+  readonly httpPort: number;
+  readonly dataPath: string;
+  readonly process: Bun.Subprocess<"ignore", "ignore", "pipe">;
+  /** Everything it logged so far. */
+  readonly log: () => string;
+  readonly http: (method: string, path: string, body?: string | Uint8Array<ArrayBuffer>) => Promise<Response>;
+  /** Sends a signal (SIGTERM unless told), waits for the exit, returns its code. */
+  readonly stop: (signal?: NodeJS.Signals) => Promise<number>;
+}
+
+/** Where Go's nsqd is, if this machine has it. */
+export function findNsqd(): string | undefined {
+  return process.env.NSQD_BIN ?? Bun.which("nsqd") ?? undefined;
+}
+
+/** Starts a broker and returns once both of its listeners are up. Rejects with its log if it exits first. */
+export async function startServer(options: StartOptions = {}): Promise<Server> {
+  const program = options.program ?? "bunsq";
+  const dataPath = options.dataPath ?? mkdtempSync(join(tmpdir(), "bunsq-test-"));
+  const command = options.command ?? (program === "nsqd" ? [findNsqd() ?? "nsqd"] : [process.execPath, MAIN, "--mode=broker"]);
+  const child = Bun.spawn(
+    [
+      ...command,
+      "--tcp-address=127.0.0.1:0",
+      "--http-address=127.0.0.1:0",
+      ...(program === "nsqd" ? ["--https-address=127.0.0.1:0"] : []),
+      `--data-path=${dataPath}`,
+      ...(options.args ?? []),
+    ],
+    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
+  );
+  let log = "";
+  let wake = () => {};
+  void (async () => {
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stderr) {
+      log += decoder.decode(chunk, { stream: true });
+      wake();
+    }
+    wake();
+  })();
+  const port = (kind: string) => Number(new RegExp(`${kind}: listening on \\S*:(\\d+)`).exec(log)?.[1] ?? 0);
+  const deadline = Date.now() + 20_000;
+  while (port("TCP") === 0 || port("HTTP") === 0) {
+    if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${program} exited with ${child.exitCode}:\n${log}`);
+    if (Date.now() > deadline) {
+      child.kill("SIGKILL");
+      throw new Error(`${program} is not up after 20 s:\n${log}`);
+    }
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, 50);
+      wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+  const httpPort = port("HTTP");
+  return {
+    program,
+    tcpPort: port("TCP"),
+    httpPort,
+    dataPath,
+    process: child,
+    log: () => log,
+    http: (method, path, body) => fetch(`http://127.0.0.1:${httpPort}${path}`, body === undefined ? { method } : { method, body }),
+    stop: async (signal = "SIGTERM") => {
+      child.kill(signal);
+      const code = await child.exited;
+      if (options.dataPath === undefined) rmSync(dataPath, { recursive: true, force: true });
+      return code;
+    },
+  };
+}
+
+/** Waits until `condition` holds, looking every few milliseconds; throws what it waited for after `timeoutMs`. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+  const deadline = Date.now() + timeoutMs;
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await Bun.sleep(5);
+  }
+}
