@@ -1,0 +1,109 @@
+/**
+ * Servers that do nothing but move bytes: what this machine, its kernel and Bun allow at best for each load. They
+ * know the loads' bytes beforehand and count instead of parsing, so the same generator can run against them.
+ *
+ *     bun bench/load/bare-peer.ts '<BarePeer as JSON>'
+ *
+ * prints the port it listens on.
+ */
+import { openSync, writevSync } from "node:fs";
+import { RingWriter } from "./ring-writer.ts";
+import { FIN_BYTES, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
+
+export type BarePeer =
+  /** Takes commands of a known size and answers each; with a file, appends them to it first, once per turn of the event loop. */
+  | { kind: "sink"; commandBytes: number; protocol: "tcp" | "http"; appendTo?: string }
+  /** Sends messages, as many as RDY and the FINs that have come allow. */
+  | { kind: "source"; messages: number; bodyBytes: number; rdy: number };
+
+/** Replies that fit the ring whatever number is outstanding. */
+const REPLIES_IN_RING = 64;
+
+/** What one connection is owed and has sent. */
+interface Peer {
+  writer: RingWriter;
+  /** Greetings that are still to come, each as its length. */
+  greetings: number[];
+  /** Bytes of the greeting, command or FIN now arriving. */
+  partial: number;
+}
+
+/** Takes a greeting, which always comes alone; returns whether `data` was one (or a part of one). */
+function greeted(socket: Bun.Socket<Peer>, data: Buffer, finished: (greetingsLeft: number) => void): boolean {
+  const peer = socket.data;
+  const expected = peer.greetings[0];
+  if (expected === undefined) return false;
+  peer.partial += data.length;
+  if (peer.partial === expected) {
+    peer.partial = 0;
+    peer.greetings.shift();
+    finished(peer.greetings.length);
+  }
+  return true;
+}
+
+function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
+  const { commandBytes, appendTo } = options;
+  const reply = options.protocol === "http" ? HTTP_OK : OK_FRAME;
+  const ring = repeat(reply, REPLIES_IN_RING);
+  const file = appendTo === undefined ? undefined : openSync(appendTo, "a");
+  let received: Buffer[] = [];
+  const waiting = new Set<Bun.Socket<Peer>>();
+  const commit = () => {
+    if (file !== undefined) writevSync(file, received);
+    received = [];
+    for (const socket of waiting) socket.data.writer.flush(socket);
+    waiting.clear();
+  };
+  return {
+    open: (socket) => {
+      socket.data = { writer: new RingWriter(ring), greetings: options.protocol === "http" ? [] : [HANDSHAKE.length], partial: 0 };
+    },
+    data: (socket, data) => {
+      if (greeted(socket, data, () => socket.write(OK_FRAME))) return;
+      const peer = socket.data;
+      const bytes = peer.partial + data.length;
+      peer.partial = bytes % commandBytes;
+      peer.writer.owedBytes += ((bytes - peer.partial) / commandBytes) * reply.length;
+      if (file === undefined) {
+        peer.writer.flush(socket);
+        return;
+      }
+      if (received.length === 0) setImmediate(commit);
+      received.push(data);
+      waiting.add(socket);
+    },
+    drain: (socket) => socket.data.writer.flush(socket),
+  };
+}
+
+function source(options: BarePeer & { kind: "source" }): Bun.SocketHandler<Peer> {
+  const frame = messageFrame(options.bodyBytes);
+  const ring = repeat(frame, options.rdy);
+  let messagesLeft = options.messages;
+  const send = (socket: Bun.Socket<Peer>, wanted: number) => {
+    const messages = Math.min(wanted, messagesLeft);
+    messagesLeft -= messages;
+    socket.data.writer.owedBytes += messages * frame.length;
+    socket.data.writer.flush(socket);
+  };
+  return {
+    open: (socket) => {
+      const greetings = [HANDSHAKE.length, SUBSCRIBE.length, readyCommand(options.rdy).length];
+      socket.data = { writer: new RingWriter(ring), greetings, partial: 0 };
+    },
+    data: (socket, data) => {
+      if (greeted(socket, data, (left) => (left > 0 ? socket.write(OK_FRAME) : send(socket, options.rdy)))) return;
+      const bytes = socket.data.partial + data.length;
+      socket.data.partial = bytes % FIN_BYTES;
+      send(socket, (bytes - socket.data.partial) / FIN_BYTES);
+    },
+    drain: (socket) => socket.data.writer.flush(socket),
+  };
+}
+
+if (import.meta.main) {
+  const options: BarePeer = JSON.parse(process.argv[2] ?? "");
+  const handlers = options.kind === "sink" ? sink(options) : source(options);
+  console.log(Bun.listen<Peer>({ hostname: "127.0.0.1", port: 0, socket: handlers }).port);
+}

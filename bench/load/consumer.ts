@@ -1,0 +1,51 @@
+import { type Load, LoadConnection } from "./connection.ts";
+import type { DrainLoad } from "./job.ts";
+import { MessageWalker } from "./message-walker.ts";
+import { readyCommand } from "./wire.ts";
+
+/**
+ * Consumes and finishes whatever the channel has, on the load's connections.
+ *
+ * @param received called with how many messages have come since the last call
+ */
+export async function consume(load: DrainLoad, tcpPort: number, received: (messages: number) => void): Promise<Consumer[]> {
+  const opening = Array.from({ length: load.consumers }, () => LoadConnection.subscribe(tcpPort));
+  const consumers = (await Promise.all(opening)).map((connection) => new Consumer(connection, load.rdy, received));
+  for (const consumer of consumers) consumer.start();
+  return consumers;
+}
+
+/** One subscribed connection: a FIN for each message, all of one `data` event in one write. */
+export class Consumer implements Load {
+  private readonly walker: MessageWalker;
+
+  constructor(
+    private readonly connection: LoadConnection,
+    private readonly rdy: number,
+    private readonly received: (messages: number) => void,
+  ) {
+    this.walker = new MessageWalker(rdy);
+  }
+
+  /** Messages that came with attempts over 1. */
+  get redelivered(): number {
+    return this.walker.redelivered;
+  }
+
+  start(): void {
+    this.connection.load = this;
+    const ready = readyCommand(this.rdy);
+    this.connection.write(ready, 0, ready.length);
+  }
+
+  receive(data: Buffer): void {
+    const before = this.walker.messages;
+    this.walker.take(data);
+    this.walker.flush(this.connection);
+    this.received(this.walker.messages - before);
+  }
+
+  drain(): void {
+    this.walker.flush(this.connection);
+  }
+}

@@ -1,0 +1,59 @@
+import { cpuSeconds } from "../support/process-usage.ts";
+import { fail } from "./connection.ts";
+import type { Job, Measurement } from "./job.ts";
+
+/** Work that a server puts off until after its last reply is still its work: its CPU is read this much later. */
+const SETTLE_MS = 250;
+/** A load without any progress for so long has met a server that lost something. */
+const STALL_MS = 10_000;
+
+/** Counts a load's messages; takes time and CPU from the end of the warm-up to the last message. */
+export class Meter {
+  done = 0;
+  private startedAtMs = 0;
+  private serverCpuAtStart = 0;
+  private generatorCpuAtStart = 0;
+  private readonly finished = Promise.withResolvers<Omit<Measurement, "serverCpuSeconds" | "redelivered">>();
+  private measuredFrom = 0;
+
+  constructor(private readonly job: Job) {}
+
+  /** Notes that `messages` more are through. */
+  add(messages: number): void {
+    this.done += messages;
+    if (this.startedAtMs === 0 && this.done >= this.job.warmUp) this.start();
+    if (this.done >= this.job.messages) this.stop();
+  }
+
+  /** Resolves once all messages are through and the server has come to rest. */
+  async measurement(): Promise<Omit<Measurement, "redelivered">> {
+    let doneBefore = -1;
+    const watchdog = setInterval(() => {
+      if (this.done === doneBefore) fail(`stalled at ${this.done} of ${this.job.messages} messages`);
+      doneBefore = this.done;
+    }, STALL_MS);
+    const measured = await this.finished.promise;
+    clearInterval(watchdog);
+    await Bun.sleep(SETTLE_MS);
+    if (this.done !== this.job.messages) fail(`${this.done} messages came of ${this.job.messages}`);
+    return { ...measured, serverCpuSeconds: cpuSeconds(this.job.serverPid) - this.serverCpuAtStart };
+  }
+
+  private start(): void {
+    this.serverCpuAtStart = cpuSeconds(this.job.serverPid);
+    this.generatorCpuAtStart = ownCpuSeconds();
+    this.measuredFrom = this.done;
+    this.startedAtMs = performance.now();
+  }
+
+  private stop(): void {
+    const seconds = (performance.now() - this.startedAtMs) / 1000;
+    const generatorCpuSeconds = ownCpuSeconds() - this.generatorCpuAtStart;
+    this.finished.resolve({ messages: this.job.messages - this.measuredFrom, seconds, generatorCpuSeconds });
+  }
+}
+
+function ownCpuSeconds(): number {
+  const usage = process.cpuUsage();
+  return (usage.user + usage.system) / 1e6;
+}

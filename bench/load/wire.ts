@@ -1,0 +1,82 @@
+import {
+  encodeFrame,
+  FRAME_HEADER_BYTES,
+  FRAME_TYPE_MESSAGE,
+  FRAME_TYPE_RESPONSE,
+  ID_OFFSET,
+  MAGIC_V2,
+  MESSAGE_OVERHEAD_BYTES,
+} from "../../src/frame/frame.ts";
+
+/** What is sent again and again under load, laid out once; and what comes back, byte for byte. */
+
+export const TOPIC = "bench";
+export const CHANNEL = "ch";
+
+/** A broker's answer to PUB, MPUB, IDENTIFY and SUB. */
+export const OK_FRAME: Buffer = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
+
+/** What the bare HTTP peer answers: as long as what Bun.serve answers to /pub. */
+export const HTTP_OK: Buffer = Buffer.from(
+  "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-NSQ-Content-Type: nsq; version=1.0\r\n" +
+    "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nOK",
+);
+
+/**
+ * Magic and IDENTIFY. Heartbeats at the longest interval nsqd allows (a consumer may not turn them off), so that none
+ * comes during a run: a frame that only sometimes comes has no place in counted bytes.
+ */
+export const HANDSHAKE: Buffer = Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from('{"heartbeat_interval":60000}'))]);
+
+export const SUBSCRIBE: Buffer = Buffer.from(`SUB ${TOPIC} ${CHANNEL}\n`);
+
+/** `FIN <16 bytes of id>\n` */
+export const FIN_BYTES = 21;
+export const FIN_ID_OFFSET = 4;
+
+export function readyCommand(count: number): Buffer {
+  return Buffer.from(`RDY ${count}\n`);
+}
+
+/** One MPUB of `count` equal messages. */
+export function mpubCommand(count: number, bodyBytes: number): Buffer {
+  const message = sized(messageBody(bodyBytes));
+  const countWord = Buffer.alloc(4);
+  countWord.writeUInt32BE(count);
+  return Buffer.concat([Buffer.from(`MPUB ${TOPIC}\n`), sized(Buffer.concat([countWord, repeat(message, count)]))]);
+}
+
+export function pubCommand(bodyBytes: number): Buffer {
+  return Buffer.concat([Buffer.from(`PUB ${TOPIC}\n`), sized(messageBody(bodyBytes))]);
+}
+
+/** One `POST /pub` on a connection that is kept alive. */
+export function httpPubRequest(bodyBytes: number): Buffer {
+  const head = `POST /pub?topic=${TOPIC} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
+  return Buffer.concat([Buffer.from(head), messageBody(bodyBytes)]);
+}
+
+/** A message as a broker delivers it, with an id of zeros: what the bare source sends. */
+export function messageFrame(bodyBytes: number): Buffer {
+  const frame = encodeFrame(FRAME_TYPE_MESSAGE, Buffer.alloc(MESSAGE_OVERHEAD_BYTES - FRAME_HEADER_BYTES + bodyBytes, "."));
+  frame.fill("0", ID_OFFSET, MESSAGE_OVERHEAD_BYTES);
+  frame.writeUInt16BE(1, ID_OFFSET - 2);
+  return frame;
+}
+
+/** `count` copies of `unit`, end to end. */
+export function repeat(unit: Buffer, count: number): Buffer {
+  const all = Buffer.allocUnsafeSlow(unit.length * count);
+  for (let at = 0; at < all.length; at += unit.length) unit.copy(all, at);
+  return all;
+}
+
+function messageBody(bytes: number): Buffer {
+  return Buffer.alloc(bytes, "x");
+}
+
+function sized(body: Buffer): Buffer {
+  const size = Buffer.alloc(4);
+  size.writeUInt32BE(body.length);
+  return Buffer.concat([size, body]);
+}

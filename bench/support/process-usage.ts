@@ -1,0 +1,25 @@
+import { readFileSync } from "node:fs";
+
+/** The unit of times in /proc/<pid>/stat: 10 ms on every Linux (USER_HZ, proc_pid_stat(5)). */
+const TICKS_PER_SECOND = 100;
+
+/** User and system time of a process in seconds, all its threads together, also of those that have ended. */
+export function cpuSeconds(pid: number): number {
+  return parseCpuSeconds(readFileSync(`/proc/${pid}/stat`, "latin1"));
+}
+
+/** @param stat the line of /proc/<pid>/stat */
+export function parseCpuSeconds(stat: string): number {
+  // The second field is the program's name in brackets and may hold blanks and brackets: count from its end.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const [userTicks, systemTicks] = [Number(fields[11]), Number(fields[12])];
+  if (!Number.isFinite(userTicks + systemTicks)) throw new Error(`not a line of /proc/<pid>/stat: ${stat}`);
+  return (userTicks + systemTicks) / TICKS_PER_SECOND;
+}
+
+/** The most memory a process ever had resident, in bytes (VmHWM). */
+export function peakRssBytes(pid: number): number {
+  const peak = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
+  if (peak === null) throw new Error(`no VmHWM in /proc/${pid}/status`);
+  return Number(peak[1]) * 1024;
+}

@@ -1,0 +1,186 @@
+import { cpus, release } from "node:os";
+import type { Measurement } from "../load/job.ts";
+import type { ServerKind, Workload } from "../workloads.ts";
+import { median } from "./statistics.ts";
+
+/** One round of one workload against one server: what came of it. */
+export type Run = (Measurement & { peakRssBytes: number }) | { error: string };
+
+/** Medians of the rounds that went through; NaN where none did. */
+export interface Summary {
+  rounds: number;
+  errors: string[];
+  messagesPerSecond: number;
+  /** The slowest and the fastest round. */
+  range: [number, number];
+  serverCpuUsPerMessage: number;
+  generatorCpuUsPerMessage: number;
+  /** CPU time over wall time: 1 is one core all the time. */
+  serverBusy: number;
+  generatorBusy: number;
+  /** Of all rounds, the highest. */
+  peakRssBytes: number;
+  latencyMs?: NonNullable<Measurement["latencyMs"]>;
+}
+
+export interface Result {
+  workload: Workload;
+  runs: Partial<Record<ServerKind, Run[]>>;
+}
+
+/** What is written as JSON: every round, so that other medians can be taken later. */
+export interface Report {
+  machine: string;
+  versions: string[];
+  rounds: number;
+  results: (Result & { summaries: Partial<Record<ServerKind, Summary>> })[];
+}
+
+export function makeReport(versions: string[], rounds: number, results: Result[]): Report {
+  const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? "unknown"}, Linux ${release()}`;
+  return {
+    machine,
+    versions,
+    rounds,
+    results: results.map((result) => {
+      const summaries: Report["results"][number]["summaries"] = {};
+      for (const [kind, runs] of Object.entries(result.runs)) summaries[kind as ServerKind] = summarize(runs);
+      return { ...result, summaries };
+    }),
+  };
+}
+
+export function summarize(runs: Run[]): Summary {
+  const good = runs.filter((run) => "seconds" in run);
+  const of = (value: (run: (typeof good)[number]) => number) => median(good.map(value));
+  const rates = good.map((run) => run.messages / run.seconds);
+  const latencies = good.flatMap(({ latencyMs }) => latencyMs ?? []);
+  return {
+    rounds: runs.length,
+    errors: runs.flatMap((run) => ("error" in run ? run.error : [])),
+    messagesPerSecond: median(rates),
+    range: [Math.min(...rates), Math.max(...rates)],
+    serverCpuUsPerMessage: of((run) => (run.serverCpuSeconds / run.messages) * 1e6),
+    generatorCpuUsPerMessage: of((run) => (run.generatorCpuSeconds / run.messages) * 1e6),
+    serverBusy: of((run) => run.serverCpuSeconds / run.seconds),
+    generatorBusy: of((run) => run.generatorCpuSeconds / run.seconds),
+    peakRssBytes: Math.max(...good.map((run) => run.peakRssBytes)),
+    ...(latencies.length === 0
+      ? {}
+      : {
+          latencyMs: {
+            p50: median(latencies.map(({ p50 }) => p50)),
+            p99: median(latencies.map(({ p99 }) => p99)),
+            p999: median(latencies.map(({ p999 }) => p999)),
+          },
+        }),
+  };
+}
+
+/** The report as docs/performance.md shows it. */
+export function toMarkdown(report: Report): string {
+  const throughput = report.results.filter(({ workload }) => workload.load.kind !== "latency");
+  const latency = report.results.filter(({ workload }) => workload.load.kind === "latency");
+  const sections = [`${report.machine}; ${report.versions.join("; ")}; medians of ${report.rounds} rounds.`];
+  if (throughput.length > 0) {
+    sections.push(
+      table(
+        ["workload", "bunsq msg/s", "nsqd msg/s", "ratio", "bunsq CPU µs/msg", "nsqd CPU µs/msg", "ratio", "bunsq peak MB", "nsqd peak MB"],
+        throughput.map(({ workload, summaries: { bunsq, nsqd } }) => [
+          workload.title,
+          count(bunsq?.messagesPerSecond),
+          count(nsqd?.messagesPerSecond),
+          times(bunsq?.messagesPerSecond, nsqd?.messagesPerSecond),
+          micros(bunsq?.serverCpuUsPerMessage),
+          micros(nsqd?.serverCpuUsPerMessage),
+          times(bunsq?.serverCpuUsPerMessage, nsqd?.serverCpuUsPerMessage),
+          megabytes(bunsq?.peakRssBytes),
+          megabytes(nsqd?.peakRssBytes),
+        ]),
+      ),
+      "Who was the bottleneck: cores kept busy by the server and by the load generator, the generator's CPU per message, and the bare peers that only move the same bytes.",
+      table(
+        [
+          "workload",
+          "bunsq + generator",
+          "nsqd + generator",
+          "generator µs/msg",
+          "bare msg/s",
+          "bare with file msg/s",
+          "bunsq of bare",
+          "of bare with file",
+        ],
+        throughput.map(({ workload, summaries }) => [
+          workload.title,
+          busy(summaries.bunsq),
+          busy(summaries.nsqd),
+          micros((summaries.bunsq ?? summaries.nsqd)?.generatorCpuUsPerMessage),
+          count(summaries.bare?.messagesPerSecond),
+          count(summaries["bare-file"]?.messagesPerSecond),
+          percent(summaries.bunsq?.messagesPerSecond, summaries.bare?.messagesPerSecond),
+          percent(summaries.bunsq?.messagesPerSecond, summaries["bare-file"]?.messagesPerSecond),
+        ]),
+      ),
+    );
+  }
+  if (latency.length > 0) {
+    sections.push(
+      table(
+        ["workload", "server", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs/msg"],
+        latency.flatMap(({ workload, summaries }) =>
+          (["bunsq", "nsqd"] as const).flatMap((kind) => {
+            const summary = summaries[kind];
+            if (summary === undefined) return [];
+            const { p50, p99, p999 } = summary.latencyMs ?? { p50: Number.NaN, p99: Number.NaN, p999: Number.NaN };
+            return [[workload.title, kind, micros(p50), micros(p99), micros(p999), micros(summary.serverCpuUsPerMessage)]];
+          }),
+        ),
+      ),
+    );
+  }
+  const errors = report.results.flatMap(({ workload, summaries }) =>
+    Object.entries(summaries).flatMap(([kind, { errors }]) => errors.map((error) => `- ${workload.name}, ${kind}: ${error}`)),
+  );
+  if (errors.length > 0) sections.push(`Rounds that failed and are in no median:\n\n${errors.join("\n")}`);
+  return `${sections.join("\n\n")}\n`;
+}
+
+/** A Markdown table: the first column to the left, the others, which are figures, to the right; padded to be read as text too. */
+function table(head: string[], rows: string[][]): string {
+  const widths = head.map((title, column) => Math.max(3, title.length, ...rows.map((row) => (row[column] ?? "").length)));
+  const line = (cells: string[]) =>
+    `| ${cells.map((cell, column) => (column === 0 ? cell.padEnd(widths[column] ?? 0) : cell.padStart(widths[column] ?? 0))).join(" | ")} |`;
+  const rule = `| ${widths.map((width, column) => (column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)).join(" | ")} |`;
+  return [line(head), rule, ...rows.map(line)].join("\n");
+}
+
+const NONE = "–";
+
+function count(value: number | undefined): string {
+  return known(value) ? Math.round(value).toLocaleString("en-US") : NONE;
+}
+
+function micros(value: number | undefined): string {
+  return known(value) ? value.toFixed(value < 10 ? 2 : 1) : NONE;
+}
+
+function megabytes(bytes: number | undefined): string {
+  return known(bytes) ? Math.round(bytes / 1e6).toString() : NONE;
+}
+
+function times(ours: number | undefined, theirs: number | undefined): string {
+  return known(ours) && known(theirs) ? `${(ours / theirs).toFixed(2)}×` : NONE;
+}
+
+function percent(part: number | undefined, whole: number | undefined): string {
+  return known(part) && known(whole) ? `${Math.round((part / whole) * 100)} %` : NONE;
+}
+
+function busy(summary: Summary | undefined): string {
+  if (summary === undefined || !known(summary.serverBusy)) return NONE;
+  return `${summary.serverBusy.toFixed(2)} + ${summary.generatorBusy.toFixed(2)}`;
+}
+
+function known(value: number | undefined): value is number {
+  return value !== undefined && Number.isFinite(value);
+}

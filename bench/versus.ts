@@ -1,0 +1,210 @@
+/**
+ * bunsq beside Go's nsqd under sustained load: `bun run bench`; docs/performance.md says how it measures.
+ *
+ * Each workload and round gets fresh servers on ports and data paths of their own; the servers take turns and the
+ * order changes from round to round. Exits with 1 if any round failed.
+ */
+import { existsSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { findNsqd } from "../test/support/server.ts";
+import type { Job, Measurement, PublishLoad } from "./load/job.ts";
+import { createChannel, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
+import { peakRssBytes } from "./support/process-usage.ts";
+import { makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
+import { type BenchServer, type BrokerCommands, startBenchServer } from "./support/servers.ts";
+import { FILL, type Load, type ServerKind, WORKLOADS, type Workload } from "./workloads.ts";
+
+const GENERATOR = join(import.meta.dir, "load/generator.ts");
+const SOURCE = join(import.meta.dir, "../src/main.ts");
+const BINARY = join(import.meta.dir, "../dist/bunsq");
+
+/** At the beginning of each run, not measured: compilers warm up, buffers grow. */
+const WARM_UP_FRACTION = 0.1;
+/** No run takes nearly as long. Less than the heartbeat interval, which the loads are not made for. */
+const LONGEST_RUN_MS = 50_000;
+/** Of a server's log, after a run that failed. */
+const LOG_LINES_SHOWN = 10;
+
+const HELP = `usage: bun run bench [flags]
+
+  --rounds=N            rounds per workload (default 5)
+  --only=A,B            these workloads only: ${WORKLOADS.map(({ name }) => name).join(", ")}
+  --servers=A,B         these servers only: bunsq, nsqd, bare, bare-file (default all)
+  --messages-scale=X    that many times the messages (default 1: about two seconds a run)
+  --bunsq=COMMAND       how bunsq is started (default dist/bunsq, or the source if it is not built)
+  --bunsq-args=FLAGS    flags for bunsq beside addresses and data path (default none)
+  --nsqd=PATH           Go's nsqd (default NSQD_BIN, or nsqd on PATH)
+  --nsqd-args=FLAGS     flags for nsqd, e.g. --nsqd-args=--mem-queue-size=0
+  --json=FILE           write every round and the medians
+  --markdown=FILE       write the tables
+`;
+
+interface Options {
+  rounds: number;
+  messagesScale: number;
+  workloads: Workload[];
+  servers: ServerKind[];
+  commands: BrokerCommands;
+  jsonFile: string | undefined;
+  markdownFile: string | undefined;
+}
+
+/** @returns undefined: help was asked for. Throws on a flag that makes no sense. */
+function parseOptions(args: string[]): Options | undefined {
+  const text = { type: "string" } as const;
+  const { values } = parseArgs({
+    args,
+    options: {
+      help: { type: "boolean" },
+      rounds: { ...text, default: "5" },
+      only: text,
+      servers: { ...text, default: "bunsq,nsqd,bare,bare-file" },
+      "messages-scale": { ...text, default: "1" },
+      bunsq: text,
+      "bunsq-args": { ...text, default: "" },
+      nsqd: text,
+      "nsqd-args": { ...text, default: "" },
+      json: text,
+      markdown: text,
+    },
+  });
+  if (values.help) return undefined;
+  const positive = (name: "rounds" | "messages-scale") => {
+    const value = Number(values[name]);
+    if (!(value > 0)) throw new Error(`--${name} must be a number above 0`);
+    return value;
+  };
+  const names = values.only?.split(",");
+  for (const name of names ?? []) {
+    if (!WORKLOADS.some((workload) => workload.name === name)) throw new Error(`no workload ${name}`);
+  }
+  const nsqd = values.nsqd ?? findNsqd();
+  return {
+    rounds: positive("rounds"),
+    messagesScale: positive("messages-scale"),
+    workloads: WORKLOADS.filter(({ name }) => names?.includes(name) ?? true),
+    servers: values.servers.split(",").map(serverKind),
+    commands: {
+      bunsq: values.bunsq?.split(" ") ?? (existsSync(BINARY) ? [BINARY, "--mode=broker"] : [process.execPath, SOURCE, "--mode=broker"]),
+      bunsqArgs: words(values["bunsq-args"]),
+      nsqd: nsqd === undefined ? undefined : [nsqd],
+      nsqdArgs: words(values["nsqd-args"]),
+    },
+    jsonFile: values.json,
+    markdownFile: values.markdown,
+  };
+}
+
+function serverKind(name: string): ServerKind {
+  if (name === "bunsq" || name === "nsqd" || name === "bare" || name === "bare-file") return name;
+  throw new Error(`no server ${name}`);
+}
+
+function words(flags: string): string[] {
+  return flags.split(" ").filter((word) => word !== "");
+}
+
+/** Asks the generator to do a job and waits for what it measured. Rejects with what it complained of. */
+async function generate(job: Job): Promise<Measurement> {
+  const child = Bun.spawn([process.execPath, GENERATOR, JSON.stringify(job)], {
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: LONGEST_RUN_MS,
+  });
+  const [output, complaint, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (code !== 0) throw new Error(complaint.trim() || `the load generator ended with ${child.signalCode ?? code}`);
+  return JSON.parse(output);
+}
+
+/** One workload against one fresh server. */
+async function measure(kind: ServerKind, load: Load, wanted: number, commands: BrokerCommands): Promise<Run> {
+  const messages = wholeBatches(load, wanted);
+  const server = await startBenchServer(kind, load, messages, commands);
+  try {
+    const target = { tcpPort: server.tcpPort, httpPort: server.httpPort, serverPid: server.pid };
+    if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages);
+    const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
+    if (measurement.redelivered > 0) throw new Error(`${measurement.redelivered} messages came more than once`);
+    if (server.isBroker) await (load.kind === "publish" ? untilPublished(server.httpPort, messages) : untilDrained(server.httpPort));
+    return { ...measurement, peakRssBytes: peakRssBytes(server.pid) };
+  } catch (error) {
+    console.log(server.log().split("\n").slice(-LOG_LINES_SHOWN).join("\n"));
+    return { error: error instanceof Error ? error.message : String(error) };
+  } finally {
+    await server.stop();
+  }
+}
+
+/** The channel has to hold all messages before its drain begins. */
+async function fill(server: BenchServer, bodyBytes: number, messages: number): Promise<void> {
+  await createChannel(server.httpPort);
+  const publish: PublishLoad = { ...FILL, bodyBytes };
+  await generate({ kind: "publish", publish, messages, warmUp: 0, tcpPort: server.tcpPort, httpPort: 0, serverPid: server.pid });
+  await untilFilled(server.httpPort, messages);
+}
+
+/** The next count that is a whole number of batches. */
+function wholeBatches(load: Load, messages: number): number {
+  const batch = load.kind === "drain" ? FILL.batch : load.kind === "latency" ? 1 : load.publish.batch;
+  return Math.ceil(messages / batch) * batch;
+}
+
+function describe(run: Run): string {
+  if ("error" in run) return `FAILED: ${run.error}`;
+  const rate = Math.round(run.messages / run.seconds).toLocaleString("en-US");
+  const cpu = ((run.serverCpuSeconds / run.messages) * 1e6).toFixed(2);
+  const latency = run.latencyMs === undefined ? "" : `, p99 ${run.latencyMs.p99.toFixed(2)} ms`;
+  return `${rate} msg/s in ${run.seconds.toFixed(1)} s, CPU ${cpu} µs/msg, peak ${Math.round(run.peakRssBytes / 1e6)} MB${latency}`;
+}
+
+function versions(commands: BrokerCommands): string[] {
+  const answers = [commands.bunsq, commands.nsqd].map((command) => {
+    if (command === undefined) return "no nsqd";
+    return Bun.spawnSync([...command, "--version"])
+      .stdout.toString()
+      .trim();
+  });
+  return [...answers, `load generator on Bun ${Bun.version}`];
+}
+
+async function main(options: Options): Promise<number> {
+  const { commands } = options;
+  let servers = options.servers;
+  if (commands.nsqd === undefined && servers.includes("nsqd")) {
+    console.log("skipped: no nsqd (set NSQD_BIN or put it on PATH); measuring the others");
+    servers = servers.filter((kind) => kind !== "nsqd");
+  }
+  console.log(`bunsq: ${commands.bunsq.join(" ")}`);
+  const results: Result[] = options.workloads.map((workload) => ({ workload, runs: {} }));
+  let failed = false;
+  for (let round = 1; round <= options.rounds; round++) {
+    for (const { workload, runs } of results) {
+      console.log(`\nround ${round} of ${options.rounds}: ${workload.title}`);
+      for (const kind of round % 2 === 1 ? servers : servers.toReversed()) {
+        const messages = workload.messages[kind];
+        if (messages === undefined) continue;
+        const run = await measure(kind, workload.load, messages * options.messagesScale, commands);
+        runs[kind] = [...(runs[kind] ?? []), run];
+        if ("error" in run) failed = true;
+        console.log(`  ${kind.padEnd(9)} ${describe(run)}`);
+      }
+    }
+  }
+  const report = makeReport(versions(commands), options.rounds, results);
+  const markdown = toMarkdown(report);
+  console.log(`\n${markdown}`);
+  if (options.jsonFile !== undefined) writeFileSync(options.jsonFile, `${JSON.stringify(report, undefined, 2)}\n`);
+  if (options.markdownFile !== undefined) writeFileSync(options.markdownFile, markdown);
+  return failed ? 1 : 0;
+}
+
+try {
+  const options = parseOptions(process.argv.slice(2));
+  if (options === undefined) console.log(HELP);
+  process.exitCode = options === undefined ? 0 : await main(options);
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : String(error)}`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,60 @@
+import { expect, test } from "bun:test";
+import { cpuSeconds, parseCpuSeconds, peakRssBytes } from "../../bench/support/process-usage.ts";
+import { makeReport, summarize, toMarkdown } from "../../bench/support/report.ts";
+import { median, quantile } from "../../bench/support/statistics.ts";
+import { WORKLOADS } from "../../bench/workloads.ts";
+
+const run = (seconds: number, serverCpuSeconds: number) => ({
+  messages: 1000,
+  seconds,
+  serverCpuSeconds,
+  generatorCpuSeconds: 0.1,
+  redelivered: 0,
+  peakRssBytes: seconds * 1e6,
+});
+
+test("a median is the middle value, or the mean of the middle two", () => {
+  expect(median([30, 1, 2])).toBe(2);
+  expect(median([4, 1, 3, 2])).toBe(2.5);
+  expect(median([])).toBeNaN();
+});
+
+test("a quantile is the smallest value that this share of all does not exceed", () => {
+  const hundred = Float64Array.from({ length: 100 }, (_, n) => n + 1);
+  expect(quantile(hundred, 0.5)).toBe(50);
+  expect(quantile(hundred, 0.99)).toBe(99);
+  expect(quantile(hundred, 0.999)).toBe(100);
+  expect(quantile(Float64Array.of(7), 0.5)).toBe(7);
+});
+
+test("CPU time is read from behind a program name with blanks and brackets", () => {
+  const stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1000 0 0 0 150 50 0 0 20 0 4 0 12345 1000000 2000";
+  expect(parseCpuSeconds(stat)).toBe(2);
+  expect(() => parseCpuSeconds("nothing")).toThrow("not a line of");
+});
+
+test.skipIf(process.platform !== "linux")("a process's CPU time grows with its work, and its peak memory is known", () => {
+  const before = cpuSeconds(process.pid);
+  const deadline = performance.now() + 5000;
+  while (cpuSeconds(process.pid) - before < 0.03 && performance.now() < deadline);
+  expect(cpuSeconds(process.pid) - before).toBeGreaterThanOrEqual(0.03);
+  expect(peakRssBytes(process.pid)).toBeGreaterThan(1e6);
+});
+
+test("a summary holds medians per message, and a failed round is told but in no median", () => {
+  const summary = summarize([run(1, 0.5), { error: "stalled" }, run(4, 0.8), run(2, 0.6)]);
+  expect(summary.messagesPerSecond).toBe(500);
+  expect(summary.range).toEqual([250, 1000]);
+  expect(summary.serverCpuUsPerMessage).toBeCloseTo(600);
+  expect(summary.peakRssBytes).toBe(4e6);
+  expect(summary.errors).toEqual(["stalled"]);
+});
+
+test("the table sets bunsq beside nsqd, with a dash for what was not measured", () => {
+  const workload = WORKLOADS[0];
+  if (workload === undefined) throw new Error("no workloads");
+  const both = toMarkdown(makeReport([], 1, [{ workload, runs: { bunsq: [run(1, 0.1)], nsqd: [run(4, 0.8)] } }]));
+  expect(both).toMatch(/\| +1,000 \| +250 \| +4\.00× \| +100\.0 \| +800\.0 \| +0\.13× \|/);
+  const alone = toMarkdown(makeReport([], 1, [{ workload, runs: { bunsq: [run(1, 0.1)] } }]));
+  expect(alone).toMatch(/\| +1,000 \| +– \| +– \|/);
+});
