@@ -1,6 +1,12 @@
 /** Severity of a log line, ascending; nsqd's five. */
 export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
 
+/**
+ * When a publish is acknowledged: `write` once its bytes are in the log file (survives a crash of the process),
+ * `fsync` once they are on the disk (survives a crash of the machine).
+ */
+export type Durability = "write" | "fsync";
+
 /** Where a program's log lines go. `level` may be changed at run time. */
 export interface Logger {
   level: LogLevel;
@@ -32,6 +38,7 @@ export interface BrokerOptions {
 
   /** Empty: the working directory. */
   dataPath: string;
+  durability: Durability;
   /** Messages an ephemeral topic or channel keeps. */
   memQueueSize: number;
   /** Size of a log segment. */

@@ -1,0 +1,427 @@
+import { hostname } from "node:os";
+import type { BrokerOptions } from "../broker/options.ts";
+import type { Flag, FlagTable } from "./flags.ts";
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+const TIB = 1024 * GIB;
+
+/** The longest delay a timer takes (31 bits of ms): bounds every duration that runs on one. Almost 25 days. */
+const MAX_TIMER_MS = 596 * HOUR;
+/** Bounds durations that are kept as a point in time. Ten years. */
+const MAX_DEADLINE_MS = 87_600 * HOUR;
+const MAX_PORT = 65_535;
+/** Node ids have ten bits in a message id. */
+const NODE_IDS = 1024;
+const MAX_INT32 = 2 ** 31 - 1;
+
+const NO_TLS = "TLS is not supported in this version; end it in a proxy in front of the broker, or keep nsqd";
+const NO_STATSD = "nothing is sent to statsd in this version; read /stats instead";
+const NO_COMPRESSION = "compression is not offered in this version, and clients that ask for it go on without it";
+const NO_LATENCY = "latency percentiles are not kept in this version";
+const NO_HTTP_CLIENT = "this version makes no HTTP requests of its own";
+const NO_SCAN = "timeouts are kept by due time, without a scan to tune";
+
+/**
+ * The flags of the broker: nsqd's, with its names and defaults, and bunsq's own.
+ *
+ * @param host what the defaults of -node-id and -broadcast-address are made from
+ */
+export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
+  return {
+    options: {
+      nodeId: {
+        name: "node-id",
+        kind: "int",
+        configKey: "id",
+        default: defaultNodeId(host),
+        defaultDoc: "a hash of the host name",
+        min: 0,
+        max: NODE_IDS - 1,
+        doc: "number in every message id; must differ between brokers whose messages meet",
+      },
+      logLevel: {
+        name: "log-level",
+        kind: "choice",
+        values: ["debug", "info", "warn", "error", "fatal"],
+        default: "info",
+        show: (level) => (level === "warn" ? "WARNING" : level.toUpperCase()),
+        refusal: (text) => `invalid log level '${text}' (debug, info, warn, error, fatal)`,
+        doc: "least severe lines to log: debug, info, warn, error or fatal",
+      },
+      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "text in front of every log line" },
+
+      tcpAddress: {
+        name: "tcp-address",
+        kind: "string",
+        default: "0.0.0.0:4150",
+        doc: "<addr>:<port> to listen on for TCP clients, or the path of a unix socket",
+      },
+      httpAddress: {
+        name: "http-address",
+        kind: "string",
+        default: "0.0.0.0:4151",
+        doc: "<addr>:<port> to listen on for HTTP clients, or the path of a unix socket; empty for no HTTP",
+      },
+      broadcastAddress: {
+        name: "broadcast-address",
+        kind: "string",
+        default: host,
+        defaultDoc: "the host name",
+        doc: "address under which clients reach this broker, as /info tells it",
+      },
+      broadcastTcpPort: {
+        name: "broadcast-tcp-port",
+        kind: "int",
+        default: 0,
+        min: 0,
+        max: MAX_PORT,
+        doc: "TCP port under which clients reach this broker; 0 for the one it listens on",
+      },
+      broadcastHttpPort: {
+        name: "broadcast-http-port",
+        kind: "int",
+        default: 0,
+        min: 0,
+        max: MAX_PORT,
+        doc: "HTTP port under which clients reach this broker; 0 for the one it listens on",
+      },
+      lookupdTcpAddresses: {
+        name: "lookupd-tcp-address",
+        kind: "list",
+        configKey: "nsqlookupd_tcp_addresses",
+        default: [],
+        doc: "<addr>:<port> of an nsqlookupd to register with (may be given several times)",
+        support: {
+          status: "ignored",
+          why: "this version does not register with nsqlookupd, so consumers must be given this broker's own address",
+        },
+      },
+
+      dataPath: {
+        name: "data-path",
+        kind: "string",
+        default: "",
+        doc: "folder for all that is kept on disk; empty for the working directory",
+      },
+      durability: {
+        name: "durability",
+        kind: "choice",
+        own: true,
+        values: ["write", "fsync"],
+        default: "write",
+        doc: "acknowledge a message once it is written to its file (outlives the process), or once that is synced to the disk with fsync (outlives the machine)",
+      },
+      memQueueSize: {
+        name: "mem-queue-size",
+        kind: "int",
+        default: 10_000,
+        min: 0,
+        max: MAX_INT32,
+        doc: "messages that an ephemeral topic or channel keeps",
+      },
+      maxBytesPerFile: {
+        name: "max-bytes-per-file",
+        kind: "int",
+        default: 100 * MIB,
+        min: KIB,
+        max: TIB,
+        doc: "bytes after which a topic's log goes on in a new file",
+      },
+      syncEvery: {
+        name: "sync-every",
+        kind: "int",
+        default: 2_500,
+        min: 1,
+        max: MAX_INT32,
+        doc: "messages after which a topic's log is synced to the disk",
+      },
+      syncTimeoutMs: {
+        name: "sync-timeout",
+        kind: "duration",
+        default: 2 * SECOND,
+        min: 1,
+        max: MAX_TIMER_MS,
+        doc: "longest time that written messages wait to be synced to the disk",
+      },
+
+      msgTimeoutMs: {
+        name: "msg-timeout",
+        kind: "duration",
+        default: MINUTE,
+        min: 1,
+        max: MAX_DEADLINE_MS,
+        doc: "time a consumer has for a message before it goes to another, unless the consumer asked for its own",
+      },
+      maxMsgTimeoutMs: {
+        name: "max-msg-timeout",
+        kind: "duration",
+        default: 15 * MINUTE,
+        min: 1,
+        max: MAX_DEADLINE_MS,
+        doc: "longest time a consumer may ask for or extend to",
+      },
+      maxMsgSizeBytes: {
+        name: "max-msg-size",
+        kind: "int",
+        default: MIB,
+        min: 1,
+        max: GIB,
+        doc: "largest message, in bytes",
+      },
+      maxReqTimeoutMs: {
+        name: "max-req-timeout",
+        kind: "duration",
+        default: HOUR,
+        min: 0,
+        max: MAX_DEADLINE_MS,
+        doc: "longest delay of a requeued or deferred message",
+      },
+      maxBodySizeBytes: {
+        name: "max-body-size",
+        kind: "int",
+        default: 5 * MIB,
+        min: 1,
+        max: GIB,
+        doc: "largest body of a command, in bytes",
+      },
+
+      maxHeartbeatIntervalMs: {
+        name: "max-heartbeat-interval",
+        kind: "duration",
+        default: MINUTE,
+        min: SECOND,
+        max: MAX_TIMER_MS,
+        doc: "longest time between heartbeats that a client may ask for",
+      },
+      maxRdyCount: { name: "max-rdy-count", kind: "int", default: 2_500, min: 1, max: MAX_INT32, doc: "largest RDY count of a consumer" },
+      maxOutputBufferSizeBytes: {
+        name: "max-output-buffer-size",
+        kind: "int",
+        default: 64 * KIB,
+        min: 64,
+        max: GIB,
+        doc: "largest output buffer that a client may ask for, in bytes",
+      },
+      maxOutputBufferTimeoutMs: {
+        name: "max-output-buffer-timeout",
+        kind: "duration",
+        default: 30 * SECOND,
+        min: 0,
+        max: MAX_TIMER_MS,
+        doc: "longest output buffer timeout that a client may ask for",
+      },
+      minOutputBufferTimeoutMs: {
+        name: "min-output-buffer-timeout",
+        kind: "duration",
+        default: 25,
+        min: 0,
+        max: MAX_TIMER_MS,
+        doc: "shortest output buffer timeout that a client may ask for",
+      },
+      outputBufferTimeoutMs: {
+        name: "output-buffer-timeout",
+        kind: "duration",
+        default: 250,
+        min: 0,
+        max: MAX_TIMER_MS,
+        doc: "output buffer timeout of a client that asks for none",
+      },
+      maxChannelConsumers: {
+        name: "max-channel-consumers",
+        kind: "int",
+        default: 0,
+        min: 0,
+        max: MAX_INT32,
+        doc: "most consumers on one channel; 0 for any number",
+      },
+
+      maxDeflateLevel: {
+        name: "max-deflate-level",
+        kind: "int",
+        default: 6,
+        min: 1,
+        max: 9,
+        doc: "highest deflate level that a client may ask for",
+        support: { status: "ignored", why: NO_COMPRESSION },
+      },
+    },
+    others: [{ name: "version", kind: "bool", default: false, doc: "print the version and exit" }, ...flagsToCome()],
+  };
+}
+
+/** nsqd's flags that no part of this version reads: known by name, so that a unit file written for nsqd starts or says why not. */
+function flagsToCome(): Flag[] {
+  const ignored = (why: string) => ({ status: "ignored", why }) as const;
+  const refused = (why: string) => ({ status: "refused", why }) as const;
+  return [
+    {
+      name: "auth-http-address",
+      kind: "list",
+      configKey: "auth_http_addresses",
+      default: [],
+      doc: "<addr>:<port> or URL of an auth server (may be given several times)",
+      support: refused("AUTH is not supported in this version, and without it every client would be let in"),
+    },
+    {
+      name: "config",
+      kind: "string",
+      default: "",
+      doc: "path of a config file",
+      support: refused("config files are not supported in this version; give its settings as flags"),
+    },
+    { name: "deflate", kind: "bool", default: true, doc: "let clients ask for deflate", support: ignored(NO_COMPRESSION) },
+    { name: "snappy", kind: "bool", default: true, doc: "let clients ask for snappy", support: ignored(NO_COMPRESSION) },
+    {
+      name: "e2e-processing-latency-percentile",
+      kind: "list",
+      configKey: "e2e_processing_latency_percentiles",
+      default: [],
+      doc: "percentiles of the time from publish to finish to keep, as in 0.99,0.95 (may be given several times)",
+      support: ignored(NO_LATENCY),
+    },
+    {
+      name: "e2e-processing-latency-window-time",
+      kind: "duration",
+      default: 10 * MINUTE,
+      min: 0,
+      max: MAX_TIMER_MS,
+      doc: "time over which those percentiles are taken",
+      support: ignored(NO_LATENCY),
+    },
+    {
+      name: "http-client-connect-timeout",
+      kind: "duration",
+      default: 2 * SECOND,
+      min: 0,
+      max: MAX_TIMER_MS,
+      doc: "time the broker's own HTTP requests have to connect",
+      support: ignored(NO_HTTP_CLIENT),
+    },
+    {
+      name: "http-client-request-timeout",
+      kind: "duration",
+      default: 5 * SECOND,
+      min: 0,
+      max: MAX_TIMER_MS,
+      doc: "time the broker's own HTTP requests have in all",
+      support: ignored(NO_HTTP_CLIENT),
+    },
+    {
+      name: "https-address",
+      kind: "string",
+      default: "0.0.0.0:4152",
+      doc: "<addr>:<port> to listen on for HTTPS clients",
+      support: ignored("HTTPS needs a certificate, and TLS is not supported in this version"),
+    },
+    {
+      name: "queue-scan-selection-count",
+      kind: "int",
+      default: 20,
+      min: 0,
+      max: MAX_INT32,
+      doc: "channels that nsqd looks through at a time for timeouts",
+      support: ignored(NO_SCAN),
+    },
+    {
+      name: "queue-scan-worker-pool-max",
+      kind: "int",
+      default: 4,
+      min: 0,
+      max: MAX_INT32,
+      doc: "workers with which nsqd looks for timeouts",
+      support: ignored(NO_SCAN),
+    },
+    { name: "statsd-address", kind: "string", default: "", doc: "<addr>:<port> of a statsd daemon", support: ignored(NO_STATSD) },
+    {
+      name: "statsd-exclude-ephemeral",
+      kind: "bool",
+      default: false,
+      doc: "leave ephemeral topics and channels out of statsd",
+      support: ignored(NO_STATSD),
+    },
+    {
+      name: "statsd-interval",
+      kind: "duration",
+      default: MINUTE,
+      min: 0,
+      max: MAX_TIMER_MS,
+      doc: "time between reports to statsd",
+      support: ignored(NO_STATSD),
+    },
+    { name: "statsd-mem-stats", kind: "bool", default: true, doc: "report memory use to statsd", support: ignored(NO_STATSD) },
+    {
+      name: "statsd-prefix",
+      kind: "string",
+      default: "nsq.%s",
+      doc: "text in front of statsd's keys, with %s for the host",
+      support: ignored(NO_STATSD),
+    },
+    {
+      name: "statsd-udp-packet-size",
+      kind: "int",
+      default: 508,
+      min: 0,
+      max: MAX_INT32,
+      doc: "largest packet to statsd, in bytes",
+      support: ignored(NO_STATSD),
+    },
+    { name: "tls-cert", kind: "string", default: "", doc: "path of the certificate", support: refused(NO_TLS) },
+    { name: "tls-key", kind: "string", default: "", doc: "path of the certificate's key", support: refused(NO_TLS) },
+    {
+      name: "tls-client-auth-policy",
+      kind: "string",
+      default: "",
+      doc: "what is asked of a client's certificate: require or require-verify",
+      support: refused(NO_TLS),
+    },
+    {
+      name: "tls-root-ca-file",
+      kind: "string",
+      default: "",
+      doc: "path of the certificates that vouch for clients",
+      support: refused(NO_TLS),
+    },
+    {
+      name: "tls-required",
+      kind: "bool",
+      default: false,
+      alsoTrue: ["tcp-https"],
+      doc: "turn away clients without TLS: true, false, or tcp-https for all but HTTP",
+      support: refused(NO_TLS),
+    },
+    {
+      name: "tls-min-version",
+      kind: "choice",
+      values: ["tls1.0", "tls1.1", "tls1.2", "tls1.3"],
+      default: "tls1.0",
+      doc: "lowest version of TLS to accept",
+      support: ignored("it has no meaning without TLS, which is not supported in this version"),
+    },
+    {
+      name: "verbose",
+      kind: "bool",
+      default: false,
+      doc: "long without effect in nsqd too; use -log-level",
+      support: ignored("use -log-level=debug"),
+    },
+    {
+      name: "worker-id",
+      kind: "bool",
+      default: false,
+      doc: "long without effect in nsqd too; use -node-id",
+      support: ignored("use -node-id"),
+    },
+  ];
+}
+
+/** nsqd's own formula (nsqd/options.go), so that a host keeps its node id when it changes brokers. */
+function defaultNodeId(host: string): number {
+  const digest = new Bun.CryptoHasher("md5").update(host).digest();
+  return Bun.hash.crc32(digest) % NODE_IDS;
+}

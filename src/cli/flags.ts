@@ -1,0 +1,300 @@
+import { goQuote } from "../frame/quote.ts";
+import { formatDuration, msToNs, nsToMs, parseDuration } from "./duration.ts";
+
+/**
+ * Command-line flags with the spellings, the messages and the help layout of Go's flag package, since scripts and
+ * unit files written for nsqd must go on working. One table yields parsing, defaults, bounds, help and docs/flags.md.
+ * Source: https://pkg.go.dev/flag#hdr-Command_line_flag_syntax
+ */
+
+interface FlagBase {
+  /** Without its minuses. */
+  name: string;
+  /** One line, in our own words. */
+  doc: string;
+  /** Its name in a config file, where that is not the flag's with underscores. */
+  configKey?: string;
+  /** For docs: stands for a default that depends on the machine. */
+  defaultDoc?: string;
+  /** bunsq's own; nsqd has none of this name. */
+  own?: true;
+  /**
+   * What becomes of a flag of nsqd that this version cannot honour. `ignored` runs without it and says so in the log;
+   * `refused` does not start, as running without it would cost security or correctness.
+   */
+  support?: { status: "ignored" | "refused"; why: string };
+}
+
+export interface StringFlag extends FlagBase {
+  kind: "string";
+  default: string;
+}
+
+export interface IntFlag extends FlagBase {
+  kind: "int";
+  default: number;
+  /** Both ends are allowed values. */
+  min: number;
+  max: number;
+}
+
+export interface DurationFlag extends FlagBase {
+  kind: "duration";
+  /** Milliseconds; both ends are allowed values. */
+  default: number;
+  min: number;
+  max: number;
+}
+
+export interface BoolFlag extends FlagBase {
+  kind: "bool";
+  default: boolean;
+  /** Words beside Go's that count as true. */
+  alsoTrue?: readonly string[];
+}
+
+/** May be given several times, and with several values between commas; what is given replaces the default. */
+export interface ListFlag extends FlagBase {
+  kind: "list";
+  default: string[];
+}
+
+export interface ChoiceFlag<Value extends string> extends FlagBase {
+  kind: "choice";
+  default: Value;
+  /** In lower case; any case is taken. */
+  values: readonly Value[];
+  /** How help shows a value. */
+  show?(value: Value): string;
+  /** Says what is wrong with another word. */
+  refusal?(text: string): string;
+}
+
+export type Flag = StringFlag | IntFlag | DurationFlag | BoolFlag | ListFlag | ChoiceFlag<string>;
+export type FlagValue = string | number | boolean | string[];
+
+/** The kind of flag that can fill an option of type `Value`. */
+type FlagFor<Value> = [Value] extends [boolean]
+  ? BoolFlag
+  : [Value] extends [number]
+    ? IntFlag | DurationFlag
+    : [Value] extends [string[]]
+      ? ListFlag
+      : [Value] extends [string]
+        ? string extends Value
+          ? StringFlag
+          : ChoiceFlag<Value>
+        : never;
+
+/** A program's flags. The type makes every option have exactly one flag, of a fitting kind. */
+export interface FlagTable<Options> {
+  options: { readonly [Option in keyof Options]-?: FlagFor<Options[Option]> };
+  /** Flags that fill no option. */
+  others: readonly Flag[];
+}
+
+export interface ParsedFlags<Options> {
+  /** -h, -help or --help was met; parsing stopped there, as Go's does. */
+  help: boolean;
+  options: Options;
+  /** What was on the command line, by flag name. */
+  given: ReadonlyMap<string, FlagValue>;
+}
+
+/** The command line is wrong; the message says how. Programs exit with 2 on it, as Go's do. */
+export class UsageError extends Error {}
+
+/** All flags in the order of their names. */
+export function allFlags<Options>(table: FlagTable<Options>): Flag[] {
+  const optionFlags: Flag[] = Object.values<Flag>(table.options as unknown as Record<string, Flag>);
+  return [...optionFlags, ...table.others].sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/**
+ * Reads a command line: `-flag value`, `-flag=value`, the same with two minuses; a bool takes its value after `=` only.
+ *
+ * @param args the words after the program's name
+ * @throws UsageError for an unknown flag, a value that does not parse or is out of bounds, a word that is no flag
+ */
+export function parseFlags<Options>(table: FlagTable<Options>, args: readonly string[]): ParsedFlags<Options> {
+  const flags = new Map(allFlags(table).map((flag) => [flag.name, flag]));
+  const given = new Map<string, FlagValue>();
+  let help = false;
+  for (let at = 0; at < args.length; at++) {
+    const word = args[at] as string;
+    if (word === "--") {
+      refuseWord(args[at + 1]);
+      break;
+    }
+    const [, name, inline] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(word) ?? [];
+    if (name === undefined) {
+      if (!word.startsWith("-") || word === "-") refuseWord(word);
+      throw new UsageError(`bad flag syntax: ${word}`);
+    }
+    const flag = flags.get(name);
+    if (flag === undefined) {
+      help = name === "help" || name === "h";
+      if (help) break;
+      throw new UsageError(`flag provided but not defined: -${name}${didYouMean(name, flags.keys())}`);
+    }
+    let text = inline;
+    if (text === undefined) {
+      if (flag.kind === "bool") text = "true";
+      else text = args[++at];
+      if (text === undefined) throw new UsageError(`flag needs an argument: -${name}`);
+    }
+    const value = parseValue(flag, text);
+    const before = given.get(name);
+    given.set(name, Array.isArray(value) && Array.isArray(before) ? [...before, ...value] : value);
+  }
+  return { help, options: resolveOptions(table, given), given };
+}
+
+/** The flags that were given and that this version cannot honour. A refused flag set to its own default asks for nothing. */
+export function unsupportedFlags<Options>(
+  table: FlagTable<Options>,
+  given: ReadonlyMap<string, FlagValue>,
+): { ignored: Flag[]; refused: Flag[] } {
+  const flags = allFlags(table).filter((flag) => given.has(flag.name));
+  return {
+    ignored: flags.filter((flag) => flag.support?.status === "ignored"),
+    refused: flags.filter((flag) => flag.support?.status === "refused" && String(given.get(flag.name)) !== String(flag.default)),
+  };
+}
+
+/** What --help prints: the layout of Go's flag.PrintDefaults under its `Usage of` line. */
+export function helpText<Options>(program: string, table: FlagTable<Options>): string {
+  const lines = [`Usage of ${program}:`];
+  for (const flag of allFlags(table)) {
+    const type = helpType(flag);
+    lines.push(`  -${flag.name}${type === "" ? "" : ` ${type}`}`, `    \t${describe(flag)}${helpDefault(flag)}`);
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** A flag's doc line, with what this version makes of it. */
+export function describe(flag: Flag): string {
+  if (flag.support === undefined) return flag.doc;
+  return `${flag.doc} [${flag.support.status === "ignored" ? "no effect yet" : "not supported yet"}]`;
+}
+
+/** A value as it would be written on the command line. */
+export function showValue(flag: Flag, value: FlagValue): string {
+  if (flag.kind === "duration") return formatDuration(msToNs(value as number));
+  if (flag.kind === "choice" && flag.show !== undefined) return flag.show(value as string);
+  return String(value);
+}
+
+/** The values a flag takes, in words; empty where any is taken. */
+export function describeRange(flag: Flag): string {
+  if (flag.kind === "int" || flag.kind === "duration") return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
+  if (flag.kind === "choice") return flag.values.join(", ");
+  return "";
+}
+
+function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
+  const entries = Object.entries(table.options as unknown as Record<string, Flag>);
+  const values = entries.map(([option, flag]) => [option, given.get(flag.name) ?? flag.default]);
+  // The table's type pairs each option with a flag whose values are of the option's type.
+  return Object.fromEntries(values) as Options;
+}
+
+/** nsqd ignores such words and everything after them, which hides typing errors. */
+function refuseWord(word: string | undefined): void {
+  if (word === undefined) return;
+  throw new UsageError(`unexpected word ${quote(word)}: flags begin with -, and a bool takes its value as in -flag=false`);
+}
+
+function parseValue(flag: Flag, text: string): FlagValue {
+  const refuse = (why: string) => new UsageError(`invalid value ${quote(text)} for flag -${flag.name}: ${why}`);
+  switch (flag.kind) {
+    case "string":
+      return text;
+    case "list":
+      return text.split(",").filter((part) => part !== "");
+    case "bool": {
+      const value = parseBool(text) ?? (flag.alsoTrue?.includes(text) ? true : undefined);
+      if (value === undefined) throw new UsageError(`invalid boolean value ${quote(text)} for -${flag.name}: parse error`);
+      return value;
+    }
+    case "choice": {
+      const value = text.toLowerCase();
+      if (flag.values.includes(value)) return value;
+      throw refuse(flag.refusal?.(text) ?? `must be one of ${flag.values.join(", ")}`);
+    }
+    case "int":
+    case "duration": {
+      const value = flag.kind === "int" ? parseInt64(text) : parseDuration(text);
+      if (value === undefined) throw refuse("parse error");
+      if (value === "out of range") throw refuse("value out of range");
+      const number = flag.kind === "int" ? Number(value) : nsToMs(value);
+      if (number < flag.min || number > flag.max) throw refuse(`must be from ${describeRange(flag)}`);
+      return number;
+    }
+  }
+}
+
+/** Go's strconv.ParseBool. */
+function parseBool(text: string): boolean | undefined {
+  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
+  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
+  return undefined;
+}
+
+const INT_LITERAL = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o(?:_?[0-7])+|0(?:_?[0-7])*|[1-9](?:_?[0-9])*)$/i;
+
+/** Go's strconv.ParseInt(text, 0, 64): decimal, 0x, 0b, 0o or a leading zero for octal, underscores between digits. */
+function parseInt64(text: string): bigint | "out of range" | undefined {
+  const [, sign, literal] = INT_LITERAL.exec(text) ?? [];
+  if (literal === undefined) return undefined;
+  const digits = literal.replaceAll("_", "").toLowerCase();
+  const magnitude = BigInt(/^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits);
+  const value = sign === "-" ? -magnitude : magnitude;
+  return BigInt.asIntN(64, value) === value ? value : "out of range";
+}
+
+function helpType(flag: Flag): string {
+  if (flag.kind === "bool") return "";
+  return flag.kind === "list" || flag.kind === "choice" ? "value" : flag.kind;
+}
+
+/** Go leaves out a default that is its type's zero, and quotes strings. */
+function helpDefault(flag: Flag): string {
+  const value = flag.default;
+  if (value === "" || value === 0 || value === false || (Array.isArray(value) && value.length === 0)) return "";
+  return ` (default ${flag.kind === "string" ? quote(flag.default) : showValue(flag, value)})`;
+}
+
+function quote(text: string): string {
+  return Buffer.from(goQuote(Buffer.from(text).toString("latin1")), "latin1").toString();
+}
+
+/** Names further apart than this have nothing to do with each other. */
+const LARGEST_SLIP = 3;
+
+function didYouMean(name: string, names: Iterable<string>): string {
+  let nearest = "";
+  let least = Math.min(LARGEST_SLIP, Math.ceil(name.length / 2)) + 1;
+  for (const candidate of names) {
+    const slips = editDistance(name.toLowerCase(), candidate);
+    if (slips < least) {
+      least = slips;
+      nearest = candidate;
+    }
+  }
+  return nearest === "" ? "" : `\ndid you mean -${nearest}?`;
+}
+
+/** Letters to insert, drop or replace to turn `a` into `b` (Levenshtein). */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] ?? 0;
+}

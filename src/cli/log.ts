@@ -1,0 +1,143 @@
+import { writeSync } from "node:fs";
+import type { Logger, LogLevel } from "../broker/options.ts";
+
+const STDERR = 2;
+
+const RANKS: Record<LogLevel, number> = { debug: 1, info: 2, warn: 3, error: 4, fatal: 5 };
+const NAMES: Record<LogLevel, string> = { debug: "DEBUG", info: "INFO", warn: "WARNING", error: "ERROR", fatal: "FATAL" };
+
+/** Takes a whole line; returns how many of its bytes it took, or throws. */
+export type LineSink = (line: Uint8Array) => number;
+
+/**
+ * Log lines as nsqd writes them: `[nsqd] 2026/11/22 08:05:00.123456 INFO: text`, in local time, to standard error,
+ * each written before the call returns, so that the last words of a dying process are not lost.
+ *
+ * A log that cannot be written (its reader is gone, its disk is full, its pipe is not being read) never stops the
+ * program: such lines are dropped, and their number is told once lines go through again.
+ */
+export class LineLogger implements Logger {
+  private rank = RANKS.info;
+  private current: LogLevel = "info";
+  private dropped = 0;
+  private readonly clock = new MicrosecondClock();
+
+  constructor(
+    level: LogLevel,
+    private readonly prefix: string,
+    private readonly sink: LineSink = writeToStderr,
+  ) {
+    this.level = level;
+  }
+
+  get level(): LogLevel {
+    return this.current;
+  }
+
+  set level(level: LogLevel) {
+    this.current = level;
+    this.rank = RANKS[level];
+  }
+
+  debug(line: string): void {
+    this.write("debug", line);
+  }
+
+  info(line: string): void {
+    this.write("info", line);
+  }
+
+  warn(line: string): void {
+    this.write("warn", line);
+  }
+
+  error(line: string): void {
+    this.write("error", line);
+  }
+
+  fatal(line: string): void {
+    this.write("fatal", line);
+  }
+
+  private write(level: LogLevel, text: string): void {
+    if (RANKS[level] < this.rank) return;
+    if (this.dropped > 0) {
+      const notice = this.format("warn", `${this.dropped} log lines could not be written and are lost`);
+      if (!this.deliver(notice)) {
+        this.dropped++;
+        return;
+      }
+      this.dropped = 0;
+    }
+    if (!this.deliver(this.format(level, text))) this.dropped++;
+  }
+
+  private format(level: LogLevel, text: string): string {
+    return `${this.prefix}${this.clock.stamp()} ${NAMES[level]}: ${onOneLine(text)}\n`;
+  }
+
+  /** @returns whether the whole line was written */
+  private deliver(line: string): boolean {
+    let rest: Uint8Array = Buffer.from(line);
+    try {
+      while (rest.length > 0) {
+        const taken = this.sink(rest);
+        if (taken === 0) return false;
+        rest = rest.subarray(taken);
+      }
+      return true;
+    } catch {
+      // There is no better place to report a broken log to; write() counts the line.
+      return false;
+    }
+  }
+}
+
+function writeToStderr(line: Uint8Array): number {
+  return writeSync(STDERR, line);
+}
+
+/** Clients choose part of what is logged: a line break of theirs must not pass for a line of ours, nor reach a terminal as a control. */
+function onOneLine(text: string): string {
+  let safe = "";
+  let copied = 0;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if ((code >= 0x20 && code < 0x7f) || code >= 0xa0 || code === 0x09) continue;
+    safe += `${text.slice(copied, at)}${code === 0x0a ? "\\n" : `\\x${code.toString(16).padStart(2, "0")}`}`;
+    copied = at + 1;
+  }
+  return copied === 0 ? text : safe + text.slice(copied);
+}
+
+/** Wall time to the microsecond: milliseconds from the wall clock, the rest from the monotonic one. */
+class MicrosecondClock {
+  /** Wall time minus monotonic time, in ms; moved just so far that both agree on the millisecond, so that stamps do not run backwards. */
+  private offsetMs = 0;
+  private second = -1;
+  private secondText = "";
+
+  /** Local time as Go's log package prints it: 2026/11/22 08:05:00.123456 */
+  stamp(): string {
+    const wallMs = Date.now();
+    const monotonicMs = performance.now();
+    const fraction = this.offsetMs + monotonicMs - wallMs;
+    const micros = Math.floor(Math.min(0.999, Math.max(0, fraction)) * 1000);
+    if (fraction < 0 || fraction >= 1) this.offsetMs = wallMs + micros / 1000 - monotonicMs;
+    const second = Math.floor(wallMs / 1000);
+    if (second !== this.second) {
+      this.second = second;
+      this.secondText = localTime(new Date(wallMs));
+    }
+    return `${this.secondText}.${padded(wallMs % 1000, 3)}${padded(micros, 3)}`;
+  }
+}
+
+function localTime(at: Date): string {
+  const day = `${at.getFullYear()}/${padded(at.getMonth() + 1, 2)}/${padded(at.getDate(), 2)}`;
+  return `${day} ${padded(at.getHours(), 2)}:${padded(at.getMinutes(), 2)}:${padded(at.getSeconds(), 2)}`;
+}
+
+function padded(value: number, width: number): string {
+  return String(value).padStart(width, "0");
+}

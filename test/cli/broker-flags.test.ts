@@ -1,0 +1,76 @@
+import { describe, expect, test } from "bun:test";
+import { hostname } from "node:os";
+import { brokerFlags } from "../../src/cli/broker-flags.ts";
+import { allFlags, helpText, parseFlags, unsupportedFlags } from "../../src/cli/flags.ts";
+import { findNsqd } from "../support/server.ts";
+
+const nsqd = findNsqd();
+
+interface HelpEntry {
+  type: string;
+  default: string;
+}
+
+/** Flags in a --help text: name to type and default. */
+function readHelp(text: string): Map<string, HelpEntry> {
+  const entries = text.matchAll(/^ {2}-(\S+)(?: (\S+))?\n {4}\t.*?(?: \(default (\S+|"[^"]*")\))?$/gm);
+  return new Map([...entries].map(([, name = "", type = "", value = ""]) => [name, { type, default: value }]));
+}
+
+describe("the broker's flags", () => {
+  test.skipIf(nsqd === undefined)("have the names, types and defaults of nsqd's, beside bunsq's own", () => {
+    const { stderr } = Bun.spawnSync([nsqd ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
+    const theirs = readHelp(stderr.toString());
+    const table = brokerFlags(hostname());
+    const ours = readHelp(helpText("nsqd", table));
+    expect(theirs.size).toBeGreaterThan(50);
+    for (const flag of allFlags(table)) if (flag.own) expect(ours.delete(flag.name)).toBeTrue();
+    const sorted = (entries: Map<string, HelpEntry>) => Object.fromEntries([...entries].sort());
+    expect(sorted(ours)).toEqual(sorted(theirs));
+  });
+
+  test("have each name once, and a doc line without a break or a full stop", () => {
+    const flags = allFlags(brokerFlags());
+    expect(new Set(flags.map((flag) => flag.name)).size).toBe(flags.length);
+    for (const flag of flags) expect(flag.doc).toMatch(/^\S.*[^.\s]$/);
+  });
+
+  test("take their own defaults when written out", () => {
+    const table = brokerFlags("some-host");
+    const args = allFlags(table)
+      .filter((flag) => flag.kind !== "list")
+      .map((flag) => `-${flag.name}=${flag.kind === "duration" ? `${flag.default}ms` : flag.default}`);
+    expect(parseFlags(table, args).options).toEqual(parseFlags(table, []).options);
+  });
+
+  test("give a host the node id that nsqd gives it", () => {
+    // From Go: crc32.ChecksumIEEE(md5.Sum(name)) % 1024
+    expect(parseFlags(brokerFlags("vm"), []).options.nodeId).toBe(617);
+  });
+
+  test("hold a node id to ten bits", () => {
+    expect(parseFlags(brokerFlags(), ["-node-id=1023"]).options.nodeId).toBe(1023);
+    expect(() => parseFlags(brokerFlags(), ["-node-id=1024"])).toThrow('invalid value "1024" for flag -node-id: must be from 0 to 1023');
+    expect(() => parseFlags(brokerFlags(), ["-node-id=-1"])).toThrow("must be from 0 to 1023");
+  });
+
+  test("refuse a log level in nsqd's words", () => {
+    expect(() => parseFlags(brokerFlags(), ["-log-level=warning"])).toThrow(
+      `invalid value "warning" for flag -log-level: invalid log level 'warning' (debug, info, warn, error, fatal)`,
+    );
+    expect(parseFlags(brokerFlags(), ["-log-level=DEBUG"]).options.logLevel).toBe("debug");
+  });
+
+  test("refuse to run without the security that was asked for", () => {
+    const refusedBy = (...args: string[]) => {
+      const table = brokerFlags();
+      return unsupportedFlags(table, parseFlags(table, args).given).refused.map((flag) => flag.name);
+    };
+    expect(refusedBy("-tls-required")).toEqual(["tls-required"]);
+    expect(refusedBy("-tls-required=tcp-https")).toEqual(["tls-required"]);
+    expect(refusedBy("-tls-cert=a", "-tls-key=b", "-tls-root-ca-file=c", "-tls-client-auth-policy=require")).toHaveLength(4);
+    expect(refusedBy("-auth-http-address=127.0.0.1:1")).toEqual(["auth-http-address"]);
+    expect(refusedBy("-config=/etc/nsqd.cfg")).toEqual(["config"]);
+    expect(refusedBy("-tls-required=false", "-tls-cert=", "-config=")).toEqual([]);
+  });
+});

@@ -1,0 +1,224 @@
+import { describe, expect, test } from "bun:test";
+import { type FlagTable, helpText, parseFlags, UsageError, unsupportedFlags } from "../../src/cli/flags.ts";
+
+interface Options {
+  address: string;
+  count: number;
+  waitMs: number;
+  eager: boolean;
+  peers: string[];
+  level: "low" | "high";
+}
+
+const table: FlagTable<Options> = {
+  options: {
+    address: { name: "address", kind: "string", default: "0.0.0.0:1", doc: "where to listen" },
+    count: { name: "count", kind: "int", default: 5, min: -16, max: 1000, doc: "how many" },
+    waitMs: { name: "wait", kind: "duration", default: 1500, min: 0, max: 3_600_000, doc: "how long" },
+    eager: { name: "eager", kind: "bool", default: false, doc: "whether at once", alsoTrue: ["very"] },
+    peers: { name: "peer", kind: "list", default: [], doc: "who else" },
+    level: { name: "level", kind: "choice", values: ["low", "high"], default: "low", show: (level) => level.toUpperCase(), doc: "how far" },
+  },
+  others: [
+    { name: "soon", kind: "bool", default: true, doc: "for later", support: { status: "ignored", why: "it is not there" } },
+    { name: "lock", kind: "string", default: "", doc: "for safety", support: { status: "refused", why: "it would be open" } },
+    { name: "gate", kind: "list", default: [], doc: "for safety", support: { status: "refused", why: "it would be open" } },
+  ],
+};
+
+const parse = (...args: string[]) => parseFlags(table, args).options;
+
+/** What the command line is refused with. */
+function refusal(...args: string[]): string {
+  try {
+    parseFlags(table, args);
+  } catch (error) {
+    if (error instanceof UsageError) return error.message;
+    throw error;
+  }
+  throw new Error(`${args.join(" ")} was taken`);
+}
+
+describe("a command line", () => {
+  test("without words gives the defaults", () => {
+    expect(parse()).toEqual({ address: "0.0.0.0:1", count: 5, waitMs: 1500, eager: false, peers: [], level: "low" });
+  });
+
+  test("takes one minus or two, and a value after = or as the next word", () => {
+    for (const args of [["-count=7"], ["--count=7"], ["-count", "7"], ["--count", "7"]]) expect(parse(...args).count).toBe(7);
+  });
+
+  test("takes a value that holds =, minuses, spaces, line breaks or nothing", () => {
+    expect(parse("-address=a=b").address).toBe("a=b");
+    expect(parse("-address", "-count").address).toBe("-count");
+    expect(parse("--address", "--").address).toBe("--");
+    expect(parse("-address=a b\nc").address).toBe("a b\nc");
+    expect(parse("-address=").address).toBe("");
+    expect(parse("-address", "").address).toBe("");
+  });
+
+  test("takes the last of several values", () => {
+    expect(parse("-count=1", "-count=2").count).toBe(2);
+  });
+
+  test("ends at --", () => {
+    expect(parse("-count=1", "--").count).toBe(1);
+    expect(refusal("--", "-count=1")).toStartWith('unexpected word "-count=1"');
+  });
+
+  test("is refused at a word that is no flag", () => {
+    expect(refusal("-count=1", "more")).toStartWith('unexpected word "more"');
+    expect(refusal("-")).toStartWith('unexpected word "-"');
+    expect(refusal("")).toStartWith('unexpected word ""');
+    expect(refusal("-eager", "false")).toStartWith('unexpected word "false"');
+  });
+
+  test("is refused where Go calls the syntax bad", () => {
+    for (const word of ["---count", "-=7", "--=7", "---"]) expect(refusal(word)).toBe(`bad flag syntax: ${word}`);
+  });
+
+  test("is refused for an unknown flag, with the nearest known one", () => {
+    expect(refusal("-cuont=1")).toBe("flag provided but not defined: -cuont\ndid you mean -count?");
+    expect(refusal("--Peer", "x")).toBe("flag provided but not defined: -Peer\ndid you mean -peer?");
+    expect(refusal("-entirely-else")).toBe("flag provided but not defined: -entirely-else");
+    expect(refusal("-x")).toBe("flag provided but not defined: -x");
+  });
+
+  test("is refused where a value is missing", () => {
+    expect(refusal("-count")).toBe("flag needs an argument: -count");
+  });
+
+  test("asks for help in each of Go's spellings, whatever follows, but not past an error", () => {
+    for (const word of ["-h", "--h", "-help", "--help", "-h=x"]) expect(parseFlags(table, [word, "-nonsense"]).help).toBeTrue();
+    expect(refusal("-nonsense", "-h")).toContain("-nonsense");
+  });
+});
+
+describe("a bool", () => {
+  test("is true when bare and takes every spelling of Go's after =", () => {
+    expect(parse("-eager").eager).toBeTrue();
+    for (const word of ["1", "t", "T", "true", "TRUE", "True", "very"]) expect(parse(`-eager=${word}`).eager).toBeTrue();
+    for (const word of ["0", "f", "F", "false", "FALSE", "False"]) expect(parse("-eager", `-eager=${word}`).eager).toBeFalse();
+  });
+
+  test("is refused in other spellings", () => {
+    for (const word of ["yes", "", "tRUE"])
+      expect(refusal(`-eager=${word}`)).toBe(`invalid boolean value "${word}" for -eager: parse error`);
+  });
+});
+
+describe("an int", () => {
+  test("takes each of Go's notations", () => {
+    const readings = {
+      "0": 0,
+      "-0": 0,
+      "+7": 7,
+      "007": 7,
+      "0x1F": 31,
+      "0b101": 5,
+      "0o17": 15,
+      "1_000": 1000,
+      "0_7": 7,
+      "0x_1": 1,
+      "-0x10": -16,
+    };
+    for (const [text, value] of Object.entries(readings)) expect(parse(`-count=${text}`).count).toBe(value);
+  });
+
+  test("is refused in any other", () => {
+    for (const text of ["08", "1__0", "_1", "1_", "0x", "0b2", "1e3", "1.5", "", " 1", "one"]) {
+      expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: parse error`);
+    }
+  });
+
+  test("beyond 64 bits is out of range, as Go says it", () => {
+    for (const text of ["9223372036854775808", "-9223372036854775809", "99999999999999999999"]) {
+      expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: value out of range`);
+    }
+  });
+
+  test("is held to its bounds, which are themselves allowed", () => {
+    expect(parse("-count=-16").count).toBe(-16);
+    expect(parse("-count=1000").count).toBe(1000);
+    expect(refusal("-count=-17")).toBe('invalid value "-17" for flag -count: must be from -16 to 1000');
+    expect(refusal("-count", "1001")).toBe('invalid value "1001" for flag -count: must be from -16 to 1000');
+  });
+});
+
+describe("a duration flag", () => {
+  test("is kept in milliseconds", () => {
+    expect(parse("-wait=1m2.5s").waitMs).toBe(62_500);
+    expect(parse("-wait=100us").waitMs).toBe(0.1);
+    expect(parse("-wait=0").waitMs).toBe(0);
+  });
+
+  test("is refused without a unit and beyond its bounds", () => {
+    expect(refusal("-wait=100")).toBe('invalid value "100" for flag -wait: parse error');
+    expect(refusal("-wait=2h")).toBe('invalid value "2h" for flag -wait: must be from 0s to 1h0m0s');
+    expect(refusal("-wait=-1ns")).toBe('invalid value "-1ns" for flag -wait: must be from 0s to 1h0m0s');
+  });
+});
+
+describe("a list", () => {
+  test("gathers repeated flags and values between commas, in order", () => {
+    expect(parse("-peer=a:1", "--peer", "b:2,c:3", "-peer=").peers).toEqual(["a:1", "b:2", "c:3"]);
+  });
+});
+
+describe("a choice", () => {
+  test("takes its words in any case and no other word", () => {
+    expect(parse("-level=HIGH").level).toBe("high");
+    expect(refusal("-level=middle")).toBe('invalid value "middle" for flag -level: must be one of low, high');
+  });
+});
+
+describe("a quoted value in a message", () => {
+  test("shows control characters and quotes as Go's %q does", () => {
+    expect(refusal('-count=a"\x1b[31m\n\u00e9')).toBe('invalid value "a\\"\\x1b[31m\\n\u00e9" for flag -count: parse error');
+  });
+});
+
+describe("flags that this version cannot honour", () => {
+  const names = (...args: string[]) => {
+    const { ignored, refused } = unsupportedFlags(table, parseFlags(table, args).given);
+    return { ignored: ignored.map((flag) => flag.name), refused: refused.map((flag) => flag.name) };
+  };
+
+  test("are told apart by what ignoring them would cost", () => {
+    expect(names("-soon", "-lock=x", "-gate=y", "-count=1")).toEqual({ ignored: ["soon"], refused: ["gate", "lock"] });
+    expect(names("-count=1")).toEqual({ ignored: [], refused: [] });
+  });
+
+  test("are not refused when they ask for nothing", () => {
+    expect(names("-lock=", "-gate=")).toEqual({ ignored: [], refused: [] });
+  });
+});
+
+describe("help", () => {
+  test("is laid out as Go's flag package lays it out", () => {
+    expect(helpText("thing", table)).toBe(
+      [
+        "Usage of thing:",
+        "  -address string",
+        '    \twhere to listen (default "0.0.0.0:1")',
+        "  -count int",
+        "    \thow many (default 5)",
+        "  -eager",
+        "    \twhether at once",
+        "  -gate value",
+        "    \tfor safety [not supported yet]",
+        "  -level value",
+        "    \thow far (default LOW)",
+        "  -lock string",
+        "    \tfor safety [not supported yet]",
+        "  -peer value",
+        "    \twho else",
+        "  -soon",
+        "    \tfor later [no effect yet] (default true)",
+        "  -wait duration",
+        "    \thow long (default 1.5s)",
+        "",
+      ].join("\n"),
+    );
+  });
+});
