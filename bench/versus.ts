@@ -79,7 +79,7 @@ function parseOptions(args: string[]): Options | undefined {
   for (const name of names ?? []) {
     if (!WORKLOADS.some((workload) => workload.name === name)) throw new Error(`no workload ${name}`);
   }
-  const nsqd = values.nsqd ?? findNsqd();
+  const nsqd = values.nsqd ?? (findNsqd() || undefined);
   return {
     rounds: positive("rounds"),
     messagesScale: positive("messages-scale"),
