@@ -1,0 +1,94 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { brokerFlags } from "../../src/cli/broker-flags.ts";
+import { helpText } from "../../src/cli/flags.ts";
+import { programFlags, selectProgram } from "../../src/cli/program.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+/** Runs the program to its end from source, in a folder of its own. */
+function run(...args: string[]): { code: number | null; stdout: string; stderr: string } {
+  const cwd = mkdtempSync(join(tmpdir(), "bunsq-cli-"));
+  try {
+    const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args], { cwd, stdout: "pipe", stderr: "pipe" });
+    return { code: exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
+  } finally {
+    rmSync(cwd, { recursive: true });
+  }
+}
+
+describe("the program that runs", () => {
+  test("is nsqd's stand-in under the name nsqd, wherever the link lies", () => {
+    for (const startedAs of ["nsqd", "./nsqd", "/usr/local/bin/nsqd"]) {
+      expect(selectProgram(startedAs, ["-x", "broker"])).toEqual({ name: "nsqd", mode: "broker", args: ["-x", "broker"] });
+    }
+  });
+
+  test("is picked by the first word", () => {
+    expect(selectProgram("bunsq", ["nsqd", "-x"])).toEqual({ name: "nsqd", mode: "broker", args: ["-x"] });
+    expect(selectProgram("bunsq", ["broker", "-x"])).toEqual({ name: "bunsq", mode: "broker", args: ["-x"] });
+    expect(selectProgram("bunsq", ["all"])).toEqual({ name: "bunsq", mode: "all", args: [] });
+  });
+
+  test("is left to -mode otherwise", () => {
+    expect(selectProgram("bunsq", ["-x", "nsqd"])).toEqual({ name: "bunsq", mode: undefined, args: ["-x", "nsqd"] });
+    expect(selectProgram("bun", [])).toEqual({ name: "bunsq", mode: undefined, args: [] });
+  });
+
+  test("is refused by name while it does not exist", () => {
+    for (const word of ["lookup", "nsqlookupd", "admin", "nsqadmin"]) {
+      expect(() => selectProgram("bunsq", [word])).toThrow(`no ${word} yet`);
+      expect(run(`--mode=${word}`)).toMatchObject({ code: 2, stdout: "" });
+      expect(run(`--mode=${word}`).stderr).toContain(`no ${word} yet; run NSQ's own nsq`);
+    }
+    expect(() => selectProgram("/opt/nsqlookupd", [])).toThrow("no nsqlookupd yet");
+    expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all or broker');
+  });
+});
+
+describe("--version", () => {
+  test("names bunsq's own release, or NSQ's under the name nsqd", () => {
+    const ours = `bunsq v0.1.0 (built w/bun${Bun.version})\n`;
+    expect(run("--version")).toEqual({ code: 0, stdout: ours, stderr: "" });
+    expect(run("broker", "-version").stdout).toBe(ours);
+    expect(run("--mode=broker", "-version").stdout).toBe(ours);
+    expect(run("nsqd", "-version").stdout).toBe(`nsqd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
+  });
+
+  test("does not hide an error in the flags beside it", () => {
+    expect(run("-version", "-nonsense").code).toBe(2);
+  });
+});
+
+describe("--help", () => {
+  test("goes to standard output with exit code 0, per mode", () => {
+    const all = run("--help");
+    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", programFlags({ mode: undefined })), stderr: "" });
+    expect(all.stdout).toContain("\n  -mode value\n");
+    expect(run("--mode=broker", "--help").stdout).toBe(all.stdout);
+    expect(run("nsqd", "-h").stdout).toBe(helpText("nsqd", brokerFlags(hostname())));
+  });
+});
+
+describe("a wrong command line", () => {
+  test("is answered with the one line that is wrong and where to read on, and exit code 2", () => {
+    expect(run("--msg-timout=1s")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: "flag provided but not defined: -msg-timout\ndid you mean -msg-timeout?\nsee bunsq --help for the flags\n",
+    });
+    expect(run("nsqd", "-msg-timeout=1")).toEqual({
+      code: 2,
+      stdout: "",
+      stderr: 'invalid value "1" for flag -msg-timeout: parse error\nsee nsqd --help for the flags\n',
+    });
+  });
+
+  test("that asks for missing security ends with 1 before anything is opened", () => {
+    const { code, stderr } = run("-tls-required", "-log-prefix=[x] ");
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^\[x\] \S+ \S+ FATAL: -tls-required: TLS is not supported in this version; .*\n$/);
+  });
+});
