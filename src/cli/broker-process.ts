@@ -22,8 +22,11 @@ export async function runBroker(options: BrokerOptions, log: Logger): Promise<bo
   let closing = false;
 
   const close = async (): Promise<void> => {
-    await http?.stop();
-    await broker?.close();
+    try {
+      await http?.stop();
+    } finally {
+      await broker?.close();
+    }
   };
   const fail = (what: string, error: unknown): void => {
     logError(log, what, error);

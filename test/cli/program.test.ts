@@ -8,11 +8,27 @@ import { programFlags, selectProgram } from "../../src/cli/program.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
+interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
 /** Runs the program to its end from source, in a folder of its own. */
-function run(...args: string[]): { code: number | null; stdout: string; stderr: string } {
+function run(...args: string[]): Outcome {
+  return runIn({}, ...args);
+}
+
+/** The same with more environment variables. */
+function runIn(env: Record<string, string>, ...args: string[]): Outcome {
   const cwd = mkdtempSync(join(tmpdir(), "bunsq-cli-"));
   try {
-    const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args], { cwd, stdout: "pipe", stderr: "pipe" });
+    const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args], {
+      cwd,
+      env: { ...process.env, ...env },
+      stdout: "pipe",
+      stderr: "pipe",
+    });
     return { code: exitCode, stdout: stdout.toString(), stderr: stderr.toString() };
   } finally {
     rmSync(cwd, { recursive: true });
@@ -90,5 +106,18 @@ describe("a wrong command line", () => {
     const { code, stderr } = run("-tls-required", "-log-prefix=[x] ");
     expect(code).toBe(1);
     expect(stderr).toMatch(/^\[x\] \S+ \S+ FATAL: -tls-required: TLS is not supported in this version; .*\n$/);
+  });
+});
+
+describe("log lines", () => {
+  test("carry local time", () => {
+    /** The minutes past midnight that the log says it is in a time zone. */
+    const minutesIn = (zone: string) => {
+      const [, hours, minutes] = /^\[nsqd\] \S+ (\d\d):(\d\d):/.exec(runIn({ TZ: zone }, "-tls-required").stderr) ?? [];
+      return Number(hours) * 60 + Number(minutes);
+    };
+    // Kathmandu is 5 h 45 min ahead of UTC all year round. A minute may pass between the two runs.
+    const ahead = (minutesIn("Asia/Kathmandu") - minutesIn("UTC") + 1440) % 1440;
+    expect([345, 344]).toContain(ahead);
   });
 });

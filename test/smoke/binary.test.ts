@@ -87,5 +87,5 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     consumer.command(`FIN ${kept.id}`);
     expect(await second.stop("SIGINT")).toBe(0);
     expect(readdirSync(folder)).toEqual(["bunsq"]);
-  });
+  }, 60_000);
 });

@@ -1,0 +1,150 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { RawClient } from "../support/raw-client.ts";
+import { type Server, startServer, until } from "../support/server.ts";
+
+const MAIN = join(import.meta.dir, "../../src/main.ts");
+
+/** Starts from source with a module loaded before it, which plants what cannot be had from outside. */
+function startWith(preload: string, dataPath: string): Promise<Server> {
+  const command = [process.execPath, "--preload", join(import.meta.dir, "preload", preload), MAIN, "--mode=broker"];
+  return startServer({ command, dataPath });
+}
+
+let dataPath: string;
+beforeEach(() => {
+  dataPath = mkdtempSync(join(tmpdir(), "bunsq-process-"));
+});
+afterEach(() => {
+  rmSync(dataPath, { recursive: true, force: true });
+});
+
+/** What the next broker on the same data path delivers first. */
+async function firstMessageAfterRestart(): Promise<string> {
+  const server = await startServer({ dataPath });
+  try {
+    const client = await RawClient.connect(server.tcpPort);
+    await client.call("SUB kept channel");
+    client.command("RDY 1");
+    return (await client.message()).text;
+  } finally {
+    await server.stop();
+  }
+}
+
+async function publish(server: Server, body: string): Promise<void> {
+  const client = await RawClient.connect(server.tcpPort);
+  expect(await client.call("PUB kept", body)).toBe("OK");
+}
+
+describe("a broker process", () => {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    test(`saves and ends with 0 on ${signal}, with a client connected`, async () => {
+      const server = await startServer({ dataPath });
+      await publish(server, `before ${signal}`);
+      expect(await server.stop(signal)).toBe(0);
+      expect(server.log()).toContain(` INFO: ${signal}: closing\n`);
+      expect(await firstMessageAfterRestart()).toBe(`before ${signal}`);
+    }, 60_000);
+  }
+
+  test("ends at once with 1 on a second signal while it is closing", async () => {
+    const server = await startWith("endless-close.ts", dataPath);
+    server.process.kill("SIGTERM");
+    await until("it says that it is closing", () => server.log().includes("SIGTERM: closing"));
+    expect(await server.stop("SIGINT")).toBe(1);
+    expect(server.log()).toContain(" FATAL: SIGINT while closing: leaving at once\n");
+  }, 60_000);
+
+  for (const kind of ["fault", "rejection"]) {
+    test(`logs a ${kind} that nothing caught with its stack, saves, and ends with 1`, async () => {
+      const server = await startWith(`${kind}.ts`, dataPath);
+      await publish(server, "before the end");
+      expect(await server.stop("SIGUSR2")).toBe(1);
+      expect(server.log()).toContain(` FATAL: Error: planted ${kind}\n`);
+      expect(server.log()).toMatch(new RegExp(`FATAL: {5}at .*${kind}\\.ts:\\d+`));
+      expect(await firstMessageAfterRestart()).toBe("before the end");
+    }, 60_000);
+  }
+
+  test("says which port is busy and what to do, and ends with 1", async () => {
+    const first = await startServer({ dataPath });
+    const folder = mkdtempSync(join(tmpdir(), "bunsq-process-"));
+    try {
+      for (const flag of ["tcp-address", "http-address"]) {
+        const port = flag === "tcp-address" ? first.tcpPort : first.httpPort;
+        // The last of a repeated flag holds.
+        const failure = await startServer({ dataPath: folder, args: [`--${flag}=127.0.0.1:${port}`] }).catch(String);
+        expect(failure).toStartWith("Error: bunsq exited with 1:");
+        expect(failure).toContain(`127.0.0.1:${port}`);
+        expect(failure).toContain(flag);
+        expect(failure).not.toContain("    at ");
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+      await first.stop();
+    }
+  }, 60_000);
+
+  test("refuses a data path that another process holds, which goes on undisturbed", async () => {
+    const first = await startServer({ dataPath });
+    const failure = await startServer({ dataPath }).catch(String);
+    expect(failure).toStartWith("Error: bunsq exited with 1:");
+    expect(failure).toContain(dataPath);
+    expect(failure).not.toContain("    at ");
+    await publish(first, "still here");
+    expect(await first.stop()).toBe(0);
+    expect(await firstMessageAfterRestart()).toBe("still here");
+  }, 60_000);
+
+  test("refuses a data path that is not there or is no folder, and says which", async () => {
+    for (const path of [join(dataPath, "missing"), MAIN]) {
+      const failure = await startServer({ dataPath: path }).catch(String);
+      expect(failure).toStartWith("Error: bunsq exited with 1:");
+      expect(failure).toContain(path);
+      expect(failure).not.toContain("    at ");
+    }
+  }, 60_000);
+
+  test.skipIf(process.getuid?.() === 0)(
+    "refuses a data path that it may not write to",
+    async () => {
+      chmodSync(dataPath, 0o500);
+      const failure = await startServer({ dataPath }).catch(String);
+      chmodSync(dataPath, 0o700);
+      expect(failure).toStartWith("Error: bunsq exited with 1:");
+      expect(failure).toContain(dataPath);
+    },
+    60_000,
+  );
+
+  test("goes on when the reader of its log has gone", async () => {
+    const args = [
+      "--mode=broker",
+      "--log-level=debug",
+      "--tcp-address=127.0.0.1:0",
+      "--http-address=127.0.0.1:0",
+      `--data-path=${dataPath}`,
+    ];
+    const child = Bun.spawn([process.execPath, MAIN, ...args], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    const reader = child.stderr.getReader();
+    let log = "";
+    const port = (kind: string) => Number(new RegExp(`${kind}: listening on \\S*:(\\d+)`).exec(log)?.[1] ?? 0);
+    while (port("TCP") === 0 || port("HTTP") === 0) {
+      const { value, done } = await reader.read();
+      if (done) throw new Error(`it ended:\n${log}`);
+      log += new TextDecoder().decode(value);
+    }
+    await reader.cancel();
+    for (let i = 0; i < 3; i++) {
+      const client = await RawClient.connect(port("TCP"));
+      expect(await client.call("PUB kept", "x")).toBe("OK");
+      client.close();
+    }
+    expect(await (await fetch(`http://127.0.0.1:${port("HTTP")}/ping`)).text()).toBe("OK");
+    child.kill("SIGTERM");
+    expect(await child.exited).toBe(0);
+  }, 60_000);
+});
