@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { findNsqd, type Program, type Server, startServer } from "../../support/server.ts";
+import { Session } from "./session.ts";
+
+/**
+ * Which broker is compared with Go's. `BUNSQ_DIFFERENTIAL_SUBJECT=nsqd` plays Go against Go, which proves that a
+ * scenario's transcript is the same twice; any difference then is the scenario's own fault.
+ */
+const SUBJECT: Program = process.env.BUNSQ_DIFFERENTIAL_SUBJECT === "nsqd" ? "nsqd" : "bunsq";
+/** `BUNSQ_DIFFERENTIAL_PRINT=1` prints what Go showed in each scenario: for writing scenarios. */
+const PRINT = process.env.BUNSQ_DIFFERENTIAL_PRINT === "1";
+/** A scenario's time on both brokers; most of it is waiting. */
+const SCENARIO_TIMEOUT_MS = 40_000;
+
+/** A difference from Go's nsqd that is meant: docs/compatibility.md has a line for each by this name. */
+export interface Difference {
+  name: string;
+  /** What bunsq must show where Go showed `go`. */
+  expected: (go: string[]) => string[];
+}
+
+export type Scenario = (session: Session) => Promise<void>;
+export type DefineScenario = (name: string, scenario: Scenario, differences?: Difference[]) => void;
+
+export interface PairOptions {
+  /** Flags of both brokers. */
+  args: string[];
+  /** Flags that only make Go comparable, for instance faster timers. */
+  goArgs?: string[];
+  /** One scenario after another, for those that see the whole broker. */
+  serial?: boolean;
+}
+
+/**
+ * Starts Go's nsqd and the broker under test with the same flags, plays each scenario on both and compares the
+ * transcripts line by line. Without nsqd on PATH or in NSQD_BIN every scenario is skipped, and that is said.
+ */
+export function describeAgainstNsqd(title: string, options: PairOptions, define: (scenario: DefineScenario) => void): void {
+  const available = findNsqd() !== undefined;
+  if (!available) console.log(`skipped: no nsqd (${title})`);
+  describe.skipIf(!available)(title, () => {
+    let go: Server;
+    let subject: Server;
+    beforeAll(async () => {
+      const goArgs = [...options.args, ...(options.goArgs ?? [])];
+      go = await startServer({ program: "nsqd", args: goArgs });
+      subject = await startServer({ program: SUBJECT, args: SUBJECT === "nsqd" ? goArgs : options.args });
+    }, 60_000);
+    afterAll(async () => {
+      await Promise.all([go?.stop(), subject?.stop()]);
+    });
+    let count = 0;
+    define((name, scenario, differences = []) => {
+      const topic = `topic${++count}`;
+      const run = async () => {
+        const [expected, shown] = await Promise.all([play(go, topic, scenario), play(subject, topic, scenario)]);
+        if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
+        expect(shown).toEqual(SUBJECT === "nsqd" ? expected : applyDifferences(expected, differences));
+      };
+      (options.serial ? test : test.concurrent)(name, run, SCENARIO_TIMEOUT_MS);
+    });
+  });
+}
+
+async function play(server: Server, topic: string, scenario: Scenario): Promise<string[]> {
+  const session = new Session(server, topic);
+  try {
+    await scenario(session);
+  } finally {
+    session.dispose();
+  }
+  return session.transcript;
+}
+
+/** An exception that changes nothing no longer describes a difference: it has to go, so it fails. */
+function applyDifferences(go: string[], differences: Difference[]): string[] {
+  let expected = go;
+  for (const difference of differences) {
+    const next = difference.expected(expected);
+    if (Bun.deepEquals(next, expected))
+      throw new Error(`the difference "${difference.name}" does not apply to what Go shows:\n${expected.join("\n")}`);
+    expected = next;
+  }
+  return expected;
+}
