@@ -1,0 +1,87 @@
+/**
+ * Message ids: 16 lower-case hex characters that are 64 bits, and the bits say where the message is.
+ *
+ *     node (10 bits) | topic number (14 bits) | sequence in the topic's log (40 bits)
+ *     \_______ 6 characters: the prefix _____/ \__________ 10 characters __________/
+ *
+ * So a FIN finds its message by arithmetic. The sequence is taken modulo 2^40; with at most
+ * 2^39 messages between the oldest unfinished one and the newest, the full number follows.
+ */
+
+export const NODE_LIMIT = 1 << 10;
+export const TOPIC_NUMBER_LIMIT = 1 << 14;
+export const SEQUENCE_SPAN = 2 ** 40;
+export const PREFIX_CHARS = 6;
+
+const HEX = "0123456789abcdef";
+
+/** Two hex characters as one big-endian 16-bit word, by byte. */
+const HEX2 = new Uint16Array(256);
+for (let i = 0; i < 256; i++) HEX2[i] = (HEX.charCodeAt(i >> 4) << 8) | HEX.charCodeAt(i & 15);
+
+/** Four hex characters as one big-endian 32-bit word, by 16-bit number: one store writes four characters. */
+const HEX4 = new Uint32Array(65536);
+for (let i = 0; i < 65536; i++) HEX4[i] = ((HEX2[i >> 8] << 16) | HEX2[i & 255]) >>> 0;
+
+/** A character's value as a lower-case hex digit; 0x100 for any other, so that a sum shows a bad one. */
+const DIGIT = new Uint16Array(256).fill(0x100);
+for (let i = 0; i < 16; i++) DIGIT[HEX.charCodeAt(i)] = i;
+
+/** The 24 bits that all ids of one topic on one node share. */
+export function idPrefix(node: number, topicNumber: number): number {
+  return (node * TOPIC_NUMBER_LIMIT + topicNumber) >>> 0;
+}
+
+/** Writes an id's 16 characters at `at`. */
+export function writeId(view: DataView, at: number, prefix: number, sequence: number): void {
+  const low = sequence % SEQUENCE_SPAN;
+  const middle = Math.floor(low / 65536);
+  view.setUint32(at, HEX4[prefix >>> 8]);
+  view.setUint16(at + 4, HEX2[prefix & 255]);
+  view.setUint32(at + 6, HEX4[middle >>> 8]);
+  view.setUint16(at + 10, HEX2[middle & 255]);
+  view.setUint32(at + 12, HEX4[low & 0xffff]);
+}
+
+/** Only the last four characters: enough while no 65,536 boundary is crossed since the last whole one. */
+export function idTail(sequence: number): number {
+  return HEX4[sequence & 0xffff];
+}
+
+/** The prefix of the id at `at`; -1 if its characters are not lower-case hex. */
+export function readPrefix(bytes: Uint8Array, at: number): number {
+  const d0 = DIGIT[bytes[at]];
+  const d1 = DIGIT[bytes[at + 1]];
+  const d2 = DIGIT[bytes[at + 2]];
+  const d3 = DIGIT[bytes[at + 3]];
+  const d4 = DIGIT[bytes[at + 4]];
+  const d5 = DIGIT[bytes[at + 5]];
+  if ((d0 | d1 | d2 | d3 | d4 | d5) >= 0x100) return -1;
+  return (d0 << 20) | (d1 << 16) | (d2 << 12) | (d3 << 8) | (d4 << 4) | d5;
+}
+
+/** The sequence, modulo 2^40, of the id at `at`; -1 if its characters are not lower-case hex. */
+export function readSequence(bytes: Uint8Array, at: number): number {
+  const d0 = DIGIT[bytes[at + 6]];
+  const d1 = DIGIT[bytes[at + 7]];
+  const d2 = DIGIT[bytes[at + 8]];
+  const d3 = DIGIT[bytes[at + 9]];
+  const d4 = DIGIT[bytes[at + 10]];
+  const d5 = DIGIT[bytes[at + 11]];
+  const d6 = DIGIT[bytes[at + 12]];
+  const d7 = DIGIT[bytes[at + 13]];
+  const d8 = DIGIT[bytes[at + 14]];
+  const d9 = DIGIT[bytes[at + 15]];
+  if ((d0 | d1 | d2 | d3 | d4 | d5 | d6 | d7 | d8 | d9) >= 0x100) return -1;
+  const high = (d0 << 16) | (d1 << 12) | (d2 << 8) | (d3 << 4) | d4;
+  const low = (d5 << 16) | (d6 << 12) | (d7 << 8) | (d8 << 4) | d9;
+  return high * 1048576 + low;
+}
+
+/** The full sequence of which `low` is the rest modulo 2^40: the one nearest to `near`. */
+export function expandSequence(low: number, near: number): number {
+  const full = near - (near % SEQUENCE_SPAN) + low;
+  if (full > near + SEQUENCE_SPAN / 2 && full >= SEQUENCE_SPAN) return full - SEQUENCE_SPAN;
+  if (full < near - SEQUENCE_SPAN / 2) return full + SEQUENCE_SPAN;
+  return full;
+}

@@ -1,0 +1,90 @@
+import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_SIZE_OVERHEAD } from "./frame.ts";
+import { idTail, writeId } from "./id.ts";
+
+/** Below this many bytes a loop beats the call into a native copy (measured: they meet near 30). */
+const LOOP_COPY_BYTES = 24;
+
+/** Where a message was published: its time in ns as two 32-bit halves, since a double does not hold it. */
+export interface Timestamp {
+  high: number;
+  low: number;
+}
+
+/**
+ * Lays out one message frame, attempts = 1: the record as it stands on disk, in memory and on the wire.
+ *
+ * @returns where the frame ends in `target`
+ */
+export function layMessage(
+  target: Buffer,
+  view: DataView,
+  at: number,
+  source: Uint8Array,
+  from: number,
+  bodyBytes: number,
+  prefix: number,
+  sequence: number,
+  time: Timestamp,
+): number {
+  view.setUint32(at, bodyBytes + MESSAGE_SIZE_OVERHEAD);
+  view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
+  view.setUint32(at + 8, time.high);
+  view.setUint32(at + 12, time.low);
+  view.setUint16(at + ATTEMPTS_OFFSET, 1);
+  writeId(view, at + ID_OFFSET, prefix, sequence);
+  copyBytes(source, from, target, at + BODY_OFFSET, bodyBytes);
+  return at + BODY_OFFSET + bodyBytes;
+}
+
+/**
+ * Lays out `count` messages that stand in `source` in MPUB's form (size, body, size, body …) from `from` on.
+ * The lengths were checked before (MpubCheck). About 35 ns a message of 200 bytes.
+ *
+ * @returns where the last frame ends in `target`
+ */
+export function layMessages(
+  target: Buffer,
+  view: DataView,
+  at: number,
+  source: Buffer,
+  from: number,
+  count: number,
+  prefix: number,
+  sequence: number,
+  time: Timestamp,
+): number {
+  const { high, low } = time;
+  let previous = -1;
+  for (let i = 0; i < count; i++, sequence++) {
+    const bodyBytes = (source[from] << 24) | (source[from + 1] << 16) | (source[from + 2] << 8) | source[from + 3];
+    view.setUint32(at, bodyBytes + MESSAGE_SIZE_OVERHEAD);
+    view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
+    view.setUint32(at + 8, high);
+    view.setUint32(at + 12, low);
+    view.setUint16(at + ATTEMPTS_OFFSET, 1);
+    // Two neighbours share all but the id's last four characters, unless the low 16 bits turned over.
+    if (previous >= 0 && (sequence & 0xffff) !== 0) {
+      view.setUint32(at + ID_OFFSET, view.getUint32(previous + ID_OFFSET));
+      view.setUint32(at + ID_OFFSET + 4, view.getUint32(previous + ID_OFFSET + 4));
+      view.setUint32(at + ID_OFFSET + 8, view.getUint32(previous + ID_OFFSET + 8));
+      view.setUint32(at + ID_OFFSET + 12, idTail(sequence));
+    } else {
+      writeId(view, at + ID_OFFSET, prefix, sequence);
+    }
+    if (bodyBytes < LOOP_COPY_BYTES) copyBytes(source, from + 4, target, at + BODY_OFFSET, bodyBytes);
+    else source.copy(target, at + BODY_OFFSET, from + 4, from + 4 + bodyBytes);
+    previous = at;
+    at += BODY_OFFSET + bodyBytes;
+    from += 4 + bodyBytes;
+  }
+  return at;
+}
+
+function copyBytes(source: Uint8Array, from: number, target: Buffer, at: number, length: number): void {
+  if (length >= LOOP_COPY_BYTES) {
+    if (source instanceof Buffer) source.copy(target, at, from, from + length);
+    else target.set(source.subarray(from, from + length), at);
+    return;
+  }
+  for (let i = 0; i < length; i++) target[at + i] = source[from + i];
+}

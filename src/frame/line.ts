@@ -1,0 +1,68 @@
+/** Words looked at in one command line; nsqd ignores what comes after a command's parameters. */
+const MAX_WORDS = 4;
+
+/**
+ * A command line taken apart at single spaces, in place: positions, no strings. One Line serves all connections,
+ * since a line is executed before the next is read.
+ */
+export class Line {
+  buffer: Buffer = Buffer.alloc(0);
+  /** How many words there are, those beyond MAX_WORDS not counted. */
+  words = 0;
+  private readonly starts = new Int32Array(MAX_WORDS);
+  private readonly ends = new Int32Array(MAX_WORDS);
+
+  /** @param end offset after the last character, line ending excluded */
+  set(buffer: Buffer, start: number, end: number): void {
+    this.buffer = buffer;
+    let words = 0;
+    let from = start;
+    for (let at = start; at <= end && words < MAX_WORDS; at++) {
+      if (at < end && buffer[at] !== 0x20) continue;
+      this.starts[words] = from;
+      this.ends[words] = at;
+      words++;
+      from = at + 1;
+    }
+    this.words = words;
+  }
+
+  start(word: number): number {
+    return this.starts[word];
+  }
+
+  end(word: number): number {
+    return this.ends[word];
+  }
+
+  length(word: number): number {
+    return this.ends[word] - this.starts[word];
+  }
+
+  /** A word's bytes, one character each. */
+  text(word: number): string {
+    return this.buffer.toString("latin1", this.starts[word], this.ends[word]);
+  }
+
+  /** The first four bytes of a word as one number (fewer: what there is). */
+  key(word: number): number {
+    let key = 0;
+    const end = Math.min(this.ends[word], this.starts[word] + 4);
+    for (let at = this.starts[word]; at < end; at++) key = (key << 8) | this.buffer[at];
+    return key;
+  }
+
+  /**
+   * A word as a decimal number; NaN if it has another character than a digit. An empty word is 0, as in nsqd.
+   * Beyond 2^53 the value is not exact; every bound it is held against is far below.
+   */
+  decimal(word: number): number {
+    let value = 0;
+    for (let at = this.starts[word]; at < this.ends[word]; at++) {
+      const digit = this.buffer[at] - 0x30;
+      if (digit < 0 || digit > 9) return Number.NaN;
+      value = value * 10 + digit;
+    }
+    return value;
+  }
+}
