@@ -1,0 +1,273 @@
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "../options.ts";
+import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
+import type { Recycler } from "./recycler.ts";
+import { type IndexEntry, type Part, removeIfThere, Segment } from "./segment.ts";
+import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
+
+/** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
+const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
+
+export interface LogFilesOptions {
+  directory: string;
+  topicNumber: number;
+  topicName: string;
+  /** A segment that reached this size is followed by the next. */
+  maxBytesPerFile: number;
+  syncEvery: number;
+  recycler: Recycler;
+  log: Logger;
+  /** Counts regions that were skipped because their bytes are damaged. */
+  onCorrupt: () => void;
+}
+
+/** The files under one topic's log: its segments in order, the last of which is written to. */
+export class LogFiles {
+  private readonly segments: Segment[] = [];
+  /** Segment whose files the last read left open. */
+  private reading: Segment | undefined;
+  /** Messages committed since the last sync began. */
+  private unsyncedMessages = 0;
+  private unsyncedSegments = new Set<Segment>();
+
+  /**
+   * Opens the files that an earlier run left, and cuts off a torn tail.
+   *
+   * @param firstSequence where an empty log starts
+   */
+  constructor(
+    private readonly options: LogFilesOptions,
+    private readonly firstSequence: number,
+  ) {
+    mkdirSync(options.directory, { recursive: true });
+    this.recover();
+  }
+
+  get startSequence(): number {
+    return this.segments.length > 0 ? this.segments[0].baseSequence : this.firstSequence;
+  }
+
+  get nextSequence(): number {
+    return this.segments.length > 0 ? this.segments[this.segments.length - 1].nextSequence : this.firstSequence;
+  }
+
+  get hasUnsynced(): boolean {
+    return this.unsyncedSegments.size > 0;
+  }
+
+  get endPosition(): number {
+    return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : 0;
+  }
+
+  commit(parts: Part[], count: number, timeMs: number): void {
+    let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
+    if (tail === undefined || tail.length >= this.options.maxBytesPerFile) tail = this.roll();
+    tail.commit(parts, count, timeMs);
+    this.unsyncedSegments.add(tail);
+    this.unsyncedMessages += count;
+    if (this.unsyncedMessages >= this.options.syncEvery) this.sync();
+  }
+
+  /** Starts bringing all that was committed to the disk; the callers of a publish do not wait for it. */
+  sync(done?: (error: Error | undefined) => void): void {
+    this.unsyncedMessages = 0;
+    const segments = [...this.unsyncedSegments];
+    this.unsyncedSegments.clear();
+    let waiting = segments.length;
+    if (waiting === 0) {
+      done?.(undefined);
+      return;
+    }
+    let failure: Error | undefined;
+    for (const segment of segments) {
+      segment.sync((error) => {
+        if (error !== undefined) {
+          failure = error;
+          this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${error.message}`);
+        }
+        if (--waiting === 0) done?.(failure);
+      });
+    }
+  }
+
+  /**
+   * Reads the commits from `position` on into a chunk of its own, checks each against its checksum,
+   * and stops before the first that is damaged.
+   */
+  read(position: number, maxBytes: number, pool: ChunkPool): Chunk | Gap {
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return segment;
+    if (this.reading !== undefined && this.reading !== segment && this.reading !== this.segments[this.segments.length - 1])
+      this.reading.close();
+    this.reading = segment;
+    const entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
+    const first = entries[0];
+    const last = entries[entries.length - 1];
+    const bytes = last.offset + last.length - first.offset;
+    const chunk = pool.take(bytes, LARGEST_CLASS);
+    let problem = "";
+    try {
+      segment.read(chunk.buffer, 0, first.offset, bytes);
+    } catch (error) {
+      problem = (error as Error).message;
+    }
+    let good: IndexEntry | undefined;
+    for (const entry of entries) {
+      const from = entry.offset - first.offset;
+      if (problem !== "" || Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
+      good = entry;
+    }
+    if (good === undefined) {
+      pool.drop(chunk);
+      return this.damaged(segment, first, problem === "" ? "checksum does not match" : problem);
+    }
+    chunk.start = segment.basePosition + first.offset;
+    chunk.end = segment.basePosition + good.offset + good.length;
+    chunk.firstSequence = first.firstSequence;
+    return chunk;
+  }
+
+  /** Position of the commit that holds a sequence. */
+  locate(sequence: number): number {
+    const segment = this.segments.findLast((candidate) => candidate.baseSequence <= sequence) ?? this.segments[0];
+    return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
+  }
+
+  /** Recycles the segments in which everything is finished. */
+  release(floorSequence: number): void {
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence) this.retire();
+    const tail = this.segments[0];
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence) return;
+    // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh();
+  }
+
+  /** Drops every record: the log goes on at the same sequence in an empty segment. */
+  clear(): void {
+    this.startAfresh();
+  }
+
+  /** Nothing was written or read for a while: syncs, and closes the files. */
+  rest(): void {
+    this.sync();
+    for (const segment of this.segments) segment.close();
+    this.reading = undefined;
+  }
+
+  /** Waits for the disk, then closes. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.sync(() => {
+        for (const segment of this.segments) segment.close();
+        resolve();
+      });
+    });
+  }
+
+  /** Removes everything; the files' space goes to the recycler. */
+  remove(): void {
+    while (this.segments.length > 0) this.retire();
+    rmSync(this.options.directory, { recursive: true, force: true });
+  }
+
+  private startAfresh(): void {
+    if (this.segments.length === 0) return;
+    const old = this.segments.length;
+    try {
+      // The new segment first: its header is what remembers the next sequence.
+      this.roll();
+    } catch (error) {
+      this.options.log.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
+      return;
+    }
+    for (let i = 0; i < old; i++) this.retire();
+  }
+
+  private retire(): void {
+    const segment = this.segments.shift() as Segment;
+    this.unsyncedSegments.delete(segment);
+    if (this.reading === segment) this.reading = undefined;
+    this.options.recycler.put(segment);
+  }
+
+  private roll(): Segment {
+    const { directory, topicNumber, recycler } = this.options;
+    const segment = Segment.create(directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
+    const full = this.segments[this.segments.length - 1];
+    if (full !== undefined && full !== this.reading) {
+      if (full.unsynced) full.sync(() => {});
+      this.unsyncedSegments.delete(full);
+      full.close();
+    }
+    this.segments.push(segment);
+    return segment;
+  }
+
+  /** The segment that holds a position, or the Gap up to the next one where recovery had to leave some out. */
+  private segmentAt(position: number): Segment | Gap {
+    for (const segment of this.segments) {
+      if (position < segment.basePosition) return { nextPosition: segment.basePosition, nextSequence: segment.baseSequence };
+      if (position < segment.endPosition) return segment;
+    }
+    throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
+  }
+
+  private damaged(segment: Segment, entry: IndexEntry, problem: string): Gap {
+    this.options.onCorrupt();
+    this.options.log.error(
+      `TOPIC(${this.options.topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on are damaged ` +
+        `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`,
+    );
+    return { nextPosition: segment.basePosition + entry.offset + entry.length, nextSequence: entry.firstSequence + entry.count };
+  }
+
+  private recover(): void {
+    const { directory, topicName, topicNumber, log } = this.options;
+    const names = readdirSync(directory);
+    const indexes = names.filter((name) => name.endsWith(".idx")).sort();
+    for (const file of indexes) {
+      const name = file.slice(0, -4);
+      const segment = Segment.open(directory, name, topicNumber);
+      if (typeof segment === "string") {
+        log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: ${segment}`);
+        continue;
+      }
+      if (this.segments.length > 0 && (segment.baseSequence < this.nextSequence || segment.basePosition < this.endPosition)) {
+        log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: it does not follow on the one before`);
+        segment.close();
+        continue;
+      }
+      this.segments.push(segment);
+    }
+    const known = new Set(this.segments.map((segment) => segment.logPath));
+    for (const name of names.filter((candidate) => candidate.endsWith(".log"))) {
+      // A crash between a segment's two files: nothing in it was acknowledged.
+      if (!known.has(join(directory, name)) && !indexes.includes(name.replace(/log$/, "idx"))) removeIfThere(join(directory, name));
+    }
+    this.cutTornTail();
+    for (const segment of this.segments.slice(0, -1)) segment.close();
+  }
+
+  /** A commit whose bytes do not match its checksum, with nothing good behind it, was torn by the crash. */
+  private cutTornTail(): void {
+    const tail = this.segments[this.segments.length - 1];
+    if (tail === undefined || tail.entries === 0) return;
+    let number = tail.entries - 1;
+    let bytes = 0;
+    let torn = 0;
+    for (; number >= 0 && bytes < VERIFY_TAIL_BYTES; number--) {
+      const entry = tail.entry(number);
+      bytes += entry.length;
+      if (tail.verify(entry)) break;
+      torn++;
+    }
+    if (torn === 0) return;
+    const before = tail.nextSequence;
+    tail.truncate(tail.entries - torn);
+    this.options.log.warn(
+      `TOPIC(${this.options.topicName}): the last ${before - tail.nextSequence} messages of ${tail.logPath} were torn by a crash ` +
+        "before they reached the disk; they are dropped",
+    );
+  }
+}

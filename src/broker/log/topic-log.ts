@@ -1,0 +1,276 @@
+import { MESSAGE_OVERHEAD_BYTES } from "../../frame/frame.ts";
+import { layMessage, layMessages, type Timestamp } from "../../frame/layout.ts";
+import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
+import type { LogFiles } from "./log-files.ts";
+import type { Part } from "./segment.ts";
+
+/** What one read of a lagging channel brings into memory, at most (one commit larger than this is read whole). */
+const READ_AHEAD_BYTES = 512 * 1024;
+/** A redelivery reads around its message only. */
+const READ_NEAR_BYTES = 32 * 1024;
+/** Blocks read back from files that one log keeps: channels that lag together share them. */
+const MAX_READ_BLOCKS = 4;
+/** A chunk that filled faster than this asks for a larger one next time. */
+const FAST_FILL_MS = 250;
+/** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
+export const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
+
+/** Records that could not be read back: the reader goes on behind them. */
+export interface Gap {
+  nextPosition: number;
+  nextSequence: number;
+}
+
+/**
+ * A topic's messages in publish order: appended once, read by every channel at its own pace.
+ *
+ * A record's sequence counts messages, its position counts bytes. The newest records are in chunks in
+ * memory; file-backed logs also have all of them in segments, an ephemeral topic's log has only the chunks.
+ */
+export class TopicLog {
+  /** Sequence the next record will get. */
+  next: number;
+  /** Position the next record will get. */
+  end: number;
+  /** As far as records are written, and may be acknowledged and delivered. */
+  committedNext: number;
+  committedEnd: number;
+  /** Contiguous chunks, oldest first; the last is the tail that is appended to. */
+  private readonly chunks: Chunk[] = [];
+  /** Blocks of older records, most recently used first. */
+  private readonly readBlocks: Chunk[] = [];
+  private sizeClass = 0;
+  private tailSinceMs = 0;
+
+  /**
+   * @param prefix what all ids of this topic begin with (frame/id.ts)
+   * @param files undefined for a log that lives in memory only
+   * @param firstSequence where a memory-only log starts; a file-backed one goes on where its files end
+   */
+  constructor(
+    private readonly pool: ChunkPool,
+    readonly prefix: number,
+    readonly files: LogFiles | undefined,
+    firstSequence = 0,
+  ) {
+    this.next = this.committedNext = files?.nextSequence ?? firstSequence;
+    this.end = this.committedEnd = files?.endPosition ?? 0;
+  }
+
+  /** First sequence that can still be read. */
+  get startSequence(): number {
+    if (this.files !== undefined) return this.files.startSequence;
+    return this.chunks.length > 0 ? this.chunks[0].firstSequence : this.next;
+  }
+
+  /** First sequence from which on all is in memory. */
+  get cachedSequence(): number {
+    return this.chunks.length > 0 ? this.chunks[0].firstSequence : this.next;
+  }
+
+  /** Appends one message; it is not written before commit(). */
+  append(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
+    const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + bodyBytes);
+    const at = chunk.end - chunk.start;
+    const to = layMessage(chunk.buffer, chunk.view, at, source, from, bodyBytes, this.prefix, this.next, time);
+    this.next++;
+    this.end = chunk.end = chunk.start + to;
+  }
+
+  /**
+   * Appends the messages of an MPUB body that was checked (frame/mpub.ts).
+   *
+   * @param from offset of the first message's size word
+   * @param to offset after the last message
+   */
+  appendMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
+    // Each message's size word of 4 bytes becomes a frame header.
+    const bytes = to - from + count * (MESSAGE_OVERHEAD_BYTES - 4);
+    let chunk = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
+    if (chunk === undefined || chunk.free < bytes) {
+      if (bytes > 1024 * 1024) return this.appendOneByOne(source, from, count, time);
+      chunk = this.newTail(bytes);
+    }
+    const at = chunk.end - chunk.start;
+    const ended = layMessages(chunk.buffer, chunk.view, at, source, from, count, this.prefix, this.next, time);
+    this.next += count;
+    this.end = chunk.end = chunk.start + ended;
+  }
+
+  /** Appends a whole frame that was laid out before (a deferred publish that falls due); its id must be `this.next`. */
+  appendFrame(frame: Buffer, writeId: (view: DataView, at: number) => void): void {
+    const chunk = this.tail(frame.length);
+    const at = chunk.end - chunk.start;
+    frame.copy(chunk.buffer, at);
+    writeId(chunk.view, at);
+    this.next++;
+    this.end = chunk.end = chunk.start + at + frame.length;
+  }
+
+  /**
+   * Writes what was appended since the last commit, as one group.
+   * When the write fails, none of the group is in the log and this throws what the kernel said.
+   */
+  commit(timeMs: number): void {
+    const count = this.next - this.committedNext;
+    if (count === 0) return;
+    if (this.files !== undefined) {
+      try {
+        this.files.commit(this.uncommittedParts(), count, timeMs);
+      } catch (error) {
+        this.rollBack();
+        throw error;
+      }
+    }
+    this.committedNext = this.next;
+    this.committedEnd = this.end;
+  }
+
+  /**
+   * The chunk that holds the record at `position`, from memory or read back from its file.
+   * The records up to `chunk.end` are contiguous and whole.
+   *
+   * @param ahead whether the reader goes on from there (dispatch) or wants this one record (redelivery)
+   * @returns a Gap where the records' bytes are damaged; the caller skips them
+   */
+  chunkAt(position: number, ahead: boolean): Chunk | Gap {
+    const cached = this.cachedAt(position);
+    if (cached !== undefined) return cached;
+    if (this.files === undefined) {
+      throw new Error(`memory log has no position ${position}: it holds ${this.chunks[0]?.start} to ${this.end}`);
+    }
+    const block = this.files.read(position, ahead ? READ_AHEAD_BYTES : READ_NEAR_BYTES, this.pool);
+    if (!("buffer" in block)) return block;
+    this.readBlocks.unshift(block);
+    this.pool.markEvictable(block, this);
+    if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.drop(this.readBlocks.pop() as Chunk);
+    return block;
+  }
+
+  /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. */
+  locate(sequence: number): number {
+    if (sequence >= this.committedNext) return this.committedEnd;
+    const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
+    if (chunk !== undefined) return walk(chunk, sequence);
+    if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
+    const position = this.files.locate(sequence);
+    const block = this.chunkAt(position, false);
+    return "buffer" in block ? walk(block, sequence) : position;
+  }
+
+  /**
+   * Lets go of what nobody needs any more.
+   *
+   * @param cursorPosition the smallest cursor of all channels: chunks below it are only needed for redeliveries
+   * @param floorSequence everything below it is finished in every channel
+   */
+  release(cursorPosition: number, floorSequence: number): void {
+    while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= this.committedEnd) {
+      if (this.files === undefined && this.chunks[1].firstSequence > floorSequence) break;
+      this.pool.drop(this.chunks.shift() as Chunk);
+    }
+    this.files?.release(floorSequence);
+  }
+
+  /** Frees what an idle topic holds: its chunks are in the file, the next message starts a small one. */
+  shrink(): void {
+    this.sizeClass = 0;
+    if (this.files === undefined || this.committedNext !== this.next) return;
+    for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
+    for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
+    this.files.rest();
+  }
+
+  evict(chunk: Chunk): boolean {
+    const block = this.readBlocks.indexOf(chunk);
+    if (block >= 0) {
+      this.readBlocks.splice(block, 1);
+      this.pool.drop(chunk);
+      return true;
+    }
+    // Only the oldest may go, or the chunks would no longer be contiguous; and the tail never.
+    if (this.chunks.length < 2 || this.chunks[0] !== chunk || chunk.end > this.committedEnd) return false;
+    this.chunks.shift();
+    this.pool.drop(chunk);
+    return true;
+  }
+
+  /** Gives all memory back. Pinned chunks follow with their last pin. */
+  dispose(): void {
+    for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
+    for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
+  }
+
+  private cachedAt(position: number): Chunk | undefined {
+    const chunks = this.chunks;
+    if (chunks.length > 0 && position >= chunks[0].start) {
+      let low = 0;
+      let high = chunks.length - 1;
+      while (low < high) {
+        const middle = (low + high + 1) >>> 1;
+        if (chunks[middle].start <= position) low = middle;
+        else high = middle - 1;
+      }
+      return position < chunks[low].end ? chunks[low] : undefined;
+    }
+    for (const block of this.readBlocks) {
+      if (position >= block.start && position < block.end) return block;
+    }
+    return undefined;
+  }
+
+  private tail(bytes: number): Chunk {
+    const last = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
+    return last !== undefined && last.free >= bytes ? last : this.newTail(bytes);
+  }
+
+  private newTail(bytes: number): Chunk {
+    const now = Date.now();
+    const full = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
+    if (full !== undefined) {
+      if (now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;
+      if (this.files !== undefined) this.pool.markEvictable(full, this);
+    }
+    this.tailSinceMs = now;
+    const chunk = this.pool.take(bytes, this.sizeClass);
+    chunk.start = chunk.end = this.end;
+    chunk.firstSequence = this.next;
+    this.chunks.push(chunk);
+    return chunk;
+  }
+
+  /** An MPUB larger than a chunk: its messages go into as many chunks as they need, still one commit. */
+  private appendOneByOne(source: Buffer, from: number, count: number, time: Timestamp): void {
+    for (let i = 0; i < count; i++) {
+      const bodyBytes = source.readUInt32BE(from);
+      this.append(source, from + 4, bodyBytes, time);
+      from += 4 + bodyBytes;
+    }
+  }
+
+  private uncommittedParts(): Part[] {
+    const parts: Part[] = [];
+    for (let i = this.chunks.length - 1; i >= 0; i--) {
+      const chunk = this.chunks[i];
+      if (chunk.end <= this.committedEnd) break;
+      parts.unshift({ buffer: chunk.buffer, from: Math.max(chunk.start, this.committedEnd) - chunk.start, to: chunk.end - chunk.start });
+    }
+    return parts;
+  }
+
+  private rollBack(): void {
+    while (this.chunks.length > 0 && this.chunks[this.chunks.length - 1].start >= this.committedEnd) {
+      this.pool.drop(this.chunks.pop() as Chunk);
+    }
+    if (this.chunks.length > 0) this.chunks[this.chunks.length - 1].end = this.committedEnd;
+    this.next = this.committedNext;
+    this.end = this.committedEnd;
+  }
+}
+
+/** Position of `sequence` in a chunk that holds it, by walking the frames' sizes. */
+function walk(chunk: Chunk, sequence: number): number {
+  let at = 0;
+  for (let i = chunk.firstSequence; i < sequence; i++) at += 4 + chunk.view.getUint32(at);
+  return chunk.start + at;
+}
