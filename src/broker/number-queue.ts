@@ -1,0 +1,34 @@
+/** A first-in first-out queue of numbers in one growing ring: no object per element. */
+export class NumberQueue {
+  private ring = new Float64Array(16);
+  private head = 0;
+  length = 0;
+
+  push(value: number): void {
+    if (this.length === this.ring.length) this.grow();
+    this.ring[(this.head + this.length) & (this.ring.length - 1)] = value;
+    this.length++;
+  }
+
+  /** The oldest; NaN when empty. */
+  shift(): number {
+    if (this.length === 0) return Number.NaN;
+    const value = this.ring[this.head];
+    this.head = (this.head + 1) & (this.ring.length - 1);
+    this.length--;
+    return value;
+  }
+
+  clear(): void {
+    this.ring = new Float64Array(16);
+    this.head = 0;
+    this.length = 0;
+  }
+
+  private grow(): void {
+    const larger = new Float64Array(this.ring.length * 2);
+    for (let i = 0; i < this.length; i++) larger[i] = this.ring[(this.head + i) & (this.ring.length - 1)];
+    this.ring = larger;
+    this.head = 0;
+  }
+}

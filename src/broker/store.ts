@@ -1,0 +1,218 @@
+import { Database, type Statement } from "bun:sqlite";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
+import { StartError } from "./start-error.ts";
+
+/** What a data path must say of itself; a broker refuses one that a newer version wrote. */
+const FORMAT_VERSION = 1;
+
+export interface TopicRow {
+  /** Never used twice. */
+  id: number;
+  /** Part of message ids; used again after a deletion, going on at the sequence the earlier topic reached. */
+  number: number;
+  name: string;
+  paused: boolean;
+  /** Sequence from which on messages wait for the topic's first channel, or for the topic's unpausing. */
+  released: number;
+}
+
+export interface ChannelRow {
+  id: number;
+  topicId: number;
+  name: string;
+  paused: boolean;
+  /** Deferred entries with a lower number were emptied away. */
+  voidBefore: number;
+  floor: number;
+  /** What is finished, and how often tried, above the floor (window.ts). */
+  progress: Uint8Array;
+}
+
+/**
+ * Everything small that survives a restart: the catalogue of topics and channels, and the channels' cursors,
+ * in one SQLite database per data path. Its exclusive lock is also what keeps a second process off the path.
+ */
+export class Store {
+  private readonly database: Database;
+  private readonly saveChannel: Statement;
+  private readonly saveTopic: Statement;
+
+  /** @throws StartError when the path is locked, not writable, or of a newer version */
+  constructor(directory: string) {
+    const path = join(directory, "catalogue.sqlite");
+    try {
+      mkdirSync(directory, { recursive: true });
+      this.database = new Database(path, { create: true, strict: true });
+      // Exclusive: the lock is taken at the first write and kept for life; kill -9 releases it.
+      this.database.run("PRAGMA locking_mode = EXCLUSIVE");
+      this.database.run("PRAGMA journal_mode = WAL");
+      // NORMAL: a commit survives the process in any way it dies; a power cut may take the last ones, never consistency.
+      this.database.run("PRAGMA synchronous = NORMAL");
+      this.database.run("BEGIN IMMEDIATE; COMMIT");
+    } catch (error) {
+      throw new StartError(explain(directory, error as Error));
+    }
+    const version = this.version();
+    if (version > FORMAT_VERSION) {
+      throw new StartError(
+        `${directory} was written by a newer bunsq (format ${version}, this one reads ${FORMAT_VERSION}); start that version, or use another --data-path`,
+      );
+    }
+    this.createTables();
+    this.saveChannel = this.database.prepare("UPDATE channels SET paused = ?, void_before = ?, floor = ?, progress = ? WHERE id = ?");
+    this.saveTopic = this.database.prepare("UPDATE topics SET paused = ?, released = ? WHERE id = ?");
+  }
+
+  topics(): TopicRow[] {
+    const rows = this.database.query("SELECT id, number, name, paused, released FROM topics ORDER BY id").all() as (Omit<
+      TopicRow,
+      "paused"
+    > & { paused: number })[];
+    return rows.map((row) => ({ ...row, paused: row.paused === 1 }));
+  }
+
+  channels(topicId: number): ChannelRow[] {
+    const rows = this.database
+      .query(
+        `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore, floor, progress
+         FROM channels WHERE topic_id = ? ORDER BY id`,
+      )
+      .all(topicId) as (Omit<ChannelRow, "paused"> & { paused: number })[];
+    return rows.map((row) => ({ ...row, paused: row.paused === 1 }));
+  }
+
+  /** @returns the new row's id */
+  addTopic(number: number, name: string, released: number): number {
+    const added = this.database.query("INSERT INTO topics (number, name, released) VALUES (?, ?, ?)").run(number, name, released);
+    return Number(added.lastInsertRowid);
+  }
+
+  addChannel(topicId: number, name: string, floor: number): number {
+    const added = this.database.query("INSERT INTO channels (topic_id, name, floor) VALUES (?, ?, ?)").run(topicId, name, floor);
+    return Number(added.lastInsertRowid);
+  }
+
+  /** Removes a topic and its channels, and frees its number to go on at `nextSequence`. */
+  removeTopic(id: number, number: number, nextSequence: number): void {
+    this.database.transaction(() => {
+      this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
+      this.database.query("DELETE FROM topics WHERE id = ?").run(id);
+      this.freeNumber(number, nextSequence);
+    })();
+  }
+
+  removeChannel(id: number): void {
+    this.database.query("DELETE FROM channels WHERE id = ?").run(id);
+  }
+
+  /**
+   * A topic number that no topic uses, and the sequence at which it goes on.
+   * A number's sequences up to `reserve` beyond it count as used from here on: what a memory-only topic
+   * hands out is nowhere else, and must not come again after a crash.
+   *
+   * @returns undefined when all 16,384 are in use
+   */
+  takeNumber(reserve: number): { number: number; nextSequence: number } | undefined {
+    return this.database.transaction(() => {
+      const free = this.database
+        .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")
+        .get() as { number: number; nextSequence: number } | null;
+      if (free !== null) {
+        this.database
+          .query("UPDATE numbers SET used = 1, next_sequence = ? WHERE number = ?")
+          .run(free.nextSequence + reserve, free.number);
+        return free;
+      }
+      const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
+      if (count >= TOPIC_NUMBER_LIMIT) return undefined;
+      this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 1, ?)").run(count, reserve);
+      return { number: count, nextSequence: 0 };
+    })();
+  }
+
+  /** Raises what is reserved of a memory-only topic's number. */
+  reserveNumber(number: number, nextSequence: number): void {
+    this.database.query("UPDATE numbers SET next_sequence = ? WHERE number = ?").run(nextSequence, number);
+  }
+
+  freeNumber(number: number, nextSequence: number): void {
+    this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number);
+  }
+
+  /** Numbers of memory-only topics that an earlier run left in use. */
+  freeOrphanedNumbers(): void {
+    this.database.run("UPDATE numbers SET used = 0 WHERE number NOT IN (SELECT number FROM topics)");
+  }
+
+  /** Runs several saves as one transaction. */
+  saveAll(save: () => void): void {
+    this.database.transaction(save)();
+  }
+
+  updateTopic(row: TopicRow): void {
+    this.saveTopic.run(row.paused ? 1 : 0, row.released, row.id);
+  }
+
+  updateChannel(row: ChannelRow): void {
+    this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.floor, row.progress, row.id);
+  }
+
+  close(): void {
+    this.database.close();
+  }
+
+  private version(): number {
+    const { user_version } = this.database.query("PRAGMA user_version").get() as { user_version: number };
+    return user_version;
+  }
+
+  private createTables(): void {
+    this.database.run(`
+      CREATE TABLE IF NOT EXISTS topics (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        number INTEGER NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        paused INTEGER NOT NULL DEFAULT 0,
+        released INTEGER NOT NULL
+      );
+      CREATE TABLE IF NOT EXISTS channels (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        topic_id INTEGER NOT NULL REFERENCES topics (id),
+        name TEXT NOT NULL,
+        paused INTEGER NOT NULL DEFAULT 0,
+        void_before INTEGER NOT NULL DEFAULT 0,
+        floor INTEGER NOT NULL,
+        progress BLOB NOT NULL DEFAULT x'',
+        UNIQUE (topic_id, name)
+      );
+      CREATE TABLE IF NOT EXISTS numbers (
+        number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),
+        used INTEGER NOT NULL,
+        next_sequence INTEGER NOT NULL
+      );
+    `);
+    this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
+  }
+}
+
+/** How far ahead a memory-only topic's sequences are reserved: after a crash the next one starts behind them. */
+export const MEMORY_TOPIC_RESERVE = 2 ** 24;
+
+function explain(directory: string, error: Error): string {
+  const code = (error as NodeJS.ErrnoException).code ?? "";
+  if (code.startsWith("SQLITE_BUSY")) {
+    return `${directory} is in use by another process; stop that one, or give this one a --data-path of its own`;
+  }
+  if (
+    code === "EACCES" ||
+    code === "EPERM" ||
+    code === "EROFS" ||
+    code.startsWith("SQLITE_READONLY") ||
+    code.startsWith("SQLITE_CANTOPEN")
+  ) {
+    return `cannot write to ${directory} (${error.message}); make it writable for this user, or choose another --data-path`;
+  }
+  return `cannot open ${directory}: ${error.message}`;
+}

@@ -1,0 +1,165 @@
+/** A sequence that no consumer has, and none had since it was read or emptied. */
+export const FREE = 0;
+export const IN_FLIGHT = 1;
+/** Waiting to be delivered again. */
+export const READY = 2;
+/** Requeued with a short delay; a longer one leaves the window for the deferred store. */
+export const DEFERRED = 3;
+export const DONE = 4;
+
+const FIRST_CAPACITY = 1024;
+/** Up to here a window grows whenever it is full: moving a straggler costs more than half a megabyte of state. */
+const FREE_GROWTH_CAPACITY = 1 << 14;
+/** 32 MB of state for one channel; a channel with more unfinished messages keeps the oldest on disk. */
+const LARGEST_CAPACITY = 1 << 20;
+
+/**
+ * The state of a channel's messages between its floor (everything below is finished) and its cursor
+ * (nothing from there on was looked at): parallel typed arrays, indexed by sequence modulo a power of two.
+ *
+ * The arrays are public to the channel's hot loops; all that moves floor or cursor stands here.
+ */
+export class Window {
+  /** Everything below is finished. */
+  floor: number;
+  /** Next sequence to be delivered for the first time. */
+  cursor: number;
+  mask = FIRST_CAPACITY - 1;
+  state = new Uint8Array(FIRST_CAPACITY);
+  /** How often it was delivered. */
+  attempts = new Uint16Array(FIRST_CAPACITY);
+  /** Id of the connection that has it in flight. */
+  owner = new Int32Array(FIRST_CAPACITY);
+  /** Position of its record in the log. */
+  position = new Float64Array(FIRST_CAPACITY);
+  /** When it times out (in flight) or falls due (deferred), ms. */
+  deadline = new Float64Array(FIRST_CAPACITY);
+  /** When it was last delivered, ms: TOUCH may extend the deadline only so far from there. */
+  deliveredAt = new Float64Array(FIRST_CAPACITY);
+  /** Entries in flight, ready or deferred. */
+  unfinished = 0;
+  /** Offset behind the last frame that takeRun() took. */
+  runEnd = 0;
+
+  constructor(floor: number) {
+    this.floor = this.cursor = floor;
+  }
+
+  get capacity(): number {
+    return this.mask + 1;
+  }
+
+  /** How many more sequences fit without moving the floor. */
+  get room(): number {
+    return this.floor + this.mask + 1 - this.cursor;
+  }
+
+  has(sequence: number): boolean {
+    return sequence >= this.floor && sequence < this.cursor;
+  }
+
+  /**
+   * Marks the records from offset `from` of a chunk on as delivered to `owner`, in order, up to `limit` of
+   * them or `maxBytes`, whichever comes first (but one at least). The caller made sure there is room.
+   * Four to five ns a message: this loop and the kernel's copy are the whole cost of a delivery.
+   *
+   * @returns how many were taken; `runEnd` is the offset behind the last
+   */
+  takeRun(
+    view: DataView,
+    chunkStart: number,
+    from: number,
+    to: number,
+    limit: number,
+    maxBytes: number,
+    owner: number,
+    nowMs: number,
+    deadlineMs: number,
+  ): number {
+    const { mask, state, attempts, owner: owners, position, deadline, deliveredAt } = this;
+    const stop = Math.min(to, from + maxBytes);
+    let at = from;
+    let sequence = this.cursor;
+    let count = 0;
+    while (count < limit && at < stop) {
+      const i = sequence & mask;
+      state[i] = IN_FLIGHT;
+      attempts[i] = 1;
+      owners[i] = owner;
+      position[i] = chunkStart + at;
+      deadline[i] = deadlineMs;
+      deliveredAt[i] = nowMs;
+      at += 4 + view.getUint32(at);
+      sequence++;
+      count++;
+    }
+    this.cursor = sequence;
+    this.unfinished += count;
+    this.runEnd = at;
+    return count;
+  }
+
+  /** Marks one sequence finished; the floor moves up over what is finished behind it. */
+  finish(sequence: number): void {
+    this.state[sequence & this.mask] = DONE;
+    this.unfinished--;
+    if (sequence === this.floor) this.advance();
+  }
+
+  /** Moves the cursor to `sequence` as if all below were finished. The caller made sure it fits, or that nothing is unfinished. */
+  skipTo(sequence: number): void {
+    if (this.unfinished === 0) {
+      this.floor = this.cursor = sequence;
+      return;
+    }
+    for (; this.cursor < sequence; this.cursor++) this.state[this.cursor & this.mask] = DONE;
+  }
+
+  /** Forgets everything below `sequence`, finished or not. */
+  reset(sequence: number): void {
+    this.state.fill(FREE);
+    this.unfinished = 0;
+    this.floor = this.cursor = sequence;
+  }
+
+  /** Doubles the capacity if it is small or most of it is really unfinished. False when it must not grow (more). */
+  grow(): boolean {
+    const { capacity } = this;
+    if (capacity >= LARGEST_CAPACITY) return false;
+    if (capacity >= FREE_GROWTH_CAPACITY && this.unfinished < capacity / 2) return false;
+    const old = { ...this };
+    const mask = capacity * 2 - 1;
+    this.mask = mask;
+    this.state = new Uint8Array(mask + 1);
+    this.attempts = new Uint16Array(mask + 1);
+    this.owner = new Int32Array(mask + 1);
+    this.position = new Float64Array(mask + 1);
+    this.deadline = new Float64Array(mask + 1);
+    this.deliveredAt = new Float64Array(mask + 1);
+    for (let sequence = this.floor; sequence < this.cursor; sequence++) {
+      const from = sequence & old.mask;
+      const to = sequence & mask;
+      this.state[to] = old.state[from];
+      this.attempts[to] = old.attempts[from];
+      this.owner[to] = old.owner[from];
+      this.position[to] = old.position[from];
+      this.deadline[to] = old.deadline[from];
+      this.deliveredAt[to] = old.deliveredAt[from];
+    }
+    return true;
+  }
+
+  /** Gives memory back after a burst, when nothing is unfinished. */
+  shrink(): void {
+    if (this.unfinished > 0 || this.capacity === FIRST_CAPACITY) return;
+    const fresh = new Window(this.cursor);
+    Object.assign(this, fresh);
+  }
+
+  private advance(): void {
+    const { state, mask } = this;
+    let floor = this.floor;
+    while (floor < this.cursor && state[floor & mask] === DONE) floor++;
+    this.floor = floor;
+  }
+}
