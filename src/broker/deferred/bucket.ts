@@ -1,0 +1,302 @@
+import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync } from "node:fs";
+import { join } from "node:path";
+import { readFully, removeIfThere, writeFully } from "../log/segment.ts";
+
+/**
+ * Messages that fall due in one span of time, in two append-only files:
+ *
+ *     START-WIDTH.msg     entries: header and message frame, in the order they came
+ *     START-WIDTH.done    16 bytes for each entry that is done with
+ *
+ *     entry  := crc32 of the rest u32 | frame length u32 | kind u8 | 0 u8 | attempts u16 | topic id u32 | channel id u32 | 0 u32
+ *               | due ms f64 | number f64 | sequence f64 | frame
+ *     done   := number or offset f64 | what u32 | crc32 of the first 12 bytes u32
+ *
+ * All numbers little-endian.
+ */
+
+export const ENTRY_HEADER_BYTES = 48;
+const DONE_BYTES = 16;
+const SCAN_BYTES = 1024 * 1024;
+
+/** A DPUB: joins its topic's log when due. */
+export const KIND_PUBLISH = 1;
+/** A message of one channel: requeued with a delay, or left far behind by its channel's cursor. */
+export const KIND_REQUEUE = 2;
+
+/** The entry with this number is done with. */
+const DONE_ENTRY = 1;
+/** All entries below this offset were moved to finer buckets. */
+const DONE_BELOW = 2;
+
+/** What an entry says of its message. */
+export interface EntryHeader {
+  kind: number;
+  attempts: number;
+  topicId: number;
+  /** 0 for a publish. */
+  channelId: number;
+  dueMs: number;
+  /** Grows with each entry of a data path, over restarts. */
+  number: number;
+  /** Of the message in its topic's log; 0 for a publish, which gets one when it joins. */
+  sequence: number;
+}
+
+export interface ScannedEntry extends EntryHeader {
+  /** Offset of the entry in the file. */
+  offset: number;
+  frameBytes: number;
+}
+
+export class Bucket {
+  /** Entries not done with. */
+  pending = 0;
+  /** Bytes of whole entries in the file. */
+  length = 0;
+  /** Its entries are in memory; new ones are put there too. */
+  loaded = false;
+  /** Entries below this offset were moved on (buckets that are wider than the finest). */
+  movedTo = 0;
+  unsynced = false;
+  private fd = -1;
+  private doneFd = -1;
+  private doneLength = 0;
+  private staged: Buffer = Buffer.alloc(0);
+  private stagedBytes = 0;
+  private stagedCount = 0;
+  private stagedDone: number[] = [];
+
+  constructor(
+    readonly directory: string,
+    readonly startMs: number,
+    readonly widthMs: number,
+  ) {}
+
+  get endMs(): number {
+    return this.startMs + this.widthMs;
+  }
+
+  get dirty(): boolean {
+    return this.stagedBytes > 0 || this.stagedDone.length > 0;
+  }
+
+  private get path(): string {
+    return join(this.directory, `${this.startMs}-${this.widthMs}.msg`);
+  }
+
+  private get donePath(): string {
+    return join(this.directory, `${this.startMs}-${this.widthMs}.done`);
+  }
+
+  /** The start and width a file's name says, or undefined for a file that is not a bucket's. */
+  static parseName(name: string): { startMs: number; widthMs: number } | undefined {
+    const match = /^(\d+)-(\d+)\.msg$/.exec(name);
+    return match === null ? undefined : { startMs: Number(match[1]), widthMs: Number(match[2]) };
+  }
+
+  /**
+   * Stages an entry; commit() writes it.
+   *
+   * @returns the offset in the file at which it will stand
+   */
+  stage(header: EntryHeader, frame: Buffer, from: number, to: number): number {
+    const bytes = ENTRY_HEADER_BYTES + to - from;
+    if (this.staged.length < this.stagedBytes + bytes) {
+      const larger = Buffer.allocUnsafe(Math.max(4096, 2 * (this.stagedBytes + bytes)));
+      this.staged.copy(larger, 0, 0, this.stagedBytes);
+      this.staged = larger;
+    }
+    const at = this.stagedBytes;
+    const staged = this.staged;
+    staged.writeUInt32LE(to - from, at + 4);
+    staged[at + 8] = header.kind;
+    staged[at + 9] = 0;
+    staged.writeUInt16LE(header.attempts, at + 10);
+    staged.writeUInt32LE(header.topicId, at + 12);
+    staged.writeUInt32LE(header.channelId, at + 16);
+    staged.writeUInt32LE(0, at + 20);
+    staged.writeDoubleLE(header.dueMs, at + 24);
+    staged.writeDoubleLE(header.number, at + 32);
+    staged.writeDoubleLE(header.sequence, at + 40);
+    frame.copy(staged, at + ENTRY_HEADER_BYTES, from, to);
+    staged.writeUInt32LE(Bun.hash.crc32(staged.subarray(at + 4, at + bytes)), at);
+    this.stagedBytes += bytes;
+    this.stagedCount++;
+    return this.length + at;
+  }
+
+  /** Stages the word that an entry is done with. */
+  stageDone(number: number): void {
+    this.stagedDone.push(number, DONE_ENTRY);
+    this.pending--;
+  }
+
+  /** Stages the word that all entries below `offset` stand in finer buckets now. */
+  stageMoved(offset: number, entries: number): void {
+    this.stagedDone.push(offset, DONE_BELOW);
+    this.movedTo = offset;
+    this.pending -= entries;
+  }
+
+  /** Writes what is staged. Throws what the kernel said; then nothing of the staged entries counts. */
+  commit(): void {
+    if (this.stagedBytes > 0) {
+      const bytes = this.stagedBytes;
+      const count = this.stagedCount;
+      this.stagedBytes = 0;
+      this.stagedCount = 0;
+      this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+      writeFully(this.fd, this.staged, 0, bytes, this.length);
+      this.length += bytes;
+      this.pending += count;
+      this.unsynced = true;
+      if (this.staged.length > SCAN_BYTES) this.staged = Buffer.alloc(0);
+    }
+    if (this.stagedDone.length > 0) {
+      const words = this.stagedDone;
+      const bytes = Buffer.alloc((words.length / 2) * DONE_BYTES);
+      for (let i = 0, at = 0; i < words.length; i += 2, at += DONE_BYTES) {
+        bytes.writeDoubleLE(words[i], at);
+        bytes.writeUInt32LE(words[i + 1], at + 8);
+        bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 12)), at + 12);
+      }
+      this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
+      writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
+      this.doneLength += bytes.length;
+      this.stagedDone = [];
+      this.unsynced = true;
+    }
+  }
+
+  /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
+  readFrame(target: Buffer, at: number, offset: number, frameBytes: number): void {
+    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+    readFully(this.fd, target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
+  }
+
+  /**
+   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`.
+   *
+   * @param visit called for each entry that is not done with
+   * @returns bytes that were cut off
+   */
+  recover(visit: (entry: ScannedEntry) => void): number {
+    const done = this.readDone();
+    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+    const size = fstatSync(this.fd).size;
+    this.length = size;
+    this.pending = 0;
+    this.length = this.walk(0, size, (entry) => {
+      if (entry.offset < this.movedTo || done.has(entry.number)) return;
+      this.pending++;
+      visit(entry);
+    });
+    if (this.length < size) ftruncateSync(this.fd, this.length);
+    this.closeFiles();
+    return size - this.length;
+  }
+
+  /** Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited. */
+  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
+    const done = this.readDone();
+    return this.walk(from, Math.min(this.length, from + maxBytes), (entry) => {
+      if (!done.has(entry.number)) visit(entry);
+    });
+  }
+
+  sync(done: (error: Error | undefined) => void): void {
+    this.unsynced = false;
+    const fds = [this.fd, this.doneFd].filter((fd) => fd >= 0);
+    let waiting = fds.length;
+    if (waiting === 0) return done(undefined);
+    let failure: Error | undefined;
+    for (const fd of fds) {
+      fdatasync(fd, (error) => {
+        // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more.
+        if (error && error.code !== "EBADF") failure = error;
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  closeFiles(): void {
+    if (this.fd >= 0) closeSync(this.fd);
+    if (this.doneFd >= 0) closeSync(this.doneFd);
+    this.fd = -1;
+    this.doneFd = -1;
+  }
+
+  remove(): void {
+    this.closeFiles();
+    removeIfThere(this.path);
+    removeIfThere(this.donePath);
+  }
+
+  /** Numbers of the entries that are done with; also finds out where the moved ones end. */
+  private readDone(): Set<number> {
+    const numbers = new Set<number>();
+    this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
+    const size = fstatSync(this.doneFd).size;
+    const bytes = Buffer.alloc(size);
+    readFully(this.doneFd, bytes, 0, size, 0);
+    let at = 0;
+    for (; at + DONE_BYTES <= size; at += DONE_BYTES) {
+      if (Bun.hash.crc32(bytes.subarray(at, at + 12)) !== bytes.readUInt32LE(at + 12)) break;
+      const value = bytes.readDoubleLE(at);
+      if (bytes.readUInt32LE(at + 8) === DONE_ENTRY) numbers.add(value);
+      else this.movedTo = Math.max(this.movedTo, value);
+    }
+    this.doneLength = at;
+    for (let i = 0; i < this.stagedDone.length; i += 2) if (this.stagedDone[i + 1] === DONE_ENTRY) numbers.add(this.stagedDone[i]);
+    return numbers;
+  }
+
+  /** Visits the whole entries in [from, to) whose checksum holds. Returns where it stopped. */
+  private walk(from: number, to: number, visit: (entry: ScannedEntry) => void): number {
+    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+    let page = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
+    let pageStart = from;
+    let pageBytes = 0;
+    let offset = from;
+    const have = (bytes: number): boolean => {
+      if (offset + bytes <= pageStart + pageBytes) return true;
+      if (offset + bytes > this.length) return false;
+      if (page.length < bytes) page = Buffer.allocUnsafe(bytes);
+      pageStart = offset;
+      pageBytes = Math.min(page.length, this.length - offset);
+      readFully(this.fd, page, 0, pageBytes, pageStart);
+      return true;
+    };
+    while (offset < to && have(ENTRY_HEADER_BYTES)) {
+      const frameBytes = page.readUInt32LE(offset - pageStart + 4);
+      const bytes = ENTRY_HEADER_BYTES + frameBytes;
+      if (!have(bytes)) break;
+      const at = offset - pageStart;
+      if (Bun.hash.crc32(page.subarray(at + 4, at + bytes)) !== page.readUInt32LE(at)) break;
+      visit({
+        offset,
+        frameBytes,
+        kind: page[at + 8],
+        attempts: page.readUInt16LE(at + 10),
+        topicId: page.readUInt32LE(at + 12),
+        channelId: page.readUInt32LE(at + 16),
+        dueMs: page.readDoubleLE(at + 24),
+        number: page.readDoubleLE(at + 32),
+        sequence: page.readDoubleLE(at + 40),
+      });
+      offset += bytes;
+    }
+    return offset;
+  }
+}
+
+/** Read and write, made if not there, not truncated. */
+function openForAppend(path: string): number {
+  try {
+    return openSync(path, "r+");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return openSync(path, "w+");
+  }
+}

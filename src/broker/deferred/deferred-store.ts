@@ -1,0 +1,324 @@
+import { mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "../options.ts";
+import { Bucket, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
+import { DueHeap, StoredMessage } from "./stored-message.ts";
+
+/**
+ * Widths of buckets, finest first: each is 64 of the one before. A message goes into the finest width of which
+ * its due time is less than 64 away, so there are some two hundred files at the most, whatever the delays.
+ */
+const WIDTHS_MS = [1000, 64 * 1000, 4096 * 1000, 262_144 * 1000];
+/** A finest bucket is loaded this long before it begins. */
+const LOAD_LEAD_MS = 1500;
+/** Buckets are looked through this often for what is to be loaded, moved or removed. */
+const SURVEY_INTERVAL_MS = 200;
+/** A wide bucket is moved into finer ones piece by piece, so that the loop is never held for long. */
+const MOVE_STEP_BYTES = 512 * 1024;
+/** Due messages handed on in one step. */
+const DUE_PER_STEP = 2000;
+
+/** Who a staged message belongs to, and hears whether it was written. */
+export interface StoreOwner {
+  /** @param error why it is not in the store; nothing of it remains there */
+  stored(staged: Staged, error: Error | undefined): void;
+}
+
+/** A message on its way into the store: written by the next commit(). */
+export interface Staged {
+  readonly owner: StoreOwner;
+  readonly message: StoredMessage;
+  /** The entry that this one takes the place of. */
+  readonly replaces: StoredMessage | undefined;
+}
+
+/** What the store asks of the broker. */
+export interface DeferredTargets {
+  /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
+  wanted(entry: EntryHeader): boolean;
+  /** A message has fallen due. */
+  due(message: StoredMessage): void;
+}
+
+/**
+ * Deferred messages on disk, in buckets by due time (design: idea 4). Only what is about to fall due, or is due
+ * and unfinished, is in memory. Entries keep their due time over restarts.
+ */
+export class DeferredStore {
+  /** Set by a commit that failed: what was staged for it is refused. */
+  failure: Error | undefined;
+  private readonly buckets = new Map<string, Bucket>();
+  private readonly dirty = new Set<Bucket>();
+  private staged: Staged[] = [];
+  private readonly heap = new DueHeap();
+  private nextNumber = 0;
+  private nextSurveyMs = 0;
+  /** A crash may have left the same entry in a wide bucket and a finer one. */
+  private recovered = false;
+  targets!: DeferredTargets;
+
+  constructor(
+    private readonly directory: string,
+    private readonly log: Logger,
+  ) {
+    mkdirSync(directory, { recursive: true });
+    this.nextNumber = Date.now() * 1000;
+  }
+
+  /** The number that the next entry gets: what is staged from here on is not below it. */
+  get upcomingNumber(): number {
+    return this.nextNumber;
+  }
+
+  /** When the next message in memory falls due, ms. */
+  get nextDueMs(): number {
+    return this.heap.peek()?.dueMs ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Reads all buckets of an earlier run. @param visit called for each entry that is not done with */
+  recover(visit: (entry: EntryHeader) => void): void {
+    for (const name of readdirSync(this.directory)) {
+      const span = Bucket.parseName(name);
+      if (span === undefined) continue;
+      const bucket = new Bucket(this.directory, span.startMs, span.widthMs);
+      let entries = 0;
+      const cut = bucket.recover((entry) => {
+        entries++;
+        this.nextNumber = Math.max(this.nextNumber, entry.number + 1);
+        visit(entry);
+      });
+      if (cut > 0)
+        this.log.warn(`deferred messages: the last ${cut} bytes of ${join(this.directory, name)} were torn by a crash; they are dropped`);
+      if (entries === 0) bucket.remove();
+      else this.buckets.set(key(span.startMs, span.widthMs), bucket);
+      this.recovered = true;
+    }
+  }
+
+  /**
+   * Stages a message for the next commit().
+   *
+   * @param dueMs wall-clock time
+   * @param frame the whole message frame stands in [from, to)
+   * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
+   */
+  stage(
+    owner: StoreOwner,
+    header: Omit<EntryHeader, "number">,
+    frame: Buffer,
+    from: number,
+    to: number,
+    memoryOnly: boolean,
+    replaces?: StoredMessage,
+  ): StoredMessage {
+    const number = this.nextNumber++;
+    const { kind, topicId, channelId, sequence, dueMs, attempts } = header;
+    let message: StoredMessage;
+    if (memoryOnly) {
+      const copy = Buffer.from(frame.subarray(from, to));
+      message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, undefined, 0, to - from, copy);
+    } else {
+      const bucket = this.bucketFor(dueMs, Date.now());
+      const offset = bucket.stage({ ...header, number }, frame, from, to);
+      this.dirty.add(bucket);
+      message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, to - from, undefined);
+    }
+    this.staged.push({ owner, message, replaces });
+    return message;
+  }
+
+  /** Whether there is anything for commit() to do. */
+  get hasWork(): boolean {
+    return this.staged.length > 0 || this.dirty.size > 0;
+  }
+
+  /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
+  commit(): void {
+    this.failure = undefined;
+    for (const bucket of this.dirty) {
+      try {
+        bucket.commit();
+      } catch (error) {
+        this.failure = error as Error;
+        this.log.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
+        continue;
+      }
+      this.dirty.delete(bucket);
+    }
+    const staged = this.staged;
+    this.staged = [];
+    if (this.failure !== undefined) {
+      for (const { message } of staged) {
+        // Those whose bucket could be written are taken back: they were refused as well.
+        if (message.bucket !== undefined && message.offset < message.bucket.length) this.finish(message);
+      }
+    }
+    for (const one of staged) {
+      one.owner.stored(one, this.failure);
+    }
+  }
+
+  /** A stored message waits for its due time; targets.due() gets it then. */
+  await(message: StoredMessage): void {
+    if (message.bucket === undefined || message.bucket.loaded) this.heap.push(message);
+  }
+
+  /** The entry is done with: its message is finished, or stands elsewhere now. */
+  finish(message: StoredMessage): void {
+    if (message.bucket === undefined) return;
+    message.bucket.stageDone(message.number);
+    this.dirty.add(message.bucket);
+  }
+
+  /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
+  readFrame(message: StoredMessage, target: Buffer, at: number): void {
+    if (message.frame !== undefined) message.frame.copy(target, at);
+    else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
+  }
+
+  /** Hands on what has fallen due, and prepares what soon will. @returns when to call again, ms; Infinity for not before something is staged */
+  process(nowMs: number): number {
+    let again = Number.POSITIVE_INFINITY;
+    if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
+    if (this.buckets.size > 0) again = this.nextSurveyMs;
+    for (let handed = 0; ; handed++) {
+      const next = this.heap.peek();
+      if (next === undefined) return again;
+      if (next.dueMs > nowMs) return Math.min(again, next.dueMs);
+      if (handed === DUE_PER_STEP) return nowMs;
+      this.heap.pop();
+      this.targets.due(next);
+    }
+  }
+
+  /** Puts a due message back that could not be handed on. */
+  retryAt(message: StoredMessage, dueMs: number): void {
+    message.dueMs = dueMs;
+    this.heap.push(message);
+  }
+
+  sync(done: (error: Error | undefined) => void): void {
+    const unsynced = [...this.buckets.values()].filter((bucket) => bucket.unsynced);
+    let waiting = unsynced.length;
+    if (waiting === 0) return done(undefined);
+    let failure: Error | undefined;
+    for (const bucket of unsynced) {
+      bucket.sync((error) => {
+        failure ??= error;
+        if (--waiting === 0) done(failure);
+      });
+    }
+  }
+
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => this.sync(() => resolve()));
+    for (const bucket of this.buckets.values()) bucket.closeFiles();
+  }
+
+  private bucketFor(dueMs: number, nowMs: number): Bucket {
+    let level = 0;
+    while (level < WIDTHS_MS.length - 1 && dueMs - nowMs >= 64 * WIDTHS_MS[level]) level++;
+    let widthMs = WIDTHS_MS[level];
+    // A wide bucket that is being moved on takes no more.
+    while (level > 0 && moveAtMs(startOf(dueMs, widthMs), widthMs) <= nowMs) widthMs = WIDTHS_MS[--level];
+    const startMs = startOf(dueMs, widthMs);
+    const name = key(startMs, widthMs);
+    let bucket = this.buckets.get(name);
+    if (bucket === undefined) {
+      bucket = new Bucket(this.directory, startMs, widthMs);
+      bucket.loaded = level === 0 && startMs - LOAD_LEAD_MS <= nowMs;
+      this.buckets.set(name, bucket);
+    }
+    return bucket;
+  }
+
+  /** @returns true when there is more to move at once */
+  private survey(nowMs: number): boolean {
+    let more = false;
+    for (const [name, bucket] of this.buckets) {
+      if (bucket.dirty) continue;
+      const finest = bucket.widthMs === WIDTHS_MS[0];
+      if (finest && !bucket.loaded && bucket.startMs - LOAD_LEAD_MS <= nowMs) this.load(bucket);
+      if (!finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs) more = this.move(bucket, nowMs) || more;
+      if (bucket.pending === 0 && !bucket.dirty && (bucket.endMs < nowMs || !finest)) {
+        bucket.remove();
+        this.buckets.delete(name);
+      }
+    }
+    return more;
+  }
+
+  private load(bucket: Bucket): void {
+    const seen = this.recovered ? new Set<number>() : undefined;
+    bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
+      if (seen?.has(entry.number) || !this.targets.wanted(entry)) {
+        bucket.stageDone(entry.number);
+        this.dirty.add(bucket);
+        return;
+      }
+      seen?.add(entry.number);
+      this.heap.push(loaded(entry, bucket));
+    });
+    bucket.loaded = true;
+  }
+
+  /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */
+  private move(bucket: Bucket, nowMs: number): boolean {
+    let moved = 0;
+    const targets = new Set<Bucket>();
+    const late: [ScannedEntry, Bucket, number][] = [];
+    const end = bucket.scan(bucket.movedTo, MOVE_STEP_BYTES, (entry) => {
+      moved++;
+      if (!this.targets.wanted(entry)) return;
+      const frame = Buffer.allocUnsafe(entry.frameBytes);
+      bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
+      const finer = this.bucketFor(entry.dueMs, nowMs);
+      const offset = finer.stage(entry, frame, 0, entry.frameBytes);
+      targets.add(finer);
+      if (finer.loaded) late.push([entry, finer, offset]);
+    });
+    try {
+      for (const target of targets) target.commit();
+      bucket.stageMoved(end, moved);
+      bucket.commit();
+    } catch (error) {
+      // Nothing is lost: the piece is moved again, and what was written twice is recognised by its number.
+      this.recovered = true;
+      this.log.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
+      return false;
+    }
+    for (const [entry, finer, offset] of late) this.heap.push(loaded({ ...entry, offset }, finer));
+    return bucket.pending > 0;
+  }
+}
+
+function loaded(entry: ScannedEntry, bucket: Bucket): StoredMessage {
+  return new StoredMessage(
+    entry.kind,
+    entry.topicId,
+    entry.channelId,
+    entry.number,
+    entry.sequence,
+    entry.dueMs,
+    entry.attempts,
+    bucket,
+    entry.offset,
+    entry.frameBytes,
+    undefined,
+  );
+}
+
+function startOf(dueMs: number, widthMs: number): number {
+  return Math.floor(dueMs / widthMs) * widthMs;
+}
+
+/** When a wide bucket begins to be moved into finer ones. */
+function moveAtMs(startMs: number, widthMs: number): number {
+  return startMs - widthMs / 2;
+}
+
+function key(startMs: number, widthMs: number): string {
+  return `${startMs}-${widthMs}`;
+}
+
+export { KIND_PUBLISH, KIND_REQUEUE };

@@ -1,0 +1,78 @@
+import { IN_FLIGHT, READY } from "../window.ts";
+import type { Bucket } from "./bucket.ts";
+
+/**
+ * A message that stands in the deferred store rather than in its topic's log, while it is in memory:
+ * about to fall due, or due and on its way through a channel.
+ */
+export class StoredMessage {
+  /** READY until delivered, then IN_FLIGHT, as in a window. */
+  state = READY;
+  owner = 0;
+  deadline = 0;
+  deliveredAt = 0;
+
+  constructor(
+    readonly kind: number,
+    readonly topicId: number,
+    readonly channelId: number,
+    readonly number: number,
+    readonly sequence: number,
+    /** When it falls due; a requeue of it makes a new message. */
+    public dueMs: number,
+    public attempts: number,
+    /** Undefined for what lives in memory only (#ephemeral); then `frame` is set. */
+    readonly bucket: Bucket | undefined,
+    /** Of the entry in the bucket's file. */
+    readonly offset: number,
+    readonly frameBytes: number,
+    readonly frame: Buffer | undefined,
+  ) {}
+
+  get inFlight(): boolean {
+    return this.state === IN_FLIGHT;
+  }
+}
+
+/** Messages ordered by due time: a binary heap. */
+export class DueHeap {
+  private readonly items: StoredMessage[] = [];
+
+  get size(): number {
+    return this.items.length;
+  }
+
+  peek(): StoredMessage | undefined {
+    return this.items[0];
+  }
+
+  push(message: StoredMessage): void {
+    const { items } = this;
+    let i = items.push(message) - 1;
+    while (i > 0) {
+      const parent = (i - 1) >>> 1;
+      if (items[parent].dueMs <= message.dueMs) break;
+      items[i] = items[parent];
+      i = parent;
+    }
+    items[i] = message;
+  }
+
+  pop(): StoredMessage | undefined {
+    const { items } = this;
+    const first = items[0];
+    const last = items.pop();
+    if (last === undefined || items.length === 0) return first;
+    let i = 0;
+    for (;;) {
+      let child = 2 * i + 1;
+      if (child >= items.length) break;
+      if (child + 1 < items.length && items[child + 1].dueMs < items[child].dueMs) child++;
+      if (items[child].dueMs >= last.dueMs) break;
+      items[i] = items[child];
+      i = child;
+    }
+    items[i] = last;
+    return first;
+  }
+}
