@@ -1,0 +1,43 @@
+import { fatal, type ProtocolError } from "../../frame/error.ts";
+import type { Line } from "../../frame/line.ts";
+import type { Connection } from "../connection.ts";
+import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY } from "./command.ts";
+
+/** `DPUB topic ms\n size body`: one message, delivered when so much time has passed. https://nsq.io/clients/tcp_protocol_spec.html#dpub */
+export const DPUB: BodyCommand = {
+  ...SIZED_BODY,
+
+  execute(connection: Connection, line: Line): ProtocolError | undefined {
+    if (line.words < 3) return fatal("E_INVALID", "DPUB insufficient number of parameters");
+    if (!connection.nameTopic(line)) return badTopic("DPUB", line);
+    const deferMs = line.decimal(2);
+    if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
+    const longest = connection.broker.options.maxReqTimeoutMs;
+    if (deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${deferMs} out of range 0-${Math.trunc(longest)}`);
+    connection.deferMs = deferMs;
+    return undefined;
+  },
+
+  size(connection: Connection, size: number): ProtocolError | undefined {
+    return checkMessageSize(connection, "DPUB", size);
+  },
+
+  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    const { broker } = connection;
+    const topic = connection.namedTopic();
+    if (topic instanceof Error) return publishFailed("DPUB", topic);
+    connection.countPublished(topic, 1);
+    if (connection.deferMs === 0) {
+      topic.publish(bytes, from, to - from, broker.time);
+      connection.hold(topic.heldDpub);
+    } else {
+      broker.publishDeferred(topic, bytes, from, to, connection.deferMs);
+      connection.hold(broker.heldDeferred);
+    }
+    return undefined;
+  },
+
+  truncated(hasSize: boolean): ProtocolError {
+    return fatal("E_BAD_MESSAGE", `DPUB failed to read message body${hasSize ? "" : " size"}`);
+  },
+};

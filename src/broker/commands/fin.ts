@@ -1,0 +1,49 @@
+import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
+import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
+import { expandSequence, readPrefix, readSequence } from "../../frame/id.ts";
+import type { Line } from "../../frame/line.ts";
+import type { Channel } from "../channel.ts";
+import { NOT_IN_FLIGHT } from "../channel.ts";
+import { type Connection, STATE_CLOSING, STATE_SUBSCRIBED } from "../connection.ts";
+import type { Command } from "./command.ts";
+
+/** `FIN id\n`: the message is done with. https://nsq.io/clients/tcp_protocol_spec.html#fin */
+export const FIN: Command = {
+  execute(connection: Connection, line: Line): ProtocolError | undefined {
+    return checkMessageCommand(connection, "FIN", line, 2) ?? finishAt(connection, line.buffer, line.start(1));
+  },
+};
+
+/** Finishes the message whose id stands at `at`: the hot half of FIN, for lines that need no taking apart. */
+export function finishAt(connection: Connection, bytes: Buffer, at: number): ProtocolError | undefined {
+  const { channel } = connection;
+  if (channel === undefined) return fatal("E_INVALID", "cannot FIN in current state");
+  const sequence = sequenceAt(channel, bytes, at);
+  const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(connection, sequence);
+  if (failure !== undefined) return messageFailed("FIN", bytes, at, failure);
+  connection.finishCount++;
+  return undefined;
+}
+
+/** The sequence in `channel` that the id at `at` means; -1 if no message of its topic can have that id. */
+export function sequenceAt(channel: Channel, bytes: Buffer, at: number): number {
+  if (readPrefix(bytes, at) !== channel.topic.log.prefix) return -1;
+  const low = readSequence(bytes, at);
+  return low < 0 ? -1 : expandSequence(low, channel.nearSequence);
+}
+
+/** What FIN, REQ and TOUCH check alike, in nsqd's order: the state, the parameters, the id's length. */
+export function checkMessageCommand(connection: Connection, command: string, line: Line, words: number): ProtocolError | undefined {
+  const { state } = connection;
+  if ((state !== STATE_SUBSCRIBED && state !== STATE_CLOSING) || connection.channel === undefined) {
+    return fatal("E_INVALID", `cannot ${command} in current state`);
+  }
+  if (line.words < words) return fatal("E_INVALID", `${command} insufficient number of params`);
+  if (line.length(1) !== MESSAGE_ID_BYTES) return fatal("E_INVALID", "invalid message ID");
+  return undefined;
+}
+
+export function messageFailed(command: string, bytes: Buffer, at: number, failure: string): ProtocolError {
+  const id = bytes.toString("latin1", at, at + MESSAGE_ID_BYTES);
+  return nonFatal(`E_${command}_FAILED`, `${command} ${id} failed ${failure}`);
+}

@@ -1,0 +1,55 @@
+import { fatal, type ProtocolError } from "../../frame/error.ts";
+import type { Line } from "../../frame/line.ts";
+import type { Connection } from "../connection.ts";
+import { type BodyCommand, badTopic, publishFailed } from "./command.ts";
+
+/** `MPUB topic\n size count { size body }`: several messages, all or none. https://nsq.io/clients/tcp_protocol_spec.html#mpub */
+export const MPUB: BodyCommand = {
+  execute(connection: Connection, line: Line): ProtocolError | undefined {
+    if (line.words < 2) return fatal("E_INVALID", "MPUB insufficient number of parameters");
+    if (!connection.nameTopic(line)) {
+      // nsqd says the code twice here.
+      const error = badTopic("MPUB", line);
+      return fatal(error.code, `E_BAD_TOPIC ${error.text}`);
+    }
+    // Unlike PUB, an MPUB makes its topic before its body is there (nsqd: protocol_v2.go).
+    const topic = connection.namedTopic();
+    return topic instanceof Error ? publishFailed("MPUB", topic) : undefined;
+  },
+
+  size(connection: Connection, size: number): ProtocolError | undefined {
+    if (size <= 0) return fatal("E_BAD_BODY", `MPUB invalid body size ${size}`);
+    const limit = connection.broker.options.maxBodySizeBytes;
+    if (size > limit) return fatal("E_BAD_BODY", `MPUB body too big ${size} > ${limit}`);
+    return undefined;
+  },
+
+  measure(connection: Connection, bytes: Buffer, from: number, to: number, _size: number, first: boolean): number | ProtocolError {
+    const { maxMsgSizeBytes, maxBodySizeBytes } = connection.broker.options;
+    const check = first ? connection.mpub.reset() : connection.mpub;
+    if (!check.resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes)) return 0;
+    return check.error ?? check.offset;
+  },
+
+  needed(connection: Connection): number {
+    return connection.mpub.needed;
+  },
+
+  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    const topic = connection.namedTopic();
+    if (topic instanceof Error) return publishFailed("MPUB", topic);
+    const { count } = connection.mpub;
+    topic.publishMany(bytes, from + 4, to, count, connection.broker.time);
+    connection.countPublished(topic, count);
+    connection.hold(topic.heldMpub);
+    return undefined;
+  },
+
+  truncated(hasSize: boolean, connection: Connection): ProtocolError {
+    if (!hasSize) return fatal("E_BAD_BODY", "MPUB failed to read body size");
+    const { count, walked, offset, needed } = connection.mpub;
+    if (count < 0) return fatal("E_BAD_BODY", "MPUB failed to read message count");
+    if (needed === offset + 4) return fatal("E_BAD_MESSAGE", `MPUB failed to read message(${walked}) body size`);
+    return fatal("E_BAD_MESSAGE", "MPUB failed to read message body");
+  },
+};

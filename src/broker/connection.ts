@@ -1,0 +1,602 @@
+import { fatal, type ProtocolError } from "../frame/error.ts";
+import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE, MAGIC_V2, MESSAGE_ID_BYTES } from "../frame/frame.ts";
+import { Line } from "../frame/line.ts";
+import { MpubCheck } from "../frame/mpub.ts";
+import { isValidName } from "../frame/names.ts";
+import type { Broker } from "./broker.ts";
+import type { Channel } from "./channel.ts";
+import type { BodyCommand } from "./commands/command.ts";
+import { finishAt } from "./commands/fin.ts";
+import { findCommand } from "./commands/find-command.ts";
+import { HeldPublish } from "./held.ts";
+import type { Chunk } from "./log/chunk.ts";
+import type { Topic } from "./topic.ts";
+import { Outbox } from "./transport/outbox.ts";
+import type { Transport } from "./transport/transport.ts";
+
+export const STATE_INIT = 0;
+export const STATE_SUBSCRIBED = 3;
+export const STATE_CLOSING = 4;
+
+/** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
+const MAX_LINE_BYTES = 16 * 1024;
+/** A body starts with this much memory at the most, and gets more as its bytes come. */
+const FIRST_BODY_BYTES = 128 * 1024;
+/** With this much unread by the client, its commands wait too. */
+const PAUSE_PENDING_BYTES = 1024 * 1024;
+const PAUSE_HELD = 16 * 1024;
+/** How long a client may take to hang up after we have ended our side. */
+const LINGER_MS = 2000;
+
+const OK_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
+const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
+/** Many OKs in a row, for the answer to a train of publishes. */
+const OK_FRAMES = Buffer.concat(Array.from({ length: 256 }, () => OK_FRAME));
+
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+/** "FIN " + id + "\n", the commonest line there is. */
+const FIN_LINE_BYTES = 4 + MESSAGE_ID_BYTES + 1;
+
+const MAGIC = 0;
+const COMMAND = 1;
+const SIZE = 2;
+const BODY = 3;
+
+const line = new Line();
+
+/**
+ * One client's connection: takes its bytes apart into commands, and keeps what the protocol knows of a client.
+ *
+ * Nothing is done inside the socket's callback beyond decoding, changing state in memory and appending to logs;
+ * what must be written or sent waits for the tick (broker.ts).
+ */
+export class Connection {
+  state = STATE_INIT;
+  channel: Channel | undefined;
+  clientId: string;
+  hostname: string;
+  userAgent = "";
+  sampleRate = 0;
+  heartbeatIntervalMs: number;
+  msgTimeoutMs: number;
+  outputBufferSizeBytes = 16 * 1024;
+  outputBufferTimeoutMs: number;
+  readonly connectTimeMs = Date.now();
+
+  readyCount = 0;
+  inFlightCount = 0;
+  messageCount = 0;
+  finishCount = 0;
+  requeueCount = 0;
+
+  /** In the broker's list of connections to be flushed. */
+  dirty = false;
+  /** Nothing more is read; the connection ends when what it still gets is out. */
+  dying = false;
+  closed = false;
+
+  private readonly outbox: Outbox;
+  private mode = MAGIC;
+  /** Bytes of a magic, a line or a size word that came in pieces. */
+  private partial: Buffer | undefined;
+  private partialBytes = 0;
+  private command: BodyCommand | undefined;
+  private bodyBytes = 0;
+  /** A body that comes in pieces. */
+  private body: Chunk | undefined;
+  private bodyFilled = 0;
+
+  /** Answers that wait for a commit, and those that wait behind them. */
+  private readonly held: (HeldPublish | Buffer)[] = [];
+  /** Of these, the first so many are committed. */
+  private heldCommitted = 0;
+
+  /** The walk over an MPUB's body that is under way. */
+  readonly mpub = new MpubCheck();
+  /** When a DPUB whose body is under way falls due, from now, ms. */
+  deferMs = 0;
+
+  private nextHeartbeatMs: number;
+  private lastCommandMs: number;
+  private stuckSinceMs = 0;
+  private endedMs = 0;
+  private reading = true;
+
+  private readonly published = new Map<string, { count: number }>();
+  private lastTopic: Topic | undefined;
+  private lastTopicName: Buffer = Buffer.alloc(0);
+  private lastPublished: { count: number } | undefined;
+
+  constructor(
+    readonly broker: Broker,
+    readonly id: number,
+    private readonly transport: Transport,
+    /** `ip:port`, as nsqd shows it. */
+    readonly remoteAddress: string,
+  ) {
+    const { options } = broker;
+    this.outbox = new Outbox(transport, broker.stages, broker.chunks);
+    this.clientId = this.hostname = remoteAddress.slice(0, remoteAddress.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+    this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
+    this.msgTimeoutMs = options.msgTimeoutMs;
+    this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
+    this.lastCommandMs = Date.now();
+    this.nextHeartbeatMs = this.lastCommandMs + this.heartbeatIntervalMs;
+  }
+
+  /** Published messages by topic: what makes a client a producer in the statistics. */
+  get pubCounts(): Map<string, number> {
+    return new Map([...this.published].map(([topic, { count }]) => [topic, count]));
+  }
+
+  get isProducer(): boolean {
+    return this.published.size > 0;
+  }
+
+  /** How many messages it can be given now. */
+  get capacity(): number {
+    if (this.dying || !this.outbox.clear) return 0;
+    return Math.max(0, this.readyCount - this.inFlightCount);
+  }
+
+  // ---- what comes in
+
+  /** Bytes from the client. The buffer is the caller's until this returns. */
+  receive(data: Buffer): void {
+    if (this.dying) return;
+    const end = data.length;
+    let at = 0;
+    while (at < end && !this.dying) {
+      if (this.mode === COMMAND) {
+        // The commonest line by far is taken without looking for its end.
+        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
+          const error = finishAt(this, data, at + 4);
+          if (error !== undefined) this.fail(error);
+          at += FIN_LINE_BYTES;
+        } else {
+          at = this.readLine(data, at, end);
+        }
+      } else if (this.mode === BODY) {
+        at = this.readBody(data, at, end);
+      } else if (this.mode === SIZE) {
+        at = this.readSize(data, at, end);
+      } else {
+        at = this.readMagic(data, at, end);
+      }
+    }
+    if (this.outbox.pendingBytes > PAUSE_PENDING_BYTES || this.held.length > PAUSE_HELD) this.pauseReading();
+  }
+
+  /** The client has ended its side: what it sent is answered, then the connection ends. */
+  inputEnded(): void {
+    if (this.dying) return;
+    if (this.mode === SIZE || this.mode === BODY) this.fail((this.command as BodyCommand).truncated(this.mode === BODY, this));
+    this.die();
+  }
+
+  private readMagic(data: Buffer, at: number, end: number): number {
+    at = this.collect(data, at, end, MAGIC_V2.length);
+    if (this.partialBytes < MAGIC_V2.length) return at;
+    const magic = (this.partial as Buffer).toString("latin1", 0, MAGIC_V2.length);
+    this.partialBytes = 0;
+    this.broker.log.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`);
+    if (magic !== MAGIC_V2) {
+      this.broker.log.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`);
+      this.respond(encodeFrame(FRAME_TYPE_ERROR, "E_BAD_PROTOCOL"));
+      this.die();
+    }
+    this.mode = COMMAND;
+    this.broker.connectionReady(this);
+    return at;
+  }
+
+  private readLine(data: Buffer, at: number, end: number): number {
+    let stop = at;
+    while (stop < end && data[stop] !== LF) stop++;
+    const length = this.partialBytes + stop - at;
+    if (length >= MAX_LINE_BYTES) {
+      this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`);
+      this.die();
+      return end;
+    }
+    if (stop === end) return this.collect(data, at, end, length);
+    if (this.partialBytes > 0) {
+      this.collect(data, at, stop, length);
+      this.partialBytes = 0;
+      this.execute(this.partial as Buffer, 0, length);
+    } else {
+      this.execute(data, at, stop);
+    }
+    return stop + 1;
+  }
+
+  private execute(buffer: Buffer, start: number, end: number): void {
+    if (end > start && buffer[end - 1] === CR) end--;
+    line.set(buffer, start, end);
+    this.lastCommandMs = this.broker.nowMs;
+    const command = findCommand(line);
+    if (command === undefined) {
+      return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
+    }
+    const error = command.execute(this, line);
+    if (error !== undefined) return this.fail(error);
+    if ("body" in command) {
+      this.command = command as BodyCommand;
+      this.mode = SIZE;
+    }
+  }
+
+  private readSize(data: Buffer, at: number, end: number): number {
+    let size: number;
+    if (this.partialBytes === 0 && end - at >= 4) {
+      size = data.readInt32BE(at);
+      at += 4;
+    } else {
+      at = this.collect(data, at, end, 4);
+      if (this.partialBytes < 4) return at;
+      size = (this.partial as Buffer).readInt32BE(0);
+      this.partialBytes = 0;
+    }
+    const error = (this.command as BodyCommand).size(this, size);
+    if (error !== undefined) {
+      this.fail(error);
+      return at;
+    }
+    this.bodyBytes = size;
+    this.bodyFilled = 0;
+    this.mode = BODY;
+    return at;
+  }
+
+  private readBody(data: Buffer, at: number, end: number): number {
+    const command = this.command as BodyCommand;
+    if (this.bodyFilled === 0) {
+      // Whole in what the socket delivered: decoded in place.
+      const length = command.measure(this, data, at, end, this.bodyBytes, true);
+      if (typeof length !== "number") {
+        this.fail(length);
+        return at;
+      }
+      if (length > 0) {
+        this.mode = COMMAND;
+        this.finishBody(command, data, at, at + length);
+        return at + length;
+      }
+    }
+    return this.collectBody(command, data, at, end);
+  }
+
+  private finishBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
+    this.lastCommandMs = this.broker.nowMs;
+    const error = command.body(this, buffer, from, to);
+    if (error !== undefined) this.fail(error);
+  }
+
+  /** Adds a piece to a body that comes in several. Copying each piece once costs the body's size, not its square. */
+  private collectBody(command: BodyCommand, data: Buffer, at: number, end: number): number {
+    const wanted = Math.max(this.bodyBytes, command.needed(this, this.bodyBytes));
+    const take = Math.min(end - at, wanted - this.bodyFilled);
+    const body = this.bodyRoom(this.bodyFilled + take, wanted);
+    data.copy(body.buffer, this.bodyFilled, at, at + take);
+    this.bodyFilled += take;
+    at += take;
+    const length = command.measure(this, body.buffer, 0, this.bodyFilled, this.bodyBytes, this.bodyFilled === take);
+    if (typeof length !== "number") {
+      this.fail(length);
+    } else if (length > 0) {
+      const filled = this.bodyFilled;
+      this.body = undefined;
+      this.bodyFilled = 0;
+      this.mode = COMMAND;
+      this.finishBody(command, body.buffer, 0, length);
+      // An MPUB whose messages end before its stated size: nsqd reads on there, and so do we.
+      if (length < filled) this.receive(Buffer.from(body.buffer.subarray(length, filled)));
+      this.broker.chunks.drop(body);
+    }
+    return at;
+  }
+
+  private bodyRoom(bytes: number, wanted: number): Chunk {
+    const old = this.body;
+    if (old !== undefined && old.buffer.length >= bytes) return old;
+    const larger = this.broker.chunks.take(
+      Math.max(bytes, Math.min(wanted, old === undefined ? FIRST_BODY_BYTES : 2 * old.buffer.length)),
+      0,
+    );
+    if (old !== undefined) {
+      old.buffer.copy(larger.buffer, 0, 0, this.bodyFilled);
+      this.broker.chunks.drop(old);
+    }
+    this.body = larger;
+    return larger;
+  }
+
+  /** Keeps bytes until there are `wanted` of them. @returns the offset behind what was taken */
+  private collect(data: Buffer, at: number, end: number, wanted: number): number {
+    const take = Math.min(end - at, wanted - this.partialBytes);
+    if (this.partial === undefined || this.partial.length < this.partialBytes + take) {
+      const larger = Buffer.allocUnsafeSlow(Math.min(MAX_LINE_BYTES, Math.max(32, 2 * (this.partialBytes + take))));
+      this.partial?.copy(larger, 0, 0, this.partialBytes);
+      this.partial = larger;
+    }
+    data.copy(this.partial, this.partialBytes, at, at + take);
+    this.partialBytes += take;
+    return at + take;
+  }
+
+  // ---- what goes out
+
+  /** A whole frame, in its turn behind what waits for a commit. */
+  respond(frame: Buffer): void {
+    if (this.held.length > 0) {
+      this.held.push(frame);
+      return;
+    }
+    this.outbox.write(frame, 0, frame.length);
+    this.markDirty();
+  }
+
+  ok(): void {
+    this.respond(OK_FRAME);
+  }
+
+  /** OK once the commit is through, or the command's error. */
+  hold(publish: HeldPublish): void {
+    if (this.held.length === this.heldCommitted) this.broker.addHolding(this);
+    this.held.push(publish);
+  }
+
+  /** Answers with an error; after a fatal one the connection ends. */
+  fail(error: ProtocolError): void {
+    this.broker.log.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`);
+    this.respond(encodeFrame(FRAME_TYPE_ERROR, Buffer.from(`${error.code} ${error.text}`, "latin1")));
+    if (error.fatal) this.die();
+    else this.mode = COMMAND;
+  }
+
+  /** A contiguous run of `count` messages, as it lies in the log. */
+  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+    this.inFlightCount += count;
+    this.messageCount += count;
+    this.outbox.writeRun(chunk, from, to);
+    this.markDirty();
+  }
+
+  /** One message that was delivered before: its frame is copied, and carries how often. */
+  sendAgain(buffer: Buffer, from: number, to: number, attempts: number): void {
+    this.inFlightCount++;
+    this.messageCount++;
+    const length = to - from;
+    const at = this.outbox.reserve(length);
+    if (at >= 0) {
+      const stage = this.outbox.stageBuffer;
+      buffer.copy(stage, at, from, to);
+      stage.writeUInt16BE(attempts, at + ATTEMPTS_OFFSET);
+    } else {
+      const copy = this.broker.scratch(length);
+      buffer.copy(copy, 0, from, to);
+      copy.writeUInt16BE(attempts, ATTEMPTS_OFFSET);
+      this.outbox.write(copy, 0, length);
+    }
+    this.markDirty();
+  }
+
+  /** Tick, after the commits: what was held since the last tick either counts as committed or turns into its error. */
+  settleHeld(): void {
+    const { held } = this;
+    for (let i = this.heldCommitted; i < held.length; i++) {
+      const answer = held[i];
+      if (!(answer instanceof HeldPublish) || answer.target.failure === undefined) continue;
+      // nsqd hangs up after a failed publish; what came after it in the same moment goes unanswered.
+      this.broker.log.error(`[${this.remoteAddress}] - ${answer.command} failed ${answer.target.failure.message}`);
+      held[i] = answer.errorFrame(answer.target.failure);
+      held.length = i + 1;
+      this.die();
+    }
+    this.heldCommitted = held.length;
+  }
+
+  get heldCount(): number {
+    return this.heldCommitted;
+  }
+
+  /** The first `count` held answers go out: they are as durable as they have to be. */
+  releaseHeld(count: number): void {
+    const { held } = this;
+    let oks = 0;
+    for (let i = 0; i < count; i++) {
+      const answer = held[i];
+      if (answer instanceof HeldPublish) {
+        oks++;
+        continue;
+      }
+      oks = this.writeOks(oks);
+      this.outbox.write(answer, 0, answer.length);
+    }
+    this.writeOks(oks);
+    if (count === held.length) held.length = 0;
+    else held.splice(0, count);
+    this.heldCommitted -= count;
+    this.markDirty();
+  }
+
+  /** What is held was committed but cannot be brought to the disk: it is refused, and the connection ends. */
+  failHeld(error: Error): void {
+    const first = this.held.find((answer) => answer instanceof HeldPublish);
+    this.held.length = this.heldCommitted = 0;
+    if (first instanceof HeldPublish) this.respond(first.errorFrame(error));
+    this.die();
+  }
+
+  private writeOks(count: number): number {
+    for (let left = count; left > 0; ) {
+      const many = Math.min(left, 256);
+      this.outbox.write(OK_FRAMES, 0, many * OK_FRAME.length);
+      left -= many;
+    }
+    return 0;
+  }
+
+  /** Tick, at its end: one write for all that was put together. */
+  flush(): void {
+    this.dirty = false;
+    if (this.closed) return;
+    this.outbox.flush();
+    if (this.outbox.clear) this.stuckSinceMs = 0;
+    else if (this.stuckSinceMs === 0) this.stuckSinceMs = this.broker.nowMs;
+    if (this.dying && this.held.length === 0 && this.outbox.empty && this.endedMs === 0) {
+      this.endedMs = this.broker.nowMs;
+      this.transport.end();
+    }
+  }
+
+  /** The kernel takes bytes again. */
+  drained(): void {
+    if (this.closed) return;
+    this.stuckSinceMs = this.broker.nowMs;
+    if (!this.outbox.drain()) return;
+    this.stuckSinceMs = 0;
+    this.resumeReading();
+    this.channel?.markDirty();
+    if (this.dying) this.markDirty();
+  }
+
+  // ---- what the commands ask of it
+
+  /**
+   * Takes note of the topic that a publish's line names. The same topic as last time costs no string and no look-up.
+   *
+   * @returns whether the name is valid
+   */
+  nameTopic(named: Line): boolean {
+    const name = this.lastTopicName;
+    const start = named.start(1);
+    if (this.lastTopic !== undefined && !this.lastTopic.deleted && name.length === named.length(1)) {
+      let i = 0;
+      while (i < name.length && name[i] === named.buffer[start + i]) i++;
+      if (i === name.length) return true;
+    }
+    const text = named.text(1);
+    if (!isValidName(text)) return false;
+    this.lastTopic = undefined;
+    this.lastTopicName = Buffer.from(text, "latin1");
+    return true;
+  }
+
+  /** The topic that nameTopic() noted; it is made if it does not exist. @returns why it cannot be had */
+  namedTopic(): Topic | Error {
+    if (this.broker.closing) return new Error("exiting");
+    if (this.lastTopic !== undefined && !this.lastTopic.deleted) return this.lastTopic;
+    try {
+      this.lastTopic = this.broker.topic(this.lastTopicName.toString("latin1"));
+    } catch (error) {
+      return error as Error;
+    }
+    this.lastPublished = this.published.get(this.lastTopic.name) ?? { count: 0 };
+    return this.lastTopic;
+  }
+
+  /** Counts what it published to its named topic. */
+  countPublished(topic: Topic, messages: number): void {
+    const counted = this.lastPublished as { count: number };
+    if (counted.count === 0) this.published.set(topic.name, counted);
+    counted.count += messages;
+  }
+
+  setReady(count: number): void {
+    this.readyCount = count;
+    this.channel?.markDirty();
+  }
+
+  heartbeatChanged(): void {
+    this.nextHeartbeatMs = this.broker.nowMs + this.heartbeatIntervalMs;
+    this.broker.wakeAt(this.nextHeartbeatMs);
+  }
+
+  // ---- life and death
+
+  /** Looks at the clock: sends a heartbeat, or hangs up on a client that is silent, stuck, or does not leave. */
+  checkTime(nowMs: number): void {
+    if (this.endedMs !== 0) {
+      if (nowMs - this.endedMs >= LINGER_MS) this.transport.terminate();
+      return;
+    }
+    if (this.heartbeatIntervalMs === 0) return;
+    if (this.stuckSinceMs !== 0 && nowMs - this.stuckSinceMs >= this.heartbeatIntervalMs) {
+      this.broker.log.error(`client(${this.remoteAddress}) - takes no bytes for ${this.heartbeatIntervalMs} ms`);
+      this.transport.terminate();
+    } else if (this.reading && nowMs - this.lastCommandMs >= 2 * this.heartbeatIntervalMs) {
+      this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
+      this.transport.terminate();
+    } else if (nowMs >= this.nextHeartbeatMs) {
+      this.nextHeartbeatMs = nowMs + this.heartbeatIntervalMs;
+      // Before its magic a client speaks no protocol; and one that does not read needs no more to read.
+      if (this.mode !== MAGIC && this.outbox.clear) this.respond(HEARTBEAT_FRAME);
+    }
+  }
+
+  /** Ends the connection from our side, as nsqd does when a channel is deleted. */
+  hangUp(): void {
+    this.channel = undefined;
+    this.die();
+  }
+
+  /** The socket is gone. */
+  socketClosed(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.dying = true;
+    this.held.length = 0;
+    this.outbox.dispose();
+    if (this.body !== undefined) this.broker.chunks.drop(this.body);
+    this.body = undefined;
+    this.channel?.removeConsumer(this);
+    this.channel = undefined;
+  }
+
+  terminate(): void {
+    this.transport.terminate();
+  }
+
+  private die(): void {
+    if (this.dying) return;
+    this.dying = true;
+    // What it had in flight goes to the others now, not when the socket is finally gone.
+    this.channel?.removeConsumer(this);
+    this.channel = undefined;
+    this.markDirty();
+  }
+
+  private pauseReading(): void {
+    if (!this.reading || this.dying) return;
+    this.reading = false;
+    this.transport.pause();
+  }
+
+  private resumeReading(): void {
+    if (this.reading || this.closed) return;
+    this.reading = true;
+    this.lastCommandMs = this.broker.nowMs;
+    this.transport.resume();
+  }
+
+  private markDirty(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.broker.addDirtyConnection(this);
+  }
+}
+
+function isFinLine(data: Buffer, at: number): boolean {
+  return (
+    data[at] === 0x46 &&
+    data[at + 1] === 0x49 &&
+    data[at + 2] === 0x4e &&
+    data[at + 3] === SPACE &&
+    data[at + FIN_LINE_BYTES - 1] === LF &&
+    // With a carriage return or another word in these bytes it is not the plain form.
+    data[at + FIN_LINE_BYTES - 2] > SPACE
+  );
+}

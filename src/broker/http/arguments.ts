@@ -1,0 +1,58 @@
+import { isValidName } from "../../frame/names.ts";
+import type { Channel } from "../channel.ts";
+import type { Topic } from "../topic.ts";
+import type { HttpCall } from "./call.ts";
+import { Refusal } from "./reply.ts";
+
+// Calls judge the same arguments with different codes, and in nsqd's order (nsqd/http.go, internal/http_api/topic_channel_args.go).
+
+/** The topic to publish to, created if need be. @throws Refusal 400 */
+export function topicToPublish({ broker, query }: HttpCall): Topic {
+  return broker.topic(validTopic(query.get("topic")));
+}
+
+/** @throws Refusal 400, 404 */
+export function validExistingTopic({ broker, query }: HttpCall): Topic {
+  return found(broker.topics.get(validTopic(query.get("topic"))));
+}
+
+/** Of a name that is not judged: no topic has a bad one. @throws Refusal 400, 404 */
+export function existingTopic({ broker, query }: HttpCall): Topic {
+  const name = query.get("topic");
+  if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
+  return found(broker.topics.get(name));
+}
+
+/** An existing topic and the name of a channel that it may have. @throws Refusal 400, 404 */
+export function topicAndChannel({ broker, query }: HttpCall): { topic: Topic; channelName: string } {
+  const topicName = query.get("topic");
+  if (topicName === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
+  if (!isValidName(topicName)) throw new Refusal(400, "INVALID_ARG_TOPIC");
+  const channelName = query.get("channel");
+  if (channelName === undefined) throw new Refusal(400, "MISSING_ARG_CHANNEL");
+  if (!isValidName(channelName)) throw new Refusal(400, "INVALID_ARG_CHANNEL");
+  return { topic: found(broker.topics.get(topicName)), channelName };
+}
+
+/** @throws Refusal 400, 404 */
+export function existingChannel(call: HttpCall): Channel {
+  const { topic, channelName } = topicAndChannel(call);
+  const channel = topic.channels.get(channelName);
+  if (channel === undefined) throw channelNotFound();
+  return channel;
+}
+
+export function channelNotFound(): Refusal {
+  return new Refusal(404, "CHANNEL_NOT_FOUND");
+}
+
+function validTopic(name: string | undefined): string {
+  if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
+  if (!isValidName(name)) throw new Refusal(400, "INVALID_TOPIC");
+  return name;
+}
+
+function found(topic: Topic | undefined): Topic {
+  if (topic === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
+  return topic;
+}

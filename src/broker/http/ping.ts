@@ -1,0 +1,8 @@
+import type { HttpCall } from "./call.ts";
+import { plain } from "./reply.ts";
+
+/** GET /ping: `OK`, or 500 and what is wrong. */
+export function ping({ broker }: HttpCall): Response {
+  const health = broker.health();
+  return plain(health === "OK" ? 200 : 500, health);
+}

@@ -1,0 +1,280 @@
+import { BODY_OFFSET, ID_OFFSET } from "../frame/frame.ts";
+import { writeId } from "../frame/id.ts";
+import type { Timestamp } from "../frame/layout.ts";
+import { isEphemeral } from "../frame/names.ts";
+import type { Broker } from "./broker.ts";
+import { Channel } from "./channel.ts";
+import type { Staged, StoreOwner } from "./deferred/deferred-store.ts";
+import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
+import type { StoredMessage } from "./deferred/stored-message.ts";
+import { HeldPublish } from "./held.ts";
+import type { TopicLog } from "./log/topic-log.ts";
+import { MEMORY_TOPIC_RESERVE } from "./store.ts";
+
+/** A due message whose topic cannot take it (a full disk) is tried again after this long. */
+const JOIN_RETRY_MS = 1000;
+/** A topic without traffic for this long gives its memory and files back. */
+const IDLE_MS = 10_000;
+
+/** A name that messages are published to: one log, and a cursor into it per channel. */
+export class Topic implements StoreOwner {
+  readonly ephemeral: boolean;
+  paused = false;
+  deleted = false;
+  readonly channels = new Map<string, Channel>();
+  messageCount = 0;
+  messageBytes = 0;
+  /** Deferred publishes that have not joined the log. */
+  deferredPublishes = 0;
+  /** Messages below were passed to the channels; the rest waits for the first channel, or for the unpausing. */
+  released: number;
+  /** Position of the record at `released`. */
+  releasedPosition: number;
+  /** Why the last commit failed: the publishes that waited for it are refused. */
+  failure: Error | undefined;
+  dirty = false;
+
+  /** What a connection holds until the next commit: one constant per command, so that a publish allocates nothing. */
+  readonly heldPub = new HeldPublish(this, "PUB");
+  readonly heldMpub = new HeldPublish(this, "MPUB");
+  readonly heldDpub = new HeldPublish(this, "DPUB");
+
+  private releasable = false;
+  private uncommittedBytes = 0;
+  /** Deferred publishes appended since the last commit, with their sequences. */
+  private joining: { message: StoredMessage; sequence: number }[] = [];
+  private lastActiveMs = 0;
+  private shrunk = true;
+  private reservedSequence: number;
+
+  /**
+   * @param id of its row in the store; for a memory-only topic a number no row has
+   * @param number part of its messages' ids
+   */
+  constructor(
+    private readonly broker: Broker,
+    readonly id: number,
+    readonly number: number,
+    readonly name: string,
+    readonly log: TopicLog,
+  ) {
+    this.ephemeral = isEphemeral(name);
+    this.released = log.committedNext;
+    this.releasedPosition = log.committedEnd;
+    this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
+  }
+
+  /** Messages that no channel has got yet. */
+  get depth(): number {
+    return this.log.committedNext - this.released;
+  }
+
+  get backendDepth(): number {
+    return this.ephemeral ? 0 : Math.max(0, Math.min(this.depth, this.log.cachedSequence - this.released));
+  }
+
+  /** Appends a message; it is in the log, and may be acknowledged, once the tick has committed. */
+  publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
+    this.log.append(source, from, bodyBytes, time);
+    this.uncommittedBytes += bodyBytes;
+    this.markDirty();
+  }
+
+  /** Appends the messages of a checked MPUB body: size words and bodies in [from, to). */
+  publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
+    this.log.appendMany(source, from, to, count, time);
+    this.uncommittedBytes += to - from - 4 * count;
+    this.markDirty();
+  }
+
+  /** Stages a message that joins the log at `dueMs`. */
+  publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
+    const header = { kind: KIND_PUBLISH, attempts: 0, topicId: this.id, channelId: 0, dueMs, sequence: 0 };
+    this.broker.deferred.stage(this, header, frame, from, to, this.ephemeral);
+    this.broker.schedule();
+  }
+
+  /** The store has written a deferred publish, or could not. */
+  stored({ message }: Staged, error: Error | undefined): void {
+    if (error !== undefined) return;
+    this.deferredPublishes++;
+    this.messageCount++;
+    this.messageBytes += message.frameBytes - BODY_OFFSET;
+    this.broker.deferred.await(message);
+    this.broker.wakeAt(message.dueMs);
+  }
+
+  /** A deferred publish of an earlier run waits in the store. */
+  restoreDeferred(): void {
+    this.deferredPublishes++;
+  }
+
+  /** A deferred publish has fallen due: it joins the log, and gets its id. */
+  join(message: StoredMessage): void {
+    const frame = this.broker.scratch(message.frameBytes);
+    this.broker.deferred.readFrame(message, frame, 0);
+    const sequence = this.log.next;
+    this.log.appendFrame(frame.subarray(0, message.frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
+    this.joining.push({ message, sequence });
+    this.markDirty();
+  }
+
+  /** Writes what was published since the last commit, and passes it to the channels. */
+  commit(nowMs: number): void {
+    this.dirty = false;
+    this.failure = undefined;
+    this.lastActiveMs = nowMs;
+    this.shrunk = false;
+    const published = this.log.next - this.log.committedNext - this.joining.length;
+    try {
+      this.log.commit(nowMs);
+    } catch (error) {
+      this.failure = error as Error;
+      this.uncommittedBytes = 0;
+      this.broker.log.error(
+        `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
+      );
+      for (const { message } of this.joining.splice(0)) this.broker.deferred.retryAt(message, nowMs + JOIN_RETRY_MS);
+      return;
+    }
+    this.messageCount += published;
+    this.messageBytes += this.uncommittedBytes;
+    this.uncommittedBytes = 0;
+    if (this.joining.length > 0) this.settleJoined();
+    this.release();
+    if (this.ephemeral) this.boundMemory();
+  }
+
+  /** An existing channel, or a new one: the first gets the topic's backlog, a later one starts at the tail. */
+  channel(name: string): Channel {
+    const existing = this.channels.get(name);
+    if (existing !== undefined) return existing;
+    const persistent = !this.ephemeral && !isEphemeral(name);
+    const id = persistent ? this.broker.store.addChannel(this.id, name, this.released) : this.broker.newMemoryId();
+    const channel = new Channel(this.broker, this, id, name, this.released, this.releasedPosition);
+    this.channels.set(name, channel);
+    this.broker.log.info(`TOPIC(${this.name}): new channel(${name})`);
+    this.broker.channelCreated(channel);
+    this.release();
+    return channel;
+  }
+
+  /** Takes up where an earlier run stood. With channels and not paused, all is released. */
+  restoreReleased(released: number, hasChannels: boolean): void {
+    const { log } = this;
+    const to = hasChannels && !this.paused ? log.next : Math.max(log.startSequence, Math.min(released, log.next));
+    this.released = to;
+    this.releasedPosition = log.locate(to);
+  }
+
+  /** A channel of an earlier run. */
+  restoreChannel(id: number, name: string, floor: number): Channel {
+    const channel = new Channel(this.broker, this, id, name, floor, this.log.locate(floor));
+    this.channels.set(name, channel);
+    this.broker.channelCreated(channel);
+    return channel;
+  }
+
+  /** @returns false: no such channel */
+  deleteChannel(name: string): boolean {
+    const channel = this.channels.get(name);
+    if (channel === undefined) return false;
+    this.broker.log.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    this.channels.delete(name);
+    if (channel.persistent) this.broker.store.removeChannel(channel.id);
+    channel.delete();
+    this.broker.channelDeleted(channel);
+    this.broker.saveTopic(this);
+    this.markReleasable();
+    if (this.channels.size === 0 && this.ephemeral) this.broker.deleteTopic(this.name);
+    return true;
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.broker.saveTopic(this);
+  }
+
+  unpause(): void {
+    this.paused = false;
+    this.broker.saveTopic(this);
+    this.release();
+  }
+
+  /** Drops what no channel has got yet. */
+  empty(): void {
+    const from = this.released;
+    const to = this.log.committedNext;
+    if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
+    this.released = to;
+    this.releasedPosition = this.log.committedEnd;
+    this.broker.saveTopic(this);
+    for (const channel of this.channels.values()) this.broker.saveChannel(channel);
+    this.markReleasable();
+  }
+
+  /** A channel's floor or cursor moved: chunks and segments may be free. */
+  markReleasable(): void {
+    if (this.releasable) return;
+    this.releasable = true;
+    this.broker.addReleasableTopic(this);
+  }
+
+  /** Lets go of the chunks and segments that no channel needs. */
+  releaseLog(): void {
+    this.releasable = false;
+    if (this.deleted) return;
+    let floor = this.released;
+    let position = this.releasedPosition;
+    for (const channel of this.channels.values()) {
+      if (channel.floor < floor) floor = channel.floor;
+      if (channel.position < position) position = channel.position;
+    }
+    this.log.release(position, floor);
+  }
+
+  /** Called now and then: an idle topic gives memory and open files back. */
+  shrinkIfIdle(nowMs: number): void {
+    if (this.shrunk || nowMs - this.lastActiveMs < IDLE_MS) return;
+    this.shrunk = true;
+    this.log.shrink();
+    for (const channel of this.channels.values()) channel.shrink();
+  }
+
+  private markDirty(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.broker.addDirtyTopic(this);
+  }
+
+  /** Passes what is committed to the channels, if there are any and the topic is not paused. */
+  private release(): void {
+    if (this.channels.size === 0 || this.paused) return;
+    if (this.released === this.log.committedNext) return;
+    this.released = this.log.committedNext;
+    this.releasedPosition = this.log.committedEnd;
+    for (const channel of this.channels.values()) channel.markDirty();
+  }
+
+  private settleJoined(): void {
+    for (const { message, sequence } of this.joining.splice(0)) {
+      this.deferredPublishes--;
+      this.broker.deferred.finish(message);
+      for (const channel of this.channels.values()) channel.joined(message.number, sequence);
+    }
+  }
+
+  /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
+  private boundMemory(): void {
+    const excess = this.depth - this.broker.options.memQueueSize;
+    if (excess > 0) {
+      this.released += excess;
+      this.releasedPosition = this.log.locate(this.released);
+      this.markReleasable();
+    }
+    if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
+      this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;
+      this.broker.store.reserveNumber(this.number, this.reservedSequence);
+    }
+  }
+}
