@@ -1,0 +1,132 @@
+"""Publishes and consumes through pynsq; see test/interop/support/suite.ts for the acts and their reports."""
+
+import asyncio
+import json
+import sys
+import time
+
+import nsq
+
+
+class Program:
+    def __init__(self, address, topic):
+        self.address = address
+        self.topic = topic
+        self.reader = None
+        self.writer = None
+
+    async def open(self, handler, **options):
+        """Connects the reader, then the writer; returns when both are ready."""
+        self.reader = nsq.Reader(
+            topic=self.topic,
+            channel="ch",
+            nsqd_tcp_addresses=[self.address],
+            message_handler=handler,
+            max_backoff_duration=1,
+            **options,
+        )
+        self.writer = nsq.Writer([self.address])
+        while not (self.ready(self.reader) and self.ready(self.writer)):
+            await asyncio.sleep(0.01)
+
+    @staticmethod
+    def ready(client):
+        conns = list(client.conns.values())
+        return len(conns) > 0 and all(conn.connected() for conn in conns)
+
+    async def publish(self, command, body):
+        answer = asyncio.get_running_loop().create_future()
+        getattr(self.writer, command)(self.topic, body, callback=lambda conn, data: answer.set_result(data))
+        data = await answer
+        if data != b"OK":
+            raise RuntimeError(f"{command} was answered {data!r}")
+
+    async def close(self):
+        conns = [*self.reader.conns.values(), *self.writer.conns.values()]
+        self.reader.close()
+        for conn in list(self.writer.conns.values()):
+            conn.close()
+        while any(conn.connected() for conn in conns):
+            await asyncio.sleep(0.01)
+
+    async def flood(self, count):
+        times = [0] * count
+        counts = {"received": 0, "above": 0}
+        everything = asyncio.Event()
+
+        def handler(message):
+            times[int(message.body)] += 1
+            counts["above"] += message.attempts != 1
+            counts["received"] += 1
+            if counts["received"] == count:
+                everything.set()
+            return True
+
+        await self.open(handler, max_in_flight=1000)
+        singles = count // 10
+        for start in range(0, singles, 500):
+            await asyncio.gather(*(self.publish("pub", b"%d" % i) for i in range(start, start + 500)))
+        for start in range(singles, count, 300):
+            await self.publish("mpub", [b"%d" % i for i in range(start, min(start + 300, count))])
+        await everything.wait()
+        await self.close()
+        return {
+            "published": count,
+            "received": counts["received"],
+            "missing": sum(n == 0 for n in times),
+            "repeated": sum(n > 1 for n in times),
+            "attemptsAboveOne": counts["above"],
+        }
+
+    async def care(self, requeue_delay_ms, msg_timeout_ms):
+        seen = {"requeue": [], "touch": [], "timeout": []}
+        finished = asyncio.Semaphore(0)
+
+        def finish(message):
+            message.finish()
+            finished.release()
+
+        async def touch(message):
+            for _ in range(4):
+                await asyncio.sleep(msg_timeout_ms / 2000)
+                message.touch()
+            finish(message)
+
+        def handler(message):
+            message.enable_async()
+            what = message.body.decode()
+            seen[what].append((message.attempts, time.monotonic()))
+            if what == "touch":
+                asyncio.ensure_future(touch(message))
+            elif message.attempts > 1:
+                finish(message)
+            elif what == "requeue":
+                message.requeue(backoff=False, time_ms=requeue_delay_ms)
+
+        await self.open(handler, max_in_flight=10, msg_timeout=msg_timeout_ms / 1000)
+        for what in seen:
+            await self.publish("pub", what.encode())
+        for _ in seen:
+            await finished.acquire()
+        await self.close()
+
+        def attempts(what):
+            return [number for number, _ in seen[what]]
+
+        def gap(what):
+            return round((seen[what][1][1] - seen[what][0][1]) * 1000)
+
+        return {
+            "requeue": {"attempts": attempts("requeue"), "gapMs": gap("requeue")},
+            "touch": {"attempts": attempts("touch")},
+            "timeout": {"attempts": attempts("timeout"), "gapMs": gap("timeout")},
+        }
+
+
+async def main():
+    address, topic, act, *numbers = sys.argv[1:]
+    report = await getattr(Program(address, topic), act)(*map(int, numbers))
+    print(json.dumps(report))
+
+
+asyncio.run(main())
