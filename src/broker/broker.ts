@@ -359,8 +359,8 @@ export class Broker {
     await this.untilSynced();
     for (const connection of [...this.connections]) {
       connection.flush();
+      connection.leave();
       this.closed(connection);
-      connection.terminate();
     }
     this.tick();
     for (const channel of this.channelsById.values()) channel.park();

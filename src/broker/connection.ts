@@ -560,6 +560,11 @@ export class Connection {
     this.transport.terminate();
   }
 
+  /** The broker goes down: what was written still reaches the client. */
+  leave(): void {
+    this.transport.end();
+  }
+
   private die(): void {
     if (this.dying) return;
     this.dying = true;

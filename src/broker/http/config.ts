@@ -1,0 +1,95 @@
+import type { BrokerOptions, LogLevel } from "../options.ts";
+import type { HttpCall } from "./call.ts";
+import { json, Refusal, text } from "./reply.ts";
+
+/** nsqd's numbers of its log levels (internal/lg). */
+const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
+const NS_PER_MS = 1_000_000;
+
+/** Reads an option by nsqd's name, in the type that Go's JSON has for it: durations are numbers of nanoseconds. */
+type Reader = (options: BrokerOptions, call: HttpCall) => string | number | string[];
+
+const OPTIONS = new Map<string, Reader>([
+  ["id", (options) => options.nodeId],
+  ["log_level", (options) => LOG_LEVELS.indexOf(options.logLevel) + 1],
+  ["log_prefix", (options) => options.logPrefix],
+  ["tcp_address", (options) => options.tcpAddress],
+  ["http_address", (options) => options.httpAddress],
+  ["broadcast_address", (options) => options.broadcastAddress],
+  ["broadcast_tcp_port", (options, { broker }) => options.broadcastTcpPort || broker.tcpPort],
+  ["broadcast_http_port", (options, { httpPort }) => options.broadcastHttpPort || httpPort],
+  ["nsqlookupd_tcp_addresses", (options) => options.lookupdTcpAddresses],
+  ["data_path", (options) => options.dataPath],
+  ["durability", (options) => options.durability],
+  ["mem_queue_size", (options) => options.memQueueSize],
+  ["max_bytes_per_file", (options) => options.maxBytesPerFile],
+  ["sync_every", (options) => options.syncEvery],
+  ["sync_timeout", (options) => toNs(options.syncTimeoutMs)],
+  ["msg_timeout", (options) => toNs(options.msgTimeoutMs)],
+  ["max_msg_timeout", (options) => toNs(options.maxMsgTimeoutMs)],
+  ["max_msg_size", (options) => options.maxMsgSizeBytes],
+  ["max_body_size", (options) => options.maxBodySizeBytes],
+  ["max_req_timeout", (options) => toNs(options.maxReqTimeoutMs)],
+  ["max_heartbeat_interval", (options) => toNs(options.maxHeartbeatIntervalMs)],
+  ["max_rdy_count", (options) => options.maxRdyCount],
+  ["max_output_buffer_size", (options) => options.maxOutputBufferSizeBytes],
+  ["max_output_buffer_timeout", (options) => toNs(options.maxOutputBufferTimeoutMs)],
+  ["min_output_buffer_timeout", (options) => toNs(options.minOutputBufferTimeoutMs)],
+  ["output_buffer_timeout", (options) => toNs(options.outputBufferTimeoutMs)],
+  ["max_channel_consumers", (options) => options.maxChannelConsumers],
+  ["max_deflate_level", (options) => options.maxDeflateLevel],
+]);
+
+/** GET /config/:opt */
+export function getConfig(call: HttpCall): Response {
+  const value = OPTIONS.get(call.option)?.(call.broker.options, call);
+  if (value === undefined) throw new Refusal(400, "INVALID_OPTION");
+  return typeof value === "string" ? text(value) : json(value);
+}
+
+/** PUT /config/:opt: changes one of the options that can be changed at run time, and answers its new value. */
+export async function putConfig(call: HttpCall): Promise<Response> {
+  const { broker } = call;
+  const body = await call.body(broker.options.maxMsgSizeBytes, "INVALID_VALUE");
+  // The status is odd, but nsqd's.
+  if (body.length === 0) throw new Refusal(413, "INVALID_VALUE");
+  const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
+  if (call.option === "log_level") {
+    broker.options.logLevel = parseLogLevel(value);
+    broker.log.level = broker.options.logLevel;
+  } else if (call.option === "nsqlookupd_tcp_addresses") {
+    broker.options.lookupdTcpAddresses = parseAddresses(value);
+  } else {
+    throw new Refusal(400, "INVALID_OPTION");
+  }
+  for (const changed of broker.optionsChanged) changed();
+  return getConfig(call);
+}
+
+/** @throws Refusal 400 INVALID_VALUE */
+function parseLogLevel(text: string): LogLevel {
+  const level = LOG_LEVELS.find((known) => known === text.toLowerCase());
+  if (level === undefined) throw new Refusal(400, "INVALID_VALUE");
+  return level;
+}
+
+/** As Go reads JSON into a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
+function parseAddresses(text: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Refusal(400, "INVALID_VALUE");
+  }
+  const list = value ?? [];
+  if (!Array.isArray(list)) throw new Refusal(400, "INVALID_VALUE");
+  return list.map((address: unknown) => {
+    if (typeof address === "string") return address;
+    if (address === null) return "";
+    throw new Refusal(400, "INVALID_VALUE");
+  });
+}
+
+function toNs(ms: number): number {
+  return Math.round(ms * NS_PER_MS);
+}

@@ -1,0 +1,23 @@
+import { hostname } from "node:os";
+import { NSQ_VERSION } from "../../version.ts";
+import type { HttpCall } from "./call.ts";
+import { json } from "./reply.ts";
+
+const NS_PER_MS = 1_000_000;
+
+/** GET /info: who and where this broker is, and what IDENTIFY may ask of it. */
+export function info({ broker, httpPort }: HttpCall): Response {
+  const { options } = broker;
+  return json({
+    version: NSQ_VERSION,
+    broadcast_address: options.broadcastAddress,
+    hostname: hostname(),
+    http_port: httpPort,
+    tcp_port: broker.tcpPort,
+    start_time: Math.floor(broker.startTimeMs / 1000),
+    max_heartbeat_interval: options.maxHeartbeatIntervalMs * NS_PER_MS,
+    max_output_buffer_size: options.maxOutputBufferSizeBytes,
+    max_output_buffer_timeout: options.maxOutputBufferTimeoutMs * NS_PER_MS,
+    max_deflate_level: options.maxDeflateLevel,
+  });
+}

@@ -1,0 +1,49 @@
+import { MpubCheck } from "../../frame/mpub.ts";
+import type { BrokerOptions } from "../options.ts";
+import { topicToPublish } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+import { batchOfLines } from "./lines.ts";
+import { Refusal, text } from "./reply.ts";
+
+/** What `binary` may be; any other value counts as true, as it always did in nsqd. */
+const BOOLEANS = new Map([
+  ["true", true],
+  ["1", true],
+  ["false", false],
+  ["0", false],
+]);
+
+/**
+ * POST /mpub?topic=[&binary=]: publishes several messages, all or none: one a line, or in binary form laid out as
+ * the body of the command MPUB (https://nsq.io/clients/tcp_protocol_spec.html#mpub).
+ */
+export async function mpub(call: HttpCall): Promise<Response> {
+  const { broker } = call;
+  const { options } = broker;
+  call.checkLength(options.maxBodySizeBytes, "BODY_TOO_BIG");
+  const topic = topicToPublish(call);
+  const binary = isBinary(call);
+  const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
+  const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
+  if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
+  await broker.publishBatch(topic, batch);
+  return text("OK");
+}
+
+function isBinary({ broker, query }: HttpCall): boolean {
+  const value = query.get("binary");
+  if (value === undefined) return false;
+  const known = BOOLEANS.get(value);
+  if (known === undefined) broker.log.warn(`deprecated value '${value}' used for /mpub binary param`);
+  return known ?? true;
+}
+
+/** The messages of a binary body, without what stands behind them. @throws Refusal 413 BAD_BODY, BAD_MESSAGE */
+function checkedBatch(body: Uint8Array, options: BrokerOptions): Uint8Array {
+  const check = new MpubCheck();
+  const over = check.resume(body, 0, body.length, options.maxMsgSizeBytes, options.maxBodySizeBytes);
+  if (check.error !== undefined) throw new Refusal(413, check.error.code.slice("E_".length));
+  // The body ended before its messages did: within its count, or within one of them.
+  if (!over) throw new Refusal(413, check.count < 0 ? "BAD_BODY" : "BAD_MESSAGE");
+  return body.subarray(0, check.offset);
+}

@@ -1,0 +1,28 @@
+import { topicToPublish } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+import type { Query } from "./query.ts";
+import { Refusal, text } from "./reply.ts";
+
+/** What Go's strconv.ParseInt() takes with base 10. */
+const INTEGER = /^[+-]?\d+$/;
+
+/** POST /pub?topic=[&defer=ms]: publishes the body as one message, and answers once it is as durable as the options ask. */
+export async function pub(call: HttpCall): Promise<Response> {
+  const { broker } = call;
+  const body = await call.body(broker.options.maxMsgSizeBytes, "MSG_TOO_BIG");
+  if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
+  const topic = topicToPublish(call);
+  const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
+  await broker.publish(topic, body, deferMs);
+  return text("OK");
+}
+
+/** @throws Refusal 400 INVALID_DEFER */
+function deferral(query: Query, limitMs: number): number {
+  const defer = query.get("defer");
+  if (defer === undefined) return 0;
+  const deferMs = INTEGER.test(defer) ? Number(defer) : Number.NaN;
+  // Go's own check is passed by some numbers so large that they overflow; here they are too large.
+  if (!(deferMs >= 0 && deferMs <= limitMs)) throw new Refusal(400, "INVALID_DEFER");
+  return deferMs;
+}

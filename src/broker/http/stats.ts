@@ -1,0 +1,29 @@
+import { NSQ_VERSION } from "../../version.ts";
+import { readMemory, readStats } from "../stats.ts";
+import type { HttpCall } from "./call.ts";
+import { json, text } from "./reply.ts";
+import { printStats } from "./stats-text.ts";
+
+/** What a filter may be; any other value leaves it at true. */
+const FALSE = new Set(["false", "0"]);
+
+/**
+ * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=]: what the broker holds, as JSON or as
+ * text for people (https://nsq.io/components/nsqd.html#get-stats).
+ */
+export function stats({ broker, query }: HttpCall): Response {
+  const includeClients = !FALSE.has(query.get("include_clients") ?? "");
+  const includeMemory = !FALSE.has(query.get("include_mem") ?? "");
+  const { topics, producers } = readStats(broker, query.get("topic") ?? "", query.get("channel") ?? "", includeClients);
+  const memory = includeMemory ? readMemory() : undefined;
+  const health = broker.health();
+  if (query.get("format") !== "json") return text(printStats({ topics, producers }, memory, health, broker.startTimeMs, Date.now()));
+  return json({
+    version: NSQ_VERSION,
+    health,
+    start_time: Math.floor(broker.startTimeMs / 1000),
+    topics,
+    memory,
+    producers,
+  });
+}
