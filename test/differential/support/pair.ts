@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { findNsqd, type Program, type Server, startServer } from "../../support/server.ts";
 import { Session } from "./session.ts";
 
@@ -29,6 +32,8 @@ export interface PairOptions {
   goArgs?: string[];
   /** One scenario after another, for those that see the whole broker. */
   serial?: boolean;
+  /** Brokers of its own for each scenario, which may stop and start them: `session.restart()`. */
+  restartable?: boolean;
 }
 
 /**
@@ -39,21 +44,28 @@ export function describeAgainstNsqd(title: string, options: PairOptions, define:
   const available = findNsqd() !== undefined;
   if (!available) console.log(`skipped: no nsqd (${title})`);
   describe.skipIf(!available)(title, () => {
-    let go: Server;
-    let subject: Server;
-    beforeAll(async () => {
-      const goArgs = [...options.args, ...(options.goArgs ?? [])];
-      go = await startServer({ program: "nsqd", args: goArgs });
-      subject = await startServer({ program: SUBJECT, args: SUBJECT === "nsqd" ? goArgs : options.args });
-    }, 60_000);
-    afterAll(async () => {
-      await Promise.all([go?.stop(), subject?.stop()]);
-    });
+    const goArgs = [...options.args, ...(options.goArgs ?? [])];
+    const start = (program: Program, dataPath?: string) =>
+      startServer({ program, args: program === "nsqd" ? goArgs : options.args, ...(dataPath === undefined ? {} : { dataPath }) });
+    let shared: { go: Server; subject: Server } | undefined;
+    if (options.restartable !== true) {
+      beforeAll(async () => {
+        shared = { go: await start("nsqd"), subject: await start(SUBJECT) };
+      }, 60_000);
+      afterAll(async () => {
+        await Promise.all([shared?.go.stop(), shared?.subject.stop()]);
+      });
+    }
+    const playOn = (program: Program, server: Server | undefined, topic: string, scenario: Scenario) =>
+      server === undefined ? playAlone((dataPath) => start(program, dataPath), topic, scenario) : play(server, topic, scenario);
     let count = 0;
     define((name, scenario, differences = []) => {
       const topic = `topic${++count}`;
       const run = async () => {
-        const [expected, shown] = await Promise.all([play(go, topic, scenario), play(subject, topic, scenario)]);
+        const [expected, shown] = await Promise.all([
+          playOn("nsqd", shared?.go, topic, scenario),
+          playOn(SUBJECT, shared?.subject, topic, scenario),
+        ]);
         if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
         expect(shown).toEqual(SUBJECT === "nsqd" ? expected : applyDifferences(expected, differences));
       };
@@ -68,6 +80,20 @@ async function play(server: Server, topic: string, scenario: Scenario): Promise<
     await scenario(session);
   } finally {
     session.dispose();
+  }
+  return session.transcript;
+}
+
+/** Plays a scenario on a broker of its own, whose data outlives its process. */
+async function playAlone(start: (dataPath: string) => Promise<Server>, topic: string, scenario: Scenario): Promise<string[]> {
+  const dataPath = mkdtempSync(join(tmpdir(), "bunsq-differential-"));
+  const session = new Session(await start(dataPath), topic, () => start(dataPath));
+  try {
+    await scenario(session);
+  } finally {
+    session.dispose();
+    await session.server.stop();
+    rmSync(dataPath, { recursive: true, force: true });
   }
   return session.transcript;
 }

@@ -52,13 +52,22 @@ export class Session {
   private readonly opened: { terminate(): void }[] = [];
 
   constructor(
-    readonly server: Server,
+    public server: Server,
     /** A valid topic name that no other scenario uses. */
     readonly topic: string,
+    private readonly startAgain?: () => Promise<Server>,
   ) {}
 
   get program(): Program {
     return this.server.program;
+  }
+
+  /** Stops the broker in good order and starts it anew on the same data. */
+  async restart(): Promise<void> {
+    if (this.startAgain === undefined) throw new Error("only a scenario with a broker of its own may restart it");
+    this.note(`stopped with exit code ${await this.server.stop()}`);
+    this.server = await this.startAgain();
+    this.note("started again");
   }
 
   note(line: string): void {
