@@ -60,13 +60,13 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         name: "tcp-address",
         kind: "string",
         default: "0.0.0.0:4150",
-        doc: "<addr>:<port> to listen on for TCP clients, or the path of a unix socket",
+        doc: "<addr>:<port> to listen on for TCP clients",
       },
       httpAddress: {
         name: "http-address",
         kind: "string",
         default: "0.0.0.0:4151",
-        doc: "<addr>:<port> to listen on for HTTP clients, or the path of a unix socket; empty for no HTTP",
+        doc: "<addr>:<port> to listen on for HTTP clients; empty for no HTTP",
       },
       broadcastAddress: {
         name: "broadcast-address",

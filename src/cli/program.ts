@@ -82,6 +82,7 @@ async function runProgram(program: Program): Promise<number> {
     return EXIT_FAILED;
   }
   log.info(versionLine(program.name));
+  log.info(`ID: ${options.nodeId}`);
   for (const flag of ignored) log.warn(`-${flag.name} has no effect: ${flag.support?.why}`);
   return (await runBroker(options, log)) ? EXIT_OK : EXIT_FAILED;
 }
