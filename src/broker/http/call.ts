@@ -18,6 +18,8 @@ export class HttpCall {
     readonly request: Request,
     private readonly rawQuery: string,
     private readonly bodies: BodyReader,
+    /** That this call came in on. */
+    readonly httpPort: number,
   ) {}
 
   /** @throws Refusal 400 INVALID_REQUEST */
