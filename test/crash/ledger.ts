@@ -477,8 +477,8 @@ function mustReach(message: Message, channel: ChannelLedger): boolean {
 }
 
 function mayReach(message: Message, channel: ChannelLedger): boolean {
-  // A deferred message joins its topic when it is due, so a channel made before that may have it.
-  return channel.isFirst || message.acknowledgedMs + message.delayMs + EARLY_TOLERANCE_MS >= channel.creatingMs;
+  // A deferred message joins its topic when it falls due, or after that when the broker was not there: a channel made before that may have it.
+  return channel.isFirst || message.delayMs > 0 || message.acknowledgedMs >= channel.creatingMs;
 }
 
 function describeMessage({ facts, delayMs, sentMs, acknowledgedMs }: Message, channel: ChannelLedger): string {
