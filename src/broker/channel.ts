@@ -68,6 +68,8 @@ export class Channel implements StoreOwner {
   private nextDeadlineMs = Number.POSITIVE_INFINITY;
   /** Which consumer is served first in the next dispatch. */
   private turn = 0;
+  /** Whether the odd place in a run goes to a message that comes again. */
+  private againTurn = false;
   private messageCountBase: number;
 
   /**
@@ -617,8 +619,10 @@ export class Channel implements StoreOwner {
 
   /** Gives a consumer up to `want` messages. @returns how many it got */
   private serve(consumer: Connection, want: number, nowMs: number): number {
-    // Messages that keep coming back must not shut the new ones out, nor the other way round: half and half.
-    const again = this.freshCount > 0 ? Math.ceil(want / 2) : want;
+    // Messages that keep coming back must not shut the new ones out, nor the other way round: half and half,
+    // the odd one in turn.
+    const again = this.freshCount > 0 ? (want + (this.againTurn ? 1 : 0)) >> 1 : want;
+    if (want & 1) this.againTurn = !this.againTurn;
     let given = this.redeliver(consumer, Math.min(again, this.ready.length), nowMs);
     while (given < want && consumer.capacity > 0) {
       const fresh = this.deliverRun(consumer, want - given, nowMs);

@@ -53,8 +53,9 @@ export class Line {
   }
 
   /**
-   * A word as a decimal number; NaN if it has another character than a digit. An empty word is 0, as in nsqd.
-   * Beyond 2^53 the value is not exact; every bound it is held against is far below.
+   * A word as a decimal number; NaN if it has another character than a digit. An empty word is 0, and what exceeds
+   * 64 bits wraps to a signed number, as in nsqd (protocol.ByteToBase10). Beyond 2^53 the value is not exact: every
+   * bound that it is held against is far below.
    */
   decimal(word: number): number {
     let value = 0;
@@ -63,6 +64,16 @@ export class Line {
       if (digit < 0 || digit > 9) return Number.NaN;
       value = value * 10 + digit;
     }
-    return value;
+    return value <= Number.MAX_SAFE_INTEGER ? value : Number(this.int64(word));
+  }
+
+  /** A word of digits as 64 signed bits, exact: for error texts. */
+  int64(word: number): bigint {
+    return BigInt.asIntN(64, BigInt(this.text(word)));
+  }
+
+  /** The same, unsigned. */
+  uint64(word: number): bigint {
+    return BigInt.asUintN(64, BigInt(this.text(word)));
   }
 }

@@ -13,7 +13,7 @@ export const DPUB: BodyCommand = {
     const deferMs = line.decimal(2);
     if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
     const longest = connection.broker.options.maxReqTimeoutMs;
-    if (deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${deferMs} out of range 0-${Math.trunc(longest)}`);
+    if (deferMs < 0 || deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
     connection.deferMs = deferMs;
     return undefined;
   },

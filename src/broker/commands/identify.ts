@@ -38,8 +38,18 @@ const NOTHING_SAID: Identity = {
   msg_timeout: 0,
 };
 
-/** `sample_rate` is an int32 in nsqd, the other numbers are of 64 bits. */
-const INT32_FIELDS = new Set<keyof Identity>(["sample_rate"]);
+/** Of a client's body, in the log. */
+const LOGGED_CHARACTERS = 1024;
+
+/** A number as it stood in the text: Go takes `1000` for an integer and neither `1000.0` nor `1e3`. */
+class Literal {
+  constructor(readonly source: string) {}
+}
+
+/** What JSON.parse tells a reviver beside the value, where the engine does (TC39: JSON.parse source text access). */
+type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
+const keepLiterals: Reviver = (_key, value, { source }) => (typeof value === "number" ? new Literal(source ?? String(value)) : value);
+const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
 
 /** `IDENTIFY\n size json`: the client introduces itself and negotiates. https://nsq.io/clients/tcp_protocol_spec.html#identify */
 export const IDENTIFY: BodyCommand = {
@@ -57,8 +67,10 @@ export const IDENTIFY: BodyCommand = {
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
-    const identity = parseIdentity(bytes.toString("utf8", from, to));
+    const text = bytes.toString("utf8", from, to);
+    const identity = parseIdentity(text);
     if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
+    connection.broker.log.info(`[${connection.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
     const problem = apply(connection, identity);
     if (problem !== undefined) return fatal("E_BAD_BODY", `IDENTIFY ${problem}`);
     if (identity.feature_negotiation) connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, negotiate(connection)));
@@ -78,31 +90,41 @@ export const IDENTIFY: BodyCommand = {
 function parseIdentity(text: string): Identity | undefined {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = parseJson(text, keepLiterals);
   } catch {
     return undefined;
   }
   if (parsed === null) return { ...NOTHING_SAID };
-  if (typeof parsed !== "object" || Array.isArray(parsed)) return undefined;
+  if (typeof parsed !== "object" || Array.isArray(parsed) || parsed instanceof Literal) return undefined;
   const identity: Record<string, unknown> = { ...NOTHING_SAID };
   for (const [given, value] of Object.entries(parsed)) {
     const key = given in NOTHING_SAID ? given : given.toLowerCase();
     if (!(key in NOTHING_SAID) || value === null) continue;
     const field = key as keyof Identity;
-    if (typeof value !== typeof NOTHING_SAID[field]) return undefined;
-    if (typeof value === "number") {
-      const limit = INT32_FIELDS.has(field) ? 2 ** 31 : 2 ** 63;
-      if (!Number.isInteger(value) || value >= limit || value < -limit) return undefined;
+    if (value instanceof Literal) {
+      const number = typeof NOTHING_SAID[field] === "number" ? parseInteger(value.source, field === "sample_rate" ? 32 : 64) : undefined;
+      if (number === undefined) return undefined;
+      identity[field] = number;
+    } else {
+      if (typeof value !== typeof NOTHING_SAID[field]) return undefined;
+      identity[field] = value;
     }
-    identity[field] = value;
   }
   return identity as unknown as Identity;
 }
 
+/** @returns undefined for what is no integer or does not fit in so many bits; a bigint where a double is not exact: it is beyond every bound */
+function parseInteger(source: string, bits: number): number | bigint | undefined {
+  if (!/^-?\d+$/.test(source)) return undefined;
+  const value = BigInt(source);
+  if (BigInt.asIntN(bits, value) !== value) return undefined;
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number : value;
+}
+
 /** Takes over what was said. @returns which value is out of bounds, in nsqd's words and order */
 function apply(connection: Connection, identity: Identity): string | undefined {
-  const { options, log } = connection.broker;
-  log.info(`[${connection.remoteAddress}] IDENTIFY: ${JSON.stringify(identity)}`);
+  const { options } = connection.broker;
   connection.clientId = identity.client_id;
   connection.hostname = identity.hostname;
   connection.userAgent = identity.user_agent;

@@ -14,7 +14,7 @@ export const RDY: Command = {
     const count = line.words > 1 ? line.decimal(1) : 1;
     if (Number.isNaN(count)) return fatal("E_INVALID", `RDY could not parse count ${line.text(1)}`);
     const most = connection.broker.options.maxRdyCount;
-    if (count > most) return fatal("E_INVALID", `RDY count ${count} out of range 0-${most}`);
+    if (count < 0 || count > most) return fatal("E_INVALID", `RDY count ${line.int64(1)} out of range 0-${most}`);
     connection.setReady(count);
     return undefined;
   },

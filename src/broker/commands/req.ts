@@ -15,9 +15,10 @@ export const REQ: Command = {
     if (Number.isNaN(delayMs)) return fatal("E_INVALID", `REQ could not parse timeout ${line.text(2)}`);
     const { broker, remoteAddress } = connection;
     const longest = broker.options.maxReqTimeoutMs;
-    if (delayMs > longest) {
-      broker.log.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${longest}`);
-      delayMs = longest;
+    const bounded = Math.max(0, Math.min(delayMs, longest));
+    if (bounded !== delayMs) {
+      broker.log.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`);
+      delayMs = bounded;
     }
     const channel = connection.channel as Channel;
     const sequence = sequenceAt(channel, line.buffer, line.start(1));

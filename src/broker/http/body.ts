@@ -53,28 +53,24 @@ export function declaredBytes(request: Request): number | undefined {
   return request.headers.get("transfer-encoding") === null ? 0 : undefined;
 }
 
-/** What a body has to reserve. */
-export function reservation(declared: number | undefined, limitBytes: number): number {
-  const bytes = declared ?? limitBytes;
-  return bytes <= SMALL_BODY_BYTES ? 0 : bytes;
+/** Whether a body is small enough to be read without a look at the budget. */
+export function isSmall(declared: number | undefined): declared is number {
+  return declared !== undefined && declared <= SMALL_BODY_BYTES;
+}
+
+/** Reads a small body. @returns rejects when the client goes away or stalls */
+export function readSmall(request: Request, declared: number): Promise<Uint8Array> | Uint8Array {
+  return declared === 0 ? EMPTY : request.bytes();
 }
 
 /**
- * Reads a body of at most `limitBytes`. One that says itself to be longer is refused unread, one in chunks where it
- * crosses the limit; the connection outlives that if the rest is short, as Go's does.
+ * Reads a body that is not small, of at most `limitBytes`. One in chunks is refused where it crosses the limit; the
+ * connection outlives that if the rest is short, as Go's does.
  *
- * @param tooBig code of the refusal
- * @throws Refusal 413 `tooBig`; 500 INTERNAL_ERROR when the client goes away or stalls
+ * @returns rejects with Refusal 413 `tooBig`; otherwise when the client goes away or stalls
  */
-export async function readBody(request: Request, declared: number | undefined, limitBytes: number, tooBig: string): Promise<Uint8Array> {
-  if (declared === 0) return EMPTY;
-  try {
-    return declared === undefined ? await readChunks(request, limitBytes, tooBig) : await request.bytes();
-  } catch (error) {
-    if (error instanceof Refusal) throw error;
-    // The client is gone, or sent something that is not a body: there is nobody to tell more.
-    throw new Refusal(500, "INTERNAL_ERROR");
-  }
+export async function readLarge(request: Request, declared: number | undefined, limitBytes: number, tooBig: string): Promise<Uint8Array> {
+  return declared === undefined ? readChunks(request, limitBytes, tooBig) : request.bytes();
 }
 
 /** @throws Refusal 413 for a body that says itself to be longer than the limit */

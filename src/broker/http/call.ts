@@ -1,5 +1,5 @@
 import type { Broker } from "../broker.ts";
-import { type BodyReader, checkDeclared, declaredBytes, readBody, reservation } from "./body.ts";
+import { type BodyReader, checkDeclared, declaredBytes, isSmall, readLarge, readSmall } from "./body.ts";
 import { parseQuery, type Query } from "./query.ts";
 import { Refusal } from "./reply.ts";
 
@@ -44,16 +44,18 @@ export class HttpCall {
     checkDeclared(declaredBytes(this.request), limitBytes, tooBig);
   }
 
-  /** The request's body. To be called once. @throws Refusal 413 `tooBig`, 500 INTERNAL_ERROR (the client went away) */
-  async body(limitBytes: number, tooBig: string): Promise<Uint8Array> {
+  /** The request's body. To be called once. @throws Refusal 413 `tooBig`; otherwise the client went away */
+  body(limitBytes: number, tooBig: string): Promise<Uint8Array> | Uint8Array {
     const declared = declaredBytes(this.request);
     checkDeclared(declared, limitBytes, tooBig);
-    const bytes = reservation(declared, limitBytes);
-    if (bytes > 0) {
-      await this.bodies.reserve(bytes);
-      this.reservedBytes = bytes;
-    }
-    return readBody(this.request, declared, limitBytes, tooBig);
+    return isSmall(declared) ? readSmall(this.request, declared) : this.largeBody(declared, limitBytes, tooBig);
+  }
+
+  private async largeBody(declared: number | undefined, limitBytes: number, tooBig: string): Promise<Uint8Array> {
+    const bytes = declared ?? limitBytes;
+    await this.bodies.reserve(bytes);
+    this.reservedBytes = bytes;
+    return readLarge(this.request, declared, limitBytes, tooBig);
   }
 
   /** Gives back what the body took of the budget. To be called when the call is answered. */

@@ -1,8 +1,11 @@
+const NOT_PLAIN = /[%+;]/;
 const BAD_ESCAPE = /%(?![0-9a-fA-F]{2})/;
 const ESCAPES = /%([0-9a-fA-F]{2})/g;
 
 /** The first value of each key. */
-export type Query = Map<string, string>;
+export interface Query {
+  get(key: string): string | undefined;
+}
 
 /**
  * Parses a query as Go's url.ParseQuery does: `+` is a space, and a semicolon or a bad escape is an error.
@@ -11,23 +14,38 @@ export type Query = Map<string, string>;
  * @returns the query, or why Go would refuse it
  */
 export function parseQuery(raw: string): Query | string {
-  const query: Query = new Map();
-  if (raw.length === 0) return query;
-  const plain = !raw.includes("%") && !raw.includes("+");
+  if (!NOT_PLAIN.test(raw)) return new PlainQuery(raw);
+  const query = new Map<string, string>();
   for (const pair of raw.split("&")) {
-    if (pair.length === 0) continue;
     if (pair.includes(";")) return "invalid semicolon separator in query";
+    if (pair.length === 0) continue;
     const equals = pair.indexOf("=");
-    let key: string | undefined = equals < 0 ? pair : pair.slice(0, equals);
-    let value: string | undefined = equals < 0 ? "" : pair.slice(equals + 1);
-    if (!plain) {
-      key = unescapeUrl(key.replaceAll("+", " "));
-      value = unescapeUrl(value.replaceAll("+", " "));
-      if (key === undefined || value === undefined) return `invalid URL escape in "${pair}"`;
-    }
+    const key = unescapeUrl((equals < 0 ? pair : pair.slice(0, equals)).replaceAll("+", " "));
+    const value = unescapeUrl((equals < 0 ? "" : pair.slice(equals + 1)).replaceAll("+", " "));
+    if (key === undefined || value === undefined) return `invalid URL escape in "${pair}"`;
     if (!query.has(key)) query.set(key, value);
   }
   return query;
+}
+
+/** A query without escapes, which nearly all are: looked through when it is asked, since a Map costs each publish more. */
+class PlainQuery implements Query {
+  constructor(private readonly raw: string) {}
+
+  get(key: string): string | undefined {
+    const { raw } = this;
+    for (let start = 0; start < raw.length; ) {
+      const ampersand = raw.indexOf("&", start);
+      const end = ampersand < 0 ? raw.length : ampersand;
+      if (raw.startsWith(key, start)) {
+        const keyEnd = start + key.length;
+        if (keyEnd === end && end > start) return "";
+        if (keyEnd < end && raw.charAt(keyEnd) === "=") return raw.slice(keyEnd + 1, end);
+      }
+      start = end + 1;
+    }
+    return undefined;
+  }
 }
 
 /** Takes percent-escapes out, as bytes of UTF-8. @returns undefined if one is malformed */
