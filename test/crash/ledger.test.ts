@@ -223,6 +223,22 @@ test("a requeued message must not come before its delay is over, nor after a kil
   expectViolation(/came again 3600\.0 ms before its REQ's delay was over/);
 });
 
+test("a message whose REQ had no word on it before the kill may come at once or after the delay, but not later", () => {
+  const channel = made("a", PROMPT);
+  const consumer = attach(channel);
+  const batch = published(3);
+  for (const message of batch) consumer.requeue(deliver(consumer, message), "id", 3_000, clockMs);
+  endLife("crash", consumer);
+  const again = attach(channel);
+  deliver(again, batch[0]);
+  clockMs += 2_500;
+  deliver(again, batch[1]);
+  expect(ledger.violations).toEqual([]);
+  clockMs += 1_000;
+  deliver(again, batch[2]);
+  expectViolation(/came \d+ ms late/);
+});
+
 test("attempts that do not grow over a clean stop are a violation, over a kill they may start again", () => {
   const channel = made("a");
   const [killed, stopped] = published(2);

@@ -167,9 +167,11 @@ export class ConsumerLedger {
       if (delivery.consumer !== this) continue;
       if (delivery.state === "fin sent") delivery.state = "maybe finished";
       else if (delivery.state === "in flight" || delivery.state === "req sent") {
+        // The REQ may have been read or not: the message may come at once, or only after the REQ's delay.
+        const dueByMs = delivery.state === "req sent" ? Math.max(nowMs, delivery.notBeforeMs) : nowMs;
+        if (this.channel.rules.prompt) this.channel.dueBy.set(delivery.message.facts.number, dueByMs);
         delivery.state = "waiting";
         delivery.notBeforeMs = 0;
-        if (this.channel.rules.prompt) this.channel.dueBy.set(delivery.message.facts.number, nowMs);
       }
     }
     this.held.clear();
