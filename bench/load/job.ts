@@ -66,6 +66,8 @@ export interface Measurement {
   seconds: number;
   serverCpuSeconds: number;
   generatorCpuSeconds: number;
+  /** Cores that neither server nor generator kept busy but something else did: near 0, or the run says little. */
+  othersBusy: number;
   /** Messages that came with attempts over 1. None of the loads gives a broker cause for one. */
   redelivered: number;
   /** Milliseconds from publish to delivery; only of a latency job. */

@@ -1,4 +1,4 @@
-import { cpuSeconds } from "../support/process-usage.ts";
+import { cpuSeconds, machineCpuSeconds } from "../support/process-usage.ts";
 import { fail } from "./connection.ts";
 import type { Job, Measurement } from "./job.ts";
 
@@ -13,7 +13,8 @@ export class Meter {
   private startedAtMs = 0;
   private serverCpuAtStart = 0;
   private generatorCpuAtStart = 0;
-  private readonly finished = Promise.withResolvers<Omit<Measurement, "serverCpuSeconds" | "redelivered">>();
+  private machineCpuAtStart = 0;
+  private readonly finished = Promise.withResolvers<Pick<Measurement, "messages" | "seconds" | "generatorCpuSeconds">>();
   private measuredFrom = 0;
 
   constructor(private readonly job: Job) {}
@@ -36,12 +37,16 @@ export class Meter {
     clearInterval(watchdog);
     await Bun.sleep(SETTLE_MS);
     if (this.done !== this.job.messages) fail(`${this.done} messages came of ${this.job.messages}`);
-    return { ...measured, serverCpuSeconds: cpuSeconds(this.job.serverPid) - this.serverCpuAtStart };
+    const serverCpuSeconds = cpuSeconds(this.job.serverPid) - this.serverCpuAtStart;
+    const othersCpuSeconds = machineCpuSeconds() - this.machineCpuAtStart - serverCpuSeconds - measured.generatorCpuSeconds;
+    const othersBusy = Math.max(0, othersCpuSeconds) / (measured.seconds + SETTLE_MS / 1000);
+    return { ...measured, serverCpuSeconds, othersBusy };
   }
 
   private start(): void {
     this.serverCpuAtStart = cpuSeconds(this.job.serverPid);
     this.generatorCpuAtStart = ownCpuSeconds();
+    this.machineCpuAtStart = machineCpuSeconds();
     this.measuredFrom = this.done;
     this.startedAtMs = performance.now();
   }

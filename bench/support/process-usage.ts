@@ -17,6 +17,19 @@ export function parseCpuSeconds(stat: string): number {
   return (userTicks + systemTicks) / TICKS_PER_SECOND;
 }
 
+/** User and system time of the whole machine in seconds, what a host took from it included; interrupts are not. */
+export function machineCpuSeconds(): number {
+  return parseMachineCpuSeconds(readFileSync("/proc/stat", "latin1"));
+}
+
+/** @param stat the text of /proc/stat, whose first line sums up all cores */
+export function parseMachineCpuSeconds(stat: string): number {
+  const [user, nice, system, , , , , steal] = stat.slice(0, stat.indexOf("\n")).split(/ +/).slice(1).map(Number);
+  const ticks = (user ?? 0) + (nice ?? 0) + (system ?? 0) + (steal ?? 0);
+  if (!(ticks > 0)) throw new Error(`not /proc/stat: ${stat.slice(0, 80)}`);
+  return ticks / TICKS_PER_SECOND;
+}
+
 /** The most memory a process ever had resident, in bytes (VmHWM). */
 export function peakRssBytes(pid: number): number {
   const peak = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));

@@ -18,6 +18,8 @@ export interface Summary {
   /** CPU time over wall time: 1 is one core all the time. */
   serverBusy: number;
   generatorBusy: number;
+  /** What the rest of the machine did meanwhile. */
+  othersBusy: number;
   /** Of all rounds, the highest. */
   peakRssBytes: number;
   latencyMs?: NonNullable<Measurement["latencyMs"]>;
@@ -64,6 +66,7 @@ export function summarize(runs: Run[]): Summary {
     generatorCpuUsPerMessage: of((run) => (run.generatorCpuSeconds / run.messages) * 1e6),
     serverBusy: of((run) => run.serverCpuSeconds / run.seconds),
     generatorBusy: of((run) => run.generatorCpuSeconds / run.seconds),
+    othersBusy: of((run) => run.othersBusy),
     peakRssBytes: Math.max(...good.map((run) => run.peakRssBytes)),
     ...(latencies.length === 0
       ? {}
@@ -98,7 +101,7 @@ export function toMarkdown(report: Report): string {
           megabytes(nsqd?.peakRssBytes),
         ]),
       ),
-      "Who was the bottleneck: cores kept busy by the server and by the load generator, the generator's CPU per message, and the bare peers that only move the same bytes.",
+      "Who was the bottleneck: cores kept busy by the server, by the load generator and by anything else on the machine, the generator's CPU per message, and the bare peers that only move the same bytes.",
       table(
         [
           "workload",
@@ -178,7 +181,7 @@ function percent(part: number | undefined, whole: number | undefined): string {
 
 function busy(summary: Summary | undefined): string {
   if (summary === undefined || !known(summary.serverBusy)) return NONE;
-  return `${summary.serverBusy.toFixed(2)} + ${summary.generatorBusy.toFixed(2)}`;
+  return `${summary.serverBusy.toFixed(2)} + ${summary.generatorBusy.toFixed(2)} + ${summary.othersBusy.toFixed(2)}`;
 }
 
 function known(value: number | undefined): value is number {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { cpuSeconds, parseCpuSeconds, peakRssBytes } from "../../bench/support/process-usage.ts";
+import { cpuSeconds, parseCpuSeconds, parseMachineCpuSeconds, peakRssBytes } from "../../bench/support/process-usage.ts";
 import { makeReport, summarize, toMarkdown } from "../../bench/support/report.ts";
 import { median, quantile } from "../../bench/support/statistics.ts";
 import { WORKLOADS } from "../../bench/workloads.ts";
@@ -9,6 +9,7 @@ const run = (seconds: number, serverCpuSeconds: number) => ({
   seconds,
   serverCpuSeconds,
   generatorCpuSeconds: 0.1,
+  othersBusy: 0,
   redelivered: 0,
   peakRssBytes: seconds * 1e6,
 });
@@ -31,6 +32,11 @@ test("CPU time is read from behind a program name with blanks and brackets", () 
   const stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1000 0 0 0 150 50 0 0 20 0 4 0 12345 1000000 2000";
   expect(parseCpuSeconds(stat)).toBe(2);
   expect(() => parseCpuSeconds("nothing")).toThrow("not a line of");
+});
+
+test("the machine's CPU time leaves out waiting and interrupts", () => {
+  expect(parseMachineCpuSeconds("cpu  100 20 300 9000 900 70 80 5 0 0\ncpu0 1 2 3\n")).toBe(4.25);
+  expect(() => parseMachineCpuSeconds("nothing\n")).toThrow("not /proc/stat");
 });
 
 test.skipIf(process.platform !== "linux")("a process's CPU time grows with its work, and its peak memory is known", () => {
