@@ -1,5 +1,5 @@
 const NOT_PLAIN = /[%+;]/;
-const BAD_ESCAPE = /%(?![0-9a-fA-F]{2})/;
+const BAD_ESCAPE = /%(?![0-9a-fA-F]{2})[^=]{0,2}/;
 const ESCAPES = /%([0-9a-fA-F]{2})/g;
 
 /** The first value of each key. */
@@ -22,7 +22,7 @@ export function parseQuery(raw: string): Query | string {
     const equals = pair.indexOf("=");
     const key = unescapeUrl((equals < 0 ? pair : pair.slice(0, equals)).replaceAll("+", " "));
     const value = unescapeUrl((equals < 0 ? "" : pair.slice(equals + 1)).replaceAll("+", " "));
-    if (key === undefined || value === undefined) return `invalid URL escape in "${pair}"`;
+    if (key === undefined || value === undefined) return `invalid URL escape "${BAD_ESCAPE.exec(pair)?.[0]}"`;
     if (!query.has(key)) query.set(key, value);
   }
   return query;

@@ -15,37 +15,36 @@ export interface Endpoint {
   logged: boolean;
 }
 
-/** Methods that any route has. */
-const METHODS = ["GET", "POST", "PUT"] as const;
-type Method = (typeof METHODS)[number];
-type Route = Partial<Record<Method, Endpoint>>;
+/** By method. */
+type Route = Map<string, Endpoint>;
 
 /** The one route with a parameter: what stands behind this, up to the end and without a slash. */
 const CONFIG = "/config/";
-const config: Route = { GET: logged(getConfig), PUT: logged(putConfig) };
+const config: Route = new Map([...get(getConfig), ...put(putConfig)]);
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
 const ROUTES = new Map<string, Route>([
-  ["/pub", { POST: unlogged(pub) }],
-  ["/mpub", { POST: unlogged(mpub) }],
-  ["/ping", { GET: logged(ping) }],
-  ["/info", { GET: logged(info) }],
-  ["/stats", { GET: logged(stats) }],
-  ["/topic/create", { POST: logged(createTopic) }],
-  ["/topic/delete", { POST: logged(deleteTopic) }],
-  ["/topic/empty", { POST: logged(emptyTopic) }],
-  ["/topic/pause", { POST: logged(pauseTopic) }],
-  ["/topic/unpause", { POST: logged(unpauseTopic) }],
-  ["/channel/create", { POST: logged(createChannel) }],
-  ["/channel/delete", { POST: logged(deleteChannel) }],
-  ["/channel/empty", { POST: logged(emptyChannel) }],
-  ["/channel/pause", { POST: logged(pauseChannel) }],
-  ["/channel/unpause", { POST: logged(unpauseChannel) }],
+  // nsqd does not log publishes either: there are too many.
+  ["/pub", post(pub, false)],
+  ["/mpub", post(mpub, false)],
+  ["/ping", get(ping)],
+  ["/info", get(info)],
+  ["/stats", get(stats)],
+  ["/topic/create", post(createTopic)],
+  ["/topic/delete", post(deleteTopic)],
+  ["/topic/empty", post(emptyTopic)],
+  ["/topic/pause", post(pauseTopic)],
+  ["/topic/unpause", post(unpauseTopic)],
+  ["/channel/create", post(createChannel)],
+  ["/channel/delete", post(deleteChannel)],
+  ["/channel/empty", post(emptyChannel)],
+  ["/channel/pause", post(pauseChannel)],
+  ["/channel/unpause", post(unpauseChannel)],
 ]);
 
 /** @param path unescaped */
 export function findEndpoint(method: string, path: string): Endpoint | undefined {
-  return routeOf(path)?.[method as Method];
+  return routeOf(path)?.get(method);
 }
 
 /** `:opt` of a path; empty for a route without it. */
@@ -59,7 +58,7 @@ export function optionOf(path: string): string {
  * of the request's own method.
  */
 export function correctedPath(method: string, path: string): string | undefined {
-  if (!(METHODS as readonly string[]).includes(method) || path === "/" || path === "") return undefined;
+  if (path === "/" || path === "" || (method !== "GET" && method !== "POST" && method !== "PUT")) return undefined;
   const shorter = path.endsWith("/") ? path.slice(0, -1) : undefined;
   if (shorter !== undefined && (findEndpoint(method, shorter) !== undefined || shorter === CONFIG)) return shorter;
   const clean = cleanPath(path);
@@ -74,7 +73,7 @@ export function correctedPath(method: string, path: string): string | undefined 
 export function allowedMethods(path: string): string | undefined {
   const route = routeOf(path);
   if (route === undefined) return undefined;
-  return [...Object.keys(route), "OPTIONS"].sort().join(", ");
+  return [...route.keys(), "OPTIONS"].sort().join(", ");
 }
 
 function routeOf(path: string): Route | undefined {
@@ -92,11 +91,14 @@ function cleanPath(path: string): string {
   return `/${parts.join("/")}${path.endsWith("/") && parts.length > 0 ? "/" : ""}`;
 }
 
-function logged(handle: Handler): Endpoint {
-  return { handle, logged: true };
+function get(handle: Handler): Route {
+  return new Map([["GET", { handle, logged: true }]]);
 }
 
-/** nsqd does not log publishes either: there are too many. */
-function unlogged(handle: Handler): Endpoint {
-  return { handle, logged: false };
+function post(handle: Handler, logged = true): Route {
+  return new Map([["POST", { handle, logged }]]);
+}
+
+function put(handle: Handler): Route {
+  return new Map([["PUT", { handle, logged: true }]]);
 }

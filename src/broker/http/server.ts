@@ -124,7 +124,7 @@ class ApiServer implements HttpServer {
     try {
       answer = endpoint.handle(call);
     } catch (error) {
-      answer = this.failed(error, call.request);
+      answer = this.failed(error);
     }
     if (!(answer instanceof Response)) return this.runLonger(endpoint, call, answer, startNs);
     if (endpoint.logged) this.logRequest(call.request, answer, startNs);
@@ -137,7 +137,7 @@ class ApiServer implements HttpServer {
     try {
       response = await answer;
     } catch (error) {
-      response = this.failed(error, call.request);
+      response = this.failed(error);
     }
     this.underWay--;
     call.finish();
@@ -145,12 +145,12 @@ class ApiServer implements HttpServer {
     return response;
   }
 
-  private failed(error: unknown, request: Request): Response {
+  private failed(error: unknown): Response {
     if (error instanceof Refusal) return refused(error);
     // nsqd says EXITING to whatever a topic does not take, a full disk too.
     if (error instanceof PublishError) return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
     // The client is gone, stalled, or sent no proper chunks: nobody hears this, and it is no fault of ours.
-    if (request.signal.aborted) return failure(500, "INTERNAL_ERROR");
+    if (error instanceof DOMException && error.name === "AbortError") return failure(500, "INTERNAL_ERROR");
     return this.fault(error);
   }
 
