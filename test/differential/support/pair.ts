@@ -30,6 +30,8 @@ export interface PairOptions {
   args: string[];
   /** Flags that only make Go comparable, for instance faster timers. */
   goArgs?: string[];
+  /** Differences that may show in any scenario; one that a scenario names must show in it. */
+  anywhere?: Difference[];
   /** One scenario after another, for those that see the whole broker. */
   serial?: boolean;
   /** Brokers of its own for each scenario, which may stop and start them: `session.restart()`. */
@@ -67,7 +69,7 @@ export function describeAgainstNsqd(title: string, options: PairOptions, define:
           playOn(SUBJECT, shared?.subject, topic, scenario),
         ]);
         if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
-        expect(shown).toEqual(SUBJECT === "nsqd" ? expected : applyDifferences(expected, differences));
+        expect(shown).toEqual(SUBJECT === "nsqd" ? expected : applyDifferences(expected, differences, options.anywhere ?? []));
       };
       (options.serial ? test : test.concurrent)(name, run, SCENARIO_TIMEOUT_MS);
     });
@@ -98,14 +100,15 @@ async function playAlone(start: (dataPath: string) => Promise<Server>, topic: st
   return session.transcript;
 }
 
-/** An exception that changes nothing no longer describes a difference: it has to go, so it fails. */
-function applyDifferences(go: string[], differences: Difference[]): string[] {
+/** What bunsq must show. A named difference that changes nothing no longer describes one: it has to go, so it fails. */
+function applyDifferences(go: string[], named: Difference[], anywhere: Difference[]): string[] {
   let expected = go;
-  for (const difference of differences) {
+  for (const difference of named) {
     const next = difference.expected(expected);
-    if (Bun.deepEquals(next, expected))
+    if (Bun.deepEquals(next, expected)) {
       throw new Error(`the difference "${difference.name}" does not apply to what Go shows:\n${expected.join("\n")}`);
+    }
     expected = next;
   }
-  return expected;
+  return anywhere.reduce((lines, difference) => difference.expected(lines), expected);
 }

@@ -9,8 +9,8 @@ const ANSWER_TIMEOUT_MS = 8000;
 const QUEUE_SCAN_REFRESH_MS = 5000;
 /** What a due event may be late: 100 ms promised, the rest for a busy machine. */
 const LATE_MS = 600;
-/** Timers may round down, and a message's time starts before its frame is read here. */
-const EARLY_MS = 25;
+/** Timers round, and the two processes read their clocks at different moments. */
+const EARLY_MS = 3;
 /** The command no broker knows: its error shows that the connection was still served, and it ends it. */
 const PROBE = "PROBE\n";
 
@@ -185,8 +185,10 @@ export class Session {
    *
    * nsqd looks for due messages of a channel that is younger than its refresh (5 s) late, so it gets that time on top;
    * bunsq is held to LATE_MS. docs/compatibility.md lists this as an improvement.
+   *
+   * @param sinceMs performance.now() of a moment before the broker could start its own clock
    */
-  async due(what: string, afterMs: number, action: () => Promise<unknown>, sinceMs = performance.now()): Promise<void> {
+  async due(what: string, afterMs: number, sinceMs: number, action: () => Promise<unknown>): Promise<void> {
     await action();
     const tookMs = Math.round(performance.now() - sinceMs);
     const lateMs = this.program === "nsqd" ? QUEUE_SCAN_REFRESH_MS + LATE_MS : LATE_MS;
@@ -255,8 +257,8 @@ export class Peer {
     return frames;
   }
 
-  /** Records every frame of the next `forMs`: used to show that none comes. */
-  async quiet(forMs = 250): Promise<void> {
+  /** Records every frame of the next `forMs`: used to show that none comes. nsqd may hold one back for 250 ms to send it with others. */
+  async quiet(forMs = 400): Promise<void> {
     const deadline = Date.now() + forMs;
     while (Date.now() < deadline && !this.client.closed) {
       const frame = await this.client.next(Math.max(1, deadline - Date.now())).catch(() => undefined);
