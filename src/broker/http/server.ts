@@ -36,7 +36,7 @@ export interface HttpLimits {
 
 const LIMITS: HttpLimits = {
   requests: 4096,
-  bodyBytes: 256 * 1024 * 1024,
+  bodyBytes: 128 * 1024 * 1024,
   idleTimeoutS: 120,
   stopTimeoutMs: 5000,
 };
