@@ -42,9 +42,10 @@ export class Store {
   /** @throws StartError when the path is locked, not writable, or of a newer version */
   constructor(directory: string) {
     const path = join(directory, "catalogue.sqlite");
+    let database: Database | undefined;
     try {
       mkdirSync(directory, { recursive: true });
-      this.database = new Database(path, { create: true, strict: true });
+      database = this.database = new Database(path, { create: true, strict: true });
       // Exclusive: the lock is taken at the first write and kept for life; kill -9 releases it.
       this.database.run("PRAGMA locking_mode = EXCLUSIVE");
       this.database.run("PRAGMA journal_mode = WAL");
@@ -52,10 +53,12 @@ export class Store {
       this.database.run("PRAGMA synchronous = NORMAL");
       this.database.run("BEGIN IMMEDIATE; COMMIT");
     } catch (error) {
+      database?.close(true);
       throw new StartError(explain(directory, error as Error));
     }
     const version = this.version();
     if (version > FORMAT_VERSION) {
+      this.close();
       throw new StartError(
         `${directory} was written by a newer bunsq (format ${version}, this one reads ${FORMAT_VERSION}); start that version, or use another --data-path`,
       );
@@ -159,8 +162,10 @@ export class Store {
     this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.floor, row.progress, row.id);
   }
 
+  /** Saves nothing; gives the data path free. */
   close(): void {
-    this.database.close();
+    // Strictly: else the prepared statements would keep the database, and with it the lock, until they are collected.
+    this.database.close(true);
   }
 
   private version(): number {
