@@ -29,7 +29,10 @@ export class LogFiles {
   private reading: Segment | undefined;
   /** Messages committed since the last sync began. */
   private unsyncedMessages = 0;
-  private unsyncedSegments = new Set<Segment>();
+  /** Segments with commits that no sync covers yet. They stay open. */
+  private readonly unsyncedSegments = new Set<Segment>();
+  /** The sync that is under way, if one is: what it covers is not on the disk yet. */
+  private syncing: Promise<Error | undefined> | undefined;
 
   /**
    * Opens the files that an earlier run left, and cuts off a torn tail.
@@ -52,8 +55,9 @@ export class LogFiles {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].nextSequence : this.firstSequence;
   }
 
+  /** Something that was committed is not known to be on the disk. */
   get hasUnsynced(): boolean {
-    return this.unsyncedSegments.size > 0;
+    return this.unsyncedSegments.size > 0 || this.syncing !== undefined;
   }
 
   get endPosition(): number {
@@ -69,26 +73,26 @@ export class LogFiles {
     if (this.unsyncedMessages >= this.options.syncEvery) this.sync();
   }
 
-  /** Starts bringing all that was committed to the disk; the callers of a publish do not wait for it. */
+  /**
+   * Starts bringing all that was committed to the disk, off the event loop.
+   *
+   * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
+   */
   sync(done?: (error: Error | undefined) => void): void {
     this.unsyncedMessages = 0;
-    const segments = [...this.unsyncedSegments];
-    this.unsyncedSegments.clear();
-    let waiting = segments.length;
-    if (waiting === 0) {
+    if (!this.hasUnsynced) {
       done?.(undefined);
       return;
     }
-    let failure: Error | undefined;
-    for (const segment of segments) {
-      segment.sync((error) => {
-        if (error !== undefined) {
-          failure = error;
-          this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${error.message}`);
-        }
-        if (--waiting === 0) done?.(failure);
-      });
-    }
+    const parts = [...this.unsyncedSegments].map((segment) => this.syncSegment(segment));
+    this.unsyncedSegments.clear();
+    if (this.syncing !== undefined) parts.push(this.syncing);
+    const run = Promise.all(parts).then((failures) => {
+      if (this.syncing === run) this.syncing = undefined;
+      return failures.find((failure) => failure !== undefined);
+    });
+    this.syncing = run;
+    if (done !== undefined) void run.then(done);
   }
 
   /**
@@ -98,19 +102,18 @@ export class LogFiles {
   read(position: number, maxBytes: number, pool: ChunkPool): Chunk | Gap {
     const segment = this.segmentAt(position);
     if (!(segment instanceof Segment)) return segment;
-    if (this.reading !== undefined && this.reading !== segment && this.reading !== this.segments[this.segments.length - 1])
-      this.reading.close();
+    const before = this.reading;
     this.reading = segment;
-    const entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
+    if (before !== undefined && before !== segment) this.closeUnlessNeeded(before);
+    let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
     const first = entries[0];
     const last = entries[entries.length - 1];
-    const bytes = last.offset + last.length - first.offset;
-    const chunk = pool.take(bytes, LARGEST_CLASS);
-    let problem = "";
-    try {
-      segment.read(chunk.buffer, 0, first.offset, bytes);
-    } catch (error) {
-      problem = (error as Error).message;
+    const chunk = pool.take(last.offset + last.length - first.offset, LARGEST_CLASS);
+    let problem = readEntries(segment, entries, chunk);
+    if (problem !== "" && entries.length > 1) {
+      // What cannot be read may be behind the first commit: alone it may well be whole.
+      entries = [first];
+      problem = readEntries(segment, entries, chunk);
     }
     let good: IndexEntry | undefined;
     for (const entry of entries) {
@@ -128,9 +131,12 @@ export class LogFiles {
     return chunk;
   }
 
-  /** Position of the commit that holds a sequence. */
+  /** Position of the commit that holds a sequence; for one that is missing between segments, where the gap begins. */
   locate(sequence: number): number {
-    const segment = this.segments.findLast((candidate) => candidate.baseSequence <= sequence) ?? this.segments[0];
+    const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
+    if (index < 0) return this.endPosition;
+    const segment = this.segments[index];
+    if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
     return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
   }
 
@@ -141,11 +147,6 @@ export class LogFiles {
     if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence) return;
     // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
     if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh();
-  }
-
-  /** Drops every record: the log goes on at the same sequence in an empty segment. */
-  clear(): void {
-    this.startAfresh();
   }
 
   /** Nothing was written or read for a while: syncs, and closes the files. */
@@ -172,7 +173,6 @@ export class LogFiles {
   }
 
   private startAfresh(): void {
-    if (this.segments.length === 0) return;
     const old = this.segments.length;
     try {
       // The new segment first: its header is what remembers the next sequence.
@@ -188,20 +188,38 @@ export class LogFiles {
     const segment = this.segments.shift() as Segment;
     this.unsyncedSegments.delete(segment);
     if (this.reading === segment) this.reading = undefined;
-    this.options.recycler.put(segment);
+    try {
+      this.options.recycler.put(segment);
+    } catch (error) {
+      // Its files stay behind, which costs space only: all in it is finished.
+      this.options.log.error(`TOPIC(${this.options.topicName}): cannot remove ${segment.logPath}: ${(error as Error).message}`);
+    }
   }
 
   private roll(): Segment {
     const { directory, topicNumber, recycler } = this.options;
     const segment = Segment.create(directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
     const full = this.segments[this.segments.length - 1];
-    if (full !== undefined && full !== this.reading) {
-      if (full.unsynced) full.sync(() => {});
-      this.unsyncedSegments.delete(full);
-      full.close();
-    }
     this.segments.push(segment);
+    if (full !== undefined) {
+      this.sync();
+      this.closeUnlessNeeded(full);
+    }
     return segment;
+  }
+
+  private async syncSegment(segment: Segment): Promise<Error | undefined> {
+    const failure = await new Promise<Error | undefined>((resolve) => segment.sync(resolve));
+    if (failure !== undefined) {
+      this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
+    }
+    return failure;
+  }
+
+  /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
+  private closeUnlessNeeded(segment: Segment): void {
+    if (segment === this.segments[this.segments.length - 1] || segment === this.reading || this.unsyncedSegments.has(segment)) return;
+    segment.close();
   }
 
   /** The segment that holds a position, or the Gap up to the next one where recovery had to leave some out. */
@@ -233,11 +251,13 @@ export class LogFiles {
         log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: ${segment}`);
         continue;
       }
-      if (this.segments.length > 0 && (segment.baseSequence < this.nextSequence || segment.basePosition < this.endPosition)) {
+      const before = this.segments[this.segments.length - 1];
+      if (before !== undefined && (segment.baseSequence < before.nextSequence || segment.basePosition < before.endPosition)) {
         log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: it does not follow on the one before`);
         segment.close();
         continue;
       }
+      if (before !== undefined) this.joinOn(before, segment);
       this.segments.push(segment);
     }
     const known = new Set(this.segments.map((segment) => segment.logPath));
@@ -245,8 +265,34 @@ export class LogFiles {
       // A crash between a segment's two files: nothing in it was acknowledged.
       if (!known.has(join(directory, name)) && !indexes.includes(name.replace(/log$/, "idx"))) removeIfThere(join(directory, name));
     }
+    const tail = this.segments[this.segments.length - 1];
+    if (tail !== undefined && tail.droppedEntries > 0) {
+      this.options.onCorrupt();
+      log.error(
+        `TOPIC(${topicName}): the last ${tail.droppedEntries} entries of ${tail.indexPath} are damaged; their messages are dropped`,
+      );
+    }
+    for (const { bridgedEntries, indexPath } of this.segments) {
+      if (bridgedEntries === 0) continue;
+      this.options.onCorrupt();
+      log.error(
+        `TOPIC(${topicName}): ${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept as far as they are whole`,
+      );
+    }
     this.cutTornTail();
     for (const segment of this.segments.slice(0, -1)) segment.close();
+  }
+
+  /** A full segment ends where the next one begins: if its index ends earlier, entries of it were lost. */
+  private joinOn(before: Segment, next: Segment): void {
+    if (before.nextSequence === next.baseSequence) return;
+    const end = next.basePosition - before.basePosition;
+    if (before.canBridgeTo(end)) return before.bridge(end, next.baseSequence, Math.max(1, before.droppedEntries));
+    this.options.onCorrupt();
+    this.options.log.error(
+      `TOPIC(${this.options.topicName}): ${next.baseSequence - before.nextSequence} messages from sequence ${before.nextSequence} on ` +
+        `are missing before ${next.logPath}; they are skipped`,
+    );
   }
 
   /** A commit whose bytes do not match its checksum, with nothing good behind it, was torn by the crash. */
@@ -269,5 +315,17 @@ export class LogFiles {
       `TOPIC(${this.options.topicName}): the last ${before - tail.nextSequence} messages of ${tail.logPath} were torn by a crash ` +
         "before they reached the disk; they are dropped",
     );
+  }
+}
+
+/** Reads entries' records to the start of a chunk. @returns what went wrong; empty if nothing did */
+function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): string {
+  const first = entries[0];
+  const last = entries[entries.length - 1];
+  try {
+    segment.read(chunk.buffer, 0, first.offset, last.offset + last.length - first.offset);
+    return "";
+  } catch (error) {
+    return (error as Error).message;
   }
 }

@@ -19,8 +19,10 @@ export class Recycler {
     readonly maxBytes: number,
   ) {
     mkdirSync(directory, { recursive: true });
-    for (const name of readdirSync(directory)) this.add(join(directory, name), statSync(join(directory, name)).size);
-    this.nextName = Date.now();
+    for (const name of readdirSync(directory)) {
+      this.add(join(directory, name), statSync(join(directory, name)).size);
+      this.nextName = Math.max(this.nextName, Number(name) + 1);
+    }
   }
 
   /** Takes over a segment's file, or removes it when the pool is full. */

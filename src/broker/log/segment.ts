@@ -1,5 +1,7 @@
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
+import { readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -22,6 +24,8 @@ const INDEX_VERSION = 1;
 export const INDEX_HEADER_BYTES = 40;
 export const INDEX_ENTRY_BYTES = 40;
 
+/** Damaged index entries over more bytes than this are not made good. */
+const MAX_BRIDGE_BYTES = 2 ** 30;
 /** Entries read at once when walking an index. */
 const ENTRY_PAGE = 64;
 
@@ -49,11 +53,13 @@ export class Segment {
   /** Sequence after the last record. */
   nextSequence: number;
   entries = 0;
+  /** Index entries that open() found damaged with good ones behind them, and put a stand-in for (see bridge()). */
+  bridgedEntries = 0;
+  /** Index entries that open() found damaged at the end, and cut off. */
+  droppedEntries = 0;
   /** Open files; -1 while closed. */
   private logFd = -1;
   private indexFd = -1;
-  /** Commits since the last sync began. */
-  unsynced = false;
   private syncing = 0;
   private closeWhenSynced = false;
   private readonly scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
@@ -97,9 +103,9 @@ export class Segment {
     recycledFile: string | undefined,
   ): Segment {
     const segment = new Segment(directory, topicNumber, baseSequence, basePosition);
-    if (recycledFile !== undefined) renameSync(recycledFile, segment.logPath);
+    const recycled = recycledFile !== undefined && renameIfThere(recycledFile, segment.logPath);
     try {
-      segment.logFd = openSync(segment.logPath, recycledFile === undefined ? "w+" : "r+");
+      segment.logFd = openSync(segment.logPath, recycled ? "r+" : "w+");
       segment.indexFd = openSync(segment.indexPath, "w+");
       writeFully(segment.indexFd, segment.encodeHeader(), 0, INDEX_HEADER_BYTES, 0);
     } catch (error) {
@@ -145,19 +151,43 @@ export class Segment {
       crc = Bun.hash.crc32(buffer.subarray(from, to), crc);
       offset += to - from;
     }
-    const entry = this.scratch;
-    entry.writeDoubleLE(this.length, 0);
-    entry.writeDoubleLE(this.nextSequence, 8);
-    entry.writeUInt32LE(offset - this.length, 16);
-    entry.writeUInt32LE(count, 20);
-    entry.writeDoubleLE(timeMs, 24);
-    entry.writeUInt32LE(crc, 32);
-    entry.writeUInt32LE(Bun.hash.crc32(entry.subarray(0, 36)), 36);
-    writeFully(this.indexFd, entry, 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    const entry = { offset: this.length, firstSequence: this.nextSequence, length: offset - this.length, count, timeMs, crc };
+    writeFully(this.indexFd, encodeEntry(this.scratch, entry), 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
     this.entries++;
     this.length = offset;
     this.nextSequence += count;
-    this.unsynced = true;
+  }
+
+  /**
+   * Index entries were damaged between the last good one and what follows at `offset` and `sequence`: puts a stand-in
+   * for the commits between. If their records are whole, nothing is lost; else reading them finds them damaged.
+   *
+   * @param slots how many entries of the index were damaged; the stand-in takes one, the rest stay empty
+   */
+  bridge(offset: number, sequence: number, slots: number): void {
+    const entry: IndexEntry = {
+      offset: this.length,
+      firstSequence: this.nextSequence,
+      length: offset - this.length,
+      count: sequence - this.nextSequence,
+      timeMs: 0,
+      crc: 0,
+    };
+    entry.crc = this.wholeRecordsCrc(entry);
+    this.ensureOpen();
+    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs: 0, crc: 0 };
+    for (let slot = 0; slot < slots; slot++, this.entries++) {
+      const bytes = encodeEntry(Buffer.alloc(INDEX_ENTRY_BYTES), slot === 0 ? entry : empty);
+      writeFully(this.indexFd, bytes, 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    }
+    this.bridgedEntries += slots;
+    this.length = offset;
+    this.nextSequence = sequence;
+  }
+
+  /** Whether the file has bytes up to an offset, and not more than one stand-in can tell of. */
+  canBridgeTo(offset: number): boolean {
+    return offset > this.length && offset - this.length <= MAX_BRIDGE_BYTES && offset <= this.fileBytes();
   }
 
   /** Forgets the last `entries` commits from number `entries` on (recovery: they do not match their records). */
@@ -236,7 +266,6 @@ export class Segment {
    */
   sync(done: (error: Error | undefined) => void): void {
     if (!this.isOpen) return done(undefined);
-    this.unsynced = false;
     this.syncing++;
     const finish = (error: Error | null) => {
       this.syncing--;
@@ -299,24 +328,59 @@ export class Segment {
     return low;
   }
 
-  /** Counts the entries that are whole and follow on each other. */
+  /**
+   * Counts the entries that are whole and follow on each other. One that is damaged, with good ones behind it, costs
+   * at most its own commit; what is damaged at the end is cut off, so that it is never mistaken for later entries.
+   */
   private walkIndex(): void {
     const size = fstatSync(this.indexFd).size;
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
+    let damaged = 0;
     for (let number = 0; number < most; number += ENTRY_PAGE) {
       const many = Math.min(ENTRY_PAGE, most - number);
       const page = Buffer.alloc(many * INDEX_ENTRY_BYTES);
       readFully(this.indexFd, page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
       for (let i = 0; i < many; i++) {
         const at = i * INDEX_ENTRY_BYTES;
-        if (Bun.hash.crc32(page.subarray(at, at + 36)) !== page.readUInt32LE(at + 36)) return;
         const entry = decodeEntry(page, at);
-        if (entry.offset !== this.length || entry.firstSequence !== this.nextSequence) return;
+        const whole = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
+        const follows = entry.offset === this.length && entry.firstSequence === this.nextSequence;
+        const behindDamage = damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
+        if (!whole || (!follows && !behindDamage)) {
+          damaged++;
+          continue;
+        }
+        if (damaged > 0) this.bridge(entry.offset, entry.firstSequence, damaged);
+        damaged = 0;
         this.entries++;
         this.length += entry.length;
         this.nextSequence += entry.count;
       }
     }
+    this.droppedEntries = damaged;
+    const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
+    if (size > used) ftruncateSync(this.indexFd, used);
+  }
+
+  /** The checksum of an entry's records if they are the ones it should have, as their ids and lengths tell; else one that fits nothing. */
+  private wholeRecordsCrc(entry: IndexEntry): number {
+    const bytes = Buffer.alloc(entry.length);
+    try {
+      this.read(bytes, 0, entry.offset, entry.length);
+    } catch {
+      return 0;
+    }
+    const crc = Bun.hash.crc32(bytes);
+    let at = 0;
+    let sequence = entry.firstSequence;
+    while (at + BODY_OFFSET <= bytes.length) {
+      const next = at + 4 + bytes.readUInt32BE(at);
+      const foreign = readPrefix(bytes, at + ID_OFFSET) % TOPIC_NUMBER_LIMIT !== this.topicNumber;
+      if (foreign || next < at + BODY_OFFSET || readSequence(bytes, at + ID_OFFSET) !== sequence % SEQUENCE_SPAN) break;
+      at = next;
+      sequence++;
+    }
+    return at === bytes.length && sequence === entry.firstSequence + entry.count ? crc : (crc ^ 1) >>> 0;
   }
 
   private encodeHeader(): Buffer {
@@ -343,6 +407,17 @@ function headerProblem(header: Buffer, bytes: number, topicNumber: number): stri
     return `its index is of version ${header.readUInt32LE(4)}, this broker reads ${INDEX_VERSION}`;
   if (header.readUInt32LE(8) !== topicNumber) return `it belongs to topic number ${header.readUInt32LE(8)}`;
   return undefined;
+}
+
+function encodeEntry(target: Buffer, entry: IndexEntry): Buffer {
+  target.writeDoubleLE(entry.offset, 0);
+  target.writeDoubleLE(entry.firstSequence, 8);
+  target.writeUInt32LE(entry.length, 16);
+  target.writeUInt32LE(entry.count, 20);
+  target.writeDoubleLE(entry.timeMs, 24);
+  target.writeUInt32LE(entry.crc, 32);
+  target.writeUInt32LE(Bun.hash.crc32(target.subarray(0, 36)), 36);
+  return target;
 }
 
 function decodeEntry(page: Buffer, at: number): IndexEntry {
@@ -374,5 +449,16 @@ export function removeIfThere(path: string): void {
     unlinkSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/** @returns false where there is no such file: somebody tidied up */
+function renameIfThere(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    return false;
   }
 }
