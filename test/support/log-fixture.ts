@@ -1,0 +1,92 @@
+import { ChunkPool } from "../../src/broker/log/chunk.ts";
+import { LogFiles, type LogFilesOptions } from "../../src/broker/log/log-files.ts";
+import { Recycler } from "../../src/broker/log/recycler.ts";
+import { TopicLog } from "../../src/broker/log/topic-log.ts";
+import { BODY_OFFSET } from "../../src/frame/frame.ts";
+import { idPrefix } from "../../src/frame/id.ts";
+import { MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
+
+export const TOPIC_NUMBER = 3;
+export const TIME = { high: 1, low: 2 };
+
+/** A topic's log in a folder of its own, opened and opened again as a broker would. */
+export class LogFixture implements Disposable {
+  readonly folder = temporaryFolder();
+  readonly directory = `${this.folder}/topic`;
+  readonly logger = new MemoryLogger();
+  corrupt = 0;
+  pool!: ChunkPool;
+  files!: LogFiles;
+  log!: TopicLog;
+  recycler!: Recycler;
+
+  constructor(
+    private readonly options: Partial<LogFilesOptions> & { budgetBytes?: number; recycledBytes?: number; firstSequence?: number } = {},
+  ) {
+    this.open();
+  }
+
+  open(changes: Partial<LogFilesOptions> = {}): void {
+    const { budgetBytes = 8 * 1024 * 1024, recycledBytes = 64 * 1024 * 1024, firstSequence = 0, ...options } = this.options;
+    this.pool = new ChunkPool(budgetBytes);
+    this.recycler = new Recycler(`${this.folder}/recycled`, recycledBytes);
+    this.files = new LogFiles(
+      {
+        directory: this.directory,
+        topicNumber: TOPIC_NUMBER,
+        topicName: "t",
+        maxBytesPerFile: 1024 * 1024,
+        syncEvery: Number.POSITIVE_INFINITY,
+        recycler: this.recycler,
+        log: this.logger,
+        onCorrupt: () => this.corrupt++,
+        ...options,
+        ...changes,
+      },
+      firstSequence,
+    );
+    this.log = new TopicLog(this.pool, idPrefix(1, TOPIC_NUMBER), this.files, firstSequence);
+  }
+
+  async reopen(): Promise<void> {
+    await this.files.close();
+    this.open();
+  }
+
+  /** Appends one commit. */
+  commit(...bodies: (string | Uint8Array)[]): void {
+    for (const body of bodies) {
+      const bytes = typeof body === "string" ? Buffer.from(body) : body;
+      this.log.append(bytes, 0, bytes.length, TIME);
+    }
+    this.log.commit(1000);
+  }
+
+  [Symbol.dispose](): void {
+    removeFolder(this.folder);
+  }
+}
+
+/** What a channel would read from `sequence` on: every message's id sequence and body, gaps as `null`. */
+export function readAll(log: TopicLog, from = log.startSequence): (string | null)[] {
+  const bodies: (string | null)[] = [];
+  let sequence = from;
+  let position = log.locate(from);
+  while (sequence < log.committedNext) {
+    const chunk = log.chunkAt(position, true);
+    if (!("buffer" in chunk)) {
+      bodies.push(null);
+      sequence = chunk.nextSequence;
+      position = chunk.nextPosition;
+      continue;
+    }
+    const at = chunk.offsetOf(position);
+    const end = at + 4 + chunk.buffer.readUInt32BE(at);
+    const id = Number.parseInt(chunk.buffer.toString("latin1", at + 24, at + 34), 16);
+    if (id !== sequence) throw new Error(`record at ${position} is ${id}, not ${sequence}`);
+    bodies.push(chunk.buffer.toString("utf8", at + BODY_OFFSET, end));
+    position += end - at;
+    sequence++;
+  }
+  return bodies;
+}
