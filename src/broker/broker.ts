@@ -51,6 +51,13 @@ interface HoldingGroup {
   count: number;
 }
 
+/** What recovery finds of one channel in the deferred store. */
+interface StoredSequences {
+  sequences: number[];
+  /** Of the entries, parallel to `sequences`. */
+  numbers: number[];
+}
+
 interface PublishWaiter {
   publish: HeldPublish;
   resolve: () => void;
@@ -87,6 +94,8 @@ export class Broker {
   private readonly recycler: Recycler;
   private readonly topicsById = new Map<number, Topic>();
   private readonly channelsById = new Map<number, Channel>();
+  /** Entries of the deferred store that a later one of the same message takes the place of. */
+  private readonly superseded = new Set<number>();
   private nextMemoryId = FIRST_MEMORY_ID;
   private nextConnectionId = 1;
   private listener: Bun.TCPSocketListener<Connection> | undefined;
@@ -364,7 +373,8 @@ export class Broker {
     }
     this.tick();
     for (const channel of this.channelsById.values()) channel.park();
-    this.commitDeferred();
+    do this.commitDeferred();
+    while (this.deferred.hasWork && this.writeFailure === undefined);
     this.saveAll();
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     await this.deferred.close();
@@ -412,8 +422,9 @@ export class Broker {
   private tick(): void {
     this.tickScheduled = false;
     this.clock.read();
-    this.commitTopics();
+    // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
+    this.commitTopics();
     this.settleHolding();
     this.dispatch();
     const connections = this.dirtyConnections;
@@ -438,6 +449,8 @@ export class Broker {
     if (!this.deferred.hasWork) return;
     this.deferred.commit();
     this.writeFailure = this.deferred.failure;
+    // What was written may take the place of other entries: the word that those are done with comes next.
+    if (this.writeFailure === undefined && this.deferred.hasWork) this.schedule();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
 
@@ -545,6 +558,7 @@ export class Broker {
     }
     if (now >= this.deferredWakeMs || this.deferred.nextDueMs <= now) this.deferredWakeMs = this.deferred.process(now);
     next = Math.min(next, this.deferredWakeMs, this.deferred.nextDueMs);
+    if (this.deferred.hasWork) this.schedule();
     if (this.releasableTopics.length > 0) this.releaseLogs();
     if (this.unsavedChannels.length > 0) {
       if (now >= this.nextSaveMs) this.saveUnsaved(now);
@@ -617,7 +631,7 @@ export class Broker {
   private wanted(entry: EntryHeader): boolean {
     if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
     const channel = this.channelsById.get(entry.channelId);
-    return channel !== undefined && entry.number >= channel.voidBefore;
+    return channel !== undefined && entry.number >= channel.voidBefore && !this.superseded.has(entry.number);
   }
 
   private due(message: StoredMessage): void {
@@ -672,18 +686,28 @@ export class Broker {
   private recover(): void {
     this.store.freeOrphanedNumbers();
     for (const row of this.store.topics()) this.restoreTopic(row);
-    const stored = new Map<Channel, number[]>();
-    this.deferred.recover((entry) => this.countStored(entry, stored));
-    // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
-    // before a crash did not know, the entries tell.
-    for (const [channel, sequences] of stored) {
-      for (const sequence of sequences.sort((a, b) => a - b)) if (sequence >= channel.floor) channel.skip(sequence, sequence + 1);
+    const stored = new Map<Channel, StoredSequences>();
+    this.deferred.recover(
+      (entry, sequence) => sequence < (this.topicsById.get(entry.topicId)?.log.next ?? 0),
+      (entry) => this.countStored(entry, stored),
+    );
+    for (const [channel, { sequences, numbers }] of stored) {
+      const order = [...sequences.keys()].sort((a, b) => sequences[a] - sequences[b] || numbers[a] - numbers[b]);
+      for (let i = 0; i < order.length; i++) {
+        const sequence = sequences[order[i]];
+        // A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts.
+        if (i + 1 < order.length && sequences[order[i + 1]] === sequence) this.superseded.add(numbers[order[i]]);
+        else channel.restoreStored();
+        // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
+        // before a crash did not know, the entries tell.
+        if (sequence >= channel.floor) channel.skip(sequence, sequence + 1);
+      }
     }
     if (this.topics.size > 0)
       this.log.info(`NSQ: ${this.topics.size} topics and ${this.channelsById.size} channels restored from ${this.directory}`);
   }
 
-  private countStored(entry: EntryHeader, stored: Map<Channel, number[]>): void {
+  private countStored(entry: EntryHeader, stored: Map<Channel, StoredSequences>): void {
     if (!this.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
       const topic = this.topicsById.get(entry.topicId) as Topic;
@@ -692,10 +716,10 @@ export class Broker {
       return;
     }
     const channel = this.channelsById.get(entry.channelId) as Channel;
-    channel.restoreStored();
-    const sequences = stored.get(channel);
-    if (sequences === undefined) stored.set(channel, [entry.sequence]);
-    else sequences.push(entry.sequence);
+    const found = stored.get(channel) ?? { sequences: [], numbers: [] };
+    found.sequences.push(entry.sequence);
+    found.numbers.push(entry.number);
+    stored.set(channel, found);
   }
 
   private restoreTopic(row: TopicRow): void {

@@ -116,6 +116,7 @@ export class Topic implements StoreOwner {
     const sequence = this.log.next;
     this.log.appendFrame(frame.subarray(0, message.frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
     this.joining.push({ message, sequence });
+    this.broker.deferred.joining(message, sequence);
     this.markDirty();
   }
 
@@ -134,7 +135,7 @@ export class Topic implements StoreOwner {
       this.broker.log.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
       );
-      for (const { message } of this.joining.splice(0)) this.broker.deferred.retryAt(message, nowMs + JOIN_RETRY_MS);
+      for (const { message } of this.joining.splice(0)) this.broker.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
       return;
     }
     this.messageCount += published;

@@ -6,17 +6,17 @@ import { readFully, removeIfThere, writeFully } from "../log/segment.ts";
  * Messages that fall due in one span of time, in two append-only files:
  *
  *     START-WIDTH.msg     entries: header and message frame, in the order they came
- *     START-WIDTH.done    16 bytes for each entry that is done with
+ *     START-WIDTH.done    24 bytes for each word on an entry: done with, or about to join its topic's log
  *
  *     entry  := crc32 of the rest u32 | frame length u32 | kind u8 | 0 u8 | attempts u16 | topic id u32 | channel id u32 | 0 u32
  *               | due ms f64 | number f64 | sequence f64 | frame
- *     done   := number or offset f64 | what u32 | crc32 of the first 12 bytes u32
+ *     word   := number or offset f64 | sequence f64 | what u32 | crc32 of the first 20 bytes u32
  *
  * All numbers little-endian.
  */
 
 export const ENTRY_HEADER_BYTES = 48;
-const DONE_BYTES = 16;
+const WORD_BYTES = 24;
 const SCAN_BYTES = 1024 * 1024;
 
 /** A DPUB: joins its topic's log when due. */
@@ -28,6 +28,10 @@ export const KIND_REQUEUE = 2;
 const DONE_ENTRY = 1;
 /** All entries below this offset were moved to finer buckets. */
 const DONE_BELOW = 2;
+/** The entry is about to join its topic's log at this sequence: after a crash the log tells whether it did. */
+const JOINING = 3;
+/** It did not. */
+const NOT_JOINED = 4;
 
 /** What an entry says of its message. */
 export interface EntryHeader {
@@ -49,6 +53,12 @@ export interface ScannedEntry extends EntryHeader {
   frameBytes: number;
 }
 
+interface Words {
+  done: Set<number>;
+  /** Sequences at which entries were about to join. */
+  joining: Map<number, number>;
+}
+
 export class Bucket {
   /** Entries not done with. */
   pending = 0;
@@ -65,7 +75,7 @@ export class Bucket {
   private staged: Buffer = Buffer.alloc(0);
   private stagedBytes = 0;
   private stagedCount = 0;
-  private stagedDone: number[] = [];
+  private stagedWords: number[] = [];
 
   constructor(
     readonly directory: string,
@@ -78,7 +88,7 @@ export class Bucket {
   }
 
   get dirty(): boolean {
-    return this.stagedBytes > 0 || this.stagedDone.length > 0;
+    return this.stagedBytes > 0 || this.stagedWords.length > 0;
   }
 
   private get path(): string {
@@ -128,13 +138,22 @@ export class Bucket {
 
   /** Stages the word that an entry is done with. */
   stageDone(number: number): void {
-    this.stagedDone.push(number, DONE_ENTRY);
+    this.stagedWords.push(number, 0, DONE_ENTRY);
     this.pending--;
+  }
+
+  /** Stages the word that an entry is about to join its topic's log. */
+  stageJoining(number: number, sequence: number): void {
+    this.stagedWords.push(number, sequence, JOINING);
+  }
+
+  stageNotJoined(number: number): void {
+    this.stagedWords.push(number, 0, NOT_JOINED);
   }
 
   /** Stages the word that all entries below `offset` stand in finer buckets now. */
   stageMoved(offset: number, entries: number): void {
-    this.stagedDone.push(offset, DONE_BELOW);
+    this.stagedWords.push(offset, 0, DONE_BELOW);
     this.movedTo = offset;
     this.pending -= entries;
   }
@@ -153,18 +172,19 @@ export class Bucket {
       this.unsynced = true;
       if (this.staged.length > SCAN_BYTES) this.staged = Buffer.alloc(0);
     }
-    if (this.stagedDone.length > 0) {
-      const words = this.stagedDone;
-      const bytes = Buffer.alloc((words.length / 2) * DONE_BYTES);
-      for (let i = 0, at = 0; i < words.length; i += 2, at += DONE_BYTES) {
+    if (this.stagedWords.length > 0) {
+      const words = this.stagedWords;
+      const bytes = Buffer.alloc((words.length / 3) * WORD_BYTES);
+      for (let i = 0, at = 0; i < words.length; i += 3, at += WORD_BYTES) {
         bytes.writeDoubleLE(words[i], at);
-        bytes.writeUInt32LE(words[i + 1], at + 8);
-        bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 12)), at + 12);
+        bytes.writeDoubleLE(words[i + 1], at + 8);
+        bytes.writeUInt32LE(words[i + 2], at + 16);
+        bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
       }
       this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
       writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
       this.doneLength += bytes.length;
-      this.stagedDone = [];
+      this.stagedWords = [];
       this.unsynced = true;
     }
   }
@@ -178,11 +198,12 @@ export class Bucket {
   /**
    * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`.
    *
+   * @param hasJoined whether an entry that was about to join its topic's log at a sequence is there
    * @param visit called for each entry that is not done with
    * @returns bytes that were cut off
    */
-  recover(visit: (entry: ScannedEntry) => void): number {
-    const done = this.readDone();
+  recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
+    const { done, joining } = this.readWords();
     this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
     const size = fstatSync(this.fd).size;
     this.length = size;
@@ -190,8 +211,14 @@ export class Bucket {
     this.length = this.walk(0, size, (entry) => {
       if (entry.offset < this.movedTo || done.has(entry.number)) return;
       this.pending++;
+      const sequence = joining.get(entry.number);
+      if (sequence !== undefined) {
+        if (hasJoined(entry, sequence)) return this.stageDone(entry.number);
+        this.stageNotJoined(entry.number);
+      }
       visit(entry);
     });
+    this.commit();
     if (this.length < size) ftruncateSync(this.fd, this.length);
     this.closeFiles();
     return size - this.length;
@@ -199,7 +226,7 @@ export class Bucket {
 
   /** Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited. */
   scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
-    const done = this.readDone();
+    const { done } = this.readWords();
     return this.walk(from, Math.min(this.length, from + maxBytes), (entry) => {
       if (!done.has(entry.number)) visit(entry);
     });
@@ -233,23 +260,29 @@ export class Bucket {
     removeIfThere(this.donePath);
   }
 
-  /** Numbers of the entries that are done with; also finds out where the moved ones end. */
-  private readDone(): Set<number> {
-    const numbers = new Set<number>();
+  /** What was said of the entries; also finds out where the moved ones end. */
+  private readWords(): Words {
+    const words: Words = { done: new Set(), joining: new Map() };
     this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
     const size = fstatSync(this.doneFd).size;
     const bytes = Buffer.alloc(size);
     readFully(this.doneFd, bytes, 0, size, 0);
     let at = 0;
-    for (; at + DONE_BYTES <= size; at += DONE_BYTES) {
-      if (Bun.hash.crc32(bytes.subarray(at, at + 12)) !== bytes.readUInt32LE(at + 12)) break;
-      const value = bytes.readDoubleLE(at);
-      if (bytes.readUInt32LE(at + 8) === DONE_ENTRY) numbers.add(value);
-      else this.movedTo = Math.max(this.movedTo, value);
+    for (; at + WORD_BYTES <= size; at += WORD_BYTES) {
+      if (Bun.hash.crc32(bytes.subarray(at, at + 20)) !== bytes.readUInt32LE(at + 20)) break;
+      this.take(words, bytes.readDoubleLE(at), bytes.readDoubleLE(at + 8), bytes.readUInt32LE(at + 16));
     }
     this.doneLength = at;
-    for (let i = 0; i < this.stagedDone.length; i += 2) if (this.stagedDone[i + 1] === DONE_ENTRY) numbers.add(this.stagedDone[i]);
-    return numbers;
+    const staged = this.stagedWords;
+    for (let i = 0; i < staged.length; i += 3) this.take(words, staged[i], staged[i + 1], staged[i + 2]);
+    return words;
+  }
+
+  private take(words: Words, value: number, sequence: number, what: number): void {
+    if (what === DONE_ENTRY) words.done.add(value);
+    else if (what === DONE_BELOW) this.movedTo = Math.max(this.movedTo, value);
+    else if (what === JOINING) words.joining.set(value, sequence);
+    else if (what === NOT_JOINED) words.joining.delete(value);
   }
 
   /** Visits the whole entries in [from, to) whose checksum holds. Returns where it stopped. */

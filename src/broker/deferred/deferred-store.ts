@@ -75,14 +75,19 @@ export class DeferredStore {
     return this.heap.peek()?.dueMs ?? Number.POSITIVE_INFINITY;
   }
 
-  /** Reads all buckets of an earlier run. @param visit called for each entry that is not done with */
-  recover(visit: (entry: EntryHeader) => void): void {
+  /**
+   * Reads all buckets of an earlier run.
+   *
+   * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
+   * @param visit called for each entry that is not done with
+   */
+  recover(hasJoined: (entry: EntryHeader, sequence: number) => boolean, visit: (entry: EntryHeader) => void): void {
     for (const name of readdirSync(this.directory)) {
       const span = Bucket.parseName(name);
       if (span === undefined) continue;
       const bucket = new Bucket(this.directory, span.startMs, span.widthMs);
       let entries = 0;
-      const cut = bucket.recover((entry) => {
+      const cut = bucket.recover(hasJoined, (entry) => {
         entries++;
         this.nextNumber = Math.max(this.nextNumber, entry.number + 1);
         visit(entry);
@@ -170,6 +175,23 @@ export class DeferredStore {
     this.dirty.add(message.bucket);
   }
 
+  /** A publish is about to join its topic's log; the commit() before the log's makes that known. */
+  joining(message: StoredMessage, sequence: number): void {
+    if (message.bucket === undefined) return;
+    message.bucket.stageJoining(message.number, sequence);
+    this.dirty.add(message.bucket);
+  }
+
+  /** The log could not take it. */
+  notJoined(message: StoredMessage, retryAtMs: number): void {
+    if (message.bucket !== undefined) {
+      message.bucket.stageNotJoined(message.number);
+      this.dirty.add(message.bucket);
+    }
+    message.dueMs = retryAtMs;
+    this.heap.push(message);
+  }
+
   /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
@@ -189,12 +211,6 @@ export class DeferredStore {
       this.heap.pop();
       this.targets.due(next);
     }
-  }
-
-  /** Puts a due message back that could not be handed on. */
-  retryAt(message: StoredMessage, dueMs: number): void {
-    message.dueMs = dueMs;
-    this.heap.push(message);
   }
 
   sync(done: (error: Error | undefined) => void): void {

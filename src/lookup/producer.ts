@@ -1,0 +1,37 @@
+import type { Registration } from "./registration.ts";
+import { type Numbered, SortedList } from "./sorted-list.ts";
+
+/** Who a broker says it is (IDENTIFY), and from where it said so. */
+export interface ProducerInfo {
+  /** `ip:port` of its connection: two producers never share one. */
+  readonly remoteAddress: string;
+  readonly hostname: string;
+  /** Name or address under which clients reach it. */
+  readonly broadcastAddress: string;
+  /** As it said: not held to the range of ports. A bigint where a double would not be exact. */
+  readonly tcpPort: number | bigint;
+  readonly httpPort: number | bigint;
+  readonly version: string;
+}
+
+/** A broker that is connected and has identified itself. Only the registry changes it. */
+export class Producer implements Numbered {
+  /** All topics and channels that it has. */
+  readonly registrations = new SortedList<Registration>();
+  /** When it was last heard of, on a clock that is never set, ms. */
+  lastSeenMs = 0;
+  /** The same in wall-clock time, ms since 1970. */
+  lastSeenAtMs = 0;
+  /** Itself as JSON, for answers: laid out once (src/lookup/http/producer-json.ts). */
+  json: string | undefined;
+
+  constructor(
+    readonly number: number,
+    readonly info: ProducerInfo,
+  ) {}
+
+  /** `broadcast address:http port`, by which /topic/tombstone names it. */
+  get node(): string {
+    return `${this.info.broadcastAddress}:${this.info.httpPort}`;
+  }
+}

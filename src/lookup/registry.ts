@@ -1,0 +1,322 @@
+import { isEphemeral } from "../frame/names.ts";
+import { Producer, type ProducerInfo } from "./producer.ts";
+import { ChannelRegistration, TopicRegistration } from "./registration.ts";
+import { SortedList } from "./sorted-list.ts";
+
+/** Stands for every topic, where a name is asked for: no topic can be called that (nsqlookupd/registration_db.go). */
+const ANY = "*";
+
+/** Clocks in ms. */
+export interface RegistryClock {
+  /** Never set back or forward: decides who is active. */
+  monotonicMs(): number;
+  /** Since 1970: what is shown. */
+  wallMs(): number;
+}
+
+const SYSTEM_CLOCK: RegistryClock = { monotonicMs: () => performance.now(), wallMs: () => Date.now() };
+
+export interface RegistryLimits {
+  inactiveProducerTimeoutMs: number;
+  tombstoneLifetimeMs: number;
+}
+
+/** Which of a topic and its channel were new, or went. */
+export interface Change {
+  topic: boolean;
+  channel: boolean;
+}
+
+/** What UNREGISTER of a topic took away: the topic, and channels that should have gone before it. */
+export interface TopicChange {
+  topic: boolean;
+  channels: string[];
+}
+
+/** Where clients find a topic. */
+export interface Whereabouts {
+  channels: string[];
+  /** Without inactive and tombstoned ones, in the order of their connecting. */
+  producers: Producer[];
+  /** The earliest moment at which this can change without the topic's version changing, on the monotonic clock. */
+  untilMs: number;
+}
+
+/**
+ * Who has which topics and channels: what nsqlookupd keeps in its registration DB, with an index per topic, so that
+ * neither a question nor a producer that goes has to look through what is not theirs.
+ *
+ * Names are taken as they come: whoever registers has checked them. Where a topic is asked for, `*` means each.
+ */
+export class Registry {
+  private readonly producers = new SortedList<Producer>();
+  private readonly topics = new Map<string, TopicRegistration>();
+  private lastNumber = 0;
+
+  constructor(
+    private readonly limits: RegistryLimits,
+    private readonly clock: RegistryClock = SYSTEM_CLOCK,
+  ) {}
+
+  // ---- producers
+
+  /** A broker has identified itself. */
+  addProducer(info: ProducerInfo): Producer {
+    const producer = new Producer(++this.lastNumber, info);
+    producer.lastSeenMs = this.clock.monotonicMs();
+    producer.lastSeenAtMs = this.clock.wallMs();
+    this.producers.add(producer);
+    return producer;
+  }
+
+  /**
+   * A broker is gone, and all that it had registered; the names stay, ephemeral ones too, as they do in nsqlookupd.
+   *
+   * @returns from how many topics and channels it went
+   */
+  removeProducer(producer: Producer): number {
+    this.producers.remove(producer);
+    const { registrations } = producer;
+    const count = registrations.size;
+    for (const registration of registrations.items) registration.leave(producer);
+    registrations.clear();
+    return count;
+  }
+
+  /** A producer has been heard of. @returns how long it had not been, ms */
+  touch(producer: Producer): number {
+    const nowMs = this.clock.monotonicMs();
+    const silentMs = nowMs - producer.lastSeenMs;
+    if (silentMs > this.limits.inactiveProducerTimeoutMs) {
+      for (const registration of producer.registrations.items) topicOf(registration).version++;
+    }
+    producer.lastSeenMs = nowMs;
+    producer.lastSeenAtMs = this.clock.wallMs();
+    return silentMs;
+  }
+
+  /** All that are active, tombstoned or not. */
+  activeProducers(): Producer[] {
+    const nowMs = this.clock.monotonicMs();
+    return this.producers.items.filter((producer) => this.isActive(producer, nowMs));
+  }
+
+  /** All there are. To be read only, and not across a change. */
+  allProducers(): readonly Producer[] {
+    return this.producers.items;
+  }
+
+  // ---- what producers register
+
+  /** A producer has a topic, and a channel of it unless the name is empty. @returns which of them are new of it */
+  register(producer: Producer, topicName: string, channelName: string): Change {
+    const topic = this.topicToChange(topicName);
+    const change = { topic: false, channel: false };
+    if (channelName !== "") {
+      const channel = this.channelToChange(topic, channelName);
+      change.channel = channel.producers.add(producer);
+      if (change.channel) producer.registrations.add(channel);
+    }
+    topic.registered = true;
+    change.topic = topic.producers.add(producer);
+    if (change.topic) {
+      producer.registrations.add(topic);
+      topic.version++;
+    }
+    return change;
+  }
+
+  /** A producer has a channel no more. An ephemeral one goes with its last producer. @returns whether it had it */
+  unregisterChannel(producer: Producer, topicName: string, channelName: string): boolean {
+    const topic = this.topics.get(topicName);
+    const channel = topic?.channels.get(channelName);
+    if (topic === undefined || channel === undefined) return false;
+    const removed = channel.leave(producer);
+    if (removed) producer.registrations.remove(channel);
+    if (channel.producers.size === 0 && isEphemeral(channelName)) {
+      topic.channels.delete(channelName);
+      topic.version++;
+      this.dropIfEmpty(topic);
+    }
+    return removed;
+  }
+
+  /** A producer has a topic no more, nor any of its channels. An ephemeral one goes with its last producer. */
+  unregisterTopic(producer: Producer, topicName: string): TopicChange {
+    const change: TopicChange = { topic: false, channels: [] };
+    const topic = this.topics.get(topicName);
+    if (topic === undefined) return change;
+    for (const channel of topic.channels.values()) {
+      if (!channel.leave(producer)) continue;
+      producer.registrations.remove(channel);
+      change.channels.push(channel.name);
+    }
+    change.topic = topic.leave(producer);
+    if (change.topic) producer.registrations.remove(topic);
+    if (topic.producers.size === 0 && isEphemeral(topicName)) {
+      topic.registered = false;
+      this.dropIfEmpty(topic);
+    }
+    return change;
+  }
+
+  // ---- what operators change
+
+  createTopic(name: string): void {
+    const topic = this.topicToChange(name);
+    topic.registered = true;
+    topic.version++;
+  }
+
+  createChannel(topicName: string, channelName: string): void {
+    const topic = this.topicToChange(topicName);
+    this.channelToChange(topic, channelName);
+    topic.registered = true;
+    topic.version++;
+  }
+
+  /** Its producers lose it, and its channels. @returns what went, topics with their channels */
+  deleteTopic(name: string): { topic: string; registered: boolean; channels: string[] }[] {
+    return [...this.matching(name)].map((topic) => {
+      for (const channel of topic.channels.values()) this.disband(channel);
+      this.disband(topic);
+      this.topics.delete(topic.name);
+      topic.version++;
+      return { topic: topic.name, registered: topic.registered, channels: [...topic.channels.keys()] };
+    });
+  }
+
+  /** @returns false if there is no such channel */
+  deleteChannel(topicName: string, channelName: string): boolean {
+    const topic = this.topics.get(topicName);
+    const channel = topic?.channels.get(channelName);
+    if (topic === undefined || channel === undefined) return false;
+    this.disband(channel);
+    topic.channels.delete(channelName);
+    topic.version++;
+    this.dropIfEmpty(topic);
+    return true;
+  }
+
+  /** Lets clients not find a topic at a node (`broadcast address:http port`) for the lifetime of tombstones. */
+  tombstone(topicName: string, node: string): void {
+    const tombstone = { sinceMs: this.clock.monotonicMs(), atMs: this.clock.wallMs() };
+    for (const [producer, topic] of this.producersOf(topicName)) {
+      if (producer.node !== node) continue;
+      topic.tombstones ??= new Map();
+      topic.tombstones.set(producer, tombstone);
+      topic.version++;
+    }
+  }
+
+  // ---- questions
+
+  /** A topic that is there under just this name, registered or not. */
+  topic(name: string): TopicRegistration | undefined {
+    return this.topics.get(name);
+  }
+
+  /** All there are, those too that are no more than the home of channels. */
+  allTopics(): IterableIterator<TopicRegistration> {
+    return this.topics.values();
+  }
+
+  topicNames(): string[] {
+    const names: string[] = [];
+    for (const topic of this.topics.values()) if (topic.registered) names.push(topic.name);
+    return names;
+  }
+
+  channelNames(topicName: string): string[] {
+    const names: string[] = [];
+    for (const topic of this.matching(topicName)) names.push(...topic.channels.keys());
+    return names;
+  }
+
+  /** @returns undefined if nobody ever registered such a topic */
+  lookup(topicName: string): Whereabouts | undefined {
+    let found = false;
+    for (const topic of this.matching(topicName)) found ||= topic.registered;
+    if (!found) return undefined;
+
+    const nowMs = this.clock.monotonicMs();
+    const { inactiveProducerTimeoutMs, tombstoneLifetimeMs } = this.limits;
+    const producers: Producer[] = [];
+    let untilMs = Number.POSITIVE_INFINITY;
+    for (const [producer, topic] of this.producersOf(topicName)) {
+      // An inactive one comes back with a ping, and that changes the version.
+      if (!this.isActive(producer, nowMs)) continue;
+      if (this.isTombstoned(topic, producer, nowMs)) {
+        untilMs = Math.min(untilMs, topic.tombstones!.get(producer)!.sinceMs + tombstoneLifetimeMs);
+      } else {
+        producers.push(producer);
+        untilMs = Math.min(untilMs, producer.lastSeenMs + inactiveProducerTimeoutMs);
+      }
+    }
+    return { channels: this.channelNames(topicName), producers, untilMs };
+  }
+
+  /** Whether clients are not to find this topic at this producer now. */
+  isTombstoned(topic: TopicRegistration, producer: Producer, nowMs = this.clock.monotonicMs()): boolean {
+    const tombstone = topic.tombstones?.get(producer);
+    return tombstone !== undefined && nowMs - tombstone.sinceMs < this.limits.tombstoneLifetimeMs;
+  }
+
+  get nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  private isActive(producer: Producer, nowMs: number): boolean {
+    return nowMs - producer.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
+  }
+
+  /** Each producer once, with the (first) topic that it was found at. */
+  private *producersOf(topicName: string): Generator<[Producer, TopicRegistration]> {
+    const seen = topicName === ANY ? new Set<Producer>() : undefined;
+    for (const topic of this.matching(topicName)) {
+      for (const producer of topic.producers.items) {
+        if (seen?.has(producer)) continue;
+        seen?.add(producer);
+        yield [producer, topic];
+      }
+    }
+  }
+
+  private matching(topicName: string): Iterable<TopicRegistration> {
+    if (topicName === ANY) return this.topics.values();
+    const topic = this.topics.get(topicName);
+    return topic === undefined ? [] : [topic];
+  }
+
+  private topicToChange(name: string): TopicRegistration {
+    let topic = this.topics.get(name);
+    if (topic === undefined) {
+      topic = new TopicRegistration(++this.lastNumber, name);
+      this.topics.set(name, topic);
+    }
+    return topic;
+  }
+
+  private channelToChange(topic: TopicRegistration, name: string): ChannelRegistration {
+    let channel = topic.channels.get(name);
+    if (channel === undefined) {
+      channel = new ChannelRegistration(++this.lastNumber, name, topic);
+      topic.channels.set(name, channel);
+      topic.version++;
+    }
+    return channel;
+  }
+
+  private disband(registration: TopicRegistration | ChannelRegistration): void {
+    for (const producer of registration.producers.items) producer.registrations.remove(registration);
+    registration.producers.clear();
+  }
+
+  private dropIfEmpty(topic: TopicRegistration): void {
+    if (!topic.registered && topic.channels.size === 0) this.topics.delete(topic.name);
+  }
+}
+
+function topicOf(registration: TopicRegistration | ChannelRegistration): TopicRegistration {
+  return registration instanceof TopicRegistration ? registration : registration.topic;
+}
