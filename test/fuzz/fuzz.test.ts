@@ -13,8 +13,8 @@ const HTTP_STREAMS = Number(process.env.BUNSQ_FUZZ_HTTP ?? 50_000);
 const ONLY = process.env.BUNSQ_FUZZ_ONLY;
 const TCP_LANES = 96;
 const HTTP_LANES = 32;
-/** Whatever is thrown at it: idle it has 30 MiB, and a hundred bodies of over a MiB may be on their way at once. */
-const RSS_LIMIT_BYTES = 400 * MIB;
+/** Whatever is thrown at it: idle it has 40 MiB, and up to a hundred bodies of over a MiB may be on their way at once. */
+const RSS_LIMIT_BYTES = 300 * MIB;
 
 let server: Server | undefined;
 afterEach(async () => {
