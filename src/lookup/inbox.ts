@@ -54,7 +54,7 @@ export class Inbox {
       this.searched = this.end;
       return undefined;
     }
-    const line = this.buffer.latin1Slice(this.start, feed);
+    const line = this.buffer.toString("latin1", this.start, feed);
     this.start = this.searched = feed + 1;
     return line;
   }

@@ -1,0 +1,60 @@
+/** Fields of a document and their types, by the values they have when the document does not name them. */
+export type Fields = Record<string, string | number | boolean>;
+
+/** What a document said: an integer beyond 53 bits is a bigint. */
+export type Said<Known extends Fields> = {
+  [Name in keyof Known]: Known[Name] extends string ? string : Known[Name] extends boolean ? boolean : number | bigint;
+};
+
+/** A number as it stood in the text: Go takes `1000` for an integer and neither `1000.0` nor `1e3`. */
+class Literal {
+  constructor(readonly source: string) {}
+}
+
+/** What JSON.parse tells a reviver beside the value, where the engine does (TC39: JSON.parse source text access). */
+type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
+const keepLiterals: Reviver = (_key, value, { source }) => (typeof value === "number" ? new Literal(source ?? String(value)) : value);
+const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
+
+/**
+ * Reads a JSON object as Go's encoding/json reads it into a struct: unknown keys are ignored, keys match in any case,
+ * null says nothing, a value of another type is an error, and numbers are integers of 64 bits.
+ *
+ * @param defaults the known fields; keys in lower case
+ * @returns undefined for what Go would refuse
+ */
+export function readFields<Known extends Fields>(text: string, defaults: Known): Said<Known> | undefined {
+  let parsed: unknown;
+  try {
+    parsed = parseJson(text, keepLiterals);
+  } catch {
+    return undefined;
+  }
+  const said: Record<string, unknown> = { ...defaults };
+  if (parsed !== null) {
+    if (typeof parsed !== "object" || Array.isArray(parsed) || parsed instanceof Literal) return undefined;
+    for (const [given, value] of Object.entries(parsed)) {
+      const key = Object.hasOwn(defaults, given) ? given : given.toLowerCase();
+      if (!Object.hasOwn(defaults, key) || value === null) continue;
+      const read = readValue(value, typeof defaults[key]);
+      if (read === undefined) return undefined;
+      said[key] = read;
+    }
+  }
+  return said as Said<Known>;
+}
+
+function readValue(value: unknown, type: string): unknown {
+  if (value instanceof Literal) return type === "number" ? parseInteger(value.source) : undefined;
+  // A lone surrogate becomes a replacement character, as it does in Go.
+  return typeof value !== type ? undefined : typeof value === "string" ? value.toWellFormed() : value;
+}
+
+/** @returns undefined for what is no integer or does not fit in 64 bits; a bigint where a double is not exact */
+function parseInteger(source: string): number | bigint | undefined {
+  if (!/^-?\d+$/.test(source)) return undefined;
+  const value = BigInt(source);
+  if (BigInt.asIntN(64, value) !== value) return undefined;
+  const number = Number(value);
+  return Number.isSafeInteger(number) ? number + 0 : value;
+}

@@ -1,0 +1,34 @@
+import { fatal, type ProtocolError } from "../../frame/error.ts";
+import { isValidName } from "../../frame/names.ts";
+import type { Connection } from "../connection.ts";
+import type { Producer } from "../producer.ts";
+import { encodeResponse } from "../response.ts";
+
+/**
+ * Carries out a command line.
+ *
+ * @param words of the line, the command's name first
+ * @returns the encoded answer; an error; "body" if a sized body follows the line
+ */
+export type Command = (connection: Connection, words: readonly string[]) => Buffer | ProtocolError | "body";
+
+export const OK = encodeResponse("OK");
+
+/** What REGISTER and UNREGISTER name. */
+export interface Named {
+  producer: Producer;
+  topic: string;
+  /** Empty: the topic alone is meant. */
+  channel: string;
+}
+
+/** Who sends the command, and what it names; checked in nsqlookupd's order. */
+export function readNames(command: string, connection: Connection, words: readonly string[]): Named | ProtocolError {
+  const { producer } = connection;
+  if (producer === undefined) return fatal("E_INVALID", "client must IDENTIFY");
+  if (words.length < 2) return fatal("E_INVALID", `${command} insufficient number of params`);
+  const [, topic, channel = ""] = words;
+  if (!isValidName(topic)) return fatal("E_BAD_TOPIC", `${command} topic name '${topic}' is not valid`);
+  if (channel !== "" && !isValidName(channel)) return fatal("E_BAD_CHANNEL", `${command} channel name '${channel}' is not valid`);
+  return { producer, topic, channel };
+}

@@ -1,0 +1,21 @@
+import type { Command } from "./command.ts";
+import { IDENTIFY } from "./identify.ts";
+import { PING } from "./ping.ts";
+import { REGISTER } from "./register.ts";
+import { UNREGISTER } from "./unregister.ts";
+
+/** By its name, which is in upper case; undefined for none. */
+export function findCommand(name: string): Command | undefined {
+  switch (name) {
+    case "REGISTER":
+      return REGISTER;
+    case "UNREGISTER":
+      return UNREGISTER;
+    case "PING":
+      return PING;
+    case "IDENTIFY":
+      return IDENTIFY;
+    default:
+      return undefined;
+  }
+}

@@ -1,0 +1,12 @@
+import { formatDuration, msToNs } from "../../cli/duration.ts";
+import type { Connection } from "../connection.ts";
+import { OK } from "./command.ts";
+
+/** `PING`: the broker is still there. May come before IDENTIFY. */
+export function PING({ producer, lookup, remoteAddress }: Connection): Buffer {
+  if (producer !== undefined) {
+    const silentMs = lookup.registry.touch(producer);
+    lookup.log.info(`CLIENT(${remoteAddress}): pinged (last ping ${formatDuration(msToNs(silentMs))})`);
+  }
+  return OK;
+}

@@ -1,0 +1,10 @@
+const SIZE_BYTES = 4;
+
+/** An answer on the wire: its size, then itself; unlike nsqd's frames it has no type (nsq: internal/protocol/protocol.go). */
+export function encodeResponse(payload: string | Buffer): Buffer {
+  const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
+  const response = Buffer.allocUnsafeSlow(SIZE_BYTES + bytes.length);
+  response.writeUInt32BE(bytes.length, 0);
+  bytes.copy(response, SIZE_BYTES);
+  return response;
+}

@@ -1,0 +1,352 @@
+import { describe, expect, test } from "bun:test";
+import type { Producer, ProducerInfo } from "../../src/lookup/producer.ts";
+import { Registry } from "../../src/lookup/registry.ts";
+import { Random, seedFromEnvironment } from "../fuzz/random.ts";
+
+const INACTIVE_MS = 300_000;
+const TOMBSTONE_MS = 45_000;
+
+/** A registry whose time stands until it is moved. */
+class Timed {
+  nowMs = 1_000;
+  private brokers = 0;
+  readonly registry = new Registry(
+    { inactiveProducerTimeoutMs: INACTIVE_MS, tombstoneLifetimeMs: TOMBSTONE_MS },
+    { monotonicMs: () => this.nowMs, wallMs: () => 1_800_000_000_000 + this.nowMs },
+  );
+
+  broker(info: Partial<ProducerInfo> = {}): Producer {
+    const number = ++this.brokers;
+    return this.registry.addProducer({
+      remoteAddress: `10.0.0.${number}:4000`,
+      hostname: `host${number}`,
+      broadcastAddress: `broker${number}`,
+      tcpPort: 4150,
+      httpPort: 4151,
+      version: "1.3.0",
+      ...info,
+    });
+  }
+
+  /** Channels, then the brokers' names: what a client is told of a topic. */
+  told(topic: string): string | undefined {
+    const found = this.registry.lookup(topic);
+    return found && `${found.channels.join(",")} at ${found.producers.map(({ info }) => info.broadcastAddress).join(",")}`;
+  }
+}
+
+describe("a topic", () => {
+  test("is found at every producer that registered it, in the order of their connecting", () => {
+    const timed = new Timed();
+    expect(timed.told("orders")).toBeUndefined();
+    const brokers = [timed.broker(), timed.broker(), timed.broker()];
+    for (const broker of [brokers[2], brokers[0], brokers[1]]) timed.registry.register(broker, "orders", "");
+    expect(timed.told("orders")).toBe(" at broker1,broker2,broker3");
+  });
+
+  test("is registered along with its channel, and each once", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    expect(timed.registry.register(broker, "orders", "mail")).toEqual({ topic: true, channel: true });
+    expect(timed.registry.register(broker, "orders", "mail")).toEqual({ topic: false, channel: false });
+    expect(timed.registry.register(broker, "orders", "bills")).toEqual({ topic: false, channel: true });
+    expect(timed.told("orders")).toBe("mail,bills at broker1");
+  });
+
+  test("stays known when its last producer goes, without producers", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    timed.registry.register(broker, "orders", "mail");
+    expect(timed.registry.unregisterTopic(broker, "orders")).toEqual({ topic: true, channels: ["mail"] });
+    expect(timed.told("orders")).toBe("mail at ");
+    expect(timed.registry.unregisterTopic(broker, "orders")).toEqual({ topic: false, channels: [] });
+    expect(timed.registry.unregisterTopic(broker, "never")).toEqual({ topic: false, channels: [] });
+    expect(broker.registrations.size).toBe(0);
+  });
+
+  test("that is ephemeral goes with its last producer, and only then", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    for (const broker of [one, two]) timed.registry.register(broker, "live#ephemeral", "");
+    timed.registry.unregisterTopic(one, "live#ephemeral");
+    expect(timed.told("live#ephemeral")).toBe(" at broker2");
+    timed.registry.unregisterTopic(two, "live#ephemeral");
+    expect(timed.registry.lookup("live#ephemeral")).toBeUndefined();
+    expect(timed.registry.topicNames()).toEqual([]);
+  });
+
+  test("that is ephemeral leaves its channels behind, as in nsqlookupd, until they are deleted", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    timed.registry.register(broker, "live#ephemeral", "mail");
+    timed.registry.unregisterTopic(broker, "live#ephemeral");
+    expect(timed.registry.lookup("live#ephemeral")).toBeUndefined();
+    expect(timed.registry.channelNames("live#ephemeral")).toEqual(["mail"]);
+    expect(timed.registry.deleteChannel("live#ephemeral", "mail")).toBe(true);
+    expect([...timed.registry.allTopics()]).toEqual([]);
+  });
+
+  test("that is deleted is gone for its producers, who can register it again", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    timed.registry.register(broker, "orders", "mail");
+    timed.registry.register(broker, "bills", "");
+    expect(timed.registry.deleteTopic("orders")).toEqual([{ topic: "orders", registered: true, channels: ["mail"] }]);
+    expect(timed.registry.deleteTopic("orders")).toEqual([]);
+    expect(timed.told("orders")).toBeUndefined();
+    expect(broker.registrations.size).toBe(1);
+    expect(timed.registry.register(broker, "orders", "")).toEqual({ topic: true, channel: false });
+    expect(timed.told("orders")).toBe(" at broker1");
+  });
+
+  test("that an operator creates is known without a producer", () => {
+    const timed = new Timed();
+    timed.registry.createTopic("orders");
+    timed.registry.createChannel("bills", "mail");
+    expect(timed.registry.topicNames()).toEqual(["orders", "bills"]);
+    expect(timed.told("orders")).toBe(" at ");
+    expect(timed.told("bills")).toBe("mail at ");
+  });
+});
+
+describe("a channel", () => {
+  test("stays known when its last producer goes, unless it is ephemeral", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    for (const broker of [one, two]) {
+      timed.registry.register(broker, "orders", "mail");
+      timed.registry.register(broker, "orders", "tail#ephemeral");
+    }
+    expect(timed.registry.unregisterChannel(one, "orders", "tail#ephemeral")).toBe(true);
+    expect(timed.registry.channelNames("orders")).toEqual(["mail", "tail#ephemeral"]);
+    expect(timed.registry.unregisterChannel(two, "orders", "tail#ephemeral")).toBe(true);
+    for (const broker of [one, two]) expect(timed.registry.unregisterChannel(broker, "orders", "mail")).toBe(true);
+    expect(timed.registry.channelNames("orders")).toEqual(["mail"]);
+    expect(timed.registry.unregisterChannel(one, "orders", "mail")).toBe(false);
+    expect(timed.registry.unregisterChannel(one, "never", "mail")).toBe(false);
+  });
+
+  test("that nobody has and that is ephemeral goes when anybody unregisters it", () => {
+    const timed = new Timed();
+    timed.registry.createChannel("orders", "tail#ephemeral");
+    expect(timed.registry.unregisterChannel(timed.broker(), "orders", "tail#ephemeral")).toBe(false);
+    expect(timed.registry.channelNames("orders")).toEqual([]);
+  });
+
+  test("is deleted without its topic, once", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    timed.registry.register(broker, "orders", "mail");
+    expect(timed.registry.deleteChannel("orders", "mail")).toBe(true);
+    expect(timed.registry.deleteChannel("orders", "mail")).toBe(false);
+    expect(timed.registry.deleteChannel("never", "mail")).toBe(false);
+    expect(timed.told("orders")).toBe(" at broker1");
+    expect(broker.registrations.size).toBe(1);
+  });
+});
+
+describe("a producer", () => {
+  test("that goes is found nowhere any more, and the names stay, ephemeral ones too", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    timed.registry.register(one, "orders", "mail");
+    timed.registry.register(two, "orders", "tail#ephemeral");
+    timed.registry.register(one, "live#ephemeral", "");
+    expect(timed.registry.removeProducer(one)).toBe(3);
+    expect(timed.told("orders")).toBe("mail,tail#ephemeral at broker2");
+    expect(timed.told("live#ephemeral")).toBe(" at ");
+    expect(timed.registry.activeProducers()).toEqual([two]);
+    expect(timed.registry.removeProducer(two)).toBe(2);
+    expect(timed.registry.allProducers()).toEqual([]);
+  });
+
+  test("is active for just as long as the timeout after its last sign of life", () => {
+    const timed = new Timed();
+    const broker = timed.broker();
+    timed.registry.register(broker, "orders", "");
+    timed.nowMs += INACTIVE_MS;
+    expect(timed.told("orders")).toBe(" at broker1");
+    timed.nowMs += 1;
+    expect(timed.told("orders")).toBe(" at ");
+    expect(timed.registry.activeProducers()).toEqual([]);
+    expect(timed.registry.allProducers()).toEqual([broker]);
+    expect(timed.registry.touch(broker)).toBe(INACTIVE_MS + 1);
+    expect(timed.told("orders")).toBe(" at broker1");
+    expect(timed.registry.activeProducers()).toEqual([broker]);
+  });
+});
+
+describe("a tombstone", () => {
+  function tombstoned(): { timed: Timed; brokers: Producer[] } {
+    const timed = new Timed();
+    const brokers = [timed.broker(), timed.broker()];
+    for (const broker of brokers) {
+      timed.registry.register(broker, "orders", "");
+      timed.registry.register(broker, "bills", "");
+    }
+    timed.registry.tombstone("orders", "broker1:4151");
+    return { timed, brokers };
+  }
+
+  test("hides one producer of one topic for its lifetime", () => {
+    const { timed, brokers } = tombstoned();
+    expect(timed.told("orders")).toBe(" at broker2");
+    expect(timed.told("bills")).toBe(" at broker1,broker2");
+    expect(timed.registry.isTombstoned(timed.registry.topic("orders")!, brokers[0])).toBe(true);
+    expect(timed.registry.activeProducers()).toEqual(brokers);
+    timed.nowMs += TOMBSTONE_MS - 1;
+    expect(timed.told("orders")).toBe(" at broker2");
+    timed.nowMs += 1;
+    expect(timed.told("orders")).toBe(" at broker1,broker2");
+    expect(timed.registry.isTombstoned(timed.registry.topic("orders")!, brokers[0])).toBe(false);
+  });
+
+  test("outlives another REGISTER, and not an UNREGISTER", () => {
+    const { timed, brokers } = tombstoned();
+    timed.registry.register(brokers[0], "orders", "");
+    expect(timed.told("orders")).toBe(" at broker2");
+    timed.registry.unregisterTopic(brokers[0], "orders");
+    timed.registry.register(brokers[0], "orders", "");
+    expect(timed.told("orders")).toBe(" at broker1,broker2");
+  });
+
+  test("is not set for a node that differs in its name or its HTTP port", () => {
+    const { timed } = tombstoned();
+    for (const node of ["broker2", "broker2:4150", "BROKER2:4151", "", "host2:4151"]) timed.registry.tombstone("orders", node);
+    timed.registry.tombstone("never", "broker2:4151");
+    expect(timed.told("orders")).toBe(" at broker2");
+  });
+});
+
+describe("the name *", () => {
+  test("stands for every topic, each producer once", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    expect(timed.told("*")).toBeUndefined();
+    timed.registry.register(one, "orders", "mail");
+    timed.registry.register(two, "orders", "");
+    timed.registry.register(one, "bills", "mail");
+    expect(timed.told("*")).toBe("mail,mail at broker1,broker2");
+    expect(timed.registry.deleteTopic("*").map(({ topic }) => topic)).toEqual(["orders", "bills"]);
+    expect(timed.registry.topicNames()).toEqual([]);
+  });
+});
+
+describe("an answer about a topic", () => {
+  test("has another version after every change of it, and changes by time alone no earlier than it says", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    timed.registry.register(one, "orders", "");
+    const versioned = () => timed.registry.topic("orders")!.version;
+    let version = versioned();
+    const changes = (change: () => void) => {
+      change();
+      const changed = versioned() !== version;
+      version = versioned();
+      return changed;
+    };
+    expect(changes(() => timed.registry.register(one, "orders", ""))).toBe(false);
+    expect(changes(() => timed.registry.register(two, "orders", ""))).toBe(true);
+    expect(changes(() => timed.registry.register(one, "orders", "tail#ephemeral"))).toBe(true);
+    expect(changes(() => timed.registry.register(two, "orders", "tail#ephemeral"))).toBe(false);
+    expect(changes(() => timed.registry.unregisterChannel(one, "orders", "tail#ephemeral"))).toBe(false);
+    expect(changes(() => timed.registry.unregisterChannel(two, "orders", "tail#ephemeral"))).toBe(true);
+    expect(changes(() => timed.registry.createChannel("orders", "mail"))).toBe(true);
+    expect(changes(() => timed.registry.deleteChannel("orders", "mail"))).toBe(true);
+    expect(changes(() => timed.registry.tombstone("orders", "broker1:4151"))).toBe(true);
+    expect(changes(() => timed.registry.touch(one))).toBe(false);
+    expect(changes(() => timed.registry.unregisterTopic(one, "orders"))).toBe(true);
+    expect(changes(() => timed.registry.removeProducer(two))).toBe(true);
+  });
+
+  test("says until when it holds: the first timeout of a producer, the first end of a tombstone", () => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker(), timed.broker()];
+    for (const broker of [one, two]) timed.registry.register(broker, "orders", "");
+    expect(timed.registry.lookup("orders")?.untilMs).toBe(1_000 + INACTIVE_MS);
+    timed.nowMs += 10_000;
+    timed.registry.touch(one);
+    expect(timed.registry.lookup("orders")?.untilMs).toBe(1_000 + INACTIVE_MS);
+    timed.registry.tombstone("orders", "broker1:4151");
+    expect(timed.registry.lookup("orders")?.untilMs).toBe(11_000 + TOMBSTONE_MS);
+    timed.nowMs = 1_001 + INACTIVE_MS;
+    expect(timed.registry.lookup("orders")?.untilMs).toBe(11_000 + INACTIVE_MS);
+    // The other has been left out as inactive, and its ping changes the version.
+    const version = timed.registry.topic("orders")!.version;
+    timed.registry.touch(two);
+    expect(timed.registry.topic("orders")!.version).not.toBe(version);
+  });
+});
+
+test("after any sequence of changes the registry says what a plain model of nsqlookupd's map says", () => {
+  // The model is nsqlookupd's own shape: one map of keys, each with the producers under it.
+  const seed = seedFromEnvironment();
+  console.log(`BUNSQ_SEED=${seed}`);
+  const random = new Random(seed);
+  const timed = new Timed();
+  const { registry } = timed;
+  const model = new Map<string, Set<Producer>>();
+  const key = (topic: string, channel: string) => (channel === "" ? `topic:${topic}` : `channel:${topic}:${channel}`);
+  const channelsOf = (topic: string) => [...model.keys()].filter((name) => name.startsWith(`channel:${topic}:`));
+  const join = (name: string, producer: Producer) => model.set(name, (model.get(name) ?? new Set()).add(producer));
+  const leave = (name: string, producer: Producer) => {
+    const producers = model.get(name);
+    producers?.delete(producer);
+    if ((producers?.size ?? 0) === 0 && name.endsWith("#ephemeral")) model.delete(name);
+  };
+  let brokers = [timed.broker(), timed.broker(), timed.broker()];
+  const topics = ["a", "b", "c#ephemeral"];
+  const channels = ["x", "y#ephemeral"];
+  for (let step = 0; step < 20_000; step++) {
+    const producer = random.pick(brokers);
+    const topic = random.pick(topics);
+    const channel = random.pick(channels);
+    switch (random.int(0, 7)) {
+      case 0:
+      case 1:
+        registry.register(producer, topic, channel);
+        join(key(topic, channel), producer);
+        join(key(topic, ""), producer);
+        break;
+      case 2:
+        registry.unregisterChannel(producer, topic, channel);
+        leave(key(topic, channel), producer);
+        break;
+      case 3:
+        registry.unregisterTopic(producer, topic);
+        for (const name of channelsOf(topic)) model.get(name)?.delete(producer);
+        leave(key(topic, ""), producer);
+        break;
+      case 4:
+        registry.removeProducer(producer);
+        for (const producers of model.values()) producers.delete(producer);
+        brokers = [...brokers.filter((other) => other !== producer), timed.broker()];
+        break;
+      case 5:
+        registry.deleteTopic(topic);
+        for (const name of channelsOf(topic)) model.delete(name);
+        model.delete(key(topic, ""));
+        break;
+      case 6:
+        expect(registry.deleteChannel(topic, channel)).toBe(model.delete(key(topic, channel)));
+        break;
+      default:
+        registry.createChannel(topic, channel);
+        model.set(key(topic, channel), model.get(key(topic, channel)) ?? new Set());
+        model.set(key(topic, ""), model.get(key(topic, "")) ?? new Set());
+    }
+    const shown: Record<string, number[]> = {};
+    for (const { name, registered, producers, channels: own } of registry.allTopics()) {
+      if (registered) shown[key(name, "")] = producers.items.map(({ number }) => number);
+      else expect(producers.size).toBe(0);
+      for (const each of own.values()) shown[key(name, each.name)] = each.producers.items.map(({ number }) => number);
+    }
+    const expected = Object.fromEntries(
+      [...model].map(([name, producers]) => [name, [...producers].map(({ number }) => number).sort((a, b) => a - b)]),
+    );
+    expect(shown).toEqual(expected);
+    for (const broker of brokers) {
+      expect(broker.registrations.size).toBe([...model.values()].filter((producers) => producers.has(broker)).length);
+    }
+  }
+});
