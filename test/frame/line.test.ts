@@ -1,0 +1,66 @@
+import { expect, test } from "bun:test";
+import { Line } from "../../src/frame/line.ts";
+
+function lineOf(text: string): Line {
+  const line = new Line();
+  const bytes = Buffer.from(`xx${text}\nyy`, "latin1");
+  line.set(bytes, 2, bytes.length - 3);
+  return line;
+}
+
+function words(text: string): string[] {
+  const line = lineOf(text);
+  return Array.from({ length: line.words }, (_, i) => line.text(i));
+}
+
+test("a line is taken apart at single spaces", () => {
+  expect(words("PUB topic")).toEqual(["PUB", "topic"]);
+  expect(words("NOP")).toEqual(["NOP"]);
+});
+
+test("two spaces in a row have an empty word between them, as in nsqd", () => {
+  expect(words("PUB  topic")).toEqual(["PUB", "", "topic"]);
+  expect(words(" PUB ")).toEqual(["", "PUB", ""]);
+});
+
+test("an empty line is one empty word", () => {
+  expect(words("")).toEqual([""]);
+  expect(lineOf("").key(0)).toBe(0);
+});
+
+test("words after the fourth are not looked at", () => {
+  expect(words("a b c d e f")).toEqual(["a", "b", "c", "d"]);
+});
+
+test("a word's bytes are its characters, one each", () => {
+  expect(words("PUB \xff\x00\xc3\xa9")).toEqual(["PUB", "\xff\x00\xc3\xa9"]);
+  const line = lineOf("PUB topic");
+  expect([line.start(1), line.end(1), line.length(1)]).toEqual([6, 11, 5]);
+});
+
+test("a key is the first four bytes as one number", () => {
+  expect(lineOf("MPUB t").key(0)).toBe(0x4d505542);
+  expect(lineOf("IDENTIFY").key(0)).toBe(0x4944454e);
+  expect(lineOf("PUB t").key(0)).toBe(0x505542);
+});
+
+test("a decimal word is its number, an empty one is 0, and one with another character is none", () => {
+  for (const [text, value] of [
+    ["0", 0],
+    ["2500", 2500],
+    ["007", 7],
+    ["9007199254740991", 2 ** 53 - 1],
+    ["", 0],
+  ] as const) {
+    expect(lineOf(`RDY ${text}`).decimal(1)).toBe(value);
+  }
+  for (const text of ["-1", "+1", "1.5", "1e3", "0x10", "1a", "\xb2"]) {
+    expect(lineOf(`RDY ${text}`).decimal(1)).toBeNaN();
+  }
+});
+
+test("one line serves for another after it", () => {
+  const line = lineOf("a b c d");
+  line.set(Buffer.from("NOP"), 0, 3);
+  expect([line.words, line.text(0)]).toEqual([1, "NOP"]);
+});
