@@ -1,4 +1,10 @@
-import { emptyListStaysList, lengthInsteadOfChunks, noGoProfiler, optionOfAnotherRelease } from "./support/differences.ts";
+import {
+  allTopicsOfProducer,
+  emptyListStaysList,
+  lengthInsteadOfChunks,
+  noGoProfiler,
+  optionOfAnotherRelease,
+} from "./support/differences.ts";
 import { exchange, header, requestBytes } from "./support/http-wire.ts";
 import { type DefineScenario, describeAgainstNsqd } from "./support/pair.ts";
 import type { Session } from "./support/session.ts";
@@ -81,6 +87,32 @@ function statistics(scenario: DefineScenario): void {
     s.noteJson("producers of another topic", (await s.rawStats("&topic=none")).producers ?? null);
     await producer.end();
   });
+  scenario("/stats of a producer of two topics shows the one that is asked for", async (s) => {
+    const producer = await s.peer("producer");
+    for (const topic of [`${s.topic}_left`, `${s.topic}_right`, `${s.topic}_right`]) {
+      producer.send(`PUB ${topic}`, "m");
+      await producer.frames(1);
+    }
+    for (const topic of [`${s.topic}_left`, `${s.topic}_right`]) {
+      s.noteJson(topic, (await s.rawStats(`&topic=${topic}`)).producers ?? null);
+      await noteText(s, `?topic=${topic}&include_mem=false`);
+    }
+    await producer.end();
+  });
+  scenario(
+    "/stats of a producer of several topics shows one of them or all",
+    async (s) => {
+      const producer = await s.peer("producer");
+      for (const name of ["a", "b", "c"]) {
+        producer.send(`PUB ${s.topic}_${name}`, "m");
+        await producer.frames(1);
+      }
+      const producers = (await s.rawStats()).producers as { pub_counts: { topic: string }[] }[];
+      s.note(`topics shown: ${producers[0]?.pub_counts.length}`);
+      await producer.end();
+    },
+    [allTopicsOfProducer],
+  );
   scenario("/stats of a connection that only identified itself shows nothing", async (s) => {
     const peer = await s.peer("a");
     peer.send("IDENTIFY", "{}");

@@ -1,4 +1,4 @@
-import { givenBackAtOnce, retriesInTurn } from "./support/differences.ts";
+import { givenBackAtOnce, newestOfFlood, retriesInTurn } from "./support/differences.ts";
 import { type DefineScenario, describeAgainstNsqd } from "./support/pair.ts";
 import type { Peer, Session } from "./support/session.ts";
 import { batch, filled } from "./support/wire.ts";
@@ -36,6 +36,14 @@ describeAgainstNsqd(
     deferring(scenario);
     bodies(scenario);
   },
+);
+
+const MEM_QUEUE_SIZE = 10;
+
+describeAgainstNsqd(
+  "ephemeral topics and channels beyond their bound",
+  { args: ["--node-id=7", `--mem-queue-size=${MEM_QUEUE_SIZE}`], goArgs: ["--deflate=false", "--snappy=false"] },
+  overflows,
 );
 
 const shortTimeout = { msg_timeout: SHORT_TIMEOUT_MS };
@@ -574,6 +582,55 @@ function ephemerals(scenario: DefineScenario): void {
     await peer.frame();
     await s.due("again", SHORT_TIMEOUT_MS, requeuedMs, () => peer.frame());
   });
+}
+
+/** What has no disk keeps as much as fits in memory, and loses the rest: nsqd what comes last, bunsq what came first. */
+function overflows(scenario: DefineScenario): void {
+  const lost = 5;
+  const bodies = Array.from({ length: MEM_QUEUE_SIZE + lost }, (_, i) => `number ${i}`);
+  const differences = [newestOfFlood(lost)];
+  const drain = async (s: Session, topic: string, channel: string) => {
+    const peer = await s.consumer("a", { topic, channel, rdy: 100 });
+    await peer.frames(MEM_QUEUE_SIZE);
+    await peer.quiet();
+    await s.stats((stats) => stats.channels[0]?.in_flight_count === MEM_QUEUE_SIZE, topic);
+  };
+  scenario(
+    "an ephemeral channel loses what does not fit",
+    async (s) => {
+      await s.consumer("idle", { channel: "ch#ephemeral", identify: {} });
+      await s.publish(...bodies);
+      await s.stats((topic) => topic.channels[0]?.depth === MEM_QUEUE_SIZE);
+      await drain(s, s.topic, "ch#ephemeral");
+    },
+    differences,
+  );
+  scenario(
+    "an ephemeral topic without channels loses what does not fit",
+    async (s) => {
+      const topic = `${s.topic}#ephemeral`;
+      const publisher = await s.peer("p");
+      for (const body of bodies) {
+        publisher.send(`PUB ${topic}`, body);
+        await publisher.frames(1);
+      }
+      await s.stats((stats) => stats.depth === MEM_QUEUE_SIZE, topic);
+      await drain(s, topic, "ch");
+    },
+    differences,
+  );
+  scenario(
+    "an ephemeral topic takes a batch that does not fit in part",
+    async (s) => {
+      const topic = `${s.topic}#ephemeral`;
+      const publisher = await s.peer("p");
+      publisher.send(`MPUB ${topic}`, batch(...bodies));
+      await publisher.frames(1);
+      await s.stats((stats) => stats.depth === MEM_QUEUE_SIZE, topic);
+      await drain(s, topic, "ch");
+    },
+    differences,
+  );
 }
 
 function pauses(scenario: DefineScenario): void {

@@ -58,6 +58,13 @@ export const retriesInTurn: Difference = {
   },
 };
 
+/** @param lost how many messages of the flood did not fit */
+export function newestOfFlood(lost: number): Difference {
+  return replaceLines("Ephemeral floods", (line) =>
+    line.startsWith("a< message") ? line.replace(/"number (\d+)"/, (_, number) => `"number ${Number(number) + lost}"`) : line,
+  );
+}
+
 export const refusedEndlessDelay: Difference = {
   name: "Delays beyond 292 years",
   expected: (go) => {
@@ -137,6 +144,10 @@ export const emptyListStaysList: Difference = {
     });
   },
 };
+
+export const allTopicsOfProducer: Difference = replaceLines("All of a producer's topics", (line) =>
+  line.replace("topics shown: 1", "topics shown: 3"),
+);
 
 export const optionOfAnotherRelease: Difference = replaceLines("Options that are not there", (line) =>
   line === "200" ? '400 {"message":"INVALID_OPTION"}' : line,
