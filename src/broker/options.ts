@@ -1,21 +1,10 @@
-/** Severity of a log line, ascending; nsqd's five. */
-export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
+import type { LogLevel } from "../base/logger.ts";
 
 /**
  * When a publish is acknowledged: `write` once its bytes are in the log file (survives a crash of the process),
  * `fsync` once they are on the disk (survives a crash of the machine).
  */
 export type Durability = "write" | "fsync";
-
-/** Where a program's log lines go. `level` may be changed at run time. */
-export interface Logger {
-  level: LogLevel;
-  debug(line: string): void;
-  info(line: string): void;
-  warn(line: string): void;
-  error(line: string): void;
-  fatal(line: string): void;
-}
 
 /**
  * What a broker is started with. One field per flag, named as the flag; durations in ms, sizes in bytes.

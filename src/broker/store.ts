@@ -1,8 +1,8 @@
 import { Database, type Statement } from "bun:sqlite";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { StartError } from "../base/start-error.ts";
 import { TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
-import { StartError } from "./start-error.ts";
 
 /** What a data path must say of itself; a broker refuses one that a newer version wrote. */
 const FORMAT_VERSION = 1;

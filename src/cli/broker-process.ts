@@ -1,7 +1,9 @@
+import type { Logger } from "../base/logger.ts";
+import { StartError } from "../base/start-error.ts";
 import { Broker } from "../broker/broker.ts";
-import { type HttpServer, startHttp } from "../broker/http/server.ts";
-import type { BrokerOptions, Logger } from "../broker/options.ts";
-import { StartError } from "../broker/start-error.ts";
+import { startHttp } from "../broker/http/server.ts";
+import type { BrokerOptions } from "../broker/options.ts";
+import type { HttpServer } from "../http/server.ts";
 
 /** A hang-up ends the broker too, as it ends nsqd, but not without saving. */
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;

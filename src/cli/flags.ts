@@ -1,5 +1,5 @@
+import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/duration.ts";
 import { goQuote } from "../frame/quote.ts";
-import { formatDuration, msToNs, nsToMs, parseDuration } from "./duration.ts";
 
 /**
  * Command-line flags with the spellings, the messages and the help layout of Go's flag package, since scripts and

@@ -1,5 +1,5 @@
 import { writeSync } from "node:fs";
-import type { Logger, LogLevel } from "../broker/options.ts";
+import type { Logger, LogLevel } from "../base/logger.ts";
 
 const STDERR = 2;
 

@@ -1,4 +1,4 @@
-import type { LogLevel } from "../broker/options.ts";
+import type { LogLevel } from "../base/logger.ts";
 
 /**
  * What a lookup server is started with. One field per flag, named as the flag; durations in ms.

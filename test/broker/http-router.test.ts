@@ -1,18 +1,18 @@
 import { describe, expect, test } from "bun:test";
-import { allowedMethods, correctedPath, findEndpoint, optionOf } from "../../src/broker/http/router.ts";
+import { router } from "../../src/broker/http/routes.ts";
 
 test("a call is found by method and path, an option by what it is called", () => {
-  expect(findEndpoint("GET", "/ping")?.logged).toBe(true);
-  expect(findEndpoint("POST", "/pub")?.logged).toBe(false);
-  expect(findEndpoint("POST", "/ping")).toBeUndefined();
-  expect(findEndpoint("GET", "/nothing")).toBeUndefined();
-  expect(findEndpoint("GET", "/config/log_level")).toBe(findEndpoint("GET", "/config/anything")!);
-  expect(findEndpoint("GET", "/config/")).toBeUndefined();
-  expect(findEndpoint("GET", "/config/a/b")).toBeUndefined();
-  expect(findEndpoint("constructor", "/ping")).toBeUndefined();
-  expect(findEndpoint("GET", "constructor")).toBeUndefined();
-  expect(optionOf("/config/log_level")).toBe("log_level");
-  expect(optionOf("/ping")).toBe("");
+  expect(router.findEndpoint("GET", "/ping")?.logged).toBe(true);
+  expect(router.findEndpoint("POST", "/pub")?.logged).toBe(false);
+  expect(router.findEndpoint("POST", "/ping")).toBeUndefined();
+  expect(router.findEndpoint("GET", "/nothing")).toBeUndefined();
+  expect(router.findEndpoint("GET", "/config/log_level")).toBe(router.findEndpoint("GET", "/config/anything")!);
+  expect(router.findEndpoint("GET", "/config/")).toBeUndefined();
+  expect(router.findEndpoint("GET", "/config/a/b")).toBeUndefined();
+  expect(router.findEndpoint("constructor", "/ping")).toBeUndefined();
+  expect(router.findEndpoint("GET", "constructor")).toBeUndefined();
+  expect(router.optionOf("/config/log_level")).toBe("log_level");
+  expect(router.optionOf("/ping")).toBe("");
 });
 
 describe("a path is put right as nsqd's router does", () => {
@@ -47,14 +47,14 @@ describe("a path is put right as nsqd's router does", () => {
   ];
   for (const [method, path, corrected] of cases) {
     test(`${method} ${path}`, () => {
-      expect(correctedPath(method, path)).toBe(corrected);
+      expect(router.correctedPath(method, path)).toBe(corrected);
     });
   }
 });
 
 test("the methods of a path are told in their order, with OPTIONS", () => {
-  expect(allowedMethods("/ping")).toBe("GET, OPTIONS");
-  expect(allowedMethods("/pub")).toBe("OPTIONS, POST");
-  expect(allowedMethods("/config/x")).toBe("GET, OPTIONS, PUT");
-  expect(allowedMethods("/nothing")).toBeUndefined();
+  expect(router.allowedMethods("/ping")).toBe("GET, OPTIONS");
+  expect(router.allowedMethods("/pub")).toBe("OPTIONS, POST");
+  expect(router.allowedMethods("/config/x")).toBe("GET, OPTIONS, PUT");
+  expect(router.allowedMethods("/nothing")).toBeUndefined();
 });

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
+import { StartError } from "../../src/base/start-error.ts";
 import { PublishError } from "../../src/broker/broker.ts";
-import { type HttpLimits, type HttpServer, startHttp } from "../../src/broker/http/server.ts";
+import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
-import { StartError } from "../../src/broker/start-error.ts";
+import type { HttpLimits, HttpServer } from "../../src/http/server.ts";
 import { ByteSocket } from "../differential/support/byte-socket.ts";
 import { chunked, readResponses, requestBytes, type WireResponse } from "../differential/support/http-wire.ts";
 import { InProcess } from "../support/in-process.ts";

@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Logger, LogLevel } from "../../src/base/logger.ts";
 import { Broker } from "../../src/broker/broker.ts";
-import type { BrokerOptions, Logger, LogLevel } from "../../src/broker/options.ts";
+import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
 import { type Frame, RawClient } from "./raw-client.ts";

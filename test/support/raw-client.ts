@@ -203,5 +203,3 @@ function parseFrame(payload: Buffer): Frame {
   if (known === undefined) throw new Error(`unknown frame type ${type}`);
   return { type: known, data, text: data.toString(), timestampNs: 0n, attempts: 0, id: "" };
 }
-
-

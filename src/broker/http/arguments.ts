@@ -1,8 +1,8 @@
 import { isValidName } from "../../frame/names.ts";
+import { Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
 import type { Topic } from "../topic.ts";
 import type { HttpCall } from "./call.ts";
-import { Refusal } from "./reply.ts";
 
 // Calls judge the same arguments with different codes, and in nsqd's order (nsqd/http.go, internal/http_api/topic_channel_args.go).
 

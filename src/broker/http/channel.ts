@@ -1,6 +1,6 @@
+import { empty } from "../../http/reply.ts";
 import { channelNotFound, existingChannel, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { empty } from "./reply.ts";
 
 /** POST /channel/create?topic=&channel= */
 export function createChannel(call: HttpCall): Response {

@@ -1,6 +1,7 @@
-import type { BrokerOptions, LogLevel } from "../options.ts";
+import type { LogLevel } from "../../base/logger.ts";
+import { json, Refusal, text } from "../../http/reply.ts";
+import type { BrokerOptions } from "../options.ts";
 import type { HttpCall } from "./call.ts";
-import { json, Refusal, text } from "./reply.ts";
 
 /** nsqd's numbers of its log levels (internal/lg). */
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];

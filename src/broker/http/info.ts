@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
+import { json } from "../../http/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { HttpCall } from "./call.ts";
-import { json } from "./reply.ts";
 
 const NS_PER_MS = 1_000_000;
 

@@ -1,9 +1,9 @@
 import { MpubCheck } from "../../frame/mpub.ts";
+import { Refusal, text } from "../../http/reply.ts";
 import type { BrokerOptions } from "../options.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
-import { Refusal, text } from "./reply.ts";
 
 /** What `binary` may be; any other value counts as true, as it always did in nsqd. */
 const BOOLEANS = new Map([

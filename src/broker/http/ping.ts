@@ -1,5 +1,5 @@
+import { plain } from "../../http/reply.ts";
 import type { HttpCall } from "./call.ts";
-import { plain } from "./reply.ts";
 
 /** GET /ping: `OK`, or 500 and what is wrong. */
 export function ping({ broker }: HttpCall): Response {

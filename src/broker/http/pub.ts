@@ -1,7 +1,7 @@
+import type { Query } from "../../http/query.ts";
+import { Refusal, text } from "../../http/reply.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import type { Query } from "./query.ts";
-import { Refusal, text } from "./reply.ts";
 
 /** What Go's strconv.ParseInt() takes with base 10. */
 const INTEGER = /^[+-]?\d+$/;

@@ -1,45 +1,8 @@
-import { formatDuration } from "../../cli/duration.ts";
-import { formatAddress, listenError, parseAddress } from "../address.ts";
+import { failure } from "../../http/reply.ts";
+import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
 import { type Broker, PublishError } from "../broker.ts";
-import { BodyReader } from "./body.ts";
 import { HttpCall } from "./call.ts";
-import { unescapeUrl } from "./query.ts";
-import { allowed, badRequest, failure, Refusal, redirect, refused } from "./reply.ts";
-import { allowedMethods, correctedPath, type Endpoint, findEndpoint, optionOf } from "./router.ts";
-
-/** The broker's HTTP listener. */
-export interface HttpServer {
-  readonly port: number;
-  /** Answers what is under way, hangs up on who is idle, and resolves when all connections are closed. */
-  stop(): Promise<void>;
-}
-
-/**
- * What the HTTP side may take. Beside these, Bun bounds the headers of a request to 16 KiB and the time for them to
- * about ten seconds, and reads no further into a body than what is asked for. The number of idle connections has no
- * bound but that of the process's open files: Bun.serve() has none.
- */
-export interface HttpLimits {
-  /** Requests being answered at the same time; more get a 503. */
-  requests: number;
-  /** Bytes of large bodies being received at the same time; more have to wait. */
-  bodyBytes: number;
-  /**
-   * How long an idle connection is kept, and how long a request may take to arrive and to be answered, in seconds,
-   * 255 at the most. Longer than HTTP clients keep idle connections themselves (Go: 90 s), so that they do not send
-   * a publish into a connection that is just being closed.
-   */
-  idleTimeoutS: number;
-  /** How long stop() lets requests finish, ms. */
-  stopTimeoutMs: number;
-}
-
-const LIMITS: HttpLimits = {
-  requests: 4096,
-  bodyBytes: 128 * 1024 * 1024,
-  idleTimeoutS: 120,
-  stopTimeoutMs: 5000,
-};
+import { router } from "./routes.ts";
 
 /**
  * Starts to serve the HTTP API on the broker's -http-address.
@@ -47,138 +10,22 @@ const LIMITS: HttpLimits = {
  * @throws StartError when the address cannot be had
  */
 export function startHttp(broker: Broker, limits: Partial<HttpLimits> = {}): HttpServer {
-  return new ApiServer(broker, { ...LIMITS, ...limits });
+  const { options, log } = broker;
+  return serveHttp(
+    {
+      address: options.httpAddress,
+      addressFlag: "http-address",
+      log,
+      router,
+      call: (incoming) => new HttpCall(broker, incoming),
+      failed: publishFailed,
+    },
+    limits,
+  );
 }
 
-class ApiServer implements HttpServer {
-  readonly port: number;
-  private readonly server: Bun.Server<undefined>;
-  private readonly where: string;
-  private readonly bodies: BodyReader;
-  private underWay = 0;
-
-  constructor(
-    private readonly broker: Broker,
-    private readonly limits: HttpLimits,
-  ) {
-    this.bodies = new BodyReader(limits.bodyBytes);
-    const address = parseAddress(broker.options.httpAddress);
-    try {
-      this.server = Bun.serve({
-        ...address,
-        // Not development: without it Bun shows its own page for errors. But then it also shares its port with
-        // other processes that do the same, unless told not to.
-        development: false,
-        reusePort: false,
-        idleTimeout: limits.idleTimeoutS,
-        // Bun's own 413 has no body: lengths are checked call by call (body.ts).
-        maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-        fetch: (request) => this.serve(request),
-        error: (error) => this.fault(error),
-      });
-    } catch (error) {
-      throw listenError("http-address", address, error);
-    }
-    this.port = this.server.port!;
-    this.where = formatAddress(address.hostname, this.port);
-    broker.log.info(`HTTP: listening on ${this.where}`);
-  }
-
-  async stop(): Promise<void> {
-    this.broker.log.info(`HTTP: closing ${this.where}`);
-    const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
-    await this.server.stop();
-    clearTimeout(timer);
-  }
-
-  private serve(request: Request): Response | Promise<Response> {
-    if (this.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
-    // By hand, since a URL object costs more than all else that is done for a request here.
-    const { url, method } = request;
-    const pathStart = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);
-    const queryStart = url.indexOf("?");
-    const escapedPath = pathStart < 0 ? "" : url.slice(pathStart, queryStart < 0 ? url.length : queryStart);
-    const rawQuery = queryStart < 0 ? "" : url.slice(queryStart + 1);
-    const path = unescapeUrl(escapedPath);
-    if (path === undefined) return badRequest();
-
-    const endpoint = findEndpoint(method, path);
-    if (endpoint !== undefined) {
-      const call = new HttpCall(this.broker, request, rawQuery, this.bodies, this.port);
-      call.option = optionOf(path);
-      return this.run(endpoint, call);
-    }
-    const corrected = correctedPath(method, path);
-    if (corrected !== undefined) return redirect(method, encodePath(corrected) + (queryStart < 0 ? "" : url.slice(queryStart)));
-    const methods = allowedMethods(path);
-    if (methods !== undefined && method === "OPTIONS") return allowed(methods);
-    const response = methods === undefined ? failure(404, "NOT_FOUND") : failure(405, "METHOD_NOT_ALLOWED", { Allow: methods });
-    this.logRequest(request, response, Bun.nanoseconds());
-    return response;
-  }
-
-  /** An answer that is there at once is given at once: Bun hangs up on who sends a request while an earlier one waits. */
-  private run(endpoint: Endpoint, call: HttpCall): Response | Promise<Response> {
-    const startNs = endpoint.logged ? Bun.nanoseconds() : 0;
-    let answer: Response | Promise<Response>;
-    try {
-      answer = endpoint.handle(call);
-    } catch (error) {
-      answer = this.failed(error);
-    }
-    if (!(answer instanceof Response)) return this.runLonger(endpoint, call, answer, startNs);
-    if (endpoint.logged) this.logRequest(call.request, answer, startNs);
-    return answer;
-  }
-
-  private async runLonger(endpoint: Endpoint, call: HttpCall, answer: Promise<Response>, startNs: number): Promise<Response> {
-    this.underWay++;
-    let response: Response;
-    try {
-      response = await answer;
-    } catch (error) {
-      response = this.failed(error);
-    }
-    this.underWay--;
-    call.finish();
-    if (endpoint.logged) this.logRequest(call.request, response, startNs);
-    return response;
-  }
-
-  private failed(error: unknown): Response {
-    if (error instanceof Refusal) return refused(error);
-    // nsqd says EXITING to whatever a topic does not take, a full disk too.
-    if (error instanceof PublishError) return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
-    // The client is gone, stalled, or sent no proper chunks: nobody hears this, and it is no fault of ours.
-    if (error instanceof DOMException && error.name === "AbortError") return failure(500, "INTERNAL_ERROR");
-    return this.fault(error);
-  }
-
-  /** A defect of ours, or a disk that the store cannot write to. */
-  private fault(error: unknown): Response {
-    this.broker.log.error(`error in HTTP handler - ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
-    return failure(500, "INTERNAL_ERROR");
-  }
-
-  private logRequest(request: Request, response: Response, startNs: number): void {
-    const { log } = this.broker;
-    if (log.level !== "info" && log.level !== "debug") return;
-    const client = this.server.requestIP(request);
-    const from = client === null ? "gone" : formatAddress(client.address, client.port);
-    const elapsed = formatDuration(BigInt(Bun.nanoseconds() - startNs));
-    log.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
-  }
-}
-
-/** Path and query of a request as it asked for them, but for escapes that Bun adds. */
-function targetOf(url: string): string {
-  const start = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);
-  return start < 0 ? url : url.slice(start);
-}
-
-/** Escapes a path as Go does (url.URL.EscapedPath). */
-function encodePath(path: string): string {
-  return encodeURIComponent(path)
-    .replace(/%(?:2F|24|26|2B|2C|3A|3B|3D|40)/g, decodeURIComponent)
-    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
+/** nsqd says EXITING to whatever a topic does not take, a full disk too. */
+function publishFailed(error: unknown): Response | undefined {
+  if (!(error instanceof PublishError)) return undefined;
+  return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
 }

@@ -1,4 +1,4 @@
-import { formatDuration } from "../../cli/duration.ts";
+import { formatDuration } from "../../base/duration.ts";
 import { versionLine } from "../../version.ts";
 import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../stats.ts";
 

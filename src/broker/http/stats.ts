@@ -1,7 +1,7 @@
+import { json, text } from "../../http/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import { readMemory, readStats } from "../stats.ts";
 import type { HttpCall } from "./call.ts";
-import { json, text } from "./reply.ts";
 import { printStats } from "./stats-text.ts";
 
 /** What a filter may be; any other value leaves it at true. */

@@ -1,6 +1,6 @@
+import { empty } from "../../http/reply.ts";
 import { existingTopic, topicToPublish, validExistingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { empty } from "./reply.ts";
 
 /** POST /topic/create?topic= */
 export function createTopic(call: HttpCall): Response {

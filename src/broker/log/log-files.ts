@@ -1,6 +1,6 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Logger } from "../options.ts";
+import type { Logger } from "../../base/logger.ts";
 import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
 import { type IndexEntry, type Part, removeIfThere, Segment } from "./segment.ts";

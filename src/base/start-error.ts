@@ -1,0 +1,4 @@
+/** Why a program cannot start, in words that tell an operator what to do. */
+export class StartError extends Error {
+  override name = "StartError";
+}

@@ -1,0 +1,31 @@
+import { get, post, put, Router } from "../../http/router.ts";
+import type { HttpCall } from "./call.ts";
+import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
+import { getConfig, putConfig } from "./config.ts";
+import { info } from "./info.ts";
+import { mpub } from "./mpub.ts";
+import { ping } from "./ping.ts";
+import { pub } from "./pub.ts";
+import { stats } from "./stats.ts";
+import { createTopic, deleteTopic, emptyTopic, pauseTopic, unpauseTopic } from "./topic.ts";
+
+/** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
+export const router = new Router<HttpCall>([
+  // nsqd does not log publishes either: there are too many.
+  ["/pub", post(pub, false)],
+  ["/mpub", post(mpub, false)],
+  ["/ping", get(ping)],
+  ["/info", get(info)],
+  ["/stats", get(stats)],
+  ["/topic/create", post(createTopic)],
+  ["/topic/delete", post(deleteTopic)],
+  ["/topic/empty", post(emptyTopic)],
+  ["/topic/pause", post(pauseTopic)],
+  ["/topic/unpause", post(unpauseTopic)],
+  ["/channel/create", post(createChannel)],
+  ["/channel/delete", post(deleteChannel)],
+  ["/channel/empty", post(emptyChannel)],
+  ["/channel/pause", post(pauseChannel)],
+  ["/channel/unpause", post(unpauseChannel)],
+  ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
+]);

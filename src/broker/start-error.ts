@@ -1,4 +1,0 @@
-/** Why a broker cannot start, in words that tell an operator what to do. */
-export class StartError extends Error {
-  override name = "StartError";
-}
