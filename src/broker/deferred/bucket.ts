@@ -1,5 +1,6 @@
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
+import { FRAME_TYPE_MESSAGE } from "../../frame/frame.ts";
 import { readFully, removeIfThere, writeFully } from "../log/segment.ts";
 
 /**
@@ -18,6 +19,8 @@ import { readFully, removeIfThere, writeFully } from "../log/segment.ts";
 export const ENTRY_HEADER_BYTES = 48;
 const WORD_BYTES = 24;
 const SCAN_BYTES = 1024 * 1024;
+/** An entry's header and the first two words of its frame: enough to tell that one may stand there. */
+const PROBE_BYTES = ENTRY_HEADER_BYTES + 8;
 
 /** A DPUB: joins its topic's log when due. */
 export const KIND_PUBLISH = 1;
@@ -69,6 +72,8 @@ export class Bucket {
   /** Entries below this offset were moved on (buckets that are wider than the finest). */
   movedTo = 0;
   unsynced = false;
+  /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
+  damagedBytes = 0;
   private fd = -1;
   private doneFd = -1;
   private doneLength = 0;
@@ -208,6 +213,7 @@ export class Bucket {
     const size = fstatSync(this.fd).size;
     this.length = size;
     this.pending = 0;
+    this.damagedBytes = 0;
     this.length = this.walk(0, size, (entry) => {
       if (entry.offset < this.movedTo || done.has(entry.number)) return;
       this.pending++;
@@ -269,7 +275,8 @@ export class Bucket {
     readFully(this.doneFd, bytes, 0, size, 0);
     let at = 0;
     for (; at + WORD_BYTES <= size; at += WORD_BYTES) {
-      if (Bun.hash.crc32(bytes.subarray(at, at + 20)) !== bytes.readUInt32LE(at + 20)) break;
+      // A damaged word costs itself: what it was said of may come again.
+      if (Bun.hash.crc32(bytes.subarray(at, at + 20)) !== bytes.readUInt32LE(at + 20)) continue;
       this.take(words, bytes.readDoubleLE(at), bytes.readDoubleLE(at + 8), bytes.readUInt32LE(at + 16));
     }
     this.doneLength = at;
@@ -285,7 +292,7 @@ export class Bucket {
     else if (what === NOT_JOINED) words.joining.delete(value);
   }
 
-  /** Visits the whole entries in [from, to) whose checksum holds. Returns where it stopped. */
+  /** Visits the whole entries in [from, to) whose checksum holds, and passes over damaged ones with whole ones behind them. Returns where it stopped. */
   private walk(from: number, to: number, visit: (entry: ScannedEntry) => void): number {
     this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
     let page = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
@@ -304,9 +311,15 @@ export class Bucket {
     while (offset < to && have(ENTRY_HEADER_BYTES)) {
       const frameBytes = page.readUInt32LE(offset - pageStart + 4);
       const bytes = ENTRY_HEADER_BYTES + frameBytes;
-      if (!have(bytes)) break;
+      const there = have(bytes);
       const at = offset - pageStart;
-      if (Bun.hash.crc32(page.subarray(at + 4, at + bytes)) !== page.readUInt32LE(at)) break;
+      if (!there || Bun.hash.crc32(page.subarray(at + 4, at + bytes)) !== page.readUInt32LE(at)) {
+        const next = this.wholeEntryBehind(offset, offset + bytes);
+        if (next < 0) break;
+        this.damagedBytes += next - offset;
+        offset = next;
+        continue;
+      }
       visit({
         offset,
         frameBytes,
@@ -321,6 +334,42 @@ export class Bucket {
       offset += bytes;
     }
     return offset;
+  }
+
+  /**
+   * Where the next whole entry stands behind a damaged one: where that one says it ends, else found by looking.
+   *
+   * @returns -1 when there is none, so that what is damaged is the file's end
+   */
+  private wholeEntryBehind(offset: number, statedEnd: number): number {
+    const header = Buffer.alloc(PROBE_BYTES);
+    if (statedEnd + PROBE_BYTES <= this.length) {
+      readFully(this.fd, header, 0, PROBE_BYTES, statedEnd);
+      if (this.isWhole(header, 0, statedEnd)) return statedEnd;
+    }
+    const page = Buffer.alloc(Math.min(SCAN_BYTES, this.length - offset));
+    for (let start = offset + 1; start + PROBE_BYTES <= this.length; start += page.length - PROBE_BYTES + 1) {
+      const bytes = Math.min(page.length, this.length - start);
+      readFully(this.fd, page, 0, bytes, start);
+      for (let at = 0; at + PROBE_BYTES <= bytes; at++) if (this.isWhole(page, at, start + at)) return start + at;
+    }
+    return -1;
+  }
+
+  /** Whether a whole entry stands at `offset`, the first bytes of which are at `at` in `page`. */
+  private isWhole(page: Buffer, at: number, offset: number): boolean {
+    const kind = page[at + 8];
+    if ((kind !== KIND_PUBLISH && kind !== KIND_REQUEUE) || page[at + 9] !== 0 || page.readUInt32LE(at + 20) !== 0) return false;
+    const frameBytes = page.readUInt32LE(at + 4);
+    if (
+      page.readUInt32BE(at + ENTRY_HEADER_BYTES) !== frameBytes - 4 ||
+      page.readUInt32BE(at + ENTRY_HEADER_BYTES + 4) !== FRAME_TYPE_MESSAGE
+    )
+      return false;
+    if (offset + ENTRY_HEADER_BYTES + frameBytes > this.length) return false;
+    const entry = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + frameBytes);
+    readFully(this.fd, entry, 0, entry.length, offset);
+    return Bun.hash.crc32(entry.subarray(4)) === entry.readUInt32LE(0);
   }
 }
 

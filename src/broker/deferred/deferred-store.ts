@@ -82,9 +82,14 @@ export class DeferredStore {
    * @param visit called for each entry that is not done with
    */
   recover(hasJoined: (entry: EntryHeader, sequence: number) => boolean, visit: (entry: EntryHeader) => void): void {
-    for (const name of readdirSync(this.directory)) {
+    const names = readdirSync(this.directory);
+    for (const name of names) {
       const span = Bucket.parseName(name);
-      if (span === undefined) continue;
+      if (span === undefined) {
+        // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
+        if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) removeIfThere(join(this.directory, name));
+        continue;
+      }
       const bucket = new Bucket(this.directory, span.startMs, span.widthMs);
       let entries = 0;
       const cut = bucket.recover(hasJoined, (entry) => {
@@ -94,6 +99,8 @@ export class DeferredStore {
       });
       if (cut > 0)
         this.log.warn(`deferred messages: the last ${cut} bytes of ${join(this.directory, name)} were torn by a crash; they are dropped`);
+      if (bucket.damagedBytes > 0)
+        this.log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${join(this.directory, name)} are damaged; they are skipped`);
       if (entries === 0) bucket.remove();
       else this.buckets.set(key(span.startMs, span.widthMs), bucket);
       this.recovered = true;
@@ -267,7 +274,12 @@ export class DeferredStore {
   private load(bucket: Bucket): void {
     const seen = this.recovered ? new Set<number>() : undefined;
     bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      if (seen?.has(entry.number) || !this.targets.wanted(entry)) {
+      if (seen?.has(entry.number)) {
+        // No word on it: that would count for the one seen first as well.
+        bucket.pending--;
+        return;
+      }
+      if (!this.targets.wanted(entry)) {
         bucket.stageDone(entry.number);
         this.dirty.add(bucket);
         return;
