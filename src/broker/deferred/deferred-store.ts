@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
+import { removeIfThere } from "../log/segment.ts";
 import { Bucket, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
 import { DueHeap, StoredMessage } from "./stored-message.ts";
 
