@@ -52,7 +52,9 @@ export function listenError(flag: string, address: Address, error: unknown): Sta
   const code = error instanceof Error && "code" in error ? error.code : undefined;
   switch (code) {
     case "EADDRINUSE":
-      return new StartError(`cannot listen on ${where}: another program does, perhaps another broker; stop it or choose another -${flag}`);
+      return new StartError(
+        `cannot listen on ${where}: another program does, perhaps another instance; stop it or choose another -${flag}`,
+      );
     case "EADDRNOTAVAIL":
       return new StartError(
         `cannot listen on ${where}: this machine has no such address; choose another -${flag}, or 0.0.0.0 for every address`,

@@ -35,7 +35,12 @@ export function text(body: string): Response {
 
 /** What a handler of nsqd's gives as anything else. */
 export function json(value: unknown): Response {
-  return new Response(encodeJson(value), JSON_INIT);
+  return encodedJson(encodeJson(value));
+}
+
+/** The same for what has been encoded before. @param body whole, or in pieces that are asked for as they are sent */
+export function encodedJson(body: string | Uint8Array<ArrayBuffer> | AsyncGenerator<string>): Response {
+  return new Response(body, JSON_INIT);
 }
 
 export function empty(): Response {
@@ -75,7 +80,8 @@ export function allowed(methods: string): Response {
   return new Response(null, { headers: { Allow: methods } });
 }
 
-function encodeJson(value: unknown): string {
+/** JSON as Go writes it. */
+export function encodeJson(value: unknown): string {
   return JSON.stringify(value).replace(ESCAPED_BY_GO, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 

@@ -19,6 +19,7 @@ export class Lookup {
   constructor(
     readonly options: LookupOptions,
     readonly log: Logger,
+    private readonly flagPrefix = "",
   ) {
     this.registry = new Registry(options);
   }
@@ -41,10 +42,15 @@ export class Lookup {
         },
       });
     } catch (error) {
-      throw listenError("tcp-address", address, error);
+      throw listenError(this.flag("tcp-address"), address, error);
     }
     this.where = formatAddress(address.hostname, this.listener.port);
     this.log.info(`TCP: listening on ${this.where}`);
+  }
+
+  /** The name of a flag, as it was given on the command line. */
+  flag(name: string): string {
+    return this.flagPrefix + name;
   }
 
   get tcpPort(): number {

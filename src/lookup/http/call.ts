@@ -1,0 +1,45 @@
+import { isValidName } from "../../frame/names.ts";
+import { Call, type Incoming } from "../../http/call.ts";
+import { Refusal } from "../../http/reply.ts";
+import type { Lookup } from "../lookup.ts";
+import type { Registry } from "../registry.ts";
+
+/** One request to the lookup server that is being answered. */
+export class LookupCall extends Call {
+  constructor(
+    readonly lookup: Lookup,
+    incoming: Incoming,
+  ) {
+    super(incoming);
+  }
+
+  get registry(): Registry {
+    return this.lookup.registry;
+  }
+
+  /** A topic's name, which is not judged: no topic has a bad one. @throws Refusal 400 */
+  topicName(): string {
+    return this.argument("topic", "MISSING_ARG_TOPIC");
+  }
+
+  /** @throws Refusal 400 */
+  validTopicName(): string {
+    const name = this.topicName();
+    if (!isValidName(name)) throw new Refusal(400, "INVALID_ARG_TOPIC");
+    return name;
+  }
+
+  /** @throws Refusal 400 */
+  validChannelName(): string {
+    const name = this.argument("channel", "MISSING_ARG_CHANNEL");
+    if (!isValidName(name)) throw new Refusal(400, "INVALID_ARG_CHANNEL");
+    return name;
+  }
+
+  /** @throws Refusal 400 `missing` */
+  argument(key: string, missing: string): string {
+    const value = this.query.get(key);
+    if (value === undefined) throw new Refusal(400, missing);
+    return value;
+  }
+}

@@ -1,0 +1,6 @@
+import { plain } from "../../http/reply.ts";
+
+/** GET /ping: `OK`. */
+export function ping(): Response {
+  return plain(200, "OK");
+}

@@ -1,0 +1,23 @@
+import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
+import type { Lookup } from "../lookup.ts";
+import { LookupCall } from "./call.ts";
+import { router } from "./routes.ts";
+
+/**
+ * Starts to serve the HTTP API on the lookup's -http-address.
+ *
+ * @throws StartError when the address cannot be had
+ */
+export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): HttpServer {
+  const { options, log } = lookup;
+  return serveHttp(
+    {
+      address: options.httpAddress,
+      addressFlag: lookup.flag("http-address"),
+      log,
+      router,
+      call: (incoming) => new LookupCall(lookup, incoming),
+    },
+    limits,
+  );
+}

@@ -1,0 +1,29 @@
+import { empty } from "../../http/reply.ts";
+import type { LookupCall } from "./call.ts";
+
+/** POST /topic/create?topic= — known from now on, though no broker has it. */
+export function createTopic(call: LookupCall): Response {
+  const name = call.validTopicName();
+  call.lookup.log.info(`DB: adding topic(${name})`);
+  call.registry.createTopic(name);
+  return empty();
+}
+
+/** POST /topic/delete?topic= — with its channels; brokers are not told. */
+export function deleteTopic(call: LookupCall): Response {
+  const { log } = call.lookup;
+  for (const { topic, registered, channels } of call.registry.deleteTopic(call.topicName())) {
+    for (const channel of channels) log.info(`DB: removing channel(${channel}) from topic(${topic})`);
+    if (registered) log.info(`DB: removing topic(${topic})`);
+  }
+  return empty();
+}
+
+/** POST /topic/tombstone?topic=&node= — for a while clients do not find the topic at this node (`host:http port`). */
+export function tombstoneTopic(call: LookupCall): Response {
+  const topic = call.topicName();
+  const node = call.argument("node", "MISSING_ARG_NODE");
+  call.lookup.log.info(`DB: setting tombstone for producer@${node} of topic(${topic})`);
+  call.registry.tombstone(topic, node);
+  return empty();
+}
