@@ -1,20 +1,20 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { allFlags, describeRange, type Flag, showValue } from "../src/cli/flags.ts";
-import { programFlags } from "../src/cli/program.ts";
+import { brokerProgramFlags, lookupProgramFlags } from "../src/cli/program.ts";
 
 export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
 
 const INTRODUCTION = `# Flags
 
-<!-- Made from src/cli/broker-flags.ts by \`npm run docs\`. Change it there. -->
+<!-- Made from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by \`npm run docs\`. Change it there. -->
 
 Every flag is spelled \`-flag=value\`, \`-flag value\`, or the same with two minuses. A bool is \`-flag\` or
 \`-flag=false\`. Durations are written \`1h2m3.5s\`, \`250ms\`, \`100us\`. A word that is no flag is an error.
 
-What runs is picked by the first of these that says so: a link to the binary called \`nsqd\`; the first word, as in
-\`bunsq broker\` or \`bunsq nsqd\`; the flag \`-mode\`. As \`nsqd\`, bunsq takes the same flags without \`-mode\`, and
-\`-version\` prints the release of NSQ it speaks.
+What runs is picked by the first of these that says so: a link to the binary called \`nsqd\` or \`nsqlookupd\`; the first
+word, as in \`bunsq broker\`, \`bunsq lookup\` or \`bunsq nsqd\`; the flag \`-mode\`. As \`nsqd\` or \`nsqlookupd\`, bunsq takes
+the same flags without \`-mode\`, and \`-version\` prints the release of NSQ it speaks.
 
 The process ends with 0 after a signal (SIGINT, SIGTERM, SIGHUP) once all is saved, with 1 when it could not start or
 had to give up, with 2 when the command line is wrong. A second signal ends it at once.
@@ -22,12 +22,29 @@ had to give up, with 2 when the command line is wrong. A second signal ends it a
 
 /** The whole of docs/flags.md. */
 export function flagsDoc(): string {
-  const flags = allFlags(programFlags({ mode: undefined }));
-  const section = (title: string, text: string, chosen: Flag[]) => `\n## ${title}\n\n${text}${tableOf(chosen)}`;
+  const broker = allFlags(brokerProgramFlags({ mode: undefined }));
+  const lookup = allFlags(lookupProgramFlags({ mode: undefined }));
+  const own = broker.filter((flag) => flag.own);
   return [
     INTRODUCTION,
+    "\n## The broker\n",
+    ...sections(broker, "nsqd", "broker"),
+    "\n## The lookup server\n",
+    ...sections(
+      lookup.filter((flag) => !own.some(({ name }) => name === flag.name)),
+      "nsqlookupd",
+      "lookup server",
+    ),
+  ].join("");
+}
+
+/** @param original the program of NSQ's that the flags come from */
+function sections(flags: Flag[], original: string, server: string): string[] {
+  const section = (title: string, text: string, chosen: Flag[]) =>
+    chosen.length === 0 ? "" : `\n### ${title}\n\n${text}${tableOf(chosen)}`;
+  return [
     section(
-      "As nsqd's",
+      `As ${original}'s`,
       "",
       flags.filter((flag) => !flag.own && !flag.support),
     ),
@@ -38,15 +55,15 @@ export function flagsDoc(): string {
     ),
     section(
       "Taken, without effect yet",
-      "The broker starts and logs a warning that says so.\n\n",
+      `The ${server} starts and logs a warning that says so.\n\n`,
       flags.filter((flag) => flag.support?.status === "ignored"),
     ),
     section(
       "Refused for now",
-      "Running without them would cost security or correctness, so the broker does not start.\n\n",
+      `Running without them would cost security or correctness, so the ${server} does not start.\n\n`,
       flags.filter((flag) => flag.support?.status === "refused"),
     ),
-  ].join("");
+  ];
 }
 
 function tableOf(flags: Flag[]): string {

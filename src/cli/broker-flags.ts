@@ -1,5 +1,6 @@
 import { hostname } from "node:os";
 import type { BrokerOptions } from "../broker/options.ts";
+import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { Flag, FlagTable } from "./flags.ts";
 
 const SECOND = 1_000;
@@ -45,15 +46,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         max: NODE_IDS - 1,
         doc: "number in every message id; must differ between brokers whose messages meet",
       },
-      logLevel: {
-        name: "log-level",
-        kind: "choice",
-        values: ["debug", "info", "warn", "error", "fatal"],
-        default: "info",
-        show: (level) => (level === "warn" ? "WARNING" : level.toUpperCase()),
-        refusal: (text) => `invalid log level '${text}' (debug, info, warn, error, fatal)`,
-        doc: "least severe lines to log: debug, info, warn, error or fatal",
-      },
+      logLevel: logLevelFlag,
       logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "text in front of every log line" },
 
       tcpAddress: {
@@ -251,7 +244,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         support: { status: "ignored", why: NO_COMPRESSION },
       },
     },
-    others: [{ name: "version", kind: "bool", default: false, doc: "print the version and exit" }, ...flagsToCome()],
+    others: [versionFlag, configFlag, verboseFlag, ...flagsToCome()],
   };
 }
 
@@ -267,13 +260,6 @@ function flagsToCome(): Flag[] {
       default: [],
       doc: "<addr>:<port> or URL of an auth server (may be given several times)",
       support: refused("AUTH is not supported in this version, and without it every client would be let in"),
-    },
-    {
-      name: "config",
-      kind: "string",
-      default: "",
-      doc: "path of a config file",
-      support: refused("config files are not supported in this version; give its settings as flags"),
     },
     { name: "deflate", kind: "bool", default: true, doc: "let clients ask for deflate", support: ignored(NO_COMPRESSION) },
     { name: "snappy", kind: "bool", default: true, doc: "let clients ask for snappy", support: ignored(NO_COMPRESSION) },
@@ -402,13 +388,6 @@ function flagsToCome(): Flag[] {
       default: "tls1.0",
       doc: "lowest version of TLS to accept",
       support: ignored("it has no meaning without TLS, which is not supported in this version"),
-    },
-    {
-      name: "verbose",
-      kind: "bool",
-      default: false,
-      doc: "long without effect in nsqd too; use -log-level",
-      support: ignored("use -log-level=debug"),
     },
     {
       name: "worker-id",

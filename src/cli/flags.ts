@@ -150,6 +150,17 @@ export function parseFlags<Options>(table: FlagTable<Options>, args: readonly st
   return { help, options: resolveOptions(table, given), given };
 }
 
+/**
+ * The flags that fill options, under names with a prefix: where one process runs two servers, the second one's. Its
+ * options come from resolveOptions() with what was given to the whole program.
+ */
+export function withPrefix<Options>(prefix: string, { options }: FlagTable<Options>): FlagTable<Options> {
+  const entries = Object.entries(options as unknown as Record<string, Flag>);
+  const renamed = entries.map(([option, { configKey: _, ...flag }]) => [option, { ...flag, name: prefix + flag.name, own: true }]);
+  // The names aside they are the same flags for the same options.
+  return { options: Object.fromEntries(renamed) as FlagTable<Options>["options"], others: [] };
+}
+
 /** The flags that were given and that this version cannot honour. A refused flag set to its own default asks for nothing. */
 export function unsupportedFlags<Options>(
   table: FlagTable<Options>,
@@ -192,7 +203,8 @@ export function describeRange(flag: Flag): string {
   return "";
 }
 
-function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
+/** Options as a command line fills them. @param given values by flag name */
+export function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
   const entries = Object.entries(table.options as unknown as Record<string, Flag>);
   const values = entries.map(([option, flag]) => [option, given.get(flag.name) ?? flag.default]);
   // The table's type pairs each option with a flag whose values are of the option's type.

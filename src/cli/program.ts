@@ -1,11 +1,15 @@
 import { writeSync } from "node:fs";
 import { basename } from "node:path";
+import type { Logger, LogLevel } from "../base/logger.ts";
 import type { BrokerOptions } from "../broker/options.ts";
-import { versionLine } from "../version.ts";
+import type { LookupOptions } from "../lookup/options.ts";
+import { type ProgramName, versionLine } from "../version.ts";
 import { brokerFlags } from "./broker-flags.ts";
 import { runBroker } from "./broker-process.ts";
 import { type ChoiceFlag, type FlagTable, helpText, parseFlags, UsageError, unsupportedFlags } from "./flags.ts";
 import { LineLogger } from "./log.ts";
+import { lookupFlags } from "./lookup-flags.ts";
+import { runLookup } from "./lookup-process.ts";
 
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
@@ -14,12 +18,12 @@ const EXIT_USAGE = 2;
 const STDOUT = 1;
 const STDERR = 2;
 
-type Mode = "all" | "broker";
+const MODES = ["all", "broker", "lookup"] as const;
+type Mode = (typeof MODES)[number];
 
 /** What one binary was asked to be. */
 export interface Program {
-  /** The name it answers to in help and versions: nsqd's when it stands in for nsqd. */
-  name: "bunsq" | "nsqd";
+  name: ProgramName;
   /** Undefined: -mode decides. */
   mode: Mode | undefined;
   /** The words that are left for flags. */
@@ -28,15 +32,13 @@ export interface Program {
 
 /** Programs of the NSQ family that bunsq is to become and is not yet, with what serves until then. */
 const PROGRAMS_TO_COME: Record<string, string> = {
-  lookup: "nsqlookupd",
-  nsqlookupd: "nsqlookupd",
   admin: "nsqadmin",
   nsqadmin: "nsqadmin",
 };
 
 /**
- * Picks the program by the name it was started under (a link called nsqd), else by the first word (`bunsq broker …`,
- * `bunsq nsqd …`), else leaves it to -mode.
+ * Picks the program by the name it was started under (a link called nsqd or nsqlookupd), else by the first word
+ * (`bunsq broker …`, `bunsq nsqd …`), else leaves it to -mode.
  *
  * @param startedAs the zeroth word of the command line
  * @throws UsageError for a program that does not exist yet
@@ -44,7 +46,7 @@ const PROGRAMS_TO_COME: Record<string, string> = {
 export function selectProgram(startedAs: string, args: readonly string[]): Program {
   const name = basename(startedAs);
   const byName = programNamed(name);
-  if (byName?.name === "nsqd") return { ...byName, args: [...args] };
+  if (byName !== undefined && byName.name !== "bunsq") return { ...byName, args: [...args] };
   const [word = "", ...rest] = args;
   const byWord = programNamed(word);
   return byWord === undefined ? { name: "bunsq", mode: undefined, args: [...args] } : { ...byWord, args: rest };
@@ -64,15 +66,26 @@ export async function main(startedAs: string, args: readonly string[]): Promise<
   }
 }
 
-async function runProgram(program: Program): Promise<number> {
-  const table = programFlags(program);
-  const { help, options, given } = parseFlags(table, program.args);
+function runProgram(program: Program): Promise<number> {
+  if ((program.mode ?? modeIn(program.args)) === "lookup") return run(program, lookupProgramFlags(program), runLookup);
+  return run(program, brokerProgramFlags(program), (options, log) => {
+    log.info(`ID: ${options.nodeId}`);
+    return runBroker(options, log);
+  });
+}
+
+async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
+  { name, args }: Program,
+  table: FlagTable<Options>,
+  serve: (options: Options, log: Logger) => Promise<boolean>,
+): Promise<number> {
+  const { help, options, given } = parseFlags(table, args);
   if (help) {
-    print(STDOUT, helpText(program.name, table));
+    print(STDOUT, helpText(name, table));
     return EXIT_OK;
   }
   if (given.get("version") === true) {
-    print(STDOUT, `${versionLine(program.name)}\n`);
+    print(STDOUT, `${versionLine(name)}\n`);
     return EXIT_OK;
   }
   const log = new LineLogger(options.logLevel, options.logPrefix);
@@ -81,31 +94,53 @@ async function runProgram(program: Program): Promise<number> {
     for (const flag of refused) log.fatal(`-${flag.name}: ${flag.support?.why}`);
     return EXIT_FAILED;
   }
-  log.info(versionLine(program.name));
-  log.info(`ID: ${options.nodeId}`);
+  log.info(versionLine(name));
   for (const flag of ignored) log.warn(`-${flag.name} has no effect: ${flag.support?.why}`);
-  return (await runBroker(options, log)) ? EXIT_OK : EXIT_FAILED;
+  return (await serve(options, log)) ? EXIT_OK : EXIT_FAILED;
 }
 
-/** The flags of a program; -mode is among them where nothing else has picked the mode. Every mode there is runs the broker. */
-export function programFlags(program: Pick<Program, "mode">): FlagTable<BrokerOptions> {
-  const table = brokerFlags();
-  return program.mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
+/** The flags of a program that runs the broker. */
+export function brokerProgramFlags(program: Pick<Program, "mode">): FlagTable<BrokerOptions> {
+  return withMode(brokerFlags(), program);
+}
+
+/** The flags of a program that runs the lookup server. */
+export function lookupProgramFlags(program: Pick<Program, "mode">): FlagTable<LookupOptions> {
+  return withMode(lookupFlags(), program);
+}
+
+/** Adds -mode where nothing else has picked the mode. */
+function withMode<Options>(table: FlagTable<Options>, { mode }: Pick<Program, "mode">): FlagTable<Options> {
+  return mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
+}
+
+/**
+ * The mode that -mode asks for, looked for before the flags are read, since it says which flags there are. What it
+ * says wrong is told when they are read.
+ */
+function modeIn(args: readonly string[]): string | undefined {
+  for (const [at, word] of args.entries()) {
+    const [found, inline] = /^--?mode(?:=(.*))?$/s.exec(word) ?? [];
+    if (found !== undefined) return (inline ?? args[at + 1])?.toLowerCase();
+  }
+  return undefined;
 }
 
 const modeFlag: ChoiceFlag<Mode> = {
   name: "mode",
   kind: "choice",
   own: true,
-  values: ["all", "broker"],
+  values: MODES,
   default: "all",
-  doc: "what to run: broker, or all that this version has",
-  refusal: (text) => missingProgram(text.toLowerCase()) ?? "must be all or broker",
+  doc: "what to run: broker, lookup, or all that one process can be, which is the broker so far",
+  refusal: (text) => missingProgram(text.toLowerCase()) ?? `must be ${MODES.slice(0, -1).join(", ")} or ${MODES.at(-1)}`,
 };
 
 function programNamed(word: string): Omit<Program, "args"> | undefined {
   if (word === "nsqd") return { name: "nsqd", mode: "broker" };
-  if (word === "broker" || word === "all") return { name: "bunsq", mode: word };
+  if (word === "nsqlookupd") return { name: "nsqlookupd", mode: "lookup" };
+  const mode = MODES.find((known) => known === word);
+  if (mode !== undefined) return { name: "bunsq", mode };
   const missing = missingProgram(word);
   if (missing !== undefined) throw new UsageError(missing);
   return undefined;

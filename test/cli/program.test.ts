@@ -4,7 +4,8 @@ import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { helpText } from "../../src/cli/flags.ts";
-import { programFlags, selectProgram } from "../../src/cli/program.ts";
+import { lookupFlags } from "../../src/cli/lookup-flags.ts";
+import { brokerProgramFlags, lookupProgramFlags, selectProgram } from "../../src/cli/program.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -42,6 +43,14 @@ describe("the program that runs", () => {
     }
   });
 
+  test("is nsqlookupd's stand-in under the name nsqlookupd", () => {
+    for (const startedAs of ["nsqlookupd", "/usr/local/bin/nsqlookupd"]) {
+      expect(selectProgram(startedAs, ["-x"])).toEqual({ name: "nsqlookupd", mode: "lookup", args: ["-x"] });
+    }
+    expect(selectProgram("bunsq", ["nsqlookupd", "-x"])).toEqual({ name: "nsqlookupd", mode: "lookup", args: ["-x"] });
+    expect(selectProgram("bunsq", ["lookup", "-x"])).toEqual({ name: "bunsq", mode: "lookup", args: ["-x"] });
+  });
+
   test("is picked by the first word", () => {
     expect(selectProgram("bunsq", ["nsqd", "-x"])).toEqual({ name: "nsqd", mode: "broker", args: ["-x"] });
     expect(selectProgram("bunsq", ["broker", "-x"])).toEqual({ name: "bunsq", mode: "broker", args: ["-x"] });
@@ -54,13 +63,13 @@ describe("the program that runs", () => {
   });
 
   test("is refused by name while it does not exist", () => {
-    for (const word of ["lookup", "nsqlookupd", "admin", "nsqadmin"]) {
+    for (const word of ["admin", "nsqadmin"]) {
       expect(() => selectProgram("bunsq", [word])).toThrow(`no ${word} yet`);
       expect(run(`--mode=${word}`)).toMatchObject({ code: 2, stdout: "" });
       expect(run(`--mode=${word}`).stderr).toContain(`no ${word} yet; run NSQ's own nsq`);
     }
-    expect(() => selectProgram("/opt/nsqlookupd", [])).toThrow("no nsqlookupd yet");
-    expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all or broker');
+    expect(() => selectProgram("/opt/nsqadmin", [])).toThrow("no nsqadmin yet");
+    expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all, broker or lookup');
   });
 });
 
@@ -71,6 +80,7 @@ describe("--version", () => {
     expect(run("broker", "-version").stdout).toBe(ours);
     expect(run("--mode=broker", "-version").stdout).toBe(ours);
     expect(run("nsqd", "-version").stdout).toBe(`nsqd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
+    expect(run("nsqlookupd", "-version").stdout).toBe(`nsqlookupd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
   });
 
   test("does not hide an error in the flags beside it", () => {
@@ -81,10 +91,16 @@ describe("--version", () => {
 describe("--help", () => {
   test("goes to standard output with exit code 0, per mode", () => {
     const all = run("--help");
-    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", programFlags({ mode: undefined })), stderr: "" });
+    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", brokerProgramFlags({ mode: undefined })), stderr: "" });
     expect(all.stdout).toContain("\n  -mode value\n");
     expect(run("--mode=broker", "--help").stdout).toBe(all.stdout);
     expect(run("nsqd", "-h").stdout).toBe(helpText("nsqd", brokerFlags(hostname())));
+    const lookup = helpText("bunsq", lookupProgramFlags({ mode: undefined }));
+    expect(lookup).toContain("\n  -inactive-producer-timeout duration\n");
+    for (const args of [["--mode=lookup"], ["-mode", "Lookup"], ["-tcp-address=x", "--mode", "lookup"]]) {
+      expect(run(...args, "--help").stdout).toBe(lookup);
+    }
+    expect(run("nsqlookupd", "-h").stdout).toBe(helpText("nsqlookupd", lookupFlags(hostname())));
   });
 });
 

@@ -1,0 +1,32 @@
+import type { LogLevel } from "../base/logger.ts";
+import type { BoolFlag, ChoiceFlag, StringFlag } from "./flags.ts";
+
+// What NSQ's servers have in common.
+
+export const logLevelFlag: ChoiceFlag<LogLevel> = {
+  name: "log-level",
+  kind: "choice",
+  values: ["debug", "info", "warn", "error", "fatal"],
+  default: "info",
+  show: (level) => (level === "warn" ? "WARNING" : level.toUpperCase()),
+  refusal: (text) => `invalid log level '${text}' (debug, info, warn, error, fatal)`,
+  doc: "least severe lines to log: debug, info, warn, error or fatal",
+};
+
+export const versionFlag: BoolFlag = { name: "version", kind: "bool", default: false, doc: "print the version and exit" };
+
+export const configFlag: StringFlag = {
+  name: "config",
+  kind: "string",
+  default: "",
+  doc: "path of a config file",
+  support: { status: "refused", why: "config files are not supported in this version; give its settings as flags" },
+};
+
+export const verboseFlag: BoolFlag = {
+  name: "verbose",
+  kind: "bool",
+  default: false,
+  doc: "long without effect in NSQ too; use -log-level",
+  support: { status: "ignored", why: "use -log-level=debug" },
+};

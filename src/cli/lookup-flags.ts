@@ -1,0 +1,62 @@
+import { hostname } from "node:os";
+import type { LookupOptions } from "../lookup/options.ts";
+import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
+import type { FlagTable } from "./flags.ts";
+
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+/** Bounds durations that are compared with the time since an event. Ten years. */
+const MAX_AGE_MS = 87_600 * HOUR;
+
+/**
+ * The flags of the lookup server: nsqlookupd's, with its names and defaults.
+ *
+ * @param host what the default of -broadcast-address is made from
+ */
+export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
+  return {
+    options: {
+      logLevel: logLevelFlag,
+      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqlookupd] ", doc: "text in front of every log line" },
+
+      tcpAddress: {
+        name: "tcp-address",
+        kind: "string",
+        default: "0.0.0.0:4160",
+        doc: "<addr>:<port> to listen on for brokers that register",
+      },
+      httpAddress: {
+        name: "http-address",
+        kind: "string",
+        default: "0.0.0.0:4161",
+        doc: "<addr>:<port> to listen on for HTTP clients",
+      },
+      broadcastAddress: {
+        name: "broadcast-address",
+        kind: "string",
+        default: host,
+        defaultDoc: "the host name",
+        doc: "address of this lookup server, as brokers are told it",
+      },
+
+      inactiveProducerTimeoutMs: {
+        name: "inactive-producer-timeout",
+        kind: "duration",
+        default: 5 * MINUTE,
+        min: 0,
+        max: MAX_AGE_MS,
+        doc: "time after its last ping for which a broker is still told to clients",
+      },
+      tombstoneLifetimeMs: {
+        name: "tombstone-lifetime",
+        kind: "duration",
+        default: 45 * SECOND,
+        min: 0,
+        max: MAX_AGE_MS,
+        doc: "time for which a broker that was tombstoned for a topic is not told to clients, if it stays registered",
+      },
+    },
+    others: [versionFlag, configFlag, verboseFlag],
+  };
+}
