@@ -2,7 +2,8 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
+/** Our program, from source. */
+export const MAIN = join(import.meta.dir, "../../src/main.ts");
 
 /** Which broker to start: ours from source, or Go's from NSQD_BIN or PATH. */
 export type Program = "bunsq" | "nsqd";
@@ -17,18 +18,23 @@ export interface StartOptions {
   command?: string[];
 }
 
-/** A broker in a process of its own, on ports it chose itself. */
-export interface Server {
-  readonly program: Program;
+/** A server in a process of its own, on ports it chose itself. */
+export interface Running {
+  readonly program: string;
   readonly tcpPort: number;
   readonly httpPort: number;
-  readonly dataPath: string;
   readonly process: Bun.Subprocess<"ignore", "ignore", "pipe">;
   /** Everything it logged so far. */
   readonly log: () => string;
   readonly http: (method: string, path: string, body?: string | Uint8Array<ArrayBuffer>) => Promise<Response>;
   /** Sends a signal (SIGTERM unless told), waits for the exit, returns its code. */
   readonly stop: (signal?: NodeJS.Signals) => Promise<number>;
+}
+
+/** A broker in a process of its own. */
+export interface Server extends Running {
+  readonly program: Program;
+  readonly dataPath: string;
 }
 
 /** Where Go's nsqd is, if this machine has it. */
@@ -41,17 +47,29 @@ export async function startServer(options: StartOptions = {}): Promise<Server> {
   const program = options.program ?? "bunsq";
   const dataPath = options.dataPath ?? mkdtempSync(join(tmpdir(), "bunsq-test-"));
   const command = options.command ?? (program === "nsqd" ? [findNsqd() ?? "nsqd"] : [process.execPath, MAIN, "--mode=broker"]);
-  const child = Bun.spawn(
-    [
-      ...command,
-      "--tcp-address=127.0.0.1:0",
-      "--http-address=127.0.0.1:0",
-      ...(program === "nsqd" ? ["--https-address=127.0.0.1:0"] : []),
-      `--data-path=${dataPath}`,
-      ...(options.args ?? []),
-    ],
-    { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
-  );
+  const running = await startProcess(program, [
+    ...command,
+    "--tcp-address=127.0.0.1:0",
+    "--http-address=127.0.0.1:0",
+    ...(program === "nsqd" ? ["--https-address=127.0.0.1:0"] : []),
+    `--data-path=${dataPath}`,
+    ...(options.args ?? []),
+  ]);
+  return {
+    ...running,
+    program,
+    dataPath,
+    stop: async (signal) => {
+      const code = await running.stop(signal);
+      if (options.dataPath === undefined) rmSync(dataPath, { recursive: true, force: true });
+      return code;
+    },
+  };
+}
+
+/** Starts a server and returns once it has logged where its TCP and its HTTP listen. Rejects with its log if it exits first. */
+export async function startProcess(program: string, command: string[]): Promise<Running> {
+  const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
   let log = "";
   let wake = () => {};
   void (async () => {
@@ -83,15 +101,12 @@ export async function startServer(options: StartOptions = {}): Promise<Server> {
     program,
     tcpPort: port("TCP"),
     httpPort,
-    dataPath,
     process: child,
     log: () => log,
     http: (method, path, body) => fetch(`http://127.0.0.1:${httpPort}${path}`, body === undefined ? { method } : { method, body }),
-    stop: async (signal = "SIGTERM") => {
+    stop: (signal = "SIGTERM") => {
       child.kill(signal);
-      const code = await child.exited;
-      if (options.dataPath === undefined) rmSync(dataPath, { recursive: true, force: true });
-      return code;
+      return child.exited;
     },
   };
 }

@@ -22,8 +22,49 @@ export interface Difference {
   expected: (go: string[]) => string[];
 }
 
-export type Scenario = (session: Session) => Promise<void>;
-export type DefineScenario = (name: string, scenario: Scenario, differences?: Difference[]) => void;
+export type Scenario<Own = Session> = (session: Own) => Promise<void>;
+export type DefineScenario<Own = Session> = (name: string, scenario: Scenario<Own>, differences?: Difference[]) => void;
+
+/** The original, and what stands in for it. */
+export type Side = "go" | "subject";
+
+/** Two programs on which scenarios are played. */
+export interface Pair<Own> {
+  /** Go's program: `original` on PATH. Without it every scenario is skipped, and that is said. */
+  original: string;
+  available: boolean;
+  /** Differences that may show in any scenario; one that a scenario names must show in it. */
+  anywhere?: Difference[] | undefined;
+  /** One scenario after another, for those that see the whole server. */
+  serial?: boolean | undefined;
+  /** Before the first scenario, and after the last. */
+  open(): Promise<void>;
+  close(): Promise<void>;
+  /** Plays a scenario on one side. @returns its transcript */
+  play(side: Side, topic: string, scenario: Scenario<Own>): Promise<string[]>;
+}
+
+/** Whether Go's program takes the place of ours. */
+export const PLAYS_ORIGINAL_TWICE = SUBJECT !== "bunsq";
+
+/** Plays each scenario on both sides and compares the transcripts line by line. */
+export function describePair<Own>(title: string, pair: Pair<Own>, define: (scenario: DefineScenario<Own>) => void): void {
+  if (!pair.available) console.log(`skipped: no ${pair.original} (${title})`);
+  describe.skipIf(!pair.available)(title, () => {
+    beforeAll(() => pair.open(), 60_000);
+    afterAll(() => pair.close());
+    let count = 0;
+    define((name, scenario, differences = []) => {
+      const topic = `topic${++count}`;
+      const run = async () => {
+        const [expected, shown] = await Promise.all([pair.play("go", topic, scenario), pair.play("subject", topic, scenario)]);
+        if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
+        expect(shown).toEqual(PLAYS_ORIGINAL_TWICE ? expected : applyDifferences(expected, differences, pair.anywhere ?? []));
+      };
+      (pair.serial ? test : test.concurrent)(name, run, SCENARIO_TIMEOUT_MS);
+    });
+  });
+}
 
 export interface PairOptions {
   /** Flags of both brokers. */
@@ -43,37 +84,31 @@ export interface PairOptions {
  * transcripts line by line. Without nsqd on PATH or in NSQD_BIN every scenario is skipped, and that is said.
  */
 export function describeAgainstNsqd(title: string, options: PairOptions, define: (scenario: DefineScenario) => void): void {
-  const available = findNsqd() !== undefined;
-  if (!available) console.log(`skipped: no nsqd (${title})`);
-  describe.skipIf(!available)(title, () => {
-    const goArgs = [...options.args, ...(options.goArgs ?? [])];
-    const start = (program: Program, dataPath?: string) =>
-      startServer({ program, args: program === "nsqd" ? goArgs : options.args, ...(dataPath === undefined ? {} : { dataPath }) });
-    let shared: { go: Server; subject: Server } | undefined;
-    if (options.restartable !== true) {
-      beforeAll(async () => {
-        shared = { go: await start("nsqd"), subject: await start(SUBJECT) };
-      }, 60_000);
-      afterAll(async () => {
+  const goArgs = [...options.args, ...(options.goArgs ?? [])];
+  const programs: Record<Side, Program> = { go: "nsqd", subject: SUBJECT };
+  const start = (side: Side, dataPath?: string) => {
+    const program = programs[side];
+    return startServer({ program, args: program === "nsqd" ? goArgs : options.args, ...(dataPath === undefined ? {} : { dataPath }) });
+  };
+  let shared: Record<Side, Server> | undefined;
+  describePair<Session>(
+    title,
+    {
+      original: "nsqd",
+      available: findNsqd() !== undefined,
+      anywhere: options.anywhere,
+      serial: options.serial,
+      open: async () => {
+        if (options.restartable !== true) shared = { go: await start("go"), subject: await start("subject") };
+      },
+      close: async () => {
         await Promise.all([shared?.go.stop(), shared?.subject.stop()]);
-      });
-    }
-    const playOn = (program: Program, server: Server | undefined, topic: string, scenario: Scenario) =>
-      server === undefined ? playAlone((dataPath) => start(program, dataPath), topic, scenario) : play(server, topic, scenario);
-    let count = 0;
-    define((name, scenario, differences = []) => {
-      const topic = `topic${++count}`;
-      const run = async () => {
-        const [expected, shown] = await Promise.all([
-          playOn("nsqd", shared?.go, topic, scenario),
-          playOn(SUBJECT, shared?.subject, topic, scenario),
-        ]);
-        if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
-        expect(shown).toEqual(SUBJECT === "nsqd" ? expected : applyDifferences(expected, differences, options.anywhere ?? []));
-      };
-      (options.serial ? test : test.concurrent)(name, run, SCENARIO_TIMEOUT_MS);
-    });
-  });
+      },
+      play: (side, topic, scenario) =>
+        shared === undefined ? playAlone((dataPath) => start(side, dataPath), topic, scenario) : play(shared[side], topic, scenario),
+    },
+    define,
+  );
 }
 
 async function play(server: Server, topic: string, scenario: Scenario): Promise<string[]> {

@@ -1,5 +1,5 @@
 import { type Frame, RawClient } from "../../support/raw-client.ts";
-import type { Program, Server } from "../../support/server.ts";
+import type { Running, Server } from "../../support/server.ts";
 import { ByteSocket } from "./byte-socket.ts";
 import { exchange, requestBytes, type WireResponse } from "./http-wire.ts";
 
@@ -46,19 +46,19 @@ export interface ConsumerOptions {
  * One scenario being played against one broker. It writes down everything the broker shows, with what cannot
  * be equal in two processes (message ids, ports, times) replaced by what must be equal (first id, recent time).
  */
-export class Session {
+export class Session<Own extends Running = Server> {
   readonly transcript: string[] = [];
   private readonly ids = new Map<string, string>();
-  private readonly opened: { terminate(): void }[] = [];
+  protected readonly opened: { terminate(): void }[] = [];
 
   constructor(
-    public server: Server,
+    public server: Own,
     /** A valid topic name that no other scenario uses. */
     readonly topic: string,
-    private readonly startAgain?: () => Promise<Server>,
+    private readonly startAgain?: () => Promise<Own>,
   ) {}
 
-  get program(): Program {
+  get program(): string {
     return this.server.program;
   }
 
@@ -204,7 +204,7 @@ export class Session {
 /** A V2 client whose every frame is written down. */
 export class Peer {
   constructor(
-    private readonly session: Session,
+    private readonly session: Pick<Session, "note" | "nameId" | "program" | "transcript">,
     readonly label: string,
     readonly client: RawClient,
   ) {}
@@ -331,13 +331,13 @@ function describeDate(value: string): string {
 }
 
 /** Replaces what differs between any two processes by a description of what it must be. */
-function describeVolatile(value: Json, server: Server): Json {
+export function describeVolatile(value: Json, server: Running): Json {
   if (Array.isArray(value)) return value.map((item) => describeVolatile(item, server));
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, describeField(key, item, server)]));
 }
 
-function describeField(key: string, value: Json, server: Server): Json {
+function describeField(key: string, value: Json, server: Running): Json {
   // nsqd keeps clients in a map, so their order differs from call to call.
   if ((key === "clients" || key === "producers") && Array.isArray(value)) {
     const described = value.map((client) => describeVolatile(client, server));
