@@ -110,7 +110,9 @@ export class ChunkPool {
   private makeRoom(bytes: number): void {
     for (const chunk of this.evictable) {
       if (this.usedBytes + bytes <= this.budgetBytes) return;
-      if (chunk.pins === 0) chunk.owner?.evict(chunk);
+      // One that a slow consumer pins too, though its memory comes back later: a log gives up its oldest chunk first,
+      // so a pinned one would keep all behind it.
+      chunk.owner?.evict(chunk);
     }
   }
 }

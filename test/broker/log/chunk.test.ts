@@ -45,15 +45,17 @@ test("a pinned chunk is not used again before its last pin is gone", () => {
   expect(pool.take(10, 1)).toBe(chunk);
 });
 
-test("with the budget used up the oldest cached chunk makes room, but none that is pinned", () => {
+test("with the budget used up the oldest cached chunks make room; the memory of a pinned one comes back with its last pin", () => {
   const pool = new ChunkPool(3 * MIB);
   const keeper = owner(pool);
   const chunks = [0, 1, 2].map(() => pool.take(1, LARGEST_CLASS));
   for (const chunk of chunks) pool.markEvictable(chunk, keeper);
   chunks[0].pins = 1;
   pool.take(1, LARGEST_CLASS);
-  expect(keeper.evicted).toEqual([chunks[1]]);
+  expect(keeper.evicted).toEqual([chunks[0], chunks[1]]);
   expect(pool.usedBytes).toBe(3 * MIB);
+  pool.unpin(chunks[0]);
+  expect(pool.usedBytes).toBe(2 * MIB);
 });
 
 test("when nothing can be evicted, chunks are small, and what must be held is held beyond the budget", () => {
