@@ -102,20 +102,30 @@ test("a message that keeps coming back does not shut the others out, nor they it
 });
 
 test("messages time out within 100 ms of their time, also on a channel made a moment before", async () => {
-  await using server = InProcess.start();
+  await using server = InProcess.start({ msgTimeoutMs: 400 });
   for (const channel of ["first", "second"]) {
-    const consumer = await server.consumer("t", channel, 1, { msg_timeout: 1000 });
+    const consumer = await server.consumer("t", channel, 1);
     await server.publish("t", "m");
     const began = performance.now();
     expect((await consumer.message()).attempts).toBe(1);
     expect((await consumer.message()).attempts).toBe(2);
     const took = performance.now() - began;
-    expect(took).toBeGreaterThan(990);
-    expect(took).toBeLessThan(1100);
+    expect(took).toBeGreaterThan(390);
+    expect(took).toBeLessThan(500);
     expect(server.broker.topic("t").channel(channel).timeoutCount).toBe(1);
     consumer.close();
     if (channel === "first") server.broker.topic("t").deleteChannel("first");
   }
+});
+
+test("a consumer may ask for a message timeout of its own", async () => {
+  await using server = InProcess.start({ msgTimeoutMs: 100 });
+  const consumer = await server.consumer("t", "c", 1, { msg_timeout: 1000 });
+  await server.publish("t", "m");
+  const began = performance.now();
+  await messages(consumer, 2);
+  expect(performance.now() - began).toBeGreaterThan(990);
+  expect(performance.now() - began).toBeLessThan(1100);
 });
 
 test("a message that timed out can no longer be finished", async () => {
@@ -222,7 +232,7 @@ test("a message goes on counting its attempts over several restarts, however it 
     const frame = await consumer.message();
     expect(frame.attempts).toBe(attempt);
     if (attempt % 3 === 1) consumer.command(`REQ ${frame.id} 0`);
-    if (attempt % 3 === 2) consumer.command(`REQ ${frame.id} 400`);
+    if (attempt % 3 === 2) consumer.command(`REQ ${frame.id} 260`);
     consumer.command("RDY 0");
     await until("it is requeued", () => attempt % 3 === 0 || server.broker.topic("t").channel("c").requeueCount === 1);
     await server.restart();
