@@ -8,8 +8,8 @@ import { encodeResponse } from "../response.ts";
 /** A broker says 200 bytes of itself. nsqlookupd has no bound. */
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** What a broker says of itself; what it does not say is empty. */
-const NOTHING_SAID = { hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
+/** What a broker says of itself; what it does not say is empty. Its address it may say, but it is not asked. */
+const NOTHING_SAID = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
 
 /** `IDENTIFY\n size json`: the broker introduces itself, once, before it registers anything. */
 export function IDENTIFY({ producer }: Connection): ProtocolError | "body" {

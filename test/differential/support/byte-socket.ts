@@ -37,6 +37,11 @@ export class ByteSocket {
     });
   }
 
+  /** Our end of the connection, as the server sees it: `ip:port`. */
+  get localAddress(): string {
+    return `${this.socket.localAddress}:${this.socket.localPort}`;
+  }
+
   write(bytes: string | Uint8Array): void {
     if (!this.broken && !this.socket.destroyed) this.socket.write(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes);
   }

@@ -71,12 +71,17 @@ export class Session<Own extends Running = Server> {
   }
 
   note(line: string): void {
-    let text = line;
-    for (const [id, label] of this.ids) text = text.replaceAll(id, label);
-    this.transcript.push(text);
+    this.transcript.push(this.named(line));
   }
 
-  /** The stable name of a message id: `<id1>` for the first one seen, and so on. */
+  /** A text with the stable names in it. */
+  protected named(line: string): string {
+    let text = line;
+    for (const [id, label] of this.ids) text = text.replaceAll(id, label);
+    return text;
+  }
+
+  /** The stable name of a message id (or of what else differs in two processes): `<id1>` for the first one seen, and so on. */
   nameId(id: string): void {
     if (!this.ids.has(id)) this.ids.set(id, `<id${this.ids.size + 1}>`);
   }
@@ -331,7 +336,7 @@ function describeDate(value: string): string {
 }
 
 /** Replaces what differs between any two processes by a description of what it must be. */
-export function describeVolatile(value: Json, server: Running): Json {
+function describeVolatile(value: Json, server: Running): Json {
   if (Array.isArray(value)) return value.map((item) => describeVolatile(item, server));
   if (value === null || typeof value !== "object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, describeField(key, item, server)]));
