@@ -31,7 +31,7 @@ const CACHE_BYTES = 48 * 1024 * 1024;
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
 /** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
-const SAVE_INTERVAL_MS = 100;
+const SAVE_INTERVAL_MS = 50;
 /** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
 const SURVEY_INTERVAL_MS = 250;
 /** Log chunks are let go of at most this often while messages flow. */
@@ -49,7 +49,8 @@ export class PublishError extends Error {
 /** Connections whose answers become durable together. */
 interface HoldingGroup {
   connection: Connection;
-  count: number;
+  /** The place in its order of answers. */
+  upTo: number;
 }
 
 /** What recovery finds of one channel in the deferred store. */
@@ -109,6 +110,8 @@ export class Broker {
   private unsavedChannels: Channel[] = [];
   private releasableTopics: Topic[] = [];
   private releasedAtMs = 0;
+  /** Channels whose dispatch failed; tried again in a moment. */
+  private readonly stalledChannels = new Set<Channel>();
   /** Connections with answers that no commit has covered yet. */
   private holding: Connection[] = [];
   private publishWaiters: PublishWaiter[] = [];
@@ -123,8 +126,13 @@ export class Broker {
   private nextSurveyMs = 0;
   private nextSyncMs = 0;
   private deferredWakeMs = 0;
-  /** Why the last write failed; undefined while all is well. */
-  private writeFailure: Error | undefined;
+  /** Why the last write of each kind failed; undefined where all is well. */
+  private readonly failures: Record<"log" | "deferred" | "store" | "sync", Error | undefined> = {
+    log: undefined,
+    deferred: undefined,
+    store: undefined,
+    sync: undefined,
+  };
 
   /**
    * Opens a data path and takes up what an earlier run left there.
@@ -208,7 +216,8 @@ export class Broker {
 
   /** "OK", or "NOK - " and why. */
   health(): string {
-    return this.writeFailure === undefined ? "OK" : `NOK - ${this.writeFailure.message}`;
+    const failure = this.failures.log ?? this.failures.deferred ?? this.failures.store ?? this.failures.sync;
+    return failure === undefined ? "OK" : `NOK - ${failure.message}`;
   }
 
   // ---- topics
@@ -375,7 +384,7 @@ export class Broker {
     this.tick();
     for (const channel of this.channelsById.values()) channel.park();
     do this.commitDeferred();
-    while (this.deferred.hasWork && this.writeFailure === undefined);
+    while (this.deferred.hasWork && this.deferred.failure === undefined);
     this.saveAll();
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     await this.deferred.close();
@@ -438,10 +447,11 @@ export class Broker {
     if (this.dirtyTopics.length === 0) return;
     const topics = this.dirtyTopics;
     this.dirtyTopics = [];
+    this.failures.log = undefined;
     for (const topic of topics) {
       if (topic.deleted) continue;
       topic.commit(this.clock.nowMs);
-      this.writeFailure = topic.failure;
+      this.failures.log ??= topic.failure;
     }
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
@@ -449,9 +459,9 @@ export class Broker {
   private commitDeferred(): void {
     if (!this.deferred.hasWork) return;
     this.deferred.commit();
-    this.writeFailure = this.deferred.failure;
+    this.failures.deferred = this.deferred.failure;
     // What was written may take the place of other entries: the word that those are done with comes next.
-    if (this.writeFailure === undefined && this.deferred.hasWork) this.schedule();
+    if (this.deferred.failure === undefined && this.deferred.hasWork) this.schedule();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
 
@@ -468,18 +478,18 @@ export class Broker {
       else waiter.reject(new PublishError(failure.message));
     }
     if (this.options.durability === "fsync") {
-      for (const connection of holding) this.waitingForSync.push({ connection, count: connection.heldCount });
+      for (const connection of holding) this.waitingForSync.push({ connection, upTo: connection.committedUpTo });
       this.waitersForSync.push(...committed);
       this.syncGroup();
       return;
     }
-    for (const connection of holding) if (!connection.closed) connection.releaseHeld(connection.heldCount);
+    for (const connection of holding) if (!connection.closed) connection.releaseHeld(connection.committedUpTo);
     for (const waiter of committed) waiter.resolve();
   }
 
   /** Group commit: what was committed while the disk was busy with one sync is covered by the next. */
-  private syncGroup(): void {
-    if (this.syncing || (this.waitingForSync.length === 0 && this.waitersForSync.length === 0)) return;
+  private syncGroup(evenIfNobodyWaits = false): void {
+    if (this.syncing || (!evenIfNobodyWaits && this.waitingForSync.length === 0 && this.waitersForSync.length === 0)) return;
     this.syncing = true;
     const groups = this.waitingForSync;
     const waiters = this.waitersForSync;
@@ -487,14 +497,14 @@ export class Broker {
     this.waitersForSync = [];
     this.syncAll((error) => {
       this.syncing = false;
+      this.failures.sync = error;
       if (error !== undefined) {
-        this.writeFailure = error;
         this.log.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
       }
-      for (const { connection, count } of groups) {
+      for (const { connection, upTo } of groups) {
         if (connection.closed) continue;
         if (error !== undefined) connection.failHeld(error);
-        else connection.releaseHeld(Math.min(count, connection.heldCount));
+        else connection.releaseHeld(upTo);
       }
       for (const waiter of waiters) {
         if (error === undefined) waiter.resolve();
@@ -533,7 +543,13 @@ export class Broker {
     this.dirtyChannels = [];
     for (const channel of channels) {
       channel.dirty = false;
-      channel.dispatch(this.clock.nowMs);
+      try {
+        channel.dispatch(this.clock.nowMs);
+      } catch (error) {
+        // A segment that cannot be opened (no file descriptor left) must not take the other channels along.
+        this.log.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${(error as Error).stack}`);
+        this.stalledChannels.add(channel);
+      }
     }
   }
 
@@ -568,9 +584,13 @@ export class Broker {
     if (now >= this.nextSurveyMs) this.survey(now);
     if (this.nextSyncMs !== 0 && now >= this.nextSyncMs) {
       this.nextSyncMs = 0;
-      this.syncAll((error) => {
-        if (error !== undefined) this.writeFailure = error;
-      });
+      if (this.options.durability === "fsync") {
+        this.syncGroup(true);
+      } else {
+        this.syncAll((error) => {
+          this.failures.sync = error;
+        });
+      }
     }
     this.wakeAt(Math.max(next, now + 1));
   }
@@ -579,6 +599,8 @@ export class Broker {
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
     for (const connection of this.connections) connection.checkTime(nowMs);
     for (const topic of this.topics.values()) topic.shrinkIfIdle(nowMs);
+    for (const channel of this.stalledChannels) channel.markDirty();
+    this.stalledChannels.clear();
   }
 
   private saveUnsaved(nowMs: number): void {
@@ -593,8 +615,8 @@ export class Broker {
         }
       }),
     );
-    // With thousands of moving cursors saving must not take more than a tenth of the time.
-    this.nextSaveMs = nowMs + Math.max(SAVE_INTERVAL_MS, 10 * (performance.now() - began));
+    // With thousands of moving cursors saving must not take more than a fifth of the time.
+    this.nextSaveMs = nowMs + Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began));
   }
 
   private saveAll(): void {
@@ -610,8 +632,9 @@ export class Broker {
   private save(work: () => void): void {
     try {
       work();
+      this.failures.store = undefined;
     } catch (error) {
-      this.writeFailure = error as Error;
+      this.failures.store = error as Error;
       this.log.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
     }
   }
@@ -651,9 +674,15 @@ export class Broker {
     if (taken === undefined) throw new PublishError("too many topics");
     const { number, nextSequence } = taken;
     const id = ephemeral ? this.newMemoryId() : this.store.addTopic(number, name, nextSequence);
-    const topic = this.addTopic(id, number, name, nextSequence);
-    this.log.info(`TOPIC(${name}): created`);
-    return topic;
+    try {
+      const topic = this.addTopic(id, number, name, nextSequence);
+      this.log.info(`TOPIC(${name}): created`);
+      return topic;
+    } catch (error) {
+      if (ephemeral) this.store.freeNumber(number, nextSequence);
+      else this.store.removeTopic(id, number, nextSequence);
+      throw error;
+    }
   }
 
   private addTopic(id: number, number: number, name: string, firstSequence: number): Topic {
@@ -747,6 +776,7 @@ export class Broker {
       this.log.error(`CHANNEL(${row.name}) of ${topic.name}: its cursor ${floor} is beyond the log's end ${log.next}; it starts there`);
       floor = log.next;
     }
+    this.deferred.numberFrom(row.voidBefore);
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));

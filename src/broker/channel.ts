@@ -18,6 +18,10 @@ const SHORT_DELAY_MS = 250;
 const STRAGGLERS_PER_TURN = 256;
 /** Tried messages of an earlier run that are taken into the window in one turn. */
 const TRIED_PER_TURN = 512;
+/** Between floor and cursor of a topic without files. */
+const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
+/** Redeliveries in one turn: each may be a read of its own, and nobody should wait for thousands. */
+const AGAIN_PER_TURN = 256;
 
 export const NOT_IN_FLIGHT = "ID not in flight";
 export const NOT_OWNER = "client does not own message";
@@ -68,6 +72,8 @@ export class Channel implements StoreOwner {
   private nextDeadlineMs = Number.POSITIVE_INFINITY;
   /** Which consumer is served first in the next dispatch. */
   private turn = 0;
+  /** Redeliveries that this turn may still make. */
+  private againLeft = 0;
   /** Whether the odd place in a run goes to a message that comes again. */
   private againTurn = false;
   private messageCountBase: number;
@@ -233,6 +239,7 @@ export class Channel implements StoreOwner {
     if (this.deleted) return;
     this.boundLag();
     if (this.paused) return;
+    this.againLeft = AGAIN_PER_TURN;
     for (;;) {
       this.takeUp();
       const available = this.ready.length + this.freshCount;
@@ -251,9 +258,10 @@ export class Channel implements StoreOwner {
         const want = Math.min(consumer.capacity, share);
         if (want > 0) delivered += this.serve(consumer, want, nowMs);
       }
-      if (delivered === 0) return;
+      if (delivered === 0) break;
       this.markUnsaved();
     }
+    if (this.againLeft === 0) this.markDirty();
   }
 
   /** Times out what is overdue, and makes ready what was deferred for a moment. */
@@ -355,8 +363,7 @@ export class Channel implements StoreOwner {
 
   /** Marks released messages finished without delivering them. */
   skip(from: number, to: number): void {
-    addRange(this.skips, from, to);
-    this.skippedCount = this.skips.reduce((sum, range) => sum + range.to - range.from, 0);
+    this.skippedCount += addRange(this.skips, from, to);
     this.markUnsaved();
   }
 
@@ -554,7 +561,10 @@ export class Channel implements StoreOwner {
     const excess = this.depth - this.broker.options.memQueueSize;
     if (excess <= 0) return;
     const to = Math.min(this.topic.released, this.window.cursor + excess);
-    if (to > this.window.cursor) this.skip(this.window.cursor, to);
+    if (to <= this.window.cursor) return;
+    this.skip(this.window.cursor, to);
+    this.takeUp();
+    this.topic.markReleasable();
   }
 
   /** Moves the cursor over what is finished already, and takes what an earlier run tried into the window as ready. */
@@ -641,6 +651,7 @@ export class Channel implements StoreOwner {
     let limit = Math.min(want, this.topic.released - window.cursor, bound - window.cursor);
     if (limit <= 0) return 0;
     if (window.room < limit || window.room < window.capacity / 8) this.makeRoom();
+    else if (this.spansTooMuchMemory()) this.moveStragglers();
     limit = Math.min(limit, window.room);
     if (limit <= 0) return 0;
     const chunk = this.freshChunk();
@@ -698,7 +709,8 @@ export class Channel implements StoreOwner {
     const { window } = this;
     const deadline = nowMs + consumer.msgTimeoutMs;
     let given = 0;
-    for (; given < count && consumer.capacity > 0; given++) {
+    for (; given < count && consumer.capacity > 0 && this.againLeft > 0; given++) {
+      this.againLeft--;
       const sequence = this.ready.shift();
       const message = this.detachedAt(sequence);
       if (message === undefined) {
@@ -741,6 +753,19 @@ export class Channel implements StoreOwner {
   private makeRoom(): boolean {
     const { window } = this;
     if (window.grow()) return true;
+    this.moveStragglers();
+    return false;
+  }
+
+  /** In a topic that has no files, what lies between floor and cursor is in memory: one held message must not keep much of it there. */
+  private spansTooMuchMemory(): boolean {
+    const { window } = this;
+    if (this.topic.log.files !== undefined || window.floor === window.cursor) return false;
+    return this.cursorPosition - window.position[window.floor & window.mask] > MAX_MEMORY_SPAN_BYTES;
+  }
+
+  private moveStragglers(): void {
+    const { window } = this;
     const end = Math.min(window.cursor, window.floor + window.capacity / 4);
     let count = 0;
     for (let sequence = window.floor; sequence < end && count < STRAGGLERS_PER_TURN; sequence++) {
@@ -750,6 +775,5 @@ export class Channel implements StoreOwner {
       this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : Date.now());
       count++;
     }
-    return false;
   }
 }

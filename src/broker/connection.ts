@@ -6,7 +6,7 @@ import { isValidName } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
 import type { BodyCommand } from "./commands/command.ts";
-import { finishAt } from "./commands/fin.ts";
+import { sequenceAt } from "./commands/fin.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { HeldPublish } from "./held.ts";
 import type { Chunk } from "./log/chunk.ts";
@@ -25,6 +25,8 @@ const FIRST_BODY_BYTES = 128 * 1024;
 /** With this much unread by the client, its commands wait too. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;
 const PAUSE_HELD = 16 * 1024;
+/** How long a client that is hung up on may take to read what it still gets. */
+const LAST_WORDS_MS = 30_000;
 /** How long a client may take to hang up after we have ended our side. */
 const LINGER_MS = 2000;
 
@@ -92,6 +94,8 @@ export class Connection {
   private readonly held: (HeldPublish | Buffer)[] = [];
   /** Of these, the first so many are committed. */
   private heldCommitted = 0;
+  /** How many left `held` since the connection began: with it a place in the order of answers has a number. */
+  private heldReleased = 0;
 
   /** The walk over an MPUB's body that is under way. */
   readonly mpub = new MpubCheck();
@@ -102,6 +106,7 @@ export class Connection {
   private lastCommandMs: number;
   private stuckSinceMs = 0;
   private endedMs = 0;
+  private dyingSinceMs = 0;
   private reading = true;
 
   private readonly published = new Map<string, { count: number }>();
@@ -151,9 +156,7 @@ export class Connection {
     while (at < end && !this.dying) {
       if (this.mode === COMMAND) {
         // The commonest line by far is taken without looking for its end.
-        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
-          const error = finishAt(this, data, at + 4);
-          if (error !== undefined) this.fail(error);
+        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at) && this.finish(data, at + 4)) {
           at += FIN_LINE_BYTES;
         } else {
           at = this.readLine(data, at, end);
@@ -174,6 +177,16 @@ export class Connection {
     if (this.dying) return;
     if (this.mode === SIZE || this.mode === BODY) this.fail((this.command as BodyCommand).truncated(this.mode === BODY, this));
     this.die();
+  }
+
+  /** FIN without ado. @returns false when the id's characters, or anything else, ask for the command in full */
+  private finish(data: Buffer, at: number): boolean {
+    const { channel } = this;
+    const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at);
+    if (sequence < 0 || channel?.finish(this, sequence) !== undefined) return false;
+    this.lastCommandMs = this.broker.nowMs;
+    this.finishCount++;
+    return true;
   }
 
   private readMagic(data: Buffer, at: number, end: number): number {
@@ -331,7 +344,7 @@ export class Connection {
   /** A whole frame, in its turn behind what waits for a commit. */
   respond(frame: Buffer): void {
     if (this.held.length > 0) {
-      this.held.push(frame);
+      this.holdBack(frame);
       return;
     }
     this.outbox.write(frame, 0, frame.length);
@@ -344,8 +357,12 @@ export class Connection {
 
   /** OK once the commit is through, or the command's error. */
   hold(publish: HeldPublish): void {
+    this.holdBack(publish);
+  }
+
+  private holdBack(answer: HeldPublish | Buffer): void {
     if (this.held.length === this.heldCommitted) this.broker.addHolding(this);
-    this.held.push(publish);
+    this.held.push(answer);
   }
 
   /** Answers with an error; after a fatal one the connection ends. */
@@ -398,13 +415,16 @@ export class Connection {
     this.heldCommitted = held.length;
   }
 
-  get heldCount(): number {
-    return this.heldCommitted;
+  /** The place in the order of answers up to which all is committed. */
+  get committedUpTo(): number {
+    return this.heldReleased + this.heldCommitted;
   }
 
-  /** The first `count` held answers go out: they are as durable as they have to be. */
-  releaseHeld(count: number): void {
+  /** The held answers up to a place go out: they are as durable as they have to be. */
+  releaseHeld(upTo: number): void {
     const { held } = this;
+    const count = upTo - this.heldReleased;
+    if (count <= 0) return;
     let oks = 0;
     for (let i = 0; i < count; i++) {
       const answer = held[i];
@@ -419,12 +439,15 @@ export class Connection {
     if (count === held.length) held.length = 0;
     else held.splice(0, count);
     this.heldCommitted -= count;
+    this.heldReleased += count;
     this.markDirty();
+    if (this.outbox.clear) this.resumeReading();
   }
 
   /** What is held was committed but cannot be brought to the disk: it is refused, and the connection ends. */
   failHeld(error: Error): void {
     const first = this.held.find((answer) => answer instanceof HeldPublish);
+    this.heldReleased += this.held.length;
     this.held.length = this.heldCommitted = 0;
     if (first instanceof HeldPublish) this.respond(first.errorFrame(error));
     this.die();
@@ -519,10 +542,11 @@ export class Connection {
 
   /** Looks at the clock: sends a heartbeat, or hangs up on a client that is silent, stuck, or does not leave. */
   checkTime(nowMs: number): void {
-    if (this.endedMs !== 0) {
-      if (nowMs - this.endedMs >= LINGER_MS) this.transport.terminate();
+    if (this.endedMs !== 0 ? nowMs - this.endedMs >= LINGER_MS : this.dyingSinceMs !== 0 && nowMs - this.dyingSinceMs >= LAST_WORDS_MS) {
+      this.transport.terminate();
       return;
     }
+    if (this.dying) return;
     if (this.heartbeatIntervalMs === 0) return;
     if (this.stuckSinceMs !== 0 && nowMs - this.stuckSinceMs >= this.heartbeatIntervalMs) {
       this.broker.log.error(`client(${this.remoteAddress}) - takes no bytes for ${this.heartbeatIntervalMs} ms`);
@@ -531,7 +555,8 @@ export class Connection {
       this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
       this.transport.terminate();
     } else if (nowMs >= this.nextHeartbeatMs) {
-      this.nextHeartbeatMs = nowMs + this.heartbeatIntervalMs;
+      // From when it was due, so that lateness does not add up.
+      this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + this.heartbeatIntervalMs, nowMs);
       // Before its magic a client speaks no protocol; and one that does not read needs no more to read.
       if (this.mode !== MAGIC && this.outbox.clear) this.respond(HEARTBEAT_FRAME);
     }
@@ -568,6 +593,7 @@ export class Connection {
   private die(): void {
     if (this.dying) return;
     this.dying = true;
+    this.dyingSinceMs = this.broker.nowMs;
     // What it had in flight goes to the others now, not when the socket is finally gone.
     this.channel?.removeConsumer(this);
     this.channel = undefined;
@@ -596,12 +622,6 @@ export class Connection {
 
 function isFinLine(data: Buffer, at: number): boolean {
   return (
-    data[at] === 0x46 &&
-    data[at + 1] === 0x49 &&
-    data[at + 2] === 0x4e &&
-    data[at + 3] === SPACE &&
-    data[at + FIN_LINE_BYTES - 1] === LF &&
-    // With a carriage return or another word in these bytes it is not the plain form.
-    data[at + FIN_LINE_BYTES - 2] > SPACE
+    data[at] === 0x46 && data[at + 1] === 0x49 && data[at + 2] === 0x4e && data[at + 3] === SPACE && data[at + FIN_LINE_BYTES - 1] === LF
   );
 }

@@ -85,17 +85,20 @@ export function decodeProgress(bytes: Uint8Array, floor: number): Progress {
   return progress;
 }
 
-/** Adds a range to an ascending list, merging what touches. */
-export function addRange(ranges: Range[], from: number, to: number): void {
+/** Adds a range to an ascending list, merging what touches. @returns by how many sequences the list grew */
+export function addRange(ranges: Range[], from: number, to: number): number {
   let i = ranges.length;
   while (i > 0 && ranges[i - 1].to >= from) i--;
   let j = i;
+  let covered = 0;
   while (j < ranges.length && ranges[j].from <= to) {
+    covered += ranges[j].to - ranges[j].from;
     from = Math.min(from, ranges[j].from);
     to = Math.max(to, ranges[j].to);
     j++;
   }
   ranges.splice(i, j - i, { from, to });
+  return to - from - covered;
 }
 
 function writeVarint(bytes: number[], value: number): void {

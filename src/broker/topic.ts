@@ -66,11 +66,17 @@ export class Topic implements StoreOwner {
 
   /** Messages that no channel has got yet. */
   get depth(): number {
-    return this.log.committedNext - this.released;
+    // Deferred ones count in the channels' deferred_count; without a channel they would be seen nowhere.
+    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes : 0);
   }
 
   get backendDepth(): number {
-    return this.ephemeral ? 0 : Math.max(0, Math.min(this.depth, this.log.cachedSequence - this.released));
+    return this.ephemeral ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
+  }
+
+  /** In the log, and not passed to channels. */
+  private get waiting(): number {
+    return this.log.committedNext - this.released;
   }
 
   /** Appends a message; it is in the log, and may be acknowledged, once the tick has committed. */
@@ -267,8 +273,10 @@ export class Topic implements StoreOwner {
 
   /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
   private boundMemory(): void {
-    const excess = this.depth - this.broker.options.memQueueSize;
+    const excess = this.waiting - this.broker.options.memQueueSize;
     if (excess > 0) {
+      // There are channels only while the topic is paused.
+      for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
       this.released += excess;
       this.releasedPosition = this.log.locate(this.released);
       this.markReleasable();

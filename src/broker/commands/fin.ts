@@ -10,20 +10,16 @@ import type { Command } from "./command.ts";
 /** `FIN id\n`: the message is done with. https://nsq.io/clients/tcp_protocol_spec.html#fin */
 export const FIN: Command = {
   execute(connection: Connection, line: Line): ProtocolError | undefined {
-    return checkMessageCommand(connection, "FIN", line, 2) ?? finishAt(connection, line.buffer, line.start(1));
+    const refused = checkMessageCommand(connection, "FIN", line, 2);
+    if (refused !== undefined) return refused;
+    const channel = connection.channel as Channel;
+    const sequence = sequenceAt(channel, line.buffer, line.start(1));
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(connection, sequence);
+    if (failure !== undefined) return messageFailed("FIN", line.buffer, line.start(1), failure);
+    connection.finishCount++;
+    return undefined;
   },
 };
-
-/** Finishes the message whose id stands at `at`: the hot half of FIN, for lines that need no taking apart. */
-export function finishAt(connection: Connection, bytes: Buffer, at: number): ProtocolError | undefined {
-  const { channel } = connection;
-  if (channel === undefined) return fatal("E_INVALID", "cannot FIN in current state");
-  const sequence = sequenceAt(channel, bytes, at);
-  const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(connection, sequence);
-  if (failure !== undefined) return messageFailed("FIN", bytes, at, failure);
-  connection.finishCount++;
-  return undefined;
-}
 
 /** The sequence in `channel` that the id at `at` means; -1 if no message of its topic can have that id. */
 export function sequenceAt(channel: Channel, bytes: Buffer, at: number): number {

@@ -71,6 +71,11 @@ export class DeferredStore {
     return this.nextNumber;
   }
 
+  /** Entries from here on get a number that is not below `number`: a clock set back must not make new ones look emptied away. */
+  numberFrom(number: number): void {
+    this.nextNumber = Math.max(this.nextNumber, number);
+  }
+
   /** When the next message in memory falls due, ms. */
   get nextDueMs(): number {
     return this.heap.peek()?.dueMs ?? Number.POSITIVE_INFINITY;

@@ -9,6 +9,9 @@ import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 /** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
 
+/** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
+const MAX_READING = 8;
+
 export interface LogFilesOptions {
   directory: string;
   topicNumber: number;
@@ -25,8 +28,8 @@ export interface LogFilesOptions {
 /** The files under one topic's log: its segments in order, the last of which is written to. */
 export class LogFiles {
   private readonly segments: Segment[] = [];
-  /** Segment whose files the last read left open. */
-  private reading: Segment | undefined;
+  /** Segments that reads left open, the last one at the end. */
+  private readonly reading: Segment[] = [];
   /** Messages committed since the last sync began. */
   private unsyncedMessages = 0;
   /** Segments with commits that no sync covers yet. They stay open. */
@@ -102,9 +105,7 @@ export class LogFiles {
   read(position: number, maxBytes: number, pool: ChunkPool): Chunk | Gap {
     const segment = this.segmentAt(position);
     if (!(segment instanceof Segment)) return segment;
-    const before = this.reading;
-    this.reading = segment;
-    if (before !== undefined && before !== segment) this.closeUnlessNeeded(before);
+    this.keepOpen(segment);
     let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
     const first = entries[0];
     const last = entries[entries.length - 1];
@@ -153,7 +154,7 @@ export class LogFiles {
   rest(): void {
     this.sync();
     for (const segment of this.segments) segment.close();
-    this.reading = undefined;
+    this.reading.length = 0;
   }
 
   /** Waits for the disk, then closes. */
@@ -187,7 +188,8 @@ export class LogFiles {
   private retire(): void {
     const segment = this.segments.shift() as Segment;
     this.unsyncedSegments.delete(segment);
-    if (this.reading === segment) this.reading = undefined;
+    const open = this.reading.indexOf(segment);
+    if (open >= 0) this.reading.splice(open, 1);
     try {
       this.options.recycler.put(segment);
     } catch (error) {
@@ -218,8 +220,18 @@ export class LogFiles {
 
   /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
   private closeUnlessNeeded(segment: Segment): void {
-    if (segment === this.segments[this.segments.length - 1] || segment === this.reading || this.unsyncedSegments.has(segment)) return;
+    if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.unsyncedSegments.has(segment)) return;
     segment.close();
+  }
+
+  /** Notes that a segment is read from, and closes the one that was not read from for longest. */
+  private keepOpen(segment: Segment): void {
+    const { reading } = this;
+    if (reading[reading.length - 1] === segment) return;
+    const known = reading.indexOf(segment);
+    if (known >= 0) reading.splice(known, 1);
+    reading.push(segment);
+    if (reading.length > MAX_READING) this.closeUnlessNeeded(reading.shift() as Segment);
   }
 
   /** The segment that holds a position, or the Gap up to the next one where recovery had to leave some out. */
