@@ -423,8 +423,10 @@ export class Connection {
   /** The held answers up to a place go out: they are as durable as they have to be. */
   releaseHeld(upTo: number): void {
     const { held } = this;
-    const count = upTo - this.heldReleased;
+    let count = upTo - this.heldReleased;
     if (count <= 0) return;
+    // What only waited for its turn goes along.
+    while (count < held.length && !(held[count] instanceof HeldPublish)) count++;
     let oks = 0;
     for (let i = 0; i < count; i++) {
       const answer = held[i];
@@ -438,7 +440,7 @@ export class Connection {
     this.writeOks(oks);
     if (count === held.length) held.length = 0;
     else held.splice(0, count);
-    this.heldCommitted -= count;
+    this.heldCommitted = Math.max(0, this.heldCommitted - count);
     this.heldReleased += count;
     this.markDirty();
     if (this.outbox.clear) this.resumeReading();

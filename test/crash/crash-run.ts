@@ -173,8 +173,8 @@ export class CrashRun {
         return left.count === 0;
       },
       30_000,
-    ).catch((error: Error) => {
-      throw new Error(`${error.message}; ${left.count} missing: ${left.examples.join("; ")}`);
+    ).catch(async (error: Error) => {
+      throw new Error(`${error.message}; ${left.count} missing: ${left.examples.join("; ")}\nstats: ${await this.stats()}`);
     });
     await until("the broker's word on every answer is in", () => this.consumers.every((consumer) => consumer.closed || consumer.settled));
     await until("the last barriers are finished", () => this.ledger.missing().count === 0);
@@ -273,6 +273,16 @@ export class CrashRun {
     const { violations, violationCount } = this.ledger;
     if (violationCount === 0) return;
     throw new Error(`${violationCount} violations:\n${violations.join("\n")}\nlog of the last life:\n${log.slice(-3_000)}`);
+  }
+
+  /** What the broker says of itself, or why it says nothing. */
+  private async stats(): Promise<string> {
+    const { httpPort } = this.server as Server;
+    try {
+      return await (await fetch(`http://127.0.0.1:${httpPort}/stats`, { signal: AbortSignal.timeout(3_000) })).text();
+    } catch (error) {
+      return `none: ${(error as Error).message}`;
+    }
   }
 
   private async untilEmpty(): Promise<void> {
