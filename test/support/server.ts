@@ -67,8 +67,12 @@ export async function startServer(options: StartOptions = {}): Promise<Server> {
   };
 }
 
-/** Starts a server and returns once it has logged where its TCP and its HTTP listen. Rejects with its log if it exits first. */
-export async function startProcess(program: string, command: string[]): Promise<Running> {
+/**
+ * Starts a server and returns once it has logged where it listens. Rejects with its log if it exits first.
+ *
+ * @param listeners that it has; the port of another is 0
+ */
+export async function startProcess(program: string, command: string[], listeners = ["TCP", "HTTP"]): Promise<Running> {
   const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
   let log = "";
   let wake = () => {};
@@ -82,7 +86,7 @@ export async function startProcess(program: string, command: string[]): Promise<
   })();
   const port = (kind: string) => Number(new RegExp(`${kind}: listening on \\S*:(\\d+)`).exec(log)?.[1] ?? 0);
   const deadline = Date.now() + 20_000;
-  while (port("TCP") === 0 || port("HTTP") === 0) {
+  while (listeners.some((kind) => port(kind) === 0)) {
     if (child.exitCode !== null || child.signalCode !== null) throw new Error(`${program} exited with ${child.exitCode}:\n${log}`);
     if (Date.now() > deadline) {
       child.kill("SIGKILL");
