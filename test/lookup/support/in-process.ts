@@ -1,0 +1,51 @@
+import { parseFlags } from "../../../src/cli/flags.ts";
+import { lookupFlags } from "../../../src/cli/lookup-flags.ts";
+import type { LookupOptions } from "../../../src/lookup/options.ts";
+import { type LookupServer, startLookup } from "../../../src/lookup/start-lookup.ts";
+import { MemoryLogger } from "../../support/in-process.ts";
+import { type Identity, identityOf, LookupClient } from "./lookup-client.ts";
+
+/** The flag table's defaults, on ports that the system chooses. */
+export function lookupOptions(changes: Partial<LookupOptions> = {}): LookupOptions {
+  const { options } = parseFlags(lookupFlags("test"), []);
+  return { ...options, tcpAddress: "127.0.0.1:0", httpAddress: "127.0.0.1:0", ...changes };
+}
+
+/** A lookup server in this process, over real sockets; and clients, all gone after `await using`. */
+export class InProcessLookup implements AsyncDisposable {
+  readonly log = new MemoryLogger();
+  readonly server: LookupServer;
+  private readonly clients: LookupClient[] = [];
+
+  constructor(changes: Partial<LookupOptions> = {}) {
+    this.server = startLookup(lookupOptions(changes), this.log);
+  }
+
+  async client(magic?: string): Promise<LookupClient> {
+    const client = await LookupClient.connect(this.server.tcpPort, magic);
+    this.clients.push(client);
+    return client;
+  }
+
+  /** A client that has introduced itself. */
+  async broker(name: string, changes: Partial<Identity> = {}): Promise<LookupClient> {
+    const client = await this.client();
+    await client.identify(identityOf(name, changes));
+    return client;
+  }
+
+  async get(target: string): Promise<unknown> {
+    return (await fetch(`http://127.0.0.1:${this.server.httpPort}${target}`)).json();
+  }
+
+  /** The brokers that clients are told of. */
+  async producers(topic: string): Promise<string[]> {
+    const { producers = [] } = (await this.get(`/lookup?topic=${topic}`)) as { producers?: { broadcast_address: string }[] };
+    return producers.map(({ broadcast_address }) => broadcast_address);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.clients) client.close();
+    await this.server.stop();
+  }
+}
