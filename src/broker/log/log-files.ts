@@ -9,6 +9,13 @@ import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 /** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
 
+/**
+ * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
+ * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
+ */
+const SYNC_SPACING_MS = 250;
+/** Segments that wait for their sync stay open. */
+const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
 const MAX_READING = 8;
 
@@ -30,6 +37,7 @@ export class LogFiles {
   private readonly segments: Segment[] = [];
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
+  private syncedAtMs = 0;
   /** Messages committed since the last sync began. */
   private unsyncedMessages = 0;
   /** Segments with commits that no sync covers yet. They stay open. */
@@ -73,7 +81,11 @@ export class LogFiles {
     tail.commit(parts, count, timeMs);
     this.unsyncedSegments.add(tail);
     this.unsyncedMessages += count;
-    if (this.unsyncedMessages >= this.options.syncEvery) this.sync();
+    const due = this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
+    if (due || this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS) {
+      this.syncedAtMs = timeMs;
+      this.sync();
+    }
   }
 
   /**
@@ -203,10 +215,7 @@ export class LogFiles {
     const segment = Segment.create(directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
-    if (full !== undefined) {
-      this.sync();
-      this.closeUnlessNeeded(full);
-    }
+    if (full !== undefined) this.closeUnlessNeeded(full);
     return segment;
   }
 
@@ -215,6 +224,7 @@ export class LogFiles {
     if (failure !== undefined) {
       this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
     }
+    if (this.segments.includes(segment)) this.closeUnlessNeeded(segment);
     return failure;
   }
 

@@ -283,9 +283,9 @@ test("a sync waits for the disk also where the segment was rolled since, and whe
     waiting.push(() => realSync.call(this, done));
   };
   log.commit(BODIES[0]);
-  // The roll to the second segment starts a sync of the first by itself.
-  log.commit(BODIES[1]);
+  log.files.sync();
   expect(waiting).toHaveLength(1);
+  log.commit(BODIES[1]);
   let synced = false;
   log.files.sync(() => {
     synced = true;
@@ -320,6 +320,8 @@ test("files that are not needed are closed: those of a full segment once synced,
   using log = new LogFixture({ maxBytesPerFile: RECORD });
   for (const body of BODIES) log.commit(body);
   const { segments } = log.files as unknown as { segments: Segment[] };
+  expect(segments.every((segment) => segment.isOpen)).toBeTrue();
+  log.files.sync();
   await until("the full ones are closed", () => segments.filter((segment) => segment.isOpen).length === 1);
   log.files.rest();
   await until("all are closed", () => !segments.some((segment) => segment.isOpen));
