@@ -35,6 +35,16 @@ export function parseAddress(text: string): Address {
   return { hostname: hostname === "localhost" ? "127.0.0.1" : hostname, port };
 }
 
+/**
+ * Reads the address of a server to connect to. A host that stands for every address of a machine stands for this one.
+ *
+ * @throws StartError for what is no `host:port`
+ */
+export function parseRemoteAddress(text: string): Address {
+  const { hostname, port } = parseAddress(text);
+  return { hostname: EVERY_ADDRESS.has(hostname) ? "127.0.0.1" : hostname, port };
+}
+
 /** `host:port` as Go prints it: IPv6 in brackets, an IPv4 client of a listener of both families as what it is. */
 export function formatAddress(hostname: string, port: number): string {
   if (!hostname.includes(":")) return `${hostname}:${port}`;

@@ -60,6 +60,15 @@ interface StoredSequences {
   numbers: number[];
 }
 
+/** Hears of topics and channels that come and go, after recovery. */
+export interface TopicObserver {
+  topicCreated(topic: Topic): void;
+  /** Its channels were reported as deleted before. */
+  topicDeleted(topic: Topic): void;
+  channelCreated(channel: Channel): void;
+  channelDeleted(channel: Channel): void;
+}
+
 interface PublishWaiter {
   publish: HeldPublish;
   resolve: () => void;
@@ -81,6 +90,7 @@ export class Broker {
   readonly connectionsById = new Map<number, Connection>();
   /** Called after an option was changed at run time. */
   readonly optionsChanged: (() => void)[] = [];
+  observer: TopicObserver | undefined;
   /** Regions of log files that were skipped because they are damaged. */
   corruptRegions = 0;
   closing = false;
@@ -236,10 +246,11 @@ export class Broker {
     this.topicsById.delete(topic.id);
     topic.deleted = true;
     for (const channel of topic.channels.values()) {
-      this.channelsById.delete(channel.id);
+      this.channelDeleted(channel);
       channel.delete();
     }
     topic.channels.clear();
+    this.observer?.topicDeleted(topic);
     if (topic.ephemeral) this.store.freeNumber(topic.number, topic.log.next);
     else this.store.removeTopic(topic.id, topic.number, topic.log.next);
     topic.log.dispose();
@@ -249,10 +260,12 @@ export class Broker {
 
   channelCreated(channel: Channel): void {
     this.channelsById.set(channel.id, channel);
+    this.observer?.channelCreated(channel);
   }
 
   channelDeleted(channel: Channel): void {
     this.channelsById.delete(channel.id);
+    this.observer?.channelDeleted(channel);
   }
 
   newMemoryId(): number {
@@ -677,6 +690,7 @@ export class Broker {
     try {
       const topic = this.addTopic(id, number, name, nextSequence);
       this.log.info(`TOPIC(${name}): created`);
+      this.observer?.topicCreated(topic);
       return topic;
     } catch (error) {
       if (ephemeral) this.store.freeNumber(number, nextSequence);

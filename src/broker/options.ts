@@ -24,6 +24,9 @@ export interface BrokerOptions {
   broadcastTcpPort: number;
   broadcastHttpPort: number;
   lookupdTcpAddresses: string[];
+  /** Of requests to lookups. */
+  httpClientConnectTimeoutMs: number;
+  httpClientRequestTimeoutMs: number;
 
   /** Empty: the working directory. */
   dataPath: string;

@@ -21,6 +21,8 @@ export class Topic implements StoreOwner {
   readonly ephemeral: boolean;
   paused = false;
   deleted = false;
+  /** Messages stay in the log, as if the topic were paused: channels that get all of them are about to be made. */
+  withheld = false;
   readonly channels = new Map<string, Channel>();
   messageCount = 0;
   messageBytes = 0;
@@ -208,6 +210,16 @@ export class Topic implements StoreOwner {
     this.release();
   }
 
+  /** Channels made until endWithholding() get the topic's messages from the same one on, whenever they are made. */
+  withhold(): void {
+    this.withheld = true;
+  }
+
+  endWithholding(): void {
+    this.withheld = false;
+    this.release();
+  }
+
   /** Drops what no channel has got yet. */
   empty(): void {
     const from = this.released;
@@ -254,9 +266,9 @@ export class Topic implements StoreOwner {
     this.broker.addDirtyTopic(this);
   }
 
-  /** Passes what is committed to the channels, if there are any and the topic is not paused. */
+  /** Passes what is committed to the channels, if there are any and nothing holds them back. */
   private release(): void {
-    if (this.channels.size === 0 || this.paused) return;
+    if (this.channels.size === 0 || this.paused || this.withheld) return;
     if (this.released === this.log.committedNext) return;
     this.released = this.log.committedNext;
     this.releasedPosition = this.log.committedEnd;
@@ -275,7 +287,7 @@ export class Topic implements StoreOwner {
   private boundMemory(): void {
     const excess = this.waiting - this.broker.options.memQueueSize;
     if (excess > 0) {
-      // There are channels only while the topic is paused.
+      // There are channels only while the topic is paused or withheld.
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
       this.released += excess;
       this.releasedPosition = this.log.locate(this.released);

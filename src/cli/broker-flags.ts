@@ -25,7 +25,6 @@ const NO_TLS = "TLS is not supported in this version; end it in a proxy in front
 const NO_STATSD = "nothing is sent to statsd in this version; read /stats instead";
 const NO_COMPRESSION = "compression is not offered in this version, and clients that ask for it go on without it";
 const NO_LATENCY = "latency percentiles are not kept in this version";
-const NO_HTTP_CLIENT = "this version makes no HTTP requests of its own";
 const NO_SCAN = "timeouts are kept by due time, without a scan to tune";
 
 /**
@@ -90,10 +89,22 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         configKey: "nsqlookupd_tcp_addresses",
         default: [],
         doc: "<addr>:<port> of an nsqlookupd to register with (may be given several times)",
-        support: {
-          status: "ignored",
-          why: "this version does not register with nsqlookupd, so consumers must be given this broker's own address",
-        },
+      },
+      httpClientConnectTimeoutMs: {
+        name: "http-client-connect-timeout",
+        kind: "duration",
+        default: 2 * SECOND,
+        min: 1,
+        max: MAX_TIMER_MS,
+        doc: "time that a request to an nsqlookupd has to connect",
+      },
+      httpClientRequestTimeoutMs: {
+        name: "http-client-request-timeout",
+        kind: "duration",
+        default: 5 * SECOND,
+        min: 1,
+        max: MAX_TIMER_MS,
+        doc: "time that it has in all; a new topic's messages wait so long at most for the channels it has elsewhere",
       },
 
       dataPath: {
@@ -279,24 +290,6 @@ function flagsToCome(): Flag[] {
       max: MAX_TIMER_MS,
       doc: "time over which those percentiles are taken",
       support: ignored(NO_LATENCY),
-    },
-    {
-      name: "http-client-connect-timeout",
-      kind: "duration",
-      default: 2 * SECOND,
-      min: 0,
-      max: MAX_TIMER_MS,
-      doc: "time the broker's own HTTP requests have to connect",
-      support: ignored(NO_HTTP_CLIENT),
-    },
-    {
-      name: "http-client-request-timeout",
-      kind: "duration",
-      default: 5 * SECOND,
-      min: 0,
-      max: MAX_TIMER_MS,
-      doc: "time the broker's own HTTP requests have in all",
-      support: ignored(NO_HTTP_CLIENT),
     },
     {
       name: "https-address",

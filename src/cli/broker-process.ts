@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import { Broker } from "../broker/broker.ts";
+import { Discovery } from "../broker/discovery/discovery.ts";
 import { startHttp } from "../broker/http/server.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import { runProcess } from "./process.ts";
@@ -10,8 +11,13 @@ export function runBroker(options: BrokerOptions, log: Logger): Promise<boolean>
     const broker = Broker.open(options, log);
     opened(() => broker.close());
     broker.listen();
-    if (options.httpAddress === "") return;
-    const http = startHttp(broker);
-    opened(() => http.stop());
+    let httpPort = 0;
+    if (options.httpAddress !== "") {
+      const http = startHttp(broker);
+      opened(() => http.stop());
+      httpPort = http.port;
+    }
+    const discovery = Discovery.start(broker, httpPort);
+    opened(() => discovery.close());
   });
 }
