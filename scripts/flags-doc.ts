@@ -16,6 +16,10 @@ What runs is picked by the first of these that says so: a link to the binary cal
 word, as in \`bunsq broker\`, \`bunsq lookup\` or \`bunsq nsqd\`; the flag \`-mode\`. As \`nsqd\` or \`nsqlookupd\`, bunsq takes
 the same flags without \`-mode\`, and \`-version\` prints the release of NSQ it speaks.
 
+Where none of these says anything, and with \`-mode=all\`, broker and lookup server run in one process. The broker's
+flags are as below; the lookup server's begin with \`-lookup-\`, as in \`-lookup-http-address=127.0.0.1:4161\`. Its log
+level and its broadcast address are the broker's where it is given none of its own.
+
 The process ends with 0 after a signal (SIGINT, SIGTERM, SIGHUP) once all is saved, with 1 when it could not start or
 had to give up, with 2 when the command line is wrong. A second signal ends it at once.
 `;

@@ -4,9 +4,21 @@ import type { Logger, LogLevel } from "../base/logger.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
+import { LOOKUP_PREFIX, runAll } from "./all-process.ts";
 import { brokerFlags } from "./broker-flags.ts";
 import { runBroker } from "./broker-process.ts";
-import { type ChoiceFlag, type FlagTable, helpText, parseFlags, UsageError, unsupportedFlags } from "./flags.ts";
+import {
+  allFlags,
+  type ChoiceFlag,
+  type FlagTable,
+  type FlagValue,
+  helpText,
+  parseFlags,
+  resolveOptions,
+  UsageError,
+  unsupportedFlags,
+  withPrefix,
+} from "./flags.ts";
 import { LineLogger } from "./log.ts";
 import { lookupFlags } from "./lookup-flags.ts";
 import { runLookup } from "./lookup-process.ts";
@@ -67,17 +79,43 @@ export async function main(startedAs: string, args: readonly string[]): Promise<
 }
 
 function runProgram(program: Program): Promise<number> {
-  if ((program.mode ?? modeIn(program.args)) === "lookup") return run(program, lookupProgramFlags(program), runLookup);
-  return run(program, brokerProgramFlags(program), (options, log) => {
+  const mode = program.mode ?? modeIn(program.args);
+  if (mode === "lookup") return run(program, lookupProgramFlags(program), runLookup);
+  if (mode === "broker") return run(program, brokerProgramFlags(program), logged(runBroker));
+  return run(
+    program,
+    allProgramFlags(program),
+    logged((options, log, given) => {
+      const lookup = lookupOptionsBeside(options, given);
+      return runAll(options, lookup, log, new LineLogger(lookup.logLevel, lookup.logPrefix));
+    }),
+  );
+}
+
+/** Runs a program on its options and its log. @param given on the command line @returns whether all went well */
+type Serve<Options> = (options: Options, log: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
+
+/** A broker's node id is in every message id, so it goes to the log. */
+function logged(serve: Serve<BrokerOptions>): Serve<BrokerOptions> {
+  return (options, log, given) => {
     log.info(`ID: ${options.nodeId}`);
-    return runBroker(options, log);
-  });
+    return serve(options, log, given);
+  };
+}
+
+/** The options of the lookup beside a broker: where a flag of its own is not given, the broker's like-named one counts. */
+function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, FlagValue>): LookupOptions {
+  const flags = lookupFlagsBeside();
+  const options = resolveOptions(flags, given);
+  if (!given.has(flags.options.logLevel.name)) options.logLevel = broker.logLevel;
+  if (!given.has(flags.options.broadcastAddress.name)) options.broadcastAddress = broker.broadcastAddress;
+  return options;
 }
 
 async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   { name, args }: Program,
   table: FlagTable<Options>,
-  serve: (options: Options, log: Logger) => Promise<boolean>,
+  serve: Serve<Options>,
 ): Promise<number> {
   const { help, options, given } = parseFlags(table, args);
   if (help) {
@@ -96,7 +134,17 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   }
   log.info(versionLine(name));
   for (const flag of ignored) log.warn(`-${flag.name} has no effect: ${flag.support?.why}`);
-  return (await serve(options, log)) ? EXIT_OK : EXIT_FAILED;
+  return (await serve(options, log, given)) ? EXIT_OK : EXIT_FAILED;
+}
+
+/** The flags of a program that runs broker and lookup server: the broker's, and the lookup's with a prefix. */
+export function allProgramFlags(program: Pick<Program, "mode">): FlagTable<BrokerOptions> {
+  const broker = brokerFlags();
+  return withMode<BrokerOptions>({ options: broker.options, others: [...broker.others, ...allFlags(lookupFlagsBeside())] }, program);
+}
+
+function lookupFlagsBeside(): FlagTable<LookupOptions> {
+  return withPrefix(LOOKUP_PREFIX, lookupFlags());
 }
 
 /** The flags of a program that runs the broker. */
@@ -132,7 +180,7 @@ const modeFlag: ChoiceFlag<Mode> = {
   own: true,
   values: MODES,
   default: "all",
-  doc: "what to run: broker, lookup, or all that one process can be, which is the broker so far",
+  doc: "what to run: broker, lookup, or both in one process, where the lookup's flags begin with -lookup-",
   refusal: (text) => missingProgram(text.toLowerCase()) ?? `must be ${MODES.slice(0, -1).join(", ")} or ${MODES.at(-1)}`,
 };
 

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { helpText } from "../../src/cli/flags.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
-import { brokerProgramFlags, lookupProgramFlags, selectProgram } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, selectProgram } from "../../src/cli/program.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -91,9 +91,11 @@ describe("--version", () => {
 describe("--help", () => {
   test("goes to standard output with exit code 0, per mode", () => {
     const all = run("--help");
-    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", brokerProgramFlags({ mode: undefined })), stderr: "" });
+    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });
     expect(all.stdout).toContain("\n  -mode value\n");
-    expect(run("--mode=broker", "--help").stdout).toBe(all.stdout);
+    expect(all.stdout).toContain("\n  -lookup-http-address string\n");
+    expect(run("--mode=all", "--help").stdout).toBe(all.stdout);
+    expect(run("--mode=broker", "--help").stdout).toBe(helpText("bunsq", brokerProgramFlags({ mode: undefined })));
     expect(run("nsqd", "-h").stdout).toBe(helpText("nsqd", brokerFlags(hostname())));
     const lookup = helpText("bunsq", lookupProgramFlags({ mode: undefined }));
     expect(lookup).toContain("\n  -inactive-producer-timeout duration\n");

@@ -1,0 +1,43 @@
+import { parseRemoteAddress } from "../base/address.ts";
+import type { Logger } from "../base/logger.ts";
+import { StartError } from "../base/start-error.ts";
+import type { BrokerOptions } from "../broker/options.ts";
+import type { LookupOptions } from "../lookup/options.ts";
+import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
+import { listening, openBroker } from "./broker-process.ts";
+import { runProcess } from "./process.ts";
+
+/** In front of the names of the lookup's flags, where a broker shares its process. */
+export const LOOKUP_PREFIX = "lookup-";
+
+/**
+ * Runs a broker and a lookup server as this process's whole purpose. The broker registers with its lookup as any other
+ * does, over TCP.
+ *
+ * @returns once both have ended; whether all went well
+ */
+export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log: Logger, lookupLog: Logger): Promise<boolean> {
+  return runProcess(log, (opened) => {
+    const lookup = openLookup(lookupOptions, lookupLog);
+    opened(() => lookup.stop());
+    const where = openBroker(options, log, opened, {
+      tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
+      httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
+    });
+    const { tcpAddress, httpAddress } = lookupOptions;
+    lookupLog.info(`lookup up: TCP ${listening(tcpAddress, lookup.tcpPort)}, HTTP ${listening(httpAddress, lookup.httpPort)}`);
+    log.info(`broker up: ${where}`);
+  });
+}
+
+/** Who meant to run a broker alone, beside a lookup that is there already, is told how. */
+function openLookup(options: LookupOptions, log: Logger): LookupServer {
+  try {
+    return startLookup(options, log, LOOKUP_PREFIX);
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    throw new StartError(
+      `lookup: ${error.message}. To use a lookup server that runs already: --mode=broker --lookupd-tcp-address=<addr>:<port>`,
+    );
+  }
+}
