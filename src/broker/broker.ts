@@ -27,7 +27,7 @@ import { StagePool } from "./transport/outbox.ts";
 /** Everything below the data path that is ours stands in this folder. */
 const DATA_FOLDER = "bunsq-data";
 /** Log bytes in memory, all topics together. */
-const CACHE_BYTES = 48 * 1024 * 1024;
+const CACHE_BYTES = 16 * 1024 * 1024;
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
 /** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
