@@ -13,6 +13,8 @@ const MAGIC_V1 = "  V1";
 const MAX_LINE_BYTES = 16 * 1024;
 /** Of more commands than this at once the rest wait until others had their turn. */
 const COMMANDS_PER_TURN = 256;
+/** Of a broker that left so many registrations are taken away at a time: a fraction of a millisecond. */
+const FORGOTTEN_PER_TURN = 200;
 /** How long a client may take to read our last words and to hang up. */
 const LINGER_MS = 2000;
 /** Of the word in front of IDENTIFY's body. */
@@ -232,5 +234,10 @@ export class Connection {
     const count = this.lookup.registry.removeProducer(producer);
     // nsqlookupd has a line for each: thousands of them would keep others waiting.
     this.lookup.log.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`);
+    this.forget(producer);
+  }
+
+  private forget(producer: Producer): void {
+    if (!this.lookup.registry.forget(producer, FORGOTTEN_PER_TURN)) setImmediate(() => this.forget(producer));
   }
 }

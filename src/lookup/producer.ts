@@ -18,12 +18,14 @@ export interface ProducerInfo {
 export class Producer implements Numbered {
   /** All topics and channels that it has. */
   readonly registrations = new SortedList<Registration>();
+  /** It has left, and what it registered is being taken away; nobody is told of it any more. */
+  gone = false;
   /** When it was last heard of, on a clock that is never set, ms. */
   lastSeenMs = 0;
   /** The same in wall-clock time, ms since 1970. */
   lastSeenAtMs = 0;
-  /** Itself as JSON, for answers: laid out once (src/lookup/http/producer-json.ts). */
-  json: string | undefined;
+  /** 32 random bits: those of several producers, taken together by XOR, tell most sets of producers apart. */
+  readonly mark = Math.floor(Math.random() * 2 ** 32);
 
   constructor(
     readonly number: number,

@@ -22,8 +22,6 @@ export class TopicRegistration implements Numbered {
   readonly channels = new Map<string, ChannelRegistration>();
   /** Of its producers; undefined while there is none. They stay past their lifetime, as nsqlookupd's do. */
   tombstones: Map<Producer, Tombstone> | undefined;
-  /** Counts changes of anything that an answer about this topic depends on, but for the passing of time. */
-  version = 0;
 
   constructor(
     readonly number: number,
@@ -32,7 +30,6 @@ export class TopicRegistration implements Numbered {
 
   leave(producer: Producer): boolean {
     this.tombstones?.delete(producer);
-    this.version++;
     return this.producers.remove(producer);
   }
 }

@@ -38,8 +38,6 @@ export interface Whereabouts {
   channels: string[];
   /** Without inactive and tombstoned ones, in the order of their connecting. */
   producers: Producer[];
-  /** The earliest moment at which this can change without the topic's version changing, on the monotonic clock. */
-  untilMs: number;
 }
 
 /**
@@ -70,26 +68,36 @@ export class Registry {
   }
 
   /**
-   * A broker is gone, and all that it had registered; the names stay, ephemeral ones too, as they do in nsqlookupd.
+   * A broker is gone: from now on nobody is told of it. What it had registered is to be taken away with forget(). The
+   * names stay, ephemeral ones too, as they do in nsqlookupd.
    *
-   * @returns from how many topics and channels it went
+   * @returns how many topics and channels it had
    */
   removeProducer(producer: Producer): number {
     this.producers.remove(producer);
-    const { registrations } = producer;
-    const count = registrations.size;
-    for (const registration of registrations.items) registration.leave(producer);
-    registrations.clear();
-    return count;
+    producer.gone = true;
+    return producer.registrations.size;
+  }
+
+  /**
+   * Takes away at most `limit` registrations of a producer that is gone: a broker with thousands must not keep others
+   * waiting, and one registration with hundreds of producers takes a microsecond.
+   *
+   * @returns whether all are taken away
+   */
+  forget(producer: Producer, limit: number): boolean {
+    for (let left = limit; left > 0; left--) {
+      const registration = producer.registrations.takeLast();
+      if (registration === undefined) return true;
+      registration.leave(producer);
+    }
+    return producer.registrations.size === 0;
   }
 
   /** A producer has been heard of. @returns how long it had not been, ms */
   touch(producer: Producer): number {
     const nowMs = this.clock.monotonicMs();
     const silentMs = nowMs - producer.lastSeenMs;
-    if (silentMs > this.limits.inactiveProducerTimeoutMs) {
-      for (const registration of producer.registrations.items) topicOf(registration).version++;
-    }
     producer.lastSeenMs = nowMs;
     producer.lastSeenAtMs = this.clock.wallMs();
     return silentMs;
@@ -121,7 +129,6 @@ export class Registry {
     change.topic = topic.producers.add(producer);
     if (change.topic) {
       producer.registrations.add(topic);
-      topic.version++;
     }
     return change;
   }
@@ -135,7 +142,6 @@ export class Registry {
     if (removed) producer.registrations.remove(channel);
     if (channel.producers.size === 0 && isEphemeral(channelName)) {
       topic.channels.delete(channelName);
-      topic.version++;
       this.dropIfEmpty(topic);
     }
     return removed;
@@ -165,14 +171,12 @@ export class Registry {
   createTopic(name: string): void {
     const topic = this.topicToChange(name);
     topic.registered = true;
-    topic.version++;
   }
 
   createChannel(topicName: string, channelName: string): void {
     const topic = this.topicToChange(topicName);
     this.channelToChange(topic, channelName);
     topic.registered = true;
-    topic.version++;
   }
 
   /** Its producers lose it, and its channels. @returns what went, topics with their channels */
@@ -181,7 +185,6 @@ export class Registry {
       for (const channel of topic.channels.values()) this.disband(channel);
       this.disband(topic);
       this.topics.delete(topic.name);
-      topic.version++;
       return { topic: topic.name, registered: topic.registered, channels: [...topic.channels.keys()] };
     });
   }
@@ -193,7 +196,6 @@ export class Registry {
     if (topic === undefined || channel === undefined) return false;
     this.disband(channel);
     topic.channels.delete(channelName);
-    topic.version++;
     this.dropIfEmpty(topic);
     return true;
   }
@@ -205,7 +207,6 @@ export class Registry {
       if (producer.node !== node) continue;
       topic.tombstones ??= new Map();
       topic.tombstones.set(producer, tombstone);
-      topic.version++;
     }
   }
 
@@ -235,25 +236,18 @@ export class Registry {
 
   /** @returns undefined if nobody ever registered such a topic */
   lookup(topicName: string): Whereabouts | undefined {
-    let found = false;
-    for (const topic of this.matching(topicName)) found ||= topic.registered;
-    if (!found) return undefined;
-
     const nowMs = this.clock.monotonicMs();
-    const { inactiveProducerTimeoutMs, tombstoneLifetimeMs } = this.limits;
     const producers: Producer[] = [];
-    let untilMs = Number.POSITIVE_INFINITY;
-    for (const [producer, topic] of this.producersOf(topicName)) {
-      // An inactive one comes back with a ping, and that changes the version.
-      if (!this.isActive(producer, nowMs)) continue;
-      if (this.isTombstoned(topic, producer, nowMs)) {
-        untilMs = Math.min(untilMs, topic.tombstones!.get(producer)!.sinceMs + tombstoneLifetimeMs);
-      } else {
-        producers.push(producer);
-        untilMs = Math.min(untilMs, producer.lastSeenMs + inactiveProducerTimeoutMs);
+    let registered = false;
+    for (const topic of this.matching(topicName)) {
+      registered ||= topic.registered;
+      for (const producer of topic.producers.items) {
+        if (this.isActive(producer, nowMs) && !this.isTombstoned(topic, producer, nowMs)) producers.push(producer);
       }
     }
-    return { channels: this.channelNames(topicName), producers, untilMs };
+    if (!registered) return undefined;
+    // Under the name * a producer is at many topics, and is told once.
+    return { channels: this.channelNames(topicName), producers: topicName === ANY ? [...new Set(producers)] : producers };
   }
 
   /** Whether clients are not to find this topic at this producer now. */
@@ -267,7 +261,7 @@ export class Registry {
   }
 
   private isActive(producer: Producer, nowMs: number): boolean {
-    return nowMs - producer.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
+    return !producer.gone && nowMs - producer.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
   }
 
   /** Each producer once, with the (first) topic that it was found at. */
@@ -302,7 +296,6 @@ export class Registry {
     if (channel === undefined) {
       channel = new ChannelRegistration(++this.lastNumber, name, topic);
       topic.channels.set(name, channel);
-      topic.version++;
     }
     return channel;
   }
@@ -315,8 +308,4 @@ export class Registry {
   private dropIfEmpty(topic: TopicRegistration): void {
     if (!topic.registered && topic.channels.size === 0) this.topics.delete(topic.name);
   }
-}
-
-function topicOf(registration: TopicRegistration | ChannelRegistration): TopicRegistration {
-  return registration instanceof TopicRegistration ? registration : registration.topic;
 }

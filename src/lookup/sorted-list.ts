@@ -7,7 +7,7 @@ export interface Numbered {
  * A set of numbered things as one plain array in the order of their numbers.
  *
  * With 300 producers on each of 1,500 topics and channels there are 450,000 memberships, kept from both sides. As Sets
- * they took 116 MB, as arrays 30 MB; a binary search and a short shift cost no more than a Set's hashing.
+ * they took 116 MB, as arrays 30 MB; a binary search and a short shift take less than a microsecond.
  */
 export class SortedList<Item extends Numbered> {
   private readonly list: Item[] = [];
@@ -21,20 +21,13 @@ export class SortedList<Item extends Numbered> {
     return this.list;
   }
 
-  has(item: Item): boolean {
-    return this.list[this.placeOf(item)] === item;
-  }
-
   /** @returns false if it was there already */
   add(item: Item): boolean {
     const { list } = this;
     const place = this.placeOf(item);
     if (list[place] === item) return false;
-    list.push(item);
-    if (place < list.length - 1) {
-      for (let at = list.length - 1; at > place; at--) list[at] = list[at - 1];
-      list[place] = item;
-    }
+    if (place === list.length) list.push(item);
+    else list.splice(place, 0, item);
     return true;
   }
 
@@ -43,9 +36,13 @@ export class SortedList<Item extends Numbered> {
     const { list } = this;
     const place = this.placeOf(item);
     if (list[place] !== item) return false;
-    for (let at = place + 1; at < list.length; at++) list[at - 1] = list[at];
-    list.pop();
+    list.splice(place, 1);
     return true;
+  }
+
+  /** Takes out the item with the highest number; undefined if there is none. */
+  takeLast(): Item | undefined {
+    return this.list.pop();
   }
 
   clear(): void {

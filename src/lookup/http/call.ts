@@ -3,11 +3,13 @@ import { Call, type Incoming } from "../../http/call.ts";
 import { Refusal } from "../../http/reply.ts";
 import type { Lookup } from "../lookup.ts";
 import type { Registry } from "../registry.ts";
+import type { ProducerLists } from "./producer-lists.ts";
 
 /** One request to the lookup server that is being answered. */
 export class LookupCall extends Call {
   constructor(
     readonly lookup: Lookup,
+    readonly lists: ProducerLists,
     incoming: Incoming,
   ) {
     super(incoming);

@@ -15,8 +15,8 @@ export function debug({ registry }: LookupCall): Response {
 
 function* documentOf(registry: Registry): Generator<string> {
   let separator = "{";
-  for (const [key, entries] of entriesOf(registry)) {
-    const producers = [...entries()];
+  for (const [key, producersNow] of entriesOf(registry)) {
+    const producers = producersNow();
     if (producers.length === 0) continue;
     yield `${separator}${encodeJson(key)}:[${producers.join(",")}]`;
     separator = ",";
@@ -25,18 +25,23 @@ function* documentOf(registry: Registry): Generator<string> {
 }
 
 /** In the order of their keys, as Go writes a map: categories, then names. */
-function* entriesOf(registry: Registry): Generator<[key: string, producers: () => Iterable<string>]> {
+function* entriesOf(registry: Registry): Generator<[key: string, producers: () => string[]]> {
   // Copied, since what is registered may change while a long document goes out.
   const topics = [...registry.allTopics()].sort((a, b) => inOrder(`${a.name}:`, `${b.name}:`));
   for (const topic of topics) {
     for (const channel of [...topic.channels.values()].sort((a, b) => inOrder(a.name, b.name))) {
-      yield [`channel:${topic.name}:${channel.name}`, () => channel.producers.items.map((producer) => entryJson(producer, undefined))];
+      yield [`channel:${topic.name}:${channel.name}`, () => entries(channel.producers.items, undefined)];
     }
   }
-  yield ["client::", () => registry.allProducers().map((producer) => entryJson(producer, undefined))];
+  yield ["client::", () => entries(registry.allProducers(), undefined)];
   for (const topic of topics) {
-    yield [`topic:${topic.name}:`, () => topic.producers.items.map((producer) => entryJson(producer, topic.tombstones?.get(producer)))];
+    yield [`topic:${topic.name}:`, () => entries(topic.producers.items, topic.tombstones)];
   }
+}
+
+function entries(producers: readonly Producer[], tombstones: ReadonlyMap<Producer, Tombstone> | undefined): string[] {
+  const present = producers.filter(({ gone }) => !gone);
+  return present.map((producer) => entryJson(producer, tombstones?.get(producer)));
 }
 
 function entryJson({ info, lastSeenAtMs }: Producer, tombstone: Tombstone | undefined): string {

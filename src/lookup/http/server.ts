@@ -1,6 +1,7 @@
 import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";
+import { ProducerLists } from "./producer-lists.ts";
 import { router } from "./routes.ts";
 
 /**
@@ -10,13 +11,14 @@ import { router } from "./routes.ts";
  */
 export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): HttpServer {
   const { options, log } = lookup;
+  const lists = new ProducerLists();
   return serveHttp(
     {
       address: options.httpAddress,
       addressFlag: lookup.flag("http-address"),
       log,
       router,
-      call: (incoming) => new LookupCall(lookup, incoming),
+      call: (incoming) => new LookupCall(lookup, lists, incoming),
     },
     limits,
   );

@@ -1,0 +1,72 @@
+import { expect, test } from "bun:test";
+import { ProducerLists } from "../../src/lookup/http/producer-lists.ts";
+import { Producer } from "../../src/lookup/producer.ts";
+import { InProcessLookup } from "./support/in-process.ts";
+
+function producers(count: number): Producer[] {
+  return Array.from({ length: count }, (_, i) => {
+    const name = `host${i}`;
+    return new Producer(i, {
+      remoteAddress: `10.0.0.1:${i}`,
+      hostname: name,
+      broadcastAddress: name,
+      tcpPort: i,
+      httpPort: 2n ** 60n,
+      version: "1",
+    });
+  });
+}
+
+test("a list is laid out once for the same producers", () => {
+  const lists = new ProducerLists();
+  const [a, b, c] = producers(3);
+  const bytes = lists.bytesOf([a, b]);
+  expect(bytes.toString()).toBe(
+    '{"remote_address":"10.0.0.1:0","hostname":"host0","broadcast_address":"host0","tcp_port":0,"http_port":1152921504606846976,"version":"1"},' +
+      '{"remote_address":"10.0.0.1:1","hostname":"host1","broadcast_address":"host1","tcp_port":1,"http_port":1152921504606846976,"version":"1"}',
+  );
+  expect(lists.bytesOf([a, b])).toBe(bytes);
+  expect(lists.bytesOf([a, c]).toString()).toContain("host2");
+  expect(lists.bytesOf([a]).toString()).not.toContain("host1");
+  expect(lists.bytesOf([]).toString()).toBe("");
+  expect(lists.bytesOf([a, b])).toBe(bytes);
+});
+
+test("producers whose marks come to the same are still told apart", () => {
+  const lists = new ProducerLists();
+  const [a, b] = producers(2);
+  Object.defineProperty(b, "mark", { value: a.mark });
+  expect(lists.bytesOf([a]).toString()).toContain("host0");
+  expect(lists.bytesOf([b]).toString()).toContain("host1");
+  expect(lists.bytesOf([a, b]).toString()).toContain("host1");
+  expect(lists.bytesOf([]).toString()).toBe("");
+});
+
+test("lists that nobody asks for make room for others", () => {
+  const all = producers(4);
+  const budget = new ProducerLists().bytesOf(all.slice(0, 1)).length * 3;
+  const lists = new ProducerLists(budget);
+  const before = all.map((producer) => lists.bytesOf([producer]));
+  // The fourth pushed the first out; the second is asked for, so the third is the oldest now.
+  expect(lists.bytesOf([all[1]])).toBe(before[1]);
+  expect(lists.bytesOf([all[0]])).not.toBe(before[0]);
+  expect(lists.bytesOf([all[1]])).toBe(before[1]);
+  expect(lists.bytesOf([all[2]])).not.toBe(before[2]);
+  // One that exceeds all room is told all the same.
+  expect(lists.bytesOf(all).toString()).toContain("host3");
+});
+
+test("many long answers at once are all whole", async () => {
+  await using lookup = new InProcessLookup();
+  const brokers = await Promise.all(Array.from({ length: 100 }, (_, i) => lookup.broker(`broker-with-a-long-name-${i}.example.org`)));
+  for (const broker of brokers) {
+    expect(await broker.call("REGISTER topic ch")).toBe("OK");
+    expect(await broker.call("REGISTER other")).toBe("OK");
+  }
+  const told = async (topic: string) => (await fetch(`http://127.0.0.1:${lookup.server.httpPort}/lookup?topic=${topic}`)).text();
+  const first = JSON.parse(await told("topic")) as { channels: string[]; producers: object[] };
+  expect(first.channels).toEqual(["ch"]);
+  expect(first.producers).toHaveLength(100);
+  const answers = await Promise.all(Array.from({ length: 200 }, (_, i) => told(i % 2 === 0 ? "topic" : "other")));
+  for (const [i, answer] of answers.entries()) expect(JSON.parse(answer)).toEqual({ ...first, channels: i % 2 === 0 ? ["ch"] : [] });
+});
