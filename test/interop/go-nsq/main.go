@@ -1,4 +1,5 @@
-// Publishes and consumes through go-nsq; see test/interop/support/suite.ts for the acts and their reports.
+// Publishes and consumes through go-nsq; see test/interop/support/suite.ts for the acts and their reports, and
+// test/discovery/support/follower.ts for the act follow.
 package main
 
 import (
@@ -6,6 +7,7 @@ import (
 	"log"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -175,8 +177,30 @@ func care(address, topic string, requeueDelay, msgTimeout time.Duration) any {
 	}
 }
 
+func follow(lookups []string, topic, channel string) {
+	config := nsq.NewConfig()
+	config.MaxInFlight = 200
+	config.MaxAttempts = 0
+	config.LookupdPollInterval = time.Second
+	config.LookupdPollTimeout = time.Second
+	config.HeartbeatInterval = time.Second
+	config.ReadTimeout = 3 * time.Second
+	consumer, err := nsq.NewConsumer(topic, channel, config)
+	must(err)
+	consumer.SetLogger(log.Default(), nsq.LogLevelWarning)
+	consumer.AddHandler(nsq.HandlerFunc(func(message *nsq.Message) error {
+		_, err := os.Stdout.Write(append(message.Body, '\n'))
+		return err
+	}))
+	must(consumer.ConnectToNSQLookupds(lookups))
+	select {}
+}
+
 func main() {
 	address, topic, act := os.Args[1], os.Args[2], os.Args[3]
+	if act == "follow" {
+		follow(strings.Split(address, ","), topic, os.Args[4])
+	}
 	var report any
 	if act == "flood" {
 		report = flood(address, topic, number(os.Args[4]))

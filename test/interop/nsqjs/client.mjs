@@ -1,4 +1,5 @@
-// Publishes and consumes through nsqjs; see test/interop/support/suite.ts for the acts and their reports.
+// Publishes and consumes through nsqjs; see test/interop/support/suite.ts for the acts and their reports, and
+// test/discovery/support/follower.ts for the act follow.
 import { Reader, Writer } from "nsqjs";
 
 const [address = "", topic = "", act = "", ...numbers] = process.argv.slice(2);
@@ -113,6 +114,26 @@ async function care(requeueDelayMs, msgTimeoutMs) {
   };
 }
 
+/** @param {string} channel */
+function follow(channel) {
+  const reader = new Reader(topic, channel, {
+    lookupdHTTPAddresses: address.split(","),
+    lookupdPollInterval: 1,
+    heartbeatInterval: 1,
+    idleTimeout: 3,
+    maxInFlight: 200,
+  });
+  // Brokers come and go.
+  reader.on("error", (error) => console.error(error));
+  reader.on("message", (message) => {
+    process.stdout.write(`${message.body}\n`);
+    message.finish();
+  });
+  reader.connect();
+  return new Promise(() => {});
+}
+
+if (act === "follow") await follow(numbers[0]);
 const report = act === "flood" ? await flood(Number(numbers[0])) : await care(Number(numbers[0]), Number(numbers[1]));
 console.log(JSON.stringify(report));
 // nsqjs leaves timers behind that would keep the process for a while.

@@ -1,4 +1,5 @@
-"""Publishes and consumes through pynsq; see test/interop/support/suite.ts for the acts and their reports."""
+"""Publishes and consumes through pynsq; see test/interop/support/suite.ts for the acts and their reports, and
+test/discovery/support/follower.ts for the act follow."""
 
 import asyncio
 import json
@@ -123,8 +124,29 @@ class Program:
         }
 
 
+async def follow(lookups, topic, channel):
+    def handler(message):
+        print(message.body.decode(), flush=True)
+        return True
+
+    reader = nsq.Reader(
+        topic=topic,
+        channel=channel,
+        lookupd_http_addresses=lookups,
+        lookupd_poll_interval=1,
+        max_in_flight=200,
+        max_tries=0,
+        heartbeat_interval=1,
+        message_handler=handler,
+    )
+    await asyncio.Event().wait()
+    reader.close()
+
+
 async def main():
     address, topic, act, *numbers = sys.argv[1:]
+    if act == "follow":
+        await follow(address.split(","), topic, numbers[0])
     report = await getattr(Program(address, topic), act)(*map(int, numbers))
     print(json.dumps(report))
 

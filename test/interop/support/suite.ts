@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { findNsqd, type Program, type Server, startServer, until } from "../../support/server.ts";
+import type { Client } from "./clients.ts";
 
 /**
  * Which broker the clients talk to. `BUNSQ_INTEROP_BROKER=nsqd` takes Go's, which proves that a client's program and
@@ -13,13 +14,6 @@ const LATE_MS = PROGRAM === "nsqd" ? 7000 : 1500;
 const EARLY_MS = PROGRAM === "nsqd" ? 275 : 25;
 const REQUEUE_DELAY_MS = 700;
 const MSG_TIMEOUT_MS = 1000;
-
-/** A client library, and the program of ours that uses it. */
-export interface Client {
-  name: string;
-  /** The program and its first arguments; the broker's `host:port`, a topic and the act are added. */
-  command: string[];
-}
 
 /** What a client's program prints after `flood <count>`: how its messages 0 … count - 1 fared. */
 interface FloodReport {

@@ -1,0 +1,62 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { cachedFolder, runStep } from "./cache.ts";
+
+const INTEROP = join(import.meta.dir, "..");
+
+/** A client library, and the program of ours that uses it. */
+export interface Client {
+  name: string;
+  /** The program and its first arguments; the broker's `host:port`, a topic and the act are added. */
+  command: string[];
+}
+
+/** Applications run nsqjs under Node; where there is none, Bun runs it. */
+export function prepareNsqjs(): Client {
+  return { name: "nsqjs", command: [Bun.which("node") ?? process.execPath, join(INTEROP, "nsqjs/client.mjs")] };
+}
+
+/**
+ * Builds the program once; a program that does not compile is a failure, a machine without Go or network is not.
+ *
+ * @returns the client, or in words why it cannot run here
+ */
+export async function prepareGoNsq(): Promise<Client | string> {
+  const go = Bun.which("go");
+  if (go === null) return "no go";
+  const source = join(INTEROP, "go-nsq");
+  const inputs = ["main.go", "go.mod", "go.sum"].map((file) => readFileSync(join(source, file), "utf8"));
+  const built = await cachedFolder("go-nsq", inputs, async (folder) => {
+    const download = await runStep([go, "mod", "download"], source);
+    if (download.code !== 0) return `no go-nsq: ${download.output}`;
+    const build = await runStep([go, "build", "-mod=readonly", "-o", join(folder, "client"), "."], source);
+    if (build.code !== 0) throw new Error(`go build: ${build.output}`);
+    return undefined;
+  });
+  return "missing" in built ? built.missing : { name: "go-nsq", command: [join(built.folder, "client")] };
+}
+
+/**
+ * Installs pynsq into an environment of its own, once; a machine without Python or network has none.
+ *
+ * @returns the client, or in words why it cannot run here
+ */
+export async function preparePynsq(): Promise<Client | string> {
+  const python = Bun.which("python3");
+  if (python === null) return "no python3";
+  const source = join(INTEROP, "pynsq");
+  const requirements = join(source, "requirements.txt");
+  const version = await runStep([python, "--version"], source);
+  const installed = await cachedFolder("pynsq", [version.output, readFileSync(requirements, "utf8")], async (folder) => {
+    const venv = await runStep([python, "-m", "venv", folder], source);
+    if (venv.code !== 0) return `no python3 venv: ${venv.output}`;
+    const pip = await runStep(
+      [join(folder, "bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", requirements],
+      source,
+    );
+    return pip.code === 0 ? undefined : `no pynsq: ${pip.output}`;
+  });
+  return "missing" in installed
+    ? installed.missing
+    : { name: "pynsq", command: [join(installed.folder, "bin/python"), join(source, "client.py")] };
+}
