@@ -3,19 +3,9 @@ import { hostname } from "node:os";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { allFlags, helpText, parseFlags, unsupportedFlags } from "../../src/cli/flags.ts";
 import { findNsqd } from "../support/server.ts";
+import { type HelpEntry, readHelp } from "./help.ts";
 
 const nsqd = findNsqd();
-
-interface HelpEntry {
-  type: string;
-  default: string;
-}
-
-/** Flags in a --help text: name to type and default. */
-function readHelp(text: string): Map<string, HelpEntry> {
-  const entries = text.matchAll(/^ {2}-(\S+)(?: (\S+))?\n {4}\t.*?(?: \(default (\S+|"[^"]*")\))?$/gm);
-  return new Map([...entries].map(([, name = "", type = "", value = ""]) => [name, { type, default: value }]));
-}
 
 describe("the broker's flags", () => {
   test.skipIf(nsqd === undefined)("have the names, types and defaults of nsqd's, beside bunsq's own", () => {

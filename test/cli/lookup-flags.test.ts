@@ -1,0 +1,63 @@
+import { describe, expect, test } from "bun:test";
+import { hostname } from "node:os";
+import type { BrokerOptions } from "../../src/broker/options.ts";
+import { brokerFlags } from "../../src/cli/broker-flags.ts";
+import { allFlags, type FlagTable, helpText, parseFlags, resolveOptions, unsupportedFlags, withPrefix } from "../../src/cli/flags.ts";
+import { lookupFlags } from "../../src/cli/lookup-flags.ts";
+import { findNsqlookupd } from "../support/lookup.ts";
+import { readHelp } from "./help.ts";
+
+const nsqlookupd = findNsqlookupd();
+
+describe("the lookup server's flags", () => {
+  test.skipIf(nsqlookupd === undefined)("have the names, types and defaults of nsqlookupd's", () => {
+    const { stderr } = Bun.spawnSync([nsqlookupd ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
+    const theirs = readHelp(stderr.toString());
+    expect(theirs.size).toBe(10);
+    const ours = readHelp(helpText("nsqlookupd", lookupFlags(hostname())));
+    expect(Object.fromEntries([...ours].sort())).toEqual(Object.fromEntries([...theirs].sort()));
+  });
+
+  test("have each name once, and a doc line without a break or a full stop", () => {
+    const flags = allFlags(lookupFlags());
+    expect(new Set(flags.map((flag) => flag.name)).size).toBe(flags.length);
+    for (const flag of flags) expect(flag.doc).toMatch(/^\S.*[^.\s]$/);
+  });
+
+  test("are read into options, durations in ms", () => {
+    const { options } = parseFlags(lookupFlags("host"), [
+      "-inactive-producer-timeout=1m30s",
+      "--tombstone-lifetime",
+      "250ms",
+      "-log-level=WARN",
+    ]);
+    expect(options).toEqual({
+      logLevel: "warn",
+      logPrefix: "[nsqlookupd] ",
+      tcpAddress: "0.0.0.0:4160",
+      httpAddress: "0.0.0.0:4161",
+      broadcastAddress: "host",
+      inactiveProducerTimeoutMs: 90_000,
+      tombstoneLifetimeMs: 250,
+    });
+  });
+
+  test("refuse a config file, and take -verbose without effect, as the broker's do", () => {
+    const table = lookupFlags();
+    const { given } = parseFlags(table, ["-config=/etc/nsqlookupd.cfg", "-verbose"]);
+    const { ignored, refused } = unsupportedFlags(table, given);
+    expect([ignored, refused].map((flags) => flags.map(({ name }) => name))).toEqual([["verbose"], ["config"]]);
+  });
+
+  test("stand beside the broker's under a prefix, each with its own options", () => {
+    const broker = brokerFlags("host");
+    const lookup = withPrefix("lookup-", lookupFlags("host"));
+    const both: FlagTable<BrokerOptions> = { options: broker.options, others: [...broker.others, ...allFlags(lookup)] };
+    expect(new Set(allFlags(both).map(({ name }) => name)).size).toBe(allFlags(both).length);
+    const { options, given } = parseFlags(both, ["-tcp-address=:1", "-lookup-tcp-address=:2", "-lookup-tombstone-lifetime=1s"]);
+    const lookupOptions = resolveOptions(lookup, given);
+    expect([options.tcpAddress, lookupOptions.tcpAddress, lookupOptions.tombstoneLifetimeMs]).toEqual([":1", ":2", 1000]);
+    expect(lookupOptions.logPrefix).toBe("[nsqlookupd] ");
+    expect(helpText("bunsq", both)).toContain("\n  -lookup-inactive-producer-timeout duration\n");
+  });
+});
