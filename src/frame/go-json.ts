@@ -21,9 +21,14 @@ const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
  * null says nothing, a value of another type is an error, and numbers are integers of 64 bits.
  *
  * @param defaults the known fields; keys in lower case
+ * @param int32 those of them that are integers of 32 bits
  * @returns undefined for what Go would refuse
  */
-export function readFields<Known extends Fields>(text: string, defaults: Known): Said<Known> | undefined {
+export function readFields<Known extends Fields>(
+  text: string,
+  defaults: Known,
+  int32: readonly (keyof Known)[] = [],
+): Said<Known> | undefined {
   let parsed: unknown;
   try {
     parsed = parseJson(text, keepLiterals);
@@ -36,7 +41,7 @@ export function readFields<Known extends Fields>(text: string, defaults: Known):
     for (const [given, value] of Object.entries(parsed)) {
       const key = Object.hasOwn(defaults, given) ? given : given.toLowerCase();
       if (!Object.hasOwn(defaults, key) || value === null) continue;
-      const read = readValue(value, typeof defaults[key]);
+      const read = readValue(value, typeof defaults[key], int32.includes(key) ? 32 : 64);
       if (read === undefined) return undefined;
       said[key] = read;
     }
@@ -44,17 +49,17 @@ export function readFields<Known extends Fields>(text: string, defaults: Known):
   return said as Said<Known>;
 }
 
-function readValue(value: unknown, type: string): unknown {
-  if (value instanceof Literal) return type === "number" ? parseInteger(value.source) : undefined;
+function readValue(value: unknown, type: string, bits: number): unknown {
+  if (value instanceof Literal) return type === "number" ? parseInteger(value.source, bits) : undefined;
   // A lone surrogate becomes a replacement character, as it does in Go.
   return typeof value !== type ? undefined : typeof value === "string" ? value.toWellFormed() : value;
 }
 
-/** @returns undefined for what is no integer or does not fit in 64 bits; a bigint where a double is not exact */
-function parseInteger(source: string): number | bigint | undefined {
+/** @returns undefined for what is no integer or does not fit in so many bits; a bigint where a double is not exact */
+function parseInteger(source: string, bits: number): number | bigint | undefined {
   if (!/^-?\d+$/.test(source)) return undefined;
   const value = BigInt(source);
-  if (BigInt.asIntN(64, value) !== value) return undefined;
+  if (BigInt.asIntN(bits, value) !== value) return undefined;
   const number = Number(value);
   return Number.isSafeInteger(number) ? number + 0 : value;
 }

@@ -253,6 +253,7 @@ function identify(scenario: DefineScenario): void {
   send("refuses no deflate level", fields('"deflate_level":99'));
   send("refuses no negative deflate level", fields('"deflate_level":-99'));
   send("ignores unknown keys", '{"short_id":"a","long_id":"b","nested":{"deep":[1,2,{"x":null}]},"topology_region":"r"}');
+  send("ignores keys that every object has", `{"toString":1,"constructor":{},"hasOwnProperty":"x","__proto__":2}`);
   send("takes keys in any case", '{"FEATURE_NEGOTIATION":true,"Sample_Rate":5,"mSg_TiMeOuT":2000}');
   send("takes the last of two equal keys", fields('"sample_rate":5,"sample_rate":6'));
   send("takes the last of two keys equal but for case", fields('"SAMPLE_RATE":6,"sample_rate":5,"Sample_Rate":7'));

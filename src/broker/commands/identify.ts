@@ -1,28 +1,13 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
+import { readFields } from "../../frame/go-json.ts";
 import type { Line } from "../../frame/line.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import { type Connection, STATE_INIT } from "../connection.ts";
 import { type BodyCommand, SIZED_BODY } from "./command.ts";
 
-/** What a client may say of itself. Durations in ms, as the client sent them. */
-interface Identity {
-  client_id: string;
-  hostname: string;
-  heartbeat_interval: number;
-  output_buffer_size: number;
-  output_buffer_timeout: number;
-  feature_negotiation: boolean;
-  tls_v1: boolean;
-  deflate: boolean;
-  deflate_level: number;
-  snappy: boolean;
-  sample_rate: number;
-  user_agent: string;
-  msg_timeout: number;
-}
-
-const NOTHING_SAID: Identity = {
+/** What a client may say of itself; what it does not say is this. Durations in ms, as the client sent them. */
+const NOTHING_SAID = {
   client_id: "",
   hostname: "",
   heartbeat_interval: 0,
@@ -37,19 +22,10 @@ const NOTHING_SAID: Identity = {
   user_agent: "",
   msg_timeout: 0,
 };
+type Identity = typeof NOTHING_SAID;
 
 /** Of a client's body, in the log. */
 const LOGGED_CHARACTERS = 1024;
-
-/** A number as it stood in the text: Go takes `1000` for an integer and neither `1000.0` nor `1e3`. */
-class Literal {
-  constructor(readonly source: string) {}
-}
-
-/** What JSON.parse tells a reviver beside the value, where the engine does (TC39: JSON.parse source text access). */
-type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
-const keepLiterals: Reviver = (_key, value, { source }) => (typeof value === "number" ? new Literal(source ?? String(value)) : value);
-const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
 
 /** `IDENTIFY\n size json`: the client introduces itself and negotiates. https://nsq.io/clients/tcp_protocol_spec.html#identify */
 export const IDENTIFY: BodyCommand = {
@@ -68,7 +44,8 @@ export const IDENTIFY: BodyCommand = {
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
     const text = bytes.toString("utf8", from, to);
-    const identity = parseIdentity(text);
+    // What is no double is a bigint there: outside all bounds, and refused with the digits that were sent.
+    const identity = readFields(text, NOTHING_SAID, ["sample_rate"]) as Identity | undefined;
     if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
     connection.broker.log.info(`[${connection.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
     const problem = apply(connection, identity);
@@ -82,45 +59,6 @@ export const IDENTIFY: BodyCommand = {
     return fatal("E_BAD_BODY", `IDENTIFY failed to read body${hasSize ? "" : " size"}`);
   },
 };
-
-/**
- * Reads the body as Go's encoding/json reads it into nsqd's struct: unknown keys are ignored, keys match in any
- * case, null says nothing, a value of another type is an error.
- */
-function parseIdentity(text: string): Identity | undefined {
-  let parsed: unknown;
-  try {
-    parsed = parseJson(text, keepLiterals);
-  } catch {
-    return undefined;
-  }
-  if (parsed === null) return { ...NOTHING_SAID };
-  if (typeof parsed !== "object" || Array.isArray(parsed) || parsed instanceof Literal) return undefined;
-  const identity: Record<string, unknown> = { ...NOTHING_SAID };
-  for (const [given, value] of Object.entries(parsed)) {
-    const key = given in NOTHING_SAID ? given : given.toLowerCase();
-    if (!(key in NOTHING_SAID) || value === null) continue;
-    const field = key as keyof Identity;
-    if (value instanceof Literal) {
-      const number = typeof NOTHING_SAID[field] === "number" ? parseInteger(value.source, field === "sample_rate" ? 32 : 64) : undefined;
-      if (number === undefined) return undefined;
-      identity[field] = number;
-    } else {
-      if (typeof value !== typeof NOTHING_SAID[field]) return undefined;
-      identity[field] = value;
-    }
-  }
-  return identity as unknown as Identity;
-}
-
-/** @returns undefined for what is no integer or does not fit in so many bits; a bigint where a double is not exact: it is beyond every bound */
-function parseInteger(source: string, bits: number): number | bigint | undefined {
-  if (!/^-?\d+$/.test(source)) return undefined;
-  const value = BigInt(source);
-  if (BigInt.asIntN(bits, value) !== value) return undefined;
-  const number = Number(value);
-  return Number.isSafeInteger(number) ? number : value;
-}
 
 /** Takes over what was said. @returns which value is out of bounds, in nsqd's words and order */
 function apply(connection: Connection, identity: Identity): string | undefined {
