@@ -295,6 +295,24 @@ test("a touched message must not come again before its time-out has passed anew"
   expectViolation(/came again while it was held/);
 });
 
+test("a delivery that is read behind the next one is the broker's mistake, unless the test itself was stalled", () => {
+  let stallMs = 0;
+  ledger = new Ledger(ledger.promises, () => stallMs);
+  const channel = made("slow", SHORT);
+  const [one, two] = [attach(channel), attach(channel)];
+  const [message] = published();
+  deliver(one, message, 1);
+  clockMs += 1_500;
+  deliver(two, message, 3);
+  stallMs = 1_200;
+  const { violationCount } = ledger;
+  expect(ledger.delivered(one, (message as Message).facts, 2, clockMs)).toBeUndefined();
+  expect(ledger.violationCount).toBe(violationCount);
+  stallMs = 0;
+  deliver(one, message, 2);
+  expectViolation(/came with attempts 2 after attempts 3/);
+});
+
 test("a body that was not published to the topic is a violation", () => {
   const consumer = attach(made("a"));
   const [message] = published();
