@@ -13,7 +13,7 @@ export class Lookup {
   /** Of the HTTP side, once it is up: brokers are told. */
   httpPort = 0;
   private readonly connections = new Set<Connection>();
-  private listener: Bun.TCPSocketListener<Connection> | undefined;
+  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private where = "";
 
   constructor(
@@ -28,17 +28,17 @@ export class Lookup {
   listen(): void {
     const address = parseAddress(this.options.tcpAddress);
     try {
-      this.listener = Bun.listen<Connection>({
+      this.listener = Bun.listen<Connection | undefined>({
         ...address,
         // A client that ends its side still gets its answers.
         allowHalfOpen: true,
         socket: {
           open: (socket) => this.accept(socket),
-          data: (socket, data) => socket.data.receive(data),
-          drain: (socket) => socket.data.drained(),
-          end: (socket) => socket.data.end(),
+          data: (socket, data) => socket.data?.receive(data),
+          drain: (socket) => socket.data?.drained(),
+          end: (socket) => socket.data?.end(),
           close: (socket) => this.closed(socket.data),
-          error: (socket, error) => this.log.error(`client(${socket.data?.remoteAddress}) - ${error.message}`),
+          error: (socket, error) => this.failed(socket, error),
         },
       });
     } catch (error) {
@@ -66,18 +66,29 @@ export class Lookup {
     this.listener = undefined;
   }
 
-  private accept(socket: Bun.Socket<Connection>): void {
-    const remoteAddress = formatAddress(socket.remoteAddress, socket.remotePort);
+  private accept(socket: Bun.Socket<Connection | undefined>): void {
+    // Undefined, whatever their types say, when the client was gone before it was looked at.
+    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
+    if (host === undefined || port === undefined) return socket.terminate();
+    const remoteAddress = formatAddress(host, port);
     this.log.info(`TCP: new client(${remoteAddress})`);
     // Answers are small and each is waited for.
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
-    socket.data = new Connection(this, socket, remoteAddress);
-    this.connections.add(socket.data);
+    const connection = new Connection(this, socket, remoteAddress);
+    socket.data = connection;
+    this.connections.add(connection);
   }
 
-  private closed(connection: Connection): void {
+  private closed(connection: Connection | undefined): void {
+    if (connection === undefined) return;
     this.connections.delete(connection);
     connection.socketClosed();
+  }
+
+  /** An error of the socket, or a defect of ours: that must not become everybody's, so this client goes. */
+  private failed(socket: Bun.Socket<Connection | undefined>, error: Error): void {
+    this.log.error(`client(${socket.data?.remoteAddress ?? "gone"}) - ${error.stack ?? error.message}`);
+    socket.terminate();
   }
 }

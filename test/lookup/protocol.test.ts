@@ -150,6 +150,20 @@ describe("a broker's connection", () => {
     });
   });
 
+  test("that is reset before it is looked at leaves no trace", async () => {
+    await using lookup = new InProcessLookup();
+    const connectAndReset = `
+      const net = require("node:net");
+      let left = 200;
+      const next = () => left-- > 0 && net.connect(${lookup.server.tcpPort}, "127.0.0.1", function () { this.resetAndDestroy(); next(); });
+      next();`;
+    // Nothing is accepted while this process waits for the other.
+    expect(Bun.spawnSync([process.execPath, "-e", connectAndReset]).exitCode).toBe(0);
+    expect(await (await lookup.client()).call("PING")).toBe("OK");
+    expect(lookup.log.matching(/^ERROR/)).toEqual([]);
+    expect(lookup.log.matching(/new client\(undefined/)).toEqual([]);
+  });
+
   test("is logged with what it registers, in nsqlookupd's words, and its end in one line", async () => {
     await using lookup = new InProcessLookup();
     const client = await lookup.broker("a");
