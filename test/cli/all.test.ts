@@ -1,0 +1,145 @@
+import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { MAIN, type Running, type Server, startProcess, startServer, until } from "../support/server.ts";
+
+/** Broker and lookup in one process, on ports that the system chose. */
+interface Both extends Running {
+  broker: { tcp: number; http: number };
+  lookup: { tcp: number; http: number };
+}
+
+const ANY_PORTS = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
+const LOCAL = "--broadcast-address=127.0.0.1";
+
+describe("broker and lookup in one process", () => {
+  let dataPath: string;
+  let running: Running[];
+
+  beforeEach(() => {
+    dataPath = mkdtempSync(join(tmpdir(), "bunsq-all-"));
+    running = [];
+  });
+
+  afterEach(async () => {
+    for (const one of running) await one.stop("SIGKILL");
+    rmSync(dataPath, { recursive: true, force: true });
+  });
+
+  const start = async (...args: string[]): Promise<Both> => {
+    const started = await startProcess("bunsq", [process.execPath, MAIN, `--data-path=${dataPath}`, ...ANY_PORTS, LOCAL, ...args]);
+    running.push(started);
+    await until("both are up", () => / INFO: broker up: .*\n/.test(started.log()));
+    const portsIn = (line: RegExp) => {
+      const [, tcp, http] = line.exec(started.log()) ?? [];
+      return { tcp: Number(tcp), http: Number(http) };
+    };
+    return {
+      ...started,
+      broker: portsIn(/^\[nsqd\] \S+ \S+ INFO: broker up: TCP 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+)$/m),
+      lookup: portsIn(/^\[nsqlookupd\] \S+ \S+ INFO: lookup up: TCP 127\.0\.0\.1:(\d+), HTTP 127\.0\.0\.1:(\d+)$/m),
+    };
+  };
+  const startBroker = async (...args: string[]): Promise<Server> => {
+    const server = await startServer({ args: [LOCAL, ...args] });
+    running.push(server);
+    return server;
+  };
+  const nodes = async (lookup: { http: number }) => {
+    const response = await fetch(`http://127.0.0.1:${lookup.http}/nodes`);
+    return ((await response.json()) as { producers: { tcp_port: number; topics: string[] }[] }).producers;
+  };
+
+  test("say in a line each where they are, and the broker is known to its lookup as to any other", async () => {
+    const both = await start();
+    expect(Math.min(both.broker.tcp, both.broker.http, both.lookup.tcp, both.lookup.http)).toBeGreaterThan(0);
+    await fetch(`http://127.0.0.1:${both.broker.http}/pub?topic=greetings`, { method: "POST", body: "hello" });
+    await until("the topic is known", async () => (await nodes(both.lookup))[0]?.topics.join() === "greetings");
+    expect(await nodes(both.lookup)).toMatchObject([{ tcp_port: both.broker.tcp, http_port: both.broker.http }]);
+    expect(both.log()).toMatch(/^\[nsqd\] .* INFO: LOOKUPD\(127\.0\.0\.1:\d+\): registered$/m);
+  }, 30_000);
+
+  test("take in other brokers, whose topics begin with the channels that they have here", async () => {
+    const both = await start();
+    const other = await startBroker(`--lookupd-tcp-address=127.0.0.1:${both.lookup.tcp}`);
+    await until("both are known", async () => (await nodes(both.lookup)).length === 2);
+    const here = `http://127.0.0.1:${both.broker.http}`;
+    await fetch(`${here}/topic/create?topic=orders`, { method: "POST" });
+    await fetch(`${here}/channel/create?topic=orders&channel=mail`, { method: "POST" });
+    await until("the channel is known", async () =>
+      (await (await fetch(`http://127.0.0.1:${both.lookup.http}/channels?topic=orders`)).text()).includes("mail"),
+    );
+    await other.http("POST", "/pub?topic=orders", "first");
+    await until("the channel is there", async () =>
+      (await (await other.http("GET", "/stats?format=json&topic=orders")).text()).includes('"channel_name":"mail","depth":1'),
+    );
+  }, 30_000);
+
+  test("register with other lookups as well, and with their own once only", async () => {
+    const first = await start();
+    const otherPath = mkdtempSync(join(tmpdir(), "bunsq-all-"));
+    try {
+      const ports = { tcp: first.lookup.tcp, http: first.lookup.http };
+      await first.stop();
+      const again = await start(
+        `--lookup-tcp-address=127.0.0.1:${ports.tcp}`,
+        `--lookupd-tcp-address=127.0.0.1:${ports.tcp}`,
+        `--lookupd-tcp-address=localhost:${ports.tcp}`,
+      );
+      const second = await start(`--data-path=${otherPath}`, `--lookupd-tcp-address=127.0.0.1:${again.lookup.tcp}`);
+      await until(
+        "the second is known to both",
+        async () => (await nodes(again.lookup)).length === 2 && (await nodes(second.lookup)).length === 1,
+      );
+      // The list of others may be changed at run time; its own lookup stays.
+      await fetch(`http://127.0.0.1:${second.broker.http}/config/nsqlookupd_tcp_addresses`, { method: "PUT", body: "[]" });
+      await until("the second has left the first", async () => (await nodes(again.lookup)).length === 1);
+      expect(await nodes(second.lookup)).toHaveLength(1);
+    } finally {
+      for (const one of running.splice(0)) await one.stop("SIGKILL");
+      rmSync(otherPath, { recursive: true, force: true });
+    }
+  }, 30_000);
+
+  test("end together and cleanly on SIGINT", async () => {
+    const both = await start();
+    await until("it is registered", async () => (await nodes(both.lookup)).length === 1);
+    expect(await both.stop("SIGINT")).toBe(0);
+    const log = both.log();
+    for (const line of ["NSQ: bye", `TCP: closing 127.0.0.1:${both.lookup.tcp}`, `HTTP: closing 127.0.0.1:${both.lookup.http}`]) {
+      expect(log).toContain(` INFO: ${line}\n`);
+    }
+    expect(log).not.toMatch(/ (WARNING|ERROR|FATAL): /);
+  }, 30_000);
+
+  test("share a broadcast address and a log level, where the lookup is given none of its own", async () => {
+    const both = await start("--broadcast-address=broker.example");
+    const other = await startBroker(`--lookupd-tcp-address=127.0.0.1:${both.lookup.tcp}`);
+    await until("the other is told", () => other.log().includes("BroadcastAddress:broker.example}"));
+    await both.stop();
+    const ports = [both.broker.tcp, both.broker.http, both.lookup.tcp, both.lookup.http];
+    const addresses = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map(
+      (flag, i) => `--${flag}=127.0.0.1:${ports[i]}`,
+    );
+    const command = [process.execPath, MAIN, `--data-path=${dataPath}`, "--broadcast-address=127.0.0.1", "--log-level=error", ...addresses];
+    const quiet = Bun.spawn(command, { stderr: "pipe" });
+    try {
+      await until("it is up", async () => (await nodes(both.lookup).catch(() => [])).length === 2);
+    } finally {
+      quiet.kill();
+      await quiet.exited;
+    }
+    expect(await new Response(quiet.stderr).text()).toBe("");
+  }, 30_000);
+
+  test("say what to do when the lookup's port is taken, and leave nothing open", async () => {
+    const both = await start();
+    const command = [process.execPath, MAIN, `--data-path=${dataPath}`, ...ANY_PORTS, `--lookup-tcp-address=127.0.0.1:${both.lookup.tcp}`];
+    const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
+    expect(exitCode).toBe(1);
+    expect(stderr.toString()).toMatch(
+      / FATAL: lookup: cannot listen on 127\.0\.0\.1:\d+: .* choose another -lookup-tcp-address\. To use a lookup server that runs already: --mode=broker --lookupd-tcp-address=<addr>:<port>\n$/,
+    );
+  }, 30_000);
+});
