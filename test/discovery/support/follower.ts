@@ -1,0 +1,69 @@
+import { type Client, prepareGoNsq, prepareNsqjs, preparePynsq } from "../../interop/support/clients.ts";
+
+/** A consumer that finds its brokers through lookups, in a process of its own, with a client library's usual means. */
+export class Follower {
+  /** Bodies it has got, each once. */
+  readonly received = new Set<string>();
+  /** What it said on the side. */
+  complaints = "";
+  private readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+
+  /**
+   * Starts a client's program with its act `follow <channel>`, which asks the lookups each second, and prints the body
+   * of each message on a line.
+   *
+   * @param lookups `host:port` of their HTTP sides
+   * @param prefix a command that runs it elsewhere
+   */
+  constructor(
+    readonly client: Client,
+    lookups: string[],
+    topic: string,
+    readonly channel: string,
+    prefix: string[] = [],
+  ) {
+    this.child = Bun.spawn([...prefix, ...client.command, lookups.join(","), topic, "follow", channel], {
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+    });
+    void this.listen();
+    void this.listenAside();
+  }
+
+  stop(): Promise<number> {
+    this.child.kill("SIGKILL");
+    return this.child.exited;
+  }
+
+  private async listen(): Promise<void> {
+    for await (const line of lines(this.child.stdout)) this.received.add(line);
+  }
+
+  private async listenAside(): Promise<void> {
+    for await (const line of lines(this.child.stderr)) this.complaints = `${this.complaints}${line}\n`.slice(-10_000);
+  }
+}
+
+/** The clients that can run here; what cannot is said. */
+export async function availableClients(...wanted: ("nsqjs" | "go-nsq" | "pynsq")[]): Promise<Client[]> {
+  const prepare = { nsqjs: prepareNsqjs, "go-nsq": prepareGoNsq, pynsq: preparePynsq };
+  const clients: Client[] = [];
+  for (const name of wanted) {
+    const prepared = await prepare[name]();
+    if (typeof prepared === "string") console.log(`skipped: ${prepared} (${name} finding brokers through lookups)`);
+    else clients.push(prepared);
+  }
+  return clients;
+}
+
+/** A stream's lines as they come. */
+export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of stream) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = parts.pop() as string;
+    yield* parts;
+  }
+}
