@@ -12,7 +12,7 @@ import { findNsqd } from "../test/support/server.ts";
 import type { Job, Measurement, PublishLoad } from "./load/job.ts";
 import { createChannel, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
 import { peakRssBytes } from "./support/process-usage.ts";
-import { makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
+import { isDisturbed, makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
 import { type BenchServer, type BrokerCommands, startBenchServer } from "./support/servers.ts";
 import { FILL, type Load, type ServerKind, WORKLOADS, type Workload } from "./workloads.ts";
 
@@ -27,8 +27,6 @@ const LONGEST_RUN_MS = 50_000;
 /** Of a server's log, after a run that failed. */
 const LOG_LINES_SHOWN = 10;
 
-/** Cores that others kept busy from which on a run is marked: the kernel's own threads stay below. */
-const DISTURBED_BUSY = 0.2;
 /** What the page cache is given to touch before the first round: as much as the largest backlog. */
 const TOUCHED_BYTES = 2 ** 31;
 
@@ -162,7 +160,7 @@ function describe(run: Run): string {
   const rate = Math.round(run.messages / run.seconds).toLocaleString("en-US");
   const cpu = ((run.serverCpuSeconds / run.messages) * 1e6).toFixed(2);
   const latency = run.latencyMs === undefined ? "" : `, p99 ${run.latencyMs.p99.toFixed(2)} ms`;
-  const others = run.othersBusy > DISTURBED_BUSY ? `; DISTURBED, others kept ${run.othersBusy.toFixed(2)} cores busy` : "";
+  const others = isDisturbed(run) ? `; DISTURBED, others kept ${run.othersBusy.toFixed(2)} cores busy` : "";
   return `${rate} msg/s in ${run.seconds.toFixed(1)} s, CPU ${cpu} µs/msg, peak ${Math.round(run.peakRssBytes / 1e6)} MB${latency}${others}`;
 }
 

@@ -3,13 +3,22 @@ import type { Measurement } from "../load/job.ts";
 import type { ServerKind, Workload } from "../workloads.ts";
 import { median } from "./statistics.ts";
 
+/** Cores that others kept busy from which on a run counts as disturbed: the kernel's own threads stay below. */
+const DISTURBED_BUSY = 0.2;
+
 /** One round of one workload against one server: what came of it. */
 export type Run = (Measurement & { peakRssBytes: number }) | { error: string };
+
+/** Whether so much else ran on the machine meanwhile that the run's rate says little. */
+export function isDisturbed(run: Measurement): boolean {
+  return run.othersBusy > DISTURBED_BUSY;
+}
 
 /** Medians of the rounds that went through; NaN where none did. */
 export interface Summary {
   rounds: number;
   errors: string[];
+  disturbedRounds: number;
   messagesPerSecond: number;
   /** The slowest and the fastest round. */
   range: [number, number];
@@ -60,6 +69,7 @@ export function summarize(runs: Run[]): Summary {
   return {
     rounds: runs.length,
     errors: runs.flatMap((run) => ("error" in run ? run.error : [])),
+    disturbedRounds: good.filter(isDisturbed).length,
     messagesPerSecond: median(rates),
     range: [Math.min(...rates), Math.max(...rates)],
     serverCpuUsPerMessage: of((run) => (run.serverCpuSeconds / run.messages) * 1e6),
@@ -105,8 +115,8 @@ export function toMarkdown(report: Report): string {
       table(
         [
           "workload",
-          "bunsq + generator",
-          "nsqd + generator",
+          "bunsq + generator + others",
+          "nsqd + generator + others",
           "generator µs/msg",
           "bare msg/s",
           "bare with file msg/s",
@@ -141,6 +151,12 @@ export function toMarkdown(report: Report): string {
       ),
     );
   }
+  const disturbed = report.results.flatMap(({ workload, summaries }) =>
+    Object.entries(summaries).flatMap(([kind, { disturbedRounds, rounds }]) =>
+      disturbedRounds === 0 ? [] : `${workload.name} of ${kind}: ${disturbedRounds} of ${rounds}`,
+    ),
+  );
+  if (disturbed.length > 0) sections.push(`Rounds that other work on the machine disturbed: ${disturbed.join("; ")}.`);
   const errors = report.results.flatMap(({ workload, summaries }) =>
     Object.entries(summaries).flatMap(([kind, { errors }]) => errors.map((error) => `- ${workload.name}, ${kind}: ${error}`)),
   );

@@ -64,3 +64,11 @@ test("the table sets bunsq beside nsqd, with a dash for what was not measured", 
   const alone = toMarkdown(makeReport([], 1, [{ workload, runs: { bunsq: [run(1, 0.1)] } }]));
   expect(alone).toMatch(/\| +1,000 \| +– \| +– \|/);
 });
+
+test("the report tells which rounds other work disturbed", () => {
+  const workload = WORKLOADS[0];
+  if (workload === undefined) throw new Error("no workloads");
+  const disturbed = { ...run(1, 0.1), othersBusy: 0.9 };
+  const markdown = toMarkdown(makeReport([], 2, [{ workload, runs: { bunsq: [run(1, 0.1), disturbed], nsqd: [run(1, 0.1)] } }]));
+  expect(markdown).toContain("disturbed: mpub of bunsq: 1 of 2.");
+});
