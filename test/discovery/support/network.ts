@@ -1,0 +1,74 @@
+import { existsSync } from "node:fs";
+
+/** Numbers the networks of this process, so that each has names of its own. */
+let networks = 0;
+
+/** Why there can be no networks of our own here; undefined if there can. */
+export function noNetworks(): string | undefined {
+  if (process.platform !== "linux" || process.getuid?.() !== 0) return "network namespaces need root on Linux";
+  if (Bun.which("ip") === null) return "no ip (iproute2)";
+  const name = `bunsq-try-${process.pid}`;
+  const { exitCode, stderr } = Bun.spawnSync(["ip", "netns", "add", name], { stdout: "ignore", stderr: "pipe" });
+  if (exitCode !== 0 || !existsSync(`/var/run/netns/${name}`)) return `no network namespaces: ${stderr.toString().trim()}`;
+  const bridge = Bun.spawnSync(["ip", "-n", name, "link", "add", "br0", "type", "bridge"], { stderr: "pipe" });
+  Bun.spawnSync(["ip", "netns", "delete", name]);
+  return bridge.exitCode === 0 ? undefined : `no bridges: ${bridge.stderr.toString().trim()}`;
+}
+
+/** Hosts of their own on one switch of their own, which can be turned off. The machine's own network is not touched. */
+export class Network implements Disposable {
+  private readonly name = `bunsq-${process.pid}-${networks++}`;
+  private readonly namespaces: string[] = [];
+
+  constructor() {
+    this.addNamespace(this.hub);
+    ip("-n", this.hub, "link", "add", "br0", "type", "bridge");
+    this.connect();
+  }
+
+  /**
+   * Adds a host.
+   *
+   * @returns its address, and the command that runs a program on it
+   */
+  addHost(): { host: string; prefix: string[] } {
+    const number = this.namespaces.length;
+    const namespace = `${this.name}-${number}`;
+    const host = `10.77.0.${number}`;
+    this.addNamespace(namespace);
+    ip("link", "add", "eth0", "netns", namespace, "type", "veth", "peer", "name", `port${number}`, "netns", this.hub);
+    ip("-n", namespace, "address", "add", `${host}/24`, "dev", "eth0");
+    ip("-n", namespace, "link", "set", "eth0", "up");
+    ip("-n", this.hub, "link", "set", `port${number}`, "master", "br0");
+    ip("-n", this.hub, "link", "set", `port${number}`, "up");
+    return { host, prefix: ["ip", "netns", "exec", namespace] };
+  }
+
+  /** From now on nothing gets from one host to another, and nobody is told: the links stay up. */
+  cut(): void {
+    ip("-n", this.hub, "link", "set", "br0", "down");
+  }
+
+  connect(): void {
+    ip("-n", this.hub, "link", "set", "br0", "up");
+  }
+
+  [Symbol.dispose](): void {
+    for (const namespace of this.namespaces) ip("netns", "delete", namespace);
+  }
+
+  private get hub(): string {
+    return `${this.name}-hub`;
+  }
+
+  private addNamespace(namespace: string): void {
+    ip("netns", "add", namespace);
+    this.namespaces.push(namespace);
+    ip("-n", namespace, "link", "set", "lo", "up");
+  }
+}
+
+function ip(...args: string[]): void {
+  const { exitCode, stderr } = Bun.spawnSync(["ip", ...args], { stdout: "ignore", stderr: "pipe" });
+  if (exitCode !== 0) throw new Error(`ip ${args.join(" ")}: ${stderr.toString().trim()}`);
+}
