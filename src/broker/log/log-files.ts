@@ -202,11 +202,13 @@ export class LogFiles {
     this.unsyncedSegments.delete(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
+    // Files that stay behind cost space only: all in them is finished.
+    const { recycler, log, topicName } = this.options;
+    const failed = (error: Error) => log.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
     try {
-      this.options.recycler.put(segment);
+      recycler.put(segment, failed);
     } catch (error) {
-      // Its files stay behind, which costs space only: all in it is finished.
-      this.options.log.error(`TOPIC(${this.options.topicName}): cannot remove ${segment.logPath}: ${(error as Error).message}`);
+      failed(error as Error);
     }
   }
 

@@ -25,11 +25,15 @@ export class Recycler {
     }
   }
 
-  /** Takes over a segment's file, or removes it when the pool is full. */
-  put(segment: Segment): void {
+  /**
+   * Takes over a segment's file, or removes it when the pool is full.
+   *
+   * @param failed called when it could not be removed
+   */
+  put(segment: Segment, failed: (error: Error) => void): void {
     const bytes = segment.fileBytes();
     if (bytes === 0 || this.totalBytes + bytes > this.maxBytes) {
-      segment.remove();
+      segment.discard(failed);
       return;
     }
     const path = join(this.directory, `${this.nextName++}`);
