@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { parseAddress } from "../base/address.ts";
+import { formatAddress, listenError, parseAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET } from "../frame/frame.ts";
@@ -197,7 +197,8 @@ export class Broker {
 
   /** @throws StartError when the address cannot be had */
   listen(): void {
-    const { hostname, port } = parseAddress(this.options.tcpAddress);
+    const address = parseAddress(this.options.tcpAddress);
+    const { hostname, port } = address;
     try {
       this.listener = Bun.listen<Connection>({
         hostname,
@@ -213,11 +214,9 @@ export class Broker {
         },
       });
     } catch (error) {
-      throw new StartError(
-        `listen (${this.options.tcpAddress}) failed - ${(error as Error).message}; is another nsqd running? choose another --tcp-address`,
-      );
+      throw listenError("tcp-address", address, error);
     }
-    this.log.info(`TCP: listening on ${hostname.includes(":") ? `[${hostname}]` : hostname}:${this.listener.port}`);
+    this.log.info(`TCP: listening on ${formatAddress(hostname, this.listener.port)}`);
   }
 
   get tcpPort(): number {
@@ -409,8 +408,7 @@ export class Broker {
   // ---- connections
 
   private accept(socket: Bun.Socket<Connection>): void {
-    const address = socket.remoteAddress.includes(":") ? `[${socket.remoteAddress}]` : socket.remoteAddress;
-    const connection = new Connection(this, this.nextConnectionId++, socket, `${address}:${socket.remotePort}`);
+    const connection = new Connection(this, this.nextConnectionId++, socket, formatAddress(socket.remoteAddress, socket.remotePort));
     socket.data = connection;
     this.connections.add(connection);
     this.connectionsById.set(connection.id, connection);
