@@ -1,0 +1,92 @@
+/**
+ * The steps of the hot path one by one, with mitata: `bun run bench:micro`.
+ *
+ *     --only=REGEX      of the cases' names
+ *     --markdown=FILE   write the table that stands at the end
+ *
+ * mitata's own lines are per call, which is a thousand messages in most cases; the table at the end is per message.
+ *
+ * mitata's heap figure is what the process grew by during a call. That hides garbage as soon as the collector gives
+ * its room back, so bytes allocated are taken in a second process with the collector turned off: there nothing is
+ * given back, and what the process grows by is what was allocated.
+ */
+import { memoryUsage } from "bun:jsc";
+import { writeFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { bench, group, run } from "mitata";
+import { Bed } from "./micro/bed.ts";
+import { type Case, makeCases } from "./micro/cases.ts";
+import { table } from "./support/report.ts";
+
+/** Calls before allocations are counted: by then the code is compiled and pools and buffers have grown. */
+const WARM_UP_CALLS = 500;
+/** The process grows by 128 KiB at a time: over a million messages, an eighth of a byte. */
+const COUNTED_CALLS = 1000;
+/** Of so many counts the lowest stands: the compiler allocates too, now and then, but not in each. */
+const COUNTS = 3;
+
+/** Bytes allocated per message, by name. Only meaningful where the collector is off. */
+function countAllocations(cases: Case[]): Record<string, number> {
+  const bytes: Record<string, number> = {};
+  for (const { group, name, messages, run } of cases) {
+    for (let call = 0; call < WARM_UP_CALLS; call++) run();
+    let least = Number.POSITIVE_INFINITY;
+    for (let count = 0; count < COUNTS; count++) {
+      const before = memoryUsage().current;
+      for (let call = 0; call < COUNTED_CALLS; call++) run();
+      least = Math.min(least, (memoryUsage().current - before) / (COUNTED_CALLS * messages));
+    }
+    bytes[`${group}: ${name}`] = Math.max(0, least);
+  }
+  return bytes;
+}
+
+async function allocationsInChild(args: string[]): Promise<Record<string, number>> {
+  const child = Bun.spawn([process.execPath, import.meta.path, ...args, "--count-allocations"], {
+    env: { ...process.env, BUN_JSC_useGC: "0" },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  const [output, code] = await Promise.all([child.stdout.text(), child.exited]);
+  if (code !== 0) throw new Error(`counting allocations ended with ${child.signalCode ?? code}`);
+  return JSON.parse(output);
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: { only: { type: "string" }, markdown: { type: "string" }, "count-allocations": { type: "boolean" } },
+  });
+  using bed = new Bed();
+  const only = new RegExp(values.only ?? "");
+  const cases = makeCases(bed).filter((one) => only.test(one.group) || only.test(one.name));
+  if (values["count-allocations"]) {
+    console.log(JSON.stringify(countAllocations(cases)));
+    return;
+  }
+  for (const [name, members] of Map.groupBy(cases, (one) => one.group)) {
+    group(name, () => {
+      for (const one of members) bench(`${one.name} (${one.messages} messages)`, one.run);
+    });
+  }
+  const { benchmarks } = await run({ throw: true });
+  const bytes = await allocationsInChild(values.only === undefined ? [] : [`--only=${values.only}`]);
+  const rows = cases.map((one, n) => {
+    const stats = benchmarks[n]?.runs[0]?.stats;
+    if (stats === undefined) throw new Error(`mitata has nothing of ${one.name}`);
+    const allocated = bytes[`${one.group}: ${one.name}`];
+    return [
+      `${one.group}: ${one.name}`,
+      (stats.p50 / one.messages).toFixed(1),
+      (stats.p99 / one.messages).toFixed(1),
+      allocated?.toFixed(2) ?? "–",
+      one.shows,
+    ];
+  });
+  const markdown = `${table(["step", "ns/msg p50", "p99", "bytes allocated/msg", "what it shows"], rows)}\n`;
+  console.log(`\n${markdown}`);
+  if (values.markdown !== undefined) writeFileSync(values.markdown, markdown);
+}
+
+await main();
+process.exit(0);

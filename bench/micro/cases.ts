@@ -1,0 +1,250 @@
+import type { Connection } from "../../src/broker/connection.ts";
+import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/log/chunk.ts";
+import { TopicLog } from "../../src/broker/log/topic-log.ts";
+import type { Topic } from "../../src/broker/topic.ts";
+import { Outbox, StagePool } from "../../src/broker/transport/outbox.ts";
+import { IN_FLIGHT, Window } from "../../src/broker/window.ts";
+import { idPrefix, readPrefix, readSequence, writeId } from "../../src/frame/id.ts";
+import { repeat } from "../load/wire.ts";
+import { type Bed, InFlight, NullTransport } from "./bed.ts";
+import { everyByte, ID_CHARS, mpubStream, publishedBatch, pubStream } from "./streams.ts";
+
+/** One step of a message's way, done to many messages in one call. */
+export interface Case {
+  group: string;
+  name: string;
+  /** Messages of one call: what is told is per message. */
+  messages: number;
+  /** What its figures say about the rule that nothing on the hot path allocates per message. */
+  shows: string;
+  run: () => void;
+}
+
+const MESSAGES = 1000;
+const BATCH = 200;
+const BODY_BYTES = 200;
+/** Cut into single bytes a stream is 200 calls a message. */
+const CUT_MESSAGES = 200;
+
+const TIME = { high: 0x18000000, low: 1 };
+const NOW_MS = 1_800_000_000_000;
+
+/** @param bed stays open for as long as the cases are run */
+export function makeCases(bed: Bed): Case[] {
+  return [...ids(), ...decoding(bed), ...appending(bed), ...dispatching(), ...finishing(bed), control()];
+}
+
+function ids(): Case[] {
+  const bytes = Buffer.alloc(MESSAGES * ID_CHARS);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const prefix = idPrefix(1, 2);
+  const encode = () => {
+    for (let n = 0; n < MESSAGES; n++) writeId(view, n * ID_CHARS, prefix, n);
+  };
+  encode();
+  const decode = () => {
+    let sum = 0;
+    for (let n = 0; n < MESSAGES; n++) sum += readPrefix(bytes, n * ID_CHARS) - prefix + readSequence(bytes, n * ID_CHARS);
+    if (sum !== (MESSAGES * (MESSAGES - 1)) / 2) throw new Error("an id was read wrongly");
+  };
+  return [
+    { group: "id", name: "encode", messages: MESSAGES, shows: "an id is five stores from tables: no string, no BigInt", run: encode },
+    { group: "id", name: "decode", messages: MESSAGES, shows: "prefix and sequence by table look-up: no string, no map", run: decode },
+  ];
+}
+
+function decoding(bed: Bed): Case[] {
+  const one = (name: string, messages: number, shows: string, pieces: (topic: string) => Buffer[]): Case => {
+    const topic = `decode${++decodes}#ephemeral`;
+    const connection = bed.connect();
+    return {
+      group: "decode, append to memory, tick, OK",
+      name,
+      messages,
+      shows,
+      run: publishing(bed, connection, topic, pieces(topic), messages),
+    };
+  };
+  return [
+    one("PUB stream, whole", MESSAGES, "command, topic name, size and body are read in place; the OK that waits is a constant", (topic) => [
+      pubStream(topic, MESSAGES, BODY_BYTES),
+    ]),
+    one(
+      "PUB stream, split at every byte",
+      CUT_MESSAGES,
+      "pieces gather in a buffer that the connection keeps and in a pooled chunk",
+      (topic) => everyByte(pubStream(topic, CUT_MESSAGES, BODY_BYTES)),
+    ),
+    one(`MPUB of ${BATCH} stream, whole`, MESSAGES, "the walk over an MPUB makes nothing for a message", (topic) => [
+      mpubStream(topic, MESSAGES, BATCH, BODY_BYTES),
+    ]),
+    one(
+      `MPUB of ${BATCH} stream, split at every byte`,
+      CUT_MESSAGES,
+      "the walk is taken up where it stopped; the body gathers in one pooled chunk",
+      (topic) => everyByte(mpubStream(topic, CUT_MESSAGES, BATCH, BODY_BYTES)),
+    ),
+  ];
+}
+
+let decodes = 0;
+
+function publishing(bed: Bed, connection: Connection, name: string, pieces: Buffer[], messages: number): () => void {
+  const topic = bed.broker.topic(name);
+  return () => {
+    const before = topic.log.committedNext;
+    for (const piece of pieces) connection.receive(piece);
+    bed.tick();
+    bed.forget(topic);
+    if (topic.log.committedNext !== before + messages) throw new Error("not all messages were published");
+  };
+}
+
+function appending(bed: Bed): Case[] {
+  const batch = publishedBatch(BATCH, BODY_BYTES);
+  const group = "append and commit";
+  const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), idPrefix(1, 3), undefined);
+  const { log: filed } = bed.broker.topic("filed");
+  const singly = (log: TopicLog) => () => {
+    for (let n = 0; n < MESSAGES; n++) log.append(batch, 4, BODY_BYTES, TIME);
+    settle(log);
+  };
+  const inBatches = (log: TopicLog) => () => {
+    for (let n = 0; n < MESSAGES; n += BATCH) log.appendMany(batch, 0, batch.length, BATCH, TIME);
+    settle(log);
+  };
+  const settle = (log: TopicLog) => {
+    log.commit(NOW_MS);
+    log.release(log.committedEnd, log.committedNext);
+  };
+  const through: Topic = bed.broker.topic("through");
+  const stream = mpubStream("through", MESSAGES, BATCH, BODY_BYTES);
+  return [
+    { group, name: "one by one, in memory", messages: MESSAGES, shows: "a frame is laid out in a pooled chunk", run: singly(memory) },
+    { group, name: `batches of ${BATCH}, in memory`, messages: MESSAGES, shows: "the same for a batch", run: inBatches(memory) },
+    {
+      group,
+      name: "one by one, one write to the file",
+      messages: MESSAGES,
+      shows: "what a commit makes (a list of parts, an index entry) is per write, not per message",
+      run: singly(filed),
+    },
+    { group, name: `batches of ${BATCH}, one write to the file`, messages: MESSAGES, shows: "the same", run: inBatches(filed) },
+    {
+      group,
+      name: `MPUB of ${BATCH} stream: decode, write, OK`,
+      messages: MESSAGES,
+      shows: "all of a publish but the socket",
+      run: publishing(bed, bed.connect(), through.name, [stream], MESSAGES),
+    },
+  ];
+}
+
+function dispatching(): Case[] {
+  const pool = new ChunkPool(16 * 1024 * 1024);
+  const log = new TopicLog(pool, idPrefix(1, 4), undefined);
+  const batch = publishedBatch(1, BODY_BYTES);
+  const chunk: Chunk = pool.take(1024 * 1024, LARGEST_CLASS);
+  log.append(batch, 4, BODY_BYTES, TIME);
+  const source = log.chunkAt(0, true) as Chunk;
+  repeat(source.buffer.subarray(0, source.end), MESSAGES).copy(chunk.buffer);
+  const end = source.end * MESSAGES;
+  const outbox = new Outbox(new NullTransport(), new StagePool(), pool);
+  const window = new Window(0);
+  const run = (runLength: number) => () => {
+    for (let at = 0; at < end; at = window.runEnd) {
+      const count = window.takeRun(chunk.view, 0, at, end, runLength, 1024 * 1024, 1, NOW_MS, NOW_MS + 60_000);
+      if (count === 0) throw new Error("a run without messages");
+      outbox.writeRun(chunk, at, window.runEnd);
+    }
+    outbox.flush();
+    window.unfinished = 0;
+    window.skipTo(window.cursor);
+  };
+  const group = "dispatch: Window.takeRun and Outbox, to a socket that takes all";
+  return [1, 10, 100, MESSAGES].map((length) => ({
+    group,
+    name: `runs of ${length}`,
+    messages: MESSAGES,
+    shows:
+      length === MESSAGES
+        ? "a delivery is six stores in typed arrays; a run is one write of bytes that lie in the log"
+        : "small runs gather in a pooled stage",
+    run: run(length),
+  }));
+}
+
+function finishing(bed: Bed): Case[] {
+  const window = new Window(0);
+  const refill = () => {
+    window.floor = 0;
+    window.cursor = MESSAGES;
+    window.state.fill(IN_FLIGHT, 0, MESSAGES);
+    window.unfinished = MESSAGES;
+  };
+  const finished = () => {
+    if (window.floor !== MESSAGES || window.unfinished !== 0) throw new Error("the floor is not where it should be");
+  };
+  const fin = new InFlight(bed, "fin#ephemeral", MESSAGES);
+  const again = new InFlight(bed, "again#ephemeral", MESSAGES);
+  fin.consumer.receive(fin.fins);
+  return [
+    {
+      group: "finish",
+      name: "window advance, in order",
+      messages: MESSAGES,
+      shows: "a finished message is one store; the floor moves with it",
+      run: () => {
+        refill();
+        for (let sequence = 0; sequence < MESSAGES; sequence++) window.finish(sequence);
+        finished();
+      },
+    },
+    {
+      group: "finish",
+      name: "window advance, last one first",
+      messages: MESSAGES,
+      shows: "the floor passes all at once, each once",
+      run: () => {
+        refill();
+        for (let sequence = MESSAGES - 1; sequence >= 0; sequence--) window.finish(sequence);
+        finished();
+      },
+    },
+    {
+      group: "finish",
+      name: "FIN lines through a connection",
+      messages: MESSAGES,
+      shows: "the id is read from the line in place; the entry is found by arithmetic",
+      run: () => {
+        fin.rewind();
+        fin.consumer.receive(fin.fins);
+      },
+    },
+    {
+      group: "finish",
+      name: "REQ 0 and redelivery",
+      messages: MESSAGES,
+      shows: "off the hot path, yet only the frame is copied, into the stage, to patch its attempts",
+      run: () => {
+        again.consumer.receive(again.requeues);
+        again.untilDelivered();
+      },
+    },
+  ];
+}
+
+let kept: object | undefined;
+
+function control(): Case {
+  return {
+    group: "control",
+    name: "one object of two numbers per message",
+    messages: MESSAGES,
+    shows: "what an allocation per message would look like in the column before",
+    run: () => {
+      for (let n = 0; n < MESSAGES; n++) kept = { sequence: n, position: n * 2 };
+      if (kept === undefined) throw new Error("nothing was kept");
+    },
+  };
+}
