@@ -1,3 +1,4 @@
+import { NamedList } from "./named-list.ts";
 import type { Producer } from "./producer.ts";
 import { type Numbered, SortedList } from "./sorted-list.ts";
 
@@ -19,7 +20,7 @@ export class TopicRegistration implements Numbered {
   /** Whether the topic itself is there, beside its channels. */
   registered = false;
   readonly producers = new SortedList<Producer>();
-  readonly channels = new Map<string, ChannelRegistration>();
+  readonly channels = new NamedList<ChannelRegistration>();
   /** Of its producers; undefined while there is none. They stay past their lifetime, as nsqlookupd's do. */
   tombstones: Map<Producer, Tombstone> | undefined;
 

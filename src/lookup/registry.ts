@@ -141,7 +141,7 @@ export class Registry {
     const removed = channel.leave(producer);
     if (removed) producer.registrations.remove(channel);
     if (channel.producers.size === 0 && isEphemeral(channelName)) {
-      topic.channels.delete(channelName);
+      topic.channels.remove(channel);
       this.dropIfEmpty(topic);
     }
     return removed;
@@ -152,7 +152,7 @@ export class Registry {
     const change: TopicChange = { topic: false, channels: [] };
     const topic = this.topics.get(topicName);
     if (topic === undefined) return change;
-    for (const channel of topic.channels.values()) {
+    for (const channel of topic.channels.items) {
       if (!channel.leave(producer)) continue;
       producer.registrations.remove(channel);
       change.channels.push(channel.name);
@@ -182,10 +182,10 @@ export class Registry {
   /** Its producers lose it, and its channels. @returns what went, topics with their channels */
   deleteTopic(name: string): { topic: string; registered: boolean; channels: string[] }[] {
     return [...this.matching(name)].map((topic) => {
-      for (const channel of topic.channels.values()) this.disband(channel);
+      for (const channel of topic.channels.items) this.disband(channel);
       this.disband(topic);
       this.topics.delete(topic.name);
-      return { topic: topic.name, registered: topic.registered, channels: [...topic.channels.keys()] };
+      return { topic: topic.name, registered: topic.registered, channels: topic.channels.items.map((channel) => channel.name) };
     });
   }
 
@@ -195,7 +195,7 @@ export class Registry {
     const channel = topic?.channels.get(channelName);
     if (topic === undefined || channel === undefined) return false;
     this.disband(channel);
-    topic.channels.delete(channelName);
+    topic.channels.remove(channel);
     this.dropIfEmpty(topic);
     return true;
   }
@@ -230,7 +230,7 @@ export class Registry {
 
   channelNames(topicName: string): string[] {
     const names: string[] = [];
-    for (const topic of this.matching(topicName)) names.push(...topic.channels.keys());
+    for (const topic of this.matching(topicName)) for (const channel of topic.channels.items) names.push(channel.name);
     return names;
   }
 
@@ -285,8 +285,8 @@ export class Registry {
   private topicToChange(name: string): TopicRegistration {
     let topic = this.topics.get(name);
     if (topic === undefined) {
-      topic = new TopicRegistration(++this.lastNumber, name);
-      this.topics.set(name, topic);
+      topic = new TopicRegistration(++this.lastNumber, flat(name));
+      this.topics.set(topic.name, topic);
     }
     return topic;
   }
@@ -294,8 +294,8 @@ export class Registry {
   private channelToChange(topic: TopicRegistration, name: string): ChannelRegistration {
     let channel = topic.channels.get(name);
     if (channel === undefined) {
-      channel = new ChannelRegistration(++this.lastNumber, name, topic);
-      topic.channels.set(name, channel);
+      channel = new ChannelRegistration(++this.lastNumber, flat(name), topic);
+      topic.channels.add(channel);
     }
     return channel;
   }
@@ -308,4 +308,9 @@ export class Registry {
   private dropIfEmpty(topic: TopicRegistration): void {
     if (!topic.registered && topic.channels.size === 0) this.topics.delete(topic.name);
   }
+}
+
+/** A copy of its own: a string that was cut out of a command line holds on to the whole line. */
+function flat(name: string): string {
+  return Buffer.from(name, "latin1").toString("latin1");
 }

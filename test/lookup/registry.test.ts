@@ -310,7 +310,7 @@ test("after any sequence of changes the registry says what a plain model of nsql
     for (const { name, registered, producers, channels: own } of registry.allTopics()) {
       if (registered) shown[key(name, "")] = producers.items.map(({ number }) => number);
       else expect(producers.size).toBe(0);
-      for (const each of own.values()) shown[key(name, each.name)] = each.producers.items.map(({ number }) => number);
+      for (const each of own.items) shown[key(name, each.name)] = each.producers.items.map(({ number }) => number);
     }
     const expected = Object.fromEntries(
       [...model].map(([name, producers]) => [name, [...producers].map(({ number }) => number).sort((a, b) => a - b)]),

@@ -29,7 +29,7 @@ function* entriesOf(registry: Registry): Generator<[key: string, producers: () =
   // Copied, since what is registered may change while a long document goes out.
   const topics = [...registry.allTopics()].sort((a, b) => inOrder(`${a.name}:`, `${b.name}:`));
   for (const topic of topics) {
-    for (const channel of [...topic.channels.values()].sort((a, b) => inOrder(a.name, b.name))) {
+    for (const channel of [...topic.channels.items].sort((a, b) => inOrder(a.name, b.name))) {
       yield [`channel:${topic.name}:${channel.name}`, () => entries(channel.producers.items, undefined)];
     }
   }

@@ -1,0 +1,57 @@
+import { expect, test } from "bun:test";
+import { NamedList } from "../../src/lookup/named-list.ts";
+import { SortedList } from "../../src/lookup/sorted-list.ts";
+import { Random } from "../fuzz/random.ts";
+
+test("a sorted list holds each thing once, in the order of the numbers, whatever is added and removed", () => {
+  const things = Array.from({ length: 40 }, (_, number) => ({ number }));
+  const list = new SortedList<{ number: number }>();
+  const model = new Set<{ number: number }>();
+  const random = new Random(1);
+  for (let step = 0; step < 5000; step++) {
+    const thing = random.pick(things);
+    const add = random.chance(0.5);
+    const changed = add ? !model.has(thing) : model.has(thing);
+    expect(add ? list.add(thing) : list.remove(thing)).toBe(changed);
+    if (add) model.add(thing);
+    else model.delete(thing);
+    expect(list.items).toEqual(things.filter((each) => model.has(each)));
+    expect(list.size).toBe(model.size);
+  }
+  while (list.size > 0) expect(list.takeLast()).toBe([...model].sort((a, b) => a.number - b.number).at(list.size)!);
+  expect(list.takeLast()).toBeUndefined();
+});
+
+test("two empty lists share nothing", () => {
+  const [a, b] = [new SortedList<{ number: number }>(), new SortedList<{ number: number }>()];
+  a.add({ number: 1 });
+  a.clear();
+  a.add({ number: 2 });
+  expect(b.items).toEqual([]);
+  const [c, d] = [new NamedList<{ name: string }>(), new NamedList<{ name: string }>()];
+  c.add({ name: "x" });
+  expect(d.items).toEqual([]);
+  expect(d.get("x")).toBeUndefined();
+});
+
+test("a named list finds things by their names, few and many, in the order in which they came", () => {
+  const names = Array.from({ length: 40 }, (_, i) => ({ name: i === 7 ? "constructor" : `name${i}` }));
+  const list = new NamedList<{ name: string }>();
+  const model: { name: string }[] = [];
+  const random = new Random(2);
+  for (let step = 0; step < 5000; step++) {
+    // First few, then many, then few again.
+    const thing = random.pick(names);
+    const there = model.includes(thing);
+    expect(list.get(thing.name)).toBe(there ? thing : undefined!);
+    if (there && random.chance(step % 1000 < 500 ? 0.2 : 0.8)) {
+      list.remove(thing);
+      model.splice(model.indexOf(thing), 1);
+    } else if (!there && random.chance(step % 1000 < 500 ? 0.8 : 0.2)) {
+      list.add(thing);
+      model.push(thing);
+    }
+    expect(list.items).toEqual(model);
+    expect(list.size).toBe(model.length);
+  }
+});
