@@ -17,3 +17,8 @@ export class HeldPublish {
     return encodeFrame(FRAME_TYPE_ERROR, `E_${this.command}_FAILED ${this.command} failed ${error.message}`);
   }
 }
+
+/** A publish that was refused: the broker is closing, or the disk did not take it. */
+export class PublishError extends Error {
+  override name = "PublishError";
+}

@@ -159,11 +159,11 @@ export class Topic implements StoreOwner {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
     const persistent = !this.ephemeral && !isEphemeral(name);
-    const id = persistent ? this.broker.store.addChannel(this.id, name, this.released) : this.broker.newMemoryId();
+    const id = persistent ? this.broker.store.addChannel(this.id, name, this.released) : this.broker.catalogue.newMemoryId();
     const channel = new Channel(this.broker, this, id, name, this.released, this.releasedPosition);
     this.channels.set(name, channel);
     this.broker.log.info(`TOPIC(${this.name}): new channel(${name})`);
-    this.broker.channelCreated(channel);
+    this.broker.catalogue.channelCreated(channel);
     this.release();
     return channel;
   }
@@ -180,7 +180,7 @@ export class Topic implements StoreOwner {
   restoreChannel(id: number, name: string, floor: number): Channel {
     const channel = new Channel(this.broker, this, id, name, floor, this.log.locate(floor));
     this.channels.set(name, channel);
-    this.broker.channelCreated(channel);
+    this.broker.catalogue.channelCreated(channel);
     return channel;
   }
 
@@ -192,7 +192,7 @@ export class Topic implements StoreOwner {
     this.channels.delete(name);
     if (channel.persistent) this.broker.store.removeChannel(channel.id);
     channel.delete();
-    this.broker.channelDeleted(channel);
+    this.broker.catalogue.channelDeleted(channel);
     this.broker.saveTopic(this);
     this.markReleasable();
     if (this.channels.size === 0 && this.ephemeral) this.broker.deleteTopic(this.name);

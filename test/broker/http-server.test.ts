@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { StartError } from "../../src/base/start-error.ts";
-import { PublishError } from "../../src/broker/broker.ts";
+import { PublishError } from "../../src/broker/held.ts";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { HttpLimits, HttpServer } from "../../src/http/server.ts";

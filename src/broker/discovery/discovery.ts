@@ -3,7 +3,8 @@ import { type Address, formatAddress, parseRemoteAddress } from "../../base/addr
 import { isEphemeral, isValidName } from "../../frame/names.ts";
 import { get } from "../../http/get.ts";
 import { NSQ_VERSION } from "../../version.ts";
-import type { Broker, TopicObserver } from "../broker.ts";
+import type { Broker } from "../broker.ts";
+import type { TopicObserver } from "../catalogue.ts";
 import type { Channel } from "../channel.ts";
 import type { Topic } from "../topic.ts";
 import { type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
@@ -45,7 +46,7 @@ export class Discovery implements Registrant, TopicObserver {
     private readonly httpPort: number,
     private readonly ownLookup: OwnLookup | undefined,
   ) {
-    broker.observer = this;
+    broker.catalogue.observer = this;
     broker.optionsChanged.push(() => this.update());
     this.update();
   }
@@ -54,7 +55,7 @@ export class Discovery implements Registrant, TopicObserver {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.broker.observer = undefined;
+    this.broker.catalogue.observer = undefined;
     this.broker.log.info("LOOKUP: closing");
     for (const peer of this.peers.values()) peer.close();
     this.peers.clear();

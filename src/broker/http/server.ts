@@ -1,6 +1,7 @@
 import { failure } from "../../http/reply.ts";
 import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
-import { type Broker, PublishError } from "../broker.ts";
+import type { Broker } from "../broker.ts";
+import { PublishError } from "../held.ts";
 import { HttpCall } from "./call.ts";
 import { router } from "./routes.ts";
 

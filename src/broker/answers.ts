@@ -1,0 +1,113 @@
+import type { Logger } from "../base/logger.ts";
+import type { Connection } from "./connection.ts";
+import { type HeldPublish, PublishError } from "./held.ts";
+
+/** Connections whose answers become durable together. */
+interface HoldingGroup {
+  connection: Connection;
+  /** The place in its order of answers. */
+  upTo: number;
+}
+
+/** A publish that came by another way than a connection of ours. */
+interface Publisher {
+  publish: HeldPublish;
+  resolve: () => void;
+  reject: (error: Error) => void;
+}
+
+/** Brings all that was committed to the disk. */
+export type Sync = (done: (error: Error | undefined) => void) => void;
+
+/**
+ * The answers to publishes, which wait for the tick's commit and, with --durability=fsync, for the disk: one sync
+ * covers all that was committed while the one before it was under way.
+ */
+export class Answers {
+  /** Connections with answers that no commit has covered yet. */
+  private holding: Connection[] = [];
+  private publishers: Publisher[] = [];
+  private waitingForSync: HoldingGroup[] = [];
+  private publishersForSync: Publisher[] = [];
+  private syncing = false;
+
+  /** @param sync given: no answer goes out before it has covered its commit */
+  constructor(
+    private readonly sync: Sync | undefined,
+    private readonly log: Logger,
+  ) {}
+
+  /** Nothing waits for a commit. */
+  private get idle(): boolean {
+    return this.holding.length === 0 && this.publishers.length === 0;
+  }
+
+  /** The connection holds answers that the next commit covers. */
+  hold(connection: Connection): void {
+    this.holding.push(connection);
+  }
+
+  /** Resolves once the publish is as durable as it has to be; rejects with a PublishError. */
+  wait(publish: HeldPublish): Promise<void> {
+    return new Promise((resolve, reject) => this.publishers.push({ publish, resolve, reject }));
+  }
+
+  /** Waits until no sync is under way, and nobody waits for one. */
+  async untilSynced(): Promise<void> {
+    while (this.syncing) await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+
+  /** Tick, after the commits: what they cover goes out, or waits for the disk; what they failed is refused. */
+  settle(): void {
+    if (this.idle) return;
+    const { holding, publishers } = this;
+    this.holding = [];
+    this.publishers = [];
+    for (const connection of holding) connection.settleHeld();
+    const committed: Publisher[] = [];
+    for (const waiter of publishers) {
+      const { failure } = waiter.publish.target;
+      if (failure === undefined) committed.push(waiter);
+      else waiter.reject(new PublishError(failure.message));
+    }
+    if (this.sync !== undefined) {
+      for (const connection of holding) this.waitingForSync.push({ connection, upTo: connection.committedUpTo });
+      this.publishersForSync.push(...committed);
+      this.syncGroup();
+      return;
+    }
+    for (const connection of holding) if (!connection.closed) connection.releaseHeld(connection.committedUpTo);
+    for (const waiter of committed) waiter.resolve();
+  }
+
+  /** Group commit: what was committed while the disk was busy with one sync is covered by the next. */
+  syncGroup(evenIfNobodyWaits = false): void {
+    if (
+      this.sync === undefined ||
+      this.syncing ||
+      (!evenIfNobodyWaits && this.waitingForSync.length === 0 && this.publishersForSync.length === 0)
+    )
+      return;
+    this.syncing = true;
+    const groups = this.waitingForSync;
+    const waiters = this.publishersForSync;
+    this.waitingForSync = [];
+    this.publishersForSync = [];
+    this.sync((error) => {
+      this.syncing = false;
+      if (error !== undefined) {
+        this.log.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
+      }
+      for (const { connection, upTo } of groups) {
+        if (connection.closed) continue;
+        if (error !== undefined) connection.failHeld(error);
+        else connection.releaseHeld(upTo);
+      }
+      for (const waiter of waiters) {
+        if (error === undefined) waiter.resolve();
+        else waiter.reject(new PublishError(error.message));
+      }
+      this.syncGroup();
+    });
+  }
+}

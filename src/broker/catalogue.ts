@@ -1,0 +1,237 @@
+import { join } from "node:path";
+import { idPrefix } from "../frame/id.ts";
+import { isEphemeral } from "../frame/names.ts";
+import type { Broker } from "./broker.ts";
+import type { Channel } from "./channel.ts";
+import type { EntryHeader } from "./deferred/bucket.ts";
+import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts";
+import type { StoredMessage } from "./deferred/stored-message.ts";
+import { PublishError } from "./held.ts";
+import { LogFiles } from "./log/log-files.ts";
+import { Recycler } from "./log/recycler.ts";
+import { TopicLog } from "./log/topic-log.ts";
+import { decodeProgress, type Progress } from "./progress.ts";
+import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
+import { Topic } from "./topic.ts";
+
+/** Segment files kept for reuse, in segments' worth of bytes. */
+const RECYCLED_SEGMENTS = 4;
+/** Ids of what has no row in the store, and so dies with the process. */
+const FIRST_MEMORY_ID = 2 ** 31;
+
+/** Hears of topics and channels that come and go, after recovery. */
+export interface TopicObserver {
+  topicCreated(topic: Topic): void;
+  /** Its channels were reported as deleted before. */
+  topicDeleted(topic: Topic): void;
+  channelCreated(channel: Channel): void;
+  channelDeleted(channel: Channel): void;
+}
+
+/** What recovery finds of one channel in the deferred store. */
+interface StoredSequences {
+  sequences: number[];
+  /** Of the entries, parallel to `sequences`. */
+  numbers: number[];
+}
+
+/** The topics and channels there are: makes and removes them, and finds them again after a restart. */
+export class Catalogue implements DeferredTargets {
+  readonly topics = new Map<string, Topic>();
+  readonly channelsById = new Map<number, Channel>();
+  observer: TopicObserver | undefined;
+  /** Regions of log files that were skipped because they are damaged. */
+  corruptRegions = 0;
+  private readonly topicsById = new Map<number, Topic>();
+  private readonly recycler: Recycler;
+  /** Entries of the deferred store that a later one of the same message takes the place of. */
+  private readonly superseded = new Set<number>();
+  private nextMemoryId = FIRST_MEMORY_ID;
+
+  /** @param directory the broker's folder below the data path */
+  constructor(
+    private readonly broker: Broker,
+    private readonly directory: string,
+  ) {
+    this.recycler = new Recycler(join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
+  }
+
+  /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
+  topic(name: string): Topic {
+    return this.topics.get(name) ?? this.createTopic(name);
+  }
+
+  /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
+  deleteTopic(name: string): boolean {
+    const topic = this.topics.get(name);
+    if (topic === undefined) return false;
+    this.broker.log.info(`TOPIC(${name}): deleting`);
+    this.topics.delete(name);
+    this.topicsById.delete(topic.id);
+    topic.deleted = true;
+    for (const channel of topic.channels.values()) {
+      this.channelDeleted(channel);
+      channel.delete();
+    }
+    topic.channels.clear();
+    this.observer?.topicDeleted(topic);
+    if (topic.ephemeral) this.broker.store.freeNumber(topic.number, topic.log.next);
+    else this.broker.store.removeTopic(topic.id, topic.number, topic.log.next);
+    topic.log.dispose();
+    topic.log.files?.remove();
+    return true;
+  }
+
+  channelCreated(channel: Channel): void {
+    this.channelsById.set(channel.id, channel);
+    this.observer?.channelCreated(channel);
+  }
+
+  channelDeleted(channel: Channel): void {
+    this.channelsById.delete(channel.id);
+    this.observer?.channelDeleted(channel);
+  }
+
+  newMemoryId(): number {
+    return this.nextMemoryId++;
+  }
+
+  private createTopic(name: string): Topic {
+    if (this.broker.closing) throw new PublishError("exiting");
+    const ephemeral = isEphemeral(name);
+    const taken = this.broker.store.takeNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    if (taken === undefined) throw new PublishError("too many topics");
+    const { number, nextSequence } = taken;
+    const id = ephemeral ? this.newMemoryId() : this.broker.store.addTopic(number, name, nextSequence);
+    try {
+      const topic = this.addTopic(id, number, name, nextSequence);
+      this.broker.log.info(`TOPIC(${name}): created`);
+      this.observer?.topicCreated(topic);
+      return topic;
+    } catch (error) {
+      if (ephemeral) this.broker.store.freeNumber(number, nextSequence);
+      else this.broker.store.removeTopic(id, number, nextSequence);
+      throw error;
+    }
+  }
+
+  private addTopic(id: number, number: number, name: string, firstSequence: number): Topic {
+    const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence);
+    const log = new TopicLog(this.broker.chunks, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
+    const topic = new Topic(this.broker, id, number, name, log);
+    this.topics.set(name, topic);
+    this.topicsById.set(id, topic);
+    return topic;
+  }
+
+  private openFiles(number: number, name: string, firstSequence: number): LogFiles {
+    const { maxBytesPerFile, syncEvery } = this.broker.options;
+    return new LogFiles(
+      {
+        // The number in front keeps names such as "." and ".." harmless.
+        directory: join(this.directory, "topics", `${number.toString().padStart(5, "0")}-${name}`),
+        topicNumber: number,
+        topicName: name,
+        maxBytesPerFile,
+        // With --durability=fsync the groups are synced anyway.
+        syncEvery: this.broker.options.durability === "fsync" ? Number.POSITIVE_INFINITY : syncEvery,
+        recycler: this.recycler,
+        log: this.broker.log,
+        onCorrupt: () => this.corruptRegions++,
+      },
+      firstSequence,
+    );
+  }
+
+  /** Takes up what an earlier run left in the data path. */
+  recover(): void {
+    this.broker.store.freeOrphanedNumbers();
+    for (const row of this.broker.store.topics()) this.restoreTopic(row);
+    const stored = new Map<Channel, StoredSequences>();
+    this.broker.deferred.recover(
+      (entry, sequence) => sequence < (this.topicsById.get(entry.topicId)?.log.next ?? 0),
+      (entry) => this.countStored(entry, stored),
+    );
+    for (const [channel, { sequences, numbers }] of stored) {
+      const order = [...sequences.keys()].sort((a, b) => sequences[a] - sequences[b] || numbers[a] - numbers[b]);
+      for (let i = 0; i < order.length; i++) {
+        const sequence = sequences[order[i]];
+        // A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts.
+        if (i + 1 < order.length && sequences[order[i + 1]] === sequence) this.superseded.add(numbers[order[i]]);
+        else channel.restoreStored();
+        // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
+        // before a crash did not know, the entries tell.
+        if (sequence >= channel.floor) channel.skip(sequence, sequence + 1);
+      }
+    }
+    if (this.topics.size > 0)
+      this.broker.log.info(`NSQ: ${this.topics.size} topics and ${this.channelsById.size} channels restored from ${this.directory}`);
+  }
+
+  private countStored(entry: EntryHeader, stored: Map<Channel, StoredSequences>): void {
+    if (!this.wanted(entry)) return;
+    if (entry.kind === KIND_PUBLISH) {
+      const topic = this.topicsById.get(entry.topicId) as Topic;
+      topic.restoreDeferred();
+      for (const channel of topic.channels.values()) if (entry.number < channel.voidBefore) channel.restoreVoided();
+      return;
+    }
+    const channel = this.channelsById.get(entry.channelId) as Channel;
+    const found = stored.get(channel) ?? { sequences: [], numbers: [] };
+    found.sequences.push(entry.sequence);
+    found.numbers.push(entry.number);
+    stored.set(channel, found);
+  }
+
+  private restoreTopic(row: TopicRow): void {
+    const topic = this.addTopic(row.id, row.number, row.name, row.released);
+    topic.paused = row.paused;
+    const channels = this.broker.store.channels(row.id);
+    topic.restoreReleased(row.released, channels.length > 0);
+    for (const channel of channels) this.restoreChannel(topic, channel);
+  }
+
+  private restoreChannel(topic: Topic, row: ChannelRow): void {
+    const { log } = topic;
+    let floor = row.floor;
+    let progress: Progress = { finished: [], tried: [] };
+    try {
+      progress = decodeProgress(row.progress, row.floor);
+    } catch (error) {
+      this.broker.log.error(
+        `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may come again`,
+      );
+    }
+    if (floor < log.startSequence) floor = log.startSequence;
+    if (floor > log.next) {
+      this.broker.log.error(
+        `CHANNEL(${row.name}) of ${topic.name}: its cursor ${floor} is beyond the log's end ${log.next}; it starts there`,
+      );
+      floor = log.next;
+    }
+    this.broker.deferred.numberFrom(row.voidBefore);
+    const channel = topic.restoreChannel(row.id, row.name, floor);
+    const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
+    const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
+    channel.restore(
+      { finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) },
+      row.paused,
+      row.voidBefore,
+    );
+  }
+
+  /** Whether an entry of the deferred store still has somebody to go to. */
+  wanted(entry: EntryHeader): boolean {
+    if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
+    const channel = this.channelsById.get(entry.channelId);
+    return channel !== undefined && entry.number >= channel.voidBefore && !this.superseded.has(entry.number);
+  }
+
+  /** A message of the deferred store has fallen due. */
+  due(message: StoredMessage): void {
+    if (!this.wanted(message)) this.broker.deferred.finish(message);
+    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.join(message);
+    else this.channelsById.get(message.channelId)?.due(message);
+    this.broker.schedule();
+  }
+}
