@@ -58,7 +58,7 @@ export class Broker {
   private readonly clock = new Clock();
   private readonly directory: string;
   private nextConnectionId = 1;
-  private listener: Bun.TCPSocketListener<Connection> | undefined;
+  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
   private tickScheduled = false;
@@ -143,15 +143,15 @@ export class Broker {
     const address = parseAddress(this.options.tcpAddress);
     const { hostname, port } = address;
     try {
-      this.listener = Bun.listen<Connection>({
+      this.listener = Bun.listen<Connection | undefined>({
         hostname,
         port,
         allowHalfOpen: true,
         socket: {
           open: (socket) => this.accept(socket),
           data: (socket, data) => this.receive(socket.data, data),
-          drain: (socket) => socket.data.drained(),
-          end: (socket) => socket.data.inputEnded(),
+          drain: (socket) => socket.data?.drained(),
+          end: (socket) => socket.data?.inputEnded(),
           close: (socket) => this.closed(socket.data),
           error: (socket, error) => this.log.error(`client(${socket.data?.remoteAddress}) - ${error.message}`),
         },
@@ -325,15 +325,19 @@ export class Broker {
 
   // ---- connections
 
-  private accept(socket: Bun.Socket<Connection>): void {
-    const connection = new Connection(this, this.nextConnectionId++, socket, formatAddress(socket.remoteAddress, socket.remotePort));
+  private accept(socket: Bun.Socket<Connection | undefined>): void {
+    // Undefined, whatever their types say, when the client was gone before it was looked at.
+    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
+    if (host === undefined || port === undefined) return socket.terminate();
+    const connection = new Connection(this, this.nextConnectionId++, socket, formatAddress(host, port));
     socket.data = connection;
     this.connections.add(connection);
     this.connectionsById.set(connection.id, connection);
     this.log.info(`TCP: new client(${connection.remoteAddress})`);
   }
 
-  private receive(connection: Connection, data: Buffer): void {
+  private receive(connection: Connection | undefined, data: Buffer): void {
+    if (connection === undefined) return;
     this.clock.read();
     try {
       connection.receive(data);
@@ -344,8 +348,8 @@ export class Broker {
     }
   }
 
-  private closed(connection: Connection): void {
-    if (connection.closed) return;
+  private closed(connection: Connection | undefined): void {
+    if (connection === undefined || connection.closed) return;
     this.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
     connection.socketClosed();
     this.connections.delete(connection);
