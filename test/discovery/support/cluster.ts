@@ -6,8 +6,10 @@ import { availableClients, Follower } from "./follower.ts";
 import { Site } from "./site.ts";
 
 export const TOPIC = "healing";
-/** What a consumer may need, once all it needs is back. */
+/** What a consumer may need to connect again, once all it needs is back. */
 export const HEALED_MS = 5000;
+/** Until it gets messages it may take go-nsq 5 s more: so long it waits to ask for some if another broker was to send it all it can take. */
+const FLOWS_MS = 15_000;
 
 /** Where a server is and stays, over all its lives. */
 export interface Place {
@@ -99,21 +101,26 @@ export class Cluster implements AsyncDisposable {
       this.brokers.map(({ http }) => http),
       TOPIC,
     );
-    await this.untilAllFlows("all is at work at the beginning", 20_000);
+    await this.untilAllFlows("all is at work at the beginning");
   }
 
-  /** Waits until every consumer has got, from every broker, a message that was sent from now on. @returns ms */
-  async untilAllFlows(what: string, timeoutMs = HEALED_MS): Promise<number> {
+  /** Waits until every consumer is connected to every broker. @returns ms */
+  async untilConnected(what: string, timeoutMs = HEALED_MS): Promise<number> {
     const began = performance.now();
-    const sent = this.site.acknowledged.map((bodies) => bodies.length);
-    await this.hold(`${what}: producers publish`, timeoutMs, () => this.site.acknowledged.every((bodies, i) => bodies.length > sent[i]));
-    const leftMs = timeoutMs - (performance.now() - began);
-    await this.hold(`${what}: consumers get messages of all brokers`, leftMs, () =>
-      this.followers.every(({ received }) =>
-        this.site.acknowledged.every((bodies, i) => bodies.slice(sent[i]).some((body) => received.has(body))),
-      ),
-    );
+    await this.hold(what, timeoutMs, async () => {
+      const connected = await Promise.all(this.brokers.map((broker) => this.consumersOf(broker)));
+      return connected.every((channels) => this.followers.every(({ channel }) => channels.includes(channel)));
+    });
     return performance.now() - began;
+  }
+
+  /** Waits until every consumer has got, from every broker, a message that was sent from now on. */
+  async untilAllFlows(what: string, timeoutMs = FLOWS_MS): Promise<void> {
+    const sent = this.site.acknowledged.map((bodies) => bodies.length);
+    const hasNew = (bodies: string[], from: number, { received }: Follower) => bodies.slice(from).some((body) => received.has(body));
+    await this.hold(`${what}: consumers get messages of all brokers`, timeoutMs, () =>
+      this.site.acknowledged.every((bodies, i) => this.followers.every((follower) => hasNew(bodies, sent[i], follower))),
+    );
   }
 
   /** Which brokers (by their places in the list) a lookup tells who asks for the topic; undefined if it does not answer. */
@@ -152,6 +159,16 @@ export class Cluster implements AsyncDisposable {
     await Promise.all([this.site.end(), ...this.followers.map((follower) => follower.stop())]);
     await Promise.all([...this.brokers, ...this.lookups].map((node) => node.kill()));
     for (const path of this.dataPaths) rmSync(path, { recursive: true, force: true });
+  }
+
+  /** The channels that have a consumer at a broker. */
+  private async consumersOf(broker: Node): Promise<string[]> {
+    const { status, text } = await this.site.get(`http://${broker.http}/stats?format=json&topic=${TOPIC}`);
+    if (status !== 200) return [];
+    const { topics } = JSON.parse(text) as { topics: { channels: { channel_name: string; client_count: number }[] }[] };
+    return topics.flatMap(({ channels }) =>
+      channels.filter(({ client_count }) => client_count > 0).map(({ channel_name }) => channel_name),
+    );
   }
 
   /** until(), and on failure what the clients had to say. */

@@ -120,7 +120,8 @@ function follow(channel) {
     lookupdHTTPAddresses: address.split(","),
     lookupdPollInterval: 1,
     heartbeatInterval: 1,
-    idleTimeout: 3,
+    // What it writes counts as a sign of life too, so noticing a dead connection may take twice as long.
+    idleTimeout: 2,
     maxInFlight: 200,
   });
   // Brokers come and go.
