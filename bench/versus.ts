@@ -9,12 +9,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { findNsqd } from "../test/support/server.ts";
-import type { Job, Measurement, PublishLoad } from "./load/job.ts";
+import type { IdleCost, Job, Measurement, PublishLoad, Target } from "./load/job.ts";
 import { createChannel, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
 import { peakRssBytes } from "./support/process-usage.ts";
 import { isDisturbed, makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
 import { type BenchServer, type BrokerCommands, startBenchServer } from "./support/servers.ts";
-import { FILL, type Load, type ServerKind, WORKLOADS, type Workload } from "./workloads.ts";
+import { FILL, type Load, messagesFor, SERVER_KINDS, type ServerKind, WORKLOADS, type Workload } from "./workloads.ts";
 
 const GENERATOR = join(import.meta.dir, "load/generator.ts");
 const SOURCE = join(import.meta.dir, "../src/main.ts");
@@ -33,8 +33,10 @@ const TOUCHED_BYTES = 2 ** 31;
 const HELP = `usage: bun run bench [flags]
 
   --rounds=N            rounds per workload (default 5)
-  --only=A,B            these workloads only: ${WORKLOADS.map(({ name }) => name).join(", ")}
-  --servers=A,B         these servers only: bunsq, nsqd, bare, bare-file (default all)
+  --set=core|all        the workloads that are compared by default, or all of them (about forty minutes)
+  --only=A,B            these workloads only, of whichever set: ${WORKLOADS.map(({ name }) => name).join(", ")}
+  --servers=A,B         these servers only: ${SERVER_KINDS.join(", ")} (default all but nsqd-0,
+                        which is nsqd with --mem-queue-size=0)
   --messages-scale=X    that many times the messages (default 1: about two seconds a run)
   --bunsq=COMMAND       how bunsq is started (default dist/bunsq, or the source if it is not built)
   --bunsq-args=FLAGS    flags for bunsq beside addresses and data path (default none)
@@ -62,8 +64,9 @@ function parseOptions(args: string[]): Options | undefined {
     options: {
       help: { type: "boolean" },
       rounds: { ...text, default: "5" },
+      set: { ...text, default: "core" },
       only: text,
-      servers: { ...text, default: "bunsq,nsqd,bare,bare-file" },
+      servers: { ...text, default: SERVER_KINDS.filter((kind) => kind !== "nsqd-0").join(",") },
       "messages-scale": { ...text, default: "1" },
       bunsq: text,
       "bunsq-args": { ...text, default: "" },
@@ -79,6 +82,7 @@ function parseOptions(args: string[]): Options | undefined {
     if (!(value > 0)) throw new Error(`--${name} must be a number above 0`);
     return value;
   };
+  if (values.set !== "core" && values.set !== "all") throw new Error(`no set ${values.set}: core or all`);
   const names = values.only?.split(",");
   for (const name of names ?? []) {
     if (!WORKLOADS.some((workload) => workload.name === name)) throw new Error(`no workload ${name}`);
@@ -87,7 +91,7 @@ function parseOptions(args: string[]): Options | undefined {
   return {
     rounds: positive("rounds"),
     messagesScale: positive("messages-scale"),
-    workloads: WORKLOADS.filter(({ name }) => names?.includes(name) ?? true),
+    workloads: WORKLOADS.filter(({ name, set }) => names?.includes(name) ?? (values.set === "all" || set !== "all")),
     servers: values.servers.split(",").map(serverKind),
     commands: {
       bunsq: values.bunsq?.split(" ") ?? (existsSync(BINARY) ? [BINARY, "--mode=broker"] : [process.execPath, SOURCE, "--mode=broker"]),
@@ -101,8 +105,9 @@ function parseOptions(args: string[]): Options | undefined {
 }
 
 function serverKind(name: string): ServerKind {
-  if (name === "bunsq" || name === "nsqd" || name === "bare" || name === "bare-file") return name;
-  throw new Error(`no server ${name}`);
+  const kind = SERVER_KINDS.find((known) => known === name);
+  if (kind === undefined) throw new Error(`no server ${name}`);
+  return kind;
 }
 
 function words(flags: string): string[] {
@@ -110,12 +115,12 @@ function words(flags: string): string[] {
 }
 
 /** Asks the generator to do a job and waits for what it measured. Rejects with what it complained of. */
-async function generate(job: Job): Promise<Measurement> {
+async function generate(job: Job, longestMs = LONGEST_RUN_MS): Promise<Measurement> {
   const child = Bun.spawn([process.execPath, GENERATOR, JSON.stringify(job)], {
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
-    timeout: LONGEST_RUN_MS,
+    timeout: longestMs,
   });
   const [output, complaint, code] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   if (code !== 0) throw new Error(complaint.trim() || `the load generator ended with ${child.signalCode ?? code}`);
@@ -128,10 +133,8 @@ async function measure(kind: ServerKind, load: Load, wanted: number, commands: B
   const server = await startBenchServer(kind, load, messages, commands);
   try {
     const target = { tcpPort: server.tcpPort, httpPort: server.httpPort, serverPid: server.pid };
-    if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages);
-    const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
+    const measurement = await run(server, target, load, messages);
     if (measurement.redelivered > 0) throw new Error(`${measurement.redelivered} messages came more than once`);
-    if (server.isBroker) await (load.kind === "publish" ? untilPublished(server.httpPort, messages) : untilDrained(server.httpPort));
     return { ...measurement, peakRssBytes: peakRssBytes(server.pid) };
   } catch (error) {
     console.log(server.log().split("\n").slice(-LOG_LINES_SHOWN).join("\n"));
@@ -139,6 +142,32 @@ async function measure(kind: ServerKind, load: Load, wanted: number, commands: B
   } finally {
     await server.stop();
   }
+}
+
+/** Puts a load on a server, and asks a broker afterwards whether all is as it must be. */
+async function run(server: BenchServer, target: Target, load: Load, messages: number): Promise<Measurement> {
+  if (load.kind === "stall") return stall(target, load, messages);
+  if (load.kind === "idle") return generate({ ...load, ...target, consumers: messages });
+  if (load.kind === "waves") {
+    const measurement = await generate({ ...load, ...target, messages });
+    await untilDrained(server.httpPort);
+    return measurement;
+  }
+  if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages);
+  const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
+  if (server.isBroker) await (load.kind === "publish" ? untilPublished(server.httpPort, messages) : untilDrained(server.httpPort));
+  return measurement;
+}
+
+/** The flood and the client beside it are processes of their own: the client's times must not hold the flood's. */
+async function stall(target: Target, load: Load & { kind: "stall" }, seconds: number): Promise<Measurement> {
+  const longestMs = LONGEST_RUN_MS + seconds * 1000;
+  const [flood, probe] = await Promise.all([
+    generate({ kind: "flood", publish: load.publish, seconds, ...target }, longestMs),
+    generate({ kind: "probe", intervalMs: load.intervalMs, bodyBytes: load.bodyBytes, seconds, ...target }, longestMs),
+  ]);
+  await untilPublished(target.httpPort, flood.messages + probe.messages);
+  return { ...flood, ...(probe.latencyMs === undefined ? {} : { latencyMs: probe.latencyMs }) };
 }
 
 /** The channel has to hold all messages before its drain begins. */
@@ -151,7 +180,7 @@ async function fill(server: BenchServer, bodyBytes: number, messages: number): P
 
 /** The next count that is a whole number of batches. */
 function wholeBatches(load: Load, messages: number): number {
-  const batch = load.kind === "drain" ? FILL.batch : load.kind === "latency" ? 1 : load.publish.batch;
+  const batch = load.kind === "drain" ? FILL.batch : "publish" in load && load.kind !== "stall" ? load.publish.batch : 1;
   return Math.ceil(messages / batch) * batch;
 }
 
@@ -159,9 +188,15 @@ function describe(run: Run): string {
   if ("error" in run) return `FAILED: ${run.error}`;
   const rate = Math.round(run.messages / run.seconds).toLocaleString("en-US");
   const cpu = ((run.serverCpuSeconds / run.messages) * 1e6).toFixed(2);
+  if (run.idle !== undefined) return describeIdle(run.idle);
   const latency = run.latencyMs === undefined ? "" : `, p99 ${run.latencyMs.p99.toFixed(2)} ms`;
   const others = isDisturbed(run) ? `; DISTURBED, others kept ${run.othersBusy.toFixed(2)} cores busy` : "";
   return `${rate} msg/s in ${run.seconds.toFixed(1)} s, CPU ${cpu} µs/msg, peak ${Math.round(run.peakRssBytes / 1e6)} MB${latency}${others}`;
+}
+
+function describeIdle({ connections, rssBefore, rssWith, openingCpuUs, cpuUsPerSecond }: IdleCost): string {
+  const bytes = (rssWith - rssBefore) / connections;
+  return `${(bytes / 1024).toFixed(1)} KiB a connection, ${openingCpuUs.toFixed(0)} µs CPU to open, ${cpuUsPerSecond.toFixed(2)} µs CPU a second each`;
 }
 
 function versions(commands: BrokerCommands): string[] {
@@ -193,9 +228,9 @@ function touchMemory(): void {
 async function main(options: Options): Promise<number> {
   const { commands } = options;
   let servers = options.servers;
-  if (commands.nsqd === undefined && servers.includes("nsqd")) {
+  if (commands.nsqd === undefined && servers.some((kind) => kind.startsWith("nsqd"))) {
     console.log("skipped: no nsqd (set NSQD_BIN or put it on PATH); measuring the others");
-    servers = servers.filter((kind) => kind !== "nsqd");
+    servers = servers.filter((kind) => kind !== "nsqd" && kind !== "nsqd-0");
   }
   console.log(`bunsq: ${commands.bunsq.join(" ")}`);
   touchMemory();
@@ -205,7 +240,7 @@ async function main(options: Options): Promise<number> {
     for (const { workload, runs } of results) {
       console.log(`\nround ${round} of ${options.rounds}: ${workload.title}`);
       for (const kind of round % 2 === 1 ? servers : servers.toReversed()) {
-        const messages = workload.messages[kind];
+        const messages = messagesFor(workload, kind);
         if (messages === undefined) continue;
         const run = await measure(kind, workload.load, messages * options.messagesScale, commands);
         runs[kind] = [...(runs[kind] ?? []), run];

@@ -1,7 +1,14 @@
 import type { DrainLoad, PublishLoad } from "./load/job.ts";
 
-/** Who is measured: ours, Go's, and two processes that only move bytes, the limit of the machine. */
-export type ServerKind = "bunsq" | "nsqd" | "bare" | "bare-file";
+/**
+ * Who is measured: ours; Go's, as it comes and with --mem-queue-size=0 (nsqd-0), which is how it keeps messages over a
+ * crash; and two processes that only move bytes, the limit of the machine.
+ */
+export type ServerKind = "bunsq" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
+export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "nsqd", "nsqd-0", "bare", "bare-file"];
+
+/** `core`: what is compared by default, in under ten minutes. `all`: the rest too. */
+export type WorkloadSet = "core" | "all";
 
 /**
  * One kind of load. `messages` says how many per kind of server, so that each is at work for about two seconds: equal
@@ -12,16 +19,30 @@ export interface Workload {
   /** Short and typeable, for --only. */
   name: string;
   title: string;
+  /** Runs with this set and those that hold it; core if not given. */
+  set?: WorkloadSet;
   load: Load;
+  /** nsqd-0 takes nsqd's unless it has its own. */
   messages: Partial<Record<ServerKind, number>>;
+}
+
+/** How many messages a kind of server gets; undefined: it is not run. */
+export function messagesFor({ messages }: Workload, kind: ServerKind): number | undefined {
+  return messages[kind] ?? (kind === "nsqd-0" ? messages.nsqd : undefined);
 }
 
 export type Load =
   | { kind: "publish"; publish: PublishLoad }
   /** The channel is filled first, which is not measured. */
   | { kind: "drain"; drain: DrainLoad; bodyBytes: number }
+  /** Filled and drained again and again, few enough at a time to be in the broker's memory; only the drains are measured. */
+  | { kind: "waves"; publish: PublishLoad; drain: DrainLoad; waveMessages: number }
   | { kind: "publish-and-drain"; publish: PublishLoad; drain: DrainLoad }
-  | { kind: "latency"; perSecond: number; bodyBytes: number };
+  | { kind: "latency"; perSecond: number; bodyBytes: number }
+  /** A flood of publishes, and beside it one client that publishes now and then: it must not notice. `messages` says the seconds. */
+  | { kind: "stall"; publish: PublishLoad; intervalMs: number; bodyBytes: number }
+  /** `messages` says how many consumers wait for nothing. */
+  | { kind: "idle"; heartbeatMs: number; seconds: number };
 
 const MPUB_200: PublishLoad = { command: "MPUB", connections: 2, batch: 200, bodyBytes: 200, outstanding: 1, asTrains: false };
 const PUB_16: PublishLoad = { command: "PUB", connections: 16, batch: 1, bodyBytes: 200, outstanding: 1, asTrains: false };
@@ -77,5 +98,104 @@ export const WORKLOADS: readonly Workload[] = [
     title: "Publish to delivery at 10,000 messages/s, 200 B",
     load: { kind: "latency", perSecond: 10_000, bodyBytes: 200 },
     messages: { bunsq: 20_000, nsqd: 20_000 },
+  },
+  {
+    name: "mpub-1k",
+    title: "MPUB 100 × 1 KB, 2 connections, 1 outstanding",
+    set: "all",
+    load: { kind: "publish", publish: { ...MPUB_200, batch: 100, bodyBytes: 1024 } },
+    messages: { bunsq: 1_000_000, nsqd: 300_000, bare: 2_000_000, "bare-file": 1_500_000 },
+  },
+  ...([1, 16] as const).map(
+    (consumers): Workload => ({
+      name: `sub-${consumers}`,
+      title: `SUB drain, ${consumers} consumer${consumers === 1 ? "" : "s"}, RDY 2500, 200 B`,
+      set: "all",
+      load: { kind: "drain", drain: { consumers, rdy: 2500 }, bodyBytes: 200 },
+      messages: { bunsq: 5_000_000, nsqd: 800_000, bare: 20_000_000 },
+    }),
+  ),
+  ...([1, 4, 16] as const).map(
+    (channels): Workload => ({
+      name: `channels-${channels}`,
+      title: `MPUB and SUB at once, ${channels} channel${channels === 1 ? "" : "s"}, 1 consumer each, per delivered message`,
+      set: "all",
+      load: { kind: "publish-and-drain", publish: MPUB_200, drain: { consumers: channels, rdy: 2500, channels } },
+      messages: { bunsq: Math.ceil(4_000_000 / channels), nsqd: Math.ceil(1_000_000 / channels) },
+    }),
+  ),
+  ...([1, 100, 1000] as const).map(
+    (topics): Workload => ({
+      name: `topics-${topics}`,
+      title: `PUB 200 B in turn to ${topics} topic${topics === 1 ? "" : "s"}, 16 connections, trains of 32`,
+      set: "all",
+      load: { kind: "publish", publish: { ...PUB_16, outstanding: 32, asTrains: true, topics } },
+      messages: { bunsq: topics === 1 ? 2_000_000 : 1_000_000, nsqd: 250_000 },
+    }),
+  ),
+  ...(
+    [
+      [16, 200],
+      [4096, 10],
+      [65_536, 1],
+    ] as const
+  ).map(
+    ([bodyBytes, batch]): Workload => ({
+      name: `size-${bodyBytes}`,
+      title: `MPUB ${batch} × ${bodyBytes < 1024 ? `${bodyBytes} B` : `${bodyBytes / 1024} KB`}, 2 connections, 1 outstanding`,
+      set: "all",
+      load: { kind: "publish", publish: { ...MPUB_200, bodyBytes, batch } },
+      // As many bytes as fit two seconds, but no more messages than that.
+      messages: {
+        bunsq: Math.min(6_000_000, Math.ceil(1.5e9 / bodyBytes)),
+        nsqd: Math.min(800_000, Math.ceil(6e8 / bodyBytes)),
+        bare: Math.min(12_000_000, Math.ceil(3e9 / bodyBytes)),
+        "bare-file": Math.min(9_000_000, Math.ceil(2e9 / bodyBytes)),
+      },
+    }),
+  ),
+  {
+    name: "http-mpub",
+    title: "HTTP /mpub of 200 × 200 B, 16 connections",
+    set: "all",
+    load: { kind: "publish", publish: { ...MPUB_200, connections: 16, command: "HTTP /mpub" } },
+    messages: { bunsq: 3_000_000, nsqd: 600_000, bare: 6_000_000, "bare-file": 4_000_000 },
+  },
+  {
+    name: "sub-memory",
+    title: "SUB drain of 50,000 that are still in memory, 2 consumers",
+    set: "all",
+    load: { kind: "waves", publish: MPUB_200, drain: { consumers: 2, rdy: 2500 }, waveMessages: 50_000 },
+    messages: { bunsq: 5_000_000 },
+  },
+  {
+    name: "backlog",
+    title: "SUB drain of a backlog of 10 million (nsqd: 1 million), 2 consumers",
+    set: "all",
+    load: { kind: "drain", drain: { consumers: 2, rdy: 2500 }, bodyBytes: 200 },
+    messages: { bunsq: 10_000_000, nsqd: 1_000_000 },
+  },
+  ...([1_000, 50_000] as const).map(
+    (perSecond): Workload => ({
+      name: `latency-${perSecond / 1000}k`,
+      title: `Publish to delivery at ${perSecond.toLocaleString("en-US")} messages/s, 200 B`,
+      set: "all",
+      load: { kind: "latency", perSecond, bodyBytes: 200 },
+      messages: { bunsq: Math.max(5_000, perSecond * 2), nsqd: Math.max(5_000, perSecond * 2) },
+    }),
+  ),
+  {
+    name: "stall",
+    title: "OK of one PUB each 10 ms beside a full MPUB load",
+    set: "all",
+    load: { kind: "stall", publish: MPUB_200, intervalMs: 10, bodyBytes: 200 },
+    messages: { bunsq: 60, nsqd: 60 },
+  },
+  {
+    name: "idle",
+    title: "10,000 idle consumers, heartbeats each 5 s",
+    set: "all",
+    load: { kind: "idle", heartbeatMs: 5000, seconds: 15 },
+    messages: { bunsq: 10_000, nsqd: 10_000 },
   },
 ];

@@ -24,16 +24,16 @@ export class LoadConnection implements ByteSink {
   }
 
   /** A connection that has identified itself to a broker. */
-  static async identify(port: number): Promise<LoadConnection> {
+  static async identify(port: number, greeting = HANDSHAKE): Promise<LoadConnection> {
     const connection = await LoadConnection.connect(port);
-    await connection.greet(HANDSHAKE);
+    await connection.greet(greeting);
     return connection;
   }
 
   /** A connection that is subscribed and has not said RDY yet. */
-  static async subscribe(port: number): Promise<LoadConnection> {
-    const connection = await LoadConnection.identify(port);
-    await connection.greet(SUBSCRIBE);
+  static async subscribe(port: number, subscribe = SUBSCRIBE, greeting = HANDSHAKE): Promise<LoadConnection> {
+    const connection = await LoadConnection.identify(port, greeting);
+    await connection.greet(subscribe);
     return connection;
   }
 

@@ -1,7 +1,7 @@
 import { type Load, LoadConnection } from "./connection.ts";
 import type { DrainLoad } from "./job.ts";
 import { MessageWalker } from "./message-walker.ts";
-import { readyCommand } from "./wire.ts";
+import { channelName, readyCommand, subscribeCommand } from "./wire.ts";
 
 /**
  * Consumes and finishes whatever the channel has, on the load's connections.
@@ -9,7 +9,9 @@ import { readyCommand } from "./wire.ts";
  * @param received called with how many messages have come since the last call
  */
 export async function consume(load: DrainLoad, tcpPort: number, received: (messages: number) => void): Promise<Consumer[]> {
-  const opening = Array.from({ length: load.consumers }, () => LoadConnection.subscribe(tcpPort));
+  const opening = Array.from({ length: load.consumers }, (_, n) =>
+    LoadConnection.subscribe(tcpPort, subscribeCommand(channelName(n % (load.channels ?? 1)))),
+  );
   const consumers = (await Promise.all(opening)).map((connection) => new Consumer(connection, load.rdy, received));
   for (const consumer of consumers) consumer.start();
   return consumers;
@@ -34,7 +36,18 @@ export class Consumer implements Load {
 
   start(): void {
     this.connection.load = this;
-    const ready = readyCommand(this.rdy);
+    this.ready(this.rdy);
+  }
+
+  /** Takes no more until it starts again. */
+  stop(): void {
+    this.ready(0);
+  }
+
+  private ready(count: number): void {
+    // Behind FINs that the socket did not take this would tear a line apart.
+    if (this.walker.owedBytes > 0) throw new Error("RDY while FINs wait");
+    const ready = readyCommand(count);
     this.connection.write(ready, 0, ready.length);
   }
 

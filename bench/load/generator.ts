@@ -8,13 +8,29 @@
  */
 import { fail, LoadConnection } from "./connection.ts";
 import { consume } from "./consumer.ts";
-import type { Job, LatencyJob, Measurement } from "./job.ts";
+import { flood } from "./flood.ts";
+import { idle } from "./idle.ts";
+import type { DrainLoad, Job, LatencyJob, Measurement } from "./job.ts";
 import { AgeingConsumer, PacedProducer } from "./latency.ts";
 import { Meter } from "./meter.ts";
+import { probe } from "./probe.ts";
 import { publish } from "./publisher.ts";
+import { waves } from "./waves.ts";
 
 async function run(job: Job): Promise<Measurement> {
-  const meter = new Meter(job);
+  switch (job.kind) {
+    case "waves":
+      return waves(job);
+    case "flood":
+      return flood(job);
+    case "probe":
+      return probe(job);
+    case "idle":
+      return idle(job);
+  }
+  // What counts of a drain is each delivery: with several channels a message comes several times.
+  const times = "drain" in job ? deliveries(job.drain) : 1;
+  const meter = new Meter({ messages: job.messages * times, warmUp: job.warmUp * times, serverPid: job.serverPid });
   const count = (messages: number) => meter.add(messages);
   switch (job.kind) {
     case "publish":
@@ -34,6 +50,10 @@ async function run(job: Job): Promise<Measurement> {
     case "latency":
       return latency(job, meter);
   }
+}
+
+function deliveries(drain: DrainLoad): number {
+  return drain.channels ?? 1;
 }
 
 async function latency(job: LatencyJob, meter: Meter): Promise<Measurement> {

@@ -1,7 +1,7 @@
 /** What versus asks the generator to do: one argument of JSON. */
-export type Job = PublishJob | DrainJob | PublishAndDrainJob | LatencyJob;
+export type Job = PublishJob | DrainJob | PublishAndDrainJob | LatencyJob | WavesJob | FloodJob | ProbeJob | IdleJob;
 
-interface Target {
+export interface Target {
   tcpPort: number;
   /** 0: the server speaks no HTTP. */
   httpPort: number;
@@ -10,20 +10,24 @@ interface Target {
 }
 
 export interface PublishLoad {
-  command: "PUB" | "MPUB" | "HTTP /pub";
+  command: "PUB" | "MPUB" | "HTTP /pub" | "HTTP /mpub";
   connections: number;
-  /** Messages in one MPUB; 1 for the others. */
+  /** Messages in one MPUB or /mpub; 1 for the others. */
   batch: number;
   bodyBytes: number;
   /** Commands that may wait for their reply, per connection. */
   outstanding: number;
   /** Send the next commands only when all that were outstanding are answered, in one write. */
   asTrains: boolean;
+  /** Each command goes to the next of so many topics; one if not given. */
+  topics?: number;
 }
 
 export interface DrainLoad {
   consumers: number;
   rdy: number;
+  /** The consumers are spread over so many channels, and each message comes once per channel; one if not given. */
+  channels?: number;
 }
 
 export interface PublishJob extends Target {
@@ -59,6 +63,38 @@ export interface LatencyJob extends Target {
   warmUp: number;
 }
 
+/** Publishes `waveMessages` and drains them, until `messages` are through; only the drains are measured. */
+export interface WavesJob extends Target {
+  kind: "waves";
+  publish: PublishLoad;
+  drain: DrainLoad;
+  messages: number;
+  waveMessages: number;
+}
+
+/** Publishes as fast as the server takes it, for a time. */
+export interface FloodJob extends Target {
+  kind: "flood";
+  publish: PublishLoad;
+  seconds: number;
+}
+
+/** One producer that sends a PUB at a fixed interval and waits for nobody; the time until each one's OK. */
+export interface ProbeJob extends Target {
+  kind: "probe";
+  intervalMs: number;
+  bodyBytes: number;
+  seconds: number;
+}
+
+/** Consumers that have nothing to do but to answer heartbeats. */
+export interface IdleJob extends Target {
+  kind: "idle";
+  consumers: number;
+  heartbeatMs: number;
+  seconds: number;
+}
+
 /** What the generator prints on its last line. */
 export interface Measurement {
   /** Messages measured, warm-up not among them. */
@@ -70,6 +106,19 @@ export interface Measurement {
   othersBusy: number;
   /** Messages that came with attempts over 1. None of the loads gives a broker cause for one. */
   redelivered: number;
-  /** Milliseconds from publish to delivery; only of a latency job. */
+  /** Milliseconds from publish to delivery (latency job), or to the OK (probe job). */
   latencyMs?: { p50: number; p99: number; p999: number };
+  /** What the idle connections cost; only of an idle job. */
+  idle?: IdleCost;
+}
+
+export interface IdleCost {
+  connections: number;
+  /** Resident memory of the server before the first connection and with all of them, bytes. */
+  rssBefore: number;
+  rssWith: number;
+  /** CPU time that it takes the server to greet and subscribe one, µs. */
+  openingCpuUs: number;
+  /** CPU time that one takes of the server in a second, µs. */
+  cpuUsPerSecond: number;
 }

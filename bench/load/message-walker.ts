@@ -57,6 +57,11 @@ export class MessageWalker {
     if (at < length) this.keepHead(data, at);
   }
 
+  /** Bytes of FINs that the socket has not taken. */
+  get owedBytes(): number {
+    return this.fins.owedBytes;
+  }
+
   /** Sends the FINs that wait, as many as the socket takes. */
   flush(socket: ByteSink): void {
     this.fins.flush(socket);

@@ -1,6 +1,6 @@
 import { cpuSeconds, machineCpuSeconds } from "../support/process-usage.ts";
 import { fail } from "./connection.ts";
-import type { Job, Measurement } from "./job.ts";
+import type { Measurement, PublishJob } from "./job.ts";
 
 /** Work that a server puts off until after its last reply is still its work: its CPU is read this much later. */
 const SETTLE_MS = 250;
@@ -17,7 +17,7 @@ export class Meter {
   private readonly finished = Promise.withResolvers<Pick<Measurement, "messages" | "seconds" | "generatorCpuSeconds">>();
   private measuredFrom = 0;
 
-  constructor(private readonly job: Job) {}
+  constructor(private readonly job: Pick<PublishJob, "messages" | "warmUp" | "serverPid">) {}
 
   /** Notes that `messages` more are through. */
   add(messages: number): void {
@@ -58,7 +58,7 @@ export class Meter {
   }
 }
 
-function ownCpuSeconds(): number {
+export function ownCpuSeconds(): number {
   const usage = process.cpuUsage();
   return (usage.user + usage.system) / 1e6;
 }

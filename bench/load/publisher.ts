@@ -2,22 +2,37 @@ import { type Load, LoadConnection } from "./connection.ts";
 import type { PublishLoad } from "./job.ts";
 import { HttpReplyCounter, OkFrameCounter, type ReplyCounter } from "./replies.ts";
 import { RingWriter } from "./ring-writer.ts";
-import { httpPubRequest, mpubCommand, pubCommand, repeat } from "./wire.ts";
+import { HANDSHAKE, httpMpubRequest, httpPubRequest, mpubCommand, pubCommand, repeat, topicNames } from "./wire.ts";
 
-/** The bytes of one command of a load, and how many messages it carries. */
-export function commandOf(load: PublishLoad): { bytes: Buffer; messages: number } {
+/** One command for each of a load's topics. They are all as long as each other. */
+function commandsOf(load: PublishLoad): Buffer[] {
+  return topicNames(load.topics ?? 1).map((topic) => commandOf(load, topic));
+}
+
+function commandOf(load: PublishLoad, topic: string): Buffer {
   switch (load.command) {
     case "MPUB":
-      return { bytes: mpubCommand(load.batch, load.bodyBytes), messages: load.batch };
+      return mpubCommand(load.batch, load.bodyBytes, topic);
     case "PUB":
-      return { bytes: pubCommand(load.bodyBytes), messages: 1 };
+      return pubCommand(load.bodyBytes, topic);
     case "HTTP /pub":
-      return { bytes: httpPubRequest(load.bodyBytes), messages: 1 };
+      return httpPubRequest(load.bodyBytes, topic);
+    case "HTTP /mpub":
+      return httpMpubRequest(load.batch, load.bodyBytes, topic);
   }
 }
 
+/** Bytes of one command of a load. */
+export function commandBytes(load: PublishLoad): number {
+  return commandsOf({ ...load, topics: Math.min(load.topics ?? 1, 2) })[0]?.length ?? 0;
+}
+
+export function isHttp(load: PublishLoad): boolean {
+  return load.command.startsWith("HTTP");
+}
+
 /** The commands that the connections of one load have yet to send: whoever is free takes the next. */
-class Supply {
+export class Supply {
   constructor(private commandsLeft: number) {}
 
   /** @returns how many of `wanted` there are */
@@ -26,6 +41,11 @@ class Supply {
     this.commandsLeft -= taken;
     return taken;
   }
+
+  /** No more commands after those that are under way. */
+  end(): void {
+    this.commandsLeft = 0;
+  }
 }
 
 /**
@@ -33,46 +53,51 @@ class Supply {
  *
  * @param messages a multiple of the load's batch
  * @param acknowledged called with how many messages the server has acknowledged since the last call
+ * @param greeting what a connection of the TCP protocol begins with
+ * @returns what the connections take their commands from
  */
 export async function publish(
   load: PublishLoad,
   ports: { tcpPort: number; httpPort: number },
   messages: number,
   acknowledged: (messages: number) => void,
-): Promise<void> {
-  const command = commandOf(load);
-  if (messages % command.messages !== 0) throw new Error(`${messages} is not a multiple of ${command.messages}`);
-  const supply = new Supply(messages / command.messages);
+  greeting = HANDSHAKE,
+): Promise<Supply> {
+  if (messages % load.batch !== 0) throw new Error(`${messages} is not a multiple of ${load.batch}`);
+  const supply = new Supply(messages / load.batch);
+  const commands = commandsOf(load);
   // One ring for all: each connection sends the same bytes, and shared they stay in the processor's cache.
-  const ring = repeat(command.bytes, load.outstanding);
-  const http = load.command === "HTTP /pub";
+  const ring = repeat(Buffer.concat(commands), Math.ceil(load.outstanding / commands.length));
+  const http = isHttp(load);
   const opening = Array.from({ length: load.connections }, () =>
-    http ? LoadConnection.connect(ports.httpPort) : LoadConnection.identify(ports.tcpPort),
+    http ? LoadConnection.connect(ports.httpPort) : LoadConnection.identify(ports.tcpPort, greeting),
   );
   for (const connection of await Promise.all(opening)) {
     const replies = http ? new HttpReplyCounter() : new OkFrameCounter();
-    const publisher = new Publisher(connection, load, ring, replies, supply, (commands) => acknowledged(commands * command.messages));
+    const publisher = new Publisher(connection, load, ring, commandBytes(load), replies, supply, (count) =>
+      acknowledged(count * load.batch),
+    );
     connection.load = publisher;
     publisher.fill();
   }
+  return supply;
 }
 
 /** One connection that keeps up to `outstanding` commands under way. */
 class Publisher implements Load {
   private readonly commands: RingWriter;
-  private readonly commandBytes: number;
   private underWay = 0;
 
   constructor(
     private readonly connection: LoadConnection,
     private readonly load: PublishLoad,
     ring: Buffer,
+    private readonly commandBytes: number,
     private readonly replies: ReplyCounter,
     private readonly supply: Supply,
     private readonly acknowledged: (commands: number) => void,
   ) {
     this.commands = new RingWriter(ring);
-    this.commandBytes = ring.length / load.outstanding;
   }
 
   receive(data: Buffer): void {

@@ -26,9 +26,29 @@ export const HTTP_OK: Buffer = Buffer.from(
  * Magic and IDENTIFY. Heartbeats at the longest interval nsqd allows (a consumer may not turn them off), so that none
  * comes during a run: a frame that only sometimes comes has no place in counted bytes.
  */
-export const HANDSHAKE: Buffer = Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from('{"heartbeat_interval":60000}'))]);
+export const HANDSHAKE: Buffer = handshake(60_000);
 
-export const SUBSCRIBE: Buffer = Buffer.from(`SUB ${TOPIC} ${CHANNEL}\n`);
+/** The same with other heartbeats. @param ms -1: none, which only a producer may ask for */
+export function handshake(heartbeatMs: number): Buffer {
+  return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(`{"heartbeat_interval":${heartbeatMs}}`))]);
+}
+
+export const SUBSCRIBE: Buffer = subscribeCommand(CHANNEL);
+
+export function subscribeCommand(channel: string): Buffer {
+  return Buffer.from(`SUB ${TOPIC} ${channel}\n`);
+}
+
+/** The channel of the nth of `channels`; with one channel its name is CHANNEL. */
+export function channelName(n: number): string {
+  return n === 0 ? CHANNEL : `${CHANNEL}-${n}`;
+}
+
+/** The names of a load's topics, all equally long, so that their commands are. */
+export function topicNames(topics: number): string[] {
+  if (topics === 1) return [TOPIC];
+  return Array.from({ length: topics }, (_, n) => `${TOPIC}-${`${n}`.padStart(6, "0")}`);
+}
 
 /** `FIN <16 bytes of id>\n` */
 export const FIN_BYTES = 21;
@@ -39,21 +59,32 @@ export function readyCommand(count: number): Buffer {
 }
 
 /** One MPUB of `count` equal messages. */
-export function mpubCommand(count: number, bodyBytes: number): Buffer {
-  const message = sized(messageBody(bodyBytes));
-  const countWord = Buffer.alloc(4);
-  countWord.writeUInt32BE(count);
-  return Buffer.concat([Buffer.from(`MPUB ${TOPIC}\n`), sized(Buffer.concat([countWord, repeat(message, count)]))]);
+export function mpubCommand(count: number, bodyBytes: number, topic = TOPIC): Buffer {
+  return Buffer.concat([Buffer.from(`MPUB ${topic}\n`), sized(mpubBody(count, bodyBytes))]);
 }
 
-export function pubCommand(bodyBytes: number): Buffer {
-  return Buffer.concat([Buffer.from(`PUB ${TOPIC}\n`), sized(messageBody(bodyBytes))]);
+export function pubCommand(bodyBytes: number, topic = TOPIC): Buffer {
+  return Buffer.concat([Buffer.from(`PUB ${topic}\n`), sized(messageBody(bodyBytes))]);
 }
 
 /** One `POST /pub` on a connection that is kept alive. */
-export function httpPubRequest(bodyBytes: number): Buffer {
-  const head = `POST /pub?topic=${TOPIC} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${bodyBytes}\r\n\r\n`;
-  return Buffer.concat([Buffer.from(head), messageBody(bodyBytes)]);
+export function httpPubRequest(bodyBytes: number, topic = TOPIC): Buffer {
+  return httpPost(`/pub?topic=${topic}`, messageBody(bodyBytes));
+}
+
+/** One `POST /mpub` in binary form. */
+export function httpMpubRequest(count: number, bodyBytes: number, topic = TOPIC): Buffer {
+  return httpPost(`/mpub?topic=${topic}&binary=true`, mpubBody(count, bodyBytes));
+}
+
+function httpPost(path: string, body: Buffer): Buffer {
+  return Buffer.concat([Buffer.from(`POST ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: ${body.length}\r\n\r\n`), body]);
+}
+
+function mpubBody(count: number, bodyBytes: number): Buffer {
+  const countWord = Buffer.alloc(4);
+  countWord.writeUInt32BE(count);
+  return Buffer.concat([countWord, repeat(sized(messageBody(bodyBytes)), count)]);
 }
 
 /** A message as a broker delivers it, with an id of zeros: what the bare source sends. */

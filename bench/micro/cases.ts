@@ -26,6 +26,8 @@ const BODY_BYTES = 200;
 /** Cut into single bytes a stream is 200 calls a message. */
 const CUT_MESSAGES = 200;
 
+/** Where the logs and chunks stand: a topic that is busy for an hour is far beyond what 32 bits of bytes hold. */
+const POSITION = 2 ** 33;
 const TIME = { high: 0x18000000, low: 1 };
 const NOW_MS = 1_800_000_000_000;
 
@@ -104,6 +106,7 @@ function appending(bed: Bed): Case[] {
   const batch = publishedBatch(BATCH, BODY_BYTES);
   const group = "append and commit";
   const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), idPrefix(1, 3), undefined);
+  memory.end = memory.committedEnd = POSITION;
   const { log: filed } = bed.broker.topic("filed");
   const singly = (log: TopicLog) => () => {
     for (let n = 0; n < MESSAGES; n++) log.append(batch, 4, BODY_BYTES, TIME);
@@ -153,7 +156,7 @@ function dispatching(): Case[] {
   const window = new Window(0);
   const run = (runLength: number) => () => {
     for (let at = 0; at < end; at = window.runEnd) {
-      const count = window.takeRun(chunk.view, 0, at, end, runLength, 1024 * 1024, 1, NOW_MS, NOW_MS + 60_000);
+      const count = window.takeRun(chunk.view, POSITION, at, end, runLength, 1024 * 1024, 1, NOW_MS, NOW_MS + 60_000);
       if (count === 0) throw new Error("a run without messages");
       outbox.writeRun(chunk, at, window.runEnd);
     }

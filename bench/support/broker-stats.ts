@@ -1,6 +1,8 @@
 import { CHANNEL, TOPIC } from "../load/wire.ts";
 
 const PATIENCE_MS = 10_000;
+/** Of what /stats says, in an error. */
+const STATS_SHOWN = 1000;
 
 /** nsqd's /stats, as far as a bench needs it. */
 interface TopicStats {
@@ -8,6 +10,11 @@ interface TopicStats {
   depth: number;
   message_count: number;
   channels: { channel_name: string; depth: number; in_flight_count: number; requeue_count: number; timeout_count: number }[];
+}
+
+/** Only the topics of the load: its own, or the several it publishes to. */
+function ofLoad(topics: TopicStats[]): TopicStats[] {
+  return topics.filter(({ topic_name }) => topic_name === TOPIC || topic_name.startsWith(`${TOPIC}-`));
 }
 
 /** Makes topic and channel, so that what is published from now on waits in the channel. */
@@ -20,30 +27,36 @@ export async function createChannel(httpPort: number): Promise<void> {
 
 /** Waits until all `messages` are in the channel: nsqd moves them there after it has said OK. */
 export async function untilFilled(httpPort: number, messages: number): Promise<void> {
-  await untilStats(httpPort, `${messages} messages in the channel`, (topic) => topic.channels[0]?.depth === messages);
+  await untilStats(httpPort, `${messages} messages in the channel`, ([topic]) => topic?.channels[0]?.depth === messages);
 }
 
 /** Waits until the broker counts `messages` published and none lost. */
 export async function untilPublished(httpPort: number, messages: number): Promise<void> {
-  await untilStats(httpPort, `${messages} messages waiting`, (topic) => topic.message_count === messages && topic.depth === messages);
+  const sum = (topics: TopicStats[], of: "message_count" | "depth") => topics.reduce((total, topic) => total + topic[of], 0);
+  await untilStats(
+    httpPort,
+    `${messages} messages waiting`,
+    (topics) => sum(topics, "message_count") === messages && sum(topics, "depth") === messages,
+  );
 }
 
-/** Waits until the channel has nothing left and nothing in flight; nothing may have been delivered twice. */
+/** Waits until no channel has anything left or in flight; nothing may have been delivered twice. */
 export async function untilDrained(httpPort: number): Promise<void> {
-  await untilStats(httpPort, "all finished, none requeued or timed out", ({ depth, channels: [channel] }) => {
-    if (channel === undefined) return false;
-    return depth + channel.depth + channel.in_flight_count + channel.requeue_count + channel.timeout_count === 0;
+  await untilStats(httpPort, "all finished, none requeued or timed out", ([topic]) => {
+    if (topic === undefined || topic.channels.length === 0) return false;
+    const left = topic.channels.map((channel) => channel.depth + channel.in_flight_count + channel.requeue_count + channel.timeout_count);
+    return left.reduce((sum, messages) => sum + messages, topic.depth) === 0;
   });
 }
 
-async function untilStats(httpPort: number, what: string, condition: (topic: TopicStats) => boolean): Promise<void> {
+async function untilStats(httpPort: number, what: string, condition: (topics: TopicStats[]) => boolean): Promise<void> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
-    const response = await fetch(`http://127.0.0.1:${httpPort}/stats?format=json&topic=${TOPIC}`);
+    const response = await fetch(`http://127.0.0.1:${httpPort}/stats?format=json`);
     const stats = (await response.json()) as { topics: TopicStats[] };
-    const topic = stats.topics.find(({ topic_name }) => topic_name === TOPIC);
-    if (topic !== undefined && condition(topic)) return;
-    if (Date.now() > deadline) throw new Error(`expected ${what}; /stats says ${JSON.stringify(topic)}`);
+    const topics = ofLoad(stats.topics);
+    if (condition(topics)) return;
+    if (Date.now() > deadline) throw new Error(`expected ${what}; /stats says ${JSON.stringify(topics).slice(0, STATS_SHOWN)}`);
     await Bun.sleep(20);
   }
 }

@@ -30,6 +30,13 @@ export function parseMachineCpuSeconds(stat: string): number {
   return ticks / TICKS_PER_SECOND;
 }
 
+/** The memory a process has resident now, in bytes (VmRSS). */
+export function rssBytes(pid: number): number {
+  const now = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));
+  if (now === null) throw new Error(`no VmRSS in /proc/${pid}/status`);
+  return Number(now[1]) * 1024;
+}
+
 /** The most memory a process ever had resident, in bytes (VmHWM). */
 export function peakRssBytes(pid: number): number {
   const peak = /^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"));

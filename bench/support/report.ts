@@ -1,5 +1,5 @@
 import { cpus, release } from "node:os";
-import type { Measurement } from "../load/job.ts";
+import type { IdleCost, Measurement } from "../load/job.ts";
 import type { ServerKind, Workload } from "../workloads.ts";
 import { median } from "./statistics.ts";
 
@@ -32,6 +32,7 @@ export interface Summary {
   /** Of all rounds, the highest. */
   peakRssBytes: number;
   latencyMs?: NonNullable<Measurement["latencyMs"]>;
+  idle?: IdleCost;
 }
 
 export interface Result {
@@ -65,6 +66,7 @@ export function summarize(runs: Run[]): Summary {
   const good = runs.filter((run) => "seconds" in run);
   const of = (value: (run: (typeof good)[number]) => number) => median(good.map(value));
   const rates = good.map((run) => run.messages / run.seconds);
+  const idles = good.flatMap(({ idle }) => idle ?? []);
   const latencies = good.flatMap(({ latencyMs }) => latencyMs ?? []);
   return {
     rounds: runs.length,
@@ -78,6 +80,7 @@ export function summarize(runs: Run[]): Summary {
     generatorBusy: of((run) => run.generatorCpuSeconds / run.seconds),
     othersBusy: of((run) => run.othersBusy),
     peakRssBytes: Math.max(...good.map((run) => run.peakRssBytes)),
+    ...(idles.length === 0 ? {} : { idle: medianCost(idles) }),
     ...(latencies.length === 0
       ? {}
       : {
@@ -90,10 +93,23 @@ export function summarize(runs: Run[]): Summary {
   };
 }
 
+function medianCost(costs: IdleCost[]): IdleCost {
+  const of = (key: keyof IdleCost) => median(costs.map((cost) => cost[key]));
+  return {
+    connections: of("connections"),
+    rssBefore: of("rssBefore"),
+    rssWith: of("rssWith"),
+    openingCpuUs: of("openingCpuUs"),
+    cpuUsPerSecond: of("cpuUsPerSecond"),
+  };
+}
+
 /** The report as docs/performance.md shows it. */
 export function toMarkdown(report: Report): string {
-  const throughput = report.results.filter(({ workload }) => workload.load.kind !== "latency");
-  const latency = report.results.filter(({ workload }) => workload.load.kind === "latency");
+  const throughput = report.results.filter(({ workload }) => !["latency", "idle"].includes(workload.load.kind));
+  const latency = report.results.filter(({ workload }) => ["latency", "stall"].includes(workload.load.kind));
+  const durable = throughput.filter(({ summaries }) => summaries["nsqd-0"] !== undefined);
+  const idle = report.results.filter(({ workload }) => workload.load.kind === "idle");
   const sections = [`${report.machine}; ${report.versions.join("; ")}; medians of ${report.rounds} rounds.`];
   if (throughput.length > 0) {
     sections.push(
@@ -136,12 +152,53 @@ export function toMarkdown(report: Report): string {
       ),
     );
   }
+  if (durable.length > 0) {
+    sections.push(
+      "Beside nsqd with `--mem-queue-size=0`, which keeps what it acknowledged over a crash of the process, as bunsq does:",
+      table(
+        ["workload", "bunsq msg/s", "nsqd msg/s", "ratio", "bunsq CPU µs/msg", "nsqd CPU µs/msg", "ratio"],
+        durable.map(({ workload, summaries: { bunsq, "nsqd-0": nsqd } }) => [
+          workload.title,
+          count(bunsq?.messagesPerSecond),
+          count(nsqd?.messagesPerSecond),
+          times(bunsq?.messagesPerSecond, nsqd?.messagesPerSecond),
+          micros(bunsq?.serverCpuUsPerMessage),
+          micros(nsqd?.serverCpuUsPerMessage),
+          times(bunsq?.serverCpuUsPerMessage, nsqd?.serverCpuUsPerMessage),
+        ]),
+      ),
+    );
+  }
+  if (idle.length > 0) {
+    sections.push(
+      table(
+        ["workload", "server", "MB before", "MB with all", "KiB a connection", "CPU µs to open one", "CPU µs a second each"],
+        idle.flatMap(({ workload, summaries }) =>
+          (["bunsq", "nsqd"] as const).flatMap((kind) => {
+            const cost = summaries[kind]?.idle;
+            if (cost === undefined) return [];
+            return [
+              [
+                workload.title,
+                kind,
+                megabytes(cost.rssBefore),
+                megabytes(cost.rssWith),
+                micros((cost.rssWith - cost.rssBefore) / cost.connections / 1024),
+                micros(cost.openingCpuUs),
+                micros(cost.cpuUsPerSecond),
+              ],
+            ];
+          }),
+        ),
+      ),
+    );
+  }
   if (latency.length > 0) {
     sections.push(
       table(
         ["workload", "server", "p50 ms", "p99 ms", "p99.9 ms", "CPU µs/msg"],
         latency.flatMap(({ workload, summaries }) =>
-          (["bunsq", "nsqd"] as const).flatMap((kind) => {
+          (["bunsq", "nsqd", "nsqd-0"] as const).flatMap((kind) => {
             const summary = summaries[kind];
             if (summary === undefined) return [];
             const { p50, p99, p999 } = summary.latencyMs ?? { p50: Number.NaN, p99: Number.NaN, p999: Number.NaN };

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startServer } from "../../test/support/server.ts";
 import type { BarePeer } from "../load/bare-peer.ts";
-import { commandOf } from "../load/publisher.ts";
+import { commandBytes, isHttp } from "../load/publisher.ts";
 import type { Load, ServerKind } from "../workloads.ts";
 
 const BARE_PEER = join(import.meta.dir, "../load/bare-peer.ts");
@@ -38,6 +38,9 @@ export async function startBenchServer(kind: ServerKind, load: Load, messages: n
     case "nsqd":
       if (commands.nsqd === undefined) throw new Error("no nsqd");
       return startBroker("nsqd", commands.nsqd, commands.nsqdArgs);
+    case "nsqd-0":
+      if (commands.nsqd === undefined) throw new Error("no nsqd");
+      return startBroker("nsqd", commands.nsqd, [...commands.nsqdArgs, "--mem-queue-size=0"]);
     case "bare":
       return startBarePeer(load, messages, false);
     case "bare-file":
@@ -85,9 +88,8 @@ async function startBarePeer(load: Load, messages: number, toFile: boolean): Pro
 function barePeerFor(load: Load, messages: number, appendTo: string | undefined): BarePeer {
   switch (load.kind) {
     case "publish": {
-      const protocol = load.publish.command === "HTTP /pub" ? "http" : "tcp";
-      const commandBytes = commandOf(load.publish).bytes.length;
-      return { kind: "sink", commandBytes, protocol, ...(appendTo === undefined ? {} : { appendTo }) };
+      const protocol = isHttp(load.publish) ? "http" : "tcp";
+      return { kind: "sink", commandBytes: commandBytes(load.publish), protocol, ...(appendTo === undefined ? {} : { appendTo }) };
     }
     case "drain":
       return { kind: "source", messages, bodyBytes: load.bodyBytes, rdy: load.drain.rdy };

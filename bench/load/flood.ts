@@ -1,0 +1,42 @@
+import { cpuSeconds, machineCpuSeconds } from "../support/process-usage.ts";
+import type { FloodJob, Measurement } from "./job.ts";
+import { ownCpuSeconds } from "./meter.ts";
+import { publish } from "./publisher.ts";
+import { handshake } from "./wire.ts";
+
+/** More than any server takes in the time. */
+const ENDLESS = 1e12;
+const LOOK_MS = 5;
+
+/** Publishes for the job's time as fast as the server takes it. All that it counts is acknowledged. */
+export async function flood(job: FloodJob): Promise<Measurement> {
+  let messages = 0;
+  let lastAtMs = 0;
+  const cpuBefore = { server: cpuSeconds(job.serverPid), own: ownCpuSeconds(), machine: machineCpuSeconds() };
+  const startedAtMs = performance.now();
+  const count = (acknowledged: number) => {
+    messages += acknowledged;
+    lastAtMs = performance.now();
+  };
+  const { batch, connections, outstanding } = job.publish;
+  // A flood may last longer than any heartbeat interval.
+  const supply = await publish(job.publish, job, Math.floor(ENDLESS / batch) * batch, count, handshake(-1));
+  await Bun.sleep(job.seconds * 1000);
+  supply.end();
+  // No more commands go out; the replies of those that are under way come within a moment.
+  for (let before = -1; before !== messages; ) {
+    before = messages;
+    await Bun.sleep(LOOK_MS * connections * outstanding);
+  }
+  const server = cpuSeconds(job.serverPid) - cpuBefore.server;
+  const own = ownCpuSeconds() - cpuBefore.own;
+  const seconds = (lastAtMs - startedAtMs) / 1000;
+  return {
+    messages,
+    seconds,
+    serverCpuSeconds: server,
+    generatorCpuSeconds: own,
+    othersBusy: Math.max(0, machineCpuSeconds() - cpuBefore.machine - server - own) / seconds,
+    redelivered: 0,
+  };
+}
