@@ -56,8 +56,8 @@ const WEB: ProducerPlan = { topics: ["orders", "events"], pub: 60, mpub: 30, dpu
 const TIMERS: ProducerPlan = { topics: ["timers"], pub: 10, mpub: 2, dpub: 88, maxDelayMs: 3_000, maxPauseMs: 15, maxBurst: 4 };
 const JOBS: ProducerPlan = { topics: ["jobs", "backlog"], pub: 80, mpub: 4, dpub: 4, maxDelayMs: 500, maxPauseMs: 15, maxBurst: 3 };
 
-/** A REQ's delay of at least two seconds is kept over a crash; a shorter one may be cut short by it. */
-const BUNSQ_PROMISES: Promises = { durableRequeueMs: 2_000, tailIsExact: true, lateBoundMs: 1_000 };
+/** A REQ's delay of more than 250 ms is kept over a crash; a shorter one may be cut short by it. */
+const BUNSQ_PROMISES: Promises = { durableRequeueMs: 251, tailIsExact: true, lateBoundMs: 1_000 };
 /** nsqd looks for due messages of a new channel only every five seconds. */
 const NSQD_PROMISES: Promises = { durableRequeueMs: Number.POSITIVE_INFINITY, tailIsExact: false, lateBoundMs: 6_000 };
 
@@ -177,7 +177,7 @@ export class CrashRun {
   private async untilNothingMissing(): Promise<void> {
     await until("everything acknowledged has been finished", () => this.nothingMissing(), DRAIN_WITHIN_MS).catch(async (error: Error) => {
       const { count, examples } = this.ledger.missing();
-      throw new Error(`${error.message}; ${count} missing: ${examples.join("; ")}\nstats: ${await this.stats()}`);
+      throw new Error(`${error.message}; ${count} missing: ${examples.join("; ")}\n${this.lives()}\nstats: ${await this.stats()}`);
     });
   }
 
@@ -282,7 +282,13 @@ export class CrashRun {
   private failOnViolations(log = this.server?.log() ?? ""): void {
     const { violations, violationCount } = this.ledger;
     if (violationCount === 0) return;
-    throw new Error(`${violationCount} violations:\n${violations.join("\n")}\nlog of the last life:\n${log.slice(-3_000)}`);
+    throw new Error(
+      `${violationCount} violations:\n${violations.join("\n")}\n${this.lives()}\nlog of the last life:\n${log.slice(-3_000)}`,
+    );
+  }
+
+  private lives(): string {
+    return `lives ended: ${this.ledger.endings.map(({ kind, atMs }, life) => `${life} ${kind} at ${atMs.toFixed(0)}`).join(", ")}`;
   }
 
   /** What the broker says of itself, or why it says nothing. */
