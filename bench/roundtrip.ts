@@ -39,6 +39,10 @@ class Asking implements Load {
     });
   }
 
+  end(): void {
+    this.connection.end();
+  }
+
   receive(data: Buffer): void {
     if (this.replies.count(data) > 0) this.answered();
   }
@@ -71,6 +75,7 @@ async function main(): Promise<void> {
       });
     }
     await run({ throw: true });
+    for (const [, asking] of askings) asking.end();
   } finally {
     // Their data goes with them: an orderly end would only take time.
     await Promise.all(servers.map((server) => server.stop("SIGKILL")));

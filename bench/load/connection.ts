@@ -15,6 +15,8 @@ export class LoadConnection implements ByteSink {
   private socket!: Bun.Socket<LoadConnection>;
   private readonly greetings = new OkFrameCounter();
   private greeted = () => {};
+  /** Ended from our side: that it closes is no failure. */
+  ended = false;
 
   /** A connection that has said nothing: for HTTP. */
   static async connect(port: number): Promise<LoadConnection> {
@@ -41,6 +43,11 @@ export class LoadConnection implements ByteSink {
     return this.socket.write(bytes, offset, length);
   }
 
+  end(): void {
+    this.ended = true;
+    this.socket.end();
+  }
+
   receive(data: Buffer): void {
     if (this.load !== undefined) return this.load.receive(data);
     if (this.greetings.count(data) > 0) this.greeted();
@@ -65,5 +72,7 @@ const HANDLERS: Bun.SocketHandler<LoadConnection> = {
   data: (socket, data) => socket.data.receive(data),
   drain: (socket) => socket.data.load?.drain(),
   error: (_socket, error) => fail(error),
-  close: () => fail("the server closed a connection"),
+  close: (socket) => {
+    if (!socket.data.ended) fail("the server closed a connection");
+  },
 };
