@@ -6,6 +6,8 @@ import { Network, noNetworks } from "./support/network.ts";
 /** `BUNSQ_CUT_SECONDS=30` for the long cut, in which connections to lookups are given up as well. */
 const CUT_SECONDS = Number(process.env.BUNSQ_CUT_SECONDS ?? 6);
 
+const PING_INTERVAL_SECONDS = 15;
+
 const missing = noNetworks();
 if (missing !== undefined) console.log(`skipped: ${missing} (healing after the network was cut)`);
 
@@ -51,6 +53,10 @@ describe.skipIf(missing !== undefined)("three brokers, two lookups and their cli
       const connectedMs = await cluster.untilConnected("the consumers are back");
       const knownMs = connectedMs + (await cluster.untilTold("both lookups tell of all brokers", [0, 1, 2], HEALED_MS - connectedMs));
       await cluster.untilAllFlows("all is at work again");
+      // In a long cut each broker has pinged in vain.
+      if (CUT_SECONDS >= PING_INTERVAL_SECONDS + 2) {
+        for (const { log } of cluster.brokers) expect(log).toMatch(/ERROR: LOOKUPD\(.*\): PING - no answer within 1000 ms/);
+      }
       console.log(
         `after a cut of ${CUT_SECONDS} s the consumers are back after ${Math.round(connectedMs)} ms, all brokers known after ${Math.round(knownMs)} ms`,
       );
