@@ -1,8 +1,8 @@
 import type { DrainLoad, PublishLoad } from "./load/job.ts";
 
 /**
- * Who is measured: ours; Go's, as it comes and with --mem-queue-size=0 (nsqd-0), which is how it keeps messages over a
- * crash; and two processes that only move bytes, the limit of the machine.
+ * Who is measured: ours; Go's, as it comes and with --mem-queue-size=0 (nsqd-0), which is as near as it gets to keeping
+ * messages over a crash; and two processes that only move bytes, the limit of the machine.
  */
 export type ServerKind = "bunsq" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
 export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "nsqd", "nsqd-0", "bare", "bare-file"];

@@ -154,7 +154,7 @@ export function toMarkdown(report: Report): string {
   }
   if (durable.length > 0) {
     sections.push(
-      "Beside nsqd with `--mem-queue-size=0`, which keeps what it acknowledged over a crash of the process, as bunsq does:",
+      "Beside nsqd with `--mem-queue-size=0`: without a queue in memory, what it cannot pass on at once goes to its files before the OK.",
       table(
         ["workload", "bunsq msg/s", "nsqd msg/s", "ratio", "bunsq CPU µs/msg", "nsqd CPU µs/msg", "ratio"],
         durable.map(({ workload, summaries: { bunsq, "nsqd-0": nsqd } }) => [
