@@ -36,7 +36,7 @@ export class Chunk {
 
   /** Offset of a position in `buffer`. */
   offsetOf(position: number): number {
-    return position - this.start;
+    return (position - this.start) | 0;
   }
 
   get free(): number {

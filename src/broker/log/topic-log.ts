@@ -71,7 +71,7 @@ export class TopicLog {
   /** Appends one message; it is not written before commit(). */
   append(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + bodyBytes);
-    const at = chunk.end - chunk.start;
+    const at = (chunk.end - chunk.start) | 0;
     const to = layMessage(chunk.buffer, chunk.view, at, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;
     this.end = chunk.end = chunk.start + to;
@@ -91,7 +91,7 @@ export class TopicLog {
       if (bytes > 1024 * 1024) return this.appendOneByOne(source, from, count, time);
       chunk = this.newTail(bytes);
     }
-    const at = chunk.end - chunk.start;
+    const at = (chunk.end - chunk.start) | 0;
     const ended = layMessages(chunk.buffer, chunk.view, at, source, from, count, this.prefix, this.next, time);
     this.next += count;
     this.end = chunk.end = chunk.start + ended;
@@ -100,7 +100,7 @@ export class TopicLog {
   /** Appends a whole frame that was laid out before (a deferred publish that falls due); its id must be `this.next`. */
   appendFrame(frame: Buffer, writeId: (view: DataView, at: number) => void): void {
     const chunk = this.tail(frame.length);
-    const at = chunk.end - chunk.start;
+    const at = (chunk.end - chunk.start) | 0;
     frame.copy(chunk.buffer, at);
     writeId(chunk.view, at);
     this.next++;
@@ -253,7 +253,11 @@ export class TopicLog {
     for (let i = this.chunks.length - 1; i >= 0; i--) {
       const chunk = this.chunks[i];
       if (chunk.end <= this.committedEnd) break;
-      parts.unshift({ buffer: chunk.buffer, from: Math.max(chunk.start, this.committedEnd) - chunk.start, to: chunk.end - chunk.start });
+      parts.unshift({
+        buffer: chunk.buffer,
+        from: (Math.max(chunk.start, this.committedEnd) - chunk.start) | 0,
+        to: (chunk.end - chunk.start) | 0,
+      });
     }
     return parts;
   }
