@@ -175,6 +175,8 @@ function configuration(scenario: DefineScenario): void {
     "max_body_size",
     "max_req_timeout",
     "max_heartbeat_interval",
+    "http_client_connect_timeout",
+    "http_client_request_timeout",
     "max_rdy_count",
     "max_output_buffer_size",
     "max_output_buffer_timeout",
@@ -216,8 +218,6 @@ function configuration(scenario: DefineScenario): void {
   const missing = [
     "https_address",
     "auth_http_addresses",
-    "http_client_connect_timeout",
-    "http_client_request_timeout",
     "queue_scan_selection_count",
     "queue_scan_worker_pool_max",
     "statsd_address",
