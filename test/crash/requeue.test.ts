@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RawClient } from "../support/raw-client.ts";
@@ -85,5 +85,27 @@ test("what a restored requeue was finished with stays finished over another kill
   last.command("RDY 1");
   last.command("DPUB topic 2000", "the last");
   const frames = [await last.next(), await last.next()];
+  expect(frames.map((frame) => `${frame.type} ${frame.text}`)).toEqual(["response OK", "message the last"]);
+}, 30_000);
+
+test("a requeue that a kill left in a wide bucket and in a finer one comes once, when it is due", async () => {
+  const sentMs = await requeueEach(await subscribe(await start()), [4_000]);
+  await untilDurable();
+  await server?.stop("SIGKILL");
+  // What a kill leaves between the write to the finer bucket and the word in the wide one that the entry has moved.
+  const folder = join(dataPath, "bunsq-data", "deferred");
+  const [, startMs] = readdirSync(folder).map((name) => /^(\d+)-1000\.msg$/.exec(name))[0] ?? [];
+  if (startMs === undefined) throw new Error(`no bucket of one second among ${readdirSync(folder)}`);
+  const wideStartMs = Math.floor(Number(startMs) / 64_000) * 64_000;
+  copyFileSync(join(folder, `${startMs}-1000.msg`), join(folder, `${wideStartMs}-64000.msg`));
+
+  const again = await subscribe(await start());
+  again.command("RDY 1");
+  const message = await again.message(10_000);
+  expect(message.text).toBe("again and again");
+  expect(performance.now() - sentMs).toBeGreaterThan(3_990);
+  again.command(`FIN ${message.id}`);
+  again.command("DPUB topic 500", "the last");
+  const frames = [await again.next(), await again.next()];
   expect(frames.map((frame) => `${frame.type} ${frame.text}`)).toEqual(["response OK", "message the last"]);
 }, 30_000);
