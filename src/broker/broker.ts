@@ -24,6 +24,8 @@ const DATA_FOLDER = "bunsq-data";
 const CACHE_BYTES = 16 * 1024 * 1024;
 /** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
 const SAVE_INTERVAL_MS = 50;
+/** And not less often than this, however long a save takes. */
+const LONGEST_SAVE_INTERVAL_MS = 150;
 /** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
 const SURVEY_INTERVAL_MS = 250;
 /** Log chunks are let go of at most this often while messages flow. */
@@ -492,8 +494,8 @@ export class Broker {
     );
     if (saved) for (const channel of channels) channel.unsaved = false;
     else this.unsavedChannels.push(...channels);
-    // With thousands of moving cursors saving must not take more than a fifth of the time.
-    this.nextSaveMs = nowMs + Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began));
+    // With thousands of moving cursors saving must not take all the time; but what is finished must be saved soon.
+    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
   }
 
   private saveAll(): void {

@@ -227,6 +227,11 @@ export class Catalogue implements DeferredTargets {
     return channel !== undefined && entry.number >= channel.voidBefore && !this.superseded.has(entry.number);
   }
 
+  /** Whether a channel has an entry's message in flight or ready. */
+  underWay(entry: EntryHeader): boolean {
+    return entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.holds(entry.sequence, entry.number) === true;
+  }
+
   /** A message of the deferred store has fallen due. */
   due(message: StoredMessage): void {
     if (!this.wanted(message)) this.broker.deferred.finish(message);

@@ -312,6 +312,11 @@ export class Channel implements StoreOwner {
     this.markDirty();
   }
 
+  /** Whether an entry of the deferred store is in memory here: a straggler, in flight or ready. */
+  holds(sequence: number, entryNumber: number): boolean {
+    return this.detached.get(sequence)?.number === entryNumber;
+  }
+
   /** One entry of an earlier run stands in the deferred store: its message must not come from the log as well. */
   restoreStored(): void {
     this.deferredStored++;

@@ -37,6 +37,8 @@ export interface Staged {
 export interface DeferredTargets {
   /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
   wanted(entry: EntryHeader): boolean;
+  /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
+  underWay(entry: EntryHeader): boolean;
   /** A message has fallen due. */
   due(message: StoredMessage): void;
 }
@@ -88,29 +90,46 @@ export class DeferredStore {
    * @param visit called for each entry that is not done with
    */
   recover(hasJoined: (entry: EntryHeader, sequence: number) => boolean, visit: (entry: EntryHeader) => void): void {
-    const names = readdirSync(this.directory);
-    for (const name of names) {
-      const span = Bucket.parseName(name);
-      if (span === undefined) {
-        // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
-        if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) removeIfThere(join(this.directory, name));
-        continue;
-      }
-      const bucket = new Bucket(this.directory, span.startMs, span.widthMs);
+    // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
+    const maybeMoved = new Map<number, { entry: EntryHeader; bucket: Bucket }>();
+    for (const bucket of this.findBuckets()) {
+      const file = join(this.directory, key(bucket.startMs, bucket.widthMs));
       let entries = 0;
       const cut = bucket.recover(hasJoined, (entry) => {
         entries++;
         this.nextNumber = Math.max(this.nextNumber, entry.number + 1);
-        visit(entry);
+        const twin = maybeMoved.get(entry.number);
+        if (twin !== undefined) {
+          maybeMoved.delete(entry.number);
+          twin.bucket.stageDone(entry.number);
+          this.dirty.add(twin.bucket);
+        }
+        const atFront = bucket.widthMs > WIDTHS_MS[0] && entry.offset - bucket.movedTo <= MOVE_STEP_BYTES;
+        if (atFront) maybeMoved.set(entry.number, { entry, bucket });
+        else visit(entry);
       });
-      if (cut > 0)
-        this.log.warn(`deferred messages: the last ${cut} bytes of ${join(this.directory, name)} were torn by a crash; they are dropped`);
-      if (bucket.damagedBytes > 0)
-        this.log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${join(this.directory, name)} are damaged; they are skipped`);
+      if (cut > 0) this.log.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
+      if (bucket.damagedBytes > 0) {
+        this.log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
+      }
       if (entries === 0) bucket.remove();
-      else this.buckets.set(key(span.startMs, span.widthMs), bucket);
+      else this.buckets.set(key(bucket.startMs, bucket.widthMs), bucket);
       this.recovered = true;
     }
+    for (const { entry } of maybeMoved.values()) visit(entry);
+  }
+
+  /** The buckets of an earlier run, widest first. */
+  private findBuckets(): Bucket[] {
+    const names = readdirSync(this.directory);
+    const found: Bucket[] = [];
+    for (const name of names) {
+      const span = Bucket.parseName(name);
+      if (span !== undefined) found.push(new Bucket(this.directory, span.startMs, span.widthMs));
+      // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
+      else if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) removeIfThere(join(this.directory, name));
+    }
+    return found.sort((a, b) => b.widthMs - a.widthMs);
   }
 
   /**
@@ -291,7 +310,7 @@ export class DeferredStore {
         return;
       }
       seen?.add(entry.number);
-      this.heap.push(loaded(entry, bucket));
+      if (!this.targets.underWay(entry)) this.heap.push(loaded(entry, bucket));
     });
     bucket.loaded = true;
   }

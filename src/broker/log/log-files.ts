@@ -1,9 +1,9 @@
-import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
-import { type IndexEntry, type Part, removeIfThere, Segment } from "./segment.ts";
+import { INDEX_HEADER_BYTES, type IndexEntry, type Part, removeIfThere, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 
 /** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
@@ -272,6 +272,12 @@ export class LogFiles {
       const name = file.slice(0, -4);
       const segment = Segment.open(directory, name, topicNumber);
       if (typeof segment === "string") {
+        if (file === indexes[indexes.length - 1] && statSync(join(directory, file)).size < INDEX_HEADER_BYTES) {
+          // A crash while the segment was made: no commit can be in it.
+          removeIfThere(join(directory, file));
+          removeIfThere(join(directory, `${name}.log`));
+          continue;
+        }
         log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: ${segment}`);
         continue;
       }

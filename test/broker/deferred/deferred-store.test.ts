@@ -35,6 +35,7 @@ class Fixture {
     this.store = new DeferredStore(folder, this.log);
     this.store.targets = {
       wanted: (entry) => !this.unwanted.has(entry.sequence),
+      underWay: () => false,
       due: (message) => this.due.push(message),
     };
     this.store.recover(
