@@ -74,6 +74,7 @@ describe.skipIf(missing !== undefined)("three brokers, two lookups and their cli
   }, 30_000);
 
   test("deliver every acknowledged message to every consumer", async () => {
+    await until("there are enough to tell", () => cluster.site.acknowledged.flat().length > 100);
     const count = await cluster.settle();
     expect(count).toBeGreaterThan(100);
     console.log(`${count} messages were acknowledged and delivered to each of ${cluster.followers.length} consumers`);
