@@ -11,7 +11,6 @@
 export const NODE_LIMIT = 1 << 10;
 export const TOPIC_NUMBER_LIMIT = 1 << 14;
 export const SEQUENCE_SPAN = 2 ** 40;
-export const PREFIX_CHARS = 6;
 
 const HEX = "0123456789abcdef";
 
