@@ -58,9 +58,9 @@ function sections(flags: Flag[], original: string, server: string): string[] {
       flags.filter((flag) => flag.own),
     ),
     section(
-      "Taken, without effect yet",
+      "Taken, without effect",
       `The ${server} starts and logs a warning that says so.\n\n`,
-      flags.filter((flag) => flag.support?.status === "ignored"),
+      flags.filter((flag) => flag.support !== undefined && flag.support.status !== "refused"),
     ),
     section(
       "Refused for now",

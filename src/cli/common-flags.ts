@@ -27,6 +27,6 @@ export const verboseFlag: BoolFlag = {
   name: "verbose",
   kind: "bool",
   default: false,
-  doc: "long without effect in NSQ too; use -log-level",
-  support: { status: "ignored", why: "use -log-level=debug" },
+  doc: "long without effect in NSQ too",
+  support: { status: "deprecated", why: "use -log-level=debug" },
 };

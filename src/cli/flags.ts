@@ -18,11 +18,15 @@ interface FlagBase {
   defaultDoc?: string;
   /** bunsq's own; nsqd has none of this name. */
   own?: true;
+  /** How what it does is better than in NSQ, for docs/compatibility.md; without it, it does the same. */
+  better?: string;
   /**
-   * What becomes of a flag of nsqd that this version cannot honour. `ignored` runs without it and says so in the log;
-   * `refused` does not start, as running without it would cost security or correctness.
+   * What becomes of a flag of NSQ that does nothing here; the log says so where it is set to anything but its default.
+   * `deprecated`: NSQ has left it without effect too. `needless`: there is nothing in bunsq for it to set.
+   * `ignored`: this version runs without it. `refused`: this version does not start, as running without it would cost
+   * security or correctness.
    */
-  support?: { status: "ignored" | "refused"; why: string };
+  support?: { status: "deprecated" | "needless" | "ignored" | "refused"; why: string };
 }
 
 export interface StringFlag extends FlagBase {
@@ -49,8 +53,6 @@ export interface DurationFlag extends FlagBase {
 export interface BoolFlag extends FlagBase {
   kind: "bool";
   default: boolean;
-  /** Words beside Go's that count as true. */
-  alsoTrue?: readonly string[];
 }
 
 /** May be given several times, and with several values between commas; what is given replaces the default. */
@@ -59,19 +61,32 @@ export interface ListFlag extends FlagBase {
   default: string[];
 }
 
+/** The same for numbers with a fraction. */
+export interface FloatsFlag extends FlagBase {
+  kind: "floats";
+  default: number[];
+  /** Of each; both ends are allowed values. */
+  min: number;
+  max: number;
+}
+
 export interface ChoiceFlag<Value extends string> extends FlagBase {
   kind: "choice";
   default: Value;
   /** In lower case; any case is taken. */
   values: readonly Value[];
+  /** Further words, in lower case, and what they stand for. */
+  aliases?: Readonly<Record<string, Value>>;
+  /** What the flag stands for without a value; its value then follows after `=` only, as a bool's does. */
+  bare?: Value;
   /** How help shows a value. */
   show?(value: Value): string;
   /** Says what is wrong with another word. */
   refusal?(text: string): string;
 }
 
-export type Flag = StringFlag | IntFlag | DurationFlag | BoolFlag | ListFlag | ChoiceFlag<string>;
-export type FlagValue = string | number | boolean | string[];
+export type Flag = StringFlag | IntFlag | DurationFlag | BoolFlag | ListFlag | FloatsFlag | ChoiceFlag<string>;
+export type FlagValue = string | number | boolean | string[] | number[];
 
 /** The kind of flag that can fill an option of type `Value`. */
 type FlagFor<Value> = [Value] extends [boolean]
@@ -80,11 +95,13 @@ type FlagFor<Value> = [Value] extends [boolean]
     ? IntFlag | DurationFlag
     : [Value] extends [string[]]
       ? ListFlag
-      : [Value] extends [string]
-        ? string extends Value
-          ? StringFlag
-          : ChoiceFlag<Value>
-        : never;
+      : [Value] extends [number[]]
+        ? FloatsFlag
+        : [Value] extends [string]
+          ? string extends Value
+            ? StringFlag
+            : ChoiceFlag<Value>
+          : never;
 
 /** A program's flags. The type makes every option have exactly one flag, of a fitting kind. */
 export interface FlagTable<Options> {
@@ -139,13 +156,12 @@ export function parseFlags<Options>(table: FlagTable<Options>, args: readonly st
     }
     let text = inline;
     if (text === undefined) {
-      if (flag.kind === "bool") text = "true";
-      else text = args[++at];
+      text = bareValue(flag) ?? args[++at];
       if (text === undefined) throw new UsageError(`flag needs an argument: -${name}`);
     }
     const value = parseValue(flag, text);
     const before = given.get(name);
-    given.set(name, Array.isArray(value) && Array.isArray(before) ? [...before, ...value] : value);
+    given.set(name, Array.isArray(value) && Array.isArray(before) ? ([...before, ...value] as FlagValue) : value);
   }
   return { help, options: resolveOptions(table, given), given };
 }
@@ -161,15 +177,17 @@ export function withPrefix<Options>(prefix: string, { options }: FlagTable<Optio
   return { options: Object.fromEntries(renamed) as FlagTable<Options>["options"], others: [] };
 }
 
-/** The flags that were given and that this version cannot honour. A refused flag set to its own default asks for nothing. */
+/** The flags that were given and that do nothing here. One that is set to its own default asks for nothing. */
 export function unsupportedFlags<Options>(
   table: FlagTable<Options>,
   given: ReadonlyMap<string, FlagValue>,
 ): { ignored: Flag[]; refused: Flag[] } {
-  const flags = allFlags(table).filter((flag) => given.has(flag.name));
+  const asked = allFlags(table).filter(
+    (flag) => flag.support !== undefined && String(given.get(flag.name) ?? flag.default) !== String(flag.default),
+  );
   return {
-    ignored: flags.filter((flag) => flag.support?.status === "ignored"),
-    refused: flags.filter((flag) => flag.support?.status === "refused" && String(given.get(flag.name)) !== String(flag.default)),
+    ignored: asked.filter((flag) => flag.support?.status !== "refused"),
+    refused: asked.filter((flag) => flag.support?.status === "refused"),
   };
 }
 
@@ -183,10 +201,11 @@ export function helpText<Options>(program: string, table: FlagTable<Options>): s
   return `${lines.join("\n")}\n`;
 }
 
+const STANDINGS = { deprecated: "deprecated", needless: "no effect", ignored: "no effect yet", refused: "not supported yet" };
+
 /** A flag's doc line, with what this version makes of it. */
 export function describe(flag: Flag): string {
-  if (flag.support === undefined) return flag.doc;
-  return `${flag.doc} [${flag.support.status === "ignored" ? "no effect yet" : "not supported yet"}]`;
+  return flag.support === undefined ? flag.doc : `${flag.doc} [${STANDINGS[flag.support.status]}]`;
 }
 
 /** A value as it would be written on the command line. */
@@ -198,6 +217,7 @@ export function showValue(flag: Flag, value: FlagValue): string {
 
 /** The values a flag takes, in words; empty where any is taken. */
 export function describeRange(flag: Flag): string {
+  if (flag.kind === "floats") return `${flag.min} to ${flag.max} each`;
   if (flag.kind === "int" || flag.kind === "duration") return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
   if (flag.kind === "choice") return flag.values.join(", ");
   return "";
@@ -224,14 +244,24 @@ function parseValue(flag: Flag, text: string): FlagValue {
       return text;
     case "list":
       return text.split(",").filter((part) => part !== "");
+    case "floats": {
+      const values = text.split(",").filter((part) => part !== "");
+      return values.map((part) => {
+        const value = parseFloat64(part);
+        if (value === undefined) throw refuse("parse error");
+        if (value < flag.min || value > flag.max) throw refuse(`must be from ${describeRange(flag)}`);
+        return value;
+      });
+    }
     case "bool": {
-      const value = parseBool(text) ?? (flag.alsoTrue?.includes(text) ? true : undefined);
+      const value = parseBool(text);
       if (value === undefined) throw new UsageError(`invalid boolean value ${quote(text)} for -${flag.name}: parse error`);
       return value;
     }
     case "choice": {
       const value = text.toLowerCase();
       if (flag.values.includes(value)) return value;
+      if (flag.aliases !== undefined && Object.hasOwn(flag.aliases, value)) return flag.aliases[value] as string;
       throw refuse(flag.refusal?.(text) ?? `must be one of ${flag.values.join(", ")}`);
     }
     case "int":
@@ -265,15 +295,26 @@ function parseInt64(text: string): bigint | "out of range" | undefined {
   return BigInt.asIntN(64, value) === value ? value : "out of range";
 }
 
+/** Go's strconv.ParseFloat, decimal and finite. */
+function parseFloat64(text: string): number | undefined {
+  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : undefined;
+}
+
+/** What a flag without a value stands for; undefined where it needs one. */
+function bareValue(flag: Flag): string | undefined {
+  if (flag.kind === "bool") return "true";
+  return flag.kind === "choice" ? flag.bare : undefined;
+}
+
 function helpType(flag: Flag): string {
-  if (flag.kind === "bool") return "";
-  return flag.kind === "list" || flag.kind === "choice" ? "value" : flag.kind;
+  if (bareValue(flag) !== undefined) return "";
+  return flag.kind === "list" || flag.kind === "floats" || flag.kind === "choice" ? "value" : flag.kind;
 }
 
 /** Go leaves out a default that is its type's zero, and quotes strings. */
 function helpDefault(flag: Flag): string {
   const value = flag.default;
-  if (value === "" || value === 0 || value === false || (Array.isArray(value) && value.length === 0)) return "";
+  if (["", "0", "false"].includes(String(value))) return "";
   return ` (default ${flag.kind === "string" ? quote(flag.default) : showValue(flag, value)})`;
 }
 

@@ -8,6 +8,8 @@ interface Options {
   eager: boolean;
   peers: string[];
   level: "low" | "high";
+  shut: "no" | "yes" | "half";
+  shares: number[];
 }
 
 const table: FlagTable<Options> = {
@@ -15,9 +17,19 @@ const table: FlagTable<Options> = {
     address: { name: "address", kind: "string", default: "0.0.0.0:1", doc: "where to listen" },
     count: { name: "count", kind: "int", default: 5, min: -16, max: 1000, doc: "how many" },
     waitMs: { name: "wait", kind: "duration", default: 1500, min: 0, max: 3_600_000, doc: "how long" },
-    eager: { name: "eager", kind: "bool", default: false, doc: "whether at once", alsoTrue: ["very"] },
+    eager: { name: "eager", kind: "bool", default: false, doc: "whether at once" },
     peers: { name: "peer", kind: "list", default: [], doc: "who else" },
     level: { name: "level", kind: "choice", values: ["low", "high"], default: "low", show: (level) => level.toUpperCase(), doc: "how far" },
+    shut: {
+      name: "shut",
+      kind: "choice",
+      values: ["no", "yes", "half"],
+      aliases: { "0": "no" },
+      bare: "yes",
+      default: "no",
+      doc: "how much",
+    },
+    shares: { name: "share", kind: "floats", default: [], min: 0, max: 1, doc: "who gets what" },
   },
   others: [
     { name: "soon", kind: "bool", default: true, doc: "for later", support: { status: "ignored", why: "it is not there" } },
@@ -41,7 +53,16 @@ function refusal(...args: string[]): string {
 
 describe("a command line", () => {
   test("without words gives the defaults", () => {
-    expect(parse()).toEqual({ address: "0.0.0.0:1", count: 5, waitMs: 1500, eager: false, peers: [], level: "low" });
+    expect(parse()).toEqual({
+      address: "0.0.0.0:1",
+      count: 5,
+      waitMs: 1500,
+      eager: false,
+      peers: [],
+      level: "low",
+      shut: "no",
+      shares: [],
+    });
   });
 
   test("takes one minus or two, and a value after = or as the next word", () => {
@@ -97,7 +118,7 @@ describe("a command line", () => {
 describe("a bool", () => {
   test("is true when bare and takes every spelling of Go's after =", () => {
     expect(parse("-eager").eager).toBeTrue();
-    for (const word of ["1", "t", "T", "true", "TRUE", "True", "very"]) expect(parse(`-eager=${word}`).eager).toBeTrue();
+    for (const word of ["1", "t", "T", "true", "TRUE", "True"]) expect(parse(`-eager=${word}`).eager).toBeTrue();
     for (const word of ["0", "f", "F", "false", "FALSE", "False"]) expect(parse("-eager", `-eager=${word}`).eager).toBeFalse();
   });
 
@@ -170,6 +191,22 @@ describe("a choice", () => {
     expect(parse("-level=HIGH").level).toBe("high");
     expect(refusal("-level=middle")).toBe('invalid value "middle" for flag -level: must be one of low, high');
   });
+
+  test("that has a bare meaning takes another after = only, and aliases", () => {
+    expect(parse("-shut").shut).toBe("yes");
+    expect(parse("-shut=Half").shut).toBe("half");
+    expect(parse("-shut", "-shut=0").shut).toBe("no");
+    expect(refusal("-shut", "half")).toStartWith('unexpected word "half"');
+  });
+});
+
+describe("a list of numbers", () => {
+  test("gathers repeated flags and values between commas, each within the bounds", () => {
+    expect(parse("-share=0.5,.25", "-share", "1e-3,", "-share=").shares).toEqual([0.5, 0.25, 0.001]);
+    expect(refusal("-share=0.5,x")).toBe('invalid value "0.5,x" for flag -share: parse error');
+    expect(refusal("-share=1.5")).toBe('invalid value "1.5" for flag -share: must be from 0 to 1 each');
+    for (const text of ["0x1", "Infinity", "1e999", "-", ".", "1 "]) expect(refusal(`-share=${text}`)).toEndWith(": parse error");
+  });
 });
 
 describe("a quoted value in a message", () => {
@@ -185,12 +222,12 @@ describe("flags that this version cannot honour", () => {
   };
 
   test("are told apart by what ignoring them would cost", () => {
-    expect(names("-soon", "-lock=x", "-gate=y", "-count=1")).toEqual({ ignored: ["soon"], refused: ["gate", "lock"] });
+    expect(names("-soon=false", "-lock=x", "-gate=y", "-count=1")).toEqual({ ignored: ["soon"], refused: ["gate", "lock"] });
     expect(names("-count=1")).toEqual({ ignored: [], refused: [] });
   });
 
   test("are not refused when they ask for nothing", () => {
-    expect(names("-lock=", "-gate=")).toEqual({ ignored: [], refused: [] });
+    expect(names("-lock=", "-gate=", "-soon")).toEqual({ ignored: [], refused: [] });
   });
 });
 
@@ -213,6 +250,10 @@ describe("help", () => {
         "    \tfor safety [not supported yet]",
         "  -peer value",
         "    \twho else",
+        "  -share value",
+        "    \twho gets what",
+        "  -shut",
+        "    \thow much (default no)",
         "  -soon",
         "    \tfor later [no effect yet] (default true)",
         "  -wait duration",
