@@ -11,6 +11,7 @@ import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { DeferredStore } from "./deferred/deferred-store.ts";
+import { files } from "./files.ts";
 import { HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
 import type { BrokerOptions } from "./options.ts";
@@ -100,8 +101,9 @@ export class Broker {
     readonly options: BrokerOptions,
     readonly log: Logger,
   ) {
-    this.directory = join(options.dataPath === "" ? process.cwd() : options.dataPath, DATA_FOLDER);
-    checkDataPath(options.dataPath === "" ? process.cwd() : options.dataPath);
+    const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
+    this.directory = join(dataPath, DATA_FOLDER);
+    checkDataPath(dataPath);
     this.store = new Store(this.directory);
     try {
       this.deferred = new DeferredStore(join(this.directory, "deferred"), log);
@@ -109,6 +111,9 @@ export class Broker {
       const sync = options.durability === "fsync" ? (done: (error: Error | undefined) => void) => this.syncAll(done) : undefined;
       this.answers = new Answers(sync, log);
       this.catalogue = new Catalogue(this, this.directory);
+      // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
+      files.syncDirectoryNow(this.directory);
+      files.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
       this.catalogue.recover();
     } catch (error) {

@@ -6,6 +6,7 @@ import type { Channel } from "./channel.ts";
 import type { EntryHeader } from "./deferred/bucket.ts";
 import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
+import { files } from "./files.ts";
 import { PublishError } from "./held.ts";
 import { LogFiles } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
@@ -53,6 +54,7 @@ export class Catalogue implements DeferredTargets {
     private readonly broker: Broker,
     private readonly directory: string,
   ) {
+    files.makeDirectory(join(directory, "topics"));
     this.recycler = new Recycler(join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
   }
 

@@ -1,7 +1,6 @@
-import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { FRAME_TYPE_MESSAGE } from "../../frame/frame.ts";
-import { readFully, removeIfThere, writeFully } from "../log/segment.ts";
+import { files, openOrMake, readFully, removeIfThere, writeFully } from "../files.ts";
 
 /**
  * Messages that fall due in one span of time, in two append-only files:
@@ -77,6 +76,8 @@ export class Bucket {
   private fd = -1;
   private doneFd = -1;
   private doneLength = 0;
+  /** Files were made since the last sync: their names are not known to be on the disk. */
+  private namesUnsynced = false;
   private staged: Buffer = Buffer.alloc(0);
   private stagedBytes = 0;
   private stagedCount = 0;
@@ -170,7 +171,7 @@ export class Bucket {
       const count = this.stagedCount;
       this.stagedBytes = 0;
       this.stagedCount = 0;
-      this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+      this.openEntries();
       writeFully(this.fd, this.staged, 0, bytes, this.length);
       this.length += bytes;
       this.pending += count;
@@ -186,7 +187,7 @@ export class Bucket {
         bytes.writeUInt32LE(words[i + 2], at + 16);
         bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
       }
-      this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
+      this.openWords();
       writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
       this.doneLength += bytes.length;
       this.stagedWords = [];
@@ -196,7 +197,7 @@ export class Bucket {
 
   /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
   readFrame(target: Buffer, at: number, offset: number, frameBytes: number): void {
-    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+    this.openEntries();
     readFully(this.fd, target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
   }
 
@@ -209,8 +210,8 @@ export class Bucket {
    */
   recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
     const { done, joining } = this.readWords();
-    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
-    const size = fstatSync(this.fd).size;
+    this.openEntries();
+    const size = files.size(this.fd);
     this.length = size;
     this.pending = 0;
     this.damagedBytes = 0;
@@ -225,7 +226,7 @@ export class Bucket {
       visit(entry);
     });
     this.commit();
-    if (this.length < size) ftruncateSync(this.fd, this.length);
+    if (this.length < size) files.truncate(this.fd, this.length);
     this.closeFiles();
     return size - this.length;
   }
@@ -240,22 +241,27 @@ export class Bucket {
 
   sync(done: (error: Error | undefined) => void): void {
     this.unsynced = false;
+    const { namesUnsynced } = this;
+    this.namesUnsynced = false;
     const fds = [this.fd, this.doneFd].filter((fd) => fd >= 0);
-    let waiting = fds.length;
+    let waiting = fds.length + (namesUnsynced ? 1 : 0);
     if (waiting === 0) return done(undefined);
     let failure: Error | undefined;
-    for (const fd of fds) {
-      fdatasync(fd, (error) => {
-        // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more.
-        if (error && error.code !== "EBADF") failure = error;
-        if (--waiting === 0) done(failure);
-      });
-    }
+    const finish = (error: NodeJS.ErrnoException | null) => {
+      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more.
+      if (error && error.code !== "EBADF") {
+        failure = error;
+        this.namesUnsynced ||= namesUnsynced;
+      }
+      if (--waiting === 0) done(failure);
+    };
+    for (const fd of fds) files.sync(fd, finish);
+    if (namesUnsynced) files.syncDirectory(this.directory, finish);
   }
 
   closeFiles(): void {
-    if (this.fd >= 0) closeSync(this.fd);
-    if (this.doneFd >= 0) closeSync(this.doneFd);
+    if (this.fd >= 0) files.close(this.fd);
+    if (this.doneFd >= 0) files.close(this.doneFd);
     this.fd = -1;
     this.doneFd = -1;
   }
@@ -266,11 +272,25 @@ export class Bucket {
     removeIfThere(this.donePath);
   }
 
+  private openEntries(): void {
+    if (this.fd >= 0) return;
+    const { fd, made } = openOrMake(this.path);
+    this.fd = fd;
+    this.namesUnsynced ||= made;
+  }
+
+  private openWords(): void {
+    if (this.doneFd >= 0) return;
+    const { fd, made } = openOrMake(this.donePath);
+    this.doneFd = fd;
+    this.namesUnsynced ||= made;
+  }
+
   /** What was said of the entries; also finds out where the moved ones end. */
   private readWords(): Words {
     const words: Words = { done: new Set(), joining: new Map() };
-    this.doneFd = this.doneFd >= 0 ? this.doneFd : openForAppend(this.donePath);
-    const size = fstatSync(this.doneFd).size;
+    this.openWords();
+    const size = files.size(this.doneFd);
     const bytes = Buffer.alloc(size);
     readFully(this.doneFd, bytes, 0, size, 0);
     let at = 0;
@@ -294,7 +314,7 @@ export class Bucket {
 
   /** Visits the whole entries in [from, to) whose checksum holds, and passes over damaged ones with whole ones behind them. Returns where it stopped. */
   private walk(from: number, to: number, visit: (entry: ScannedEntry) => void): number {
-    this.fd = this.fd >= 0 ? this.fd : openForAppend(this.path);
+    this.openEntries();
     let page = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
     let pageStart = from;
     let pageBytes = 0;
@@ -370,15 +390,5 @@ export class Bucket {
     const entry = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + frameBytes);
     readFully(this.fd, entry, 0, entry.length, offset);
     return Bun.hash.crc32(entry.subarray(4)) === entry.readUInt32LE(0);
-  }
-}
-
-/** Read and write, made if not there, not truncated. */
-function openForAppend(path: string): number {
-  try {
-    return openSync(path, "r+");
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    return openSync(path, "w+");
   }
 }

@@ -1,7 +1,6 @@
-import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
-import { removeIfThere } from "../log/segment.ts";
+import { files, removeIfThere } from "../files.ts";
 import { Bucket, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
 import { DueHeap, StoredMessage } from "./stored-message.ts";
 
@@ -64,7 +63,7 @@ export class DeferredStore {
     private readonly directory: string,
     private readonly log: Logger,
   ) {
-    mkdirSync(directory, { recursive: true });
+    files.makeDirectory(directory);
     this.nextNumber = Date.now() * 1000;
   }
 
@@ -121,7 +120,7 @@ export class DeferredStore {
 
   /** The buckets of an earlier run, widest first. */
   private findBuckets(): Bucket[] {
-    const names = readdirSync(this.directory);
+    const names = files.list(this.directory);
     const found: Bucket[] = [];
     for (const name of names) {
       const span = Bucket.parseName(name);

@@ -1,9 +1,9 @@
-import { mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
+import { files, removeIfThere } from "../files.ts";
 import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
-import { INDEX_HEADER_BYTES, type IndexEntry, type Part, removeIfThere, Segment } from "./segment.ts";
+import { INDEX_HEADER_BYTES, type IndexEntry, type Part, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 
 /** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
@@ -44,6 +44,8 @@ export class LogFiles {
   private readonly unsyncedSegments = new Set<Segment>();
   /** The sync that is under way, if one is: what it covers is not on the disk yet. */
   private syncing: Promise<Error | undefined> | undefined;
+  /** The folder was made since the last sync: its name is not known to be on the disk. */
+  private nameUnsynced: boolean;
 
   /**
    * Opens the files that an earlier run left, and cuts off a torn tail.
@@ -54,7 +56,7 @@ export class LogFiles {
     private readonly options: LogFilesOptions,
     private readonly firstSequence: number,
   ) {
-    mkdirSync(options.directory, { recursive: true });
+    this.nameUnsynced = files.makeDirectory(options.directory);
     this.recover();
   }
 
@@ -101,6 +103,7 @@ export class LogFiles {
     }
     const parts = [...this.unsyncedSegments].map((segment) => this.syncSegment(segment));
     this.unsyncedSegments.clear();
+    if (this.nameUnsynced) parts.push(this.syncName());
     if (this.syncing !== undefined) parts.push(this.syncing);
     const run = Promise.all(parts).then((failures) => {
       if (this.syncing === run) this.syncing = undefined;
@@ -182,7 +185,9 @@ export class LogFiles {
   /** Removes everything; the files' space goes to the recycler. */
   remove(): void {
     while (this.segments.length > 0) this.retire();
-    rmSync(this.options.directory, { recursive: true, force: true });
+    const { directory } = this.options;
+    for (const name of files.list(directory)) removeIfThere(join(directory, name));
+    files.removeDirectory(directory);
   }
 
   private startAfresh(): void {
@@ -230,6 +235,17 @@ export class LogFiles {
     return failure;
   }
 
+  private syncName(): Promise<Error | undefined> {
+    const { directory, topicName, log } = this.options;
+    return new Promise((resolve) => {
+      files.syncDirectory(dirname(directory), (error) => {
+        if (!error) this.nameUnsynced = false;
+        else log.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
+        resolve(error ?? undefined);
+      });
+    });
+  }
+
   /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
   private closeUnlessNeeded(segment: Segment): void {
     if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.unsyncedSegments.has(segment)) return;
@@ -266,13 +282,13 @@ export class LogFiles {
 
   private recover(): void {
     const { directory, topicName, topicNumber, log } = this.options;
-    const names = readdirSync(directory);
+    const names = files.list(directory);
     const indexes = names.filter((name) => name.endsWith(".idx")).sort();
     for (const file of indexes) {
       const name = file.slice(0, -4);
       const segment = Segment.open(directory, name, topicNumber);
       if (typeof segment === "string") {
-        if (file === indexes[indexes.length - 1] && statSync(join(directory, file)).size < INDEX_HEADER_BYTES) {
+        if (file === indexes[indexes.length - 1] && files.sizeOf(join(directory, file)) < INDEX_HEADER_BYTES) {
           // A crash while the segment was made: no commit can be in it.
           removeIfThere(join(directory, file));
           removeIfThere(join(directory, `${name}.log`));

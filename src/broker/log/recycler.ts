@@ -1,7 +1,6 @@
-import { mkdirSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { files, removeIfThere } from "../files.ts";
 import type { Segment } from "./segment.ts";
-import { removeIfThere } from "./segment.ts";
 
 /**
  * Segment files that every channel is done with, kept for the next segment of any topic.
@@ -9,7 +8,7 @@ import { removeIfThere } from "./segment.ts";
  * almost half of a publish was the kernel finding fresh pages.
  */
 export class Recycler {
-  private readonly files: { path: string; bytes: number }[] = [];
+  private readonly pool: { path: string; bytes: number }[] = [];
   private totalBytes = 0;
   private nextName = 0;
 
@@ -18,9 +17,9 @@ export class Recycler {
     readonly directory: string,
     readonly maxBytes: number,
   ) {
-    mkdirSync(directory, { recursive: true });
-    for (const name of readdirSync(directory)) {
-      this.add(join(directory, name), statSync(join(directory, name)).size);
+    files.makeDirectory(directory);
+    for (const name of files.list(directory)) {
+      this.add(join(directory, name), files.sizeOf(join(directory, name)));
       this.nextName = Math.max(this.nextName, Number(name) + 1);
     }
   }
@@ -43,7 +42,7 @@ export class Recycler {
 
   /** A file to overwrite: the one given back last, whose pages are the warmest. */
   take(): string | undefined {
-    const file = this.files.pop();
+    const file = this.pool.pop();
     if (file === undefined) return undefined;
     this.totalBytes -= file.bytes;
     return file.path;
@@ -54,7 +53,7 @@ export class Recycler {
       removeIfThere(path);
       return;
     }
-    this.files.push({ path, bytes });
+    this.pool.push({ path, bytes });
     this.totalBytes += bytes;
   }
 }

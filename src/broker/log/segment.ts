@@ -1,7 +1,7 @@
-import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, renameSync, unlink, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import { readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
+import { files, readFully, removeIfThere, renameIfThere, writeFully } from "../files.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -70,6 +70,8 @@ export class Segment {
   private indexFd = -1;
   private syncing = 0;
   private closeWhenSynced = false;
+  /** The files were made since the last sync: their names are not known to be on the disk. */
+  private namesUnsynced = false;
   private readonly scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 
   private constructor(
@@ -111,10 +113,11 @@ export class Segment {
     recycledFile: string | undefined,
   ): Segment {
     const segment = new Segment(directory, topicNumber, baseSequence, basePosition);
+    segment.namesUnsynced = true;
     const recycled = recycledFile !== undefined && renameIfThere(recycledFile, segment.logPath);
     try {
-      segment.logFd = openSync(segment.logPath, recycled ? "r+" : "w+");
-      segment.indexFd = openSync(segment.indexPath, "w+");
+      segment.logFd = files.open(segment.logPath, recycled ? "r+" : "w+");
+      segment.indexFd = files.open(segment.indexPath, "w+");
       writeFully(segment.indexFd, segment.encodeHeader(), 0, INDEX_HEADER_BYTES, 0);
     } catch (error) {
       segment.remove();
@@ -129,18 +132,18 @@ export class Segment {
    * @returns the segment, or why it cannot be used
    */
   static open(directory: string, name: string, topicNumber: number): Segment | string {
-    const fd = openSync(join(directory, `${name}.idx`), "r+");
+    const fd = files.open(join(directory, `${name}.idx`), "r+");
     const header = Buffer.alloc(INDEX_HEADER_BYTES);
-    const read = readSync(fd, header, 0, INDEX_HEADER_BYTES, 0);
+    const read = files.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
     const problem = headerProblem(header, read, topicNumber);
     if (problem !== undefined) {
-      closeSync(fd);
+      files.close(fd);
       return problem;
     }
     const segment = new Segment(directory, topicNumber, header.readDoubleLE(16), header.readDoubleLE(24));
     segment.indexFd = fd;
     try {
-      segment.logFd = openSync(segment.logPath, "r+");
+      segment.logFd = files.open(segment.logPath, "r+");
     } catch (error) {
       segment.close();
       return `its log file cannot be opened: ${(error as Error).message}`;
@@ -210,7 +213,7 @@ export class Segment {
       this.length = last.offset + last.length;
       this.nextSequence = last.firstSequence + last.count;
     }
-    ftruncateSync(this.indexFd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+    files.truncate(this.indexFd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
   }
 
   /** Index entry by number, 0 … entries-1. */
@@ -268,19 +271,24 @@ export class Segment {
   /**
    * Brings what was committed so far to the disk, off the event loop.
    *
-   * @param done called once both files are synced, or with what went wrong
+   * @param done called once both files are synced, and their names if they are new; or with what went wrong
    */
   sync(done: (error: Error | undefined) => void): void {
     if (!this.isOpen) return done(undefined);
     this.syncing++;
+    const { namesUnsynced } = this;
     const finish = (error: Error | null) => {
       this.syncing--;
+      if (namesUnsynced && !error) this.namesUnsynced = false;
       if (this.closeWhenSynced && this.syncing === 0) this.close();
       done(error ?? undefined);
     };
-    fdatasync(this.logFd, (error) => {
+    files.sync(this.logFd, (error) => {
       if (error) return finish(error);
-      fdatasync(this.indexFd, finish);
+      files.sync(this.indexFd, (failure) => {
+        if (failure || !namesUnsynced) return finish(failure);
+        files.syncDirectory(this.directory, finish);
+      });
     });
   }
 
@@ -291,8 +299,8 @@ export class Segment {
       return;
     }
     this.closeWhenSynced = false;
-    if (this.logFd >= 0) closeSync(this.logFd);
-    if (this.indexFd >= 0) closeSync(this.indexFd);
+    if (this.logFd >= 0) files.close(this.logFd);
+    if (this.indexFd >= 0) files.close(this.indexFd);
     this.logFd = -1;
     this.indexFd = -1;
   }
@@ -313,7 +321,7 @@ export class Segment {
   discard(failed: (error: Error) => void): void {
     this.close();
     removeIfThere(this.indexPath);
-    unlink(this.logPath, (error) => {
+    files.removeLater(this.logPath, (error) => {
       if (error !== null && error.code !== "ENOENT") failed(error);
     });
   }
@@ -322,19 +330,19 @@ export class Segment {
   giveAway(path: string): void {
     this.close();
     removeIfThere(this.indexPath);
-    renameSync(this.logPath, path);
+    files.rename(this.logPath, path);
   }
 
   /** Size of the log file on disk, older bytes behind the end included. */
   fileBytes(): number {
     this.ensureOpen();
-    return fstatSync(this.logFd).size;
+    return files.size(this.logFd);
   }
 
   private ensureOpen(): void {
     this.closeWhenSynced = false;
-    if (this.logFd < 0) this.logFd = openSync(this.logPath, "r+");
-    if (this.indexFd < 0) this.indexFd = openSync(this.indexPath, "r+");
+    if (this.logFd < 0) this.logFd = files.open(this.logPath, "r+");
+    if (this.indexFd < 0) this.indexFd = files.open(this.indexPath, "r+");
   }
 
   /**
@@ -382,7 +390,7 @@ export class Segment {
    * at most its own commit; what is damaged at the end is cut off, so that it is never mistaken for later entries.
    */
   private walkIndex(): void {
-    const size = fstatSync(this.indexFd).size;
+    const size = files.size(this.indexFd);
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
     let damaged = 0;
     for (let number = 0; number < most; number += ENTRY_PAGE) {
@@ -408,7 +416,7 @@ export class Segment {
     }
     this.droppedEntries = damaged;
     const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
-    if (size > used) ftruncateSync(this.indexFd, used);
+    if (size > used) files.truncate(this.indexFd, used);
   }
 
   /** The checksum of an entry's records if they are the ones it should have, as their ids and lengths tell; else one that fits nothing. */
@@ -478,36 +486,4 @@ function decodeEntry(page: Buffer, at: number): IndexEntry {
     timeMs: page.readDoubleLE(at + 24),
     crc: page.readUInt32LE(at + 32),
   };
-}
-
-/** writeSync may take less than it was given (a disk about to be full); this goes on until all is taken or it throws. */
-export function writeFully(fd: number, buffer: Buffer, from: number, length: number, position: number): void {
-  for (let done = 0; done < length; ) done += writeSync(fd, buffer, from + done, length - done, position + done);
-}
-
-export function readFully(fd: number, buffer: Buffer, at: number, length: number, position: number): void {
-  for (let done = 0; done < length; ) {
-    const read = readSync(fd, buffer, at + done, length - done, position + done);
-    if (read === 0) throw new Error(`file ends ${length - done} bytes early`);
-    done += read;
-  }
-}
-
-export function removeIfThere(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-  }
-}
-
-/** @returns false where there is no such file: somebody tidied up */
-function renameIfThere(from: string, to: string): boolean {
-  try {
-    renameSync(from, to);
-    return true;
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-    return false;
-  }
 }

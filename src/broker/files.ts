@@ -1,0 +1,146 @@
+import {
+  close as closeLater,
+  closeSync,
+  fdatasync,
+  fstatSync,
+  fsync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  open as openLater,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  unlink,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+
+/**
+ * The few calls through which logs and deferred messages reach the disk. Tests put a disk in its place that forgets,
+ * tears and reorders what was not synced; for the broker it is node:fs itself, one property load away.
+ *
+ * All of it throws what the kernel said, as node:fs does. Paths are whole, positions and sizes in bytes.
+ */
+export interface Files {
+  /** "r+": must be there; "w+": made, or cut to nothing. */
+  open(path: string, flags: "r+" | "w+"): number;
+  close(fd: number): void;
+  /** @returns bytes read; 0 at the file's end */
+  read(fd: number, buffer: Buffer, at: number, length: number, position: number): number;
+  /** @returns bytes taken, which may be fewer than given */
+  write(fd: number, buffer: Buffer, from: number, length: number, position: number): number;
+  size(fd: number): number;
+  truncate(fd: number, length: number): void;
+  /** Brings a file's bytes and length to the disk, off the event loop. */
+  sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void;
+  /** Brings to the disk which names a directory holds, off the event loop: a file whose name is lost is lost. */
+  syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void;
+  /** The same, at once. */
+  syncDirectoryNow(path: string): void;
+  rename(from: string, to: string): void;
+  remove(path: string): void;
+  /** Off the event loop. */
+  removeLater(path: string, done: (error: NodeJS.ErrnoException | null) => void): void;
+  /** With those above it. @returns whether it was not there */
+  makeDirectory(path: string): boolean;
+  /** An empty one. */
+  removeDirectory(path: string): void;
+  list(path: string): string[];
+  sizeOf(path: string): number;
+}
+
+export const diskFiles: Files = {
+  open: openSync,
+  close: closeSync,
+  read: readSync,
+  write: writeSync,
+  size: (fd) => fstatSync(fd).size,
+  truncate: ftruncateSync,
+  sync: fdatasync,
+  syncDirectory: (path, done) =>
+    openLater(path, "r", (error, fd) => {
+      if (error) return done(error);
+      fsync(fd, (failure) => closeLater(fd, (unclosed) => done(failure && !cannotSync(failure) ? failure : (unclosed ?? null))));
+    }),
+  syncDirectoryNow: (path) => {
+    const fd = openSync(path, "r");
+    try {
+      fsyncSync(fd);
+    } catch (error) {
+      if (!cannotSync(error)) throw error;
+    } finally {
+      closeSync(fd);
+    }
+  },
+  rename: renameSync,
+  remove: unlinkSync,
+  removeLater: unlink,
+  makeDirectory: (path) => mkdirSync(path, { recursive: true }) !== undefined,
+  removeDirectory: rmdirSync,
+  list: (path) => readdirSync(path),
+  sizeOf: (path) => statSync(path).size,
+};
+
+/** What is in use. */
+export let files: Files = diskFiles;
+
+/** For tests: all that is opened from here on is on another disk. */
+export function useFiles(other: Files): void {
+  files = other;
+}
+
+/** A write may take less than it was given (a disk about to be full); this goes on until all is taken or it throws. */
+export function writeFully(fd: number, buffer: Buffer, from: number, length: number, position: number): void {
+  for (let done = 0; done < length; ) done += files.write(fd, buffer, from + done, length - done, position + done);
+}
+
+export function readFully(fd: number, buffer: Buffer, at: number, length: number, position: number): void {
+  for (let done = 0; done < length; ) {
+    const read = files.read(fd, buffer, at + done, length - done, position + done);
+    if (read === 0) throw new Error(`file ends ${length - done} bytes early`);
+    done += read;
+  }
+}
+
+/** Read and write, made if not there, not cut. */
+export function openOrMake(path: string): { fd: number; made: boolean } {
+  try {
+    return { fd: files.open(path, "r+"), made: false };
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return { fd: files.open(path, "w+"), made: true };
+  }
+}
+
+export function removeIfThere(path: string): void {
+  try {
+    files.remove(path);
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+  }
+}
+
+/** @returns false where there is no such file: somebody tidied up */
+export function renameIfThere(from: string, to: string): boolean {
+  try {
+    files.rename(from, to);
+    return true;
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return false;
+  }
+}
+
+/** Some file systems have no sync of a directory, and no need of one. */
+function cannotSync(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "EINVAL" || code === "ENOTSUP" || code === "EOPNOTSUPP";
+}
+
+export function isMissing(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === "ENOENT";
+}
