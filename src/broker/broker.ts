@@ -18,6 +18,7 @@ import type { BrokerOptions } from "./options.ts";
 import { Store, type TopicRow } from "./store.ts";
 import type { Topic } from "./topic.ts";
 import { StagePool } from "./transport/outbox.ts";
+import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
 
 /** Everything below the data path that is ours stands in this folder. */
 const DATA_FOLDER = "bunsq-data";
@@ -49,6 +50,11 @@ export class Broker {
   /** Called after an option was changed at run time. */
   readonly optionsChanged: (() => void)[] = [];
   closing = false;
+
+  /** What TLS is spoken with; undefined: not at all. */
+  readonly tls: ServerTls | undefined;
+  /** Port of the HTTPS listener; 0 without one. */
+  httpsPort = 0;
 
   readonly chunks = new ChunkPool(CACHE_BYTES);
   readonly stages = new StagePool();
@@ -102,6 +108,7 @@ export class Broker {
     readonly log: Logger,
   ) {
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
+    this.tls = buildServerTls(options);
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.store = new Store(this.directory);

@@ -8,10 +8,12 @@ import type { Channel } from "./channel.ts";
 import type { BodyCommand } from "./commands/command.ts";
 import { sequenceAt } from "./commands/fin.ts";
 import { findCommand } from "./commands/find-command.ts";
+import { IDENTIFY } from "./commands/identify.ts";
 import { HeldPublish } from "./held.ts";
 import type { Chunk } from "./log/chunk.ts";
 import type { Topic } from "./topic.ts";
 import { Outbox } from "./transport/outbox.ts";
+import { tlsRequirement } from "./transport/tls-options.ts";
 import type { Transport } from "./transport/transport.ts";
 
 export const STATE_INIT = 0;
@@ -73,6 +75,9 @@ export class Connection {
   finishCount = 0;
   requeueCount = 0;
 
+  /** Its commands are refused until it speaks TLS. */
+  private tlsDue: boolean;
+
   /** In the broker's list of connections to be flushed. */
   dirty = false;
   /** Nothing more is read; the connection ends when what it still gets is out. */
@@ -122,6 +127,7 @@ export class Connection {
     readonly remoteAddress: string,
   ) {
     const { options } = broker;
+    this.tlsDue = tlsRequirement(options) !== "false";
     this.outbox = new Outbox(transport, broker.stages, broker.chunks);
     this.clientId = this.hostname = remoteAddress.slice(0, remoteAddress.lastIndexOf(":")).replace(/^\[|\]$/g, "");
     this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
@@ -230,6 +236,9 @@ export class Connection {
     line.set(buffer, start, end);
     this.lastCommandMs = this.broker.nowMs;
     const command = findCommand(line);
+    if (this.tlsDue && command !== IDENTIFY) {
+      return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
+    }
     if (command === undefined) {
       return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
     }

@@ -56,4 +56,20 @@ export interface BrokerOptions {
   maxChannelConsumers: number;
 
   maxDeflateLevel: number;
+  /** Whether clients may ask for it. */
+  deflate: boolean;
+  snappy: boolean;
+
+  /** Paths of PEM files; certificate and key empty: no TLS. */
+  tlsCert: string;
+  tlsKey: string;
+  tlsRootCaFile: string;
+  /** `require` or `require-verify`; empty: clients need no certificate. */
+  tlsClientAuthPolicy: string;
+  /** As given; tlsRequirement() (transport/tls-options.ts) says what holds. */
+  tlsRequired: TlsRequirement;
+  tlsMinVersion: "tls1.0" | "tls1.1" | "tls1.2" | "tls1.3";
 }
+
+/** Who is turned away without TLS: nobody, everybody, or everybody but HTTP clients. */
+export type TlsRequirement = "false" | "true" | "tcp-https";

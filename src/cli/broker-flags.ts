@@ -21,9 +21,7 @@ const MAX_PORT = 65_535;
 const NODE_IDS = 1024;
 const MAX_INT32 = 2 ** 31 - 1;
 
-const NO_TLS = "TLS is not supported in this version; end it in a proxy in front of the broker, or keep nsqd";
 const NO_STATSD = "nothing is sent to statsd in this version; read /stats instead";
-const NO_COMPRESSION = "compression is not offered in this version, and clients that ask for it go on without it";
 const NO_LATENCY = "latency percentiles are not kept in this version";
 const NO_SCAN = "timeouts are kept by due time, without a scan to tune";
 
@@ -252,7 +250,41 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 1,
         max: 9,
         doc: "highest deflate level that a client may ask for",
-        support: { status: "ignored", why: NO_COMPRESSION },
+      },
+      deflate: { name: "deflate", kind: "bool", default: true, doc: "let clients ask for deflate" },
+      snappy: { name: "snappy", kind: "bool", default: true, doc: "let clients ask for snappy" },
+
+      tlsCert: { name: "tls-cert", kind: "string", default: "", doc: "path of the certificate, with those between it and its authority" },
+      tlsKey: { name: "tls-key", kind: "string", default: "", doc: "path of the certificate's key" },
+      tlsClientAuthPolicy: {
+        name: "tls-client-auth-policy",
+        kind: "string",
+        default: "",
+        doc: "what is asked of a client's certificate: require takes any, require-verify one that -tls-root-ca-file vouches for",
+        better: "another word is refused, and not taken for no policy",
+      },
+      tlsRootCaFile: {
+        name: "tls-root-ca-file",
+        kind: "string",
+        default: "",
+        doc: "path of the certificates that vouch for clients; empty for those that come with Bun",
+      },
+      tlsRequired: {
+        name: "tls-required",
+        kind: "choice",
+        values: ["false", "true", "tcp-https"],
+        aliases: { "0": "false", f: "false", "1": "true", t: "true" },
+        bare: "true",
+        default: "false",
+        doc: "turn away clients without TLS: true, false, or tcp-https for all but HTTP",
+      },
+      tlsMinVersion: {
+        name: "tls-min-version",
+        kind: "choice",
+        values: ["tls1.0", "tls1.1", "tls1.2", "tls1.3"],
+        aliases: { "": "tls1.0" },
+        default: "tls1.0",
+        doc: "lowest version of TLS to accept",
       },
     },
     others: [versionFlag, configFlag, verboseFlag, ...flagsToCome()],
@@ -272,8 +304,6 @@ function flagsToCome(): Flag[] {
       doc: "<addr>:<port> or URL of an auth server (may be given several times)",
       support: refused("AUTH is not supported in this version, and without it every client would be let in"),
     },
-    { name: "deflate", kind: "bool", default: true, doc: "let clients ask for deflate", support: ignored(NO_COMPRESSION) },
-    { name: "snappy", kind: "bool", default: true, doc: "let clients ask for snappy", support: ignored(NO_COMPRESSION) },
     {
       name: "e2e-processing-latency-percentile",
       kind: "floats",
@@ -298,7 +328,7 @@ function flagsToCome(): Flag[] {
       kind: "string",
       default: "0.0.0.0:4152",
       doc: "<addr>:<port> to listen on for HTTPS clients",
-      support: ignored("HTTPS needs a certificate, and TLS is not supported in this version"),
+      support: ignored("HTTPS is not served in this version"),
     },
     {
       name: "queue-scan-selection-count",
@@ -351,41 +381,6 @@ function flagsToCome(): Flag[] {
       max: MAX_INT32,
       doc: "largest packet to statsd, in bytes",
       support: ignored(NO_STATSD),
-    },
-    { name: "tls-cert", kind: "string", default: "", doc: "path of the certificate", support: refused(NO_TLS) },
-    { name: "tls-key", kind: "string", default: "", doc: "path of the certificate's key", support: refused(NO_TLS) },
-    {
-      name: "tls-client-auth-policy",
-      kind: "string",
-      default: "",
-      doc: "what is asked of a client's certificate: require or require-verify",
-      support: refused(NO_TLS),
-    },
-    {
-      name: "tls-root-ca-file",
-      kind: "string",
-      default: "",
-      doc: "path of the certificates that vouch for clients",
-      support: refused(NO_TLS),
-    },
-    {
-      name: "tls-required",
-      kind: "choice",
-      values: ["false", "true", "tcp-https"],
-      aliases: { "0": "false", f: "false", "1": "true", t: "true" },
-      bare: "true",
-      default: "false",
-      doc: "turn away clients without TLS: true, false, or tcp-https for all but HTTP",
-      support: refused(NO_TLS),
-    },
-    {
-      name: "tls-min-version",
-      kind: "choice",
-      values: ["tls1.0", "tls1.1", "tls1.2", "tls1.3"],
-      aliases: { "": "tls1.0" },
-      default: "tls1.0",
-      doc: "lowest version of TLS to accept",
-      support: ignored("it has no meaning without TLS, which is not supported in this version"),
     },
     {
       name: "worker-id",

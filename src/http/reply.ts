@@ -39,8 +39,8 @@ export function json(value: unknown): Response {
 }
 
 /** The same for what has been encoded before. @param body whole, or in pieces that are asked for as they are sent */
-export function encodedJson(body: string | Uint8Array<ArrayBuffer> | AsyncGenerator<string>): Response {
-  return new Response(body, JSON_INIT);
+export function encodedJson(body: string | Uint8Array<ArrayBuffer> | AsyncGenerator<string>, status = 200): Response {
+  return new Response(body, status === 200 ? JSON_INIT : { ...JSON_INIT, status });
 }
 
 export function empty(): Response {

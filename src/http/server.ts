@@ -50,6 +50,8 @@ export interface HttpApi<OwnCall extends Call> {
   router: Router<OwnCall>;
   /** Makes a request a call that the router's handlers take. */
   call(incoming: Incoming): OwnCall;
+  /** Answers in the place of the router, whatever is asked for. */
+  gate?: () => Response;
   /** What answers an error that is no defect, beside refusals; undefined for any other. */
   failed?(error: unknown): Response | undefined;
 }
@@ -106,6 +108,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 
   private serve(request: Request): Response | Promise<Response> {
     if (this.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
+    if (this.api.gate !== undefined) return this.api.gate();
     // By hand, since a URL object costs more than all else that is done for a request here.
     const { url, method } = request;
     const pathStart = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);

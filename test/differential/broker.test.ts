@@ -184,6 +184,12 @@ function configuration(scenario: DefineScenario): void {
     "output_buffer_timeout",
     "max_channel_consumers",
     "max_deflate_level",
+    "tls_cert",
+    "tls_key",
+    "tls_client_auth_policy",
+    "tls_root_ca_file",
+    "tls_required",
+    "tls_min_version",
   ];
   for (const option of options) {
     scenario(`GET /config/${option} answers its default`, async (s) => {
@@ -228,14 +234,6 @@ function configuration(scenario: DefineScenario): void {
     "statsd_exclude_ephemeral",
     "e2e_processing_latency_window_time",
     "e2e_processing_latency_percentiles",
-    "tls_cert",
-    "tls_key",
-    "tls_client_auth_policy",
-    "tls_root_ca_file",
-    "tls_required",
-    "tls_min_version",
-    "deflate",
-    "snappy",
   ];
   for (const option of missing) {
     scenario(

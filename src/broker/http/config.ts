@@ -1,14 +1,17 @@
 import type { LogLevel } from "../../base/logger.ts";
 import { json, Refusal, text } from "../../http/reply.ts";
-import type { BrokerOptions } from "../options.ts";
+import type { BrokerOptions, TlsRequirement } from "../options.ts";
+import { tlsMinVersionNumber, tlsRequirement } from "../transport/tls-options.ts";
 import type { HttpCall } from "./call.ts";
 
 /** nsqd's numbers of its log levels (internal/lg). */
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
+/** And of what it requires (nsqd/nsqd.go). */
+const TLS_REQUIREMENTS: readonly TlsRequirement[] = ["false", "tcp-https", "true"];
 const NS_PER_MS = 1_000_000;
 
 /** Reads an option by nsqd's name, in the type that Go's JSON has for it: durations are numbers of nanoseconds. */
-type Reader = (options: BrokerOptions, call: HttpCall) => string | number | string[];
+type Reader = (options: BrokerOptions, call: HttpCall) => string | number | boolean | string[];
 
 const OPTIONS = new Map<string, Reader>([
   ["id", (options) => options.nodeId],
@@ -41,6 +44,14 @@ const OPTIONS = new Map<string, Reader>([
   ["output_buffer_timeout", (options) => toNs(options.outputBufferTimeoutMs)],
   ["max_channel_consumers", (options) => options.maxChannelConsumers],
   ["max_deflate_level", (options) => options.maxDeflateLevel],
+  ["deflate", (options) => options.deflate],
+  ["snappy", (options) => options.snappy],
+  ["tls_cert", (options) => options.tlsCert],
+  ["tls_key", (options) => options.tlsKey],
+  ["tls_client_auth_policy", (options) => options.tlsClientAuthPolicy],
+  ["tls_root_ca_file", (options) => options.tlsRootCaFile],
+  ["tls_required", (options) => TLS_REQUIREMENTS.indexOf(tlsRequirement(options))],
+  ["tls_min_version", tlsMinVersionNumber],
 ]);
 
 /** GET /config/:opt */

@@ -1,0 +1,19 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+/** Path of one of the files that make.sh made. */
+export function certificate(file: string): string {
+  return join(import.meta.dir, file);
+}
+
+/** Whose certificate a client shows: one that `ca` vouches for, one that only a stranger does, or one of the past. */
+export type Holder = "client" | "foreign" | "expired";
+
+/** What a client's end of TLS needs to know the test server, and to show a certificate of its own. */
+export function clientTls(holder?: Holder): { ca: string; cert?: string; key?: string } {
+  const read = (file: string) => readFileSync(certificate(file), "utf8");
+  return { ca: read("ca.pem"), ...(holder === undefined ? {} : { cert: read(`${holder}.pem`), key: read(`${holder}.key`) }) };
+}
+
+/** The flags of a broker that speaks TLS. */
+export const TLS_FLAGS = [`--tls-cert=${certificate("server.pem")}`, `--tls-key=${certificate("server.key")}`];
