@@ -303,8 +303,9 @@ export class Broker {
     if (!topic.ephemeral) this.save(() => this.store.updateTopic(topicRow(topic)));
   }
 
-  saveChannel(channel: Channel): void {
-    if (channel.persistent) this.save(() => this.store.updateChannel(channel.toRow()));
+  /** @returns false when the store could not be written */
+  saveChannel(channel: Channel): boolean {
+    return !channel.persistent || this.save(() => this.store.updateChannel(channel.toRow()));
   }
 
   // ---- the end

@@ -211,7 +211,7 @@ export class Catalogue implements DeferredTargets {
       );
       floor = log.next;
     }
-    this.broker.deferred.numberFrom(row.voidBefore);
+    this.broker.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
@@ -219,6 +219,7 @@ export class Catalogue implements DeferredTargets {
       { finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) },
       row.paused,
       row.voidBefore,
+      row.requeuesVoidBefore,
     );
   }
 
@@ -226,7 +227,8 @@ export class Catalogue implements DeferredTargets {
   wanted(entry: EntryHeader): boolean {
     if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
     const channel = this.channelsById.get(entry.channelId);
-    return channel !== undefined && entry.number >= channel.voidBefore && !this.superseded.has(entry.number);
+    if (channel === undefined || entry.number < channel.voidBefore || entry.number < channel.requeuesVoidBefore) return false;
+    return !this.superseded.has(entry.number);
   }
 
   /** Whether a channel has an entry's message in flight or ready. */

@@ -23,6 +23,15 @@ const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
 /** Redeliveries in one turn: each may be a read of its own, and nobody should wait for thousands. */
 const AGAIN_PER_TURN = 256;
 
+/** What a seek made a channel forget. */
+export interface Forgotten {
+  inFlight: number;
+  /** Waiting to be delivered again. */
+  requeued: number;
+  /** Requeued with a delay. */
+  deferred: number;
+}
+
 export const NOT_IN_FLIGHT = "ID not in flight";
 export const NOT_OWNER = "client does not own message";
 
@@ -45,6 +54,8 @@ export class Channel implements StoreOwner {
   timeoutCount = 0;
   /** Entries of the deferred store with a lower number were emptied away. */
   voidBefore = 0;
+  /** The same of its own entries only: by a seek, which leaves the topic's deferred publishes alone. */
+  requeuesVoidBefore = 0;
   /** Waiting in the broker's list for the next dispatch, or for the next save. */
   dirty = false;
   unsaved = false;
@@ -98,11 +109,12 @@ export class Channel implements StoreOwner {
   }
 
   /** Takes up what an earlier run left: what is finished above the floor is not delivered again, what was tried counts on. */
-  restore(progress: Progress, paused: boolean, voidBefore: number): void {
+  restore(progress: Progress, paused: boolean, voidBefore: number, requeuesVoidBefore: number): void {
     for (const { from, to } of progress.finished) this.skip(from, to);
     this.tried = progress.tried;
     this.paused = paused;
     this.voidBefore = voidBefore;
+    this.requeuesVoidBefore = requeuesVoidBefore;
     this.messageCountBase = this.topic.released;
   }
 
@@ -388,9 +400,44 @@ export class Channel implements StoreOwner {
 
   /** Drops every message it has, in flight and deferred ones too. */
   empty(): void {
+    this.restartAt(this.topic.released, this.topic.releasedPosition);
+    this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
+    this.voidedPublishes = this.topic.deferredPublishes;
+    this.voidBefore = this.broker.deferred.upcomingNumber;
+    this.broker.saveChannel(this);
+  }
+
+  /**
+   * Moves the channel to a place in its topic's log: from here on it has exactly the messages from `sequence` on. What it
+   * had in flight, requeued or deferred is forgotten, so a FIN for it fails; what of that is at or behind the place comes
+   * from the log, as if for the first time. Publishes that are deferred (DPUB) still join when they are due.
+   *
+   * @param sequence within what the log has
+   * @returns what was forgotten, and whether the new place is in the store
+   */
+  seek(sequence: number): Forgotten & { saved: boolean } {
+    const forgotten = {
+      inFlight: this.inFlightCount,
+      requeued: this.ready.length,
+      deferred: this.deferredShort + this.deferredStored,
+    };
+    const { log, released, releasedPosition } = this.topic;
+    if (sequence < released) {
+      this.restartAt(sequence, log.locate(sequence));
+    } else {
+      this.restartAt(released, releasedPosition);
+      // What a paused topic holds back is passed over when it comes.
+      if (sequence > released) this.skipUncounted(released, sequence);
+    }
+    this.markDirty();
+    return { ...forgotten, saved: this.broker.saveChannel(this) };
+  }
+
+  /** Forgets all that was delivered, and goes on at a record. */
+  private restartAt(sequence: number, position: number): void {
     const { deferred } = this.broker;
-    this.window.reset(this.topic.released);
-    this.cursorPosition = this.topic.releasedPosition;
+    this.window.reset(sequence);
+    this.cursorPosition = position;
     this.ready.clear();
     this.moving.clear();
     for (const message of this.detached.values()) deferred.finish(message);
@@ -399,13 +446,10 @@ export class Channel implements StoreOwner {
     this.skippedCount = 0;
     this.tried = [];
     this.inFlightCount = this.deferredShort = this.deferredStored = 0;
-    this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
-    this.voidedPublishes = this.topic.deferredPublishes;
-    this.voidBefore = deferred.upcomingNumber;
+    this.requeuesVoidBefore = deferred.upcomingNumber;
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
     for (const consumer of this.consumers) consumer.inFlightCount = 0;
     this.topic.markReleasable();
-    this.broker.saveChannel(this);
     this.broker.schedule();
   }
 
@@ -443,6 +487,7 @@ export class Channel implements StoreOwner {
       name: this.name,
       paused: this.paused,
       voidBefore: this.voidBefore,
+      requeuesVoidBefore: this.requeuesVoidBefore,
       floor: this.window.floor,
       progress: encodeProgress(progress, this.window.floor),
     };

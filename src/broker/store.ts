@@ -25,6 +25,8 @@ export interface ChannelRow {
   paused: boolean;
   /** Deferred entries with a lower number were emptied away. */
   voidBefore: number;
+  /** The same of the channel's own entries only: a seek passed over them. */
+  requeuesVoidBefore: number;
   floor: number;
   /** What is finished, and how often tried, above the floor (window.ts). */
   progress: Uint8Array;
@@ -64,7 +66,9 @@ export class Store {
       );
     }
     this.createTables();
-    this.saveChannel = this.database.prepare("UPDATE channels SET paused = ?, void_before = ?, floor = ?, progress = ? WHERE id = ?");
+    this.saveChannel = this.database.prepare(
+      "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ? WHERE id = ?",
+    );
     this.saveTopic = this.database.prepare("UPDATE topics SET paused = ?, released = ? WHERE id = ?");
   }
 
@@ -79,7 +83,8 @@ export class Store {
   channels(topicId: number): ChannelRow[] {
     const rows = this.database
       .query(
-        `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore, floor, progress
+        `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore,
+           requeues_void_before AS requeuesVoidBefore, floor, progress
          FROM channels WHERE topic_id = ? ORDER BY id`,
       )
       .all(topicId) as (Omit<ChannelRow, "paused"> & { paused: number })[];
@@ -159,7 +164,7 @@ export class Store {
   }
 
   updateChannel(row: ChannelRow): void {
-    this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.floor, row.progress, row.id);
+    this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, row.id);
   }
 
   /** Saves nothing; gives the data path free. */
@@ -171,6 +176,12 @@ export class Store {
   private version(): number {
     const { user_version } = this.database.query("PRAGMA user_version").get() as { user_version: number };
     return user_version;
+  }
+
+  /** Of a table that an earlier version may have made without it. */
+  private addColumn(table: string, name: string, type: string): void {
+    const columns = this.database.query(`SELECT name FROM pragma_table_info('${table}')`).all() as { name: string }[];
+    if (columns.every((column) => column.name !== name)) this.database.run(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
   }
 
   private createTables(): void {
@@ -188,6 +199,7 @@ export class Store {
         name TEXT NOT NULL,
         paused INTEGER NOT NULL DEFAULT 0,
         void_before INTEGER NOT NULL DEFAULT 0,
+        requeues_void_before INTEGER NOT NULL DEFAULT 0,
         floor INTEGER NOT NULL,
         progress BLOB NOT NULL DEFAULT x'',
         UNIQUE (topic_id, name)
@@ -198,6 +210,7 @@ export class Store {
         next_sequence INTEGER NOT NULL
       );
     `);
+    this.addColumn("channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
     this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
   }
 }

@@ -154,16 +154,27 @@ export class Topic implements StoreOwner {
     if (this.ephemeral) this.boundMemory();
   }
 
-  /** An existing channel, or a new one: the first gets the topic's backlog, a later one starts at the tail. */
-  channel(name: string): Channel {
+  /**
+   * An existing channel, or a new one: the first gets the topic's backlog, a later one starts at the tail.
+   *
+   * @param start sequence of a new one's first message instead, within what the log has
+   */
+  channel(name: string, start?: number): Channel {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
     const persistent = !this.ephemeral && !isEphemeral(name);
-    const id = persistent ? this.broker.store.addChannel(this.id, name, this.released) : this.broker.catalogue.newMemoryId();
-    const channel = new Channel(this.broker, this, id, name, this.released, this.releasedPosition);
+    const floor = Math.min(start ?? this.released, this.released);
+    const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
+    const id = persistent ? this.broker.store.addChannel(this.id, name, floor) : this.broker.catalogue.newMemoryId();
+    const channel = new Channel(this.broker, this, id, name, floor, position);
+    if (start !== undefined && start > floor) {
+      channel.skipUncounted(floor, start);
+      this.broker.saveChannel(channel);
+    }
     this.channels.set(name, channel);
     this.broker.log.info(`TOPIC(${this.name}): new channel(${name})`);
     this.broker.catalogue.channelCreated(channel);
+    if (channel.floor < this.released) channel.markDirty();
     this.release();
     return channel;
   }

@@ -46,12 +46,21 @@ test("topics and channels come back as they were saved", () => {
   store.updateTopic({ id: topic, number: 0, name: "t", paused: true, released: 2 ** 41 });
   const progress = new Uint8Array([1, 2, 255]);
   store.saveAll(() => {
-    store.updateChannel({ id: channel, topicId: topic, name: "c", paused: true, voidBefore: 1.7e15, floor: 2 ** 41, progress });
+    store.updateChannel({
+      id: channel,
+      topicId: topic,
+      name: "c",
+      paused: true,
+      voidBefore: 1.7e15,
+      requeuesVoidBefore: 1.8e15,
+      floor: 2 ** 41,
+      progress,
+    });
   });
   store = reopenStore();
   expect(store.topics()).toEqual([{ id: topic, number: 0, name: "t", paused: true, released: 2 ** 41 }]);
   const [saved, fresh] = store.channels(topic);
-  expect(saved).toMatchObject({ name: "c", paused: true, voidBefore: 1.7e15, floor: 2 ** 41 });
+  expect(saved).toMatchObject({ name: "c", paused: true, voidBefore: 1.7e15, requeuesVoidBefore: 1.8e15, floor: 2 ** 41 });
   expect([...saved.progress]).toEqual([1, 2, 255]);
   expect(fresh).toMatchObject({ name: "d", paused: false, voidBefore: 0, floor: 18 });
   expect(fresh.progress).toHaveLength(0);

@@ -1,6 +1,7 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
+import { findPlace, parsePlace } from "../place.ts";
 import type { Topic } from "../topic.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -40,6 +41,16 @@ export function existingChannel(call: HttpCall): Channel {
   const channel = topic.channels.get(channelName);
   if (channel === undefined) throw channelNotFound();
   return channel;
+}
+
+/** The sequence at a place in a topic's log (place.ts) that an argument names. @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_… */
+export function placeArgument({ query }: HttpCall, topic: Topic, argument: string): number {
+  const text = query.get(argument);
+  if (text === undefined) throw new Refusal(400, `MISSING_ARG_${argument.toUpperCase()}`);
+  const place = parsePlace(text, Date.now());
+  const sequence = place === undefined ? undefined : findPlace(topic, place);
+  if (sequence === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
+  return sequence;
 }
 
 export function channelNotFound(): Refusal {

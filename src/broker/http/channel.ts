@@ -1,11 +1,14 @@
 import { empty } from "../../http/reply.ts";
-import { channelNotFound, existingChannel, topicAndChannel } from "./arguments.ts";
+import { channelNotFound, existingChannel, placeArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** POST /channel/create?topic=&channel= */
+/**
+ * POST /channel/create?topic=&channel=[&start=PLACE]: with a place (place.ts) a new channel starts there; one that exists
+ * stays where it is.
+ */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
-  topic.channel(channelName);
+  topic.channel(channelName, call.query.get("start") === undefined ? undefined : placeArgument(call, topic, "start"));
   return empty();
 }
 

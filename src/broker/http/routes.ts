@@ -6,6 +6,7 @@ import { info } from "./info.ts";
 import { mpub } from "./mpub.ts";
 import { ping } from "./ping.ts";
 import { pub } from "./pub.ts";
+import { seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
 import { createTopic, deleteTopic, emptyTopic, pauseTopic, unpauseTopic } from "./topic.ts";
 
@@ -27,5 +28,8 @@ export const router = new Router<HttpCall>([
   ["/channel/empty", post(emptyChannel)],
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
+  // Not nsqd's: looking back (docs/looking-back.md).
+  ["/channel/seek", post(seekChannel)],
+  ["/channel/setoffset", post(setOffset)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
 ]);

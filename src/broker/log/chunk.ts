@@ -49,6 +49,15 @@ export interface ChunkOwner {
   evict(chunk: Chunk): boolean;
 }
 
+/** Where a reader gets a chunk from, and gives it back to. */
+export type ChunkSource = Pick<ChunkPool, "take" | "drop">;
+
+/** Chunks beside the pool and its budget, for who looks at a few records and forgets them: nothing makes room for them. */
+export const UNPOOLED: ChunkSource = {
+  take: (bytes) => new Chunk(Buffer.allocUnsafe(bytes), -1),
+  drop: () => {},
+};
+
 export class ChunkPool {
   /** Bytes of all chunks handed out. */
   usedBytes = 0;

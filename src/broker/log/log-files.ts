@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { files, removeIfThere } from "../files.ts";
-import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
+import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
 import { INDEX_HEADER_BYTES, type IndexEntry, type Part, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
@@ -116,8 +116,10 @@ export class LogFiles {
   /**
    * Reads the commits from `position` on into a chunk of its own, checks each against its checksum,
    * and stops before the first that is damaged.
+   *
+   * @param quietly damage is neither reported nor counted: who only looks may look again and again
    */
-  read(position: number, maxBytes: number, pool: ChunkPool): Chunk | Gap {
+  read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = this.segmentAt(position);
     if (!(segment instanceof Segment)) return segment;
     this.keepOpen(segment);
@@ -139,7 +141,8 @@ export class LogFiles {
     }
     if (good === undefined) {
       pool.drop(chunk);
-      return this.damaged(segment, first, problem === "" ? "checksum does not match" : problem);
+      if (!quietly) this.reportDamage(segment, first, problem === "" ? "checksum does not match" : problem);
+      return { nextPosition: segment.basePosition + first.offset + first.length, nextSequence: first.firstSequence + first.count };
     }
     chunk.start = segment.basePosition + first.offset;
     chunk.end = segment.basePosition + good.offset + good.length;
@@ -154,6 +157,31 @@ export class LogFiles {
     const segment = this.segments[index];
     if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
     return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
+  }
+
+  /** The commit that holds a sequence; for one that is missing between segments, the gap. */
+  runOf(sequence: number): { position: number; sequence: number } {
+    const position = this.locate(sequence);
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return { position, sequence };
+    return { position, sequence: segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence };
+  }
+
+  /** The first commit at or after a time: its sequences. Undefined when all are older. */
+  commitAtTime(timeMs: number): { from: number; to: number } | undefined {
+    const segment = this.segments.find((candidate) => candidate.entries > 0 && candidate.newestMs >= timeMs);
+    if (segment === undefined) return undefined;
+    const number = segment.findByTime(timeMs);
+    if (number === segment.entries) return { from: segment.nextSequence, to: segment.nextSequence };
+    const { firstSequence, count } = segment.entry(number);
+    return { from: firstSequence, to: firstSequence + count };
+  }
+
+  /** First sequence of the commit that holds a position; the one behind a gap for a position in it. `position < endPosition`. */
+  commitAtPosition(position: number): number {
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return segment.nextSequence;
+    return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
   /** Recycles the segments in which everything is finished. */
@@ -271,13 +299,12 @@ export class LogFiles {
     throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
   }
 
-  private damaged(segment: Segment, entry: IndexEntry, problem: string): Gap {
+  private reportDamage(segment: Segment, entry: IndexEntry, problem: string): void {
     this.options.onCorrupt();
     this.options.log.error(
       `TOPIC(${this.options.topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on are damaged ` +
         `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`,
     );
-    return { nextPosition: segment.basePosition + entry.offset + entry.length, nextSequence: entry.firstSequence + entry.count };
   }
 
   private recover(): void {

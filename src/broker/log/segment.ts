@@ -36,6 +36,7 @@ const GUESSES = 4;
 /** Where an entry's fields stand that are searched by. */
 const ENTRY_OFFSET = 0;
 const ENTRY_SEQUENCE = 8;
+const ENTRY_TIME = 24;
 
 /** One commit: a run of records that were written, and are checked, together. */
 export interface IndexEntry {
@@ -61,6 +62,9 @@ export class Segment {
   /** Sequence after the last record. */
   nextSequence: number;
   entries = 0;
+  /** When its first and its last commit were written, ms; 0 without commits. */
+  oldestMs = 0;
+  newestMs = 0;
   /** Index entries that open() found damaged with good ones behind them, and put a stand-in for (see bridge()). */
   bridgedEntries = 0;
   /** Index entries that open() found damaged at the end, and cut off. */
@@ -164,6 +168,8 @@ export class Segment {
     }
     const entry = { offset: this.length, firstSequence: this.nextSequence, length: offset - this.length, count, timeMs, crc };
     writeFully(this.indexFd, encodeEntry(this.scratch, entry), 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    if (this.entries === 0) this.oldestMs = timeMs;
+    this.newestMs = timeMs;
     this.entries++;
     this.length = offset;
     this.nextSequence += count;
@@ -181,12 +187,13 @@ export class Segment {
       firstSequence: this.nextSequence,
       length: offset - this.length,
       count: sequence - this.nextSequence,
-      timeMs: 0,
+      // Not known any more; that of the entry before keeps the index in order of time.
+      timeMs: this.newestMs,
       crc: 0,
     };
     entry.crc = this.wholeRecordsCrc(entry);
     this.ensureOpen();
-    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs: 0, crc: 0 };
+    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs: this.newestMs, crc: 0 };
     for (let slot = 0; slot < slots; slot++, this.entries++) {
       const bytes = encodeEntry(Buffer.alloc(INDEX_ENTRY_BYTES), slot === 0 ? entry : empty);
       writeFully(this.indexFd, bytes, 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
@@ -231,6 +238,20 @@ export class Segment {
   /** Number of the entry that holds a sequence (baseSequence ≤ sequence < nextSequence). */
   findBySequence(sequence: number): number {
     return this.search(ENTRY_SEQUENCE, sequence, this.baseSequence, this.nextSequence);
+  }
+
+  /** Number of the first entry that was written at or after a time; `entries` when all were written before. */
+  findByTime(timeMs: number): number {
+    this.ensureOpen();
+    let low = 0;
+    let high = this.entries;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      this.readPage(middle, 1);
+      if (page.readDoubleLE(ENTRY_TIME) < timeMs) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   /** Entries from `first` on whose records fit together in `maxBytes`; always at least one. */
@@ -409,6 +430,8 @@ export class Segment {
         }
         if (damaged > 0) this.bridge(entry.offset, entry.firstSequence, damaged);
         damaged = 0;
+        if (this.entries === 0) this.oldestMs = entry.timeMs;
+        this.newestMs = entry.timeMs;
         this.entries++;
         this.length += entry.length;
         this.nextSequence += entry.count;

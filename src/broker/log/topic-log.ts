@@ -1,6 +1,6 @@
 import { MESSAGE_OVERHEAD_BYTES } from "../../frame/frame.ts";
 import { layMessage, layMessages, type Timestamp } from "../../frame/layout.ts";
-import { type Chunk, type ChunkPool, LARGEST_CLASS } from "./chunk.ts";
+import { type Chunk, type ChunkPool, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { Part } from "./segment.ts";
 
@@ -145,6 +145,25 @@ export class TopicLog {
     this.pool.markEvictable(block, this);
     if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.drop(this.readBlocks.pop() as Chunk);
     return block;
+  }
+
+  /**
+   * Like chunkAt(), for a look that leaves no trace: what is not in memory is read beside all caches, and damage is not
+   * reported.
+   */
+  peekAt(position: number): Chunk | Gap {
+    const cached = this.cachedAt(position);
+    if (cached !== undefined) return cached;
+    if (this.files === undefined) throw new Error(`memory log has no position ${position}`);
+    return this.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
+  }
+
+  /** Position from which peekAt() comes upon a record: that of a run of records in which it is, or of a gap. */
+  runOf(sequence: number): { position: number; sequence: number } {
+    const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
+    if (chunk !== undefined) return { position: chunk.start, sequence: chunk.firstSequence };
+    if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
+    return this.files.runOf(sequence);
   }
 
   /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. */

@@ -1,0 +1,38 @@
+import { json, Refusal } from "../../http/reply.ts";
+import type { Channel } from "../channel.ts";
+import { findPlace, parseOffset } from "../place.ts";
+import { existingChannel, placeArgument } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+
+/** Longer than any body that says an offset. */
+const MAX_OFFSET_BYTES = 64;
+
+/** POST /channel/seek?topic=&channel=&to=PLACE: moves a channel to a place in its topic's log (place.ts). */
+export function seekChannel(call: HttpCall): Response {
+  const channel = existingChannel(call);
+  return move(call, channel, placeArgument(call, channel.topic, "to"));
+}
+
+/** POST /channel/setoffset?topic=&channel=: the same, with the place in the body as youzan's nsqd has it. */
+export async function setOffset(call: HttpCall): Promise<Response> {
+  // The body first, since a channel may be gone once it is there.
+  const body = await call.body(MAX_OFFSET_BYTES, "INVALID_OFFSET");
+  const channel = existingChannel(call);
+  if (body.length === 0) throw new Refusal(406, "MSG_EMPTY");
+  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
+  const place = parseOffset(text);
+  const sequence = place === undefined ? undefined : findPlace(channel.topic, place);
+  if (sequence === undefined) throw new Refusal(400, `invalid consume offset:${text}`);
+  return move(call, channel, sequence);
+}
+
+/** @throws Refusal 503 when the channel moved, but would be where it was after a crash */
+function move({ broker }: HttpCall, channel: Channel, sequence: number): Response {
+  const { inFlight, requeued, deferred, saved } = channel.seek(sequence);
+  broker.log.info(
+    `CHANNEL(${channel.name}) of ${channel.topic.name}: moved to sequence ${sequence}; it forgot ${inFlight} messages in flight, ` +
+      `${requeued} requeued, ${deferred} deferred`,
+  );
+  if (!saved) throw new Refusal(503, "NOT_SAVED");
+  return json({ sequence, depth: channel.depth, forgotten: { in_flight: inFlight, requeued, deferred } });
+}
