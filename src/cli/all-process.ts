@@ -6,9 +6,7 @@ import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
 import { listening, openBroker } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
-
-/** In front of the names of the lookup's flags, where a broker shares its process. */
-export const LOOKUP_PREFIX = "lookup-";
+import { LOOKUP_PREFIX } from "./settings.ts";
 
 /**
  * Runs a broker and a lookup server as this process's whole purpose. The broker registers with its lookup as any other

@@ -13,14 +13,20 @@ export const logLevelFlag: ChoiceFlag<LogLevel> = {
   doc: "least severe lines to log: debug, info, warn, error or fatal",
 };
 
-export const versionFlag: BoolFlag = { name: "version", kind: "bool", default: false, doc: "print the version and exit" };
+export const versionFlag: BoolFlag = {
+  name: "version",
+  kind: "bool",
+  default: false,
+  settableIn: [],
+  doc: "print the version and exit",
+};
 
 export const configFlag: StringFlag = {
   name: "config",
   kind: "string",
   default: "",
-  doc: "path of a config file",
-  support: { status: "refused", why: "config files are not supported in this version; give its settings as flags" },
+  settableIn: ["environment"],
+  doc: "path of a config file (TOML)",
 };
 
 export const verboseFlag: BoolFlag = {

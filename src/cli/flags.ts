@@ -1,5 +1,6 @@
-import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/duration.ts";
 import { goQuote } from "../frame/quote.ts";
+import { nearest } from "./suggest.ts";
+import { BadValue, readText, showValue } from "./values.ts";
 
 /**
  * Command-line flags with the spellings, the messages and the help layout of Go's flag package, since scripts and
@@ -14,6 +15,8 @@ interface FlagBase {
   doc: string;
   /** Its name in a config file, where that is not the flag's with underscores. */
   configKey?: string;
+  /** Where it may be set besides the command line: everywhere unless told. */
+  settableIn?: readonly ("config" | "environment")[];
   /** For docs: stands for a default that depends on the machine. */
   defaultDoc?: string;
   /** bunsq's own; nsqd has none of this name. */
@@ -121,6 +124,10 @@ export interface ParsedFlags<Options> {
 /** The command line is wrong; the message says how. Programs exit with 2 on it, as Go's do. */
 export class UsageError extends Error {}
 
+export function isSettableIn(flag: Flag, place: "config" | "environment"): boolean {
+  return flag.settableIn?.includes(place) ?? true;
+}
+
 /** All flags in the order of their names. */
 export function allFlags<Options>(table: FlagTable<Options>): Flag[] {
   const optionFlags: Flag[] = Object.values<Flag>(table.options as unknown as Record<string, Flag>);
@@ -152,7 +159,7 @@ export function parseFlags<Options>(table: FlagTable<Options>, args: readonly st
     if (flag === undefined) {
       help = name === "help" || name === "h";
       if (help) break;
-      throw new UsageError(`flag provided but not defined: -${name}${didYouMean(name, flags.keys())}`);
+      throw new UsageError(`flag provided but not defined: -${name}${didYouMean(name, [...flags.keys()])}`);
     }
     let text = inline;
     if (text === undefined) {
@@ -164,6 +171,24 @@ export function parseFlags<Options>(table: FlagTable<Options>, args: readonly st
     given.set(name, Array.isArray(value) && Array.isArray(before) ? ([...before, ...value] as FlagValue) : value);
   }
   return { help, options: resolveOptions(table, given), given };
+}
+
+/**
+ * What a flag is set to on a command line that need not be right otherwise: for the flags that say how to read the rest.
+ * What is wrong is told when the rest is read.
+ *
+ * @param flags all that may stand there
+ */
+export function peekFlag(flags: readonly Flag[], args: readonly string[], name: string): string | undefined {
+  const bare = new Set(flags.filter((flag) => bareValue(flag) !== undefined).map((flag) => flag.name));
+  let found: string | undefined;
+  for (let at = 0; at < args.length && args[at] !== "--"; at++) {
+    const [, word = "", inline] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(args[at] as string) ?? [];
+    if (word === "") continue;
+    const text = inline ?? (bare.has(word) ? undefined : args[++at]);
+    if (word === name) found = text;
+  }
+  return found;
 }
 
 /**
@@ -208,21 +233,6 @@ export function describe(flag: Flag): string {
   return flag.support === undefined ? flag.doc : `${flag.doc} [${STANDINGS[flag.support.status]}]`;
 }
 
-/** A value as it would be written on the command line. */
-export function showValue(flag: Flag, value: FlagValue): string {
-  if (flag.kind === "duration") return formatDuration(msToNs(value as number));
-  if (flag.kind === "choice" && flag.show !== undefined) return flag.show(value as string);
-  return String(value);
-}
-
-/** The values a flag takes, in words; empty where any is taken. */
-export function describeRange(flag: Flag): string {
-  if (flag.kind === "floats") return `${flag.min} to ${flag.max} each`;
-  if (flag.kind === "int" || flag.kind === "duration") return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
-  if (flag.kind === "choice") return flag.values.join(", ");
-  return "";
-}
-
 /** Options as a command line fills them. @param given values by flag name */
 export function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
   const entries = Object.entries(table.options as unknown as Record<string, Flag>);
@@ -238,66 +248,13 @@ function refuseWord(word: string | undefined): void {
 }
 
 function parseValue(flag: Flag, text: string): FlagValue {
-  const refuse = (why: string) => new UsageError(`invalid value ${quote(text)} for flag -${flag.name}: ${why}`);
-  switch (flag.kind) {
-    case "string":
-      return text;
-    case "list":
-      return text.split(",").filter((part) => part !== "");
-    case "floats": {
-      const values = text.split(",").filter((part) => part !== "");
-      return values.map((part) => {
-        const value = parseFloat64(part);
-        if (value === undefined) throw refuse("parse error");
-        if (value < flag.min || value > flag.max) throw refuse(`must be from ${describeRange(flag)}`);
-        return value;
-      });
-    }
-    case "bool": {
-      const value = parseBool(text);
-      if (value === undefined) throw new UsageError(`invalid boolean value ${quote(text)} for -${flag.name}: parse error`);
-      return value;
-    }
-    case "choice": {
-      const value = text.toLowerCase();
-      if (flag.values.includes(value)) return value;
-      if (flag.aliases !== undefined && Object.hasOwn(flag.aliases, value)) return flag.aliases[value] as string;
-      throw refuse(flag.refusal?.(text) ?? `must be one of ${flag.values.join(", ")}`);
-    }
-    case "int":
-    case "duration": {
-      const value = flag.kind === "int" ? parseInt64(text) : parseDuration(text);
-      if (value === undefined) throw refuse("parse error");
-      if (value === "out of range") throw refuse("value out of range");
-      const number = flag.kind === "int" ? Number(value) : nsToMs(value);
-      if (number < flag.min || number > flag.max) throw refuse(`must be from ${describeRange(flag)}`);
-      return number;
-    }
+  try {
+    return readText(flag, text);
+  } catch (error) {
+    if (!(error instanceof BadValue)) throw error;
+    const what = flag.kind === "bool" ? `boolean value ${quote(text)} for` : `value ${quote(text)} for flag`;
+    throw new UsageError(`invalid ${what} -${flag.name}: ${error.message}`);
   }
-}
-
-/** Go's strconv.ParseBool. */
-function parseBool(text: string): boolean | undefined {
-  if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
-  if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
-  return undefined;
-}
-
-const INT_LITERAL = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o(?:_?[0-7])+|0(?:_?[0-7])*|[1-9](?:_?[0-9])*)$/i;
-
-/** Go's strconv.ParseInt(text, 0, 64): decimal, 0x, 0b, 0o or a leading zero for octal, underscores between digits. */
-function parseInt64(text: string): bigint | "out of range" | undefined {
-  const [, sign, literal] = INT_LITERAL.exec(text) ?? [];
-  if (literal === undefined) return undefined;
-  const digits = literal.replaceAll("_", "").toLowerCase();
-  const magnitude = BigInt(/^0[0-7]/.test(digits) ? `0o${digits.slice(1)}` : digits);
-  const value = sign === "-" ? -magnitude : magnitude;
-  return BigInt.asIntN(64, value) === value ? value : "out of range";
-}
-
-/** Go's strconv.ParseFloat, decimal and finite. */
-function parseFloat64(text: string): number | undefined {
-  return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : undefined;
 }
 
 /** What a flag without a value stands for; undefined where it needs one. */
@@ -318,36 +275,12 @@ function helpDefault(flag: Flag): string {
   return ` (default ${flag.kind === "string" ? quote(flag.default) : showValue(flag, value)})`;
 }
 
-function quote(text: string): string {
+/** A text from outside as Go's %q shows it, so that it cannot pass for anything else. */
+export function quote(text: string): string {
   return Buffer.from(goQuote(Buffer.from(text).toString("latin1")), "latin1").toString();
 }
 
-/** Names further apart than this have nothing to do with each other. */
-const LARGEST_SLIP = 3;
-
-function didYouMean(name: string, names: Iterable<string>): string {
-  let nearest = "";
-  let least = Math.min(LARGEST_SLIP, Math.ceil(name.length / 2)) + 1;
-  for (const candidate of names) {
-    const slips = editDistance(name.toLowerCase(), candidate);
-    if (slips < least) {
-      least = slips;
-      nearest = candidate;
-    }
-  }
-  return nearest === "" ? "" : `\ndid you mean -${nearest}?`;
-}
-
-/** Letters to insert, drop or replace to turn `a` into `b` (Levenshtein). */
-function editDistance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, column) => column);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++) {
-      const replaced = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+function didYouMean(name: string, names: readonly string[]): string {
+  const meant = nearest(name, names);
+  return meant === undefined ? "" : `\ndid you mean -${meant}?`;
 }

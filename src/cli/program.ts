@@ -4,16 +4,21 @@ import type { Logger, LogLevel } from "../base/logger.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
-import { LOOKUP_PREFIX, runAll } from "./all-process.ts";
+import { runAll } from "./all-process.ts";
 import { brokerFlags } from "./broker-flags.ts";
 import { runBroker } from "./broker-process.ts";
+import { configFlag, versionFlag } from "./common-flags.ts";
+import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
+import { environmentName, readEnvironment } from "./environment.ts";
 import {
   allFlags,
   type ChoiceFlag,
+  type Flag,
   type FlagTable,
   type FlagValue,
   helpText,
   parseFlags,
+  peekFlag,
   resolveOptions,
   UsageError,
   unsupportedFlags,
@@ -22,6 +27,7 @@ import {
 import { LineLogger } from "./log.ts";
 import { lookupFlags } from "./lookup-flags.ts";
 import { runLookup } from "./lookup-process.ts";
+import { commandLineLayer, emptyLayer, type Layer, LOOKUP_PREFIX, mergeLayers, type Scope } from "./settings.ts";
 
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
@@ -32,6 +38,7 @@ const STDERR = 2;
 
 const MODES = ["all", "broker", "lookup"] as const;
 type Mode = (typeof MODES)[number];
+type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What one binary was asked to be. */
 export interface Program {
@@ -65,12 +72,12 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
 }
 
 /** The whole of a run, from the command line to the exit code. Returns when the program has ended. */
-export async function main(startedAs: string, args: readonly string[]): Promise<number> {
+export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
     const program = selectProgram(startedAs, args);
     name = program.name;
-    return await runProgram(program);
+    return await runProgram(program, environment);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     print(STDERR, `${error.message}\nsee ${name} --help for the flags\n`);
@@ -78,18 +85,45 @@ export async function main(startedAs: string, args: readonly string[]): Promise<
   }
 }
 
-function runProgram(program: Program): Promise<number> {
-  const mode = program.mode ?? modeIn(program.args);
-  if (mode === "lookup") return run(program, lookupProgramFlags(program), runLookup);
-  if (mode === "broker") return run(program, brokerProgramFlags(program), logged(runBroker));
+function runProgram(program: Program, environment: Environment): Promise<number> {
+  const everyFlag = everyModesFlags();
+  const path = peekFlag(everyFlag, program.args, configFlag.name) ?? environment[environmentName(configFlag)] ?? "";
+  const surroundings: Surroundings = { environment, config: path === "" ? undefined : openConfig(path) };
+  const mode = program.mode ?? modeOf(peekFlag(everyFlag, program.args, modeFlag.name), surroundings);
+  if (mode === "lookup") return run(program, surroundings, lookupProgramFlags(program), true, runLookup);
+  if (mode === "broker") return run(program, surroundings, brokerProgramFlags(program), false, logged(runBroker));
   return run(
     program,
+    surroundings,
     allProgramFlags(program),
+    false,
     logged((options, log, given) => {
       const lookup = lookupOptionsBeside(options, given);
       return runAll(options, lookup, log, new LineLogger(lookup.logLevel, lookup.logPrefix));
     }),
   );
+}
+
+/** What sets flags besides the command line. */
+interface Surroundings {
+  environment: Environment;
+  config: ConfigFile | ConfigFileError | undefined;
+}
+
+/** Read before the flags are, since it may say which there are; an error waits until it is known that the flags are right. */
+function openConfig(path: string): ConfigFile | ConfigFileError {
+  try {
+    return loadConfigFile(path);
+  } catch (error) {
+    if (error instanceof ConfigFileError) return error;
+    throw error;
+  }
+}
+
+/** The mode that is asked for; undefined or a wrong word counts as the default, and is refused when the flags are read. */
+function modeOf(given: string | undefined, { environment, config }: Surroundings): string {
+  const inFile = config instanceof Error ? undefined : config?.content[modeFlag.name];
+  return String(given ?? (environment[environmentName(modeFlag)] || inFile)).toLowerCase();
 }
 
 /** Runs a program on its options and its log. @param given on the command line @returns whether all went well */
@@ -113,28 +147,64 @@ function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, F
 }
 
 async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
-  { name, args }: Program,
+  program: Program,
+  { environment, config }: Surroundings,
   table: FlagTable<Options>,
+  isLookup: boolean,
   serve: Serve<Options>,
 ): Promise<number> {
-  const { help, options, given } = parseFlags(table, args);
+  const { name } = program;
+  const { help, given } = parseFlags(table, program.args);
   if (help) {
-    print(STDOUT, helpText(name, table));
+    // Go's flag package sends it to standard error.
+    print(name === "bunsq" ? STDOUT : STDERR, helpText(name, table));
     return EXIT_OK;
   }
-  if (given.get("version") === true) {
+  if (given.get(versionFlag.name) === true) {
     print(STDOUT, `${versionLine(name)}\n`);
     return EXIT_OK;
   }
+
+  const scope = programScope(table, { name, isLookup });
+  const fromEnvironment = readEnvironment(scope, environment);
+  if (fromEnvironment.errors.length > 0) throw new UsageError(fromEnvironment.errors.join("\n"));
+  const fromConfig = configLayer(scope, config);
+  const settings = mergeLayers([commandLineLayer(given), fromEnvironment, fromConfig]);
+  const options = resolveOptions(table, settings.values);
   const log = new LineLogger(options.logLevel, options.logPrefix);
-  const { ignored, refused } = unsupportedFlags(table, given);
-  if (refused.length > 0) {
-    for (const flag of refused) log.fatal(`-${flag.name}: ${flag.support?.why}`);
+
+  const { ignored, refused } = unsupportedFlags(table, settings.values);
+  const where = (flag: Flag) => settings.origins.get(flag.name) ?? `-${flag.name}`;
+  const errors = [...settings.errors, ...refused.map((flag) => `${where(flag)}: ${flag.support?.why}`)];
+  if (errors.length > 0) {
+    for (const error of errors) log.fatal(error);
     return EXIT_FAILED;
   }
   log.info(versionLine(name));
-  for (const flag of ignored) log.warn(`-${flag.name} has no effect: ${flag.support?.why}`);
-  return (await serve(options, log, given)) ? EXIT_OK : EXIT_FAILED;
+  for (const warning of settings.warnings) log.warn(warning);
+  for (const flag of ignored) log.warn(`${where(flag)} has no effect: ${flag.support?.why}`);
+  return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
+}
+
+function configLayer(scope: Scope, config: ConfigFile | ConfigFileError | undefined): Layer {
+  if (config === undefined) return emptyLayer();
+  return config instanceof Error ? { ...emptyLayer(), errors: [config.message] } : readConfig(scope, config);
+}
+
+/** The flags of all modes. */
+function everyModesFlags(): Flag[] {
+  return [...allFlags(allProgramFlags({ mode: undefined })), ...allFlags(lookupProgramFlags({ mode: undefined }))];
+}
+
+/**
+ * What config files and the environment may set. Of other modes, a lookup's flag without its prefix is left out where the
+ * one with the prefix is known: it is a mistake there.
+ */
+export function programScope<Options>(table: FlagTable<Options>, { name, isLookup }: { name: ProgramName; isLookup: boolean }): Scope {
+  const flags = allFlags(table);
+  const here = new Set(flags.map((flag) => flag.name));
+  const elsewhere = everyModesFlags().filter((flag) => !here.has(flag.name) && !here.has(LOOKUP_PREFIX + flag.name));
+  return { flags, elsewhere, isLookup, isStandIn: name !== "bunsq" };
 }
 
 /** The flags of a program that runs broker and lookup server: the broker's, and the lookup's with a prefix. */
@@ -160,18 +230,6 @@ export function lookupProgramFlags(program: Pick<Program, "mode">): FlagTable<Lo
 /** Adds -mode where nothing else has picked the mode. */
 function withMode<Options>(table: FlagTable<Options>, { mode }: Pick<Program, "mode">): FlagTable<Options> {
   return mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
-}
-
-/**
- * The mode that -mode asks for, looked for before the flags are read, since it says which flags there are. What it
- * says wrong is told when they are read.
- */
-function modeIn(args: readonly string[]): string | undefined {
-  for (const [at, word] of args.entries()) {
-    const [found, inline] = /^--?mode(?:=(.*))?$/s.exec(word) ?? [];
-    if (found !== undefined) return (inline ?? args[at + 1])?.toLowerCase();
-  }
-  return undefined;
 }
 
 const modeFlag: ChoiceFlag<Mode> = {

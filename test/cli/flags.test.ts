@@ -174,7 +174,8 @@ describe("a duration flag", () => {
   });
 
   test("is refused without a unit and beyond its bounds", () => {
-    expect(refusal("-wait=100")).toBe('invalid value "100" for flag -wait: parse error');
+    expect(refusal("-wait=100")).toBe('invalid value "100" for flag -wait: parse error: a duration has a unit, as in 100s or 100ms');
+    expect(refusal("-wait=soon")).toBe('invalid value "soon" for flag -wait: parse error');
     expect(refusal("-wait=2h")).toBe('invalid value "2h" for flag -wait: must be from 0s to 1h0m0s');
     expect(refusal("-wait=-1ns")).toBe('invalid value "-1ns" for flag -wait: must be from 0s to 1h0m0s');
   });
@@ -205,7 +206,7 @@ describe("a list of numbers", () => {
     expect(parse("-share=0.5,.25", "-share", "1e-3,", "-share=").shares).toEqual([0.5, 0.25, 0.001]);
     expect(refusal("-share=0.5,x")).toBe('invalid value "0.5,x" for flag -share: parse error');
     expect(refusal("-share=1.5")).toBe('invalid value "1.5" for flag -share: must be from 0 to 1 each');
-    for (const text of ["0x1", "Infinity", "1e999", "-", ".", "1 "]) expect(refusal(`-share=${text}`)).toEndWith(": parse error");
+    for (const text of ["0x1", "Infinity", "1e999", "-", ".", "1 2"]) expect(refusal(`-share=${text}`)).toEndWith(": parse error");
   });
 });
 

@@ -6,6 +6,7 @@ import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { helpText } from "../../src/cli/flags.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, selectProgram } from "../../src/cli/program.ts";
+import { cleanEnvironment } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -26,7 +27,7 @@ function runIn(env: Record<string, string>, ...args: string[]): Outcome {
   try {
     const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, MAIN, ...args], {
       cwd,
-      env: { ...process.env, ...env },
+      env: { ...cleanEnvironment(), ...env },
       stdout: "pipe",
       stderr: "pipe",
     });
@@ -89,20 +90,20 @@ describe("--version", () => {
 });
 
 describe("--help", () => {
-  test("goes to standard output with exit code 0, per mode", () => {
+  test("goes to standard output with exit code 0, per mode, and to standard error under NSQ's names, as NSQ's", () => {
     const all = run("--help");
     expect(all).toEqual({ code: 0, stdout: helpText("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });
     expect(all.stdout).toContain("\n  -mode value\n");
     expect(all.stdout).toContain("\n  -lookup-http-address string\n");
     expect(run("--mode=all", "--help").stdout).toBe(all.stdout);
     expect(run("--mode=broker", "--help").stdout).toBe(helpText("bunsq", brokerProgramFlags({ mode: undefined })));
-    expect(run("nsqd", "-h").stdout).toBe(helpText("nsqd", brokerFlags(hostname())));
+    expect(run("nsqd", "-h")).toEqual({ code: 0, stdout: "", stderr: helpText("nsqd", brokerFlags(hostname())) });
     const lookup = helpText("bunsq", lookupProgramFlags({ mode: undefined }));
     expect(lookup).toContain("\n  -inactive-producer-timeout duration\n");
     for (const args of [["--mode=lookup"], ["-mode", "Lookup"], ["-tcp-address=x", "--mode", "lookup"]]) {
       expect(run(...args, "--help").stdout).toBe(lookup);
     }
-    expect(run("nsqlookupd", "-h").stdout).toBe(helpText("nsqlookupd", lookupFlags(hostname())));
+    expect(run("nsqlookupd", "-h").stderr).toBe(helpText("nsqlookupd", lookupFlags(hostname())));
   });
 });
 
@@ -116,7 +117,8 @@ describe("a wrong command line", () => {
     expect(run("nsqd", "-msg-timeout=1")).toEqual({
       code: 2,
       stdout: "",
-      stderr: 'invalid value "1" for flag -msg-timeout: parse error\nsee nsqd --help for the flags\n',
+      stderr:
+        'invalid value "1" for flag -msg-timeout: parse error: a duration has a unit, as in 1s or 1ms\nsee nsqd --help for the flags\n',
     });
   });
 

@@ -73,7 +73,7 @@ export async function startServer(options: StartOptions = {}): Promise<Server> {
  * @param listeners that it has; the port of another is 0
  */
 export async function startProcess(program: string, command: string[], listeners = ["TCP", "HTTP"]): Promise<Running> {
-  const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+  const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe", env: cleanEnvironment() });
   let log = "";
   let wake = () => {};
   void (async () => {
@@ -113,6 +113,11 @@ export async function startProcess(program: string, command: string[], listeners
       return child.exited;
     },
   };
+}
+
+/** The environment without what would set flags of ours; some of the tests' own settings are called so. */
+export function cleanEnvironment(): Record<string, string | undefined> {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("BUNSQ_")));
 }
 
 /** Waits until `condition` holds, looking every few milliseconds; throws what it waited for after `timeoutMs`. */

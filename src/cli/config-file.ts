@@ -1,0 +1,163 @@
+import { closeSync, openSync, readSync } from "node:fs";
+import { type Flag, quote } from "./flags.ts";
+import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
+import { BadValue, readConfigValue } from "./values.ts";
+
+/** nsqd's own example has 4 KB. */
+const MAX_CONFIG_BYTES = 1024 * 1024;
+
+/** The one section: the lookup's settings in a file that is a broker's as well. */
+export const LOOKUP_SECTION = "lookup";
+
+/** What stands in front of its keys where they are written without the section. */
+const SECTION_PREFIX = LOOKUP_PREFIX.replace("-", "_");
+
+/** A config file could not be read. */
+export class ConfigFileError extends Error {}
+
+export interface ConfigFile {
+  path: string;
+  text: string;
+  content: Record<string, unknown>;
+}
+
+/** A flag's name in a config file: nsqd's, where nsqd has it. */
+export function configKey(flag: Flag): string {
+  return flag.configKey ?? flag.name.replaceAll("-", "_");
+}
+
+/** @throws ConfigFileError, in nsqd's words */
+export function loadConfigFile(path: string): ConfigFile {
+  const failed = (why: string) => new ConfigFileError(`failed to load config file ${path} - ${why}`);
+  let text: string;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(readBounded(path));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    // Of "ENOENT: no such file or directory, open '…'" only the middle helps.
+    throw failed(error instanceof TypeError ? "it is not UTF-8" : (/^[A-Z]+: (.*?)(?:, \w+.*)?$/.exec(message)?.[1] ?? message));
+  }
+  const wrong = tomlError(text);
+  if (wrong !== undefined) throw failed(`toml: line ${firstLineWith(text, wrong)}: ${wrong}`);
+  return { path, text, content: Bun.TOML.parse(text) as Record<string, unknown> };
+}
+
+/**
+ * Reads what a config file sets. The keys are the broker's, and the lookup's in the section `[lookup]`; the lookup
+ * server by itself reads that section where there is one, else the whole file. A file with that section is meant for all
+ * modes, so what one of them does not need in it is not worth a warning.
+ */
+export function readConfig(scope: Scope, { path, text, content }: ConfigFile): Layer {
+  const layer = emptyLayer();
+  const names = new Names(scope, "config", configKey);
+  const section = content[LOOKUP_SECTION];
+  const hasSection = isTable(section);
+  const place = (key: string) => `${key} in ${path}`;
+  const line = (key: string, inSection: boolean) => {
+    const at = lineOf(text, key, inSection);
+    return at === undefined ? path : `${path} line ${at}`;
+  };
+
+  /** @param name the key with the section's prefix, where that counts */
+  const set = (key: string, name: string, value: unknown, inSection: boolean): void => {
+    const flag = names.find(name);
+    if (flag === undefined) {
+      if (names.isElsewhere(name)) {
+        if (!hasSection) layer.warnings.push(`${place(key)} has no effect in this mode`);
+        return;
+      }
+      const what = `${line(key, inSection)}: unknown ${isTable(value) ? "section" : "key"} ${quote(key)}`;
+      const meant = isTable(value) ? undefined : names.nearest(name);
+      const hint =
+        meant === undefined
+          ? ""
+          : `; did you mean ${inSection && meant.startsWith(SECTION_PREFIX) ? meant.slice(SECTION_PREFIX.length) : meant}?`;
+      if (scope.isStandIn) layer.warnings.push(`${what} has no effect${hint}`);
+      else layer.errors.push(what + hint);
+      return;
+    }
+    try {
+      layer.values.set(flag.name, readConfigValue(flag, value));
+      layer.origins.set(flag.name, place(inSection ? `${LOOKUP_SECTION}.${key}` : key));
+    } catch (error) {
+      if (!(error instanceof BadValue)) throw error;
+      layer.errors.push(`${line(key, inSection)}: invalid value ${showToml(value)} for ${key}: ${error.message}`);
+    }
+  };
+
+  for (const [key, value] of Object.entries(content)) {
+    if (key === LOOKUP_SECTION && isTable(value)) continue;
+    // What stands outside the section is a broker's.
+    if (scope.isLookup && hasSection && names.find(key) !== undefined) continue;
+    set(key, key, value, false);
+  }
+  for (const [key, value] of Object.entries(hasSection ? section : {})) {
+    set(key, scope.isLookup ? key : SECTION_PREFIX + key, value, true);
+  }
+  return layer;
+}
+
+/** Reads a file to its end, or to one byte more than is allowed. */
+function readBounded(path: string): Uint8Array {
+  const file = openSync(path, "r");
+  try {
+    const bytes = new Uint8Array(MAX_CONFIG_BYTES + 1);
+    let length = 0;
+    while (length < bytes.length) {
+      const count = readSync(file, bytes, length, bytes.length - length, null);
+      if (count === 0) return bytes.subarray(0, length);
+      length += count;
+    }
+    throw new Error(`it is larger than ${MAX_CONFIG_BYTES} bytes`);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function tomlError(text: string): string | undefined {
+  try {
+    Bun.TOML.parse(text);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return error.message.replace(/^TOML Parse error: /, "");
+  }
+}
+
+/**
+ * The parser does not tell the line of an error: it is the last one of the shortest beginning of the text that has the
+ * same error.
+ */
+function firstLineWith(text: string, error: string): number {
+  const lines = text.split("\n");
+  let below = 0;
+  let upTo = lines.length;
+  while (upTo - below > 1) {
+    const middle = (below + upTo) >> 1;
+    if (tomlError(`${lines.slice(0, middle).join("\n")}\n`) === error) upTo = middle;
+    else below = middle;
+  }
+  return upTo;
+}
+
+/** Where a key is set, for messages; undefined where it is written in another way than on a line of its own. */
+function lineOf(text: string, key: string, inSection: boolean): number | undefined {
+  let within = false;
+  for (const [at, line] of text.split("\n").entries()) {
+    const header = /^\s*\[\s*([^\]]*?)\s*\]/.exec(line)?.[1];
+    if (header !== undefined) within = header === LOOKUP_SECTION;
+    const named = header ?? /^\s*"?([^"\s=]+)"?\s*=/.exec(line)?.[1];
+    if (named === key && (within === inSection || header !== undefined)) return at + 1;
+  }
+  return undefined;
+}
+
+function isTable(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
+}
+
+/** A value as it stands in the file, nearly; a long one is cut off. */
+function showToml(value: unknown): string {
+  const text = JSON.stringify(value) ?? String(value);
+  return text.length > 100 ? `${text.slice(0, 100)}…` : text;
+}
