@@ -52,8 +52,8 @@ server by itself (\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole
 with and without \`LOOKUP_\`.
 
 The process ends with 0 after a signal (SIGINT, SIGTERM, SIGHUP) once all is saved, with 1 when it could not start or
-had to give up, or when the config file is wrong, with 2 when the command line or the environment is wrong. A second
-signal ends it at once.
+had to give up, or when the config file is wrong or a value out of bounds, with 2 when the command line or the
+environment cannot be read. A second signal ends it at once.
 `;
 
 /** The whole of docs/flags.md. */

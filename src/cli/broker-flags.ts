@@ -87,6 +87,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         configKey: "nsqlookupd_tcp_addresses",
         default: [],
         doc: "<addr>:<port> of an nsqlookupd to register with (may be given several times)",
+        better: "takes several between commas as well; one that was away is back within 5 s",
       },
       httpClientConnectTimeoutMs: {
         name: "http-client-connect-timeout",
@@ -126,6 +127,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 0,
         max: MAX_INT32,
         doc: "messages that an ephemeral topic or channel keeps",
+        better: "bounds ephemeral topics and channels only; all others are on disk whole, so that a crash loses nothing",
       },
       maxBytesPerFile: {
         name: "max-bytes-per-file",
@@ -142,6 +144,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 1,
         max: MAX_INT32,
         doc: "messages after which a topic's log is synced to the disk",
+        better: "what is acknowledged is in its file already; this is for the disk alone, and -durability=fsync waits for that",
       },
       syncTimeoutMs: {
         name: "sync-timeout",
@@ -233,6 +236,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 0,
         max: MAX_TIMER_MS,
         doc: "output buffer timeout of a client that asks for none",
+        better: "nothing waits: what belongs together is gathered within a turn of the event loop",
       },
       maxChannelConsumers: {
         name: "max-channel-consumers",

@@ -27,6 +27,7 @@ export const configFlag: StringFlag = {
   default: "",
   settableIn: ["environment"],
   doc: "path of a config file (TOML)",
+  better: "errors are told with their lines; an unknown key is warned about, and refused under bunsq's own name",
 };
 
 export const verboseFlag: BoolFlag = {

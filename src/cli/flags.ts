@@ -1,6 +1,6 @@
 import { goQuote } from "../frame/quote.ts";
 import { nearest } from "./suggest.ts";
-import { BadValue, readText, showValue } from "./values.ts";
+import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
 
 /**
  * Command-line flags with the spellings, the messages and the help layout of Go's flag package, since scripts and
@@ -121,8 +121,18 @@ export interface ParsedFlags<Options> {
   given: ReadonlyMap<string, FlagValue>;
 }
 
-/** The command line is wrong; the message says how. Programs exit with 2 on it, as Go's do. */
-export class UsageError extends Error {}
+/**
+ * The command line is wrong; the message says how. Programs exit with 2 on it, as Go's do, and with 1 where it can be read
+ * and asks for what cannot be.
+ */
+export class UsageError extends Error {
+  constructor(
+    message: string,
+    readonly isReadable = false,
+  ) {
+    super(message);
+  }
+}
 
 export function isSettableIn(flag: Flag, place: "config" | "environment"): boolean {
   return flag.settableIn?.includes(place) ?? true;
@@ -253,7 +263,7 @@ function parseValue(flag: Flag, text: string): FlagValue {
   } catch (error) {
     if (!(error instanceof BadValue)) throw error;
     const what = flag.kind === "bool" ? `boolean value ${quote(text)} for` : `value ${quote(text)} for flag`;
-    throw new UsageError(`invalid ${what} -${flag.name}: ${error.message}`);
+    throw new UsageError(`invalid ${what} -${flag.name}: ${error.message}`, error instanceof OutOfBounds);
   }
 }
 

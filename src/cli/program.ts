@@ -81,7 +81,7 @@ export async function main(startedAs: string, args: readonly string[], environme
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
     print(STDERR, `${error.message}\nsee ${name} --help for the flags\n`);
-    return EXIT_USAGE;
+    return error.isReadable ? EXIT_FAILED : EXIT_USAGE;
   }
 }
 

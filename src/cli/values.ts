@@ -4,6 +4,9 @@ import type { Flag, FlagValue } from "./flags.ts";
 /** A value that a flag does not take. The message says why, without the flag and the value: the reader knows where they stood. */
 export class BadValue extends Error {}
 
+/** It can be read, and is too small or too large. */
+export class OutOfBounds extends BadValue {}
+
 /**
  * Reads a value from text, as on a command line or in the environment, in the notations of Go's flag package.
  *
@@ -104,7 +107,7 @@ function within(flag: Flag & { min: number; max: number }, value: number | undef
   if (value === undefined) throw new BadValue("parse error");
   // Not the other way round, since a config file may hold NaN.
   if (value >= flag.min && value <= flag.max) return value;
-  throw new BadValue(`must be from ${describeRange(flag)}`);
+  throw new OutOfBounds(`must be from ${describeRange(flag)}`);
 }
 
 function parts(text: string): string[] {

@@ -1,0 +1,59 @@
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { brokerFlags } from "../src/cli/broker-flags.ts";
+import { configKey } from "../src/cli/config-file.ts";
+import { allFlags, type Flag, isSettableIn } from "../src/cli/flags.ts";
+import { lookupFlags } from "../src/cli/lookup-flags.ts";
+import { showValue } from "../src/cli/values.ts";
+
+export const COMPATIBILITY_DOC_PATH = join(import.meta.dir, "../docs/compatibility.md");
+
+/** The tables stand between these lines; what is around them is written by hand. */
+const BEGIN = "<!-- Made from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by `npm run docs`. Change it there. -->";
+const END = "<!-- End of what `npm run docs` makes. -->";
+
+/** docs/compatibility.md with its tables of flags made anew. */
+export function compatibilityDoc(document: string): string {
+  const begin = document.indexOf(BEGIN);
+  const end = document.indexOf(END);
+  if (begin === -1 || end < begin) throw new Error(`${COMPATIBILITY_DOC_PATH} has no place for the tables of flags`);
+  const tables = [
+    `\n### nsqd\n\n${comparison(allFlags(brokerFlags("host")))}`,
+    `\n### nsqlookupd\n\n${comparison(allFlags(lookupFlags("host")))}\n`,
+  ].join("");
+  return `${document.slice(0, begin)}${BEGIN}\n${tables}${document.slice(end)}`;
+}
+
+/** A line for each flag that is NSQ's. */
+function comparison(flags: Flag[]): string {
+  const rows = flags
+    .filter((flag) => !flag.own)
+    .map((flag) => [`\`-${flag.name}\``, isSettableIn(flag, "config") ? `\`${configKey(flag)}\`` : "", defaultOf(flag), verdict(flag)]);
+  return [["flag", "config key", "default", "bunsq"], ["---", "---", "---", "---"], ...rows]
+    .map((row) => `| ${row.map((cell) => cell.replaceAll("|", "\\|").replaceAll("<", "&lt;")).join(" | ")} |\n`)
+    .join("");
+}
+
+/** What bunsq makes of a flag of NSQ's. */
+export function verdict({ better, support }: Flag): string {
+  switch (support?.status) {
+    case "refused":
+      return `refused: ${support.why}`;
+    case "ignored":
+      return `no effect yet, with a warning: ${support.why}`;
+    case "needless":
+      return `better: nothing to set (${support.why}); taken with a warning`;
+    case "deprecated":
+      return `same: no effect; ${support.why}`;
+    default:
+      return better === undefined ? "same" : `better: ${better}`;
+  }
+}
+
+function defaultOf(flag: Flag): string {
+  if (flag.defaultDoc !== undefined) return flag.defaultDoc;
+  const text = showValue(flag, flag.default);
+  return text === "" ? "" : `\`${text}\``;
+}
+
+if (import.meta.main) writeFileSync(COMPATIBILITY_DOC_PATH, compatibilityDoc(readFileSync(COMPATIBILITY_DOC_PATH, "utf8")));
