@@ -491,7 +491,10 @@ export class Broker {
   private survey(nowMs: number): void {
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
     for (const connection of this.connections) connection.checkTime(nowMs);
-    for (const topic of this.topics.values()) topic.shrinkIfIdle(nowMs);
+    for (const topic of this.topics.values()) {
+      topic.shrinkIfIdle(nowMs);
+      topic.reviewRetention(nowMs);
+    }
     for (const channel of this.stalledChannels) channel.markDirty();
     this.stalledChannels.clear();
   }

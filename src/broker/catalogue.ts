@@ -10,6 +10,7 @@ import { files } from "./files.ts";
 import { PublishError } from "./held.ts";
 import { LogFiles } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
+import type { Retention } from "./log/retention.ts";
 import { TopicLog } from "./log/topic-log.ts";
 import { decodeProgress, type Progress } from "./progress.ts";
 import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
@@ -148,7 +149,8 @@ export class Catalogue implements DeferredTargets {
   /** Takes up what an earlier run left in the data path. */
   recover(): void {
     this.broker.store.freeOrphanedNumbers();
-    for (const row of this.broker.store.topics()) this.restoreTopic(row);
+    const retentions = this.broker.store.retentions();
+    for (const row of this.broker.store.topics()) this.restoreTopic(row, retentions.get(row.id));
     const stored = new Map<Channel, StoredSequences>();
     this.broker.deferred.recover(
       (entry, sequence) => sequence < (this.topicsById.get(entry.topicId)?.log.next ?? 0),
@@ -185,8 +187,9 @@ export class Catalogue implements DeferredTargets {
     stored.set(channel, found);
   }
 
-  private restoreTopic(row: TopicRow): void {
+  private restoreTopic(row: TopicRow, retention: Retention | undefined): void {
     const topic = this.addTopic(row.id, row.number, row.name, row.released);
+    if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     const channels = this.broker.store.channels(row.id);
     topic.restoreReleased(row.released, channels.length > 0);

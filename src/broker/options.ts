@@ -35,6 +35,10 @@ export interface BrokerOptions {
   memQueueSize: number;
   /** Size of a log segment. */
   maxBytesPerFile: number;
+  /** How long a topic keeps what its channels have finished; 0: no longer than they need it. */
+  retentionTimeMs: number;
+  /** How much of it; 0: no limit beside the time. */
+  retentionBytes: number;
   /** Messages after which a log is synced to the disk. */
   syncEvery: number;
   /** Time after which a log with unsynced messages is synced. */

@@ -3,6 +3,7 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { StartError } from "../base/start-error.ts";
 import { TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
+import type { Retention } from "./log/retention.ts";
 
 /** What a data path must say of itself; a broker refuses one that a newer version wrote. */
 const FORMAT_VERSION = 1;
@@ -102,10 +103,28 @@ export class Store {
     return Number(added.lastInsertRowid);
   }
 
+  /** Topics whose retention was set, by their ids; the others have the default. */
+  retentions(): Map<number, Retention> {
+    const rows = this.database.query("SELECT topic_id AS topicId, time_ms AS timeMs, bytes FROM retentions").all() as (Retention & {
+      topicId: number;
+    })[];
+    return new Map(rows.map(({ topicId, timeMs, bytes }) => [topicId, { timeMs, bytes }]));
+  }
+
+  /** @param retention undefined: the default from now on */
+  setRetention(topicId: number, retention: Retention | undefined): void {
+    if (retention === undefined) this.database.query("DELETE FROM retentions WHERE topic_id = ?").run(topicId);
+    else {
+      const insert = this.database.query("INSERT OR REPLACE INTO retentions (topic_id, time_ms, bytes) VALUES (?, ?, ?)");
+      insert.run(topicId, retention.timeMs, retention.bytes);
+    }
+  }
+
   /** Removes a topic and its channels, and frees its number to go on at `nextSequence`. */
   removeTopic(id: number, number: number, nextSequence: number): void {
     this.database.transaction(() => {
       this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
+      this.setRetention(id, undefined);
       this.database.query("DELETE FROM topics WHERE id = ?").run(id);
       this.freeNumber(number, nextSequence);
     })();
@@ -203,6 +222,11 @@ export class Store {
         floor INTEGER NOT NULL,
         progress BLOB NOT NULL DEFAULT x'',
         UNIQUE (topic_id, name)
+      );
+      CREATE TABLE IF NOT EXISTS retentions (
+        topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
+        time_ms REAL NOT NULL,
+        bytes INTEGER NOT NULL
       );
       CREATE TABLE IF NOT EXISTS numbers (
         number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),

@@ -8,6 +8,7 @@ import type { Staged, StoreOwner } from "./deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { HeldPublish } from "./held.ts";
+import type { Retention } from "./log/retention.ts";
 import type { TopicLog } from "./log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "./store.ts";
 
@@ -15,6 +16,8 @@ import { MEMORY_TOPIC_RESERVE } from "./store.ts";
 const JOIN_RETRY_MS = 1000;
 /** A topic without traffic for this long gives its memory and files back. */
 const IDLE_MS = 10_000;
+/** Retained segments are looked at this often. */
+const RETENTION_REVIEW_MS = 1000;
 
 /** A name that messages are published to: one log, and a cursor into it per channel. */
 export class Topic implements StoreOwner {
@@ -41,6 +44,9 @@ export class Topic implements StoreOwner {
   readonly heldMpub = new HeldPublish(this, "MPUB");
   readonly heldDpub = new HeldPublish(this, "DPUB");
 
+  /** Set for this topic; undefined: as the options say. */
+  private ownRetention: Retention | undefined;
+  private reviewAtMs = Number.POSITIVE_INFINITY;
   private releasable = false;
   private uncommittedBytes = 0;
   /** Deferred publishes appended since the last commit, with their sequences. */
@@ -64,6 +70,32 @@ export class Topic implements StoreOwner {
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
+    this.applyRetention();
+  }
+
+  /** How long finished messages are kept, and whether that was set for this topic. */
+  get retention(): Retention & { own: boolean } {
+    const { retentionTimeMs, retentionBytes } = this.broker.options;
+    return { ...(this.ownRetention ?? { timeMs: retentionTimeMs, bytes: retentionBytes }), own: this.ownRetention !== undefined };
+  }
+
+  /** @param retention undefined: as the options say */
+  setRetention(retention: Retention | undefined): void {
+    this.broker.store.setRetention(this.id, retention);
+    this.restoreRetention(retention);
+  }
+
+  /** What an earlier run was told. */
+  restoreRetention(retention: Retention | undefined): void {
+    this.ownRetention = retention;
+    this.applyRetention();
+    // It may have become shorter.
+    this.markReleasable();
+  }
+
+  private applyRetention(): void {
+    this.log.files?.retain(this.retention);
+    this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
   /** Messages that no channel has got yet. */
@@ -261,6 +293,13 @@ export class Topic implements StoreOwner {
       if (channel.position < position) position = channel.position;
     }
     this.log.release(position, floor);
+  }
+
+  /** Called now and then: what was retained may have grown too old. */
+  reviewRetention(nowMs: number): void {
+    if (nowMs < this.reviewAtMs) return;
+    this.reviewAtMs = nowMs + RETENTION_REVIEW_MS;
+    this.markReleasable();
   }
 
   /** Called now and then: an idle topic gives memory and open files back. */

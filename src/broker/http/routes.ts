@@ -6,6 +6,7 @@ import { info } from "./info.ts";
 import { mpub } from "./mpub.ts";
 import { ping } from "./ping.ts";
 import { pub } from "./pub.ts";
+import { getRetention, setRetention } from "./retention.ts";
 import { seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
 import { createTopic, deleteTopic, emptyTopic, pauseTopic, unpauseTopic } from "./topic.ts";
@@ -29,6 +30,7 @@ export const router = new Router<HttpCall>([
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
   // Not nsqd's: looking back (docs/looking-back.md).
+  ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],

@@ -3,6 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import { files, removeIfThere } from "../files.ts";
 import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
+import { MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { INDEX_HEADER_BYTES, type IndexEntry, type Part, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 
@@ -38,6 +39,10 @@ export class LogFiles {
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
   private syncedAtMs = 0;
+  private retention = NO_RETENTION;
+  private segmentBytes: number;
+  /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
+  private rollAtMs = Number.POSITIVE_INFINITY;
   /** Messages committed since the last sync began. */
   private unsyncedMessages = 0;
   /** Segments with commits that no sync covers yet. They stay open. */
@@ -57,6 +62,7 @@ export class LogFiles {
     private readonly firstSequence: number,
   ) {
     this.nameUnsynced = files.makeDirectory(options.directory);
+    this.segmentBytes = options.maxBytesPerFile;
     this.recover();
   }
 
@@ -79,8 +85,9 @@ export class LogFiles {
 
   commit(parts: Part[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
-    if (tail === undefined || tail.length >= this.options.maxBytesPerFile) tail = this.roll();
+    if (tail === undefined || tail.length >= this.segmentBytes || (timeMs >= this.rollAtMs && tail.entries > 0)) tail = this.roll();
     tail.commit(parts, count, timeMs);
+    if (tail.entries === 1) this.rollAtMs = this.nextRollMs(tail);
     this.unsyncedSegments.add(tail);
     this.unsyncedMessages += count;
     const due = this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
@@ -184,11 +191,11 @@ export class LogFiles {
     return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
-  /** Recycles the segments in which everything is finished. */
+  /** Recycles the segments in which everything is finished, as far as they are not retained. */
   release(floorSequence: number): void {
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence) this.retire();
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0])) this.retire();
     const tail = this.segments[0];
-    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence) return;
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail)) return;
     // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
     if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh();
   }
@@ -216,6 +223,28 @@ export class LogFiles {
     const { directory } = this.options;
     for (const name of files.list(directory)) removeIfThere(join(directory, name));
     files.removeDirectory(directory);
+  }
+
+  /** From here on; what is not retained any more goes with the next release(). */
+  retain(retention: Retention): void {
+    this.retention = retention;
+    this.segmentBytes = segmentBytes(retention, this.options.maxBytesPerFile);
+    const tail = this.segments[this.segments.length - 1];
+    this.rollAtMs = tail === undefined || tail.entries === 0 ? Number.POSITIVE_INFINITY : this.nextRollMs(tail);
+  }
+
+  /** What the files hold: bytes of messages, and when the oldest were written, ms (0: unknown, or none). */
+  get extent(): { bytes: number; oldestMs: number } {
+    const first = this.segments[0];
+    return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
+  }
+
+  private retains(segment: Segment): boolean {
+    return retains(this.retention, Date.now() - segment.newestMs, this.endPosition - segment.endPosition);
+  }
+
+  private nextRollMs(tail: Segment): number {
+    return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
   }
 
   private startAfresh(): void {

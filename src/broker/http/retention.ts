@@ -1,0 +1,65 @@
+import { formatDuration, msToNs, nsToMs, parseDuration } from "../../base/duration.ts";
+import { json, Refusal } from "../../http/reply.ts";
+import type { Topic } from "../topic.ts";
+import { existingTopic } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+
+/** Ten years; and no sum of positions leaves the exact integers. */
+const MAX_TIME_MS = 87_600 * 3_600_000;
+const MAX_BYTES = 2 ** 50;
+
+/** GET /topic/retention?topic=: what the topic keeps of finished messages, and what its log has. */
+export function getRetention(call: HttpCall): Response {
+  return json(describe(existingTopic(call)));
+}
+
+/**
+ * POST /topic/retention?topic=&time=&bytes=: from now on the topic keeps finished messages so long, and so many bytes of
+ * them. What is not said is not limited; `default=true` instead: as the flags say.
+ */
+export function setRetention(call: HttpCall): Response {
+  const { query } = call;
+  const topic = existingTopic(call);
+  if (topic.log.files === undefined) throw new Refusal(400, "EPHEMERAL_TOPIC");
+  const time = query.get("time");
+  const bytes = query.get("bytes");
+  if (query.get("default") === "true") {
+    if (time !== undefined || bytes !== undefined) throw new Refusal(400, "INVALID_ARG_DEFAULT");
+    topic.setRetention(undefined);
+  } else {
+    if (time === undefined && bytes === undefined) throw new Refusal(400, "MISSING_ARG_TIME");
+    topic.setRetention({ timeMs: parseTime(time ?? "0"), bytes: parseBytes(bytes ?? "0") });
+  }
+  return json(describe(topic));
+}
+
+function describe(topic: Topic): object {
+  const { timeMs, bytes, own } = topic.retention;
+  const { log } = topic;
+  const extent = log.files?.extent ?? { bytes: 0, oldestMs: 0 };
+  return {
+    topic_name: topic.name,
+    time: formatDuration(msToNs(timeMs)),
+    bytes,
+    default: !own,
+    log: {
+      beginning: log.startSequence,
+      end: log.committedNext,
+      bytes: extent.bytes,
+      oldest: extent.oldestMs === 0 ? null : new Date(extent.oldestMs).toISOString(),
+    },
+  };
+}
+
+function parseTime(text: string): number {
+  const ns = parseDuration(text);
+  const timeMs = ns === undefined ? Number.NaN : nsToMs(ns);
+  if (!(timeMs >= 0 && timeMs <= MAX_TIME_MS)) throw new Refusal(400, "INVALID_ARG_TIME");
+  return timeMs;
+}
+
+function parseBytes(text: string): number {
+  const bytes = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(bytes <= MAX_BYTES)) throw new Refusal(400, "INVALID_ARG_BYTES");
+  return bytes;
+}
