@@ -6,8 +6,11 @@ export type Said<Known extends Fields> = {
   [Name in keyof Known]: Known[Name] extends string ? string : Known[Name] extends boolean ? boolean : number | bigint;
 };
 
+/** What a JSON document holds. */
+export type Json = null | string | boolean | Literal | Json[] | { [key: string]: Json };
+
 /** A number as it stood in the text: Go takes `1000` for an integer and neither `1000.0` nor `1e3`. */
-class Literal {
+export class Literal {
   constructor(readonly source: string) {}
 }
 
@@ -15,6 +18,15 @@ class Literal {
 type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
 const keepLiterals: Reviver = (_key, value, { source }) => (typeof value === "number" ? new Literal(source ?? String(value)) : value);
 const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
+
+/** @returns undefined for what is no JSON document */
+export function parseDocument(text: string): Json | undefined {
+  try {
+    return parseJson(text, keepLiterals) as Json;
+  } catch {
+    return undefined;
+  }
+}
 
 /**
  * Reads a JSON object as Go's encoding/json reads it into a struct: unknown keys are ignored, keys match in any case,
@@ -29,16 +41,20 @@ export function readFields<Known extends Fields>(
   defaults: Known,
   int32: readonly (keyof Known)[] = [],
 ): Said<Known> | undefined {
-  let parsed: unknown;
-  try {
-    parsed = parseJson(text, keepLiterals);
-  } catch {
-    return undefined;
-  }
+  const document = parseDocument(text);
+  return document === undefined ? undefined : fieldsOf(document, defaults, int32);
+}
+
+/** The same for a document that is parsed, or a part of one. */
+export function fieldsOf<Known extends Fields>(
+  document: Json,
+  defaults: Known,
+  int32: readonly (keyof Known)[] = [],
+): Said<Known> | undefined {
   const said: Record<string, unknown> = { ...defaults };
-  if (parsed !== null) {
-    if (typeof parsed !== "object" || Array.isArray(parsed) || parsed instanceof Literal) return undefined;
-    for (const [given, value] of Object.entries(parsed)) {
+  if (document !== null) {
+    if (typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
+    for (const [given, value] of Object.entries(document)) {
       const key = Object.hasOwn(defaults, given) ? given : given.toLowerCase();
       if (!Object.hasOwn(defaults, key) || value === null) continue;
       const read = readValue(value, typeof defaults[key], int32.includes(key) ? 32 : 64);
@@ -47,6 +63,16 @@ export function readFields<Known extends Fields>(
     }
   }
   return said as Said<Known>;
+}
+
+/** A list that an object has under a name in any case, none if it has null or nothing there. @returns undefined for another value */
+export function listOf(document: Json, name: string): Json[] | undefined {
+  if (document === null) return [];
+  if (typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
+  let list: Json = null;
+  for (const [given, value] of Object.entries(document)) if (given.toLowerCase() === name) list = value;
+  if (list === null) return [];
+  return Array.isArray(list) ? list : undefined;
 }
 
 function readValue(value: unknown, type: string, bits: number): unknown {

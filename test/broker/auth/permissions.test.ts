@@ -1,0 +1,78 @@
+import { describe, expect, test } from "bun:test";
+import { BadAnswer, Permissions } from "../../../src/broker/auth/permissions.ts";
+
+const line = (changes: object = {}) => ({ topic: "^orders$", channels: ["^audit$"], permissions: ["subscribe"], ...changes });
+const read = (changes: object = {}) =>
+  Permissions.read(JSON.stringify({ ttl: 60, identity: "x", identity_url: "http://x", authorizations: [line()], ...changes }));
+
+describe("an auth server's answer", () => {
+  test("names the client, and allows what one of its lines allows", () => {
+    const permissions = read({
+      authorizations: [line(), line({ topic: "^logs\\.", channels: [".*"], permissions: ["publish", "subscribe"] })],
+    });
+    expect(permissions).toMatchObject({ identity: "x", identityUrl: "http://x", ttlS: 60, count: 2 });
+    expect(permissions.allows("orders", "audit")).toBeTrue();
+    expect(permissions.allows("orders", "other")).toBeFalse();
+    expect(permissions.allows("orders2", "audit")).toBeFalse();
+    expect(permissions.allows("orders", "")).toBeFalse();
+    expect(permissions.allows("logs.web", "any")).toBeTrue();
+    expect(permissions.allows("logs.web", "")).toBeTrue();
+  });
+
+  test("allows publishing only where a channel pattern matches no channel at all, as in nsqd", () => {
+    const publisher = (channels: string[]) => read({ authorizations: [line({ channels, permissions: ["publish"] })] }).allows("orders", "");
+    expect(publisher([".*"])).toBeTrue();
+    expect(publisher([""])).toBeTrue();
+    expect(publisher(["a", "^$"])).toBeTrue();
+    expect(publisher(["^audit$"])).toBeFalse();
+    expect(publisher([])).toBeFalse();
+  });
+
+  test("is read as Go reads JSON: keys in any case, nulls and missing ones as nothing, unknown ones not at all", () => {
+    const permissions = Permissions.read(
+      '{"TTL": 5, "Identity": null, "more": {"ttl": "x"}, "AUTHORIZATIONS": [{"Topic": "a", "Channels": [null], "Permissions": ["publish"]}, null]}',
+    );
+    expect(permissions).toMatchObject({ identity: "", identityUrl: "", ttlS: 5, count: 2 });
+    expect(permissions.allows("a", "")).toBeTrue();
+    expect(Permissions.read('{"ttl": 1}').count).toBe(0);
+    expect(Permissions.read('{"ttl": 1, "authorizations": null}').count).toBe(0);
+  });
+
+  const refused: [text: string, why: string][] = [
+    ["", "no JSON"],
+    ["Unauthorized", "no JSON"],
+    ['{"ttl": 60', "no JSON"],
+    ["null", "invalid TTL 0"],
+    ["{}", "invalid TTL 0"],
+    ["[]", "not of the form"],
+    ['"ok"', "not of the form"],
+    ["7", "not of the form"],
+    ['{"ttl": -1}', "invalid TTL -1"],
+    ['{"ttl": "60"}', "not of the form"],
+    ['{"ttl": 60.5}', "not of the form"],
+    ['{"ttl": 60.0}', "not of the form"],
+    ['{"ttl": 6e1}', "not of the form"],
+    ['{"ttl": 60, "identity": 7}', "not of the form"],
+    ['{"ttl": 60, "authorizations": {}}', "not of the form"],
+    ['{"ttl": 60, "authorizations": ["a"]}', "not of the form"],
+    ['{"ttl": 60, "authorizations": [{"topic": 7}]}', "not of the form"],
+    ['{"ttl": 60, "authorizations": [{"channels": "a"}]}', "not of the form"],
+    ['{"ttl": 60, "authorizations": [{"channels": [7]}]}', "not of the form"],
+    ['{"ttl": 60, "authorizations": [{"permissions": ["admin"]}]}', "unknown permission admin"],
+    ['{"ttl": 60, "authorizations": [{"permissions": [null]}]}', "unknown permission"],
+    ['{"ttl": 60, "authorizations": [{"topic": "("}]}', 'unable to compile topic "("'],
+    ['{"ttl": 60, "authorizations": [{"channels": ["(?=a)"]}]}', 'unable to compile channel "(?=a)"'],
+  ];
+  for (const [text, why] of refused) {
+    test(`${text === "" ? "(nothing)" : text} is none`, () => {
+      expect(() => Permissions.read(text)).toThrow(why);
+      expect(() => Permissions.read(text)).toThrow(BadAnswer);
+    });
+  }
+
+  test("with patterns that grow beyond a bound, all together, is none", () => {
+    const authorizations = Array.from({ length: 300 }, () => line({ topic: "[a-z]{1000}" }));
+    expect(() => read({ authorizations })).toThrow("expression too large");
+    expect(read({ authorizations: authorizations.slice(0, 100) }).count).toBe(100);
+  });
+});
