@@ -44,7 +44,7 @@ describe("a pattern of the auth server", () => {
     const began = performance.now();
     for (const piece of ["[[:", "{1", "(?i)", "\\Qa\\E", "[[:alpha:]", "a|"]) {
       try {
-        compile(piece.repeat(100_000));
+        compile(piece.repeat(20_000));
       } catch (error) {
         if (!(error instanceof PatternError)) throw error;
       }
