@@ -6,6 +6,7 @@ import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
 import { Answers } from "./answers.ts";
+import { Authority } from "./auth/authority.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
@@ -51,6 +52,8 @@ export class Broker {
   readonly optionsChanged: (() => void)[] = [];
   closing = false;
 
+  /** Who knows what clients may do; undefined: all may do everything. */
+  readonly authority: Authority | undefined;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
   /** Port of the HTTPS listener; 0 without one. */
@@ -109,6 +112,7 @@ export class Broker {
   ) {
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
     this.tls = buildServerTls(options);
+    this.authority = Authority.from(options);
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.store = new Store(this.directory);
@@ -135,6 +139,11 @@ export class Broker {
   /** Wall-clock time of this turn, ms. */
   get nowMs(): number {
     return this.clock.nowMs;
+  }
+
+  /** Time of this turn that nobody can set, ms since the process began. */
+  get steadyMs(): number {
+    return this.clock.steadyMs;
   }
 
   /** The same for message timestamps, ns. */
@@ -357,10 +366,24 @@ export class Broker {
     try {
       connection.receive(data);
     } catch (error) {
-      // A defect of ours must not become everybody's: this client goes, with the stack in the log.
-      this.log.error(`client(${connection.remoteAddress}) - ${(error as Error).stack}`);
-      connection.terminate();
+      this.fault(connection, error as Error);
     }
+  }
+
+  /** The answer that a connection's command waits for is there. */
+  resume(connection: Connection): void {
+    this.clock.read();
+    try {
+      connection.goOn();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
+  private fault(connection: Connection, error: Error): void {
+    this.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
+    connection.terminate();
   }
 
   private closed(connection: Connection | undefined): void {

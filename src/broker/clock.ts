@@ -9,6 +9,8 @@ const MAX_DRIFT_MS = 2;
  */
 export class Clock {
   nowMs = 0;
+  /** For what must not depend on when somebody sets the clock, ms since the process began. */
+  steadyMs = 0;
   readonly time: Timestamp = { high: 0, low: 0 };
   private offsetMs = performance.timeOrigin;
 
@@ -17,7 +19,8 @@ export class Clock {
   }
 
   read(): void {
-    let nowMs = this.offsetMs + performance.now();
+    this.steadyMs = performance.now();
+    let nowMs = this.offsetMs + this.steadyMs;
     const wallMs = Date.now();
     if (Math.abs(nowMs - wallMs - 0.5) > MAX_DRIFT_MS) {
       this.offsetMs += wallMs - nowMs;

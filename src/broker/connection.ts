@@ -3,9 +3,10 @@ import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE, MA
 import { Line } from "../frame/line.ts";
 import { MpubCheck } from "../frame/mpub.ts";
 import { isValidName } from "../frame/names.ts";
+import { ClientAuth } from "./auth/client-auth.ts";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
-import type { BodyCommand } from "./commands/command.ts";
+import { type BodyCommand, WAIT } from "./commands/command.ts";
 import { sequenceAt } from "./commands/fin.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { IDENTIFY } from "./commands/identify.ts";
@@ -47,6 +48,8 @@ const MAGIC = 0;
 const COMMAND = 1;
 const SIZE = 2;
 const BODY = 3;
+/** A command waits for an answer from elsewhere, and all that comes behind it waits for that command. */
+const WAITING = 4;
 
 const line = new Line();
 
@@ -78,12 +81,16 @@ export class Connection {
   /** Its commands are refused until it speaks TLS. */
   private tlsDue: boolean;
 
+  /** What it may do; undefined where everybody may do everything. */
+  readonly auth: ClientAuth | undefined;
+
   /** In the broker's list of connections to be flushed. */
   dirty = false;
   /** Nothing more is read; the connection ends when what it still gets is out. */
   dying = false;
   closed = false;
 
+  private readonly remoteIp: string;
   private readonly outbox: Outbox;
   private mode = MAGIC;
   /** Bytes of a magic, a line or a size word that came in pieces. */
@@ -94,6 +101,12 @@ export class Connection {
   /** A body that comes in pieces. */
   private body: Chunk | undefined;
   private bodyFilled = 0;
+
+  /** The command that waits: its line, or its body if it is named. */
+  private waiting: { command: BodyCommand | undefined; bytes: Buffer } | undefined;
+  /** What came behind it, and whether the client has ended its side since. */
+  private postponed: Buffer[] = [];
+  private postponedEnd = false;
 
   /** Answers that wait for a commit, and those that wait behind them. */
   private readonly held: (HeldPublish | Buffer)[] = [];
@@ -128,8 +141,10 @@ export class Connection {
   ) {
     const { options } = broker;
     this.tlsDue = tlsRequirement(options) !== "false";
+    this.auth = broker.authority === undefined ? undefined : new ClientAuth(broker.authority, this);
     this.outbox = new Outbox(transport, broker.stages, broker.chunks);
-    this.clientId = this.hostname = remoteAddress.slice(0, remoteAddress.lastIndexOf(":")).replace(/^\[|\]$/g, "");
+    this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
+    this.clientId = this.hostname = this.remoteIp;
     this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
     this.msgTimeoutMs = options.msgTimeoutMs;
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
@@ -171,6 +186,9 @@ export class Connection {
         at = this.readBody(data, at, end);
       } else if (this.mode === SIZE) {
         at = this.readSize(data, at, end);
+      } else if (this.mode === WAITING) {
+        this.postponed.push(Buffer.from(data.subarray(at, end)));
+        return;
       } else {
         at = this.readMagic(data, at, end);
       }
@@ -181,6 +199,10 @@ export class Connection {
   /** The client has ended its side: what it sent is answered, then the connection ends. */
   inputEnded(): void {
     if (this.dying) return;
+    if (this.mode === WAITING) {
+      this.postponedEnd = true;
+      return;
+    }
     if (this.mode === SIZE || this.mode === BODY) this.fail((this.command as BodyCommand).truncated(this.mode === BODY, this));
     this.die();
   }
@@ -231,7 +253,8 @@ export class Connection {
     return stop + 1;
   }
 
-  private execute(buffer: Buffer, start: number, end: number): void {
+  private execute(buffer: Buffer, start: number, lineEnd: number): void {
+    let end = lineEnd;
     if (end > start && buffer[end - 1] === CR) end--;
     line.set(buffer, start, end);
     this.lastCommandMs = this.broker.nowMs;
@@ -243,7 +266,7 @@ export class Connection {
       return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
     }
     const error = command.execute(this, line);
-    if (error !== undefined) return this.fail(error);
+    if (error !== undefined) return error === WAIT ? this.wait(undefined, buffer, start, lineEnd) : this.fail(error);
     if ("body" in command) {
       this.command = command as BodyCommand;
       this.mode = SIZE;
@@ -293,7 +316,33 @@ export class Connection {
   private finishBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
     this.lastCommandMs = this.broker.nowMs;
     const error = command.body(this, buffer, from, to);
-    if (error !== undefined) this.fail(error);
+    if (error === undefined) return;
+    if (error === WAIT) this.wait(command, buffer, from, to);
+    else this.fail(error);
+  }
+
+  /** Puts a command off until goOn(). */
+  private wait(command: BodyCommand | undefined, buffer: Buffer, from: number, to: number): void {
+    this.waiting = { command, bytes: Buffer.from(buffer.subarray(from, to)) };
+    this.mode = WAITING;
+    // What is on its way already still comes, and is kept.
+    this.pauseReading();
+  }
+
+  /** What a command waited for is there: it runs again, and then what came behind it. */
+  goOn(): void {
+    const { waiting } = this;
+    if (waiting === undefined || this.dying) return;
+    this.waiting = undefined;
+    this.mode = COMMAND;
+    if (waiting.command === undefined) this.execute(waiting.bytes, 0, waiting.bytes.length);
+    else this.finishBody(waiting.command, waiting.bytes, 0, waiting.bytes.length);
+    const { postponed } = this;
+    this.postponed = [];
+    for (const data of postponed) this.receive(data);
+    if (this.mode === WAITING) return;
+    if (this.outbox.clear && this.held.length <= PAUSE_HELD) this.resumeReading();
+    if (this.postponedEnd) this.inputEnded();
   }
 
   /** Adds a piece to a body that comes in several. Copying each piece once costs the body's size, not its square. */
@@ -499,6 +548,16 @@ export class Connection {
 
   // ---- what the commands ask of it
 
+  /** Whether it may publish to the topic that nameTopic() noted. */
+  mayPublish(command: string): ProtocolError | undefined {
+    return this.auth?.checkPublish(command, this.lastTopicName);
+  }
+
+  /** What an auth server is told of it. */
+  get facts(): { remoteIp: string; tls: boolean; commonName: string } {
+    return { remoteIp: this.remoteIp, tls: false, commonName: "" };
+  }
+
   /**
    * Takes note of the topic that a publish's line names. The same topic as last time costs no string and no look-up.
    *
@@ -585,6 +644,9 @@ export class Connection {
     this.closed = true;
     this.dying = true;
     this.held.length = 0;
+    this.auth?.close();
+    this.waiting = undefined;
+    this.postponed = [];
     this.outbox.dispose();
     if (this.body !== undefined) this.broker.chunks.drop(this.body);
     this.body = undefined;
@@ -618,7 +680,7 @@ export class Connection {
   }
 
   private resumeReading(): void {
-    if (this.reading || this.closed) return;
+    if (this.reading || this.closed || this.mode === WAITING) return;
     this.reading = true;
     this.lastCommandMs = this.broker.nowMs;
     this.transport.resume();

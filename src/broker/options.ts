@@ -6,6 +6,9 @@ import type { LogLevel } from "../base/logger.ts";
  */
 export type Durability = "write" | "fsync";
 
+/** How an auth server is asked: with the client's secret in the query, or in the body. */
+export type AuthRequestMethod = "get" | "post";
+
 /**
  * What a broker is started with. One field per flag, named as the flag; durations in ms, sizes in bytes.
  * Defaults stand in the flag table (src/cli/broker-flags.ts), which is the one source of all of this.
@@ -24,7 +27,10 @@ export interface BrokerOptions {
   broadcastTcpPort: number;
   broadcastHttpPort: number;
   lookupdTcpAddresses: string[];
-  /** Of requests to lookups. */
+  /** Of auth servers, `host:port` or a URL. Empty: clients need no AUTH. */
+  authHttpAddresses: string[];
+  authHttpRequestMethod: AuthRequestMethod;
+  /** Of requests to lookups and auth servers. */
   httpClientConnectTimeoutMs: number;
   httpClientRequestTimeoutMs: number;
 

@@ -63,6 +63,10 @@ export interface ClientStats {
   deflate: boolean;
   snappy: boolean;
   user_agent: string;
+  /** These three are left out for a client without permissions. */
+  authed?: true;
+  auth_identity?: string;
+  auth_identity_url?: string;
   /** Left out for a client that has not published. */
   pub_counts?: PublishedCount[];
   tls: boolean;
@@ -178,12 +182,23 @@ function readClient(connection: Connection, topicName: string): ClientStats {
     deflate: false,
     snappy: false,
     user_agent: connection.userAgent,
+    ...readAuth(connection),
     ...(published.length > 0 ? { pub_counts: published } : {}),
     tls: false,
     tls_cipher_suite: "",
     tls_version: "",
     tls_negotiated_protocol: "",
     tls_negotiated_protocol_is_mutual: false,
+  };
+}
+
+/** As in nsqd, what is empty is left out. */
+function readAuth({ auth }: Connection): Pick<ClientStats, "authed" | "auth_identity" | "auth_identity_url"> {
+  if (auth === undefined) return {};
+  return {
+    ...(auth.authed ? { authed: true } : {}),
+    ...(auth.identity === "" ? {} : { auth_identity: auth.identity }),
+    ...(auth.identityUrl === "" ? {} : { auth_identity_url: auth.identityUrl }),
   };
 }
 

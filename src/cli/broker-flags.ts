@@ -89,13 +89,29 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "<addr>:<port> of an nsqlookupd to register with (may be given several times)",
         better: "takes several between commas as well; one that was away is back within 5 s",
       },
+      authHttpAddresses: {
+        name: "auth-http-address",
+        kind: "list",
+        configKey: "auth_http_addresses",
+        default: [],
+        better: "a client's secret never comes into the log; an address that is none is refused at the start",
+        doc: "<addr>:<port> or URL of a server that says what clients may do, who then need AUTH (may be given several times)",
+      },
+      authHttpRequestMethod: {
+        name: "auth-http-request-method",
+        kind: "choice",
+        own: true,
+        values: ["get", "post"],
+        default: "get",
+        doc: "how auth servers are asked: get puts the client's secret into the query, post into a body of JSON",
+      },
       httpClientConnectTimeoutMs: {
         name: "http-client-connect-timeout",
         kind: "duration",
         default: 2 * SECOND,
         min: 1,
         max: MAX_TIMER_MS,
-        doc: "time that a request to an nsqlookupd has to connect",
+        doc: "time that a request to an nsqlookupd or an auth server has to connect",
       },
       httpClientRequestTimeoutMs: {
         name: "http-client-request-timeout",
@@ -316,16 +332,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
 /** nsqd's flags that no part of this version reads: known by name, so that a unit file written for nsqd starts or says why not. */
 function flagsToCome(): Flag[] {
   const ignored = (why: string) => ({ status: "ignored", why }) as const;
-  const refused = (why: string) => ({ status: "refused", why }) as const;
   return [
-    {
-      name: "auth-http-address",
-      kind: "list",
-      configKey: "auth_http_addresses",
-      default: [],
-      doc: "<addr>:<port> or URL of an auth server (may be given several times)",
-      support: refused("AUTH is not supported in this version, and without it every client would be let in"),
-    },
     {
       name: "e2e-processing-latency-percentile",
       kind: "floats",

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { hostname } from "node:os";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
-import { allFlags, helpText, parseFlags, unsupportedFlags } from "../../src/cli/flags.ts";
+import { allFlags, helpText, parseFlags } from "../../src/cli/flags.ts";
 import { findNsqd } from "../support/server.ts";
 import { type HelpEntry, readHelp } from "./help.ts";
 
@@ -57,14 +57,5 @@ describe("the broker's flags", () => {
     for (const word of ["-tls-required=false", "-tls-required=0", "-tls-required=F"]) expect(required(word)).toBe("false");
     expect(required("-tls-required=TCP-HTTPS")).toBe("tcp-https");
     expect(() => required("-tls-required=https")).toThrow("must be one of false, true, tcp-https");
-  });
-
-  test("refuse to run without the security that was asked for", () => {
-    const refusedBy = (...args: string[]) => {
-      const table = brokerFlags();
-      return unsupportedFlags(table, parseFlags(table, args).given).refused.map((flag) => flag.name);
-    };
-    expect(refusedBy("-auth-http-address=127.0.0.1:1")).toEqual(["auth-http-address"]);
-    expect(refusedBy("-auth-http-address=")).toEqual([]);
   });
 });

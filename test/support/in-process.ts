@@ -76,6 +76,11 @@ export class InProcess implements AsyncDisposable {
     return client;
   }
 
+  /** Lets go of the clients so far; who uses thousands closes them itself. */
+  forgetClients(): void {
+    this.clients.length = 0;
+  }
+
   /** A client that has joined a channel. */
   async consumer(topic: string, channel: string, ready = 0, identity?: object): Promise<RawClient> {
     const client = await this.client();

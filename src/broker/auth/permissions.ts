@@ -4,6 +4,8 @@ import { Pattern, type PatternBudget, PatternError } from "./pattern.ts";
 /** All patterns of one answer, as instructions: some ten thousand names written out, and checked in a few milliseconds. */
 const MAX_STEPS = 200_000;
 
+const QUOTED_CHARACTERS = 200;
+
 type Act = "publish" | "subscribe";
 const ACTS: readonly string[] = ["publish", "subscribe"];
 
@@ -80,11 +82,16 @@ function stringsOf(entry: Json, name: string): string[] | undefined {
   return list.map((item) => (item === null ? "" : (item as string).toWellFormed()));
 }
 
+/** A pattern in the log, not in all its length. */
+function quoted(source: string): string {
+  return JSON.stringify(source.length <= QUOTED_CHARACTERS ? source : `${source.slice(0, QUOTED_CHARACTERS)}…`);
+}
+
 function compile(what: string, source: string, budget: PatternBudget): Pattern {
   try {
     return Pattern.compile(source, budget);
   } catch (error) {
     if (!(error instanceof PatternError)) throw error;
-    throw new BadAnswer(`unable to compile ${what} ${JSON.stringify(source)}: ${error.message}`);
+    throw new BadAnswer(`unable to compile ${what} ${quoted(source)}: ${error.message}`);
   }
 }

@@ -3,7 +3,7 @@ import type { Line } from "../../frame/line.ts";
 import { type Connection, STATE_INIT } from "../connection.ts";
 import { type BodyCommand, SIZED_BODY } from "./command.ts";
 
-/** `AUTH\n size secret`. No authority can be configured yet, so the answer is nsqd's for that. https://nsq.io/clients/tcp_protocol_spec.html#auth */
+/** `AUTH\n size secret`: shows who the client is, to a broker with auth servers. https://nsq.io/clients/tcp_protocol_spec.html#auth */
 export const AUTH: BodyCommand = {
   ...SIZED_BODY,
 
@@ -20,8 +20,9 @@ export const AUTH: BodyCommand = {
     return undefined;
   },
 
-  body(): ProtocolError {
-    return fatal("E_AUTH_DISABLED", "AUTH disabled");
+  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    if (connection.auth === undefined) return fatal("E_AUTH_DISABLED", "AUTH disabled");
+    return connection.auth.authenticate(bytes.subarray(from, to));
   },
 
   truncated(hasSize: boolean): ProtocolError {

@@ -35,6 +35,12 @@ export const SIZED_BODY = {
   },
 };
 
+/**
+ * Returned instead of an error by a command that needs an answer from elsewhere first: it is run again, from its line or
+ * with its body, when the connection is told to go on, and all that the client sent behind it waits so long.
+ */
+export const WAIT: ProtocolError = fatal("E_WAIT", "not for clients");
+
 /** Checks the size word of a body that is one message. */
 export function checkMessageSize(connection: Connection, command: string, size: number): ProtocolError | undefined {
   if (size <= 0) return fatal("E_BAD_MESSAGE", `${command} invalid message body size ${size}`);

@@ -24,6 +24,8 @@ export const DPUB: BodyCommand = {
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
     const { broker } = connection;
+    const refused = connection.mayPublish("DPUB");
+    if (refused !== undefined) return refused;
     const topic = connection.namedTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
     connection.countPublished(topic, 1);

@@ -116,7 +116,7 @@ function negotiate(connection: Connection): string {
     max_deflate_level: options.maxDeflateLevel,
     snappy: false,
     sample_rate: connection.sampleRate,
-    auth_required: false,
+    auth_required: connection.auth !== undefined,
     output_buffer_size: connection.outputBufferSizeBytes,
     output_buffer_timeout: Math.trunc(connection.outputBufferTimeoutMs),
   });

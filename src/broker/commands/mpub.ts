@@ -12,6 +12,8 @@ export const MPUB: BodyCommand = {
       const error = badTopic("MPUB", line);
       return fatal(error.code, `E_BAD_TOPIC ${error.text}`);
     }
+    const refused = connection.mayPublish("MPUB");
+    if (refused !== undefined) return refused;
     // Unlike PUB, an MPUB makes its topic before its body is there (nsqd: protocol_v2.go).
     const topic = connection.namedTopic();
     return topic instanceof Error ? publishFailed("MPUB", topic) : undefined;

@@ -17,6 +17,8 @@ export const PUB: BodyCommand = {
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    const refused = connection.mayPublish("PUB");
+    if (refused !== undefined) return refused;
     const topic = connection.namedTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
     topic.publish(bytes, from, to - from, connection.broker.time);

@@ -15,6 +15,8 @@ export const SUB: Command = {
     if (!isValidName(topicName)) return badTopic("SUB", line);
     const channelName = line.text(2);
     if (!isValidName(channelName)) return fatal("E_BAD_CHANNEL", `SUB channel name ${goQuote(channelName)} is not valid`);
+    const refused = connection.auth?.check("SUB", topicName, channelName);
+    if (refused !== undefined) return refused;
     try {
       const channel = connection.broker.topic(topicName).channel(channelName);
       const refusal = channel.addConsumer(connection);

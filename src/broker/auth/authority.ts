@@ -1,0 +1,171 @@
+import { formatAddress } from "../../base/address.ts";
+import { StartError } from "../../base/start-error.ts";
+import { exchange, type HttpAnswer, type HttpPeer, type HttpRequest, type RequestLimits } from "../../http/exchange.ts";
+import type { AuthRequestMethod, BrokerOptions } from "../options.ts";
+import { buildClientTls } from "../transport/tls-options.ts";
+import { Permissions } from "./permissions.ts";
+
+/** Of one answer. nsqd reads without a bound; a megabyte would be fifty thousand topics by name. */
+const MAX_ANSWER_BYTES = 512 * 1024;
+/** As many as Go's client follows. */
+const MAX_REDIRECTS = 10;
+/** Of what went wrong, in the log: an answer may be quoted there. */
+const MAX_REASON_CHARACTERS = 1024;
+
+const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
+
+/** What an auth server is told of a client. */
+export interface ClientFacts {
+  /** Empty for a unix socket. */
+  remoteIp: string;
+  tls: boolean;
+  /** Of the client's certificate; empty without one. */
+  commonName: string;
+  /** As AUTH brought it: bytes. */
+  secret: Buffer;
+}
+
+/** One auth server. */
+interface Server {
+  /** As the flag named it. */
+  name: string;
+  url: URL;
+}
+
+/** The auth servers of --auth-http-address (https://nsq.io/components/nsqd.html#auth). */
+export class Authority {
+  private readonly servers: Server[];
+  private readonly method: AuthRequestMethod;
+  private readonly limits: RequestLimits;
+  private readonly tls: HttpPeer["tls"] & object;
+
+  /**
+   * @returns undefined where no auth server is named: clients need no AUTH then
+   * @throws StartError for an address that is none, and when -tls-root-ca-file cannot be read
+   */
+  static from(options: BrokerOptions): Authority | undefined {
+    return options.authHttpAddresses.length === 0 ? undefined : new Authority(options);
+  }
+
+  private constructor(options: BrokerOptions) {
+    this.servers = options.authHttpAddresses.map((address) => ({ name: address, url: readAddress(address) }));
+    this.method = options.authHttpRequestMethod;
+    this.limits = {
+      connectTimeoutMs: options.httpClientConnectTimeoutMs,
+      requestTimeoutMs: options.httpClientRequestTimeoutMs,
+      responseBytes: MAX_ANSWER_BYTES,
+    };
+    this.tls = buildClientTls(options);
+  }
+
+  /**
+   * Asks the servers one after the other, beginning with any of them, until one knows what the client may do.
+   *
+   * @param signal aborted: nobody waits for the answer any more
+   * @returns rejects when all have failed, with what each did
+   */
+  async ask(facts: ClientFacts, signal: AbortSignal): Promise<Permissions> {
+    const first = Math.floor(Math.random() * this.servers.length);
+    const failures: string[] = [];
+    for (let i = 0; i < this.servers.length && !signal.aborted; i++) {
+      const { name, url } = this.servers[(first + i) % this.servers.length]!;
+      try {
+        return await this.askOne(url, facts, signal);
+      } catch (error) {
+        // Never with the query: unlike nsqd's, our log keeps no secrets.
+        failures.push(`failed to auth against ${name} - ${(error as Error).message.slice(0, MAX_REASON_CHARACTERS)}`);
+      }
+    }
+    throw new Error(failures.join("; "));
+  }
+
+  private async askOne(server: URL, facts: ClientFacts, signal: AbortSignal): Promise<Permissions> {
+    let url = server;
+    let request: HttpRequest = this.requestFor(url, facts);
+    for (let redirects = 0; ; redirects++) {
+      const answer = await exchange(this.peerOf(url), request, this.limits, signal);
+      if (answer.status === 200) return Permissions.read(answer.body.toString());
+      const next = nextUrl(url, request.path, answer);
+      if (next === undefined || redirects === MAX_REDIRECTS) {
+        throw new Error(`got response ${answer.statusText} ${JSON.stringify(answer.body.toString())}`);
+      }
+      // As Go's client goes on: a POST becomes a GET, except where the status forbids it.
+      const { headers = {}, body }: HttpRequest = request;
+      const keeps = answer.status === 307 || answer.status === 308 || answer.status === 403;
+      request = {
+        method: keeps ? request.method : "GET",
+        path: pathOf(next),
+        headers: next.hostname === url.hostname ? headers : {},
+        ...(keeps && body !== undefined ? { body } : {}),
+      };
+      url = next;
+    }
+  }
+
+  private requestFor(url: URL, facts: ClientFacts): HttpRequest {
+    const headers: Record<string, string> = {};
+    if (url.username !== "") {
+      const account = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+      headers.Authorization = `Basic ${Buffer.from(account).toString("base64")}`;
+    }
+    const fields: [name: string, value: Buffer][] = [
+      ["common_name", Buffer.from(facts.commonName)],
+      ["remote_ip", Buffer.from(facts.remoteIp)],
+      ["secret", facts.secret],
+      ["tls", Buffer.from(String(facts.tls))],
+    ];
+    if (this.method === "get") {
+      const query = fields.map(([name, value]) => `${name}=${escapeQuery(value)}`).join("&");
+      return { method: "GET", path: `${pathOf(url)}${url.search === "" ? "?" : "&"}${query}`, headers };
+    }
+    // A list for each, as later releases of nsqd send it.
+    const body = JSON.stringify(Object.fromEntries(fields.map(([name, value]) => [name, [value.toString()]])));
+    return { method: "POST", path: pathOf(url), headers: { ...headers, "Content-Type": "application/json" }, body };
+  }
+
+  private peerOf(url: URL): HttpPeer {
+    const secure = url.protocol === "https:";
+    const hostname = url.hostname.replace(/^\[|\]$/g, "");
+    const port = Number(url.port) || (secure ? 443 : 80);
+    return secure ? { hostname, port, tls: this.tls } : { hostname, port };
+  }
+}
+
+/** `host:port`, or a URL whose query is added to. @throws StartError */
+function readAddress(address: string): URL {
+  const text = address.includes("://") ? address : `http://${address}/auth`;
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:") || url.hostname === "") {
+    throw new StartError(`invalid -auth-http-address "${address}": give it as host:port, or as a URL with http or https`);
+  }
+  return url;
+}
+
+/** Where an answer sends its asker; undefined for one that sends nowhere. */
+function nextUrl(url: URL, path: string, { status, headers, body }: HttpAnswer): URL | undefined {
+  const location = headers.get("location");
+  const here = `${url.protocol}//${url.host}${path}`;
+  if (REDIRECTS.includes(status) && location !== undefined && URL.canParse(location, here)) {
+    const next = new URL(location, here);
+    return next.protocol === "http:" || next.protocol === "https:" ? next : undefined;
+  }
+  // What servers of the NSQ family say that want TLS: the same, on another port.
+  if (status !== 403 || url.protocol === "https:") return undefined;
+  const port = /"https_port"\s*:\s*(\d{1,5})\b/.exec(body.toString())?.[1];
+  return port === undefined ? undefined : new URL(`https://${formatAddress(url.hostname.replace(/^\[|\]$/g, ""), Number(port))}${path}`);
+}
+
+function pathOf(url: URL): string {
+  return `${url.pathname}${url.search}`;
+}
+
+/** Go's url.QueryEscape. */
+function escapeQuery(bytes: Buffer): string {
+  let text = "";
+  for (const byte of bytes) {
+    const character = String.fromCharCode(byte);
+    if (/[0-9A-Za-z._~-]/.test(character)) text += character;
+    else text += character === " " ? "+" : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+  }
+  return text;
+}

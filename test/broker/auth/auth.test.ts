@@ -1,0 +1,381 @@
+import { describe, expect, test } from "bun:test";
+import type { BrokerOptions } from "../../../src/broker/options.ts";
+import { ByteSocket } from "../../differential/support/byte-socket.ts";
+import { ALL, AuthServer, deadAddress, granted } from "../../support/auth-server.ts";
+import { InProcess } from "../../support/in-process.ts";
+import type { RawClient } from "../../support/raw-client.ts";
+import { until } from "../../support/server.ts";
+
+const GREETING = '{"identity":"tester","identity_url":"http://example.com/tester","permission_count":1}';
+
+/** A broker that asks these auth servers. */
+function start(addresses: string[], changes: Partial<BrokerOptions> = {}): InProcess {
+  return InProcess.start({ authHttpAddresses: addresses, ...changes });
+}
+
+async function authed(brokers: InProcess, secret = "hush"): Promise<RawClient> {
+  const client = await brokers.client();
+  await client.call("AUTH", secret);
+  return client;
+}
+
+/** The error that ends the connection. */
+async function lastWords(client: RawClient): Promise<string> {
+  const { type, text } = await client.next();
+  await client.untilClosed();
+  return `${type} ${text}`;
+}
+
+const clientStats = async (brokers: InProcess) => {
+  const { readStats } = await import("../../../src/broker/stats.ts");
+  return readStats(brokers.broker, "", "", true).producers?.[0];
+};
+
+describe("AUTH", () => {
+  test("asks the auth server who the client is, and tells the client what it said", async () => {
+    await using server = new AuthServer();
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    expect(JSON.parse(await client.call("IDENTIFY", '{"feature_negotiation":true}'))).toMatchObject({ auth_required: true });
+    expect(await client.call("AUTH", "a b&c=\u00e9\n")).toBe(GREETING);
+    expect(server.questions).toEqual([
+      { method: "GET", path: "/auth", fields: { common_name: "", remote_ip: "127.0.0.1", secret: "a b&c=\u00e9\n", tls: "false" } },
+    ]);
+    expect(await client.call("PUB t", "x")).toBe("OK");
+    expect(await clientStats(brokers)).toMatchObject({
+      authed: true,
+      auth_identity: "tester",
+      auth_identity_url: "http://example.com/tester",
+    });
+    client.command("AUTH", "again");
+    expect(await lastWords(client)).toBe("error E_INVALID AUTH already set");
+    expect(server.questions).toHaveLength(1);
+  });
+
+  test("can be asked for by POST, which keeps secrets out of the auth server's access log", async () => {
+    await using server = new AuthServer();
+    await using brokers = start([`http://${server.address}/who/is`], { authHttpRequestMethod: "post" });
+    await authed(brokers);
+    expect(server.questions).toEqual([
+      { method: "POST", path: "/who/is", fields: { common_name: "", remote_ip: "127.0.0.1", secret: "hush", tls: "false" } },
+    ]);
+  });
+
+  test("follows an auth server that has moved, and keeps the query of a URL", async () => {
+    await using moved = new AuthServer();
+    await using server = new AuthServer(({ fields }) =>
+      Response.redirect(`http://${moved.address}/new?${new URLSearchParams(fields)}`, 307),
+    );
+    await using brokers = start([`http://${server.address}/old?tenant=7`]);
+    await authed(brokers);
+    expect(moved.questions).toMatchObject([{ path: "/new", fields: { tenant: "7", secret: "hush" } }]);
+  });
+
+  test("tries the servers in turn until one answers", async () => {
+    await using server = new AuthServer();
+    await using refusing = new AuthServer(() => new Response("no", { status: 500 }));
+    await using brokers = start([deadAddress(), refusing.address, server.address]);
+    // Each begins with a server that chance picks.
+    for (let i = 0; i < 12; i++) await authed(brokers);
+    expect(server.questions).toHaveLength(12);
+  });
+
+  test("is told in the log why all servers failed, but not with the secret", async () => {
+    await using refusing = new AuthServer(() => new Response("go\naway", { status: 403 }));
+    const dead = deadAddress();
+    await using brokers = start([dead, refusing.address]);
+    const client = await brokers.client();
+    client.command("AUTH", "top-secret");
+    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    const [line] = brokers.log.matching(/AUTH failed failed to auth against/);
+    expect(line).toContain(`failed to auth against ${dead} - `);
+    expect(line).toContain(`failed to auth against ${refusing.address} - got response 403 Forbidden "go\\naway"`);
+    expect(brokers.log.matching(/top-secret/)).toEqual([]);
+  });
+
+  test("without any permission is no way in", async () => {
+    await using server = new AuthServer(() => granted([]));
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    expect(await lastWords(client)).toBe("error E_UNAUTHORIZED AUTH no authorizations found");
+  });
+
+  test("is refused by a broker without auth servers", async () => {
+    await using brokers = start([]);
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    expect(await lastWords(client)).toBe("error E_AUTH_DISABLED AUTH disabled");
+  });
+
+  test("is not needed by HTTP", async () => {
+    await using server = new AuthServer();
+    await using brokers = start([server.address]);
+    const { startHttp } = await import("../../../src/broker/http/server.ts");
+    const http = startHttp(Object.assign(brokers.broker, { options: { ...brokers.broker.options, httpAddress: "127.0.0.1:0" } }));
+    const response = await fetch(`http://127.0.0.1:${http.port}/pub?topic=t`, { method: "POST", body: "x" });
+    expect(await response.text()).toBe("OK");
+    await http.stop();
+  });
+
+  for (const address of ["ftp://127.0.0.1:1/auth", "http://", "127.0.0.1:99999"]) {
+    test(`of a server at ${address} keeps the broker from starting`, () => {
+      expect(() => start([address])).toThrow("invalid -auth-http-address");
+    });
+  }
+});
+
+describe("a command that needs permission", () => {
+  const COMMANDS: [name: string, send: (client: RawClient, topic: string) => void, quoted: string][] = [
+    ["PUB", (client, topic) => client.command(`PUB ${topic}`, "x"), '""'],
+    ["DPUB", (client, topic) => client.command(`DPUB ${topic} 100`, "x"), '""'],
+    ["MPUB", (client, topic) => client.mpub(topic, ["x", "y"]), '""'],
+    ["SUB", (client, topic) => client.command(`SUB ${topic} ch`), '"ch"'],
+  ];
+  const only: typeof ALL = { topic: "^mine$", channels: ["^ch$", "^$"], permissions: ["publish", "subscribe"] };
+
+  for (const [name, send, quoted] of COMMANDS) {
+    test(`${name} needs AUTH first, then the permission, and then it is done`, async () => {
+      await using server = new AuthServer(() => granted([only]));
+      await using brokers = start([server.address]);
+      const stranger = await brokers.client();
+      send(stranger, "mine");
+      expect(await lastWords(stranger)).toBe(`error E_AUTH_FIRST AUTH required before ${name}`);
+      const other = await authed(brokers);
+      send(other, "other");
+      expect(await lastWords(other)).toBe(`error E_UNAUTHORIZED AUTH failed for ${name} on "other" ${quoted}`);
+      expect([...brokers.broker.topics.keys()]).toEqual([]);
+      const client = await authed(brokers);
+      send(client, "mine");
+      expect(await client.response()).toBe("OK");
+    });
+  }
+
+  test("is checked for each topic that a client changes to", async () => {
+    await using server = new AuthServer(() => granted([{ ...ALL, topic: "^(?:a|b)$" }]));
+    await using brokers = start([server.address]);
+    const client = await authed(brokers);
+    for (const topic of ["a", "b", "a", "a", "b"]) expect(await client.call(`PUB ${topic}`, "x")).toBe("OK");
+    client.command("PUB c", "x");
+    expect(await lastWords(client)).toBe('error E_UNAUTHORIZED AUTH failed for PUB on "c" ""');
+    expect(server.questions).toHaveLength(1);
+  });
+
+  test("asks anew when the permissions have ended, and goes by the new ones", async () => {
+    let topics = "^a$";
+    await using server = new AuthServer(() => granted([{ ...ALL, topic: topics }], { ttl: 1 }));
+    await using brokers = start([server.address]);
+    const client = await authed(brokers);
+    expect(await client.call("PUB a", "x")).toBe("OK");
+    topics = "^b$";
+    const began = performance.now();
+    let answer = "OK";
+    await until("the permissions end", async () => {
+      client.command("PUB a", "x");
+      answer = (await client.next()).text;
+      return answer !== "OK";
+    });
+    expect(performance.now() - began).toBeGreaterThan(900);
+    expect(answer).toBe('E_UNAUTHORIZED AUTH failed for PUB on "a" ""');
+    expect(server.questions).toHaveLength(2);
+    expect(server.questions[1]).toEqual(server.questions[0] as never);
+  });
+
+  const REVOKED: [title: string, answer: () => Response, words: string][] = [
+    ["refuses", () => new Response("", { status: 403 }), "E_AUTH_FAILED AUTH failed"],
+    ["has no line for the client any more", () => granted([]), 'E_UNAUTHORIZED AUTH failed for PUB on "a" ""'],
+  ];
+  for (const [title, answer, words] of REVOKED) {
+    test(`ends the connection of a client that was let in when the server ${title}`, async () => {
+      await using server = new AuthServer(() => granted([ALL], { ttl: 1 }));
+      await using brokers = start([server.address]);
+      const client = await authed(brokers);
+      server.answer = answer;
+      let said = "OK";
+      await until("the permissions end", async () => {
+        client.command("PUB a", "x");
+        said = (await client.next()).text;
+        return said !== "OK";
+      });
+      expect(said).toBe(words);
+      await client.untilClosed();
+    });
+  }
+});
+
+describe("while an auth server is asked", () => {
+  /** A server whose answers wait for `open()`. */
+  function slowServer(): { server: AuthServer; open(): void } {
+    const gate = Promise.withResolvers<void>();
+    return { server: new AuthServer(() => gate.promise.then(() => granted())), open: gate.resolve };
+  }
+
+  test("the client's further commands wait, in order, and others are served", async () => {
+    const { server, open } = slowServer();
+    await using _ = server;
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    for (let i = 0; i < 50; i++) client.command("PUB t", `${i}`);
+    client.mpub("t", ["50", "51"]);
+    client.command("SUB t ch");
+    client.command("RDY 100");
+    await until("the server is asked", () => server.questions.length === 1);
+    const other = await brokers.client();
+    other.command("PUB t", "x");
+    expect(await lastWords(other)).toBe("error E_AUTH_FIRST AUTH required before PUB");
+    expect(client.frames).toEqual([]);
+    open();
+    expect(await client.response()).toBe(GREETING);
+    for (let i = 0; i < 52; i++) expect(await client.response()).toBe("OK");
+    const bodies: string[] = [];
+    while (bodies.length < 52) bodies.push((await client.message()).text);
+    expect(bodies).toEqual(Array.from({ length: 52 }, (__, i) => `${i}`));
+  });
+
+  test("commands may come in any pieces", async () => {
+    const { server, open } = slowServer();
+    await using _ = server;
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    const train = Buffer.from("AUTH\n\0\0\0\x04hushPUB t\n\0\0\0\x03abcDPUB t 50\n\0\0\0\x01xNOP\nPUB t\n\0\0\0\x02", "latin1");
+    for (let at = 0; at < train.length; at += 3) {
+      client.write(train.subarray(at, at + 3));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    open();
+    expect(await client.response()).toBe(GREETING);
+    client.write("yz");
+    for (let i = 0; i < 3; i++) expect(await client.response()).toBe("OK");
+  });
+
+  test("heartbeats go on, and a client that has sent its last is still answered", async () => {
+    const { server, open } = slowServer();
+    await using _ = server;
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    await client.call("IDENTIFY", '{"heartbeat_interval":1000}');
+    client.answerHeartbeats = false;
+    client.command("AUTH", "x");
+    await until("a heartbeat comes", () => client.heartbeats > 0);
+    const socket = await ByteSocket.connect(brokers.broker.tcpPort);
+    socket.write("  V2AUTH\n\0\0\0\x01xPUB t\n\0\0\0\x01x");
+    socket.halfClose();
+    await until("both are asked for", () => server.questions.length === 2);
+    open();
+    const text = (await socket.untilEnd()).toString();
+    expect(text).toContain("permission_count");
+    expect(text).toEndWith("OK");
+    expect(await client.response()).toBe(GREETING);
+  });
+
+  test("a client that leaves takes its question along", async () => {
+    const { server, open } = slowServer();
+    await using _ = server;
+    await using brokers = start([server.address]);
+    let aborted = 0;
+    const { answer } = server;
+    server.answer = (question, request) => {
+      request.signal.addEventListener("abort", () => aborted++);
+      return answer(question, request);
+    };
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    await until("the server is asked", () => server.questions.length === 1);
+    client.terminate();
+    await until("the question is given up", () => aborted === 1);
+    open();
+    await until("the broker has let go of it", () => brokers.broker.connections.size === 0);
+  });
+
+  test("a broker that ends does not wait for the answer", async () => {
+    const { server } = slowServer();
+    await using _ = server;
+    const brokers = start([server.address]);
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    await until("the server is asked", () => server.questions.length === 1);
+    await brokers[Symbol.asyncDispose]();
+    await client.untilClosed();
+  });
+});
+
+describe("a bad auth server", () => {
+  const LIMITS = { httpClientConnectTimeoutMs: 200, httpClientRequestTimeoutMs: 200 };
+  const ANSWERS: [title: string, answer: () => Response | Promise<Response>, why: RegExp][] = [
+    ["that never answers", () => new Promise<Response>(() => {}), /no answer within 200 ms/],
+    ["that answers with a page", () => new Response("<html>welcome</html>"), /no JSON/],
+    ["that says OK and no more", () => new Response("OK"), /no JSON/],
+    ["that says 200 and nothing", () => new Response(""), /no JSON/],
+    ["that says null", () => new Response("null"), /invalid TTL 0/],
+    ["that says 204", () => new Response(null, { status: 204 }), /got response 204/],
+    ["that says 403 with a port of nonsense", () => Response.json({ https_port: 1 }, { status: 403 }), /ECONNREFUSED|refused/i],
+    [
+      "that sends its asker round in circles",
+      () => new Response(null, { status: 302, headers: { Location: "/auth" } }),
+      /got response 302/,
+    ],
+    [
+      "that sends its asker to a file",
+      () => new Response(null, { status: 302, headers: { Location: "file:///etc/passwd" } }),
+      /got response 302/,
+    ],
+    ["that does not stop talking", () => new Response("x".repeat(2 * 1024 * 1024)), /longer than 524288 bytes/],
+    [
+      "that talks slowly",
+      () => new Response(new ReadableStream({ pull: (to) => Bun.sleep(20).then(() => to.enqueue("[")) })),
+      /no answer within/,
+    ],
+    ["whose pattern would be too large", () => granted([{ ...ALL, topic: "[a-z]{1000}".repeat(500) }]), /expression too large/],
+    ["whose pattern is none", () => granted([{ ...ALL, topic: "(" }]), /unable to compile topic/],
+    ["that grants what there is not", () => granted([{ ...ALL, permissions: ["rule"] }]), /unknown permission rule/],
+  ];
+  for (const [title, answer, why] of ANSWERS) {
+    test(`${title} is E_AUTH_FAILED to the client, and told in the log`, async () => {
+      await using server = new AuthServer(answer);
+      await using brokers = start([server.address], LIMITS);
+      const client = await brokers.client();
+      client.command("AUTH", "x");
+      expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+      const [line = ""] = brokers.log.matching(/AUTH failed failed to auth against/);
+      expect(line).toMatch(why);
+      expect(line.length).toBeLessThan(2000);
+    });
+  }
+
+  test("leaves nothing behind, however often it is met, and nobody else notices", async () => {
+    const rounds = ANSWERS.filter(([title]) => !/never|slowly|stop talking|too large/.test(title));
+    let round = 0;
+    await using server = new AuthServer(({ fields }) => {
+      if (fields.secret === "good") return granted();
+      return rounds[round++ % rounds.length]![1]();
+    });
+    await using brokers = start([server.address], { httpClientConnectTimeoutMs: 5000, httpClientRequestTimeoutMs: 5000 });
+    const neighbour = await authed(brokers, "good");
+    const play = async (count: number) => {
+      for (let played = 0; played < count; played += 50) {
+        const bad = Array.from({ length: 50 }, async () => {
+          const client = await brokers.client();
+          client.command("AUTH", "bad");
+          client.command("PUB t", "never");
+          expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+        });
+        expect(await neighbour.call("PUB t", "x")).toBe("OK");
+        await Promise.all(bad);
+        // What a test keeps of clients and log lines is not the broker's.
+        brokers.forgetClients();
+        brokers.log.lines.length = 0;
+        server.questions.length = 0;
+      }
+      await until("only the neighbour is left", () => brokers.broker.connections.size === 1);
+      Bun.gc(true);
+      return (await import("bun:jsc")).heapStats().objectTypeCounts;
+    };
+    const before = await play(300);
+    const after = await play(2000);
+    for (const type of ["Connection", "ClientAuth", "AbortController", "Timeout", "Promise"]) {
+      expect((after[type] ?? 0) - (before[type] ?? 0)).toBeLessThan(200);
+    }
+    expect(brokers.broker.topics.get("t")?.messageCount).toBe(46);
+  }, 60_000);
+});
