@@ -20,8 +20,8 @@ interface Publisher {
 export type Sync = (done: (error: Error | undefined) => void) => void;
 
 /**
- * The answers to publishes, which wait for the tick's commit and, with --durability=fsync, for the disk: one sync
- * covers all that was committed while the one before it was under way.
+ * The answers to publishes, which wait for the tick's commit and, where the topic's durability is fsync, for the disk:
+ * one sync covers all that was committed while the one before it was under way.
  */
 export class Answers {
   /** Connections with answers that no commit has covered yet. */
@@ -30,10 +30,12 @@ export class Answers {
   private waitingForSync: HoldingGroup[] = [];
   private publishersForSync: Publisher[] = [];
   private syncing = false;
+  /** A sync is wanted though no answer waits for it. */
+  private wanted: Sync | undefined;
 
-  /** @param sync given: no answer goes out before it has covered its commit */
+  /** @param sync brings all that answers wait for to the disk */
   constructor(
-    private readonly sync: Sync | undefined,
+    private readonly sync: Sync,
     private readonly log: Logger,
   ) {}
 
@@ -64,38 +66,45 @@ export class Answers {
     this.holding = [];
     this.publishers = [];
     for (const connection of holding) connection.settleHeld();
-    const committed: Publisher[] = [];
+    for (const connection of holding) {
+      if (connection.closed) continue;
+      if (connection.waitsForSync) this.waitingForSync.push({ connection, upTo: connection.committedUpTo });
+      else connection.releaseHeld(connection.committedUpTo);
+    }
     for (const waiter of publishers) {
-      const { failure } = waiter.publish.target;
-      if (failure === undefined) committed.push(waiter);
-      else waiter.reject(new PublishError(failure.message));
+      const { failure, fsync } = waiter.publish.target;
+      if (failure !== undefined) waiter.reject(new PublishError(failure.message));
+      else if (fsync) this.publishersForSync.push(waiter);
+      else waiter.resolve();
     }
-    if (this.sync !== undefined) {
-      for (const connection of holding) this.waitingForSync.push({ connection, upTo: connection.committedUpTo });
-      this.publishersForSync.push(...committed);
-      this.syncGroup();
-      return;
-    }
-    for (const connection of holding) if (!connection.closed) connection.releaseHeld(connection.committedUpTo);
-    for (const waiter of committed) waiter.resolve();
+    this.syncGroup();
+  }
+
+  /** Syncs what answers would wait for, though none does. */
+  syncSoon(): void {
+    this.wanted ??= this.sync;
+    this.syncGroup();
+  }
+
+  /** Has a sync made that covers more than answers wait for, in its turn. */
+  syncWith(sync: Sync): void {
+    this.wanted = sync;
+    this.syncGroup();
   }
 
   /** Group commit: what was committed while the disk was busy with one sync is covered by the next. */
-  syncGroup(evenIfNobodyWaits = false): void {
-    if (
-      this.sync === undefined ||
-      this.syncing ||
-      (!evenIfNobodyWaits && this.waitingForSync.length === 0 && this.publishersForSync.length === 0)
-    )
-      return;
+  private syncGroup(): void {
+    if (this.syncing || (this.wanted === undefined && this.waitingForSync.length === 0 && this.publishersForSync.length === 0)) return;
     this.syncing = true;
     const groups = this.waitingForSync;
     const waiters = this.publishersForSync;
+    const sync = this.wanted ?? this.sync;
+    this.wanted = undefined;
     this.waitingForSync = [];
     this.publishersForSync = [];
-    this.sync((error) => {
+    sync((error) => {
       this.syncing = false;
-      if (error !== undefined) {
+      if (error !== undefined && groups.length + waiters.length > 0) {
         this.log.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
       }
       for (const { connection, upTo } of groups) {

@@ -7,19 +7,22 @@ import { BODY_OFFSET } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
 import { Answers } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
+import { BallastFile, isDiskFull } from "./ballast.ts";
 import { Catalogue } from "./catalogue.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
-import { HeldPublish, PublishError } from "./held.ts";
+import { type HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
-import type { BrokerOptions } from "./options.ts";
+import type { BrokerOptions, Durability } from "./options.ts";
+import { Space } from "./space.ts";
 import { Store, type TopicRow } from "./store.ts";
 import type { Topic } from "./topic.ts";
 import { StagePool } from "./transport/outbox.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
+import { Trouble } from "./trouble.ts";
 
 /** Everything below the data path that is ours stands in this folder. */
 const DATA_FOLDER = "bunsq-data";
@@ -51,6 +54,10 @@ export class Broker {
   /** Called after an option was changed at run time. */
   readonly optionsChanged: (() => void)[] = [];
   closing = false;
+  /** Why no publish is taken at present: the broker goes down, or the disk is nearly full. */
+  refusal: PublishError | undefined;
+  readonly ballast: BallastFile;
+  readonly space: Space;
 
   /** Who knows what clients may do; undefined: all may do everything. */
   readonly authority: Authority | undefined;
@@ -63,12 +70,12 @@ export class Broker {
   readonly stages = new StagePool();
   readonly store: Store;
   readonly deferred: DeferredStore;
-  readonly heldDeferred: HeldPublish;
   readonly catalogue: Catalogue;
   readonly answers: Answers;
 
   private readonly clock = new Clock();
   private readonly directory: string;
+  readonly trouble: Trouble;
   private nextConnectionId = 1;
   private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
@@ -78,6 +85,8 @@ export class Broker {
   private dirtyChannels: Channel[] = [];
   private dirtyConnections: Connection[] = [];
   private unsavedChannels: Channel[] = [];
+  /** Topics with commits that answers wait for until they are on the disk. */
+  private unsyncedTopics = new Set<Topic>();
   private releasableTopics: Topic[] = [];
   private releasedAtMs = 0;
   /** Channels whose dispatch failed; tried again in a moment. */
@@ -115,18 +124,21 @@ export class Broker {
     this.authority = Authority.from(options);
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
-    this.store = new Store(this.directory);
+    this.trouble = new Trouble(log);
+    this.ballast = new BallastFile(this.directory);
+    this.store = new Store(this.directory, this.ballast);
+    this.space = new Space(this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
-      this.deferred = new DeferredStore(join(this.directory, "deferred"), log);
-      this.heldDeferred = new HeldPublish(this.deferred, "DPUB");
-      const sync = options.durability === "fsync" ? (done: (error: Error | undefined) => void) => this.syncAll(done) : undefined;
-      this.answers = new Answers(sync, log);
+      this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast);
+      this.answers = new Answers((done) => this.syncPublished(done), log);
       this.catalogue = new Catalogue(this, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
       files.syncDirectoryNow(this.directory);
       files.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
+      if (options.durability === "fsync") this.beStrict();
       this.catalogue.recover();
+      this.space.check(performance.now());
     } catch (error) {
       this.store.close();
       throw error instanceof StartError ? error : new StartError(`cannot read ${this.directory}: ${(error as Error).message}`);
@@ -191,7 +203,7 @@ export class Broker {
 
   /** "OK", or "NOK - " and why. */
   health(): string {
-    const failure = this.failures.log ?? this.failures.deferred ?? this.failures.store ?? this.failures.sync;
+    const failure = this.space.refusal ?? this.failures.log ?? this.failures.deferred ?? this.failures.store ?? this.failures.sync;
     return failure === undefined ? "OK" : `NOK - ${failure.message}`;
   }
 
@@ -211,6 +223,20 @@ export class Broker {
     return this.catalogue.deleteTopic(name);
   }
 
+  // ---- durability
+
+  /** Sets what publishes to a topic wait for. @param level undefined: what --durability says @throws what the store throws */
+  setDurability(topic: Topic, level: Durability | undefined): void {
+    if (!topic.ephemeral) this.store.setDurability(topic.id, level);
+    this.applyDurability(topic, level);
+  }
+
+  /** The same for what the store says already. */
+  applyDurability(topic: Topic, level: Durability | undefined): void {
+    topic.setDurability(level);
+    if (topic.fsync) this.beStrict();
+  }
+
   // ---- publishing
 
   /**
@@ -225,7 +251,7 @@ export class Broker {
     this.clock.read();
     if (deferMs > 0) {
       this.publishDeferred(topic, body, 0, body.length, deferMs);
-      return this.answered(this.heldDeferred);
+      return this.answered(topic.heldDeferred);
     }
     topic.publish(body, 0, body.length, this.clock.time);
     return this.answered(topic.heldPub);
@@ -273,6 +299,11 @@ export class Broker {
   addDirtyTopic(topic: Topic): void {
     this.dirtyTopics.push(topic);
     this.schedule();
+  }
+
+  /** It has commits that answers wait for until they are on the disk. */
+  addUnsyncedTopic(topic: Topic): void {
+    this.unsyncedTopics.add(topic);
   }
 
   addDirtyChannel(channel: Channel): void {
@@ -323,6 +354,7 @@ export class Broker {
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
+    this.refusal = new PublishError("exiting");
     clearTimeout(this.wakeTimer);
     this.log.info("NSQ: closing clients and topics");
     this.listener?.stop();
@@ -336,9 +368,11 @@ export class Broker {
       this.closed(connection);
     }
     this.tick();
+    await this.answers.untilSynced();
+    this.deferred.endStrictness();
     for (const channel of this.catalogue.channelsById.values()) channel.park();
     do this.commitDeferred();
-    while (this.deferred.hasWork && this.deferred.failure === undefined);
+    while (this.deferred.hasWork && this.deferred.failure === undefined && this.deferred.wordsFailure === undefined);
     this.saveAll();
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     await this.deferred.close();
@@ -403,6 +437,7 @@ export class Broker {
   private tick(): void {
     this.tickScheduled = false;
     this.clock.read();
+    this.space.check(performance.now());
     // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
     this.commitTopics();
@@ -424,28 +459,41 @@ export class Broker {
       topic.commit(this.clock.nowMs);
       this.failures.log ??= topic.failure;
     }
+    if (this.failures.log !== undefined) this.space.failed();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
 
   private commitDeferred(): void {
     if (!this.deferred.hasWork) return;
     this.deferred.commit();
-    this.failures.deferred = this.deferred.failure;
+    this.failures.deferred = this.deferred.failure ?? this.deferred.wordsFailure;
+    if (this.failures.deferred !== undefined) this.space.failed();
     // What was written may take the place of other entries: the word that those are done with comes next.
-    if (this.deferred.failure === undefined && this.deferred.hasWork) this.schedule();
+    else if (this.deferred.hasWork) this.schedule();
+    if (this.deferred.awaitsSyncNow) this.answers.syncSoon();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
 
-  private syncAll(done: (error: Error | undefined) => void): void {
+  /** Brings to the disk what waiting answers rest on: the topics that acknowledge nothing sooner, and deferred messages. */
+  private syncPublished(done: (error: Error | undefined) => void): void {
+    const topics = this.unsyncedTopics;
+    this.unsyncedTopics = new Set();
+    this.sync(topics, done);
+  }
+
+  private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
     let waiting = 1;
     let failure: Error | undefined;
     const one = (error: Error | undefined) => {
       failure ??= error;
       if (--waiting > 0) return;
       this.failures.sync = failure;
+      this.deferred.syncEnded(failure);
+      if (this.deferred.hasWork) this.schedule();
       done(failure);
     };
-    for (const topic of this.topics.values()) {
+    this.deferred.syncBegins();
+    for (const topic of topics) {
       if (topic.log.files?.hasUnsynced !== true) continue;
       waiting++;
       topic.log.files.sync(one);
@@ -453,6 +501,17 @@ export class Broker {
     waiting++;
     this.deferred.sync(one);
     one(undefined);
+  }
+
+  /** Some topic's answers wait for the disk: so must what those rest on beside its log. */
+  private beStrict(): void {
+    this.store.makeDurable();
+    this.deferred.strict = true;
+  }
+
+  private spaceChanged(low: boolean): void {
+    if (!this.closing) this.refusal = this.space.refusal;
+    this.catalogue.recycler.setTaking(!low);
   }
 
   private dispatch(): void {
@@ -502,11 +561,7 @@ export class Broker {
     if (now >= this.nextSurveyMs) this.survey(now);
     if (this.nextSyncMs !== 0 && now >= this.nextSyncMs) {
       this.nextSyncMs = 0;
-      if (this.options.durability === "fsync") {
-        this.answers.syncGroup(true);
-      } else {
-        this.syncAll(() => {});
-      }
+      this.answers.syncWith((done) => this.sync(this.topics.values(), done));
     }
     this.wakeAt(Math.max(next, now + 1));
   }
@@ -518,6 +573,10 @@ export class Broker {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
+    this.space.check(performance.now());
+    // Who asks /ping before publishing would else never find out that there is room again.
+    if (this.space.roomy)
+      for (const kind of ["log", "deferred"] as const) if (isDiskFull(this.failures[kind])) this.failures[kind] = undefined;
     for (const channel of this.stalledChannels) channel.markDirty();
     this.stalledChannels.clear();
   }
@@ -549,12 +608,13 @@ export class Broker {
   /** A store that cannot be written (a full disk) makes the broker unhealthy; the cursors stay in memory and are saved later. */
   private save(work: () => void): boolean {
     try {
-      work();
+      this.ballast.use(work);
       this.failures.store = undefined;
       return true;
     } catch (error) {
       this.failures.store = error as Error;
-      this.log.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
+      this.space.failed();
+      this.trouble.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
       return false;
     }
   }
@@ -562,7 +622,8 @@ export class Broker {
   // ---- publishing, inside
 
   private publishRefusal(topic: Topic): PublishError | undefined {
-    return this.closing || topic.deleted ? new PublishError("exiting") : undefined;
+    if (topic.deleted) return new PublishError("exiting");
+    return topic.ephemeral && !this.closing ? undefined : this.refusal;
   }
 
   private answered(publish: HeldPublish): Promise<void> {

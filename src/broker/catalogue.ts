@@ -45,7 +45,7 @@ export class Catalogue implements DeferredTargets {
   /** Regions of log files that were skipped because they are damaged. */
   corruptRegions = 0;
   private readonly topicsById = new Map<number, Topic>();
-  private readonly recycler: Recycler;
+  readonly recycler: Recycler;
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();
   private nextMemoryId = FIRST_MEMORY_ID;
@@ -61,7 +61,14 @@ export class Catalogue implements DeferredTargets {
 
   /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
   topic(name: string): Topic {
-    return this.topics.get(name) ?? this.createTopic(name);
+    const existing = this.topics.get(name);
+    if (existing !== undefined) return existing;
+    try {
+      return this.createTopic(name);
+    } catch (error) {
+      // Whoever publishes is told in the protocol's words, as of a message that could not be written.
+      throw error instanceof PublishError ? error : new PublishError((error as Error).message);
+    }
   }
 
   /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
@@ -136,8 +143,8 @@ export class Catalogue implements DeferredTargets {
         topicNumber: number,
         topicName: name,
         maxBytesPerFile,
-        // With --durability=fsync the groups are synced anyway.
-        syncEvery: this.broker.options.durability === "fsync" ? Number.POSITIVE_INFINITY : syncEvery,
+        syncEvery,
+        ballast: this.broker.ballast,
         recycler: this.recycler,
         log: this.broker.log,
         onCorrupt: () => this.corruptRegions++,
@@ -191,6 +198,7 @@ export class Catalogue implements DeferredTargets {
     const topic = this.addTopic(row.id, row.number, row.name, row.released);
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
+    if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);
     const channels = this.broker.store.channels(row.id);
     topic.restoreReleased(row.released, channels.length > 0);
     for (const channel of channels) this.restoreChannel(topic, channel);

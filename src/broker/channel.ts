@@ -553,7 +553,8 @@ export class Channel implements StoreOwner {
 
   /** Stages an unfinished message for the deferred store. It stays where it is until stored() hears that it is written. */
   private store(sequence: number, dueMs: number): void {
-    if (this.moving.has(sequence)) return;
+    // With hardly any room left it stays where it is.
+    if (this.moving.has(sequence) || this.broker.space.critical) return;
     const replaces = this.detachedAt(sequence);
     const attempts = replaces?.attempts ?? this.window.attempts[sequence & this.window.mask];
     const header = { kind: KIND_REQUEUE, attempts, topicId: this.topic.id, channelId: this.id, dueMs, sequence };

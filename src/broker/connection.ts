@@ -114,6 +114,8 @@ export class Connection {
   private heldCommitted = 0;
   /** How many left `held` since the connection began: with it a place in the order of answers has a number. */
   private heldReleased = 0;
+  /** The place of the last that waits for the disk. */
+  private syncUpTo = 0;
 
   /** The walk over an MPUB's body that is under way. */
   readonly mpub = new MpubCheck();
@@ -463,7 +465,11 @@ export class Connection {
     const { held } = this;
     for (let i = this.heldCommitted; i < held.length; i++) {
       const answer = held[i];
-      if (!(answer instanceof HeldPublish) || answer.target.failure === undefined) continue;
+      if (!(answer instanceof HeldPublish)) continue;
+      if (answer.target.failure === undefined) {
+        if (answer.target.fsync) this.syncUpTo = this.heldReleased + i + 1;
+        continue;
+      }
       // nsqd hangs up after a failed publish; what came after it in the same moment goes unanswered.
       this.broker.log.error(`[${this.remoteAddress}] - ${answer.command} failed ${answer.target.failure.message}`);
       held[i] = answer.errorFrame(answer.target.failure);
@@ -471,6 +477,11 @@ export class Connection {
       this.die();
     }
     this.heldCommitted = held.length;
+  }
+
+  /** One of the answers that are committed must not go out before a sync. */
+  get waitsForSync(): boolean {
+    return this.syncUpTo > this.heldReleased;
   }
 
   /** The place in the order of answers up to which all is committed. */
@@ -580,7 +591,8 @@ export class Connection {
 
   /** The topic that nameTopic() noted; it is made if it does not exist. @returns why it cannot be had */
   namedTopic(): Topic | Error {
-    if (this.broker.closing) return new Error("exiting");
+    const { refusal } = this.broker;
+    if (refusal !== undefined && (this.broker.closing || !this.lastTopicName.toString("latin1").endsWith("#ephemeral"))) return refusal;
     if (this.lastTopic !== undefined && !this.lastTopic.deleted) return this.lastTopic;
     try {
       this.lastTopic = this.broker.topic(this.lastTopicName.toString("latin1"));

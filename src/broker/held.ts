@@ -3,6 +3,8 @@ import { encodeFrame, FRAME_TYPE_ERROR } from "../frame/frame.ts";
 /** Something that a tick commits, and that may fail at it. */
 export interface Committed {
   failure: Error | undefined;
+  /** Its answer goes out once the commit is on the disk, not only in the file. */
+  readonly fsync: boolean;
 }
 
 /** The answer to a publish that waits for its commit: OK then, or the command's own error. */

@@ -37,6 +37,8 @@ export interface BrokerOptions {
   /** Empty: the working directory. */
   dataPath: string;
   durability: Durability;
+  /** Publishes are refused while less than this is free on the data path's disk. */
+  minFreeBytes: number;
   /** Messages an ephemeral topic or channel keeps. */
   memQueueSize: number;
   /** Size of a log segment. */

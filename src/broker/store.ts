@@ -3,7 +3,9 @@ import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { StartError } from "../base/start-error.ts";
 import { TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
+import { type Ballast, NO_BALLAST } from "./ballast.ts";
 import type { Retention } from "./log/retention.ts";
+import type { Durability } from "./options.ts";
 
 /** What a data path must say of itself; a broker refuses one that a newer version wrote. */
 const FORMAT_VERSION = 1;
@@ -17,6 +19,8 @@ export interface TopicRow {
   paused: boolean;
   /** Sequence from which on messages wait for the topic's first channel, or for the topic's unpausing. */
   released: number;
+  /** Undefined: as --durability says. */
+  durability?: Durability;
 }
 
 export interface ChannelRow {
@@ -41,9 +45,14 @@ export class Store {
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
+  /** What comes and goes in the catalogue is on the disk before its call is answered: acknowledgements rest on it. */
+  private durable = false;
 
   /** @throws StartError when the path is locked, not writable, or of a newer version */
-  constructor(directory: string) {
+  constructor(
+    directory: string,
+    private readonly ballast: Ballast = NO_BALLAST,
+  ) {
     const path = join(directory, "catalogue.sqlite");
     let database: Database | undefined;
     try {
@@ -54,7 +63,8 @@ export class Store {
       this.database.run("PRAGMA journal_mode = WAL");
       // NORMAL: a commit survives the process in any way it dies; a power cut may take the last ones, never consistency.
       this.database.run("PRAGMA synchronous = NORMAL");
-      this.database.run("BEGIN IMMEDIATE; COMMIT");
+      const opened = database;
+      ballast.use(() => opened.run("BEGIN IMMEDIATE; COMMIT"));
     } catch (error) {
       database?.close(true);
       throw new StartError(explain(directory, error as Error));
@@ -66,7 +76,12 @@ export class Store {
         `${directory} was written by a newer bunsq (format ${version}, this one reads ${FORMAT_VERSION}); start that version, or use another --data-path`,
       );
     }
-    this.createTables();
+    try {
+      ballast.use(() => this.createTables());
+    } catch (error) {
+      this.close();
+      throw new StartError(explain(directory, error as Error));
+    }
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ? WHERE id = ?",
     );
@@ -74,11 +89,15 @@ export class Store {
   }
 
   topics(): TopicRow[] {
-    const rows = this.database.query("SELECT id, number, name, paused, released FROM topics ORDER BY id").all() as (Omit<
+    const rows = this.database.query("SELECT id, number, name, paused, released, durability FROM topics ORDER BY id").all() as (Omit<
       TopicRow,
-      "paused"
-    > & { paused: number })[];
-    return rows.map((row) => ({ ...row, paused: row.paused === 1 }));
+      "paused" | "durability"
+    > & { paused: number; durability: string | null })[];
+    return rows.map(({ durability, ...row }) => ({
+      ...row,
+      paused: row.paused === 1,
+      ...(durability === "fsync" || durability === "write" ? { durability } : {}),
+    }));
   }
 
   channels(topicId: number): ChannelRow[] {
@@ -94,12 +113,16 @@ export class Store {
 
   /** @returns the new row's id */
   addTopic(number: number, name: string, released: number): number {
-    const added = this.database.query("INSERT INTO topics (number, name, released) VALUES (?, ?, ?)").run(number, name, released);
+    const added = this.change(() =>
+      this.database.query("INSERT INTO topics (number, name, released) VALUES (?, ?, ?)").run(number, name, released),
+    );
     return Number(added.lastInsertRowid);
   }
 
   addChannel(topicId: number, name: string, floor: number): number {
-    const added = this.database.query("INSERT INTO channels (topic_id, name, floor) VALUES (?, ?, ?)").run(topicId, name, floor);
+    const added = this.change(() =>
+      this.database.query("INSERT INTO channels (topic_id, name, floor) VALUES (?, ?, ?)").run(topicId, name, floor),
+    );
     return Number(added.lastInsertRowid);
   }
 
@@ -122,16 +145,31 @@ export class Store {
 
   /** Removes a topic and its channels, and frees its number to go on at `nextSequence`. */
   removeTopic(id: number, number: number, nextSequence: number): void {
-    this.database.transaction(() => {
-      this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
-      this.setRetention(id, undefined);
-      this.database.query("DELETE FROM topics WHERE id = ?").run(id);
-      this.freeNumber(number, nextSequence);
-    })();
+    this.change(
+      this.database.transaction(() => {
+        this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
+        this.setRetention(id, undefined);
+        this.database.query("DELETE FROM topics WHERE id = ?").run(id);
+        this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number);
+      }),
+    );
   }
 
   removeChannel(id: number): void {
-    this.database.query("DELETE FROM channels WHERE id = ?").run(id);
+    this.change(() => this.database.query("DELETE FROM channels WHERE id = ?").run(id));
+  }
+
+  /** What publishes to a topic wait for. */
+  setDurability(topicId: number, durability: Durability | undefined): void {
+    this.change(() => this.database.query("UPDATE topics SET durability = ? WHERE id = ?").run(durability ?? null, topicId));
+  }
+
+  /** From here on the catalogue's changes are on the disk, with all that was changed before, when their call returns. */
+  makeDurable(): void {
+    if (this.durable) return;
+    this.durable = true;
+    // With FULL a commit syncs the write-ahead log, and with it the commits before; what is no longer in there was synced when it left.
+    this.change(() => this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`));
   }
 
   /**
@@ -142,7 +180,7 @@ export class Store {
    * @returns undefined when all 16,384 are in use
    */
   takeNumber(reserve: number): { number: number; nextSequence: number } | undefined {
-    return this.database.transaction(() => {
+    const take = this.database.transaction(() => {
       const free = this.database
         .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")
         .get() as { number: number; nextSequence: number } | null;
@@ -156,21 +194,24 @@ export class Store {
       if (count >= TOPIC_NUMBER_LIMIT) return undefined;
       this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 1, ?)").run(count, reserve);
       return { number: count, nextSequence: 0 };
-    })();
+    });
+    return this.ballast.use(take);
   }
 
   /** Raises what is reserved of a memory-only topic's number. */
   reserveNumber(number: number, nextSequence: number): void {
-    this.database.query("UPDATE numbers SET next_sequence = ? WHERE number = ?").run(nextSequence, number);
+    this.ballast.use(() => this.database.query("UPDATE numbers SET next_sequence = ? WHERE number = ?").run(nextSequence, number));
   }
 
   freeNumber(number: number, nextSequence: number): void {
-    this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number);
+    this.ballast.use(() =>
+      this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number),
+    );
   }
 
   /** Numbers of memory-only topics that an earlier run left in use. */
   freeOrphanedNumbers(): void {
-    this.database.run("UPDATE numbers SET used = 0 WHERE number NOT IN (SELECT number FROM topics)");
+    this.ballast.use(() => this.database.run("UPDATE numbers SET used = 0 WHERE used = 1 AND number NOT IN (SELECT number FROM topics)"));
   }
 
   /** Runs several saves as one transaction. */
@@ -190,6 +231,17 @@ export class Store {
   close(): void {
     // Strictly: else the prepared statements would keep the database, and with it the lock, until they are collected.
     this.database.close(true);
+  }
+
+  /** Runs one change of the catalogue. */
+  private change<T>(work: () => T): T {
+    if (!this.durable) return this.ballast.use(work);
+    this.database.run("PRAGMA synchronous = FULL");
+    try {
+      return this.ballast.use(work);
+    } finally {
+      this.database.run("PRAGMA synchronous = NORMAL");
+    }
   }
 
   private version(): number {
@@ -235,7 +287,8 @@ export class Store {
       );
     `);
     this.addColumn("channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
-    this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
+    this.addColumn("topics", "durability", "TEXT");
+    if (this.version() !== FORMAT_VERSION) this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
   }
 }
 

@@ -7,9 +7,10 @@ import { Channel } from "./channel.ts";
 import type { Staged, StoreOwner } from "./deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
-import { HeldPublish } from "./held.ts";
+import { type Committed, HeldPublish } from "./held.ts";
 import type { Retention } from "./log/retention.ts";
 import type { TopicLog } from "./log/topic-log.ts";
+import type { Durability } from "./options.ts";
 import { MEMORY_TOPIC_RESERVE } from "./store.ts";
 
 /** A due message whose topic cannot take it (a full disk) is tried again after this long. */
@@ -19,8 +20,21 @@ const IDLE_MS = 10_000;
 /** Retained segments are looked at this often. */
 const RETENTION_REVIEW_MS = 1000;
 
+/** A deferred publish to a topic, as far as its answer goes. */
+class DeferredCommit implements Committed {
+  constructor(private readonly topic: Topic) {}
+
+  get failure(): Error | undefined {
+    return this.topic.broker.deferred.failure;
+  }
+
+  get fsync(): boolean {
+    return this.topic.fsync;
+  }
+}
+
 /** A name that messages are published to: one log, and a cursor into it per channel. */
-export class Topic implements StoreOwner {
+export class Topic implements StoreOwner, Committed {
   readonly ephemeral: boolean;
   paused = false;
   deleted = false;
@@ -43,6 +57,12 @@ export class Topic implements StoreOwner {
   readonly heldPub = new HeldPublish(this, "PUB");
   readonly heldMpub = new HeldPublish(this, "MPUB");
   readonly heldDpub = new HeldPublish(this, "DPUB");
+  /** For one with a delay: its commit is the deferred store's. */
+  readonly heldDeferred = new HeldPublish(new DeferredCommit(this), "DPUB");
+  /** Its answers wait for the disk. */
+  fsync = false;
+  /** Set for this topic alone; undefined: --durability counts. */
+  durability: Durability | undefined;
 
   /** Set for this topic; undefined: as the options say. */
   private ownRetention: Retention | undefined;
@@ -60,7 +80,7 @@ export class Topic implements StoreOwner {
    * @param number part of its messages' ids
    */
   constructor(
-    private readonly broker: Broker,
+    readonly broker: Broker,
     readonly id: number,
     readonly number: number,
     readonly name: string,
@@ -71,6 +91,16 @@ export class Topic implements StoreOwner {
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
     this.applyRetention();
+    this.setDurability(undefined);
+  }
+
+  /** What its publishes wait for: set by way of the broker, which sees to the rest. */
+  setDurability(level: Durability | undefined): void {
+    this.durability = level;
+    this.fsync = (level ?? this.broker.options.durability) === "fsync" && !this.ephemeral;
+    if (this.log.files === undefined) return;
+    this.log.files.syncsByItself = !this.fsync;
+    if (this.fsync) this.broker.addUnsyncedTopic(this);
   }
 
   /** How long finished messages are kept, and whether that was set for this topic. */
@@ -151,6 +181,9 @@ export class Topic implements StoreOwner {
 
   /** A deferred publish has fallen due: it joins the log, and gets its id. */
   join(message: StoredMessage): void {
+    if (this.broker.space.critical && !this.ephemeral) {
+      return this.broker.deferred.postpone(message, this.broker.nowMs + JOIN_RETRY_MS);
+    }
     const frame = this.broker.scratch(message.frameBytes);
     this.broker.deferred.readFrame(message, frame, 0);
     const sequence = this.log.next;
@@ -168,11 +201,13 @@ export class Topic implements StoreOwner {
     this.shrunk = false;
     const published = this.log.next - this.log.committedNext - this.joining.length;
     try {
+      // That they are about to join could not be noted: after a crash they would join again.
+      if (this.joining.length > 0 && this.broker.deferred.wordsFailure !== undefined) this.log.refuse(this.broker.deferred.wordsFailure);
       this.log.commit(nowMs);
     } catch (error) {
       this.failure = error as Error;
       this.uncommittedBytes = 0;
-      this.broker.log.error(
+      this.broker.trouble.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
       );
       for (const { message } of this.joining.splice(0)) this.broker.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
@@ -181,6 +216,7 @@ export class Topic implements StoreOwner {
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
+    if (this.fsync) this.broker.addUnsyncedTopic(this);
     if (this.joining.length > 0) this.settleJoined();
     this.release();
     if (this.ephemeral) this.boundMemory();
@@ -328,7 +364,7 @@ export class Topic implements StoreOwner {
   private settleJoined(): void {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.deferredPublishes--;
-      this.broker.deferred.finish(message);
+      this.broker.deferred.joined(message);
       for (const channel of this.channels.values()) channel.joined(message.number, sequence);
     }
   }

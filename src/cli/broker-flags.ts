@@ -136,6 +136,15 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: "write",
         doc: "acknowledge a message once it is written to its file (outlives the process), or once that is synced to the disk with fsync (outlives the machine)",
       },
+      minFreeBytes: {
+        name: "min-free-bytes",
+        kind: "int",
+        own: true,
+        default: 16 * MIB,
+        min: 0,
+        max: TIB,
+        doc: "free bytes on the data path's disk below which publishes are refused, so that what consumers do can still be noted",
+      },
       memQueueSize: {
         name: "mem-queue-size",
         kind: "int",

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { diskFiles, useFiles } from "../../src/broker/files.ts";
 import { LogFiles } from "../../src/broker/log/log-files.ts";
 import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
@@ -111,3 +112,96 @@ test("with fsync a train of publishes and other commands is answered in order", 
   while (answers.length < 600) answers.push((await client.next()).text.slice(0, 5));
   expect(answers).toEqual(Array.from({ length: 600 }, (_, i) => (i % 2 === 0 ? "OK" : "E_FIN")));
 });
+
+test("a topic may be set to fsync while the others answer after the write, and one connection's answers stay in order", async () => {
+  await using server = InProcess.start();
+  const client = await server.client();
+  for (const topic of ["safe", "fast"]) expect(await client.call(`PUB ${topic}`, "first")).toBe("OK");
+  server.broker.setDurability(server.broker.topic("safe"), "fsync");
+  using gate = new SyncGate();
+  expect(await client.call("PUB fast", "1")).toBe("OK");
+  client.command("PUB safe", "2");
+  await until("its sync is under way", () => gate.waiting.length === 1);
+  // Behind one that waits all wait; another connection does not.
+  client.command("PUB fast", "3");
+  await until("it is committed", () => server.broker.topics.get("fast")?.log.committedNext === 3);
+  const other = await server.client();
+  expect(await other.call("PUB fast", "4")).toBe("OK");
+  expect(client.frames).toBeEmpty();
+  gate.end();
+  expect(await client.response()).toBe("OK");
+  await until("the sync for the second is under way, or it is out", () => gate.waiting.length === 1 || client.frames.length > 0);
+  gate.end();
+  expect(await client.response()).toBe("OK");
+});
+
+test("a topic's durability outlives a restart, and can be given back", async () => {
+  await using server = InProcess.start();
+  await server.publish("t", "1");
+  server.broker.setDurability(server.broker.topic("t"), "fsync");
+  await server.restart();
+  expect(server.broker.topics.get("t")).toMatchObject({ durability: "fsync", fsync: true });
+  server.broker.setDurability(server.broker.topic("t"), undefined);
+  await server.restart({ durability: "fsync" });
+  expect(server.broker.topics.get("t")).toMatchObject({ durability: undefined, fsync: true });
+  server.broker.setDurability(server.broker.topic("t"), "write");
+  await server.restart({ durability: "fsync" });
+  expect(server.broker.topics.get("t")).toMatchObject({ durability: "write", fsync: false });
+});
+
+test("with fsync deferred publishes and requeues are kept, and each comes once, when it is due", async () => {
+  await using server = InProcess.start({ durability: "fsync" });
+  const consumer = await server.consumer("t", "c", 10);
+  const client = await server.client();
+  expect(await client.call("DPUB t 300", "deferred")).toBe("OK");
+  expect(await client.call("PUB t", "requeued")).toBe("OK");
+  const first = await consumer.message();
+  expect(first.text).toBe("requeued");
+  consumer.command(`REQ ${first.id} 600`);
+  for (const text of ["deferred", "requeued"]) {
+    const message = await consumer.message();
+    expect(message.text).toBe(text);
+    consumer.command(`FIN ${message.id}`);
+  }
+  await server.restart();
+  const again = await server.consumer("t", "c", 10);
+  await server.publish("t", "last");
+  expect((await again.message()).text).toBe("last");
+});
+
+for (const code of ["EIO", "ENOSPC"]) {
+  test(`a write that fails with ${code} refuses what it held, the broker says it is unwell, and goes on when writes succeed`, async () => {
+    await using server = InProcess.start();
+    const consumer = await server.consumer("t", "c", 10);
+    await server.publish("t", "before");
+    expect((await consumer.message()).text).toBe("before");
+    useFiles({
+      ...diskFiles,
+      write: () => {
+        throw Object.assign(new Error(`${code}: it failed, write`), { code });
+      },
+    });
+    try {
+      for (const [command, body] of [
+        ["PUB t", "1"],
+        ["MPUB t", Buffer.from("\0\0\0\x01\0\0\0\x01x")],
+        ["DPUB t 1000", "2"],
+      ] as const) {
+        const client = await server.client();
+        client.command(command, body);
+        const kind = command.split(" ")[0];
+        expect((await client.next()).text).toBe(`E_${kind}_FAILED ${kind} failed ${code}: it failed, write`);
+        await client.untilClosed();
+      }
+      expect(server.broker.health()).toBe(`NOK - ${code}: it failed, write`);
+    } finally {
+      useFiles(diskFiles);
+    }
+    const client = await server.client();
+    expect(await client.call("PUB t", "after")).toBe("OK");
+    expect(await client.call("DPUB t 300", "later")).toBe("OK");
+    expect(server.broker.health()).toBe("OK");
+    const came = [await consumer.message(), await consumer.message()].map(({ text }) => text);
+    expect(came).toEqual(["after", "later"]);
+  });
+}

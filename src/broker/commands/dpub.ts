@@ -34,7 +34,7 @@ export const DPUB: BodyCommand = {
       connection.hold(topic.heldDpub);
     } else {
       broker.publishDeferred(topic, bytes, from, to, connection.deferMs);
-      connection.hold(broker.heldDeferred);
+      connection.hold(topic.heldDeferred);
     }
     return undefined;
   },

@@ -82,6 +82,14 @@ export class Bucket {
   private stagedBytes = 0;
   private stagedCount = 0;
   private stagedWords: number[] = [];
+  /** Words that must not reach the disk before what they rest on: the log that a message joined, the bucket it was moved to. */
+  private heldWords: number[] = [];
+  private sealedWords = 0;
+  /** What the last commitEntries() wrote. */
+  private writtenBytes = 0;
+  private writtenCount = 0;
+  /** Bytes of refused entries stand behind `length`, because they could not be cut off. */
+  private refusedBehind = false;
 
   constructor(
     readonly directory: string,
@@ -95,6 +103,11 @@ export class Bucket {
 
   get dirty(): boolean {
     return this.stagedBytes > 0 || this.stagedWords.length > 0;
+  }
+
+  /** Nothing of it is still to be written, now or after the next sync. */
+  get settled(): boolean {
+    return !this.dirty && this.heldWords.length === 0;
   }
 
   private get path(): string {
@@ -142,9 +155,13 @@ export class Bucket {
     return this.length + at;
   }
 
-  /** Stages the word that an entry is done with. */
-  stageDone(number: number): void {
-    this.stagedWords.push(number, 0, DONE_ENTRY);
+  /**
+   * Stages the word that an entry is done with.
+   *
+   * @param held not before the next sync is over
+   */
+  stageDone(number: number, held = false): void {
+    (held ? this.heldWords : this.stagedWords).push(number, 0, DONE_ENTRY);
     this.pending--;
   }
 
@@ -158,41 +175,90 @@ export class Bucket {
   }
 
   /** Stages the word that all entries below `offset` stand in finer buckets now. */
-  stageMoved(offset: number, entries: number): void {
-    this.stagedWords.push(offset, 0, DONE_BELOW);
+  stageMoved(offset: number, entries: number, held = false): void {
+    (held ? this.heldWords : this.stagedWords).push(offset, 0, DONE_BELOW);
     this.movedTo = offset;
     this.pending -= entries;
   }
 
-  /** Writes what is staged. Throws what the kernel said; then nothing of the staged entries counts. */
-  commit(): void {
-    if (this.stagedBytes > 0) {
-      const bytes = this.stagedBytes;
-      const count = this.stagedCount;
-      this.stagedBytes = 0;
-      this.stagedCount = 0;
+  /**
+   * Writes the staged entries. Throws what the kernel said; then none of them counts, and none is left in the file to be
+   * found by a later start, since those who sent them are told that they were refused.
+   */
+  commitEntries(): void {
+    const bytes = this.stagedBytes;
+    const count = this.stagedCount;
+    this.stagedBytes = 0;
+    this.stagedCount = 0;
+    this.writtenBytes = 0;
+    this.writtenCount = 0;
+    this.cutRefused();
+    if (bytes === 0) return;
+    try {
       this.openEntries();
       writeFully(this.fd, this.staged, 0, bytes, this.length);
-      this.length += bytes;
-      this.pending += count;
-      this.unsynced = true;
-      if (this.staged.length > SCAN_BYTES) this.staged = Buffer.alloc(0);
+    } catch (error) {
+      this.refused();
+      throw error;
     }
-    if (this.stagedWords.length > 0) {
-      const words = this.stagedWords;
-      const bytes = Buffer.alloc((words.length / 3) * WORD_BYTES);
-      for (let i = 0, at = 0; i < words.length; i += 3, at += WORD_BYTES) {
-        bytes.writeDoubleLE(words[i], at);
-        bytes.writeDoubleLE(words[i + 1], at + 8);
-        bytes.writeUInt32LE(words[i + 2], at + 16);
-        bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
-      }
-      this.openWords();
-      writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
-      this.doneLength += bytes.length;
-      this.stagedWords = [];
-      this.unsynced = true;
+    this.length += bytes;
+    this.pending += count;
+    this.writtenBytes = bytes;
+    this.writtenCount = count;
+    this.unsynced = true;
+    if (this.staged.length > SCAN_BYTES) this.staged = Buffer.alloc(0);
+  }
+
+  /** Forgets the staged entries: they are refused. */
+  discardEntries(): void {
+    this.stagedBytes = 0;
+    this.stagedCount = 0;
+  }
+
+  /** Takes back what the last commitEntries() wrote: another bucket's part of the same commit could not be written. */
+  rollBackEntries(): void {
+    if (this.writtenBytes === 0) return;
+    this.length -= this.writtenBytes;
+    this.pending -= this.writtenCount;
+    this.writtenBytes = 0;
+    this.writtenCount = 0;
+    this.refused();
+  }
+
+  /** Writes the staged words. Throws what the kernel said; then they stay staged. */
+  commitWords(): void {
+    if (this.stagedWords.length === 0) return;
+    const words = this.stagedWords;
+    const bytes = Buffer.allocUnsafe((words.length / 3) * WORD_BYTES);
+    for (let i = 0, at = 0; i < words.length; i += 3, at += WORD_BYTES) {
+      bytes.writeDoubleLE(words[i], at);
+      bytes.writeDoubleLE(words[i + 1], at + 8);
+      bytes.writeUInt32LE(words[i + 2], at + 16);
+      bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
     }
+    this.openWords();
+    writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
+    this.doneLength += bytes.length;
+    this.stagedWords = [];
+    this.unsynced = true;
+  }
+
+  /** Both, where there is nobody to be refused alone. */
+  commit(): void {
+    this.commitEntries();
+    this.commitWords();
+  }
+
+  /** Words held back so far may be written once a sync that begins now is over. */
+  sealHeld(): void {
+    this.sealedWords = this.heldWords.length;
+  }
+
+  /** The sync is over: what was sealed is staged. */
+  releaseHeld(): void {
+    if (this.sealedWords === 0) return;
+    for (const value of this.heldWords.splice(0, this.sealedWords)) this.stagedWords.push(value);
+    this.sealedWords = 0;
   }
 
   /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
@@ -272,6 +338,23 @@ export class Bucket {
     removeIfThere(this.donePath);
   }
 
+  /** Cuts off what was refused, so that a later start does not find it. Where that fails it is tried before the next write. */
+  private cutRefused(): void {
+    if (!this.refusedBehind) return;
+    this.openEntries();
+    files.truncate(this.fd, this.length);
+    this.refusedBehind = false;
+  }
+
+  private refused(): void {
+    this.refusedBehind = true;
+    try {
+      this.cutRefused();
+    } catch {
+      // What refused the write is what counts; the next commit tries to cut it off again.
+    }
+  }
+
   private openEntries(): void {
     if (this.fd >= 0) return;
     const { fd, made } = openOrMake(this.path);
@@ -300,8 +383,9 @@ export class Bucket {
       this.take(words, bytes.readDoubleLE(at), bytes.readDoubleLE(at + 8), bytes.readUInt32LE(at + 16));
     }
     this.doneLength = at;
-    const staged = this.stagedWords;
-    for (let i = 0; i < staged.length; i += 3) this.take(words, staged[i], staged[i + 1], staged[i + 2]);
+    for (const staged of [this.stagedWords, this.heldWords]) {
+      for (let i = 0; i < staged.length; i += 3) this.take(words, staged[i], staged[i + 1], staged[i + 2]);
+    }
     return words;
   }
 

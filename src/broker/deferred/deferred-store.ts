@@ -1,6 +1,8 @@
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
+import { type Ballast, NO_BALLAST } from "../ballast.ts";
 import { files, removeIfThere } from "../files.ts";
+import { Trouble } from "../trouble.ts";
 import { Bucket, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
 import { DueHeap, StoredMessage } from "./stored-message.ts";
 
@@ -49,22 +51,35 @@ export interface DeferredTargets {
 export class DeferredStore {
   /** Set by a commit that failed: what was staged for it is refused. */
   failure: Error | undefined;
+  /** Why words on entries could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
+  wordsFailure: Error | undefined;
+  /**
+   * Some topic's acknowledgements wait for the disk. Then an entry counts as stored only after a sync, and a word that
+   * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
+   */
+  strict = false;
   private readonly buckets = new Map<string, Bucket>();
   private readonly dirty = new Set<Bucket>();
   private staged: Staged[] = [];
+  /** Written, and stored once a sync is over; of these, the first `sealed` by the one that is under way. */
+  private unsyncedStaged: Staged[] = [];
+  private sealed = 0;
   private readonly heap = new DueHeap();
   private nextNumber = 0;
   private nextSurveyMs = 0;
   /** A crash may have left the same entry in a wide bucket and a finer one. */
   private recovered = false;
   targets!: DeferredTargets;
+  private readonly trouble: Trouble;
 
   constructor(
     private readonly directory: string,
     private readonly log: Logger,
+    private readonly ballast: Ballast = NO_BALLAST,
   ) {
     files.makeDirectory(directory);
     this.nextNumber = Date.now() * 1000;
+    this.trouble = new Trouble(log);
   }
 
   /** The number that the next entry gets: what is staged from here on is not below it. */
@@ -170,27 +185,75 @@ export class DeferredStore {
 
   /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
   commit(): void {
-    this.failure = undefined;
+    const staged = this.staged;
+    this.staged = [];
+    this.failure = staged.length === 0 ? undefined : this.commitEntries();
+    if (this.strict && this.failure === undefined) this.unsyncedStaged.push(...staged);
+    else for (const one of staged) one.owner.stored(one, this.failure);
+    this.commitWords();
+  }
+
+  /** @returns why it could not be done; then nothing of it is left in any bucket */
+  private commitEntries(): Error | undefined {
+    const written: Bucket[] = [];
     for (const bucket of this.dirty) {
       try {
-        bucket.commit();
+        bucket.commitEntries();
+        written.push(bucket);
       } catch (error) {
-        this.failure = error as Error;
-        this.log.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
+        for (const one of written) one.rollBackEntries();
+        for (const one of this.dirty) one.discardEntries();
+        this.trouble.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
+        return error as Error;
+      }
+    }
+    return undefined;
+  }
+
+  private commitWords(): void {
+    this.wordsFailure = undefined;
+    for (const bucket of this.dirty) {
+      try {
+        this.ballast.use(() => bucket.commitWords());
+      } catch (error) {
+        this.wordsFailure = error as Error;
+        this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
         continue;
       }
       this.dirty.delete(bucket);
     }
-    const staged = this.staged;
-    this.staged = [];
-    if (this.failure !== undefined) {
-      for (const { message } of staged) {
-        // Those whose bucket could be written are taken back: they were refused as well.
-        if (message.bucket !== undefined && message.offset < message.bucket.length) this.finish(message);
-      }
+  }
+
+  /** Entries were written that are not stored before a sync is over. */
+  get awaitsSyncNow(): boolean {
+    return this.unsyncedStaged.length > this.sealed;
+  }
+
+  /** All is synced and the broker goes down: from here on the files are written in order, and synced at the end. */
+  endStrictness(): void {
+    this.strict = false;
+    this.syncBegins();
+    this.syncEnded(undefined);
+  }
+
+  /** A sync of everything begins: what was held back so far may go on when it is over. */
+  syncBegins(): void {
+    this.sealed = this.unsyncedStaged.length;
+    for (const bucket of this.buckets.values()) bucket.sealHeld();
+  }
+
+  syncEnded(error: Error | undefined): void {
+    const sealed = this.unsyncedStaged.splice(0, this.sealed);
+    this.sealed = 0;
+    for (const one of sealed) {
+      // Refused, and so nothing may be left of it.
+      if (error !== undefined) this.finish(one.message);
+      one.owner.stored(one, error);
     }
-    for (const one of staged) {
-      one.owner.stored(one, this.failure);
+    if (error !== undefined) return;
+    for (const bucket of this.buckets.values()) {
+      bucket.releaseHeld();
+      if (bucket.dirty) this.dirty.add(bucket);
     }
   }
 
@@ -206,6 +269,13 @@ export class DeferredStore {
     this.dirty.add(message.bucket);
   }
 
+  /** A publish has joined its topic's log. */
+  joined(message: StoredMessage): void {
+    if (message.bucket === undefined) return;
+    message.bucket.stageDone(message.number, this.strict);
+    if (!this.strict) this.dirty.add(message.bucket);
+  }
+
   /** A publish is about to join its topic's log; the commit() before the log's makes that known. */
   joining(message: StoredMessage, sequence: number): void {
     if (message.bucket === undefined) return;
@@ -219,6 +289,11 @@ export class DeferredStore {
       message.bucket.stageNotJoined(message.number);
       this.dirty.add(message.bucket);
     }
+    this.postpone(message, retryAtMs);
+  }
+
+  /** A due message that cannot be handed on now is handed on later. */
+  postpone(message: StoredMessage, retryAtMs: number): void {
     message.dueMs = retryAtMs;
     this.heap.push(message);
   }
@@ -287,7 +362,7 @@ export class DeferredStore {
       const finest = bucket.widthMs === WIDTHS_MS[0];
       if (finest && !bucket.loaded && bucket.startMs - LOAD_LEAD_MS <= nowMs) this.load(bucket);
       if (!finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs) more = this.move(bucket, nowMs) || more;
-      if (bucket.pending === 0 && !bucket.dirty && (bucket.endMs < nowMs || !finest)) {
+      if (bucket.pending === 0 && bucket.settled && (bucket.endMs < nowMs || !finest)) {
         bucket.remove();
         this.buckets.delete(name);
       }
@@ -316,6 +391,8 @@ export class DeferredStore {
 
   /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */
   private move(bucket: Bucket, nowMs: number): boolean {
+    // What is staged is refused or not as one; the commits below are not of it.
+    if (this.staged.length > 0) this.commit();
     let moved = 0;
     const targets = new Set<Bucket>();
     const late: [ScannedEntry, Bucket, number][] = [];
@@ -331,12 +408,12 @@ export class DeferredStore {
     });
     try {
       for (const target of targets) target.commit();
-      bucket.stageMoved(end, moved);
+      bucket.stageMoved(end, moved, this.strict);
       bucket.commit();
     } catch (error) {
       // Nothing is lost: the piece is moved again, and what was written twice is recognised by its number.
       this.recovered = true;
-      this.log.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
+      this.trouble.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
       return false;
     }
     for (const [entry, finer, offset] of late) this.heap.push(loaded({ ...entry, offset }, finer));

@@ -29,6 +29,7 @@ const OPTIONS = new Map<string, Reader>([
   ["http_client_request_timeout", (options) => toNs(options.httpClientRequestTimeoutMs)],
   ["data_path", (options) => options.dataPath],
   ["durability", (options) => options.durability],
+  ["min_free_bytes", (options) => options.minFreeBytes],
   ["mem_queue_size", (options) => options.memQueueSize],
   ["max_bytes_per_file", (options) => options.maxBytesPerFile],
   ["retention_time", (options) => toNs(options.retentionTimeMs)],

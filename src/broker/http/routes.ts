@@ -9,7 +9,7 @@ import { pub } from "./pub.ts";
 import { getRetention, setRetention } from "./retention.ts";
 import { seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
-import { createTopic, deleteTopic, emptyTopic, pauseTopic, unpauseTopic } from "./topic.ts";
+import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, topicDurability, unpauseTopic } from "./topic.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
 export const router = new Router<HttpCall>([
@@ -24,6 +24,7 @@ export const router = new Router<HttpCall>([
   ["/topic/empty", post(emptyTopic)],
   ["/topic/pause", post(pauseTopic)],
   ["/topic/unpause", post(unpauseTopic)],
+  ["/topic/durability", new Map([...get(topicDurability), ...post(setTopicDurability)])],
   ["/channel/create", post(createChannel)],
   ["/channel/delete", post(deleteChannel)],
   ["/channel/empty", post(emptyChannel)],

@@ -1,4 +1,4 @@
-import { empty } from "../../http/reply.ts";
+import { empty, json, Refusal } from "../../http/reply.ts";
 import { existingTopic, topicToPublish, validExistingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -30,4 +30,24 @@ export function pauseTopic(call: HttpCall): Response {
 export function unpauseTopic(call: HttpCall): Response {
   existingTopic(call).unpause();
   return empty();
+}
+
+/** POST /topic/durability?topic=&level=write|fsync|default — what publishes to it wait for, whatever --durability says of the others. */
+export function setTopicDurability(call: HttpCall): Response {
+  const topic = validExistingTopic(call);
+  const level = call.query.get("level");
+  if (level === undefined) throw new Refusal(400, "MISSING_ARG_LEVEL");
+  if (level !== "write" && level !== "fsync" && level !== "default") throw new Refusal(400, "INVALID_ARG_LEVEL");
+  call.broker.setDurability(topic, level === "default" ? undefined : level);
+  return topicDurability(call);
+}
+
+/** GET /topic/durability?topic= — `level` as it was set, and what it comes to. */
+export function topicDurability(call: HttpCall): Response {
+  const topic = validExistingTopic(call);
+  return json({
+    topic_name: topic.name,
+    level: topic.durability ?? "default",
+    durability: topic.durability ?? call.broker.options.durability,
+  });
 }

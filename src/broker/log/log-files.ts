@@ -1,5 +1,6 @@
 import { dirname, join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
+import { type Ballast, NO_BALLAST } from "../ballast.ts";
 import { files, removeIfThere } from "../files.ts";
 import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import type { Recycler } from "./recycler.ts";
@@ -28,6 +29,7 @@ export interface LogFilesOptions {
   maxBytesPerFile: number;
   syncEvery: number;
   recycler: Recycler;
+  ballast?: Ballast;
   log: Logger;
   /** Counts regions that were skipped because their bytes are damaged. */
   onCorrupt: () => void;
@@ -35,6 +37,8 @@ export interface LogFilesOptions {
 
 /** The files under one topic's log: its segments in order, the last of which is written to. */
 export class LogFiles {
+  /** --sync-every and --sync-timeout count; else somebody has every commit synced. */
+  syncsByItself = true;
   private readonly segments: Segment[] = [];
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
@@ -49,6 +53,8 @@ export class LogFiles {
   private readonly unsyncedSegments = new Set<Segment>();
   /** The sync that is under way, if one is: what it covers is not on the disk yet. */
   private syncing: Promise<Error | undefined> | undefined;
+  /** A sync that nobody waited for failed. */
+  private untold: Error | undefined;
   /** The folder was made since the last sync: its name is not known to be on the disk. */
   private nameUnsynced: boolean;
 
@@ -76,7 +82,7 @@ export class LogFiles {
 
   /** Something that was committed is not known to be on the disk. */
   get hasUnsynced(): boolean {
-    return this.unsyncedSegments.size > 0 || this.syncing !== undefined;
+    return this.unsyncedSegments.size > 0 || this.syncing !== undefined || this.untold !== undefined;
   }
 
   get endPosition(): number {
@@ -90,7 +96,7 @@ export class LogFiles {
     if (tail.entries === 1) this.rollAtMs = this.nextRollMs(tail);
     this.unsyncedSegments.add(tail);
     this.unsyncedMessages += count;
-    const due = this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
+    const due = this.syncsByItself && this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
     if (due || this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS) {
       this.syncedAtMs = timeMs;
       this.sync();
@@ -104,8 +110,10 @@ export class LogFiles {
    */
   sync(done?: (error: Error | undefined) => void): void {
     this.unsyncedMessages = 0;
-    if (!this.hasUnsynced) {
-      done?.(undefined);
+    if (this.unsyncedSegments.size === 0 && this.syncing === undefined) {
+      const failure = this.untold;
+      if (done !== undefined) this.untold = undefined;
+      done?.(failure);
       return;
     }
     const parts = [...this.unsyncedSegments].map((segment) => this.syncSegment(segment));
@@ -114,7 +122,10 @@ export class LogFiles {
     if (this.syncing !== undefined) parts.push(this.syncing);
     const run = Promise.all(parts).then((failures) => {
       if (this.syncing === run) this.syncing = undefined;
-      return failures.find((failure) => failure !== undefined);
+      const failure = failures.find((one) => one !== undefined) ?? this.untold;
+      // The kernel tells of a lost write once: whoever waits next for a sync must hear of it, if nobody waited for this one.
+      this.untold = done === undefined ? failure : undefined;
+      return failure;
     });
     this.syncing = run;
     if (done !== undefined) void run.then(done);
@@ -250,8 +261,8 @@ export class LogFiles {
   private startAfresh(): void {
     const old = this.segments.length;
     try {
-      // The new segment first: its header is what remembers the next sequence.
-      this.roll();
+      // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
+      (this.options.ballast ?? NO_BALLAST).use(() => this.roll());
     } catch (error) {
       this.options.log.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
       return;

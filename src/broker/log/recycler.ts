@@ -11,6 +11,7 @@ export class Recycler {
   private readonly pool: { path: string; bytes: number }[] = [];
   private totalBytes = 0;
   private nextName = 0;
+  private taking = true;
 
   /** @param maxBytes bound on the pool, in bytes on disk */
   constructor(
@@ -31,13 +32,21 @@ export class Recycler {
    */
   put(segment: Segment, failed: (error: Error) => void): void {
     const bytes = segment.fileBytes();
-    if (bytes === 0 || this.totalBytes + bytes > this.maxBytes) {
+    if (!this.taking || bytes === 0 || this.totalBytes + bytes > this.maxBytes) {
       segment.discard(failed);
       return;
     }
     const path = join(this.directory, `${this.nextName++}`);
     segment.giveAway(path);
     this.add(path, bytes);
+  }
+
+  /** Space is short: the pool is given back, and what would come to it is removed, until there is room again. */
+  setTaking(taking: boolean): void {
+    this.taking = taking;
+    if (taking) return;
+    for (const { path } of this.pool.splice(0)) removeIfThere(path);
+    this.totalBytes = 0;
   }
 
   /** A file to overwrite: the one given back last, whose pages are the warmest. */

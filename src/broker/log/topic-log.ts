@@ -126,6 +126,12 @@ export class TopicLog {
     this.committedEnd = this.end;
   }
 
+  /** Takes back what was appended since the last commit. @throws why */
+  refuse(why: Error): never {
+    this.rollBack();
+    throw why;
+  }
+
   /**
    * The chunk that holds the record at `position`, from memory or read back from its file.
    * The records up to `chunk.end` are contiguous and whole.

@@ -3,6 +3,7 @@ import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import type { EntryHeader } from "../../../src/broker/deferred/bucket.ts";
 import { DeferredStore, KIND_REQUEUE, type Staged } from "../../../src/broker/deferred/deferred-store.ts";
 import { DueHeap, StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
+import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 
@@ -269,4 +270,90 @@ test("messages leave a heap in the order of their times", () => {
     }
     if (heap.size !== model.length) throw new Error(`BUNSQ_SEED=${seed}: ${heap.size} in the heap, not ${model.length}`);
   }
+});
+
+/** A disk that takes so many more bytes and then is full; reading and cutting go on. */
+function fullAfter(bytes: number): Disposable {
+  let left = bytes;
+  useFiles({
+    ...diskFiles,
+    write: (fd, buffer, from, length, position) => {
+      const take = Math.min(left, length);
+      if (take === 0) throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+      left -= take;
+      return diskFiles.write(fd, buffer, from, take, position);
+    },
+  });
+  return { [Symbol.dispose]: () => useFiles(diskFiles) };
+}
+
+test("what a full disk refuses is gone from every bucket, though parts of it had been written, and a kill comes at once", () => {
+  const fixture = new Fixture();
+  fixture.put(1, 5 * SECOND);
+  {
+    // Two whole entries and a piece of the third fit; those in the other bucket do not.
+    using _full = fullAfter(2 * 88 + 30);
+    for (const sequence of [2, 3, 4]) fixture.stage(sequence, 5 * SECOND);
+    fixture.stage(5, 10 * SECOND);
+    fixture.store.commit();
+    expect(fixture.refused.map(({ message }) => message)).toEqual(
+      Array.from({ length: 4 }, () => "ENOSPC: no space left on device, write"),
+    );
+    expect(fixture.store.failure?.message).toStartWith("ENOSPC");
+  }
+  {
+    // Now it is the second bucket's part that does not fit.
+    using _full = fullAfter(3 * 88 + 30);
+    for (const sequence of [6, 7, 8]) fixture.stage(sequence, 5 * SECOND);
+    for (const sequence of [9, 10]) fixture.stage(sequence, 10 * SECOND);
+    fixture.store.commit();
+    expect(fixture.refused).toHaveLength(9);
+  }
+  expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([1]);
+  fixture.put(11, 5 * SECOND);
+  expect(fixture.store.failure).toBeUndefined();
+  expect(new Fixture().recovered.map(({ sequence }) => sequence).toSorted((a, b) => a - b)).toEqual([1, 11]);
+});
+
+test("words that a full disk does not take are written when there is room, and until then the store says so", () => {
+  const fixture = new Fixture();
+  const messages = [1, 2].map((sequence) => fixture.put(sequence, 5 * SECOND));
+  {
+    using _full = fullAfter(10);
+    fixture.store.finish(messages[0]);
+    fixture.store.commit();
+    expect(fixture.store.wordsFailure?.message).toStartWith("ENOSPC");
+    expect(fixture.store.failure).toBeUndefined();
+    expect(fixture.store.hasWork).toBeTrue();
+  }
+  fixture.store.commit();
+  expect(fixture.store.wordsFailure).toBeUndefined();
+  expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([2]);
+});
+
+test("where answers wait for the disk an entry is stored after a sync, and what joined its log is done with after the next", () => {
+  const fixture = new Fixture();
+  fixture.store.strict = true;
+  const stored: number[] = [];
+  const owner = { stored: ({ message }: Staged) => void stored.push(message.sequence) };
+  const frame = Buffer.alloc(40);
+  frame.writeUInt32BE(36, 0);
+  frame.writeUInt32BE(2, 4);
+  const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: START + SECOND, sequence: 7 };
+  const message = fixture.store.stage(owner, header, frame, 0, frame.length, false);
+  fixture.store.commit();
+  expect(stored).toBeEmpty();
+  expect(fixture.store.awaitsSyncNow).toBeTrue();
+  fixture.store.syncBegins();
+  expect(fixture.store.awaitsSyncNow).toBeFalse();
+  fixture.store.syncEnded(undefined);
+  expect(stored).toEqual([7]);
+  fixture.store.joined(message);
+  fixture.store.commit();
+  // Nothing on the disk says so before the log that it joined is synced.
+  expect(new Fixture().recovered).toHaveLength(1);
+  fixture.store.syncBegins();
+  fixture.store.syncEnded(undefined);
+  fixture.store.commit();
+  expect(new Fixture().recovered).toBeEmpty();
 });
