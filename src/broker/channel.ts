@@ -60,16 +60,18 @@ export class Channel implements StoreOwner {
   dirty = false;
   unsaved = false;
 
-  private readonly window: Window;
+  /** For who looks (standing.ts); nobody else changes it. */
+  readonly window: Window;
   /** Position of the record at the window's cursor. */
   private cursorPosition: number;
   /** Sequences waiting to be delivered again, in the order they came back. */
   private readonly ready = new NumberQueue();
-  private readonly detached = new Map<number, StoredMessage>();
+  /** For who looks, too. */
+  readonly detached = new Map<number, StoredMessage>();
   /** Sequences whose way into the deferred store is not committed yet. */
   private readonly moving = new Set<number>();
   /** Finished ranges at or above the cursor. */
-  private skips: Range[] = [];
+  skips: Range[] = [];
   private skippedCount = 0;
   /** What an earlier run delivered but did not see finished, above the cursor. */
   private tried: Tries[] = [];
@@ -343,6 +345,11 @@ export class Channel implements StoreOwner {
     const { message, replaces } = staged;
     const { sequence } = message;
     const { deferred } = this.broker;
+    if (message.number < this.requeuesVoidBefore) {
+      // Staged before a seek: that message is forgotten, and what stands at its sequence now is another delivery.
+      if (error === undefined) deferred.finish(message);
+      return;
+    }
     this.moving.delete(sequence);
     if (error !== undefined) return;
     if (replaces !== undefined) {
@@ -476,6 +483,13 @@ export class Channel implements StoreOwner {
       message.state = DEFERRED;
       this.store(sequence, dueMs);
     }
+  }
+
+  /** The frame of one of its messages that stands in the deferred store. */
+  readStored(message: StoredMessage): Buffer {
+    const frame = Buffer.allocUnsafe(message.frameBytes);
+    this.broker.deferred.readFrame(message, frame, 0);
+    return frame;
   }
 
   toRow(): ChannelRow {

@@ -3,6 +3,7 @@ import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { info } from "./info.ts";
+import { channelMessages, oneMessage, topicMessages } from "./messages.ts";
 import { mpub } from "./mpub.ts";
 import { ping } from "./ping.ts";
 import { pub } from "./pub.ts";
@@ -32,6 +33,9 @@ export const router = new Router<HttpCall>([
   ["/channel/unpause", post(unpauseChannel)],
   // Not nsqd's: looking back (docs/looking-back.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
+  ["/topic/messages", get(topicMessages)],
+  ["/message", get(oneMessage)],
+  ["/channel/messages", get(channelMessages)],
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],

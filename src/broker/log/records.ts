@@ -16,11 +16,20 @@ export interface LogRecord {
  *
  * @param from first sequence, at least the log's start
  * @param to exclusive, at most the log's committed end
+ * @param visit told each; true when it has seen enough
+ * @param maxReads runs of records that are read at the most, damaged ones too
+ * @returns the first sequence that was not looked at
  */
-export function* readRecords(log: TopicLog, from: number, to: number): Generator<LogRecord> {
-  if (from >= to) return;
+export function visitRecords(
+  log: TopicLog,
+  from: number,
+  to: number,
+  visit: (record: LogRecord) => boolean,
+  maxReads = Number.POSITIVE_INFINITY,
+): number {
+  if (from >= to) return from;
   let { position, sequence } = log.runOf(from);
-  while (sequence < to) {
+  for (let reads = 0; sequence < to && reads < maxReads; reads++) {
     const chunk = log.peekAt(position);
     if (!("buffer" in chunk)) {
       sequence = chunk.nextSequence;
@@ -29,13 +38,16 @@ export function* readRecords(log: TopicLog, from: number, to: number): Generator
     }
     const { buffer, view } = chunk;
     const end = chunk.offsetOf(Math.min(chunk.end, log.committedEnd));
-    for (let at = chunk.offsetOf(position); at < end && sequence < to; sequence++) {
+    for (let at = chunk.offsetOf(position); at < end && sequence < to; ) {
       const next = at + 4 + view.getUint32(at);
-      if (sequence >= from) yield { sequence, position, buffer, from: at, to: next };
+      const seenEnough = sequence >= from && visit({ sequence, position, buffer, from: at, to: next });
+      sequence++;
+      if (seenEnough) return sequence;
       position += next - at;
       at = next;
     }
   }
+  return Math.max(from, Math.min(sequence, to));
 }
 
 /** When a record was published, ms; to about a microsecond. */
@@ -53,16 +65,23 @@ export function sequenceAtTime(log: TopicLog, timeMs: number): number {
   // Commits are in order of time: what is in an earlier one was published before.
   const commit = log.files === undefined ? { from: log.startSequence, to: log.committedNext } : log.files.commitAtTime(timeMs);
   if (commit === undefined) return log.committedNext;
-  for (const record of readRecords(log, commit.from, commit.to)) if (publishedMs(record) >= timeMs) return record.sequence;
-  return commit.to;
+  return firstWhere(log, commit.from, commit.to, (record) => publishedMs(record) >= timeMs);
 }
 
 /** The message that holds a byte of the log, or the first behind a gap; the log's end if there is none. */
 export function sequenceAtPosition(log: TopicLog, position: number): number {
   if (position >= log.committedEnd) return log.committedNext;
   const from = log.files === undefined ? log.startSequence : log.files.commitAtPosition(position);
-  for (const record of readRecords(log, from, log.committedNext)) {
-    if (record.position + record.to - record.from > position) return record.sequence;
-  }
-  return log.committedNext;
+  return firstWhere(log, from, log.committedNext, (record) => record.position + record.to - record.from > position);
+}
+
+/** Sequence of the first record that is looked for; `to` if there is none. */
+function firstWhere(log: TopicLog, from: number, to: number, wanted: (record: LogRecord) => boolean): number {
+  let found = to;
+  visitRecords(log, from, to, (record) => {
+    if (!wanted(record)) return false;
+    found = record.sequence;
+    return true;
+  });
+  return found;
 }

@@ -1,0 +1,130 @@
+import { isUtf8 } from "node:buffer";
+import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { encodeJson, Refusal } from "../../http/reply.ts";
+import type { Broker } from "../broker.ts";
+import type { Standing } from "../standing.ts";
+import type { HttpCall } from "./call.ts";
+
+/** How a message's body stands in an answer; what it cannot be given as is given in base64, and says so. */
+export type BodyFormat = "text" | "json" | "base64";
+
+const DEFAULT_LIMIT = 100;
+const MAX_LIMIT = 1000;
+/** Bodies in one answer, in bytes; one message is always told. */
+export const PAGE_BYTES = 1024 * 1024;
+/** Pieces of the log that are read for one answer. */
+export const PAGE_READS = 256;
+
+/** @throws Refusal 400 INVALID_ARG_FORMAT */
+export function formatArgument({ query }: HttpCall): BodyFormat {
+  const format = query.get("format") ?? "text";
+  if (format !== "text" && format !== "json" && format !== "base64") throw new Refusal(400, "INVALID_ARG_FORMAT");
+  return format;
+}
+
+/** @throws Refusal 400 INVALID_ARG_LIMIT */
+export function limitArgument({ query }: HttpCall): number {
+  const limit = query.get("limit");
+  if (limit === undefined) return DEFAULT_LIMIT;
+  if (!/^\d{1,9}$/.test(limit) || Number(limit) === 0) throw new Refusal(400, "INVALID_ARG_LIMIT");
+  return Math.min(MAX_LIMIT, Number(limit));
+}
+
+/** Messages on their way into an answer, within its bounds. */
+export class MessageList {
+  readonly items: string[] = [];
+  private bytes = 0;
+
+  constructor(
+    private readonly format: BodyFormat,
+    private readonly limit: number,
+  ) {}
+
+  get full(): boolean {
+    return this.items.length >= this.limit || this.bytes >= PAGE_BYTES;
+  }
+
+  /** @param frame the whole message frame stands in [from, to) */
+  add(sequence: number | null, frame: Buffer, from: number, to: number, more: object = {}): void {
+    this.items.push(messageJson(sequence, frame, from, to, this.format, more));
+    this.bytes += to - from;
+  }
+
+  /** `{"messages": […], …}` */
+  toJson(more: object): string {
+    return `{"messages":[${this.items.join(",")}],${encodeJson(more).slice(1)}`;
+  }
+}
+
+/** One message as JSON. @param sequence null for one that has no place in the log yet, and so no id */
+export function messageJson(
+  sequence: number | null,
+  frame: Buffer,
+  from: number,
+  to: number,
+  format: BodyFormat,
+  more: object = {},
+): string {
+  const facts = encodeJson({
+    id: sequence === null ? null : frame.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES),
+    sequence,
+    timestamp: timestampOf(frame, from),
+    ...more,
+    size: to - from - BODY_OFFSET,
+  });
+  return `${facts.slice(0, -1)},${bodyJson(frame.subarray(from + BODY_OFFSET, to), format)}}`;
+}
+
+/** What is known of a message in a channel beside the message: whose it is, since when, until when. */
+export function standingJson(broker: Broker, { state, attempts, deliveredMs, deadlineMs, owner }: Standing): object {
+  const facts: Record<string, unknown> = { state, attempts };
+  if (state === "in_flight") {
+    facts.since = isoTime(deliveredMs);
+    facts.timeout_at = isoTime(deadlineMs);
+    facts.client = clientJson(broker, owner);
+  } else if (state === "deferred") {
+    facts.due = isoTime(deadlineMs);
+  }
+  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(deliveredMs);
+  return facts;
+}
+
+export function isoTime(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+function clientJson(broker: Broker, owner: number): object | null {
+  const connection = broker.connectionsById.get(owner);
+  if (connection === undefined) return null;
+  const { clientId, hostname, remoteAddress, userAgent } = connection;
+  return { client_id: clientId, hostname, remote_address: remoteAddress, user_agent: userAgent };
+}
+
+/** RFC 3339 with all nine digits, since a timestamp is more than a double holds. */
+function timestampOf(frame: Buffer, from: number): string {
+  const ns = frame.readBigUInt64BE(from + TIMESTAMP_OFFSET);
+  const ms = Number(ns / 1_000_000n);
+  const fraction = (ns % 1_000_000_000n).toString().padStart(9, "0");
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? `${ns}` : `${date.toISOString().slice(0, -5)}.${fraction}Z`;
+}
+
+/** The members `"body"` and, for one in base64, `"encoding"`. */
+function bodyJson(body: Buffer, format: BodyFormat): string {
+  if (format !== "base64" && isUtf8(body)) {
+    const text = body.toString();
+    if (format === "text") return `"body":${encodeJson(text)}`;
+    // As it stands: taken apart and put together again, its numbers might not be the same.
+    if (isJson(text)) return `"body":${text}`;
+  }
+  return `"encoding":"base64","body":"${body.toString("base64")}"`;
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,128 @@
+import { encodedJson, Refusal } from "../../http/reply.ts";
+import type { Channel } from "../channel.ts";
+import { type LogRecord, visitRecords } from "../log/records.ts";
+import type { TopicLog } from "../log/topic-log.ts";
+import { sequenceOfId } from "../place.ts";
+import { freshRanges, type Standing, type State, standing, standingOf } from "../standing.ts";
+import type { Topic } from "../topic.ts";
+import { existingChannel, existingTopic, placeArgument } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+import { formatArgument, limitArgument, MessageList, messageJson, PAGE_READS, standingJson } from "./message-json.ts";
+
+// To look at messages without consuming them. Nothing here changes what the broker holds, nor what it has in memory.
+
+/** GET /topic/messages?topic=[&from=PLACE][&limit=][&format=]: a page of a topic's log, from a place on (place.ts). */
+export function topicMessages(call: HttpCall): Response {
+  const topic = existingTopic(call);
+  const from = call.query.get("from") === undefined ? topic.log.startSequence : placeArgument(call, topic, "from");
+  const list = new MessageList(formatArgument(call), limitArgument(call));
+  const { log } = topic;
+  const add = (record: LogRecord) => {
+    list.add(record.sequence, record.buffer, record.from, record.to);
+    return list.full;
+  };
+  const next = visitRecords(log, from, log.committedNext, add, PAGE_READS);
+  return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext }));
+}
+
+/** GET /message?topic=&id=[&format=]: one message, and how it stands in each channel. */
+export function oneMessage(call: HttpCall): Response {
+  const topic = existingTopic(call);
+  const format = formatArgument(call);
+  const sequence = idArgument(call, topic);
+  const record = recordAt(topic.log, sequence);
+  if (record === undefined) throw new Refusal(404, "MESSAGE_NOT_FOUND");
+  const channels = [...topic.channels.values()].map((channel) => ({
+    channel_name: channel.name,
+    ...standingJson(call.broker, standingOf(channel, sequence)),
+  }));
+  return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, { channels }));
+}
+
+/**
+ * GET /channel/messages?topic=&channel=&state=in_flight|waiting|deferred[&from=][&limit=][&format=]: a page of what a
+ * channel holds, by sequence.
+ */
+export function channelMessages(call: HttpCall): Response {
+  const channel = existingChannel(call);
+  const state = call.query.get("state");
+  if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
+  const list = new MessageList(formatArgument(call), limitArgument(call));
+  const from = call.query.get("from") === undefined ? 0 : placeArgument(call, channel.topic, "from");
+  if (state === "in_flight") return encodedJson(list.toJson({ next: addHeld(call, channel, "in_flight", from, list) }));
+  if (state === "waiting") return encodedJson(list.toJson({ next: addWaiting(call, channel, from, list) }));
+  throw new Refusal(400, "INVALID_ARG_STATE");
+}
+
+/** The sequence of the message that the argument `id` names. @throws Refusal 400 */
+export function idArgument({ query }: HttpCall, topic: Topic): number {
+  const id = query.get("id");
+  if (id === undefined) throw new Refusal(400, "MISSING_ARG_ID");
+  const sequence = sequenceOfId(topic.log, id);
+  if (sequence === undefined) throw new Refusal(400, "INVALID_ARG_ID");
+  return sequence;
+}
+
+/** Messages of a state that were delivered before. @returns where to go on; null when there is no more */
+function addHeld({ broker }: HttpCall, channel: Channel, state: State, from: number, list: MessageList): number | null {
+  const frames = new Frames(channel);
+  for (const one of standing(channel, state, from, 1001)) {
+    if (list.full) return one.sequence;
+    const record = frames.of(one);
+    // Damaged on disk: consumers do not get it either.
+    if (record !== undefined) list.add(one.sequence, record.buffer, record.from, record.to, standingJson(broker, one));
+  }
+  return null;
+}
+
+/** What comes next: first what comes again, then what was never delivered. */
+function addWaiting(call: HttpCall, channel: Channel, from: number, list: MessageList): number | null {
+  const again = addHeld(call, channel, "requeued", from, list);
+  if (again !== null) return again;
+  const { log, released } = channel.topic;
+  const fresh = standingJson(call.broker, standingOf(channel, released));
+  let reads = PAGE_READS;
+  for (const range of freshRanges(channel, from, released)) {
+    if (list.full || reads-- <= 0) return range.from;
+    const add = (record: LogRecord) => {
+      list.add(record.sequence, record.buffer, record.from, record.to, fresh);
+      return list.full;
+    };
+    const next = visitRecords(log, range.from, range.to, add, PAGE_READS);
+    if (next < range.to) return next;
+  }
+  return null;
+}
+
+/** Finds the frames of messages in ascending order, from the log or the deferred store. */
+class Frames {
+  private readonly log: TopicLog;
+  private last: { start: number; end: number; buffer: Buffer } | undefined;
+
+  constructor(private readonly channel: Channel) {
+    this.log = channel.topic.log;
+  }
+
+  /** @returns undefined where the bytes are damaged */
+  of({ position, stored }: Standing): { buffer: Buffer; from: number; to: number } | undefined {
+    if (stored !== undefined) return { buffer: this.channel.readStored(stored), from: 0, to: stored.frameBytes };
+    if (this.last === undefined || position < this.last.start || position >= this.last.end) {
+      const chunk = this.log.peekAt(position);
+      if (!("buffer" in chunk)) return undefined;
+      this.last = chunk;
+    }
+    const { buffer, start } = this.last;
+    const from = position - start;
+    return { buffer, from, to: from + 4 + buffer.readUInt32BE(from) };
+  }
+}
+
+function recordAt(log: TopicLog, sequence: number): LogRecord | undefined {
+  if (sequence < log.startSequence || sequence >= log.committedNext) return undefined;
+  let found: LogRecord | undefined;
+  visitRecords(log, sequence, sequence + 1, (record) => {
+    found = record;
+    return true;
+  });
+  return found;
+}
