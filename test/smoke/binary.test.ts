@@ -3,8 +3,10 @@ import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, s
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY_PATH } from "../../scripts/build.ts";
+import { commandLines, endingOf, makeFiles } from "../cli/stand-in.ts";
+import { findNsqlookupd } from "../support/lookup.ts";
 import { RawClient } from "../support/raw-client.ts";
-import { type Server, startProcess, startServer, until } from "../support/server.ts";
+import { findNsqd, type Server, startProcess, startServer, until } from "../support/server.ts";
 
 const ROOT = join(import.meta.dir, "../..");
 
@@ -56,6 +58,31 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     expect(exitCode).toBe(0);
     expect(stdout.toString()).toMatch(/^nsqd v1\.3\.0 \(bunsq /);
   });
+
+  for (const [program, theirs = ""] of [
+    ["nsqd", findNsqd()],
+    ["nsqlookupd", findNsqlookupd()],
+  ] as const) {
+    test.skipIf(theirs === "")(
+      `ends as Go's ${program} does through a link of that name`,
+      () => {
+        const place = mkdtempSync(join(tmpdir(), "bunsq-smoke-link-"));
+        try {
+          makeFiles(place);
+          const link = join(place, program);
+          symlinkSync(join(folder, "bunsq"), link);
+          for (const args of commandLines(program)) {
+            const { firstError: _, ...ending } = endingOf([link, ...args], place);
+            const { firstError: __, ...expected } = endingOf([theirs, ...args], place);
+            expect([args, ending]).toEqual([args, expected]);
+          }
+        } finally {
+          rmSync(place, { recursive: true, force: true });
+        }
+      },
+      120_000,
+    );
+  }
 
   test("is up as broker and lookup in less than 300 ms", async () => {
     const addresses = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);

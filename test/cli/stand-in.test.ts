@@ -1,0 +1,138 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { homedir, tmpdir } from "node:os";
+import { join } from "node:path";
+import { brokerFlags } from "../../src/cli/broker-flags.ts";
+import { configKey } from "../../src/cli/config-file.ts";
+import { allFlags, type Flag } from "../../src/cli/flags.ts";
+import { findNsqlookupd } from "../support/lookup.ts";
+import { findNsqd, MAIN, type Running, type Server, startProcess, startServer } from "../support/server.ts";
+import { commandLines, endingOf, makeFiles } from "./stand-in.ts";
+
+const nsqd = findNsqd();
+const nsqlookupd = findNsqlookupd();
+if (nsqd === undefined || nsqlookupd === undefined) console.warn("comparisons skipped: no nsqd, or no nsqlookupd");
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), "bunsq-stand-in-"));
+  makeFiles(folder);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+describe.skipIf(nsqd === undefined || nsqlookupd === undefined)("under the name", () => {
+  for (const [program, theirs = ""] of [
+    ["nsqd", nsqd],
+    ["nsqlookupd", nsqlookupd],
+  ] as const) {
+    for (const args of commandLines(program)) {
+      test(`${program}, ${args.join(" ")} ends as Go's does`, () => {
+        const { firstError: theirError, ...expected } = endingOf([theirs, ...args], folder);
+        const { firstError, ...ending } = endingOf([process.execPath, MAIN, program, ...args], folder);
+        expect(ending).toEqual(expected);
+        // What Go's flag package says; the programs' own messages have words of ours.
+        if (/^(flag|bad flag|invalid value \S+ for flag -(node|msg|tombstone|log))/.test(theirError))
+          expect(firstError).toStartWith(theirError);
+      }, 30_000);
+    }
+  }
+});
+
+/** NSQ's own examples, in its source; there if Go has fetched that. */
+const EXAMPLES = join(process.env.GOMODCACHE ?? join(homedir(), "go/pkg/mod"), "github.com/nsqio/nsq@v1.3.0/contrib");
+const hasExamples = existsSync(EXAMPLES);
+if (!hasExamples) console.warn("nsqd's example files skipped: no source of NSQ");
+
+/** A value other than the default, as TOML. */
+function otherValue(flag: Flag): string {
+  switch (flag.kind) {
+    case "bool":
+      return String(!flag.default);
+    case "int":
+      return String(flag.default === flag.max ? flag.min : Math.min(flag.max, flag.default + 1));
+    case "duration":
+      // As nsqd takes it for whole milliseconds.
+      return String(Math.min(flag.max, flag.default + 1));
+    case "list":
+      return '["127.0.0.1:1", "127.0.0.1:2"]';
+    case "floats":
+      return "[0.99, 0.5]";
+    case "choice":
+      return JSON.stringify(flag.values.find((value) => value !== flag.default));
+    case "string":
+      return '"other"';
+  }
+}
+
+describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
+  /** What a broker says that its options are, by key. */
+  const optionsOf = async (server: Server, keys: string[]) => {
+    const told: Record<string, string> = {};
+    for (const key of keys) {
+      const response = await server.http("GET", `/config/${key}`);
+      const text = `${response.status} ${await response.text()}`;
+      const isOwnPort = key.startsWith("broadcast_") && [server.tcpPort, server.httpPort].some((port) => text === `200 ${port}`);
+      told[key] = isOwnPort ? "200 <its own port>" : text;
+    }
+    return told;
+  };
+  /** What both brokers say after they read a file. */
+  const compare = async (path: string, keys: string[]) => {
+    const servers: Server[] = [];
+    try {
+      const args = [`--config=${path}`];
+      servers.push(await startServer({ program: "nsqd", args }));
+      servers.push(await startServer({ args, command: [process.execPath, MAIN, "nsqd"] }));
+      const [theirs, ours] = await Promise.all(servers.map((server) => optionsOf(server, keys)));
+      expect(ours).toEqual(theirs as Record<string, string>);
+      expect(Object.values(theirs ?? {}).every((told) => told.startsWith("200 "))).toBeTrue();
+      return theirs ?? {};
+    } finally {
+      await Promise.all(servers.map((server) => server.stop("SIGKILL")));
+    }
+  };
+  /** Options that both brokers have, and that these tests do not set by flags. */
+  const flags = allFlags(brokerFlags()).filter(
+    (flag) =>
+      flag.own === undefined &&
+      flag.support === undefined &&
+      !["config", "version", "tcp-address", "http-address", "https-address", "data-path"].includes(flag.name),
+  );
+
+  test.skipIf(!hasExamples)(
+    "loads unchanged, NSQ's own example among them",
+    async () => {
+      await compare(join(EXAMPLES, "nsqd.cfg.example"), flags.map(configKey));
+    },
+    60_000,
+  );
+
+  test("sets every option that nsqd and bunsq have", async () => {
+    // What needs files that are not there.
+    const changed = flags.filter((flag) => !flag.name.startsWith("tls-"));
+    const path = join(folder, "changed.cfg");
+    writeFileSync(path, changed.map((flag) => `${configKey(flag)} = ${otherValue(flag)}\n`).join(""));
+    const empty = join(folder, "empty.cfg");
+    writeFileSync(empty, "");
+    const [told, defaults] = [await compare(path, changed.map(configKey)), await compare(empty, changed.map(configKey))];
+    expect(changed.map(configKey).filter((key) => told[key] === defaults[key])).toEqual([]);
+  }, 60_000);
+});
+
+test.skipIf(!hasExamples)(
+  "nsqlookupd's own example loads unchanged",
+  async () => {
+    let running: Running | undefined;
+    try {
+      const args = [`--config=${join(EXAMPLES, "nsqlookupd.cfg.example")}`, "--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"];
+      running = await startProcess("bunsq", [process.execPath, MAIN, "nsqlookupd", ...args]);
+      expect(running.log()).not.toContain("WARNING");
+      expect(await running.stop()).toBe(0);
+    } finally {
+      await running?.stop("SIGKILL");
+    }
+  },
+  30_000,
+);
