@@ -15,6 +15,8 @@ async function build(): Promise<void> {
   await Bun.build({
     entrypoints: [join(ROOT, "src/main.ts")],
     root: ROOT,
+    // What @datadog/sketches-js would load if a sketch were serialized. None is, and it does not depend on it itself.
+    external: ["protobufjs/minimal"],
     define: { BUNSQ_COMMIT: JSON.stringify(commit()) },
     minify: true,
     // Goes into the binary, so that stack traces in a log name the source's own lines.

@@ -58,6 +58,8 @@ export class Broker {
   refusal: PublishError | undefined;
   readonly ballast: BallastFile;
   readonly space: Space;
+  /** Of message latencies, largest first; none: channels do not measure. */
+  readonly percentiles: readonly number[];
 
   /** Who knows what clients may do; undefined: all may do everything. */
   readonly authority: Authority | undefined;
@@ -119,6 +121,7 @@ export class Broker {
     readonly options: BrokerOptions,
     readonly log: Logger,
   ) {
+    this.percentiles = [...options.e2eProcessingLatencyPercentiles].sort((a, b) => b - a);
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
     this.tls = buildServerTls(options);
     this.authority = Authority.from(options);

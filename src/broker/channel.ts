@@ -3,6 +3,7 @@ import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
 import { KIND_REQUEUE, type Staged, type StoreOwner } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
+import type { LatencySketch } from "./latency/latency-window.ts";
 import type { Chunk } from "./log/chunk.ts";
 import { NumberQueue } from "./number-queue.ts";
 import { addRange, encodeProgress, type Progress, type Range, readProgress, type Tries } from "./progress.ts";
@@ -60,8 +61,6 @@ export class Channel implements StoreOwner {
   dirty = false;
   unsaved = false;
 
-  /** For who looks (standing.ts); nobody else changes it. */
-  readonly window: Window;
   /** Position of the record at the window's cursor. */
   private cursorPosition: number;
   /** Sequences waiting to be delivered again, in the order they came back. */
@@ -96,16 +95,17 @@ export class Channel implements StoreOwner {
    * @param floor sequence of its first message, whose record is at `position`
    */
   constructor(
-    private readonly broker: Broker,
+    protected readonly broker: Broker,
     readonly topic: Topic,
     readonly id: number,
     readonly name: string,
     floor: number,
     position: number,
+    /** For who looks (standing.ts); nobody else changes it. */
+    readonly window = new Window(floor),
   ) {
     this.ephemeral = isEphemeral(name);
     this.persistent = !this.ephemeral && !topic.ephemeral;
-    this.window = new Window(floor);
     this.cursorPosition = position;
     this.messageCountBase = floor;
   }
@@ -516,8 +516,11 @@ export class Channel implements StoreOwner {
     this.window.shrink();
   }
 
+  /** Adds how long its messages took to a sketch; a plain channel does not measure (latency/measured-channel.ts). */
+  addLatencies(_sketch: LatencySketch): void {}
+
   /** A message that left the window unfinished; its state in the window, if it is still in there, is DONE. */
-  private detachedAt(sequence: number): StoredMessage | undefined {
+  protected detachedAt(sequence: number): StoredMessage | undefined {
     return this.detached.size === 0 ? undefined : this.detached.get(sequence);
   }
 

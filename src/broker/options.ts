@@ -81,6 +81,20 @@ export interface BrokerOptions {
   /** As given; tlsRequirement() (transport/tls-options.ts) says what holds. */
   tlsRequired: TlsRequirement;
   tlsMinVersion: "tls1.0" | "tls1.1" | "tls1.2" | "tls1.3";
+
+  /** Of message latencies: above 0, up to 1. None: they are not measured. */
+  e2eProcessingLatencyPercentiles: number[];
+  /** Of the past that percentiles cover. */
+  e2eProcessingLatencyWindowTimeMs: number;
+
+  /** Empty: nothing is sent. */
+  statsdAddress: string;
+  /** %s stands for the broker's name. */
+  statsdPrefix: string;
+  statsdIntervalMs: number;
+  statsdMemStats: boolean;
+  statsdUdpPacketSizeBytes: number;
+  statsdExcludeEphemeral: boolean;
 }
 
 /** Who is turned away without TLS: nobody, everybody, or everybody but HTTP clients. */

@@ -2,6 +2,8 @@ import { heapStats } from "bun:jsc";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
 import type { Connection } from "./connection.ts";
+import { type LatencySketch, newSketch } from "./latency/latency-window.ts";
+import { type LatencyStats, NO_LATENCY, readPercentiles } from "./latency/percentiles.ts";
 import type { Topic } from "./topic.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go): monitoring reads them.
@@ -37,12 +39,6 @@ export interface ChannelStats {
   clients: ClientStats[] | null;
   paused: boolean;
   e2e_processing_latency: LatencyStats;
-}
-
-/** Without configured percentiles, nsqd's are always these. */
-export interface LatencyStats {
-  count: 0;
-  percentiles: null;
 }
 
 export interface ClientStats {
@@ -103,8 +99,6 @@ export interface MemoryStats {
   gc_total_runs: number;
 }
 
-const NO_LATENCY: LatencyStats = { count: 0, percentiles: null };
-
 /**
  * Reads the statistics, topics and channels in the order of their names.
  *
@@ -133,9 +127,20 @@ function readTopic(topic: Topic, topicName: string, channelName: string, include
       message_count: topic.messageCount,
       message_bytes: topic.messageBytes,
       paused: topic.paused,
-      e2e_processing_latency: NO_LATENCY,
+      e2e_processing_latency: readLatency(topic.broker.percentiles, topic.channels.values()),
     },
   ];
+}
+
+/** A topic's latencies are those of all its channels, shown or not. */
+function readLatency(percentiles: readonly number[], channels: Iterable<Channel>): LatencyStats {
+  if (percentiles.length === 0) return NO_LATENCY;
+  let sketch: LatencySketch | undefined;
+  for (const channel of channels) {
+    sketch ??= newSketch();
+    channel.addLatencies(sketch);
+  }
+  return sketch === undefined ? NO_LATENCY : readPercentiles(percentiles, sketch);
 }
 
 function readChannel(channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
@@ -151,7 +156,7 @@ function readChannel(channel: Channel, topicName: string, includeClients: boolea
     client_count: channel.consumers.length,
     clients: includeClients ? channel.consumers.map((consumer) => readClient(consumer, topicName)) : null,
     paused: channel.paused,
-    e2e_processing_latency: NO_LATENCY,
+    e2e_processing_latency: readLatency(channel.topic.broker.percentiles, [channel]),
   };
 }
 

@@ -8,6 +8,7 @@ import type { Staged, StoreOwner } from "./deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { type Committed, HeldPublish } from "./held.ts";
+import { MeasuredChannel } from "./latency/measured-channel.ts";
 import type { Retention } from "./log/retention.ts";
 import type { TopicLog } from "./log/topic-log.ts";
 import type { Durability } from "./options.ts";
@@ -234,7 +235,7 @@ export class Topic implements StoreOwner, Committed {
     const floor = Math.min(start ?? this.released, this.released);
     const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
     const id = persistent ? this.broker.store.addChannel(this.id, name, floor) : this.broker.catalogue.newMemoryId();
-    const channel = new Channel(this.broker, this, id, name, floor, position);
+    const channel = this.newChannel(id, name, floor, position);
     if (start !== undefined && start > floor) {
       channel.skipUncounted(floor, start);
       this.broker.saveChannel(channel);
@@ -257,7 +258,7 @@ export class Topic implements StoreOwner, Committed {
 
   /** A channel of an earlier run. */
   restoreChannel(id: number, name: string, floor: number): Channel {
-    const channel = new Channel(this.broker, this, id, name, floor, this.log.locate(floor));
+    const channel = this.newChannel(id, name, floor, this.log.locate(floor));
     this.channels.set(name, channel);
     this.broker.catalogue.channelCreated(channel);
     return channel;
@@ -344,6 +345,11 @@ export class Topic implements StoreOwner, Committed {
     this.shrunk = true;
     this.log.shrink();
     for (const channel of this.channels.values()) channel.shrink();
+  }
+
+  private newChannel(id: number, name: string, floor: number, position: number): Channel {
+    const Kind = this.broker.percentiles.length === 0 ? Channel : MeasuredChannel;
+    return new Kind(this.broker, this, id, name, floor, position);
   }
 
   private markDirty(): void {

@@ -20,9 +20,11 @@ const MAX_PORT = 65_535;
 /** Node ids have ten bits in a message id. */
 const NODE_IDS = 1024;
 const MAX_INT32 = 2 ** 31 - 1;
+/** What one packet of UDP over IPv4 carries. */
+const MAX_UDP_PAYLOAD_BYTES = 65_507;
+/** Reading all statistics more often would only keep the broker busy. */
+const SHORTEST_STATSD_INTERVAL_MS = 100;
 
-const NO_STATSD = "nothing is sent to statsd in this version; read /stats instead";
-const NO_LATENCY = "latency percentiles are not kept in this version";
 const NO_SCAN = "timeouts are kept by due time, without a scan to tune";
 
 /**
@@ -333,6 +335,54 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: "tls1.0",
         doc: "lowest version of TLS to accept",
       },
+
+      e2eProcessingLatencyPercentiles: {
+        name: "e2e-processing-latency-percentile",
+        kind: "floats",
+        configKey: "e2e_processing_latency_percentiles",
+        default: [],
+        min: 1e-6,
+        max: 1,
+        doc: "percentiles of the time from publish to finish to keep, as in 0.99,0.95 (may be given several times)",
+      },
+      e2eProcessingLatencyWindowTimeMs: {
+        name: "e2e-processing-latency-window-time",
+        kind: "duration",
+        default: 10 * MINUTE,
+        min: 1,
+        max: MAX_TIMER_MS,
+        doc: "time over which those percentiles are taken",
+      },
+      statsdAddress: { name: "statsd-address", kind: "string", default: "", doc: "UDP <addr>:<port> of a statsd daemon; empty for none" },
+      statsdPrefix: {
+        name: "statsd-prefix",
+        kind: "string",
+        default: "nsq.%s",
+        doc: "text in front of statsd's keys, with %s for the broadcast address and HTTP port",
+      },
+      statsdIntervalMs: {
+        name: "statsd-interval",
+        kind: "duration",
+        default: MINUTE,
+        min: SHORTEST_STATSD_INTERVAL_MS,
+        max: MAX_TIMER_MS,
+        doc: "time between reports to statsd",
+      },
+      statsdMemStats: { name: "statsd-mem-stats", kind: "bool", default: true, doc: "report memory use to statsd" },
+      statsdUdpPacketSizeBytes: {
+        name: "statsd-udp-packet-size",
+        kind: "int",
+        default: 508,
+        min: 1,
+        max: MAX_UDP_PAYLOAD_BYTES,
+        doc: "largest packet to statsd, in bytes",
+      },
+      statsdExcludeEphemeral: {
+        name: "statsd-exclude-ephemeral",
+        kind: "bool",
+        default: false,
+        doc: "leave ephemeral topics and channels out of statsd",
+      },
     },
     others: [versionFlag, configFlag, verboseFlag, ...flagsToCome()],
   };
@@ -342,25 +392,6 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
 function flagsToCome(): Flag[] {
   const ignored = (why: string) => ({ status: "ignored", why }) as const;
   return [
-    {
-      name: "e2e-processing-latency-percentile",
-      kind: "floats",
-      configKey: "e2e_processing_latency_percentiles",
-      default: [],
-      min: 1e-6,
-      max: 1,
-      doc: "percentiles of the time from publish to finish to keep, as in 0.99,0.95 (may be given several times)",
-      support: ignored(NO_LATENCY),
-    },
-    {
-      name: "e2e-processing-latency-window-time",
-      kind: "duration",
-      default: 10 * MINUTE,
-      min: 0,
-      max: MAX_TIMER_MS,
-      doc: "time over which those percentiles are taken",
-      support: ignored(NO_LATENCY),
-    },
     {
       name: "https-address",
       kind: "string",
@@ -385,40 +416,6 @@ function flagsToCome(): Flag[] {
       max: MAX_INT32,
       doc: "workers with which nsqd looks for timeouts",
       support: { status: "needless", why: NO_SCAN },
-    },
-    { name: "statsd-address", kind: "string", default: "", doc: "<addr>:<port> of a statsd daemon", support: ignored(NO_STATSD) },
-    {
-      name: "statsd-exclude-ephemeral",
-      kind: "bool",
-      default: false,
-      doc: "leave ephemeral topics and channels out of statsd",
-      support: ignored(NO_STATSD),
-    },
-    {
-      name: "statsd-interval",
-      kind: "duration",
-      default: MINUTE,
-      min: 0,
-      max: MAX_TIMER_MS,
-      doc: "time between reports to statsd",
-      support: ignored(NO_STATSD),
-    },
-    { name: "statsd-mem-stats", kind: "bool", default: true, doc: "report memory use to statsd", support: ignored(NO_STATSD) },
-    {
-      name: "statsd-prefix",
-      kind: "string",
-      default: "nsq.%s",
-      doc: "text in front of statsd's keys, with %s for the host",
-      support: ignored(NO_STATSD),
-    },
-    {
-      name: "statsd-udp-packet-size",
-      kind: "int",
-      default: 508,
-      min: 0,
-      max: MAX_INT32,
-      doc: "largest packet to statsd, in bytes",
-      support: ignored(NO_STATSD),
     },
     {
       name: "worker-id",

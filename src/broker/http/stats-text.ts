@@ -1,5 +1,6 @@
 import { formatDuration } from "../../base/duration.ts";
 import { versionLine } from "../../version.ts";
+import { printLatency } from "../latency/percentiles.ts";
 import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../stats.ts";
 
 const NS_PER_MS = 1_000_000n;
@@ -33,7 +34,7 @@ export function printStats(stats: Stats, memory: MemoryStats | undefined, health
 function topicLines(topic: TopicStats, nowMs: number): string[] {
   return [
     `${topic.paused ? "*P " : "   "}[${left(topic.topic_name, 15)}] depth: ${left(topic.depth, 5)} be-depth: ${left(topic.backend_depth, 5)}` +
-      ` msgs: ${left(topic.message_count, 8)} e2e%: `,
+      ` msgs: ${left(topic.message_count, 8)} e2e%: ${printLatency(topic.e2e_processing_latency)}`,
     ...topic.channels.flatMap((channel) => [
       channelLine(channel),
       ...(channel.clients ?? []).map((client) => `        ${clientLine(client, nowMs)}`),
@@ -45,7 +46,7 @@ function channelLine(channel: ChannelStats): string {
   return (
     `${channel.paused ? "   *P " : "      "}[${left(channel.channel_name, 25)}] depth: ${left(channel.depth, 5)} be-depth: ${left(channel.backend_depth, 5)}` +
     ` inflt: ${left(channel.in_flight_count, 4)} def: ${left(channel.deferred_count, 4)} re-q: ${left(channel.requeue_count, 5)}` +
-    ` timeout: ${left(channel.timeout_count, 5)} msgs: ${left(channel.message_count, 8)} e2e%: `
+    ` timeout: ${left(channel.timeout_count, 5)} msgs: ${left(channel.message_count, 8)} e2e%: ${printLatency(channel.e2e_processing_latency)}`
   );
 }
 
