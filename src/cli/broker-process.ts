@@ -4,6 +4,7 @@ import { Broker } from "../broker/broker.ts";
 import { Discovery, type OwnLookup } from "../broker/discovery/discovery.ts";
 import { startHttp } from "../broker/http/server.ts";
 import type { BrokerOptions } from "../broker/options.ts";
+import { StatsdReporter } from "../broker/statsd/reporter.ts";
 import { type Close, runProcess } from "./process.ts";
 
 /** Runs a broker as this process's whole purpose. @returns once it has ended; whether all went well */
@@ -33,6 +34,8 @@ export function openBroker(options: BrokerOptions, log: Logger, opened: (close: 
     httpPort = http.port;
     where += `, HTTP ${listening(options.httpAddress, httpPort)}`;
   }
+  const statsd = StatsdReporter.start(broker, httpPort);
+  if (statsd !== undefined) opened(() => statsd.close());
   const discovery = Discovery.start(broker, httpPort, ownLookup);
   opened(() => discovery.close());
   return where;

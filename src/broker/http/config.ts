@@ -1,6 +1,7 @@
 import type { LogLevel } from "../../base/logger.ts";
 import { json, Refusal, text } from "../../http/reply.ts";
 import type { BrokerOptions, TlsRequirement } from "../options.ts";
+import { statsdPrefix } from "../statsd/prefix.ts";
 import { tlsMinVersionNumber, tlsRequirement } from "../transport/tls-options.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -11,7 +12,7 @@ const TLS_REQUIREMENTS: readonly TlsRequirement[] = ["false", "tcp-https", "true
 const NS_PER_MS = 1_000_000;
 
 /** Reads an option by nsqd's name, in the type that Go's JSON has for it: durations are numbers of nanoseconds. */
-type Reader = (options: BrokerOptions, call: HttpCall) => string | number | boolean | string[];
+type Reader = (options: BrokerOptions, call: HttpCall) => string | number | boolean | string[] | number[];
 
 const OPTIONS = new Map<string, Reader>([
   ["id", (options) => options.nodeId],
@@ -48,6 +49,14 @@ const OPTIONS = new Map<string, Reader>([
   ["min_output_buffer_timeout", (options) => toNs(options.minOutputBufferTimeoutMs)],
   ["output_buffer_timeout", (options) => toNs(options.outputBufferTimeoutMs)],
   ["max_channel_consumers", (options) => options.maxChannelConsumers],
+  ["e2e_processing_latency_percentiles", (_, { broker }) => [...broker.percentiles]],
+  ["e2e_processing_latency_window_time", (options) => toNs(options.e2eProcessingLatencyWindowTimeMs)],
+  ["statsd_address", (options) => options.statsdAddress],
+  ["statsd_prefix", (options, { httpPort }) => statsdPrefix(options, httpPort)],
+  ["statsd_interval", (options) => toNs(options.statsdIntervalMs)],
+  ["statsd_mem_stats", (options) => options.statsdMemStats],
+  ["statsd_udp_packet_size", (options) => options.statsdUdpPacketSizeBytes],
+  ["statsd_exclude_ephemeral", (options) => options.statsdExcludeEphemeral],
   ["max_deflate_level", (options) => options.maxDeflateLevel],
   ["deflate", (options) => options.deflate],
   ["snappy", (options) => options.snappy],
