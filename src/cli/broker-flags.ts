@@ -352,6 +352,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 1,
         max: MAX_TIMER_MS,
         doc: "time over which those percentiles are taken",
+        better: "0, with which nsqd hangs, is refused",
       },
       statsdAddress: { name: "statsd-address", kind: "string", default: "", doc: "UDP <addr>:<port> of a statsd daemon; empty for none" },
       statsdPrefix: {
@@ -367,6 +368,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: SHORTEST_STATSD_INTERVAL_MS,
         max: MAX_TIMER_MS,
         doc: "time between reports to statsd",
+        better: "with a second or less nsqd ends with a panic",
       },
       statsdMemStats: { name: "statsd-mem-stats", kind: "bool", default: true, doc: "report memory use to statsd" },
       statsdUdpPacketSizeBytes: {

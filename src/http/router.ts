@@ -49,7 +49,7 @@ export class Router<Call> {
   }
 
   /**
-   * Where a request goes whose path is not known but can be put right: a slash too many, wrong case, `//`, `.` and
+   * Where a request goes whose path is not known but can be put right: a slash too many or too few, wrong case, `//`, `.` and
    * `..`. Only the routes of the request's own method are looked at.
    */
   correctedPath(method: string, path: string): string | undefined {
@@ -57,6 +57,7 @@ export class Router<Call> {
     const prefix = this.open?.prefix;
     const shorter = path.endsWith("/") ? path.slice(0, -1) : undefined;
     if (shorter !== undefined && (this.findEndpoint(method, shorter) !== undefined || shorter === prefix)) return shorter;
+    if (this.findEndpoint(method, `${path}/`) !== undefined) return `${path}/`;
     const clean = cleanPath(path);
     const trimmed = clean.length > 1 && clean.endsWith("/") ? clean.slice(0, -1) : clean;
     const lower = trimmed.toLowerCase();

@@ -1,8 +1,8 @@
 import {
   allTopicsOfProducer,
+  debugCallsSucceed,
   emptyListStaysList,
   lengthInsteadOfChunks,
-  noGoProfiler,
   optionOfAnotherRelease,
 } from "./support/differences.ts";
 import { exchange, header, requestBytes } from "./support/http-wire.ts";
@@ -22,6 +22,7 @@ describeAgainstNsqd(
     statistics(scenario);
     information(scenario);
     configuration(scenario);
+    debugging(scenario);
   },
 );
 
@@ -120,6 +121,29 @@ function statistics(scenario: DefineScenario): void {
     s.noteJson("producers", (await s.rawStats("&topic=none")).producers ?? null);
     await peer.end();
   });
+  scenario("/stats of a consumer counts what it finished, requeued and let time out, and shows that it closes", async (s) => {
+    const identify = {
+      hostname: "left.test",
+      user_agent: "agent/1.0",
+      msg_timeout: 1000,
+      output_buffer_size: 64,
+      output_buffer_timeout: 30,
+    };
+    const consumer = await s.consumer("consumer", { rdy: 2, identify });
+    await s.publish("a", "b", "c", "d");
+    const [first, second] = await consumer.frames(2);
+    consumer.send("RDY 0");
+    consumer.send(`FIN ${first?.id}`);
+    consumer.send(`REQ ${second?.id} 3600000`);
+    await consumer.settle();
+    consumer.send("RDY 1");
+    await consumer.frames(1);
+    consumer.send("CLS");
+    await consumer.frames(1);
+    await s.stats((topic) => topic.channels[0]?.timeout_count === 1);
+    await noteText(s, `?topic=${s.topic}&include_mem=false`);
+    await consumer.end();
+  });
   scenario("/stats of a consumer that publishes shows it in both lists", async (s) => {
     const peer = await s.consumer("both", { identify: {} });
     peer.send(`PUB ${s.topic}`, "m");
@@ -190,6 +214,13 @@ function configuration(scenario: DefineScenario): void {
     "tls_root_ca_file",
     "tls_required",
     "tls_min_version",
+    "statsd_address",
+    "statsd_interval",
+    "statsd_mem_stats",
+    "statsd_udp_packet_size",
+    "statsd_exclude_ephemeral",
+    "e2e_processing_latency_percentiles",
+    "e2e_processing_latency_window_time",
   ];
   for (const option of options) {
     scenario(`GET /config/${option} answers its default`, async (s) => {
@@ -221,20 +252,7 @@ function configuration(scenario: DefineScenario): void {
     });
   }
   /** Options of what this broker does not have (yet): docs/compatibility.md lists them with the reason. */
-  const missing = [
-    "https_address",
-    "auth_http_addresses",
-    "queue_scan_selection_count",
-    "queue_scan_worker_pool_max",
-    "statsd_address",
-    "statsd_prefix",
-    "statsd_interval",
-    "statsd_mem_stats",
-    "statsd_udp_packet_size",
-    "statsd_exclude_ephemeral",
-    "e2e_processing_latency_window_time",
-    "e2e_processing_latency_percentiles",
-  ];
+  const missing = ["https_address", "auth_http_addresses", "queue_scan_selection_count", "queue_scan_worker_pool_max"];
   for (const option of missing) {
     scenario(
       `GET /config/${option} answers as a broker that has it or not`,
@@ -261,20 +279,50 @@ function configuration(scenario: DefineScenario): void {
     },
     [emptyListStaysList],
   );
+}
+
+function debugging(scenario: DefineScenario): void {
   for (const [method, path] of [
     ["GET", "/debug/pprof/"],
     ["GET", "/debug/pprof/cmdline"],
+    ["GET", "/debug/pprof/symbol"],
+    ["POST", "/debug/pprof/symbol"],
+    ["GET", "/debug/pprof/profile?seconds=1"],
+    ["GET", "/debug/pprof/profile/"],
+    ["GET", "/debug/pprof/heap"],
+    ["GET", "/debug/pprof/goroutine"],
+    ["GET", "/debug/pprof/block"],
+    ["GET", "/debug/pprof/threadcreate"],
+    ["GET", "/debug/pprof/mutex"],
+    ["GET", "/debug/pprof/trace"],
+    ["POST", "/debug/pprof/heap"],
+    ["GET", "/debug"],
+    ["GET", "/debug/freememory"],
+    ["PUT", "/debug/setblockrate"],
+    ["PUT", "/debug/setblockrate?rate=fast"],
+  ] as const) {
+    scenario(`${method} ${path} has the same status`, async (s) => {
+      const response = await s.server.http(method, path);
+      s.note(`status ${response.status}`);
+      await response.body?.cancel();
+    });
+  }
+  scenario("GET /debug/pprof is sent to where the overview is", async (s) => {
+    await s.http("GET", "/debug/pprof");
+    await s.http("GET", "/debug/pprof?debug=1");
+  });
+  for (const [method, path] of [
     ["PUT", "/debug/setblockrate?rate=0"],
     ["POST", "/debug/freememory"],
   ] as const) {
     scenario(
-      `${method} ${path} answers as a Go program or not`,
+      `${method} ${path} does what it should`,
       async (s) => {
         const response = await s.server.http(method, path);
         s.note(`status ${response.status}`);
         await response.body?.cancel();
       },
-      [noGoProfiler],
+      [debugCallsSucceed],
     );
   }
 }

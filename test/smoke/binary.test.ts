@@ -104,6 +104,22 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     expect(Math.min(...timesMs)).toBeLessThan(300);
   }, 60_000);
 
+  test("keeps percentiles of latencies, and tells where its time and memory go", async () => {
+    const command = ["/bin/sh", "-c", 'cd "$0" && exec "$@"', folder, "./bunsq", "--mode=broker"];
+    const server = await startServer({ command, args: ["--e2e-processing-latency-percentile=0.9"] });
+    const client = await RawClient.connect(server.tcpPort);
+    expect(await client.call("SUB measured channel")).toBe("OK");
+    expect(await client.call("PUB measured", "m")).toBe("OK");
+    client.command("RDY 1");
+    client.command(`FIN ${(await client.message()).id}`);
+    await until("its latency is told", async () => /e2e%: \d+\.\d\w?s$/m.test(await (await server.http("GET", "/stats")).text()));
+    const profile = (await (await server.http("GET", "/debug/pprof/profile?seconds=1")).json()) as { nodes: unknown[] };
+    expect(profile.nodes.length).toBeGreaterThan(0);
+    const heap = (await (await server.http("GET", "/debug/pprof/heap")).json()) as { nodes: number[] };
+    expect(heap.nodes.length).toBeGreaterThan(1000);
+    expect(await server.stop()).toBe(0);
+  }, 60_000);
+
   test("serves TCP and HTTP, ends cleanly on SIGTERM, and keeps what is unfinished over a restart", async () => {
     const first = await start();
     const client = await RawClient.connect(first.tcpPort);

@@ -1,3 +1,4 @@
+import { brokerDebugRoutes } from "../../http/debug.ts";
 import { get, post, put, Router } from "../../http/router.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
@@ -31,6 +32,7 @@ export const router = new Router<HttpCall>([
   ["/channel/empty", post(emptyChannel)],
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
+  ...brokerDebugRoutes<HttpCall>(),
   // Not nsqd's: looking back (docs/looking-back.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/topic/messages", get(topicMessages)],

@@ -1,3 +1,4 @@
+import { debugRoutes } from "../../http/debug.ts";
 import { get, post, Router } from "../../http/router.ts";
 import type { LookupCall } from "./call.ts";
 import { createChannel, deleteChannel } from "./channel.ts";
@@ -15,6 +16,7 @@ export const router = new Router<LookupCall>([
   ["/ping", get(ping)],
   ["/info", get(info)],
   ["/debug", get(debug)],
+  ...debugRoutes<LookupCall>("/debug/pprof"),
   ["/lookup", get(lookup)],
   ["/topics", get(topics)],
   ["/channels", get(channels)],
