@@ -35,8 +35,9 @@ async function build(): Promise<void> {
   console.log(`dist/bunsq: ${Math.round(statSync(BINARY_PATH).size / 1e6)} MB, commit ${commit() || "unknown"}`);
 }
 
-/** The commit of the source, marked where files differ from it; empty outside a git clone. */
+/** The commit of the source, marked where files differ from it; empty outside a git clone, and where there is no git. */
 function commit(): string {
+  if (Bun.which("git") === null) return "";
   const { exitCode, stdout } = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: ROOT, stderr: "ignore" });
   return exitCode === 0 ? stdout.toString().trim() : "";
 }

@@ -138,10 +138,14 @@ export function isSettableIn(flag: Flag, place: "config" | "environment"): boole
   return flag.settableIn?.includes(place) ?? true;
 }
 
+/** The flags that fill options, in the order of the table. */
+export function optionFlags<Options>(table: FlagTable<Options>): Flag[] {
+  return Object.values<Flag>(table.options as unknown as Record<string, Flag>);
+}
+
 /** All flags in the order of their names. */
 export function allFlags<Options>(table: FlagTable<Options>): Flag[] {
-  const optionFlags: Flag[] = Object.values<Flag>(table.options as unknown as Record<string, Flag>);
-  return [...optionFlags, ...table.others].sort((a, b) => (a.name < b.name ? -1 : 1));
+  return [...optionFlags(table), ...table.others].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /**

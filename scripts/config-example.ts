@@ -1,0 +1,48 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { configKey, LOOKUP_SECTION } from "../src/cli/config-file.ts";
+import { type Flag, isSettableIn, optionFlags } from "../src/cli/flags.ts";
+import { lookupFlags } from "../src/cli/lookup-flags.ts";
+import { brokerProgramFlags } from "../src/cli/program.ts";
+import { describeRange, showValue } from "../src/cli/values.ts";
+
+export const CONFIG_EXAMPLE_PATH = join(import.meta.dir, "../contrib/bunsq.toml");
+
+const HEAD = `# Every setting of bunsq with its default: bunsq --config=<this file>. Take the # from the lines to change.
+# The keys are nsqd's, where nsqd has them. docs/flags.md tells more. Made from the flag tables by \`npm run docs\`.
+`;
+
+const LOOKUP_HEAD = `
+# The lookup server, beside a broker or by itself. The keys are nsqlookupd's.
+[${LOOKUP_SECTION}]
+`;
+
+/** A config file in which every setting stands, commented out. */
+export function configExample(): string {
+  const broker = brokerProgramFlags({ mode: undefined });
+  const mode = broker.others.filter((flag) => flag.name === "mode");
+  return [HEAD, ...[...mode, ...optionFlags(broker)].map(entry), LOOKUP_HEAD, ...optionFlags(lookupFlags()).map(entry)].join("");
+}
+
+function entry(flag: Flag): string {
+  if (!isSettableIn(flag, "config") || flag.support !== undefined) return "";
+  const range = flag.kind === "choice" ? "" : describeRange(flag);
+  const doc = range === "" ? flag.doc : `${flag.doc} (${range})`;
+  const value = flag.defaultDoc === undefined ? tomlDefault(flag) : `${flag.kind === "int" ? "0" : '""'} # default: ${flag.defaultDoc}`;
+  return `\n## ${doc}\n# ${configKey(flag)} = ${value}\n`;
+}
+
+function tomlDefault(flag: Flag): string {
+  switch (flag.kind) {
+    case "int":
+    case "bool":
+      return String(flag.default);
+    case "duration":
+      return JSON.stringify(showValue(flag, flag.default));
+    default:
+      // Strings and lists of strings and numbers are in TOML as in JSON.
+      return JSON.stringify(flag.default);
+  }
+}
+
+if (import.meta.main) writeFileSync(CONFIG_EXAMPLE_PATH, configExample());

@@ -1,0 +1,109 @@
+import { describe, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { CONFIG_EXAMPLE_PATH, configExample } from "../../scripts/config-example.ts";
+import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
+import { allFlags, isSettableIn } from "../../src/cli/flags.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope, selectProgram } from "../../src/cli/program.ts";
+import { MAIN, startProcess } from "../support/server.ts";
+
+const CONTRIB = join(import.meta.dir, "../../contrib");
+
+function inFolder(use: (folder: string) => void): void {
+  const folder = mkdtempSync(join(tmpdir(), "bunsq-contrib-"));
+  try {
+    use(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+describe("contrib/bunsq.toml", () => {
+  const table = allProgramFlags({ mode: undefined });
+  const scopes = {
+    all: programScope(table, { name: "bunsq", isLookup: false }),
+    broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),
+    lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: true }),
+  };
+
+  test("says what the flag tables say (npm run docs writes it anew)", () => {
+    expect(readFileSync(CONFIG_EXAMPLE_PATH, "utf8")).toBe(configExample());
+  });
+
+  test("loads as it is and sets nothing, in every mode", async () => {
+    for (const scope of Object.values(scopes)) {
+      const { values, warnings, errors } = readConfig(scope, loadConfigFile(CONFIG_EXAMPLE_PATH));
+      expect([[...values], warnings, errors]).toEqual([[], [], []]);
+    }
+    const folder = mkdtempSync(join(tmpdir(), "bunsq-contrib-"));
+    const ports = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
+    const running = await startProcess("bunsq", [
+      process.execPath,
+      MAIN,
+      `--config=${CONFIG_EXAMPLE_PATH}`,
+      `--data-path=${folder}`,
+      ...ports,
+    ]);
+    try {
+      expect(running.log()).not.toContain("WARNING");
+      expect(await running.stop()).toBe(0);
+    } finally {
+      await running.stop("SIGKILL");
+      rmSync(folder, { recursive: true, force: true });
+    }
+  }, 30_000);
+
+  test("has every setting with its default behind the #, and loads with all of them", () => {
+    inFolder((folder) => {
+      const path = join(folder, "all.toml");
+      writeFileSync(path, readFileSync(CONFIG_EXAMPLE_PATH, "utf8").replaceAll(/^# (?=\w+ = )/gm, ""));
+      for (const scope of Object.values(scopes)) {
+        const { warnings, errors } = readConfig(scope, loadConfigFile(path));
+        expect([warnings, errors]).toEqual([[], []]);
+      }
+      const { values } = readConfig(scopes.all, loadConfigFile(path));
+      const settable = allFlags(table).filter((flag) => isSettableIn(flag, "config") && flag.support === undefined);
+      expect([...values.keys()].sort()).toEqual(settable.map((flag) => flag.name).sort());
+      for (const flag of settable.filter((flag) => flag.defaultDoc === undefined)) {
+        expect([configKey(flag), values.get(flag.name)]).toEqual([configKey(flag), flag.default]);
+      }
+    });
+  });
+});
+
+describe("contrib/bunsq@.service", () => {
+  const unit = readFileSync(join(CONTRIB, "bunsq@.service"), "utf8");
+
+  test("starts bunsq with words that it knows, in each of its modes", () => {
+    const [program = "", instance, ...flags] = /^ExecStart=(.*)$/m.exec(unit)?.[1]?.split(" ") ?? [];
+    expect([instance, flags]).toEqual(["%i", ["--config=/etc/bunsq/bunsq.toml"]]);
+    for (const mode of ["all", "broker", "lookup"]) expect(selectProgram(program, [mode])).toMatchObject({ name: "bunsq", mode });
+  });
+
+  const analyze = Bun.which("systemd-analyze");
+  if (analyze === null) console.warn("the unit is not verified: no systemd-analyze");
+  test.skipIf(analyze === null)("is taken by systemd without a complaint", () => {
+    inFolder((folder) => {
+      // systemd looks whether the program is there.
+      writeFileSync(join(folder, "bunsq@.service"), unit.replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`));
+      const { exitCode, stderr } = Bun.spawnSync([analyze ?? "", "verify", join(folder, "bunsq@broker.service")], { stderr: "pipe" });
+      expect([exitCode, stderr.toString()]).toEqual([0, ""]);
+    });
+  });
+});
+
+describe("contrib/Dockerfile", () => {
+  const lines = readFileSync(join(CONTRIB, "Dockerfile"), "utf8");
+
+  test("has NSQ's programs by name, and every port that is listened on by default", () => {
+    const links = /for name in bunsq (.*?); do/.exec(lines)?.[1]?.split(" ") ?? [];
+    expect(links).toEqual(["nsqd", "nsqlookupd"]);
+    for (const name of links) expect(selectProgram(`/${name}`, []).name).toBe(name as "nsqd");
+    const exposed = /^EXPOSE (.*)$/m.exec(lines)?.[1]?.split(" ") ?? [];
+    const defaults = allFlags(allProgramFlags({ mode: "all" })).flatMap((flag) =>
+      flag.name.endsWith("-address") && flag.kind === "string" ? (/:(\d+)$/.exec(flag.default)?.[1] ?? []) : [],
+    );
+    expect(exposed.sort()).toEqual(defaults.sort());
+  });
+});
