@@ -75,7 +75,8 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   const timeout = identity.output_buffer_timeout;
   if (timeout === -1) connection.outputBufferTimeoutMs = 0;
   else if (timeout !== 0) {
-    if (timeout < options.minOutputBufferTimeoutMs || timeout > options.maxOutputBufferTimeoutMs)
+    // Of a bound between two milliseconds nsqd takes the whole ones.
+    if (timeout < Math.trunc(options.minOutputBufferTimeoutMs) || timeout > options.maxOutputBufferTimeoutMs)
       return `output buffer timeout (${timeout}) is invalid`;
     connection.outputBufferTimeoutMs = timeout;
   }
