@@ -3,6 +3,7 @@
  *
  *     --only=REGEX      of the cases' names
  *     --markdown=FILE   write the table that stands at the end
+ *     --percentiles     in a broker that keeps percentiles of latencies: what that costs
  *
  * mitata's own lines are per call, which is a thousand messages in most cases; the table at the end is per message.
  *
@@ -55,9 +56,14 @@ async function allocationsInChild(args: string[]): Promise<Record<string, number
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
-    options: { only: { type: "string" }, markdown: { type: "string" }, "count-allocations": { type: "boolean" } },
+    options: {
+      only: { type: "string" },
+      markdown: { type: "string" },
+      percentiles: { type: "boolean" },
+      "count-allocations": { type: "boolean" },
+    },
   });
-  using bed = new Bed();
+  using bed = new Bed(values.percentiles ? { e2eProcessingLatencyPercentiles: [0.99] } : {});
   const only = new RegExp(values.only ?? "");
   const cases = makeCases(bed).filter((one) => only.test(one.group) || only.test(one.name));
   if (values["count-allocations"]) {
@@ -70,7 +76,7 @@ async function main(): Promise<void> {
     });
   }
   const { benchmarks } = await run({ throw: true });
-  const bytes = await allocationsInChild(values.only === undefined ? [] : [`--only=${values.only}`]);
+  const bytes = await allocationsInChild(process.argv.slice(2).filter((argument) => /^--(only|percentiles)/.test(argument)));
   const rows = cases.map((one, n) => {
     const stats = benchmarks[n]?.runs[0]?.stats;
     if (stats === undefined) throw new Error(`mitata has nothing of ${one.name}`);

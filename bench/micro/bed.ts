@@ -5,6 +5,7 @@ import type { Logger } from "../../src/base/logger.ts";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Channel } from "../../src/broker/channel.ts";
 import { Connection } from "../../src/broker/connection.ts";
+import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { Topic } from "../../src/broker/topic.ts";
 import type { Transport } from "../../src/broker/transport/transport.ts";
 import { IN_FLIGHT, type Window } from "../../src/broker/window.ts";
@@ -58,9 +59,10 @@ export class Bed implements Disposable {
   private readonly dataPath = mkdtempSync(join(tmpdir(), "bunsq-micro-"));
   private nextConnectionId = 1;
 
-  constructor() {
+  /** @param changes of the broker's defaults */
+  constructor(changes: Partial<BrokerOptions> = {}) {
     const { options } = parseFlags(brokerFlags("micro"), []);
-    this.broker = Broker.open({ ...options, dataPath: this.dataPath }, LOG);
+    this.broker = Broker.open({ ...options, ...changes, dataPath: this.dataPath }, LOG);
     // A synchronous loop never gets to the event loop: what would be scheduled there only piled up.
     this.broker.schedule = () => {};
   }
