@@ -214,6 +214,7 @@ function configuration(scenario: DefineScenario): void {
     "tls_root_ca_file",
     "tls_required",
     "tls_min_version",
+    "auth_http_addresses",
     "statsd_address",
     "statsd_interval",
     "statsd_mem_stats",
@@ -252,7 +253,7 @@ function configuration(scenario: DefineScenario): void {
     });
   }
   /** Options of what this broker does not have (yet): docs/compatibility.md lists them with the reason. */
-  const missing = ["https_address", "auth_http_addresses", "queue_scan_selection_count", "queue_scan_worker_pool_max"];
+  const missing = ["https_address", "queue_scan_selection_count", "queue_scan_worker_pool_max"];
   for (const option of missing) {
     scenario(
       `GET /config/${option} answers as a broker that has it or not`,

@@ -1,13 +1,15 @@
+import { formatAddress } from "../../src/base/address.ts";
+
 /** A port of UDP that keeps what is sent to it, as a statsd daemon's. */
 export class UdpSink implements Disposable {
   readonly packets: string[] = [];
 
   private constructor(private readonly socket: Bun.udp.Socket<"buffer">) {}
 
-  static async open(): Promise<UdpSink> {
+  static async open(hostname = "127.0.0.1"): Promise<UdpSink> {
     let sink: UdpSink | undefined;
     const socket = await Bun.udpSocket({
-      hostname: "127.0.0.1",
+      hostname,
       socket: {
         data: (_, packet) => {
           sink?.packets.push(packet.toString());
@@ -19,7 +21,7 @@ export class UdpSink implements Disposable {
   }
 
   get address(): string {
-    return `127.0.0.1:${this.socket.port}`;
+    return formatAddress(this.socket.hostname, this.socket.port);
   }
 
   /** `key:value|type`, in their order. */

@@ -64,8 +64,9 @@ export class StatsdReporter {
     const { log, options } = this.broker;
     try {
       // Anew each time: the daemon may have moved.
-      const { address } = await lookup(this.address.hostname);
-      const socket = await Bun.udpSocket({ socket: { error: (_, error) => this.failed(error) } });
+      const { address, family } = await lookup(this.address.hostname);
+      const hostname = family === 6 ? "::" : "0.0.0.0";
+      const socket = await Bun.udpSocket({ hostname, socket: { error: (_, error) => this.failed(error) } });
       try {
         log.info(`STATSD: pushing stats to ${options.statsdAddress}`);
         const packets = this.packets();

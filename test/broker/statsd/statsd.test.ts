@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { networkInterfaces } from "node:os";
 import { StartError } from "../../../src/base/start-error.ts";
 import { readMemory, readStats, type TopicStats } from "../../../src/broker/stats.ts";
 import { Packets } from "../../../src/broker/statsd/packets.ts";
@@ -8,6 +9,9 @@ import { StatsdReporter } from "../../../src/broker/statsd/reporter.ts";
 import { defaultOptions, InProcess } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 import { UdpSink } from "../../support/udp-sink.ts";
+
+/** On the loopback at least. */
+const hasIpv6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"));
 
 describe("packets", () => {
   test("take whole lines up to their size", () => {
@@ -146,6 +150,14 @@ describe("the reporter", () => {
     await until("its first packet", () => sink.packets.length === length + 1);
     await slow.close();
     await until("the rest", () => sink.packets.length === length + 4);
+  });
+
+  test.skipIf(!hasIpv6)("sends over IPv6", async () => {
+    using sink = await UdpSink.open("::1");
+    await using started = InProcess.start({ statsdAddress: sink.address, statsdIntervalMs: 100 });
+    const reporter = StatsdReporter.start(started.broker, 0)!;
+    await until("a report", () => sink.lines.length > 0);
+    await reporter.close();
   });
 
   test("says what is wrong with an address, and is none without one", async () => {
