@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { findNsqd } from "../test/support/server.ts";
 import type { IdleCost, Job, Measurement, PublishLoad, Target } from "./load/job.ts";
-import { createChannel, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
+import { createChannel, untilDeferred, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
 import { peakRssBytes } from "./support/process-usage.ts";
 import { isDisturbed, makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
 import { type BenchServer, type BrokerCommands, startBenchServer } from "./support/servers.ts";
@@ -128,9 +128,9 @@ async function generate(job: Job, longestMs = LONGEST_RUN_MS): Promise<Measureme
 }
 
 /** One workload against one fresh server. */
-async function measure(kind: ServerKind, load: Load, wanted: number, commands: BrokerCommands): Promise<Run> {
+async function measure(kind: ServerKind, { load, flags }: Workload, wanted: number, commands: BrokerCommands): Promise<Run> {
   const messages = wholeBatches(load, wanted);
-  const server = await startBenchServer(kind, load, messages, commands);
+  const server = await startBenchServer(kind, load, messages, withFlags(commands, flags));
   try {
     const target = { tcpPort: server.tcpPort, httpPort: server.httpPort, serverPid: server.pid };
     const measurement = await run(server, target, load, messages);
@@ -144,6 +144,16 @@ async function measure(kind: ServerKind, load: Load, wanted: number, commands: B
   }
 }
 
+/** The flags that a workload is about come last, and so count. */
+function withFlags(commands: BrokerCommands, flags: Workload["flags"]): BrokerCommands {
+  if (flags === undefined) return commands;
+  return {
+    ...commands,
+    bunsqArgs: [...commands.bunsqArgs, ...flags.bunsq],
+    nsqdArgs: [...commands.nsqdArgs, ...flags.nsqd],
+  };
+}
+
 /** Puts a load on a server, and asks a broker afterwards whether all is as it must be. */
 async function run(server: BenchServer, target: Target, load: Load, messages: number): Promise<Measurement> {
   if (load.kind === "stall") return stall(target, load, messages);
@@ -153,10 +163,19 @@ async function run(server: BenchServer, target: Target, load: Load, messages: nu
     await untilDrained(server.httpPort);
     return measurement;
   }
+  if (load.kind === "publish" && load.publish.command === "DPUB") await createChannel(server.httpPort);
   if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages);
   const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
-  if (server.isBroker) await (load.kind === "publish" ? untilPublished(server.httpPort, messages) : untilDrained(server.httpPort));
+  if (server.isBroker) await untilSettled(server.httpPort, load, messages);
   return measurement;
+}
+
+/** Asks the broker whether it has what it must have after a load. */
+async function untilSettled(httpPort: number, load: Load, messages: number): Promise<void> {
+  const deferred = (load.kind === "publish" && load.publish.command === "DPUB") || (load.kind === "drain" && load.drain.requeue);
+  if (deferred) await untilDeferred(httpPort, messages);
+  else if (load.kind === "publish") await untilPublished(httpPort, messages);
+  else await untilDrained(httpPort);
 }
 
 /** The flood and the client beside it are processes of their own: the client's times must not hold the flood's. */
@@ -242,7 +261,7 @@ async function main(options: Options): Promise<number> {
       for (const kind of round % 2 === 1 ? servers : servers.toReversed()) {
         const messages = messagesFor(workload, kind);
         if (messages === undefined) continue;
-        const run = await measure(kind, workload.load, messages * options.messagesScale, commands);
+        const run = await measure(kind, workload, messages * options.messagesScale, commands);
         runs[kind] = [...(runs[kind] ?? []), run];
         if ("error" in run) failed = true;
         console.log(`  ${kind.padEnd(9)} ${describe(run)}`);

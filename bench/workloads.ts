@@ -22,6 +22,8 @@ export interface Workload {
   /** Runs with this set and those that hold it; core if not given. */
   set?: WorkloadSet;
   load: Load;
+  /** What the brokers are started with, where a workload is about that. */
+  flags?: { bunsq: string[]; nsqd: string[] };
   /** nsqd-0 takes nsqd's unless it has its own. */
   messages: Partial<Record<ServerKind, number>>;
 }
@@ -98,6 +100,28 @@ export const WORKLOADS: readonly Workload[] = [
     title: "Publish to delivery at 10,000 messages/s, 200 B",
     load: { kind: "latency", perSecond: 10_000, bodyBytes: 200 },
     messages: { bunsq: 20_000, nsqd: 20_000 },
+  },
+  {
+    name: "pub-fsync",
+    title: "PUB 200 B, 16 connections, 1 outstanding, each on the disk before its OK (nsqd: --sync-every=1 --mem-queue-size=0)",
+    set: "all",
+    load: { kind: "publish", publish: PUB_16 },
+    flags: { bunsq: ["--durability=fsync"], nsqd: ["--sync-every=1", "--mem-queue-size=0"] },
+    messages: { bunsq: 40_000, nsqd: 8_000 },
+  },
+  {
+    name: "dpub",
+    title: "DPUB 200 B due in an hour, 16 connections, trains of 32",
+    set: "all",
+    load: { kind: "publish", publish: { ...PUB_16, command: "DPUB", outstanding: 32, asTrains: true } },
+    messages: { bunsq: 1_000_000, nsqd: 250_000 },
+  },
+  {
+    name: "requeue",
+    title: "SUB drain where each message is requeued with a delay of an hour, 2 consumers, RDY 2500, 200 B",
+    set: "all",
+    load: { kind: "drain", drain: { consumers: 2, rdy: 2500, requeue: true }, bodyBytes: 200 },
+    messages: { bunsq: 1_000_000, nsqd: 500_000 },
   },
   {
     name: "mpub-1k",

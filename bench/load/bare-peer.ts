@@ -8,7 +8,7 @@
  */
 import { openSync, writevSync } from "node:fs";
 import { RingWriter } from "./ring-writer.ts";
-import { FIN_BYTES, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
+import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
 
 export type BarePeer =
   /** Takes commands of a known size and answers each; with a file, appends them to it first, once per turn of the event loop. */
@@ -95,8 +95,8 @@ function source(options: BarePeer & { kind: "source" }): Bun.SocketHandler<Peer>
     data: (socket, data) => {
       if (greeted(socket, data, (left) => (left > 0 ? socket.write(OK_FRAME) : send(socket, options.rdy)))) return;
       const bytes = socket.data.partial + data.length;
-      socket.data.partial = bytes % FIN_BYTES;
-      send(socket, (bytes - socket.data.partial) / FIN_BYTES);
+      socket.data.partial = bytes % FIN.length;
+      send(socket, (bytes - socket.data.partial) / FIN.length);
     },
     drain: (socket) => socket.data.writer.flush(socket),
   };

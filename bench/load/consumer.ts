@@ -1,7 +1,7 @@
 import { type Load, LoadConnection } from "./connection.ts";
 import type { DrainLoad } from "./job.ts";
 import { MessageWalker } from "./message-walker.ts";
-import { channelName, readyCommand, subscribeCommand } from "./wire.ts";
+import { channelName, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts";
 
 /**
  * Consumes and finishes whatever the channel has, on the load's connections.
@@ -12,12 +12,12 @@ export async function consume(load: DrainLoad, tcpPort: number, received: (messa
   const opening = Array.from({ length: load.consumers }, (_, n) =>
     LoadConnection.subscribe(tcpPort, subscribeCommand(channelName(n % (load.channels ?? 1)))),
   );
-  const consumers = (await Promise.all(opening)).map((connection) => new Consumer(connection, load.rdy, received));
+  const consumers = (await Promise.all(opening)).map((connection) => new Consumer(connection, load.rdy, received, load.requeue));
   for (const consumer of consumers) consumer.start();
   return consumers;
 }
 
-/** One subscribed connection: a FIN for each message, all of one `data` event in one write. */
+/** One subscribed connection: an answer for each message, all of one `data` event in one write. */
 export class Consumer implements Load {
   private readonly walker: MessageWalker;
 
@@ -25,8 +25,9 @@ export class Consumer implements Load {
     private readonly connection: LoadConnection,
     private readonly rdy: number,
     private readonly received: (messages: number) => void,
+    requeue = false,
   ) {
-    this.walker = new MessageWalker(rdy);
+    this.walker = new MessageWalker(rdy, requeue ? REQ : FIN);
   }
 
   /** Messages that came with attempts over 1. */

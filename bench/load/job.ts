@@ -10,7 +10,8 @@ export interface Target {
 }
 
 export interface PublishLoad {
-  command: "PUB" | "MPUB" | "HTTP /pub" | "HTTP /mpub";
+  /** A DPUB's messages fall due an hour later: none does during a run. */
+  command: "PUB" | "MPUB" | "DPUB" | "HTTP /pub" | "HTTP /mpub";
   connections: number;
   /** Messages in one MPUB or /mpub; 1 for the others. */
   batch: number;
@@ -28,6 +29,8 @@ export interface DrainLoad {
   rdy: number;
   /** The consumers are spread over so many channels, and each message comes once per channel; one if not given. */
   channels?: number;
+  /** Each message is requeued with a delay of an hour instead of finished. */
+  requeue?: boolean;
 }
 
 export interface PublishJob extends Target {

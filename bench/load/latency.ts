@@ -4,7 +4,7 @@ import type { Load, LoadConnection } from "./connection.ts";
 import type { LatencyJob, Measurement } from "./job.ts";
 import { OkFrameCounter, printable } from "./replies.ts";
 import { RingWriter } from "./ring-writer.ts";
-import { FIN_BYTES, FIN_ID_OFFSET, pubCommand, readyCommand, repeat } from "./wire.ts";
+import { ANSWER_ID_OFFSET, FIN, pubCommand, readyCommand, repeat } from "./wire.ts";
 
 const RDY = 2500;
 /** How often the producer looks what is due. What is due then goes out in one write. */
@@ -122,8 +122,8 @@ export class AgeingConsumer implements Load {
   private message(bytes: Buffer, at: number, now: number): void {
     this.ages[this.messages++] = now - bytes.readDoubleBE(at + BODY_OFFSET);
     if (bytes.readUInt16BE(at + ID_OFFSET - 2) !== 1) this.redelivered++;
-    bytes.copy(this.fins.ring, this.nextFin + FIN_ID_OFFSET, at + ID_OFFSET, at + BODY_OFFSET);
-    this.nextFin = (this.nextFin + FIN_BYTES) % this.fins.ring.length;
-    this.fins.owedBytes += FIN_BYTES;
+    bytes.copy(this.fins.ring, this.nextFin + ANSWER_ID_OFFSET, at + ID_OFFSET, at + BODY_OFFSET);
+    this.nextFin = (this.nextFin + FIN.length) % this.fins.ring.length;
+    this.fins.owedBytes += FIN.length;
   }
 }

@@ -1,7 +1,7 @@
 import { ATTEMPTS_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_OVERHEAD_BYTES } from "../../src/frame/frame.ts";
 import { printable } from "./replies.ts";
 import { type ByteSink, RingWriter } from "./ring-writer.ts";
-import { FIN_BYTES, FIN_ID_OFFSET, repeat } from "./wire.ts";
+import { ANSWER_ID_OFFSET, FIN, repeat } from "./wire.ts";
 
 /**
  * Walks the message frames of a consumer's connection and keeps a FIN for each in a ring of ready-made lines, into
@@ -28,10 +28,16 @@ export class MessageWalker {
   private readonly headView = viewOf(this.head);
   private headBytes = 0;
 
-  /** @param inFlight the most messages that can be unfinished at a time: RDY */
-  constructor(inFlight: number) {
+  /**
+   * @param inFlight the most messages that can be unfinished at a time: RDY
+   * @param answer what each is answered with
+   */
+  constructor(
+    inFlight: number,
+    private readonly answer = FIN,
+  ) {
     // One more than can be unfinished, because a line that is half sent still holds its place.
-    this.fins = new RingWriter(repeat(Buffer.from("FIN ................\n"), inFlight + 1));
+    this.fins = new RingWriter(repeat(answer, inFlight + 1));
     this.finsView = viewOf(this.fins.ring);
   }
 
@@ -72,16 +78,16 @@ export class MessageWalker {
     if (view.getUint32(at + 4) !== FRAME_TYPE_MESSAGE) throw new Error(`not a message: ${printable(data.subarray(at))}`);
     if (view.getUint16(at + ATTEMPTS_OFFSET) !== 1) this.redelivered++;
     this.messages++;
-    const fin = this.nextFin + FIN_ID_OFFSET;
+    const fin = this.nextFin + ANSWER_ID_OFFSET;
     const id = at + ID_OFFSET;
     // Four words beat one copy(): a call into native code costs more than moving 16 bytes.
     this.finsView.setInt32(fin, view.getInt32(id));
     this.finsView.setInt32(fin + 4, view.getInt32(id + 4));
     this.finsView.setInt32(fin + 8, view.getInt32(id + 8));
     this.finsView.setInt32(fin + 12, view.getInt32(id + 12));
-    this.nextFin += FIN_BYTES;
+    this.nextFin += this.answer.length;
     if (this.nextFin === this.fins.ring.length) this.nextFin = 0;
-    this.fins.owedBytes += FIN_BYTES;
+    this.fins.owedBytes += this.answer.length;
     if (this.fins.owedBytes > this.fins.ring.length) throw new Error("more messages in flight than RDY allows");
     return at + 4 + view.getUint32(at);
   }

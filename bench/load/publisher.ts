@@ -2,7 +2,7 @@ import { type Load, LoadConnection } from "./connection.ts";
 import type { PublishLoad } from "./job.ts";
 import { HttpReplyCounter, OkFrameCounter, type ReplyCounter } from "./replies.ts";
 import { RingWriter } from "./ring-writer.ts";
-import { HANDSHAKE, httpMpubRequest, httpPubRequest, mpubCommand, pubCommand, repeat, topicNames } from "./wire.ts";
+import { dpubCommand, HANDSHAKE, httpMpubRequest, httpPubRequest, mpubCommand, pubCommand, repeat, topicNames } from "./wire.ts";
 
 /** One command for each of a load's topics. They are all as long as each other. */
 function commandsOf(load: PublishLoad): Buffer[] {
@@ -13,6 +13,8 @@ function commandOf(load: PublishLoad, topic: string): Buffer {
   switch (load.command) {
     case "MPUB":
       return mpubCommand(load.batch, load.bodyBytes, topic);
+    case "DPUB":
+      return dpubCommand(load.bodyBytes, topic);
     case "PUB":
       return pubCommand(load.bodyBytes, topic);
     case "HTTP /pub":

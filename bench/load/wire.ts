@@ -50,9 +50,14 @@ export function topicNames(topics: number): string[] {
   return Array.from({ length: topics }, (_, n) => `${TOPIC}-${`${n}`.padStart(6, "0")}`);
 }
 
-/** `FIN <16 bytes of id>\n` */
-export const FIN_BYTES = 21;
-export const FIN_ID_OFFSET = 4;
+/** nsqd's longest delay by default. */
+const DEFER_MS = 3_600_000;
+
+/** What a consumer says of each message, with room for its id: it is done with, or is to come again in an hour. */
+export const FIN: Buffer = Buffer.from("FIN ................\n");
+export const REQ: Buffer = Buffer.from(`REQ ................ ${DEFER_MS}\n`);
+/** Where the id stands in either. */
+export const ANSWER_ID_OFFSET = 4;
 
 export function readyCommand(count: number): Buffer {
   return Buffer.from(`RDY ${count}\n`);
@@ -65,6 +70,10 @@ export function mpubCommand(count: number, bodyBytes: number, topic = TOPIC): Bu
 
 export function pubCommand(bodyBytes: number, topic = TOPIC): Buffer {
   return Buffer.concat([Buffer.from(`PUB ${topic}\n`), sized(messageBody(bodyBytes))]);
+}
+
+export function dpubCommand(bodyBytes: number, topic = TOPIC): Buffer {
+  return Buffer.concat([Buffer.from(`DPUB ${topic} ${DEFER_MS}\n`), sized(messageBody(bodyBytes))]);
 }
 
 /** One `POST /pub` on a connection that is kept alive. */

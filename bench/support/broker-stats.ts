@@ -9,7 +9,14 @@ interface TopicStats {
   topic_name: string;
   depth: number;
   message_count: number;
-  channels: { channel_name: string; depth: number; in_flight_count: number; requeue_count: number; timeout_count: number }[];
+  channels: {
+    channel_name: string;
+    depth: number;
+    in_flight_count: number;
+    deferred_count: number;
+    requeue_count: number;
+    timeout_count: number;
+  }[];
 }
 
 /** Only the topics of the load: its own, or the several it publishes to. */
@@ -46,6 +53,14 @@ export async function untilDrained(httpPort: number): Promise<void> {
     if (topic === undefined || topic.channels.length === 0) return false;
     const left = topic.channels.map((channel) => channel.depth + channel.in_flight_count + channel.requeue_count + channel.timeout_count);
     return left.reduce((sum, messages) => sum + messages, topic.depth) === 0;
+  });
+}
+
+/** Waits until all `messages` are deferred in the channel. */
+export async function untilDeferred(httpPort: number, messages: number): Promise<void> {
+  await untilStats(httpPort, `${messages} messages deferred`, ([topic]) => {
+    const channel = topic?.channels[0];
+    return channel?.deferred_count === messages && channel.depth === 0 && channel.in_flight_count === 0;
   });
 }
 
