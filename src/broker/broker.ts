@@ -14,7 +14,7 @@ import { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
 import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
-import { type HeldPublish, PublishError } from "./held.ts";
+import { HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { Space } from "./space.ts";
@@ -36,6 +36,8 @@ const LONGEST_SAVE_INTERVAL_MS = 150;
 const SURVEY_INTERVAL_MS = 250;
 /** Log chunks are let go of at most this often while messages flow. */
 const RELEASE_INTERVAL_MS = 5;
+/** An answer that waits for the tick, and is not refused whatever fails there. */
+const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
 const CLIENT_TIMEOUT_MS = 60_000;
 
@@ -274,6 +276,11 @@ export class Broker {
     if (count === 0) return Promise.resolve();
     topic.publishMany(buffer, 4, buffer.length, count, this.clock.time);
     return this.answered(topic.heldMpub);
+  }
+
+  /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
+  written(): Promise<void> {
+    return this.answered(NOTHING_HELD);
   }
 
   /** Stages a message that joins its topic `deferMs` from now. Its frame is laid out at once, so its timestamp is that of the publish. */

@@ -7,6 +7,7 @@ import type { LatencySketch } from "./latency/latency-window.ts";
 import type { Chunk } from "./log/chunk.ts";
 import { NumberQueue } from "./number-queue.ts";
 import { addRange, encodeProgress, type Progress, type Range, readProgress, type Tries } from "./progress.ts";
+import { type State, standingOf } from "./standing.ts";
 import type { ChannelRow } from "./store.ts";
 import type { Topic } from "./topic.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, Window } from "./window.ts";
@@ -219,6 +220,77 @@ export class Channel implements StoreOwner {
     else this.defer(sequence, Date.now() + delayMs, delayMs > SHORT_DELAY_MS);
     this.settled();
     return undefined;
+  }
+
+  /**
+   * Finishes a message whoever has it, or nobody: an operator's word.
+   *
+   * @returns how it stood; nothing is done with one that stands as finished, which the deferred store may have
+   */
+  finishAnyway(sequence: number): State {
+    const { state, owner, stored } = standingOf(this, sequence);
+    if (state === "finished") return state;
+    if (state === "waiting") {
+      this.skip(sequence, sequence + 1);
+    } else {
+      this.takeOut(state, sequence, owner);
+      if (stored === undefined) {
+        this.window.finish(sequence);
+      } else {
+        this.detached.delete(sequence);
+        this.broker.deferred.finish(stored);
+        this.broker.schedule();
+      }
+    }
+    this.settled();
+    this.broker.saveChannel(this);
+    return state;
+  }
+
+  /** Requeues a message that was delivered before, whoever has it, or nobody. @returns how it stood; else nothing is done with it */
+  requeueAnyway(sequence: number, delayMs: number): State {
+    const { state, owner } = standingOf(this, sequence);
+    if (state === "finished" || state === "waiting") return state;
+    this.takeOut(state, sequence, owner);
+    this.requeueCount++;
+    if (delayMs === 0) this.makeReady(sequence);
+    else this.defer(sequence, Date.now() + delayMs, delayMs > SHORT_DELAY_MS);
+    this.settled();
+    return state;
+  }
+
+  /** A message that was waiting for its first delivery stands in the deferred store now. */
+  deferFresh(message: StoredMessage): void {
+    this.skip(message.sequence, message.sequence + 1);
+    this.deferredStored++;
+    this.requeueCount++;
+    this.awaitAgain(message);
+    this.settled();
+    this.broker.saveChannel(this);
+  }
+
+  /** The entry of a message in the deferred store was exchanged for one with another due time. */
+  awaitAgain(message: StoredMessage): void {
+    this.broker.deferred.await(message);
+    this.broker.wakeAt(message.dueMs);
+  }
+
+  /** A message in the deferred store was finished there. */
+  finishedInStore(): void {
+    this.deferredStored--;
+    this.broker.schedule();
+  }
+
+  /** Messages requeued with a delay that are in the deferred store. */
+  get storedCount(): number {
+    return this.deferredStored;
+  }
+
+  /** From the list that it is in by its state. */
+  private takeOut(state: State, sequence: number, owner: number): void {
+    if (state === "in_flight") this.disown(owner);
+    else if (state === "requeued") this.ready.remove(sequence);
+    else this.deferredShort--;
   }
 
   /** Gives a message in flight more time. @returns why not, as nsqd says it */
@@ -539,6 +611,10 @@ export class Channel implements StoreOwner {
 
   private timeOut(owner: number): void {
     this.timeoutCount++;
+    this.disown(owner);
+  }
+
+  private disown(owner: number): void {
     this.inFlightCount--;
     const connection = this.broker.connectionsById.get(owner);
     if (connection !== undefined && connection.channel === this) connection.inFlightCount--;

@@ -19,6 +19,14 @@ export class NumberQueue {
     return value;
   }
 
+  /** Takes a value out, wherever it is: a copy of the whole, for what an operator does now and then. */
+  remove(value: number): void {
+    for (let left = this.length; left > 0; left--) {
+      const one = this.shift();
+      if (one !== value) this.push(one);
+    }
+  }
+
   clear(): void {
     this.ring = new Float64Array(16);
     this.head = 0;

@@ -305,6 +305,16 @@ export class Bucket {
     });
   }
 
+  /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
+  look(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
+    return this.walk(from, Math.min(this.length, from + maxBytes), visit);
+  }
+
+  /** Whether an entry is done with. Reads all words on the bucket. */
+  isDone(number: number): boolean {
+    return this.readWords().done.has(number);
+  }
+
   sync(done: (error: Error | undefined) => void): void {
     this.unsynced = false;
     const { namesUnsynced } = this;

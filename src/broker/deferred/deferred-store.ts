@@ -298,6 +298,34 @@ export class DeferredStore {
     this.heap.push(message);
   }
 
+  /** What is in memory and waits for its time, in no order. */
+  get waiting(): readonly StoredMessage[] {
+    return this.heap.all;
+  }
+
+  /** Buckets whose entries are on disk only, the earliest first. */
+  get unloaded(): Bucket[] {
+    return [...this.buckets.values()].filter((bucket) => !bucket.loaded).sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
+  }
+
+  /** Whether an entry that was found in a bucket on disk is still to be found there. */
+  isOnDisk(bucket: Bucket, offset: number): boolean {
+    return !bucket.loaded && this.buckets.get(key(bucket.startMs, bucket.widthMs)) === bucket && offset >= bucket.movedTo;
+  }
+
+  /** Takes a message out that waits for its time: its entry is done with. @returns false: it does not wait any more */
+  withdraw(message: StoredMessage): boolean {
+    const inMemory = this.heap.remove(message.number);
+    if (inMemory !== undefined) {
+      this.finish(inMemory);
+      return true;
+    }
+    const { bucket, number } = message;
+    if (bucket === undefined || !this.isOnDisk(bucket, message.offset) || bucket.isDone(number)) return false;
+    this.finish(message);
+    return true;
+  }
+
   /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
@@ -421,7 +449,8 @@ export class DeferredStore {
   }
 }
 
-function loaded(entry: ScannedEntry, bucket: Bucket): StoredMessage {
+/** An entry as a message in memory. */
+export function loaded(entry: ScannedEntry, bucket: Bucket): StoredMessage {
   return new StoredMessage(
     entry.kind,
     entry.topicId,

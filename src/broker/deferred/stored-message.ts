@@ -42,6 +42,21 @@ export class DueHeap {
     return this.items.length;
   }
 
+  /** All of them, the soonest first, the others in no order. */
+  get all(): readonly StoredMessage[] {
+    return this.items;
+  }
+
+  /** Takes one out by its number: a walk over all, for what an operator does now and then. */
+  remove(number: number): StoredMessage | undefined {
+    const found = this.items.find((message) => message.number === number);
+    if (found === undefined) return undefined;
+    const rest = this.items.filter((message) => message !== found);
+    this.items.length = 0;
+    for (const message of rest) this.push(message);
+    return found;
+  }
+
   peek(): StoredMessage | undefined {
     return this.items[0];
   }

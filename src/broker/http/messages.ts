@@ -1,5 +1,7 @@
 import { encodedJson, Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
+import { KIND_PUBLISH } from "../deferred/deferred-store.ts";
+import { listDeferred, parseFrom } from "../deferred/search.ts";
 import { type LogRecord, visitRecords } from "../log/records.ts";
 import type { TopicLog } from "../log/topic-log.ts";
 import { sequenceOfId } from "../place.ts";
@@ -7,7 +9,7 @@ import { freshRanges, type Standing, type State, standing, standingOf } from "..
 import type { Topic } from "../topic.ts";
 import { existingChannel, existingTopic, placeArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { formatArgument, limitArgument, MessageList, messageJson, PAGE_READS, standingJson } from "./message-json.ts";
+import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, standingJson } from "./message-json.ts";
 
 // To look at messages without consuming them. Nothing here changes what the broker holds, nor what it has in memory.
 
@@ -48,6 +50,7 @@ export function channelMessages(call: HttpCall): Response {
   const state = call.query.get("state");
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));
+  if (state === "deferred") return encodedJson(list.toJson({ next: addDeferred(call, channel, list) }));
   const from = call.query.get("from") === undefined ? 0 : placeArgument(call, channel.topic, "from");
   if (state === "in_flight") return encodedJson(list.toJson({ next: addHeld(call, channel, "in_flight", from, list) }));
   if (state === "waiting") return encodedJson(list.toJson({ next: addWaiting(call, channel, from, list) }));
@@ -73,6 +76,35 @@ function addHeld({ broker }: HttpCall, channel: Channel, state: State, from: num
     if (record !== undefined) list.add(one.sequence, record.buffer, record.from, record.to, standingJson(broker, one));
   }
   return null;
+}
+
+/**
+ * What is deferred: first what was for a moment, then what stands in the deferred store. Its pages have no sequence to go
+ * on from, but a name.
+ */
+function addDeferred(call: HttpCall, channel: Channel, list: MessageList): string | number | null {
+  const { broker, query } = call;
+  const text = query.get("from");
+  let from = parseFrom(text ?? "memory-0");
+  if (from === undefined) {
+    if (!/^\d{1,15}$/.test(text ?? "")) throw new Refusal(400, "INVALID_ARG_FROM");
+    const short = addHeld(call, channel, "deferred", Number(text), list);
+    if (short !== null) return short;
+    from = { inMemory: 0 };
+  } else if (text === undefined) {
+    const short = addHeld(call, channel, "deferred", 0, list);
+    if (short !== null) return short;
+  }
+  return listDeferred(broker, channel, from, {
+    get full() {
+      return list.full;
+    },
+    add: (message) => {
+      const frame = channel.readStored(message);
+      const sequence = message.kind === KIND_PUBLISH ? null : message.sequence;
+      list.add(sequence, frame, 0, frame.length, { state: "deferred", attempts: message.attempts, due: isoTime(message.dueMs) });
+    },
+  });
 }
 
 /** What comes next: first what comes again, then what was never delivered. */

@@ -17,8 +17,8 @@ export async function pub(call: HttpCall): Promise<Response> {
   return text("OK");
 }
 
-/** @throws Refusal 400 INVALID_DEFER */
-function deferral(query: Query, limitMs: number): number {
+/** The argument `defer`, in ms. @throws Refusal 400 INVALID_DEFER */
+export function deferral(query: Query, limitMs: number): number {
   const defer = query.get("defer");
   if (defer === undefined) return 0;
   const deferMs = INTEGER.test(defer) ? Number(defer) : Number.NaN;

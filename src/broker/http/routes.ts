@@ -4,6 +4,7 @@ import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { info } from "./info.ts";
+import { finishMessage, requeueMessage } from "./message.ts";
 import { channelMessages, oneMessage, topicMessages } from "./messages.ts";
 import { mpub } from "./mpub.ts";
 import { ping } from "./ping.ts";
@@ -38,6 +39,8 @@ export const router = new Router<HttpCall>([
   ["/topic/messages", get(topicMessages)],
   ["/message", get(oneMessage)],
   ["/channel/messages", get(channelMessages)],
+  ["/message/finish", post(finishMessage)],
+  ["/message/requeue", post(requeueMessage)],
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
