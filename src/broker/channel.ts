@@ -205,6 +205,22 @@ export class Channel implements StoreOwner {
     return undefined;
   }
 
+  /**
+   * Finishes up to `count` messages in a row.
+   *
+   * @returns how many were; finish() tells what is the matter with the next
+   */
+  finishRun(connection: Connection, first: number, count: number): number {
+    // One that was moved to the deferred store would be taken for finished.
+    if (this.detached.size > 0) return 0;
+    const finished = this.window.finishRun(first, count, connection.id);
+    if (finished === 0) return 0;
+    this.inFlightCount -= finished;
+    connection.inFlightCount -= finished;
+    this.settled();
+    return finished;
+  }
+
   /** Puts a message back, to be delivered again after `delayMs`. @returns why not, as nsqd says it */
   requeue(connection: Connection, sequence: number, delayMs: number): string | undefined {
     const { window } = this;

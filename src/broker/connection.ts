@@ -1,5 +1,6 @@
 import { fatal, type ProtocolError } from "../frame/error.ts";
 import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE, MAGIC_V2, MESSAGE_ID_BYTES } from "../frame/frame.ts";
+import { countAscending } from "../frame/id.ts";
 import { Line } from "../frame/line.ts";
 import { MpubCheck } from "../frame/mpub.ts";
 import { isValidName } from "../frame/names.ts";
@@ -42,7 +43,8 @@ const LF = 0x0a;
 const CR = 0x0d;
 const SPACE = 0x20;
 /** "FIN " + id + "\n", the commonest line there is. */
-const FIN_LINE_BYTES = 4 + MESSAGE_ID_BYTES + 1;
+const FIN_ID_OFFSET = 4;
+const FIN_LINE_BYTES = FIN_ID_OFFSET + MESSAGE_ID_BYTES + 1;
 
 const MAGIC = 0;
 const COMMAND = 1;
@@ -179,11 +181,8 @@ export class Connection {
     while (at < end && !this.dying) {
       if (this.mode === COMMAND) {
         // The commonest line by far is taken without looking for its end.
-        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at) && this.finish(data, at + 4)) {
-          at += FIN_LINE_BYTES;
-        } else {
-          at = this.readLine(data, at, end);
-        }
+        const finished = this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at) ? this.finishLines(data, at, end) : 0;
+        at = finished > 0 ? at + finished * FIN_LINE_BYTES : this.readLine(data, at, end);
       } else if (this.mode === BODY) {
         at = this.readBody(data, at, end);
       } else if (this.mode === SIZE) {
@@ -209,14 +208,26 @@ export class Connection {
     this.die();
   }
 
-  /** FIN without ado. @returns false when the id's characters, or anything else, ask for the command in full */
-  private finish(data: Buffer, at: number): boolean {
+  /**
+   * FINs without ado, as many in a row as there are: a consumer finishes what came in one run in the order it came.
+   *
+   * @returns how many lines were taken; 0 when the first one's id, or anything else, asks for the command in full
+   */
+  private finishLines(data: Buffer, at: number, end: number): number {
     const { channel } = this;
-    const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at);
-    if (sequence < 0 || channel?.finish(this, sequence) !== undefined) return false;
+    const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at + FIN_ID_OFFSET);
+    if (channel === undefined || sequence < 0) return 0;
+    let count = 1;
+    if (end - at >= 2 * FIN_LINE_BYTES) {
+      const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+      count = countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
+    }
+    let finished = channel.finishRun(this, sequence, count);
+    if (finished === 0 && channel.finish(this, sequence) === undefined) finished = 1;
+    if (finished === 0) return 0;
     this.lastCommandMs = this.broker.nowMs;
-    this.finishCount++;
-    return true;
+    this.finishCount += finished;
+    return finished;
   }
 
   private readMagic(data: Buffer, at: number, end: number): number {

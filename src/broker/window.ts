@@ -8,6 +8,8 @@ export const DEFERRED = 3;
 export const DONE = 4;
 
 const FIRST_CAPACITY = 1024;
+/** Below this a loop is done sooner than the calls that fill arrays. */
+const FEW = 16;
 /** Up to here a window grows whenever it is full: moving a straggler costs more than half a megabyte of state. */
 const FREE_GROWTH_CAPACITY = 1 << 14;
 /** 32 MB of state for one channel; a channel with more unfinished messages keeps the oldest on disk. */
@@ -61,7 +63,7 @@ export class Window {
   /**
    * Marks the records from offset `from` of a chunk on as delivered to `owner`, in order, up to `limit` of
    * them or `maxBytes`, whichever comes first (but one at least). The caller made sure there is room.
-   * Four to five ns a message: this loop and the kernel's copy are the whole cost of a delivery.
+   * This loop and the kernel's copy are the whole cost of a delivery.
    *
    * @returns how many were taken; `runEnd` is the offset behind the last
    */
@@ -76,27 +78,68 @@ export class Window {
     nowMs: number,
     deadlineMs: number,
   ): number {
-    const { mask, state, attempts, owner: owners, position, deadline, deliveredAt } = this;
+    const { mask, position } = this;
     const stop = Math.min(to, from + maxBytes);
+    const first = this.cursor & mask;
     let at = from;
-    let sequence = this.cursor;
+    let i = first;
     let count = 0;
     while (count < limit && at < stop) {
-      const i = sequence & mask;
-      state[i] = IN_FLIGHT;
-      attempts[i] = 1;
-      owners[i] = owner;
       position[i] = chunkStart + at;
-      deadline[i] = deadlineMs;
-      deliveredAt[i] = nowMs;
       at += 4 + view.getUint32(at);
-      sequence++;
+      i = (i + 1) & mask;
       count++;
     }
-    this.cursor = sequence;
+    // What is the same for the whole run is filled in, not stored message by message.
+    const untilEnd = Math.min(first + count, mask + 1);
+    this.fillRun(first, untilEnd, owner, nowMs, deadlineMs);
+    if (first + count > untilEnd) this.fillRun(0, first + count - untilEnd, owner, nowMs, deadlineMs);
+    this.cursor += count;
     this.unfinished += count;
     this.runEnd = at;
     return count;
+  }
+
+  /** Slots [from, to) of the arrays are in flight, for the first time. */
+  private fillRun(from: number, to: number, owner: number, nowMs: number, deadlineMs: number): void {
+    if (to - from < FEW) {
+      for (let i = from; i < to; i++) {
+        this.state[i] = IN_FLIGHT;
+        this.attempts[i] = 1;
+        this.owner[i] = owner;
+        this.deadline[i] = deadlineMs;
+        this.deliveredAt[i] = nowMs;
+      }
+      return;
+    }
+    this.state.fill(IN_FLIGHT, from, to);
+    this.attempts.fill(1, from, to);
+    this.owner.fill(owner, from, to);
+    this.deadline.fill(deadlineMs, from, to);
+    this.deliveredAt.fill(nowMs, from, to);
+  }
+
+  /**
+   * Marks up to `count` sequences from `first` on finished, as far as they are in flight with `owner`.
+   *
+   * @returns how many were; fewer than asked means that the next is not in flight, or not the owner's
+   */
+  finishRun(first: number, count: number, owner: number): number {
+    if (first < this.floor) return 0;
+    const { mask, state, owner: owners } = this;
+    const end = Math.min(first + count, this.cursor);
+    let sequence = first;
+    for (; sequence < end; sequence++) {
+      const i = sequence & mask;
+      if (state[i] !== IN_FLIGHT || owners[i] !== owner) break;
+      state[i] = DONE;
+    }
+    this.unfinished -= sequence - first;
+    if (first === this.floor && sequence > first) {
+      this.floor = sequence;
+      this.advance();
+    }
+    return sequence - first;
   }
 
   /** Marks one sequence finished; the floor moves up over what is finished behind it. */

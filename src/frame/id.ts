@@ -47,6 +47,37 @@ export function idTail(sequence: number): number {
   return HEX4[sequence & 0xffff];
 }
 
+/**
+ * How many fixed-size lines in a row carry ids that count up from `sequence`, and are otherwise like the first one.
+ *
+ * @param at the first line, whose id is that of `sequence`
+ * @param lineBytes length of a line; its id stands `idAt` bytes into it
+ * @returns at least 1; not more than fit before `end`, nor past a sequence that is a multiple of 65,536
+ */
+export function countAscending(view: DataView, at: number, end: number, lineBytes: number, idAt: number, sequence: number): number {
+  const most = Math.min(Math.floor((end - at) / lineBytes), 65536 - (sequence % 65536));
+  const low = sequence & 0xffff;
+  const head = view.getInt32(at);
+  const id0 = view.getInt32(at + idAt);
+  const id1 = view.getInt32(at + idAt + 4);
+  const id2 = view.getInt32(at + idAt + 8);
+  const last = view.getUint8(at + lineBytes - 1);
+  let count = 1;
+  for (let line = at + lineBytes; count < most; line += lineBytes, count++) {
+    if (
+      view.getInt32(line) !== head ||
+      view.getInt32(line + idAt) !== id0 ||
+      view.getInt32(line + idAt + 4) !== id1 ||
+      view.getInt32(line + idAt + 8) !== id2 ||
+      view.getUint32(line + idAt + 12) !== HEX4[low + count] ||
+      view.getUint8(line + lineBytes - 1) !== last
+    ) {
+      break;
+    }
+  }
+  return count;
+}
+
 /** The prefix of the id at `at`; -1 if its characters are not lower-case hex. */
 export function readPrefix(bytes: Uint8Array, at: number): number {
   const d0 = DIGIT[bytes[at]];

@@ -93,6 +93,19 @@ test("a window does what a plain map of states would, whatever is done to it", (
           }
           expect([count, window.runEnd]).toEqual([taken, at]);
           position += view.byteLength;
+        } else if (what < 0.6 && model.entries.size > 0) {
+          // A run of FINs from one owner, as far as it goes; sometimes from below the floor, past the cursor, or somebody else's.
+          const first = random.int(Math.max(0, model.floor - 1), model.cursor);
+          const owner = random.chance(0.9) ? (model.entries.get(first)?.owner ?? 0) : -1;
+          const count = random.int(1, 400);
+          let expected = 0;
+          for (; expected < count; expected++) {
+            const entry = model.entries.get(first + expected);
+            if (entry === undefined || entry.done || entry.owner !== owner) break;
+            entry.done = true;
+          }
+          model.raise();
+          expect(window.finishRun(first, count, owner)).toBe(expected);
         } else if (what < 0.9) {
           const unfinished = [...model.entries].filter(([, { done }]) => !done).map(([sequence]) => sequence);
           // Mostly from the front, as consumers do; sometimes anywhere.

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import {
+  countAscending,
   expandSequence,
   idPrefix,
   idTail,
@@ -82,4 +83,25 @@ test("the full sequence follows from its rest while it is within 2^39 of a near 
   expect(expandSequence(0, SEQUENCE_SPAN - 1)).toBe(SEQUENCE_SPAN);
   // Nothing lies before the first sequence: it is a message that never was, not a negative number.
   expect(expandSequence(SEQUENCE_SPAN - 1, 0)).toBe(SEQUENCE_SPAN - 1);
+});
+
+test("lines whose ids count up are counted as far as they do", () => {
+  const lines = (sequences: number[]): DataView => {
+    const bytes = Buffer.from(`x${sequences.map((sequence) => `FIN ${idOf(idPrefix(3, 9), sequence)}\n`).join("")}`, "latin1");
+    return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  };
+  const count = (view: DataView, sequence: number, end = view.byteLength): number => countAscending(view, 1, end, 21, 4, sequence);
+  expect(count(lines([7]), 7)).toBe(1);
+  expect(count(lines([7, 8, 9]), 7)).toBe(3);
+  expect(count(lines([7, 8, 9]), 7, 1 + 62)).toBe(2);
+  expect(count(lines([7, 8, 10, 11]), 7)).toBe(2);
+  expect(count(lines([7, 7]), 7)).toBe(1);
+  expect(count(lines([65_534, 65_535, 65_536]), 65_534)).toBe(2);
+  expect(count(lines([2 ** 40 - 2, 2 ** 40 - 1, 0]), 2 ** 40 - 2)).toBe(2);
+  // Anything else in a line ends the run, wherever it stands.
+  for (let at = 21; at < 42; at++) {
+    const view = lines([7, 8, 9]);
+    view.setUint8(1 + at, view.getUint8(1 + at) ^ 1);
+    expect(count(view, 7)).toBe(1);
+  }
 });
