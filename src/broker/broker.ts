@@ -8,7 +8,7 @@ import { layMessage, type Timestamp } from "../frame/layout.ts";
 import { Answers } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
 import { BallastFile, isDiskFull } from "./ballast.ts";
-import { Catalogue } from "./catalogue.ts";
+import { Catalogue, WITHHOLD_ADOPTED_MS } from "./catalogue.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
@@ -19,6 +19,7 @@ import { ChunkPool } from "./log/chunk.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { Space } from "./space.ts";
 import { Store, type TopicRow } from "./store.ts";
+import { rescueStore, StoreCopy } from "./store-rescue.ts";
 import type { Topic } from "./topic.ts";
 import { StagePool } from "./transport/outbox.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
@@ -34,6 +35,8 @@ const SAVE_INTERVAL_MS = 50;
 const LONGEST_SAVE_INTERVAL_MS = 150;
 /** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
 const SURVEY_INTERVAL_MS = 250;
+/** How far the logs are synced is noted this often. */
+const SAVE_SYNCED_INTERVAL_MS = 1000;
 /** Log chunks are let go of at most this often while messages flow. */
 const RELEASE_INTERVAL_MS = 5;
 /** An answer that waits for the tick, and is not refused whatever fails there. */
@@ -73,6 +76,7 @@ export class Broker {
   readonly chunks = new ChunkPool(CACHE_BYTES);
   readonly stages = new StagePool();
   readonly store: Store;
+  private readonly storeCopy: StoreCopy;
   readonly deferred: DeferredStore;
   readonly catalogue: Catalogue;
   readonly answers: Answers;
@@ -100,6 +104,7 @@ export class Broker {
   private wakeAtMs = Number.POSITIVE_INFINITY;
   private nextSaveMs = 0;
   private nextSurveyMs = 0;
+  private nextSaveSyncedMs = 0;
   private nextSyncMs = 0;
   private deferredWakeMs = 0;
   /** Why the last write of each kind failed; undefined where all is well. */
@@ -130,8 +135,10 @@ export class Broker {
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.trouble = new Trouble(log);
+    const found = rescueStore(this.directory, log);
     this.ballast = new BallastFile(this.directory);
     this.store = new Store(this.directory, this.ballast);
+    this.storeCopy = new StoreCopy(this.store, this.directory, log);
     this.space = new Space(this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
       this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast);
@@ -142,7 +149,8 @@ export class Broker {
       files.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
       if (options.durability === "fsync") this.beStrict();
-      this.catalogue.recover();
+      this.catalogue.recover(found);
+      setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.space.check(performance.now());
     } catch (error) {
       this.store.close();
@@ -386,7 +394,10 @@ export class Broker {
     this.saveAll();
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     await this.deferred.close();
+    this.saveSynced();
     this.store.freeOrphanedNumbers();
+    this.store.forgetSyncedOfGoneTopics();
+    await this.storeCopy.renew(Date.now());
     this.store.close();
     this.log.info("NSQ: bye");
   }
@@ -587,6 +598,11 @@ export class Broker {
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)
       for (const kind of ["log", "deferred"] as const) if (isDiskFull(this.failures[kind])) this.failures[kind] = undefined;
+    if (nowMs >= this.nextSaveSyncedMs) {
+      this.nextSaveSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
+      this.saveSynced();
+    }
+    this.storeCopy.renewIfDue(nowMs);
     for (const channel of this.stalledChannels) channel.markDirty();
     this.stalledChannels.clear();
   }
@@ -604,6 +620,17 @@ export class Broker {
     else this.unsavedChannels.push(...channels);
     // With thousands of moving cursors saving must not take all the time; but what is finished must be saved soon.
     this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
+  }
+
+  /** Notes how far the logs are on the disk: recovery then tells what a crash tore from what was damaged since. */
+  private saveSynced(): void {
+    const moved = [...this.topics.values()].filter(({ log }) => log.files?.syncedSaved === false);
+    if (moved.length === 0) return;
+    this.save(() =>
+      this.store.saveAll(() => {
+        for (const { id, log } of moved) if (log.files !== undefined) this.store.saveSynced(id, log.files.takeSynced());
+      }),
+    );
   }
 
   private saveAll(): void {

@@ -1,23 +1,28 @@
-import { join } from "node:path";
-import { idPrefix } from "../frame/id.ts";
-import { isEphemeral } from "../frame/names.ts";
+import { basename, join } from "node:path";
+import { idPrefix, TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
+import { isEphemeral, isValidName } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
 import type { EntryHeader } from "./deferred/bucket.ts";
 import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
-import { files } from "./files.ts";
+import { files, removeFolder } from "./files.ts";
 import { PublishError } from "./held.ts";
-import { LogFiles } from "./log/log-files.ts";
+import { LogFiles, type LogFilesOptions } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
 import type { Retention } from "./log/retention.ts";
 import { TopicLog } from "./log/topic-log.ts";
 import { decodeProgress, type Progress } from "./progress.ts";
 import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
+import { type StoreFound, topicFolders } from "./store-rescue.ts";
 import { Topic } from "./topic.ts";
 
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
+/** A file of this name in a topic's folder: the topic was deleted, and only its files are left. */
+export const DELETED_MARK = "deleted";
+/** After this long the messages of a topic that only its folder told of go to the channels that there are. */
+export const WITHHOLD_ADOPTED_MS = 60_000;
 /** Ids of what has no row in the store, and so dies with the process. */
 const FIRST_MEMORY_ID = 2 ** 31;
 
@@ -44,10 +49,12 @@ export class Catalogue implements DeferredTargets {
   observer: TopicObserver | undefined;
   /** Regions of log files that were skipped because they are damaged. */
   corruptRegions = 0;
+  private readonly corruptRegionsOf = new Map<string, number>();
   private readonly topicsById = new Map<number, Topic>();
   readonly recycler: Recycler;
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();
+  private readonly adopted: Topic[] = [];
   private nextMemoryId = FIRST_MEMORY_ID;
 
   /** @param directory the broker's folder below the data path */
@@ -84,12 +91,20 @@ export class Catalogue implements DeferredTargets {
       channel.delete();
     }
     topic.channels.clear();
+    this.corruptRegionsOf.delete(name);
     this.observer?.topicDeleted(topic);
+    // Before its row goes: a folder without a row is taken for a topic that the store forgot.
+    this.markDeleted(topic);
     if (topic.ephemeral) this.broker.store.freeNumber(topic.number, topic.log.next);
     else this.broker.store.removeTopic(topic.id, topic.number, topic.log.next);
     topic.log.dispose();
-    topic.log.files?.remove();
+    this.removeFiles(topic);
     return true;
+  }
+
+  /** Damaged regions that were met in a topic's log since the start. */
+  corruptRegionsIn(topicName: string): number {
+    return this.corruptRegionsOf.get(topicName) ?? 0;
   }
 
   channelCreated(channel: Channel): void {
@@ -113,6 +128,7 @@ export class Catalogue implements DeferredTargets {
     if (taken === undefined) throw new PublishError("too many topics");
     const { number, nextSequence } = taken;
     const id = ephemeral ? this.newMemoryId() : this.broker.store.addTopic(number, name, nextSequence);
+    if (!ephemeral) this.broker.store.saveSynced(id, nextSequence);
     try {
       const topic = this.addTopic(id, number, name, nextSequence);
       this.broker.log.info(`TOPIC(${name}): created`);
@@ -125,8 +141,31 @@ export class Catalogue implements DeferredTargets {
     }
   }
 
-  private addTopic(id: number, number: number, name: string, firstSequence: number): Topic {
-    const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence);
+  private markDeleted(topic: Topic): void {
+    if (topic.ephemeral) return;
+    try {
+      files.close(files.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
+    } catch (error) {
+      // A full disk must not keep a topic from being deleted; a crash now may bring it back.
+      this.broker.log.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
+    }
+  }
+
+  private removeFiles(topic: Topic): void {
+    try {
+      topic.log.files?.remove();
+    } catch (error) {
+      this.broker.log.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
+    }
+  }
+
+  private folder(number: number, name: string): string {
+    // The number in front keeps names such as "." and ".." harmless.
+    return join(this.directory, "topics", `${number.toString().padStart(5, "0")}-${name}`);
+  }
+
+  private addTopic(id: number, number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions> = {}): Topic {
+    const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence, known);
     const log = new TopicLog(this.broker.chunks, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
     const topic = new Topic(this.broker, id, number, name, log);
     this.topics.set(name, topic);
@@ -134,12 +173,11 @@ export class Catalogue implements DeferredTargets {
     return topic;
   }
 
-  private openFiles(number: number, name: string, firstSequence: number): LogFiles {
+  private openFiles(number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): LogFiles {
     const { maxBytesPerFile, syncEvery } = this.broker.options;
     return new LogFiles(
       {
-        // The number in front keeps names such as "." and ".." harmless.
-        directory: join(this.directory, "topics", `${number.toString().padStart(5, "0")}-${name}`),
+        directory: this.folder(number, name),
         topicNumber: number,
         topicName: name,
         maxBytesPerFile,
@@ -147,22 +185,54 @@ export class Catalogue implements DeferredTargets {
         ballast: this.broker.ballast,
         recycler: this.recycler,
         log: this.broker.log,
-        onCorrupt: () => this.corruptRegions++,
+        onCorrupt: () => {
+          this.corruptRegions++;
+          this.corruptRegionsOf.set(name, this.corruptRegionsIn(name) + 1);
+        },
+        ...known,
       },
       firstSequence,
     );
   }
 
-  /** Takes up what an earlier run left in the data path. */
-  recover(): void {
-    this.broker.store.freeOrphanedNumbers();
-    const retentions = this.broker.store.retentions();
-    for (const row of this.broker.store.topics()) this.restoreTopic(row, retentions.get(row.id));
+  /**
+   * Takes up what an earlier run left in the data path.
+   *
+   * @param found what became of the store
+   */
+  recover(found: StoreFound): void {
+    const { store } = this.broker;
+    store.freeOrphanedNumbers();
+    const folders = topicFolders(this.directory);
+    const synced = store.syncedSequences();
+    const retentions = store.retentions();
+    for (const row of store.topics()) {
+      const folder = folders.find(({ number, name }) => number === row.number && name === row.name);
+      if (folder !== undefined && this.isMarkedDeleted(folder.folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
+      else if (folder === undefined && found === "copied") {
+        this.broker.log.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
+        store.removeTopic(row.id, row.number, row.released);
+      } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
+    }
+    for (const { folder, number, name } of folders) {
+      if (this.isMarkedDeleted(folder)) removeFolder(folder);
+      else if (this.topics.get(name)?.number !== number) this.adopt(folder, number, name);
+    }
+    const known = new Map<Topic, number>();
+    const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
     const stored = new Map<Channel, StoredSequences>();
     this.broker.deferred.recover(
-      (entry, sequence) => sequence < (this.topicsById.get(entry.topicId)?.log.next ?? 0),
+      (entry, sequence) => {
+        const topic = this.topicsById.get(entry.topicId);
+        if (topic === undefined) return false;
+        if (sequence < topic.log.startSequence || topic.log.files?.has(sequence) === true) return true;
+        knowOf(topic, sequence + 1);
+        return false;
+      },
       (entry) => this.countStored(entry, stored),
     );
+    for (const [channel, { sequences }] of stored) for (const sequence of sequences) knowOf(channel.topic, sequence + 1);
+    for (const [topic, next] of known) this.passOver(topic, next);
     for (const [channel, { sequences, numbers }] of stored) {
       const order = [...sequences.keys()].sort((a, b) => sequences[a] - sequences[b] || numbers[a] - numbers[b]);
       for (let i = 0; i < order.length; i++) {
@@ -194,12 +264,55 @@ export class Catalogue implements DeferredTargets {
     stored.set(channel, found);
   }
 
-  private restoreTopic(row: TopicRow, retention: Retention | undefined): void {
-    const topic = this.addTopic(row.id, row.number, row.name, row.released);
+  private isMarkedDeleted(folder: string): boolean {
+    return files.list(folder).includes(DELETED_MARK);
+  }
+
+  /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
+  private adopt(folder: string, number: number, name: string): void {
+    const { store, log } = this.broker;
+    if (files.list(folder).length === 0) return removeFolder(folder);
+    const taken = [...this.topics.values()].find((topic) => topic.number === number || topic.name === name);
+    if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
+      const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
+      files.rename(folder, aside);
+      log.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
+      return;
+    }
+    const topic = this.addTopic(store.claimTopic(number, name), number, name, 0);
+    topic.restoreReleased(0, false);
+    topic.withhold();
+    this.adopted.push(topic);
+    log.error(
+      `TOPIC(${name}): the store does not know it; it is taken from its folder with ${topic.depth} messages, which go to all channels ` +
+        `that are made within ${WITHHOLD_ADOPTED_MS / 1000} s`,
+    );
+  }
+
+  /** Lets the messages of adopted topics go: by now their channels should have been made. */
+  releaseAdopted(): void {
+    for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
+  }
+
+  private passOver(topic: Topic, next: number): void {
+    const from = topic.log.next;
+    if (next <= from) return;
+    topic.passOver(next);
+    this.broker.log.warn(
+      `TOPIC(${topic.name}): its log ends before sequence ${from}, but messages up to ${next - 1} are known of; they are lost, and their ids ` +
+        "are passed over",
+    );
+  }
+
+  private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
+    const channels = this.broker.store.channels(row.id);
+    const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
+    const cutAtTorn = (row.durability ?? this.broker.options.durability) === "fsync";
+    const topic = this.addTopic(row.id, row.number, row.name, row.released, { neededSequence, syncedSequence: synced, cutAtTorn });
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);
-    const channels = this.broker.store.channels(row.id);
+    this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)));
     topic.restoreReleased(row.released, channels.length > 0);
     for (const channel of channels) this.restoreChannel(topic, channel);
   }
@@ -216,12 +329,8 @@ export class Catalogue implements DeferredTargets {
       );
     }
     if (floor < log.startSequence) floor = log.startSequence;
-    if (floor > log.next) {
-      this.broker.log.error(
-        `CHANNEL(${row.name}) of ${topic.name}: its cursor ${floor} is beyond the log's end ${log.next}; it starts there`,
-      );
-      floor = log.next;
-    }
+    const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
+    if (last > log.next) this.passOver(topic, last);
     this.broker.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));

@@ -135,6 +135,12 @@ export function renameIfThere(from: string, to: string): boolean {
   }
 }
 
+/** A folder with the files in it; what an operator put there as a folder stays, and this throws. */
+export function removeFolder(path: string): void {
+  for (const name of files.list(path)) removeIfThere(`${path}/${name}`);
+  files.removeDirectory(path);
+}
+
 /** Some file systems have no sync of a directory, and no need of one. */
 function cannotSync(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;

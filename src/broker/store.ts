@@ -6,6 +6,7 @@ import { TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "./ballast.ts";
 import type { Retention } from "./log/retention.ts";
 import type { Durability } from "./options.ts";
+import { STORE_FILE } from "./store-rescue.ts";
 
 /** What a data path must say of itself; a broker refuses one that a newer version wrote. */
 const FORMAT_VERSION = 1;
@@ -53,7 +54,7 @@ export class Store {
     directory: string,
     private readonly ballast: Ballast = NO_BALLAST,
   ) {
-    const path = join(directory, "catalogue.sqlite");
+    const path = join(directory, STORE_FILE);
     let database: Database | undefined;
     try {
       mkdirSync(directory, { recursive: true });
@@ -214,6 +215,45 @@ export class Store {
     this.ballast.use(() => this.database.run("UPDATE numbers SET used = 0 WHERE used = 1 AND number NOT IN (SELECT number FROM topics)"));
   }
 
+  /** Gives a topic that is known from its folder alone a row. @returns the row's id */
+  claimTopic(number: number, name: string): number {
+    return this.database.transaction(() => {
+      const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
+      const add = this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 0, 0)");
+      for (let missing = count; missing <= number; missing++) add.run(missing);
+      this.database.query("UPDATE numbers SET used = 1 WHERE number = ?").run(number);
+      return this.addTopic(number, name, 0);
+    })();
+  }
+
+  /** How far each topic's log was on the disk when the last run said so, by topic id. */
+  syncedSequences(): Map<number, number> {
+    const rows = this.database.query("SELECT topic_id AS id, sequence FROM synced").all() as { id: number; sequence: number }[];
+    return new Map(rows.map(({ id, sequence }) => [id, sequence]));
+  }
+
+  /** Call it only once the bytes are on the disk: recovery takes damage below for damage, not for what a crash tore. */
+  saveSynced(topicId: number, sequence: number): void {
+    const insert = this.database.query(
+      "INSERT INTO synced (topic_id, sequence) VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence",
+    );
+    this.ballast.use(() => insert.run(topicId, sequence));
+  }
+
+  forgetSyncedOfGoneTopics(): void {
+    this.database.run("DELETE FROM synced WHERE topic_id NOT IN (SELECT id FROM topics)");
+  }
+
+  /** Grows with each row that is written. */
+  get changes(): number {
+    return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
+  }
+
+  /** The whole store as a file's bytes. */
+  serialize(): Buffer {
+    return this.database.serialize();
+  }
+
   /** Runs several saves as one transaction. */
   saveAll(save: () => void): void {
     this.database.transaction(save)();
@@ -284,6 +324,10 @@ export class Store {
         number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),
         used INTEGER NOT NULL,
         next_sequence INTEGER NOT NULL
+      );
+      CREATE TABLE IF NOT EXISTS synced (
+        topic_id INTEGER PRIMARY KEY,
+        sequence INTEGER NOT NULL
       );
     `);
     this.addColumn("channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");

@@ -256,6 +256,18 @@ export class Topic implements StoreOwner, Committed {
     this.releasedPosition = log.locate(to);
   }
 
+  /** The log lost its end in a crash, and some of the messages that stood there are known elsewhere: their ids are not given again. */
+  passOver(sequence: number): void {
+    const from = this.log.next;
+    if (sequence <= from) return;
+    this.log.skipTo(sequence);
+    for (const channel of this.channels.values()) channel.skipUncounted(from, sequence);
+    if (this.released === from) {
+      this.released = this.log.committedNext;
+      this.releasedPosition = this.log.committedEnd;
+    }
+  }
+
   /** A channel of an earlier run. */
   restoreChannel(id: number, name: string, floor: number): Channel {
     const channel = this.newChannel(id, name, floor, this.log.locate(floor));

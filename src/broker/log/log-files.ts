@@ -1,15 +1,12 @@
-import { dirname, join } from "node:path";
-import type { Logger } from "../../base/logger.ts";
+import { dirname } from "node:path";
 import { type Ballast, NO_BALLAST } from "../ballast.ts";
-import { files, removeIfThere } from "../files.ts";
+import { files, removeFolder } from "../files.ts";
 import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
+import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import type { Recycler } from "./recycler.ts";
 import { MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
-import { INDEX_HEADER_BYTES, type IndexEntry, type Part, Segment } from "./segment.ts";
+import { type IndexEntry, type Part, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
-
-/** Bytes at the log's end whose checksums recovery looks at: what a crash can have torn lies there. */
-const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
 
 /**
  * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
@@ -21,25 +18,19 @@ const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
 const MAX_READING = 8;
 
-export interface LogFilesOptions {
-  directory: string;
-  topicNumber: number;
-  topicName: string;
+export interface LogFilesOptions extends LogRecoveryOptions {
   /** A segment that reached this size is followed by the next. */
   maxBytesPerFile: number;
   syncEvery: number;
   recycler: Recycler;
   ballast?: Ballast;
-  log: Logger;
-  /** Counts regions that were skipped because their bytes are damaged. */
-  onCorrupt: () => void;
 }
 
 /** The files under one topic's log: its segments in order, the last of which is written to. */
 export class LogFiles {
   /** --sync-every and --sync-timeout count; else somebody has every commit synced. */
   syncsByItself = true;
-  private readonly segments: Segment[] = [];
+  private readonly segments: Segment[];
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
   private syncedAtMs = 0;
@@ -47,6 +38,12 @@ export class LogFiles {
   private segmentBytes: number;
   /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
   private rollAtMs = Number.POSITIVE_INFINITY;
+  /** Messages below are on the disk, as far as this run knows. */
+  private syncedSequence: number;
+  /** takeSynced() has told of the last sync. */
+  syncedSaved = true;
+  /** Sequences below are not given again, though records of the last ones may be missing. */
+  private skippedTo = 0;
   /** Messages committed since the last sync began. */
   private unsyncedMessages = 0;
   /** Segments with commits that no sync covers yet. They stay open. */
@@ -69,7 +66,12 @@ export class LogFiles {
   ) {
     this.nameUnsynced = files.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
-    this.recover();
+    this.segments = recoverSegments(options);
+    this.syncedSequence = options.syncedSequence ?? 0;
+    // What an earlier run wrote and did not sync goes along with this one's first sync.
+    for (const segment of this.segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
+      if (segment.nextSequence > this.syncedSequence) this.unsyncedSegments.add(segment);
+    }
   }
 
   get startSequence(): number {
@@ -77,7 +79,31 @@ export class LogFiles {
   }
 
   get nextSequence(): number {
+    return Math.max(this.skippedTo, this.recordedNext);
+  }
+
+  /** Sequence after the last record. */
+  private get recordedNext(): number {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].nextSequence : this.firstSequence;
+  }
+
+  /**
+   * Passes over sequences: messages that had them were lost with the log's end, and are known elsewhere still. An id
+   * must never be given twice. The next commit begins a segment.
+   */
+  skipTo(sequence: number): void {
+    this.skippedTo = Math.max(this.skippedTo, sequence);
+  }
+
+  /** Whether a sequence's record was written, damaged or not; not one that was passed over. */
+  has(sequence: number): boolean {
+    return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
+  }
+
+  /** The sequence up to which all is on the disk, for the store to note. */
+  takeSynced(): number {
+    this.syncedSaved = true;
+    return this.syncedSequence;
   }
 
   /** Something that was committed is not known to be on the disk. */
@@ -86,12 +112,19 @@ export class LogFiles {
   }
 
   get endPosition(): number {
+    const end = this.recordedEnd;
+    // A position without a byte, so that readers come upon a gap where sequences are missing.
+    return this.segments.length > 0 && this.skippedTo > this.recordedNext ? end + 1 : end;
+  }
+
+  private get recordedEnd(): number {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : 0;
   }
 
   commit(parts: Part[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
-    if (tail === undefined || tail.length >= this.segmentBytes || (timeMs >= this.rollAtMs && tail.entries > 0)) tail = this.roll();
+    const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
+    if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.roll();
     tail.commit(parts, count, timeMs);
     if (tail.entries === 1) this.rollAtMs = this.nextRollMs(tail);
     this.unsyncedSegments.add(tail);
@@ -120,9 +153,15 @@ export class LogFiles {
     this.unsyncedSegments.clear();
     if (this.nameUnsynced) parts.push(this.syncName());
     if (this.syncing !== undefined) parts.push(this.syncing);
+    const upTo = this.recordedNext;
     const run = Promise.all(parts).then((failures) => {
       if (this.syncing === run) this.syncing = undefined;
-      const failure = failures.find((one) => one !== undefined) ?? this.untold;
+      const failed = failures.find((one) => one !== undefined);
+      if (failed === undefined && upTo > this.syncedSequence) {
+        this.syncedSequence = upTo;
+        this.syncedSaved = false;
+      }
+      const failure = failed ?? this.untold;
       // The kernel tells of a lost write once: whoever waits next for a sync must hear of it, if nobody waited for this one.
       this.untold = done === undefined ? failure : undefined;
       return failure;
@@ -171,7 +210,7 @@ export class LogFiles {
   /** Position of the commit that holds a sequence; for one that is missing between segments, where the gap begins. */
   locate(sequence: number): number {
     const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
-    if (index < 0) return this.endPosition;
+    if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
     const segment = this.segments[index];
     if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
     return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
@@ -231,9 +270,7 @@ export class LogFiles {
   /** Removes everything; the files' space goes to the recycler. */
   remove(): void {
     while (this.segments.length > 0) this.retire();
-    const { directory } = this.options;
-    for (const name of files.list(directory)) removeIfThere(join(directory, name));
-    files.removeDirectory(directory);
+    removeFolder(this.options.directory);
   }
 
   /** From here on; what is not retained any more goes with the next release(). */
@@ -336,6 +373,7 @@ export class LogFiles {
       if (position < segment.basePosition) return { nextPosition: segment.basePosition, nextSequence: segment.baseSequence };
       if (position < segment.endPosition) return segment;
     }
+    if (position < this.endPosition) return { nextPosition: this.endPosition, nextSequence: this.nextSequence };
     throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
   }
 
@@ -344,89 +382,6 @@ export class LogFiles {
     this.options.log.error(
       `TOPIC(${this.options.topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on are damaged ` +
         `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`,
-    );
-  }
-
-  private recover(): void {
-    const { directory, topicName, topicNumber, log } = this.options;
-    const names = files.list(directory);
-    const indexes = names.filter((name) => name.endsWith(".idx")).sort();
-    for (const file of indexes) {
-      const name = file.slice(0, -4);
-      const segment = Segment.open(directory, name, topicNumber);
-      if (typeof segment === "string") {
-        if (file === indexes[indexes.length - 1] && files.sizeOf(join(directory, file)) < INDEX_HEADER_BYTES) {
-          // A crash while the segment was made: no commit can be in it.
-          removeIfThere(join(directory, file));
-          removeIfThere(join(directory, `${name}.log`));
-          continue;
-        }
-        log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: ${segment}`);
-        continue;
-      }
-      const before = this.segments[this.segments.length - 1];
-      if (before !== undefined && (segment.baseSequence < before.nextSequence || segment.basePosition < before.endPosition)) {
-        log.error(`TOPIC(${topicName}): segment ${join(directory, name)} is left out: it does not follow on the one before`);
-        segment.close();
-        continue;
-      }
-      if (before !== undefined) this.joinOn(before, segment);
-      this.segments.push(segment);
-    }
-    const known = new Set(this.segments.map((segment) => segment.logPath));
-    for (const name of names.filter((candidate) => candidate.endsWith(".log"))) {
-      // A crash between a segment's two files: nothing in it was acknowledged.
-      if (!known.has(join(directory, name)) && !indexes.includes(name.replace(/log$/, "idx"))) removeIfThere(join(directory, name));
-    }
-    const tail = this.segments[this.segments.length - 1];
-    if (tail !== undefined && tail.droppedEntries > 0) {
-      this.options.onCorrupt();
-      log.error(
-        `TOPIC(${topicName}): the last ${tail.droppedEntries} entries of ${tail.indexPath} are damaged; their messages are dropped`,
-      );
-    }
-    for (const { bridgedEntries, indexPath } of this.segments) {
-      if (bridgedEntries === 0) continue;
-      this.options.onCorrupt();
-      log.error(
-        `TOPIC(${topicName}): ${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept as far as they are whole`,
-      );
-    }
-    this.cutTornTail();
-    for (const segment of this.segments.slice(0, -1)) segment.close();
-  }
-
-  /** A full segment ends where the next one begins: if its index ends earlier, entries of it were lost. */
-  private joinOn(before: Segment, next: Segment): void {
-    if (before.nextSequence === next.baseSequence) return;
-    const end = next.basePosition - before.basePosition;
-    if (before.canBridgeTo(end)) return before.bridge(end, next.baseSequence, Math.max(1, before.droppedEntries));
-    this.options.onCorrupt();
-    this.options.log.error(
-      `TOPIC(${this.options.topicName}): ${next.baseSequence - before.nextSequence} messages from sequence ${before.nextSequence} on ` +
-        `are missing before ${next.logPath}; they are skipped`,
-    );
-  }
-
-  /** A commit whose bytes do not match its checksum, with nothing good behind it, was torn by the crash. */
-  private cutTornTail(): void {
-    const tail = this.segments[this.segments.length - 1];
-    if (tail === undefined || tail.entries === 0) return;
-    let number = tail.entries - 1;
-    let bytes = 0;
-    let torn = 0;
-    for (; number >= 0 && bytes < VERIFY_TAIL_BYTES; number--) {
-      const entry = tail.entry(number);
-      bytes += entry.length;
-      if (tail.verify(entry)) break;
-      torn++;
-    }
-    if (torn === 0) return;
-    const before = tail.nextSequence;
-    tail.truncate(tail.entries - torn);
-    this.options.log.warn(
-      `TOPIC(${this.options.topicName}): the last ${before - tail.nextSequence} messages of ${tail.logPath} were torn by a crash ` +
-        "before they reached the disk; they are dropped",
     );
   }
 }

@@ -1,7 +1,7 @@
-import { join } from "node:path";
-import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
-import { readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
+import { basename, join } from "node:path";
+import { StartError } from "../../base/start-error.ts";
 import { files, readFully, removeIfThere, renameIfThere, writeFully } from "../files.ts";
+import { type FoundEntry, RecordScan } from "./record-scan.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -26,12 +26,17 @@ export const INDEX_ENTRY_BYTES = 40;
 
 /** Damaged index entries over more bytes than this are not made good. */
 const MAX_BRIDGE_BYTES = 2 ** 30;
+/** Records are checked against their entry in pieces of this size. */
+const VERIFY_BYTES = 256 * 1024;
 /** Entries read at once when walking an index. */
 const ENTRY_PAGE = 64;
 /** The page that was read last, of whichever segment: nothing is kept in it over a call. */
 const page = Buffer.alloc(ENTRY_PAGE * INDEX_ENTRY_BYTES);
 /** Guesses by proportion before a search falls back to halving. */
 const GUESSES = 4;
+
+/** Why an index cannot be used that a crash may have left so while it was made. */
+export const NO_HEADER = "its index has no header";
 
 /** Where an entry's fields stand that are searched by. */
 const ENTRY_OFFSET = 0;
@@ -69,6 +74,12 @@ export class Segment {
   bridgedEntries = 0;
   /** Index entries that open() found damaged at the end, and cut off. */
   droppedEntries = 0;
+  /** Records that rebuild() found damaged, and put stand-ins for. */
+  damagedRecords = 0;
+  /** Its place in the log is known. Where an index was lost, recovery gives it one (place()). */
+  placed = true;
+  /** Path of an index that is being made anew; empty for that at its own place. */
+  private newIndexPath = "";
   /** Open files; -1 while closed. */
   private logFd = -1;
   private indexFd = -1;
@@ -83,7 +94,7 @@ export class Segment {
     readonly topicNumber: number,
     readonly baseSequence: number,
     /** Position in the topic's log of the segment's first byte. */
-    readonly basePosition: number,
+    public basePosition: number,
   ) {
     this.nextSequence = baseSequence;
   }
@@ -93,7 +104,7 @@ export class Segment {
   }
 
   get indexPath(): string {
-    return join(this.directory, `${segmentName(this.baseSequence)}.idx`);
+    return this.newIndexPath === "" ? join(this.directory, `${segmentName(this.baseSequence)}.idx`) : this.newIndexPath;
   }
 
   get endPosition(): number {
@@ -133,27 +144,95 @@ export class Segment {
   /**
    * Opens a segment that an earlier run left, as far as its index vouches for it.
    *
-   * @returns the segment, or why it cannot be used
+   * @param synced records below this sequence were on the disk: where entries over them are damaged the records count,
+   *   if they are whole; above they may have been torn along with their entry. 0 also where there is no log file.
+   * @returns the segment, or why its index cannot be used
+   * @throws StartError for an index of a newer version
    */
-  static open(directory: string, name: string, topicNumber: number): Segment | string {
+  static open(directory: string, name: string, topicNumber: number, synced: number): Segment | string {
     const fd = files.open(join(directory, `${name}.idx`), "r+");
-    const header = Buffer.alloc(INDEX_HEADER_BYTES);
-    const read = files.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
-    const problem = headerProblem(header, read, topicNumber);
-    if (problem !== undefined) {
-      files.close(fd);
-      return problem;
-    }
-    const segment = new Segment(directory, topicNumber, header.readDoubleLE(16), header.readDoubleLE(24));
-    segment.indexFd = fd;
     try {
-      segment.logFd = files.open(segment.logPath, "r+");
+      const header = Buffer.alloc(INDEX_HEADER_BYTES);
+      const read = files.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
+      const problem = headerProblem(join(directory, name), header, read, topicNumber);
+      if (problem !== undefined) {
+        files.close(fd);
+        return problem;
+      }
+      const position = header.readDoubleLE(24);
+      const segment = new Segment(directory, topicNumber, header.readDoubleLE(16), position);
+      segment.placed = !Number.isNaN(position);
+      if (!segment.placed) segment.basePosition = 0;
+      segment.indexFd = fd;
+      segment.walkIndex(synced);
+      return segment;
     } catch (error) {
-      segment.close();
-      return `its log file cannot be opened: ${(error as Error).message}`;
+      files.close(fd);
+      throw error;
     }
-    segment.walkIndex();
+  }
+
+  /**
+   * Makes a segment's index anew from the records in its log file, under another name until adoptIndex() or
+   * abandonIndex(): a crash in between leaves all as it was.
+   *
+   * @param endSequence records from here on do not count; Infinity for all
+   */
+  static rebuild(directory: string, name: string, topicNumber: number, endSequence: number): Segment {
+    const segment = new Segment(directory, topicNumber, Number.parseInt(name, 16), 0);
+    segment.placed = false;
+    segment.newIndexPath = join(directory, `${name}.idx.new`);
+    segment.indexFd = files.open(segment.indexPath, "w+");
+    segment.logFd = files.open(segment.logPath, "r+");
+    writeFully(segment.indexFd, segment.encodeHeader(), 0, INDEX_HEADER_BYTES, 0);
+    segment.extend(endSequence);
     return segment;
+  }
+
+  /** The index that rebuild() made takes its place. */
+  adoptIndex(): void {
+    const path = this.newIndexPath;
+    this.newIndexPath = "";
+    this.namesUnsynced = true;
+    files.rename(path, this.indexPath);
+  }
+
+  /** The index that rebuild() made is done without; the files are closed. */
+  abandonIndex(): void {
+    this.close();
+    removeIfThere(this.indexPath);
+    this.newIndexPath = "";
+  }
+
+  /** Whether the log file begins with this segment's first record, whether it counts or not. */
+  get holdsRecords(): boolean {
+    this.ensureOpen();
+    let found = false;
+    new RecordScan(this.logFd, this.fileBytes(), this.topicNumber).run(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
+      found = whole;
+    });
+    return found;
+  }
+
+  /** Gives the segment its place in the log. */
+  place(position: number): void {
+    this.basePosition = position;
+    this.placed = true;
+  }
+
+  /**
+   * Adds entries for records that stand in the log file behind those the index knows, up to a sequence: the index had
+   * some that were lost.
+   */
+  extend(endSequence: number): void {
+    this.ensureOpen();
+    const scan = new RecordScan(this.logFd, this.fileBytes(), this.topicNumber);
+    scan.run(this.length, this.nextSequence, endSequence, (found) => {
+      // What was deferred joined long after its own time; entries stand in the order of theirs.
+      found.timeMs = Math.max(this.newestMs, found.timeMs);
+      if (!found.whole) this.damagedRecords += found.count;
+      this.addEntry(found);
+    });
   }
 
   /** Writes one commit: the records' parts in one go each, then their index entry. Throws what the kernel said. */
@@ -176,36 +255,61 @@ export class Segment {
   }
 
   /**
-   * Index entries were damaged between the last good one and what follows at `offset` and `sequence`: puts a stand-in
-   * for the commits between. If their records are whole, nothing is lost; else reading them finds them damaged.
+   * Index entries were damaged between the last good one and what follows at `offset` and `sequence`: puts others for the
+   * commits between, in the same slots. Where records are not whole, or were not known to be on the disk, the entry is a
+   * stand-in, and reading finds them damaged.
    *
-   * @param slots how many entries of the index were damaged; the stand-in takes one, the rest stay empty
+   * @param slots how many entries of the index were damaged; those that are not needed stay empty
    */
-  bridge(offset: number, sequence: number, slots: number): void {
-    const entry: IndexEntry = {
+  private bridge(offset: number, sequence: number, slots: number, synced: number): void {
+    // Not known any more; that of the entry before keeps the index in order of time.
+    const timeMs = this.newestMs;
+    const found = sequence <= synced ? this.recordsUpTo(offset, sequence) : [];
+    const known = found.length > 0 && found.length <= slots;
+    const standIn = {
       offset: this.length,
       firstSequence: this.nextSequence,
       length: offset - this.length,
       count: sequence - this.nextSequence,
-      // Not known any more; that of the entry before keeps the index in order of time.
-      timeMs: this.newestMs,
-      crc: 0,
     };
-    entry.crc = this.wholeRecordsCrc(entry);
-    this.ensureOpen();
-    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs: this.newestMs, crc: 0 };
-    for (let slot = 0; slot < slots; slot++, this.entries++) {
-      const bytes = encodeEntry(Buffer.alloc(INDEX_ENTRY_BYTES), slot === 0 ? entry : empty);
-      writeFully(this.indexFd, bytes, 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
-    }
+    const entries: IndexEntry[] = known ? found : [{ ...standIn, timeMs, crc: this.otherCrc(standIn) }];
+    for (const entry of entries) this.addEntry({ ...entry, timeMs });
+    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs, crc: 0 };
+    for (let slot = entries.length; slot < slots; slot++) this.addEntry(empty);
     this.bridgedEntries += slots;
-    this.length = offset;
-    this.nextSequence = sequence;
   }
 
-  /** Whether the file has bytes up to an offset, and not more than one stand-in can tell of. */
-  canBridgeTo(offset: number): boolean {
-    return offset > this.length && offset - this.length <= MAX_BRIDGE_BYTES && offset <= this.fileBytes();
+  /** Entries for the records between what the index knows and an offset; none unless they end there. One if all are whole. */
+  private recordsUpTo(offset: number, sequence: number): IndexEntry[] {
+    const found: FoundEntry[] = [];
+    this.ensureOpen();
+    new RecordScan(this.logFd, this.fileBytes(), this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) =>
+      found.push(entry),
+    );
+    const last = found[found.length - 1];
+    if (last === undefined || last.offset + last.length !== offset || last.firstSequence + last.count !== sequence) return [];
+    if (found.some((entry) => !entry.whole)) return found;
+    const length = offset - this.length;
+    const all = { ...found[0], length, count: sequence - this.nextSequence };
+    return [{ ...all, crc: this.sum(all) ?? 0 }];
+  }
+
+  /** Whether the file may have bytes up to an offset, and not more than one stand-in can tell of. */
+  private canBridgeTo(offset: number): boolean {
+    return offset > this.length && offset - this.length <= MAX_BRIDGE_BYTES;
+  }
+
+  private otherCrc(entry: Pick<IndexEntry, "offset" | "length">): number {
+    return ((this.sum(entry) ?? 0) ^ 1) >>> 0;
+  }
+
+  private addEntry(entry: IndexEntry): void {
+    writeFully(this.indexFd, encodeEntry(this.scratch, entry), 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    if (this.entries === 0) this.oldestMs = entry.timeMs;
+    this.newestMs = entry.timeMs;
+    this.entries++;
+    this.length = entry.offset + entry.length;
+    this.nextSequence = entry.firstSequence + entry.count;
   }
 
   /** Forgets the last `entries` commits from number `entries` on (recovery: they do not match their records). */
@@ -280,13 +384,33 @@ export class Segment {
 
   /** Whether an entry's records are what was written. */
   verify(entry: IndexEntry): boolean {
-    const bytes = Buffer.allocUnsafe(entry.length);
-    try {
-      this.read(bytes, 0, entry.offset, entry.length);
-    } catch {
-      return false;
+    return this.sum(entry) === entry.crc;
+  }
+
+  /** Number of the first entry with records at or above a sequence that do not match their checksum; undefined if all do. */
+  firstTorn(sequence: number): number | undefined {
+    if (this.nextSequence <= sequence) return undefined;
+    for (let number = this.findBySequence(Math.max(sequence, this.baseSequence)); number < this.entries; number++) {
+      const entry = this.entry(number);
+      if (entry.firstSequence + entry.count > sequence && !this.verify(entry)) return number;
     }
-    return Bun.hash.crc32(bytes) === entry.crc;
+    return undefined;
+  }
+
+  /** Checksum of records as they stand in the file; undefined where it cannot be read that far. */
+  private sum({ offset, length }: Pick<IndexEntry, "offset" | "length">): number | undefined {
+    const bytes = Buffer.allocUnsafe(Math.min(VERIFY_BYTES, length));
+    let crc = 0;
+    try {
+      for (let at = 0; at < length; at += bytes.length) {
+        const count = Math.min(bytes.length, length - at);
+        this.read(bytes, 0, offset + at, count);
+        crc = Bun.hash.crc32(bytes.subarray(0, count), crc);
+      }
+    } catch {
+      return undefined;
+    }
+    return crc;
   }
 
   /**
@@ -295,7 +419,11 @@ export class Segment {
    * @param done called once both files are synced, and their names if they are new; or with what went wrong
    */
   sync(done: (error: Error | undefined) => void): void {
-    if (!this.isOpen) return done(undefined);
+    try {
+      this.ensureOpen();
+    } catch (error) {
+      return done(error as Error);
+    }
     this.syncing++;
     const { namesUnsynced } = this;
     const finish = (error: Error | null) => {
@@ -410,7 +538,7 @@ export class Segment {
    * Counts the entries that are whole and follow on each other. One that is damaged, with good ones behind it, costs
    * at most its own commit; what is damaged at the end is cut off, so that it is never mistaken for later entries.
    */
-  private walkIndex(): void {
+  private walkIndex(synced: number): void {
     const size = files.size(this.indexFd);
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
     let damaged = 0;
@@ -423,12 +551,12 @@ export class Segment {
         const entry = decodeEntry(page, at);
         const whole = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
         const follows = entry.offset === this.length && entry.firstSequence === this.nextSequence;
-        const behindDamage = damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
+        const behindDamage = whole && damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
         if (!whole || (!follows && !behindDamage)) {
           damaged++;
           continue;
         }
-        if (damaged > 0) this.bridge(entry.offset, entry.firstSequence, damaged);
+        if (damaged > 0) this.bridge(entry.offset, entry.firstSequence, damaged, synced);
         damaged = 0;
         if (this.entries === 0) this.oldestMs = entry.timeMs;
         this.newestMs = entry.timeMs;
@@ -442,34 +570,13 @@ export class Segment {
     if (size > used) files.truncate(this.indexFd, used);
   }
 
-  /** The checksum of an entry's records if they are the ones it should have, as their ids and lengths tell; else one that fits nothing. */
-  private wholeRecordsCrc(entry: IndexEntry): number {
-    const bytes = Buffer.alloc(entry.length);
-    try {
-      this.read(bytes, 0, entry.offset, entry.length);
-    } catch {
-      return 0;
-    }
-    const crc = Bun.hash.crc32(bytes);
-    let at = 0;
-    let sequence = entry.firstSequence;
-    while (at + BODY_OFFSET <= bytes.length) {
-      const next = at + 4 + bytes.readUInt32BE(at);
-      const foreign = readPrefix(bytes, at + ID_OFFSET) % TOPIC_NUMBER_LIMIT !== this.topicNumber;
-      if (foreign || next < at + BODY_OFFSET || readSequence(bytes, at + ID_OFFSET) !== sequence % SEQUENCE_SPAN) break;
-      at = next;
-      sequence++;
-    }
-    return at === bytes.length && sequence === entry.firstSequence + entry.count ? crc : (crc ^ 1) >>> 0;
-  }
-
   private encodeHeader(): Buffer {
     const header = Buffer.alloc(INDEX_HEADER_BYTES);
     header.writeUInt32LE(INDEX_MAGIC, 0);
     header.writeUInt32LE(INDEX_VERSION, 4);
     header.writeUInt32LE(this.topicNumber, 8);
     header.writeDoubleLE(this.baseSequence, 16);
-    header.writeDoubleLE(this.basePosition, 24);
+    header.writeDoubleLE(this.placed ? this.basePosition : Number.NaN, 24);
     header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
     return header;
   }
@@ -479,13 +586,18 @@ export function segmentName(baseSequence: number): string {
   return baseSequence.toString(16).padStart(16, "0");
 }
 
-function headerProblem(header: Buffer, bytes: number, topicNumber: number): string | undefined {
-  if (bytes < INDEX_HEADER_BYTES) return "its index has no whole header";
+function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): string | undefined {
+  if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return NO_HEADER;
   if (header.readUInt32LE(0) !== INDEX_MAGIC) return "its index is not one of ours";
   if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return "its index header is damaged";
-  if (header.readUInt32LE(4) !== INDEX_VERSION)
-    return `its index is of version ${header.readUInt32LE(4)}, this broker reads ${INDEX_VERSION}`;
-  if (header.readUInt32LE(8) !== topicNumber) return `it belongs to topic number ${header.readUInt32LE(8)}`;
+  const version = header.readUInt32LE(4);
+  if (version > INDEX_VERSION) {
+    throw new StartError(
+      `${path}.idx was written by a newer bunsq (index version ${version}, this one reads ${INDEX_VERSION}); start that version, or use another --data-path`,
+    );
+  }
+  if (header.readUInt32LE(8) !== topicNumber) return `its index belongs to topic number ${header.readUInt32LE(8)}`;
+  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return "its index is that of another segment";
   return undefined;
 }
 

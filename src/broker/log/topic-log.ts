@@ -57,6 +57,13 @@ export class TopicLog {
     this.end = this.committedEnd = files?.endPosition ?? 0;
   }
 
+  /** Recovery, before anything is appended: sequences that are known of elsewhere are not given again. */
+  skipTo(sequence: number): void {
+    this.files?.skipTo(sequence);
+    this.next = this.committedNext = this.files?.nextSequence ?? this.next;
+    this.end = this.committedEnd = this.files?.endPosition ?? this.end;
+  }
+
   /** First sequence that can still be read. */
   get startSequence(): number {
     if (this.files !== undefined) return this.files.startSequence;

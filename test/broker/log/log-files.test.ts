@@ -108,17 +108,6 @@ test("half an index entry at the end is forgotten with the commit it was for", a
   expect(readAll(log.log)).toEqual([...BODIES.slice(0, 9), "new"]);
 });
 
-test("a damaged last index entry is cut off, loudly, and never comes back", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 9));
-  expect(log.corrupt).toBe(1);
-  expect(log.logger.matching(/the last 1 entries of .* are damaged/)).toHaveLength(1);
-});
-
 test("a damaged index entry in the middle costs nothing when its records are whole", async () => {
   using log = new LogFixture();
   for (const body of BODIES) log.commit(body);
@@ -153,37 +142,6 @@ test("an index of a full segment that lost its end is made good from where the n
   log.open();
   expect(readAll(log.log)).toEqual(BODIES);
   expect(log.corrupt).toBe(1);
-});
-
-test("a segment with a damaged header is left out, and a cursor that stands in it goes on behind it", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 3 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".idx")[1], 17);
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 3), null, ...BODIES.slice(6)]);
-  expect(log.logger.matching(/is left out: its index header is damaged/)).toHaveLength(1);
-  expect(log.logger.matching(/3 messages from sequence 3 on are missing/)).toHaveLength(1);
-  expect(readAll(log.log, 4)).toEqual([null, ...BODIES.slice(6)]);
-});
-
-test("a segment of another topic, or of another version, is left out", async () => {
-  using log = new LogFixture();
-  log.commit("a");
-  await log.files.close();
-  log.open({ topicNumber: 4 });
-  expect(log.log.next).toBe(0);
-  expect(log.logger.matching(/left out: it belongs to topic number 3/)).toHaveLength(1);
-});
-
-test("a log file that no index names, as a crash between the two leaves it, is removed", async () => {
-  using log = new LogFixture();
-  log.commit("a");
-  await log.files.close();
-  writeFileSync(`${log.directory}/00000000000000ff.log`, "half made");
-  log.open();
-  expect(filesOf(log, ".log")).toHaveLength(1);
-  expect(readAll(log.log)).toEqual(["a"]);
 });
 
 test("a recycled file's older records behind the end are never read as new ones", async () => {
