@@ -185,10 +185,7 @@ export class Catalogue implements DeferredTargets {
         ballast: this.broker.ballast,
         recycler: this.recycler,
         log: this.broker.log,
-        onCorrupt: () => {
-          this.corruptRegions++;
-          this.corruptRegionsOf.set(name, this.corruptRegionsIn(name) + 1);
-        },
+        onCorrupt: () => this.countCorrupt(name),
         ...known,
       },
       firstSequence,
@@ -294,25 +291,33 @@ export class Catalogue implements DeferredTargets {
     for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
   }
 
-  private passOver(topic: Topic, next: number): void {
+  /** @param synced what is below was on the disk: if it is gone, no crash took it */
+  private passOver(topic: Topic, next: number, synced = 0): void {
     const from = topic.log.next;
     if (next <= from) return;
     topic.passOver(next);
-    this.broker.log.warn(
-      `TOPIC(${topic.name}): its log ends before sequence ${from}, but messages up to ${next - 1} are known of; they are lost, and their ids ` +
-        "are passed over",
-    );
+    const what =
+      `TOPIC(${topic.name}): its log ends before sequence ${from}, but messages up to ${next - 1} are known of; ` +
+      "those are lost, and their ids are passed over";
+    if (from >= synced) return this.broker.log.warn(what);
+    this.countCorrupt(topic.name);
+    this.broker.log.error(what);
+  }
+
+  private countCorrupt(topicName: string): void {
+    this.corruptRegions++;
+    this.corruptRegionsOf.set(topicName, this.corruptRegionsIn(topicName) + 1);
   }
 
   private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
     const channels = this.broker.store.channels(row.id);
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
     const cutAtTorn = (row.durability ?? this.broker.options.durability) === "fsync";
-    const topic = this.addTopic(row.id, row.number, row.name, row.released, { neededSequence, syncedSequence: synced, cutAtTorn });
+    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, { neededSequence, syncedSequence: synced, cutAtTorn });
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);
-    this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)));
+    this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
     topic.restoreReleased(row.released, channels.length > 0);
     for (const channel of channels) this.restoreChannel(topic, channel);
   }

@@ -23,6 +23,8 @@ export interface TopicStats {
   message_bytes: number;
   paused: boolean;
   e2e_processing_latency: LatencyStats;
+  /** Damaged regions of its log that were skipped since the start. Left out where there are none; nsqd has no such key. */
+  corrupt_regions?: number;
 }
 
 export interface ChannelStats {
@@ -118,6 +120,7 @@ export function readStats(broker: Broker, topicName: string, channelName: string
 function readTopic(topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
   const channels = channelName === "" ? byName(topic.channels) : one(topic.channels, channelName);
   if (channels.length === 0 && channelName !== "") return [];
+  const corruptRegions = topic.corruptRegions;
   return [
     {
       topic_name: topic.name,
@@ -128,6 +131,7 @@ function readTopic(topic: Topic, topicName: string, channelName: string, include
       message_bytes: topic.messageBytes,
       paused: topic.paused,
       e2e_processing_latency: readLatency(topic.broker.percentiles, topic.channels.values()),
+      ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
     },
   ];
 }

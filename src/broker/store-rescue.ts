@@ -40,8 +40,11 @@ export function inspectStore(path: string): StoreState {
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("BEGIN IMMEDIATE");
     const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
+    const tables = database.query("SELECT count(*) FROM sqlite_master").values();
     database.run("ROLLBACK");
-    return found?.[0] === "ok" ? "sound" : { damage: found?.[0] ?? "it cannot be checked" };
+    if (tables[0]?.[0] === 0) return "missing";
+    const says = found?.[0] ?? "it cannot be checked";
+    return says === "ok" ? "sound" : { damage: says.replace(/^\*\*\* .* \*\*\*\n/, "").replace(/\s+/g, " ") };
   } catch (error) {
     const { code = "", message } = error as NodeJS.ErrnoException;
     if (code.startsWith("SQLITE_BUSY")) return "locked";
@@ -62,7 +65,7 @@ export function rescueStore(directory: string, log: Logger): StoreFound {
   const copy = join(directory, "topics", COPY_FILE);
   if (state === "missing" && !hasLogs) return "new";
   const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(path + ending)] : []));
-  const what = state === "missing" ? `${path} is missing` : `${path} is damaged (${state.damage}) and kept as ${aside[0]}`;
+  const what = state === "missing" ? `${path} is missing or empty` : `${path} is damaged (${state.damage}) and kept as ${aside[0]}`;
   if (inspectStore(copy) === "sound" && existsSync(copy)) {
     const bytes = readFileSync(copy);
     const fd = openSync(`${path}.new`, "w");
@@ -80,6 +83,11 @@ export function rescueStore(directory: string, log: Logger): StoreFound {
   log.error(
     `${what}, and there is no copy of it; topics are taken from their folders, and all their messages wait for channels to be made`,
   );
+  const deferred = join(directory, "deferred");
+  if (existsSync(deferred) && readdirSync(deferred).length > 0) {
+    // Whose they are they say by numbers that only the store knew, and that are given anew.
+    log.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(deferred)}`);
+  }
   return "lost";
 }
 

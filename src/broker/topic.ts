@@ -129,6 +129,11 @@ export class Topic implements StoreOwner, Committed {
     this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
+  /** Damaged regions of its log that were skipped since the start. */
+  get corruptRegions(): number {
+    return this.broker.catalogue.corruptRegionsIn(this.name);
+  }
+
   /** Messages that no channel has got yet. */
   get depth(): number {
     // Deferred ones count in the channels' deferred_count; without a channel they would be seen nowhere.

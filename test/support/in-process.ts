@@ -70,6 +70,11 @@ export class InProcess implements AsyncDisposable {
     this.open(changes);
   }
 
+  /** A new start on what a test made of the data path after it closed the broker. */
+  reopen(): void {
+    this.open(this.changes);
+  }
+
   async client(): Promise<RawClient> {
     const client = await RawClient.connect(this.broker.tcpPort);
     this.clients.push(client);

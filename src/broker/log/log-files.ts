@@ -114,7 +114,7 @@ export class LogFiles {
   get endPosition(): number {
     const end = this.recordedEnd;
     // A position without a byte, so that readers come upon a gap where sequences are missing.
-    return this.segments.length > 0 && this.skippedTo > this.recordedNext ? end + 1 : end;
+    return this.skippedTo > this.recordedNext ? end + 1 : end;
   }
 
   private get recordedEnd(): number {

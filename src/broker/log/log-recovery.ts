@@ -125,8 +125,7 @@ class LogRecovery {
     // Zeros at the end are what a crash leaves of entries that did not reach the disk: those were not synced.
     if (found > 0)
       this.damaged(`the last ${droppedEntries} entries of ${indexPath} are damaged; ${found} messages were found without them`);
-    else if (before < this.end)
-      this.damaged(`the last ${droppedEntries} entries of ${indexPath} are damaged; their messages are dropped`);
+    else if (before < this.end) this.damaged(`the last ${droppedEntries} entries of ${indexPath} are damaged; their messages are dropped`);
     else
       this.torn(`the last ${droppedEntries} entries of ${indexPath} were torn by a crash before they reached the disk; they are dropped`);
   }
