@@ -18,6 +18,7 @@ describeAgainstNsqlookupd("lookup", { args: ["--broadcast-address=lookup.test"] 
   registering(scenario);
   pieces(scenario);
   routing(scenario);
+  debugging(scenario);
   calls(scenario);
   names(scenario);
 });
@@ -347,6 +348,29 @@ function pieces(scenario: Define): void {
 
 const GET_PATHS = ["/ping", "/info", "/lookup", "/topics", "/channels", "/nodes", "/debug"];
 const POST_PATHS = ["/topic/create", "/topic/delete", "/topic/tombstone", "/channel/create", "/channel/delete"];
+
+function debugging(scenario: Define): void {
+  for (const [method, path] of [
+    ["GET", "/debug/pprof"],
+    ["GET", "/debug/pprof/"],
+    ["GET", "/debug/pprof/cmdline"],
+    ["POST", "/debug/pprof/symbol"],
+    ["GET", "/debug/pprof/profile?seconds=1"],
+    ["GET", "/debug/pprof/heap"],
+    ["GET", "/debug/pprof/goroutine"],
+    ["GET", "/debug/pprof/block"],
+    ["GET", "/debug/pprof/threadcreate"],
+    ["GET", "/debug/pprof/mutex"],
+    ["POST", "/debug/freememory"],
+    ["PUT", "/debug/setblockrate?rate=0"],
+  ] as const) {
+    scenario(`${method} ${path} has the same status`, async (s) => {
+      const response = await s.server.http(method, path);
+      s.note(`${response.status} ${new URL(response.url).pathname}`);
+      await response.body?.cancel();
+    });
+  }
+}
 
 function routing(scenario: Define): void {
   for (const path of [...GET_PATHS, ...POST_PATHS]) {
