@@ -22,7 +22,9 @@ import { Store, type TopicRow } from "./store.ts";
 import { rescueStore, StoreCopy } from "./store-rescue.ts";
 import type { Topic } from "./topic.ts";
 import { StagePool } from "./transport/outbox.ts";
+import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
+import type { PlainTransport } from "./transport/transport.ts";
 import { Trouble } from "./trouble.ts";
 
 /** Everything below the data path that is ours stands in this folder. */
@@ -201,7 +203,7 @@ export class Broker {
           drain: (socket) => socket.data?.drained(),
           end: (socket) => socket.data?.inputEnded(),
           close: (socket) => this.closed(socket.data),
-          error: (socket, error) => this.log.error(`client(${socket.data?.remoteAddress}) - ${error.message}`),
+          error: (socket, error) => this.socketFailed(socket.data, error),
         },
       });
     } catch (error) {
@@ -415,6 +417,17 @@ export class Broker {
     this.log.info(`TCP: new client(${connection.remoteAddress})`);
   }
 
+  /** Begins TLS on a client's socket; the connection hears how it goes. */
+  startTls(connection: Connection, socket: PlainTransport): Handshake {
+    return startTls(connection, socket, this.tls as ServerTls, this.options.tlsClientAuthPolicy, this.tlsEvents);
+  }
+
+  private readonly tlsEvents: TlsEvents = {
+    data: (connection, data) => this.receive(connection, data),
+    closed: (connection) => this.closed(connection),
+    failed: (connection, error) => this.socketFailed(connection, error),
+  };
+
   private receive(connection: Connection | undefined, data: Buffer): void {
     if (connection === undefined) return;
     this.clock.read();
@@ -439,6 +452,10 @@ export class Broker {
   private fault(connection: Connection, error: Error): void {
     this.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
     connection.terminate();
+  }
+
+  private socketFailed(connection: Connection | undefined, error: Error): void {
+    this.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
   }
 
   private closed(connection: Connection | undefined): void {

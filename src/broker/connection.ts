@@ -15,8 +15,12 @@ import { HeldPublish } from "./held.ts";
 import type { Chunk } from "./log/chunk.ts";
 import type { Topic } from "./topic.ts";
 import { Outbox } from "./transport/outbox.ts";
+import type { Packer } from "./transport/packer.ts";
+import { type Handshake, isNoHandshake, type TlsFacts } from "./transport/tls.ts";
 import { tlsRequirement } from "./transport/tls-options.ts";
-import type { Transport } from "./transport/transport.ts";
+import type { PlainTransport, Transport } from "./transport/transport.ts";
+import { CorruptStream, type Unpacker } from "./transport/unpacker.ts";
+import { type Compression, compress, type Upgrade } from "./transport/upgrade.ts";
 
 export const STATE_INIT = 0;
 export const STATE_SUBSCRIBED = 3;
@@ -31,6 +35,10 @@ const PAUSE_PENDING_BYTES = 1024 * 1024;
 const PAUSE_HELD = 16 * 1024;
 /** How long a client that is hung up on may take to read what it still gets. */
 const LAST_WORDS_MS = 30_000;
+/** How long a client has for its side of a TLS handshake, as in nsqd. */
+const HANDSHAKE_TIMEOUT_MS = 5000;
+/** A few bytes can become many: more than this waits for the next turn of the event loop. */
+const UNPACKED_PER_TURN_BYTES = 1024 * 1024;
 /** How long a client may take to hang up after we have ended our side. */
 const LINGER_MS = 2000;
 
@@ -52,6 +60,8 @@ const SIZE = 2;
 const BODY = 3;
 /** A command waits for an answer from elsewhere, and all that comes behind it waits for that command. */
 const WAITING = 4;
+/** Between IDENTIFY's answer and the last layer that it promised. */
+const UPGRADE = 5;
 
 const line = new Line();
 
@@ -80,8 +90,9 @@ export class Connection {
   finishCount = 0;
   requeueCount = 0;
 
-  /** Its commands are refused until it speaks TLS. */
-  private tlsDue: boolean;
+  /** What its TLS handshake agreed on; undefined without TLS. */
+  tls: TlsFacts | undefined;
+  compression: Compression | undefined;
 
   /** What it may do; undefined where everybody may do everything. */
   readonly auth: ClientAuth | undefined;
@@ -124,6 +135,18 @@ export class Connection {
   /** When a DPUB whose body is under way falls due, from now, ms. */
   deferMs = 0;
 
+  /** Its commands are refused until it speaks TLS. */
+  private tlsDue: boolean;
+  /** The layers that are still to be put on, in their order. */
+  private upgrades: Upgrade[] = [];
+  private handshake: Handshake | undefined;
+  private handshakeDueMs = 0;
+  private packer: Packer | undefined;
+  private unpacker: Unpacker | undefined;
+  /** Compressed bytes wait for their turn, and the socket with them. */
+  private unpacking = false;
+  private inputEndedLater = false;
+
   private nextHeartbeatMs: number;
   private lastCommandMs: number;
   private stuckSinceMs = 0;
@@ -139,7 +162,7 @@ export class Connection {
   constructor(
     readonly broker: Broker,
     readonly id: number,
-    private readonly transport: Transport,
+    private transport: Transport,
     /** `ip:port`, as nsqd shows it. */
     readonly remoteAddress: string,
   ) {
@@ -167,14 +190,21 @@ export class Connection {
 
   /** How many messages it can be given now. */
   get capacity(): number {
-    if (this.dying || !this.outbox.clear) return 0;
+    if (this.dying || !this.sendsAll) return 0;
     return Math.max(0, this.readyCount - this.inFlightCount);
   }
 
   // ---- what comes in
 
-  /** Bytes from the client. The buffer is the caller's until this returns. */
+  /** Bytes from the client. */
   receive(data: Buffer): void {
+    if (this.unpacker === undefined) return this.take(data);
+    this.unpacker.feed(data);
+    if (!this.unpacking) this.unpack(this.unpacker);
+  }
+
+  /** The same without compression. The buffer is the caller's until this returns. */
+  private take(data: Buffer): void {
     if (this.dying) return;
     const end = data.length;
     let at = 0;
@@ -190,8 +220,10 @@ export class Connection {
       } else if (this.mode === WAITING) {
         this.postponed.push(Buffer.from(data.subarray(at, end)));
         return;
-      } else {
+      } else if (this.mode === MAGIC) {
         at = this.readMagic(data, at, end);
+      } else {
+        at = this.readBeforeUpgrade(data, at, end);
       }
     }
     if (this.outbox.pendingBytes > PAUSE_PENDING_BYTES || this.held.length > PAUSE_HELD) this.pauseReading();
@@ -200,6 +232,10 @@ export class Connection {
   /** The client has ended its side: what it sent is answered, then the connection ends. */
   inputEnded(): void {
     if (this.dying) return;
+    if (this.unpacking) {
+      this.inputEndedLater = true;
+      return;
+    }
     if (this.mode === WAITING) {
       this.postponedEnd = true;
       return;
@@ -352,9 +388,9 @@ export class Connection {
     else this.finishBody(waiting.command, waiting.bytes, 0, waiting.bytes.length);
     const { postponed } = this;
     this.postponed = [];
-    for (const data of postponed) this.receive(data);
+    for (const data of postponed) this.take(data);
     if (this.mode === WAITING) return;
-    if (this.outbox.clear && this.held.length <= PAUSE_HELD) this.resumeReading();
+    if (this.sendsAll && this.held.length <= PAUSE_HELD) this.resumeReading();
     if (this.postponedEnd) this.inputEnded();
   }
 
@@ -376,7 +412,7 @@ export class Connection {
       this.mode = COMMAND;
       this.finishBody(command, body.buffer, 0, length);
       // An MPUB whose messages end before its stated size: nsqd reads on there, and so do we.
-      if (length < filled) this.receive(Buffer.from(body.buffer.subarray(length, filled)));
+      if (length < filled) this.take(Buffer.from(body.buffer.subarray(length, filled)));
       this.broker.chunks.drop(body);
     }
     return at;
@@ -523,7 +559,7 @@ export class Connection {
     this.heldCommitted = Math.max(0, this.heldCommitted - count);
     this.heldReleased += count;
     this.markDirty();
-    if (this.outbox.clear) this.resumeReading();
+    if (this.sendsAll) this.resumeReading();
   }
 
   /** What is held was committed but cannot be brought to the disk: it is refused, and the connection ends. */
@@ -549,23 +585,147 @@ export class Connection {
     this.dirty = false;
     if (this.closed) return;
     this.outbox.flush();
-    if (this.outbox.clear) this.stuckSinceMs = 0;
+    this.packer?.flush();
+    if (this.sendsAll) this.stuckSinceMs = 0;
     else if (this.stuckSinceMs === 0) this.stuckSinceMs = this.broker.nowMs;
-    if (this.dying && this.held.length === 0 && this.outbox.empty && this.endedMs === 0) {
-      this.endedMs = this.broker.nowMs;
-      this.transport.end();
+    if (this.dying) {
+      if (this.allSent && this.endedMs === 0) {
+        this.endedMs = this.broker.nowMs;
+        this.transport.end();
+      }
+      return;
     }
+    if (this.upgrades.length > 0) this.upgradeFurther();
+    if (this.unpacking && this.reading) this.unpack(this.unpacker as Unpacker);
+  }
+
+  /** Nothing waits for the kernel: more may be sent. */
+  private get sendsAll(): boolean {
+    return this.outbox.clear && (this.packer === undefined || this.packer.clear);
+  }
+
+  /** Nothing is left that the client still gets. */
+  private get allSent(): boolean {
+    return this.held.length === 0 && this.outbox.empty && (this.packer === undefined || this.packer.empty);
   }
 
   /** The kernel takes bytes again. */
   drained(): void {
     if (this.closed) return;
     this.stuckSinceMs = this.broker.nowMs;
-    if (!this.outbox.drain()) return;
+    const { packer } = this;
+    if (packer !== undefined && !packer.drain()) return;
+    const drained = this.outbox.drain();
+    packer?.flush();
+    if (!drained || !this.sendsAll) return;
     this.stuckSinceMs = 0;
     this.resumeReading();
     this.channel?.markDirty();
     if (this.dying) this.markDirty();
+    else if (this.upgrades.length > 0) this.upgradeFurther();
+  }
+
+  // ---- layers between it and its socket
+
+  /** IDENTIFY agreed on layers: they are put on once its answer is out. */
+  upgrade(upgrades: Upgrade[]): void {
+    this.upgrades = upgrades;
+    this.mode = UPGRADE;
+  }
+
+  get upgraded(): boolean {
+    return this.tls !== undefined || this.compression !== undefined || this.mode === UPGRADE;
+  }
+
+  /** Puts on the next layer if all that goes without it is out. */
+  private upgradeFurther(): void {
+    if (this.handshake !== undefined || !this.allSent) return;
+    const [next] = this.upgrades as [Upgrade];
+    const kind = next.layer === "deflate" ? `deflate (level ${next.level})` : next.layer === "tls" ? "TLS" : next.layer;
+    this.broker.log.info(`PROTOCOL(V2): [${this.remoteAddress}] upgrading connection to ${kind}`);
+    if (next.layer === "tls") {
+      this.handshakeDueMs = this.broker.nowMs + HANDSHAKE_TIMEOUT_MS;
+      this.handshake = this.broker.startTls(this, this.transport as PlainTransport);
+      this.transport = this.handshake.plain;
+      this.outbox.redirect(this.transport);
+      return;
+    }
+    const { packer, unpacker } = compress(next, this.transport);
+    this.packer = packer;
+    this.unpacker = unpacker;
+    this.compression = next;
+    this.outbox.redirect(packer);
+    this.layerDone();
+  }
+
+  /** The client hears of a layer by an OK that comes through it. */
+  private layerDone(): void {
+    this.upgrades.shift();
+    if (this.upgrades.length === 0) this.mode = COMMAND;
+    this.lastCommandMs = this.broker.nowMs;
+    this.ok();
+  }
+
+  /** @param problem what is wrong with the client's certificate */
+  handshakeDone(secure: Transport, facts: TlsFacts, problem: string | undefined): void {
+    if (this.closed) return;
+    this.handshake = undefined;
+    this.handshakeDueMs = 0;
+    this.transport = secure;
+    this.outbox.redirect(secure);
+    if (this.dying) return this.markDirty();
+    if (problem !== undefined) return this.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${problem}`));
+    this.tls = facts;
+    this.tlsDue = false;
+    this.layerDone();
+  }
+
+  handshakeFailed(reason: string): void {
+    if (this.closed || this.dying) return;
+    this.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${reason}`));
+  }
+
+  /**
+   * What comes before a layer is put on is not for it. nsqd loses such bytes in its read buffer; here they are never
+   * taken for commands either, as who sent them may be somebody else than who proves itself in the handshake.
+   */
+  private readBeforeUpgrade(data: Buffer, at: number, end: number): number {
+    // Of a handshake that is under way these are the bytes on the wire.
+    if (this.handshake !== undefined && !this.handshake.begun) {
+      this.handshake.begun = true;
+      if (isNoHandshake(data, at)) this.handshakeFailed("tls: first record does not look like a TLS handshake");
+    }
+    return end;
+  }
+
+  /** Decompresses what has come, up to a bound for one turn of the event loop; then others have theirs. */
+  private unpack(unpacker: Unpacker): void {
+    let bytes = 0;
+    try {
+      while (!this.dying && this.reading && bytes < UNPACKED_PER_TURN_BYTES) {
+        const piece = unpacker.next();
+        if (piece === undefined) break;
+        bytes += piece.length;
+        this.take(piece);
+      }
+    } catch (error) {
+      if (!(error instanceof CorruptStream)) throw error;
+      this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - ${error.message}`);
+      this.unpacking = false;
+      return this.inputEnded();
+    }
+    if (this.dying) return;
+    if (unpacker.waiting) {
+      this.unpacking = true;
+      this.transport.pause();
+      if (this.reading) this.markDirty();
+      return;
+    }
+    if (this.unpacking) {
+      this.unpacking = false;
+      if (this.reading) this.transport.resume();
+    }
+    if (this.inputEndedLater || unpacker.ended) this.inputEnded();
   }
 
   // ---- what the commands ask of it
@@ -640,6 +800,10 @@ export class Connection {
       return;
     }
     if (this.dying) return;
+    if (this.handshakeDueMs !== 0) {
+      if (nowMs >= this.handshakeDueMs) this.handshakeFailed(`read tcp ${this.remoteAddress}: i/o timeout`);
+      return;
+    }
     if (this.heartbeatIntervalMs === 0) return;
     if (this.stuckSinceMs !== 0 && nowMs - this.stuckSinceMs >= this.heartbeatIntervalMs) {
       this.broker.log.error(`client(${this.remoteAddress}) - takes no bytes for ${this.heartbeatIntervalMs} ms`);
@@ -651,7 +815,7 @@ export class Connection {
       // From when it was due, so that lateness does not add up.
       this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + this.heartbeatIntervalMs, nowMs);
       // Before its magic a client speaks no protocol; and one that does not read needs no more to read.
-      if (this.mode !== MAGIC && this.outbox.clear) this.respond(HEARTBEAT_FRAME);
+      if (this.mode !== MAGIC && this.mode !== UPGRADE && this.sendsAll) this.respond(HEARTBEAT_FRAME);
     }
   }
 
@@ -671,6 +835,8 @@ export class Connection {
     this.waiting = undefined;
     this.postponed = [];
     this.outbox.dispose();
+    this.packer?.dispose();
+    this.unpacker?.dispose();
     if (this.body !== undefined) this.broker.chunks.drop(this.body);
     this.body = undefined;
     this.channel?.removeConsumer(this);
@@ -706,7 +872,9 @@ export class Connection {
     if (this.reading || this.closed || this.mode === WAITING) return;
     this.reading = true;
     this.lastCommandMs = this.broker.nowMs;
-    this.transport.resume();
+    // What waits to be decompressed comes first, at the end of the tick.
+    if (this.unpacking) this.markDirty();
+    else this.transport.resume();
   }
 
   private markDirty(): void {

@@ -187,17 +187,17 @@ function readClient(connection: Connection, topicName: string): ClientStats {
     requeue_count: connection.requeueCount,
     connect_ts: Math.floor(connection.connectTimeMs / 1000),
     sample_rate: connection.sampleRate,
-    // What IDENTIFY never agrees to in this version.
-    deflate: false,
-    snappy: false,
+    deflate: connection.compression?.layer === "deflate",
+    snappy: connection.compression?.layer === "snappy",
     user_agent: connection.userAgent,
     ...readAuth(connection),
     ...(published.length > 0 ? { pub_counts: published } : {}),
-    tls: false,
-    tls_cipher_suite: "",
-    tls_version: "",
+    tls: connection.tls !== undefined,
+    tls_cipher_suite: connection.tls?.cipherSuite ?? "",
+    tls_version: connection.tls?.version ?? "",
+    // No protocol is offered by ALPN, and Go calls that mutual.
     tls_negotiated_protocol: "",
-    tls_negotiated_protocol_is_mutual: false,
+    tls_negotiated_protocol_is_mutual: connection.tls !== undefined,
   };
 }
 

@@ -15,7 +15,6 @@ describeAgainstNsqd(
   {
     // Default limits, and no node id: what a broker answers that was started with nothing.
     args: ["--broadcast-address=broadcast.test"],
-    goArgs: ["--deflate=false", "--snappy=false"],
     serial: true,
   },
   (scenario) => {
@@ -222,6 +221,8 @@ function configuration(scenario: DefineScenario): void {
     "statsd_exclude_ephemeral",
     "e2e_processing_latency_percentiles",
     "e2e_processing_latency_window_time",
+    "snappy",
+    "deflate",
   ];
   for (const option of options) {
     scenario(`GET /config/${option} answers its default`, async (s) => {

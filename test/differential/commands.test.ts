@@ -43,8 +43,6 @@ describeAgainstNsqd(
       "--max-output-buffer-size=4096",
       "--max-output-buffer-timeout=5s",
     ],
-    // TLS, deflate and snappy are negotiated off in bunsq for now.
-    goArgs: ["--deflate=false", "--snappy=false"],
   },
   (scenario) => {
     magic(scenario);
@@ -246,10 +244,7 @@ function identify(scenario: DefineScenario): void {
       '"heartbeat_interval":5000,"output_buffer_size":1024,"output_buffer_timeout":100,"sample_rate":42,"msg_timeout":4321,"client_id":"i","hostname":"h","user_agent":"u"',
     ),
   );
-  send(
-    "with features that this broker has switched off answers false",
-    fields('"tls_v1":true,"snappy":true,"deflate":true,"deflate_level":3'),
-  );
+  send("refuses both compressions at once", fields('"tls_v1":true,"snappy":true,"deflate":true,"deflate_level":3'));
   send("refuses no deflate level", fields('"deflate_level":99'));
   send("refuses no negative deflate level", fields('"deflate_level":-99'));
   send("ignores unknown keys", '{"short_id":"a","long_id":"b","nested":{"deep":[1,2,{"x":null}]},"topology_region":"r"}');

@@ -19,7 +19,7 @@ describeAgainstNsqd(
       `--max-channel-consumers=${MAX_CONSUMERS}`,
     ],
     // nsqd looks at a random selection of its channels; with hundreds of scenarios beside each other that would be late.
-    goArgs: ["--deflate=false", "--snappy=false", "--queue-scan-selection-count=10000"],
+    goArgs: ["--queue-scan-selection-count=10000"],
   },
   (scenario) => {
     heartbeats(scenario);
@@ -42,7 +42,7 @@ const MEM_QUEUE_SIZE = 10;
 
 describeAgainstNsqd(
   "ephemeral topics and channels beyond their bound",
-  { args: ["--node-id=7", `--mem-queue-size=${MEM_QUEUE_SIZE}`], goArgs: ["--deflate=false", "--snappy=false"] },
+  { args: ["--node-id=7", `--mem-queue-size=${MEM_QUEUE_SIZE}`] },
   overflows,
 );
 

@@ -26,7 +26,6 @@ describeAgainstNsqd(
   "HTTP",
   {
     args: ["--node-id=7", `--max-msg-size=${MAX_MSG_BYTES}`, `--max-body-size=${MAX_BODY_BYTES}`, "--max-req-timeout=10s"],
-    goArgs: ["--deflate=false", "--snappy=false"],
     anywhere: [reasonOf413],
   },
   (scenario) => {

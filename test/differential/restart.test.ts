@@ -2,14 +2,10 @@ import { deferredOverRestart } from "./support/differences.ts";
 import { type DefineScenario, describeAgainstNsqd } from "./support/pair.ts";
 import { batch } from "./support/wire.ts";
 
-describeAgainstNsqd(
-  "a clean restart",
-  { args: ["--node-id=7"], goArgs: ["--deflate=false", "--snappy=false"], restartable: true },
-  (scenario) => {
-    structure(scenario);
-    messages(scenario);
-  },
-);
+describeAgainstNsqd("a clean restart", { args: ["--node-id=7"], restartable: true }, (scenario) => {
+  structure(scenario);
+  messages(scenario);
+});
 
 function structure(scenario: DefineScenario): void {
   scenario("topics, channels and what is paused come back", async (s) => {

@@ -1,3 +1,7 @@
+import { constants, deflateRawSync } from "node:zlib";
+import { DeflateUnpacker } from "../../src/broker/transport/deflate.ts";
+import { SnappyPacker, SnappyUnpacker } from "../../src/broker/transport/snappy.ts";
+import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
 import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, MAGIC_V2 } from "../../src/frame/frame.ts";
 
 /** A frame as it came, with a message's parts taken apart. */
@@ -28,6 +32,8 @@ export class RawClient {
   private unsent: Buffer[] = [];
   private wakeups: (() => void)[] = [];
   private socket!: Bun.Socket<undefined>;
+  private encode: ((bytes: Buffer) => Buffer) | undefined;
+  private unpacker: Unpacker | undefined;
 
   static async connect(port: number, options: { magic?: string; hostname?: string } = {}): Promise<RawClient> {
     const client = new RawClient();
@@ -48,8 +54,61 @@ export class RawClient {
   }
 
   write(bytes: string | Uint8Array): void {
-    this.unsent.push(typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes));
+    const plain = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : Buffer.from(bytes);
+    this.writeRaw(this.encode?.(plain) ?? plain);
+  }
+
+  /** Writes bytes past the compression. */
+  writeRaw(bytes: Uint8Array): void {
+    this.unsent.push(Buffer.from(bytes));
     this.pump();
+  }
+
+  /** Asks for layers with IDENTIFY and puts them on as the broker does; returns its answer. */
+  async negotiate(identity: Record<string, unknown>, tls: Bun.TLSOptions = {}): Promise<Record<string, unknown>> {
+    const answer = JSON.parse(await this.call("IDENTIFY", JSON.stringify({ feature_negotiation: true, ...identity })));
+    if (answer.tls_v1) {
+      await this.startTls(tls);
+      this.expectOk(await this.response());
+    }
+    if (answer.snappy || answer.deflate) {
+      if (answer.snappy) this.compress(packSnappy(), new SnappyUnpacker());
+      else this.compress(packDeflate, new DeflateUnpacker());
+      this.expectOk(await this.response());
+    }
+    return answer;
+  }
+
+  /** The client's side of a TLS handshake. */
+  startTls(tls: Bun.TLSOptions = {}): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const [plain, secure] = this.socket.upgradeTLS<undefined>({
+      tls: { rejectUnauthorized: false, ...tls },
+      socket: {
+        handshake: (_socket, success, error) => (success ? resolve() : reject(error ?? new Error("no handshake"))),
+        data: (_socket, data) => this.receive(data),
+        drain: () => this.pump(),
+        close: () => {
+          reject(new Error("closed in the handshake"));
+          this.end();
+        },
+        error: () => this.end(),
+        end: () => this.end(),
+      },
+    });
+    plain.reload({ socket: { data: () => {} } });
+    this.socket = secure;
+    return promise;
+  }
+
+  /** From here on all goes through a compression. */
+  compress(encode: (bytes: Buffer) => Buffer, unpacker: Unpacker): void {
+    this.encode = encode;
+    this.unpacker = unpacker;
+  }
+
+  private expectOk(text: string): void {
+    if (text !== "OK") throw new Error(`a layer was answered with ${text}`);
   }
 
   /** A command line, with an optional sized body behind it. */
@@ -106,6 +165,15 @@ export class RawClient {
     }
   }
 
+  /** Reads nothing until resume(). */
+  pause(): void {
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.socket.resume();
+  }
+
   close(): void {
     this.socket.end();
     this.end();
@@ -135,6 +203,12 @@ export class RawClient {
   }
 
   private receive(data: Buffer): void {
+    if (this.unpacker === undefined) return this.take(data);
+    this.unpacker.feed(data);
+    for (let piece = this.unpacker.next(); piece !== undefined; piece = this.unpacker.next()) this.take(Buffer.from(piece));
+  }
+
+  private take(data: Buffer): void {
     let buffer = this.buffered.length === 0 ? data : Buffer.concat([this.buffered, data]);
     while (buffer.length >= 4) {
       const size = buffer.readUInt32BE(0);
@@ -172,6 +246,27 @@ export class RawClient {
     this.wakeups = [];
     for (const resolve of waiting) resolve();
   }
+}
+
+/** Each call compresses by itself, and ends so that all of it can be read. */
+export function packDeflate(bytes: Buffer): Buffer {
+  return deflateRawSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
+}
+
+/** Snappy's framing format, by the packer of the broker (test/broker/transport checks that one against others). */
+export function packSnappy(): (bytes: Buffer) => Buffer {
+  const packed: Buffer[] = [];
+  const packer = new SnappyPacker({
+    write: (bytes, offset, length) => {
+      packed.push(Buffer.from(bytes.subarray(offset, offset + length)));
+      return length;
+    },
+  });
+  return (bytes) => {
+    packer.write(bytes, 0, bytes.length);
+    packer.flush();
+    return Buffer.concat(packed.splice(0));
+  };
 }
 
 /** A body with its four-byte size in front. */

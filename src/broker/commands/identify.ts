@@ -4,6 +4,7 @@ import { readFields } from "../../frame/go-json.ts";
 import type { Line } from "../../frame/line.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import { type Connection, STATE_INIT } from "../connection.ts";
+import type { Upgrade } from "../transport/upgrade.ts";
 import { type BodyCommand, SIZED_BODY } from "./command.ts";
 
 /** What a client may say of itself; what it does not say is this. Durations in ms, as the client sent them. */
@@ -23,6 +24,8 @@ const NOTHING_SAID = {
   msg_timeout: 0,
 };
 type Identity = typeof NOTHING_SAID;
+
+const DEFAULT_DEFLATE_LEVEL = 6;
 
 /** Of a client's body, in the log. */
 const LOGGED_CHARACTERS = 1024;
@@ -50,8 +53,20 @@ export const IDENTIFY: BodyCommand = {
     connection.broker.log.info(`[${connection.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
     const problem = apply(connection, identity);
     if (problem !== undefined) return fatal("E_BAD_BODY", `IDENTIFY ${problem}`);
-    if (identity.feature_negotiation) connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, negotiate(connection)));
-    else connection.ok();
+    if (!identity.feature_negotiation) {
+      connection.ok();
+      return undefined;
+    }
+    const agreed = agree(connection, identity);
+    if (agreed.deflate && agreed.snappy) return fatal("E_IDENTIFY_FAILED", "cannot enable both deflate and snappy compression");
+    const upgrades: Upgrade[] = [];
+    if (agreed.tls) upgrades.push({ layer: "tls" });
+    if (agreed.snappy) upgrades.push({ layer: "snappy" });
+    if (agreed.deflate) upgrades.push({ layer: "deflate", level: agreed.deflateLevel });
+    if (upgrades.length > 0 && connection.upgraded)
+      return fatal("E_IDENTIFY_FAILED", "IDENTIFY failed: the connection was upgraded before");
+    connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(connection, agreed)));
+    if (upgrades.length > 0) connection.upgrade(upgrades);
     return undefined;
   },
 
@@ -103,19 +118,41 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   return undefined;
 }
 
-/** The answer to a client that negotiates: keys and their order are nsqd's. TLS and compression are not offered yet. */
-function negotiate(connection: Connection): string {
+/** What becomes of the layers that a client asks for. */
+interface Agreement {
+  tls: boolean;
+  deflate: boolean;
+  /** Told even when deflate is off. */
+  deflateLevel: number;
+  snappy: boolean;
+}
+
+function agree({ broker }: Connection, identity: Identity): Agreement {
+  const { options } = broker;
+  const deflate = options.deflate && identity.deflate;
+  // Compared, not computed with: a number that is no double is a bigint.
+  const wanted = deflate && identity.deflate_level > 0 ? identity.deflate_level : DEFAULT_DEFLATE_LEVEL;
+  return {
+    tls: broker.tls !== undefined && identity.tls_v1,
+    deflate,
+    deflateLevel: Number(wanted) > options.maxDeflateLevel ? options.maxDeflateLevel : wanted,
+    snappy: options.snappy && identity.snappy,
+  };
+}
+
+/** The answer to a client that negotiates: keys and their order are nsqd's. */
+function describe(connection: Connection, { tls, deflate, deflateLevel, snappy }: Agreement): string {
   const { options } = connection.broker;
   return JSON.stringify({
     max_rdy_count: options.maxRdyCount,
     version: NSQ_VERSION,
     max_msg_timeout: Math.trunc(options.maxMsgTimeoutMs),
     msg_timeout: Math.trunc(connection.msgTimeoutMs),
-    tls_v1: false,
-    deflate: false,
-    deflate_level: Math.min(6, options.maxDeflateLevel),
+    tls_v1: tls,
+    deflate,
+    deflate_level: deflateLevel,
     max_deflate_level: options.maxDeflateLevel,
-    snappy: false,
+    snappy,
     sample_rate: connection.sampleRate,
     auth_required: connection.auth !== undefined,
     output_buffer_size: connection.outputBufferSizeBytes,

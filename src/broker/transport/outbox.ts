@@ -1,5 +1,5 @@
 import type { Chunk, ChunkPool } from "../log/chunk.ts";
-import type { Transport } from "./transport.ts";
+import type { Writer } from "./transport.ts";
 
 /** Small writes of one turn are put together here; a run larger than this goes to the kernel from where it lies. */
 const STAGE_BYTES = 4096;
@@ -34,10 +34,15 @@ export class Outbox {
   pendingBytes = 0;
 
   constructor(
-    private readonly transport: Transport,
+    private transport: Writer,
     private readonly stages: StagePool,
     private readonly chunks: ChunkPool,
   ) {}
+
+  /** From here on all goes another way. To be called while nothing waits. */
+  redirect(transport: Writer): void {
+    this.transport = transport;
+  }
 
   /** Nothing waits for the kernel: more may be written. */
   get clear(): boolean {

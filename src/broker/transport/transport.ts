@@ -1,10 +1,13 @@
-/**
- * The writing side of one client's connection. A plain Bun socket is one as it stands; TLS and compression
- * will be others. `write` takes what the kernel takes and keeps nothing of the rest.
- */
-export interface Transport {
-  /** @returns how many bytes were taken; 0 or less when none were, until the next drain */
+import type { Connection } from "../connection.ts";
+
+/** Takes bytes on their way to a client: a socket, or a layer of compression above it. */
+export interface Writer {
+  /** Takes what it can and keeps nothing of the rest. @returns how many bytes; 0 or less when none, until the next drain */
   write(bytes: Uint8Array, offset: number, length: number): number;
+}
+
+/** One client's connection to the outside. A Bun socket is one as it stands, with TLS or without. */
+export interface Transport extends Writer {
   /** Sends what was written, then ends the writing side. */
   end(): void;
   /** Cuts the connection now. */
@@ -12,3 +15,6 @@ export interface Transport {
   pause(): void;
   resume(): void;
 }
+
+/** A socket as it was accepted, before TLS. */
+export type PlainTransport = Transport & Pick<Bun.Socket<Connection | undefined>, "upgradeTLS">;
