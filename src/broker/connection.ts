@@ -737,7 +737,7 @@ export class Connection {
 
   /** What an auth server is told of it. */
   get facts(): { remoteIp: string; tls: boolean; commonName: string } {
-    return { remoteIp: this.remoteIp, tls: false, commonName: "" };
+    return { remoteIp: this.remoteIp, tls: this.tls !== undefined, commonName: this.tls?.commonName ?? "" };
   }
 
   /**
