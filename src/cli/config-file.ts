@@ -33,9 +33,7 @@ export function loadConfigFile(path: string): ConfigFile {
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(readBounded(path));
   } catch (error) {
-    const message = error instanceof Error ? error.message : String(error);
-    // Of "ENOENT: no such file or directory, open '…'" only the middle helps.
-    throw failed(error instanceof TypeError ? "it is not UTF-8" : (/^[A-Z]+: (.*?)(?:, \w+.*)?$/.exec(message)?.[1] ?? message));
+    throw failed(readFailure(error));
   }
   const wrong = tomlError(text);
   if (wrong !== undefined) throw failed(`toml: line ${firstLineWith(text, wrong)}: ${wrong}`);
@@ -95,6 +93,14 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
     set(key, scope.isLookup ? key : SECTION_PREFIX + key, value, true);
   }
   return layer;
+}
+
+function readFailure(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error instanceof TypeError) return "it is not UTF-8";
+  if ("code" in error && error.code === "EISDIR") return "it is a directory";
+  // Of "ENOENT: no such file or directory, open '…'" only the middle helps.
+  return /^[A-Z]+: (.*?)(?:, \w+.*)?$/.exec(error.message)?.[1] ?? error.message;
 }
 
 /** Reads a file to its end, or to one byte more than is allowed. */

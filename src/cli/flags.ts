@@ -152,9 +152,14 @@ export function allFlags<Options>(table: FlagTable<Options>): Flag[] {
  * Reads a command line: `-flag value`, `-flag=value`, the same with two minuses; a bool takes its value after `=` only.
  *
  * @param args the words after the program's name
+ * @param hint what to say of an unknown flag; without it, the nearest known one is named
  * @throws UsageError for an unknown flag, a value that does not parse or is out of bounds, a word that is no flag
  */
-export function parseFlags<Options>(table: FlagTable<Options>, args: readonly string[]): ParsedFlags<Options> {
+export function parseFlags<Options>(
+  table: FlagTable<Options>,
+  args: readonly string[],
+  hint: (name: string) => string | undefined = () => undefined,
+): ParsedFlags<Options> {
   const flags = new Map(allFlags(table).map((flag) => [flag.name, flag]));
   const given = new Map<string, FlagValue>();
   let help = false;
@@ -173,7 +178,7 @@ export function parseFlags<Options>(table: FlagTable<Options>, args: readonly st
     if (flag === undefined) {
       help = name === "help" || name === "h";
       if (help) break;
-      throw new UsageError(`flag provided but not defined: -${name}${didYouMean(name, [...flags.keys()])}`);
+      throw new UsageError(`flag provided but not defined: -${name}\n${hint(name) ?? didYouMean(name, [...flags.keys()])}`.trimEnd());
     }
     let text = inline;
     if (text === undefined) {
@@ -296,5 +301,5 @@ export function quote(text: string): string {
 
 function didYouMean(name: string, names: readonly string[]): string {
   const meant = nearest(name, names);
-  return meant === undefined ? "" : `\ndid you mean -${meant}?`;
+  return meant === undefined ? "" : `did you mean -${meant}?`;
 }

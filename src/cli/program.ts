@@ -19,6 +19,7 @@ import {
   helpText,
   parseFlags,
   peekFlag,
+  quote,
   resolveOptions,
   UsageError,
   unsupportedFlags,
@@ -28,6 +29,7 @@ import { LineLogger } from "./log.ts";
 import { lookupFlags } from "./lookup-flags.ts";
 import { runLookup } from "./lookup-process.ts";
 import { commandLineLayer, emptyLayer, type Layer, LOOKUP_PREFIX, mergeLayers, type Scope } from "./settings.ts";
+import { nearest } from "./suggest.ts";
 
 const EXIT_OK = 0;
 const EXIT_FAILED = 1;
@@ -60,7 +62,7 @@ const PROGRAMS_TO_COME: Record<string, string> = {
  * (`bunsq broker …`, `bunsq nsqd …`), else leaves it to -mode.
  *
  * @param startedAs the zeroth word of the command line
- * @throws UsageError for a program that does not exist yet
+ * @throws UsageError for a program that does not exist, or not yet
  */
 export function selectProgram(startedAs: string, args: readonly string[]): Program {
   const name = basename(startedAs);
@@ -68,6 +70,12 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   if (byName !== undefined && byName.name !== "bunsq") return { ...byName, args: [...args] };
   const [word = "", ...rest] = args;
   const byWord = programNamed(word);
+  if (byWord === undefined && /^\w/.test(word)) {
+    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd"]);
+    throw new UsageError(
+      `no program of bunsq's is called ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd(),
+    );
+  }
   return byWord === undefined ? { name: "bunsq", mode: undefined, args: [...args] } : { ...byWord, args: rest };
 }
 
@@ -76,7 +84,7 @@ export async function main(startedAs: string, args: readonly string[], environme
   let name = "bunsq";
   try {
     const program = selectProgram(startedAs, args);
-    name = program.name;
+    name = program.name === "bunsq" && program.mode !== undefined ? `bunsq ${program.mode}` : program.name;
     return await runProgram(program, environment);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -154,7 +162,7 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   serve: Serve<Options>,
 ): Promise<number> {
   const { name } = program;
-  const { help, given } = parseFlags(table, program.args);
+  const { help, given } = parseFlags(table, program.args, (flag) => (name === "bunsq" ? otherModeOf(flag, allFlags(table)) : undefined));
   if (help) {
     // Go's flag package sends it to standard error.
     print(name === "bunsq" ? STDOUT : STDERR, helpText(name, table));
@@ -184,6 +192,20 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   for (const warning of settings.warnings) log.warn(warning);
   for (const flag of ignored) log.warn(`${where(flag)} has no effect: ${flag.support?.why}`);
   return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
+}
+
+/** Which mode has a flag that is not known in this one, unless it is known here with the lookup's prefix. */
+function otherModeOf(flag: string, here: readonly Flag[]): string | undefined {
+  const isIn = (flags: readonly Flag[], name = flag) => flags.some((known) => known.name === name);
+  if (isIn(here, LOOKUP_PREFIX + flag)) return undefined;
+  const mode = isIn(allFlags(brokerFlags()))
+    ? "broker"
+    : isIn(allFlags(lookupFlags()))
+      ? "lookup"
+      : isIn(allFlags(lookupFlagsBeside()))
+        ? "all"
+        : undefined;
+  return mode && `it is a flag of --mode=${mode}`;
 }
 
 function configLayer(scope: Scope, config: ConfigFile | ConfigFileError | undefined): Layer {

@@ -19,10 +19,14 @@ export function readText(flag: Flag, text: string): FlagValue {
     case "list":
       return parts(text);
     case "floats":
-      return parts(text).map((part) => within(flag, parseFloat64(part)));
+      return parts(text).map((part) => {
+        const value = parseFloat64(part);
+        if (value === undefined) throw new BadValue("parse error: takes numbers, as in 0.99,0.95");
+        return within(flag, value);
+      });
     case "bool": {
       const value = parseBool(text);
-      if (value === undefined) throw new BadValue("parse error");
+      if (value === undefined) throw new BadValue("parse error: takes true or false");
       return value;
     }
     case "choice": {
@@ -34,12 +38,13 @@ export function readText(flag: Flag, text: string): FlagValue {
     case "int": {
       const value = parseInt64(text);
       if (value === "out of range") throw new BadValue("value out of range");
-      return within(flag, value === undefined ? undefined : Number(value));
+      if (value === undefined) throw new BadValue("parse error: takes a whole number");
+      return within(flag, Number(value));
     }
     case "duration": {
       const ns = parseDuration(text);
-      if (ns === undefined && /^\d+$/.test(text)) throw new BadValue(`parse error: a duration has a unit, as in ${text}s or ${text}ms`);
-      return within(flag, ns === undefined ? undefined : nsToMs(ns));
+      if (ns !== undefined) return within(flag, nsToMs(ns));
+      throw new BadValue(`parse error: takes a duration, as in ${/^\d{1,6}$/.test(text) ? `${text}s or ${text}ms` : "1m30s or 250ms"}`);
     }
   }
 }
@@ -103,8 +108,7 @@ export function describeRange(flag: Flag): string {
   return "";
 }
 
-function within(flag: Flag & { min: number; max: number }, value: number | undefined): number {
-  if (value === undefined) throw new BadValue("parse error");
+function within(flag: Flag & { min: number; max: number }, value: number): number {
   // Not the other way round, since a config file may hold NaN.
   if (value >= flag.min && value <= flag.max) return value;
   throw new OutOfBounds(`must be from ${describeRange(flag)}`);

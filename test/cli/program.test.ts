@@ -74,6 +74,23 @@ describe("the program that runs", () => {
   });
 });
 
+test("a word that is no program is refused with the nearest one", () => {
+  expect(() => selectProgram("bunsq", ["brokr"])).toThrow(/^no program of bunsq's is called "brokr"\ndid you mean broker\?$/);
+  expect(() => selectProgram("bunsq", ["serve"])).toThrow(/^no program of bunsq's is called "serve"$/);
+});
+
+test("a flag of another mode is refused with that mode", () => {
+  expect(run("lookup", "-max-msg-size=5")).toEqual({
+    code: 2,
+    stdout: "",
+    stderr: "flag provided but not defined: -max-msg-size\nit is a flag of --mode=broker\nsee bunsq lookup --help for the flags\n",
+  });
+  expect(run("--mode=broker", "-lookup-tcp-address=:1").stderr).toContain("\nit is a flag of --mode=all\n");
+  expect(run("broker", "-tombstone-lifetime=1s").stderr).toContain("\nit is a flag of --mode=lookup\n");
+  expect(run("-tombstone-lifetime=1s").stderr).toContain("\ndid you mean -lookup-tombstone-lifetime?\n");
+  expect(run("nsqd", "-tombstone-lifetime=1s").stderr).not.toContain("mode");
+});
+
 describe("--version", () => {
   test("names bunsq's own release, or NSQ's under the name nsqd", () => {
     const ours = `bunsq v0.1.0 (built w/bun${Bun.version})\n`;
@@ -117,8 +134,7 @@ describe("a wrong command line", () => {
     expect(run("nsqd", "-msg-timeout=1")).toEqual({
       code: 2,
       stdout: "",
-      stderr:
-        'invalid value "1" for flag -msg-timeout: parse error: a duration has a unit, as in 1s or 1ms\nsee nsqd --help for the flags\n',
+      stderr: 'invalid value "1" for flag -msg-timeout: parse error: takes a duration, as in 1s or 1ms\nsee nsqd --help for the flags\n',
     });
   });
 

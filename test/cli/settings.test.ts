@@ -101,7 +101,7 @@ describe("a wrong setting", () => {
       stderr: [
         "unknown environment variable BUNSQ_MAX_MSG_SZIE",
         "did you mean BUNSQ_MAX_MSG_SIZE?",
-        'invalid value "much" for BUNSQ_MAX_MSG_SIZE: parse error',
+        'invalid value "much" for BUNSQ_MAX_MSG_SIZE: parse error: takes a whole number',
         "see bunsq --help for the flags\n",
       ].join("\n"),
     });
@@ -112,7 +112,7 @@ describe("a wrong setting", () => {
     const { code, stdout, stderr } = run({}, `-config=${path}`);
     expect([code, stdout]).toEqual([1, ""]);
     expect(stderr.replaceAll(/\[it\] \S+ \S+ /g, "").split("\n")).toEqual([
-      `FATAL: ${path} line 2: invalid value "5" for msg_timeout: parse error: a duration has a unit, as in 5s or 5ms`,
+      `FATAL: ${path} line 2: invalid value "5" for msg_timeout: parse error: takes a duration, as in 5s or 5ms`,
       `FATAL: ${path} line 4: unknown key "max_msg_szie"; did you mean max_msg_size?`,
       "",
     ]);
