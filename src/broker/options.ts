@@ -52,6 +52,10 @@ export interface BrokerOptions {
   /** Time after which a log with unsynced messages is synced. */
   syncTimeoutMs: number;
 
+  /** Of nsqd's search for timeouts: without effect, and told by /config/ as nsqd does. */
+  queueScanSelectionCount: number;
+  queueScanWorkerPoolMax: number;
+
   msgTimeoutMs: number;
   maxMsgTimeoutMs: number;
   maxMsgSizeBytes: number;

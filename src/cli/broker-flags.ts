@@ -200,6 +200,25 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "longest time that written messages wait to be synced to the disk",
       },
 
+      queueScanSelectionCount: {
+        name: "queue-scan-selection-count",
+        kind: "int",
+        default: 20,
+        min: 0,
+        max: MAX_INT32,
+        doc: "channels that nsqd looks through at a time for timeouts",
+        support: { status: "needless", why: NO_SCAN },
+      },
+      queueScanWorkerPoolMax: {
+        name: "queue-scan-worker-pool-max",
+        kind: "int",
+        default: 4,
+        min: 0,
+        max: MAX_INT32,
+        doc: "workers with which nsqd looks for timeouts",
+        support: { status: "needless", why: NO_SCAN },
+      },
+
       msgTimeoutMs: {
         name: "msg-timeout",
         kind: "duration",
@@ -400,24 +419,6 @@ function flagsToCome(): Flag[] {
       default: "0.0.0.0:4152",
       doc: "<addr>:<port> to listen on for HTTPS clients",
       support: ignored("HTTPS is not served in this version"),
-    },
-    {
-      name: "queue-scan-selection-count",
-      kind: "int",
-      default: 20,
-      min: 0,
-      max: MAX_INT32,
-      doc: "channels that nsqd looks through at a time for timeouts",
-      support: { status: "needless", why: NO_SCAN },
-    },
-    {
-      name: "queue-scan-worker-pool-max",
-      kind: "int",
-      default: 4,
-      min: 0,
-      max: MAX_INT32,
-      doc: "workers with which nsqd looks for timeouts",
-      support: { status: "needless", why: NO_SCAN },
     },
     {
       name: "worker-id",

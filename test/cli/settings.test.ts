@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { helpText } from "../../src/cli/flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/program.ts";
-import { cleanEnvironment, MAIN, startServer } from "../support/server.ts";
+import { RawClient } from "../support/raw-client.ts";
+import { cleanEnvironment, MAIN, startServer, until } from "../support/server.ts";
 
 let folder: string;
 beforeAll(() => {
@@ -63,6 +64,28 @@ describe("a setting", () => {
     expect(warnings).toEqual(["BUNSQ_IMAGE", `queue_scan_worker_pool_max in ${path}`, "BUNSQ_VERBOSE", "-worker-id"]);
   }, 30_000);
 });
+
+test("the log level that is set at run time holds from the next line on", async () => {
+  const server = await startServer();
+  try {
+    const setLevel = async (level: string) => expect((await server.http("PUT", "/config/log_level", level)).status).toBe(200);
+    /** A client that comes, says its name, and goes. */
+    const visit = async (name: string) => {
+      const client = await RawClient.connect(server.tcpPort);
+      expect(await client.call("IDENTIFY", JSON.stringify({ client_id: name }))).toBe("OK");
+      client.close();
+    };
+    await setLevel("fatal");
+    await visit("unheard");
+    await setLevel("DEBUG");
+    await visit("heard");
+    await until("it is in the log", () => server.log().includes("heard"));
+    expect(server.log()).not.toContain("unheard");
+    expect(await (await server.http("GET", "/config/log_level")).text()).toBe("1");
+  } finally {
+    await server.stop();
+  }
+}, 30_000);
 
 describe("the mode", () => {
   const help = {

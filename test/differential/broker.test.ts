@@ -192,6 +192,8 @@ function configuration(scenario: DefineScenario): void {
     "max_bytes_per_file",
     "sync_every",
     "sync_timeout",
+    "queue_scan_selection_count",
+    "queue_scan_worker_pool_max",
     "msg_timeout",
     "max_msg_timeout",
     "max_msg_size",
@@ -254,7 +256,7 @@ function configuration(scenario: DefineScenario): void {
     });
   }
   /** Options of what this broker does not have (yet): docs/compatibility.md lists them with the reason. */
-  const missing = ["https_address", "queue_scan_selection_count", "queue_scan_worker_pool_max"];
+  const missing = ["https_address"];
   for (const option of missing) {
     scenario(
       `GET /config/${option} answers as a broker that has it or not`,
