@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { configKey, LOOKUP_SECTION } from "../src/cli/config-file.ts";
 import { type Flag, isSettableIn, optionFlags } from "../src/cli/flags.ts";
 import { lookupFlags } from "../src/cli/lookup-flags.ts";
-import { brokerProgramFlags } from "../src/cli/program.ts";
+import { brokerProgramFlags } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";
 
 export const CONFIG_EXAMPLE_PATH = join(import.meta.dir, "../contrib/bunsq.toml");

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { configKey } from "../src/cli/config-file.ts";
 import { allFlags, type Flag, isSettableIn } from "../src/cli/flags.ts";
-import { brokerProgramFlags, lookupProgramFlags } from "../src/cli/program.ts";
+import { brokerProgramFlags, lookupProgramFlags } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";
 
 export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
@@ -52,8 +52,8 @@ server by itself (\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole
 with and without \`LOOKUP_\`.
 
 The process ends with 0 after a signal (SIGINT, SIGTERM, SIGHUP) once all is saved, with 1 when it could not start or
-had to give up, or when the config file is wrong or a value out of bounds, with 2 when the command line or the
-environment cannot be read. A second signal ends it at once.
+had to give up, or when the config file is wrong or a flag's value out of bounds, with 2 when the command line cannot be
+read or the environment is wrong. A second signal ends it at once.
 `;
 
 /** The whole of docs/flags.md. */

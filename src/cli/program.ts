@@ -5,14 +5,12 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
 import { runAll } from "./all-process.ts";
-import { brokerFlags } from "./broker-flags.ts";
 import { runBroker } from "./broker-process.ts";
 import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
 import { environmentName, readEnvironment } from "./environment.ts";
 import {
   allFlags,
-  type ChoiceFlag,
   type Flag,
   type FlagTable,
   type FlagValue,
@@ -23,12 +21,23 @@ import {
   resolveOptions,
   UsageError,
   unsupportedFlags,
-  withPrefix,
 } from "./flags.ts";
 import { LineLogger } from "./log.ts";
-import { lookupFlags } from "./lookup-flags.ts";
 import { runLookup } from "./lookup-process.ts";
-import { commandLineLayer, emptyLayer, type Layer, LOOKUP_PREFIX, mergeLayers, type Scope } from "./settings.ts";
+import {
+  allProgramFlags,
+  brokerProgramFlags,
+  everyModesFlags,
+  lookupFlagsBeside,
+  lookupProgramFlags,
+  MODES,
+  missingProgram,
+  modeFlag,
+  otherModeOf,
+  type Picked,
+  programScope,
+} from "./modes.ts";
+import { commandLineLayer, emptyLayer, type Layer, mergeLayers, type Scope } from "./settings.ts";
 import { nearest } from "./suggest.ts";
 
 const EXIT_OK = 0;
@@ -38,24 +47,14 @@ const EXIT_USAGE = 2;
 const STDOUT = 1;
 const STDERR = 2;
 
-const MODES = ["all", "broker", "lookup"] as const;
-type Mode = (typeof MODES)[number];
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What one binary was asked to be. */
-export interface Program {
+export interface Program extends Picked {
   name: ProgramName;
-  /** Undefined: -mode decides. */
-  mode: Mode | undefined;
   /** The words that are left for flags. */
   args: string[];
 }
-
-/** Programs of the NSQ family that bunsq is to become and is not yet, with what serves until then. */
-const PROGRAMS_TO_COME: Record<string, string> = {
-  admin: "nsqadmin",
-  nsqadmin: "nsqadmin",
-};
 
 /**
  * Picks the program by the name it was started under (a link called nsqd or nsqlookupd), else by the first word
@@ -194,75 +193,10 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
 }
 
-/** Which mode has a flag that is not known in this one, unless it is known here with the lookup's prefix. */
-function otherModeOf(flag: string, here: readonly Flag[]): string | undefined {
-  const isIn = (flags: readonly Flag[], name = flag) => flags.some((known) => known.name === name);
-  if (isIn(here, LOOKUP_PREFIX + flag)) return undefined;
-  const mode = isIn(allFlags(brokerFlags()))
-    ? "broker"
-    : isIn(allFlags(lookupFlags()))
-      ? "lookup"
-      : isIn(allFlags(lookupFlagsBeside()))
-        ? "all"
-        : undefined;
-  return mode && `it is a flag of --mode=${mode}`;
-}
-
 function configLayer(scope: Scope, config: ConfigFile | ConfigFileError | undefined): Layer {
   if (config === undefined) return emptyLayer();
   return config instanceof Error ? { ...emptyLayer(), errors: [config.message] } : readConfig(scope, config);
 }
-
-/** The flags of all modes. */
-function everyModesFlags(): Flag[] {
-  return [...allFlags(allProgramFlags({ mode: undefined })), ...allFlags(lookupProgramFlags({ mode: undefined }))];
-}
-
-/**
- * What config files and the environment may set. Of other modes, a lookup's flag without its prefix is left out where the
- * one with the prefix is known: it is a mistake there.
- */
-export function programScope<Options>(table: FlagTable<Options>, { name, isLookup }: { name: ProgramName; isLookup: boolean }): Scope {
-  const flags = allFlags(table);
-  const here = new Set(flags.map((flag) => flag.name));
-  const elsewhere = everyModesFlags().filter((flag) => !here.has(flag.name) && !here.has(LOOKUP_PREFIX + flag.name));
-  return { flags, elsewhere, isLookup, isStandIn: name !== "bunsq" };
-}
-
-/** The flags of a program that runs broker and lookup server: the broker's, and the lookup's with a prefix. */
-export function allProgramFlags(program: Pick<Program, "mode">): FlagTable<BrokerOptions> {
-  const broker = brokerFlags();
-  return withMode<BrokerOptions>({ options: broker.options, others: [...broker.others, ...allFlags(lookupFlagsBeside())] }, program);
-}
-
-function lookupFlagsBeside(): FlagTable<LookupOptions> {
-  return withPrefix(LOOKUP_PREFIX, lookupFlags());
-}
-
-/** The flags of a program that runs the broker. */
-export function brokerProgramFlags(program: Pick<Program, "mode">): FlagTable<BrokerOptions> {
-  return withMode(brokerFlags(), program);
-}
-
-/** The flags of a program that runs the lookup server. */
-export function lookupProgramFlags(program: Pick<Program, "mode">): FlagTable<LookupOptions> {
-  return withMode(lookupFlags(), program);
-}
-
-/** Adds -mode where nothing else has picked the mode. */
-function withMode<Options>(table: FlagTable<Options>, { mode }: Pick<Program, "mode">): FlagTable<Options> {
-  return mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
-}
-
-const modeFlag: ChoiceFlag<Mode> = {
-  name: "mode",
-  kind: "choice",
-  own: true,
-  values: MODES,
-  default: "all",
-  doc: "what to run: broker, lookup, or both in one process, where the lookup's flags begin with -lookup-",
-  refusal: (text) => missingProgram(text.toLowerCase()) ?? `must be ${MODES.slice(0, -1).join(", ")} or ${MODES.at(-1)}`,
-};
 
 function programNamed(word: string): Omit<Program, "args"> | undefined {
   if (word === "nsqd") return { name: "nsqd", mode: "broker" };
@@ -272,11 +206,6 @@ function programNamed(word: string): Omit<Program, "args"> | undefined {
   const missing = missingProgram(word);
   if (missing !== undefined) throw new UsageError(missing);
   return undefined;
-}
-
-function missingProgram(word: string): string | undefined {
-  const standIn = Object.hasOwn(PROGRAMS_TO_COME, word) ? PROGRAMS_TO_COME[word] : undefined;
-  return standIn && `this version of bunsq has no ${word} yet; run NSQ's own ${standIn} beside it`;
 }
 
 /** A reader that has gone away (`bunsq --help | head -1`) is no error of ours. */

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
 import { allFlags, type FlagValue } from "../../src/cli/flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
 let folder: string;
 let path: string;

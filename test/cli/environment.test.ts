@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { readEnvironment } from "../../src/cli/environment.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
 const PROGRAMS = {
   all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { helpText } from "../../src/cli/flags.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, selectProgram } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
+import { selectProgram } from "../../src/cli/program.ts";
 import { cleanEnvironment } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { helpText } from "../../src/cli/flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, MAIN, startServer, until } from "../support/server.ts";
 

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { CONFIG_EXAMPLE_PATH, configExample } from "../../scripts/config-example.ts";
 import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
 import { allFlags, isSettableIn } from "../../src/cli/flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope, selectProgram } from "../../src/cli/program.ts";
+import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
+import { selectProgram } from "../../src/cli/program.ts";
 import { MAIN, startProcess } from "../support/server.ts";
 
 const CONTRIB = join(import.meta.dir, "../../contrib");

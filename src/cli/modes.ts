@@ -1,0 +1,94 @@
+import type { BrokerOptions } from "../broker/options.ts";
+import type { LookupOptions } from "../lookup/options.ts";
+import type { ProgramName } from "../version.ts";
+import { brokerFlags } from "./broker-flags.ts";
+import { allFlags, type ChoiceFlag, type Flag, type FlagTable, withPrefix } from "./flags.ts";
+import { lookupFlags } from "./lookup-flags.ts";
+import { LOOKUP_PREFIX, type Scope } from "./settings.ts";
+
+/** What one binary can run. */
+export const MODES = ["all", "broker", "lookup"] as const;
+export type Mode = (typeof MODES)[number];
+
+/** The mode that the program's name or first word picked; undefined: -mode decides. */
+export interface Picked {
+  mode: Mode | undefined;
+}
+
+/** Programs of the NSQ family that bunsq is to become and is not yet, with what serves until then. */
+const PROGRAMS_TO_COME: Record<string, string> = {
+  admin: "nsqadmin",
+  nsqadmin: "nsqadmin",
+};
+
+/** Says of a program that there is none yet. */
+export function missingProgram(word: string): string | undefined {
+  const standIn = Object.hasOwn(PROGRAMS_TO_COME, word) ? PROGRAMS_TO_COME[word] : undefined;
+  return standIn && `this version of bunsq has no ${word} yet; run NSQ's own ${standIn} beside it`;
+}
+
+/** The flags of all modes. */
+export function everyModesFlags(): Flag[] {
+  return [...allFlags(allProgramFlags({ mode: undefined })), ...allFlags(lookupProgramFlags({ mode: undefined }))];
+}
+
+/**
+ * What config files and the environment may set. Of other modes, a lookup's flag without its prefix is left out where the
+ * one with the prefix is known: it is a mistake there.
+ */
+export function programScope<Options>(table: FlagTable<Options>, { name, isLookup }: { name: ProgramName; isLookup: boolean }): Scope {
+  const flags = allFlags(table);
+  const here = new Set(flags.map((flag) => flag.name));
+  const elsewhere = everyModesFlags().filter((flag) => !here.has(flag.name) && !here.has(LOOKUP_PREFIX + flag.name));
+  return { flags, elsewhere, isLookup, isStandIn: name !== "bunsq" };
+}
+
+/** The flags of a program that runs broker and lookup server: the broker's, and the lookup's with a prefix. */
+export function allProgramFlags(program: Picked): FlagTable<BrokerOptions> {
+  const broker = brokerFlags();
+  return withMode<BrokerOptions>({ options: broker.options, others: [...broker.others, ...allFlags(lookupFlagsBeside())] }, program);
+}
+
+/** The lookup's flags as they are named beside a broker. */
+export function lookupFlagsBeside(): FlagTable<LookupOptions> {
+  return withPrefix(LOOKUP_PREFIX, lookupFlags());
+}
+
+/** The flags of a program that runs the broker. */
+export function brokerProgramFlags(program: Picked): FlagTable<BrokerOptions> {
+  return withMode(brokerFlags(), program);
+}
+
+/** The flags of a program that runs the lookup server. */
+export function lookupProgramFlags(program: Picked): FlagTable<LookupOptions> {
+  return withMode(lookupFlags(), program);
+}
+
+/** Adds -mode where nothing else has picked the mode. */
+function withMode<Options>(table: FlagTable<Options>, { mode }: Picked): FlagTable<Options> {
+  return mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
+}
+
+export const modeFlag: ChoiceFlag<Mode> = {
+  name: "mode",
+  kind: "choice",
+  own: true,
+  values: MODES,
+  default: "all",
+  doc: "what to run: broker, lookup, or both in one process, where the lookup's flags begin with -lookup-",
+  refusal: (text) => missingProgram(text.toLowerCase()) ?? `must be ${MODES.slice(0, -1).join(", ")} or ${MODES.at(-1)}`,
+};
+
+/** Which mode has a flag that is not known in this one, unless it is known here with the lookup's prefix. */
+export function otherModeOf(flag: string, here: readonly Flag[]): string | undefined {
+  const isIn = (flags: readonly Flag[], name = flag) => flags.some((known) => known.name === name);
+  if (isIn(here, LOOKUP_PREFIX + flag)) return undefined;
+  const mode = isIn(allFlags(brokerFlags()))
+    ? "broker"
+    : isIn(allFlags(lookupFlags()))
+      ? "lookup"
+      : isIn(allFlags(lookupFlagsBeside()))
+        ? "all"
+        : undefined;
+  return mode && `it is a flag of --mode=${mode}`;
+}
