@@ -162,6 +162,19 @@ describe("a broker", () => {
     });
   });
 
+  test("counts messages that are finished in a row, and those between that are not in order", async () => {
+    await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [1, 0.5] });
+    const consumer = await started.consumer("t", "ch", 100);
+    await started.publish("t", ...Array.from({ length: 100 }, (_, i) => `${i}`));
+    const all = await messages(consumer, 100);
+    const order = [...all.slice(0, 40), ...all.slice(60).reverse(), ...all.slice(40, 60)];
+    consumer.write(order.map(({ id }) => `FIN ${id}\n`).join(""));
+    await until("all are finished", () => started.broker.topic("t").channel("ch").inFlightCount === 0);
+    const { count, percentiles } = latencies(started, "t").channels?.[0] ?? {};
+    expect(count).toBe(100);
+    for (const { value } of percentiles ?? []) expect(value).toBeLessThan(60e9);
+  });
+
   test("counts from the first publish, however a message comes to its end", async () => {
     await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [1] });
     const consumer = await started.consumer("t", "ch", 1);

@@ -34,6 +34,17 @@ export class MeasuredChannel extends Channel {
     return failure;
   }
 
+  override finishRun(connection: Connection, first: number, count: number): number {
+    const finished = super.finishRun(connection, first, count);
+    const { published, mask } = this.timed;
+    const { time, nowMs } = this.broker;
+    const now = timeSinceStartNs(time);
+    for (let sequence = first; sequence < first + finished; sequence++) {
+      this.latencies.record(now - published[sequence & mask], nowMs);
+    }
+    return finished;
+  }
+
   override addLatencies(sketch: LatencySketch): void {
     this.latencies.addTo(sketch, this.broker.nowMs);
   }
