@@ -17,6 +17,7 @@ import { files } from "./files.ts";
 import { HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
+import { PublishKeys } from "./publish-keys.ts";
 import { Space } from "./space.ts";
 import { Store, type TopicRow } from "./store.ts";
 import { rescueStore, StoreCopy } from "./store-rescue.ts";
@@ -81,6 +82,7 @@ export class Broker {
   private readonly storeCopy: StoreCopy;
   readonly deferred: DeferredStore;
   readonly catalogue: Catalogue;
+  readonly keys: PublishKeys;
   readonly answers: Answers;
 
   private readonly clock = new Clock();
@@ -153,6 +155,12 @@ export class Broker {
       if (options.durability === "fsync") this.beStrict();
       this.catalogue.recover(found);
       setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
+      this.keys = new PublishKeys(
+        join(this.directory, "keys"),
+        { windowMs: options.idempotencyWindowMs, limit: options.idempotencyKeys },
+        log,
+      );
+      this.keys.recover(Date.now(), (topic, sequence) => this.catalogue.has(topic, sequence));
       this.space.check(performance.now());
     } catch (error) {
       this.store.close();
@@ -258,18 +266,22 @@ export class Broker {
    * Publishes one message for a caller that is no connection.
    *
    * @param deferMs 0: at once
+   * @param key by which the producer's repetition is told from another message; empty for none
    * @returns resolves once the message is as durable as the options ask; rejects with a PublishError
    */
-  publish(topic: Topic, body: Uint8Array, deferMs: number): Promise<void> {
+  publish(topic: Topic, body: Uint8Array, deferMs: number, key = ""): Promise<void> {
     const refusal = this.publishRefusal(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.clock.read();
+    const held = deferMs > 0 ? topic.heldDeferred : topic.heldPub;
+    const repeated = key === "" ? undefined : this.repeated(topic, key, held);
+    if (repeated !== undefined) return this.answered(repeated);
     if (deferMs > 0) {
       this.publishDeferred(topic, body, 0, body.length, deferMs);
-      return this.answered(topic.heldDeferred);
+    } else {
+      topic.publish(body, 0, body.length, this.clock.time);
     }
-    topic.publish(body, 0, body.length, this.clock.time);
-    return this.answered(topic.heldPub);
+    return this.answered(held);
   }
 
   /**
@@ -277,15 +289,29 @@ export class Broker {
    *
    * @param bytes an MPUB body whose lengths were checked (frame/mpub.ts), without bytes behind it
    */
-  publishBatch(topic: Topic, bytes: Uint8Array): Promise<void> {
+  publishBatch(topic: Topic, bytes: Uint8Array, key = ""): Promise<void> {
     const refusal = this.publishRefusal(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.clock.read();
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const count = buffer.readInt32BE(0);
     if (count === 0) return Promise.resolve();
+    const repeated = key === "" ? undefined : this.repeated(topic, key, topic.heldMpub);
+    if (repeated !== undefined) return this.answered(repeated);
     topic.publishMany(buffer, 4, buffer.length, count, this.clock.time);
     return this.answered(topic.heldMpub);
+  }
+
+  /**
+   * Whether a publish repeats an earlier one, by the key its producer gave it. If not, the key is noted, and the publish
+   * must follow at once.
+   *
+   * @param held what the publish is answered by
+   * @returns what to answer the repetition by
+   */
+  repeated(topic: Topic, key: string, held: HeldPublish): HeldPublish | undefined {
+    const sequence = held === topic.heldDeferred ? undefined : topic.log.next;
+    return this.keys.note(topic, key, held, sequence, this.clock.nowMs);
   }
 
   /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
@@ -397,6 +423,7 @@ export class Broker {
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     await this.deferred.close();
     this.saveSynced();
+    this.keys.close();
     this.store.freeOrphanedNumbers();
     this.store.forgetSyncedOfGoneTopics();
     await this.storeCopy.renew(Date.now());
@@ -478,7 +505,13 @@ export class Broker {
     this.space.check(performance.now());
     // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
-    this.commitTopics();
+    if (this.keys.hasWork) {
+      this.keys.commit(this.clock.nowMs, this.deferred.failure);
+      this.commitTopics();
+      this.keys.settle(this.clock.nowMs);
+    } else {
+      this.commitTopics();
+    }
     this.answers.settle();
     this.dispatch();
     const connections = this.dirtyConnections;
@@ -536,8 +569,9 @@ export class Broker {
       waiting++;
       topic.log.files.sync(one);
     }
-    waiting++;
+    waiting += 2;
     this.deferred.sync(one);
+    this.keys.sync(one);
     one(undefined);
   }
 

@@ -13,6 +13,7 @@ import { Recycler } from "./log/recycler.ts";
 import type { Retention } from "./log/retention.ts";
 import { TopicLog } from "./log/topic-log.ts";
 import { decodeProgress, type Progress } from "./progress.ts";
+import type { KeyedTopic } from "./publish-keys.ts";
 import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
 import { type StoreFound, topicFolders } from "./store-rescue.ts";
 import { Topic } from "./topic.ts";
@@ -115,6 +116,12 @@ export class Catalogue implements DeferredTargets {
   channelDeleted(channel: Channel): void {
     this.channelsById.delete(channel.id);
     this.observer?.channelDeleted(channel);
+  }
+
+  /** Whether there is a topic, and its log came as far as a sequence. */
+  has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
+    const topic = this.topicsById.get(id);
+    return topic !== undefined && topic.nameCrc === nameCrc && sequence < topic.log.next;
   }
 
   newMemoryId(): number {

@@ -134,6 +134,10 @@ export class Connection {
   readonly mpub = new MpubCheck();
   /** When a DPUB whose body is under way falls due, from now, ms. */
   deferMs = 0;
+  /** It negotiated that its publishes may have keys. */
+  idempotent = false;
+  /** Of the publish whose body is under way; empty for none. */
+  publishKey = "";
 
   /** Its commands are refused until it speaks TLS. */
   private tlsDue: boolean;
@@ -772,6 +776,15 @@ export class Connection {
     }
     this.lastPublished = this.published.get(this.lastTopic.name) ?? { count: 0 };
     return this.lastTopic;
+  }
+
+  /** Whether the publish that is under way repeats an earlier one by its key; then it is answered here. */
+  isRepeated(topic: Topic, held: HeldPublish): boolean {
+    const repeated = this.broker.repeated(topic, this.publishKey, held);
+    this.publishKey = "";
+    if (repeated === undefined) return false;
+    this.hold(repeated);
+    return true;
   }
 
   /** Counts what it published to its named topic. */

@@ -47,6 +47,10 @@ export interface BrokerOptions {
   retentionTimeMs: number;
   /** How much of it; 0: no limit beside the time. */
   retentionBytes: number;
+  /** How long a publish's idempotency key is remembered; 0: keys count for nothing. */
+  idempotencyWindowMs: number;
+  /** Keys remembered at the same time. */
+  idempotencyKeys: number;
   /** Messages after which a log is synced to the disk. */
   syncEvery: number;
   /** Time after which a log with unsynced messages is synced. */

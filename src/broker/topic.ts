@@ -34,9 +34,21 @@ class DeferredCommit implements Committed {
   }
 }
 
+/** What a repeated publish waits for: it was committed before, and the next sync covers it. */
+class RepeatCommit implements Committed {
+  readonly failure = undefined;
+
+  constructor(private readonly topic: Topic) {}
+
+  get fsync(): boolean {
+    return this.topic.fsync;
+  }
+}
+
 /** A name that messages are published to: one log, and a cursor into it per channel. */
 export class Topic implements StoreOwner, Committed {
   readonly ephemeral: boolean;
+  readonly nameCrc: number;
   paused = false;
   deleted = false;
   /** Messages stay in the log, as if the topic were paused: channels that get all of them are about to be made. */
@@ -56,6 +68,8 @@ export class Topic implements StoreOwner, Committed {
 
   /** What a connection holds until the next commit: one constant per command, so that a publish allocates nothing. */
   readonly heldPub = new HeldPublish(this, "PUB");
+  /** Answers a publish that was taken before: the topic's later failures are not its own. */
+  readonly heldRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
   readonly heldMpub = new HeldPublish(this, "MPUB");
   readonly heldDpub = new HeldPublish(this, "DPUB");
   /** For one with a delay: its commit is the deferred store's. */
@@ -88,6 +102,7 @@ export class Topic implements StoreOwner, Committed {
     readonly log: TopicLog,
   ) {
     this.ephemeral = isEphemeral(name);
+    this.nameCrc = Bun.hash.crc32(name);
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;

@@ -2,6 +2,7 @@ import { fatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import { goQuote } from "../../frame/quote.ts";
 import type { Connection } from "../connection.ts";
+import { MAX_KEY_BYTES } from "../publish-keys.ts";
 
 /** What a command line does. It answers by itself; an error it returns is answered by the connection. */
 export interface Command {
@@ -56,4 +57,11 @@ export function badTopic(command: string, line: Line): ProtocolError {
 /** A publish that cannot be taken: the topic could not be made, or the broker is going down. */
 export function publishFailed(command: string, error: Error): ProtocolError {
   return fatal(`E_${command}_FAILED`, `${command} failed ${error.message}`);
+}
+
+/** Takes note of the idempotency key in a publish's line, if it has one. */
+export function takeKey(connection: Connection, command: string, line: Line, word: number): ProtocolError | undefined {
+  connection.publishKey = line.words > word ? line.text(word) : "";
+  if (connection.publishKey.length <= MAX_KEY_BYTES) return undefined;
+  return fatal("E_INVALID", `${command} idempotency key longer than ${MAX_KEY_BYTES} bytes`);
 }

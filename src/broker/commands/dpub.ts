@@ -1,9 +1,9 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY } from "./command.ts";
+import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
 
-/** `DPUB topic ms\n size body`: one message, delivered when so much time has passed. https://nsq.io/clients/tcp_protocol_spec.html#dpub */
+/** `DPUB topic ms [key]\n size body`: one message, delivered when so much time has passed. https://nsq.io/clients/tcp_protocol_spec.html#dpub */
 export const DPUB: BodyCommand = {
   ...SIZED_BODY,
 
@@ -15,7 +15,7 @@ export const DPUB: BodyCommand = {
     const longest = connection.broker.options.maxReqTimeoutMs;
     if (deferMs < 0 || deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
     connection.deferMs = deferMs;
-    return undefined;
+    return connection.idempotent ? takeKey(connection, "DPUB", line, 3) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -28,14 +28,12 @@ export const DPUB: BodyCommand = {
     if (refused !== undefined) return refused;
     const topic = connection.namedTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
+    const held = connection.deferMs === 0 ? topic.heldDpub : topic.heldDeferred;
+    if (connection.publishKey !== "" && connection.isRepeated(topic, held)) return undefined;
     connection.countPublished(topic, 1);
-    if (connection.deferMs === 0) {
-      topic.publish(bytes, from, to - from, broker.time);
-      connection.hold(topic.heldDpub);
-    } else {
-      broker.publishDeferred(topic, bytes, from, to, connection.deferMs);
-      connection.hold(topic.heldDeferred);
-    }
+    if (connection.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);
+    else broker.publishDeferred(topic, bytes, from, to, connection.deferMs);
+    connection.hold(held);
     return undefined;
   },
 

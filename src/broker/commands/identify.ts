@@ -22,6 +22,8 @@ const NOTHING_SAID = {
   sample_rate: 0,
   user_agent: "",
   msg_timeout: 0,
+  /** bunsq's own: its publishes may carry a key (docs/looking-back.md). */
+  idempotency: false,
 };
 type Identity = typeof NOTHING_SAID;
 
@@ -65,7 +67,7 @@ export const IDENTIFY: BodyCommand = {
     if (agreed.deflate) upgrades.push({ layer: "deflate", level: agreed.deflateLevel });
     if (upgrades.length > 0 && connection.upgraded)
       return fatal("E_IDENTIFY_FAILED", "IDENTIFY failed: the connection was upgraded before");
-    connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(connection, agreed)));
+    connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(connection, identity, agreed)));
     if (upgrades.length > 0) connection.upgrade(upgrades);
     return undefined;
   },
@@ -81,6 +83,7 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   connection.clientId = identity.client_id;
   connection.hostname = identity.hostname;
   connection.userAgent = identity.user_agent;
+  connection.idempotent = identity.idempotency && connection.broker.keys.enabled;
 
   const heartbeat = identity.heartbeat_interval;
   if (heartbeat === -1) connection.heartbeatIntervalMs = 0;
@@ -141,7 +144,7 @@ function agree({ broker }: Connection, identity: Identity): Agreement {
 }
 
 /** The answer to a client that negotiates: keys and their order are nsqd's. */
-function describe(connection: Connection, { tls, deflate, deflateLevel, snappy }: Agreement): string {
+function describe(connection: Connection, identity: Identity, { tls, deflate, deflateLevel, snappy }: Agreement): string {
   const { options } = connection.broker;
   return JSON.stringify({
     max_rdy_count: options.maxRdyCount,
@@ -157,5 +160,7 @@ function describe(connection: Connection, { tls, deflate, deflateLevel, snappy }
     auth_required: connection.auth !== undefined,
     output_buffer_size: connection.outputBufferSizeBytes,
     output_buffer_timeout: Math.trunc(connection.outputBufferTimeoutMs),
+    // Only who asks for it is told of what nsqd does not have.
+    ...(identity.idempotency ? { idempotency: connection.idempotent } : {}),
   });
 }

@@ -1,9 +1,9 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, publishFailed } from "./command.ts";
+import { type BodyCommand, badTopic, publishFailed, takeKey } from "./command.ts";
 
-/** `MPUB topic\n size count { size body }`: several messages, all or none. https://nsq.io/clients/tcp_protocol_spec.html#mpub */
+/** `MPUB topic [key]\n size count { size body }`: several messages, all or none. https://nsq.io/clients/tcp_protocol_spec.html#mpub */
 export const MPUB: BodyCommand = {
   execute(connection: Connection, line: Line): ProtocolError | undefined {
     if (line.words < 2) return fatal("E_INVALID", "MPUB insufficient number of parameters");
@@ -16,7 +16,8 @@ export const MPUB: BodyCommand = {
     if (refused !== undefined) return refused;
     // Unlike PUB, an MPUB makes its topic before its body is there (nsqd: protocol_v2.go).
     const topic = connection.namedTopic();
-    return topic instanceof Error ? publishFailed("MPUB", topic) : undefined;
+    if (topic instanceof Error) return publishFailed("MPUB", topic);
+    return connection.idempotent ? takeKey(connection, "MPUB", line, 2) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -41,6 +42,7 @@ export const MPUB: BodyCommand = {
     const topic = connection.namedTopic();
     if (topic instanceof Error) return publishFailed("MPUB", topic);
     const { count } = connection.mpub;
+    if (connection.publishKey !== "" && connection.isRepeated(topic, topic.heldMpub)) return undefined;
     topic.publishMany(bytes, from + 4, to, count, connection.broker.time);
     connection.countPublished(topic, count);
     connection.hold(topic.heldMpub);

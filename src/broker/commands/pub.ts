@@ -1,15 +1,16 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY } from "./command.ts";
+import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
 
-/** `PUB topic\n size body`: one message. https://nsq.io/clients/tcp_protocol_spec.html#pub */
+/** `PUB topic [key]\n size body`: one message; the key of a client that negotiated idempotency. https://nsq.io/clients/tcp_protocol_spec.html#pub */
 export const PUB: BodyCommand = {
   ...SIZED_BODY,
 
   execute(connection: Connection, line: Line): ProtocolError | undefined {
     if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
-    return connection.nameTopic(line) ? undefined : badTopic("PUB", line);
+    if (!connection.nameTopic(line)) return badTopic("PUB", line);
+    return connection.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -21,6 +22,7 @@ export const PUB: BodyCommand = {
     if (refused !== undefined) return refused;
     const topic = connection.namedTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
+    if (connection.publishKey !== "" && connection.isRepeated(topic, topic.heldPub)) return undefined;
     topic.publish(bytes, from, to - from, connection.broker.time);
     connection.countPublished(topic, 1);
     connection.hold(topic.heldPub);

@@ -4,6 +4,7 @@ import type { BrokerOptions } from "../options.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
+import { idempotencyKey } from "./pub.ts";
 
 /** What `binary` may be; any other value counts as true, as it always did in nsqd. */
 const BOOLEANS = new Map([
@@ -26,7 +27,7 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  await broker.publishBatch(topic, batch);
+  await broker.publishBatch(topic, batch, idempotencyKey(call));
   return text("OK");
 }
 
