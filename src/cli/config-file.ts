@@ -3,8 +3,10 @@ import { type Flag, quote } from "./flags.ts";
 import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
 import { BadValue, readConfigValue } from "./values.ts";
 
-/** nsqd's own example has 4 KB. */
-const MAX_CONFIG_BYTES = 1024 * 1024;
+/** One with every setting has 10 KB; Bun's parser takes the square of a long file's keys in time. */
+const MAX_CONFIG_BYTES = 64 * 1024;
+/** Nobody reads more at once. */
+const MAX_ERRORS = 20;
 
 /** The one section: the lookup's settings in a file that is a broker's as well. */
 export const LOOKUP_SECTION = "lookup";
@@ -83,13 +85,16 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
     }
   };
 
+  const isEnough = () => layer.errors.length >= MAX_ERRORS;
   for (const [key, value] of Object.entries(content)) {
+    if (isEnough()) break;
     if (key === LOOKUP_SECTION && isTable(value)) continue;
     // What stands outside the section is a broker's.
     if (scope.isLookup && hasSection && names.find(key) !== undefined) continue;
     set(key, key, value, false);
   }
   for (const [key, value] of Object.entries(hasSection ? section : {})) {
+    if (isEnough()) break;
     set(key, scope.isLookup ? key : SECTION_PREFIX + key, value, true);
   }
   return layer;

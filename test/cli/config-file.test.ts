@@ -175,7 +175,7 @@ describe("a config file that cannot be read", () => {
     mkdirSync(join(folder, "folder"));
     expect(() => loadConfigFile(join(folder, "folder"))).toThrow(/^failed to load config file .*folder - .*directory$/);
     expect(failure(Uint8Array.of(0x61, 0xff))).toBe("failed to load config file FILE - it is not UTF-8");
-    expect(failure("#".repeat(1024 * 1024 + 1))).toBe("failed to load config file FILE - it is larger than 1048576 bytes");
+    expect(failure("#".repeat(64 * 1024 + 1))).toBe("failed to load config file FILE - it is larger than 65536 bytes");
   });
 
   test("is refused for an error in its TOML with the line that has it", () => {
