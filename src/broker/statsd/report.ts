@@ -12,29 +12,38 @@ export class Report {
    * Of the last report, by topic, and by topic and channel with a space between: unlike in their keys, where names may
    * have dots, no two are the same.
    */
+  private before = new Map<string, Counters>();
   private counted = new Map<string, Counters>();
   private gcRuns = 0;
 
   constructor(private readonly excludeEphemeral: boolean) {}
 
-  /** @param memory undefined: not to be told */
-  write(packets: Packets, topics: readonly TopicStats[], memory: MemoryStats | undefined): void {
-    const before = this.counted;
+  /** Begins a new report: from now on counters are told since the one before. */
+  start(): void {
+    this.before = this.counted;
     this.counted = new Map();
-    for (const topic of topics) {
-      if (this.excludeEphemeral && isEphemeral(topic.topic_name)) continue;
-      this.writeTopic(packets, topic, before.get(topic.topic_name));
-      for (const channel of topic.channels) {
-        if (this.excludeEphemeral && isEphemeral(channel.channel_name)) continue;
-        const id = `${topic.topic_name} ${channel.channel_name}`;
-        this.counted.set(id, writeChannel(packets, topic.topic_name, channel, before.get(id)));
-      }
-    }
-    if (memory !== undefined) this.writeMemory(packets, memory);
   }
 
-  private writeTopic(packets: Packets, topic: TopicStats, before: Counters | undefined): void {
+  /** Once for each topic. */
+  writeTopic(packets: Packets, topic: TopicStats): void {
+    if (this.excludeEphemeral && isEphemeral(topic.topic_name)) return;
+    this.writeTopicAlone(packets, topic);
+    for (const channel of topic.channels) {
+      if (this.excludeEphemeral && isEphemeral(channel.channel_name)) continue;
+      const id = `${topic.topic_name} ${channel.channel_name}`;
+      this.counted.set(id, writeChannel(packets, topic.topic_name, channel, this.before.get(id)));
+    }
+  }
+
+  writeMemory(packets: Packets, { gc_total_runs, ...gauges }: MemoryStats): void {
+    for (const [name, value] of Object.entries(gauges)) packets.gauge(`mem.${name}`, value);
+    packets.increment("mem.gc_runs", gc_total_runs - this.gcRuns);
+    this.gcRuns = gc_total_runs;
+  }
+
+  private writeTopicAlone(packets: Packets, topic: TopicStats): void {
     const key = `topic.${topic.topic_name}`;
+    const before = this.before.get(topic.topic_name);
     const { message_count, message_bytes } = topic;
     packets.increment(`${key}.message_count`, message_count - (before?.message_count ?? 0));
     packets.increment(`${key}.message_bytes`, message_bytes - (before?.message_bytes ?? 0));
@@ -42,12 +51,6 @@ export class Report {
     packets.gauge(`${key}.backend_depth`, topic.backend_depth);
     writeLatency(packets, key, topic.e2e_processing_latency);
     this.counted.set(topic.topic_name, { message_count, message_bytes });
-  }
-
-  private writeMemory(packets: Packets, { gc_total_runs, ...gauges }: MemoryStats): void {
-    for (const [name, value] of Object.entries(gauges)) packets.gauge(`mem.${name}`, value);
-    packets.increment("mem.gc_runs", gc_total_runs - this.gcRuns);
-    this.gcRuns = gc_total_runs;
   }
 }
 

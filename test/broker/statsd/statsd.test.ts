@@ -62,7 +62,8 @@ describe("a report", () => {
   });
   const lines = (report: Report, ...topics: TopicStats[]): string[] => {
     const packets = new Packets("", 65_507);
-    report.write(packets, topics, undefined);
+    report.start();
+    for (const stats of topics) report.writeTopic(packets, stats);
     return packets.end().join("").split("\n").slice(0, -1);
   };
   const counter = (report: Report, ...topics: TopicStats[]) => lines(report, ...topics).filter((line) => line.includes("message_count"));
@@ -100,7 +101,7 @@ describe("a report", () => {
 
   test("tells memory in nsqd's keys", () => {
     const packets = new Packets("", 65_507);
-    new Report(false).write(packets, [], readMemory());
+    new Report(false).writeMemory(packets, readMemory());
     const keys = packets.end().join("").replace(/:\d+/g, "").split("\n").slice(0, -1);
     expect(keys).toEqual([
       "mem.heap_objects|g",
