@@ -62,10 +62,13 @@ export function publishedMs({ buffer, from }: LogRecord): number {
  * it joined the log: one that fell due later is not left out because it was published earlier.
  */
 export function sequenceAtTime(log: TopicLog, timeMs: number): number {
-  // Commits are in order of time: what is in an earlier one was published before.
-  const commit = log.files === undefined ? { from: log.startSequence, to: log.committedNext } : log.files.commitAtTime(timeMs);
-  if (commit === undefined) return log.committedNext;
-  return firstWhere(log, commit.from, commit.to, (record) => publishedMs(record) >= timeMs);
+  const wanted = (record: LogRecord) => publishedMs(record) >= timeMs;
+  if (log.files === undefined) return firstWhere(log, log.startSequence, log.committedNext, wanted);
+  // Commits are in order of time: what is in an earlier one was published before. The time of one that recovery wrote
+  // anew is that of a message in it, in whole milliseconds.
+  const first = log.files.commitAtTime(timeMs - 1);
+  if (first === undefined) return log.committedNext;
+  return firstWhere(log, first.from, log.files.commitAtTime(timeMs)?.to ?? log.committedNext, wanted);
 }
 
 /** The message that holds a byte of the log, or the first behind a gap; the log's end if there is none. */
