@@ -1,5 +1,6 @@
 import { networkInterfaces } from "node:os";
 import { StartError } from "./start-error.ts";
+import { isSocketPath, parseSocketPath, type SocketPath, showSocketPath } from "./unix-socket.ts";
 
 const MAX_PORT = 65_535;
 /** `host:port`, the host in brackets if it has colons itself. */
@@ -15,6 +16,19 @@ export interface Address {
   hostname: string;
   /** 0: one that the system chooses. */
   port: number;
+}
+
+/** Where a broker listens. */
+export type ListenAddress = Address | SocketPath;
+
+/** Reads the address of a listener that may be a unix socket's path. @throws StartError */
+export function parseListenAddress(text: string): ListenAddress {
+  return isSocketPath(text) ? parseSocketPath(text) : parseAddress(text);
+}
+
+/** A listener's address with the port that it has got. */
+export function showListenAddress(address: ListenAddress, port: number): string {
+  return "unix" in address ? showSocketPath(address) : formatAddress(address.hostname, port);
 }
 
 /**
@@ -57,9 +71,10 @@ export function formatAddress(hostname: string, port: number): string {
  * @param flag that its address was given with, for instance `http-address`
  * @param error what Bun.listen() or Bun.serve() threw
  */
-export function listenError(flag: string, address: Address, error: unknown): StartError {
-  const where = formatAddress(address.hostname, address.port);
+export function listenError(flag: string, address: ListenAddress, error: unknown): StartError {
   const code = error instanceof Error && "code" in error ? error.code : undefined;
+  if ("unix" in address) return socketError(flag, showSocketPath(address), code, error);
+  const where = formatAddress(address.hostname, address.port);
   switch (code) {
     case "EADDRINUSE":
       return new StartError(
@@ -73,6 +88,21 @@ export function listenError(flag: string, address: Address, error: unknown): Sta
       return new StartError(`cannot listen on ${where}: not allowed to this user; choose a port above 1023 with -${flag}`);
     default:
       return new StartError(`cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}; see -${flag}`);
+  }
+}
+
+function socketError(flag: string, path: string, code: unknown, error: unknown): StartError {
+  switch (code) {
+    case "EADDRINUSE":
+      return new StartError(
+        `cannot listen on ${path}: another program does, or it is a file of another kind; stop it, remove it, or choose another -${flag}`,
+      );
+    case "ENOENT":
+      return new StartError(`cannot listen on ${path}: its folder does not exist; make it, or choose another -${flag}`);
+    case "EACCES":
+      return new StartError(`cannot listen on ${path}: its folder is closed to this user; open it, or choose another -${flag}`);
+    default:
+      return new StartError(`cannot listen on ${path}: ${error instanceof Error ? error.message : String(error)}; see -${flag}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { formatAddress, listenError, parseAddress } from "../base/address.ts";
+import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET } from "../frame/frame.ts";
@@ -28,6 +28,8 @@ import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
 import type { PlainTransport } from "./transport/transport.ts";
 import { Trouble } from "./trouble.ts";
 
+/** What stands for the address of a unix socket's client, as Go shows it. */
+const SOCKET_PEER = "@";
 /** Everything below the data path that is ours stands in this folder. */
 const DATA_FOLDER = "bunsq-data";
 /** Log bytes in memory, all topics together. */
@@ -73,6 +75,8 @@ export class Broker {
   readonly authority: Authority | undefined;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
+  /** Port of the HTTP listener; 0 without one, and for a unix socket. */
+  httpPort = 0;
   /** Port of the HTTPS listener; 0 without one. */
   httpsPort = 0;
 
@@ -89,6 +93,7 @@ export class Broker {
   private readonly directory: string;
   readonly trouble: Trouble;
   private nextConnectionId = 1;
+  private onSocketPath = false;
   private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
@@ -198,12 +203,12 @@ export class Broker {
 
   /** @throws StartError when the address cannot be had */
   listen(): void {
-    const address = parseAddress(this.options.tcpAddress);
-    const { hostname, port } = address;
+    const address = parseListenAddress(this.options.tcpAddress);
+    this.onSocketPath = "unix" in address;
     try {
       this.listener = Bun.listen<Connection | undefined>({
-        hostname,
-        port,
+        // Either of the two; Bun's types ask for one of them.
+        ...(address as { hostname: string; port: number }),
         allowHalfOpen: true,
         socket: {
           open: (socket) => this.accept(socket),
@@ -217,9 +222,10 @@ export class Broker {
     } catch (error) {
       throw listenError("tcp-address", address, error);
     }
-    this.log.info(`TCP: listening on ${formatAddress(hostname, this.listener.port)}`);
+    this.log.info(`TCP: listening on ${showListenAddress(address, this.listener.port)}`);
   }
 
+  /** 0 for a unix socket. */
   get tcpPort(): number {
     return this.listener?.port ?? 0;
   }
@@ -436,8 +442,10 @@ export class Broker {
   private accept(socket: Bun.Socket<Connection | undefined>): void {
     // Undefined, whatever their types say, when the client was gone before it was looked at.
     const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
-    if (host === undefined || port === undefined) return socket.terminate();
-    const connection = new Connection(this, this.nextConnectionId++, socket, formatAddress(host, port));
+    const known = host !== undefined && port !== undefined;
+    if (!known && !this.onSocketPath) return socket.terminate();
+    const address = known ? formatAddress(host, port) : SOCKET_PEER;
+    const connection = new Connection(this, this.nextConnectionId++, socket, address);
     socket.data = connection;
     this.connections.add(connection);
     this.connectionsById.set(connection.id, connection);

@@ -20,8 +20,10 @@ export interface BrokerOptions {
   logPrefix: string;
 
   tcpAddress: string;
-  /** Empty: no HTTP. */
+  /** Empty: no HTTP. This and the one above may be the path of a unix socket. */
   httpAddress: string;
+  /** Empty, or no certificate: no HTTPS. */
+  httpsAddress: string;
   broadcastAddress: string;
   /** 0: the port listened on. */
   broadcastTcpPort: number;

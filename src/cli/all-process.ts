@@ -4,7 +4,7 @@ import { StartError } from "../base/start-error.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
-import { listening, openBroker } from "./broker-process.ts";
+import { listening, openBroker, removeDeadSockets } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
 import { LOOKUP_PREFIX } from "./settings.ts";
 
@@ -15,7 +15,8 @@ import { LOOKUP_PREFIX } from "./settings.ts";
  * @returns once both have ended; whether all went well
  */
 export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log: Logger, lookupLog: Logger): Promise<boolean> {
-  return runProcess(log, (opened) => {
+  return runProcess(log, async (opened) => {
+    await removeDeadSockets(options, log);
     const lookup = openLookup(lookupOptions, lookupLog);
     opened(() => lookup.stop());
     const where = openBroker(options, log, opened, {

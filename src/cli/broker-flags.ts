@@ -52,13 +52,19 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         name: "tcp-address",
         kind: "string",
         default: "0.0.0.0:4150",
-        doc: "<addr>:<port> to listen on for TCP clients",
+        doc: "<addr>:<port>, or path of a unix socket, to listen on for TCP clients",
       },
       httpAddress: {
         name: "http-address",
         kind: "string",
         default: "0.0.0.0:4151",
-        doc: "<addr>:<port> to listen on for HTTP clients; empty for no HTTP",
+        doc: "<addr>:<port>, or path of a unix socket, to listen on for HTTP clients; empty for no HTTP",
+      },
+      httpsAddress: {
+        name: "https-address",
+        kind: "string",
+        default: "0.0.0.0:4152",
+        doc: "<addr>:<port> to listen on for HTTPS clients, if there is a certificate; empty for no HTTPS",
       },
       broadcastAddress: {
         name: "broadcast-address",
@@ -423,30 +429,17 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "leave ephemeral topics and channels out of statsd",
       },
     },
-    others: [versionFlag, configFlag, verboseFlag, ...flagsToCome()],
+    others: [versionFlag, configFlag, verboseFlag, workerIdFlag],
   };
 }
 
-/** nsqd's flags that no part of this version reads: known by name, so that a unit file written for nsqd starts or says why not. */
-function flagsToCome(): Flag[] {
-  const ignored = (why: string) => ({ status: "ignored", why }) as const;
-  return [
-    {
-      name: "https-address",
-      kind: "string",
-      default: "0.0.0.0:4152",
-      doc: "<addr>:<port> to listen on for HTTPS clients",
-      support: ignored("HTTPS is not served in this version"),
-    },
-    {
-      name: "worker-id",
-      kind: "bool",
-      default: false,
-      doc: "long without effect in nsqd too",
-      support: { status: "deprecated", why: "use -node-id" },
-    },
-  ];
-}
+const workerIdFlag: Flag = {
+  name: "worker-id",
+  kind: "bool",
+  default: false,
+  doc: "long without effect in nsqd too",
+  support: { status: "deprecated", why: "use -node-id" },
+};
 
 /** nsqd's own formula (nsqd/options.go), so that a host keeps its node id when it changes brokers. */
 function defaultNodeId(host: string): number {

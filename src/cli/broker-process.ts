@@ -1,17 +1,24 @@
-import { formatAddress, parseAddress } from "../base/address.ts";
+import { parseListenAddress, showListenAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
+import { isSocketPath, parseSocketPath, removeDeadSocket } from "../base/unix-socket.ts";
 import { Broker } from "../broker/broker.ts";
 import { Discovery, type OwnLookup } from "../broker/discovery/discovery.ts";
-import { startHttp } from "../broker/http/server.ts";
+import { startHttp, startHttps } from "../broker/http/server.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import { StatsdReporter } from "../broker/statsd/reporter.ts";
 import { type Close, runProcess } from "./process.ts";
 
 /** Runs a broker as this process's whole purpose. @returns once it has ended; whether all went well */
 export function runBroker(options: BrokerOptions, log: Logger): Promise<boolean> {
-  return runProcess(log, (opened) => {
+  return runProcess(log, async (opened) => {
+    await removeDeadSockets(options, log);
     openBroker(options, log, opened);
   });
+}
+
+/** Makes way for the broker's unix sockets, if it has any. @throws StartError */
+export async function removeDeadSockets({ tcpAddress, httpAddress }: BrokerOptions, log: Logger): Promise<void> {
+  for (const address of [tcpAddress, httpAddress]) if (isSocketPath(address)) await removeDeadSocket(parseSocketPath(address), log);
 }
 
 /**
@@ -27,21 +34,24 @@ export function openBroker(options: BrokerOptions, log: Logger, opened: (close: 
   opened(() => broker.close());
   broker.listen();
   let where = `TCP ${listening(options.tcpAddress, broker.tcpPort)}`;
-  let httpPort = 0;
   if (options.httpAddress !== "") {
     const http = startHttp(broker);
     opened(() => http.stop());
-    httpPort = http.port;
-    where += `, HTTP ${listening(options.httpAddress, httpPort)}`;
+    where += `, HTTP ${listening(options.httpAddress, http.port)}`;
   }
-  const statsd = StatsdReporter.start(broker, httpPort);
+  if (broker.tls !== undefined && options.httpsAddress !== "") {
+    const https = startHttps(broker, broker.tls);
+    opened(() => https.stop());
+    where += `, HTTPS ${listening(options.httpsAddress, https.port)}`;
+  }
+  const statsd = StatsdReporter.start(broker, broker.httpPort);
   if (statsd !== undefined) opened(() => statsd.close());
-  const discovery = Discovery.start(broker, httpPort, ownLookup);
+  const discovery = Discovery.start(broker, ownLookup);
   opened(() => discovery.close());
   return where;
 }
 
 /** A listener's address with the port it has got. */
 export function listening(address: string, port: number): string {
-  return formatAddress(parseAddress(address).hostname, port);
+  return showListenAddress(parseListenAddress(address), port);
 }

@@ -17,7 +17,7 @@ export type Close = () => Promise<void> | void;
  * @param start opens one thing after the other, and tells how each is closed; they are closed the other way round
  * @returns once all is closed; whether all went well
  */
-export async function runProcess(log: Logger, start: (opened: (close: Close) => void) => void): Promise<boolean> {
+export async function runProcess(log: Logger, start: (opened: (close: Close) => void) => void | Promise<void>): Promise<boolean> {
   const ended = Promise.withResolvers<boolean>();
   const closes: Close[] = [];
   let closing = false;
@@ -55,7 +55,9 @@ export async function runProcess(log: Logger, start: (opened: (close: Close) => 
   process.on("uncaughtException", onFault);
   process.on("unhandledRejection", onFault);
   try {
-    start((close) => closes.push(close));
+    await start((close) => closes.push(close));
+    // A signal that came meanwhile closed what was open then.
+    if (closing) await closeAll(closes);
   } catch (error) {
     closing = true;
     logError(log, "could not start", error);

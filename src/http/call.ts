@@ -12,8 +12,6 @@ export interface Incoming {
   option: string;
   bodies: BodyReader;
   log: Logger;
-  /** That it came in on. */
-  httpPort: number;
 }
 
 /** One request that is being answered. Each server's own adds what its handlers act upon. */
@@ -29,10 +27,6 @@ export class Call {
 
   get option(): string {
     return this.incoming.option;
-  }
-
-  get httpPort(): number {
-    return this.incoming.httpPort;
   }
 
   /** @throws Refusal 400 INVALID_REQUEST */

@@ -1,4 +1,4 @@
-import { formatAddress, listenError, parseAddress } from "../base/address.ts";
+import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../base/address.ts";
 import { formatDuration } from "../base/duration.ts";
 import type { Logger } from "../base/logger.ts";
 import { BodyReader } from "./body.ts";
@@ -9,6 +9,7 @@ import type { Endpoint, Router } from "./router.ts";
 
 /** A listener for HTTP. */
 export interface HttpServer {
+  /** 0 for a unix socket. */
   readonly port: number;
   /** Answers what is under way, hangs up on who is idle, and resolves when all connections are closed. */
   stop(): Promise<void>;
@@ -46,6 +47,8 @@ export interface HttpApi<OwnCall extends Call> {
   /** Where to listen, as given with the flag of the name below. */
   address: string;
   addressFlag: string;
+  /** Given: HTTPS is spoken. */
+  tls?: Bun.TLSOptions;
   log: Logger;
   router: Router<OwnCall>;
   /** Makes a request a call that the router's handlers take. */
@@ -69,6 +72,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   readonly port: number;
   private readonly server: Bun.Server<undefined>;
   private readonly where: string;
+  private readonly scheme: "HTTP" | "HTTPS";
+  private readonly onSocketPath: boolean;
   private readonly bodies: BodyReader;
   private underWay = 0;
 
@@ -77,10 +82,14 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     private readonly limits: HttpLimits,
   ) {
     this.bodies = new BodyReader(limits.bodyBytes);
-    const address = parseAddress(api.address);
+    const address = parseListenAddress(api.address);
+    this.onSocketPath = "unix" in address;
+    this.scheme = api.tls === undefined ? "HTTP" : "HTTPS";
     try {
       this.server = Bun.serve({
-        ...address,
+        // Either of the two; Bun's types ask for one of them.
+        ...(address as { hostname: string; port: number }),
+        ...(api.tls === undefined ? {} : { tls: api.tls }),
         // Not development: without it Bun shows its own page for errors. But then it also shares its port with
         // other processes that do the same, unless told not to.
         development: false,
@@ -94,13 +103,13 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     } catch (error) {
       throw listenError(api.addressFlag, address, error);
     }
-    this.port = this.server.port!;
-    this.where = formatAddress(address.hostname, this.port);
-    api.log.info(`HTTP: listening on ${this.where}`);
+    this.port = this.server.port ?? 0;
+    this.where = showListenAddress(address, this.port);
+    api.log.info(`${this.scheme}: listening on ${this.where}`);
   }
 
   async stop(): Promise<void> {
-    this.api.log.info(`HTTP: closing ${this.where}`);
+    this.api.log.info(`${this.scheme}: closing ${this.where}`);
     const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
     await this.server.stop();
     clearTimeout(timer);
@@ -121,7 +130,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, log } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.bodies, log, httpPort: this.port };
+      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.bodies, log };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -178,7 +187,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { log } = this.api;
     if (log.level !== "info" && log.level !== "debug") return;
     const client = this.server.requestIP(request);
-    const from = client === null ? "gone" : formatAddress(client.address, client.port);
+    const nobody = this.onSocketPath ? "@" : "gone";
+    const from = client === null ? nobody : formatAddress(client.address, client.port);
     const elapsed = formatDuration(BigInt(Bun.nanoseconds() - startNs));
     log.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
   }

@@ -64,7 +64,8 @@ class Setting implements AsyncDisposable {
 
   start(options: Partial<BrokerOptions> = {}, httpPort = 4151): this {
     Object.assign(this.broker.options, options);
-    this.discovery = Discovery.start(this.broker, httpPort);
+    this.broker.httpPort = httpPort;
+    this.discovery = Discovery.start(this.broker);
     return this;
   }
 
@@ -236,7 +237,7 @@ describe("a broker with lookups", () => {
 
   test("refuses to start with an address that is none", async () => {
     await using inProcess = InProcess.start({ lookupdTcpAddresses: ["lookup.example"] });
-    expect(() => Discovery.start(inProcess.broker, 4151)).toThrow('invalid address "lookup.example": give it as host:port');
+    expect(() => Discovery.start(inProcess.broker)).toThrow('invalid address "lookup.example": give it as host:port');
   });
 });
 

@@ -35,11 +35,14 @@ export class RawClient {
   private encode: ((bytes: Buffer) => Buffer) | undefined;
   private unpacker: Unpacker | undefined;
 
-  static async connect(port: number, options: { magic?: string; hostname?: string } = {}): Promise<RawClient> {
+  /** @param port or the path of a unix socket */
+  static async connect(port: number | string, options: { magic?: string; hostname?: string } = {}): Promise<RawClient> {
     const client = new RawClient();
     client.socket = await Bun.connect({
-      hostname: options.hostname ?? "127.0.0.1",
-      port,
+      ...((typeof port === "string" ? { unix: port } : { hostname: options.hostname ?? "127.0.0.1", port }) as {
+        hostname: string;
+        port: number;
+      }),
       socket: {
         data: (_socket, data) => client.receive(data),
         drain: () => client.pump(),

@@ -33,17 +33,15 @@ export class Discovery implements Registrant, TopicObserver {
   /**
    * Starts to register with --lookupd-tcp-address, and follows that option when it is changed at run time.
    *
-   * @param httpPort that the broker's HTTP listens on; 0 for none
    * @throws StartError for an address that is none
    */
-  static start(broker: Broker, httpPort: number, ownLookup?: OwnLookup): Discovery {
+  static start(broker: Broker, ownLookup?: OwnLookup): Discovery {
     for (const address of broker.options.lookupdTcpAddresses) parseRemoteAddress(address);
-    return new Discovery(broker, httpPort, ownLookup);
+    return new Discovery(broker, ownLookup);
   }
 
   private constructor(
     private readonly broker: Broker,
-    private readonly httpPort: number,
     private readonly ownLookup: OwnLookup | undefined,
   ) {
     broker.catalogue.observer = this;
@@ -106,7 +104,7 @@ export class Discovery implements Registrant, TopicObserver {
   // ---- which lookups there are
 
   private get broadcastHttpPort(): number {
-    return this.broker.options.broadcastHttpPort || this.httpPort;
+    return this.broker.options.broadcastHttpPort || this.broker.httpPort;
   }
 
   /** Connects to what is new among the addresses, and hangs up on what is no longer. */

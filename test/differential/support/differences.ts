@@ -149,10 +149,6 @@ export const allTopicsOfProducer: Difference = replaceLines("All of a producer's
   line.replace("topics shown: 1", "topics shown: 3"),
 );
 
-export const optionOfAnotherRelease: Difference = replaceLines("Options that are not there", (line) =>
-  line === "200" ? '400 {"message":"INVALID_OPTION"}' : line,
-);
-
 export const debugCallsSucceed: Difference = replaceLines("Debug calls that succeed say so", (line) =>
   line.replace(/^status 500$/, "status 200"),
 );
