@@ -164,7 +164,7 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   const { help, given } = parseFlags(table, program.args, (flag) => (name === "bunsq" ? otherModeOf(flag, allFlags(table)) : undefined));
   if (help) {
     // Go's flag package sends it to standard error.
-    print(name === "bunsq" ? STDOUT : STDERR, helpText(name, table));
+    print(name === "bunsq" ? STDOUT : STDERR, helpPage(name, table));
     return EXIT_OK;
   }
   if (given.get(versionFlag.name) === true) {
@@ -191,6 +191,16 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   for (const warning of settings.warnings) log.warn(warning);
   for (const flag of ignored) log.warn(`${where(flag)} has no effect: ${flag.support?.why}`);
   return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
+}
+
+const HELP_FOOTER = `
+Settings come from flags, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the file that
+-config or BUNSQ_CONFIG names (max_msg_size).
+`;
+
+/** What --help prints; under the names of NSQ's programs nothing but what theirs does. */
+export function helpPage<Options>(name: ProgramName, table: FlagTable<Options>): string {
+  return name === "bunsq" ? helpText(name, table) + HELP_FOOTER : helpText(name, table);
 }
 
 function configLayer(scope: Scope, config: ConfigFile | ConfigFileError | undefined): Layer {

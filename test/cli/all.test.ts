@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { MAIN, type Running, type Server, startProcess, startServer, until } from "../support/server.ts";
+import { cleanEnvironment, MAIN, type Running, type Server, startProcess, startServer, until } from "../support/server.ts";
 
 /** Broker and lookup in one process, on ports that the system chose. */
 interface Both extends Running {
@@ -123,7 +123,7 @@ describe("broker and lookup in one process", () => {
       (flag, i) => `--${flag}=127.0.0.1:${ports[i]}`,
     );
     const command = [process.execPath, MAIN, `--data-path=${dataPath}`, "--broadcast-address=127.0.0.1", "--log-level=error", ...addresses];
-    const quiet = Bun.spawn(command, { stderr: "pipe" });
+    const quiet = Bun.spawn(command, { stderr: "pipe", env: cleanEnvironment() });
     try {
       await until("it is up", async () => (await nodes(both.lookup).catch(() => [])).length === 2);
     } finally {

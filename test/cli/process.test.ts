@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RawClient } from "../support/raw-client.ts";
-import { type Server, startServer, until } from "../support/server.ts";
+import { cleanEnvironment, type Server, startServer, until } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -128,7 +128,12 @@ describe("a broker process", () => {
       "--http-address=127.0.0.1:0",
       `--data-path=${dataPath}`,
     ];
-    const child = Bun.spawn([process.execPath, MAIN, ...args], { stdin: "ignore", stdout: "ignore", stderr: "pipe" });
+    const child = Bun.spawn([process.execPath, MAIN, ...args], {
+      stdin: "ignore",
+      stdout: "ignore",
+      stderr: "pipe",
+      env: cleanEnvironment(),
+    });
     const reader = child.stderr.getReader();
     let log = "";
     const port = (kind: string) => Number(new RegExp(`${kind}: listening on \\S*:(\\d+)`).exec(log)?.[1] ?? 0);

@@ -6,7 +6,7 @@ import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { helpText } from "../../src/cli/flags.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
-import { selectProgram } from "../../src/cli/program.ts";
+import { helpPage, selectProgram } from "../../src/cli/program.ts";
 import { cleanEnvironment } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -110,13 +110,13 @@ describe("--version", () => {
 describe("--help", () => {
   test("goes to standard output with exit code 0, per mode, and to standard error under NSQ's names, as NSQ's", () => {
     const all = run("--help");
-    expect(all).toEqual({ code: 0, stdout: helpText("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });
+    expect(all).toEqual({ code: 0, stdout: helpPage("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });
     expect(all.stdout).toContain("\n  -mode value\n");
     expect(all.stdout).toContain("\n  -lookup-http-address string\n");
     expect(run("--mode=all", "--help").stdout).toBe(all.stdout);
-    expect(run("--mode=broker", "--help").stdout).toBe(helpText("bunsq", brokerProgramFlags({ mode: undefined })));
+    expect(run("--mode=broker", "--help").stdout).toBe(helpPage("bunsq", brokerProgramFlags({ mode: undefined })));
     expect(run("nsqd", "-h")).toEqual({ code: 0, stdout: "", stderr: helpText("nsqd", brokerFlags(hostname())) });
-    const lookup = helpText("bunsq", lookupProgramFlags({ mode: undefined }));
+    const lookup = helpPage("bunsq", lookupProgramFlags({ mode: undefined }));
     expect(lookup).toContain("\n  -inactive-producer-timeout duration\n");
     for (const args of [["--mode=lookup"], ["-mode", "Lookup"], ["-tcp-address=x", "--mode", "lookup"]]) {
       expect(run(...args, "--help").stdout).toBe(lookup);

@@ -2,8 +2,8 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { helpText } from "../../src/cli/flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
+import { helpPage } from "../../src/cli/program.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, MAIN, startServer, until } from "../support/server.ts";
 
@@ -89,9 +89,9 @@ test("the log level that is set at run time holds from the next line on", async 
 
 describe("the mode", () => {
   const help = {
-    all: helpText("bunsq", allProgramFlags({ mode: undefined })),
-    broker: helpText("bunsq", brokerProgramFlags({ mode: undefined })),
-    lookup: helpText("bunsq", lookupProgramFlags({ mode: undefined })),
+    all: helpPage("bunsq", allProgramFlags({ mode: undefined })),
+    broker: helpPage("bunsq", brokerProgramFlags({ mode: undefined })),
+    lookup: helpPage("bunsq", lookupProgramFlags({ mode: undefined })),
   };
 
   test("is what -mode says, else BUNSQ_MODE, else the config file", () => {
