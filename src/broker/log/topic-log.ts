@@ -220,8 +220,9 @@ export class TopicLog {
       this.pool.drop(chunk);
       return true;
     }
-    // Only the oldest may go, or the chunks would no longer be contiguous; and the tail never.
-    if (this.chunks.length < 2 || this.chunks[0] !== chunk || chunk.end > this.committedEnd) return false;
+    // Only the oldest may go, or the chunks would no longer be contiguous; and nothing that is not in the file. The tail
+    // may: of a thousand topics each has one, and together they would be most of the memory.
+    if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return false;
     this.chunks.shift();
     this.pool.drop(chunk);
     return true;
@@ -261,13 +262,13 @@ export class TopicLog {
     const full = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
     if (full !== undefined) {
       if (now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;
-      if (this.files !== undefined) this.pool.markEvictable(full, this);
     }
     this.tailSinceMs = now;
     const chunk = this.pool.take(bytes, this.sizeClass);
     chunk.start = chunk.end = this.end;
     chunk.firstSequence = this.next;
     this.chunks.push(chunk);
+    if (this.files !== undefined) this.pool.markEvictable(chunk, this);
     return chunk;
   }
 
