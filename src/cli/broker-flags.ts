@@ -397,7 +397,13 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "time over which those percentiles are taken",
         better: "0, with which nsqd hangs, is refused",
       },
-      statsdAddress: { name: "statsd-address", kind: "string", default: "", doc: "UDP <addr>:<port> of a statsd daemon; empty for none" },
+      statsdAddress: {
+        name: "statsd-address",
+        kind: "string",
+        default: "",
+        doc: "UDP <addr>:<port> of a statsd daemon; empty for none",
+        better: "an address that is none is refused at the start",
+      },
       statsdPrefix: {
         name: "statsd-prefix",
         kind: "string",
