@@ -33,7 +33,7 @@ const NO_BLOCKING = "no record of blocking: one event loop serves everything; /d
 export function debugRoutes<OwnCall extends Call>(index: string): RouteEntry<OwnCall>[] {
   return [
     [index, get(() => plain(200, INDEX))],
-    ["/debug/pprof/cmdline", get(() => plain(200, process.argv.join("\0")))],
+    ["/debug/pprof/cmdline", get(commandLine)],
     ["/debug/pprof/profile", get(profile)],
     ["/debug/pprof/heap", get(heap)],
     ["/debug/pprof/goroutine", get(() => plain(200, NO_GOROUTINES))],
@@ -47,6 +47,11 @@ export function debugRoutes<OwnCall extends Call>(index: string): RouteEntry<Own
 /** What nsqd alone has. */
 export function brokerDebugRoutes<OwnCall extends Call>(): RouteEntry<OwnCall>[] {
   return [...debugRoutes<OwnCall>("/debug/pprof/"), ["/debug/setblockrate", put(setBlockRate)], ["/debug/freememory", post(freeMemory)]];
+}
+
+/** GET /debug/pprof/cmdline. Of the words in between Bun makes some up in a compiled program. */
+function commandLine(): Response {
+  return plain(200, [process.argv0, ...process.argv.slice(2)].join("\0"));
 }
 
 let profiling = false;

@@ -82,7 +82,7 @@ describe("/debug of a broker", () => {
   }, 20_000);
 
   test("the command line is told as Go tells it", async () => {
-    expect(await told("GET", "/pprof/cmdline")).toBe(`200 ${process.argv.join("\0")}`);
+    expect(await told("GET", "/pprof/cmdline")).toBe(`200 ${[process.argv0, ...process.argv.slice(2)].join("\0")}`);
   });
 
   test("what there is nothing to tell of is said in words", async () => {

@@ -113,6 +113,8 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     client.command("RDY 1");
     client.command(`FIN ${(await client.message()).id}`);
     await until("its latency is told", async () => /e2e%: \d+\.\d\w?s$/m.test(await (await server.http("GET", "/stats")).text()));
+    const words = (await (await server.http("GET", "/debug/pprof/cmdline")).text()).split("\0");
+    expect(words.slice(0, 2)).toEqual(["./bunsq", "--mode=broker"]);
     const profile = (await (await server.http("GET", "/debug/pprof/profile?seconds=1")).json()) as { nodes: unknown[] };
     expect(profile.nodes.length).toBeGreaterThan(0);
     const heap = (await (await server.http("GET", "/debug/pprof/heap")).json()) as { nodes: number[] };
