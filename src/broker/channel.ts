@@ -182,7 +182,12 @@ export class Channel implements StoreOwner {
     if (!this.dirty) this.broker.addDirtyChannel(this);
   }
 
-  /** Finishes a message. @param low its id's sequence modulo 2^40 @returns why not, as nsqd says it */
+  /**
+   * Finishes a message, on its consumer's word. This and finishRun() are all the ways there are to do so: a measured
+   * channel (latency/measured-channel.ts) adds to both.
+   *
+   * @returns why not, as nsqd says it
+   */
   finish(connection: Connection, sequence: number): string | undefined {
     const { window } = this;
     const message = this.detachedAt(sequence);
