@@ -14,6 +14,7 @@ import type { Retention } from "./log/retention.ts";
 import { TopicLog } from "./log/topic-log.ts";
 import { decodeProgress, type Progress } from "./progress.ts";
 import type { KeyedTopic } from "./publish-keys.ts";
+import { SequenceSet } from "./sequence-set.ts";
 import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
 import { type StoreFound, topicFolders } from "./store-rescue.ts";
 import { Topic } from "./topic.ts";
@@ -38,9 +39,9 @@ export interface TopicObserver {
 
 /** What recovery finds of one channel in the deferred store. */
 interface StoredSequences {
-  sequences: number[];
-  /** Of the entries, parallel to `sequences`. */
-  numbers: number[];
+  all: SequenceSet;
+  /** Of which there are several entries, and the highest number of these. */
+  twice: Map<number, number>;
 }
 
 /** The topics and channels there are: makes and removes them, and finds them again after a restart. */
@@ -235,19 +236,14 @@ export class Catalogue implements DeferredTargets {
       },
       (entry) => this.countStored(entry, stored),
     );
-    for (const [channel, { sequences }] of stored) for (const sequence of sequences) knowOf(channel.topic, sequence + 1);
+    for (const [channel, { all }] of stored) knowOf(channel.topic, all.next);
     for (const [topic, next] of known) this.passOver(topic, next);
-    for (const [channel, { sequences, numbers }] of stored) {
-      const order = [...sequences.keys()].sort((a, b) => sequences[a] - sequences[b] || numbers[a] - numbers[b]);
-      for (let i = 0; i < order.length; i++) {
-        const sequence = sequences[order[i]];
-        // A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts.
-        if (i + 1 < order.length && sequences[order[i + 1]] === sequence) this.superseded.add(numbers[order[i]]);
-        else channel.restoreStored();
-        // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
-        // before a crash did not know, the entries tell.
-        if (sequence >= channel.floor) channel.skip(sequence, sequence + 1);
-      }
+    this.findSuperseded(stored);
+    for (const [channel, { all }] of stored) {
+      channel.restoreStored(all.size);
+      // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
+      // before a crash did not know, the entries tell.
+      for (const { from, to } of all.rangesFrom(channel.floor)) channel.skip(from, to);
     }
     if (this.topics.size > 0)
       this.broker.log.info(`NSQ: ${this.topics.size} topics and ${this.channelsById.size} channels restored from ${this.directory}`);
@@ -262,10 +258,25 @@ export class Catalogue implements DeferredTargets {
       return;
     }
     const channel = this.channelsById.get(entry.channelId) as Channel;
-    const found = stored.get(channel) ?? { sequences: [], numbers: [] };
-    found.sequences.push(entry.sequence);
-    found.numbers.push(entry.number);
-    stored.set(channel, found);
+    let found = stored.get(channel);
+    if (found === undefined) {
+      found = { all: new SequenceSet(), twice: new Map() };
+      stored.set(channel, found);
+    }
+    if (!found.all.add(entry.sequence)) found.twice.set(entry.sequence, -1);
+  }
+
+  /** A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts. */
+  private findSuperseded(stored: Map<Channel, StoredSequences>): void {
+    if ([...stored.values()].every(({ twice }) => twice.size === 0)) return;
+    this.broker.deferred.revisit((entry) => {
+      const channel = entry.kind === KIND_PUBLISH ? undefined : this.channelsById.get(entry.channelId);
+      const twice = channel === undefined ? undefined : stored.get(channel)?.twice;
+      const known = twice?.get(entry.sequence);
+      if (known === undefined || !this.wanted(entry)) return;
+      if (known >= 0) this.superseded.add(Math.min(known, entry.number));
+      twice?.set(entry.sequence, Math.max(known, entry.number));
+    });
   }
 
   private isMarkedDeleted(folder: string): boolean {
@@ -366,6 +377,11 @@ export class Catalogue implements DeferredTargets {
   /** Whether a channel has an entry's message in flight or ready. */
   underWay(entry: EntryHeader): boolean {
     return entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.holds(entry.sequence, entry.number) === true;
+  }
+
+  /** How many more messages of the deferred store a channel may have in memory. */
+  room(channelId: number): number {
+    return this.channelsById.get(channelId)?.storedRoom ?? Number.POSITIVE_INFINITY;
   }
 
   /** A message of the deferred store has fallen due. */

@@ -34,6 +34,9 @@ export interface Forgotten {
   deferred: number;
 }
 
+/** Due messages of the deferred store in memory: of more, the rest stays on the disk until some are finished. */
+const MOST_DETACHED = 50_000;
+
 export const NOT_IN_FLIGHT = "ID not in flight";
 export const NOT_OWNER = "client does not own message";
 
@@ -146,6 +149,11 @@ export class Channel implements StoreOwner {
   /** Messages that entered the channel since the broker started. */
   get messageCount(): number {
     return this.topic.released - this.messageCountBase + this.topic.deferredPublishes - this.voidedPublishes;
+  }
+
+  /** How many more messages of the deferred store may come into memory here. */
+  get storedRoom(): number {
+    return MOST_DETACHED - this.detached.size;
   }
 
   get nextDeadline(): number {
@@ -424,9 +432,9 @@ export class Channel implements StoreOwner {
     return this.detached.get(sequence)?.number === entryNumber;
   }
 
-  /** One entry of an earlier run stands in the deferred store: its message must not come from the log as well. */
-  restoreStored(): void {
-    this.deferredStored++;
+  /** So many entries of an earlier run stand in the deferred store. */
+  restoreStored(count: number): void {
+    this.deferredStored += count;
   }
 
   restoreVoided(): void {

@@ -223,7 +223,8 @@ export class Topic implements StoreOwner, Committed {
     const published = this.log.next - this.log.committedNext - this.joining.length;
     try {
       // That they are about to join could not be noted: after a crash they would join again.
-      if (this.joining.length > 0 && this.broker.deferred.wordsFailure !== undefined) this.log.refuse(this.broker.deferred.wordsFailure);
+      const { wordsFailure, unresolved } = this.broker.deferred;
+      if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuse(wordsFailure);
       this.log.commit(nowMs);
     } catch (error) {
       this.failure = error as Error;

@@ -18,6 +18,8 @@ import { files, openOrMake, readFully, removeIfThere, writeFully } from "../file
 export const ENTRY_HEADER_BYTES = 48;
 const WORD_BYTES = 24;
 const SCAN_BYTES = 1024 * 1024;
+/** Words read at once: a whole number of them. */
+const WORDS_PAGE_BYTES = 24 * 16 * 1024;
 /** An entry's header and the first two words of its frame: enough to tell that one may stand there. */
 const PROBE_BYTES = ENTRY_HEADER_BYTES + 8;
 
@@ -49,27 +51,41 @@ export interface EntryHeader {
   sequence: number;
 }
 
+/** An entry that a scan has come to. One object for all: whoever keeps it copies it. */
 export interface ScannedEntry extends EntryHeader {
   /** Offset of the entry in the file. */
   offset: number;
   frameBytes: number;
+  /** The frame, until the visit is over. */
+  page: Buffer;
+  frameAt: number;
 }
 
 interface Words {
-  done: Set<number>;
-  /** Sequences at which entries were about to join. */
+  /** Numbers of the entries that are done with, ascending. */
+  done: Float64Array<ArrayBuffer>;
+  /** Sequences at which entries were about to join, of those that are not done with. */
   joining: Map<number, number>;
 }
+
+const NO_NUMBERS = new Float64Array(0);
 
 export class Bucket {
   /** Entries not done with. */
   pending = 0;
   /** Bytes of whole entries in the file. */
   length = 0;
-  /** Its entries are in memory; new ones are put there too. */
-  loaded = false;
+  /** Its time is near: its entries are brought into memory, from the front on. */
+  loading = false;
+  /** Entries below this offset are in memory, or done with, or left behind. */
+  loadedTo = 0;
+  /** Channels that had no room for their entries, and the offsets from which on they stand here still. */
+  readonly leftBehind = new Map<number, number>();
+  /** Entries that are done with though they were not in memory. */
+  readonly doneAhead = new Set<number>();
   /** Entries below this offset were moved on (buckets that are wider than the finest). */
   movedTo = 0;
+  private movedBefore = 0;
   unsynced = false;
   /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
   damagedBytes = 0;
@@ -90,6 +106,9 @@ export class Bucket {
   private writtenCount = 0;
   /** Bytes of refused entries stand behind `length`, because they could not be cut off. */
   private refusedBehind = false;
+  /** An earlier run left it; which of its entries are done with is read when it is needed. */
+  private recovered = false;
+  private recoveredDone = NO_NUMBERS;
 
   constructor(
     readonly directory: string,
@@ -103,6 +122,11 @@ export class Bucket {
 
   get dirty(): boolean {
     return this.stagedBytes > 0 || this.stagedWords.length > 0;
+  }
+
+  /** All its entries are in memory, and so must new ones be. */
+  get caughtUp(): boolean {
+    return this.loading && this.loadedTo === this.length;
   }
 
   /** Nothing of it is still to be written, now or after the next sync. */
@@ -165,6 +189,17 @@ export class Bucket {
     this.pending--;
   }
 
+  /** The message of an entry is finished, or stands elsewhere now: the word that says so is staged. */
+  finish(number: number, offset: number, channelId: number): void {
+    this.stageDone(number);
+    if (!this.hasLoaded(offset, channelId)) this.doneAhead.add(number);
+  }
+
+  /** Whether an entry was brought into memory, or passed over because it is done with. */
+  hasLoaded(offset: number, channelId: number): boolean {
+    return offset < this.loadedTo && offset < (this.leftBehind.get(channelId) ?? Number.POSITIVE_INFINITY);
+  }
+
   /** Stages the word that an entry is about to join its topic's log. */
   stageJoining(number: number, sequence: number): void {
     this.stagedWords.push(number, sequence, JOINING);
@@ -177,6 +212,7 @@ export class Bucket {
   /** Stages the word that all entries below `offset` stand in finer buckets now. */
   stageMoved(offset: number, entries: number, held = false): void {
     (held ? this.heldWords : this.stagedWords).push(offset, 0, DONE_BELOW);
+    this.movedBefore = this.movedTo;
     this.movedTo = offset;
     this.pending -= entries;
   }
@@ -225,6 +261,17 @@ export class Bucket {
     this.refused();
   }
 
+  /** Takes a stageMoved() back that could not be written. */
+  takeBackMoved(offset: number, entries: number): void {
+    if (this.movedTo !== offset) return;
+    this.movedTo = this.movedBefore;
+    this.pending += entries;
+    for (const words of [this.stagedWords, this.heldWords]) {
+      const at = words.lastIndexOf(offset);
+      if (at >= 0 && words[at + 2] === DONE_BELOW) words.splice(at, 3);
+    }
+  }
+
   /** Writes the staged words. Throws what the kernel said; then they stay staged. */
   commitWords(): void {
     if (this.stagedWords.length === 0) return;
@@ -268,7 +315,8 @@ export class Bucket {
   }
 
   /**
-   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`.
+   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`. Words that
+   * follow from what was joined are staged.
    *
    * @param hasJoined whether an entry that was about to join its topic's log at a sequence is there
    * @param visit called for each entry that is not done with
@@ -279,10 +327,11 @@ export class Bucket {
     this.openEntries();
     const size = files.size(this.fd);
     this.length = size;
+    this.recovered = true;
     this.pending = 0;
     this.damagedBytes = 0;
     this.length = this.walk(0, size, (entry) => {
-      if (entry.offset < this.movedTo || done.has(entry.number)) return;
+      if (entry.offset < this.movedTo || contains(done, entry.number)) return;
       this.pending++;
       const sequence = joining.get(entry.number);
       if (sequence !== undefined) {
@@ -291,7 +340,6 @@ export class Bucket {
       }
       visit(entry);
     });
-    this.commit();
     if (this.length < size) files.truncate(this.fd, this.length);
     this.closeFiles();
     return size - this.length;
@@ -299,9 +347,13 @@ export class Bucket {
 
   /** Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited. */
   scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
-    const { done } = this.readWords();
+    if (this.recovered) {
+      this.recovered = false;
+      this.recoveredDone = this.readWords().done;
+    }
     return this.walk(from, Math.min(this.length, from + maxBytes), (entry) => {
-      if (!done.has(entry.number)) visit(entry);
+      if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
+      if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
     });
   }
 
@@ -312,7 +364,22 @@ export class Bucket {
 
   /** Whether an entry is done with. Reads all words on the bucket. */
   isDone(number: number): boolean {
-    return this.readWords().done.has(number);
+    return contains(this.readWords().done, number);
+  }
+
+  /** All its entries are in memory or done with: what was noted for reading them is needed no more. */
+  forgetDone(): void {
+    this.doneAhead.clear();
+    this.recoveredDone = NO_NUMBERS;
+  }
+
+  /** Each entry that was not done with by the earlier run, though it may be by now. */
+  scanRecovered(visit: (entry: ScannedEntry) => void): void {
+    const { done } = this.readWords();
+    this.walk(this.movedTo, this.length, (entry) => {
+      if (!contains(done, entry.number)) visit(entry);
+    });
+    this.closeFiles();
   }
 
   sync(done: (error: Error | undefined) => void): void {
@@ -381,29 +448,42 @@ export class Bucket {
 
   /** What was said of the entries; also finds out where the moved ones end. */
   private readWords(): Words {
-    const words: Words = { done: new Set(), joining: new Map() };
     this.openWords();
     const size = files.size(this.doneFd);
-    const bytes = Buffer.alloc(size);
-    readFully(this.doneFd, bytes, 0, size, 0);
+    let done = new Float64Array(Math.max(16, Math.floor(size / WORD_BYTES)));
+    let count = 0;
+    const joining = new Map<number, number>();
+    const take = (value: number, sequence: number, what: number) => {
+      if (what === DONE_ENTRY) {
+        if (count === done.length) {
+          const larger = new Float64Array(2 * count);
+          larger.set(done);
+          done = larger;
+        }
+        done[count++] = value;
+        joining.delete(value);
+      } else if (what === DONE_BELOW) this.movedTo = Math.max(this.movedTo, value);
+      else if (what === JOINING) joining.set(value, sequence);
+      else if (what === NOT_JOINED) joining.delete(value);
+    };
+    const page = Buffer.allocUnsafe(Math.min(size, WORDS_PAGE_BYTES));
     let at = 0;
-    for (; at + WORD_BYTES <= size; at += WORD_BYTES) {
-      // A damaged word costs itself: what it was said of may come again.
-      if (Bun.hash.crc32(bytes.subarray(at, at + 20)) !== bytes.readUInt32LE(at + 20)) continue;
-      this.take(words, bytes.readDoubleLE(at), bytes.readDoubleLE(at + 8), bytes.readUInt32LE(at + 16));
+    while (at + WORD_BYTES <= size) {
+      const bytes = Math.min(page.length, size - at);
+      readFully(this.doneFd, page, 0, bytes, at);
+      let i = 0;
+      for (; i + WORD_BYTES <= bytes; i += WORD_BYTES) {
+        // A damaged word costs itself: what it was said of may come again.
+        if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) continue;
+        take(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
+      }
+      at += i;
     }
     this.doneLength = at;
     for (const staged of [this.stagedWords, this.heldWords]) {
-      for (let i = 0; i < staged.length; i += 3) this.take(words, staged[i], staged[i + 1], staged[i + 2]);
+      for (let i = 0; i < staged.length; i += 3) take(staged[i], staged[i + 1], staged[i + 2]);
     }
-    return words;
-  }
-
-  private take(words: Words, value: number, sequence: number, what: number): void {
-    if (what === DONE_ENTRY) words.done.add(value);
-    else if (what === DONE_BELOW) this.movedTo = Math.max(this.movedTo, value);
-    else if (what === JOINING) words.joining.set(value, sequence);
-    else if (what === NOT_JOINED) words.joining.delete(value);
+    return { done: done.subarray(0, count).sort(), joining };
   }
 
   /** Visits the whole entries in [from, to) whose checksum holds, and passes over damaged ones with whole ones behind them. Returns where it stopped. */
@@ -413,6 +493,8 @@ export class Bucket {
     let pageStart = from;
     let pageBytes = 0;
     let offset = from;
+    const header = { kind: 0, attempts: 0, topicId: 0, channelId: 0, dueMs: 0, number: 0, sequence: 0 };
+    const entry: ScannedEntry = { ...header, offset: 0, frameBytes: 0, page, frameAt: 0 };
     const have = (bytes: number): boolean => {
       if (offset + bytes <= pageStart + pageBytes) return true;
       if (offset + bytes > this.length) return false;
@@ -434,17 +516,18 @@ export class Bucket {
         offset = next;
         continue;
       }
-      visit({
-        offset,
-        frameBytes,
-        kind: page[at + 8],
-        attempts: page.readUInt16LE(at + 10),
-        topicId: page.readUInt32LE(at + 12),
-        channelId: page.readUInt32LE(at + 16),
-        dueMs: page.readDoubleLE(at + 24),
-        number: page.readDoubleLE(at + 32),
-        sequence: page.readDoubleLE(at + 40),
-      });
+      entry.offset = offset;
+      entry.frameBytes = frameBytes;
+      entry.page = page;
+      entry.frameAt = at + ENTRY_HEADER_BYTES;
+      entry.kind = page[at + 8];
+      entry.attempts = page.readUInt16LE(at + 10);
+      entry.topicId = page.readUInt32LE(at + 12);
+      entry.channelId = page.readUInt32LE(at + 16);
+      entry.dueMs = page.readDoubleLE(at + 24);
+      entry.number = page.readDoubleLE(at + 32);
+      entry.sequence = page.readDoubleLE(at + 40);
+      visit(entry);
       offset += bytes;
     }
     return offset;
@@ -485,4 +568,16 @@ export class Bucket {
     readFully(this.fd, entry, 0, entry.length, offset);
     return Bun.hash.crc32(entry.subarray(4)) === entry.readUInt32LE(0);
   }
+}
+
+/** Whether ascending numbers hold one. */
+function contains(numbers: Float64Array, number: number): boolean {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numbers[middle] < number) low = middle + 1;
+    else high = middle;
+  }
+  return low < numbers.length && numbers[low] === number;
 }

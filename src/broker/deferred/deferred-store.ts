@@ -3,7 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import { type Ballast, NO_BALLAST } from "../ballast.ts";
 import { files, removeIfThere } from "../files.ts";
 import { Trouble } from "../trouble.ts";
-import { Bucket, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
+import { Bucket, ENTRY_HEADER_BYTES, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
 import { DueHeap, StoredMessage } from "./stored-message.ts";
 
 /**
@@ -19,6 +19,13 @@ const SURVEY_INTERVAL_MS = 200;
 const MOVE_STEP_BYTES = 512 * 1024;
 /** Due messages handed on in one step. */
 const DUE_PER_STEP = 2000;
+/** Buckets are loaded in pieces of this size, so many of them in one step, for the same reason. */
+const LOAD_PIECE_BYTES = 128 * 1024;
+const LOAD_PIECES = 4;
+/** Messages of buckets in memory that are not due yet: three seconds' worth at 100,000 a second. More wait on the disk. */
+const MOST_LOADED = 300_000;
+/** Entries of one channel that are brought in at once when it has room again. */
+const LEFT_BEHIND_STEP = 10_000;
 
 /** Who a staged message belongs to, and hears whether it was written. */
 export interface StoreOwner {
@@ -40,6 +47,8 @@ export interface DeferredTargets {
   wanted(entry: EntryHeader): boolean;
   /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
   underWay(entry: EntryHeader): boolean;
+  /** How many more messages a channel may have in memory: the others stay on the disk until it has room. */
+  room(channelId: number): number;
   /** A message has fallen due. */
   due(message: StoredMessage): void;
 }
@@ -53,6 +62,8 @@ export class DeferredStore {
   failure: Error | undefined;
   /** Why words on entries could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
   wordsFailure: Error | undefined;
+  /** What recovery found out has not been written: no log may grow before it is. */
+  unresolved = false;
   /**
    * Some topic's acknowledgements wait for the disk. Then an entry counts as stored only after a sync, and a word that
    * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
@@ -64,11 +75,14 @@ export class DeferredStore {
   /** Written, and stored once a sync is over; of these, the first `sealed` by the one that is under way. */
   private unsyncedStaged: Staged[] = [];
   private sealed = 0;
+  private movesHeld = false;
+  /** The message that its owner asked to await just now stays on the disk for the time being. */
+  private leftOnDisk = false;
   private readonly heap = new DueHeap();
   private nextNumber = 0;
   private nextSurveyMs = 0;
-  /** A crash may have left the same entry in a wide bucket and a finer one. */
-  private recovered = false;
+  /** Messages of buckets in the heap. */
+  private loadedCount = 0;
   targets!: DeferredTargets;
   private readonly trouble: Trouble;
 
@@ -76,9 +90,11 @@ export class DeferredStore {
     private readonly directory: string,
     private readonly log: Logger,
     private readonly ballast: Ballast = NO_BALLAST,
+    /** The time by which messages fall due, ms. */
+    private readonly now: () => number = Date.now,
   ) {
     files.makeDirectory(directory);
-    this.nextNumber = Date.now() * 1000;
+    this.nextNumber = Math.floor(now()) * 1000;
     this.trouble = new Trouble(log);
   }
 
@@ -119,18 +135,40 @@ export class DeferredStore {
           this.dirty.add(twin.bucket);
         }
         const atFront = bucket.widthMs > WIDTHS_MS[0] && entry.offset - bucket.movedTo <= MOVE_STEP_BYTES;
-        if (atFront) maybeMoved.set(entry.number, { entry, bucket });
+        if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
         else visit(entry);
       });
       if (cut > 0) this.log.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
       if (bucket.damagedBytes > 0) {
         this.log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
       }
-      if (entries === 0) bucket.remove();
+      this.keepFindings(bucket);
+      if (entries === 0) this.forget(bucket);
       else this.buckets.set(key(bucket.startMs, bucket.widthMs), bucket);
-      this.recovered = true;
     }
     for (const { entry } of maybeMoved.values()) visit(entry);
+  }
+
+  /** Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on. */
+  private keepFindings(bucket: Bucket): void {
+    try {
+      this.ballast.use(() => bucket.commitWords());
+      bucket.closeFiles();
+    } catch (error) {
+      this.log.error(`deferred messages: cannot note in ${this.directory} what was found: ${(error as Error).message}`);
+      this.unresolved = true;
+      this.dirty.add(bucket);
+    }
+  }
+
+  private forget(bucket: Bucket): void {
+    this.dirty.delete(bucket);
+    bucket.remove();
+  }
+
+  /** After recover(): visits once more what it visited. */
+  revisit(visit: (entry: EntryHeader) => void): void {
+    for (const bucket of this.buckets.values()) bucket.scanRecovered(visit);
   }
 
   /** The buckets of an earlier run, widest first. */
@@ -169,7 +207,7 @@ export class DeferredStore {
       const copy = Buffer.from(frame.subarray(from, to));
       message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, undefined, 0, to - from, copy);
     } else {
-      const bucket = this.bucketFor(dueMs, Date.now());
+      const bucket = this.bucketFor(dueMs, this.now());
       const offset = bucket.stage({ ...header, number }, frame, from, to);
       this.dirty.add(bucket);
       message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, to - from, undefined);
@@ -189,7 +227,7 @@ export class DeferredStore {
     this.staged = [];
     this.failure = staged.length === 0 ? undefined : this.commitEntries();
     if (this.strict && this.failure === undefined) this.unsyncedStaged.push(...staged);
-    else for (const one of staged) one.owner.stored(one, this.failure);
+    else for (const one of staged) this.tellOwner(one, this.failure);
     this.commitWords();
   }
 
@@ -211,12 +249,15 @@ export class DeferredStore {
   }
 
   private commitWords(): void {
+    const unresolved = this.unresolved;
+    this.unresolved = false;
     this.wordsFailure = undefined;
     for (const bucket of this.dirty) {
       try {
         this.ballast.use(() => bucket.commitWords());
       } catch (error) {
         this.wordsFailure = error as Error;
+        this.unresolved = unresolved;
         this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
         continue;
       }
@@ -224,9 +265,9 @@ export class DeferredStore {
     }
   }
 
-  /** Entries were written that are not stored before a sync is over. */
+  /** Entries were written that are not stored before a sync is over, or moved, and the next ones wait for that. */
   get awaitsSyncNow(): boolean {
-    return this.unsyncedStaged.length > this.sealed;
+    return this.unsyncedStaged.length > this.sealed || this.movesHeld;
   }
 
   /** All is synced and the broker goes down: from here on the files are written in order, and synced at the end. */
@@ -238,6 +279,7 @@ export class DeferredStore {
 
   /** A sync of everything begins: what was held back so far may go on when it is over. */
   syncBegins(): void {
+    this.movesHeld = false;
     this.sealed = this.unsyncedStaged.length;
     for (const bucket of this.buckets.values()) bucket.sealHeld();
   }
@@ -248,7 +290,7 @@ export class DeferredStore {
     for (const one of sealed) {
       // Refused, and so nothing may be left of it.
       if (error !== undefined) this.finish(one.message);
-      one.owner.stored(one, error);
+      this.tellOwner(one, error);
     }
     if (error !== undefined) return;
     for (const bucket of this.buckets.values()) {
@@ -259,14 +301,35 @@ export class DeferredStore {
 
   /** A stored message waits for its due time; targets.due() gets it then. */
   await(message: StoredMessage): void {
-    if (message.bucket === undefined || message.bucket.loaded) this.heap.push(message);
+    const { bucket } = message;
+    if (bucket === undefined) return this.heap.push(message);
+    // While others of its bucket are still to be loaded it is loaded in its turn.
+    if (!bucket.loading || message.offset !== bucket.loadedTo || this.loadedCount >= MOST_LOADED) this.leftOnDisk = true;
+    else if (!bucket.leftBehind.has(message.channelId)) this.pushLoaded(message);
+  }
+
+  private tellOwner(staged: Staged, error: Error | undefined): void {
+    const { message } = staged;
+    const { bucket, offset } = message;
+    this.leftOnDisk = false;
+    staged.owner.stored(staged, error);
+    // Handed back, finished or kept in memory by its owner: either way nobody has to load it.
+    if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
+      bucket.loadedTo += ENTRY_HEADER_BYTES + message.frameBytes;
+    }
+  }
+
+  private pushLoaded(message: StoredMessage): void {
+    this.loadedCount++;
+    this.heap.push(message);
   }
 
   /** The entry is done with: its message is finished, or stands elsewhere now. */
   finish(message: StoredMessage): void {
-    if (message.bucket === undefined) return;
-    message.bucket.stageDone(message.number);
-    this.dirty.add(message.bucket);
+    const { bucket } = message;
+    if (bucket === undefined) return;
+    bucket.finish(message.number, message.offset, message.channelId);
+    this.dirty.add(bucket);
   }
 
   /** A publish has joined its topic's log. */
@@ -295,7 +358,8 @@ export class DeferredStore {
   /** A due message that cannot be handed on now is handed on later. */
   postpone(message: StoredMessage, retryAtMs: number): void {
     message.dueMs = retryAtMs;
-    this.heap.push(message);
+    if (message.bucket === undefined) this.heap.push(message);
+    else this.pushLoaded(message);
   }
 
   /** What is in memory and waits for its time, in no order. */
@@ -303,25 +367,27 @@ export class DeferredStore {
     return this.heap.all;
   }
 
-  /** Buckets whose entries are on disk only, the earliest first. */
+  /** Buckets with entries that are on disk only, the earliest first. */
   get unloaded(): Bucket[] {
-    return [...this.buckets.values()].filter((bucket) => !bucket.loaded).sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
+    const unloaded = [...this.buckets.values()].filter((bucket) => !bucket.caughtUp || bucket.leftBehind.size > 0);
+    return unloaded.sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
   }
 
-  /** Whether an entry that was found in a bucket on disk is still to be found there. */
-  isOnDisk(bucket: Bucket, offset: number): boolean {
-    return !bucket.loaded && this.buckets.get(key(bucket.startMs, bucket.widthMs)) === bucket && offset >= bucket.movedTo;
+  /** Whether what stood in a bucket from an offset on stands there still. */
+  stands(bucket: Bucket, offset: number): boolean {
+    return this.buckets.get(key(bucket.startMs, bucket.widthMs)) === bucket && offset >= bucket.movedTo;
   }
 
   /** Takes a message out that waits for its time: its entry is done with. @returns false: it does not wait any more */
   withdraw(message: StoredMessage): boolean {
     const inMemory = this.heap.remove(message.number);
     if (inMemory !== undefined) {
+      if (inMemory.bucket !== undefined) this.loadedCount--;
       this.finish(inMemory);
       return true;
     }
-    const { bucket, number } = message;
-    if (bucket === undefined || !this.isOnDisk(bucket, message.offset) || bucket.isDone(number)) return false;
+    const { bucket, offset, channelId, number } = message;
+    if (bucket === undefined || !this.stands(bucket, offset) || bucket.hasLoaded(offset, channelId) || bucket.isDone(number)) return false;
     this.finish(message);
     return true;
   }
@@ -337,12 +403,14 @@ export class DeferredStore {
     let again = Number.POSITIVE_INFINITY;
     if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
     if (this.buckets.size > 0) again = this.nextSurveyMs;
+    if (this.loadPieces()) again = nowMs;
     for (let handed = 0; ; handed++) {
       const next = this.heap.peek();
       if (next === undefined) return again;
       if (next.dueMs > nowMs) return Math.min(again, next.dueMs);
       if (handed === DUE_PER_STEP) return nowMs;
       this.heap.pop();
+      if (next.bucket !== undefined) this.loadedCount--;
       this.targets.due(next);
     }
   }
@@ -376,20 +444,22 @@ export class DeferredStore {
     let bucket = this.buckets.get(name);
     if (bucket === undefined) {
       bucket = new Bucket(this.directory, startMs, widthMs);
-      bucket.loaded = level === 0 && startMs - LOAD_LEAD_MS <= nowMs;
+      bucket.loading = level === 0 && startMs - LOAD_LEAD_MS <= nowMs;
       this.buckets.set(name, bucket);
     }
     return bucket;
   }
 
-  /** @returns true when there is more to move at once */
+  /** @returns true when there is more to do at once */
   private survey(nowMs: number): boolean {
     let more = false;
     for (const [name, bucket] of this.buckets) {
-      if (bucket.dirty) continue;
       const finest = bucket.widthMs === WIDTHS_MS[0];
-      if (finest && !bucket.loaded && bucket.startMs - LOAD_LEAD_MS <= nowMs) this.load(bucket);
-      if (!finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs) more = this.move(bucket, nowMs) || more;
+      if (finest && bucket.startMs - LOAD_LEAD_MS <= nowMs) bucket.loading = true;
+      if (bucket.leftBehind.size > 0) this.fetchLeftBehind(bucket);
+      const toMove = !finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs;
+      // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
+      if (toMove && bucket.settled) more = this.move(bucket, nowMs) || more;
       if (bucket.pending === 0 && bucket.settled && (bucket.endMs < nowMs || !finest)) {
         bucket.remove();
         this.buckets.delete(name);
@@ -398,23 +468,63 @@ export class DeferredStore {
     return more;
   }
 
-  private load(bucket: Bucket): void {
-    const seen = this.recovered ? new Set<number>() : undefined;
-    bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      if (seen?.has(entry.number)) {
-        // No word on it: that would count for the one seen first as well.
-        bucket.pending--;
-        return;
+  /** Loads a little of the buckets whose time is near, the nearest first. @returns whether there is more to load, and room for it */
+  private loadPieces(): boolean {
+    for (let pieces = 0; pieces < LOAD_PIECES; pieces++) {
+      if (this.loadedCount >= MOST_LOADED) return false;
+      let next: Bucket | undefined;
+      for (const bucket of this.buckets.values()) {
+        if (bucket.loading && !bucket.caughtUp && (next === undefined || bucket.startMs < next.startMs)) next = bucket;
       }
-      if (!this.targets.wanted(entry)) {
-        bucket.stageDone(entry.number);
-        this.dirty.add(bucket);
-        return;
+      if (next === undefined) return false;
+      this.loadPiece(next);
+    }
+    return true;
+  }
+
+  private loadPiece(bucket: Bucket): void {
+    const end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, (entry) => {
+      const { channelId, offset } = entry;
+      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
+        if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
+      } else {
+        this.load(entry, bucket);
       }
-      seen?.add(entry.number);
-      if (!this.targets.underWay(entry)) this.heap.push(loaded(entry, bucket));
     });
-    bucket.loaded = true;
+    // A damaged end, which recovery would have cut off, must not be looked at again and again.
+    bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
+    if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+  }
+
+  /** Brings in what channels had no room for, as far as they have some now. */
+  private fetchLeftBehind(bucket: Bucket): void {
+    for (const [channelId, from] of bucket.leftBehind) {
+      const room = Math.min(this.targets.room(channelId), LEFT_BEHIND_STEP, MOST_LOADED - this.loadedCount);
+      if (room <= 0) continue;
+      let taken = 0;
+      let stopAt: number | undefined;
+      const end = bucket.scan(from, Math.min(MOVE_STEP_BYTES, bucket.loadedTo - from), (entry) => {
+        if (entry.kind !== KIND_REQUEUE || entry.channelId !== channelId) return;
+        if (taken === room) {
+          stopAt ??= entry.offset;
+        } else {
+          taken++;
+          this.load(entry, bucket);
+        }
+      });
+      if ((stopAt ?? end) < bucket.loadedTo && (stopAt ?? end) > from) bucket.leftBehind.set(channelId, stopAt ?? end);
+      else bucket.leftBehind.delete(channelId);
+    }
+    if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+  }
+
+  private load(entry: ScannedEntry, bucket: Bucket): void {
+    if (!this.targets.wanted(entry)) {
+      bucket.stageDone(entry.number);
+      this.dirty.add(bucket);
+    } else if (!this.targets.underWay(entry)) {
+      this.pushLoaded(loaded(entry, bucket));
+    }
   }
 
   /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */
@@ -423,29 +533,38 @@ export class DeferredStore {
     if (this.staged.length > 0) this.commit();
     let moved = 0;
     const targets = new Set<Bucket>();
-    const late: [ScannedEntry, Bucket, number][] = [];
     const end = bucket.scan(bucket.movedTo, MOVE_STEP_BYTES, (entry) => {
       moved++;
       if (!this.targets.wanted(entry)) return;
-      const frame = Buffer.allocUnsafe(entry.frameBytes);
-      bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
-      const finer = this.bucketFor(entry.dueMs, nowMs);
-      const offset = finer.stage(entry, frame, 0, entry.frameBytes);
+      // What is overdue need not be sorted by when it was due.
+      const finer = this.bucketFor(Math.max(entry.dueMs, nowMs), nowMs);
+      finer.stage(entry, entry.page, entry.frameAt, entry.frameAt + entry.frameBytes);
       targets.add(finer);
-      if (finer.loaded) late.push([entry, finer, offset]);
     });
+    if (end === bucket.movedTo) {
+      this.log.error(`deferred messages: the rest of ${key(bucket.startMs, bucket.widthMs)}.msg is damaged; it is skipped`);
+      bucket.stageMoved(bucket.length, bucket.pending);
+      this.dirty.add(bucket);
+      return false;
+    }
+    const written: Bucket[] = [];
     try {
-      for (const target of targets) target.commit();
+      for (const target of targets) {
+        target.commitEntries();
+        written.push(target);
+      }
       bucket.stageMoved(end, moved, this.strict);
-      bucket.commit();
+      this.movesHeld ||= this.strict;
+      this.ballast.use(() => bucket.commitWords());
     } catch (error) {
-      // Nothing is lost: the piece is moved again, and what was written twice is recognised by its number.
-      this.recovered = true;
+      // The piece stays where it is, and is moved later.
+      for (const target of written) target.rollBackEntries();
+      for (const target of targets) target.discardEntries();
+      bucket.takeBackMoved(end, moved);
       this.trouble.error(`deferred messages: cannot write to ${this.directory}: ${(error as Error).message}`);
       return false;
     }
-    for (const [entry, finer, offset] of late) this.heap.push(loaded({ ...entry, offset }, finer));
-    return bucket.pending > 0;
+    return bucket.pending > 0 && !this.strict;
   }
 }
 

@@ -56,7 +56,13 @@ export function listDeferred(broker: Broker, channel: Channel, from: From, page:
       if (page.full || bytes >= PAGE_BYTES) return `disk-${startMs}-${widthMs}-${offset}`;
       let cut = -1;
       const end = bucket.scan(offset, SLICE_BYTES, (entry) => {
-        if (cut >= 0 || !belongs(broker, channel, entry) || broker.catalogue.underWay(entry)) return;
+        if (
+          cut >= 0 ||
+          bucket.hasLoaded(entry.offset, entry.channelId) ||
+          !belongs(broker, channel, entry) ||
+          broker.catalogue.underWay(entry)
+        )
+          return;
         if (page.full) cut = entry.offset;
         else page.add(loaded(entry, bucket));
       });
@@ -86,10 +92,10 @@ export async function findDeferred(broker: Broker, channel: Channel, sequence: n
 }
 
 async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: EntryHeader) => boolean): Promise<StoredMessage | undefined> {
-  for (let offset = bucket.movedTo; offset < bucket.length && broker.deferred.isOnDisk(bucket, offset); ) {
+  for (let offset = bucket.movedTo; offset < bucket.length && broker.deferred.stands(bucket, offset); ) {
     let found: StoredMessage | undefined;
     const end = bucket.look(offset, SLICE_BYTES, (entry) => {
-      if (isIt(entry)) found = loaded(entry, bucket);
+      if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = loaded(entry, bucket);
     });
     // The last of several entries of a message counts; those before are done with.
     if (found !== undefined && !bucket.isDone(found.number)) return found;

@@ -55,7 +55,8 @@ function fill(count: number): Bucket {
 function recover(joined = (_entry: ScannedEntry, _sequence: number) => false): { bucket: Bucket; entries: ScannedEntry[]; cut: number } {
   const bucket = new Bucket(folder, START, 1000);
   const entries: ScannedEntry[] = [];
-  const cut = bucket.recover(joined, (entry) => entries.push(entry));
+  const cut = bucket.recover(joined, (entry) => entries.push({ ...entry }));
+  bucket.commit();
   return { bucket, entries, cut };
 }
 
@@ -78,7 +79,7 @@ test("entries come back with all that was said of them, and with their frames", 
   const { bucket, entries, cut } = recover();
   expect([cut, bucket.pending, bucket.length]).toEqual([0, 10, 10 * ENTRY_BYTES]);
   for (const [number, entry] of entries.entries()) {
-    expect(entry).toEqual({ ...header(number), offset: number * ENTRY_BYTES, frameBytes: 34 + BODY_BYTES });
+    expect(entry).toMatchObject({ ...header(number), offset: number * ENTRY_BYTES, frameBytes: 34 + BODY_BYTES });
     const frame = Buffer.alloc(entry.frameBytes + 2);
     bucket.readFrame(frame, 1, entry.offset, entry.frameBytes);
     expect(frame.subarray(1, -1).equals(frameOf(number))).toBeTrue();
@@ -108,9 +109,9 @@ test("entries that are done with do not come again", () => {
 
 test("a word that is staged but not written yet counts for a scan", () => {
   const bucket = fill(3);
-  bucket.stageDone(1);
+  bucket.finish(1, ENTRY_BYTES, 4);
   const seen: ScannedEntry[] = [];
-  bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => seen.push(entry));
+  bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => seen.push({ ...entry }));
   expect(numbers(seen)).toEqual([0, 2]);
   bucket.closeFiles();
 });
@@ -144,7 +145,7 @@ test("a scan goes in pieces, and says where the next one begins", () => {
   let from = 0;
   let pieces = 0;
   while (from < bucket.length) {
-    from = bucket.scan(from, 3 * ENTRY_BYTES - 5, (entry) => seen.push(entry));
+    from = bucket.scan(from, 3 * ENTRY_BYTES - 5, (entry) => seen.push({ ...entry }));
     pieces++;
   }
   expect(numbers(seen)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);

@@ -30,6 +30,7 @@ class Fixture {
   readonly refused: Error[] = [];
   readonly recovered: EntryHeader[] = [];
   unwanted = new Set<number>();
+  room = Number.POSITIVE_INFINITY;
   store: DeferredStore;
 
   constructor() {
@@ -37,11 +38,12 @@ class Fixture {
     this.store.targets = {
       wanted: (entry) => !this.unwanted.has(entry.sequence),
       underWay: () => false,
+      room: () => this.room,
       due: (message) => this.due.push(message),
     };
     this.store.recover(
       () => false,
-      (entry) => this.recovered.push(entry),
+      (entry) => this.recovered.push({ ...entry }),
     );
   }
 
