@@ -91,6 +91,8 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
       const [theirs, ours] = await Promise.all(servers.map((server) => optionsOf(server, keys)));
       expect(ours).toEqual(theirs as Record<string, string>);
       expect(Object.values(theirs ?? {}).every((told) => told.startsWith("200 "))).toBeTrue();
+      // Both are told to end as a supervisor does it.
+      expect(await Promise.all(servers.map((server) => server.stop()))).toEqual([0, 0]);
       return theirs ?? {};
     } finally {
       await Promise.all(servers.map((server) => server.stop("SIGKILL")));
