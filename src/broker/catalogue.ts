@@ -330,8 +330,7 @@ export class Catalogue implements DeferredTargets {
   private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
     const channels = this.broker.store.channels(row.id);
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
-    const cutAtTorn = (row.durability ?? this.broker.options.durability) === "fsync";
-    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, { neededSequence, syncedSequence: synced, cutAtTorn });
+    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, { neededSequence, syncedSequence: synced });
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);

@@ -90,3 +90,23 @@ export function readAll(log: TopicLog, from = log.startSequence): (string | null
   }
   return bodies;
 }
+
+/** Every body that can be read, by its sequence. */
+export function readBySequence(log: TopicLog): Map<number, string> {
+  const bodies = new Map<number, string>();
+  let sequence = log.startSequence;
+  let position = log.locate(sequence);
+  while (sequence < log.committedNext) {
+    const chunk = log.chunkAt(position, true);
+    if ("buffer" in chunk) {
+      const at = chunk.offsetOf(position);
+      const end = at + 4 + chunk.buffer.readUInt32BE(at);
+      bodies.set(sequence++, chunk.buffer.toString("utf8", at + BODY_OFFSET, end));
+      position += end - at;
+    } else {
+      sequence = chunk.nextSequence;
+      position = chunk.nextPosition;
+    }
+  }
+  return bodies;
+}

@@ -40,6 +40,8 @@ export class LogFiles {
   private rollAtMs = Number.POSITIVE_INFINITY;
   /** Messages below are on the disk, as far as this run knows. */
   private syncedSequence: number;
+  /** Messages below were there already when this run began. */
+  private readonly recoveredNext: number;
   /** takeSynced() has told of the last sync. */
   syncedSaved = true;
   /** Sequences below are not given again, though records of the last ones may be missing. */
@@ -67,6 +69,7 @@ export class LogFiles {
     this.nameUnsynced = files.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
+    this.recoveredNext = this.recordedNext;
     this.syncedSequence = options.syncedSequence ?? 0;
     // What an earlier run wrote and did not sync goes along with this one's first sync.
     for (const segment of this.segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
@@ -243,11 +246,15 @@ export class LogFiles {
 
   /** Recycles the segments in which everything is finished, as far as they are not retained. */
   release(floorSequence: number): void {
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0])) this.retire();
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0])) {
+      // The next one remembers which ids were given: with fsync it has to be on the disk before this one goes.
+      if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
+      this.retire();
+    }
     const tail = this.segments[0];
     if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail)) return;
     // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
-    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh();
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh(floorSequence);
   }
 
   /** Nothing was written or read for a while: syncs, and closes the files. */
@@ -295,8 +302,7 @@ export class LogFiles {
     return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
   }
 
-  private startAfresh(): void {
-    const old = this.segments.length;
+  private startAfresh(floorSequence: number): void {
     try {
       // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
       (this.options.ballast ?? NO_BALLAST).use(() => this.roll());
@@ -304,7 +310,11 @@ export class LogFiles {
       this.options.log.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
       return;
     }
-    for (let i = 0; i < old; i++) this.retire();
+    if (this.syncsByItself) return this.retire();
+    this.unsyncedSegments.add(this.segments[this.segments.length - 1]);
+    this.sync((error) => {
+      if (error === undefined) this.release(floorSequence);
+    });
   }
 
   private retire(): void {
@@ -378,11 +388,15 @@ export class LogFiles {
   }
 
   private reportDamage(segment: Segment, entry: IndexEntry, problem: string): void {
-    this.options.onCorrupt();
-    this.options.log.error(
-      `TOPIC(${this.options.topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on are damaged ` +
-        `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`,
-    );
+    const { topicName, log, syncedSequence, onCorrupt } = this.options;
+    const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
+    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`;
+    if (syncedSequence !== undefined && entry.firstSequence >= syncedSequence && entry.firstSequence < this.recoveredNext) {
+      log.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
+    } else {
+      onCorrupt();
+      log.error(`${which} are damaged ${where}`);
+    }
   }
 }
 

@@ -18,8 +18,6 @@ export interface LogRecoveryOptions {
   syncedSequence?: number | undefined;
   /** What is below is finished everywhere: leftovers of it are removed without a word. */
   neededSequence?: number;
-  /** Acknowledgements waited for the disk: behind the first torn commit none was acknowledged, so the log is cut there. */
-  cutAtTorn?: boolean;
 }
 
 /** Finds the segments of one log again, whatever became of their files: torn, zeroed, flipped, missing, half made or half removed. */
@@ -50,7 +48,7 @@ class LogRecovery {
       if (segment !== undefined) this.append(segment);
     }
     this.placeFirst();
-    this.cutTorn();
+    this.cutTornTail();
     // They open again when needed: a thousand idle topics must not hold two thousand files.
     for (const segment of this.segments) segment.close();
     return this.segments;
@@ -169,35 +167,11 @@ class LogRecovery {
     else first.place(second.basePosition - first.length - (second.baseSequence > first.nextSequence ? 1 : 0));
   }
 
-  /** Commits whose bytes do not match their checksum, and that were never synced, were torn by the crash. */
-  private cutTorn(): void {
-    if (this.options.cutAtTorn === true && this.options.syncedSequence !== undefined) this.cutAtFirstTorn();
-    else this.cutTornTail();
-  }
-
-  private cutAtFirstTorn(): void {
-    for (const [index, segment] of this.segments.entries()) {
-      const before = this.segments[index - 1];
-      const hole = before !== undefined && before.nextSequence < segment.baseSequence && segment.baseSequence > this.synced;
-      const torn = hole && !this.passedOver(before, segment) ? 0 : segment.firstTorn(this.synced);
-      if (torn === undefined) continue;
-      const end = this.segments[this.segments.length - 1].nextSequence;
-      const gone = this.segments.splice(index + 1);
-      if (torn === 0 && index > 0) gone.unshift(...this.segments.splice(index));
-      else segment.truncate(torn);
-      for (const later of gone) later.remove();
-      const { nextSequence, logPath } = this.segments[this.segments.length - 1];
-      this.torn(
-        `the last ${end - nextSequence} messages of ${logPath} were torn by a crash before they reached the disk; they are dropped`,
-      );
-      return;
-    }
-  }
-
-  private passedOver(before: Segment, next: Segment): boolean {
-    return next.basePosition - before.endPosition === 1;
-  }
-
+  /**
+   * Commits at the end whose bytes do not match their checksum were torn by the crash. Those with whole ones behind them
+   * stay, and are skipped when they are read: to cut the log there could cost what was acknowledged, since the note on how
+   * far it was synced may be older than the truth.
+   */
   private cutTornTail(): void {
     const tail = this.segments[this.segments.length - 1];
     if (tail === undefined || tail.entries === 0) return;

@@ -86,7 +86,7 @@ export class Segment {
   private syncing = 0;
   private closeWhenSynced = false;
   /** The files were made since the last sync: their names are not known to be on the disk. */
-  private namesUnsynced = false;
+  namesUnsynced = false;
   private readonly scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 
   private constructor(
@@ -385,16 +385,6 @@ export class Segment {
   /** Whether an entry's records are what was written. */
   verify(entry: IndexEntry): boolean {
     return this.sum(entry) === entry.crc;
-  }
-
-  /** Number of the first entry with records at or above a sequence that do not match their checksum; undefined if all do. */
-  firstTorn(sequence: number): number | undefined {
-    if (this.nextSequence <= sequence) return undefined;
-    for (let number = this.findBySequence(Math.max(sequence, this.baseSequence)); number < this.entries; number++) {
-      const entry = this.entry(number);
-      if (entry.firstSequence + entry.count > sequence && !this.verify(entry)) return number;
-    }
-    return undefined;
   }
 
   /** Checksum of records as they stand in the file; undefined where it cannot be read that far. */

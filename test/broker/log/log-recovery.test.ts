@@ -155,13 +155,13 @@ test("zeros at the log's end are told from damage: what was never synced is cut,
   expect(log.logger.matching(/WARNING.*the last 2 messages .* torn by a crash/)).toHaveLength(1);
 });
 
-test("where acknowledgements waited for the disk, the log is cut at the first torn commit, also over segments", async () => {
+test("a commit that a crash tore is skipped where whole ones are behind it, and is no damage", async () => {
   using log = await written(3);
   change(filesOf(log, ".log")[1], RECORD + 40);
-  log.open({ syncedSequence: 4, cutAtTorn: true });
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 4));
-  expect(filesOf(log, ".log")).toHaveLength(2);
-  await expectGoesOn(log, BODIES.slice(0, 4));
+  log.open({ syncedSequence: 4 });
+  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
+  expect(log.corrupt).toBe(0);
+  expect(log.logger.matching(/WARNING.*1 messages from sequence 4 on were torn by a crash before they reached the disk/)).toHaveLength(1);
 });
 
 test("a segment of another topic is left out and kept, and not written over", async () => {
@@ -216,7 +216,7 @@ test("sequences that are passed over are a gap for readers, are never given agai
   expect(readAll(log.log, 15)).toEqual([null, "a", "b"]);
   expect([log.files.has(9), log.files.has(10), log.files.has(24), log.files.has(25)]).toEqual([true, false, false, true]);
   await log.files.close();
-  log.open({ syncedSequence: 27, cutAtTorn: true });
+  log.open({ syncedSequence: 27 });
   expect(readAll(log.log)).toEqual(expected);
   expect(log.corrupt).toBe(0);
 });
