@@ -35,19 +35,10 @@ function comparison(flags: Flag[]): string {
 }
 
 /** What bunsq makes of a flag of NSQ's. */
-export function verdict({ better, support }: Flag): string {
-  switch (support?.status) {
-    case "refused":
-      return `refused: ${support.why}`;
-    case "ignored":
-      return `no effect yet, with a warning: ${support.why}`;
-    case "needless":
-      return `better: nothing to set (${support.why}); taken with a warning`;
-    case "deprecated":
-      return `same: no effect; ${support.why}`;
-    default:
-      return better === undefined ? "same" : `better: ${better}`;
-  }
+function verdict({ better, idle }: Flag): string {
+  if (idle?.status === "deprecated") return `same: no effect; ${idle.why}`;
+  if (idle?.status === "needless") return `better: nothing to set (${idle.why}); taken with a warning`;
+  return better === undefined ? "same" : `better: ${better}`;
 }
 
 function defaultOf(flag: Flag): string {

@@ -25,7 +25,7 @@ export function configExample(): string {
 }
 
 function entry(flag: Flag): string {
-  if (!isSettableIn(flag, "config") || flag.support !== undefined) return "";
+  if (!isSettableIn(flag, "config") || flag.idle !== undefined) return "";
   const range = flag.kind === "choice" ? "" : describeRange(flag);
   const doc = range === "" ? flag.doc : `${flag.doc} (${range})`;
   const value = flag.defaultDoc === undefined ? tomlDefault(flag) : `${flag.kind === "int" ? "0" : '""'} # default: ${flag.defaultDoc}`;

@@ -82,7 +82,7 @@ function sections(flags: Flag[], original: string, server: string): string[] {
     section(
       `As ${original}'s`,
       "",
-      flags.filter((flag) => !flag.own && !flag.support),
+      flags.filter((flag) => !flag.own && !flag.idle),
     ),
     section(
       "bunsq's own",
@@ -92,12 +92,7 @@ function sections(flags: Flag[], original: string, server: string): string[] {
     section(
       "Taken, without effect",
       `The ${server} starts and logs a warning that says so.\n\n`,
-      flags.filter((flag) => flag.support !== undefined && flag.support.status !== "refused"),
-    ),
-    section(
-      "Refused for now",
-      `Running without them would cost security or correctness, so the ${server} does not start.\n\n`,
-      flags.filter((flag) => flag.support?.status === "refused"),
+      flags.filter((flag) => flag.idle),
     ),
   ];
 }
@@ -124,7 +119,7 @@ function defaultOf(flag: Flag): string {
 }
 
 function meaningOf(flag: Flag): string {
-  const text = flag.support === undefined ? flag.doc : `${flag.doc}. Now: ${flag.support.why}`;
+  const text = flag.idle === undefined ? flag.doc : `${flag.doc}: ${flag.idle.why}`;
   return text.replaceAll("<", "&lt;");
 }
 

@@ -231,7 +231,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 0,
         max: MAX_INT32,
         doc: "channels that nsqd looks through at a time for timeouts",
-        support: { status: "needless", why: NO_SCAN },
+        idle: { status: "needless", why: NO_SCAN },
       },
       queueScanWorkerPoolMax: {
         name: "queue-scan-worker-pool-max",
@@ -240,7 +240,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: 0,
         max: MAX_INT32,
         doc: "workers with which nsqd looks for timeouts",
-        support: { status: "needless", why: NO_SCAN },
+        idle: { status: "needless", why: NO_SCAN },
       },
 
       msgTimeoutMs: {
@@ -444,7 +444,7 @@ const workerIdFlag: Flag = {
   kind: "bool",
   default: false,
   doc: "long without effect in nsqd too",
-  support: { status: "deprecated", why: "use -node-id" },
+  idle: { status: "deprecated", why: "use -node-id" },
 };
 
 /** nsqd's own formula (nsqd/options.go), so that a host keeps its node id when it changes brokers. */

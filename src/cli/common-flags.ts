@@ -35,5 +35,5 @@ export const verboseFlag: BoolFlag = {
   kind: "bool",
   default: false,
   doc: "long without effect in NSQ too",
-  support: { status: "deprecated", why: "use -log-level=debug" },
+  idle: { status: "deprecated", why: "use -log-level=debug" },
 };

@@ -24,12 +24,10 @@ interface FlagBase {
   /** How what it does is better than in NSQ, for docs/compatibility.md; without it, it does the same. */
   better?: string;
   /**
-   * What becomes of a flag of NSQ that does nothing here; the log says so where it is set to anything but its default.
+   * It is a flag of NSQ's that does nothing here, which the log says where it is set to anything but its default.
    * `deprecated`: NSQ has left it without effect too. `needless`: there is nothing in bunsq for it to set.
-   * `ignored`: this version runs without it. `refused`: this version does not start, as running without it would cost
-   * security or correctness.
    */
-  support?: { status: "deprecated" | "needless" | "ignored" | "refused"; why: string };
+  idle?: { status: "deprecated" | "needless"; why: string };
 }
 
 export interface StringFlag extends FlagBase {
@@ -222,17 +220,8 @@ export function withPrefix<Options>(prefix: string, { options }: FlagTable<Optio
 }
 
 /** The flags that were given and that do nothing here. One that is set to its own default asks for nothing. */
-export function unsupportedFlags<Options>(
-  table: FlagTable<Options>,
-  given: ReadonlyMap<string, FlagValue>,
-): { ignored: Flag[]; refused: Flag[] } {
-  const asked = allFlags(table).filter(
-    (flag) => flag.support !== undefined && String(given.get(flag.name) ?? flag.default) !== String(flag.default),
-  );
-  return {
-    ignored: asked.filter((flag) => flag.support?.status !== "refused"),
-    refused: asked.filter((flag) => flag.support?.status === "refused"),
-  };
+export function idleFlags<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Flag[] {
+  return allFlags(table).filter((flag) => flag.idle !== undefined && String(given.get(flag.name) ?? flag.default) !== String(flag.default));
 }
 
 /** What --help prints: the layout of Go's flag.PrintDefaults under its `Usage of` line. */
@@ -245,11 +234,10 @@ export function helpText<Options>(program: string, table: FlagTable<Options>): s
   return `${lines.join("\n")}\n`;
 }
 
-const STANDINGS = { deprecated: "deprecated", needless: "no effect", ignored: "no effect yet", refused: "not supported yet" };
-
-/** A flag's doc line, with what this version makes of it. */
+/** A flag's doc line, with a note where it does nothing. */
 export function describe(flag: Flag): string {
-  return flag.support === undefined ? flag.doc : `${flag.doc} [${STANDINGS[flag.support.status]}]`;
+  if (flag.idle === undefined) return flag.doc;
+  return `${flag.doc} [${flag.idle.status === "deprecated" ? "deprecated" : "no effect"}]`;
 }
 
 /** Options as a command line fills them. @param given values by flag name */

@@ -11,16 +11,15 @@ import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./
 import { environmentName, readEnvironment } from "./environment.ts";
 import {
   allFlags,
-  type Flag,
   type FlagTable,
   type FlagValue,
   helpText,
+  idleFlags,
   parseFlags,
   peekFlag,
   quote,
   resolveOptions,
   UsageError,
-  unsupportedFlags,
 } from "./flags.ts";
 import { LineLogger } from "./log.ts";
 import { runLookup } from "./lookup-process.ts";
@@ -180,16 +179,15 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   const options = resolveOptions(table, settings.values);
   const log = new LineLogger(options.logLevel, options.logPrefix);
 
-  const { ignored, refused } = unsupportedFlags(table, settings.values);
-  const where = (flag: Flag) => settings.origins.get(flag.name) ?? `-${flag.name}`;
-  const errors = [...settings.errors, ...refused.map((flag) => `${where(flag)}: ${flag.support?.why}`)];
-  if (errors.length > 0) {
-    for (const error of errors) log.fatal(error);
+  if (settings.errors.length > 0) {
+    for (const error of settings.errors) log.fatal(error);
     return EXIT_FAILED;
   }
   log.info(versionLine(name));
   for (const warning of settings.warnings) log.warn(warning);
-  for (const flag of ignored) log.warn(`${where(flag)} has no effect: ${flag.support?.why}`);
+  for (const flag of idleFlags(table, settings.values)) {
+    log.warn(`${settings.origins.get(flag.name)} has no effect: ${flag.idle?.why}`);
+  }
   return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
 }
 

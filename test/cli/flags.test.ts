@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { type FlagTable, helpText, parseFlags, UsageError, unsupportedFlags } from "../../src/cli/flags.ts";
+import { type FlagTable, helpText, idleFlags, parseFlags, UsageError } from "../../src/cli/flags.ts";
 
 interface Options {
   address: string;
@@ -32,9 +32,8 @@ const table: FlagTable<Options> = {
     shares: { name: "share", kind: "floats", default: [], min: 0, max: 1, doc: "who gets what" },
   },
   others: [
-    { name: "soon", kind: "bool", default: true, doc: "for later", support: { status: "ignored", why: "it is not there" } },
-    { name: "lock", kind: "string", default: "", doc: "for safety", support: { status: "refused", why: "it would be open" } },
-    { name: "gate", kind: "list", default: [], doc: "for safety", support: { status: "refused", why: "it would be open" } },
+    { name: "soon", kind: "bool", default: true, doc: "how early", idle: { status: "deprecated", why: "use -wait" } },
+    { name: "gate", kind: "list", default: [], doc: "which way", idle: { status: "needless", why: "it is open" } },
   ],
 };
 
@@ -218,19 +217,13 @@ describe("a quoted value in a message", () => {
   });
 });
 
-describe("flags that this version cannot honour", () => {
-  const names = (...args: string[]) => {
-    const { ignored, refused } = unsupportedFlags(table, parseFlags(table, args).given);
-    return { ignored: ignored.map((flag) => flag.name), refused: refused.map((flag) => flag.name) };
-  };
+describe("flags without effect", () => {
+  const idle = (...args: string[]) => idleFlags(table, parseFlags(table, args).given).map((flag) => flag.name);
 
-  test("are told apart by what ignoring them would cost", () => {
-    expect(names("-soon=false", "-lock=x", "-gate=y", "-count=1")).toEqual({ ignored: ["soon"], refused: ["gate", "lock"] });
-    expect(names("-count=1")).toEqual({ ignored: [], refused: [] });
-  });
-
-  test("are not refused when they ask for nothing", () => {
-    expect(names("-lock=", "-gate=", "-soon")).toEqual({ ignored: [], refused: [] });
+  test("are told where they ask for something", () => {
+    expect(idle("-soon=false", "-gate=y", "-count=1")).toEqual(["gate", "soon"]);
+    expect(idle("-gate=", "-soon")).toEqual([]);
+    expect(idle()).toEqual([]);
   });
 });
 
@@ -246,11 +239,9 @@ describe("help", () => {
         "  -eager",
         "    \twhether at once",
         "  -gate value",
-        "    \tfor safety [not supported yet]",
+        "    \twhich way [no effect]",
         "  -level value",
         "    \thow far (default LOW)",
-        "  -lock string",
-        "    \tfor safety [not supported yet]",
         "  -peer value",
         "    \twho else",
         "  -share value",
@@ -258,7 +249,7 @@ describe("help", () => {
         "  -shut",
         "    \thow much (default no)",
         "  -soon",
-        "    \tfor later [no effect yet] (default true)",
+        "    \thow early [deprecated] (default true)",
         "  -wait duration",
         "    \thow long (default 1.5s)",
         "",

@@ -102,7 +102,7 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
   const flags = allFlags(brokerFlags()).filter(
     (flag) =>
       flag.own === undefined &&
-      (flag.support === undefined || flag.support.status === "needless") &&
+      flag.idle?.status !== "deprecated" &&
       !["config", "version", "tcp-address", "http-address", "https-address", "data-path"].includes(flag.name),
   );
 

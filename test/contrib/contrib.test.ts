@@ -64,7 +64,7 @@ describe("contrib/bunsq.toml", () => {
         expect([warnings, errors]).toEqual([[], []]);
       }
       const { values } = readConfig(scopes.all, loadConfigFile(path));
-      const settable = allFlags(table).filter((flag) => isSettableIn(flag, "config") && flag.support === undefined);
+      const settable = allFlags(table).filter((flag) => isSettableIn(flag, "config") && flag.idle === undefined);
       expect([...values.keys()].sort()).toEqual(settable.map((flag) => flag.name).sort());
       for (const flag of settable.filter((flag) => flag.defaultDoc === undefined)) {
         expect([configKey(flag), values.get(flag.name)]).toEqual([configKey(flag), flag.default]);
