@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { cpSync } from "node:fs";
+import { diskFiles, useFiles } from "../../src/broker/files.ts";
 import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
@@ -240,4 +242,45 @@ test("a channel is where it was moved to, whatever kills the broker right after 
   }
   await server.stop();
   removeFolder(dataPath);
+});
+
+test("a requeue whose way to the disk a seek overtakes does not take the message's new delivery for its own", async () => {
+  let hold = false;
+  const held: (() => void)[] = [];
+  useFiles({
+    ...diskFiles,
+    sync: (fd, done) => {
+      if (hold) held.push(() => diskFiles.sync(fd, done));
+      else diskFiles.sync(fd, done);
+    },
+  });
+  const copy = temporaryFolder();
+  try {
+    await using server = WithHttp.start({ durability: "fsync" });
+    const channel = () => server.broker.topic("t").channel("ch");
+    await server.started.publish("t", "m");
+    const consumer = await server.started.consumer("t", "ch", 1);
+    const { id } = await consumer.message();
+    hold = true;
+    consumer.command(`REQ ${id} 60000`);
+    await until("its entry waits for the disk", () => held.length > 0);
+    await server.json("POST", "/channel/seek?topic=t&channel=ch&to=beginning");
+    expect((await consumer.message()).id).toBe(id);
+    hold = false;
+    for (const sync of held.splice(0)) sync();
+    await until("the sync is over and the channel saved", () => !server.broker.deferred.awaitsSyncNow && !channel().unsaved);
+    await until("nothing is staged any more", () => !server.broker.deferred.hasWork);
+    expect([channel().inFlightCount, channel().deferredCount]).toEqual([1, 0]);
+    // As a crash would find it: the delivery is not finished, so the message comes again.
+    cpSync(server.started.dataPath, copy, { recursive: true });
+    const after = await startServer({ dataPath: copy });
+    const second = await RawClient.connect(after.tcpPort);
+    await second.call("SUB t ch");
+    second.command("RDY 1");
+    expect((await second.message()).id).toBe(id);
+    await after.stop("SIGKILL");
+  } finally {
+    useFiles(diskFiles);
+    removeFolder(copy);
+  }
 });
