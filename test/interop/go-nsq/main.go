@@ -48,8 +48,21 @@ func must(err error) {
 	}
 }
 
+// newConfig has the settings that the environment names, by go-nsq's own names.
+func newConfig() *nsq.Config {
+	config := nsq.NewConfig()
+	options := map[string]any{}
+	if text := os.Getenv("CLIENT_OPTIONS"); text != "" {
+		must(json.Unmarshal([]byte(text), &options))
+	}
+	for name, value := range options {
+		must(config.Set(name, value))
+	}
+	return config
+}
+
 func openProducer(address string) *nsq.Producer {
-	producer, err := nsq.NewProducer(address, nsq.NewConfig())
+	producer, err := nsq.NewProducer(address, newConfig())
 	must(err)
 	producer.SetLogger(log.Default(), nsq.LogLevelWarning)
 	must(producer.Ping())
@@ -76,7 +89,7 @@ func flood(address, topic string, count int) any {
 	times := make([]int, count)
 	received, attemptsAboveOne := 0, 0
 	all := make(chan bool)
-	config := nsq.NewConfig()
+	config := newConfig()
 	config.MaxInFlight = 2500
 	handler := nsq.HandlerFunc(func(message *nsq.Message) error {
 		mutex.Lock()
@@ -132,7 +145,7 @@ func care(address, topic string, requeueDelay, msgTimeout time.Duration) any {
 	var late *nsq.Message
 	var waiting sync.WaitGroup
 	waiting.Add(3)
-	config := nsq.NewConfig()
+	config := newConfig()
 	config.MaxInFlight = 10
 	config.MsgTimeout = msgTimeout
 	handler := nsq.HandlerFunc(func(message *nsq.Message) error {

@@ -3,6 +3,8 @@
 import { Reader, Writer } from "nsqjs";
 
 const [address = "", topic = "", act = "", ...numbers] = process.argv.slice(2);
+// Settings of the library's own, for reader and writer.
+const options = JSON.parse(process.env.CLIENT_OPTIONS ?? "{}");
 const [host = "", port = ""] = address.split(":");
 
 /** @param {import("node:events").EventEmitter} emitter @param {string} event */
@@ -14,16 +16,16 @@ function once(emitter, event) {
 }
 
 async function openWriter() {
-  const writer = new Writer(host, Number(port), { clientId: "nsqjs-writer" });
+  const writer = new Writer(host, Number(port), { clientId: "nsqjs-writer", ...options });
   const ready = once(writer, "ready");
   writer.connect();
   await ready;
   return writer;
 }
 
-/** @param {object} options @param {(message: any) => void} onMessage */
-async function openReader(options, onMessage) {
-  const reader = new Reader(topic, "ch", { nsqdTCPAddresses: [address], clientId: "nsqjs-reader", ...options });
+/** @param {object} more @param {(message: any) => void} onMessage */
+async function openReader(more, onMessage) {
+  const reader = new Reader(topic, "ch", { nsqdTCPAddresses: [address], clientId: "nsqjs-reader", ...options, ...more });
   const ready = once(reader, "ready");
   reader.on("message", onMessage);
   reader.connect();

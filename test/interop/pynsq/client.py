@@ -3,10 +3,15 @@ test/discovery/support/follower.ts for the act follow."""
 
 import asyncio
 import json
+import os
 import sys
 import time
 
 import nsq
+
+
+# Settings of the library's own, for reader and writer.
+OPTIONS = json.loads(os.environ.get("CLIENT_OPTIONS", "{}"))
 
 
 class Program:
@@ -24,9 +29,10 @@ class Program:
             nsqd_tcp_addresses=[self.address],
             message_handler=handler,
             max_backoff_duration=1,
+            **OPTIONS,
             **options,
         )
-        self.writer = nsq.Writer([self.address])
+        self.writer = nsq.Writer([self.address], **OPTIONS)
         while not (self.ready(self.reader) and self.ready(self.writer)):
             await asyncio.sleep(0.01)
 

@@ -60,14 +60,14 @@ export function describeClient(name: string, prepared: Client | string): void {
     });
 
     test(`publishes and consumes ${MESSAGES} messages with acknowledgements, each exactly once`, async () => {
-      const report = (await run(client, server, "flood", "flood", String(MESSAGES))) as FloodReport;
+      const report = (await run(client, server, {}, "flood", "flood", String(MESSAGES))) as FloodReport;
       expect(report).toEqual({ published: MESSAGES, received: MESSAGES, missing: 0, repeated: 0, attemptsAboveOne: 0 });
       const channel = await channelAtRest(server, "flood");
       expect(channel).toMatchObject({ message_count: MESSAGES, requeue_count: 0, timeout_count: 0 });
     }, 90_000);
 
     test("requeues with a delay, touches, lets a message time out and closes", async () => {
-      const report = (await run(client, server, "care", "care", String(REQUEUE_DELAY_MS), String(MSG_TIMEOUT_MS))) as CareReport;
+      const report = (await run(client, server, {}, "care", "care", String(REQUEUE_DELAY_MS), String(MSG_TIMEOUT_MS))) as CareReport;
       expect(report.requeue.attempts).toEqual([1, 2]);
       expect(report.requeue.gapMs).toBeWithin(REQUEUE_DELAY_MS - EARLY_MS, REQUEUE_DELAY_MS + LATE_MS);
       expect(report.touch.attempts).toEqual([1]);
@@ -79,9 +79,42 @@ export function describeClient(name: string, prepared: Client | string): void {
   });
 }
 
+/** What a flood needs beside a client. */
+export interface Setting {
+  /** The broker's flags, asked for when the tests begin. */
+  args(): string[];
+  /** The client's settings by its library's own names: `auth_secret` for go-nsq and pynsq, `authSecret` for nsqjs. */
+  options: object;
+  /** Looks at what the broker, with a topic's only channel at rest, has made of the flood. */
+  check?(server: Server): void | Promise<void>;
+}
+
+/** Runs a client's flood against a broker of its own in some setting: TLS, compression, AUTH. */
+export function describeFlood(name: string, prepared: Client | string, setting: Setting): void {
+  const missing = typeof prepared === "string" ? prepared : undefined;
+  if (missing !== undefined) console.log(`skipped: ${missing} (${name})`);
+  test.skipIf(missing !== undefined)(
+    `${name} publishes and consumes ${MESSAGES} messages, each exactly once`,
+    async () => {
+      const server = await startServer({ program: PROGRAM, args: setting.args() });
+      try {
+        const report = (await run(prepared as Client, server, setting.options, "flood", "flood", String(MESSAGES))) as FloodReport;
+        expect(report).toEqual({ published: MESSAGES, received: MESSAGES, missing: 0, repeated: 0, attemptsAboveOne: 0 });
+        const channel = await channelAtRest(server, "flood");
+        expect(channel).toMatchObject({ message_count: MESSAGES, requeue_count: 0, timeout_count: 0 });
+        await setting.check?.(server);
+      } finally {
+        await server.stop();
+      }
+    },
+    90_000,
+  );
+}
+
 /** Runs the program to its end and returns what it printed. Its failure is the test's, with what it said. */
-async function run(client: Client, server: Server, topic: string, ...act: string[]): Promise<unknown> {
+async function run(client: Client, server: Server, options: object, topic: string, ...act: string[]): Promise<unknown> {
   const child = Bun.spawn([...client.command, `127.0.0.1:${server.tcpPort}`, topic, ...act], {
+    env: { ...process.env, CLIENT_OPTIONS: JSON.stringify(options) },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
