@@ -16,6 +16,7 @@ import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
 import { HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
+import type { Retention } from "./log/retention.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { PublishKeys } from "./publish-keys.ts";
 import { Space } from "./space.ts";
@@ -250,6 +251,11 @@ export class Broker {
   /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
   deleteTopic(name: string): boolean {
     return this.catalogue.deleteTopic(name);
+  }
+
+  /** How long finished messages are kept in topics that are not told otherwise. */
+  get defaultRetention(): Retention {
+    return { timeMs: this.options.retentionTimeMs, bytes: this.options.retentionBytes };
   }
 
   // ---- durability

@@ -10,7 +10,7 @@ import { files, removeFolder } from "./files.ts";
 import { PublishError } from "./held.ts";
 import { LogFiles, type LogFilesOptions } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
-import type { Retention } from "./log/retention.ts";
+import { isRetaining, type Retention } from "./log/retention.ts";
 import { TopicLog } from "./log/topic-log.ts";
 import { decodeProgress, type Progress } from "./progress.ts";
 import type { KeyedTopic } from "./publish-keys.ts";
@@ -119,10 +119,11 @@ export class Catalogue implements DeferredTargets {
     this.observer?.channelDeleted(channel);
   }
 
-  /** Whether there is a topic, and its log came as far as a sequence. */
+  /** Whether there is a topic, and its log has a message, or had it and let it go. */
   has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
     const topic = this.topicsById.get(id);
-    return topic !== undefined && topic.nameCrc === nameCrc && sequence < topic.log.next;
+    if (topic === undefined || topic.nameCrc !== nameCrc) return false;
+    return sequence < topic.log.startSequence || topic.log.files?.has(sequence) === true;
   }
 
   newMemoryId(): number {
@@ -330,7 +331,10 @@ export class Catalogue implements DeferredTargets {
   private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
     const channels = this.broker.store.channels(row.id);
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
-    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, { neededSequence, syncedSequence: synced });
+    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, {
+      neededSequence: isRetaining(retention ?? this.broker.defaultRetention) ? 0 : neededSequence,
+      syncedSequence: synced,
+    });
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);

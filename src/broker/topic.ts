@@ -121,8 +121,7 @@ export class Topic implements StoreOwner, Committed {
 
   /** How long finished messages are kept, and whether that was set for this topic. */
   get retention(): Retention & { own: boolean } {
-    const { retentionTimeMs, retentionBytes } = this.broker.options;
-    return { ...(this.ownRetention ?? { timeMs: retentionTimeMs, bytes: retentionBytes }), own: this.ownRetention !== undefined };
+    return { ...(this.ownRetention ?? this.broker.defaultRetention), own: this.ownRetention !== undefined };
   }
 
   /** @param retention undefined: as the options say */

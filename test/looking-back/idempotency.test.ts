@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { diskFiles, type Files, useFiles } from "../../src/broker/files.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/log/segment.ts";
 import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient, sized } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
@@ -197,4 +198,25 @@ test("a publish that the disk refused can be tried again with its key, and is th
   } finally {
     useFiles(diskFiles);
   }
+});
+
+test("a key whose message the disk lost is forgotten with it, so that the producer's repetition is taken", async () => {
+  await using server = WithHttp.start();
+  expect(await server.call("POST", "/pub?topic=t", "kept", keyed("one"))).toBe("200 OK");
+  expect(await server.call("POST", "/pub?topic=t", "lost", keyed("two"))).toBe("200 OK");
+  const topics = join(server.started.dataPath, "bunsq-data/topics");
+  await server.restart(undefined, () => {
+    const folder = join(topics, readdirSync(topics).find((name) => name.endsWith("-t")) ?? "");
+    for (const name of readdirSync(folder)) {
+      if (name.endsWith(".log")) truncateSync(join(folder, name), 34 + "kept".length);
+      if (name.endsWith(".idx")) truncateSync(join(folder, name), INDEX_HEADER_BYTES + INDEX_ENTRY_BYTES);
+    }
+  });
+  for (let i = 0; i < 2; i++) {
+    expect(await server.call("POST", "/pub?topic=t", "kept", keyed("one"))).toBe("200 OK");
+    expect(await server.call("POST", "/pub?topic=t", "lost", keyed("two"))).toBe("200 OK");
+  }
+  const consumer = await server.started.consumer("t", "ch", 10);
+  expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["kept", "lost"]);
+  await expectNothing(consumer);
 });

@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { readdirSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
 import { retains, segmentAgeMs, segmentBytes } from "../../src/broker/log/retention.ts";
 import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
@@ -153,4 +155,20 @@ test("bad arguments are refused", async () => {
     const [status, code] = answer.split(" ");
     expect([query, await server.call("POST", `/topic/retention?${query}`)]).toEqual([query, `${status} {"message":"${code}"}`]);
   }
+});
+
+test("a retained segment whose index is lost comes back from its records", async () => {
+  await using server = WithHttp.start({ ...SMALL, retentionTimeMs: 3_600_000 });
+  await publishAndFinish(server, 20);
+  const topics = join(server.started.dataPath, "bunsq-data/topics");
+  const folder = join(topics, readdirSync(topics).find((name) => name.endsWith("-t")) ?? "");
+  const indexes = readdirSync(folder)
+    .filter((name) => name.endsWith(".idx"))
+    .toSorted();
+  expect(indexes.length).toBeGreaterThan(3);
+  await server.restart({ ...SMALL, retentionTimeMs: 3_600_000 }, () => unlinkSync(join(folder, indexes[0])));
+  expect(start(server)).toBe(0);
+  await server.json("POST", "/channel/seek?topic=t&channel=ch&to=beginning");
+  const consumer = await server.started.consumer("t", "ch", 100);
+  expect(await messages(consumer, 20)).toHaveLength(20);
 });

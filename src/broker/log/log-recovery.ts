@@ -143,6 +143,8 @@ class LogRecovery {
       if (!segment.placed || segment.basePosition < end || segment.baseSequence === before.nextSequence) segment.place(end);
     }
     this.segments.push(segment);
+    // It opens again when needed: a log may have more segments than a process files.
+    before?.close();
   }
 
   /** A full segment ends where the next one begins: if it ends earlier, entries of it were lost, or numbers passed over. */

@@ -19,9 +19,11 @@ export class WithHttp implements AsyncDisposable {
     return this.started.broker;
   }
 
-  /** A clean end and a new start on the same data path. */
-  async restart(changes?: Partial<BrokerOptions>): Promise<void> {
+  /** A clean end and a new start on the same data path. @param between what is done to it while the broker is down */
+  async restart(changes?: Partial<BrokerOptions>, between = () => {}): Promise<void> {
     await this.http.stop();
+    await this.broker.close();
+    between();
     await this.started.restart(changes === undefined ? undefined : { httpAddress: "127.0.0.1:0", ...changes });
     this.http = startHttp(this.started.broker, { stopTimeoutMs: 1000 });
   }
