@@ -12,6 +12,7 @@ import { Catalogue, WITHHOLD_ADOPTED_MS } from "./catalogue.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
 import { Connection } from "./connection.ts";
+import { DATA_FOLDER } from "./data-path.ts";
 import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
 import { HeldPublish, PublishError } from "./held.ts";
@@ -31,8 +32,6 @@ import { Trouble } from "./trouble.ts";
 
 /** What stands for the address of a unix socket's client, as Go shows it. */
 const SOCKET_PEER = "@";
-/** Everything below the data path that is ours stands in this folder. */
-const DATA_FOLDER = "bunsq-data";
 /** Log bytes in memory, all topics together. */
 const CACHE_BYTES = 16 * 1024 * 1024;
 /** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */

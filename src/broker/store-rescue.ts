@@ -11,7 +11,7 @@ import type { Store } from "./store.ts";
  */
 
 export const STORE_FILE = "catalogue.sqlite";
-const COPY_FILE = "catalogue.copy";
+export const COPY_FILE = "catalogue.copy";
 /** Not more often than this. */
 const COPY_INTERVAL_MS = 5000;
 /** And so that copying a large store writes no more than this. */

@@ -6,6 +6,7 @@ import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
 import { runAll } from "./all-process.ts";
 import { runBroker } from "./broker-process.ts";
+import { runCheck } from "./check.ts";
 import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
 import { environmentName, readEnvironment } from "./environment.ts";
@@ -43,6 +44,9 @@ const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
+/** The word that asks for no server, but for a look at a data path. */
+const CHECK = "check";
+
 const STDOUT = 1;
 const STDERR = 2;
 
@@ -69,7 +73,7 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   const [word = "", ...rest] = args;
   const byWord = programNamed(word);
   if (byWord === undefined && /^\w/.test(word)) {
-    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd"]);
+    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd", CHECK]);
     throw new UsageError(
       `no program of bunsq's is called ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd(),
     );
@@ -81,6 +85,10 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
 export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
+    if (basename(startedAs) !== "nsqd" && basename(startedAs) !== "nsqlookupd" && args[0] === CHECK) {
+      name = `bunsq ${CHECK}`;
+      return await runCheck(args.slice(1), (text) => print(STDOUT, text));
+    }
     const program = selectProgram(startedAs, args);
     name = program.name === "bunsq" && program.mode !== undefined ? `bunsq ${program.mode}` : program.name;
     return await runProgram(program, environment);

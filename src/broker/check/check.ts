@@ -1,0 +1,199 @@
+import { Database } from "bun:sqlite";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+import type { Logger } from "../../base/logger.ts";
+import { StartError } from "../../base/start-error.ts";
+import { Broker } from "../broker.ts";
+import { DELETED_MARK } from "../catalogue.ts";
+import { DATA_FOLDER } from "../data-path.ts";
+import { KIND_PUBLISH } from "../deferred/bucket.ts";
+import { DeferredStore } from "../deferred/deferred-store.ts";
+import { diskFiles, useFiles } from "../files.ts";
+import { recoverSegments } from "../log/log-recovery.ts";
+import type { Segment } from "../log/segment.ts";
+import type { BrokerOptions } from "../options.ts";
+import { COPY_FILE, inspectStore, STORE_FILE, topicFolders } from "../store-rescue.ts";
+import { DryFiles } from "./dry-files.ts";
+
+/** What the store, or its copy, knows of a topic's log. */
+interface Known {
+  neededSequence: number;
+  syncedSequence: number | undefined;
+}
+
+/** Takes the lines that recovery would log, and remembers whether one of them told of damage. */
+class Findings implements Logger {
+  level = "info" as const;
+  damaged = false;
+
+  constructor(private readonly print: (line: string) => void) {}
+
+  debug(): void {}
+  info(): void {}
+
+  warn(line: string): void {
+    this.print(`  WARNING: ${line}`);
+  }
+
+  error(line: string): void {
+    this.damaged = true;
+    this.print(`  ERROR: ${line}`);
+  }
+
+  fatal(line: string): void {
+    this.error(line);
+  }
+}
+
+/**
+ * Looks a stopped broker's data path over: every checksum of every log, the deferred messages and the store.
+ *
+ * It runs what the broker runs at its start; without `repair` on a disk that keeps all changes in memory, so that nothing
+ * of the logs is touched.
+ *
+ * @param print is given one line after the other
+ * @returns whether all is sound; with `repair`, whether it was
+ * @throws StartError when it cannot be checked: a broker has it open, there is nothing, or it is of a newer version
+ */
+export async function checkDataPath(options: BrokerOptions, repair: boolean, print: (line: string) => void): Promise<boolean> {
+  const directory = join(options.dataPath, DATA_FOLDER);
+  if (!existsSync(directory)) throw new StartError(`there is no ${DATA_FOLDER} in ${options.dataPath}`);
+  const findings = new Findings(print);
+  const store = inspectStore(join(directory, STORE_FILE));
+  if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
+  if (repair) {
+    print("repairing:");
+    const broker = Broker.open(options, findings);
+    await broker.close();
+    print("after that:");
+  }
+  const known = checkStore(directory, findings, print);
+  useFiles(new DryFiles());
+  try {
+    for (const { folder, number, name } of topicFolders(directory)) {
+      if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
+      else checkTopic(folder, number, name, known.get(`${number}-${name}`), findings, print);
+    }
+    checkDeferred(join(directory, "deferred"), findings, print);
+  } finally {
+    useFiles(diskFiles);
+  }
+  for (const path of keptAside(directory)) print(`kept aside: ${path} (${statSync(path).size} bytes)`);
+  print(verdict(findings.damaged, repair));
+  return !findings.damaged;
+}
+
+function verdict(damaged: boolean, repair: boolean): string {
+  if (!damaged) return "sound";
+  return repair
+    ? "damage was found; what can be mended was, and damaged messages are skipped when they are read"
+    : "damage was found; a broker that starts mends what it can and skips the rest, as does --repair";
+}
+
+/** @returns what is known of each log, by its number and name */
+function checkStore(directory: string, findings: Findings, print: (line: string) => void): Map<string, Known> {
+  const path = join(directory, STORE_FILE);
+  const copy = join(directory, "topics", COPY_FILE);
+  const state = inspectStore(path);
+  const copyState = inspectStore(copy);
+  if (state === "sound") {
+    const { known, topics, channels } = readKnown(path);
+    print(`store: sound; ${topics} topics, ${channels} channels`);
+    if (typeof copyState === "object") findings.warn(`its copy ${copy} is damaged (${copyState.damage}); a broker that runs renews it`);
+    return known;
+  }
+  const what = state === "missing" ? "missing" : `damaged (${typeof state === "object" ? state.damage : state})`;
+  print(`store: ${what}`);
+  if (copyState === "sound") {
+    findings.error(`${path} is ${what}; its copy would take its place`);
+    return readKnown(copy).known;
+  }
+  findings.error(`${path} is ${what}, and there is no copy of it; topics would be taken from their folders`);
+  return new Map();
+}
+
+function readKnown(path: string): { known: Map<string, Known>; topics: number; channels: number } {
+  const database = new Database(path, { strict: true, readwrite: true, create: false });
+  try {
+    const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
+    const rows = database
+      .query(
+        `SELECT number, name, min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
+           ${hasSynced ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
+         FROM topics`,
+      )
+      .all() as { number: number; name: string; needed: number; synced: number | null }[];
+    const { channels } = database.query("SELECT count(*) AS channels FROM channels").get() as { channels: number };
+    const known = new Map(
+      rows.map(({ number, name, needed, synced }) => [
+        `${number}-${name}`,
+        { neededSequence: needed, syncedSequence: synced ?? undefined },
+      ]),
+    );
+    return { known, topics: rows.length, channels };
+  } finally {
+    database.close(true);
+  }
+}
+
+function checkTopic(
+  directory: string,
+  topicNumber: number,
+  topicName: string,
+  known: Known | undefined,
+  findings: Findings,
+  print: (line: string) => void,
+): void {
+  print(`topic ${topicName}:`);
+  if (known === undefined) findings.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
+  let regions = 0;
+  const onCorrupt = () => regions++;
+  const segments = recoverSegments({ directory, topicNumber, topicName, log: findings, onCorrupt, ...known });
+  let bytes = 0;
+  for (const segment of segments) {
+    bytes += segment.length;
+    regions += damagedCommits(segment, findings);
+    segment.close();
+  }
+  const first = segments[0];
+  const next = segments[segments.length - 1]?.nextSequence ?? 0;
+  const lost = Math.min(known?.syncedSequence ?? 0, Number.MAX_SAFE_INTEGER) - next;
+  if (known?.syncedSequence !== undefined && lost > 0 && next > 0)
+    findings.error(`TOPIC(${topicName}): its log ends before sequence ${next}, but ${lost} more messages were on the disk`);
+  const messages = segments.reduce((sum, { baseSequence, nextSequence }) => sum + nextSequence - baseSequence, 0);
+  const range = first === undefined || messages === 0 ? "" : `, sequences ${first.baseSequence} to ${next - 1}`;
+  print(`  ${segments.length} segments, ${messages} messages${range}, ${bytes} bytes, ${regions} damaged regions`);
+}
+
+function damagedCommits(segment: Segment, findings: Findings): number {
+  let damaged = 0;
+  for (let number = 0; number < segment.entries; number++) {
+    const entry = segment.entry(number);
+    if (entry.count === 0 || segment.verify(entry)) continue;
+    damaged++;
+    findings.error(
+      `${entry.count} messages from sequence ${entry.firstSequence} on are damaged in ${segment.logPath} at byte ${entry.offset}; they are skipped`,
+    );
+  }
+  return damaged;
+}
+
+function checkDeferred(directory: string, findings: Findings, print: (line: string) => void): void {
+  let publishes = 0;
+  let requeues = 0;
+  const store = new DeferredStore(directory, findings);
+  store.recover(
+    () => false,
+    ({ kind }) => {
+      if (kind === KIND_PUBLISH) publishes++;
+      else requeues++;
+    },
+  );
+  print(`deferred: ${publishes} messages to be published, ${requeues} requeued or left behind by their channels`);
+}
+
+function keptAside(directory: string): string[] {
+  return readdirSync(directory, { recursive: true, encoding: "utf8" })
+    .filter((name) => /\.damaged(-\d+)?$/.test(name) || /(^|\/)damaged-\d{5}-/.test(name))
+    .map((name) => join(directory, name));
+}

@@ -1,0 +1,241 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { runCheck } from "../../src/cli/check.ts";
+import { UsageError } from "../../src/cli/flags.ts";
+import { InProcess, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { until } from "../support/server.ts";
+
+let template = "";
+
+/** A data path as a clean stop leaves it: 60 messages in several segments, a channel that finished two, some deferred. */
+beforeAll(async () => {
+  const server = InProcess.start({ maxBytesPerFile: 1000 });
+  server.broker.topic("orders").channel("a");
+  server.broker.topic("orders").channel("b");
+  // Each comes alone, and so is a commit of its own.
+  for (let i = 0; i < 60; i++) await server.broker.publish(server.broker.topic("orders"), Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
+  const consumer = await server.consumer("orders", "a", 2);
+  for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
+  await until("both are finished", () => server.broker.topic("orders").channel("a").floor === 2);
+  for (let i = 0; i < 5; i++) await server.broker.publish(server.broker.topic("orders"), Buffer.from(`later ${i}`), 3_600_000);
+  await server.broker.close();
+  template = temporaryFolder();
+  cpSync(server.dataPath, template, { recursive: true });
+  await server[Symbol.asyncDispose]();
+});
+
+afterAll(() => removeFolder(template));
+
+class DataPath implements Disposable {
+  readonly path = temporaryFolder();
+  readonly folder = join(this.path, "bunsq-data");
+
+  constructor() {
+    cpSync(template, this.path, { recursive: true });
+  }
+
+  /** A topic's files with an ending, in order. */
+  files(ending: string): string[] {
+    const topic = join(this.folder, "topics", "00000-orders");
+    return readdirSync(topic)
+      .filter((name) => name.endsWith(ending))
+      .sort()
+      .map((name) => join(topic, name));
+  }
+
+  deferred(ending: string): string {
+    const [name] = readdirSync(join(this.folder, "deferred")).filter((one) => one.endsWith(ending));
+    return join(this.folder, "deferred", name as string);
+  }
+
+  /** Every file with its content, but the store's, which is looked at through SQLite. */
+  content(): Map<string, string> {
+    const names = readdirSync(this.path, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(this.path, name)).isFile());
+    return new Map(
+      names.filter((name) => !name.includes("catalogue")).map((name) => [name, Bun.hash(readFileSync(join(this.path, name))).toString()]),
+    );
+  }
+
+  async check(...flags: string[]): Promise<{ code: number; text: string }> {
+    let text = "";
+    const code = await runCheck([...flags, this.path], (part) => {
+      text += part;
+    });
+    return { code, text };
+  }
+
+  [Symbol.dispose](): void {
+    removeFolder(this.path);
+  }
+}
+
+function flip(path: string, at: number): void {
+  const bytes = readFileSync(path);
+  bytes[at] ^= 16;
+  writeFileSync(path, bytes);
+}
+
+function zeroEnd(path: string, count: number): void {
+  const bytes = readFileSync(path);
+  bytes.fill(0, bytes.length - count);
+  writeFileSync(path, bytes);
+}
+
+test("a data path as a clean stop leaves it is sound, and told in figures", async () => {
+  using data = new DataPath();
+  const { code, text } = await data.check();
+  expect(text).toMatch(/^store: sound; 1 topics, 2 channels$/m);
+  expect(text).toMatch(/^topic orders:\n {2}\d segments, 60 messages, sequences 0 to 59, \d+ bytes, 0 damaged regions$/m);
+  expect(text).toMatch(/^deferred: 5 messages to be published, 0 requeued/m);
+  expect(text).toEndWith("\nsound\n");
+  expect(code).toBe(0);
+});
+
+interface Damage {
+  what: string;
+  make: (data: DataPath) => void;
+  says: RegExp;
+  /** Messages that --repair cannot bring back: a later check says so again. */
+  lasting?: boolean;
+}
+
+const DAMAGES: Damage[] = [
+  {
+    what: "a flipped bit in a record",
+    make: (data) => flip(data.files(".log")[1] as string, 100),
+    says: /1 messages from sequence \d+ on are damaged in .* at byte \d+/,
+    lasting: true,
+  },
+  {
+    what: "a flipped bit in the last record",
+    make: (data) => flip(data.files(".log").at(-1) as string, statSync(data.files(".log").at(-1) as string).size - 5),
+    says: /1 messages from sequence 59 on are damaged/,
+    lasting: true,
+  },
+  {
+    what: "zeros at a log's end",
+    make: (data) => zeroEnd(data.files(".log").at(-1) as string, 120),
+    says: /messages from sequence \d+ on are damaged/,
+    lasting: true,
+  },
+  {
+    what: "a log cut short",
+    make: (data) => truncateSync(data.files(".log").at(-1) as string, 50),
+    says: /messages from sequence \d+ on are damaged/,
+    lasting: true,
+  },
+  {
+    what: "an empty log file",
+    make: (data) => truncateSync(data.files(".log")[1] as string, 0),
+    says: /messages from sequence \d+ on are damaged/,
+    lasting: true,
+  },
+  {
+    what: "a missing log file",
+    make: (data) => rmSync(data.files(".log")[1] as string),
+    says: /\.log is missing, and with it \d+ messages from sequence \d+ on; its index is kept as/,
+    lasting: true,
+  },
+  {
+    what: "a flipped bit in an index entry",
+    make: (data) => flip(data.files(".idx")[1] as string, 100),
+    says: /1 entries of .* are damaged; their messages are kept as far as they are whole/,
+  },
+  {
+    what: "a flipped bit in an index header",
+    make: (data) => flip(data.files(".idx")[1] as string, 17),
+    says: /its index header is damaged; it was made anew from the \d+ messages in the log file/,
+  },
+  {
+    what: "zeros at an index's end",
+    make: (data) => zeroEnd(data.files(".idx").at(-1) as string, 60),
+    says: /the last \d entries of .* are damaged; \d messages were found without them/,
+  },
+  {
+    what: "an empty index",
+    make: (data) => truncateSync(data.files(".idx")[1] as string, 0),
+    says: /its index has no header; it was made anew/,
+  },
+  { what: "a missing index", make: (data) => rmSync(data.files(".idx").at(-1) as string), says: /its index is missing; it was made anew/ },
+  {
+    what: "a flipped bit in a deferred message",
+    make: (data) => flip(data.deferred(".msg"), 120),
+    says: /deferred messages: \d+ bytes in .* are damaged; they are skipped/,
+    lasting: true,
+  },
+  {
+    what: "a damaged store",
+    make: (data) => writeFileSync(join(data.folder, "catalogue.sqlite"), "this was a database once, before the disk forgot it"),
+    says: /catalogue\.sqlite is damaged \(file is not a database\); its copy would take its place/,
+  },
+  {
+    what: "a missing store",
+    make: (data) => rmSync(join(data.folder, "catalogue.sqlite")),
+    says: /catalogue\.sqlite is missing; its copy would take its place/,
+  },
+  {
+    what: "a missing store without a copy",
+    make: (data) => {
+      rmSync(join(data.folder, "catalogue.sqlite"));
+      rmSync(join(data.folder, "topics", "catalogue.copy"));
+    },
+    says: /there is no copy of it; topics would be taken from their folders/,
+  },
+];
+
+for (const { what, make, says, lasting = false } of DAMAGES) {
+  test(`${what} is found and named, nothing is changed, and repairing mends what can be mended`, async () => {
+    using data = new DataPath();
+    make(data);
+    const before = data.content();
+    const found = await data.check();
+    expect(found.text).toMatch(says);
+    expect(found.text).toContain("\ndamage was found; ");
+    expect(found.code).toBe(1);
+    expect(data.content()).toEqual(before);
+
+    const repaired = await data.check("--repair");
+    expect(repaired.code).toBe(1);
+    expect(repaired.text).toStartWith("repairing:\n");
+
+    const after = await data.check();
+    expect(after.text).toContain("60 messages, sequences 0 to 59".slice(0, lasting ? 0 : undefined));
+    if (!lasting) expect({ code: after.code, text: after.text }).toMatchObject({ code: 0 });
+  });
+}
+
+test("a data path that a running broker has open is not checked", async () => {
+  await using server = InProcess.start();
+  let text = "";
+  const code = await runCheck([server.dataPath], (part) => {
+    text += part;
+  });
+  expect([code, text]).toEqual([2, `${server.dataPath}/bunsq-data is in use by a running broker; stop it first\n`]);
+});
+
+test("what is no data path, or of a newer version, cannot be checked", async () => {
+  using data = new DataPath();
+  const index = data.files(".idx")[0] as string;
+  const header = readFileSync(index);
+  header.writeUInt32LE(9, 4);
+  header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
+  writeFileSync(index, header);
+  const newer = await data.check();
+  expect(newer.code).toBe(2);
+  expect(newer.text).toMatch(/was written by a newer bunsq \(index version 9/);
+  rmSync(data.folder, { recursive: true });
+  expect(await data.check()).toEqual({ code: 2, text: `there is no bunsq-data in ${data.path}\n` });
+  expect(existsSync(data.folder)).toBeFalse();
+});
+
+test("a wrong command line is refused, and --help explains the right one", async () => {
+  let text = "";
+  const print = (part: string) => {
+    text += part;
+  };
+  for (const args of [[], ["a", "b"], ["--fix", "a"]]) expect(runCheck(args, print)).rejects.toThrow(UsageError);
+  expect(text).toBe("");
+  expect(await runCheck(["--help"], print)).toBe(0);
+  expect(text).toStartWith("usage: bunsq check [--repair] DATA_PATH\n");
+});
