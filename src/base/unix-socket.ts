@@ -1,5 +1,5 @@
 import { lstatSync, unlinkSync } from "node:fs";
-import { connect, isIP } from "node:net";
+import { lazy } from "./lazy.ts";
 import type { Logger } from "./logger.ts";
 import { StartError } from "./start-error.ts";
 
@@ -20,7 +20,7 @@ const PROBE_TIMEOUT_MS = 1000;
  */
 export function isSocketPath(address: string): boolean {
   if (address.includes("/") || address.startsWith("@")) return true;
-  return address !== "" && !address.includes(":") && !/^\d+$/.test(address) && isIP(address) === 0 && address !== "localhost";
+  return address !== "" && !address.includes(":") && !/^\d+$/.test(address) && lazy.net.isIP(address) === 0 && address !== "localhost";
 }
 
 /** @throws StartError for one that no kernel takes */
@@ -50,7 +50,7 @@ export async function removeDeadSocket({ unix }: SocketPath, log: Logger): Promi
 
 function isDead(path: string): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect({ path });
+    const socket = lazy.net.connect({ path });
     const finish = (dead: boolean): void => {
       clearTimeout(timer);
       socket.destroy();

@@ -20,7 +20,11 @@ for (let i = 0; i < 256; i++) HEX2[i] = (HEX.charCodeAt(i >> 4) << 8) | HEX.char
 
 /** Four hex characters as one big-endian 32-bit word, by 16-bit number: one store writes four characters. */
 const HEX4 = new Uint32Array(65536);
-for (let i = 0; i < 65536; i++) HEX4[i] = ((HEX2[i >> 8] << 16) | HEX2[i & 255]) >>> 0;
+
+/** Fills the table, once there is a prefix to write ids with: a broker without topics needs neither it nor a compiler warmed up by it. */
+function fillHex4(): void {
+  for (let i = 0; i < 65536; i++) HEX4[i] = ((HEX2[i >> 8] << 16) | HEX2[i & 255]) >>> 0;
+}
 
 /** A character's value as a lower-case hex digit; 0x100 for any other, so that a sum shows a bad one. */
 const DIGIT = new Uint16Array(256).fill(0x100);
@@ -28,6 +32,7 @@ for (let i = 0; i < 16; i++) DIGIT[HEX.charCodeAt(i)] = i;
 
 /** The 24 bits that all ids of one topic on one node share. */
 export function idPrefix(node: number, topicNumber: number): number {
+  if (HEX4[0] === 0) fillHex4();
   return (node * TOPIC_NUMBER_LIMIT + topicNumber) >>> 0;
 }
 

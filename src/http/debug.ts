@@ -1,4 +1,4 @@
-import { Session } from "node:inspector/promises";
+import { lazy } from "../base/lazy.ts";
 import type { Call } from "./call.ts";
 import { plain, text } from "./reply.ts";
 import { get, post, put, type RouteEntry } from "./router.ts";
@@ -64,7 +64,7 @@ async function profile({ query, request }: Call): Promise<Response> {
   if (profiling) return plain(500, "Could not enable CPU profiling: cpu profiling already in use\n");
   profiling = true;
   try {
-    const session = new Session();
+    const session = new lazy.inspector.Session();
     session.connect();
     try {
       await session.post("Profiler.enable");

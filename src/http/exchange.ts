@@ -1,6 +1,6 @@
-import { connect, isIP, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
+import type { Socket } from "node:net";
 import { type Address, formatAddress } from "../base/address.ts";
+import { lazy } from "../base/lazy.ts";
 
 /** Bounds of one request. */
 export interface RequestLimits {
@@ -88,12 +88,12 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
 }
 
 function open({ hostname, port, tls }: HttpPeer): Socket {
-  if (tls === undefined) return connect({ host: hostname, port });
+  if (tls === undefined) return lazy.net.connect({ host: hostname, port });
   const { ca, minVersion } = tls;
-  return connectTls({
+  return lazy.tls.connect({
     host: hostname,
     port,
-    ...(isIP(hostname) === 0 ? { servername: hostname } : {}),
+    ...(lazy.net.isIP(hostname) === 0 ? { servername: hostname } : {}),
     ...(ca === undefined ? {} : { ca: ca as string }),
     ...(minVersion === undefined ? {} : { minVersion: TLS_VERSIONS[minVersion as keyof typeof TLS_VERSIONS] }),
   });

@@ -1,5 +1,6 @@
-import { connect, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import { type Address, formatAddress } from "../../base/address.ts";
+import { lazy } from "../../base/lazy.ts";
 import type { Logger } from "../../base/logger.ts";
 import { readFields } from "../../frame/go-json.ts";
 
@@ -122,7 +123,7 @@ export class LookupPeer {
   private connect(): void {
     this.log.debug(`LOOKUP connecting to ${this.name}`);
     // Bun.connect() cannot be given up before the kernel does so itself, after two minutes.
-    const socket = connect({ host: this.address.hostname, port: this.address.port, noDelay: true, keepAlive: true });
+    const socket = lazy.net.connect({ host: this.address.hostname, port: this.address.port, noDelay: true, keepAlive: true });
     this.socket = socket;
     this.watch("connect");
     socket.on("connect", () => this.identify(socket));

@@ -1,4 +1,5 @@
-import { DDSketch } from "@datadog/sketches-js";
+import type { DDSketch } from "@datadog/sketches-js";
+import { lazy } from "../../base/lazy.ts";
 
 /** Percentiles read from it are within this share of a value that was measured. */
 export const RELATIVE_ACCURACY = 0.01;
@@ -6,7 +7,7 @@ export const RELATIVE_ACCURACY = 0.01;
 export type LatencySketch = DDSketch;
 
 export function newSketch(): LatencySketch {
-  return new DDSketch({ relativeAccuracy: RELATIVE_ACCURACY });
+  return new lazy.sketches.DDSketch({ relativeAccuracy: RELATIVE_ACCURACY });
 }
 
 /**

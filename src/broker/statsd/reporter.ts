@@ -1,5 +1,5 @@
-import { lookup } from "node:dns/promises";
 import { parseRemoteAddress } from "../../base/address.ts";
+import { lazy } from "../../base/lazy.ts";
 import type { Broker } from "../broker.ts";
 import { readMemory, readStats } from "../stats.ts";
 import { Packets } from "./packets.ts";
@@ -66,7 +66,7 @@ export class StatsdReporter {
     const { log, options } = this.broker;
     try {
       // Anew each time: the daemon may have moved.
-      const { address, family } = await lookup(this.address.hostname);
+      const { address, family } = await lazy.dns.lookup(this.address.hostname);
       const hostname = family === 6 ? "::" : "0.0.0.0";
       const socket = await Bun.udpSocket({ hostname, socket: { error: (_, error) => this.failed(error) } });
       try {

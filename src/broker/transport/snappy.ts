@@ -1,5 +1,4 @@
-import { crc32c } from "@node-rs/crc32";
-import { compressSync, uncompressSync } from "snappy";
+import { lazy } from "../../base/lazy.ts";
 import { BLOCK_BYTES, Packer } from "./packer.ts";
 import { CorruptStream, type Unpacker } from "./unpacker.ts";
 
@@ -36,7 +35,7 @@ export class SnappyPacker extends Packer {
       at = IDENTIFIER.copy(output);
     }
     const plain = block.subarray(0, length);
-    const packed = length < MIN_COMPRESSED_BYTES ? plain : compressSync(plain);
+    const packed = length < MIN_COMPRESSED_BYTES ? plain : lazy.snappy.compressSync(plain);
     // What hardly shrinks goes as it is: it costs the client less.
     const shrunk = packed.length < length - (length >> 3);
     const data = shrunk ? packed : plain;
@@ -139,7 +138,7 @@ function uncompressed(data: Buffer): Buffer {
   if (length > BLOCK_BYTES) throw new CorruptStream("snappy: block too long");
   if (length === 0 && data.length === 1) return data.subarray(1);
   try {
-    return uncompressSync(data, { asBuffer: true }) as Buffer;
+    return lazy.snappy.uncompressSync(data, { asBuffer: true }) as Buffer;
   } catch (error) {
     throw new CorruptStream(`snappy: ${(error as Error).message}`);
   }
@@ -147,6 +146,6 @@ function uncompressed(data: Buffer): Buffer {
 
 /** The checksum as the format stores it, rotated, so that data which hold checksums do not weaken it. */
 function maskedChecksum(bytes: Buffer): number {
-  const checksum = crc32c(bytes);
+  const checksum = lazy.crc32.crc32c(bytes);
   return (((checksum >>> 15) | (checksum << 17)) + 0xa282ead8) >>> 0;
 }

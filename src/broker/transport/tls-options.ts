@@ -1,5 +1,6 @@
-import { createPrivateKey, X509Certificate } from "node:crypto";
+import type { KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { lazy } from "../../base/lazy.ts";
 import { StartError } from "../../base/start-error.ts";
 import type { BrokerOptions, TlsRequirement } from "../options.ts";
 
@@ -94,14 +95,14 @@ function readPem(flag: string, path: string): string {
 /** Without this, a key that does not fit would only show when the first client comes. */
 function checkPair(certPath: string, cert: string, keyPath: string, key: string): void {
   let certificate: X509Certificate;
-  let privateKey: ReturnType<typeof createPrivateKey>;
+  let privateKey: KeyObject;
   try {
-    certificate = new X509Certificate(cert);
+    certificate = new lazy.crypto.X509Certificate(cert);
   } catch (error) {
     throw new StartError(`failed to build TLS config: -tls-cert ${certPath} holds no certificate in PEM: ${(error as Error).message}`);
   }
   try {
-    privateKey = createPrivateKey(key);
+    privateKey = lazy.crypto.createPrivateKey(key);
   } catch (error) {
     throw new StartError(`failed to build TLS config: -tls-key ${keyPath} holds no key in PEM: ${(error as Error).message}`);
   }

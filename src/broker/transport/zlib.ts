@@ -1,4 +1,4 @@
-import { constants, createDeflateRaw, createInflateRaw } from "node:zlib";
+import { lazy } from "../../base/lazy.ts";
 
 /**
  * The handle inside node:zlib's streams, as Node and Bun have it. It compresses on the spot, into a buffer of ours, and
@@ -17,6 +17,9 @@ interface Stream {
   _writeState: Uint32Array;
 }
 
+// zlib's own numbers, from zlib.h.
+const Z_NO_FLUSH = 0;
+const Z_SYNC_FLUSH = 2;
 /** The stream's own output buffer, which is not used here, is made as small as it may be. */
 const SMALLEST_CHUNK = 64;
 
@@ -33,11 +36,11 @@ export class Zlib {
   private readonly state: Uint32Array;
 
   static deflate(level: number): Zlib {
-    return new Zlib(createDeflateRaw({ level, chunkSize: SMALLEST_CHUNK }));
+    return new Zlib(lazy.zlib.createDeflateRaw({ level, chunkSize: SMALLEST_CHUNK }));
   }
 
   static inflate(): Zlib {
-    return new Zlib(createInflateRaw({ chunkSize: SMALLEST_CHUNK }));
+    return new Zlib(lazy.zlib.createInflateRaw({ chunkSize: SMALLEST_CHUNK }));
   }
 
   private constructor(stream: object) {
@@ -52,7 +55,7 @@ export class Zlib {
 
   /** Goes on until the input is used up or the output is full. */
   step(flush: boolean, input: Buffer, from: number, to: number, output: Buffer): void {
-    this.handle.writeSync(flush ? constants.Z_SYNC_FLUSH : constants.Z_NO_FLUSH, input, from, to - from, output, 0, output.length);
+    this.handle.writeSync(flush ? Z_SYNC_FLUSH : Z_NO_FLUSH, input, from, to - from, output, 0, output.length);
     const [room = 0, left = 0] = this.state;
     this.made = output.length - room;
     this.used = to - from - left;
