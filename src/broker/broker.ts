@@ -658,6 +658,7 @@ export class Broker {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
+    this.keys.review(nowMs);
     this.space.check(performance.now());
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)

@@ -23,6 +23,9 @@ export const MAX_KEY_BYTES = 255;
 const FILES_PER_WINDOW = 4;
 const FIRST_BUFFER_BYTES = 4096;
 const LARGEST_KEPT_BUFFER_BYTES = 1024 * 1024;
+/** For each key that comes, so many that are too old may go: so they become fewer. */
+const FORGOTTEN_PER_KEY = 4;
+const FORGOTTEN_PER_REVIEW = 2000;
 /** Of a deferred publish. */
 const NO_SEQUENCE = -1;
 
@@ -111,7 +114,7 @@ export class PublishKeys {
     }
     this.known.set(name, nowMs);
     this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, held });
-    this.forget(nowMs);
+    this.forget(nowMs, FORGOTTEN_PER_KEY);
     return undefined;
   }
 
@@ -192,7 +195,7 @@ export class PublishKeys {
       this.length = this.filled;
       this.filled = 0;
       this.unsynced = true;
-      this.forget(nowMs);
+      this.forget(nowMs, kept.size);
     }
     for (const number of numbers) removeIfThere(this.pathOf(number));
   }
@@ -228,9 +231,16 @@ export class PublishKeys {
     this.known.delete(name);
   }
 
-  /** Lets go of keys that are too old or too many, a few at a time. */
-  private forget(nowMs: number): void {
+  /** Called now and then: lets go of keys that are too old, also when no more come. */
+  review(nowMs: number): void {
+    if (this.known.size > 0) this.forget(nowMs, FORGOTTEN_PER_REVIEW);
+  }
+
+  /** Lets go of keys that are too old or too many, of `most` at a time: who is late in this must not keep others waiting. */
+  private forget(nowMs: number, most: number): void {
+    let left = most;
     for (const [name, timeMs] of this.known) {
+      if (left-- === 0) return;
       const tooMany = this.known.size > this.options.limit;
       if (!tooMany && nowMs - timeMs < this.options.windowMs) return;
       if (this.pending.has(name)) return;

@@ -204,7 +204,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 500_000,
         min: 1,
         max: 100_000_000,
-        doc: "idempotency keys that are remembered, at about 150 bytes of memory each; beyond it the oldest are forgotten early",
+        doc: "idempotency keys that are remembered, at some 300 bytes of memory each; beyond it the oldest are forgotten early",
       },
       syncEvery: {
         name: "sync-every",

@@ -220,3 +220,9 @@ test("a key whose message the disk lost is forgotten with it, so that the produc
   expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["kept", "lost"]);
   await expectNothing(consumer);
 });
+
+test("keys that are too old are let go of, though no more come", async () => {
+  await using server = WithHttp.start({ idempotencyWindowMs: 300 });
+  for (const key of numbers(20)) expect(await server.call("POST", "/pub?topic=t", "a", keyed(key))).toBe("200 OK");
+  await until("all are forgotten", () => server.broker.keys.size === 0);
+});
