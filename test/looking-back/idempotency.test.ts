@@ -24,19 +24,22 @@ function count(server: WithHttp, topic = "t"): number {
   return server.broker.topic(topic).log.committedNext;
 }
 
-test("a publish with a key that came before is answered like the first, and not published again", async () => {
-  await using server = WithHttp.start();
-  for (let i = 0; i < 3; i++) expect(await server.call("POST", "/pub?topic=t", "a", keyed("one"))).toBe("200 OK");
-  for (let i = 0; i < 3; i++) expect(await server.call("POST", "/mpub?topic=t", "b\nc", keyed("two"))).toBe("200 OK");
-  for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "no key")).toBe("200 OK");
-  // Another topic, another message.
-  expect(await server.call("POST", "/pub?topic=u", "a", keyed("one"))).toBe("200 OK");
-  for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t&defer=100", "late", keyed("three"))).toBe("200 OK");
-  const consumer = await server.started.consumer("t", "ch", 10);
-  expect((await messages(consumer, 6)).map(({ text }) => text)).toEqual(["a", "b", "c", "no key", "no key", "late"]);
-  await expectNothing(consumer);
-  expect(count(server, "u")).toBe(1);
-});
+test.each(["write", "fsync"] as const)(
+  "a publish with a key that came before is answered like the first, and not published again: %s",
+  async (durability) => {
+    await using server = WithHttp.start({ durability });
+    for (let i = 0; i < 3; i++) expect(await server.call("POST", "/pub?topic=t", "a", keyed("one"))).toBe("200 OK");
+    for (let i = 0; i < 3; i++) expect(await server.call("POST", "/mpub?topic=t", "b\nc", keyed("two"))).toBe("200 OK");
+    for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "no key")).toBe("200 OK");
+    // Another topic, another message.
+    expect(await server.call("POST", "/pub?topic=u", "a", keyed("one"))).toBe("200 OK");
+    for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t&defer=100", "late", keyed("three"))).toBe("200 OK");
+    const consumer = await server.started.consumer("t", "ch", 10);
+    expect((await messages(consumer, 6)).map(({ text }) => text)).toEqual(["a", "b", "c", "no key", "no key", "late"]);
+    await expectNothing(consumer);
+    expect(count(server, "u")).toBe(1);
+  },
+);
 
 test("repetitions that cross the first publish on their way are one message", async () => {
   await using server = WithHttp.start();

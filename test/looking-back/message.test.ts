@@ -137,6 +137,20 @@ test("what is deferred for a moment is listed before what is in the store, page 
   expect(bodies).toEqual(numbers(6));
 });
 
+test("holes in the backlog are bounded", async () => {
+  await using server = WithHttp.start();
+  await server.started.publish("t", ...numbers(4));
+  const channel = server.broker.topic("t").channel("ch");
+  const { messages: page } = await server.json("GET", "/topic/messages?topic=t");
+  // As after ten thousand calls.
+  channel.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
+  for (const call of ["finish?", "requeue?defer=1000&"]) {
+    expect(await server.call("POST", `/message/${call}${CHANNEL}&id=${page[2].id}`)).toBe('503 {"message":"TOO_MANY_LEFT_OUT"}');
+  }
+  channel.skips = [];
+  expect(await server.call("POST", `/message/finish?${CHANNEL}&id=${page[2].id}`)).toBe("200");
+});
+
 test("bad arguments, and messages that are not there, are refused", async () => {
   await using server = WithHttp.start();
   await server.started.publish("t", "a");

@@ -16,10 +16,13 @@ import { deferral } from "./pub.ts";
 /** What is looked for in the deferred store at the same time: each look reads files. */
 const MAX_SEARCHES = 4;
 let searches = 0;
+/** Places in a channel's backlog that are left out one by one: each is a part of what is saved of the channel. */
+const MAX_LEFT_OUT = 10_000;
 
 /** POST /message/finish?topic=&channel=&id=: the channel is done with the message, be it in flight, waiting or deferred. */
 export async function finishMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
+  checkRoom(channel, sequence);
   if (channel.finishAnyway(sequence) === "finished") {
     const found = await search(call, channel, sequence);
     if (channel.deleted || !call.broker.deferred.withdraw(found)) throw changed();
@@ -39,6 +42,7 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { broker } = call;
   const { channel, sequence } = target(call);
   const delayMs = deferral(call.query, broker.options.maxReqTimeoutMs);
+  if (delayMs > 0) checkRoom(channel, sequence);
   const state = channel.requeueAnyway(sequence, delayMs);
   if (state === "finished") {
     const found = await search(call, channel, sequence);
@@ -68,6 +72,12 @@ function target(call: HttpCall): { channel: Channel; sequence: number } {
   // Of a paused topic: the channel has not got it yet.
   if (sequence >= topic.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
   return { channel, sequence };
+}
+
+/** @throws Refusal 503 for one of the backlog, when too many are left out of it already */
+function checkRoom(channel: Channel, sequence: number): void {
+  if (channel.skips.length < MAX_LEFT_OUT || standingOf(channel, sequence).state !== "waiting") return;
+  throw new Refusal(503, "TOO_MANY_LEFT_OUT");
 }
 
 /** @throws Refusal 409 MESSAGE_FINISHED when the deferred store does not have it either */
