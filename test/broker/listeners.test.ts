@@ -84,6 +84,37 @@ describe("a broker on unix sockets", () => {
     }, 30_000);
   }
 
+  test("passes on 100,000 messages with the bytes that were sent", async () => {
+    const path = socketPath();
+    await using _brokers = InProcess.start({ tcpAddress: path });
+    const [count, each] = [100_000, 500];
+    const sent = new Bun.CryptoHasher("sha256");
+    const received = new Bun.CryptoHasher("sha256");
+    const consumer = await RawClient.connect(path);
+    await consumer.call("SUB t ch");
+    let left = count;
+    let fins: string[] = [];
+    consumer.onFrame = ({ data, id }) => {
+      received.update(data);
+      fins.push(`FIN ${id}\n`);
+      if (--left % 100 > 0) return;
+      consumer.write(fins.join(""));
+      fins = [];
+    };
+    consumer.command("RDY 2500");
+    const producer = await RawClient.connect(path);
+    for (let from = 0; from < count; from += each) {
+      const bodies = Array.from({ length: each }, (_, i) => `${from + i} ${Bun.hash(`${from + i}`).toString(36)}`);
+      for (const body of bodies) sent.update(body);
+      producer.mpub("t", bodies);
+      expect(await producer.response()).toBe("OK");
+    }
+    await until("all have come", () => left === 0, 30_000);
+    expect(received.digest("hex")).toBe(sent.digest("hex"));
+    producer.close();
+    consumer.close();
+  }, 60_000);
+
   test("takes the place of one that was killed, whose sockets are still there", async () => {
     const [tcp, http] = [socketPath(), socketPath()];
     const killed = await startOnSockets("bunsq", tcp, http);

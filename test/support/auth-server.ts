@@ -26,11 +26,16 @@ export class AuthServer implements AsyncDisposable {
   readonly questions: Question[] = [];
   private readonly server: Bun.Server<undefined>;
 
-  constructor(public answer: (question: Question, request: Request) => Response | Promise<Response> = () => granted()) {
+  /** @param tls given: it is asked over HTTPS */
+  constructor(
+    public answer: (question: Question, request: Request) => Response | Promise<Response> = () => granted(),
+    tls?: Bun.TLSOptions,
+  ) {
     this.server = Bun.serve({
       hostname: "127.0.0.1",
       port: 0,
       development: false,
+      ...(tls === undefined ? {} : { tls }),
       fetch: async (request) => {
         const url = new URL(request.url);
         const fields: Record<string, string> = Object.fromEntries(url.searchParams);
