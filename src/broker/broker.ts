@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
-import { BODY_OFFSET } from "../frame/frame.ts";
+import { BODY_OFFSET, encodeFrame, FRAME_TYPE_ERROR } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
 import { Answers } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
@@ -24,6 +24,7 @@ import { Space } from "./space.ts";
 import { Store, type TopicRow } from "./store.ts";
 import { rescueStore, StoreCopy } from "./store-rescue.ts";
 import type { Topic } from "./topic.ts";
+import { Topology } from "./topology.ts";
 import { StagePool } from "./transport/outbox.ts";
 import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
@@ -46,6 +47,9 @@ const SAVE_SYNCED_INTERVAL_MS = 1000;
 const RELEASE_INTERVAL_MS = 5;
 /** An answer that waits for the tick, and is not refused whatever fails there. */
 const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
+/** A client that was turned away has so long to read why, and so many at a time. */
+const LEAVING_MS = 1000;
+const MAX_LEAVING = 256;
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
 const CLIENT_TIMEOUT_MS = 60_000;
 
@@ -73,6 +77,10 @@ export class Broker {
 
   /** Who knows what clients may do; undefined: all may do everything. */
   readonly authority: Authority | undefined;
+  /** Where it stands among its consumers; undefined: it does not matter. */
+  readonly topology: Topology | undefined;
+  /** Clients that were turned away, being more than -max-connections. */
+  refusedConnections = 0;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
   /** Port of the HTTP listener; 0 without one, and for a unix socket. */
@@ -93,6 +101,7 @@ export class Broker {
   private readonly directory: string;
   readonly trouble: Trouble;
   private nextConnectionId = 1;
+  private leavingRefused = 0;
   private onSocketPath = false;
   private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
@@ -141,6 +150,7 @@ export class Broker {
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
     this.tls = buildServerTls(options);
     this.authority = Authority.from(options);
+    this.topology = Topology.from(options, log);
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.trouble = new Trouble(log);
@@ -450,6 +460,8 @@ export class Broker {
     const known = host !== undefined && port !== undefined;
     if (!known && !this.onSocketPath) return socket.terminate();
     const address = known ? formatAddress(host, port) : SOCKET_PEER;
+    const { maxConnections } = this.options;
+    if (maxConnections > 0 && this.connections.size >= maxConnections) return this.refuse(socket, address);
     const connection = new Connection(this, this.nextConnectionId++, socket, address);
     socket.data = connection;
     this.connections.add(connection);
@@ -467,6 +479,23 @@ export class Broker {
     closed: (connection) => this.closed(connection),
     failed: (connection, error) => this.socketFailed(connection, error),
   };
+
+  /** One client too many. It is told so, if it listens. */
+  private refuse(socket: Bun.Socket<Connection | undefined>, address: string): void {
+    const most = this.options.maxConnections;
+    this.refusedConnections++;
+    this.log.warn(
+      `TCP: refused client(${address}): ${most} are connected, see -max-connections (${this.refusedConnections} refused so far)`,
+    );
+    socket.write(encodeFrame(FRAME_TYPE_ERROR, `E_TOO_MANY_CONNECTIONS ${most} clients are connected`));
+    socket.end();
+    if (this.leavingRefused >= MAX_LEAVING) return socket.terminate();
+    this.leavingRefused++;
+    setTimeout(() => {
+      this.leavingRefused--;
+      socket.terminate();
+    }, LEAVING_MS);
+  }
 
   private receive(connection: Connection | undefined, data: Buffer): void {
     if (connection === undefined) return;

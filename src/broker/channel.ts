@@ -10,6 +10,7 @@ import { addRange, encodeProgress, type Progress, type Range, readProgress, type
 import { type State, standingOf } from "./standing.ts";
 import type { ChannelRow } from "./store.ts";
 import type { Topic } from "./topic.ts";
+import { ELSEWHERE } from "./topology.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, Window } from "./window.ts";
 
 /** One consumer's run in one turn, at most: longer ones would keep the others waiting. */
@@ -57,6 +58,8 @@ export class Channel implements StoreOwner {
   inFlightCount = 0;
   requeueCount = 0;
   timeoutCount = 0;
+  /** Messages that went to consumers in the broker's zone, in its region, and elsewhere (topology.ts). */
+  readonly deliveredBy: [zone: number, region: number, elsewhere: number] = [0, 0, 0];
   /** Entries of the deferred store with a lower number were emptied away. */
   voidBefore = 0;
   /** The same of its own entries only: by a seek, which leaves the topic's deferred publishes alone. */
@@ -360,7 +363,13 @@ export class Channel implements StoreOwner {
       const available = this.ready.length + this.freshCount;
       if (available === 0) return;
       let takers = 0;
-      for (const consumer of this.consumers) if (consumer.capacity > 0) takers++;
+      let nearest = ELSEWHERE;
+      for (const consumer of this.consumers) {
+        if (consumer.nearness > nearest || consumer.capacity === 0) continue;
+        if (consumer.nearness < nearest) takers = 0;
+        nearest = consumer.nearness;
+        takers++;
+      }
       if (takers === 0) return;
       // A few messages are spread over all takers; a flood fills each in one run.
       const share = Math.ceil(available / takers);
@@ -370,9 +379,10 @@ export class Channel implements StoreOwner {
       this.turn = first + 1;
       for (let i = 0; i < count; i++) {
         const consumer = this.consumers[(first + i) % count];
-        const want = Math.min(consumer.capacity, share);
+        const want = consumer.nearness > nearest ? 0 : Math.min(consumer.capacity, share);
         if (want > 0) delivered += this.serve(consumer, want, nowMs);
       }
+      this.deliveredBy[nearest] += delivered;
       if (delivered === 0) break;
       this.markUnsaved();
     }

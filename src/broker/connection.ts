@@ -14,6 +14,7 @@ import { IDENTIFY } from "./commands/identify.ts";
 import { HeldPublish } from "./held.ts";
 import type { Chunk } from "./log/chunk.ts";
 import type { Topic } from "./topic.ts";
+import { IN_ZONE } from "./topology.ts";
 import { Outbox } from "./transport/outbox.ts";
 import type { Packer } from "./transport/packer.ts";
 import { type Handshake, isNoHandshake, type TlsFacts } from "./transport/tls.ts";
@@ -77,6 +78,10 @@ export class Connection {
   clientId: string;
   hostname: string;
   userAgent = "";
+  topologyRegion = "";
+  topologyZone = "";
+  /** How near it is (topology.ts): of consumers that are ready, only the nearest are given messages. */
+  nearness: number;
   sampleRate = 0;
   heartbeatIntervalMs: number;
   msgTimeoutMs: number;
@@ -172,6 +177,7 @@ export class Connection {
   ) {
     const { options } = broker;
     this.tlsDue = tlsRequirement(options) !== "false";
+    this.nearness = broker.topology?.nearness("", "") ?? IN_ZONE;
     this.auth = broker.authority === undefined ? undefined : new ClientAuth(broker.authority, this);
     this.outbox = new Outbox(transport, broker.stages, broker.chunks);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
@@ -792,6 +798,15 @@ export class Connection {
     const counted = this.lastPublished as { count: number };
     if (counted.count === 0) this.published.set(topic.name, counted);
     counted.count += messages;
+  }
+
+  /** Where it says it is; without meaning to a broker that does not look. */
+  setPlace(region: string, zone: string): void {
+    const { topology } = this.broker;
+    if (topology === undefined) return;
+    this.topologyRegion = region;
+    this.topologyZone = zone;
+    this.nearness = topology.nearness(region, zone);
   }
 
   setReady(count: number): void {

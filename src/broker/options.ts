@@ -76,6 +76,13 @@ export interface BrokerOptions {
   outputBufferTimeoutMs: number;
   /** 0: no limit. */
   maxChannelConsumers: number;
+  /** Of clients on TCP. 0: no limit. */
+  maxConnections: number;
+
+  /** What is tried out: see topology.ts. */
+  experiments: string[];
+  topologyRegion: string;
+  topologyZone: string;
 
   maxDeflateLevel: number;
   /** Whether clients may ask for it. */

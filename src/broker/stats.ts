@@ -27,7 +27,14 @@ export interface TopicStats {
   corrupt_regions?: number;
 }
 
-export interface ChannelStats {
+/** Messages by the consumers that they went to, with -enable-experiment=topology-aware-consumption. */
+export interface NearnessStats {
+  zone_local_msg_count: number;
+  region_local_msg_count: number;
+  global_msg_count: number;
+}
+
+export interface ChannelStats extends Partial<NearnessStats> {
   channel_name: string;
   depth: number;
   backend_depth: number;
@@ -65,6 +72,9 @@ export interface ClientStats {
   authed?: true;
   auth_identity?: string;
   auth_identity_url?: string;
+  /** Left out without -enable-experiment=topology-aware-consumption, and for a client that does not say. */
+  topology_region?: string;
+  topology_zone?: string;
   /** Left out for a client that has not published. */
   pub_counts?: PublishedCount[];
   tls: boolean;
@@ -160,7 +170,18 @@ function readChannel(channel: Channel, topicName: string, includeClients: boolea
     client_count: channel.consumers.length,
     clients: includeClients ? channel.consumers.map((consumer) => readClient(consumer, topicName)) : null,
     paused: channel.paused,
+    ...readNearness(channel),
     e2e_processing_latency: readLatency(channel.topic.broker.percentiles, [channel]),
+  };
+}
+
+/** As in nsqd, what is 0 is left out. */
+function readNearness({ topic, deliveredBy: [zone, region, elsewhere] }: Channel): Partial<NearnessStats> {
+  if (topic.broker.topology === undefined) return {};
+  return {
+    ...(zone > 0 ? { zone_local_msg_count: zone } : {}),
+    ...(region > 0 ? { region_local_msg_count: region } : {}),
+    ...(elsewhere > 0 ? { global_msg_count: elsewhere } : {}),
   };
 }
 
@@ -191,6 +212,8 @@ function readClient(connection: Connection, topicName: string): ClientStats {
     snappy: connection.compression?.layer === "snappy",
     user_agent: connection.userAgent,
     ...readAuth(connection),
+    ...(connection.topologyRegion === "" ? {} : { topology_region: connection.topologyRegion }),
+    ...(connection.topologyZone === "" ? {} : { topology_zone: connection.topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
     tls: connection.tls !== undefined,
     tls_cipher_suite: connection.tls?.cipherSuite ?? "",

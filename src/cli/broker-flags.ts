@@ -334,6 +334,38 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         max: MAX_INT32,
         doc: "most consumers on one channel; 0 for any number",
       },
+      maxConnections: {
+        name: "max-connections",
+        kind: "int",
+        own: true,
+        default: 0,
+        min: 0,
+        max: MAX_INT32,
+        doc: "most clients on TCP at a time, further ones are turned away; 0 for any number",
+      },
+
+      experiments: {
+        name: "enable-experiment",
+        kind: "list",
+        own: true,
+        configKey: "enable_experiments",
+        default: [],
+        doc: "topology-aware-consumption: messages go to consumers of the broker's own zone first, then of its region, then to others",
+      },
+      topologyRegion: {
+        name: "topology-region",
+        kind: "string",
+        own: true,
+        default: "",
+        doc: "region that the broker stands in",
+      },
+      topologyZone: {
+        name: "topology-zone",
+        kind: "string",
+        own: true,
+        default: "",
+        doc: "zone of that region that the broker stands in",
+      },
 
       maxDeflateLevel: {
         name: "max-deflate-level",

@@ -25,7 +25,9 @@ const NOTHING_SAID = {
   /** bunsq's own: its publishes may carry a key (docs/looking-back.md). */
   idempotency: false,
 };
-type Identity = typeof NOTHING_SAID;
+/** What is heard only by a broker that looks where consumers are. */
+const NOTHING_SAID_OF_PLACE = { ...NOTHING_SAID, topology_region: "", topology_zone: "" };
+type Identity = typeof NOTHING_SAID & Partial<typeof NOTHING_SAID_OF_PLACE>;
 
 const DEFAULT_DEFLATE_LEVEL = 6;
 
@@ -50,7 +52,9 @@ export const IDENTIFY: BodyCommand = {
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
     const text = bytes.toString("utf8", from, to);
     // What is no double is a bigint there: outside all bounds, and refused with the digits that were sent.
-    const identity = readFields(text, NOTHING_SAID, ["sample_rate"]) as Identity | undefined;
+    const { topology } = connection.broker;
+    const known = topology === undefined ? NOTHING_SAID : NOTHING_SAID_OF_PLACE;
+    const identity = readFields(text, known, ["sample_rate"]) as Identity | undefined;
     if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
     connection.broker.log.info(`[${connection.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
     const problem = apply(connection, identity);
@@ -83,6 +87,7 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   connection.clientId = identity.client_id;
   connection.hostname = identity.hostname;
   connection.userAgent = identity.user_agent;
+  connection.setPlace(identity.topology_region ?? "", identity.topology_zone ?? "");
   connection.idempotent = identity.idempotency && connection.broker.keys.enabled;
 
   const heartbeat = identity.heartbeat_interval;

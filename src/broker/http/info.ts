@@ -22,5 +22,7 @@ export function info({ broker }: HttpCall): Response {
     max_output_buffer_size: options.maxOutputBufferSizeBytes,
     max_output_buffer_timeout: options.maxOutputBufferTimeoutMs * NS_PER_MS,
     max_deflate_level: options.maxDeflateLevel,
+    ...(options.topologyRegion === "" ? {} : { topology_region: options.topologyRegion }),
+    ...(options.topologyZone === "" ? {} : { topology_zone: options.topologyZone }),
   });
 }
