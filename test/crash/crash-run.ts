@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { Random } from "../fuzz/random.ts";
 import { type Program, type Server, startServer, until } from "../support/server.ts";
-import { type ChannelLedger, type ChannelRules, Ledger, type Promises } from "./ledger.ts";
+import { Churn } from "./churn.ts";
+import { type ChannelLedger, type ChannelRules, type Ending, Ledger, type Promises } from "./ledger.ts";
 import { StallMonitor } from "./stall-monitor.ts";
 import { BARRIER_TOPIC, Consumer, type ConsumerPlan, HttpProducer, type Life, now, Producer, type ProducerPlan } from "./workers.ts";
 
@@ -77,6 +78,8 @@ export class CrashRun {
   private returning: Promise<void>[] = [];
   /** Log lines of all lives that tell of trouble: shown, not judged, as the recovery's wording is the broker's. */
   private readonly warnings: string[] = [];
+  /** nsqd has no seek, and would lose what this looks for. */
+  private readonly churn: Churn | undefined;
 
   constructor(
     private readonly program: Program,
@@ -85,6 +88,7 @@ export class CrashRun {
   ) {
     this.random = new Random(seed);
     this.ledger = new Ledger(program === "bunsq" ? BUNSQ_PROMISES : NSQD_PROMISES, () => this.stall.ms());
+    this.churn = program === "bunsq" ? new Churn(this.ledger) : undefined;
   }
 
   /** A life: start, work, and an end at a random moment. */
@@ -127,6 +131,7 @@ export class CrashRun {
     const life = await this.start([]);
     life.draining = true;
     await this.work(life, this.seats, false);
+    await this.churn?.drainAll(life);
     await this.finishEverything(life);
     await this.end("clean", Promise.resolve());
 
@@ -152,7 +157,8 @@ export class CrashRun {
     const trouble = kinds.length === 0 ? "" : `\nwarnings in the logs (${this.warnings.length}):\n${kinds.slice(0, 5).join("\n")}`;
     return (
       `${ledger.endings.length} lives (${crashes} killed), ${ledger.messages.length} messages in ${ledger.batches.length} publish calls, ` +
-      `${ledger.deliveryCount} deliveries of which ${ledger.redeliveryCount} again${trouble}`
+      `${ledger.deliveryCount} deliveries of which ${ledger.redeliveryCount} again, ` +
+      `${this.churn?.steps ?? 0} steps of making, deleting, pausing, reading and seeking${trouble}`
     );
   }
 
@@ -164,6 +170,8 @@ export class CrashRun {
 
   private async finishEverything(life: Life): Promise<void> {
     for (const producer of this.producers) producer.stop();
+    life.draining = true;
+    await this.churn?.settled();
     await until("the producers have their answers", () => this.producers.every((producer) => producer.settled));
     life.draining = true;
     for (const consumer of this.consumers) if (!consumer.closed) consumer.finishAbandoned();
@@ -202,6 +210,7 @@ export class CrashRun {
       ending: false,
       draining: false,
     };
+    await this.churn?.verify(this.life);
     return this.life;
   }
 
@@ -221,6 +230,7 @@ export class CrashRun {
     this.returning = [];
     try {
       if (withProducers) {
+        this.churn?.start(life);
         for (const plan of [FLOOD, FLOOD, TIMERS, JOBS]) this.producers.push(await Producer.start(life, plan));
         for (const plan of [WEB, WEB]) this.producers.push(await HttpProducer.start(life, plan));
       }
@@ -269,10 +279,12 @@ export class CrashRun {
     if (kind === "clean" && code !== 0) throw new Error(`a clean stop ended with code ${code}\n${server.log().slice(-4_000)}`);
     await working;
     await Promise.all(this.returning);
+    await this.churn?.settled();
     const workers = [...this.producers, ...this.consumers];
     await until("the clients have seen the end of their connections", () => workers.every((worker) => worker.closed));
     for (const consumer of this.consumers) consumer.disconnected();
     this.ledger.lifeEnded(kind, atMs);
+    this.churn?.lifeEnded(this.ledger.endings.at(-1) as Ending);
     this.warnings.push(
       ...(server.log().match(/^.*(WARN|ERROR|FATAL).*$/gm) ?? []).filter((line) => !/E_(FIN|REQ|TOUCH)_FAILED/.test(line)),
     );

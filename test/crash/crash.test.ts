@@ -7,7 +7,7 @@ import { findNsqd, type Program } from "../support/server.ts";
 import { CrashRun } from "./crash-run.ts";
 
 // BUNSQ_SEED replays a run's decisions (its timing stays the machine's), BUNSQ_CRASH_ROUNDS makes it longer or shorter.
-const ROUNDS = Number(process.env.BUNSQ_CRASH_ROUNDS ?? 50);
+const ROUNDS = Number(process.env.BUNSQ_CRASH_ROUNDS ?? 30);
 
 async function run(program: Program, work: (run: CrashRun) => Promise<void>): Promise<void> {
   const seed = seedFromEnvironment();

@@ -243,7 +243,7 @@ export interface Owed {
 }
 
 /** How one life of the broker ended. */
-interface Ending {
+export interface Ending {
   kind: "crash" | "clean";
   atMs: number;
   /** How long before its end a message must have been finished, or requeued, to stay so. */
