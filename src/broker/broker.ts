@@ -169,7 +169,7 @@ export class Broker {
       this.deferred.targets = this.catalogue;
       if (options.durability === "fsync") this.beStrict();
       this.catalogue.recover(found);
-      setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
+      if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.keys = new PublishKeys(
         join(this.directory, "keys"),
         { windowMs: options.idempotencyWindowMs, limit: options.idempotencyKeys },

@@ -231,7 +231,7 @@ export class Catalogue implements DeferredTargets {
       (entry, sequence) => {
         const topic = this.topicsById.get(entry.topicId);
         if (topic === undefined) return false;
-        if (sequence < topic.log.startSequence || topic.log.files?.has(sequence) === true) return true;
+        if (topic.log.files?.had(sequence) === true) return true;
         knowOf(topic, sequence + 1);
         return false;
       },
@@ -303,6 +303,10 @@ export class Catalogue implements DeferredTargets {
       `TOPIC(${name}): the store does not know it; it is taken from its folder with ${topic.depth} messages, which go to all channels ` +
         `that are made within ${WITHHOLD_ADOPTED_MS / 1000} s`,
     );
+  }
+
+  get hasAdopted(): boolean {
+    return this.adopted.length > 0;
   }
 
   /** Lets the messages of adopted topics go: by now their channels should have been made. */

@@ -3,6 +3,7 @@ import { closeSync, existsSync, fdatasyncSync, openSync, readdirSync, readFileSy
 import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "../base/logger.ts";
+import { files, isMissing } from "./files.ts";
 import type { Store } from "./store.ts";
 
 /**
@@ -94,8 +95,14 @@ export function rescueStore(directory: string, log: Logger): StoreFound {
 /** Folders of topics' logs: number and name of each. */
 export function topicFolders(directory: string): { folder: string; number: number; name: string }[] {
   const topics = join(directory, "topics");
-  if (!existsSync(topics)) return [];
-  return readdirSync(topics).flatMap((folder) => {
+  let folders: string[];
+  try {
+    folders = files.list(topics);
+  } catch (error) {
+    if (isMissing(error)) return [];
+    throw error;
+  }
+  return folders.flatMap((folder) => {
     const [, number, name] = /^(\d{5})-(.+)$/s.exec(folder) ?? [];
     return number === undefined || name === undefined ? [] : [{ folder: join(topics, folder), number: Number(number), name }];
   });

@@ -103,6 +103,18 @@ export class LogFiles {
     return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
   }
 
+  /**
+   * Whether a sequence's record was written by an earlier run and survived it, or did until its segment was let go of. Not
+   * one that was passed over, nor one that a crash tore before it was synced.
+   */
+  had(sequence: number): boolean {
+    const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
+    if (sequence < this.startSequence) return synced;
+    const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
+    if (segment === undefined) return false;
+    return synced || segment.verify(segment.entry(segment.findBySequence(sequence)));
+  }
+
   /** The sequence up to which all is on the disk, for the store to note. */
   takeSynced(): number {
     this.syncedSaved = true;

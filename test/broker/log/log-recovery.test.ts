@@ -214,7 +214,7 @@ test("sequences that are passed over are a gap for readers, are never given agai
   const expected = [...BODIES, null, "a", "b"];
   expect(readAll(log.log)).toEqual(expected);
   expect(readAll(log.log, 15)).toEqual([null, "a", "b"]);
-  expect([log.files.has(9), log.files.has(10), log.files.has(24), log.files.has(25)]).toEqual([true, false, false, true]);
+  expect([log.files.had(9), log.files.had(10), log.files.had(24), log.files.had(25)]).toEqual([true, false, false, true]);
   await log.files.close();
   log.open({ syncedSequence: 27 });
   expect(readAll(log.log)).toEqual(expected);
