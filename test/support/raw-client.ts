@@ -34,6 +34,8 @@ export class RawClient {
   private socket!: Bun.Socket<undefined>;
   private encode: ((bytes: Buffer) => Buffer) | undefined;
   private unpacker: Unpacker | undefined;
+  /** Frames that may still be taken as they come; what is behind them is for the layer that is put on then. */
+  private framesOfLayer = Number.POSITIVE_INFINITY;
 
   /** @param port or the path of a unix socket */
   static async connect(port: number | string, options: { magic?: string; hostname?: string } = {}): Promise<RawClient> {
@@ -69,8 +71,10 @@ export class RawClient {
 
   /** Asks for layers with IDENTIFY and puts them on as the broker does; returns its answer. */
   async negotiate(identity: Record<string, unknown>, tls: Bun.TLSOptions = {}): Promise<Record<string, unknown>> {
+    this.framesOfLayer = 1;
     const answer = JSON.parse(await this.call("IDENTIFY", JSON.stringify({ feature_negotiation: true, ...identity })));
     if (answer.tls_v1) {
+      this.framesOfLayer = 1;
       await this.startTls(tls);
       this.expectOk(await this.response());
     }
@@ -79,6 +83,8 @@ export class RawClient {
       else this.compress(packDeflate, new DeflateUnpacker());
       this.expectOk(await this.response());
     }
+    this.framesOfLayer = Number.POSITIVE_INFINITY;
+    this.take(Buffer.alloc(0));
     return answer;
   }
 
@@ -108,6 +114,10 @@ export class RawClient {
   compress(encode: (bytes: Buffer) => Buffer, unpacker: Unpacker): void {
     this.encode = encode;
     this.unpacker = unpacker;
+    this.framesOfLayer = Number.POSITIVE_INFINITY;
+    const early = this.buffered;
+    this.buffered = Buffer.alloc(0);
+    this.receive(early);
   }
 
   private expectOk(text: string): void {
@@ -213,9 +223,10 @@ export class RawClient {
 
   private take(data: Buffer): void {
     let buffer = this.buffered.length === 0 ? data : Buffer.concat([this.buffered, data]);
-    while (buffer.length >= 4) {
+    while (buffer.length >= 4 && this.framesOfLayer > 0) {
       const size = buffer.readUInt32BE(0);
       if (buffer.length < 4 + size) break;
+      this.framesOfLayer--;
       this.accept(parseFrame(buffer.subarray(4, 4 + size)));
       buffer = buffer.subarray(4 + size);
     }

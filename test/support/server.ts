@@ -32,7 +32,7 @@ export interface Running {
 }
 
 /** A broker in a process of its own. */
-export interface Server extends Running {
+export interface Server extends Running, AsyncDisposable {
   readonly program: Program;
   readonly dataPath: string;
 }
@@ -55,14 +55,18 @@ export async function startServer(options: StartOptions = {}): Promise<Server> {
     `--data-path=${dataPath}`,
     ...(options.args ?? []),
   ]);
+  const stop = async (signal?: NodeJS.Signals) => {
+    const code = await running.stop(signal);
+    if (options.dataPath === undefined) rmSync(dataPath, { recursive: true, force: true });
+    return code;
+  };
   return {
     ...running,
     program,
     dataPath,
-    stop: async (signal) => {
-      const code = await running.stop(signal);
-      if (options.dataPath === undefined) rmSync(dataPath, { recursive: true, force: true });
-      return code;
+    stop,
+    [Symbol.asyncDispose]: async () => {
+      await stop();
     },
   };
 }

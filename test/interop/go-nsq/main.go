@@ -3,6 +3,11 @@
 package main
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"log"
 	"os"
@@ -58,7 +63,76 @@ func newConfig() *nsq.Config {
 	for name, value := range options {
 		must(config.Set(name, value))
 	}
+	if text := os.Getenv("BUNSQ_TRANSPORT"); text != "" {
+		putLayers(config, text)
+	}
 	return config
+}
+
+// See test/interop/support/transport.ts.
+func putLayers(config *nsq.Config, text string) {
+	var transport struct{ Ca, Cert, Key, Compression string }
+	must(json.Unmarshal([]byte(text), &transport))
+	if transport.Ca != "" {
+		pem, err := os.ReadFile(transport.Ca)
+		must(err)
+		config.TlsV1 = true
+		config.TlsConfig = &tls.Config{RootCAs: x509.NewCertPool()}
+		config.TlsConfig.RootCAs.AppendCertsFromPEM(pem)
+		if transport.Cert != "" {
+			pair, err := tls.LoadX509KeyPair(transport.Cert, transport.Key)
+			must(err)
+			config.TlsConfig.Certificates = []tls.Certificate{pair}
+		}
+	}
+	config.Snappy = transport.Compression == "snappy"
+	config.Deflate = transport.Compression == "deflate"
+}
+
+// Bodies as test/interop/support/transport.ts has them.
+func body(i int) []byte {
+	return []byte(strconv.Itoa(i) + " " + strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 7)[:(i*7)%251])
+}
+
+func carry(address, topic string, count int) any {
+	var mutex sync.Mutex
+	bodies := make([][]byte, count)
+	received := 0
+	all := make(chan bool)
+	config := newConfig()
+	config.MaxInFlight = 2500
+	consumer := openConsumer(address, topic, config, nsq.HandlerFunc(func(message *nsq.Message) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		bodies[number(string(message.Body[:bytes.IndexByte(message.Body, ' ')]))] = message.Body
+		received++
+		if received == count {
+			close(all)
+		}
+		return nil
+	}), 2)
+	producer := openProducer(address)
+	singles := min(500, count)
+	done := make(chan *nsq.ProducerTransaction, singles)
+	for i := 0; i < singles; i++ {
+		must(producer.PublishAsync(topic, body(i), done))
+	}
+	for i := 0; i < singles; i++ {
+		must((<-done).Error)
+	}
+	for from := singles; from < count; from += 500 {
+		batch := [][]byte{}
+		for i := from; i < from+500 && i < count; i++ {
+			batch = append(batch, body(i))
+		}
+		must(producer.MultiPublish(topic, batch))
+	}
+	<-all
+	closeBoth(consumer, producer)
+	mutex.Lock()
+	defer mutex.Unlock()
+	hash := sha256.Sum256(bytes.Join(bodies, nil))
+	return map[string]any{"received": received, "sha256": hex.EncodeToString(hash[:])}
 }
 
 func openProducer(address string) *nsq.Producer {
@@ -217,6 +291,8 @@ func main() {
 	var report any
 	if act == "flood" {
 		report = flood(address, topic, number(os.Args[4]))
+	} else if act == "carry" {
+		report = carry(address, topic, number(os.Args[4]))
 	} else {
 		report = care(address, topic, time.Duration(number(os.Args[4]))*time.Millisecond, time.Duration(number(os.Args[5]))*time.Millisecond)
 	}

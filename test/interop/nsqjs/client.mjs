@@ -1,11 +1,21 @@
 // Publishes and consumes through nsqjs; see test/interop/support/suite.ts for the acts and their reports, and
 // test/discovery/support/follower.ts for the act follow.
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { Reader, Writer } from "nsqjs";
 
 const [address = "", topic = "", act = "", ...numbers] = process.argv.slice(2);
 // Settings of the library's own, for reader and writer.
 const options = JSON.parse(process.env.CLIENT_OPTIONS ?? "{}");
 const [host = "", port = ""] = address.split(":");
+
+/** See test/interop/support/transport.ts. */
+const transport = JSON.parse(process.env.BUNSQ_TRANSPORT ?? "{}");
+const layers = {
+  ...(transport.ca === undefined ? {} : { tls: true, ca: readFileSync(transport.ca) }),
+  ...(transport.cert === undefined ? {} : { cert: readFileSync(transport.cert), key: readFileSync(transport.key) }),
+  ...(transport.compression === undefined ? {} : { [transport.compression]: true }),
+};
 
 /** @param {import("node:events").EventEmitter} emitter @param {string} event */
 function once(emitter, event) {
@@ -16,7 +26,7 @@ function once(emitter, event) {
 }
 
 async function openWriter() {
-  const writer = new Writer(host, Number(port), { clientId: "nsqjs-writer", ...options });
+  const writer = new Writer(host, Number(port), { clientId: "nsqjs-writer", ...layers, ...options });
   const ready = once(writer, "ready");
   writer.connect();
   await ready;
@@ -25,7 +35,7 @@ async function openWriter() {
 
 /** @param {object} more @param {(message: any) => void} onMessage */
 async function openReader(more, onMessage) {
-  const reader = new Reader(topic, "ch", { nsqdTCPAddresses: [address], clientId: "nsqjs-reader", ...options, ...more });
+  const reader = new Reader(topic, "ch", { nsqdTCPAddresses: [address], clientId: "nsqjs-reader", ...layers, ...options, ...more });
   const ready = once(reader, "ready");
   reader.on("message", onMessage);
   reader.connect();
@@ -75,6 +85,39 @@ async function flood(count) {
   const missing = deliveries.filter((times) => times === 0).length;
   const repeated = deliveries.filter((times) => times > 1).length;
   return { published: count, received, missing, repeated, attemptsAboveOne };
+}
+
+/** Bodies as test/interop/support/transport.ts has them. */
+function body(i) {
+  return `${i} ${"abcdefghijklmnopqrstuvwxyz0123456789".repeat(7).slice(0, (i * 7) % 251)}`;
+}
+
+async function carry(count) {
+  const bodies = new Array(count);
+  let received = 0;
+  let finish;
+  const all = new Promise((resolve) => {
+    finish = resolve;
+  });
+  const reader = await openReader({ maxInFlight: 1000 }, (message) => {
+    bodies[Number.parseInt(message.body.toString(), 10)] = message.body;
+    message.finish();
+    if (++received === count) finish();
+  });
+  const writer = await openWriter();
+  const singles = Math.min(500, count);
+  await Promise.all(Array.from({ length: singles }, (_, i) => publish(writer, body(i))));
+  for (let from = singles; from < count; from += 500) {
+    await publish(
+      writer,
+      Array.from({ length: Math.min(500, count - from) }, (_, i) => body(from + i)),
+    );
+  }
+  await all;
+  await close(reader, writer);
+  const hash = createHash("sha256");
+  for (const one of bodies) hash.update(one);
+  return { received, sha256: hash.digest("hex") };
 }
 
 async function care(requeueDelayMs, msgTimeoutMs) {
@@ -137,7 +180,7 @@ function follow(channel) {
 }
 
 if (act === "follow") await follow(numbers[0]);
-const report = act === "flood" ? await flood(Number(numbers[0])) : await care(Number(numbers[0]), Number(numbers[1]));
+const report = await { flood, carry, care }[act](...numbers.map(Number));
 console.log(JSON.stringify(report));
 // nsqjs leaves timers behind that would keep the process for a while.
 process.exit(0);

@@ -2,8 +2,10 @@
 test/discovery/support/follower.ts for the act follow."""
 
 import asyncio
+import hashlib
 import json
 import os
+import ssl
 import sys
 import time
 
@@ -12,6 +14,25 @@ import nsq
 
 # Settings of the library's own, for reader and writer.
 OPTIONS = json.loads(os.environ.get("CLIENT_OPTIONS", "{}"))
+
+
+def layers():
+    """See test/interop/support/transport.ts."""
+    transport = json.loads(os.environ.get("BUNSQ_TRANSPORT", "{}"))
+    options = {}
+    if "ca" in transport:
+        tls = {"cert_reqs": ssl.CERT_REQUIRED, "ca_certs": transport["ca"], "ssl_version": ssl.PROTOCOL_TLS_CLIENT}
+        if "cert" in transport:
+            tls |= {"certfile": transport["cert"], "keyfile": transport["key"]}
+        options |= {"tls_v1": True, "tls_options": tls}
+    if "compression" in transport:
+        options[transport["compression"]] = True
+    return options
+
+
+def body(i):
+    """Bodies as test/interop/support/transport.ts has them."""
+    return b"%d %s" % (i, (b"abcdefghijklmnopqrstuvwxyz0123456789" * 7)[: (i * 7) % 251])
 
 
 class Program:
@@ -30,9 +51,10 @@ class Program:
             message_handler=handler,
             max_backoff_duration=1,
             **OPTIONS,
+            **layers(),
             **options,
         )
-        self.writer = nsq.Writer([self.address], **OPTIONS)
+        self.writer = nsq.Writer([self.address], **OPTIONS, **layers())
         while not (self.ready(self.reader) and self.ready(self.writer)):
             await asyncio.sleep(0.01)
 
@@ -84,6 +106,28 @@ class Program:
             "repeated": sum(n > 1 for n in times),
             "attemptsAboveOne": counts["above"],
         }
+
+    async def carry(self, count):
+        bodies = [b""] * count
+        received = 0
+        everything = asyncio.Event()
+
+        def handler(message):
+            nonlocal received
+            bodies[int(message.body.split(b" ")[0])] = message.body
+            received += 1
+            if received == count:
+                everything.set()
+            return True
+
+        await self.open(handler, max_in_flight=1000)
+        singles = min(500, count)
+        await asyncio.gather(*(self.publish("pub", body(i)) for i in range(singles)))
+        for start in range(singles, count, 500):
+            await self.publish("mpub", [body(i) for i in range(start, min(start + 500, count))])
+        await everything.wait()
+        await self.close()
+        return {"received": received, "sha256": hashlib.sha256(b"".join(bodies)).hexdigest()}
 
     async def care(self, requeue_delay_ms, msg_timeout_ms):
         seen = {"requeue": [], "touch": [], "timeout": []}

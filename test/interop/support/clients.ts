@@ -9,6 +9,8 @@ export interface Client {
   name: string;
   /** The program and its first arguments; the broker's `host:port`, a topic and the act are added. */
   command: string[];
+  /** For the program's environment. */
+  env?: Record<string, string>;
 }
 
 /** Applications run nsqjs under Node; where there is none, Bun runs it. */

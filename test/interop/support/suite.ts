@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { TLS_FLAGS } from "../../support/certs/certs.ts";
 import { findNsqd, type Program, type Server, startServer, until } from "../../support/server.ts";
 import type { Client } from "./clients.ts";
+import { hashOfBodies, TRANSPORTS, type Transport } from "./transport.ts";
 
 /**
  * Which broker the clients talk to. `BUNSQ_INTEROP_BROKER=nsqd` takes Go's, which proves that a client's program and
@@ -8,6 +10,8 @@ import type { Client } from "./clients.ts";
  */
 const PROGRAM: Program = process.env.BUNSQ_INTEROP_BROKER === "nsqd" && findNsqd() !== undefined ? "nsqd" : "bunsq";
 const MESSAGES = 100_000;
+/** Messages over each of the further transports, where BUNSQ_INTEROP_MESSAGES does not say how many. */
+const CARRIED = 100_000;
 /** What a due message may be late: a busy machine, and for nsqd up to 5 s more on a young channel. */
 const LATE_MS = PROGRAM === "nsqd" ? 7000 : 1500;
 /** A client's clock starts when a message arrives; nsqd's started when it was put into its output buffer, up to 250 ms before. */
@@ -45,8 +49,10 @@ interface ChannelStats {
  * Runs a client's program against a broker of its own, and compares its report with what the broker counted.
  *
  * @param prepared the client, or in words why it cannot run here: its tests are then skipped, and that is said
+ * @param carriedByDefault fewer for a client that takes longer than some seconds for all
  */
-export function describeClient(name: string, prepared: Client | string): void {
+export function describeClient(name: string, prepared: Client | string, carriedByDefault = CARRIED): void {
+  const carried = Number(process.env.BUNSQ_INTEROP_MESSAGES ?? carriedByDefault);
   const missing = typeof prepared === "string" ? prepared : undefined;
   if (missing !== undefined) console.log(`skipped: ${missing} (${name})`);
   describe.skipIf(missing !== undefined)(name, () => {
@@ -77,6 +83,31 @@ export function describeClient(name: string, prepared: Client | string): void {
       expect(channel).toMatchObject({ message_count: 3, requeue_count: 1, timeout_count: 1 });
     }, 90_000);
   });
+
+  describe.skipIf(missing !== undefined).each(TRANSPORTS)(`${name} over $name`, ({ transport, flags }) => {
+    test(`publishes and consumes ${carried} messages, and every body is itself`, async () => {
+      await using server = await startServer({ program: PROGRAM, args: [...TLS_FLAGS, ...flags] });
+      const report = await run(
+        { ...(prepared as Client), env: { BUNSQ_TRANSPORT: JSON.stringify(transport) } },
+        server,
+        {},
+        "carry",
+        "carry",
+        String(carried),
+      );
+      expect(report).toEqual({ received: carried, sha256: hashOfBodies(carried) });
+      expect(layersOf(server.log())).toEqual(layersWanted(transport));
+    }, 90_000);
+  });
+}
+
+/** The layers that the broker has put on, once for each kind, in their order. */
+function layersOf(log: string): string[] {
+  return [...new Set([...log.matchAll(/upgrading connection to (TLS|snappy|deflate)/g)].map((match) => match[1] as string))];
+}
+
+function layersWanted({ ca, compression }: Transport): string[] {
+  return [...(ca === undefined ? [] : ["TLS"]), ...(compression === undefined ? [] : [compression])];
 }
 
 /** What a flood needs beside a client. */
@@ -114,7 +145,7 @@ export function describeFlood(name: string, prepared: Client | string, setting: 
 /** Runs the program to its end and returns what it printed. Its failure is the test's, with what it said. */
 async function run(client: Client, server: Server, options: object, topic: string, ...act: string[]): Promise<unknown> {
   const child = Bun.spawn([...client.command, `127.0.0.1:${server.tcpPort}`, topic, ...act], {
-    env: { ...process.env, CLIENT_OPTIONS: JSON.stringify(options) },
+    env: { ...process.env, ...client.env, CLIENT_OPTIONS: JSON.stringify(options) },
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",

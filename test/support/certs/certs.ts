@@ -10,9 +10,13 @@ export function certificate(file: string): string {
 export type Holder = "client" | "foreign" | "expired";
 
 /** What a client's end of TLS needs to know the test server, and to show a certificate of its own. */
-export function clientTls(holder?: Holder): { ca: string; cert?: string; key?: string } {
+export function clientTls(holder?: Holder): { ca: string; caFile: string; cert?: string; key?: string } {
   const read = (file: string) => readFileSync(certificate(file), "utf8");
-  return { ca: read("ca.pem"), ...(holder === undefined ? {} : { cert: read(`${holder}.pem`), key: read(`${holder}.key`) }) };
+  return {
+    ca: read("ca.pem"),
+    caFile: certificate("ca.pem"),
+    ...(holder === undefined ? {} : { cert: read(`${holder}.pem`), key: read(`${holder}.key`) }),
+  };
 }
 
 /** The flags of a broker that speaks TLS. */
