@@ -68,7 +68,15 @@ export function commandLines(program: "nsqd" | "nsqlookupd"): string[][] {
     ["-tcp-address=127.0.0.1:99999"],
     ["-http-address=127.0.0.1:99999", "-tcp-address=127.0.0.1:0"],
   ];
-  if (program === "nsqlookupd") return [...both, ["-tombstone-lifetime=5"], ["-tombstone-lifetime"], ["-node-id=5"]];
+  if (program === "nsqlookupd")
+    return [
+      ...both,
+      ["-tcp-address=nonsense"],
+      ["-tcp-address=127.0.0.1:0", "-http-address=nonsense"],
+      ["-tombstone-lifetime=5"],
+      ["-tombstone-lifetime"],
+      ["-node-id=5"],
+    ];
   return [
     ...both,
     ["-node-id=1024"],

@@ -1,3 +1,4 @@
+import { parseAddress } from "../../base/address.ts";
 import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";
@@ -11,6 +12,8 @@ import { router } from "./routes.ts";
  */
 export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): HttpServer {
   const { options, log } = lookup;
+  // nsqlookupd has no unix sockets: what is no host:port is a slip, and not a file's name.
+  parseAddress(options.httpAddress);
   const lists = new ProducerLists();
   return serveHttp(
     {
