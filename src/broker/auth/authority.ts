@@ -7,6 +7,8 @@ import { Permissions } from "./permissions.ts";
 
 /** Of one answer. nsqd reads without a bound; a megabyte would be fifty thousand topics by name. */
 const MAX_ANSWER_BYTES = 512 * 1024;
+/** Of a client's secret. It stands in the line of a request three times as long, and HTTP servers take no longer ones. */
+const MAX_SECRET_BYTES = 64 * 1024;
 /** As many as Go's client follows. */
 const MAX_REDIRECTS = 10;
 /** Of what went wrong, in the log: an answer may be quoted there. */
@@ -65,6 +67,9 @@ export class Authority {
    * @returns rejects when all have failed, with what each did
    */
   async ask(facts: ClientFacts, signal: AbortSignal): Promise<Permissions> {
+    // A client that nobody knows yet must not make the broker write megabytes.
+    if (facts.secret.length > MAX_SECRET_BYTES)
+      throw new Error(`the secret has ${facts.secret.length} bytes, more than ${MAX_SECRET_BYTES}`);
     const first = Math.floor(Math.random() * this.servers.length);
     const failures: string[] = [];
     for (let i = 0; i < this.servers.length && !signal.aborted; i++) {
@@ -162,10 +167,12 @@ function pathOf(url: URL): string {
 /** Go's url.QueryEscape. */
 function escapeQuery(bytes: Buffer): string {
   let text = "";
-  for (const byte of bytes) {
-    const character = String.fromCharCode(byte);
-    if (/[0-9A-Za-z._~-]/.test(character)) text += character;
-    else text += character === " " ? "+" : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-  }
+  for (const byte of bytes) text += ESCAPED[byte];
   return text;
 }
+
+const ESCAPED = Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  if (/[0-9A-Za-z._~-]/.test(character)) return character;
+  return character === " " ? "+" : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
+});

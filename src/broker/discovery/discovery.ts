@@ -62,10 +62,10 @@ export class Discovery implements Registrant, TopicObserver {
   // ---- what lookups are told
 
   identity(): Identity {
-    const { options, tcpPort } = this.broker;
+    const { options } = this.broker;
     return {
       version: NSQ_VERSION,
-      tcp_port: options.broadcastTcpPort || tcpPort,
+      tcp_port: this.broadcastTcpPort,
       http_port: this.broadcastHttpPort,
       hostname: hostname(),
       broadcast_address: options.broadcastAddress,
@@ -107,6 +107,10 @@ export class Discovery implements Registrant, TopicObserver {
     return this.broker.options.broadcastHttpPort || this.broker.httpPort;
   }
 
+  private get broadcastTcpPort(): number {
+    return this.broker.options.broadcastTcpPort || this.broker.tcpPort;
+  }
+
   /** Connects to what is new among the addresses, and hangs up on what is no longer. */
   private update(): void {
     if (this.closed) return;
@@ -135,6 +139,10 @@ export class Discovery implements Registrant, TopicObserver {
     }
     if (addresses.length > 0 && this.broadcastHttpPort === 0) {
       log.error("LOOKUP: not registering with any: a lookup asks for an HTTP port; give -http-address or -broadcast-http-port");
+      return new Map();
+    }
+    if (addresses.length > 0 && this.broadcastTcpPort === 0) {
+      log.error("LOOKUP: not registering with any: a lookup asks for a TCP port, and a unix socket has none; give -broadcast-tcp-port");
       return new Map();
     }
     const wanted = new Map<string, Address>();

@@ -93,6 +93,20 @@ describe("AUTH", () => {
     expect(brokers.log.matching(/top-secret/)).toEqual([]);
   });
 
+  test("with a secret that no server would take is refused before anybody is asked", async () => {
+    await using server = new AuthServer();
+    await using brokers = start([server.address]);
+    const client = await brokers.client();
+    client.command("AUTH", "x".repeat(64 * 1024 + 1));
+    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    expect(brokers.log.matching(/AUTH failed the secret has 65537 bytes/)).toHaveLength(1);
+    expect(server.questions).toEqual([]);
+    const long = "% ".repeat(8000);
+    await authed(brokers, long).catch(() => {});
+    // Bun's own server takes 16 KiB of headers.
+    expect(brokers.log.matching(/got response 431/)).toHaveLength(1);
+  });
+
   test("without any permission is no way in", async () => {
     await using server = new AuthServer(() => granted([]));
     await using brokers = start([server.address]);
