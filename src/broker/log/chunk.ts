@@ -20,6 +20,8 @@ export class Chunk {
   end = 0;
   /** Sequence of the first record. */
   firstSequence = 0;
+  /** Its first record is of the same MPUB as the last of the chunk before. */
+  continuesBatch = false;
   /** Pending writes of slow consumers that refer to this chunk; it is not reused before they are gone. */
   pins = 0;
   /** Dropped by its owner; goes back to the pool with the last pin. */

@@ -140,8 +140,9 @@ export class LogFiles {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
     const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
     if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.roll();
+    const isFirst = tail.entries === 0;
     tail.commit(parts, count, timeMs);
-    if (tail.entries === 1) this.rollAtMs = this.nextRollMs(tail);
+    if (isFirst) this.rollAtMs = this.nextRollMs(tail);
     this.unsyncedSegments.add(tail);
     this.unsyncedMessages += count;
     const due = this.syncsByItself && this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
@@ -358,7 +359,10 @@ export class LogFiles {
     if (failure !== undefined) {
       this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
     }
-    if (this.segments.includes(segment)) this.closeUnlessNeeded(segment);
+    if (this.segments.includes(segment)) {
+      if (failure !== undefined) this.unsyncedSegments.add(segment);
+      this.closeUnlessNeeded(segment);
+    }
     return failure;
   }
 

@@ -7,7 +7,7 @@ import { type FoundEntry, RecordScan } from "./record-scan.ts";
  * One file of a topic's log, and its index beside it.
  *
  *     NNNNNNNNNNNNNNNN.log    records, each its own wire frame, back to back
- *     NNNNNNNNNNNNNNNN.idx    a header, then one entry per commit (group of records written together)
+ *     NNNNNNNNNNNNNNNN.idx    a header, then entries, one or a few per commit (group of records written together)
  *
  * NNN… is the first record's sequence in hex. The index says how much of the file counts: a recycled file has
  * older bytes behind the last entry's end, and they are never looked at.
@@ -15,7 +15,8 @@ import { type FoundEntry, RecordScan } from "./record-scan.ts";
  *     header := magic "BQIX" | version u32 | topic number u32 | 0 u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
  *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
  *
- * All numbers little-endian; a double holds them exactly. An entry is written after its records, in the same
+ * All numbers little-endian; a double holds them exactly. A position that is no number is not known: the index was made
+ * anew from the records. An entry is written after its records, in the same
  * tick and before any OK, so what was acknowledged has an entry, and records without one were never acknowledged.
  */
 
@@ -26,6 +27,8 @@ export const INDEX_ENTRY_BYTES = 40;
 
 /** Damaged index entries over more bytes than this are not made good. */
 const MAX_BRIDGE_BYTES = 2 ** 30;
+/** Records that one index entry covers, but for a single MPUB that is larger: what a flipped bit can cost. */
+const MAX_ENTRY_BYTES = 1024 * 1024;
 /** Records are checked against their entry in pieces of this size. */
 const VERIFY_BYTES = 256 * 1024;
 /** Entries read at once when walking an index. */
@@ -43,7 +46,7 @@ const ENTRY_OFFSET = 0;
 const ENTRY_SEQUENCE = 8;
 const ENTRY_TIME = 24;
 
-/** One commit: a run of records that were written, and are checked, together. */
+/** A commit, or a mebibyte of one: a run of records that were written, and are checked, together. */
 export interface IndexEntry {
   /** From the segment's first byte. */
   offset: number;
@@ -59,6 +62,10 @@ export interface Part {
   buffer: Buffer;
   from: number;
   to: number;
+  /** Of its first record. */
+  firstSequence: number;
+  /** Its first record is of the same MPUB as the last of the part before. */
+  continuesBatch: boolean;
 }
 
 export class Segment {
@@ -235,23 +242,51 @@ export class Segment {
     });
   }
 
-  /** Writes one commit: the records' parts in one go each, then their index entry. Throws what the kernel said. */
+  /**
+   * Writes one commit: the records' parts in one go each, then their index entries: one for most commits, for a large one
+   * as many as keep each small, but never two for one MPUB, which is there as a whole or not at all.
+   * Throws what the kernel said; then nothing of it counts.
+   */
   commit(parts: Part[], count: number, timeMs: number): void {
     this.ensureOpen();
+    const entries = parts.length === 1 ? this.scratch : Buffer.alloc(parts.length * INDEX_ENTRY_BYTES);
+    let used = 0;
     let offset = this.length;
-    let crc = 0;
-    for (const { buffer, from, to } of parts) {
+    const entry: IndexEntry = { offset, firstSequence: this.nextSequence, length: 0, count: 0, timeMs, crc: 0 };
+    for (const { buffer, from, to, firstSequence, continuesBatch } of parts) {
       writeFully(this.logFd, buffer, from, to - from, offset);
-      crc = Bun.hash.crc32(buffer.subarray(from, to), crc);
+      if (entry.length > 0 && !continuesBatch && entry.length + to - from > MAX_ENTRY_BYTES) {
+        entry.count = firstSequence - entry.firstSequence;
+        encodeEntry(entries, used, entry);
+        used += INDEX_ENTRY_BYTES;
+        entry.offset = offset;
+        entry.firstSequence = firstSequence;
+        entry.length = entry.crc = 0;
+      }
+      entry.crc = Bun.hash.crc32(buffer.subarray(from, to), entry.crc);
+      entry.length += to - from;
       offset += to - from;
     }
-    const entry = { offset: this.length, firstSequence: this.nextSequence, length: offset - this.length, count, timeMs, crc };
-    writeFully(this.indexFd, encodeEntry(this.scratch, entry), 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    entry.count = this.nextSequence + count - entry.firstSequence;
+    encodeEntry(entries, used, entry);
+    used += INDEX_ENTRY_BYTES;
+    this.writeEntries(entries, used);
     if (this.entries === 0) this.oldestMs = timeMs;
     this.newestMs = timeMs;
-    this.entries++;
+    this.entries += used / INDEX_ENTRY_BYTES;
     this.length = offset;
     this.nextSequence += count;
+  }
+
+  private writeEntries(entries: Buffer, bytes: number): void {
+    const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
+    try {
+      writeFully(this.indexFd, entries, 0, bytes, end);
+    } catch (error) {
+      // The first of several may stand there whole, and must not bring back after a crash what is refused now.
+      if (bytes > INDEX_ENTRY_BYTES) files.truncate(this.indexFd, end);
+      throw error;
+    }
   }
 
   /**
@@ -304,7 +339,13 @@ export class Segment {
   }
 
   private addEntry(entry: IndexEntry): void {
-    writeFully(this.indexFd, encodeEntry(this.scratch, entry), 0, INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES);
+    writeFully(
+      this.indexFd,
+      encodeEntry(this.scratch, 0, entry),
+      0,
+      INDEX_ENTRY_BYTES,
+      INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES,
+    );
     if (this.entries === 0) this.oldestMs = entry.timeMs;
     this.newestMs = entry.timeMs;
     this.entries++;
@@ -591,14 +632,14 @@ function headerProblem(path: string, header: Buffer, bytes: number, topicNumber:
   return undefined;
 }
 
-function encodeEntry(target: Buffer, entry: IndexEntry): Buffer {
-  target.writeDoubleLE(entry.offset, 0);
-  target.writeDoubleLE(entry.firstSequence, 8);
-  target.writeUInt32LE(entry.length, 16);
-  target.writeUInt32LE(entry.count, 20);
-  target.writeDoubleLE(entry.timeMs, 24);
-  target.writeUInt32LE(entry.crc, 32);
-  target.writeUInt32LE(Bun.hash.crc32(target.subarray(0, 36)), 36);
+function encodeEntry(target: Buffer, at: number, entry: IndexEntry): Buffer {
+  target.writeDoubleLE(entry.offset, at);
+  target.writeDoubleLE(entry.firstSequence, at + 8);
+  target.writeUInt32LE(entry.length, at + 16);
+  target.writeUInt32LE(entry.count, at + 20);
+  target.writeDoubleLE(entry.timeMs, at + 24);
+  target.writeUInt32LE(entry.crc, at + 32);
+  target.writeUInt32LE(Bun.hash.crc32(target.subarray(at, at + 36)), at + 36);
   return target;
 }
 

@@ -40,6 +40,8 @@ export class TopicLog {
   /** Blocks of older records, most recently used first. */
   private readonly readBlocks: Chunk[] = [];
   private sizeClass = 0;
+  /** Messages of one MPUB are being appended, and the first is. */
+  private insideBatch = false;
   private tailSinceMs = 0;
 
   /**
@@ -267,6 +269,7 @@ export class TopicLog {
     const chunk = this.pool.take(bytes, this.sizeClass);
     chunk.start = chunk.end = this.end;
     chunk.firstSequence = this.next;
+    chunk.continuesBatch = this.insideBatch;
     this.chunks.push(chunk);
     if (this.files !== undefined) this.pool.markEvictable(chunk, this);
     return chunk;
@@ -277,8 +280,10 @@ export class TopicLog {
     for (let i = 0; i < count; i++) {
       const bodyBytes = source.readUInt32BE(from);
       this.append(source, from + 4, bodyBytes, time);
+      this.insideBatch = true;
       from += 4 + bodyBytes;
     }
+    this.insideBatch = false;
   }
 
   private uncommittedParts(): Part[] {
@@ -290,6 +295,8 @@ export class TopicLog {
         buffer: chunk.buffer,
         from: (Math.max(chunk.start, this.committedEnd) - chunk.start) | 0,
         to: (chunk.end - chunk.start) | 0,
+        firstSequence: Math.max(chunk.firstSequence, this.committedNext),
+        continuesBatch: chunk.continuesBatch,
       });
     }
     return parts;

@@ -1,9 +1,9 @@
 import { expect, test } from "bun:test";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { ChunkPool } from "../../../src/broker/log/chunk.ts";
 import { TopicLog } from "../../../src/broker/log/topic-log.ts";
 import { writeId } from "../../../src/frame/id.ts";
-import { LogFixture, readAll, TIME } from "../../support/log-fixture.ts";
+import { LogFixture, readAll, readBySequence, TIME } from "../../support/log-fixture.ts";
 import { sized } from "../../support/raw-client.ts";
 
 const MIB = 1024 * 1024;
@@ -163,4 +163,42 @@ test("a memory-only log starts where it is told, keeps what is not finished, and
   log.release(log.committedEnd, 600);
   expect(pool.usedBytes).toBeLessThan(1.5 * MIB);
   expect(() => log.chunkAt(0, true)).toThrow("memory log has no position 0");
+});
+
+test("a large commit has an index entry for about each mebibyte, so that a flipped bit costs no more", async () => {
+  using log = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
+  const bodies = Array.from({ length: 40 }, (_, i) => Buffer.alloc(200_000, 65 + (i % 26)));
+  log.commit(...bodies);
+  const [name] = readdirSync(log.directory).filter((file) => file.endsWith(".log"));
+  const path = `${log.directory}/${name}`;
+  await log.files.close();
+  const bytes = readFileSync(path);
+  bytes[4_000_000]++;
+  writeFileSync(path, bytes);
+  log.open({ syncedSequence: 40 });
+  const found = readBySequence(log.log);
+  expect(found.size).toBeGreaterThanOrEqual(34);
+  expect(found.size).toBeLessThan(40);
+  for (const [sequence, body] of found) expect(body === bodies[sequence]?.toString()).toBeTrue();
+  expect(log.logger.matching(/[1-6] messages from sequence \d+ on are damaged/)).toHaveLength(1);
+});
+
+test("an MPUB that is larger than an index entry covers is one all the same: it is there as a whole or not at all", async () => {
+  using log = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
+  const batch = Array.from({ length: 12 }, (_, i) => Buffer.alloc(300_000, 65 + i));
+  log.log.append(Buffer.alloc(900_000, 48), 0, 900_000, TIME);
+  const body = Buffer.concat(batch.map((one) => sized(one)));
+  log.log.appendMany(body, 0, body.length, batch.length, TIME);
+  log.log.append(Buffer.alloc(900_000, 49), 0, 900_000, TIME);
+  log.log.commit(1000);
+  log.commit("next");
+  const [name] = readdirSync(log.directory).filter((file) => file.endsWith(".log"));
+  const path = `${log.directory}/${name}`;
+  await log.files.close();
+  const bytes = readFileSync(path);
+  bytes[4_000_000]++;
+  writeFileSync(path, bytes);
+  log.open({ syncedSequence: 15 });
+  expect([...readBySequence(log.log).keys()].filter((sequence) => sequence >= 1 && sequence <= 12)).toBeEmpty();
+  expect([...readBySequence(log.log).keys()]).toContain(14);
 });
