@@ -693,6 +693,8 @@ export class Connection {
   handshakeFailed(reason: string): void {
     if (this.closed || this.dying) return;
     this.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${reason}`));
+    // Now: Bun closes the socket as soon as it sees what it has got.
+    this.flush();
   }
 
   /**

@@ -40,6 +40,7 @@ export class DeflateUnpacker implements Unpacker {
   private at = 0;
   /** The last output was full: there may be more without further input. */
   private full = false;
+  /** Known only once something stands behind the end. */
   ended = false;
 
   get waiting(): boolean {
@@ -55,6 +56,7 @@ export class DeflateUnpacker implements Unpacker {
     while (this.waiting) {
       const input = inputs[0] ?? NOTHING;
       zlib.step(true, input, this.at, input.length, output);
+      // What this step had made before it met the damage is not told by the handle, and is lost.
       if (zlib.failure !== undefined) throw new CorruptStream(`flate: ${zlib.failure}`);
       this.at += zlib.used;
       this.full = zlib.made === output.length;

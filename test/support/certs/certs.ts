@@ -20,4 +20,9 @@ export function clientTls(holder?: Holder): { ca: string; caFile: string; cert?:
 }
 
 /** The flags of a broker that speaks TLS. */
-export const TLS_FLAGS = [`--tls-cert=${certificate("server.pem")}`, `--tls-key=${certificate("server.key")}`];
+export const TLS_FLAGS = [
+  `--tls-cert=${certificate("server.pem")}`,
+  `--tls-key=${certificate("server.key")}`,
+  // Without it every one would listen on the same port.
+  "--https-address=127.0.0.1:0",
+];
