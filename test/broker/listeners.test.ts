@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { connect as connectTls } from "node:tls";
 import { parseListenAddress } from "../../src/base/address.ts";
 import { isSocketPath, removeDeadSocket } from "../../src/base/unix-socket.ts";
 import { startHttp, startHttps } from "../../src/broker/http/server.ts";
@@ -169,6 +170,24 @@ describe("a broker with a certificate", () => {
     expect(brokers.log.matching(/^INFO: 200 GET \/info \(127\.0\.0\.1:\d+\)/)).toHaveLength(1);
     await https.stop();
     await http.stop();
+  });
+
+  test("takes no lower version of TLS over HTTPS than it may", async () => {
+    await using brokers = InProcess.start({ ...TLS, tlsMinVersion: "tls1.3" });
+    const https = startHttps(brokers.broker, brokers.broker.tls!);
+    const handshake = (maxVersion: "TLSv1.2" | "TLSv1.3") =>
+      new Promise<string>((resolve) => {
+        const ca = readFileSync(certificate("ca.pem"), "utf8");
+        const socket = connectTls({ host: "127.0.0.1", port: https.port, ca, maxVersion });
+        socket.on("secureConnect", () => {
+          resolve(socket.getProtocol() ?? "");
+          socket.destroy();
+        });
+        socket.on("error", () => resolve("refused"));
+      });
+    expect(await handshake("TLSv1.3")).toBe("TLSv1.3");
+    expect(await handshake("TLSv1.2")).toBe("refused");
+    await https.stop();
   });
 
   test.each(["require-verify", "require"])("asks for a client's certificate under %s", async (tlsClientAuthPolicy) => {
