@@ -37,7 +37,10 @@ export interface Files {
   truncate(fd: number, length: number): void;
   /** Brings a file's bytes and length to the disk, off the event loop. */
   sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void;
-  /** Brings to the disk which names a directory holds, off the event loop: a file whose name is lost is lost. */
+  /**
+   * Brings to the disk which names a directory holds, off the event loop: a file whose name is lost is lost. One that is
+   * gone holds none: its topic was deleted since.
+   */
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void;
   /** The same, at once. */
   syncDirectoryNow(path: string): void;
@@ -63,7 +66,7 @@ export const diskFiles: Files = {
   sync: fdatasync,
   syncDirectory: (path, done) =>
     openLater(path, "r", (error, fd) => {
-      if (error) return done(error);
+      if (error) return done(error.code === "ENOENT" ? null : error);
       fsync(fd, (failure) => closeLater(fd, (unclosed) => done(failure && !cannotSync(failure) ? failure : (unclosed ?? null))));
     }),
   syncDirectoryNow: (path) => {
