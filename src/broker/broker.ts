@@ -43,6 +43,8 @@ const LONGEST_SAVE_INTERVAL_MS = 150;
 const SURVEY_INTERVAL_MS = 250;
 /** How far the logs are synced is noted this often. */
 const SAVE_SYNCED_INTERVAL_MS = 1000;
+/** A difference of the clocks that is worth remembering. */
+const SAVED_STEP_MS = 100;
 /** Log chunks are let go of at most this often while messages flow. */
 const RELEASE_INTERVAL_MS = 5;
 /** An answer that waits for the tick, and is not refused whatever fails there. */
@@ -121,6 +123,8 @@ export class Broker {
   private wakeTimer: ReturnType<typeof setTimeout> | undefined;
   private wakeAtMs = Number.POSITIVE_INFINITY;
   private nextSaveMs = 0;
+  /** How far the wall clock was set, as the store knows it. */
+  private savedStepMs = 0;
   private nextSurveyMs = 0;
   private nextSaveSyncedMs = 0;
   private nextSyncMs = 0;
@@ -160,7 +164,9 @@ export class Broker {
     this.storeCopy = new StoreCopy(this.store, this.directory, log);
     this.space = new Space(this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
-      this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast);
+      this.savedStepMs = this.store.clockStep();
+      this.clock.goOnFrom(this.savedStepMs);
+      this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast, () => this.clock.currentMs());
       this.answers = new Answers((done) => this.syncPublished(done), log);
       this.catalogue = new Catalogue(this, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
@@ -175,20 +181,30 @@ export class Broker {
         { windowMs: options.idempotencyWindowMs, limit: options.idempotencyKeys },
         log,
       );
-      this.keys.recover(Date.now(), (topic, sequence) => this.catalogue.has(topic, sequence));
+      this.keys.recover(this.clock.wallMs, (topic, sequence) => this.catalogue.has(topic, sequence));
       this.space.check(performance.now());
     } catch (error) {
       this.store.close();
       throw error instanceof StartError ? error : new StartError(`cannot read ${this.directory}: ${(error as Error).message}`);
     }
-    this.wakeAt(Date.now() + SURVEY_INTERVAL_MS);
+    this.wakeAt(this.clock.currentMs() + SURVEY_INTERVAL_MS);
   }
 
   // ---- time
 
-  /** Wall-clock time of this turn, ms. */
+  /** Time of this turn by which timeouts and delays go, ms (clock.ts). */
   get nowMs(): number {
     return this.clock.nowMs;
+  }
+
+  /** The same at this moment: where no socket brought one here, the turn's time may be old. */
+  get currentMs(): number {
+    return this.clock.currentMs();
+  }
+
+  /** What the wall clock says at a moment of the broker's time. */
+  toWall(atMs: number): number {
+    return this.clock.toWall(atMs);
   }
 
   /** Time of this turn that nobody can set, ms since the process began. */
@@ -206,7 +222,7 @@ export class Broker {
     if (atMs >= this.wakeAtMs || this.closing) return;
     this.wakeAtMs = atMs;
     clearTimeout(this.wakeTimer);
-    this.wakeTimer = setTimeout(() => this.wake(), Math.max(1, Math.min(atMs - Date.now(), SURVEY_INTERVAL_MS)));
+    this.wakeTimer = setTimeout(() => this.wake(), Math.max(1, Math.min(atMs - this.clock.currentMs(), SURVEY_INTERVAL_MS)));
   }
 
   // ---- listening
@@ -332,7 +348,7 @@ export class Broker {
    */
   repeated(topic: Topic, key: string, held: HeldPublish): HeldPublish | undefined {
     const sequence = held === topic.heldDeferred ? undefined : topic.log.next;
-    return this.keys.note(topic, key, held, sequence, this.clock.nowMs);
+    return this.keys.note(topic, key, held, sequence, this.clock.wallMs);
   }
 
   /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
@@ -447,7 +463,7 @@ export class Broker {
     this.keys.close();
     this.store.freeOrphanedNumbers();
     this.store.forgetSyncedOfGoneTopics();
-    await this.storeCopy.renew(Date.now());
+    await this.storeCopy.renew(this.clock.nowMs);
     this.store.close();
     this.log.info("NSQ: bye");
   }
@@ -548,9 +564,9 @@ export class Broker {
     // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
     if (this.keys.hasWork) {
-      this.keys.commit(this.clock.nowMs, this.deferred.failure);
+      this.keys.commit(this.clock.wallMs, this.deferred.failure);
       this.commitTopics();
-      this.keys.settle(this.clock.nowMs);
+      this.keys.settle(this.clock.wallMs);
     } else {
       this.commitTopics();
     }
@@ -569,7 +585,7 @@ export class Broker {
     this.failures.log = undefined;
     for (const topic of topics) {
       if (topic.deleted) continue;
-      topic.commit(this.clock.nowMs);
+      topic.commit(this.clock.nowMs, this.clock.wallMs);
       this.failures.log ??= topic.failure;
     }
     if (this.failures.log !== undefined) this.space.failed();
@@ -687,7 +703,8 @@ export class Broker {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
-    this.keys.review(nowMs);
+    this.keys.review(this.clock.wallMs);
+    if (Math.abs(this.clock.stepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet();
     this.space.check(performance.now());
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)
@@ -699,6 +716,16 @@ export class Broker {
     this.storeCopy.renewIfDue(nowMs);
     for (const channel of this.stalledChannels) channel.markDirty();
     this.stalledChannels.clear();
+  }
+
+  /** The store remembers it, so that what is deferred goes by the same time after a restart. */
+  private wallClockSet(): void {
+    const { stepMs } = this.clock;
+    const seconds = (stepMs - this.savedStepMs) / 1000;
+    const saved = this.save(() => this.store.setClockStep(stepMs));
+    if (!saved) return;
+    this.savedStepMs = stepMs;
+    this.log.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
   }
 
   private saveUnsaved(nowMs: number): void {

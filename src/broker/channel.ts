@@ -249,7 +249,7 @@ export class Channel implements StoreOwner {
     connection.inFlightCount--;
     this.requeueCount++;
     if (delayMs === 0) this.makeReady(sequence);
-    else this.defer(sequence, Date.now() + delayMs, delayMs > SHORT_DELAY_MS);
+    else this.defer(sequence, this.broker.currentMs + delayMs, delayMs > SHORT_DELAY_MS);
     this.settled();
     return undefined;
   }
@@ -286,7 +286,7 @@ export class Channel implements StoreOwner {
     this.takeOut(state, sequence, owner);
     this.requeueCount++;
     if (delayMs === 0) this.makeReady(sequence);
-    else this.defer(sequence, Date.now() + delayMs, delayMs > SHORT_DELAY_MS);
+    else this.defer(sequence, this.broker.currentMs + delayMs, delayMs > SHORT_DELAY_MS);
     this.settled();
     return state;
   }
@@ -328,7 +328,7 @@ export class Channel implements StoreOwner {
   /** Gives a message in flight more time. @returns why not, as nsqd says it */
   touch(connection: Connection, sequence: number, timeoutMs: number): string | undefined {
     const { window } = this;
-    const now = Date.now();
+    const now = this.broker.currentMs;
     const longest = this.broker.options.maxMsgTimeoutMs;
     const message = this.detachedAt(sequence);
     if (message === undefined) {
@@ -589,7 +589,7 @@ export class Channel implements StoreOwner {
     }
     for (const [sequence, message] of this.detached) {
       if (this.moving.has(sequence)) continue;
-      const dueMs = message.state === DEFERRED ? message.deadline : Date.now();
+      const dueMs = message.state === DEFERRED ? message.deadline : this.broker.currentMs;
       if (message.state !== DEFERRED) this.deferredShort++;
       message.state = DEFERRED;
       this.store(sequence, dueMs);
@@ -955,7 +955,7 @@ export class Channel implements StoreOwner {
       const i = sequence & window.mask;
       if (window.state[i] === DONE || this.moving.has(sequence)) continue;
       // Due at once: after a restart it is delivered again without delay.
-      this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : Date.now());
+      this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : this.broker.currentMs);
       count++;
     }
   }

@@ -185,7 +185,7 @@ export class Connection {
     this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
     this.msgTimeoutMs = options.msgTimeoutMs;
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
-    this.lastCommandMs = Date.now();
+    this.lastCommandMs = broker.currentMs;
     this.nextHeartbeatMs = this.lastCommandMs + this.heartbeatIntervalMs;
   }
 

@@ -254,6 +254,16 @@ export class Store {
     return this.database.serialize();
   }
 
+  /** By how much the wall clock was set while a broker ran on this data path, ms. */
+  clockStep(): number {
+    const row = this.database.query("SELECT step_ms AS stepMs FROM clock").get() as { stepMs: number } | null;
+    return row?.stepMs ?? 0;
+  }
+
+  setClockStep(stepMs: number): void {
+    this.database.query("INSERT OR REPLACE INTO clock (id, step_ms) VALUES (1, ?)").run(stepMs);
+  }
+
   /** Runs several saves as one transaction. */
   saveAll(save: () => void): void {
     this.database.transaction(save)();
@@ -319,6 +329,10 @@ export class Store {
         topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
         time_ms REAL NOT NULL,
         bytes INTEGER NOT NULL
+      );
+      CREATE TABLE IF NOT EXISTS clock (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        step_ms REAL NOT NULL
       );
       CREATE TABLE IF NOT EXISTS numbers (
         number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),

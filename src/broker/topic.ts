@@ -214,7 +214,7 @@ export class Topic implements StoreOwner, Committed {
   }
 
   /** Writes what was published since the last commit, and passes it to the channels. */
-  commit(nowMs: number): void {
+  commit(nowMs: number, wallMs: number): void {
     this.dirty = false;
     this.failure = undefined;
     this.lastActiveMs = nowMs;
@@ -224,7 +224,7 @@ export class Topic implements StoreOwner, Committed {
       // That they are about to join could not be noted: after a crash they would join again.
       const { wordsFailure, unresolved } = this.broker.deferred;
       if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuse(wordsFailure);
-      this.log.commit(nowMs);
+      this.log.commit(wallMs);
     } catch (error) {
       this.failure = error as Error;
       this.uncommittedBytes = 0;

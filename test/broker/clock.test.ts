@@ -10,11 +10,11 @@ test("the time in ns is the time in ms, exact to the microsecond, at any date", 
   const dates = [0, 1, 999.5, 65_535_999.75, 65_536_000, 1_700_000_000_123.25, 4_294_967_296_000, 2 ** 43];
   for (const ms of dates) {
     const wall = spyOn(Date, "now").mockReturnValue(Math.floor(ms));
-    // A wall clock that jumps is followed at once.
+    // A wall clock that jumps is followed at once, by what is told to people and machines.
     clock.read();
     wall.mockRestore();
-    expect(nanoseconds(clock)).toBe(BigInt(Math.floor(clock.nowMs * 1000)) * 1000n);
-    expect(Math.abs(clock.nowMs - ms)).toBeLessThan(3);
+    expect(nanoseconds(clock)).toBe(BigInt(Math.floor(clock.wallMs * 1000)) * 1000n);
+    expect(Math.abs(clock.wallMs - ms)).toBeLessThan(3);
   }
 });
 
@@ -26,4 +26,36 @@ test("the clock runs between two ticks of the wall clock, and never far from it"
     expect(clock.nowMs).toBeGreaterThan(before - 3);
     expect(clock.nowMs).toBeLessThan(Date.now() + 4);
   }
+});
+
+test("a wall clock that is set forward or back does not move the time by which delays go", () => {
+  const clock = new Clock();
+  const began = performance.now();
+  const first = clock.nowMs;
+  for (const jumpMs of [3_600_000, -86_400_000, 5_000, 31_536_000_000, 0]) {
+    const wall = spyOn(Date, "now").mockReturnValue(Math.floor(first + jumpMs));
+    clock.read();
+    wall.mockRestore();
+    expect(Math.abs(clock.nowMs - first - (performance.now() - began))).toBeLessThan(1_000);
+    expect(Math.abs(clock.wallMs - first - jumpMs)).toBeLessThan(1_000);
+    expect(Math.abs(clock.toWall(clock.nowMs) - clock.wallMs)).toBeLessThan(0.01);
+  }
+});
+
+test("a clock goes on by the time of an earlier run, in which the wall clock was set", () => {
+  const clock = new Clock();
+  const { nowMs } = clock;
+  clock.goOnFrom(3_600_000);
+  expect(Math.abs(clock.nowMs - (nowMs - 3_600_000))).toBeLessThan(1_000);
+  expect(Math.abs(clock.wallMs - nowMs)).toBeLessThan(1_000);
+});
+
+test("a small difference is drift, and both times follow it", () => {
+  const clock = new Clock();
+  const wall = spyOn(Date, "now").mockReturnValue(Math.floor(clock.wallMs + 600));
+  clock.read();
+  const { nowMs, wallMs, stepMs } = clock;
+  wall.mockRestore();
+  expect(stepMs).toBe(0);
+  expect(nowMs).toBe(wallMs);
 });

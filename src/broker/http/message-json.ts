@@ -79,13 +79,13 @@ export function messageJson(
 export function standingJson(broker: Broker, { state, attempts, deliveredMs, deadlineMs, owner }: Standing): object {
   const facts: Record<string, unknown> = { state, attempts };
   if (state === "in_flight") {
-    facts.since = isoTime(deliveredMs);
-    facts.timeout_at = isoTime(deadlineMs);
+    facts.since = isoTime(broker.toWall(deliveredMs));
+    facts.timeout_at = isoTime(broker.toWall(deadlineMs));
     facts.client = clientJson(broker, owner);
   } else if (state === "deferred") {
-    facts.due = isoTime(deadlineMs);
+    facts.due = isoTime(broker.toWall(deadlineMs));
   }
-  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(deliveredMs);
+  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(broker.toWall(deliveredMs));
   return facts;
 }
 

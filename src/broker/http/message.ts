@@ -125,7 +125,7 @@ function stage(
   to: number,
   settle: (message: StoredMessage) => boolean,
 ): Promise<void> {
-  const dueMs = Date.now() + delayMs;
+  const dueMs = broker.currentMs + delayMs;
   const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
   return new Promise((resolve, reject) => {
     const owner: StoreOwner = {

@@ -102,7 +102,11 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
     add: (message) => {
       const frame = channel.readStored(message);
       const sequence = message.kind === KIND_PUBLISH ? null : message.sequence;
-      list.add(sequence, frame, 0, frame.length, { state: "deferred", attempts: message.attempts, due: isoTime(message.dueMs) });
+      list.add(sequence, frame, 0, frame.length, {
+        state: "deferred",
+        attempts: message.attempts,
+        due: isoTime(broker.toWall(message.dueMs)),
+      });
     },
   });
 }
