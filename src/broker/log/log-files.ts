@@ -356,13 +356,13 @@ export class LogFiles {
 
   private async syncSegment(segment: Segment): Promise<Error | undefined> {
     const failure = await new Promise<Error | undefined>((resolve) => segment.sync(resolve));
+    // Let go of meanwhile: nobody needs it on the disk any more, and with its topic its folder is gone.
+    if (!this.segments.includes(segment)) return undefined;
     if (failure !== undefined) {
       this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
+      this.unsyncedSegments.add(segment);
     }
-    if (this.segments.includes(segment)) {
-      if (failure !== undefined) this.unsyncedSegments.add(segment);
-      this.closeUnlessNeeded(segment);
-    }
+    this.closeUnlessNeeded(segment);
     return failure;
   }
 

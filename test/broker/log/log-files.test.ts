@@ -274,6 +274,17 @@ test("a sync that fails is told to who waits for it, and is in the log", async (
   expect(await new Promise((resolve) => log.files.sync(resolve))).toBeUndefined();
 });
 
+test("a log that is removed while it is synced is no failure of the disk", async () => {
+  using log = new LogFixture();
+  log.commit(...BODIES);
+  const synced = Promise.withResolvers<Error | undefined>();
+  log.files.sync(synced.resolve);
+  log.files.remove();
+  expect(await synced.promise).toBeUndefined();
+  expect(existsSync(log.directory)).toBe(false);
+  expect(log.logger.matching(/ERROR/)).toBeEmpty();
+});
+
 test("files that are not needed are closed: those of a full segment once synced, all of them at rest", async () => {
   using log = new LogFixture({ maxBytesPerFile: RECORD });
   for (const body of BODIES) log.commit(body);
