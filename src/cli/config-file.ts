@@ -42,6 +42,15 @@ export function loadConfigFile(path: string): ConfigFile {
   return { path, text, content: Bun.TOML.parse(text) as Record<string, unknown> };
 }
 
+/** A key of a config file with what it is set to. */
+interface Entry {
+  key: string;
+  /** The same with the section's prefix, where the program knows it by that. */
+  name: string;
+  value: unknown;
+  inSection: boolean;
+}
+
 /**
  * Reads what a config file sets. The keys are the broker's, and the lookup's in the section `[lookup]`; the lookup
  * server by itself reads that section where there is one, else the whole file. A file with that section is meant for all
@@ -52,52 +61,51 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
   const names = new Names(scope, "config", configKey);
   const section = content[LOOKUP_SECTION];
   const hasSection = isTable(section);
-  const place = (key: string) => `${key} in ${path}`;
-  const line = (key: string, inSection: boolean) => {
-    const at = lineOf(text, key, inSection);
-    return at === undefined ? path : `${path} line ${at}`;
-  };
-
-  /** @param name the key with the section's prefix, where that counts */
-  const set = (key: string, name: string, value: unknown, inSection: boolean): void => {
+  for (const entry of entriesOf(content, scope.isLookup)) {
+    const { key, name, value, inSection } = entry;
     const flag = names.find(name);
+    const isBrokers = scope.isLookup && hasSection && !inSection;
+    if (flag === undefined ? names.isElsewhere(name) : isBrokers) {
+      if (!hasSection) layer.warnings.push(`${key} in ${path} has no effect in this mode`);
+      continue;
+    }
+    const where = () => `${path}${lineOf(text, entry)}`;
     if (flag === undefined) {
-      if (names.isElsewhere(name)) {
-        if (!hasSection) layer.warnings.push(`${place(key)} has no effect in this mode`);
-        return;
+      const what = `${where()}: unknown ${isTable(value) ? "section" : "key"} ${quote(key)}`;
+      if (scope.isStandIn) layer.warnings.push(`${what} has no effect${hintFor(entry, names)}`);
+      else layer.errors.push(what + hintFor(entry, names));
+    } else {
+      try {
+        layer.values.set(flag.name, readConfigValue(flag, value));
+        layer.origins.set(flag.name, `${inSection ? `${LOOKUP_SECTION}.${key}` : key} in ${path}`);
+      } catch (error) {
+        if (!(error instanceof BadValue)) throw error;
+        layer.errors.push(`${where()}: invalid value ${showToml(value)} for ${key}: ${error.message}`);
       }
-      const what = `${line(key, inSection)}: unknown ${isTable(value) ? "section" : "key"} ${quote(key)}`;
-      const meant = isTable(value) ? undefined : names.nearest(name);
-      const hint =
-        meant === undefined
-          ? ""
-          : `; did you mean ${inSection && meant.startsWith(SECTION_PREFIX) ? meant.slice(SECTION_PREFIX.length) : meant}?`;
-      if (scope.isStandIn) layer.warnings.push(`${what} has no effect${hint}`);
-      else layer.errors.push(what + hint);
-      return;
     }
-    try {
-      layer.values.set(flag.name, readConfigValue(flag, value));
-      layer.origins.set(flag.name, place(inSection ? `${LOOKUP_SECTION}.${key}` : key));
-    } catch (error) {
-      if (!(error instanceof BadValue)) throw error;
-      layer.errors.push(`${line(key, inSection)}: invalid value ${showToml(value)} for ${key}: ${error.message}`);
-    }
-  };
-
-  const isEnough = () => layer.errors.length >= MAX_ERRORS;
-  for (const [key, value] of Object.entries(content)) {
-    if (isEnough()) break;
-    if (key === LOOKUP_SECTION && isTable(value)) continue;
-    // What stands outside the section is a broker's.
-    if (scope.isLookup && hasSection && names.find(key) !== undefined) continue;
-    set(key, key, value, false);
-  }
-  for (const [key, value] of Object.entries(hasSection ? section : {})) {
-    if (isEnough()) break;
-    set(key, scope.isLookup ? key : SECTION_PREFIX + key, value, true);
+    if (layer.errors.length >= MAX_ERRORS) break;
   }
   return layer;
+}
+
+/** All keys, those of the section behind the others. */
+function entriesOf(content: Record<string, unknown>, isLookup: boolean): Entry[] {
+  const section = content[LOOKUP_SECTION];
+  const entries: Entry[] = [];
+  for (const [key, value] of Object.entries(content)) {
+    if (key !== LOOKUP_SECTION || !isTable(value)) entries.push({ key, name: key, value, inSection: false });
+  }
+  for (const [key, value] of Object.entries(isTable(section) ? section : {})) {
+    entries.push({ key, name: isLookup ? key : SECTION_PREFIX + key, value, inSection: true });
+  }
+  return entries;
+}
+
+/** The key that was most likely meant by an unknown one. */
+function hintFor({ name, value, inSection }: Entry, names: Names): string {
+  const meant = isTable(value) ? undefined : names.nearest(name);
+  if (meant === undefined) return "";
+  return `; did you mean ${inSection && meant.startsWith(SECTION_PREFIX) ? meant.slice(SECTION_PREFIX.length) : meant}?`;
 }
 
 function readFailure(error: unknown): string {
@@ -151,16 +159,16 @@ function firstLineWith(text: string, error: string): number {
   return upTo;
 }
 
-/** Where a key is set, for messages; undefined where it is written in another way than on a line of its own. */
-function lineOf(text: string, key: string, inSection: boolean): number | undefined {
+/** The line in which a key is set, for messages; empty where it is written in another way than on a line of its own. */
+function lineOf(text: string, { key, inSection }: Entry): string {
   let within = false;
   for (const [at, line] of text.split("\n").entries()) {
     const header = /^\s*\[\s*([^\]]*?)\s*\]/.exec(line)?.[1];
     if (header !== undefined) within = header === LOOKUP_SECTION;
     const named = header ?? /^\s*"?([^"\s=]+)"?\s*=/.exec(line)?.[1];
-    if (named === key && (within === inSection || header !== undefined)) return at + 1;
+    if (named === key && (within === inSection || header !== undefined)) return ` line ${at + 1}`;
   }
-  return undefined;
+  return "";
 }
 
 function isTable(value: unknown): value is Record<string, unknown> {
