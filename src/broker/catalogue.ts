@@ -319,12 +319,14 @@ export class Catalogue implements DeferredTargets {
     const from = topic.log.next;
     if (next <= from) return;
     topic.passOver(next);
-    const what =
-      `TOPIC(${topic.name}): its log ends before sequence ${from}, but messages up to ${next - 1} are known of; ` +
-      "those are lost, and their ids are passed over";
-    if (from >= synced) return this.broker.log.warn(what);
+    const what = `TOPIC(${topic.name}): its log ends before sequence ${from}`;
+    // A kill between noting that deferred messages are about to join and writing them leaves this too, and costs nothing.
+    if (from >= synced) {
+      this.broker.log.warn(`${what}; messages up to ${next - 1} were on their way into it, and their ids are passed over`);
+      return;
+    }
     this.countCorrupt(topic.name);
-    this.broker.log.error(what);
+    this.broker.log.error(`${what}, but messages up to ${next - 1} are known of; those are lost, and their ids are passed over`);
   }
 
   private countCorrupt(topicName: string): void {
