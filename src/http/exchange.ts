@@ -36,6 +36,8 @@ export interface HttpAnswer {
 }
 
 const HEAD_END = "\r\n\r\n";
+/** Of the line in front of a chunk, with extensions that nobody uses. */
+const MAX_CHUNK_LINE_BYTES = 1024;
 /** TLS versions by their number in its records. */
 const TLS_VERSIONS = { 769: "TLSv1", 770: "TLSv1.1", 771: "TLSv1.2", 772: "TLSv1.3" } as const;
 
@@ -48,7 +50,7 @@ const TLS_VERSIONS = { 769: "TLSv1", 770: "TLSv1.1", 771: "TLSv1.2", 772: "TLSv1
  */
 export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const received = new Received(limits.responseBytes);
+    const reader = new AnswerReader(limits.responseBytes);
     const socket = open(peer);
     const finish = (outcome: HttpAnswer | Error): void => {
       clearTimeout(connecting);
@@ -66,7 +68,7 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
     const whole = setTimeout(() => finish(new Error(`no answer within ${limits.requestTimeoutMs} ms`)), limits.requestTimeoutMs);
     const read = (ended: boolean): void => {
       try {
-        const answer = readAnswer(received.bytes, ended);
+        const answer = reader.read(ended);
         if (answer !== undefined) finish(answer);
       } catch (error) {
         finish(error as Error);
@@ -77,7 +79,7 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
       socket.write(requestText(peer, request));
     });
     socket.on("data", (data: Buffer) => {
-      if (received.add(data)) read(false);
+      if (reader.add(data)) read(false);
       else finish(new Error(`the answer is longer than ${limits.responseBytes} bytes`));
     });
     socket.on("error", finish);
@@ -111,14 +113,19 @@ function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpR
   return lines.join("\r\n") + HEAD_END + (body ?? "");
 }
 
-/** What came so far, in a buffer that doubles: many small pieces must not cost the square of their number. */
-class Received {
+/** Takes a response apart as it comes: once each, since many small pieces must not cost the square of their number. */
+export class AnswerReader {
   private buffer: Buffer = Buffer.allocUnsafe(4096);
   private length = 0;
+  private head: Omit<HttpAnswer, "body"> | undefined;
+  /** Where the body begins, or of a chunked one what is not taken apart yet. */
+  private at = 0;
+  private readonly chunks: Buffer[] = [];
 
+  /** @param limit bytes of the response, its headers included */
   constructor(private readonly limit: number) {}
 
-  get bytes(): Buffer {
+  private get bytes(): Buffer {
     return this.buffer.subarray(0, this.length);
   }
 
@@ -135,58 +142,67 @@ class Received {
     this.length = length;
     return true;
   }
-}
 
-/**
- * A response, once all of it is there.
- *
- * @param ended no more bytes will come
- * @throws for what is no response
- */
-export function readAnswer(bytes: Buffer, ended: boolean): HttpAnswer | undefined {
-  const headEnd = bytes.indexOf(HEAD_END);
-  if (headEnd < 0) {
-    if (ended) throw new Error(bytes.length === 0 ? "closed without an answer" : "closed within the answer's headers");
-    return undefined;
-  }
-  const [statusLine = "", ...lines] = bytes.toString("latin1", 0, headEnd).split("\r\n");
-  const status = /^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1];
-  if (status === undefined) throw new Error("the answer is no HTTP");
-  const headers = new Map(lines.map((line) => headerOf(line)));
-  const body = readBody(bytes.subarray(headEnd + HEAD_END.length), headers, ended);
-  if (body === undefined) {
+  /**
+   * The response, once all of it is there.
+   *
+   * @param ended no more bytes will come
+   * @throws for what is no response
+   */
+  read(ended: boolean): HttpAnswer | undefined {
+    this.head ??= this.readHead();
+    if (this.head === undefined) {
+      if (ended) throw new Error(this.length === 0 ? "closed without an answer" : "closed within the answer's headers");
+      return undefined;
+    }
+    const body = this.readBody(this.head.headers, ended);
+    if (body !== undefined) return { ...this.head, body };
     if (ended) throw new Error("closed within the answer's body");
     return undefined;
   }
-  return { status: Number(status), statusText: statusLine.slice("HTTP/1.1 ".length), headers, body };
+
+  private readHead(): Omit<HttpAnswer, "body"> | undefined {
+    const { bytes } = this;
+    const headEnd = bytes.indexOf(HEAD_END);
+    if (headEnd < 0) return undefined;
+    const [statusLine = "", ...lines] = bytes.toString("latin1", 0, headEnd).split("\r\n");
+    const status = /^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1];
+    if (status === undefined) throw new Error("the answer is no HTTP");
+    this.at = headEnd + HEAD_END.length;
+    const headers = new Map(lines.map((line) => headerOf(line)));
+    return { status: Number(status), statusText: statusLine.slice("HTTP/1.1 ".length), headers };
+  }
+
+  private readBody(headers: Map<string, string>, ended: boolean): Buffer | undefined {
+    if (headers.get("transfer-encoding")?.toLowerCase() === "chunked") return this.joinChunks();
+    const body = this.bytes.subarray(this.at);
+    const length = headers.get("content-length");
+    if (length === undefined) return ended ? body : undefined;
+    if (!/^\d{1,15}$/.test(length)) throw new Error(`the answer's length is ${JSON.stringify(length)}`);
+    return body.length < Number(length) ? undefined : body.subarray(0, Number(length));
+  }
+
+  /** A chunked body in one piece; undefined while its last chunk is missing. */
+  private joinChunks(): Buffer | undefined {
+    const { bytes, chunks } = this;
+    for (;;) {
+      const lineEnd = bytes.indexOf("\r\n", this.at);
+      if (lineEnd < 0 && bytes.length - this.at <= MAX_CHUNK_LINE_BYTES) return undefined;
+      const line = lineEnd < 0 ? "" : bytes.toString("latin1", this.at, lineEnd);
+      const size = /^([0-9a-f]{1,8})(?:;.*)?$/i.exec(line)?.[1];
+      if (size === undefined) throw new Error("the answer's chunks cannot be read");
+      const from = lineEnd + 2;
+      const to = from + Number.parseInt(size, 16);
+      if (to === from) return Buffer.concat(chunks);
+      if (bytes.length < to + 2) return undefined;
+      // A copy: the buffer may grow into another one.
+      chunks.push(Buffer.from(bytes.subarray(from, to)));
+      this.at = to + 2;
+    }
+  }
 }
 
 function headerOf(line: string): [string, string] {
   const colon = line.indexOf(":");
   return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
-}
-
-function readBody(bytes: Buffer, headers: Map<string, string>, ended: boolean): Buffer | undefined {
-  if (headers.get("transfer-encoding")?.toLowerCase() === "chunked") return joinChunks(bytes);
-  const length = headers.get("content-length");
-  if (length === undefined) return ended ? bytes : undefined;
-  if (!/^\d{1,15}$/.test(length)) throw new Error(`the answer's length is ${JSON.stringify(length)}`);
-  return bytes.length < Number(length) ? undefined : bytes.subarray(0, Number(length));
-}
-
-/** A chunked body in one piece; undefined while its last chunk is missing. */
-function joinChunks(bytes: Buffer): Buffer | undefined {
-  const chunks: Buffer[] = [];
-  for (let at = 0; ; ) {
-    const lineEnd = bytes.indexOf("\r\n", at);
-    if (lineEnd < 0) return undefined;
-    const size = /^([0-9a-f]{1,8})(?:;.*)?$/i.exec(bytes.toString("latin1", at, lineEnd))?.[1];
-    if (size === undefined) throw new Error("the answer's chunks cannot be read");
-    const from = lineEnd + 2;
-    const to = from + Number.parseInt(size, 16);
-    if (to === from) return Buffer.concat(chunks);
-    if (bytes.length < to + 2) return undefined;
-    chunks.push(bytes.subarray(from, to));
-    at = to + 2;
-  }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { readAnswer } from "../../src/http/exchange.ts";
+import { AnswerReader } from "../../src/http/exchange.ts";
 import { get } from "../../src/http/get.ts";
 
 const LIMITS = { connectTimeoutMs: 5000, requestTimeoutMs: 5000, responseBytes: 10_000 };
@@ -79,10 +79,40 @@ describe("get()", () => {
   });
 });
 
-describe("readAnswer()", () => {
+describe("AnswerReader", () => {
   const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n, chunked!\r\n0\r\n\r\n";
 
+  const readAnswer = (bytes: Buffer, ended: boolean) => {
+    const reader = new AnswerReader(10_000);
+    reader.add(bytes);
+    return reader.read(ended);
+  };
   const readResponse = (bytes: Buffer, ended: boolean) => readAnswer(bytes, ended)?.body.toString();
+
+  test("takes a response apart that comes byte by byte", () => {
+    for (const text of ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", CHUNKED]) {
+      const reader = new AnswerReader(10_000);
+      let body: string | undefined;
+      for (const byte of Buffer.from(text)) {
+        expect(reader.add(Buffer.of(byte))).toBeTrue();
+        body ??= reader.read(false)?.body.toString();
+      }
+      expect(body).toStartWith("hello");
+    }
+  });
+
+  test("takes many small chunks in time that grows with their number", () => {
+    const reader = new AnswerReader(4 * 1024 * 1024);
+    reader.add(Buffer.from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    const began = performance.now();
+    for (let i = 0; i < 100_000; i++) {
+      reader.add(Buffer.from("1\r\nx\r\n"));
+      expect(reader.read(false) === undefined).toBeTrue();
+    }
+    reader.add(Buffer.from("0\r\n\r\n"));
+    expect(reader.read(false)?.body.length).toBe(100_000);
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
 
   test("waits for all of a response, whatever tells its end", () => {
     for (const text of ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "HTTP/1.0 200 OK\r\ncontent-length:5\r\n\r\nhello", CHUNKED]) {

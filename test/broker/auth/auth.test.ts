@@ -10,7 +10,7 @@ import { until } from "../../support/server.ts";
 const GREETING = '{"identity":"tester","identity_url":"http://example.com/tester","permission_count":1}';
 
 /** Bad answers in a row; `BUNSQ_AUTH_ROUNDS=10000` for a long look at what they leave behind. */
-const ROUNDS = Number(process.env.BUNSQ_AUTH_ROUNDS ?? 2000);
+const ROUNDS = Number(process.env.BUNSQ_AUTH_ROUNDS ?? 1000);
 
 /** A broker that asks these auth servers. */
 function start(addresses: string[], changes: Partial<BrokerOptions> = {}): InProcess {
@@ -391,7 +391,7 @@ describe("a bad auth server", () => {
     };
     const before = await play(300);
     const after = await play(ROUNDS);
-    if (ROUNDS > 2000)
+    if (ROUNDS > 1000)
       console.log(
         `after ${ROUNDS} rounds: ${Math.round(process.memoryUsage.rss() / 2 ** 20)} MiB, ${readdirSync("/proc/self/fd").length} files`,
       );
