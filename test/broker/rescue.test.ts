@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { StartError } from "../../src/base/start-error.ts";
 import { Broker } from "../../src/broker/broker.ts";
+import { readStats } from "../../src/broker/stats.ts";
 import { defaultOptions, InProcess, MemoryLogger, messages } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
 
@@ -179,4 +180,39 @@ test("a store of a newer version is refused with what to do", async () => {
   expect(open).toThrow(/was written by a newer bunsq \(format 99.*start that version, or use another --data-path/);
   rmSync(folderOf(server), { recursive: true });
   server.reopen();
+});
+
+test("a damaged region is skipped, told in the log, and counted in /stats", async () => {
+  await using server = InProcess.start();
+  for (const body of ["1", "2", "3"]) await server.publish("t", body);
+  await damageAndRestart(server, (folder) => {
+    const [topic] = readdirSync(`${folder}/topics`).filter((name) => name.endsWith("-t"));
+    const path = `${folder}/topics/${topic}/0000000000000000.log`;
+    const bytes = readFileSync(path);
+    bytes[35 + 34] ^= 1;
+    writeFileSync(path, bytes);
+  });
+  expect(await bodies(server, "t", "c", 2)).toEqual(["1", "3"]);
+  expect(server.log.matching(/ERROR.*TOPIC\(t\): 1 messages from sequence 1 on are damaged in .* at byte 35/)).toHaveLength(1);
+  await server.publish("sound", "x");
+  const { topics } = readStats(server.broker, "", "", false);
+  expect(topics?.map(({ topic_name, corrupt_regions }) => [topic_name, corrupt_regions])).toEqual([
+    ["sound", undefined],
+    ["t", 1],
+  ]);
+});
+
+test("a damaged deferred message is skipped, told in the log, and the others come", async () => {
+  await using server = InProcess.start();
+  const topic = server.broker.topic("t");
+  topic.channel("c");
+  for (const body of ["1", "2", "3"]) await server.broker.publish(topic, Buffer.from(body), 3_600_000);
+  await damageAndRestart(server, (folder) => {
+    const [name] = readdirSync(`${folder}/deferred`).filter((file) => file.endsWith(".msg"));
+    const bytes = readFileSync(`${folder}/deferred/${name}`);
+    bytes[Math.floor(bytes.length / 2)] ^= 1;
+    writeFileSync(`${folder}/deferred/${name}`, bytes);
+  });
+  expect(server.log.matching(/ERROR.*deferred messages: \d+ bytes in .*\.msg are damaged; they are skipped/)).toHaveLength(1);
+  expect(server.broker.topic("t").channel("c").deferredCount).toBe(2);
 });
