@@ -212,7 +212,8 @@ export class Catalogue implements DeferredTargets {
     const folders = topicFolders(this.directory);
     const synced = store.syncedSequences();
     const retentions = store.retentions();
-    for (const row of store.topics()) {
+    for (const read of store.topics()) {
+      const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
       const folder = folders.find(({ number, name }) => number === row.number && name === row.name);
       if (folder !== undefined && this.isMarkedDeleted(folder.folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
       else if (folder === undefined && found === "copied") {
@@ -334,8 +335,39 @@ export class Catalogue implements DeferredTargets {
     this.corruptRegionsOf.set(topicName, this.corruptRegionsIn(topicName) + 1);
   }
 
+  /** A row that is not what was written: number and name are told by the folder, and all that is in the log counts as not released. */
+  private mendTopicRow(row: TopicRow, folders: ReturnType<typeof topicFolders>): TopicRow {
+    const rows = this.broker.store.topics().filter(({ damaged }) => damaged !== true);
+    const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
+    const folder = free.find(({ number }) => number === row.number) ?? free.find(({ name }) => name === row.name);
+    const mended: TopicRow = {
+      id: row.id,
+      number: folder?.number ?? row.number,
+      name: folder?.name ?? row.name,
+      paused: false,
+      released: 0,
+    };
+    if (folder !== undefined) this.broker.store.updateTopic(mended);
+    this.countCorrupt(mended.name);
+    this.broker.log.error(
+      `TOPIC(${mended.name}): its row in the store is damaged; it is not paused any more, and all of its log waits for a first channel`,
+    );
+    return mended;
+  }
+
+  /** A cursor that is not what was written could pass messages over: the channel begins where the log does. */
+  private mendChannelRow(topicName: string, row: ChannelRow): ChannelRow {
+    this.countCorrupt(topicName);
+    this.broker.log.error(
+      `CHANNEL(${row.name}) of ${topicName}: its row in the store is damaged; it begins where the log does, and finished messages may come again`,
+    );
+    const { id, topicId, name } = row;
+    return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
+  }
+
   private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
-    const channels = this.broker.store.channels(row.id);
+    const rows = this.broker.store.channels(row.id);
+    const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
     const topic = this.addTopic(row.id, row.number, row.name, neededSequence, {
       neededSequence: isRetaining(retention ?? this.broker.defaultRetention) ? 0 : neededSequence,

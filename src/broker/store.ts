@@ -22,6 +22,8 @@ export interface TopicRow {
   released: number;
   /** Undefined: as --durability says. */
   durability?: Durability;
+  /** What stands in the row is not what was written there. */
+  damaged?: true;
 }
 
 export interface ChannelRow {
@@ -36,6 +38,47 @@ export interface ChannelRow {
   floor: number;
   /** What is finished, and how often tried, above the floor (window.ts). */
   progress: Uint8Array;
+  /** What stands in the row is not what was written there. */
+  damaged?: true;
+}
+
+/** SQLite has no checksums: a flipped bit in a cursor would pass messages over in silence. So each row has one of its own. */
+function sealTopic(row: Pick<TopicRow, "number" | "name" | "paused" | "released">): number {
+  return Bun.hash.crc32(JSON.stringify([row.number, row.name, row.paused, row.released]));
+}
+
+function sealChannel(row: Omit<ChannelRow, "id" | "damaged">): number {
+  const { topicId, name, paused, voidBefore, requeuesVoidBefore, floor, progress } = row;
+  return Bun.hash.crc32(progress, Bun.hash.crc32(JSON.stringify([topicId, name, paused, voidBefore, requeuesVoidBefore, floor])));
+}
+
+export function readTopics(database: Database): TopicRow[] {
+  const rows = database.query("SELECT id, number, name, paused, released, durability, seal FROM topics ORDER BY id").all() as (Omit<
+    TopicRow,
+    "paused" | "durability"
+  > & { paused: number; durability: string | null; seal: number | null })[];
+  return rows.map(({ durability, seal, ...numbers }) => {
+    const row = { ...numbers, paused: numbers.paused === 1 };
+    return {
+      ...row,
+      ...(durability === "fsync" || durability === "write" ? { durability } : {}),
+      ...(seal !== null && seal !== sealTopic(row) ? { damaged: true as const } : {}),
+    };
+  });
+}
+
+export function readChannels(database: Database, topicId: number): ChannelRow[] {
+  const rows = database
+    .query(
+      `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore,
+           requeues_void_before AS requeuesVoidBefore, floor, progress, seal
+         FROM channels WHERE topic_id = ? ORDER BY id`,
+    )
+    .all(topicId) as (Omit<ChannelRow, "paused"> & { paused: number; seal: number | null })[];
+  return rows.map(({ seal, ...numbers }) => {
+    const row = { ...numbers, paused: numbers.paused === 1 };
+    return seal !== null && seal !== sealChannel(row) ? { ...row, damaged: true as const } : row;
+  });
 }
 
 /**
@@ -84,45 +127,32 @@ export class Store {
       throw new StartError(explain(directory, error as Error));
     }
     this.saveChannel = this.database.prepare(
-      "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ? WHERE id = ?",
+      "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
     );
-    this.saveTopic = this.database.prepare("UPDATE topics SET paused = ?, released = ? WHERE id = ?");
+    this.saveTopic = this.database.prepare("UPDATE topics SET number = ?, name = ?, paused = ?, released = ?, seal = ? WHERE id = ?");
   }
 
   topics(): TopicRow[] {
-    const rows = this.database.query("SELECT id, number, name, paused, released, durability FROM topics ORDER BY id").all() as (Omit<
-      TopicRow,
-      "paused" | "durability"
-    > & { paused: number; durability: string | null })[];
-    return rows.map(({ durability, ...row }) => ({
-      ...row,
-      paused: row.paused === 1,
-      ...(durability === "fsync" || durability === "write" ? { durability } : {}),
-    }));
+    return readTopics(this.database);
   }
 
   channels(topicId: number): ChannelRow[] {
-    const rows = this.database
-      .query(
-        `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore,
-           requeues_void_before AS requeuesVoidBefore, floor, progress
-         FROM channels WHERE topic_id = ? ORDER BY id`,
-      )
-      .all(topicId) as (Omit<ChannelRow, "paused"> & { paused: number })[];
-    return rows.map((row) => ({ ...row, paused: row.paused === 1 }));
+    return readChannels(this.database, topicId);
   }
 
   /** @returns the new row's id */
   addTopic(number: number, name: string, released: number): number {
+    const seal = sealTopic({ number, name, paused: false, released });
     const added = this.change(() =>
-      this.database.query("INSERT INTO topics (number, name, released) VALUES (?, ?, ?)").run(number, name, released),
+      this.database.query("INSERT INTO topics (number, name, released, seal) VALUES (?, ?, ?, ?)").run(number, name, released, seal),
     );
     return Number(added.lastInsertRowid);
   }
 
   addChannel(topicId: number, name: string, floor: number): number {
+    const seal = sealChannel({ topicId, name, paused: false, voidBefore: 0, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
     const added = this.change(() =>
-      this.database.query("INSERT INTO channels (topic_id, name, floor) VALUES (?, ?, ?)").run(topicId, name, floor),
+      this.database.query("INSERT INTO channels (topic_id, name, floor, seal) VALUES (?, ?, ?, ?)").run(topicId, name, floor, seal),
     );
     return Number(added.lastInsertRowid);
   }
@@ -270,11 +300,11 @@ export class Store {
   }
 
   updateTopic(row: TopicRow): void {
-    this.saveTopic.run(row.paused ? 1 : 0, row.released, row.id);
+    this.saveTopic.run(row.number, row.name, row.paused ? 1 : 0, row.released, sealTopic(row), row.id);
   }
 
   updateChannel(row: ChannelRow): void {
-    this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, row.id);
+    this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, sealChannel(row), row.id);
   }
 
   /** Saves nothing; gives the data path free. */
@@ -344,6 +374,8 @@ export class Store {
         sequence INTEGER NOT NULL
       );
     `);
+    this.addColumn("topics", "seal", "INTEGER");
+    this.addColumn("channels", "seal", "INTEGER");
     this.addColumn("channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
     this.addColumn("topics", "durability", "TEXT");
     if (this.version() !== FORMAT_VERSION) this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);

@@ -216,3 +216,32 @@ test("a damaged deferred message is skipped, told in the log, and the others com
   expect(server.log.matching(/ERROR.*deferred messages: \d+ bytes in .*\.msg are damaged; they are skipped/)).toHaveLength(1);
   expect(server.broker.topic("t").channel("c").deferredCount).toBe(2);
 });
+
+test("a cursor with a flipped bit passes no message over: its channel begins where the log does", async () => {
+  await using server = await populated();
+  await damageAndRestart(server, (folder) => {
+    const database = new Database(`${folder}/catalogue.sqlite`);
+    database.run("UPDATE channels SET floor = floor + 1024 WHERE name = 'a'");
+    database.close(true);
+  });
+  expect(server.log.matching(/ERROR.*CHANNEL\(a\) of t: its row in the store is damaged; it begins where the log does/)).toHaveLength(1);
+  expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
+  expect(server.broker.topic("t").channel("b").paused).toBeTrue();
+  expect(server.broker.topic("t").log.next).toBe(4);
+});
+
+for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
+  test(`a topic's row with ${column.split(" ")[0]} damaged is mended from its folder`, async () => {
+    await using server = await populated();
+    await damageAndRestart(server, (folder) => {
+      const database = new Database(`${folder}/catalogue.sqlite`);
+      database.run(`UPDATE topics SET ${column}`);
+      database.close(true);
+    });
+    expect(server.log.matching(/ERROR.*TOPIC\(t\): its row in the store is damaged/)).toHaveLength(1);
+    expect(await bodies(server, "t", "a", 2)).toEqual(["3", "4"]);
+    await server.restart();
+    expect([...server.broker.topics.keys()]).toEqual(["t"]);
+    expect(server.broker.topic("t").number).toBe(0);
+  });
+}

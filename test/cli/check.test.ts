@@ -1,3 +1,4 @@
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -173,6 +174,15 @@ const DAMAGES: Damage[] = [
     what: "a missing store",
     make: (data) => rmSync(join(data.folder, "catalogue.sqlite")),
     says: /catalogue\.sqlite is missing; its copy would take its place/,
+  },
+  {
+    what: "a flipped bit in a cursor",
+    make: (data) => {
+      const database = new Database(join(data.folder, "catalogue.sqlite"));
+      database.run("UPDATE channels SET floor = floor + 16 WHERE name = 'a'");
+      database.close(true);
+    },
+    says: /the row of channel a of orders in .* is damaged/,
   },
   {
     what: "a missing store without a copy",

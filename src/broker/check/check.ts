@@ -12,6 +12,7 @@ import { diskFiles, useFiles } from "../files.ts";
 import { recoverSegments } from "../log/log-recovery.ts";
 import type { Segment } from "../log/segment.ts";
 import type { BrokerOptions } from "../options.ts";
+import { readChannels, readTopics } from "../store.ts";
 import { COPY_FILE, inspectStore, STORE_FILE, topicFolders } from "../store-rescue.ts";
 import { DryFiles } from "./dry-files.ts";
 
@@ -97,8 +98,9 @@ function checkStore(directory: string, findings: Findings, print: (line: string)
   const state = inspectStore(path);
   const copyState = inspectStore(copy);
   if (state === "sound") {
-    const { known, topics, channels } = readKnown(path);
-    print(`store: sound; ${topics} topics, ${channels} channels`);
+    const { known, topics, channels, damaged } = readKnown(path);
+    print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
+    for (const row of damaged) findings.error(`the row of ${row} in ${path} is damaged`);
     if (typeof copyState === "object") findings.warn(`its copy ${copy} is damaged (${copyState.damage}); a broker that runs renews it`);
     return known;
   }
@@ -112,7 +114,7 @@ function checkStore(directory: string, findings: Findings, print: (line: string)
   return new Map();
 }
 
-function readKnown(path: string): { known: Map<string, Known>; topics: number; channels: number } {
+function readKnown(path: string): { known: Map<string, Known>; topics: number; channels: number; damaged: string[] } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
     const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
@@ -130,10 +132,19 @@ function readKnown(path: string): { known: Map<string, Known>; topics: number; c
         { neededSequence: needed, syncedSequence: synced ?? undefined },
       ]),
     );
-    return { known, topics: rows.length, channels };
+    return { known, topics: rows.length, channels, damaged: damagedRows(database) };
   } finally {
     database.close(true);
   }
+}
+
+function damagedRows(database: Database): string[] {
+  const sealed = database.query("SELECT 1 FROM pragma_table_info('channels') WHERE name = 'seal'").get() !== null;
+  if (!sealed) return [];
+  return readTopics(database).flatMap((topic) => [
+    ...(topic.damaged === true ? [`topic ${topic.name}`] : []),
+    ...readChannels(database, topic.id).flatMap(({ name, damaged }) => (damaged === true ? [`channel ${name} of ${topic.name}`] : [])),
+  ]);
 }
 
 function checkTopic(
