@@ -164,7 +164,7 @@ async function run(server: BenchServer, target: Target, load: Load, messages: nu
     return measurement;
   }
   if (load.kind === "publish" && load.publish.command === "DPUB") await createChannel(server.httpPort);
-  if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages);
+  if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages, load.json === true);
   const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
   if (server.isBroker) await untilSettled(server.httpPort, load, messages);
   return measurement;
@@ -190,9 +190,9 @@ async function stall(target: Target, load: Load & { kind: "stall" }, seconds: nu
 }
 
 /** The channel has to hold all messages before its drain begins. */
-async function fill(server: BenchServer, bodyBytes: number, messages: number): Promise<void> {
+async function fill(server: BenchServer, bodyBytes: number, messages: number, json: boolean): Promise<void> {
   await createChannel(server.httpPort);
-  const publish: PublishLoad = { ...FILL, bodyBytes };
+  const publish: PublishLoad = { ...FILL, bodyBytes, json };
   await generate({ kind: "publish", publish, messages, warmUp: 0, tcpPort: server.tcpPort, httpPort: 0, serverPid: server.pid });
   await untilFilled(server.httpPort, messages);
 }

@@ -1,4 +1,5 @@
-import type { DrainLoad, PublishLoad } from "./load/job.ts";
+import { TLS_FLAGS } from "../test/support/certs/certs.ts";
+import type { DrainLoad, Layers, PublishLoad } from "./load/job.ts";
 
 /**
  * Who is measured: ours; Go's, as it comes and with --mem-queue-size=0 (nsqd-0), which is as near as it gets to keeping
@@ -36,7 +37,7 @@ export function messagesFor({ messages }: Workload, kind: ServerKind): number | 
 export type Load =
   | { kind: "publish"; publish: PublishLoad }
   /** The channel is filled first, which is not measured. */
-  | { kind: "drain"; drain: DrainLoad; bodyBytes: number }
+  | { kind: "drain"; drain: DrainLoad; bodyBytes: number; json?: boolean }
   /** Filled and drained again and again, few enough at a time to be in the broker's memory; only the drains are measured. */
   | { kind: "waves"; publish: PublishLoad; drain: DrainLoad; waveMessages: number }
   | { kind: "publish-and-drain"; publish: PublishLoad; drain: DrainLoad }
@@ -51,6 +52,21 @@ const PUB_16: PublishLoad = { command: "PUB", connections: 16, batch: 1, bodyByt
 
 /** How a channel is filled before it is drained. */
 export const FILL: PublishLoad = MPUB_200;
+
+/** What the broker's side of each costs is in the rates; that of the generator is made as small as it can be. */
+const LAYERS: Record<string, Layers> = {
+  // Without any layer, for comparison on the same bodies.
+  json: {},
+  tls: { tls: true },
+  snappy: { compression: "snappy" },
+  deflate: { compression: "deflate" },
+  "tls-snappy": { tls: true, compression: "snappy" },
+  "tls-deflate": { tls: true, compression: "deflate" },
+};
+
+function layersTitle({ tls, compression }: Layers): string {
+  return [...(tls ? ["TLS"] : []), ...(compression === undefined ? [] : [compression])].join(" and ") || "no layer";
+}
 
 export const WORKLOADS: readonly Workload[] = [
   {
@@ -210,6 +226,24 @@ export const WORKLOADS: readonly Workload[] = [
     load: { kind: "drain", drain: { consumers: 2, rdy: 2500 }, bodyBytes: 200 },
     messages: { bunsq: 10_000_000, nsqd: 1_000_000 },
   },
+  ...Object.entries(LAYERS).flatMap(([name, layers]): Workload[] => [
+    {
+      name: `mpub-${name}`,
+      title: `MPUB 200 × 200 B of JSON over ${layersTitle(layers)}, 2 connections, 1 outstanding`,
+      set: "all",
+      load: { kind: "publish", publish: { ...MPUB_200, json: true, layers } },
+      flags: { bunsq: TLS_FLAGS, nsqd: TLS_FLAGS },
+      messages: { bunsq: 1_500_000, nsqd: 500_000 },
+    },
+    {
+      name: `sub-${name}`,
+      title: `SUB drain over ${layersTitle(layers)}, 2 consumers, RDY 2500, 200 B of JSON`,
+      set: "all",
+      load: { kind: "drain", drain: { consumers: 2, rdy: 2500, layers }, bodyBytes: 200, json: true },
+      flags: { bunsq: TLS_FLAGS, nsqd: TLS_FLAGS },
+      messages: { bunsq: 1_000_000, nsqd: 400_000 },
+    },
+  ]),
   ...([1_000, 50_000] as const).map(
     (perSecond): Workload => ({
       name: `latency-${perSecond / 1000}k`,

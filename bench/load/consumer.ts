@@ -9,9 +9,11 @@ import { channelName, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts
  * @param received called with how many messages have come since the last call
  */
 export async function consume(load: DrainLoad, tcpPort: number, received: (messages: number) => void): Promise<Consumer[]> {
-  const opening = Array.from({ length: load.consumers }, (_, n) =>
-    LoadConnection.subscribe(tcpPort, subscribeCommand(channelName(n % (load.channels ?? 1)))),
-  );
+  const opening = Array.from({ length: load.consumers }, async (_, n) => {
+    const connection = await LoadConnection.identifyOver(tcpPort, load.layers);
+    await connection.greet(subscribeCommand(channelName(n % (load.channels ?? 1))));
+    return connection;
+  });
   const consumers = (await Promise.all(opening)).map((connection) => new Consumer(connection, load.rdy, received, load.requeue));
   for (const consumer of consumers) consumer.start();
   return consumers;

@@ -1,3 +1,9 @@
+/** What lies between the generator and the broker; the generator pays for its side too. */
+export interface Layers {
+  tls?: boolean;
+  compression?: "snappy" | "deflate";
+}
+
 /** What versus asks the generator to do: one argument of JSON. */
 export type Job = PublishJob | DrainJob | PublishAndDrainJob | LatencyJob | WavesJob | FloodJob | ProbeJob | IdleJob;
 
@@ -22,6 +28,9 @@ export interface PublishLoad {
   asTrains: boolean;
   /** Each command goes to the next of so many topics; one if not given. */
   topics?: number;
+  layers?: Layers;
+  /** Bodies are lines of JSON that differ, instead of one letter. */
+  json?: boolean;
 }
 
 export interface DrainLoad {
@@ -31,6 +40,7 @@ export interface DrainLoad {
   channels?: number;
   /** Each message is requeued with a delay of an hour instead of finished. */
   requeue?: boolean;
+  layers?: Layers;
 }
 
 export interface PublishJob extends Target {

@@ -1,18 +1,35 @@
 import { type Load, LoadConnection } from "./connection.ts";
 import type { PublishLoad } from "./job.ts";
+import { packedOnce } from "./layers.ts";
 import { HttpReplyCounter, OkFrameCounter, type ReplyCounter } from "./replies.ts";
 import { RingWriter } from "./ring-writer.ts";
-import { dpubCommand, HANDSHAKE, httpMpubRequest, httpPubRequest, mpubCommand, pubCommand, repeat, topicNames } from "./wire.ts";
+import {
+  dpubCommand,
+  HANDSHAKE,
+  httpMpubRequest,
+  httpPubRequest,
+  jsonMpubCommand,
+  mpubCommand,
+  pubCommand,
+  repeat,
+  topicNames,
+} from "./wire.ts";
 
 /** One command for each of a load's topics. They are all as long as each other. */
 function commandsOf(load: PublishLoad): Buffer[] {
   return topicNames(load.topics ?? 1).map((topic) => commandOf(load, topic));
 }
 
+/** A command as it goes into the socket. */
 function commandOf(load: PublishLoad, topic: string): Buffer {
+  const compression = load.layers?.compression;
+  return compression === undefined ? plainCommandOf(load, topic) : packedOnce(compression, plainCommandOf(load, topic));
+}
+
+function plainCommandOf(load: PublishLoad, topic: string): Buffer {
   switch (load.command) {
     case "MPUB":
-      return mpubCommand(load.batch, load.bodyBytes, topic);
+      return (load.json === true ? jsonMpubCommand : mpubCommand)(load.batch, load.bodyBytes, topic);
     case "DPUB":
       return dpubCommand(load.bodyBytes, topic);
     case "PUB":
@@ -72,7 +89,11 @@ export async function publish(
   const ring = repeat(Buffer.concat(commands), Math.ceil(load.outstanding / commands.length));
   const http = isHttp(load);
   const opening = Array.from({ length: load.connections }, () =>
-    http ? LoadConnection.connect(ports.httpPort) : LoadConnection.identify(ports.tcpPort, greeting),
+    http
+      ? LoadConnection.connect(ports.httpPort)
+      : load.layers === undefined
+        ? LoadConnection.identify(ports.tcpPort, greeting)
+        : LoadConnection.identifyOver(ports.tcpPort, load.layers),
   );
   for (const connection of await Promise.all(opening)) {
     const replies = http ? new HttpReplyCounter() : new OkFrameCounter();
@@ -111,7 +132,7 @@ class Publisher implements Load {
   }
 
   drain(): void {
-    this.commands.flush(this.connection);
+    this.commands.flush(this.connection.socketSink);
   }
 
   /** Sends as many commands as may be under way. */
@@ -119,6 +140,6 @@ class Publisher implements Load {
     const commands = this.supply.take(this.load.outstanding - this.underWay);
     this.underWay += commands;
     this.commands.owedBytes += commands * this.commandBytes;
-    this.commands.flush(this.connection);
+    this.commands.flush(this.connection.socketSink);
   }
 }

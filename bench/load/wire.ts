@@ -8,6 +8,8 @@ import {
   MESSAGE_OVERHEAD_BYTES,
 } from "../../src/frame/frame.ts";
 
+import type { Layers } from "./job.ts";
+
 /** What is sent again and again under load, laid out once; and what comes back, byte for byte. */
 
 export const TOPIC = "bench";
@@ -31,6 +33,16 @@ export const HANDSHAKE: Buffer = handshake(60_000);
 /** The same with other heartbeats. @param ms -1: none, which only a producer may ask for */
 export function handshake(heartbeatMs: number): Buffer {
   return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(`{"heartbeat_interval":${heartbeatMs}}`))]);
+}
+
+export function layersHandshake({ tls = false, compression }: Layers): Buffer {
+  const wishes = {
+    feature_negotiation: true,
+    heartbeat_interval: 60_000,
+    tls_v1: tls,
+    [compression ?? "snappy"]: compression !== undefined,
+  };
+  return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(JSON.stringify(wishes)))]);
 }
 
 export const SUBSCRIBE: Buffer = subscribeCommand(CHANNEL);
@@ -66,6 +78,27 @@ export function readyCommand(count: number): Buffer {
 /** One MPUB of `count` equal messages. */
 export function mpubCommand(count: number, bodyBytes: number, topic = TOPIC): Buffer {
   return Buffer.concat([Buffer.from(`MPUB ${topic}\n`), sized(mpubBody(count, bodyBytes))]);
+}
+
+/** The same with messages that differ, and shrink as lines of a log in JSON do. */
+export function jsonMpubCommand(count: number, bodyBytes: number, topic = TOPIC): Buffer {
+  const countWord = Buffer.alloc(4);
+  countWord.writeUInt32BE(count);
+  const messages = Array.from({ length: count }, (_, n) => sized(jsonBody(bodyBytes, n)));
+  return Buffer.concat([Buffer.from(`MPUB ${topic}\n`), sized(Buffer.concat([countWord, ...messages]))]);
+}
+
+function jsonBody(bytes: number, n: number): Buffer {
+  let state = n + 1;
+  const digits = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state;
+  };
+  const fields = () =>
+    `"time":17${digits()},"user":"${digits().toString(36)}","event":"page_view","url":"/products/${digits() % 5000}","session":"${digits().toString(16)}${digits().toString(16)}",`;
+  let text = "{";
+  while (text.length < bytes) text += fields();
+  return Buffer.from(text.slice(0, bytes - 1).concat("}"));
 }
 
 export function pubCommand(bodyBytes: number, topic = TOPIC): Buffer {
