@@ -3,6 +3,7 @@ import { closeSync, existsSync, fdatasyncSync, openSync, readdirSync, readFileSy
 import { open, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { Logger } from "../base/logger.ts";
+import { StartError } from "../base/start-error.ts";
 import { files, isMissing } from "./files.ts";
 import type { Store } from "./store.ts";
 
@@ -57,8 +58,20 @@ export function inspectStore(path: string): StoreState {
   }
 }
 
-/** Puts the copy in the place of a store that is damaged or gone. What is damaged is kept under another name. */
+/**
+ * Puts the copy in the place of a store that is damaged or gone. What is damaged is kept under another name.
+ *
+ * @throws StartError when that cannot be done
+ */
 export function rescueStore(directory: string, log: Logger): StoreFound {
+  try {
+    return rescue(directory, log);
+  } catch (error) {
+    throw new StartError(`cannot bring back the store in ${directory}: ${(error as Error).message}`);
+  }
+}
+
+function rescue(directory: string, log: Logger): StoreFound {
   const path = join(directory, STORE_FILE);
   const state = inspectStore(path);
   if (state === "sound" || state === "locked") return "sound";
@@ -113,7 +126,7 @@ export class StoreCopy {
   private readonly path: string;
   private copiedChanges = -1;
   private nextMs = 0;
-  private writing = false;
+  private writing: Promise<void> | undefined;
 
   constructor(
     private readonly store: Store,
@@ -125,16 +138,21 @@ export class StoreCopy {
 
   /** Called now and then. */
   renewIfDue(nowMs: number): void {
-    if (nowMs < this.nextMs || this.writing) return;
-    void this.renew(nowMs);
+    if (nowMs >= this.nextMs && this.writing === undefined) void this.renew(nowMs);
   }
 
   /** Resolves once the copy is what the store is now. */
   async renew(nowMs: number): Promise<void> {
+    await this.writing;
     this.nextMs = nowMs + COPY_INTERVAL_MS;
     const { changes } = this.store;
     if (changes === this.copiedChanges) return;
-    this.writing = true;
+    this.writing = this.write(changes, nowMs);
+    await this.writing;
+    this.writing = undefined;
+  }
+
+  private async write(changes: number, nowMs: number): Promise<void> {
     try {
       const bytes = this.store.serialize();
       this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / COPY_BYTES_PER_MS);
@@ -149,8 +167,6 @@ export class StoreCopy {
       this.copiedChanges = changes;
     } catch (error) {
       this.log.warn(`cannot renew the store's copy ${this.path}: ${(error as Error).message}; the one before is kept`);
-    } finally {
-      this.writing = false;
     }
   }
 }

@@ -220,3 +220,22 @@ test("sequences that are passed over are a gap for readers, are never given agai
   expect(readAll(log.log)).toEqual(expected);
   expect(log.corrupt).toBe(0);
 });
+
+for (const [what, index] of [
+  ["without an index", undefined],
+  ["with an empty index", Buffer.alloc(0)],
+  ["with half an index header", Buffer.from("BQIX\x01\0\0\0", "latin1")],
+  ["with zeros for an index", Buffer.alloc(INDEX_HEADER_BYTES)],
+] as const) {
+  test(`a roll that a crash cut short, ${what} over a recycled file, is forgotten without a word`, async () => {
+    using log = await written(5);
+    // A recycled file's older records: those of this very topic, with lower sequences.
+    copyFileSync(filesOf(log, ".log")[0], `${log.directory}/000000000000000a.log`);
+    if (index !== undefined) writeFileSync(`${log.directory}/000000000000000a.idx`, index);
+    log.open({ syncedSequence: 10 });
+    expect(readAll(log.log)).toEqual(BODIES);
+    expect(filesOf(log, ".log")).toHaveLength(2);
+    expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+    await expectGoesOn(log, BODIES, 11);
+  });
+}
