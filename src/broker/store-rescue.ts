@@ -73,14 +73,17 @@ export function rescueStore(directory: string, log: Logger): StoreFound {
 
 function rescue(directory: string, log: Logger): StoreFound {
   const path = join(directory, STORE_FILE);
-  const state = inspectStore(path);
-  if (state === "sound" || state === "locked") return "sound";
-  const hasLogs = topicFolders(directory).length > 0;
   const copy = join(directory, "topics", COPY_FILE);
+  let state: StoreState | "outdated" = inspectStore(path);
+  if (state === "locked") return "sound";
+  const hasCopy = existsSync(copy) && inspectStore(copy) === "sound";
+  if (state === "sound" && hasCopy && copyNumber(copy) > copyNumber(path)) state = "outdated";
+  if (state === "sound") return "sound";
+  const hasLogs = topicFolders(directory).length > 0;
   if (state === "missing" && !hasLogs) return "new";
   const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(path + ending)] : []));
-  const what = state === "missing" ? `${path} is missing or empty` : `${path} is damaged (${state.damage}) and kept as ${aside[0]}`;
-  if (inspectStore(copy) === "sound" && existsSync(copy)) {
+  const what = describe(path, state, aside[0]);
+  if (hasCopy) {
     const bytes = readFileSync(copy);
     const fd = openSync(`${path}.new`, "w");
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
@@ -103,6 +106,27 @@ function rescue(directory: string, log: Logger): StoreFound {
     log.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(deferred)}`);
   }
   return "lost";
+}
+
+function describe(path: string, state: StoreState | "outdated", aside: string | undefined): string {
+  if (typeof state === "object") return `${path} is damaged (${state.damage}) and kept as ${aside}`;
+  return state === "outdated" ? `${path} has lost its last changes, and is kept as ${aside}` : `${path} is missing or empty`;
+}
+
+/** How many copies were made of a store up to the moment that it, or a copy of it, shows; -1 where that cannot be told. The file is sound. */
+function copyNumber(path: string): number {
+  let database: Database | undefined;
+  try {
+    database = new Database(path, { strict: true, readwrite: true, create: false });
+    const known = database.query("SELECT 1 FROM sqlite_master WHERE name = 'copies'").get() !== null;
+    const row = known ? (database.query("SELECT count FROM copies").get() as { count: number } | null) : null;
+    return row?.count ?? 0;
+  } catch {
+    // Whatever is wrong, opening the store says so; and of two the copy counts only if it is known to be later.
+    return -1;
+  } finally {
+    database?.close(true);
+  }
 }
 
 /** Folders of topics' logs: number and name of each. */
@@ -147,14 +171,15 @@ export class StoreCopy {
     this.nextMs = nowMs + COPY_INTERVAL_MS;
     const { changes } = this.store;
     if (changes === this.copiedChanges) return;
-    this.writing = this.write(changes, nowMs);
+    this.writing = this.write(nowMs);
     await this.writing;
     this.writing = undefined;
   }
 
-  private async write(changes: number, nowMs: number): Promise<void> {
+  private async write(nowMs: number): Promise<void> {
     try {
       const bytes = this.store.serialize();
+      const { changes } = this.store;
       this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / COPY_BYTES_PER_MS);
       const file = await open(`${this.path}.new`, "w");
       try {

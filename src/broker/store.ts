@@ -279,8 +279,9 @@ export class Store {
     return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
   }
 
-  /** The whole store as a file's bytes. */
+  /** The whole store as a file's bytes, numbered: of a store and a copy of it, that with the higher number is the later. */
   serialize(): Buffer {
+    this.ballast.use(() => this.database.run("INSERT INTO copies (id, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1"));
     return this.database.serialize();
   }
 
@@ -368,6 +369,10 @@ export class Store {
         number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),
         used INTEGER NOT NULL,
         next_sequence INTEGER NOT NULL
+      );
+      CREATE TABLE IF NOT EXISTS copies (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        count INTEGER NOT NULL
       );
       CREATE TABLE IF NOT EXISTS synced (
         topic_id INTEGER PRIMARY KEY,

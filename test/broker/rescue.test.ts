@@ -245,3 +245,21 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
     expect(server.broker.topic("t").number).toBe(0);
   });
 }
+
+test("a store that lost its last changes, as a power cut may leave it, gives way to its later copy", async () => {
+  await using server = InProcess.start();
+  await server.publish("before", "1");
+  await server.broker.close();
+  cpSync(`${folderOf(server)}/catalogue.sqlite`, `${server.dataPath}/earlier`);
+  server.reopen();
+  await server.publish("t", "2");
+  server.broker.topic("t").channel("c").pause();
+  await damageAndRestart(server, (folder) => cpSync(`${server.dataPath}/earlier`, `${folder}/catalogue.sqlite`));
+  expect(
+    server.log.matching(/ERROR.*catalogue\.sqlite has lost its last changes, and is kept as .*; its copy took its place/),
+  ).toHaveLength(1);
+  expect(server.broker.topics.get("t")?.channels.get("c")?.paused).toBeTrue();
+  expect(server.broker.topic("t").channel("c").depth).toBe(1);
+  await server.restart();
+  expect(server.log.matching(/lost its last changes/)).toHaveLength(1);
+});
