@@ -210,20 +210,22 @@ export class Catalogue implements DeferredTargets {
     const { store } = this.broker;
     store.freeOrphanedNumbers();
     const folders = topicFolders(this.directory);
+    const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
     const synced = store.syncedSequences();
     const retentions = store.retentions();
     for (const read of store.topics()) {
       const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
-      const folder = folders.find(({ number, name }) => number === row.number && name === row.name);
-      if (folder !== undefined && this.isMarkedDeleted(folder.folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
+      const folder = byTopic.get(`${row.number} ${row.name}`);
+      if (folder !== undefined && this.isMarkedDeleted(folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
       else if (folder === undefined && found === "copied") {
         this.broker.log.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
         store.removeTopic(row.id, row.number, row.released);
       } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
     }
     for (const { folder, number, name } of folders) {
+      if (this.topics.get(name)?.number === number) continue;
       if (this.isMarkedDeleted(folder)) removeFolder(folder);
-      else if (this.topics.get(name)?.number !== number) this.adopt(folder, number, name);
+      else this.adopt(folder, number, name);
     }
     const known = new Map<Topic, number>();
     const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
