@@ -172,8 +172,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 
   private failed(error: unknown): Response {
     if (error instanceof Refusal) return refused(error);
-    // The client is gone, stalled, or sent no proper chunks: nobody hears this, and it is no fault of ours.
-    if (error instanceof DOMException && error.name === "AbortError") return failure(500, "INTERNAL_ERROR");
+    // The client is gone, stalled, or sent no proper chunks: it is no fault of ours, and hardly anybody hears this.
+    if (error instanceof DOMException && error.name === "AbortError") return badRequest();
     return this.api.failed?.(error) ?? this.fault(error);
   }
 
