@@ -42,19 +42,23 @@ export class LoadConnection implements ByteSink {
   static async identifyOver(port: number, layers: Layers | undefined): Promise<LoadConnection> {
     if (layers === undefined) return LoadConnection.identify(port);
     const connection = await LoadConnection.connect(port);
-    const answered = connection.nextData();
+    const frames = new FrameReader();
+    connection.load = frames;
     const greeting = layersHandshake(layers);
     connection.write(greeting, 0, greeting.length);
-    const answer = await answered;
-    if (layers.tls) await connection.startTls();
+    await frames.next();
+    if (layers.tls) {
+      connection.startTls();
+      await frames.next();
+    }
     if (layers.compression !== undefined) {
       connection.packer = makePacker(layers.compression, connection.socketSink);
       connection.unpacker = makeUnpacker(layers.compression);
-      // The layer's OK may have come in one go with the answer.
-      const early = answer.subarray(4 + answer.readUInt32BE(0));
-      if (early.length > 0) connection.receive(early);
-      else await connection.nextOk();
+      // The layer's OK may have come in one go with what was before it.
+      connection.receive(frames.takeRest());
+      await frames.next();
     }
+    connection.load = undefined;
     return connection;
   }
 
@@ -68,6 +72,8 @@ export class LoadConnection implements ByteSink {
   write(bytes: Buffer, offset: number, length: number): number {
     const { packer } = this;
     if (packer === undefined) return this.socket.write(bytes, offset, length);
+    // What it bounds for a broker with many clients, one load need not.
+    packer.beginTurn();
     const taken = packer.write(bytes, offset, length);
     packer.flush();
     return taken;
@@ -84,30 +90,10 @@ export class LoadConnection implements ByteSink {
     this.load?.drain();
   }
 
-  private async startTls(): Promise<void> {
-    const ok = this.nextOk();
+  private startTls(): void {
     const [plain, secure] = this.socket.upgradeTLS<LoadConnection>({ data: this, tls: { rejectUnauthorized: false }, socket: HANDLERS });
     plain.reload({ socket: { data: () => {} } });
     this.socket = secure;
-    await ok;
-  }
-
-  private nextOk(): Promise<void> {
-    return new Promise((resolve) => {
-      this.greeted = resolve;
-    });
-  }
-
-  private nextData(): Promise<Buffer> {
-    return new Promise((resolve) => {
-      this.load = {
-        receive: (data) => {
-          this.load = undefined;
-          resolve(data);
-        },
-        drain: () => {},
-      };
-    });
   }
 
   end(): void {
@@ -133,6 +119,34 @@ export class LoadConnection implements ByteSink {
       this.greeted = resolve;
       this.write(command, 0, command.length);
     });
+  }
+}
+
+/** Takes the answers of a greeting one by one: what is behind one may be for the next layer. */
+class FrameReader implements Load {
+  private rest: Buffer = Buffer.alloc(0);
+  private wake = () => {};
+
+  receive(data: Buffer): void {
+    this.rest = Buffer.concat([this.rest, data]);
+    this.wake();
+  }
+
+  drain(): void {}
+
+  async next(): Promise<void> {
+    while (this.rest.length < 4 || this.rest.length < 4 + this.rest.readUInt32BE(0)) {
+      await new Promise<void>((resolve) => {
+        this.wake = resolve;
+      });
+    }
+    this.rest = this.rest.subarray(4 + this.rest.readUInt32BE(0));
+  }
+
+  takeRest(): Buffer {
+    const { rest } = this;
+    this.rest = Buffer.alloc(0);
+    return rest;
   }
 }
 

@@ -31,7 +31,7 @@ export function packedOnce(compression: NonNullable<Layers["compression"]>, comm
       return length;
     },
   });
-  packer.write(command, 0, command.length);
+  for (let at = 0; at < command.length; packer.beginTurn()) at += packer.write(command, at, command.length - at);
   packer.flush();
   return Buffer.concat(pieces);
 }

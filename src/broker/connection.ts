@@ -155,6 +155,8 @@ export class Connection {
   /** Compressed bytes wait for their turn, and the socket with them. */
   private unpacking = false;
   private inputEndedLater = false;
+  /** Set while what is to be compressed waits for the next turn of the event loop. */
+  private nextTurn: NodeJS.Immediate | undefined;
 
   private nextHeartbeatMs: number;
   private lastCommandMs: number;
@@ -595,7 +597,7 @@ export class Connection {
     this.dirty = false;
     if (this.closed) return;
     this.outbox.flush();
-    this.packer?.flush();
+    if (this.packer !== undefined) this.flushPacked(this.packer);
     if (this.sendsAll) this.stuckSinceMs = 0;
     else if (this.stuckSinceMs === 0) this.stuckSinceMs = this.broker.nowMs;
     if (this.dying) {
@@ -607,6 +609,18 @@ export class Connection {
     }
     if (this.upgrades.length > 0) this.upgradeFurther();
     if (this.unpacking && this.reading) this.unpack(this.unpacker as Unpacker);
+  }
+
+  /** Sends what was gathered. What was too much for one turn goes on in the next, once others have had theirs. */
+  private flushPacked(packer: Packer): void {
+    packer.flush();
+    if (!packer.spent) return packer.beginTurn();
+    if (this.nextTurn !== undefined) return;
+    this.nextTurn = setImmediate(() => {
+      this.nextTurn = undefined;
+      packer.beginTurn();
+      this.drained();
+    });
   }
 
   /** Nothing waits for the kernel: more may be sent. */
@@ -624,9 +638,10 @@ export class Connection {
     if (this.closed) return;
     this.stuckSinceMs = this.broker.nowMs;
     const { packer } = this;
-    if (packer !== undefined && !packer.drain()) return;
+    // What waits for the next turn gets it from flushPacked().
+    if (packer !== undefined && (this.nextTurn !== undefined || !packer.drain())) return;
     const drained = this.outbox.drain();
-    packer?.flush();
+    if (packer !== undefined) this.flushPacked(packer);
     if (!drained || !this.sendsAll) return;
     this.stuckSinceMs = 0;
     this.resumeReading();

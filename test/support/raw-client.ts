@@ -277,7 +277,7 @@ export function packSnappy(): (bytes: Buffer) => Buffer {
     },
   });
   return (bytes) => {
-    packer.write(bytes, 0, bytes.length);
+    for (let at = 0; at < bytes.length; packer.beginTurn()) at += packer.write(bytes, at, bytes.length - at);
     packer.flush();
     return Buffer.concat(packed.splice(0));
   };

@@ -3,6 +3,9 @@ import type { Writer } from "./transport.ts";
 /** What is compressed at a time; a block of snappy's framing format holds no more. */
 export const BLOCK_BYTES = 64 * 1024;
 
+/** Compressing keeps everybody waiting, for milliseconds at the higher levels: a turn has no more than this for one client. */
+export const TURN_BYTES = 4 * BLOCK_BYTES;
+
 /** Blocks being filled, shared by all connections: one with nothing to send holds none. */
 const freeBlocks: Buffer[] = [];
 const MAX_FREE_BLOCKS = 64;
@@ -17,15 +20,26 @@ const MAX_FREE_BLOCKS = 64;
 export abstract class Packer implements Writer {
   private block: Buffer | undefined;
   private filled = 0;
+  private takenInTurn = 0;
   private readonly unsent: Buffer[] = [];
   /** The connection is gone; it may go in the middle of a write. */
   protected disposed = false;
 
   constructor(private readonly below: Writer) {}
 
-  /** Nothing waits for the transport below. */
+  /** More is taken: nothing waits for the transport below, nor for the next turn. */
   get clear(): boolean {
-    return this.unsent.length === 0;
+    return this.unsent.length === 0 && this.takenInTurn < TURN_BYTES;
+  }
+
+  /** Only the next turn is waited for. */
+  get spent(): boolean {
+    return this.unsent.length === 0 && this.takenInTurn >= TURN_BYTES;
+  }
+
+  /** The next turn has begun. */
+  beginTurn(): void {
+    this.takenInTurn = 0;
   }
 
   write(bytes: Uint8Array, offset: number, length: number): number {
@@ -42,13 +56,14 @@ export abstract class Packer implements Writer {
       this.block.set(bytes.subarray(offset + taken, offset + taken + part), this.filled);
       this.filled += part;
       taken += part;
+      this.takenInTurn += part;
     }
     return taken;
   }
 
   /** Sends what was gathered, so that the client can read all of it. Does nothing while earlier bytes are still unsent. */
   flush(): void {
-    if (this.filled === 0 || !this.clear) return;
+    if (this.filled === 0 || this.unsent.length > 0) return;
     const block = this.block as Buffer;
     const length = this.filled;
     this.filled = 0;
@@ -73,7 +88,7 @@ export abstract class Packer implements Writer {
 
   /** Nothing is left to be sent, compressed or not. */
   get empty(): boolean {
-    return this.filled === 0 && this.clear;
+    return this.filled === 0 && this.unsent.length === 0;
   }
 
   /** Lets go of everything. */
@@ -89,7 +104,7 @@ export abstract class Packer implements Writer {
 
   /** Hands compressed bytes to the transport below. The buffer is the caller's again afterwards. */
   protected emit(bytes: Buffer, from: number, to: number): void {
-    if (this.clear) from += Math.max(0, this.below.write(bytes, from, to - from));
+    if (this.unsent.length === 0) from += Math.max(0, this.below.write(bytes, from, to - from));
     if (from < to) this.unsent.push(Buffer.from(bytes.subarray(from, to)));
   }
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { createDeflateRaw, createInflateRaw, inflateRawSync } from "node:zlib";
 import { Compressor, Decompressor } from "snappy";
 import { DeflatePacker, DeflateUnpacker } from "../../../src/broker/transport/deflate.ts";
-import { BLOCK_BYTES, type Packer } from "../../../src/broker/transport/packer.ts";
+import { BLOCK_BYTES, type Packer, TURN_BYTES } from "../../../src/broker/transport/packer.ts";
 import { SnappyPacker, SnappyUnpacker } from "../../../src/broker/transport/snappy.ts";
 import type { Writer } from "../../../src/broker/transport/transport.ts";
 import { CorruptStream, type Unpacker } from "../../../src/broker/transport/unpacker.ts";
@@ -101,7 +101,7 @@ function packed(format: Format, bytes: Buffer, cut = bytes.length): Buffer {
   const packer = format.packer(pipe);
   for (let at = 0; at < bytes.length; at += cut) {
     const length = Math.min(cut, bytes.length - at);
-    expect(packer.write(bytes, at, length)).toBe(length);
+    for (let from = at; from < at + length; packer.beginTurn()) from += packer.write(bytes, from, at + length - from);
     packer.flush();
   }
   packer.dispose();
@@ -180,12 +180,11 @@ describe.each(FORMATS)("$name", (format) => {
     const unpacker = format.unpacker();
     const pieces: Buffer[] = [];
     let written = 0;
-    let largest = 0;
     while (written < bytes.length || !packer.empty) {
       const taken = packer.write(bytes, written, bytes.length - written);
       written += taken;
-      largest = Math.max(largest, taken);
       packer.flush();
+      packer.beginTurn();
       if (packer.clear) expect(packer.empty).toBeTrue();
       else expect(packer.write(bytes, written, 1)).toBe(0);
       pipe.room += Math.floor(next() * 100_000);
@@ -193,6 +192,28 @@ describe.each(FORMATS)("$name", (format) => {
       unpacker.feed(Buffer.concat(pipe.bytes.splice(0)));
       pieces.push(...unpackAll(unpacker));
     }
+    expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
+  });
+
+  test("takes no more in one turn than others can wait for, and goes on in the next", () => {
+    const bytes = body(1_000_000, next);
+    const pipe = new Pipe();
+    const packer = format.packer(pipe);
+    const unpacker = format.unpacker();
+    const pieces: Buffer[] = [];
+    let turns = 0;
+    for (let written = 0; written < bytes.length; turns++) {
+      const taken = packer.write(bytes, written, bytes.length - written);
+      written += taken;
+      expect(taken).toBeLessThanOrEqual(TURN_BYTES + BLOCK_BYTES);
+      packer.flush();
+      expect(packer.empty).toBeTrue();
+      expect(packer.spent).toBe(taken >= TURN_BYTES);
+      packer.beginTurn();
+      unpacker.feed(Buffer.concat(pipe.bytes.splice(0)));
+      pieces.push(...unpackAll(unpacker));
+    }
+    expect(turns).toBe(4);
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
   });
 
@@ -232,7 +253,10 @@ describe("deflate", () => {
     const pipe = new Pipe();
     const packer = new DeflatePacker(pipe, 9);
     const zeros = Buffer.alloc(BLOCK_BYTES);
-    for (let i = 0; i < 512; i++) packer.write(zeros, 0, zeros.length);
+    for (let i = 0; i < 512; i++) {
+      expect(packer.write(zeros, 0, zeros.length)).toBe(zeros.length);
+      packer.beginTurn();
+    }
     packer.flush();
     const bomb = pipe.all;
     expect(bomb.length).toBeLessThan(64 * 1024);
