@@ -29,7 +29,7 @@ export interface ClientFacts {
 
 /** One auth server. */
 interface Server {
-  /** As the flag named it. */
+  /** As the flag named it, without an account in it. */
   name: string;
   url: URL;
 }
@@ -50,7 +50,7 @@ export class Authority {
   }
 
   private constructor(options: BrokerOptions) {
-    this.servers = options.authHttpAddresses.map((address) => ({ name: address, url: readAddress(address) }));
+    this.servers = options.authHttpAddresses.map((address) => ({ name: address.replace(/\/\/[^/@]*@/, "//"), url: readAddress(address) }));
     this.method = options.authHttpRequestMethod;
     this.limits = {
       connectTimeoutMs: options.httpClientConnectTimeoutMs,

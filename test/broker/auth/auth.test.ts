@@ -65,6 +65,21 @@ describe("AUTH", () => {
     ]);
   });
 
+  test("shows the auth server the account of its URL, which is not told in the log", async () => {
+    let shown: string | null = null;
+    await using server = new AuthServer((_, request) => {
+      shown = request.headers.get("authorization");
+      return new Response("", { status: 401 });
+    });
+    await using brokers = start([`http://broker:p%40ss@${server.address}/auth`]);
+    const client = await brokers.client();
+    client.command("AUTH", "x");
+    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    expect(String(shown)).toBe(`Basic ${btoa("broker:p@ss")}`);
+    expect(brokers.log.matching(/failed to auth against http:\/\/127/)).toHaveLength(1);
+    expect(brokers.log.matching(/p%40ss|p@ss/)).toEqual([]);
+  });
+
   test("follows an auth server that has moved, and keeps the query of a URL", async () => {
     await using moved = new AuthServer();
     await using server = new AuthServer(({ fields }) =>
