@@ -2,9 +2,10 @@ import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import type { BrokerOptions } from "../../../src/broker/options.ts";
 import { ByteSocket } from "../../differential/support/byte-socket.ts";
+import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { ALL, AuthServer, deadAddress, granted } from "../../support/auth-server.ts";
 import { InProcess } from "../../support/in-process.ts";
-import type { RawClient } from "../../support/raw-client.ts";
+import { type RawClient, sized } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 
 const GREETING = '{"identity":"tester","identity_url":"http://example.com/tester","permission_count":1}';
@@ -281,6 +282,53 @@ describe("while an auth server is asked", () => {
     client.write("yz");
     for (let i = 0; i < 3; i++) expect(await client.response()).toBe("OK");
   });
+
+  test("trains of commands in random pieces are answered as they were sent, whenever the answer comes", async () => {
+    const seed = seedFromEnvironment();
+    console.log(`BUNSQ_SEED=${seed}`);
+    const random = new Random(seed);
+    await using server = new AuthServer(async () => {
+      for (let turns = random.int(0, 20); turns > 0; turns--) await new Promise((resolve) => setImmediate(resolve));
+      return granted([{ ...ALL, topic: "^[abc]$" }]);
+    });
+    await using brokers = start([server.address]);
+    const play = async () => {
+      const expected: RegExp[] = [/permission_count/];
+      const bytes: Buffer[] = [Buffer.from("AUTH\n"), sized("secret")];
+      for (let commands = random.int(0, 12); commands > 0; commands--) {
+        const topic = random.pick(["a", "b", "c"]);
+        const body = sized("x".repeat(random.int(1, 300)));
+        const count = Buffer.from([0, 0, 0, 2]);
+        const [line, payload] = random.pick<[string, Buffer]>([
+          [`PUB ${topic}\n`, body],
+          [`DPUB ${topic} 50\n`, body],
+          [`MPUB ${topic}\n`, sized(Buffer.concat([count, body, body]))],
+          ["NOP\n", Buffer.alloc(0)],
+        ]);
+        bytes.push(Buffer.from(line), payload);
+        if (line !== "NOP\n") expected.push(/^OK$/);
+      }
+      const [last, words] = random.pick<[string, RegExp]>([
+        ["PUB d\n\0\0\0\x01x", /^E_UNAUTHORIZED AUTH failed for PUB on "d" ""$/],
+        ["SUB d ch\n", /^E_UNAUTHORIZED AUTH failed for SUB on "d" "ch"$/],
+        ["AUTH\n\0\0\0\x01x", /^E_INVALID AUTH already set$/],
+        ["WHAT\n", /^E_INVALID invalid command WHAT$/],
+      ]);
+      const train = Buffer.concat([...bytes, Buffer.from(last, "latin1")]);
+      const client = await brokers.client();
+      for (let at = 0; at < train.length; ) {
+        const length = random.int(1, random.chance(0.25) ? train.length : 40);
+        client.write(train.subarray(at, at + length));
+        at += length;
+        if (random.chance(0.5)) await new Promise((resolve) => setImmediate(resolve));
+      }
+      for (const answer of [...expected, words]) expect((await client.next()).text).toMatch(answer);
+      await client.untilClosed();
+      brokers.forgetClients();
+    };
+    for (let trains = 0; trains < 100; trains++) await play();
+    expect(brokers.log.matching(/Error: /)).toEqual([]);
+  }, 30_000);
 
   test("heartbeats go on, and a client that has sent its last is still answered", async () => {
     const { server, open } = slowServer();
