@@ -1,10 +1,24 @@
 import type { Logger } from "../base/logger.ts";
-import type { Connection } from "./connection.ts";
 import { type HeldPublish, PublishError } from "./held.ts";
+
+/** A connection with answers, in an order of their own, that wait for a commit. */
+export interface Holder {
+  readonly closed: boolean;
+  /** One of the answers that are committed must not go out before a sync. */
+  readonly waitsForSync: boolean;
+  /** The place in the order of answers up to which all is committed. */
+  readonly committedUpTo: number;
+  /** What was held since the last commit either counts as committed or turns into its error. */
+  settleHeld(): void;
+  /** The held answers up to a place go out: they are as durable as they have to be. */
+  releaseHeld(upTo: number): void;
+  /** What is held up to a place was committed but cannot be brought to the disk: it is refused. */
+  failHeld(error: Error, upTo: number): void;
+}
 
 /** Connections whose answers become durable together. */
 interface HoldingGroup {
-  connection: Connection;
+  connection: Holder;
   /** The place in its order of answers. */
   upTo: number;
 }
@@ -25,7 +39,7 @@ export type Sync = (done: (error: Error | undefined) => void) => void;
  */
 export class Answers {
   /** Connections with answers that no commit has covered yet. */
-  private holding: Connection[] = [];
+  private holding: Holder[] = [];
   private publishers: Publisher[] = [];
   private waitingForSync: HoldingGroup[] = [];
   private publishersForSync: Publisher[] = [];
@@ -45,7 +59,7 @@ export class Answers {
   }
 
   /** The connection holds answers that the next commit covers. */
-  hold(connection: Connection): void {
+  hold(connection: Holder): void {
     this.holding.push(connection);
   }
 
@@ -109,7 +123,7 @@ export class Answers {
       }
       for (const { connection, upTo } of groups) {
         if (connection.closed) continue;
-        if (error !== undefined) connection.failHeld(error);
+        if (error !== undefined) connection.failHeld(error, upTo);
         else connection.releaseHeld(upTo);
       }
       for (const waiter of waiters) {

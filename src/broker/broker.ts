@@ -5,7 +5,7 @@ import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET, encodeFrame, FRAME_TYPE_ERROR } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
-import { Answers } from "./answers.ts";
+import { Answers, type Holder } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
 import { BallastFile, isDiskFull } from "./ballast.ts";
 import { Catalogue, WITHHOLD_ADOPTED_MS } from "./catalogue.ts";
@@ -217,6 +217,11 @@ export class Broker {
     return this.clock.time;
   }
 
+  /** Reads the clock. To be called at the start of a callback that publishes by itself. */
+  readClock(): void {
+    this.clock.read();
+  }
+
   /** Asks to be woken at a time: for deadlines, due messages, heartbeats. One timer serves them all. */
   wakeAt(atMs: number): void {
     if (atMs >= this.wakeAtMs || this.closing) return;
@@ -351,6 +356,12 @@ export class Broker {
     return this.keys.note(topic, key, held, sequence, this.clock.wallMs);
   }
 
+  /** Why a publish to a topic is not taken at present. */
+  publishRefusal(topic: Topic): PublishError | undefined {
+    if (topic.deleted) return new PublishError("exiting");
+    return topic.ephemeral && !this.closing ? undefined : this.refusal;
+  }
+
   /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
   written(): Promise<void> {
     return this.answered(NOTHING_HELD);
@@ -400,7 +411,7 @@ export class Broker {
     this.schedule();
   }
 
-  addHolding(connection: Connection): void {
+  addHolding(connection: Holder): void {
     this.answers.hold(connection);
     this.schedule();
   }
@@ -778,11 +789,6 @@ export class Broker {
   }
 
   // ---- publishing, inside
-
-  private publishRefusal(topic: Topic): PublishError | undefined {
-    if (topic.deleted) return new PublishError("exiting");
-    return topic.ephemeral && !this.closing ? undefined : this.refusal;
-  }
 
   private answered(publish: HeldPublish): Promise<void> {
     this.schedule();

@@ -3,7 +3,7 @@ import { Refusal } from "./reply.ts";
 /** Of a body that is refused so much is thrown away at the most for the sake of the connection (Go: net/http). */
 const DISCARDED_BYTES = 256 * 1024;
 /** Below this a body is not counted against the budget: the limit on requests at a time bounds these. */
-const SMALL_BODY_BYTES = 64 * 1024;
+export const SMALL_BODY_BYTES = 64 * 1024;
 const FIRST_BUFFER_BYTES = 16 * 1024;
 
 const EMPTY = new Uint8Array(0);
@@ -25,11 +25,15 @@ export class BodyReader {
    * A body larger than the whole budget has to wait until it is the only one.
    */
   reserve(bytes: number): Promise<void> | undefined {
-    if (this.waiting.length === 0 && this.fits(bytes)) {
-      this.reservedBytes += bytes;
-      return undefined;
-    }
+    if (this.tryReserve(bytes)) return undefined;
     return new Promise((proceed) => this.waiting.push({ bytes, proceed }));
+  }
+
+  /** The same without a wait. @returns false: there is no room now */
+  tryReserve(bytes: number): boolean {
+    if (this.waiting.length > 0 || !this.fits(bytes)) return false;
+    this.reservedBytes += bytes;
+    return true;
   }
 
   release(bytes: number): void {

@@ -42,6 +42,31 @@ const LIMITS: HttpLimits = {
   stopTimeoutMs: 5000,
 };
 
+/** What the requests under way take, of a server and of what stands in front of it together. */
+export class HttpLoad {
+  /** Requests being answered. */
+  underWay = 0;
+  readonly bodies: BodyReader;
+
+  constructor(limits: HttpLimits) {
+    this.bodies = new BodyReader(limits.bodyBytes);
+  }
+}
+
+/** Takes a server's connections in its place, answers some requests itself, and hands the rest over. */
+export interface HttpFront {
+  /** Where clients connect to, for the log. */
+  readonly where: string;
+  readonly port: number;
+  readonly load: HttpLoad;
+  /** The server listens on this port of 127.0.0.1. */
+  serverAt(port: number): void;
+  /** Answers what is under way, hangs up on who is idle, and resolves when all connections are closed. */
+  stop(): Promise<void>;
+  /** The address of the client whose requests come from a port of this machine; undefined: of none. */
+  clientAt(port: number): string | undefined;
+}
+
 /** What is served. */
 export interface HttpApi<OwnCall extends Call> {
   /** Where to listen, as given with the flag of the name below. */
@@ -55,6 +80,8 @@ export interface HttpApi<OwnCall extends Call> {
   call(incoming: Incoming): OwnCall;
   /** Answers in the place of the router, whatever is asked for. */
   gate?: () => Response;
+  /** Stands between the server and its clients; then `address` is for it alone. */
+  front?: HttpFront;
   /** What answers an error that is no defect, beside refusals; undefined for any other. */
   failed?(error: unknown): Response | undefined;
 }
@@ -65,7 +92,12 @@ export interface HttpApi<OwnCall extends Call> {
  * @throws StartError when the address cannot be had
  */
 export function serveHttp<OwnCall extends Call>(api: HttpApi<OwnCall>, limits: Partial<HttpLimits> = {}): HttpServer {
-  return new ApiServer(api, { ...LIMITS, ...limits });
+  return new ApiServer(api, httpLimits(limits));
+}
+
+/** The limits where nothing else is said. */
+export function httpLimits(limits: Partial<HttpLimits>): HttpLimits {
+  return { ...LIMITS, ...limits };
 }
 
 class ApiServer<OwnCall extends Call> implements HttpServer {
@@ -74,14 +106,14 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private readonly where: string;
   private readonly scheme: "HTTP" | "HTTPS";
   private readonly onSocketPath: boolean;
-  private readonly bodies: BodyReader;
-  private underWay = 0;
+  private readonly load: HttpLoad;
 
   constructor(
     private readonly api: HttpApi<OwnCall>,
     private readonly limits: HttpLimits,
   ) {
-    this.bodies = new BodyReader(limits.bodyBytes);
+    const { front } = api;
+    this.load = front?.load ?? new HttpLoad(limits);
     const address = parseListenAddress(api.address);
     this.onSocketPath = "unix" in address;
     this.scheme = api.tls === undefined ? "HTTP" : "HTTPS";
@@ -103,20 +135,23 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     } catch (error) {
       throw listenError(api.addressFlag, address, error);
     }
-    this.port = this.server.port ?? 0;
-    this.where = showListenAddress(address, this.port);
+    const ownPort = this.server.port ?? 0;
+    this.port = front?.port ?? ownPort;
+    this.where = front?.where ?? showListenAddress(address, ownPort);
+    front?.serverAt(ownPort);
     api.log.info(`${this.scheme}: listening on ${this.where}`);
   }
 
   async stop(): Promise<void> {
     this.api.log.info(`${this.scheme}: closing ${this.where}`);
     const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
-    await this.server.stop();
+    await Promise.all([this.server.stop(), this.api.front?.stop()]);
     clearTimeout(timer);
   }
 
   private serve(request: Request): Response | Promise<Response> {
-    if (this.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
+    if (this.load.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
+    if (this.api.front !== undefined && this.clientOf(request) === undefined) return refused(new Refusal(403, "FORBIDDEN", true));
     if (this.api.gate !== undefined) return this.api.gate();
     // By hand, since a URL object costs more than all else that is done for a request here.
     const { url, method } = request;
@@ -130,7 +165,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, log } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.bodies, log };
+      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, log };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -157,14 +192,14 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   }
 
   private async runLonger(endpoint: Endpoint<OwnCall>, call: OwnCall, answer: Promise<Response>, startNs: number): Promise<Response> {
-    this.underWay++;
+    this.load.underWay++;
     let response: Response;
     try {
       response = await answer;
     } catch (error) {
       response = this.failed(error);
     }
-    this.underWay--;
+    this.load.underWay--;
     call.finish();
     if (endpoint.logged) this.logRequest(call.request, response, startNs);
     return response;
@@ -183,12 +218,17 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     return failure(500, "INTERNAL_ERROR");
   }
 
+  /** Where a request comes from; undefined when its client is gone, or has no address. */
+  private clientOf(request: Request): string | undefined {
+    const peer = this.server.requestIP(request);
+    if (peer === null) return undefined;
+    return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAt(peer.port);
+  }
+
   private logRequest(request: Request, response: Response, startNs: number): void {
     const { log } = this.api;
     if (log.level !== "info" && log.level !== "debug") return;
-    const client = this.server.requestIP(request);
-    const nobody = this.onSocketPath ? "@" : "gone";
-    const from = client === null ? nobody : formatAddress(client.address, client.port);
+    const from = this.clientOf(request) ?? (this.onSocketPath ? "@" : "gone");
     const elapsed = formatDuration(BigInt(Bun.nanoseconds() - startNs));
     log.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
   }

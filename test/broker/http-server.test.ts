@@ -194,8 +194,9 @@ test("no more requests are under way than the limit, and the next is served when
 });
 
 test("large bodies wait for their turn when many come at once, small ones do not", async () => {
-  await using http = WithHttp.start({}, { bodyBytes: 150_000 });
-  const large = "x".repeat(100_000);
+  await using http = WithHttp.start({}, { bodyBytes: 900_000 });
+  // More than one read of a socket brings.
+  const large = "x".repeat(600_000);
   const first = await http.socket();
   first.write(announced("/pub?topic=t", large.length, large.slice(1)));
   await http.settle();
@@ -260,8 +261,7 @@ test("a publish that the broker does not take is answered with 503", async () =>
     ["exiting", "EXITING"],
     ["no space left on device", "PUB_FAILED"],
   ] as const) {
-    broker.publish = () => Promise.reject(new PublishError(reason));
-    broker.publishBatch = () => Promise.reject(new PublishError(reason));
+    broker.refusal = new PublishError(reason);
     expect(await http.call("POST", "/pub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
     expect(await http.call("POST", "/mpub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
   }

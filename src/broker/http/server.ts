@@ -2,11 +2,12 @@ import { StartError } from "../../base/start-error.ts";
 import { isSocketPath } from "../../base/unix-socket.ts";
 import type { Incoming } from "../../http/call.ts";
 import { encodedJson, failure } from "../../http/reply.ts";
-import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
+import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../http/server.ts";
 import type { Broker } from "../broker.ts";
 import { PublishError } from "../held.ts";
 import { type ServerTls, tlsRequirement } from "../transport/tls-options.ts";
 import { HttpCall } from "./call.ts";
+import { ExpressLane } from "./express.ts";
 import { router } from "./routes.ts";
 
 /**
@@ -15,11 +16,27 @@ import { router } from "./routes.ts";
  * @throws StartError when the address cannot be had
  */
 export function startHttp(broker: Broker, limits: Partial<HttpLimits> = {}): HttpServer {
-  const { options } = broker;
-  const gate = tlsRequirement(options) === "true" ? { gate: () => tlsRequired(broker) } : {};
-  const server = serveHttp({ ...api(broker), address: options.httpAddress, addressFlag: "http-address", ...gate }, limits);
+  const { httpAddress } = broker.options;
+  const isGated = tlsRequirement(broker.options) === "true";
+  const named = { ...api(broker), address: httpAddress, addressFlag: "http-address" };
+  let server: HttpServer;
+  if (isGated) server = serveHttp({ ...named, gate: () => tlsRequired(broker) }, limits);
+  // A unix socket is not worth a second way: who publishes much from the same machine speaks TCP to it.
+  else if (isSocketPath(httpAddress)) server = serveHttp(named, limits);
+  else server = serveBehindLane(broker, limits);
   broker.httpPort = server.port;
   return server;
+}
+
+/** Bun.serve() behind the express lane, on a port of the loopback that the lane alone is served on. */
+function serveBehindLane(broker: Broker, limits: Partial<HttpLimits>): HttpServer {
+  const front = new ExpressLane(broker, httpLimits(limits));
+  try {
+    return serveHttp({ ...api(broker), address: "127.0.0.1:0", addressFlag: "http-address", front }, limits);
+  } catch (error) {
+    front.abandon();
+    throw error;
+  }
 }
 
 /**

@@ -1,0 +1,190 @@
+/** The request ends before its head does: more bytes may make it one of ours. */
+export const INCOMPLETE = 0;
+/** Nothing for the express lane. */
+export const OTHER = -1;
+
+/** Longer heads are nothing that a publishing client sends. */
+export const MAX_HEAD_BYTES = 8 * 1024;
+/** More header lines than this neither. */
+const MAX_HEADERS = 48;
+const MAX_TOPIC_BYTES = 64;
+/** Digits of a Content-Length that is an exact number whatever it says. */
+const MAX_LENGTH_DIGITS = 10;
+
+const CR = 0x0d;
+const LF = 0x0a;
+const SPACE = 0x20;
+const COLON = 0x3a;
+const AMPERSAND = 0x26;
+const ZERO = 0x30;
+const LETTER_C = 0x63;
+const LETTER_E = 0x65;
+const LETTER_H = 0x68;
+const LETTER_I = 0x69;
+const LETTER_T = 0x74;
+const LETTER_U = 0x75;
+const LETTER_X = 0x78;
+/** Makes a letter of ASCII a small one. */
+const SMALL = 0x20;
+
+const PUB = Buffer.from("POST /pub?topic=");
+const MPUB = Buffer.from("POST /mpub?topic=");
+const BINARY = Buffer.from("&binary=true");
+const VERSION = Buffer.from(" HTTP/1.1\r\n");
+/** Offset of the first letter in which the two calls differ. */
+const CALL_OFFSET = "POST /".length;
+const LETTER_M = 0x6d;
+
+const CONTENT_LENGTH = Buffer.from("content-length");
+const HOST = Buffer.from("host");
+const CONNECTION = Buffer.from("connection");
+const KEEP_ALIVE = Buffer.from("keep-alive");
+/** What changes how a request is read or what becomes of it: none of these for the lane. */
+const SPECIAL = ["transfer-encoding", "trailer", "te", "expect", "upgrade", "idempotency-key"].map((name) => Buffer.from(name));
+const NSQ_PREFIX = Buffer.from("x-nsq-");
+
+const TOPIC_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
+const NAME_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
+const HOST_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:[]");
+
+/** What a head says. One object is filled again and again, so that a request allocates nothing. */
+export class ExpressHead {
+  /** /mpub, else /pub. */
+  batch = false;
+  /** `binary=true`. */
+  binary = false;
+  /** The topic's name, in the bytes that were parsed. */
+  topicStart = 0;
+  topicEnd = 0;
+  bodyBytes = 0;
+
+  /**
+   * Reads the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an
+   * unescaped name, HTTP/1.1, one Host, one Content-Length, and nothing that asks for anything out of the ordinary. What
+   * it takes, Bun.serve() would take for the same request; whatever is odd is left to that.
+   *
+   * @returns the bytes of the head with its empty line, INCOMPLETE, or OTHER
+   */
+  parse(bytes: Uint8Array, from: number, to: number): number {
+    const end = Math.min(to, from + MAX_HEAD_BYTES);
+    const at = this.parseRequestLine(bytes, from, end);
+    const length = at > 0 ? this.parseHeaders(bytes, at, end) : at;
+    if (length === INCOMPLETE) return to - from >= MAX_HEAD_BYTES ? OTHER : INCOMPLETE;
+    return length === OTHER ? OTHER : length - from;
+  }
+
+  /** @returns the offset behind it */
+  private parseRequestLine(bytes: Uint8Array, from: number, end: number): number {
+    this.batch = end > from + CALL_OFFSET && bytes[from + CALL_OFFSET] === LETTER_M;
+    const call = this.batch ? MPUB : PUB;
+    let at = expect(bytes, from, end, call);
+    if (at <= 0) return at;
+    this.topicStart = at;
+    while (at < end && TOPIC_CHARACTER[bytes[at]] === 1) at++;
+    this.topicEnd = at;
+    if (at - this.topicStart > MAX_TOPIC_BYTES) return OTHER;
+    if (at === end) return INCOMPLETE;
+    if (at === this.topicStart) return OTHER;
+    this.binary = this.batch && bytes[at] === AMPERSAND;
+    if (this.binary) {
+      at = expect(bytes, at, end, BINARY);
+      if (at <= 0) return at;
+    }
+    return expect(bytes, at, end, VERSION);
+  }
+
+  /** @returns the offset behind the empty line */
+  private parseHeaders(bytes: Uint8Array, from: number, end: number): number {
+    let at = from;
+    let hosts = 0;
+    this.bodyBytes = -1;
+    for (let headers = 0; ; headers++) {
+      if (at === end) return INCOMPLETE;
+      if (bytes[at] === CR) break;
+      if (headers === MAX_HEADERS) return OTHER;
+      const name = at;
+      while (at < end && NAME_CHARACTER[bytes[at]] === 1) at++;
+      if (at === end) return INCOMPLETE;
+      const nameEnd = at;
+      if (nameEnd === name || bytes[at] !== COLON) return OTHER;
+      at++;
+      while (at < end && bytes[at] === SPACE) at++;
+      const value = at;
+      while (at < end && bytes[at] >= SPACE && bytes[at] < 0x7f) at++;
+      if (at === end) return INCOMPLETE;
+      if (bytes[at] !== CR) return OTHER;
+      if (at + 1 === end) return INCOMPLETE;
+      if (bytes[at + 1] !== LF) return OTHER;
+      let valueEnd = at;
+      while (valueEnd > value && bytes[valueEnd - 1] === SPACE) valueEnd--;
+      at += 2;
+      // By the first letter, so that most headers cost one look.
+      switch (bytes[name] | SMALL) {
+        case LETTER_C:
+          if (same(bytes, name, nameEnd, CONTENT_LENGTH)) {
+            if (this.bodyBytes >= 0) return OTHER;
+            this.bodyBytes = parseLength(bytes, value, valueEnd);
+            if (this.bodyBytes < 0) return OTHER;
+          } else if (same(bytes, name, nameEnd, CONNECTION) && !same(bytes, value, valueEnd, KEEP_ALIVE)) {
+            return OTHER;
+          }
+          break;
+        case LETTER_H:
+          if (!same(bytes, name, nameEnd, HOST)) break;
+          if (++hosts > 1 || !isHost(bytes, value, valueEnd)) return OTHER;
+          break;
+        case LETTER_T:
+        case LETTER_E:
+        case LETTER_U:
+        case LETTER_I:
+          for (const special of SPECIAL) if (same(bytes, name, nameEnd, special)) return OTHER;
+          break;
+        case LETTER_X:
+          // Kept for what NSQ's HTTP API may mean one day.
+          if (nameEnd - name >= NSQ_PREFIX.length && same(bytes, name, name + NSQ_PREFIX.length, NSQ_PREFIX)) return OTHER;
+      }
+    }
+    if (at + 1 === end) return INCOMPLETE;
+    return bytes[at + 1] === LF && hosts === 1 && this.bodyBytes > 0 ? at + 2 : OTHER;
+  }
+}
+
+/** @returns the offset behind `text`, INCOMPLETE if the bytes end within it, or OTHER */
+function expect(bytes: Uint8Array, from: number, end: number, text: Uint8Array): number {
+  const length = Math.min(text.length, end - from);
+  for (let i = 0; i < length; i++) if (bytes[from + i] !== text[i]) return OTHER;
+  return length === text.length ? from + length : INCOMPLETE;
+}
+
+/** Whether bytes are a text in small letters, whatever theirs are. */
+function same(bytes: Uint8Array, from: number, to: number, text: Uint8Array): boolean {
+  if (to - from !== text.length) return false;
+  for (let i = 0; i < text.length; i++) {
+    const byte = bytes[from + i];
+    if (byte !== text[i] && (byte < 0x41 || byte > 0x5a || (byte | SMALL) !== text[i])) return false;
+  }
+  return true;
+}
+
+/** @returns -1 for what is no plain number */
+function parseLength(bytes: Uint8Array, from: number, to: number): number {
+  if (to === from || to - from > MAX_LENGTH_DIGITS) return -1;
+  let length = 0;
+  for (let at = from; at < to; at++) {
+    const digit = bytes[at] - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    length = 10 * length + digit;
+  }
+  return length;
+}
+
+function isHost(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (HOST_CHARACTER[bytes[at]] === 0) return false;
+  return to > from;
+}
+
+function table(characters: string): Uint8Array {
+  const table = new Uint8Array(256);
+  for (const character of characters) table[character.charCodeAt(0)] = 1;
+  return table;
+}
