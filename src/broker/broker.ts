@@ -606,6 +606,8 @@ export class Broker {
   private commitDeferred(): void {
     if (!this.deferred.hasWork) return;
     this.deferred.commit();
+    // There may be a bucket now where there was none to be looked after.
+    this.deferredWakeMs = 0;
     this.failures.deferred = this.deferred.failure ?? this.deferred.wordsFailure;
     if (this.failures.deferred !== undefined) this.space.failed();
     // What was written may take the place of other entries: the word that those are done with comes next.

@@ -192,3 +192,16 @@ test("an ephemeral channel's delayed requeue comes at its time, and nothing of i
   expectOnTime(took, 400);
   expect(again.attempts).toBe(2);
 });
+
+test("a broker that had nothing to defer for a while still brings what is deferred for seconds when it is due", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const client = await server.client();
+  // So long that it has looked for deferred messages, and found none.
+  const idleUntil = performance.now() + 600;
+  await until("it is idle", () => performance.now() > idleUntil);
+  const began = performance.now();
+  expect(await client.call("DPUB t 2700", "m")).toBe("OK");
+  expect((await consumer.message(20_000)).text).toBe("m");
+  expect(performance.now() - began).toBeGreaterThan(2690);
+}, 25_000);

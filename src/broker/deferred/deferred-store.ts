@@ -24,8 +24,8 @@ const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
 /** Messages of buckets in memory that are not due yet: three seconds' worth at 100,000 a second. More wait on the disk. */
 const MOST_LOADED = 300_000;
-/** Entries of one channel that are brought in at once when it has room again. */
-const LEFT_BEHIND_STEP = 10_000;
+/** Looked through at once for the entries of a channel that has room again. */
+const LEFT_BEHIND_BYTES = 1024 * 1024;
 
 /** Who a staged message belongs to, and hears whether it was written. */
 export interface StoreOwner {
@@ -456,7 +456,7 @@ export class DeferredStore {
     for (const [name, bucket] of this.buckets) {
       const finest = bucket.widthMs === WIDTHS_MS[0];
       if (finest && bucket.startMs - LOAD_LEAD_MS <= nowMs) bucket.loading = true;
-      if (bucket.leftBehind.size > 0) this.fetchLeftBehind(bucket);
+      if (bucket.leftBehind.size > 0) more = this.fetchLeftBehind(bucket) || more;
       const toMove = !finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs;
       // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
       if (toMove && bucket.settled) more = this.move(bucket, nowMs) || more;
@@ -496,14 +496,15 @@ export class DeferredStore {
     if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
   }
 
-  /** Brings in what channels had no room for, as far as they have some now. */
-  private fetchLeftBehind(bucket: Bucket): void {
+  /** Brings in what channels had no room for, as far as they have some now. @returns whether there is more of that, and room for it */
+  private fetchLeftBehind(bucket: Bucket): boolean {
+    let more = false;
     for (const [channelId, from] of bucket.leftBehind) {
-      const room = Math.min(this.targets.room(channelId), LEFT_BEHIND_STEP, MOST_LOADED - this.loadedCount);
+      const room = Math.min(this.targets.room(channelId), MOST_LOADED - this.loadedCount);
       if (room <= 0) continue;
       let taken = 0;
       let stopAt: number | undefined;
-      const end = bucket.scan(from, Math.min(MOVE_STEP_BYTES, bucket.loadedTo - from), (entry) => {
+      const end = bucket.scan(from, Math.min(LEFT_BEHIND_BYTES, bucket.loadedTo - from), (entry) => {
         if (entry.kind !== KIND_REQUEUE || entry.channelId !== channelId) return;
         if (taken === room) {
           stopAt ??= entry.offset;
@@ -512,10 +513,15 @@ export class DeferredStore {
           this.load(entry, bucket);
         }
       });
-      if ((stopAt ?? end) < bucket.loadedTo && (stopAt ?? end) > from) bucket.leftBehind.set(channelId, stopAt ?? end);
-      else bucket.leftBehind.delete(channelId);
+      if ((stopAt ?? end) < bucket.loadedTo && (stopAt ?? end) > from) {
+        bucket.leftBehind.set(channelId, stopAt ?? end);
+        more ||= stopAt === undefined;
+      } else {
+        bucket.leftBehind.delete(channelId);
+      }
     }
     if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+    return more;
   }
 
   private load(entry: ScannedEntry, bucket: Bucket): void {
