@@ -26,6 +26,7 @@ import { rescueStore, StoreCopy } from "./store-rescue.ts";
 import type { Topic } from "./topic.ts";
 import { Topology } from "./topology.ts";
 import { StagePool } from "./transport/outbox.ts";
+import { snappyProblem } from "./transport/snappy.ts";
 import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
 import type { PlainTransport } from "./transport/transport.ts";
@@ -83,6 +84,7 @@ export class Broker {
   readonly topology: Topology | undefined;
   /** Clients that were turned away, being more than -max-connections. */
   refusedConnections = 0;
+  private snappyWorks: boolean | undefined;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
   /** Port of the HTTP listener; 0 without one, and for a unix socket. */
@@ -244,7 +246,7 @@ export class Broker {
         socket: {
           open: (socket) => this.accept(socket),
           data: (socket, data) => this.receive(socket.data, data),
-          drain: (socket) => socket.data?.drained(),
+          drain: (socket) => this.drained(socket.data),
           end: (socket) => socket.data?.inputEnded(),
           close: (socket) => this.closed(socket.data),
           error: (socket, error) => this.socketFailed(socket.data, error),
@@ -496,6 +498,18 @@ export class Broker {
     this.log.info(`TCP: new client(${connection.remoteAddress})`);
   }
 
+  /** Whether a client that asks for snappy gets it. Tried when the first one asks. */
+  offersSnappy(): boolean {
+    if (!this.options.snappy) return false;
+    if (this.snappyWorks === undefined) {
+      const problem = snappyProblem();
+      this.snappyWorks = problem === undefined;
+      if (problem !== undefined)
+        this.log.error(`snappy cannot be offered: ${problem}; the binary needs a TMPDIR that it may write to for it`);
+    }
+    return this.snappyWorks;
+  }
+
   /** Begins TLS on a client's socket; the connection hears how it goes. */
   startTls(connection: Connection, socket: PlainTransport): Handshake {
     return startTls(connection, socket, this.tls as ServerTls, this.options.tlsClientAuthPolicy, this.tlsEvents);
@@ -503,6 +517,7 @@ export class Broker {
 
   private readonly tlsEvents: TlsEvents = {
     data: (connection, data) => this.receive(connection, data),
+    drained: (connection) => this.drained(connection),
     closed: (connection) => this.closed(connection),
     failed: (connection, error) => this.socketFailed(connection, error),
   };
@@ -554,6 +569,24 @@ export class Broker {
     this.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
   }
 
+  private flush(connection: Connection): void {
+    try {
+      connection.flush();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** A client's socket, or its turn, takes bytes again. */
+  drained(connection: Connection | undefined): void {
+    if (connection === undefined) return;
+    try {
+      connection.drained();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
   private closed(connection: Connection | undefined): void {
     if (connection === undefined || connection.closed) return;
     this.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
@@ -585,7 +618,7 @@ export class Broker {
     this.dispatch();
     const connections = this.dirtyConnections;
     this.dirtyConnections = [];
-    for (const connection of connections) connection.flush();
+    for (const connection of connections) this.flush(connection);
     if (this.releasableTopics.length > 0 && this.clock.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
   }
 

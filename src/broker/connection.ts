@@ -619,7 +619,7 @@ export class Connection {
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
       packer.beginTurn();
-      this.drained();
+      this.broker.drained(this);
     });
   }
 

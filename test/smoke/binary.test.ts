@@ -50,6 +50,14 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     expect(stdout.toString()).toMatch(/^bunsq v\d+\.\d+\.\d+ \(built w\/bun\d+\.\d+\.\d+(, commit [0-9a-f]{7,}(-dirty)?)?\)\n$/);
   });
 
+  test("brings the native parts of snappy along", async () => {
+    await using server = await start();
+    const client = await RawClient.connect(server.tcpPort);
+    expect((await client.negotiate({ snappy: true })).snappy).toBeTrue();
+    expect(await client.call("PUB packed", "x".repeat(10_000))).toBe("OK");
+    client.close();
+  });
+
   test("passes for nsqd through a link of that name", () => {
     const link = join(folder, "nsqd");
     symlinkSync("bunsq", link);

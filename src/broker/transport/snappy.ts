@@ -18,11 +18,28 @@ const CHECKSUM_BYTES = 4;
 /** What a block can become at the most: 32 + n + n / 6. */
 const MAX_COMPRESSED_BYTES = 76_490;
 const MAX_CHUNK_BYTES = CHECKSUM_BYTES + MAX_COMPRESSED_BYTES;
+/** CRC-32C of 123456789, from its specification. */
+const PROBE_CHECKSUM = 0xe3069283;
 /** Less than this is not worth a try. */
 const MIN_COMPRESSED_BYTES = 64;
 
 /** Chunks of any connection, on their way out. */
 const output = Buffer.allocUnsafeSlow(IDENTIFIER.length + HEADER_BYTES + MAX_CHUNK_BYTES);
+
+/**
+ * Tries the native parts, which are unpacked to the temporary folder where they come out of one binary.
+ *
+ * @returns why snappy cannot be offered, undefined if it can
+ */
+export function snappyProblem(): string | undefined {
+  try {
+    const probe = Buffer.from("123456789");
+    const whole = (lazy.snappy.uncompressSync(lazy.snappy.compressSync(probe), { asBuffer: true }) as Buffer).equals(probe);
+    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : "it does not give back what it is given";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
 
 /** Compresses into snappy's framing format; each block can be read as it is. */
 export class SnappyPacker extends Packer {

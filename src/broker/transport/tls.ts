@@ -20,6 +20,7 @@ export interface TlsFacts {
 /** What becomes of a socket that speaks TLS: its plain bytes and its end. */
 export interface TlsEvents {
   data(connection: Connection, data: Buffer): void;
+  drained(connection: Connection): void;
   closed(connection: Connection): void;
   failed(connection: Connection, error: Error): void;
 }
@@ -51,7 +52,7 @@ export function startTls(connection: Connection, socket: PlainTransport, tls: Se
         connection.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
       },
       data: (secure, data) => events.data(secure.data, data),
-      drain: (secure) => secure.data.drained(),
+      drain: (secure) => events.drained(secure.data),
       end: (secure) => secure.data.inputEnded(),
       close: (secure) => events.closed(secure.data),
       error: (secure, error) => events.failed(secure.data, error),

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { lazy } from "../../../src/base/lazy.ts";
 import { certificate, clientTls } from "../../support/certs/certs.ts";
 import { InProcess } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
@@ -66,6 +67,27 @@ describe.each(TRANSPORTS)("over %s", (_name, identity) => {
       consumer.command(`FIN ${message.id}`);
     }
   });
+});
+
+test("snappy is not offered where its native part cannot be loaded, and the log says so", async () => {
+  const whole = Object.getOwnPropertyDescriptor(lazy, "snappy") as PropertyDescriptor;
+  Object.defineProperty(lazy, "snappy", {
+    configurable: true,
+    get: () => {
+      throw new Error("no room to unpack it");
+    },
+  });
+  try {
+    await using started = InProcess.start();
+    for (let i = 0; i < 2; i++) {
+      const client = await started.client();
+      expect((await client.negotiate({ snappy: true })).snappy).toBeFalse();
+      expect(await client.call("PUB t", "x")).toBe("OK");
+    }
+    expect(started.log.matching(/snappy cannot be offered: no room to unpack it/)).toHaveLength(1);
+  } finally {
+    Object.defineProperty(lazy, "snappy", whole);
+  }
 });
 
 /** Bytes that do not shrink. */
