@@ -187,6 +187,11 @@ export class RawClient {
     this.socket.resume();
   }
 
+  /** Ends its side, and goes on reading. */
+  halfClose(): void {
+    this.socket.shutdown();
+  }
+
   close(): void {
     this.socket.end();
     this.end();

@@ -120,6 +120,39 @@ describe.each([
   }, 20_000);
 });
 
+test("a client whose TLS is older than --tls-min-version is turned away, and one that has it is let in", async () => {
+  for (const [least, older, fitting] of [
+    ["tls1.3", "TLSv1.2", "TLSv1.3"],
+    ["tls1.2", undefined, "TLSv1.2"],
+  ] as const) {
+    await using strict = await startServer({ args: [...TLS_FLAGS, `--tls-min-version=${least}`] });
+    if (older !== undefined) {
+      const client = await RawClient.connect(strict.tcpPort);
+      expect(JSON.parse(await client.call("IDENTIFY", IDENTIFY({ tls_v1: true }))).tls_v1).toBeTrue();
+      await expect(client.startTls({ ...clientTls(), ...only(older) })).rejects.toThrow();
+      await client.untilClosed();
+    }
+    const client = await RawClient.connect(strict.tcpPort);
+    await client.negotiate({ tls_v1: true }, { ...clientTls(), ...only(fitting) });
+    expect(await client.call("PUB t", "x")).toBe("OK");
+    const stats = (await (await strict.http("GET", "/stats?format=json")).json()) as { producers: { tls_version: string }[] };
+    expect(stats.producers.map((producer) => producer.tls_version)).toEqual([fitting.replace("v", "")]);
+    client.close();
+  }
+}, 20_000);
+
+test.each([[{ tls_v1: true }], [{ deflate: true }], [{ tls_v1: true, snappy: true }]])(
+  "a client that ends its side is answered before the connection ends (%o)",
+  async (layers) => {
+    const client = await RawClient.connect(server.tcpPort);
+    await client.negotiate(layers, clientTls());
+    for (let i = 0; i < 100; i++) client.command("PUB ended", "x".repeat(1000));
+    client.halfClose();
+    for (let i = 0; i < 100; i++) expect(await client.response()).toBe("OK");
+    await client.untilClosed();
+  },
+);
+
 /** The version bounds that Bun's types do not have. */
 function only(version: "TLSv1.2" | "TLSv1.3"): object {
   const number = version === "TLSv1.2" ? 0x0303 : 0x0304;
