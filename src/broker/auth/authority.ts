@@ -14,6 +14,8 @@ const MAX_REDIRECTS = 10;
 /** Of what went wrong, in the log: an answer may be quoted there. */
 const MAX_REASON_CHARACTERS = 1024;
 
+const SHORTEST_SECRET = 4;
+
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
 /** What an auth server is told of a client. */
@@ -77,8 +79,9 @@ export class Authority {
       try {
         return await this.askOne(url, facts, signal);
       } catch (error) {
-        // Never with the query: unlike nsqd's, our log keeps no secrets.
-        failures.push(`failed to auth against ${name} - ${(error as Error).message.slice(0, MAX_REASON_CHARACTERS)}`);
+        // Never with the query, nor with what an answer repeats of it: unlike nsqd's, our log keeps no secrets.
+        const reason = withoutSecret((error as Error).message, facts.secret).slice(0, MAX_REASON_CHARACTERS);
+        failures.push(`failed to auth against ${name} - ${reason}`);
       }
     }
     throw new Error(failures.join("; "));
@@ -134,6 +137,12 @@ export class Authority {
     const port = Number(url.port) || (secure ? 443 : 80);
     return secure ? { hostname, port, tls: this.tls } : { hostname, port };
   }
+}
+
+/** A text in which a secret, as it is or escaped, is made out. Very short ones would take words out by chance. */
+function withoutSecret(text: string, secret: Buffer): string {
+  const forms = [secret.toString(), escapeQuery(secret)].filter((form) => form.length >= SHORTEST_SECRET);
+  return forms.reduce((left, form) => left.replaceAll(form, "…"), text);
 }
 
 /** `host:port`, or a URL whose query is added to. @throws StartError */

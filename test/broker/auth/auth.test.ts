@@ -101,15 +101,15 @@ describe("AUTH", () => {
   });
 
   test("is told in the log why all servers failed, but not with the secret", async () => {
-    await using refusing = new AuthServer(() => new Response("go\naway", { status: 403 }));
+    await using refusing = new AuthServer((_, { url }) => new Response(`go\naway with ${url}`, { status: 403 }));
     const dead = deadAddress();
     await using brokers = start([dead, refusing.address]);
     const client = await brokers.client();
-    client.command("AUTH", "top-secret");
+    client.command("AUTH", "top-secret & more");
     expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
     const [line] = brokers.log.matching(/AUTH failed failed to auth against/);
     expect(line).toContain(`failed to auth against ${dead} - `);
-    expect(line).toContain(`failed to auth against ${refusing.address} - got response 403 Forbidden "go\\naway"`);
+    expect(line).toContain(`failed to auth against ${refusing.address} - got response 403 Forbidden "go\\naway with http://`);
     expect(brokers.log.matching(/top-secret/)).toEqual([]);
   });
 
