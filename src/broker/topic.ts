@@ -204,10 +204,12 @@ export class Topic implements StoreOwner, Committed {
     if (this.broker.space.critical && !this.ephemeral) {
       return this.broker.deferred.postpone(message, this.broker.nowMs + JOIN_RETRY_MS);
     }
-    const frame = this.broker.scratch(message.frameBytes);
-    this.broker.deferred.readFrame(message, frame, 0);
+    const { page, pageAt, frameBytes } = message;
+    const frame = page ?? this.broker.scratch(frameBytes);
+    if (page === undefined) this.broker.deferred.readFrame(message, frame, 0);
+    const from = page === undefined ? 0 : pageAt;
     const sequence = this.log.next;
-    this.log.appendFrame(frame.subarray(0, message.frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
+    this.log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
     this.joining.push({ message, sequence });
     this.broker.deferred.joining(message, sequence);
     this.markDirty();

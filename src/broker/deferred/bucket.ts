@@ -345,16 +345,21 @@ export class Bucket {
     return size - this.length;
   }
 
-  /** Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited. */
-  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
+  /**
+   * Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited.
+   *
+   * @param keepPages the visitor may keep the entries' pages
+   */
+  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, keepPages = false): number {
     if (this.recovered) {
       this.recovered = false;
       this.recoveredDone = this.readWords().done;
     }
-    return this.walk(from, Math.min(this.length, from + maxBytes), (entry) => {
+    const notDone = (entry: ScannedEntry) => {
       if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
       if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
-    });
+    };
+    return this.walk(from, Math.min(this.length, from + maxBytes), notDone, keepPages);
   }
 
   /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
@@ -487,7 +492,7 @@ export class Bucket {
   }
 
   /** Visits the whole entries in [from, to) whose checksum holds, and passes over damaged ones with whole ones behind them. Returns where it stopped. */
-  private walk(from: number, to: number, visit: (entry: ScannedEntry) => void): number {
+  private walk(from: number, to: number, visit: (entry: ScannedEntry) => void, keepPages = false): number {
     this.openEntries();
     let page = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
     let pageStart = from;
@@ -498,7 +503,7 @@ export class Bucket {
     const have = (bytes: number): boolean => {
       if (offset + bytes <= pageStart + pageBytes) return true;
       if (offset + bytes > this.length) return false;
-      if (page.length < bytes) page = Buffer.allocUnsafe(bytes);
+      if (page.length < bytes || (keepPages && pageBytes > 0)) page = Buffer.allocUnsafe(Math.max(bytes, keepPages ? to - offset : 0));
       pageStart = offset;
       pageBytes = Math.min(page.length, this.length - offset);
       readFully(this.fd, page, 0, pageBytes, pageStart);

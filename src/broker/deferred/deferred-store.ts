@@ -24,6 +24,8 @@ const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
 /** Messages of buckets in memory that are not due yet: three seconds' worth at 100,000 a second. More wait on the disk. */
 const MOST_LOADED = 300_000;
+/** Frames of loaded messages that stay in memory with them; beyond that each is read when it falls due. */
+const KEPT_BYTES = 32 * 1024 * 1024;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
 
@@ -83,6 +85,8 @@ export class DeferredStore {
   private nextSurveyMs = 0;
   /** Messages of buckets in the heap. */
   private loadedCount = 0;
+  /** Bytes of frames that are in memory with them. */
+  private keptBytes = 0;
   targets!: DeferredTargets;
   private readonly trouble: Trouble;
 
@@ -383,6 +387,7 @@ export class DeferredStore {
     const inMemory = this.heap.remove(message.number);
     if (inMemory !== undefined) {
       if (inMemory.bucket !== undefined) this.loadedCount--;
+      this.letGo(inMemory);
       this.finish(inMemory);
       return true;
     }
@@ -395,6 +400,7 @@ export class DeferredStore {
   /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
+    else if (message.page !== undefined) message.page.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
     else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
   }
 
@@ -411,7 +417,10 @@ export class DeferredStore {
       if (handed === DUE_PER_STEP) return nowMs;
       this.heap.pop();
       if (next.bucket !== undefined) this.loadedCount--;
+      // A publish is copied to its log now; a requeue may wait for a consumer.
+      if (next.kind === KIND_REQUEUE) this.letGo(next);
       this.targets.due(next);
+      this.letGo(next);
     }
   }
 
@@ -483,14 +492,19 @@ export class DeferredStore {
   }
 
   private loadPiece(bucket: Bucket): void {
-    const end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, (entry) => {
-      const { channelId, offset } = entry;
-      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
-        if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
-      } else {
-        this.load(entry, bucket);
-      }
-    });
+    const end = bucket.scan(
+      bucket.loadedTo,
+      LOAD_PIECE_BYTES,
+      (entry) => {
+        const { channelId, offset } = entry;
+        if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
+          if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
+        } else {
+          this.load(entry, bucket, true);
+        }
+      },
+      true,
+    );
     // A damaged end, which recovery would have cut off, must not be looked at again and again.
     bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
     if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
@@ -524,13 +538,26 @@ export class DeferredStore {
     return more;
   }
 
-  private load(entry: ScannedEntry, bucket: Bucket): void {
+  /** @param keep its page may be kept */
+  private load(entry: ScannedEntry, bucket: Bucket, keep = false): void {
     if (!this.targets.wanted(entry)) {
       bucket.stageDone(entry.number);
       this.dirty.add(bucket);
     } else if (!this.targets.underWay(entry)) {
-      this.pushLoaded(loaded(entry, bucket));
+      const message = loaded(entry, bucket);
+      if (keep && this.keptBytes + entry.frameBytes <= KEPT_BYTES) {
+        message.page = entry.page;
+        message.pageAt = entry.frameAt;
+        this.keptBytes += entry.frameBytes;
+      }
+      this.pushLoaded(message);
     }
+  }
+
+  private letGo(message: StoredMessage): void {
+    if (message.page === undefined) return;
+    message.page = undefined;
+    this.keptBytes -= message.frameBytes;
   }
 
   /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */

@@ -11,6 +11,9 @@ export class StoredMessage {
   owner = 0;
   deadline = 0;
   deliveredAt = 0;
+  /** Its frame stands here, at `pageAt`, until it falls due. */
+  page: Buffer | undefined = undefined;
+  pageAt = 0;
 
   constructor(
     readonly kind: number,
