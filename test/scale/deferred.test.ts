@@ -20,7 +20,7 @@ const TOPIC = "timers";
 /** Before the first falls due, for publishing and a restart after a kill. */
 const LEAD_MS = 4_000 + COUNT / 130;
 /** However many wait: what is in memory is what falls due in the next seconds, and the loaded code. */
-const RSS_LIMIT_BYTES = 400 * MIB;
+const RSS_LIMIT_BYTES = 500 * MIB;
 
 let server: Server | undefined;
 let dataPath = "";

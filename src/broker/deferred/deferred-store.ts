@@ -22,10 +22,10 @@ const DUE_PER_STEP = 2000;
 /** Buckets are loaded in pieces of this size, so many of them in one step, for the same reason. */
 const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
-/** Messages of buckets in memory that are not due yet: three seconds' worth at 100,000 a second. More wait on the disk. */
-const MOST_LOADED = 300_000;
+/** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
+const MOST_LOADED = 200_000;
 /** Frames of loaded messages that stay in memory with them; beyond that each is read when it falls due. */
-const KEPT_BYTES = 32 * 1024 * 1024;
+const KEPT_BYTES = 24 * 1024 * 1024;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
 
