@@ -302,7 +302,7 @@ class Parser {
   }
 
   private literal(rune: string): Node {
-    return { kind: "set", set: this.folded(SINGLES.get(rune) ?? NOTHING) };
+    return { kind: "set", set: this.folded(single(rune)) };
   }
 
   private group(parts: Node[]): void {
@@ -362,7 +362,7 @@ class Parser {
     const perl = PERL_CLASSES.get(letter.toLowerCase());
     if (perl !== undefined) {
       this.at++;
-      const set = this.folded(perl);
+      const set = this.folded(matching(perl));
       return letter === letter.toLowerCase() ? set : inverted(set);
     }
     if (letter !== "p" && letter !== "P") return undefined;
@@ -409,7 +409,8 @@ class Parser {
     const match = this.taken(POSIX_CLASS)!;
     const group = POSIX_CLASSES.get(match[2]!);
     if (group === undefined) throw new PatternError(`invalid character class range: \`${match[0]}\``);
-    return match[1] === "^" ? inverted(this.folded(group)) : this.folded(group);
+    const set = this.folded(matching(group));
+    return match[1] === "^" ? inverted(set) : set;
   }
 
   private bracketEscape(): Set | undefined {
@@ -430,7 +431,7 @@ class Parser {
       high = this.classCharacter().codePointAt(0)!;
       if (high < low) throw new PatternError(`invalid character class range: \`${this.source.slice(from, this.at)}\``);
     }
-    if (low === high) return SINGLES.get(rune) ?? NOTHING;
+    if (low === high) return single(rune);
     return setOf((other) => other.codePointAt(0)! >= low && other.codePointAt(0)! <= high);
   }
 
@@ -493,6 +494,17 @@ function setOf(holdsRune: (rune: string) => boolean): Set {
   return Uint8Array.from(ALPHABET, (rune) => (holdsRune(rune) ? 1 : 0));
 }
 
+function matching(pattern: RegExp): Set {
+  return setOf((rune) => pattern.test(rune));
+}
+
+function single(rune: string): Set {
+  const set = new Uint8Array(ALPHABET.length);
+  const at = ALPHABET.indexOf(rune);
+  if (at >= 0) set[at] = 1;
+  return set;
+}
+
 function inverted(set: Set): Set {
   return set.map((held) => 1 - held);
 }
@@ -510,7 +522,7 @@ function unicodeSet(name: string): Set | undefined {
   for (const property of ["General_Category", "Script"]) {
     try {
       const pattern = new RegExp(`^\\p{${property}=${name}}$`, "u");
-      return setOf((rune) => pattern.test(rune));
+      return matching(pattern);
     } catch {
       // No such category; perhaps a script.
     }
@@ -529,14 +541,14 @@ const CONTROLS = new Map([
 
 const NOTHING = setOf(() => false);
 const EVERYTHING = setOf(() => true);
-const SINGLES = new Map(ALPHABET.map((rune) => [rune, setOf((other) => other === rune)]));
 
-const WORDS = setOf((rune) => /^\w$/.test(rune));
+const WORDS = matching(/^\w$/);
 
+// The sets of these are made when a pattern has them: most brokers never see one.
 const PERL_CLASSES = new Map([
-  ["d", setOf((rune) => /^\d$/.test(rune))],
-  ["s", setOf((rune) => /^[\t\n\f\r ]$/.test(rune))],
-  ["w", WORDS],
+  ["d", /^\d$/],
+  ["s", /^[\t\n\f\r ]$/],
+  ["w", /^\w$/],
 ]);
 
 const POSIX_CLASSES = new Map(
@@ -556,5 +568,5 @@ const POSIX_CLASSES = new Map(
     upper: /^[A-Z]$/,
     word: /^[0-9A-Za-z_]$/,
     xdigit: /^[0-9A-Fa-f]$/,
-  }).map(([name, pattern]) => [name, setOf((rune) => pattern.test(rune))] as const),
+  }),
 );
