@@ -465,6 +465,7 @@ export class Broker {
     }
     this.tick();
     await this.answers.untilSynced();
+    if (this.deferred.strict) await new Promise<void>((resolve) => this.sync(this.topics.values(), () => resolve()));
     this.deferred.endStrictness();
     for (const channel of this.catalogue.channelsById.values()) channel.park();
     do this.commitDeferred();

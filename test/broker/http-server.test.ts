@@ -392,3 +392,37 @@ test("stopping does not wait longer than it may for a client that stalls", async
   await stalled.untilEnd();
   expect(stalled.ended).toBe(true);
 });
+
+test("a topic's durability is set and told over HTTP", async () => {
+  await using server = WithHttp.start();
+  expect(await server.call("POST", "/topic/durability?topic=t&level=fsync")).toBe('404 {"message":"TOPIC_NOT_FOUND"}');
+  await server.call("POST", "/topic/create?topic=t");
+  expect(await server.call("GET", "/topic/durability?topic=t")).toBe('200 {"topic_name":"t","level":"default","durability":"write"}');
+  expect(await server.call("POST", "/topic/durability?topic=t")).toBe('400 {"message":"MISSING_ARG_LEVEL"}');
+  expect(await server.call("POST", "/topic/durability?topic=t&level=none")).toBe('400 {"message":"INVALID_ARG_LEVEL"}');
+  const fsync = '200 {"topic_name":"t","level":"fsync","durability":"fsync"}';
+  expect(await server.call("POST", "/topic/durability?topic=t&level=fsync")).toBe(fsync);
+  expect(await server.call("GET", "/topic/durability?topic=t")).toBe(fsync);
+  // Publishes over HTTP wait for the disk as well, deferred ones too.
+  for (const target of ["/pub?topic=t", "/pub?topic=t&defer=60000", "/mpub?topic=t"]) {
+    expect(await server.call("POST", target, "m")).toBe("200 OK");
+  }
+  const written = '200 {"topic_name":"t","level":"default","durability":"write"}';
+  expect(await server.call("POST", "/topic/durability?topic=t&level=default")).toBe(written);
+});
+
+test("with hardly any room on the disk publishes are refused with 503, but those to ephemeral topics", async () => {
+  await using server = WithHttp.start({ minFreeBytes: 2 ** 50 });
+  expect(await server.call("POST", "/pub?topic=t", "m")).toBe('503 {"message":"PUB_FAILED"}');
+  expect(await server.call("POST", "/mpub?topic=t", "m")).toBe('503 {"message":"PUB_FAILED"}');
+  expect(await server.call("GET", "/ping")).toMatch(
+    /^500 NOK - the disk is nearly full: \d+ bytes are free, --min-free-bytes keeps 1125899906842624$/,
+  );
+  expect(await server.call("POST", "/pub?topic=t%23ephemeral", "m")).toBe("200 OK");
+  const client = await server.started.client();
+  client.command("PUB other", "m");
+  expect((await client.next()).text).toStartWith("E_PUB_FAILED PUB failed the disk is nearly full");
+  // A refused publish makes no topic, and consumers may come all the same.
+  expect(server.broker.topics.has("other")).toBeFalse();
+  await server.started.consumer("t", "c");
+});
