@@ -347,8 +347,10 @@ export class ExpressConnection implements Holder {
   private send(bytes: Buffer, length: number): void {
     let sent = 0;
     if (this.unsent === undefined) {
-      sent = Math.max(0, this.socket.write(bytes, 0, length));
+      sent = this.socket.write(bytes, 0, length);
       if (sent === length) return;
+      // The client is gone, and while it is not read nothing else tells of that.
+      if (sent < 0) return void this.socket.terminate();
     }
     const rest = bytes.subarray(sent, length);
     // No more is taken until they are out, so this is at most the answers to MAX_HELD requests.
@@ -361,7 +363,8 @@ export class ExpressConnection implements Holder {
     if (this.handOver !== undefined) return this.handOver.clientDrained();
     const { unsent } = this;
     if (unsent === undefined) return;
-    const sent = Math.max(0, this.socket.write(unsent, 0, unsent.length));
+    const sent = this.socket.write(unsent, 0, unsent.length);
+    if (sent < 0) return void this.socket.terminate();
     this.unsent = sent === unsent.length ? undefined : unsent.subarray(sent);
     this.goOn();
   }

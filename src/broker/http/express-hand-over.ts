@@ -6,6 +6,11 @@ const LAST_WORDS_MS = 30_000;
 /** What a hand-over needs of the client's socket. */
 type ClientSocket = Pick<Bun.Socket<unknown>, "write" | "end" | "terminate" | "pause" | "resume" | "remoteAddress" | "remotePort">;
 
+const ALL_OUT = 0;
+const STUCK = 1;
+/** The other side is gone. Where it is not read nothing else tells of that. */
+const BROKEN = 2;
+
 /** Bytes that one side has sent and the other has not taken. */
 class Backlog {
   private readonly pieces: Buffer[] = [];
@@ -18,18 +23,21 @@ class Backlog {
     this.pieces.push(data);
   }
 
-  /** @returns whether all is out */
-  writeTo(socket: Pick<Bun.Socket<unknown>, "write">): boolean {
+  writeTo(socket: Pick<Bun.Socket<unknown>, "write">): typeof ALL_OUT | typeof STUCK | typeof BROKEN {
     while (this.pieces.length > 0) {
       const [piece] = this.pieces;
-      const sent = Math.max(0, socket.write(piece));
+      const sent = socket.write(piece);
+      if (sent < 0) {
+        this.pieces.length = 0;
+        return BROKEN;
+      }
       if (sent < piece.length) {
         this.pieces[0] = piece.subarray(sent);
-        return false;
+        return STUCK;
       }
       this.pieces.shift();
     }
-    return true;
+    return ALL_OUT;
   }
 }
 
@@ -67,7 +75,7 @@ export class HandOver {
   }
 
   clientDrained(): void {
-    if (!this.toClient.writeTo(this.client)) return;
+    if (!this.writeToClient()) return;
     if (this.endedMs !== 0) this.client.end();
     else this.server?.resume();
   }
@@ -105,14 +113,22 @@ export class HandOver {
 
   serverDrained(): void {
     const { server } = this;
-    if (server === undefined || !this.toServer.writeTo(server)) return;
+    // A server that hung up takes nothing more; but it may have said why, so what it sent is read to its end.
+    if (server === undefined || this.toServer.writeTo(server) === STUCK) return;
     if (this.inputEnded) server.shutdown();
     else this.client.resume();
   }
 
   fromServer(data: Buffer): void {
     this.toClient.add(data);
-    if (!this.toClient.writeTo(this.client)) this.server?.pause();
+    if (!this.writeToClient()) this.server?.pause();
+  }
+
+  /** @returns whether all is out */
+  private writeToClient(): boolean {
+    const outcome = this.toClient.writeTo(this.client);
+    if (outcome === BROKEN) this.client.terminate();
+    return outcome === ALL_OUT;
   }
 
   /** The server has ended the connection, or was never reached. */

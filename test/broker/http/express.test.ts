@@ -105,6 +105,51 @@ test("the lane answers in the very bytes of the server behind it", async () => {
   expect(await http.bodies("t", 3)).toEqual(["one", "two", "five"]);
 });
 
+test("of pipelined publishes those fail whose topic could not be written, and the answers keep their order", async () => {
+  await using http = WithHttp.start();
+  const { files } = http.broker.topic("bad").log;
+  if (files === undefined) throw new Error("no files");
+  files.commit = () => {
+    throw new Error("ENOSPC");
+  };
+  const socket = await http.socket();
+  const topics = Array.from({ length: 100 }, (_, i) => (i % 3 === 0 ? "bad" : "good"));
+  socket.write(Buffer.concat([...topics.map((topic) => pub("m", topic)), requestBytes("GET", "/info")]));
+  const all = await answers(socket, topics.length + 1);
+  expect(all.slice(0, -1)).toEqual(topics.map((topic) => (topic === "bad" ? '503 {"message":"PUB_FAILED"}' : "200 OK")));
+  expect(http.broker.topics.get("good")?.messageCount).toBe(66);
+});
+
+test("with fsync nothing is answered before the sync has ended, and what could not be synced is refused", async () => {
+  await using http = WithHttp.start();
+  http.broker.setDurability(http.broker.topic("safe"), "fsync");
+  const { files } = http.broker.topic("safe").log;
+  if (files === undefined) throw new Error("no files");
+  const waiting: ((error: Error | undefined) => void)[] = [];
+  const sync = files.sync;
+  files.sync = (done) => {
+    if (done !== undefined) waiting.push(done);
+  };
+  const socket = await http.socket();
+  socket.write(Buffer.concat([pub("m"), pub("m", "safe"), pub("m")]));
+  await until("the sync is under way", () => waiting.length === 1);
+  await http.settle();
+  expect(socket.received().length).toBe(0);
+  waiting.shift()?.(new Error("EIO"));
+  expect(await answers(socket, 3)).toEqual(["200 OK", '503 {"message":"PUB_FAILED"}', "200 OK"]);
+
+  // A client that is gone when its answer is due is let go of, though nothing of it was read at that time.
+  const { connections } = (http.http as unknown as Inside).api.front;
+  const before = connections.size;
+  const gone = await Bun.connect({ hostname: "127.0.0.1", port: http.http.port, socket: { data: () => {} } });
+  gone.write(Buffer.concat([pub("m", "safe"), requestBytes("GET", "/ping")]));
+  await until("the sync is under way", () => waiting.length === 1);
+  gone.terminate();
+  waiting.shift()?.(undefined);
+  await until("it is gone", () => connections.size === before);
+  files.sync = sync;
+});
+
 test("pipelined publishes are published and answered in their order, however many come at once", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
