@@ -395,16 +395,18 @@ export class Bucket {
     let waiting = fds.length + (namesUnsynced ? 1 : 0);
     if (waiting === 0) return done(undefined);
     let failure: Error | undefined;
-    const finish = (error: NodeJS.ErrnoException | null) => {
-      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more.
-      if (error && error.code !== "EBADF") {
+    const finish = (error: NodeJS.ErrnoException | null, fd?: number) => {
+      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more, and the number may
+      // be another's by now, a socket's, which cannot be synced.
+      const gone = fd !== undefined && fd !== this.fd && fd !== this.doneFd;
+      if (error && !gone && error.code !== "EBADF") {
         failure = error;
         this.namesUnsynced ||= namesUnsynced;
       }
       if (--waiting === 0) done(failure);
     };
-    for (const fd of fds) files.sync(fd, finish);
-    if (namesUnsynced) files.syncDirectory(this.directory, finish);
+    for (const fd of fds) files.sync(fd, (error) => finish(error, fd));
+    if (namesUnsynced) files.syncDirectory(this.directory, (error) => finish(error));
   }
 
   closeFiles(): void {
