@@ -205,7 +205,7 @@ export class Topic implements StoreOwner, Committed {
       return this.broker.deferred.postpone(message, this.broker.nowMs + JOIN_RETRY_MS);
     }
     const { page, pageAt, frameBytes } = message;
-    const frame = page ?? this.broker.scratch(frameBytes);
+    const frame = page?.buffer ?? this.broker.scratch(frameBytes);
     if (page === undefined) this.broker.deferred.readFrame(message, frame, 0);
     const from = page === undefined ? 0 : pageAt;
     const sequence = this.log.next;

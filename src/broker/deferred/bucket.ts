@@ -348,9 +348,9 @@ export class Bucket {
   /**
    * Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited.
    *
-   * @param keepPages the visitor may keep the entries' pages
+   * @param firstPage read into first; the visitor may keep it, as any page then
    */
-  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, keepPages = false): number {
+  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
     if (this.recovered) {
       this.recovered = false;
       this.recoveredDone = this.readWords().done;
@@ -359,7 +359,7 @@ export class Bucket {
       if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
       if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
     };
-    return this.walk(from, Math.min(this.length, from + maxBytes), notDone, keepPages);
+    return this.walk(from, Math.min(this.length, from + maxBytes), notDone, firstPage);
   }
 
   /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
@@ -494,9 +494,9 @@ export class Bucket {
   }
 
   /** Visits the whole entries in [from, to) whose checksum holds, and passes over damaged ones with whole ones behind them. Returns where it stopped. */
-  private walk(from: number, to: number, visit: (entry: ScannedEntry) => void, keepPages = false): number {
+  private walk(from: number, to: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
     this.openEntries();
-    let page = Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
+    let page = firstPage ?? Buffer.allocUnsafe(Math.min(SCAN_BYTES, Math.max(to - from, 0)));
     let pageStart = from;
     let pageBytes = 0;
     let offset = from;
@@ -505,7 +505,7 @@ export class Bucket {
     const have = (bytes: number): boolean => {
       if (offset + bytes <= pageStart + pageBytes) return true;
       if (offset + bytes > this.length) return false;
-      if (page.length < bytes || (keepPages && pageBytes > 0)) page = Buffer.allocUnsafe(Math.max(bytes, keepPages ? to - offset : 0));
+      if (page.length < bytes || (firstPage !== undefined && pageBytes > 0)) page = Buffer.allocUnsafe(Math.max(bytes, to - offset));
       pageStart = offset;
       pageBytes = Math.min(page.length, this.length - offset);
       readFully(this.fd, page, 0, pageBytes, pageStart);

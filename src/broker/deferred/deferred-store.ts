@@ -4,7 +4,7 @@ import { type Ballast, NO_BALLAST } from "../ballast.ts";
 import { files, removeIfThere } from "../files.ts";
 import { Trouble } from "../trouble.ts";
 import { Bucket, ENTRY_HEADER_BYTES, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
-import { DueHeap, StoredMessage } from "./stored-message.ts";
+import { DueHeap, type KeptPage, StoredMessage } from "./stored-message.ts";
 
 /**
  * Widths of buckets, finest first: each is 64 of the one before. A message goes into the finest width of which
@@ -24,8 +24,8 @@ const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
 /** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
 const MOST_LOADED = 200_000;
-/** Frames of loaded messages that stay in memory with them; beyond that each is read when it falls due. */
-const KEPT_BYTES = 24 * 1024 * 1024;
+/** Pieces that stay in memory with the messages loaded from them, 24 MiB in all; frames beyond that are read when they fall due. */
+const KEPT_PAGES = 192;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
 
@@ -85,8 +85,8 @@ export class DeferredStore {
   private nextSurveyMs = 0;
   /** Messages of buckets in the heap. */
   private loadedCount = 0;
-  /** Bytes of frames that are in memory with them. */
-  private keptBytes = 0;
+  private readonly freePages: KeptPage[] = [];
+  private keptPages = 0;
   targets!: DeferredTargets;
   private readonly trouble: Trouble;
 
@@ -400,7 +400,7 @@ export class DeferredStore {
   /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
-    else if (message.page !== undefined) message.page.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
+    else if (message.page !== undefined) message.page.buffer.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
     else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
   }
 
@@ -492,22 +492,28 @@ export class DeferredStore {
   }
 
   private loadPiece(bucket: Bucket): void {
-    const end = bucket.scan(
-      bucket.loadedTo,
-      LOAD_PIECE_BYTES,
-      (entry) => {
-        const { channelId, offset } = entry;
-        if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
-          if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
-        } else {
-          this.load(entry, bucket, true);
-        }
-      },
-      true,
-    );
+    const page = this.keptPage();
+    const visit = (entry: ScannedEntry) => {
+      const { channelId, offset } = entry;
+      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
+        if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
+      } else {
+        this.load(entry, bucket, page);
+      }
+    };
+    const end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, visit, page?.buffer);
+    if (page?.messages === 0) this.freePages.push(page);
     // A damaged end, which recovery would have cut off, must not be looked at again and again.
     bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
     if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+  }
+
+  /** @returns undefined when enough are in use: then each frame is read when it falls due */
+  private keptPage(): KeptPage | undefined {
+    const free = this.freePages.pop();
+    if (free !== undefined || this.keptPages >= KEPT_PAGES) return free;
+    this.keptPages++;
+    return { buffer: Buffer.allocUnsafeSlow(LOAD_PIECE_BYTES), messages: 0 };
   }
 
   /** Brings in what channels had no room for, as far as they have some now. @returns whether there is more of that, and room for it */
@@ -538,26 +544,27 @@ export class DeferredStore {
     return more;
   }
 
-  /** @param keep its page may be kept */
-  private load(entry: ScannedEntry, bucket: Bucket, keep = false): void {
+  /** @param page may be kept, if it is the entry's */
+  private load(entry: ScannedEntry, bucket: Bucket, page?: KeptPage): void {
     if (!this.targets.wanted(entry)) {
       bucket.stageDone(entry.number);
       this.dirty.add(bucket);
     } else if (!this.targets.underWay(entry)) {
       const message = loaded(entry, bucket);
-      if (keep && this.keptBytes + entry.frameBytes <= KEPT_BYTES) {
-        message.page = entry.page;
+      if (page !== undefined && page.buffer === entry.page) {
+        message.page = page;
         message.pageAt = entry.frameAt;
-        this.keptBytes += entry.frameBytes;
+        page.messages++;
       }
       this.pushLoaded(message);
     }
   }
 
   private letGo(message: StoredMessage): void {
-    if (message.page === undefined) return;
+    const { page } = message;
+    if (page === undefined) return;
     message.page = undefined;
-    this.keptBytes -= message.frameBytes;
+    if (--page.messages === 0) this.freePages.push(page);
   }
 
   /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */

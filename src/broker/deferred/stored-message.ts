@@ -12,7 +12,7 @@ export class StoredMessage {
   deadline = 0;
   deliveredAt = 0;
   /** Its frame stands here, at `pageAt`, until it falls due. */
-  page: Buffer | undefined = undefined;
+  page: KeptPage | undefined = undefined;
   pageAt = 0;
 
   constructor(
@@ -35,6 +35,12 @@ export class StoredMessage {
   get inFlight(): boolean {
     return this.state === IN_FLIGHT;
   }
+}
+
+/** Bytes of a bucket in memory, for the messages in them: reused when the last of these has fallen due. */
+export interface KeptPage {
+  buffer: Buffer;
+  messages: number;
 }
 
 /** Messages ordered by due time: a binary heap. */
