@@ -11,8 +11,9 @@ import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 /**
  * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
  * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
+ * Nor much farther apart: a write to the page that a sync is just writing waits for all that the sync wrote before it.
  */
-const SYNC_SPACING_MS = 250;
+const SYNC_SPACING_MS = 25;
 /** Segments that wait for their sync stay open. */
 const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
