@@ -2,13 +2,23 @@ import { join } from "node:path";
 import { files, removeIfThere } from "../files.ts";
 import type { Segment } from "./segment.ts";
 
+interface Recycled {
+  path: string;
+  bytes: number;
+  /**
+   * Its old name is gone from the disk, so it may be overwritten. Before that a power cut could bring the old name back
+   * over new bytes: records that were synced once, and are half something else.
+   */
+  ready: boolean;
+}
+
 /**
  * Segment files that every channel is done with, kept for the next segment of any topic.
  * Overwriting a file whose pages the kernel still holds is several times cheaper than growing a new one:
  * almost half of a publish was the kernel finding fresh pages.
  */
 export class Recycler {
-  private readonly pool: { path: string; bytes: number }[] = [];
+  private readonly pool: Recycled[] = [];
   private totalBytes = 0;
   private nextName = 0;
   private taking = true;
@@ -20,7 +30,8 @@ export class Recycler {
   ) {
     files.makeDirectory(directory);
     for (const name of files.list(directory)) {
-      this.add(join(directory, name), files.sizeOf(join(directory, name)));
+      // Of an earlier run: the file system has written its names since.
+      this.add({ path: join(directory, name), bytes: files.sizeOf(join(directory, name)), ready: true });
       this.nextName = Math.max(this.nextName, Number(name) + 1);
     }
   }
@@ -38,7 +49,17 @@ export class Recycler {
     }
     const path = join(this.directory, `${this.nextName++}`);
     segment.giveAway(path);
-    this.add(path, bytes);
+    const file: Recycled = { path, bytes, ready: false };
+    this.add(file);
+    // One that cannot be synced stays unused, which costs its space until the pool is given back.
+    files.syncDirectory(segment.directory, (error) => {
+      file.ready = error === null;
+    });
+  }
+
+  /** There is a file to overwrite. */
+  get hasReady(): boolean {
+    return this.pool.some(({ ready }) => ready);
   }
 
   /** Space is short: the pool is given back, and what would come to it is removed, until there is room again. */
@@ -49,20 +70,21 @@ export class Recycler {
     this.totalBytes = 0;
   }
 
-  /** A file to overwrite: the one given back last, whose pages are the warmest. */
+  /** A file to overwrite: of those that may be, the one given back last, whose pages are the warmest. */
   take(): string | undefined {
-    const file = this.pool.pop();
-    if (file === undefined) return undefined;
+    const at = this.pool.findLastIndex(({ ready }) => ready);
+    if (at < 0) return undefined;
+    const [file] = this.pool.splice(at, 1);
     this.totalBytes -= file.bytes;
     return file.path;
   }
 
-  private add(path: string, bytes: number): void {
-    if (this.totalBytes + bytes > this.maxBytes) {
-      removeIfThere(path);
+  private add(file: Recycled): void {
+    if (this.totalBytes + file.bytes > this.maxBytes) {
+      removeIfThere(file.path);
       return;
     }
-    this.pool.push({ path, bytes });
-    this.totalBytes += bytes;
+    this.pool.push(file);
+    this.totalBytes += file.bytes;
   }
 }

@@ -149,6 +149,7 @@ test("a recycled file's older records behind the end are never read as new ones"
   for (const body of BODIES.slice(0, 8)) log.commit(body);
   log.log.release(log.log.committedEnd, 4);
   expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(1);
+  await until("the old name is gone from the disk", () => log.recycler.hasReady);
   log.commit("new 1");
   expect(readdirSync(`${log.folder}/recycled`)).toBeEmpty();
   const newest = filesOf(log, ".log")[1];

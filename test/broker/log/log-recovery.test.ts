@@ -3,6 +3,7 @@ import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync
 import { StartError } from "../../../src/base/start-error.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/log/segment.ts";
 import { LogFixture, readAll } from "../../support/log-fixture.ts";
+import { until } from "../../support/server.ts";
 
 /** A record's bytes with a body of 10. */
 const RECORD = 44;
@@ -104,6 +105,7 @@ test("a recycled file's older records are not taken for this segment's, when its
   using log = new LogFixture({ maxBytesPerFile: 4 * RECORD });
   for (const body of BODIES.slice(0, 8)) log.commit(body);
   log.log.release(log.log.committedEnd, 4);
+  await until("the old name is gone from the disk", () => log.recycler.hasReady);
   log.commit("new-000000");
   await log.files.close();
   const newest = filesOf(log, ".idx")[1];
