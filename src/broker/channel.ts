@@ -26,6 +26,9 @@ const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
 /** Redeliveries in one turn: each may be a read of its own, and nobody should wait for thousands. */
 const AGAIN_PER_TURN = 256;
 
+/** Due messages of the deferred store in memory: of more, the rest stays on the disk until some are finished. */
+const MOST_DETACHED = 50_000;
+
 /** What a seek made a channel forget. */
 export interface Forgotten {
   inFlight: number;
@@ -34,9 +37,6 @@ export interface Forgotten {
   /** Requeued with a delay. */
   deferred: number;
 }
-
-/** Due messages of the deferred store in memory: of more, the rest stays on the disk until some are finished. */
-const MOST_DETACHED = 50_000;
 
 export const NOT_IN_FLIGHT = "ID not in flight";
 export const NOT_OWNER = "client does not own message";

@@ -220,10 +220,16 @@ export class Connection {
     if (this.dying) return;
     const end = data.length;
     let at = 0;
+    let view: DataView | undefined;
     while (at < end && !this.dying) {
       if (this.mode === COMMAND) {
+        let finished = 0;
         // The commonest line by far is taken without looking for its end.
-        const finished = this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at) ? this.finishLines(data, at, end) : 0;
+        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
+          // One for all that the socket delivered: FINs out of order must not cost one each.
+          if (end - at >= 2 * FIN_LINE_BYTES) view ??= new DataView(data.buffer, data.byteOffset, data.byteLength);
+          finished = this.finishLines(data, view, at, end);
+        }
         at = finished > 0 ? at + finished * FIN_LINE_BYTES : this.readLine(data, at, end);
       } else if (this.mode === BODY) {
         at = this.readBody(data, at, end);
@@ -261,15 +267,11 @@ export class Connection {
    *
    * @returns how many lines were taken; 0 when the first one's id, or anything else, asks for the command in full
    */
-  private finishLines(data: Buffer, at: number, end: number): number {
+  private finishLines(data: Buffer, view: DataView | undefined, at: number, end: number): number {
     const { channel } = this;
     const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at + FIN_ID_OFFSET);
     if (channel === undefined || sequence < 0) return 0;
-    let count = 1;
-    if (end - at >= 2 * FIN_LINE_BYTES) {
-      const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-      count = countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
-    }
+    const count = view === undefined ? 1 : countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
     let finished = channel.finishRun(this, sequence, count);
     if (finished === 0 && channel.finish(this, sequence) === undefined) finished = 1;
     if (finished === 0) return 0;
