@@ -1,3 +1,4 @@
+import { giveBack } from "../../src/base/give-back.ts";
 import type { Packer } from "../../src/broker/transport/packer.ts";
 import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
 import type { Layers } from "./job.ts";
@@ -103,7 +104,11 @@ export class LoadConnection implements ByteSink {
 
   receive(data: Buffer): void {
     const { unpacker } = this;
-    if (unpacker === undefined) return this.take(data);
+    if (unpacker === undefined) {
+      this.take(data);
+      giveBack(data);
+      return;
+    }
     unpacker.feed(data);
     for (let piece = unpacker.next(); piece !== undefined; piece = unpacker.next()) this.take(piece);
   }

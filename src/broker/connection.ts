@@ -1,3 +1,4 @@
+import { giveBack } from "../base/give-back.ts";
 import { fatal, type ProtocolError } from "../frame/error.ts";
 import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE, MAGIC_V2, MESSAGE_ID_BYTES } from "../frame/frame.ts";
 import { countAscending } from "../frame/id.ts";
@@ -208,9 +209,13 @@ export class Connection {
 
   // ---- what comes in
 
-  /** Bytes from the client. */
+  /** Bytes from the client. The buffer is the connection's. */
   receive(data: Buffer): void {
-    if (this.unpacker === undefined) return this.take(data);
+    if (this.unpacker === undefined) {
+      this.take(data);
+      giveBack(data);
+      return;
+    }
     this.unpacker.feed(data);
     if (!this.unpacking) this.unpack(this.unpacker);
   }

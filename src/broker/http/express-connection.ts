@@ -1,3 +1,4 @@
+import { giveBack } from "../../base/give-back.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../http/body.ts";
 import type { Holder } from "../answers.ts";
@@ -88,6 +89,7 @@ export class ExpressConnection implements Holder {
     else {
       this.take(data);
       this.handOverIfReady();
+      if (!this.paused && this.handOver === undefined) giveBack(data);
     }
   }
 

@@ -1,0 +1,14 @@
+/** Smaller ones the engine keeps in its own heap: there is nothing to give back. */
+const MIN_BYTES = 4096;
+
+/**
+ * Frees a buffer's memory now instead of when the collector comes by. A socket brings its bytes in a buffer of their own,
+ * up to half a mebibyte; freed at once, the next one gets the same pages, which are still in the processor's cache.
+ *
+ * The buffer is empty afterwards, and so is all that shares its memory. One that is part of something larger is left alone.
+ */
+export function giveBack(buffer: Buffer): void {
+  if (buffer.length < MIN_BYTES) return;
+  const memory = buffer.buffer;
+  if (memory instanceof ArrayBuffer && memory.byteLength === buffer.length) memory.transfer(0);
+}
