@@ -106,6 +106,7 @@ export class Topic implements StoreOwner, Committed {
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
+    if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
     this.applyRetention();
     this.setDurability(undefined);
   }
@@ -353,17 +354,20 @@ export class Topic implements StoreOwner, Committed {
     this.broker.addReleasableTopic(this);
   }
 
+  /** Below it every channel has finished everything. */
+  private get floor(): number {
+    let floor = this.released;
+    for (const channel of this.channels.values()) if (channel.floor < floor) floor = channel.floor;
+    return floor;
+  }
+
   /** Lets go of the chunks and segments that no channel needs. */
   releaseLog(): void {
     this.releasable = false;
     if (this.deleted) return;
-    let floor = this.released;
     let position = this.releasedPosition;
-    for (const channel of this.channels.values()) {
-      if (channel.floor < floor) floor = channel.floor;
-      if (channel.position < position) position = channel.position;
-    }
-    this.log.release(position, floor);
+    for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
+    this.log.release(position, this.floor);
   }
 
   /** Called now and then: what was retained may have grown too old. */

@@ -4,7 +4,7 @@ import { files, removeFolder } from "../files.ts";
 import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import type { Recycler } from "./recycler.ts";
-import { MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
+import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type IndexEntry, type Part, Segment } from "./segment.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 
@@ -47,8 +47,10 @@ export class LogFiles {
   syncedSaved = true;
   /** Sequences below are not given again, though records of the last ones may be missing. */
   private skippedTo = 0;
-  /** Messages committed since the last sync began. */
-  private unsyncedMessages = 0;
+  /** First sequence that the last sync did not cover, or was found not to need one. */
+  private syncedFrom = 0;
+  /** Sequence below which nobody needs a message any more, as of now. */
+  finishedBelow = (): number => 0;
   /** Segments with commits that no sync covers yet. They stay open. */
   private readonly unsyncedSegments = new Set<Segment>();
   /** The sync that is under way, if one is: what it covers is not on the disk yet. */
@@ -70,7 +72,7 @@ export class LogFiles {
     this.nameUnsynced = files.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
-    this.recoveredNext = this.recordedNext;
+    this.recoveredNext = this.syncedFrom = this.recordedNext;
     this.syncedSequence = options.syncedSequence ?? 0;
     // What an earlier run wrote and did not sync goes along with this one's first sync.
     for (const segment of this.segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
@@ -145,12 +147,19 @@ export class LogFiles {
     tail.commit(parts, count, timeMs);
     if (isFirst) this.rollAtMs = this.nextRollMs(tail);
     this.unsyncedSegments.add(tail);
-    this.unsyncedMessages += count;
-    const due = this.syncsByItself && this.unsyncedMessages >= this.options.syncEvery && timeMs - this.syncedAtMs >= SYNC_SPACING_MS;
-    if (due || this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS) {
-      this.syncedAtMs = timeMs;
-      this.sync();
-    }
+    if (this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
+  }
+
+  /**
+   * Whether --sync-every messages that somebody still needs are not on the disk. What is published and finished a moment
+   * later need never get there: its pages are overwritten before.
+   */
+  private needsSync(timeMs: number): boolean {
+    const { syncEvery } = this.options;
+    if (this.recordedNext - this.syncedFrom < syncEvery || timeMs - this.syncedAtMs < SYNC_SPACING_MS) return false;
+    this.syncedAtMs = timeMs;
+    if (!isRetaining(this.retention)) this.syncedFrom = Math.max(this.syncedFrom, Math.min(this.finishedBelow(), this.recordedNext));
+    return this.recordedNext - this.syncedFrom >= syncEvery;
   }
 
   /**
@@ -159,7 +168,7 @@ export class LogFiles {
    * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
    */
   sync(done?: (error: Error | undefined) => void): void {
-    this.unsyncedMessages = 0;
+    this.syncedFrom = this.recordedNext;
     if (this.unsyncedSegments.size === 0 && this.syncing === undefined) {
       const failure = this.untold;
       if (done !== undefined) this.untold = undefined;
