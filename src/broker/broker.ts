@@ -616,11 +616,18 @@ export class Broker {
       this.commitTopics();
     }
     this.answers.settle();
+    // Before the consumers have theirs: while they are served, the producers make their next messages.
+    this.flushDirty();
     this.dispatch();
+    this.flushDirty();
+    if (this.releasableTopics.length > 0 && this.clock.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
+  }
+
+  private flushDirty(): void {
     const connections = this.dirtyConnections;
+    if (connections.length === 0) return;
     this.dirtyConnections = [];
     for (const connection of connections) this.flush(connection);
-    if (this.releasableTopics.length > 0 && this.clock.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
   }
 
   private commitTopics(): void {
