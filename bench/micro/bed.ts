@@ -11,7 +11,7 @@ import type { Transport } from "../../src/broker/transport/transport.ts";
 import { IN_FLIGHT, type Window } from "../../src/broker/window.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
-import { ID_CHARS, idLines, publishedBatch } from "./streams.ts";
+import { ID_CHARS, idLines, publishedBatch, reusable } from "./streams.ts";
 
 /** The inside of the broker that only a bench may call: one turn of the event loop's work, when the bench wants it. */
 interface Ticking {
@@ -118,8 +118,8 @@ export class InFlight {
     this.topic.publishMany(batch, 0, batch.length, count, bed.broker.time);
     bed.tick();
     this.check();
-    this.fins = idLines("FIN ", "\n", this.topic.log.prefix, this.first, count);
-    this.requeues = idLines("REQ ", " 0\n", this.topic.log.prefix, this.first, count);
+    this.fins = reusable(idLines("FIN ", "\n", this.topic.log.prefix, this.first, count));
+    this.requeues = reusable(idLines("REQ ", " 0\n", this.topic.log.prefix, this.first, count));
     if (this.fins.length !== count * ("FIN \n".length + ID_CHARS)) throw new Error("FIN lines are not as long as they should be");
   }
 

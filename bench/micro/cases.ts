@@ -1,4 +1,3 @@
-import type { Connection } from "../../src/broker/connection.ts";
 import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/log/chunk.ts";
 import { TopicLog } from "../../src/broker/log/topic-log.ts";
 import type { Topic } from "../../src/broker/topic.ts";
@@ -7,7 +6,7 @@ import { IN_FLIGHT, Window } from "../../src/broker/window.ts";
 import { idPrefix, readPrefix, readSequence, writeId } from "../../src/frame/id.ts";
 import { repeat } from "../load/wire.ts";
 import { type Bed, InFlight, NullTransport } from "./bed.ts";
-import { everyByte, ID_CHARS, mpubStream, publishedBatch, pubStream } from "./streams.ts";
+import { everyByte, ID_CHARS, mpubStream, publishedBatch, pubStream, reusable } from "./streams.ts";
 
 /** One step of a message's way, done to many messages in one call. */
 export interface Case {
@@ -25,6 +24,8 @@ const BATCH = 200;
 const BODY_BYTES = 200;
 /** Cut into single bytes a stream is 200 calls a message. */
 const CUT_MESSAGES = 200;
+/** Topics that a producer publishes to in turn. */
+const TOPICS = 100;
 
 /** Where the logs and chunks stand: a topic that is busy for an hour is far beyond what 32 bits of bytes hold. */
 const POSITION = 2 ** 33;
@@ -56,21 +57,28 @@ function ids(): Case[] {
 }
 
 function decoding(bed: Bed): Case[] {
+  const group = "decode, append to memory, tick, OK";
   const one = (name: string, messages: number, shows: string, pieces: (topic: string) => Buffer[]): Case => {
     const topic = `decode${++decodes}#ephemeral`;
-    const connection = bed.connect();
-    return {
-      group: "decode, append to memory, tick, OK",
-      name,
-      messages,
-      shows,
-      run: publishing(bed, connection, topic, pieces(topic), messages),
-    };
+    return { group, name, messages, shows, run: publishing(bed, [topic], pieces(topic), messages) };
   };
+  const inTurn = Array.from({ length: TOPICS }, (_, n) => `decode-in-turn-${n}#ephemeral`);
   return [
     one("PUB stream, whole", MESSAGES, "command, topic name, size and body are read in place; the OK that waits is a constant", (topic) => [
       pubStream(topic, MESSAGES, BODY_BYTES),
     ]),
+    {
+      group,
+      name: `PUB stream, in turn to ${TOPICS} topics`,
+      messages: MESSAGES,
+      shows: "a topic is found by the bytes of its name: no string; what is left is a commit's, of which each topic has its own",
+      run: publishing(
+        bed,
+        inTurn,
+        [repeat(Buffer.concat(inTurn.map((topic) => pubStream(topic, 1, BODY_BYTES))), MESSAGES / TOPICS)],
+        MESSAGES,
+      ),
+    },
     one(
       "PUB stream, split at every byte",
       CUT_MESSAGES,
@@ -91,14 +99,18 @@ function decoding(bed: Bed): Case[] {
 
 let decodes = 0;
 
-function publishing(bed: Bed, connection: Connection, name: string, pieces: Buffer[], messages: number): () => void {
-  const topic = bed.broker.topic(name);
+/** @param messages of all pieces together, as many for each topic */
+function publishing(bed: Bed, names: string[], pieces: Buffer[], messages: number): () => void {
+  const connection = bed.connect();
+  const topics = names.map((name) => bed.broker.topic(name));
+  const streams = pieces.map(reusable);
+  const [first] = topics as [Topic];
   return () => {
-    const before = topic.log.committedNext;
-    for (const piece of pieces) connection.receive(piece);
+    const before = first.log.committedNext;
+    for (const stream of streams) connection.receive(stream);
     bed.tick();
-    bed.forget(topic);
-    if (topic.log.committedNext !== before + messages) throw new Error("not all messages were published");
+    for (const topic of topics) bed.forget(topic);
+    if (first.log.committedNext !== before + messages / topics.length) throw new Error("not all messages were published");
   };
 }
 
@@ -138,7 +150,7 @@ function appending(bed: Bed): Case[] {
       name: `MPUB of ${BATCH} stream: decode, write, OK`,
       messages: MESSAGES,
       shows: "all of a publish but the socket",
-      run: publishing(bed, bed.connect(), through.name, [stream], MESSAGES),
+      run: publishing(bed, [through.name], [stream], MESSAGES),
     },
   ];
 }

@@ -22,6 +22,11 @@ export function publishedBatch(count: number, bodyBytes: number): Buffer {
   return repeat(sized(body(bodyBytes)), count);
 }
 
+/** The same bytes as a part of something larger: a connection gives back the memory of what a socket brings. */
+export function reusable(bytes: Buffer): Buffer {
+  return Buffer.concat([bytes, Buffer.alloc(1)]).subarray(0, bytes.length);
+}
+
 /** The same stream as a socket might bring it at worst: one byte at a time. */
 export function everyByte(stream: Buffer): Buffer[] {
   return Array.from(stream, (_, at) => stream.subarray(at, at + 1));
