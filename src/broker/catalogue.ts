@@ -18,6 +18,7 @@ import { SequenceSet } from "./sequence-set.ts";
 import { type ChannelRow, MEMORY_TOPIC_RESERVE, type TopicRow } from "./store.ts";
 import { type StoreFound, topicFolders } from "./store-rescue.ts";
 import { Topic } from "./topic.ts";
+import { TopicTable } from "./topic-table.ts";
 
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
@@ -53,6 +54,7 @@ export class Catalogue implements DeferredTargets {
   corruptRegions = 0;
   private readonly corruptRegionsOf = new Map<string, number>();
   private readonly topicsById = new Map<number, Topic>();
+  private readonly topicsByName = new TopicTable();
   readonly recycler: Recycler;
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();
@@ -80,6 +82,11 @@ export class Catalogue implements DeferredTargets {
     }
   }
 
+  /** The topic whose name stands in [from, to), if there is one; no string is made to find it. */
+  knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined {
+    return this.topicsByName.find(bytes, from, to);
+  }
+
   /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
   deleteTopic(name: string): boolean {
     const topic = this.topics.get(name);
@@ -87,6 +94,7 @@ export class Catalogue implements DeferredTargets {
     this.broker.log.info(`TOPIC(${name}): deleting`);
     this.topics.delete(name);
     this.topicsById.delete(topic.id);
+    this.topicsByName.delete(topic);
     topic.deleted = true;
     for (const channel of topic.channels.values()) {
       this.channelDeleted(channel);
@@ -179,6 +187,7 @@ export class Catalogue implements DeferredTargets {
     const topic = new Topic(this.broker, id, number, name, log);
     this.topics.set(name, topic);
     this.topicsById.set(id, topic);
+    this.topicsByName.add(topic);
     return topic;
   }
 

@@ -775,22 +775,20 @@ export class Connection {
   }
 
   /**
-   * Takes note of the topic that a publish's line names. The same topic as last time costs no string and no look-up.
+   * Takes note of the topic that a publish's line names. One that exists costs no string; the same as last time no look-up.
    *
    * @returns whether the name is valid
    */
   nameTopic(named: Line): boolean {
-    const name = this.lastTopicName;
+    const { buffer } = named;
     const start = named.start(1);
-    if (this.lastTopic !== undefined && !this.lastTopic.deleted && name.length === named.length(1)) {
-      let i = 0;
-      while (i < name.length && name[i] === named.buffer[start + i]) i++;
-      if (i === name.length) return true;
-    }
-    const text = named.text(1);
-    if (!isValidName(text)) return false;
-    this.lastTopic = undefined;
-    this.lastTopicName = Buffer.from(text, "latin1");
+    const end = named.end(1);
+    if (this.lastTopic !== undefined && !this.lastTopic.deleted && this.lastTopic.isNamed(buffer, start, end)) return true;
+    const topic = this.broker.catalogue.knownTopic(buffer, start, end);
+    if (topic === undefined && !isValidName(named.text(1))) return false;
+    this.lastTopic = topic;
+    this.lastTopicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));
+    this.lastPublished = undefined;
     return true;
   }
 
@@ -804,7 +802,6 @@ export class Connection {
     } catch (error) {
       return error as Error;
     }
-    this.lastPublished = this.published.get(this.lastTopic.name) ?? { count: 0 };
     return this.lastTopic;
   }
 
@@ -819,9 +816,17 @@ export class Connection {
 
   /** Counts what it published to its named topic. */
   countPublished(topic: Topic, messages: number): void {
-    const counted = this.lastPublished as { count: number };
-    if (counted.count === 0) this.published.set(topic.name, counted);
-    counted.count += messages;
+    this.lastPublished ??= this.publishedTo(topic);
+    this.lastPublished.count += messages;
+  }
+
+  private publishedTo({ name }: Topic): { count: number } {
+    let published = this.published.get(name);
+    if (published === undefined) {
+      published = { count: 0 };
+      this.published.set(name, published);
+    }
+    return published;
   }
 
   /** Where it says it is; without meaning to a broker that does not look. */

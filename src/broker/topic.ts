@@ -49,6 +49,8 @@ class RepeatCommit implements Committed {
 export class Topic implements StoreOwner, Committed {
   readonly ephemeral: boolean;
   readonly nameCrc: number;
+  /** The name as clients send it. */
+  readonly nameBytes: Buffer;
   paused = false;
   deleted = false;
   /** Messages stay in the log, as if the topic were paused: channels that get all of them are about to be made. */
@@ -103,12 +105,21 @@ export class Topic implements StoreOwner, Committed {
   ) {
     this.ephemeral = isEphemeral(name);
     this.nameCrc = Bun.hash.crc32(name);
+    this.nameBytes = Buffer.from(name, "latin1");
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
     if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
     this.applyRetention();
     this.setDurability(undefined);
+  }
+
+  /** Whether its name stands in [from, to). */
+  isNamed(bytes: Uint8Array, from: number, to: number): boolean {
+    const { nameBytes } = this;
+    if (to - from !== nameBytes.length) return false;
+    for (let i = 0; i < nameBytes.length; i++) if (nameBytes[i] !== bytes[from + i]) return false;
+    return true;
   }
 
   /** What its publishes wait for: set by way of the broker, which sees to the rest. */

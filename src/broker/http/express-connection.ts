@@ -71,7 +71,6 @@ export class ExpressConnection implements Holder {
 
   private activeMs: number;
   private topic: Topic | undefined;
-  private topicName: Buffer = Buffer.alloc(0);
 
   constructor(
     private readonly lane: ExpressLane,
@@ -245,23 +244,18 @@ export class ExpressConnection implements Holder {
     return true;
   }
 
-  /** The topic that the head names. The same as last time costs no string and no look-up. */
+  /** The topic that the head names. One that exists costs no string; the same as last time no look-up. */
   private namedTopic(bytes: Buffer): Topic | undefined {
-    const { topicName, topic } = this;
-    const length = head.topicEnd - head.topicStart;
-    if (topic !== undefined && !topic.deleted && length === topicName.length) {
-      let i = 0;
-      while (i < length && topicName[i] === bytes[head.topicStart + i]) i++;
-      if (i === length) return topic;
-    }
-    const name = bytes.toString("latin1", head.topicStart, head.topicEnd);
+    const { topic } = this;
+    const { topicStart, topicEnd } = head;
+    if (topic !== undefined && !topic.deleted && topic.isNamed(bytes, topicStart, topicEnd)) return topic;
+    const { broker } = this.lane;
     try {
-      this.topic = this.lane.broker.topic(name);
+      this.topic = broker.catalogue.knownTopic(bytes, topicStart, topicEnd) ?? broker.topic(bytes.toString("latin1", topicStart, topicEnd));
     } catch {
       // Not swallowed: the request is handed over, and its handler meets the same error and tells of it.
       return undefined;
     }
-    this.topicName = Buffer.from(name, "latin1");
     return this.topic;
   }
 
