@@ -3,7 +3,7 @@ import { idPrefix, TOPIC_NUMBER_LIMIT } from "../frame/id.ts";
 import { isEphemeral, isValidName } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
-import type { EntryHeader } from "./deferred/bucket.ts";
+import type { StoredEntry } from "./deferred/bucket.ts";
 import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { files, removeFolder } from "./files.ts";
@@ -262,7 +262,7 @@ export class Catalogue implements DeferredTargets {
       this.broker.log.info(`NSQ: ${this.topics.size} topics and ${this.channelsById.size} channels restored from ${this.directory}`);
   }
 
-  private countStored(entry: EntryHeader, stored: Map<Channel, StoredSequences>): void {
+  private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
     if (!this.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
       const topic = this.topicsById.get(entry.topicId) as Topic;
@@ -419,7 +419,7 @@ export class Catalogue implements DeferredTargets {
   }
 
   /** Whether an entry of the deferred store still has somebody to go to. */
-  wanted(entry: EntryHeader): boolean {
+  wanted(entry: StoredEntry): boolean {
     if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
     const channel = this.channelsById.get(entry.channelId);
     if (channel === undefined || entry.number < channel.voidBefore || entry.number < channel.requeuesVoidBefore) return false;
@@ -427,7 +427,7 @@ export class Catalogue implements DeferredTargets {
   }
 
   /** Whether a channel has an entry's message in flight or ready. */
-  underWay(entry: EntryHeader): boolean {
+  underWay(entry: StoredEntry): boolean {
     return entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.holds(entry.sequence, entry.number) === true;
   }
 

@@ -1,7 +1,9 @@
 import { isEphemeral } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
-import { KIND_REQUEUE, type Staged, type StoreOwner } from "./deferred/deferred-store.ts";
+import type { EntryHeader } from "./deferred/bucket.ts";
+import { KIND_REQUEUE } from "./deferred/deferred-store.ts";
+import type { StagedEntries, StoreOwner } from "./deferred/staged-entries.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import type { LatencySketch } from "./latency/latency-window.ts";
 import type { Chunk } from "./log/chunk.ts";
@@ -28,6 +30,10 @@ const AGAIN_PER_TURN = 256;
 
 /** Due messages of the deferred store in memory: of more, the rest stays on the disk until some are finished. */
 const MOST_DETACHED = 50_000;
+
+/** Owner of a deferred message in the window: it is on its way into the deferred store, or on none. */
+const LEAVING = -1;
+const NOBODY = 0;
 
 /** What a seek made a channel forget. */
 export interface Forgotten {
@@ -74,8 +80,10 @@ export class Channel implements StoreOwner {
   private readonly ready = new NumberQueue();
   /** For who looks, too. */
   readonly detached = new Map<number, StoredMessage>();
-  /** Sequences whose way into the deferred store is not committed yet. */
+  /** Sequences whose way into the deferred store is not committed yet, but for what was requeued in the window: that is marked there, as LEAVING. */
   private readonly moving = new Set<number>();
+  /** What the deferred store is told of a message: one object for all. */
+  private readonly entry: EntryHeader;
   /** Finished ranges at or above the cursor. */
   skips: Range[] = [];
   private skippedCount = 0;
@@ -115,6 +123,7 @@ export class Channel implements StoreOwner {
     this.persistent = !this.ephemeral && !topic.ephemeral;
     this.cursorPosition = position;
     this.messageCountBase = floor;
+    this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: topic.id, channelId: id, dueMs: 0, sequence: 0 };
   }
 
   /** Takes up what an earlier run left: what is finished above the floor is not delivered again, what was tried counts on. */
@@ -249,7 +258,7 @@ export class Channel implements StoreOwner {
     connection.inFlightCount--;
     this.requeueCount++;
     if (delayMs === 0) this.makeReady(sequence);
-    else this.defer(sequence, this.broker.currentMs + delayMs, delayMs > SHORT_DELAY_MS);
+    else this.defer(sequence, this.broker.nowMs + delayMs, delayMs > SHORT_DELAY_MS);
     this.settled();
     return undefined;
   }
@@ -452,31 +461,39 @@ export class Channel implements StoreOwner {
   }
 
   /** A staged requeue or straggler was written, or could not be. */
-  stored(staged: Staged, error: Error | undefined): void {
-    const { message, replaces } = staged;
-    const { sequence } = message;
+  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
+    const sequence = staged.sequence[at];
     const { deferred } = this.broker;
-    if (message.number < this.requeuesVoidBefore) {
+    if (staged.number[at] < this.requeuesVoidBefore) {
       // Staged before a seek: that message is forgotten, and what stands at its sequence now is another delivery.
-      if (error === undefined) deferred.finish(message);
+      if (error === undefined) deferred.finish(staged.message(at));
       return;
     }
-    this.moving.delete(sequence);
-    if (error !== undefined) return;
-    if (replaces !== undefined) {
-      if (this.detached.get(sequence) !== replaces || replaces.state !== DEFERRED) return deferred.finish(message);
-      this.detached.delete(sequence);
-      deferred.finish(replaces);
-      this.awaitDue(message);
-      return;
-    }
+    if (this.moving.size > 0) this.moving.delete(sequence);
+    const replaces = staged.replaces(at);
     const { window } = this;
     const i = sequence & window.mask;
     const state = window.has(sequence) ? window.state[i] : DONE;
-    if (state !== IN_FLIGHT && state !== READY && state !== DEFERRED) return deferred.finish(message);
+    const leaving = state === DEFERRED && window.owner[i] === LEAVING;
+    if (leaving) window.owner[i] = NOBODY;
+    if (error !== undefined) return;
+    if (replaces !== undefined) {
+      if (this.detached.get(sequence) !== replaces || replaces.state !== DEFERRED) return deferred.finish(staged.message(at));
+      this.detached.delete(sequence);
+      deferred.finish(replaces);
+      this.awaitDue(staged, at);
+      return;
+    }
+    if (state !== IN_FLIGHT && state !== READY && state !== DEFERRED) return deferred.finish(staged.message(at));
     if (state === DEFERRED) {
-      this.awaitDue(message);
+      if (window.deadline[i] !== staged.dueMs[at]) {
+        // Requeued after it was staged as a straggler, or timed out and requeued again while the disk was slow.
+        deferred.finish(staged.message(at));
+        return this.store(sequence, window.deadline[i]);
+      }
+      this.awaitDue(staged, at);
     } else {
+      const message = staged.message(at);
       message.state = state;
       message.owner = window.owner[i];
       message.deadline = window.deadline[i];
@@ -688,30 +705,37 @@ export class Channel implements StoreOwner {
     // With hardly any room left it stays where it is.
     if (this.moving.has(sequence) || this.broker.space.critical) return;
     const replaces = this.detachedAt(sequence);
-    const attempts = replaces?.attempts ?? this.window.attempts[sequence & this.window.mask];
-    const header = { kind: KIND_REQUEUE, attempts, topicId: this.topic.id, channelId: this.id, dueMs, sequence };
+    const { window, entry } = this;
     const { deferred } = this.broker;
+    const i = sequence & window.mask;
+    entry.dueMs = dueMs;
+    entry.sequence = sequence;
+    entry.attempts = replaces?.attempts ?? window.attempts[i];
     const memoryOnly = !this.persistent;
     if (replaces !== undefined) {
       const frame = Buffer.allocUnsafe(replaces.frameBytes);
       deferred.readFrame(replaces, frame, 0);
-      deferred.stage(this, header, frame, 0, frame.length, memoryOnly, replaces);
+      deferred.stage(this, entry, frame, 0, frame.length, memoryOnly, replaces);
+      this.moving.add(sequence);
     } else {
-      const position = this.window.position[sequence & this.window.mask];
+      const requeued = window.state[i] === DEFERRED;
+      if (requeued && window.owner[i] === LEAVING) return;
+      const position = window.position[i];
       const chunk = this.topic.log.chunkAt(position, false);
       if (!("buffer" in chunk)) return;
       const at = chunk.offsetOf(position);
-      deferred.stage(this, header, chunk.buffer, at, at + 4 + chunk.view.getUint32(at), memoryOnly);
+      deferred.stage(this, entry, chunk.buffer, at, at + 4 + chunk.view.getUint32(at), memoryOnly);
+      if (requeued) window.owner[i] = LEAVING;
+      else this.moving.add(sequence);
     }
-    this.moving.add(sequence);
     this.broker.schedule();
   }
 
-  private awaitDue(message: StoredMessage): void {
+  private awaitDue(staged: StagedEntries, at: number): void {
     this.deferredShort--;
     this.deferredStored++;
-    this.broker.deferred.await(message);
-    this.broker.wakeAt(message.dueMs);
+    this.broker.deferred.awaitStaged(staged, at);
+    this.broker.wakeAt(staged.dueMs[at]);
   }
 
   private takeBack(connection: Connection): void {

@@ -4,8 +4,8 @@ import type { Timestamp } from "../frame/layout.ts";
 import { isEphemeral } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import { Channel } from "./channel.ts";
-import type { Staged, StoreOwner } from "./deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
+import type { StagedEntries, StoreOwner } from "./deferred/staged-entries.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { type Committed, HeldPublish } from "./held.ts";
 import { MeasuredChannel } from "./latency/measured-channel.ts";
@@ -197,13 +197,13 @@ export class Topic implements StoreOwner, Committed {
   }
 
   /** The store has written a deferred publish, or could not. */
-  stored({ message }: Staged, error: Error | undefined): void {
+  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     if (error !== undefined) return;
     this.deferredPublishes++;
     this.messageCount++;
-    this.messageBytes += message.frameBytes - BODY_OFFSET;
-    this.broker.deferred.await(message);
-    this.broker.wakeAt(message.dueMs);
+    this.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
+    this.broker.deferred.awaitStaged(staged, at);
+    this.broker.wakeAt(staged.dueMs[at]);
   }
 
   /** A deferred publish of an earlier run waits in the store. */

@@ -33,6 +33,22 @@ test("a requeue with a delay, short or long, comes at its time", async () => {
   }
 });
 
+test("a message that is requeued while it is on its way into the store as a straggler comes at the requeue's time", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const channel = server.broker.topic("t").channel("c");
+  await server.publish("t", "m");
+  const { id } = await consumer.message();
+  const connection = channel.consumers[0];
+  server.broker.readClock();
+  // As when the window is full, in the same turn in which its REQ comes.
+  (channel as unknown as { moveStragglers(): void }).moveStragglers();
+  expect(channel.requeue(connection, channel.window.floor, 400)).toBeUndefined();
+  const [again, took] = await timed(() => consumer.message());
+  expectOnTime(took, 400);
+  expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
+});
+
 test("a deferred publish comes to every channel at its time, and counts as deferred until then", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "first", 10);

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { FRAME_TYPE_MESSAGE } from "../../frame/frame.ts";
 import { files, openOrMake, readFully, removeIfThere, writeFully } from "../files.ts";
+import { releaseArea, type StagingArea, takeArea } from "./staging.ts";
 
 /**
  * Messages that fall due in one span of time, in two append-only files:
@@ -45,14 +46,18 @@ export interface EntryHeader {
   /** 0 for a publish. */
   channelId: number;
   dueMs: number;
-  /** Grows with each entry of a data path, over restarts. */
-  number: number;
   /** Of the message in its topic's log; 0 for a publish, which gets one when it joins. */
   sequence: number;
 }
 
+/** An entry that stands in a bucket. */
+export interface StoredEntry extends EntryHeader {
+  /** Grows with each entry of a data path, over restarts. */
+  number: number;
+}
+
 /** An entry that a scan has come to. One object for all: whoever keeps it copies it. */
-export interface ScannedEntry extends EntryHeader {
+export interface ScannedEntry extends StoredEntry {
   /** Offset of the entry in the file. */
   offset: number;
   frameBytes: number;
@@ -94,8 +99,8 @@ export class Bucket {
   private doneLength = 0;
   /** Files were made since the last sync: their names are not known to be on the disk. */
   private namesUnsynced = false;
-  private staged: Buffer = Buffer.alloc(0);
-  private stagedBytes = 0;
+  /** Entries to be written, as they will stand in the file. */
+  private staged: StagingArea | undefined;
   private stagedCount = 0;
   private stagedWords: number[] = [];
   /** Words that must not reach the disk before what they rest on: the log that a message joined, the bucket it was moved to. */
@@ -121,7 +126,7 @@ export class Bucket {
   }
 
   get dirty(): boolean {
-    return this.stagedBytes > 0 || this.stagedWords.length > 0;
+    return this.stagedCount > 0 || this.stagedWords.length > 0;
   }
 
   /** All its entries are in memory, and so must new ones be. */
@@ -153,28 +158,22 @@ export class Bucket {
    *
    * @returns the offset in the file at which it will stand
    */
-  stage(header: EntryHeader, frame: Buffer, from: number, to: number): number {
+  stage(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
+    this.staged ??= takeArea();
     const bytes = ENTRY_HEADER_BYTES + to - from;
-    if (this.staged.length < this.stagedBytes + bytes) {
-      const larger = Buffer.allocUnsafe(Math.max(4096, 2 * (this.stagedBytes + bytes)));
-      this.staged.copy(larger, 0, 0, this.stagedBytes);
-      this.staged = larger;
-    }
-    const at = this.stagedBytes;
-    const staged = this.staged;
-    staged.writeUInt32LE(to - from, at + 4);
-    staged[at + 8] = header.kind;
-    staged[at + 9] = 0;
-    staged.writeUInt16LE(header.attempts, at + 10);
-    staged.writeUInt32LE(header.topicId, at + 12);
-    staged.writeUInt32LE(header.channelId, at + 16);
-    staged.writeUInt32LE(0, at + 20);
-    staged.writeDoubleLE(header.dueMs, at + 24);
-    staged.writeDoubleLE(header.number, at + 32);
-    staged.writeDoubleLE(header.sequence, at + 40);
-    frame.copy(staged, at + ENTRY_HEADER_BYTES, from, to);
-    staged.writeUInt32LE(Bun.hash.crc32(staged.subarray(at + 4, at + bytes)), at);
-    this.stagedBytes += bytes;
+    const at = this.staged.reserve(bytes);
+    const { buffer, view } = this.staged;
+    view.setUint32(at + 4, to - from, true);
+    view.setUint16(at + 8, header.kind, true);
+    view.setUint16(at + 10, header.attempts, true);
+    view.setUint32(at + 12, header.topicId, true);
+    view.setUint32(at + 16, header.channelId, true);
+    view.setUint32(at + 20, 0, true);
+    view.setFloat64(at + 24, header.dueMs, true);
+    view.setFloat64(at + 32, number, true);
+    view.setFloat64(at + 40, header.sequence, true);
+    frame.copy(buffer, at + ENTRY_HEADER_BYTES, from, to);
+    view.setUint32(at, Bun.hash.crc32(buffer.subarray(at + 4, at + bytes)), true);
     this.stagedCount++;
     return this.length + at;
   }
@@ -222,32 +221,37 @@ export class Bucket {
    * found by a later start, since those who sent them are told that they were refused.
    */
   commitEntries(): void {
-    const bytes = this.stagedBytes;
+    const { staged } = this;
     const count = this.stagedCount;
-    this.stagedBytes = 0;
+    this.staged = undefined;
     this.stagedCount = 0;
     this.writtenBytes = 0;
     this.writtenCount = 0;
-    this.cutRefused();
-    if (bytes === 0) return;
     try {
-      this.openEntries();
-      writeFully(this.fd, this.staged, 0, bytes, this.length);
-    } catch (error) {
-      this.refused();
-      throw error;
+      this.cutRefused();
+      if (staged === undefined) return;
+      const bytes = staged.used;
+      try {
+        this.openEntries();
+        writeFully(this.fd, staged.buffer, 0, bytes, this.length);
+      } catch (error) {
+        this.refused();
+        throw error;
+      }
+      this.length += bytes;
+      this.pending += count;
+      this.writtenBytes = bytes;
+      this.writtenCount = count;
+      this.unsynced = true;
+    } finally {
+      if (staged !== undefined) releaseArea(staged);
     }
-    this.length += bytes;
-    this.pending += count;
-    this.writtenBytes = bytes;
-    this.writtenCount = count;
-    this.unsynced = true;
-    if (this.staged.length > SCAN_BYTES) this.staged = Buffer.alloc(0);
   }
 
   /** Forgets the staged entries: they are refused. */
   discardEntries(): void {
-    this.stagedBytes = 0;
+    if (this.staged !== undefined) releaseArea(this.staged);
+    this.staged = undefined;
     this.stagedCount = 0;
   }
 

@@ -3,7 +3,8 @@ import type { Logger } from "../../base/logger.ts";
 import { type Ballast, NO_BALLAST } from "../ballast.ts";
 import { files, removeIfThere } from "../files.ts";
 import { Trouble } from "../trouble.ts";
-import { Bucket, ENTRY_HEADER_BYTES, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry } from "./bucket.ts";
+import { Bucket, ENTRY_HEADER_BYTES, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./bucket.ts";
+import { StagedEntries, type StoreOwner } from "./staged-entries.ts";
 import { DueHeap, type KeptPage, StoredMessage } from "./stored-message.ts";
 
 /**
@@ -26,29 +27,17 @@ const LOAD_PIECES = 4;
 const MOST_LOADED = 200_000;
 /** Pieces that stay in memory with the messages loaded from them, 24 MiB in all; frames beyond that are read when they fall due. */
 const KEPT_PAGES = 192;
+/** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
+const SPARE_STAGED = 4;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
-
-/** Who a staged message belongs to, and hears whether it was written. */
-export interface StoreOwner {
-  /** @param error why it is not in the store; nothing of it remains there */
-  stored(staged: Staged, error: Error | undefined): void;
-}
-
-/** A message on its way into the store: written by the next commit(). */
-export interface Staged {
-  readonly owner: StoreOwner;
-  readonly message: StoredMessage;
-  /** The entry that this one takes the place of. */
-  readonly replaces: StoredMessage | undefined;
-}
 
 /** What the store asks of the broker. */
 export interface DeferredTargets {
   /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
-  wanted(entry: EntryHeader): boolean;
+  wanted(entry: StoredEntry): boolean;
   /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
-  underWay(entry: EntryHeader): boolean;
+  underWay(entry: StoredEntry): boolean;
   /** How many more messages a channel may have in memory: the others stay on the disk until it has room. */
   room(channelId: number): number;
   /** A message has fallen due. */
@@ -73,15 +62,19 @@ export class DeferredStore {
   strict = false;
   private readonly buckets = new Map<string, Bucket>();
   private readonly dirty = new Set<Bucket>();
-  private staged: Staged[] = [];
+  private staged = new StagedEntries();
+  private readonly spareStaged: StagedEntries[] = [];
   /** Written, and stored once a sync is over; of these, the first `sealed` by the one that is under way. */
-  private unsyncedStaged: Staged[] = [];
+  private readonly unsyncedStaged: StagedEntries[] = [];
   private sealed = 0;
   private movesHeld = false;
   /** The message that its owner asked to await just now stays on the disk for the time being. */
   private leftOnDisk = false;
   private readonly heap = new DueHeap();
   private nextNumber = 0;
+  /** The bucket that was staged into last: of what is due at this time others go there too, until the next commit. */
+  private lastBucket: Bucket | undefined;
+  private lastDueMs = 0;
   private nextSurveyMs = 0;
   /** Messages of buckets in the heap. */
   private loadedCount = 0;
@@ -123,9 +116,9 @@ export class DeferredStore {
    * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
    * @param visit called for each entry that is not done with
    */
-  recover(hasJoined: (entry: EntryHeader, sequence: number) => boolean, visit: (entry: EntryHeader) => void): void {
+  recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
     // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
-    const maybeMoved = new Map<number, { entry: EntryHeader; bucket: Bucket }>();
+    const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
     for (const bucket of this.findBuckets()) {
       const file = join(this.directory, key(bucket.startMs, bucket.widthMs));
       let entries = 0;
@@ -171,7 +164,7 @@ export class DeferredStore {
   }
 
   /** After recover(): visits once more what it visited. */
-  revisit(visit: (entry: EntryHeader) => void): void {
+  revisit(visit: (entry: StoredEntry) => void): void {
     for (const bucket of this.buckets.values()) bucket.scanRecovered(visit);
   }
 
@@ -191,47 +184,60 @@ export class DeferredStore {
   /**
    * Stages a message for the next commit().
    *
-   * @param dueMs wall-clock time
+   * @param header its dueMs is wall-clock time
    * @param frame the whole message frame stands in [from, to)
    * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
+   * @param replaces the entry that this one takes the place of
    */
   stage(
     owner: StoreOwner,
-    header: Omit<EntryHeader, "number">,
+    header: EntryHeader,
     frame: Buffer,
     from: number,
     to: number,
     memoryOnly: boolean,
     replaces?: StoredMessage,
-  ): StoredMessage {
+  ): void {
     const number = this.nextNumber++;
-    const { kind, topicId, channelId, sequence, dueMs, attempts } = header;
-    let message: StoredMessage;
     if (memoryOnly) {
       const copy = Buffer.from(frame.subarray(from, to));
-      message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, undefined, 0, to - from, copy);
-    } else {
-      const bucket = this.bucketFor(dueMs, this.now());
-      const offset = bucket.stage({ ...header, number }, frame, from, to);
-      this.dirty.add(bucket);
-      message = new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, to - from, undefined);
+      this.staged.add(owner, header, number, to - from, undefined, 0, copy, replaces);
+      return;
     }
-    this.staged.push({ owner, message, replaces });
-    return message;
+    const bucket = this.stagingBucket(header.dueMs);
+    const offset = bucket.stage(header, number, frame, from, to);
+    this.staged.add(owner, header, number, to - from, bucket, offset, undefined, replaces);
+  }
+
+  private stagingBucket(dueMs: number): Bucket {
+    const last = this.lastBucket;
+    if (last !== undefined && dueMs === this.lastDueMs) return last;
+    this.lastDueMs = dueMs;
+    const nowMs = this.now();
+    const widthMs = widthFor(dueMs, nowMs);
+    if (last !== undefined && last.widthMs === widthMs && last.startMs === startOf(dueMs, widthMs)) return last;
+    const bucket = this.bucketOf(dueMs, widthMs, nowMs);
+    this.dirty.add(bucket);
+    this.lastBucket = bucket;
+    return bucket;
   }
 
   /** Whether there is anything for commit() to do. */
   get hasWork(): boolean {
-    return this.staged.length > 0 || this.dirty.size > 0;
+    return this.staged.count > 0 || this.dirty.size > 0;
   }
 
   /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
   commit(): void {
-    const staged = this.staged;
-    this.staged = [];
-    this.failure = staged.length === 0 ? undefined : this.commitEntries();
-    if (this.strict && this.failure === undefined) this.unsyncedStaged.push(...staged);
-    else for (const one of staged) this.tellOwner(one, this.failure);
+    const { staged } = this;
+    this.failure = undefined;
+    this.lastBucket = undefined;
+    if (staged.count > 0) {
+      this.staged = this.spareStaged.pop() ?? new StagedEntries();
+      this.failure = this.commitEntries();
+      if (this.strict && this.failure === undefined) this.unsyncedStaged.push(staged);
+      else this.tellOwners(staged, this.failure);
+    }
     this.commitWords();
   }
 
@@ -265,7 +271,8 @@ export class DeferredStore {
         this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
         continue;
       }
-      this.dirty.delete(bucket);
+      // An owner that was told of its message may have staged another.
+      if (!bucket.dirty) this.dirty.delete(bucket);
     }
   }
 
@@ -291,10 +298,10 @@ export class DeferredStore {
   syncEnded(error: Error | undefined): void {
     const sealed = this.unsyncedStaged.splice(0, this.sealed);
     this.sealed = 0;
-    for (const one of sealed) {
+    for (const staged of sealed) {
       // Refused, and so nothing may be left of it.
-      if (error !== undefined) this.finish(one.message);
-      this.tellOwner(one, error);
+      if (error !== undefined) for (let at = 0; at < staged.count; at++) this.finish(staged.message(at));
+      this.tellOwners(staged, error);
     }
     if (error !== undefined) return;
     for (const bucket of this.buckets.values()) {
@@ -312,15 +319,25 @@ export class DeferredStore {
     else if (!bucket.leftBehind.has(message.channelId)) this.pushLoaded(message);
   }
 
-  private tellOwner(staged: Staged, error: Error | undefined): void {
-    const { message } = staged;
-    const { bucket, offset } = message;
-    this.leftOnDisk = false;
-    staged.owner.stored(staged, error);
-    // Handed back, finished or kept in memory by its owner: either way nobody has to load it.
-    if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
-      bucket.loadedTo += ENTRY_HEADER_BYTES + message.frameBytes;
+  /** The same for one that its owner just heard of. */
+  awaitStaged(staged: StagedEntries, at: number): void {
+    // Of most nobody need know more before their time is near.
+    if (staged.bucket(at)?.loading === false) this.leftOnDisk = true;
+    else this.await(staged.message(at));
+  }
+
+  private tellOwners(staged: StagedEntries, error: Error | undefined): void {
+    for (let at = 0; at < staged.count; at++) {
+      const bucket = staged.bucket(at);
+      const offset = staged.offset[at];
+      this.leftOnDisk = false;
+      staged.owner(at).stored(staged, at, error);
+      // Handed back, finished or kept in memory by its owner: either way nobody has to load it.
+      if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
+        bucket.loadedTo += ENTRY_HEADER_BYTES + staged.frameBytes[at];
+      }
     }
+    if (staged.clear() && this.spareStaged.length < SPARE_STAGED) this.spareStaged.push(staged);
   }
 
   private pushLoaded(message: StoredMessage): void {
@@ -406,6 +423,7 @@ export class DeferredStore {
 
   /** Hands on what has fallen due, and prepares what soon will. @returns when to call again, ms; Infinity for not before something is staged */
   process(nowMs: number): number {
+    this.lastBucket = undefined;
     let again = Number.POSITIVE_INFINITY;
     if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
     if (this.buckets.size > 0) again = this.nextSurveyMs;
@@ -442,18 +460,13 @@ export class DeferredStore {
     for (const bucket of this.buckets.values()) bucket.closeFiles();
   }
 
-  private bucketFor(dueMs: number, nowMs: number): Bucket {
-    let level = 0;
-    while (level < WIDTHS_MS.length - 1 && dueMs - nowMs >= 64 * WIDTHS_MS[level]) level++;
-    let widthMs = WIDTHS_MS[level];
-    // A wide bucket that is being moved on takes no more.
-    while (level > 0 && moveAtMs(startOf(dueMs, widthMs), widthMs) <= nowMs) widthMs = WIDTHS_MS[--level];
+  private bucketOf(dueMs: number, widthMs: number, nowMs: number): Bucket {
     const startMs = startOf(dueMs, widthMs);
     const name = key(startMs, widthMs);
     let bucket = this.buckets.get(name);
     if (bucket === undefined) {
       bucket = new Bucket(this.directory, startMs, widthMs);
-      bucket.loading = level === 0 && startMs - LOAD_LEAD_MS <= nowMs;
+      bucket.loading = widthMs === WIDTHS_MS[0] && startMs - LOAD_LEAD_MS <= nowMs;
       this.buckets.set(name, bucket);
     }
     return bucket;
@@ -570,15 +583,16 @@ export class DeferredStore {
   /** Moves a piece of a wide bucket into finer ones. @returns whether something is left */
   private move(bucket: Bucket, nowMs: number): boolean {
     // What is staged is refused or not as one; the commits below are not of it.
-    if (this.staged.length > 0) this.commit();
+    if (this.staged.count > 0) this.commit();
     let moved = 0;
     const targets = new Set<Bucket>();
     const end = bucket.scan(bucket.movedTo, MOVE_STEP_BYTES, (entry) => {
       moved++;
       if (!this.targets.wanted(entry)) return;
       // What is overdue need not be sorted by when it was due.
-      const finer = this.bucketFor(Math.max(entry.dueMs, nowMs), nowMs);
-      finer.stage(entry, entry.page, entry.frameAt, entry.frameAt + entry.frameBytes);
+      const dueMs = Math.max(entry.dueMs, nowMs);
+      const finer = this.bucketOf(dueMs, widthFor(dueMs, nowMs), nowMs);
+      finer.stage(entry, entry.number, entry.page, entry.frameAt, entry.frameAt + entry.frameBytes);
       targets.add(finer);
     });
     if (end === bucket.movedTo) {
@@ -623,6 +637,15 @@ export function loaded(entry: ScannedEntry, bucket: Bucket): StoredMessage {
     entry.frameBytes,
     undefined,
   );
+}
+
+/** The width of the bucket that a message goes into. */
+function widthFor(dueMs: number, nowMs: number): number {
+  let level = 0;
+  while (level < WIDTHS_MS.length - 1 && dueMs - nowMs >= 64 * WIDTHS_MS[level]) level++;
+  // A wide bucket that is being moved on takes no more.
+  while (level > 0 && moveAtMs(startOf(dueMs, WIDTHS_MS[level]), WIDTHS_MS[level]) <= nowMs) level--;
+  return WIDTHS_MS[level];
 }
 
 function startOf(dueMs: number, widthMs: number): number {

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker.ts";
 import type { Channel } from "../channel.ts";
-import type { Bucket, EntryHeader } from "./bucket.ts";
+import type { Bucket, StoredEntry } from "./bucket.ts";
 import { KIND_PUBLISH, loaded } from "./deferred-store.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
@@ -80,7 +80,7 @@ export function listDeferred(broker: Broker, channel: Channel, from: From, page:
  */
 export async function findDeferred(broker: Broker, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
   const { deferred, catalogue } = broker;
-  const isIt = (entry: EntryHeader) => entry.channelId === channel.id && entry.sequence === sequence && catalogue.wanted(entry);
+  const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && catalogue.wanted(entry);
   const inMemory = () => deferred.waiting.find(isIt);
   for (const bucket of deferred.unloaded) {
     const soon = inMemory();
@@ -91,7 +91,7 @@ export async function findDeferred(broker: Broker, channel: Channel, sequence: n
   return inMemory();
 }
 
-async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: EntryHeader) => boolean): Promise<StoredMessage | undefined> {
+async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
   for (let offset = bucket.movedTo; offset < bucket.length && broker.deferred.stands(bucket, offset); ) {
     let found: StoredMessage | undefined;
     const end = bucket.look(offset, SLICE_BYTES, (entry) => {
@@ -106,7 +106,7 @@ async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: EntryHeader)
   return undefined;
 }
 
-function belongs(broker: Broker, channel: Channel, entry: EntryHeader): boolean {
+function belongs(broker: Broker, channel: Channel, entry: StoredEntry): boolean {
   if (!broker.catalogue.wanted(entry)) return false;
   if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && entry.number >= channel.voidBefore;
   return entry.channelId === channel.id;

@@ -1,7 +1,8 @@
 import { empty, Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
-import { KIND_REQUEUE, type Staged, type StoreOwner } from "../deferred/deferred-store.ts";
+import { KIND_REQUEUE } from "../deferred/deferred-store.ts";
 import { findDeferred } from "../deferred/search.ts";
+import type { StagedEntries, StoreOwner } from "../deferred/staged-entries.ts";
 import type { StoredMessage } from "../deferred/stored-message.ts";
 import { PublishError } from "../held.ts";
 import { visitRecords } from "../log/records.ts";
@@ -129,8 +130,9 @@ function stage(
   const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
   return new Promise((resolve, reject) => {
     const owner: StoreOwner = {
-      stored({ message }: Staged, error: Error | undefined): void {
+      stored(staged: StagedEntries, at: number, error: Error | undefined): void {
         if (error !== undefined) return reject(new PublishError(error.message));
+        const message = staged.message(at);
         // A seek or an emptying in between made all entries of the channel void, this one too.
         if (!channel.deleted && broker.catalogue.wanted(message) && settle(message)) return resolve();
         broker.deferred.finish(message);

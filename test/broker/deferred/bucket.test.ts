@@ -3,10 +3,10 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, truncateSyn
 import {
   Bucket,
   ENTRY_HEADER_BYTES,
-  type EntryHeader,
   KIND_PUBLISH,
   KIND_REQUEUE,
   type ScannedEntry,
+  type StoredEntry,
 } from "../../../src/broker/deferred/bucket.ts";
 import { layMessage } from "../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
@@ -32,7 +32,7 @@ function frameOf(number: number): Buffer {
   return frame;
 }
 
-function header(number: number): EntryHeader {
+function header(number: number): StoredEntry {
   const requeue = number % 2 === 1;
   return {
     kind: requeue ? KIND_REQUEUE : KIND_PUBLISH,
@@ -47,7 +47,7 @@ function header(number: number): EntryHeader {
 
 function fill(count: number): Bucket {
   const bucket = new Bucket(folder, START, 1000);
-  for (let number = 0; number < count; number++) bucket.stage(header(number), frameOf(number), 0, 34 + BODY_BYTES);
+  for (let number = 0; number < count; number++) bucket.stage(header(number), number, frameOf(number), 0, 34 + BODY_BYTES);
   bucket.commit();
   return bucket;
 }
@@ -89,12 +89,12 @@ test("entries come back with all that was said of them, and with their frames", 
 
 test("what is staged counts once it is committed", () => {
   const bucket = new Bucket(folder, START, 1000);
-  expect(bucket.stage(header(0), frameOf(0), 0, 54)).toBe(0);
-  expect(bucket.stage(header(1), frameOf(1), 0, 54)).toBe(ENTRY_BYTES);
+  expect(bucket.stage(header(0), 0, frameOf(0), 0, 54)).toBe(0);
+  expect(bucket.stage(header(1), 1, frameOf(1), 0, 54)).toBe(ENTRY_BYTES);
   expect([bucket.dirty, bucket.pending, bucket.length, readdirSync(folder).length]).toEqual([true, 0, 0, 0]);
   bucket.commit();
   expect([bucket.dirty, bucket.pending, bucket.length]).toEqual([false, 2, 2 * ENTRY_BYTES]);
-  expect(bucket.stage(header(2), frameOf(2), 0, 54)).toBe(2 * ENTRY_BYTES);
+  expect(bucket.stage(header(2), 2, frameOf(2), 0, 54)).toBe(2 * ENTRY_BYTES);
   bucket.closeFiles();
 });
 
@@ -162,7 +162,7 @@ test("a torn tail is cut off wherever it tears, and new entries follow on what i
     const { bucket, entries, cut } = recover();
     expect([numbers(entries), cut, bucket.damagedBytes]).toEqual([[0, 1], length - 2 * ENTRY_BYTES, 0]);
     if (length % 20 !== 0) continue;
-    bucket.stage(header(7), frameOf(7), 0, 54);
+    bucket.stage(header(7), 7, frameOf(7), 0, 54);
     bucket.commit();
     bucket.closeFiles();
     expect(numbers(recover().entries)).toEqual([0, 1, 7]);
@@ -207,12 +207,12 @@ test("entries that the disk does not take do not count, and the bucket goes on",
   const inside = bucket as unknown as { fd: number };
   const fd = inside.fd;
   inside.fd = openSync("/dev/full", "r+");
-  bucket.stage(header(1), frameOf(1), 0, 54);
+  bucket.stage(header(1), 1, frameOf(1), 0, 54);
   expect(() => bucket.commit()).toThrow("ENOSPC");
   closeSync(inside.fd);
   inside.fd = fd;
   expect([bucket.dirty, bucket.pending, bucket.length]).toEqual([false, 1, ENTRY_BYTES]);
-  expect(bucket.stage(header(2), frameOf(2), 0, 54)).toBe(ENTRY_BYTES);
+  expect(bucket.stage(header(2), 2, frameOf(2), 0, 54)).toBe(ENTRY_BYTES);
   bucket.commit();
   bucket.closeFiles();
   expect(numbers(recover().entries)).toEqual([0, 2]);

@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import type { EntryHeader } from "../../../src/broker/deferred/bucket.ts";
-import { DeferredStore, KIND_REQUEUE, type Staged } from "../../../src/broker/deferred/deferred-store.ts";
+import type { StoredEntry } from "../../../src/broker/deferred/bucket.ts";
+import { DeferredStore, KIND_REQUEUE } from "../../../src/broker/deferred/deferred-store.ts";
+import type { StagedEntries } from "../../../src/broker/deferred/staged-entries.ts";
 import { DueHeap, StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
 import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
@@ -28,7 +29,9 @@ class Fixture {
   readonly log = new MemoryLogger();
   readonly due: StoredMessage[] = [];
   readonly refused: Error[] = [];
-  readonly recovered: EntryHeader[] = [];
+  readonly recovered: StoredEntry[] = [];
+  /** That was stored last. */
+  last: StoredMessage | undefined;
   unwanted = new Set<number>();
   room = Number.POSITIVE_INFINITY;
   store: DeferredStore;
@@ -47,23 +50,24 @@ class Fixture {
     );
   }
 
-  stage(sequence: number, delayMs: number, memoryOnly = false): StoredMessage {
+  stage(sequence: number, delayMs: number, memoryOnly = false): void {
     const frame = Buffer.alloc(34 + 6, `f${sequence}`);
     frame.writeUInt32BE(36, 0);
     frame.writeUInt32BE(2, 4);
     const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: Date.now() + delayMs, sequence };
-    return this.store.stage(this, header, frame, 0, frame.length, memoryOnly);
+    this.store.stage(this, header, frame, 0, frame.length, memoryOnly);
   }
 
-  stored({ message }: Staged, error: Error | undefined): void {
-    if (error === undefined) this.store.await(message);
-    else this.refused.push(error);
+  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
+    if (error !== undefined) return void this.refused.push(error);
+    this.last = staged.message(at);
+    this.store.awaitStaged(staged, at);
   }
 
   put(sequence: number, delayMs: number): StoredMessage {
-    const message = this.stage(sequence, delayMs);
+    this.stage(sequence, delayMs);
     this.store.commit();
-    return message;
+    return this.last as StoredMessage;
   }
 
   /** Lets time pass in steps, as the broker's timer would. */
@@ -336,21 +340,21 @@ test("words that a full disk does not take are written when there is room, and u
 test("where answers wait for the disk an entry is stored after a sync, and what joined its log is done with after the next", () => {
   const fixture = new Fixture();
   fixture.store.strict = true;
-  const stored: number[] = [];
-  const owner = { stored: ({ message }: Staged) => void stored.push(message.sequence) };
+  const stored: StoredMessage[] = [];
+  const owner = { stored: (staged: StagedEntries, at: number) => void stored.push(staged.message(at)) };
   const frame = Buffer.alloc(40);
   frame.writeUInt32BE(36, 0);
   frame.writeUInt32BE(2, 4);
   const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: START + SECOND, sequence: 7 };
-  const message = fixture.store.stage(owner, header, frame, 0, frame.length, false);
+  fixture.store.stage(owner, header, frame, 0, frame.length, false);
   fixture.store.commit();
   expect(stored).toBeEmpty();
   expect(fixture.store.awaitsSyncNow).toBeTrue();
   fixture.store.syncBegins();
   expect(fixture.store.awaitsSyncNow).toBeFalse();
   fixture.store.syncEnded(undefined);
-  expect(stored).toEqual([7]);
-  fixture.store.joined(message);
+  expect(stored.map(({ sequence }) => sequence)).toEqual([7]);
+  fixture.store.joined(stored[0]);
   fixture.store.commit();
   // Nothing on the disk says so before the log that it joined is synced.
   expect(new Fixture().recovered).toHaveLength(1);

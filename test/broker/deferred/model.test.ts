@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { DeferredStore, KIND_PUBLISH, KIND_REQUEUE, type Staged } from "../../../src/broker/deferred/deferred-store.ts";
+import { DeferredStore, KIND_PUBLISH, KIND_REQUEUE } from "../../../src/broker/deferred/deferred-store.ts";
+import type { StagedEntries } from "../../../src/broker/deferred/staged-entries.ts";
 import type { StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
@@ -64,10 +65,11 @@ class Model {
     this.store = store;
   }
 
-  stored({ message }: Staged, error: Error | undefined): void {
+  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     if (error !== undefined) return;
-    this.messages.set(message.sequence, { dueMs: message.dueMs, channelId: message.channelId, state: "stored" });
-    this.store.await(message);
+    const { sequence, dueMs, channelId } = staged.message(at);
+    this.messages.set(sequence, { dueMs, channelId, state: "stored" });
+    this.store.awaitStaged(staged, at);
   }
 
   /** Stages some messages with all kinds of delays, and commits them. */
