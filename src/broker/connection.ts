@@ -12,7 +12,8 @@ import { type BodyCommand, WAIT } from "./commands/command.ts";
 import { sequenceAt } from "./commands/fin.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { IDENTIFY } from "./commands/identify.ts";
-import { HeldPublish } from "./held.ts";
+import type { HeldPublish } from "./held.ts";
+import { type AnsweredClient, HeldAnswers, OK_FRAME } from "./held-answers.ts";
 import type { Chunk } from "./log/chunk.ts";
 import type { Topic } from "./topic.ts";
 import { IN_ZONE } from "./topology.ts";
@@ -44,10 +45,7 @@ const UNPACKED_PER_TURN_BYTES = 1024 * 1024;
 /** How long a client may take to hang up after we have ended our side. */
 const LINGER_MS = 2000;
 
-const OK_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
 const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
-/** Many OKs in a row, for the answer to a train of publishes. */
-const OK_FRAMES = Buffer.concat(Array.from({ length: 256 }, () => OK_FRAME));
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -73,7 +71,7 @@ const line = new Line();
  * Nothing is done inside the socket's callback beyond decoding, changing state in memory and appending to logs;
  * what must be written or sent waits for the tick (broker.ts).
  */
-export class Connection {
+export class Connection implements AnsweredClient {
   state = STATE_INIT;
   channel: Channel | undefined;
   clientId: string;
@@ -128,13 +126,7 @@ export class Connection {
   private postponedEnd = false;
 
   /** Answers that wait for a commit, and those that wait behind them. */
-  private readonly held: (HeldPublish | Buffer)[] = [];
-  /** Of these, the first so many are committed. */
-  private heldCommitted = 0;
-  /** How many left `held` since the connection began: with it a place in the order of answers has a number. */
-  private heldReleased = 0;
-  /** The place of the last that waits for the disk. */
-  private syncUpTo = 0;
+  private readonly held: HeldAnswers;
 
   /** The walk over an MPUB's body that is under way. */
   readonly mpub = new MpubCheck();
@@ -183,6 +175,7 @@ export class Connection {
     this.nearness = broker.topology?.nearness("", "") ?? IN_ZONE;
     this.auth = broker.authority === undefined ? undefined : new ClientAuth(broker.authority, this);
     this.outbox = new Outbox(transport, broker.stages, broker.chunks);
+    this.held = new HeldAnswers(this, this.outbox);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
     this.clientId = this.hostname = this.remoteIp;
     this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
@@ -487,8 +480,7 @@ export class Connection {
   }
 
   private holdBack(answer: HeldPublish | Buffer): void {
-    if (this.held.length === this.heldCommitted) this.broker.addHolding(this);
-    this.held.push(answer);
+    if (this.held.push(answer)) this.broker.addHolding(this.held);
   }
 
   /** Answers with an error; after a fatal one the connection ends. */
@@ -526,77 +518,14 @@ export class Connection {
     this.markDirty();
   }
 
-  /** Tick, after the commits: what was held since the last tick either counts as committed or turns into its error. */
-  settleHeld(): void {
-    const { held } = this;
-    for (let i = this.heldCommitted; i < held.length; i++) {
-      const answer = held[i];
-      if (!(answer instanceof HeldPublish)) continue;
-      if (answer.target.failure === undefined) {
-        if (answer.target.fsync) this.syncUpTo = this.heldReleased + i + 1;
-        continue;
-      }
-      // nsqd hangs up after a failed publish; what came after it in the same moment goes unanswered.
-      this.broker.log.error(`[${this.remoteAddress}] - ${answer.command} failed ${answer.target.failure.message}`);
-      held[i] = answer.errorFrame(answer.target.failure);
-      held.length = i + 1;
-      this.die();
-    }
-    this.heldCommitted = held.length;
-  }
-
-  /** One of the answers that are committed must not go out before a sync. */
-  get waitsForSync(): boolean {
-    return this.syncUpTo > this.heldReleased;
-  }
-
-  /** The place in the order of answers up to which all is committed. */
-  get committedUpTo(): number {
-    return this.heldReleased + this.heldCommitted;
-  }
-
-  /** The held answers up to a place go out: they are as durable as they have to be. */
-  releaseHeld(upTo: number): void {
-    const { held } = this;
-    let count = upTo - this.heldReleased;
-    if (count <= 0) return;
-    // What only waited for its turn goes along.
-    while (count < held.length && !(held[count] instanceof HeldPublish)) count++;
-    let oks = 0;
-    for (let i = 0; i < count; i++) {
-      const answer = held[i];
-      if (answer instanceof HeldPublish) {
-        oks++;
-        continue;
-      }
-      oks = this.writeOks(oks);
-      this.outbox.write(answer, 0, answer.length);
-    }
-    this.writeOks(oks);
-    if (count === held.length) held.length = 0;
-    else held.splice(0, count);
-    this.heldCommitted = Math.max(0, this.heldCommitted - count);
-    this.heldReleased += count;
+  /** Held answers have gone to the outbox. */
+  released(): void {
     this.markDirty();
     if (this.sendsAll) this.resumeReading();
   }
 
-  /** What is held was committed but cannot be brought to the disk: it is refused, and the connection ends. */
-  failHeld(error: Error): void {
-    const first = this.held.find((answer) => answer instanceof HeldPublish);
-    this.heldReleased += this.held.length;
-    this.held.length = this.heldCommitted = 0;
-    if (first instanceof HeldPublish) this.respond(first.errorFrame(error));
-    this.die();
-  }
-
-  private writeOks(count: number): number {
-    for (let left = count; left > 0; ) {
-      const many = Math.min(left, 256);
-      this.outbox.write(OK_FRAMES, 0, many * OK_FRAME.length);
-      left -= many;
-    }
-    return 0;
+  publishFailed({ command }: HeldPublish, error: Error): void {
+    this.broker.log.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`);
   }
 
   /** Tick, at its end: one write for all that was put together. */
@@ -887,7 +816,7 @@ export class Connection {
     if (this.closed) return;
     this.closed = true;
     this.dying = true;
-    this.held.length = 0;
+    this.held.clear();
     this.auth?.close();
     this.waiting = undefined;
     this.postponed = [];
@@ -909,7 +838,8 @@ export class Connection {
     this.transport.end();
   }
 
-  private die(): void {
+  /** Nothing more is taken from it; the connection ends when all that it still gets is out. */
+  die(): void {
     if (this.dying) return;
     this.dying = true;
     this.dyingSinceMs = this.broker.nowMs;

@@ -1,13 +1,13 @@
 import { giveBack } from "../../base/give-back.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../http/body.ts";
-import type { Holder } from "../answers.ts";
 import type { HeldPublish } from "../held.ts";
 import type { Chunk } from "../log/chunk.ts";
 import type { Topic } from "../topic.ts";
 import type { ExpressLane } from "./express.ts";
 import { HandOver } from "./express-hand-over.ts";
 import { ExpressHead, INCOMPLETE, MAX_HEAD_BYTES, OTHER } from "./express-head.ts";
+import { type ExpressClient, ExpressHeld } from "./express-held.ts";
 import { batchOfLines } from "./lines.ts";
 
 /** With so many publishes waiting for their commit a client's further requests wait too. */
@@ -32,17 +32,11 @@ const check = new MpubCheck();
  * brought, and answered when the tick has committed them. At the first that is anything else all goes to Bun.serve()
  * (express-hand-over.ts), and stays there.
  */
-export class ExpressConnection implements Holder {
+export class ExpressConnection implements ExpressClient {
   closed = false;
 
-  /** Publishes that wait for their commit; undefined: one that failed. */
-  private readonly held: (HeldPublish | undefined)[] = [];
-  /** Of these, the first so many are committed. */
-  private heldCommitted = 0;
-  /** How many left `held` since the connection began: with it a place in the order of answers has a number. */
-  private heldReleased = 0;
-  /** The place of the last that waits for the disk. */
-  private syncUpTo = 0;
+  /** Its answers that wait for their commit. */
+  private readonly held = new ExpressHeld(this);
 
   /** A request that comes in pieces, from its first byte on. */
   private kept: Buffer | undefined;
@@ -278,54 +272,10 @@ export class ExpressConnection implements Holder {
   // ---- what goes out
 
   private hold(publish: HeldPublish): void {
-    if (this.held.length === this.heldCommitted) this.lane.broker.addHolding(this);
-    this.held.push(publish);
+    if (this.held.push(publish)) this.lane.broker.addHolding(this.held);
   }
 
-  settleHeld(): void {
-    const { held } = this;
-    for (let i = this.heldCommitted; i < held.length; i++) {
-      const target = held[i]?.target;
-      if (target === undefined) continue;
-      if (target.failure !== undefined) held[i] = undefined;
-      else if (target.fsync) this.syncUpTo = this.heldReleased + i + 1;
-    }
-    this.heldCommitted = held.length;
-  }
-
-  get waitsForSync(): boolean {
-    return this.syncUpTo > this.heldReleased;
-  }
-
-  get committedUpTo(): number {
-    return this.heldReleased + this.heldCommitted;
-  }
-
-  failHeld(_error: Error, upTo: number): void {
-    const count = upTo - this.heldReleased;
-    for (let i = 0; i < count; i++) if (this.held[i]?.target.fsync === true) this.held[i] = undefined;
-    this.releaseHeld(upTo);
-  }
-
-  releaseHeld(upTo: number): void {
-    const { held } = this;
-    const count = upTo - this.heldReleased;
-    if (count <= 0) return;
-    for (let at = 0; at < count; ) {
-      let oks = at;
-      while (oks < count && held[oks] !== undefined) oks++;
-      if (oks === at) this.answerFailure();
-      else this.answerOks(oks - at);
-      at = Math.max(oks, at + 1);
-    }
-    if (count === held.length) held.length = 0;
-    else held.splice(0, count);
-    this.heldCommitted = Math.max(0, this.heldCommitted - count);
-    this.heldReleased += count;
-    this.goOn();
-  }
-
-  private answerOks(count: number): void {
+  answerOks(count: number): void {
     const { answers, broker } = this.lane;
     for (let left = count; left > 0; ) {
       const many = answers.okCount(left);
@@ -335,7 +285,7 @@ export class ExpressConnection implements Holder {
     }
   }
 
-  private answerFailure(): void {
+  answerFailure(): void {
     const answer = this.lane.answers.failure(this.lane.broker.nowMs);
     this.send(answer, answer.length);
   }
@@ -362,11 +312,11 @@ export class ExpressConnection implements Holder {
     const sent = this.socket.write(unsent, 0, unsent.length);
     if (sent < 0) return void this.socket.terminate();
     this.unsent = sent === unsent.length ? undefined : unsent.subarray(sent);
-    this.goOn();
+    this.released();
   }
 
   /** Answers went out: more can be taken, and what waited for them can happen. */
-  private goOn(): void {
+  released(): void {
     if (this.closed || this.unsent !== undefined || this.held.length > 0) return;
     this.activeMs = this.lane.broker.steadyMs;
     this.uncountIfDone();
@@ -436,8 +386,7 @@ export class ExpressConnection implements Holder {
   socketClosed(): void {
     if (this.closed) return;
     this.closed = true;
-    this.held.length = 0;
-    this.heldCommitted = 0;
+    this.held.clear();
     this.forgetKept();
     this.uncountIfDone();
     this.postponed = [];
