@@ -8,7 +8,16 @@ const MIN_BYTES = 4096;
  * The buffer is empty afterwards, and so is all that shares its memory. One that is part of something larger is left alone.
  */
 export function giveBack(buffer: Buffer): void {
-  if (buffer.length < MIN_BYTES) return;
+  if (buffer.length >= MIN_BYTES) giveBackNative(buffer);
+}
+
+/**
+ * The same for a buffer that native code has made, whatever its size: behind its bytes there may be far more memory, of
+ * which the collector knows nothing, and each costs the collector a call back into that code.
+ */
+export function giveBackNative(buffer: Buffer): void {
+  // An empty one from native code may count as given back already, which must not be done twice.
+  if (buffer.length === 0) return;
   const memory = buffer.buffer;
   if (memory instanceof ArrayBuffer && memory.byteLength === buffer.length) memory.transfer(0);
 }

@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../base/address.ts";
+import { giveBack } from "../base/give-back.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET, encodeFrame, FRAME_TYPE_ERROR } from "../frame/frame.ts";
@@ -541,7 +542,8 @@ export class Broker {
   }
 
   private receive(connection: Connection | undefined, data: Buffer): void {
-    if (connection === undefined) return;
+    // What is on the wire below TLS, which nobody looks at.
+    if (connection === undefined) return giveBack(data);
     this.clock.read();
     try {
       connection.receive(data);

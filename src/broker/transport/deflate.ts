@@ -1,3 +1,4 @@
+import { giveBack } from "../../base/give-back.ts";
 import { Packer } from "./packer.ts";
 import type { Writer } from "./transport.ts";
 import { CorruptStream, type Unpacker } from "./unpacker.ts";
@@ -62,6 +63,7 @@ export class DeflateUnpacker implements Unpacker {
       this.full = zlib.made === output.length;
       if (this.at === input.length) {
         inputs.shift();
+        giveBack(input);
         this.at = 0;
       } else if (!this.full) {
         this.ended = true;

@@ -1,3 +1,4 @@
+import { giveBack, giveBackNative } from "../../base/give-back.ts";
 import { lazy } from "../../base/lazy.ts";
 import { BLOCK_BYTES, Packer } from "./packer.ts";
 import { CorruptStream, type Unpacker } from "./unpacker.ts";
@@ -61,6 +62,7 @@ export class SnappyPacker extends Packer {
     output.writeUInt32LE(maskedChecksum(plain), at + HEADER_BYTES);
     at += HEADER_BYTES + CHECKSUM_BYTES;
     at += data.copy(output, at);
+    if (packed !== plain) giveBackNative(packed);
     this.emit(output, 0, at);
   }
 }
@@ -74,6 +76,8 @@ export class SnappyUnpacker implements Unpacker {
   private end = 0;
   private ours = false;
   private begun = false;
+  /** What snappy made of the last block: the caller is done with it when it asks for the next. */
+  private lent: Buffer | undefined;
   /** Bytes without which next() cannot go on. */
   private needed = HEADER_BYTES;
 
@@ -94,15 +98,20 @@ export class SnappyUnpacker implements Unpacker {
       // Twice the room: a chunk that comes byte by byte is not copied for each of them.
       const larger = Buffer.allocUnsafeSlow(2 * (left + data.length));
       this.input.copy(larger, 0, this.at, this.end);
+      giveBack(this.input);
       this.input = larger;
       this.at = 0;
       this.end = left;
       this.ours = true;
     }
     this.end += data.copy(this.input, this.end);
+    giveBack(data);
   }
 
   next(): Buffer | undefined {
+    if (this.lent !== undefined) giveBackNative(this.lent);
+    this.lent = undefined;
+    if (this.at === this.end) giveBack(this.input);
     while (this.waiting) {
       const type = this.input[this.at] as number;
       const length = this.input.readUIntLE(this.at + 1, 3);
@@ -121,6 +130,7 @@ export class SnappyUnpacker implements Unpacker {
 
   dispose(): void {
     this.input = Buffer.alloc(0);
+    this.lent = undefined;
     this.at = this.end = 0;
   }
 
@@ -129,6 +139,7 @@ export class SnappyUnpacker implements Unpacker {
       if (chunk.length < CHECKSUM_BYTES) throw new CorruptStream("snappy: chunk without a checksum");
       const data = chunk.subarray(CHECKSUM_BYTES);
       const plain = type === COMPRESSED ? uncompressed(data) : data;
+      if (type === COMPRESSED) this.lent = plain;
       if (plain.length > BLOCK_BYTES) throw new CorruptStream("snappy: block too long");
       if (maskedChecksum(plain) !== chunk.readUInt32LE(0)) throw new CorruptStream("snappy: wrong checksum");
       return plain;

@@ -4,7 +4,7 @@ export interface Unpacker {
   readonly waiting: boolean;
   /** The client has ended its stream: what follows is no part of it. */
   readonly ended: boolean;
-  /** Adds what arrived; the buffer is kept until it is used up. */
+  /** Adds what arrived. The buffer is no longer the caller's: its memory is freed as soon as it is used up. */
   feed(data: Buffer): void;
   /**
    * Decompresses on, one bounded piece at a time: so that a small input that becomes a large output is held back by

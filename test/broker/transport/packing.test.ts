@@ -160,6 +160,25 @@ describe.each(FORMATS)("$name", (format) => {
     slow.dispose();
   });
 
+  test("frees what it was fed as soon as it is used up", () => {
+    const bytes = body(300_000, next);
+    const stream = packed(format, bytes);
+    const unpacker = format.unpacker();
+    const pieces: Buffer[] = [];
+    // A short one at the end is left to the collector.
+    const parts: Buffer[] = [];
+    for (let at = 0; at < stream.length; at += 20_000) {
+      const part = Buffer.allocUnsafeSlow(Math.min(20_000, stream.length - at));
+      stream.copy(part, 0, at);
+      unpacker.feed(part);
+      pieces.push(...unpackAll(unpacker));
+      if (at + 20_000 <= stream.length) parts.push(part);
+    }
+    expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
+    expect(parts.map(({ length }) => length)).toEqual(parts.map(() => 0));
+    unpacker.dispose();
+  });
+
   test("gives what was flushed as soon as the flush's last byte is there", () => {
     const pipe = new Pipe();
     const packer = format.packer(pipe);
@@ -311,6 +330,12 @@ describe("snappy", () => {
   test("skips padding and what it need not know, and takes the identifier again", () => {
     expect(read(IDENTIFIER, good)).toBe("good");
     expect(read(IDENTIFIER, chunk(0xfe, Buffer.alloc(100)), chunk(0x80, Buffer.from("?")), IDENTIFIER, good, good)).toBe("goodgood");
+  });
+
+  test("passes over a block of nothing, whichever way it says its length", () => {
+    for (const length of ["00", "8000", "808000"]) {
+      expect(read(IDENTIFIER, chunk(0x00, Buffer.from(`d8ea82a2${length}`, "hex")), good)).toBe("good");
+    }
   });
 
   test.each([
