@@ -1,17 +1,13 @@
 import { giveBack } from "../base/give-back.ts";
 import { fatal, type ProtocolError } from "../frame/error.ts";
-import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE, MAGIC_V2, MESSAGE_ID_BYTES } from "../frame/frame.ts";
-import { countAscending } from "../frame/id.ts";
-import { Line } from "../frame/line.ts";
+import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../frame/frame.ts";
+import type { Line } from "../frame/line.ts";
 import { MpubCheck } from "../frame/mpub.ts";
 import { isValidName } from "../frame/names.ts";
 import { ClientAuth } from "./auth/client-auth.ts";
 import type { Broker } from "./broker.ts";
 import type { Channel } from "./channel.ts";
-import { type BodyCommand, WAIT } from "./commands/command.ts";
-import { sequenceAt } from "./commands/fin.ts";
-import { findCommand } from "./commands/find-command.ts";
-import { IDENTIFY } from "./commands/identify.ts";
+import { Decoder } from "./decoder.ts";
 import type { HeldPublish } from "./held.ts";
 import { type AnsweredClient, HeldAnswers, OK_FRAME } from "./held-answers.ts";
 import type { Chunk } from "./log/chunk.ts";
@@ -29,10 +25,6 @@ export const STATE_INIT = 0;
 export const STATE_SUBSCRIBED = 3;
 export const STATE_CLOSING = 4;
 
-/** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
-const MAX_LINE_BYTES = 16 * 1024;
-/** A body starts with this much memory at the most, and gets more as its bytes come. */
-const FIRST_BODY_BYTES = 128 * 1024;
 /** With this much unread by the client, its commands wait too. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;
 const PAUSE_HELD = 16 * 1024;
@@ -46,24 +38,6 @@ const UNPACKED_PER_TURN_BYTES = 1024 * 1024;
 const LINGER_MS = 2000;
 
 const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
-
-const LF = 0x0a;
-const CR = 0x0d;
-const SPACE = 0x20;
-/** "FIN " + id + "\n", the commonest line there is. */
-const FIN_ID_OFFSET = 4;
-const FIN_LINE_BYTES = FIN_ID_OFFSET + MESSAGE_ID_BYTES + 1;
-
-const MAGIC = 0;
-const COMMAND = 1;
-const SIZE = 2;
-const BODY = 3;
-/** A command waits for an answer from elsewhere, and all that comes behind it waits for that command. */
-const WAITING = 4;
-/** Between IDENTIFY's answer and the last layer that it promised. */
-const UPGRADE = 5;
-
-const line = new Line();
 
 /**
  * One client's connection: takes its bytes apart into commands, and keeps what the protocol knows of a client.
@@ -109,22 +83,7 @@ export class Connection implements AnsweredClient {
 
   private readonly remoteIp: string;
   private readonly outbox: Outbox;
-  private mode = MAGIC;
-  /** Bytes of a magic, a line or a size word that came in pieces. */
-  private partial: Buffer | undefined;
-  private partialBytes = 0;
-  private command: BodyCommand | undefined;
-  private bodyBytes = 0;
-  /** A body that comes in pieces. */
-  private body: Chunk | undefined;
-  private bodyFilled = 0;
-
-  /** The command that waits: its line, or its body if it is named. */
-  private waiting: { command: BodyCommand | undefined; bytes: Buffer } | undefined;
-  /** What came behind it, and whether the client has ended its side since. */
-  private postponed: Buffer[] = [];
-  private postponedEnd = false;
-
+  private readonly decoder: Decoder;
   /** Answers that wait for a commit, and those that wait behind them. */
   private readonly held: HeldAnswers;
 
@@ -138,7 +97,7 @@ export class Connection implements AnsweredClient {
   publishKey = "";
 
   /** Its commands are refused until it speaks TLS. */
-  private tlsDue: boolean;
+  tlsDue: boolean;
   /** The layers that are still to be put on, in their order. */
   private upgrades: Upgrade[] = [];
   private handshake: Handshake | undefined;
@@ -152,7 +111,6 @@ export class Connection implements AnsweredClient {
   private nextTurn: NodeJS.Immediate | undefined;
 
   private nextHeartbeatMs: number;
-  private lastCommandMs: number;
   private stuckSinceMs = 0;
   private endedMs = 0;
   private dyingSinceMs = 0;
@@ -181,8 +139,8 @@ export class Connection implements AnsweredClient {
     this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
     this.msgTimeoutMs = options.msgTimeoutMs;
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
-    this.lastCommandMs = broker.currentMs;
-    this.nextHeartbeatMs = this.lastCommandMs + this.heartbeatIntervalMs;
+    this.decoder = new Decoder(this);
+    this.nextHeartbeatMs = this.decoder.lastCommandMs + this.heartbeatIntervalMs;
   }
 
   /** Published messages by topic: what makes a client a producer in the statistics. */
@@ -205,7 +163,8 @@ export class Connection implements AnsweredClient {
   /** Bytes from the client. The buffer is the connection's. */
   receive(data: Buffer): void {
     if (this.unpacker === undefined) {
-      this.take(data);
+      this.checkHandshake(data);
+      this.decode(data);
       giveBack(data);
       return;
     }
@@ -214,34 +173,9 @@ export class Connection implements AnsweredClient {
   }
 
   /** The same without compression. The buffer is the caller's until this returns. */
-  private take(data: Buffer): void {
+  private decode(data: Buffer): void {
     if (this.dying) return;
-    const end = data.length;
-    let at = 0;
-    let view: DataView | undefined;
-    while (at < end && !this.dying) {
-      if (this.mode === COMMAND) {
-        let finished = 0;
-        // The commonest line by far is taken without looking for its end.
-        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
-          // One for all that the socket delivered: FINs out of order must not cost one each.
-          if (end - at >= 2 * FIN_LINE_BYTES) view ??= new DataView(data.buffer, data.byteOffset, data.byteLength);
-          finished = this.finishLines(data, view, at, end);
-        }
-        at = finished > 0 ? at + finished * FIN_LINE_BYTES : this.readLine(data, at, end);
-      } else if (this.mode === BODY) {
-        at = this.readBody(data, at, end);
-      } else if (this.mode === SIZE) {
-        at = this.readSize(data, at, end);
-      } else if (this.mode === WAITING) {
-        this.postponed.push(Buffer.from(data.subarray(at, end)));
-        return;
-      } else if (this.mode === MAGIC) {
-        at = this.readMagic(data, at, end);
-      } else {
-        at = this.readBeforeUpgrade(data, at, end);
-      }
-    }
+    this.decoder.take(data);
     if (this.outbox.pendingBytes > PAUSE_PENDING_BYTES || this.held.length > PAUSE_HELD) this.pauseReading();
   }
 
@@ -252,210 +186,14 @@ export class Connection implements AnsweredClient {
       this.inputEndedLater = true;
       return;
     }
-    if (this.mode === WAITING) {
-      this.postponedEnd = true;
-      return;
-    }
-    if (this.mode === SIZE || this.mode === BODY) this.fail((this.command as BodyCommand).truncated(this.mode === BODY, this));
-    this.die();
+    if (this.decoder.end()) this.die();
   }
 
-  /**
-   * FINs without ado, as many in a row as there are: a consumer finishes what came in one run in the order it came.
-   *
-   * @returns how many lines were taken; 0 when the first one's id, or anything else, asks for the command in full
-   */
-  private finishLines(data: Buffer, view: DataView | undefined, at: number, end: number): number {
-    const { channel } = this;
-    const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at + FIN_ID_OFFSET);
-    if (channel === undefined || sequence < 0) return 0;
-    const count = view === undefined ? 1 : countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
-    let finished = channel.finishRun(this, sequence, count);
-    if (finished === 0 && channel.finish(this, sequence) === undefined) finished = 1;
-    if (finished === 0) return 0;
-    this.lastCommandMs = this.broker.nowMs;
-    this.finishCount += finished;
-    return finished;
-  }
-
-  private readMagic(data: Buffer, at: number, end: number): number {
-    at = this.collect(data, at, end, MAGIC_V2.length);
-    if (this.partialBytes < MAGIC_V2.length) return at;
-    const magic = (this.partial as Buffer).toString("latin1", 0, MAGIC_V2.length);
-    this.partialBytes = 0;
-    this.broker.log.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`);
-    if (magic !== MAGIC_V2) {
-      this.broker.log.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`);
-      this.respond(encodeFrame(FRAME_TYPE_ERROR, "E_BAD_PROTOCOL"));
-      this.die();
-    }
-    this.mode = COMMAND;
-    this.broker.connectionReady(this);
-    return at;
-  }
-
-  private readLine(data: Buffer, at: number, end: number): number {
-    let stop = at;
-    while (stop < end && data[stop] !== LF) stop++;
-    const length = this.partialBytes + stop - at;
-    if (length >= MAX_LINE_BYTES) {
-      this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`);
-      this.die();
-      return end;
-    }
-    if (stop === end) return this.collect(data, at, end, length);
-    if (this.partialBytes > 0) {
-      this.collect(data, at, stop, length);
-      this.partialBytes = 0;
-      this.execute(this.partial as Buffer, 0, length);
-    } else {
-      this.execute(data, at, stop);
-    }
-    return stop + 1;
-  }
-
-  private execute(buffer: Buffer, start: number, lineEnd: number): void {
-    let end = lineEnd;
-    if (end > start && buffer[end - 1] === CR) end--;
-    line.set(buffer, start, end);
-    this.lastCommandMs = this.broker.nowMs;
-    const command = findCommand(line);
-    if (this.tlsDue && command !== IDENTIFY) {
-      return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
-    }
-    if (command === undefined) {
-      return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
-    }
-    const error = command.execute(this, line);
-    if (error !== undefined) return error === WAIT ? this.wait(undefined, buffer, start, lineEnd) : this.fail(error);
-    if ("body" in command) {
-      this.command = command as BodyCommand;
-      this.mode = SIZE;
-    }
-  }
-
-  private readSize(data: Buffer, at: number, end: number): number {
-    let size: number;
-    if (this.partialBytes === 0 && end - at >= 4) {
-      size = data.readInt32BE(at);
-      at += 4;
-    } else {
-      at = this.collect(data, at, end, 4);
-      if (this.partialBytes < 4) return at;
-      size = (this.partial as Buffer).readInt32BE(0);
-      this.partialBytes = 0;
-    }
-    const error = (this.command as BodyCommand).size(this, size);
-    if (error !== undefined) {
-      this.fail(error);
-      return at;
-    }
-    this.bodyBytes = size;
-    this.bodyFilled = 0;
-    this.mode = BODY;
-    return at;
-  }
-
-  private readBody(data: Buffer, at: number, end: number): number {
-    const command = this.command as BodyCommand;
-    if (this.bodyFilled === 0) {
-      // Whole in what the socket delivered: decoded in place.
-      const length = command.measure(this, data, at, end, this.bodyBytes, true);
-      if (typeof length !== "number") {
-        this.fail(length);
-        return at;
-      }
-      if (length > 0) {
-        this.mode = COMMAND;
-        this.finishBody(command, data, at, at + length);
-        return at + length;
-      }
-    }
-    return this.collectBody(command, data, at, end);
-  }
-
-  private finishBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
-    this.lastCommandMs = this.broker.nowMs;
-    const error = command.body(this, buffer, from, to);
-    if (error === undefined) return;
-    if (error === WAIT) this.wait(command, buffer, from, to);
-    else this.fail(error);
-  }
-
-  /** Puts a command off until goOn(). */
-  private wait(command: BodyCommand | undefined, buffer: Buffer, from: number, to: number): void {
-    this.waiting = { command, bytes: Buffer.from(buffer.subarray(from, to)) };
-    this.mode = WAITING;
-    // What is on its way already still comes, and is kept.
-    this.pauseReading();
-  }
-
-  /** What a command waited for is there: it runs again, and then what came behind it. */
+  /** What a command waited for is there. */
   goOn(): void {
-    const { waiting } = this;
-    if (waiting === undefined || this.dying) return;
-    this.waiting = undefined;
-    this.mode = COMMAND;
-    if (waiting.command === undefined) this.execute(waiting.bytes, 0, waiting.bytes.length);
-    else this.finishBody(waiting.command, waiting.bytes, 0, waiting.bytes.length);
-    const { postponed } = this;
-    this.postponed = [];
-    for (const data of postponed) this.take(data);
-    if (this.mode === WAITING) return;
+    if (this.dying || !this.decoder.goOn()) return;
     if (this.sendsAll && this.held.length <= PAUSE_HELD) this.resumeReading();
-    if (this.postponedEnd) this.inputEnded();
-  }
-
-  /** Adds a piece to a body that comes in several. Copying each piece once costs the body's size, not its square. */
-  private collectBody(command: BodyCommand, data: Buffer, at: number, end: number): number {
-    const wanted = Math.max(this.bodyBytes, command.needed(this, this.bodyBytes));
-    const take = Math.min(end - at, wanted - this.bodyFilled);
-    const body = this.bodyRoom(this.bodyFilled + take, wanted);
-    data.copy(body.buffer, this.bodyFilled, at, at + take);
-    this.bodyFilled += take;
-    at += take;
-    const length = command.measure(this, body.buffer, 0, this.bodyFilled, this.bodyBytes, this.bodyFilled === take);
-    if (typeof length !== "number") {
-      this.fail(length);
-    } else if (length > 0) {
-      const filled = this.bodyFilled;
-      this.body = undefined;
-      this.bodyFilled = 0;
-      this.mode = COMMAND;
-      this.finishBody(command, body.buffer, 0, length);
-      // An MPUB whose messages end before its stated size: nsqd reads on there, and so do we.
-      if (length < filled) this.take(Buffer.from(body.buffer.subarray(length, filled)));
-      this.broker.chunks.drop(body);
-    }
-    return at;
-  }
-
-  private bodyRoom(bytes: number, wanted: number): Chunk {
-    const old = this.body;
-    if (old !== undefined && old.buffer.length >= bytes) return old;
-    const larger = this.broker.chunks.take(
-      Math.max(bytes, Math.min(wanted, old === undefined ? FIRST_BODY_BYTES : 2 * old.buffer.length)),
-      0,
-    );
-    if (old !== undefined) {
-      old.buffer.copy(larger.buffer, 0, 0, this.bodyFilled);
-      this.broker.chunks.drop(old);
-    }
-    this.body = larger;
-    return larger;
-  }
-
-  /** Keeps bytes until there are `wanted` of them. @returns the offset behind what was taken */
-  private collect(data: Buffer, at: number, end: number, wanted: number): number {
-    const take = Math.min(end - at, wanted - this.partialBytes);
-    if (this.partial === undefined || this.partial.length < this.partialBytes + take) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(MAX_LINE_BYTES, Math.max(32, 2 * (this.partialBytes + take))));
-      this.partial?.copy(larger, 0, 0, this.partialBytes);
-      this.partial = larger;
-    }
-    data.copy(this.partial, this.partialBytes, at, at + take);
-    this.partialBytes += take;
-    return at + take;
+    if (this.decoder.ended) this.inputEnded();
   }
 
   // ---- what goes out
@@ -488,7 +226,6 @@ export class Connection implements AnsweredClient {
     this.broker.log.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`);
     this.respond(encodeFrame(FRAME_TYPE_ERROR, Buffer.from(`${error.code} ${error.text}`, "latin1")));
     if (error.fatal) this.die();
-    else this.mode = COMMAND;
   }
 
   /** A contiguous run of `count` messages, as it lies in the log. */
@@ -588,14 +325,18 @@ export class Connection implements AnsweredClient {
 
   // ---- layers between it and its socket
 
-  /** IDENTIFY agreed on layers: they are put on once its answer is out. */
+  /**
+   * IDENTIFY agreed on layers: they are put on once its answer is out. What comes before one is put on is not for it. nsqd
+   * loses such bytes in its read buffer; here they are never taken for commands either, as who sent them may be somebody
+   * else than who proves itself in the handshake.
+   */
   upgrade(upgrades: Upgrade[]): void {
     this.upgrades = upgrades;
-    this.mode = UPGRADE;
+    this.decoder.ignore();
   }
 
   get upgraded(): boolean {
-    return this.tls !== undefined || this.compression !== undefined || this.mode === UPGRADE;
+    return this.tls !== undefined || this.compression !== undefined || this.upgrades.length > 0;
   }
 
   /** Puts on the next layer if all that goes without it is out. */
@@ -622,8 +363,8 @@ export class Connection implements AnsweredClient {
   /** The client hears of a layer by an OK that comes through it. */
   private layerDone(): void {
     this.upgrades.shift();
-    if (this.upgrades.length === 0) this.mode = COMMAND;
-    this.lastCommandMs = this.broker.nowMs;
+    if (this.upgrades.length === 0) this.decoder.listen();
+    this.decoder.heardNow();
     this.ok();
   }
 
@@ -648,17 +389,11 @@ export class Connection implements AnsweredClient {
     this.flush();
   }
 
-  /**
-   * What comes before a layer is put on is not for it. nsqd loses such bytes in its read buffer; here they are never
-   * taken for commands either, as who sent them may be somebody else than who proves itself in the handshake.
-   */
-  private readBeforeUpgrade(data: Buffer, at: number, end: number): number {
-    // Of a handshake that is under way these are the bytes on the wire.
-    if (this.handshake !== undefined && !this.handshake.begun) {
-      this.handshake.begun = true;
-      if (isNoHandshake(data, at)) this.handshakeFailed("tls: first record does not look like a TLS handshake");
-    }
-    return end;
+  /** The first bytes that come after TLS was agreed on: of a handshake that is under way these are what is on the wire. */
+  private checkHandshake(data: Buffer): void {
+    if (this.dying || this.handshake === undefined || this.handshake.begun) return;
+    this.handshake.begun = true;
+    if (isNoHandshake(data, 0)) this.handshakeFailed("tls: first record does not look like a TLS handshake");
   }
 
   /** Decompresses what has come, up to a bound for one turn of the event loop; then others have theirs. */
@@ -669,7 +404,7 @@ export class Connection implements AnsweredClient {
         const piece = unpacker.next();
         if (piece === undefined) break;
         bytes += piece.length;
-        this.take(piece);
+        this.decode(piece);
       }
     } catch (error) {
       if (!(error instanceof CorruptStream)) throw error;
@@ -794,14 +529,14 @@ export class Connection implements AnsweredClient {
     if (this.stuckSinceMs !== 0 && nowMs - this.stuckSinceMs >= this.heartbeatIntervalMs) {
       this.broker.log.error(`client(${this.remoteAddress}) - takes no bytes for ${this.heartbeatIntervalMs} ms`);
       this.transport.terminate();
-    } else if (this.reading && nowMs - this.lastCommandMs >= 2 * this.heartbeatIntervalMs) {
+    } else if (this.reading && nowMs - this.decoder.lastCommandMs >= 2 * this.heartbeatIntervalMs) {
       this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
       this.transport.terminate();
     } else if (nowMs >= this.nextHeartbeatMs) {
       // From when it was due, so that lateness does not add up.
       this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + this.heartbeatIntervalMs, nowMs);
       // Before its magic a client speaks no protocol; and one that does not read needs no more to read.
-      if (this.mode !== MAGIC && this.mode !== UPGRADE && this.sendsAll) this.respond(HEARTBEAT_FRAME);
+      if (this.decoder.speaking && this.sendsAll) this.respond(HEARTBEAT_FRAME);
     }
   }
 
@@ -818,13 +553,10 @@ export class Connection implements AnsweredClient {
     this.dying = true;
     this.held.clear();
     this.auth?.close();
-    this.waiting = undefined;
-    this.postponed = [];
+    this.decoder.dispose();
     this.outbox.dispose();
     this.packer?.dispose();
     this.unpacker?.dispose();
-    if (this.body !== undefined) this.broker.chunks.drop(this.body);
-    this.body = undefined;
     this.channel?.removeConsumer(this);
     this.channel = undefined;
   }
@@ -849,16 +581,16 @@ export class Connection implements AnsweredClient {
     this.markDirty();
   }
 
-  private pauseReading(): void {
+  pauseReading(): void {
     if (!this.reading || this.dying) return;
     this.reading = false;
     this.transport.pause();
   }
 
   private resumeReading(): void {
-    if (this.reading || this.closed || this.mode === WAITING) return;
+    if (this.reading || this.closed || this.decoder.waits) return;
     this.reading = true;
-    this.lastCommandMs = this.broker.nowMs;
+    this.decoder.heardNow();
     // What waits to be decompressed comes first, at the end of the tick.
     if (this.unpacking) this.markDirty();
     else this.transport.resume();
@@ -869,10 +601,4 @@ export class Connection implements AnsweredClient {
     this.dirty = true;
     this.broker.addDirtyConnection(this);
   }
-}
-
-function isFinLine(data: Buffer, at: number): boolean {
-  return (
-    data[at] === 0x46 && data[at + 1] === 0x49 && data[at + 2] === 0x4e && data[at + 3] === SPACE && data[at + FIN_LINE_BYTES - 1] === LF
-  );
 }
