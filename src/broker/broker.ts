@@ -18,6 +18,7 @@ import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
 import { HeldPublish, PublishError } from "./held.ts";
 import { ChunkPool } from "./log/chunk.ts";
+import { JOURNAL_FILE, Journal } from "./log/journal.ts";
 import type { Retention } from "./log/retention.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { PublishKeys } from "./publish-keys.ts";
@@ -33,6 +34,8 @@ import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
 import type { PlainTransport } from "./transport/transport.ts";
 import { Trouble } from "./trouble.ts";
 
+/** When so many topics have something to commit in one turn, small commits go to the journal first. */
+const JOURNALED_TOPICS = 4;
 /** What stands for the address of a unix socket's client, as Go shows it. */
 const SOCKET_PEER = "@";
 /** Log bytes in memory, all topics together. */
@@ -98,6 +101,7 @@ export class Broker {
   readonly store: Store;
   private readonly storeCopy: StoreCopy;
   readonly deferred: DeferredStore;
+  readonly journal: Journal;
   readonly catalogue: Catalogue;
   readonly keys: PublishKeys;
   readonly answers: Answers;
@@ -171,6 +175,9 @@ export class Broker {
       this.clock.goOnFrom(this.savedStepMs);
       this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast, () => this.clock.currentMs());
       this.answers = new Answers((done) => this.syncPublished(done), log);
+      this.journal = new Journal(join(this.directory, JOURNAL_FILE), (error) =>
+        this.trouble.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
+      );
       this.catalogue = new Catalogue(this, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
       files.syncDirectoryNow(this.directory);
@@ -472,7 +479,9 @@ export class Broker {
     do this.commitDeferred();
     while (this.deferred.hasWork && this.deferred.failure === undefined && this.deferred.wordsFailure === undefined);
     this.saveAll();
+    for (const topic of this.topics.values()) this.settle(topic);
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
+    this.journal.close();
     await this.deferred.close();
     this.saveSynced();
     this.keys.close();
@@ -637,6 +646,10 @@ export class Broker {
     const topics = this.dirtyTopics;
     this.dirtyTopics = [];
     this.failures.log = undefined;
+    if (topics.length >= JOURNALED_TOPICS && this.deferred.wordsFailure === undefined) {
+      for (const topic of topics) if (topic.mayJournal) topic.log.stage(this.journal);
+      this.journal.write(this.clock.wallMs);
+    }
     for (const topic of topics) {
       if (topic.deleted) continue;
       topic.commit(this.clock.nowMs, this.clock.wallMs);
@@ -679,6 +692,7 @@ export class Broker {
     };
     this.deferred.syncBegins();
     for (const topic of topics) {
+      failure ??= topic.log.settle();
       if (topic.log.files?.hasUnsynced !== true) continue;
       waiting++;
       topic.log.files.sync(one);
@@ -693,6 +707,13 @@ export class Broker {
   private beStrict(): void {
     this.store.makeDurable();
     this.deferred.strict = true;
+  }
+
+  /** Brings a log's own files up to date. What cannot be written stays in the journal, for the next start. */
+  private settle(topic: Topic): void {
+    const failure = topic.log.settle();
+    if (failure !== undefined)
+      this.trouble.error(`TOPIC(${topic.name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
 
   private spaceChanged(low: boolean): void {

@@ -8,6 +8,7 @@ import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { files, removeFolder } from "./files.ts";
 import { PublishError } from "./held.ts";
+import { type JournalEntry, readJournal, recordsFrom } from "./log/journal.ts";
 import { LogFiles, type LogFilesOptions } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
 import { isRetaining, type Retention } from "./log/retention.ts";
@@ -59,6 +60,8 @@ export class Catalogue implements DeferredTargets {
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();
   private readonly adopted: Topic[] = [];
+  /** What stands in the journal of the run before, by topic number; only while topics are restored. */
+  private journaled = new Map<number, JournalEntry[]>();
   private nextMemoryId = FIRST_MEMORY_ID;
 
   /** @param directory the broker's folder below the data path */
@@ -193,7 +196,7 @@ export class Catalogue implements DeferredTargets {
 
   private openFiles(number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): LogFiles {
     const { maxBytesPerFile, syncEvery } = this.broker.options;
-    return new LogFiles(
+    const opened = new LogFiles(
       {
         directory: this.folder(number, name),
         topicNumber: number,
@@ -208,6 +211,25 @@ export class Catalogue implements DeferredTargets {
       },
       firstSequence,
     );
+    this.restoreJournaled(opened, name);
+    return opened;
+  }
+
+  /** What a run that was killed had in the journal only goes to the log's own files. */
+  private restoreJournaled(opened: LogFiles, topicName: string): void {
+    const from = opened.nextSequence;
+    for (const entry of this.journaled.get(opened.topicNumber) ?? []) {
+      const sequence = opened.nextSequence;
+      const next = entry.firstSequence + entry.count;
+      if (next <= sequence) continue;
+      // A power cut may have taken what was before it: it was not synced, and neither is this.
+      if (entry.firstSequence > sequence) break;
+      const buffer = recordsFrom(entry, sequence);
+      const part = { buffer, from: 0, to: buffer.length, firstSequence: sequence, continuesBatch: false };
+      this.broker.ballast.use(() => opened.commit([part], next - sequence, entry.timeMs));
+    }
+    const restored = opened.nextSequence - from;
+    if (restored > 0) this.broker.log.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
   }
 
   /**
@@ -217,6 +239,7 @@ export class Catalogue implements DeferredTargets {
    */
   recover(found: StoreFound): void {
     const { store } = this.broker;
+    this.journaled = readJournal(this.broker.journal.path);
     store.freeOrphanedNumbers();
     const folders = topicFolders(this.directory);
     const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
@@ -236,6 +259,8 @@ export class Catalogue implements DeferredTargets {
       if (this.isMarkedDeleted(folder)) removeFolder(folder);
       else this.adopt(folder, number, name);
     }
+    this.journaled = new Map();
+    this.broker.journal.remove();
     const known = new Map<Topic, number>();
     const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
     const stored = new Map<Channel, StoredSequences>();
@@ -299,7 +324,7 @@ export class Catalogue implements DeferredTargets {
   /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
   private adopt(folder: string, number: number, name: string): void {
     const { store, log } = this.broker;
-    if (files.list(folder).length === 0) return removeFolder(folder);
+    if (files.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(folder);
     const taken = [...this.topics.values()].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);

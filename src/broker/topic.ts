@@ -227,6 +227,11 @@ export class Topic implements StoreOwner, Committed {
     this.markDirty();
   }
 
+  /** Its next commit may go to the journal first. */
+  get mayJournal(): boolean {
+    return !this.fsync && !this.deleted && this.joining.length === 0;
+  }
+
   /** Writes what was published since the last commit, and passes it to the channels. */
   commit(nowMs: number, wallMs: number): void {
     this.dirty = false;

@@ -80,6 +80,10 @@ export class LogFiles {
     }
   }
 
+  get topicNumber(): number {
+    return this.options.topicNumber;
+  }
+
   get startSequence(): number {
     return this.segments.length > 0 ? this.segments[0].baseSequence : this.firstSequence;
   }

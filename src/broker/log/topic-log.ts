@@ -1,6 +1,7 @@
 import { MESSAGE_OVERHEAD_BYTES } from "../../frame/frame.ts";
 import { layMessage, layMessages, type Timestamp } from "../../frame/layout.ts";
 import { type Chunk, type ChunkPool, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
+import { type Journal, type Journaled, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { Part } from "./segment.ts";
 
@@ -10,6 +11,8 @@ const READ_AHEAD_BYTES = 512 * 1024;
 const READ_NEAR_BYTES = 32 * 1024;
 /** Blocks read back from files that one log keeps: channels that lag together share them. */
 const MAX_READ_BLOCKS = 4;
+/** With more than this in the journal only, a log writes to its own files again. */
+const MAX_UNSETTLED_BYTES = 4 * MAX_JOURNALED_BYTES;
 /** A chunk that filled faster than this asks for a larger one next time. */
 const FAST_FILL_MS = 250;
 /** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
@@ -27,7 +30,7 @@ export interface Gap {
  * A record's sequence counts messages, its position counts bytes. The newest records are in chunks in
  * memory; file-backed logs also have all of them in segments, an ephemeral topic's log has only the chunks.
  */
-export class TopicLog {
+export class TopicLog implements Journaled {
   /** Sequence the next record will get. */
   next: number;
   /** Position the next record will get. */
@@ -35,6 +38,14 @@ export class TopicLog {
   /** As far as records are written, and may be acknowledged and delivered. */
   committedNext: number;
   committedEnd: number;
+  /** As far as records are in the log's own files; what is committed beyond stands in the journal (and in the chunks). */
+  private writtenNext: number;
+  private writtenEnd: number;
+  private journal: Journal | undefined;
+  /** What was appended since the last commit stands in the journal. */
+  private inJournal = false;
+  /** When the last of what stands in the journal only was committed. */
+  private journaledMs = 0;
   /** Contiguous chunks, oldest first; the last is the tail that is appended to. */
   private readonly chunks: Chunk[] = [];
   /** Blocks of older records, most recently used first. */
@@ -55,15 +66,19 @@ export class TopicLog {
     readonly files: LogFiles | undefined,
     firstSequence = 0,
   ) {
-    this.next = this.committedNext = files?.nextSequence ?? firstSequence;
-    this.end = this.committedEnd = files?.endPosition ?? 0;
+    this.next = this.committedNext = this.writtenNext = files?.nextSequence ?? firstSequence;
+    this.end = this.committedEnd = this.writtenEnd = files?.endPosition ?? 0;
+  }
+
+  get topicNumber(): number {
+    return this.files?.topicNumber ?? 0;
   }
 
   /** Recovery, before anything is appended: sequences that are known of elsewhere are not given again. */
   skipTo(sequence: number): void {
     this.files?.skipTo(sequence);
-    this.next = this.committedNext = this.files?.nextSequence ?? this.next;
-    this.end = this.committedEnd = this.files?.endPosition ?? this.end;
+    this.next = this.committedNext = this.writtenNext = this.files?.nextSequence ?? this.next;
+    this.end = this.committedEnd = this.writtenEnd = this.files?.endPosition ?? this.end;
   }
 
   /** First sequence that can still be read. */
@@ -117,15 +132,35 @@ export class TopicLog {
   }
 
   /**
+   * Adds what was appended since the last commit to a journal's group, if it is small. commit() must follow, when the
+   * group is written.
+   */
+  stage(journal: Journal): void {
+    if (this.files === undefined || this.chunks.length === 0) return;
+    const tail = this.chunks[this.chunks.length - 1];
+    const pending = this.end - this.writtenEnd;
+    if (tail.start > this.committedEnd || pending > MAX_UNSETTLED_BYTES) return;
+    const count = this.next - this.committedNext;
+    this.journal = journal;
+    journal.add(this, this.committedNext, count, tail.buffer, tail.offsetOf(this.committedEnd), tail.offsetOf(this.end));
+  }
+
+  journaled(written: boolean): void {
+    this.inJournal = written;
+  }
+
+  /**
    * Writes what was appended since the last commit, as one group.
    * When the write fails, none of the group is in the log and this throws what the kernel said.
    */
   commit(timeMs: number): void {
-    const count = this.next - this.committedNext;
-    if (count === 0) return;
-    if (this.files !== undefined) {
+    if (this.next === this.committedNext) return;
+    if (this.inJournal) {
+      this.inJournal = false;
+      this.journaledMs = timeMs;
+    } else if (this.files !== undefined) {
       try {
-        this.files.commit(this.uncommittedParts(), count, timeMs);
+        this.writeUpTo(this.files, this.next, this.end, timeMs);
       } catch (error) {
         this.rollBack();
         throw error;
@@ -133,6 +168,17 @@ export class TopicLog {
     }
     this.committedNext = this.next;
     this.committedEnd = this.end;
+  }
+
+  /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
+  settle(): Error | undefined {
+    if (this.files === undefined || this.writtenNext === this.committedNext) return undefined;
+    try {
+      this.writeUpTo(this.files, this.committedNext, this.committedEnd, this.journaledMs);
+      return undefined;
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   /** Takes back what was appended since the last commit. @throws why */
@@ -199,7 +245,8 @@ export class TopicLog {
    * @param floorSequence everything below it is finished in every channel
    */
   release(cursorPosition: number, floorSequence: number): void {
-    while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= this.committedEnd) {
+    const before = this.files === undefined ? this.committedEnd : this.writtenEnd;
+    while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= before) {
       if (this.files === undefined && this.chunks[1].firstSequence > floorSequence) break;
       this.pool.drop(this.chunks.shift() as Chunk);
     }
@@ -209,7 +256,7 @@ export class TopicLog {
   /** Frees what an idle topic holds: its chunks are in the file, the next message starts a small one. */
   shrink(): void {
     this.sizeClass = 0;
-    if (this.files === undefined || this.committedNext !== this.next) return;
+    if (this.files === undefined || this.committedNext !== this.next || this.settle() !== undefined) return;
     for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
     for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
     this.files.rest();
@@ -225,6 +272,7 @@ export class TopicLog {
     // Only the oldest may go, or the chunks would no longer be contiguous; and nothing that is not in the file. The tail
     // may: of a thousand topics each has one, and together they would be most of the memory.
     if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return false;
+    if (chunk.end > this.writtenEnd && this.settle() !== undefined) return false;
     this.chunks.shift();
     this.pool.drop(chunk);
     return true;
@@ -232,6 +280,7 @@ export class TopicLog {
 
   /** Gives all memory back. Pinned chunks follow with their last pin. */
   dispose(): void {
+    this.journal?.settled(this);
     for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
     for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
   }
@@ -286,16 +335,25 @@ export class TopicLog {
     this.insideBatch = false;
   }
 
-  private uncommittedParts(): Part[] {
+  /** Writes to the log's own files what is not there yet, up to a record. @throws what the kernel said; then none of it is there */
+  private writeUpTo(files: LogFiles, next: number, end: number, timeMs: number): void {
+    files.commit(this.partsUpTo(end), next - this.writtenNext, timeMs);
+    this.writtenNext = next;
+    this.writtenEnd = end;
+    this.journal?.settled(this);
+  }
+
+  private partsUpTo(end: number): Part[] {
     const parts: Part[] = [];
     for (let i = this.chunks.length - 1; i >= 0; i--) {
       const chunk = this.chunks[i];
-      if (chunk.end <= this.committedEnd) break;
+      if (chunk.end <= this.writtenEnd) break;
+      if (chunk.start >= end) continue;
       parts.unshift({
         buffer: chunk.buffer,
-        from: (Math.max(chunk.start, this.committedEnd) - chunk.start) | 0,
-        to: (chunk.end - chunk.start) | 0,
-        firstSequence: Math.max(chunk.firstSequence, this.committedNext),
+        from: chunk.offsetOf(Math.max(chunk.start, this.writtenEnd)),
+        to: chunk.offsetOf(Math.min(chunk.end, end)),
+        firstSequence: Math.max(chunk.firstSequence, this.writtenNext),
         continuesBatch: chunk.continuesBatch,
       });
     }
@@ -309,6 +367,7 @@ export class TopicLog {
     if (this.chunks.length > 0) this.chunks[this.chunks.length - 1].end = this.committedEnd;
     this.next = this.committedNext;
     this.end = this.committedEnd;
+    this.inJournal = false;
   }
 }
 
