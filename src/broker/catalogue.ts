@@ -8,7 +8,7 @@ import { type DeferredTargets, KIND_PUBLISH } from "./deferred/deferred-store.ts
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { files, removeFolder } from "./files.ts";
 import { PublishError } from "./held.ts";
-import { type JournalEntry, readJournal, recordsFrom } from "./log/journal.ts";
+import { type JournalEntry, readJournal, replay } from "./log/journal.ts";
 import { LogFiles, type LogFilesOptions } from "./log/log-files.ts";
 import { Recycler } from "./log/recycler.ts";
 import { isRetaining, type Retention } from "./log/retention.ts";
@@ -218,17 +218,11 @@ export class Catalogue implements DeferredTargets {
   /** What a run that was killed had in the journal only goes to the log's own files. */
   private restoreJournaled(opened: LogFiles, topicName: string): void {
     const from = opened.nextSequence;
-    for (const entry of this.journaled.get(opened.topicNumber) ?? []) {
-      const sequence = opened.nextSequence;
-      const next = entry.firstSequence + entry.count;
-      if (next <= sequence) continue;
-      // A power cut may have taken what was before it: it was not synced, and neither is this.
-      if (entry.firstSequence > sequence) break;
-      const buffer = recordsFrom(entry, sequence);
-      const part = { buffer, from: 0, to: buffer.length, firstSequence: sequence, continuesBatch: false };
-      this.broker.ballast.use(() => opened.commit([part], next - sequence, entry.timeMs));
-    }
-    const restored = opened.nextSequence - from;
+    const next = replay(this.journaled.get(opened.topicNumber) ?? [], from, (buffer, firstSequence, count, timeMs) => {
+      const part = { buffer, from: 0, to: buffer.length, firstSequence, continuesBatch: false };
+      this.broker.ballast.use(() => opened.commit([part], count, timeMs));
+    });
+    const restored = next - from;
     if (restored > 0) this.broker.log.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
   }
 

@@ -9,6 +9,7 @@ import { DATA_FOLDER } from "../data-path.ts";
 import { KIND_PUBLISH } from "../deferred/bucket.ts";
 import { DeferredStore } from "../deferred/deferred-store.ts";
 import { diskFiles, useFiles } from "../files.ts";
+import { JOURNAL_FILE, readJournal, replay } from "../log/journal.ts";
 import { recoverSegments } from "../log/log-recovery.ts";
 import type { Segment } from "../log/segment.ts";
 import type { BrokerOptions } from "../options.ts";
@@ -71,9 +72,14 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
   const known = checkStore(directory, findings, print);
   useFiles(new DryFiles());
   try {
+    const journaled = readJournal(join(directory, JOURNAL_FILE));
     for (const { folder, number, name } of topicFolders(directory)) {
       if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
-      else checkTopic(folder, number, name, known.get(`${number}-${name}`), findings, print);
+      else {
+        const next = checkTopic(folder, number, name, known.get(`${number}-${name}`), findings, print);
+        const restored = replay(journaled.get(number) ?? [], next, () => {}) - next;
+        if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
+      }
     }
     checkDeferred(join(directory, "deferred"), findings, print);
   } finally {
@@ -147,6 +153,7 @@ function damagedRows(database: Database): string[] {
   ]);
 }
 
+/** @returns the sequence that its log goes on with */
 function checkTopic(
   directory: string,
   topicNumber: number,
@@ -154,7 +161,7 @@ function checkTopic(
   known: Known | undefined,
   findings: Findings,
   print: (line: string) => void,
-): void {
+): number {
   print(`topic ${topicName}:`);
   if (known === undefined) findings.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
@@ -174,6 +181,7 @@ function checkTopic(
   const messages = segments.reduce((sum, { baseSequence, nextSequence }) => sum + nextSequence - baseSequence, 0);
   const range = first === undefined || messages === 0 ? "" : `, sequences ${first.baseSequence} to ${next - 1}`;
   print(`  ${segments.length} segments, ${messages} messages${range}, ${bytes} bytes, ${regions} damaged regions`);
+  return Math.max(next, known?.neededSequence ?? 0);
 }
 
 function damagedCommits(segment: Segment, findings: Findings): number {

@@ -209,12 +209,29 @@ export function readJournal(path: string): Map<number, JournalEntry[]> {
   return found;
 }
 
-/** The records of an entry from a sequence on; empty if it has none. */
-export function recordsFrom({ records, firstSequence, count }: JournalEntry, sequence: number): Buffer {
-  if (sequence >= firstSequence + count) return records.subarray(records.length);
-  let at = 0;
-  for (let i = firstSequence; i < sequence; i++) at += 4 + records.readUInt32BE(at);
-  return records.subarray(at);
+/**
+ * Hands on what a log's own files lack, in order. A power cut may have taken what was before an entry: it was not synced,
+ * and neither is what comes after it.
+ *
+ * @param next the sequence that the files go on with
+ * @param commit is given records, the first one's sequence, how many they are, and when they were written
+ * @returns the sequence that the log goes on with
+ */
+export function replay(
+  entries: readonly JournalEntry[],
+  next: number,
+  commit: (records: Buffer, firstSequence: number, count: number, timeMs: number) => void,
+): number {
+  for (const { firstSequence, count, timeMs, records } of entries) {
+    const end = firstSequence + count;
+    if (end <= next) continue;
+    if (firstSequence > next) break;
+    let at = 0;
+    for (let sequence = firstSequence; sequence < next; sequence++) at += 4 + records.readUInt32BE(at);
+    commit(records.subarray(at), next, end - next, timeMs);
+    next = end;
+  }
+  return next;
 }
 
 function readGroups(path: string): { group: Buffer; timeMs: number }[] {
