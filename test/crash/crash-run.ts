@@ -37,6 +37,9 @@ interface Seat {
   restless: number;
 }
 
+/** Of one producer, CROWD. */
+const CROWD_TOPICS = Array.from({ length: 8 }, (_, number) => `crowd-${number}`);
+
 /** Channels in the order they are made: a topic's first one gets the topic's backlog. */
 const SEATS: Seat[] = [
   { topic: BARRIER_TOPIC, channel: "sink", rules: LONG, plan: PLAIN, consumers: 1, attendance: 1, restless: 0 },
@@ -47,6 +50,7 @@ const SEATS: Seat[] = [
   { topic: "timers", channel: "first", rules: PROMPT, plan: REQUEUEING, consumers: 1, attendance: 1, restless: 0 },
   { topic: "timers", channel: "second", rules: PROMPT, plan: PLAIN, consumers: 2, attendance: 1, restless: 0.2 },
   { topic: "jobs", channel: "workers", rules: SHORT, plan: TOUCHING, consumers: 2, attendance: 1, restless: 0.3 },
+  ...CROWD_TOPICS.map((topic) => ({ topic, channel: "all", rules: LONG, plan: PLAIN, consumers: 1, attendance: 0.7, restless: 0 })),
 ];
 
 /** Comes after some rounds: until then its topic has no channel, and keeps everything for it. */
@@ -54,6 +58,8 @@ const BACKLOG_SEAT: Seat = { topic: "backlog", channel: "reader", rules: LONG, p
 
 const FLOOD: ProducerPlan = { topics: ["orders", "events"], pub: 70, mpub: 20, dpub: 3, maxDelayMs: 2_000, maxPauseMs: 8, maxBurst: 12 };
 const WEB: ProducerPlan = { topics: ["orders", "events"], pub: 60, mpub: 30, dpub: 5, maxDelayMs: 2_000, maxPauseMs: 10, maxBurst: 1 };
+/** Single messages to many topics in one turn: their commits go to the journal first. */
+const CROWD: ProducerPlan = { topics: CROWD_TOPICS, pub: 92, mpub: 4, dpub: 2, maxDelayMs: 1_000, maxPauseMs: 10, maxBurst: 24 };
 const TIMERS: ProducerPlan = { topics: ["timers"], pub: 10, mpub: 2, dpub: 88, maxDelayMs: 3_000, maxPauseMs: 15, maxBurst: 4 };
 const JOBS: ProducerPlan = { topics: ["jobs", "backlog"], pub: 80, mpub: 4, dpub: 4, maxDelayMs: 500, maxPauseMs: 15, maxBurst: 3 };
 
@@ -231,7 +237,7 @@ export class CrashRun {
     try {
       if (withProducers) {
         this.churn?.start(life);
-        for (const plan of [FLOOD, FLOOD, TIMERS, JOBS]) this.producers.push(await Producer.start(life, plan));
+        for (const plan of [FLOOD, FLOOD, TIMERS, JOBS, CROWD]) this.producers.push(await Producer.start(life, plan));
         for (const plan of [WEB, WEB]) this.producers.push(await HttpProducer.start(life, plan));
       }
       for (const seat of seats) {
