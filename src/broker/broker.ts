@@ -719,6 +719,7 @@ export class Broker {
   private spaceChanged(low: boolean): void {
     if (!this.closing) this.refusal = this.space.refusal;
     this.catalogue.recycler.setTaking(!low);
+    if (low) this.journal.giveBack();
   }
 
   private dispatch(): void {

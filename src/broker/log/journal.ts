@@ -114,6 +114,12 @@ export class Journal {
     this.unsettled.delete(log);
   }
 
+  /** Space is short: gives the file back, once its logs have settled. */
+  giveBack(): void {
+    for (const log of [...this.unsettled.keys()]) if (log.settle() !== undefined) return;
+    this.remove();
+  }
+
   /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
   close(): void {
     if (this.unsettled.size === 0) this.remove();
