@@ -197,7 +197,7 @@ export class Decoder {
     line.set(buffer, start, end);
     this.lastCommandMs = client.broker.nowMs;
     const command = findCommand(line);
-    if (client.tlsDue && command !== IDENTIFY) {
+    if (client.layers.tlsDue && command !== IDENTIFY) {
       return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
     }
     if (command === undefined) {

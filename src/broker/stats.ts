@@ -187,14 +187,14 @@ function readNearness({ topic, deliveredBy: [zone, region, elsewhere] }: Channel
 
 function readProducers(broker: Broker, topicName: string): ClientStats[] | null {
   const producers: ClientStats[] = [];
-  for (const connection of broker.connections) if (connection.isProducer) producers.push(readClient(connection, topicName));
+  for (const connection of broker.connections) if (connection.producer.hasPublished) producers.push(readClient(connection, topicName));
   return producers.length === 0 ? null : producers;
 }
 
 /** @param topicName of the only topic whose publishes are shown; empty for all */
 function readClient(connection: Connection, topicName: string): ClientStats {
   const published: PublishedCount[] = [];
-  for (const [topic, count] of connection.pubCounts) if (topicName === "" || topic === topicName) published.push({ topic, count });
+  for (const [topic, count] of connection.producer.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
   return {
     client_id: connection.clientId,
     hostname: connection.hostname,
@@ -208,19 +208,19 @@ function readClient(connection: Connection, topicName: string): ClientStats {
     requeue_count: connection.requeueCount,
     connect_ts: Math.floor(connection.connectTimeMs / 1000),
     sample_rate: connection.sampleRate,
-    deflate: connection.compression?.layer === "deflate",
-    snappy: connection.compression?.layer === "snappy",
+    deflate: connection.layers.compression?.layer === "deflate",
+    snappy: connection.layers.compression?.layer === "snappy",
     user_agent: connection.userAgent,
     ...readAuth(connection),
     ...(connection.topologyRegion === "" ? {} : { topology_region: connection.topologyRegion }),
     ...(connection.topologyZone === "" ? {} : { topology_zone: connection.topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
-    tls: connection.tls !== undefined,
-    tls_cipher_suite: connection.tls?.cipherSuite ?? "",
-    tls_version: connection.tls?.version ?? "",
+    tls: connection.layers.tls !== undefined,
+    tls_cipher_suite: connection.layers.tls?.cipherSuite ?? "",
+    tls_version: connection.layers.tls?.version ?? "",
     // No protocol is offered by ALPN, and Go calls that mutual.
     tls_negotiated_protocol: "",
-    tls_negotiated_protocol_is_mutual: connection.tls !== undefined,
+    tls_negotiated_protocol_is_mutual: connection.layers.tls !== undefined,
   };
 }
 

@@ -69,10 +69,10 @@ export const IDENTIFY: BodyCommand = {
     if (agreed.tls) upgrades.push({ layer: "tls" });
     if (agreed.snappy) upgrades.push({ layer: "snappy" });
     if (agreed.deflate) upgrades.push({ layer: "deflate", level: agreed.deflateLevel });
-    if (upgrades.length > 0 && connection.upgraded)
+    if (upgrades.length > 0 && connection.layers.agreed)
       return fatal("E_IDENTIFY_FAILED", "IDENTIFY failed: the connection was upgraded before");
     connection.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(connection, identity, agreed)));
-    if (upgrades.length > 0) connection.upgrade(upgrades);
+    if (upgrades.length > 0) connection.layers.agree(upgrades);
     return undefined;
   },
 
@@ -88,7 +88,7 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   connection.hostname = identity.hostname;
   connection.userAgent = identity.user_agent;
   connection.setPlace(identity.topology_region ?? "", identity.topology_zone ?? "");
-  connection.idempotent = identity.idempotency && connection.broker.keys.enabled;
+  connection.producer.idempotent = identity.idempotency && connection.broker.keys.enabled;
 
   const heartbeat = identity.heartbeat_interval;
   if (heartbeat === -1) connection.heartbeatIntervalMs = 0;
@@ -166,6 +166,6 @@ function describe(connection: Connection, identity: Identity, { tls, deflate, de
     output_buffer_size: connection.outputBufferSizeBytes,
     output_buffer_timeout: Math.trunc(connection.outputBufferTimeoutMs),
     // Only who asks for it is told of what nsqd does not have.
-    ...(identity.idempotency ? { idempotency: connection.idempotent } : {}),
+    ...(identity.idempotency ? { idempotency: connection.producer.idempotent } : {}),
   });
 }

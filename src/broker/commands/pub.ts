@@ -8,9 +8,10 @@ export const PUB: BodyCommand = {
   ...SIZED_BODY,
 
   execute(connection: Connection, line: Line): ProtocolError | undefined {
+    const { producer } = connection;
     if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
-    if (!connection.nameTopic(line)) return badTopic("PUB", line);
-    return connection.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
+    if (!producer.nameTopic(line)) return badTopic("PUB", line);
+    return producer.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -18,13 +19,14 @@ export const PUB: BodyCommand = {
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
-    const refused = connection.mayPublish("PUB");
+    const { producer } = connection;
+    const refused = producer.mayPublish("PUB");
     if (refused !== undefined) return refused;
-    const topic = connection.namedTopic();
+    const topic = producer.namedTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
-    if (connection.publishKey !== "" && connection.isRepeated(topic, topic.heldPub)) return undefined;
+    if (producer.key !== "" && producer.isRepeated(topic, topic.heldPub)) return undefined;
     topic.publish(bytes, from, to - from, connection.broker.time);
-    connection.countPublished(topic, 1);
+    producer.count(topic, 1);
     connection.hold(topic.heldPub);
     return undefined;
   },

@@ -48,8 +48,8 @@ export function startTls(connection: Connection, socket: PlainTransport, tls: Se
       handshake: (secure, success, error) => {
         // The socket below goes on delivering what is on the wire.
         plain.data = undefined;
-        if (!success) return connection.handshakeFailed(error?.message ?? "handshake failed");
-        connection.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
+        if (!success) return connection.layers.handshakeFailed(error?.message ?? "handshake failed");
+        connection.layers.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
       },
       data: (secure, data) => events.data(secure.data, data),
       drain: (secure) => events.drained(secure.data),
