@@ -169,7 +169,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
-    if (corrected !== undefined) return redirect(method, encodePath(corrected) + (queryStart < 0 ? "" : url.slice(queryStart)));
+    if (corrected !== undefined) return redirect(method, encodePath(corrected) + (queryStart < 0 ? "" : encodeOdd(url.slice(queryStart))));
     const methods = router.allowedMethods(path);
     if (methods !== undefined && method === "OPTIONS") return allowed(methods);
     const response = methods === undefined ? failure(404, "NOT_FOUND") : failure(405, "METHOD_NOT_ALLOWED", { Allow: methods });
@@ -238,6 +238,11 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 function targetOf(url: string): string {
   const start = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);
   return start < 0 ? url : url.slice(start);
+}
+
+/** Escapes what no header may have. Bun leaves it in a URL whose host it cannot read. */
+function encodeOdd(query: string): string {
+  return query.toWellFormed().replace(/[^\x21-\x7e]+/g, encodeURIComponent);
 }
 
 /** Escapes a path as Go does (url.URL.EscapedPath). */

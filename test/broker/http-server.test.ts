@@ -5,7 +5,7 @@ import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { HttpLimits, HttpServer } from "../../src/http/server.ts";
 import { ByteSocket } from "../differential/support/byte-socket.ts";
-import { chunked, readResponses, requestBytes, type WireResponse } from "../differential/support/http-wire.ts";
+import { chunked, header, readResponses, requestBytes, type WireResponse } from "../differential/support/http-wire.ts";
 import { InProcess } from "../support/in-process.ts";
 import { sized } from "../support/raw-client.ts";
 import { until } from "../support/server.ts";
@@ -265,6 +265,15 @@ test("a publish that the broker does not take is answered with 503", async () =>
     expect(await http.call("POST", "/pub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
     expect(await http.call("POST", "/mpub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
   }
+});
+
+test("a path in other letters is corrected, whatever bytes host and query have", async () => {
+  await using http = WithHttp.start();
+  const socket = await http.socket();
+  socket.write(Buffer.from("POST /channel/unpaUse?topic=f\xf5&channel=c HTTP/1.1\r\nHost: \x99 b\r\nContent-Length: 0\r\n\r\n", "latin1"));
+  const [response] = await readResponses(socket, 1, false);
+  expect(show(response)).toBe("307");
+  expect(header(response, "location")).toBe("/channel/unpause?topic=f%EF%BF%BD&channel=c");
 });
 
 test("a fault in a handler is answered with 500, and told in the log", async () => {
