@@ -668,6 +668,11 @@ export class Broker {
     if (this.failures.deferred !== undefined) this.space.failed();
     // What was written may take the place of other entries: the word that those are done with comes next.
     else if (this.deferred.hasWork) this.schedule();
+    this.expectDeferredSync();
+  }
+
+  /** What the deferred store has written is synced in its turn, or soon if something waits for that. */
+  private expectDeferredSync(): void {
     if (this.deferred.awaitsSyncNow) this.answers.syncSoon();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
@@ -682,13 +687,21 @@ export class Broker {
   private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
     let waiting = 1;
     let failure: Error | undefined;
-    const one = (error: Error | undefined) => {
-      failure ??= error;
-      if (--waiting > 0) return;
+    const ended = () => {
       this.failures.sync = failure;
       this.deferred.syncEnded(failure);
       if (this.deferred.hasWork) this.schedule();
       done(failure);
+    };
+    const one = (error: Error | undefined) => {
+      failure ??= error;
+      if (--waiting > 0) return;
+      if (failure !== undefined) return ended();
+      // Last the words that deferred messages stand in a log now, or in another bucket: first they must.
+      this.deferred.syncWords((wordsError) => {
+        failure = wordsError;
+        ended();
+      });
     };
     this.deferred.syncBegins();
     for (const topic of topics) {
@@ -698,7 +711,7 @@ export class Broker {
       topic.log.files.sync(one);
     }
     waiting += 2;
-    this.deferred.sync(one);
+    this.deferred.syncEntries(one);
     this.keys.sync(one);
     one(undefined);
   }
@@ -761,6 +774,8 @@ export class Broker {
     if (now >= this.deferredWakeMs || this.deferred.nextDueMs <= now) this.deferredWakeMs = this.deferred.process(now);
     next = Math.min(next, this.deferredWakeMs, this.deferred.nextDueMs);
     if (this.deferred.hasWork) this.schedule();
+    // Moving messages to finer buckets writes by itself.
+    if (this.deferred.awaitsSync) this.expectDeferredSync();
     if (this.releasableTopics.length > 0) this.releaseLogs();
     if (this.unsavedChannels.length > 0) {
       if (now >= this.nextSaveMs) this.saveUnsaved(now);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { FRAME_TYPE_MESSAGE } from "../../frame/frame.ts";
-import { files, openOrMake, readFully, removeIfThere, writeFully } from "../files.ts";
+import { files, openOrMake, readFully, removeSoon, writeFully } from "../files.ts";
 import { releaseArea, type StagingArea, takeArea } from "./staging.ts";
 
 /**
@@ -91,7 +91,10 @@ export class Bucket {
   /** Entries below this offset were moved on (buckets that are wider than the finest). */
   movedTo = 0;
   private movedBefore = 0;
-  unsynced = false;
+  /** The sync that was to come next when its last entry was done with; -1 while there are some. */
+  emptiedAtSync = -1;
+  private entriesUnsynced = false;
+  private wordsUnsynced = false;
   /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
   damagedBytes = 0;
   private fd = -1;
@@ -242,7 +245,7 @@ export class Bucket {
       this.pending += count;
       this.writtenBytes = bytes;
       this.writtenCount = count;
-      this.unsynced = true;
+      this.entriesUnsynced = true;
     } finally {
       if (staged !== undefined) releaseArea(staged);
     }
@@ -291,7 +294,7 @@ export class Bucket {
     writeFully(this.doneFd, bytes, 0, bytes.length, this.doneLength);
     this.doneLength += bytes.length;
     this.stagedWords = [];
-    this.unsynced = true;
+    this.wordsUnsynced = true;
   }
 
   /** Both, where there is nobody to be refused alone. */
@@ -391,26 +394,50 @@ export class Bucket {
     this.closeFiles();
   }
 
-  sync(done: (error: Error | undefined) => void): void {
-    this.unsynced = false;
+  get unsynced(): boolean {
+    return this.entriesUnsynced || this.wordsUnsynced;
+  }
+
+  /** Brings the entries to the disk, and the names of both files. */
+  syncEntries(done: (error: Error | undefined) => void): void {
     const { namesUnsynced } = this;
     this.namesUnsynced = false;
-    const fds = [this.fd, this.doneFd].filter((fd) => fd >= 0);
-    let waiting = fds.length + (namesUnsynced ? 1 : 0);
-    if (waiting === 0) return done(undefined);
+    let waiting = 1;
     let failure: Error | undefined;
-    const finish = (error: NodeJS.ErrnoException | null, fd?: number) => {
-      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more, and the number may
-      // be another's by now, a socket's, which cannot be synced.
-      const gone = fd !== undefined && fd !== this.fd && fd !== this.doneFd;
-      if (error && !gone && error.code !== "EBADF") {
-        failure = error;
-        this.namesUnsynced ||= namesUnsynced;
-      }
+    const one = (error: Error | undefined) => {
+      failure ??= error;
       if (--waiting === 0) done(failure);
     };
-    for (const fd of fds) files.sync(fd, (error) => finish(error, fd));
-    if (namesUnsynced) files.syncDirectory(this.directory, (error) => finish(error));
+    if (this.entriesUnsynced) {
+      this.entriesUnsynced = false;
+      waiting++;
+      this.syncFile(this.fd, one);
+    }
+    if (namesUnsynced) {
+      waiting++;
+      files.syncDirectory(this.directory, (error) => {
+        if (error) this.namesUnsynced = true;
+        one(error ?? undefined);
+      });
+    }
+    one(undefined);
+  }
+
+  /** Brings the words to the disk: to be called when what they say is there. */
+  syncWords(done: (error: Error | undefined) => void): void {
+    if (!this.wordsUnsynced) return done(undefined);
+    this.wordsUnsynced = false;
+    this.syncFile(this.doneFd, done);
+  }
+
+  private syncFile(fd: number, done: (error: Error | undefined) => void): void {
+    if (fd < 0) return done(undefined);
+    files.sync(fd, (error) => {
+      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more, and the number may
+      // be another's by now, a socket's, which cannot be synced.
+      const gone = fd !== this.fd && fd !== this.doneFd;
+      done(error && !gone && error.code !== "EBADF" ? error : undefined);
+    });
   }
 
   closeFiles(): void {
@@ -420,10 +447,11 @@ export class Bucket {
     this.doneFd = -1;
   }
 
-  remove(): void {
+  /** @param failed hears why a file is still there, under another name */
+  remove(failed: (error: Error) => void): void {
     this.closeFiles();
-    removeIfThere(this.path);
-    removeIfThere(this.donePath);
+    removeSoon(this.path, failed);
+    removeSoon(this.donePath, failed);
   }
 
   /** Cuts off what was refused, so that a later start does not find it. Where that fails it is tried before the next write. */

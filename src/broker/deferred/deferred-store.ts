@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { type Ballast, NO_BALLAST } from "../ballast.ts";
-import { files, removeIfThere } from "../files.ts";
+import { files, GONE_ENDING, removeIfThere } from "../files.ts";
 import { Trouble } from "../trouble.ts";
 import { Bucket, ENTRY_HEADER_BYTES, type EntryHeader, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./bucket.ts";
 import { StagedEntries, type StoreOwner } from "./staged-entries.ts";
@@ -68,6 +68,10 @@ export class DeferredStore {
   private readonly unsyncedStaged: StagedEntries[] = [];
   private sealed = 0;
   private movesHeld = false;
+  /** Syncs that began; the last of them that ended well; and how many had begun when process() last wrote something. */
+  private syncsBegun = 0;
+  private syncedTo = 0;
+  private changedAtSync = -1;
   /** The message that its owner asked to await just now stays on the disk for the time being. */
   private leftOnDisk = false;
   private readonly heap = new DueHeap();
@@ -160,7 +164,7 @@ export class DeferredStore {
 
   private forget(bucket: Bucket): void {
     this.dirty.delete(bucket);
-    bucket.remove();
+    this.remove(bucket);
   }
 
   /** After recover(): visits once more what it visited. */
@@ -176,6 +180,7 @@ export class DeferredStore {
       const span = Bucket.parseName(name);
       if (span !== undefined) found.push(new Bucket(this.directory, span.startMs, span.widthMs));
       // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
+      else if (name.endsWith(GONE_ENDING)) removeIfThere(join(this.directory, name));
       else if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) removeIfThere(join(this.directory, name));
     }
     return found.sort((a, b) => b.widthMs - a.widthMs);
@@ -281,6 +286,11 @@ export class DeferredStore {
     return this.unsyncedStaged.length > this.sealed || this.movesHeld;
   }
 
+  /** process() has written something, or waits to remove something, that no sync has begun for since. */
+  get awaitsSync(): boolean {
+    return this.changedAtSync === this.syncsBegun;
+  }
+
   /** All is synced and the broker goes down: from here on the files are written in order, and synced at the end. */
   endStrictness(): void {
     this.strict = false;
@@ -291,6 +301,7 @@ export class DeferredStore {
   /** A sync of everything begins: what was held back so far may go on when it is over. */
   syncBegins(): void {
     this.movesHeld = false;
+    this.syncsBegun++;
     this.sealed = this.unsyncedStaged.length;
     for (const bucket of this.buckets.values()) bucket.sealHeld();
   }
@@ -303,7 +314,11 @@ export class DeferredStore {
       if (error !== undefined) for (let at = 0; at < staged.count; at++) this.finish(staged.message(at));
       this.tellOwners(staged, error);
     }
-    if (error !== undefined) return;
+    if (error !== undefined) {
+      this.changedAtSync = this.syncsBegun;
+      return;
+    }
+    this.syncedTo = this.syncsBegun;
     for (const bucket of this.buckets.values()) {
       bucket.releaseHeld();
       if (bucket.dirty) this.dirty.add(bucket);
@@ -442,21 +457,19 @@ export class DeferredStore {
     }
   }
 
-  sync(done: (error: Error | undefined) => void): void {
+  /** Brings all entries to the disk. Words come after them, and after what they say of other places: the logs that messages joined. */
+  syncEntries(done: (error: Error | undefined) => void): void {
     const unsynced = [...this.buckets.values()].filter((bucket) => bucket.unsynced);
-    let waiting = unsynced.length;
-    if (waiting === 0) return done(undefined);
-    let failure: Error | undefined;
-    for (const bucket of unsynced) {
-      bucket.sync((error) => {
-        failure ??= error;
-        if (--waiting === 0) done(failure);
-      });
-    }
+    syncAll(unsynced, (bucket, one) => bucket.syncEntries(one), done);
+  }
+
+  syncWords(done: (error: Error | undefined) => void): void {
+    const unsynced = [...this.buckets.values()].filter((bucket) => bucket.unsynced);
+    syncAll(unsynced, (bucket, one) => bucket.syncWords(one), done);
   }
 
   async close(): Promise<void> {
-    await new Promise<void>((resolve) => this.sync(() => resolve()));
+    await new Promise<void>((resolve) => this.syncEntries(() => this.syncWords(() => resolve())));
     for (const bucket of this.buckets.values()) bucket.closeFiles();
   }
 
@@ -482,12 +495,21 @@ export class DeferredStore {
       const toMove = !finest && bucket.pending > 0 && moveAtMs(bucket.startMs, bucket.widthMs) <= nowMs;
       // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
       if (toMove && bucket.settled) more = this.move(bucket, nowMs) || more;
-      if (bucket.pending === 0 && bucket.settled && (bucket.endMs < nowMs || !finest)) {
-        bucket.remove();
+      if (bucket.pending > 0 || !bucket.settled || (bucket.endMs >= nowMs && finest)) {
+        bucket.emptiedAtSync = -1;
+      } else if (bucket.emptiedAtSync < 0) {
+        // What its messages became must be on the disk before they are gone from here.
+        bucket.emptiedAtSync = this.changedAtSync = this.syncsBegun;
+      } else if (this.syncedTo > bucket.emptiedAtSync) {
         this.buckets.delete(name);
+        this.remove(bucket);
       }
     }
     return more;
+  }
+
+  private remove(bucket: Bucket): void {
+    bucket.remove((error) => this.trouble.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`));
   }
 
   /** Loads a little of the buckets whose time is near, the nearest first. @returns whether there is more to load, and room for it */
@@ -609,6 +631,7 @@ export class DeferredStore {
       }
       bucket.stageMoved(end, moved, this.strict);
       this.movesHeld ||= this.strict;
+      this.changedAtSync = this.syncsBegun;
       this.ballast.use(() => bucket.commitWords());
     } catch (error) {
       // The piece stays where it is, and is moved later.
@@ -620,6 +643,25 @@ export class DeferredStore {
     }
     return bucket.pending > 0 && !this.strict;
   }
+}
+
+/** Waits for all of them. @param done hears of one failure, if there was any */
+function syncAll(
+  buckets: Bucket[],
+  sync: (bucket: Bucket, done: (error: Error | undefined) => void) => void,
+  done: (error: Error | undefined) => void,
+): void {
+  let waiting = 1;
+  let failure: Error | undefined;
+  const one = (error: Error | undefined) => {
+    failure ??= error;
+    if (--waiting === 0) done(failure);
+  };
+  for (const bucket of buckets) {
+    waiting++;
+    sync(bucket, one);
+  }
+  one(undefined);
 }
 
 /** An entry as a message in memory. */

@@ -8,8 +8,10 @@ import {
   type ScannedEntry,
   type StoredEntry,
 } from "../../../src/broker/deferred/bucket.ts";
+import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { layMessage } from "../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { until } from "../../support/server.ts";
 
 let folder: string;
 
@@ -18,6 +20,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  useFiles(diskFiles);
   removeFolder(folder);
 });
 
@@ -235,12 +238,44 @@ test("words that the disk does not take are written by a later commit", () => {
   expect(recover().entries).toBeEmpty();
 });
 
-test("a removed bucket leaves no file", () => {
+test("entries and the names of the files are synced before the words that rest on them", async () => {
+  const synced: string[] = [];
+  const paths = new Map<number, string>();
+  useFiles({
+    ...diskFiles,
+    open: (name, flags) => {
+      const fd = diskFiles.open(name, flags);
+      paths.set(fd, name.slice(folder.length + 1).replace(/.*\./, ""));
+      return fd;
+    },
+    sync: (fd, done) => {
+      synced.push(paths.get(fd) as string);
+      diskFiles.sync(fd, done);
+    },
+    syncDirectory: (name, done) => {
+      synced.push(name === folder ? "names" : name);
+      diskFiles.syncDirectory(name, done);
+    },
+  });
   const bucket = fill(2);
   bucket.stageDone(0);
   bucket.commit();
-  bucket.remove();
+  expect(bucket.unsynced).toBeTrue();
+  await new Promise<void>((resolve, reject) => bucket.syncEntries((error) => (error ? reject(error) : resolve())));
+  expect(synced).toEqual(["msg", "names"]);
+  await new Promise<void>((resolve, reject) => bucket.syncWords((error) => (error ? reject(error) : resolve())));
+  expect(synced).toEqual(["msg", "names", "done"]);
+  expect(bucket.unsynced).toBeFalse();
+  bucket.closeFiles();
+});
+
+test("a removed bucket leaves no file, and its name is free at once", async () => {
+  const bucket = fill(2);
+  bucket.stageDone(0);
+  bucket.commit();
+  bucket.remove((error) => expect.unreachable(error.message));
   expect(existsSync(path("msg")) || existsSync(path("done"))).toBeFalse();
+  await until("the files are gone", () => readdirSync(folder).length === 0);
 });
 
 test("a bucket's file name says its span, and other names are not buckets'", () => {

@@ -7,6 +7,7 @@ import { DueHeap, StoredMessage } from "../../../src/broker/deferred/stored-mess
 import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { until } from "../../support/server.ts";
 
 const START = 1_700_000_000_000;
 const SECOND = 1000;
@@ -77,7 +78,13 @@ class Fixture {
       setSystemTime(Math.min(end, Date.now() + stepMs));
       this.store.process(Date.now());
       this.store.commit();
+      if (this.store.awaitsSync) this.sync();
     }
+  }
+
+  sync(): void {
+    this.store.syncBegins();
+    this.store.syncEnded(undefined);
   }
 
   /** Sequences that fell due since it was last asked. */
@@ -137,7 +144,7 @@ test("far messages go through ever finer buckets and still fall due on time", ()
   }
 });
 
-test("buckets whose messages are all done with leave no files", () => {
+test("buckets whose messages are all done with leave no files", async () => {
   const fixture = new Fixture();
   for (const delay of [SECOND, 70 * SECOND, 2 * HOUR]) fixture.put(delay, delay);
   for (let i = 0; i < 3; i++) {
@@ -146,7 +153,52 @@ test("buckets whose messages are all done with leave no files", () => {
     fixture.store.commit();
   }
   fixture.pass(5 * SECOND);
-  expect(readdirSync(folder)).toBeEmpty();
+  await until("no file is left", () => readdirSync(folder).length === 0);
+});
+
+test.each([false, true])(
+  "what was moved is gone from the wide bucket only once it is synced where it stands now (strict: %p)",
+  (strict) => {
+    const fixture = new Fixture();
+    fixture.store.strict = strict;
+    fixture.stage(1, 100 * SECOND);
+    fixture.store.commit();
+    fixture.sync();
+    const wide = readdirSync(folder).find((name) => name.endsWith("-64000.msg")) as string;
+    const turn = () => {
+      setSystemTime(Date.now() + SECOND);
+      fixture.store.process(Date.now());
+      fixture.store.commit();
+    };
+    expect(fixture.store.awaitsSync).toBeFalse();
+    for (let second = 0; second < 90; second++) turn();
+    expect(fixture.store.awaitsSync).toBeTrue();
+    expect(readdirSync(folder)).toContain(wide);
+    // One that fails proves nothing.
+    fixture.store.syncBegins();
+    expect(fixture.store.awaitsSync).toBeFalse();
+    fixture.store.syncEnded(new Error("EIO"));
+    expect(fixture.store.awaitsSync).toBeTrue();
+    turn();
+    expect(readdirSync(folder)).toContain(wide);
+    for (let syncs = 0; syncs < 2; syncs++) {
+      fixture.sync();
+      turn();
+      turn();
+    }
+    expect(readdirSync(folder)).not.toContain(wide);
+    fixture.pass(12 * SECOND);
+    expect(fixture.takeDue()).toEqual([1]);
+  },
+);
+
+test("files that a kill kept from being removed go at the next start", () => {
+  const fixture = new Fixture();
+  fixture.put(1, 5 * SECOND);
+  const [name] = readdirSync(folder);
+  writeFileSync(`${folder}/${name?.replace(/^\d+/, "1699999999000")}.gone`, "rest");
+  expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([1]);
+  expect(readdirSync(folder).filter((left) => left.endsWith(".gone"))).toBeEmpty();
 });
 
 test("messages are there after a clean close, those that were done with are not", async () => {

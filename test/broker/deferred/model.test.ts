@@ -117,7 +117,7 @@ class Model {
 
   private settle(): void {
     this.store.commit();
-    if (!this.store.strict) return;
+    if (!this.store.strict && !this.store.awaitsSync) return;
     this.store.syncBegins();
     this.store.syncEnded(undefined);
     this.store.commit();
