@@ -1,10 +1,8 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../base/address.ts";
-import { giveBack } from "../base/give-back.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
-import { BODY_OFFSET, encodeFrame, FRAME_TYPE_ERROR } from "../frame/frame.ts";
+import { BODY_OFFSET } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
 import { Answers, type Holder } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
@@ -12,7 +10,7 @@ import { BallastFile, isDiskFull } from "./ballast.ts";
 import { Catalogue, WITHHOLD_ADOPTED_MS } from "./catalogue.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
-import { Connection } from "./connection.ts";
+import type { Connection } from "./connection.ts";
 import { DATA_FOLDER } from "./data-path.ts";
 import { DeferredStore } from "./deferred/deferred-store.ts";
 import { files } from "./files.ts";
@@ -22,50 +20,36 @@ import { JOURNAL_FILE, Journal } from "./log/journal.ts";
 import type { Retention } from "./log/retention.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { PublishKeys } from "./publish-keys.ts";
+import { Saver } from "./saver.ts";
 import { Space } from "./space.ts";
-import { Store, type TopicRow } from "./store.ts";
+import { Store } from "./store.ts";
 import { rescueStore, StoreCopy } from "./store-rescue.ts";
+import { TcpListener } from "./tcp-listener.ts";
 import type { Topic } from "./topic.ts";
 import { Topology } from "./topology.ts";
 import { StagePool } from "./transport/outbox.ts";
-import { snappyProblem } from "./transport/snappy.ts";
-import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
 import { buildServerTls, type ServerTls } from "./transport/tls-options.ts";
-import type { PlainTransport } from "./transport/transport.ts";
 import { Trouble } from "./trouble.ts";
+import { Upkeep } from "./upkeep.ts";
 
 /** When so many topics have something to commit in one turn, small commits go to the journal first. */
 const JOURNALED_TOPICS = 4;
-/** What stands for the address of a unix socket's client, as Go shows it. */
-const SOCKET_PEER = "@";
 /** Log bytes in memory, all topics together. */
 const CACHE_BYTES = 16 * 1024 * 1024;
-/** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
-const SAVE_INTERVAL_MS = 50;
-/** And not less often than this, however long a save takes. */
-const LONGEST_SAVE_INTERVAL_MS = 150;
-/** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
-const SURVEY_INTERVAL_MS = 250;
-/** How far the logs are synced is noted this often. */
-const SAVE_SYNCED_INTERVAL_MS = 1000;
-/** A difference of the clocks that is worth remembering. */
-const SAVED_STEP_MS = 100;
 /** Log chunks are let go of at most this often while messages flow. */
 const RELEASE_INTERVAL_MS = 5;
 /** An answer that waits for the tick, and is not refused whatever fails there. */
 const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
-/** A client that was turned away has so long to read why, and so many at a time. */
-const LEAVING_MS = 1000;
-const MAX_LEAVING = 256;
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
 const CLIENT_TIMEOUT_MS = 60_000;
 
 /**
- * The broker: owns the topics, the connections, and the tick.
+ * The broker: owns the topics and the tick, and knows all others.
  *
  * Callbacks of sockets and HTTP only decode, append and mark what is dirty. Once per turn of the event loop the
  * tick writes the dirty logs, lets the answers go that waited for it, dispatches, and flushes the connections:
- * so an OK is never sent before its message is in the file, and what comes together is written together.
+ * so an OK is never sent before its message is in the file, and what comes together is written together. What is to be
+ * done because time has passed is upkeep.ts; who comes over TCP, tcp-listener.ts.
  */
 export class Broker {
   readonly startTimeMs = Date.now();
@@ -86,9 +70,6 @@ export class Broker {
   readonly authority: Authority | undefined;
   /** Where it stands among its consumers; undefined: it does not matter. */
   readonly topology: Topology | undefined;
-  /** Clients that were turned away, being more than -max-connections. */
-  refusedConnections = 0;
-  private snappyWorks: boolean | undefined;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
   /** Port of the HTTP listener; 0 without one, and for a unix socket. */
@@ -99,48 +80,35 @@ export class Broker {
   readonly chunks = new ChunkPool(CACHE_BYTES);
   readonly stages = new StagePool();
   readonly store: Store;
-  private readonly storeCopy: StoreCopy;
+  readonly storeCopy: StoreCopy;
   readonly deferred: DeferredStore;
   readonly journal: Journal;
   readonly catalogue: Catalogue;
   readonly keys: PublishKeys;
   readonly answers: Answers;
 
-  private readonly clock = new Clock();
-  private readonly directory: string;
+  readonly saver: Saver;
+  readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
-  private nextConnectionId = 1;
-  private leavingRefused = 0;
-  private onSocketPath = false;
-  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
+  private readonly clock = new Clock();
+  readonly upkeep = new Upkeep(this, this.clock);
+  private readonly directory: string;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
 
   private tickScheduled = false;
   private dirtyTopics: Topic[] = [];
   private dirtyChannels: Channel[] = [];
   private dirtyConnections: Connection[] = [];
-  private unsavedChannels: Channel[] = [];
   /** Topics with commits that answers wait for until they are on the disk. */
   private unsyncedTopics = new Set<Topic>();
   private releasableTopics: Topic[] = [];
   private releasedAtMs = 0;
-  /** Channels whose dispatch failed; tried again in a moment. */
-  private readonly stalledChannels = new Set<Channel>();
-
-  private wakeTimer: ReturnType<typeof setTimeout> | undefined;
-  private wakeAtMs = Number.POSITIVE_INFINITY;
-  private nextSaveMs = 0;
-  /** How far the wall clock was set, as the store knows it. */
-  private savedStepMs = 0;
-  private nextSurveyMs = 0;
-  private nextSaveSyncedMs = 0;
+  /** When all logs are to be synced, though nobody waits for it; 0: there is nothing to be. */
   private nextSyncMs = 0;
-  private deferredWakeMs = 0;
   /** Why the last write of each kind failed; undefined where all is well. */
-  private readonly failures: Record<"log" | "deferred" | "store" | "sync", Error | undefined> = {
+  private readonly failures: Record<"log" | "deferred" | "sync", Error | undefined> = {
     log: undefined,
     deferred: undefined,
-    store: undefined,
     sync: undefined,
   };
 
@@ -171,8 +139,8 @@ export class Broker {
     this.storeCopy = new StoreCopy(this.store, this.directory, log);
     this.space = new Space(this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
-      this.savedStepMs = this.store.clockStep();
-      this.clock.goOnFrom(this.savedStepMs);
+      this.clock.goOnFrom(this.store.clockStep());
+      this.saver = new Saver(this, this.directory);
       this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast, () => this.clock.currentMs());
       this.answers = new Answers((done) => this.syncPublished(done), log);
       this.journal = new Journal(join(this.directory, JOURNAL_FILE), (error) =>
@@ -197,7 +165,7 @@ export class Broker {
       this.store.close();
       throw error instanceof StartError ? error : new StartError(`cannot read ${this.directory}: ${(error as Error).message}`);
     }
-    this.wakeAt(this.clock.currentMs() + SURVEY_INTERVAL_MS);
+    this.upkeep.start();
   }
 
   // ---- time
@@ -232,48 +200,26 @@ export class Broker {
     this.clock.read();
   }
 
-  /** Asks to be woken at a time: for deadlines, due messages, heartbeats. One timer serves them all. */
+  /** Asks to be woken at a time: for deadlines, due messages, heartbeats. */
   wakeAt(atMs: number): void {
-    if (atMs >= this.wakeAtMs || this.closing) return;
-    this.wakeAtMs = atMs;
-    clearTimeout(this.wakeTimer);
-    this.wakeTimer = setTimeout(() => this.wake(), Math.max(1, Math.min(atMs - this.clock.currentMs(), SURVEY_INTERVAL_MS)));
+    this.upkeep.wakeAt(atMs);
   }
 
   // ---- listening
 
   /** @throws StartError when the address cannot be had */
   listen(): void {
-    const address = parseListenAddress(this.options.tcpAddress);
-    this.onSocketPath = "unix" in address;
-    try {
-      this.listener = Bun.listen<Connection | undefined>({
-        // Either of the two; Bun's types ask for one of them.
-        ...(address as { hostname: string; port: number }),
-        allowHalfOpen: true,
-        socket: {
-          open: (socket) => this.accept(socket),
-          data: (socket, data) => this.receive(socket.data, data),
-          drain: (socket) => this.drained(socket.data),
-          end: (socket) => socket.data?.inputEnded(),
-          close: (socket) => this.closed(socket.data),
-          error: (socket, error) => this.socketFailed(socket.data, error),
-        },
-      });
-    } catch (error) {
-      throw listenError("tcp-address", address, error);
-    }
-    this.log.info(`TCP: listening on ${showListenAddress(address, this.listener.port)}`);
+    this.listener.listen();
   }
 
   /** 0 for a unix socket. */
   get tcpPort(): number {
-    return this.listener?.port ?? 0;
+    return this.listener.port;
   }
 
   /** "OK", or "NOK - " and why. */
   health(): string {
-    const failure = this.space.refusal ?? this.failures.log ?? this.failures.deferred ?? this.failures.store ?? this.failures.sync;
+    const failure = this.space.refusal ?? this.failures.log ?? this.failures.deferred ?? this.saver.failure ?? this.failures.sync;
     return failure === undefined ? "OK" : `NOK - ${failure.message}`;
   }
 
@@ -432,9 +378,7 @@ export class Broker {
   }
 
   addUnsavedChannel(channel: Channel): void {
-    channel.unsaved = true;
-    this.unsavedChannels.push(channel);
-    this.wakeAt(Math.max(this.nextSaveMs, this.clock.nowMs + SAVE_INTERVAL_MS));
+    this.saver.addUnsaved(channel);
   }
 
   connectionReady(connection: Connection): void {
@@ -444,12 +388,12 @@ export class Broker {
   // ---- saving
 
   saveTopic(topic: Topic): void {
-    if (!topic.ephemeral) this.save(() => this.store.updateTopic(topicRow(topic)));
+    this.saver.saveTopic(topic);
   }
 
   /** @returns false when the store could not be written */
   saveChannel(channel: Channel): boolean {
-    return !channel.persistent || this.save(() => this.store.updateChannel(channel.toRow()));
+    return this.saver.saveChannel(channel);
   }
 
   // ---- the end
@@ -459,9 +403,9 @@ export class Broker {
     if (this.closing) return;
     this.closing = true;
     this.refusal = new PublishError("exiting");
-    clearTimeout(this.wakeTimer);
+    this.upkeep.stop();
     this.log.info("NSQ: closing clients and topics");
-    this.listener?.stop();
+    this.listener.stop();
     // What was read is answered first: an acknowledgement that is due still goes out.
     this.tick();
     await this.answers.untilSynced();
@@ -469,7 +413,7 @@ export class Broker {
     for (const connection of [...this.connections]) {
       connection.flush();
       connection.leave();
-      this.closed(connection);
+      this.listener.closed(connection);
     }
     this.tick();
     await this.answers.untilSynced();
@@ -478,133 +422,18 @@ export class Broker {
     for (const channel of this.catalogue.channelsById.values()) channel.park();
     do this.commitDeferred();
     while (this.deferred.hasWork && this.deferred.failure === undefined && this.deferred.wordsFailure === undefined);
-    this.saveAll();
+    this.saver.saveAll();
     for (const topic of this.topics.values()) this.settle(topic);
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     this.journal.close();
     await this.deferred.close();
-    this.saveSynced();
+    this.saver.saveSynced();
     this.keys.close();
     this.store.freeOrphanedNumbers();
     this.store.forgetSyncedOfGoneTopics();
     await this.storeCopy.renew(this.clock.nowMs);
     this.store.close();
     this.log.info("NSQ: bye");
-  }
-
-  // ---- connections
-
-  private accept(socket: Bun.Socket<Connection | undefined>): void {
-    // Undefined, whatever their types say, when the client was gone before it was looked at.
-    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
-    const known = host !== undefined && port !== undefined;
-    if (!known && !this.onSocketPath) return socket.terminate();
-    const address = known ? formatAddress(host, port) : SOCKET_PEER;
-    const { maxConnections } = this.options;
-    if (maxConnections > 0 && this.connections.size >= maxConnections) return this.refuse(socket, address);
-    const connection = new Connection(this, this.nextConnectionId++, socket, address);
-    socket.data = connection;
-    this.connections.add(connection);
-    this.connectionsById.set(connection.id, connection);
-    this.log.info(`TCP: new client(${connection.remoteAddress})`);
-  }
-
-  /** Whether a client that asks for snappy gets it. Tried when the first one asks. */
-  offersSnappy(): boolean {
-    if (!this.options.snappy) return false;
-    if (this.snappyWorks === undefined) {
-      const problem = snappyProblem();
-      this.snappyWorks = problem === undefined;
-      if (problem !== undefined)
-        this.log.error(`snappy cannot be offered: ${problem}; the binary needs a TMPDIR that it may write to for it`);
-    }
-    return this.snappyWorks;
-  }
-
-  /** Begins TLS on a client's socket; the connection hears how it goes. */
-  startTls(connection: Connection, socket: PlainTransport): Handshake {
-    return startTls(connection, socket, this.tls as ServerTls, this.options.tlsClientAuthPolicy, this.tlsEvents);
-  }
-
-  private readonly tlsEvents: TlsEvents = {
-    data: (connection, data) => this.receive(connection, data),
-    drained: (connection) => this.drained(connection),
-    closed: (connection) => this.closed(connection),
-    failed: (connection, error) => this.socketFailed(connection, error),
-  };
-
-  /** One client too many. It is told so, if it listens. */
-  private refuse(socket: Bun.Socket<Connection | undefined>, address: string): void {
-    const most = this.options.maxConnections;
-    this.refusedConnections++;
-    this.log.warn(
-      `TCP: refused client(${address}): ${most} are connected, see -max-connections (${this.refusedConnections} refused so far)`,
-    );
-    socket.write(encodeFrame(FRAME_TYPE_ERROR, `E_TOO_MANY_CONNECTIONS ${most} clients are connected`));
-    socket.end();
-    if (this.leavingRefused >= MAX_LEAVING) return socket.terminate();
-    this.leavingRefused++;
-    setTimeout(() => {
-      this.leavingRefused--;
-      socket.terminate();
-    }, LEAVING_MS);
-  }
-
-  private receive(connection: Connection | undefined, data: Buffer): void {
-    // What is on the wire below TLS, which nobody looks at.
-    if (connection === undefined) return giveBack(data);
-    this.clock.read();
-    try {
-      connection.receive(data);
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  /** The answer that a connection's command waits for is there. */
-  resume(connection: Connection): void {
-    this.clock.read();
-    try {
-      connection.goOn();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
-  private fault(connection: Connection, error: Error): void {
-    this.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
-    connection.terminate();
-  }
-
-  private socketFailed(connection: Connection | undefined, error: Error): void {
-    this.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
-  }
-
-  private flush(connection: Connection): void {
-    try {
-      connection.flush();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  /** A client's socket, or its turn, takes bytes again. */
-  drained(connection: Connection | undefined): void {
-    if (connection === undefined) return;
-    try {
-      connection.drained();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  private closed(connection: Connection | undefined): void {
-    if (connection === undefined || connection.closed) return;
-    this.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
-    connection.socketClosed();
-    this.connections.delete(connection);
-    this.connectionsById.delete(connection.id);
   }
 
   // ---- the tick
@@ -631,14 +460,14 @@ export class Broker {
     this.flushDirty();
     this.dispatch();
     this.flushDirty();
-    if (this.releasableTopics.length > 0 && this.clock.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
+    if (this.clock.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
   }
 
   private flushDirty(): void {
     const connections = this.dirtyConnections;
     if (connections.length === 0) return;
     this.dirtyConnections = [];
-    for (const connection of connections) this.flush(connection);
+    for (const connection of connections) this.listener.flush(connection);
   }
 
   private commitTopics(): void {
@@ -662,8 +491,7 @@ export class Broker {
   private commitDeferred(): void {
     if (!this.deferred.hasWork) return;
     this.deferred.commit();
-    // There may be a bucket now where there was none to be looked after.
-    this.deferredWakeMs = 0;
+    this.upkeep.lookAtDeferred();
     this.failures.deferred = this.deferred.failure ?? this.deferred.wordsFailure;
     if (this.failures.deferred !== undefined) this.space.failed();
     // What was written may take the place of other entries: the word that those are done with comes next.
@@ -672,7 +500,7 @@ export class Broker {
   }
 
   /** What the deferred store has written is synced in its turn, or soon if something waits for that. */
-  private expectDeferredSync(): void {
+  expectDeferredSync(): void {
     if (this.deferred.awaitsSyncNow) this.answers.syncSoon();
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
@@ -746,128 +574,33 @@ export class Broker {
       } catch (error) {
         // A segment that cannot be opened (no file descriptor left) must not take the other channels along.
         this.log.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${(error as Error).stack}`);
-        this.stalledChannels.add(channel);
+        this.upkeep.tryAgain(channel);
       }
     }
   }
 
-  private releaseLogs(): void {
+  /** Lets go of the chunks and segments that no channel needs any more. */
+  releaseLogs(): void {
+    if (this.releasableTopics.length === 0) return;
     this.releasedAtMs = this.clock.nowMs;
     const topics = this.releasableTopics;
     this.releasableTopics = [];
     for (const topic of topics) topic.releaseLog();
   }
 
-  // ---- the clock's work
-
-  private wake(): void {
-    this.wakeTimer = undefined;
-    this.wakeAtMs = Number.POSITIVE_INFINITY;
-    if (this.closing) return;
-    this.clock.read();
-    const now = this.clock.nowMs;
-    let next = now + SURVEY_INTERVAL_MS;
-    for (const channel of this.catalogue.channelsById.values()) {
-      if (channel.nextDeadline <= now) channel.expire(now);
-      if (channel.nextDeadline < next) next = channel.nextDeadline;
-    }
-    if (now >= this.deferredWakeMs || this.deferred.nextDueMs <= now) this.deferredWakeMs = this.deferred.process(now);
-    next = Math.min(next, this.deferredWakeMs, this.deferred.nextDueMs);
-    if (this.deferred.hasWork) this.schedule();
-    // Moving messages to finer buckets writes by itself.
-    if (this.deferred.awaitsSync) this.expectDeferredSync();
-    if (this.releasableTopics.length > 0) this.releaseLogs();
-    if (this.unsavedChannels.length > 0) {
-      if (now >= this.nextSaveMs) this.saveUnsaved(now);
-      if (this.unsavedChannels.length > 0) next = Math.min(next, this.nextSaveMs);
-    }
-    if (now >= this.nextSurveyMs) this.survey(now);
-    if (this.nextSyncMs !== 0 && now >= this.nextSyncMs) {
-      this.nextSyncMs = 0;
-      this.answers.syncWith((done) => this.sync(this.topics.values(), done));
-    }
-    this.wakeAt(Math.max(next, now + 1));
+  /** Called now and then: what nobody waits for comes to the disk too. */
+  syncIfDue(nowMs: number): void {
+    if (this.nextSyncMs === 0 || nowMs < this.nextSyncMs) return;
+    this.nextSyncMs = 0;
+    this.answers.syncWith((done) => this.sync(this.topics.values(), done));
   }
 
-  private survey(nowMs: number): void {
-    this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
-    for (const connection of this.connections) connection.checkTime(nowMs);
-    for (const topic of this.topics.values()) {
-      topic.shrinkIfIdle(nowMs);
-      topic.reviewRetention(nowMs);
-    }
-    this.keys.review(this.clock.wallMs);
-    if (Math.abs(this.clock.stepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet();
+  /** Called now and then. */
+  reviewSpace(): void {
     this.space.check(performance.now());
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)
       for (const kind of ["log", "deferred"] as const) if (isDiskFull(this.failures[kind])) this.failures[kind] = undefined;
-    if (nowMs >= this.nextSaveSyncedMs) {
-      this.nextSaveSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
-      this.saveSynced();
-    }
-    this.storeCopy.renewIfDue(nowMs);
-    for (const channel of this.stalledChannels) channel.markDirty();
-    this.stalledChannels.clear();
-  }
-
-  /** The store remembers it, so that what is deferred goes by the same time after a restart. */
-  private wallClockSet(): void {
-    const { stepMs } = this.clock;
-    const seconds = (stepMs - this.savedStepMs) / 1000;
-    const saved = this.save(() => this.store.setClockStep(stepMs));
-    if (!saved) return;
-    this.savedStepMs = stepMs;
-    this.log.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
-  }
-
-  private saveUnsaved(nowMs: number): void {
-    const channels = this.unsavedChannels;
-    this.unsavedChannels = [];
-    const began = performance.now();
-    const saved = this.save(() =>
-      this.store.saveAll(() => {
-        for (const channel of channels) if (!channel.deleted) this.store.updateChannel(channel.toRow());
-      }),
-    );
-    if (saved) for (const channel of channels) channel.unsaved = false;
-    else this.unsavedChannels.push(...channels);
-    // With thousands of moving cursors saving must not take all the time; but what is finished must be saved soon.
-    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
-  }
-
-  /** Notes how far the logs are on the disk: recovery then tells what a crash tore from what was damaged since. */
-  private saveSynced(): void {
-    const moved = [...this.topics.values()].filter(({ log }) => log.files?.syncedSaved === false);
-    if (moved.length === 0) return;
-    this.save(() =>
-      this.store.saveAll(() => {
-        for (const { id, log } of moved) if (log.files !== undefined) this.store.saveSynced(id, log.files.takeSynced());
-      }),
-    );
-  }
-
-  private saveAll(): void {
-    this.save(() =>
-      this.store.saveAll(() => {
-        for (const topic of this.topics.values()) if (!topic.ephemeral) this.store.updateTopic(topicRow(topic));
-        for (const channel of this.catalogue.channelsById.values()) if (channel.persistent) this.store.updateChannel(channel.toRow());
-      }),
-    );
-  }
-
-  /** A store that cannot be written (a full disk) makes the broker unhealthy; the cursors stay in memory and are saved later. */
-  private save(work: () => void): boolean {
-    try {
-      this.ballast.use(work);
-      this.failures.store = undefined;
-      return true;
-    } catch (error) {
-      this.failures.store = error as Error;
-      this.space.failed();
-      this.trouble.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
-      return false;
-    }
   }
 
   // ---- publishing, inside
@@ -876,10 +609,6 @@ export class Broker {
     this.schedule();
     return this.answers.wait(publish);
   }
-}
-
-function topicRow(topic: Topic): TopicRow {
-  return { id: topic.id, number: topic.number, name: topic.name, paused: topic.paused, released: topic.released };
 }
 
 /** A mistyped path must not become a new, empty queue. */

@@ -127,14 +127,9 @@ function mpub(bodies: string[]): Buffer {
 
 /** Leaves a broker as a power cut would: nothing is written any more. */
 function abandon(broker: Broker): void {
-  const inside = broker as unknown as {
-    closing: boolean;
-    wakeTimer: ReturnType<typeof setTimeout>;
-    listener?: { stop(force: boolean): void };
-  };
-  inside.closing = true;
-  clearTimeout(inside.wakeTimer);
-  inside.listener?.stop(true);
+  broker.closing = true;
+  broker.upkeep.stop();
+  broker.listener.stop(true);
   broker.store.close();
 }
 

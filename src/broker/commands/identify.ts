@@ -144,7 +144,7 @@ function agree({ broker }: Connection, identity: Identity): Agreement {
     tls: broker.tls !== undefined && identity.tls_v1,
     deflate,
     deflateLevel: Number(wanted) > options.maxDeflateLevel ? options.maxDeflateLevel : wanted,
-    snappy: identity.snappy && broker.offersSnappy(),
+    snappy: identity.snappy && broker.listener.offersSnappy(),
   };
 }
 

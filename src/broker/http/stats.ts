@@ -25,6 +25,6 @@ export function stats({ broker, query }: HttpCall): Response {
     topics,
     memory,
     producers,
-    ...(broker.options.maxConnections > 0 ? { connections: { open: broker.connections.size, refused: broker.refusedConnections } } : {}),
+    ...(broker.options.maxConnections > 0 ? { connections: { open: broker.connections.size, refused: broker.listener.refused } } : {}),
   });
 }

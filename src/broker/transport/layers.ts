@@ -149,7 +149,7 @@ export class Layers {
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
       packer.beginTurn();
-      this.client.broker.drained(this.client);
+      this.client.broker.listener.drained(this.client);
     });
   }
 
@@ -190,7 +190,7 @@ export class Layers {
     client.broker.log.info(`PROTOCOL(V2): [${client.remoteAddress}] upgrading connection to ${kind}`);
     if (next.layer === "tls") {
       this.handshakeDueMs = client.broker.nowMs + HANDSHAKE_TIMEOUT_MS;
-      this.handshake = client.broker.startTls(client, this.transport as PlainTransport);
+      this.handshake = client.broker.listener.startTls(client, this.transport as PlainTransport);
       this.transport = this.handshake.plain;
       this.outbox.redirect(this.transport);
       return;
