@@ -1,5 +1,6 @@
 import { fieldsOf, type Json, listOf, parseDocument } from "../../frame/go-json.ts";
-import { Pattern, type PatternBudget, PatternError } from "./pattern.ts";
+import { Pattern, type PatternBudget } from "./pattern.ts";
+import { PatternError } from "./pattern-parser.ts";
 
 /** All patterns of one answer, as instructions: some ten thousand names written out, and checked in a few milliseconds. */
 const MAX_STEPS = 200_000;

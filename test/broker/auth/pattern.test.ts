@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Pattern, PatternError } from "../../../src/broker/auth/pattern.ts";
+import { Pattern } from "../../../src/broker/auth/pattern.ts";
+import { PatternError } from "../../../src/broker/auth/pattern-parser.ts";
 import go from "./go-patterns.json";
 
 const STEPS = 500_000;
