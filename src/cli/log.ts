@@ -1,4 +1,5 @@
 import { writeSync } from "node:fs";
+import { formatTime, isUtc } from "../base/local-time.ts";
 import type { Logger, LogLevel } from "../base/logger.ts";
 
 const STDERR = 2;
@@ -114,6 +115,7 @@ function onOneLine(text: string): string {
 class MicrosecondClock {
   /** Wall time minus monotonic time, in ms; moved just so far that both agree on the millisecond, so that stamps do not run backwards. */
   private offsetMs = 0;
+  private readonly utc = isUtc(process.env.TZ);
   private second = -1;
   private secondText = "";
 
@@ -127,15 +129,10 @@ class MicrosecondClock {
     const second = Math.floor(wallMs / 1000);
     if (second !== this.second) {
       this.second = second;
-      this.secondText = localTime(new Date(wallMs));
+      this.secondText = formatTime(wallMs, this.utc);
     }
     return `${this.secondText}.${padded(wallMs % 1000, 3)}${padded(micros, 3)}`;
   }
-}
-
-function localTime(at: Date): string {
-  const day = `${at.getFullYear()}/${padded(at.getMonth() + 1, 2)}/${padded(at.getDate(), 2)}`;
-  return `${day} ${padded(at.getHours(), 2)}:${padded(at.getMinutes(), 2)}:${padded(at.getSeconds(), 2)}`;
 }
 
 function padded(value: number, width: number): string {
