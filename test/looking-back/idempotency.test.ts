@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { diskFiles, type Files, useFiles } from "../../src/broker/files.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/log/segment.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/log/segment-index.ts";
 import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient, sized } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";

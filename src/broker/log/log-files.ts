@@ -5,7 +5,8 @@ import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
-import { type IndexEntry, type Part, Segment } from "./segment.ts";
+import { type Part, Segment } from "./segment.ts";
+import type { IndexEntry } from "./segment-index.ts";
 import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 
 /**

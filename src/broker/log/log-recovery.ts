@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { files, isMissing, removeIfThere } from "../files.ts";
-import { NO_HEADER, Segment } from "./segment.ts";
+import { Segment } from "./segment.ts";
+import { NO_HEADER } from "./segment-index.ts";
 
 /** Bytes at the log's end whose checksums recovery looks at where nothing says how far the disk had it. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;

@@ -1,7 +1,7 @@
 import { BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
 import { expandSequence, readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 import { readFully } from "../files.ts";
-import type { IndexEntry } from "./segment.ts";
+import type { IndexEntry } from "./segment-index.ts";
 
 /** An entry made anew covers at most about this much, so that later damage costs little. */
 const ENTRY_BYTES = 1024 * 1024;

@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, Segment } from "../../../src/broker/log/segment.ts";
+import { Segment } from "../../../src/broker/log/segment.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/log/segment-index.ts";
 import { LogFixture, readAll } from "../../support/log-fixture.ts";
 import { until } from "../../support/server.ts";
 
@@ -224,12 +225,12 @@ test("a write that the disk does not take throws, nothing of the group counts, a
 test("an index that the disk does not take rolls the commit back too", async () => {
   using log = new LogFixture();
   log.commit("a");
-  const segment = (log.files as unknown as { segments: { indexFd: number }[] }).segments[0];
-  const fd = segment.indexFd;
-  segment.indexFd = openSync("/dev/full", "r+");
+  const { index } = (log.files as unknown as { segments: { index: { fd: number } }[] }).segments[0];
+  const { fd } = index;
+  index.fd = openSync("/dev/full", "r+");
   expect(() => log.commit("lost")).toThrow("ENOSPC");
-  closeSync(segment.indexFd);
-  segment.indexFd = fd;
+  closeSync(index.fd);
+  index.fd = fd;
   log.commit("after");
   await log.reopen();
   expect(readAll(log.log)).toEqual(["a", "after"]);
