@@ -1,8 +1,7 @@
 import { isEphemeral } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import type { Connection } from "./connection.ts";
-import type { EntryHeader } from "./deferred/bucket.ts";
-import { KIND_REQUEUE } from "./deferred/deferred-store.ts";
+import { type EntryHeader, KIND_REQUEUE } from "./deferred/entry.ts";
 import type { StagedEntries, StoreOwner } from "./deferred/staged-entries.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import type { LatencySketch } from "./latency/latency-window.ts";

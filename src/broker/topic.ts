@@ -4,7 +4,7 @@ import type { Timestamp } from "../frame/layout.ts";
 import { isEphemeral } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import { Channel } from "./channel.ts";
-import { KIND_PUBLISH } from "./deferred/deferred-store.ts";
+import { KIND_PUBLISH } from "./deferred/entry.ts";
 import type { StagedEntries, StoreOwner } from "./deferred/staged-entries.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { type Committed, HeldPublish } from "./held.ts";

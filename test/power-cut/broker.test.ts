@@ -3,7 +3,8 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { dirname } from "node:path";
 import { Broker } from "../../src/broker/broker.ts";
 import type { Channel } from "../../src/broker/channel.ts";
-import { type Bucket, KIND_PUBLISH } from "../../src/broker/deferred/bucket.ts";
+import type { Bucket } from "../../src/broker/deferred/bucket.ts";
+import { KIND_PUBLISH } from "../../src/broker/deferred/entry.ts";
 import { diskFiles, useFiles } from "../../src/broker/files.ts";
 import { BODY_OFFSET } from "../../src/frame/frame.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
@@ -142,8 +143,8 @@ function owed(broker: Broker): Set<string> {
   for (const [sequence, body] of readBySequence(topic.log)) {
     if (sequence >= channel.floor && !channel.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
   }
-  const { buckets } = broker.deferred as unknown as { buckets: Map<string, Bucket> };
-  for (const bucket of buckets.values()) {
+  const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
+  for (const bucket of buckets) {
     bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
       if (entry.offset < bucket.movedTo || !broker.catalogue.wanted(entry)) return;
       const frame = Buffer.alloc(entry.frameBytes);

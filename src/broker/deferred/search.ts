@@ -1,7 +1,8 @@
 import type { Broker } from "../broker.ts";
 import type { Channel } from "../channel.ts";
-import type { Bucket, StoredEntry } from "./bucket.ts";
-import { KIND_PUBLISH, loaded } from "./deferred-store.ts";
+import type { Bucket } from "./bucket.ts";
+import { KIND_PUBLISH, type StoredEntry } from "./entry.ts";
+import { loaded } from "./loader.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
 // For people who look: entries on disk have no index, so they are looked through.

@@ -1,4 +1,5 @@
-import type { Bucket, EntryHeader } from "./bucket.ts";
+import type { Bucket } from "./bucket.ts";
+import type { EntryHeader } from "./entry.ts";
 import { StoredMessage } from "./stored-message.ts";
 
 const FIRST_CAPACITY = 256;

@@ -1,6 +1,6 @@
 import { empty, Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
-import { KIND_REQUEUE } from "../deferred/deferred-store.ts";
+import { KIND_REQUEUE } from "../deferred/entry.ts";
 import { findDeferred } from "../deferred/search.ts";
 import type { StagedEntries, StoreOwner } from "../deferred/staged-entries.ts";
 import type { StoredMessage } from "../deferred/stored-message.ts";

@@ -1,6 +1,6 @@
 import { encodedJson, Refusal } from "../../http/reply.ts";
 import type { Channel } from "../channel.ts";
-import { KIND_PUBLISH } from "../deferred/deferred-store.ts";
+import { KIND_PUBLISH } from "../deferred/entry.ts";
 import { listDeferred, parseFrom } from "../deferred/search.ts";
 import { type LogRecord, visitRecords } from "../log/records.ts";
 import type { TopicLog } from "../log/topic-log.ts";

@@ -1,13 +1,8 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import {
-  Bucket,
-  ENTRY_HEADER_BYTES,
-  KIND_PUBLISH,
-  KIND_REQUEUE,
-  type ScannedEntry,
-  type StoredEntry,
-} from "../../../src/broker/deferred/bucket.ts";
+import { Bucket } from "../../../src/broker/deferred/bucket.ts";
+import { ENTRY_HEADER_BYTES, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "../../../src/broker/deferred/entry.ts";
+import { parseSpan } from "../../../src/broker/deferred/spans.ts";
 import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { layMessage } from "../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
@@ -207,7 +202,7 @@ test("a damaged word costs itself, and a torn one is written over", () => {
 
 test("entries that the disk does not take do not count, and the bucket goes on", () => {
   const bucket = fill(1);
-  const inside = bucket as unknown as { fd: number };
+  const inside = (bucket as unknown as { file: { fd: number } }).file;
   const fd = inside.fd;
   inside.fd = openSync("/dev/full", "r+");
   bucket.stage(header(1), 1, frameOf(1), 0, 54);
@@ -225,13 +220,13 @@ test("words that the disk does not take are written by a later commit", () => {
   const bucket = fill(2);
   bucket.stageDone(0);
   bucket.commit();
-  const inside = bucket as unknown as { doneFd: number };
-  const fd = inside.doneFd;
-  inside.doneFd = openSync("/dev/full", "r+");
+  const inside = (bucket as unknown as { words: { file: { fd: number } } }).words.file;
+  const fd = inside.fd;
+  inside.fd = openSync("/dev/full", "r+");
   bucket.stageDone(1);
   expect(() => bucket.commit()).toThrow("ENOSPC");
-  closeSync(inside.doneFd);
-  inside.doneFd = fd;
+  closeSync(inside.fd);
+  inside.fd = fd;
   expect(bucket.dirty).toBeTrue();
   bucket.commit();
   bucket.closeFiles();
@@ -279,6 +274,6 @@ test("a removed bucket leaves no file, and its name is free at once", async () =
 });
 
 test("a bucket's file name says its span, and other names are not buckets'", () => {
-  expect(Bucket.parseName("1700000000000-64000.msg")).toEqual({ startMs: 1_700_000_000_000, widthMs: 64_000 });
-  for (const name of ["1700000000000-64000.done", "x-1.msg", "1-1.msg.bak", ".msg"]) expect(Bucket.parseName(name)).toBeUndefined();
+  expect(parseSpan("1700000000000-64000.msg")).toEqual({ startMs: 1_700_000_000_000, widthMs: 64_000 });
+  for (const name of ["1700000000000-64000.done", "x-1.msg", "1-1.msg.bak", ".msg"]) expect(parseSpan(name)).toBeUndefined();
 });

@@ -1,5 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { DeferredStore, KIND_PUBLISH, KIND_REQUEUE } from "../../../src/broker/deferred/deferred-store.ts";
+import { DeferredStore } from "../../../src/broker/deferred/deferred-store.ts";
+import { KIND_PUBLISH, KIND_REQUEUE } from "../../../src/broker/deferred/entry.ts";
 import type { StagedEntries } from "../../../src/broker/deferred/staged-entries.ts";
 import type { StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
