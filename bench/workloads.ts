@@ -91,13 +91,13 @@ export const WORKLOADS: readonly Workload[] = [
     name: "both",
     title: "MPUB and SUB at once, 2 + 2 connections",
     load: { kind: "publish-and-drain", publish: MPUB_200, drain: { consumers: 2, rdy: 2500 } },
-    messages: { bunsq: 4_000_000, nsqd: 1_000_000 },
+    messages: { bunsq: 12_000_000, nsqd: 2_000_000 },
   },
   {
     name: "pub",
     title: "PUB 200 B, 16 connections, 1 outstanding",
     load: { kind: "publish", publish: PUB_16 },
-    messages: { bunsq: 200_000, nsqd: 150_000, bare: 200_000, "bare-file": 200_000 },
+    messages: { bunsq: 400_000, nsqd: 250_000, bare: 200_000, "bare-file": 200_000 },
   },
   {
     name: "pub-32",
@@ -181,7 +181,7 @@ export const WORKLOADS: readonly Workload[] = [
       title: `PUB 200 B in turn to ${topics} topic${topics === 1 ? "" : "s"}, 16 connections, trains of 32`,
       set: "all",
       load: { kind: "publish", publish: { ...PUB_16, outstanding: 32, asTrains: true, topics } },
-      messages: { bunsq: topics === 1 ? 2_000_000 : 500_000, nsqd: 250_000 },
+      messages: { bunsq: 2_000_000, nsqd: 500_000 },
     }),
   ),
   ...(

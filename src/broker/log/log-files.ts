@@ -12,9 +12,14 @@ import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
 /**
  * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
  * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
- * Nor much farther apart: a write to the page that a sync is just writing waits for all that the sync wrote before it.
  */
-const SYNC_SPACING_MS = 25;
+const SYNC_SPACING_MS = 250;
+/**
+ * But when so much has come together they may begin as soon as this: a write to the page that a sync is just writing waits
+ * for all that the sync wrote before it.
+ */
+const LARGE_SYNC_BYTES = 4 * 1024 * 1024;
+const LARGE_SYNC_SPACING_MS = 25;
 /** Segments that wait for their sync stay open. */
 const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
@@ -36,6 +41,8 @@ export class LogFiles {
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
   private syncedAtMs = 0;
+  /** Where the log ended then. */
+  private syncedPosition = 0;
   private retention = NO_RETENTION;
   private segmentBytes: number;
   /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
@@ -161,8 +168,11 @@ export class LogFiles {
    */
   private needsSync(timeMs: number): boolean {
     const { syncEvery } = this.options;
-    if (this.recordedNext - this.syncedFrom < syncEvery || timeMs - this.syncedAtMs < SYNC_SPACING_MS) return false;
+    if (this.recordedNext - this.syncedFrom < syncEvery) return false;
+    const spacingMs = this.recordedEnd - this.syncedPosition < LARGE_SYNC_BYTES ? SYNC_SPACING_MS : LARGE_SYNC_SPACING_MS;
+    if (timeMs - this.syncedAtMs < spacingMs) return false;
     this.syncedAtMs = timeMs;
+    this.syncedPosition = this.recordedEnd;
     if (!isRetaining(this.retention)) this.syncedFrom = Math.max(this.syncedFrom, Math.min(this.finishedBelow(), this.recordedNext));
     return this.recordedNext - this.syncedFrom >= syncEvery;
   }
