@@ -1,12 +1,8 @@
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
-import { expectNothing, InProcess, messages } from "../support/in-process.ts";
+import { expectNothing, InProcess, messages, numbers } from "../support/in-process.ts";
 import type { Frame, RawClient } from "../support/raw-client.ts";
 import { until } from "../support/server.ts";
-
-function numbers(count: number, first = 0): string[] {
-  return Array.from({ length: count }, (_, i) => `${first + i}`);
-}
 
 /** Publishes many messages fast, in batches. */
 async function publishMany(server: InProcess, topic: string, count: number, body: (i: number) => string): Promise<void> {

@@ -2,63 +2,12 @@ import { expect, test } from "bun:test";
 import { StartError } from "../../src/base/start-error.ts";
 import { PublishError } from "../../src/broker/held.ts";
 import { startHttp } from "../../src/broker/http/server.ts";
-import type { BrokerOptions } from "../../src/broker/options.ts";
-import type { HttpLimits, HttpServer } from "../../src/http/server.ts";
-import { ByteSocket } from "../differential/support/byte-socket.ts";
+import type { ByteSocket } from "../differential/support/byte-socket.ts";
 import { chunked, header, readResponses, requestBytes, type WireResponse } from "../differential/support/http-wire.ts";
 import { InProcess } from "../support/in-process.ts";
 import { sized } from "../support/raw-client.ts";
 import { until } from "../support/server.ts";
-
-/** A broker in this process with its HTTP side, and connections to it. */
-class WithHttp implements AsyncDisposable {
-  private readonly sockets: ByteSocket[] = [];
-
-  private constructor(
-    readonly started: InProcess,
-    readonly http: HttpServer,
-  ) {}
-
-  static start(changes: Partial<BrokerOptions> = {}, limits: Partial<HttpLimits> = {}): WithHttp {
-    const started = InProcess.start({ httpAddress: "127.0.0.1:0", ...changes });
-    return new WithHttp(started, startHttp(started.broker, { stopTimeoutMs: 1000, ...limits }));
-  }
-
-  get broker() {
-    return this.started.broker;
-  }
-
-  get log() {
-    return this.started.log;
-  }
-
-  /** `status body` of one call. */
-  async call(method: string, target: string, body?: string | Uint8Array<ArrayBuffer>): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.http.port}${target}`, body === undefined ? { method } : { method, body });
-    return `${response.status} ${await response.text()}`.trimEnd();
-  }
-
-  async socket(): Promise<ByteSocket> {
-    const socket = await ByteSocket.connect(this.http.port);
-    this.sockets.push(socket);
-    return socket;
-  }
-
-  /** What was written to other connections before is read when this resolves: the kernel had it earlier. */
-  async settle(): Promise<void> {
-    expect(await this.call("GET", "/ping")).toBe("200 OK");
-  }
-
-  depth(topic: string): number | undefined {
-    return this.broker.topics.get(topic)?.depth;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.sockets) socket.destroy();
-    await this.http.stop();
-    await this.started[Symbol.asyncDispose]();
-  }
-}
+import { WithHttp } from "../support/with-http.ts";
 
 function show(response: WireResponse | undefined): string {
   if (response === undefined) return "nothing";

@@ -1,11 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
-import { expectNothing, InProcess, messages } from "../support/in-process.ts";
+import { expectNothing, InProcess, messages, numbers } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
-
-function numbers(count: number, first = 0): string[] {
-  return Array.from({ length: count }, (_, i) => `${first + i}`);
-}
 
 test("a topic's backlog waits for its first channel; a later channel starts at the tail", async () => {
   await using server = InProcess.start();

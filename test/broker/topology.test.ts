@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { readStats } from "../../src/broker/stats.ts";
-import { expectNothing, InProcess, messages } from "../support/in-process.ts";
+import { expectNothing, InProcess, messages, numbers } from "../support/in-process.ts";
 import type { RawClient } from "../support/raw-client.ts";
 
 const AWARE = { experiments: ["topology-aware-consumption"], topologyRegion: "eu", topologyZone: "eu-1" };
@@ -24,7 +24,6 @@ async function consumersAt(brokers: InProcess, ready: number, ...places: Place[]
 }
 
 const channelStats = ({ broker }: InProcess) => readStats(broker, "t", "ch", true).topics?.[0]?.channels[0];
-const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, i) => `${from + i}`);
 
 describe("with topology-aware consumption", () => {
   test("messages go to the zone's consumers as long as these take them, then to the region's, then to the others", async () => {

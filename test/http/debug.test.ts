@@ -1,25 +1,17 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { startHttp } from "../../src/broker/http/server.ts";
-import type { HttpServer } from "../../src/http/server.ts";
 import { router as lookupRouter } from "../../src/lookup/http/routes.ts";
-import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 describe("/debug of a broker", () => {
-  let started: InProcess;
-  let http: HttpServer;
+  let http: WithHttp;
 
   beforeAll(() => {
-    started = InProcess.start({ httpAddress: "127.0.0.1:0" });
-    http = startHttp(started.broker, { stopTimeoutMs: 1000 });
+    http = WithHttp.start();
   });
-  afterAll(async () => {
-    await http.stop();
-    await started[Symbol.asyncDispose]();
-  });
+  afterAll(() => http[Symbol.asyncDispose]());
 
-  const call = (method: string, path: string, init: RequestInit = {}) =>
-    fetch(`http://127.0.0.1:${http.port}/debug${path}`, { method, ...init });
+  const call = (method: string, path: string, init: RequestInit = {}) => fetch(`${http.origin}/debug${path}`, { method, ...init });
   const told = async (method: string, path: string) => {
     const response = await call(method, path);
     return `${response.status} ${await response.text()}`;

@@ -3,10 +3,10 @@ import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { diskFiles, type Files, useFiles } from "../../src/broker/files.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/log/segment-index.ts";
-import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient, sized } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 function keyed(key: string): Record<string, string> {
   return { "Idempotency-Key": key };

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
-import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 const CHANNEL = "topic=t&channel=ch";
 

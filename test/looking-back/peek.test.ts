@@ -2,9 +2,9 @@ import { expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
-import { expectNothing, messages } from "../support/in-process.ts";
+import { expectNothing, messages, numbers } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 interface Peeked {
   id: string;

@@ -1,8 +1,9 @@
 import { expect, test } from "bun:test";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
+import { numbers } from "../support/in-process.ts";
 import type { RawClient } from "../support/raw-client.ts";
 import { until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 const PADDING = "x".repeat(150);
 

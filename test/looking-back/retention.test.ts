@@ -2,10 +2,10 @@ import { expect, test } from "bun:test";
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
 import { retains, segmentAgeMs, segmentBytes } from "../../src/broker/log/retention.ts";
-import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 /** Segments of a few messages. */
 const SMALL = { maxBytesPerFile: 1024 };

@@ -3,7 +3,7 @@ import type { BrokerOptions } from "../../src/broker/options.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
 import type { Frame, RawClient } from "../support/raw-client.ts";
 import { until } from "../support/server.ts";
-import { WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 const ROUNDS = 4;
 const STEPS = 120;

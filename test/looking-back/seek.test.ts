@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
 import { diskFiles, useFiles } from "../../src/broker/files.ts";
-import { expectNothing, messages, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";
-import { numbers, WithHttp } from "./support/with-http.ts";
+import { WithHttp } from "../support/with-http.ts";
 
 async function texts(client: RawClient, count: number): Promise<string[]> {
   return (await messages(client, count)).map(({ text }) => text);

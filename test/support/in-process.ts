@@ -115,6 +115,11 @@ export class InProcess implements AsyncDisposable {
   }
 }
 
+/** Bodies of messages: "0", "1", … */
+export function numbers(count: number, first = 0): string[] {
+  return Array.from({ length: count }, (_, i) => `${first + i}`);
+}
+
 /** The next `count` messages. */
 export async function messages(client: RawClient, count: number): Promise<Frame[]> {
   const frames: Frame[] = [];

@@ -1,54 +1,9 @@
 import { expect, test } from "bun:test";
-import { startHttp } from "../../../src/broker/http/server.ts";
-import type { BrokerOptions } from "../../../src/broker/options.ts";
-import type { HttpLimits, HttpServer } from "../../../src/http/server.ts";
 import { ByteSocket } from "../../differential/support/byte-socket.ts";
 import { chunked, header, readResponses, requestBytes, type WireResponse } from "../../differential/support/http-wire.ts";
-import { InProcess, messages } from "../../support/in-process.ts";
 import { sized } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
-
-/** A broker in this process with its HTTP side, and raw connections to it. */
-class WithHttp implements AsyncDisposable {
-  private readonly sockets: ByteSocket[] = [];
-
-  private constructor(
-    readonly started: InProcess,
-    readonly http: HttpServer,
-  ) {}
-
-  static start(changes: Partial<BrokerOptions> = {}, limits: Partial<HttpLimits> = {}): WithHttp {
-    const started = InProcess.start({ httpAddress: "127.0.0.1:0", ...changes });
-    return new WithHttp(started, startHttp(started.broker, { stopTimeoutMs: 1000, ...limits }));
-  }
-
-  get broker() {
-    return this.started.broker;
-  }
-
-  async socket(): Promise<ByteSocket> {
-    const socket = await ByteSocket.connect(this.http.port);
-    this.sockets.push(socket);
-    return socket;
-  }
-
-  /** What was written to other connections before is read when this resolves. */
-  async settle(): Promise<void> {
-    expect((await fetch(`http://127.0.0.1:${this.http.port}/ping`)).status).toBe(200);
-  }
-
-  /** The bodies of all that was published to a topic, in order. */
-  async bodies(topic: string, count: number): Promise<string[]> {
-    const consumer = await this.started.consumer(topic, "all", 2000);
-    return (await messages(consumer, count)).map(({ text }) => text);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const socket of this.sockets) socket.destroy();
-    await this.http.stop();
-    await this.started[Symbol.asyncDispose]();
-  }
-}
+import { WithHttp } from "../../support/with-http.ts";
 
 /** What tests look at beside what a client sees. */
 interface Inside {
