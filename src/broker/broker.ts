@@ -34,6 +34,8 @@ import { Upkeep } from "./upkeep.ts";
 
 /** When so many topics have something to commit in one turn, small commits go to the journal first. */
 const JOURNALED_TOPICS = 4;
+/** Topics whose logs are brought up to date and synced in one turn of the event loop. */
+const SYNCED_PER_TURN = 64;
 /** Log bytes in memory, all topics together. */
 const CACHE_BYTES = 16 * 1024 * 1024;
 /** Log chunks are let go of at most this often while messages flow. */
@@ -532,16 +534,23 @@ export class Broker {
       });
     };
     this.deferred.syncBegins();
-    for (const topic of topics) {
-      failure ??= topic.log.settle();
-      if (topic.log.files?.hasUnsynced !== true) continue;
-      waiting++;
-      topic.log.files.sync(one);
-    }
     waiting += 2;
     this.deferred.syncEntries(one);
     this.keys.sync(one);
-    one(undefined);
+    const rest = [...topics];
+    // Some in each turn: what a thousand topics have in the journal only takes a while to write to their files.
+    const syncSome = () => {
+      for (const { log, deleted } of rest.splice(0, SYNCED_PER_TURN)) {
+        if (deleted) continue;
+        failure ??= log.settle();
+        if (log.files?.hasUnsynced !== true) continue;
+        waiting++;
+        log.files.sync(one);
+      }
+      if (rest.length > 0) setImmediate(syncSome);
+      else one(undefined);
+    };
+    syncSome();
   }
 
   /** Some topic's answers wait for the disk: so must what those rest on beside its log. */

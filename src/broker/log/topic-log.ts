@@ -281,6 +281,7 @@ export class TopicLog implements Journaled {
   /** Gives all memory back. Pinned chunks follow with their last pin. */
   dispose(): void {
     this.journal?.settled(this);
+    this.writtenNext = this.committedNext;
     for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
     for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
   }
