@@ -302,19 +302,19 @@ export class LogFiles {
     this.reading.length = 0;
   }
 
-  /** Waits for the disk, then closes. */
+  /** Waits for the disk and for removals, then closes. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.sync(() => {
         for (const segment of this.segments) segment.close();
-        resolve();
+        resolve(this.options.recycler.settled());
       });
     });
   }
 
   /** Removes everything; the files' space goes to the recycler. */
   remove(): void {
-    while (this.segments.length > 0) this.retire();
+    while (this.segments.length > 0) this.retire(true);
     removeFolder(this.options.directory);
   }
 
@@ -355,7 +355,8 @@ export class LogFiles {
     });
   }
 
-  private retire(): void {
+  /** @param wholeLog all others go too */
+  private retire(wholeLog = false): void {
     const segment = this.segments.shift() as Segment;
     this.unsyncedSegments.delete(segment);
     const open = this.reading.indexOf(segment);
@@ -364,7 +365,7 @@ export class LogFiles {
     const { recycler, log, topicName } = this.options;
     const failed = (error: Error) => log.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
     try {
-      recycler.put(segment, failed);
+      recycler.put(segment, failed, wholeLog);
     } catch (error) {
       failed(error as Error);
     }

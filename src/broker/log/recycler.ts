@@ -19,6 +19,9 @@ interface Recycled {
  */
 export class Recycler {
   private readonly pool: Recycled[] = [];
+  /** Segments that are still to be removed, and when the last of them is. */
+  private leaving = 0;
+  private removals: Promise<void> = Promise.resolve();
   private totalBytes = 0;
   private nextName = 0;
   private taking = true;
@@ -40,13 +43,13 @@ export class Recycler {
    * Takes over a segment's file, or removes it when the pool is full.
    *
    * @param failed called when it could not be removed
+   * @param wholeLog all of its log goes, and the folder with it at once
    */
-  put(segment: Segment, failed: (error: Error) => void): void {
+  put(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
     const bytes = segment.fileBytes();
-    if (!this.taking || bytes === 0 || this.totalBytes + bytes > this.maxBytes) {
-      segment.discard(failed);
-      return;
-    }
+    const fits = this.taking && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
+    if (wholeLog && !fits) return segment.discard(failed);
+    if (!fits || (this.leaving > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
     const path = join(this.directory, `${this.nextName++}`);
     segment.giveAway(path);
     const file: Recycled = { path, bytes, ready: false };
@@ -77,6 +80,26 @@ export class Recycler {
     const [file] = this.pool.splice(at, 1);
     this.totalBytes -= file.bytes;
     return file.path;
+  }
+
+  /** Resolves once all that is to be removed is. */
+  settled(): Promise<void> {
+    return this.removals;
+  }
+
+  /** One after the other: of a log no segment goes before those in front of it, and a crash leaves one half removed at most. */
+  private removeInTurn(segment: Segment, failed: (error: Error) => void): void {
+    segment.close();
+    this.leaving++;
+    const removed = () =>
+      new Promise<void>((resolve) => {
+        segment.discardLater((error) => {
+          this.leaving--;
+          if (error !== undefined) failed(error);
+          resolve();
+        });
+      });
+    this.removals = this.removals.then(removed);
   }
 
   private add(file: Recycled): void {

@@ -21,8 +21,12 @@ export const INDEX_ENTRY_BYTES = 40;
 const MAX_BRIDGE_BYTES = 2 ** 30;
 /** Entries read at once when walking an index. */
 const ENTRY_PAGE = 64;
-/** The page that was read last, of whichever index: nothing is kept in it over a call. */
+/** The page that was read last: who reads on finds the next entries there. */
 const page = Buffer.alloc(ENTRY_PAGE * INDEX_ENTRY_BYTES);
+/** Whose it is, and which of its entries [first, end). */
+let pageOf: SegmentIndex | undefined;
+let pageFirst = 0;
+let pageEnd = 0;
 /** One entry, for a moment. */
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 /** Guesses by proportion before a search falls back to halving. */
@@ -119,6 +123,7 @@ export class SegmentIndex {
   }
 
   close(): void {
+    if (pageOf === this) pageOf = undefined;
     if (this.fd >= 0) files.close(this.fd);
     this.fd = -1;
   }
@@ -166,6 +171,7 @@ export class SegmentIndex {
 
   /** Forgets the entries from number `entries` on. */
   truncate(entries: number): void {
+    if (pageOf === this) pageOf = undefined;
     this.entries = entries;
     if (entries === 0) {
       this.length = 0;
@@ -190,8 +196,7 @@ export class SegmentIndex {
 
   /** Entry by number, 0 … entries-1. */
   entry(number: number): IndexEntry {
-    this.readPage(number, 1);
-    return decodeEntry(page, 0);
+    return decodeEntry(page, this.readPage(number, 1));
   }
 
   /** Number of the entry that holds a byte offset (0 ≤ offset < length). */
@@ -210,8 +215,7 @@ export class SegmentIndex {
     let high = this.entries;
     while (low < high) {
       const middle = (low + high) >>> 1;
-      this.readPage(middle, 1);
-      if (page.readDoubleLE(ENTRY_TIME) < timeMs) low = middle + 1;
+      if (page.readDoubleLE(this.readPage(middle, 1) + ENTRY_TIME) < timeMs) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -221,15 +225,17 @@ export class SegmentIndex {
   entriesFrom(first: number, maxBytes: number): IndexEntry[] {
     const found: IndexEntry[] = [];
     let bytes = 0;
-    for (let number = first; number < this.entries; number += ENTRY_PAGE) {
-      const many = Math.min(ENTRY_PAGE, this.entries - number);
-      this.readPage(number, many);
+    for (let number = first; number < this.entries; ) {
+      const onPage = pageOf === this && number >= pageFirst && number < pageEnd;
+      const many = onPage ? pageEnd - number : Math.min(ENTRY_PAGE, this.entries - number);
+      const at = this.readPage(number, many);
       for (let i = 0; i < many; i++) {
-        const entry = decodeEntry(page, i * INDEX_ENTRY_BYTES);
+        const entry = decodeEntry(page, at + i * INDEX_ENTRY_BYTES);
         if (found.length > 0 && bytes + entry.length > maxBytes) return found;
         found.push(entry);
         bytes += entry.length;
       }
+      number += many;
     }
     return found;
   }
@@ -245,13 +251,17 @@ export class SegmentIndex {
   private search(field: number, target: number, from: number, to: number): number {
     let low = 0;
     let high = this.entries;
+    if (pageOf === this && this.onPage(field, target)) {
+      low = pageFirst;
+      high = pageEnd;
+    }
     for (let step = 0; high - low > ENTRY_PAGE; step++) {
       const share = step < GUESSES ? (target - from) / (to - from) : 0.5;
       const guess = Math.floor(low + share * (high - low)) - ENTRY_PAGE / 2;
       const first = Math.max(low, Math.min(guess, high - ENTRY_PAGE));
-      this.readPage(first, ENTRY_PAGE);
-      const firstValue = page.readDoubleLE(field);
-      const lastValue = page.readDoubleLE((ENTRY_PAGE - 1) * INDEX_ENTRY_BYTES + field);
+      const at = this.readPage(first, ENTRY_PAGE);
+      const firstValue = page.readDoubleLE(at + field);
+      const lastValue = page.readDoubleLE(at + (ENTRY_PAGE - 1) * INDEX_ENTRY_BYTES + field);
       if (target < firstValue) {
         high = first;
         to = firstValue;
@@ -263,14 +273,28 @@ export class SegmentIndex {
         high = first + ENTRY_PAGE;
       }
     }
-    this.readPage(low, high - low);
+    const at = this.readPage(low, high - low);
     let number = high - 1;
-    while (number > low && page.readDoubleLE((number - low) * INDEX_ENTRY_BYTES + field) > target) number--;
+    while (number > low && page.readDoubleLE(at + (number - low) * INDEX_ENTRY_BYTES + field) > target) number--;
     return number;
   }
 
-  private readPage(first: number, count: number): void {
+  /** Whether the last entry whose field is not above `target` is on the page, which is of this index. */
+  private onPage(field: number, target: number): boolean {
+    const last = (pageEnd - pageFirst - 1) * INDEX_ENTRY_BYTES;
+    return target >= page.readDoubleLE(field) && (target < page.readDoubleLE(last + field) || pageEnd === this.entries);
+  }
+
+  /** Brings entries onto the page. @returns the offset there of the first */
+  private readPage(first: number, count: number): number {
+    if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
+    // Until it is read whole it is nobody's.
+    pageOf = undefined;
     readFully(this.fd, page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    pageOf = this;
+    pageFirst = first;
+    pageEnd = first + count;
+    return 0;
   }
 
   // ---- entries that an earlier run left

@@ -383,6 +383,21 @@ export class Segment implements IndexedRecords {
     });
   }
 
+  /**
+   * Removes both files of a segment that is closed, off the event loop, first the index: where the file system discards
+   * what is freed, even a small file's end waits for the disk.
+   *
+   * @param done called once they are gone, or with what went wrong
+   */
+  discardLater(done: (error: Error | undefined) => void): void {
+    const { logPath } = this;
+    const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
+    files.removeLater(this.index.path, (error) => {
+      if (problem(error) !== undefined) return done(problem(error));
+      files.removeLater(logPath, (failure) => done(problem(failure)));
+    });
+  }
+
   /** Gives the log file away under another path and removes the index: first the index, so that no index names a foreign file. */
   giveAway(path: string): void {
     this.close();

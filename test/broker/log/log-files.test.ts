@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { basename } from "node:path";
+import { diskFiles, useFiles } from "../../../src/broker/files.ts";
 import { Segment } from "../../../src/broker/log/segment.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/log/segment-index.ts";
 import { LogFixture, readAll } from "../../support/log-fixture.ts";
@@ -8,6 +10,7 @@ import { until } from "../../support/server.ts";
 const realSync = Segment.prototype.sync;
 
 afterEach(() => {
+  useFiles(diskFiles);
   Segment.prototype.sync = realSync;
 });
 
@@ -172,6 +175,31 @@ test("recycled files are kept up to their bound, across restarts, and one that v
   for (const name of readdirSync(`${log.folder}/recycled`)) await Bun.file(`${log.folder}/recycled/${name}`).delete();
   log.commit("new");
   expect(readAll(log.log)).toEqual([BODIES[9], "new"]);
+});
+
+test("segments that are not kept are removed one after the other, each behind its index", async () => {
+  const removed: string[] = [];
+  let underWay = 0;
+  useFiles({
+    ...diskFiles,
+    removeLater: (path, done) => {
+      expect(++underWay).toBe(1);
+      removed.push(basename(path));
+      diskFiles.removeLater(path, (error) => {
+        underWay--;
+        done(error);
+      });
+    },
+  });
+  using log = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 0 });
+  for (const body of BODIES.slice(0, 4)) log.commit(body);
+  const [first, second, third] = filesOf(log, ".log").map((path) => basename(path, ".log"));
+  log.log.release(log.log.committedEnd, 2);
+  log.log.release(log.log.committedEnd, 3);
+  await log.reopen();
+  expect(removed).toEqual([first, second, third].flatMap((name) => [`${name}.idx`, `${name}.log`]));
+  expect(readAll(log.log)).toEqual([BODIES[3]]);
+  expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
 test("segments are released once everything in them is finished, and not before", () => {
