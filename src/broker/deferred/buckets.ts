@@ -3,7 +3,7 @@ import { Bucket } from "./bucket.ts";
 import { FINEST_MS, spanName, startOf } from "./spans.ts";
 
 /** A finest bucket is loaded this long before it begins. */
-const LOAD_LEAD_MS = 1500;
+const LOAD_LEAD_MS = 800;
 
 /** The buckets there are, and those with something to be written. */
 export class Buckets implements Iterable<Bucket> {

@@ -213,9 +213,9 @@ export class DeferredStore {
 
   // ---- for who looks
 
-  /** What is in memory and waits for its time, in no order. */
-  get waiting(): readonly StoredMessage[] {
-    return this.loader.waiting;
+  /** What is in memory and waits for its time, of that what is wanted, in no order. */
+  waiting(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.loader.waiting(wanted);
   }
 
   /** Buckets with entries that are on disk only, the earliest first. */

@@ -1,3 +1,4 @@
+import { giveBack } from "../../base/give-back.ts";
 import { FRAME_TYPE_MESSAGE } from "../../frame/frame.ts";
 import type { BucketFile } from "./bucket-file.ts";
 import { ENTRY_HEADER_BYTES, frameBytesAt, holdsChecksum, looksLikeHeader, readEntry, type ScannedEntry } from "./entry.ts";
@@ -31,7 +32,7 @@ export function walkEntries(
   visit: (entry: ScannedEntry) => void,
   firstPage?: Buffer,
 ): Walked {
-  let page = firstPage ?? Buffer.allocUnsafe(Math.min(WALK_PAGE_BYTES, Math.max(to - from, 0)));
+  let page = firstPage ?? Buffer.allocUnsafeSlow(Math.min(WALK_PAGE_BYTES, Math.max(to - from, 0)));
   let pageStart = from;
   let pageBytes = 0;
   let offset = from;
@@ -41,7 +42,10 @@ export function walkEntries(
   const have = (bytes: number): boolean => {
     if (offset + bytes <= pageStart + pageBytes) return true;
     if (offset + bytes > length) return false;
-    if (page.length < bytes || (firstPage !== undefined && pageBytes > 0)) page = Buffer.allocUnsafe(Math.max(bytes, to - offset));
+    if (page.length < bytes || (firstPage !== undefined && pageBytes > 0)) {
+      if (firstPage === undefined) giveBack(page);
+      page = Buffer.allocUnsafeSlow(Math.max(bytes, to - offset));
+    }
     pageStart = offset;
     pageBytes = Math.min(page.length, length - offset);
     file.read(page, 0, pageBytes, pageStart);
@@ -63,6 +67,7 @@ export function walkEntries(
     damagedBytes += next - offset;
     offset = next;
   }
+  if (firstPage === undefined) giveBack(page);
   return { end: offset, damagedBytes };
 }
 

@@ -1,7 +1,7 @@
 import type { Bucket } from "./bucket.ts";
 import type { Buckets } from "./buckets.ts";
 import { DueHeap } from "./due-heap.ts";
-import { KIND_REQUEUE, type ScannedEntry } from "./entry.ts";
+import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { type KeptPage, StoredMessage } from "./stored-message.ts";
 import type { DeferredTargets } from "./targets.ts";
 
@@ -10,8 +10,8 @@ const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
 /** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
 const MOST_LOADED = 200_000;
-/** Pieces that stay in memory with the messages loaded from them, 24 MiB in all; frames beyond that are read when they fall due. */
-const KEPT_PAGES = 192;
+/** Pieces that stay in memory with the messages loaded from them, 56 MiB in all; frames beyond that are read when they fall due. */
+const KEPT_PAGES = 448;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
 
@@ -28,12 +28,12 @@ export class Loader {
 
   /** When the next message in memory falls due, ms. */
   get nextDueMs(): number {
-    return this.heap.peek()?.dueMs ?? Number.POSITIVE_INFINITY;
+    return this.heap.nextDueMs;
   }
 
-  /** What is in memory and waits for its time, in no order. */
-  get waiting(): readonly StoredMessage[] {
-    return this.heap.all;
+  /** What is in memory and waits for its time, of that what is wanted, in no order. */
+  waiting(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.heap.select(wanted);
   }
 
   /** A message that was just stored waits for its time. @returns false: on the disk, for the time being */
@@ -157,13 +157,10 @@ export class Loader {
       bucket.stageDone(entry.number);
       this.buckets.dirty.add(bucket);
     } else if (!this.targets.underWay(entry)) {
-      const message = loaded(entry, bucket);
-      if (page !== undefined && page.buffer === entry.page) {
-        message.page = page;
-        message.pageAt = entry.frameAt;
-        page.messages++;
-      }
-      this.push(message);
+      const kept = page?.buffer === entry.page ? page : undefined;
+      if (kept !== undefined) kept.messages++;
+      this.loadedCount++;
+      this.heap.add(entry, bucket, kept, entry.frameAt);
     }
   }
 }

@@ -39,7 +39,7 @@ export interface DeferredPage {
 export function listDeferred(broker: Broker, channel: Channel, from: From, page: DeferredPage): string | null {
   const { deferred } = broker;
   if ("inMemory" in from) {
-    const due = deferred.waiting.filter((message) => belongs(broker, channel, message));
+    const due = deferred.waiting((entry) => belongs(broker, channel, entry));
     due.sort((a, b) => a.dueMs - b.dueMs || a.number - b.number);
     for (let i = from.inMemory; i < due.length; i++) {
       if (page.full) return `memory-${i}`;
@@ -82,7 +82,7 @@ export function listDeferred(broker: Broker, channel: Channel, from: From, page:
 export async function findDeferred(broker: Broker, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
   const { deferred, catalogue } = broker;
   const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && catalogue.wanted(entry);
-  const inMemory = () => deferred.waiting.find(isIt);
+  const inMemory = () => deferred.waiting(isIt)[0];
   for (const bucket of deferred.unloaded) {
     const soon = inMemory();
     if (soon !== undefined) return soon;

@@ -1,3 +1,4 @@
+import { giveBack } from "../../base/give-back.ts";
 import { BucketFile } from "./bucket-file.ts";
 
 // The second file of a bucket: words on its entries.
@@ -79,7 +80,7 @@ export class Words {
   commit(): void {
     const words = this.staged;
     if (words.length === 0) return;
-    const bytes = Buffer.allocUnsafe((words.length / 3) * WORD_BYTES);
+    const bytes = Buffer.allocUnsafeSlow((words.length / 3) * WORD_BYTES);
     for (let i = 0, at = 0; i < words.length; i += 3, at += WORD_BYTES) {
       bytes.writeDoubleLE(words[i], at);
       bytes.writeDoubleLE(words[i + 1], at + 8);
@@ -89,6 +90,7 @@ export class Words {
     this.file.write(bytes, bytes.length, this.length);
     this.length += bytes.length;
     this.staged = [];
+    giveBack(bytes);
   }
 
   /** Words held back so far may be written once a sync that begins now is over. */
@@ -123,7 +125,7 @@ export class Words {
       else if (what === JOINING) joining.set(value, sequence);
       else if (what === NOT_JOINED) joining.delete(value);
     };
-    const page = Buffer.allocUnsafe(Math.min(size, PAGE_BYTES));
+    const page = Buffer.allocUnsafeSlow(Math.min(size, PAGE_BYTES));
     let at = 0;
     while (at + WORD_BYTES <= size) {
       const bytes = Math.min(page.length, size - at);
@@ -136,6 +138,7 @@ export class Words {
       }
       at += i;
     }
+    giveBack(page);
     this.length = at;
     for (const words of [this.staged, this.held]) {
       for (let i = 0; i < words.length; i += 3) take(words[i], words[i + 1], words[i + 2]);

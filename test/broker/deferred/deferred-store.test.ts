@@ -312,22 +312,41 @@ test("a torn tail and a damaged entry are told apart, and both are in the log", 
   expect(again.log.matching(/ERROR: .*88 bytes in .* are damaged/)).toHaveLength(1);
 });
 
-test("messages leave a heap in the order of their times", () => {
+test("messages leave a heap in the order of their times, as they came, whatever is taken out of it in between", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   const heap = new DueHeap();
-  const model: number[] = [];
-  for (let i = 0; i < 5000; i++) {
-    if (random.chance(0.55)) {
-      const dueMs = random.int(0, 1000);
-      heap.push(new StoredMessage(KIND_REQUEUE, 1, 1, i, i, dueMs, 1, undefined, 0, 0, undefined));
-      model.push(dueMs);
+  const model: StoredMessage[] = [];
+  const expectSame = (message: StoredMessage | undefined, expected: StoredMessage | undefined) => {
+    if (!Bun.deepEquals(message, expected)) throw new Error(`BUNSQ_SEED=${seed}: ${Bun.inspect(message)}, not ${Bun.inspect(expected)}`);
+  };
+  for (let i = 0; i < 6000; i++) {
+    // Grows, and is emptied now and then.
+    if (random.chance(i % 2000 < 1200 ? 0.6 : 0.2)) {
+      const frame = random.chance(0.2) ? Buffer.from(`frame ${i}`) : undefined;
+      const kind = random.int(1, 2);
+      const message = new StoredMessage(kind, i + 1, i + 2, i, i + 3, random.next() * 1000, i + 4, undefined, i + 5, i + 6, frame);
+      if (random.chance(0.5)) {
+        message.page = { buffer: Buffer.alloc(0), messages: i };
+        message.pageAt = i + 7;
+      }
+      heap.push(message);
+      model.push(message);
+    } else if (model.length > 0 && random.chance(0.2)) {
+      const [expected] = model.splice(random.int(0, model.length - 1), 1);
+      expectSame(heap.remove((expected as StoredMessage).number), expected);
+      expect(heap.remove(-1)).toBeUndefined();
     } else {
-      model.sort((a, b) => a - b);
-      expect(heap.peek()?.dueMs, `BUNSQ_SEED=${seed}`).toBe(model[0]);
-      expect(heap.pop()?.dueMs, `BUNSQ_SEED=${seed}`).toBe(model.shift());
+      model.sort((x, y) => x.dueMs - y.dueMs);
+      expect(heap.nextDueMs, `BUNSQ_SEED=${seed}`).toBe(model[0]?.dueMs ?? Number.POSITIVE_INFINITY);
+      expectSame(heap.pop(), model.shift());
     }
     if (heap.size !== model.length) throw new Error(`BUNSQ_SEED=${seed}: ${heap.size} in the heap, not ${model.length}`);
+    if (i % 500 === 0) {
+      const selected = heap.select(({ number, dueMs }) => number % 3 === 0 && dueMs < 500).map(({ number }) => number);
+      const expected = model.filter(({ number, dueMs }) => number % 3 === 0 && dueMs < 500).map(({ number }) => number);
+      expect(selected.sort(), `BUNSQ_SEED=${seed}`).toEqual(expected.sort());
+    }
   }
 });
 
