@@ -148,7 +148,8 @@ function messageBody(bytes: number): Buffer {
   return Buffer.alloc(bytes, "x");
 }
 
-function sized(body: Buffer): Buffer {
+/** A body behind its size word. */
+export function sized(body: Buffer): Buffer {
   const size = Buffer.alloc(4);
   size.writeUInt32BE(body.length);
   return Buffer.concat([size, body]);

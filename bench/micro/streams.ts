@@ -1,6 +1,6 @@
 import { MESSAGE_ID_BYTES } from "../../src/frame/frame.ts";
 import { writeId } from "../../src/frame/id.ts";
-import { repeat } from "../load/wire.ts";
+import { repeat, sized } from "../load/wire.ts";
 
 export const ID_CHARS = MESSAGE_ID_BYTES;
 
@@ -43,10 +43,4 @@ export function idLines(before: string, after: string, prefix: number, first: nu
 
 function body(bytes: number): Buffer {
   return Buffer.alloc(bytes, "x");
-}
-
-function sized(bytes: Buffer): Buffer {
-  const size = Buffer.alloc(4);
-  size.writeUInt32BE(bytes.length);
-  return Buffer.concat([size, bytes]);
 }

@@ -1,5 +1,6 @@
 import { FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_ID_BYTES, MESSAGE_OVERHEAD_BYTES } from "../../src/frame/frame.ts";
 import type { Program, Server } from "../support/server.ts";
+import { Unsent } from "../support/unsent.ts";
 import type { FuzzStream } from "./mutation.ts";
 import type { Random } from "./random.ts";
 
@@ -20,7 +21,7 @@ export class Exchange {
   violation: string | undefined;
   private partial: Buffer = Buffer.alloc(0);
   private firstHttpBytes = "";
-  private unsent: Buffer[] = [];
+  private readonly unsent = new Unsent();
   private isClosed = false;
   private wake = () => {};
   private socket!: Bun.Socket<Exchange>;
@@ -54,15 +55,7 @@ export class Exchange {
   }
 
   drained(): void {
-    while (this.unsent.length > 0 && !this.isClosed) {
-      const head = this.unsent[0] as Buffer;
-      const taken = Math.max(0, this.socket.write(head));
-      if (taken < head.length) {
-        this.unsent[0] = head.subarray(taken);
-        return;
-      }
-      this.unsent.shift();
-    }
+    if (!this.isClosed) this.unsent.pump(this.socket);
     this.wake();
   }
 
@@ -76,7 +69,7 @@ export class Exchange {
       if (this.isClosed) return;
       this.write(chunk);
       // A turn of the event loop apart, chunks usually reach the broker one by one.
-      await (this.unsent.length > 0 ? this.until(() => this.unsent.length === 0, CLOSE_WITHIN_MS) : nextTurn());
+      await (this.unsent.empty ? nextTurn() : this.until(() => this.unsent.empty, CLOSE_WITHIN_MS));
     }
   }
 
@@ -95,8 +88,9 @@ export class Exchange {
 
   private write(bytes: Buffer): void {
     if (bytes.length === 0) return;
+    const wasEmpty = this.unsent.empty;
     this.unsent.push(bytes);
-    if (this.unsent.length === 1) this.drained();
+    if (wasEmpty) this.drained();
   }
 
   /** @returns whether the condition came to hold, or the connection closed, in time */

@@ -9,6 +9,7 @@ import {
   MAGIC_V2,
   MESSAGE_ID_BYTES,
 } from "../../src/frame/frame.ts";
+import { Unsent } from "../support/unsent.ts";
 
 const FIN = Buffer.from("FIN ");
 const FIN_BYTES = FIN.length + MESSAGE_ID_BYTES + 1;
@@ -30,7 +31,7 @@ export class LeanClient {
   /** The first thing that went wrong: an error frame, or a connection that ended unasked. */
   failure: Error | undefined;
   private partial: Buffer | undefined;
-  private unsent: Buffer[] = [];
+  private readonly unsent = new Unsent();
   private finishing = Buffer.allocUnsafe(1 << 16);
   private finishingBytes = 0;
   private closing = false;
@@ -45,7 +46,7 @@ export class LeanClient {
       port,
       socket: {
         data: (_socket, data) => client.receive(data),
-        drain: () => client.pump(),
+        drain: () => client.unsent.pump(client.socket),
         close: () => client.ended(),
         error: (_socket, error) => client.fail(error),
       },
@@ -61,29 +62,17 @@ export class LeanClient {
    */
   write(bytes: Buffer): boolean {
     this.unsent.push(bytes);
-    this.pump();
-    return this.unsent.length === 0;
+    this.unsent.pump(this.socket);
+    return this.unsent.empty;
   }
 
   get idle(): boolean {
-    return this.unsent.length === 0;
+    return this.unsent.empty;
   }
 
   close(): void {
     this.closing = true;
     this.socket.end();
-  }
-
-  private pump(): void {
-    while (this.unsent.length > 0) {
-      const head = this.unsent[0] as Buffer;
-      const taken = Math.max(0, this.socket.write(head));
-      if (taken < head.length) {
-        this.unsent[0] = head.subarray(taken);
-        return;
-      }
-      this.unsent.shift();
-    }
   }
 
   private receive(data: Buffer): void {

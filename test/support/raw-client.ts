@@ -3,6 +3,7 @@ import { DeflateUnpacker } from "../../src/broker/transport/deflate.ts";
 import { SnappyPacker, SnappyUnpacker } from "../../src/broker/transport/snappy.ts";
 import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
 import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, MAGIC_V2 } from "../../src/frame/frame.ts";
+import { Unsent } from "./unsent.ts";
 
 /** A frame as it came, with a message's parts taken apart. */
 export interface Frame {
@@ -29,7 +30,7 @@ export class RawClient {
   /** Called for each frame instead of keeping it, when set (high-volume tests). */
   onFrame: ((frame: Frame) => void) | undefined;
   private buffered: Buffer = Buffer.alloc(0);
-  private unsent: Buffer[] = [];
+  private readonly unsent = new Unsent();
   private wakeups: (() => void)[] = [];
   private socket!: Bun.Socket<undefined>;
   private encode: ((bytes: Buffer) => Buffer) | undefined;
@@ -209,15 +210,7 @@ export class RawClient {
   }
 
   private pump(): void {
-    while (this.unsent.length > 0 && !this.closed) {
-      const head = this.unsent[0] as Buffer;
-      const taken = Math.max(0, this.socket.write(head));
-      if (taken < head.length) {
-        this.unsent[0] = head.subarray(taken);
-        return;
-      }
-      this.unsent.shift();
-    }
+    if (!this.closed) this.unsent.pump(this.socket);
   }
 
   private receive(data: Buffer): void {

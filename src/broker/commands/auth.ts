@@ -1,7 +1,7 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import { type Connection, STATE_INIT } from "../connection.ts";
-import { type BodyCommand, SIZED_BODY } from "./command.ts";
+import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
 
 /** `AUTH\n size secret`: shows who the client is, to a broker with auth servers. https://nsq.io/clients/tcp_protocol_spec.html#auth */
 export const AUTH: BodyCommand = {
@@ -14,10 +14,7 @@ export const AUTH: BodyCommand = {
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
-    const limit = connection.broker.options.maxBodySizeBytes;
-    if (size > limit) return fatal("E_BAD_BODY", `AUTH body too big ${size} > ${limit}`);
-    if (size <= 0) return fatal("E_BAD_BODY", `AUTH invalid body size ${size}`);
-    return undefined;
+    return checkBodySize(connection, "AUTH", size);
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {

@@ -50,6 +50,14 @@ export function checkMessageSize(connection: Connection, command: string, size: 
   return undefined;
 }
 
+/** Checks the size word of a body that says something of the client. */
+export function checkBodySize(connection: Connection, command: string, size: number): ProtocolError | undefined {
+  const limit = connection.broker.options.maxBodySizeBytes;
+  if (size > limit) return fatal("E_BAD_BODY", `${command} body too big ${size} > ${limit}`);
+  if (size <= 0) return fatal("E_BAD_BODY", `${command} invalid body size ${size}`);
+  return undefined;
+}
+
 export function badTopic(command: string, line: Line): ProtocolError {
   return fatal("E_BAD_TOPIC", `${command} topic name ${goQuote(line.text(1))} is not valid`);
 }

@@ -5,7 +5,7 @@ import type { Line } from "../../frame/line.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import { type Connection, STATE_INIT } from "../connection.ts";
 import type { Upgrade } from "../transport/upgrade.ts";
-import { type BodyCommand, SIZED_BODY } from "./command.ts";
+import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
 
 /** What a client may say of itself; what it does not say is this. Durations in ms, as the client sent them. */
 const NOTHING_SAID = {
@@ -43,10 +43,7 @@ export const IDENTIFY: BodyCommand = {
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
-    const limit = connection.broker.options.maxBodySizeBytes;
-    if (size > limit) return fatal("E_BAD_BODY", `IDENTIFY body too big ${size} > ${limit}`);
-    if (size <= 0) return fatal("E_BAD_BODY", `IDENTIFY invalid body size ${size}`);
-    return undefined;
+    return checkBodySize(connection, "IDENTIFY", size);
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
