@@ -2,7 +2,7 @@
  * A connection's answers that wait for a commit, in the order in which they go out. Each has a place, its number since the
  * connection began: so whoever waits for the disk can say up to where, whatever has gone out since.
  */
-export class AnswerQueue<Answer> {
+export class AnswerQueue<Answer, Client extends { readonly closed: boolean }> {
   protected readonly waiting: Answer[] = [];
   /** Of these, the first so many are committed. */
   protected committed = 0;
@@ -10,6 +10,13 @@ export class AnswerQueue<Answer> {
   protected gone = 0;
   /** The place of the last that waits for the disk. */
   protected syncUpTo = 0;
+
+  /** @param client whom the answers are for */
+  constructor(protected readonly client: Client) {}
+
+  get closed(): boolean {
+    return this.client.closed;
+  }
 
   get length(): number {
     return this.waiting.length;

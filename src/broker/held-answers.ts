@@ -24,16 +24,12 @@ export interface AnsweredClient {
  * What a client of the TCP protocol will hear once its publishes are committed, or on the disk: their OKs, and frames whose
  * turn is behind one.
  */
-export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer> implements Holder {
+export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer, AnsweredClient> implements Holder {
   constructor(
-    private readonly client: AnsweredClient,
+    client: AnsweredClient,
     private readonly outbox: Outbox,
   ) {
-    super();
-  }
-
-  get closed(): boolean {
-    return this.client.closed;
+    super(client);
   }
 
   settleHeld(): void {

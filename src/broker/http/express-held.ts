@@ -12,15 +12,7 @@ export interface ExpressClient {
 }
 
 /** What a client of the express lane will hear of its publishes. One that failed is undefined, and the connection goes on. */
-export class ExpressHeld extends AnswerQueue<HeldPublish | undefined> implements Holder {
-  constructor(private readonly client: ExpressClient) {
-    super();
-  }
-
-  get closed(): boolean {
-    return this.client.closed;
-  }
-
+export class ExpressHeld extends AnswerQueue<HeldPublish | undefined, ExpressClient> implements Holder {
   settleHeld(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
