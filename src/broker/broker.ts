@@ -96,6 +96,7 @@ export class Broker {
   readonly upkeep = new Upkeep(this, this.clock);
   private readonly directory: string;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
+  private scratchView = new DataView(this.scratchBuffer.buffer);
 
   private tickScheduled = false;
   private dirtyTopics: Topic[] = [];
@@ -329,14 +330,16 @@ export class Broker {
   publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number): void {
     const length = BODY_OFFSET + to - from;
     const frame = this.scratch(length);
-    const view = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
-    layMessage(frame, view, 0, source, from, to - from, topic.log.prefix, 0, this.clock.time);
+    layMessage(frame, this.scratchView, 0, source, from, to - from, topic.log.prefix, 0, this.clock.time);
     topic.publishDeferred(frame, 0, length, this.clock.nowMs + deferMs);
   }
 
   /** A buffer of at least `bytes` that is valid until the next call. */
   scratch(bytes: number): Buffer {
-    if (this.scratchBuffer.length < bytes) this.scratchBuffer = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.scratchBuffer.length));
+    if (this.scratchBuffer.length < bytes) {
+      this.scratchBuffer = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.scratchBuffer.length));
+      this.scratchView = new DataView(this.scratchBuffer.buffer);
+    }
     return this.scratchBuffer;
   }
 

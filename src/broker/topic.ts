@@ -4,7 +4,7 @@ import type { Timestamp } from "../frame/layout.ts";
 import { isEphemeral } from "../frame/names.ts";
 import type { Broker } from "./broker.ts";
 import { Channel } from "./channel.ts";
-import { KIND_PUBLISH } from "./deferred/entry.ts";
+import { type EntryHeader, KIND_PUBLISH } from "./deferred/entry.ts";
 import type { StagedEntries, StoreOwner } from "./deferred/staged-entries.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
 import { type Committed, HeldPublish } from "./held.ts";
@@ -91,6 +91,8 @@ export class Topic implements StoreOwner, Committed {
   private lastActiveMs = 0;
   private shrunk = true;
   private reservedSequence: number;
+  /** What the deferred store is told of a publish: one object for all. */
+  private readonly entry: EntryHeader;
 
   /**
    * @param id of its row in the store; for a memory-only topic a number no row has
@@ -110,6 +112,7 @@ export class Topic implements StoreOwner, Committed {
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
     if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
+    this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: id, channelId: 0, dueMs: 0, sequence: 0 };
     this.applyRetention();
     this.setDurability(undefined);
   }
@@ -191,8 +194,8 @@ export class Topic implements StoreOwner, Committed {
 
   /** Stages a message that joins the log at `dueMs`. */
   publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
-    const header = { kind: KIND_PUBLISH, attempts: 0, topicId: this.id, channelId: 0, dueMs, sequence: 0 };
-    this.broker.deferred.stage(this, header, frame, from, to, this.ephemeral);
+    this.entry.dueMs = dueMs;
+    this.broker.deferred.stage(this, this.entry, frame, from, to, this.ephemeral);
     this.broker.schedule();
   }
 
