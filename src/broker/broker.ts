@@ -8,6 +8,7 @@ import { Answers, type Holder } from "./answers.ts";
 import { Authority } from "./auth/authority.ts";
 import { BallastFile, isDiskFull } from "./ballast.ts";
 import { Catalogue, WITHHOLD_ADOPTED_MS } from "./catalogue.ts";
+import { CatalogueRecovery } from "./catalogue-recovery.ts";
 import type { Channel } from "./channel.ts";
 import { Clock } from "./clock.ts";
 import type { Connection } from "./connection.ts";
@@ -155,7 +156,7 @@ export class Broker {
       files.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
       if (options.durability === "fsync") this.beStrict();
-      this.catalogue.recover(found);
+      new CatalogueRecovery(this, this.catalogue, this.directory).run(found);
       if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.keys = new PublishKeys(
         join(this.directory, "keys"),
