@@ -259,7 +259,8 @@ export class Topic implements StoreOwner, Committed {
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
-    if (this.fsync) this.broker.addUnsyncedTopic(this);
+    // The words that deferred messages have joined wait for the next sync where any topic is synced: so it must be one of this log.
+    if (this.fsync || (this.joining.length > 0 && this.broker.deferred.strict)) this.broker.addUnsyncedTopic(this);
     if (this.joining.length > 0) this.settleJoined();
     this.release();
     if (this.ephemeral) this.boundMemory();

@@ -205,3 +205,20 @@ for (const code of ["EIO", "ENOSPC"]) {
     expect(came).toEqual(["after", "later"]);
   });
 }
+
+test("a sync that one topic's answer waits for covers the log of another that a deferred message has joined", async () => {
+  await using server = InProcess.start({ syncTimeoutMs: 60_000 });
+  const client = await server.client();
+  const strict = server.broker.topic("strict");
+  server.broker.setDurability(strict, "fsync");
+  const other = server.broker.topic("other");
+  expect(await client.call("DPUB other 30", "m")).toBe("OK");
+  await until("it has joined", () => other.log.committedNext === 1);
+  const synced: LogFiles[] = [];
+  LogFiles.prototype.sync = function (this: LogFiles, done?: Done) {
+    synced.push(this);
+    realSync.call(this, done);
+  };
+  expect(await client.call("PUB strict", "m")).toBe("OK");
+  expect(synced).toContain(other.log.files as LogFiles);
+});
