@@ -1,3 +1,4 @@
+import { MAX_NAME_BYTES } from "../frame/names.ts";
 import type { Topic } from "./topic.ts";
 
 /** A power of two, and so are all sizes that follow. */
@@ -23,6 +24,7 @@ export class TopicTable {
 
   /** The topic whose name stands in [from, to). */
   find(bytes: Uint8Array, from: number, to: number): Topic | undefined {
+    if (to - from > MAX_NAME_BYTES) return undefined;
     const hash = this.hash(bytes, from, to);
     let entry = this.buckets[hash & (this.buckets.length - 1)];
     while (entry !== undefined && !(entry.hash === hash && entry.topic.isNamed(bytes, from, to))) entry = entry.next;

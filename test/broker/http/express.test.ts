@@ -115,6 +115,18 @@ test("pipelined publishes are published and answered in their order, however man
   expect((await http.bodies("t", count)).join()).toBe(Array.from({ length: count }, (_, i) => i).join());
 });
 
+test("publishes in turn to several topics reach each, though one is deleted between", async () => {
+  await using http = WithHttp.start();
+  const socket = await http.socket();
+  for (let round = 1; round <= 3; round++) {
+    socket.write(Buffer.concat(["a", "b", "ab", "a"].map((topic) => pub(`${topic} ${round}`, topic))));
+    expect((await answers(socket, 4 * round)).at(-1)).toBe("200 OK");
+    expect(["a", "b", "ab"].map((topic) => http.depth(topic))).toEqual([2 * round, 1, round]);
+    http.broker.deleteTopic("b");
+  }
+  expect(await http.bodies("ab", 3)).toEqual(["ab 1", "ab 2", "ab 3"]);
+});
+
 test("what stands behind pipelined publishes finds them done, and is answered behind them", async () => {
   for (const durability of ["write", "fsync"] as const) {
     await using http = WithHttp.start({ durability });
