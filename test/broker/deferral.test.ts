@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
 import { expectNothing, InProcess, messages } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
 
@@ -207,6 +208,19 @@ test("an ephemeral channel's delayed requeue comes at its time, and nothing of i
   });
   expectOnTime(took, 400);
   expect(again.attempts).toBe(2);
+});
+
+test("deferred publishes to an ephemeral topic come at their times, and are in memory only", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t#ephemeral", "c", 10);
+  const producer = await server.client();
+  const began = performance.now();
+  for (const delayMs of [400, 60, 200]) await producer.call(`DPUB t#ephemeral ${delayMs}`, `after ${delayMs}`);
+  for (const delayMs of [60, 200, 400]) {
+    expect((await consumer.message()).text).toBe(`after ${delayMs}`);
+    expectOnTime(performance.now() - began, delayMs);
+  }
+  expect(readdirSync(`${server.dataPath}/bunsq-data/deferred`)).toBeEmpty();
 });
 
 test("a broker that had nothing to defer for a while still brings what is deferred for seconds when it is due", async () => {
