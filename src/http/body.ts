@@ -53,7 +53,8 @@ export class BodyReader {
 /** How long a request's body is going to be; undefined: as many chunks as come. */
 export function declaredBytes(request: Request): number | undefined {
   const length = request.headers.get("content-length");
-  if (length !== null) return Number(length);
+  // A header that is repeated comes as "5, 5": Bun has seen to it that they are equal, and numbers.
+  if (length !== null) return Number.parseInt(length, 10);
   return request.headers.get("transfer-encoding") === null ? 0 : undefined;
 }
 

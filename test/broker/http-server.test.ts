@@ -193,6 +193,18 @@ test("a client that goes away while its body waits for its turn leaves the turn 
   expect(http.depth("gone")).toBeUndefined();
 });
 
+test("a length that is announced twice counts once, and large bodies after it still get their turn", async () => {
+  await using http = WithHttp.start();
+  const body = "x".repeat(100_000);
+  const twice = [`Content-Length: ${body.length}`, `Content-Length: ${body.length}`];
+  for (let i = 0; i < 2; i++) {
+    const socket = await http.socket();
+    socket.write(requestBytes("POST", "/mpub?topic=t", body, twice));
+    expect(await answers(socket)).toEqual(["200 OK"]);
+  }
+  expect(http.depth("t")).toBe(2);
+});
+
 test("requests without a body may be pipelined", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
