@@ -1,6 +1,15 @@
-import type { Channel } from "./channel.ts";
 import type { StoredMessage } from "./deferred/stored-message.ts";
-import { DEFERRED, DONE, IN_FLIGHT, READY } from "./window.ts";
+import type { Range } from "./progress.ts";
+import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "./window.ts";
+
+/** What is looked at of a channel. Nobody but the channel changes any of it. */
+export interface Looked {
+  readonly window: Window;
+  /** Messages of the deferred store that are in memory, by sequence. */
+  readonly detached: ReadonlyMap<number, StoredMessage>;
+  /** Ranges at or above the window's cursor that are finished, ascending. */
+  readonly skips: readonly Readonly<Range>[];
+}
 
 /** How a message stands in a channel. `waiting`: for its first delivery. `finished`: or moved to the deferred store for long. */
 export type State = "waiting" | "in_flight" | "requeued" | "deferred" | "finished";
@@ -30,7 +39,7 @@ const STATES = new Map<number, State>([
 ]);
 
 /** How a message stands, as far as the channel knows without a look into the deferred store's files. */
-export function standingOf(channel: Channel, sequence: number): Standing {
+export function standingOf(channel: Looked, sequence: number): Standing {
   const stored = channel.detached.get(sequence);
   if (stored !== undefined) return ofStored(stored);
   const { window } = channel;
@@ -40,7 +49,7 @@ export function standingOf(channel: Channel, sequence: number): Standing {
 }
 
 /** The messages of a state that were delivered before, by sequence: those from `from` on, up to `limit`. */
-export function standing(channel: Channel, state: State, from: number, limit: number): Standing[] {
+export function standing(channel: Looked, state: State, from: number, limit: number): Standing[] {
   const { window } = channel;
   const detached = [...channel.detached.values()].filter((message) => message.sequence >= from && STATES.get(message.state) === state);
   detached.sort((a, b) => a.sequence - b.sequence);
@@ -56,7 +65,7 @@ export function standing(channel: Channel, state: State, from: number, limit: nu
 }
 
 /** Sequences in [from, to) that the channel has not looked at and is not to leave out: ranges, ascending. */
-export function freshRanges(channel: Channel, from: number, to: number): { from: number; to: number }[] {
+export function freshRanges(channel: Looked, from: number, to: number): { from: number; to: number }[] {
   const ranges: { from: number; to: number }[] = [];
   let start = Math.max(from, channel.window.cursor);
   for (const skip of channel.skips) {
@@ -69,7 +78,7 @@ export function freshRanges(channel: Channel, from: number, to: number): { from:
   return ranges;
 }
 
-function inWindow({ window }: Channel, sequence: number): Standing {
+function inWindow({ window }: Looked, sequence: number): Standing {
   const i = sequence & window.mask;
   return {
     sequence,
