@@ -85,7 +85,7 @@ export const WORKLOADS: readonly Workload[] = [
     name: "sub",
     title: "SUB drain, 2 consumers, RDY 2500, 200 B",
     load: { kind: "drain", drain: { consumers: 2, rdy: 2500 }, bodyBytes: 200 },
-    messages: { bunsq: 6_000_000, nsqd: 1_000_000, bare: 30_000_000 },
+    messages: { bunsq: 6_000_000, nsqd: 1_000_000, bare: 30_000_000, "bare-file": 8_000_000 },
   },
   {
     name: "both",

@@ -6,7 +6,7 @@
  *
  * prints the port it listens on.
  */
-import { openSync, writevSync } from "node:fs";
+import { openSync, readSync, writeSync, writevSync } from "node:fs";
 import { giveBack } from "../../src/base/give-back.ts";
 import { RingWriter } from "./ring-writer.ts";
 import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
@@ -14,8 +14,8 @@ import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, 
 export type BarePeer =
   /** Takes commands of a known size and answers each; with a file, appends them to it first, once per turn of the event loop. */
   | { kind: "sink"; commandBytes: number; protocol: "tcp" | "http"; appendTo?: string }
-  /** Sends messages, as many as RDY and the FINs that have come allow. */
-  | { kind: "source"; messages: number; bodyBytes: number; rdy: number };
+  /** Sends messages, as many as RDY and the FINs that have come allow; with a file, which it fills first, read from there. */
+  | { kind: "source"; messages: number; bodyBytes: number; rdy: number; readFrom?: string };
 
 /** Replies that fit the ring whatever number is outstanding. */
 const REPLIES_IN_RING = 64;
@@ -27,6 +27,8 @@ interface Peer {
   greetings: number[];
   /** Bytes of the greeting, command or FIN now arriving. */
   partial: number;
+  /** Of the messages in its ring those that were read from the file and are not sent. */
+  unread: number;
 }
 
 /** Takes a greeting, which always comes alone; returns whether `data` was one (or a part of one). */
@@ -59,7 +61,12 @@ function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
   };
   return {
     open: (socket) => {
-      socket.data = { writer: new RingWriter(ring), greetings: options.protocol === "http" ? [] : [HANDSHAKE.length], partial: 0 };
+      socket.data = {
+        writer: new RingWriter(ring),
+        greetings: options.protocol === "http" ? [] : [HANDSHAKE.length],
+        partial: 0,
+        unread: 0,
+      };
     },
     data: (socket, data) => {
       if (greeted(socket, data, () => socket.write(OK_FRAME))) return;
@@ -80,20 +87,48 @@ function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
   };
 }
 
+/** A file of messages that is read from end to end, ring by ring. */
+class MessageFile {
+  private readonly fd: number;
+  private at = 0;
+
+  constructor(
+    path: string,
+    private readonly ring: Buffer,
+    private readonly rings: number,
+  ) {
+    this.fd = openSync(path, "w+");
+    for (let i = 0; i < rings; i++) writeSync(this.fd, ring);
+  }
+
+  /** Fills a peer's ring with what comes next: the same bytes, so it does not matter if some of it is not sent yet. */
+  readInto(ring: Buffer): void {
+    readSync(this.fd, ring, 0, ring.length, this.at * this.ring.length);
+    this.at = (this.at + 1) % this.rings;
+  }
+}
+
 function source(options: BarePeer & { kind: "source" }): Bun.SocketHandler<Peer> {
   const frame = messageFrame(options.bodyBytes);
   const ring = repeat(frame, options.rdy);
+  const { readFrom } = options;
+  const file = readFrom === undefined ? undefined : new MessageFile(readFrom, ring, Math.ceil(options.messages / options.rdy));
   let messagesLeft = options.messages;
   const send = (socket: Bun.Socket<Peer>, wanted: number) => {
     const messages = Math.min(wanted, messagesLeft);
     messagesLeft -= messages;
-    socket.data.writer.owedBytes += messages * frame.length;
-    socket.data.writer.flush(socket);
+    const { writer } = socket.data;
+    if (file !== undefined) {
+      socket.data.unread -= messages;
+      for (; socket.data.unread < 0; socket.data.unread += options.rdy) file.readInto(writer.ring);
+    }
+    writer.owedBytes += messages * frame.length;
+    writer.flush(socket);
   };
   return {
     open: (socket) => {
       const greetings = [HANDSHAKE.length, SUBSCRIBE.length, readyCommand(options.rdy).length];
-      socket.data = { writer: new RingWriter(ring), greetings, partial: 0 };
+      socket.data = { writer: new RingWriter(file === undefined ? ring : Buffer.from(ring)), greetings, partial: 0, unread: 0 };
     },
     data: (socket, data) => {
       if (greeted(socket, data, (left) => (left > 0 ? socket.write(OK_FRAME) : send(socket, options.rdy)))) return;

@@ -63,9 +63,9 @@ async function startBroker(program: "bunsq" | "nsqd", command: string[], args: s
   };
 }
 
-async function startBarePeer(load: Load, messages: number, toFile: boolean): Promise<BenchServer> {
+async function startBarePeer(load: Load, messages: number, withFile: boolean): Promise<BenchServer> {
   const folder = mkdtempSync(join(tmpdir(), "bunsq-bare-"));
-  const options = barePeerFor(load, messages, toFile ? join(folder, "appended") : undefined);
+  const options = barePeerFor(load, messages, withFile ? join(folder, "messages") : undefined);
   const child = Bun.spawn([process.execPath, BARE_PEER, JSON.stringify(options)], { stdout: "pipe", stderr: "inherit", stdin: "ignore" });
   const reader = child.stdout.getReader();
   const port = Number(new TextDecoder().decode((await reader.read()).value));
@@ -85,14 +85,20 @@ async function startBarePeer(load: Load, messages: number, toFile: boolean): Pro
   };
 }
 
-function barePeerFor(load: Load, messages: number, appendTo: string | undefined): BarePeer {
+function barePeerFor(load: Load, messages: number, file: string | undefined): BarePeer {
   switch (load.kind) {
     case "publish": {
       const protocol = isHttp(load.publish) ? "http" : "tcp";
-      return { kind: "sink", commandBytes: commandBytes(load.publish), protocol, ...(appendTo === undefined ? {} : { appendTo }) };
+      return { kind: "sink", commandBytes: commandBytes(load.publish), protocol, ...(file === undefined ? {} : { appendTo: file }) };
     }
     case "drain":
-      return { kind: "source", messages, bodyBytes: load.bodyBytes, rdy: load.drain.rdy };
+      return {
+        kind: "source",
+        messages,
+        bodyBytes: load.bodyBytes,
+        rdy: load.drain.rdy,
+        ...(file === undefined ? {} : { readFrom: file }),
+      };
     default:
       throw new Error(`no bare peer for ${load.kind}`);
   }
