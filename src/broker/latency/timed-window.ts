@@ -20,25 +20,15 @@ export class TimedWindow extends Window {
   /** ns since the start of the process, in the places of the window's other arrays. */
   published = new Float64Array(this.capacity);
 
-  override takeRun(
-    view: DataView,
-    chunkStart: number,
-    from: number,
-    to: number,
-    limit: number,
-    maxBytes: number,
-    owner: number,
-    nowMs: number,
-    deadlineMs: number,
-  ): number {
+  override takeRun(...run: Parameters<Window["takeRun"]>): number {
+    const [view, chunkStart] = run;
     const first = this.cursor;
-    const count = super.takeRun(view, chunkStart, from, to, limit, maxBytes, owner, nowMs, deadlineMs);
-    const { published, mask } = this;
-    let at = from;
+    const count = super.takeRun(...run);
+    const { published, position, mask } = this;
     for (let sequence = first; sequence < first + count; sequence++) {
-      const high = view.getUint32(at + TIMESTAMP_OFFSET);
-      published[sequence & mask] = sinceStartNs(high, view.getUint32(at + TIMESTAMP_OFFSET + 4));
-      at += 4 + view.getUint32(at);
+      const i = sequence & mask;
+      const at = ((position[i] - chunkStart) | 0) + TIMESTAMP_OFFSET;
+      published[i] = sinceStartNs(view.getUint32(at), view.getUint32(at + 4));
     }
     return count;
   }
