@@ -9,6 +9,7 @@ import { HANDSHAKE, layersHandshake, SUBSCRIBE } from "./wire.ts";
 
 /** What a load does with its connection. */
 export interface Load {
+  /** The bytes are gone when this returns. */
   receive(data: Buffer): void;
   /** The socket takes bytes again. */
   drain(): void;

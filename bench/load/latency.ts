@@ -104,7 +104,7 @@ export class AgeingConsumer implements Load {
       this.message(bytes, at, now);
       at = end;
     }
-    this.arriving = bytes.subarray(at);
+    this.arriving = Buffer.from(bytes.subarray(at));
     this.fins.flush(this.connection);
     this.received(this.messages - before);
   }
