@@ -238,12 +238,17 @@ export class CatalogueRecovery {
 
   /** What a run that was killed had in the journal only goes to the log's own files. */
   private restoreJournaled(opened: LogFiles, topicName: string): void {
-    const from = opened.nextSequence;
-    const next = replay(this.journaled.get(opened.topicNumber) ?? [], from, (buffer, firstSequence, count, timeMs) => {
-      const part = { buffer, from: 0, to: buffer.length, firstSequence, continuesBatch: false };
-      this.broker.ballast.use(() => opened.commit([part], count, timeMs));
+    let restored = 0;
+    replay(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
+      const from = opened.nextSequence;
+      // Passed over by the run before, and then nothing is lost; or what a power cut or damage took.
+      if (firstSequence > from)
+        this.broker.log.warn(
+          `TOPIC(${topicName}): no messages from sequence ${from} to ${firstSequence - 1}, neither in its log nor in the journal`,
+        );
+      this.broker.ballast.use(() => opened.restore(records, firstSequence, count, timeMs));
+      restored += count;
     });
-    const restored = next - from;
     if (restored > 0) this.broker.log.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
   }
 }

@@ -77,7 +77,8 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
       if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
       else {
         const next = checkTopic(folder, number, name, known.get(`${number}-${name}`), findings, print);
-        const restored = replay(journaled.get(number) ?? [], next, () => {}) - next;
+        let restored = 0;
+        replay(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
         if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
       }
     }

@@ -1,3 +1,4 @@
+import { StartError } from "../../base/start-error.ts";
 import { files, isMissing, openOrMake, readFully, removeIfThere, writeFully } from "../files.ts";
 
 /**
@@ -216,11 +217,11 @@ export function readJournal(path: string): Map<number, JournalEntry[]> {
 }
 
 /**
- * Hands on what a log's own files lack, in order. A power cut may have taken what was before an entry: it was not synced,
- * and neither is what comes after it.
+ * Hands on what a log's own files lack, in order.
  *
  * @param next the sequence that the files go on with
- * @param commit is given records, the first one's sequence, how many they are, and when they were written
+ * @param commit is given records, the first one's sequence, how many they are, and when they were written. The sequence may
+ *   be beyond the last: the log had passed over some before it went on, or what was before is gone
  * @returns the sequence that the log goes on with
  */
 export function replay(
@@ -231,10 +232,10 @@ export function replay(
   for (const { firstSequence, count, timeMs, records } of entries) {
     const end = firstSequence + count;
     if (end <= next) continue;
-    if (firstSequence > next) break;
+    const from = Math.max(firstSequence, next);
     let at = 0;
-    for (let sequence = firstSequence; sequence < next; sequence++) at += 4 + records.readUInt32BE(at);
-    commit(records.subarray(at), next, end - next, timeMs);
+    for (let sequence = firstSequence; sequence < from; sequence++) at += 4 + records.readUInt32BE(at);
+    commit(records.subarray(at), from, end - from, timeMs);
     next = end;
   }
   return next;
@@ -242,8 +243,14 @@ export function replay(
 
 function readGroups(path: string): { group: Buffer; timeMs: number }[] {
   const bytes = readWhole(path);
-  if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC || bytes.readUInt32LE(4) !== VERSION) return [];
+  if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return [];
   if (Bun.hash.crc32(bytes.subarray(0, 16)) !== bytes.readUInt32LE(16)) return [];
+  const version = bytes.readUInt32LE(4);
+  if (version > VERSION) {
+    throw new StartError(
+      `${path} was written by a newer bunsq (journal version ${version}, this one reads ${VERSION}); start that version, or use another --data-path`,
+    );
+  }
   const nonce = bytes.subarray(8, 16);
   const found: { group: Buffer; number: number; timeMs: number }[] = [];
   for (let at = BLOCK_BYTES; at + GROUP_HEADER_BYTES <= bytes.length; ) {

@@ -162,6 +162,12 @@ export class LogFiles {
     if (this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
   }
 
+  /** Recovery: records that a journal has and the files lack. Sequences before them are passed over if they are not there. */
+  restore(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
+    if (firstSequence > this.nextSequence) this.skipTo(firstSequence);
+    this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
+  }
+
   /**
    * Whether --sync-every messages that somebody still needs are not on the disk. What is published and finished a moment
    * later need never get there: its pages are overwritten before.

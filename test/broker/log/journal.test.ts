@@ -71,9 +71,7 @@ class Logs {
         },
         0,
       );
-      replay(journaled.get(number) ?? [], opened.nextSequence, (buffer, firstSequence, records, timeMs) =>
-        opened.commit([{ buffer, from: 0, to: buffer.length, firstSequence, continuesBatch: false }], records, timeMs),
-      );
+      replay(journaled.get(number) ?? [], opened.nextSequence, (...entry) => opened.restore(...entry));
       return new TopicLog(pool, idPrefix(1, number), opened);
     });
     this.journal.remove();
@@ -129,6 +127,39 @@ test("a log that could settle before the kill has nothing twice", () => {
   const next = new Logs(2);
   expect(readAll(next.log(0))).toEqual(["a0", "a1", "a2", "a3"]);
   expect(readAll(next.log(1))).toEqual(["b0", "b1", "b2", "b3"]);
+});
+
+test("what was journaled behind sequences that a run passed over is there after a kill", () => {
+  useFiles(new FaultDisk());
+  const run = new Logs(1);
+  for (const body of ["a", "b"]) run.append(0, body);
+  run.commit([0]);
+  expect(run.log(0).settle()).toBeUndefined();
+  const second = new Logs(1);
+  second.log(0).skipTo(10);
+  for (const body of ["c", "d"]) {
+    second.append(0, body);
+    second.commit([0]);
+  }
+  const third = new Logs(1);
+  expect(readAll(third.log(0))).toEqual(["a", "b", null, "c", "d"]);
+  expect(third.log(0).next).toBe(12);
+});
+
+test("a journal of a newer version is left alone", () => {
+  const disk = new FaultDisk();
+  useFiles(disk);
+  const run = new Logs(1);
+  run.append(0, "a");
+  run.commit([0]);
+  const fd = disk.open(JOURNAL, "r+");
+  const header = Buffer.from(disk.content(JOURNAL).subarray(0, 20));
+  header.writeUInt32LE(2, 4);
+  header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
+  disk.write(fd, header, 0, header.length, 0);
+  disk.close(fd);
+  expect(() => new Logs(1)).toThrow("written by a newer bunsq");
+  expect(disk.paths()).toContain(JOURNAL);
 });
 
 test("a large commit goes to the log's own files, with what stood in the journal before it", () => {
