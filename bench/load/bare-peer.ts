@@ -7,7 +7,7 @@
  * prints the port it listens on.
  */
 import { openSync, readSync, writeSync, writevSync } from "node:fs";
-import { giveBack } from "../../src/base/give-back.ts";
+import { giveBack } from "../../src/base/free-buffer.ts";
 import { RingWriter } from "./ring-writer.ts";
 import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
 

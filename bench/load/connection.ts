@@ -1,6 +1,6 @@
-import { giveBack } from "../../src/base/give-back.ts";
-import type { Packer } from "../../src/broker/transport/packer.ts";
-import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
+import { giveBack } from "../../src/base/free-buffer.ts";
+import type { Packer } from "../../src/net/compression/compressor.ts";
+import type { Unpacker } from "../../src/net/compression/decompressor.ts";
 import type { Layers } from "./job.ts";
 import { makePacker, makeUnpacker } from "./layers.ts";
 import { OkFrameCounter } from "./replies.ts";

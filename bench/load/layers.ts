@@ -1,8 +1,8 @@
 import { constants, deflateRawSync } from "node:zlib";
-import { DeflatePacker, DeflateUnpacker } from "../../src/broker/transport/deflate.ts";
-import type { Packer } from "../../src/broker/transport/packer.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../src/broker/transport/snappy.ts";
-import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
+import type { Packer } from "../../src/net/compression/compressor.ts";
+import type { Unpacker } from "../../src/net/compression/decompressor.ts";
+import { DeflatePacker, DeflateUnpacker } from "../../src/net/compression/deflate.ts";
+import { SnappyPacker, SnappyUnpacker } from "../../src/net/compression/snappy.ts";
 import type { Layers } from "./job.ts";
 import type { ByteSink } from "./ring-writer.ts";
 

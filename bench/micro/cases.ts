@@ -1,8 +1,8 @@
-import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/log/chunk.ts";
-import { TopicLog } from "../../src/broker/log/topic-log.ts";
-import type { Topic } from "../../src/broker/topic.ts";
-import { Outbox, StagePool } from "../../src/broker/transport/outbox.ts";
-import { IN_FLIGHT, Window } from "../../src/broker/window.ts";
+import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/storage/log/chunk.ts";
+import { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
+import { Outbox, StagePool } from "../../src/broker/tcp/transport/outbox.ts";
+import { IN_FLIGHT, Window } from "../../src/broker/topics/channel/window.ts";
+import type { Topic } from "../../src/broker/topics/topic.ts";
 import { idPrefix, readPrefix, readSequence, writeId } from "../../src/frame/id.ts";
 import { repeat } from "../load/wire.ts";
 import { type Bed, InFlight, NullTransport } from "./bed.ts";

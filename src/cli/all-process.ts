@@ -1,9 +1,9 @@
-import { parseRemoteAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
+import { parseRemoteAddress } from "../net/address.ts";
 import { listening, openBroker, removeDeadSockets } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
 import { LOOKUP_PREFIX } from "./settings.ts";

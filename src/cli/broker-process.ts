@@ -1,11 +1,11 @@
-import { parseListenAddress, showListenAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
-import { isSocketPath, parseSocketPath, removeDeadSocket } from "../base/unix-socket.ts";
 import { Broker } from "../broker/broker.ts";
 import { Discovery, type OwnLookup } from "../broker/discovery/discovery.ts";
 import { startHttp, startHttps } from "../broker/http/server.ts";
+import { StatsdReporter } from "../broker/metrics/statsd/reporter.ts";
 import type { BrokerOptions } from "../broker/options.ts";
-import { StatsdReporter } from "../broker/statsd/reporter.ts";
+import { parseListenAddress, showListenAddress } from "../net/address.ts";
+import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
 import { type Close, runProcess } from "./process.ts";
 
 /** Runs a broker as this process's whole purpose. @returns once it has ended; whether all went well */

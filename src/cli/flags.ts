@@ -1,4 +1,4 @@
-import { goQuote } from "../frame/quote.ts";
+import { goQuote } from "../base/go/quote.ts";
 import { nearest } from "./suggest.ts";
 import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
 

@@ -1,4 +1,4 @@
-import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/duration.ts";
+import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/go/duration.ts";
 import type { Flag, FlagValue } from "./flags.ts";
 
 /** A value that a flag does not take. The message says why, without the flag and the value: the reader knows where they stood. */

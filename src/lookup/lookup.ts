@@ -1,5 +1,5 @@
-import { formatAddress, listenError, parseAddress } from "../base/address.ts";
 import type { Logger } from "../base/logger.ts";
+import { formatAddress, listenError, parseAddress } from "../net/address.ts";
 import { Connection } from "./connection.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry } from "./registry.ts";

@@ -1,5 +1,5 @@
 import type { Logger } from "../base/logger.ts";
-import type { HttpServer } from "../http/server.ts";
+import type { HttpServer } from "../http/server/server.ts";
 import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
 import type { LookupOptions } from "./options.ts";

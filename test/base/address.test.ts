@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
-import { formatAddress, listenError, parseAddress } from "../../src/base/address.ts";
 import { StartError } from "../../src/base/start-error.ts";
+import { formatAddress, listenError, parseAddress } from "../../src/net/address.ts";
 
 const hasIpv6 = JSON.stringify(networkInterfaces()).includes('"IPv6"');
 const EVERY = hasIpv6 ? "::" : "0.0.0.0";

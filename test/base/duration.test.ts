@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { formatDuration, msToNs, nsToMs, parseDuration } from "../../src/base/duration.ts";
+import { formatDuration, msToNs, nsToMs, parseDuration } from "../../src/base/go/duration.ts";
 // Pairs as Go 1.26's time.ParseDuration and Duration.String gave them: hand-picked edges, then random ones.
 import go from "./go-durations.json" with { type: "json" };
 

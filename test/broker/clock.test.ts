@@ -1,5 +1,5 @@
 import { expect, spyOn, test } from "bun:test";
-import { Clock } from "../../src/broker/clock.ts";
+import { Clock } from "../../src/base/clock.ts";
 
 function nanoseconds(clock: Clock): bigint {
   return (BigInt(clock.time.high) << 32n) | BigInt(clock.time.low);

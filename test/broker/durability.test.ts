@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from "bun:test";
-import { diskFiles, useFiles } from "../../src/broker/files.ts";
-import { LogFiles } from "../../src/broker/log/log-files.ts";
+import { diskFiles, useFiles } from "../../src/broker/storage/disk/files.ts";
+import { LogFiles } from "../../src/broker/storage/log/log-files.ts";
 import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
 

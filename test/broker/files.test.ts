@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { diskFiles } from "../../src/broker/files.ts";
+import { diskFiles } from "../../src/broker/storage/disk/files.ts";
 
 test("a directory is synced, and one that was removed since is no failure of the disk", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bunsq-files-"));

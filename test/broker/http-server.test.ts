@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { StartError } from "../../src/base/start-error.ts";
-import { PublishError } from "../../src/broker/held.ts";
+import { PublishError } from "../../src/broker/acks/pending-publish.ts";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { ByteSocket } from "../differential/support/byte-socket.ts";
 import { chunked, header, readResponses, requestBytes, type WireResponse } from "../differential/support/http-wire.ts";

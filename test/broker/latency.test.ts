@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
-import { Channel } from "../../src/broker/channel.ts";
 import { LatencyWindow, newSketch, RELATIVE_ACCURACY } from "../../src/broker/latency/latency-window.ts";
 import { type LatencyStats, printLatency, readPercentiles } from "../../src/broker/latency/percentiles.ts";
-import { sinceStartNs, TimedWindow } from "../../src/broker/latency/timed-window.ts";
-import { readStats } from "../../src/broker/stats.ts";
+import { readStats } from "../../src/broker/metrics/stats.ts";
+import { Channel } from "../../src/broker/topics/channel/channel.ts";
+import { sinceStartNs, TimedWindow } from "../../src/broker/topics/channel/timed-window.ts";
 import { FRAME_TYPE_MESSAGE } from "../../src/frame/frame.ts";
 import { InProcess, messages } from "../support/in-process.ts";
 import type { RawClient } from "../support/raw-client.ts";

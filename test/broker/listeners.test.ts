@@ -3,9 +3,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect as connectTls } from "node:tls";
-import { parseListenAddress } from "../../src/base/address.ts";
-import { isSocketPath, removeDeadSocket } from "../../src/base/unix-socket.ts";
 import { startHttp, startHttps } from "../../src/broker/http/server.ts";
+import { parseListenAddress } from "../../src/net/address.ts";
+import { isSocketPath, removeDeadSocket } from "../../src/net/unix-socket.ts";
 import { certificate } from "../support/certs/certs.ts";
 import { InProcess, MemoryLogger } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";

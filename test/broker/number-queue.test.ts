@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { NumberQueue } from "../../src/broker/number-queue.ts";
+import { NumberQueue } from "../../src/base/number-queue.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
 
 test("numbers leave in the order they came, however the queue grows and turns over", () => {

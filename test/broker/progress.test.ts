@@ -1,6 +1,13 @@
 import { expect, test } from "bun:test";
-import { addRange, decodeProgress, encodeProgress, type Progress, type Range, readProgress } from "../../src/broker/progress.ts";
-import { DONE, IN_FLIGHT, Window } from "../../src/broker/window.ts";
+import {
+  addRange,
+  decodeProgress,
+  encodeProgress,
+  type Progress,
+  type Range,
+  readProgress,
+} from "../../src/broker/topics/channel/progress.ts";
+import { DONE, IN_FLIGHT, Window } from "../../src/broker/topics/channel/window.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
 
 function randomProgress(random: Random, floor: number): Progress {

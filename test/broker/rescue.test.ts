@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { StartError } from "../../src/base/start-error.ts";
 import { Broker } from "../../src/broker/broker.ts";
-import { readStats } from "../../src/broker/stats.ts";
+import { readStats } from "../../src/broker/metrics/stats.ts";
 import { defaultOptions, InProcess, MemoryLogger, messages } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
 

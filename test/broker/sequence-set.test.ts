@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { SequenceSet } from "../../src/broker/sequence-set.ts";
+import { SequenceSet } from "../../src/broker/recovery/sequence-set.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
 
 function members(set: SequenceSet, from = 0): number[] {

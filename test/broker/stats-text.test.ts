@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { printStats } from "../../src/broker/http/stats-text.ts";
-import type { ChannelStats, ClientStats, MemoryStats, TopicStats } from "../../src/broker/stats.ts";
+import type { ChannelStats, ClientStats, MemoryStats, TopicStats } from "../../src/broker/metrics/stats.ts";
 import { versionLine } from "../../src/version.ts";
 
 const START_MS = Date.UTC(2026, 10, 22, 8, 5, 0, 250);

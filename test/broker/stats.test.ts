@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { readMemory, readStats } from "../../src/broker/stats.ts";
+import { readMemory, readStats } from "../../src/broker/metrics/stats.ts";
 import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
 

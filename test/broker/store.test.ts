@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { StartError } from "../../src/base/start-error.ts";
-import { Store } from "../../src/broker/store.ts";
+import { Store } from "../../src/broker/storage/metadata/metadata-store.ts";
 import { removeFolder, temporaryFolder } from "../support/in-process.ts";
 
 let folder: string;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { startHttp } from "../../src/broker/http/server.ts";
+import { readStats } from "../../src/broker/metrics/stats.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
-import { readStats } from "../../src/broker/stats.ts";
 import { expectNothing, InProcess, messages, numbers } from "../support/in-process.ts";
 import type { RawClient } from "../support/raw-client.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { DONE, FREE, IN_FLIGHT, READY, Window } from "../../src/broker/window.ts";
+import { DONE, FREE, IN_FLIGHT, READY, Window } from "../../src/broker/topics/channel/window.ts";
 import { Random, seedFromEnvironment } from "../fuzz/random.ts";
 
 /** A chunk of frames with bodies of `sizes`, for takeRun to walk. */

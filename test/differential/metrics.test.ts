@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { RELATIVE_ACCURACY } from "../../src/broker/latency/latency-window.ts";
 import type { LatencyStats } from "../../src/broker/latency/percentiles.ts";
-import type { Stats } from "../../src/broker/stats.ts";
+import type { Stats } from "../../src/broker/metrics/stats.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { findNsqd, type Program, type Server, startServer, until } from "../support/server.ts";
 import { UdpSink } from "../support/udp-sink.ts";

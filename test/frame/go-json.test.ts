@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { readFields } from "../../src/frame/go-json.ts";
+import { readFields } from "../../src/base/go/json.ts";
 
 const DEFAULTS = { name: "", port: 0, rate: 0, on: false };
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { goQuote } from "../../src/frame/quote.ts";
+import { goQuote } from "../../src/base/go/quote.ts";
 import table from "./go-quotes.json";
 
 /** `go-quotes.json` is what Go 1.26's fmt.Sprintf("%q") made of each text, both in hex: every byte, and UTF-8 good and bad. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { AnswerReader } from "../../src/http/exchange.ts";
-import { get } from "../../src/http/get.ts";
+import { AnswerReader } from "../../src/http/client/exchange.ts";
+import { get } from "../../src/http/client/get.ts";
 
 const LIMITS = { connectTimeoutMs: 5000, requestTimeoutMs: 5000, responseBytes: 10_000 };
 

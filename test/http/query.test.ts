@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { parseQuery, unescapeUrl } from "../../src/http/query.ts";
+import { parseQuery, unescapeUrl } from "../../src/http/server/query.ts";
 
 /** What Go 1.26's url.ParseQuery() makes of each: the first values, or its error. */
 const GO: [query: string, result: Record<string, string> | string][] = [

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { diskFiles, type Files, useFiles } from "../../src/broker/files.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/log/segment-index.ts";
+import { diskFiles, type Files, useFiles } from "../../src/broker/storage/disk/files.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../src/broker/storage/log/segment-index.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient, sized } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { retains, segmentAgeMs, segmentBytes } from "../../src/broker/log/retention.ts";
+import { retains, segmentAgeMs, segmentBytes } from "../../src/broker/storage/log/retention.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
-import { diskFiles, useFiles } from "../../src/broker/files.ts";
+import { diskFiles, useFiles } from "../../src/broker/storage/disk/files.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { startServer, until } from "../support/server.ts";

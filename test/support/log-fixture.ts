@@ -1,7 +1,7 @@
-import { ChunkPool } from "../../src/broker/log/chunk.ts";
-import { LogFiles, type LogFilesOptions } from "../../src/broker/log/log-files.ts";
-import { Recycler } from "../../src/broker/log/recycler.ts";
-import { TopicLog } from "../../src/broker/log/topic-log.ts";
+import { ChunkPool } from "../../src/broker/storage/log/chunk.ts";
+import { LogFiles, type LogFilesOptions } from "../../src/broker/storage/log/log-files.ts";
+import { Recycler } from "../../src/broker/storage/log/recycler.ts";
+import { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
 import { BODY_OFFSET } from "../../src/frame/frame.ts";
 import { idPrefix } from "../../src/frame/id.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";

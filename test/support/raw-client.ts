@@ -1,8 +1,8 @@
 import { constants, deflateRawSync } from "node:zlib";
-import { DeflateUnpacker } from "../../src/broker/transport/deflate.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../src/broker/transport/snappy.ts";
-import type { Unpacker } from "../../src/broker/transport/unpacker.ts";
 import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, MAGIC_V2 } from "../../src/frame/frame.ts";
+import type { Unpacker } from "../../src/net/compression/decompressor.ts";
+import { DeflateUnpacker } from "../../src/net/compression/deflate.ts";
+import { SnappyPacker, SnappyUnpacker } from "../../src/net/compression/snappy.ts";
 import { Unsent } from "./unsent.ts";
 
 /** A frame as it came, with a message's parts taken apart. */

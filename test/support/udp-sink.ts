@@ -1,4 +1,4 @@
-import { formatAddress } from "../../src/base/address.ts";
+import { formatAddress } from "../../src/net/address.ts";
 
 /** A port of UDP that keeps what is sent to it, as a statsd daemon's. */
 export class UdpSink implements Disposable {

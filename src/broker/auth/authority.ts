@@ -1,8 +1,8 @@
-import { formatAddress } from "../../base/address.ts";
 import { StartError } from "../../base/start-error.ts";
-import { exchange, type HttpAnswer, type HttpPeer, type HttpRequest, type RequestLimits } from "../../http/exchange.ts";
+import { exchange, type HttpAnswer, type HttpPeer, type HttpRequest, type RequestLimits } from "../../http/client/exchange.ts";
+import { formatAddress } from "../../net/address.ts";
 import type { AuthRequestMethod, BrokerOptions } from "../options.ts";
-import { buildClientTls } from "../transport/tls-options.ts";
+import { buildClientTls } from "../tls-options.ts";
 import { Permissions } from "./permissions.ts";
 
 /** Of one answer. nsqd reads without a bound; a megabyte would be fifty thousand topics by name. */

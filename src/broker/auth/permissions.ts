@@ -1,6 +1,6 @@
-import { fieldsOf, type Json, listOf, parseDocument } from "../../frame/go-json.ts";
-import { Pattern, type PatternBudget } from "./pattern.ts";
-import { PatternError } from "./pattern-parser.ts";
+import { fieldsOf, type Json, listOf, parseDocument } from "../../base/go/json.ts";
+import { Pattern, type PatternBudget } from "../../base/go/regexp/matcher.ts";
+import { PatternError } from "../../base/go/regexp/parser.ts";
 
 /** All patterns of one answer, as instructions: some ten thousand names written out, and checked in a few milliseconds. */
 const MAX_STEPS = 200_000;

@@ -4,18 +4,18 @@ import { join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
 import { Broker } from "../broker.ts";
-import { DELETED_MARK } from "../catalogue.ts";
-import { DATA_FOLDER } from "../data-path.ts";
-import { DeferredStore } from "../deferred/deferred-store.ts";
-import { KIND_PUBLISH } from "../deferred/entry.ts";
-import { diskFiles, useFiles } from "../files.ts";
-import { JOURNAL_FILE, readJournal, replay } from "../log/journal.ts";
-import { recoverSegments } from "../log/log-recovery.ts";
-import type { Segment } from "../log/segment.ts";
 import type { BrokerOptions } from "../options.ts";
-import { readChannels, readTopics } from "../store.ts";
-import { COPY_FILE, inspectStore, STORE_FILE, topicFolders } from "../store-rescue.ts";
-import { DryFiles } from "./dry-files.ts";
+import { DATA_FOLDER } from "../storage/data-path.ts";
+import { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
+import { diskFiles, useFiles } from "../storage/disk/files.ts";
+import { DryFiles } from "../storage/disk/overlay-files.ts";
+import { JOURNAL_FILE, readJournal, replay } from "../storage/log/journal.ts";
+import { recoverSegments } from "../storage/log/log-recovery.ts";
+import type { Segment } from "../storage/log/segment.ts";
+import { COPY_FILE, inspectStore, STORE_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import { readChannels, readTopics } from "../storage/metadata/metadata-store.ts";
+import { DELETED_MARK } from "../topics/topic-registry.ts";
 
 /** What the store, or its copy, knows of a topic's log. */
 interface Known {

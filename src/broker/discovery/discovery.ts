@@ -1,12 +1,12 @@
 import { hostname } from "node:os";
-import { type Address, formatAddress, parseRemoteAddress } from "../../base/address.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
-import { get } from "../../http/get.ts";
+import { get } from "../../http/client/get.ts";
+import { type Address, formatAddress, parseRemoteAddress } from "../../net/address.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { Broker } from "../broker.ts";
-import type { TopicObserver } from "../catalogue.ts";
-import type { Channel } from "../channel.ts";
-import type { Topic } from "../topic.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import type { Topic } from "../topics/topic.ts";
+import type { TopicObserver } from "../topics/topic-registry.ts";
 import { type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
 
 /** Topics whose channels are asked for at the same time: thousands may be created in one moment. */

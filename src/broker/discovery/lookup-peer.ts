@@ -1,8 +1,8 @@
 import type { Socket } from "node:net";
-import { type Address, formatAddress } from "../../base/address.ts";
+import { readFields } from "../../base/go/json.ts";
 import { lazy } from "../../base/lazy.ts";
 import type { Logger } from "../../base/logger.ts";
-import { readFields } from "../../frame/go-json.ts";
+import { type Address, formatAddress } from "../../net/address.ts";
 
 const MAGIC_V1 = "  V1";
 /** What a lookup says of itself takes 150 bytes, its other answers less. */

@@ -1,8 +1,8 @@
 import { isValidName } from "../../frame/names.ts";
-import { Refusal } from "../../http/reply.ts";
-import type { Channel } from "../channel.ts";
-import { findPlace, parsePlace } from "../place.ts";
-import type { Topic } from "../topic.ts";
+import { Refusal } from "../../http/server/reply.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import { findPlace, parsePlace } from "../topics/inspect/log-position.ts";
+import type { Topic } from "../topics/topic.ts";
 import type { HttpCall } from "./call.ts";
 
 // Calls judge the same arguments with different codes, and in nsqd's order (nsqd/http.go, internal/http_api/topic_channel_args.go).

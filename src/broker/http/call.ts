@@ -1,4 +1,4 @@
-import { Call, type Incoming } from "../../http/call.ts";
+import { Call, type Incoming } from "../../http/server/call.ts";
 import type { Broker } from "../broker.ts";
 
 /** One request to the broker that is being answered. */

@@ -1,4 +1,4 @@
-import { empty } from "../../http/reply.ts";
+import { empty } from "../../http/server/reply.ts";
 import { channelNotFound, existingChannel, placeArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 

@@ -1,8 +1,8 @@
 import type { LogLevel } from "../../base/logger.ts";
-import { json, Refusal, text } from "../../http/reply.ts";
+import { json, Refusal, text } from "../../http/server/reply.ts";
+import { statsdPrefix } from "../metrics/statsd/prefix.ts";
 import type { BrokerOptions, TlsRequirement } from "../options.ts";
-import { statsdPrefix } from "../statsd/prefix.ts";
-import { tlsMinVersionNumber, tlsRequirement } from "../transport/tls-options.ts";
+import { tlsMinVersionNumber, tlsRequirement } from "../tls-options.ts";
 import type { HttpCall } from "./call.ts";
 
 /** nsqd's numbers of its log levels (internal/lg). */

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
-import { isSocketPath } from "../../base/unix-socket.ts";
-import { json } from "../../http/reply.ts";
+import { json } from "../../http/server/reply.ts";
+import { isSocketPath } from "../../net/unix-socket.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { HttpCall } from "./call.ts";
 

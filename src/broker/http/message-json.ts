@@ -1,8 +1,8 @@
 import { isUtf8 } from "node:buffer";
 import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
-import { encodeJson, Refusal } from "../../http/reply.ts";
+import { encodeJson, Refusal } from "../../http/server/reply.ts";
 import type { Broker } from "../broker.ts";
-import type { Standing } from "../standing.ts";
+import type { Standing } from "../topics/inspect/message-status.ts";
 import type { HttpCall } from "./call.ts";
 
 /** How a message's body stands in an answer; what it cannot be given as is given in base64, and says so. */

@@ -1,5 +1,5 @@
 import { MpubCheck } from "../../frame/mpub.ts";
-import { Refusal, text } from "../../http/reply.ts";
+import { Refusal, text } from "../../http/server/reply.ts";
 import type { BrokerOptions } from "../options.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";

@@ -1,4 +1,4 @@
-import { plain } from "../../http/reply.ts";
+import { plain } from "../../http/server/reply.ts";
 import type { HttpCall } from "./call.ts";
 
 /** GET /ping: `OK`, or 500 and what is wrong. */

@@ -1,6 +1,6 @@
-import type { Query } from "../../http/query.ts";
-import { Refusal, text } from "../../http/reply.ts";
-import { MAX_KEY_BYTES } from "../publish-keys.ts";
+import type { Query } from "../../http/server/query.ts";
+import { Refusal, text } from "../../http/server/reply.ts";
+import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 

@@ -1,6 +1,6 @@
-import { formatDuration, msToNs, nsToMs, parseDuration } from "../../base/duration.ts";
-import { json, Refusal } from "../../http/reply.ts";
-import type { Topic } from "../topic.ts";
+import { formatDuration, msToNs, nsToMs, parseDuration } from "../../base/go/duration.ts";
+import { json, Refusal } from "../../http/server/reply.ts";
+import type { Topic } from "../topics/topic.ts";
 import { existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 

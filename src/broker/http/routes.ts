@@ -1,5 +1,5 @@
-import { brokerDebugRoutes } from "../../http/debug.ts";
-import { get, post, put, Router } from "../../http/router.ts";
+import { brokerDebugRoutes } from "../../http/server/debug.ts";
+import { get, post, put, Router } from "../../http/server/router.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";

@@ -1,6 +1,6 @@
-import { json, Refusal } from "../../http/reply.ts";
-import type { Channel } from "../channel.ts";
-import { findPlace, parseOffset } from "../place.ts";
+import { json, Refusal } from "../../http/server/reply.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import { findPlace, parseOffset } from "../topics/inspect/log-position.ts";
 import { existingChannel, placeArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 

@@ -1,13 +1,13 @@
 import { StartError } from "../../base/start-error.ts";
-import { isSocketPath } from "../../base/unix-socket.ts";
-import type { Incoming } from "../../http/call.ts";
-import { encodedJson, failure } from "../../http/reply.ts";
-import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../http/server.ts";
+import type { Incoming } from "../../http/server/call.ts";
+import { encodedJson, failure } from "../../http/server/reply.ts";
+import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../http/server/server.ts";
+import { isSocketPath } from "../../net/unix-socket.ts";
+import { PublishError } from "../acks/pending-publish.ts";
 import type { Broker } from "../broker.ts";
-import { PublishError } from "../held.ts";
-import { type ServerTls, tlsRequirement } from "../transport/tls-options.ts";
+import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { HttpCall } from "./call.ts";
-import { ExpressLane } from "./express.ts";
+import { ExpressLane } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
 
 /**

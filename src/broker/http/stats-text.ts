@@ -1,7 +1,7 @@
-import { formatDuration } from "../../base/duration.ts";
+import { formatDuration } from "../../base/go/duration.ts";
 import { versionLine } from "../../version.ts";
 import { printLatency } from "../latency/percentiles.ts";
-import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../stats.ts";
+import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../metrics/stats.ts";
 
 const NS_PER_MS = 1_000_000n;
 const NS_PER_S = 1_000_000_000n;

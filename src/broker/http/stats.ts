@@ -1,6 +1,6 @@
-import { json, text } from "../../http/reply.ts";
+import { json, text } from "../../http/server/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
-import { readMemory, readStats } from "../stats.ts";
+import { readMemory, readStats } from "../metrics/stats.ts";
 import type { HttpCall } from "./call.ts";
 import { printStats } from "./stats-text.ts";
 

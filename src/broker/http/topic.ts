@@ -1,4 +1,4 @@
-import { empty, json, Refusal } from "../../http/reply.ts";
+import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { existingTopic, topicToPublish, validExistingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
+import { readFields } from "../../base/go/json.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
-import { readFields } from "../../frame/go-json.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { Connection } from "../connection.ts";
 import { encodeResponse } from "../response.ts";

@@ -1,4 +1,4 @@
-import { formatDuration, msToNs } from "../../base/duration.ts";
+import { formatDuration, msToNs } from "../../base/go/duration.ts";
 import type { Connection } from "../connection.ts";
 import { OK } from "./command.ts";
 

@@ -1,6 +1,6 @@
 import { isValidName } from "../../frame/names.ts";
-import { Call, type Incoming } from "../../http/call.ts";
-import { Refusal } from "../../http/reply.ts";
+import { Call, type Incoming } from "../../http/server/call.ts";
+import { Refusal } from "../../http/server/reply.ts";
 import type { Lookup } from "../lookup.ts";
 import type { Registry } from "../registry.ts";
 import type { ProducerLists } from "./producer-lists.ts";

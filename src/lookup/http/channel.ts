@@ -1,4 +1,4 @@
-import { empty, Refusal } from "../../http/reply.ts";
+import { empty, Refusal } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
 /** POST /channel/create?topic=&channel= — the topic too. */

@@ -1,4 +1,4 @@
-import { json } from "../../http/reply.ts";
+import { json } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
 /** GET /channels?topic=: the names of a topic's; of a topic that nobody knows too. */

@@ -1,4 +1,4 @@
-import { encodeJson } from "../../http/reply.ts";
+import { encodeJson } from "../../http/server/reply.ts";
 import type { Producer } from "../producer.ts";
 import type { Tombstone } from "../registration.ts";
 import type { Registry } from "../registry.ts";

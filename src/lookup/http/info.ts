@@ -1,4 +1,4 @@
-import { json } from "../../http/reply.ts";
+import { json } from "../../http/server/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
 
 /** GET /info: which release of NSQ's API this is. */

@@ -1,4 +1,4 @@
-import { encodedJson } from "../../http/reply.ts";
+import { encodedJson } from "../../http/server/reply.ts";
 
 /** So much is laid out before others get their turn: about a millisecond's work. */
 const SLICE_CHARACTERS = 128 * 1024;

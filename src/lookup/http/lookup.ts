@@ -1,4 +1,4 @@
-import { encodedJson, encodeJson, Refusal } from "../../http/reply.ts";
+import { encodedJson, encodeJson, Refusal } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
 const END = Buffer.from("]}");

@@ -1,4 +1,4 @@
-import { plain } from "../../http/reply.ts";
+import { plain } from "../../http/server/reply.ts";
 
 /** GET /ping: `OK`. */
 export function ping(): Response {

@@ -1,4 +1,4 @@
-import { encodeJson } from "../../http/reply.ts";
+import { encodeJson } from "../../http/server/reply.ts";
 import type { ProducerInfo } from "../producer.ts";
 
 /** What a broker said of itself, as JSON without braces, in nsqlookupd's order. */

@@ -1,5 +1,5 @@
-import { debugRoutes } from "../../http/debug.ts";
-import { get, post, Router } from "../../http/router.ts";
+import { debugRoutes } from "../../http/server/debug.ts";
+import { get, post, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
 import { createChannel, deleteChannel } from "./channel.ts";
 import { channels } from "./channels.ts";

@@ -1,5 +1,5 @@
-import { parseAddress } from "../../base/address.ts";
-import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server.ts";
+import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server/server.ts";
+import { parseAddress } from "../../net/address.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";
 import { ProducerLists } from "./producer-lists.ts";

@@ -1,4 +1,4 @@
-import { empty } from "../../http/reply.ts";
+import { empty } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
 /** POST /topic/create?topic= — known from now on, though no broker has it. */

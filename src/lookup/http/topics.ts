@@ -1,4 +1,4 @@
-import { json } from "../../http/reply.ts";
+import { json } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
 /** GET /topics: the names of all. */

@@ -32,7 +32,7 @@ async function lastWords(client: RawClient): Promise<string> {
 }
 
 const clientStats = async (brokers: InProcess) => {
-  const { readStats } = await import("../../../src/broker/stats.ts");
+  const { readStats } = await import("../../../src/broker/metrics/stats.ts");
   return readStats(brokers.broker, "", "", true).producers?.[0];
 };
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { Pattern } from "../../../src/broker/auth/pattern.ts";
-import { PatternError } from "../../../src/broker/auth/pattern-parser.ts";
+import { Pattern } from "../../../src/base/go/regexp/matcher.ts";
+import { PatternError } from "../../../src/base/go/regexp/parser.ts";
 import go from "./go-patterns.json";
 
 const STEPS = 500_000;

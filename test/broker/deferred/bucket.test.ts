@@ -1,9 +1,15 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { Bucket } from "../../../src/broker/deferred/bucket.ts";
-import { ENTRY_HEADER_BYTES, KIND_PUBLISH, KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "../../../src/broker/deferred/entry.ts";
-import { parseSpan } from "../../../src/broker/deferred/spans.ts";
-import { diskFiles, useFiles } from "../../../src/broker/files.ts";
+import { Bucket } from "../../../src/broker/storage/deferred/bucket.ts";
+import {
+  ENTRY_HEADER_BYTES,
+  KIND_PUBLISH,
+  KIND_REQUEUE,
+  type ScannedEntry,
+  type StoredEntry,
+} from "../../../src/broker/storage/deferred/entry.ts";
+import { parseSpan } from "../../../src/broker/storage/deferred/wheel.ts";
+import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
 import { layMessage } from "../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";

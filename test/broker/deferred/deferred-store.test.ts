@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { DeferredStore } from "../../../src/broker/deferred/deferred-store.ts";
-import { DueHeap } from "../../../src/broker/deferred/due-heap.ts";
-import { KIND_REQUEUE, type StoredEntry } from "../../../src/broker/deferred/entry.ts";
-import type { StagedEntries } from "../../../src/broker/deferred/staged-entries.ts";
-import { StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
-import { diskFiles, useFiles } from "../../../src/broker/files.ts";
+import { DeferredStore } from "../../../src/broker/storage/deferred/deferred-store.ts";
+import { DueHeap } from "../../../src/broker/storage/deferred/due-heap.ts";
+import { KIND_REQUEUE, type StoredEntry } from "../../../src/broker/storage/deferred/entry.ts";
+import type { StagedEntries } from "../../../src/broker/storage/deferred/staged-entries.ts";
+import { StoredMessage } from "../../../src/broker/storage/deferred/stored-message.ts";
+import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
-import { DeferredStore } from "../../../src/broker/deferred/deferred-store.ts";
-import { KIND_PUBLISH, KIND_REQUEUE } from "../../../src/broker/deferred/entry.ts";
-import type { StagedEntries } from "../../../src/broker/deferred/staged-entries.ts";
-import type { StoredMessage } from "../../../src/broker/deferred/stored-message.ts";
+import { DeferredStore } from "../../../src/broker/storage/deferred/deferred-store.ts";
+import { KIND_PUBLISH, KIND_REQUEUE } from "../../../src/broker/storage/deferred/entry.ts";
+import type { StagedEntries } from "../../../src/broker/storage/deferred/staged-entries.ts";
+import type { StoredMessage } from "../../../src/broker/storage/deferred/stored-message.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ExpressHead, INCOMPLETE, MAX_HEAD_BYTES, OTHER } from "../../../src/broker/http/express-head.ts";
+import { ExpressHead, INCOMPLETE, MAX_HEAD_BYTES, OTHER } from "../../../src/broker/http/fast-path/request-head.ts";
 
 const REQUEST_LINE = "POST /pub?topic=orders HTTP/1.1";
 const HOST = "Host: 127.0.0.1:4151";

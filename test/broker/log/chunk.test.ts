@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../../src/broker/log/chunk.ts";
+import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../../src/broker/storage/log/chunk.ts";
 
 const MIB = 1024 * 1024;
 

@@ -1,10 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
-import { diskFiles, type Files, files, useFiles } from "../../../src/broker/files.ts";
-import { ChunkPool } from "../../../src/broker/log/chunk.ts";
-import { Journal, readJournal, replay } from "../../../src/broker/log/journal.ts";
-import { LogFiles } from "../../../src/broker/log/log-files.ts";
-import { Recycler } from "../../../src/broker/log/recycler.ts";
-import { TopicLog } from "../../../src/broker/log/topic-log.ts";
+import { diskFiles, type Files, files, useFiles } from "../../../src/broker/storage/disk/files.ts";
+import { ChunkPool } from "../../../src/broker/storage/log/chunk.ts";
+import { Journal, readJournal, replay } from "../../../src/broker/storage/log/journal.ts";
+import { LogFiles } from "../../../src/broker/storage/log/log-files.ts";
+import { Recycler } from "../../../src/broker/storage/log/recycler.ts";
+import { TopicLog } from "../../../src/broker/storage/log/topic-log.ts";
 import { idPrefix } from "../../../src/frame/id.ts";
 import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
 import { FaultDisk } from "../../power-cut/support/fault-disk.ts";

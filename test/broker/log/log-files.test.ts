@@ -1,9 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { diskFiles, useFiles } from "../../../src/broker/files.ts";
-import { Segment } from "../../../src/broker/log/segment.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/log/segment-index.ts";
+import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
+import { Segment } from "../../../src/broker/storage/log/segment.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/storage/log/segment-index.ts";
 import { LogFixture, readAll } from "../../support/log-fixture.ts";
 import { until } from "../../support/server.ts";
 

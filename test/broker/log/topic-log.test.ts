@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { ChunkPool } from "../../../src/broker/log/chunk.ts";
-import { TopicLog } from "../../../src/broker/log/topic-log.ts";
+import { ChunkPool } from "../../../src/broker/storage/log/chunk.ts";
+import { TopicLog } from "../../../src/broker/storage/log/topic-log.ts";
 import { writeId } from "../../../src/frame/id.ts";
 import { LogFixture, readAll, readBySequence, TIME } from "../../support/log-fixture.ts";
 import { sized } from "../../support/raw-client.ts";

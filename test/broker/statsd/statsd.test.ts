@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { networkInterfaces } from "node:os";
 import { StartError } from "../../../src/base/start-error.ts";
-import { readMemory, readStats, type TopicStats } from "../../../src/broker/stats.ts";
-import { Packets } from "../../../src/broker/statsd/packets.ts";
-import { statsdPrefix } from "../../../src/broker/statsd/prefix.ts";
-import { Report } from "../../../src/broker/statsd/report.ts";
-import { StatsdReporter } from "../../../src/broker/statsd/reporter.ts";
+import { readMemory, readStats, type TopicStats } from "../../../src/broker/metrics/stats.ts";
+import { Packets } from "../../../src/broker/metrics/statsd/packets.ts";
+import { statsdPrefix } from "../../../src/broker/metrics/statsd/prefix.ts";
+import { Report } from "../../../src/broker/metrics/statsd/report.ts";
+import { StatsdReporter } from "../../../src/broker/metrics/statsd/reporter.ts";
 import { defaultOptions, InProcess } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 import { UdpSink } from "../../support/udp-sink.ts";

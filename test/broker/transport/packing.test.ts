@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { createDeflateRaw, createInflateRaw, inflateRawSync } from "node:zlib";
 import { Compressor, Decompressor } from "snappy";
-import { DeflatePacker, DeflateUnpacker } from "../../../src/broker/transport/deflate.ts";
-import { BLOCK_BYTES, type Packer, TURN_BYTES } from "../../../src/broker/transport/packer.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../../src/broker/transport/snappy.ts";
-import type { Writer } from "../../../src/broker/transport/transport.ts";
-import { CorruptStream, type Unpacker } from "../../../src/broker/transport/unpacker.ts";
+import type { Writer } from "../../../src/broker/tcp/transport/transport.ts";
+import { BLOCK_BYTES, type Packer, TURN_BYTES } from "../../../src/net/compression/compressor.ts";
+import { CorruptStream, type Unpacker } from "../../../src/net/compression/decompressor.ts";
+import { DeflatePacker, DeflateUnpacker } from "../../../src/net/compression/deflate.ts";
+import { SnappyPacker, SnappyUnpacker } from "../../../src/net/compression/snappy.ts";
 
 /** Takes as many bytes at a time as it is told to, as a kernel does. */
 class Pipe implements Writer {

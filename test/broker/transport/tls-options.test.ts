@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { BrokerOptions } from "../../../src/broker/options.ts";
-import { buildServerTls, tlsRequirement } from "../../../src/broker/transport/tls-options.ts";
+import { buildServerTls, tlsRequirement } from "../../../src/broker/tls-options.ts";
 import { certificate } from "../../support/certs/certs.ts";
 import { defaultOptions } from "../../support/in-process.ts";
 

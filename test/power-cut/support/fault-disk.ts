@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import type { Files } from "../../../src/broker/files.ts";
+import type { Files } from "../../../src/broker/storage/disk/files.ts";
 import type { Random } from "../../fuzz/random.ts";
 
 /** A disk writes this much at once or not at all. */

@@ -1,0 +1,168 @@
+import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
+import { formatAddress, listenError, parseAddress } from "../../../net/address.ts";
+import type { Broker } from "../../broker.ts";
+import { ExpressConnection } from "./connection.ts";
+import type { HandOver } from "./proxy.ts";
+import { ExpressAnswers } from "./responses.ts";
+
+/** Connections are looked at this often: who is idle is closed. */
+const SURVEY_INTERVAL_MS = 500;
+
+/**
+ * The express lane: takes the connections to the broker's HTTP address, publishes what is plainly `POST /pub` or
+ * `POST /mpub` itself, and hands everything else over to Bun.serve(), which listens on the loopback for it alone.
+ *
+ * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it; here a whole publish
+ * is a recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
+ */
+export class ExpressLane implements HttpFront {
+  readonly port: number;
+  readonly where: string;
+  readonly load: HttpLoad;
+  readonly answers = new ExpressAnswers();
+  readonly idleTimeoutMs: number;
+  /** The clients that were handed over, by the port that their requests come from at Bun.serve(). */
+  readonly clients = new Map<number, Pick<Bun.Socket<unknown>, "remoteAddress" | "remotePort">>();
+  stopping = false;
+
+  private readonly listener: Bun.TCPSocketListener<ExpressConnection | undefined>;
+  private readonly connections = new Set<ExpressConnection>();
+  private readonly survey: ReturnType<typeof setInterval>;
+  private serverPort = 0;
+  private allClosed: () => void = () => {};
+
+  /** @throws StartError when the address cannot be had */
+  constructor(
+    readonly broker: Broker,
+    readonly limits: HttpLimits,
+  ) {
+    this.load = new HttpLoad(limits);
+    this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
+    const address = parseAddress(broker.options.httpAddress);
+    try {
+      this.listener = Bun.listen<ExpressConnection | undefined>({
+        ...address,
+        // Who has ended its side still gets its answers.
+        allowHalfOpen: true,
+        socket: {
+          open: (socket) => this.accept(socket),
+          data: (socket, data) => this.receive(socket.data, data),
+          drain: (socket) => this.drained(socket.data),
+          end: (socket) => socket.data?.end(),
+          close: (socket) => this.closed(socket.data),
+          // Bun closes it next.
+          error: () => {},
+        },
+      });
+    } catch (error) {
+      throw listenError("http-address", address, error);
+    }
+    this.port = this.listener.port;
+    this.where = formatAddress(address.hostname, this.port);
+    this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
+    this.survey.unref();
+  }
+
+  serverAt(port: number): void {
+    this.serverPort = port;
+  }
+
+  clientAt(port: number): string | undefined {
+    const client = this.clients.get(port);
+    if (client === undefined) return undefined;
+    // Undefined, whatever their types say, when the client is gone.
+    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
+    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
+  }
+
+  async stop(): Promise<void> {
+    this.stopping = true;
+    this.listener.stop();
+    const closed = new Promise<void>((resolve) => {
+      this.allClosed = resolve;
+    });
+    for (const connection of [...this.connections]) connection.leave();
+    if (this.connections.size > 0) {
+      const timer = setTimeout(() => {
+        for (const connection of [...this.connections]) connection.terminate();
+      }, this.limits.stopTimeoutMs);
+      await closed;
+      clearTimeout(timer);
+    }
+    clearInterval(this.survey);
+  }
+
+  /** Gives the address back; nobody was served yet. */
+  abandon(): void {
+    this.listener.stop(true);
+    clearInterval(this.survey);
+  }
+
+  /** Makes a connection to Bun.serve(). */
+  connect(handOver: HandOver): void {
+    const failed = (error: Error): void => {
+      this.broker.trouble.error(`HTTP: cannot hand requests over within the program: ${error.message}`);
+      handOver.serverClosed();
+    };
+    Bun.connect<HandOver>({
+      hostname: "127.0.0.1",
+      port: this.serverPort,
+      allowHalfOpen: true,
+      data: handOver,
+      socket: {
+        open: (socket) => socket.data.connected(socket),
+        data: (socket, data) => socket.data.fromServer(data),
+        drain: (socket) => socket.data.serverDrained(),
+        end: (socket) => {
+          socket.end();
+        },
+        close: (socket) => socket.data.serverClosed(),
+        error: () => {},
+      },
+    }).catch(failed);
+  }
+
+  private accept(socket: Bun.Socket<ExpressConnection | undefined>): void {
+    const connection = new ExpressConnection(this, socket);
+    socket.data = connection;
+    this.connections.add(connection);
+  }
+
+  private receive(connection: ExpressConnection | undefined, data: Buffer): void {
+    if (connection === undefined) return;
+    this.broker.readClock();
+    try {
+      connection.receive(data);
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  private drained(connection: ExpressConnection | undefined): void {
+    if (connection === undefined) return;
+    this.broker.readClock();
+    try {
+      connection.drained();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
+  private fault(connection: ExpressConnection, error: Error): void {
+    this.broker.log.error(`error in HTTP handler - ${error.stack}`);
+    connection.terminate();
+  }
+
+  private closed(connection: ExpressConnection | undefined): void {
+    if (connection === undefined) return;
+    connection.socketClosed();
+    this.connections.delete(connection);
+    if (this.stopping && this.connections.size === 0) this.allClosed();
+  }
+
+  private checkTime(): void {
+    const nowMs = performance.now();
+    for (const connection of this.connections) connection.checkTime(nowMs);
+  }
+}

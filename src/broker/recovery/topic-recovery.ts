@@ -1,0 +1,254 @@
+import { basename, join } from "node:path";
+import { TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
+import { isEphemeral, isValidName } from "../../frame/names.ts";
+import type { Broker } from "../broker.ts";
+import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
+import { files, removeFolder } from "../storage/disk/files.ts";
+import { type JournalEntry, readJournal, replay } from "../storage/log/journal.ts";
+import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
+import { isRetaining, type Retention } from "../storage/log/retention.ts";
+import { type StoreFound, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
+import type { Topic } from "../topics/topic.ts";
+import { type Catalogue, DELETED_MARK, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import { SequenceSet } from "./sequence-set.ts";
+
+/** What recovery finds of one channel in the deferred store. */
+interface StoredSequences {
+  all: SequenceSet;
+  /** Of which there are several entries, and the highest number of these. */
+  twice: Map<number, number>;
+}
+
+/** Finds the topics and channels again that an earlier run left, as far as store, logs, journal and deferred store tell of them. */
+export class CatalogueRecovery {
+  /** What stands in the journal of the run before, by topic number. */
+  private journaled = new Map<number, JournalEntry[]>();
+
+  /** @param directory the broker's folder below the data path */
+  constructor(
+    private readonly broker: Broker,
+    private readonly catalogue: Catalogue,
+    private readonly directory: string,
+  ) {}
+
+  /**
+   * Takes up what an earlier run left in the data path.
+   *
+   * @param found what became of the store
+   */
+  run(found: StoreFound): void {
+    const { store } = this.broker;
+    this.journaled = readJournal(this.broker.journal.path);
+    store.freeOrphanedNumbers();
+    const folders = topicFolders(this.directory);
+    const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
+    const synced = store.syncedSequences();
+    const retentions = store.retentions();
+    for (const read of store.topics()) {
+      const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
+      const folder = byTopic.get(`${row.number} ${row.name}`);
+      if (folder !== undefined && this.isMarkedDeleted(folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
+      else if (folder === undefined && found === "copied") {
+        this.broker.log.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
+        store.removeTopic(row.id, row.number, row.released);
+      } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
+    }
+    for (const { folder, number, name } of folders) {
+      if (this.catalogue.topics.get(name)?.number === number) continue;
+      if (this.isMarkedDeleted(folder)) removeFolder(folder);
+      else this.adopt(folder, number, name);
+    }
+    this.journaled.clear();
+    this.broker.journal.remove();
+    const known = new Map<Topic, number>();
+    const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
+    const stored = new Map<Channel, StoredSequences>();
+    this.broker.deferred.recover(
+      (entry, sequence) => {
+        const topic = this.catalogue.topicById(entry.topicId);
+        if (topic === undefined) return false;
+        if (topic.log.files?.had(sequence) === true) return true;
+        knowOf(topic, sequence + 1);
+        return false;
+      },
+      (entry) => this.countStored(entry, stored),
+    );
+    for (const [channel, { all }] of stored) knowOf(channel.topic, all.next);
+    for (const [topic, next] of known) this.passOver(topic, next);
+    this.findSuperseded(stored);
+    for (const [channel, { all }] of stored) {
+      channel.restoreStored(all.size);
+      // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
+      // before a crash did not know, the entries tell.
+      for (const { from, to } of all.rangesFrom(channel.floor)) channel.skip(from, to);
+    }
+    if (this.catalogue.topics.size > 0)
+      this.broker.log.info(
+        `NSQ: ${this.catalogue.topics.size} topics and ${this.catalogue.channelsById.size} channels restored from ${this.directory}`,
+      );
+  }
+
+  private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
+    if (!this.catalogue.wanted(entry)) return;
+    if (entry.kind === KIND_PUBLISH) {
+      const topic = this.catalogue.topicById(entry.topicId) as Topic;
+      topic.restoreDeferred();
+      for (const channel of topic.channels.values()) if (entry.number < channel.voidBefore) channel.restoreVoided();
+      return;
+    }
+    const channel = this.catalogue.channelsById.get(entry.channelId) as Channel;
+    let found = stored.get(channel);
+    if (found === undefined) {
+      found = { all: new SequenceSet(), twice: new Map() };
+      stored.set(channel, found);
+    }
+    if (!found.all.add(entry.sequence)) found.twice.set(entry.sequence, -1);
+  }
+
+  /** A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts. */
+  private findSuperseded(stored: Map<Channel, StoredSequences>): void {
+    if ([...stored.values()].every(({ twice }) => twice.size === 0)) return;
+    this.broker.deferred.revisit((entry) => {
+      const channel = entry.kind === KIND_PUBLISH ? undefined : this.catalogue.channelsById.get(entry.channelId);
+      const twice = channel === undefined ? undefined : stored.get(channel)?.twice;
+      const known = twice?.get(entry.sequence);
+      if (known === undefined || !this.catalogue.wanted(entry)) return;
+      if (known >= 0) this.catalogue.supersede(Math.min(known, entry.number));
+      twice?.set(entry.sequence, Math.max(known, entry.number));
+    });
+  }
+
+  private isMarkedDeleted(folder: string): boolean {
+    return files.list(folder).includes(DELETED_MARK);
+  }
+
+  /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
+  private adopt(folder: string, number: number, name: string): void {
+    const { store, log } = this.broker;
+    if (files.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(folder);
+    const taken = [...this.catalogue.topics.values()].find((topic) => topic.number === number || topic.name === name);
+    if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
+      const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
+      files.rename(folder, aside);
+      log.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
+      return;
+    }
+    const topic = this.addTopic(store.claimTopic(number, name), number, name, 0, {});
+    topic.restoreReleased(0, false);
+    this.catalogue.adopt(topic);
+    log.error(
+      `TOPIC(${name}): the store does not know it; it is taken from its folder with ${topic.depth} messages, which go to all channels ` +
+        `that are made within ${WITHHOLD_ADOPTED_MS / 1000} s`,
+    );
+  }
+
+  /** @param synced what is below was on the disk: if it is gone, no crash took it */
+  private passOver(topic: Topic, next: number, synced = 0): void {
+    const from = topic.log.next;
+    if (next <= from) return;
+    topic.passOver(next);
+    const what = `TOPIC(${topic.name}): its log ends before sequence ${from}`;
+    // A kill between noting that deferred messages are about to join and writing them leaves this too, and costs nothing.
+    if (from >= synced) {
+      this.broker.log.warn(`${what}; messages up to ${next - 1} were on their way into it, and their ids are passed over`);
+      return;
+    }
+    this.catalogue.countCorrupt(topic.name);
+    this.broker.log.error(`${what}, but messages up to ${next - 1} are known of; those are lost, and their ids are passed over`);
+  }
+
+  /** A row that is not what was written: number and name are told by the folder, and all that is in the log counts as not released. */
+  private mendTopicRow(row: TopicRow, folders: ReturnType<typeof topicFolders>): TopicRow {
+    const rows = this.broker.store.topics().filter(({ damaged }) => damaged !== true);
+    const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
+    const folder = free.find(({ number }) => number === row.number) ?? free.find(({ name }) => name === row.name);
+    const mended: TopicRow = {
+      id: row.id,
+      number: folder?.number ?? row.number,
+      name: folder?.name ?? row.name,
+      paused: false,
+      released: 0,
+    };
+    if (folder !== undefined) this.broker.store.updateTopic(mended);
+    this.catalogue.countCorrupt(mended.name);
+    this.broker.log.error(
+      `TOPIC(${mended.name}): its row in the store is damaged; it is not paused any more, and all of its log waits for a first channel`,
+    );
+    return mended;
+  }
+
+  /** A cursor that is not what was written could pass messages over: the channel begins where the log does. */
+  private mendChannelRow(topicName: string, row: ChannelRow): ChannelRow {
+    this.catalogue.countCorrupt(topicName);
+    this.broker.log.error(
+      `CHANNEL(${row.name}) of ${topicName}: its row in the store is damaged; it begins where the log does, and finished messages may come again`,
+    );
+    const { id, topicId, name } = row;
+    return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
+  }
+
+  private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
+    const rows = this.broker.store.channels(row.id);
+    const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
+    const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
+    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, {
+      neededSequence: isRetaining(retention ?? this.broker.defaultRetention) ? 0 : neededSequence,
+      syncedSequence: synced,
+    });
+    if (retention !== undefined) topic.restoreRetention(retention);
+    topic.paused = row.paused;
+    if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);
+    this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
+    topic.restoreReleased(row.released, channels.length > 0);
+    for (const channel of channels) this.restoreChannel(topic, channel);
+  }
+
+  private restoreChannel(topic: Topic, row: ChannelRow): void {
+    const { log } = topic;
+    let floor = row.floor;
+    let progress: Progress = { finished: [], tried: [] };
+    try {
+      progress = decodeProgress(row.progress, row.floor);
+    } catch (error) {
+      this.broker.log.error(
+        `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may come again`,
+      );
+    }
+    if (floor < log.startSequence) floor = log.startSequence;
+    const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
+    if (last > log.next) this.passOver(topic, last);
+    this.broker.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
+    const channel = topic.restoreChannel(row.id, row.name, floor);
+    const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
+    const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
+    channel.restore(
+      { finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) },
+      row.paused,
+      row.voidBefore,
+      row.requeuesVoidBefore,
+    );
+  }
+
+  private addTopic(id: number, number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): Topic {
+    return this.catalogue.addTopic(id, number, name, firstSequence, known, (opened) => this.restoreJournaled(opened, name));
+  }
+
+  /** What a run that was killed had in the journal only goes to the log's own files. */
+  private restoreJournaled(opened: LogFiles, topicName: string): void {
+    let restored = 0;
+    replay(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
+      const from = opened.nextSequence;
+      // Passed over by the run before, and then nothing is lost; or what a power cut or damage took.
+      if (firstSequence > from)
+        this.broker.log.warn(
+          `TOPIC(${topicName}): no messages from sequence ${from} to ${firstSequence - 1}, neither in its log nor in the journal`,
+        );
+      this.broker.ballast.use(() => opened.restore(records, firstSequence, count, timeMs));
+      restored += count;
+    });
+    if (restored > 0) this.broker.log.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
+  }
+}

@@ -1,0 +1,354 @@
+import { join } from "node:path";
+import { files, removeSoon } from "../disk/files.ts";
+import { BucketFile } from "./bucket-file.ts";
+import { ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
+import { walkEntries } from "./entry-scan.ts";
+import { releaseArea, type StagingArea, takeArea } from "./staging-buffer.ts";
+import { Words } from "./status-file.ts";
+import { spanName } from "./wheel.ts";
+
+const NO_NUMBERS = new Float64Array(0);
+
+/**
+ * Messages that fall due in one span of time, in two append-only files:
+ *
+ *     START-WIDTH.msg     entries: header and message frame, in the order they came (entry.ts)
+ *     START-WIDTH.done    a word on an entry: done with, or about to join its topic's log (words.ts)
+ */
+export class Bucket {
+  /** Entries not done with. */
+  pending = 0;
+  /** Bytes of whole entries in the file. */
+  length = 0;
+  /** Its time is near: its entries are brought into memory, from the front on. */
+  loading = false;
+  /** Entries below this offset are in memory, or done with, or left behind. */
+  loadedTo = 0;
+  /** Channels that had no room for their entries, and the offsets from which on they stand here still. */
+  readonly leftBehind = new Map<number, number>();
+  /** Entries that are done with though they were not in memory. */
+  readonly doneAhead = new Set<number>();
+  /** Entries below this offset were moved on (buckets that are wider than the finest). */
+  movedTo = 0;
+  private movedBefore = 0;
+  /** The sync that was to come next when its last entry was done with; -1 while there are some. */
+  emptiedAtSync = -1;
+  /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
+  damagedBytes = 0;
+  private readonly file: BucketFile;
+  private readonly words: Words;
+  /** Entries to be written, as they will stand in the file. */
+  private staged: StagingArea | undefined;
+  private stagedCount = 0;
+  /** What the last commitEntries() wrote. */
+  private writtenBytes = 0;
+  private writtenCount = 0;
+  /** Bytes of refused entries stand behind `length`, because they could not be cut off. */
+  private refusedBehind = false;
+  /** An earlier run left it; which of its entries are done with is read when it is needed. */
+  private recovered = false;
+  private recoveredDone = NO_NUMBERS;
+
+  constructor(
+    readonly directory: string,
+    readonly startMs: number,
+    readonly widthMs: number,
+  ) {
+    const path = join(directory, spanName(startMs, widthMs));
+    this.file = new BucketFile(`${path}.msg`);
+    this.words = new Words(`${path}.done`);
+  }
+
+  get endMs(): number {
+    return this.startMs + this.widthMs;
+  }
+
+  get dirty(): boolean {
+    return this.stagedCount > 0 || this.words.anyStaged;
+  }
+
+  /** All its entries are in memory, and so must new ones be. */
+  get caughtUp(): boolean {
+    return this.loading && this.loadedTo === this.length;
+  }
+
+  /** Nothing of it is still to be written, now or after the next sync. */
+  get settled(): boolean {
+    return !this.dirty && !this.words.anyHeld;
+  }
+
+  // ---- entries on their way in
+
+  /**
+   * Stages an entry; commit() writes it.
+   *
+   * @returns the offset in the file at which it will stand
+   */
+  stage(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
+    this.staged ??= takeArea();
+    const at = layEntry(this.staged, header, number, frame, from, to);
+    this.stagedCount++;
+    return this.length + at;
+  }
+
+  /**
+   * Writes the staged entries. Throws what the kernel said; then none of them counts, and none is left in the file to be
+   * found by a later start, since those who sent them are told that they were refused.
+   */
+  commitEntries(): void {
+    const { staged } = this;
+    const count = this.stagedCount;
+    this.staged = undefined;
+    this.stagedCount = 0;
+    this.writtenBytes = 0;
+    this.writtenCount = 0;
+    try {
+      this.cutRefused();
+      if (staged === undefined) return;
+      const bytes = staged.used;
+      try {
+        this.file.write(staged.buffer, bytes, this.length);
+      } catch (error) {
+        this.refused();
+        throw error;
+      }
+      this.length += bytes;
+      this.pending += count;
+      this.writtenBytes = bytes;
+      this.writtenCount = count;
+    } finally {
+      if (staged !== undefined) releaseArea(staged);
+    }
+  }
+
+  /** Forgets the staged entries: they are refused. */
+  discardEntries(): void {
+    if (this.staged !== undefined) releaseArea(this.staged);
+    this.staged = undefined;
+    this.stagedCount = 0;
+  }
+
+  /** Takes back what the last commitEntries() wrote: another bucket's part of the same commit could not be written. */
+  rollBackEntries(): void {
+    if (this.writtenBytes === 0) return;
+    this.length -= this.writtenBytes;
+    this.pending -= this.writtenCount;
+    this.writtenBytes = 0;
+    this.writtenCount = 0;
+    this.refused();
+  }
+
+  /** Cuts off what was refused, so that a later start does not find it. Where that fails it is tried before the next write. */
+  private cutRefused(): void {
+    if (!this.refusedBehind) return;
+    this.file.truncate(this.length);
+    this.refusedBehind = false;
+  }
+
+  private refused(): void {
+    this.refusedBehind = true;
+    try {
+      this.cutRefused();
+    } catch {
+      // What refused the write is what counts; the next commit tries to cut it off again.
+    }
+  }
+
+  // ---- words on entries
+
+  /**
+   * Stages the word that an entry is done with.
+   *
+   * @param held not before the next sync is over
+   */
+  stageDone(number: number, held = false): void {
+    this.words.done(number, held);
+    this.pending--;
+  }
+
+  /** The message of an entry is finished, or stands elsewhere now: the word that says so is staged. */
+  finish(number: number, offset: number, channelId: number): void {
+    this.stageDone(number);
+    if (!this.hasLoaded(offset, channelId)) this.doneAhead.add(number);
+  }
+
+  /** Stages the word that an entry is about to join its topic's log. */
+  stageJoining(number: number, sequence: number): void {
+    this.words.joining(number, sequence);
+  }
+
+  stageNotJoined(number: number): void {
+    this.words.notJoined(number);
+  }
+
+  /** Stages the word that all entries below `offset` stand in finer buckets now. */
+  stageMoved(offset: number, entries: number, held = false): void {
+    this.words.moved(offset, held);
+    this.movedBefore = this.movedTo;
+    this.movedTo = offset;
+    this.pending -= entries;
+  }
+
+  /** Takes a stageMoved() back that could not be written. */
+  takeBackMoved(offset: number, entries: number): void {
+    if (this.movedTo !== offset) return;
+    this.movedTo = this.movedBefore;
+    this.pending += entries;
+    this.words.takeBackMoved(offset);
+  }
+
+  /** Writes the staged words. Throws what the kernel said; then they stay staged. */
+  commitWords(): void {
+    this.words.commit();
+  }
+
+  /** Both, where there is nobody to be refused alone. */
+  commit(): void {
+    this.commitEntries();
+    this.commitWords();
+  }
+
+  /** Words held back so far may be written once a sync that begins now is over. */
+  sealHeld(): void {
+    this.words.seal();
+  }
+
+  /** The sync is over: what was sealed is staged. */
+  releaseHeld(): void {
+    this.words.release();
+  }
+
+  // ---- reading
+
+  /** Whether an entry was brought into memory, or passed over because it is done with. */
+  hasLoaded(offset: number, channelId: number): boolean {
+    return offset < this.loadedTo && offset < (this.leftBehind.get(channelId) ?? Number.POSITIVE_INFINITY);
+  }
+
+  /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
+  readFrame(target: Buffer, at: number, offset: number, frameBytes: number): void {
+    this.file.read(target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
+  }
+
+  /**
+   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`. Words that
+   * follow from what was joined are staged.
+   *
+   * @param hasJoined whether an entry that was about to join its topic's log at a sequence is there
+   * @param visit called for each entry that is not done with
+   * @returns bytes that were cut off
+   */
+  recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
+    const { done, joining, movedTo } = this.words.read();
+    this.movedTo = movedTo;
+    const { size } = this.file;
+    this.recovered = true;
+    this.pending = 0;
+    const { end, damagedBytes } = walkEntries(this.file, size, 0, size, (entry) => {
+      if (entry.offset < movedTo || contains(done, entry.number)) return;
+      this.pending++;
+      const sequence = joining.get(entry.number);
+      if (sequence !== undefined) {
+        if (hasJoined(entry, sequence)) return this.stageDone(entry.number);
+        this.stageNotJoined(entry.number);
+      }
+      visit(entry);
+    });
+    this.length = end;
+    this.damagedBytes = damagedBytes;
+    if (end < size) this.file.truncate(end);
+    this.closeFiles();
+    return size - end;
+  }
+
+  /**
+   * Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited.
+   *
+   * @param firstPage read into first; the visitor may keep it, as any page then
+   */
+  scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
+    if (this.recovered) {
+      this.recovered = false;
+      this.recoveredDone = this.words.read().done;
+    }
+    const notDone = (entry: ScannedEntry) => {
+      if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
+      if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
+    };
+    return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), notDone, firstPage).end;
+  }
+
+  /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
+  look(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
+    return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit).end;
+  }
+
+  /** Whether an entry is done with. Reads all words on the bucket. */
+  isDone(number: number): boolean {
+    return contains(this.words.read().done, number);
+  }
+
+  /** All its entries are in memory or done with: what was noted for reading them is needed no more. */
+  forgetDone(): void {
+    this.doneAhead.clear();
+    this.recoveredDone = NO_NUMBERS;
+  }
+
+  /** Each entry that was not done with by the earlier run, though it may be by now. */
+  scanRecovered(visit: (entry: ScannedEntry) => void): void {
+    const { done } = this.words.read();
+    walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
+      if (!contains(done, entry.number)) visit(entry);
+    });
+    this.closeFiles();
+  }
+
+  // ---- its files
+
+  get unsynced(): boolean {
+    return this.file.unsynced || this.words.file.unsynced;
+  }
+
+  /** Brings the entries to the disk, and the names of both files. */
+  syncEntries(done: (error: Error | undefined) => void): void {
+    const parts = [this.file, this.words.file];
+    const unnamed = parts.filter(({ nameUnsynced }) => nameUnsynced);
+    for (const part of unnamed) part.nameUnsynced = false;
+    this.file.sync((fileError) => {
+      if (unnamed.length === 0) return done(fileError);
+      files.syncDirectory(this.directory, (error) => {
+        if (error) for (const part of unnamed) part.nameUnsynced = true;
+        done(fileError ?? error ?? undefined);
+      });
+    });
+  }
+
+  /** Brings the words to the disk: to be called when what they say is there. */
+  syncWords(done: (error: Error | undefined) => void): void {
+    this.words.file.sync(done);
+  }
+
+  closeFiles(): void {
+    this.file.close();
+    this.words.file.close();
+  }
+
+  /** @param failed hears why a file is still there, under another name */
+  remove(failed: (error: Error) => void): void {
+    this.closeFiles();
+    removeSoon(this.file.path, failed);
+    removeSoon(this.words.file.path, failed);
+  }
+}
+
+/** Whether ascending numbers hold one. */
+function contains(numbers: Float64Array, number: number): boolean {
+  let low = 0;
+  let high = numbers.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (numbers[middle] < number) low = middle + 1;
+    else high = middle;
+  }
+  return low < numbers.length && numbers[low] === number;
+}

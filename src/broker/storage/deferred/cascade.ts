@@ -1,0 +1,75 @@
+import type { Logger } from "../../../base/logger.ts";
+import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { Ballast } from "../disk/ballast.ts";
+import type { Bucket } from "./bucket.ts";
+import type { Buckets } from "./bucket-set.ts";
+import type { StoredEntry } from "./entry.ts";
+import type { SyncRounds } from "./sync-epochs.ts";
+import { FINEST_MS, moveAtMs, spanName, widthFor } from "./wheel.ts";
+
+/** A wide bucket is moved into finer ones piece by piece, so that the loop is never held for long. */
+export const MOVE_STEP_BYTES = 512 * 1024;
+
+/** Moves the messages of wide buckets into finer ones when their time comes nearer. */
+export class Mover {
+  constructor(
+    private readonly buckets: Buckets,
+    private readonly rounds: SyncRounds,
+    private readonly log: Logger,
+    private readonly trouble: Trouble,
+    private readonly ballast: Ballast,
+  ) {}
+
+  /** Whether a bucket is wide, and its time to be moved has come. */
+  isDue(bucket: Bucket, nowMs: number): boolean {
+    // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
+    const { startMs, widthMs, pending, settled } = bucket;
+    return widthMs > FINEST_MS && pending > 0 && moveAtMs(startMs, widthMs) <= nowMs && settled;
+  }
+
+  /**
+   * Moves a piece. Nothing may be staged for other buckets: what is refused or not as one is not of this.
+   *
+   * @param wanted entries that nobody wants stay behind
+   * @param strict the word that the piece was moved is held back until that is synced
+   * @returns whether something is left that can be moved at once
+   */
+  move(bucket: Bucket, nowMs: number, wanted: (entry: StoredEntry) => boolean, strict: boolean): boolean {
+    let moved = 0;
+    const targets = new Set<Bucket>();
+    const end = bucket.scan(bucket.movedTo, MOVE_STEP_BYTES, (entry) => {
+      moved++;
+      if (!wanted(entry)) return;
+      // What is overdue need not be sorted by when it was due.
+      const dueMs = Math.max(entry.dueMs, nowMs);
+      const finer = this.buckets.for(dueMs, widthFor(dueMs, nowMs), nowMs);
+      finer.stage(entry, entry.number, entry.page, entry.frameAt, entry.frameAt + entry.frameBytes);
+      targets.add(finer);
+    });
+    if (end === bucket.movedTo) {
+      this.log.error(`deferred messages: the rest of ${spanName(bucket.startMs, bucket.widthMs)}.msg is damaged; it is skipped`);
+      bucket.stageMoved(bucket.length, bucket.pending);
+      this.buckets.dirty.add(bucket);
+      return false;
+    }
+    const written: Bucket[] = [];
+    try {
+      for (const target of targets) {
+        target.commitEntries();
+        written.push(target);
+      }
+      bucket.stageMoved(end, moved, strict);
+      this.ballast.use(() => bucket.commitWords());
+    } catch (error) {
+      // The piece stays where it is, and is moved later.
+      for (const target of written) target.rollBackEntries();
+      for (const target of targets) target.discardEntries();
+      bucket.takeBackMoved(end, moved);
+      this.trouble.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
+      return false;
+    }
+    if (strict) this.rounds.noteUrgent();
+    else this.rounds.note();
+    return bucket.pending > 0 && !strict;
+  }
+}

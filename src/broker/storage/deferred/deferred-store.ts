@@ -1,0 +1,361 @@
+import type { Logger } from "../../../base/logger.ts";
+import { Trouble } from "../../../base/rate-limited-log.ts";
+import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
+import { files } from "../disk/files.ts";
+import type { Bucket } from "./bucket.ts";
+import { Buckets, isNear } from "./bucket-set.ts";
+import { Mover } from "./cascade.ts";
+import type { DeferredTargets } from "./delivery-target.ts";
+import { type EntryHeader, KIND_REQUEUE, type StoredEntry } from "./entry.ts";
+import { Loader } from "./loader.ts";
+import { recoverBuckets } from "./recovery.ts";
+import type { StagedEntries, StoreOwner } from "./staged-entries.ts";
+import type { StoredMessage } from "./stored-message.ts";
+import { SyncRounds } from "./sync-epochs.ts";
+import { FINEST_MS } from "./wheel.ts";
+import { Intake } from "./writer.ts";
+
+/** Buckets are looked through this often for what is to be loaded, moved or removed. */
+const SURVEY_INTERVAL_MS = 200;
+/** Due messages handed on in one step. */
+const DUE_PER_STEP = 2000;
+
+/**
+ * Deferred messages on disk, in buckets by due time (bucket.ts). Only what is about to fall due, or is due and
+ * unfinished, is in memory (loader.ts). Entries keep their due time over restarts.
+ */
+export class DeferredStore {
+  /** Set by a commit that failed: what was staged for it is refused. */
+  failure: Error | undefined;
+  /** Why words on entries could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
+  wordsFailure: Error | undefined;
+  /** What recovery found out has not been written: no log may grow before it is. */
+  unresolved = false;
+  /**
+   * Some topic's acknowledgements wait for the disk. Then an entry counts as stored only after a sync, and a word that
+   * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
+   */
+  strict = false;
+  private readonly buckets: Buckets;
+  private readonly loader: Loader;
+  private readonly mover: Mover;
+  private readonly rounds = new SyncRounds();
+  private readonly intake: Intake;
+  private readonly trouble: Trouble;
+  private nextSurveyMs = 0;
+
+  constructor(
+    private readonly directory: string,
+    private readonly log: Logger,
+    private readonly ballast: Ballast = NO_BALLAST,
+    /** The time by which messages fall due, ms. */
+    now: () => number = Date.now,
+  ) {
+    files.makeDirectory(directory);
+    this.trouble = new Trouble(log);
+    this.buckets = new Buckets(directory, this.trouble);
+    this.intake = new Intake(this.buckets, this.trouble, now);
+    this.loader = new Loader(this.buckets);
+    this.mover = new Mover(this.buckets, this.rounds, log, this.trouble, ballast);
+  }
+
+  get targets(): DeferredTargets {
+    return this.loader.targets;
+  }
+
+  /** To be set before anything else is done. */
+  set targets(targets: DeferredTargets) {
+    this.loader.targets = targets;
+  }
+
+  /** The number that the next entry gets: what is staged from here on is not below it. */
+  get upcomingNumber(): number {
+    return this.intake.nextNumber;
+  }
+
+  /** Entries from here on get a number that is not below `number`: a clock set back must not make new ones look emptied away. */
+  numberFrom(number: number): void {
+    this.intake.nextNumber = Math.max(this.intake.nextNumber, number);
+  }
+
+  /**
+   * Reads all buckets of an earlier run.
+   *
+   * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
+   * @param visit called for each entry that is not done with
+   */
+  recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
+    const { nextNumber, unresolved } = recoverBuckets(this.buckets, this.log, this.ballast, hasJoined, visit);
+    this.numberFrom(nextNumber);
+    this.unresolved = unresolved;
+  }
+
+  /** After recover(): visits once more what it visited. */
+  revisit(visit: (entry: StoredEntry) => void): void {
+    for (const bucket of this.buckets) bucket.scanRecovered(visit);
+  }
+
+  // ---- messages on their way in
+
+  /**
+   * Stages a message for the next commit().
+   *
+   * @param header its dueMs is wall-clock time
+   * @param frame the whole message frame stands in [from, to)
+   * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
+   * @param replaces the entry that this one takes the place of
+   */
+  stage(
+    owner: StoreOwner,
+    header: EntryHeader,
+    frame: Buffer,
+    from: number,
+    to: number,
+    memoryOnly: boolean,
+    replaces?: StoredMessage,
+  ): void {
+    this.intake.stage(owner, header, frame, from, to, memoryOnly, replaces);
+  }
+
+  /** Whether there is anything for commit() to do. */
+  get hasWork(): boolean {
+    return this.intake.anyStaged || this.buckets.dirty.size > 0;
+  }
+
+  /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
+  commit(): void {
+    this.failure = this.intake.commit(this.strict);
+    this.commitWords();
+  }
+
+  private commitWords(): void {
+    const { unresolved } = this;
+    const { dirty } = this.buckets;
+    this.unresolved = false;
+    this.wordsFailure = undefined;
+    for (const bucket of dirty) {
+      try {
+        this.ballast.use(() => bucket.commitWords());
+      } catch (error) {
+        this.wordsFailure = error as Error;
+        this.unresolved = unresolved;
+        this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
+        continue;
+      }
+      // An owner that was told of its message may have staged another.
+      if (!bucket.dirty) dirty.delete(bucket);
+    }
+  }
+
+  /** A stored message waits for its due time; targets.due() gets it then. */
+  await(message: StoredMessage): void {
+    if (!this.loader.take(message)) this.intake.leftOnDisk = true;
+  }
+
+  /** The same for one that its owner just heard of. */
+  awaitStaged(staged: StagedEntries, at: number): void {
+    // Of most nobody need know more before their time is near.
+    if (staged.bucket(at)?.loading === false) this.intake.leftOnDisk = true;
+    else this.await(staged.message(at));
+  }
+
+  // ---- what becomes of messages
+
+  /** The entry is done with: its message is finished, or stands elsewhere now. */
+  finish(message: StoredMessage): void {
+    const { bucket } = message;
+    if (bucket === undefined) return;
+    bucket.finish(message.number, message.offset, message.channelId);
+    this.buckets.dirty.add(bucket);
+  }
+
+  /** A publish has joined its topic's log. */
+  joined(message: StoredMessage): void {
+    if (message.bucket === undefined) return;
+    message.bucket.stageDone(message.number, this.strict);
+    if (!this.strict) this.buckets.dirty.add(message.bucket);
+  }
+
+  /** A publish is about to join its topic's log; the commit() before the log's makes that known. */
+  joining(message: StoredMessage, sequence: number): void {
+    if (message.bucket === undefined) return;
+    message.bucket.stageJoining(message.number, sequence);
+    this.buckets.dirty.add(message.bucket);
+  }
+
+  /** The log could not take it. */
+  notJoined(message: StoredMessage, retryAtMs: number): void {
+    if (message.bucket !== undefined) {
+      message.bucket.stageNotJoined(message.number);
+      this.buckets.dirty.add(message.bucket);
+    }
+    this.postpone(message, retryAtMs);
+  }
+
+  /** A due message that cannot be handed on now is handed on later. */
+  postpone(message: StoredMessage, retryAtMs: number): void {
+    message.dueMs = retryAtMs;
+    this.loader.takeBack(message);
+  }
+
+  /** Takes a message out that waits for its time: its entry is done with. @returns false: it does not wait any more */
+  withdraw(message: StoredMessage): boolean {
+    const inMemory = this.loader.withdraw(message.number);
+    if (inMemory !== undefined) {
+      this.finish(inMemory);
+      return true;
+    }
+    const { bucket, offset, channelId, number } = message;
+    if (bucket === undefined || !this.stands(bucket, offset) || bucket.hasLoaded(offset, channelId) || bucket.isDone(number)) return false;
+    this.finish(message);
+    return true;
+  }
+
+  // ---- for who looks
+
+  /** What is in memory and waits for its time, of that what is wanted, in no order. */
+  waiting(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.loader.waiting(wanted);
+  }
+
+  /** Buckets with entries that are on disk only, the earliest first. */
+  get unloaded(): Bucket[] {
+    const unloaded = [...this.buckets].filter((bucket) => !bucket.caughtUp || bucket.leftBehind.size > 0);
+    return unloaded.sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
+  }
+
+  /** Whether what stood in a bucket from an offset on stands there still. */
+  stands(bucket: Bucket, offset: number): boolean {
+    return this.buckets.has(bucket) && offset >= bucket.movedTo;
+  }
+
+  /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
+  readFrame(message: StoredMessage, target: Buffer, at: number): void {
+    if (message.frame !== undefined) message.frame.copy(target, at);
+    else if (message.page !== undefined) message.page.buffer.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
+    else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
+  }
+
+  // ---- as time passes
+
+  /** When the next message in memory falls due, ms. */
+  get nextDueMs(): number {
+    return this.loader.nextDueMs;
+  }
+
+  /** Hands on what has fallen due, and prepares what soon will. @returns when to call again, ms; Infinity for not before something is staged */
+  process(nowMs: number): number {
+    this.intake.forgetBucket();
+    const { loader } = this;
+    let again = Number.POSITIVE_INFINITY;
+    if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
+    if (this.buckets.size > 0) again = this.nextSurveyMs;
+    if (loader.loadPieces()) again = nowMs;
+    for (let handed = 0; handed < DUE_PER_STEP; handed++) {
+      const next = loader.takeDue(nowMs);
+      if (next === undefined) return Math.min(again, loader.nextDueMs);
+      // A publish is copied to its log now; a requeue may wait for a consumer.
+      if (next.kind === KIND_REQUEUE) loader.letGo(next);
+      this.targets.due(next);
+      loader.letGo(next);
+    }
+    return loader.nextDueMs <= nowMs ? nowMs : Math.min(again, loader.nextDueMs);
+  }
+
+  /** @returns true when there is more to do at once */
+  private survey(nowMs: number): boolean {
+    let more = false;
+    for (const bucket of this.buckets) {
+      if (isNear(bucket, nowMs)) bucket.loading = true;
+      if (bucket.leftBehind.size > 0) more = this.loader.fetchLeftBehind(bucket) || more;
+      if (this.mover.isDue(bucket, nowMs)) {
+        // What is staged is refused or not as one; what the mover writes is not of it.
+        if (this.intake.anyStaged) this.commit();
+        more = this.mover.move(bucket, nowMs, (entry) => this.targets.wanted(entry), this.strict) || more;
+      }
+      this.removeIfEmptied(bucket, nowMs);
+    }
+    return more;
+  }
+
+  private removeIfEmptied(bucket: Bucket, nowMs: number): void {
+    const mayGetMore = bucket.widthMs === FINEST_MS && bucket.endMs >= nowMs;
+    if (bucket.pending > 0 || !bucket.settled || mayGetMore) {
+      bucket.emptiedAtSync = -1;
+    } else if (bucket.emptiedAtSync < 0) {
+      // What its messages became must be on the disk before they are gone from here.
+      bucket.emptiedAtSync = this.rounds.note();
+    } else if (this.rounds.covered(bucket.emptiedAtSync)) {
+      this.buckets.remove(bucket);
+    }
+  }
+
+  // ---- syncs, which the broker makes
+
+  /** Entries were written that are not stored before a sync is over, or moved, and the next ones wait for that. */
+  get awaitsSyncNow(): boolean {
+    return this.intake.awaitsSync || this.rounds.urgent;
+  }
+
+  /** process() has written something, or waits to remove something, that no sync has begun for since. */
+  get awaitsSync(): boolean {
+    return this.rounds.awaited;
+  }
+
+  /** A sync of everything begins: what was held back so far may go on when it is over. */
+  syncBegins(): void {
+    this.rounds.begin();
+    this.intake.syncBegins();
+    for (const bucket of this.buckets) bucket.sealHeld();
+  }
+
+  syncEnded(error: Error | undefined): void {
+    this.intake.syncEnded(error, (message) => this.finish(message));
+    this.rounds.end(error === undefined);
+    if (error !== undefined) return;
+    for (const bucket of this.buckets) {
+      bucket.releaseHeld();
+      if (bucket.dirty) this.buckets.dirty.add(bucket);
+    }
+  }
+
+  /** All is synced and the broker goes down: from here on the files are written in order, and synced at the end. */
+  endStrictness(): void {
+    this.strict = false;
+    this.syncBegins();
+    this.syncEnded(undefined);
+  }
+
+  /** Brings all entries to the disk. Words come after them, and after what they say of other places: the logs that messages joined. */
+  syncEntries(done: (error: Error | undefined) => void): void {
+    this.syncEach((bucket, one) => bucket.syncEntries(one), done);
+  }
+
+  syncWords(done: (error: Error | undefined) => void): void {
+    this.syncEach((bucket, one) => bucket.syncWords(one), done);
+  }
+
+  /** @param done hears of one failure, if there was any */
+  private syncEach(
+    sync: (bucket: Bucket, done: (error: Error | undefined) => void) => void,
+    done: (error: Error | undefined) => void,
+  ): void {
+    let waiting = 1;
+    let failure: Error | undefined;
+    const one = (error: Error | undefined) => {
+      failure ??= error;
+      if (--waiting === 0) done(failure);
+    };
+    for (const bucket of this.buckets) {
+      if (!bucket.unsynced) continue;
+      waiting++;
+      sync(bucket, one);
+    }
+    one(undefined);
+  }
+
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => this.syncEntries(() => this.syncWords(() => resolve())));
+    for (const bucket of this.buckets) bucket.closeFiles();
+  }
+}

@@ -1,0 +1,81 @@
+import { join } from "node:path";
+import type { Logger } from "../../../base/logger.ts";
+import type { Ballast } from "../disk/ballast.ts";
+import { files, GONE_ENDING, removeIfThere } from "../disk/files.ts";
+import { Bucket } from "./bucket.ts";
+import type { Buckets } from "./bucket-set.ts";
+import { MOVE_STEP_BYTES } from "./cascade.ts";
+import type { StoredEntry } from "./entry.ts";
+import { FINEST_MS, parseSpan, spanName } from "./wheel.ts";
+
+export interface Recovered {
+  /** Entries from here on get a number that is not below this. */
+  nextNumber: number;
+  /** What was found out could not be written: no log may grow before it is. */
+  unresolved: boolean;
+}
+
+/**
+ * Reads all buckets of an earlier run.
+ *
+ * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
+ * @param visit called for each entry that is not done with
+ */
+export function recoverBuckets(
+  buckets: Buckets,
+  log: Logger,
+  ballast: Ballast,
+  hasJoined: (entry: StoredEntry, sequence: number) => boolean,
+  visit: (entry: StoredEntry) => void,
+): Recovered {
+  const { directory } = buckets;
+  const recovered = { nextNumber: 0, unresolved: false };
+  // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
+  const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
+  for (const bucket of findBuckets(directory)) {
+    const file = join(directory, spanName(bucket.startMs, bucket.widthMs));
+    let entries = 0;
+    const cut = bucket.recover(hasJoined, (entry) => {
+      entries++;
+      recovered.nextNumber = Math.max(recovered.nextNumber, entry.number + 1);
+      const twin = maybeMoved.get(entry.number);
+      if (twin !== undefined) {
+        maybeMoved.delete(entry.number);
+        twin.bucket.stageDone(entry.number);
+        buckets.dirty.add(twin.bucket);
+      }
+      const atFront = bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_STEP_BYTES;
+      if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
+      else visit(entry);
+    });
+    if (cut > 0) log.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
+    if (bucket.damagedBytes > 0) log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
+    // Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on.
+    try {
+      ballast.use(() => bucket.commitWords());
+      bucket.closeFiles();
+    } catch (error) {
+      log.error(`deferred messages: cannot note in ${directory} what was found: ${(error as Error).message}`);
+      recovered.unresolved = true;
+      buckets.dirty.add(bucket);
+    }
+    if (entries === 0) buckets.remove(bucket);
+    else buckets.add(bucket);
+  }
+  for (const { entry } of maybeMoved.values()) visit(entry);
+  return recovered;
+}
+
+/** The buckets of an earlier run, widest first. */
+function findBuckets(directory: string): Bucket[] {
+  const names = files.list(directory);
+  const found: Bucket[] = [];
+  for (const name of names) {
+    const span = parseSpan(name);
+    if (span !== undefined) found.push(new Bucket(directory, span.startMs, span.widthMs));
+    // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
+    else if (name.endsWith(GONE_ENDING) || (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))))
+      removeIfThere(join(directory, name));
+  }
+  return found.sort((a, b) => b.widthMs - a.widthMs);
+}

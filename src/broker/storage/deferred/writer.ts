@@ -1,0 +1,145 @@
+import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { Bucket } from "./bucket.ts";
+import type { Buckets } from "./bucket-set.ts";
+import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
+import { StagedEntries, type StoreOwner } from "./staged-entries.ts";
+import type { StoredMessage } from "./stored-message.ts";
+import { startOf, widthFor } from "./wheel.ts";
+
+/** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
+const SPARE_STAGED = 4;
+
+/** Messages on their way into buckets: staged, written by a commit, and stored then, or once a sync is over. */
+export class Intake {
+  /** To be set by who is told of a message and leaves it on the disk for the time being. */
+  leftOnDisk = false;
+  /** The number that the next entry gets. */
+  nextNumber: number;
+  private staged = new StagedEntries();
+  private readonly spare: StagedEntries[] = [];
+  /** Written, and stored once a sync is over; of these, the first `sealed` by the one that is under way. */
+  private readonly unsynced: StagedEntries[] = [];
+  private sealed = 0;
+  /** The bucket that was staged into last: of what is due at this time others go there too, until the next commit. */
+  private lastBucket: Bucket | undefined;
+  private lastDueMs = 0;
+
+  constructor(
+    private readonly buckets: Buckets,
+    private readonly trouble: Trouble,
+    private readonly now: () => number,
+  ) {
+    this.nextNumber = Math.floor(now()) * 1000;
+  }
+
+  get anyStaged(): boolean {
+    return this.staged.count > 0;
+  }
+
+  /** Something waits for a sync that has not begun. */
+  get awaitsSync(): boolean {
+    return this.unsynced.length > this.sealed;
+  }
+
+  /** See DeferredStore.stage(). */
+  stage(
+    owner: StoreOwner,
+    header: EntryHeader,
+    frame: Buffer,
+    from: number,
+    to: number,
+    memoryOnly: boolean,
+    replaces: StoredMessage | undefined,
+  ): void {
+    const number = this.nextNumber++;
+    if (memoryOnly) {
+      const copy = Buffer.from(frame.subarray(from, to));
+      this.staged.add(owner, header, number, to - from, undefined, 0, copy, replaces);
+      return;
+    }
+    const bucket = this.bucketFor(header.dueMs);
+    const offset = bucket.stage(header, number, frame, from, to);
+    this.staged.add(owner, header, number, to - from, bucket, offset, undefined, replaces);
+  }
+
+  /** Time has passed: what is staged next may belong elsewhere than what was staged last. */
+  forgetBucket(): void {
+    this.lastBucket = undefined;
+  }
+
+  /**
+   * Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails.
+   *
+   * @param strict owners are told once a sync is over
+   * @returns why it was refused
+   */
+  commit(strict: boolean): Error | undefined {
+    this.forgetBucket();
+    const { staged } = this;
+    if (staged.count === 0) return undefined;
+    this.staged = this.spare.pop() ?? new StagedEntries();
+    const failure = this.write();
+    if (strict && failure === undefined) this.unsynced.push(staged);
+    else this.tellOwners(staged, failure);
+    return failure;
+  }
+
+  syncBegins(): void {
+    this.sealed = this.unsynced.length;
+  }
+
+  /** @param error why what waited for the sync is refused; `refuse` sees to it that nothing is left of it */
+  syncEnded(error: Error | undefined, refuse: (message: StoredMessage) => void): void {
+    const sealed = this.unsynced.splice(0, this.sealed);
+    this.sealed = 0;
+    for (const staged of sealed) {
+      if (error !== undefined) for (let at = 0; at < staged.count; at++) refuse(staged.message(at));
+      this.tellOwners(staged, error);
+    }
+  }
+
+  private bucketFor(dueMs: number): Bucket {
+    const last = this.lastBucket;
+    if (last !== undefined && dueMs === this.lastDueMs) return last;
+    this.lastDueMs = dueMs;
+    const nowMs = this.now();
+    const widthMs = widthFor(dueMs, nowMs);
+    if (last !== undefined && last.widthMs === widthMs && last.startMs === startOf(dueMs, widthMs)) return last;
+    const bucket = this.buckets.for(dueMs, widthMs, nowMs);
+    this.buckets.dirty.add(bucket);
+    this.lastBucket = bucket;
+    return bucket;
+  }
+
+  /** @returns why it could not be done; then nothing of it is left in any bucket */
+  private write(): Error | undefined {
+    const { dirty, directory } = this.buckets;
+    const written: Bucket[] = [];
+    for (const bucket of dirty) {
+      try {
+        bucket.commitEntries();
+        written.push(bucket);
+      } catch (error) {
+        for (const one of written) one.rollBackEntries();
+        for (const one of dirty) one.discardEntries();
+        this.trouble.error(`deferred messages: cannot write to ${directory}: ${(error as Error).message}`);
+        return error as Error;
+      }
+    }
+    return undefined;
+  }
+
+  private tellOwners(staged: StagedEntries, error: Error | undefined): void {
+    for (let at = 0; at < staged.count; at++) {
+      const bucket = staged.bucket(at);
+      const offset = staged.offset[at];
+      this.leftOnDisk = false;
+      staged.owner(at).stored(staged, at, error);
+      // Handed back, finished or kept in memory by its owner: either way nobody has to load it.
+      if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
+        bucket.loadedTo += ENTRY_HEADER_BYTES + staged.frameBytes[at];
+      }
+    }
+    if (staged.clear() && this.spare.length < SPARE_STAGED) this.spare.push(staged);
+  }
+}

@@ -1,0 +1,340 @@
+import { join } from "node:path";
+import type { Logger } from "../../../base/logger.ts";
+import type { HeldPublish } from "../../acks/pending-publish.ts";
+import type { Topic } from "../../topics/topic.ts";
+import { files, openOrMake, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+
+/**
+ * The keys that producers gave their publishes, for as long as a repetition is to be told from a new message.
+ *
+ * A key is written in the tick that writes its message, before it, with the sequence that the message gets: so no message
+ * is acknowledged whose key is not in a file, and after a crash between the two the log tells that the key came to nothing.
+ *
+ *     NNN.keys    entries, in the order they came; a file is gone when all in it are too old
+ *     entry := crc32 of the rest u32 | key length u8 | 0 u8 | 0 u16 | topic id u32 | crc32 of its name u32 | sequence f64 | time ms f64 | key
+ *
+ * All numbers little-endian. The sequence of a deferred publish is not known yet: it is -1, and its key is written behind it.
+ */
+
+const HEADER_BYTES = 32;
+/** Of a key, in bytes. */
+export const MAX_KEY_BYTES = 255;
+/** A window is spread over about so many files, so that the oldest keys can be let go of. */
+const FILES_PER_WINDOW = 4;
+const FIRST_BUFFER_BYTES = 4096;
+const LARGEST_KEPT_BUFFER_BYTES = 1024 * 1024;
+/** For each key that comes, so many that are too old may go: so they become fewer. */
+const FORGOTTEN_PER_KEY = 4;
+const FORGOTTEN_PER_REVIEW = 2000;
+/** Of a deferred publish. */
+const NO_SEQUENCE = -1;
+
+/** A topic as an entry names it: ids begin anew when a damaged store was made again, and then the name tells. */
+export interface KeyedTopic {
+  readonly id: number;
+  readonly nameCrc: number;
+}
+
+/** A publish with a key whose commit is not over. */
+interface Pending {
+  topic: Topic;
+  key: string;
+  sequence: number;
+  held: HeldPublish;
+}
+
+interface KeyFile {
+  number: number;
+  /** Of its newest entry. */
+  newestMs: number;
+  oldestMs: number;
+  entries: number;
+}
+
+export interface PublishKeysOptions {
+  windowMs: number;
+  /** Keys remembered at the same time; beyond it the oldest are forgotten early. */
+  limit: number;
+}
+
+export class PublishKeys {
+  /** When each key came, ms; oldest first. Keys are told apart by topic: see nameOf(). */
+  private readonly known = new Map<string, number>();
+  /** The last publish of each of these keys is in the tick that is to come. */
+  private readonly pending = new Map<string, Pending>();
+  private readonly files: KeyFile[] = [];
+  private fd = -1;
+  /** Of files that are followed by another, to be synced and closed. */
+  private readonly followed: number[] = [];
+  private length = 0;
+  private buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
+  private filled = 0;
+  private unsynced = false;
+  private warnedOfLimit = false;
+
+  constructor(
+    private readonly directory: string,
+    private readonly options: PublishKeysOptions,
+    private readonly log: Logger,
+  ) {}
+
+  get enabled(): boolean {
+    return this.options.windowMs > 0;
+  }
+
+  /** Keys that are remembered. */
+  get size(): number {
+    return this.known.size;
+  }
+
+  /** There is something for commit() and settle() to do. */
+  get hasWork(): boolean {
+    return this.pending.size > 0;
+  }
+
+  /**
+   * Takes note of a publish's key, unless the key came within the window before.
+   *
+   * @param key in latin1, one character a byte; not empty
+   * @param held what the publish is answered by
+   * @param sequence that its (first) message is about to get; undefined for a deferred one
+   * @returns what to answer a repetition by, which must not be published; undefined for a new key
+   */
+  note(topic: Topic, key: string, held: HeldPublish, sequence: number | undefined, nowMs: number): HeldPublish | undefined {
+    if (!this.enabled) return undefined;
+    const name = nameOf(topic.id, key);
+    // As the first one fares, so does its repetition.
+    const first = this.pending.get(name);
+    if (first !== undefined) return first.held;
+    const since = this.known.get(name);
+    if (since !== undefined) {
+      // A clock that was set back must not make a key last for ever.
+      if (nowMs - since < this.options.windowMs && since - nowMs < this.options.windowMs) return topic.heldRepeat;
+      this.known.delete(name);
+    }
+    this.known.set(name, nowMs);
+    this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, held });
+    this.forget(nowMs, FORGOTTEN_PER_KEY);
+    return undefined;
+  }
+
+  /**
+   * Writes the keys of this tick: behind its deferred publishes, before its logs.
+   *
+   * @param deferredFailure why the tick's deferred publishes were refused
+   */
+  commit(nowMs: number, deferredFailure: Error | undefined): void {
+    if (deferredFailure !== undefined) {
+      for (const [name, { sequence }] of this.pending) if (sequence === NO_SEQUENCE) this.drop(name);
+    }
+    this.filled = 0;
+    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.encode(topic, key, sequence, nowMs);
+    if (this.filled === 0) return;
+    try {
+      this.roll(nowMs);
+      writeFully(this.fd, this.buffer, 0, this.filled, this.length);
+      this.unsynced = true;
+    } catch (error) {
+      // The message counts more than its key; on a full disk it will be refused as well.
+      this.log.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
+      this.filled = 0;
+    }
+  }
+
+  /** Behind the logs' commits: the keys of what was refused there are forgotten, so that it can be tried again. */
+  settle(nowMs: number): void {
+    const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence !== NO_SEQUENCE && topic.failure !== undefined);
+    for (const [name] of refused) this.drop(name);
+    if (refused.length > 0 && this.filled > 0) this.rewrite(nowMs);
+    const file = this.files[this.files.length - 1];
+    if (this.filled > 0) {
+      file.newestMs = nowMs;
+      if (file.entries === 0) file.oldestMs = nowMs;
+      file.entries += this.pending.size;
+      this.length += this.filled;
+      this.filled = 0;
+    }
+    this.pending.clear();
+    if (this.buffer.length > LARGEST_KEPT_BUFFER_BYTES) this.buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
+  }
+
+  /**
+   * Takes up the keys of an earlier run, in a file of their own.
+   *
+   * @param isThere whether a topic of an id and a name exists and has a message at a sequence (or any, for -1)
+   * @throws what the kernel said
+   */
+  recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean): void {
+    files.makeDirectory(this.directory);
+    const numbers = files
+      .list(this.directory)
+      .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
+      .filter((digits) => digits !== undefined)
+      .map(Number)
+      .sort((a, b) => a - b);
+    const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
+    for (const number of numbers) {
+      this.readFile(number, (topic, key, sequence, timeMs) => {
+        const fresh = nowMs - timeMs < this.options.windowMs && timeMs - nowMs < this.options.windowMs;
+        if (fresh && isThere(topic, sequence)) kept.set(nameOf(topic.id, key), { topic, key, sequence, timeMs });
+      });
+    }
+    const next = (numbers[numbers.length - 1] ?? 0) + 1;
+    if (kept.size > 0) {
+      this.open(next);
+      const file = this.files[0];
+      // Anew, since a key that came to nothing must not be taken for that of a later message.
+      for (const [name, { topic, key, sequence, timeMs }] of kept) {
+        this.known.set(name, timeMs);
+        this.encode(topic, key, sequence, timeMs);
+        if (file.entries === 0) file.oldestMs = timeMs;
+        file.newestMs = Math.max(file.newestMs, timeMs);
+        file.entries++;
+      }
+      writeFully(this.fd, this.buffer, 0, this.filled, 0);
+      this.length = this.filled;
+      this.filled = 0;
+      this.unsynced = true;
+      this.forget(nowMs, kept.size);
+    }
+    for (const number of numbers) removeIfThere(this.pathOf(number));
+  }
+
+  /** Brings what was written to the disk, off the event loop. */
+  sync(done: (error: Error | undefined) => void): void {
+    const followed = this.followed.splice(0);
+    const fds = this.unsynced && this.fd >= 0 ? [...followed, this.fd] : followed;
+    this.unsynced = false;
+    let waiting = fds.length;
+    if (waiting === 0) return done(undefined);
+    let failure: Error | undefined;
+    for (const fd of fds) {
+      files.sync(fd, (error) => {
+        failure ??= error ?? undefined;
+        if (followed.includes(fd)) files.close(fd);
+        if (--waiting > 0) return;
+        if (failure !== undefined) this.unsynced = true;
+        done(failure);
+      });
+    }
+  }
+
+  /** Closes the files. No sync may be under way. */
+  close(): void {
+    for (const fd of this.followed.splice(0)) files.close(fd);
+    if (this.fd >= 0) files.close(this.fd);
+    this.fd = -1;
+  }
+
+  private drop(name: string): void {
+    this.pending.delete(name);
+    this.known.delete(name);
+  }
+
+  /** Called now and then: lets go of keys that are too old, also when no more come. */
+  review(nowMs: number): void {
+    if (this.known.size > 0) this.forget(nowMs, FORGOTTEN_PER_REVIEW);
+  }
+
+  /** Lets go of keys that are too old or too many, of `most` at a time: who is late in this must not keep others waiting. */
+  private forget(nowMs: number, most: number): void {
+    let left = most;
+    for (const [name, timeMs] of this.known) {
+      if (left-- === 0) return;
+      const tooMany = this.known.size > this.options.limit;
+      if (!tooMany && nowMs - timeMs < this.options.windowMs) return;
+      if (this.pending.has(name)) return;
+      if (tooMany && nowMs - timeMs < this.options.windowMs && !this.warnedOfLimit) {
+        this.warnedOfLimit = true;
+        this.log.warn(
+          `more than --idempotency-keys=${this.options.limit} keys within --idempotency-window: the oldest are forgotten before their time`,
+        );
+      }
+      this.known.delete(name);
+    }
+  }
+
+  private encode({ id, nameCrc }: KeyedTopic, key: string, sequence: number, timeMs: number): void {
+    const at = this.filled;
+    const end = at + HEADER_BYTES + key.length;
+    if (end > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(2 * end);
+      this.buffer.copy(larger, 0, 0, at);
+      this.buffer = larger;
+    }
+    const { buffer } = this;
+    buffer[at + 4] = key.length;
+    buffer.fill(0, at + 5, at + 8);
+    buffer.writeUInt32LE(id, at + 8);
+    buffer.writeUInt32LE(nameCrc, at + 12);
+    buffer.writeDoubleLE(sequence, at + 16);
+    buffer.writeDoubleLE(timeMs, at + 24);
+    buffer.write(key, at + HEADER_BYTES, "latin1");
+    buffer.writeUInt32LE(Bun.hash.crc32(buffer.subarray(at + 4, end)), at);
+    this.filled = end;
+  }
+
+  /** What of this tick's keys came to nothing is cut off again. */
+  private rewrite(nowMs: number): void {
+    this.filled = 0;
+    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.encode(topic, key, sequence, nowMs);
+    try {
+      files.truncate(this.fd, this.length);
+      if (this.filled > 0) writeFully(this.fd, this.buffer, 0, this.filled, this.length);
+    } catch (error) {
+      this.log.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
+      this.filled = 0;
+    }
+  }
+
+  /** Begins a new file when the last one spans its share of the window, and lets go of those that nobody needs. */
+  private roll(nowMs: number): void {
+    const last = this.files[this.files.length - 1];
+    const { windowMs, limit } = this.options;
+    const full = last !== undefined && (nowMs - last.oldestMs >= windowMs / FILES_PER_WINDOW || last.entries >= limit);
+    if (last === undefined || (full && last.entries > 0)) this.open((last?.number ?? 0) + 1);
+    while (this.files.length > 1) {
+      const behind = this.files.slice(1).reduce((sum, { entries }) => sum + entries, 0);
+      if (nowMs - this.files[0].newestMs < windowMs && behind < limit) return;
+      removeIfThere(this.pathOf(this.files[0].number));
+      this.files.shift();
+    }
+  }
+
+  private open(number: number): void {
+    const { fd } = openOrMake(this.pathOf(number));
+    files.truncate(fd, 0);
+    if (this.fd >= 0) this.followed.push(this.fd);
+    this.fd = fd;
+    this.length = 0;
+    this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
+  }
+
+  /** Visits the whole entries of a file, as far as they are: what a crash has torn is at its end. */
+  private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
+    const { fd } = openOrMake(this.pathOf(number));
+    try {
+      const bytes = Buffer.allocUnsafe(files.size(fd));
+      readFully(fd, bytes, 0, bytes.length, 0);
+      for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
+        const end = at + HEADER_BYTES + bytes[at + 4];
+        if (end > bytes.length || Bun.hash.crc32(bytes.subarray(at + 4, end)) !== bytes.readUInt32LE(at)) return;
+        const key = bytes.toString("latin1", at + HEADER_BYTES, end);
+        const topic = { id: bytes.readUInt32LE(at + 8), nameCrc: bytes.readUInt32LE(at + 12) };
+        visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
+        at = end;
+      }
+    } finally {
+      files.close(fd);
+    }
+  }
+
+  private pathOf(number: number): string {
+    return join(this.directory, `${number}.keys`);
+  }
+}
+
+/** Topic ids are never used twice, so a key does not outlive its topic. */
+function nameOf(topicId: number, key: string): string {
+  return `${topicId} ${key}`;
+}

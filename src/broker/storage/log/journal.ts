@@ -1,0 +1,286 @@
+import { StartError } from "../../../base/start-error.ts";
+import { files, isMissing, openOrMake, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+
+/**
+ * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
+ * topics, a write to each one's own files costs far more than the messages do; one write to the journal takes them all.
+ * The logs' own files follow when there is more to write at once: see TopicLog.settle().
+ *
+ *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32
+ *              then groups, each from the start of a block on, going round
+ *     group := length u32 | crc32 of all that follows u32 | nonce 8 bytes | number f64 | time ms f64 | entries
+ *     entry := topic number u32 | count u32 | first sequence f64 | length u32 | records
+ *
+ * All numbers little-endian. The nonce is new each time the file is made, so that neither a message's body nor what is
+ * left of another file can pass for a group.
+ *
+ * It serves those who are content with the write (--durability=write): what stands in it survives the process. It is
+ * never synced, for before a sync the logs' own files are brought up to date, and are what is synced.
+ */
+
+/** Its name in the broker's folder. */
+export const JOURNAL_FILE = "journal";
+
+const MAGIC = 0x4e4a5142;
+const VERSION = 1;
+const BLOCK_BYTES = 4096;
+const HEADER_BYTES = 20;
+const NONCE_BYTES = 8;
+const GROUP_HEADER_BYTES = 32;
+const ENTRY_HEADER_BYTES = 20;
+/** Behind length and checksum. */
+const SUMMED_FROM = 8;
+/** The file's size: a few dozen messages for each of a thousand topics before the first has to be written to its own. */
+const CAPACITY_BYTES = 16 * 1024 * 1024;
+const MAX_GROUP_BYTES = 1024 * 1024;
+/** Commits larger than this go to their own files at once. */
+export const MAX_JOURNALED_BYTES = 16 * 1024;
+/** After a failure the logs write for themselves for so long. */
+const RETRY_MS = 1000;
+
+/** A log whose commits may stand in the journal only. */
+export interface Journaled {
+  readonly topicNumber: number;
+  /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
+  settle(): Error | undefined;
+  /** What it added to the group stands in the file; or does not, and it must see to it itself. */
+  journaled(written: boolean): void;
+}
+
+export class Journal {
+  private fd = -1;
+  private readonly nonce = Buffer.alloc(NONCE_BYTES);
+  /** The group that is being put together; its logs. */
+  private group: Buffer = Buffer.alloc(0);
+  private used = 0;
+  private staged: Journaled[] = [];
+  /** Logs that must be settled before what they have in the file is overwritten: where that begins, oldest first. */
+  private readonly unsettled = new Map<Journaled, number>();
+  /** Where the next group goes, in bytes since the file was made: it never turns back, the file goes round below it. */
+  private head = 0;
+  private groups = 0;
+  private retryAtMs = 0;
+
+  /** @param capacityBytes a multiple of a block, and some largest groups long */
+  constructor(
+    readonly path: string,
+    private readonly failed: (error: Error) => void = () => {},
+    private readonly capacityBytes = CAPACITY_BYTES,
+  ) {}
+
+  /**
+   * Adds a log's commit to the group.
+   *
+   * @param from offset of its records in `source`
+   * @returns false when there is no room for it: the log writes it to its own files
+   */
+  add(log: Journaled, firstSequence: number, count: number, source: Buffer, from: number, to: number): boolean {
+    const length = to - from;
+    if (this.group.length === 0) this.group = Buffer.allocUnsafeSlow(MAX_GROUP_BYTES);
+    if (this.used === 0) this.used = GROUP_HEADER_BYTES;
+    const at = this.used;
+    if (length > MAX_JOURNALED_BYTES || at + ENTRY_HEADER_BYTES + length > MAX_GROUP_BYTES) return false;
+    const { group } = this;
+    group.writeUInt32LE(log.topicNumber, at);
+    group.writeUInt32LE(count, at + 4);
+    group.writeDoubleLE(firstSequence, at + 8);
+    group.writeUInt32LE(length, at + 16);
+    source.copy(group, at + ENTRY_HEADER_BYTES, from, to);
+    this.used = at + ENTRY_HEADER_BYTES + length;
+    this.staged.push(log);
+    return true;
+  }
+
+  /** Writes the group, and tells its logs whether it is written. */
+  write(timeMs: number): void {
+    const { staged } = this;
+    if (staged.length === 0) return;
+    let written = false;
+    try {
+      if (performance.now() >= this.retryAtMs) {
+        this.writeGroup(timeMs);
+        written = true;
+      }
+    } catch (error) {
+      this.retryAtMs = performance.now() + RETRY_MS;
+      this.failed(error as Error);
+    }
+    this.used = 0;
+    this.staged = [];
+    for (const log of staged) log.journaled(written);
+  }
+
+  /** A log has all it committed in its own files, or is gone. */
+  settled(log: Journaled): void {
+    this.unsettled.delete(log);
+  }
+
+  /** Space is short: gives the file back, once its logs have settled. */
+  giveBack(): void {
+    for (const log of [...this.unsettled.keys()]) if (log.settle() !== undefined) return;
+    this.remove();
+  }
+
+  /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
+  close(): void {
+    if (this.unsettled.size === 0) this.remove();
+    else if (this.fd >= 0) files.close(this.fd);
+    this.fd = -1;
+  }
+
+  /** What an earlier run left is in the logs' own files. */
+  remove(): void {
+    if (this.fd >= 0) files.close(this.fd);
+    this.fd = -1;
+    removeIfThere(this.path);
+  }
+
+  /** @throws what the kernel said, of this file or of a log's own */
+  private writeGroup(timeMs: number): void {
+    if (this.fd < 0) this.make();
+    const { group, used } = this;
+    const bytes = Math.ceil(used / BLOCK_BYTES) * BLOCK_BYTES;
+    const offset = this.head % this.capacityBytes;
+    const fits = offset > 0 && offset + bytes <= this.capacityBytes;
+    // What does not fit before the file's end goes behind its first block.
+    const start = fits ? this.head : Math.ceil(this.head / this.capacityBytes) * this.capacityBytes + BLOCK_BYTES;
+    const end = start + bytes;
+    for (const [log, since] of this.unsettled) {
+      if (since >= end - this.capacityBytes) break;
+      const error = log.settle();
+      if (error !== undefined) throw error;
+    }
+    group.writeUInt32LE(used, 0);
+    this.nonce.copy(group, 8);
+    group.writeDoubleLE(this.groups, 16);
+    group.writeDoubleLE(timeMs, 24);
+    group.writeUInt32LE(Bun.hash.crc32(group.subarray(SUMMED_FROM, used)), 4);
+    writeFully(this.fd, group, 0, used, start % this.capacityBytes);
+    this.groups++;
+    this.head = end;
+    for (const log of this.staged) if (!this.unsettled.has(log)) this.unsettled.set(log, start);
+  }
+
+  private make(): void {
+    const { fd } = openOrMake(this.path);
+    try {
+      files.truncate(fd, 0);
+      crypto.getRandomValues(this.nonce);
+      const header = Buffer.alloc(HEADER_BYTES);
+      header.writeUInt32LE(MAGIC, 0);
+      header.writeUInt32LE(VERSION, 4);
+      this.nonce.copy(header, 8);
+      header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
+      writeFully(fd, header, 0, HEADER_BYTES, 0);
+    } catch (error) {
+      files.close(fd);
+      throw error;
+    }
+    this.fd = fd;
+    this.head = BLOCK_BYTES;
+    this.groups = 0;
+  }
+}
+
+/** A commit that stands in a journal. */
+export interface JournalEntry {
+  firstSequence: number;
+  count: number;
+  timeMs: number;
+  /** Its records. */
+  records: Buffer;
+}
+
+/**
+ * What stands in the journal that a run left, by topic number, in the order it was written. Much of it may be in the
+ * logs' own files too. What is not whole was never acknowledged, or was overwritten by what came later.
+ */
+export function readJournal(path: string): Map<number, JournalEntry[]> {
+  const found = new Map<number, JournalEntry[]>();
+  for (const { group, timeMs } of readGroups(path)) {
+    for (let at = GROUP_HEADER_BYTES; at + ENTRY_HEADER_BYTES <= group.length; ) {
+      const from = at + ENTRY_HEADER_BYTES;
+      const to = Math.min(from + group.readUInt32LE(at + 16), group.length);
+      const number = group.readUInt32LE(at);
+      const entries = found.get(number) ?? [];
+      entries.push({
+        firstSequence: group.readDoubleLE(at + 8),
+        count: group.readUInt32LE(at + 4),
+        timeMs,
+        records: group.subarray(from, to),
+      });
+      found.set(number, entries);
+      at = to;
+    }
+  }
+  return found;
+}
+
+/**
+ * Hands on what a log's own files lack, in order.
+ *
+ * @param next the sequence that the files go on with
+ * @param commit is given records, the first one's sequence, how many they are, and when they were written. The sequence may
+ *   be beyond the last: the log had passed over some before it went on, or what was before is gone
+ * @returns the sequence that the log goes on with
+ */
+export function replay(
+  entries: readonly JournalEntry[],
+  next: number,
+  commit: (records: Buffer, firstSequence: number, count: number, timeMs: number) => void,
+): number {
+  for (const { firstSequence, count, timeMs, records } of entries) {
+    const end = firstSequence + count;
+    if (end <= next) continue;
+    const from = Math.max(firstSequence, next);
+    let at = 0;
+    for (let sequence = firstSequence; sequence < from; sequence++) at += 4 + records.readUInt32BE(at);
+    commit(records.subarray(at), from, end - from, timeMs);
+    next = end;
+  }
+  return next;
+}
+
+function readGroups(path: string): { group: Buffer; timeMs: number }[] {
+  const bytes = readWhole(path);
+  if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return [];
+  if (Bun.hash.crc32(bytes.subarray(0, 16)) !== bytes.readUInt32LE(16)) return [];
+  const version = bytes.readUInt32LE(4);
+  if (version > VERSION) {
+    throw new StartError(
+      `${path} was written by a newer bunsq (journal version ${version}, this one reads ${VERSION}); start that version, or use another --data-path`,
+    );
+  }
+  const nonce = bytes.subarray(8, 16);
+  const found: { group: Buffer; number: number; timeMs: number }[] = [];
+  for (let at = BLOCK_BYTES; at + GROUP_HEADER_BYTES <= bytes.length; ) {
+    const length = bytes.readUInt32LE(at);
+    const group = bytes.subarray(at, at + length);
+    const whole =
+      length >= GROUP_HEADER_BYTES &&
+      length <= MAX_GROUP_BYTES &&
+      group.length === length &&
+      nonce.equals(group.subarray(8, 16)) &&
+      Bun.hash.crc32(group.subarray(SUMMED_FROM)) === group.readUInt32LE(4);
+    if (whole) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24) });
+    at += whole ? Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES : BLOCK_BYTES;
+  }
+  return found.sort((a, b) => a.number - b.number);
+}
+
+function readWhole(path: string): Buffer {
+  let fd: number;
+  try {
+    fd = files.open(path, "r+");
+  } catch (error) {
+    if (!isMissing(error)) throw error;
+    return Buffer.alloc(0);
+  }
+  try {
+    const bytes = Buffer.allocUnsafeSlow(files.size(fd));
+    readFully(fd, bytes, 0, bytes.length, 0);
+    return bytes;
+  } finally {
+    files.close(fd);
+  }
+}

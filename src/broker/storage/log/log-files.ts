@@ -1,0 +1,461 @@
+import { dirname } from "node:path";
+import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
+import { files, removeFolder } from "../disk/files.ts";
+import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
+import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
+import type { Recycler } from "./recycler.ts";
+import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
+import { type Part, Segment } from "./segment.ts";
+import type { IndexEntry } from "./segment-index.ts";
+import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
+
+/**
+ * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
+ * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
+ */
+const SYNC_SPACING_MS = 250;
+/**
+ * But when so much has come together they may begin as soon as this: a write to the page that a sync is just writing waits
+ * for all that the sync wrote before it.
+ */
+const LARGE_SYNC_BYTES = 4 * 1024 * 1024;
+const LARGE_SYNC_SPACING_MS = 25;
+/** Segments that wait for their sync stay open. */
+const MAX_UNSYNCED_SEGMENTS = 16;
+/** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
+const MAX_READING = 8;
+
+export interface LogFilesOptions extends LogRecoveryOptions {
+  /** A segment that reached this size is followed by the next. */
+  maxBytesPerFile: number;
+  syncEvery: number;
+  recycler: Recycler;
+  ballast?: Ballast;
+}
+
+/** The files under one topic's log: its segments in order, the last of which is written to. */
+export class LogFiles {
+  /** --sync-every and --sync-timeout count; else somebody has every commit synced. */
+  syncsByItself = true;
+  private readonly segments: Segment[];
+  /** Segments that reads left open, the last one at the end. */
+  private readonly reading: Segment[] = [];
+  private syncedAtMs = 0;
+  /** Where the log ended then. */
+  private syncedPosition = 0;
+  private retention = NO_RETENTION;
+  private segmentBytes: number;
+  /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
+  private rollAtMs = Number.POSITIVE_INFINITY;
+  /** Messages below are on the disk, as far as this run knows. */
+  private syncedSequence: number;
+  /** Messages below were there already when this run began. */
+  private readonly recoveredNext: number;
+  /** takeSynced() has told of the last sync. */
+  syncedSaved = true;
+  /** Sequences below are not given again, though records of the last ones may be missing. */
+  private skippedTo = 0;
+  /** First sequence that the last sync did not cover, or was found not to need one. */
+  private syncedFrom = 0;
+  /** Sequence below which nobody needs a message any more, as of now. */
+  finishedBelow = (): number => 0;
+  /** Segments with commits that no sync covers yet. They stay open. */
+  private readonly unsyncedSegments = new Set<Segment>();
+  /** The sync that is under way, if one is: what it covers is not on the disk yet. */
+  private syncing: Promise<Error | undefined> | undefined;
+  /** A sync that nobody waited for failed. */
+  private untold: Error | undefined;
+  /** The folder was made since the last sync: its name is not known to be on the disk. */
+  private nameUnsynced: boolean;
+
+  /**
+   * Opens the files that an earlier run left, and cuts off a torn tail.
+   *
+   * @param firstSequence where an empty log starts
+   */
+  constructor(
+    private readonly options: LogFilesOptions,
+    private readonly firstSequence: number,
+  ) {
+    this.nameUnsynced = files.makeDirectory(options.directory);
+    this.segmentBytes = options.maxBytesPerFile;
+    this.segments = recoverSegments(options);
+    this.recoveredNext = this.syncedFrom = this.recordedNext;
+    this.syncedSequence = options.syncedSequence ?? 0;
+    // What an earlier run wrote and did not sync goes along with this one's first sync.
+    for (const segment of this.segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
+      if (segment.nextSequence > this.syncedSequence) this.unsyncedSegments.add(segment);
+    }
+  }
+
+  get topicNumber(): number {
+    return this.options.topicNumber;
+  }
+
+  get startSequence(): number {
+    return this.segments.length > 0 ? this.segments[0].baseSequence : this.firstSequence;
+  }
+
+  get nextSequence(): number {
+    return Math.max(this.skippedTo, this.recordedNext);
+  }
+
+  /** Sequence after the last record. */
+  private get recordedNext(): number {
+    return this.segments.length > 0 ? this.segments[this.segments.length - 1].nextSequence : this.firstSequence;
+  }
+
+  /**
+   * Passes over sequences: messages that had them were lost with the log's end, and are known elsewhere still. An id
+   * must never be given twice. The next commit begins a segment.
+   */
+  skipTo(sequence: number): void {
+    this.skippedTo = Math.max(this.skippedTo, sequence);
+  }
+
+  /** Whether a sequence's record was written, damaged or not; not one that was passed over. */
+  has(sequence: number): boolean {
+    return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
+  }
+
+  /**
+   * Whether a sequence's record was written by an earlier run and survived it, or did until its segment was let go of. Not
+   * one that was passed over, nor one that a crash tore before it was synced.
+   */
+  had(sequence: number): boolean {
+    const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
+    if (sequence < this.startSequence) return synced;
+    const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
+    if (segment === undefined) return false;
+    return synced || segment.verify(segment.entry(segment.findBySequence(sequence)));
+  }
+
+  /** The sequence up to which all is on the disk, for the store to note. */
+  takeSynced(): number {
+    this.syncedSaved = true;
+    return this.syncedSequence;
+  }
+
+  /** Something that was committed is not known to be on the disk. */
+  get hasUnsynced(): boolean {
+    return this.unsyncedSegments.size > 0 || this.syncing !== undefined || this.untold !== undefined;
+  }
+
+  get endPosition(): number {
+    const end = this.recordedEnd;
+    // A position without a byte, so that readers come upon a gap where sequences are missing.
+    return this.skippedTo > this.recordedNext ? end + 1 : end;
+  }
+
+  private get recordedEnd(): number {
+    return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : 0;
+  }
+
+  commit(parts: Part[], count: number, timeMs: number): void {
+    let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
+    const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
+    if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.roll();
+    const isFirst = tail.entries === 0;
+    tail.commit(parts, count, timeMs);
+    if (isFirst) this.rollAtMs = this.nextRollMs(tail);
+    this.unsyncedSegments.add(tail);
+    if (this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
+  }
+
+  /** Recovery: records that a journal has and the files lack. Sequences before them are passed over if they are not there. */
+  restore(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
+    if (firstSequence > this.nextSequence) this.skipTo(firstSequence);
+    this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
+  }
+
+  /**
+   * Whether --sync-every messages that somebody still needs are not on the disk. What is published and finished a moment
+   * later need never get there: its pages are overwritten before.
+   */
+  private needsSync(timeMs: number): boolean {
+    const { syncEvery } = this.options;
+    if (this.recordedNext - this.syncedFrom < syncEvery) return false;
+    const spacingMs = this.recordedEnd - this.syncedPosition < LARGE_SYNC_BYTES ? SYNC_SPACING_MS : LARGE_SYNC_SPACING_MS;
+    if (timeMs - this.syncedAtMs < spacingMs) return false;
+    this.syncedAtMs = timeMs;
+    this.syncedPosition = this.recordedEnd;
+    if (!isRetaining(this.retention)) this.syncedFrom = Math.max(this.syncedFrom, Math.min(this.finishedBelow(), this.recordedNext));
+    return this.recordedNext - this.syncedFrom >= syncEvery;
+  }
+
+  /**
+   * Starts bringing all that was committed to the disk, off the event loop.
+   *
+   * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
+   */
+  sync(done?: (error: Error | undefined) => void): void {
+    this.syncedFrom = this.recordedNext;
+    if (this.unsyncedSegments.size === 0 && this.syncing === undefined) {
+      const failure = this.untold;
+      if (done !== undefined) this.untold = undefined;
+      done?.(failure);
+      return;
+    }
+    const parts = [...this.unsyncedSegments].map((segment) => this.syncSegment(segment));
+    this.unsyncedSegments.clear();
+    if (this.nameUnsynced) parts.push(this.syncName());
+    if (this.syncing !== undefined) parts.push(this.syncing);
+    const upTo = this.recordedNext;
+    const run = Promise.all(parts).then((failures) => {
+      if (this.syncing === run) this.syncing = undefined;
+      const failed = failures.find((one) => one !== undefined);
+      if (failed === undefined && upTo > this.syncedSequence) {
+        this.syncedSequence = upTo;
+        this.syncedSaved = false;
+      }
+      const failure = failed ?? this.untold;
+      // The kernel tells of a lost write once: whoever waits next for a sync must hear of it, if nobody waited for this one.
+      this.untold = done === undefined ? failure : undefined;
+      return failure;
+    });
+    this.syncing = run;
+    if (done !== undefined) void run.then(done);
+  }
+
+  /**
+   * Reads the commits from `position` on into a chunk of its own, checks each against its checksum,
+   * and stops before the first that is damaged.
+   *
+   * @param quietly damage is neither reported nor counted: who only looks may look again and again
+   */
+  read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return segment;
+    this.keepOpen(segment);
+    let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
+    const first = entries[0];
+    const last = entries[entries.length - 1];
+    const chunk = pool.take(last.offset + last.length - first.offset, LARGEST_CLASS);
+    let problem = readEntries(segment, entries, chunk);
+    if (problem !== "" && entries.length > 1) {
+      // What cannot be read may be behind the first commit: alone it may well be whole.
+      entries = [first];
+      problem = readEntries(segment, entries, chunk);
+    }
+    let good: IndexEntry | undefined;
+    for (const entry of entries) {
+      const from = entry.offset - first.offset;
+      if (problem !== "" || Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
+      good = entry;
+    }
+    if (good === undefined) {
+      pool.drop(chunk);
+      if (!quietly) this.reportDamage(segment, first, problem === "" ? "checksum does not match" : problem);
+      return { nextPosition: segment.basePosition + first.offset + first.length, nextSequence: first.firstSequence + first.count };
+    }
+    chunk.start = segment.basePosition + first.offset;
+    chunk.end = segment.basePosition + good.offset + good.length;
+    chunk.firstSequence = first.firstSequence;
+    return chunk;
+  }
+
+  /** Position of the commit that holds a sequence; for one that is missing between segments, where the gap begins. */
+  locate(sequence: number): number {
+    const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
+    if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
+    const segment = this.segments[index];
+    if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
+    return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
+  }
+
+  /** The commit that holds a sequence; for one that is missing between segments, the gap. */
+  runOf(sequence: number): { position: number; sequence: number } {
+    const position = this.locate(sequence);
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return { position, sequence };
+    return { position, sequence: segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence };
+  }
+
+  /** The first commit at or after a time: its sequences. Undefined when all are older. */
+  commitAtTime(timeMs: number): { from: number; to: number } | undefined {
+    const segment = this.segments.find((candidate) => candidate.entries > 0 && candidate.newestMs >= timeMs);
+    if (segment === undefined) return undefined;
+    const number = segment.findByTime(timeMs);
+    if (number === segment.entries) return { from: segment.nextSequence, to: segment.nextSequence };
+    const { firstSequence, count } = segment.entry(number);
+    return { from: firstSequence, to: firstSequence + count };
+  }
+
+  /** First sequence of the commit that holds a position; the one behind a gap for a position in it. `position < endPosition`. */
+  commitAtPosition(position: number): number {
+    const segment = this.segmentAt(position);
+    if (!(segment instanceof Segment)) return segment.nextSequence;
+    return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
+  }
+
+  /** Recycles the segments in which everything is finished, as far as they are not retained. */
+  release(floorSequence: number): void {
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0])) {
+      // The next one remembers which ids were given: with fsync it has to be on the disk before this one goes.
+      if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
+      this.retire();
+    }
+    const tail = this.segments[0];
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail)) return;
+    // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh(floorSequence);
+  }
+
+  /** Nothing was written or read for a while: syncs, and closes the files. */
+  rest(): void {
+    this.sync();
+    for (const segment of this.segments) segment.close();
+    this.reading.length = 0;
+  }
+
+  /** Waits for the disk and for removals, then closes. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.sync(() => {
+        for (const segment of this.segments) segment.close();
+        resolve(this.options.recycler.settled());
+      });
+    });
+  }
+
+  /** Removes everything; the files' space goes to the recycler. */
+  remove(): void {
+    while (this.segments.length > 0) this.retire(true);
+    removeFolder(this.options.directory);
+  }
+
+  /** From here on; what is not retained any more goes with the next release(). */
+  retain(retention: Retention): void {
+    this.retention = retention;
+    this.segmentBytes = segmentBytes(retention, this.options.maxBytesPerFile);
+    const tail = this.segments[this.segments.length - 1];
+    this.rollAtMs = tail === undefined || tail.entries === 0 ? Number.POSITIVE_INFINITY : this.nextRollMs(tail);
+  }
+
+  /** What the files hold: bytes of messages, and when the oldest were written, ms (0: unknown, or none). */
+  get extent(): { bytes: number; oldestMs: number } {
+    const first = this.segments[0];
+    return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
+  }
+
+  private retains(segment: Segment): boolean {
+    return retains(this.retention, Date.now() - segment.newestMs, this.endPosition - segment.endPosition);
+  }
+
+  private nextRollMs(tail: Segment): number {
+    return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
+  }
+
+  private startAfresh(floorSequence: number): void {
+    try {
+      // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
+      (this.options.ballast ?? NO_BALLAST).use(() => this.roll());
+    } catch (error) {
+      this.options.log.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
+      return;
+    }
+    if (this.syncsByItself) return this.retire();
+    this.unsyncedSegments.add(this.segments[this.segments.length - 1]);
+    this.sync((error) => {
+      if (error === undefined) this.release(floorSequence);
+    });
+  }
+
+  /** @param wholeLog all others go too */
+  private retire(wholeLog = false): void {
+    const segment = this.segments.shift() as Segment;
+    this.unsyncedSegments.delete(segment);
+    const open = this.reading.indexOf(segment);
+    if (open >= 0) this.reading.splice(open, 1);
+    // Files that stay behind cost space only: all in them is finished.
+    const { recycler, log, topicName } = this.options;
+    const failed = (error: Error) => log.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
+    try {
+      recycler.put(segment, failed, wholeLog);
+    } catch (error) {
+      failed(error as Error);
+    }
+  }
+
+  private roll(): Segment {
+    const { directory, topicNumber, recycler } = this.options;
+    const segment = Segment.create(directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
+    const full = this.segments[this.segments.length - 1];
+    this.segments.push(segment);
+    if (full !== undefined) this.closeUnlessNeeded(full);
+    return segment;
+  }
+
+  private async syncSegment(segment: Segment): Promise<Error | undefined> {
+    const failure = await new Promise<Error | undefined>((resolve) => segment.sync(resolve));
+    // Let go of meanwhile: nobody needs it on the disk any more, and with its topic its folder is gone.
+    if (!this.segments.includes(segment)) return undefined;
+    if (failure !== undefined) {
+      this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
+      this.unsyncedSegments.add(segment);
+    }
+    this.closeUnlessNeeded(segment);
+    return failure;
+  }
+
+  private syncName(): Promise<Error | undefined> {
+    const { directory, topicName, log } = this.options;
+    return new Promise((resolve) => {
+      files.syncDirectory(dirname(directory), (error) => {
+        if (!error) this.nameUnsynced = false;
+        else log.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
+        resolve(error ?? undefined);
+      });
+    });
+  }
+
+  /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
+  private closeUnlessNeeded(segment: Segment): void {
+    if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.unsyncedSegments.has(segment)) return;
+    segment.close();
+  }
+
+  /** Notes that a segment is read from, and closes the one that was not read from for longest. */
+  private keepOpen(segment: Segment): void {
+    const { reading } = this;
+    if (reading[reading.length - 1] === segment) return;
+    const known = reading.indexOf(segment);
+    if (known >= 0) reading.splice(known, 1);
+    reading.push(segment);
+    if (reading.length > MAX_READING) this.closeUnlessNeeded(reading.shift() as Segment);
+  }
+
+  /** The segment that holds a position, or the Gap up to the next one where recovery had to leave some out. */
+  private segmentAt(position: number): Segment | Gap {
+    for (const segment of this.segments) {
+      if (position < segment.basePosition) return { nextPosition: segment.basePosition, nextSequence: segment.baseSequence };
+      if (position < segment.endPosition) return segment;
+    }
+    if (position < this.endPosition) return { nextPosition: this.endPosition, nextSequence: this.nextSequence };
+    throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
+  }
+
+  private reportDamage(segment: Segment, entry: IndexEntry, problem: string): void {
+    const { topicName, log, syncedSequence, onCorrupt } = this.options;
+    const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
+    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`;
+    if (syncedSequence !== undefined && entry.firstSequence >= syncedSequence && entry.firstSequence < this.recoveredNext) {
+      log.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
+    } else {
+      onCorrupt();
+      log.error(`${which} are damaged ${where}`);
+    }
+  }
+}
+
+/** Reads entries' records to the start of a chunk. @returns what went wrong; empty if nothing did */
+function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): string {
+  const first = entries[0];
+  const last = entries[entries.length - 1];
+  try {
+    segment.read(chunk.buffer, 0, first.offset, last.offset + last.length - first.offset);
+    return "";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

@@ -1,0 +1,419 @@
+import { basename, join } from "node:path";
+import { StartError } from "../../../base/start-error.ts";
+import { files, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+
+/**
+ * The index beside a segment's records (segment.ts).
+ *
+ *     header := magic "BQIX" | version u32 | topic number u32 | 0 u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
+ *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
+ *
+ * All numbers little-endian; a double holds them exactly. A position that is no number is not known: the index was made
+ * anew from the records.
+ */
+
+const INDEX_MAGIC = 0x58495142;
+const INDEX_VERSION = 1;
+export const INDEX_HEADER_BYTES = 40;
+export const INDEX_ENTRY_BYTES = 40;
+
+/** Damaged index entries over more bytes than this are not made good. */
+const MAX_BRIDGE_BYTES = 2 ** 30;
+/** Entries read at once when walking an index. */
+const ENTRY_PAGE = 64;
+/** The page that was read last: who reads on finds the next entries there. */
+const page = Buffer.alloc(ENTRY_PAGE * INDEX_ENTRY_BYTES);
+/** Whose it is, and which of its entries [first, end). */
+let pageOf: SegmentIndex | undefined;
+let pageFirst = 0;
+let pageEnd = 0;
+/** One entry, for a moment. */
+const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
+/** Guesses by proportion before a search falls back to halving. */
+const GUESSES = 4;
+
+/** Why an index cannot be used that a crash may have left so while it was made. */
+export const NO_HEADER = "its index has no header";
+
+/** Where an entry's fields stand that are searched by. */
+const ENTRY_OFFSET = 0;
+const ENTRY_SEQUENCE = 8;
+const ENTRY_TIME = 24;
+
+/** A commit, or a mebibyte of one: a run of records that were written, and are checked, together. */
+export interface IndexEntry {
+  /** From the segment's first byte. */
+  offset: number;
+  firstSequence: number;
+  length: number;
+  count: number;
+  timeMs: number;
+  crc: number;
+}
+
+/** The records that an index tells of. */
+export interface IndexedRecords {
+  /** Entries for the records from the index's end up to an offset and a sequence; none unless they end there. One if all are whole. */
+  entriesUpTo(offset: number, sequence: number): IndexEntry[];
+  /** Checksum of records as they stand in the file; undefined where it cannot be read that far. */
+  sum(entry: Pick<IndexEntry, "offset" | "length">): number | undefined;
+}
+
+/** Says which records of a segment count: its entries follow on each other, from the segment's first byte to its last that counts. */
+export class SegmentIndex {
+  entries = 0;
+  /** Bytes of records under all entries. */
+  length = 0;
+  /** Sequence after the last record. */
+  nextSequence: number;
+  /** When the first and the last commit were written, ms; 0 without commits. */
+  oldestMs = 0;
+  newestMs = 0;
+  /** Entries that walk() found damaged with good ones behind them, and put a stand-in for. */
+  bridgedEntries = 0;
+  /** Entries that walk() found damaged at the end, and cut off. */
+  droppedEntries = 0;
+  /** -1 while closed. */
+  private fd = -1;
+
+  constructor(
+    public path: string,
+    private readonly topicNumber: number,
+    readonly baseSequence: number,
+  ) {
+    this.nextSequence = baseSequence;
+  }
+
+  /**
+   * Opens an index that an earlier run left, as far as its header goes; walk() reads its entries.
+   *
+   * @param directory the segment's
+   * @param name the segment's
+   * @returns the index, and where it says that its segment stands in the log, or why it cannot be used
+   * @throws StartError for an index of a newer version
+   */
+  static open(directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | string {
+    const path = join(directory, `${name}.idx`);
+    const fd = files.open(path, "r+");
+    try {
+      const header = Buffer.alloc(INDEX_HEADER_BYTES);
+      const read = files.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
+      const problem = headerProblem(join(directory, name), header, read, topicNumber);
+      if (problem !== undefined) {
+        files.close(fd);
+        return problem;
+      }
+      const index = new SegmentIndex(path, topicNumber, header.readDoubleLE(16));
+      index.fd = fd;
+      return { index, position: header.readDoubleLE(24) };
+    } catch (error) {
+      files.close(fd);
+      throw error;
+    }
+  }
+
+  /** Makes the file, without entries. @param position in the log of the segment's first byte; NaN: not known */
+  make(position: number): void {
+    this.fd = files.open(this.path, "w+");
+    writeFully(this.fd, this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
+  }
+
+  ensureOpen(): void {
+    if (this.fd < 0) this.fd = files.open(this.path, "r+");
+  }
+
+  close(): void {
+    if (pageOf === this) pageOf = undefined;
+    if (this.fd >= 0) files.close(this.fd);
+    this.fd = -1;
+  }
+
+  /** Gives the file another name. */
+  rename(path: string): void {
+    const old = this.path;
+    this.path = path;
+    files.rename(old, path);
+  }
+
+  /** Removes the file, which may still be open for a sync. */
+  remove(): void {
+    removeIfThere(this.path);
+  }
+
+  /** Brings the file to the disk, off the event loop. */
+  sync(done: (error: Error | null) => void): void {
+    files.sync(this.fd, done);
+  }
+
+  // ---- entries that are added
+
+  /**
+   * Adds the entries of one commit, encoded one behind the other. Throws what the kernel said; then none of them counts.
+   *
+   * @param last of them
+   */
+  append(encoded: Buffer, bytes: number, last: IndexEntry): void {
+    const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
+    try {
+      writeFully(this.fd, encoded, 0, bytes, end);
+    } catch (error) {
+      // The first of several may stand there whole, and must not bring back after a crash what is refused now.
+      if (bytes > INDEX_ENTRY_BYTES) files.truncate(this.fd, end);
+      throw error;
+    }
+    this.count(last, bytes / INDEX_ENTRY_BYTES);
+  }
+
+  /** Adds one entry. */
+  add(entry: IndexEntry): void {
+    this.append(encodeEntry(scratch, 0, entry), INDEX_ENTRY_BYTES, entry);
+  }
+
+  /** Forgets the entries from number `entries` on. */
+  truncate(entries: number): void {
+    if (pageOf === this) pageOf = undefined;
+    this.entries = entries;
+    if (entries === 0) {
+      this.length = 0;
+      this.nextSequence = this.baseSequence;
+    } else {
+      const last = this.entry(entries - 1);
+      this.length = last.offset + last.length;
+      this.nextSequence = last.firstSequence + last.count;
+    }
+    files.truncate(this.fd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+  }
+
+  private count(last: IndexEntry, entries: number): void {
+    if (this.entries === 0) this.oldestMs = last.timeMs;
+    this.newestMs = last.timeMs;
+    this.entries += entries;
+    this.length = last.offset + last.length;
+    this.nextSequence = last.firstSequence + last.count;
+  }
+
+  // ---- entries that are looked for
+
+  /** Entry by number, 0 … entries-1. */
+  entry(number: number): IndexEntry {
+    return decodeEntry(page, this.readPage(number, 1));
+  }
+
+  /** Number of the entry that holds a byte offset (0 ≤ offset < length). */
+  findByOffset(offset: number): number {
+    return this.search(ENTRY_OFFSET, offset, 0, this.length);
+  }
+
+  /** Number of the entry that holds a sequence (baseSequence ≤ sequence < nextSequence). */
+  findBySequence(sequence: number): number {
+    return this.search(ENTRY_SEQUENCE, sequence, this.baseSequence, this.nextSequence);
+  }
+
+  /** Number of the first entry that was written at or after a time; `entries` when all were written before. */
+  findByTime(timeMs: number): number {
+    let low = 0;
+    let high = this.entries;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (page.readDoubleLE(this.readPage(middle, 1) + ENTRY_TIME) < timeMs) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Entries from `first` on whose records fit together in `maxBytes`; always at least one. */
+  entriesFrom(first: number, maxBytes: number): IndexEntry[] {
+    const found: IndexEntry[] = [];
+    let bytes = 0;
+    for (let number = first; number < this.entries; ) {
+      const onPage = pageOf === this && number >= pageFirst && number < pageEnd;
+      const many = onPage ? pageEnd - number : Math.min(ENTRY_PAGE, this.entries - number);
+      const at = this.readPage(number, many);
+      for (let i = 0; i < many; i++) {
+        const entry = decodeEntry(page, at + i * INDEX_ENTRY_BYTES);
+        if (found.length > 0 && bytes + entry.length > maxBytes) return found;
+        found.push(entry);
+        bytes += entry.length;
+      }
+      number += many;
+    }
+    return found;
+  }
+
+  /**
+   * The last entry whose field is not above `target`. Entries are of like size more often than not, so a guess by
+   * proportion, and a page of entries around it, is right after one or two small reads where halving takes fifteen.
+   *
+   * @param field offset of the field in an entry
+   * @param from the field's value in the first entry
+   * @param to the value that an entry behind the last would have
+   */
+  private search(field: number, target: number, from: number, to: number): number {
+    let low = 0;
+    let high = this.entries;
+    if (pageOf === this && this.onPage(field, target)) {
+      low = pageFirst;
+      high = pageEnd;
+    }
+    for (let step = 0; high - low > ENTRY_PAGE; step++) {
+      const share = step < GUESSES ? (target - from) / (to - from) : 0.5;
+      const guess = Math.floor(low + share * (high - low)) - ENTRY_PAGE / 2;
+      const first = Math.max(low, Math.min(guess, high - ENTRY_PAGE));
+      const at = this.readPage(first, ENTRY_PAGE);
+      const firstValue = page.readDoubleLE(at + field);
+      const lastValue = page.readDoubleLE(at + (ENTRY_PAGE - 1) * INDEX_ENTRY_BYTES + field);
+      if (target < firstValue) {
+        high = first;
+        to = firstValue;
+      } else if (target >= lastValue) {
+        low = first + ENTRY_PAGE - 1;
+        from = lastValue;
+      } else {
+        low = first;
+        high = first + ENTRY_PAGE;
+      }
+    }
+    const at = this.readPage(low, high - low);
+    let number = high - 1;
+    while (number > low && page.readDoubleLE(at + (number - low) * INDEX_ENTRY_BYTES + field) > target) number--;
+    return number;
+  }
+
+  /** Whether the last entry whose field is not above `target` is on the page, which is of this index. */
+  private onPage(field: number, target: number): boolean {
+    const last = (pageEnd - pageFirst - 1) * INDEX_ENTRY_BYTES;
+    return target >= page.readDoubleLE(field) && (target < page.readDoubleLE(last + field) || pageEnd === this.entries);
+  }
+
+  /** Brings entries onto the page. @returns the offset there of the first */
+  private readPage(first: number, count: number): number {
+    if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
+    // Until it is read whole it is nobody's.
+    pageOf = undefined;
+    readFully(this.fd, page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    pageOf = this;
+    pageFirst = first;
+    pageEnd = first + count;
+    return 0;
+  }
+
+  // ---- entries that an earlier run left
+
+  /**
+   * Counts the entries that are whole and follow on each other. One that is damaged, with good ones behind it, costs
+   * at most its own commit; what is damaged at the end is cut off, so that it is never mistaken for later entries.
+   *
+   * @param synced records below this sequence were on the disk
+   */
+  walk(records: IndexedRecords, synced: number): void {
+    const size = files.size(this.fd);
+    const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
+    let damaged = 0;
+    for (let number = 0; number < most; number += ENTRY_PAGE) {
+      const many = Math.min(ENTRY_PAGE, most - number);
+      const page = Buffer.alloc(many * INDEX_ENTRY_BYTES);
+      readFully(this.fd, page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
+      for (let i = 0; i < many; i++) {
+        const at = i * INDEX_ENTRY_BYTES;
+        const entry = decodeEntry(page, at);
+        const whole = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
+        const follows = entry.offset === this.length && entry.firstSequence === this.nextSequence;
+        const behindDamage = whole && damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
+        if (!whole || (!follows && !behindDamage)) {
+          damaged++;
+          continue;
+        }
+        if (damaged > 0) this.bridge(records, entry.offset, entry.firstSequence, damaged, synced);
+        damaged = 0;
+        this.count(entry, 1);
+      }
+    }
+    this.droppedEntries = damaged;
+    const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
+    if (size > used) files.truncate(this.fd, used);
+  }
+
+  /** Whether the file may have bytes up to an offset, and not more than one stand-in can tell of. */
+  private canBridgeTo(offset: number): boolean {
+    return offset > this.length && offset - this.length <= MAX_BRIDGE_BYTES;
+  }
+
+  /**
+   * Entries were damaged between the last good one and what follows at `offset` and `sequence`: puts others for the
+   * commits between, in the same slots. Where records are not whole, or were not known to be on the disk, the entry is a
+   * stand-in, and reading finds them damaged.
+   *
+   * @param slots how many entries were damaged; those that are not needed stay empty
+   */
+  private bridge(records: IndexedRecords, offset: number, sequence: number, slots: number, synced: number): void {
+    // Not known any more; that of the entry before keeps the index in order of time.
+    const timeMs = this.newestMs;
+    const found = sequence <= synced ? records.entriesUpTo(offset, sequence) : [];
+    const known = found.length > 0 && found.length <= slots;
+    const standIn = {
+      offset: this.length,
+      firstSequence: this.nextSequence,
+      length: offset - this.length,
+      count: sequence - this.nextSequence,
+    };
+    const otherCrc = () => ((records.sum(standIn) ?? 0) ^ 1) >>> 0;
+    const entries: IndexEntry[] = known ? found : [{ ...standIn, timeMs, crc: otherCrc() }];
+    for (const entry of entries) this.add({ ...entry, timeMs });
+    const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs, crc: 0 };
+    for (let slot = entries.length; slot < slots; slot++) this.add(empty);
+    this.bridgedEntries += slots;
+  }
+
+  private encodeHeader(position: number): Buffer {
+    const header = Buffer.alloc(INDEX_HEADER_BYTES);
+    header.writeUInt32LE(INDEX_MAGIC, 0);
+    header.writeUInt32LE(INDEX_VERSION, 4);
+    header.writeUInt32LE(this.topicNumber, 8);
+    header.writeDoubleLE(this.baseSequence, 16);
+    header.writeDoubleLE(position, 24);
+    header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
+    return header;
+  }
+}
+
+export function segmentName(baseSequence: number): string {
+  return baseSequence.toString(16).padStart(16, "0");
+}
+
+function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): string | undefined {
+  if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return NO_HEADER;
+  if (header.readUInt32LE(0) !== INDEX_MAGIC) return "its index is not one of ours";
+  if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return "its index header is damaged";
+  const version = header.readUInt32LE(4);
+  if (version > INDEX_VERSION) {
+    throw new StartError(
+      `${path}.idx was written by a newer bunsq (index version ${version}, this one reads ${INDEX_VERSION}); start that version, or use another --data-path`,
+    );
+  }
+  if (header.readUInt32LE(8) !== topicNumber) return `its index belongs to topic number ${header.readUInt32LE(8)}`;
+  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return "its index is that of another segment";
+  return undefined;
+}
+
+/** @returns the target, with an entry at an offset */
+export function encodeEntry(target: Buffer, at: number, entry: IndexEntry): Buffer {
+  target.writeDoubleLE(entry.offset, at);
+  target.writeDoubleLE(entry.firstSequence, at + 8);
+  target.writeUInt32LE(entry.length, at + 16);
+  target.writeUInt32LE(entry.count, at + 20);
+  target.writeDoubleLE(entry.timeMs, at + 24);
+  target.writeUInt32LE(entry.crc, at + 32);
+  target.writeUInt32LE(Bun.hash.crc32(target.subarray(at, at + 36)), at + 36);
+  return target;
+}
+
+function decodeEntry(page: Buffer, at: number): IndexEntry {
+  return {
+    offset: page.readDoubleLE(at),
+    firstSequence: page.readDoubleLE(at + 8),
+    length: page.readUInt32LE(at + 16),
+    count: page.readUInt32LE(at + 20),
+    timeMs: page.readDoubleLE(at + 24),
+    crc: page.readUInt32LE(at + 32),
+  };
+}

@@ -1,0 +1,44 @@
+import { fatal, type ProtocolError } from "../../../frame/error.ts";
+import type { Line } from "../../../frame/line.ts";
+import type { Connection } from "../connection.ts";
+import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
+
+/** `DPUB topic ms [key]\n size body`: one message, delivered when so much time has passed. https://nsq.io/clients/tcp_protocol_spec.html#dpub */
+export const DPUB: BodyCommand = {
+  ...SIZED_BODY,
+
+  execute(connection: Connection, line: Line): ProtocolError | undefined {
+    const { producer } = connection;
+    if (line.words < 3) return fatal("E_INVALID", "DPUB insufficient number of parameters");
+    if (!producer.nameTopic(line)) return badTopic("DPUB", line);
+    const deferMs = line.decimal(2);
+    if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
+    const longest = connection.broker.options.maxReqTimeoutMs;
+    if (deferMs < 0 || deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
+    producer.deferMs = deferMs;
+    return producer.idempotent ? takeKey(connection, "DPUB", line, 3) : undefined;
+  },
+
+  size(connection: Connection, size: number): ProtocolError | undefined {
+    return checkMessageSize(connection, "DPUB", size);
+  },
+
+  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    const { broker, producer } = connection;
+    const refused = producer.mayPublish("DPUB");
+    if (refused !== undefined) return refused;
+    const topic = producer.namedTopic();
+    if (topic instanceof Error) return publishFailed("DPUB", topic);
+    const held = producer.deferMs === 0 ? topic.heldDpub : topic.heldDeferred;
+    if (producer.key !== "" && producer.isRepeated(topic, held)) return undefined;
+    producer.count(topic, 1);
+    if (producer.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);
+    else broker.publishDeferred(topic, bytes, from, to, producer.deferMs);
+    connection.hold(held);
+    return undefined;
+  },
+
+  truncated(hasSize: boolean): ProtocolError {
+    return fatal("E_BAD_MESSAGE", `DPUB failed to read message body${hasSize ? "" : " size"}`);
+  },
+};

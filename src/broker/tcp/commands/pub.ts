@@ -1,0 +1,37 @@
+import { fatal, type ProtocolError } from "../../../frame/error.ts";
+import type { Line } from "../../../frame/line.ts";
+import type { Connection } from "../connection.ts";
+import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
+
+/** `PUB topic [key]\n size body`: one message; the key of a client that negotiated idempotency. https://nsq.io/clients/tcp_protocol_spec.html#pub */
+export const PUB: BodyCommand = {
+  ...SIZED_BODY,
+
+  execute(connection: Connection, line: Line): ProtocolError | undefined {
+    const { producer } = connection;
+    if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
+    if (!producer.nameTopic(line)) return badTopic("PUB", line);
+    return producer.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
+  },
+
+  size(connection: Connection, size: number): ProtocolError | undefined {
+    return checkMessageSize(connection, "PUB", size);
+  },
+
+  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+    const { producer } = connection;
+    const refused = producer.mayPublish("PUB");
+    if (refused !== undefined) return refused;
+    const topic = producer.namedTopic();
+    if (topic instanceof Error) return publishFailed("PUB", topic);
+    if (producer.key !== "" && producer.isRepeated(topic, topic.heldPub)) return undefined;
+    topic.publish(bytes, from, to - from, connection.broker.time);
+    producer.count(topic, 1);
+    connection.hold(topic.heldPub);
+    return undefined;
+  },
+
+  truncated(hasSize: boolean): ProtocolError {
+    return fatal("E_BAD_MESSAGE", `PUB failed to read message body${hasSize ? "" : " size"}`);
+  },
+};

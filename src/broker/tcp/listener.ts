@@ -1,0 +1,185 @@
+import { giveBack } from "../../base/free-buffer.ts";
+import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
+import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
+import { snappyProblem } from "../../net/compression/snappy.ts";
+import type { Broker } from "../broker.ts";
+import type { ServerTls } from "../tls-options.ts";
+import { Connection } from "./connection.ts";
+import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
+import type { PlainTransport } from "./transport/transport.ts";
+
+/** What stands for the address of a unix socket's client, as Go shows it. */
+const SOCKET_PEER = "@";
+/** A client that was turned away has so long to read why, and so many at a time. */
+const LEAVING_MS = 1000;
+const MAX_LEAVING = 256;
+
+type Socket = Bun.Socket<Connection | undefined>;
+
+/**
+ * The listener on --tcp-address: makes a connection for each client that it accepts, and tells it what becomes of its socket.
+ * A defect that shows in one connection ends that one, not the broker.
+ */
+export class TcpListener {
+  /** Clients that were turned away, being more than -max-connections. */
+  refused = 0;
+
+  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
+  private onSocketPath = false;
+  private nextConnectionId = 1;
+  private leaving = 0;
+  private snappyWorks: boolean | undefined;
+
+  constructor(private readonly broker: Broker) {}
+
+  /** @throws StartError when the address cannot be had */
+  listen(): void {
+    const address = parseListenAddress(this.broker.options.tcpAddress);
+    this.onSocketPath = "unix" in address;
+    try {
+      this.listener = Bun.listen<Connection | undefined>({
+        // Either of the two; Bun's types ask for one of them.
+        ...(address as { hostname: string; port: number }),
+        allowHalfOpen: true,
+        socket: {
+          open: (socket) => this.accept(socket),
+          data: (socket, data) => this.receive(socket.data, data),
+          drain: (socket) => this.drained(socket.data),
+          end: (socket) => socket.data?.inputEnded(),
+          close: (socket) => this.closed(socket.data),
+          error: (socket, error) => this.socketFailed(socket.data, error),
+        },
+      });
+    } catch (error) {
+      throw listenError("tcp-address", address, error);
+    }
+    this.broker.log.info(`TCP: listening on ${showListenAddress(address, this.listener.port)}`);
+  }
+
+  /** Takes nobody new. @param hangUp cuts all connections too */
+  stop(hangUp = false): void {
+    this.listener?.stop(hangUp);
+  }
+
+  /** 0 for a unix socket. */
+  get port(): number {
+    return this.listener?.port ?? 0;
+  }
+
+  // ---- who comes
+
+  private accept(socket: Socket): void {
+    const { broker } = this;
+    // Undefined, whatever their types say, when the client was gone before it was looked at.
+    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
+    const known = host !== undefined && port !== undefined;
+    if (!known && !this.onSocketPath) return socket.terminate();
+    const address = known ? formatAddress(host, port) : SOCKET_PEER;
+    const { maxConnections } = broker.options;
+    if (maxConnections > 0 && broker.connections.size >= maxConnections) return this.refuse(socket, address);
+    const connection = new Connection(broker, this.nextConnectionId++, socket, address);
+    socket.data = connection;
+    broker.connections.add(connection);
+    broker.connectionsById.set(connection.id, connection);
+    broker.log.info(`TCP: new client(${connection.remoteAddress})`);
+  }
+
+  /** One client too many. It is told so, if it listens. */
+  private refuse(socket: Socket, address: string): void {
+    const most = this.broker.options.maxConnections;
+    this.refused++;
+    this.broker.log.warn(`TCP: refused client(${address}): ${most} are connected, see -max-connections (${this.refused} refused so far)`);
+    socket.write(encodeFrame(FRAME_TYPE_ERROR, `E_TOO_MANY_CONNECTIONS ${most} clients are connected`));
+    socket.end();
+    if (this.leaving >= MAX_LEAVING) return socket.terminate();
+    this.leaving++;
+    setTimeout(() => {
+      this.leaving--;
+      socket.terminate();
+    }, LEAVING_MS);
+  }
+
+  /** Whether a client that asks for snappy gets it. Tried when the first one asks. */
+  offersSnappy(): boolean {
+    const { options, log } = this.broker;
+    if (!options.snappy) return false;
+    if (this.snappyWorks === undefined) {
+      const problem = snappyProblem();
+      this.snappyWorks = problem === undefined;
+      if (problem !== undefined) log.error(`snappy cannot be offered: ${problem}; the binary needs a TMPDIR that it may write to for it`);
+    }
+    return this.snappyWorks;
+  }
+
+  /** Begins TLS on a client's socket; its layers hear how it goes. */
+  startTls(connection: Connection, socket: PlainTransport): Handshake {
+    return startTls(connection, socket, this.broker.tls as ServerTls, this.broker.options.tlsClientAuthPolicy, this.tlsEvents);
+  }
+
+  private readonly tlsEvents: TlsEvents = {
+    data: (connection, data) => this.receive(connection, data),
+    drained: (connection) => this.drained(connection),
+    closed: (connection) => this.closed(connection),
+    failed: (connection, error) => this.socketFailed(connection, error),
+  };
+
+  // ---- what becomes of them
+
+  private receive(connection: Connection | undefined, data: Buffer): void {
+    // What is on the wire below TLS, which nobody looks at.
+    if (connection === undefined) return giveBack(data);
+    this.broker.readClock();
+    try {
+      connection.receive(data);
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** The answer that a connection's command waits for is there. */
+  resume(connection: Connection): void {
+    this.broker.readClock();
+    try {
+      connection.goOn();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** Tick, at its end: a connection sends what was put together. */
+  flush(connection: Connection): void {
+    try {
+      connection.flush();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  /** A client's socket, or its turn, takes bytes again. */
+  drained(connection: Connection | undefined): void {
+    if (connection === undefined) return;
+    try {
+      connection.drained();
+    } catch (error) {
+      this.fault(connection, error as Error);
+    }
+  }
+
+  closed(connection: Connection | undefined): void {
+    if (connection === undefined || connection.closed) return;
+    this.broker.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
+    connection.socketClosed();
+    this.broker.connections.delete(connection);
+    this.broker.connectionsById.delete(connection.id);
+  }
+
+  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
+  private fault(connection: Connection, error: Error): void {
+    this.broker.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
+    connection.terminate();
+  }
+
+  private socketFailed(connection: Connection | undefined, error: Error): void {
+    this.broker.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
+  }
+}

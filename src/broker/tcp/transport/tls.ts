@@ -1,0 +1,100 @@
+import type { BrokerOptions } from "../../options.ts";
+import type { ServerTls } from "../../tls-options.ts";
+import type { Connection } from "../connection.ts";
+import type { PlainTransport, Transport } from "./transport.ts";
+
+/** First byte of a TLS record that a handshake may begin with: a handshake message, or an alert. */
+const HANDSHAKE_RECORD = 0x16;
+const ALERT_RECORD = 0x15;
+
+/** What was agreed in a handshake, and who the client has shown itself to be. */
+export interface TlsFacts {
+  /** As nsqd writes it: TLS1.2 */
+  version: string;
+  /** The name that IANA has for it. */
+  cipherSuite: string;
+  /** Of the client's certificate; empty without one. */
+  commonName: string;
+}
+
+/** What becomes of a socket that speaks TLS: its plain bytes and its end. */
+export interface TlsEvents {
+  data(connection: Connection, data: Buffer): void;
+  drained(connection: Connection): void;
+  closed(connection: Connection): void;
+  failed(connection: Connection, error: Error): void;
+}
+
+/** A handshake that is under way. */
+export interface Handshake {
+  /** The socket below: what is written to it is not encrypted, so until the handshake is through errors go there. */
+  readonly plain: Transport;
+  /** The client's first bytes have come. */
+  begun: boolean;
+}
+
+/**
+ * Begins a server's side of TLS on a socket that was accepted without. `connection` hears how the handshake ends; from
+ * then on its bytes come through `events`.
+ */
+export function startTls(connection: Connection, socket: PlainTransport, tls: ServerTls, policy: string, events: TlsEvents): Handshake {
+  const [plain] = socket.upgradeTLS<Connection>({
+    // Types of Bun 1.4.5 do not know that it can be a server's side.
+    ...({ isServer: true } as object),
+    data: connection,
+    // A certificate that is refused is refused by us, below: Bun would hang up without a word.
+    tls: { ...tls, rejectUnauthorized: false },
+    socket: {
+      handshake: (secure, success, error) => {
+        // The socket below goes on delivering what is on the wire.
+        plain.data = undefined;
+        if (!success) return connection.layers.handshakeFailed(error?.message ?? "handshake failed");
+        connection.layers.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
+      },
+      data: (secure, data) => events.data(secure.data, data),
+      drain: (secure) => events.drained(secure.data),
+      end: (secure) => secure.data.inputEnded(),
+      close: (secure) => events.closed(secure.data),
+      error: (secure, error) => events.failed(secure.data, error),
+    },
+  }) as unknown as [Bun.Socket<Connection | undefined>, Bun.Socket<Connection>];
+  return { plain, begun: false };
+}
+
+/** Whether the first bytes of a client that should begin a handshake cannot be that. */
+export function isNoHandshake(data: Buffer, at: number): boolean {
+  return data[at] !== HANDSHAKE_RECORD && data[at] !== ALERT_RECORD;
+}
+
+/** What is wrong with the client's certificate under the policy, in Go's words; undefined if nothing is. */
+function certificateProblem(
+  secure: Bun.Socket<Connection>,
+  policy: BrokerOptions["tlsClientAuthPolicy"],
+  error: Error | null,
+): string | undefined {
+  if (policy === "") return undefined;
+  if (!hasCertificate(secure)) return "tls: client didn't provide a certificate";
+  if (policy === "require") return undefined;
+  return secure.authorized && error == null ? undefined : `tls: failed to verify certificate: ${error?.message ?? "not authorized"}`;
+}
+
+function hasCertificate(secure: Bun.Socket<Connection>): boolean {
+  return secure.getPeerX509Certificate() !== undefined;
+}
+
+function readFacts(secure: Bun.Socket<Connection>): TlsFacts {
+  const cipher = secure.getCipher() as { standardName?: string; name?: string } | undefined;
+  const subject = (secure.getPeerCertificate() as { subject?: { CN?: string | string[] } } | undefined)?.subject;
+  const name = subject?.CN;
+  return {
+    version: versionName(secure.getTLSVersion()),
+    cipherSuite: cipher?.standardName ?? "",
+    commonName: Array.isArray(name) ? (name[0] ?? "") : (name ?? ""),
+  };
+}
+
+/** OpenSSL's TLSv1.3 is TLS1.3 in nsqd's statistics, and its TLSv1 is TLS1.0. */
+function versionName(version: string): string {
+  const number = /^TLSv(.+)$/.exec(version)?.[1] ?? version;
+  return `TLS${number === "1" ? "1.0" : number}`;
+}

@@ -1,0 +1,363 @@
+import type { LatencySketch } from "../../latency/latency-window.ts";
+import type { ChannelRow } from "../../storage/metadata/metadata-store.ts";
+import type { Connection } from "../../tcp/connection.ts";
+import { type State, standingOf } from "../inspect/message-status.ts";
+import { ChannelDelivery } from "./delivery.ts";
+import { encodeProgress, type Progress, readProgress } from "./progress.ts";
+import { DEFERRED, IN_FLIGHT, READY } from "./window.ts";
+
+/** A requeue with a longer delay goes to the deferred store; a shorter one is not worth the write. */
+const SHORT_DELAY_MS = 250;
+
+/** What a seek made a channel forget. */
+export interface Forgotten {
+  inFlight: number;
+  /** Waiting to be delivered again. */
+  requeued: number;
+  /** Requeued with a delay. */
+  deferred: number;
+}
+
+export const NOT_IN_FLIGHT = "ID not in flight";
+export const NOT_OWNER = "client does not own message";
+
+/**
+ * One group of consumers that shares a topic's messages. It stores none: it has a cursor into the topic's log,
+ * a floor below which all is finished, and a window of states between the two (window.ts).
+ */
+export class Channel extends ChannelDelivery {
+  /** Takes up what an earlier run left: what is finished above the floor is not delivered again, what was tried counts on. */
+  restore(progress: Progress, paused: boolean, voidBefore: number, requeuesVoidBefore: number): void {
+    for (const { from, to } of progress.finished) this.skip(from, to);
+    this.tried = progress.tried;
+    this.paused = paused;
+    this.voidBefore = voidBefore;
+    this.requeuesVoidBefore = requeuesVoidBefore;
+    this.messageCountBase = this.topic.released;
+  }
+
+  /** @returns why it may not join, as nsqd says it */
+  addConsumer(connection: Connection): string | undefined {
+    const limit = this.broker.options.maxChannelConsumers;
+    if (limit !== 0 && this.consumers.length >= limit) {
+      return `consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`;
+    }
+    this.consumers.push(connection);
+    return undefined;
+  }
+
+  /** A consumer is gone: what it had in flight goes to the others at once. */
+  removeConsumer(connection: Connection): void {
+    const index = this.consumers.indexOf(connection);
+    if (index < 0) return;
+    this.consumers.splice(index, 1);
+    if (connection.inFlightCount > 0) this.takeBack(connection);
+    if (this.deleted) return;
+    if (this.consumers.length === 0 && this.ephemeral) this.topic.deleteChannel(this.name);
+    else this.markDirty();
+  }
+
+  markDirty(): void {
+    if (!this.dirty) this.broker.addDirtyChannel(this);
+  }
+
+  /**
+   * Finishes a message, on its consumer's word. This and finishRun() are all the ways there are to do so: a measured
+   * channel (latency/measured-channel.ts) adds to both.
+   *
+   * @returns why not, as nsqd says it
+   */
+  finish(connection: Connection, sequence: number): string | undefined {
+    const { window } = this;
+    const message = this.detachedAt(sequence);
+    if (message === undefined) {
+      if (!window.has(sequence)) return NOT_IN_FLIGHT;
+      const i = sequence & window.mask;
+      if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
+      if (window.owner[i] !== connection.id) return NOT_OWNER;
+      window.finish(sequence);
+    } else {
+      if (!message.inFlight) return NOT_IN_FLIGHT;
+      if (message.owner !== connection.id) return NOT_OWNER;
+      this.detached.delete(sequence);
+      this.broker.deferred.finish(message);
+      this.broker.schedule();
+    }
+    this.inFlightCount--;
+    connection.inFlightCount--;
+    this.settled();
+    return undefined;
+  }
+
+  /**
+   * Finishes up to `count` messages in a row.
+   *
+   * @returns how many were; finish() tells what is the matter with the next
+   */
+  finishRun(connection: Connection, first: number, count: number): number {
+    // One that was moved to the deferred store would be taken for finished.
+    if (this.detached.size > 0) return 0;
+    const finished = this.window.finishRun(first, count, connection.id);
+    if (finished === 0) return 0;
+    this.inFlightCount -= finished;
+    connection.inFlightCount -= finished;
+    this.settled();
+    return finished;
+  }
+
+  /** Puts a message back, to be delivered again after `delayMs`. @returns why not, as nsqd says it */
+  requeue(connection: Connection, sequence: number, delayMs: number): string | undefined {
+    const { window } = this;
+    const i = sequence & window.mask;
+    const message = this.detachedAt(sequence);
+    const inFlight = message === undefined ? window.has(sequence) && window.state[i] === IN_FLIGHT : message.inFlight;
+    if (!inFlight) return NOT_IN_FLIGHT;
+    if ((message === undefined ? window.owner[i] : message.owner) !== connection.id) return NOT_OWNER;
+    this.inFlightCount--;
+    connection.inFlightCount--;
+    this.putBack(sequence, delayMs, this.broker.nowMs);
+    return undefined;
+  }
+
+  /**
+   * Finishes a message whoever has it, or nobody: an operator's word.
+   *
+   * @returns how it stood; nothing is done with one that stands as finished, which the deferred store may have
+   */
+  finishAnyway(sequence: number): State {
+    const { state, owner, stored } = standingOf(this, sequence);
+    if (state === "finished") return state;
+    if (state === "waiting") {
+      this.skip(sequence, sequence + 1);
+    } else {
+      this.takeOut(state, sequence, owner);
+      if (stored === undefined) {
+        this.window.finish(sequence);
+      } else {
+        this.detached.delete(sequence);
+        this.broker.deferred.finish(stored);
+        this.broker.schedule();
+      }
+    }
+    this.settled();
+    this.broker.saveChannel(this);
+    return state;
+  }
+
+  /** Requeues a message that was delivered before, whoever has it, or nobody. @returns how it stood; else nothing is done with it */
+  requeueAnyway(sequence: number, delayMs: number): State {
+    const { state, owner } = standingOf(this, sequence);
+    if (state === "finished" || state === "waiting") return state;
+    this.takeOut(state, sequence, owner);
+    this.putBack(sequence, delayMs, this.broker.currentMs);
+    return state;
+  }
+
+  /** Gives a message in flight more time. @returns why not, as nsqd says it */
+  touch(connection: Connection, sequence: number, timeoutMs: number): string | undefined {
+    const { window } = this;
+    const now = this.broker.currentMs;
+    const longest = this.broker.options.maxMsgTimeoutMs;
+    const message = this.detachedAt(sequence);
+    if (message === undefined) {
+      if (!window.has(sequence)) return NOT_IN_FLIGHT;
+      const i = sequence & window.mask;
+      if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
+      if (window.owner[i] !== connection.id) return NOT_OWNER;
+      window.deadline[i] = Math.min(now + timeoutMs, window.deliveredAt[i] + longest);
+      this.expectDeadline(window.deadline[i]);
+      return undefined;
+    }
+    if (!message.inFlight) return NOT_IN_FLIGHT;
+    if (message.owner !== connection.id) return NOT_OWNER;
+    message.deadline = Math.min(now + timeoutMs, message.deliveredAt + longest);
+    this.expectDeadline(message.deadline);
+    return undefined;
+  }
+
+  /** Times out what is overdue, and makes ready what was deferred for a moment. */
+  expire(nowMs: number): void {
+    if (nowMs < this.nextDeadlineMs) return;
+    const { window } = this;
+    const { state, deadline, mask } = window;
+    let next = Number.POSITIVE_INFINITY;
+    for (let sequence = window.floor; sequence < window.cursor; sequence++) {
+      const i = sequence & mask;
+      if (state[i] !== IN_FLIGHT && state[i] !== DEFERRED) continue;
+      if (deadline[i] > nowMs) {
+        if (deadline[i] < next) next = deadline[i];
+      } else if (state[i] === DEFERRED) {
+        this.deferredShort--;
+        this.makeReady(sequence);
+      } else {
+        this.timeOut(window.owner[i]);
+        this.makeReady(sequence);
+      }
+    }
+    for (const [sequence, message] of this.detached) {
+      if (message.state === READY) continue;
+      if (message.deadline > nowMs) {
+        if (message.deadline < next) next = message.deadline;
+      } else {
+        if (message.state === DEFERRED) this.deferredShort--;
+        else this.timeOut(message.owner);
+        this.makeReady(sequence);
+      }
+    }
+    this.nextDeadlineMs = next;
+    this.settled();
+  }
+
+  pause(): void {
+    this.setPaused(true);
+  }
+
+  unpause(): void {
+    this.setPaused(false);
+  }
+
+  /** Drops every message it has, in flight and deferred ones too. */
+  empty(): void {
+    this.restartAt(this.topic.released, this.topic.releasedPosition);
+    this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
+    this.voidedPublishes = this.topic.deferredPublishes;
+    this.voidBefore = this.broker.deferred.upcomingNumber;
+    this.broker.saveChannel(this);
+  }
+
+  /**
+   * Moves the channel to a place in its topic's log: from here on it has exactly the messages from `sequence` on. What it
+   * had in flight, requeued or deferred is forgotten, so a FIN for it fails; what of that is at or behind the place comes
+   * from the log, as if for the first time. Publishes that are deferred (DPUB) still join when they are due.
+   *
+   * @param sequence within what the log has
+   * @returns what was forgotten, and whether the new place is in the store
+   */
+  seek(sequence: number): Forgotten & { saved: boolean } {
+    const forgotten = {
+      inFlight: this.inFlightCount,
+      requeued: this.ready.length,
+      deferred: this.deferredShort + this.deferredStored,
+    };
+    const { log, released, releasedPosition } = this.topic;
+    if (sequence < released) {
+      this.restartAt(sequence, log.locate(sequence));
+    } else {
+      this.restartAt(released, releasedPosition);
+      // What a paused topic holds back is passed over when it comes.
+      if (sequence > released) this.skipUncounted(released, sequence);
+    }
+    this.markDirty();
+    return { ...forgotten, saved: this.broker.saveChannel(this) };
+  }
+
+  /** Forgets all that was delivered, and goes on at a record. */
+  private restartAt(sequence: number, position: number): void {
+    const { deferred } = this.broker;
+    this.window.reset(sequence);
+    this.cursorPosition = position;
+    this.ready.clear();
+    this.forgetMoving();
+    for (const message of this.detached.values()) deferred.finish(message);
+    this.detached.clear();
+    this.skips = [];
+    this.skippedCount = 0;
+    this.tried = [];
+    this.inFlightCount = this.deferredShort = this.deferredStored = 0;
+    this.requeuesVoidBefore = deferred.upcomingNumber;
+    this.nextDeadlineMs = Number.POSITIVE_INFINITY;
+    for (const consumer of this.consumers) consumer.inFlightCount = 0;
+    this.topic.markReleasable();
+    this.broker.schedule();
+  }
+
+  /** Hangs up all consumers and forgets everything. */
+  delete(): void {
+    this.deleted = true;
+    for (const message of this.detached.values()) this.broker.deferred.finish(message);
+    this.detached.clear();
+    this.inFlightCount = 0;
+    for (const consumer of this.consumers.splice(0)) consumer.hangUp();
+  }
+
+  toRow(): ChannelRow {
+    const progress = readProgress(this.window, this.skips);
+    progress.tried.push(...this.tried);
+    return {
+      id: this.id,
+      topicId: this.topic.id,
+      name: this.name,
+      paused: this.paused,
+      voidBefore: this.voidBefore,
+      requeuesVoidBefore: this.requeuesVoidBefore,
+      floor: this.window.floor,
+      progress: encodeProgress(progress, this.window.floor),
+    };
+  }
+
+  markUnsaved(): void {
+    if (!this.unsaved && this.persistent) this.broker.addUnsavedChannel(this);
+  }
+
+  /** Called now and then: gives memory of a past burst back. */
+  shrink(): void {
+    this.window.shrink();
+  }
+
+  /** Adds how long its messages took to a sketch; a plain channel does not measure (latency/measured-channel.ts). */
+  addLatencies(_sketch: LatencySketch): void {}
+
+  private setPaused(paused: boolean): void {
+    this.paused = paused;
+    this.broker.saveChannel(this);
+    this.markDirty();
+  }
+
+  private takeBack(connection: Connection): void {
+    const { window } = this;
+    const { state, owner, mask } = window;
+    for (let sequence = window.floor; sequence < window.cursor && connection.inFlightCount > 0; sequence++) {
+      const i = sequence & mask;
+      if (state[i] !== IN_FLIGHT || owner[i] !== connection.id) continue;
+      connection.inFlightCount--;
+      this.inFlightCount--;
+      this.makeReady(sequence);
+    }
+    for (const [sequence, message] of this.detached) {
+      if (!message.inFlight || message.owner !== connection.id) continue;
+      connection.inFlightCount--;
+      this.inFlightCount--;
+      this.makeReady(sequence);
+    }
+  }
+
+  /** One that nobody has any more is delivered again after `delayMs`. */
+  private putBack(sequence: number, delayMs: number, nowMs: number): void {
+    this.requeueCount++;
+    if (delayMs === 0) this.makeReady(sequence);
+    else this.defer(sequence, nowMs + delayMs, delayMs > SHORT_DELAY_MS);
+    this.settled();
+  }
+
+  private timeOut(owner: number): void {
+    this.timeoutCount++;
+    this.disown(owner);
+  }
+
+  private disown(owner: number): void {
+    this.inFlightCount--;
+    const connection = this.broker.connectionsById.get(owner);
+    if (connection !== undefined && connection.channel === this) connection.inFlightCount--;
+  }
+
+  /** From the list that it is in by its state. */
+  private takeOut(state: State, sequence: number, owner: number): void {
+    if (state === "in_flight") this.disown(owner);
+    else if (state === "requeued") this.ready.remove(sequence);
+    else this.deferredShort--;
+  }
+
+  protected override save(): void {
+    this.broker.saveChannel(this);
+  }
+}

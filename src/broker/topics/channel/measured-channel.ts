@@ -1,0 +1,66 @@
+import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import type { Broker } from "../../broker.ts";
+import { type LatencySketch, LatencyWindow } from "../../latency/latency-window.ts";
+import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
+import type { Connection } from "../../tcp/connection.ts";
+import type { Topic } from "../topic.ts";
+import { Channel } from "./channel.ts";
+import { sinceStartNs, TimedWindow, timeSinceStartNs } from "./timed-window.ts";
+
+/**
+ * A channel that measures how long its messages took from publish to FIN. A broker has either these or plain ones, by
+ * its flags: so a broker that measures nothing has not one instruction more for it, and calls stay monomorphic.
+ */
+export class MeasuredChannel extends Channel {
+  private readonly timed: TimedWindow;
+  private readonly latencies: LatencyWindow;
+
+  constructor(broker: Broker, topic: Topic, id: number, name: string, floor: number, position: number) {
+    const timed = new TimedWindow(floor);
+    super(broker, topic, id, name, floor, position, timed);
+    this.timed = timed;
+    this.latencies = new LatencyWindow(broker.options.e2eProcessingLatencyWindowTimeMs, broker.nowMs);
+  }
+
+  override finish(connection: Connection, sequence: number): string | undefined {
+    const message = this.detachedAt(sequence);
+    const { timed } = this;
+    const published = message === undefined ? timed.published[sequence & timed.mask] : this.storedTimeNs(message);
+    const failure = super.finish(connection, sequence);
+    if (failure === undefined && !Number.isNaN(published)) {
+      const { time, nowMs } = this.broker;
+      this.latencies.record(timeSinceStartNs(time) - published, nowMs);
+    }
+    return failure;
+  }
+
+  override finishRun(connection: Connection, first: number, count: number): number {
+    const finished = super.finishRun(connection, first, count);
+    const { published, mask } = this.timed;
+    const { time, nowMs } = this.broker;
+    const now = timeSinceStartNs(time);
+    for (let sequence = first; sequence < first + finished; sequence++) {
+      this.latencies.record(now - published[sequence & mask], nowMs);
+    }
+    return finished;
+  }
+
+  override addLatencies(sketch: LatencySketch): void {
+    this.latencies.addTo(sketch, this.broker.nowMs);
+  }
+
+  /** A straggler's or a requeued message's, which left the window: from its frame. NaN if that cannot be read. */
+  private storedTimeNs(message: StoredMessage): number {
+    // Its FIN will be refused, and nobody looks at this.
+    if (!message.inFlight) return Number.NaN;
+    const frame = this.broker.scratch(message.frameBytes);
+    try {
+      this.broker.deferred.readFrame(message, frame, 0);
+    } catch (error) {
+      // It is finished all the same: the consumer has it.
+      this.broker.log.warn(`CHANNEL(${this.name}) of ${this.topic.name}: a message's latency is not known: ${(error as Error).message}`);
+      return Number.NaN;
+    }
+    return sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4));
+  }
+}

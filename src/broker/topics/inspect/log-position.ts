@@ -1,0 +1,107 @@
+import { nsToMs, parseDuration } from "../../../base/go/duration.ts";
+import { MESSAGE_ID_BYTES } from "../../../frame/frame.ts";
+import { expandSequence, readPrefix, readSequence } from "../../../frame/id.ts";
+import { sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts";
+import type { TopicLog } from "../../storage/log/topic-log.ts";
+import type { Topic } from "../topic.ts";
+
+/** A place in a topic's log, as somebody names it. */
+export type Place =
+  | { kind: "beginning" }
+  | { kind: "end" }
+  | { kind: "sequence"; sequence: number }
+  | { kind: "time"; timeMs: number }
+  | { kind: "position"; position: number }
+  | { kind: "id"; id: string };
+
+const DIGITS = /^\d{1,15}$/;
+const NUMBER = /^\d{1,19}(\.\d+)?$/;
+const ID = /^[0-9a-f]{16}$/;
+/** RFC 3339; a space stands for the plus that a query turns into one. */
+const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+ -]\d\d:\d\d)$/i;
+
+/**
+ * Reads a place: `beginning`, `end`, `sequence:N`, `id:ID`, `time:T` with an RFC 3339 time or a Unix time, `ago:1h30m`.
+ * Without its word a number is a sequence, 16 hex digits are an id, and an RFC 3339 time is one.
+ *
+ * @returns undefined for anything else
+ */
+export function parsePlace(text: string, nowMs: number): Place | undefined {
+  if (text === "beginning" || text === "start") return { kind: "beginning" };
+  if (text === "end") return { kind: "end" };
+  const colon = text.indexOf(":");
+  const word = /^[a-z]+$/.test(text.slice(0, Math.max(0, colon))) ? text.slice(0, colon) : "";
+  const value = word === "" ? text : text.slice(colon + 1);
+  if (word === "time" || (word === "" && DATE.test(value))) {
+    const timeMs = parseTime(value);
+    return timeMs === undefined ? undefined : { kind: "time", timeMs };
+  }
+  if ((word === "id" || word === "") && ID.test(value)) return { kind: "id", id: value };
+  if ((word === "sequence" || word === "") && DIGITS.test(value)) return { kind: "sequence", sequence: Number(value) };
+  if (word === "ago") {
+    const ns = parseDuration(value);
+    return ns === undefined || ns < 0n ? undefined : { kind: "time", timeMs: nowMs - nsToMs(ns) };
+  }
+  return undefined;
+}
+
+/**
+ * The bodies of youzan's /channel/setoffset: `timestamp:SECONDS`, `virtual_queue:BYTES` and `msgcount:MESSAGES` from the
+ * topic's first, `special:-1` for the end (github.com/youzan/nsq: ConsumeOffset in nsqdserver/protocol_v2.go).
+ */
+export function parseOffset(text: string): Place | undefined {
+  const match = /^(timestamp|virtual_queue|msgcount|special):(-?\d{1,15})$/.exec(text.trim());
+  if (match === null) return undefined;
+  const value = Number(match[2]);
+  if (match[1] === "special") return value === -1 ? { kind: "end" } : undefined;
+  if (value < 0) return undefined;
+  if (match[1] === "timestamp") return { kind: "time", timeMs: value * 1000 };
+  return match[1] === "msgcount" ? { kind: "sequence", sequence: value } : { kind: "position", position: value };
+}
+
+/** A Unix time may be in seconds, ms, µs or ns: its size tells, as far as the year 5138. */
+function parseTime(text: string): number | undefined {
+  if (NUMBER.test(text)) {
+    const value = Number(text);
+    if (value < 1e11) return value * 1000;
+    if (value < 1e14) return value;
+    return value < 1e17 ? value / 1e3 : value / 1e6;
+  }
+  if (!DATE.test(text)) return undefined;
+  const timeMs = Date.parse(text.replace(" ", "+").toUpperCase());
+  return Number.isNaN(timeMs) ? undefined : timeMs;
+}
+
+/** The sequence that an id stands for in a log; undefined for an id of another topic or node. */
+export function sequenceOfId(log: TopicLog, id: string): number | undefined {
+  if (!ID.test(id)) return undefined;
+  const bytes = Buffer.from(id, "latin1");
+  if (bytes.length !== MESSAGE_ID_BYTES || readPrefix(bytes, 0) !== log.prefix) return undefined;
+  return expandSequence(readSequence(bytes, 0), log.next);
+}
+
+/**
+ * The sequence at which a place is now, within what the log still has: one that is gone becomes the oldest there is,
+ * one to come the end.
+ *
+ * @returns undefined for an id of another topic
+ */
+export function findPlace({ log }: Topic, place: Place): number | undefined {
+  const bounded = (sequence: number) => Math.max(log.startSequence, Math.min(sequence, log.committedNext));
+  switch (place.kind) {
+    case "beginning":
+      return log.startSequence;
+    case "end":
+      return log.committedNext;
+    case "sequence":
+      return bounded(place.sequence);
+    case "time":
+      return sequenceAtTime(log, place.timeMs);
+    case "position":
+      return sequenceAtPosition(log, place.position);
+    case "id": {
+      const sequence = sequenceOfId(log, place.id);
+      return sequence === undefined ? undefined : bounded(sequence);
+    }
+  }
+}

@@ -1,0 +1,42 @@
+import type { Logger } from "../../base/logger.ts";
+import { StartError } from "../../base/start-error.ts";
+import type { BrokerOptions } from "../options.ts";
+
+/** The experiment that nsqd knows of (later releases than 1.3.0). */
+const TOPOLOGY_AWARE_CONSUMPTION = "topology-aware-consumption";
+
+/** How near a consumer is; nearer ones are smaller. Where nobody looks, all are in the zone. */
+export const IN_ZONE = 0;
+export const IN_REGION = 1;
+export const ELSEWHERE = 2;
+
+/**
+ * Where the broker stands, for --enable-experiment=topology-aware-consumption: messages go to consumers in its own zone
+ * as long as these take them, then to those in its region, then to all others.
+ */
+export class Topology {
+  /** @returns undefined without the experiment. @throws StartError for another one */
+  static from(options: BrokerOptions, log: Logger): Topology | undefined {
+    for (const experiment of options.experiments) {
+      if (experiment !== TOPOLOGY_AWARE_CONSUMPTION)
+        throw new StartError(`unknown -enable-experiment ${experiment}: there is ${TOPOLOGY_AWARE_CONSUMPTION}`);
+    }
+    if (options.experiments.length === 0) return undefined;
+    const { topologyRegion: region, topologyZone: zone } = options;
+    if (region === "" && zone === "")
+      log.warn(`-enable-experiment=${TOPOLOGY_AWARE_CONSUMPTION} has no effect without -topology-region and -topology-zone`);
+    return new Topology(region, zone);
+  }
+
+  private constructor(
+    private readonly region: string,
+    private readonly zone: string,
+  ) {}
+
+  /** Of a consumer that says it is there; who does not say where it is, is elsewhere. */
+  nearness(region: string, zone: string): number {
+    if (region !== this.region) return ELSEWHERE;
+    if (zone !== "" && zone === this.zone) return IN_ZONE;
+    return region === "" ? ELSEWHERE : IN_REGION;
+  }
+}

@@ -1,0 +1,271 @@
+import { join } from "node:path";
+import { idPrefix } from "../../frame/id.ts";
+import { isEphemeral } from "../../frame/names.ts";
+import { PublishError } from "../acks/pending-publish.ts";
+import type { Broker } from "../broker.ts";
+import type { DeferredTargets } from "../storage/deferred/delivery-target.ts";
+import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
+import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import { files } from "../storage/disk/files.ts";
+import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
+import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
+import { Recycler } from "../storage/log/recycler.ts";
+import { TopicLog } from "../storage/log/topic-log.ts";
+import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
+import type { Channel } from "./channel/channel.ts";
+import { TopicTable } from "./name-table.ts";
+import { Topic } from "./topic.ts";
+
+/** Segment files kept for reuse, in segments' worth of bytes. */
+const RECYCLED_SEGMENTS = 4;
+/** A file of this name in a topic's folder: the topic was deleted, and only its files are left. */
+export const DELETED_MARK = "deleted";
+/** After this long the messages of a topic that only its folder told of go to the channels that there are. */
+export const WITHHOLD_ADOPTED_MS = 60_000;
+/** Ids of what has no row in the store, and so dies with the process. */
+const FIRST_MEMORY_ID = 2 ** 31;
+
+/** Hears of topics and channels that come and go, after recovery. */
+export interface TopicObserver {
+  topicCreated(topic: Topic): void;
+  /** Its channels were reported as deleted before. */
+  topicDeleted(topic: Topic): void;
+  channelCreated(channel: Channel): void;
+  channelDeleted(channel: Channel): void;
+}
+
+/** The topics and channels there are: makes and removes them. What an earlier run left comes by catalogue-recovery.ts. */
+export class Catalogue implements DeferredTargets {
+  readonly topics = new Map<string, Topic>();
+  readonly channelsById = new Map<number, Channel>();
+  observer: TopicObserver | undefined;
+  /** Regions of log files that were skipped because they are damaged. */
+  corruptRegions = 0;
+  private readonly corruptRegionsOf = new Map<string, number>();
+  private readonly topicsById = new Map<number, Topic>();
+  private readonly topicsByName = new TopicTable();
+  readonly recycler: Recycler;
+  /** Entries of the deferred store that a later one of the same message takes the place of. */
+  private readonly superseded = new Set<number>();
+  private readonly adopted: Topic[] = [];
+  private nextMemoryId = FIRST_MEMORY_ID;
+
+  /** @param directory the broker's folder below the data path */
+  constructor(
+    private readonly broker: Broker,
+    private readonly directory: string,
+  ) {
+    files.makeDirectory(join(directory, "topics"));
+    this.recycler = new Recycler(join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
+  }
+
+  /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
+  topic(name: string): Topic {
+    const existing = this.topics.get(name);
+    if (existing !== undefined) return existing;
+    try {
+      return this.createTopic(name);
+    } catch (error) {
+      // Whoever publishes is told in the protocol's words, as of a message that could not be written.
+      throw error instanceof PublishError ? error : new PublishError((error as Error).message);
+    }
+  }
+
+  /** The topic whose name stands in [from, to), if there is one; no string is made to find it. */
+  knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined {
+    return this.topicsByName.find(bytes, from, to);
+  }
+
+  /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
+  deleteTopic(name: string): boolean {
+    const topic = this.topics.get(name);
+    if (topic === undefined) return false;
+    this.broker.log.info(`TOPIC(${name}): deleting`);
+    this.topics.delete(name);
+    this.topicsById.delete(topic.id);
+    this.topicsByName.delete(topic);
+    topic.deleted = true;
+    for (const channel of topic.channels.values()) {
+      this.channelDeleted(channel);
+      channel.delete();
+    }
+    topic.channels.clear();
+    this.corruptRegionsOf.delete(name);
+    this.observer?.topicDeleted(topic);
+    // Before its row goes: a folder without a row is taken for a topic that the store forgot.
+    this.markDeleted(topic);
+    if (topic.ephemeral) this.broker.store.freeNumber(topic.number, topic.log.next);
+    else this.broker.store.removeTopic(topic.id, topic.number, topic.log.next);
+    topic.log.dispose();
+    this.removeFiles(topic);
+    return true;
+  }
+
+  /** Damaged regions that were met in a topic's log since the start. */
+  corruptRegionsIn(topicName: string): number {
+    return this.corruptRegionsOf.get(topicName) ?? 0;
+  }
+
+  channelCreated(channel: Channel): void {
+    this.channelsById.set(channel.id, channel);
+    this.observer?.channelCreated(channel);
+  }
+
+  channelDeleted(channel: Channel): void {
+    this.channelsById.delete(channel.id);
+    this.observer?.channelDeleted(channel);
+  }
+
+  /** Whether there is a topic, and its log has a message, or had it and let it go. */
+  has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
+    const topic = this.topicsById.get(id);
+    if (topic === undefined || topic.nameCrc !== nameCrc) return false;
+    return sequence < topic.log.startSequence || topic.log.files?.has(sequence) === true;
+  }
+
+  newMemoryId(): number {
+    return this.nextMemoryId++;
+  }
+
+  private createTopic(name: string): Topic {
+    if (this.broker.closing) throw new PublishError("exiting");
+    const ephemeral = isEphemeral(name);
+    const taken = this.broker.store.takeNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    if (taken === undefined) throw new PublishError("too many topics");
+    const { number, nextSequence } = taken;
+    const id = ephemeral ? this.newMemoryId() : this.broker.store.addTopic(number, name, nextSequence);
+    if (!ephemeral) this.broker.store.saveSynced(id, nextSequence);
+    try {
+      const topic = this.addTopic(id, number, name, nextSequence);
+      this.broker.log.info(`TOPIC(${name}): created`);
+      this.observer?.topicCreated(topic);
+      return topic;
+    } catch (error) {
+      if (ephemeral) this.broker.store.freeNumber(number, nextSequence);
+      else this.broker.store.removeTopic(id, number, nextSequence);
+      throw error;
+    }
+  }
+
+  private markDeleted(topic: Topic): void {
+    if (topic.ephemeral) return;
+    try {
+      files.close(files.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
+    } catch (error) {
+      // A full disk must not keep a topic from being deleted; a crash now may bring it back.
+      this.broker.log.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
+    }
+  }
+
+  private removeFiles(topic: Topic): void {
+    try {
+      topic.log.files?.remove();
+    } catch (error) {
+      this.broker.log.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
+    }
+  }
+
+  private folder(number: number, name: string): string {
+    // The number in front keeps names such as "." and ".." harmless.
+    return join(this.directory, "topics", `${number.toString().padStart(5, "0")}-${name}`);
+  }
+
+  /**
+   * A topic that the store has a row of, or none if it is ephemeral.
+   *
+   * @param known what an earlier run knew of its files
+   * @param opened called with the files before anything else looks at them
+   */
+  addTopic(
+    id: number,
+    number: number,
+    name: string,
+    firstSequence: number,
+    known: Partial<LogFilesOptions> = {},
+    opened: (files: LogFiles) => void = () => {},
+  ): Topic {
+    const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence, known);
+    if (files !== undefined) opened(files);
+    const log = new TopicLog(this.broker.chunks, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
+    const topic = new Topic(this.broker, id, number, name, log);
+    this.topics.set(name, topic);
+    this.topicsById.set(id, topic);
+    this.topicsByName.add(topic);
+    return topic;
+  }
+
+  private openFiles(number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): LogFiles {
+    const { maxBytesPerFile, syncEvery } = this.broker.options;
+    return new LogFiles(
+      {
+        directory: this.folder(number, name),
+        topicNumber: number,
+        topicName: name,
+        maxBytesPerFile,
+        syncEvery,
+        ballast: this.broker.ballast,
+        recycler: this.recycler,
+        log: this.broker.log,
+        onCorrupt: () => this.countCorrupt(name),
+        ...known,
+      },
+      firstSequence,
+    );
+  }
+
+  get hasAdopted(): boolean {
+    return this.adopted.length > 0;
+  }
+
+  /** A log that the store knew nothing of became this topic again: its messages go to all channels that are made for a while. */
+  adopt(topic: Topic): void {
+    topic.withhold();
+    this.adopted.push(topic);
+  }
+
+  /** Lets the messages of adopted topics go: by now their channels should have been made. */
+  releaseAdopted(): void {
+    for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
+  }
+
+  topicById(id: number): Topic | undefined {
+    return this.topicsById.get(id);
+  }
+
+  /** A later entry of the deferred store takes the place of this one. */
+  supersede(entryNumber: number): void {
+    this.superseded.add(entryNumber);
+  }
+
+  /** A region of a topic's log, or a row of it in the store, was found damaged. */
+  countCorrupt(topicName: string): void {
+    this.corruptRegions++;
+    this.corruptRegionsOf.set(topicName, this.corruptRegionsIn(topicName) + 1);
+  }
+
+  /** Whether an entry of the deferred store still has somebody to go to. */
+  wanted(entry: StoredEntry): boolean {
+    if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
+    const channel = this.channelsById.get(entry.channelId);
+    if (channel === undefined || entry.number < channel.voidBefore || entry.number < channel.requeuesVoidBefore) return false;
+    return !this.superseded.has(entry.number);
+  }
+
+  /** Whether a channel has an entry's message in flight or ready. */
+  underWay(entry: StoredEntry): boolean {
+    return entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.holds(entry.sequence, entry.number) === true;
+  }
+
+  /** How many more messages of the deferred store a channel may have in memory. */
+  room(channelId: number): number {
+    return this.channelsById.get(channelId)?.storedRoom ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** A message of the deferred store has fallen due. */
+  due(message: StoredMessage): void {
+    if (!this.wanted(message)) this.broker.deferred.finish(message);
+    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.join(message);
+    else this.channelsById.get(message.channelId)?.due(message);
+    this.broker.schedule();
+  }
+}

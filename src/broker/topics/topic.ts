@@ -1,0 +1,451 @@
+import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
+import { writeId } from "../../frame/id.ts";
+import type { Timestamp } from "../../frame/layout.ts";
+import { isEphemeral } from "../../frame/names.ts";
+import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
+import type { Broker } from "../broker.ts";
+import type { Durability } from "../options.ts";
+import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
+import type { StagedEntries, StoreOwner } from "../storage/deferred/staged-entries.ts";
+import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import type { Retention } from "../storage/log/retention.ts";
+import type { TopicLog } from "../storage/log/topic-log.ts";
+import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
+import { Channel } from "./channel/channel.ts";
+import { MeasuredChannel } from "./channel/measured-channel.ts";
+
+/** A due message whose topic cannot take it (a full disk) is tried again after this long. */
+const JOIN_RETRY_MS = 1000;
+/** A topic without traffic for this long gives its memory and files back. */
+const IDLE_MS = 10_000;
+/** Retained segments are looked at this often. */
+const RETENTION_REVIEW_MS = 1000;
+
+/** A deferred publish to a topic, as far as its answer goes. */
+class DeferredCommit implements Committed {
+  constructor(private readonly topic: Topic) {}
+
+  get failure(): Error | undefined {
+    return this.topic.broker.deferred.failure;
+  }
+
+  get fsync(): boolean {
+    return this.topic.fsync;
+  }
+}
+
+/** What a repeated publish waits for: it was committed before, and the next sync covers it. */
+class RepeatCommit implements Committed {
+  readonly failure = undefined;
+
+  constructor(private readonly topic: Topic) {}
+
+  get fsync(): boolean {
+    return this.topic.fsync;
+  }
+}
+
+/** A name that messages are published to: one log, and a cursor into it per channel. */
+export class Topic implements StoreOwner, Committed {
+  readonly ephemeral: boolean;
+  readonly nameCrc: number;
+  /** The name as clients send it. */
+  readonly nameBytes: Buffer;
+  paused = false;
+  deleted = false;
+  /** Messages stay in the log, as if the topic were paused: channels that get all of them are about to be made. */
+  withheld = false;
+  readonly channels = new Map<string, Channel>();
+  messageCount = 0;
+  messageBytes = 0;
+  /** Deferred publishes that have not joined the log. */
+  deferredPublishes = 0;
+  /** Messages below were passed to the channels; the rest waits for the first channel, or for the unpausing. */
+  released: number;
+  /** Position of the record at `released`. */
+  releasedPosition: number;
+  /** Why the last commit failed: the publishes that waited for it are refused. */
+  failure: Error | undefined;
+  dirty = false;
+
+  /** What a connection holds until the next commit: one constant per command, so that a publish allocates nothing. */
+  readonly heldPub = new HeldPublish(this, "PUB");
+  /** Answers a publish that was taken before: the topic's later failures are not its own. */
+  readonly heldRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
+  readonly heldMpub = new HeldPublish(this, "MPUB");
+  readonly heldDpub = new HeldPublish(this, "DPUB");
+  /** For one with a delay: its commit is the deferred store's. */
+  readonly heldDeferred = new HeldPublish(new DeferredCommit(this), "DPUB");
+  /** Its answers wait for the disk. */
+  fsync = false;
+  /** Set for this topic alone; undefined: --durability counts. */
+  durability: Durability | undefined;
+
+  /** Set for this topic; undefined: as the options say. */
+  private ownRetention: Retention | undefined;
+  private reviewAtMs = Number.POSITIVE_INFINITY;
+  private releasable = false;
+  private uncommittedBytes = 0;
+  /** Deferred publishes appended since the last commit, with their sequences. */
+  private joining: { message: StoredMessage; sequence: number }[] = [];
+  private lastActiveMs = 0;
+  private shrunk = true;
+  private reservedSequence: number;
+  /** What the deferred store is told of a publish: one object for all. */
+  private readonly entry: EntryHeader;
+
+  /**
+   * @param id of its row in the store; for a memory-only topic a number no row has
+   * @param number part of its messages' ids
+   */
+  constructor(
+    readonly broker: Broker,
+    readonly id: number,
+    readonly number: number,
+    readonly name: string,
+    readonly log: TopicLog,
+  ) {
+    this.ephemeral = isEphemeral(name);
+    this.nameCrc = Bun.hash.crc32(name);
+    this.nameBytes = Buffer.from(name, "latin1");
+    this.released = log.committedNext;
+    this.releasedPosition = log.committedEnd;
+    this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
+    if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
+    this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: id, channelId: 0, dueMs: 0, sequence: 0 };
+    this.applyRetention();
+    this.setDurability(undefined);
+  }
+
+  /** Whether its name stands in [from, to). */
+  isNamed(bytes: Uint8Array, from: number, to: number): boolean {
+    const { nameBytes } = this;
+    if (to - from !== nameBytes.length) return false;
+    for (let i = 0; i < nameBytes.length; i++) if (nameBytes[i] !== bytes[from + i]) return false;
+    return true;
+  }
+
+  /** What its publishes wait for: set by way of the broker, which sees to the rest. */
+  setDurability(level: Durability | undefined): void {
+    this.durability = level;
+    this.fsync = (level ?? this.broker.options.durability) === "fsync" && !this.ephemeral;
+    if (this.log.files === undefined) return;
+    this.log.files.syncsByItself = !this.fsync;
+    if (this.fsync) this.broker.addUnsyncedTopic(this);
+  }
+
+  /** How long finished messages are kept, and whether that was set for this topic. */
+  get retention(): Retention & { own: boolean } {
+    return { ...(this.ownRetention ?? this.broker.defaultRetention), own: this.ownRetention !== undefined };
+  }
+
+  /** @param retention undefined: as the options say */
+  setRetention(retention: Retention | undefined): void {
+    this.broker.store.setRetention(this.id, retention);
+    this.restoreRetention(retention);
+  }
+
+  /** What an earlier run was told. */
+  restoreRetention(retention: Retention | undefined): void {
+    this.ownRetention = retention;
+    this.applyRetention();
+    // It may have become shorter.
+    this.markReleasable();
+  }
+
+  private applyRetention(): void {
+    this.log.files?.retain(this.retention);
+    this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
+  }
+
+  /** Damaged regions of its log that were skipped since the start. */
+  get corruptRegions(): number {
+    return this.broker.catalogue.corruptRegionsIn(this.name);
+  }
+
+  /** Messages that no channel has got yet. */
+  get depth(): number {
+    // Deferred ones count in the channels' deferred_count; without a channel they would be seen nowhere.
+    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes : 0);
+  }
+
+  get backendDepth(): number {
+    return this.ephemeral ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
+  }
+
+  /** In the log, and not passed to channels. */
+  private get waiting(): number {
+    return this.log.committedNext - this.released;
+  }
+
+  /** Appends a message; it is in the log, and may be acknowledged, once the tick has committed. */
+  publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
+    this.log.append(source, from, bodyBytes, time);
+    this.uncommittedBytes += bodyBytes;
+    this.markDirty();
+  }
+
+  /** Appends the messages of a checked MPUB body: size words and bodies in [from, to). */
+  publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
+    this.log.appendMany(source, from, to, count, time);
+    this.uncommittedBytes += to - from - 4 * count;
+    this.markDirty();
+  }
+
+  /** Stages a message that joins the log at `dueMs`. */
+  publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
+    this.entry.dueMs = dueMs;
+    this.broker.deferred.stage(this, this.entry, frame, from, to, this.ephemeral);
+    this.broker.schedule();
+  }
+
+  /** The store has written a deferred publish, or could not. */
+  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
+    if (error !== undefined) return;
+    this.deferredPublishes++;
+    this.messageCount++;
+    this.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
+    this.broker.deferred.awaitStaged(staged, at);
+    this.broker.wakeAt(staged.dueMs[at]);
+  }
+
+  /** A deferred publish of an earlier run waits in the store. */
+  restoreDeferred(): void {
+    this.deferredPublishes++;
+  }
+
+  /** A deferred publish has fallen due: it joins the log, and gets its id. */
+  join(message: StoredMessage): void {
+    if (this.broker.space.critical && !this.ephemeral) {
+      return this.broker.deferred.postpone(message, this.broker.nowMs + JOIN_RETRY_MS);
+    }
+    const { page, pageAt, frameBytes } = message;
+    const frame = page?.buffer ?? this.broker.scratch(frameBytes);
+    if (page === undefined) this.broker.deferred.readFrame(message, frame, 0);
+    const from = page === undefined ? 0 : pageAt;
+    const sequence = this.log.next;
+    this.log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
+    this.joining.push({ message, sequence });
+    this.broker.deferred.joining(message, sequence);
+    this.markDirty();
+  }
+
+  /** Its next commit may go to the journal first. */
+  get mayJournal(): boolean {
+    return !this.fsync && !this.deleted && this.joining.length === 0;
+  }
+
+  /** Writes what was published since the last commit, and passes it to the channels. */
+  commit(nowMs: number, wallMs: number): void {
+    this.dirty = false;
+    this.failure = undefined;
+    this.lastActiveMs = nowMs;
+    this.shrunk = false;
+    const published = this.log.next - this.log.committedNext - this.joining.length;
+    try {
+      // That they are about to join could not be noted: after a crash they would join again.
+      const { wordsFailure, unresolved } = this.broker.deferred;
+      if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuse(wordsFailure);
+      this.log.commit(wallMs);
+    } catch (error) {
+      this.failure = error as Error;
+      this.uncommittedBytes = 0;
+      this.broker.trouble.error(
+        `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
+      );
+      for (const { message } of this.joining.splice(0)) this.broker.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
+      return;
+    }
+    this.messageCount += published;
+    this.messageBytes += this.uncommittedBytes;
+    this.uncommittedBytes = 0;
+    // The words that deferred messages have joined wait for the next sync where any topic is synced: so it must be one of this log.
+    if (this.fsync || (this.joining.length > 0 && this.broker.deferred.strict)) this.broker.addUnsyncedTopic(this);
+    if (this.joining.length > 0) this.settleJoined();
+    this.release();
+    if (this.ephemeral) this.boundMemory();
+  }
+
+  /**
+   * An existing channel, or a new one: the first gets the topic's backlog, a later one starts at the tail.
+   *
+   * @param start sequence of a new one's first message instead, within what the log has
+   */
+  channel(name: string, start?: number): Channel {
+    const existing = this.channels.get(name);
+    if (existing !== undefined) return existing;
+    const persistent = !this.ephemeral && !isEphemeral(name);
+    const floor = Math.min(start ?? this.released, this.released);
+    const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
+    const id = persistent ? this.broker.store.addChannel(this.id, name, floor) : this.broker.catalogue.newMemoryId();
+    const channel = this.newChannel(id, name, floor, position);
+    if (start !== undefined && start > floor) {
+      channel.skipUncounted(floor, start);
+      this.broker.saveChannel(channel);
+    }
+    this.channels.set(name, channel);
+    this.broker.log.info(`TOPIC(${this.name}): new channel(${name})`);
+    this.broker.catalogue.channelCreated(channel);
+    if (channel.floor < this.released) channel.markDirty();
+    this.release();
+    return channel;
+  }
+
+  /** Takes up where an earlier run stood. With channels and not paused, all is released. */
+  restoreReleased(released: number, hasChannels: boolean): void {
+    const { log } = this;
+    const to = hasChannels && !this.paused ? log.next : Math.max(log.startSequence, Math.min(released, log.next));
+    this.released = to;
+    this.releasedPosition = log.locate(to);
+  }
+
+  /** The log lost its end in a crash, and some of the messages that stood there are known elsewhere: their ids are not given again. */
+  passOver(sequence: number): void {
+    const from = this.log.next;
+    if (sequence <= from) return;
+    this.log.skipTo(sequence);
+    for (const channel of this.channels.values()) channel.skipUncounted(from, sequence);
+    if (this.released === from) {
+      this.released = this.log.committedNext;
+      this.releasedPosition = this.log.committedEnd;
+    }
+  }
+
+  /** A channel of an earlier run. */
+  restoreChannel(id: number, name: string, floor: number): Channel {
+    const channel = this.newChannel(id, name, floor, this.log.locate(floor));
+    this.channels.set(name, channel);
+    this.broker.catalogue.channelCreated(channel);
+    return channel;
+  }
+
+  /** @returns false: no such channel */
+  deleteChannel(name: string): boolean {
+    const channel = this.channels.get(name);
+    if (channel === undefined) return false;
+    this.broker.log.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    this.channels.delete(name);
+    if (channel.persistent) this.broker.store.removeChannel(channel.id);
+    channel.delete();
+    this.broker.catalogue.channelDeleted(channel);
+    this.broker.saveTopic(this);
+    this.markReleasable();
+    if (this.channels.size === 0 && this.ephemeral) this.broker.deleteTopic(this.name);
+    return true;
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.broker.saveTopic(this);
+  }
+
+  unpause(): void {
+    this.paused = false;
+    this.broker.saveTopic(this);
+    this.release();
+  }
+
+  /** Channels made until endWithholding() get the topic's messages from the same one on, whenever they are made. */
+  withhold(): void {
+    this.withheld = true;
+  }
+
+  endWithholding(): void {
+    this.withheld = false;
+    this.release();
+  }
+
+  /** Drops what no channel has got yet. */
+  empty(): void {
+    const from = this.released;
+    const to = this.log.committedNext;
+    if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
+    this.released = to;
+    this.releasedPosition = this.log.committedEnd;
+    this.broker.saveTopic(this);
+    for (const channel of this.channels.values()) this.broker.saveChannel(channel);
+    this.markReleasable();
+  }
+
+  /** A channel's floor or cursor moved: chunks and segments may be free. */
+  markReleasable(): void {
+    if (this.releasable) return;
+    this.releasable = true;
+    this.broker.addReleasableTopic(this);
+  }
+
+  /** Below it every channel has finished everything. */
+  private get floor(): number {
+    let floor = this.released;
+    for (const channel of this.channels.values()) if (channel.floor < floor) floor = channel.floor;
+    return floor;
+  }
+
+  /** Lets go of the chunks and segments that no channel needs. */
+  releaseLog(): void {
+    this.releasable = false;
+    if (this.deleted) return;
+    let position = this.releasedPosition;
+    for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
+    this.log.release(position, this.floor);
+  }
+
+  /** Called now and then: what was retained may have grown too old. */
+  reviewRetention(nowMs: number): void {
+    if (nowMs < this.reviewAtMs) return;
+    this.reviewAtMs = nowMs + RETENTION_REVIEW_MS;
+    this.markReleasable();
+  }
+
+  /** Called now and then: an idle topic gives memory and open files back. */
+  shrinkIfIdle(nowMs: number): void {
+    if (this.shrunk || nowMs - this.lastActiveMs < IDLE_MS) return;
+    this.shrunk = true;
+    this.log.shrink();
+    for (const channel of this.channels.values()) channel.shrink();
+  }
+
+  private newChannel(id: number, name: string, floor: number, position: number): Channel {
+    const Kind = this.broker.percentiles.length === 0 ? Channel : MeasuredChannel;
+    return new Kind(this.broker, this, id, name, floor, position);
+  }
+
+  private markDirty(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.broker.addDirtyTopic(this);
+  }
+
+  /** Passes what is committed to the channels, if there are any and nothing holds them back. */
+  private release(): void {
+    if (this.channels.size === 0 || this.paused || this.withheld) return;
+    if (this.released === this.log.committedNext) return;
+    this.released = this.log.committedNext;
+    this.releasedPosition = this.log.committedEnd;
+    for (const channel of this.channels.values()) channel.markDirty();
+  }
+
+  private settleJoined(): void {
+    for (const { message, sequence } of this.joining.splice(0)) {
+      this.deferredPublishes--;
+      this.broker.deferred.joined(message);
+      for (const channel of this.channels.values()) channel.joined(message.number, sequence);
+    }
+  }
+
+  /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
+  private boundMemory(): void {
+    const excess = this.waiting - this.broker.options.memQueueSize;
+    if (excess > 0) {
+      // There are channels only while the topic is paused or withheld.
+      for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
+      this.released += excess;
+      this.releasedPosition = this.log.locate(this.released);
+      this.markReleasable();
+    }
+    if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
+      this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;
+      this.broker.store.reserveNumber(this.number, this.reservedSequence);
+    }
+  }
+}

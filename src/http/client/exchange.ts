@@ -1,0 +1,208 @@
+import type { Socket } from "node:net";
+import { lazy } from "../../base/lazy.ts";
+import { type Address, formatAddress } from "../../net/address.ts";
+
+/** Bounds of one request. */
+export interface RequestLimits {
+  /** Time to connect, ms; a TLS handshake has the same once more. */
+  connectTimeoutMs: number;
+  /** Time for all of it, ms. */
+  requestTimeoutMs: number;
+  /** Bytes of the response, its headers included. */
+  responseBytes: number;
+}
+
+/** A server to ask, over TLS if what it takes for that is given. */
+export interface HttpPeer extends Address {
+  tls?: Bun.TLSOptions & { minVersion?: number };
+}
+
+export interface HttpRequest {
+  method: "GET" | "POST";
+  /** With its query, escaped. */
+  path: string;
+  /** Beside Host, Accept and Content-Length. */
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+export interface HttpAnswer {
+  status: number;
+  /** `404 Not Found` */
+  statusText: string;
+  /** Names in lower case. */
+  headers: Map<string, string>;
+  body: Buffer;
+}
+
+const HEAD_END = "\r\n\r\n";
+/** Of the line in front of a chunk, with extensions that nobody uses. */
+const MAX_CHUNK_LINE_BYTES = 1024;
+/** TLS versions by their number in its records. */
+const TLS_VERSIONS = { 769: "TLSv1", 770: "TLSv1.1", 771: "TLSv1.2", 772: "TLSv1.3" } as const;
+
+/**
+ * Asks another server of the NSQ family, on a connection of its own. fetch() does not serve: it knows no timeout for
+ * connecting, and goes through a proxy if the environment names one, which Go's programs do not do here.
+ *
+ * @param signal aborted: nobody waits any more, and the connection is cut
+ * @returns whatever it answers; rejects with what went wrong, in words
+ */
+export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpAnswer> {
+  return new Promise((resolve, reject) => {
+    const reader = new AnswerReader(limits.responseBytes);
+    const socket = open(peer);
+    const finish = (outcome: HttpAnswer | Error): void => {
+      clearTimeout(connecting);
+      clearTimeout(whole);
+      signal?.removeEventListener("abort", abort);
+      socket.destroy();
+      if (outcome instanceof Error) reject(outcome);
+      else resolve(outcome);
+    };
+    const abort = (): void => finish(new Error("not wanted any more"));
+    const connecting = setTimeout(
+      () => finish(new Error(`not connected within ${limits.connectTimeoutMs} ms`)),
+      Math.min(limits.connectTimeoutMs, limits.requestTimeoutMs),
+    );
+    const whole = setTimeout(() => finish(new Error(`no answer within ${limits.requestTimeoutMs} ms`)), limits.requestTimeoutMs);
+    const read = (ended: boolean): void => {
+      try {
+        const answer = reader.read(ended);
+        if (answer !== undefined) finish(answer);
+      } catch (error) {
+        finish(error as Error);
+      }
+    };
+    socket.on(peer.tls === undefined ? "connect" : "secureConnect", () => {
+      clearTimeout(connecting);
+      socket.write(requestText(peer, request));
+    });
+    socket.on("data", (data: Buffer) => {
+      if (reader.add(data)) read(false);
+      else finish(new Error(`the answer is longer than ${limits.responseBytes} bytes`));
+    });
+    socket.on("error", finish);
+    socket.on("close", () => read(true));
+    if (signal?.aborted === true) abort();
+    else signal?.addEventListener("abort", abort);
+  });
+}
+
+function open({ hostname, port, tls }: HttpPeer): Socket {
+  if (tls === undefined) return lazy.net.connect({ host: hostname, port });
+  const { ca, minVersion } = tls;
+  return lazy.tls.connect({
+    host: hostname,
+    port,
+    ...(lazy.net.isIP(hostname) === 0 ? { servername: hostname } : {}),
+    ...(ca === undefined ? {} : { ca: ca as string }),
+    ...(minVersion === undefined ? {} : { minVersion: TLS_VERSIONS[minVersion as keyof typeof TLS_VERSIONS] }),
+  });
+}
+
+function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpRequest): string {
+  const lines = [
+    `${method} ${path} HTTP/1.1`,
+    `Host: ${formatAddress(peer.hostname, peer.port)}`,
+    "Accept: application/vnd.nsq; version=1.0",
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    ...(body === undefined ? [] : [`Content-Length: ${Buffer.byteLength(body)}`]),
+    "Connection: close",
+  ];
+  return lines.join("\r\n") + HEAD_END + (body ?? "");
+}
+
+/** Takes a response apart as it comes: once each, since many small pieces must not cost the square of their number. */
+export class AnswerReader {
+  private buffer: Buffer = Buffer.allocUnsafe(4096);
+  private length = 0;
+  private head: Omit<HttpAnswer, "body"> | undefined;
+  /** Where the body begins, or of a chunked one what is not taken apart yet. */
+  private at = 0;
+  private readonly chunks: Buffer[] = [];
+
+  /** @param limit bytes of the response, its headers included */
+  constructor(private readonly limit: number) {}
+
+  private get bytes(): Buffer {
+    return this.buffer.subarray(0, this.length);
+  }
+
+  /** @returns false beyond the limit */
+  add(data: Buffer): boolean {
+    const length = this.length + data.length;
+    if (length > this.limit) return false;
+    if (length > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(length, 2 * this.buffer.length));
+      this.bytes.copy(larger);
+      this.buffer = larger;
+    }
+    data.copy(this.buffer, this.length);
+    this.length = length;
+    return true;
+  }
+
+  /**
+   * The response, once all of it is there.
+   *
+   * @param ended no more bytes will come
+   * @throws for what is no response
+   */
+  read(ended: boolean): HttpAnswer | undefined {
+    this.head ??= this.readHead();
+    if (this.head === undefined) {
+      if (ended) throw new Error(this.length === 0 ? "closed without an answer" : "closed within the answer's headers");
+      return undefined;
+    }
+    const body = this.readBody(this.head.headers, ended);
+    if (body !== undefined) return { ...this.head, body };
+    if (ended) throw new Error("closed within the answer's body");
+    return undefined;
+  }
+
+  private readHead(): Omit<HttpAnswer, "body"> | undefined {
+    const { bytes } = this;
+    const headEnd = bytes.indexOf(HEAD_END);
+    if (headEnd < 0) return undefined;
+    const [statusLine = "", ...lines] = bytes.toString("latin1", 0, headEnd).split("\r\n");
+    const status = /^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1];
+    if (status === undefined) throw new Error("the answer is no HTTP");
+    this.at = headEnd + HEAD_END.length;
+    const headers = new Map(lines.map((line) => headerOf(line)));
+    return { status: Number(status), statusText: statusLine.slice("HTTP/1.1 ".length), headers };
+  }
+
+  private readBody(headers: Map<string, string>, ended: boolean): Buffer | undefined {
+    if (headers.get("transfer-encoding")?.toLowerCase() === "chunked") return this.joinChunks();
+    const body = this.bytes.subarray(this.at);
+    const length = headers.get("content-length");
+    if (length === undefined) return ended ? body : undefined;
+    if (!/^\d{1,15}$/.test(length)) throw new Error(`the answer's length is ${JSON.stringify(length)}`);
+    return body.length < Number(length) ? undefined : body.subarray(0, Number(length));
+  }
+
+  /** A chunked body in one piece; undefined while its last chunk is missing. */
+  private joinChunks(): Buffer | undefined {
+    const { bytes, chunks } = this;
+    for (;;) {
+      const lineEnd = bytes.indexOf("\r\n", this.at);
+      if (lineEnd < 0 && bytes.length - this.at <= MAX_CHUNK_LINE_BYTES) return undefined;
+      const line = lineEnd < 0 ? "" : bytes.toString("latin1", this.at, lineEnd);
+      const size = /^([0-9a-f]{1,8})(?:;.*)?$/i.exec(line)?.[1];
+      if (size === undefined) throw new Error("the answer's chunks cannot be read");
+      const from = lineEnd + 2;
+      const to = from + Number.parseInt(size, 16);
+      if (to === from) return Buffer.concat(chunks);
+      if (bytes.length < to + 2) return undefined;
+      // A copy: the buffer may grow into another one.
+      chunks.push(Buffer.from(bytes.subarray(from, to)));
+      this.at = to + 2;
+    }
+  }
+}
+
+function headerOf(line: string): [string, string] {
+  const colon = line.indexOf(":");
+  return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()];
+}

@@ -1,0 +1,18 @@
+import { type Address, formatAddress } from "../../net/address.ts";
+import { exchange, type RequestLimits } from "./exchange.ts";
+
+/**
+ * Asks another server of the NSQ family, with a GET.
+ *
+ * @param path with its query
+ * @returns the body of a 200; rejects with what went wrong, in words
+ */
+export async function get(server: Address, path: string, limits: RequestLimits): Promise<string> {
+  try {
+    const { status, statusText, body } = await exchange(server, { method: "GET", path }, limits);
+    if (status !== 200) throw new Error(`answered ${statusText} ${JSON.stringify(body.toString())}`);
+    return body.toString();
+  } catch (error) {
+    throw new Error(`http://${formatAddress(server.hostname, server.port)}${path}: ${(error as Error).message}`);
+  }
+}

@@ -1,0 +1,81 @@
+import { giveBack } from "../../base/free-buffer.ts";
+import type { Writer } from "../../broker/tcp/transport/transport.ts";
+import { Packer } from "./compressor.ts";
+import { CorruptStream, type Unpacker } from "./decompressor.ts";
+import { Zlib } from "./zlib.ts";
+
+/** Output of one step, of any connection: handled before the next step. */
+const output = Buffer.allocUnsafeSlow(64 * 1024);
+const NOTHING = Buffer.alloc(0);
+
+/** Compresses into a raw deflate stream; each flush ends at a byte, so that the client can read up to there. */
+export class DeflatePacker extends Packer {
+  private readonly zlib: Zlib;
+
+  /** @param level 1 (quick) to 9 (small) */
+  constructor(below: Writer, level: number) {
+    super(below);
+    this.zlib = Zlib.deflate(level);
+  }
+
+  protected override pack(block: Buffer, length: number, flush: boolean): void {
+    const { zlib } = this;
+    let at = 0;
+    do {
+      zlib.step(flush, block, at, length, output);
+      at += zlib.used;
+      this.emit(output, 0, zlib.made);
+    } while (!this.disposed && (zlib.made === output.length || at < length));
+  }
+
+  override dispose(): void {
+    super.dispose();
+    this.zlib.close();
+  }
+}
+
+/** Decompresses a raw deflate stream. */
+export class DeflateUnpacker implements Unpacker {
+  private readonly zlib = Zlib.inflate();
+  private readonly inputs: Buffer[] = [];
+  private at = 0;
+  /** The last output was full: there may be more without further input. */
+  private full = false;
+  /** Known only once something stands behind the end. */
+  ended = false;
+
+  get waiting(): boolean {
+    return !this.ended && (this.full || this.inputs.length > 0);
+  }
+
+  feed(data: Buffer): void {
+    if (data.length > 0) this.inputs.push(data);
+  }
+
+  next(): Buffer | undefined {
+    const { zlib, inputs } = this;
+    while (this.waiting) {
+      const input = inputs[0] ?? NOTHING;
+      zlib.step(true, input, this.at, input.length, output);
+      // What this step had made before it met the damage is not told by the handle, and is lost.
+      if (zlib.failure !== undefined) throw new CorruptStream(`flate: ${zlib.failure}`);
+      this.at += zlib.used;
+      this.full = zlib.made === output.length;
+      if (this.at === input.length) {
+        inputs.shift();
+        giveBack(input);
+        this.at = 0;
+      } else if (!this.full) {
+        this.ended = true;
+      }
+      if (zlib.made > 0) return output.subarray(0, zlib.made);
+    }
+    return undefined;
+  }
+
+  dispose(): void {
+    this.inputs.length = 0;
+    this.full = false;
+    this.zlib.close();
+  }
+}

@@ -1,0 +1,179 @@
+import { giveBack, giveBackNative } from "../../base/free-buffer.ts";
+import { lazy } from "../../base/lazy.ts";
+import { BLOCK_BYTES, Packer } from "./compressor.ts";
+import { CorruptStream, type Unpacker } from "./decompressor.ts";
+
+// Snappy's framing format: https://github.com/google/snappy/blob/main/framing_format.txt
+
+const COMPRESSED = 0x00;
+const UNCOMPRESSED = 0x01;
+/** Chunk types up to here, other than those above, must not be skipped by who does not know them. */
+const LAST_UNSKIPPABLE = 0x7f;
+const STREAM_IDENTIFIER = 0xff;
+const IDENTIFIER_TEXT = Buffer.from("sNaPpY", "latin1");
+const IDENTIFIER = Buffer.concat([Buffer.from([STREAM_IDENTIFIER, IDENTIFIER_TEXT.length, 0, 0]), IDENTIFIER_TEXT]);
+
+/** A chunk's type and its length. */
+const HEADER_BYTES = 4;
+const CHECKSUM_BYTES = 4;
+/** What a block can become at the most: 32 + n + n / 6. */
+const MAX_COMPRESSED_BYTES = 76_490;
+const MAX_CHUNK_BYTES = CHECKSUM_BYTES + MAX_COMPRESSED_BYTES;
+/** CRC-32C of 123456789, from its specification. */
+const PROBE_CHECKSUM = 0xe3069283;
+/** Less than this is not worth a try. */
+const MIN_COMPRESSED_BYTES = 64;
+
+/** Chunks of any connection, on their way out. */
+const output = Buffer.allocUnsafeSlow(IDENTIFIER.length + HEADER_BYTES + MAX_CHUNK_BYTES);
+
+/**
+ * Tries the native parts, which are unpacked to the temporary folder where they come out of one binary.
+ *
+ * @returns why snappy cannot be offered, undefined if it can
+ */
+export function snappyProblem(): string | undefined {
+  try {
+    const probe = Buffer.from("123456789");
+    const whole = (lazy.snappy.uncompressSync(lazy.snappy.compressSync(probe), { asBuffer: true }) as Buffer).equals(probe);
+    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : "it does not give back what it is given";
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
+/** Compresses into snappy's framing format; each block can be read as it is. */
+export class SnappyPacker extends Packer {
+  private begun = false;
+
+  protected override pack(block: Buffer, length: number): void {
+    let at = 0;
+    if (!this.begun) {
+      this.begun = true;
+      at = IDENTIFIER.copy(output);
+    }
+    const plain = block.subarray(0, length);
+    const packed = length < MIN_COMPRESSED_BYTES ? plain : lazy.snappy.compressSync(plain);
+    // What hardly shrinks goes as it is: it costs the client less.
+    const shrunk = packed.length < length - (length >> 3);
+    const data = shrunk ? packed : plain;
+    output[at] = shrunk ? COMPRESSED : UNCOMPRESSED;
+    output.writeUIntLE(CHECKSUM_BYTES + data.length, at + 1, 3);
+    output.writeUInt32LE(maskedChecksum(plain), at + HEADER_BYTES);
+    at += HEADER_BYTES + CHECKSUM_BYTES;
+    at += data.copy(output, at);
+    if (packed !== plain) giveBackNative(packed);
+    this.emit(output, 0, at);
+  }
+}
+
+/** Decompresses snappy's framing format, and checks it. */
+export class SnappyUnpacker implements Unpacker {
+  readonly ended = false;
+  /** What has not been used yet stands in [at, end) of this: a buffer that was fed, or one of ours with several of them. */
+  private input: Buffer = Buffer.alloc(0);
+  private at = 0;
+  private end = 0;
+  private ours = false;
+  private begun = false;
+  /** What snappy made of the last block: the caller is done with it when it asks for the next. */
+  private lent: Buffer | undefined;
+  /** Bytes without which next() cannot go on. */
+  private needed = HEADER_BYTES;
+
+  get waiting(): boolean {
+    return this.end - this.at >= this.needed;
+  }
+
+  feed(data: Buffer): void {
+    const left = this.end - this.at;
+    if (left === 0) {
+      this.input = data;
+      this.at = 0;
+      this.end = data.length;
+      this.ours = false;
+      return;
+    }
+    if (!this.ours || this.input.length - this.end < data.length) {
+      // Twice the room: a chunk that comes byte by byte is not copied for each of them.
+      const larger = Buffer.allocUnsafeSlow(2 * (left + data.length));
+      this.input.copy(larger, 0, this.at, this.end);
+      giveBack(this.input);
+      this.input = larger;
+      this.at = 0;
+      this.end = left;
+      this.ours = true;
+    }
+    this.end += data.copy(this.input, this.end);
+    giveBack(data);
+  }
+
+  next(): Buffer | undefined {
+    if (this.lent !== undefined) giveBackNative(this.lent);
+    this.lent = undefined;
+    if (this.at === this.end) giveBack(this.input);
+    while (this.waiting) {
+      const type = this.input[this.at] as number;
+      const length = this.input.readUIntLE(this.at + 1, 3);
+      if (!this.begun && type !== STREAM_IDENTIFIER) throw new CorruptStream("snappy: stream does not begin with its identifier");
+      if (length > MAX_CHUNK_BYTES) throw new CorruptStream("snappy: chunk too long");
+      this.needed = HEADER_BYTES + length;
+      if (!this.waiting) return undefined;
+      const chunk = this.input.subarray(this.at + HEADER_BYTES, this.at + this.needed);
+      this.at += this.needed;
+      this.needed = HEADER_BYTES;
+      const piece = this.open(type, chunk);
+      if (piece !== undefined && piece.length > 0) return piece;
+    }
+    return undefined;
+  }
+
+  dispose(): void {
+    this.input = Buffer.alloc(0);
+    this.lent = undefined;
+    this.at = this.end = 0;
+  }
+
+  private open(type: number, chunk: Buffer): Buffer | undefined {
+    if (type === COMPRESSED || type === UNCOMPRESSED) {
+      if (chunk.length < CHECKSUM_BYTES) throw new CorruptStream("snappy: chunk without a checksum");
+      const data = chunk.subarray(CHECKSUM_BYTES);
+      const plain = type === COMPRESSED ? uncompressed(data) : data;
+      if (type === COMPRESSED) this.lent = plain;
+      if (plain.length > BLOCK_BYTES) throw new CorruptStream("snappy: block too long");
+      if (maskedChecksum(plain) !== chunk.readUInt32LE(0)) throw new CorruptStream("snappy: wrong checksum");
+      return plain;
+    }
+    if (type === STREAM_IDENTIFIER) {
+      if (!chunk.equals(IDENTIFIER_TEXT)) throw new CorruptStream("snappy: wrong identifier");
+      this.begun = true;
+    } else if (type <= LAST_UNSKIPPABLE) {
+      throw new CorruptStream(`snappy: unknown chunk type ${type}`);
+    }
+    return undefined;
+  }
+}
+
+/** The length that a compressed block says it has is looked at before memory is taken for it. */
+function uncompressed(data: Buffer): Buffer {
+  let length = 0;
+  for (let i = 0, shift = 1; ; i++, shift *= 128) {
+    const byte = data[i];
+    if (byte === undefined || i > 4) throw new CorruptStream("snappy: block without a length");
+    length += (byte & 0x7f) * shift;
+    if (byte < 0x80) break;
+  }
+  if (length > BLOCK_BYTES) throw new CorruptStream("snappy: block too long");
+  if (length === 0 && data.length === 1) return data.subarray(1);
+  try {
+    return lazy.snappy.uncompressSync(data, { asBuffer: true }) as Buffer;
+  } catch (error) {
+    throw new CorruptStream(`snappy: ${(error as Error).message}`);
+  }
+}
+
+/** The checksum as the format stores it, rotated, so that data which hold checksums do not weaken it. */
+function maskedChecksum(bytes: Buffer): number {
+  const checksum = lazy.crc32.crc32c(bytes);
+  return (((checksum >>> 15) | (checksum << 17)) + 0xa282ead8) >>> 0;
+}
