@@ -7,7 +7,7 @@ import { configKey } from "../../src/cli/config-file.ts";
 import { allFlags, type Flag } from "../../src/cli/flags.ts";
 import { findNsqlookupd } from "../support/lookup.ts";
 import { findNsqd, MAIN, type Running, type Server, startProcess, startServer } from "../support/server.ts";
-import { commandLines, endingOf, makeFiles } from "./stand-in.ts";
+import { commandLines, endingOf, makeFiles } from "../support/stand-in.ts";
 
 const nsqd = findNsqd();
 const nsqlookupd = findNsqlookupd();

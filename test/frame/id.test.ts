@@ -11,7 +11,7 @@ import {
   TOPIC_NUMBER_LIMIT,
   writeId,
 } from "../../src/frame/id.ts";
-import { Random, seedFromEnvironment } from "../fuzz/random.ts";
+import { Random, seedFromEnvironment } from "../support/random.ts";
 
 const BORDERS = [0, 1, 15, 16, 255, 256, 65_535, 65_536, 2 ** 20 - 1, 2 ** 20, 2 ** 32 - 1, 2 ** 32, 2 ** 36, 2 ** 39, SEQUENCE_SPAN - 1];
 

@@ -1,9 +1,9 @@
 import { afterEach, expect, test } from "bun:test";
-import { ByteSocket } from "../differential/support/byte-socket.ts";
-import { channelName, ending, mutated, shuffled, sizeWord, split, topicName } from "../fuzz/mutation.ts";
-import { Random, seedFromEnvironment } from "../fuzz/random.ts";
-import { inMib, MIB, memoryBytes } from "../scale/process-watch.ts";
+import { ByteSocket } from "../behaviour/differential/support/byte-socket.ts";
 import { startLookupServer } from "../support/lookup.ts";
+import { channelName, ending, mutated, shuffled, sizeWord, split, topicName } from "../support/mutation.ts";
+import { inMib, MIB, memoryBytes } from "../support/process-watch.ts";
+import { Random, seedFromEnvironment } from "../support/random.ts";
 import { type Running, until } from "../support/server.ts";
 import { identityOf, LookupClient } from "./support/lookup-client.ts";
 

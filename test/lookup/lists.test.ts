@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { NamedList } from "../../src/lookup/named-list.ts";
 import { SortedList } from "../../src/lookup/sorted-list.ts";
-import { Random } from "../fuzz/random.ts";
+import { Random } from "../support/random.ts";
 
 test("a sorted list holds each thing once, in the order of the numbers, whatever is added and removed", () => {
   const things = Array.from({ length: 40 }, (_, number) => ({ number }));

@@ -11,7 +11,7 @@ import { until } from "../support/server.ts";
 import { InProcessLookup, lookupOptions } from "./support/in-process.ts";
 import { identityOf, type LookupClient } from "./support/lookup-client.ts";
 
-/** What test/differential/lookup.test.ts cannot compare: where nsqlookupd has no bound, or ends with a panic. */
+/** What test/behaviour/differential/lookup.test.ts cannot compare: where nsqlookupd has no bound, or ends with a panic. */
 
 /** A client's socket that takes what there is room for. */
 class SlowSocket implements ClientSocket {

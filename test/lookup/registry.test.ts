@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Producer, ProducerInfo } from "../../src/lookup/producer.ts";
 import { Registry } from "../../src/lookup/registry.ts";
-import { Random, seedFromEnvironment } from "../fuzz/random.ts";
+import { Random, seedFromEnvironment } from "../support/random.ts";
 
 const INACTIVE_MS = 300_000;
 const TOMBSTONE_MS = 45_000;

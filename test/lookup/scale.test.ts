@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { registrations, SimulatedBroker } from "../../bench/load/lookup-brokers.ts";
 import { LookupClient, lookupRequest } from "../../bench/load/lookup-clients.ts";
-import { StallMonitor } from "../crash/stall-monitor.ts";
-import { inMib, MIB, memoryBytes } from "../scale/process-watch.ts";
 import { startLookupServer } from "../support/lookup.ts";
+import { inMib, MIB, memoryBytes } from "../support/process-watch.ts";
 import { type Running, until } from "../support/server.ts";
+import { StallMonitor } from "../support/stall-monitor.ts";
 
 const BROKERS = 300;
 const TOPICS = 500;

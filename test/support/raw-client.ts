@@ -265,7 +265,7 @@ export function packDeflate(bytes: Buffer): Buffer {
   return deflateRawSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
 }
 
-/** Snappy's framing format, by the packer of the broker (test/broker/transport checks that one against others). */
+/** Snappy's framing format, by the packer of the broker (test/net/compression checks that one against others). */
 export function packSnappy(): (bytes: Buffer) => Buffer {
   const packed: Buffer[] = [];
   const packer = new SnappyPacker({

@@ -2,7 +2,7 @@ import { expect } from "bun:test";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { HttpLimits, HttpServer } from "../../src/http/server/server.ts";
-import { ByteSocket } from "../differential/support/byte-socket.ts";
+import { ByteSocket } from "../behaviour/differential/support/byte-socket.ts";
 import { InProcess, messages } from "./in-process.ts";
 
 const ADDRESS = { httpAddress: "127.0.0.1:0" };

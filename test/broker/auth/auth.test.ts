@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import type { BrokerOptions } from "../../../src/broker/options.ts";
-import { ByteSocket } from "../../differential/support/byte-socket.ts";
-import { Random, seedFromEnvironment } from "../../fuzz/random.ts";
+import { ByteSocket } from "../../behaviour/differential/support/byte-socket.ts";
 import { ALL, AuthServer, deadAddress, granted } from "../../support/auth-server.ts";
 import { InProcess } from "../../support/in-process.ts";
+import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { type RawClient, sized } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 

@@ -1,4 +1,4 @@
-import { ByteSocket } from "../../differential/support/byte-socket.ts";
+import { ByteSocket } from "../../behaviour/differential/support/byte-socket.ts";
 import { sized } from "../../support/raw-client.ts";
 
 /** What a broker says of itself, in IDENTIFY's words. */

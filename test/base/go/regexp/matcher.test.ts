@@ -1,0 +1,55 @@
+import { describe, expect, test } from "bun:test";
+import { Pattern } from "../../../../src/base/go/regexp/matcher.ts";
+import { PatternError } from "../../../../src/base/go/regexp/parser.ts";
+import go from "./go-patterns.json";
+
+const STEPS = 500_000;
+const compile = (source: string) => Pattern.compile(source, { steps: STEPS });
+
+describe("a pattern of the auth server", () => {
+  test("is taken or refused as by Go's regexp, and matches the same names", () => {
+    // Made by Go 1.26: null where regexp.Compile refuses, else MatchString for each name.
+    const differing: unknown[] = [];
+    for (const [source, expected] of go.patterns as [string, string | null][]) {
+      let shown: string | null = null;
+      try {
+        const pattern = compile(source);
+        shown = go.names.map((name) => (pattern.matches(name) ? "1" : "0")).join("");
+      } catch (error) {
+        if (!(error instanceof PatternError)) throw error;
+      }
+      if (shown !== expected) differing.push({ source, shown, expected });
+    }
+    expect(differing).toEqual([]);
+    expect(go.patterns.length).toBeGreaterThan(1000);
+  });
+
+  test("takes a name's time, not an exponent of it", () => {
+    const name = `${"a".repeat(63)}!`;
+    const began = performance.now();
+    for (const source of ["(a+)+$", "^(a*)*$", "(a|aa)+$", "^(a|a?)+$", `${"a?".repeat(60)}${"a".repeat(60)}$`, "(.*a){12}$"]) {
+      expect(compile(source).matches(name)).toBeFalse();
+    }
+    // Backtracking would take the age of the universe.
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+
+  test("is refused when it would grow too large, or nests too deeply", () => {
+    expect(() => compile("(?:[a-z]{1000}){1000}")).toThrow("invalid repeat count");
+    expect(() => compile("[a-z]{1000}".repeat(600))).toThrow("expression too large");
+    expect(() => compile("(){1000}".repeat(600))).toThrow("expression too large");
+    expect(() => compile(`${"(".repeat(5000)}${")".repeat(5000)}`)).toThrow("nests too deeply");
+  });
+
+  test("is read in time that grows with its length", () => {
+    const began = performance.now();
+    for (const piece of ["[[:", "{1", "(?i)", "\\Qa\\E", "[[:alpha:]", "a|"]) {
+      try {
+        compile(piece.repeat(20_000));
+      } catch (error) {
+        if (!(error instanceof PatternError)) throw error;
+      }
+    }
+    expect(performance.now() - began).toBeLessThan(5000);
+  });
+});

@@ -1,0 +1,275 @@
+import { describe, expect, test } from "bun:test";
+import { LookupPeer, type PeerTiming, type Registrant } from "../../../src/broker/discovery/lookup-peer.ts";
+import { MemoryLogger } from "../../support/in-process.ts";
+import { until } from "../../support/server.ts";
+import { FakeLookup, INTRODUCTION, sizeWord } from "./support/fake-lookup.ts";
+
+/** Long enough that nothing times out on a busy machine unless a test wants it to. */
+const PATIENT: Partial<PeerTiming> = { timeoutMs: 20_000, firstWaitMs: 5, longestWaitMs: 40 };
+const IDENTITY = { version: "1.3.0", tcp_port: 4150, http_port: 4151, hostname: "host", broadcast_address: "broker.example" };
+
+/** A peer over a fake lookup; both are gone after `using`. */
+class Setting implements Disposable {
+  readonly lookup = new FakeLookup();
+  readonly log = new MemoryLogger();
+  /** What it registers on each connection. */
+  commands = ["REGISTER topic", "REGISTER other channel"];
+  peer!: LookupPeer;
+
+  start(timing: Partial<PeerTiming> = PATIENT): this {
+    const registrant: Registrant = { identity: () => IDENTITY, registrations: () => this.commands.values() };
+    const address = { hostname: "127.0.0.1", port: this.lookup.port };
+    this.peer = new LookupPeer(address, registrant, this.log, undefined, timing);
+    return this;
+  }
+
+  untilRegistered(): Promise<void> {
+    return until("it is registered", () => this.peer.registered);
+  }
+
+  [Symbol.dispose](): void {
+    this.peer.close();
+    this.lookup[Symbol.dispose]();
+  }
+}
+
+describe("a lookup's peer", () => {
+  test("introduces itself, then registers all that there is", async () => {
+    using setting = new Setting().start();
+    await setting.untilRegistered();
+    const [connection] = setting.lookup.connections;
+    expect(connection.magic).toBe("  V1");
+    expect(connection.identity).toEqual(IDENTITY);
+    expect(connection.commands).toEqual(["REGISTER topic", "REGISTER other channel"]);
+    expect(setting.peer.httpAddress).toEqual({ hostname: "lookup.example", port: 4161 });
+    const name = `LOOKUPD(127.0.0.1:${setting.lookup.port})`;
+    expect(setting.log.lines).toContain(
+      `INFO: ${name}: peer info {TCPPort:4160 HTTPPort:4161 Version:1.3.0 BroadcastAddress:lookup.example}`,
+    );
+    expect(setting.log.lines).toContain(`INFO: ${name}: registered`);
+  });
+
+  test("registers nothing before the lookup has answered the introduction", async () => {
+    using setting = new Setting();
+    setting.lookup.answering = false;
+    setting.start();
+    const connection = await setting.lookup.connection(0);
+    await until("the introduction", () => connection.pending.length === 1);
+    setting.peer.tell("REGISTER told too-early");
+    connection.answerAll();
+    await until("the registrations", () => connection.pending.length === 2);
+    connection.answerAll();
+    await setting.untilRegistered();
+    expect(connection.commands).toEqual(["REGISTER topic", "REGISTER other channel"]);
+  });
+
+  test("tells each change in order, with a line in the log, and without waiting for answers", async () => {
+    using setting = new Setting().start();
+    await setting.untilRegistered();
+    setting.lookup.answering = false;
+    const changes = ["REGISTER t", "REGISTER t c", "UNREGISTER t c", "UNREGISTER t"];
+    for (const change of changes) setting.peer.tell(change);
+    const [connection] = setting.lookup.connections;
+    await until("all changes", () => connection.pending.length === changes.length);
+    expect(connection.commands.slice(2)).toEqual(changes);
+    for (const change of changes) expect(setting.log.matching(new RegExp(`LOOKUPD.*: ${change}$`))).toHaveLength(1);
+  });
+
+  test("pings now and then, also when there is nothing to tell", async () => {
+    using setting = new Setting().start({ ...PATIENT, pingIntervalMs: 10 });
+    await until("three pings", () => setting.lookup.connections[0]?.commands.filter((command) => command === "PING").length === 3);
+    expect(setting.lookup.connections).toHaveLength(1);
+  });
+
+  test("takes answers apart however they arrive", async () => {
+    using setting = new Setting();
+    setting.lookup.answering = false;
+    setting.start();
+    const connection = await setting.lookup.connection(0);
+    await until("the introduction", () => connection.pending.length === 1);
+    const introduction = Buffer.from(setting.lookup.answer("IDENTIFY"));
+    for (const byte of Buffer.concat([sizeWord(introduction.length), introduction])) {
+      connection.write(Uint8Array.of(byte));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    await until("the registrations", () => connection.commands.length === 2);
+    const ok = Buffer.concat([sizeWord(2), Buffer.from("OK")]);
+    connection.write(Buffer.concat([ok, ok.subarray(0, 5)]));
+    connection.write(ok.subarray(5));
+    await setting.untilRegistered();
+    expect(setting.lookup.connections).toHaveLength(1);
+  });
+
+  test("sends thousands of registrations without ever being far ahead of the answers", async () => {
+    using setting = new Setting();
+    setting.commands = Array.from({ length: 10_000 }, (_, i) => `REGISTER topic${i} channel`);
+    setting.start();
+    await setting.untilRegistered();
+    const [connection] = setting.lookup.connections;
+    expect(connection.commands).toEqual(setting.commands);
+    expect(connection.mostPending).toBeLessThanOrEqual(512);
+    expect(connection.mostPending).toBeGreaterThan(1);
+  });
+
+  test("tells what changes while it registers behind the registrations", async () => {
+    using setting = new Setting();
+    setting.commands = Array.from({ length: 2000 }, (_, i) => `REGISTER topic${i}`);
+    setting.lookup.answering = false;
+    setting.start();
+    const connection = await setting.lookup.connection(0);
+    await until("the introduction", () => connection.pending.length === 1);
+    connection.answerAll();
+    await until("the first registrations", () => connection.pending.length === 512);
+    setting.peer.tell("UNREGISTER topic0");
+    setting.lookup.answering = true;
+    connection.answerAll();
+    await setting.untilRegistered();
+    expect(connection.commands).toEqual([...setting.commands, "UNREGISTER topic0"]);
+  });
+
+  test("connects anew and registers everything when the lookup hangs up", async () => {
+    using setting = new Setting().start();
+    await setting.untilRegistered();
+    setting.commands = ["REGISTER new"];
+    setting.lookup.connections[0].hangUp();
+    const connection = await setting.lookup.connection(1);
+    await setting.untilRegistered();
+    expect(connection.commands).toEqual(["REGISTER new"]);
+    expect(setting.log.matching(/ERROR: LOOKUPD.*: hung up/)).toHaveLength(1);
+  });
+
+  test("gives up on a lookup that does not answer in time, and connects anew", async () => {
+    using setting = new Setting().start({ ...PATIENT, timeoutMs: 60 });
+    await setting.untilRegistered();
+    setting.lookup.answering = false;
+    setting.peer.tell("REGISTER t");
+    const connection = await setting.lookup.connection(1);
+    await until("the silent lookup is left alone", () => setting.lookup.connections[0].closed);
+    expect(setting.log.lines).toContain(`ERROR: LOOKUPD(127.0.0.1:${setting.lookup.port}): REGISTER t - no answer within 60 ms`);
+    setting.lookup.answering = true;
+    connection.answerAll();
+    await setting.untilRegistered();
+  });
+
+  test("does not take a stall of its own process for the lookup's silence", async () => {
+    using setting = new Setting().start({ ...PATIENT, timeoutMs: 200 });
+    await setting.untilRegistered();
+    for (let i = 0; i < 3; i++) {
+      setting.peer.tell(`REGISTER t${i}`);
+      await new Promise((resolve) => setImmediate(resolve));
+      Bun.sleepSync(500);
+      await until("the answer", () => setting.lookup.connections[0].commands.length === 3 + i && setting.peer.registered);
+    }
+    expect(setting.lookup.connections).toHaveLength(1);
+  });
+
+  for (const [what, bytes] of [
+    ["a negative length", sizeWord(-1)],
+    ["an enormous length", sizeWord(2 ** 30)],
+    ["an answer that nobody asked for", Buffer.concat([sizeWord(2), Buffer.from("OK")])],
+  ] as const) {
+    test(`hangs up on ${what}, and connects anew`, async () => {
+      using setting = new Setting().start();
+      await setting.untilRegistered();
+      setting.lookup.connections[0].write(bytes);
+      await setting.lookup.connection(1);
+      await until("it hung up", () => setting.lookup.connections[0].closed);
+      await setting.untilRegistered();
+      expect(setting.log.matching(/^ERROR/)).toHaveLength(1);
+    });
+  }
+
+  for (const answer of ["E_INVALID", "E_BAD_BODY IDENTIFY missing fields", "[]", '{"http_port":"4161"}']) {
+    test(`tries again when it is introduced with ${answer}`, async () => {
+      using setting = new Setting();
+      setting.lookup.answer = () => answer;
+      setting.start();
+      await setting.lookup.connection(2);
+      expect(setting.lookup.connections.flatMap(({ commands }) => commands)).toEqual([]);
+      expect(setting.log.lines).toContain(`ERROR: LOOKUPD(127.0.0.1:${setting.lookup.port}): IDENTIFY - ${answer}`);
+      expect(setting.peer.httpAddress).toBeUndefined();
+      await setting.peer.tried;
+    });
+  }
+
+  test("registers at a lookup that does not say where its HTTP side is, and says so", async () => {
+    using setting = new Setting();
+    setting.lookup.answer = (command) => (command === "IDENTIFY" ? '{"tcp_port":4160,"http_port":4161}' : "OK");
+    setting.start();
+    await setting.untilRegistered();
+    expect(setting.peer.httpAddress).toBeUndefined();
+    expect(setting.log.matching(/ERROR: LOOKUPD.*: no broadcast address$/)).toHaveLength(1);
+  });
+
+  test("puts a refusal in the log with the command that it refuses", async () => {
+    using setting = new Setting();
+    setting.lookup.answer = (command) => (command.endsWith("channel") ? "E_BAD_CHANNEL no" : command === "IDENTIFY" ? INTRODUCTION : "OK");
+    setting.start();
+    await setting.untilRegistered();
+    expect(setting.log.matching(/^ERROR: LOOKUPD.*: REGISTER other channel - E_BAD_CHANNEL no$/)).toHaveLength(1);
+  });
+
+  test("registers everything anew when a slow lookup falls too far behind", async () => {
+    using setting = new Setting().start();
+    await setting.untilRegistered();
+    setting.lookup.answering = false;
+    for (let i = 0; i < 5000; i++) setting.peer.tell(`REGISTER topic${i}`);
+    setting.lookup.answering = true;
+    const connection = await setting.lookup.connection(1);
+    await setting.untilRegistered();
+    expect(connection.commands).toEqual(setting.commands);
+    expect(setting.log.matching(/ERROR: .*changes behind/)).toHaveLength(1);
+  });
+
+  test("waits longer each time in vain, up to a bound, and begins anew once it was registered", async () => {
+    using setting = new Setting();
+    setting.lookup.answer = () => "E_INVALID";
+    setting.start({ ...PATIENT, firstWaitMs: 40, longestWaitMs: 160 });
+    await setting.lookup.connection(5);
+    const gaps = setting.lookup.connections.slice(1).map(({ atMs }, i) => atMs - setting.lookup.connections[i].atMs);
+    // Each wait is between half and all of 40, 80, 160, 160, 160 ms; a busy machine may add to it.
+    for (const [i, leastMs] of [20, 40, 80, 80, 80].entries()) expect(gaps[i]).toBeGreaterThanOrEqual(leastMs - 2);
+    expect(Math.min(...gaps.slice(2))).toBeLessThan(400);
+    // A lookup that is away for long does not fill the log.
+    expect(setting.log.matching(/^ERROR/)).toHaveLength(1);
+
+    setting.lookup.answer = (command) => (command === "IDENTIFY" ? INTRODUCTION : "OK");
+    const waits: number[] = [];
+    for (let i = 0; i < 5; i++) {
+      await setting.untilRegistered();
+      const before = performance.now();
+      setting.lookup.connections.at(-1)?.hangUp();
+      waits.push((await setting.lookup.connection(setting.lookup.connections.length)).atMs - before);
+    }
+    expect(Math.min(...waits)).toBeLessThan(80);
+  });
+
+  test("hangs up for good when it is closed", async () => {
+    using setting = new Setting().start();
+    await setting.untilRegistered();
+    setting.peer.close();
+    await until("it hung up", () => setting.lookup.connections[0].closed);
+    setting.peer.tell("REGISTER t");
+    // Longer than any wait before a new connection.
+    await Bun.sleep(100);
+    expect(setting.lookup.connections).toHaveLength(1);
+    expect(setting.log.matching(/LOOKUP\(.*\): removing peer/)).toHaveLength(1);
+  });
+
+  test("waits for a lookup that is not there yet", async () => {
+    const gone = new FakeLookup();
+    const { port } = gone;
+    gone[Symbol.dispose]();
+    const log = new MemoryLogger();
+    const registrant: Registrant = { identity: () => IDENTITY, registrations: () => ["REGISTER t"].values() };
+    const peer = new LookupPeer({ hostname: "127.0.0.1", port }, registrant, log, undefined, PATIENT);
+    await peer.tried;
+    expect(peer.httpAddress).toBeUndefined();
+    expect(log.matching(/^ERROR: LOOKUPD.*ECONNREFUSED/)).toHaveLength(1);
+    const connected = Promise.withResolvers<void>();
+    const listener = Bun.listen({ hostname: "127.0.0.1", port, socket: { open: () => connected.resolve(), data: () => {} } });
+    await connected.promise;
+    peer.close();
+    listener.stop(true);
+  });
+});

@@ -1,0 +1,295 @@
+import { dirname } from "node:path";
+import type { Files } from "../../../../src/broker/storage/disk/files.ts";
+import type { Random } from "../../../support/random.ts";
+
+/** A disk writes this much at once or not at all. */
+const SECTOR_BYTES = 512;
+
+interface Inode {
+  bytes: Buffer;
+  size: number;
+}
+
+/** What a name in a folder stands for; undefined: nothing. */
+type Target = Inode | "folder" | undefined;
+
+type Operation =
+  | { kind: "write"; inode: Inode; offset: number; bytes: Buffer }
+  | { kind: "truncate"; inode: Inode; length: number }
+  /** One or, for a rename, two names get a new meaning, both or neither. */
+  | { kind: "names"; names: { path: string; target: Target }[] };
+
+interface Recorded {
+  operation: Operation;
+  /** Number of the sync that has covered it; Infinity while none has. */
+  syncedAt: number;
+}
+
+/**
+ * A disk in memory that remembers every change and whether a sync has covered it, so that it can say what a power cut
+ * at any moment may leave: of what was not synced anything — applied, left out, torn within, or turned into garbage —
+ * of bytes as of names, in any combination.
+ */
+export class FaultDisk implements Files {
+  /** Changes so far, and syncs that ended: the moments at which the power can go. */
+  moment = 0;
+  private readonly names = new Map<string, Target>();
+  private readonly open_ = new Map<number, Inode>();
+  private readonly operations: { at: number; recorded: Recorded }[] = [];
+  private nextFd = 1000;
+  private syncs: { run: () => void }[] = [];
+
+  /** Syncs that wait for their end. */
+  get waiting(): number {
+    return this.syncs.length;
+  }
+
+  /** Ends the sync that began first. */
+  endSync(): void {
+    this.syncs.shift()?.run();
+  }
+
+  /** A disk as it may be when the power comes back after a cut at `moment`. */
+  afterCut(moment: number, random: Random): FaultDisk {
+    const after = new FaultDisk();
+    const copies = new Map<Inode, Inode>();
+    const copyOf = (inode: Inode): Inode => {
+      const known = copies.get(inode) ?? { bytes: Buffer.alloc(256), size: 0 };
+      copies.set(inode, known);
+      return known;
+    };
+    // Some cuts lose nearly all of what was not synced, some nearly nothing.
+    const keeps = random.pick([0.1, 0.5, 0.9, 1]);
+    for (const { at, recorded } of this.operations) {
+      if (at > moment) break;
+      const { operation, syncedAt } = recorded;
+      const synced = syncedAt <= moment;
+      if (!synced && !random.chance(keeps)) continue;
+      if (operation.kind === "truncate") resize(copyOf(operation.inode), operation.length);
+      else if (operation.kind === "write") {
+        const { bytes, offset } = operation;
+        put(copyOf(operation.inode), offset, synced || random.chance(keeps) ? bytes : torn(bytes, offset, random));
+      } else {
+        for (const { path, target } of operation.names) {
+          if (typeof target === "object") after.names.set(path, copyOf(target));
+          else if (target === undefined) after.names.delete(path);
+          else after.names.set(path, target);
+        }
+      }
+    }
+    // What is in a folder whose own name was lost is lost.
+    for (const path of [...after.names.keys()].sort()) if (!after.isFolder(dirname(path))) after.names.delete(path);
+    // All that is there now is on the disk.
+    for (const [path, target] of after.names) {
+      if (typeof target === "object")
+        after.record({ kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
+      after.record({ kind: "names", names: [{ path, target }] }, 0);
+    }
+    return after;
+  }
+
+  /** Whole content of a file. */
+  content(path: string): Buffer {
+    const inode = this.inode(path);
+    return Buffer.from(inode.bytes.subarray(0, inode.size));
+  }
+
+  paths(): string[] {
+    return [...this.names.keys()].sort();
+  }
+
+  open(path: string, flags: "r+" | "w+"): number {
+    let inode = this.names.get(path);
+    if (inode === "folder") throw failure("EISDIR", path);
+    if (flags === "r+") inode = this.inode(path);
+    else if (inode === undefined) {
+      if (!this.isFolder(dirname(path))) throw failure("ENOENT", path);
+      inode = { bytes: Buffer.alloc(256), size: 0 };
+      this.rename_({ path, target: inode });
+    } else {
+      this.record({ kind: "truncate", inode, length: 0 });
+      resize(inode, 0);
+    }
+    const fd = this.nextFd++;
+    this.open_.set(fd, inode);
+    return fd;
+  }
+
+  close(fd: number): void {
+    if (!this.open_.delete(fd)) throw failure("EBADF", `${fd}`);
+  }
+
+  read(fd: number, buffer: Buffer, at: number, length: number, position: number): number {
+    const { bytes, size } = this.of(fd);
+    return Math.max(0, bytes.copy(buffer, at, Math.min(position, size), Math.min(position + length, size)));
+  }
+
+  write(fd: number, buffer: Buffer, from: number, length: number, position: number): number {
+    const inode = this.of(fd);
+    const bytes = Buffer.from(buffer.subarray(from, from + length));
+    this.record({ kind: "write", inode, offset: position, bytes });
+    put(inode, position, bytes);
+    return length;
+  }
+
+  size(fd: number): number {
+    return this.of(fd).size;
+  }
+
+  truncate(fd: number, length: number): void {
+    const inode = this.of(fd);
+    this.record({ kind: "truncate", inode, length });
+    resize(inode, length);
+  }
+
+  sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void {
+    const inode = this.open_.get(fd);
+    // A broker that was abandoned still syncs what it had open on another disk: it never hears the end of that.
+    if (inode === undefined) return;
+    this.beginSync(({ operation }) => operation.kind !== "names" && operation.inode === inode, done);
+  }
+
+  syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
+    // A rename is there when the folder is synced that has the new name.
+    this.beginSync(({ operation }) => operation.kind === "names" && dirname(operation.names.at(-1)?.path ?? "") === path, done);
+  }
+
+  syncDirectoryNow(path: string): void {
+    const before = this.syncs.length;
+    this.syncDirectory(path, () => {});
+    for (const { run } of this.syncs.splice(before)) run();
+  }
+
+  rename(from: string, to: string): void {
+    const target = this.names.get(from);
+    if (target === undefined) throw failure("ENOENT", from);
+    this.rename_({ path: from, target: undefined }, { path: to, target });
+    if (target !== "folder") return;
+    for (const [path, inside] of [...this.names]) {
+      if (path.startsWith(`${from}/`)) this.rename_({ path, target: undefined }, { path: to + path.slice(from.length), target: inside });
+    }
+  }
+
+  remove(path: string): void {
+    this.inode(path);
+    this.rename_({ path, target: undefined });
+  }
+
+  removeLater(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
+    try {
+      this.remove(path);
+    } catch (error) {
+      return done(error as NodeJS.ErrnoException);
+    }
+    done(null);
+  }
+
+  makeDirectory(path: string): boolean {
+    if (this.isFolder(path)) return false;
+    if (!this.isFolder(dirname(path))) this.makeDirectory(dirname(path));
+    this.rename_({ path, target: "folder" });
+    return true;
+  }
+
+  removeDirectory(path: string): void {
+    if (this.list(path).length > 0) throw failure("ENOTEMPTY", path);
+    this.rename_({ path, target: undefined });
+  }
+
+  list(path: string): string[] {
+    if (!this.isFolder(path)) throw failure("ENOENT", path);
+    const below = path === "/" ? "/" : `${path}/`;
+    return [...this.names.keys()]
+      .filter((name) => name.startsWith(below) && !name.slice(below.length).includes("/"))
+      .map((name) => name.slice(below.length));
+  }
+
+  sizeOf(path: string): number {
+    return this.inode(path).size;
+  }
+
+  private beginSync(covers: (recorded: Recorded) => boolean, done: (error: null) => void): void {
+    const covered = this.operations.filter(({ recorded }) => recorded.syncedAt === Number.POSITIVE_INFINITY && covers(recorded));
+    this.syncs.push({
+      run: () => {
+        this.moment++;
+        for (const { recorded } of covered) recorded.syncedAt = Math.min(recorded.syncedAt, this.moment);
+        done(null);
+      },
+    });
+  }
+
+  private rename_(...names: { path: string; target: Target }[]): void {
+    this.record({ kind: "names", names });
+    for (const { path, target } of names) {
+      if (target === undefined) this.names.delete(path);
+      else this.names.set(path, target);
+    }
+  }
+
+  private record(operation: Operation, syncedAt = Number.POSITIVE_INFINITY): void {
+    this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { operation, syncedAt } });
+  }
+
+  private isFolder(path: string): boolean {
+    return path === "/" || this.names.get(path) === "folder";
+  }
+
+  private inode(path: string): Inode {
+    const inode = this.names.get(path);
+    if (typeof inode !== "object") throw failure("ENOENT", path);
+    return inode;
+  }
+
+  private of(fd: number): Inode {
+    const inode = this.open_.get(fd);
+    if (inode === undefined) throw failure("EBADF", `${fd}`);
+    return inode;
+  }
+}
+
+/** What the disk may have taken of a write: some of its sectors, the rest as before, zeros, or garbage. */
+function torn(bytes: Buffer, offset: number, random: Random): Buffer {
+  const left = Buffer.from(bytes);
+  const way = random.int(0, 3);
+  if (way === 0) return left.subarray(0, random.int(0, bytes.length));
+  for (let at = -(offset % SECTOR_BYTES); at < bytes.length; at += SECTOR_BYTES) {
+    if (random.chance(0.5)) continue;
+    const from = Math.max(0, at);
+    const to = Math.min(bytes.length, at + SECTOR_BYTES);
+    if (way === 1) left.fill(0, from, to);
+    else for (let i = from; i < to; i++) left[i] = random.int(0, 255);
+  }
+  if (way === 3) return flipped(bytes, random);
+  return left;
+}
+
+function flipped(bytes: Buffer, random: Random): Buffer {
+  const left = Buffer.from(bytes);
+  if (left.length > 0) left[random.int(0, left.length - 1)] ^= 1 << random.int(0, 7);
+  return left;
+}
+
+function put(inode: Inode, offset: number, bytes: Buffer): void {
+  const end = offset + bytes.length;
+  grow(inode, end);
+  bytes.copy(inode.bytes, offset);
+  inode.size = Math.max(inode.size, end);
+}
+
+function resize(inode: Inode, length: number): void {
+  grow(inode, length);
+  if (length < inode.size) inode.bytes.fill(0, length, inode.size);
+  inode.size = length;
+}
+
+function grow(inode: Inode, length: number): void {
+  if (inode.bytes.length >= length) return;
+  const larger = Buffer.alloc(Math.max(2 * inode.bytes.length, length));
+  inode.bytes.copy(larger, 0, 0, inode.size);
+  inode.bytes = larger;
+}
+
+function failure(code: string, what: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: ${what}`), { code });
+}

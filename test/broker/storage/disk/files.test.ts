@@ -1,0 +1,19 @@
+import { expect, test } from "bun:test";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { diskFiles } from "../../../../src/broker/storage/disk/files.ts";
+
+test("a directory is synced, and one that was removed since is no failure of the disk", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "bunsq-files-"));
+  const sync = (path: string) => new Promise((resolve) => diskFiles.syncDirectory(path, resolve));
+  try {
+    const file = join(folder, "file");
+    writeFileSync(file, "");
+    expect(await sync(folder)).toBeNull();
+    expect(await sync(join(folder, "gone"))).toBeNull();
+    expect(await sync(join(file, "below"))).toMatchObject({ code: "ENOTDIR" });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});

@@ -1,0 +1,158 @@
+import { Database } from "bun:sqlite";
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { chmodSync, writeFileSync } from "node:fs";
+import { StartError } from "../../../../src/base/start-error.ts";
+import { Store } from "../../../../src/broker/storage/metadata/metadata-store.ts";
+import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
+
+let folder: string;
+const open: Store[] = [];
+
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+
+afterEach(() => {
+  for (const store of open.splice(0)) store.close();
+  removeFolder(folder);
+});
+
+function openStore(directory = folder): Store {
+  const store = new Store(directory);
+  open.push(store);
+  return store;
+}
+
+function reopenStore(): Store {
+  open.pop()?.close();
+  return openStore();
+}
+
+function startError(directory = folder): StartError {
+  try {
+    openStore(directory);
+  } catch (error) {
+    if (error instanceof StartError) return error;
+    throw error;
+  }
+  throw new Error("it opened");
+}
+
+test("topics and channels come back as they were saved", () => {
+  let store = openStore();
+  const topic = store.addTopic(0, "t", 17);
+  const channel = store.addChannel(topic, "c", 17);
+  store.addChannel(topic, "d", 18);
+  store.updateTopic({ id: topic, number: 0, name: "t", paused: true, released: 2 ** 41 });
+  const progress = new Uint8Array([1, 2, 255]);
+  store.saveAll(() => {
+    store.updateChannel({
+      id: channel,
+      topicId: topic,
+      name: "c",
+      paused: true,
+      voidBefore: 1.7e15,
+      requeuesVoidBefore: 1.8e15,
+      floor: 2 ** 41,
+      progress,
+    });
+  });
+  store = reopenStore();
+  expect(store.topics()).toEqual([{ id: topic, number: 0, name: "t", paused: true, released: 2 ** 41 }]);
+  const [saved, fresh] = store.channels(topic);
+  expect(saved).toMatchObject({ name: "c", paused: true, voidBefore: 1.7e15, requeuesVoidBefore: 1.8e15, floor: 2 ** 41 });
+  expect([...saved.progress]).toEqual([1, 2, 255]);
+  expect(fresh).toMatchObject({ name: "d", paused: false, voidBefore: 0, floor: 18 });
+  expect(fresh.progress).toHaveLength(0);
+});
+
+test("a removed topic takes its channels along, and a removed channel only itself", () => {
+  const store = openStore();
+  const first = store.addTopic(0, "t", 0);
+  const second = store.addTopic(1, "u", 0);
+  store.addChannel(first, "c", 0);
+  const channel = store.addChannel(second, "c", 0);
+  store.addChannel(second, "d", 0);
+  store.removeTopic(first, 0, 5);
+  store.removeChannel(channel);
+  expect(store.topics().map(({ name }) => name)).toEqual(["u"]);
+  expect(store.channels(first)).toBeEmpty();
+  expect(store.channels(second).map(({ name }) => name)).toEqual(["d"]);
+});
+
+test("a number that a topic gave back goes on at the sequence which that topic reached", () => {
+  const store = openStore();
+  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 0 });
+  const id = store.addTopic(0, "t", 0);
+  expect(store.takeNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+  store.removeTopic(id, 0, 1234);
+  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 1234 });
+  expect(store.takeNumber(0)).toEqual({ number: 2, nextSequence: 0 });
+});
+
+test("what a memory-only topic handed out before a crash does not come again", () => {
+  let store = openStore();
+  expect(store.takeNumber(1000)).toEqual({ number: 0, nextSequence: 0 });
+  store = reopenStore();
+  store.freeOrphanedNumbers();
+  expect(store.takeNumber(1000)).toEqual({ number: 0, nextSequence: 1000 });
+  store.reserveNumber(0, 9000);
+  store = reopenStore();
+  store.freeOrphanedNumbers();
+  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 9000 });
+});
+
+test("numbers of topics that exist are not freed", () => {
+  const store = openStore();
+  store.takeNumber(0);
+  store.addTopic(0, "t", 0);
+  store.freeOrphanedNumbers();
+  expect(store.takeNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+});
+
+test("there are as many topic numbers as ids have room for", () => {
+  openStore();
+  open.pop()?.close();
+  const database = new Database(`${folder}/catalogue.sqlite`);
+  database.run(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 16382) INSERT INTO numbers SELECT i, 1, 0 FROM n`);
+  database.close(true);
+  const store = openStore();
+  expect(store.takeNumber(0)?.number).toBe((1 << 14) - 1);
+  expect(store.takeNumber(0)).toBeUndefined();
+});
+
+test("a path that another store has open is refused, with what to do; closed, it can be had", () => {
+  openStore();
+  expect(startError().message).toBe(`${folder} is in use by another process; stop that one, or give this one a --data-path of its own`);
+  reopenStore();
+});
+
+test("a format of a later version is refused, with what to do, and is left free", () => {
+  openStore();
+  open.pop()?.close();
+  const later = new Database(`${folder}/catalogue.sqlite`);
+  later.run("PRAGMA user_version = 99");
+  later.close(true);
+  for (let i = 0; i < 2; i++) {
+    expect(startError().message).toBe(
+      `${folder} was written by a newer bunsq (format 99, this one reads 1); start that version, or use another --data-path`,
+    );
+  }
+});
+
+test("a path that cannot be written is refused, with what to do", () => {
+  writeFileSync(`${folder}/in-the-way`, "");
+  expect(startError(`${folder}/in-the-way`).message).toContain(`${folder}/in-the-way`);
+  if (process.getuid?.() === 0) return;
+  chmodSync(folder, 0o500);
+  try {
+    expect(startError().message).toEndWith("make it writable for this user, or choose another --data-path");
+  } finally {
+    chmodSync(folder, 0o700);
+  }
+});
+
+test("a file that is no database is refused", () => {
+  writeFileSync(`${folder}/catalogue.sqlite`, Buffer.alloc(5000, "nonsense"));
+  expect(startError().message).toStartWith(`cannot open ${folder}: `);
+});

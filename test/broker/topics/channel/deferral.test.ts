@@ -1,0 +1,237 @@
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { expectNothing, InProcess, messages } from "../../../support/in-process.ts";
+import { until } from "../../../support/server.ts";
+
+/** How long something took, in ms. */
+async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
+  const began = performance.now();
+  const result = await work();
+  return [result, performance.now() - began];
+}
+
+function expectOnTime(tookMs: number, delayMs: number): void {
+  expect(tookMs).toBeGreaterThan(delayMs - 10);
+  expect(tookMs).toBeLessThan(delayMs + 100);
+}
+
+test("a requeue with a delay, short or long, comes at its time", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const channel = server.broker.topic("t").channel("c");
+  for (const delayMs of [50, 260, 400]) {
+    await server.publish("t", "m");
+    const { id } = await consumer.message();
+    consumer.command(`REQ ${id} ${delayMs}`);
+    const [again, took] = await timed(async () => {
+      await until("it is deferred", () => channel.deferredCount === 1);
+      expect(channel.inFlightCount).toBe(0);
+      return consumer.message();
+    });
+    expectOnTime(took, delayMs);
+    expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
+    consumer.command(`FIN ${id}`);
+  }
+});
+
+test("a message that is requeued while it is on its way into the store as a straggler comes at the requeue's time", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const channel = server.broker.topic("t").channel("c");
+  await server.publish("t", "m");
+  const { id } = await consumer.message();
+  const connection = channel.consumers[0];
+  server.broker.readClock();
+  // As when the window is full, in the same turn in which its REQ comes.
+  (channel as unknown as { moveStragglers(): void }).moveStragglers();
+  expect(channel.requeue(connection, channel.window.floor, 400)).toBeUndefined();
+  const [again, took] = await timed(() => consumer.message());
+  expectOnTime(took, 400);
+  expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
+});
+
+test("a deferred publish comes to every channel at its time, and counts as deferred until then", async () => {
+  await using server = InProcess.start();
+  const first = await server.consumer("t", "first", 10);
+  const second = await server.consumer("t", "second", 10);
+  const producer = await server.client();
+  for (const delayMs of [30, 300]) {
+    const [, took] = await timed(async () => {
+      await producer.call(`DPUB t ${delayMs}`, "m");
+      expect(server.broker.topic("t").channel("first").deferredCount).toBe(1);
+      expect([(await first.message()).attempts, (await second.message()).attempts]).toEqual([1, 1]);
+    });
+    expectOnTime(took, delayMs);
+    expect(server.broker.topic("t").channel("first").deferredCount).toBe(0);
+  }
+});
+
+test("a deferred publish with no delay is a plain one", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const producer = await server.client();
+  await producer.call("DPUB t 0", "m");
+  expect((await consumer.message()).text).toBe("m");
+});
+
+test("a deferred message that falls due before there is a channel waits for the first one", async () => {
+  await using server = InProcess.start();
+  const producer = await server.client();
+  await producer.call("DPUB t 50", "m");
+  await until("it joined", () => server.broker.topic("t").depth === 1);
+  const consumer = await server.consumer("t", "c", 1);
+  expect((await consumer.message()).text).toBe("m");
+});
+
+test("deferred publishes come at their times, or at once where that has passed, after a restart, each once", async () => {
+  await using server = InProcess.start();
+  server.broker.topic("t").channel("c");
+  const producer = await server.client();
+  const began = performance.now();
+  await producer.call("DPUB t 150", "passed");
+  await producer.call("DPUB t 700", "to come");
+  await server.broker.close();
+  await until("the first is due", () => performance.now() - began > 300);
+  await server.restart();
+  const consumer = await server.consumer("t", "c", 10);
+  expect((await consumer.message()).text).toBe("passed");
+  expect(server.broker.topic("t").channel("c").deferredCount).toBe(1);
+  const message = await consumer.message();
+  expect(message.text).toBe("to come");
+  expectOnTime(performance.now() - began, 700);
+  await expectNothing(consumer);
+  await server.restart();
+  const again = await server.consumer("t", "c", 10);
+  expect((await messages(again, 2)).map(({ text, attempts }) => `${text}:${attempts}`).toSorted()).toEqual(["passed:2", "to come:2"]);
+  await expectNothing(again);
+});
+
+test("requeues with a delay, short or long, come at their times after a restart, and count on", async () => {
+  await using server = InProcess.start();
+  let consumer = await server.consumer("t", "c", 2);
+  await server.publish("t", "short", "long");
+  const [short, long] = await messages(consumer, 2);
+  consumer.command("RDY 0");
+  const began = performance.now();
+  consumer.command(`REQ ${short.id} 200`);
+  consumer.command(`REQ ${long.id} 600`);
+  await until("both are deferred", () => server.broker.topic("t").channel("c").deferredCount === 2);
+  await server.restart();
+  consumer = await server.consumer("t", "c", 10);
+  expect(server.broker.topic("t").channel("c").deferredCount).toBeGreaterThanOrEqual(1);
+  const [first, second] = await messages(consumer, 2);
+  expect([first, second].map(({ text, attempts }) => `${text}:${attempts}`)).toEqual(["short:2", "long:2"]);
+  expectOnTime(performance.now() - began, 600);
+  consumer.command(`FIN ${first.id}`);
+  consumer.command(`FIN ${second.id}`);
+  await expectNothing(consumer);
+  await server.restart();
+  await expectNothing(await server.consumer("t", "c", 10));
+});
+
+test("a message that came out of the store can be touched, requeued, timed out and finished like any other", async () => {
+  await using server = InProcess.start({ msgTimeoutMs: 200 });
+  const consumer = await server.consumer("t", "c", 1);
+  await server.publish("t", "m");
+  let { id } = await consumer.message();
+  const channel = server.broker.topic("t").channel("c");
+  consumer.command(`REQ ${id} 300`);
+  expect((await consumer.message()).attempts).toBe(2);
+  consumer.command(`TOUCH ${id}`);
+  expect((await consumer.message()).attempts).toBe(3);
+  expect(channel.timeoutCount).toBe(1);
+  consumer.command(`REQ ${id} 0`);
+  expect((await consumer.message()).attempts).toBe(4);
+  consumer.command(`REQ ${id} 300`);
+  const last = await consumer.message();
+  expect([last.id, last.attempts]).toEqual([id, 5]);
+  id = last.id;
+  consumer.command(`FIN ${id}`);
+  await until("it is finished", () => channel.inFlightCount === 0);
+  expect([channel.depth, channel.deferredCount]).toEqual([0, 0]);
+  consumer.command(`FIN ${id}`);
+  expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${id} failed ID not in flight`);
+});
+
+test("a stored message whose consumer disconnects goes to another at once", async () => {
+  await using server = InProcess.start();
+  const first = await server.consumer("t", "c", 1);
+  await server.publish("t", "m");
+  const { id } = await first.message();
+  first.command(`REQ ${id} 300`);
+  await first.message();
+  const second = await server.consumer("t", "c", 1);
+  first.terminate();
+  const again = await second.message();
+  expect([again.id, again.attempts]).toEqual([id, 3]);
+});
+
+test("deferred messages of a deleted topic or channel never come", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const producer = await server.client();
+  await producer.call("DPUB t 200", "m");
+  await producer.call("DPUB other 200", "kept");
+  server.broker.deleteTopic("t");
+  await consumer.untilClosed();
+  const again = await server.consumer("t", "c", 10);
+  const other = await server.consumer("other", "c", 10);
+  expect((await other.message()).text).toBe("kept");
+  await expectNothing(again);
+});
+
+test("many deferred publishes of one moment come, each once", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 2500);
+  const seen = new Map<string, number>();
+  consumer.onFrame = (frame) => {
+    seen.set(frame.text, (seen.get(frame.text) ?? 0) + 1);
+    consumer.write(`FIN ${frame.id}\n`);
+  };
+  const producer = await server.client();
+  let oks = 0;
+  producer.onFrame = () => oks++;
+  for (let i = 0; i < 6000; i++) producer.command("DPUB t 300", `${i}`);
+  await until("all are taken", () => oks === 6000);
+  await until("all came", () => seen.size === 6000);
+  expect(new Set(seen.values())).toEqual(new Set([1]));
+});
+
+test("an ephemeral channel's delayed requeue comes at its time, and nothing of it is kept", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t#ephemeral", "c#ephemeral", 1);
+  await server.publish("t#ephemeral", "m");
+  const { id } = await consumer.message();
+  const [again, took] = await timed(async () => {
+    consumer.command(`REQ ${id} 400`);
+    return consumer.message();
+  });
+  expectOnTime(took, 400);
+  expect(again.attempts).toBe(2);
+});
+
+test("deferred publishes to an ephemeral topic come at their times, and are in memory only", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t#ephemeral", "c", 10);
+  const producer = await server.client();
+  const began = performance.now();
+  for (const delayMs of [400, 60, 200]) await producer.call(`DPUB t#ephemeral ${delayMs}`, `after ${delayMs}`);
+  for (const delayMs of [60, 200, 400]) {
+    expect((await consumer.message()).text).toBe(`after ${delayMs}`);
+    expectOnTime(performance.now() - began, delayMs);
+  }
+  expect(readdirSync(`${server.dataPath}/bunsq-data/deferred`)).toBeEmpty();
+});
+
+test("a broker that had nothing to defer for a while still brings what is deferred for seconds when it is due", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  const client = await server.client();
+  // So long that it has looked for deferred messages, and found none.
+  const idleUntil = performance.now() + 600;
+  await until("it is idle", () => performance.now() > idleUntil);
+  const began = performance.now();
+  expect(await client.call("DPUB t 2700", "m")).toBe("OK");
+  expect((await consumer.message(20_000)).text).toBe("m");
+  expect(performance.now() - began).toBeGreaterThan(2690);
+}, 25_000);

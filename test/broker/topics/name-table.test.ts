@@ -1,0 +1,45 @@
+import { expect, test } from "bun:test";
+import { InProcess } from "../../support/in-process.ts";
+import { Random, seedFromEnvironment } from "../../support/random.ts";
+
+test("a topic is found by its name's bytes, wherever they stand, from when it is made until it is deleted", async () => {
+  const seed = seedFromEnvironment();
+  console.log(`seed ${seed} (BUNSQ_SEED=${seed} to repeat)`);
+  const random = new Random(seed);
+  await using server = InProcess.start();
+  const { broker } = server;
+  // More than the table begins with; names of all lengths, many of which begin or end alike.
+  const names = Array.from({ length: 300 }, (_, n) => `${"t".repeat(n % 40)}${n % 2 === 0 ? n : `.${n}`}#ephemeral`);
+  for (let step = 0; step < 2000; step++) {
+    const name = names[random.int(0, names.length - 1)];
+    const before = random.int(0, 5);
+    const bytes = Buffer.from(`${"x".repeat(before)}${name}x`);
+    const to = before + name.length;
+    const known = broker.catalogue.knownTopic(bytes, before, to);
+    expect(known, name).toBe(broker.topics.get(name));
+    expect(broker.catalogue.knownTopic(bytes, before, to + 1), name).toBeUndefined();
+    if (known === undefined) broker.topic(name);
+    else if (random.int(0, 2) === 0) broker.deleteTopic(name);
+  }
+  expect(broker.catalogue.knownTopic(Buffer.alloc(100_000, "t"), 0, 100_000)).toBeUndefined();
+  for (const topic of [...broker.topics.values()]) {
+    expect(broker.catalogue.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBe(topic);
+    broker.deleteTopic(topic.name);
+    expect(broker.catalogue.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBeUndefined();
+  }
+});
+
+test("PUBs in turn to several topics reach each, though some are deleted between, and are counted by name", async () => {
+  await using server = InProcess.start();
+  const { broker } = server;
+  const client = await server.client();
+  for (let round = 0; round < 4; round++) {
+    for (const name of ["a", "b", "a", "c"]) await client.call(`PUB ${name}`, `${round}`);
+    expect([broker.topic("a").messageCount, broker.topic("b").messageCount]).toEqual([2 * (1 + round), 1]);
+    broker.deleteTopic("b");
+  }
+  expect(broker.topic("c").messageCount).toBe(4);
+  const [{ producer }] = [...broker.connections];
+  expect(Object.fromEntries(producer.counts)).toEqual({ a: 8, b: 4, c: 4 });
+  expect(broker.topics.has("b")).toBeFalse();
+});

@@ -1,0 +1,290 @@
+import { expect, test } from "bun:test";
+import { readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
+import { expectNothing, InProcess, messages, numbers } from "../../support/in-process.ts";
+import { until } from "../../support/server.ts";
+
+test("a topic's backlog waits for its first channel; a later channel starts at the tail", async () => {
+  await using server = InProcess.start();
+  await server.publish("t", ...numbers(5));
+  expect(server.broker.topic("t").depth).toBe(5);
+  const first = await server.consumer("t", "first", 100);
+  expect((await messages(first, 5)).map(({ text }) => text)).toEqual(numbers(5));
+  const second = await server.consumer("t", "second", 100);
+  await expectNothing(second);
+  await server.publish("t", "new");
+  expect((await first.message()).text).toBe("new");
+  expect((await second.message()).text).toBe("new");
+  await expectNothing(second);
+});
+
+test("a backlog waits for its first channel over a restart too", async () => {
+  await using server = InProcess.start();
+  await server.publish("t", ...numbers(5));
+  await server.restart();
+  expect(server.broker.topic("t").depth).toBe(5);
+  const consumer = await server.consumer("t", "c", 100);
+  expect((await messages(consumer, 5)).map(({ text }) => text)).toEqual(numbers(5));
+});
+
+test("a paused topic withholds from its channels until it is unpaused, over a restart too", async () => {
+  await using server = InProcess.start();
+  let consumer = await server.consumer("t", "c", 100);
+  server.broker.topic("t").pause();
+  await server.publish("t", ...numbers(3));
+  await expectNothing(consumer);
+  expect([server.broker.topic("t").depth, server.broker.topic("t").channel("c").depth]).toEqual([3, 0]);
+  await server.restart();
+  expect(server.broker.topic("t").paused).toBeTrue();
+  consumer = await server.consumer("t", "c", 100);
+  await expectNothing(consumer);
+  server.broker.topic("t").unpause();
+  expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
+});
+
+test("a paused channel delivers nothing until it is unpaused, over a restart too", async () => {
+  await using server = InProcess.start();
+  let consumer = await server.consumer("t", "c", 100);
+  const other = await server.consumer("t", "other", 100);
+  server.broker.topic("t").channel("c").pause();
+  await server.publish("t", ...numbers(3));
+  expect((await messages(other, 3)).map(({ text }) => text)).toEqual(numbers(3));
+  await expectNothing(consumer);
+  await server.restart();
+  consumer = await server.consumer("t", "c", 100);
+  await expectNothing(consumer);
+  server.broker.topic("t").channel("c").unpause();
+  expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
+});
+
+test("what a paused channel has in flight can be finished", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  await server.publish("t", "m", "n");
+  const { id } = await consumer.message();
+  const channel = server.broker.topic("t").channel("c");
+  channel.pause();
+  consumer.command(`FIN ${id}`);
+  await until("it is finished", () => channel.inFlightCount === 0);
+  await expectNothing(consumer);
+  expect(channel.depth).toBe(1);
+});
+
+test("emptying a topic drops what no channel has got, with and without channels", async () => {
+  await using server = InProcess.start();
+  const topic = server.broker.topic("t");
+  await server.publish("t", ...numbers(5));
+  topic.empty();
+  expect(topic.depth).toBe(0);
+  const consumer = await server.consumer("t", "c", 100);
+  await expectNothing(consumer);
+  topic.pause();
+  await server.publish("t", ...numbers(5));
+  topic.empty();
+  await server.publish("t", "after");
+  topic.unpause();
+  expect((await consumer.message()).text).toBe("after");
+  await expectNothing(consumer);
+});
+
+test("emptying a channel drops what waits, is in flight and is deferred, over a restart too", async () => {
+  await using server = InProcess.start();
+  let consumer = await server.consumer("t", "c", 4);
+  await server.publish("t", ...numbers(10));
+  const [first, second, third] = await messages(consumer, 4);
+  consumer.command(`REQ ${first.id} 100`);
+  consumer.command(`REQ ${second.id} 600`);
+  await messages(consumer, 2);
+  const producer = await server.client();
+  await producer.call("DPUB t 300", "deferred");
+  const channel = server.broker.topic("t").channel("c");
+  await until("the long one is stored", () => channel.deferredCount === 3);
+  channel.empty();
+  expect([channel.depth, channel.inFlightCount, channel.deferredCount]).toEqual([0, 0, 0]);
+  consumer.command(`FIN ${third.id}`);
+  expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${third.id} failed ID not in flight`);
+  await server.restart();
+  consumer = await server.consumer("t", "c", 100);
+  await Bun.sleep(700);
+  await expectNothing(consumer);
+  await server.publish("t", "after");
+  expect((await consumer.message()).text).toBe("after");
+});
+
+test("a deferred publish that was emptied from one channel still reaches the others", async () => {
+  await using server = InProcess.start();
+  const emptied = await server.consumer("t", "emptied", 10);
+  const other = await server.consumer("t", "other", 10);
+  const producer = await server.client();
+  await producer.call("DPUB t 200", "deferred");
+  server.broker.topic("t").channel("emptied").empty();
+  expect((await other.message()).text).toBe("deferred");
+  await expectNothing(emptied);
+});
+
+test("deleting a channel hangs up its consumers and forgets its messages", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  await server.publish("t", "m", "n");
+  await consumer.message();
+  const topic = server.broker.topic("t");
+  expect(topic.deleteChannel("c")).toBeTrue();
+  expect(topic.deleteChannel("c")).toBeFalse();
+  await consumer.untilClosed();
+  expect(topic.channels.size).toBe(0);
+  const again = await server.consumer("t", "c", 100);
+  await expectNothing(again);
+});
+
+test("deleting a topic hangs up its consumers, forgets its messages, and a topic of that name starts anew", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t", "c", 1);
+  await server.publish("t", "m", "n");
+  const { id } = await consumer.message();
+  expect(server.broker.deleteTopic("t")).toBeTrue();
+  expect(server.broker.deleteTopic("t")).toBeFalse();
+  await consumer.untilClosed();
+  await server.publish("t", "new");
+  await server.restart();
+  const again = await server.consumer("t", "c", 100);
+  const message = await again.message();
+  expect(message.text).toBe("new");
+  expect(message.id).not.toBe(id);
+  await expectNothing(again);
+});
+
+test("a deleted topic leaves no folder", async () => {
+  await using server = InProcess.start();
+  await server.publish("t", "m");
+  const topics = `${server.dataPath}/bunsq-data/topics`;
+  expect(readdirSync(topics)).toHaveLength(1);
+  server.broker.deleteTopic("t");
+  expect(readdirSync(topics)).toBeEmpty();
+});
+
+test("a publisher's next message after its topic was deleted makes the topic again", async () => {
+  await using server = InProcess.start();
+  const producer = await server.client();
+  await producer.call("PUB t", "old");
+  server.broker.deleteTopic("t");
+  await producer.call("PUB t", "new");
+  const consumer = await server.consumer("t", "c", 100);
+  expect((await consumer.message()).text).toBe("new");
+  await expectNothing(consumer);
+});
+
+test("an ephemeral channel vanishes with its last consumer", async () => {
+  await using server = InProcess.start();
+  const first = await server.consumer("t", "c#ephemeral", 1);
+  const second = await server.consumer("t", "c#ephemeral", 1);
+  const { channels } = server.broker.topic("t");
+  first.close();
+  await until("the first is gone", () => channels.get("c#ephemeral")?.consumers.length === 1);
+  second.close();
+  await until("the channel is gone", () => channels.size === 0);
+  expect(server.broker.topics.has("t")).toBeTrue();
+});
+
+test("an ephemeral topic vanishes with its last channel, and leaves nothing on disk", async () => {
+  await using server = InProcess.start();
+  const consumer = await server.consumer("t#ephemeral", "c#ephemeral", 10);
+  await server.publish("t#ephemeral", "m");
+  await consumer.message();
+  expect(readdirSync(`${server.dataPath}/bunsq-data/topics`)).toBeEmpty();
+  consumer.close();
+  await until("the topic is gone", () => server.broker.topics.size === 0);
+  expect(server.broker.chunks.usedBytes).toBe(0);
+});
+
+test("an ephemeral topic without a channel keeps its newest messages, up to the bound", async () => {
+  await using server = InProcess.start({ memQueueSize: 10 });
+  await server.publish("t#ephemeral", ...numbers(30));
+  const consumer = await server.consumer("t#ephemeral", "c", 100);
+  expect((await messages(consumer, 10)).map(({ text }) => text)).toEqual(numbers(10, 20));
+  await expectNothing(consumer);
+});
+
+test("an ephemeral channel keeps its newest messages, up to the bound", async () => {
+  await using server = InProcess.start({ memQueueSize: 10 });
+  const consumer = await server.consumer("t", "c#ephemeral");
+  await server.publish("t", ...numbers(30));
+  consumer.command("RDY 100");
+  expect((await messages(consumer, 10)).map(({ text }) => text)).toEqual(numbers(10, 20));
+  await expectNothing(consumer);
+});
+
+test("a paused ephemeral topic drops what exceeds its bound, and lets none of it through", async () => {
+  await using server = InProcess.start({ memQueueSize: 10 });
+  const consumer = await server.consumer("t#ephemeral", "c", 100);
+  const topic = server.broker.topic("t#ephemeral");
+  topic.pause();
+  await server.publish("t#ephemeral", ...numbers(30));
+  consumer.command("RDY 50");
+  await expectNothing(consumer);
+  topic.unpause();
+  expect((await messages(consumer, 10)).map(({ text }) => text)).toEqual(numbers(10, 20));
+});
+
+test("a paused channel of an ephemeral topic keeps no more in memory than its bound", async () => {
+  await using server = InProcess.start({ memQueueSize: 10 });
+  server.broker.topic("t#ephemeral").channel("c").pause();
+  const producer = await server.client();
+  const bodies = Array.from({ length: 10 }, () => Buffer.alloc(100_000));
+  for (let i = 0; i < 30; i++) {
+    producer.mpub("t#ephemeral", bodies);
+    await producer.response();
+  }
+  await until("memory is given back", () => server.broker.chunks.usedBytes < 8 * 1024 * 1024, 2000);
+});
+
+test("a topic that could not be made can be made once its cause is gone", async () => {
+  await using server = InProcess.start();
+  const path = `${server.dataPath}/bunsq-data/topics`;
+  rmSync(path, { recursive: true, force: true });
+  writeFileSync(path, "in the way");
+  const client = await server.client();
+  client.command("PUB t", "m");
+  expect((await client.next()).text).toStartWith("E_PUB_FAILED");
+  unlinkSync(path);
+  await server.publish("t", "m");
+});
+
+test("messages of many topics go on where they were after a restart", async () => {
+  await using server = InProcess.start();
+  const names = numbers(30).map((number) => `topic-${number}`);
+  for (const name of names) {
+    server.broker.topic(name).channel("c");
+    await server.publish(name, `${name} 1`, `${name} 2`);
+  }
+  const first = await server.consumer("topic-7", "c", 1);
+  first.command(`FIN ${(await first.message()).id}`);
+  await until("it is finished", () => server.broker.topic("topic-7").channel("c").floor > 0);
+  await server.restart();
+  for (const name of names) {
+    const consumer = await server.consumer(name, "c", 10);
+    const expected = name === "topic-7" ? [`${name} 2`] : [`${name} 1`, `${name} 2`];
+    expect((await messages(consumer, expected.length)).map(({ text }) => text)).toEqual(expected);
+    await expectNothing(consumer);
+  }
+});
+
+test("ids are unique over topics, deletions and restarts", async () => {
+  await using server = InProcess.start();
+  const ids = new Set<string>();
+  let delivered = 0;
+  for (let round = 0; round < 3; round++) {
+    for (const name of ["a", "b", "c#ephemeral"]) {
+      const consumer = await server.consumer(name, "c", 100);
+      await server.publish(name, ...numbers(5));
+      for (const { id } of await messages(consumer, 5)) {
+        ids.add(id);
+        consumer.command(`FIN ${id}`);
+        delivered++;
+      }
+      await expectNothing(consumer);
+    }
+    server.broker.deleteTopic("b");
+    server.broker.deleteTopic("c#ephemeral");
+    await server.restart();
+  }
+  expect(ids.size).toBe(delivered);
+});
