@@ -6,16 +6,13 @@ import type { Chunk } from "../storage/log/chunk.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { IN_ZONE } from "../topics/locality.ts";
 import { ClientAuth } from "./client-auth.ts";
+import { STATE_INIT } from "./client-state.ts";
 import { Decoder } from "./decoder.ts";
 import { type AnsweredClient, HeldAnswers, OK_FRAME } from "./pending-acks.ts";
 import { Producer } from "./publisher.ts";
 import { Layers } from "./transport/layers.ts";
 import { Outbox } from "./transport/outbox.ts";
 import type { Transport } from "./transport/transport.ts";
-
-export const STATE_INIT = 0;
-export const STATE_SUBSCRIBED = 3;
-export const STATE_CLOSING = 4;
 
 /** With this much unread by the client, its commands wait too. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;

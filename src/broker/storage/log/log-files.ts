@@ -7,7 +7,7 @@ import type { Recycler } from "./recycler.ts";
 import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type Part, Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
-import { EARLY_ROLL_BYTES, type Gap } from "./topic-log.ts";
+import type { Gap } from "./topic-log.ts";
 
 /**
  * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
@@ -24,6 +24,8 @@ const LARGE_SYNC_SPACING_MS = 25;
 const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
 const MAX_READING = 8;
+/** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
+const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
 
 export interface LogFilesOptions extends LogRecoveryOptions {
   /** A segment that reached this size is followed by the next. */

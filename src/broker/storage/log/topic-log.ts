@@ -15,8 +15,6 @@ const MAX_READ_BLOCKS = 4;
 const MAX_UNSETTLED_BYTES = 4 * MAX_JOURNALED_BYTES;
 /** A chunk that filled faster than this asks for a larger one next time. */
 const FAST_FILL_MS = 250;
-/** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
-export const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
 
 /** Records that could not be read back: the reader goes on behind them. */
 export interface Gap {

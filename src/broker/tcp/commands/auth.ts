@@ -1,6 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
-import { type Connection, STATE_INIT } from "../connection.ts";
+import { STATE_INIT } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
 
 /** `AUTH\n size secret`: shows who the client is, to a broker with auth servers. https://nsq.io/clients/tcp_protocol_spec.html#auth */

@@ -1,6 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../../frame/frame.ts";
-import { type Connection, STATE_CLOSING, STATE_SUBSCRIBED } from "../connection.ts";
+import { STATE_CLOSING, STATE_SUBSCRIBED } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import type { Command } from "./command.ts";
 
 const CLOSE_WAIT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "CLOSE_WAIT");

@@ -4,7 +4,8 @@ import { countAscending, expandSequence, readPrefix, readSequence } from "../../
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/channel.ts";
-import { type Connection, STATE_CLOSING, STATE_SUBSCRIBED } from "../connection.ts";
+import { STATE_CLOSING, STATE_SUBSCRIBED } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import type { Command } from "./command.ts";
 
 const LF = 0x0a;

@@ -3,7 +3,8 @@ import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../../frame/frame.ts";
 import type { Line } from "../../../frame/line.ts";
 import { NSQ_VERSION } from "../../../version.ts";
-import { type Connection, STATE_INIT } from "../connection.ts";
+import { STATE_INIT } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import type { Upgrade } from "../transport/upgrade.ts";
 import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
 

@@ -1,6 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
-import { type Connection, STATE_CLOSING, STATE_SUBSCRIBED } from "../connection.ts";
+import { STATE_CLOSING, STATE_SUBSCRIBED } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import type { Command } from "./command.ts";
 
 /** `RDY count\n`: how many messages the consumer takes at once. https://nsq.io/clients/tcp_protocol_spec.html#rdy */

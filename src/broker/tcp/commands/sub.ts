@@ -2,7 +2,8 @@ import { goQuote } from "../../../base/go/quote.ts";
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { isValidName } from "../../../frame/names.ts";
-import { type Connection, STATE_INIT, STATE_SUBSCRIBED } from "../connection.ts";
+import { STATE_INIT, STATE_SUBSCRIBED } from "../client-state.ts";
+import type { Connection } from "../connection.ts";
 import { badTopic, type Command } from "./command.ts";
 
 /** `SUB topic channel\n`: joins a channel's consumers. https://nsq.io/clients/tcp_protocol_spec.html#sub */
