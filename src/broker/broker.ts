@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { Clock } from "../base/clock.ts";
+import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
@@ -10,6 +10,7 @@ import { Answers, type Holder } from "./acks/group-commit.ts";
 import { HeldPublish, PublishError } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { Upkeep } from "./loop/timers.ts";
+import { TurnClock } from "./loop/turn-clock.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
 import { CatalogueRecovery } from "./recovery/topic-recovery.ts";
 import { DATA_FOLDER } from "./storage/data-path.ts";
@@ -93,7 +94,7 @@ export class Broker {
   readonly saver: Saver;
   readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
-  private readonly clock = new Clock();
+  private readonly clock = new TurnClock(systemClock);
   readonly upkeep = new Upkeep(this, this.clock);
   private readonly directory: string;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);

@@ -1,6 +1,6 @@
-import type { Clock } from "../../base/clock.ts";
 import type { Broker } from "../broker.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { TurnClock } from "./turn-clock.ts";
 
 /** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
 const SURVEY_INTERVAL_MS = 250;
@@ -20,7 +20,7 @@ export class Upkeep {
 
   constructor(
     private readonly broker: Broker,
-    private readonly clock: Clock,
+    private readonly clock: TurnClock,
   ) {}
 
   /** Begins to look after everybody. */

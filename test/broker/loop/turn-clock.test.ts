@@ -1,12 +1,13 @@
 import { expect, spyOn, test } from "bun:test";
-import { Clock } from "../../src/base/clock.ts";
+import { systemClock } from "../../../src/base/clock.ts";
+import { TurnClock } from "../../../src/broker/loop/turn-clock.ts";
 
-function nanoseconds(clock: Clock): bigint {
+function nanoseconds(clock: TurnClock): bigint {
   return (BigInt(clock.time.high) << 32n) | BigInt(clock.time.low);
 }
 
 test("the time in ns is the time in ms, exact to the microsecond, at any date", () => {
-  const clock = new Clock();
+  const clock = new TurnClock(systemClock);
   const dates = [0, 1, 999.5, 65_535_999.75, 65_536_000, 1_700_000_000_123.25, 4_294_967_296_000, 2 ** 43];
   for (const ms of dates) {
     const wall = spyOn(Date, "now").mockReturnValue(Math.floor(ms));
@@ -19,7 +20,7 @@ test("the time in ns is the time in ms, exact to the microsecond, at any date", 
 });
 
 test("the clock runs between two ticks of the wall clock, and never far from it", () => {
-  const clock = new Clock();
+  const clock = new TurnClock(systemClock);
   for (let i = 0; i < 1000; i++) {
     const before = Date.now();
     clock.read();
@@ -29,7 +30,7 @@ test("the clock runs between two ticks of the wall clock, and never far from it"
 });
 
 test("a wall clock that is set forward or back does not move the time by which delays go", () => {
-  const clock = new Clock();
+  const clock = new TurnClock(systemClock);
   const began = performance.now();
   const first = clock.nowMs;
   for (const jumpMs of [3_600_000, -86_400_000, 5_000, 31_536_000_000, 0]) {
@@ -43,7 +44,7 @@ test("a wall clock that is set forward or back does not move the time by which d
 });
 
 test("a clock goes on by the time of an earlier run, in which the wall clock was set", () => {
-  const clock = new Clock();
+  const clock = new TurnClock(systemClock);
   const { nowMs } = clock;
   clock.goOnFrom(3_600_000);
   expect(Math.abs(clock.nowMs - (nowMs - 3_600_000))).toBeLessThan(1_000);
@@ -51,7 +52,7 @@ test("a clock goes on by the time of an earlier run, in which the wall clock was
 });
 
 test("a small difference is drift, and both times follow it", () => {
-  const clock = new Clock();
+  const clock = new TurnClock(systemClock);
   const wall = spyOn(Date, "now").mockReturnValue(Math.floor(clock.wallMs + 600));
   clock.read();
   const { nowMs, wallMs, stepMs } = clock;
