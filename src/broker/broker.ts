@@ -1,6 +1,6 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { systemClock } from "../base/clock.ts";
+import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
@@ -16,7 +16,7 @@ import { CatalogueRecovery } from "./recovery/topic-recovery.ts";
 import { DATA_FOLDER } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile, isDiskFull } from "./storage/disk/ballast.ts";
-import { files } from "./storage/disk/files.ts";
+import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { Space } from "./storage/disk/free-space.ts";
 import { PublishKeys } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
@@ -46,6 +46,12 @@ const RELEASE_INTERVAL_MS = 5;
 const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
 const CLIENT_TIMEOUT_MS = 60_000;
+
+/** What a broker stands on; tests put something else in its place. */
+export interface Environment {
+  disk?: Disk;
+  clock?: Clock;
+}
 
 /**
  * The broker: owns the topics and the tick, and knows all others.
@@ -94,8 +100,9 @@ export class Broker {
   readonly saver: Saver;
   readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
-  private readonly clock = new TurnClock(systemClock);
-  readonly upkeep = new Upkeep(this, this.clock);
+  readonly disk: Disk;
+  private readonly clock: TurnClock;
+  readonly upkeep: Upkeep;
   private readonly directory: string;
   private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
   private scratchView = new DataView(this.scratchBuffer.buffer);
@@ -122,14 +129,18 @@ export class Broker {
    *
    * @throws StartError when the path is in use, cannot be written, or was written by a newer version
    */
-  static open(options: BrokerOptions, log: Logger): Broker {
-    return new Broker(options, log);
+  static open(options: BrokerOptions, log: Logger, environment: Environment = {}): Broker {
+    return new Broker(options, log, environment);
   }
 
   private constructor(
     readonly options: BrokerOptions,
     readonly log: Logger,
+    { disk = systemDisk, clock = systemClock }: Environment,
   ) {
+    this.disk = disk;
+    this.clock = new TurnClock(clock);
+    this.upkeep = new Upkeep(this, this.clock);
     this.percentiles = [...options.e2eProcessingLatencyPercentiles].sort((a, b) => b - a);
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
     this.tls = buildServerTls(options);
@@ -139,22 +150,22 @@ export class Broker {
     checkDataPath(dataPath);
     this.trouble = new Trouble(log);
     const found = rescueStore(this.directory, log);
-    this.ballast = new BallastFile(this.directory);
+    this.ballast = new BallastFile(disk, this.directory);
     this.store = new Store(this.directory, this.ballast);
     this.storeCopy = new StoreCopy(this.store, this.directory, log);
-    this.space = new Space(this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
+    this.space = new Space(disk, this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
       this.clock.goOnFrom(this.store.clockStep());
       this.saver = new Saver(this, this.directory);
       this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast, () => this.clock.currentMs());
       this.answers = new Answers((done) => this.syncPublished(done), log);
-      this.journal = new Journal(join(this.directory, JOURNAL_FILE), (error) =>
+      this.journal = new Journal(disk, join(this.directory, JOURNAL_FILE), (error) =>
         this.trouble.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
       );
       this.catalogue = new Catalogue(this, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
-      files.syncDirectoryNow(this.directory);
-      files.syncDirectoryNow(dataPath);
+      disk.syncDirectoryNow(this.directory);
+      disk.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
       if (options.durability === "fsync") this.beStrict();
       new CatalogueRecovery(this, this.catalogue, this.directory).run(found);

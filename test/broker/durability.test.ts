@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
+import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
 import { diskFiles, useFiles } from "../../src/broker/storage/disk/files.ts";
 import { LogFiles } from "../../src/broker/storage/log/log-files.ts";
 import { InProcess } from "../support/in-process.ts";
@@ -171,16 +172,15 @@ test("with fsync deferred publishes and requeues are kept, and each comes once, 
 
 for (const code of ["EIO", "ENOSPC"]) {
   test(`a write that fails with ${code} refuses what it held, the broker says it is unwell, and goes on when writes succeed`, async () => {
-    await using server = InProcess.start();
+    const disk = { ...systemDisk };
+    await using server = InProcess.start({}, { disk });
     const consumer = await server.consumer("t", "c", 10);
     await server.publish("t", "before");
     expect((await consumer.message()).text).toBe("before");
-    useFiles({
-      ...diskFiles,
-      write: () => {
-        throw Object.assign(new Error(`${code}: it failed, write`), { code });
-      },
-    });
+    disk.write = () => {
+      throw Object.assign(new Error(`${code}: it failed, write`), { code });
+    };
+    useFiles(disk);
     try {
       for (const [command, body] of [
         ["PUB t", "1"],
@@ -195,6 +195,7 @@ for (const code of ["EIO", "ENOSPC"]) {
       }
       expect(server.broker.health()).toBe(`NOK - ${code}: it failed, write`);
     } finally {
+      disk.write = systemDisk.write;
       useFiles(diskFiles);
     }
     const client = await server.client();

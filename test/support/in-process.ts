@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger, LogLevel } from "../../src/base/logger.ts";
-import { Broker } from "../../src/broker/broker.ts";
+import { Broker, type Environment } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
@@ -56,10 +56,13 @@ export class InProcess implements AsyncDisposable {
   readonly dataPath = temporaryFolder();
   private readonly clients: RawClient[] = [];
 
-  private constructor(private readonly changes: Partial<BrokerOptions>) {}
+  private constructor(
+    private readonly changes: Partial<BrokerOptions>,
+    private readonly environment: Environment,
+  ) {}
 
-  static start(changes: Partial<BrokerOptions> = {}): InProcess {
-    const started = new InProcess(changes);
+  static start(changes: Partial<BrokerOptions> = {}, environment: Environment = {}): InProcess {
+    const started = new InProcess(changes, environment);
     started.open(changes);
     return started;
   }
@@ -110,7 +113,7 @@ export class InProcess implements AsyncDisposable {
   }
 
   private open(changes: Partial<BrokerOptions>): void {
-    this.broker = Broker.open(defaultOptions({ dataPath: this.dataPath, ...changes }), this.log);
+    this.broker = Broker.open(defaultOptions({ dataPath: this.dataPath, ...changes }), this.log, this.environment);
     this.broker.listen();
   }
 }

@@ -1,3 +1,4 @@
+import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../src/broker/storage/log/chunk.ts";
 import { LogFiles, type LogFilesOptions } from "../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../src/broker/storage/log/recycler.ts";
@@ -29,9 +30,10 @@ export class LogFixture implements Disposable {
   open(changes: Partial<LogFilesOptions> = {}): void {
     const { budgetBytes = 8 * 1024 * 1024, recycledBytes = 64 * 1024 * 1024, firstSequence = 0, ...options } = this.options;
     this.pool = new ChunkPool(budgetBytes);
-    this.recycler = new Recycler(`${this.folder}/recycled`, recycledBytes);
+    this.recycler = new Recycler(options.disk ?? systemDisk, `${this.folder}/recycled`, recycledBytes);
     this.files = new LogFiles(
       {
+        disk: systemDisk,
         directory: this.directory,
         topicNumber: TOPIC_NUMBER,
         topicName: "t",

@@ -1,4 +1,5 @@
 import { expect } from "bun:test";
+import type { Environment } from "../../src/broker/broker.ts";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { HttpLimits, HttpServer } from "../../src/http/server/server.ts";
@@ -17,8 +18,8 @@ export class WithHttp implements AsyncDisposable {
     public http: HttpServer,
   ) {}
 
-  static start(changes: Partial<BrokerOptions> = {}, limits: Partial<HttpLimits> = {}): WithHttp {
-    const started = InProcess.start({ ...ADDRESS, ...changes });
+  static start(changes: Partial<BrokerOptions> = {}, limits: Partial<HttpLimits> = {}, environment: Environment = {}): WithHttp {
+    const started = InProcess.start({ ...ADDRESS, ...changes }, environment);
     return new WithHttp(started, startHttp(started.broker, { stopTimeoutMs: STOP_TIMEOUT_MS, ...limits }));
   }
 

@@ -8,8 +8,9 @@ import type { BrokerOptions } from "../options.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
+import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { diskFiles, useFiles } from "../storage/disk/files.ts";
-import { DryFiles } from "../storage/disk/overlay-files.ts";
+import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { JOURNAL_FILE, readJournal, replay } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
@@ -70,13 +71,14 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
     print("after that:");
   }
   const known = checkStore(directory, findings, print);
-  useFiles(new DryFiles());
+  const overlay = new OverlayDisk(systemDisk);
+  useFiles(overlay);
   try {
-    const journaled = readJournal(join(directory, JOURNAL_FILE));
+    const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
     for (const { folder, number, name } of topicFolders(directory)) {
       if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
       else {
-        const next = checkTopic(folder, number, name, known.get(`${number}-${name}`), findings, print);
+        const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), findings, print);
         let restored = 0;
         replay(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
         if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
@@ -156,6 +158,7 @@ function damagedRows(database: Database): string[] {
 
 /** @returns the sequence that its log goes on with */
 function checkTopic(
+  disk: Disk,
   directory: string,
   topicNumber: number,
   topicName: string,
@@ -167,7 +170,7 @@ function checkTopic(
   if (known === undefined) findings.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
   const onCorrupt = () => regions++;
-  const segments = recoverSegments({ directory, topicNumber, topicName, log: findings, onCorrupt, ...known });
+  const segments = recoverSegments({ disk, directory, topicNumber, topicName, log: findings, onCorrupt, ...known });
   let bytes = 0;
   for (const segment of segments) {
     bytes += segment.length;

@@ -3,7 +3,7 @@ import { TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
 import type { Broker } from "../broker.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
-import { files, removeFolder } from "../storage/disk/files.ts";
+import { removeFolder } from "../storage/disk/disk.ts";
 import { type JournalEntry, readJournal, replay } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
@@ -41,7 +41,7 @@ export class CatalogueRecovery {
    */
   run(found: StoreFound): void {
     const { store } = this.broker;
-    this.journaled = readJournal(this.broker.journal.path);
+    this.journaled = readJournal(this.broker.disk, this.broker.journal.path);
     store.freeOrphanedNumbers();
     const folders = topicFolders(this.directory);
     const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
@@ -58,7 +58,7 @@ export class CatalogueRecovery {
     }
     for (const { folder, number, name } of folders) {
       if (this.catalogue.topics.get(name)?.number === number) continue;
-      if (this.isMarkedDeleted(folder)) removeFolder(folder);
+      if (this.isMarkedDeleted(folder)) removeFolder(this.broker.disk, folder);
       else this.adopt(folder, number, name);
     }
     this.journaled.clear();
@@ -122,17 +122,17 @@ export class CatalogueRecovery {
   }
 
   private isMarkedDeleted(folder: string): boolean {
-    return files.list(folder).includes(DELETED_MARK);
+    return this.broker.disk.list(folder).includes(DELETED_MARK);
   }
 
   /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
   private adopt(folder: string, number: number, name: string): void {
     const { store, log } = this.broker;
-    if (files.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(folder);
+    if (this.broker.disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(this.broker.disk, folder);
     const taken = [...this.catalogue.topics.values()].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
-      files.rename(folder, aside);
+      this.broker.disk.rename(folder, aside);
       log.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
       return;
     }

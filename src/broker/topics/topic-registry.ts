@@ -6,7 +6,6 @@ import type { Broker } from "../broker.ts";
 import type { DeferredTargets } from "../storage/deferred/delivery-target.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
-import { files } from "../storage/disk/files.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
 import { Recycler } from "../storage/log/recycler.ts";
@@ -55,8 +54,8 @@ export class Catalogue implements DeferredTargets {
     private readonly broker: Broker,
     private readonly directory: string,
   ) {
-    files.makeDirectory(join(directory, "topics"));
-    this.recycler = new Recycler(join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
+    broker.disk.makeDirectory(join(directory, "topics"));
+    this.recycler = new Recycler(broker.disk, join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
   }
 
   /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
@@ -150,7 +149,7 @@ export class Catalogue implements DeferredTargets {
   private markDeleted(topic: Topic): void {
     if (topic.ephemeral) return;
     try {
-      files.close(files.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
+      this.broker.disk.close(this.broker.disk.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
     } catch (error) {
       // A full disk must not keep a topic from being deleted; a crash now may bring it back.
       this.broker.log.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
@@ -198,6 +197,7 @@ export class Catalogue implements DeferredTargets {
     const { maxBytesPerFile, syncEvery } = this.broker.options;
     return new LogFiles(
       {
+        disk: this.broker.disk,
         directory: this.folder(number, name),
         topicNumber: number,
         topicName: name,

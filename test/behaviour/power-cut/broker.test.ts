@@ -52,7 +52,7 @@ function open(disk: FaultDisk): Broker {
   disk.makeDirectory(dataPath);
   for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));
   const options = defaultOptions({ dataPath, durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 });
-  return Broker.open(options, new MemoryLogger());
+  return Broker.open(options, new MemoryLogger(), { disk });
 }
 
 /** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes what was promised when. */

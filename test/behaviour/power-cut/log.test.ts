@@ -1,5 +1,4 @@
-import { afterAll, afterEach, expect, test } from "bun:test";
-import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
+import { afterAll, expect, test } from "bun:test";
 import { ChunkPool } from "../../../src/broker/storage/log/chunk.ts";
 import { LogFiles } from "../../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../../src/broker/storage/log/recycler.ts";
@@ -20,7 +19,6 @@ const DIRECTORY = "/data/topics/t";
 const seed = seedFromEnvironment();
 let cuts = 0;
 
-afterEach(() => useFiles(diskFiles));
 afterAll(() => console.log(`power cuts of logs: ${cuts}, BUNSQ_SEED=${seed}`));
 
 /** A log on a disk of ours. What the store would know is handed in. */
@@ -30,13 +28,13 @@ class Log {
   readonly log: TopicLog;
 
   constructor(disk: FaultDisk, known: { synced: number; floor: number }) {
-    useFiles(disk);
     disk.makeDirectory("/data/topics");
-    const recycler = new Recycler("/data/recycled", 4096);
+    const recycler = new Recycler(disk, "/data/recycled", 4096);
     disk.syncDirectoryNow("/data");
     disk.syncDirectoryNow("/");
     this.files = new LogFiles(
       {
+        disk,
         directory: DIRECTORY,
         topicNumber: TOPIC_NUMBER,
         topicName: "t",

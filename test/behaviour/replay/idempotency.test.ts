@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
-import { diskFiles, type Files, useFiles } from "../../../src/broker/storage/disk/files.ts";
+import { type Disk, systemDisk } from "../../../src/broker/storage/disk/disk.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/storage/log/segment-index.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient, sized } from "../../support/raw-client.ts";
@@ -176,31 +176,26 @@ test("an acknowledged publish is not repeated whenever the broker is killed, and
 
 test("a publish that the disk refused can be tried again with its key, and is then one message, over a restart too", async () => {
   let refuse = false;
-  const failing: Files = {
-    ...diskFiles,
+  const disk: Disk = {
+    ...systemDisk,
     write: (fd, buffer, from, length, position) => {
       if (refuse && buffer.includes("refused")) throw Object.assign(new Error("ENOSPC: no space left on device"), { code: "ENOSPC" });
-      return diskFiles.write(fd, buffer, from, length, position);
+      return systemDisk.write(fd, buffer, from, length, position);
     },
   };
-  useFiles(failing);
-  try {
-    await using server = WithHttp.start();
-    expect(await server.call("POST", "/pub?topic=t", "first", keyed("first"))).toBe("200 OK");
-    refuse = true;
-    expect(await server.call("POST", "/pub?topic=t", "refused", keyed("again"))).toStartWith("503");
-    refuse = false;
-    // Takes the sequence that the refused one would have had.
-    const other = await server.started.client();
-    await until("there is room again", async () => (await server.call("POST", "/pub?topic=t", "other")) === "200 OK");
-    other.close();
-    await server.restart();
-    for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "refused", keyed("again"))).toBe("200 OK");
-    expect(await server.call("POST", "/pub?topic=t", "first", keyed("first"))).toBe("200 OK");
-    expect(count(server)).toBe(3);
-  } finally {
-    useFiles(diskFiles);
-  }
+  await using server = WithHttp.start({}, {}, { disk });
+  expect(await server.call("POST", "/pub?topic=t", "first", keyed("first"))).toBe("200 OK");
+  refuse = true;
+  expect(await server.call("POST", "/pub?topic=t", "refused", keyed("again"))).toStartWith("503");
+  refuse = false;
+  // Takes the sequence that the refused one would have had.
+  const other = await server.started.client();
+  await until("there is room again", async () => (await server.call("POST", "/pub?topic=t", "other")) === "200 OK");
+  other.close();
+  await server.restart();
+  for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "refused", keyed("again"))).toBe("200 OK");
+  expect(await server.call("POST", "/pub?topic=t", "first", keyed("first"))).toBe("200 OK");
+  expect(count(server)).toBe(3);
 });
 
 test("a key whose message the disk lost is forgotten with it, so that the producer's repetition is taken", async () => {

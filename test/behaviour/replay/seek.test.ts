@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
+import { type Disk, systemDisk } from "../../../src/broker/storage/disk/disk.ts";
 import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient } from "../../support/raw-client.ts";
@@ -247,16 +248,17 @@ test("a channel is where it was moved to, whatever kills the broker right after 
 test("a requeue whose way to the disk a seek overtakes does not take the message's new delivery for its own", async () => {
   let hold = false;
   const held: (() => void)[] = [];
-  useFiles({
-    ...diskFiles,
+  const disk: Disk = {
+    ...systemDisk,
     sync: (fd, done) => {
-      if (hold) held.push(() => diskFiles.sync(fd, done));
-      else diskFiles.sync(fd, done);
+      if (hold) held.push(() => systemDisk.sync(fd, done));
+      else systemDisk.sync(fd, done);
     },
-  });
+  };
+  useFiles(disk);
   const copy = temporaryFolder();
   try {
-    await using server = WithHttp.start({ durability: "fsync" });
+    await using server = WithHttp.start({ durability: "fsync" }, {}, { disk });
     const channel = () => server.broker.topic("t").channel("ch");
     await server.started.publish("t", "m");
     const consumer = await server.started.consumer("t", "ch", 1);

@@ -1,6 +1,5 @@
-import { closeSync, openSync, renameSync, statfsSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { removeIfThere, writeFully } from "./files.ts";
+import { type Disk, removeIfThere, writeFully } from "./disk.ts";
 
 const LARGEST_BYTES = 4 * 1024 * 1024;
 /** And no more than this share of the whole disk: a small one is not to be filled by it. */
@@ -23,9 +22,12 @@ export class BallastFile implements Ballast {
   private readonly path: string;
   private there = false;
 
-  constructor(directory: string) {
+  constructor(
+    private readonly disk: Disk,
+    private readonly directory: string,
+  ) {
     this.path = join(directory, "ballast");
-    this.there = statSync(this.path, { throwIfNoEntry: false }) !== undefined;
+    this.there = disk.exists(this.path);
   }
 
   get aboard(): boolean {
@@ -37,22 +39,22 @@ export class BallastFile implements Ballast {
     if (this.there) return;
     const half = `${this.path}.new`;
     try {
-      const disk = statfsSync(this.path.slice(0, -"/ballast".length));
-      const bytes = Math.min(LARGEST_BYTES, Math.floor(disk.blocks * disk.bsize * SHARE_OF_DISK));
-      if (disk.bavail * disk.bsize < leaveBytes + 2 * bytes) return;
-      const fd = openSync(half, "w");
+      const { freeBytes, totalBytes } = this.disk.space(this.directory);
+      const bytes = Math.min(LARGEST_BYTES, Math.floor(totalBytes * SHARE_OF_DISK));
+      if (freeBytes < leaveBytes + 2 * bytes) return;
+      const fd = this.disk.open(half, "w+");
       try {
         // Random, because a file system that compresses would keep no room for zeros.
         const page = crypto.getRandomValues(Buffer.alloc(PAGE_BYTES));
-        for (let at = 0; at < bytes; at += PAGE_BYTES) writeFully(fd, page, 0, Math.min(PAGE_BYTES, bytes - at), at);
+        for (let at = 0; at < bytes; at += PAGE_BYTES) writeFully(this.disk, fd, page, 0, Math.min(PAGE_BYTES, bytes - at), at);
       } finally {
-        closeSync(fd);
+        this.disk.close(fd);
       }
-      renameSync(half, this.path);
+      this.disk.rename(half, this.path);
       this.there = true;
     } catch {
       // It is tried again; without it all works as long as there is room.
-      removeIfThere(half);
+      removeIfThere(this.disk, half);
     }
   }
 
@@ -62,7 +64,7 @@ export class BallastFile implements Ballast {
     } catch (error) {
       if (!this.there || !isDiskFull(error)) throw error;
       this.there = false;
-      removeIfThere(this.path);
+      removeIfThere(this.disk, this.path);
       return work();
     }
   }

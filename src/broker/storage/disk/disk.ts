@@ -20,6 +20,9 @@ import {
   writeSync,
 } from "node:fs";
 
+/** "r": for reading only, and must be there, as for "r+"; "w+": made, or cut to nothing. */
+export type OpenFlags = "r" | "r+" | "w+";
+
 /**
  * The few calls through which logs, deferred messages, keys and the ballast reach the disk. Each broker is given one: tests
  * put a disk in its place that fails, forgets, tears and reorders, and several brokers with different disks run in one
@@ -28,8 +31,7 @@ import {
  * Every call throws what the kernel said, as node:fs does. Paths are absolute, positions and sizes in bytes.
  */
 export interface Disk {
-  /** "r+": must be there; "w+": made, or cut to nothing. */
-  open(path: string, flags: "r+" | "w+"): number;
+  open(path: string, flags: OpenFlags): number;
   close(fd: number): void;
   /** @returns bytes read; 0 at the file's end */
   read(fd: number, buffer: Buffer, at: number, length: number, position: number): number;

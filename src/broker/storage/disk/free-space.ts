@@ -1,7 +1,7 @@
-import { statfsSync } from "node:fs";
 import type { Logger } from "../../../base/logger.ts";
 import { PublishError } from "../../acks/pending-publish.ts";
 import type { BallastFile } from "./ballast.ts";
+import type { Disk } from "./disk.ts";
 
 /** Free space is asked for this often when it is plenty. */
 const FAR_INTERVAL_MS = 1000;
@@ -32,6 +32,7 @@ export class Space {
   private nextCheckMs = 0;
 
   constructor(
+    private readonly disk: Disk,
     private readonly directory: string,
     private readonly minFreeBytes: number,
     private readonly ballast: BallastFile,
@@ -74,8 +75,7 @@ export class Space {
   /** Undefined where it cannot be told. */
   private freeBytes(): number | undefined {
     try {
-      const disk = statfsSync(this.directory);
-      return disk.bavail * disk.bsize;
+      return this.disk.space(this.directory).freeBytes;
     } catch (error) {
       this.log.error(`DISK: cannot tell how much of ${this.directory} is free: ${(error as Error).message}`);
       return undefined;

@@ -1,5 +1,5 @@
 import { StartError } from "../../../base/start-error.ts";
-import { files, isMissing, openOrMake, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+import { type Disk, isMissing, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
 
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
@@ -63,6 +63,7 @@ export class Journal {
 
   /** @param capacityBytes a multiple of a block, and some largest groups long */
   constructor(
+    private readonly disk: Disk,
     readonly path: string,
     private readonly failed: (error: Error) => void = () => {},
     private readonly capacityBytes = CAPACITY_BYTES,
@@ -124,15 +125,15 @@ export class Journal {
   /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
   close(): void {
     if (this.unsettled.size === 0) this.remove();
-    else if (this.fd >= 0) files.close(this.fd);
+    else if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
   }
 
   /** What an earlier run left is in the logs' own files. */
   remove(): void {
-    if (this.fd >= 0) files.close(this.fd);
+    if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
-    removeIfThere(this.path);
+    removeIfThere(this.disk, this.path);
   }
 
   /** @throws what the kernel said, of this file or of a log's own */
@@ -155,25 +156,25 @@ export class Journal {
     group.writeDoubleLE(this.groups, 16);
     group.writeDoubleLE(timeMs, 24);
     group.writeUInt32LE(Bun.hash.crc32(group.subarray(SUMMED_FROM, used)), 4);
-    writeFully(this.fd, group, 0, used, start % this.capacityBytes);
+    writeFully(this.disk, this.fd, group, 0, used, start % this.capacityBytes);
     this.groups++;
     this.head = end;
     for (const log of this.staged) if (!this.unsettled.has(log)) this.unsettled.set(log, start);
   }
 
   private make(): void {
-    const { fd } = openOrMake(this.path);
+    const { fd } = openOrMake(this.disk, this.path);
     try {
-      files.truncate(fd, 0);
+      this.disk.truncate(fd, 0);
       crypto.getRandomValues(this.nonce);
       const header = Buffer.alloc(HEADER_BYTES);
       header.writeUInt32LE(MAGIC, 0);
       header.writeUInt32LE(VERSION, 4);
       this.nonce.copy(header, 8);
       header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
-      writeFully(fd, header, 0, HEADER_BYTES, 0);
+      writeFully(this.disk, fd, header, 0, HEADER_BYTES, 0);
     } catch (error) {
-      files.close(fd);
+      this.disk.close(fd);
       throw error;
     }
     this.fd = fd;
@@ -195,9 +196,9 @@ export interface JournalEntry {
  * What stands in the journal that a run left, by topic number, in the order it was written. Much of it may be in the
  * logs' own files too. What is not whole was never acknowledged, or was overwritten by what came later.
  */
-export function readJournal(path: string): Map<number, JournalEntry[]> {
+export function readJournal(disk: Disk, path: string): Map<number, JournalEntry[]> {
   const found = new Map<number, JournalEntry[]>();
-  for (const { group, timeMs } of readGroups(path)) {
+  for (const { group, timeMs } of readGroups(disk, path)) {
     for (let at = GROUP_HEADER_BYTES; at + ENTRY_HEADER_BYTES <= group.length; ) {
       const from = at + ENTRY_HEADER_BYTES;
       const to = Math.min(from + group.readUInt32LE(at + 16), group.length);
@@ -241,8 +242,8 @@ export function replay(
   return next;
 }
 
-function readGroups(path: string): { group: Buffer; timeMs: number }[] {
-  const bytes = readWhole(path);
+function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }[] {
+  const bytes = readWhole(disk, path);
   if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return [];
   if (Bun.hash.crc32(bytes.subarray(0, 16)) !== bytes.readUInt32LE(16)) return [];
   const version = bytes.readUInt32LE(4);
@@ -268,19 +269,19 @@ function readGroups(path: string): { group: Buffer; timeMs: number }[] {
   return found.sort((a, b) => a.number - b.number);
 }
 
-function readWhole(path: string): Buffer {
+function readWhole(disk: Disk, path: string): Buffer {
   let fd: number;
   try {
-    fd = files.open(path, "r+");
+    fd = disk.open(path, "r+");
   } catch (error) {
     if (!isMissing(error)) throw error;
     return Buffer.alloc(0);
   }
   try {
-    const bytes = Buffer.allocUnsafeSlow(files.size(fd));
-    readFully(fd, bytes, 0, bytes.length, 0);
+    const bytes = Buffer.allocUnsafeSlow(disk.size(fd));
+    readFully(disk, fd, bytes, 0, bytes.length, 0);
     return bytes;
   } finally {
-    files.close(fd);
+    disk.close(fd);
   }
 }

@@ -1,6 +1,6 @@
 import { dirname } from "node:path";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
-import { files, removeFolder } from "../disk/files.ts";
+import { removeFolder } from "../disk/disk.ts";
 import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import type { Recycler } from "./recycler.ts";
@@ -79,7 +79,7 @@ export class LogFiles {
     private readonly options: LogFilesOptions,
     private readonly firstSequence: number,
   ) {
-    this.nameUnsynced = files.makeDirectory(options.directory);
+    this.nameUnsynced = options.disk.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
     this.recoveredNext = this.syncedFrom = this.recordedNext;
@@ -323,7 +323,7 @@ export class LogFiles {
   /** Removes everything; the files' space goes to the recycler. */
   remove(): void {
     while (this.segments.length > 0) this.retire(true);
-    removeFolder(this.options.directory);
+    removeFolder(this.options.disk, this.options.directory);
   }
 
   /** From here on; what is not retained any more goes with the next release(). */
@@ -380,8 +380,8 @@ export class LogFiles {
   }
 
   private roll(): Segment {
-    const { directory, topicNumber, recycler } = this.options;
-    const segment = Segment.create(directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
+    const { disk, directory, topicNumber, recycler } = this.options;
+    const segment = Segment.create(disk, directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeUnlessNeeded(full);
@@ -401,9 +401,9 @@ export class LogFiles {
   }
 
   private syncName(): Promise<Error | undefined> {
-    const { directory, topicName, log } = this.options;
+    const { disk, directory, topicName, log } = this.options;
     return new Promise((resolve) => {
-      files.syncDirectory(dirname(directory), (error) => {
+      disk.syncDirectory(dirname(directory), (error) => {
         if (!error) this.nameUnsynced = false;
         else log.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
         resolve(error ?? undefined);

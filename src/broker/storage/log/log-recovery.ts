@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
-import { files, isMissing, removeIfThere } from "../disk/files.ts";
+import { type Disk, removeIfThere } from "../disk/disk.ts";
 import { Segment } from "./segment.ts";
 import { NO_HEADER } from "./segment-index.ts";
 
@@ -9,6 +9,7 @@ const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
 const MAX_SET_ASIDE = 1000;
 
 export interface LogRecoveryOptions {
+  disk: Disk;
   directory: string;
   topicNumber: number;
   topicName: string;
@@ -38,8 +39,9 @@ class LogRecovery {
   }
 
   run(): Segment[] {
-    const names = files.list(this.options.directory);
-    for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(join(this.options.directory, name));
+    const { disk, directory } = this.options;
+    const names = disk.list(directory);
+    for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(disk, join(directory, name));
     const found = new Set(names.filter((name) => /^[0-9a-f]{16}\.(log|idx)$/.test(name)).map((name) => name.slice(0, 16)));
     const ordered = [...found].sort();
     for (const [at, name] of ordered.entries()) {
@@ -56,13 +58,13 @@ class LogRecovery {
   }
 
   private open(name: string, hasLog: boolean, hasIndex: boolean): Segment | undefined {
-    const { directory, topicNumber } = this.options;
+    const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
     if (!hasLog) {
-      const index = Segment.open(directory, name, topicNumber, 0);
+      const index = Segment.open(disk, directory, name, topicNumber, 0);
       const lost = typeof index === "string" ? undefined : index;
       lost?.close();
-      if (lost !== undefined && (lost.entries === 0 || lost.nextSequence <= this.needed)) removeIfThere(`${path}.idx`);
+      if (lost !== undefined && (lost.entries === 0 || lost.nextSequence <= this.needed)) removeIfThere(disk, `${path}.idx`);
       else {
         const messages =
           lost === undefined ? "messages" : `${lost.nextSequence - lost.baseSequence} messages from sequence ${lost.baseSequence} on`;
@@ -70,7 +72,7 @@ class LogRecovery {
       }
       return undefined;
     }
-    const segment = hasIndex ? Segment.open(directory, name, topicNumber, this.synced) : "its index is missing";
+    const segment = hasIndex ? Segment.open(disk, directory, name, topicNumber, this.synced) : "its index is missing";
     if (typeof segment !== "string") {
       this.mend(segment);
       return segment;
@@ -80,9 +82,9 @@ class LogRecovery {
 
   /** The index is of no use: the records themselves say what they are. */
   private rebuild(name: string, hasIndex: boolean, problem: string): Segment | undefined {
-    const { directory, topicNumber } = this.options;
+    const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
-    const rebuilt = Segment.rebuild(directory, name, topicNumber, this.end);
+    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end);
     if (rebuilt.entries > 0 && rebuilt.nextSequence <= this.needed && this.segments.length === 0) {
       // A crash in the middle of its removal.
       rebuilt.remove();
@@ -106,8 +108,8 @@ class LogRecovery {
       return undefined;
     }
     // A crash while the segment was made, or while it was removed: nothing in it counts.
-    removeIfThere(`${path}.idx`);
-    removeIfThere(`${path}.log`);
+    removeIfThere(disk, `${path}.idx`);
+    removeIfThere(disk, `${path}.log`);
     return undefined;
   }
 
@@ -203,15 +205,12 @@ class LogRecovery {
 
   /** Gives a file that is of no use another name: an operator may know more than we do. @returns the name */
   private setAside(path: string): string {
+    const { disk } = this.options;
     for (let i = 1; i < MAX_SET_ASIDE; i++) {
       const aside = `${path}.damaged${i === 1 ? "" : `-${i}`}`;
-      try {
-        files.sizeOf(aside);
-      } catch (error) {
-        if (!isMissing(error)) throw error;
-        files.rename(path, aside);
-        return aside;
-      }
+      if (disk.exists(aside)) continue;
+      disk.rename(path, aside);
+      return aside;
     }
     throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that are not needed any more`);
   }

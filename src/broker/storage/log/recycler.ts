@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { files, removeIfThere } from "../disk/files.ts";
+import { type Disk, removeIfThere } from "../disk/disk.ts";
 import type { Segment } from "./segment.ts";
 
 interface Recycled {
@@ -28,13 +28,14 @@ export class Recycler {
 
   /** @param maxBytes bound on the pool, in bytes on disk */
   constructor(
+    private readonly disk: Disk,
     readonly directory: string,
     readonly maxBytes: number,
   ) {
-    files.makeDirectory(directory);
-    for (const name of files.list(directory)) {
+    disk.makeDirectory(directory);
+    for (const name of disk.list(directory)) {
       // Of an earlier run: the file system has written its names since.
-      this.add({ path: join(directory, name), bytes: files.sizeOf(join(directory, name)), ready: true });
+      this.add({ path: join(directory, name), bytes: disk.sizeOf(join(directory, name)), ready: true });
       this.nextName = Math.max(this.nextName, Number(name) + 1);
     }
   }
@@ -55,7 +56,7 @@ export class Recycler {
     const file: Recycled = { path, bytes, ready: false };
     this.add(file);
     // One that cannot be synced stays unused, which costs its space until the pool is given back.
-    files.syncDirectory(segment.directory, (error) => {
+    this.disk.syncDirectory(segment.directory, (error) => {
       file.ready = error === null;
     });
   }
@@ -69,7 +70,7 @@ export class Recycler {
   setTaking(taking: boolean): void {
     this.taking = taking;
     if (taking) return;
-    for (const { path } of this.pool.splice(0)) removeIfThere(path);
+    for (const { path } of this.pool.splice(0)) removeIfThere(this.disk, path);
     this.totalBytes = 0;
   }
 
@@ -104,7 +105,7 @@ export class Recycler {
 
   private add(file: Recycled): void {
     if (this.totalBytes + file.bytes > this.maxBytes) {
-      removeIfThere(file.path);
+      removeIfThere(this.disk, file.path);
       return;
     }
     this.pool.push(file);

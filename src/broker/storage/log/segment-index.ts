@@ -1,6 +1,6 @@
 import { basename, join } from "node:path";
 import { StartError } from "../../../base/start-error.ts";
-import { files, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+import { type Disk, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
 
 /**
  * The index beside a segment's records (segment.ts).
@@ -77,6 +77,7 @@ export class SegmentIndex {
   private fd = -1;
 
   constructor(
+    private readonly disk: Disk,
     public path: string,
     private readonly topicNumber: number,
     readonly baseSequence: number,
@@ -92,39 +93,39 @@ export class SegmentIndex {
    * @returns the index, and where it says that its segment stands in the log, or why it cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | string {
+  static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | string {
     const path = join(directory, `${name}.idx`);
-    const fd = files.open(path, "r+");
+    const fd = disk.open(path, "r+");
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
-      const read = files.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
+      const read = disk.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
       const problem = headerProblem(join(directory, name), header, read, topicNumber);
       if (problem !== undefined) {
-        files.close(fd);
+        disk.close(fd);
         return problem;
       }
-      const index = new SegmentIndex(path, topicNumber, header.readDoubleLE(16));
+      const index = new SegmentIndex(disk, path, topicNumber, header.readDoubleLE(16));
       index.fd = fd;
       return { index, position: header.readDoubleLE(24) };
     } catch (error) {
-      files.close(fd);
+      disk.close(fd);
       throw error;
     }
   }
 
   /** Makes the file, without entries. @param position in the log of the segment's first byte; NaN: not known */
   make(position: number): void {
-    this.fd = files.open(this.path, "w+");
-    writeFully(this.fd, this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
+    this.fd = this.disk.open(this.path, "w+");
+    writeFully(this.disk, this.fd, this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
   }
 
   ensureOpen(): void {
-    if (this.fd < 0) this.fd = files.open(this.path, "r+");
+    if (this.fd < 0) this.fd = this.disk.open(this.path, "r+");
   }
 
   close(): void {
     if (pageOf === this) pageOf = undefined;
-    if (this.fd >= 0) files.close(this.fd);
+    if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
   }
 
@@ -132,17 +133,17 @@ export class SegmentIndex {
   rename(path: string): void {
     const old = this.path;
     this.path = path;
-    files.rename(old, path);
+    this.disk.rename(old, path);
   }
 
   /** Removes the file, which may still be open for a sync. */
   remove(): void {
-    removeIfThere(this.path);
+    removeIfThere(this.disk, this.path);
   }
 
   /** Brings the file to the disk, off the event loop. */
   sync(done: (error: Error | null) => void): void {
-    files.sync(this.fd, done);
+    this.disk.sync(this.fd, done);
   }
 
   // ---- entries that are added
@@ -155,10 +156,10 @@ export class SegmentIndex {
   append(encoded: Buffer, bytes: number, last: IndexEntry): void {
     const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
     try {
-      writeFully(this.fd, encoded, 0, bytes, end);
+      writeFully(this.disk, this.fd, encoded, 0, bytes, end);
     } catch (error) {
       // The first of several may stand there whole, and must not bring back after a crash what is refused now.
-      if (bytes > INDEX_ENTRY_BYTES) files.truncate(this.fd, end);
+      if (bytes > INDEX_ENTRY_BYTES) this.disk.truncate(this.fd, end);
       throw error;
     }
     this.count(last, bytes / INDEX_ENTRY_BYTES);
@@ -181,7 +182,7 @@ export class SegmentIndex {
       this.length = last.offset + last.length;
       this.nextSequence = last.firstSequence + last.count;
     }
-    files.truncate(this.fd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+    this.disk.truncate(this.fd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
   }
 
   private count(last: IndexEntry, entries: number): void {
@@ -290,7 +291,7 @@ export class SegmentIndex {
     if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
     // Until it is read whole it is nobody's.
     pageOf = undefined;
-    readFully(this.fd, page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    readFully(this.disk, this.fd, page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
     pageOf = this;
     pageFirst = first;
     pageEnd = first + count;
@@ -306,13 +307,13 @@ export class SegmentIndex {
    * @param synced records below this sequence were on the disk
    */
   walk(records: IndexedRecords, synced: number): void {
-    const size = files.size(this.fd);
+    const size = this.disk.size(this.fd);
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
     let damaged = 0;
     for (let number = 0; number < most; number += ENTRY_PAGE) {
       const many = Math.min(ENTRY_PAGE, most - number);
       const page = Buffer.alloc(many * INDEX_ENTRY_BYTES);
-      readFully(this.fd, page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
+      readFully(this.disk, this.fd, page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
       for (let i = 0; i < many; i++) {
         const at = i * INDEX_ENTRY_BYTES;
         const entry = decodeEntry(page, at);
@@ -330,7 +331,7 @@ export class SegmentIndex {
     }
     this.droppedEntries = damaged;
     const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
-    if (size > used) files.truncate(this.fd, used);
+    if (size > used) this.disk.truncate(this.fd, used);
   }
 
   /** Whether the file may have bytes up to an offset, and not more than one stand-in can tell of. */

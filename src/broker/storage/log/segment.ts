@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { files, readFully, removeIfThere, renameIfThere, writeFully } from "../disk/files.ts";
+import { type Disk, readFully, removeIfThere, renameIfThere, writeFully } from "../disk/disk.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
 import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexedRecords, SegmentIndex, segmentName } from "./segment-index.ts";
 
@@ -45,6 +45,7 @@ export class Segment implements IndexedRecords {
   private closeWhenSynced = false;
 
   private constructor(
+    private readonly disk: Disk,
     readonly directory: string,
     readonly topicNumber: number,
     private readonly index: SegmentIndex,
@@ -112,18 +113,19 @@ export class Segment implements IndexedRecords {
    * @param recycledFile a file to take over instead of a new one: its pages are warm
    */
   static create(
+    disk: Disk,
     directory: string,
     topicNumber: number,
     baseSequence: number,
     basePosition: number,
     recycledFile: string | undefined,
   ): Segment {
-    const index = new SegmentIndex(indexPath(directory, baseSequence), topicNumber, baseSequence);
-    const segment = new Segment(directory, topicNumber, index, basePosition);
+    const index = new SegmentIndex(disk, indexPath(directory, baseSequence), topicNumber, baseSequence);
+    const segment = new Segment(disk, directory, topicNumber, index, basePosition);
     segment.namesUnsynced = true;
-    const recycled = recycledFile !== undefined && renameIfThere(recycledFile, segment.logPath);
+    const recycled = recycledFile !== undefined && renameIfThere(disk, recycledFile, segment.logPath);
     try {
-      segment.logFd = files.open(segment.logPath, recycled ? "r+" : "w+");
+      segment.logFd = disk.open(segment.logPath, recycled ? "r+" : "w+");
       index.make(basePosition);
     } catch (error) {
       segment.remove();
@@ -140,11 +142,11 @@ export class Segment implements IndexedRecords {
    * @returns the segment, or why its index cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(directory: string, name: string, topicNumber: number, synced: number): Segment | string {
-    const opened = SegmentIndex.open(directory, name, topicNumber);
+  static open(disk: Disk, directory: string, name: string, topicNumber: number, synced: number): Segment | string {
+    const opened = SegmentIndex.open(disk, directory, name, topicNumber);
     if (typeof opened === "string") return opened;
     const { index, position } = opened;
-    const segment = new Segment(directory, topicNumber, index, 0);
+    const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.placed = !Number.isNaN(position);
     if (segment.placed) segment.basePosition = position;
     try {
@@ -162,12 +164,12 @@ export class Segment implements IndexedRecords {
    *
    * @param endSequence records from here on do not count; Infinity for all
    */
-  static rebuild(directory: string, name: string, topicNumber: number, endSequence: number): Segment {
-    const index = new SegmentIndex(join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16));
-    const segment = new Segment(directory, topicNumber, index, 0);
+  static rebuild(disk: Disk, directory: string, name: string, topicNumber: number, endSequence: number): Segment {
+    const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16));
+    const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.placed = false;
     index.make(Number.NaN);
-    segment.logFd = files.open(segment.logPath, "r+");
+    segment.logFd = disk.open(segment.logPath, "r+");
     segment.extend(endSequence);
     return segment;
   }
@@ -188,9 +190,14 @@ export class Segment implements IndexedRecords {
   get holdsRecords(): boolean {
     this.ensureOpen();
     let found = false;
-    new RecordScan(this.logFd, this.fileBytes(), this.topicNumber).run(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
-      found = whole;
-    });
+    new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber).run(
+      0,
+      this.baseSequence,
+      this.baseSequence + 1,
+      ({ whole }) => {
+        found = whole;
+      },
+    );
     return found;
   }
 
@@ -206,7 +213,7 @@ export class Segment implements IndexedRecords {
    */
   extend(endSequence: number): void {
     this.ensureOpen();
-    const scan = new RecordScan(this.logFd, this.fileBytes(), this.topicNumber);
+    const scan = new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber);
     scan.run(this.length, this.nextSequence, endSequence, (found) => {
       // What was deferred joined long after its own time; entries stand in the order of theirs.
       found.timeMs = Math.max(this.newestMs, found.timeMs);
@@ -227,7 +234,7 @@ export class Segment implements IndexedRecords {
     let offset = this.length;
     const entry: IndexEntry = { offset, firstSequence: this.nextSequence, length: 0, count: 0, timeMs, crc: 0 };
     for (const { buffer, from, to, firstSequence, continuesBatch } of parts) {
-      writeFully(this.logFd, buffer, from, to - from, offset);
+      writeFully(this.disk, this.logFd, buffer, from, to - from, offset);
       if (entry.length > 0 && !continuesBatch && entry.length + to - from > MAX_ENTRY_BYTES) {
         entry.count = firstSequence - entry.firstSequence;
         encodeEntry(entries, used, entry);
@@ -249,7 +256,7 @@ export class Segment implements IndexedRecords {
   entriesUpTo(offset: number, sequence: number): IndexEntry[] {
     const found: FoundEntry[] = [];
     this.ensureOpen();
-    new RecordScan(this.logFd, this.fileBytes(), this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) =>
+    new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) =>
       found.push(entry),
     );
     const last = found[found.length - 1];
@@ -299,7 +306,7 @@ export class Segment implements IndexedRecords {
   /** Reads records' bytes. Throws if the file is shorter than its index says. */
   read(target: Buffer, at: number, offset: number, length: number): void {
     this.ensureOpen();
-    readFully(this.logFd, target, at, length, offset);
+    readFully(this.disk, this.logFd, target, at, length, offset);
   }
 
   /** Whether an entry's records are what was written. */
@@ -341,11 +348,11 @@ export class Segment implements IndexedRecords {
       if (this.closeWhenSynced && this.syncing === 0) this.close();
       done(error ?? undefined);
     };
-    files.sync(this.logFd, (error) => {
+    this.disk.sync(this.logFd, (error) => {
       if (error) return finish(error);
       this.index.sync((failure) => {
         if (failure || !namesUnsynced) return finish(failure);
-        files.syncDirectory(this.directory, finish);
+        this.disk.syncDirectory(this.directory, finish);
       });
     });
   }
@@ -357,16 +364,16 @@ export class Segment implements IndexedRecords {
       return;
     }
     this.closeWhenSynced = false;
-    if (this.logFd >= 0) files.close(this.logFd);
+    if (this.logFd >= 0) this.disk.close(this.logFd);
     this.logFd = -1;
     this.index.close();
   }
 
-  /** Removes both files. */
+  /** Removes both this.disk. */
   remove(): void {
     this.close();
     this.index.remove();
-    removeIfThere(this.logPath);
+    removeIfThere(this.disk, this.logPath);
   }
 
   /**
@@ -378,7 +385,7 @@ export class Segment implements IndexedRecords {
   discard(failed: (error: Error) => void): void {
     this.close();
     this.index.remove();
-    files.removeLater(this.logPath, (error) => {
+    this.disk.removeLater(this.logPath, (error) => {
       if (error !== null && error.code !== "ENOENT") failed(error);
     });
   }
@@ -392,9 +399,9 @@ export class Segment implements IndexedRecords {
   discardLater(done: (error: Error | undefined) => void): void {
     const { logPath } = this;
     const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
-    files.removeLater(this.index.path, (error) => {
+    this.disk.removeLater(this.index.path, (error) => {
       if (problem(error) !== undefined) return done(problem(error));
-      files.removeLater(logPath, (failure) => done(problem(failure)));
+      this.disk.removeLater(logPath, (failure) => done(problem(failure)));
     });
   }
 
@@ -402,18 +409,18 @@ export class Segment implements IndexedRecords {
   giveAway(path: string): void {
     this.close();
     this.index.remove();
-    files.rename(this.logPath, path);
+    this.disk.rename(this.logPath, path);
   }
 
   /** Size of the log file on disk, older bytes behind the end included. */
   fileBytes(): number {
     this.ensureOpen();
-    return files.size(this.logFd);
+    return this.disk.size(this.logFd);
   }
 
   private ensureOpen(): void {
     this.closeWhenSynced = false;
-    if (this.logFd < 0) this.logFd = files.open(this.logPath, "r+");
+    if (this.logFd < 0) this.logFd = this.disk.open(this.logPath, "r+");
     this.index.ensureOpen();
   }
 }

@@ -1,9 +1,11 @@
 import { dirname } from "node:path";
-import type { Files } from "../../../../src/broker/storage/disk/files.ts";
+import type { Disk, OpenFlags } from "../../../../src/broker/storage/disk/disk.ts";
 import type { Random } from "../../../support/random.ts";
 
 /** A disk writes this much at once or not at all. */
 const SECTOR_BYTES = 512;
+/** Room on it, whatever is written: more than --min-free-bytes keeps, and so little that the ballast is small. */
+const SPACE_BYTES = 20 * 1024 * 1024;
 
 interface Inode {
   bytes: Buffer;
@@ -30,7 +32,7 @@ interface Recorded {
  * at any moment may leave: of what was not synced anything — applied, left out, torn within, or turned into garbage —
  * of bytes as of names, in any combination.
  */
-export class FaultDisk implements Files {
+export class FaultDisk implements Disk {
   /** Changes so far, and syncs that ended: the moments at which the power can go. */
   moment = 0;
   private readonly names = new Map<string, Target>();
@@ -98,10 +100,10 @@ export class FaultDisk implements Files {
     return [...this.names.keys()].sort();
   }
 
-  open(path: string, flags: "r+" | "w+"): number {
+  open(path: string, flags: OpenFlags): number {
     let inode = this.names.get(path);
     if (inode === "folder") throw failure("EISDIR", path);
-    if (flags === "r+") inode = this.inode(path);
+    if (flags !== "w+") inode = this.inode(path);
     else if (inode === undefined) {
       if (!this.isFolder(dirname(path))) throw failure("ENOENT", path);
       inode = { bytes: Buffer.alloc(256), size: 0 };
@@ -206,6 +208,14 @@ export class FaultDisk implements Files {
 
   sizeOf(path: string): number {
     return this.inode(path).size;
+  }
+
+  exists(path: string): boolean {
+    return this.names.has(path);
+  }
+
+  space(): { freeBytes: number; totalBytes: number } {
+    return { freeBytes: SPACE_BYTES, totalBytes: SPACE_BYTES };
   }
 
   private beginSync(covers: (recorded: Recorded) => boolean, done: (error: null) => void): void {

@@ -1,5 +1,5 @@
-import { afterEach, expect, test } from "bun:test";
-import { diskFiles, type Files, files, useFiles } from "../../../../src/broker/storage/disk/files.ts";
+import { expect, test } from "bun:test";
+import type { Disk } from "../../../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
 import { Journal, readJournal, replay } from "../../../../src/broker/storage/log/journal.ts";
 import { LogFiles } from "../../../../src/broker/storage/log/log-files.ts";
@@ -15,12 +15,10 @@ import { Random, seedFromEnvironment } from "../../../support/random.ts";
 const CAPACITY = 64 * 1024;
 const JOURNAL = "/data/journal";
 
-afterEach(() => useFiles(diskFiles));
-
 class Killed extends Error {}
 
 /** Kills the process in the middle of its n-th write from now on: part of it is in the file, and nothing comes after. */
-function killAfter(disk: FaultDisk, writes: number, random: Random): Files {
+function killAfter(disk: FaultDisk, writes: number, random: Random): Disk {
   let left = writes;
   const alive = () => {
     if (left < 0) throw new Killed();
@@ -50,16 +48,17 @@ class Logs {
   readonly journal: Journal;
   readonly failures: string[] = [];
 
-  constructor(count: number, budgetBytes = 8 * 1024 * 1024) {
-    files.makeDirectory("/data");
-    const recycler = new Recycler("/data/recycled", 64 * 1024);
+  constructor(disk: Disk, count: number, budgetBytes = 8 * 1024 * 1024) {
+    disk.makeDirectory("/data");
+    const recycler = new Recycler(disk, "/data/recycled", 64 * 1024);
     const pool = new ChunkPool(budgetBytes);
-    const journaled = readJournal(JOURNAL);
-    this.journal = new Journal(JOURNAL, (error) => this.failures.push(error.message), CAPACITY);
+    const journaled = readJournal(disk, JOURNAL);
+    this.journal = new Journal(disk, JOURNAL, (error) => this.failures.push(error.message), CAPACITY);
     this.logs = Array.from({ length: count }, (_, number) => {
       const log = new MemoryLogger();
       const opened = new LogFiles(
         {
+          disk,
           directory: `/data/${number}`,
           topicNumber: number,
           topicName: `t${number}`,
@@ -103,53 +102,51 @@ const bytesOf = (disk: FaultDisk, number: number) =>
 
 test("what a kill left in the journal only is in the log after the next start", () => {
   const disk = new FaultDisk();
-  useFiles(disk);
-  const run = new Logs(3);
+  const run = new Logs(disk, 3);
   for (let i = 0; i < 5; i++) {
     for (const number of [0, 1, 2]) run.append(number, `${number}:${i}`);
     run.commit([0, 1, 2]);
   }
   expect(bytesOf(disk, 0)).toBe(0);
-  const next = new Logs(3);
+  const next = new Logs(disk, 3);
   expect(readAll(next.log(1))).toEqual(["1:0", "1:1", "1:2", "1:3", "1:4"]);
   expect(disk.paths()).not.toContain(JOURNAL);
 });
 
 test("a log that could settle before the kill has nothing twice", () => {
-  useFiles(new FaultDisk());
-  const run = new Logs(2);
+  const disk = new FaultDisk();
+  const run = new Logs(disk, 2);
   for (let i = 0; i < 4; i++) {
     run.append(0, `a${i}`);
     run.append(1, `b${i}`);
     run.commit([0, 1]);
     if (i === 1) expect(run.log(0).settle()).toBeUndefined();
   }
-  const next = new Logs(2);
+  const next = new Logs(disk, 2);
   expect(readAll(next.log(0))).toEqual(["a0", "a1", "a2", "a3"]);
   expect(readAll(next.log(1))).toEqual(["b0", "b1", "b2", "b3"]);
 });
 
 test("what was journaled behind sequences that a run passed over is there after a kill", () => {
-  useFiles(new FaultDisk());
-  const run = new Logs(1);
+  const disk = new FaultDisk();
+  const run = new Logs(disk, 1);
   for (const body of ["a", "b"]) run.append(0, body);
   run.commit([0]);
   expect(run.log(0).settle()).toBeUndefined();
-  const second = new Logs(1);
+  const second = new Logs(disk, 1);
   second.log(0).skipTo(10);
   for (const body of ["c", "d"]) {
     second.append(0, body);
     second.commit([0]);
   }
-  const third = new Logs(1);
+  const third = new Logs(disk, 1);
   expect(readAll(third.log(0))).toEqual(["a", "b", null, "c", "d"]);
   expect(third.log(0).next).toBe(12);
 });
 
 test("a journal of a newer version is left alone", () => {
   const disk = new FaultDisk();
-  useFiles(disk);
-  const run = new Logs(1);
+  const run = new Logs(disk, 1);
   run.append(0, "a");
   run.commit([0]);
   const fd = disk.open(JOURNAL, "r+");
@@ -158,26 +155,25 @@ test("a journal of a newer version is left alone", () => {
   header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
   disk.write(fd, header, 0, header.length, 0);
   disk.close(fd);
-  expect(() => new Logs(1)).toThrow("written by a newer bunsq");
+  expect(() => new Logs(disk, 1)).toThrow("written by a newer bunsq");
   expect(disk.paths()).toContain(JOURNAL);
 });
 
 test("a large commit goes to the log's own files, with what stood in the journal before it", () => {
   const disk = new FaultDisk();
-  useFiles(disk);
-  const run = new Logs(1);
+  const run = new Logs(disk, 1);
   run.append(0, "small");
   run.commit([0]);
   expect(bytesOf(disk, 0)).toBe(0);
   run.append(0, "x".repeat(20_000));
   run.commit([0]);
   expect(bytesOf(disk, 0)).toBeGreaterThan(20_000);
-  expect(readAll(new Logs(1).log(0))).toEqual(["small", "x".repeat(20_000)]);
+  expect(readAll(new Logs(disk, 1).log(0))).toEqual(["small", "x".repeat(20_000)]);
 });
 
 test("a journal that has gone round keeps what no log has in its own files", () => {
-  useFiles(new FaultDisk());
-  const run = new Logs(4);
+  const disk = new FaultDisk();
+  const run = new Logs(disk, 4);
   const expected: string[][] = [[], [], [], []];
   for (let i = 0; i < 200; i++) {
     // One log is rarely written to: its entries are the ones that would be overwritten.
@@ -189,36 +185,29 @@ test("a journal that has gone round keeps what no log has in its own files", () 
     }
     run.commit(numbers);
   }
-  const next = new Logs(4);
+  const next = new Logs(disk, 4);
   for (const number of [0, 1, 2, 3]) expect(readAll(next.log(number))).toEqual(expected[number] as string[]);
 });
 
 test("a journal that cannot be written refuses nothing: each log writes for itself", () => {
   const disk = new FaultDisk();
-  useFiles(
-    new Proxy(disk, {
-      get(target, name) {
-        const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
-        return (...args: unknown[]) => {
-          if (name === "open" && args[0] === JOURNAL && args[1] === "w+") throw new Error("ENOSPC");
-          return method.apply(target, args);
-        };
-      },
-    }),
-  );
-  const run = new Logs(2);
+  const open = disk.open.bind(disk);
+  disk.open = (path, flags) => {
+    if (path === JOURNAL && flags === "w+") throw new Error("ENOSPC");
+    return open(path, flags);
+  };
+  const run = new Logs(disk, 2);
   run.append(0, "a");
   run.append(1, "b");
   run.commit([0, 1]);
   expect(run.failures).toEqual(["ENOSPC"]);
   expect(bytesOf(disk, 0)).toBeGreaterThan(0);
-  expect(readAll(new Logs(2).log(1))).toEqual(["b"]);
+  expect(readAll(new Logs(disk, 2).log(1))).toEqual(["b"]);
 });
 
 test("a message that looks like a group of the journal is none", () => {
   const disk = new FaultDisk();
-  useFiles(disk);
-  const run = new Logs(2);
+  const run = new Logs(disk, 2);
   run.append(0, "first");
   run.commit([0]);
   const group = Buffer.from(disk.content(JOURNAL).subarray(4096));
@@ -228,7 +217,7 @@ test("a message that looks like a group of the journal is none", () => {
   const fd = disk.open(JOURNAL, "r+");
   disk.write(fd, group, 0, group.length, 2 * 4096);
   disk.close(fd);
-  expect([...readJournal(JOURNAL).values()].flat().length).toBe(1);
+  expect([...readJournal(disk, JOURNAL).values()].flat().length).toBe(1);
 });
 
 test("killed within any write, the logs have all that was committed, in order and whole", () => {
@@ -239,9 +228,9 @@ test("killed within any write, the logs have all that was committed, in order an
     const acknowledged: string[][] = Array.from({ length: 8 }, () => []);
     const sent: string[][] = Array.from({ length: 8 }, () => []);
     for (let life = 0; life < 3; life++) {
-      useFiles(killAfter(disk, random.int(1, 120), random));
+      const killing = killAfter(disk, random.int(1, 120), random);
       try {
-        const run = new Logs(8, random.pick([40_000, 8_000_000]));
+        const run = new Logs(killing, 8, random.pick([40_000, 8_000_000]));
         for (let turn = 0; turn < 200; turn++) {
           const numbers = Array.from({ length: 8 }, (_, number) => number).filter(() => random.chance(0.6));
           for (const number of numbers) {
@@ -258,15 +247,14 @@ test("killed within any write, the logs have all that was committed, in order an
             const number = random.int(0, 7);
             const read = readAll(run.log(number));
             // What is killed in a write that can be done without goes on, and finds nothing: this throws.
-            files.list("/data");
+            killing.list("/data");
             expect(read).toEqual(acknowledged[number] as string[]);
           }
         }
       } catch (error) {
         if (!(error instanceof Killed)) throw new Error(`round ${round}, BUNSQ_SEED=${seed}`, { cause: error });
       }
-      useFiles(disk);
-      const after = new Logs(8);
+      const after = new Logs(disk, 8);
       for (let number = 0; number < 8; number++) {
         const found = readAll(after.log(number)) as string[];
         const known = acknowledged[number] as string[];

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { diskFiles, useFiles } from "../../../../src/broker/storage/disk/files.ts";
+import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { Segment } from "../../../../src/broker/storage/log/segment.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/segment-index.ts";
 import { LogFixture, readAll } from "../../../support/log-fixture.ts";
@@ -10,7 +10,6 @@ import { until } from "../../../support/server.ts";
 const realSync = Segment.prototype.sync;
 
 afterEach(() => {
-  useFiles(diskFiles);
   Segment.prototype.sync = realSync;
 });
 
@@ -180,18 +179,18 @@ test("recycled files are kept up to their bound, across restarts, and one that v
 test("segments that are not kept are removed one after the other, each behind its index", async () => {
   const removed: string[] = [];
   let underWay = 0;
-  useFiles({
-    ...diskFiles,
+  const disk: Disk = {
+    ...systemDisk,
     removeLater: (path, done) => {
       expect(++underWay).toBe(1);
       removed.push(basename(path));
-      diskFiles.removeLater(path, (error) => {
+      systemDisk.removeLater(path, (error) => {
         underWay--;
         done(error);
       });
     },
-  });
-  using log = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 0 });
+  };
+  using log = new LogFixture({ disk, maxBytesPerFile: RECORD, recycledBytes: 0 });
   for (const body of BODIES.slice(0, 4)) log.commit(body);
   const [first, second, third] = filesOf(log, ".log").map((path) => basename(path, ".log"));
   log.log.release(log.log.committedEnd, 2);

@@ -2,11 +2,11 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { diskFiles } from "../../../../src/broker/storage/disk/files.ts";
+import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 
 test("a directory is synced, and one that was removed since is no failure of the disk", async () => {
-  const folder = mkdtempSync(join(tmpdir(), "bunsq-files-"));
-  const sync = (path: string) => new Promise((resolve) => diskFiles.syncDirectory(path, resolve));
+  const folder = mkdtempSync(join(tmpdir(), "bunsq-disk-"));
+  const sync = (path: string) => new Promise((resolve) => systemDisk.syncDirectory(path, resolve));
   try {
     const file = join(folder, "file");
     writeFileSync(file, "");
