@@ -1,3 +1,4 @@
+import { systemClock } from "../../src/base/clock.ts";
 import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/storage/log/chunk.ts";
 import { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
 import { Outbox, StagePool } from "../../src/broker/tcp/transport/outbox.ts";
@@ -117,7 +118,7 @@ function publishing(bed: Bed, names: string[], pieces: Buffer[], messages: numbe
 function appending(bed: Bed): Case[] {
   const batch = publishedBatch(BATCH, BODY_BYTES);
   const group = "append and commit";
-  const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), idPrefix(1, 3), undefined);
+  const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), systemClock, idPrefix(1, 3), undefined);
   memory.end = memory.committedEnd = POSITION;
   const { log: filed } = bed.broker.topic("filed");
   const singly = (log: TopicLog) => () => {
@@ -130,7 +131,7 @@ function appending(bed: Bed): Case[] {
   };
   const settle = (log: TopicLog) => {
     log.commit(NOW_MS);
-    log.release(log.committedEnd, log.committedNext);
+    log.release(log.committedEnd, log.committedNext, NOW_MS);
   };
   const through: Topic = bed.broker.topic("through");
   const stream = mpubStream("through", MESSAGES, BATCH, BODY_BYTES);
@@ -157,7 +158,7 @@ function appending(bed: Bed): Case[] {
 
 function dispatching(): Case[] {
   const pool = new ChunkPool(16 * 1024 * 1024);
-  const log = new TopicLog(pool, idPrefix(1, 4), undefined);
+  const log = new TopicLog(pool, systemClock, idPrefix(1, 4), undefined);
   const batch = publishedBatch(1, BODY_BYTES);
   const chunk: Chunk = pool.take(1024 * 1024, LARGEST_CLASS);
   log.append(batch, 4, BODY_BYTES, TIME);

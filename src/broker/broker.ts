@@ -101,6 +101,8 @@ export class Broker {
   readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
   readonly disk: Disk;
+  /** The clock that the turn's time is read from. */
+  readonly baseClock: Clock;
   private readonly clock: TurnClock;
   readonly upkeep: Upkeep;
   private readonly directory: string;
@@ -139,6 +141,7 @@ export class Broker {
     { disk = systemDisk, clock = systemClock }: Environment,
   ) {
     this.disk = disk;
+    this.baseClock = clock;
     this.clock = new TurnClock(clock);
     this.upkeep = new Upkeep(this, this.clock);
     this.percentiles = [...options.e2eProcessingLatencyPercentiles].sort((a, b) => b - a);
@@ -176,7 +179,7 @@ export class Broker {
         log,
       );
       this.keys.recover(this.clock.wallMs, (topic, sequence) => this.catalogue.has(topic, sequence));
-      this.space.check(performance.now());
+      this.space.check(this.clock.steadyMs);
     } catch (error) {
       this.store.close();
       throw error instanceof StartError ? error : new StartError(`cannot read ${this.directory}: ${(error as Error).message}`);
@@ -463,7 +466,7 @@ export class Broker {
   private tick(): void {
     this.tickScheduled = false;
     this.clock.read();
-    this.space.check(performance.now());
+    this.space.check(this.clock.steadyMs);
     // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
     if (this.keys.hasWork) {
@@ -495,14 +498,14 @@ export class Broker {
     this.failures.log = undefined;
     if (topics.length >= JOURNALED_TOPICS && this.deferred.wordsFailure === undefined) {
       for (const topic of topics) if (topic.mayJournal) topic.log.stage(this.journal);
-      this.journal.write(this.clock.wallMs);
+      this.journal.write(this.clock.wallMs, this.clock.steadyMs);
     }
     for (const topic of topics) {
       if (topic.deleted) continue;
       topic.commit(this.clock.nowMs, this.clock.wallMs);
       this.failures.log ??= topic.failure;
     }
-    if (this.failures.log !== undefined) this.space.failed();
+    if (this.failures.log !== undefined) this.space.failed(this.clock.steadyMs);
     if (this.nextSyncMs === 0) this.nextSyncMs = this.clock.nowMs + this.options.syncTimeoutMs;
   }
 
@@ -511,7 +514,7 @@ export class Broker {
     this.deferred.commit();
     this.upkeep.lookAtDeferred();
     this.failures.deferred = this.deferred.failure ?? this.deferred.wordsFailure;
-    if (this.failures.deferred !== undefined) this.space.failed();
+    if (this.failures.deferred !== undefined) this.space.failed(this.clock.steadyMs);
     // What was written may take the place of other entries: the word that those are done with comes next.
     else if (this.deferred.hasWork) this.schedule();
     this.expectDeferredSync();
@@ -622,7 +625,7 @@ export class Broker {
 
   /** Called now and then. */
   reviewSpace(): void {
-    this.space.check(performance.now());
+    this.space.check(this.clock.steadyMs);
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)
       for (const kind of ["log", "deferred"] as const) if (isDiskFull(this.failures[kind])) this.failures[kind] = undefined;

@@ -1,3 +1,4 @@
+import { systemClock } from "../../src/base/clock.ts";
 import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../src/broker/storage/log/chunk.ts";
 import { LogFiles, type LogFilesOptions } from "../../src/broker/storage/log/log-files.ts";
@@ -9,6 +10,7 @@ import { MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
 
 export const TOPIC_NUMBER = 3;
 export const TIME = { high: 1, low: 2 };
+const COMMITTED_MS = 1000;
 
 /** A topic's log in a folder of its own, opened and opened again as a broker would. */
 export class LogFixture implements Disposable {
@@ -47,7 +49,7 @@ export class LogFixture implements Disposable {
       },
       firstSequence,
     );
-    this.log = new TopicLog(this.pool, idPrefix(1, TOPIC_NUMBER), this.files, firstSequence);
+    this.log = new TopicLog(this.pool, systemClock, idPrefix(1, TOPIC_NUMBER), this.files, firstSequence);
   }
 
   async reopen(): Promise<void> {
@@ -61,7 +63,12 @@ export class LogFixture implements Disposable {
       const bytes = typeof body === "string" ? Buffer.from(body) : body;
       this.log.append(bytes, 0, bytes.length, TIME);
     }
-    this.log.commit(1000);
+    this.log.commit(COMMITTED_MS);
+  }
+
+  /** Every channel has read everything, and finished what is below a sequence. */
+  releaseBelow(sequence: number): void {
+    this.log.release(this.log.committedEnd, sequence, COMMITTED_MS);
   }
 
   [Symbol.dispose](): void {

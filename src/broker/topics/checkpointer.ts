@@ -121,7 +121,7 @@ export class Saver {
       return true;
     } catch (error) {
       this.failure = error as Error;
-      space.failed();
+      space.failed(this.broker.steadyMs);
       trouble.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
       return false;
     }

@@ -185,7 +185,7 @@ export class Catalogue implements DeferredTargets {
   ): Topic {
     const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence, known);
     if (files !== undefined) opened(files);
-    const log = new TopicLog(this.broker.chunks, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
+    const log = new TopicLog(this.broker.chunks, this.broker.baseClock, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
     const topic = new Topic(this.broker, id, number, name, log);
     this.topics.set(name, topic);
     this.topicsById.set(id, topic);

@@ -387,7 +387,7 @@ export class Topic implements StoreOwner, Committed {
     if (this.deleted) return;
     let position = this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
-    this.log.release(position, this.floor);
+    this.log.release(position, this.floor, this.broker.toWall(this.broker.nowMs));
   }
 
   /** Called now and then: what was retained may have grown too old. */

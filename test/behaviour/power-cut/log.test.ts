@@ -1,4 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
+import { systemClock } from "../../../src/base/clock.ts";
 import { ChunkPool } from "../../../src/broker/storage/log/chunk.ts";
 import { LogFiles } from "../../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../../src/broker/storage/log/recycler.ts";
@@ -50,7 +51,7 @@ class Log {
     );
     this.files.syncsByItself = false;
     this.files.skipTo(Math.max(known.synced, known.floor));
-    this.log = new TopicLog(new ChunkPool(1024 * 1024), idPrefix(1, TOPIC_NUMBER), this.files, known.floor);
+    this.log = new TopicLog(new ChunkPool(1024 * 1024), systemClock, idPrefix(1, TOPIC_NUMBER), this.files, known.floor);
   }
 }
 
@@ -103,7 +104,7 @@ async function play(random: Random): Promise<History> {
       for (let turn = 0; turn < 10; turn++) await Promise.resolve();
     } else if (what < 0.95) {
       floor = random.int(floor, acknowledged);
-      log.release(log.committedEnd, floor);
+      log.release(log.committedEnd, floor, 1000 + step);
     } else {
       synced = Math.max(synced, files.takeSynced());
     }

@@ -47,9 +47,9 @@ export class Space {
     this.look(nowMs);
   }
 
-  /** A write failed for lack of room: looks before long, whatever the last look found. */
-  failed(): void {
-    this.nextCheckMs = Math.min(this.nextCheckMs, performance.now() + NEAR_INTERVAL_MS);
+  /** A write failed for lack of room: looks before long, whatever the last look found. @param nowMs of the same clock as check() */
+  failed(nowMs: number): void {
+    this.nextCheckMs = Math.min(this.nextCheckMs, nowMs + NEAR_INTERVAL_MS);
   }
 
   private look(nowMs: number): void {

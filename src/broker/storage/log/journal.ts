@@ -92,18 +92,23 @@ export class Journal {
     return true;
   }
 
-  /** Writes the group, and tells its logs whether it is written. */
-  write(timeMs: number): void {
+  /**
+   * Writes the group, and tells its logs whether it is written.
+   *
+   * @param timeMs wall-clock time, which the file keeps
+   * @param steadyMs of a clock that nobody sets
+   */
+  write(timeMs: number, steadyMs: number): void {
     const { staged } = this;
     if (staged.length === 0) return;
     let written = false;
     try {
-      if (performance.now() >= this.retryAtMs) {
+      if (steadyMs >= this.retryAtMs) {
         this.writeGroup(timeMs);
         written = true;
       }
     } catch (error) {
-      this.retryAtMs = performance.now() + RETRY_MS;
+      this.retryAtMs = steadyMs + RETRY_MS;
       this.failed(error as Error);
     }
     this.used = 0;

@@ -290,17 +290,17 @@ export class LogFiles {
     return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
-  /** Recycles the segments in which everything is finished, as far as they are not retained. */
-  release(floorSequence: number): void {
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0])) {
+  /** Recycles the segments in which everything is finished, as far as they are not retained. @param wallMs the wall clock, for retention */
+  release(floorSequence: number, wallMs: number): void {
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0], wallMs)) {
       // The next one remembers which ids were given: with fsync it has to be on the disk before this one goes.
       if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
       this.retire();
     }
     const tail = this.segments[0];
-    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail)) return;
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail, wallMs)) return;
     // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
-    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh(floorSequence);
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh(floorSequence, wallMs);
   }
 
   /** Nothing was written or read for a while: syncs, and closes the files. */
@@ -340,15 +340,15 @@ export class LogFiles {
     return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
   }
 
-  private retains(segment: Segment): boolean {
-    return retains(this.retention, Date.now() - segment.newestMs, this.endPosition - segment.endPosition);
+  private retains(segment: Segment, wallMs: number): boolean {
+    return retains(this.retention, wallMs - segment.newestMs, this.endPosition - segment.endPosition);
   }
 
   private nextRollMs(tail: Segment): number {
     return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
   }
 
-  private startAfresh(floorSequence: number): void {
+  private startAfresh(floorSequence: number, wallMs: number): void {
     try {
       // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
       (this.options.ballast ?? NO_BALLAST).use(() => this.roll());
@@ -359,7 +359,7 @@ export class LogFiles {
     if (this.syncsByItself) return this.retire();
     this.unsyncedSegments.add(this.segments[this.segments.length - 1]);
     this.sync((error) => {
-      if (error === undefined) this.release(floorSequence);
+      if (error === undefined) this.release(floorSequence, wallMs);
     });
   }
 

@@ -1,3 +1,4 @@
+import type { Clock } from "../../../base/clock.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
 import { layMessage, layMessages, type Timestamp } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
@@ -60,6 +61,7 @@ export class TopicLog implements Journaled {
    */
   constructor(
     private readonly pool: ChunkPool,
+    private readonly clock: Pick<Clock, "steadyMs">,
     readonly prefix: number,
     readonly files: LogFiles | undefined,
     firstSequence = 0,
@@ -241,14 +243,15 @@ export class TopicLog implements Journaled {
    *
    * @param cursorPosition the smallest cursor of all channels: chunks below it are only needed for redeliveries
    * @param floorSequence everything below it is finished in every channel
+   * @param wallMs the wall clock, for what is retained
    */
-  release(cursorPosition: number, floorSequence: number): void {
+  release(cursorPosition: number, floorSequence: number, wallMs: number): void {
     const before = this.files === undefined ? this.committedEnd : this.writtenEnd;
     while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= before) {
       if (this.files === undefined && this.chunks[1].firstSequence > floorSequence) break;
       this.pool.drop(this.chunks.shift() as Chunk);
     }
-    this.files?.release(floorSequence);
+    this.files?.release(floorSequence, wallMs);
   }
 
   /** Frees what an idle topic holds: its chunks are in the file, the next message starts a small one. */
@@ -308,7 +311,7 @@ export class TopicLog implements Journaled {
   }
 
   private newTail(bytes: number): Chunk {
-    const now = Date.now();
+    const now = this.clock.steadyMs();
     const full = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
     if (full !== undefined) {
       if (now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;

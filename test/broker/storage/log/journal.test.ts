@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { systemClock } from "../../../../src/base/clock.ts";
 import type { Disk } from "../../../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
 import { Journal, readJournal, replay } from "../../../../src/broker/storage/log/journal.ts";
@@ -71,7 +72,7 @@ class Logs {
         0,
       );
       replay(journaled.get(number) ?? [], opened.nextSequence, (...entry) => opened.restore(...entry));
-      return new TopicLog(pool, idPrefix(1, number), opened);
+      return new TopicLog(pool, systemClock, idPrefix(1, number), opened);
     });
     this.journal.remove();
   }
@@ -89,7 +90,7 @@ class Logs {
   commit(numbers: Iterable<number>, timeMs = 1000): void {
     const logs = [...numbers].map((number) => this.log(number));
     for (const log of logs) log.stage(this.journal);
-    this.journal.write(timeMs);
+    this.journal.write(timeMs, timeMs);
     for (const log of logs) log.commit(timeMs);
   }
 }

@@ -150,7 +150,7 @@ test("an index of a full segment that lost its end is made good from where the n
 test("a recycled file's older records behind the end are never read as new ones", async () => {
   using log = new LogFixture({ maxBytesPerFile: 4 * RECORD });
   for (const body of BODIES.slice(0, 8)) log.commit(body);
-  log.log.release(log.log.committedEnd, 4);
+  log.releaseBelow(4);
   expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(1);
   await until("the old name is gone from the disk", () => log.recycler.hasReady);
   log.commit("new 1");
@@ -168,7 +168,7 @@ test("a recycled file's older records behind the end are never read as new ones"
 test("recycled files are kept up to their bound, across restarts, and one that vanished is done without", async () => {
   using log = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 2 * RECORD });
   for (const body of BODIES) log.commit(body);
-  log.log.release(log.log.committedEnd, 9);
+  log.releaseBelow(9);
   expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(2);
   await log.reopen();
   for (const name of readdirSync(`${log.folder}/recycled`)) await Bun.file(`${log.folder}/recycled/${name}`).delete();
@@ -193,8 +193,8 @@ test("segments that are not kept are removed one after the other, each behind it
   using log = new LogFixture({ disk, maxBytesPerFile: RECORD, recycledBytes: 0 });
   for (const body of BODIES.slice(0, 4)) log.commit(body);
   const [first, second, third] = filesOf(log, ".log").map((path) => basename(path, ".log"));
-  log.log.release(log.log.committedEnd, 2);
-  log.log.release(log.log.committedEnd, 3);
+  log.releaseBelow(2);
+  log.releaseBelow(3);
   await log.reopen();
   expect(removed).toEqual([first, second, third].flatMap((name) => [`${name}.idx`, `${name}.log`]));
   expect(readAll(log.log)).toEqual([BODIES[3]]);
@@ -204,7 +204,7 @@ test("segments that are not kept are removed one after the other, each behind it
 test("segments are released once everything in them is finished, and not before", () => {
   using log = new LogFixture({ maxBytesPerFile: 2 * RECORD });
   for (const body of BODIES) log.commit(body);
-  log.log.release(log.log.committedEnd, 5);
+  log.releaseBelow(5);
   expect(log.log.startSequence).toBe(4);
   expect(filesOf(log, ".log")).toHaveLength(3);
   expect(readAll(log.log)).toEqual(BODIES.slice(4));
@@ -213,7 +213,7 @@ test("segments are released once everything in them is finished, and not before"
 test("a large segment in which all is finished is given back early, and the next sequence survives that", async () => {
   using log = new LogFixture({ maxBytesPerFile: 10 * RECORD });
   for (const body of BODIES) log.commit(body);
-  log.log.release(log.log.committedEnd, 10);
+  log.releaseBelow(10);
   expect(log.log.startSequence).toBe(10);
   expect(filesOf(log, ".log")).toHaveLength(1);
   await log.reopen();

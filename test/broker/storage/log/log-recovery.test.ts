@@ -104,7 +104,7 @@ test("without an index, a damaged record costs itself and is never delivered", a
 test("a recycled file's older records are not taken for this segment's, when its index is made anew", async () => {
   using log = new LogFixture({ maxBytesPerFile: 4 * RECORD });
   for (const body of BODIES.slice(0, 8)) log.commit(body);
-  log.log.release(log.log.committedEnd, 4);
+  log.releaseBelow(4);
   await until("the old name is gone from the disk", () => log.recycler.hasReady);
   log.commit("new-000000");
   await log.files.close();

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { systemClock } from "../../../../src/base/clock.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
 import { TopicLog } from "../../../../src/broker/storage/log/topic-log.ts";
 import { writeId } from "../../../../src/frame/id.ts";
@@ -122,7 +123,7 @@ test("released memory goes back to the pool, and the files still have what is no
   using fixture = new LogFixture({ budgetBytes: 64 * MIB });
   const expected = many(60, 50_000);
   for (const body of expected) fixture.commit(body);
-  fixture.log.release(fixture.log.committedEnd, 0);
+  fixture.releaseBelow(0);
   expect(fixture.log.cachedSequence).toBeGreaterThan(20);
   expect(readAll(fixture.log)).toEqual(expected);
 });
@@ -147,7 +148,7 @@ test("a disposed log gives all its memory back", () => {
 
 test("a memory-only log starts where it is told, keeps what is not finished, and has nothing else", () => {
   const pool = new ChunkPool(64 * MIB);
-  const log = new TopicLog(pool, 0, undefined, 500);
+  const log = new TopicLog(pool, systemClock, 0, undefined, 500);
   const bodies = many(100, 10_000, 500);
   for (const body of bodies) {
     log.append(Buffer.from(body), 0, body.length, TIME);
@@ -155,12 +156,12 @@ test("a memory-only log starts where it is told, keeps what is not finished, and
   }
   expect(readAll(log)).toEqual(bodies);
   // The cursor is at the end, but number 530 is still in flight.
-  log.release(log.committedEnd, 530);
+  log.release(log.committedEnd, 530, 1);
   expect(log.startSequence).toBeLessThanOrEqual(530);
   expect(readAll(log, 530)).toEqual(bodies.slice(30));
   log.shrink();
   expect(readAll(log, 530)).toEqual(bodies.slice(30));
-  log.release(log.committedEnd, 600);
+  log.release(log.committedEnd, 600, 1);
   expect(pool.usedBytes).toBeLessThan(1.5 * MIB);
   expect(() => log.chunkAt(0, true)).toThrow("memory log has no position 0");
 });
