@@ -83,7 +83,7 @@ export function readAll(log: TopicLog, from = log.startSequence): (string | null
   let position = log.locate(from);
   while (sequence < log.committedNext) {
     const chunk = log.chunkAt(position, true);
-    if (!("buffer" in chunk)) {
+    if (chunk.isGap) {
       bodies.push(null);
       sequence = chunk.nextSequence;
       position = chunk.nextPosition;
@@ -107,7 +107,7 @@ export function readBySequence(log: TopicLog): Map<number, string> {
   let position = log.locate(sequence);
   while (sequence < log.committedNext) {
     const chunk = log.chunkAt(position, true);
-    if ("buffer" in chunk) {
+    if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const end = at + 4 + chunk.buffer.readUInt32BE(at);
       bodies.set(sequence++, chunk.buffer.toString("utf8", at + BODY_OFFSET, end));

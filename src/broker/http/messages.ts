@@ -144,7 +144,7 @@ class Frames {
     if (stored !== undefined) return { buffer: this.channel.readStored(stored), from: 0, to: stored.frameBytes };
     if (this.last === undefined || position < this.last.start || position >= this.last.end) {
       const chunk = this.log.peekAt(position);
-      if (!("buffer" in chunk)) return undefined;
+      if (chunk.isGap) return undefined;
       this.last = chunk;
     }
     const { buffer, start } = this.last;

@@ -11,8 +11,16 @@ export const LARGEST_CLASS = CLASS_BYTES.length - 1;
 /** Free chunks kept per class; beyond that they go back to the collector. */
 const POOLED_PER_CLASS = [64, 32, 24];
 
+/** Where a log's records could not be read back: the reader goes on behind it. Told from a Chunk by `isGap`. */
+export interface Gap {
+  readonly isGap: true;
+  nextPosition: number;
+  nextSequence: number;
+}
+
 /** A run of whole records of one log, [start, end) in positions, in memory. */
 export class Chunk {
+  readonly isGap = false;
   readonly view: DataView;
   /** Position of the first record. */
   start = 0;

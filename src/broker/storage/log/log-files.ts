@@ -1,13 +1,12 @@
 import { dirname } from "node:path";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { removeFolder } from "../disk/disk.ts";
-import { type Chunk, type ChunkSource, LARGEST_CLASS } from "./chunk.ts";
+import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type Part, Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
-import type { Gap } from "./topic-log.ts";
 
 /**
  * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
@@ -227,7 +226,7 @@ export class LogFiles {
    */
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = this.segmentAt(position);
-    if (!(segment instanceof Segment)) return segment;
+    if (segment === undefined) return this.gapAt(position);
     this.keepOpen(segment);
     let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
     const first = entries[0];
@@ -248,7 +247,11 @@ export class LogFiles {
     if (good === undefined) {
       pool.drop(chunk);
       if (!quietly) this.reportDamage(segment, first, problem === "" ? "checksum does not match" : problem);
-      return { nextPosition: segment.basePosition + first.offset + first.length, nextSequence: first.firstSequence + first.count };
+      return {
+        isGap: true,
+        nextPosition: segment.basePosition + first.offset + first.length,
+        nextSequence: first.firstSequence + first.count,
+      };
     }
     chunk.start = segment.basePosition + first.offset;
     chunk.end = segment.basePosition + good.offset + good.length;
@@ -269,7 +272,7 @@ export class LogFiles {
   runOf(sequence: number): { position: number; sequence: number } {
     const position = this.locate(sequence);
     const segment = this.segmentAt(position);
-    if (!(segment instanceof Segment)) return { position, sequence };
+    if (segment === undefined) return { position, sequence };
     return { position, sequence: segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence };
   }
 
@@ -286,7 +289,7 @@ export class LogFiles {
   /** First sequence of the commit that holds a position; the one behind a gap for a position in it. `position < endPosition`. */
   commitAtPosition(position: number): number {
     const segment = this.segmentAt(position);
-    if (!(segment instanceof Segment)) return segment.nextSequence;
+    if (segment === undefined) return this.gapAt(position).nextSequence;
     return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
@@ -427,13 +430,19 @@ export class LogFiles {
     if (reading.length > MAX_READING) this.closeUnlessNeeded(reading.shift() as Segment);
   }
 
-  /** The segment that holds a position, or the Gap up to the next one where recovery had to leave some out. */
-  private segmentAt(position: number): Segment | Gap {
+  /** The segment that holds a position; undefined for a position in a gap between segments. */
+  private segmentAt(position: number): Segment | undefined {
     for (const segment of this.segments) {
-      if (position < segment.basePosition) return { nextPosition: segment.basePosition, nextSequence: segment.baseSequence };
-      if (position < segment.endPosition) return segment;
+      if (position < segment.endPosition) return position < segment.basePosition ? undefined : segment;
     }
-    if (position < this.endPosition) return { nextPosition: this.endPosition, nextSequence: this.nextSequence };
+    return undefined;
+  }
+
+  /** The gap that a position is in: recovery had to leave out what was there, or sequences were passed over. */
+  private gapAt(position: number): Gap {
+    const next = this.segments.find(({ basePosition }) => position < basePosition);
+    if (next !== undefined) return { isGap: true, nextPosition: next.basePosition, nextSequence: next.baseSequence };
+    if (position < this.endPosition) return { isGap: true, nextPosition: this.endPosition, nextSequence: this.nextSequence };
     throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
   }
 

@@ -31,7 +31,7 @@ export function visitRecords(
   let { position, sequence } = log.runOf(from);
   for (let reads = 0; sequence < to && reads < maxReads; reads++) {
     const chunk = log.peekAt(position);
-    if (!("buffer" in chunk)) {
+    if (chunk.isGap) {
       sequence = chunk.nextSequence;
       position = chunk.nextPosition;
       continue;

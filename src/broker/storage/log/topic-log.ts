@@ -1,7 +1,7 @@
 import type { Clock } from "../../../base/clock.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
 import { layMessage, layMessages, type Timestamp } from "../../../frame/layout.ts";
-import { type Chunk, type ChunkPool, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
+import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type Journaled, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
 import type { Part } from "./segment.ts";
@@ -16,12 +16,6 @@ const MAX_READ_BLOCKS = 4;
 const MAX_UNSETTLED_BYTES = 4 * MAX_JOURNALED_BYTES;
 /** A chunk that filled faster than this asks for a larger one next time. */
 const FAST_FILL_MS = 250;
-
-/** Records that could not be read back: the reader goes on behind them. */
-export interface Gap {
-  nextPosition: number;
-  nextSequence: number;
-}
 
 /**
  * A topic's messages in publish order: appended once, read by every channel at its own pace.
@@ -201,7 +195,7 @@ export class TopicLog implements Journaled {
       throw new Error(`memory log has no position ${position}: it holds ${this.chunks[0]?.start} to ${this.end}`);
     }
     const block = this.files.read(position, ahead ? READ_AHEAD_BYTES : READ_NEAR_BYTES, this.pool);
-    if (!("buffer" in block)) return block;
+    if (block.isGap) return block;
     this.readBlocks.unshift(block);
     this.pool.markEvictable(block, this);
     if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.drop(this.readBlocks.pop() as Chunk);
@@ -235,7 +229,7 @@ export class TopicLog implements Journaled {
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
     const position = this.files.locate(sequence);
     const block = this.chunkAt(position, false);
-    return "buffer" in block ? walk(block, sequence) : position;
+    return block.isGap ? position : walk(block, sequence);
   }
 
   /**

@@ -195,7 +195,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
       if (requeued && window.owner[i] === LEAVING) return;
       const position = window.position[i];
       const chunk = this.topic.log.chunkAt(position, false);
-      if (!("buffer" in chunk)) return;
+      if (chunk.isGap) return;
       const at = chunk.offsetOf(position);
       deferred.stage(this, entry, chunk.buffer, at, at + 4 + chunk.view.getUint32(at), memoryOnly);
       if (requeued) window.owner[i] = LEAVING;

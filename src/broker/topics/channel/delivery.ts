@@ -139,7 +139,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
       if (message === undefined) {
         const i = sequence & window.mask;
         const chunk = this.topic.log.chunkAt(window.position[i], false);
-        if (!("buffer" in chunk)) {
+        if (chunk.isGap) {
           window.finish(sequence);
           this.settled();
           continue;
@@ -242,7 +242,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
   /** The chunk at the cursor; records that are damaged are skipped, loudly (the log said so). */
   protected freshChunk(): Chunk | undefined {
     const chunk = this.topic.log.chunkAt(this.cursorPosition, true);
-    if ("buffer" in chunk) return chunk;
+    if (!chunk.isGap) return chunk;
     this.skip(this.window.cursor, chunk.nextSequence);
     this.markDirty();
     return undefined;
