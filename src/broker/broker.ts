@@ -160,7 +160,13 @@ export class Broker {
     try {
       this.clock.goOnFrom(this.store.clockStep());
       this.saver = new Saver(this, this.directory);
-      this.deferred = new DeferredStore(join(this.directory, "deferred"), log, this.ballast, () => this.clock.currentMs());
+      this.deferred = new DeferredStore({
+        directory: join(this.directory, "deferred"),
+        disk,
+        logger: log,
+        ballast: this.ballast,
+        clock: this.clock,
+      });
       this.answers = new Answers((done) => this.syncPublished(done), log);
       this.journal = new Journal(disk, join(this.directory, JOURNAL_FILE), (error) =>
         this.trouble.error(`JOURNAL: ${error.message}; topics write to their own files instead`),

@@ -1,6 +1,7 @@
 import { Database } from "bun:sqlite";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
 import { Broker } from "../broker.ts";
@@ -8,6 +9,7 @@ import type { BrokerOptions } from "../options.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
+import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { diskFiles, useFiles } from "../storage/disk/files.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
@@ -84,7 +86,8 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
         if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
       }
     }
-    checkDeferred(join(directory, "deferred"), findings, print);
+    const disk = Object.assign(overlay, { exists: systemDisk.exists, space: systemDisk.space });
+    checkDeferred(join(directory, "deferred"), disk, findings, print);
   } finally {
     useFiles(diskFiles);
   }
@@ -201,10 +204,16 @@ function damagedCommits(segment: Segment, findings: Findings): number {
   return damaged;
 }
 
-function checkDeferred(directory: string, findings: Findings, print: (line: string) => void): void {
+function checkDeferred(directory: string, disk: Disk, findings: Findings, print: (line: string) => void): void {
   let publishes = 0;
   let requeues = 0;
-  const store = new DeferredStore(directory, findings);
+  const store = new DeferredStore({
+    directory,
+    disk,
+    logger: findings,
+    ballast: NO_BALLAST,
+    clock: { currentMs: systemClock.wallMs },
+  });
   store.recover(
     () => false,
     ({ kind }) => {

@@ -1,4 +1,4 @@
-import { files, openOrMake, readFully, writeFully } from "../disk/files.ts";
+import { type Disk, openOrMake, readFully, writeFully } from "../disk/disk.ts";
 
 /** One of a bucket's two files, opened at its first use and made if it is not there. */
 export class BucketFile {
@@ -8,24 +8,27 @@ export class BucketFile {
   nameUnsynced = false;
   private fd = -1;
 
-  constructor(readonly path: string) {}
+  constructor(
+    private readonly disk: Disk,
+    readonly path: string,
+  ) {}
 
   get size(): number {
-    return files.size(this.handle);
+    return this.disk.size(this.handle);
   }
 
   read(target: Buffer, at: number, bytes: number, position: number): void {
-    readFully(this.handle, target, at, bytes, position);
+    readFully(this.disk, this.handle, target, at, bytes, position);
   }
 
   /** @throws what the kernel said; a part may have been written */
   write(source: Buffer, bytes: number, position: number): void {
-    writeFully(this.handle, source, 0, bytes, position);
+    writeFully(this.disk, this.handle, source, 0, bytes, position);
     this.unsynced = true;
   }
 
   truncate(length: number): void {
-    files.truncate(this.handle, length);
+    this.disk.truncate(this.handle, length);
     this.unsynced = true;
   }
 
@@ -39,7 +42,7 @@ export class BucketFile {
     } catch (error) {
       return done(error as Error);
     }
-    files.sync(fd, (error) => {
+    this.disk.sync(fd, (error) => {
       // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more, and the number may
       // be another's by now, a socket's, which cannot be synced.
       done(error && fd === this.fd && error.code !== "EBADF" ? error : undefined);
@@ -47,13 +50,13 @@ export class BucketFile {
   }
 
   close(): void {
-    if (this.fd >= 0) files.close(this.fd);
+    if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
   }
 
   private get handle(): number {
     if (this.fd >= 0) return this.fd;
-    const { fd, made } = openOrMake(this.path);
+    const { fd, made } = openOrMake(this.disk, this.path);
     this.fd = fd;
     this.nameUnsynced ||= made;
     return fd;

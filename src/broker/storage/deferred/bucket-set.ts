@@ -1,4 +1,5 @@
 import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { Disk } from "../disk/disk.ts";
 import { Bucket } from "./bucket.ts";
 import { FINEST_MS, spanName, startOf } from "./wheel.ts";
 
@@ -11,6 +12,7 @@ export class Buckets implements Iterable<Bucket> {
   private readonly byName = new Map<string, Bucket>();
 
   constructor(
+    readonly disk: Disk,
     readonly directory: string,
     private readonly trouble: Trouble,
   ) {}
@@ -28,7 +30,7 @@ export class Buckets implements Iterable<Bucket> {
     const startMs = startOf(dueMs, widthMs);
     const known = this.byName.get(spanName(startMs, widthMs));
     if (known !== undefined) return known;
-    const bucket = new Bucket(this.directory, startMs, widthMs);
+    const bucket = new Bucket(this.disk, this.directory, startMs, widthMs);
     bucket.loading = isNear(bucket, nowMs);
     this.add(bucket);
     return bucket;

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { files, removeSoon } from "../disk/files.ts";
+import { type Disk, removeSoon } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
 import { ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
 import { walkEntries } from "./entry-scan.ts";
@@ -50,13 +50,14 @@ export class Bucket {
   private recoveredDone = NO_NUMBERS;
 
   constructor(
+    private readonly disk: Disk,
     readonly directory: string,
     readonly startMs: number,
     readonly widthMs: number,
   ) {
     const path = join(directory, spanName(startMs, widthMs));
-    this.file = new BucketFile(`${path}.msg`);
-    this.words = new Words(`${path}.done`);
+    this.file = new BucketFile(disk, `${path}.msg`);
+    this.words = new Words(disk, `${path}.done`);
   }
 
   get endMs(): number {
@@ -316,7 +317,7 @@ export class Bucket {
     for (const part of unnamed) part.nameUnsynced = false;
     this.file.sync((fileError) => {
       if (unnamed.length === 0) return done(fileError);
-      files.syncDirectory(this.directory, (error) => {
+      this.disk.syncDirectory(this.directory, (error) => {
         if (error) for (const part of unnamed) part.nameUnsynced = true;
         done(fileError ?? error ?? undefined);
       });
@@ -336,8 +337,8 @@ export class Bucket {
   /** @param failed hears why a file is still there, under another name */
   remove(failed: (error: Error) => void): void {
     this.closeFiles();
-    removeSoon(this.file.path, failed);
-    removeSoon(this.words.file.path, failed);
+    removeSoon(this.disk, this.file.path, failed);
+    removeSoon(this.disk, this.words.file.path, failed);
   }
 }
 

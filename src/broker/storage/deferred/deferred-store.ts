@@ -1,7 +1,7 @@
 import type { Logger } from "../../../base/logger.ts";
 import { Trouble } from "../../../base/rate-limited-log.ts";
-import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
-import { files } from "../disk/files.ts";
+import type { Ballast } from "../disk/ballast.ts";
+import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
 import { Buckets, isNear } from "./bucket-set.ts";
 import { Mover } from "./cascade.ts";
@@ -13,12 +13,22 @@ import type { StagedEntries, StoreOwner } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 import { SyncRounds } from "./sync-epochs.ts";
 import { FINEST_MS } from "./wheel.ts";
-import { Intake } from "./writer.ts";
+import { type DueClock, Intake } from "./writer.ts";
 
 /** Buckets are looked through this often for what is to be loaded, moved or removed. */
 const SURVEY_INTERVAL_MS = 200;
 /** Due messages handed on in one step. */
 const DUE_PER_STEP = 2000;
+
+export interface DeferredStoreOptions {
+  /** Its folder; made if it is not there. */
+  directory: string;
+  disk: Disk;
+  logger: Logger;
+  /** Room for words on entries when the disk is full. */
+  ballast: Ballast;
+  clock: DueClock;
+}
 
 /**
  * Deferred messages on disk, in buckets by due time (bucket.ts). Only what is about to fall due, or is due and
@@ -42,21 +52,21 @@ export class DeferredStore {
   private readonly rounds = new SyncRounds();
   private readonly intake: Intake;
   private readonly trouble: Trouble;
+  private readonly directory: string;
+  private readonly logger: Logger;
+  private readonly ballast: Ballast;
   private nextSurveyMs = 0;
 
-  constructor(
-    private readonly directory: string,
-    private readonly log: Logger,
-    private readonly ballast: Ballast = NO_BALLAST,
-    /** The time by which messages fall due, ms. */
-    now: () => number = Date.now,
-  ) {
-    files.makeDirectory(directory);
-    this.trouble = new Trouble(log);
-    this.buckets = new Buckets(directory, this.trouble);
-    this.intake = new Intake(this.buckets, this.trouble, now);
+  constructor({ directory, disk, logger, ballast, clock }: DeferredStoreOptions) {
+    this.directory = directory;
+    this.logger = logger;
+    this.ballast = ballast;
+    disk.makeDirectory(directory);
+    this.trouble = new Trouble(logger);
+    this.buckets = new Buckets(disk, directory, this.trouble);
+    this.intake = new Intake(this.buckets, this.trouble, clock);
     this.loader = new Loader(this.buckets);
-    this.mover = new Mover(this.buckets, this.rounds, log, this.trouble, ballast);
+    this.mover = new Mover(this.buckets, this.rounds, logger, this.trouble, ballast);
   }
 
   get targets(): DeferredTargets {
@@ -85,7 +95,7 @@ export class DeferredStore {
    * @param visit called for each entry that is not done with
    */
   recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
-    const { nextNumber, unresolved } = recoverBuckets(this.buckets, this.log, this.ballast, hasJoined, visit);
+    const { nextNumber, unresolved } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
     this.numberFrom(nextNumber);
     this.unresolved = unresolved;
   }

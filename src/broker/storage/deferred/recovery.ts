@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
-import { files, GONE_ENDING, removeIfThere } from "../disk/files.ts";
+import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
 import { Bucket } from "./bucket.ts";
 import type { Buckets } from "./bucket-set.ts";
 import { MOVE_STEP_BYTES } from "./cascade.ts";
@@ -32,7 +32,7 @@ export function recoverBuckets(
   const recovered = { nextNumber: 0, unresolved: false };
   // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
   const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
-  for (const bucket of findBuckets(directory)) {
+  for (const bucket of findBuckets(buckets.disk, directory)) {
     const file = join(directory, spanName(bucket.startMs, bucket.widthMs));
     let entries = 0;
     const cut = bucket.recover(hasJoined, (entry) => {
@@ -67,15 +67,15 @@ export function recoverBuckets(
 }
 
 /** The buckets of an earlier run, widest first. */
-function findBuckets(directory: string): Bucket[] {
-  const names = files.list(directory);
+function findBuckets(disk: Disk, directory: string): Bucket[] {
+  const names = disk.list(directory);
   const found: Bucket[] = [];
   for (const name of names) {
     const span = parseSpan(name);
-    if (span !== undefined) found.push(new Bucket(directory, span.startMs, span.widthMs));
+    if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
     // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
     else if (name.endsWith(GONE_ENDING) || (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))))
-      removeIfThere(join(directory, name));
+      removeIfThere(disk, join(directory, name));
   }
   return found.sort((a, b) => b.widthMs - a.widthMs);
 }

@@ -1,4 +1,5 @@
 import { giveBack } from "../../../base/free-buffer.ts";
+import type { Disk } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
 
 // The second file of a bucket: words on its entries.
@@ -39,8 +40,8 @@ export class Words {
   private held: number[] = [];
   private sealed = 0;
 
-  constructor(path: string) {
-    this.file = new BucketFile(path);
+  constructor(disk: Disk, path: string) {
+    this.file = new BucketFile(disk, path);
   }
 
   get anyStaged(): boolean {

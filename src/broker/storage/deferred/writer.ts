@@ -9,6 +9,12 @@ import { startOf, widthFor } from "./wheel.ts";
 /** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
 const SPARE_STAGED = 4;
 
+/** The time by which messages fall due. */
+export interface DueClock {
+  /** Ms, at this moment. */
+  currentMs(): number;
+}
+
 /** Messages on their way into buckets: staged, written by a commit, and stored then, or once a sync is over. */
 export class Intake {
   /** To be set by who is told of a message and leaves it on the disk for the time being. */
@@ -27,9 +33,9 @@ export class Intake {
   constructor(
     private readonly buckets: Buckets,
     private readonly trouble: Trouble,
-    private readonly now: () => number,
+    private readonly clock: DueClock,
   ) {
-    this.nextNumber = Math.floor(now()) * 1000;
+    this.nextNumber = Math.floor(clock.currentMs()) * 1000;
   }
 
   get anyStaged(): boolean {
@@ -102,7 +108,7 @@ export class Intake {
     const last = this.lastBucket;
     if (last !== undefined && dueMs === this.lastDueMs) return last;
     this.lastDueMs = dueMs;
-    const nowMs = this.now();
+    const nowMs = this.clock.currentMs();
     const widthMs = widthFor(dueMs, nowMs);
     if (last !== undefined && last.widthMs === widthMs && last.startMs === startOf(dueMs, widthMs)) return last;
     const bucket = this.buckets.for(dueMs, widthMs, nowMs);

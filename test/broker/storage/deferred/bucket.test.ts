@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { Bucket } from "../../../../src/broker/storage/deferred/bucket.ts";
 import {
   ENTRY_HEADER_BYTES,
@@ -9,7 +9,7 @@ import {
   type StoredEntry,
 } from "../../../../src/broker/storage/deferred/entry.ts";
 import { parseSpan } from "../../../../src/broker/storage/deferred/wheel.ts";
-import { diskFiles, useFiles } from "../../../../src/broker/storage/disk/files.ts";
+import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { layMessage } from "../../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
@@ -21,7 +21,6 @@ beforeEach(() => {
 });
 
 afterEach(() => {
-  useFiles(diskFiles);
   removeFolder(folder);
 });
 
@@ -49,15 +48,28 @@ function header(number: number): StoredEntry {
   };
 }
 
-function fill(count: number): Bucket {
-  const bucket = new Bucket(folder, START, 1000);
+/** A disk that takes nothing while it is full; reading and cutting go on. */
+function fullableDisk(): Disk & { full: boolean } {
+  const disk = {
+    ...systemDisk,
+    full: false,
+    write(fd: number, buffer: Buffer, from: number, length: number, position: number): number {
+      if (disk.full) throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+      return systemDisk.write(fd, buffer, from, length, position);
+    },
+  };
+  return disk;
+}
+
+function fill(count: number, disk: Disk = systemDisk): Bucket {
+  const bucket = new Bucket(disk, folder, START, 1000);
   for (let number = 0; number < count; number++) bucket.stage(header(number), number, frameOf(number), 0, 34 + BODY_BYTES);
   bucket.commit();
   return bucket;
 }
 
 function recover(joined = (_entry: ScannedEntry, _sequence: number) => false): { bucket: Bucket; entries: ScannedEntry[]; cut: number } {
-  const bucket = new Bucket(folder, START, 1000);
+  const bucket = new Bucket(systemDisk, folder, START, 1000);
   const entries: ScannedEntry[] = [];
   const cut = bucket.recover(joined, (entry) => entries.push({ ...entry }));
   bucket.commit();
@@ -92,7 +104,7 @@ test("entries come back with all that was said of them, and with their frames", 
 });
 
 test("what is staged counts once it is committed", () => {
-  const bucket = new Bucket(folder, START, 1000);
+  const bucket = new Bucket(systemDisk, folder, START, 1000);
   expect(bucket.stage(header(0), 0, frameOf(0), 0, 54)).toBe(0);
   expect(bucket.stage(header(1), 1, frameOf(1), 0, 54)).toBe(ENTRY_BYTES);
   expect([bucket.dirty, bucket.pending, bucket.length, readdirSync(folder).length]).toEqual([true, 0, 0, 0]);
@@ -207,14 +219,12 @@ test("a damaged word costs itself, and a torn one is written over", () => {
 });
 
 test("entries that the disk does not take do not count, and the bucket goes on", () => {
-  const bucket = fill(1);
-  const inside = (bucket as unknown as { file: { fd: number } }).file;
-  const fd = inside.fd;
-  inside.fd = openSync("/dev/full", "r+");
+  const disk = fullableDisk();
+  const bucket = fill(1, disk);
+  disk.full = true;
   bucket.stage(header(1), 1, frameOf(1), 0, 54);
   expect(() => bucket.commit()).toThrow("ENOSPC");
-  closeSync(inside.fd);
-  inside.fd = fd;
+  disk.full = false;
   expect([bucket.dirty, bucket.pending, bucket.length]).toEqual([false, 1, ENTRY_BYTES]);
   expect(bucket.stage(header(2), 2, frameOf(2), 0, 54)).toBe(ENTRY_BYTES);
   bucket.commit();
@@ -223,16 +233,14 @@ test("entries that the disk does not take do not count, and the bucket goes on",
 });
 
 test("words that the disk does not take are written by a later commit", () => {
-  const bucket = fill(2);
+  const disk = fullableDisk();
+  const bucket = fill(2, disk);
   bucket.stageDone(0);
   bucket.commit();
-  const inside = (bucket as unknown as { words: { file: { fd: number } } }).words.file;
-  const fd = inside.fd;
-  inside.fd = openSync("/dev/full", "r+");
+  disk.full = true;
   bucket.stageDone(1);
   expect(() => bucket.commit()).toThrow("ENOSPC");
-  closeSync(inside.fd);
-  inside.fd = fd;
+  disk.full = false;
   expect(bucket.dirty).toBeTrue();
   bucket.commit();
   bucket.closeFiles();
@@ -242,23 +250,23 @@ test("words that the disk does not take are written by a later commit", () => {
 test("entries and the names of the files are synced before the words that rest on them", async () => {
   const synced: string[] = [];
   const paths = new Map<number, string>();
-  useFiles({
-    ...diskFiles,
+  const disk: Disk = {
+    ...systemDisk,
     open: (name, flags) => {
-      const fd = diskFiles.open(name, flags);
+      const fd = systemDisk.open(name, flags);
       paths.set(fd, name.slice(folder.length + 1).replace(/.*\./, ""));
       return fd;
     },
     sync: (fd, done) => {
       synced.push(paths.get(fd) as string);
-      diskFiles.sync(fd, done);
+      systemDisk.sync(fd, done);
     },
     syncDirectory: (name, done) => {
       synced.push(name === folder ? "names" : name);
-      diskFiles.syncDirectory(name, done);
+      systemDisk.syncDirectory(name, done);
     },
-  });
-  const bucket = fill(2);
+  };
+  const bucket = fill(2, disk);
   bucket.stageDone(0);
   bucket.commit();
   expect(bucket.unsynced).toBeTrue();

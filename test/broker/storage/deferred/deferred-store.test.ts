@@ -1,11 +1,12 @@
-import { afterEach, beforeEach, expect, setSystemTime, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { copyFileSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { DeferredStore } from "../../../../src/broker/storage/deferred/deferred-store.ts";
 import { DueHeap } from "../../../../src/broker/storage/deferred/due-heap.ts";
 import { KIND_REQUEUE, type StoredEntry } from "../../../../src/broker/storage/deferred/entry.ts";
 import type { StagedEntries } from "../../../../src/broker/storage/deferred/staged-entries.ts";
 import { StoredMessage } from "../../../../src/broker/storage/deferred/stored-message.ts";
-import { diskFiles, useFiles } from "../../../../src/broker/storage/disk/files.ts";
+import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
+import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
 import { until } from "../../../support/server.ts";
@@ -15,14 +16,14 @@ const SECOND = 1000;
 const HOUR = 3600 * SECOND;
 
 let folder: string;
+let nowMs = START;
 
 beforeEach(() => {
   folder = temporaryFolder();
-  setSystemTime(START);
+  nowMs = START;
 });
 
 afterEach(() => {
-  setSystemTime();
   removeFolder(folder);
 });
 
@@ -36,10 +37,14 @@ class Fixture {
   last: StoredMessage | undefined;
   unwanted = new Set<number>();
   room = Number.POSITIVE_INFINITY;
+  /** Bytes that the disk takes before it is full; reading and cutting go on then. */
+  bytesFree = Number.POSITIVE_INFINITY;
   store: DeferredStore;
 
   constructor() {
-    this.store = new DeferredStore(folder, this.log);
+    const clock = { currentMs: () => nowMs };
+    const disk: Disk = { ...systemDisk, write: (...write) => this.write(...write) };
+    this.store = new DeferredStore({ directory: folder, disk, logger: this.log, ballast: NO_BALLAST, clock });
     this.store.targets = {
       wanted: (entry) => !this.unwanted.has(entry.sequence),
       underWay: () => false,
@@ -56,7 +61,7 @@ class Fixture {
     const frame = Buffer.alloc(34 + 6, `f${sequence}`);
     frame.writeUInt32BE(36, 0);
     frame.writeUInt32BE(2, 4);
-    const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: Date.now() + delayMs, sequence };
+    const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: nowMs + delayMs, sequence };
     this.store.stage(this, header, frame, 0, frame.length, memoryOnly);
   }
 
@@ -74,10 +79,10 @@ class Fixture {
 
   /** Lets time pass in steps, as the broker's timer would. */
   pass(ms: number, stepMs = 200): void {
-    const end = Date.now() + ms;
-    while (Date.now() < end) {
-      setSystemTime(Math.min(end, Date.now() + stepMs));
-      this.store.process(Date.now());
+    const end = nowMs + ms;
+    while (nowMs < end) {
+      nowMs = Math.min(end, nowMs + stepMs);
+      this.store.process(nowMs);
       this.store.commit();
       if (this.store.awaitsSync) this.sync();
     }
@@ -86,6 +91,13 @@ class Fixture {
   sync(): void {
     this.store.syncBegins();
     this.store.syncEnded(undefined);
+  }
+
+  private write(fd: number, buffer: Buffer, from: number, length: number, position: number): number {
+    const take = Math.min(this.bytesFree, length);
+    if (take === 0) throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+    this.bytesFree -= take;
+    return systemDisk.write(fd, buffer, from, take, position);
   }
 
   /** Sequences that fell due since it was last asked. */
@@ -167,8 +179,8 @@ test.each([false, true])(
     fixture.sync();
     const wide = readdirSync(folder).find((name) => name.endsWith("-64000.msg")) as string;
     const turn = () => {
-      setSystemTime(Date.now() + SECOND);
-      fixture.store.process(Date.now());
+      nowMs += SECOND;
+      fixture.store.process(nowMs);
       fixture.store.commit();
     };
     expect(fixture.store.awaitsSync).toBeFalse();
@@ -223,7 +235,7 @@ test("messages are there after a crash, and those that fell due meanwhile come a
   fixture.put(1, 90 * SECOND);
   fixture.put(2, 5 * SECOND);
   fixture.put(3, 3 * HOUR);
-  setSystemTime(START + 100 * SECOND);
+  nowMs = START + 100 * SECOND;
   const again = new Fixture();
   again.pass(10, 10);
   again.pass(400, 200);
@@ -238,7 +250,7 @@ test("numbers go on above those of an earlier run, even when the clock was set b
   const fixture = new Fixture();
   fixture.put(1, HOUR);
   const before = fixture.store.upcomingNumber;
-  setSystemTime(START - 24 * HOUR);
+  nowMs = START - 24 * HOUR;
   expect(new Fixture().store.upcomingNumber).toBeGreaterThanOrEqual(before);
 });
 
@@ -350,43 +362,23 @@ test("messages leave a heap in the order of their times, as they came, whatever 
   }
 });
 
-/** A disk that takes so many more bytes and then is full; reading and cutting go on. */
-function fullAfter(bytes: number): Disposable {
-  let left = bytes;
-  useFiles({
-    ...diskFiles,
-    write: (fd, buffer, from, length, position) => {
-      const take = Math.min(left, length);
-      if (take === 0) throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
-      left -= take;
-      return diskFiles.write(fd, buffer, from, take, position);
-    },
-  });
-  return { [Symbol.dispose]: () => useFiles(diskFiles) };
-}
-
 test("what a full disk refuses is gone from every bucket, though parts of it had been written, and a kill comes at once", () => {
   const fixture = new Fixture();
   fixture.put(1, 5 * SECOND);
-  {
-    // Two whole entries and a piece of the third fit; those in the other bucket do not.
-    using _full = fullAfter(2 * 88 + 30);
-    for (const sequence of [2, 3, 4]) fixture.stage(sequence, 5 * SECOND);
-    fixture.stage(5, 10 * SECOND);
-    fixture.store.commit();
-    expect(fixture.refused.map(({ message }) => message)).toEqual(
-      Array.from({ length: 4 }, () => "ENOSPC: no space left on device, write"),
-    );
-    expect(fixture.store.failure?.message).toStartWith("ENOSPC");
-  }
-  {
-    // Now it is the second bucket's part that does not fit.
-    using _full = fullAfter(3 * 88 + 30);
-    for (const sequence of [6, 7, 8]) fixture.stage(sequence, 5 * SECOND);
-    for (const sequence of [9, 10]) fixture.stage(sequence, 10 * SECOND);
-    fixture.store.commit();
-    expect(fixture.refused).toHaveLength(9);
-  }
+  // Two whole entries and a piece of the third fit; those in the other bucket do not.
+  fixture.bytesFree = 2 * 88 + 30;
+  for (const sequence of [2, 3, 4]) fixture.stage(sequence, 5 * SECOND);
+  fixture.stage(5, 10 * SECOND);
+  fixture.store.commit();
+  expect(fixture.refused.map(({ message }) => message)).toEqual(Array.from({ length: 4 }, () => "ENOSPC: no space left on device, write"));
+  expect(fixture.store.failure?.message).toStartWith("ENOSPC");
+  // Now it is the second bucket's part that does not fit.
+  fixture.bytesFree = 3 * 88 + 30;
+  for (const sequence of [6, 7, 8]) fixture.stage(sequence, 5 * SECOND);
+  for (const sequence of [9, 10]) fixture.stage(sequence, 10 * SECOND);
+  fixture.store.commit();
+  expect(fixture.refused).toHaveLength(9);
+  fixture.bytesFree = Number.POSITIVE_INFINITY;
   expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([1]);
   fixture.put(11, 5 * SECOND);
   expect(fixture.store.failure).toBeUndefined();
@@ -396,14 +388,13 @@ test("what a full disk refuses is gone from every bucket, though parts of it had
 test("words that a full disk does not take are written when there is room, and until then the store says so", () => {
   const fixture = new Fixture();
   const messages = [1, 2].map((sequence) => fixture.put(sequence, 5 * SECOND));
-  {
-    using _full = fullAfter(10);
-    fixture.store.finish(messages[0]);
-    fixture.store.commit();
-    expect(fixture.store.wordsFailure?.message).toStartWith("ENOSPC");
-    expect(fixture.store.failure).toBeUndefined();
-    expect(fixture.store.hasWork).toBeTrue();
-  }
+  fixture.bytesFree = 10;
+  fixture.store.finish(messages[0]);
+  fixture.store.commit();
+  expect(fixture.store.wordsFailure?.message).toStartWith("ENOSPC");
+  expect(fixture.store.failure).toBeUndefined();
+  expect(fixture.store.hasWork).toBeTrue();
+  fixture.bytesFree = Number.POSITIVE_INFINITY;
   fixture.store.commit();
   expect(fixture.store.wordsFailure).toBeUndefined();
   expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([2]);

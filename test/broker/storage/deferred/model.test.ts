@@ -3,6 +3,8 @@ import { DeferredStore } from "../../../../src/broker/storage/deferred/deferred-
 import { KIND_PUBLISH, KIND_REQUEUE } from "../../../../src/broker/storage/deferred/entry.ts";
 import type { StagedEntries } from "../../../../src/broker/storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../../../../src/broker/storage/deferred/stored-message.ts";
+import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
+import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
 
@@ -43,7 +45,13 @@ class Model {
     for (const expected of this.messages.values()) if (expected.state === "in memory") expected.state = "stored";
     this.inMemory.clear();
     this.held.clear();
-    const store = new DeferredStore(this.folder, this.log, undefined, () => this.nowMs);
+    const store = new DeferredStore({
+      directory: this.folder,
+      disk: systemDisk,
+      logger: this.log,
+      ballast: NO_BALLAST,
+      clock: { currentMs: () => this.nowMs },
+    });
     store.strict = strict;
     store.targets = {
       wanted: () => true,
