@@ -179,11 +179,13 @@ export class Broker {
       if (options.durability === "fsync") this.beStrict();
       new CatalogueRecovery(this, this.catalogue, this.directory).run(found);
       if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
-      this.keys = new PublishKeys(
-        join(this.directory, "keys"),
-        { windowMs: options.idempotencyWindowMs, limit: options.idempotencyKeys },
-        log,
-      );
+      this.keys = new PublishKeys({
+        directory: join(this.directory, "keys"),
+        disk: systemDisk,
+        logger: log,
+        windowMs: options.idempotencyWindowMs,
+        limit: options.idempotencyKeys,
+      });
       this.keys.recover(this.clock.wallMs, (topic, sequence) => this.catalogue.has(topic, sequence));
       this.space.check(this.clock.steadyMs);
     } catch (error) {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
 import type { Topic } from "../../topics/topic.ts";
-import { files, openOrMake, readFully, removeIfThere, writeFully } from "../disk/files.ts";
+import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
 
 /**
  * The keys that producers gave their publishes, for as long as a repetition is to be told from a new message.
@@ -52,12 +52,21 @@ interface KeyFile {
 }
 
 export interface PublishKeysOptions {
+  /** Its folder. */
+  directory: string;
+  disk: Disk;
+  logger: Logger;
   windowMs: number;
   /** Keys remembered at the same time; beyond it the oldest are forgotten early. */
   limit: number;
 }
 
 export class PublishKeys {
+  private readonly directory: string;
+  private readonly disk: Disk;
+  private readonly logger: Logger;
+  private readonly windowMs: number;
+  private readonly limit: number;
   /** When each key came, ms; oldest first. Keys are told apart by topic: see nameOf(). */
   private readonly known = new Map<string, number>();
   /** The last publish of each of these keys is in the tick that is to come. */
@@ -72,14 +81,16 @@ export class PublishKeys {
   private unsynced = false;
   private warnedOfLimit = false;
 
-  constructor(
-    private readonly directory: string,
-    private readonly options: PublishKeysOptions,
-    private readonly log: Logger,
-  ) {}
+  constructor({ directory, disk, logger, windowMs, limit }: PublishKeysOptions) {
+    this.directory = directory;
+    this.disk = disk;
+    this.logger = logger;
+    this.windowMs = windowMs;
+    this.limit = limit;
+  }
 
   get enabled(): boolean {
-    return this.options.windowMs > 0;
+    return this.windowMs > 0;
   }
 
   /** Keys that are remembered. */
@@ -109,7 +120,7 @@ export class PublishKeys {
     const since = this.known.get(name);
     if (since !== undefined) {
       // A clock that was set back must not make a key last for ever.
-      if (nowMs - since < this.options.windowMs && since - nowMs < this.options.windowMs) return topic.heldRepeat;
+      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return topic.heldRepeat;
       this.known.delete(name);
     }
     this.known.set(name, nowMs);
@@ -132,11 +143,11 @@ export class PublishKeys {
     if (this.filled === 0) return;
     try {
       this.roll(nowMs);
-      writeFully(this.fd, this.buffer, 0, this.filled, this.length);
+      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
       this.unsynced = true;
     } catch (error) {
       // The message counts more than its key; on a full disk it will be refused as well.
-      this.log.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
+      this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
       this.filled = 0;
     }
   }
@@ -165,8 +176,8 @@ export class PublishKeys {
    * @throws what the kernel said
    */
   recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean): void {
-    files.makeDirectory(this.directory);
-    const numbers = files
+    this.disk.makeDirectory(this.directory);
+    const numbers = this.disk
       .list(this.directory)
       .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
       .filter((digits) => digits !== undefined)
@@ -175,7 +186,7 @@ export class PublishKeys {
     const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
     for (const number of numbers) {
       this.readFile(number, (topic, key, sequence, timeMs) => {
-        const fresh = nowMs - timeMs < this.options.windowMs && timeMs - nowMs < this.options.windowMs;
+        const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
         if (fresh && isThere(topic, sequence)) kept.set(nameOf(topic.id, key), { topic, key, sequence, timeMs });
       });
     }
@@ -191,13 +202,13 @@ export class PublishKeys {
         file.newestMs = Math.max(file.newestMs, timeMs);
         file.entries++;
       }
-      writeFully(this.fd, this.buffer, 0, this.filled, 0);
+      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, 0);
       this.length = this.filled;
       this.filled = 0;
       this.unsynced = true;
       this.forget(nowMs, kept.size);
     }
-    for (const number of numbers) removeIfThere(this.pathOf(number));
+    for (const number of numbers) removeIfThere(this.disk, this.pathOf(number));
   }
 
   /** Brings what was written to the disk, off the event loop. */
@@ -209,9 +220,9 @@ export class PublishKeys {
     if (waiting === 0) return done(undefined);
     let failure: Error | undefined;
     for (const fd of fds) {
-      files.sync(fd, (error) => {
+      this.disk.sync(fd, (error) => {
         failure ??= error ?? undefined;
-        if (followed.includes(fd)) files.close(fd);
+        if (followed.includes(fd)) this.disk.close(fd);
         if (--waiting > 0) return;
         if (failure !== undefined) this.unsynced = true;
         done(failure);
@@ -221,8 +232,8 @@ export class PublishKeys {
 
   /** Closes the files. No sync may be under way. */
   close(): void {
-    for (const fd of this.followed.splice(0)) files.close(fd);
-    if (this.fd >= 0) files.close(this.fd);
+    for (const fd of this.followed.splice(0)) this.disk.close(fd);
+    if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
   }
 
@@ -241,13 +252,13 @@ export class PublishKeys {
     let left = most;
     for (const [name, timeMs] of this.known) {
       if (left-- === 0) return;
-      const tooMany = this.known.size > this.options.limit;
-      if (!tooMany && nowMs - timeMs < this.options.windowMs) return;
+      const tooMany = this.known.size > this.limit;
+      if (!tooMany && nowMs - timeMs < this.windowMs) return;
       if (this.pending.has(name)) return;
-      if (tooMany && nowMs - timeMs < this.options.windowMs && !this.warnedOfLimit) {
+      if (tooMany && nowMs - timeMs < this.windowMs && !this.warnedOfLimit) {
         this.warnedOfLimit = true;
-        this.log.warn(
-          `more than --idempotency-keys=${this.options.limit} keys within --idempotency-window: the oldest are forgotten before their time`,
+        this.logger.warn(
+          `more than --idempotency-keys=${this.limit} keys within --idempotency-window: the oldest are forgotten before their time`,
         );
       }
       this.known.delete(name);
@@ -279,10 +290,10 @@ export class PublishKeys {
     this.filled = 0;
     for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.encode(topic, key, sequence, nowMs);
     try {
-      files.truncate(this.fd, this.length);
-      if (this.filled > 0) writeFully(this.fd, this.buffer, 0, this.filled, this.length);
+      this.disk.truncate(this.fd, this.length);
+      if (this.filled > 0) writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
     } catch (error) {
-      this.log.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
+      this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
       this.filled = 0;
     }
   }
@@ -290,20 +301,20 @@ export class PublishKeys {
   /** Begins a new file when the last one spans its share of the window, and lets go of those that nobody needs. */
   private roll(nowMs: number): void {
     const last = this.files[this.files.length - 1];
-    const { windowMs, limit } = this.options;
+    const { windowMs, limit } = this;
     const full = last !== undefined && (nowMs - last.oldestMs >= windowMs / FILES_PER_WINDOW || last.entries >= limit);
     if (last === undefined || (full && last.entries > 0)) this.open((last?.number ?? 0) + 1);
     while (this.files.length > 1) {
       const behind = this.files.slice(1).reduce((sum, { entries }) => sum + entries, 0);
       if (nowMs - this.files[0].newestMs < windowMs && behind < limit) return;
-      removeIfThere(this.pathOf(this.files[0].number));
+      removeIfThere(this.disk, this.pathOf(this.files[0].number));
       this.files.shift();
     }
   }
 
   private open(number: number): void {
-    const { fd } = openOrMake(this.pathOf(number));
-    files.truncate(fd, 0);
+    const { fd } = openOrMake(this.disk, this.pathOf(number));
+    this.disk.truncate(fd, 0);
     if (this.fd >= 0) this.followed.push(this.fd);
     this.fd = fd;
     this.length = 0;
@@ -312,10 +323,10 @@ export class PublishKeys {
 
   /** Visits the whole entries of a file, as far as they are: what a crash has torn is at its end. */
   private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
-    const { fd } = openOrMake(this.pathOf(number));
+    const { fd } = openOrMake(this.disk, this.pathOf(number));
     try {
-      const bytes = Buffer.allocUnsafe(files.size(fd));
-      readFully(fd, bytes, 0, bytes.length, 0);
+      const bytes = Buffer.allocUnsafe(this.disk.size(fd));
+      readFully(this.disk, fd, bytes, 0, bytes.length, 0);
       for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
         const end = at + HEADER_BYTES + bytes[at + 4];
         if (end > bytes.length || Bun.hash.crc32(bytes.subarray(at + 4, end)) !== bytes.readUInt32LE(at)) return;
@@ -325,7 +336,7 @@ export class PublishKeys {
         at = end;
       }
     } finally {
-      files.close(fd);
+      this.disk.close(fd);
     }
   }
 
