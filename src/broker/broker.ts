@@ -152,10 +152,10 @@ export class Broker {
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.trouble = new Trouble(log);
-    const found = rescueStore(this.directory, log);
+    const found = rescueStore(disk, this.directory, log);
     this.ballast = new BallastFile(disk, this.directory);
     this.store = new Store(this.directory, this.ballast);
-    this.storeCopy = new StoreCopy(this.store, this.directory, log);
+    this.storeCopy = new StoreCopy({ store: this.store, directory: this.directory, disk, clock, logger: log });
     this.space = new Space(disk, this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
       this.clock.goOnFrom(this.store.clockStep());

@@ -11,12 +11,11 @@ import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
-import { diskFiles, useFiles } from "../storage/disk/files.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { JOURNAL_FILE, readJournal, replay } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
-import { COPY_FILE, inspectStore, STORE_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import { COPY_FILE, inspectBackup, inspectStore, STORE_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import { readChannels, readTopics } from "../storage/metadata/metadata-store.ts";
 import { DELETED_MARK } from "../topics/topic-registry.ts";
 
@@ -74,23 +73,17 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
   }
   const known = checkStore(directory, findings, print);
   const overlay = new OverlayDisk(systemDisk);
-  useFiles(overlay);
-  try {
-    const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
-    for (const { folder, number, name } of topicFolders(directory)) {
-      if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
-      else {
-        const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), findings, print);
-        let restored = 0;
-        replay(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
-        if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
-      }
+  const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
+  for (const { folder, number, name } of topicFolders(overlay, directory)) {
+    if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
+    else {
+      const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), findings, print);
+      let restored = 0;
+      replay(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
+      if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
     }
-    const disk = Object.assign(overlay, { exists: systemDisk.exists, space: systemDisk.space });
-    checkDeferred(join(directory, "deferred"), disk, findings, print);
-  } finally {
-    useFiles(diskFiles);
   }
+  checkDeferred(join(directory, "deferred"), overlay, findings, print);
   for (const path of keptAside(directory)) print(`kept aside: ${path} (${statSync(path).size} bytes)`);
   print(verdict(findings.damaged, repair));
   return !findings.damaged;
@@ -108,7 +101,7 @@ function checkStore(directory: string, findings: Findings, print: (line: string)
   const path = join(directory, STORE_FILE);
   const copy = join(directory, "topics", COPY_FILE);
   const state = inspectStore(path);
-  const copyState = inspectStore(copy);
+  const copyState = inspectBackup(systemDisk, copy);
   if (state === "sound") {
     const { known, topics, channels, damaged } = readKnown(path);
     print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);

@@ -43,7 +43,7 @@ export class CatalogueRecovery {
     const { store } = this.broker;
     this.journaled = readJournal(this.broker.disk, this.broker.journal.path);
     store.freeOrphanedNumbers();
-    const folders = topicFolders(this.directory);
+    const folders = topicFolders(this.broker.disk, this.directory);
     const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
     const synced = store.syncedSequences();
     const retentions = store.retentions();

@@ -1,15 +1,16 @@
 import { Database } from "bun:sqlite";
-import { closeSync, existsSync, fdatasyncSync, openSync, readdirSync, readFileSync, renameSync, writeSync } from "node:fs";
-import { open, rename } from "node:fs/promises";
+import { closeSync, existsSync, fdatasyncSync, openSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import type { Clock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
-import { files, isMissing } from "../disk/files.ts";
+import { type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
 import type { Store } from "./metadata-store.ts";
 
 /**
  * What the store needs to survive its own loss: a copy beside the logs, renewed now and then and at a clean stop, and
- * the steps that put it in the place of a store that is damaged or gone.
+ * the steps that put it in the place of a store that is damaged or gone. The store is a real file, which SQLite opens itself;
+ * the copy is on the broker's disk, like the logs, and is looked at in memory.
  */
 
 export const STORE_FILE = "catalogue.sqlite";
@@ -18,6 +19,11 @@ export const COPY_FILE = "catalogue.copy";
 const COPY_INTERVAL_MS = 5000;
 /** And so that copying a large store writes no more than this. */
 const COPY_BYTES_PER_MS = 1024;
+/** Written at once: others have their turn in between. */
+const WRITE_BYTES = 256 * 1024;
+/** Where a database's header says that it has a write-ahead log, which one in memory cannot have. */
+const WAL_VERSIONS_OFFSET = 18;
+const NO_WAL = 1;
 const MAX_SET_ASIDE = 1000;
 
 /** What became of the store before it was opened. */
@@ -41,12 +47,9 @@ export function inspectStore(path: string): StoreState {
     database = new Database(path, { strict: true, readwrite: true, create: false });
     database.run("PRAGMA locking_mode = EXCLUSIVE");
     database.run("BEGIN IMMEDIATE");
-    const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
-    const tables = database.query("SELECT count(*) FROM sqlite_master").values();
+    const state = inspect(database);
     database.run("ROLLBACK");
-    if (tables[0]?.[0] === 0) return "missing";
-    const says = found?.[0] ?? "it cannot be checked";
-    return says === "ok" ? "sound" : { damage: says.replace(/^\*\*\* .* \*\*\*\n/, "").replace(/\s+/g, " ") };
+    return state;
   } catch (error) {
     const { code = "", message } = error as NodeJS.ErrnoException;
     if (code.startsWith("SQLITE_BUSY")) return "locked";
@@ -58,33 +61,84 @@ export function inspectStore(path: string): StoreState {
   }
 }
 
+/** Looks a store's copy over. @throws what the kernel said */
+export function inspectBackup(disk: Disk, path: string): StoreState {
+  const bytes = readFile(disk, path);
+  if (bytes === undefined) return "missing";
+  let database: Database | undefined;
+  try {
+    database = openInMemory(bytes);
+    return inspect(database);
+  } catch (error) {
+    return { damage: (error as Error).message };
+  } finally {
+    database?.close(true);
+  }
+}
+
+/** The content of a file of whatever state. */
+function inspect(database: Database): StoreState {
+  const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
+  const tables = database.query("SELECT count(*) FROM sqlite_master").values();
+  if (tables[0]?.[0] === 0) return "missing";
+  const says = found?.[0] ?? "it cannot be checked";
+  return says === "ok" ? "sound" : { damage: says.replace(/^\*\*\* .* \*\*\*\n/, "").replace(/\s+/g, " ") };
+}
+
+/** @throws what SQLite says of bytes that are no database */
+function openInMemory(bytes: Buffer): Database {
+  const copy = Buffer.from(bytes);
+  copy.fill(NO_WAL, WAL_VERSIONS_OFFSET, WAL_VERSIONS_OFFSET + 2);
+  return Database.deserialize(copy, { strict: true });
+}
+
+/** @returns undefined: there is no such file */
+function readFile(disk: Disk, path: string): Buffer | undefined {
+  let fd: number;
+  try {
+    fd = disk.open(path, "r+");
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+  try {
+    const bytes = Buffer.allocUnsafeSlow(disk.size(fd));
+    readFully(disk, fd, bytes, 0, bytes.length, 0);
+    return bytes;
+  } finally {
+    disk.close(fd);
+  }
+}
+
 /**
  * Puts the copy in the place of a store that is damaged or gone. What is damaged is kept under another name.
  *
  * @throws StartError when that cannot be done
  */
-export function rescueStore(directory: string, log: Logger): StoreFound {
+export function rescueStore(disk: Disk, directory: string, log: Logger): StoreFound {
   try {
-    return rescue(directory, log);
+    return rescue(disk, directory, log);
   } catch (error) {
     throw new StartError(`cannot bring back the store in ${directory}: ${(error as Error).message}`);
   }
 }
 
-function rescue(directory: string, log: Logger): StoreFound {
+function rescue(disk: Disk, directory: string, log: Logger): StoreFound {
   const path = join(directory, STORE_FILE);
-  const copy = join(directory, "topics", COPY_FILE);
   let state: StoreState | "outdated" = inspectStore(path);
   if (state === "locked") return "sound";
-  const hasCopy = existsSync(copy) && inspectStore(copy) === "sound";
-  if (state === "sound" && hasCopy && copyNumber(copy) > copyNumber(path)) state = "outdated";
-  if (state === "sound") return "sound";
-  const hasLogs = topicFolders(directory).length > 0;
+  const copy = readCopy(disk, join(directory, "topics", COPY_FILE));
+  if (state === "sound") {
+    if (copy === undefined || copy instanceof Error || copy.number <= storeNumber(path)) return "sound";
+    state = "outdated";
+  }
+  const hasLogs = topicFolders(disk, directory).length > 0;
   if (state === "missing" && !hasLogs) return "new";
-  const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(path + ending)] : []));
+  if (copy instanceof Error) throw copy;
+  const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(systemDisk, path + ending)] : []));
   const what = describe(path, state, aside[0]);
-  if (hasCopy) {
-    const bytes = readFileSync(copy);
+  if (copy !== undefined) {
+    const { bytes } = copy;
     const fd = openSync(`${path}.new`, "w");
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fdatasyncSync(fd);
@@ -101,9 +155,9 @@ function rescue(directory: string, log: Logger): StoreFound {
     `${what}, and there is no copy of it; topics are taken from their folders, and all their messages wait for channels to be made`,
   );
   const deferred = join(directory, "deferred");
-  if (existsSync(deferred) && readdirSync(deferred).length > 0) {
+  if (disk.exists(deferred) && disk.list(deferred).length > 0) {
     // Whose they are they say by numbers that only the store knew, and that are given anew.
-    log.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(deferred)}`);
+    log.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(disk, deferred)}`);
   }
   return "lost";
 }
@@ -113,28 +167,60 @@ function describe(path: string, state: StoreState | "outdated", aside: string | 
   return state === "outdated" ? `${path} has lost its last changes, and is kept as ${aside}` : `${path} is missing or empty`;
 }
 
-/** How many copies were made of a store up to the moment that it, or a copy of it, shows; -1 where that cannot be told. The file is sound. */
-function copyNumber(path: string): number {
+/** A copy that is sound. */
+interface Copy {
+  bytes: Buffer;
+  /** See copyNumber(). */
+  number: number;
+}
+
+/** @returns why it cannot be read; undefined: there is none, or it is damaged */
+function readCopy(disk: Disk, path: string): Copy | Error | undefined {
+  let bytes: Buffer | undefined;
+  try {
+    bytes = readFile(disk, path);
+  } catch (error) {
+    return error as Error;
+  }
+  if (bytes === undefined) return undefined;
   let database: Database | undefined;
   try {
-    database = new Database(path, { strict: true, readwrite: true, create: false });
-    const known = database.query("SELECT 1 FROM sqlite_master WHERE name = 'copies'").get() !== null;
-    const row = known ? (database.query("SELECT count FROM copies").get() as { count: number } | null) : null;
-    return row?.count ?? 0;
+    database = openInMemory(bytes);
+    return inspect(database) === "sound" ? { bytes, number: copyNumber(database) } : undefined;
   } catch {
-    // Whatever is wrong, opening the store says so; and of two the copy counts only if it is known to be later.
-    return -1;
+    return undefined;
   } finally {
     database?.close(true);
   }
 }
 
+/** The number of a store's own file, which is sound; Infinity where it cannot be told. */
+function storeNumber(path: string): number {
+  let database: Database | undefined;
+  try {
+    database = new Database(path, { strict: true, readwrite: true, create: false });
+    return copyNumber(database);
+  } catch {
+    // Whatever is wrong, opening the store says so; and the copy counts only if it is known to be later.
+    return Number.POSITIVE_INFINITY;
+  } finally {
+    database?.close(true);
+  }
+}
+
+/** How many copies were made of a store up to the moment that it, or a copy of it, shows. */
+function copyNumber(database: Database): number {
+  const known = database.query("SELECT 1 FROM sqlite_master WHERE name = 'copies'").get() !== null;
+  const row = known ? (database.query("SELECT count FROM copies").get() as { count: number } | null) : null;
+  return row?.count ?? 0;
+}
+
 /** Folders of topics' logs: number and name of each. */
-export function topicFolders(directory: string): { folder: string; number: number; name: string }[] {
+export function topicFolders(disk: Disk, directory: string): { folder: string; number: number; name: string }[] {
   const topics = join(directory, "topics");
   let folders: string[];
   try {
-    folders = files.list(topics);
+    folders = disk.list(topics);
   } catch (error) {
     if (isMissing(error)) return [];
     throw error;
@@ -145,18 +231,31 @@ export function topicFolders(directory: string): { folder: string; number: numbe
   });
 }
 
-/** Renews the copy while the broker runs: off the event loop but for reading the store, which is small. */
+export interface StoreCopyOptions {
+  store: Store;
+  /** The broker's folder. */
+  directory: string;
+  disk: Disk;
+  clock: Pick<Clock, "callAfterTurn">;
+  logger: Logger;
+}
+
+/** Renews the copy while the broker runs: reading the store, which is small, is the longest that it holds the event loop. */
 export class StoreCopy {
+  private readonly store: Store;
+  private readonly disk: Disk;
+  private readonly clock: Pick<Clock, "callAfterTurn">;
+  private readonly logger: Logger;
   private readonly path: string;
   private copiedChanges = -1;
   private nextMs = 0;
   private writing: Promise<void> | undefined;
 
-  constructor(
-    private readonly store: Store,
-    directory: string,
-    private readonly log: Logger,
-  ) {
+  constructor({ store, directory, disk, clock, logger }: StoreCopyOptions) {
+    this.store = store;
+    this.disk = disk;
+    this.clock = clock;
+    this.logger = logger;
     this.path = join(directory, "topics", COPY_FILE);
   }
 
@@ -181,26 +280,34 @@ export class StoreCopy {
       const bytes = this.store.serialize();
       const { changes } = this.store;
       this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / COPY_BYTES_PER_MS);
-      const file = await open(`${this.path}.new`, "w");
-      try {
-        await file.writeFile(bytes);
-        await file.datasync();
-      } finally {
-        await file.close();
-      }
-      await rename(`${this.path}.new`, this.path);
+      await this.writeFile(`${this.path}.new`, bytes);
+      this.disk.rename(`${this.path}.new`, this.path);
       this.copiedChanges = changes;
     } catch (error) {
-      this.log.warn(`cannot renew the store's copy ${this.path}: ${(error as Error).message}; the one before is kept`);
+      this.logger.warn(`cannot renew the store's copy ${this.path}: ${(error as Error).message}; the one before is kept`);
+    }
+  }
+
+  private async writeFile(path: string, bytes: Buffer): Promise<void> {
+    const { disk } = this;
+    const fd = disk.open(path, "w+");
+    try {
+      for (let at = 0; at < bytes.length; at += WRITE_BYTES) {
+        writeFully(disk, fd, bytes, at, Math.min(WRITE_BYTES, bytes.length - at), at);
+        await new Promise<void>((resolve) => this.clock.callAfterTurn(resolve));
+      }
+      await new Promise<void>((resolve, reject) => disk.sync(fd, (error) => (error ? reject(error) : resolve())));
+    } finally {
+      disk.close(fd);
     }
   }
 }
 
-function setAside(path: string): string {
+function setAside(disk: Disk, path: string): string {
   for (let i = 1; i < MAX_SET_ASIDE; i++) {
     const aside = `${path}.damaged${i === 1 ? "" : `-${i}`}`;
-    if (existsSync(aside)) continue;
-    renameSync(path, aside);
+    if (disk.exists(aside)) continue;
+    disk.rename(path, aside);
     return aside;
   }
   throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that are not needed any more`);
