@@ -1,6 +1,5 @@
 import { afterEach, expect, test } from "bun:test";
 import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
-import { diskFiles, useFiles } from "../../src/broker/storage/disk/files.ts";
 import { LogFiles } from "../../src/broker/storage/log/log-files.ts";
 import { InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
@@ -180,7 +179,6 @@ for (const code of ["EIO", "ENOSPC"]) {
     disk.write = () => {
       throw Object.assign(new Error(`${code}: it failed, write`), { code });
     };
-    useFiles(disk);
     try {
       for (const [command, body] of [
         ["PUB t", "1"],
@@ -196,7 +194,6 @@ for (const code of ["EIO", "ENOSPC"]) {
       expect(server.broker.health()).toBe(`NOK - ${code}: it failed, write`);
     } finally {
       disk.write = systemDisk.write;
-      useFiles(diskFiles);
     }
     const client = await server.client();
     expect(await client.call("PUB t", "after")).toBe("OK");

@@ -1,10 +1,9 @@
-import { afterAll, afterEach, expect, test } from "bun:test";
+import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { Broker } from "../../../src/broker/broker.ts";
 import type { Bucket } from "../../../src/broker/storage/deferred/bucket.ts";
 import { KIND_PUBLISH } from "../../../src/broker/storage/deferred/entry.ts";
-import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
 import { BODY_OFFSET } from "../../../src/frame/frame.ts";
 import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
@@ -26,7 +25,6 @@ const seed = seedFromEnvironment();
 const dataPath = existsSync(MEMORY_FOLDER) ? mkdtempSync(`${MEMORY_FOLDER}/bunsq-test-`) : temporaryFolder();
 let cuts = 0;
 
-afterEach(() => useFiles(diskFiles));
 afterAll(() => {
   removeFolder(dataPath);
   console.log(`power cuts of a broker: ${cuts}, BUNSQ_SEED=${seed}`);
@@ -47,7 +45,6 @@ interface History {
 }
 
 function open(disk: FaultDisk): Broker {
-  useFiles(disk);
   // The data path itself was there long before.
   disk.makeDirectory(dataPath);
   for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));

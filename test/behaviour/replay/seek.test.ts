@@ -1,7 +1,6 @@
 import { expect, test } from "bun:test";
 import { cpSync } from "node:fs";
 import { type Disk, systemDisk } from "../../../src/broker/storage/disk/disk.ts";
-import { diskFiles, useFiles } from "../../../src/broker/storage/disk/files.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { startServer, until } from "../../support/server.ts";
@@ -255,7 +254,6 @@ test("a requeue whose way to the disk a seek overtakes does not take the message
       else systemDisk.sync(fd, done);
     },
   };
-  useFiles(disk);
   const copy = temporaryFolder();
   try {
     await using server = WithHttp.start({ durability: "fsync" }, {}, { disk });
@@ -282,7 +280,6 @@ test("a requeue whose way to the disk a seek overtakes does not take the message
     expect((await second.message()).id).toBe(id);
     await after.stop("SIGKILL");
   } finally {
-    useFiles(diskFiles);
     removeFolder(copy);
   }
 });
