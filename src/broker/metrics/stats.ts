@@ -122,25 +122,25 @@ export function readStats(broker: Broker, topicName: string, channelName: string
   // As in nsqd, an unknown topic leaves out the producers too.
   if (topics.length === 0 && topicName !== "") return { topics: null, producers: null };
   return {
-    topics: topics.flatMap((topic) => readTopic(topic, topicName, channelName, includeClients)),
+    topics: topics.flatMap((topic) => readTopic(broker, topic, topicName, channelName, includeClients)),
     producers: includeClients ? readProducers(broker, topicName) : null,
   };
 }
 
-function readTopic(topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
+function readTopic(broker: Broker, topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
   const channels = channelName === "" ? byName(topic.channels) : one(topic.channels, channelName);
   if (channels.length === 0 && channelName !== "") return [];
   const corruptRegions = topic.corruptRegions;
   return [
     {
       topic_name: topic.name,
-      channels: channels.map((channel) => readChannel(channel, topicName, includeClients)),
+      channels: channels.map((channel) => readChannel(broker, channel, topicName, includeClients)),
       depth: topic.depth,
       backend_depth: topic.backendDepth,
       message_count: topic.messageCount,
       message_bytes: topic.messageBytes,
       paused: topic.paused,
-      e2e_processing_latency: readLatency(topic.broker.percentiles, topic.channels.values()),
+      e2e_processing_latency: readLatency(broker.percentiles, topic.channels.values()),
       ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
     },
   ];
@@ -157,7 +157,7 @@ function readLatency(percentiles: readonly number[], channels: Iterable<Channel>
   return sketch === undefined ? NO_LATENCY : readPercentiles(percentiles, sketch);
 }
 
-function readChannel(channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
+function readChannel(broker: Broker, channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
   return {
     channel_name: channel.name,
     depth: channel.depth,
@@ -168,21 +168,28 @@ function readChannel(channel: Channel, topicName: string, includeClients: boolea
     requeue_count: channel.requeueCount,
     timeout_count: channel.timeoutCount,
     client_count: channel.consumers.length,
-    clients: includeClients ? channel.consumers.map((consumer) => readClient(consumer, topicName)) : null,
+    clients: includeClients ? readConsumers(broker, channel, topicName) : null,
     paused: channel.paused,
-    ...readNearness(channel),
-    e2e_processing_latency: readLatency(channel.topic.broker.percentiles, [channel]),
+    ...readNearness(broker, channel),
+    e2e_processing_latency: readLatency(broker.percentiles, [channel]),
   };
 }
 
 /** As in nsqd, what is 0 is left out. */
-function readNearness({ topic, deliveredBy: [zone, region, elsewhere] }: Channel): Partial<NearnessStats> {
-  if (topic.broker.topology === undefined) return {};
+function readNearness({ topology }: Broker, { deliveredBy: [zone, region, elsewhere] }: Channel): Partial<NearnessStats> {
+  if (topology === undefined) return {};
   return {
     ...(zone > 0 ? { zone_local_msg_count: zone } : {}),
     ...(region > 0 ? { region_local_msg_count: region } : {}),
     ...(elsewhere > 0 ? { global_msg_count: elsewhere } : {}),
   };
+}
+
+function readConsumers(broker: Broker, channel: Channel, topicName: string): ClientStats[] {
+  return channel.consumers.flatMap(({ id }) => {
+    const connection = broker.connectionsById.get(id);
+    return connection === undefined ? [] : [readClient(connection, topicName)];
+  });
 }
 
 function readProducers(broker: Broker, topicName: string): ClientStats[] | null {

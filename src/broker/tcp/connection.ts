@@ -4,6 +4,7 @@ import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { Broker } from "../broker.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { Consumer } from "../topics/channel/consumer.ts";
 import { IN_ZONE } from "../topics/locality.ts";
 import { ClientAuth } from "./client-auth.ts";
 import { STATE_INIT } from "./client-state.ts";
@@ -32,7 +33,7 @@ const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
  * Nothing is done inside the socket's callback beyond decoding, changing state in memory and appending to logs;
  * what must be written or sent waits for the tick (broker.ts).
  */
-export class Connection implements AnsweredClient {
+export class Connection implements AnsweredClient, Consumer {
   state = STATE_INIT;
   channel: Channel | undefined;
   clientId: string;
@@ -280,7 +281,7 @@ export class Connection implements AnsweredClient {
   }
 
   /** Ends the connection from our side, as nsqd does when a channel is deleted. */
-  hangUp(): void {
+  closeGracefully(): void {
     this.channel = undefined;
     this.die();
   }

@@ -1,7 +1,7 @@
 import type { LatencySketch } from "../../latency/latency-window.ts";
 import type { ChannelRow } from "../../storage/metadata/metadata-store.ts";
-import type { Connection } from "../../tcp/connection.ts";
 import { type State, standingOf } from "../inspect/message-status.ts";
+import type { Consumer } from "./consumer.ts";
 import { ChannelDelivery } from "./delivery.ts";
 import { encodeProgress, type Progress, readProgress } from "./progress.ts";
 import { DEFERRED, IN_FLIGHT, READY } from "./window.ts";
@@ -37,21 +37,23 @@ export class Channel extends ChannelDelivery {
   }
 
   /** @returns why it may not join, as nsqd says it */
-  addConsumer(connection: Connection): string | undefined {
+  addConsumer(consumer: Consumer): string | undefined {
     const limit = this.broker.options.maxChannelConsumers;
     if (limit !== 0 && this.consumers.length >= limit) {
       return `consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`;
     }
-    this.consumers.push(connection);
+    this.consumers.push(consumer);
+    this.consumersById.set(consumer.id, consumer);
     return undefined;
   }
 
   /** A consumer is gone: what it had in flight goes to the others at once. */
-  removeConsumer(connection: Connection): void {
-    const index = this.consumers.indexOf(connection);
+  removeConsumer(consumer: Consumer): void {
+    const index = this.consumers.indexOf(consumer);
     if (index < 0) return;
     this.consumers.splice(index, 1);
-    if (connection.inFlightCount > 0) this.takeBack(connection);
+    this.consumersById.delete(consumer.id);
+    if (consumer.inFlightCount > 0) this.takeBack(consumer);
     if (this.deleted) return;
     if (this.consumers.length === 0 && this.ephemeral) this.topic.deleteChannel(this.name);
     else this.markDirty();
@@ -67,24 +69,24 @@ export class Channel extends ChannelDelivery {
    *
    * @returns why not, as nsqd says it
    */
-  finish(connection: Connection, sequence: number): string | undefined {
+  finish(consumer: Consumer, sequence: number): string | undefined {
     const { window } = this;
     const message = this.detachedAt(sequence);
     if (message === undefined) {
       if (!window.has(sequence)) return NOT_IN_FLIGHT;
       const i = sequence & window.mask;
       if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
-      if (window.owner[i] !== connection.id) return NOT_OWNER;
+      if (window.owner[i] !== consumer.id) return NOT_OWNER;
       window.finish(sequence);
     } else {
       if (!message.inFlight) return NOT_IN_FLIGHT;
-      if (message.owner !== connection.id) return NOT_OWNER;
+      if (message.owner !== consumer.id) return NOT_OWNER;
       this.detached.delete(sequence);
       this.broker.deferred.finish(message);
       this.broker.schedule();
     }
     this.inFlightCount--;
-    connection.inFlightCount--;
+    consumer.inFlightCount--;
     this.settled();
     return undefined;
   }
@@ -94,27 +96,27 @@ export class Channel extends ChannelDelivery {
    *
    * @returns how many were; finish() tells what is the matter with the next
    */
-  finishRun(connection: Connection, first: number, count: number): number {
+  finishRun(consumer: Consumer, first: number, count: number): number {
     // One that was moved to the deferred store would be taken for finished.
     if (this.detached.size > 0) return 0;
-    const finished = this.window.finishRun(first, count, connection.id);
+    const finished = this.window.finishRun(first, count, consumer.id);
     if (finished === 0) return 0;
     this.inFlightCount -= finished;
-    connection.inFlightCount -= finished;
+    consumer.inFlightCount -= finished;
     this.settled();
     return finished;
   }
 
   /** Puts a message back, to be delivered again after `delayMs`. @returns why not, as nsqd says it */
-  requeue(connection: Connection, sequence: number, delayMs: number): string | undefined {
+  requeue(consumer: Consumer, sequence: number, delayMs: number): string | undefined {
     const { window } = this;
     const i = sequence & window.mask;
     const message = this.detachedAt(sequence);
     const inFlight = message === undefined ? window.has(sequence) && window.state[i] === IN_FLIGHT : message.inFlight;
     if (!inFlight) return NOT_IN_FLIGHT;
-    if ((message === undefined ? window.owner[i] : message.owner) !== connection.id) return NOT_OWNER;
+    if ((message === undefined ? window.owner[i] : message.owner) !== consumer.id) return NOT_OWNER;
     this.inFlightCount--;
-    connection.inFlightCount--;
+    consumer.inFlightCount--;
     this.putBack(sequence, delayMs, this.broker.nowMs);
     return undefined;
   }
@@ -154,7 +156,7 @@ export class Channel extends ChannelDelivery {
   }
 
   /** Gives a message in flight more time. @returns why not, as nsqd says it */
-  touch(connection: Connection, sequence: number, timeoutMs: number): string | undefined {
+  touch(consumer: Consumer, sequence: number, timeoutMs: number): string | undefined {
     const { window } = this;
     const now = this.broker.currentMs;
     const longest = this.broker.options.maxMsgTimeoutMs;
@@ -163,13 +165,13 @@ export class Channel extends ChannelDelivery {
       if (!window.has(sequence)) return NOT_IN_FLIGHT;
       const i = sequence & window.mask;
       if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
-      if (window.owner[i] !== connection.id) return NOT_OWNER;
+      if (window.owner[i] !== consumer.id) return NOT_OWNER;
       window.deadline[i] = Math.min(now + timeoutMs, window.deliveredAt[i] + longest);
       this.expectDeadline(window.deadline[i]);
       return undefined;
     }
     if (!message.inFlight) return NOT_IN_FLIGHT;
-    if (message.owner !== connection.id) return NOT_OWNER;
+    if (message.owner !== consumer.id) return NOT_OWNER;
     message.deadline = Math.min(now + timeoutMs, message.deliveredAt + longest);
     this.expectDeadline(message.deadline);
     return undefined;
@@ -277,7 +279,8 @@ export class Channel extends ChannelDelivery {
     for (const message of this.detached.values()) this.broker.deferred.finish(message);
     this.detached.clear();
     this.inFlightCount = 0;
-    for (const consumer of this.consumers.splice(0)) consumer.hangUp();
+    this.consumersById.clear();
+    for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
   }
 
   toRow(): ChannelRow {
@@ -313,19 +316,19 @@ export class Channel extends ChannelDelivery {
     this.markDirty();
   }
 
-  private takeBack(connection: Connection): void {
+  private takeBack(consumer: Consumer): void {
     const { window } = this;
     const { state, owner, mask } = window;
-    for (let sequence = window.floor; sequence < window.cursor && connection.inFlightCount > 0; sequence++) {
+    for (let sequence = window.floor; sequence < window.cursor && consumer.inFlightCount > 0; sequence++) {
       const i = sequence & mask;
-      if (state[i] !== IN_FLIGHT || owner[i] !== connection.id) continue;
-      connection.inFlightCount--;
+      if (state[i] !== IN_FLIGHT || owner[i] !== consumer.id) continue;
+      consumer.inFlightCount--;
       this.inFlightCount--;
       this.makeReady(sequence);
     }
     for (const [sequence, message] of this.detached) {
-      if (!message.inFlight || message.owner !== connection.id) continue;
-      connection.inFlightCount--;
+      if (!message.inFlight || message.owner !== consumer.id) continue;
+      consumer.inFlightCount--;
       this.inFlightCount--;
       this.makeReady(sequence);
     }
@@ -346,8 +349,8 @@ export class Channel extends ChannelDelivery {
 
   private disown(owner: number): void {
     this.inFlightCount--;
-    const connection = this.broker.connectionsById.get(owner);
-    if (connection !== undefined && connection.channel === this) connection.inFlightCount--;
+    const consumer = this.consumersById.get(owner);
+    if (consumer !== undefined) consumer.inFlightCount--;
   }
 
   /** From the list that it is in by its state. */

@@ -1,6 +1,6 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
-import type { Connection } from "../../tcp/connection.ts";
 import { ELSEWHERE } from "../locality.ts";
+import type { Consumer } from "./consumer.ts";
 import { ChannelDeferral } from "./deferral.ts";
 import { IN_FLIGHT } from "./window.ts";
 
@@ -60,7 +60,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
   }
 
   /** Gives a consumer up to `want` messages. @returns how many it got */
-  protected serve(consumer: Connection, want: number, nowMs: number): number {
+  protected serve(consumer: Consumer, want: number, nowMs: number): number {
     // Messages that keep coming back must not shut the new ones out, nor the other way round: half and half,
     // the odd one in turn.
     const again = this.freshCount > 0 ? (want + (this.againTurn ? 1 : 0)) >> 1 : want;
@@ -76,7 +76,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
   }
 
   /** One contiguous run of new messages to one consumer: one write, no copy. @returns how many were used up */
-  protected deliverRun(consumer: Connection, want: number, nowMs: number): number {
+  protected deliverRun(consumer: Consumer, want: number, nowMs: number): number {
     const { window } = this;
     if (this.skips.length > 0 || this.tried.length > 0) this.takeUp();
     const bound = Math.min(this.skips[0]?.from ?? Number.POSITIVE_INFINITY, this.tried[0]?.from ?? Number.POSITIVE_INFINITY);
@@ -110,7 +110,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
   }
 
   /** One new message to a consumer that asked for a sample; one that the dice leave out is finished, as in nsqd. */
-  protected deliverSampled(consumer: Connection, chunk: Chunk, nowMs: number): number {
+  protected deliverSampled(consumer: Consumer, chunk: Chunk, nowMs: number): number {
     const { window } = this;
     const from = chunk.offsetOf(this.cursorPosition);
     const sequence = window.cursor;
@@ -128,7 +128,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
     return 1;
   }
 
-  protected redeliver(consumer: Connection, count: number, nowMs: number): number {
+  protected redeliver(consumer: Consumer, count: number, nowMs: number): number {
     const { window } = this;
     const deadline = nowMs + consumer.msgTimeoutMs;
     let given = 0;

@@ -2,9 +2,9 @@ import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import type { Broker } from "../../broker.ts";
 import { type LatencySketch, LatencyWindow } from "../../latency/latency-window.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
-import type { Connection } from "../../tcp/connection.ts";
 import type { Topic } from "../topic.ts";
 import { Channel } from "./channel.ts";
+import type { Consumer } from "./consumer.ts";
 import { sinceStartNs, TimedWindow, timeSinceStartNs } from "./timed-window.ts";
 
 /**
@@ -22,11 +22,11 @@ export class MeasuredChannel extends Channel {
     this.latencies = new LatencyWindow(broker.options.e2eProcessingLatencyWindowTimeMs, broker.nowMs);
   }
 
-  override finish(connection: Connection, sequence: number): string | undefined {
+  override finish(consumer: Consumer, sequence: number): string | undefined {
     const message = this.detachedAt(sequence);
     const { timed } = this;
     const published = message === undefined ? timed.published[sequence & timed.mask] : this.storedTimeNs(message);
-    const failure = super.finish(connection, sequence);
+    const failure = super.finish(consumer, sequence);
     if (failure === undefined && !Number.isNaN(published)) {
       const { time, nowMs } = this.broker;
       this.latencies.record(timeSinceStartNs(time) - published, nowMs);
@@ -34,8 +34,8 @@ export class MeasuredChannel extends Channel {
     return failure;
   }
 
-  override finishRun(connection: Connection, first: number, count: number): number {
-    const finished = super.finishRun(connection, first, count);
+  override finishRun(consumer: Consumer, first: number, count: number): number {
+    const finished = super.finishRun(consumer, first, count);
     const { published, mask } = this.timed;
     const { time, nowMs } = this.broker;
     const now = timeSinceStartNs(time);

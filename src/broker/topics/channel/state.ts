@@ -2,9 +2,9 @@ import { NumberQueue } from "../../../base/number-queue.ts";
 import { isEphemeral } from "../../../frame/names.ts";
 import type { Broker } from "../../broker.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
-import type { Connection } from "../../tcp/connection.ts";
 import type { Looked } from "../inspect/message-status.ts";
 import type { Topic } from "../topic.ts";
+import type { Consumer } from "./consumer.ts";
 import { addRange, type Range, type Tries } from "./progress.ts";
 import { READY, Window } from "./window.ts";
 
@@ -24,7 +24,9 @@ export abstract class ChannelState implements Looked {
   readonly persistent: boolean;
   paused = false;
   deleted = false;
-  readonly consumers: Connection[] = [];
+  /** In the order in which they came, which is that of their turns. */
+  readonly consumers: Consumer[] = [];
+  protected readonly consumersById = new Map<number, Consumer>();
   inFlightCount = 0;
   requeueCount = 0;
   timeoutCount = 0;
