@@ -12,7 +12,7 @@ import { Authority } from "./auth/authority.ts";
 import { Upkeep } from "./loop/timers.ts";
 import { TurnClock } from "./loop/turn-clock.ts";
 import type { BrokerOptions, Durability } from "./options.ts";
-import { CatalogueRecovery } from "./recovery/topic-recovery.ts";
+import { TopicRecovery } from "./recovery/topic-recovery.ts";
 import { DATA_FOLDER } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile, isDiskFull } from "./storage/disk/ballast.ts";
@@ -29,10 +29,10 @@ import { TcpListener } from "./tcp/listener.ts";
 import { StagePool } from "./tcp/transport/outbox.ts";
 import { buildServerTls, type ServerTls } from "./tls-options.ts";
 import type { Channel } from "./topics/channel/channel.ts";
-import { Saver } from "./topics/checkpointer.ts";
-import { Topology } from "./topics/locality.ts";
+import { Checkpointer } from "./topics/checkpointer.ts";
+import { Locality } from "./topics/locality.ts";
 import type { Topic } from "./topics/topic.ts";
-import { Catalogue, WITHHOLD_ADOPTED_MS } from "./topics/topic-registry.ts";
+import { TopicRegistry, WITHHOLD_ADOPTED_MS } from "./topics/topic-registry.ts";
 
 /** When so many topics have something to commit in one turn, small commits go to the journal first. */
 const JOURNALED_TOPICS = 4;
@@ -79,7 +79,7 @@ export class Broker {
   /** Who knows what clients may do; undefined: all may do everything. */
   readonly authority: Authority | undefined;
   /** Where it stands among its consumers; undefined: it does not matter. */
-  readonly topology: Topology | undefined;
+  readonly topology: Locality | undefined;
   /** What TLS is spoken with; undefined: not at all. */
   readonly tls: ServerTls | undefined;
   /** Port of the HTTP listener; 0 without one, and for a unix socket. */
@@ -93,11 +93,11 @@ export class Broker {
   readonly storeCopy: StoreCopy;
   readonly deferred: DeferredStore;
   readonly journal: Journal;
-  readonly catalogue: Catalogue;
+  readonly catalogue: TopicRegistry;
   readonly keys: PublishKeys;
   readonly answers: Answers;
 
-  readonly saver: Saver;
+  readonly saver: Checkpointer;
   readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
   readonly disk: Disk;
@@ -148,7 +148,7 @@ export class Broker {
     const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
     this.tls = buildServerTls(options);
     this.authority = Authority.from(options);
-    this.topology = Topology.from(options, log);
+    this.topology = Locality.from(options, log);
     this.directory = join(dataPath, DATA_FOLDER);
     checkDataPath(dataPath);
     this.trouble = new Trouble(log);
@@ -159,7 +159,7 @@ export class Broker {
     this.space = new Space(disk, this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
       this.clock.goOnFrom(this.store.clockStep());
-      this.saver = new Saver(this, this.directory);
+      this.saver = new Checkpointer(this, this.directory);
       this.deferred = new DeferredStore({
         directory: join(this.directory, "deferred"),
         disk,
@@ -171,13 +171,13 @@ export class Broker {
       this.journal = new Journal(disk, join(this.directory, JOURNAL_FILE), (error) =>
         this.trouble.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
       );
-      this.catalogue = new Catalogue(this, this.directory);
+      this.catalogue = new TopicRegistry(this, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
       disk.syncDirectoryNow(this.directory);
       disk.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
       if (options.durability === "fsync") this.beStrict();
-      new CatalogueRecovery(this, this.catalogue, this.directory).run(found);
+      new TopicRecovery(this, this.catalogue, this.directory).run(found);
       if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.keys = new PublishKeys({
         directory: join(this.directory, "keys"),
@@ -298,7 +298,7 @@ export class Broker {
     const refusal = this.publishRefusal(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.clock.read();
-    const held = deferMs > 0 ? topic.heldDeferred : topic.heldPub;
+    const held = deferMs > 0 ? topic.pendingDeferred : topic.pendingPub;
     const repeated = key === "" ? undefined : this.repeated(topic, key, held);
     if (repeated !== undefined) return this.answered(repeated);
     if (deferMs > 0) {
@@ -321,10 +321,10 @@ export class Broker {
     const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     const count = buffer.readInt32BE(0);
     if (count === 0) return Promise.resolve();
-    const repeated = key === "" ? undefined : this.repeated(topic, key, topic.heldMpub);
+    const repeated = key === "" ? undefined : this.repeated(topic, key, topic.pendingMpub);
     if (repeated !== undefined) return this.answered(repeated);
     topic.publishMany(buffer, 4, buffer.length, count, this.clock.time);
-    return this.answered(topic.heldMpub);
+    return this.answered(topic.pendingMpub);
   }
 
   /**
@@ -335,7 +335,7 @@ export class Broker {
    * @returns what to answer the repetition by
    */
   repeated(topic: Topic, key: string, held: HeldPublish): HeldPublish | undefined {
-    const sequence = held === topic.heldDeferred ? undefined : topic.log.next;
+    const sequence = held === topic.pendingDeferred ? undefined : topic.log.next;
     return this.keys.note(topic, key, held, sequence, this.clock.wallMs);
   }
 

@@ -12,7 +12,7 @@ import type { ChannelRow, TopicRow } from "../storage/metadata/metadata-store.ts
 import type { Channel } from "../topics/channel/channel.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Topic } from "../topics/topic.ts";
-import { type Catalogue, DELETED_MARK, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import { DELETED_MARK, type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import { SequenceSet } from "./sequence-set.ts";
 
 /** What recovery finds of one channel in the deferred store. */
@@ -23,14 +23,14 @@ interface StoredSequences {
 }
 
 /** Finds the topics and channels again that an earlier run left, as far as store, logs, journal and deferred store tell of them. */
-export class CatalogueRecovery {
+export class TopicRecovery {
   /** What stands in the journal of the run before, by topic number. */
   private journaled = new Map<number, JournalEntry[]>();
 
   /** @param directory the broker's folder below the data path */
   constructor(
     private readonly broker: Broker,
-    private readonly catalogue: Catalogue,
+    private readonly catalogue: TopicRegistry,
     private readonly directory: string,
   ) {}
 

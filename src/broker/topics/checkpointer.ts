@@ -17,7 +17,7 @@ const SAVED_STEP_MS = 100;
  * the wall clock was set. A store that cannot be written (a full disk) makes the broker unhealthy; all stays in memory and
  * is saved later.
  */
-export class Saver {
+export class Checkpointer {
   /** Why the last save failed; undefined: it did not. */
   failure: Error | undefined;
 

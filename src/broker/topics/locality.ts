@@ -14,9 +14,9 @@ export const ELSEWHERE = 2;
  * Where the broker stands, for --enable-experiment=topology-aware-consumption: messages go to consumers in its own zone
  * as long as these take them, then to those in its region, then to all others.
  */
-export class Topology {
+export class Locality {
   /** @returns undefined without the experiment. @throws StartError for another one */
-  static from(options: BrokerOptions, log: Logger): Topology | undefined {
+  static from(options: BrokerOptions, log: Logger): Locality | undefined {
     for (const experiment of options.experiments) {
       if (experiment !== TOPOLOGY_AWARE_CONSUMPTION)
         throw new StartError(`unknown -enable-experiment ${experiment}: there is ${TOPOLOGY_AWARE_CONSUMPTION}`);
@@ -25,7 +25,7 @@ export class Topology {
     const { topologyRegion: region, topologyZone: zone } = options;
     if (region === "" && zone === "")
       log.warn(`-enable-experiment=${TOPOLOGY_AWARE_CONSUMPTION} has no effect without -topology-region and -topology-zone`);
-    return new Topology(region, zone);
+    return new Locality(region, zone);
   }
 
   private constructor(

@@ -16,7 +16,7 @@ interface Entry {
  * The topics by the bytes of their names, as a client sends them: a publish to another topic than the one before finds it
  * without making a string. There are never more buckets than twice the topics there were at a time.
  */
-export class TopicTable {
+export class NameTable {
   private buckets: (Entry | undefined)[] = new Array(FIRST_BUCKETS).fill(undefined);
   private size = 0;
   /** Names that share a bucket here share none elsewhere. */

@@ -12,7 +12,7 @@ import { Recycler } from "../storage/log/recycler.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
-import { TopicTable } from "./name-table.ts";
+import { NameTable } from "./name-table.ts";
 import { Topic } from "./topic.ts";
 
 /** Segment files kept for reuse, in segments' worth of bytes. */
@@ -34,7 +34,7 @@ export interface TopicObserver {
 }
 
 /** The topics and channels there are: makes and removes them. What an earlier run left comes by catalogue-recovery.ts. */
-export class Catalogue implements DeferredTargets {
+export class TopicRegistry implements DeferredTargets {
   readonly topics = new Map<string, Topic>();
   readonly channelsById = new Map<number, Channel>();
   observer: TopicObserver | undefined;
@@ -42,7 +42,7 @@ export class Catalogue implements DeferredTargets {
   corruptRegions = 0;
   private readonly corruptRegionsOf = new Map<string, number>();
   private readonly topicsById = new Map<number, Topic>();
-  private readonly topicsByName = new TopicTable();
+  private readonly topicsByName = new NameTable();
   readonly recycler: Recycler;
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();

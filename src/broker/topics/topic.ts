@@ -69,13 +69,13 @@ export class Topic implements StoreOwner, Committed {
   dirty = false;
 
   /** What a connection holds until the next commit: one constant per command, so that a publish allocates nothing. */
-  readonly heldPub = new HeldPublish(this, "PUB");
+  readonly pendingPub = new HeldPublish(this, "PUB");
   /** Answers a publish that was taken before: the topic's later failures are not its own. */
-  readonly heldRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
-  readonly heldMpub = new HeldPublish(this, "MPUB");
-  readonly heldDpub = new HeldPublish(this, "DPUB");
+  readonly pendingRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
+  readonly pendingMpub = new HeldPublish(this, "MPUB");
+  readonly pendingDpub = new HeldPublish(this, "DPUB");
   /** For one with a delay: its commit is the deferred store's. */
-  readonly heldDeferred = new HeldPublish(new DeferredCommit(this), "DPUB");
+  readonly pendingDeferred = new HeldPublish(new DeferredCommit(this), "DPUB");
   /** Its answers wait for the disk. */
   fsync = false;
   /** Set for this topic alone; undefined: --durability counts. */

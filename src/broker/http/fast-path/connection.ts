@@ -216,7 +216,7 @@ export class ExpressConnection implements ExpressClient {
 
   private publishOne(topic: Topic, bytes: Buffer, from: number): true {
     topic.publish(bytes, from, head.bodyBytes, this.lane.broker.time);
-    this.hold(topic.heldPub);
+    this.hold(topic.pendingPub);
     return true;
   }
 
@@ -234,7 +234,7 @@ export class ExpressConnection implements ExpressClient {
       const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
       topic.publishMany(lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), time);
     }
-    this.hold(topic.heldMpub);
+    this.hold(topic.pendingMpub);
     return true;
   }
 

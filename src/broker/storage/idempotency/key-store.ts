@@ -120,7 +120,7 @@ export class PublishKeys {
     const since = this.known.get(name);
     if (since !== undefined) {
       // A clock that was set back must not make a key last for ever.
-      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return topic.heldRepeat;
+      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return topic.pendingRepeat;
       this.known.delete(name);
     }
     this.known.set(name, nowMs);

@@ -29,7 +29,7 @@ export const DPUB: BodyCommand = {
     if (refused !== undefined) return refused;
     const topic = producer.namedTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
-    const held = producer.deferMs === 0 ? topic.heldDpub : topic.heldDeferred;
+    const held = producer.deferMs === 0 ? topic.pendingDpub : topic.pendingDeferred;
     if (producer.key !== "" && producer.isRepeated(topic, held)) return undefined;
     producer.count(topic, 1);
     if (producer.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);

@@ -45,10 +45,10 @@ export const MPUB: BodyCommand = {
     const topic = producer.namedTopic();
     if (topic instanceof Error) return publishFailed("MPUB", topic);
     const { count } = producer.mpub;
-    if (producer.key !== "" && producer.isRepeated(topic, topic.heldMpub)) return undefined;
+    if (producer.key !== "" && producer.isRepeated(topic, topic.pendingMpub)) return undefined;
     topic.publishMany(bytes, from + 4, to, count, connection.broker.time);
     producer.count(topic, count);
-    connection.hold(topic.heldMpub);
+    connection.hold(topic.pendingMpub);
     return undefined;
   },
 

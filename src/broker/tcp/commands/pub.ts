@@ -24,10 +24,10 @@ export const PUB: BodyCommand = {
     if (refused !== undefined) return refused;
     const topic = producer.namedTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
-    if (producer.key !== "" && producer.isRepeated(topic, topic.heldPub)) return undefined;
+    if (producer.key !== "" && producer.isRepeated(topic, topic.pendingPub)) return undefined;
     topic.publish(bytes, from, to - from, connection.broker.time);
     producer.count(topic, 1);
-    connection.hold(topic.heldPub);
+    connection.hold(topic.pendingPub);
     return undefined;
   },
 
