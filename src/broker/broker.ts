@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
+import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
 import { BODY_OFFSET } from "../frame/frame.ts";
 import { layMessage, type Timestamp } from "../frame/layout.ts";
@@ -21,7 +22,7 @@ import { Space } from "./storage/disk/free-space.ts";
 import { PublishKeys } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
-import type { Retention } from "./storage/log/retention.ts";
+import { Recycler } from "./storage/log/recycler.ts";
 import { rescueStore, StoreCopy } from "./storage/metadata/metadata-backup.ts";
 import { Store } from "./storage/metadata/metadata-store.ts";
 import type { Connection } from "./tcp/connection.ts";
@@ -32,7 +33,9 @@ import type { Channel } from "./topics/channel/channel.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { Locality } from "./topics/locality.ts";
 import type { Topic } from "./topics/topic.ts";
+import type { RegistryParts } from "./topics/topic-parts.ts";
 import { TopicRegistry, WITHHOLD_ADOPTED_MS } from "./topics/topic-registry.ts";
+import type { Turn } from "./topics/turn.ts";
 
 /** When so many topics have something to commit in one turn, small commits go to the journal first. */
 const JOURNALED_TOPICS = 4;
@@ -44,6 +47,8 @@ const CACHE_BYTES = 16 * 1024 * 1024;
 const RELEASE_INTERVAL_MS = 5;
 /** An answer that waits for the tick, and is not refused whatever fails there. */
 const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
+/** Segment files kept for reuse, in segments' worth of bytes. */
+const RECYCLED_SEGMENTS = 4;
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
 const CLIENT_TIMEOUT_MS = 60_000;
 
@@ -61,7 +66,7 @@ export interface Environment {
  * so an OK is never sent before its message is in the file, and what comes together is written together. What is to be
  * done because time has passed is upkeep.ts; who comes over TCP, tcp-listener.ts.
  */
-export class Broker {
+export class Broker implements Turn {
   readonly startTimeMs = Date.now();
   readonly clientTimeoutMs = CLIENT_TIMEOUT_MS;
   readonly connections = new Set<Connection>();
@@ -106,8 +111,8 @@ export class Broker {
   private readonly clock: TurnClock;
   readonly upkeep: Upkeep;
   private readonly directory: string;
-  private scratchBuffer: Buffer = Buffer.allocUnsafeSlow(64 * 1024);
-  private scratchView = new DataView(this.scratchBuffer.buffer);
+  private readonly recycler: Recycler;
+  private readonly scratchBuffer = new ScratchBuffer();
 
   private tickScheduled = false;
   private dirtyTopics: Topic[] = [];
@@ -159,25 +164,36 @@ export class Broker {
     this.space = new Space(disk, this.directory, options.minFreeBytes, this.ballast, log, (low) => this.spaceChanged(low));
     try {
       this.clock.goOnFrom(this.store.clockStep());
-      this.saver = new Checkpointer(this, this.directory);
-      this.deferred = new DeferredStore({
-        directory: join(this.directory, "deferred"),
-        disk,
-        logger: log,
-        ballast: this.ballast,
-        clock: this.clock,
-      });
+      this.recycler = new Recycler(disk, join(this.directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile);
+      const { store: metadata, ballast, space: freeSpace, trouble: rateLimitedLog } = this;
+      this.saver = new Checkpointer({ metadata, ballast, freeSpace, turn: this, logger: log, rateLimitedLog }, this.directory);
+      this.deferred = new DeferredStore({ directory: join(this.directory, "deferred"), disk, logger: log, ballast, clock: this.clock });
       this.answers = new Answers((done) => this.syncPublished(done), log);
       this.journal = new Journal(disk, join(this.directory, JOURNAL_FILE), (error) =>
         this.trouble.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
       );
-      this.catalogue = new TopicRegistry(this, this.directory);
+      const parts: RegistryParts = {
+        options,
+        turn: this,
+        logger: log,
+        rateLimitedLog,
+        deferred: this.deferred,
+        metadata,
+        checkpointer: this.saver,
+        freeSpace,
+        scratch: this.scratchBuffer,
+        disk,
+        clock,
+        chunks: this.chunks,
+        recycler: this.recycler,
+        ballast,
+      };
+      this.catalogue = new TopicRegistry(parts, this.directory);
       // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
       disk.syncDirectoryNow(this.directory);
       disk.syncDirectoryNow(dataPath);
       this.deferred.targets = this.catalogue;
-      if (options.durability === "fsync") this.beStrict();
-      new TopicRecovery(this, this.catalogue, this.directory).run(found);
+      new TopicRecovery({ ...parts, journal: this.journal }, this.catalogue, this.directory).run(found);
       if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.keys = new PublishKeys({
         directory: join(this.directory, "keys"),
@@ -210,6 +226,10 @@ export class Broker {
   /** What the wall clock says at a moment of the broker's time. */
   toWall(atMs: number): number {
     return this.clock.toWall(atMs);
+  }
+
+  get wallMs(): number {
+    return this.clock.wallMs;
   }
 
   /** Time of this turn that nobody can set, ms since the process began. */
@@ -266,23 +286,8 @@ export class Broker {
     return this.catalogue.deleteTopic(name);
   }
 
-  /** How long finished messages are kept in topics that are not told otherwise. */
-  get defaultRetention(): Retention {
-    return { timeMs: this.options.retentionTimeMs, bytes: this.options.retentionBytes };
-  }
-
-  // ---- durability
-
-  /** Sets what publishes to a topic wait for. @param level undefined: what --durability says @throws what the store throws */
   setDurability(topic: Topic, level: Durability | undefined): void {
-    if (!topic.ephemeral) this.store.setDurability(topic.id, level);
-    this.applyDurability(topic, level);
-  }
-
-  /** The same for what the store says already. */
-  applyDurability(topic: Topic, level: Durability | undefined): void {
     topic.setDurability(level);
-    if (topic.fsync) this.beStrict();
   }
 
   // ---- publishing
@@ -353,18 +358,14 @@ export class Broker {
   /** Stages a message that joins its topic `deferMs` from now. Its frame is laid out at once, so its timestamp is that of the publish. */
   publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number): void {
     const length = BODY_OFFSET + to - from;
-    const frame = this.scratch(length);
-    layMessage(frame, this.scratchView, 0, source, from, to - from, topic.log.prefix, 0, this.clock.time);
+    const frame = this.scratchBuffer.reserve(length);
+    layMessage(frame, this.scratchBuffer.view, 0, source, from, to - from, topic.log.prefix, 0, this.clock.time);
     topic.publishDeferred(frame, 0, length, this.clock.nowMs + deferMs);
   }
 
   /** A buffer of at least `bytes` that is valid until the next call. */
   scratch(bytes: number): Buffer {
-    if (this.scratchBuffer.length < bytes) {
-      this.scratchBuffer = Buffer.allocUnsafeSlow(Math.max(bytes, 2 * this.scratchBuffer.length));
-      this.scratchView = new DataView(this.scratchBuffer.buffer);
-    }
-    return this.scratchBuffer;
+    return this.scratchBuffer.reserve(bytes);
   }
 
   // ---- what the tick has to look at
@@ -375,18 +376,16 @@ export class Broker {
     setImmediate(this.runTick);
   }
 
-  addDirtyTopic(topic: Topic): void {
+  queueCommit(topic: Topic): void {
     this.dirtyTopics.push(topic);
     this.schedule();
   }
 
-  /** It has commits that answers wait for until they are on the disk. */
-  addUnsyncedTopic(topic: Topic): void {
+  queueSync(topic: Topic): void {
     this.unsyncedTopics.add(topic);
   }
 
-  addDirtyChannel(channel: Channel): void {
-    channel.dirty = true;
+  queueDispatch(channel: Channel): void {
     this.dirtyChannels.push(channel);
     this.schedule();
   }
@@ -401,28 +400,13 @@ export class Broker {
     this.schedule();
   }
 
-  addReleasableTopic(topic: Topic): void {
+  queueTrim(topic: Topic): void {
     this.releasableTopics.push(topic);
     this.wakeAt(this.clock.nowMs + RELEASE_INTERVAL_MS);
   }
 
-  addUnsavedChannel(channel: Channel): void {
-    this.saver.addUnsaved(channel);
-  }
-
   connectionReady(connection: Connection): void {
     this.wakeAt(this.clock.nowMs + connection.heartbeatIntervalMs);
-  }
-
-  // ---- saving
-
-  saveTopic(topic: Topic): void {
-    this.saver.saveTopic(topic);
-  }
-
-  /** @returns false when the store could not be written */
-  saveChannel(channel: Channel): boolean {
-    return this.saver.saveChannel(channel);
   }
 
   // ---- the end
@@ -432,6 +416,7 @@ export class Broker {
     if (this.closing) return;
     this.closing = true;
     this.refusal = new PublishError("exiting");
+    this.catalogue.close();
     this.upkeep.stop();
     this.log.info("NSQ: closing clients and topics");
     this.listener.stop();
@@ -451,12 +436,12 @@ export class Broker {
     for (const channel of this.catalogue.channelsById.values()) channel.park();
     do this.commitDeferred();
     while (this.deferred.hasWork && this.deferred.failure === undefined && this.deferred.wordsFailure === undefined);
-    this.saver.saveAll();
+    this.saver.saveAll(this.topics.values());
     for (const topic of this.topics.values()) this.settle(topic);
     await Promise.all([...this.topics.values()].map((topic) => topic.log.files?.close()));
     this.journal.close();
     await this.deferred.close();
-    this.saver.saveSynced();
+    this.saver.saveSynced(this.topics.values());
     this.keys.close();
     this.store.freeOrphanedNumbers();
     this.store.forgetSyncedOfGoneTopics();
@@ -580,12 +565,6 @@ export class Broker {
     syncSome();
   }
 
-  /** Some topic's answers wait for the disk: so must what those rest on beside its log. */
-  private beStrict(): void {
-    this.store.makeDurable();
-    this.deferred.strict = true;
-  }
-
   /** Brings a log's own files up to date. What cannot be written stays in the journal, for the next start. */
   private settle(topic: Topic): void {
     const failure = topic.log.settle();
@@ -595,7 +574,7 @@ export class Broker {
 
   private spaceChanged(low: boolean): void {
     if (!this.closing) this.refusal = this.space.refusal;
-    this.catalogue.recycler.setTaking(!low);
+    this.recycler.setTaking(!low);
     if (low) this.journal.giveBack();
   }
 
@@ -604,7 +583,6 @@ export class Broker {
     const channels = this.dirtyChannels;
     this.dirtyChannels = [];
     for (const channel of channels) {
-      channel.dirty = false;
       try {
         channel.dispatch(this.clock.nowMs);
       } catch (error) {

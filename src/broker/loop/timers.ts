@@ -86,7 +86,7 @@ export class Upkeep {
     }
     broker.keys.review(this.clock.wallMs);
     broker.reviewSpace();
-    broker.saver.review(nowMs, this.clock.stepMs);
+    broker.saver.review(nowMs, this.clock.stepMs, broker.topics.values());
     broker.storeCopy.renewIfDue(nowMs);
     for (const channel of this.stalled) channel.markDirty();
     this.stalled.clear();

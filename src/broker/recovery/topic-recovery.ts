@@ -1,14 +1,16 @@
 import { basename, join } from "node:path";
+import type { Logger } from "../../base/logger.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
-import type { Broker } from "../broker.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
-import { removeFolder } from "../storage/disk/disk.ts";
-import { type JournalEntry, readJournal, replay } from "../storage/log/journal.ts";
+import type { Ballast } from "../storage/disk/ballast.ts";
+import { type Disk, removeFolder } from "../storage/disk/disk.ts";
+import { type Journal, type JournalEntry, readJournal, replay } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
 import { type StoreFound, topicFolders } from "../storage/metadata/metadata-backup.ts";
-import type { ChannelRow, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow, Store, TopicRow } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -22,6 +24,16 @@ interface StoredSequences {
   twice: Map<number, number>;
 }
 
+/** What recovery works with. */
+export interface RecoveryParts {
+  readonly metadata: Store;
+  readonly deferred: DeferredStore;
+  readonly journal: Journal;
+  readonly disk: Disk;
+  readonly ballast: Ballast;
+  readonly logger: Logger;
+}
+
 /** Finds the topics and channels again that an earlier run left, as far as store, logs, journal and deferred store tell of them. */
 export class TopicRecovery {
   /** What stands in the journal of the run before, by topic number. */
@@ -29,8 +41,8 @@ export class TopicRecovery {
 
   /** @param directory the broker's folder below the data path */
   constructor(
-    private readonly broker: Broker,
-    private readonly catalogue: TopicRegistry,
+    private readonly parts: RecoveryParts,
+    private readonly registry: TopicRegistry,
     private readonly directory: string,
   ) {}
 
@@ -40,10 +52,10 @@ export class TopicRecovery {
    * @param found what became of the store
    */
   run(found: StoreFound): void {
-    const { store } = this.broker;
-    this.journaled = readJournal(this.broker.disk, this.broker.journal.path);
+    const { metadata: store } = this.parts;
+    this.journaled = readJournal(this.parts.disk, this.parts.journal.path);
     store.freeOrphanedNumbers();
-    const folders = topicFolders(this.broker.disk, this.directory);
+    const folders = topicFolders(this.parts.disk, this.directory);
     const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
     const synced = store.syncedSequences();
     const retentions = store.retentions();
@@ -52,23 +64,23 @@ export class TopicRecovery {
       const folder = byTopic.get(`${row.number} ${row.name}`);
       if (folder !== undefined && this.isMarkedDeleted(folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
       else if (folder === undefined && found === "copied") {
-        this.broker.log.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
+        this.parts.logger.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
         store.removeTopic(row.id, row.number, row.released);
       } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
     }
     for (const { folder, number, name } of folders) {
-      if (this.catalogue.topics.get(name)?.number === number) continue;
-      if (this.isMarkedDeleted(folder)) removeFolder(this.broker.disk, folder);
+      if (this.registry.topics.get(name)?.number === number) continue;
+      if (this.isMarkedDeleted(folder)) removeFolder(this.parts.disk, folder);
       else this.adopt(folder, number, name);
     }
     this.journaled.clear();
-    this.broker.journal.remove();
+    this.parts.journal.remove();
     const known = new Map<Topic, number>();
     const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
     const stored = new Map<Channel, StoredSequences>();
-    this.broker.deferred.recover(
+    this.parts.deferred.recover(
       (entry, sequence) => {
-        const topic = this.catalogue.topicById(entry.topicId);
+        const topic = this.registry.topicById(entry.topicId);
         if (topic === undefined) return false;
         if (topic.log.files?.had(sequence) === true) return true;
         knowOf(topic, sequence + 1);
@@ -85,21 +97,21 @@ export class TopicRecovery {
       // before a crash did not know, the entries tell.
       for (const { from, to } of all.rangesFrom(channel.floor)) channel.skip(from, to);
     }
-    if (this.catalogue.topics.size > 0)
-      this.broker.log.info(
-        `NSQ: ${this.catalogue.topics.size} topics and ${this.catalogue.channelsById.size} channels restored from ${this.directory}`,
+    if (this.registry.topics.size > 0)
+      this.parts.logger.info(
+        `NSQ: ${this.registry.topics.size} topics and ${this.registry.channelsById.size} channels restored from ${this.directory}`,
       );
   }
 
   private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
-    if (!this.catalogue.wanted(entry)) return;
+    if (!this.registry.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
-      const topic = this.catalogue.topicById(entry.topicId) as Topic;
+      const topic = this.registry.topicById(entry.topicId) as Topic;
       topic.restoreDeferred();
       for (const channel of topic.channels.values()) if (entry.number < channel.voidBefore) channel.restoreVoided();
       return;
     }
-    const channel = this.catalogue.channelsById.get(entry.channelId) as Channel;
+    const channel = this.registry.channelsById.get(entry.channelId) as Channel;
     let found = stored.get(channel);
     if (found === undefined) {
       found = { all: new SequenceSet(), twice: new Map() };
@@ -111,35 +123,35 @@ export class TopicRecovery {
   /** A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts. */
   private findSuperseded(stored: Map<Channel, StoredSequences>): void {
     if ([...stored.values()].every(({ twice }) => twice.size === 0)) return;
-    this.broker.deferred.revisit((entry) => {
-      const channel = entry.kind === KIND_PUBLISH ? undefined : this.catalogue.channelsById.get(entry.channelId);
+    this.parts.deferred.revisit((entry) => {
+      const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
       const twice = channel === undefined ? undefined : stored.get(channel)?.twice;
       const known = twice?.get(entry.sequence);
-      if (known === undefined || !this.catalogue.wanted(entry)) return;
-      if (known >= 0) this.catalogue.supersede(Math.min(known, entry.number));
+      if (known === undefined || !this.registry.wanted(entry)) return;
+      if (known >= 0) this.registry.supersede(Math.min(known, entry.number));
       twice?.set(entry.sequence, Math.max(known, entry.number));
     });
   }
 
   private isMarkedDeleted(folder: string): boolean {
-    return this.broker.disk.list(folder).includes(DELETED_MARK);
+    return this.parts.disk.list(folder).includes(DELETED_MARK);
   }
 
   /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
   private adopt(folder: string, number: number, name: string): void {
-    const { store, log } = this.broker;
-    if (this.broker.disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(this.broker.disk, folder);
-    const taken = [...this.catalogue.topics.values()].find((topic) => topic.number === number || topic.name === name);
+    const { metadata: store, disk, logger } = this.parts;
+    if (disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(this.parts.disk, folder);
+    const taken = [...this.registry.topics.values()].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
-      this.broker.disk.rename(folder, aside);
-      log.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
+      disk.rename(folder, aside);
+      logger.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
       return;
     }
     const topic = this.addTopic(store.claimTopic(number, name), number, name, 0, {});
     topic.restoreReleased(0, false);
-    this.catalogue.adopt(topic);
-    log.error(
+    this.registry.adopt(topic);
+    logger.error(
       `TOPIC(${name}): the store does not know it; it is taken from its folder with ${topic.depth} messages, which go to all channels ` +
         `that are made within ${WITHHOLD_ADOPTED_MS / 1000} s`,
     );
@@ -153,16 +165,16 @@ export class TopicRecovery {
     const what = `TOPIC(${topic.name}): its log ends before sequence ${from}`;
     // A kill between noting that deferred messages are about to join and writing them leaves this too, and costs nothing.
     if (from >= synced) {
-      this.broker.log.warn(`${what}; messages up to ${next - 1} were on their way into it, and their ids are passed over`);
+      this.parts.logger.warn(`${what}; messages up to ${next - 1} were on their way into it, and their ids are passed over`);
       return;
     }
-    this.catalogue.countCorrupt(topic.name);
-    this.broker.log.error(`${what}, but messages up to ${next - 1} are known of; those are lost, and their ids are passed over`);
+    this.registry.countCorrupt(topic.name);
+    this.parts.logger.error(`${what}, but messages up to ${next - 1} are known of; those are lost, and their ids are passed over`);
   }
 
   /** A row that is not what was written: number and name are told by the folder, and all that is in the log counts as not released. */
   private mendTopicRow(row: TopicRow, folders: ReturnType<typeof topicFolders>): TopicRow {
-    const rows = this.broker.store.topics().filter(({ damaged }) => damaged !== true);
+    const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
     const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
     const folder = free.find(({ number }) => number === row.number) ?? free.find(({ name }) => name === row.name);
     const mended: TopicRow = {
@@ -172,9 +184,9 @@ export class TopicRecovery {
       paused: false,
       released: 0,
     };
-    if (folder !== undefined) this.broker.store.updateTopic(mended);
-    this.catalogue.countCorrupt(mended.name);
-    this.broker.log.error(
+    if (folder !== undefined) this.parts.metadata.updateTopic(mended);
+    this.registry.countCorrupt(mended.name);
+    this.parts.logger.error(
       `TOPIC(${mended.name}): its row in the store is damaged; it is not paused any more, and all of its log waits for a first channel`,
     );
     return mended;
@@ -182,8 +194,8 @@ export class TopicRecovery {
 
   /** A cursor that is not what was written could pass messages over: the channel begins where the log does. */
   private mendChannelRow(topicName: string, row: ChannelRow): ChannelRow {
-    this.catalogue.countCorrupt(topicName);
-    this.broker.log.error(
+    this.registry.countCorrupt(topicName);
+    this.parts.logger.error(
       `CHANNEL(${row.name}) of ${topicName}: its row in the store is damaged; it begins where the log does, and finished messages may come again`,
     );
     const { id, topicId, name } = row;
@@ -191,16 +203,16 @@ export class TopicRecovery {
   }
 
   private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
-    const rows = this.broker.store.channels(row.id);
+    const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
     const topic = this.addTopic(row.id, row.number, row.name, neededSequence, {
-      neededSequence: isRetaining(retention ?? this.broker.defaultRetention) ? 0 : neededSequence,
+      neededSequence: isRetaining(retention ?? this.registry.defaultRetention) ? 0 : neededSequence,
       syncedSequence: synced,
     });
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
-    if (row.durability !== undefined) this.broker.applyDurability(topic, row.durability);
+    if (row.durability !== undefined) topic.restoreDurability(row.durability);
     this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
     topic.restoreReleased(row.released, channels.length > 0);
     for (const channel of channels) this.restoreChannel(topic, channel);
@@ -213,14 +225,14 @@ export class TopicRecovery {
     try {
       progress = decodeProgress(row.progress, row.floor);
     } catch (error) {
-      this.broker.log.error(
+      this.parts.logger.error(
         `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may come again`,
       );
     }
     if (floor < log.startSequence) floor = log.startSequence;
     const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
     if (last > log.next) this.passOver(topic, last);
-    this.broker.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
+    this.parts.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
@@ -233,7 +245,7 @@ export class TopicRecovery {
   }
 
   private addTopic(id: number, number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): Topic {
-    return this.catalogue.addTopic(id, number, name, firstSequence, known, (opened) => this.restoreJournaled(opened, name));
+    return this.registry.addTopic(id, number, name, firstSequence, known, (opened) => this.restoreJournaled(opened, name));
   }
 
   /** What a run that was killed had in the journal only goes to the log's own files. */
@@ -243,12 +255,12 @@ export class TopicRecovery {
       const from = opened.nextSequence;
       // Passed over by the run before, and then nothing is lost; or what a power cut or damage took.
       if (firstSequence > from)
-        this.broker.log.warn(
+        this.parts.logger.warn(
           `TOPIC(${topicName}): no messages from sequence ${from} to ${firstSequence - 1}, neither in its log nor in the journal`,
         );
-      this.broker.ballast.use(() => opened.restore(records, firstSequence, count, timeMs));
+      this.parts.ballast.use(() => opened.restore(records, firstSequence, count, timeMs));
       restored += count;
     });
-    if (restored > 0) this.broker.log.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
+    if (restored > 0) this.parts.logger.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
   }
 }

@@ -1,7 +1,11 @@
-import type { Broker } from "../broker.ts";
-import type { TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Trouble } from "../../base/rate-limited-log.ts";
+import type { Ballast } from "../storage/disk/ballast.ts";
+import type { Space } from "../storage/disk/free-space.ts";
+import type { Store, TopicRow } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
+import type { Turn } from "./turn.ts";
 
 /** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
 const SAVE_INTERVAL_MS = 50;
@@ -11,6 +15,16 @@ const LONGEST_SAVE_INTERVAL_MS = 150;
 const SAVE_SYNCED_INTERVAL_MS = 1000;
 /** A difference of the clocks that is worth remembering. */
 const SAVED_STEP_MS = 100;
+
+/** What a checkpointer works with. */
+export interface CheckpointerParts {
+  readonly metadata: Store;
+  readonly ballast: Ballast;
+  readonly freeSpace: Pick<Space, "failed">;
+  readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
+  readonly logger: Logger;
+  readonly rateLimitedLog: Trouble;
+}
 
 /**
  * Saves what the store keeps of a running broker: topics, the cursors of channels, how far logs are on the disk, by how much
@@ -29,26 +43,27 @@ export class Checkpointer {
 
   /** @param directory the broker's folder below the data path */
   constructor(
-    private readonly broker: Broker,
+    private readonly parts: CheckpointerParts,
     private readonly directory: string,
   ) {
-    this.savedStepMs = broker.store.clockStep();
+    this.savedStepMs = parts.metadata.clockStep();
   }
 
   saveTopic(topic: Topic): void {
-    if (!topic.ephemeral) this.save(() => this.broker.store.updateTopic(topicRow(topic)));
+    if (!topic.ephemeral) this.save(() => this.parts.metadata.updateTopic(topicRow(topic)));
   }
 
   /** @returns false when the store could not be written */
   saveChannel(channel: Channel): boolean {
-    return !channel.persistent || this.save(() => this.broker.store.updateChannel(channel.toRow()));
+    return !channel.persistent || this.save(() => this.parts.metadata.updateChannel(channel.toRow()));
   }
 
   /** The channel's cursor moved: it is saved soon. */
   addUnsaved(channel: Channel): void {
     channel.unsaved = true;
     this.unsaved.push(channel);
-    this.broker.wakeAt(Math.max(this.nextSaveMs, this.broker.nowMs + SAVE_INTERVAL_MS));
+    const { turn } = this.parts;
+    turn.wakeAt(Math.max(this.nextSaveMs, turn.nowMs + SAVE_INTERVAL_MS));
   }
 
   /** Saves the cursors that moved if it is time for that. @returns when it is next, infinite if nothing moved since */
@@ -58,13 +73,13 @@ export class Checkpointer {
   }
 
   private saveUnsaved(nowMs: number): void {
-    const { store } = this.broker;
+    const { metadata } = this.parts;
     const channels = this.unsaved;
     this.unsaved = [];
     const began = performance.now();
     const saved = this.save(() =>
-      store.saveAll(() => {
-        for (const channel of channels) if (!channel.deleted) store.updateChannel(channel.toRow());
+      metadata.saveAll(() => {
+        for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channel.toRow());
       }),
     );
     if (saved) for (const channel of channels) channel.unsaved = false;
@@ -74,32 +89,35 @@ export class Checkpointer {
   }
 
   /** Called now and then: notes how far logs are on the disk, and the clock's step. */
-  review(nowMs: number, clockStepMs: number): void {
+  review(nowMs: number, clockStepMs: number, topics: Iterable<Topic>): void {
     if (Math.abs(clockStepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet(clockStepMs);
     if (nowMs < this.nextSyncedMs) return;
     this.nextSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
-    this.saveSynced();
+    this.saveSynced(topics);
   }
 
   /** Notes how far the logs are on the disk: recovery then tells what a crash tore from what was damaged since. */
-  saveSynced(): void {
-    const { store, topics } = this.broker;
-    const moved = [...topics.values()].filter(({ log }) => log.files?.syncedSaved === false);
+  saveSynced(topics: Iterable<Topic>): void {
+    const { metadata } = this.parts;
+    const moved = [...topics].filter(({ log }) => log.files?.syncedSaved === false);
     if (moved.length === 0) return;
     this.save(() =>
-      store.saveAll(() => {
-        for (const { id, log } of moved) if (log.files !== undefined) store.saveSynced(id, log.files.takeSynced());
+      metadata.saveAll(() => {
+        for (const { id, log } of moved) if (log.files !== undefined) metadata.saveSynced(id, log.files.takeSynced());
       }),
     );
   }
 
   /** All topics and cursors, exactly. */
-  saveAll(): void {
-    const { store, topics, catalogue } = this.broker;
+  saveAll(topics: Iterable<Topic>): void {
+    const { metadata } = this.parts;
     this.save(() =>
-      store.saveAll(() => {
-        for (const topic of topics.values()) if (!topic.ephemeral) store.updateTopic(topicRow(topic));
-        for (const channel of catalogue.channelsById.values()) if (channel.persistent) store.updateChannel(channel.toRow());
+      metadata.saveAll(() => {
+        for (const topic of topics) {
+          if (topic.ephemeral) continue;
+          metadata.updateTopic(topicRow(topic));
+          for (const channel of topic.channels.values()) if (channel.persistent) metadata.updateChannel(channel.toRow());
+        }
       }),
     );
   }
@@ -107,22 +125,22 @@ export class Checkpointer {
   /** The store remembers it, so that what is deferred goes by the same time after a restart. */
   private wallClockSet(stepMs: number): void {
     const seconds = (stepMs - this.savedStepMs) / 1000;
-    const saved = this.save(() => this.broker.store.setClockStep(stepMs));
+    const saved = this.save(() => this.parts.metadata.setClockStep(stepMs));
     if (!saved) return;
     this.savedStepMs = stepMs;
-    this.broker.log.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
+    this.parts.logger.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
   }
 
   private save(work: () => void): boolean {
-    const { ballast, space, trouble } = this.broker;
+    const { ballast, freeSpace, rateLimitedLog } = this.parts;
     try {
       ballast.use(work);
       this.failure = undefined;
       return true;
     } catch (error) {
       this.failure = error as Error;
-      space.failed(this.broker.steadyMs);
-      trouble.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
+      freeSpace.failed(this.parts.turn.steadyMs);
+      rateLimitedLog.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
       return false;
     }
   }

@@ -2,21 +2,19 @@ import { join } from "node:path";
 import { idPrefix } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
-import type { Broker } from "../broker.ts";
 import type { DeferredTargets } from "../storage/deferred/delivery-target.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
-import { Recycler } from "../storage/log/recycler.ts";
+import type { Retention } from "../storage/log/retention.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import { NameTable } from "./name-table.ts";
 import { Topic } from "./topic.ts";
+import type { RegistryParts } from "./topic-parts.ts";
 
-/** Segment files kept for reuse, in segments' worth of bytes. */
-const RECYCLED_SEGMENTS = 4;
 /** A file of this name in a topic's folder: the topic was deleted, and only its files are left. */
 export const DELETED_MARK = "deleted";
 /** After this long the messages of a topic that only its folder told of go to the channels that there are. */
@@ -43,19 +41,36 @@ export class TopicRegistry implements DeferredTargets {
   private readonly corruptRegionsOf = new Map<string, number>();
   private readonly topicsById = new Map<number, Topic>();
   private readonly topicsByName = new NameTable();
-  readonly recycler: Recycler;
   /** Entries of the deferred store that a later one of the same message takes the place of. */
   private readonly superseded = new Set<number>();
   private readonly adopted: Topic[] = [];
   private nextMemoryId = FIRST_MEMORY_ID;
+  private closed = false;
 
   /** @param directory the broker's folder below the data path */
   constructor(
-    private readonly broker: Broker,
+    private readonly parts: RegistryParts,
     private readonly directory: string,
   ) {
-    broker.disk.makeDirectory(join(directory, "topics"));
-    this.recycler = new Recycler(broker.disk, join(directory, "recycled"), RECYCLED_SEGMENTS * broker.options.maxBytesPerFile);
+    parts.disk.makeDirectory(join(directory, "topics"));
+    if (parts.options.durability === "fsync") this.makeStoresDurable();
+  }
+
+  /** Makes no more topics: the broker goes down. */
+  close(): void {
+    this.closed = true;
+  }
+
+  /** How long finished messages are kept in topics that are not told otherwise. */
+  get defaultRetention(): Retention {
+    const { retentionTimeMs, retentionBytes } = this.parts.options;
+    return { timeMs: retentionTimeMs, bytes: retentionBytes };
+  }
+
+  /** Some topic's acknowledgements wait for the disk: so must what they rest on beside its log. */
+  makeStoresDurable(): void {
+    this.parts.metadata.makeDurable();
+    this.parts.deferred.strict = true;
   }
 
   /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
@@ -79,7 +94,7 @@ export class TopicRegistry implements DeferredTargets {
   deleteTopic(name: string): boolean {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
-    this.broker.log.info(`TOPIC(${name}): deleting`);
+    this.parts.logger.info(`TOPIC(${name}): deleting`);
     this.topics.delete(name);
     this.topicsById.delete(topic.id);
     this.topicsByName.delete(topic);
@@ -93,8 +108,8 @@ export class TopicRegistry implements DeferredTargets {
     this.observer?.topicDeleted(topic);
     // Before its row goes: a folder without a row is taken for a topic that the store forgot.
     this.markDeleted(topic);
-    if (topic.ephemeral) this.broker.store.freeNumber(topic.number, topic.log.next);
-    else this.broker.store.removeTopic(topic.id, topic.number, topic.log.next);
+    if (topic.ephemeral) this.parts.metadata.freeNumber(topic.number, topic.log.next);
+    else this.parts.metadata.removeTopic(topic.id, topic.number, topic.log.next);
     topic.log.dispose();
     this.removeFiles(topic);
     return true;
@@ -127,32 +142,33 @@ export class TopicRegistry implements DeferredTargets {
   }
 
   private createTopic(name: string): Topic {
-    if (this.broker.closing) throw new PublishError("exiting");
+    if (this.closed) throw new PublishError("exiting");
     const ephemeral = isEphemeral(name);
-    const taken = this.broker.store.takeNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    const taken = this.parts.metadata.takeNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
     if (taken === undefined) throw new PublishError("too many topics");
     const { number, nextSequence } = taken;
-    const id = ephemeral ? this.newMemoryId() : this.broker.store.addTopic(number, name, nextSequence);
-    if (!ephemeral) this.broker.store.saveSynced(id, nextSequence);
+    const id = ephemeral ? this.newMemoryId() : this.parts.metadata.addTopic(number, name, nextSequence);
+    if (!ephemeral) this.parts.metadata.saveSynced(id, nextSequence);
     try {
       const topic = this.addTopic(id, number, name, nextSequence);
-      this.broker.log.info(`TOPIC(${name}): created`);
+      this.parts.logger.info(`TOPIC(${name}): created`);
       this.observer?.topicCreated(topic);
       return topic;
     } catch (error) {
-      if (ephemeral) this.broker.store.freeNumber(number, nextSequence);
-      else this.broker.store.removeTopic(id, number, nextSequence);
+      if (ephemeral) this.parts.metadata.freeNumber(number, nextSequence);
+      else this.parts.metadata.removeTopic(id, number, nextSequence);
       throw error;
     }
   }
 
   private markDeleted(topic: Topic): void {
     if (topic.ephemeral) return;
+    const { disk, logger } = this.parts;
     try {
-      this.broker.disk.close(this.broker.disk.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
+      disk.close(disk.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
     } catch (error) {
       // A full disk must not keep a topic from being deleted; a crash now may bring it back.
-      this.broker.log.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
+      logger.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
     }
   }
 
@@ -160,7 +176,7 @@ export class TopicRegistry implements DeferredTargets {
     try {
       topic.log.files?.remove();
     } catch (error) {
-      this.broker.log.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
+      this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
     }
   }
 
@@ -185,8 +201,8 @@ export class TopicRegistry implements DeferredTargets {
   ): Topic {
     const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence, known);
     if (files !== undefined) opened(files);
-    const log = new TopicLog(this.broker.chunks, this.broker.baseClock, idPrefix(this.broker.options.nodeId, number), files, firstSequence);
-    const topic = new Topic(this.broker, id, number, name, log);
+    const log = new TopicLog(this.parts.chunks, this.parts.clock, idPrefix(this.parts.options.nodeId, number), files, firstSequence);
+    const topic = new Topic(this.parts, this, id, number, name, log);
     this.topics.set(name, topic);
     this.topicsById.set(id, topic);
     this.topicsByName.add(topic);
@@ -194,18 +210,19 @@ export class TopicRegistry implements DeferredTargets {
   }
 
   private openFiles(number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): LogFiles {
-    const { maxBytesPerFile, syncEvery } = this.broker.options;
+    const { options, disk, ballast, recycler, logger } = this.parts;
+    const { maxBytesPerFile, syncEvery } = options;
     return new LogFiles(
       {
-        disk: this.broker.disk,
+        disk,
         directory: this.folder(number, name),
         topicNumber: number,
         topicName: name,
         maxBytesPerFile,
         syncEvery,
-        ballast: this.broker.ballast,
-        recycler: this.recycler,
-        log: this.broker.log,
+        ballast,
+        recycler,
+        log: logger,
         onCorrupt: () => this.countCorrupt(name),
         ...known,
       },
@@ -263,9 +280,9 @@ export class TopicRegistry implements DeferredTargets {
 
   /** A message of the deferred store has fallen due. */
   due(message: StoredMessage): void {
-    if (!this.wanted(message)) this.broker.deferred.finish(message);
+    if (!this.wanted(message)) this.parts.deferred.finish(message);
     else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.join(message);
     else this.channelsById.get(message.channelId)?.due(message);
-    this.broker.schedule();
+    this.parts.turn.schedule();
   }
 }

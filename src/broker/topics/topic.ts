@@ -3,8 +3,8 @@ import { writeId } from "../../frame/id.ts";
 import type { Timestamp } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
-import type { Broker } from "../broker.ts";
 import type { Durability } from "../options.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import type { StagedEntries, StoreOwner } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
@@ -13,6 +13,8 @@ import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { Channel } from "./channel/channel.ts";
 import { MeasuredChannel } from "./channel/measured-channel.ts";
+import type { TopicParts } from "./topic-parts.ts";
+import type { TopicRegistry } from "./topic-registry.ts";
 
 /** A due message whose topic cannot take it (a full disk) is tried again after this long. */
 const JOIN_RETRY_MS = 1000;
@@ -23,10 +25,13 @@ const RETENTION_REVIEW_MS = 1000;
 
 /** A deferred publish to a topic, as far as its answer goes. */
 class DeferredCommit implements Committed {
-  constructor(private readonly topic: Topic) {}
+  constructor(
+    private readonly topic: Topic,
+    private readonly deferred: DeferredStore,
+  ) {}
 
   get failure(): Error | undefined {
-    return this.topic.broker.deferred.failure;
+    return this.deferred.failure;
   }
 
   get fsync(): boolean {
@@ -75,7 +80,7 @@ export class Topic implements StoreOwner, Committed {
   readonly pendingMpub = new HeldPublish(this, "MPUB");
   readonly pendingDpub = new HeldPublish(this, "DPUB");
   /** For one with a delay: its commit is the deferred store's. */
-  readonly pendingDeferred = new HeldPublish(new DeferredCommit(this), "DPUB");
+  readonly pendingDeferred: HeldPublish;
   /** Its answers wait for the disk. */
   fsync = false;
   /** Set for this topic alone; undefined: --durability counts. */
@@ -99,13 +104,15 @@ export class Topic implements StoreOwner, Committed {
    * @param number part of its messages' ids
    */
   constructor(
-    readonly broker: Broker,
+    private readonly parts: TopicParts,
+    private readonly registry: TopicRegistry,
     readonly id: number,
     readonly number: number,
     readonly name: string,
     readonly log: TopicLog,
   ) {
     this.ephemeral = isEphemeral(name);
+    this.pendingDeferred = new HeldPublish(new DeferredCommit(this, parts.deferred), "DPUB");
     this.nameCrc = Bun.hash.crc32(name);
     this.nameBytes = Buffer.from(name, "latin1");
     this.released = log.committedNext;
@@ -114,7 +121,7 @@ export class Topic implements StoreOwner, Committed {
     if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
     this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: id, channelId: 0, dueMs: 0, sequence: 0 };
     this.applyRetention();
-    this.setDurability(undefined);
+    this.restoreDurability(undefined);
   }
 
   /** Whether its name stands in [from, to). */
@@ -125,23 +132,31 @@ export class Topic implements StoreOwner, Committed {
     return true;
   }
 
-  /** What its publishes wait for: set by way of the broker, which sees to the rest. */
+  /** Sets what its publishes wait for. @param level undefined: what --durability says @throws what the metadata store throws */
   setDurability(level: Durability | undefined): void {
+    if (!this.ephemeral) this.parts.metadata.setDurability(this.id, level);
+    this.restoreDurability(level);
+  }
+
+  /** Sets what the metadata store says already. */
+  restoreDurability(level: Durability | undefined): void {
     this.durability = level;
-    this.fsync = (level ?? this.broker.options.durability) === "fsync" && !this.ephemeral;
+    this.fsync = (level ?? this.parts.options.durability) === "fsync" && !this.ephemeral;
     if (this.log.files === undefined) return;
     this.log.files.syncsByItself = !this.fsync;
-    if (this.fsync) this.broker.addUnsyncedTopic(this);
+    if (!this.fsync) return;
+    this.parts.turn.queueSync(this);
+    this.registry.makeStoresDurable();
   }
 
   /** How long finished messages are kept, and whether that was set for this topic. */
   get retention(): Retention & { own: boolean } {
-    return { ...(this.ownRetention ?? this.broker.defaultRetention), own: this.ownRetention !== undefined };
+    return { ...(this.ownRetention ?? this.registry.defaultRetention), own: this.ownRetention !== undefined };
   }
 
   /** @param retention undefined: as the options say */
   setRetention(retention: Retention | undefined): void {
-    this.broker.store.setRetention(this.id, retention);
+    this.parts.metadata.setRetention(this.id, retention);
     this.restoreRetention(retention);
   }
 
@@ -160,7 +175,7 @@ export class Topic implements StoreOwner, Committed {
 
   /** Damaged regions of its log that were skipped since the start. */
   get corruptRegions(): number {
-    return this.broker.catalogue.corruptRegionsIn(this.name);
+    return this.registry.corruptRegionsIn(this.name);
   }
 
   /** Messages that no channel has got yet. */
@@ -195,8 +210,8 @@ export class Topic implements StoreOwner, Committed {
   /** Stages a message that joins the log at `dueMs`. */
   publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
     this.entry.dueMs = dueMs;
-    this.broker.deferred.stage(this, this.entry, frame, from, to, this.ephemeral);
-    this.broker.schedule();
+    this.parts.deferred.stage(this, this.entry, frame, from, to, this.ephemeral);
+    this.parts.turn.schedule();
   }
 
   /** The store has written a deferred publish, or could not. */
@@ -205,8 +220,8 @@ export class Topic implements StoreOwner, Committed {
     this.deferredPublishes++;
     this.messageCount++;
     this.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
-    this.broker.deferred.awaitStaged(staged, at);
-    this.broker.wakeAt(staged.dueMs[at]);
+    this.parts.deferred.awaitStaged(staged, at);
+    this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
   /** A deferred publish of an earlier run waits in the store. */
@@ -216,17 +231,17 @@ export class Topic implements StoreOwner, Committed {
 
   /** A deferred publish has fallen due: it joins the log, and gets its id. */
   join(message: StoredMessage): void {
-    if (this.broker.space.critical && !this.ephemeral) {
-      return this.broker.deferred.postpone(message, this.broker.nowMs + JOIN_RETRY_MS);
+    if (this.parts.freeSpace.critical && !this.ephemeral) {
+      return this.parts.deferred.postpone(message, this.parts.turn.nowMs + JOIN_RETRY_MS);
     }
     const { page, pageAt, frameBytes } = message;
-    const frame = page?.buffer ?? this.broker.scratch(frameBytes);
-    if (page === undefined) this.broker.deferred.readFrame(message, frame, 0);
+    const frame = page?.buffer ?? this.parts.scratch.reserve(frameBytes);
+    if (page === undefined) this.parts.deferred.readFrame(message, frame, 0);
     const from = page === undefined ? 0 : pageAt;
     const sequence = this.log.next;
     this.log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
     this.joining.push({ message, sequence });
-    this.broker.deferred.joining(message, sequence);
+    this.parts.deferred.joining(message, sequence);
     this.markDirty();
   }
 
@@ -244,23 +259,23 @@ export class Topic implements StoreOwner, Committed {
     const published = this.log.next - this.log.committedNext - this.joining.length;
     try {
       // That they are about to join could not be noted: after a crash they would join again.
-      const { wordsFailure, unresolved } = this.broker.deferred;
+      const { wordsFailure, unresolved } = this.parts.deferred;
       if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuse(wordsFailure);
       this.log.commit(wallMs);
     } catch (error) {
       this.failure = error as Error;
       this.uncommittedBytes = 0;
-      this.broker.trouble.error(
+      this.parts.rateLimitedLog.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
       );
-      for (const { message } of this.joining.splice(0)) this.broker.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
+      for (const { message } of this.joining.splice(0)) this.parts.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
       return;
     }
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
     // The words that deferred messages have joined wait for the next sync where any topic is synced: so it must be one of this log.
-    if (this.fsync || (this.joining.length > 0 && this.broker.deferred.strict)) this.broker.addUnsyncedTopic(this);
+    if (this.fsync || (this.joining.length > 0 && this.parts.deferred.strict)) this.parts.turn.queueSync(this);
     if (this.joining.length > 0) this.settleJoined();
     this.release();
     if (this.ephemeral) this.boundMemory();
@@ -277,15 +292,15 @@ export class Topic implements StoreOwner, Committed {
     const persistent = !this.ephemeral && !isEphemeral(name);
     const floor = Math.min(start ?? this.released, this.released);
     const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
-    const id = persistent ? this.broker.store.addChannel(this.id, name, floor) : this.broker.catalogue.newMemoryId();
+    const id = persistent ? this.parts.metadata.addChannel(this.id, name, floor) : this.registry.newMemoryId();
     const channel = this.newChannel(id, name, floor, position);
     if (start !== undefined && start > floor) {
       channel.skipUncounted(floor, start);
-      this.broker.saveChannel(channel);
+      this.parts.checkpointer.saveChannel(channel);
     }
     this.channels.set(name, channel);
-    this.broker.log.info(`TOPIC(${this.name}): new channel(${name})`);
-    this.broker.catalogue.channelCreated(channel);
+    this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`);
+    this.registry.channelCreated(channel);
     if (channel.floor < this.released) channel.markDirty();
     this.release();
     return channel;
@@ -315,7 +330,7 @@ export class Topic implements StoreOwner, Committed {
   restoreChannel(id: number, name: string, floor: number): Channel {
     const channel = this.newChannel(id, name, floor, this.log.locate(floor));
     this.channels.set(name, channel);
-    this.broker.catalogue.channelCreated(channel);
+    this.registry.channelCreated(channel);
     return channel;
   }
 
@@ -323,25 +338,25 @@ export class Topic implements StoreOwner, Committed {
   deleteChannel(name: string): boolean {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
-    this.broker.log.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`);
     this.channels.delete(name);
-    if (channel.persistent) this.broker.store.removeChannel(channel.id);
+    if (channel.persistent) this.parts.metadata.removeChannel(channel.id);
     channel.delete();
-    this.broker.catalogue.channelDeleted(channel);
-    this.broker.saveTopic(this);
+    this.registry.channelDeleted(channel);
+    this.parts.checkpointer.saveTopic(this);
     this.markReleasable();
-    if (this.channels.size === 0 && this.ephemeral) this.broker.deleteTopic(this.name);
+    if (this.channels.size === 0 && this.ephemeral) this.registry.deleteTopic(this.name);
     return true;
   }
 
   pause(): void {
     this.paused = true;
-    this.broker.saveTopic(this);
+    this.parts.checkpointer.saveTopic(this);
   }
 
   unpause(): void {
     this.paused = false;
-    this.broker.saveTopic(this);
+    this.parts.checkpointer.saveTopic(this);
     this.release();
   }
 
@@ -362,8 +377,8 @@ export class Topic implements StoreOwner, Committed {
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
     this.released = to;
     this.releasedPosition = this.log.committedEnd;
-    this.broker.saveTopic(this);
-    for (const channel of this.channels.values()) this.broker.saveChannel(channel);
+    this.parts.checkpointer.saveTopic(this);
+    for (const channel of this.channels.values()) this.parts.checkpointer.saveChannel(channel);
     this.markReleasable();
   }
 
@@ -371,7 +386,7 @@ export class Topic implements StoreOwner, Committed {
   markReleasable(): void {
     if (this.releasable) return;
     this.releasable = true;
-    this.broker.addReleasableTopic(this);
+    this.parts.turn.queueTrim(this);
   }
 
   /** Below it every channel has finished everything. */
@@ -387,7 +402,7 @@ export class Topic implements StoreOwner, Committed {
     if (this.deleted) return;
     let position = this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
-    this.log.release(position, this.floor, this.broker.toWall(this.broker.nowMs));
+    this.log.release(position, this.floor, this.parts.turn.wallMs);
   }
 
   /** Called now and then: what was retained may have grown too old. */
@@ -406,14 +421,14 @@ export class Topic implements StoreOwner, Committed {
   }
 
   private newChannel(id: number, name: string, floor: number, position: number): Channel {
-    const Kind = this.broker.percentiles.length === 0 ? Channel : MeasuredChannel;
-    return new Kind(this.broker, this, id, name, floor, position);
+    const Kind = this.parts.options.e2eProcessingLatencyPercentiles.length === 0 ? Channel : MeasuredChannel;
+    return new Kind(this.parts, this, id, name, floor, position);
   }
 
   private markDirty(): void {
     if (this.dirty) return;
     this.dirty = true;
-    this.broker.addDirtyTopic(this);
+    this.parts.turn.queueCommit(this);
   }
 
   /** Passes what is committed to the channels, if there are any and nothing holds them back. */
@@ -428,14 +443,14 @@ export class Topic implements StoreOwner, Committed {
   private settleJoined(): void {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.deferredPublishes--;
-      this.broker.deferred.joined(message);
+      this.parts.deferred.joined(message);
       for (const channel of this.channels.values()) channel.joined(message.number, sequence);
     }
   }
 
   /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
   private boundMemory(): void {
-    const excess = this.waiting - this.broker.options.memQueueSize;
+    const excess = this.waiting - this.parts.options.memQueueSize;
     if (excess > 0) {
       // There are channels only while the topic is paused or withheld.
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
@@ -445,7 +460,7 @@ export class Topic implements StoreOwner, Committed {
     }
     if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
       this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;
-      this.broker.store.reserveNumber(this.number, this.reservedSequence);
+      this.parts.metadata.reserveNumber(this.number, this.reservedSequence);
     }
   }
 }

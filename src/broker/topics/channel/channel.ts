@@ -38,7 +38,7 @@ export class Channel extends ChannelDelivery {
 
   /** @returns why it may not join, as nsqd says it */
   addConsumer(consumer: Consumer): string | undefined {
-    const limit = this.broker.options.maxChannelConsumers;
+    const limit = this.parts.options.maxChannelConsumers;
     if (limit !== 0 && this.consumers.length >= limit) {
       return `consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`;
     }
@@ -60,7 +60,9 @@ export class Channel extends ChannelDelivery {
   }
 
   markDirty(): void {
-    if (!this.dirty) this.broker.addDirtyChannel(this);
+    if (this.dirty) return;
+    this.dirty = true;
+    this.parts.turn.queueDispatch(this);
   }
 
   /**
@@ -82,8 +84,8 @@ export class Channel extends ChannelDelivery {
       if (!message.inFlight) return NOT_IN_FLIGHT;
       if (message.owner !== consumer.id) return NOT_OWNER;
       this.detached.delete(sequence);
-      this.broker.deferred.finish(message);
-      this.broker.schedule();
+      this.parts.deferred.finish(message);
+      this.parts.turn.schedule();
     }
     this.inFlightCount--;
     consumer.inFlightCount--;
@@ -117,7 +119,7 @@ export class Channel extends ChannelDelivery {
     if ((message === undefined ? window.owner[i] : message.owner) !== consumer.id) return NOT_OWNER;
     this.inFlightCount--;
     consumer.inFlightCount--;
-    this.putBack(sequence, delayMs, this.broker.nowMs);
+    this.putBack(sequence, delayMs, this.parts.turn.nowMs);
     return undefined;
   }
 
@@ -137,12 +139,12 @@ export class Channel extends ChannelDelivery {
         this.window.finish(sequence);
       } else {
         this.detached.delete(sequence);
-        this.broker.deferred.finish(stored);
-        this.broker.schedule();
+        this.parts.deferred.finish(stored);
+        this.parts.turn.schedule();
       }
     }
     this.settled();
-    this.broker.saveChannel(this);
+    this.parts.checkpointer.saveChannel(this);
     return state;
   }
 
@@ -151,15 +153,15 @@ export class Channel extends ChannelDelivery {
     const { state, owner } = standingOf(this, sequence);
     if (state === "finished" || state === "waiting") return state;
     this.takeOut(state, sequence, owner);
-    this.putBack(sequence, delayMs, this.broker.currentMs);
+    this.putBack(sequence, delayMs, this.parts.turn.currentMs);
     return state;
   }
 
   /** Gives a message in flight more time. @returns why not, as nsqd says it */
   touch(consumer: Consumer, sequence: number, timeoutMs: number): string | undefined {
     const { window } = this;
-    const now = this.broker.currentMs;
-    const longest = this.broker.options.maxMsgTimeoutMs;
+    const now = this.parts.turn.currentMs;
+    const longest = this.parts.options.maxMsgTimeoutMs;
     const message = this.detachedAt(sequence);
     if (message === undefined) {
       if (!window.has(sequence)) return NOT_IN_FLIGHT;
@@ -223,8 +225,8 @@ export class Channel extends ChannelDelivery {
     this.restartAt(this.topic.released, this.topic.releasedPosition);
     this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
     this.voidedPublishes = this.topic.deferredPublishes;
-    this.voidBefore = this.broker.deferred.upcomingNumber;
-    this.broker.saveChannel(this);
+    this.voidBefore = this.parts.deferred.upcomingNumber;
+    this.parts.checkpointer.saveChannel(this);
   }
 
   /**
@@ -250,12 +252,12 @@ export class Channel extends ChannelDelivery {
       if (sequence > released) this.skipUncounted(released, sequence);
     }
     this.markDirty();
-    return { ...forgotten, saved: this.broker.saveChannel(this) };
+    return { ...forgotten, saved: this.parts.checkpointer.saveChannel(this) };
   }
 
   /** Forgets all that was delivered, and goes on at a record. */
   private restartAt(sequence: number, position: number): void {
-    const { deferred } = this.broker;
+    const { deferred } = this.parts;
     this.window.reset(sequence);
     this.cursorPosition = position;
     this.ready.clear();
@@ -270,13 +272,13 @@ export class Channel extends ChannelDelivery {
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
     for (const consumer of this.consumers) consumer.inFlightCount = 0;
     this.topic.markReleasable();
-    this.broker.schedule();
+    this.parts.turn.schedule();
   }
 
   /** Hangs up all consumers and forgets everything. */
   delete(): void {
     this.deleted = true;
-    for (const message of this.detached.values()) this.broker.deferred.finish(message);
+    for (const message of this.detached.values()) this.parts.deferred.finish(message);
     this.detached.clear();
     this.inFlightCount = 0;
     this.consumersById.clear();
@@ -299,7 +301,7 @@ export class Channel extends ChannelDelivery {
   }
 
   markUnsaved(): void {
-    if (!this.unsaved && this.persistent) this.broker.addUnsavedChannel(this);
+    if (!this.unsaved && this.persistent) this.parts.checkpointer.addUnsaved(this);
   }
 
   /** Called now and then: gives memory of a past burst back. */
@@ -312,7 +314,7 @@ export class Channel extends ChannelDelivery {
 
   private setPaused(paused: boolean): void {
     this.paused = paused;
-    this.broker.saveChannel(this);
+    this.parts.checkpointer.saveChannel(this);
     this.markDirty();
   }
 
@@ -361,6 +363,6 @@ export class Channel extends ChannelDelivery {
   }
 
   protected override save(): void {
-    this.broker.saveChannel(this);
+    this.parts.checkpointer.saveChannel(this);
   }
 }

@@ -37,14 +37,14 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
 
   /** The entry of a message in the deferred store was exchanged for one with another due time. */
   awaitAgain(message: StoredMessage): void {
-    this.broker.deferred.await(message);
-    this.broker.wakeAt(message.dueMs);
+    this.parts.deferred.await(message);
+    this.parts.turn.wakeAt(message.dueMs);
   }
 
   /** A message in the deferred store was finished there. */
   finishedInStore(): void {
     this.deferredStored--;
-    this.broker.schedule();
+    this.parts.turn.schedule();
   }
 
   /** Messages requeued with a delay that are in the deferred store. */
@@ -58,7 +58,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
     this.deferredStored--;
     if (this.detached.has(sequence) || (this.window.has(sequence) && this.window.state[sequence & this.window.mask] !== DONE)) {
       // Stored twice, by a crash between a requeue and the word that the entry before it is done with.
-      this.broker.deferred.finish(message);
+      this.parts.deferred.finish(message);
       return;
     }
     message.state = READY;
@@ -84,7 +84,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
   /** A staged requeue or straggler was written, or could not be. */
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     const sequence = staged.sequence[at];
-    const { deferred } = this.broker;
+    const { deferred } = this.parts;
     if (staged.number[at] < this.requeuesVoidBefore) {
       // Staged before a seek: that message is forgotten, and what stands at its sequence now is another delivery.
       if (error === undefined) deferred.finish(staged.message(at));
@@ -143,7 +143,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
     }
     for (const [sequence, message] of this.detached) {
       if (this.moving.has(sequence)) continue;
-      const dueMs = message.state === DEFERRED ? message.deadline : this.broker.currentMs;
+      const dueMs = message.state === DEFERRED ? message.deadline : this.parts.turn.currentMs;
       if (message.state !== DEFERRED) this.deferredShort++;
       message.state = DEFERRED;
       this.store(sequence, dueMs);
@@ -153,7 +153,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
   /** The frame of one of its messages that stands in the deferred store. */
   readStored(message: StoredMessage): Buffer {
     const frame = Buffer.allocUnsafe(message.frameBytes);
-    this.broker.deferred.readFrame(message, frame, 0);
+    this.parts.deferred.readFrame(message, frame, 0);
     return frame;
   }
 
@@ -176,10 +176,10 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
   /** Stages an unfinished message for the deferred store. It stays where it is until stored() hears that it is written. */
   protected store(sequence: number, dueMs: number): void {
     // With hardly any room left it stays where it is.
-    if (this.moving.has(sequence) || this.broker.space.critical) return;
+    if (this.moving.has(sequence) || this.parts.freeSpace.critical) return;
     const replaces = this.detachedAt(sequence);
     const { window, entry } = this;
-    const { deferred } = this.broker;
+    const { deferred } = this.parts;
     const i = sequence & window.mask;
     entry.dueMs = dueMs;
     entry.sequence = sequence;
@@ -201,14 +201,14 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
       if (requeued) window.owner[i] = LEAVING;
       else this.moving.add(sequence);
     }
-    this.broker.schedule();
+    this.parts.turn.schedule();
   }
 
   protected awaitDue(staged: StagedEntries, at: number): void {
     this.deferredShort--;
     this.deferredStored++;
-    this.broker.deferred.awaitStaged(staged, at);
-    this.broker.wakeAt(staged.dueMs[at]);
+    this.parts.deferred.awaitStaged(staged, at);
+    this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
   /**
@@ -232,7 +232,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
       const i = sequence & window.mask;
       if (window.state[i] === DONE || this.moving.has(sequence)) continue;
       // Due at once: after a restart it is delivered again without delay.
-      this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : this.broker.currentMs);
+      this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : this.parts.turn.currentMs);
       count++;
     }
   }

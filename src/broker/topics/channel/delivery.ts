@@ -24,6 +24,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
 
   /** Hands messages to the consumers that are ready for some, until the one or the other runs out. */
   dispatch(nowMs: number): void {
+    this.dirty = false;
     if (this.deleted) return;
     this.boundLag();
     if (this.paused) return;
@@ -152,8 +153,8 @@ export abstract class ChannelDelivery extends ChannelDeferral {
         if (window.attempts[i] < 0xffff) window.attempts[i]++;
         consumer.sendAgain(chunk.buffer, at, at + 4 + chunk.view.getUint32(at), window.attempts[i]);
       } else {
-        const frame = this.broker.scratch(message.frameBytes);
-        this.broker.deferred.readFrame(message, frame, 0);
+        const frame = this.parts.scratch.reserve(message.frameBytes);
+        this.parts.deferred.readFrame(message, frame, 0);
         message.state = IN_FLIGHT;
         message.owner = consumer.id;
         message.deadline = deadline;
@@ -170,7 +171,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
   /** An ephemeral topic or channel keeps the newest messages, up to --mem-queue-size; a slow reader loses the oldest. */
   protected boundLag(): void {
     if (this.persistent) return;
-    const excess = this.depth - this.broker.options.memQueueSize;
+    const excess = this.depth - this.parts.options.memQueueSize;
     if (excess <= 0) return;
     const to = Math.min(this.topic.released, this.window.cursor + excess);
     if (to <= this.window.cursor) return;

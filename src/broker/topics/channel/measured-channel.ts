@@ -1,8 +1,8 @@
 import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
-import type { Broker } from "../../broker.ts";
 import { type LatencySketch, LatencyWindow } from "../../latency/latency-window.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Topic } from "../topic.ts";
+import type { TopicParts } from "../topic-parts.ts";
 import { Channel } from "./channel.ts";
 import type { Consumer } from "./consumer.ts";
 import { sinceStartNs, TimedWindow, timeSinceStartNs } from "./timed-window.ts";
@@ -15,11 +15,11 @@ export class MeasuredChannel extends Channel {
   private readonly timed: TimedWindow;
   private readonly latencies: LatencyWindow;
 
-  constructor(broker: Broker, topic: Topic, id: number, name: string, floor: number, position: number) {
+  constructor(parts: TopicParts, topic: Topic, id: number, name: string, floor: number, position: number) {
     const timed = new TimedWindow(floor);
-    super(broker, topic, id, name, floor, position, timed);
+    super(parts, topic, id, name, floor, position, timed);
     this.timed = timed;
-    this.latencies = new LatencyWindow(broker.options.e2eProcessingLatencyWindowTimeMs, broker.nowMs);
+    this.latencies = new LatencyWindow(parts.options.e2eProcessingLatencyWindowTimeMs, parts.turn.nowMs);
   }
 
   override finish(consumer: Consumer, sequence: number): string | undefined {
@@ -28,7 +28,7 @@ export class MeasuredChannel extends Channel {
     const published = message === undefined ? timed.published[sequence & timed.mask] : this.storedTimeNs(message);
     const failure = super.finish(consumer, sequence);
     if (failure === undefined && !Number.isNaN(published)) {
-      const { time, nowMs } = this.broker;
+      const { time, nowMs } = this.parts.turn;
       this.latencies.record(timeSinceStartNs(time) - published, nowMs);
     }
     return failure;
@@ -37,7 +37,7 @@ export class MeasuredChannel extends Channel {
   override finishRun(consumer: Consumer, first: number, count: number): number {
     const finished = super.finishRun(consumer, first, count);
     const { published, mask } = this.timed;
-    const { time, nowMs } = this.broker;
+    const { time, nowMs } = this.parts.turn;
     const now = timeSinceStartNs(time);
     for (let sequence = first; sequence < first + finished; sequence++) {
       this.latencies.record(now - published[sequence & mask], nowMs);
@@ -46,19 +46,19 @@ export class MeasuredChannel extends Channel {
   }
 
   override addLatencies(sketch: LatencySketch): void {
-    this.latencies.addTo(sketch, this.broker.nowMs);
+    this.latencies.addTo(sketch, this.parts.turn.nowMs);
   }
 
   /** A straggler's or a requeued message's, which left the window: from its frame. NaN if that cannot be read. */
   private storedTimeNs(message: StoredMessage): number {
     // Its FIN will be refused, and nobody looks at this.
     if (!message.inFlight) return Number.NaN;
-    const frame = this.broker.scratch(message.frameBytes);
+    const frame = this.parts.scratch.reserve(message.frameBytes);
     try {
-      this.broker.deferred.readFrame(message, frame, 0);
+      this.parts.deferred.readFrame(message, frame, 0);
     } catch (error) {
       // It is finished all the same: the consumer has it.
-      this.broker.log.warn(`CHANNEL(${this.name}) of ${this.topic.name}: a message's latency is not known: ${(error as Error).message}`);
+      this.parts.logger.warn(`CHANNEL(${this.name}) of ${this.topic.name}: a message's latency is not known: ${(error as Error).message}`);
       return Number.NaN;
     }
     return sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4));

@@ -1,9 +1,9 @@
 import { NumberQueue } from "../../../base/number-queue.ts";
 import { isEphemeral } from "../../../frame/names.ts";
-import type { Broker } from "../../broker.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Looked } from "../inspect/message-status.ts";
 import type { Topic } from "../topic.ts";
+import type { TopicParts } from "../topic-parts.ts";
 import type { Consumer } from "./consumer.ts";
 import { addRange, type Range, type Tries } from "./progress.ts";
 import { READY, Window } from "./window.ts";
@@ -66,7 +66,7 @@ export abstract class ChannelState implements Looked {
    * @param floor sequence of its first message, whose record is at `position`
    */
   constructor(
-    protected readonly broker: Broker,
+    protected readonly parts: TopicParts,
     readonly topic: Topic,
     readonly id: number,
     readonly name: string,
@@ -162,7 +162,7 @@ export abstract class ChannelState implements Looked {
   protected expectDeadline(deadlineMs: number): void {
     if (deadlineMs >= this.nextDeadlineMs) return;
     this.nextDeadlineMs = deadlineMs;
-    this.broker.wakeAt(deadlineMs);
+    this.parts.turn.wakeAt(deadlineMs);
   }
 
   /** It has work for the next dispatch. */

@@ -1,0 +1,52 @@
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import type { Trouble } from "../../base/rate-limited-log.ts";
+import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
+import type { BrokerOptions } from "../options.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import type { Ballast } from "../storage/disk/ballast.ts";
+import type { Disk } from "../storage/disk/disk.ts";
+import type { Space } from "../storage/disk/free-space.ts";
+import type { ChunkPool } from "../storage/log/chunk.ts";
+import type { Recycler } from "../storage/log/recycler.ts";
+import type { Store } from "../storage/metadata/metadata-store.ts";
+import type { Checkpointer } from "./checkpointer.ts";
+import type { Turn } from "./turn.ts";
+
+/** Options that topics and channels go by. */
+export type TopicOptions = Pick<
+  BrokerOptions,
+  | "durability"
+  | "e2eProcessingLatencyPercentiles"
+  | "e2eProcessingLatencyWindowTimeMs"
+  | "maxChannelConsumers"
+  | "maxMsgTimeoutMs"
+  | "memQueueSize"
+  | "retentionBytes"
+  | "retentionTimeMs"
+>;
+
+/** What all topics and channels of a broker work with. */
+export interface TopicParts {
+  readonly options: TopicOptions;
+  readonly turn: Turn;
+  readonly logger: Logger;
+  /** For errors that a full disk would log many times a second. */
+  readonly rateLimitedLog: Trouble;
+  readonly deferred: DeferredStore;
+  readonly metadata: Store;
+  readonly checkpointer: Checkpointer;
+  /** Whether so little space is free that due messages and requeues wait. */
+  readonly freeSpace: Pick<Space, "critical">;
+  readonly scratch: ScratchBuffer;
+}
+
+/** What the topics' logs are made of besides. */
+export interface RegistryParts extends TopicParts {
+  readonly options: TopicOptions & Pick<BrokerOptions, "maxBytesPerFile" | "nodeId" | "syncEvery">;
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly chunks: ChunkPool;
+  readonly recycler: Recycler;
+  readonly ballast: Ballast;
+}
