@@ -5,10 +5,9 @@ import type { Logger } from "../base/logger.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
 import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
-import { BODY_OFFSET } from "../frame/frame.ts";
-import { layMessage, type Timestamp } from "../frame/layout.ts";
+import type { Timestamp } from "../frame/layout.ts";
 import { Answers, type Holder } from "./acks/group-commit.ts";
-import { HeldPublish, PublishError } from "./acks/pending-publish.ts";
+import type { HeldPublish, PublishError } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { Upkeep } from "./loop/timers.ts";
 import { TurnClock } from "./loop/turn-clock.ts";
@@ -32,6 +31,7 @@ import { buildServerTls, type ServerTls } from "./tls-options.ts";
 import type { Channel } from "./topics/channel/channel.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { Locality } from "./topics/locality.ts";
+import { Publishing } from "./topics/publishing.ts";
 import type { Topic } from "./topics/topic.ts";
 import type { RegistryParts } from "./topics/topic-parts.ts";
 import { TopicRegistry, WITHHOLD_ADOPTED_MS } from "./topics/topic-registry.ts";
@@ -45,8 +45,6 @@ const SYNCED_PER_TURN = 64;
 const CACHE_BYTES = 16 * 1024 * 1024;
 /** Log chunks are let go of at most this often while messages flow. */
 const RELEASE_INTERVAL_MS = 5;
-/** An answer that waits for the tick, and is not refused whatever fails there. */
-const NOTHING_HELD = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
 /** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
@@ -74,8 +72,6 @@ export class Broker implements Turn {
   /** Called after an option was changed at run time. */
   readonly optionsChanged: (() => void)[] = [];
   closing = false;
-  /** Why no publish is taken at present: the broker goes down, or the disk is nearly full. */
-  refusal: PublishError | undefined;
   readonly ballast: BallastFile;
   readonly space: Space;
   /** Of message latencies, largest first; none: channels do not measure. */
@@ -102,6 +98,7 @@ export class Broker implements Turn {
   readonly keys: PublishKeys;
   readonly answers: Answers;
 
+  readonly publishing: Publishing;
   readonly saver: Checkpointer;
   readonly listener = new TcpListener(this);
   readonly trouble: Trouble;
@@ -197,12 +194,19 @@ export class Broker implements Turn {
       if (this.catalogue.hasAdopted) setTimeout(() => this.catalogue.releaseAdopted(), WITHHOLD_ADOPTED_MS).unref();
       this.keys = new PublishKeys({
         directory: join(this.directory, "keys"),
-        disk: systemDisk,
+        disk,
         logger: log,
         windowMs: options.idempotencyWindowMs,
         limit: options.idempotencyKeys,
       });
       this.keys.recover(this.clock.wallMs, (topic, sequence) => this.catalogue.has(topic, sequence));
+      this.publishing = new Publishing({
+        turn: this,
+        registry: this.catalogue,
+        keys: this.keys,
+        acks: this.answers,
+        scratch: this.scratchBuffer,
+      });
       this.space.check(this.clock.steadyMs);
     } catch (error) {
       this.store.close();
@@ -290,80 +294,41 @@ export class Broker implements Turn {
     topic.setDurability(level);
   }
 
-  // ---- publishing
+  // ---- publishing, as its callers still know it; topics/publishing.ts is what they are to use
 
-  /**
-   * Publishes one message for a caller that is no connection.
-   *
-   * @param deferMs 0: at once
-   * @param key by which the producer's repetition is told from another message; empty for none
-   * @returns resolves once the message is as durable as the options ask; rejects with a PublishError
-   */
+  get refusal(): PublishError | undefined {
+    return this.publishing.refusal;
+  }
+
+  set refusal(refusal: PublishError | undefined) {
+    this.publishing.refusal = refusal;
+  }
+
   publish(topic: Topic, body: Uint8Array, deferMs: number, key = ""): Promise<void> {
-    const refusal = this.publishRefusal(topic);
-    if (refusal !== undefined) return Promise.reject(refusal);
-    this.clock.read();
-    const held = deferMs > 0 ? topic.pendingDeferred : topic.pendingPub;
-    const repeated = key === "" ? undefined : this.repeated(topic, key, held);
-    if (repeated !== undefined) return this.answered(repeated);
-    if (deferMs > 0) {
-      this.publishDeferred(topic, body, 0, body.length, deferMs);
-    } else {
-      topic.publish(body, 0, body.length, this.clock.time);
-    }
-    return this.answered(held);
+    return this.publishing.publish(topic, key, body, deferMs);
   }
 
-  /**
-   * Publishes several messages, all or none.
-   *
-   * @param bytes an MPUB body whose lengths were checked (frame/mpub.ts), without bytes behind it
-   */
   publishBatch(topic: Topic, bytes: Uint8Array, key = ""): Promise<void> {
-    const refusal = this.publishRefusal(topic);
-    if (refusal !== undefined) return Promise.reject(refusal);
-    this.clock.read();
-    const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-    const count = buffer.readInt32BE(0);
-    if (count === 0) return Promise.resolve();
-    const repeated = key === "" ? undefined : this.repeated(topic, key, topic.pendingMpub);
-    if (repeated !== undefined) return this.answered(repeated);
-    topic.publishMany(buffer, 4, buffer.length, count, this.clock.time);
-    return this.answered(topic.pendingMpub);
+    return this.publishing.publishBatch(topic, key, bytes);
   }
 
-  /**
-   * Whether a publish repeats an earlier one, by the key its producer gave it. If not, the key is noted, and the publish
-   * must follow at once.
-   *
-   * @param held what the publish is answered by
-   * @returns what to answer the repetition by
-   */
   repeated(topic: Topic, key: string, held: HeldPublish): HeldPublish | undefined {
     const sequence = held === topic.pendingDeferred ? undefined : topic.log.next;
     return this.keys.note(topic, key, held, sequence, this.clock.wallMs);
   }
 
-  /** Why a publish to a topic is not taken at present. */
   publishRefusal(topic: Topic): PublishError | undefined {
-    if (topic.deleted) return new PublishError("exiting");
-    return topic.ephemeral && !this.closing ? undefined : this.refusal;
+    return this.publishing.refusalFor(topic);
   }
 
-  /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
   written(): Promise<void> {
-    return this.answered(NOTHING_HELD);
+    return this.publishing.untilCommitted();
   }
 
-  /** Stages a message that joins its topic `deferMs` from now. Its frame is laid out at once, so its timestamp is that of the publish. */
   publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number): void {
-    const length = BODY_OFFSET + to - from;
-    const frame = this.scratchBuffer.reserve(length);
-    layMessage(frame, this.scratchBuffer.view, 0, source, from, to - from, topic.log.prefix, 0, this.clock.time);
-    topic.publishDeferred(frame, 0, length, this.clock.nowMs + deferMs);
+    this.publishing.defer(topic, "", source, from, to, deferMs);
   }
 
-  /** A buffer of at least `bytes` that is valid until the next call. */
   scratch(bytes: number): Buffer {
     return this.scratchBuffer.reserve(bytes);
   }
@@ -415,8 +380,7 @@ export class Broker implements Turn {
   async close(): Promise<void> {
     if (this.closing) return;
     this.closing = true;
-    this.refusal = new PublishError("exiting");
-    this.catalogue.close();
+    this.publishing.close();
     this.upkeep.stop();
     this.log.info("NSQ: closing clients and topics");
     this.listener.stop();
@@ -615,13 +579,6 @@ export class Broker implements Turn {
     // Who asks /ping before publishing would else never find out that there is room again.
     if (this.space.roomy)
       for (const kind of ["log", "deferred"] as const) if (isDiskFull(this.failures[kind])) this.failures[kind] = undefined;
-  }
-
-  // ---- publishing, inside
-
-  private answered(publish: HeldPublish): Promise<void> {
-    this.schedule();
-    return this.answers.wait(publish);
   }
 }
 
