@@ -87,7 +87,7 @@ async function search(call: HttpCall, channel: Channel, sequence: number): Promi
   if (searches >= MAX_SEARCHES) throw new Refusal(503, "TOO_MANY_REQUESTS");
   searches++;
   try {
-    const found = await findDeferred(call.broker, channel, sequence);
+    const found = await findDeferred(call.broker.deferred, channel, sequence);
     if (found === undefined) throw new Refusal(409, "MESSAGE_FINISHED");
     return found;
   } finally {

@@ -95,7 +95,7 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
     const short = addHeld(call, channel, "deferred", 0, list);
     if (short !== null) return short;
   }
-  return listDeferred(broker, channel, from, {
+  return listDeferred(broker.deferred, channel, from, {
     get full() {
       return list.full;
     },

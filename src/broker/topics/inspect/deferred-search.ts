@@ -1,5 +1,5 @@
-import type { Broker } from "../../broker.ts";
 import type { Bucket } from "../../storage/deferred/bucket.ts";
+import type { DeferredStore } from "../../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../../storage/deferred/entry.ts";
 import { loaded } from "../../storage/deferred/loader.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
@@ -36,10 +36,9 @@ export interface DeferredPage {
  *
  * @returns where the next page begins; null at the end
  */
-export function listDeferred(broker: Broker, channel: Channel, from: From, page: DeferredPage): string | null {
-  const { deferred } = broker;
+export function listDeferred(deferred: DeferredStore, channel: Channel, from: From, page: DeferredPage): string | null {
   if ("inMemory" in from) {
-    const due = deferred.waiting((entry) => belongs(broker, channel, entry));
+    const due = deferred.waiting((entry) => belongs(deferred, channel, entry));
     due.sort((a, b) => a.dueMs - b.dueMs || a.number - b.number);
     for (let i = from.inMemory; i < due.length; i++) {
       if (page.full) return `memory-${i}`;
@@ -60,8 +59,8 @@ export function listDeferred(broker: Broker, channel: Channel, from: From, page:
         if (
           cut >= 0 ||
           bucket.hasLoaded(entry.offset, entry.channelId) ||
-          !belongs(broker, channel, entry) ||
-          broker.catalogue.underWay(entry)
+          !belongs(deferred, channel, entry) ||
+          deferred.targets.underWay(entry)
         )
           return;
         if (page.full) cut = entry.offset;
@@ -79,21 +78,20 @@ export function listDeferred(broker: Broker, channel: Channel, from: From, page:
  * Finds the entry of one of a channel's messages that waits for its time. What is on disk is looked through in slices,
  * and others are served in between.
  */
-export async function findDeferred(broker: Broker, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
-  const { deferred, catalogue } = broker;
-  const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && catalogue.wanted(entry);
+export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
+  const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.targets.wanted(entry);
   const inMemory = () => deferred.waiting(isIt)[0];
   for (const bucket of deferred.unloaded) {
     const soon = inMemory();
     if (soon !== undefined) return soon;
-    const found = await findIn(broker, bucket, isIt);
+    const found = await findIn(deferred, bucket, isIt);
     if (found !== undefined) return found;
   }
   return inMemory();
 }
 
-async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
-  for (let offset = bucket.movedTo; offset < bucket.length && broker.deferred.stands(bucket, offset); ) {
+async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
+  for (let offset = bucket.movedTo; offset < bucket.length && deferred.stands(bucket, offset); ) {
     let found: StoredMessage | undefined;
     const end = bucket.look(offset, SLICE_BYTES, (entry) => {
       if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = loaded(entry, bucket);
@@ -107,8 +105,8 @@ async function findIn(broker: Broker, bucket: Bucket, isIt: (entry: StoredEntry)
   return undefined;
 }
 
-function belongs(broker: Broker, channel: Channel, entry: StoredEntry): boolean {
-  if (!broker.catalogue.wanted(entry)) return false;
+function belongs(deferred: DeferredStore, channel: Channel, entry: StoredEntry): boolean {
+  if (!deferred.targets.wanted(entry)) return false;
   if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && entry.number >= channel.voidBefore;
   return entry.channelId === channel.id;
 }
