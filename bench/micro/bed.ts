@@ -75,8 +75,7 @@ export class Bed implements Disposable {
   connect(): Connection {
     const id = this.nextConnectionId++;
     const connection = new Connection(this.broker, id, new NullTransport(), `127.0.0.1:${id}`);
-    this.broker.connections.add(connection);
-    this.broker.connectionsById.set(id, connection);
+    this.broker.connections.set(id, connection);
     connection.receive(Buffer.from("  V2"));
     return connection;
   }

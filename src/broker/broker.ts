@@ -67,8 +67,6 @@ export interface Environment {
 export class Broker implements Turn {
   readonly startTimeMs = Date.now();
   readonly clientTimeoutMs = CLIENT_TIMEOUT_MS;
-  readonly connections = new Set<Connection>();
-  readonly connectionsById = new Map<number, Connection>();
   /** Called after an option was changed at run time. */
   readonly optionsChanged: (() => void)[] = [];
   closing = false;
@@ -215,6 +213,32 @@ export class Broker implements Turn {
     this.upkeep.start();
   }
 
+  // ---- its parts, by the names that the interfaces of tcp/, http/, metrics/ and discovery/ have for them
+
+  get logger(): Logger {
+    return this.log;
+  }
+
+  get turn(): this {
+    return this;
+  }
+
+  get registry(): TopicRegistry {
+    return this.catalogue;
+  }
+
+  get acks(): Answers {
+    return this.answers;
+  }
+
+  get locality(): Locality | undefined {
+    return this.topology;
+  }
+
+  get rateLimitedLog(): Trouble {
+    return this.trouble;
+  }
+
   // ---- time
 
   /** Time of this turn by which timeouts and delays go, ms (clock.ts). */
@@ -261,6 +285,10 @@ export class Broker implements Turn {
   /** @throws StartError when the address cannot be had */
   listen(): void {
     this.listener.listen();
+  }
+
+  get connections(): Map<number, Connection> {
+    return this.listener.connections;
   }
 
   /** 0 for a unix socket. */
@@ -388,11 +416,7 @@ export class Broker implements Turn {
     this.tick();
     await this.answers.untilSynced();
     this.tick();
-    for (const connection of [...this.connections]) {
-      connection.flush();
-      connection.leave();
-      this.listener.closed(connection);
-    }
+    this.listener.closeConnections();
     this.tick();
     await this.answers.untilSynced();
     if (this.deferred.strict) await new Promise<void>((resolve) => this.sync(this.topics.values(), () => resolve()));

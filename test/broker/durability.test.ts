@@ -81,7 +81,7 @@ test("with fsync an error that is the last answer is sent when the sync ends", a
   client.command("PUB t", "1");
   await until("the sync is under way", () => gate.waiting.length === 1);
   client.command("RDY nonsense");
-  await until("the connection is dying", () => [...server.broker.connections].some((connection) => connection.dying));
+  await until("the connection is dying", () => [...server.broker.connections.values()].some((connection) => connection.dying));
   gate.end();
   expect(await client.response()).toBe("OK");
   expect((await client.next()).text).toStartWith("E_INVALID");

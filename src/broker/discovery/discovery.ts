@@ -1,9 +1,10 @@
 import { hostname } from "node:os";
+import type { Logger } from "../../base/logger.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
 import { get } from "../../http/client/get.ts";
 import { type Address, formatAddress, parseRemoteAddress } from "../../net/address.ts";
 import { NSQ_VERSION } from "../../version.ts";
-import type { Broker } from "../broker.ts";
+import type { BrokerOptions } from "../options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
@@ -18,6 +19,22 @@ const MAX_LIST_BYTES = 4 * 1024 * 1024;
 export interface OwnLookup {
   tcpAddress: Address;
   httpAddress: Address;
+}
+
+/** The broker whose topics are registered. */
+export interface RegisteredBroker {
+  readonly options: BrokerOptions;
+  readonly logger: Logger;
+  /** Port of the TCP listener; 0 for a unix socket. */
+  readonly tcpPort: number;
+  /** Port of the HTTP listener; 0 without one, and for a unix socket. */
+  readonly httpPort: number;
+  readonly registry: {
+    readonly topics: ReadonlyMap<string, Topic>;
+    observer: TopicObserver | undefined;
+  };
+  /** Called after an option was changed at run time. */
+  readonly optionsChanged: { push(changed: () => void): void };
 }
 
 /**
@@ -35,16 +52,16 @@ export class Discovery implements Registrant, TopicObserver {
    *
    * @throws StartError for an address that is none
    */
-  static start(broker: Broker, ownLookup?: OwnLookup): Discovery {
+  static start(broker: RegisteredBroker, ownLookup?: OwnLookup): Discovery {
     for (const address of broker.options.lookupdTcpAddresses) parseRemoteAddress(address);
     return new Discovery(broker, ownLookup);
   }
 
   private constructor(
-    private readonly broker: Broker,
+    private readonly broker: RegisteredBroker,
     private readonly ownLookup: OwnLookup | undefined,
   ) {
-    broker.catalogue.observer = this;
+    broker.registry.observer = this;
     broker.optionsChanged.push(() => this.update());
     this.update();
   }
@@ -53,8 +70,8 @@ export class Discovery implements Registrant, TopicObserver {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    this.broker.catalogue.observer = undefined;
-    this.broker.log.info("LOOKUP: closing");
+    this.broker.registry.observer = undefined;
+    this.broker.logger.info("LOOKUP: closing");
     for (const peer of this.peers.values()) peer.close();
     this.peers.clear();
   }
@@ -73,7 +90,7 @@ export class Discovery implements Registrant, TopicObserver {
   }
 
   *registrations(): Generator<string, undefined> {
-    for (const topic of this.broker.topics.values()) {
+    for (const topic of this.broker.registry.topics.values()) {
       if (topic.channels.size === 0) yield `REGISTER ${topic.name}`;
       // A channel's registration is its topic's too.
       else for (const channel of topic.channels.values()) yield `REGISTER ${topic.name} ${channel.name}`;
@@ -123,26 +140,26 @@ export class Discovery implements Registrant, TopicObserver {
     for (const [name, address] of wanted) {
       if (this.peers.has(name)) continue;
       const own = address === this.ownLookup?.tcpAddress ? this.ownLookup.httpAddress : undefined;
-      this.peers.set(name, new LookupPeer(address, this, this.broker.log, own));
+      this.peers.set(name, new LookupPeer(address, this, this.broker.logger, own));
     }
   }
 
   private wantedAddresses(): Map<string, Address> {
-    const { options, log } = this.broker;
+    const { options, logger } = this.broker;
     const addresses = this.ownLookup === undefined ? [] : [this.ownLookup.tcpAddress];
     for (const text of options.lookupdTcpAddresses) {
       try {
         addresses.push(parseRemoteAddress(text));
       } catch (error) {
-        log.error(`LOOKUP(${text}): ${(error as Error).message}`);
+        logger.error(`LOOKUP(${text}): ${(error as Error).message}`);
       }
     }
     if (addresses.length > 0 && this.broadcastHttpPort === 0) {
-      log.error("LOOKUP: not registering with any: a lookup asks for an HTTP port; give -http-address or -broadcast-http-port");
+      logger.error("LOOKUP: not registering with any: a lookup asks for an HTTP port; give -http-address or -broadcast-http-port");
       return new Map();
     }
     if (addresses.length > 0 && this.broadcastTcpPort === 0) {
-      log.error("LOOKUP: not registering with any: a lookup asks for a TCP port, and a unix socket has none; give -broadcast-tcp-port");
+      logger.error("LOOKUP: not registering with any: a lookup asks for a TCP port, and a unix socket has none; give -broadcast-tcp-port");
       return new Map();
     }
     const wanted = new Map<string, Address>();
@@ -161,11 +178,11 @@ export class Discovery implements Registrant, TopicObserver {
    * reach these channels from the first one on; but not longer than --http-client-request-timeout.
    */
   private async createChannels(topic: Topic): Promise<void> {
-    const { log, options } = this.broker;
+    const { logger, options } = this.broker;
     topic.withhold();
     const release = (problem?: string): void => {
       if (!topic.withheld) return;
-      if (problem !== undefined) log.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem}`);
+      if (problem !== undefined) logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem}`);
       topic.endWithholding();
     };
     const timer = setTimeout(
@@ -200,15 +217,15 @@ export class Discovery implements Registrant, TopicObserver {
 
   /** The channels, ephemeral ones excepted, that any lookup knows of a topic. Who does not answer is told of in the log. */
   private async findChannels(topic: string): Promise<Set<string>> {
-    const { log } = this.broker;
+    const { logger } = this.broker;
     const names = new Set<string>();
     const answers = await Promise.all([...this.peers.values()].map((peer) => this.askPeer(peer, topic)));
     if (answers.every((answer) => answer === undefined)) {
-      log.error(`no available nsqlookupd to query for channels to pre-create for topic ${topic}`);
+      logger.error(`no available nsqlookupd to query for channels to pre-create for topic ${topic}`);
     }
     for (const answer of answers) {
       if (answer instanceof Error) {
-        log.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic} - ${answer.message}`);
+        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic} - ${answer.message}`);
         continue;
       }
       // Without a consumer an ephemeral channel would stay for ever.

@@ -85,7 +85,7 @@ export class LookupPeer {
   constructor(
     private readonly address: Address,
     private readonly registrant: Registrant,
-    private readonly log: Logger,
+    private readonly logger: Logger,
     private readonly ownHttpAddress?: Address,
     timing: Partial<PeerTiming> = {},
   ) {
@@ -93,7 +93,7 @@ export class LookupPeer {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.tried = promise;
     this.settleTried = resolve;
-    log.info(`LOOKUP(${this.name}): adding peer`);
+    logger.info(`LOOKUP(${this.name}): adding peer`);
     this.connect();
   }
 
@@ -105,7 +105,7 @@ export class LookupPeer {
   /** A topic or channel came or went. Without a connection there is nothing to do: the next one begins with registering all. */
   tell(command: string): void {
     if (!this.identified) return;
-    this.log.info(`LOOKUPD(${this.name}): ${command}`);
+    this.logger.info(`LOOKUPD(${this.name}): ${command}`);
     if (this.queue.length >= MAX_QUEUED) this.fail(`more than ${MAX_QUEUED} changes behind; registering everything anew`);
     else this.send(command);
   }
@@ -113,7 +113,7 @@ export class LookupPeer {
   /** Hangs up for good. */
   close(): void {
     if (this.closed) return;
-    this.log.info(`LOOKUP(${this.name}): removing peer`);
+    this.logger.info(`LOOKUP(${this.name}): removing peer`);
     this.closed = true;
     this.disconnect();
     clearTimeout(this.waitTimer);
@@ -121,7 +121,7 @@ export class LookupPeer {
   }
 
   private connect(): void {
-    this.log.debug(`LOOKUP connecting to ${this.name}`);
+    this.logger.debug(`LOOKUP connecting to ${this.name}`);
     // Bun.connect() cannot be given up before the kernel does so itself, after two minutes.
     const socket = lazy.net.connect({ host: this.address.hostname, port: this.address.port, noDelay: true, keepAlive: true });
     this.socket = socket;
@@ -170,20 +170,20 @@ export class LookupPeer {
 
   private answered(command: string, answer: string): void {
     if (command === "IDENTIFY") return this.introduced(answer);
-    if (answer.startsWith("E_")) this.log.error(`LOOKUPD(${this.name}): ${command} - ${answer}`);
+    if (answer.startsWith("E_")) this.logger.error(`LOOKUPD(${this.name}): ${command} - ${answer}`);
   }
 
   private introduced(answer: string): void {
     const said = readFields(answer, NOTHING_SAID);
     if (said === undefined) return this.fail(`IDENTIFY - ${answer}`);
     const { tcp_port, http_port, version, broadcast_address } = said;
-    this.log.info(
+    this.logger.info(
       `LOOKUPD(${this.name}): peer info {TCPPort:${tcp_port} HTTPPort:${http_port} Version:${version} BroadcastAddress:${broadcast_address}}`,
     );
     const port = Number(http_port);
     if (this.ownHttpAddress !== undefined) this.httpAddress = this.ownHttpAddress;
     else if (broadcast_address !== "" && port > 0 && port < 65_536) this.httpAddress = { hostname: broadcast_address, port };
-    else this.log.error(`LOOKUPD(${this.name}): no broadcast address`);
+    else this.logger.error(`LOOKUPD(${this.name}): no broadcast address`);
     this.identified = true;
     this.registrations = this.registrant.registrations();
     this.pingTimer = setInterval(() => this.ping(), this.timing.pingIntervalMs);
@@ -192,7 +192,7 @@ export class LookupPeer {
   }
 
   private ping(): void {
-    this.log.debug(`LOOKUPD(${this.name}): sending heartbeat`);
+    this.logger.debug(`LOOKUPD(${this.name}): sending heartbeat`);
     this.send("PING");
   }
 
@@ -243,7 +243,7 @@ export class LookupPeer {
     this.registered = true;
     this.attemptsInVain = 0;
     this.lastComplaint = "";
-    this.log.info(`LOOKUPD(${this.name}): registered`);
+    this.logger.info(`LOOKUPD(${this.name}): registered`);
   }
 
   /**
@@ -275,7 +275,7 @@ export class LookupPeer {
     if (reason === this.lastComplaint && nowMs - this.lastComplaintMs < COMPLAINT_INTERVAL_MS) return;
     this.lastComplaint = reason;
     this.lastComplaintMs = nowMs;
-    this.log.error(`LOOKUPD(${this.name}): ${reason}`);
+    this.logger.error(`LOOKUPD(${this.name}): ${reason}`);
   }
 
   private disconnect(): void {

@@ -9,19 +9,19 @@ import type { HttpCall } from "./call.ts";
 
 /** The topic to publish to, created if need be. @throws Refusal 400 */
 export function topicToPublish({ broker, query }: HttpCall): Topic {
-  return broker.topic(validTopic(query.get("topic")));
+  return broker.registry.topic(validTopic(query.get("topic")));
 }
 
 /** @throws Refusal 400, 404 */
 export function validExistingTopic({ broker, query }: HttpCall): Topic {
-  return found(broker.topics.get(validTopic(query.get("topic"))));
+  return found(broker.registry.topics.get(validTopic(query.get("topic"))));
 }
 
 /** Of a name that is not judged: no topic has a bad one. @throws Refusal 400, 404 */
 export function existingTopic({ broker, query }: HttpCall): Topic {
   const name = query.get("topic");
   if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
-  return found(broker.topics.get(name));
+  return found(broker.registry.topics.get(name));
 }
 
 /** An existing topic and the name of a channel that it may have. @throws Refusal 400, 404 */
@@ -32,7 +32,7 @@ export function topicAndChannel({ broker, query }: HttpCall): { topic: Topic; ch
   const channelName = query.get("channel");
   if (channelName === undefined) throw new Refusal(400, "MISSING_ARG_CHANNEL");
   if (!isValidName(channelName)) throw new Refusal(400, "INVALID_ARG_CHANNEL");
-  return { topic: found(broker.topics.get(topicName)), channelName };
+  return { topic: found(broker.registry.topics.get(topicName)), channelName };
 }
 
 /** @throws Refusal 400, 404 */

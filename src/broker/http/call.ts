@@ -1,10 +1,80 @@
+import type { Logger } from "../../base/logger.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
-import type { Broker } from "../broker.ts";
+import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
+import type { BrokerOptions, Durability } from "../options.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import type { StoredEntry } from "../storage/deferred/entry.ts";
+import type { Topic } from "../topics/topic.ts";
+
+/** What the HTTP API acts upon. */
+export interface BrokerApi extends StatsSource {
+  readonly options: BrokerOptions;
+  readonly logger: Logger;
+  /** When the broker started, ms since 1970. */
+  readonly startTimeMs: number;
+  /** Port of the TCP listener; 0 for a unix socket. */
+  readonly tcpPort: number;
+  /** Port of the HTTP listener; 0 without one, and for a unix socket. */
+  httpPort: number;
+  /** Port of the HTTPS listener; 0 without one. */
+  httpsPort: number;
+  readonly turn: ApiTurn;
+  readonly registry: ApiRegistry;
+  readonly publishing: ApiPublishing;
+  readonly deferred: DeferredStore;
+  readonly listener: ApiListener;
+  /** Called after an option was changed at run time. */
+  readonly optionsChanged: Iterable<() => void>;
+  /** "OK", or "NOK - " and why. */
+  health(): string;
+  /** Sets what publishes to a topic wait for. @param level undefined: what --durability says @throws what the metadata store throws */
+  setDurability(topic: Topic, level: Durability | undefined): void;
+}
+
+/** The clients on TCP. */
+interface ApiListener {
+  readonly connections: ReadonlyMap<number, ReportedConnection>;
+  /** Clients that were turned away, being more than --max-connections. */
+  readonly refused: number;
+}
+
+/** The broker's time, as the API shows it. */
+interface ApiTurn {
+  /** The broker's time at this moment, ms. */
+  readonly currentMs: number;
+  /** What the wall clock says at a moment of the broker's time, ms. */
+  toWall(atMs: number): number;
+  /** Asks for a tick at the end of this turn. */
+  schedule(): void;
+}
+
+/** The topics and channels that there are. */
+interface ApiRegistry {
+  readonly topics: ReadonlyMap<string, Topic>;
+  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
+  topic(name: string): Topic;
+  /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */
+  deleteTopic(name: string): boolean;
+  /** Whether an entry of the deferred store still has a topic or channel to go to. */
+  wanted(entry: StoredEntry): boolean;
+  /** Whether a channel has an entry's message in flight or ready. */
+  underWay(entry: StoredEntry): boolean;
+}
+
+/** Publishes for callers that are no connections. The promises reject with a PublishError. */
+interface ApiPublishing {
+  /** @param key tells a repetition from another message; empty for none @param deferMs 0: at once */
+  publish(topic: Topic, key: string, body: Uint8Array, deferMs: number): Promise<void>;
+  /** @param batch an MPUB body whose lengths were checked (frame/mpub.ts), without bytes behind it */
+  publishBatch(topic: Topic, key: string, batch: Uint8Array): Promise<void>;
+  /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
+  untilCommitted(): Promise<void>;
+}
 
 /** One request to the broker that is being answered. */
 export class HttpCall extends Call {
   constructor(
-    readonly broker: Broker,
+    readonly broker: BrokerApi,
     incoming: Incoming,
   ) {
     super(incoming);

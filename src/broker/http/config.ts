@@ -93,7 +93,7 @@ export async function putConfig(call: HttpCall): Promise<Response> {
   const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   if (call.option === "log_level") {
     broker.options.logLevel = parseLogLevel(value);
-    broker.log.level = broker.options.logLevel;
+    broker.logger.level = broker.options.logLevel;
   } else if (call.option === "nsqlookupd_tcp_addresses") {
     broker.options.lookupdTcpAddresses = parseAddresses(value);
   } else {

@@ -1,9 +1,9 @@
 import { isUtf8 } from "node:buffer";
 import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
 import { encodeJson, Refusal } from "../../http/server/reply.ts";
-import type { Broker } from "../broker.ts";
+import type { ReportedConnection } from "../metrics/stats.ts";
 import type { Standing } from "../topics/inspect/message-status.ts";
-import type { HttpCall } from "./call.ts";
+import type { BrokerApi, HttpCall } from "./call.ts";
 
 /** How a message's body stands in an answer; what it cannot be given as is given in base64, and says so. */
 export type BodyFormat = "text" | "json" | "base64";
@@ -76,16 +76,16 @@ export function messageJson(
 }
 
 /** What is known of a message in a channel beside the message: whose it is, since when, until when. */
-export function standingJson(broker: Broker, { state, attempts, deliveredMs, deadlineMs, owner }: Standing): object {
+export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredMs, deadlineMs, owner }: Standing): object {
   const facts: Record<string, unknown> = { state, attempts };
   if (state === "in_flight") {
-    facts.since = isoTime(broker.toWall(deliveredMs));
-    facts.timeout_at = isoTime(broker.toWall(deadlineMs));
-    facts.client = clientJson(broker, owner);
+    facts.since = isoTime(turn.toWall(deliveredMs));
+    facts.timeout_at = isoTime(turn.toWall(deadlineMs));
+    facts.client = clientJson(listener.connections.get(owner));
   } else if (state === "deferred") {
-    facts.due = isoTime(broker.toWall(deadlineMs));
+    facts.due = isoTime(turn.toWall(deadlineMs));
   }
-  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(broker.toWall(deliveredMs));
+  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(turn.toWall(deliveredMs));
   return facts;
 }
 
@@ -93,8 +93,8 @@ export function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-function clientJson(broker: Broker, owner: number): object | null {
-  const connection = broker.connectionsById.get(owner);
+/** @param connection undefined for one that is gone */
+function clientJson(connection: ReportedConnection | undefined): object | null {
   if (connection === undefined) return null;
   const { clientId, hostname, remoteAddress, userAgent } = connection;
   return { client_id: clientId, hostname, remote_address: remoteAddress, user_agent: userAgent };

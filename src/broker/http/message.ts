@@ -29,7 +29,7 @@ export async function finishMessage(call: HttpCall): Promise<Response> {
     if (channel.deleted || !call.broker.deferred.withdraw(found)) throw changed();
     channel.finishedInStore();
     // So that it is not there again after a crash.
-    await call.broker.written();
+    await call.broker.publishing.untilCommitted();
   }
   log(call, channel, "finished");
   return empty();
@@ -58,7 +58,7 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
     if (delayMs > 0) await stageFresh(call, channel, sequence, delayMs);
   } else {
     // So that its due time is known after a crash.
-    await broker.written();
+    await broker.publishing.untilCommitted();
   }
   log(call, channel, `requeued for ${delayMs} ms`);
   return empty();
@@ -126,7 +126,7 @@ function stage(
   to: number,
   settle: (message: StoredMessage) => boolean,
 ): Promise<void> {
-  const dueMs = broker.currentMs + delayMs;
+  const dueMs = broker.turn.currentMs + delayMs;
   const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
   return new Promise((resolve, reject) => {
     const owner: StoreOwner = {
@@ -134,13 +134,13 @@ function stage(
         if (error !== undefined) return reject(new PublishError(error.message));
         const message = staged.message(at);
         // A seek or an emptying in between made all entries of the channel void, this one too.
-        if (!channel.deleted && broker.catalogue.wanted(message) && settle(message)) return resolve();
+        if (!channel.deleted && broker.registry.wanted(message) && settle(message)) return resolve();
         broker.deferred.finish(message);
         reject(changed());
       },
     };
     broker.deferred.stage(owner, header, frame, from, to, !channel.persistent);
-    broker.schedule();
+    broker.turn.schedule();
   });
 }
 
@@ -150,5 +150,5 @@ function changed(): Refusal {
 }
 
 function log({ broker, query }: HttpCall, channel: Channel, what: string): void {
-  broker.log.info(`CHANNEL(${channel.name}) of ${channel.topic.name}: message ${query.get("id")} ${what} over HTTP`);
+  broker.logger.info(`CHANNEL(${channel.name}) of ${channel.topic.name}: message ${query.get("id")} ${what} over HTTP`);
 }

@@ -105,7 +105,7 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
       list.add(sequence, frame, 0, frame.length, {
         state: "deferred",
         attempts: message.attempts,
-        due: isoTime(broker.toWall(message.dueMs)),
+        due: isoTime(broker.turn.toWall(message.dueMs)),
       });
     },
   });

@@ -27,7 +27,7 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  await broker.publishBatch(topic, batch, idempotencyKey(call));
+  await broker.publishing.publishBatch(topic, idempotencyKey(call), batch);
   return text("OK");
 }
 
@@ -35,7 +35,7 @@ function isBinary({ broker, query }: HttpCall): boolean {
   const value = query.get("binary");
   if (value === undefined) return false;
   const known = BOOLEANS.get(value);
-  if (known === undefined) broker.log.warn(`deprecated value '${value}' used for /mpub binary param`);
+  if (known === undefined) broker.logger.warn(`deprecated value '${value}' used for /mpub binary param`);
   return known ?? true;
 }
 

@@ -19,7 +19,7 @@ export async function pub(call: HttpCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  await broker.publish(topic, body, deferMs, idempotencyKey(call));
+  await broker.publishing.publish(topic, idempotencyKey(call), body, deferMs);
   return text("OK");
 }
 

@@ -29,7 +29,7 @@ export async function setOffset(call: HttpCall): Promise<Response> {
 /** @throws Refusal 503 when the channel moved, but would be where it was after a crash */
 function move({ broker }: HttpCall, channel: Channel, sequence: number): Response {
   const { inFlight, requeued, deferred, saved } = channel.seek(sequence);
-  broker.log.info(
+  broker.logger.info(
     `CHANNEL(${channel.name}) of ${channel.topic.name}: moved to sequence ${sequence}; it forgot ${inFlight} messages in flight, ` +
       `${requeued} requeued, ${deferred} deferred`,
   );

@@ -4,18 +4,24 @@ import { encodedJson, failure } from "../../http/server/reply.ts";
 import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../http/server/server.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
-import type { Broker } from "../broker.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
-import { HttpCall } from "./call.ts";
-import { ExpressLane } from "./fast-path/fast-path.ts";
+import { type BrokerApi, HttpCall } from "./call.ts";
+import { ExpressLane, type FastPathServices } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
+
+/** What the HTTP side needs of its broker. */
+export interface HttpServices extends BrokerApi, FastPathServices {
+  readonly publishing: BrokerApi["publishing"] & FastPathServices["publishing"];
+  readonly registry: BrokerApi["registry"] & FastPathServices["registry"];
+  readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
+}
 
 /**
  * Starts to serve the HTTP API on the broker's -http-address.
  *
  * @throws StartError when the address cannot be had
  */
-export function startHttp(broker: Broker, limits: Partial<HttpLimits> = {}): HttpServer {
+export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpAddress } = broker.options;
   const isGated = tlsRequirement(broker.options) === "true";
   const named = { ...api(broker), address: httpAddress, addressFlag: "http-address" };
@@ -29,7 +35,7 @@ export function startHttp(broker: Broker, limits: Partial<HttpLimits> = {}): Htt
 }
 
 /** Bun.serve() behind the express lane, on a port of the loopback that the lane alone is served on. */
-function serveBehindLane(broker: Broker, limits: Partial<HttpLimits>): HttpServer {
+function serveBehindLane(broker: HttpServices, limits: Partial<HttpLimits>): HttpServer {
   const front = new ExpressLane(broker, httpLimits(limits));
   try {
     return serveHttp({ ...api(broker), address: "127.0.0.1:0", addressFlag: "http-address", front }, limits);
@@ -44,7 +50,7 @@ function serveBehindLane(broker: Broker, limits: Partial<HttpLimits>): HttpServe
  *
  * @throws StartError when the address cannot be had
  */
-export function startHttps(broker: Broker, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
+export function startHttps(broker: BrokerApi, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpsAddress } = broker.options;
   if (isSocketPath(httpsAddress)) throw new StartError(`invalid -https-address "${httpsAddress}": give it as host:port`);
   // Bun.serve() cannot look whether a client has shown a certificate, any certificate: who has to show one has to show a
@@ -55,9 +61,9 @@ export function startHttps(broker: Broker, tls: ServerTls, limits: Partial<HttpL
   return server;
 }
 
-function api(broker: Broker) {
+function api(broker: BrokerApi) {
   return {
-    log: broker.log,
+    log: broker.logger,
     router,
     call: (incoming: Incoming) => new HttpCall(broker, incoming),
     failed: publishFailed,
@@ -65,7 +71,7 @@ function api(broker: Broker) {
 }
 
 /** What plain HTTP answers under -tls-required=true: where to ask instead. */
-function tlsRequired(broker: Broker): Response {
+function tlsRequired(broker: BrokerApi): Response {
   return encodedJson(`{"message": "TLS_REQUIRED", "https_port": ${broker.httpsPort}}`, 403);
 }
 

@@ -25,6 +25,8 @@ export function stats({ broker, query }: HttpCall): Response {
     topics,
     memory,
     producers,
-    ...(broker.options.maxConnections > 0 ? { connections: { open: broker.connections.size, refused: broker.listener.refused } } : {}),
+    ...(broker.options.maxConnections > 0
+      ? { connections: { open: broker.listener.connections.size, refused: broker.listener.refused } }
+      : {}),
   });
 }

@@ -10,7 +10,7 @@ export function createTopic(call: HttpCall): Response {
 
 /** POST /topic/delete?topic= — with its channels and messages; hangs up on their consumers. */
 export function deleteTopic(call: HttpCall): Response {
-  call.broker.deleteTopic(existingTopic(call).name);
+  call.broker.registry.deleteTopic(existingTopic(call).name);
   return empty();
 }
 

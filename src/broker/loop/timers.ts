@@ -79,7 +79,7 @@ export class Upkeep {
   private survey(nowMs: number): void {
     const { broker } = this;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
-    for (const connection of broker.connections) connection.checkTime(nowMs);
+    for (const connection of broker.connections.values()) connection.checkTime(nowMs);
     for (const topic of broker.topics.values()) {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);

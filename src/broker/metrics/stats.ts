@@ -1,12 +1,51 @@
 import { heapStats } from "bun:jsc";
-import type { Broker } from "../broker.ts";
 import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
 import { type LatencyStats, NO_LATENCY, readPercentiles } from "../latency/percentiles.ts";
-import type { Connection } from "../tcp/connection.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go): monitoring reads them.
+
+/** What statistics are read from. */
+export interface StatsSource {
+  readonly registry: { readonly topics: ReadonlyMap<string, Topic> };
+  /** The clients on TCP, by their ids. */
+  readonly listener: { readonly connections: ReadonlyMap<number, ReportedConnection> };
+  /** Of message latencies, largest first; none: channels do not measure. */
+  readonly percentiles: readonly number[];
+  /** Undefined: the broker does not look at how near its consumers are. */
+  readonly locality: object | undefined;
+}
+
+/** A client's connection, as the statistics see it. */
+export interface ReportedConnection {
+  readonly id: number;
+  readonly clientId: string;
+  readonly hostname: string;
+  readonly userAgent: string;
+  /** `ip:port` */
+  readonly remoteAddress: string;
+  readonly topologyRegion: string;
+  readonly topologyZone: string;
+  readonly state: number;
+  readonly readyCount: number;
+  readonly inFlightCount: number;
+  readonly messageCount: number;
+  readonly finishCount: number;
+  readonly requeueCount: number;
+  /** Unix time, ms. */
+  readonly connectTimeMs: number;
+  readonly sampleRate: number;
+  readonly publisher: {
+    readonly hasPublished: boolean;
+    /** Published messages by topic. */
+    readonly counts: ReadonlyMap<string, number>;
+  };
+  /** Undefined where clients need no AUTH. */
+  readonly auth: { readonly authed: boolean; readonly identity: string; readonly identityUrl: string } | undefined;
+  readonly compression: { readonly layer: "deflate" | "snappy" } | undefined;
+  readonly tls: { readonly version: string; readonly cipherSuite: string } | undefined;
+}
 
 /** What the broker holds. Null where nsqd says null: the topic asked for is not there; no producer, or none asked for. */
 export interface Stats {
@@ -117,30 +156,31 @@ export interface MemoryStats {
  * @param topicName of the one topic to show; empty for all
  * @param channelName of the one channel to show, and of topics only those that have it; empty for all
  */
-export function readStats(broker: Broker, topicName: string, channelName: string, includeClients: boolean): Stats {
-  const topics = topicName === "" ? byName(broker.topics) : one(broker.topics, topicName);
+export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
+  const all = source.registry.topics;
+  const topics = topicName === "" ? byName(all) : one(all, topicName);
   // As in nsqd, an unknown topic leaves out the producers too.
   if (topics.length === 0 && topicName !== "") return { topics: null, producers: null };
   return {
-    topics: topics.flatMap((topic) => readTopic(broker, topic, topicName, channelName, includeClients)),
-    producers: includeClients ? readProducers(broker, topicName) : null,
+    topics: topics.flatMap((topic) => readTopic(source, topic, topicName, channelName, includeClients)),
+    producers: includeClients ? readProducers(source, topicName) : null,
   };
 }
 
-function readTopic(broker: Broker, topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
+function readTopic(source: StatsSource, topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
   const channels = channelName === "" ? byName(topic.channels) : one(topic.channels, channelName);
   if (channels.length === 0 && channelName !== "") return [];
   const corruptRegions = topic.corruptRegions;
   return [
     {
       topic_name: topic.name,
-      channels: channels.map((channel) => readChannel(broker, channel, topicName, includeClients)),
+      channels: channels.map((channel) => readChannel(source, channel, topicName, includeClients)),
       depth: topic.depth,
       backend_depth: topic.backendDepth,
       message_count: topic.messageCount,
       message_bytes: topic.messageBytes,
       paused: topic.paused,
-      e2e_processing_latency: readLatency(broker.percentiles, topic.channels.values()),
+      e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
       ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
     },
   ];
@@ -157,7 +197,7 @@ function readLatency(percentiles: readonly number[], channels: Iterable<Channel>
   return sketch === undefined ? NO_LATENCY : readPercentiles(percentiles, sketch);
 }
 
-function readChannel(broker: Broker, channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
+function readChannel(source: StatsSource, channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
   return {
     channel_name: channel.name,
     depth: channel.depth,
@@ -168,16 +208,16 @@ function readChannel(broker: Broker, channel: Channel, topicName: string, includ
     requeue_count: channel.requeueCount,
     timeout_count: channel.timeoutCount,
     client_count: channel.consumers.length,
-    clients: includeClients ? readConsumers(broker, channel, topicName) : null,
+    clients: includeClients ? readConsumers(source, channel, topicName) : null,
     paused: channel.paused,
-    ...readNearness(broker, channel),
-    e2e_processing_latency: readLatency(broker.percentiles, [channel]),
+    ...readNearness(source, channel),
+    e2e_processing_latency: readLatency(source.percentiles, [channel]),
   };
 }
 
 /** As in nsqd, what is 0 is left out. */
-function readNearness({ topology }: Broker, { deliveredBy: [zone, region, elsewhere] }: Channel): Partial<NearnessStats> {
-  if (topology === undefined) return {};
+function readNearness({ locality }: StatsSource, { deliveredBy: [zone, region, elsewhere] }: Channel): Partial<NearnessStats> {
+  if (locality === undefined) return {};
   return {
     ...(zone > 0 ? { zone_local_msg_count: zone } : {}),
     ...(region > 0 ? { region_local_msg_count: region } : {}),
@@ -185,23 +225,25 @@ function readNearness({ topology }: Broker, { deliveredBy: [zone, region, elsewh
   };
 }
 
-function readConsumers(broker: Broker, channel: Channel, topicName: string): ClientStats[] {
+function readConsumers({ listener }: StatsSource, channel: Channel, topicName: string): ClientStats[] {
   return channel.consumers.flatMap(({ id }) => {
-    const connection = broker.connectionsById.get(id);
+    const connection = listener.connections.get(id);
     return connection === undefined ? [] : [readClient(connection, topicName)];
   });
 }
 
-function readProducers(broker: Broker, topicName: string): ClientStats[] | null {
+function readProducers(source: StatsSource, topicName: string): ClientStats[] | null {
   const producers: ClientStats[] = [];
-  for (const connection of broker.connections) if (connection.producer.hasPublished) producers.push(readClient(connection, topicName));
+  for (const connection of source.listener.connections.values()) {
+    if (connection.publisher.hasPublished) producers.push(readClient(connection, topicName));
+  }
   return producers.length === 0 ? null : producers;
 }
 
 /** @param topicName of the only topic whose publishes are shown; empty for all */
-function readClient(connection: Connection, topicName: string): ClientStats {
+function readClient(connection: ReportedConnection, topicName: string): ClientStats {
   const published: PublishedCount[] = [];
-  for (const [topic, count] of connection.producer.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
+  for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
   return {
     client_id: connection.clientId,
     hostname: connection.hostname,
@@ -215,24 +257,24 @@ function readClient(connection: Connection, topicName: string): ClientStats {
     requeue_count: connection.requeueCount,
     connect_ts: Math.floor(connection.connectTimeMs / 1000),
     sample_rate: connection.sampleRate,
-    deflate: connection.layers.compression?.layer === "deflate",
-    snappy: connection.layers.compression?.layer === "snappy",
+    deflate: connection.compression?.layer === "deflate",
+    snappy: connection.compression?.layer === "snappy",
     user_agent: connection.userAgent,
     ...readAuth(connection),
     ...(connection.topologyRegion === "" ? {} : { topology_region: connection.topologyRegion }),
     ...(connection.topologyZone === "" ? {} : { topology_zone: connection.topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
-    tls: connection.layers.tls !== undefined,
-    tls_cipher_suite: connection.layers.tls?.cipherSuite ?? "",
-    tls_version: connection.layers.tls?.version ?? "",
+    tls: connection.tls !== undefined,
+    tls_cipher_suite: connection.tls?.cipherSuite ?? "",
+    tls_version: connection.tls?.version ?? "",
     // No protocol is offered by ALPN, and Go calls that mutual.
     tls_negotiated_protocol: "",
-    tls_negotiated_protocol_is_mutual: connection.layers.tls !== undefined,
+    tls_negotiated_protocol_is_mutual: connection.tls !== undefined,
   };
 }
 
 /** As in nsqd, what is empty is left out. */
-function readAuth({ auth }: Connection): Pick<ClientStats, "authed" | "auth_identity" | "auth_identity_url"> {
+function readAuth({ auth }: ReportedConnection): Pick<ClientStats, "authed" | "auth_identity" | "auth_identity_url"> {
   if (auth === undefined) return {};
   return {
     ...(auth.authed ? { authed: true } : {}),
@@ -271,11 +313,11 @@ export function readMemory(): MemoryStats {
   };
 }
 
-function byName<T extends { name: string }>(items: Map<string, T>): T[] {
+function byName<T extends { name: string }>(items: ReadonlyMap<string, T>): T[] {
   return [...items.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function one<T>(items: Map<string, T>, name: string): T[] {
+function one<T>(items: ReadonlyMap<string, T>, name: string): T[] {
   const item = items.get(name);
   return item === undefined ? [] : [item];
 }

@@ -10,10 +10,12 @@ import { ClientAuth } from "./client-auth.ts";
 import { STATE_INIT } from "./client-state.ts";
 import { Decoder } from "./decoder.ts";
 import { type AnsweredClient, HeldAnswers, OK_FRAME } from "./pending-acks.ts";
-import { Producer } from "./publisher.ts";
+import { Publisher } from "./publisher.ts";
 import { Layers } from "./transport/layers.ts";
 import { Outbox } from "./transport/outbox.ts";
+import type { TlsFacts } from "./transport/tls.ts";
 import type { Transport } from "./transport/transport.ts";
+import type { Compression } from "./transport/upgrade.ts";
 
 /** With this much unread by the client, its commands wait too. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;
@@ -67,7 +69,7 @@ export class Connection implements AnsweredClient, Consumer {
 
   readonly layers: Layers;
   readonly decoder: Decoder;
-  readonly producer = new Producer(this);
+  readonly publisher = new Publisher(this);
   private readonly outbox: Outbox;
   private readonly held: HeldAnswers;
   private readonly remoteIp: string;
@@ -97,6 +99,14 @@ export class Connection implements AnsweredClient, Consumer {
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
     this.decoder = new Decoder(this);
     this.nextHeartbeatMs = this.decoder.lastCommandMs + this.heartbeatIntervalMs;
+  }
+
+  get tls(): TlsFacts | undefined {
+    return this.layers.tls;
+  }
+
+  get compression(): Compression | undefined {
+    return this.layers.compression;
   }
 
   /** How many messages it can be given now. */

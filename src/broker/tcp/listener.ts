@@ -21,6 +21,8 @@ type Socket = Bun.Socket<Connection | undefined>;
  * A defect that shows in one connection ends that one, not the broker.
  */
 export class TcpListener {
+  /** By their ids. */
+  readonly connections = new Map<number, Connection>();
   /** Clients that were turned away, being more than -max-connections. */
   refused = 0;
 
@@ -61,6 +63,15 @@ export class TcpListener {
     this.listener?.stop(hangUp);
   }
 
+  /** The broker goes down: sends each client what was put together for it, and ends our side. */
+  closeConnections(): void {
+    for (const connection of [...this.connections.values()]) {
+      connection.flush();
+      connection.leave();
+      this.closed(connection);
+    }
+  }
+
   /** 0 for a unix socket. */
   get port(): number {
     return this.listener?.port ?? 0;
@@ -76,11 +87,10 @@ export class TcpListener {
     if (!known && !this.onSocketPath) return socket.terminate();
     const address = known ? formatAddress(host, port) : SOCKET_PEER;
     const { maxConnections } = broker.options;
-    if (maxConnections > 0 && broker.connections.size >= maxConnections) return this.refuse(socket, address);
+    if (maxConnections > 0 && this.connections.size >= maxConnections) return this.refuse(socket, address);
     const connection = new Connection(broker, this.nextConnectionId++, socket, address);
     socket.data = connection;
-    broker.connections.add(connection);
-    broker.connectionsById.set(connection.id, connection);
+    this.connections.set(connection.id, connection);
     broker.log.info(`TCP: new client(${connection.remoteAddress})`);
   }
 
@@ -169,8 +179,7 @@ export class TcpListener {
     if (connection === undefined || connection.closed) return;
     this.broker.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
     connection.socketClosed();
-    this.broker.connections.delete(connection);
-    this.broker.connectionsById.delete(connection.id);
+    this.connections.delete(connection.id);
   }
 
   /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */

@@ -7,7 +7,7 @@ import type { Topic } from "../topics/topic.ts";
 import type { Connection } from "./connection.ts";
 
 /** What a client publishes: the topic that its last publish named, the publish whose body is under way, and its counts. */
-export class Producer {
+export class Publisher {
   /** The walk over an MPUB's body that is under way. */
   readonly mpub = new MpubCheck();
   /** When a DPUB whose body is under way falls due, from now, ms. */
@@ -24,7 +24,7 @@ export class Producer {
 
   constructor(private readonly client: Connection) {}
 
-  /** Published messages by topic: what makes a client a producer in the statistics. */
+  /** Published messages by topic: a client with any is a producer in the statistics. */
   get counts(): Map<string, number> {
     return new Map([...this.published].map(([topic, { count }]) => [topic, count]));
   }

@@ -24,7 +24,7 @@ test("a train of more publishes than answers may wait is answered whole, and the
   await client.call("PUB t", "first");
   let oks = 0;
   client.onFrame = () => oks++;
-  const [connection] = server.broker.connections;
+  const [connection] = server.broker.connections.values();
   // As one piece, so that it is more at once than may be held.
   connection.receive(Buffer.concat(Array.from({ length: 20_000 }, () => Buffer.concat([Buffer.from("PUB t\n"), sized("x")]))));
   await until("all are answered", () => oks === 20_000);
@@ -45,7 +45,7 @@ test("commands that come byte by byte are taken as if they came at once", async 
     Buffer.from("NOP\n"),
   ]);
   await until("both are there", () => server.broker.connections.size === 2);
-  const connection = [...server.broker.connections][1];
+  const connection = [...server.broker.connections.values()][1];
   await client.call("PUB other", "x");
   for (const byte of stream) connection.receive(Buffer.from([byte]));
   expect([await client.response(), await client.response()]).toEqual(["OK", "OK"]);
@@ -57,7 +57,7 @@ test("a large body in small pieces costs its size, not its square", async () => 
   const consumer = await server.consumer("t", "c", 1);
   const client = await server.client();
   await client.call("PUB other", "x");
-  const connection = [...server.broker.connections][1];
+  const connection = [...server.broker.connections.values()][1];
   const body = Buffer.from(Array.from({ length: 1024 * 1024 }, (_, i) => i & 255));
   const stream = Buffer.concat([Buffer.from("PUB t\n"), sized(body)]);
   const began = performance.now();

@@ -70,13 +70,13 @@ export class ExpressConnection implements ExpressClient {
     private readonly lane: ExpressLane,
     private readonly socket: Bun.Socket<ExpressConnection | undefined>,
   ) {
-    this.activeMs = lane.broker.steadyMs;
+    this.activeMs = lane.services.turn.steadyMs;
   }
 
   // ---- what comes in
 
   receive(data: Buffer): void {
-    this.activeMs = this.lane.broker.steadyMs;
+    this.activeMs = this.lane.services.turn.steadyMs;
     if (this.handOver !== undefined) this.handOver.fromClient(data);
     else if (this.paused) this.postponed.push(data);
     else {
@@ -114,7 +114,7 @@ export class ExpressConnection implements ExpressClient {
       this.leaveLane();
       return at;
     }
-    this.keptSinceMs = this.lane.broker.steadyMs;
+    this.keptSinceMs = this.lane.services.turn.steadyMs;
     this.keptPieces = 0;
     return this.collect(data, at, end);
   }
@@ -157,7 +157,7 @@ export class ExpressConnection implements ExpressClient {
     const chunk = this.wholeBytes > 0 ? this.chunkFor(bytes) : undefined;
     const larger = chunk?.buffer ?? Buffer.allocUnsafeSlow(Math.max(bytes, kept === undefined ? FIRST_KEPT_BYTES : 2 * kept.length));
     kept?.copy(larger, 0, 0, this.keptBytes);
-    if (this.keptChunk !== undefined) this.lane.broker.chunks.drop(this.keptChunk);
+    if (this.keptChunk !== undefined) this.lane.services.chunks.drop(this.keptChunk);
     this.keptChunk = chunk;
     this.kept = larger;
     return larger;
@@ -165,13 +165,13 @@ export class ExpressConnection implements ExpressClient {
 
   private chunkFor(bytes: number): Chunk {
     const ahead = this.keptChunk === undefined ? FIRST_BODY_BYTES : 2 * this.keptChunk.buffer.length;
-    return this.lane.broker.chunks.take(Math.max(bytes, Math.min(this.wholeBytes, ahead)), 0);
+    return this.lane.services.chunks.take(Math.max(bytes, Math.min(this.wholeBytes, ahead)), 0);
   }
 
   private forgetKept(): void {
     if (this.reservedBytes > 0) this.lane.load.bodies.release(this.reservedBytes);
     this.reservedBytes = 0;
-    if (this.keptChunk !== undefined) this.lane.broker.chunks.drop(this.keptChunk);
+    if (this.keptChunk !== undefined) this.lane.services.chunks.drop(this.keptChunk);
     this.keptChunk = undefined;
     this.kept = undefined;
     this.keptBytes = 0;
@@ -191,15 +191,15 @@ export class ExpressConnection implements ExpressClient {
       this.wholeBytes = 0;
       return headBytes;
     }
-    const { broker } = this.lane;
-    const { maxMsgSizeBytes, maxBodySizeBytes } = broker.options;
+    const { options, publishing } = this.lane.services;
+    const { maxMsgSizeBytes, maxBodySizeBytes } = options;
     if (head.bodyBytes > (head.batch ? maxBodySizeBytes : maxMsgSizeBytes)) return OTHER;
     // /mpub makes its topic before its body is there, /pub after (nsqd/http.go).
     const whole = headBytes + head.bodyBytes;
     const incomplete = to - from < whole;
     if (incomplete && !head.batch) return this.expectBody(whole);
     const topic = this.namedTopic(bytes);
-    if (topic === undefined || broker.publishRefusal(topic) !== undefined) return OTHER;
+    if (topic === undefined || publishing.refusalFor(topic) !== undefined) return OTHER;
     if (incomplete) return this.expectBody(whole);
     if (!this.countRequest()) return OTHER;
     const bodyAt = from + headBytes;
@@ -215,24 +215,24 @@ export class ExpressConnection implements ExpressClient {
   }
 
   private publishOne(topic: Topic, bytes: Buffer, from: number): true {
-    topic.publish(bytes, from, head.bodyBytes, this.lane.broker.time);
+    topic.publish(bytes, from, head.bodyBytes, this.lane.services.turn.time);
     this.hold(topic.pendingPub);
     return true;
   }
 
   /** @returns false for a batch that is refused, or empty */
   private publishBatch(topic: Topic, bytes: Buffer, from: number, to: number): boolean {
-    const { options, time } = this.lane.broker;
+    const { options, turn } = this.lane.services;
     const { maxMsgSizeBytes, maxBodySizeBytes } = options;
     if (head.binary) {
       const over = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
       if (!over || check.error !== undefined) return false;
-      topic.publishMany(bytes, from + COUNT_BYTES, from + check.offset, check.count, time);
+      topic.publishMany(bytes, from + COUNT_BYTES, from + check.offset, check.count, turn.time);
     } else {
       const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
       if (batch === undefined || batch.length === COUNT_BYTES) return false;
       const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
-      topic.publishMany(lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), time);
+      topic.publishMany(lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), turn.time);
     }
     this.hold(topic.pendingMpub);
     return true;
@@ -243,9 +243,9 @@ export class ExpressConnection implements ExpressClient {
     const { topic } = this;
     const { topicStart, topicEnd } = head;
     if (topic !== undefined && !topic.deleted && topic.isNamed(bytes, topicStart, topicEnd)) return topic;
-    const { broker } = this.lane;
+    const { registry } = this.lane.services;
     try {
-      this.topic = broker.catalogue.knownTopic(bytes, topicStart, topicEnd) ?? broker.topic(bytes.toString("latin1", topicStart, topicEnd));
+      this.topic = registry.knownTopic(bytes, topicStart, topicEnd) ?? registry.topic(bytes.toString("latin1", topicStart, topicEnd));
     } catch {
       // Not swallowed: the request is handed over, and its handler meets the same error and tells of it.
       return undefined;
@@ -272,21 +272,21 @@ export class ExpressConnection implements ExpressClient {
   // ---- what goes out
 
   private hold(publish: HeldPublish): void {
-    if (this.held.push(publish)) this.lane.broker.addHolding(this.held);
+    if (this.held.push(publish)) this.lane.holdAcks(this.held);
   }
 
   answerOks(count: number): void {
-    const { answers, broker } = this.lane;
+    const { answers, services } = this.lane;
     for (let left = count; left > 0; ) {
       const many = answers.okCount(left);
-      const { buffer, length } = answers.okRun(many, broker.nowMs);
+      const { buffer, length } = answers.okRun(many, services.turn.nowMs);
       this.send(buffer, length);
       left -= many;
     }
   }
 
   answerFailure(): void {
-    const answer = this.lane.answers.failure(this.lane.broker.nowMs);
+    const answer = this.lane.answers.failure(this.lane.services.turn.nowMs);
     this.send(answer, answer.length);
   }
 
@@ -305,7 +305,7 @@ export class ExpressConnection implements ExpressClient {
 
   /** The kernel takes bytes again. */
   drained(): void {
-    this.activeMs = this.lane.broker.steadyMs;
+    this.activeMs = this.lane.services.turn.steadyMs;
     if (this.handOver !== undefined) return this.handOver.clientDrained();
     const { unsent } = this;
     if (unsent === undefined) return;
@@ -318,7 +318,7 @@ export class ExpressConnection implements ExpressClient {
   /** Answers went out: more can be taken, and what waited for them can happen. */
   released(): void {
     if (this.closed || this.unsent !== undefined || this.held.length > 0) return;
-    this.activeMs = this.lane.broker.steadyMs;
+    this.activeMs = this.lane.services.turn.steadyMs;
     this.uncountIfDone();
     if (this.paused && !this.handing) {
       this.paused = false;

@@ -1,12 +1,53 @@
+import type { Logger } from "../../../base/logger.ts";
+import type { Timestamp } from "../../../frame/layout.ts";
 import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
 import { formatAddress, listenError, parseAddress } from "../../../net/address.ts";
-import type { Broker } from "../../broker.ts";
+import type { Holder } from "../../acks/group-commit.ts";
+import type { PublishError } from "../../acks/pending-publish.ts";
+import type { BrokerOptions } from "../../options.ts";
+import type { ChunkPool } from "../../storage/log/chunk.ts";
+import type { Topic } from "../../topics/topic.ts";
 import { ExpressConnection } from "./connection.ts";
 import type { HandOver } from "./proxy.ts";
 import { ExpressAnswers } from "./responses.ts";
 
 /** Connections are looked at this often: who is idle is closed. */
 const SURVEY_INTERVAL_MS = 500;
+
+/** What the fast path needs of its broker. */
+export interface FastPathServices {
+  readonly options: BrokerOptions;
+  readonly logger: Logger;
+  /** For errors that may come many times a second. */
+  readonly rateLimitedLog: { error(text: string): void };
+  readonly turn: FastPathTurn;
+  readonly registry: {
+    /** The topic whose name stands in [from, to), if there is one; no string is made to find it. */
+    knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
+    /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
+    topic(name: string): Topic;
+  };
+  readonly publishing: {
+    /** Why a publish to a topic is refused at present. */
+    refusalFor(topic: Topic): PublishError | undefined;
+  };
+  /** Acknowledgements that wait for the next commit. */
+  readonly acks: { hold(acks: Holder): void };
+  readonly chunks: ChunkPool;
+}
+
+/** The turn of the event loop that is under way. */
+interface FastPathTurn {
+  /** The broker's time, ms. */
+  readonly nowMs: number;
+  /** Time by a clock that nobody sets, ms. */
+  readonly steadyMs: number;
+  /** Time for message timestamps, ns. */
+  readonly time: Timestamp;
+  readClock(): void;
+  /** Asks for a tick at the end of this turn. */
+  schedule(): void;
+}
 
 /**
  * The express lane: takes the connections to the broker's HTTP address, publishes what is plainly `POST /pub` or
@@ -33,12 +74,12 @@ export class ExpressLane implements HttpFront {
 
   /** @throws StartError when the address cannot be had */
   constructor(
-    readonly broker: Broker,
+    readonly services: FastPathServices,
     readonly limits: HttpLimits,
   ) {
     this.load = new HttpLoad(limits);
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
-    const address = parseAddress(broker.options.httpAddress);
+    const address = parseAddress(services.options.httpAddress);
     try {
       this.listener = Bun.listen<ExpressConnection | undefined>({
         ...address,
@@ -101,7 +142,7 @@ export class ExpressLane implements HttpFront {
   /** Makes a connection to Bun.serve(). */
   connect(handOver: HandOver): void {
     const failed = (error: Error): void => {
-      this.broker.trouble.error(`HTTP: cannot hand requests over within the program: ${error.message}`);
+      this.services.rateLimitedLog.error(`HTTP: cannot hand requests over within the program: ${error.message}`);
       handOver.serverClosed();
     };
     Bun.connect<HandOver>({
@@ -122,6 +163,12 @@ export class ExpressLane implements HttpFront {
     }).catch(failed);
   }
 
+  /** Some of a connection's acknowledgements wait for the next commit. */
+  holdAcks(acks: Holder): void {
+    this.services.acks.hold(acks);
+    this.services.turn.schedule();
+  }
+
   private accept(socket: Bun.Socket<ExpressConnection | undefined>): void {
     const connection = new ExpressConnection(this, socket);
     socket.data = connection;
@@ -130,7 +177,7 @@ export class ExpressLane implements HttpFront {
 
   private receive(connection: ExpressConnection | undefined, data: Buffer): void {
     if (connection === undefined) return;
-    this.broker.readClock();
+    this.services.turn.readClock();
     try {
       connection.receive(data);
     } catch (error) {
@@ -140,7 +187,7 @@ export class ExpressLane implements HttpFront {
 
   private drained(connection: ExpressConnection | undefined): void {
     if (connection === undefined) return;
-    this.broker.readClock();
+    this.services.turn.readClock();
     try {
       connection.drained();
     } catch (error) {
@@ -150,7 +197,7 @@ export class ExpressLane implements HttpFront {
 
   /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
   private fault(connection: ExpressConnection, error: Error): void {
-    this.broker.log.error(`error in HTTP handler - ${error.stack}`);
+    this.services.logger.error(`error in HTTP handler - ${error.stack}`);
     connection.terminate();
   }
 

@@ -136,7 +136,7 @@ export class HandOver {
     if (this.server !== undefined) this.lane.clients.delete(this.localPort);
     this.server = undefined;
     if (this.closed || this.endedMs !== 0) return;
-    this.endedMs = this.lane.broker.steadyMs;
+    this.endedMs = this.lane.services.turn.steadyMs;
     if (this.toClient.empty) this.client.end();
   }
 }

@@ -1,7 +1,8 @@
 import { lazy } from "../../../base/lazy.ts";
+import type { Logger } from "../../../base/logger.ts";
 import { parseRemoteAddress } from "../../../net/address.ts";
-import type { Broker } from "../../broker.ts";
-import { readMemory, readStats } from "../stats.ts";
+import type { BrokerOptions } from "../../options.ts";
+import { readMemory, readStats, type StatsSource } from "../stats.ts";
 import { Packets } from "./packets.ts";
 import { statsdPrefix } from "./prefix.ts";
 import { Report } from "./report.ts";
@@ -10,6 +11,12 @@ import { Report } from "./report.ts";
 const QUIET_MS = 1000;
 /** So that thousands of topics keep nobody waiting: about a millisecond's worth. */
 const TOPICS_PER_TURN = 64;
+
+/** The broker that is reported on. */
+export interface ReportedBroker extends StatsSource {
+  readonly options: BrokerOptions;
+  readonly logger: Logger;
+}
 
 /**
  * Sends the statistics to a statsd daemon, again and again. As nsqd it spreads a report's packets over the interval
@@ -29,12 +36,12 @@ export class StatsdReporter {
    * @param httpPort of the broker's HTTP; 0 for none
    * @throws StartError for an address that is none
    */
-  static start(broker: Broker, httpPort: number): StatsdReporter | undefined {
+  static start(broker: ReportedBroker, httpPort: number): StatsdReporter | undefined {
     return broker.options.statsdAddress === "" ? undefined : new StatsdReporter(broker, httpPort);
   }
 
   private constructor(
-    private readonly broker: Broker,
+    private readonly broker: ReportedBroker,
     private readonly httpPort: number,
     private readonly address = parseRemoteAddress(broker.options.statsdAddress),
   ) {
@@ -48,7 +55,7 @@ export class StatsdReporter {
     this.ended.resolve();
     clearTimeout(this.timer);
     await this.running;
-    this.broker.log.info("STATSD: closing");
+    this.broker.logger.info("STATSD: closing");
   }
 
   private wait(): void {
@@ -63,18 +70,18 @@ export class StatsdReporter {
   }
 
   private async send(): Promise<void> {
-    const { log, options } = this.broker;
+    const { logger, options } = this.broker;
     try {
       // Anew each time: the daemon may have moved.
       const { address, family } = await lazy.dns.lookup(this.address.hostname);
       const hostname = family === 6 ? "::" : "0.0.0.0";
       const socket = await Bun.udpSocket({ hostname, socket: { error: (_, error) => this.failed(error) } });
       try {
-        log.info(`STATSD: pushing stats to ${options.statsdAddress}`);
+        logger.info(`STATSD: pushing stats to ${options.statsdAddress}`);
         const packets = await this.packets();
         const pauseMs = Math.max(0, options.statsdIntervalMs - QUIET_MS) / packets.length;
         for (const packet of packets) {
-          if (!socket.send(packet, this.address.port, address)) log.warn("STATSD: a packet was not sent: the system's buffer is full");
+          if (!socket.send(packet, this.address.port, address)) logger.warn("STATSD: a packet was not sent: the system's buffer is full");
           if (!this.closing && pauseMs > 0) await Promise.race([Bun.sleep(pauseMs), this.ended.promise]);
         }
       } finally {
@@ -90,7 +97,7 @@ export class StatsdReporter {
     const { options } = broker;
     const packets = new Packets(statsdPrefix(options, this.httpPort), options.statsdUdpPacketSizeBytes);
     report.start();
-    for (const [n, name] of [...broker.topics.keys()].sort().entries()) {
+    for (const [n, name] of [...broker.registry.topics.keys()].sort().entries()) {
       if (n % TOPICS_PER_TURN === TOPICS_PER_TURN - 1) await new Promise(setImmediate);
       // None, if it was deleted meanwhile.
       for (const topic of readStats(broker, name, "", false).topics ?? []) report.writeTopic(packets, topic);
@@ -100,6 +107,6 @@ export class StatsdReporter {
   }
 
   private failed(error: Error): void {
-    this.broker.log.error(`STATSD: cannot send to ${this.broker.options.statsdAddress}: ${error.message}`);
+    this.broker.logger.error(`STATSD: cannot send to ${this.broker.options.statsdAddress}: ${error.message}`);
   }
 }

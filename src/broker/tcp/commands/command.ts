@@ -68,8 +68,8 @@ export function publishFailed(command: string, error: Error): ProtocolError {
 }
 
 /** Takes note of the idempotency key in a publish's line, if it has one. */
-export function takeKey({ producer }: Connection, command: string, line: Line, word: number): ProtocolError | undefined {
-  producer.key = line.words > word ? line.text(word) : "";
-  if (producer.key.length <= MAX_KEY_BYTES) return undefined;
+export function takeKey({ publisher }: Connection, command: string, line: Line, word: number): ProtocolError | undefined {
+  publisher.key = line.words > word ? line.text(word) : "";
+  if (publisher.key.length <= MAX_KEY_BYTES) return undefined;
   return fatal("E_INVALID", `${command} idempotency key longer than ${MAX_KEY_BYTES} bytes`);
 }

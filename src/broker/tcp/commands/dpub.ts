@@ -8,15 +8,15 @@ export const DPUB: BodyCommand = {
   ...SIZED_BODY,
 
   execute(connection: Connection, line: Line): ProtocolError | undefined {
-    const { producer } = connection;
+    const { publisher } = connection;
     if (line.words < 3) return fatal("E_INVALID", "DPUB insufficient number of parameters");
-    if (!producer.nameTopic(line)) return badTopic("DPUB", line);
+    if (!publisher.nameTopic(line)) return badTopic("DPUB", line);
     const deferMs = line.decimal(2);
     if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
     const longest = connection.broker.options.maxReqTimeoutMs;
     if (deferMs < 0 || deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
-    producer.deferMs = deferMs;
-    return producer.idempotent ? takeKey(connection, "DPUB", line, 3) : undefined;
+    publisher.deferMs = deferMs;
+    return publisher.idempotent ? takeKey(connection, "DPUB", line, 3) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -24,16 +24,16 @@ export const DPUB: BodyCommand = {
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
-    const { broker, producer } = connection;
-    const refused = producer.mayPublish("DPUB");
+    const { broker, publisher } = connection;
+    const refused = publisher.mayPublish("DPUB");
     if (refused !== undefined) return refused;
-    const topic = producer.namedTopic();
+    const topic = publisher.namedTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
-    const held = producer.deferMs === 0 ? topic.pendingDpub : topic.pendingDeferred;
-    if (producer.key !== "" && producer.isRepeated(topic, held)) return undefined;
-    producer.count(topic, 1);
-    if (producer.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);
-    else broker.publishDeferred(topic, bytes, from, to, producer.deferMs);
+    const held = publisher.deferMs === 0 ? topic.pendingDpub : topic.pendingDeferred;
+    if (publisher.key !== "" && publisher.isRepeated(topic, held)) return undefined;
+    publisher.count(topic, 1);
+    if (publisher.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);
+    else broker.publishDeferred(topic, bytes, from, to, publisher.deferMs);
     connection.hold(held);
     return undefined;
   },

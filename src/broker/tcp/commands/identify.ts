@@ -86,7 +86,7 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   connection.hostname = identity.hostname;
   connection.userAgent = identity.user_agent;
   connection.setPlace(identity.topology_region ?? "", identity.topology_zone ?? "");
-  connection.producer.idempotent = identity.idempotency && connection.broker.keys.enabled;
+  connection.publisher.idempotent = identity.idempotency && connection.broker.keys.enabled;
 
   const heartbeat = identity.heartbeat_interval;
   if (heartbeat === -1) connection.heartbeatIntervalMs = 0;
@@ -164,6 +164,6 @@ function describe(connection: Connection, identity: Identity, { tls, deflate, de
     output_buffer_size: connection.outputBufferSizeBytes,
     output_buffer_timeout: Math.trunc(connection.outputBufferTimeoutMs),
     // Only who asks for it is told of what nsqd does not have.
-    ...(identity.idempotency ? { idempotency: connection.producer.idempotent } : {}),
+    ...(identity.idempotency ? { idempotency: connection.publisher.idempotent } : {}),
   });
 }

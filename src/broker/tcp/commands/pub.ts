@@ -8,10 +8,10 @@ export const PUB: BodyCommand = {
   ...SIZED_BODY,
 
   execute(connection: Connection, line: Line): ProtocolError | undefined {
-    const { producer } = connection;
+    const { publisher } = connection;
     if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
-    if (!producer.nameTopic(line)) return badTopic("PUB", line);
-    return producer.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
+    if (!publisher.nameTopic(line)) return badTopic("PUB", line);
+    return publisher.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
   },
 
   size(connection: Connection, size: number): ProtocolError | undefined {
@@ -19,14 +19,14 @@ export const PUB: BodyCommand = {
   },
 
   body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
-    const { producer } = connection;
-    const refused = producer.mayPublish("PUB");
+    const { publisher } = connection;
+    const refused = publisher.mayPublish("PUB");
     if (refused !== undefined) return refused;
-    const topic = producer.namedTopic();
+    const topic = publisher.namedTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
-    if (producer.key !== "" && producer.isRepeated(topic, topic.pendingPub)) return undefined;
+    if (publisher.key !== "" && publisher.isRepeated(topic, topic.pendingPub)) return undefined;
     topic.publish(bytes, from, to - from, connection.broker.time);
-    producer.count(topic, 1);
+    publisher.count(topic, 1);
     connection.hold(topic.pendingPub);
     return undefined;
   },
