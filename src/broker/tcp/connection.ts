@@ -130,7 +130,7 @@ export class Connection implements AnsweredClient, Consumer {
   }
 
   /** The client has ended its side: what it sent is answered, then the connection ends. */
-  inputEnded(): void {
+  onInputEnd(): void {
     if (!this.dying && this.layers.end() && this.decoder.end()) this.die();
   }
 
@@ -138,7 +138,7 @@ export class Connection implements AnsweredClient, Consumer {
   goOn(): void {
     if (this.dying || !this.decoder.goOn()) return;
     if (this.layers.clear && this.held.length <= PAUSE_HELD) this.resumeReading();
-    if (this.decoder.ended) this.inputEnded();
+    if (this.decoder.ended) this.onInputEnd();
   }
 
   // ---- what goes out
@@ -230,7 +230,7 @@ export class Connection implements AnsweredClient, Consumer {
   }
 
   /** The kernel takes bytes again. */
-  drained(): void {
+  onDrain(): void {
     if (this.closed) return;
     this.stuckSinceMs = this.broker.nowMs;
     if (!this.layers.drain()) return;
@@ -297,7 +297,7 @@ export class Connection implements AnsweredClient, Consumer {
   }
 
   /** The socket is gone. */
-  socketClosed(): void {
+  onSocketClosed(): void {
     if (this.closed) return;
     this.closed = true;
     this.dying = true;
@@ -310,7 +310,7 @@ export class Connection implements AnsweredClient, Consumer {
     this.channel = undefined;
   }
 
-  terminate(): void {
+  abort(): void {
     this.layers.terminate();
   }
 

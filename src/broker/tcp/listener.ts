@@ -1,11 +1,11 @@
-import { giveBack } from "../../base/free-buffer.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
-import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
+import { listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
 import { snappyProblem } from "../../net/compression/snappy.ts";
+import { type ConnectionOwner, remoteAddressOf, SocketGuard } from "../../net/guarded-socket.ts";
 import type { Broker } from "../broker.ts";
 import type { ServerTls } from "../tls-options.ts";
 import { Connection } from "./connection.ts";
-import { type Handshake, startTls, type TlsEvents } from "./transport/tls.ts";
+import { type Handshake, startTls } from "./transport/tls.ts";
 import type { PlainTransport } from "./transport/transport.ts";
 
 /** What stands for the address of a unix socket's client, as Go shows it. */
@@ -20,11 +20,14 @@ type Socket = Bun.Socket<Connection | undefined>;
  * The listener on --tcp-address: makes a connection for each client that it accepts, and tells it what becomes of its socket.
  * A defect that shows in one connection ends that one, not the broker.
  */
-export class TcpListener {
+export class TcpListener implements ConnectionOwner<Connection> {
   /** By their ids. */
   readonly connections = new Map<number, Connection>();
   /** Clients that were turned away, being more than -max-connections. */
   refused = 0;
+
+  /** Its connections' defects end at it. */
+  readonly guard = new SocketGuard<Connection>(this);
 
   private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
   private onSocketPath = false;
@@ -44,12 +47,8 @@ export class TcpListener {
         ...(address as { hostname: string; port: number }),
         allowHalfOpen: true,
         socket: {
+          ...this.guard.events,
           open: (socket) => this.accept(socket),
-          data: (socket, data) => this.receive(socket.data, data),
-          drain: (socket) => this.drained(socket.data),
-          end: (socket) => socket.data?.inputEnded(),
-          close: (socket) => this.closed(socket.data),
-          error: (socket, error) => this.socketFailed(socket.data, error),
         },
       });
     } catch (error) {
@@ -68,7 +67,7 @@ export class TcpListener {
     for (const connection of [...this.connections.values()]) {
       connection.flush();
       connection.leave();
-      this.closed(connection);
+      this.onSocketClosed(connection);
     }
   }
 
@@ -81,11 +80,8 @@ export class TcpListener {
 
   private accept(socket: Socket): void {
     const { broker } = this;
-    // Undefined, whatever their types say, when the client was gone before it was looked at.
-    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
-    const known = host !== undefined && port !== undefined;
-    if (!known && !this.onSocketPath) return socket.terminate();
-    const address = known ? formatAddress(host, port) : SOCKET_PEER;
+    const address = remoteAddressOf(socket) ?? (this.onSocketPath ? SOCKET_PEER : undefined);
+    if (address === undefined) return socket.terminate();
     const { maxConnections } = broker.options;
     if (maxConnections > 0 && this.connections.size >= maxConnections) return this.refuse(socket, address);
     const connection = new Connection(broker, this.nextConnectionId++, socket, address);
@@ -123,37 +119,13 @@ export class TcpListener {
 
   /** Begins TLS on a client's socket; its layers hear how it goes. */
   startTls(connection: Connection, socket: PlainTransport): Handshake {
-    return startTls(connection, socket, this.broker.tls as ServerTls, this.broker.options.tlsClientAuthPolicy, this.tlsEvents);
+    return startTls(connection, socket, this.broker.tls as ServerTls, this.broker.options.tlsClientAuthPolicy, this.guard.events);
   }
-
-  private readonly tlsEvents: TlsEvents = {
-    data: (connection, data) => this.receive(connection, data),
-    drained: (connection) => this.drained(connection),
-    closed: (connection) => this.closed(connection),
-    failed: (connection, error) => this.socketFailed(connection, error),
-  };
 
   // ---- what becomes of them
 
-  private receive(connection: Connection | undefined, data: Buffer): void {
-    // What is on the wire below TLS, which nobody looks at.
-    if (connection === undefined) return giveBack(data);
+  readClock(): void {
     this.broker.readClock();
-    try {
-      connection.receive(data);
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  /** The answer that a connection's command waits for is there. */
-  resume(connection: Connection): void {
-    this.broker.readClock();
-    try {
-      connection.goOn();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
   }
 
   /** Tick, at its end: a connection sends what was put together. */
@@ -161,34 +133,22 @@ export class TcpListener {
     try {
       connection.flush();
     } catch (error) {
-      this.fault(connection, error as Error);
+      this.guard.fault(connection, error as Error);
     }
   }
 
-  /** A client's socket, or its turn, takes bytes again. */
-  drained(connection: Connection | undefined): void {
-    if (connection === undefined) return;
-    try {
-      connection.drained();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  closed(connection: Connection | undefined): void {
-    if (connection === undefined || connection.closed) return;
+  onSocketClosed(connection: Connection): void {
+    if (connection.closed) return;
     this.broker.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
-    connection.socketClosed();
+    connection.onSocketClosed();
     this.connections.delete(connection.id);
   }
 
-  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
-  private fault(connection: Connection, error: Error): void {
+  onFault(connection: Connection, error: Error): void {
     this.broker.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
-    connection.terminate();
   }
 
-  private socketFailed(connection: Connection | undefined, error: Error): void {
+  onSocketError(connection: Connection | undefined, error: Error): void {
     this.broker.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
   }
 }

@@ -87,7 +87,7 @@ export class ExpressConnection implements ExpressClient {
   }
 
   /** The client has ended its side: what it sent is answered, then the connection ends. */
-  end(): void {
+  onInputEnd(): void {
     this.inputEnded = true;
     if (this.handOver !== undefined) this.handOver.clientEnded();
     else this.endIfDone();
@@ -304,7 +304,7 @@ export class ExpressConnection implements ExpressClient {
   }
 
   /** The kernel takes bytes again. */
-  drained(): void {
+  onDrain(): void {
     this.activeMs = this.lane.services.turn.steadyMs;
     if (this.handOver !== undefined) return this.handOver.clientDrained();
     const { unsent } = this;
@@ -383,7 +383,7 @@ export class ExpressConnection implements ExpressClient {
   }
 
   /** The socket is gone. */
-  socketClosed(): void {
+  onSocketClosed(): void {
     if (this.closed) return;
     this.closed = true;
     this.held.clear();
@@ -394,7 +394,7 @@ export class ExpressConnection implements ExpressClient {
     this.handOver?.clientClosed();
   }
 
-  terminate(): void {
+  abort(): void {
     this.socket.terminate();
   }
 }

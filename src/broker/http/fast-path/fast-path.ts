@@ -2,6 +2,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Timestamp } from "../../../frame/layout.ts";
 import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
 import { formatAddress, listenError, parseAddress } from "../../../net/address.ts";
+import { type ConnectionOwner, remoteAddressOf, SocketGuard } from "../../../net/guarded-socket.ts";
 import type { Holder } from "../../acks/group-commit.ts";
 import type { PublishError } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
@@ -56,7 +57,7 @@ interface FastPathTurn {
  * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it; here a whole publish
  * is a recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
  */
-export class ExpressLane implements HttpFront {
+export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection> {
   readonly port: number;
   readonly where: string;
   readonly load: HttpLoad;
@@ -86,13 +87,8 @@ export class ExpressLane implements HttpFront {
         // Who has ended its side still gets its answers.
         allowHalfOpen: true,
         socket: {
+          ...new SocketGuard<ExpressConnection>(this).events,
           open: (socket) => this.accept(socket),
-          data: (socket, data) => this.receive(socket.data, data),
-          drain: (socket) => this.drained(socket.data),
-          end: (socket) => socket.data?.end(),
-          close: (socket) => this.closed(socket.data),
-          // Bun closes it next.
-          error: () => {},
         },
       });
     } catch (error) {
@@ -111,9 +107,7 @@ export class ExpressLane implements HttpFront {
   clientAt(port: number): string | undefined {
     const client = this.clients.get(port);
     if (client === undefined) return undefined;
-    // Undefined, whatever their types say, when the client is gone.
-    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
-    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
+    return remoteAddressOf(client) ?? "gone";
   }
 
   async stop(): Promise<void> {
@@ -125,7 +119,7 @@ export class ExpressLane implements HttpFront {
     for (const connection of [...this.connections]) connection.leave();
     if (this.connections.size > 0) {
       const timer = setTimeout(() => {
-        for (const connection of [...this.connections]) connection.terminate();
+        for (const connection of [...this.connections]) connection.abort();
       }, this.limits.stopTimeoutMs);
       await closed;
       clearTimeout(timer);
@@ -175,35 +169,18 @@ export class ExpressLane implements HttpFront {
     this.connections.add(connection);
   }
 
-  private receive(connection: ExpressConnection | undefined, data: Buffer): void {
-    if (connection === undefined) return;
+  readClock(): void {
     this.services.turn.readClock();
-    try {
-      connection.receive(data);
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
   }
 
-  private drained(connection: ExpressConnection | undefined): void {
-    if (connection === undefined) return;
-    this.services.turn.readClock();
-    try {
-      connection.drained();
-    } catch (error) {
-      this.fault(connection, error as Error);
-    }
-  }
-
-  /** A defect of ours must not become everybody's: this client goes, with the stack in the log. */
-  private fault(connection: ExpressConnection, error: Error): void {
+  onFault(_connection: ExpressConnection, error: Error): void {
     this.services.logger.error(`error in HTTP handler - ${error.stack}`);
-    connection.terminate();
   }
 
-  private closed(connection: ExpressConnection | undefined): void {
-    if (connection === undefined) return;
-    connection.socketClosed();
+  onSocketError(): void {}
+
+  onSocketClosed(connection: ExpressConnection): void {
+    connection.onSocketClosed();
     this.connections.delete(connection);
     if (this.stopping && this.connections.size === 0) this.allClosed();
   }

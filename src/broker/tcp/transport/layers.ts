@@ -97,7 +97,7 @@ export class Layers {
       if (!(error instanceof CorruptStream)) throw error;
       client.broker.log.error(`client(${client.remoteAddress}) - failed to read command - ${error.message}`);
       this.unpacking = false;
-      return client.inputEnded();
+      return client.onInputEnd();
     }
     if (client.dying) return;
     if (unpacker.waiting) {
@@ -110,7 +110,7 @@ export class Layers {
       this.unpacking = false;
       if (this.reading) this.transport.resume();
     }
-    if (this.endWaits || unpacker.ended) client.inputEnded();
+    if (this.endWaits || unpacker.ended) client.onInputEnd();
   }
 
   // ---- what goes out
@@ -149,7 +149,7 @@ export class Layers {
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
       packer.beginTurn();
-      this.client.broker.listener.drained(this.client);
+      this.client.broker.listener.guard.run(this.client, () => this.client.onDrain());
     });
   }
 

@@ -1,3 +1,4 @@
+import type { SocketEvents } from "../../../net/guarded-socket.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { ServerTls } from "../../tls-options.ts";
 import type { Connection } from "../connection.ts";
@@ -17,14 +18,6 @@ export interface TlsFacts {
   commonName: string;
 }
 
-/** What becomes of a socket that speaks TLS: its plain bytes and its end. */
-export interface TlsEvents {
-  data(connection: Connection, data: Buffer): void;
-  drained(connection: Connection): void;
-  closed(connection: Connection): void;
-  failed(connection: Connection, error: Error): void;
-}
-
 /** A handshake that is under way. */
 export interface Handshake {
   /** The socket below: what is written to it is not encrypted, so until the handshake is through errors go there. */
@@ -37,27 +30,29 @@ export interface Handshake {
  * Begins a server's side of TLS on a socket that was accepted without. `connection` hears how the handshake ends; from
  * then on its bytes come through `events`.
  */
-export function startTls(connection: Connection, socket: PlainTransport, tls: ServerTls, policy: string, events: TlsEvents): Handshake {
-  const [plain] = socket.upgradeTLS<Connection>({
+export function startTls(
+  connection: Connection,
+  socket: PlainTransport,
+  tls: ServerTls,
+  policy: string,
+  events: SocketEvents<Connection>,
+): Handshake {
+  const [plain] = socket.upgradeTLS<Connection | undefined>({
     // Types of Bun 1.4.5 do not know that it can be a server's side.
     ...({ isServer: true } as object),
     data: connection,
     // A certificate that is refused is refused by us, below: Bun would hang up without a word.
     tls: { ...tls, rejectUnauthorized: false },
     socket: {
+      ...events,
       handshake: (secure, success, error) => {
         // The socket below goes on delivering what is on the wire.
         plain.data = undefined;
         if (!success) return connection.layers.handshakeFailed(error?.message ?? "handshake failed");
         connection.layers.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
       },
-      data: (secure, data) => events.data(secure.data, data),
-      drain: (secure) => events.drained(secure.data),
-      end: (secure) => secure.data.inputEnded(),
-      close: (secure) => events.closed(secure.data),
-      error: (secure, error) => events.failed(secure.data, error),
     },
-  }) as unknown as [Bun.Socket<Connection | undefined>, Bun.Socket<Connection>];
+  });
   return { plain, begun: false };
 }
 
@@ -68,7 +63,7 @@ export function isNoHandshake(data: Buffer, at: number): boolean {
 
 /** What is wrong with the client's certificate under the policy, in Go's words; undefined if nothing is. */
 function certificateProblem(
-  secure: Bun.Socket<Connection>,
+  secure: Bun.Socket<Connection | undefined>,
   policy: BrokerOptions["tlsClientAuthPolicy"],
   error: Error | null,
 ): string | undefined {
@@ -78,11 +73,11 @@ function certificateProblem(
   return secure.authorized && error == null ? undefined : `tls: failed to verify certificate: ${error?.message ?? "not authorized"}`;
 }
 
-function hasCertificate(secure: Bun.Socket<Connection>): boolean {
+function hasCertificate(secure: Bun.Socket<Connection | undefined>): boolean {
   return secure.getPeerX509Certificate() !== undefined;
 }
 
-function readFacts(secure: Bun.Socket<Connection>): TlsFacts {
+function readFacts(secure: Bun.Socket<Connection | undefined>): TlsFacts {
   const cipher = secure.getCipher() as { standardName?: string; name?: string } | undefined;
   const subject = (secure.getPeerCertificate() as { subject?: { CN?: string | string[] } } | undefined)?.subject;
   const name = subject?.CN;
