@@ -1,6 +1,7 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, MAGIC_V2 } from "../../frame/frame.ts";
 import { Line } from "../../frame/line.ts";
+import { PieceBuffer } from "../../net/piece-buffer.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
 import { type BodyCommand, WAIT } from "./commands/command.ts";
 import { FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
@@ -10,8 +11,6 @@ import type { Connection } from "./connection.ts";
 
 /** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
 const MAX_LINE_BYTES = 16 * 1024;
-/** A body starts with this much memory at the most, and gets more as its bytes come. */
-const FIRST_BODY_BYTES = 128 * 1024;
 
 const LF = 0x0a;
 const CR = 0x0d;
@@ -44,8 +43,7 @@ export class Decoder {
   private command: BodyCommand | undefined;
   private bodyBytes = 0;
   /** A body that comes in pieces. */
-  private body: Chunk | undefined;
-  private bodyFilled = 0;
+  private pieces: PieceBuffer<Chunk> | undefined;
 
   /** The command that waits: its line, or its body if it is named. */
   private waiting: { command: BodyCommand | undefined; bytes: Buffer } | undefined;
@@ -148,8 +146,8 @@ export class Decoder {
   dispose(): void {
     this.waiting = undefined;
     this.postponed = [];
-    if (this.body !== undefined) this.client.broker.chunks.drop(this.body);
-    this.body = undefined;
+    this.pieces?.clear();
+    this.pieces = undefined;
   }
 
   private readMagic(data: Buffer, at: number, end: number): number {
@@ -228,14 +226,13 @@ export class Decoder {
       return at;
     }
     this.bodyBytes = size;
-    this.bodyFilled = 0;
     this.mode = BODY;
     return at;
   }
 
   private readBody(data: Buffer, at: number, end: number): number {
     const command = this.command as BodyCommand;
-    if (this.bodyFilled === 0) {
+    if (this.pieces === undefined) {
       // Whole in what the socket delivered: decoded in place.
       const length = command.measure(this.client, data, at, end, this.bodyBytes, true);
       if (typeof length !== "number") {
@@ -272,43 +269,27 @@ export class Decoder {
     if (!error.fatal) this.mode = COMMAND;
   }
 
-  /** Adds a piece to a body that comes in several. Copying each piece once costs the body's size, not its square. */
+  /** Adds a piece to a body that comes in several. */
   private collectBody(command: BodyCommand, data: Buffer, at: number, end: number): number {
     const { client } = this;
+    const first = this.pieces === undefined;
+    this.pieces ??= new PieceBuffer(client.broker.chunks);
+    const { pieces } = this;
     const wanted = Math.max(this.bodyBytes, command.needed(client, this.bodyBytes));
-    const take = Math.min(end - at, wanted - this.bodyFilled);
-    const body = this.bodyRoom(this.bodyFilled + take, wanted);
-    data.copy(body.buffer, this.bodyFilled, at, at + take);
-    this.bodyFilled += take;
-    at += take;
-    const length = command.measure(client, body.buffer, 0, this.bodyFilled, this.bodyBytes, this.bodyFilled === take);
+    const taken = Math.min(end - at, wanted - pieces.length);
+    pieces.append(data, at, at + taken, wanted);
+    const length = command.measure(client, pieces.buffer, 0, pieces.length, this.bodyBytes, first);
     if (typeof length !== "number") {
       this.fail(length);
     } else if (length > 0) {
-      const filled = this.bodyFilled;
-      this.body = undefined;
-      this.bodyFilled = 0;
+      this.pieces = undefined;
       this.mode = COMMAND;
-      this.finishBody(command, body.buffer, 0, length);
+      this.finishBody(command, pieces.buffer, 0, length);
       // An MPUB whose messages end before its stated size: nsqd reads on there, and so do we.
-      if (length < filled) this.take(Buffer.from(body.buffer.subarray(length, filled)));
-      client.broker.chunks.drop(body);
+      if (length < pieces.length) this.take(Buffer.from(pieces.buffer.subarray(length, pieces.length)));
+      pieces.clear();
     }
-    return at;
-  }
-
-  private bodyRoom(bytes: number, wanted: number): Chunk {
-    const { chunks } = this.client.broker;
-    const old = this.body;
-    if (old !== undefined && old.buffer.length >= bytes) return old;
-    const ahead = old === undefined ? FIRST_BODY_BYTES : 2 * old.buffer.length;
-    const larger = chunks.take(Math.max(bytes, Math.min(wanted, ahead)), 0);
-    if (old !== undefined) {
-      old.buffer.copy(larger.buffer, 0, 0, this.bodyFilled);
-      chunks.drop(old);
-    }
-    this.body = larger;
-    return larger;
+    return at + taken;
   }
 
   /** Keeps bytes until there are `wanted` of them. @returns the offset behind what was taken */

@@ -1,6 +1,7 @@
 import { giveBack } from "../../../base/free-buffer.ts";
 import { MpubCheck } from "../../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
+import { PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { Topic } from "../../topics/topic.ts";
@@ -16,10 +17,6 @@ const MAX_HELD = 256;
 const MAX_HEAD_PIECES = 64;
 /** How long a head may take to come, as with Bun.serve(). */
 const HEAD_TIMEOUT_MS = 10_000;
-/** Heads that come in pieces begin with this much memory. */
-const FIRST_KEPT_BYTES = 512;
-/** A body starts with this much memory at the most, and gets more as its bytes come. */
-const FIRST_BODY_BYTES = 128 * 1024;
 /** Bytes of the count in front of a batch. */
 const COUNT_BYTES = 4;
 
@@ -39,14 +36,11 @@ export class ExpressConnection implements ExpressClient {
   private readonly held = new ExpressHeld(this);
 
   /** A request that comes in pieces, from its first byte on. */
-  private kept: Buffer | undefined;
-  private keptBytes = 0;
-  private keptPieces = 0;
-  /** Holds `kept` if it is large. */
-  private keptChunk: Chunk | undefined;
-  private keptSinceMs = 0;
-  /** Bytes of the request under way, with its head; 0 while that is not complete. */
-  private wholeBytes = 0;
+  private pieces: PieceBuffer<Chunk> | undefined;
+  private headPieces = 0;
+  private piecesSinceMs = 0;
+  /** Bytes of the request under way, with its head; unknown while that is not complete. */
+  private wholeBytes = UNKNOWN_LENGTH;
   /** Of the budget for large bodies. */
   private reservedBytes = 0;
   /** Counted among the requests under way. */
@@ -102,7 +96,7 @@ export class ExpressConnection implements ExpressClient {
         this.postponed.push(data.subarray(at));
         return;
       }
-      at = this.kept === undefined ? this.takeRequest(data, at, end) : this.collect(data, at, end);
+      at = this.pieces === undefined ? this.takeRequest(data, at, end) : this.collect(this.pieces, data, at, end);
     }
   }
 
@@ -114,36 +108,36 @@ export class ExpressConnection implements ExpressClient {
       this.leaveLane();
       return at;
     }
-    this.keptSinceMs = this.lane.services.turn.steadyMs;
-    this.keptPieces = 0;
-    return this.collect(data, at, end);
+    this.piecesSinceMs = this.lane.services.turn.steadyMs;
+    this.headPieces = 0;
+    this.pieces = new PieceBuffer(this.lane.services.chunks);
+    return this.collect(this.pieces, data, at, end);
   }
 
   /** Adds bytes to a request that comes in pieces. @returns the offset behind what was taken */
-  private collect(data: Buffer, at: number, end: number): number {
-    const take = Math.min(end - at, (this.wholeBytes > 0 ? this.wholeBytes : MAX_HEAD_BYTES) - this.keptBytes);
-    const kept = this.roomFor(this.keptBytes + take);
-    data.copy(kept, this.keptBytes, at, at + take);
-    this.keptBytes += take;
-    if (this.keptBytes < this.wholeBytes) return at + take;
-    const hadHead = this.wholeBytes > 0;
-    const taken = this.publish(kept, 0, this.keptBytes);
+  private collect(pieces: PieceBuffer<Chunk>, data: Buffer, at: number, end: number): number {
+    const hadHead = this.wholeBytes !== UNKNOWN_LENGTH;
+    const to = at + Math.min(end - at, (hadHead ? this.wholeBytes : MAX_HEAD_BYTES) - pieces.length);
+    pieces.append(data, at, to, this.wholeBytes);
+    if (pieces.length < this.wholeBytes) return to;
+    const taken = this.publish(pieces.buffer, 0, pieces.length);
     if (taken > 0) {
-      const behind = this.keptBytes - taken;
-      this.forgetKept();
-      return at + take - behind;
+      const behind = pieces.length - taken;
+      this.forgetPieces();
+      return to - behind;
     }
-    const others = taken === OTHER || (this.wholeBytes === 0 && ++this.keptPieces > MAX_HEAD_PIECES) || (!hadHead && !this.startBody());
-    if (others) {
-      this.postponed.push(Buffer.from(kept.subarray(0, this.keptBytes)));
+    const isOther =
+      taken === OTHER || (this.wholeBytes === UNKNOWN_LENGTH && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.startBody());
+    if (isOther) {
+      this.postponed.push(Buffer.from(pieces.buffer.subarray(0, pieces.length)));
       this.leaveLane();
     }
-    return at + take;
+    return to;
   }
 
   /** The head is there, or not yet. @returns false: there is no room for the body now, and the request has to wait its turn */
   private startBody(): boolean {
-    if (this.wholeBytes === 0) return true;
+    if (this.wholeBytes === UNKNOWN_LENGTH) return true;
     if (!this.countRequest()) return false;
     if (head.bodyBytes <= SMALL_BODY_BYTES) return true;
     if (!this.lane.load.bodies.tryReserve(head.bodyBytes)) return false;
@@ -151,31 +145,12 @@ export class ExpressConnection implements ExpressClient {
     return true;
   }
 
-  private roomFor(bytes: number): Buffer {
-    const { kept } = this;
-    if (kept !== undefined && kept.length >= bytes) return kept;
-    const chunk = this.wholeBytes > 0 ? this.chunkFor(bytes) : undefined;
-    const larger = chunk?.buffer ?? Buffer.allocUnsafeSlow(Math.max(bytes, kept === undefined ? FIRST_KEPT_BYTES : 2 * kept.length));
-    kept?.copy(larger, 0, 0, this.keptBytes);
-    if (this.keptChunk !== undefined) this.lane.services.chunks.drop(this.keptChunk);
-    this.keptChunk = chunk;
-    this.kept = larger;
-    return larger;
-  }
-
-  private chunkFor(bytes: number): Chunk {
-    const ahead = this.keptChunk === undefined ? FIRST_BODY_BYTES : 2 * this.keptChunk.buffer.length;
-    return this.lane.services.chunks.take(Math.max(bytes, Math.min(this.wholeBytes, ahead)), 0);
-  }
-
-  private forgetKept(): void {
+  private forgetPieces(): void {
     if (this.reservedBytes > 0) this.lane.load.bodies.release(this.reservedBytes);
     this.reservedBytes = 0;
-    if (this.keptChunk !== undefined) this.lane.services.chunks.drop(this.keptChunk);
-    this.keptChunk = undefined;
-    this.kept = undefined;
-    this.keptBytes = 0;
-    this.wholeBytes = 0;
+    this.pieces?.clear();
+    this.pieces = undefined;
+    this.wholeBytes = UNKNOWN_LENGTH;
   }
 
   // ---- publishing
@@ -188,7 +163,7 @@ export class ExpressConnection implements ExpressClient {
   private publish(bytes: Buffer, from: number, to: number): number {
     const headBytes = head.parse(bytes, from, to);
     if (headBytes <= 0) {
-      this.wholeBytes = 0;
+      this.wholeBytes = UNKNOWN_LENGTH;
       return headBytes;
     }
     const { options, publishing } = this.lane.services;
@@ -264,7 +239,7 @@ export class ExpressConnection implements ExpressClient {
   }
 
   private uncountIfDone(): void {
-    if (!this.counted || this.held.length > 0 || this.wholeBytes > 0) return;
+    if (!this.counted || this.held.length > 0 || this.wholeBytes !== UNKNOWN_LENGTH) return;
     this.counted = false;
     this.lane.load.underWay--;
   }
@@ -345,7 +320,7 @@ export class ExpressConnection implements ExpressClient {
 
   /** From the request on that is under way all is for Bun.serve(), once the answers before it are out. */
   private leaveLane(): void {
-    this.forgetKept();
+    this.forgetPieces();
     this.uncountIfDone();
     this.handing = true;
     this.pause();
@@ -364,7 +339,7 @@ export class ExpressConnection implements ExpressClient {
   checkTime(nowMs: number): void {
     if (this.handOver !== undefined) return this.handOver.checkTime(nowMs);
     if (this.held.length > 0) return;
-    const headLate = this.kept !== undefined && this.wholeBytes === 0 && nowMs - this.keptSinceMs >= HEAD_TIMEOUT_MS;
+    const headLate = this.pieces !== undefined && this.wholeBytes === UNKNOWN_LENGTH && nowMs - this.piecesSinceMs >= HEAD_TIMEOUT_MS;
     if (!headLate && nowMs - this.activeMs < this.lane.idleTimeoutMs) return;
     // Orderly, but to a client that takes nothing.
     if (this.unsent === undefined) this.socket.end();
@@ -379,7 +354,7 @@ export class ExpressConnection implements ExpressClient {
   private endIfDone(): void {
     if (this.closed || this.held.length > 0 || this.unsent !== undefined || this.paused) return;
     // A request that its client ended in the middle of never comes; one that is under way at the end is waited for.
-    if (this.inputEnded || (this.lane.stopping && this.wholeBytes === 0)) this.socket.end();
+    if (this.inputEnded || (this.lane.stopping && this.wholeBytes === UNKNOWN_LENGTH)) this.socket.end();
   }
 
   /** The socket is gone. */
@@ -387,7 +362,7 @@ export class ExpressConnection implements ExpressClient {
     if (this.closed) return;
     this.closed = true;
     this.held.clear();
-    this.forgetKept();
+    this.forgetPieces();
     this.uncountIfDone();
     this.postponed = [];
     this.unsent = undefined;
