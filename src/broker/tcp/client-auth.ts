@@ -4,7 +4,7 @@ import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import { encodeJson } from "../../http/server/reply.ts";
 import type { Authority } from "../auth/authority.ts";
 import type { Permissions } from "../auth/permissions.ts";
-import { WAIT } from "./commands/command.ts";
+import { type CommandResult, WAIT } from "./commands/command.ts";
 import type { Connection } from "./connection.ts";
 
 /**
@@ -41,7 +41,7 @@ export class ClientAuth {
   }
 
   /** AUTH with a secret: asks who that is, and answers. @param bytes valid until this returns */
-  authenticate(bytes: Buffer): ProtocolError | undefined {
+  authenticate(bytes: Buffer): CommandResult {
     const answer = this.takeAnswer();
     if (answer === undefined) {
       if (this.authed) return fatal("E_INVALID", "AUTH already set");
@@ -57,7 +57,7 @@ export class ClientAuth {
   }
 
   /** Whether it may publish to a topic. @param name the same buffer for the same topic costs next to nothing */
-  checkPublish(command: string, name: Buffer): ProtocolError | undefined {
+  checkPublish(command: string, name: Buffer): CommandResult {
     if (this.publishes === name && this.client.broker.steadyMs < this.expiresMs) return undefined;
     const refusal = this.check(command, name.toString("latin1"), "");
     if (refusal === undefined) this.publishes = name;
@@ -65,7 +65,7 @@ export class ClientAuth {
   }
 
   /** Whether it may do what a command asks for, in nsqd's order (protocol_v2.go, CheckAuth). @param channel empty for publishing */
-  check(command: string, topic: string, channel: string): ProtocolError | undefined {
+  check(command: string, topic: string, channel: string): CommandResult {
     const answer = this.takeAnswer();
     if (answer === undefined) {
       if (!this.authed) return fatal("E_AUTH_FIRST", `AUTH required before ${command}`);
@@ -83,7 +83,7 @@ export class ClientAuth {
     this.asking = undefined;
   }
 
-  private ask(): ProtocolError {
+  private ask(): typeof WAIT {
     const asking = new AbortController();
     this.asking = asking;
     const answered = (answer: Permissions | Error): void => {

@@ -201,8 +201,8 @@ export class Decoder {
     if (command === undefined) {
       return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
     }
-    const error = command.execute(client, line);
-    if (error !== undefined) return error === WAIT ? this.wait(undefined, buffer, start, lineEnd) : this.fail(error);
+    const result = command.execute(client, line);
+    if (result !== undefined) return result === WAIT ? this.wait(undefined, buffer, start, lineEnd) : this.fail(result);
     if ("body" in command) {
       this.command = command as BodyCommand;
       this.mode = SIZE;
@@ -250,10 +250,10 @@ export class Decoder {
 
   private finishBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
     this.lastCommandMs = this.client.broker.nowMs;
-    const error = command.body(this.client, buffer, from, to);
-    if (error === undefined) return;
-    if (error === WAIT) this.wait(command, buffer, from, to);
-    else this.fail(error);
+    const result = command.body(this.client, buffer, from, to);
+    if (result === undefined) return;
+    if (result === WAIT) this.wait(command, buffer, from, to);
+    else this.fail(result);
   }
 
   /** Puts a command off until goOn(). */

@@ -1,6 +1,6 @@
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 import { listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
-import { snappyProblem } from "../../net/compression/snappy.ts";
+import { probeSnappy } from "../../net/compression/snappy.ts";
 import { type ConnectionOwner, remoteAddressOf, SocketGuard } from "../../net/guarded-socket.ts";
 import type { Broker } from "../broker.ts";
 import type { ServerTls } from "../tls-options.ts";
@@ -110,9 +110,10 @@ export class TcpListener implements ConnectionOwner<Connection> {
     const { options, log } = this.broker;
     if (!options.snappy) return false;
     if (this.snappyWorks === undefined) {
-      const problem = snappyProblem();
+      const problem = probeSnappy();
       this.snappyWorks = problem === undefined;
-      if (problem !== undefined) log.error(`snappy cannot be offered: ${problem}; the binary needs a TMPDIR that it may write to for it`);
+      if (problem !== undefined)
+        log.error(`snappy cannot be offered: ${problem.message}; the binary needs a TMPDIR that it may write to for it`);
     }
     return this.snappyWorks;
   }

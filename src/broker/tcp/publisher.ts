@@ -4,6 +4,7 @@ import { MpubCheck } from "../../frame/mpub.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
 import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { Topic } from "../topics/topic.ts";
+import { badTopic, type CommandResult } from "./commands/command.ts";
 import type { Connection } from "./connection.ts";
 
 /** What a client publishes: the topic that its last publish named, the publish whose body is under way, and its counts. */
@@ -33,26 +34,22 @@ export class Publisher {
     return this.published.size > 0;
   }
 
-  /**
-   * Takes note of the topic that a publish's line names. One that exists costs no string; the same as last time no look-up.
-   *
-   * @returns whether the name is valid
-   */
-  nameTopic(line: Line): boolean {
+  /** Takes note of the topic that a publish's line names. One that exists costs no string; the same as last time no look-up. */
+  nameTopic(command: string, line: Line): ProtocolError | undefined {
     const { buffer } = line;
     const start = line.start(1);
     const end = line.end(1);
-    if (this.lastTopic !== undefined && !this.lastTopic.deleted && this.lastTopic.isNamed(buffer, start, end)) return true;
+    if (this.lastTopic !== undefined && !this.lastTopic.deleted && this.lastTopic.isNamed(buffer, start, end)) return undefined;
     const topic = this.client.broker.catalogue.knownTopic(buffer, start, end);
-    if (topic === undefined && !isValidName(line.text(1))) return false;
+    if (topic === undefined && !isValidName(line.text(1))) return badTopic(command, line);
     this.lastTopic = topic;
     this.lastTopicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));
     this.lastPublished = undefined;
-    return true;
+    return undefined;
   }
 
   /** Whether it may publish to the topic that nameTopic() noted. */
-  mayPublish(command: string): ProtocolError | undefined {
+  mayPublish(command: string): CommandResult {
     return this.client.auth?.checkPublish(command, this.lastTopicName);
   }
 

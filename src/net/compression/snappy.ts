@@ -32,13 +32,13 @@ const output = Buffer.allocUnsafeSlow(IDENTIFIER.length + HEADER_BYTES + MAX_CHU
  *
  * @returns why snappy cannot be offered, undefined if it can
  */
-export function snappyProblem(): string | undefined {
+export function probeSnappy(): Error | undefined {
   try {
     const probe = Buffer.from("123456789");
     const whole = (lazy.snappy.uncompressSync(lazy.snappy.compressSync(probe), { asBuffer: true }) as Buffer).equals(probe);
-    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : "it does not give back what it is given";
+    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : new Error("it does not give back what it is given");
   } catch (error) {
-    return (error as Error).message;
+    return error as Error;
   }
 }
 

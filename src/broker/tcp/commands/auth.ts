@@ -2,7 +2,7 @@ import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { STATE_INIT } from "../client-state.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
+import { type BodyCommand, type CommandResult, checkBodySize, SIZED_BODY } from "./command.ts";
 
 /** `AUTH\n size secret`: shows who the client is, to a broker with auth servers. https://nsq.io/clients/tcp_protocol_spec.html#auth */
 export const AUTH: BodyCommand = {
@@ -18,7 +18,7 @@ export const AUTH: BodyCommand = {
     return checkBodySize(connection, "AUTH", size);
   },
 
-  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult {
     if (connection.auth === undefined) return fatal("E_AUTH_DISABLED", "AUTH disabled");
     return connection.auth.authenticate(bytes.subarray(from, to));
   },

@@ -4,9 +4,18 @@ import type { Line } from "../../../frame/line.ts";
 import { MAX_KEY_BYTES } from "../../storage/idempotency/key-store.ts";
 import type { Connection } from "../connection.ts";
 
+/**
+ * Returned by a command that needs an answer from elsewhere first: it is run again, from its line or with its body, when
+ * the connection is resumed. Until then everything that the client sent after it waits.
+ */
+export const WAIT: unique symbol = Symbol("WAIT");
+
+/** What became of a command: it was carried out, is answered with an error, or waits. */
+export type CommandResult = ProtocolError | typeof WAIT | undefined;
+
 /** What a command line does. It answers by itself; an error it returns is answered by the connection. */
 export interface Command {
-  execute(connection: Connection, line: Line): ProtocolError | undefined;
+  execute(connection: Connection, line: Line): CommandResult;
 }
 
 /** A command whose line is followed by a size word and a body. `execute` has looked at the line only. */
@@ -23,7 +32,7 @@ export interface BodyCommand extends Command {
   /** What a client hears that ended its side in the middle. @param hasSize whether the size word was there */
   truncated(hasSize: boolean, connection: Connection): ProtocolError;
   /** The whole body, in [from, to). */
-  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined;
+  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult;
 }
 
 /** A body of exactly the size that its size word said. */
@@ -35,12 +44,6 @@ export const SIZED_BODY = {
     return size;
   },
 };
-
-/**
- * Returned instead of an error by a command that needs an answer from elsewhere first: it is run again, from its line or
- * with its body, when the connection is told to go on, and all that the client sent behind it waits so long.
- */
-export const WAIT: ProtocolError = fatal("E_WAIT", "not for clients");
 
 /** Checks the size word of a body that is one message. */
 export function checkMessageSize(connection: Connection, command: string, size: number): ProtocolError | undefined {

@@ -1,7 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
+import { type BodyCommand, type CommandResult, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
 
 /** `DPUB topic ms [key]\n size body`: one message, delivered when so much time has passed. https://nsq.io/clients/tcp_protocol_spec.html#dpub */
 export const DPUB: BodyCommand = {
@@ -10,7 +10,8 @@ export const DPUB: BodyCommand = {
   execute(connection: Connection, line: Line): ProtocolError | undefined {
     const { publisher } = connection;
     if (line.words < 3) return fatal("E_INVALID", "DPUB insufficient number of parameters");
-    if (!publisher.nameTopic(line)) return badTopic("DPUB", line);
+    const bad = publisher.nameTopic("DPUB", line);
+    if (bad !== undefined) return bad;
     const deferMs = line.decimal(2);
     if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
     const longest = connection.broker.options.maxReqTimeoutMs;
@@ -23,7 +24,7 @@ export const DPUB: BodyCommand = {
     return checkMessageSize(connection, "DPUB", size);
   },
 
-  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult {
     const { broker, publisher } = connection;
     const refused = publisher.mayPublish("DPUB");
     if (refused !== undefined) return refused;

@@ -55,8 +55,8 @@ export const IDENTIFY: BodyCommand = {
     const identity = readFields(text, known, ["sample_rate"]) as Identity | undefined;
     if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
     connection.broker.log.info(`[${connection.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
-    const problem = apply(connection, identity);
-    if (problem !== undefined) return fatal("E_BAD_BODY", `IDENTIFY ${problem}`);
+    const refused = apply(connection, identity);
+    if (refused !== undefined) return refused;
     if (!identity.feature_negotiation) {
       connection.ok();
       return undefined;
@@ -79,8 +79,8 @@ export const IDENTIFY: BodyCommand = {
   },
 };
 
-/** Takes over what was said. @returns which value is out of bounds, in nsqd's words and order */
-function apply(connection: Connection, identity: Identity): string | undefined {
+/** Takes over what was said. @returns the first value that is out of bounds, in nsqd's words and order */
+function apply(connection: Connection, identity: Identity): ProtocolError | undefined {
   const { options } = connection.broker;
   connection.clientId = identity.client_id;
   connection.hostname = identity.hostname;
@@ -91,14 +91,14 @@ function apply(connection: Connection, identity: Identity): string | undefined {
   const heartbeat = identity.heartbeat_interval;
   if (heartbeat === -1) connection.heartbeatIntervalMs = 0;
   else if (heartbeat >= 1000 && heartbeat <= options.maxHeartbeatIntervalMs) connection.heartbeatIntervalMs = heartbeat;
-  else if (heartbeat !== 0) return `heartbeat interval (${heartbeat}) is invalid`;
+  else if (heartbeat !== 0) return invalid("heartbeat interval", heartbeat);
 
   const timeout = identity.output_buffer_timeout;
   if (timeout === -1) connection.outputBufferTimeoutMs = 0;
   else if (timeout !== 0) {
     // Of a bound between two milliseconds nsqd takes the whole ones.
     if (timeout < Math.trunc(options.minOutputBufferTimeoutMs) || timeout > options.maxOutputBufferTimeoutMs)
-      return `output buffer timeout (${timeout}) is invalid`;
+      return invalid("output buffer timeout", timeout);
     connection.outputBufferTimeoutMs = timeout;
   }
 
@@ -107,21 +107,25 @@ function apply(connection: Connection, identity: Identity): string | undefined {
     connection.outputBufferSizeBytes = 1;
     connection.outputBufferTimeoutMs = 0;
   } else if (size !== 0) {
-    if (size < 64 || size > options.maxOutputBufferSizeBytes) return `output buffer size (${size}) is invalid`;
+    if (size < 64 || size > options.maxOutputBufferSizeBytes) return invalid("output buffer size", size);
     connection.outputBufferSizeBytes = size;
   }
 
   const sampleRate = identity.sample_rate;
-  if (sampleRate < 0 || sampleRate > 99) return `sample rate (${sampleRate}) is invalid`;
+  if (sampleRate < 0 || sampleRate > 99) return invalid("sample rate", sampleRate);
   connection.sampleRate = sampleRate;
 
   const msgTimeout = identity.msg_timeout;
   if (msgTimeout !== 0) {
-    if (msgTimeout < 1000 || msgTimeout > options.maxMsgTimeoutMs) return `msg timeout (${msgTimeout}) is invalid`;
+    if (msgTimeout < 1000 || msgTimeout > options.maxMsgTimeoutMs) return invalid("msg timeout", msgTimeout);
     connection.msgTimeoutMs = msgTimeout;
   }
   connection.heartbeatChanged();
   return undefined;
+}
+
+function invalid(name: string, value: number): ProtocolError {
+  return fatal("E_BAD_BODY", `IDENTIFY ${name} (${value}) is invalid`);
 }
 
 /** What becomes of the layers that a client asks for. */

@@ -1,18 +1,16 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, publishFailed, takeKey } from "./command.ts";
+import { type BodyCommand, type CommandResult, publishFailed, takeKey } from "./command.ts";
 
 /** `MPUB topic [key]\n size count { size body }`: several messages, all or none. https://nsq.io/clients/tcp_protocol_spec.html#mpub */
 export const MPUB: BodyCommand = {
-  execute(connection: Connection, line: Line): ProtocolError | undefined {
+  execute(connection: Connection, line: Line): CommandResult {
     const { publisher } = connection;
     if (line.words < 2) return fatal("E_INVALID", "MPUB insufficient number of parameters");
-    if (!publisher.nameTopic(line)) {
-      // nsqd says the code twice here.
-      const error = badTopic("MPUB", line);
-      return fatal(error.code, `E_BAD_TOPIC ${error.text}`);
-    }
+    const bad = publisher.nameTopic("MPUB", line);
+    // nsqd says the code twice here.
+    if (bad !== undefined) return fatal(bad.code, `${bad.code} ${bad.text}`);
     const refused = publisher.mayPublish("MPUB");
     if (refused !== undefined) return refused;
     // Unlike PUB, an MPUB makes its topic before its body is there (nsqd: protocol_v2.go).

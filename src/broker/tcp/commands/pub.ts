@@ -1,7 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Connection } from "../connection.ts";
-import { type BodyCommand, badTopic, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
+import { type BodyCommand, type CommandResult, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
 
 /** `PUB topic [key]\n size body`: one message; the key of a client that negotiated idempotency. https://nsq.io/clients/tcp_protocol_spec.html#pub */
 export const PUB: BodyCommand = {
@@ -10,7 +10,8 @@ export const PUB: BodyCommand = {
   execute(connection: Connection, line: Line): ProtocolError | undefined {
     const { publisher } = connection;
     if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
-    if (!publisher.nameTopic(line)) return badTopic("PUB", line);
+    const bad = publisher.nameTopic("PUB", line);
+    if (bad !== undefined) return bad;
     return publisher.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
   },
 
@@ -18,7 +19,7 @@ export const PUB: BodyCommand = {
     return checkMessageSize(connection, "PUB", size);
   },
 
-  body(connection: Connection, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult {
     const { publisher } = connection;
     const refused = publisher.mayPublish("PUB");
     if (refused !== undefined) return refused;

@@ -1,14 +1,14 @@
 import { goQuote } from "../../../base/go/quote.ts";
-import { fatal, type ProtocolError } from "../../../frame/error.ts";
+import { fatal } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { isValidName } from "../../../frame/names.ts";
 import { STATE_INIT, STATE_SUBSCRIBED } from "../client-state.ts";
 import type { Connection } from "../connection.ts";
-import { badTopic, type Command } from "./command.ts";
+import { badTopic, type Command, type CommandResult } from "./command.ts";
 
 /** `SUB topic channel\n`: joins a channel's consumers. https://nsq.io/clients/tcp_protocol_spec.html#sub */
 export const SUB: Command = {
-  execute(connection: Connection, line: Line): ProtocolError | undefined {
+  execute(connection: Connection, line: Line): CommandResult {
     if (connection.state !== STATE_INIT) return fatal("E_INVALID", "cannot SUB in current state");
     if (connection.heartbeatIntervalMs === 0) return fatal("E_INVALID", "cannot SUB with heartbeats disabled");
     if (line.words < 3) return fatal("E_INVALID", "SUB insufficient number of parameters");

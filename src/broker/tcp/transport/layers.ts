@@ -213,7 +213,7 @@ export class Layers {
   }
 
   /** @param problem what is wrong with the client's certificate */
-  handshakeDone(secure: Transport, facts: TlsFacts, problem: string | undefined): void {
+  handshakeDone(secure: Transport, facts: TlsFacts, problem: Error | undefined): void {
     const { client } = this;
     if (client.closed) return;
     this.handshake = undefined;
@@ -221,7 +221,7 @@ export class Layers {
     this.transport = secure;
     this.outbox.redirect(secure);
     if (client.dying) return client.markDirty();
-    if (problem !== undefined) return client.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${problem}`));
+    if (problem !== undefined) return client.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${problem.message}`));
     this.tls = facts;
     this.tlsDue = false;
     this.layerDone();

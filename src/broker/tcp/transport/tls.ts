@@ -66,11 +66,12 @@ function certificateProblem(
   secure: Bun.Socket<Connection | undefined>,
   policy: BrokerOptions["tlsClientAuthPolicy"],
   error: Error | null,
-): string | undefined {
+): Error | undefined {
   if (policy === "") return undefined;
-  if (!hasCertificate(secure)) return "tls: client didn't provide a certificate";
+  if (!hasCertificate(secure)) return new Error("tls: client didn't provide a certificate");
   if (policy === "require") return undefined;
-  return secure.authorized && error == null ? undefined : `tls: failed to verify certificate: ${error?.message ?? "not authorized"}`;
+  if (secure.authorized && error == null) return undefined;
+  return new Error(`tls: failed to verify certificate: ${error?.message ?? "not authorized"}`);
 }
 
 function hasCertificate(secure: Bun.Socket<Connection | undefined>): boolean {
