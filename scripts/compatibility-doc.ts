@@ -2,7 +2,8 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { brokerFlags } from "../src/cli/broker-flags.ts";
 import { configKey } from "../src/cli/config-file.ts";
-import { allFlags, type Flag, isSettableIn } from "../src/cli/flags.ts";
+import { type Flag, isSettableIn } from "../src/cli/flag.ts";
+import { allFlags } from "../src/cli/flags.ts";
 import { lookupFlags } from "../src/cli/lookup-flags.ts";
 import { showValue } from "../src/cli/values.ts";
 

@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { configKey, LOOKUP_SECTION } from "../src/cli/config-file.ts";
-import { type Flag, isSettableIn, optionFlags } from "../src/cli/flags.ts";
+import { type Flag, isSettableIn } from "../src/cli/flag.ts";
+import { optionFlags } from "../src/cli/flags.ts";
 import { lookupFlags } from "../src/cli/lookup-flags.ts";
 import { brokerProgramFlags } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";

@@ -1,7 +1,8 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { configKey } from "../src/cli/config-file.ts";
-import { allFlags, type Flag, isSettableIn } from "../src/cli/flags.ts";
+import { type Flag, isSettableIn } from "../src/cli/flag.ts";
+import { allFlags } from "../src/cli/flags.ts";
 import { brokerProgramFlags, lookupProgramFlags } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";
 

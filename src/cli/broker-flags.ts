@@ -1,7 +1,8 @@
 import { hostname } from "node:os";
 import type { BrokerOptions } from "../broker/options.ts";
 import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
-import type { Flag, FlagTable } from "./flags.ts";
+import type { Flag } from "./flag.ts";
+import type { FlagTable } from "./flags.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

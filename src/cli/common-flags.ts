@@ -1,5 +1,5 @@
 import type { LogLevel } from "../base/logger.ts";
-import type { BoolFlag, ChoiceFlag, StringFlag } from "./flags.ts";
+import type { BoolFlag, ChoiceFlag, StringFlag } from "./flag.ts";
 
 // What NSQ's servers have in common.
 

@@ -1,5 +1,6 @@
 import { closeSync, openSync, readSync } from "node:fs";
-import { type Flag, quote } from "./flags.ts";
+import type { Flag } from "./flag.ts";
+import { quote } from "./flags.ts";
 import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
 import { BadValue, readConfigValue } from "./values.ts";
 

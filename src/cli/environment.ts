@@ -1,4 +1,5 @@
-import { type Flag, quote } from "./flags.ts";
+import type { Flag } from "./flag.ts";
+import { quote } from "./flags.ts";
 import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
 import { BadValue, readText } from "./values.ts";
 

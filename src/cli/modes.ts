@@ -2,7 +2,8 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import type { ProgramName } from "../version.ts";
 import { brokerFlags } from "./broker-flags.ts";
-import { allFlags, type ChoiceFlag, type Flag, type FlagTable, withPrefix } from "./flags.ts";
+import type { ChoiceFlag, Flag } from "./flag.ts";
+import { allFlags, type FlagTable, withPrefix } from "./flags.ts";
 import { lookupFlags } from "./lookup-flags.ts";
 import { LOOKUP_PREFIX, type Scope } from "./settings.ts";
 

@@ -10,18 +10,8 @@ import { runCheck } from "./check.ts";
 import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
 import { environmentName, readEnvironment } from "./environment.ts";
-import {
-  allFlags,
-  type FlagTable,
-  type FlagValue,
-  helpText,
-  idleFlags,
-  parseFlags,
-  peekFlag,
-  quote,
-  resolveOptions,
-  UsageError,
-} from "./flags.ts";
+import type { FlagValue } from "./flag.ts";
+import { allFlags, type FlagTable, helpText, idleFlags, parseFlags, peekFlag, quote, resolveOptions, UsageError } from "./flags.ts";
 import { LineLogger } from "./log.ts";
 import { runLookup } from "./lookup-process.ts";
 import {

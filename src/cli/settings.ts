@@ -1,4 +1,4 @@
-import { type Flag, type FlagValue, isSettableIn } from "./flags.ts";
+import { type Flag, type FlagValue, isSettableIn } from "./flag.ts";
 import { nearest } from "./suggest.ts";
 
 /** In front of the names of the lookup's flags, where a broker shares its process. */

@@ -1,5 +1,5 @@
 import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/go/duration.ts";
-import type { Flag, FlagValue } from "./flags.ts";
+import type { Flag, FlagValue } from "./flag.ts";
 
 /** A value that a flag does not take. The message says why, without the flag and the value: the reader knows where they stood. */
 export class BadValue extends Error {}

@@ -3,7 +3,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
-import { allFlags, type FlagValue } from "../../src/cli/flags.ts";
+import type { FlagValue } from "../../src/cli/flag.ts";
+import { allFlags } from "../../src/cli/flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
 let folder: string;
