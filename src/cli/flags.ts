@@ -54,7 +54,11 @@ export class UsageError extends Error {
 
 /** The flags that fill options, in the order of the table. */
 export function optionFlags<Options>(table: FlagTable<Options>): Flag[] {
-  return Object.values<Flag>(table.options as unknown as Record<string, Flag>);
+  return optionEntries(table.options).map(([, flag]) => flag);
+}
+
+function optionEntries<Options>(options: FlagTable<Options>["options"]): [option: string, flag: Flag][] {
+  return Object.entries(options);
 }
 
 /** All flags in the order of their names. */
@@ -129,8 +133,10 @@ export function peekFlag(flags: readonly Flag[], args: readonly string[], name: 
  * options come from resolveOptions() with what was given to the whole program.
  */
 export function withPrefix<Options>(prefix: string, { options }: FlagTable<Options>): FlagTable<Options> {
-  const entries = Object.entries(options as unknown as Record<string, Flag>);
-  const renamed = entries.map(([option, { configKey: _, ...flag }]) => [option, { ...flag, name: prefix + flag.name, own: true }]);
+  const renamed = optionEntries(options).map(([option, { configKey: _, ...flag }]) => [
+    option,
+    { ...flag, name: prefix + flag.name, own: true },
+  ]);
   // The names aside they are the same flags for the same options.
   return { options: Object.fromEntries(renamed) as FlagTable<Options>["options"], others: [] };
 }
@@ -158,8 +164,7 @@ export function describe(flag: Flag): string {
 
 /** Options as a command line fills them. @param given values by flag name */
 export function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
-  const entries = Object.entries(table.options as unknown as Record<string, Flag>);
-  const values = entries.map(([option, flag]) => [option, given.get(flag.name) ?? flag.default]);
+  const values = optionEntries(table.options).map(([option, flag]) => [option, given.get(flag.name) ?? flag.default]);
   // The table's type pairs each option with a flag whose values are of the option's type.
   return Object.fromEntries(values) as Options;
 }
