@@ -1,4 +1,5 @@
 import { fatal, type ProtocolError } from "../frame/error.ts";
+import type { Session } from "./commands/command.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { checkIdentify, identify } from "./commands/identify.ts";
 import { Inbox } from "./inbox.ts";
@@ -43,8 +44,7 @@ export interface ClientSocket {
  * One broker's connection: takes its bytes apart into commands and answers each in turn.
  * https://nsq.io/components/nsqlookupd.html, nsqlookupd/lookup_protocol_v1.go
  */
-export class Connection {
-  /** What it registers as; undefined before IDENTIFY. */
+export class Connection implements Session {
   producer: Producer | undefined;
 
   private mode = MAGIC;
@@ -66,7 +66,6 @@ export class Connection {
   constructor(
     readonly lookup: Lookup,
     private readonly socket: ClientSocket,
-    /** `ip:port`, as nsqlookupd shows it. */
     readonly remoteAddress: string,
   ) {}
 

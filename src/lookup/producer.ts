@@ -1,4 +1,3 @@
-import type { Registration } from "./registration.ts";
 import { type Numbered, SortedList } from "./sorted-list.ts";
 
 /** Who a broker says it is (IDENTIFY), and from where it said so. */
@@ -12,6 +11,13 @@ export interface ProducerInfo {
   readonly tcpPort: number | bigint;
   readonly httpPort: number | bigint;
   readonly version: string;
+}
+
+/** A topic or a channel, as a node that registered it knows it. */
+export interface Registration extends Numbered {
+  readonly name: string;
+  /** @returns false if the node was not registered there */
+  leave(producer: Producer): boolean;
 }
 
 /** A broker that is connected and has identified itself. Only the registry changes it. */

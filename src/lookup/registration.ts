@@ -1,6 +1,6 @@
 import { NamedList } from "./named-list.ts";
-import type { Producer } from "./producer.ts";
-import { type Numbered, SortedList } from "./sorted-list.ts";
+import type { Producer, Registration } from "./producer.ts";
+import { SortedList } from "./sorted-list.ts";
 
 /** When a producer was tombstoned: its owner is about to delete the topic there, and clients should not find it any more. */
 export interface Tombstone {
@@ -16,7 +16,7 @@ export interface Tombstone {
  * nsqlookupd holds topics and channels as keys of one map, so a topic's channels can outlive it. Here such a topic is
  * kept, not registered, for as long as it has channels.
  */
-export class TopicRegistration implements Numbered {
+export class TopicRegistration implements Registration {
   /** Whether the topic itself is there, beside its channels. */
   registered = false;
   readonly producers = new SortedList<Producer>();
@@ -36,7 +36,7 @@ export class TopicRegistration implements Numbered {
 }
 
 /** A channel, and which producers have it. */
-export class ChannelRegistration implements Numbered {
+export class ChannelRegistration implements Registration {
   readonly producers = new SortedList<Producer>();
 
   constructor(
@@ -49,5 +49,3 @@ export class ChannelRegistration implements Numbered {
     return this.producers.remove(producer);
   }
 }
-
-export type Registration = TopicRegistration | ChannelRegistration;

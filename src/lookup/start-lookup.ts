@@ -1,5 +1,6 @@
 import type { Logger } from "../base/logger.ts";
 import type { HttpServer } from "../http/server/server.ts";
+import { BrokerListener } from "./broker-listener.ts";
 import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
 import type { LookupOptions } from "./options.ts";
@@ -20,12 +21,14 @@ export interface LookupServer {
  */
 export function startLookup(options: LookupOptions, log: Logger, flagPrefix = ""): LookupServer {
   const lookup = new Lookup(options, log, flagPrefix);
-  lookup.listen();
+  const brokers = new BrokerListener(lookup);
+  brokers.listen();
+  lookup.tcpPort = brokers.port;
   let http: HttpServer;
   try {
     http = startHttp(lookup);
   } catch (error) {
-    lookup.close();
+    brokers.close();
     throw error;
   }
   lookup.httpPort = http.port;
@@ -33,7 +36,7 @@ export function startLookup(options: LookupOptions, log: Logger, flagPrefix = ""
     tcpPort: lookup.tcpPort,
     httpPort: http.port,
     stop: async () => {
-      lookup.close();
+      brokers.close();
       await http.stop();
     },
   };

@@ -1,8 +1,17 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { isValidName } from "../../frame/names.ts";
-import type { Connection } from "../connection.ts";
+import type { Lookup } from "../lookup.ts";
 import type { Producer } from "../producer.ts";
 import { encodeResponse } from "../response.ts";
+
+/** What a command knows of the connection that it came on. */
+export interface Session {
+  readonly lookup: Lookup;
+  /** `ip:port`, as nsqlookupd shows it. */
+  readonly remoteAddress: string;
+  /** What the client registers as; undefined before IDENTIFY. */
+  producer: Producer | undefined;
+}
 
 /**
  * Carries out a command line.
@@ -10,7 +19,7 @@ import { encodeResponse } from "../response.ts";
  * @param words of the line, the command's name first
  * @returns the encoded answer; an error; "body" if a sized body follows the line
  */
-export type Command = (connection: Connection, words: readonly string[]) => Buffer | ProtocolError | "body";
+export type Command = (session: Session, words: readonly string[]) => Buffer | ProtocolError | "body";
 
 export const OK = encodeResponse("OK");
 
@@ -23,8 +32,8 @@ export interface Named {
 }
 
 /** Who sends the command, and what it names; checked in nsqlookupd's order. */
-export function readNames(command: string, connection: Connection, words: readonly string[]): Named | ProtocolError {
-  const { producer } = connection;
+export function readNames(command: string, session: Session, words: readonly string[]): Named | ProtocolError {
+  const { producer } = session;
   if (producer === undefined) return fatal("E_INVALID", "client must IDENTIFY");
   if (words.length < 2) return fatal("E_INVALID", `${command} insufficient number of params`);
   const [, topic, channel = ""] = words;

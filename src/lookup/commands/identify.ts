@@ -2,8 +2,8 @@ import { hostname } from "node:os";
 import { readFields } from "../../base/go/json.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { NSQ_VERSION } from "../../version.ts";
-import type { Connection } from "../connection.ts";
 import { encodeResponse } from "../response.ts";
+import type { Session } from "./command.ts";
 
 /** A broker says 200 bytes of itself. nsqlookupd has no bound. */
 const MAX_BODY_BYTES = 64 * 1024;
@@ -12,7 +12,7 @@ const MAX_BODY_BYTES = 64 * 1024;
 const NOTHING_SAID = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
 
 /** `IDENTIFY\n size json`: the broker introduces itself, once, before it registers anything. */
-export function IDENTIFY({ producer }: Connection): ProtocolError | "body" {
+export function IDENTIFY({ producer }: Session): ProtocolError | "body" {
   return producer === undefined ? "body" : fatal("E_INVALID", "cannot IDENTIFY again");
 }
 
@@ -24,8 +24,8 @@ export function checkIdentify(size: number): ProtocolError | undefined {
 }
 
 /** Takes the body, and answers who and where this lookup server is. */
-export function identify(connection: Connection, body: Buffer): Buffer | ProtocolError {
-  const { lookup, remoteAddress } = connection;
+export function identify(session: Session, body: Buffer): Buffer | ProtocolError {
+  const { lookup, remoteAddress } = session;
   const said = readFields(body.toString(), NOTHING_SAID);
   if (said === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
   const { broadcast_address, tcp_port, http_port, version } = said;
@@ -33,7 +33,7 @@ export function identify(connection: Connection, body: Buffer): Buffer | Protoco
     return fatal("E_BAD_BODY", "IDENTIFY missing fields");
   }
   lookup.log.info(`CLIENT(${remoteAddress}): IDENTIFY Address:${broadcast_address} TCP:${tcp_port} HTTP:${http_port} Version:${version}`);
-  connection.producer = lookup.registry.addProducer({
+  session.producer = lookup.registry.addProducer({
     remoteAddress,
     hostname: said.hostname,
     broadcastAddress: broadcast_address,

@@ -1,14 +1,13 @@
 import type { ProtocolError } from "../../frame/error.ts";
-import type { Connection } from "../connection.ts";
-import { OK, readNames } from "./command.ts";
+import { OK, readNames, type Session } from "./command.ts";
 
 /** `UNREGISTER topic [channel]`: the broker does not have this channel, or this topic, any more. */
-export function UNREGISTER(connection: Connection, words: readonly string[]): Buffer | ProtocolError {
-  const named = readNames("UNREGISTER", connection, words);
+export function UNREGISTER(session: Session, words: readonly string[]): Buffer | ProtocolError {
+  const named = readNames("UNREGISTER", session, words);
   if ("code" in named) return named;
   const { producer, topic, channel } = named;
-  const { registry, log } = connection.lookup;
-  const client = `client(${connection.remoteAddress})`;
+  const { registry, log } = session.lookup;
+  const client = `client(${session.remoteAddress})`;
   if (channel !== "") {
     if (registry.unregisterChannel(producer, topic, channel)) {
       log.info(`DB: ${client} UNREGISTER category:channel key:${topic} subkey:${channel}`);
