@@ -10,10 +10,10 @@ const NEVER_NS = "-6795364578871345152";
 
 /** GET /debug: all that is registered, by `category:key:subkey`. */
 export function debug({ registry }: LookupCall): Response {
-  return longJson(documentOf(registry));
+  return longJson(debugDocument(registry));
 }
 
-function* documentOf(registry: Registry): Generator<string> {
+function* debugDocument(registry: Registry): Generator<string> {
   let separator = "{";
   for (const [key, producersNow] of entriesOf(registry)) {
     const producers = producersNow();

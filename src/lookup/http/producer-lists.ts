@@ -1,5 +1,5 @@
-import type { Producer } from "../producer.ts";
-import { infoFields } from "./producer-json.ts";
+import { encodeJson } from "../../http/server/reply.ts";
+import type { Producer, ProducerInfo } from "../producer.ts";
 
 /** All lists together. One of 300 producers takes 47 KB. */
 const BUDGET_BYTES = 8 * 1024 * 1024;
@@ -56,4 +56,13 @@ function isSame(some: readonly Producer[], others: readonly Producer[]): boolean
 
 function layOut(producers: readonly Producer[]): List {
   return { producers, bytes: Buffer.from(producers.map(({ info }) => `{${infoFields(info)}}`).join(",")) };
+}
+
+/** What a broker said of itself, as JSON without braces, in nsqlookupd's order. */
+export function infoFields(info: ProducerInfo): string {
+  return (
+    `"remote_address":${encodeJson(info.remoteAddress)},"hostname":${encodeJson(info.hostname)},` +
+    `"broadcast_address":${encodeJson(info.broadcastAddress)},"tcp_port":${info.tcpPort},"http_port":${info.httpPort},` +
+    `"version":${encodeJson(info.version)}`
+  );
 }

@@ -1,15 +1,9 @@
 import { debugRoutes } from "../../http/server/debug.ts";
 import { get, post, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
-import { createChannel, deleteChannel } from "./channel.ts";
-import { channels } from "./channels.ts";
+import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
 import { debug } from "./debug.ts";
-import { info } from "./info.ts";
-import { lookup } from "./lookup.ts";
-import { nodes } from "./nodes.ts";
-import { ping } from "./ping.ts";
-import { createTopic, deleteTopic, tombstoneTopic } from "./topic.ts";
-import { topics } from "./topics.ts";
+import { channels, info, lookup, nodes, ping, topics } from "./queries.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqlookupd.html#http-interface). */
 export const router = new Router<LookupCall>([

@@ -1,5 +1,7 @@
-import { empty } from "../../http/server/reply.ts";
+import { empty, Refusal } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
+
+// What operators change. Brokers are not told of it.
 
 /** POST /topic/create?topic= — known from now on, though no broker has it. */
 export function createTopic(call: LookupCall): Response {
@@ -25,5 +27,24 @@ export function tombstoneTopic(call: LookupCall): Response {
   const node = call.argument("node", "MISSING_ARG_NODE");
   call.lookup.log.info(`DB: setting tombstone for producer@${node} of topic(${topic})`);
   call.registry.tombstone(topic, node);
+  return empty();
+}
+
+/** POST /channel/create?topic=&channel= — the topic too. */
+export function createChannel(call: LookupCall): Response {
+  const topic = call.validTopicName();
+  const channel = call.validChannelName();
+  call.lookup.log.info(`DB: adding channel(${channel}) in topic(${topic})`);
+  call.lookup.log.info(`DB: adding topic(${topic})`);
+  call.registry.createChannel(topic, channel);
+  return empty();
+}
+
+/** POST /channel/delete?topic=&channel= — brokers are not told. */
+export function deleteChannel(call: LookupCall): Response {
+  const topic = call.validTopicName();
+  const channel = call.validChannelName();
+  if (!call.registry.deleteChannel(topic, channel)) throw new Refusal(404, "CHANNEL_NOT_FOUND");
+  call.lookup.log.info(`DB: removing channel(${channel}) from topic(${topic})`);
   return empty();
 }

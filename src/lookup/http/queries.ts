@@ -1,0 +1,66 @@
+import { encodedJson, encodeJson, json, plain, Refusal } from "../../http/server/reply.ts";
+import { NSQ_VERSION } from "../../version.ts";
+import type { Producer } from "../producer.ts";
+import { TopicRegistration } from "../registration.ts";
+import type { Registry } from "../registry.ts";
+import type { LookupCall } from "./call.ts";
+import { longJson } from "./long-json.ts";
+import { infoFields } from "./producer-lists.ts";
+
+// What clients and operators ask. /debug has a file of its own.
+
+const LOOKUP_END = Buffer.from("]}");
+
+/** GET /ping: `OK`. */
+export function ping(): Response {
+  return plain(200, "OK");
+}
+
+/** GET /info: which release of NSQ's API this is. */
+export function info(): Response {
+  return json({ version: NSQ_VERSION });
+}
+
+/** GET /topics: the names of all. */
+export function topics({ registry }: LookupCall): Response {
+  return json({ topics: registry.topicNames() });
+}
+
+/** GET /channels?topic=: the names of a topic's; of a topic that nobody knows too. */
+export function channels(call: LookupCall): Response {
+  return json({ channels: call.registry.channelNames(call.topicName()) });
+}
+
+/** GET /lookup?topic=: where a topic is, and its channels (https://nsq.io/components/nsqlookupd.html#get-lookup). */
+export function lookup(call: LookupCall): Response {
+  const found = call.registry.lookup(call.topicName());
+  if (found === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
+  const start = Buffer.from(`{"channels":${encodeJson(found.channels)},"producers":[`);
+  return encodedJson(Buffer.concat([start, call.lists.bytesOf(found.producers), LOOKUP_END]));
+}
+
+/** GET /nodes: the active producers, tombstoned or not, with their topics. */
+export function nodes({ registry }: LookupCall): Response {
+  return longJson(nodesDocument(registry));
+}
+
+function* nodesDocument(registry: Registry): Generator<string> {
+  let separator = '{"producers":[';
+  for (const producer of registry.activeProducers()) {
+    yield separator + nodeJson(registry, producer);
+    separator = ",";
+  }
+  yield separator === "," ? "]}" : `${separator}]}`;
+}
+
+function nodeJson(registry: Registry, producer: Producer): string {
+  const topics: string[] = [];
+  const tombstones: boolean[] = [];
+  const nowMs = registry.nowMs;
+  for (const registration of producer.registrations.items) {
+    if (!(registration instanceof TopicRegistration)) continue;
+    topics.push(registration.name);
+    tombstones.push(registry.isTombstoned(registration, producer, nowMs));
+  }
+  return `{${infoFields(producer.info)},"tombstones":${encodeJson(tombstones)},"topics":${encodeJson(topics)}}`;
+}
