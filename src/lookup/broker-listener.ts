@@ -24,17 +24,17 @@ export class BrokerListener {
         socket: {
           open: (socket) => this.accept(socket),
           data: (socket, data) => socket.data?.receive(data),
-          drain: (socket) => socket.data?.drained(),
-          end: (socket) => socket.data?.end(),
+          drain: (socket) => socket.data?.onDrain(),
+          end: (socket) => socket.data?.onInputEnd(),
           close: (socket) => this.closed(socket.data),
           error: (socket, error) => this.failed(socket, error),
         },
       });
     } catch (error) {
-      throw listenError(this.lookup.flag("tcp-address"), address, error);
+      throw listenError(this.lookup.flagName("tcp-address"), address, error);
     }
     this.where = formatAddress(address.hostname, this.listener.port);
-    this.lookup.log.info(`TCP: listening on ${this.where}`);
+    this.lookup.logger.info(`TCP: listening on ${this.where}`);
   }
 
   get port(): number {
@@ -44,8 +44,8 @@ export class BrokerListener {
   /** Stops listening and hangs up on all. */
   close(): void {
     if (this.listener === undefined) return;
-    this.lookup.log.info(`TCP: closing ${this.where}`);
-    for (const connection of this.connections) connection.hangUp();
+    this.lookup.logger.info(`TCP: closing ${this.where}`);
+    for (const connection of this.connections) connection.closeGracefully();
     this.listener.stop(true);
     this.listener = undefined;
   }
@@ -55,7 +55,7 @@ export class BrokerListener {
     const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
     if (host === undefined || port === undefined) return socket.terminate();
     const remoteAddress = formatAddress(host, port);
-    this.lookup.log.info(`TCP: new client(${remoteAddress})`);
+    this.lookup.logger.info(`TCP: new client(${remoteAddress})`);
     // Answers are small and each is waited for.
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -67,12 +67,12 @@ export class BrokerListener {
   private closed(connection: Connection | undefined): void {
     if (connection === undefined) return;
     this.connections.delete(connection);
-    connection.socketClosed();
+    connection.onSocketClosed();
   }
 
   /** An error of the socket, or a defect of ours: that must not become everybody's, so this client goes. */
   private failed(socket: Bun.Socket<Connection | undefined>, error: Error): void {
-    this.lookup.log.error(`client(${socket.data?.remoteAddress ?? "gone"}) - ${error.stack ?? error.message}`);
+    this.lookup.logger.error(`client(${socket.data?.remoteAddress ?? "gone"}) - ${error.stack ?? error.message}`);
     socket.terminate();
   }
 }

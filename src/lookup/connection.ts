@@ -1,10 +1,10 @@
 import { fatal, type ProtocolError } from "../frame/error.ts";
 import type { Session } from "./commands/command.ts";
 import { findCommand } from "./commands/find-command.ts";
-import { checkIdentify, identify } from "./commands/identify.ts";
+import { acceptIdentity, checkBodySize } from "./commands/identify.ts";
 import { Inbox } from "./inbox.ts";
 import type { Lookup } from "./lookup.ts";
-import type { Producer } from "./producer.ts";
+import type { RegisteredNode } from "./registered-node.ts";
 import { encodeResponse } from "./response.ts";
 import { trimSpace } from "./text.ts";
 
@@ -15,7 +15,7 @@ const MAX_LINE_BYTES = 16 * 1024;
 /** Of more commands than this at once the rest wait until others had their turn. */
 const COMMANDS_PER_TURN = 256;
 /** Of a broker that left so many registrations are taken away at a time: a fraction of a millisecond. */
-const FORGOTTEN_PER_TURN = 200;
+const UNREGISTERED_PER_TURN = 200;
 /** How long a client may take to read our last words and to hang up. */
 const LINGER_MS = 2000;
 /** Of the word in front of IDENTIFY's body. */
@@ -41,17 +41,17 @@ export interface ClientSocket {
 }
 
 /**
- * One broker's connection: takes its bytes apart into commands and answers each in turn.
+ * One broker's connection: takes its bytes apart into commands and responses each in turn.
  * https://nsq.io/components/nsqlookupd.html, nsqlookupd/lookup_protocol_v1.go
  */
 export class Connection implements Session {
-  producer: Producer | undefined;
+  node: RegisteredNode | undefined;
 
   private mode = MAGIC;
   private readonly inbox = new Inbox();
   private bodyBytes = 0;
   /** Answers of this turn. */
-  private answers: Buffer[] = [];
+  private responses: Buffer[] = [];
   /** Bytes that the kernel has not taken yet; while there are any, no command is carried out. */
   private unsent: Buffer = EMPTY;
   /** Commands wait for the next turn. */
@@ -59,7 +59,7 @@ export class Connection implements Session {
   private reading = true;
   private inputEnded = false;
   /** Nothing more is read; the connection ends when what it still gets is out. */
-  private dying = false;
+  private closing = false;
   private closed = false;
   private lingerTimer: Timer | undefined;
 
@@ -71,35 +71,35 @@ export class Connection implements Session {
 
   /** Bytes from the client, which stay as they are. */
   receive(data: Buffer): void {
-    if (this.dying) return;
+    if (this.closing) return;
     this.inbox.push(data);
-    if (!this.busy) this.work();
+    if (!this.busy) this.processCommands();
   }
 
   /** The client has ended its side: what it sent is answered, then the connection ends. */
-  end(): void {
+  onInputEnd(): void {
     this.inputEnded = true;
-    if (!this.busy && !this.dying) this.work();
+    if (!this.busy && !this.closing) this.processCommands();
   }
 
   /** The kernel takes bytes again. */
-  drained(): void {
+  onDrain(): void {
     if (this.closed) return;
     this.flush();
-    if (this.unsent.length === 0 && !this.dying && !this.scheduled) this.work();
+    if (this.unsent.length === 0 && !this.closing && !this.scheduled) this.processCommands();
   }
 
   /** The socket is gone. */
-  socketClosed(): void {
+  onSocketClosed(): void {
     this.closed = true;
-    this.dying = true;
+    this.closing = true;
     clearTimeout(this.lingerTimer);
-    this.leave();
+    this.unregisterNode();
   }
 
   /** The server goes down. */
-  hangUp(): void {
-    this.die();
+  closeGracefully(): void {
+    this.beginClose();
     this.flush();
   }
 
@@ -107,39 +107,39 @@ export class Connection implements Session {
     return this.scheduled || this.unsent.length > 0;
   }
 
-  private work(): void {
+  private processCommands(): void {
     let steps = 0;
-    while (!this.dying && this.step()) {
+    while (!this.closing && this.processNext()) {
       if (++steps < COMMANDS_PER_TURN) continue;
       this.scheduled = true;
-      setImmediate(() => this.goOn());
+      setImmediate(() => this.resume());
       break;
     }
-    if (!this.dying && !this.scheduled) {
-      this.inbox.keepRest();
-      if (this.inputEnded) this.finish();
+    if (!this.closing && !this.scheduled) {
+      this.inbox.compact();
+      if (this.inputEnded) this.finishInput();
     }
     this.flush();
   }
 
-  private goOn(): void {
+  private resume(): void {
     this.scheduled = false;
-    if (!this.dying && !this.busy) this.work();
+    if (!this.closing && !this.busy) this.processCommands();
   }
 
   /** Carries out the next command, or a part of one. @returns false when more bytes are needed */
-  private step(): boolean {
+  private processNext(): boolean {
     const { inbox } = this;
     switch (this.mode) {
       case MAGIC:
         if (inbox.length < MAGIC_V1.length) return false;
-        this.readMagic(inbox.take(MAGIC_V1.length).toString("latin1"));
+        this.acceptMagic(inbox.readBytes(MAGIC_V1.length).toString("latin1"));
         return true;
       case LINE: {
-        const line = inbox.takeLine();
+        const line = inbox.readLine();
         if ((line?.length ?? inbox.length) >= MAX_LINE_BYTES) {
-          this.lookup.log.error(`[${this.remoteAddress}] - line longer than ${MAX_LINE_BYTES} bytes`);
-          this.die();
+          this.lookup.logger.error(`[${this.remoteAddress}] - line longer than ${MAX_LINE_BYTES} bytes`);
+          this.beginClose();
           return false;
         }
         if (line === undefined) return false;
@@ -148,67 +148,67 @@ export class Connection implements Session {
       }
       case SIZE: {
         if (inbox.length < SIZE_BYTES) return false;
-        this.bodyBytes = inbox.takeInt32();
-        const error = checkIdentify(this.bodyBytes);
-        if (error !== undefined) this.answer(error);
+        this.bodyBytes = inbox.readInt32();
+        const error = checkBodySize(this.bodyBytes);
+        if (error !== undefined) this.respond(error);
         this.mode = BODY;
         return true;
       }
       default:
         if (inbox.length < this.bodyBytes) return false;
         this.mode = LINE;
-        this.answer(identify(this, inbox.take(this.bodyBytes)));
+        this.respond(acceptIdentity(this, inbox.readBytes(this.bodyBytes)));
         return true;
     }
   }
 
-  private readMagic(magic: string): void {
-    const { log } = this.lookup;
-    log.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`);
+  private acceptMagic(magic: string): void {
+    const { logger } = this.lookup;
+    logger.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`);
     if (magic !== MAGIC_V1) {
-      log.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`);
-      this.answers.push(encodeResponse("E_BAD_PROTOCOL"));
-      this.die();
+      logger.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`);
+      this.responses.push(encodeResponse("E_BAD_PROTOCOL"));
+      this.beginClose();
     }
     this.mode = LINE;
   }
 
   private execute(words: string[]): void {
     const command = findCommand(words[0]);
-    if (command === undefined) return this.answer(fatal("E_INVALID", `invalid command ${words[0]}`));
+    if (command === undefined) return this.respond(fatal("E_INVALID", `invalid command ${words[0]}`));
     const answer = command(this, words);
     if (answer === "body") this.mode = SIZE;
-    else this.answer(answer);
+    else this.respond(answer);
   }
 
   /** The client sends no more, and what it sent is answered, except for what it left unfinished. */
-  private finish(): void {
-    if (this.mode === SIZE) this.answer(fatal("E_BAD_BODY", "IDENTIFY failed to read body size"));
-    else if (this.mode === BODY) this.answer(fatal("E_BAD_BODY", "IDENTIFY failed to read body"));
-    this.die();
+  private finishInput(): void {
+    if (this.mode === SIZE) this.respond(fatal("E_BAD_BODY", "IDENTIFY failed to read body size"));
+    else if (this.mode === BODY) this.respond(fatal("E_BAD_BODY", "IDENTIFY failed to read body"));
+    this.beginClose();
   }
 
-  private answer(answer: Buffer | ProtocolError): void {
+  private respond(answer: Buffer | ProtocolError): void {
     if (!("code" in answer)) {
-      this.answers.push(answer);
+      this.responses.push(answer);
       return;
     }
     const text = `${answer.code} ${answer.text}`;
-    this.lookup.log.error(`[${this.remoteAddress}] - ${text}`);
-    this.answers.push(encodeResponse(Buffer.from(text, "latin1")));
-    if (answer.fatal) this.die();
+    this.lookup.logger.error(`[${this.remoteAddress}] - ${text}`);
+    this.responses.push(encodeResponse(Buffer.from(text, "latin1")));
+    if (answer.fatal) this.beginClose();
   }
 
-  /** Sends the answers; reads on only when the client has room for more. */
+  /** Sends the responses; reads on only when the client has room for more. */
   private flush(): void {
     if (this.closed) return;
-    if (this.answers.length > 0) {
-      const { answers } = this;
-      this.answers = [];
-      this.unsent = this.unsent.length === 0 && answers.length === 1 ? answers[0] : Buffer.concat([this.unsent, ...answers]);
+    if (this.responses.length > 0) {
+      const { responses } = this;
+      this.responses = [];
+      this.unsent = this.unsent.length === 0 && responses.length === 1 ? responses[0] : Buffer.concat([this.unsent, ...responses]);
     }
     if (this.unsent.length > 0) this.unsent = this.unsent.subarray(Math.max(0, this.socket.write(this.unsent)));
-    if (this.dying) {
+    if (this.closing) {
       if (this.unsent.length === 0) this.socket.end();
       return;
     }
@@ -218,25 +218,25 @@ export class Connection implements Session {
     else this.socket.pause();
   }
 
-  private die(): void {
-    if (this.dying) return;
-    this.dying = true;
-    this.leave();
+  private beginClose(): void {
+    if (this.closing) return;
+    this.closing = true;
+    this.unregisterNode();
     this.lingerTimer = setTimeout(() => this.socket.terminate(), LINGER_MS);
   }
 
   /** Clients are not to be sent to a broker that is gone. */
-  private leave(): void {
-    const { producer } = this;
-    if (producer === undefined) return;
-    this.producer = undefined;
-    const count = this.lookup.registry.removeProducer(producer);
+  private unregisterNode(): void {
+    const { node } = this;
+    if (node === undefined) return;
+    this.node = undefined;
+    const count = this.lookup.registry.removeNode(node);
     // nsqlookupd has a line for each: thousands of them would keep others waiting.
-    this.lookup.log.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`);
-    this.forget(producer);
+    this.lookup.logger.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`);
+    this.unregisterInSlices(node);
   }
 
-  private forget(producer: Producer): void {
-    if (!this.lookup.registry.forget(producer, FORGOTTEN_PER_TURN)) setImmediate(() => this.forget(producer));
+  private unregisterInSlices(node: RegisteredNode): void {
+    if (!this.lookup.registry.unregisterSome(node, UNREGISTERED_PER_TURN)) setImmediate(() => this.unregisterInSlices(node));
   }
 }

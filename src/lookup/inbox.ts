@@ -34,7 +34,7 @@ export class Inbox {
   }
 
   /** Lets go of the packets that came, keeping their rest. To be called when nothing more can be taken out. */
-  keepRest(): void {
+  compact(): void {
     if (this.length === 0) {
       this.buffer = EMPTY;
       this.start = this.end = this.searched = 0;
@@ -48,7 +48,7 @@ export class Inbox {
    *
    * @returns undefined while there is no line feed
    */
-  takeLine(): string | undefined {
+  readLine(): string | undefined {
     const feed = this.buffer.indexOf(LF, this.searched);
     if (feed < 0 || feed >= this.end) {
       this.searched = this.end;
@@ -60,14 +60,14 @@ export class Inbox {
   }
 
   /** Takes out a number in four bytes, of which there must be as many. */
-  takeInt32(): number {
+  readInt32(): number {
     const value = this.buffer.readInt32BE(this.start);
     this.skip(4);
     return value;
   }
 
   /** Takes out so many bytes, of which there must be as many. */
-  take(bytes: number): Buffer {
+  readBytes(bytes: number): Buffer {
     const taken = this.buffer.subarray(this.start, this.start + bytes);
     this.skip(bytes);
     return taken;

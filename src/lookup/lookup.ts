@@ -11,14 +11,14 @@ export class Lookup {
 
   constructor(
     readonly options: LookupOptions,
-    readonly log: Logger,
+    readonly logger: Logger,
     private readonly flagPrefix = "",
   ) {
     this.registry = new Registry(options);
   }
 
   /** The name of a flag, as it was given on the command line. */
-  flag(name: string): string {
+  flagName(name: string): string {
     return this.flagPrefix + name;
   }
 }

@@ -1,5 +1,5 @@
 import { NamedList } from "./named-list.ts";
-import type { Producer, Registration } from "./producer.ts";
+import type { RegisteredNode, Registration } from "./registered-node.ts";
 import { SortedList } from "./sorted-list.ts";
 
 /** When a producer was tombstoned: its owner is about to delete the topic there, and clients should not find it any more. */
@@ -19,33 +19,33 @@ export interface Tombstone {
 export class TopicRegistration implements Registration {
   /** Whether the topic itself is there, beside its channels. */
   registered = false;
-  readonly producers = new SortedList<Producer>();
+  readonly nodes = new SortedList<RegisteredNode>();
   readonly channels = new NamedList<ChannelRegistration>();
   /** Of its producers; undefined while there is none. They stay past their lifetime, as nsqlookupd's do. */
-  tombstones: Map<Producer, Tombstone> | undefined;
+  tombstones: Map<RegisteredNode, Tombstone> | undefined;
 
   constructor(
-    readonly number: number,
+    readonly ordinal: number,
     readonly name: string,
   ) {}
 
-  leave(producer: Producer): boolean {
-    this.tombstones?.delete(producer);
-    return this.producers.remove(producer);
+  removeNode(node: RegisteredNode): boolean {
+    this.tombstones?.delete(node);
+    return this.nodes.remove(node);
   }
 }
 
 /** A channel, and which producers have it. */
 export class ChannelRegistration implements Registration {
-  readonly producers = new SortedList<Producer>();
+  readonly nodes = new SortedList<RegisteredNode>();
 
   constructor(
-    readonly number: number,
+    readonly ordinal: number,
     readonly name: string,
     readonly topic: TopicRegistration,
   ) {}
 
-  leave(producer: Producer): boolean {
-    return this.producers.remove(producer);
+  removeNode(node: RegisteredNode): boolean {
+    return this.nodes.remove(node);
   }
 }

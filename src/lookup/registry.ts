@@ -1,5 +1,5 @@
 import { isEphemeral } from "../frame/names.ts";
-import { Producer, type ProducerInfo } from "./producer.ts";
+import { type NodeInfo, RegisteredNode } from "./registered-node.ts";
 import { ChannelRegistration, TopicRegistration } from "./registration.ts";
 import { SortedList } from "./sorted-list.ts";
 
@@ -37,7 +37,7 @@ export interface TopicChange {
 export interface Whereabouts {
   channels: string[];
   /** Without inactive and tombstoned ones, in the order of their connecting. */
-  producers: Producer[];
+  nodes: RegisteredNode[];
 }
 
 /**
@@ -47,9 +47,9 @@ export interface Whereabouts {
  * Names are taken as they come: whoever registers has checked them. Where a topic is asked for, `*` means each.
  */
 export class Registry {
-  private readonly producers = new SortedList<Producer>();
+  private readonly nodes = new SortedList<RegisteredNode>();
   private readonly topics = new Map<string, TopicRegistration>();
-  private lastNumber = 0;
+  private lastOrdinal = 0;
 
   constructor(
     private readonly limits: RegistryLimits,
@@ -59,12 +59,12 @@ export class Registry {
   // ---- producers
 
   /** A broker has identified itself. */
-  addProducer(info: ProducerInfo): Producer {
-    const producer = new Producer(++this.lastNumber, info);
-    producer.lastSeenMs = this.clock.monotonicMs();
-    producer.lastSeenAtMs = this.clock.wallMs();
-    this.producers.add(producer);
-    return producer;
+  addNode(info: NodeInfo): RegisteredNode {
+    const node = new RegisteredNode(++this.lastOrdinal, info);
+    node.lastSeenMs = this.clock.monotonicMs();
+    node.lastSeenAtMs = this.clock.wallMs();
+    this.nodes.add(node);
+    return node;
   }
 
   /**
@@ -73,10 +73,10 @@ export class Registry {
    *
    * @returns how many topics and channels it had
    */
-  removeProducer(producer: Producer): number {
-    this.producers.remove(producer);
-    producer.gone = true;
-    return producer.registrations.size;
+  removeNode(node: RegisteredNode): number {
+    this.nodes.remove(node);
+    node.gone = true;
+    return node.registrations.size;
   }
 
   /**
@@ -85,62 +85,62 @@ export class Registry {
    *
    * @returns whether all are taken away
    */
-  forget(producer: Producer, limit: number): boolean {
+  unregisterSome(node: RegisteredNode, limit: number): boolean {
     for (let left = limit; left > 0; left--) {
-      const registration = producer.registrations.takeLast();
+      const registration = node.registrations.pop();
       if (registration === undefined) return true;
-      registration.leave(producer);
+      registration.removeNode(node);
     }
-    return producer.registrations.size === 0;
+    return node.registrations.size === 0;
   }
 
   /** A producer has been heard of. @returns how long it had not been, ms */
-  touch(producer: Producer): number {
+  markSeen(node: RegisteredNode): number {
     const nowMs = this.clock.monotonicMs();
-    const silentMs = nowMs - producer.lastSeenMs;
-    producer.lastSeenMs = nowMs;
-    producer.lastSeenAtMs = this.clock.wallMs();
+    const silentMs = nowMs - node.lastSeenMs;
+    node.lastSeenMs = nowMs;
+    node.lastSeenAtMs = this.clock.wallMs();
     return silentMs;
   }
 
   /** All that are active, tombstoned or not. */
-  activeProducers(): Producer[] {
+  activeNodes(): RegisteredNode[] {
     const nowMs = this.clock.monotonicMs();
-    return this.producers.items.filter((producer) => this.isActive(producer, nowMs));
+    return this.nodes.items.filter((node) => this.isActive(node, nowMs));
   }
 
   /** All there are. To be read only, and not across a change. */
-  allProducers(): readonly Producer[] {
-    return this.producers.items;
+  allNodes(): readonly RegisteredNode[] {
+    return this.nodes.items;
   }
 
   // ---- what producers register
 
   /** A producer has a topic, and a channel of it unless the name is empty. @returns which of them are new of it */
-  register(producer: Producer, topicName: string, channelName: string): Change {
+  register(node: RegisteredNode, topicName: string, channelName: string): Change {
     const topic = this.topicToChange(topicName);
     const change = { topic: false, channel: false };
     if (channelName !== "") {
       const channel = this.channelToChange(topic, channelName);
-      change.channel = channel.producers.add(producer);
-      if (change.channel) producer.registrations.add(channel);
+      change.channel = channel.nodes.add(node);
+      if (change.channel) node.registrations.add(channel);
     }
     topic.registered = true;
-    change.topic = topic.producers.add(producer);
+    change.topic = topic.nodes.add(node);
     if (change.topic) {
-      producer.registrations.add(topic);
+      node.registrations.add(topic);
     }
     return change;
   }
 
   /** A producer has a channel no more. An ephemeral one goes with its last producer. @returns whether it had it */
-  unregisterChannel(producer: Producer, topicName: string, channelName: string): boolean {
+  unregisterChannel(node: RegisteredNode, topicName: string, channelName: string): boolean {
     const topic = this.topics.get(topicName);
     const channel = topic?.channels.get(channelName);
     if (topic === undefined || channel === undefined) return false;
-    const removed = channel.leave(producer);
-    if (removed) producer.registrations.remove(channel);
-    if (channel.producers.size === 0 && isEphemeral(channelName)) {
+    const removed = channel.removeNode(node);
+    if (removed) node.registrations.remove(channel);
+    if (channel.nodes.size === 0 && isEphemeral(channelName)) {
       topic.channels.remove(channel);
       this.dropIfEmpty(topic);
     }
@@ -148,18 +148,18 @@ export class Registry {
   }
 
   /** A producer has a topic no more, nor any of its channels. An ephemeral one goes with its last producer. */
-  unregisterTopic(producer: Producer, topicName: string): TopicChange {
+  unregisterTopic(node: RegisteredNode, topicName: string): TopicChange {
     const change: TopicChange = { topic: false, channels: [] };
     const topic = this.topics.get(topicName);
     if (topic === undefined) return change;
     for (const channel of topic.channels.items) {
-      if (!channel.leave(producer)) continue;
-      producer.registrations.remove(channel);
+      if (!channel.removeNode(node)) continue;
+      node.registrations.remove(channel);
       change.channels.push(channel.name);
     }
-    change.topic = topic.leave(producer);
-    if (change.topic) producer.registrations.remove(topic);
-    if (topic.producers.size === 0 && isEphemeral(topicName)) {
+    change.topic = topic.removeNode(node);
+    if (change.topic) node.registrations.remove(topic);
+    if (topic.nodes.size === 0 && isEphemeral(topicName)) {
       topic.registered = false;
       this.dropIfEmpty(topic);
     }
@@ -201,12 +201,12 @@ export class Registry {
   }
 
   /** Lets clients not find a topic at a node (`broadcast address:http port`) for the lifetime of tombstones. */
-  tombstone(topicName: string, node: string): void {
+  tombstone(topicName: string, address: string): void {
     const tombstone = { sinceMs: this.clock.monotonicMs(), atMs: this.clock.wallMs() };
-    for (const [producer, topic] of this.producersOf(topicName)) {
-      if (producer.node !== node) continue;
+    for (const [node, topic] of this.nodesOf(topicName)) {
+      if (node.httpAddress !== address) continue;
       topic.tombstones ??= new Map();
-      topic.tombstones.set(producer, tombstone);
+      topic.tombstones.set(node, tombstone);
     }
   }
 
@@ -237,22 +237,22 @@ export class Registry {
   /** @returns undefined if nobody ever registered such a topic */
   lookup(topicName: string): Whereabouts | undefined {
     const nowMs = this.clock.monotonicMs();
-    const producers: Producer[] = [];
+    const nodes: RegisteredNode[] = [];
     let registered = false;
     for (const topic of this.matching(topicName)) {
       registered ||= topic.registered;
-      for (const producer of topic.producers.items) {
-        if (this.isActive(producer, nowMs) && !this.isTombstoned(topic, producer, nowMs)) producers.push(producer);
+      for (const node of topic.nodes.items) {
+        if (this.isActive(node, nowMs) && !this.isTombstoned(topic, node, nowMs)) nodes.push(node);
       }
     }
     if (!registered) return undefined;
     // Under the name * a producer is at many topics, and is told once.
-    return { channels: this.channelNames(topicName), producers: topicName === ANY ? [...new Set(producers)] : producers };
+    return { channels: this.channelNames(topicName), nodes: topicName === ANY ? [...new Set(nodes)] : nodes };
   }
 
   /** Whether clients are not to find this topic at this producer now. */
-  isTombstoned(topic: TopicRegistration, producer: Producer, nowMs = this.clock.monotonicMs()): boolean {
-    const tombstone = topic.tombstones?.get(producer);
+  isTombstoned(topic: TopicRegistration, node: RegisteredNode, nowMs = this.clock.monotonicMs()): boolean {
+    const tombstone = topic.tombstones?.get(node);
     return tombstone !== undefined && nowMs - tombstone.sinceMs < this.limits.tombstoneLifetimeMs;
   }
 
@@ -260,18 +260,18 @@ export class Registry {
     return this.clock.monotonicMs();
   }
 
-  private isActive(producer: Producer, nowMs: number): boolean {
-    return !producer.gone && nowMs - producer.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
+  private isActive(node: RegisteredNode, nowMs: number): boolean {
+    return !node.gone && nowMs - node.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
   }
 
   /** Each producer once, with the (first) topic that it was found at. */
-  private *producersOf(topicName: string): Generator<[Producer, TopicRegistration]> {
-    const seen = topicName === ANY ? new Set<Producer>() : undefined;
+  private *nodesOf(topicName: string): Generator<[RegisteredNode, TopicRegistration]> {
+    const seen = topicName === ANY ? new Set<RegisteredNode>() : undefined;
     for (const topic of this.matching(topicName)) {
-      for (const producer of topic.producers.items) {
-        if (seen?.has(producer)) continue;
-        seen?.add(producer);
-        yield [producer, topic];
+      for (const node of topic.nodes.items) {
+        if (seen?.has(node)) continue;
+        seen?.add(node);
+        yield [node, topic];
       }
     }
   }
@@ -285,7 +285,7 @@ export class Registry {
   private topicToChange(name: string): TopicRegistration {
     let topic = this.topics.get(name);
     if (topic === undefined) {
-      topic = new TopicRegistration(++this.lastNumber, flat(name));
+      topic = new TopicRegistration(++this.lastOrdinal, flat(name));
       this.topics.set(topic.name, topic);
     }
     return topic;
@@ -294,15 +294,15 @@ export class Registry {
   private channelToChange(topic: TopicRegistration, name: string): ChannelRegistration {
     let channel = topic.channels.get(name);
     if (channel === undefined) {
-      channel = new ChannelRegistration(++this.lastNumber, flat(name), topic);
+      channel = new ChannelRegistration(++this.lastOrdinal, flat(name), topic);
       topic.channels.add(channel);
     }
     return channel;
   }
 
   private disband(registration: TopicRegistration | ChannelRegistration): void {
-    for (const producer of registration.producers.items) producer.registrations.remove(registration);
-    registration.producers.clear();
+    for (const node of registration.nodes.items) node.registrations.remove(registration);
+    registration.nodes.clear();
   }
 
   private dropIfEmpty(topic: TopicRegistration): void {

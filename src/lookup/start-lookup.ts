@@ -19,8 +19,8 @@ export interface LookupServer {
  * @param flagPrefix of the flags that its options came from, which errors name: `lookup-` where a broker shares the process
  * @throws StartError when an address cannot be had; nothing is left open then
  */
-export function startLookup(options: LookupOptions, log: Logger, flagPrefix = ""): LookupServer {
-  const lookup = new Lookup(options, log, flagPrefix);
+export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = ""): LookupServer {
+  const lookup = new Lookup(options, logger, flagPrefix);
   const brokers = new BrokerListener(lookup);
   brokers.listen();
   lookup.tcpPort = brokers.port;

@@ -4,9 +4,9 @@ import { SortedList } from "../../src/lookup/sorted-list.ts";
 import { Random } from "../support/random.ts";
 
 test("a sorted list holds each thing once, in the order of the numbers, whatever is added and removed", () => {
-  const things = Array.from({ length: 40 }, (_, number) => ({ number }));
-  const list = new SortedList<{ number: number }>();
-  const model = new Set<{ number: number }>();
+  const things = Array.from({ length: 40 }, (_, ordinal) => ({ ordinal }));
+  const list = new SortedList<{ ordinal: number }>();
+  const model = new Set<{ ordinal: number }>();
   const random = new Random(1);
   for (let step = 0; step < 5000; step++) {
     const thing = random.pick(things);
@@ -18,15 +18,15 @@ test("a sorted list holds each thing once, in the order of the numbers, whatever
     expect(list.items).toEqual(things.filter((each) => model.has(each)));
     expect(list.size).toBe(model.size);
   }
-  while (list.size > 0) expect(list.takeLast()).toBe([...model].sort((a, b) => a.number - b.number).at(list.size)!);
-  expect(list.takeLast()).toBeUndefined();
+  while (list.size > 0) expect(list.pop()).toBe([...model].sort((a, b) => a.ordinal - b.ordinal).at(list.size)!);
+  expect(list.pop()).toBeUndefined();
 });
 
 test("two empty lists share nothing", () => {
-  const [a, b] = [new SortedList<{ number: number }>(), new SortedList<{ number: number }>()];
-  a.add({ number: 1 });
+  const [a, b] = [new SortedList<{ ordinal: number }>(), new SortedList<{ ordinal: number }>()];
+  a.add({ ordinal: 1 });
   a.clear();
-  a.add({ number: 2 });
+  a.add({ ordinal: 2 });
   expect(b.items).toEqual([]);
   const [c, d] = [new NamedList<{ name: string }>(), new NamedList<{ name: string }>()];
   c.add({ name: "x" });

@@ -124,17 +124,17 @@ describe("a broker's connection", () => {
     connection.receive(Buffer.from("PI"));
     connection.receive(Buffer.from("NG\n"));
     socket.roomBytes = 100;
-    connection.drained();
+    connection.onDrain();
     expect(socket.received.length).toBe(100);
     expect(socket.paused).toBe(true);
     socket.roomBytes = 1_000_000;
-    connection.drained();
+    connection.onDrain();
     await until("all is answered", () => socket.received.length >= 6 * 10_101);
     expect(socket.paused).toBe(false);
     expect(socket.received.equals(Buffer.from("\0\0\0\x02OK".repeat(10_101)))).toBe(true);
-    connection.end();
+    connection.onInputEnd();
     expect(socket.ended).toBe(true);
-    connection.socketClosed();
+    connection.onSocketClosed();
   });
 
   test("that stays open on its side after an error is cut", async () => {
@@ -277,12 +277,12 @@ test("bytes are taken out of an inbox as they were put in, however they were cut
     const inbox = new Inbox();
     const taken: unknown[] = [];
     const steps = [
-      () => inbox.takeLine(),
-      () => inbox.takeLine(),
-      () => inbox.takeLine(),
-      () => (inbox.length < 4 ? undefined : inbox.takeInt32()),
-      () => (inbox.length < 4 ? undefined : inbox.take(4).toString()),
-      () => inbox.takeLine(),
+      () => inbox.readLine(),
+      () => inbox.readLine(),
+      () => inbox.readLine(),
+      () => (inbox.length < 4 ? undefined : inbox.readInt32()),
+      () => (inbox.length < 4 ? undefined : inbox.readBytes(4).toString()),
+      () => inbox.readLine(),
     ];
     for (let at = 0; at < bytes.length; at += size) {
       // A packet's buffer is its owner's once its rest is kept.
@@ -292,7 +292,7 @@ test("bytes are taken out of an inbox as they were put in, however they were cut
         taken.push(value);
         steps.shift();
       }
-      inbox.keepRest();
+      inbox.compact();
       packet.fill(0);
     }
     expect(taken).toEqual(["first", `${"second".repeat(100)}\r`, "", -7, "body", "last"]);

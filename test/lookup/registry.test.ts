@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { Producer, ProducerInfo } from "../../src/lookup/producer.ts";
+import type { NodeInfo, RegisteredNode } from "../../src/lookup/registered-node.ts";
 import { Registry } from "../../src/lookup/registry.ts";
 import { Random, seedFromEnvironment } from "../support/random.ts";
 
@@ -15,9 +15,9 @@ class Timed {
     { monotonicMs: () => this.nowMs, wallMs: () => 1_800_000_000_000 + this.nowMs },
   );
 
-  broker(info: Partial<ProducerInfo> = {}): Producer {
+  broker(info: Partial<NodeInfo> = {}): RegisteredNode {
     const number = ++this.brokers;
-    return this.registry.addProducer({
+    return this.registry.addNode({
       remoteAddress: `10.0.0.${number}:4000`,
       hostname: `host${number}`,
       broadcastAddress: `broker${number}`,
@@ -31,7 +31,7 @@ class Timed {
   /** Channels, then the brokers' names: what a client is told of a topic. */
   told(topic: string): string | undefined {
     const found = this.registry.lookup(topic);
-    return found && `${found.channels.join(",")} at ${found.producers.map(({ info }) => info.broadcastAddress).join(",")}`;
+    return found && `${found.channels.join(",")} at ${found.nodes.map(({ info }) => info.broadcastAddress).join(",")}`;
   }
 }
 
@@ -152,12 +152,12 @@ describe("a producer", () => {
     timed.registry.register(one, "orders", "mail");
     timed.registry.register(two, "orders", "tail#ephemeral");
     timed.registry.register(one, "live#ephemeral", "");
-    expect(timed.registry.removeProducer(one)).toBe(3);
+    expect(timed.registry.removeNode(one)).toBe(3);
     expect(timed.told("orders")).toBe("mail,tail#ephemeral at broker2");
     expect(timed.told("live#ephemeral")).toBe(" at ");
-    expect(timed.registry.activeProducers()).toEqual([two]);
-    expect(timed.registry.removeProducer(two)).toBe(2);
-    expect(timed.registry.allProducers()).toEqual([]);
+    expect(timed.registry.activeNodes()).toEqual([two]);
+    expect(timed.registry.removeNode(two)).toBe(2);
+    expect(timed.registry.allNodes()).toEqual([]);
   });
 
   test("that goes with thousands of topics is told nowhere at once, and forgotten piece by piece", () => {
@@ -165,15 +165,15 @@ describe("a producer", () => {
     const [one, two] = [timed.broker(), timed.broker()];
     for (let i = 0; i < 1000; i++) for (const broker of [one, two]) timed.registry.register(broker, `topic${i}`, "");
     timed.registry.tombstone("topic999", "broker1:4151");
-    expect(timed.registry.removeProducer(one)).toBe(1000);
+    expect(timed.registry.removeNode(one)).toBe(1000);
     for (let i = 0; i < 1000; i++) expect(timed.told(`topic${i}`)).toBe(" at broker2");
-    expect(timed.registry.forget(one, 999)).toBe(false);
-    expect(timed.registry.topic("topic999")!.producers.items).toEqual([two]);
+    expect(timed.registry.unregisterSome(one, 999)).toBe(false);
+    expect(timed.registry.topic("topic999")!.nodes.items).toEqual([two]);
     expect(timed.registry.topic("topic999")!.tombstones!.size).toBe(0);
-    expect(timed.registry.topic("topic0")!.producers.items).toEqual([one, two]);
-    expect(timed.registry.forget(one, 1)).toBe(true);
-    expect(timed.registry.topic("topic0")!.producers.items).toEqual([two]);
-    expect(timed.registry.forget(one, 1)).toBe(true);
+    expect(timed.registry.topic("topic0")!.nodes.items).toEqual([one, two]);
+    expect(timed.registry.unregisterSome(one, 1)).toBe(true);
+    expect(timed.registry.topic("topic0")!.nodes.items).toEqual([two]);
+    expect(timed.registry.unregisterSome(one, 1)).toBe(true);
   });
 
   test("is active for just as long as the timeout after its last sign of life", () => {
@@ -184,16 +184,16 @@ describe("a producer", () => {
     expect(timed.told("orders")).toBe(" at broker1");
     timed.nowMs += 1;
     expect(timed.told("orders")).toBe(" at ");
-    expect(timed.registry.activeProducers()).toEqual([]);
-    expect(timed.registry.allProducers()).toEqual([broker]);
-    expect(timed.registry.touch(broker)).toBe(INACTIVE_MS + 1);
+    expect(timed.registry.activeNodes()).toEqual([]);
+    expect(timed.registry.allNodes()).toEqual([broker]);
+    expect(timed.registry.markSeen(broker)).toBe(INACTIVE_MS + 1);
     expect(timed.told("orders")).toBe(" at broker1");
-    expect(timed.registry.activeProducers()).toEqual([broker]);
+    expect(timed.registry.activeNodes()).toEqual([broker]);
   });
 });
 
 describe("a tombstone", () => {
-  function tombstoned(): { timed: Timed; brokers: Producer[] } {
+  function tombstoned(): { timed: Timed; brokers: RegisteredNode[] } {
     const timed = new Timed();
     const brokers = [timed.broker(), timed.broker()];
     for (const broker of brokers) {
@@ -209,7 +209,7 @@ describe("a tombstone", () => {
     expect(timed.told("orders")).toBe(" at broker2");
     expect(timed.told("bills")).toBe(" at broker1,broker2");
     expect(timed.registry.isTombstoned(timed.registry.topic("orders")!, brokers[0])).toBe(true);
-    expect(timed.registry.activeProducers()).toEqual(brokers);
+    expect(timed.registry.activeNodes()).toEqual(brokers);
     timed.nowMs += TOMBSTONE_MS - 1;
     expect(timed.told("orders")).toBe(" at broker2");
     timed.nowMs += 1;
@@ -255,43 +255,43 @@ test("after any sequence of changes the registry says what a plain model of nsql
   const random = new Random(seed);
   const timed = new Timed();
   const { registry } = timed;
-  const model = new Map<string, Set<Producer>>();
+  const model = new Map<string, Set<RegisteredNode>>();
   const key = (topic: string, channel: string) => (channel === "" ? `topic:${topic}` : `channel:${topic}:${channel}`);
   const channelsOf = (topic: string) => [...model.keys()].filter((name) => name.startsWith(`channel:${topic}:`));
-  const join = (name: string, producer: Producer) => model.set(name, (model.get(name) ?? new Set()).add(producer));
-  const leave = (name: string, producer: Producer) => {
-    const producers = model.get(name);
-    producers?.delete(producer);
-    if ((producers?.size ?? 0) === 0 && name.endsWith("#ephemeral")) model.delete(name);
+  const join = (name: string, node: RegisteredNode) => model.set(name, (model.get(name) ?? new Set()).add(node));
+  const leave = (name: string, node: RegisteredNode) => {
+    const nodes = model.get(name);
+    nodes?.delete(node);
+    if ((nodes?.size ?? 0) === 0 && name.endsWith("#ephemeral")) model.delete(name);
   };
   let brokers = [timed.broker(), timed.broker(), timed.broker()];
   const topics = ["a", "b", "c#ephemeral"];
   const channels = ["x", "y#ephemeral"];
   for (let step = 0; step < 20_000; step++) {
-    const producer = random.pick(brokers);
+    const node = random.pick(brokers);
     const topic = random.pick(topics);
     const channel = random.pick(channels);
     switch (random.int(0, 7)) {
       case 0:
       case 1:
-        registry.register(producer, topic, channel);
-        join(key(topic, channel), producer);
-        join(key(topic, ""), producer);
+        registry.register(node, topic, channel);
+        join(key(topic, channel), node);
+        join(key(topic, ""), node);
         break;
       case 2:
-        registry.unregisterChannel(producer, topic, channel);
-        leave(key(topic, channel), producer);
+        registry.unregisterChannel(node, topic, channel);
+        leave(key(topic, channel), node);
         break;
       case 3:
-        registry.unregisterTopic(producer, topic);
-        for (const name of channelsOf(topic)) model.get(name)?.delete(producer);
-        leave(key(topic, ""), producer);
+        registry.unregisterTopic(node, topic);
+        for (const name of channelsOf(topic)) model.get(name)?.delete(node);
+        leave(key(topic, ""), node);
         break;
       case 4:
-        registry.removeProducer(producer);
-        while (!registry.forget(producer, random.int(1, 3)));
-        for (const producers of model.values()) producers.delete(producer);
-        brokers = [...brokers.filter((other) => other !== producer), timed.broker()];
+        registry.removeNode(node);
+        while (!registry.unregisterSome(node, random.int(1, 3)));
+        for (const nodes of model.values()) nodes.delete(node);
+        brokers = [...brokers.filter((other) => other !== node), timed.broker()];
         break;
       case 5:
         registry.deleteTopic(topic);
@@ -307,17 +307,17 @@ test("after any sequence of changes the registry says what a plain model of nsql
         model.set(key(topic, ""), model.get(key(topic, "")) ?? new Set());
     }
     const shown: Record<string, number[]> = {};
-    for (const { name, registered, producers, channels: own } of registry.allTopics()) {
-      if (registered) shown[key(name, "")] = producers.items.map(({ number }) => number);
-      else expect(producers.size).toBe(0);
-      for (const each of own.items) shown[key(name, each.name)] = each.producers.items.map(({ number }) => number);
+    for (const { name, registered, nodes, channels: own } of registry.allTopics()) {
+      if (registered) shown[key(name, "")] = nodes.items.map(({ ordinal }) => ordinal);
+      else expect(nodes.size).toBe(0);
+      for (const each of own.items) shown[key(name, each.name)] = each.nodes.items.map(({ ordinal }) => ordinal);
     }
     const expected = Object.fromEntries(
-      [...model].map(([name, producers]) => [name, [...producers].map(({ number }) => number).sort((a, b) => a - b)]),
+      [...model].map(([name, nodes]) => [name, [...nodes].map(({ ordinal }) => ordinal).sort((a, b) => a - b)]),
     );
     expect(shown).toEqual(expected);
     for (const broker of brokers) {
-      expect(broker.registrations.size).toBe([...model.values()].filter((producers) => producers.has(broker)).length);
+      expect(broker.registrations.size).toBe([...model.values()].filter((nodes) => nodes.has(broker)).length);
     }
   }
 });

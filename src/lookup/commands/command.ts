@@ -1,7 +1,7 @@
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { isValidName } from "../../frame/names.ts";
 import type { Lookup } from "../lookup.ts";
-import type { Producer } from "../producer.ts";
+import type { RegisteredNode } from "../registered-node.ts";
 import { encodeResponse } from "../response.ts";
 
 /** What a command knows of the connection that it came on. */
@@ -10,7 +10,7 @@ export interface Session {
   /** `ip:port`, as nsqlookupd shows it. */
   readonly remoteAddress: string;
   /** What the client registers as; undefined before IDENTIFY. */
-  producer: Producer | undefined;
+  node: RegisteredNode | undefined;
 }
 
 /**
@@ -25,19 +25,19 @@ export const OK = encodeResponse("OK");
 
 /** What REGISTER and UNREGISTER name. */
 export interface Named {
-  producer: Producer;
+  node: RegisteredNode;
   topic: string;
   /** Empty: the topic alone is meant. */
   channel: string;
 }
 
 /** Who sends the command, and what it names; checked in nsqlookupd's order. */
-export function readNames(command: string, session: Session, words: readonly string[]): Named | ProtocolError {
-  const { producer } = session;
-  if (producer === undefined) return fatal("E_INVALID", "client must IDENTIFY");
+export function parseNames(command: string, session: Session, words: readonly string[]): Named | ProtocolError {
+  const { node } = session;
+  if (node === undefined) return fatal("E_INVALID", "client must IDENTIFY");
   if (words.length < 2) return fatal("E_INVALID", `${command} insufficient number of params`);
   const [, topic, channel = ""] = words;
   if (!isValidName(topic)) return fatal("E_BAD_TOPIC", `${command} topic name '${topic}' is not valid`);
   if (channel !== "" && !isValidName(channel)) return fatal("E_BAD_CHANNEL", `${command} channel name '${channel}' is not valid`);
-  return { producer, topic, channel };
+  return { node, topic, channel };
 }

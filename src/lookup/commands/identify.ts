@@ -12,19 +12,19 @@ const MAX_BODY_BYTES = 64 * 1024;
 const NOTHING_SAID = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
 
 /** `IDENTIFY\n size json`: the broker introduces itself, once, before it registers anything. */
-export function IDENTIFY({ producer }: Session): ProtocolError | "body" {
-  return producer === undefined ? "body" : fatal("E_INVALID", "cannot IDENTIFY again");
+export function IDENTIFY({ node }: Session): ProtocolError | "body" {
+  return node === undefined ? "body" : fatal("E_INVALID", "cannot IDENTIFY again");
 }
 
 /** Looks at the size in front of the body. nsqlookupd ends with a panic on a negative one. */
-export function checkIdentify(size: number): ProtocolError | undefined {
+export function checkBodySize(size: number): ProtocolError | undefined {
   if (size < 0) return fatal("E_BAD_BODY", `IDENTIFY invalid body size ${size}`);
   if (size > MAX_BODY_BYTES) return fatal("E_BAD_BODY", `IDENTIFY body too big ${size} > ${MAX_BODY_BYTES}`);
   return undefined;
 }
 
 /** Takes the body, and answers who and where this lookup server is. */
-export function identify(session: Session, body: Buffer): Buffer | ProtocolError {
+export function acceptIdentity(session: Session, body: Buffer): Buffer | ProtocolError {
   const { lookup, remoteAddress } = session;
   const said = readFields(body.toString(), NOTHING_SAID);
   if (said === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
@@ -32,8 +32,10 @@ export function identify(session: Session, body: Buffer): Buffer | ProtocolError
   if (broadcast_address === "" || Number(tcp_port) === 0 || Number(http_port) === 0 || version === "") {
     return fatal("E_BAD_BODY", "IDENTIFY missing fields");
   }
-  lookup.log.info(`CLIENT(${remoteAddress}): IDENTIFY Address:${broadcast_address} TCP:${tcp_port} HTTP:${http_port} Version:${version}`);
-  session.producer = lookup.registry.addProducer({
+  lookup.logger.info(
+    `CLIENT(${remoteAddress}): IDENTIFY Address:${broadcast_address} TCP:${tcp_port} HTTP:${http_port} Version:${version}`,
+  );
+  session.node = lookup.registry.addNode({
     remoteAddress,
     hostname: said.hostname,
     broadcastAddress: broadcast_address,
@@ -41,7 +43,7 @@ export function identify(session: Session, body: Buffer): Buffer | ProtocolError
     httpPort: http_port,
     version,
   });
-  lookup.log.info(`DB: client(${remoteAddress}) REGISTER category:client key: subkey:`);
+  lookup.logger.info(`DB: client(${remoteAddress}) REGISTER category:client key: subkey:`);
   return encodeResponse(
     JSON.stringify({
       broadcast_address: lookup.options.broadcastAddress,

@@ -3,13 +3,13 @@ import { Call, type Incoming } from "../../http/server/call.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Lookup } from "../lookup.ts";
 import type { Registry } from "../registry.ts";
-import type { ProducerLists } from "./producer-lists.ts";
+import type { NodeLists } from "./node-lists.ts";
 
 /** One request to the lookup server that is being answered. */
 export class LookupCall extends Call {
   constructor(
     readonly lookup: Lookup,
-    readonly lists: ProducerLists,
+    readonly lists: NodeLists,
     incoming: Incoming,
   ) {
     super(incoming);

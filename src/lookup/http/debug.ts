@@ -1,5 +1,5 @@
 import { encodeJson } from "../../http/server/reply.ts";
-import type { Producer } from "../producer.ts";
+import type { RegisteredNode } from "../registered-node.ts";
 import type { Tombstone } from "../registration.ts";
 import type { Registry } from "../registry.ts";
 import type { LookupCall } from "./call.ts";
@@ -15,36 +15,36 @@ export function debug({ registry }: LookupCall): Response {
 
 function* debugDocument(registry: Registry): Generator<string> {
   let separator = "{";
-  for (const [key, producersNow] of entriesOf(registry)) {
-    const producers = producersNow();
-    if (producers.length === 0) continue;
-    yield `${separator}${encodeJson(key)}:[${producers.join(",")}]`;
+  for (const [key, nodesNow] of entriesOf(registry)) {
+    const nodes = nodesNow();
+    if (nodes.length === 0) continue;
+    yield `${separator}${encodeJson(key)}:[${nodes.join(",")}]`;
     separator = ",";
   }
   yield separator === "," ? "}" : "{}";
 }
 
 /** In the order of their keys, as Go writes a map: categories, then names. */
-function* entriesOf(registry: Registry): Generator<[key: string, producers: () => string[]]> {
+function* entriesOf(registry: Registry): Generator<[key: string, nodes: () => string[]]> {
   // Copied, since what is registered may change while a long document goes out.
   const topics = [...registry.allTopics()].sort((a, b) => inOrder(`${a.name}:`, `${b.name}:`));
   for (const topic of topics) {
     for (const channel of [...topic.channels.items].sort((a, b) => inOrder(a.name, b.name))) {
-      yield [`channel:${topic.name}:${channel.name}`, () => entries(channel.producers.items, undefined)];
+      yield [`channel:${topic.name}:${channel.name}`, () => entries(channel.nodes.items, undefined)];
     }
   }
-  yield ["client::", () => entries(registry.allProducers(), undefined)];
+  yield ["client::", () => entries(registry.allNodes(), undefined)];
   for (const topic of topics) {
-    yield [`topic:${topic.name}:`, () => entries(topic.producers.items, topic.tombstones)];
+    yield [`topic:${topic.name}:`, () => entries(topic.nodes.items, topic.tombstones)];
   }
 }
 
-function entries(producers: readonly Producer[], tombstones: ReadonlyMap<Producer, Tombstone> | undefined): string[] {
-  const present = producers.filter(({ gone }) => !gone);
-  return present.map((producer) => entryJson(producer, tombstones?.get(producer)));
+function entries(nodes: readonly RegisteredNode[], tombstones: ReadonlyMap<RegisteredNode, Tombstone> | undefined): string[] {
+  const present = nodes.filter(({ gone }) => !gone);
+  return present.map((node) => entryJson(node, tombstones?.get(node)));
 }
 
-function entryJson({ info, lastSeenAtMs }: Producer, tombstone: Tombstone | undefined): string {
+function entryJson({ info, lastSeenAtMs }: RegisteredNode, tombstone: Tombstone | undefined): string {
   return (
     `{"broadcast_address":${encodeJson(info.broadcastAddress)},"hostname":${encodeJson(info.hostname)},"http_port":${info.httpPort},` +
     `"id":${encodeJson(info.remoteAddress)},"last_update":${lastSeenAtMs}000000,"tcp_port":${info.tcpPort},` +

@@ -1,11 +1,11 @@
 import { encodedJson, encodeJson, json, plain, Refusal } from "../../http/server/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
-import type { Producer } from "../producer.ts";
+import type { RegisteredNode } from "../registered-node.ts";
 import { TopicRegistration } from "../registration.ts";
 import type { Registry } from "../registry.ts";
 import type { LookupCall } from "./call.ts";
 import { longJson } from "./long-json.ts";
-import { infoFields } from "./producer-lists.ts";
+import { nodeFields } from "./node-lists.ts";
 
 // What clients and operators ask. /debug has a file of its own.
 
@@ -36,7 +36,7 @@ export function lookup(call: LookupCall): Response {
   const found = call.registry.lookup(call.topicName());
   if (found === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
   const start = Buffer.from(`{"channels":${encodeJson(found.channels)},"producers":[`);
-  return encodedJson(Buffer.concat([start, call.lists.bytesOf(found.producers), LOOKUP_END]));
+  return encodedJson(Buffer.concat([start, call.lists.jsonOf(found.nodes), LOOKUP_END]));
 }
 
 /** GET /nodes: the active producers, tombstoned or not, with their topics. */
@@ -46,21 +46,21 @@ export function nodes({ registry }: LookupCall): Response {
 
 function* nodesDocument(registry: Registry): Generator<string> {
   let separator = '{"producers":[';
-  for (const producer of registry.activeProducers()) {
-    yield separator + nodeJson(registry, producer);
+  for (const node of registry.activeNodes()) {
+    yield separator + nodeJson(registry, node);
     separator = ",";
   }
   yield separator === "," ? "]}" : `${separator}]}`;
 }
 
-function nodeJson(registry: Registry, producer: Producer): string {
+function nodeJson(registry: Registry, node: RegisteredNode): string {
   const topics: string[] = [];
   const tombstones: boolean[] = [];
   const nowMs = registry.nowMs;
-  for (const registration of producer.registrations.items) {
+  for (const registration of node.registrations.items) {
     if (!(registration instanceof TopicRegistration)) continue;
     topics.push(registration.name);
-    tombstones.push(registry.isTombstoned(registration, producer, nowMs));
+    tombstones.push(registry.isTombstoned(registration, node, nowMs));
   }
-  return `{${infoFields(producer.info)},"tombstones":${encodeJson(tombstones)},"topics":${encodeJson(topics)}}`;
+  return `{${nodeFields(node.info)},"tombstones":${encodeJson(tombstones)},"topics":${encodeJson(topics)}}`;
 }

@@ -2,7 +2,7 @@ import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server/s
 import { parseAddress } from "../../net/address.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";
-import { ProducerLists } from "./producer-lists.ts";
+import { NodeLists } from "./node-lists.ts";
 import { router } from "./routes.ts";
 
 /**
@@ -11,15 +11,15 @@ import { router } from "./routes.ts";
  * @throws StartError when the address cannot be had
  */
 export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): HttpServer {
-  const { options, log } = lookup;
+  const { options, logger } = lookup;
   // nsqlookupd has no unix sockets: what is no host:port is a slip, and not a file's name.
   parseAddress(options.httpAddress);
-  const lists = new ProducerLists();
+  const lists = new NodeLists();
   return serveHttp(
     {
       address: options.httpAddress,
-      addressFlag: lookup.flag("http-address"),
-      log,
+      addressFlag: lookup.flagName("http-address"),
+      log: logger,
       router,
       call: (incoming) => new LookupCall(lookup, lists, incoming),
     },

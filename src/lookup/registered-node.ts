@@ -1,7 +1,7 @@
-import { type Numbered, SortedList } from "./sorted-list.ts";
+import { type Ordered, SortedList } from "./sorted-list.ts";
 
 /** Who a broker says it is (IDENTIFY), and from where it said so. */
-export interface ProducerInfo {
+export interface NodeInfo {
   /** `ip:port` of its connection: two producers never share one. */
   readonly remoteAddress: string;
   readonly hostname: string;
@@ -14,14 +14,14 @@ export interface ProducerInfo {
 }
 
 /** A topic or a channel, as a node that registered it knows it. */
-export interface Registration extends Numbered {
+export interface Registration extends Ordered {
   readonly name: string;
   /** @returns false if the node was not registered there */
-  leave(producer: Producer): boolean;
+  removeNode(node: RegisteredNode): boolean;
 }
 
 /** A broker that is connected and has identified itself. Only the registry changes it. */
-export class Producer implements Numbered {
+export class RegisteredNode implements Ordered {
   /** All topics and channels that it has. */
   readonly registrations = new SortedList<Registration>();
   /** It has left, and what it registered is being taken away; nobody is told of it any more. */
@@ -34,12 +34,12 @@ export class Producer implements Numbered {
   readonly mark = Math.floor(Math.random() * 2 ** 32);
 
   constructor(
-    readonly number: number,
-    readonly info: ProducerInfo,
+    readonly ordinal: number,
+    readonly info: NodeInfo,
   ) {}
 
   /** `broadcast address:http port`, by which /topic/tombstone names it. */
-  get node(): string {
+  get httpAddress(): string {
     return `${this.info.broadcastAddress}:${this.info.httpPort}`;
   }
 }

@@ -1,11 +1,11 @@
 import { encodeJson } from "../../http/server/reply.ts";
-import type { Producer, ProducerInfo } from "../producer.ts";
+import type { NodeInfo, RegisteredNode } from "../registered-node.ts";
 
 /** All lists together. One of 300 producers takes 47 KB. */
 const BUDGET_BYTES = 8 * 1024 * 1024;
 
 interface List {
-  producers: readonly Producer[];
+  nodes: readonly RegisteredNode[];
   bytes: Buffer;
 }
 
@@ -16,18 +16,18 @@ interface List {
  * A list is found by what it is a list of, and producers do not change, so it can never be out of date. Those not asked
  * for longest make room for others.
  */
-export class ProducerLists {
+export class NodeLists {
   private readonly lists = new Map<number, List>();
   private totalBytes = 0;
 
   constructor(private readonly budgetBytes = BUDGET_BYTES) {}
 
   /** @param producers in the order of their numbers. @returns JSON, without the brackets of the list */
-  bytesOf(producers: readonly Producer[]): Buffer {
-    const key = keyOf(producers);
+  jsonOf(nodes: readonly RegisteredNode[]): Buffer {
+    const key = keyOf(nodes);
     const known = this.lists.get(key);
     if (known !== undefined) this.drop(key, known);
-    const list = known !== undefined && isSame(known.producers, producers) ? known : layOut(producers);
+    const list = known !== undefined && isSame(known.nodes, nodes) ? known : layOut(nodes);
     // As the one asked for last.
     this.lists.set(key, list);
     this.totalBytes += list.bytes.length;
@@ -44,22 +44,22 @@ export class ProducerLists {
   }
 }
 
-function keyOf(producers: readonly Producer[]): number {
+function keyOf(nodes: readonly RegisteredNode[]): number {
   let key = 0;
-  for (const { mark } of producers) key ^= mark;
+  for (const { mark } of nodes) key ^= mark;
   return key;
 }
 
-function isSame(some: readonly Producer[], others: readonly Producer[]): boolean {
-  return some.length === others.length && some.every((producer, i) => producer === others[i]);
+function isSame(some: readonly RegisteredNode[], others: readonly RegisteredNode[]): boolean {
+  return some.length === others.length && some.every((node, i) => node === others[i]);
 }
 
-function layOut(producers: readonly Producer[]): List {
-  return { producers, bytes: Buffer.from(producers.map(({ info }) => `{${infoFields(info)}}`).join(",")) };
+function layOut(nodes: readonly RegisteredNode[]): List {
+  return { nodes, bytes: Buffer.from(nodes.map(({ info }) => `{${nodeFields(info)}}`).join(",")) };
 }
 
 /** What a broker said of itself, as JSON without braces, in nsqlookupd's order. */
-export function infoFields(info: ProducerInfo): string {
+export function nodeFields(info: NodeInfo): string {
   return (
     `"remote_address":${encodeJson(info.remoteAddress)},"hostname":${encodeJson(info.hostname)},` +
     `"broadcast_address":${encodeJson(info.broadcastAddress)},"tcp_port":${info.tcpPort},"http_port":${info.httpPort},` +

@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
-import { ProducerLists } from "../../src/lookup/http/producer-lists.ts";
-import { Producer } from "../../src/lookup/producer.ts";
+import { NodeLists } from "../../src/lookup/http/node-lists.ts";
+import { RegisteredNode } from "../../src/lookup/registered-node.ts";
 import { InProcessLookup } from "./support/in-process.ts";
 
-function producers(count: number): Producer[] {
+function nodes(count: number): RegisteredNode[] {
   return Array.from({ length: count }, (_, i) => {
     const name = `host${i}`;
-    return new Producer(i, {
+    return new RegisteredNode(i, {
       remoteAddress: `10.0.0.1:${i}`,
       hostname: name,
       broadcastAddress: name,
@@ -18,42 +18,42 @@ function producers(count: number): Producer[] {
 }
 
 test("a list is laid out once for the same producers", () => {
-  const lists = new ProducerLists();
-  const [a, b, c] = producers(3);
-  const bytes = lists.bytesOf([a, b]);
+  const lists = new NodeLists();
+  const [a, b, c] = nodes(3);
+  const bytes = lists.jsonOf([a, b]);
   expect(bytes.toString()).toBe(
     '{"remote_address":"10.0.0.1:0","hostname":"host0","broadcast_address":"host0","tcp_port":0,"http_port":1152921504606846976,"version":"1"},' +
       '{"remote_address":"10.0.0.1:1","hostname":"host1","broadcast_address":"host1","tcp_port":1,"http_port":1152921504606846976,"version":"1"}',
   );
-  expect(lists.bytesOf([a, b])).toBe(bytes);
-  expect(lists.bytesOf([a, c]).toString()).toContain("host2");
-  expect(lists.bytesOf([a]).toString()).not.toContain("host1");
-  expect(lists.bytesOf([]).toString()).toBe("");
-  expect(lists.bytesOf([a, b])).toBe(bytes);
+  expect(lists.jsonOf([a, b])).toBe(bytes);
+  expect(lists.jsonOf([a, c]).toString()).toContain("host2");
+  expect(lists.jsonOf([a]).toString()).not.toContain("host1");
+  expect(lists.jsonOf([]).toString()).toBe("");
+  expect(lists.jsonOf([a, b])).toBe(bytes);
 });
 
 test("producers whose marks come to the same are still told apart", () => {
-  const lists = new ProducerLists();
-  const [a, b] = producers(2);
+  const lists = new NodeLists();
+  const [a, b] = nodes(2);
   Object.defineProperty(b, "mark", { value: a.mark });
-  expect(lists.bytesOf([a]).toString()).toContain("host0");
-  expect(lists.bytesOf([b]).toString()).toContain("host1");
-  expect(lists.bytesOf([a, b]).toString()).toContain("host1");
-  expect(lists.bytesOf([]).toString()).toBe("");
+  expect(lists.jsonOf([a]).toString()).toContain("host0");
+  expect(lists.jsonOf([b]).toString()).toContain("host1");
+  expect(lists.jsonOf([a, b]).toString()).toContain("host1");
+  expect(lists.jsonOf([]).toString()).toBe("");
 });
 
 test("lists that nobody asks for make room for others", () => {
-  const all = producers(4);
-  const budget = new ProducerLists().bytesOf(all.slice(0, 1)).length * 3;
-  const lists = new ProducerLists(budget);
-  const before = all.map((producer) => lists.bytesOf([producer]));
+  const all = nodes(4);
+  const budget = new NodeLists().jsonOf(all.slice(0, 1)).length * 3;
+  const lists = new NodeLists(budget);
+  const before = all.map((node) => lists.jsonOf([node]));
   // The fourth pushed the first out; the second is asked for, so the third is the oldest now.
-  expect(lists.bytesOf([all[1]])).toBe(before[1]);
-  expect(lists.bytesOf([all[0]])).not.toBe(before[0]);
-  expect(lists.bytesOf([all[1]])).toBe(before[1]);
-  expect(lists.bytesOf([all[2]])).not.toBe(before[2]);
+  expect(lists.jsonOf([all[1]])).toBe(before[1]);
+  expect(lists.jsonOf([all[0]])).not.toBe(before[0]);
+  expect(lists.jsonOf([all[1]])).toBe(before[1]);
+  expect(lists.jsonOf([all[2]])).not.toBe(before[2]);
   // One that exceeds all room is told all the same.
-  expect(lists.bytesOf(all).toString()).toContain("host3");
+  expect(lists.jsonOf(all).toString()).toContain("host3");
 });
 
 test("many long answers at once are all whole", async () => {
