@@ -1,4 +1,5 @@
 import { fatal, type ProtocolError } from "../frame/error.ts";
+import type { ClientConnection } from "../net/client-listener.ts";
 import type { Session } from "./commands/command.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { acceptIdentity, checkBodySize } from "./commands/identify.ts";
@@ -44,7 +45,7 @@ export interface ClientSocket {
  * One broker's connection: takes its bytes apart into commands and responses each in turn.
  * https://nsq.io/components/nsqlookupd.html, nsqlookupd/lookup_protocol_v1.go
  */
-export class Connection implements Session {
+export class Connection implements Session, ClientConnection {
   node: RegisteredNode | undefined;
 
   private mode = MAGIC;
@@ -101,6 +102,10 @@ export class Connection implements Session {
   closeGracefully(): void {
     this.beginClose();
     this.flush();
+  }
+
+  abort(): void {
+    this.socket.terminate();
   }
 
   private get busy(): boolean {

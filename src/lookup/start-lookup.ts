@@ -22,7 +22,6 @@ export interface LookupServer {
 export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = ""): LookupServer {
   const lookup = new Lookup(options, logger, flagPrefix);
   const brokers = new BrokerListener(lookup);
-  brokers.listen();
   lookup.tcpPort = brokers.port;
   let http: HttpServer;
   try {

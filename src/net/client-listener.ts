@@ -1,0 +1,165 @@
+import { giveBack } from "../base/free-buffer.ts";
+import { formatAddress, type ListenAddress, listenError, showListenAddress } from "./address.ts";
+
+/** Stands for the address of a unix socket's client, as Go shows it. */
+const UNIX_PEER = "@";
+
+/** A client's connection, as the listener that accepted it drives it. */
+export interface ClientConnection {
+  /** Bytes from the client. The buffer is the connection's. */
+  receive(data: Buffer): void;
+  /** The socket takes bytes again. */
+  onDrain(): void;
+  /** The client has ended its side. It may still read. */
+  onInputEnd(): void;
+  /** The socket is gone. Called once. */
+  onSocketClosed(): void;
+  /** Cuts the connection now. */
+  abort(): void;
+}
+
+/** What a server makes of the clients that its listener accepts. */
+export interface ListenerEvents<Connection extends ClientConnection> {
+  /**
+   * Makes the connection of a new client.
+   *
+   * @param remoteAddress `ip:port`, or `@` for a client of a unix socket
+   * @returns undefined for a client that is turned away; its socket is for this function to end
+   */
+  accept(socket: Bun.Socket<Connection | undefined>, remoteAddress: string): Connection | undefined;
+  /** accept() or a connection threw: a defect of ours, to be logged. The client is cut afterwards. */
+  onDefect(error: Error, connection: Connection | undefined): void;
+  /** A socket failed; it closes next. The connection is undefined if the client was turned away. */
+  onSocketError?(error: Error, connection: Connection | undefined): void;
+  /** A connection's socket is gone, and the connection has been told. */
+  onClosed?(connection: Connection): void;
+}
+
+/**
+ * Accepts clients, and passes the events of each socket to its connection. What a connection throws ends that connection
+ * only, and nothing else in the process.
+ */
+export class ClientListener<Connection extends ClientConnection> {
+  /** All that were accepted and are not closed. */
+  readonly connections = new Set<Connection>();
+  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
+
+  private constructor(
+    private readonly address: ListenAddress,
+    private readonly events: ListenerEvents<Connection>,
+  ) {}
+
+  /**
+   * Opens a listener.
+   *
+   * @param flag that the address was given with, for instance `tcp-address`
+   * @throws StartError when the address cannot be had
+   */
+  static listen<Connection extends ClientConnection>(
+    address: ListenAddress,
+    flag: string,
+    events: ListenerEvents<Connection>,
+  ): ClientListener<Connection> {
+    const listener = new ClientListener(address, events);
+    try {
+      listener.listener = Bun.listen<Connection | undefined>({
+        // It is either of the two. Bun's types want to know which.
+        ...(address as { hostname: string; port: number }),
+        // A client that ends its side still gets its answers.
+        allowHalfOpen: true,
+        socket: {
+          open: (socket) => listener.accept(socket),
+          data: (socket, data) => listener.receive(socket.data, data),
+          drain: (socket) => listener.drained(socket.data),
+          end: (socket) => listener.inputEnded(socket.data),
+          close: (socket) => listener.closed(socket.data),
+          error: (socket, error) => events.onSocketError?.(error, socket.data),
+        },
+      });
+    } catch (error) {
+      throw listenError(flag, address, error);
+    }
+    return listener;
+  }
+
+  /** 0 for a unix socket. */
+  get port(): number {
+    return this.listener?.port ?? 0;
+  }
+
+  /** The address with the port that the listener has, for the log. */
+  get where(): string {
+    return showListenAddress(this.address, this.port);
+  }
+
+  /** Accepts no more clients. @param abortAll cuts all connections too */
+  stop(abortAll = false): void {
+    this.listener?.stop(abortAll);
+  }
+
+  // ---- the events of a socket. A layer above the socket, such as TLS, calls these in its place.
+
+  receive(connection: Connection | undefined, data: Buffer): void {
+    // Nobody reads the bytes of a client that was turned away, nor those below a layer.
+    if (connection === undefined) return giveBack(data);
+    try {
+      connection.receive(data);
+    } catch (error) {
+      this.abortDefective(connection, error);
+    }
+  }
+
+  drained(connection: Connection | undefined): void {
+    if (connection !== undefined) this.guard(connection, callOnDrain);
+  }
+
+  inputEnded(connection: Connection | undefined): void {
+    if (connection !== undefined) this.guard(connection, callOnInputEnd);
+  }
+
+  /** May be called more than once: a layer and the socket below it both close. */
+  closed(connection: Connection | undefined): void {
+    if (connection === undefined || !this.connections.delete(connection)) return;
+    this.guard(connection, callOnSocketClosed);
+    this.events.onClosed?.(connection);
+  }
+
+  /** Calls into a connection from outside of its socket's events. What it throws ends that connection only. */
+  guard(connection: Connection, call: (connection: Connection) => void): void {
+    try {
+      call(connection);
+    } catch (error) {
+      this.abortDefective(connection, error);
+    }
+  }
+
+  private accept(socket: Bun.Socket<Connection | undefined>): void {
+    // Whatever their types say, they are undefined when the client left before it was looked at.
+    const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
+    const isKnown = host !== undefined && port !== undefined;
+    if (!isKnown && !("unix" in this.address)) return socket.terminate();
+    try {
+      const connection = this.events.accept(socket, isKnown ? formatAddress(host, port) : UNIX_PEER);
+      if (connection === undefined) return;
+      socket.data = connection;
+      this.connections.add(connection);
+    } catch (error) {
+      this.events.onDefect(asError(error), undefined);
+      socket.terminate();
+    }
+  }
+
+  private abortDefective(connection: Connection, error: unknown): void {
+    this.events.onDefect(asError(error), connection);
+    connection.abort();
+  }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
+}
+
+// Not written where they are used: a function there would be made anew for each event.
+const callOnDrain = (connection: ClientConnection): void => connection.onDrain();
+const callOnInputEnd = (connection: ClientConnection): void => connection.onInputEnd();
+const callOnSocketClosed = (connection: ClientConnection): void => connection.onSocketClosed();
