@@ -1,4 +1,4 @@
-import type { Writer } from "../../broker/tcp/transport/transport.ts";
+import type { Writer } from "../writer.ts";
 
 /** What is compressed at a time; a block of snappy's framing format holds no more. */
 export const BLOCK_BYTES = 64 * 1024;

@@ -1,5 +1,5 @@
 import { giveBack } from "../../base/free-buffer.ts";
-import type { Writer } from "../../broker/tcp/transport/transport.ts";
+import type { Writer } from "../writer.ts";
 import { Packer } from "./compressor.ts";
 import { CorruptStream, type Unpacker } from "./decompressor.ts";
 import { Zlib } from "./zlib.ts";

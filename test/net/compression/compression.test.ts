@@ -1,11 +1,11 @@
 import { describe, expect, test } from "bun:test";
 import { createDeflateRaw, createInflateRaw, inflateRawSync } from "node:zlib";
 import { Compressor, Decompressor } from "snappy";
-import type { Writer } from "../../../src/broker/tcp/transport/transport.ts";
 import { BLOCK_BYTES, type Packer, TURN_BYTES } from "../../../src/net/compression/compressor.ts";
 import { CorruptStream, type Unpacker } from "../../../src/net/compression/decompressor.ts";
 import { DeflatePacker, DeflateUnpacker } from "../../../src/net/compression/deflate.ts";
 import { SnappyPacker, SnappyUnpacker } from "../../../src/net/compression/snappy.ts";
+import type { Writer } from "../../../src/net/writer.ts";
 
 /** Takes as many bytes at a time as it is told to, as a kernel does. */
 class Pipe implements Writer {

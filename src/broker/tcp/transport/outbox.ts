@@ -1,5 +1,5 @@
+import type { Writer } from "../../../net/writer.ts";
 import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
-import type { Writer } from "./transport.ts";
 
 /** Small writes of one turn are put together here; a run larger than this goes to the kernel from where it lies. */
 const STAGE_BYTES = 4096;

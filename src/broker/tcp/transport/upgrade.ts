@@ -2,7 +2,7 @@ import type { Packer } from "../../../net/compression/compressor.ts";
 import type { Unpacker } from "../../../net/compression/decompressor.ts";
 import { DeflatePacker, DeflateUnpacker } from "../../../net/compression/deflate.ts";
 import { SnappyPacker, SnappyUnpacker } from "../../../net/compression/snappy.ts";
-import type { Writer } from "./transport.ts";
+import type { Writer } from "../../../net/writer.ts";
 
 /** A layer that IDENTIFY agreed on. They are put on one after the other, each followed by an OK that goes through it. */
 export type Upgrade = { layer: "tls" } | Compression;
