@@ -9,13 +9,13 @@ const MOST_KINDS = 100;
 export class Trouble {
   private readonly lastMs = new Map<string, number>();
 
-  constructor(private readonly log: Logger) {}
+  constructor(private readonly logger: Logger) {}
 
   error(text: string): void {
     const nowMs = performance.now();
     if (nowMs - (this.lastMs.get(text) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) return;
     if (this.lastMs.size >= MOST_KINDS) this.lastMs.clear();
     this.lastMs.set(text, nowMs);
-    this.log.error(text);
+    this.logger.error(text);
   }
 }

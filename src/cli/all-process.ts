@@ -14,25 +14,25 @@ import { LOOKUP_PREFIX } from "./settings.ts";
  *
  * @returns once both have ended; whether all went well
  */
-export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log: Logger, lookupLog: Logger): Promise<boolean> {
-  return runProcess(log, async (opened) => {
-    await removeDeadSockets(options, log);
-    const lookup = openLookup(lookupOptions, lookupLog);
+export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, logger: Logger, lookupLogger: Logger): Promise<boolean> {
+  return runProcess(logger, async (opened) => {
+    await removeDeadSockets(options, logger);
+    const lookup = openLookup(lookupOptions, lookupLogger);
     opened(() => lookup.stop());
-    const where = openBroker(options, log, opened, {
+    const where = openBroker(options, logger, opened, {
       tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
       httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
     });
     const { tcpAddress, httpAddress } = lookupOptions;
-    lookupLog.info(`lookup up: TCP ${listening(tcpAddress, lookup.tcpPort)}, HTTP ${listening(httpAddress, lookup.httpPort)}`);
-    log.info(`broker up: ${where}`);
+    lookupLogger.info(`lookup up: TCP ${listening(tcpAddress, lookup.tcpPort)}, HTTP ${listening(httpAddress, lookup.httpPort)}`);
+    logger.info(`broker up: ${where}`);
   });
 }
 
 /** Who meant to run a broker alone, beside a lookup that is there already, is told how. */
-function openLookup(options: LookupOptions, log: Logger): LookupServer {
+function openLookup(options: LookupOptions, logger: Logger): LookupServer {
   try {
-    return startLookup(options, log, LOOKUP_PREFIX);
+    return startLookup(options, logger, LOOKUP_PREFIX);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     throw new StartError(

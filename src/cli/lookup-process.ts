@@ -4,9 +4,9 @@ import { startLookup } from "../lookup/start-lookup.ts";
 import { runProcess } from "./process.ts";
 
 /** Runs a lookup server as this process's whole purpose. @returns once it has ended; whether all went well */
-export function runLookup(options: LookupOptions, log: Logger): Promise<boolean> {
-  return runProcess(log, (opened) => {
-    const lookup = startLookup(options, log);
+export function runLookup(options: LookupOptions, logger: Logger): Promise<boolean> {
+  return runProcess(logger, (opened) => {
+    const lookup = startLookup(options, logger);
     opened(() => lookup.stop());
   });
 }

@@ -17,22 +17,22 @@ export type Close = () => Promise<void> | void;
  * @param start opens one thing after the other, and tells how each is closed; they are closed the other way round
  * @returns once all is closed; whether all went well
  */
-export async function runProcess(log: Logger, start: (opened: (close: Close) => void) => void | Promise<void>): Promise<boolean> {
+export async function runProcess(logger: Logger, start: (opened: (close: Close) => void) => void | Promise<void>): Promise<boolean> {
   const ended = Promise.withResolvers<boolean>();
   const closes: Close[] = [];
   let closing = false;
 
   const fail = (what: string, error: unknown): void => {
-    logError(log, what, error);
+    logError(logger, what, error);
     ended.resolve(false);
   };
   const onSignal = (signal: NodeJS.Signals): void => {
     if (closing) {
-      log.fatal(`${signal} while closing: leaving at once`);
+      logger.fatal(`${signal} while closing: leaving at once`);
       process.exit(1);
     }
     closing = true;
-    log.info(`${signal}: closing`);
+    logger.info(`${signal}: closing`);
     closeAll(closes).then(
       () => ended.resolve(true),
       (error) => fail("closing failed", error),
@@ -40,7 +40,7 @@ export async function runProcess(log: Logger, start: (opened: (close: Close) => 
   };
   let faulted = false;
   const onFault = (error: unknown): void => {
-    logError(log, "this is a defect of bunsq; closing", error);
+    logError(logger, "this is a defect of bunsq; closing", error);
     if (faulted || closing) process.exit(1);
     faulted = true;
     closing = true;
@@ -60,8 +60,8 @@ export async function runProcess(log: Logger, start: (opened: (close: Close) => 
     if (closing) await closeAll(closes);
   } catch (error) {
     closing = true;
-    logError(log, "could not start", error);
-    await closeAll(closes).catch((failure) => logError(log, "closing failed", failure));
+    logError(logger, "could not start", error);
+    await closeAll(closes).catch((failure) => logError(logger, "closing failed", failure));
     return false;
   }
   return ended.promise;
@@ -79,12 +79,12 @@ async function closeAll(closes: Close[]): Promise<void> {
 }
 
 /** A StartError's message says all an operator needs; anything else is unforeseen, so its stack is logged with it. */
-function logError(log: Logger, what: string, error: unknown): void {
+function logError(logger: Logger, what: string, error: unknown): void {
   if (error instanceof StartError) {
-    log.fatal(error.message);
+    logger.fatal(error.message);
     return;
   }
   const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-  log.fatal(what);
-  for (const line of text.split("\n")) log.fatal(line);
+  logger.fatal(what);
+  for (const line of text.split("\n")) logger.fatal(line);
 }

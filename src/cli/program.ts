@@ -12,7 +12,7 @@ import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./
 import { environmentName, readEnvironment } from "./environment.ts";
 import type { FlagValue } from "./flag.ts";
 import { allFlags, type FlagTable, helpText, idleFlags, parseFlags, peekFlag, quote, resolveOptions, UsageError } from "./flags.ts";
-import { LineLogger } from "./log.ts";
+import { LineLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
 import {
   allProgramFlags,
@@ -101,9 +101,9 @@ function runProgram(program: Program, environment: Environment): Promise<number>
     surroundings,
     allProgramFlags(program),
     false,
-    logged((options, log, given) => {
+    logged((options, logger, given) => {
       const lookup = lookupOptionsBeside(options, given);
-      return runAll(options, lookup, log, new LineLogger(lookup.logLevel, lookup.logPrefix));
+      return runAll(options, lookup, logger, new LineLogger(lookup.logLevel, lookup.logPrefix));
     }),
   );
 }
@@ -131,13 +131,13 @@ function modeOf(given: string | undefined, { environment, config }: Surroundings
 }
 
 /** Runs a program on its options and its log. @param given on the command line @returns whether all went well */
-type Serve<Options> = (options: Options, log: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
+type Serve<Options> = (options: Options, logger: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
 
 /** A broker's node id is in every message id, so it goes to the log. */
 function logged(serve: Serve<BrokerOptions>): Serve<BrokerOptions> {
-  return (options, log, given) => {
-    log.info(`ID: ${options.nodeId}`);
-    return serve(options, log, given);
+  return (options, logger, given) => {
+    logger.info(`ID: ${options.nodeId}`);
+    return serve(options, logger, given);
   };
 }
 
@@ -175,18 +175,18 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   const fromConfig = configLayer(scope, config);
   const settings = mergeLayers([commandLineLayer(given), fromEnvironment, fromConfig]);
   const options = resolveOptions(table, settings.values);
-  const log = new LineLogger(options.logLevel, options.logPrefix);
+  const logger = new LineLogger(options.logLevel, options.logPrefix);
 
   if (settings.errors.length > 0) {
-    for (const error of settings.errors) log.fatal(error);
+    for (const error of settings.errors) logger.fatal(error);
     return EXIT_FAILED;
   }
-  log.info(versionLine(name));
-  for (const warning of settings.warnings) log.warn(warning);
+  logger.info(versionLine(name));
+  for (const warning of settings.warnings) logger.warn(warning);
   for (const flag of idleFlags(table, settings.values)) {
-    log.warn(`${settings.origins.get(flag.name)} has no effect: ${flag.idle?.why}`);
+    logger.warn(`${settings.origins.get(flag.name)} has no effect: ${flag.idle?.why}`);
   }
-  return (await serve(options, log, settings.values)) ? EXIT_OK : EXIT_FAILED;
+  return (await serve(options, logger, settings.values)) ? EXIT_OK : EXIT_FAILED;
 }
 
 const HELP_FOOTER = `

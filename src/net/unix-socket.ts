@@ -41,11 +41,11 @@ export function showSocketPath({ unix }: SocketPath): string {
  * Removes the file of a unix socket on which nobody listens: a process that was killed leaves its own behind, and could
  * not be started again. Anything else stays, and listening there will say so.
  */
-export async function removeDeadSocket({ unix }: SocketPath, log: Logger): Promise<void> {
+export async function removeDeadSocket({ unix }: SocketPath, logger: Logger): Promise<void> {
   if (unix.startsWith("\0") || lstatSync(unix, { throwIfNoEntry: false })?.isSocket() !== true) return;
   if (!(await isDead(unix))) return;
   unlinkSync(unix);
-  log.warn(`removed ${unix}: the socket of a process that is no more`);
+  logger.warn(`removed ${unix}: the socket of a process that is no more`);
 }
 
 function isDead(path: string): Promise<boolean> {

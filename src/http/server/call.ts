@@ -11,7 +11,7 @@ export interface Incoming {
   /** The parameter of the route; empty if it has none. */
   option: string;
   bodies: BodyReader;
-  log: Logger;
+  logger: Logger;
 }
 
 /** One request that is being answered. Each server's own adds what its handlers act upon. */
@@ -34,7 +34,7 @@ export class Call {
     if (this.parsed === undefined) {
       const query = parseQuery(this.incoming.rawQuery);
       if (typeof query === "string") {
-        this.incoming.log.error(`failed to parse request params - ${query}`);
+        this.incoming.logger.error(`failed to parse request params - ${query}`);
         throw new Refusal(400, "INVALID_REQUEST");
       }
       this.parsed = query;

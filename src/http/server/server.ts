@@ -165,7 +165,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, log } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, log };
+      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, logger: log };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { LineLogger } from "../../src/cli/log.ts";
+import { LineLogger } from "../../src/cli/line-logger.ts";
 
 /** A logger whose lines can be read back; `fail` makes the sink throw. */
 function capture(level: "debug" | "info" | "warn" | "error" | "fatal" = "info") {
