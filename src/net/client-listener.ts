@@ -70,9 +70,9 @@ export class ClientListener<Connection extends ClientConnection> {
         socket: {
           open: (socket) => listener.accept(socket),
           data: (socket, data) => listener.receive(socket.data, data),
-          drain: (socket) => listener.drained(socket.data),
-          end: (socket) => listener.inputEnded(socket.data),
-          close: (socket) => listener.closed(socket.data),
+          drain: (socket) => listener.onDrain(socket.data),
+          end: (socket) => listener.onInputEnd(socket.data),
+          close: (socket) => listener.onSocketClosed(socket.data),
           error: (socket, error) => events.onSocketError?.(error, socket.data),
         },
       });
@@ -109,16 +109,16 @@ export class ClientListener<Connection extends ClientConnection> {
     }
   }
 
-  drained(connection: Connection | undefined): void {
+  onDrain(connection: Connection | undefined): void {
     if (connection !== undefined) this.guard(connection, callOnDrain);
   }
 
-  inputEnded(connection: Connection | undefined): void {
+  onInputEnd(connection: Connection | undefined): void {
     if (connection !== undefined) this.guard(connection, callOnInputEnd);
   }
 
   /** May be called more than once: a layer and the socket below it both close. */
-  closed(connection: Connection | undefined): void {
+  onSocketClosed(connection: Connection | undefined): void {
     if (connection === undefined || !this.connections.delete(connection)) return;
     this.guard(connection, callOnSocketClosed);
     this.events.onClosed?.(connection);

@@ -150,8 +150,8 @@ test("a connection is told once that its socket is gone, whoever says so", async
   await TestClient.connect(bed.listener.port);
   await until("it is accepted", () => bed?.accepted.length === 1);
   const [connection] = bed.accepted;
-  bed.listener.closed(connection);
-  bed.listener.closed(connection);
+  bed.listener.onSocketClosed(connection);
+  bed.listener.onSocketClosed(connection);
   connection.abort();
   await Bun.sleep(0);
   expect(connection.events.filter((event) => event === "closed")).toEqual(["closed"]);

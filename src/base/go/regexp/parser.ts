@@ -79,7 +79,7 @@ export class PatternParser {
     // Flags that are set within a group end with it.
     const { fold } = this;
     const parts = [this.concatenation()];
-    while (this.take("|")) parts.push(this.concatenation());
+    while (this.accept("|")) parts.push(this.concatenation());
     this.fold = fold;
     this.depth--;
     return parts.length === 1 ? parts[0]! : { kind: "any", parts };
@@ -88,7 +88,7 @@ export class PatternParser {
   private concatenation(): Node {
     const parts: Node[] = [];
     let repeated = false;
-    while (this.at < this.source.length && !this.sees("|") && !this.sees(")")) {
+    while (this.at < this.source.length && !this.isAt("|") && !this.isAt(")")) {
       const from = this.at;
       const bounds = this.repetition();
       if (bounds === undefined) {
@@ -106,7 +106,7 @@ export class PatternParser {
       if (counted && (min >= 2 || max >= 2) && !repeatsWithin(node, MAX_REPEAT))
         throw new PatternError(`invalid repeat count: \`${text}\``);
       parts.push(node);
-      this.take("?");
+      this.accept("?");
       repeated = true;
     }
     return { kind: "all", parts };
@@ -114,11 +114,11 @@ export class PatternParser {
 
   /** A quantifier here: how often at least, at most (-1: any number), and whether in numbers. */
   private repetition(): [min: number, max: number, counted: boolean] | undefined {
-    if (this.take("*")) return [0, -1, false];
-    if (this.take("+")) return [1, -1, false];
-    if (this.take("?")) return [0, 1, false];
+    if (this.accept("*")) return [0, -1, false];
+    if (this.accept("+")) return [1, -1, false];
+    if (this.accept("?")) return [0, 1, false];
     // What is no repetition are characters as any others.
-    const match = this.sees("{") ? this.taken(REPETITION) : undefined;
+    const match = this.isAt("{") ? this.acceptForm(REPETITION) : undefined;
     if (match === undefined) return undefined;
     const min = Number(match[1]);
     const max = match[2] === undefined ? min : match[3] === undefined ? -1 : Number(match[3]);
@@ -158,16 +158,16 @@ export class PatternParser {
   }
 
   private group(parts: Node[]): void {
-    if (!this.take("?")) {
+    if (!this.accept("?")) {
       parts.push(this.grouped());
       return;
     }
-    if (this.sees("<") || this.source.startsWith("P<", this.at)) {
+    if (this.isAt("<") || this.source.startsWith("P<", this.at)) {
       this.groupName();
       parts.push(this.grouped());
       return;
     }
-    const match = this.taken(FLAGS);
+    const match = this.acceptForm(FLAGS);
     if (match === undefined) throw new PatternError(`invalid or unsupported Perl syntax: \`(?${this.source.slice(this.at, this.at + 4)}\``);
     const before = this.fold;
     this.fold = match[2]?.includes("i") === true ? false : match[1]!.includes("i") || before;
@@ -179,26 +179,26 @@ export class PatternParser {
 
   private grouped(): Node {
     const node = this.alternation();
-    if (!this.take(")")) throw new PatternError(`missing closing ): \`${this.source}\``);
+    if (!this.accept(")")) throw new PatternError(`missing closing ): \`${this.source}\``);
     return node;
   }
 
   private groupName(): void {
-    const match = this.taken(GROUP_NAME);
+    const match = this.acceptForm(GROUP_NAME);
     const name = match?.[1] ?? "";
     if (!/^[A-Za-z0-9_]+$/.test(name)) throw new PatternError(`invalid named capture: \`(?${match?.[0] ?? ""}\``);
   }
 
   private escaped(parts: Node[]): void {
-    if (this.take("A")) {
+    if (this.accept("A")) {
       parts.push({ kind: "assert", assert: BEGIN });
-    } else if (this.take("z")) {
+    } else if (this.accept("z")) {
       parts.push({ kind: "assert", assert: END });
-    } else if (this.take("b")) {
+    } else if (this.accept("b")) {
       parts.push({ kind: "assert", assert: WORD });
-    } else if (this.take("B")) {
+    } else if (this.accept("B")) {
       parts.push({ kind: "assert", assert: NO_WORD });
-    } else if (this.take("Q")) {
+    } else if (this.accept("Q")) {
       const end = this.source.indexOf("\\E", this.at);
       for (const rune of this.source.slice(this.at, end < 0 ? undefined : end)) parts.push(this.literal(rune));
       this.at = end < 0 ? this.source.length : end + 2;
@@ -218,7 +218,7 @@ export class PatternParser {
       return letter === letter.toLowerCase() ? set : inverted(set);
     }
     if (letter !== "p" && letter !== "P") return undefined;
-    const match = this.taken(UNICODE_CLASS);
+    const match = this.acceptForm(UNICODE_CLASS);
     const set = match === undefined ? undefined : unicodeSet(match[2] ?? match[3]!);
     if (match === undefined || set === undefined) throw new PatternError(`invalid character class range: \`\\${match?.[0] ?? letter}\``);
     const negated = (letter === "P") !== (match[1] === "^");
@@ -228,9 +228,9 @@ export class PatternParser {
   /** Behind a backslash: one character. */
   private characterEscape(): string {
     if (this.at >= this.source.length) throw new PatternError("trailing backslash at end of expression: ``");
-    const octal = this.taken(OCTAL);
+    const octal = this.acceptForm(OCTAL);
     if (octal !== undefined) return String.fromCodePoint(Number.parseInt(octal[0], 8));
-    const hex = this.taken(HEX);
+    const hex = this.acceptForm(HEX);
     if (hex !== undefined) {
       const code = Number.parseInt(hex[1] ?? hex[2]!, 16);
       if (code > 0x10ffff) throw new PatternError(`invalid escape sequence: \`\\${hex[0]}\``);
@@ -246,9 +246,9 @@ export class PatternParser {
   /** Behind `[`. */
   private bracket(): CharacterSet {
     const from = this.at - 1;
-    const negated = this.take("^");
+    const negated = this.accept("^");
     const set = NOTHING.slice();
-    for (let first = true; first || !this.sees("]"); first = false) {
+    for (let first = true; first || !this.isAt("]"); first = false) {
       if (this.at >= this.source.length) throw new PatternError(`missing closing ]: \`${this.source.slice(from)}\``);
       include(set, this.posixClass() ?? this.bracketEscape() ?? this.folded(this.range()));
     }
@@ -258,7 +258,7 @@ export class PatternParser {
 
   private posixClass(): CharacterSet | undefined {
     if (!this.source.startsWith("[:", this.at) || this.at + 2 > this.lastPosixEnd) return undefined;
-    const match = this.taken(POSIX_CLASS)!;
+    const match = this.acceptForm(POSIX_CLASS)!;
     const group = POSIX_CLASSES.get(match[2]!);
     if (group === undefined) throw new PatternError(`invalid character class range: \`${match[0]}\``);
     const set = this.folded(matching(group));
@@ -266,7 +266,7 @@ export class PatternParser {
   }
 
   private bracketEscape(): CharacterSet | undefined {
-    if (!this.take("\\")) return undefined;
+    if (!this.accept("\\")) return undefined;
     const set = this.classEscape();
     // One character: it may begin a range.
     if (set === undefined) this.at--;
@@ -278,7 +278,7 @@ export class PatternParser {
     const rune = this.classCharacter();
     const low = rune.codePointAt(0)!;
     let high = low;
-    if (this.sees("-") && this.at + 1 < this.source.length && this.source[this.at + 1] !== "]") {
+    if (this.isAt("-") && this.at + 1 < this.source.length && this.source[this.at + 1] !== "]") {
       this.at++;
       high = this.classCharacter().codePointAt(0)!;
       if (high < low) throw new PatternError(`invalid character class range: \`${this.source.slice(from, this.at)}\``);
@@ -289,19 +289,19 @@ export class PatternParser {
 
   private classCharacter(): string {
     if (this.at >= this.source.length) throw new PatternError(`missing closing ]: \`${this.source}\``);
-    return this.take("\\") ? this.characterEscape() : this.next();
+    return this.accept("\\") ? this.characterEscape() : this.next();
   }
 
   private folded(set: CharacterSet): CharacterSet {
     return this.fold ? folded(set) : set;
   }
 
-  private sees(character: string): boolean {
+  private isAt(character: string): boolean {
     return this.source[this.at] === character;
   }
 
-  private take(character: string): boolean {
-    if (!this.sees(character)) return false;
+  private accept(character: string): boolean {
+    if (!this.isAt(character)) return false;
     this.at++;
     return true;
   }
@@ -314,7 +314,7 @@ export class PatternParser {
   }
 
   /** What stands here, if it has the form of a sticky expression. */
-  private taken(form: RegExp): RegExpExecArray | undefined {
+  private acceptForm(form: RegExp): RegExpExecArray | undefined {
     form.lastIndex = this.at;
     const match = form.exec(this.source);
     if (match === null) return undefined;
