@@ -1,22 +1,23 @@
-/** Smaller ones the engine keeps in its own heap: there is nothing to give back. */
+/** The engine keeps smaller buffers in its own heap, so there is no memory to free. */
 const MIN_BYTES = 4096;
 
 /**
- * Frees a buffer's memory now instead of when the collector comes by. A socket brings its bytes in a buffer of their own,
- * up to half a mebibyte; freed at once, the next one gets the same pages, which are still in the processor's cache.
+ * Frees a buffer's memory now, without waiting for the garbage collector. A socket delivers its bytes in a new buffer of up
+ * to half a mebibyte; if it is freed at once, the next buffer gets the same pages, which are still in the processor's cache.
  *
- * The buffer is empty afterwards, and so is all that shares its memory. One that is part of something larger is left alone.
+ * Afterwards the buffer is empty, and so is everything that shares its memory. A buffer that is part of a larger one is left
+ * as it is.
  */
 export function giveBack(buffer: Buffer): void {
   if (buffer.length >= MIN_BYTES) giveBackNative(buffer);
 }
 
 /**
- * The same for a buffer that native code has made, whatever its size: behind its bytes there may be far more memory, of
- * which the collector knows nothing, and each costs the collector a call back into that code.
+ * Frees the memory of a buffer that native code has made, whatever the buffer's size. It may hold far more memory than its
+ * bytes show, which the garbage collector does not know, and freeing it later would cost the collector a call into that code.
  */
 export function giveBackNative(buffer: Buffer): void {
-  // An empty one from native code may count as given back already, which must not be done twice.
+  // Native code may have freed the memory of an empty buffer already, and freeing it twice is an error.
   if (buffer.length === 0) return;
   const memory = buffer.buffer;
   if (memory instanceof ArrayBuffer && memory.byteLength === buffer.length) memory.transfer(0);

@@ -2,8 +2,8 @@ let snappy: typeof import("snappy") | undefined;
 let crc32: typeof import("@node-rs/crc32") | undefined;
 
 /**
- * Modules that most brokers never use, loaded when somebody first does. node:net, node:tls, node:zlib, node:crypto and
- * node:inspector each bring node's streams along, six MB of an idle process; snappy's native part takes eight more.
+ * Modules that most brokers never use, loaded at their first use. node:net, node:tls, node:zlib, node:crypto and
+ * node:inspector each load node's streams, which take 6 MB of an idle process; snappy's native part takes another 8 MB.
  */
 export const lazy = {
   get net(): typeof import("node:net") {
@@ -24,7 +24,7 @@ export const lazy = {
   get dns(): typeof import("node:dns/promises") {
     return process.getBuiltinModule("node:dns/promises");
   },
-  // require() is what both Bun and its compiler take as "now, not at the start"; the paths must stand here as they are.
+  // Both Bun and its compiler load a module at the call of require(), not at the start. The paths must be literals.
   get snappy(): typeof import("snappy") {
     snappy ??= require("snappy") as typeof import("snappy");
     return snappy;

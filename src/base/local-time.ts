@@ -1,15 +1,15 @@
 import { readFileSync } from "node:fs";
 
-/** What a zone file of UTC ends with: its rule as POSIX writes it. */
+/** The end of a zone file for UTC: its rule in POSIX form. */
 const UTC_RULE = "\nUTC0\n";
 const UTC_NAMES = new Set(["", "UTC", "UTC0", "Etc/UTC"]);
 
 /**
- * Whether local time is UTC, found out without the engine's calendar: that brings its tables of time zones along, four MB
- * of an idle process, and most servers and all containers run on UTC.
+ * Whether local time is UTC. The engine's calendar is not asked: it would load its tables of time zones, which take 4 MB of
+ * an idle process, and most servers and nearly all containers run on UTC.
  *
- * @param zone TZ of the environment; undefined where it is not set
- * @param zoneFile what the system's zone is read from then; none means UTC, as for Go
+ * @param zone the environment's TZ; undefined if it is not set
+ * @param zoneFile the system's time zone, read if TZ is not set; without that file the zone is UTC, as in Go
  */
 export function isUtc(zone: string | undefined, zoneFile = "/etc/localtime"): boolean {
   if (zone !== undefined) return UTC_NAMES.has(zone.replace(/^:/, ""));
@@ -20,7 +20,7 @@ export function isUtc(zone: string | undefined, zoneFile = "/etc/localtime"): bo
   }
 }
 
-/** A moment as Go's log package prints it, to the second: 2026/11/22 08:05:00 */
+/** Formats a time as Go's log package does, to the second: 2026/11/22 08:05:00 */
 export function formatTime(wallMs: number, utc: boolean): string {
   const at = new Date(wallMs);
   if (utc) return at.toISOString().slice(0, 19).replace("T", " ").replaceAll("-", "/");

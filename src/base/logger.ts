@@ -1,7 +1,7 @@
-/** Severity of a log line, ascending; NSQ's five. */
+/** NSQ's five severities of log lines, in ascending order. */
 export type LogLevel = "debug" | "info" | "warn" | "error" | "fatal";
 
-/** Where a program's log lines go. `level` may be changed at run time. */
+/** Writes a program's log lines. `level` is the least severe one that is written; it may be changed at run time. */
 export interface Logger {
   level: LogLevel;
   debug(line: string): void;

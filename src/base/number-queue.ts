@@ -1,4 +1,4 @@
-/** A first-in first-out queue of numbers in one growing ring: no object per element. */
+/** A first-in, first-out queue of numbers in one growing ring buffer, without an object per element. */
 export class NumberQueue {
   private ring = new Float64Array(16);
   private head = 0;
@@ -10,7 +10,7 @@ export class NumberQueue {
     this.length++;
   }
 
-  /** The oldest; NaN when empty. */
+  /** Removes the oldest value. @returns NaN if the queue is empty */
   shift(): number {
     if (this.length === 0) return Number.NaN;
     const value = this.ring[this.head];
@@ -19,7 +19,7 @@ export class NumberQueue {
     return value;
   }
 
-  /** Takes a value out, wherever it is: a copy of the whole, for what an operator does now and then. */
+  /** Removes a value wherever it is. Goes through the whole queue, so it is only for what operators do by hand. */
   remove(value: number): void {
     for (let left = this.length; left > 0; left--) {
       const one = this.shift();

@@ -1,11 +1,11 @@
 import type { Logger } from "./logger.ts";
 
-/** The same complaint is not logged again before this. */
+/** The shortest time between two equal lines. */
 const AGAIN_AFTER_MS = 10_000;
-/** More different complaints than this are not told apart. */
+/** The most texts that are remembered. Beyond this all are forgotten, and each may be logged again. */
 const MOST_KINDS = 100;
 
-/** Logs errors that would else come many times a second, as long as a disk is full: each text once in ten seconds. */
+/** Logs errors that would otherwise repeat many times a second, for instance while a disk is full: each text once in ten seconds. */
 export class Trouble {
   private readonly lastMs = new Map<string, number>();
 

@@ -1,4 +1,4 @@
-/** Why a program cannot start, in words that tell an operator what to do. */
+/** Says why a program cannot start, and what an operator can do about it. */
 export class StartError extends Error {
   override name = "StartError";
 }

@@ -1,10 +1,10 @@
 /**
- * What a command can answer instead of a response: an error frame, `CODE text`. After a fatal one the
- * broker closes the connection, as nsqd does (internal/protocol/errors.go).
+ * A command's error, sent as an error frame, `CODE text`. After a fatal error the broker closes the connection, as nsqd does
+ * (internal/protocol/errors.go).
  */
 export interface ProtocolError {
   readonly code: string;
-  /** May quote what the client sent, byte for byte: latin1, one character a byte. */
+  /** One character per byte (latin1), because it may quote the client's bytes. */
   readonly text: string;
   readonly fatal: boolean;
 }

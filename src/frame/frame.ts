@@ -1,5 +1,5 @@
 /**
- * The V2 wire format: what goes over a socket between a client and a broker.
+ * The V2 wire format, which a client and a broker speak over a socket.
  *
  *     frame  := size:u32be  type:u32be  data         size counts type and data
  *     message data := timestamp_ns:u64be  attempts:u16be  id:16 bytes  body
@@ -7,31 +7,31 @@
  * Source: https://nsq.io/clients/tcp_protocol_spec.html
  */
 
-/** The four bytes a client sends first. */
+/** The four bytes that a client sends first. */
 export const MAGIC_V2 = "  V2";
 
 export const FRAME_TYPE_RESPONSE = 0;
 export const FRAME_TYPE_ERROR = 1;
 export const FRAME_TYPE_MESSAGE = 2;
 
-/** Size word and type word, in front of every frame's data. */
+/** The size word and the type word in front of every frame's data. */
 export const FRAME_HEADER_BYTES = 8;
 export const MESSAGE_ID_BYTES = 16;
 
-/** Where the parts of a message frame stand, in bytes from the frame's first. */
+/** Offsets of the parts of a message frame from the frame's first byte. */
 export const TIMESTAMP_OFFSET = 8;
 export const ATTEMPTS_OFFSET = 16;
 export const ID_OFFSET = 18;
 export const BODY_OFFSET = 34;
 
-/** A message frame's bytes before its body: its whole overhead on the wire and on disk. */
+/** The bytes of a message frame before its body. This is a message's whole overhead on the wire and on disk. */
 export const MESSAGE_OVERHEAD_BYTES = BODY_OFFSET;
 
-/** What the size word of a message frame counts beside the body. */
+/** The size word of a message frame is the length of the body plus this. */
 export const MESSAGE_SIZE_OVERHEAD = MESSAGE_OVERHEAD_BYTES - 4;
 
 /**
- * One whole response or error frame.
+ * Makes a response or error frame.
  *
  * @param type FRAME_TYPE_RESPONSE or FRAME_TYPE_ERROR
  * @param data the frame's payload; a string is sent as UTF-8

@@ -1,11 +1,11 @@
 /**
- * Message ids: 16 lower-case hex characters that are 64 bits, and the bits say where the message is.
+ * Message ids: 64 bits as 16 lower-case hex characters. The bits say where the message is stored.
  *
  *     node (10 bits) | topic number (14 bits) | sequence in the topic's log (40 bits)
  *     \_______ 6 characters: the prefix _____/ \__________ 10 characters __________/
  *
- * So a FIN finds its message by arithmetic. The sequence is taken modulo 2^40; with at most
- * 2^39 messages between the oldest unfinished one and the newest, the full number follows.
+ * So a FIN finds its message by arithmetic. An id holds the sequence modulo 2^40. As long as there are at most 2^39 messages
+ * between the oldest unfinished one and the newest, the full sequence can be computed from it.
  */
 
 export const NODE_LIMIT = 1 << 10;
@@ -14,23 +14,23 @@ export const SEQUENCE_SPAN = 2 ** 40;
 
 const HEX = "0123456789abcdef";
 
-/** Two hex characters as one big-endian 16-bit word, by byte. */
+/** For each byte its two hex characters as one big-endian 16-bit word. */
 const HEX2 = new Uint16Array(256);
 for (let i = 0; i < 256; i++) HEX2[i] = (HEX.charCodeAt(i >> 4) << 8) | HEX.charCodeAt(i & 15);
 
-/** Four hex characters as one big-endian 32-bit word, by 16-bit number: one store writes four characters. */
+/** For each 16-bit number its four hex characters as one big-endian 32-bit word: one store writes four characters. */
 const HEX4 = new Uint32Array(65536);
 
-/** Fills the table, once there is a prefix to write ids with: a broker without topics needs neither it nor a compiler warmed up by it. */
+/** Fills HEX4 at the first prefix. A broker without topics needs neither the table nor the compiled code that fills it. */
 function fillHex4(): void {
   for (let i = 0; i < 65536; i++) HEX4[i] = ((HEX2[i >> 8] << 16) | HEX2[i & 255]) >>> 0;
 }
 
-/** A character's value as a lower-case hex digit; 0x100 for any other, so that a sum shows a bad one. */
+/** The values of lower-case hex digits; 0x100 for any other byte, so that a bitwise OR of digits shows a bad one. */
 const DIGIT = new Uint16Array(256).fill(0x100);
 for (let i = 0; i < 16; i++) DIGIT[HEX.charCodeAt(i)] = i;
 
-/** The 24 bits that all ids of one topic on one node share. */
+/** The 24-bit prefix that all ids of a topic on a node share. */
 export function idPrefix(node: number, topicNumber: number): number {
   if (HEX4[0] === 0) fillHex4();
   return (node * TOPIC_NUMBER_LIMIT + topicNumber) >>> 0;
@@ -47,17 +47,18 @@ export function writeId(view: DataView, at: number, prefix: number, sequence: nu
   view.setUint32(at + 12, HEX4[low & 0xffff]);
 }
 
-/** Only the last four characters: enough while no 65,536 boundary is crossed since the last whole one. */
+/** The last four characters of an id. Ids in a row differ in nothing else until the sequence passes a multiple of 65,536. */
 export function idTail(sequence: number): number {
   return HEX4[sequence & 0xffff];
 }
 
 /**
- * How many fixed-size lines in a row carry ids that count up from `sequence`, and are otherwise like the first one.
+ * Counts the fixed-size lines in a row whose ids count up from `sequence` and that are otherwise equal to the first one.
  *
- * @param at the first line, whose id is that of `sequence`
- * @param lineBytes length of a line; its id stands `idAt` bytes into it
- * @returns at least 1; not more than fit before `end`, nor past a sequence that is a multiple of 65,536
+ * @param at the first line, which has the id of `sequence`
+ * @param lineBytes length of a line
+ * @param idAt offset of the id in a line
+ * @returns at least 1; counts no line that does not fit before `end`, and stops before a sequence that is a multiple of 65,536
  */
 export function countAscending(view: DataView, at: number, end: number, lineBytes: number, idAt: number, sequence: number): number {
   const most = Math.min(Math.floor((end - at) / lineBytes), 65536 - (sequence % 65536));
@@ -83,7 +84,7 @@ export function countAscending(view: DataView, at: number, end: number, lineByte
   return count;
 }
 
-/** The prefix of the id at `at`; -1 if its characters are not lower-case hex. */
+/** The prefix of the id at `at`; -1 if it is not lower-case hex. */
 export function readPrefix(bytes: Uint8Array, at: number): number {
   const d0 = DIGIT[bytes[at]];
   const d1 = DIGIT[bytes[at + 1]];
@@ -95,7 +96,7 @@ export function readPrefix(bytes: Uint8Array, at: number): number {
   return (d0 << 20) | (d1 << 16) | (d2 << 12) | (d3 << 8) | (d4 << 4) | d5;
 }
 
-/** The sequence, modulo 2^40, of the id at `at`; -1 if its characters are not lower-case hex. */
+/** The sequence modulo 2^40 of the id at `at`; -1 if it is not lower-case hex. */
 export function readSequence(bytes: Uint8Array, at: number): number {
   const d0 = DIGIT[bytes[at + 6]];
   const d1 = DIGIT[bytes[at + 7]];
@@ -113,7 +114,7 @@ export function readSequence(bytes: Uint8Array, at: number): number {
   return high * 1048576 + low;
 }
 
-/** The full sequence of which `low` is the rest modulo 2^40: the one nearest to `near`. */
+/** The sequence nearest to `near` that equals `low` modulo 2^40. */
 export function expandSequence(low: number, near: number): number {
   const full = near - (near % SEQUENCE_SPAN) + low;
   if (full > near + SEQUENCE_SPAN / 2 && full >= SEQUENCE_SPAN) return full - SEQUENCE_SPAN;

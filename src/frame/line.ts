@@ -1,18 +1,18 @@
-/** Words looked at in one command line; nsqd ignores what comes after a command's parameters. */
+/** The most words of a line that are used. nsqd too ignores words behind a command's parameters. */
 const MAX_WORDS = 4;
 
 /**
- * A command line taken apart at single spaces, in place: positions, no strings. One Line serves all connections,
- * since a line is executed before the next is read.
+ * A command line, split at single spaces in place: into positions, not strings. One Line serves all connections, because a
+ * line is executed before the next one is read.
  */
 export class Line {
   buffer: Buffer = Buffer.alloc(0);
-  /** How many words there are, those beyond MAX_WORDS not counted. */
+  /** The number of words, at most MAX_WORDS. */
   words = 0;
   private readonly starts = new Int32Array(MAX_WORDS);
   private readonly ends = new Int32Array(MAX_WORDS);
 
-  /** @param end offset after the last character, line ending excluded */
+  /** @param end offset behind the last character, before the line ending */
   set(buffer: Buffer, start: number, end: number): void {
     this.buffer = buffer;
     let words = 0;
@@ -39,12 +39,12 @@ export class Line {
     return this.ends[word] - this.starts[word];
   }
 
-  /** A word's bytes, one character each. */
+  /** A word as text, one character per byte. */
   text(word: number): string {
     return this.buffer.toString("latin1", this.starts[word], this.ends[word]);
   }
 
-  /** The first four bytes of a word as one number (fewer: what there is). */
+  /** The first four bytes of a word, or all of a shorter one, as one number. */
   key(word: number): number {
     let key = 0;
     const end = Math.min(this.ends[word], this.starts[word] + 4);
@@ -53,9 +53,9 @@ export class Line {
   }
 
   /**
-   * A word as a decimal number; NaN if it has another character than a digit. An empty word is 0, and what exceeds
-   * 64 bits wraps to a signed number, as in nsqd (protocol.ByteToBase10). Beyond 2^53 the value is not exact: every
-   * bound that it is held against is far below.
+   * A word as a decimal number; NaN if it has another character than digits. An empty word is 0, and a number of more than
+   * 64 bits wraps to a signed one, as in nsqd (protocol.ByteToBase10). Beyond 2^53 the value is not exact, which does no
+   * harm: all limits that it is compared with are far lower.
    */
   decimal(word: number): number {
     let value = 0;
@@ -67,12 +67,12 @@ export class Line {
     return value <= Number.MAX_SAFE_INTEGER ? value : Number(this.int64(word));
   }
 
-  /** A word of digits as 64 signed bits, exact: for error texts. */
+  /** The exact value of a word of digits as a signed 64-bit number, for error texts. */
   int64(word: number): bigint {
     return BigInt.asIntN(64, BigInt(this.text(word)));
   }
 
-  /** The same, unsigned. */
+  /** The exact value of a word of digits as an unsigned 64-bit number, for error texts. */
   uint64(word: number): bigint {
     return BigInt.asUintN(64, BigInt(this.text(word)));
   }

@@ -1,25 +1,25 @@
 import type { ProtocolError } from "./error.ts";
 import { fatal } from "./error.ts";
 
-/** Bytes of the count in front of an MPUB's messages, and of the size in front of each. */
+/** The bytes of an MPUB's message count, and of the size in front of each message. */
 const WORD = 4;
 
 /**
- * Walks the body of an MPUB — `count:u32be`, then `size:u32be body` each — and checks every length in it.
+ * Checks every length in the body of an MPUB: `count:u32be`, then for each message `size:u32be body`.
  *
- * The walk is driven by the counts, as nsqd's readMPUB is, and can be taken up again when more bytes have
- * come, so a bad length is answered as soon as it is there and no byte is looked at twice.
+ * Like nsqd's readMPUB it follows the sizes from message to message. It can be resumed when more bytes have arrived, so a bad
+ * length is refused as soon as it arrives, and no byte is looked at twice.
  */
 export class MpubCheck {
-  /** How many messages the body holds; -1 until its first four bytes were seen. */
+  /** The number of messages in the body; -1 until its first four bytes have arrived. */
   count = -1;
-  /** How many of them were walked. */
+  /** How many messages have been checked. */
   walked = 0;
-  /** Offset of the next size word from the body's first byte. */
+  /** Offset of the next message's size in the body. */
   offset = 0;
-  /** Bytes of the body that the walk needs at least to get any further. */
+  /** The least length of the body with which the check gets any further. */
   needed = WORD;
-  /** Set by the first length that is wrong; the walk stops there. */
+  /** The first wrong length. The check ends there. */
   error: ProtocolError | undefined;
 
   reset(): this {
@@ -32,16 +32,16 @@ export class MpubCheck {
   }
 
   /**
-   * Goes on with the walk over `bytes[start, end)`, of which the same first part was given before.
+   * Continues the check over `bytes[start, end)`, which begins with the bytes of earlier calls.
    *
-   * @returns true once the walk is over: whole (`offset` is the body's length) or with `error` set
+   * @returns true once the check is over: the body is complete and `offset` is its length, or `error` is set
    */
   resume(bytes: Uint8Array, start: number, end: number, maxMsgSize: number, maxBodySize: number): boolean {
     const length = end - start;
     if (this.count < 0) {
       if (length < WORD) return false;
       const count = readInt32(bytes, start);
-      // Four bytes of count; a message has four of size and at least one of body.
+      // The count takes four bytes, and each message four bytes of size and at least one of body.
       const most = Math.trunc((maxBodySize - WORD) / (WORD + 1));
       if (count <= 0 || count > most) return this.fail("E_BAD_BODY", `MPUB invalid message count ${count}`);
       this.count = count;
@@ -55,7 +55,7 @@ export class MpubCheck {
       if (size <= 0) return this.fail("E_BAD_MESSAGE", `MPUB invalid message(${walked}) body size ${size}`);
       if (size > maxMsgSize) return this.fail("E_BAD_MESSAGE", `MPUB message too big ${size} > ${maxMsgSize}`);
       if (offset + WORD + size > maxBodySize) {
-        // nsqd would read on past its own limit; a body that is longer than it said must not grow without bound.
+        // nsqd reads past its own limit here. A body that is longer than announced must not grow without bound.
         return this.fail("E_BAD_BODY", `MPUB body too big ${offset + WORD + size} > ${maxBodySize}`);
       }
       this.needed = offset + WORD + size;

@@ -9,7 +9,7 @@ export function isValidName(name: string): boolean {
   return name.length >= 1 && name.length <= MAX_NAME_BYTES && VALID_NAME.test(name);
 }
 
-/** Whether a topic or channel of this name lives in memory only and goes with its last consumer. */
+/** Whether a topic or channel of this name is kept in memory only and is deleted with its last consumer. */
 export function isEphemeral(name: string): boolean {
   return name.endsWith(EPHEMERAL_SUFFIX);
 }

@@ -9,12 +9,12 @@ afterAll(() => removeFolder(folder));
 
 const MOMENT = Date.UTC(2026, 1, 3, 4, 5, 6, 789);
 
-test("TZ says whether local time is UTC", () => {
+test("TZ decides whether local time is UTC", () => {
   for (const zone of ["", "UTC", ":UTC", "Etc/UTC", "UTC0"]) expect(isUtc(zone)).toBe(true);
   for (const zone of ["Europe/Berlin", "UTC+3", "CET", "Etc/GMT-2"]) expect(isUtc(zone)).toBe(false);
 });
 
-test("without TZ the system's zone file says it, and without that one it is UTC", () => {
+test("without TZ the system's zone file decides, and without a zone file it is UTC", () => {
   const utc = join(folder, "utc");
   const berlin = join(folder, "berlin");
   writeFileSync(utc, "TZif2...UTC\0\nUTC0\n");
@@ -24,11 +24,11 @@ test("without TZ the system's zone file says it, and without that one it is UTC"
   expect(isUtc(undefined, join(folder, "none"))).toBe(true);
 });
 
-test.if(existsSync("/usr/share/zoneinfo/Etc/UTC"))("the system's own file of UTC is known as one", () => {
+test.if(existsSync("/usr/share/zoneinfo/Etc/UTC"))("the system's zone file for UTC is recognized", () => {
   expect(isUtc(undefined, "/usr/share/zoneinfo/Etc/UTC")).toBe(true);
 });
 
-test("a time is printed in UTC, or in local time", () => {
+test("a time is formatted in UTC or in local time", () => {
   expect(formatTime(MOMENT, true)).toBe("2026/02/03 04:05:06");
   const minutes = new Date(MOMENT).getTimezoneOffset();
   expect(formatTime(MOMENT, false)).toBe(formatTime(MOMENT - minutes * 60_000, true));

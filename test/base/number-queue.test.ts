@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { NumberQueue } from "../../src/base/number-queue.ts";
 import { Random, seedFromEnvironment } from "../support/random.ts";
 
-test("numbers leave in the order they came, however the queue grows and turns over", () => {
+test("numbers leave in the order in which they came, while the queue grows and wraps around", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   const queue = new NumberQueue();
@@ -22,6 +22,6 @@ test("numbers leave in the order they came, however the queue grows and turns ov
   }
 });
 
-test("an empty queue has no number to give", () => {
+test("an empty queue returns NaN", () => {
   expect(new NumberQueue().shift()).toBeNaN();
 });

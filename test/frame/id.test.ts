@@ -28,7 +28,7 @@ test("an id is node, topic number and sequence in 16 lower-case hex characters",
   expect(idOf(idPrefix(NODE_LIMIT - 1, TOPIC_NUMBER_LIMIT - 1), SEQUENCE_SPAN - 1)).toBe("ffffffffffffffff");
 });
 
-test("prefix and sequence come back from an id at every border", () => {
+test("prefix and sequence are read back from an id, at every boundary", () => {
   for (const node of [0, 1, 511, 1023]) {
     for (const topic of [0, 1, 255, 256, 16_383]) {
       for (const sequence of BORDERS) {
@@ -42,12 +42,12 @@ test("prefix and sequence come back from an id at every border", () => {
   }
 });
 
-test("a sequence of 2^40 and more begins again at zero", () => {
+test("a sequence wraps to zero at 2^40", () => {
   expect(idOf(0, SEQUENCE_SPAN)).toBe("0000000000000000");
   expect(idOf(0, 5 * SEQUENCE_SPAN + 0xabcdef)).toBe("0000000000abcdef");
 });
 
-test("the last four characters alone are those of the whole id", () => {
+test("the last four characters are those of the whole id", () => {
   for (const sequence of [...BORDERS, 0xbeef, 0x123456789a]) {
     const bytes = Buffer.alloc(4);
     bytes.writeUInt32BE(idTail(sequence));
@@ -55,7 +55,7 @@ test("the last four characters alone are those of the whole id", () => {
   }
 });
 
-test("an id with any character but lower-case hex digits has no prefix or no sequence", () => {
+test("an id with another character than lower-case hex digits has no prefix or no sequence", () => {
   const good = "0123456789abcdef";
   for (let at = 0; at < 16; at++) {
     for (const bad of ["A", "F", "g", "/", ":", "`", " ", "\n", "\0", "\xff"]) {
@@ -66,7 +66,7 @@ test("an id with any character but lower-case hex digits has no prefix or no seq
   }
 });
 
-test("the full sequence follows from its rest while it is within 2^39 of a near one", () => {
+test("the full sequence is found from its value modulo 2^40, within 2^39 of a near one", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   const limit = 2 ** 39;
@@ -81,11 +81,11 @@ test("the full sequence follows from its rest while it is within 2^39 of a near 
   }
   expect(expandSequence(SEQUENCE_SPAN - 1, SEQUENCE_SPAN)).toBe(SEQUENCE_SPAN - 1);
   expect(expandSequence(0, SEQUENCE_SPAN - 1)).toBe(SEQUENCE_SPAN);
-  // Nothing lies before the first sequence: it is a message that never was, not a negative number.
+  // There is no message before sequence 0, so the result is a message that never existed, not a negative number.
   expect(expandSequence(SEQUENCE_SPAN - 1, 0)).toBe(SEQUENCE_SPAN - 1);
 });
 
-test("lines whose ids count up are counted as far as they do", () => {
+test("lines are counted as long as their ids count up", () => {
   const lines = (sequences: number[]): DataView => {
     const bytes = Buffer.from(`x${sequences.map((sequence) => `FIN ${idOf(idPrefix(3, 9), sequence)}\n`).join("")}`, "latin1");
     return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
@@ -98,7 +98,7 @@ test("lines whose ids count up are counted as far as they do", () => {
   expect(count(lines([7, 7]), 7)).toBe(1);
   expect(count(lines([65_534, 65_535, 65_536]), 65_534)).toBe(2);
   expect(count(lines([2 ** 40 - 2, 2 ** 40 - 1, 0]), 2 ** 40 - 2)).toBe(2);
-  // Anything else in a line ends the run, wherever it stands.
+  // Any other difference in a line ends the run.
   for (let at = 21; at < 42; at++) {
     const view = lines([7, 8, 9]);
     view.setUint8(1 + at, view.getUint8(1 + at) ^ 1);

@@ -5,7 +5,7 @@ import { sized } from "../support/raw-client.ts";
 const PREFIX = 0x40_00_03;
 const TIME = { high: 0x18a1_b2c3, low: 0xd4e5_f607 };
 
-/** A message frame as the protocol page says it, built the slow way. */
+/** A message frame as the protocol page describes it, built in the simplest way. */
 function frame(body: Uint8Array, sequence: number): Buffer {
   const id = ((BigInt(PREFIX) << 40n) | (BigInt(sequence) % (1n << 40n))).toString(16).padStart(16, "0");
   const size = Buffer.alloc(4);
@@ -22,7 +22,7 @@ function target(bytes: number): { buffer: Buffer; view: DataView } {
 
 const SIZES = [1, 2, 3, 4, 22, 23, 24, 25, 26, 100, 1000, 70_000];
 
-test("a message is laid out as the protocol's frame, with bodies of all sizes about the copying threshold", () => {
+test("a message is written as the protocol's frame, with bodies of all sizes around the copy threshold", () => {
   for (const size of SIZES) {
     const body = Buffer.from(Array.from({ length: size }, (_, i) => (i * 7 + size) & 255));
     const padded = Buffer.concat([Buffer.from("before"), body, Buffer.from("after")]);
@@ -36,7 +36,7 @@ test("a message is laid out as the protocol's frame, with bodies of all sizes ab
   }
 });
 
-test("many messages are laid out as each alone would be, over the borders where more than the id's tail changes", () => {
+test("many messages are written as each alone would be, also where more than the id's last four characters change", () => {
   const bodies = Array.from({ length: 40 }, (_, i) => Buffer.alloc(SIZES[i % SIZES.length], i));
   const source = Buffer.concat([Buffer.from("head"), ...bodies.map(sized)]);
   for (const first of [0, 65_520, 2 ** 20 - 5, 2 ** 32 - 17, 2 ** 40 - 3]) {

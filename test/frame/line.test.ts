@@ -13,7 +13,7 @@ function words(text: string): string[] {
   return Array.from({ length: line.words }, (_, i) => line.text(i));
 }
 
-test("a line is taken apart at single spaces", () => {
+test("a line is split at single spaces", () => {
   expect(words("PUB topic")).toEqual(["PUB", "topic"]);
   expect(words("NOP")).toEqual(["NOP"]);
 });
@@ -28,11 +28,11 @@ test("an empty line is one empty word", () => {
   expect(lineOf("").key(0)).toBe(0);
 });
 
-test("words after the fourth are not looked at", () => {
+test("words after the fourth are ignored", () => {
   expect(words("a b c d e f")).toEqual(["a", "b", "c", "d"]);
 });
 
-test("a word's bytes are its characters, one each", () => {
+test("a word's text has one character per byte", () => {
   expect(words("PUB \xff\x00\xc3\xa9")).toEqual(["PUB", "\xff\x00\xc3\xa9"]);
   const line = lineOf("PUB topic");
   expect([line.start(1), line.end(1), line.length(1)]).toEqual([6, 11, 5]);
@@ -44,7 +44,7 @@ test("a key is the first four bytes as one number", () => {
   expect(lineOf("PUB t").key(0)).toBe(0x505542);
 });
 
-test("a decimal word is its number, an empty one is 0, and one with another character is none", () => {
+test("a word of digits is a number, an empty word is 0, and a word with another character is not a number", () => {
   for (const [text, value] of [
     ["0", 0],
     ["2500", 2500],
@@ -59,7 +59,7 @@ test("a decimal word is its number, an empty one is 0, and one with another char
   }
 });
 
-test("one line serves for another after it", () => {
+test("a line can be set again", () => {
   const line = lineOf("a b c d");
   line.set(Buffer.from("NOP"), 0, 3);
   expect([line.words, line.text(0)]).toEqual([1, "NOP"]);

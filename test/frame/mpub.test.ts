@@ -25,7 +25,7 @@ interface Outcome {
   offset?: number;
 }
 
-/** Checks a body that comes in pieces which end at `ends`. */
+/** Checks a body that comes in pieces, which end at `ends`. */
 function check(bytes: Buffer, ends: number[], margin = 0): Outcome {
   const check = new MpubCheck();
   const padded = Buffer.concat([Buffer.alloc(margin, 0xff), bytes, Buffer.alloc(8, 0xff)]);
@@ -35,7 +35,7 @@ function check(bytes: Buffer, ends: number[], margin = 0): Outcome {
     over = check.resume(padded, margin, margin + end, MAX_MSG, MAX_BODY);
   }
   const { count, walked, offset, error } = check;
-  // How far the walk got before an error is nobody's business.
+  // How far the check got before an error does not matter.
   if (error !== undefined) return { over, error: `${error.code} ${error.text}` };
   return { over, error, count, walked, offset };
 }
@@ -56,16 +56,16 @@ const BAD: [string, Buffer, string][] = [
   ],
 ];
 
-test("a whole body is walked to its end", () => {
+test("a complete body is checked to its end", () => {
   expect(check(GOOD, [])).toEqual({ over: true, error: undefined, count: 3, walked: 3, offset: GOOD.length });
   expect(check(GOOD, [], 13)).toEqual({ over: true, error: undefined, count: 3, walked: 3, offset: GOOD.length });
 });
 
-test("what follows a whole body is not looked at", () => {
+test("bytes behind a complete body are ignored", () => {
   expect(check(Buffer.concat([GOOD, Buffer.from("NOP\n")]), []).offset).toBe(GOOD.length);
 });
 
-test("the most messages that fit in the largest body are allowed", () => {
+test("a body may have as many messages as fit into the largest body", () => {
   const most = Math.floor((MAX_BODY - 4) / 5);
   const bytes = body(most, ...Array.from({ length: most }, () => sized("x")));
   expect(check(bytes, [])).toMatchObject({ over: true, error: undefined, walked: most });
@@ -77,7 +77,7 @@ for (const [what, bytes, error] of BAD) {
   });
 }
 
-test("a body that comes in pieces gets the same answer, wherever it is split", () => {
+test("a body that comes in pieces gets the same result wherever it is split", () => {
   for (const bytes of [GOOD, ...BAD.map(([, bad]) => bad)]) {
     const whole = check(bytes, []);
     for (let first = 0; first <= bytes.length; first++) {
@@ -93,7 +93,7 @@ test("a body that comes in pieces gets the same answer, wherever it is split", (
   }
 });
 
-test("a body that is not whole is not over, and says how many bytes it needs to get any further", () => {
+test("the check of an incomplete body says how many bytes it needs to continue", () => {
   const checking = new MpubCheck();
   let needed = checking.needed;
   for (let end = 0; end < GOOD.length; end++) {
@@ -105,7 +105,7 @@ test("a body that is not whole is not over, and says how many bytes it needs to 
   expect(needed).toBe(GOOD.length);
 });
 
-test("after a reset a check takes another body", () => {
+test("a check can be reset for another body", () => {
   const checking = new MpubCheck();
   expect(checking.resume(body(0), 0, 4, MAX_MSG, MAX_BODY)).toBeTrue();
   expect(checking.error).toBeDefined();

@@ -1,13 +1,13 @@
 import { expect, test } from "bun:test";
 import { isEphemeral, isValidName } from "../../src/frame/names.ts";
 
-test("letters, digits, dots, underscores and hyphens make a name, with #ephemeral behind it or not", () => {
+test("a name has letters, digits, dots, underscores and hyphens, and may end in #ephemeral", () => {
   for (const name of ["a", "A9", "a.b", "_", "-", ".", "..", "topic-1_x", "t#ephemeral", "9", "x".repeat(64)]) {
     expect([name, isValidName(name)]).toEqual([name, true]);
   }
 });
 
-test("nothing else is a name", () => {
+test("any other text is not a name", () => {
   const bad = [
     "",
     " ",

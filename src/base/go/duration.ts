@@ -1,5 +1,5 @@
 /**
- * Durations as Go writes and reads them ("1h2m3.5s", "250ms"), since nsqd's flags, help and config files do.
+ * Durations in Go's notation ("1h2m3.5s", "250ms"), which nsqd's flags, help and config files use.
  * Source: https://pkg.go.dev/time#ParseDuration and https://pkg.go.dev/time#Duration.String
  */
 
@@ -9,7 +9,7 @@ const SECOND = 1_000_000_000n;
 const MINUTE = 60n * SECOND;
 const HOUR = 60n * MINUTE;
 
-/** Go holds a duration in a signed 64-bit count of nanoseconds; one more fits below zero. */
+/** Go keeps a duration as signed 64-bit nanoseconds. Below zero the limit is one larger. */
 const LARGEST = 2n ** 63n - 1n;
 
 const UNITS = new Map([
@@ -23,10 +23,10 @@ const UNITS = new Map([
   ["h", HOUR],
 ]);
 
-/** One number with its unit; a number may lack either side of its point, not both. */
+/** A number with its unit. The digits before the point or those behind it may be missing, but not both. */
 const TERM = /(?:(\d+)(?:\.(\d*))?|\.(\d+))([^\d.]+)/gy;
 
-/** @returns nanoseconds, or undefined for what Go refuses: no unit, an unknown one, more than 64 bits */
+/** @returns nanoseconds; undefined for text that Go refuses: no unit, an unknown unit, more than 64 bits */
 export function parseDuration(text: string): bigint | undefined {
   const negative = text.startsWith("-");
   const unsigned = negative || text.startsWith("+") ? text.slice(1) : text;
@@ -43,7 +43,7 @@ export function parseDuration(text: string): bigint | undefined {
   return negative ? -total : total;
 }
 
-/** In floating point with Go's own rounding, so that both read the same text as the same nanosecond. */
+/** Computes a fraction of a unit in floating point, as Go does, so that both read a text as the same number of nanoseconds. */
 function fractionOf(unit: bigint, digits: string): bigint {
   let numerator = 0n;
   let scale = 1;
@@ -69,7 +69,7 @@ export function formatDuration(ns: bigint): string {
   return minutes < 60n ? `${minutes}m${seconds}` : `${minutes / 60n}h${minutes % 60n}m${seconds}`;
 }
 
-/** Options hold milliseconds, with a fraction where a flag asks for less than one. */
+/** Options are in milliseconds, with a fraction if a flag was given less than one. */
 export function nsToMs(ns: bigint): number {
   return Number(ns) / 1e6;
 }
@@ -78,7 +78,7 @@ export function msToNs(ms: number): bigint {
   return BigInt(Math.round(ms * 1e6));
 }
 
-/** `value` divided by ten to the power of `places`, without trailing zeros. */
+/** `value` divided by 10^`places` in decimal, without trailing zeros. */
 function decimal(value: bigint, places: number): string {
   const digits = value.toString().padStart(places + 1, "0");
   const fraction = digits.slice(-places).replace(/0+$/, "");

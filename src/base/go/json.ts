@@ -1,25 +1,25 @@
-/** Fields of a document and their types, by the values they have when the document does not name them. */
+/** The fields that are read from a document, with their defaults. A default also gives the type of its field. */
 export type Fields = Record<string, string | number | boolean>;
 
-/** What a document said: an integer beyond 53 bits is a bigint. */
+/** The fields that were read. An integer beyond 53 bits is a bigint. */
 export type Said<Known extends Fields> = {
   [Name in keyof Known]: Known[Name] extends string ? string : Known[Name] extends boolean ? boolean : number | bigint;
 };
 
-/** What a JSON document holds. */
+/** A parsed JSON value, in which numbers keep their text. */
 export type Json = null | string | boolean | Literal | Json[] | { [key: string]: Json };
 
-/** A number as it stood in the text: Go takes `1000` for an integer and neither `1000.0` nor `1e3`. */
+/** A number as it was written, because Go accepts `1000` as an integer, but not `1000.0` or `1e3`. */
 export class Literal {
   constructor(readonly source: string) {}
 }
 
-/** What JSON.parse tells a reviver beside the value, where the engine does (TC39: JSON.parse source text access). */
+/** A reviver of an engine that passes the text of each number to it (TC39: JSON.parse source text access). */
 type Reviver = (key: string, value: unknown, context: { source?: string }) => unknown;
 const keepLiterals: Reviver = (_key, value, { source }) => (typeof value === "number" ? new Literal(source ?? String(value)) : value);
 const parseJson = JSON.parse as (text: string, reviver: Reviver) => unknown;
 
-/** @returns undefined for what is no JSON document */
+/** @returns undefined if the text is not JSON */
 export function parseDocument(text: string): Json | undefined {
   try {
     return parseJson(text, keepLiterals) as Json;
@@ -30,11 +30,11 @@ export function parseDocument(text: string): Json | undefined {
 
 /**
  * Reads a JSON object as Go's encoding/json reads it into a struct: unknown keys are ignored, keys match in any case,
- * null says nothing, a value of another type is an error, and numbers are integers of 64 bits.
+ * null leaves the default, a value of another type is an error, and numbers are 64-bit integers.
  *
- * @param defaults the known fields; keys in lower case
- * @param int32 those of them that are integers of 32 bits
- * @returns undefined for what Go would refuse
+ * @param defaults the known fields; their names are in lower case
+ * @param int32 the fields that are 32-bit integers
+ * @returns undefined for a document that Go would refuse
  */
 export function readFields<Known extends Fields>(
   text: string,
@@ -45,7 +45,7 @@ export function readFields<Known extends Fields>(
   return document === undefined ? undefined : fieldsOf(document, defaults, int32);
 }
 
-/** The same for a document that is parsed, or a part of one. */
+/** Reads fields from a document that has been parsed, or from a part of one. See readFields(). */
 export function fieldsOf<Known extends Fields>(
   document: Json,
   defaults: Known,
@@ -65,7 +65,11 @@ export function fieldsOf<Known extends Fields>(
   return said as Said<Known>;
 }
 
-/** A list that an object has under a name in any case, none if it has null or nothing there. @returns undefined for another value */
+/**
+ * The list that an object has under a name, which matches in any case; an empty list if the object has null or nothing there.
+ *
+ * @returns undefined for another kind of value
+ */
 export function listOf(document: Json, name: string): Json[] | undefined {
   if (document === null) return [];
   if (typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
@@ -81,7 +85,7 @@ function readValue(value: unknown, type: string, bits: number): unknown {
   return typeof value !== type ? undefined : typeof value === "string" ? value.toWellFormed() : value;
 }
 
-/** @returns undefined for what is no integer or does not fit in so many bits; a bigint where a double is not exact */
+/** @returns undefined for text that is no integer of at most `bits` bits; a bigint where a double would not be exact */
 function parseInteger(source: string, bits: number): number | bigint | undefined {
   if (!/^-?\d+$/.test(source)) return undefined;
   const value = BigInt(source);

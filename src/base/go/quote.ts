@@ -13,10 +13,10 @@ const ESCAPES: Record<string, string> = {
 const PRINTABLE = /^[\p{L}\p{M}\p{N}\p{P}\p{S} ]$/u;
 
 /**
- * Bytes as Go's `%q` prints them: nsqd's error texts quote names that way.
+ * Quotes bytes as Go's `%q` does. nsqd quotes names in its error texts that way.
  *
- * @param latin1 one character a byte
- * @returns the quoted text, again one character a byte (UTF-8)
+ * @param latin1 one character per byte
+ * @returns the quoted text in UTF-8, one character per byte as well
  */
 export function goQuote(latin1: string): string {
   const bytes = Buffer.from(latin1, "latin1");
@@ -40,14 +40,14 @@ export function goQuote(latin1: string): string {
   return `${quoted}"`;
 }
 
-/** Length in bytes of the UTF-8 sequence at `at`; 0 where there is none. */
+/** The length in bytes of the UTF-8 sequence at `at`; 0 if the bytes there are none. */
 function sequenceLength(bytes: Buffer, at: number): number {
   const first = bytes[at];
   const length =
     first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
   if (length === 0 || at + length > bytes.length) return 0;
   if (length === 1) return 1;
-  // Decoding answers for overlong forms and surrogates: those come back as replacement characters.
+  // Decoding turns overlong forms and surrogates into replacement characters, so it checks for both.
   const decoded = bytes.toString("utf8", at, at + length);
   return [...decoded].length === 1 && (decoded !== "\ufffd" || bytes.toString("hex", at, at + 3) === "efbfbd") ? length : 0;
 }

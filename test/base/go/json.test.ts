@@ -5,7 +5,7 @@ const DEFAULTS = { name: "", port: 0, rate: 0, on: false };
 
 const read = (text: string) => readFields(text, DEFAULTS, ["rate"]);
 
-describe("a JSON object is read as Go reads it into a struct", () => {
+describe("a JSON object is parsed as Go parses it into a struct", () => {
   const taken: [text: string, said: object][] = [
     ["{}", {}],
     ["null", {}],
@@ -28,7 +28,7 @@ describe("a JSON object is read as Go reads it into a struct", () => {
   }
 });
 
-describe("what Go refuses is refused", () => {
+describe("a document that Go refuses is refused", () => {
   const refused = [
     "",
     "{",

@@ -1,13 +1,13 @@
 /**
- * Sets of the characters that names are made of, as patterns have them: a list of 0 and 1, one for each of the alphabet.
+ * Sets of characters, as patterns have them. A set is a list of 0 and 1, one for each character of the alphabet of names.
  */
 
-/** ASCII, and behind it the two characters beyond it that fold to ASCII: ſ (to s) and K (to k). */
+/** ASCII, and the two other characters that fold to ASCII: ſ (to s) and K (to k). */
 const ALPHABET = [...Array.from({ length: 128 }, (_, code) => String.fromCharCode(code)), "\u017f", "\u212a"];
 const LONG_S = 128;
 const KELVIN = 129;
 
-/** Which of the alphabet a character class holds. */
+/** 1 for each character of the alphabet that is in the set. */
 export type CharacterSet = Uint8Array;
 
 export function setOf(holdsRune: (rune: string) => boolean): CharacterSet {
@@ -35,7 +35,7 @@ export function include(set: CharacterSet, more: CharacterSet): void {
   });
 }
 
-/** With each letter the same one of other case. */
+/** Adds the other case of each letter. */
 export function folded(set: CharacterSet): CharacterSet {
   const all = set.slice();
   for (let upper = 0x41; upper <= 0x5a; upper++) {
@@ -45,7 +45,7 @@ export function folded(set: CharacterSet): CharacterSet {
   return all;
 }
 
-/** A general category or a script by its name, from the engine's tables. */
+/** The set of a general category or script, from the engine's tables. @returns undefined if there is none of this name */
 export function unicodeSet(name: string): CharacterSet | undefined {
   if (name === "Any") return EVERYTHING;
   if (!/^[A-Za-z_]+$/.test(name)) return undefined;
@@ -54,7 +54,7 @@ export function unicodeSet(name: string): CharacterSet | undefined {
       const pattern = new RegExp(`^\\p{${property}=${name}}$`, "u");
       return matching(pattern);
     } catch {
-      // No such category; perhaps a script.
+      // There is no such category. It may be a script.
     }
   }
   return undefined;
@@ -63,10 +63,10 @@ export function unicodeSet(name: string): CharacterSet | undefined {
 export const NOTHING = setOf(() => false);
 export const EVERYTHING = setOf(() => true);
 
-/** Of words, as \b tells them. */
+/** The characters of words, between which \b matches. */
 export const WORDS = matching(/^\w$/);
 
-// The sets of these are made when a pattern has them: most brokers never see one.
+// These are turned into sets when a pattern uses them. Most brokers never see such a pattern.
 export const PERL_CLASSES = new Map([
   ["d", /^\d$/],
   ["s", /^[\t\n\f\r ]$/],
@@ -79,7 +79,7 @@ export const POSIX_CLASSES = new Map(
     alpha: /^[A-Za-z]$/,
     ascii: /^[\0-\x7f]$/,
     blank: /^[\t ]$/,
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what the class holds
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: the class consists of them
     cntrl: /^[\0-\x1f\x7f]$/,
     digit: /^[0-9]$/,
     graph: /^[!-~]$/,

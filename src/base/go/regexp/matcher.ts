@@ -2,25 +2,25 @@ import { type CharacterSet, WORDS } from "./character-set.ts";
 import { BEGIN, END, type Node, PatternError, PatternParser, WORD } from "./parser.ts";
 
 /**
- * Go's regular expressions (https://pkg.go.dev/regexp/syntax) over the names of topics and channels.
+ * Go's regular expressions (https://pkg.go.dev/regexp/syntax), matched against the names of topics and channels.
  *
- * JavaScript's own do not serve for permissions. They take what Go refuses (look-ahead, backreferences), refuse or misread
- * what Go takes (`(?i)` for the rest of a group, `\A`, `\z`, `\Q…\E`, `[[:alpha:]]`, `(?P<name>…)`), and they backtrack:
- * `(a+)+$` over one long name would stop the broker for hours. Here the pattern is taken apart (pattern-parser.ts) and
- * becomes a list of instructions that are followed side by side, character by character, as RE2 does: the time is bounded by
- * name × instructions, whatever the pattern.
+ * JavaScript's own expressions cannot be used for permissions. They accept syntax that Go refuses (look-ahead,
+ * backreferences), refuse or misread syntax that Go accepts (`(?i)` for the rest of a group, `\A`, `\z`, `\Q…\E`,
+ * `[[:alpha:]]`, `(?P<name>…)`), and they backtrack: `(a+)+$` on one long name would block the broker for hours. Here a
+ * pattern is parsed (parser.ts) and compiled to a list of instructions, and all possible states are followed in parallel,
+ * character by character, as RE2 does. So the time is at most length of the name × instructions for every pattern.
  *
- * Only whether a name matches is asked. Names are ASCII.
+ * The matcher only answers whether a name matches, and names are ASCII.
  */
 
-/** What all patterns of one answer may take, counted down as they are compiled. */
+/** How many instructions may still be compiled. All patterns in one answer of an auth server share a budget. */
 export interface PatternBudget {
   steps: number;
 }
 
 const OP_SET = 0;
 const OP_ASSERT = 1;
-/** Goes on at the next instruction, and at another as well. */
+/** Continues at the next instruction and at another one. */
 const OP_FORK = 2;
 const OP_JUMP = 3;
 const OP_MATCH = 4;
@@ -31,7 +31,7 @@ export class Pattern {
   private generation = 0;
   private readonly stack: number[] = [];
 
-  /** @throws PatternError for what Go refuses, and for more than the budget has left */
+  /** @throws PatternError for a pattern that Go refuses, and for one that exceeds the budget */
   static compile(source: string, budget: PatternBudget): Pattern {
     const program = new Program(budget);
     program.add(new PatternParser(source).parse());
@@ -62,7 +62,11 @@ export class Pattern {
     }
   }
 
-  /** Collects the sets that can be met from `state` without a character. @returns whether the end is among what is met */
+  /**
+   * Collects in `met` the sets that can be reached from `state` without consuming a character.
+   *
+   * @returns whether the end of the pattern can be reached
+   */
   private follow(state: number, name: string, at: number, met: number[]): boolean {
     const { ops, args, visited, generation, stack } = this;
     stack.length = 0;
@@ -102,7 +106,7 @@ function isWord(name: string, at: number): boolean {
   return at >= 0 && at < name.length && WORDS[name.charCodeAt(at)] === 1;
 }
 
-/** The instructions of a pattern. */
+/** The instructions of a pattern that is being compiled. */
 class Program {
   readonly ops: number[] = [];
   readonly args: number[] = [];
@@ -110,7 +114,7 @@ class Program {
 
   constructor(private readonly budget: PatternBudget) {}
 
-  /** @returns where it stands */
+  /** @returns the index of the new instruction */
   emit(op: number, arg: number): number {
     this.ops.push(op);
     this.args.push(arg);

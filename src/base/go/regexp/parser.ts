@@ -13,31 +13,31 @@ import {
   unicodeSet,
 } from "./character-set.ts";
 
-/** Why Go would refuse a pattern. */
+/** A pattern that Go refuses. The message is Go's. */
 export class PatternError extends Error {
   override name = "PatternError";
 }
 
-/** Go's own bounds. */
+/** Go's own limits. */
 const MAX_REPEAT = 1000;
 const MAX_DEPTH = 1000;
 
-// What an assertion asks of a place in a name.
+// The kinds of assertions about a position in a name.
 export const BEGIN = 0;
 export const END = 1;
 export const WORD = 2;
 export const NO_WORD = 3;
 
-/** A pattern, taken apart. */
+/** A parsed pattern. */
 export type Node =
   | { kind: "set"; set: CharacterSet }
   | { kind: "assert"; assert: number }
   | { kind: "all"; parts: Node[] }
   | { kind: "any"; parts: Node[] }
-  /** `max` -1: any number */
+  /** A `max` of -1 means any number of times. */
   | { kind: "repeat"; part: Node; min: number; max: number; counted: boolean };
 
-// Each is tried where the parser stands.
+// Each expression is matched at the parser's position.
 const REPETITION = /\{(0|[1-9][0-9]*)(?:(,)(0|[1-9][0-9]*)?)?\}/y;
 const GROUP_NAME = /P?<([^>]*)>/y;
 const FLAGS = /([imsU]*)(?:-([imsU]+))?([:)])/y;
@@ -55,19 +55,19 @@ const CONTROLS = new Map([
   ["v", "\v"],
 ]);
 
-/** Reads a pattern as Go's regexp/syntax does with its Perl flags; captures and greediness are read and forgotten. */
+/** Parses patterns as Go's regexp/syntax does with its Perl flags. Captures and greediness are parsed and ignored. */
 export class PatternParser {
   private at = 0;
   private depth = 0;
   private fold = false;
-  /** Where the last end of a POSIX class stands: `[[:` behind it is none. */
+  /** The position of the last `:]`. A `[[:` behind it begins no POSIX class. */
   private readonly lastPosixEnd: number;
 
   constructor(private readonly source: string) {
     this.lastPosixEnd = source.lastIndexOf(":]");
   }
 
-  /** @throws PatternError for what Go refuses */
+  /** @throws PatternError for a pattern that Go refuses */
   parse(): Node {
     const node = this.alternation();
     if (this.at < this.source.length) throw new PatternError(`unexpected ): \`${this.source}\``);
@@ -76,7 +76,7 @@ export class PatternParser {
 
   private alternation(): Node {
     if (++this.depth > MAX_DEPTH) throw new PatternError(`expression nests too deeply: \`${this.source}\``);
-    // Flags that are set within a group end with it.
+    // Flags that are set within a group hold until its end.
     const { fold } = this;
     const parts = [this.concatenation()];
     while (this.accept("|")) parts.push(this.concatenation());
@@ -92,7 +92,7 @@ export class PatternParser {
       const from = this.at;
       const bounds = this.repetition();
       if (bounds === undefined) {
-        // `(?i)` adds nothing; a quantifier behind it finds what stands before it, as in Go.
+        // `(?i)` adds no node, so a quantifier behind it applies to the node before it, as in Go.
         this.atom(parts);
         repeated = false;
         continue;
@@ -112,12 +112,12 @@ export class PatternParser {
     return { kind: "all", parts };
   }
 
-  /** A quantifier here: how often at least, at most (-1: any number), and whether in numbers. */
+  /** Reads a quantifier: the least and the most repetitions (-1: any number), and whether it was written in numbers. */
   private repetition(): [min: number, max: number, counted: boolean] | undefined {
     if (this.accept("*")) return [0, -1, false];
     if (this.accept("+")) return [1, -1, false];
     if (this.accept("?")) return [0, 1, false];
-    // What is no repetition are characters as any others.
+    // A brace that begins no repetition is an ordinary character.
     const match = this.isAt("{") ? this.acceptForm(REPETITION) : undefined;
     if (match === undefined) return undefined;
     const min = Number(match[1]);
@@ -136,7 +136,7 @@ export class PatternParser {
         parts.push({ kind: "set", set: this.bracket() });
         break;
       case ".":
-        // Names have no line breaks, so nothing depends on the flags s and m.
+        // Names have no line breaks, so the flags s and m make no difference.
         parts.push({ kind: "set", set: EVERYTHING });
         break;
       case "^":
@@ -171,7 +171,7 @@ export class PatternParser {
     if (match === undefined) throw new PatternError(`invalid or unsupported Perl syntax: \`(?${this.source.slice(this.at, this.at + 4)}\``);
     const before = this.fold;
     this.fold = match[2]?.includes("i") === true ? false : match[1]!.includes("i") || before;
-    // Without a colon it holds for the rest of the group that it stands in.
+    // Without a colon the flags hold for the rest of the enclosing group.
     if (match[3] === ")") return;
     parts.push(this.grouped());
     this.fold = before;
@@ -208,7 +208,7 @@ export class PatternParser {
     }
   }
 
-  /** Behind a backslash: `d`, `W`, `pL`, `p{Greek}` … */
+  /** Reads a class behind a backslash: `d`, `W`, `pL`, `p{Greek}` … */
   private classEscape(): CharacterSet | undefined {
     const letter = this.source[this.at] ?? "";
     const perl = PERL_CLASSES.get(letter.toLowerCase());
@@ -225,7 +225,7 @@ export class PatternParser {
     return negated ? inverted(this.folded(set)) : this.folded(set);
   }
 
-  /** Behind a backslash: one character. */
+  /** Reads a single character behind a backslash. */
   private characterEscape(): string {
     if (this.at >= this.source.length) throw new PatternError("trailing backslash at end of expression: ``");
     const octal = this.acceptForm(OCTAL);
@@ -243,7 +243,7 @@ export class PatternParser {
     return control ?? rune;
   }
 
-  /** Behind `[`. */
+  /** Reads a bracket expression behind its `[`. */
   private bracket(): CharacterSet {
     const from = this.at - 1;
     const negated = this.accept("^");
@@ -268,7 +268,7 @@ export class PatternParser {
   private bracketEscape(): CharacterSet | undefined {
     if (!this.accept("\\")) return undefined;
     const set = this.classEscape();
-    // One character: it may begin a range.
+    // It is a single character, which may begin a range.
     if (set === undefined) this.at--;
     return set;
   }
@@ -306,14 +306,14 @@ export class PatternParser {
     return true;
   }
 
-  /** The character here, surrogates in one. */
+  /** Reads the next character; a surrogate pair counts as one. */
   private next(): string {
     const rune = String.fromCodePoint(this.source.codePointAt(this.at)!);
     this.at += rune.length;
     return rune;
   }
 
-  /** What stands here, if it has the form of a sticky expression. */
+  /** Reads text that matches a sticky expression. @returns undefined if it does not match here */
   private acceptForm(form: RegExp): RegExpExecArray | undefined {
     form.lastIndex = this.at;
     const match = form.exec(this.source);
@@ -323,7 +323,7 @@ export class PatternParser {
   }
 }
 
-/** Go bounds what repetitions within repetitions multiply to. */
+/** Go limits the product of nested repetitions. */
 function repeatsWithin(node: Node, most: number): boolean {
   let left = most;
   if (node.kind === "repeat" && node.counted) {

@@ -7,8 +7,8 @@ const STEPS = 500_000;
 const compile = (source: string) => Pattern.compile(source, { steps: STEPS });
 
 describe("a pattern of the auth server", () => {
-  test("is taken or refused as by Go's regexp, and matches the same names", () => {
-    // Made by Go 1.26: null where regexp.Compile refuses, else MatchString for each name.
+  test("is accepted or refused as by Go's regexp, and matches the same names", () => {
+    // Made with Go 1.26: null if regexp.Compile refuses the pattern, else the results of MatchString for each name.
     const differing: unknown[] = [];
     for (const [source, expected] of go.patterns as [string, string | null][]) {
       let shown: string | null = null;
@@ -24,7 +24,7 @@ describe("a pattern of the auth server", () => {
     expect(go.patterns.length).toBeGreaterThan(1000);
   });
 
-  test("takes a name's time, not an exponent of it", () => {
+  test("takes time in proportion to the name's length, not exponential time", () => {
     const name = `${"a".repeat(63)}!`;
     const began = performance.now();
     for (const source of ["(a+)+$", "^(a*)*$", "(a|aa)+$", "^(a|a?)+$", `${"a?".repeat(60)}${"a".repeat(60)}$`, "(.*a){12}$"]) {
@@ -34,14 +34,14 @@ describe("a pattern of the auth server", () => {
     expect(performance.now() - began).toBeLessThan(5000);
   });
 
-  test("is refused when it would grow too large, or nests too deeply", () => {
+  test("is refused if it would grow too large or nests too deeply", () => {
     expect(() => compile("(?:[a-z]{1000}){1000}")).toThrow("invalid repeat count");
     expect(() => compile("[a-z]{1000}".repeat(600))).toThrow("expression too large");
     expect(() => compile("(){1000}".repeat(600))).toThrow("expression too large");
     expect(() => compile(`${"(".repeat(5000)}${")".repeat(5000)}`)).toThrow("nests too deeply");
   });
 
-  test("is read in time that grows with its length", () => {
+  test("is parsed in time in proportion to its length", () => {
     const began = performance.now();
     for (const piece of ["[[:", "{1", "(?i)", "\\Qa\\E", "[[:alpha:]", "a|"]) {
       try {
