@@ -3,39 +3,39 @@ import { StartError } from "../base/start-error.ts";
 import { isSocketPath, parseSocketPath, type SocketPath, showSocketPath } from "./unix-socket.ts";
 
 const MAX_PORT = 65_535;
-/** `host:port`, the host in brackets if it has colons itself. */
+/** `host:port`, with the host in brackets if it contains colons. */
 const ADDRESS = /^(?:\[([^\]]*)\]|([^:[\]]*)):(\d{1,5})$/;
-/** What Go listens on under these hosts is every address of the machine, of both families. */
+/** For these hosts Go listens on every address of the machine, of both families. */
 const EVERY_ADDRESS = new Set(["", "0.0.0.0", "::"]);
-/** How an IPv4 client looks to a socket that listens on both families. */
+/** In front of an IPv4 client's address on a socket that listens on both families. */
 const MAPPED_IPV4 = "::ffff:";
 
-/** Where to listen. */
+/** A host and a port, to listen on or to connect to. */
 export interface Address {
-  /** A name or an address without brackets; `::` for every address of both families. */
+  /** A name or an address, without brackets; `::` for every address of both families. */
   hostname: string;
-  /** 0: one that the system chooses. */
+  /** To listen on 0 means on a port that the system chooses. */
   port: number;
 }
 
-/** Where a broker listens. */
+/** An address that a broker listens on. */
 export type ListenAddress = Address | SocketPath;
 
-/** Reads the address of a listener that may be a unix socket's path. @throws StartError */
+/** Parses a listener's address, which may be the path of a unix socket. @throws StartError */
 export function parseListenAddress(text: string): ListenAddress {
   return isSocketPath(text) ? parseSocketPath(text) : parseAddress(text);
 }
 
-/** A listener's address with the port that it has got. */
+/** Formats a listener's address with its actual port. */
 export function showListenAddress(address: ListenAddress, port: number): string {
   return "unix" in address ? showSocketPath(address) : formatAddress(address.hostname, port);
 }
 
 /**
- * Reads the address of a listener as Go does (https://pkg.go.dev/net#Listen): `127.0.0.1:4150`, `[::1]:4150`,
- * `host:4150`, and `:4150` or `0.0.0.0:4150` for every address, of IPv6 too where the machine has it.
+ * Parses a listener's address as Go does (https://pkg.go.dev/net#Listen): `127.0.0.1:4150`, `[::1]:4150`, `host:4150`, and
+ * `:4150` or `0.0.0.0:4150` for every address, including IPv6 if the machine has it.
  *
- * @throws StartError for anything else
+ * @throws StartError for any other text
  */
 export function parseAddress(text: string): Address {
   const match = ADDRESS.exec(text);
@@ -45,30 +45,30 @@ export function parseAddress(text: string): Address {
   }
   const hostname = match[1] ?? match[2];
   if (EVERY_ADDRESS.has(hostname)) return { hostname: hasIpv6() ? "::" : "0.0.0.0", port };
-  // The name may stand for both families, and a listener has but one: Go takes IPv4.
+  // The name may resolve to both families, but a listener has one. Go takes IPv4.
   return { hostname: hostname === "localhost" ? "127.0.0.1" : hostname, port };
 }
 
 /**
- * Reads the address of a server to connect to. A host that stands for every address of a machine stands for this one.
+ * Parses the address of a server to connect to. A host that means every address of a machine is taken as this machine.
  *
- * @throws StartError for what is no `host:port`
+ * @throws StartError for a text that is not `host:port`
  */
 export function parseRemoteAddress(text: string): Address {
   const { hostname, port } = parseAddress(text);
   return { hostname: EVERY_ADDRESS.has(hostname) ? "127.0.0.1" : hostname, port };
 }
 
-/** `host:port` as Go prints it: IPv6 in brackets, an IPv4 client of a listener of both families as what it is. */
+/** Formats `host:port` as Go does: IPv6 in brackets, and an IPv4 client of a listener on both families as IPv4. */
 export function formatAddress(hostname: string, port: number): string {
   if (!hostname.includes(":")) return `${hostname}:${port}`;
   return hostname.startsWith(MAPPED_IPV4) ? `${hostname.slice(MAPPED_IPV4.length)}:${port}` : `[${hostname}]:${port}`;
 }
 
 /**
- * Why a listener could not be opened, and what to do.
+ * Says why a listener could not be opened, and what to do about it.
  *
- * @param flag that its address was given with, for instance `http-address`
+ * @param flag the flag that set its address, for instance `http-address`
  * @param error what Bun.listen() or Bun.serve() threw
  */
 export function listenError(flag: string, address: ListenAddress, error: unknown): StartError {
@@ -78,14 +78,14 @@ export function listenError(flag: string, address: ListenAddress, error: unknown
   switch (code) {
     case "EADDRINUSE":
       return new StartError(
-        `cannot listen on ${where}: another program does, perhaps another instance; stop it or choose another -${flag}`,
+        `cannot listen on ${where}: another program uses it, perhaps another instance; stop that program or choose another -${flag}`,
       );
     case "EADDRNOTAVAIL":
       return new StartError(
         `cannot listen on ${where}: this machine has no such address; choose another -${flag}, or 0.0.0.0 for every address`,
       );
     case "EACCES":
-      return new StartError(`cannot listen on ${where}: not allowed to this user; choose a port above 1023 with -${flag}`);
+      return new StartError(`cannot listen on ${where}: this user may not; choose a port above 1023 with -${flag}`);
     default:
       return new StartError(`cannot listen on ${where}: ${error instanceof Error ? error.message : String(error)}; see -${flag}`);
   }
@@ -95,18 +95,20 @@ function socketError(flag: string, path: string, code: unknown, error: unknown):
   switch (code) {
     case "EADDRINUSE":
       return new StartError(
-        `cannot listen on ${path}: another program does, or it is a file of another kind; stop it, remove it, or choose another -${flag}`,
+        `cannot listen on ${path}: another program uses it, or it is not a socket; stop that program, remove the file, or choose another -${flag}`,
       );
     case "ENOENT":
-      return new StartError(`cannot listen on ${path}: its folder does not exist; make it, or choose another -${flag}`);
+      return new StartError(`cannot listen on ${path}: its directory does not exist; create it or choose another -${flag}`);
     case "EACCES":
-      return new StartError(`cannot listen on ${path}: its folder is closed to this user; open it, or choose another -${flag}`);
+      return new StartError(
+        `cannot listen on ${path}: this user may not write to its directory; change its permissions or choose another -${flag}`,
+      );
     default:
       return new StartError(`cannot listen on ${path}: ${error instanceof Error ? error.message : String(error)}; see -${flag}`);
   }
 }
 
-/** A machine with IPv6 has it on its loopback at least. */
+/** A machine with IPv6 has an IPv6 address on its loopback interface at least. */
 function hasIpv6(): boolean {
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"));
 }

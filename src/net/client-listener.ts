@@ -1,7 +1,7 @@
 import { giveBack } from "../base/free-buffer.ts";
 import { formatAddress, type ListenAddress, listenError, showListenAddress } from "./address.ts";
 
-/** Stands for the address of a unix socket's client, as Go shows it. */
+/** Go shows this as the address of a unix socket's client. */
 const UNIX_PEER = "@";
 
 /** A client's connection, as the listener that accepted it drives it. */
@@ -18,7 +18,7 @@ export interface ClientConnection {
   abort(): void;
 }
 
-/** What a server makes of the clients that its listener accepts. */
+/** How a server handles the clients that its listener accepts. */
 export interface ListenerEvents<Connection extends ClientConnection> {
   /**
    * Makes the connection of a new client.
@@ -36,11 +36,11 @@ export interface ListenerEvents<Connection extends ClientConnection> {
 }
 
 /**
- * Accepts clients, and passes the events of each socket to its connection. What a connection throws ends that connection
- * only, and nothing else in the process.
+ * Accepts clients, and passes the events of each socket to its connection. An exception that a connection throws ends that
+ * connection only.
  */
 export class ClientListener<Connection extends ClientConnection> {
-  /** All that were accepted and are not closed. */
+  /** The connections that are open. */
   readonly connections = new Set<Connection>();
   private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
 
@@ -63,7 +63,7 @@ export class ClientListener<Connection extends ClientConnection> {
     const listener = new ClientListener(address, events);
     try {
       listener.listener = Bun.listen<Connection | undefined>({
-        // It is either of the two. Bun's types want to know which.
+        // The address is either kind. Bun's types ask for one of them.
         ...(address as { hostname: string; port: number }),
         // A client that ends its side still gets its answers.
         allowHalfOpen: true,
@@ -97,10 +97,10 @@ export class ClientListener<Connection extends ClientConnection> {
     this.listener?.stop(abortAll);
   }
 
-  // ---- the events of a socket. A layer above the socket, such as TLS, calls these in its place.
+  // ---- events of a socket. A layer above the socket, such as TLS, calls these methods instead of the socket.
 
   receive(connection: Connection | undefined, data: Buffer): void {
-    // Nobody reads the bytes of a client that was turned away, nor those below a layer.
+    // The bytes of a client that was turned away, and those below a layer, are not read.
     if (connection === undefined) return giveBack(data);
     try {
       connection.receive(data);
@@ -117,14 +117,14 @@ export class ClientListener<Connection extends ClientConnection> {
     if (connection !== undefined) this.guard(connection, callOnInputEnd);
   }
 
-  /** May be called more than once: a layer and the socket below it both close. */
+  /** May be called more than once, because a layer and the socket below it both close. */
   onSocketClosed(connection: Connection | undefined): void {
     if (connection === undefined || !this.connections.delete(connection)) return;
     this.guard(connection, callOnSocketClosed);
     this.events.onClosed?.(connection);
   }
 
-  /** Calls into a connection from outside of its socket's events. What it throws ends that connection only. */
+  /** Calls a connection outside of its socket's events. An exception ends that connection only. */
   guard(connection: Connection, call: (connection: Connection) => void): void {
     try {
       call(connection);
@@ -134,7 +134,7 @@ export class ClientListener<Connection extends ClientConnection> {
   }
 
   private accept(socket: Bun.Socket<Connection | undefined>): void {
-    // Whatever their types say, they are undefined when the client left before it was looked at.
+    // They are undefined, whatever their types say, if the client left before it was accepted.
     const { remoteAddress: host, remotePort: port }: { remoteAddress?: string; remotePort?: number } = socket;
     const isKnown = host !== undefined && port !== undefined;
     if (!isKnown && !("unix" in this.address)) return socket.terminate();
@@ -159,7 +159,7 @@ function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-// Not written where they are used: a function there would be made anew for each event.
+// Defined here, because a function at the place of its use would be created anew for each event.
 const callOnDrain = (connection: ClientConnection): void => connection.onDrain();
 const callOnInputEnd = (connection: ClientConnection): void => connection.onInputEnd();
 const callOnSocketClosed = (connection: ClientConnection): void => connection.onSocketClosed();

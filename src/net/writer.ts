@@ -1,5 +1,5 @@
-/** Takes bytes on their way to a client: a socket, or a layer of compression above it. */
+/** Accepts bytes for a client: a socket, or a compression layer above it. */
 export interface Writer {
-  /** Takes what it can and keeps nothing of the rest. @returns how many bytes; 0 or less when none, until the next drain */
+  /** Accepts as many bytes as it can, and keeps none of the others. @returns how many; 0 or less if none, until the next drain */
   write(bytes: Uint8Array, offset: number, length: number): number;
 }

@@ -32,7 +32,7 @@ describe("a lookup process", () => {
     try {
       const taken = `127.0.0.1:${first.httpPort}`;
       const second = startProcess("bunsq", [process.execPath, MAIN, "lookup", "-tcp-address=127.0.0.1:0", `-http-address=${taken}`]);
-      await expect(second).rejects.toThrow(`FATAL: cannot listen on ${taken}: another program does`);
+      await expect(second).rejects.toThrow(`FATAL: cannot listen on ${taken}: another program uses it`);
       await expect(second).rejects.toThrow("exited with 1");
     } finally {
       await first.stop();

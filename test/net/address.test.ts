@@ -6,7 +6,7 @@ import { formatAddress, listenError, parseAddress } from "../../src/net/address.
 const hasIpv6 = JSON.stringify(networkInterfaces()).includes('"IPv6"');
 const EVERY = hasIpv6 ? "::" : "0.0.0.0";
 
-describe("an address is read as Go reads it", () => {
+describe("an address is parsed as in Go", () => {
   const good: [text: string, hostname: string, port: number][] = [
     ["127.0.0.1:4151", "127.0.0.1", 4151],
     [":4151", EVERY, 4151],
@@ -40,16 +40,16 @@ describe("an address is read as Go reads it", () => {
   }
 });
 
-test("an address is written as Go writes it", () => {
+test("an address is formatted as in Go", () => {
   expect(formatAddress("127.0.0.1", 1)).toBe("127.0.0.1:1");
   expect(formatAddress("::", 4151)).toBe("[::]:4151");
   expect(formatAddress("::ffff:10.0.0.1", 5)).toBe("10.0.0.1:5");
 });
 
-test("why nothing can listen there is told with what to do", () => {
+test("an error says why an address cannot be listened on, and what to do about it", () => {
   const address = { hostname: "::", port: 80 };
   const because = (code: string) => listenError("http-address", address, Object.assign(new Error(code), { code })).message;
-  expect(because("EADDRINUSE")).toContain("cannot listen on [::]:80: another program does");
+  expect(because("EADDRINUSE")).toContain("cannot listen on [::]:80: another program uses it");
   expect(because("EADDRNOTAVAIL")).toContain("no such address");
   expect(because("EACCES")).toContain("port above 1023");
   expect(because("ESTRANGE")).toContain("ESTRANGE");

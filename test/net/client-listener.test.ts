@@ -121,7 +121,7 @@ test("a defect in one connection cuts that one, and the others go on", async () 
   expect(bed.accepted[0].events).toEqual(["throw", "abort", "closed"]);
 });
 
-test("something else than an Error that is thrown counts as a defect too", async () => {
+test("a thrown value that is no Error is a defect too", async () => {
   bed = new Bed();
   const client = await TestClient.connect(bed.listener.port);
   client.socket.write("end");
@@ -131,7 +131,7 @@ test("something else than an Error that is thrown counts as a defect too", async
   expect(bed.defects).toEqual([`${bed.accepted[0].remoteAddress}: not even an Error`]);
 });
 
-test("a call from outside of the socket's events is guarded alike", async () => {
+test("a call outside of the socket's events is guarded too", async () => {
   bed = new Bed();
   const client = await TestClient.connect(bed.listener.port);
   await until("it is accepted", () => bed?.accepted.length === 1);
@@ -145,7 +145,7 @@ test("a call from outside of the socket's events is guarded alike", async () => 
   expect(bed.defects).toEqual([`${connection.remoteAddress}: in a tick`]);
 });
 
-test("a connection is told once that its socket is gone, whoever says so", async () => {
+test("a connection's onSocketClosed() is called once", async () => {
   bed = new Bed();
   await TestClient.connect(bed.listener.port);
   await until("it is accepted", () => bed?.accepted.length === 1);
@@ -157,7 +157,7 @@ test("a connection is told once that its socket is gone, whoever says so", async
   expect(connection.events.filter((event) => event === "closed")).toEqual(["closed"]);
 });
 
-test("a client that is turned away gets what accept() sends, and its bytes go nowhere", async () => {
+test("a client that is turned away gets the bytes that accept() sends, and its own bytes are dropped", async () => {
   bed = new Bed();
   bed.turnAway = true;
   const client = await TestClient.connect(bed.listener.port);
@@ -185,7 +185,7 @@ test("a defect in accept() cuts the client, and the next one is served", async (
   await until("the echo comes", () => second.received === "hello");
 });
 
-test("an address that is taken is refused by the name of its flag", () => {
+test("an address that is in use is an error that names the flag", () => {
   bed = new Bed();
   const { port } = bed.listener;
   expect(bed.listener.where).toBe(`127.0.0.1:${port}`);

@@ -1,43 +1,43 @@
 import type { Writer } from "../writer.ts";
 
-/** What is compressed at a time; a block of snappy's framing format holds no more. */
+/** The bytes that are compressed at a time. A block of snappy's framing format cannot hold more. */
 export const BLOCK_BYTES = 64 * 1024;
 
-/** Compressing keeps everybody waiting, for milliseconds at the higher levels: a turn has no more than this for one client. */
+/** Compression blocks all clients, for milliseconds at the higher levels. One client gets this many bytes per turn. */
 export const TURN_BYTES = 4 * BLOCK_BYTES;
 
-/** Blocks being filled, shared by all connections: one with nothing to send holds none. */
+/** Free blocks, shared by all connections. A connection with nothing to send holds none. */
 const freeBlocks: Buffer[] = [];
 const MAX_FREE_BLOCKS = 64;
 
 /**
- * The outgoing half of a compression: gathers what one turn of the event loop sends, and compresses it a block at a
- * time, so that many small messages cost one call.
+ * The outgoing half of a compression. Gathers what a connection sends during one turn of the event loop, and compresses it a
+ * block at a time, so that many small messages cost one call.
  *
- * What the transport below does not take is kept, and then nothing more is taken in: so a client that does not read
- * costs one compressed block, and one that waits for its turn.
+ * Compressed bytes that the transport below does not accept are kept, and until they are sent, write() accepts nothing. So a
+ * client that does not read costs one compressed block and one block that waits to be compressed.
  */
 export abstract class Packer implements Writer {
   private block: Buffer | undefined;
   private filled = 0;
   private takenInTurn = 0;
   private readonly unsent: Buffer[] = [];
-  /** The connection is gone; it may go in the middle of a write. */
+  /** The connection is closed. This may happen in the middle of a write. */
   protected disposed = false;
 
   constructor(private readonly below: Writer) {}
 
-  /** More is taken: nothing waits for the transport below, nor for the next turn. */
+  /** Whether write() accepts bytes: nothing waits for the transport below, and this turn's bytes are not used up. */
   get clear(): boolean {
     return this.unsent.length === 0 && this.takenInTurn < TURN_BYTES;
   }
 
-  /** Only the next turn is waited for. */
+  /** Whether write() accepts nothing only because this turn's bytes are used up. */
   get spent(): boolean {
     return this.unsent.length === 0 && this.takenInTurn >= TURN_BYTES;
   }
 
-  /** The next turn has begun. */
+  /** To be called when the next turn has begun. */
   beginTurn(): void {
     this.takenInTurn = 0;
   }
@@ -45,7 +45,7 @@ export abstract class Packer implements Writer {
   write(bytes: Uint8Array, offset: number, length: number): number {
     let taken = 0;
     while (taken < length && this.clear && !this.disposed) {
-      // A full block is packed only when more comes, so that flush() always has something to end with.
+      // A full block is compressed only when more bytes come, so that flush() always has a block to end with.
       if (this.filled === BLOCK_BYTES) {
         this.filled = 0;
         this.pack(this.block as Buffer, BLOCK_BYTES, false);
@@ -61,7 +61,7 @@ export abstract class Packer implements Writer {
     return taken;
   }
 
-  /** Sends what was gathered, so that the client can read all of it. Does nothing while earlier bytes are still unsent. */
+  /** Sends the gathered bytes, so that the client can read all of them. Does nothing while earlier bytes are unsent. */
   flush(): void {
     if (this.filled === 0 || this.unsent.length > 0) return;
     const block = this.block as Buffer;
@@ -72,7 +72,7 @@ export abstract class Packer implements Writer {
     if (freeBlocks.length < MAX_FREE_BLOCKS) freeBlocks.push(block);
   }
 
-  /** The transport below takes bytes again. @returns whether all that it had refused is out */
+  /** To be called when the transport below accepts bytes again. @returns whether all bytes that it had refused are sent */
   drain(): boolean {
     while (this.unsent.length > 0) {
       const piece = this.unsent[0] as Buffer;
@@ -86,12 +86,12 @@ export abstract class Packer implements Writer {
     return true;
   }
 
-  /** Nothing is left to be sent, compressed or not. */
+  /** Whether nothing is left to send, compressed or not. */
   get empty(): boolean {
     return this.filled === 0 && this.unsent.length === 0;
   }
 
-  /** Lets go of everything. */
+  /** Frees the memory. The compressor must not be used afterwards. */
   dispose(): void {
     this.disposed = true;
     this.unsent.length = 0;
@@ -99,10 +99,10 @@ export abstract class Packer implements Writer {
     this.block = undefined;
   }
 
-  /** Compresses a block and emits it. @param flush whether the client must be able to read all of it */
+  /** Compresses a block and emits it. @param flush whether the client must be able to read the whole block now */
   protected abstract pack(block: Buffer, length: number, flush: boolean): void;
 
-  /** Hands compressed bytes to the transport below. The buffer is the caller's again afterwards. */
+  /** Passes compressed bytes to the transport below. Afterwards the caller may reuse the buffer. */
   protected emit(bytes: Buffer, from: number, to: number): void {
     if (this.unsent.length === 0) from += Math.max(0, this.below.write(bytes, from, to - from));
     if (from < to) this.unsent.push(Buffer.from(bytes.subarray(from, to)));

@@ -1,24 +1,24 @@
 /** The incoming half of a compression. */
 export interface Unpacker {
-  /** There are bytes that next() has not turned yet. */
+  /** Whether next() may have bytes to decompress. */
   readonly waiting: boolean;
-  /** The client has ended its stream: what follows is no part of it. */
+  /** The compressed stream has ended. Bytes behind its end do not belong to it. */
   readonly ended: boolean;
-  /** Adds what arrived. The buffer is no longer the caller's: its memory is freed as soon as it is used up. */
+  /** Adds bytes that arrived. The buffer now belongs to the decompressor, which frees its memory when it has used it. */
   feed(data: Buffer): void;
   /**
-   * Decompresses on, one bounded piece at a time: so that a small input that becomes a large output is held back by
-   * whoever handles the pieces.
+   * Decompresses the next piece. Pieces are bounded, so the caller controls how much of a small input that becomes a large
+   * output is in memory.
    *
-   * @returns a piece, valid until the next call on any unpacker; undefined when more input is needed
+   * @returns a piece, valid until the next call on any decompressor; undefined if more input is needed
    * @throws CorruptStream
    */
   next(): Buffer | undefined;
-  /** Lets go of everything. */
+  /** Frees the memory. The decompressor must not be used afterwards. */
   dispose(): void;
 }
 
-/** What a client sent cannot be decompressed; nothing behind it can be. */
+/** A client's bytes cannot be decompressed. Neither can the bytes behind them. */
 export class CorruptStream extends Error {
   override name = "CorruptStream";
 }

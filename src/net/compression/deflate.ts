@@ -4,15 +4,15 @@ import { Packer } from "./compressor.ts";
 import { CorruptStream, type Unpacker } from "./decompressor.ts";
 import { Zlib } from "./zlib.ts";
 
-/** Output of one step, of any connection: handled before the next step. */
+/** The output of one step of any connection. It is used up before the next step. */
 const output = Buffer.allocUnsafeSlow(64 * 1024);
 const NOTHING = Buffer.alloc(0);
 
-/** Compresses into a raw deflate stream; each flush ends at a byte, so that the client can read up to there. */
+/** Compresses into a raw deflate stream. Each flush ends at a byte boundary, so that the client can read up to there. */
 export class DeflatePacker extends Packer {
   private readonly zlib: Zlib;
 
-  /** @param level 1 (quick) to 9 (small) */
+  /** @param level 1 (fastest) to 9 (smallest) */
   constructor(below: Writer, level: number) {
     super(below);
     this.zlib = Zlib.deflate(level);
@@ -39,9 +39,9 @@ export class DeflateUnpacker implements Unpacker {
   private readonly zlib = Zlib.inflate();
   private readonly inputs: Buffer[] = [];
   private at = 0;
-  /** The last output was full: there may be more without further input. */
+  /** The last output filled its buffer, so there may be more without further input. */
   private full = false;
-  /** Known only once something stands behind the end. */
+  /** Known only when there are bytes behind the end. */
   ended = false;
 
   get waiting(): boolean {
@@ -57,7 +57,7 @@ export class DeflateUnpacker implements Unpacker {
     while (this.waiting) {
       const input = inputs[0] ?? NOTHING;
       zlib.step(true, input, this.at, input.length, output);
-      // What this step had made before it met the damage is not told by the handle, and is lost.
+      // The handle does not say how much this step had decompressed before the damage, so that is lost.
       if (zlib.failure !== undefined) throw new CorruptStream(`flate: ${zlib.failure}`);
       this.at += zlib.used;
       this.full = zlib.made === output.length;

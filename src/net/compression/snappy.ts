@@ -7,42 +7,42 @@ import { CorruptStream, type Unpacker } from "./decompressor.ts";
 
 const COMPRESSED = 0x00;
 const UNCOMPRESSED = 0x01;
-/** Chunk types up to here, other than those above, must not be skipped by who does not know them. */
+/** A reader must not skip a chunk of an unknown type up to this one. */
 const LAST_UNSKIPPABLE = 0x7f;
 const STREAM_IDENTIFIER = 0xff;
 const IDENTIFIER_TEXT = Buffer.from("sNaPpY", "latin1");
 const IDENTIFIER = Buffer.concat([Buffer.from([STREAM_IDENTIFIER, IDENTIFIER_TEXT.length, 0, 0]), IDENTIFIER_TEXT]);
 
-/** A chunk's type and its length. */
+/** The type and the length of a chunk. */
 const HEADER_BYTES = 4;
 const CHECKSUM_BYTES = 4;
-/** What a block can become at the most: 32 + n + n / 6. */
+/** The longest that a block of n bytes can become: 32 + n + n / 6. */
 const MAX_COMPRESSED_BYTES = 76_490;
 const MAX_CHUNK_BYTES = CHECKSUM_BYTES + MAX_COMPRESSED_BYTES;
-/** CRC-32C of 123456789, from its specification. */
+/** The CRC-32C of 123456789, from its specification. */
 const PROBE_CHECKSUM = 0xe3069283;
-/** Less than this is not worth a try. */
+/** Shorter blocks are not worth compressing. */
 const MIN_COMPRESSED_BYTES = 64;
 
-/** Chunks of any connection, on their way out. */
+/** The output of any connection. It is used up before the next block. */
 const output = Buffer.allocUnsafeSlow(IDENTIFIER.length + HEADER_BYTES + MAX_CHUNK_BYTES);
 
 /**
- * Tries the native parts, which are unpacked to the temporary folder where they come out of one binary.
+ * Tries snappy's native modules. Those in a compiled binary have to be unpacked to the temporary directory first.
  *
- * @returns why snappy cannot be offered, undefined if it can
+ * @returns why snappy cannot be offered; undefined if it can
  */
 export function probeSnappy(): Error | undefined {
   try {
     const probe = Buffer.from("123456789");
     const whole = (lazy.snappy.uncompressSync(lazy.snappy.compressSync(probe), { asBuffer: true }) as Buffer).equals(probe);
-    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : new Error("it does not give back what it is given");
+    return whole && lazy.crc32.crc32c(probe) === PROBE_CHECKSUM ? undefined : new Error("what it decompresses is not what it compressed");
   } catch (error) {
     return error as Error;
   }
 }
 
-/** Compresses into snappy's framing format; each block can be read as it is. */
+/** Compresses into snappy's framing format, in which each block can be read by itself. */
 export class SnappyPacker extends Packer {
   private begun = false;
 
@@ -54,7 +54,7 @@ export class SnappyPacker extends Packer {
     }
     const plain = block.subarray(0, length);
     const packed = length < MIN_COMPRESSED_BYTES ? plain : lazy.snappy.compressSync(plain);
-    // What hardly shrinks goes as it is: it costs the client less.
+    // A block that hardly shrinks is sent uncompressed, which costs the client less.
     const shrunk = packed.length < length - (length >> 3);
     const data = shrunk ? packed : plain;
     output[at] = shrunk ? COMPRESSED : UNCOMPRESSED;
@@ -67,18 +67,18 @@ export class SnappyPacker extends Packer {
   }
 }
 
-/** Decompresses snappy's framing format, and checks it. */
+/** Decompresses snappy's framing format and verifies its checksums. */
 export class SnappyUnpacker implements Unpacker {
   readonly ended = false;
-  /** What has not been used yet stands in [at, end) of this: a buffer that was fed, or one of ours with several of them. */
+  /** Unused bytes are in [at, end) of this buffer, which was fed, or is our own and holds several that were fed. */
   private input: Buffer = Buffer.alloc(0);
   private at = 0;
   private end = 0;
   private ours = false;
   private begun = false;
-  /** What snappy made of the last block: the caller is done with it when it asks for the next. */
+  /** The last block. It is freed at the next call of next(), when the caller no longer uses it. */
   private lent: Buffer | undefined;
-  /** Bytes without which next() cannot go on. */
+  /** The bytes that next() needs to continue. */
   private needed = HEADER_BYTES;
 
   get waiting(): boolean {
@@ -95,7 +95,7 @@ export class SnappyUnpacker implements Unpacker {
       return;
     }
     if (!this.ours || this.input.length - this.end < data.length) {
-      // Twice the room: a chunk that comes byte by byte is not copied for each of them.
+      // Twice the room, so that a chunk that comes byte by byte is not copied for each byte.
       const larger = Buffer.allocUnsafeSlow(2 * (left + data.length));
       this.input.copy(larger, 0, this.at, this.end);
       giveBack(this.input);
@@ -154,7 +154,7 @@ export class SnappyUnpacker implements Unpacker {
   }
 }
 
-/** The length that a compressed block says it has is looked at before memory is taken for it. */
+/** Decompresses a block. Its announced length is checked before memory is allocated for it. */
 function uncompressed(data: Buffer): Buffer {
   let length = 0;
   for (let i = 0, shift = 1; ; i++, shift *= 128) {
@@ -172,7 +172,7 @@ function uncompressed(data: Buffer): Buffer {
   }
 }
 
-/** The checksum as the format stores it, rotated, so that data which hold checksums do not weaken it. */
+/** A checksum as the format stores it: masked, because a checksum of data that contains checksums is weaker. */
 function maskedChecksum(bytes: Buffer): number {
   const checksum = lazy.crc32.crc32c(bytes);
   return (((checksum >>> 15) | (checksum << 17)) + 0xa282ead8) >>> 0;

@@ -1,9 +1,9 @@
 import { lazy } from "../../base/lazy.ts";
 
 /**
- * The handle inside node:zlib's streams, as Node and Bun have it. It compresses on the spot, into a buffer of ours, and
- * says how far it came: a stream would queue, allocate for each write and answer turns later, and could not be held to
- * a bound in the middle of a decompression. Its types are nowhere published; the tests would show a change.
+ * The handle inside node:zlib's streams, in Node and in Bun. It compresses synchronously into our buffer, and reports how far
+ * it got. A stream would queue, allocate for each write, answer in a later turn, and could not stop in the middle of a
+ * decompression. The handle has no published types; the tests would fail if it changed.
  */
 interface Handle {
   writeSync(flush: number, input: Buffer, from: number, length: number, output: Buffer, at: number, room: number): void;
@@ -13,23 +13,23 @@ interface Handle {
 
 interface Stream {
   _handle: Handle;
-  /** After writeSync: room left in the output, bytes left of the input. */
+  /** After writeSync(): the room left in the output, and the bytes left of the input. */
   _writeState: Uint32Array;
 }
 
-// zlib's own numbers, from zlib.h.
+// From zlib.h.
 const Z_NO_FLUSH = 0;
 const Z_SYNC_FLUSH = 2;
-/** The stream's own output buffer, which is not used here, is made as small as it may be. */
+/** The stream's own output buffer is not used here, so it gets the smallest size that node:zlib allows. */
 const SMALLEST_CHUNK = 64;
 
-/** One direction of raw deflate (RFC 1951), without header and checksum. */
+/** Compresses or decompresses raw deflate (RFC 1951), which has no header and no checksum. */
 export class Zlib {
-  /** After step(): how many bytes of the input were used. */
+  /** The bytes of the input that the last step() used. */
   used = 0;
-  /** After step(): how many bytes stand in the output. */
+  /** The bytes that the last step() wrote to the output. */
   made = 0;
-  /** After step(): why it could not go on. */
+  /** Why the last step() failed; undefined if it did not. */
   failure: string | undefined;
 
   private readonly handle: Handle;
@@ -47,13 +47,13 @@ export class Zlib {
     const { _handle, _writeState } = stream as Stream;
     this.handle = _handle;
     this.state = _writeState;
-    // The stream would destroy itself and throw an event that nobody listens to.
+    // The stream would destroy itself and emit an error event that has no listener.
     this.handle.onerror = (message) => {
       this.failure = message;
     };
   }
 
-  /** Goes on until the input is used up or the output is full. */
+  /** Continues until the input is used up or the output is full. */
   step(flush: boolean, input: Buffer, from: number, to: number, output: Buffer): void {
     this.handle.writeSync(flush ? Z_SYNC_FLUSH : Z_NO_FLUSH, input, from, to - from, output, 0, output.length);
     const [room = 0, left = 0] = this.state;

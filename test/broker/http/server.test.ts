@@ -330,7 +330,7 @@ test("a port that is taken is told with what to do, by another server of the sam
   expect(http.log.matching(/HTTP: listening/)).toEqual([`INFO: HTTP: listening on 127.0.0.1:${port}`]);
   await using other = InProcess.start({ httpAddress: `127.0.0.1:${port}` });
   expect(() => startHttp(other.broker)).toThrow(StartError);
-  expect(() => startHttp(other.broker)).toThrow(`cannot listen on 127.0.0.1:${port}: another program does`);
+  expect(() => startHttp(other.broker)).toThrow(`cannot listen on 127.0.0.1:${port}: another program uses it`);
 });
 
 test("stopping answers what is under way, hangs up on who is idle, and takes nobody new", async () => {

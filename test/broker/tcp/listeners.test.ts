@@ -41,7 +41,7 @@ describe("an address", () => {
       expect(isSocketPath(other)).toBeFalse();
     }
     expect(() => parseListenAddress("127.0.0.1")).toThrow("give it as host:port");
-    expect(() => parseListenAddress(`/${"x".repeat(107)}`)).toThrow("has at most 107 bytes");
+    expect(() => parseListenAddress(`/${"x".repeat(107)}`)).toThrow("may have at most 107 bytes");
   });
 });
 
@@ -77,7 +77,7 @@ describe("a broker on unix sockets", () => {
       const first = await startOnSockets("bunsq", tcp, http);
       const second = await startOnSockets(program, tcp, socketPath());
       expect(await second.process.exited).toBe(1);
-      expect(second.log()).toContain(program === "nsqd" ? "address already in use" : `cannot listen on ${tcp}: another program does`);
+      expect(second.log()).toContain(program === "nsqd" ? "address already in use" : `cannot listen on ${tcp}: another program uses it`);
       const client = await RawClient.connect(tcp);
       expect(await client.call("PUB t", "x")).toBe("OK");
       client.close();
@@ -122,7 +122,7 @@ describe("a broker on unix sockets", () => {
     await killed.stop("SIGKILL");
     expect(existsSync(tcp)).toBeTrue();
     const next = await startOnSockets("bunsq", tcp, http);
-    expect(next.log()).toContain(`removed ${tcp}: the socket of a process that is no more`);
+    expect(next.log()).toContain(`removed ${tcp}: no process listens on this socket any more`);
     const client = await RawClient.connect(tcp);
     expect(await client.call("PUB t", "x")).toBe("OK");
     client.close();
@@ -135,9 +135,9 @@ describe("a broker on unix sockets", () => {
     const log = new MemoryLogger();
     await removeDeadSocket({ unix: file }, log);
     expect(statSync(file).size).toBe(8);
-    expect(() => InProcess.start({ tcpAddress: file })).toThrow(`cannot listen on ${file}: another program does, or it is a file`);
+    expect(() => InProcess.start({ tcpAddress: file })).toThrow(`cannot listen on ${file}: another program uses it, or it is not a socket`);
     const nowhere = join(folder, "no", "such.sock");
-    expect(() => InProcess.start({ tcpAddress: nowhere })).toThrow("its folder does not exist");
+    expect(() => InProcess.start({ tcpAddress: nowhere })).toThrow("its directory does not exist");
   });
 
   test("may use a name without a file", async () => {

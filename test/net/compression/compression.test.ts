@@ -7,7 +7,7 @@ import { DeflatePacker, DeflateUnpacker } from "../../../src/net/compression/def
 import { SnappyPacker, SnappyUnpacker } from "../../../src/net/compression/snappy.ts";
 import type { Writer } from "../../../src/net/writer.ts";
 
-/** Takes as many bytes at a time as it is told to, as a kernel does. */
+/** Accepts a limited number of bytes, as a kernel does. */
 class Pipe implements Writer {
   readonly bytes: Buffer[] = [];
 
@@ -29,7 +29,7 @@ interface Format {
   name: string;
   packer(below: Writer): Packer;
   unpacker(): Unpacker;
-  /** By another implementation. */
+  /** The same format in another implementation. */
   unpack(bytes: Buffer): Promise<Buffer>;
   pack(bytes: Buffer): Promise<Buffer>;
 }
@@ -70,7 +70,7 @@ const FORMATS: Format[] = [
   },
 ];
 
-/** An empty buffer from a native library counts as detached, and cannot be copied from. */
+/** An empty buffer from a native library is detached and cannot be copied from. */
 function joined(...parts: Buffer[]): Buffer {
   return Buffer.concat(parts.filter((part) => part.length > 0));
 }
@@ -84,7 +84,7 @@ function numbers(seed: number): () => number {
   };
 }
 
-/** Bytes that shrink, or do not, in stretches. */
+/** Bytes of which some stretches shrink and others do not. */
 function body(length: number, next: () => number): Buffer {
   const bytes = Buffer.alloc(length);
   for (let at = 0; at < length; ) {
@@ -118,7 +118,7 @@ describe.each(FORMATS)("$name", (format) => {
   const seed = Number(process.env.BUNSQ_SEED ?? Date.now() % 1_000_000);
   const next = numbers(seed);
 
-  test("is read by another implementation, with nothing left behind at a flush", async () => {
+  test("is read by another implementation, completely at each flush", async () => {
     for (const length of [1, 63, 64, 65, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 300_000]) {
       const bytes = body(length, next);
       expect((await format.unpack(packed(format, bytes))).equals(bytes)).toBeTrue();
@@ -137,7 +137,7 @@ describe.each(FORMATS)("$name", (format) => {
     }
   });
 
-  test("may be cut at every byte", () => {
+  test("may be split at every byte", () => {
     const bytes = body(400, next);
     const stream = packed(format, bytes, 150);
     for (let cut = 0; cut <= stream.length; cut++) {
@@ -160,12 +160,12 @@ describe.each(FORMATS)("$name", (format) => {
     slow.dispose();
   });
 
-  test("frees what it was fed as soon as it is used up", () => {
+  test("frees its input as soon as it is used up", () => {
     const bytes = body(300_000, next);
     const stream = packed(format, bytes);
     const unpacker = format.unpacker();
     const pieces: Buffer[] = [];
-    // A short one at the end is left to the collector.
+    // A short buffer at the end is left to the garbage collector.
     const parts: Buffer[] = [];
     for (let at = 0; at < stream.length; at += 20_000) {
       const part = Buffer.allocUnsafeSlow(Math.min(20_000, stream.length - at));
@@ -179,7 +179,7 @@ describe.each(FORMATS)("$name", (format) => {
     unpacker.dispose();
   });
 
-  test("gives what was flushed as soon as the flush's last byte is there", () => {
+  test("returns flushed bytes as soon as the last byte of the flush has arrived", () => {
     const pipe = new Pipe();
     const packer = format.packer(pipe);
     const unpacker = format.unpacker();
@@ -192,7 +192,7 @@ describe.each(FORMATS)("$name", (format) => {
     }
   });
 
-  test("takes nothing more while the transport below takes nothing, and loses nothing", () => {
+  test("accepts nothing while the transport below accepts nothing, and loses nothing", () => {
     const bytes = body(2_000_000, next);
     const pipe = new Pipe(1000);
     const packer = format.packer(pipe);
@@ -214,7 +214,7 @@ describe.each(FORMATS)("$name", (format) => {
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
   });
 
-  test("takes no more in one turn than others can wait for, and goes on in the next", () => {
+  test("accepts a limited number of bytes per turn, and continues in the next", () => {
     const bytes = body(1_000_000, next);
     const pipe = new Pipe();
     const packer = format.packer(pipe);
@@ -236,7 +236,7 @@ describe.each(FORMATS)("$name", (format) => {
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
   });
 
-  test(`either reads or refuses what was damaged (seed ${seed})`, () => {
+  test(`either reads or refuses a damaged stream (seed ${seed})`, () => {
     let refused = 0;
     for (let round = 0; round < 300; round++) {
       const bytes = body(1 + Math.floor(next() * 5000), next);
@@ -252,7 +252,7 @@ describe.each(FORMATS)("$name", (format) => {
           unpacker.feed(Buffer.from(stream.subarray(at, end)));
           for (const piece of unpackAll(unpacker)) {
             expect(piece.length).toBeLessThanOrEqual(BLOCK_BYTES);
-            // With its checksums snappy never gives a damaged piece, though one can be made to be skipped; deflate has none.
+            // Snappy has checksums, so it never returns a damaged piece, although damage may make it skip one. Deflate has none.
             if (format.name === "snappy") expect(bytes.includes(piece)).toBeTrue();
           }
           at = end;
@@ -268,7 +268,7 @@ describe.each(FORMATS)("$name", (format) => {
 });
 
 describe("deflate", () => {
-  test("gives a bomb in pieces of a bounded size, each only when it is asked for", () => {
+  test("returns a bomb in pieces of bounded size, each when it is asked for", () => {
     const pipe = new Pipe();
     const packer = new DeflatePacker(pipe, 9);
     const zeros = Buffer.alloc(BLOCK_BYTES);
@@ -290,7 +290,7 @@ describe("deflate", () => {
     expect(bytes).toBe(512 * BLOCK_BYTES);
   });
 
-  test("ends where the client ends its stream, and ignores what follows", async () => {
+  test("ends at the end of the stream, and ignores bytes behind it", async () => {
     const stream = createDeflateRaw();
     const pieces: Buffer[] = [];
     stream.on("data", (piece) => pieces.push(piece));
@@ -304,7 +304,7 @@ describe("deflate", () => {
     expect(unpacker.waiting).toBeFalse();
   });
 
-  test("sends many small messages of one turn in one go", () => {
+  test("sends many small messages of one turn in one write", () => {
     const pipe = new Pipe();
     const packer = new DeflatePacker(pipe, 6);
     for (let i = 0; i < 500; i++) packer.write(Buffer.from(`message ${i}`), 0, 9);
@@ -327,12 +327,12 @@ describe("snappy", () => {
   };
   const good = packed(FORMATS[1] as Format, Buffer.from("good")).subarray(IDENTIFIER.length);
 
-  test("skips padding and what it need not know, and takes the identifier again", () => {
+  test("skips padding and skippable chunks, and accepts a repeated identifier", () => {
     expect(read(IDENTIFIER, good)).toBe("good");
     expect(read(IDENTIFIER, chunk(0xfe, Buffer.alloc(100)), chunk(0x80, Buffer.from("?")), IDENTIFIER, good, good)).toBe("goodgood");
   });
 
-  test("passes over a block of nothing, whichever way it says its length", () => {
+  test("skips an empty block, however its length is written", () => {
     for (const length of ["00", "8000", "808000"]) {
       expect(read(IDENTIFIER, chunk(0x00, Buffer.from(`d8ea82a2${length}`, "hex")), good)).toBe("good");
     }
@@ -347,7 +347,7 @@ describe("snappy", () => {
     ["with a wrong checksum", [IDENTIFIER, chunk(0x01, Buffer.from("\0\0\0\0plain"))]],
     ["with a chunk that says to be longer than any", [IDENTIFIER, chunk(0x00, Buffer.alloc(0), 0xffffff)]],
     ["with an uncompressed block longer than any", [IDENTIFIER, chunk(0x01, Buffer.alloc(4 + BLOCK_BYTES + 1))]],
-    // 4 GiB, in a block of a few bytes.
+    // A block of a few bytes that announces 4 GiB.
     ["with a block that says to become longer than any", [IDENTIFIER, chunk(0x00, Buffer.from("00000000ffffffff0f00", "hex"))]],
     ["with a block whose length does not end", [IDENTIFIER, chunk(0x00, Buffer.from("00000000ffffffffffff", "hex"))]],
     ["with a block without a length", [IDENTIFIER, chunk(0x00, Buffer.alloc(4))]],
