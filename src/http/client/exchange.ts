@@ -2,26 +2,26 @@ import type { Socket } from "node:net";
 import { lazy } from "../../base/lazy.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
 
-/** Bounds of one request. */
+/** The limits of one request. */
 export interface RequestLimits {
-  /** Time to connect, ms; a TLS handshake has the same once more. */
+  /** Time to connect, ms. A TLS handshake gets the same time again. */
   connectTimeoutMs: number;
-  /** Time for all of it, ms. */
+  /** Time for the whole request, ms. */
   requestTimeoutMs: number;
-  /** Bytes of the response, its headers included. */
+  /** Bytes of the response, including its headers. */
   responseBytes: number;
 }
 
-/** A server to ask, over TLS if what it takes for that is given. */
+/** A server to send a request to. It is asked over TLS if `tls` is given. */
 export interface HttpPeer extends Address {
   tls?: Bun.TLSOptions & { minVersion?: number };
 }
 
 export interface HttpRequest {
   method: "GET" | "POST";
-  /** With its query, escaped. */
+  /** With the query, escaped. */
   path: string;
-  /** Beside Host, Accept and Content-Length. */
+  /** Headers beside Host, Accept and Content-Length. */
   headers?: Record<string, string>;
   body?: string;
 }
@@ -36,17 +36,17 @@ export interface HttpAnswer {
 }
 
 const HEAD_END = "\r\n\r\n";
-/** Of the line in front of a chunk, with extensions that nobody uses. */
+/** The longest line in front of a chunk. Only extensions, which nobody uses, would make it longer. */
 const MAX_CHUNK_LINE_BYTES = 1024;
-/** TLS versions by their number in its records. */
+/** TLS versions by their numbers in the protocol. */
 const TLS_VERSIONS = { 769: "TLSv1", 770: "TLSv1.1", 771: "TLSv1.2", 772: "TLSv1.3" } as const;
 
 /**
- * Asks another server of the NSQ family, on a connection of its own. fetch() does not serve: it knows no timeout for
- * connecting, and goes through a proxy if the environment names one, which Go's programs do not do here.
+ * Sends a request to another server of the NSQ family, on a new connection. fetch() cannot be used: it has no timeout for
+ * connecting, and it uses a proxy if the environment names one, which NSQ's programs do not do for such requests.
  *
- * @param signal aborted: nobody waits any more, and the connection is cut
- * @returns whatever it answers; rejects with what went wrong, in words
+ * @param signal aborts the request and closes the connection
+ * @returns the answer, whatever its status; rejects with an Error that says what went wrong
  */
 export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
@@ -60,7 +60,7 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
       if (outcome instanceof Error) reject(outcome);
       else resolve(outcome);
     };
-    const abort = (): void => finish(new Error("not wanted any more"));
+    const abort = (): void => finish(new Error("aborted"));
     const connecting = setTimeout(
       () => finish(new Error(`not connected within ${limits.connectTimeoutMs} ms`)),
       Math.min(limits.connectTimeoutMs, limits.requestTimeoutMs),
@@ -113,23 +113,23 @@ function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpR
   return lines.join("\r\n") + HEAD_END + (body ?? "");
 }
 
-/** Takes a response apart as it comes: once each, since many small pieces must not cost the square of their number. */
+/** Parses a response as it arrives. Looks at each byte once, so that many small pieces do not take quadratic time. */
 export class AnswerReader {
   private buffer: Buffer = Buffer.allocUnsafe(4096);
   private length = 0;
   private head: Omit<HttpAnswer, "body"> | undefined;
-  /** Where the body begins, or of a chunked one what is not taken apart yet. */
+  /** Where the body begins, or the part of a chunked body that is not parsed yet. */
   private at = 0;
   private readonly chunks: Buffer[] = [];
 
-  /** @param limit bytes of the response, its headers included */
+  /** @param limit bytes of the response, including its headers */
   constructor(private readonly limit: number) {}
 
   private get bytes(): Buffer {
     return this.buffer.subarray(0, this.length);
   }
 
-  /** @returns false beyond the limit */
+  /** @returns false if the response is longer than the limit */
   add(data: Buffer): boolean {
     const length = this.length + data.length;
     if (length > this.limit) return false;
@@ -144,20 +144,20 @@ export class AnswerReader {
   }
 
   /**
-   * The response, once all of it is there.
+   * The response, once it is complete; undefined until then.
    *
-   * @param ended no more bytes will come
-   * @throws for what is no response
+   * @param ended whether no more bytes will come
+   * @throws Error for bytes that are not a response, or an incomplete one
    */
   read(ended: boolean): HttpAnswer | undefined {
     this.head ??= this.readHead();
     if (this.head === undefined) {
-      if (ended) throw new Error(this.length === 0 ? "closed without an answer" : "closed within the answer's headers");
+      if (ended) throw new Error(this.length === 0 ? "closed without an answer" : "closed in the middle of the answer's headers");
       return undefined;
     }
     const body = this.readBody(this.head.headers, ended);
     if (body !== undefined) return { ...this.head, body };
-    if (ended) throw new Error("closed within the answer's body");
+    if (ended) throw new Error("closed in the middle of the answer's body");
     return undefined;
   }
 
@@ -167,7 +167,7 @@ export class AnswerReader {
     if (headEnd < 0) return undefined;
     const [statusLine = "", ...lines] = bytes.toString("latin1", 0, headEnd).split("\r\n");
     const status = /^HTTP\/1\.[01] (\d{3})/.exec(statusLine)?.[1];
-    if (status === undefined) throw new Error("the answer is no HTTP");
+    if (status === undefined) throw new Error("the answer is not HTTP");
     this.at = headEnd + HEAD_END.length;
     const headers = new Map(lines.map((line) => headerOf(line)));
     return { status: Number(status), statusText: statusLine.slice("HTTP/1.1 ".length), headers };
@@ -178,11 +178,11 @@ export class AnswerReader {
     const body = this.bytes.subarray(this.at);
     const length = headers.get("content-length");
     if (length === undefined) return ended ? body : undefined;
-    if (!/^\d{1,15}$/.test(length)) throw new Error(`the answer's length is ${JSON.stringify(length)}`);
+    if (!/^\d{1,15}$/.test(length)) throw new Error(`the answer's Content-Length is ${JSON.stringify(length)}`);
     return body.length < Number(length) ? undefined : body.subarray(0, Number(length));
   }
 
-  /** A chunked body in one piece; undefined while its last chunk is missing. */
+  /** Joins the chunks of a body. @returns undefined until the last chunk has arrived */
   private joinChunks(): Buffer | undefined {
     const { bytes, chunks } = this;
     for (;;) {
@@ -190,12 +190,12 @@ export class AnswerReader {
       if (lineEnd < 0 && bytes.length - this.at <= MAX_CHUNK_LINE_BYTES) return undefined;
       const line = lineEnd < 0 ? "" : bytes.toString("latin1", this.at, lineEnd);
       const size = /^([0-9a-f]{1,8})(?:;.*)?$/i.exec(line)?.[1];
-      if (size === undefined) throw new Error("the answer's chunks cannot be read");
+      if (size === undefined) throw new Error("the answer's chunks are malformed");
       const from = lineEnd + 2;
       const to = from + Number.parseInt(size, 16);
       if (to === from) return Buffer.concat(chunks);
       if (bytes.length < to + 2) return undefined;
-      // A copy: the buffer may grow into another one.
+      // Copied, because the buffer may be replaced when it grows.
       chunks.push(Buffer.from(bytes.subarray(from, to)));
       this.at = to + 2;
     }

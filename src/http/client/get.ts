@@ -2,10 +2,10 @@ import { type Address, formatAddress } from "../../net/address.ts";
 import { exchange, type RequestLimits } from "./exchange.ts";
 
 /**
- * Asks another server of the NSQ family, with a GET.
+ * Sends a GET to another server of the NSQ family.
  *
- * @param path with its query
- * @returns the body of a 200; rejects with what went wrong, in words
+ * @param path with the query
+ * @returns the body of a 200; rejects with an Error that says what went wrong
  */
 export async function get(server: Address, path: string, limits: RequestLimits): Promise<string> {
   try {

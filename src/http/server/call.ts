@@ -3,18 +3,18 @@ import { type BodyReader, checkDeclared, declaredBytes, isSmall, readLarge, read
 import { parseQuery, type Query } from "./query.ts";
 import { Refusal } from "./reply.ts";
 
-/** A request as the server hands it on. */
+/** A request, as the server passes it to the API. */
 export interface Incoming {
   request: Request;
-  /** What stands behind the question mark. */
+  /** The text behind the question mark. */
   rawQuery: string;
-  /** The parameter of the route; empty if it has none. */
+  /** The value of the route's parameter; empty if the route has none. */
   option: string;
   bodies: BodyReader;
   logger: Logger;
 }
 
-/** One request that is being answered. Each server's own adds what its handlers act upon. */
+/** A request that is being answered. Each server has a subclass with the parts that its handlers use. */
 export class Call {
   private parsed: Query | undefined;
   private reservedBytes = 0;
@@ -43,7 +43,7 @@ export class Call {
   }
 
   /**
-   * Refuses a body that says itself to be too long, before anything else is looked at.
+   * Refuses a body whose announced length is too long, before anything else is checked.
    *
    * @throws Refusal 413 `tooBig`
    */
@@ -51,7 +51,7 @@ export class Call {
     checkDeclared(declaredBytes(this.request), limitBytes, tooBig);
   }
 
-  /** The request's body. To be called once. @throws Refusal 413 `tooBig`; otherwise the client went away */
+  /** Reads the request's body. To be called once. @throws Refusal 413 `tooBig`, or another error if the client disconnects */
   body(limitBytes: number, tooBig: string): Promise<Uint8Array> | Uint8Array {
     const declared = declaredBytes(this.request);
     checkDeclared(declared, limitBytes, tooBig);
@@ -65,7 +65,7 @@ export class Call {
     return readLarge(this.request, declared, limitBytes, tooBig);
   }
 
-  /** Gives back what the body took of the budget. To be called when the call is answered. */
+  /** Releases the body's part of the budget. To be called when the call is answered. */
   finish(): void {
     if (this.reservedBytes === 0) return;
     this.incoming.bodies.release(this.reservedBytes);

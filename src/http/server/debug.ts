@@ -3,32 +3,32 @@ import type { Call } from "./call.ts";
 import { plain, text } from "./reply.ts";
 import { get, post, put, type RouteEntry } from "./router.ts";
 
-/** As Go's pprof without `seconds`. */
+/** The length of a profile without `seconds`, as in Go's pprof. */
 const DEFAULT_PROFILE_S = 30;
-/** The server hangs up on what takes longer than its idle timeout of 120 s. */
+/** The server closes a connection when an answer takes longer than its idle timeout of 120 s. */
 const LONGEST_PROFILE_S = 100;
-/** A sample each. */
+/** The time between two samples. */
 const SAMPLE_INTERVAL_US = 1000;
 
 const INDEX = `/debug/pprof/
 
-profile       what the CPU does: GET profile?seconds=N (${DEFAULT_PROFILE_S} unless told, ${LONGEST_PROFILE_S} at the most), a
-              .cpuprofile for the Performance panel of Chrome's DevTools, VS Code or speedscope.app
-heap          what is in memory: a .heapsnapshot for the Memory panel of Chrome's DevTools or VS Code; it has the texts in
-              memory too, and nothing else is served while it is made
-cmdline       the program's command line, its words with a zero byte between
+profile       a CPU profile: GET profile?seconds=N (default ${DEFAULT_PROFILE_S}, at most ${LONGEST_PROFILE_S}) returns a .cpuprofile
+              for the Performance panel of Chrome's DevTools, VS Code or speedscope.app
+heap          a snapshot of the memory: a .heapsnapshot for the Memory panel of Chrome's DevTools or VS Code; it contains
+              the strings in memory, and no other request is served while it is made
+cmdline       the program's command line, with zero bytes between the words
 goroutine, threadcreate, block, symbol
-              answered for tools that ask for them: there is nothing to tell of on one event loop
+              answered for tools that ask for them; a program with one event loop has none of these
 `;
-const NO_GOROUTINES = "no goroutines: one event loop serves everything; /debug/pprof/profile says what it does\n";
-const NO_THREADS = "no record of threads: one event loop serves everything; /debug/pprof/profile says what it does\n";
-const NO_BLOCKING = "no record of blocking: one event loop serves everything; /debug/pprof/profile says what it does\n";
+const NO_GOROUTINES = "no goroutines: one event loop serves everything; see /debug/pprof/profile\n";
+const NO_THREADS = "no record of threads: one event loop serves everything; see /debug/pprof/profile\n";
+const NO_BLOCKING = "no record of blocking: one event loop serves everything; see /debug/pprof/profile\n";
 
 /**
- * What operators ask NSQ's servers for under /debug. The paths are nsqd's; what comes is in the formats of JavaScript's
- * tools, as Go's would have nothing to say of a program that is not Go's.
+ * The routes under /debug/pprof, for operators. The paths are nsqd's. The answers are in the formats of JavaScript's tools,
+ * because Go's tools cannot describe this program.
  *
- * @param index where the overview stands: nsqd and nsqlookupd differ in its last slash
+ * @param index the path of the overview: nsqd's has a slash at its end, nsqlookupd's has none
  */
 export function debugRoutes<OwnCall extends Call>(index: string): RouteEntry<OwnCall>[] {
   return [
@@ -39,17 +39,17 @@ export function debugRoutes<OwnCall extends Call>(index: string): RouteEntry<Own
     ["/debug/pprof/goroutine", get(() => plain(200, NO_GOROUTINES))],
     ["/debug/pprof/threadcreate", get(() => plain(200, NO_THREADS))],
     ["/debug/pprof/block", get(() => plain(200, NO_BLOCKING))],
-    // In Go's answer 0 says that addresses cannot be looked up here.
+    // The answer "0 symbols" tells Go's tools that addresses cannot be looked up here.
     ["/debug/pprof/symbol", new Map([...get(symbols), ...post(symbols)])],
   ];
 }
 
-/** What nsqd alone has. */
+/** The broker's routes under /debug. nsqlookupd has no setblockrate and no freememory. */
 export function brokerDebugRoutes<OwnCall extends Call>(): RouteEntry<OwnCall>[] {
   return [...debugRoutes<OwnCall>("/debug/pprof/"), ["/debug/setblockrate", put(setBlockRate)], ["/debug/freememory", post(freeMemory)]];
 }
 
-/** GET /debug/pprof/cmdline. Of the words in between Bun makes some up in a compiled program. */
+/** GET /debug/pprof/cmdline. The second word is left out: Bun makes it up in a compiled program. */
 function commandLine(): Response {
   return plain(200, [process.argv0, ...process.argv.slice(2)].join("\0"));
 }
@@ -81,7 +81,7 @@ async function profile({ query, request }: Call): Promise<Response> {
   }
 }
 
-/** Waits, unless who asked goes away before. */
+/** Waits, or returns early if the client disconnects. */
 function elapsed(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const end = () => {
@@ -94,7 +94,7 @@ function elapsed(ms: number, signal: AbortSignal): Promise<void> {
   });
 }
 
-/** GET /debug/pprof/heap: what is on the heap, and what holds it. */
+/** GET /debug/pprof/heap: all objects on the heap, and the references to them. */
 function heap(): Response {
   return attachment(Bun.generateHeapSnapshot("v8", "arraybuffer"), "bunsq.heapsnapshot");
 }
@@ -103,14 +103,14 @@ function symbols(): Response {
   return plain(200, "num_symbols: 0\n");
 }
 
-/** PUT /debug/setblockrate?rate=: taken, and without effect. */
+/** PUT /debug/setblockrate?rate=: accepted, but without effect. */
 function setBlockRate({ query }: Call): Response {
   const rate = query.get("rate") ?? "";
   if (!/^[+-]?\d+$/.test(rate)) return plain(400, `invalid block rate : ${JSON.stringify(rate)} is no whole number`);
   return text(NO_BLOCKING);
 }
 
-/** POST /debug/freememory: collects garbage and gives what is free back to the system. */
+/** POST /debug/freememory: runs the garbage collector, which returns free memory to the system. */
 function freeMemory(): Response {
   Bun.gc(true);
   return text("OK");

@@ -2,7 +2,7 @@ const NOT_PLAIN = /[%+;]/;
 const BAD_ESCAPE = /%(?![0-9a-fA-F]{2})[^=]{0,2}/;
 const ESCAPES = /%([0-9a-fA-F]{2})/g;
 
-/** The first value of each key. */
+/** A parsed query. Only the first value of a key counts. */
 export interface Query {
   get(key: string): string | undefined;
 }
@@ -10,8 +10,8 @@ export interface Query {
 /**
  * Parses a query as Go's url.ParseQuery does: `+` is a space, and a semicolon or a bad escape is an error.
  *
- * @param raw what stands behind the question mark
- * @returns the query, or why Go would refuse it
+ * @param raw the text behind the question mark
+ * @returns the query, or the reason why Go would refuse it
  */
 export function parseQuery(raw: string): Query | string {
   if (!NOT_PLAIN.test(raw)) return new PlainQuery(raw);
@@ -28,7 +28,7 @@ export function parseQuery(raw: string): Query | string {
   return query;
 }
 
-/** A query without escapes, which nearly all are: looked through when it is asked, since a Map costs each publish more. */
+/** A query without escapes, as nearly all are. It is searched at each question, which costs a publish less than a Map. */
 class PlainQuery implements Query {
   constructor(private readonly raw: string) {}
 
@@ -48,11 +48,11 @@ class PlainQuery implements Query {
   }
 }
 
-/** Takes percent-escapes out, as bytes of UTF-8. @returns undefined if one is malformed */
+/** Decodes percent-escapes, which are bytes of UTF-8. @returns undefined if one is malformed */
 export function unescapeUrl(text: string): string | undefined {
   if (!text.includes("%")) return text;
   if (BAD_ESCAPE.test(text)) return undefined;
-  // What is not an escape is ASCII here: Bun escapes the rest of a request's target itself.
+  // All other characters are ASCII, because Bun escapes the others in a request's target itself.
   const bytes = text.replace(ESCAPES, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
   return Buffer.from(bytes, "latin1").toString();
 }

@@ -1,33 +1,33 @@
-/** Answers one call of an HTTP API, or throws a Refusal. Carries the name of the call. */
+/** Answers one call of an HTTP API, or throws a Refusal. It is named after the call. */
 export type Handler<Call> = (call: Call) => Response | Promise<Response>;
 
-/** Who answers a call. */
+/** The handler of a call. */
 export interface Endpoint<Call> {
   handle: Handler<Call>;
-  /** Whether each call has a line in the log. */
+  /** Whether each call is logged. */
   logged: boolean;
 }
 
-/** By method. */
+/** The endpoints of a path, by method. */
 export type Route<Call> = Map<string, Endpoint<Call>>;
 
-/** A path, or one that ends in `/:name`, which stands for one more part, and who answers there. */
+/** A path and its endpoints. A `/:name` at the end of the path stands for one more part, the parameter. */
 export type RouteEntry<Call> = readonly [path: string, route: Route<Call>];
 
 /** A route whose last part is a parameter. */
 interface OpenRoute<Call> {
-  /** What stands before the parameter, its slash included. */
+  /** The path in front of the parameter, with the slash. */
   prefix: string;
   route: Route<Call>;
 }
 
 /**
- * Finds who answers a request, and what becomes of one that nobody answers, as the router of NSQ's servers does
+ * Finds the endpoint of a request, or the right answer to a request without one, as the router of NSQ's servers does
  * (https://pkg.go.dev/github.com/julienschmidt/httprouter#Router). Paths are unescaped.
  */
 export class Router<Call> {
   private readonly routes = new Map<string, Route<Call>>();
-  /** At most one: no API of NSQ's has more. */
+  /** At most one, because no API of NSQ has more. */
   private readonly open: OpenRoute<Call> | undefined;
 
   constructor(entries: readonly RouteEntry<Call>[]) {
@@ -42,15 +42,16 @@ export class Router<Call> {
     return this.routeOf(path)?.get(method);
   }
 
-  /** The parameter of a path; empty for a route without one. */
+  /** The value of the parameter in a path; empty for a route without a parameter. */
   optionOf(path: string): string {
     const { open } = this;
     return open !== undefined && path.startsWith(open.prefix) ? path.slice(open.prefix.length) : "";
   }
 
   /**
-   * Where a request goes whose path is not known but can be put right: a slash too many or too few, wrong case, `//`, `.` and
-   * `..`. Only the routes of the request's own method are looked at.
+   * Corrects an unknown path: a slash too many or too few at its end, wrong case, `//`, `.` and `..`.
+   *
+   * @returns undefined if no route of the request's method has the corrected path
    */
   correctedPath(method: string, path: string): string | undefined {
     if (path === "/" || path === "" || (method !== "GET" && method !== "POST" && method !== "PUT")) return undefined;
@@ -66,7 +67,7 @@ export class Router<Call> {
     return this.findEndpoint(method, cased) === undefined ? undefined : cased;
   }
 
-  /** The value of an Allow header for a path that other methods have; undefined if none has it. */
+  /** The value of an Allow header: the methods of a path; undefined for an unknown path. */
   allowedMethods(path: string): string | undefined {
     const route = this.routeOf(path);
     if (route === undefined) return undefined;

@@ -11,27 +11,27 @@ import type { Endpoint, Router } from "./router.ts";
 export interface HttpServer {
   /** 0 for a unix socket. */
   readonly port: number;
-  /** Answers what is under way, hangs up on who is idle, and resolves when all connections are closed. */
+  /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
 }
 
 /**
- * What the HTTP side may take. Beside these, Bun bounds the headers of a request to 16 KiB and the time for them to
- * about ten seconds, and reads no further into a body than what is asked for. The number of idle connections has no
- * bound but that of the process's open files: Bun.serve() has none.
+ * The limits of an HTTP server. Beside these, Bun limits the headers of a request to 16 KiB and the time for them to about ten
+ * seconds, and reads a body only as far as it is asked to. Bun.serve() has no limit on idle connections, so only the process's
+ * limit of open files applies to them.
  */
 export interface HttpLimits {
-  /** Requests being answered at the same time; more get a 503. */
+  /** Requests that are answered at the same time; further ones get a 503. */
   requests: number;
-  /** Bytes of large bodies being received at the same time; more have to wait. */
+  /** Bytes of large bodies that are received at the same time; further bodies wait. */
   bodyBytes: number;
   /**
-   * How long an idle connection is kept, and how long a request may take to arrive and to be answered, in seconds,
-   * 255 at the most. Longer than HTTP clients keep idle connections themselves (Go: 90 s), so that they do not send
-   * a publish into a connection that is just being closed.
+   * How long an idle connection is kept, and how long a request may take to arrive and to be answered, in seconds; at most
+   * 255. It should be longer than HTTP clients keep idle connections (Go: 90 s), so that they do not send a publish into a
+   * connection that is just being closed.
    */
   idleTimeoutS: number;
-  /** How long stop() lets requests finish, ms. */
+  /** How long stop() waits for requests, ms. */
   stopTimeoutMs: number;
 }
 
@@ -42,9 +42,9 @@ const LIMITS: HttpLimits = {
   stopTimeoutMs: 5000,
 };
 
-/** What the requests under way take, of a server and of what stands in front of it together. */
+/** The load of the requests under way, of a server and of the front that shares its limits. */
 export class HttpLoad {
-  /** Requests being answered. */
+  /** Requests that are being answered. */
   underWay = 0;
   readonly bodies: BodyReader;
 
@@ -53,49 +53,49 @@ export class HttpLoad {
   }
 }
 
-/** Takes a server's connections in its place, answers some requests itself, and hands the rest over. */
+/** Accepts a server's connections in its place, answers some requests itself, and passes the others to the server. */
 export interface HttpFront {
-  /** Where clients connect to, for the log. */
+  /** The address that clients connect to, for the log. */
   readonly where: string;
   readonly port: number;
   readonly load: HttpLoad;
-  /** The server listens on this port of 127.0.0.1. */
+  /** Sets the port of 127.0.0.1 that the server listens on. */
   serverAt(port: number): void;
-  /** Answers what is under way, hangs up on who is idle, and resolves when all connections are closed. */
+  /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
-  /** The address of the client whose requests come from a port of this machine; undefined: of none. */
+  /** The address of the client whose requests come from a port of this machine; undefined if no client's do. */
   clientAt(port: number): string | undefined;
 }
 
-/** What is served. */
+/** An HTTP API to serve. */
 export interface HttpApi<OwnCall extends Call> {
-  /** Where to listen, as given with the flag of the name below. */
+  /** The address to listen on, as it was given with the flag `addressFlag`. */
   address: string;
   addressFlag: string;
-  /** Given: HTTPS is spoken. */
+  /** If given, the server speaks HTTPS. */
   tls?: Bun.TLSOptions;
   log: Logger;
   router: Router<OwnCall>;
-  /** Makes a request a call that the router's handlers take. */
+  /** Makes the call that the router's handlers take from a request. */
   call(incoming: Incoming): OwnCall;
-  /** Answers in the place of the router, whatever is asked for. */
+  /** If given, answers every request in place of the router. */
   gate?: () => Response;
-  /** Stands between the server and its clients; then `address` is for it alone. */
+  /** If given, stands between the server and its clients; `address` is then the address between the two. */
   front?: HttpFront;
-  /** What answers an error that is no defect, beside refusals; undefined for any other. */
+  /** Answers an error of a handler that is neither a refusal nor a defect. @returns undefined for any other error */
   failed?(error: unknown): Response | undefined;
 }
 
 /**
- * Starts to serve an HTTP API.
+ * Starts an HTTP server.
  *
- * @throws StartError when the address cannot be had
+ * @throws StartError if it cannot listen on the address
  */
 export function serveHttp<OwnCall extends Call>(api: HttpApi<OwnCall>, limits: Partial<HttpLimits> = {}): HttpServer {
   return new ApiServer(api, httpLimits(limits));
 }
 
-/** The limits where nothing else is said. */
+/** The default limits with changes. */
 export function httpLimits(limits: Partial<HttpLimits>): HttpLimits {
   return { ...LIMITS, ...limits };
 }
@@ -119,15 +119,15 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     this.scheme = api.tls === undefined ? "HTTP" : "HTTPS";
     try {
       this.server = Bun.serve({
-        // Either of the two; Bun's types ask for one of them.
+        // The address is either kind. Bun's types ask for one of them.
         ...(address as { hostname: string; port: number }),
         ...(api.tls === undefined ? {} : { tls: api.tls }),
-        // Not development: without it Bun shows its own page for errors. But then it also shares its port with
-        // other processes that do the same, unless told not to.
+        // In development mode Bun shows its own page for errors. Without it, Bun would share the port with other processes,
+        // unless reusePort is false.
         development: false,
         reusePort: false,
         idleTimeout: limits.idleTimeoutS,
-        // Bun's own 413 has no body: lengths are checked call by call (body.ts).
+        // Bun's own 413 has no body, so each call checks lengths itself (body.ts).
         maxRequestBodySize: Number.MAX_SAFE_INTEGER,
         fetch: (request) => this.serve(request),
         error: (error) => this.fault(error),
@@ -153,7 +153,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     if (this.load.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
     if (this.api.front !== undefined && this.clientOf(request) === undefined) return refused(new Refusal(403, "FORBIDDEN", true));
     if (this.api.gate !== undefined) return this.api.gate();
-    // By hand, since a URL object costs more than all else that is done for a request here.
+    // Parsed by hand, because a URL object would cost more than everything else that is done here for a request.
     const { url, method } = request;
     const pathStart = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);
     const queryStart = url.indexOf("?");
@@ -177,7 +177,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     return response;
   }
 
-  /** An answer that is there at once is given at once: Bun hangs up on who sends a request while an earlier one waits. */
+  /** Returns a Response, not a promise, if it can: Bun closes a connection that sends a request while an earlier one waits. */
   private run(endpoint: Endpoint<OwnCall>, call: OwnCall): Response | Promise<Response> {
     const startNs = endpoint.logged ? Bun.nanoseconds() : 0;
     let answer: Response | Promise<Response>;
@@ -207,18 +207,18 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 
   private failed(error: unknown): Response {
     if (error instanceof Refusal) return refused(error);
-    // The client is gone, stalled, or sent no proper chunks: it is no fault of ours, and hardly anybody hears this.
+    // The client disconnected, stalled, or sent malformed chunks. It will hardly receive this answer.
     if (error instanceof DOMException && error.name === "AbortError") return badRequest();
     return this.api.failed?.(error) ?? this.fault(error);
   }
 
-  /** A defect of ours, or a disk that the store cannot write to. */
+  /** Answers an unexpected error: a defect, or a disk that the metadata store cannot write to. */
   private fault(error: unknown): Response {
     this.api.log.error(`error in HTTP handler - ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     return failure(500, "INTERNAL_ERROR");
   }
 
-  /** Where a request comes from; undefined when its client is gone, or has no address. */
+  /** The address of a request's client; undefined if it has disconnected or has no address. */
   private clientOf(request: Request): string | undefined {
     const peer = this.server.requestIP(request);
     if (peer === null) return undefined;
@@ -234,18 +234,18 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   }
 }
 
-/** Path and query of a request as it asked for them, but for escapes that Bun adds. */
+/** The path and query of a request as they were sent, except that Bun adds some escapes. */
 function targetOf(url: string): string {
   const start = url.charAt(0) === "/" ? 0 : url.indexOf("/", "https://".length);
   return start < 0 ? url : url.slice(start);
 }
 
-/** Escapes what no header may have. Bun leaves it in a URL whose host it cannot read. */
+/** Escapes characters that are not allowed in a header. Bun leaves them in a URL whose host it cannot parse. */
 function encodeOdd(query: string): string {
   return query.toWellFormed().replace(/[^\x21-\x7e]+/g, encodeURIComponent);
 }
 
-/** Escapes a path as Go does (url.URL.EscapedPath). */
+/** Escapes a path as Go's url.URL.EscapedPath does. */
 function encodePath(path: string): string {
   return encodeURIComponent(path)
     .replace(/%(?:2F|24|26|2B|2C|3A|3B|3D|40)/g, decodeURIComponent)

@@ -17,7 +17,7 @@ describe("/debug of a broker", () => {
     return `${response.status} ${await response.text()}`;
   };
 
-  test("an overview in plain text says what there is", async () => {
+  test("an overview in plain text lists what there is", async () => {
     const response = await call("GET", "/pprof/");
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("text/plain; charset=utf-8");
@@ -39,7 +39,7 @@ describe("/debug of a broker", () => {
     expect(samples.length).toBe(timeDeltas.length);
   }, 20_000);
 
-  test("of two profiles at a time one is refused", async () => {
+  test("a second profile at the same time is refused", async () => {
     await until("they meet", async () => {
       const both = await Promise.all([told("GET", "/pprof/profile?seconds=1"), told("GET", "/pprof/profile?seconds=1")]);
       const refused = both.filter((answer) => answer.startsWith("500 "));
@@ -48,7 +48,7 @@ describe("/debug of a broker", () => {
     });
   }, 20_000);
 
-  test("a profile ends when who asked for it goes away", async () => {
+  test("a profile ends when its client disconnects", async () => {
     const gone = new AbortController();
     const running = call("GET", "/pprof/profile?seconds=100", { signal: gone.signal }).catch(() => "gone");
     await until("it is under way", async () => (await told("GET", "/pprof/profile?seconds=1")).startsWith("500 "));
@@ -57,11 +57,11 @@ describe("/debug of a broker", () => {
     await until("another may be made", async () => (await told("GET", "/pprof/profile?seconds=1")).startsWith("200 "));
   }, 20_000);
 
-  test("a profile of more seconds than a connection lasts is refused", async () => {
+  test("a profile that would outlast the connection is refused", async () => {
     expect(await told("GET", "/pprof/profile?seconds=101")).toBe("400 profile duration exceeds 100 seconds\n");
   });
 
-  test("a heap snapshot is one that developer tools read", async () => {
+  test("a heap snapshot is in the format of developer tools", async () => {
     const response = await call("GET", "/pprof/heap");
     expect(response.headers.get("content-disposition")).toBe('attachment; filename="bunsq.heapsnapshot"');
     const { snapshot, nodes, strings } = (await response.json()) as {
@@ -73,11 +73,11 @@ describe("/debug of a broker", () => {
     expect(strings).toContain("Broker");
   }, 20_000);
 
-  test("the command line is told as Go tells it", async () => {
+  test("the command line is answered as in Go", async () => {
     expect(await told("GET", "/pprof/cmdline")).toBe(`200 ${[process.argv0, ...process.argv.slice(2)].join("\0")}`);
   });
 
-  test("what there is nothing to tell of is said in words", async () => {
+  test("pages without content for this program say so", async () => {
     expect(await told("GET", "/pprof/symbol")).toBe("200 num_symbols: 0\n");
     expect(await told("POST", "/pprof/symbol")).toBe("200 num_symbols: 0\n");
     for (const name of ["goroutine", "threadcreate", "block"]) {
@@ -87,14 +87,14 @@ describe("/debug of a broker", () => {
     expect(await told("PUT", "/setblockrate?rate=fast")).toBe('400 invalid block rate : "fast" is no whole number');
   });
 
-  test("memory is given back on request", async () => {
+  test("memory is freed on request", async () => {
     const garbage = Array.from({ length: 1000 }, () => new WeakRef({ some: "object" }));
     expect(await told("POST", "/freememory")).toBe("200 OK");
     expect(garbage.filter((reference) => reference.deref() !== undefined).length).toBeLessThan(500);
   });
 });
 
-/** Computes, and lets others run in between, until something has come. */
+/** Computes, with pauses for other work, until a promise is resolved. */
 async function whileBusy<T>(awaited: Promise<T>): Promise<T> {
   let came = false;
   void awaited.finally(() => {
@@ -109,7 +109,7 @@ async function whileBusy<T>(awaited: Promise<T>): Promise<T> {
   return awaited;
 }
 
-test("a lookup server has the same, without what changes nsqd", () => {
+test("a lookup server has these pages, but not those that change the broker", () => {
   for (const path of ["/debug/pprof", "/debug/pprof/profile", "/debug/pprof/heap", "/debug/pprof/cmdline"]) {
     expect(lookupRouter.findEndpoint("GET", path), path).toBeDefined();
   }

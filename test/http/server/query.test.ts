@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { parseQuery, unescapeUrl } from "../../../src/http/server/query.ts";
 
-/** What Go 1.26's url.ParseQuery() makes of each: the first values, or its error. */
+/** Made with Go 1.26's url.ParseQuery(): the first value of each key, or the error. */
 const GO: [query: string, result: Record<string, string> | string][] = [
   ["", {}],
   ["&", {}],
@@ -36,7 +36,7 @@ const GO: [query: string, result: Record<string, string> | string][] = [
   ["a=1&b;", "invalid semicolon separator in query"],
 ];
 
-describe("a query is read as Go reads it", () => {
+describe("a query is parsed as in Go", () => {
   for (const [raw, expected] of GO) {
     test(JSON.stringify(raw), () => {
       const query = parseQuery(raw);
@@ -51,7 +51,7 @@ describe("a query is read as Go reads it", () => {
   }
 });
 
-test("escapes of a path are taken out, and a plus is left", () => {
+test("a path is unescaped, and a plus in it is kept", () => {
   expect(unescapeUrl("/%70ing+%2F%c3%A9")).toBe("/ping+/é");
   expect(unescapeUrl("/%zz")).toBeUndefined();
   expect(unescapeUrl("/a%")).toBeUndefined();

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { router } from "../../../src/broker/http/routes.ts";
 
-test("a call is found by method and path, an option by what it is called", () => {
+test("an endpoint is found by method and path, and its parameter is taken from the path", () => {
   expect(router.findEndpoint("GET", "/ping")?.logged).toBe(true);
   expect(router.findEndpoint("POST", "/pub")?.logged).toBe(false);
   expect(router.findEndpoint("POST", "/ping")).toBeUndefined();
@@ -15,8 +15,8 @@ test("a call is found by method and path, an option by what it is called", () =>
   expect(router.optionOf("/ping")).toBe("");
 });
 
-describe("a path is put right as nsqd's router does", () => {
-  // Each seen with nsqd 1.3.0.
+describe("a path is corrected as by nsqd's router", () => {
+  // Each was observed with nsqd 1.3.0.
   const cases: [method: string, path: string, corrected: string | undefined][] = [
     ["GET", "/ping/", "/ping"],
     ["GET", "/PING", "/ping"],
@@ -52,7 +52,7 @@ describe("a path is put right as nsqd's router does", () => {
   }
 });
 
-test("the methods of a path are told in their order, with OPTIONS", () => {
+test("the methods of a path are listed in order, with OPTIONS", () => {
   expect(router.allowedMethods("/ping")).toBe("GET, OPTIONS");
   expect(router.allowedMethods("/pub")).toBe("OPTIONS, POST");
   expect(router.allowedMethods("/config/x")).toBe("GET, OPTIONS, PUT");

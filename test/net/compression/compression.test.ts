@@ -342,10 +342,10 @@ describe("snappy", () => {
     ["without its identifier", [good]],
     ["with a wrong identifier", [chunk(0xff, Buffer.from("sNaPpX"))]],
     ["with a short identifier", [chunk(0xff, Buffer.from("sNaPp"))]],
-    ["with a chunk that must be known and is not", [IDENTIFIER, chunk(0x02, Buffer.from("?"))]],
+    ["with an unknown chunk that must not be skipped", [IDENTIFIER, chunk(0x02, Buffer.from("?"))]],
     ["with a chunk too short for its checksum", [IDENTIFIER, chunk(0x01, Buffer.from("abc"))]],
     ["with a wrong checksum", [IDENTIFIER, chunk(0x01, Buffer.from("\0\0\0\0plain"))]],
-    ["with a chunk that says to be longer than any", [IDENTIFIER, chunk(0x00, Buffer.alloc(0), 0xffffff)]],
+    ["with a chunk that announces an impossible length", [IDENTIFIER, chunk(0x00, Buffer.alloc(0), 0xffffff)]],
     ["with an uncompressed block longer than any", [IDENTIFIER, chunk(0x01, Buffer.alloc(4 + BLOCK_BYTES + 1))]],
     // A block of a few bytes that announces 4 GiB.
     ["with a block that says to become longer than any", [IDENTIFIER, chunk(0x00, Buffer.from("00000000ffffffff0f00", "hex"))]],
