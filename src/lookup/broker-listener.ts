@@ -3,14 +3,14 @@ import { ClientListener } from "../net/client-listener.ts";
 import { Connection } from "./connection.ts";
 import type { Lookup } from "./lookup.ts";
 
-/** The kernel probes a connection that has been silent for this long, as it does for Go's servers. */
+/** The kernel probes a connection that has been silent for this long. Go's servers use the same time. */
 const KEEP_ALIVE_MS = 15_000;
 
 /** The TCP side of a lookup server, through which brokers register. */
 export class BrokerListener {
   private readonly listener: ClientListener<Connection>;
 
-  /** @throws StartError when the address cannot be had */
+  /** @throws StartError if it cannot listen on the address */
   constructor(private readonly lookup: Lookup) {
     const { logger, options } = lookup;
     this.listener = ClientListener.listen(parseAddress(options.tcpAddress), lookup.flagName("tcp-address"), {
@@ -31,7 +31,7 @@ export class BrokerListener {
     return this.listener.port;
   }
 
-  /** Stops listening, and ends all connections. */
+  /** Stops listening, and closes all connections. */
   close(): void {
     this.lookup.logger.info(`TCP: closing ${this.listener.where}`);
     for (const connection of this.listener.connections) connection.closeGracefully();

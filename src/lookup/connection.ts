@@ -9,17 +9,17 @@ import type { RegisteredNode } from "./registered-node.ts";
 import { encodeResponse } from "./response.ts";
 import { trimSpace } from "./text.ts";
 
-/** How a client says that it speaks this protocol. */
+/** The first bytes of a client that speaks this protocol. */
 const MAGIC_V1 = "  V1";
-/** Longer lines end the connection: a command with the longest names takes 140 bytes. nsqlookupd has no bound. */
+/** A longer line ends the connection. A command with the longest names has 140 bytes. nsqlookupd has no limit. */
 const MAX_LINE_BYTES = 16 * 1024;
-/** Of more commands than this at once the rest wait until others had their turn. */
+/** If a client sends more commands at once, the others wait for a later turn, so that other clients are served in between. */
 const COMMANDS_PER_TURN = 256;
-/** Of a broker that left so many registrations are taken away at a time: a fraction of a millisecond. */
+/** Registrations of a broker that has gone are removed in slices of this size, which take a fraction of a millisecond. */
 const UNREGISTERED_PER_TURN = 200;
-/** How long a client may take to read our last words and to hang up. */
+/** How long a client may take to read the last answers and to close its side. */
 const LINGER_MS = 2000;
-/** Of the word in front of IDENTIFY's body. */
+/** The size word in front of IDENTIFY's body. */
 const SIZE_BYTES = 4;
 
 const EMPTY = Buffer.alloc(0);
@@ -29,9 +29,9 @@ const LINE = 1;
 const SIZE = 2;
 const BODY = 3;
 
-/** The part of a Bun socket that a connection uses. */
+/** The methods of a Bun socket that a connection uses. */
 export interface ClientSocket {
-  /** @returns how many bytes were taken; 0 or less when none were, until the next drain */
+  /** @returns how many bytes were accepted; 0 or less if none, until the next drain */
   write(bytes: Uint8Array): number;
   /** Ends the writing side. */
   end(): void;
@@ -42,7 +42,7 @@ export interface ClientSocket {
 }
 
 /**
- * One broker's connection: takes its bytes apart into commands and responses each in turn.
+ * One broker's connection: decodes its bytes into commands, and answers them in order.
  * https://nsq.io/components/nsqlookupd.html, nsqlookupd/lookup_protocol_v1.go
  */
 export class Connection implements Session, ClientConnection {
@@ -51,15 +51,15 @@ export class Connection implements Session, ClientConnection {
   private mode = MAGIC;
   private readonly inbox = new Inbox();
   private bodyBytes = 0;
-  /** Answers of this turn. */
+  /** The responses of this turn. */
   private responses: Buffer[] = [];
-  /** Bytes that the kernel has not taken yet; while there are any, no command is carried out. */
+  /** Bytes that the kernel has not accepted yet. While there are any, no command is executed. */
   private unsent: Buffer = EMPTY;
-  /** Commands wait for the next turn. */
+  /** Whether commands wait for the next turn. */
   private scheduled = false;
   private reading = true;
   private inputEnded = false;
-  /** Nothing more is read; the connection ends when what it still gets is out. */
+  /** Nothing more is read. The connection ends when its last responses are sent. */
   private closing = false;
   private closed = false;
   private lingerTimer: Timer | undefined;
@@ -70,27 +70,27 @@ export class Connection implements Session, ClientConnection {
     readonly remoteAddress: string,
   ) {}
 
-  /** Bytes from the client, which stay as they are. */
+  /** Bytes from the client. The buffer must not be changed afterwards. */
   receive(data: Buffer): void {
     if (this.closing) return;
     this.inbox.push(data);
     if (!this.busy) this.processCommands();
   }
 
-  /** The client has ended its side: what it sent is answered, then the connection ends. */
+  /** The client has ended its side. Its commands are answered, then the connection ends. */
   onInputEnd(): void {
     this.inputEnded = true;
     if (!this.busy && !this.closing) this.processCommands();
   }
 
-  /** The kernel takes bytes again. */
+  /** The kernel accepts bytes again. */
   onDrain(): void {
     if (this.closed) return;
     this.flush();
     if (this.unsent.length === 0 && !this.closing && !this.scheduled) this.processCommands();
   }
 
-  /** The socket is gone. */
+  /** The socket is closed. */
   onSocketClosed(): void {
     this.closed = true;
     this.closing = true;
@@ -98,7 +98,7 @@ export class Connection implements Session, ClientConnection {
     this.unregisterNode();
   }
 
-  /** The server goes down. */
+  /** Ends the connection when its last responses are sent. */
   closeGracefully(): void {
     this.beginClose();
     this.flush();
@@ -132,7 +132,7 @@ export class Connection implements Session, ClientConnection {
     if (!this.closing && !this.busy) this.processCommands();
   }
 
-  /** Carries out the next command, or a part of one. @returns false when more bytes are needed */
+  /** Executes the next command, or a part of one. @returns false if more bytes are needed */
   private processNext(): boolean {
     const { inbox } = this;
     switch (this.mode) {
@@ -186,7 +186,7 @@ export class Connection implements Session, ClientConnection {
     else this.respond(answer);
   }
 
-  /** The client sends no more, and what it sent is answered, except for what it left unfinished. */
+  /** The client sends no more, and all its complete commands are answered. */
   private finishInput(): void {
     if (this.mode === SIZE) this.respond(fatal("E_BAD_BODY", "IDENTIFY failed to read body size"));
     else if (this.mode === BODY) this.respond(fatal("E_BAD_BODY", "IDENTIFY failed to read body"));
@@ -204,7 +204,7 @@ export class Connection implements Session, ClientConnection {
     if (answer.fatal) this.beginClose();
   }
 
-  /** Sends the responses; reads on only when the client has room for more. */
+  /** Sends the responses. Continues to read only if the kernel has accepted all of them. */
   private flush(): void {
     if (this.closed) return;
     if (this.responses.length > 0) {
@@ -230,13 +230,13 @@ export class Connection implements Session, ClientConnection {
     this.lingerTimer = setTimeout(() => this.socket.terminate(), LINGER_MS);
   }
 
-  /** Clients are not to be sent to a broker that is gone. */
+  /** Removes the broker's registrations, so that clients are not sent to a broker that has gone. */
   private unregisterNode(): void {
     const { node } = this;
     if (node === undefined) return;
     this.node = undefined;
     const count = this.lookup.registry.removeNode(node);
-    // nsqlookupd has a line for each: thousands of them would keep others waiting.
+    // nsqlookupd logs a line for each. Thousands of lines would block the other clients.
     this.lookup.logger.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`);
     this.unregisterInSlices(node);
   }

@@ -3,23 +3,23 @@ const LF = 0x0a;
 const FIRST_BYTES = 64;
 
 /**
- * Bytes that came and are not taken apart yet. What arrives whole is read where it lies; only the rest of a packet is
- * copied, so that it does not hold on to all of it.
+ * Bytes that have arrived and are not decoded yet. Complete commands are read from the packet that they came in. Only the
+ * incomplete rest of a packet is copied, so that it does not keep the whole packet in memory.
  */
 export class Inbox {
   private buffer: Buffer = EMPTY;
   private start = 0;
   private end = 0;
-  /** The buffer is ours and may be written to. */
+  /** Whether the buffer is our own, so that it may be written to. */
   private owned = false;
-  /** Up to here there is no line feed. */
+  /** There is no line feed before this offset. */
   private searched = 0;
 
   get length(): number {
     return this.end - this.start;
   }
 
-  /** Adds bytes behind the others. They are not to be changed by the caller afterwards. */
+  /** Adds bytes. The caller must not change them afterwards. */
   push(data: Buffer): void {
     if (this.start === this.end) {
       this.buffer = data;
@@ -33,7 +33,7 @@ export class Inbox {
     this.end += data.length;
   }
 
-  /** Lets go of the packets that came, keeping their rest. To be called when nothing more can be taken out. */
+  /** Frees the packets that have been read, and copies the rest. To be called when nothing more can be read. */
   compact(): void {
     if (this.length === 0) {
       this.buffer = EMPTY;
@@ -44,9 +44,9 @@ export class Inbox {
   }
 
   /**
-   * Takes a line out, one character a byte, without its line feed.
+   * Reads a line without its line feed, one character per byte.
    *
-   * @returns undefined while there is no line feed
+   * @returns undefined if there is no line feed yet
    */
   readLine(): string | undefined {
     const feed = this.buffer.indexOf(LF, this.searched);
@@ -59,14 +59,14 @@ export class Inbox {
     return line;
   }
 
-  /** Takes out a number in four bytes, of which there must be as many. */
+  /** Reads a four-byte number, which must have arrived completely. */
   readInt32(): number {
     const value = this.buffer.readInt32BE(this.start);
     this.skip(4);
     return value;
   }
 
-  /** Takes out so many bytes, of which there must be as many. */
+  /** Reads `bytes` bytes, which must have arrived. */
   readBytes(bytes: number): Buffer {
     const taken = this.buffer.subarray(this.start, this.start + bytes);
     this.skip(bytes);
@@ -78,7 +78,7 @@ export class Inbox {
     this.searched = Math.max(this.searched, this.start);
   }
 
-  /** To a buffer of our own, with room to grow: bytes that come one by one are copied a few times, not each time. */
+  /** Copies the rest to our own buffer, with room to grow, so that bytes that come one by one are not copied each time. */
   private moveTo(bytes: number): void {
     const larger = Buffer.allocUnsafeSlow(Math.max(FIRST_BYTES, 2 ** Math.ceil(Math.log2(bytes + 1))));
     this.buffer.copy(larger, 0, this.start, this.end);

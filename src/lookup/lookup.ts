@@ -2,10 +2,10 @@ import type { Logger } from "../base/logger.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry } from "./registry.ts";
 
-/** What all parts of a lookup server share. */
+/** The state that all parts of a lookup server share. */
 export class Lookup {
   readonly registry: Registry;
-  /** The ports that the server listens on, once it does: brokers are told. */
+  /** The ports that the server listens on; 0 until it does. Brokers are told them. */
   tcpPort = 0;
   httpPort = 0;
 
@@ -17,7 +17,7 @@ export class Lookup {
     this.registry = new Registry(options);
   }
 
-  /** The name of a flag, as it was given on the command line. */
+  /** The name of a flag as it is on the command line, with its prefix. */
   flagName(name: string): string {
     return this.flagPrefix + name;
   }

@@ -1,10 +1,10 @@
-/** So few are found by looking through them as fast as by an index. */
+/** Among this many items or fewer a search is as fast as an index. */
 const LARGEST_UNINDEXED = 16;
 const NONE: never[] = [];
 
 /**
- * Things by their names, in the order in which they came. Nearly all topics have a few channels, and a Map of two takes
- * 300 bytes: with 150,000 topics 45 MB. So there is an index only where there are many.
+ * Items with unique names, in the order in which they were added. Nearly all topics have a few channels, and a Map of two
+ * entries takes 300 bytes: 45 MB for 150,000 topics. So only long lists have an index.
  */
 export class NamedList<Item extends { readonly name: string }> {
   private list: Item[] = NONE;
@@ -14,7 +14,7 @@ export class NamedList<Item extends { readonly name: string }> {
     return this.list.length;
   }
 
-  /** To be read only, and not across a change. */
+  /** Read-only, and valid until the next change. */
   get items(): readonly Item[] {
     return this.list;
   }
@@ -25,7 +25,7 @@ export class NamedList<Item extends { readonly name: string }> {
     return undefined;
   }
 
-  /** @param item whose name no other has */
+  /** @param item an item whose name is not in the list */
   add(item: Item): void {
     if (this.list === NONE) this.list = Array.of(item);
     else this.list.push(item);
@@ -33,7 +33,7 @@ export class NamedList<Item extends { readonly name: string }> {
     else if (this.list.length > LARGEST_UNINDEXED) this.index = new Map(this.list.map((each) => [each.name, each]));
   }
 
-  /** @param item that is there */
+  /** @param item an item of the list */
   remove(item: Item): void {
     this.list.splice(this.list.indexOf(item), 1);
     this.index?.delete(item.name);

@@ -1,8 +1,8 @@
 import type { LogLevel } from "../base/logger.ts";
 
 /**
- * What a lookup server is started with. One field per flag, named as the flag; durations in ms.
- * Defaults stand in the flag table (src/cli/lookup-flags.ts), which is the one source of all of this.
+ * The options of a lookup server: one field per flag, with the flag's name; durations in ms.
+ * The defaults are in the flag table (src/cli/lookup-flags.ts).
  */
 export interface LookupOptions {
   logLevel: LogLevel;
@@ -10,11 +10,11 @@ export interface LookupOptions {
 
   tcpAddress: string;
   httpAddress: string;
-  /** What brokers are told in answer to IDENTIFY. */
+  /** The address in the answer to IDENTIFY. */
   broadcastAddress: string;
 
-  /** A producer that has not pinged for longer is left out of answers, though it stays registered. */
+  /** A node that has not pinged for longer is left out of answers. It stays registered. */
   inactiveProducerTimeoutMs: number;
-  /** How long a producer is left out of a topic's answers after it was tombstoned for it. */
+  /** How long a node is left out of the answers about a topic after it was tombstoned for that topic. */
   tombstoneLifetimeMs: number;
 }

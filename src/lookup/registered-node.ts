@@ -1,36 +1,36 @@
 import { type Ordered, SortedList } from "./sorted-list.ts";
 
-/** Who a broker says it is (IDENTIFY), and from where it said so. */
+/** What a broker said about itself in IDENTIFY, and the address that it connected from. */
 export interface NodeInfo {
-  /** `ip:port` of its connection: two producers never share one. */
+  /** `ip:port` of its connection. No two nodes have the same. */
   readonly remoteAddress: string;
   readonly hostname: string;
-  /** Name or address under which clients reach it. */
+  /** The name or address under which clients reach it. */
   readonly broadcastAddress: string;
-  /** As it said: not held to the range of ports. A bigint where a double would not be exact. */
+  /** As the broker said, which may be outside of the range of ports. A bigint if a double would not be exact. */
   readonly tcpPort: number | bigint;
   readonly httpPort: number | bigint;
   readonly version: string;
 }
 
-/** A topic or a channel, as a node that registered it knows it. */
+/** A topic or a channel that a node has registered. */
 export interface Registration extends Ordered {
   readonly name: string;
   /** @returns false if the node was not registered there */
   removeNode(node: RegisteredNode): boolean;
 }
 
-/** A broker that is connected and has identified itself. Only the registry changes it. */
+/** A broker that is connected and has identified itself. nsqlookupd calls it a producer. Only the registry changes it. */
 export class RegisteredNode implements Ordered {
-  /** All topics and channels that it has. */
+  /** Its topics and channels. */
   readonly registrations = new SortedList<Registration>();
-  /** It has left, and what it registered is being taken away; nobody is told of it any more. */
+  /** It has disconnected. It is left out of answers, and its registrations are being removed. */
   gone = false;
-  /** When it was last heard of, on a clock that is never set, ms. */
+  /** When it last sent IDENTIFY or PING, ms on a monotonic clock. */
   lastSeenMs = 0;
-  /** The same in wall-clock time, ms since 1970. */
+  /** When it last sent IDENTIFY or PING, wall-clock time in ms since 1970. */
   lastSeenAtMs = 0;
-  /** 32 random bits: those of several producers, taken together by XOR, tell most sets of producers apart. */
+  /** 32 random bits. The XOR of these bits identifies nearly every set of nodes. */
   readonly mark = Math.floor(Math.random() * 2 ** 32);
 
   constructor(
@@ -38,7 +38,7 @@ export class RegisteredNode implements Ordered {
     readonly info: NodeInfo,
   ) {}
 
-  /** `broadcast address:http port`, by which /topic/tombstone names it. */
+  /** `broadcast address:http port`, the name of the node in /topic/tombstone. */
   get httpAddress(): string {
     return `${this.info.broadcastAddress}:${this.info.httpPort}`;
   }

@@ -2,26 +2,26 @@ import { NamedList } from "./named-list.ts";
 import type { RegisteredNode, Registration } from "./registered-node.ts";
 import { SortedList } from "./sorted-list.ts";
 
-/** When a producer was tombstoned: its owner is about to delete the topic there, and clients should not find it any more. */
+/** When a node was tombstoned for a topic: an operator is about to delete the topic there, and clients should not find it any more. */
 export interface Tombstone {
-  /** On a clock that is never set, ms. */
+  /** On a monotonic clock, ms. */
   readonly sinceMs: number;
   /** In wall-clock time, ms since 1970. */
   readonly atMs: number;
 }
 
 /**
- * A topic: which producers have it, and its channels.
+ * A topic, with the nodes that have it and its channels.
  *
- * nsqlookupd holds topics and channels as keys of one map, so a topic's channels can outlive it. Here such a topic is
- * kept, not registered, for as long as it has channels.
+ * nsqlookupd keeps topics and channels as keys of one map, so a topic's channels can outlive the topic. Here such a topic is
+ * kept for as long as it has channels, but it is not registered.
  */
 export class TopicRegistration implements Registration {
-  /** Whether the topic itself is there, beside its channels. */
+  /** Whether the topic itself exists, and not only its channels. */
   registered = false;
   readonly nodes = new SortedList<RegisteredNode>();
   readonly channels = new NamedList<ChannelRegistration>();
-  /** Of its producers; undefined while there is none. They stay past their lifetime, as nsqlookupd's do. */
+  /** The tombstones of its nodes; undefined if there are none. They are kept after their lifetime, as in nsqlookupd. */
   tombstones: Map<RegisteredNode, Tombstone> | undefined;
 
   constructor(
@@ -35,7 +35,7 @@ export class TopicRegistration implements Registration {
   }
 }
 
-/** A channel, and which producers have it. */
+/** A channel, with the nodes that have it. */
 export class ChannelRegistration implements Registration {
   readonly nodes = new SortedList<RegisteredNode>();
 

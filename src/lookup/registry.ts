@@ -3,14 +3,14 @@ import { type NodeInfo, RegisteredNode } from "./registered-node.ts";
 import { ChannelRegistration, TopicRegistration } from "./registration.ts";
 import { SortedList } from "./sorted-list.ts";
 
-/** Stands for every topic, where a name is asked for: no topic can be called that (nsqlookupd/registration_db.go). */
+/** In a question this name means every topic. No topic can have this name (nsqlookupd/registration_db.go). */
 const ANY = "*";
 
-/** Clocks in ms. */
+/** The clocks of a registry, in ms. */
 export interface RegistryClock {
-  /** Never set back or forward: decides who is active. */
+  /** A clock that is never set. Decides which nodes are active. */
   monotonicMs(): number;
-  /** Since 1970: what is shown. */
+  /** Time since 1970, for display. */
   wallMs(): number;
 }
 
@@ -21,30 +21,30 @@ export interface RegistryLimits {
   tombstoneLifetimeMs: number;
 }
 
-/** Which of a topic and its channel were new, or went. */
+/** Whether a registration was new for the node. */
 export interface Change {
   topic: boolean;
   channel: boolean;
 }
 
-/** What UNREGISTER of a topic took away: the topic, and channels that should have gone before it. */
+/** What UNREGISTER of a topic removed: the topic, and channels that the node should have unregistered before. */
 export interface TopicChange {
   topic: boolean;
   channels: string[];
 }
 
-/** Where clients find a topic. */
+/** The answer to the question where a topic is. */
 export interface Whereabouts {
   channels: string[];
-  /** Without inactive and tombstoned ones, in the order of their connecting. */
+  /** Without inactive and tombstoned nodes, in the order in which they connected. */
   nodes: RegisteredNode[];
 }
 
 /**
- * Who has which topics and channels: what nsqlookupd keeps in its registration DB, with an index per topic, so that
- * neither a question nor a producer that goes has to look through what is not theirs.
+ * Which nodes have which topics and channels. It has the contents of nsqlookupd's registration DB, but with an index per topic,
+ * so that a question and the removal of a node touch only their own entries.
  *
- * Names are taken as they come: whoever registers has checked them. Where a topic is asked for, `*` means each.
+ * The caller has checked the names. In a question about a topic, `*` means every topic.
  */
 export class Registry {
   private readonly nodes = new SortedList<RegisteredNode>();
@@ -56,9 +56,9 @@ export class Registry {
     private readonly clock: RegistryClock = SYSTEM_CLOCK,
   ) {}
 
-  // ---- producers
+  // ---- nodes
 
-  /** A broker has identified itself. */
+  /** Adds a broker that has identified itself. */
   addNode(info: NodeInfo): RegisteredNode {
     const node = new RegisteredNode(++this.lastOrdinal, info);
     node.lastSeenMs = this.clock.monotonicMs();
@@ -68,10 +68,10 @@ export class Registry {
   }
 
   /**
-   * A broker is gone: from now on nobody is told of it. What it had registered is to be taken away with forget(). The
-   * names stay, ephemeral ones too, as they do in nsqlookupd.
+   * Removes a broker that has disconnected: it is left out of answers from now on. The caller has to remove its registrations
+   * with unregisterSome(). The names of its topics and channels stay, also ephemeral ones, as in nsqlookupd.
    *
-   * @returns how many topics and channels it had
+   * @returns how many topics and channels it had registered
    */
   removeNode(node: RegisteredNode): number {
     this.nodes.remove(node);
@@ -80,10 +80,10 @@ export class Registry {
   }
 
   /**
-   * Takes away at most `limit` registrations of a producer that is gone: a broker with thousands must not keep others
-   * waiting, and one registration with hundreds of producers takes a microsecond.
+   * Removes at most `limit` registrations of a node that has gone, so that a broker with thousands does not block others. One
+   * registration of a topic with hundreds of nodes takes a microsecond.
    *
-   * @returns whether all are taken away
+   * @returns whether all are removed
    */
   unregisterSome(node: RegisteredNode, limit: number): boolean {
     for (let left = limit; left > 0; left--) {
@@ -94,7 +94,7 @@ export class Registry {
     return node.registrations.size === 0;
   }
 
-  /** A producer has been heard of. @returns how long it had not been, ms */
+  /** Notes a sign of life of a node. @returns the time since the one before, ms */
   markSeen(node: RegisteredNode): number {
     const nowMs = this.clock.monotonicMs();
     const silentMs = nowMs - node.lastSeenMs;
@@ -103,20 +103,20 @@ export class Registry {
     return silentMs;
   }
 
-  /** All that are active, tombstoned or not. */
+  /** All active nodes, tombstoned or not. */
   activeNodes(): RegisteredNode[] {
     const nowMs = this.clock.monotonicMs();
     return this.nodes.items.filter((node) => this.isActive(node, nowMs));
   }
 
-  /** All there are. To be read only, and not across a change. */
+  /** All nodes. Read-only, and valid until the next change. */
   allNodes(): readonly RegisteredNode[] {
     return this.nodes.items;
   }
 
-  // ---- what producers register
+  // ---- registrations
 
-  /** A producer has a topic, and a channel of it unless the name is empty. @returns which of them are new of it */
+  /** Registers a topic at a node, and a channel of it unless its name is empty. @returns which of them are new for the node */
   register(node: RegisteredNode, topicName: string, channelName: string): Change {
     const topic = this.topicToChange(topicName);
     const change = { topic: false, channel: false };
@@ -133,7 +133,7 @@ export class Registry {
     return change;
   }
 
-  /** A producer has a channel no more. An ephemeral one goes with its last producer. @returns whether it had it */
+  /** Unregisters a channel at a node. An ephemeral channel is removed with its last node. @returns whether the node had it */
   unregisterChannel(node: RegisteredNode, topicName: string, channelName: string): boolean {
     const topic = this.topics.get(topicName);
     const channel = topic?.channels.get(channelName);
@@ -147,7 +147,7 @@ export class Registry {
     return removed;
   }
 
-  /** A producer has a topic no more, nor any of its channels. An ephemeral one goes with its last producer. */
+  /** Unregisters a topic and its channels at a node. An ephemeral topic is removed with its last node. */
   unregisterTopic(node: RegisteredNode, topicName: string): TopicChange {
     const change: TopicChange = { topic: false, channels: [] };
     const topic = this.topics.get(topicName);
@@ -179,7 +179,7 @@ export class Registry {
     topic.registered = true;
   }
 
-  /** Its producers lose it, and its channels. @returns what went, topics with their channels */
+  /** Deletes a topic and its channels, at all its nodes. @returns the deleted topics with their channels */
   deleteTopic(name: string): { topic: string; registered: boolean; channels: string[] }[] {
     return [...this.matching(name)].map((topic) => {
       for (const channel of topic.channels.items) this.disband(channel);
@@ -189,7 +189,7 @@ export class Registry {
     });
   }
 
-  /** @returns false if there is no such channel */
+  /** Deletes a channel at all its nodes. @returns false if there is no such channel */
   deleteChannel(topicName: string, channelName: string): boolean {
     const topic = this.topics.get(topicName);
     const channel = topic?.channels.get(channelName);
@@ -200,7 +200,7 @@ export class Registry {
     return true;
   }
 
-  /** Lets clients not find a topic at a node (`broadcast address:http port`) for the lifetime of tombstones. */
+  /** Hides a topic at a node from clients for the lifetime of a tombstone. @param address `broadcast address:http port` */
   tombstone(topicName: string, address: string): void {
     const tombstone = { sinceMs: this.clock.monotonicMs(), atMs: this.clock.wallMs() };
     for (const [node, topic] of this.nodesOf(topicName)) {
@@ -212,12 +212,12 @@ export class Registry {
 
   // ---- questions
 
-  /** A topic that is there under just this name, registered or not. */
+  /** The topic of exactly this name, registered or not. */
   topic(name: string): TopicRegistration | undefined {
     return this.topics.get(name);
   }
 
-  /** All there are, those too that are no more than the home of channels. */
+  /** All topics, including those that are not registered and only have channels. */
   allTopics(): IterableIterator<TopicRegistration> {
     return this.topics.values();
   }
@@ -234,7 +234,7 @@ export class Registry {
     return names;
   }
 
-  /** @returns undefined if nobody ever registered such a topic */
+  /** @returns undefined if there is no such topic */
   lookup(topicName: string): Whereabouts | undefined {
     const nowMs = this.clock.monotonicMs();
     const nodes: RegisteredNode[] = [];
@@ -246,11 +246,11 @@ export class Registry {
       }
     }
     if (!registered) return undefined;
-    // Under the name * a producer is at many topics, and is told once.
+    // The name * finds a node at many topics, but it is listed once.
     return { channels: this.channelNames(topicName), nodes: topicName === ANY ? [...new Set(nodes)] : nodes };
   }
 
-  /** Whether clients are not to find this topic at this producer now. */
+  /** Whether a topic is hidden at a node now. */
   isTombstoned(topic: TopicRegistration, node: RegisteredNode, nowMs = this.clock.monotonicMs()): boolean {
     const tombstone = topic.tombstones?.get(node);
     return tombstone !== undefined && nowMs - tombstone.sinceMs < this.limits.tombstoneLifetimeMs;
@@ -264,7 +264,7 @@ export class Registry {
     return !node.gone && nowMs - node.lastSeenMs <= this.limits.inactiveProducerTimeoutMs;
   }
 
-  /** Each producer once, with the (first) topic that it was found at. */
+  /** Each node once, with the first topic that it was found at. */
   private *nodesOf(topicName: string): Generator<[RegisteredNode, TopicRegistration]> {
     const seen = topicName === ANY ? new Set<RegisteredNode>() : undefined;
     for (const topic of this.matching(topicName)) {
@@ -310,7 +310,7 @@ export class Registry {
   }
 }
 
-/** A copy of its own: a string that was cut out of a command line holds on to the whole line. */
+/** Copies a name. A string that was cut out of a command line would keep the whole line in memory. */
 function flat(name: string): string {
   return Buffer.from(name, "latin1").toString("latin1");
 }

@@ -1,6 +1,6 @@
 const SIZE_BYTES = 4;
 
-/** An answer on the wire: its size, then itself; unlike nsqd's frames it has no type (nsq: internal/protocol/protocol.go). */
+/** Encodes an answer: its size, then its bytes. Unlike nsqd's frames it has no type (nsq: internal/protocol/protocol.go). */
 export function encodeResponse(payload: string | Buffer): Buffer {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
   const response = Buffer.allocUnsafeSlow(SIZE_BYTES + bytes.length);

@@ -5,19 +5,19 @@ import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
 import type { LookupOptions } from "./options.ts";
 
-/** A lookup server that is up. */
+/** A running lookup server. */
 export interface LookupServer {
   readonly tcpPort: number;
   readonly httpPort: number;
-  /** Answers the HTTP requests that are under way, hangs up on all, and resolves when both listeners are closed. */
+  /** Answers the HTTP requests under way, closes all connections, and resolves when both listeners are closed. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts a lookup server: TCP, where brokers register, and HTTP, where clients ask.
+ * Starts a lookup server: a TCP listener for brokers, and an HTTP server for clients.
  *
- * @param flagPrefix of the flags that its options came from, which errors name: `lookup-` where a broker shares the process
- * @throws StartError when an address cannot be had; nothing is left open then
+ * @param flagPrefix in front of the names of its flags in errors: `lookup-` if a broker runs in the same process
+ * @throws StartError if it cannot listen on an address; then nothing is left open
  */
 export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = ""): LookupServer {
   const lookup = new Lookup(options, logger, flagPrefix);

@@ -1,4 +1,4 @@
-/** White space beyond ASCII (Unicode's White_Space), as it stands in UTF-8, one character a byte. */
+/** White space beyond ASCII (Unicode's White_Space), encoded in UTF-8, one character per byte. */
 const WIDE_SPACES = new Set(
   [
     "\u0085",
@@ -14,9 +14,9 @@ const WIDE_SPACES = new Set(
 );
 
 /**
- * Go's strings.TrimSpace(), which nsqlookupd puts command lines through.
+ * Trims as Go's strings.TrimSpace() does, which nsqlookupd applies to command lines.
  *
- * @param latin1 one character a byte, of a text in UTF-8 or of anything
+ * @param latin1 one character per byte; the bytes may be UTF-8 or not
  */
 export function trimSpace(latin1: string): string {
   let start = 0;
@@ -26,7 +26,7 @@ export function trimSpace(latin1: string): string {
   return latin1.slice(start, end);
 }
 
-/** Bytes of the white space that begins here; 0 for none. */
+/** The length in bytes of the white space that begins at `at`; 0 if there is none. */
 function spaceAt(text: string, at: number): number {
   const code = text.charCodeAt(at);
   if (code < 0x80) return isAsciiSpace(code) ? 1 : 0;
@@ -34,7 +34,7 @@ function spaceAt(text: string, at: number): number {
   return 0;
 }
 
-/** Bytes of the white space that ends here; 0 for none. */
+/** The length in bytes of the white space that ends at `end`; 0 if there is none. */
 function spaceBefore(text: string, end: number): number {
   const code = text.charCodeAt(end - 1);
   if (code < 0x80) return isAsciiSpace(code) ? 1 : 0;

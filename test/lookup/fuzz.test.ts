@@ -7,11 +7,11 @@ import { Random, seedFromEnvironment } from "../support/random.ts";
 import { type Running, until } from "../support/server.ts";
 import { identityOf, LookupClient } from "./support/lookup-client.ts";
 
-// BUNSQ_SEED=… replays a run; with BUNSQ_FUZZ_ONLY=17 only this stream of it, shown.
+// BUNSQ_SEED=… replays a run. With BUNSQ_FUZZ_ONLY=17 only this stream of it is run, and printed.
 const STREAMS = Number(process.env.BUNSQ_FUZZ_LOOKUP ?? 5_000);
 const ONLY = process.env.BUNSQ_FUZZ_ONLY;
 const LANES = 32;
-/** Idle it has 30 MiB, its whole registry here is a few thousand names. */
+/** The idle server has 30 MiB, and the whole registry here is a few thousand names. */
 const RSS_LIMIT_BYTES = 250 * MIB;
 const NEIGHBOUR = "neighbour.topic";
 
@@ -52,7 +52,7 @@ function command(random: Random): Buffer {
   return Buffer.from(line + random.pick(["\n", "\n", "\n", "\r\n", " \n"]), "latin1");
 }
 
-/** What one connection sends, in the pieces it is sent in, and how it leaves. */
+/** The bytes that one connection sends, in pieces, and how it ends. */
 function streamOf(seed: number, index: number) {
   const random = Random.forPart(seed, index);
   let pieces: Buffer[] = [Buffer.from(random.chance(0.98) ? "  V1" : random.pick(["  V2", "V1", "\0\0\0\0"]))];
@@ -65,7 +65,7 @@ function streamOf(seed: number, index: number) {
   return { chunks: split(random, bytes), ending: ending(random) };
 }
 
-/** Sends a stream and looks at what comes back. @returns what is wrong with it */
+/** Sends a stream and checks the answers. @returns what is wrong with them; undefined if nothing is */
 async function play(port: number, seed: number, index: number): Promise<string | undefined> {
   const { chunks, ending } = streamOf(seed, index);
   const socket = await ByteSocket.connect(port);
@@ -86,7 +86,7 @@ async function play(port: number, seed: number, index: number): Promise<string |
   return flaw(bytes, ending === "half-close" && !socket.broken);
 }
 
-/** Answers are OK, an identity or an error; after an error comes nothing. */
+/** Checks that each answer is OK, an identity or an error, and that nothing follows an error. */
 function flaw(bytes: Buffer, whole: boolean): string | undefined {
   let failed = false;
   let at = 0;
@@ -126,7 +126,7 @@ test.if(ONLY === undefined)(
     };
     const lanes = Promise.all(Array.from({ length: LANES }, lane));
     while (next < STREAMS && lookup.process.exitCode === null) {
-      // Whoever took the neighbour's topic too is gone again, or still there; the neighbour always is.
+      // Other brokers that registered the neighbour's topic may be listed or not. The neighbour must always be.
       expect((await told()).split(",")).toContain("neighbour");
       expect(await neighbour.call("PING")).toBe("OK");
       rounds++;
@@ -147,7 +147,7 @@ test.if(ONLY === undefined)(
   120_000,
 );
 
-test.if(ONLY !== undefined)(`stream ${ONLY} does the lookup server no harm`, async () => {
+test.if(ONLY !== undefined)(`stream ${ONLY} does not harm the lookup server`, async () => {
   const seed = seedFromEnvironment();
   server = await startLookupServer("bunsq", ["-log-level=debug"]);
   const { chunks, ending } = streamOf(seed, Number(ONLY));

@@ -3,7 +3,7 @@ import { NamedList } from "../../src/lookup/named-list.ts";
 import { SortedList } from "../../src/lookup/sorted-list.ts";
 import { Random } from "../support/random.ts";
 
-test("a sorted list holds each thing once, in the order of the numbers, whatever is added and removed", () => {
+test("a sorted list has each item once, in the order of the ordinals, after any additions and removals", () => {
   const things = Array.from({ length: 40 }, (_, ordinal) => ({ ordinal }));
   const list = new SortedList<{ ordinal: number }>();
   const model = new Set<{ ordinal: number }>();
@@ -34,13 +34,13 @@ test("two empty lists share nothing", () => {
   expect(d.get("x")).toBeUndefined();
 });
 
-test("a named list finds things by their names, few and many, in the order in which they came", () => {
+test("a named list finds few or many items by their names, and keeps the order of their addition", () => {
   const names = Array.from({ length: 40 }, (_, i) => ({ name: i === 7 ? "constructor" : `name${i}` }));
   const list = new NamedList<{ name: string }>();
   const model: { name: string }[] = [];
   const random = new Random(2);
   for (let step = 0; step < 5000; step++) {
-    // First few, then many, then few again.
+    // The list is short at first, then long, then short again.
     const thing = random.pick(names);
     const there = model.includes(thing);
     expect(list.get(thing.name)).toBe(there ? thing : undefined!);

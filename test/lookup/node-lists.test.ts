@@ -17,7 +17,7 @@ function nodes(count: number): RegisteredNode[] {
   });
 }
 
-test("a list is laid out once for the same producers", () => {
+test("a list is encoded once for the same nodes", () => {
   const lists = new NodeLists();
   const [a, b, c] = nodes(3);
   const bytes = lists.jsonOf([a, b]);
@@ -32,7 +32,7 @@ test("a list is laid out once for the same producers", () => {
   expect(lists.jsonOf([a, b])).toBe(bytes);
 });
 
-test("producers whose marks come to the same are still told apart", () => {
+test("lists of nodes with the same key are told apart", () => {
   const lists = new NodeLists();
   const [a, b] = nodes(2);
   Object.defineProperty(b, "mark", { value: a.mark });
@@ -42,21 +42,21 @@ test("producers whose marks come to the same are still told apart", () => {
   expect(lists.jsonOf([]).toString()).toBe("");
 });
 
-test("lists that nobody asks for make room for others", () => {
+test("the list that has not been used for longest makes room for others", () => {
   const all = nodes(4);
   const budget = new NodeLists().jsonOf(all.slice(0, 1)).length * 3;
   const lists = new NodeLists(budget);
   const before = all.map((node) => lists.jsonOf([node]));
-  // The fourth pushed the first out; the second is asked for, so the third is the oldest now.
+  // The fourth list has displaced the first. The second is used now, so the third becomes the oldest.
   expect(lists.jsonOf([all[1]])).toBe(before[1]);
   expect(lists.jsonOf([all[0]])).not.toBe(before[0]);
   expect(lists.jsonOf([all[1]])).toBe(before[1]);
   expect(lists.jsonOf([all[2]])).not.toBe(before[2]);
-  // One that exceeds all room is told all the same.
+  // A list that exceeds the whole budget is still returned.
   expect(lists.jsonOf(all).toString()).toContain("host3");
 });
 
-test("many long answers at once are all whole", async () => {
+test("many long answers at once are all complete", async () => {
   await using lookup = new InProcessLookup();
   const brokers = await Promise.all(Array.from({ length: 100 }, (_, i) => lookup.broker(`broker-with-a-long-name-${i}.example.org`)));
   for (const broker of brokers) {

@@ -6,10 +6,10 @@ const tools = ["nsqadmin", "nsq_stat", "nsq_tail"].map((tool) => Bun.which(tool)
 const available = findNsqd() !== undefined && findNsqlookupd() !== undefined && !tools.includes(null);
 if (!available) console.log("skipped: no nsqd, nsqlookupd, nsqadmin, nsq_stat or nsq_tail (Go's programs at our lookup server)");
 
-/** Brokers register a few times a second at the latest; Go's programs ask their lookups anew when they start. */
+/** Brokers reconnect and register within this time. Go's programs ask their lookup servers when they start. */
 const REGISTERED_MS = 15_000;
 
-/** Go's console over one lookup server. */
+/** nsqadmin with one lookup server. */
 class Admin {
   private constructor(private readonly running: Running) {}
 
@@ -33,7 +33,7 @@ class Admin {
   }
 }
 
-/** What must be equal over two lookup servers: without the addresses of connections, lists in order. */
+/** Makes answers of two lookup servers comparable: without the addresses of connections, and with sorted lists. */
 function settled(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(settled).sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
   if (value === null || typeof value !== "object") return value;
@@ -74,7 +74,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
     await Promise.all([ours?.stop(), theirs?.stop()]);
   });
 
-  test("is told with its topics and channels", async () => {
+  test("is listed with its topics and channels", async () => {
     await untilTold("both brokers are nodes", "/nodes", (nodes) => nodes.split('"hostname"').length === 3);
     for (const broker of brokers) await call(broker, "/topic/create?topic=orders");
     await call(brokers[0], "/channel/create?topic=orders&channel=mail");
@@ -85,7 +85,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
     expect(await told(ours, "/topics")).toEqual({ topics: ["bills", "orders"] });
   }, 60_000);
 
-  test("is shown alike by nsqadmin over either", async () => {
+  test("is shown alike by nsqadmin with either server", async () => {
     for (const path of ["/nodes", "/topics", "/topics/orders", "/topics/orders/mail", "/topics?inactive=true"]) {
       const shown = await adminOfOurs.get(path);
       expect(shown).toEqual(await adminOfTheirs.get(path));
@@ -101,7 +101,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
       stdout: "pipe",
       stderr: "pipe",
     });
-    // One message: in depth, in memory, and in all.
+    // One message: the depth, the memory depth and the total.
     expect(await new Response(stat.stdout).text()).toMatch(/\|\s+1\s+1\s+0\s+0\s+0 \|\s+0\s+0\s+1\s+0$/m);
     const tail = Bun.spawn(["nsq_tail", lookup, "-topic=orders", "-channel=mail", "-n=1"], { stdout: "pipe", stderr: "ignore" });
     expect(await new Response(tail.stdout).text()).toBe("first\n");
@@ -113,7 +113,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
     const nodes = await adminOfOurs.get("/nodes");
     expect(nodes).toEqual(await adminOfTheirs.get("/nodes"));
     expect(JSON.stringify(nodes)).toContain('{"tombstoned":true,"topic":"orders"}');
-    // nsqadmin tombstones the topic, and then deletes it at that broker.
+    // nsqadmin tombstones the topic and then deletes it at that broker.
     expect(await adminOfOurs.call("DELETE", `/nodes/${node}`, { topic: "orders" })).toBe(200);
     expect(JSON.stringify(await told(ours, "/lookup?topic=orders"))).not.toContain(`"http_port":${brokers[1].httpPort},`);
   }, 60_000);
@@ -125,7 +125,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
     expect(stats.topics).toBeNull();
   }, 60_000);
 
-  test("vanishes when it is killed, and registers again when the lookup server is back", async () => {
+  test("is not listed after it is killed, and registers again when the lookup server is back", async () => {
     await brokers[1].stop("SIGKILL");
     await until(
       "it is no node any more",
@@ -135,7 +135,7 @@ describe.skipIf(!available)("Go's nsqd, registered at our lookup server and at G
     await ours.stop("SIGKILL");
     const addresses = [`--tcp-address=127.0.0.1:${tcpPort}`, `--http-address=127.0.0.1:${httpPort}`];
     ours = await startProcess("bunsq", [process.execPath, MAIN, "lookup", ...addresses]);
-    // nsqd notices when it has something to say, and connects anew with what it says next.
+    // nsqd notices the lost connection at its next command, and reconnects at the one after.
     let topics = 0;
     await until(
       "the other is told again",

@@ -11,9 +11,9 @@ import { until } from "../support/server.ts";
 import { InProcessLookup, lookupOptions } from "./support/in-process.ts";
 import { identityOf, type LookupClient } from "./support/lookup-client.ts";
 
-/** What test/behaviour/differential/lookup.test.ts cannot compare: where nsqlookupd has no bound, or ends with a panic. */
+/** Cases that test/behaviour/differential/lookup.test.ts cannot compare, because nsqlookupd has no limit or panics. */
 
-/** A client's socket that takes what there is room for. */
+/** A client's socket that accepts `roomBytes` bytes. */
 class SlowSocket implements ClientSocket {
   received: Buffer = Buffer.alloc(0);
   roomBytes = 0;
@@ -38,7 +38,7 @@ class SlowSocket implements ClientSocket {
   }
 }
 
-/** Everything that still comes, up to the end of the connection. */
+/** All further answers, up to the end of the connection. */
 async function lastWords(client: LookupClient): Promise<string[]> {
   const words: string[] = [];
   for (let answer = await client.next(); answer !== undefined; answer = await client.next()) words.push(answer.toString());
@@ -53,7 +53,7 @@ function int32(value: number): Buffer {
 }
 
 describe("a broker's connection", () => {
-  test("is refused a body of a negative or a huge size, unread, and the server goes on", async () => {
+  test("is refused a body of a negative or huge size before it is read, and the server keeps running", async () => {
     await using lookup = new InProcessLookup();
     for (const [size, why] of [
       [-1, "invalid body size -1"],
@@ -68,14 +68,14 @@ describe("a broker's connection", () => {
     expect(await (await lookup.client()).call("PING")).toBe("OK");
   });
 
-  test("may say 64 KiB of itself", async () => {
+  test("may identify itself with 64 KiB", async () => {
     await using lookup = new InProcessLookup();
     const client = await lookup.client();
     const identity = JSON.stringify(identityOf("a"));
     expect(await client.call("IDENTIFY", identity.padEnd(64 * 1024))).toStartWith('{"broadcast_address":"test"');
   });
 
-  test("ends at a line of 16 KiB, whether it comes whole or in pieces, and what stands before it is answered", async () => {
+  test("ends at a line of 16 KiB, complete or in pieces, and the commands before it are answered", async () => {
     await using lookup = new InProcessLookup();
     for (const [length, end] of [
       [16 * 1024, "\n"],
@@ -90,7 +90,7 @@ describe("a broker's connection", () => {
     expect(await (await lookup.client()).call(longest)).toBe(`E_INVALID invalid command ${longest}`);
   });
 
-  test("that sends tens of thousands of commands at once does not keep others waiting", async () => {
+  test("that sends tens of thousands of commands at once does not block others", async () => {
     await using lookup = new InProcessLookup();
     lookup.log.level = "warn";
     const busy = await lookup.broker("busy");
@@ -111,7 +111,7 @@ describe("a broker's connection", () => {
     expect(((await lookup.get("/topics")) as { topics: string[] }).topics).toHaveLength(count);
   });
 
-  test("whose client reads nothing is not read from either, and goes on when it reads", async () => {
+  test("is not read while its client does not read, and continues when it does", async () => {
     const lookup = new Lookup(lookupOptions(), new MemoryLogger());
     const socket = new SlowSocket();
     const connection = new Connection(lookup, socket, "10.0.0.1:4000");
@@ -120,7 +120,7 @@ describe("a broker's connection", () => {
     await Bun.sleep(0);
     expect(socket.received.length).toBe(0);
     expect(socket.paused).toBe(true);
-    // A packet that was on its way when reading stopped.
+    // These packets were on their way when reading stopped.
     connection.receive(Buffer.from("PI"));
     connection.receive(Buffer.from("NG\n"));
     socket.roomBytes = 100;
@@ -137,34 +137,34 @@ describe("a broker's connection", () => {
     connection.onSocketClosed();
   });
 
-  test("that stays open on its side after an error is cut", async () => {
+  test("is cut if the client does not close its side after an error", async () => {
     await using lookup = new InProcessLookup();
     const client = await lookup.client();
     const answer = await client.call("NOP");
     expect(answer).toBe("E_INVALID invalid command NOP");
     await client.socket.untilEnd();
-    // Half open until now: the server lets go of it, and what is sent then is reset.
+    // It is half open until the server cuts it. Bytes that are sent then cause a reset.
     await until("the connection is gone", () => {
       client.socket.write("x");
       return client.socket.broken;
     });
   });
 
-  test("that is reset before it is looked at leaves no trace", async () => {
+  test("that is reset before it is accepted leaves no trace", async () => {
     await using lookup = new InProcessLookup();
     const connectAndReset = `
       const net = require("node:net");
       let left = 200;
       const next = () => left-- > 0 && net.connect(${lookup.server.tcpPort}, "127.0.0.1", function () { this.resetAndDestroy(); next(); });
       next();`;
-    // Nothing is accepted while this process waits for the other.
+    // The server in this process accepts nothing while it waits for the child process.
     expect(Bun.spawnSync([process.execPath, "-e", connectAndReset]).exitCode).toBe(0);
     expect(await (await lookup.client()).call("PING")).toBe("OK");
     expect(lookup.log.matching(/^ERROR/)).toEqual([]);
     expect(lookup.log.matching(/new client\(undefined/)).toEqual([]);
   });
 
-  test("is logged with what it registers, in nsqlookupd's words, and its end in one line", async () => {
+  test("is logged with its registrations, in nsqlookupd's words, and its end in one line", async () => {
     await using lookup = new InProcessLookup();
     const client = await lookup.broker("a");
     await client.call("REGISTER orders mail");
@@ -191,7 +191,7 @@ describe("a broker's connection", () => {
 });
 
 describe("a lookup server", () => {
-  test("says which address it cannot have, by the flag's name, and leaves nothing open", async () => {
+  test("names the flag of an address that it cannot listen on, and leaves nothing open", async () => {
     await using first = new InProcessLookup();
     const { tcpPort, httpPort } = first.server;
     const start = (changes: object, prefix?: string) => () => startLookup(lookupOptions(changes), new MemoryLogger(), prefix);
@@ -199,7 +199,7 @@ describe("a lookup server", () => {
     expect(start({ tcpAddress: `127.0.0.1:${tcpPort}` })).toThrow("choose another -tcp-address");
     expect(start({ httpAddress: `127.0.0.1:${httpPort}` }, "lookup-")).toThrow("choose another -lookup-http-address");
     expect(start({ httpAddress: "nonsense" })).toThrow('invalid address "nonsense"');
-    // Its TCP port was opened before its HTTP port failed: it is free again.
+    // The TCP port was opened before the HTTP port failed. It must be free again.
     const free = new InProcessLookup();
     const port = free.server.tcpPort;
     await free.server.stop();
@@ -208,7 +208,7 @@ describe("a lookup server", () => {
     await again.stop();
   });
 
-  test("hangs up on its brokers when it stops", async () => {
+  test("closes the connections of its brokers when it stops", async () => {
     const lookup = new InProcessLookup();
     const client = await lookup.broker("a");
     await lookup.server.stop();
@@ -216,7 +216,7 @@ describe("a lookup server", () => {
     expect(client.socket.ended).toBe(true);
   });
 
-  test("tells in /nodes and /debug all of a registry that is large, and answers others meanwhile", async () => {
+  test("shows all of a large registry in /nodes and /debug, and answers other requests meanwhile", async () => {
     await using lookup = new InProcessLookup();
     lookup.log.level = "warn";
     const topics = Array.from({ length: 1500 }, (_, i) => `topic-with-a-longer-name-${i}`);
@@ -248,7 +248,7 @@ describe("a lookup server", () => {
     expect(others).toBeGreaterThan(5);
   }, 60_000);
 
-  test("lets go of a long answer whose reader leaves, and of brokers that go while it is told", async () => {
+  test("drops a long answer whose client disconnects, and brokers that disconnect while it is sent", async () => {
     await using lookup = new InProcessLookup();
     lookup.log.level = "warn";
     const brokers = await Promise.all(Array.from({ length: 10 }, (_, i) => lookup.broker(`broker${i}`)));
@@ -270,7 +270,7 @@ describe("a lookup server", () => {
   }, 60_000);
 });
 
-test("bytes are taken out of an inbox as they were put in, however they were cut", () => {
+test("bytes are read from an inbox as they were pushed, however they were split", () => {
   const text = `first\n${"second".repeat(100)}\r\n\n`;
   const bytes = Buffer.concat([Buffer.from(text), int32(-7), Buffer.from("body"), Buffer.from("last\nrest")]);
   for (let size = 1; size <= bytes.length; size++) {
@@ -285,7 +285,7 @@ test("bytes are taken out of an inbox as they were put in, however they were cut
       () => inbox.readLine(),
     ];
     for (let at = 0; at < bytes.length; at += size) {
-      // A packet's buffer is its owner's once its rest is kept.
+      // After compact() the caller may change the packet's buffer.
       const packet = Buffer.from(bytes.subarray(at, at + size));
       inbox.push(packet);
       for (let value = steps[0]?.(); value !== undefined; value = steps[0]?.()) {
@@ -306,7 +306,7 @@ test("white space is trimmed from a line as Go's strings.TrimSpace does", () => 
     expect(trimSpace(latin1(`${space}a${space}b${space}`))).toBe(latin1(`a${space}b`));
     expect(trimSpace(latin1(space))).toBe("");
   }
-  // No white space: a zero width space, a byte order mark, half of a two-byte space.
+  // These are no white space: a zero width space, a byte order mark, half of a two-byte space.
   for (const other of ["\u200b", "\ufeff", "\u180e"]) expect(trimSpace(latin1(other))).toBe(latin1(other));
   expect(trimSpace("\xc2")).toBe("\xc2");
   expect(trimSpace("\xa0")).toBe("\xa0");
@@ -315,7 +315,7 @@ test("white space is trimmed from a line as Go's strings.TrimSpace does", () => 
   expect(trimSpace(`${long}x${long}`)).toBe("x");
 });
 
-test("a size in front of a body is part of the protocol, not of the JSON", async () => {
+test("a body behind its size may be followed by another command", async () => {
   await using lookup = new InProcessLookup();
   const client = await lookup.client();
   client.socket.write(Buffer.concat([Buffer.from("IDENTIFY\n"), sized(JSON.stringify(identityOf("a"))), Buffer.from("PING\n")]));

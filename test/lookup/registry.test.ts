@@ -6,7 +6,7 @@ import { Random, seedFromEnvironment } from "../support/random.ts";
 const INACTIVE_MS = 300_000;
 const TOMBSTONE_MS = 45_000;
 
-/** A registry whose time stands until it is moved. */
+/** A registry with a clock that only moves when the test sets it. */
 class Timed {
   nowMs = 1_000;
   private brokers = 0;
@@ -28,7 +28,7 @@ class Timed {
     });
   }
 
-  /** Channels, then the brokers' names: what a client is told of a topic. */
+  /** The answer about a topic: its channels, then the names of its brokers. */
   told(topic: string): string | undefined {
     const found = this.registry.lookup(topic);
     return found && `${found.channels.join(",")} at ${found.nodes.map(({ info }) => info.broadcastAddress).join(",")}`;
@@ -36,7 +36,7 @@ class Timed {
 }
 
 describe("a topic", () => {
-  test("is found at every producer that registered it, in the order of their connecting", () => {
+  test("is found at every node that registered it, in the order in which they connected", () => {
     const timed = new Timed();
     expect(timed.told("orders")).toBeUndefined();
     const brokers = [timed.broker(), timed.broker(), timed.broker()];
@@ -44,7 +44,7 @@ describe("a topic", () => {
     expect(timed.told("orders")).toBe(" at broker1,broker2,broker3");
   });
 
-  test("is registered along with its channel, and each once", () => {
+  test("is registered along with its channel, each only once", () => {
     const timed = new Timed();
     const broker = timed.broker();
     expect(timed.registry.register(broker, "orders", "mail")).toEqual({ topic: true, channel: true });
@@ -53,7 +53,7 @@ describe("a topic", () => {
     expect(timed.told("orders")).toBe("mail,bills at broker1");
   });
 
-  test("stays known when its last producer goes, without producers", () => {
+  test("stays known without nodes when its last node unregisters it", () => {
     const timed = new Timed();
     const broker = timed.broker();
     timed.registry.register(broker, "orders", "mail");
@@ -64,7 +64,7 @@ describe("a topic", () => {
     expect(broker.registrations.size).toBe(0);
   });
 
-  test("that is ephemeral goes with its last producer, and only then", () => {
+  test("that is ephemeral is removed with its last node", () => {
     const timed = new Timed();
     const [one, two] = [timed.broker(), timed.broker()];
     for (const broker of [one, two]) timed.registry.register(broker, "live#ephemeral", "");
@@ -75,7 +75,7 @@ describe("a topic", () => {
     expect(timed.registry.topicNames()).toEqual([]);
   });
 
-  test("that is ephemeral leaves its channels behind, as in nsqlookupd, until they are deleted", () => {
+  test("that is ephemeral leaves its channels until they are deleted, as in nsqlookupd", () => {
     const timed = new Timed();
     const broker = timed.broker();
     timed.registry.register(broker, "live#ephemeral", "mail");
@@ -86,7 +86,7 @@ describe("a topic", () => {
     expect([...timed.registry.allTopics()]).toEqual([]);
   });
 
-  test("that is deleted is gone for its producers, who can register it again", () => {
+  test("that is deleted is removed from its nodes, which can register it again", () => {
     const timed = new Timed();
     const broker = timed.broker();
     timed.registry.register(broker, "orders", "mail");
@@ -99,7 +99,7 @@ describe("a topic", () => {
     expect(timed.told("orders")).toBe(" at broker1");
   });
 
-  test("that an operator creates is known without a producer", () => {
+  test("that an operator creates is known without a node", () => {
     const timed = new Timed();
     timed.registry.createTopic("orders");
     timed.registry.createChannel("bills", "mail");
@@ -110,7 +110,7 @@ describe("a topic", () => {
 });
 
 describe("a channel", () => {
-  test("stays known when its last producer goes, unless it is ephemeral", () => {
+  test("stays known when its last node unregisters it, unless it is ephemeral", () => {
     const timed = new Timed();
     const [one, two] = [timed.broker(), timed.broker()];
     for (const broker of [one, two]) {
@@ -126,7 +126,7 @@ describe("a channel", () => {
     expect(timed.registry.unregisterChannel(one, "never", "mail")).toBe(false);
   });
 
-  test("that nobody has and that is ephemeral goes when anybody unregisters it", () => {
+  test("that is ephemeral and has no node is removed when any node unregisters it", () => {
     const timed = new Timed();
     timed.registry.createChannel("orders", "tail#ephemeral");
     expect(timed.registry.unregisterChannel(timed.broker(), "orders", "tail#ephemeral")).toBe(false);
@@ -145,8 +145,8 @@ describe("a channel", () => {
   });
 });
 
-describe("a producer", () => {
-  test("that goes is found nowhere any more, and the names stay, ephemeral ones too", () => {
+describe("a node", () => {
+  test("that disconnects is not found any more, but its names stay, also ephemeral ones", () => {
     const timed = new Timed();
     const [one, two] = [timed.broker(), timed.broker()];
     timed.registry.register(one, "orders", "mail");
@@ -160,7 +160,7 @@ describe("a producer", () => {
     expect(timed.registry.allNodes()).toEqual([]);
   });
 
-  test("that goes with thousands of topics is told nowhere at once, and forgotten piece by piece", () => {
+  test("with thousands of topics is hidden at once when it disconnects, and removed in slices", () => {
     const timed = new Timed();
     const [one, two] = [timed.broker(), timed.broker()];
     for (let i = 0; i < 1000; i++) for (const broker of [one, two]) timed.registry.register(broker, `topic${i}`, "");
@@ -176,7 +176,7 @@ describe("a producer", () => {
     expect(timed.registry.unregisterSome(one, 1)).toBe(true);
   });
 
-  test("is active for just as long as the timeout after its last sign of life", () => {
+  test("is active for exactly the timeout after its last sign of life", () => {
     const timed = new Timed();
     const broker = timed.broker();
     timed.registry.register(broker, "orders", "");
@@ -204,7 +204,7 @@ describe("a tombstone", () => {
     return { timed, brokers };
   }
 
-  test("hides one producer of one topic for its lifetime", () => {
+  test("hides one node of one topic for its lifetime", () => {
     const { timed, brokers } = tombstoned();
     expect(timed.told("orders")).toBe(" at broker2");
     expect(timed.told("bills")).toBe(" at broker1,broker2");
@@ -217,7 +217,7 @@ describe("a tombstone", () => {
     expect(timed.registry.isTombstoned(timed.registry.topic("orders")!, brokers[0])).toBe(false);
   });
 
-  test("outlives another REGISTER, and not an UNREGISTER", () => {
+  test("outlives a REGISTER, but not an UNREGISTER", () => {
     const { timed, brokers } = tombstoned();
     timed.registry.register(brokers[0], "orders", "");
     expect(timed.told("orders")).toBe(" at broker2");
@@ -226,7 +226,7 @@ describe("a tombstone", () => {
     expect(timed.told("orders")).toBe(" at broker1,broker2");
   });
 
-  test("is not set for a node that differs in its name or its HTTP port", () => {
+  test("is not set for a node with another name or HTTP port", () => {
     const { timed } = tombstoned();
     for (const node of ["broker2", "broker2:4150", "BROKER2:4151", "", "host2:4151"]) timed.registry.tombstone("orders", node);
     timed.registry.tombstone("never", "broker2:4151");
@@ -235,7 +235,7 @@ describe("a tombstone", () => {
 });
 
 describe("the name *", () => {
-  test("stands for every topic, each producer once", () => {
+  test("means every topic, and lists each node once", () => {
     const timed = new Timed();
     const [one, two] = [timed.broker(), timed.broker()];
     expect(timed.told("*")).toBeUndefined();
@@ -248,8 +248,8 @@ describe("the name *", () => {
   });
 });
 
-test("after any sequence of changes the registry says what a plain model of nsqlookupd's map says", () => {
-  // The model is nsqlookupd's own shape: one map of keys, each with the producers under it.
+test("after any sequence of changes the registry equals a simple model of nsqlookupd's map", () => {
+  // Like nsqlookupd, the model has one map of keys, each with its nodes.
   const seed = seedFromEnvironment();
   console.log(`BUNSQ_SEED=${seed}`);
   const random = new Random(seed);

@@ -9,10 +9,10 @@ import { StallMonitor } from "../support/stall-monitor.ts";
 const BROKERS = 300;
 const TOPICS = 500;
 const CHANNELS = 2;
-/** nsqlookupd has 84 MB at rest with this registry, and 150 MB while it is asked. */
+/** nsqlookupd takes 84 MB at rest with this registry, and 150 MB while it answers. */
 const RSS_LIMIT_BYTES = 140 * MIB;
 const P99_LIMIT_MS = 5;
-/** A busy machine keeps everybody waiting: one of so many windows has to be undisturbed. */
+/** On a busy machine every process waits, so only one of this many windows has to be within the limit. */
 const WINDOWS = 5;
 const WINDOW_MS = 1000;
 const ASK_INTERVAL_MS = 4;
@@ -37,7 +37,7 @@ describe(`${BROKERS} brokers with ${TOPICS} topics and ${CHANNELS} channels each
     await lookup?.stop();
   });
 
-  test("are all told, in bounded memory", async () => {
+  test("are all listed, in bounded memory", async () => {
     const answer = await get(`/lookup?topic=${topics[TOPICS - 1]}`);
     expect(answer.producers).toHaveLength(BROKERS);
     expect(answer.channels).toHaveLength(CHANNELS);
@@ -67,7 +67,7 @@ describe(`${BROKERS} brokers with ${TOPICS} topics and ${CHANNELS} channels each
   }, 60_000);
 });
 
-/** The time that 99 of 100 questions took at the most, asked at a steady pace while a broker goes every now and then, ms. */
+/** The 99th percentile of the answer times, in ms, at a steady rate of questions while brokers disconnect one by one. */
 async function p99While(port: number, requests: readonly Buffer[], disconnect: () => void): Promise<number> {
   const clients = await Promise.all(Array.from({ length: 8 }, () => LookupClient.connect(port)));
   const latencies: number[] = [];

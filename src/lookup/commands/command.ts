@@ -4,34 +4,34 @@ import type { Lookup } from "../lookup.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import { encodeResponse } from "../response.ts";
 
-/** What a command knows of the connection that it came on. */
+/** The part of a connection that its commands use. */
 export interface Session {
   readonly lookup: Lookup;
   /** `ip:port`, as nsqlookupd shows it. */
   readonly remoteAddress: string;
-  /** What the client registers as; undefined before IDENTIFY. */
+  /** The node that the client has identified itself as; undefined before IDENTIFY. */
   node: RegisteredNode | undefined;
 }
 
 /**
- * Carries out a command line.
+ * Executes a command line.
  *
- * @param words of the line, the command's name first
- * @returns the encoded answer; an error; "body" if a sized body follows the line
+ * @param words the words of the line, beginning with the command's name
+ * @returns the encoded answer, an error, or "body" if a body follows the line
  */
 export type Command = (session: Session, words: readonly string[]) => Buffer | ProtocolError | "body";
 
 export const OK = encodeResponse("OK");
 
-/** What REGISTER and UNREGISTER name. */
+/** The parameters of REGISTER and UNREGISTER. */
 export interface Named {
   node: RegisteredNode;
   topic: string;
-  /** Empty: the topic alone is meant. */
+  /** Empty if the command is about the topic alone. */
   channel: string;
 }
 
-/** Who sends the command, and what it names; checked in nsqlookupd's order. */
+/** Checks the parameters of REGISTER and UNREGISTER, in nsqlookupd's order. */
 export function parseNames(command: string, session: Session, words: readonly string[]): Named | ProtocolError {
   const { node } = session;
   if (node === undefined) return fatal("E_INVALID", "client must IDENTIFY");

@@ -4,7 +4,7 @@ import { PING } from "./ping.ts";
 import { REGISTER } from "./register.ts";
 import { UNREGISTER } from "./unregister.ts";
 
-/** By its name, which is in upper case; undefined for none. */
+/** Finds a command by its name, which is in upper case; undefined for an unknown name. */
 export function findCommand(name: string): Command | undefined {
   switch (name) {
     case "REGISTER":

@@ -5,25 +5,25 @@ import { NSQ_VERSION } from "../../version.ts";
 import { encodeResponse } from "../response.ts";
 import type { Session } from "./command.ts";
 
-/** A broker says 200 bytes of itself. nsqlookupd has no bound. */
+/** A broker sends about 200 bytes. nsqlookupd has no limit. */
 const MAX_BODY_BYTES = 64 * 1024;
 
-/** What a broker says of itself; what it does not say is empty. Its address it may say, but it is not asked. */
+/** The fields of IDENTIFY's body, with the values of missing ones. A broker may send a remote address, but it is ignored. */
 const NOTHING_SAID = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
 
-/** `IDENTIFY\n size json`: the broker introduces itself, once, before it registers anything. */
+/** `IDENTIFY\n size json`: a broker identifies itself, once, before it registers anything. */
 export function IDENTIFY({ node }: Session): ProtocolError | "body" {
   return node === undefined ? "body" : fatal("E_INVALID", "cannot IDENTIFY again");
 }
 
-/** Looks at the size in front of the body. nsqlookupd ends with a panic on a negative one. */
+/** Checks the size of the body. A negative size makes nsqlookupd panic. */
 export function checkBodySize(size: number): ProtocolError | undefined {
   if (size < 0) return fatal("E_BAD_BODY", `IDENTIFY invalid body size ${size}`);
   if (size > MAX_BODY_BYTES) return fatal("E_BAD_BODY", `IDENTIFY body too big ${size} > ${MAX_BODY_BYTES}`);
   return undefined;
 }
 
-/** Takes the body, and answers who and where this lookup server is. */
+/** Accepts the body, and answers with the addresses of this lookup server. */
 export function acceptIdentity(session: Session, body: Buffer): Buffer | ProtocolError {
   const { lookup, remoteAddress } = session;
   const said = readFields(body.toString(), NOTHING_SAID);

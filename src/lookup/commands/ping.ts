@@ -1,7 +1,7 @@
 import { formatDuration, msToNs } from "../../base/go/duration.ts";
 import { OK, type Session } from "./command.ts";
 
-/** `PING`: the broker is still there. May come before IDENTIFY. */
+/** `PING`: a sign of life of the broker. It may come before IDENTIFY. */
 export function PING({ node, lookup, remoteAddress }: Session): Buffer {
   if (node !== undefined) {
     const silentMs = lookup.registry.markSeen(node);

@@ -1,7 +1,7 @@
 import type { ProtocolError } from "../../frame/error.ts";
 import { OK, parseNames, type Session } from "./command.ts";
 
-/** `UNREGISTER topic [channel]`: the broker does not have this channel, or this topic, any more. */
+/** `UNREGISTER topic [channel]`: the broker no longer has this channel, or this topic. */
 export function UNREGISTER(session: Session, words: readonly string[]): Buffer | ProtocolError {
   const named = parseNames("UNREGISTER", session, words);
   if ("code" in named) return named;
@@ -15,7 +15,7 @@ export function UNREGISTER(session: Session, words: readonly string[]): Buffer |
     return OK;
   }
   const removed = registry.unregisterTopic(node, topic);
-  // A broker takes its channels out first.
+  // A broker should have unregistered its channels before.
   for (const name of removed.channels) logger.warn(`${client} unexpected UNREGISTER category:channel key:${topic} subkey:${name}`);
   if (removed.topic) logger.info(`DB: ${client} UNREGISTER category:topic key:${topic} subkey:`);
   return OK;

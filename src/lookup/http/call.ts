@@ -5,7 +5,7 @@ import type { Lookup } from "../lookup.ts";
 import type { Registry } from "../registry.ts";
 import type { NodeLists } from "./node-lists.ts";
 
-/** One request to the lookup server that is being answered. */
+/** A request to the lookup server that is being answered. */
 export class LookupCall extends Call {
   constructor(
     readonly lookup: Lookup,
@@ -19,7 +19,7 @@ export class LookupCall extends Call {
     return this.lookup.registry;
   }
 
-  /** A topic's name, which is not judged: no topic has a bad one. @throws Refusal 400 */
+  /** The name of a topic. It is not validated, because no topic has an invalid name. @throws Refusal 400 if it is missing */
   topicName(): string {
     return this.argument("topic", "MISSING_ARG_TOPIC");
   }
@@ -38,7 +38,7 @@ export class LookupCall extends Call {
     return name;
   }
 
-  /** @throws Refusal 400 `missing` */
+  /** @throws Refusal 400 with the code `missing` if the argument is missing */
   argument(key: string, missing: string): string {
     const value = this.query.get(key);
     if (value === undefined) throw new Refusal(400, missing);

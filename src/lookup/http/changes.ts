@@ -1,9 +1,9 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
 
-// What operators change. Brokers are not told of it.
+// The calls with which operators change the registry. Brokers are not notified.
 
-/** POST /topic/create?topic= — known from now on, though no broker has it. */
+/** POST /topic/create?topic= — adds a topic that no broker has yet. */
 export function createTopic(call: LookupCall): Response {
   const name = call.validTopicName();
   call.lookup.logger.info(`DB: adding topic(${name})`);
@@ -11,7 +11,7 @@ export function createTopic(call: LookupCall): Response {
   return empty();
 }
 
-/** POST /topic/delete?topic= — with its channels; brokers are not told. */
+/** POST /topic/delete?topic= — deletes a topic and its channels. */
 export function deleteTopic(call: LookupCall): Response {
   const { logger } = call.lookup;
   for (const { topic, registered, channels } of call.registry.deleteTopic(call.topicName())) {
@@ -21,7 +21,7 @@ export function deleteTopic(call: LookupCall): Response {
   return empty();
 }
 
-/** POST /topic/tombstone?topic=&node= — for a while clients do not find the topic at this node (`host:http port`). */
+/** POST /topic/tombstone?topic=&node= — hides a topic at a node (`host:http port`) from clients for a while. */
 export function tombstoneTopic(call: LookupCall): Response {
   const topic = call.topicName();
   const node = call.argument("node", "MISSING_ARG_NODE");
@@ -30,7 +30,7 @@ export function tombstoneTopic(call: LookupCall): Response {
   return empty();
 }
 
-/** POST /channel/create?topic=&channel= — the topic too. */
+/** POST /channel/create?topic=&channel= — adds a channel, and its topic. */
 export function createChannel(call: LookupCall): Response {
   const topic = call.validTopicName();
   const channel = call.validChannelName();
@@ -40,7 +40,7 @@ export function createChannel(call: LookupCall): Response {
   return empty();
 }
 
-/** POST /channel/delete?topic=&channel= — brokers are not told. */
+/** POST /channel/delete?topic=&channel= — deletes a channel. */
 export function deleteChannel(call: LookupCall): Response {
   const topic = call.validTopicName();
   const channel = call.validChannelName();

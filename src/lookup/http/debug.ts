@@ -5,10 +5,10 @@ import type { Registry } from "../registry.ts";
 import type { LookupCall } from "./call.ts";
 import { longJson } from "./long-json.ts";
 
-/** What Go says of a time that was never set, in ns since 1970. */
+/** Go's zero time in ns since 1970. */
 const NEVER_NS = "-6795364578871345152";
 
-/** GET /debug: all that is registered, by `category:key:subkey`. */
+/** GET /debug: all registrations, by `category:key:subkey`. */
 export function debug({ registry }: LookupCall): Response {
   return longJson(debugDocument(registry));
 }
@@ -24,9 +24,9 @@ function* debugDocument(registry: Registry): Generator<string> {
   yield separator === "," ? "}" : "{}";
 }
 
-/** In the order of their keys, as Go writes a map: categories, then names. */
+/** The entries in the order of their keys, as Go writes a map: by category, then by name. */
 function* entriesOf(registry: Registry): Generator<[key: string, nodes: () => string[]]> {
-  // Copied, since what is registered may change while a long document goes out.
+  // Copied, because the registry may change while a long document is sent.
   const topics = [...registry.allTopics()].sort((a, b) => inOrder(`${a.name}:`, `${b.name}:`));
   for (const topic of topics) {
     for (const channel of [...topic.channels.items].sort((a, b) => inOrder(a.name, b.name))) {

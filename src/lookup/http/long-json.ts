@@ -1,14 +1,14 @@
 import { encodedJson } from "../../http/server/reply.ts";
 
-/** So much is laid out before others get their turn: about a millisecond's work. */
+/** A slice of this length takes about a millisecond to encode. */
 const SLICE_CHARACTERS = 128 * 1024;
 
 /**
- * Answers with a JSON document that may be large: a registry of hundreds of brokers with thousands of topics is a
- * hundred megabytes as /debug shows it. What fits in a slice goes out at once; a longer one goes out in slices, others
- * being served in between, and in memory there is never more than one.
+ * Answers with a JSON document that may be large: with hundreds of brokers that have thousands of topics, /debug has a hundred
+ * megabytes. A document that fits into a slice is sent at once. A longer one is sent in slices, between which other requests
+ * are served, and only one slice is in memory at a time.
  *
- * @param pieces of the document, in order; each is to be made when it is asked for, from what is so then
+ * @param pieces the pieces of the document, in order; each is generated on demand, from the state at that time
  */
 export function longJson(pieces: Iterator<string>): Response {
   const first = nextSlice(pieces);

@@ -1,7 +1,7 @@
 import { encodeJson } from "../../http/server/reply.ts";
 import type { NodeInfo, RegisteredNode } from "../registered-node.ts";
 
-/** All lists together. One of 300 producers takes 47 KB. */
+/** The size of all lists together. A list of 300 nodes takes 47 KB. */
 const BUDGET_BYTES = 8 * 1024 * 1024;
 
 interface List {
@@ -10,11 +10,12 @@ interface List {
 }
 
 /**
- * Producers as /lookup tells them, laid out once for all topics that are at the same ones: as a rule a cluster's topics
- * are at a few sets of brokers. With 300 producers this takes 32 µs of the 80 that a request costs.
+ * A cache of the lists of nodes in the answers of /lookup. A list is encoded once for all topics that have the same nodes, and
+ * a cluster's topics are usually at a few sets of brokers. A list of 300 nodes takes 32 µs to encode, of the 80 µs that a
+ * request takes without the cache.
  *
- * A list is found by what it is a list of, and producers do not change, so it can never be out of date. Those not asked
- * for longest make room for others.
+ * The key of a list is its set of nodes, and nodes do not change, so a list is never out of date. The list that has not been
+ * used for longest is dropped first.
  */
 export class NodeLists {
   private readonly lists = new Map<number, List>();
@@ -22,13 +23,13 @@ export class NodeLists {
 
   constructor(private readonly budgetBytes = BUDGET_BYTES) {}
 
-  /** @param producers in the order of their numbers. @returns JSON, without the brackets of the list */
+  /** @param nodes in the order of their ordinals @returns JSON without the brackets of the list */
   jsonOf(nodes: readonly RegisteredNode[]): Buffer {
     const key = keyOf(nodes);
     const known = this.lists.get(key);
     if (known !== undefined) this.drop(key, known);
     const list = known !== undefined && isSame(known.nodes, nodes) ? known : layOut(nodes);
-    // As the one asked for last.
+    // Behind all others, as the list that was used last.
     this.lists.set(key, list);
     this.totalBytes += list.bytes.length;
     for (const [oldest, other] of this.lists) {
@@ -58,7 +59,7 @@ function layOut(nodes: readonly RegisteredNode[]): List {
   return { nodes, bytes: Buffer.from(nodes.map(({ info }) => `{${nodeFields(info)}}`).join(",")) };
 }
 
-/** What a broker said of itself, as JSON without braces, in nsqlookupd's order. */
+/** A node's fields as JSON without braces, in nsqlookupd's order. */
 export function nodeFields(info: NodeInfo): string {
   return (
     `"remote_address":${encodeJson(info.remoteAddress)},"hostname":${encodeJson(info.hostname)},` +

@@ -7,7 +7,7 @@ import type { LookupCall } from "./call.ts";
 import { longJson } from "./long-json.ts";
 import { nodeFields } from "./node-lists.ts";
 
-// What clients and operators ask. /debug has a file of its own.
+// The calls with which clients and operators query the registry. /debug is in debug.ts.
 
 const LOOKUP_END = Buffer.from("]}");
 
@@ -16,22 +16,22 @@ export function ping(): Response {
   return plain(200, "OK");
 }
 
-/** GET /info: which release of NSQ's API this is. */
+/** GET /info: the release of NSQ whose API this is. */
 export function info(): Response {
   return json({ version: NSQ_VERSION });
 }
 
-/** GET /topics: the names of all. */
+/** GET /topics: the names of all topics. */
 export function topics({ registry }: LookupCall): Response {
   return json({ topics: registry.topicNames() });
 }
 
-/** GET /channels?topic=: the names of a topic's; of a topic that nobody knows too. */
+/** GET /channels?topic=: the names of a topic's channels; none for an unknown topic. */
 export function channels(call: LookupCall): Response {
   return json({ channels: call.registry.channelNames(call.topicName()) });
 }
 
-/** GET /lookup?topic=: where a topic is, and its channels (https://nsq.io/components/nsqlookupd.html#get-lookup). */
+/** GET /lookup?topic=: a topic's nodes and channels (https://nsq.io/components/nsqlookupd.html#get-lookup). */
 export function lookup(call: LookupCall): Response {
   const found = call.registry.lookup(call.topicName());
   if (found === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
@@ -39,7 +39,7 @@ export function lookup(call: LookupCall): Response {
   return encodedJson(Buffer.concat([start, call.lists.jsonOf(found.nodes), LOOKUP_END]));
 }
 
-/** GET /nodes: the active producers, tombstoned or not, with their topics. */
+/** GET /nodes: the active nodes, tombstoned or not, with their topics. */
 export function nodes({ registry }: LookupCall): Response {
   return longJson(nodesDocument(registry));
 }

@@ -6,13 +6,13 @@ import { NodeLists } from "./node-lists.ts";
 import { router } from "./routes.ts";
 
 /**
- * Starts to serve the HTTP API on the lookup's -http-address.
+ * Starts the HTTP API on the lookup server's -http-address.
  *
- * @throws StartError when the address cannot be had
+ * @throws StartError if it cannot listen on the address
  */
 export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): HttpServer {
   const { options, logger } = lookup;
-  // nsqlookupd has no unix sockets: what is no host:port is a slip, and not a file's name.
+  // nsqlookupd has no unix sockets, so an address that is not host:port is a mistake, not the name of a file.
   parseAddress(options.httpAddress);
   const lists = new NodeLists();
   return serveHttp(

@@ -11,7 +11,7 @@ export function lookupOptions(changes: Partial<LookupOptions> = {}): LookupOptio
   return { ...options, tcpAddress: "127.0.0.1:0", httpAddress: "127.0.0.1:0", ...changes };
 }
 
-/** A lookup server in this process, over real sockets; and clients, all gone after `await using`. */
+/** A lookup server in this process with real sockets, and its clients. `await using` closes all of them. */
 export class InProcessLookup implements AsyncDisposable {
   readonly log = new MemoryLogger();
   readonly server: LookupServer;
@@ -27,7 +27,7 @@ export class InProcessLookup implements AsyncDisposable {
     return client;
   }
 
-  /** A client that has introduced itself. */
+  /** Connects a client and identifies it. */
   async broker(name: string, changes: Partial<Identity> = {}): Promise<LookupClient> {
     const client = await this.client();
     await client.identify(identityOf(name, changes));
@@ -38,7 +38,7 @@ export class InProcessLookup implements AsyncDisposable {
     return (await fetch(`http://127.0.0.1:${this.server.httpPort}${target}`)).json();
   }
 
-  /** The brokers that clients are told of. */
+  /** The brokers of a topic, as clients get them. */
   async producers(topic: string): Promise<string[]> {
     const { producers = [] } = (await this.get(`/lookup?topic=${topic}`)) as { producers?: { broadcast_address: string }[] };
     return producers.map(({ broadcast_address }) => broadcast_address);

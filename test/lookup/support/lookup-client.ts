@@ -1,7 +1,7 @@
 import { ByteSocket } from "../../behaviour/differential/support/byte-socket.ts";
 import { sized } from "../../support/raw-client.ts";
 
-/** What a broker says of itself, in IDENTIFY's words. */
+/** The body of IDENTIFY. */
 export interface Identity {
   broadcast_address: string;
   hostname: string;
@@ -14,9 +14,9 @@ export function identityOf(name: string, changes: Partial<Identity> = {}): Ident
   return { broadcast_address: name, hostname: `host-${name}`, tcp_port: 4150, http_port: 4151, version: "1.3.0", ...changes };
 }
 
-/** A broker's connection to a lookup server, byte by byte: it takes answers apart and hides nothing. */
+/** A broker's connection to a lookup server, byte by byte. It splits the bytes into answers, and hides nothing. */
 export class LookupClient {
-  /** Bytes of the answers that were taken already. */
+  /** The bytes of the answers that have been returned. */
   private taken = 0;
 
   private constructor(readonly socket: ByteSocket) {}
@@ -27,17 +27,17 @@ export class LookupClient {
     return client;
   }
 
-  /** Its own end, as the server sees it: `ip:port`. */
+  /** Its own address, as the server sees it: `ip:port`. */
   get address(): string {
     return this.socket.localAddress;
   }
 
-  /** A command line, with an optional sized body behind it. */
+  /** Sends a command line, with a body behind it if one is given. */
   send(line: string, body?: string | Uint8Array): void {
     this.socket.write(body === undefined ? `${line}\n` : Buffer.concat([Buffer.from(`${line}\n`, "latin1"), sized(body)]));
   }
 
-  /** The next answer; undefined if the connection ends or nothing comes within `timeoutMs`. */
+  /** Waits for the next answer. @returns undefined if the connection ends, or if no answer comes within `timeoutMs` */
   async next(timeoutMs = 5000): Promise<Buffer | undefined> {
     const whole = (bytes: Buffer) => bytes.length >= this.taken + 4 && bytes.length >= this.taken + 4 + bytes.readInt32BE(this.taken);
     const bytes = await this.socket.until(whole, timeoutMs);
@@ -55,13 +55,13 @@ export class LookupClient {
     return answer.toString();
   }
 
-  /** Introduces itself. */
+  /** Sends IDENTIFY. */
   async identify(identity: Identity): Promise<void> {
     const answer = await this.call("IDENTIFY", JSON.stringify(identity));
     if (!answer.startsWith("{")) throw new Error(`IDENTIFY was answered with ${answer}`);
   }
 
-  /** Bytes behind the answers that were taken. */
+  /** The bytes behind the answers that have been returned. */
   rest(): Buffer {
     return this.socket.received().subarray(this.taken);
   }
