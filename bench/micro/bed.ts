@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger } from "../../src/base/logger.ts";
-import { Broker } from "../../src/broker/broker.ts";
+import { type Broker, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { Connection } from "../../src/broker/tcp/connection.ts";
 import type { Transport } from "../../src/broker/tcp/transport/transport.ts";
@@ -12,11 +12,6 @@ import type { Topic } from "../../src/broker/topics/topic.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
 import { ID_CHARS, idLines, publishedBatch, reusable } from "./streams.ts";
-
-/** The inside of the broker that only a bench may call: one turn of the event loop's work, when the bench wants it. */
-interface Ticking {
-  tick(): void;
-}
 
 /** Takes every byte at once and forgets it: what is measured then is the broker's own work, not the kernel's. */
 export class NullTransport implements Transport {
@@ -62,20 +57,20 @@ export class Bed implements Disposable {
   /** @param changes of the broker's defaults */
   constructor(changes: Partial<BrokerOptions> = {}) {
     const { options } = parseFlags(brokerFlags("micro"), []);
-    this.broker = Broker.open({ ...options, ...changes, dataPath: this.dataPath }, LOG);
+    this.broker = openBroker({ ...options, ...changes, dataPath: this.dataPath }, LOG);
     // A synchronous loop never gets to the event loop: what would be scheduled there only piled up.
-    this.broker.schedule = () => {};
+    this.broker.turn.schedule = () => {};
   }
 
   tick(): void {
-    (this.broker as unknown as Ticking).tick();
+    this.broker.tick.run();
   }
 
   /** A connection that has said its magic. */
   connect(): Connection {
     const id = this.nextConnectionId++;
     const connection = new Connection(this.broker, id, new NullTransport(), `127.0.0.1:${id}`);
-    this.broker.connections.set(id, connection);
+    this.broker.listener.connections.set(id, connection);
     connection.receive(Buffer.from("  V2"));
     return connection;
   }

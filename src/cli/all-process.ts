@@ -4,7 +4,7 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
 import { parseRemoteAddress } from "../net/address.ts";
-import { listening, openBroker, removeDeadSockets } from "./broker-process.ts";
+import { listening, removeDeadSockets, startBroker } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
 import { LOOKUP_PREFIX } from "./settings.ts";
 
@@ -19,7 +19,7 @@ export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log
     await removeDeadSockets(options, logger);
     const lookup = openLookup(lookupOptions, lookupLogger);
     opened(() => lookup.stop());
-    const where = openBroker(options, logger, opened, {
+    const where = startBroker(options, logger, opened, {
       tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
       httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
     });

@@ -1,5 +1,5 @@
 import type { Logger } from "../base/logger.ts";
-import { Broker } from "../broker/broker.ts";
+import { openBroker } from "../broker/broker.ts";
 import { Discovery, type OwnLookup } from "../broker/discovery/discovery.ts";
 import { startHttp, startHttps } from "../broker/http/server.ts";
 import { StatsdReporter } from "../broker/metrics/statsd/reporter.ts";
@@ -12,7 +12,7 @@ import { type Close, runProcess } from "./process.ts";
 export function runBroker(options: BrokerOptions, log: Logger): Promise<boolean> {
   return runProcess(log, async (opened) => {
     await removeDeadSockets(options, log);
-    openBroker(options, log, opened);
+    startBroker(options, log, opened);
   });
 }
 
@@ -29,8 +29,8 @@ export async function removeDeadSockets({ tcpAddress, httpAddress }: BrokerOptio
  * @returns where it listens, in words
  * @throws StartError
  */
-export function openBroker(options: BrokerOptions, log: Logger, opened: (close: Close) => void, ownLookup?: OwnLookup): string {
-  const broker = Broker.open(options, log);
+export function startBroker(options: BrokerOptions, log: Logger, opened: (close: Close) => void, ownLookup?: OwnLookup): string {
+  const broker = openBroker(options, log);
   opened(() => broker.close());
   broker.listen();
   let where = `TCP ${listening(options.tcpAddress, broker.tcpPort)}`;

@@ -49,7 +49,7 @@ for (const [direction, jumpMs] of [
     expect(Math.abs(Number(stamped.timestampNs / 1_000_000n) - Date.now())).toBeLessThan(60_000);
     consumer.command(`FIN ${stamped.id}`);
     // Nobody was taken for dead, and what is in flight has not timed out.
-    expect(server.broker.connections.size).toBe(2);
+    expect(server.broker.listener.connections.size).toBe(2);
     consumer.command(`FIN ${held.id}`);
     expect(await producer.call("PUB other", "barrier")).toBe("OK");
     await until("the broker remembers the jump", () => server.log.matching(/CLOCK: the wall clock was set/).length === 1);

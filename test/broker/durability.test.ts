@@ -42,13 +42,13 @@ test("with fsync no OK is sent before the sync that covers it has ended", async 
   await until("the first sync is under way", () => gate.waiting.length === 1);
   // The second group commits while the first sync is under way, the third while the second is.
   client.command("PUB t", "2");
-  await until("the second is committed", () => server.broker.topics.get("t")?.log.committedNext === 2);
+  await until("the second is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 2);
   expect(client.frames).toBeEmpty();
   gate.end();
   expect(await client.response()).toBe("OK");
   await until("the second sync is under way", () => gate.waiting.length === 1);
   client.command("PUB t", "3");
-  await until("the third is committed", () => server.broker.topics.get("t")?.log.committedNext === 3);
+  await until("the third is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 3);
   gate.end();
   expect(await client.response()).toBe("OK");
   await until("the third sync is under way", () => gate.waiting.length === 1);
@@ -65,7 +65,7 @@ test("with fsync an error that is answered during a sync comes behind the OK bef
   await until("the sync is under way", () => gate.waiting.length === 1);
   client.command("FIN 0000000000000000");
   client.command("PUB t", "2");
-  await until("the second is committed", () => server.broker.topics.get("t")?.log.committedNext === 2);
+  await until("the second is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 2);
   gate.end();
   expect(await client.response()).toBe("OK");
   expect((await client.next()).text).toStartWith("E_FIN_FAILED");
@@ -81,7 +81,7 @@ test("with fsync an error that is the last answer is sent when the sync ends", a
   client.command("PUB t", "1");
   await until("the sync is under way", () => gate.waiting.length === 1);
   client.command("RDY nonsense");
-  await until("the connection is dying", () => [...server.broker.connections.values()].some((connection) => connection.dying));
+  await until("the connection is dying", () => [...server.broker.listener.connections.values()].some((connection) => connection.dying));
   gate.end();
   expect(await client.response()).toBe("OK");
   expect((await client.next()).text).toStartWith("E_INVALID");
@@ -97,7 +97,7 @@ test("with fsync a sync that fails refuses the publishes that waited for it", as
   gate.end(new Error("input/output error"));
   expect((await client.next()).text).toBe("E_PUB_FAILED PUB failed input/output error");
   await client.untilClosed();
-  expect(server.broker.health()).toBe("NOK - input/output error");
+  expect(server.broker.health.text).toBe("NOK - input/output error");
 });
 
 test("with fsync a train of publishes and other commands is answered in order", async () => {
@@ -117,14 +117,14 @@ test("a topic may be set to fsync while the others answer after the write, and o
   await using server = InProcess.start();
   const client = await server.client();
   for (const topic of ["safe", "fast"]) expect(await client.call(`PUB ${topic}`, "first")).toBe("OK");
-  server.broker.setDurability(server.broker.topic("safe"), "fsync");
+  server.broker.topic("safe").setDurability("fsync");
   using gate = new SyncGate();
   expect(await client.call("PUB fast", "1")).toBe("OK");
   client.command("PUB safe", "2");
   await until("its sync is under way", () => gate.waiting.length === 1);
   // Behind one that waits all wait; another connection does not.
   client.command("PUB fast", "3");
-  await until("it is committed", () => server.broker.topics.get("fast")?.log.committedNext === 3);
+  await until("it is committed", () => server.broker.registry.topics.get("fast")?.log.committedNext === 3);
   const other = await server.client();
   expect(await other.call("PUB fast", "4")).toBe("OK");
   expect(client.frames).toBeEmpty();
@@ -138,15 +138,15 @@ test("a topic may be set to fsync while the others answer after the write, and o
 test("a topic's durability outlives a restart, and can be given back", async () => {
   await using server = InProcess.start();
   await server.publish("t", "1");
-  server.broker.setDurability(server.broker.topic("t"), "fsync");
+  server.broker.topic("t").setDurability("fsync");
   await server.restart();
-  expect(server.broker.topics.get("t")).toMatchObject({ durability: "fsync", fsync: true });
-  server.broker.setDurability(server.broker.topic("t"), undefined);
+  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "fsync", fsync: true });
+  server.broker.topic("t").setDurability(undefined);
   await server.restart({ durability: "fsync" });
-  expect(server.broker.topics.get("t")).toMatchObject({ durability: undefined, fsync: true });
-  server.broker.setDurability(server.broker.topic("t"), "write");
+  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: undefined, fsync: true });
+  server.broker.topic("t").setDurability("write");
   await server.restart({ durability: "fsync" });
-  expect(server.broker.topics.get("t")).toMatchObject({ durability: "write", fsync: false });
+  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "write", fsync: false });
 });
 
 test("with fsync deferred publishes and requeues are kept, and each comes once, when it is due", async () => {
@@ -191,14 +191,14 @@ for (const code of ["EIO", "ENOSPC"]) {
         expect((await client.next()).text).toBe(`E_${kind}_FAILED ${kind} failed ${code}: it failed, write`);
         await client.untilClosed();
       }
-      expect(server.broker.health()).toBe(`NOK - ${code}: it failed, write`);
+      expect(server.broker.health.text).toBe(`NOK - ${code}: it failed, write`);
     } finally {
       disk.write = systemDisk.write;
     }
     const client = await server.client();
     expect(await client.call("PUB t", "after")).toBe("OK");
     expect(await client.call("DPUB t 300", "later")).toBe("OK");
-    expect(server.broker.health()).toBe("OK");
+    expect(server.broker.health.text).toBe("OK");
     const came = [await consumer.message(), await consumer.message()].map(({ text }) => text);
     expect(came).toEqual(["after", "later"]);
   });
@@ -208,7 +208,7 @@ test("a sync that one topic's answer waits for covers the log of another that a 
   await using server = InProcess.start({ syncTimeoutMs: 60_000 });
   const client = await server.client();
   const strict = server.broker.topic("strict");
-  server.broker.setDurability(strict, "fsync");
+  strict.setDurability("fsync");
   const other = server.broker.topic("other");
   expect(await client.call("DPUB other 30", "m")).toBe("OK");
   await until("it has joined", () => other.log.committedNext === 1);

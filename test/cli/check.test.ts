@@ -15,11 +15,13 @@ beforeAll(async () => {
   server.broker.topic("orders").channel("a");
   server.broker.topic("orders").channel("b");
   // Each comes alone, and so is a commit of its own.
-  for (let i = 0; i < 60; i++) await server.broker.publish(server.broker.topic("orders"), Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
+  for (let i = 0; i < 60; i++)
+    await server.broker.publishing.publish(server.broker.topic("orders"), "", Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
   const consumer = await server.consumer("orders", "a", 2);
   for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
   await until("both are finished", () => server.broker.topic("orders").channel("a").floor === 2);
-  for (let i = 0; i < 5; i++) await server.broker.publish(server.broker.topic("orders"), Buffer.from(`later ${i}`), 3_600_000);
+  for (let i = 0; i < 5; i++)
+    await server.broker.publishing.publish(server.broker.topic("orders"), "", Buffer.from(`later ${i}`), 3_600_000);
   await server.broker.close();
   template = temporaryFolder();
   cpSync(server.dataPath, template, { recursive: true });

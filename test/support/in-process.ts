@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Logger, LogLevel } from "../../src/base/logger.ts";
-import { Broker, type Environment } from "../../src/broker/broker.ts";
+import { type Broker, type Environment, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
@@ -113,7 +113,7 @@ export class InProcess implements AsyncDisposable {
   }
 
   private open(changes: Partial<BrokerOptions>): void {
-    this.broker = Broker.open(defaultOptions({ dataPath: this.dataPath, ...changes }), this.log, this.environment);
+    this.broker = openBroker(defaultOptions({ dataPath: this.dataPath, ...changes }), this.log, this.environment);
     this.broker.listen();
   }
 }

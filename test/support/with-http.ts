@@ -78,7 +78,7 @@ export class WithHttp implements AsyncDisposable {
   }
 
   depth(topic: string): number | undefined {
-    return this.broker.topics.get(topic)?.depth;
+    return this.broker.registry.topics.get(topic)?.depth;
   }
 
   /** The bodies of all that was published to a topic, in order. */

@@ -1,3 +1,4 @@
+import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type HeldPublish, PublishError } from "./pending-publish.ts";
 
@@ -50,6 +51,7 @@ export class Answers {
   /** @param sync brings all that answers wait for to the disk */
   constructor(
     private readonly sync: Sync,
+    private readonly clock: Clock,
     private readonly log: Logger,
   ) {}
 
@@ -70,7 +72,7 @@ export class Answers {
 
   /** Waits until no sync is under way, and nobody waits for one. */
   async untilSynced(): Promise<void> {
-    while (this.syncing) await new Promise((resolve) => setTimeout(resolve, 1));
+    while (this.syncing) await new Promise<void>((resolve) => this.clock.callAfter(1, resolve));
   }
 
   /** Tick, after the commits: what they cover goes out, or waits for the disk; what they failed is refused. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
-import { Broker } from "../broker.ts";
+import { openBroker } from "../broker.ts";
 import type { BrokerOptions } from "../options.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -67,7 +67,7 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
   if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
   if (repair) {
     print("repairing:");
-    const broker = Broker.open(options, findings);
+    const broker = openBroker(options, findings);
     await broker.close();
     print("after that:");
   }

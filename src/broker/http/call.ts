@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
-import type { BrokerOptions, Durability } from "../options.ts";
+import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { StoredEntry } from "../storage/deferred/entry.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -25,10 +25,10 @@ export interface BrokerApi extends StatsSource {
   readonly listener: ApiListener;
   /** Called after an option was changed at run time. */
   readonly optionsChanged: Iterable<() => void>;
-  /** "OK", or "NOK - " and why. */
-  health(): string;
-  /** Sets what publishes to a topic wait for. @param level undefined: what --durability says @throws what the metadata store throws */
-  setDurability(topic: Topic, level: Durability | undefined): void;
+  readonly health: {
+    /** "OK", or "NOK - " and why. */
+    readonly text: string;
+  };
 }
 
 /** The clients on TCP. */

@@ -16,7 +16,7 @@ export function stats({ broker, query }: HttpCall): Response {
   const includeMemory = !FALSE.has(query.get("include_mem") ?? "");
   const { topics, producers } = readStats(broker, query.get("topic") ?? "", query.get("channel") ?? "", includeClients);
   const memory = includeMemory ? readMemory() : undefined;
-  const health = broker.health();
+  const health = broker.health.text;
   if (query.get("format") !== "json") return text(printStats({ topics, producers }, memory, health, broker.startTimeMs, Date.now()));
   return json({
     version: NSQ_VERSION,

@@ -38,7 +38,7 @@ export function setTopicDurability(call: HttpCall): Response {
   const level = call.query.get("level");
   if (level === undefined) throw new Refusal(400, "MISSING_ARG_LEVEL");
   if (level !== "write" && level !== "fsync" && level !== "default") throw new Refusal(400, "INVALID_ARG_LEVEL");
-  call.broker.setDurability(topic, level === "default" ? undefined : level);
+  topic.setDurability(level === "default" ? undefined : level);
   return topicDurability(call);
 }
 

@@ -1,94 +1,89 @@
-import type { Broker } from "../broker.ts";
-import type { Channel } from "../topics/channel/channel.ts";
-import type { TurnClock } from "./turn-clock.ts";
+import type { Answers } from "../acks/group-commit.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { isDiskFull } from "../storage/disk/ballast.ts";
+import type { Space } from "../storage/disk/free-space.ts";
+import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { StoreCopy } from "../storage/metadata/metadata-backup.ts";
+import type { Checkpointer } from "../topics/checkpointer.ts";
+import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import type { GroupSync } from "./group-sync.ts";
+import type { Health } from "./health.ts";
+import type { Tick } from "./tick.ts";
+import { type EventLoopTurn, SURVEY_INTERVAL_MS } from "./turn.ts";
 
-/** Heartbeats and deaths are looked at this often; idle topics and memory too, now and then. */
-const SURVEY_INTERVAL_MS = 250;
+/** A connection that is looked at by the clock: heartbeats, and clients that are silent, stuck or do not leave. */
+interface TimedConnection {
+  checkTime(nowMs: number): void;
+}
+
+/** What the timers work on. */
+export interface TimersParts {
+  turn: EventLoopTurn;
+  tick: Tick;
+  registry: TopicRegistry;
+  deferred: DeferredStore;
+  keys: PublishKeys;
+  checkpointer: Checkpointer;
+  metadataBackup: StoreCopy;
+  acks: Answers;
+  groupSync: GroupSync;
+  freeSpace: Space;
+  health: Health;
+  listener: { readonly connections: ReadonlyMap<number, TimedConnection> };
+}
 
 /**
- * What a broker does because time has passed: messages time out and fall due, cursors are saved, logs let go and synced, and
- * now and then everybody is looked after. One timer serves all.
+ * What a broker does because time has passed: messages time out and fall due, cursors are saved, logs released and synced,
+ * and every SURVEY_INTERVAL_MS connections, idle topics, retention and free space are looked at.
  */
-export class Upkeep {
-  private timer: ReturnType<typeof setTimeout> | undefined;
-  private wakeAtMs = Number.POSITIVE_INFINITY;
-  private stopped = false;
+export class Timers {
   private nextSurveyMs = 0;
   private deferredAtMs = 0;
-  /** Channels whose dispatch failed. */
-  private readonly stalled = new Set<Channel>();
+  private readonly adoptedUntilMs: number;
 
-  constructor(
-    private readonly broker: Broker,
-    private readonly clock: TurnClock,
-  ) {}
-
-  /** Begins to look after everybody. */
-  start(): void {
-    this.wakeAt(this.clock.currentMs() + SURVEY_INTERVAL_MS);
+  constructor(private readonly parts: TimersParts) {
+    this.adoptedUntilMs = parts.turn.currentMs + WITHHOLD_ADOPTED_MS;
   }
 
-  stop(): void {
-    this.stopped = true;
-    clearTimeout(this.timer);
-  }
-
-  /** Asks to be woken at a time: for deadlines, due messages, heartbeats. */
-  wakeAt(atMs: number): void {
-    if (atMs >= this.wakeAtMs || this.stopped) return;
-    this.wakeAtMs = atMs;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.wake(), Math.max(1, Math.min(atMs - this.clock.currentMs(), SURVEY_INTERVAL_MS)));
-  }
-
-  /** There may be a bucket of deferred messages now where there was none to be looked after. */
-  lookAtDeferred(): void {
-    this.deferredAtMs = 0;
-  }
-
-  /** The channel's dispatch is tried again in a moment. */
-  tryAgain(channel: Channel): void {
-    this.stalled.add(channel);
-  }
-
-  private wake(): void {
-    this.timer = undefined;
-    this.wakeAtMs = Number.POSITIVE_INFINITY;
-    if (this.stopped) return;
-    const { broker } = this;
-    const { deferred } = broker;
-    this.clock.read();
-    const now = this.clock.nowMs;
+  readonly run = (): void => {
+    const { turn, tick, registry, deferred, checkpointer, groupSync, acks } = this.parts;
+    turn.readClock();
+    const now = turn.nowMs;
     let next = now + SURVEY_INTERVAL_MS;
-    for (const channel of broker.catalogue.channelsById.values()) {
+    for (const channel of registry.channelsById.values()) {
       if (channel.nextDeadline <= now) channel.expire(now);
       if (channel.nextDeadline < next) next = channel.nextDeadline;
     }
-    if (now >= this.deferredAtMs || deferred.nextDueMs <= now) this.deferredAtMs = deferred.process(now);
+    if (turn.deferredChanged || now >= this.deferredAtMs || deferred.nextDueMs <= now) {
+      turn.deferredChanged = false;
+      this.deferredAtMs = deferred.process(now);
+    }
     next = Math.min(next, this.deferredAtMs, deferred.nextDueMs);
-    if (deferred.hasWork) broker.schedule();
+    if (deferred.hasWork) turn.schedule();
     // Moving messages to finer buckets writes by itself.
-    if (deferred.awaitsSync) broker.expectDeferredSync();
-    broker.releaseLogs();
-    next = Math.min(next, broker.saver.saveCursors(now));
+    if (deferred.awaitsSync) tick.expectDeferredSync();
+    tick.releaseLogs();
+    next = Math.min(next, checkpointer.saveCursors(now));
     if (now >= this.nextSurveyMs) this.survey(now);
-    broker.syncIfDue(now);
-    this.wakeAt(Math.max(next, now + 1));
-  }
+    groupSync.syncIfDue(now, acks);
+    turn.wakeAt(Math.max(next, now + 1));
+  };
 
   private survey(nowMs: number): void {
-    const { broker } = this;
+    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health, listener } = this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
-    for (const connection of broker.connections.values()) connection.checkTime(nowMs);
-    for (const topic of broker.topics.values()) {
+    for (const connection of listener.connections.values()) connection.checkTime(nowMs);
+    for (const topic of registry.topics.values()) {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
-    broker.keys.review(this.clock.wallMs);
-    broker.reviewSpace();
-    broker.saver.review(nowMs, this.clock.stepMs, broker.topics.values());
-    broker.storeCopy.renewIfDue(nowMs);
-    for (const channel of this.stalled) channel.markDirty();
-    this.stalled.clear();
+    keys.review(turn.wallMs);
+    freeSpace.check(turn.steadyMs);
+    if (freeSpace.roomy) health.forgetFullDisk(isDiskFull);
+    checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
+    metadataBackup.renewIfDue(nowMs);
+    if (registry.hasAdopted && nowMs >= this.adoptedUntilMs) registry.releaseAdopted();
+    for (const channel of turn.failedChannels) channel.markDirty();
+    turn.failedChannels.clear();
   }
 }

@@ -31,7 +31,7 @@ export class TurnClock {
   }
 
   /** Goes on by the time of an earlier run of the broker, in which the wall clock was set. */
-  goOnFrom(stepMs: number): void {
+  continueFrom(stepMs: number): void {
     this.offsetMs += this.stepMs - stepMs;
     this.stepMs = stepMs;
     this.read();

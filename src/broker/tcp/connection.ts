@@ -192,7 +192,7 @@ export class Connection implements AnsweredClient, Consumer {
       buffer.copy(stage, at, from, to);
       stage.writeUInt16BE(attempts, at + ATTEMPTS_OFFSET);
     } else {
-      const copy = this.broker.scratch(length);
+      const copy = this.broker.scratch.reserve(length);
       buffer.copy(copy, 0, from, to);
       copy.writeUInt16BE(attempts, ATTEMPTS_OFFSET);
       this.outbox.write(copy, 0, length);

@@ -40,7 +40,7 @@ export class Publisher {
     const start = line.start(1);
     const end = line.end(1);
     if (this.lastTopic !== undefined && !this.lastTopic.deleted && this.lastTopic.isNamed(buffer, start, end)) return undefined;
-    const topic = this.client.broker.catalogue.knownTopic(buffer, start, end);
+    const topic = this.client.broker.registry.knownTopic(buffer, start, end);
     if (topic === undefined && !isValidName(line.text(1))) return badTopic(command, line);
     this.lastTopic = topic;
     this.lastTopicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));

@@ -40,6 +40,11 @@ export class Publishing {
 
   constructor(private readonly parts: PublishingParts) {}
 
+  /** Refuses publishes while the disk is nearly full. @param refusal undefined: there is room again */
+  refuseOnDisk(refusal: PublishError | undefined): void {
+    if (!this.closed) this.refusal = refusal;
+  }
+
   /** Refuses every publish from here on: the broker goes down. */
   close(): void {
     this.closed = true;

@@ -181,7 +181,7 @@ describe("a broker with lookups", () => {
     consumer.close();
     await untilTold("the ephemeral one goes with its consumer", (told) => told?.channels.join() === "lasting");
     broker.topic("topic").deleteChannel("lasting");
-    broker.deleteTopic("topic");
+    broker.registry.deleteTopic("topic");
     await untilTold("the topic goes", (told) => (told?.producers.length ?? 0) === 0);
     // The order is the lookup's too: a topic that goes before its channels is a warning there.
     expect(lookup.log.matching(/unexpected/)).toEqual([]);
@@ -193,7 +193,7 @@ describe("a broker with lookups", () => {
     await setting.untilRegistered(1);
     setting.broker.topic("topic").channel("a");
     setting.broker.topic("topic").channel("b");
-    setting.broker.deleteTopic("topic");
+    setting.broker.registry.deleteTopic("topic");
     const [{ commands }] = fake.tcp.connections;
     await until("all is told", () => commands.length === 6);
     expect(commands.slice(3)).toEqual(["UNREGISTER topic a", "UNREGISTER topic b", "UNREGISTER topic"]);
@@ -394,7 +394,7 @@ describe("a topic that is new on a broker", () => {
     await setting.untilRegistered(1);
     const first = setting.broker.topic("topic");
     await until("the lookup is asked", () => fake.asked.length === 1);
-    setting.broker.deleteTopic("topic");
+    setting.broker.registry.deleteTopic("topic");
     const second = setting.broker.topic("topic");
     answer();
     await until("the new one is let go", () => !second.withheld);

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { Broker } from "../../../src/broker/broker.ts";
+import { type Broker, openBroker } from "../../../src/broker/broker.ts";
 import type { Bucket } from "../../../src/broker/storage/deferred/bucket.ts";
 import { KIND_PUBLISH } from "../../../src/broker/storage/deferred/entry.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
@@ -49,7 +49,7 @@ function open(disk: FaultDisk): Broker {
   disk.makeDirectory(dataPath);
   for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));
   const options = defaultOptions({ dataPath, durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 });
-  return Broker.open(options, new MemoryLogger(), { disk });
+  return openBroker(options, new MemoryLogger(), { disk });
 }
 
 /** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes what was promised when. */
@@ -62,9 +62,9 @@ async function play(random: Random): Promise<History> {
   broker.listen();
   let changes = -1;
   const noteStore = () => {
-    if (broker.store.changes === changes) return;
-    changes = broker.store.changes;
-    history.stores.push({ moment: disk.moment, bytes: broker.store.serialize() });
+    if (broker.metadata.changes === changes) return;
+    changes = broker.metadata.changes;
+    history.stores.push({ moment: disk.moment, bytes: broker.metadata.serialize() });
   };
   noteStore();
   const consumer = await RawClient.connect(broker.tcpPort);
@@ -79,7 +79,9 @@ async function play(random: Random): Promise<History> {
       return fate;
     });
     const promise =
-      batch === 1 ? broker.publish(topic, Buffer.from(bodies[0] as string), deferMs) : broker.publishBatch(topic, mpub(bodies));
+      batch === 1
+        ? broker.publishing.publish(topic, "", Buffer.from(bodies[0] as string), deferMs)
+        : broker.publishing.publishBatch(topic, "", mpub(bodies));
     promise.then(() => {
       for (const fate of fates) fate.acknowledged = disk.moment;
     });
@@ -125,15 +127,14 @@ function mpub(bodies: string[]): Buffer {
 
 /** Leaves a broker as a power cut would: nothing is written any more. */
 function abandon(broker: Broker): void {
-  broker.closing = true;
-  broker.upkeep.stop();
+  broker.turn.stop();
   broker.listener.stop(true);
-  broker.store.close();
+  broker.metadata.close();
 }
 
 /** The bodies that a broker would still give to the channel: from the log, and from the deferred store. */
 function owed(broker: Broker): Set<string> {
-  const topic = broker.topics.get(TOPIC);
+  const topic = broker.registry.topics.get(TOPIC);
   const channel = topic?.channels.get(CHANNEL) as Channel;
   const bodies = new Set<string>();
   if (topic === undefined) return bodies;
@@ -143,7 +144,7 @@ function owed(broker: Broker): Set<string> {
   const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
   for (const bucket of buckets) {
     bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      if (entry.offset < bucket.movedTo || !broker.catalogue.wanted(entry)) return;
+      if (entry.offset < bucket.movedTo || !broker.registry.wanted(entry)) return;
       const frame = Buffer.alloc(entry.frameBytes);
       bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
       expect(entry.kind === KIND_PUBLISH ? entry.topicId : entry.channelId).toBe(entry.kind === KIND_PUBLISH ? topic.id : channel.id);

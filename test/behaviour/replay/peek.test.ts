@@ -210,7 +210,7 @@ test("what is damaged on disk is left out of a page, and is neither reported nor
   bytes[100] ^= 1;
   writeFileSync(file, bytes);
   const firstSequence = Number.parseInt(basename(file), 16);
-  const before = server.broker.catalogue.corruptRegions;
+  const before = server.broker.registry.corruptRegions;
   for (let i = 0; i < 3; i++) {
     const { messages: page } = await server.json("GET", "/topic/messages?topic=t");
     const shown = page.map(({ sequence }: Peeked) => sequence);
@@ -219,9 +219,9 @@ test("what is damaged on disk is left out of a page, and is neither reported nor
       .filter((sequence) => !shown.includes(sequence));
     expect([shown.length, lost]).toEqual([39, [firstSequence]]);
   }
-  expect(server.broker.catalogue.corruptRegions).toBe(before);
+  expect(server.broker.registry.corruptRegions).toBe(before);
   const consumer = await server.started.consumer("t", "ch", 100);
   expect(await messages(consumer, 39)).toHaveLength(39);
   await expectNothing(consumer);
-  expect(server.broker.catalogue.corruptRegions).toBe(before + 1);
+  expect(server.broker.registry.corruptRegions).toBe(before + 1);
 });

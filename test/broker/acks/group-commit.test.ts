@@ -24,7 +24,7 @@ test("a train of more publishes than answers may wait is answered whole, and the
   await client.call("PUB t", "first");
   let oks = 0;
   client.onFrame = () => oks++;
-  const [connection] = server.broker.connections.values();
+  const [connection] = server.broker.listener.connections.values();
   // As one piece, so that it is more at once than may be held.
   connection.receive(Buffer.concat(Array.from({ length: 20_000 }, () => Buffer.concat([Buffer.from("PUB t\n"), sized("x")]))));
   await until("all are answered", () => oks === 20_000);
@@ -44,8 +44,8 @@ test("commands that come byte by byte are taken as if they came at once", async 
     sized(Buffer.concat([count, sized("two"), sized("three")])),
     Buffer.from("NOP\n"),
   ]);
-  await until("both are there", () => server.broker.connections.size === 2);
-  const connection = [...server.broker.connections.values()][1];
+  await until("both are there", () => server.broker.listener.connections.size === 2);
+  const connection = [...server.broker.listener.connections.values()][1];
   await client.call("PUB other", "x");
   for (const byte of stream) connection.receive(Buffer.from([byte]));
   expect([await client.response(), await client.response()]).toEqual(["OK", "OK"]);
@@ -57,7 +57,7 @@ test("a large body in small pieces costs its size, not its square", async () => 
   const consumer = await server.consumer("t", "c", 1);
   const client = await server.client();
   await client.call("PUB other", "x");
-  const connection = [...server.broker.connections.values()][1];
+  const connection = [...server.broker.listener.connections.values()][1];
   const body = Buffer.from(Array.from({ length: 1024 * 1024 }, (_, i) => i & 255));
   const stream = Buffer.concat([Buffer.from("PUB t\n"), sized(body)]);
   const began = performance.now();
@@ -109,11 +109,11 @@ test("a publish that the disk does not take is refused, the connection ends, and
   client.command("PUB t", "lost too");
   expect((await client.next()).text).toBe("E_PUB_FAILED PUB failed ENOSPC: no space left on device, write");
   await client.untilClosed();
-  await expect(server.broker.publish(server.broker.topic("t"), Buffer.from("lost"), 0)).rejects.toThrow("ENOSPC");
-  expect(server.broker.health()).toStartWith("NOK - ENOSPC");
+  await expect(server.broker.publishing.publish(server.broker.topic("t"), "", Buffer.from("lost"), 0)).rejects.toThrow("ENOSPC");
+  expect(server.broker.health.text).toStartWith("NOK - ENOSPC");
   files.commit = commit;
   await server.publish("t", "after");
-  expect(server.broker.health()).toBe("OK");
+  expect(server.broker.health.text).toBe("OK");
   const consumer = await server.consumer("t", "c", 10);
   expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["before", "after"]);
   await expectNothing(consumer);
@@ -144,9 +144,9 @@ test("a publish through the broker itself resolves once it is written", async ()
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 10);
   const topic = server.broker.topic("t");
-  await server.broker.publish(topic, new TextEncoder().encode("one"), 0);
+  await server.broker.publishing.publish(topic, "", new TextEncoder().encode("one"), 0);
   expect(topic.log.committedNext).toBe(1);
-  await server.broker.publishBatch(topic, Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("two"), sized("three")]));
-  await server.broker.publish(topic, new TextEncoder().encode("four"), 20);
+  await server.broker.publishing.publishBatch(topic, "", Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("two"), sized("three")]));
+  await server.broker.publishing.publish(topic, "", new TextEncoder().encode("four"), 20);
   expect((await messages(consumer, 4)).map(({ text }) => text)).toEqual(["one", "two", "three", "four"]);
 });

@@ -178,7 +178,7 @@ describe("a command that needs permission", () => {
       const other = await authed(brokers);
       send(other, "other");
       expect(await lastWords(other)).toBe(`error E_UNAUTHORIZED AUTH failed for ${name} on "other" ${quoted}`);
-      expect([...brokers.broker.topics.keys()]).toEqual([]);
+      expect([...brokers.broker.registry.topics.keys()]).toEqual([]);
       const client = await authed(brokers);
       send(client, "mine");
       expect(await client.response()).toBe("OK");
@@ -366,7 +366,7 @@ describe("while an auth server is asked", () => {
     client.terminate();
     await until("the question is given up", () => aborted === 1);
     open();
-    await until("the broker has let go of it", () => brokers.broker.connections.size === 0);
+    await until("the broker has let go of it", () => brokers.broker.listener.connections.size === 0);
   });
 
   test("a broker that ends does not wait for the answer", async () => {
@@ -448,7 +448,7 @@ describe("a bad auth server", () => {
         brokers.log.lines.length = 0;
         server.questions.length = 0;
       }
-      await until("only the neighbour is left", () => brokers.broker.connections.size === 1);
+      await until("only the neighbour is left", () => brokers.broker.listener.connections.size === 1);
       Bun.gc(true);
       return (await import("bun:jsc")).heapStats().objectTypeCounts;
     };
@@ -461,6 +461,6 @@ describe("a bad auth server", () => {
     for (const type of ["Connection", "ClientAuth", "AbortController", "Timeout", "Promise"]) {
       expect((after[type] ?? 0) - (before[type] ?? 0)).toBeLessThan(200);
     }
-    expect(brokers.broker.topics.get("t")?.messageCount).toBe((300 + ROUNDS) / 50);
+    expect(brokers.broker.registry.topics.get("t")?.messageCount).toBe((300 + ROUNDS) / 50);
   }, 60_000);
 });

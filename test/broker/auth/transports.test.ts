@@ -40,7 +40,7 @@ describe("an auth server is told", () => {
     expect(server.questions).toMatchObject([{ fields: { remote_ip: "" } }]);
     expect(await client.call("PUB t", "x")).toBe("OK");
     client.close();
-    await until("it is gone", () => brokers.broker.connections.size === 0);
+    await until("it is gone", () => brokers.broker.listener.connections.size === 0);
     rmSync(folder, { recursive: true });
   });
 });
@@ -111,7 +111,7 @@ describe.each([
     for (const body of bodies) client.command("PUB t", body);
     client.command("SUB t ch");
     await until("the server is asked", () => server.questions.length === 1);
-    expect(brokers.broker.topics.size).toBe(0);
+    expect(brokers.broker.registry.topics.size).toBe(0);
     gate.resolve();
     expect(await client.response()).toContain("permission_count");
     for (let i = 0; i < 61; i++) expect(await client.response()).toBe("OK");

@@ -112,7 +112,7 @@ test("a chunked body in chunks of a byte is read", async () => {
   const socket = await http.socket();
   socket.write(requestBytes("POST", "/pub?topic=t", chunked(Array.from({ length: 50_000 }, () => "x")), ["Transfer-Encoding: chunked"]));
   expect(await answers(socket)).toEqual(["200 OK"]);
-  expect(http.broker.topics.get("t")?.messageBytes).toBe(50_000);
+  expect(http.broker.registry.topics.get("t")?.messageBytes).toBe(50_000);
 });
 
 test("a request that stalls is timed out, and publishes nothing", async () => {
@@ -222,7 +222,7 @@ test("a publish that the broker does not take is answered with 503", async () =>
     ["exiting", "EXITING"],
     ["no space left on device", "PUB_FAILED"],
   ] as const) {
-    broker.refusal = new PublishError(reason);
+    broker.publishing.refusal = new PublishError(reason);
     expect(await http.call("POST", "/pub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
     expect(await http.call("POST", "/mpub?topic=t", "m")).toBe(`503 {"message":"${code}"}`);
   }
@@ -239,16 +239,18 @@ test("a path in other letters is corrected, whatever bytes host and query have",
 
 test("a fault in a handler is answered with 500, and told in the log", async () => {
   await using http = WithHttp.start();
-  http.broker.health = () => {
-    throw new Error("the dog ate it");
-  };
+  Object.defineProperty(http.broker.health, "text", {
+    get() {
+      throw new Error("the dog ate it");
+    },
+  });
   expect(await http.call("GET", "/ping")).toBe('500 {"message":"INTERNAL_ERROR"}');
   expect(http.log.matching(/^ERROR: error in HTTP handler - Error: the dog ate it/)).toHaveLength(1);
 });
 
 test("a broker that is not well says so to /ping and /stats", async () => {
   await using http = WithHttp.start();
-  http.broker.health = () => "NOK - disk full";
+  http.broker.health.log = new Error("disk full");
   const ping = await fetch(`http://127.0.0.1:${http.http.port}/ping`);
   expect([ping.status, await ping.text(), ping.headers.get("content-type"), ping.headers.get("x-nsq-content-type")]).toEqual([
     500,
@@ -269,7 +271,7 @@ test("topics and channels are made, paused, emptied and deleted", async () => {
   expect(await http.call("POST", "/topic/empty?topic=t")).toBe("200");
   expect(http.depth("t")).toBe(0);
   expect(await http.call("POST", "/channel/create?topic=t&channel=ch")).toBe("200");
-  const topic = broker.topics.get("t");
+  const topic = broker.registry.topics.get("t");
   const channel = topic?.channels.get("ch");
   expect(await http.call("POST", "/topic/pause?topic=t")).toBe("200");
   expect(await http.call("POST", "/channel/pause?topic=t&channel=ch")).toBe("200");
@@ -285,7 +287,7 @@ test("topics and channels are made, paused, emptied and deleted", async () => {
   expect(topic?.channels.size).toBe(0);
   expect(await http.call("POST", "/channel/delete?topic=t&channel=ch")).toBe('404 {"message":"CHANNEL_NOT_FOUND"}');
   expect(await http.call("POST", "/topic/delete?topic=t")).toBe("200");
-  expect(broker.topics.size).toBe(0);
+  expect(broker.registry.topics.size).toBe(0);
   expect(await http.call("POST", "/topic/delete?topic=t")).toBe('404 {"message":"TOPIC_NOT_FOUND"}');
 });
 
@@ -393,6 +395,6 @@ test("with hardly any room on the disk publishes are refused with 503, but those
   client.command("PUB other", "m");
   expect((await client.next()).text).toStartWith("E_PUB_FAILED PUB failed the disk is nearly full");
   // A refused publish makes no topic, and consumers may come all the same.
-  expect(server.broker.topics.has("other")).toBeFalse();
+  expect(server.broker.registry.topics.has("other")).toBeFalse();
   await server.started.consumer("t", "c");
 });

@@ -12,8 +12,8 @@ test("topics and channels stand in the order of their names, with nsqd's keys in
   for (const name of ["z", "y"]) broker.topic("a").channel(name);
   broker.topic("C").pause();
   broker.topic("a").channel("y").pause();
-  await broker.publish(broker.topic("C"), Buffer.from("hello"), 0);
-  await broker.publish(broker.topic("a"), Buffer.from("one"), 0);
+  await broker.publishing.publish(broker.topic("C"), "", Buffer.from("hello"), 0);
+  await broker.publishing.publish(broker.topic("a"), "", Buffer.from("one"), 0);
 
   const { topics, producers } = readStats(broker, "", "", true);
   expect(producers).toBeNull();

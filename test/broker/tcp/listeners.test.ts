@@ -165,7 +165,7 @@ describe("a broker with a certificate", () => {
     const url = `https://127.0.0.1:${https.port}`;
     expect(await (await fetch(`${url}/pub?topic=t`, { method: "POST", body: "x", ...trusting })).text()).toBe("OK");
     expect(await (await fetch(`${url}/info`, trusting)).json()).toMatchObject({ http_port: http.port, tcp_port: broker.tcpPort });
-    expect(broker.topics.get("t")?.messageCount).toBe(1);
+    expect(broker.registry.topics.get("t")?.messageCount).toBe(1);
     expect(brokers.log.matching(/^INFO: HTTPS: listening on 127\.0\.0\.1:\d+$/)).toHaveLength(1);
     expect(brokers.log.matching(/^INFO: 200 GET \/info \(127\.0\.0\.1:\d+\)/)).toHaveLength(1);
     await https.stop();

@@ -154,7 +154,7 @@ describe("--max-connections", () => {
     await http.stop();
     second.close();
     const { broker } = brokers;
-    while (broker.connections.size > 1) await new Promise((resolve) => setImmediate(resolve));
+    while (broker.listener.connections.size > 1) await new Promise((resolve) => setImmediate(resolve));
     const again = await brokers.client();
     expect(await again.call("PUB t", "x")).toBe("OK");
     expect(await first.call("PUB t", "x")).toBe("OK");

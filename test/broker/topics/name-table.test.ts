@@ -15,17 +15,17 @@ test("a topic is found by its name's bytes, wherever they stand, from when it is
     const before = random.int(0, 5);
     const bytes = Buffer.from(`${"x".repeat(before)}${name}x`);
     const to = before + name.length;
-    const known = broker.catalogue.knownTopic(bytes, before, to);
-    expect(known, name).toBe(broker.topics.get(name));
-    expect(broker.catalogue.knownTopic(bytes, before, to + 1), name).toBeUndefined();
+    const known = broker.registry.knownTopic(bytes, before, to);
+    expect(known, name).toBe(broker.registry.topics.get(name));
+    expect(broker.registry.knownTopic(bytes, before, to + 1), name).toBeUndefined();
     if (known === undefined) broker.topic(name);
-    else if (random.int(0, 2) === 0) broker.deleteTopic(name);
+    else if (random.int(0, 2) === 0) broker.registry.deleteTopic(name);
   }
-  expect(broker.catalogue.knownTopic(Buffer.alloc(100_000, "t"), 0, 100_000)).toBeUndefined();
-  for (const topic of [...broker.topics.values()]) {
-    expect(broker.catalogue.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBe(topic);
-    broker.deleteTopic(topic.name);
-    expect(broker.catalogue.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBeUndefined();
+  expect(broker.registry.knownTopic(Buffer.alloc(100_000, "t"), 0, 100_000)).toBeUndefined();
+  for (const topic of [...broker.registry.topics.values()]) {
+    expect(broker.registry.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBe(topic);
+    broker.registry.deleteTopic(topic.name);
+    expect(broker.registry.knownTopic(topic.nameBytes, 0, topic.nameBytes.length)).toBeUndefined();
   }
 });
 
@@ -36,10 +36,10 @@ test("PUBs in turn to several topics reach each, though some are deleted between
   for (let round = 0; round < 4; round++) {
     for (const name of ["a", "b", "a", "c"]) await client.call(`PUB ${name}`, `${round}`);
     expect([broker.topic("a").messageCount, broker.topic("b").messageCount]).toEqual([2 * (1 + round), 1]);
-    broker.deleteTopic("b");
+    broker.registry.deleteTopic("b");
   }
   expect(broker.topic("c").messageCount).toBe(4);
-  const [{ publisher }] = broker.connections.values();
+  const [{ publisher }] = broker.listener.connections.values();
   expect(Object.fromEntries(publisher.counts)).toEqual({ a: 8, b: 4, c: 4 });
-  expect(broker.topics.has("b")).toBeFalse();
+  expect(broker.registry.topics.has("b")).toBeFalse();
 });

@@ -140,8 +140,8 @@ test("deleting a topic hangs up its consumers, forgets its messages, and a topic
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
   const { id } = await consumer.message();
-  expect(server.broker.deleteTopic("t")).toBeTrue();
-  expect(server.broker.deleteTopic("t")).toBeFalse();
+  expect(server.broker.registry.deleteTopic("t")).toBeTrue();
+  expect(server.broker.registry.deleteTopic("t")).toBeFalse();
   await consumer.untilClosed();
   await server.publish("t", "new");
   await server.restart();
@@ -157,7 +157,7 @@ test("a deleted topic leaves no folder", async () => {
   await server.publish("t", "m");
   const topics = `${server.dataPath}/bunsq-data/topics`;
   expect(readdirSync(topics)).toHaveLength(1);
-  server.broker.deleteTopic("t");
+  server.broker.registry.deleteTopic("t");
   expect(readdirSync(topics)).toBeEmpty();
 });
 
@@ -165,7 +165,7 @@ test("a publisher's next message after its topic was deleted makes the topic aga
   await using server = InProcess.start();
   const producer = await server.client();
   await producer.call("PUB t", "old");
-  server.broker.deleteTopic("t");
+  server.broker.registry.deleteTopic("t");
   await producer.call("PUB t", "new");
   const consumer = await server.consumer("t", "c", 100);
   expect((await consumer.message()).text).toBe("new");
@@ -181,7 +181,7 @@ test("an ephemeral channel vanishes with its last consumer", async () => {
   await until("the first is gone", () => channels.get("c#ephemeral")?.consumers.length === 1);
   second.close();
   await until("the channel is gone", () => channels.size === 0);
-  expect(server.broker.topics.has("t")).toBeTrue();
+  expect(server.broker.registry.topics.has("t")).toBeTrue();
 });
 
 test("an ephemeral topic vanishes with its last channel, and leaves nothing on disk", async () => {
@@ -191,7 +191,7 @@ test("an ephemeral topic vanishes with its last channel, and leaves nothing on d
   await consumer.message();
   expect(readdirSync(`${server.dataPath}/bunsq-data/topics`)).toBeEmpty();
   consumer.close();
-  await until("the topic is gone", () => server.broker.topics.size === 0);
+  await until("the topic is gone", () => server.broker.registry.topics.size === 0);
   expect(server.broker.chunks.usedBytes).toBe(0);
 });
 
@@ -282,8 +282,8 @@ test("ids are unique over topics, deletions and restarts", async () => {
       }
       await expectNothing(consumer);
     }
-    server.broker.deleteTopic("b");
-    server.broker.deleteTopic("c#ephemeral");
+    server.broker.registry.deleteTopic("b");
+    server.broker.registry.deleteTopic("c#ephemeral");
     await server.restart();
   }
   expect(ids.size).toBe(delivered);

@@ -1,4 +1,4 @@
-import { Broker } from "../../../src/broker/broker.ts";
+import { Answers } from "../../../src/broker/acks/group-commit.ts";
 
 /** Loaded before the program: a broker whose close never ends. */
-Broker.prototype.close = () => Promise.withResolvers<void>().promise;
+Answers.prototype.untilSynced = () => Promise.withResolvers<void>().promise;

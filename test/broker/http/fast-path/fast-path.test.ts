@@ -72,12 +72,12 @@ test("of pipelined publishes those fail whose topic could not be written, and th
   socket.write(Buffer.concat([...topics.map((topic) => pub("m", topic)), requestBytes("GET", "/info")]));
   const all = await answers(socket, topics.length + 1);
   expect(all.slice(0, -1)).toEqual(topics.map((topic) => (topic === "bad" ? '503 {"message":"PUB_FAILED"}' : "200 OK")));
-  expect(http.broker.topics.get("good")?.messageCount).toBe(66);
+  expect(http.broker.registry.topics.get("good")?.messageCount).toBe(66);
 });
 
 test("with fsync nothing is answered before the sync has ended, and what could not be synced is refused", async () => {
   await using http = WithHttp.start();
-  http.broker.setDurability(http.broker.topic("safe"), "fsync");
+  http.broker.topic("safe").setDurability("fsync");
   const { files } = http.broker.topic("safe").log;
   if (files === undefined) throw new Error("no files");
   const waiting: ((error: Error | undefined) => void)[] = [];
@@ -122,7 +122,7 @@ test("publishes in turn to several topics reach each, though one is deleted betw
     socket.write(Buffer.concat(["a", "b", "ab", "a"].map((topic) => pub(`${topic} ${round}`, topic))));
     expect((await answers(socket, 4 * round)).at(-1)).toBe("200 OK");
     expect(["a", "b", "ab"].map((topic) => http.depth(topic))).toEqual([2 * round, 1, round]);
-    http.broker.deleteTopic("b");
+    http.broker.registry.deleteTopic("b");
   }
   expect(await http.bodies("ab", 3)).toEqual(["ab 1", "ab 2", "ab 3"]);
 });
@@ -165,7 +165,7 @@ test("a request that comes in two pieces is taken, wherever it is cut", async ()
     }
   }
   const each = [requests[0].length - 1, requests[1].length - 1];
-  await until("all are there", () => http.broker.topics.get("t")?.messageCount === 2 * each[0] + 4 * each[1]);
+  await until("all are there", () => http.broker.registry.topics.get("t")?.messageCount === 2 * each[0] + 4 * each[1]);
   expect(socket.received().toString("latin1")).not.toMatch(/HTTP\/1.1 [^2]/);
 });
 
@@ -219,7 +219,7 @@ test("batches that are refused are refused whole, and the connection goes on", a
     socket.write(request);
     expect((await answers(socket, ++count)).at(-1)).toBe(answer);
   }
-  expect(http.broker.topics.get("t")?.messageCount).toBe(6);
+  expect(http.broker.registry.topics.get("t")?.messageCount).toBe(6);
 });
 
 test("a client that ends its side after its requests gets all its answers, then the end", async () => {
@@ -235,7 +235,7 @@ test("a client that ends its side after its requests gets all its answers, then 
   cut.halfClose();
   expect((await cut.untilEnd()).length).toBe(0);
   expect(cut.ended).toBe(true);
-  expect(http.broker.topics.get("t")?.messageCount).toBe(600);
+  expect(http.broker.registry.topics.get("t")?.messageCount).toBe(600);
 });
 
 test("a client that does not read its answers is not read further, and gets them all when it does", async () => {
@@ -261,7 +261,7 @@ test("a client that does not read its answers is not read further, and gets them
   socket.pause();
   let sent = 0;
   let lastCount = -1;
-  const count = () => http.broker.topics.get("t")?.messageCount ?? 0;
+  const count = () => http.broker.registry.topics.get("t")?.messageCount ?? 0;
   // Until neither the kernel's buffers nor the broker take any more.
   await until(
     "nothing moves any more",
@@ -299,7 +299,7 @@ test("a long answer comes whole to a client that reads it late", async () => {
   await using http = WithHttp.start();
   // Longer than the buffers of all the sockets on its way.
   const whole = Buffer.from(`NOK - ${"0123456789".repeat(2_000_000)}`);
-  http.broker.health = () => whole.toString();
+  http.broker.health.log = new Error(whole.toString().slice("NOK - ".length));
   const pieces: Buffer[] = [];
   let bytes = 0;
   const socket = await Bun.connect({
@@ -408,7 +408,7 @@ test("at the end publishes that are under way are answered", async () => {
     expect(await answers(busy, 1)).toEqual(["200 OK"]);
     await busy.untilEnd();
     await stopped;
-    expect(http.broker.topics.get("t")?.messageCount).toBe(1);
+    expect(http.broker.registry.topics.get("t")?.messageCount).toBe(1);
     expect(ByteSocket.connect(http.http.port)).rejects.toThrow();
   }
 });

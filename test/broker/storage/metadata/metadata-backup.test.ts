@@ -2,7 +2,7 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
-import { Broker } from "../../../../src/broker/broker.ts";
+import { openBroker } from "../../../../src/broker/broker.ts";
 import { readStats } from "../../../../src/broker/metrics/stats.ts";
 import { defaultOptions, InProcess, MemoryLogger, messages } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
@@ -65,7 +65,7 @@ for (const [what, damage] of [
     await using server = await populated();
     await damageAndRestart(server, damage);
     expect(server.log.matching(/ERROR.*catalogue\.sqlite is (missing|damaged).* its copy took its place/)).toHaveLength(1);
-    const topic = server.broker.topics.get("t");
+    const topic = server.broker.registry.topics.get("t");
     expect([...(topic?.channels.keys() ?? [])]).toEqual(["a", "b"]);
     expect(topic?.channels.get("b")?.paused).toBeTrue();
     expect(topic?.channels.get("a")?.deferredCount).toBe(1);
@@ -86,7 +86,7 @@ test("without a copy, topics come back from their folders, and all their message
   expect(server.log.matching(/ERROR.*TOPIC\(t\): the store does not know it; it is taken from its folder with 4 messages/)).toHaveLength(1);
   server.broker.topic("t").channel("a");
   server.broker.topic("t").channel("b");
-  server.broker.catalogue.releaseAdopted();
+  server.broker.registry.releaseAdopted();
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
   expect(await bodies(server, "t", "b", 4)).toEqual(["1", "2", "3", "4"]);
   expect(await bodies(server, "other", "c", 1)).toEqual(["x"]);
@@ -107,7 +107,7 @@ test("a topic whose row was lost comes back from its folder", async () => {
     database.run("DELETE FROM topics; DELETE FROM numbers");
     database.close(true);
   });
-  server.broker.catalogue.releaseAdopted();
+  server.broker.registry.releaseAdopted();
   expect(await bodies(server, "t", "c", 2)).toEqual(["1", "2"]);
 });
 
@@ -118,11 +118,11 @@ test("a topic that was deleted stays deleted, wherever a crash cut the deletion 
   const [folder] = readdirSync(`${folderOf(server)}/topics`).filter((name) => name.endsWith("-gone"));
   const path = `${folderOf(server)}/topics/${folder}`;
   await damageAndRestart(server, () => writeFileSync(`${path}/deleted`, ""));
-  expect([...server.broker.topics.keys()]).toEqual(["stays"]);
+  expect([...server.broker.registry.topics.keys()]).toEqual(["stays"]);
   expect(existsSync(path)).toBeFalse();
   // The row was gone already, and only an empty folder is left.
   await damageAndRestart(server, () => mkdirSync(path));
-  expect([...server.broker.topics.keys()]).toEqual(["stays"]);
+  expect([...server.broker.registry.topics.keys()]).toEqual(["stays"]);
   expect(existsSync(path)).toBeFalse();
   expect(server.log.matching(/ERROR|WARNING/)).toBeEmpty();
   await server.publish("gone", "3");
@@ -146,7 +146,7 @@ test("a copied data path has everything", async () => {
   const copy = `${server.dataPath}/elsewhere`;
   cpSync(folderOf(server), `${copy}/${FOLDER}`, { recursive: true });
   const log = new MemoryLogger();
-  const broker = Broker.open(defaultOptions({ dataPath: copy }), log);
+  const broker = openBroker(defaultOptions({ dataPath: copy }), log);
   expect([broker.topic("t").log.next, broker.topic("t").channel("a").depth, broker.topic("t").channel("a").deferredCount]).toEqual([
     4, 2, 1,
   ]);
@@ -175,7 +175,7 @@ test("a store of a newer version is refused with what to do", async () => {
   const database = new Database(`${folderOf(server)}/catalogue.sqlite`);
   database.run("PRAGMA user_version = 99");
   database.close(true);
-  const open = () => Broker.open(defaultOptions({ dataPath: server.dataPath }), new MemoryLogger());
+  const open = () => openBroker(defaultOptions({ dataPath: server.dataPath }), new MemoryLogger());
   expect(open).toThrow(StartError);
   expect(open).toThrow(/was written by a newer bunsq \(format 99.*start that version, or use another --data-path/);
   rmSync(folderOf(server), { recursive: true });
@@ -206,7 +206,7 @@ test("a damaged deferred message is skipped, told in the log, and the others com
   await using server = InProcess.start();
   const topic = server.broker.topic("t");
   topic.channel("c");
-  for (const body of ["1", "2", "3"]) await server.broker.publish(topic, Buffer.from(body), 3_600_000);
+  for (const body of ["1", "2", "3"]) await server.broker.publishing.publish(topic, "", Buffer.from(body), 3_600_000);
   await damageAndRestart(server, (folder) => {
     const [name] = readdirSync(`${folder}/deferred`).filter((file) => file.endsWith(".msg"));
     const bytes = readFileSync(`${folder}/deferred/${name}`);
@@ -241,7 +241,7 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
     expect(server.log.matching(/ERROR.*TOPIC\(t\): its row in the store is damaged/)).toHaveLength(1);
     expect(await bodies(server, "t", "a", 2)).toEqual(["3", "4"]);
     await server.restart();
-    expect([...server.broker.topics.keys()]).toEqual(["t"]);
+    expect([...server.broker.registry.topics.keys()]).toEqual(["t"]);
     expect(server.broker.topic("t").number).toBe(0);
   });
 }
@@ -258,7 +258,7 @@ test("a store that lost its last changes, as a power cut may leave it, gives way
   expect(
     server.log.matching(/ERROR.*catalogue\.sqlite has lost its last changes, and is kept as .*; its copy took its place/),
   ).toHaveLength(1);
-  expect(server.broker.topics.get("t")?.channels.get("c")?.paused).toBeTrue();
+  expect(server.broker.registry.topics.get("t")?.channels.get("c")?.paused).toBeTrue();
   expect(server.broker.topic("t").channel("c").depth).toBe(1);
   await server.restart();
   expect(server.log.matching(/lost its last changes/)).toHaveLength(1);

@@ -40,7 +40,7 @@ describe.each(TRANSPORTS)("over %s", (_name, identity) => {
       expect(message.data.equals(body)).toBeTrue();
       consumer.command(`FIN ${message.id}`);
     }
-    await until("all are finished", () => started.broker.topics.get("t")?.channels.get("ch")?.inFlightCount === 0);
+    await until("all are finished", () => started.broker.registry.topics.get("t")?.channels.get("ch")?.inFlightCount === 0);
   });
 
   test("a client that does not read holds up only itself, and gets everything once it does", async () => {
@@ -58,7 +58,7 @@ describe.each(TRANSPORTS)("over %s", (_name, identity) => {
     }
     consumer.pause();
     consumer.command("RDY 2500");
-    await until("nothing more is taken", () => started.broker.topics.get("t")?.channels.get("ch")?.consumers[0]?.capacity === 0);
+    await until("nothing more is taken", () => started.broker.registry.topics.get("t")?.channels.get("ch")?.consumers[0]?.capacity === 0);
     expect((await other.message()).text).toStartWith("0 ");
     consumer.resume();
     for (let i = 0; i < count; i++) {

@@ -172,7 +172,7 @@ test("deferred messages of a deleted topic or channel never come", async () => {
   const producer = await server.client();
   await producer.call("DPUB t 200", "m");
   await producer.call("DPUB other 200", "kept");
-  server.broker.deleteTopic("t");
+  server.broker.registry.deleteTopic("t");
   await consumer.untilClosed();
   const again = await server.consumer("t", "c", 10);
   const other = await server.consumer("other", "c", 10);

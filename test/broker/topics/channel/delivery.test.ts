@@ -307,7 +307,7 @@ test("a consumer that does not read holds nobody up, memory stays bounded, and i
     },
   });
   slow.write("  V2SUB t slow\nRDY 2500\n");
-  await until("it has joined", () => server.broker.topics.get("t")?.channels.has("slow") === true);
+  await until("it has joined", () => server.broker.registry.topics.get("t")?.channels.has("slow") === true);
   await until("it has its OK", () => received === 10);
   slow.pause();
   const fast = await server.consumer("t", "fast", 100);

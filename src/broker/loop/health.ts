@@ -1,0 +1,39 @@
+/** Something whose last attempt may have failed. */
+interface Failing {
+  readonly failure: Error | undefined;
+}
+
+/** What a broker's health is asked of. */
+export interface HealthParts {
+  freeSpace: { readonly refusal: Error | undefined };
+  checkpointer: Failing;
+  groupSync: Failing;
+}
+
+/** Whether a broker can do its work: what /ping and /stats show. A failure lasts until the same kind of write succeeds. */
+export class Health {
+  /** Why the last commit of a topic's log failed. */
+  log: Error | undefined;
+  /** Why the deferred store's last commit failed. */
+  deferred: Error | undefined;
+
+  constructor(private readonly parts: HealthParts) {}
+
+  /** Why it cannot; undefined: it can. */
+  get failure(): Error | undefined {
+    const { freeSpace, checkpointer, groupSync } = this.parts;
+    return freeSpace.refusal ?? this.log ?? this.deferred ?? checkpointer.failure ?? groupSync.failure;
+  }
+
+  /** "OK", or "NOK - " and why. */
+  get text(): string {
+    const { failure } = this;
+    return failure === undefined ? "OK" : `NOK - ${failure.message}`;
+  }
+
+  /** There is room on the disk: whoever asks /ping before publishing would otherwise never find out. */
+  forgetFullDisk(isDiskFull: (error: unknown) => boolean): void {
+    if (isDiskFull(this.log)) this.log = undefined;
+    if (isDiskFull(this.deferred)) this.deferred = undefined;
+  }
+}

@@ -1,0 +1,132 @@
+import type { Logger } from "../../base/logger.ts";
+import type { Answers } from "../acks/group-commit.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import type { Space } from "../storage/disk/free-space.ts";
+import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { Journal } from "../storage/log/journal.ts";
+import type { GroupSync } from "./group-sync.ts";
+import type { Health } from "./health.ts";
+import { type EventLoopTurn, type Flushable, RELEASE_INTERVAL_MS } from "./turn.ts";
+
+/** With this many topics to commit in one turn, small commits go to the journal first. */
+const JOURNALED_TOPICS = 4;
+
+/** What a tick works on. */
+export interface TickParts {
+  turn: EventLoopTurn;
+  deferred: DeferredStore;
+  keys: PublishKeys;
+  journal: Journal;
+  acks: Answers;
+  groupSync: GroupSync;
+  freeSpace: Space;
+  health: Health;
+  logger: Logger;
+  /** Sends what a connection has put together. A defect that shows in it ends that connection only. */
+  flush(connection: Flushable): void;
+}
+
+/**
+ * The end of a turn of the event loop: writes the dirty logs, sends the acknowledgements that waited for it, dispatches,
+ * and flushes the connections. So an OK is never sent before its message is in the file, and what arrived together is
+ * written together.
+ */
+export class Tick {
+  private releasedAtMs = 0;
+
+  constructor(private readonly parts: TickParts) {}
+
+  readonly run = (): void => {
+    const { turn, keys, deferred, freeSpace, acks } = this.parts;
+    turn.readClock();
+    freeSpace.check(turn.steadyMs);
+    // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
+    this.commitDeferred();
+    if (keys.hasWork) {
+      keys.commit(turn.wallMs, deferred.failure);
+      this.commitTopics();
+      keys.settle(turn.wallMs);
+    } else {
+      this.commitTopics();
+    }
+    acks.settle();
+    // Before the consumers are served: meanwhile the producers make their next messages.
+    this.flushDirty();
+    this.dispatch();
+    this.flushDirty();
+    if (turn.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
+  };
+
+  commitDeferred(): void {
+    const { deferred, turn, health, freeSpace } = this.parts;
+    if (!deferred.hasWork) return;
+    deferred.commit();
+    turn.deferredChanged = true;
+    health.deferred = deferred.failure ?? deferred.wordsFailure;
+    if (health.deferred !== undefined) freeSpace.failed(turn.steadyMs);
+    // What was written may take the place of other entries: that those are done with is noted next.
+    else if (deferred.hasWork) turn.schedule();
+    this.expectDeferredSync();
+  }
+
+  /** What the deferred store has written is synced in its turn, or soon if something waits for that. */
+  expectDeferredSync(): void {
+    const { deferred, acks, groupSync, turn } = this.parts;
+    if (deferred.awaitsSyncNow) acks.syncSoon();
+    groupSync.expect(turn.nowMs);
+  }
+
+  /** Frees the chunks and segments that no channel needs any more. */
+  releaseLogs(): void {
+    const { turn } = this.parts;
+    if (turn.releasableTopics.length === 0) return;
+    this.releasedAtMs = turn.nowMs;
+    const topics = turn.releasableTopics;
+    turn.releasableTopics = [];
+    for (const topic of topics) topic.releaseLog();
+  }
+
+  private commitTopics(): void {
+    const { turn, journal, deferred, health, freeSpace, groupSync } = this.parts;
+    if (turn.dirtyTopics.length === 0) return;
+    const topics = turn.dirtyTopics;
+    turn.dirtyTopics = [];
+    health.log = undefined;
+    if (topics.length >= JOURNALED_TOPICS && deferred.wordsFailure === undefined) {
+      for (const topic of topics) if (topic.mayJournal) topic.log.stage(journal);
+      journal.write(turn.wallMs, turn.steadyMs);
+    }
+    for (const topic of topics) {
+      if (topic.deleted) continue;
+      topic.commit(turn.nowMs, turn.wallMs);
+      health.log ??= topic.failure;
+    }
+    if (health.log !== undefined) freeSpace.failed(turn.steadyMs);
+    groupSync.expect(turn.nowMs);
+  }
+
+  private dispatch(): void {
+    const { turn, logger } = this.parts;
+    if (turn.dirtyChannels.length === 0) return;
+    const channels = turn.dirtyChannels;
+    turn.dirtyChannels = [];
+    for (const channel of channels) {
+      channel.dirty = false;
+      try {
+        channel.dispatch(turn.nowMs);
+      } catch (error) {
+        // A segment that cannot be opened (no file descriptor left) must not keep the other channels from being served.
+        logger.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${(error as Error).stack}`);
+        turn.failedChannels.add(channel);
+      }
+    }
+  }
+
+  private flushDirty(): void {
+    const { turn, flush } = this.parts;
+    const connections = turn.dirtyConnections;
+    if (connections.length === 0) return;
+    turn.dirtyConnections = [];
+    for (const connection of connections) flush(connection);
+  }
+}

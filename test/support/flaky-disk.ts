@@ -1,0 +1,144 @@
+import type { Clock } from "../../src/base/clock.ts";
+import type { Disk } from "../../src/broker/storage/disk/disk.ts";
+import type { Random } from "./random.ts";
+
+type Done = (error: NodeJS.ErrnoException | null) => void;
+
+/** How often each kind of call fails, as a share of 1, and how long a sync takes. */
+export interface Flakiness {
+  write: number;
+  sync: number;
+  open: number;
+  /** Longest time until a sync ends, ms; each takes a random part of it. */
+  syncMs: number;
+}
+
+/**
+ * A disk in front of another that fails now and then, as its random numbers say, and keeps a trace of all that changed the
+ * disk or failed to: with the same seed and the same calls the trace is the same.
+ */
+export class FlakyDisk implements Disk {
+  readonly trace: string[] = [];
+  /** Set to false, nothing fails any more. */
+  fails = true;
+  private readonly paths = new Map<number, string>();
+
+  constructor(
+    private readonly disk: Disk,
+    private readonly clock: Clock,
+    private readonly random: Random,
+    private readonly flakiness: Flakiness,
+  ) {}
+
+  open(path: string, flags: "r+" | "w+"): number {
+    if (this.isFailing(this.flakiness.open)) throw this.failure("EMFILE", "open", path);
+    const fd = this.disk.open(path, flags);
+    this.paths.set(fd, path);
+    if (flags === "w+") this.trace.push(`make ${path}`);
+    return fd;
+  }
+
+  close(fd: number): void {
+    this.paths.delete(fd);
+    this.disk.close(fd);
+  }
+
+  read(fd: number, buffer: Buffer, at: number, length: number, position: number): number {
+    return this.disk.read(fd, buffer, at, length, position);
+  }
+
+  write(fd: number, buffer: Buffer, from: number, length: number, position: number): number {
+    const path = this.pathOf(fd);
+    if (this.isFailing(this.flakiness.write)) throw this.failure(this.random.pick(["EIO", "ENOSPC"]), "write", path);
+    const hash = Bun.hash.crc32(buffer.subarray(from, from + length));
+    this.trace.push(`write ${path} ${position}+${length} ${hash.toString(16)}`);
+    return this.disk.write(fd, buffer, from, length, position);
+  }
+
+  size(fd: number): number {
+    return this.disk.size(fd);
+  }
+
+  truncate(fd: number, length: number): void {
+    this.trace.push(`truncate ${this.pathOf(fd)} ${length}`);
+    this.disk.truncate(fd, length);
+  }
+
+  sync(fd: number, done: Done): void {
+    const path = this.pathOf(fd);
+    this.finishLater(`sync ${path}`, done, (end) => this.disk.sync(fd, end));
+  }
+
+  syncDirectory(path: string, done: Done): void {
+    this.finishLater(`sync ${path}/`, done, (end) => this.disk.syncDirectory(path, end));
+  }
+
+  syncDirectoryNow(path: string): void {
+    this.trace.push(`sync ${path}/`);
+    this.disk.syncDirectoryNow(path);
+  }
+
+  rename(from: string, to: string): void {
+    this.trace.push(`rename ${from} ${to}`);
+    this.disk.rename(from, to);
+  }
+
+  remove(path: string): void {
+    this.disk.remove(path);
+    this.trace.push(`remove ${path}`);
+  }
+
+  removeLater(path: string, done: Done): void {
+    this.finishLater(`remove ${path}`, done, (end) => this.disk.removeLater(path, end));
+  }
+
+  makeDirectory(path: string): boolean {
+    const made = this.disk.makeDirectory(path);
+    if (made) this.trace.push(`make ${path}/`);
+    return made;
+  }
+
+  removeDirectory(path: string): void {
+    this.disk.removeDirectory(path);
+    this.trace.push(`remove ${path}/`);
+  }
+
+  list(path: string): string[] {
+    return this.disk.list(path);
+  }
+
+  sizeOf(path: string): number {
+    return this.disk.sizeOf(path);
+  }
+
+  exists(path: string): boolean {
+    return this.disk.exists(path);
+  }
+
+  space(path: string): { freeBytes: number; totalBytes: number } {
+    return this.disk.space(path);
+  }
+
+  /** Off the event loop: the end comes some time later, by the clock. */
+  private finishLater(what: string, done: Done, work: (end: Done) => void): void {
+    const fails = this.isFailing(this.flakiness.sync);
+    this.clock.callAfter(this.random.next() * this.flakiness.syncMs, () => {
+      if (fails) return done(this.failure("EIO", what, ""));
+      this.trace.push(what);
+      work(done);
+    });
+  }
+
+  private isFailing(share: number): boolean {
+    return this.fails && this.random.chance(share);
+  }
+
+  private failure(code: string, call: string, path: string): NodeJS.ErrnoException {
+    this.trace.push(`${code} ${call} ${path}`);
+    return Object.assign(new Error(`${code}: simulated, ${call} '${path}'`), { code });
+  }
+
+  private pathOf(fd: number): string {
+    return this.paths.get(fd) ?? `#${fd}`;
+  }
+}
