@@ -1,5 +1,5 @@
 /**
- * bunsq beside Go's nsqd under sustained load: `bun run bench`; docs/performance.md says how it measures.
+ * bunsq beside Go's nsqd under sustained load: `bun run bench`; bench/README.md says how it measures.
  *
  * Each workload and round gets fresh servers on ports and data paths of their own; the servers take turns and the
  * order changes from round to round. Exits with 1 if any round failed.
