@@ -34,7 +34,7 @@ export const router = new Router<HttpCall>([
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
   ...brokerDebugRoutes<HttpCall>(),
-  // Not nsqd's: looking back (docs/looking-back.md).
+  // Not nsqd's: looking back (docs/replay.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/topic/messages", get(topicMessages)],
   ["/message", get(oneMessage)],

@@ -23,7 +23,7 @@ const NOTHING_SAID = {
   sample_rate: 0,
   user_agent: "",
   msg_timeout: 0,
-  /** bunsq's own: its publishes may carry a key (docs/looking-back.md). */
+  /** bunsq's own: its publishes may carry a key (docs/replay.md). */
   idempotency: false,
 };
 /** What is heard only by a broker that looks where consumers are. */
