@@ -9,15 +9,15 @@ import { showValue } from "../src/cli/values.ts";
 
 export const COMPATIBILITY_DOC_PATH = join(import.meta.dir, "../docs/compatibility.md");
 
-/** The tables stand between these lines; what is around them is written by hand. */
-const BEGIN = "<!-- Made from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by `npm run docs`. Change it there. -->";
-const END = "<!-- End of what `npm run docs` makes. -->";
+/** The generated tables are between these two lines. The rest of the page is written by hand. */
+const BEGIN = "<!-- Generated from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by `npm run docs`. Change it there. -->";
+const END = "<!-- End of the generated part. -->";
 
-/** docs/compatibility.md with its tables of flags made anew. */
+/** Returns docs/compatibility.md with its tables of flags generated again. */
 export function compatibilityDoc(document: string): string {
   const begin = document.indexOf(BEGIN);
   const end = document.indexOf(END);
-  if (begin === -1 || end < begin) throw new Error(`${COMPATIBILITY_DOC_PATH} has no place for the tables of flags`);
+  if (begin === -1 || end < begin) throw new Error(`${COMPATIBILITY_DOC_PATH} lacks the lines between which the tables of flags belong`);
   const tables = [
     `\n### nsqd\n\n${comparison(allFlags(brokerFlags("host")))}`,
     `\n### nsqlookupd\n\n${comparison(allFlags(lookupFlags("host")))}\n`,
@@ -25,7 +25,7 @@ export function compatibilityDoc(document: string): string {
   return `${document.slice(0, begin)}${BEGIN}\n${tables}${document.slice(end)}`;
 }
 
-/** A line for each flag that is NSQ's. */
+/** One row per flag of NSQ's. */
 function comparison(flags: Flag[]): string {
   const rows = flags
     .filter((flag) => !flag.own)
@@ -35,10 +35,10 @@ function comparison(flags: Flag[]): string {
     .join("");
 }
 
-/** What bunsq makes of a flag of NSQ's. */
+/** What bunsq does with one of NSQ's flags. */
 function verdict({ better, idle }: Flag): string {
   if (idle?.status === "deprecated") return `same: no effect; ${idle.why}`;
-  if (idle?.status === "needless") return `better: nothing to set (${idle.why}); taken with a warning`;
+  if (idle?.status === "needless") return `better: nothing to set (${idle.why}); accepted with a warning`;
   return better === undefined ? "same" : `better: ${better}`;
 }
 

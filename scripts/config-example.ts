@@ -9,16 +9,16 @@ import { describeRange, showValue } from "../src/cli/values.ts";
 
 export const CONFIG_EXAMPLE_PATH = join(import.meta.dir, "../contrib/bunsq.toml");
 
-const HEAD = `# Every setting of bunsq with its default: bunsq --config=<this file>. Take the # from the lines to change.
-# The keys are nsqd's, where nsqd has them. docs/flags.md tells more. Made from the flag tables by \`npm run docs\`.
+const HEAD = `# Every setting of bunsq with its default. To use this file: bunsq --config=<path>. Remove the # from the lines to change.
+# Keys that nsqd has are nsqd's. docs/flags.md has the details. Generated from the flag tables by \`npm run docs\`.
 `;
 
 const LOOKUP_HEAD = `
-# The lookup server, beside a broker or by itself. The keys are nsqlookupd's.
+# The lookup server, with a broker in the same process or alone. The keys are nsqlookupd's.
 [${LOOKUP_SECTION}]
 `;
 
-/** A config file in which every setting stands, commented out. */
+/** A config file with every setting, commented out. */
 export function configExample(): string {
   const broker = brokerProgramFlags({ mode: undefined });
   const mode = broker.others.filter((flag) => flag.name === "mode");

@@ -10,37 +10,37 @@ export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
 
 const INTRODUCTION = `# Configuration
 
-<!-- Made from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by \`npm run docs\`. Change it there. -->
+<!-- Generated from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by \`npm run docs\`. Change it there. -->
 
-A setting comes from the first of these that has it: the command line, the environment, the config file, the default.
+A setting is taken from the first of these that has it: the command line, the environment, the config file, the default.
 
-**The command line.** Every flag is spelled \`-flag=value\`, \`-flag value\`, or the same with two minuses. A bool is
-\`-flag\` or \`-flag=false\`. Durations are written \`1h2m3.5s\`, \`250ms\`, \`100us\`. A list is given as several flags, or as
-one with commas; of other flags that are given twice the last one holds. A word that is no flag is an error.
+**The command line.** Write a flag as \`-flag=value\` or \`-flag value\`, with one dash or two. A bool is \`-flag\` or
+\`-flag=false\`. Durations are written \`1h2m3.5s\`, \`250ms\` or \`100us\`. For a list, repeat the flag or separate the values with
+commas; of any other flag that is repeated, the last one counts. A word that is no flag is an error.
 
-**The environment.** The variable of \`-max-msg-size\` is \`BUNSQ_MAX_MSG_SIZE\`, and so on; its value is written as on the
-command line, lists with commas. An empty one counts as not set. Variables whose names are far from any flag's are only
-warned about, and those that Kubernetes sets for a service are left alone.
+**The environment.** The variable of \`-max-msg-size\` is \`BUNSQ_MAX_MSG_SIZE\`, and so on for every flag. Values are written as on
+the command line, lists with commas. An empty variable counts as not set. A variable that resembles no flag causes only a
+warning, and those that Kubernetes sets for a service are ignored.
 
-**The config file**, named by \`-config\` or \`BUNSQ_CONFIG\`, is TOML, and has nsqd's and nsqlookupd's keys: those of the
-tables below. Files written for nsqd and nsqlookupd load unchanged. Durations may be strings (\`"1m30s"\`) or whole numbers
-of milliseconds. Paths in it are relative to the working directory.
+**The config file**, named by \`-config\` or \`BUNSQ_CONFIG\`, is TOML with nsqd's and nsqlookupd's keys, which are in the tables below.
+Files written for nsqd and nsqlookupd load unchanged. Durations may be strings (\`"1m30s"\`) or whole numbers of
+milliseconds. Paths in it are relative to the working directory.
 
-An unknown flag, variable or key, and a value that does not fit, keep the program from starting, and the message names
-the nearest right one. Under the names \`nsqd\` and \`nsqlookupd\` unknown *keys* are only warned about, since NSQ's programs
-skip them.
+An unknown flag, variable or key, and a value out of bounds, keep the program from starting, and the message suggests the
+nearest right name. Under the names \`nsqd\` and \`nsqlookupd\` an unknown *key* causes only a warning, because NSQ's programs
+ignore it.
 
 ## Modes
 
-What runs is picked by the first of these that says so: a link to the binary called \`nsqd\` or \`nsqlookupd\`; the first
-word, as in \`bunsq broker\`, \`bunsq lookup\` or \`bunsq nsqd\`; the flag \`-mode\`, the variable \`BUNSQ_MODE\`, the key \`mode\`.
-As \`nsqd\` or \`nsqlookupd\`, bunsq takes the same flags without \`-mode\`, \`-version\` prints the release of NSQ it speaks,
-and \`-help\` goes to standard error as NSQ's does.
+The first of these decides what runs: a link to the binary named \`nsqd\` or \`nsqlookupd\`; the first word, as in
+\`bunsq broker\`, \`bunsq lookup\` or \`bunsq nsqd\`; the flag \`-mode\`, the variable \`BUNSQ_MODE\`, the key \`mode\`. As \`nsqd\` or
+\`nsqlookupd\`, bunsq has the same flags except \`-mode\`, \`-version\` prints the release of NSQ whose protocol it speaks, and \`-help\`
+goes to standard error as NSQ's does.
 
-Where none of these says anything, and with \`-mode=all\`, broker and lookup server run in one process. The broker's
-settings are as below. The lookup server's begin with \`-lookup-\` on the command line, as in
-\`-lookup-http-address=127.0.0.1:4161\`, with \`BUNSQ_LOOKUP_\` in the environment, and stand in the section \`[lookup]\` of the
-config file. Its log level and its broadcast address are the broker's where it is given none of its own.
+If nothing decides, and with \`-mode=all\`, broker and lookup server run in one process. The broker's settings are as below. The
+lookup server's settings begin with \`-lookup-\` on the command line, as in \`-lookup-http-address=127.0.0.1:4161\`, and with
+\`BUNSQ_LOOKUP_\` in the environment; in the config file they are in the section \`[lookup]\`. If its log level or broadcast address is
+not set, the broker's is used.
 
     data_path = "/var/lib/bunsq"
     tcp_address = "0.0.0.0:4150"
@@ -48,13 +48,17 @@ config file. Its log level and its broadcast address are the broker's where it i
     [lookup]
     tcp_address = "0.0.0.0:4160"
 
-Such a file and such an environment serve all modes: a broker by itself leaves the lookup's part alone, and a lookup
-server by itself (\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole file where there is none, and the variables
-with and without \`LOOKUP_\`.
+One file and one environment serve all modes. A broker alone ignores the lookup server's part. A lookup server alone
+(\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole file if there is none, and the variables with and without
+\`LOOKUP_\`.
 
-The process ends with 0 after a signal (SIGINT, SIGTERM, SIGHUP) once all is saved, with 1 when it could not start or
-had to give up, or when the config file is wrong or a flag's value out of bounds, with 2 when the command line cannot be
-read or the environment is wrong. A second signal ends it at once.
+## Exit codes
+
+| code | meaning |
+| --- | --- |
+| 0 | stopped by a signal (SIGINT, SIGTERM, SIGHUP), and everything is saved |
+| 1 | could not start or had to give up; the config file is wrong or a flag's value is out of bounds; or a second signal ended the process at once |
+| 2 | the command line cannot be read, or the environment is wrong |
 `;
 
 /** The whole of docs/flags.md. */
@@ -75,24 +79,24 @@ export function flagsDoc(): string {
   ].join("");
 }
 
-/** @param original the program of NSQ's that the flags come from */
+/** @param original NSQ's program that has these flags */
 function sections(flags: Flag[], original: string, server: string): string[] {
   const section = (title: string, text: string, chosen: Flag[]) =>
     chosen.length === 0 ? "" : `\n### ${title}\n\n${text}${tableOf(chosen)}`;
   return [
     section(
-      `As ${original}'s`,
+      `${original}'s flags`,
       "",
       flags.filter((flag) => !flag.own && !flag.idle),
     ),
     section(
-      "bunsq's own",
+      "bunsq's own flags",
       "",
       flags.filter((flag) => flag.own),
     ),
     section(
-      "Taken, without effect",
-      `The ${server} starts and logs a warning that says so.\n\n`,
+      "Accepted without effect",
+      `Setting one of these only causes a warning in the log of the ${server}.\n\n`,
       flags.filter((flag) => flag.idle),
     ),
   ];
@@ -100,7 +104,7 @@ function sections(flags: Flag[], original: string, server: string): string[] {
 
 function tableOf(flags: Flag[]): string {
   const rows = flags.map((flag) => [`\`-${flag.name}\``, keyOf(flag), kindOf(flag), defaultOf(flag), describeRange(flag), meaningOf(flag)]);
-  return [["flag", "key", "kind", "default", "takes", "meaning"], ["---", "---", "---", "---", "---", "---"], ...rows]
+  return [["flag", "key", "kind", "default", "bounds", "meaning"], ["---", "---", "---", "---", "---", "---"], ...rows]
     .map((row) => `| ${row.map((cell) => cell.replaceAll("|", "\\|")).join(" | ")} |\n`)
     .join("");
 }
