@@ -1,5 +1,5 @@
 import { systemClock } from "../../src/base/clock.ts";
-import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
+import { type Disk, systemDisk } from "../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../src/broker/storage/log/chunk.ts";
 import { LogFiles, type LogFilesOptions } from "../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../src/broker/storage/log/recycler.ts";
@@ -11,6 +11,26 @@ import { MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
 export const TOPIC_NUMBER = 3;
 export const TIME = { high: 1, low: 2 };
 const COMMITTED_MS = 1000;
+
+/** The machine's disk, on which there is no room for files with an ending, as long as `full` says so. */
+export class FillingDisk {
+  /** Empty: there is room for all files. */
+  full = "";
+  private readonly paths = new Map<number, string>();
+  readonly disk: Disk = {
+    ...systemDisk,
+    open: (path, flags) => {
+      const fd = systemDisk.open(path, flags);
+      this.paths.set(fd, path);
+      return fd;
+    },
+    write: (fd, buffer, from, length, position) => {
+      if (this.full !== "" && this.paths.get(fd)?.endsWith(this.full))
+        throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+      return systemDisk.write(fd, buffer, from, length, position);
+    },
+  };
+}
 
 /** A topic's log in a folder of its own, opened and opened again as a broker would. */
 export class LogFixture implements Disposable {

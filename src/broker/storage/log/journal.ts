@@ -1,5 +1,6 @@
 import { StartError } from "../../../base/start-error.ts";
-import { type Disk, isMissing, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import type { Disk } from "../disk/disk.ts";
+import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
@@ -48,7 +49,7 @@ export interface Journaled {
 }
 
 export class Journal {
-  private fd = -1;
+  private readonly file: LazyFile;
   private readonly nonce = Buffer.alloc(NONCE_BYTES);
   /** The group that is being put together; its logs. */
   private group: Buffer = Buffer.alloc(0);
@@ -63,11 +64,17 @@ export class Journal {
 
   /** @param capacityBytes a multiple of a block, and some largest groups long */
   constructor(
-    private readonly disk: Disk,
-    readonly path: string,
+    disk: Disk,
+    path: string,
     private readonly failed: (error: Error) => void = () => {},
     private readonly capacityBytes = CAPACITY_BYTES,
-  ) {}
+  ) {
+    this.file = new LazyFile(disk, path);
+  }
+
+  get path(): string {
+    return this.file.path;
+  }
 
   /**
    * Adds a log's commit to the group.
@@ -130,20 +137,18 @@ export class Journal {
   /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
   close(): void {
     if (this.unsettled.size === 0) this.remove();
-    else if (this.fd >= 0) this.disk.close(this.fd);
-    this.fd = -1;
+    else this.file.close();
   }
 
   /** What an earlier run left is in the logs' own files. */
   remove(): void {
-    if (this.fd >= 0) this.disk.close(this.fd);
-    this.fd = -1;
-    removeIfThere(this.disk, this.path);
+    this.file.close();
+    this.file.remove();
   }
 
   /** @throws what the kernel said, of this file or of a log's own */
   private writeGroup(timeMs: number): void {
-    if (this.fd < 0) this.make();
+    if (!this.file.isOpen) this.make();
     const { group, used } = this;
     const bytes = Math.ceil(used / BLOCK_BYTES) * BLOCK_BYTES;
     const offset = this.head % this.capacityBytes;
@@ -161,28 +166,26 @@ export class Journal {
     group.writeDoubleLE(this.groups, 16);
     group.writeDoubleLE(timeMs, 24);
     group.writeUInt32LE(Bun.hash.crc32(group.subarray(SUMMED_FROM, used)), 4);
-    writeFully(this.disk, this.fd, group, 0, used, start % this.capacityBytes);
+    this.file.write(group, 0, used, start % this.capacityBytes);
     this.groups++;
     this.head = end;
     for (const log of this.staged) if (!this.unsettled.has(log)) this.unsettled.set(log, start);
   }
 
   private make(): void {
-    const { fd } = openOrMake(this.disk, this.path);
+    this.file.create();
     try {
-      this.disk.truncate(fd, 0);
       crypto.getRandomValues(this.nonce);
       const header = Buffer.alloc(HEADER_BYTES);
       header.writeUInt32LE(MAGIC, 0);
       header.writeUInt32LE(VERSION, 4);
       this.nonce.copy(header, 8);
       header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
-      writeFully(this.disk, fd, header, 0, HEADER_BYTES, 0);
+      this.file.write(header, 0, HEADER_BYTES, 0);
     } catch (error) {
-      this.disk.close(fd);
+      this.file.close();
       throw error;
     }
-    this.fd = fd;
     this.head = BLOCK_BYTES;
     this.groups = 0;
   }
@@ -275,18 +278,13 @@ function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }
 }
 
 function readWhole(disk: Disk, path: string): Buffer {
-  let fd: number;
+  if (!disk.exists(path)) return Buffer.alloc(0);
+  const file = new LazyFile(disk, path);
   try {
-    fd = disk.open(path, "r+");
-  } catch (error) {
-    if (!isMissing(error)) throw error;
-    return Buffer.alloc(0);
-  }
-  try {
-    const bytes = Buffer.allocUnsafeSlow(disk.size(fd));
-    readFully(disk, fd, bytes, 0, bytes.length, 0);
+    const bytes = Buffer.allocUnsafeSlow(file.size);
+    file.read(bytes, 0, bytes.length, 0);
     return bytes;
   } finally {
-    disk.close(fd);
+    file.close();
   }
 }

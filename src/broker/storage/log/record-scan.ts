@@ -1,6 +1,6 @@
 import { BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import { expandSequence, readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
-import { type Disk, readFully } from "../disk/disk.ts";
+import type { LazyFile } from "../disk/lazy-file.ts";
 import type { IndexEntry } from "./segment-index.ts";
 
 /** An entry made anew covers at most about this much, so that later damage costs little. */
@@ -27,13 +27,15 @@ export class RecordScan {
   private pageStart = 0;
   private pageBytes = 0;
 
-  /** @param fileBytes size of the file, older bytes at its end included */
+  /** Size of the file, older bytes at its end included. */
+  private readonly fileBytes: number;
+
   constructor(
-    private readonly disk: Disk,
-    private readonly fd: number,
-    private readonly fileBytes: number,
+    private readonly file: LazyFile,
     private readonly topicNumber: number,
-  ) {}
+  ) {
+    this.fileBytes = file.size;
+  }
 
   /**
    * Visits entries for the records from `offset` and `sequence` on, and stand-ins for what is damaged between them.
@@ -124,7 +126,7 @@ export class RecordScan {
     const bytes = Buffer.allocUnsafe(Math.min(PAGE_BYTES, to - from));
     for (let at = from; at < to; at += bytes.length) {
       const count = Math.min(bytes.length, to - at);
-      readFully(this.disk, this.fd, bytes, 0, count, at);
+      this.file.read(bytes, 0, count, at);
       if (at === from && count >= BODY_OFFSET)
         timeMs = Math.floor((bytes.readUInt32BE(TIMESTAMP_OFFSET) * 2 ** 32 + bytes.readUInt32BE(TIMESTAMP_OFFSET + 4)) / NS_PER_MS);
       crc = Bun.hash.crc32(bytes.subarray(0, count), crc);
@@ -138,7 +140,7 @@ export class RecordScan {
     if (offset >= this.pageStart && offset + BODY_OFFSET <= this.pageStart + this.pageBytes) return true;
     this.pageStart = offset;
     this.pageBytes = Math.min(PAGE_BYTES, this.fileBytes - offset);
-    readFully(this.disk, this.fd, this.page, 0, this.pageBytes, offset);
+    this.file.read(this.page, 0, this.pageBytes, offset);
     return true;
   }
 }

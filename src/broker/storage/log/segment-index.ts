@@ -1,6 +1,7 @@
 import { basename, join } from "node:path";
 import { StartError } from "../../../base/start-error.ts";
-import { type Disk, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import type { Disk } from "../disk/disk.ts";
+import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
  * The index beside a segment's records (segment.ts).
@@ -73,15 +74,15 @@ export class SegmentIndex {
   bridgedEntries = 0;
   /** Entries that walk() found damaged at the end, and cut off. */
   droppedEntries = 0;
-  /** -1 while closed. */
-  private fd = -1;
+  readonly file: LazyFile;
 
   constructor(
-    private readonly disk: Disk,
-    public path: string,
+    disk: Disk,
+    path: string,
     private readonly topicNumber: number,
     readonly baseSequence: number,
   ) {
+    this.file = new LazyFile(disk, path);
     this.nextSequence = baseSequence;
   }
 
@@ -94,56 +95,29 @@ export class SegmentIndex {
    * @throws StartError for an index of a newer version
    */
   static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | string {
-    const path = join(directory, `${name}.idx`);
-    const fd = disk.open(path, "r+");
+    const index = new SegmentIndex(disk, join(directory, `${name}.idx`), topicNumber, Number.parseInt(name, 16));
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
-      const read = disk.read(fd, header, 0, INDEX_HEADER_BYTES, 0);
+      const read = index.file.readUpTo(header, 0, INDEX_HEADER_BYTES, 0);
       const problem = headerProblem(join(directory, name), header, read, topicNumber);
-      if (problem !== undefined) {
-        disk.close(fd);
-        return problem;
-      }
-      const index = new SegmentIndex(disk, path, topicNumber, header.readDoubleLE(16));
-      index.fd = fd;
-      return { index, position: header.readDoubleLE(24) };
+      if (problem === undefined) return { index, position: header.readDoubleLE(24) };
+      index.close();
+      return problem;
     } catch (error) {
-      disk.close(fd);
+      index.close();
       throw error;
     }
   }
 
   /** Makes the file, without entries. @param position in the log of the segment's first byte; NaN: not known */
   make(position: number): void {
-    this.fd = this.disk.open(this.path, "w+");
-    writeFully(this.disk, this.fd, this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
-  }
-
-  ensureOpen(): void {
-    if (this.fd < 0) this.fd = this.disk.open(this.path, "r+");
+    this.file.create();
+    this.file.write(this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
   }
 
   close(): void {
     if (pageOf === this) pageOf = undefined;
-    if (this.fd >= 0) this.disk.close(this.fd);
-    this.fd = -1;
-  }
-
-  /** Gives the file another name. */
-  rename(path: string): void {
-    const old = this.path;
-    this.path = path;
-    this.disk.rename(old, path);
-  }
-
-  /** Removes the file, which may still be open for a sync. */
-  remove(): void {
-    removeIfThere(this.disk, this.path);
-  }
-
-  /** Brings the file to the disk, off the event loop. */
-  sync(done: (error: Error | null) => void): void {
-    this.disk.sync(this.fd, done);
+    this.file.close();
   }
 
   // ---- entries that are added
@@ -156,10 +130,10 @@ export class SegmentIndex {
   append(encoded: Buffer, bytes: number, last: IndexEntry): void {
     const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
     try {
-      writeFully(this.disk, this.fd, encoded, 0, bytes, end);
+      this.file.write(encoded, 0, bytes, end);
     } catch (error) {
       // The first of several may stand there whole, and must not bring back after a crash what is refused now.
-      if (bytes > INDEX_ENTRY_BYTES) this.disk.truncate(this.fd, end);
+      if (bytes > INDEX_ENTRY_BYTES) this.file.truncate(end);
       throw error;
     }
     this.count(last, bytes / INDEX_ENTRY_BYTES);
@@ -182,7 +156,7 @@ export class SegmentIndex {
       this.length = last.offset + last.length;
       this.nextSequence = last.firstSequence + last.count;
     }
-    this.disk.truncate(this.fd, INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+    this.file.truncate(INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
   }
 
   private count(last: IndexEntry, entries: number): void {
@@ -291,7 +265,7 @@ export class SegmentIndex {
     if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
     // Until it is read whole it is nobody's.
     pageOf = undefined;
-    readFully(this.disk, this.fd, page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+    this.file.read(page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
     pageOf = this;
     pageFirst = first;
     pageEnd = first + count;
@@ -307,13 +281,13 @@ export class SegmentIndex {
    * @param synced records below this sequence were on the disk
    */
   walk(records: IndexedRecords, synced: number): void {
-    const size = this.disk.size(this.fd);
+    const { size } = this.file;
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
     let damaged = 0;
     for (let number = 0; number < most; number += ENTRY_PAGE) {
       const many = Math.min(ENTRY_PAGE, most - number);
       const page = Buffer.alloc(many * INDEX_ENTRY_BYTES);
-      readFully(this.disk, this.fd, page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
+      this.file.read(page, 0, page.length, INDEX_HEADER_BYTES + number * INDEX_ENTRY_BYTES);
       for (let i = 0; i < many; i++) {
         const at = i * INDEX_ENTRY_BYTES;
         const entry = decodeEntry(page, at);
@@ -331,7 +305,7 @@ export class SegmentIndex {
     }
     this.droppedEntries = damaged;
     const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
-    if (size > used) this.disk.truncate(this.fd, used);
+    if (size > used) this.file.truncate(used);
   }
 
   /** Whether the file may have bytes up to an offset, and not more than one stand-in can tell of. */

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { type Disk, readFully, removeIfThere, renameIfThere, writeFully } from "../disk/disk.ts";
+import { type Disk, renameIfThere } from "../disk/disk.ts";
+import { LazyFile } from "../disk/lazy-file.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
 import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexedRecords, SegmentIndex, segmentName } from "./segment-index.ts";
 
@@ -37,12 +38,7 @@ export class Segment implements IndexedRecords {
   damagedRecords = 0;
   /** Its place in the log is known. Where an index was lost, recovery gives it one (place()). */
   placed = true;
-  /** The files were made since the last sync: their names are not known to be on the disk. */
-  namesUnsynced = false;
-  /** -1 while closed. */
-  private logFd = -1;
-  private syncing = 0;
-  private closeWhenSynced = false;
+  private readonly file: LazyFile;
 
   private constructor(
     private readonly disk: Disk,
@@ -51,7 +47,9 @@ export class Segment implements IndexedRecords {
     private readonly index: SegmentIndex,
     /** Position in the topic's log of the segment's first byte. */
     public basePosition: number,
-  ) {}
+  ) {
+    this.file = new LazyFile(disk, join(directory, `${segmentName(index.baseSequence)}.log`));
+  }
 
   get baseSequence(): number {
     return this.index.baseSequence;
@@ -92,11 +90,11 @@ export class Segment implements IndexedRecords {
   }
 
   get logPath(): string {
-    return join(this.directory, `${segmentName(this.baseSequence)}.log`);
+    return this.file.path;
   }
 
   get indexPath(): string {
-    return this.index.path;
+    return this.index.file.path;
   }
 
   get endPosition(): number {
@@ -104,7 +102,12 @@ export class Segment implements IndexedRecords {
   }
 
   get isOpen(): boolean {
-    return this.logFd >= 0;
+    return this.file.isOpen;
+  }
+
+  /** A file was made or renamed since the last sync: its name is not known to be on the disk. */
+  get namesUnsynced(): boolean {
+    return this.file.nameUnsynced || this.index.file.nameUnsynced;
   }
 
   /**
@@ -122,10 +125,10 @@ export class Segment implements IndexedRecords {
   ): Segment {
     const index = new SegmentIndex(disk, indexPath(directory, baseSequence), topicNumber, baseSequence);
     const segment = new Segment(disk, directory, topicNumber, index, basePosition);
-    segment.namesUnsynced = true;
     const recycled = recycledFile !== undefined && renameIfThere(disk, recycledFile, segment.logPath);
+    segment.file.nameUnsynced = true;
     try {
-      segment.logFd = disk.open(segment.logPath, recycled ? "r+" : "w+");
+      if (!recycled) segment.file.create();
       index.make(basePosition);
     } catch (error) {
       segment.remove();
@@ -169,35 +172,27 @@ export class Segment implements IndexedRecords {
     const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.placed = false;
     index.make(Number.NaN);
-    segment.logFd = disk.open(segment.logPath, "r+");
     segment.extend(endSequence);
     return segment;
   }
 
   /** The index that rebuild() made takes its place. */
   adoptIndex(): void {
-    this.namesUnsynced = true;
-    this.index.rename(indexPath(this.directory, this.baseSequence));
+    this.index.file.rename(indexPath(this.directory, this.baseSequence));
   }
 
   /** The index that rebuild() made is done without; the files are closed. */
   abandonIndex(): void {
     this.close();
-    this.index.remove();
+    this.index.file.remove();
   }
 
   /** Whether the log file begins with this segment's first record, whether it counts or not. */
   get holdsRecords(): boolean {
-    this.ensureOpen();
     let found = false;
-    new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber).run(
-      0,
-      this.baseSequence,
-      this.baseSequence + 1,
-      ({ whole }) => {
-        found = whole;
-      },
-    );
+    new RecordScan(this.file, this.topicNumber).run(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
+      found = whole;
+    });
     return found;
   }
 
@@ -212,8 +207,7 @@ export class Segment implements IndexedRecords {
    * some that were lost.
    */
   extend(endSequence: number): void {
-    this.ensureOpen();
-    const scan = new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber);
+    const scan = new RecordScan(this.file, this.topicNumber);
     scan.run(this.length, this.nextSequence, endSequence, (found) => {
       // What was deferred joined long after its own time; entries stand in the order of theirs.
       found.timeMs = Math.max(this.newestMs, found.timeMs);
@@ -228,13 +222,12 @@ export class Segment implements IndexedRecords {
    * Throws what the kernel said; then nothing of it counts.
    */
   commit(parts: Part[], count: number, timeMs: number): void {
-    this.ensureOpen();
     const entries = parts.length === 1 ? scratch : Buffer.alloc(parts.length * INDEX_ENTRY_BYTES);
     let used = 0;
     let offset = this.length;
     const entry: IndexEntry = { offset, firstSequence: this.nextSequence, length: 0, count: 0, timeMs, crc: 0 };
     for (const { buffer, from, to, firstSequence, continuesBatch } of parts) {
-      writeFully(this.disk, this.logFd, buffer, from, to - from, offset);
+      this.file.write(buffer, from, to - from, offset);
       if (entry.length > 0 && !continuesBatch && entry.length + to - from > MAX_ENTRY_BYTES) {
         entry.count = firstSequence - entry.firstSequence;
         encodeEntry(entries, used, entry);
@@ -255,10 +248,7 @@ export class Segment implements IndexedRecords {
 
   entriesUpTo(offset: number, sequence: number): IndexEntry[] {
     const found: FoundEntry[] = [];
-    this.ensureOpen();
-    new RecordScan(this.disk, this.logFd, this.fileBytes(), this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) =>
-      found.push(entry),
-    );
+    new RecordScan(this.file, this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) => found.push(entry));
     const last = found[found.length - 1];
     if (last === undefined || last.offset + last.length !== offset || last.firstSequence + last.count !== sequence) return [];
     if (found.some((entry) => !entry.whole)) return found;
@@ -269,44 +259,37 @@ export class Segment implements IndexedRecords {
 
   /** Forgets the commits from entry number `entries` on (recovery: they do not match their records). */
   truncate(entries: number): void {
-    this.ensureOpen();
     this.index.truncate(entries);
   }
 
   /** Index entry by number, 0 … entries-1. */
   entry(number: number): IndexEntry {
-    this.ensureOpen();
     return this.index.entry(number);
   }
 
   /** Number of the entry that holds a byte offset (0 ≤ offset < length). */
   findByOffset(offset: number): number {
-    this.ensureOpen();
     return this.index.findByOffset(offset);
   }
 
   /** Number of the entry that holds a sequence (baseSequence ≤ sequence < nextSequence). */
   findBySequence(sequence: number): number {
-    this.ensureOpen();
     return this.index.findBySequence(sequence);
   }
 
   /** Number of the first entry that was written at or after a time; `entries` when all were written before. */
   findByTime(timeMs: number): number {
-    this.ensureOpen();
     return this.index.findByTime(timeMs);
   }
 
   /** Entries from `first` on whose records fit together in `maxBytes`; always at least one. */
   entriesFrom(first: number, maxBytes: number): IndexEntry[] {
-    this.ensureOpen();
     return this.index.entriesFrom(first, maxBytes);
   }
 
   /** Reads records' bytes. Throws if the file is shorter than its index says. */
   read(target: Buffer, at: number, offset: number, length: number): void {
-    this.ensureOpen();
-    readFully(this.disk, this.logFd, target, at, length, offset);
+    this.file.read(target, at, length, offset);
   }
 
   /** Whether an entry's records are what was written. */
@@ -335,22 +318,19 @@ export class Segment implements IndexedRecords {
    * @param done called once both files are synced, and their names if they are new; or with what went wrong
    */
   sync(done: (error: Error | undefined) => void): void {
-    try {
-      this.ensureOpen();
-    } catch (error) {
-      return done(error as Error);
-    }
-    this.syncing++;
-    const { namesUnsynced } = this;
-    const finish = (error: Error | null) => {
-      this.syncing--;
-      if (namesUnsynced && !error) this.namesUnsynced = false;
-      if (this.closeWhenSynced && this.syncing === 0) this.close();
+    const { file, namesUnsynced } = this;
+    const indexFile = this.index.file;
+    const finish = (error?: Error | null) => {
+      if (namesUnsynced && !error) file.nameUnsynced = indexFile.nameUnsynced = false;
+      file.endUse();
+      indexFile.endUse();
       done(error ?? undefined);
     };
-    this.disk.sync(this.logFd, (error) => {
+    file.beginUse();
+    indexFile.beginUse();
+    file.sync((error) => {
       if (error) return finish(error);
-      this.index.sync((failure) => {
+      indexFile.sync((failure) => {
         if (failure || !namesUnsynced) return finish(failure);
         this.disk.syncDirectory(this.directory, finish);
       });
@@ -359,21 +339,15 @@ export class Segment implements IndexedRecords {
 
   /** Closes the files; they open again when needed. Waits for a sync that is under way. */
   close(): void {
-    if (this.syncing > 0) {
-      this.closeWhenSynced = true;
-      return;
-    }
-    this.closeWhenSynced = false;
-    if (this.logFd >= 0) this.disk.close(this.logFd);
-    this.logFd = -1;
+    this.file.close();
     this.index.close();
   }
 
-  /** Removes both this.disk. */
+  /** Removes both files. */
   remove(): void {
     this.close();
-    this.index.remove();
-    removeIfThere(this.disk, this.logPath);
+    this.index.file.remove();
+    this.file.remove();
   }
 
   /**
@@ -384,7 +358,7 @@ export class Segment implements IndexedRecords {
    */
   discard(failed: (error: Error) => void): void {
     this.close();
-    this.index.remove();
+    this.index.file.remove();
     this.disk.removeLater(this.logPath, (error) => {
       if (error !== null && error.code !== "ENOENT") failed(error);
     });
@@ -399,7 +373,7 @@ export class Segment implements IndexedRecords {
   discardLater(done: (error: Error | undefined) => void): void {
     const { logPath } = this;
     const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
-    this.disk.removeLater(this.index.path, (error) => {
+    this.disk.removeLater(this.indexPath, (error) => {
       if (problem(error) !== undefined) return done(problem(error));
       this.disk.removeLater(logPath, (failure) => done(problem(failure)));
     });
@@ -408,20 +382,13 @@ export class Segment implements IndexedRecords {
   /** Gives the log file away under another path and removes the index: first the index, so that no index names a foreign file. */
   giveAway(path: string): void {
     this.close();
-    this.index.remove();
-    this.disk.rename(this.logPath, path);
+    this.index.file.remove();
+    this.file.rename(path);
   }
 
   /** Size of the log file on disk, older bytes behind the end included. */
   fileBytes(): number {
-    this.ensureOpen();
-    return this.disk.size(this.logFd);
-  }
-
-  private ensureOpen(): void {
-    this.closeWhenSynced = false;
-    if (this.logFd < 0) this.logFd = this.disk.open(this.logPath, "r+");
-    this.index.ensureOpen();
+    return this.file.size;
   }
 }
 

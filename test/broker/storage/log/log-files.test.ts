@@ -4,7 +4,7 @@ import { basename } from "node:path";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { Segment } from "../../../../src/broker/storage/log/segment.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/segment-index.ts";
-import { LogFixture, readAll } from "../../../support/log-fixture.ts";
+import { FillingDisk, LogFixture, readAll } from "../../../support/log-fixture.ts";
 import { until } from "../../../support/server.ts";
 
 const realSync = Segment.prototype.sync;
@@ -233,15 +233,12 @@ test("removing a log gives its files to the recycler and takes its folder away",
 });
 
 test("a write that the disk does not take throws, nothing of the group counts, and the log goes on", async () => {
-  using log = new LogFixture();
+  const filling = new FillingDisk();
+  using log = new LogFixture({ disk: filling.disk });
   log.commit(...BODIES.slice(0, 3));
-  // /dev/full takes no byte: what a full disk answers.
-  const segment = (log.files as unknown as { segments: { logFd: number }[] }).segments[0];
-  const fd = segment.logFd;
-  segment.logFd = openSync("/dev/full", "r+");
+  filling.full = ".log";
   expect(() => log.commit("lost 1", "lost 2")).toThrow("ENOSPC");
-  closeSync(segment.logFd);
-  segment.logFd = fd;
+  filling.full = "";
   expect([log.log.next, log.log.committedNext]).toEqual([3, 3]);
   log.commit("after");
   expect(readAll(log.log)).toEqual([...BODIES.slice(0, 3), "after"]);
@@ -250,14 +247,12 @@ test("a write that the disk does not take throws, nothing of the group counts, a
 });
 
 test("an index that the disk does not take rolls the commit back too", async () => {
-  using log = new LogFixture();
+  const filling = new FillingDisk();
+  using log = new LogFixture({ disk: filling.disk });
   log.commit("a");
-  const { index } = (log.files as unknown as { segments: { index: { fd: number } }[] }).segments[0];
-  const { fd } = index;
-  index.fd = openSync("/dev/full", "r+");
+  filling.full = ".idx";
   expect(() => log.commit("lost")).toThrow("ENOSPC");
-  closeSync(index.fd);
-  index.fd = fd;
+  filling.full = "";
   log.commit("after");
   await log.reopen();
   expect(readAll(log.log)).toEqual(["a", "after"]);

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { closeSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { systemClock } from "../../../../src/base/clock.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
 import { TopicLog } from "../../../../src/broker/storage/log/topic-log.ts";
 import { writeId } from "../../../../src/frame/id.ts";
-import { LogFixture, readAll, readBySequence, TIME } from "../../../support/log-fixture.ts";
+import { FillingDisk, LogFixture, readAll, readBySequence, TIME } from "../../../support/log-fixture.ts";
 import { sized } from "../../../support/raw-client.ts";
 
 const MIB = 1024 * 1024;
@@ -99,18 +99,16 @@ test("every record's position is found by its sequence, in memory and in the fil
 });
 
 test("a failed commit leaves nothing of its group, over several chunks too, and sequences and positions go on", async () => {
-  using fixture = new LogFixture();
+  const filling = new FillingDisk();
+  using fixture = new LogFixture({ disk: filling.disk });
   fixture.commit("kept");
   const { log } = fixture;
   const before = { next: log.next, end: log.end };
   const used = fixture.pool.usedBytes;
-  const segment = (fixture.files as unknown as { segments: { logFd: number }[] }).segments[0];
-  const fd = segment.logFd;
-  segment.logFd = openSync("/dev/full", "r+");
+  filling.full = ".log";
   for (const body of many(30, 100_000)) log.append(Buffer.from(body), 0, body.length, TIME);
   expect(() => log.commit(1)).toThrow("ENOSPC");
-  closeSync(segment.logFd);
-  segment.logFd = fd;
+  filling.full = "";
   expect({ next: log.next, end: log.end }).toEqual(before);
   expect(fixture.pool.usedBytes).toBe(used);
   fixture.commit(...many(3, 100_000));
