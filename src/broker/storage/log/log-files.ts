@@ -1,30 +1,19 @@
-import { dirname } from "node:path";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { removeFolder } from "../disk/disk.ts";
 import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
+import { LogSync } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type Part, Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
 
-/**
- * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
- * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
- */
-const SYNC_SPACING_MS = 250;
-/**
- * But when so much has come together they may begin as soon as this: a write to the page that a sync is just writing waits
- * for all that the sync wrote before it.
- */
-const LARGE_SYNC_BYTES = 4 * 1024 * 1024;
-const LARGE_SYNC_SPACING_MS = 25;
-/** Segments that wait for their sync stay open. */
-const MAX_UNSYNCED_SEGMENTS = 16;
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
 const MAX_READING = 8;
 /** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
 const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
+/** With retention every message is needed for a while, also when all channels have finished it. */
+const NOTHING_FINISHED = (): number => 0;
 
 export interface LogFilesOptions extends LogRecoveryOptions {
   /** A segment that reached this size is followed by the next. */
@@ -41,33 +30,17 @@ export class LogFiles {
   private readonly segments: Segment[];
   /** Segments that reads left open, the last one at the end. */
   private readonly reading: Segment[] = [];
-  private syncedAtMs = 0;
-  /** Where the log ended then. */
-  private syncedPosition = 0;
   private retention = NO_RETENTION;
   private segmentBytes: number;
   /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
   private rollAtMs = Number.POSITIVE_INFINITY;
-  /** Messages below are on the disk, as far as this run knows. */
-  private syncedSequence: number;
   /** Messages below were there already when this run began. */
   private readonly recoveredNext: number;
-  /** takeSynced() has told of the last sync. */
-  syncedSaved = true;
   /** Sequences below are not given again, though records of the last ones may be missing. */
   private skippedTo = 0;
-  /** First sequence that the last sync did not cover, or was found not to need one. */
-  private syncedFrom = 0;
   /** Sequence below which nobody needs a message any more, as of now. */
   finishedBelow = (): number => 0;
-  /** Segments with commits that no sync covers yet. They stay open. */
-  private readonly unsyncedSegments = new Set<Segment>();
-  /** The sync that is under way, if one is: what it covers is not on the disk yet. */
-  private syncing: Promise<Error | undefined> | undefined;
-  /** A sync that nobody waited for failed. */
-  private untold: Error | undefined;
-  /** The folder was made since the last sync: its name is not known to be on the disk. */
-  private nameUnsynced: boolean;
+  private readonly syncs: LogSync;
 
   /**
    * Opens the files that an earlier run left, and cuts off a torn tail.
@@ -78,15 +51,12 @@ export class LogFiles {
     private readonly options: LogFilesOptions,
     private readonly firstSequence: number,
   ) {
-    this.nameUnsynced = options.disk.makeDirectory(options.directory);
+    const made = options.disk.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
-    this.recoveredNext = this.syncedFrom = this.recordedNext;
-    this.syncedSequence = options.syncedSequence ?? 0;
-    // What an earlier run wrote and did not sync goes along with this one's first sync.
-    for (const segment of this.segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
-      if (segment.nextSequence > this.syncedSequence) this.unsyncedSegments.add(segment);
-    }
+    this.recoveredNext = this.recordedNext;
+    this.syncs = new LogSync(options, this.recordedNext, made, (segment, failure) => this.segmentSynced(segment, failure));
+    this.syncs.addRecovered(this.segments);
   }
 
   get topicNumber(): number {
@@ -131,15 +101,19 @@ export class LogFiles {
     return synced || segment.verify(segment.entry(segment.findBySequence(sequence)));
   }
 
+  /** takeSynced() has told of the last sync. */
+  get syncedSaved(): boolean {
+    return this.syncs.syncedSaved;
+  }
+
   /** The sequence up to which all is on the disk, for the store to note. */
   takeSynced(): number {
-    this.syncedSaved = true;
-    return this.syncedSequence;
+    return this.syncs.takeSynced();
   }
 
   /** Something that was committed is not known to be on the disk. */
   get hasUnsynced(): boolean {
-    return this.unsyncedSegments.size > 0 || this.syncing !== undefined || this.untold !== undefined;
+    return this.syncs.hasUnsynced;
   }
 
   get endPosition(): number {
@@ -159,8 +133,8 @@ export class LogFiles {
     const isFirst = tail.entries === 0;
     tail.commit(parts, count, timeMs);
     if (isFirst) this.rollAtMs = this.nextRollMs(tail);
-    this.unsyncedSegments.add(tail);
-    if (this.unsyncedSegments.size > MAX_UNSYNCED_SEGMENTS || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
+    this.syncs.add(tail);
+    if (this.syncs.isFull || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
   }
 
   /** Recovery: records that a journal has and the files lack. Sequences before them are passed over if they are not there. */
@@ -169,19 +143,9 @@ export class LogFiles {
     this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
   }
 
-  /**
-   * Whether --sync-every messages that somebody still needs are not on the disk. What is published and finished a moment
-   * later need never get there: its pages are overwritten before.
-   */
   private needsSync(timeMs: number): boolean {
-    const { syncEvery } = this.options;
-    if (this.recordedNext - this.syncedFrom < syncEvery) return false;
-    const spacingMs = this.recordedEnd - this.syncedPosition < LARGE_SYNC_BYTES ? SYNC_SPACING_MS : LARGE_SYNC_SPACING_MS;
-    if (timeMs - this.syncedAtMs < spacingMs) return false;
-    this.syncedAtMs = timeMs;
-    this.syncedPosition = this.recordedEnd;
-    if (!isRetaining(this.retention)) this.syncedFrom = Math.max(this.syncedFrom, Math.min(this.finishedBelow(), this.recordedNext));
-    return this.recordedNext - this.syncedFrom >= syncEvery;
+    const finishedBelow = isRetaining(this.retention) ? NOTHING_FINISHED : this.finishedBelow;
+    return this.syncs.isDue(timeMs, this.recordedNext, this.recordedEnd, finishedBelow);
   }
 
   /**
@@ -190,32 +154,7 @@ export class LogFiles {
    * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
    */
   sync(done?: (error: Error | undefined) => void): void {
-    this.syncedFrom = this.recordedNext;
-    if (this.unsyncedSegments.size === 0 && this.syncing === undefined) {
-      const failure = this.untold;
-      if (done !== undefined) this.untold = undefined;
-      done?.(failure);
-      return;
-    }
-    const parts = [...this.unsyncedSegments].map((segment) => this.syncSegment(segment));
-    this.unsyncedSegments.clear();
-    if (this.nameUnsynced) parts.push(this.syncName());
-    if (this.syncing !== undefined) parts.push(this.syncing);
-    const upTo = this.recordedNext;
-    const run = Promise.all(parts).then((failures) => {
-      if (this.syncing === run) this.syncing = undefined;
-      const failed = failures.find((one) => one !== undefined);
-      if (failed === undefined && upTo > this.syncedSequence) {
-        this.syncedSequence = upTo;
-        this.syncedSaved = false;
-      }
-      const failure = failed ?? this.untold;
-      // The kernel tells of a lost write once: whoever waits next for a sync must hear of it, if nobody waited for this one.
-      this.untold = done === undefined ? failure : undefined;
-      return failure;
-    });
-    this.syncing = run;
-    if (done !== undefined) void run.then(done);
+    this.syncs.start(this.recordedNext, done);
   }
 
   /**
@@ -360,7 +299,7 @@ export class LogFiles {
       return;
     }
     if (this.syncsByItself) return this.retire();
-    this.unsyncedSegments.add(this.segments[this.segments.length - 1]);
+    this.syncs.add(this.segments[this.segments.length - 1]);
     this.sync((error) => {
       if (error === undefined) this.release(floorSequence, wallMs);
     });
@@ -369,7 +308,7 @@ export class LogFiles {
   /** @param wholeLog all others go too */
   private retire(wholeLog = false): void {
     const segment = this.segments.shift() as Segment;
-    this.unsyncedSegments.delete(segment);
+    this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
     // Files that stay behind cost space only: all in them is finished.
@@ -391,32 +330,21 @@ export class LogFiles {
     return segment;
   }
 
-  private async syncSegment(segment: Segment): Promise<Error | undefined> {
-    const failure = await new Promise<Error | undefined>((resolve) => segment.sync(resolve));
+  /** @returns what of a failed sync counts */
+  private segmentSynced(segment: Segment, failure: Error | undefined): Error | undefined {
     // Let go of meanwhile: nobody needs it on the disk any more, and with its topic its folder is gone.
     if (!this.segments.includes(segment)) return undefined;
     if (failure !== undefined) {
       this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
-      this.unsyncedSegments.add(segment);
+      this.syncs.add(segment);
     }
     this.closeUnlessNeeded(segment);
     return failure;
   }
 
-  private syncName(): Promise<Error | undefined> {
-    const { disk, directory, topicName, log } = this.options;
-    return new Promise((resolve) => {
-      disk.syncDirectory(dirname(directory), (error) => {
-        if (!error) this.nameUnsynced = false;
-        else log.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
-        resolve(error ?? undefined);
-      });
-    });
-  }
-
   /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
   private closeUnlessNeeded(segment: Segment): void {
-    if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.unsyncedSegments.has(segment)) return;
+    if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.syncs.awaits(segment)) return;
     segment.close();
   }
 
