@@ -40,9 +40,9 @@ export class Publishing {
 
   constructor(private readonly parts: PublishingParts) {}
 
-  /** Refuses publishes while the disk is nearly full. @param refusal undefined: there is room again */
-  refuseOnDisk(refusal: PublishError | undefined): void {
-    if (!this.closed) this.refusal = refusal;
+  /** Refuses publishes while the disk is nearly full. @param reason undefined: there is room again */
+  refuseOnDisk(reason: Error | undefined): void {
+    if (!this.closed) this.refusal = reason && new PublishError(reason.message);
   }
 
   /** Refuses every publish from here on: the broker goes down. */

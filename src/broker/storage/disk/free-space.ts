@@ -1,5 +1,4 @@
 import type { Logger } from "../../../base/logger.ts";
-import { PublishError } from "../../acks/pending-publish.ts";
 import type { BallastFile } from "./ballast.ts";
 import type { Disk } from "./disk.ts";
 
@@ -24,7 +23,7 @@ const OWN_SHARE = 0.5;
  */
 export class Space {
   /** Why publishes are refused; undefined: they are not. */
-  refusal: PublishError | undefined;
+  refusal: Error | undefined;
   /** So little is free that due messages and requeues wait too, in the places where they stand. */
   critical = false;
   /** There is room for what is refused when there is none. */
@@ -63,7 +62,7 @@ export class Space {
     const low = freeBytes < this.minFreeBytes * (this.refusal === undefined ? 1 : HYSTERESIS);
     if (low === (this.refusal !== undefined)) return;
     if (low) {
-      this.refusal = new PublishError(`the disk is nearly full: ${freeBytes} bytes are free, --min-free-bytes keeps ${this.minFreeBytes}`);
+      this.refusal = new Error(`the disk is nearly full: ${freeBytes} bytes are free, --min-free-bytes keeps ${this.minFreeBytes}`);
       this.log.error(`DISK: publishes are refused: ${this.refusal.message}`);
     } else {
       this.refusal = undefined;

@@ -55,8 +55,8 @@ export class Chunk {
 }
 
 export interface ChunkOwner {
-  /** Asks the owner to let go of a cached chunk. True when it did. */
-  evict(chunk: Chunk): boolean;
+  /** Asks the owner to let go of a cached chunk. It may keep it. */
+  evict(chunk: Chunk): void;
 }
 
 /** Where a reader gets a chunk from, and gives it back to. */

@@ -77,17 +77,17 @@ export class Journal {
   }
 
   /**
-   * Adds a log's commit to the group.
+   * Adds a log's commit to the group, if there is room for it. The log is told by journaled() whether the group was written;
+   * a log that is not told writes to its own files.
    *
    * @param from offset of its records in `source`
-   * @returns false when there is no room for it: the log writes it to its own files
    */
-  add(log: Journaled, firstSequence: number, count: number, source: Buffer, from: number, to: number): boolean {
+  add(log: Journaled, firstSequence: number, count: number, source: Buffer, from: number, to: number): void {
     const length = to - from;
     if (this.group.length === 0) this.group = Buffer.allocUnsafeSlow(MAX_GROUP_BYTES);
     if (this.used === 0) this.used = GROUP_HEADER_BYTES;
     const at = this.used;
-    if (length > MAX_JOURNALED_BYTES || at + ENTRY_HEADER_BYTES + length > MAX_GROUP_BYTES) return false;
+    if (length > MAX_JOURNALED_BYTES || at + ENTRY_HEADER_BYTES + length > MAX_GROUP_BYTES) return;
     const { group } = this;
     group.writeUInt32LE(log.topicNumber, at);
     group.writeUInt32LE(count, at + 4);
@@ -96,7 +96,6 @@ export class Journal {
     source.copy(group, at + ENTRY_HEADER_BYTES, from, to);
     this.used = at + ENTRY_HEADER_BYTES + length;
     this.staged.push(log);
-    return true;
   }
 
   /**

@@ -172,7 +172,7 @@ export class LogFiles {
     const last = entries[entries.length - 1];
     const chunk = pool.take(last.offset + last.length - first.offset, LARGEST_CLASS);
     let problem = readEntries(segment, entries, chunk);
-    if (problem !== "" && entries.length > 1) {
+    if (problem !== undefined && entries.length > 1) {
       // What cannot be read may be behind the first commit: alone it may well be whole.
       entries = [first];
       problem = readEntries(segment, entries, chunk);
@@ -180,12 +180,12 @@ export class LogFiles {
     let good: IndexEntry | undefined;
     for (const entry of entries) {
       const from = entry.offset - first.offset;
-      if (problem !== "" || Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
+      if (problem !== undefined || Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
       good = entry;
     }
     if (good === undefined) {
       pool.drop(chunk);
-      if (!quietly) this.reportDamage(segment, first, problem === "" ? "checksum does not match" : problem);
+      if (!quietly) this.reportDamage(segment, first, problem ?? new Error("checksum does not match"));
       return {
         isGap: true,
         nextPosition: segment.basePosition + first.offset + first.length,
@@ -374,10 +374,10 @@ export class LogFiles {
     throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
   }
 
-  private reportDamage(segment: Segment, entry: IndexEntry, problem: string): void {
+  private reportDamage(segment: Segment, entry: IndexEntry, problem: Error): void {
     const { topicName, log, syncedSequence, onCorrupt } = this.options;
     const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
-    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem}); they are skipped`;
+    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); they are skipped`;
     if (syncedSequence !== undefined && entry.firstSequence >= syncedSequence && entry.firstSequence < this.recoveredNext) {
       log.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
     } else {
@@ -387,14 +387,14 @@ export class LogFiles {
   }
 }
 
-/** Reads entries' records to the start of a chunk. @returns what went wrong; empty if nothing did */
-function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): string {
+/** Reads entries' records to the start of a chunk. @returns what went wrong */
+function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): Error | undefined {
   const first = entries[0];
   const last = entries[entries.length - 1];
   try {
     segment.read(chunk.buffer, 0, first.offset, last.offset + last.length - first.offset);
-    return "";
+    return undefined;
   } catch (error) {
-    return (error as Error).message;
+    return error as Error;
   }
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
 import { Segment } from "./segment.ts";
-import { NO_HEADER } from "./segment-index.ts";
+import { UnusableIndex } from "./segment-index.ts";
 
 /** Bytes at the log's end whose checksums recovery looks at where nothing says how far the disk had it. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
@@ -61,8 +61,8 @@ class LogRecovery {
     const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
     if (!hasLog) {
-      const index = Segment.open(disk, directory, name, topicNumber, 0);
-      const lost = typeof index === "string" ? undefined : index;
+      const opened = Segment.open(disk, directory, name, topicNumber, 0);
+      const lost = opened instanceof UnusableIndex ? undefined : opened;
       lost?.close();
       if (lost !== undefined && (lost.entries === 0 || lost.nextSequence <= this.needed)) removeIfThere(disk, `${path}.idx`);
       else {
@@ -72,16 +72,16 @@ class LogRecovery {
       }
       return undefined;
     }
-    const segment = hasIndex ? Segment.open(disk, directory, name, topicNumber, this.synced) : "its index is missing";
-    if (typeof segment !== "string") {
-      this.mend(segment);
-      return segment;
-    }
-    return this.rebuild(name, hasIndex, segment);
+    const opened = hasIndex
+      ? Segment.open(disk, directory, name, topicNumber, this.synced)
+      : new UnusableIndex("its index is missing", true);
+    if (opened instanceof UnusableIndex) return this.rebuild(name, hasIndex, opened);
+    this.mend(opened);
+    return opened;
   }
 
   /** The index is of no use: the records themselves say what they are. */
-  private rebuild(name: string, hasIndex: boolean, problem: string): Segment | undefined {
+  private rebuild(name: string, hasIndex: boolean, problem: UnusableIndex): Segment | undefined {
     const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
     const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end);
@@ -95,16 +95,16 @@ class LogRecovery {
       rebuilt.adoptIndex();
       const missing = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
       const whole = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
-      this.damaged(`${path}: ${problem}; it was made anew from the ${whole} messages in the log file${missing}${aside}`);
+      this.damaged(`${path}: ${problem.message}; it was made anew from the ${whole} messages in the log file${missing}${aside}`);
       return rebuilt;
     }
     // A whole header of another kind is nothing a crash leaves; and of records nothing says that they were ever whole.
-    const keep = rebuilt.holdsRecords || (hasIndex && problem !== NO_HEADER);
+    const keep = rebuilt.holdsRecords || !problem.unfinished;
     rebuilt.abandonIndex();
     if (keep) {
       const kept = this.setAside(`${path}.log`);
       const index = hasIndex ? ` and ${this.setAside(`${path}.idx`)}` : "";
-      this.damaged(`${path} is left out: ${problem}; it is kept as ${kept}${index}`);
+      this.damaged(`${path} is left out: ${problem.message}; it is kept as ${kept}${index}`);
       return undefined;
     }
     // A crash while the segment was made, or while it was removed: nothing in it counts.

@@ -33,8 +33,16 @@ const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 /** Guesses by proportion before a search falls back to halving. */
 const GUESSES = 4;
 
-/** Why an index cannot be used that a crash may have left so while it was made. */
-export const NO_HEADER = "its index has no header";
+/** Why an index cannot be used. The message can follow the segment's name. */
+export class UnusableIndex extends Error {
+  /** @param unfinished a crash may have left the index so while it was made */
+  constructor(
+    message: string,
+    readonly unfinished = false,
+  ) {
+    super(message);
+  }
+}
 
 /** Where an entry's fields stand that are searched by. */
 const ENTRY_OFFSET = 0;
@@ -94,7 +102,7 @@ export class SegmentIndex {
    * @returns the index, and where it says that its segment stands in the log, or why it cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | string {
+  static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | UnusableIndex {
     const index = new SegmentIndex(disk, join(directory, `${name}.idx`), topicNumber, Number.parseInt(name, 16));
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
@@ -355,18 +363,18 @@ export function segmentName(baseSequence: number): string {
   return baseSequence.toString(16).padStart(16, "0");
 }
 
-function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): string | undefined {
-  if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return NO_HEADER;
-  if (header.readUInt32LE(0) !== INDEX_MAGIC) return "its index is not one of ours";
-  if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return "its index header is damaged";
+function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): UnusableIndex | undefined {
+  if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return new UnusableIndex("its index has no header", true);
+  if (header.readUInt32LE(0) !== INDEX_MAGIC) return new UnusableIndex("its index is not one of ours");
+  if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return new UnusableIndex("its index header is damaged");
   const version = header.readUInt32LE(4);
   if (version > INDEX_VERSION) {
     throw new StartError(
       `${path}.idx was written by a newer bunsq (index version ${version}, this one reads ${INDEX_VERSION}); start that version, or use another --data-path`,
     );
   }
-  if (header.readUInt32LE(8) !== topicNumber) return `its index belongs to topic number ${header.readUInt32LE(8)}`;
-  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return "its index is that of another segment";
+  if (header.readUInt32LE(8) !== topicNumber) return new UnusableIndex(`its index belongs to topic number ${header.readUInt32LE(8)}`);
+  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return new UnusableIndex("its index is that of another segment");
   return undefined;
 }
 

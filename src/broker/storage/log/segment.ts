@@ -2,7 +2,15 @@ import { join } from "node:path";
 import { type Disk, renameIfThere } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
-import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, type IndexedRecords, SegmentIndex, segmentName } from "./segment-index.ts";
+import {
+  encodeEntry,
+  INDEX_ENTRY_BYTES,
+  type IndexEntry,
+  type IndexedRecords,
+  SegmentIndex,
+  segmentName,
+  UnusableIndex,
+} from "./segment-index.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -145,9 +153,9 @@ export class Segment implements IndexedRecords {
    * @returns the segment, or why its index cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(disk: Disk, directory: string, name: string, topicNumber: number, synced: number): Segment | string {
+  static open(disk: Disk, directory: string, name: string, topicNumber: number, synced: number): Segment | UnusableIndex {
     const opened = SegmentIndex.open(disk, directory, name, topicNumber);
-    if (typeof opened === "string") return opened;
+    if (opened instanceof UnusableIndex) return opened;
     const { index, position } = opened;
     const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.placed = !Number.isNaN(position);

@@ -257,20 +257,19 @@ export class TopicLog implements Journaled {
     this.files.rest();
   }
 
-  evict(chunk: Chunk): boolean {
+  evict(chunk: Chunk): void {
     const block = this.readBlocks.indexOf(chunk);
     if (block >= 0) {
       this.readBlocks.splice(block, 1);
       this.pool.drop(chunk);
-      return true;
+      return;
     }
     // Only the oldest may go, or the chunks would no longer be contiguous; and nothing that is not in the file. The tail
     // may: of a thousand topics each has one, and together they would be most of the memory.
-    if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return false;
-    if (chunk.end > this.writtenEnd && this.settle() !== undefined) return false;
+    if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return;
+    if (chunk.end > this.writtenEnd && this.settle() !== undefined) return;
     this.chunks.shift();
     this.pool.drop(chunk);
-    return true;
   }
 
   /** Gives all memory back. Pinned chunks follow with their last pin. */

@@ -4,14 +4,13 @@ import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../../../src/broker/sto
 const MIB = 1024 * 1024;
 
 /** Gives up every chunk it is asked for. */
-function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): boolean } {
+function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): void } {
   const evicted: Chunk[] = [];
   return {
     evicted,
     evict(chunk) {
       evicted.push(chunk);
       pool.drop(chunk);
-      return true;
     },
   };
 }
