@@ -126,12 +126,12 @@ function appending(bed: Bed): Case[] {
     settle(log);
   };
   const inBatches = (log: TopicLog) => () => {
-    for (let n = 0; n < MESSAGES; n += BATCH) log.appendMany(batch, 0, batch.length, BATCH, TIME);
+    for (let n = 0; n < MESSAGES; n += BATCH) log.appendBatch(batch, 0, batch.length, BATCH, TIME);
     settle(log);
   };
   const settle = (log: TopicLog) => {
     log.commit(NOW_MS);
-    log.release(log.committedEnd, log.committedNext, NOW_MS);
+    log.trim(log.committedEnd, log.committedNext, NOW_MS);
   };
   const through: Topic = bed.broker.topic("through");
   const stream = mpubStream("through", MESSAGES, BATCH, BODY_BYTES);
@@ -160,7 +160,7 @@ function dispatching(): Case[] {
   const pool = new ChunkPool(16 * 1024 * 1024);
   const log = new TopicLog(pool, systemClock, idPrefix(1, 4), undefined);
   const batch = publishedBatch(1, BODY_BYTES);
-  const chunk: Chunk = pool.take(1024 * 1024, LARGEST_CLASS);
+  const chunk: Chunk = pool.allocate(1024 * 1024, LARGEST_CLASS);
   log.append(batch, 4, BODY_BYTES, TIME);
   const source = log.chunkAt(0, true) as Chunk;
   repeat(source.buffer.subarray(0, source.end), MESSAGES).copy(chunk.buffer);

@@ -19,7 +19,7 @@ import { DATA_FOLDER } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "./storage/disk/disk.ts";
-import { Space } from "./storage/disk/free-space.ts";
+import { FreeSpace } from "./storage/disk/free-space.ts";
 import { PublishKeys } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
@@ -130,7 +130,7 @@ async function close(broker: Broker): Promise<void> {
   const topics = [...registry.topics.values()];
   checkpointer.saveAll(topics);
   for (const { name, log } of topics) {
-    const failure = log.settle();
+    const failure = log.catchUp();
     if (failure !== undefined)
       broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
@@ -210,10 +210,10 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
     const journal = new Journal(disk, join(directory, JOURNAL_FILE), (error) =>
       rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
     );
-    const freeSpace = new Space(disk, directory, options.minFreeBytes, ballast, logger, (low) => {
+    const freeSpace = new FreeSpace(disk, directory, options.minFreeBytes, ballast, logger, (low) => {
       publishing.refuseOnDisk(freeSpace.refusal);
-      recycler.setTaking(!low);
-      if (low) journal.giveBack();
+      recycler.setAccepting(!low);
+      if (low) journal.freeFile();
     });
     const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, logger, rateLimitedLog }, directory);
     const deferred = new DeferredStore({ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock });

@@ -6,8 +6,8 @@ interface PooledMemory {
 /** Where large memory comes from, and goes back to: a ChunkPool. */
 export interface MemoryPool<Memory extends PooledMemory> {
   /** At least so many bytes, of a size class no smaller than the given one. */
-  take(bytes: number, sizeClass: number): Memory;
-  drop(memory: Memory): void;
+  allocate(bytes: number, sizeClass: number): Memory;
+  free(memory: Memory): void;
 }
 
 const EMPTY = Buffer.alloc(0);
@@ -42,7 +42,7 @@ export class PieceBuffer<Memory extends PooledMemory> {
 
   /** Forgets the bytes, and gives pooled memory back. */
   clear(): void {
-    if (this.pooled !== undefined) this.pool.drop(this.pooled);
+    if (this.pooled !== undefined) this.pool.free(this.pooled);
     this.pooled = undefined;
     this.buffer = EMPTY;
     this.length = 0;
@@ -55,10 +55,10 @@ export class PieceBuffer<Memory extends PooledMemory> {
       this.pooled = undefined;
     } else {
       const ahead = pooled === undefined ? FIRST_POOLED_BYTES : 2 * buffer.length;
-      this.pooled = this.pool.take(Math.max(bytes, Math.min(wholeBytes, ahead)), 0);
+      this.pooled = this.pool.allocate(Math.max(bytes, Math.min(wholeBytes, ahead)), 0);
       this.buffer = this.pooled.buffer;
     }
     buffer.copy(this.buffer, 0, 0, this.length);
-    if (pooled !== undefined) this.pool.drop(pooled);
+    if (pooled !== undefined) this.pool.free(pooled);
   }
 }

@@ -62,7 +62,7 @@ export class LogFixture implements Disposable {
         maxBytesPerFile: 1024 * 1024,
         syncEvery: Number.POSITIVE_INFINITY,
         recycler: this.recycler,
-        log: this.logger,
+        logger: this.logger,
         onCorrupt: () => this.corrupt++,
         ...options,
         ...changes,
@@ -87,8 +87,8 @@ export class LogFixture implements Disposable {
   }
 
   /** Every channel has read everything, and finished what is below a sequence. */
-  releaseBelow(sequence: number): void {
-    this.log.release(this.log.committedEnd, sequence, COMMITTED_MS);
+  trimBelow(sequence: number): void {
+    this.log.trim(this.log.committedEnd, sequence, COMMITTED_MS);
   }
 
   [Symbol.dispose](): void {

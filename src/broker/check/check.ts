@@ -12,7 +12,7 @@ import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
-import { JOURNAL_FILE, readJournal, replay } from "../storage/log/journal.ts";
+import { JOURNAL_FILE, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
 import { COPY_FILE, inspectBackup, inspectStore, STORE_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
@@ -79,7 +79,7 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
     else {
       const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), findings, print);
       let restored = 0;
-      replay(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
+      replayJournal(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
       if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
     }
   }
@@ -166,7 +166,7 @@ function checkTopic(
   if (known === undefined) findings.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
   const onCorrupt = () => regions++;
-  const segments = recoverSegments({ disk, directory, topicNumber, topicName, log: findings, onCorrupt, ...known });
+  const segments = recoverSegments({ disk, directory, topicNumber, topicName, logger: findings, onCorrupt, ...known });
   let bytes = 0;
   for (const segment of segments) {
     bytes += segment.length;
@@ -187,7 +187,7 @@ function checkTopic(
 function damagedCommits(segment: Segment, findings: Findings): number {
   let damaged = 0;
   for (let number = 0; number < segment.entries; number++) {
-    const entry = segment.entry(number);
+    const entry = segment.entryAt(number);
     if (entry.count === 0 || segment.verify(entry)) continue;
     damaged++;
     findings.error(

@@ -36,7 +36,7 @@ export function setRetention(call: HttpCall): Response {
 function describe(topic: Topic): object {
   const { timeMs, bytes, own } = topic.retention;
   const { log } = topic;
-  log.settle();
+  log.catchUp();
   const extent = log.files?.extent ?? { bytes: 0, oldestMs: 0 };
   return {
     topic_name: topic.name,

@@ -82,7 +82,7 @@ export class GroupSync {
     const syncSome = () => {
       for (const { log, deleted } of rest.splice(0, SYNCED_PER_TURN)) {
         if (deleted) continue;
-        failure ??= log.settle();
+        failure ??= log.catchUp();
         if (log.files?.hasUnsynced !== true) continue;
         waiting++;
         log.files.sync(endOne);

@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Answers } from "../acks/group-commit.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import type { Space } from "../storage/disk/free-space.ts";
+import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { PublishKeys } from "../storage/idempotency/key-store.ts";
 import type { Journal } from "../storage/log/journal.ts";
 import type { GroupSync } from "./group-sync.ts";
@@ -19,7 +19,7 @@ export interface TickParts {
   journal: Journal;
   acks: Answers;
   groupSync: GroupSync;
-  freeSpace: Space;
+  freeSpace: FreeSpace;
   health: Health;
   logger: Logger;
   /** Sends what a connection has put together. A defect that shows in it ends that connection only. */
@@ -93,8 +93,8 @@ export class Tick {
     turn.dirtyTopics = [];
     health.log = undefined;
     if (topics.length >= JOURNALED_TOPICS && deferred.wordsFailure === undefined) {
-      for (const topic of topics) if (topic.mayJournal) topic.log.stage(journal);
-      journal.write(turn.wallMs, turn.steadyMs);
+      for (const topic of topics) if (topic.mayJournal) topic.log.stageInJournal(journal);
+      journal.writeStaged(turn.wallMs, turn.steadyMs);
     }
     for (const topic of topics) {
       if (topic.deleted) continue;

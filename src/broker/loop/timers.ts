@@ -1,7 +1,7 @@
 import type { Answers } from "../acks/group-commit.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
-import type { Space } from "../storage/disk/free-space.ts";
+import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { PublishKeys } from "../storage/idempotency/key-store.ts";
 import type { StoreCopy } from "../storage/metadata/metadata-backup.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
@@ -27,7 +27,7 @@ export interface TimersParts {
   metadataBackup: StoreCopy;
   acks: Answers;
   groupSync: GroupSync;
-  freeSpace: Space;
+  freeSpace: FreeSpace;
   health: Health;
   listener: { readonly connections: ReadonlyMap<number, TimedConnection> };
 }
@@ -79,7 +79,7 @@ export class Timers {
     }
     keys.review(turn.wallMs);
     freeSpace.check(turn.steadyMs);
-    if (freeSpace.roomy) health.forgetFullDisk(isDiskFull);
+    if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
     metadataBackup.renewIfDue(nowMs);
     if (registry.hasAdopted && nowMs >= this.adoptedUntilMs) registry.releaseAdopted();

@@ -6,7 +6,7 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import { type Disk, removeFolder } from "../storage/disk/disk.ts";
-import { type Journal, type JournalEntry, readJournal, replay } from "../storage/log/journal.ts";
+import { type Journal, type JournalEntry, readJournal, replayJournal } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
 import { type StoreFound, topicFolders } from "../storage/metadata/metadata-backup.ts";
@@ -82,7 +82,7 @@ export class TopicRecovery {
       (entry, sequence) => {
         const topic = this.registry.topicById(entry.topicId);
         if (topic === undefined) return false;
-        if (topic.log.files?.had(sequence) === true) return true;
+        if (topic.log.files?.survivedRestart(sequence) === true) return true;
         knowOf(topic, sequence + 1);
         return false;
       },
@@ -251,14 +251,14 @@ export class TopicRecovery {
   /** What a run that was killed had in the journal only goes to the log's own files. */
   private restoreJournaled(opened: LogFiles, topicName: string): void {
     let restored = 0;
-    replay(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
+    replayJournal(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
       const from = opened.nextSequence;
       // Passed over by the run before, and then nothing is lost; or what a power cut or damage took.
       if (firstSequence > from)
         this.parts.logger.warn(
           `TOPIC(${topicName}): no messages from sequence ${from} to ${firstSequence - 1}, neither in its log nor in the journal`,
         );
-      this.parts.ballast.use(() => opened.restore(records, firstSequence, count, timeMs));
+      this.parts.ballast.use(() => opened.restoreJournaled(records, firstSequence, count, timeMs));
       restored += count;
     });
     if (restored > 0) this.parts.logger.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);

@@ -1,7 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Trouble } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
-import type { Space } from "../storage/disk/free-space.ts";
+import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { Store, TopicRow } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
@@ -20,7 +20,7 @@ const SAVED_STEP_MS = 100;
 export interface CheckpointerParts {
   readonly metadata: Store;
   readonly ballast: Ballast;
-  readonly freeSpace: Pick<Space, "failed">;
+  readonly freeSpace: Pick<FreeSpace, "failed">;
   readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
   readonly logger: Logger;
   readonly rateLimitedLog: Trouble;
@@ -103,7 +103,7 @@ export class Checkpointer {
     if (moved.length === 0) return;
     this.save(() =>
       metadata.saveAll(() => {
-        for (const { id, log } of moved) if (log.files !== undefined) metadata.saveSynced(id, log.files.takeSynced());
+        for (const { id, log } of moved) if (log.files !== undefined) metadata.saveSynced(id, log.files.takeSyncedSequence());
       }),
     );
   }

@@ -6,7 +6,7 @@ import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { Disk } from "../storage/disk/disk.ts";
-import type { Space } from "../storage/disk/free-space.ts";
+import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { Store } from "../storage/metadata/metadata-store.ts";
@@ -37,7 +37,7 @@ export interface TopicParts {
   readonly metadata: Store;
   readonly checkpointer: Checkpointer;
   /** Whether so little space is free that due messages and requeues wait. */
-  readonly freeSpace: Pick<Space, "critical">;
+  readonly freeSpace: Pick<FreeSpace, "critical">;
   readonly scratch: ScratchBuffer;
 }
 

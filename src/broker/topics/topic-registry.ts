@@ -134,7 +134,7 @@ export class TopicRegistry implements DeferredTargets {
   has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
     const topic = this.topicsById.get(id);
     if (topic === undefined || topic.nameCrc !== nameCrc) return false;
-    return sequence < topic.log.startSequence || topic.log.files?.has(sequence) === true;
+    return sequence < topic.log.startSequence || topic.log.files?.hasRecord(sequence) === true;
   }
 
   newMemoryId(): number {
@@ -222,7 +222,7 @@ export class TopicRegistry implements DeferredTargets {
         syncEvery,
         ballast,
         recycler,
-        log: logger,
+        logger,
         onCorrupt: () => this.countCorrupt(name),
         ...known,
       },

@@ -169,7 +169,7 @@ export class Topic implements StoreOwner, Committed {
   }
 
   private applyRetention(): void {
-    this.log.files?.retain(this.retention);
+    this.log.files?.setRetention(this.retention);
     this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
@@ -202,7 +202,7 @@ export class Topic implements StoreOwner, Committed {
 
   /** Appends the messages of a checked MPUB body: size words and bodies in [from, to). */
   publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
-    this.log.appendMany(source, from, to, count, time);
+    this.log.appendBatch(source, from, to, count, time);
     this.uncommittedBytes += to - from - 4 * count;
     this.markDirty();
   }
@@ -260,7 +260,7 @@ export class Topic implements StoreOwner, Committed {
     try {
       // That they are about to join could not be noted: after a crash they would join again.
       const { wordsFailure, unresolved } = this.parts.deferred;
-      if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuse(wordsFailure);
+      if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuseAppended(wordsFailure);
       this.log.commit(wallMs);
     } catch (error) {
       this.failure = error as Error;
@@ -402,7 +402,7 @@ export class Topic implements StoreOwner, Committed {
     if (this.deleted) return;
     let position = this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
-    this.log.release(position, this.floor, this.parts.turn.wallMs);
+    this.log.trim(position, this.floor, this.parts.turn.wallMs);
   }
 
   /** Called now and then: what was retained may have grown too old. */

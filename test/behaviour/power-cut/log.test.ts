@@ -42,7 +42,7 @@ class Log {
         maxBytesPerFile: 1500,
         syncEvery: Number.POSITIVE_INFINITY,
         recycler,
-        log: this.logger,
+        logger: this.logger,
         onCorrupt: () => {},
         syncedSequence: known.synced,
         neededSequence: known.floor,
@@ -104,9 +104,9 @@ async function play(random: Random): Promise<History> {
       for (let turn = 0; turn < 10; turn++) await Promise.resolve();
     } else if (what < 0.95) {
       floor = random.int(floor, acknowledged);
-      log.release(log.committedEnd, floor, 1000 + step);
+      log.trim(log.committedEnd, floor, 1000 + step);
     } else {
-      synced = Math.max(synced, files.takeSynced());
+      synced = Math.max(synced, files.takeSyncedSequence());
     }
     note();
   }

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, unlinkSync } from "node:fs";
 import { join } from "node:path";
-import { retains, segmentAgeMs, segmentBytes } from "../../../src/broker/storage/log/retention.ts";
+import { isRetained, segmentAgeMs, segmentBytes } from "../../../src/broker/storage/log/retention.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { startServer, until } from "../../support/server.ts";
@@ -40,7 +40,7 @@ test("a segment is kept while it is within the time and within the bytes", () =>
     [1000, 500, 999, 500, false],
     [1000, 500, 1000, 499, false],
   ];
-  for (const [timeMs, bytes, ageMs, behind, kept] of cases) expect(retains({ timeMs, bytes }, ageMs, behind)).toBe(kept);
+  for (const [timeMs, bytes, ageMs, behind, kept] of cases) expect(isRetained({ timeMs, bytes }, ageMs, behind)).toBe(kept);
   expect(segmentBytes({ timeMs: 0, bytes: 0 }, 1e8)).toBe(1e8);
   expect(segmentBytes({ timeMs: 0, bytes: 80_000_000 }, 1e8)).toBe(10_000_000);
   expect(segmentBytes({ timeMs: 0, bytes: 1 }, 1e8)).toBe(1024 * 1024);

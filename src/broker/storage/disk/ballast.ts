@@ -30,12 +30,12 @@ export class BallastFile implements Ballast {
     this.there = disk.exists(this.path);
   }
 
-  get aboard(): boolean {
+  get exists(): boolean {
     return this.there;
   }
 
   /** Takes the room, if there is plenty. @param leaveBytes must be free beside it */
-  take(leaveBytes: number): void {
+  create(leaveBytes: number): void {
     if (this.there) return;
     const half = `${this.path}.new`;
     try {

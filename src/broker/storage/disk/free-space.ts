@@ -21,13 +21,13 @@ const OWN_SHARE = 0.5;
  * Below --min-free-bytes publishes are refused, so that there is room left to note what consumers do: they drain, and
  * with the segments they have finished the space comes back.
  */
-export class Space {
+export class FreeSpace {
   /** Why publishes are refused; undefined: they are not. */
   refusal: Error | undefined;
   /** So little is free that due messages and requeues wait too, in the places where they stand. */
   critical = false;
   /** There is room for what is refused when there is none. */
-  roomy = false;
+  hasRoom = false;
   private nextCheckMs = 0;
 
   constructor(
@@ -35,15 +35,15 @@ export class Space {
     private readonly directory: string,
     private readonly minFreeBytes: number,
     private readonly ballast: BallastFile,
-    private readonly log: Logger,
+    private readonly logger: Logger,
     /** Called when publishes begin to be refused (true), or are taken again. */
-    private readonly changed: (low: boolean) => void,
+    private readonly onChange: (low: boolean) => void,
   ) {}
 
   /** Looks if it is time to. @param nowMs of a steady clock */
   check(nowMs: number): void {
     if (nowMs < this.nextCheckMs) return;
-    this.look(nowMs);
+    this.measure(nowMs);
   }
 
   /** A write failed for lack of room: looks before long, whatever the last look found. @param nowMs of the same clock as check() */
@@ -51,24 +51,24 @@ export class Space {
     this.nextCheckMs = Math.min(this.nextCheckMs, nowMs + NEAR_INTERVAL_MS);
   }
 
-  private look(nowMs: number): void {
+  private measure(nowMs: number): void {
     this.nextCheckMs = nowMs + FAR_INTERVAL_MS;
     const freeBytes = this.freeBytes();
     if (freeBytes === undefined) return;
     if (freeBytes < this.minFreeBytes + NEAR_BYTES) this.nextCheckMs = nowMs + NEAR_INTERVAL_MS;
-    if (!this.ballast.aboard) this.ballast.take(this.minFreeBytes);
-    this.roomy = freeBytes > this.minFreeBytes + ROOMY_BYTES;
+    if (!this.ballast.exists) this.ballast.create(this.minFreeBytes);
+    this.hasRoom = freeBytes > this.minFreeBytes + ROOMY_BYTES;
     this.critical = freeBytes < this.minFreeBytes * OWN_SHARE;
     const low = freeBytes < this.minFreeBytes * (this.refusal === undefined ? 1 : HYSTERESIS);
     if (low === (this.refusal !== undefined)) return;
     if (low) {
       this.refusal = new Error(`the disk is nearly full: ${freeBytes} bytes are free, --min-free-bytes keeps ${this.minFreeBytes}`);
-      this.log.error(`DISK: publishes are refused: ${this.refusal.message}`);
+      this.logger.error(`DISK: publishes are refused: ${this.refusal.message}`);
     } else {
       this.refusal = undefined;
-      this.log.info(`DISK: publishes are taken again: ${freeBytes} bytes are free`);
+      this.logger.info(`DISK: publishes are taken again: ${freeBytes} bytes are free`);
     }
-    this.changed(low);
+    this.onChange(low);
   }
 
   /** Undefined where it cannot be told. */
@@ -76,7 +76,7 @@ export class Space {
     try {
       return this.disk.space(this.directory).freeBytes;
     } catch (error) {
-      this.log.error(`DISK: cannot tell how much of ${this.directory} is free: ${(error as Error).message}`);
+      this.logger.error(`DISK: cannot tell how much of ${this.directory} is free: ${(error as Error).message}`);
       return undefined;
     }
   }

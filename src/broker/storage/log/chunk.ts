@@ -33,7 +33,7 @@ export class Chunk {
   /** Pending writes of slow consumers that refer to this chunk; it is not reused before they are gone. */
   pins = 0;
   /** Dropped by its owner; goes back to the pool with the last pin. */
-  dropped = false;
+  freed = false;
   /** Who can give the chunk up when memory is short; undefined while it may not be. */
   owner: ChunkOwner | undefined;
 
@@ -49,7 +49,7 @@ export class Chunk {
     return (position - this.start) | 0;
   }
 
-  get free(): number {
+  get freeBytes(): number {
     return this.buffer.length - (this.end - this.start);
   }
 }
@@ -60,18 +60,18 @@ export interface ChunkOwner {
 }
 
 /** Where a reader gets a chunk from, and gives it back to. */
-export type ChunkSource = Pick<ChunkPool, "take" | "drop">;
+export type ChunkSource = Pick<ChunkPool, "allocate" | "free">;
 
 /** Chunks beside the pool and its budget, for who looks at a few records and forgets them: nothing makes room for them. */
 export const UNPOOLED: ChunkSource = {
-  take: (bytes) => new Chunk(Buffer.allocUnsafe(bytes), -1),
-  drop: () => {},
+  allocate: (bytes) => new Chunk(Buffer.allocUnsafe(bytes), -1),
+  free: () => {},
 };
 
 export class ChunkPool {
   /** Bytes of all chunks handed out. */
   usedBytes = 0;
-  private readonly freeChunks: Chunk[][] = CLASS_BYTES.map(() => []);
+  private readonly reusable: Chunk[][] = CLASS_BYTES.map(() => []);
   /** Chunks that may be evicted, oldest first. */
   private readonly evictable = new Set<Chunk>();
 
@@ -82,7 +82,7 @@ export class ChunkPool {
    * A chunk of at least `bytes`, of the wished class if the budget allows.
    * Content and positions are the caller's to set; the buffer is not cleared.
    */
-  take(bytes: number, wishedClass: number): Chunk {
+  allocate(bytes: number, wishedClass: number): Chunk {
     let sizeClass = wishedClass;
     if (this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) this.makeRoom(CLASS_BYTES[sizeClass]);
     while (sizeClass > 0 && this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) sizeClass--;
@@ -93,9 +93,9 @@ export class ChunkPool {
       this.usedBytes += bytes;
       return chunk;
     }
-    const pooled = this.freeChunks[sizeClass].pop();
+    const pooled = this.reusable[sizeClass].pop();
     const chunk = pooled ?? new Chunk(Buffer.allocUnsafeSlow(CLASS_BYTES[sizeClass]), sizeClass);
-    chunk.dropped = false;
+    chunk.freed = false;
     this.usedBytes += chunk.buffer.length;
     return chunk;
   }
@@ -107,22 +107,22 @@ export class ChunkPool {
   }
 
   /** The owner no longer needs the chunk. Its memory is reused once no pending write refers to it. */
-  drop(chunk: Chunk): void {
+  free(chunk: Chunk): void {
     this.evictable.delete(chunk);
     chunk.owner = undefined;
-    chunk.dropped = true;
-    if (chunk.pins === 0) this.recycle(chunk);
+    chunk.freed = true;
+    if (chunk.pins === 0) this.reuse(chunk);
   }
 
   unpin(chunk: Chunk): void {
     chunk.pins--;
-    if (chunk.pins === 0 && chunk.dropped) this.recycle(chunk);
+    if (chunk.pins === 0 && chunk.freed) this.reuse(chunk);
   }
 
-  private recycle(chunk: Chunk): void {
+  private reuse(chunk: Chunk): void {
     this.usedBytes -= chunk.buffer.length;
     if (chunk.sizeClass < 0) return;
-    const pooled = this.freeChunks[chunk.sizeClass];
+    const pooled = this.reusable[chunk.sizeClass];
     if (pooled.length < POOLED_PER_CLASS[chunk.sizeClass]) pooled.push(chunk);
   }
 

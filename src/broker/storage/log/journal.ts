@@ -5,7 +5,7 @@ import { LazyFile } from "../disk/lazy-file.ts";
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
  * topics, a write to each one's own files costs far more than the messages do; one write to the journal takes them all.
- * The logs' own files follow when there is more to write at once: see TopicLog.settle().
+ * The logs' own files follow when there is more to write at once: see TopicLog.catchUp().
  *
  *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32
  *              then groups, each from the start of a block on, going round
@@ -40,12 +40,12 @@ export const MAX_JOURNALED_BYTES = 16 * 1024;
 const RETRY_MS = 1000;
 
 /** A log whose commits may stand in the journal only. */
-export interface Journaled {
+export interface JournaledLog {
   readonly topicNumber: number;
   /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
-  settle(): Error | undefined;
+  catchUp(): Error | undefined;
   /** What it added to the group stands in the file; or does not, and it must see to it itself. */
-  journaled(written: boolean): void;
+  onJournalWritten(written: boolean): void;
 }
 
 export class Journal {
@@ -54,9 +54,9 @@ export class Journal {
   /** The group that is being put together; its logs. */
   private group: Buffer = Buffer.alloc(0);
   private used = 0;
-  private staged: Journaled[] = [];
+  private staged: JournaledLog[] = [];
   /** Logs that must be settled before what they have in the file is overwritten: where that begins, oldest first. */
-  private readonly unsettled = new Map<Journaled, number>();
+  private readonly behind = new Map<JournaledLog, number>();
   /** Where the next group goes, in bytes since the file was made: it never turns back, the file goes round below it. */
   private head = 0;
   private groups = 0;
@@ -77,12 +77,12 @@ export class Journal {
   }
 
   /**
-   * Adds a log's commit to the group, if there is room for it. The log is told by journaled() whether the group was written;
+   * Adds a log's commit to the group, if there is room for it. The log is told by onJournalWritten() whether the group was written;
    * a log that is not told writes to its own files.
    *
    * @param from offset of its records in `source`
    */
-  add(log: Journaled, firstSequence: number, count: number, source: Buffer, from: number, to: number): void {
+  stage(log: JournaledLog, firstSequence: number, count: number, source: Buffer, from: number, to: number): void {
     const length = to - from;
     if (this.group.length === 0) this.group = Buffer.allocUnsafeSlow(MAX_GROUP_BYTES);
     if (this.used === 0) this.used = GROUP_HEADER_BYTES;
@@ -104,7 +104,7 @@ export class Journal {
    * @param timeMs wall-clock time, which the file keeps
    * @param steadyMs of a clock that nobody sets
    */
-  write(timeMs: number, steadyMs: number): void {
+  writeStaged(timeMs: number, steadyMs: number): void {
     const { staged } = this;
     if (staged.length === 0) return;
     let written = false;
@@ -119,23 +119,23 @@ export class Journal {
     }
     this.used = 0;
     this.staged = [];
-    for (const log of staged) log.journaled(written);
+    for (const log of staged) log.onJournalWritten(written);
   }
 
   /** A log has all it committed in its own files, or is gone. */
-  settled(log: Journaled): void {
-    this.unsettled.delete(log);
+  caughtUp(log: JournaledLog): void {
+    this.behind.delete(log);
   }
 
   /** Space is short: gives the file back, once its logs have settled. */
-  giveBack(): void {
-    for (const log of [...this.unsettled.keys()]) if (log.settle() !== undefined) return;
+  freeFile(): void {
+    for (const log of [...this.behind.keys()]) if (log.catchUp() !== undefined) return;
     this.remove();
   }
 
   /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
   close(): void {
-    if (this.unsettled.size === 0) this.remove();
+    if (this.behind.size === 0) this.remove();
     else this.file.close();
   }
 
@@ -155,9 +155,9 @@ export class Journal {
     // What does not fit before the file's end goes behind its first block.
     const start = fits ? this.head : Math.ceil(this.head / this.capacityBytes) * this.capacityBytes + BLOCK_BYTES;
     const end = start + bytes;
-    for (const [log, since] of this.unsettled) {
+    for (const [log, since] of this.behind) {
       if (since >= end - this.capacityBytes) break;
-      const error = log.settle();
+      const error = log.catchUp();
       if (error !== undefined) throw error;
     }
     group.writeUInt32LE(used, 0);
@@ -168,7 +168,7 @@ export class Journal {
     this.file.write(group, 0, used, start % this.capacityBytes);
     this.groups++;
     this.head = end;
-    for (const log of this.staged) if (!this.unsettled.has(log)) this.unsettled.set(log, start);
+    for (const log of this.staged) if (!this.behind.has(log)) this.behind.set(log, start);
   }
 
   private make(): void {
@@ -232,7 +232,7 @@ export function readJournal(disk: Disk, path: string): Map<number, JournalEntry[
  *   be beyond the last: the log had passed over some before it went on, or what was before is gone
  * @returns the sequence that the log goes on with
  */
-export function replay(
+export function replayJournal(
   entries: readonly JournalEntry[],
   next: number,
   commit: (records: Buffer, firstSequence: number, count: number, timeMs: number) => void,

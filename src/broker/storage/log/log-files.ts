@@ -4,8 +4,8 @@ import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.t
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import { LogSync } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
-import { isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, retains, segmentAgeMs, segmentBytes } from "./retention.ts";
-import { type Part, Segment } from "./segment.ts";
+import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, segmentAgeMs, segmentBytes } from "./retention.ts";
+import { type CommitPart, Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
 
 /** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
@@ -85,7 +85,7 @@ export class LogFiles {
   }
 
   /** Whether a sequence's record was written, damaged or not; not one that was passed over. */
-  has(sequence: number): boolean {
+  hasRecord(sequence: number): boolean {
     return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
   }
 
@@ -93,22 +93,22 @@ export class LogFiles {
    * Whether a sequence's record was written by an earlier run and survived it, or did until its segment was let go of. Not
    * one that was passed over, nor one that a crash tore before it was synced.
    */
-  had(sequence: number): boolean {
+  survivedRestart(sequence: number): boolean {
     const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
     if (sequence < this.startSequence) return synced;
     const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
     if (segment === undefined) return false;
-    return synced || segment.verify(segment.entry(segment.findBySequence(sequence)));
+    return synced || segment.verify(segment.entryAt(segment.findBySequence(sequence)));
   }
 
-  /** takeSynced() has told of the last sync. */
+  /** takeSyncedSequence() has told of the last sync. */
   get syncedSaved(): boolean {
     return this.syncs.syncedSaved;
   }
 
   /** The sequence up to which all is on the disk, for the store to note. */
-  takeSynced(): number {
-    return this.syncs.takeSynced();
+  takeSyncedSequence(): number {
+    return this.syncs.takeSyncedSequence();
   }
 
   /** Something that was committed is not known to be on the disk. */
@@ -126,10 +126,10 @@ export class LogFiles {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].endPosition : 0;
   }
 
-  commit(parts: Part[], count: number, timeMs: number): void {
+  commit(parts: CommitPart[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
     const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
-    if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.roll();
+    if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.startSegment();
     const isFirst = tail.entries === 0;
     tail.commit(parts, count, timeMs);
     if (isFirst) this.rollAtMs = this.nextRollMs(tail);
@@ -138,7 +138,7 @@ export class LogFiles {
   }
 
   /** Recovery: records that a journal has and the files lack. Sequences before them are passed over if they are not there. */
-  restore(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
+  restoreJournaled(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
     if (firstSequence > this.nextSequence) this.skipTo(firstSequence);
     this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
   }
@@ -166,11 +166,11 @@ export class LogFiles {
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = this.segmentAt(position);
     if (segment === undefined) return this.gapAt(position);
-    this.keepOpen(segment);
+    this.noteReading(segment);
     let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
     const first = entries[0];
     const last = entries[entries.length - 1];
-    const chunk = pool.take(last.offset + last.length - first.offset, LARGEST_CLASS);
+    const chunk = pool.allocate(last.offset + last.length - first.offset, LARGEST_CLASS);
     let problem = readEntries(segment, entries, chunk);
     if (problem !== undefined && entries.length > 1) {
       // What cannot be read may be behind the first commit: alone it may well be whole.
@@ -184,7 +184,7 @@ export class LogFiles {
       good = entry;
     }
     if (good === undefined) {
-      pool.drop(chunk);
+      pool.free(chunk);
       if (!quietly) this.reportDamage(segment, first, problem ?? new Error("checksum does not match"));
       return {
         isGap: true,
@@ -204,15 +204,15 @@ export class LogFiles {
     if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
     const segment = this.segments[index];
     if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
-    return segment.basePosition + segment.entry(segment.findBySequence(sequence)).offset;
+    return segment.basePosition + segment.entryAt(segment.findBySequence(sequence)).offset;
   }
 
   /** The commit that holds a sequence; for one that is missing between segments, the gap. */
-  runOf(sequence: number): { position: number; sequence: number } {
+  runAt(sequence: number): { position: number; sequence: number } {
     const position = this.locate(sequence);
     const segment = this.segmentAt(position);
     if (segment === undefined) return { position, sequence };
-    return { position, sequence: segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence };
+    return { position, sequence: segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence };
   }
 
   /** The first commit at or after a time: its sequences. Undefined when all are older. */
@@ -221,7 +221,7 @@ export class LogFiles {
     if (segment === undefined) return undefined;
     const number = segment.findByTime(timeMs);
     if (number === segment.entries) return { from: segment.nextSequence, to: segment.nextSequence };
-    const { firstSequence, count } = segment.entry(number);
+    const { firstSequence, count } = segment.entryAt(number);
     return { from: firstSequence, to: firstSequence + count };
   }
 
@@ -229,24 +229,24 @@ export class LogFiles {
   commitAtPosition(position: number): number {
     const segment = this.segmentAt(position);
     if (segment === undefined) return this.gapAt(position).nextSequence;
-    return segment.entry(segment.findByOffset(position - segment.basePosition)).firstSequence;
+    return segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
   /** Recycles the segments in which everything is finished, as far as they are not retained. @param wallMs the wall clock, for retention */
-  release(floorSequence: number, wallMs: number): void {
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.retains(this.segments[0], wallMs)) {
+  trim(floorSequence: number, wallMs: number): void {
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], wallMs)) {
       // The next one remembers which ids were given: with fsync it has to be on the disk before this one goes.
       if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
-      this.retire();
+      this.recycleOldest();
     }
     const tail = this.segments[0];
-    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.retains(tail, wallMs)) return;
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, wallMs)) return;
     // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
-    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.startAfresh(floorSequence, wallMs);
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.replaceFinishedTail(floorSequence, wallMs);
   }
 
   /** Nothing was written or read for a while: syncs, and closes the files. */
-  rest(): void {
+  closeIdle(): void {
     this.sync();
     for (const segment of this.segments) segment.close();
     this.reading.length = 0;
@@ -257,19 +257,19 @@ export class LogFiles {
     return new Promise((resolve) => {
       this.sync(() => {
         for (const segment of this.segments) segment.close();
-        resolve(this.options.recycler.settled());
+        resolve(this.options.recycler.removalsDone());
       });
     });
   }
 
   /** Removes everything; the files' space goes to the recycler. */
   remove(): void {
-    while (this.segments.length > 0) this.retire(true);
+    while (this.segments.length > 0) this.recycleOldest(true);
     removeFolder(this.options.disk, this.options.directory);
   }
 
-  /** From here on; what is not retained any more goes with the next release(). */
-  retain(retention: Retention): void {
+  /** From here on; what is not retained any more goes with the next trim(). */
+  setRetention(retention: Retention): void {
     this.retention = retention;
     this.segmentBytes = segmentBytes(retention, this.options.maxBytesPerFile);
     const tail = this.segments[this.segments.length - 1];
@@ -282,51 +282,51 @@ export class LogFiles {
     return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
   }
 
-  private retains(segment: Segment, wallMs: number): boolean {
-    return retains(this.retention, wallMs - segment.newestMs, this.endPosition - segment.endPosition);
+  private isRetained(segment: Segment, wallMs: number): boolean {
+    return isRetained(this.retention, wallMs - segment.newestMs, this.endPosition - segment.endPosition);
   }
 
   private nextRollMs(tail: Segment): number {
     return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
   }
 
-  private startAfresh(floorSequence: number, wallMs: number): void {
+  private replaceFinishedTail(floorSequence: number, wallMs: number): void {
     try {
       // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
-      (this.options.ballast ?? NO_BALLAST).use(() => this.roll());
+      (this.options.ballast ?? NO_BALLAST).use(() => this.startSegment());
     } catch (error) {
-      this.options.log.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
+      this.options.logger.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
       return;
     }
-    if (this.syncsByItself) return this.retire();
+    if (this.syncsByItself) return this.recycleOldest();
     this.syncs.add(this.segments[this.segments.length - 1]);
     this.sync((error) => {
-      if (error === undefined) this.release(floorSequence, wallMs);
+      if (error === undefined) this.trim(floorSequence, wallMs);
     });
   }
 
   /** @param wholeLog all others go too */
-  private retire(wholeLog = false): void {
+  private recycleOldest(wholeLog = false): void {
     const segment = this.segments.shift() as Segment;
     this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
     // Files that stay behind cost space only: all in them is finished.
-    const { recycler, log, topicName } = this.options;
-    const failed = (error: Error) => log.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
+    const { recycler, logger, topicName } = this.options;
+    const failed = (error: Error) => logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
     try {
-      recycler.put(segment, failed, wholeLog);
+      recycler.recycle(segment, failed, wholeLog);
     } catch (error) {
       failed(error as Error);
     }
   }
 
-  private roll(): Segment {
+  private startSegment(): Segment {
     const { disk, directory, topicNumber, recycler } = this.options;
-    const segment = Segment.create(disk, directory, topicNumber, this.nextSequence, this.endPosition, recycler.take());
+    const segment = Segment.create(disk, directory, topicNumber, this.nextSequence, this.endPosition, recycler.takeFile());
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
-    if (full !== undefined) this.closeUnlessNeeded(full);
+    if (full !== undefined) this.closeIfIdle(full);
     return segment;
   }
 
@@ -335,27 +335,27 @@ export class LogFiles {
     // Let go of meanwhile: nobody needs it on the disk any more, and with its topic its folder is gone.
     if (!this.segments.includes(segment)) return undefined;
     if (failure !== undefined) {
-      this.options.log.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
+      this.options.logger.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
       this.syncs.add(segment);
     }
-    this.closeUnlessNeeded(segment);
+    this.closeIfIdle(segment);
     return failure;
   }
 
   /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
-  private closeUnlessNeeded(segment: Segment): void {
+  private closeIfIdle(segment: Segment): void {
     if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.syncs.awaits(segment)) return;
     segment.close();
   }
 
   /** Notes that a segment is read from, and closes the one that was not read from for longest. */
-  private keepOpen(segment: Segment): void {
+  private noteReading(segment: Segment): void {
     const { reading } = this;
     if (reading[reading.length - 1] === segment) return;
     const known = reading.indexOf(segment);
     if (known >= 0) reading.splice(known, 1);
     reading.push(segment);
-    if (reading.length > MAX_READING) this.closeUnlessNeeded(reading.shift() as Segment);
+    if (reading.length > MAX_READING) this.closeIfIdle(reading.shift() as Segment);
   }
 
   /** The segment that holds a position; undefined for a position in a gap between segments. */
@@ -375,14 +375,14 @@ export class LogFiles {
   }
 
   private reportDamage(segment: Segment, entry: IndexEntry, problem: Error): void {
-    const { topicName, log, syncedSequence, onCorrupt } = this.options;
+    const { topicName, logger, syncedSequence, onCorrupt } = this.options;
     const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
     const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); they are skipped`;
     if (syncedSequence !== undefined && entry.firstSequence >= syncedSequence && entry.firstSequence < this.recoveredNext) {
-      log.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
+      logger.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
     } else {
       onCorrupt();
-      log.error(`${which} are damaged ${where}`);
+      logger.error(`${which} are damaged ${where}`);
     }
   }
 }

@@ -13,7 +13,7 @@ export interface LogRecoveryOptions {
   directory: string;
   topicNumber: number;
   topicName: string;
-  log: Logger;
+  logger: Logger;
   /** Counts regions that are damaged. */
   onCorrupt: () => void;
   /** What is below was on the disk, so a crash cannot have torn it; undefined where nobody knows. */
@@ -143,7 +143,8 @@ class LogRecovery {
       this.joinOn(before, segment);
       const end = before.endPosition + (segment.baseSequence > before.nextSequence ? 1 : 0);
       // Positions only have to grow, with at least one left out where sequences are.
-      if (!segment.placed || segment.basePosition < end || segment.baseSequence === before.nextSequence) segment.place(end);
+      if (!segment.positionKnown || segment.basePosition < end || segment.baseSequence === before.nextSequence)
+        segment.setBasePosition(end);
     }
     this.segments.push(segment);
     // It opens again when needed: a log may have more segments than a process files.
@@ -153,7 +154,7 @@ class LogRecovery {
   /** A full segment ends where the next one begins: if it ends earlier, entries of it were lost, or numbers passed over. */
   private joinOn(before: Segment, next: Segment): void {
     if (before.nextSequence === next.baseSequence) return;
-    const passedOver = next.placed && before.placed && next.basePosition - before.endPosition === 1;
+    const passedOver = next.positionKnown && before.positionKnown && next.basePosition - before.endPosition === 1;
     if (passedOver) return;
     const was = before.nextSequence;
     if (was < this.synced) before.extend(Math.min(next.baseSequence, this.synced));
@@ -167,9 +168,9 @@ class LogRecovery {
 
   private placeFirst(): void {
     const [first, second] = this.segments;
-    if (first === undefined || first.placed) return;
-    if (second === undefined) first.place(0);
-    else first.place(second.basePosition - first.length - (second.baseSequence > first.nextSequence ? 1 : 0));
+    if (first === undefined || first.positionKnown) return;
+    if (second === undefined) first.setBasePosition(0);
+    else first.setBasePosition(second.basePosition - first.length - (second.baseSequence > first.nextSequence ? 1 : 0));
   }
 
   /**
@@ -185,7 +186,7 @@ class LogRecovery {
     let bytes = 0;
     let torn = 0;
     for (; number >= 0 && bytes < VERIFY_TAIL_BYTES; number--) {
-      const entry = tail.entry(number);
+      const entry = tail.entryAt(number);
       if (entry.firstSequence < known) break;
       bytes += entry.length;
       if (tail.verify(entry)) break;
@@ -217,10 +218,10 @@ class LogRecovery {
 
   private damaged(what: string): void {
     this.options.onCorrupt();
-    this.options.log.error(`TOPIC(${this.options.topicName}): ${what}`);
+    this.options.logger.error(`TOPIC(${this.options.topicName}): ${what}`);
   }
 
   private torn(what: string): void {
-    this.options.log.warn(`TOPIC(${this.options.topicName}): ${what}`);
+    this.options.logger.warn(`TOPIC(${this.options.topicName}): ${what}`);
   }
 }

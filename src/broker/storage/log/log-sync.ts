@@ -22,7 +22,7 @@ export interface LogSyncOptions {
   disk: Disk;
   directory: string;
   topicName: string;
-  log: Logger;
+  logger: Logger;
   /** Messages below were on the disk before this run. */
   syncedSequence?: number | undefined;
   syncEvery: number;
@@ -32,7 +32,7 @@ export interface LogSyncOptions {
 export class LogSync {
   /** Messages below are on the disk, as far as this run knows. */
   syncedSequence: number;
-  /** takeSynced() has told of the last sync. */
+  /** takeSyncedSequence() has told of the last sync. */
   syncedSaved = true;
   /** Segments with commits that no sync covers yet. They stay open. */
   private readonly unsynced = new Set<Segment>();
@@ -90,7 +90,7 @@ export class LogSync {
   }
 
   /** The sequence up to which all is on the disk, for the store to note. */
-  takeSynced(): number {
+  takeSyncedSequence(): number {
     this.syncedSaved = true;
     return this.syncedSequence;
   }
@@ -152,10 +152,10 @@ export class LogSync {
   }
 
   private syncName(done: (failure: Error | undefined) => void): void {
-    const { disk, directory, topicName, log } = this.options;
+    const { disk, directory, topicName, logger } = this.options;
     disk.syncDirectory(dirname(directory), (error) => {
       if (!error) this.nameUnsynced = false;
-      else log.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
+      else logger.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
       done(error ?? undefined);
     });
   }

@@ -43,7 +43,7 @@ export class RecordScan {
    * @param endSequence records from here on are not wanted; Infinity for all there are
    * @returns the sequence after the last record found
    */
-  run(offset: number, sequence: number, endSequence: number, visit: (entry: FoundEntry) => void): number {
+  scan(offset: number, sequence: number, endSequence: number, visit: (entry: FoundEntry) => void): number {
     let start = offset;
     let first = sequence;
     const flush = () => {
@@ -60,7 +60,7 @@ export class RecordScan {
         if (offset - start >= ENTRY_BYTES) flush();
         continue;
       }
-      const next = this.find(offset + 1, sequence + 1, endSequence);
+      const next = this.findNext(offset + 1, sequence + 1, endSequence);
       if (next === undefined) {
         // The last record there is has nothing behind it that could vouch for its length.
         if (bytes > 0) {
@@ -80,7 +80,7 @@ export class RecordScan {
 
   /** Whether a record with a sequence stands at an offset, by its header: its length in bytes, else 0. */
   private recordAt(offset: number, sequence: number): number {
-    if (!this.load(offset)) return 0;
+    if (!this.loadHeader(offset)) return 0;
     const at = offset - this.pageStart;
     const { page } = this;
     const bytes = 4 + page.readUInt32BE(at);
@@ -91,8 +91,8 @@ export class RecordScan {
   }
 
   /** The first place behind damage at which a record stands, and another where it ends. */
-  private find(from: number, minSequence: number, endSequence: number): { offset: number; sequence: number } | undefined {
-    for (let offset = from; this.load(offset); offset++) {
+  private findNext(from: number, minSequence: number, endSequence: number): { offset: number; sequence: number } | undefined {
+    for (let offset = from; this.loadHeader(offset); offset++) {
       const at = offset - this.pageStart;
       const { page } = this;
       if (page[at + 7] !== FRAME_TYPE_MESSAGE || page[at + 4] !== 0 || page[at + 5] !== 0 || page[at + 6] !== 0) continue;
@@ -135,7 +135,7 @@ export class RecordScan {
   }
 
   /** Brings a record's header at `offset` into the page. @returns false where the file ends before */
-  private load(offset: number): boolean {
+  private loadHeader(offset: number): boolean {
     if (offset + BODY_OFFSET > this.fileBytes) return false;
     if (offset >= this.pageStart && offset + BODY_OFFSET <= this.pageStart + this.pageBytes) return true;
     this.pageStart = offset;

@@ -28,7 +28,7 @@ export function visitRecords(
   maxReads = Number.POSITIVE_INFINITY,
 ): number {
   if (from >= to) return from;
-  let { position, sequence } = log.runOf(from);
+  let { position, sequence } = log.runAt(from);
   for (let reads = 0; sequence < to && reads < maxReads; reads++) {
     const chunk = log.peekAt(position);
     if (chunk.isGap) {
@@ -64,7 +64,7 @@ export function publishedMs({ buffer, from }: LogRecord): number {
 export function sequenceAtTime(log: TopicLog, timeMs: number): number {
   const wanted = (record: LogRecord) => publishedMs(record) >= timeMs;
   if (log.files === undefined) return firstWhere(log, log.startSequence, log.committedNext, wanted);
-  log.settle();
+  log.catchUp();
   // Commits are in order of time: what is in an earlier one was published before. The time of one that recovery wrote
   // anew is that of a message in it, in whole milliseconds.
   const first = log.files.commitAtTime(timeMs - 1);
@@ -75,7 +75,7 @@ export function sequenceAtTime(log: TopicLog, timeMs: number): number {
 /** The message that holds a byte of the log, or the first behind a gap; the log's end if there is none. */
 export function sequenceAtPosition(log: TopicLog, position: number): number {
   if (position >= log.committedEnd) return log.committedNext;
-  log.settle();
+  log.catchUp();
   const from = log.files === undefined ? log.startSequence : log.files.commitAtPosition(position);
   return firstWhere(log, from, log.committedNext, (record) => record.position + record.to - record.from > position);
 }

@@ -24,7 +24,7 @@ export class Recycler {
   private removals: Promise<void> = Promise.resolve();
   private totalBytes = 0;
   private nextName = 0;
-  private taking = true;
+  private accepting = true;
 
   /** @param maxBytes bound on the pool, in bytes on disk */
   constructor(
@@ -46,13 +46,13 @@ export class Recycler {
    * @param failed called when it could not be removed
    * @param wholeLog all of its log goes, and the folder with it at once
    */
-  put(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
+  recycle(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
     const bytes = segment.fileBytes();
-    const fits = this.taking && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
-    if (wholeLog && !fits) return segment.discard(failed);
+    const fits = this.accepting && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
+    if (wholeLog && !fits) return segment.removeLogInBackground(failed);
     if (!fits || (this.leaving > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
     const path = join(this.directory, `${this.nextName++}`);
-    segment.giveAway(path);
+    segment.moveLogFile(path);
     const file: Recycled = { path, bytes, ready: false };
     this.add(file);
     // One that cannot be synced stays unused, which costs its space until the pool is given back.
@@ -67,15 +67,15 @@ export class Recycler {
   }
 
   /** Space is short: the pool is given back, and what would come to it is removed, until there is room again. */
-  setTaking(taking: boolean): void {
-    this.taking = taking;
-    if (taking) return;
+  setAccepting(accepting: boolean): void {
+    this.accepting = accepting;
+    if (accepting) return;
     for (const { path } of this.pool.splice(0)) removeIfThere(this.disk, path);
     this.totalBytes = 0;
   }
 
   /** A file to overwrite: of those that may be, the one given back last, whose pages are the warmest. */
-  take(): string | undefined {
+  takeFile(): string | undefined {
     const at = this.pool.findLastIndex(({ ready }) => ready);
     if (at < 0) return undefined;
     const [file] = this.pool.splice(at, 1);
@@ -84,7 +84,7 @@ export class Recycler {
   }
 
   /** Resolves once all that is to be removed is. */
-  settled(): Promise<void> {
+  removalsDone(): Promise<void> {
     return this.removals;
   }
 
@@ -94,7 +94,7 @@ export class Recycler {
     this.leaving++;
     const removed = () =>
       new Promise<void>((resolve) => {
-        segment.discardLater((error) => {
+        segment.removeInBackground((error) => {
           this.leaving--;
           if (error !== undefined) failed(error);
           resolve();

@@ -31,7 +31,7 @@ export function isRetaining({ timeMs, bytes }: Retention): boolean {
  * @param ageMs of its last commit
  * @param bytesBehind that the log has behind it
  */
-export function retains(retention: Retention, ageMs: number, bytesBehind: number): boolean {
+export function isRetained(retention: Retention, ageMs: number, bytesBehind: number): boolean {
   if (!isRetaining(retention)) return false;
   return (retention.timeMs === 0 || ageMs < retention.timeMs) && (retention.bytes === 0 || bytesBehind < retention.bytes);
 }

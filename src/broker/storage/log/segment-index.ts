@@ -78,9 +78,9 @@ export class SegmentIndex {
   /** When the first and the last commit were written, ms; 0 without commits. */
   oldestMs = 0;
   newestMs = 0;
-  /** Entries that walk() found damaged with good ones behind them, and put a stand-in for. */
+  /** Entries that loadEntries() found damaged with good ones behind them, and put a stand-in for. */
   bridgedEntries = 0;
-  /** Entries that walk() found damaged at the end, and cut off. */
+  /** Entries that loadEntries() found damaged at the end, and cut off. */
   droppedEntries = 0;
   readonly file: LazyFile;
 
@@ -95,7 +95,7 @@ export class SegmentIndex {
   }
 
   /**
-   * Opens an index that an earlier run left, as far as its header goes; walk() reads its entries.
+   * Opens an index that an earlier run left, as far as its header goes; loadEntries() reads its entries.
    *
    * @param directory the segment's
    * @param name the segment's
@@ -118,7 +118,7 @@ export class SegmentIndex {
   }
 
   /** Makes the file, without entries. @param position in the log of the segment's first byte; NaN: not known */
-  make(position: number): void {
+  create(position: number): void {
     this.file.create();
     this.file.write(this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
   }
@@ -144,7 +144,7 @@ export class SegmentIndex {
       if (bytes > INDEX_ENTRY_BYTES) this.file.truncate(end);
       throw error;
     }
-    this.count(last, bytes / INDEX_ENTRY_BYTES);
+    this.countEntries(last, bytes / INDEX_ENTRY_BYTES);
   }
 
   /** Adds one entry. */
@@ -160,14 +160,14 @@ export class SegmentIndex {
       this.length = 0;
       this.nextSequence = this.baseSequence;
     } else {
-      const last = this.entry(entries - 1);
+      const last = this.entryAt(entries - 1);
       this.length = last.offset + last.length;
       this.nextSequence = last.firstSequence + last.count;
     }
     this.file.truncate(INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
   }
 
-  private count(last: IndexEntry, entries: number): void {
+  private countEntries(last: IndexEntry, entries: number): void {
     if (this.entries === 0) this.oldestMs = last.timeMs;
     this.newestMs = last.timeMs;
     this.entries += entries;
@@ -178,7 +178,7 @@ export class SegmentIndex {
   // ---- entries that are looked for
 
   /** Entry by number, 0 … entries-1. */
-  entry(number: number): IndexEntry {
+  entryAt(number: number): IndexEntry {
     return decodeEntry(page, this.readPage(number, 1));
   }
 
@@ -288,7 +288,7 @@ export class SegmentIndex {
    *
    * @param synced records below this sequence were on the disk
    */
-  walk(records: IndexedRecords, synced: number): void {
+  loadEntries(records: IndexedRecords, synced: number): void {
     const { size } = this.file;
     const most = Math.floor((size - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES);
     let damaged = 0;
@@ -308,7 +308,7 @@ export class SegmentIndex {
         }
         if (damaged > 0) this.bridge(records, entry.offset, entry.firstSequence, damaged, synced);
         damaged = 0;
-        this.count(entry, 1);
+        this.countEntries(entry, 1);
       }
     }
     this.droppedEntries = damaged;

@@ -30,8 +30,8 @@ const VERIFY_BYTES = 256 * 1024;
 /** The one entry of most commits, until it is written. */
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 
-/** Part of one commit's records in memory. */
-export interface Part {
+/** CommitPart of one commit's records in memory. */
+export interface CommitPart {
   buffer: Buffer;
   from: number;
   to: number;
@@ -44,8 +44,8 @@ export interface Part {
 export class Segment implements IndexedRecords {
   /** Records that rebuild() found damaged, and put stand-ins for. */
   damagedRecords = 0;
-  /** Its place in the log is known. Where an index was lost, recovery gives it one (place()). */
-  placed = true;
+  /** Its place in the log is known. Where an index was lost, recovery gives it one (setBasePosition()). */
+  positionKnown = true;
   private readonly file: LazyFile;
 
   private constructor(
@@ -137,7 +137,7 @@ export class Segment implements IndexedRecords {
     segment.file.nameUnsynced = true;
     try {
       if (!recycled) segment.file.create();
-      index.make(basePosition);
+      index.create(basePosition);
     } catch (error) {
       segment.remove();
       throw error;
@@ -158,10 +158,10 @@ export class Segment implements IndexedRecords {
     if (opened instanceof UnusableIndex) return opened;
     const { index, position } = opened;
     const segment = new Segment(disk, directory, topicNumber, index, 0);
-    segment.placed = !Number.isNaN(position);
-    if (segment.placed) segment.basePosition = position;
+    segment.positionKnown = !Number.isNaN(position);
+    if (segment.positionKnown) segment.basePosition = position;
     try {
-      index.walk(segment, synced);
+      index.loadEntries(segment, synced);
       return segment;
     } catch (error) {
       segment.close();
@@ -178,8 +178,8 @@ export class Segment implements IndexedRecords {
   static rebuild(disk: Disk, directory: string, name: string, topicNumber: number, endSequence: number): Segment {
     const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16));
     const segment = new Segment(disk, directory, topicNumber, index, 0);
-    segment.placed = false;
-    index.make(Number.NaN);
+    segment.positionKnown = false;
+    index.create(Number.NaN);
     segment.extend(endSequence);
     return segment;
   }
@@ -198,16 +198,16 @@ export class Segment implements IndexedRecords {
   /** Whether the log file begins with this segment's first record, whether it counts or not. */
   get holdsRecords(): boolean {
     let found = false;
-    new RecordScan(this.file, this.topicNumber).run(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
+    new RecordScan(this.file, this.topicNumber).scan(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
       found = whole;
     });
     return found;
   }
 
   /** Gives the segment its place in the log. */
-  place(position: number): void {
+  setBasePosition(position: number): void {
     this.basePosition = position;
-    this.placed = true;
+    this.positionKnown = true;
   }
 
   /**
@@ -216,7 +216,7 @@ export class Segment implements IndexedRecords {
    */
   extend(endSequence: number): void {
     const scan = new RecordScan(this.file, this.topicNumber);
-    scan.run(this.length, this.nextSequence, endSequence, (found) => {
+    scan.scan(this.length, this.nextSequence, endSequence, (found) => {
       // What was deferred joined long after its own time; entries stand in the order of theirs.
       found.timeMs = Math.max(this.newestMs, found.timeMs);
       if (!found.whole) this.damagedRecords += found.count;
@@ -229,7 +229,7 @@ export class Segment implements IndexedRecords {
    * as many as keep each small, but never two for one MPUB, which is there as a whole or not at all.
    * Throws what the kernel said; then nothing of it counts.
    */
-  commit(parts: Part[], count: number, timeMs: number): void {
+  commit(parts: CommitPart[], count: number, timeMs: number): void {
     const entries = parts.length === 1 ? scratch : Buffer.alloc(parts.length * INDEX_ENTRY_BYTES);
     let used = 0;
     let offset = this.length;
@@ -256,7 +256,7 @@ export class Segment implements IndexedRecords {
 
   entriesUpTo(offset: number, sequence: number): IndexEntry[] {
     const found: FoundEntry[] = [];
-    new RecordScan(this.file, this.topicNumber).run(this.length, this.nextSequence, sequence, (entry) => found.push(entry));
+    new RecordScan(this.file, this.topicNumber).scan(this.length, this.nextSequence, sequence, (entry) => found.push(entry));
     const last = found[found.length - 1];
     if (last === undefined || last.offset + last.length !== offset || last.firstSequence + last.count !== sequence) return [];
     if (found.some((entry) => !entry.whole)) return found;
@@ -271,8 +271,8 @@ export class Segment implements IndexedRecords {
   }
 
   /** Index entry by number, 0 … entries-1. */
-  entry(number: number): IndexEntry {
-    return this.index.entry(number);
+  entryAt(number: number): IndexEntry {
+    return this.index.entryAt(number);
   }
 
   /** Number of the entry that holds a byte offset (0 ≤ offset < length). */
@@ -364,7 +364,7 @@ export class Segment implements IndexedRecords {
    *
    * @param failed called with what went wrong
    */
-  discard(failed: (error: Error) => void): void {
+  removeLogInBackground(failed: (error: Error) => void): void {
     this.close();
     this.index.file.remove();
     this.disk.removeLater(this.logPath, (error) => {
@@ -378,7 +378,7 @@ export class Segment implements IndexedRecords {
    *
    * @param done called once they are gone, or with what went wrong
    */
-  discardLater(done: (error: Error | undefined) => void): void {
+  removeInBackground(done: (error: Error | undefined) => void): void {
     const { logPath } = this;
     const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
     this.disk.removeLater(this.indexPath, (error) => {
@@ -388,7 +388,7 @@ export class Segment implements IndexedRecords {
   }
 
   /** Gives the log file away under another path and removes the index: first the index, so that no index names a foreign file. */
-  giveAway(path: string): void {
+  moveLogFile(path: string): void {
     this.close();
     this.index.file.remove();
     this.file.rename(path);

@@ -2,9 +2,9 @@ import type { Clock } from "../../../base/clock.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
 import { layMessage, layMessages, type Timestamp } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
-import { type Journal, type Journaled, MAX_JOURNALED_BYTES } from "./journal.ts";
+import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
-import type { Part } from "./segment.ts";
+import type { CommitPart } from "./segment.ts";
 
 /** What one read of a lagging channel brings into memory, at most (one commit larger than this is read whole). */
 const READ_AHEAD_BYTES = 512 * 1024;
@@ -13,7 +13,7 @@ const READ_NEAR_BYTES = 32 * 1024;
 /** Blocks read back from files that one log keeps: channels that lag together share them. */
 const MAX_READ_BLOCKS = 4;
 /** With more than this in the journal only, a log writes to its own files again. */
-const MAX_UNSETTLED_BYTES = 4 * MAX_JOURNALED_BYTES;
+const MAX_BEHIND_BYTES = 4 * MAX_JOURNALED_BYTES;
 /** A chunk that filled faster than this asks for a larger one next time. */
 const FAST_FILL_MS = 250;
 
@@ -23,7 +23,7 @@ const FAST_FILL_MS = 250;
  * A record's sequence counts messages, its position counts bytes. The newest records are in chunks in
  * memory; file-backed logs also have all of them in segments, an ephemeral topic's log has only the chunks.
  */
-export class TopicLog implements Journaled {
+export class TopicLog implements JournaledLog {
   /** Sequence the next record will get. */
   next: number;
   /** Position the next record will get. */
@@ -101,11 +101,11 @@ export class TopicLog implements Journaled {
    * @param from offset of the first message's size word
    * @param to offset after the last message
    */
-  appendMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
+  appendBatch(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
     // Each message's size word of 4 bytes becomes a frame header.
     const bytes = to - from + count * (MESSAGE_OVERHEAD_BYTES - 4);
     let chunk = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
-    if (chunk === undefined || chunk.free < bytes) {
+    if (chunk === undefined || chunk.freeBytes < bytes) {
       if (bytes > 1024 * 1024) return this.appendOneByOne(source, from, count, time);
       chunk = this.newTail(bytes);
     }
@@ -129,17 +129,17 @@ export class TopicLog implements Journaled {
    * Adds what was appended since the last commit to a journal's group, if it is small. commit() must follow, when the
    * group is written.
    */
-  stage(journal: Journal): void {
+  stageInJournal(journal: Journal): void {
     if (this.files === undefined || this.chunks.length === 0) return;
     const tail = this.chunks[this.chunks.length - 1];
     const pending = this.end - this.writtenEnd;
-    if (tail.start > this.committedEnd || pending > MAX_UNSETTLED_BYTES) return;
+    if (tail.start > this.committedEnd || pending > MAX_BEHIND_BYTES) return;
     const count = this.next - this.committedNext;
     this.journal = journal;
-    journal.add(this, this.committedNext, count, tail.buffer, tail.offsetOf(this.committedEnd), tail.offsetOf(this.end));
+    journal.stage(this, this.committedNext, count, tail.buffer, tail.offsetOf(this.committedEnd), tail.offsetOf(this.end));
   }
 
-  journaled(written: boolean): void {
+  onJournalWritten(written: boolean): void {
     this.inJournal = written;
   }
 
@@ -165,7 +165,7 @@ export class TopicLog implements Journaled {
   }
 
   /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
-  settle(): Error | undefined {
+  catchUp(): Error | undefined {
     if (this.files === undefined || this.writtenNext === this.committedNext) return undefined;
     try {
       this.writeUpTo(this.files, this.committedNext, this.committedEnd, this.journaledMs);
@@ -176,7 +176,7 @@ export class TopicLog implements Journaled {
   }
 
   /** Takes back what was appended since the last commit. @throws why */
-  refuse(why: Error): never {
+  refuseAppended(why: Error): never {
     this.rollBack();
     throw why;
   }
@@ -198,7 +198,7 @@ export class TopicLog implements Journaled {
     if (block.isGap) return block;
     this.readBlocks.unshift(block);
     this.pool.markEvictable(block, this);
-    if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.drop(this.readBlocks.pop() as Chunk);
+    if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.free(this.readBlocks.pop() as Chunk);
     return block;
   }
 
@@ -214,11 +214,11 @@ export class TopicLog implements Journaled {
   }
 
   /** Position from which peekAt() comes upon a record: that of a run of records in which it is, or of a gap. */
-  runOf(sequence: number): { position: number; sequence: number } {
+  runAt(sequence: number): { position: number; sequence: number } {
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
     if (chunk !== undefined) return { position: chunk.start, sequence: chunk.firstSequence };
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
-    return this.files.runOf(sequence);
+    return this.files.runAt(sequence);
   }
 
   /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. */
@@ -239,45 +239,45 @@ export class TopicLog implements Journaled {
    * @param floorSequence everything below it is finished in every channel
    * @param wallMs the wall clock, for what is retained
    */
-  release(cursorPosition: number, floorSequence: number, wallMs: number): void {
+  trim(cursorPosition: number, floorSequence: number, wallMs: number): void {
     const before = this.files === undefined ? this.committedEnd : this.writtenEnd;
     while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= before) {
       if (this.files === undefined && this.chunks[1].firstSequence > floorSequence) break;
-      this.pool.drop(this.chunks.shift() as Chunk);
+      this.pool.free(this.chunks.shift() as Chunk);
     }
-    this.files?.release(floorSequence, wallMs);
+    this.files?.trim(floorSequence, wallMs);
   }
 
   /** Frees what an idle topic holds: its chunks are in the file, the next message starts a small one. */
   shrink(): void {
     this.sizeClass = 0;
-    if (this.files === undefined || this.committedNext !== this.next || this.settle() !== undefined) return;
-    for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
-    for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
-    this.files.rest();
+    if (this.files === undefined || this.committedNext !== this.next || this.catchUp() !== undefined) return;
+    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
+    for (const block of this.readBlocks.splice(0)) this.pool.free(block);
+    this.files.closeIdle();
   }
 
   evict(chunk: Chunk): void {
     const block = this.readBlocks.indexOf(chunk);
     if (block >= 0) {
       this.readBlocks.splice(block, 1);
-      this.pool.drop(chunk);
+      this.pool.free(chunk);
       return;
     }
     // Only the oldest may go, or the chunks would no longer be contiguous; and nothing that is not in the file. The tail
     // may: of a thousand topics each has one, and together they would be most of the memory.
     if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return;
-    if (chunk.end > this.writtenEnd && this.settle() !== undefined) return;
+    if (chunk.end > this.writtenEnd && this.catchUp() !== undefined) return;
     this.chunks.shift();
-    this.pool.drop(chunk);
+    this.pool.free(chunk);
   }
 
   /** Gives all memory back. Pinned chunks follow with their last pin. */
   dispose(): void {
-    this.journal?.settled(this);
+    this.journal?.caughtUp(this);
     this.writtenNext = this.committedNext;
-    for (const chunk of this.chunks.splice(0)) this.pool.drop(chunk);
-    for (const block of this.readBlocks.splice(0)) this.pool.drop(block);
+    for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
+    for (const block of this.readBlocks.splice(0)) this.pool.free(block);
   }
 
   private cachedAt(position: number): Chunk | undefined {
@@ -300,7 +300,7 @@ export class TopicLog implements Journaled {
 
   private tail(bytes: number): Chunk {
     const last = this.chunks.length > 0 ? this.chunks[this.chunks.length - 1] : undefined;
-    return last !== undefined && last.free >= bytes ? last : this.newTail(bytes);
+    return last !== undefined && last.freeBytes >= bytes ? last : this.newTail(bytes);
   }
 
   private newTail(bytes: number): Chunk {
@@ -310,7 +310,7 @@ export class TopicLog implements Journaled {
       if (now - this.tailSinceMs < FAST_FILL_MS && this.sizeClass < LARGEST_CLASS) this.sizeClass++;
     }
     this.tailSinceMs = now;
-    const chunk = this.pool.take(bytes, this.sizeClass);
+    const chunk = this.pool.allocate(bytes, this.sizeClass);
     chunk.start = chunk.end = this.end;
     chunk.firstSequence = this.next;
     chunk.continuesBatch = this.insideBatch;
@@ -335,11 +335,11 @@ export class TopicLog implements Journaled {
     files.commit(this.partsUpTo(end), next - this.writtenNext, timeMs);
     this.writtenNext = next;
     this.writtenEnd = end;
-    this.journal?.settled(this);
+    this.journal?.caughtUp(this);
   }
 
-  private partsUpTo(end: number): Part[] {
-    const parts: Part[] = [];
+  private partsUpTo(end: number): CommitPart[] {
+    const parts: CommitPart[] = [];
     for (let i = this.chunks.length - 1; i >= 0; i--) {
       const chunk = this.chunks[i];
       if (chunk.end <= this.writtenEnd) break;
@@ -357,7 +357,7 @@ export class TopicLog implements Journaled {
 
   private rollBack(): void {
     while (this.chunks.length > 0 && this.chunks[this.chunks.length - 1].start >= this.committedEnd) {
-      this.pool.drop(this.chunks.pop() as Chunk);
+      this.pool.free(this.chunks.pop() as Chunk);
     }
     if (this.chunks.length > 0) this.chunks[this.chunks.length - 1].end = this.committedEnd;
     this.next = this.committedNext;

@@ -10,47 +10,47 @@ function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): void }
     evicted,
     evict(chunk) {
       evicted.push(chunk);
-      pool.drop(chunk);
+      pool.free(chunk);
     },
   };
 }
 
 test("a chunk has the size that was wished for, or the next that holds the bytes", () => {
   const pool = new ChunkPool(64 * MIB);
-  expect(pool.take(10, 0).buffer.length).toBe(16 * 1024);
-  expect(pool.take(10, LARGEST_CLASS).buffer.length).toBe(MIB);
-  expect(pool.take(20 * 1024, 0).buffer.length).toBe(128 * 1024);
-  expect(pool.take(MIB + 1, 0).buffer.length).toBe(MIB + 1);
+  expect(pool.allocate(10, 0).buffer.length).toBe(16 * 1024);
+  expect(pool.allocate(10, LARGEST_CLASS).buffer.length).toBe(MIB);
+  expect(pool.allocate(20 * 1024, 0).buffer.length).toBe(128 * 1024);
+  expect(pool.allocate(MIB + 1, 0).buffer.length).toBe(MIB + 1);
   expect(pool.usedBytes).toBe(16 * 1024 + MIB + 128 * 1024 + MIB + 1);
 });
 
 test("a dropped chunk's memory is used again", () => {
   const pool = new ChunkPool(64 * MIB);
-  const chunk = pool.take(10, 1);
-  pool.drop(chunk);
+  const chunk = pool.allocate(10, 1);
+  pool.free(chunk);
   expect(pool.usedBytes).toBe(0);
-  expect(pool.take(10, 1)).toBe(chunk);
-  expect(chunk.dropped).toBeFalse();
+  expect(pool.allocate(10, 1)).toBe(chunk);
+  expect(chunk.freed).toBeFalse();
 });
 
 test("a pinned chunk is not used again before its last pin is gone", () => {
   const pool = new ChunkPool(64 * MIB);
-  const chunk = pool.take(10, 1);
+  const chunk = pool.allocate(10, 1);
   chunk.pins = 2;
-  pool.drop(chunk);
+  pool.free(chunk);
   pool.unpin(chunk);
-  expect(pool.take(10, 1)).not.toBe(chunk);
+  expect(pool.allocate(10, 1)).not.toBe(chunk);
   pool.unpin(chunk);
-  expect(pool.take(10, 1)).toBe(chunk);
+  expect(pool.allocate(10, 1)).toBe(chunk);
 });
 
 test("with the budget used up the oldest cached chunks make room; the memory of a pinned one comes back with its last pin", () => {
   const pool = new ChunkPool(3 * MIB);
   const keeper = owner(pool);
-  const chunks = [0, 1, 2].map(() => pool.take(1, LARGEST_CLASS));
+  const chunks = [0, 1, 2].map(() => pool.allocate(1, LARGEST_CLASS));
   for (const chunk of chunks) pool.markEvictable(chunk, keeper);
   chunks[0].pins = 1;
-  pool.take(1, LARGEST_CLASS);
+  pool.allocate(1, LARGEST_CLASS);
   expect(keeper.evicted).toEqual([chunks[0], chunks[1]]);
   expect(pool.usedBytes).toBe(3 * MIB);
   pool.unpin(chunks[0]);
@@ -59,24 +59,24 @@ test("with the budget used up the oldest cached chunks make room; the memory of 
 
 test("when nothing can be evicted, chunks are small, and what must be held is held beyond the budget", () => {
   const pool = new ChunkPool(MIB + 200 * 1024);
-  pool.take(1, LARGEST_CLASS);
-  expect(pool.take(1, LARGEST_CLASS).buffer.length).toBe(128 * 1024);
-  expect(pool.take(1, LARGEST_CLASS).buffer.length).toBe(16 * 1024);
-  expect(pool.take(500_000, LARGEST_CLASS).buffer.length).toBe(MIB);
+  pool.allocate(1, LARGEST_CLASS);
+  expect(pool.allocate(1, LARGEST_CLASS).buffer.length).toBe(128 * 1024);
+  expect(pool.allocate(1, LARGEST_CLASS).buffer.length).toBe(16 * 1024);
+  expect(pool.allocate(500_000, LARGEST_CLASS).buffer.length).toBe(MIB);
   expect(pool.usedBytes).toBeGreaterThan(pool.budgetBytes);
 });
 
 test("chunks that go out of use in numbers are not all kept", () => {
   const pool = new ChunkPool(1024 * MIB);
-  const chunks = Array.from({ length: 40 }, () => pool.take(1, LARGEST_CLASS));
-  for (const chunk of chunks) pool.drop(chunk);
-  const again = Array.from({ length: 40 }, () => pool.take(1, LARGEST_CLASS));
+  const chunks = Array.from({ length: 40 }, () => pool.allocate(1, LARGEST_CLASS));
+  for (const chunk of chunks) pool.free(chunk);
+  const again = Array.from({ length: 40 }, () => pool.allocate(1, LARGEST_CLASS));
   expect(again.filter((chunk) => chunks.includes(chunk))).toHaveLength(24);
 });
 
 test("positions are offsets from the chunk's first", () => {
-  const chunk = new ChunkPool(MIB).take(1, 0);
+  const chunk = new ChunkPool(MIB).allocate(1, 0);
   chunk.start = 2 ** 40;
   chunk.end = chunk.start + 100;
-  expect([chunk.offsetOf(chunk.start + 7), chunk.free]).toEqual([7, 16 * 1024 - 100]);
+  expect([chunk.offsetOf(chunk.start + 7), chunk.freeBytes]).toEqual([7, 16 * 1024 - 100]);
 });

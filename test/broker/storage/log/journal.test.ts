@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { systemClock } from "../../../../src/base/clock.ts";
 import type { Disk } from "../../../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
-import { Journal, readJournal, replay } from "../../../../src/broker/storage/log/journal.ts";
+import { Journal, readJournal, replayJournal } from "../../../../src/broker/storage/log/journal.ts";
 import { LogFiles } from "../../../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../../../src/broker/storage/log/recycler.ts";
 import { TopicLog } from "../../../../src/broker/storage/log/topic-log.ts";
@@ -56,7 +56,7 @@ class Logs {
     const journaled = readJournal(disk, JOURNAL);
     this.journal = new Journal(disk, JOURNAL, (error) => this.failures.push(error.message), CAPACITY);
     this.logs = Array.from({ length: count }, (_, number) => {
-      const log = new MemoryLogger();
+      const logger = new MemoryLogger();
       const opened = new LogFiles(
         {
           disk,
@@ -66,12 +66,12 @@ class Logs {
           maxBytesPerFile: 20_000,
           syncEvery: Number.POSITIVE_INFINITY,
           recycler,
-          log,
+          logger,
           onCorrupt: () => {},
         },
         0,
       );
-      replay(journaled.get(number) ?? [], opened.nextSequence, (...entry) => opened.restore(...entry));
+      replayJournal(journaled.get(number) ?? [], opened.nextSequence, (...entry) => opened.restoreJournaled(...entry));
       return new TopicLog(pool, systemClock, idPrefix(1, number), opened);
     });
     this.journal.remove();
@@ -89,8 +89,8 @@ class Logs {
   /** Commits as one turn of a broker does. */
   commit(numbers: Iterable<number>, timeMs = 1000): void {
     const logs = [...numbers].map((number) => this.log(number));
-    for (const log of logs) log.stage(this.journal);
-    this.journal.write(timeMs, timeMs);
+    for (const log of logs) log.stageInJournal(this.journal);
+    this.journal.writeStaged(timeMs, timeMs);
     for (const log of logs) log.commit(timeMs);
   }
 }
@@ -121,7 +121,7 @@ test("a log that could settle before the kill has nothing twice", () => {
     run.append(0, `a${i}`);
     run.append(1, `b${i}`);
     run.commit([0, 1]);
-    if (i === 1) expect(run.log(0).settle()).toBeUndefined();
+    if (i === 1) expect(run.log(0).catchUp()).toBeUndefined();
   }
   const next = new Logs(disk, 2);
   expect(readAll(next.log(0))).toEqual(["a0", "a1", "a2", "a3"]);
@@ -133,7 +133,7 @@ test("what was journaled behind sequences that a run passed over is there after 
   const run = new Logs(disk, 1);
   for (const body of ["a", "b"]) run.append(0, body);
   run.commit([0]);
-  expect(run.log(0).settle()).toBeUndefined();
+  expect(run.log(0).catchUp()).toBeUndefined();
   const second = new Logs(disk, 1);
   second.log(0).skipTo(10);
   for (const body of ["c", "d"]) {
@@ -265,7 +265,7 @@ test("killed within any write, the logs have all that was committed, in order an
         sent[number] = found;
         acknowledged[number] = [...found];
       }
-      for (const log of after.logs) log.settle();
+      for (const log of after.logs) log.catchUp();
     }
   }
 });

@@ -17,11 +17,11 @@ afterEach(() => {
 const RECORD = 44;
 const BODIES = Array.from({ length: 10 }, (_, i) => `body-${String(i).padStart(5, "0")}`);
 
-function filesOf(log: LogFixture, ending: string): string[] {
-  return readdirSync(log.directory)
+function filesOf(fixture: LogFixture, ending: string): string[] {
+  return readdirSync(fixture.directory)
     .filter((name) => name.endsWith(ending))
     .sort()
-    .map((name) => `${log.directory}/${name}`);
+    .map((name) => `${fixture.directory}/${name}`);
 }
 
 function flip(path: string, at: number): void {
@@ -31,149 +31,149 @@ function flip(path: string, at: number): void {
 }
 
 test("what was committed is there after a clean close, in order, and goes on at the next sequence", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES.slice(0, 5)) log.commit(body);
-  log.commit(...BODIES.slice(5));
-  await log.reopen();
-  expect(readAll(log.log)).toEqual(BODIES);
-  log.commit("next");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES, "next"]);
-  expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+  using fixture = new LogFixture();
+  for (const body of BODIES.slice(0, 5)) fixture.commit(body);
+  fixture.commit(...BODIES.slice(5));
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual(BODIES);
+  fixture.commit("next");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES, "next"]);
+  expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
 test("an empty log starts at the sequence it is told", () => {
-  using log = new LogFixture({ firstSequence: 70_000 });
-  expect([log.log.startSequence, log.log.next]).toEqual([70_000, 70_000]);
-  log.commit("a");
-  expect(readAll(log.log)).toEqual(["a"]);
+  using fixture = new LogFixture({ firstSequence: 70_000 });
+  expect([fixture.log.startSequence, fixture.log.next]).toEqual([70_000, 70_000]);
+  fixture.commit("a");
+  expect(readAll(fixture.log)).toEqual(["a"]);
 });
 
 test("without a close, as after a crash, nothing that was committed is missing", () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES);
 });
 
 test("a log file that lost its end is cut back to its last whole commit, and says so", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  truncateSync(filesOf(log, ".log")[0], 8 * RECORD + 20);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 8));
-  expect(log.logger.matching(/the last 2 messages .* torn/)).toHaveLength(1);
-  log.commit("new");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 8), "new"]);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  truncateSync(filesOf(fixture, ".log")[0], 8 * RECORD + 20);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 8));
+  expect(fixture.logger.matching(/the last 2 messages .* torn/)).toHaveLength(1);
+  fixture.commit("new");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 8), "new"]);
 });
 
 test("a flipped byte in the last commit drops that commit", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".log")[0], 9 * RECORD + 40);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 9));
-  expect(log.logger.matching(/the last 1 messages .* torn/)).toHaveLength(1);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  flip(filesOf(fixture, ".log")[0], 9 * RECORD + 40);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 9));
+  expect(fixture.logger.matching(/the last 1 messages .* torn/)).toHaveLength(1);
 });
 
 test("a flipped byte in the middle costs its own commit: it is counted, logged and skipped", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".log")[0], 4 * RECORD + 40);
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
-  expect(log.corrupt).toBe(1);
-  expect(log.logger.matching(/1 messages from sequence 4 on are damaged .* at byte 176 \(checksum does not match\)/)).toHaveLength(1);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  flip(filesOf(fixture, ".log")[0], 4 * RECORD + 40);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
+  expect(fixture.corrupt).toBe(1);
+  expect(fixture.logger.matching(/1 messages from sequence 4 on are damaged .* at byte 176 \(checksum does not match\)/)).toHaveLength(1);
 });
 
 test("a full segment's file that lost its end costs only the commits that are gone", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 5 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  truncateSync(filesOf(log, ".log")[0], 4 * RECORD + 20);
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
+  using fixture = new LogFixture({ maxBytesPerFile: 5 * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  truncateSync(filesOf(fixture, ".log")[0], 4 * RECORD + 20);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
 });
 
 test("half an index entry at the end is forgotten with the commit it was for", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  truncateSync(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 13);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 9));
-  log.commit("new");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 9), "new"]);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  truncateSync(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 13);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 9));
+  fixture.commit("new");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 9), "new"]);
 });
 
 test("a damaged index entry in the middle costs nothing when its records are whole", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 4 * INDEX_ENTRY_BYTES + 5);
-  flip(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 5 * INDEX_ENTRY_BYTES + 5);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES);
-  expect(log.corrupt).toBe(1);
-  expect(log.logger.matching(/2 entries of .* are damaged/)).toHaveLength(1);
-  log.commit("new");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES, "new"]);
-  expect(log.corrupt).toBe(1);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  flip(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 4 * INDEX_ENTRY_BYTES + 5);
+  flip(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 5 * INDEX_ENTRY_BYTES + 5);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES);
+  expect(fixture.corrupt).toBe(1);
+  expect(fixture.logger.matching(/2 entries of .* are damaged/)).toHaveLength(1);
+  fixture.commit("new");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES, "new"]);
+  expect(fixture.corrupt).toBe(1);
 });
 
 test("a damaged index entry over damaged records costs that commit and no other", async () => {
-  using log = new LogFixture();
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  flip(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 4 * INDEX_ENTRY_BYTES + 5);
-  flip(filesOf(log, ".log")[0], 4 * RECORD + 30);
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
+  using fixture = new LogFixture();
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  flip(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 4 * INDEX_ENTRY_BYTES + 5);
+  flip(filesOf(fixture, ".log")[0], 4 * RECORD + 30);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
 });
 
 test("an index of a full segment that lost its end is made good from where the next segment begins", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 5 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  truncateSync(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 2 * INDEX_ENTRY_BYTES);
-  log.open();
-  expect(readAll(log.log)).toEqual(BODIES);
-  expect(log.corrupt).toBe(1);
+  using fixture = new LogFixture({ maxBytesPerFile: 5 * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  truncateSync(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 2 * INDEX_ENTRY_BYTES);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual(BODIES);
+  expect(fixture.corrupt).toBe(1);
 });
 
 test("a recycled file's older records behind the end are never read as new ones", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 4 * RECORD });
-  for (const body of BODIES.slice(0, 8)) log.commit(body);
-  log.releaseBelow(4);
-  expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(1);
-  await until("the old name is gone from the disk", () => log.recycler.hasReady);
-  log.commit("new 1");
-  expect(readdirSync(`${log.folder}/recycled`)).toBeEmpty();
-  const newest = filesOf(log, ".log")[1];
+  using fixture = new LogFixture({ maxBytesPerFile: 4 * RECORD });
+  for (const body of BODIES.slice(0, 8)) fixture.commit(body);
+  fixture.trimBelow(4);
+  expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(1);
+  await until("the old name is gone from the disk", () => fixture.recycler.hasReady);
+  fixture.commit("new 1");
+  expect(readdirSync(`${fixture.folder}/recycled`)).toBeEmpty();
+  const newest = filesOf(fixture, ".log")[1];
   // The older records stand there still, whole, at the very place where the next record will.
   expect(readFileSync(newest).length).toBe(4 * RECORD);
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(4, 8), "new 1"]);
-  log.commit("new 2");
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(4, 8), "new 1", "new 2"]);
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new 1"]);
+  fixture.commit("new 2");
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new 1", "new 2"]);
 });
 
 test("recycled files are kept up to their bound, across restarts, and one that vanished is done without", async () => {
-  using log = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 2 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  log.releaseBelow(9);
-  expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(2);
-  await log.reopen();
-  for (const name of readdirSync(`${log.folder}/recycled`)) await Bun.file(`${log.folder}/recycled/${name}`).delete();
-  log.commit("new");
-  expect(readAll(log.log)).toEqual([BODIES[9], "new"]);
+  using fixture = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 2 * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  fixture.trimBelow(9);
+  expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(2);
+  await fixture.reopen();
+  for (const name of readdirSync(`${fixture.folder}/recycled`)) await Bun.file(`${fixture.folder}/recycled/${name}`).delete();
+  fixture.commit("new");
+  expect(readAll(fixture.log)).toEqual([BODIES[9], "new"]);
 });
 
 test("segments that are not kept are removed one after the other, each behind its index", async () => {
@@ -190,76 +190,76 @@ test("segments that are not kept are removed one after the other, each behind it
       });
     },
   };
-  using log = new LogFixture({ disk, maxBytesPerFile: RECORD, recycledBytes: 0 });
-  for (const body of BODIES.slice(0, 4)) log.commit(body);
-  const [first, second, third] = filesOf(log, ".log").map((path) => basename(path, ".log"));
-  log.releaseBelow(2);
-  log.releaseBelow(3);
-  await log.reopen();
+  using fixture = new LogFixture({ disk, maxBytesPerFile: RECORD, recycledBytes: 0 });
+  for (const body of BODIES.slice(0, 4)) fixture.commit(body);
+  const [first, second, third] = filesOf(fixture, ".log").map((path) => basename(path, ".log"));
+  fixture.trimBelow(2);
+  fixture.trimBelow(3);
+  await fixture.reopen();
   expect(removed).toEqual([first, second, third].flatMap((name) => [`${name}.idx`, `${name}.log`]));
-  expect(readAll(log.log)).toEqual([BODIES[3]]);
-  expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+  expect(readAll(fixture.log)).toEqual([BODIES[3]]);
+  expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
 test("segments are released once everything in them is finished, and not before", () => {
-  using log = new LogFixture({ maxBytesPerFile: 2 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  log.releaseBelow(5);
-  expect(log.log.startSequence).toBe(4);
-  expect(filesOf(log, ".log")).toHaveLength(3);
-  expect(readAll(log.log)).toEqual(BODIES.slice(4));
+  using fixture = new LogFixture({ maxBytesPerFile: 2 * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  fixture.trimBelow(5);
+  expect(fixture.log.startSequence).toBe(4);
+  expect(filesOf(fixture, ".log")).toHaveLength(3);
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(4));
 });
 
 test("a large segment in which all is finished is given back early, and the next sequence survives that", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 10 * RECORD });
-  for (const body of BODIES) log.commit(body);
-  log.releaseBelow(10);
-  expect(log.log.startSequence).toBe(10);
-  expect(filesOf(log, ".log")).toHaveLength(1);
-  await log.reopen();
-  expect([log.log.startSequence, log.log.next]).toEqual([10, 10]);
-  log.commit("next");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual(["next"]);
-  expect(log.log.startSequence).toBe(10);
+  using fixture = new LogFixture({ maxBytesPerFile: 10 * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  fixture.trimBelow(10);
+  expect(fixture.log.startSequence).toBe(10);
+  expect(filesOf(fixture, ".log")).toHaveLength(1);
+  await fixture.reopen();
+  expect([fixture.log.startSequence, fixture.log.next]).toEqual([10, 10]);
+  fixture.commit("next");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual(["next"]);
+  expect(fixture.log.startSequence).toBe(10);
 });
 
 test("removing a log gives its files to the recycler and takes its folder away", () => {
-  using log = new LogFixture();
-  log.commit("a");
-  log.files.remove();
-  expect(existsSync(log.directory)).toBeFalse();
-  expect(readdirSync(`${log.folder}/recycled`)).toHaveLength(1);
+  using fixture = new LogFixture();
+  fixture.commit("a");
+  fixture.files.remove();
+  expect(existsSync(fixture.directory)).toBeFalse();
+  expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(1);
 });
 
 test("a write that the disk does not take throws, nothing of the group counts, and the log goes on", async () => {
   const filling = new FillingDisk();
-  using log = new LogFixture({ disk: filling.disk });
-  log.commit(...BODIES.slice(0, 3));
+  using fixture = new LogFixture({ disk: filling.disk });
+  fixture.commit(...BODIES.slice(0, 3));
   filling.full = ".log";
-  expect(() => log.commit("lost 1", "lost 2")).toThrow("ENOSPC");
+  expect(() => fixture.commit("lost 1", "lost 2")).toThrow("ENOSPC");
   filling.full = "";
-  expect([log.log.next, log.log.committedNext]).toEqual([3, 3]);
-  log.commit("after");
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 3), "after"]);
-  await log.reopen();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 3), "after"]);
+  expect([fixture.log.next, fixture.log.committedNext]).toEqual([3, 3]);
+  fixture.commit("after");
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 3), "after"]);
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 3), "after"]);
 });
 
 test("an index that the disk does not take rolls the commit back too", async () => {
   const filling = new FillingDisk();
-  using log = new LogFixture({ disk: filling.disk });
-  log.commit("a");
+  using fixture = new LogFixture({ disk: filling.disk });
+  fixture.commit("a");
   filling.full = ".idx";
-  expect(() => log.commit("lost")).toThrow("ENOSPC");
+  expect(() => fixture.commit("lost")).toThrow("ENOSPC");
   filling.full = "";
-  log.commit("after");
-  await log.reopen();
-  expect(readAll(log.log)).toEqual(["a", "after"]);
+  fixture.commit("after");
+  await fixture.reopen();
+  expect(readAll(fixture.log)).toEqual(["a", "after"]);
 });
 
 test("a sync waits for the disk also where the segment was rolled since, and where an earlier sync is under way", async () => {
-  using log = new LogFixture({ maxBytesPerFile: RECORD });
+  using fixture = new LogFixture({ maxBytesPerFile: RECORD });
   const waiting: (() => void)[] = [];
   let segmentsSynced = 0;
   Segment.prototype.sync = function (this: Segment, done: (error: Error | undefined) => void) {
@@ -270,69 +270,69 @@ test("a sync waits for the disk also where the segment was rolled since, and whe
       }),
     );
   };
-  log.commit(BODIES[0]);
-  log.files.sync();
+  fixture.commit(BODIES[0]);
+  fixture.files.sync();
   expect(waiting).toHaveLength(1);
-  log.commit(BODIES[1]);
+  fixture.commit(BODIES[1]);
   let synced = false;
-  log.files.sync(() => {
+  fixture.files.sync(() => {
     synced = true;
   });
   expect(waiting).toHaveLength(2);
   waiting[1]();
   await until("the second segment is synced", () => segmentsSynced === 1);
   let later = false;
-  log.files.sync(() => {
+  fixture.files.sync(() => {
     later = true;
   });
   await Bun.sleep(1);
-  expect([synced, later, log.files.hasUnsynced]).toEqual([false, false, true]);
+  expect([synced, later, fixture.files.hasUnsynced]).toEqual([false, false, true]);
   waiting[0]();
   await until("both hear of it", () => synced && later);
-  expect(log.files.hasUnsynced).toBeFalse();
+  expect(fixture.files.hasUnsynced).toBeFalse();
 });
 
 test("a sync that fails is told to who waits for it, and is in the log", async () => {
-  using log = new LogFixture();
+  using fixture = new LogFixture();
   Segment.prototype.sync = (done: (error: Error | undefined) => void) => done(new Error("input/output error"));
-  log.commit("a");
-  const failure = await new Promise<Error | undefined>((resolve) => log.files.sync(resolve));
+  fixture.commit("a");
+  const failure = await new Promise<Error | undefined>((resolve) => fixture.files.sync(resolve));
   expect(failure?.message).toBe("input/output error");
-  expect(log.logger.matching(/sync of .* failed: input\/output error/)).toHaveLength(1);
+  expect(fixture.logger.matching(/sync of .* failed: input\/output error/)).toHaveLength(1);
   Segment.prototype.sync = realSync;
-  log.commit("b");
-  expect(await new Promise((resolve) => log.files.sync(resolve))).toBeUndefined();
+  fixture.commit("b");
+  expect(await new Promise((resolve) => fixture.files.sync(resolve))).toBeUndefined();
 });
 
 test("a log that is removed while it is synced is no failure of the disk", async () => {
-  using log = new LogFixture();
-  log.commit(...BODIES);
+  using fixture = new LogFixture();
+  fixture.commit(...BODIES);
   const synced = Promise.withResolvers<Error | undefined>();
-  log.files.sync(synced.resolve);
-  log.files.remove();
+  fixture.files.sync(synced.resolve);
+  fixture.files.remove();
   expect(await synced.promise).toBeUndefined();
-  expect(existsSync(log.directory)).toBe(false);
-  expect(log.logger.matching(/ERROR/)).toBeEmpty();
+  expect(existsSync(fixture.directory)).toBe(false);
+  expect(fixture.logger.matching(/ERROR/)).toBeEmpty();
 });
 
 test("files that are not needed are closed: those of a full segment once synced, all of them at rest", async () => {
-  using log = new LogFixture({ maxBytesPerFile: RECORD });
-  for (const body of BODIES) log.commit(body);
-  const { segments } = log.files as unknown as { segments: Segment[] };
+  using fixture = new LogFixture({ maxBytesPerFile: RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  const { segments } = fixture.files as unknown as { segments: Segment[] };
   expect(segments.every((segment) => segment.isOpen)).toBeTrue();
-  log.files.sync();
+  fixture.files.sync();
   await until("the full ones are closed", () => segments.filter((segment) => segment.isOpen).length === 1);
-  log.files.rest();
+  fixture.files.closeIdle();
   await until("all are closed", () => !segments.some((segment) => segment.isOpen));
-  log.commit("again");
-  expect(readAll(log.log)).toEqual([...BODIES, "again"]);
+  fixture.commit("again");
+  expect(readAll(fixture.log)).toEqual([...BODIES, "again"]);
 });
 
 test("an index entry is written behind its records, so a file is never shorter than its index says", () => {
-  using log = new LogFixture();
-  log.commit("a", "b");
-  const fd = openSync(filesOf(log, ".idx")[0], "r");
+  using fixture = new LogFixture();
+  fixture.commit("a", "b");
+  const fd = openSync(filesOf(fixture, ".idx")[0], "r");
   expect(fstatSync(fd).size).toBe(INDEX_HEADER_BYTES + INDEX_ENTRY_BYTES);
   closeSync(fd);
-  expect(readFileSync(filesOf(log, ".log")[0]).length).toBe(2 * 35);
+  expect(readFileSync(filesOf(fixture, ".log")[0]).length).toBe(2 * 35);
 });

@@ -11,17 +11,17 @@ const BODIES = Array.from({ length: 10 }, (_, i) => `body-${String(i).padStart(5
 
 /** Ten commits of one record each, in segments of `perSegment`, closed cleanly. */
 async function written(perSegment = 10): Promise<LogFixture> {
-  const log = new LogFixture({ maxBytesPerFile: perSegment * RECORD });
-  for (const body of BODIES) log.commit(body);
-  await log.files.close();
-  return log;
+  const fixture = new LogFixture({ maxBytesPerFile: perSegment * RECORD });
+  for (const body of BODIES) fixture.commit(body);
+  await fixture.files.close();
+  return fixture;
 }
 
-function filesOf(log: LogFixture, ending: string): string[] {
-  return readdirSync(log.directory)
+function filesOf(fixture: LogFixture, ending: string): string[] {
+  return readdirSync(fixture.directory)
     .filter((name) => name.endsWith(ending))
     .sort()
-    .map((name) => `${log.directory}/${name}`);
+    .map((name) => `${fixture.directory}/${name}`);
 }
 
 function change(path: string, at: number, ...bytes: number[]): void {
@@ -37,32 +37,32 @@ function zero(path: string, from: number): void {
   writeFileSync(path, whole);
 }
 
-async function expectGoesOn(log: LogFixture, bodies: (string | null)[], synced?: number): Promise<void> {
-  log.commit("next");
-  await log.files.close();
-  log.open({ syncedSequence: synced });
-  expect(readAll(log.log)).toEqual([...bodies, "next"]);
+async function expectGoesOn(fixture: LogFixture, bodies: (string | null)[], synced?: number): Promise<void> {
+  fixture.commit("next");
+  await fixture.files.close();
+  fixture.open({ syncedSequence: synced });
+  expect(readAll(fixture.log)).toEqual([...bodies, "next"]);
 }
 
 test("a damaged last index entry costs nothing when its records were on the disk", async () => {
-  using log = await written();
-  change(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
-  log.open({ syncedSequence: 10 });
-  expect(readAll(log.log)).toEqual(BODIES);
-  expect(log.corrupt).toBe(1);
-  expect(log.logger.matching(/ERROR.*the last 1 entries of .* are damaged; 1 messages were found without them/)).toHaveLength(1);
-  await expectGoesOn(log, BODIES, 11);
-  expect(log.corrupt).toBe(1);
+  using fixture = await written();
+  change(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
+  fixture.open({ syncedSequence: 10 });
+  expect(readAll(fixture.log)).toEqual(BODIES);
+  expect(fixture.corrupt).toBe(1);
+  expect(fixture.logger.matching(/ERROR.*the last 1 entries of .* are damaged; 1 messages were found without them/)).toHaveLength(1);
+  await expectGoesOn(fixture, BODIES, 11);
+  expect(fixture.corrupt).toBe(1);
 });
 
 test("a torn last index entry takes a commit along that was never synced, and never comes back", async () => {
-  using log = await written();
-  zero(filesOf(log, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
-  log.open({ syncedSequence: 9 });
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 9));
-  expect(log.corrupt).toBe(0);
-  expect(log.logger.matching(/WARNING.*the last 1 entries of .* were torn by a crash/)).toHaveLength(1);
-  await expectGoesOn(log, BODIES.slice(0, 9));
+  using fixture = await written();
+  zero(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
+  fixture.open({ syncedSequence: 9 });
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 9));
+  expect(fixture.corrupt).toBe(0);
+  expect(fixture.logger.matching(/WARNING.*the last 1 entries of .* were torn by a crash/)).toHaveLength(1);
+  await expectGoesOn(fixture, BODIES.slice(0, 9));
 });
 
 for (const [what, damage] of [
@@ -74,153 +74,160 @@ for (const [what, damage] of [
 ] as const) {
   for (const which of [0, 1, 3])
     test(`the index of segment ${which + 1} of 4, ${what}, is made anew from the records`, async () => {
-      using log = await written(3);
-      damage(filesOf(log, ".idx")[which]);
-      log.open({ syncedSequence: 10 });
-      expect(readAll(log.log)).toEqual(BODIES);
-      expect(log.corrupt).toBe(1);
-      expect(log.logger.matching(/ERROR.*it was made anew from the [13] messages in the log file/)).toHaveLength(1);
-      expect(filesOf(log, ".damaged")).toHaveLength(what === "missing" ? 0 : 1);
-      await expectGoesOn(log, BODIES, 11);
-      expect(log.corrupt).toBe(1);
+      using fixture = await written(3);
+      damage(filesOf(fixture, ".idx")[which]);
+      fixture.open({ syncedSequence: 10 });
+      expect(readAll(fixture.log)).toEqual(BODIES);
+      expect(fixture.corrupt).toBe(1);
+      expect(fixture.logger.matching(/ERROR.*it was made anew from the [13] messages in the log file/)).toHaveLength(1);
+      expect(filesOf(fixture, ".damaged")).toHaveLength(what === "missing" ? 0 : 1);
+      await expectGoesOn(fixture, BODIES, 11);
+      expect(fixture.corrupt).toBe(1);
     });
 }
 
 test("without an index, a damaged record costs itself and is never delivered", async () => {
-  using log = await written();
-  rmSync(filesOf(log, ".idx")[0]);
+  using fixture = await written();
+  rmSync(filesOf(fixture, ".idx")[0]);
   // The size word of the fourth, the type word of the eighth.
-  change(filesOf(log, ".log")[0], 3 * RECORD + 3);
-  change(filesOf(log, ".log")[0], 7 * RECORD + 6);
-  log.open({ syncedSequence: 10 });
-  const found = readAll(log.log);
+  change(filesOf(fixture, ".log")[0], 3 * RECORD + 3);
+  change(filesOf(fixture, ".log")[0], 7 * RECORD + 6);
+  fixture.open({ syncedSequence: 10 });
+  const found = readAll(fixture.log);
   expect(found.filter((body) => body !== null && !BODIES.includes(body))).toBeEmpty();
   expect(found).toEqual([...BODIES.slice(0, 3), null, ...BODIES.slice(4, 6), null, ...BODIES.slice(8)]);
-  expect(log.logger.matching(/3 more are damaged and are skipped/)).toHaveLength(1);
-  expect(log.log.next).toBe(10);
-  await expectGoesOn(log, found, 11);
+  expect(fixture.logger.matching(/3 more are damaged and are skipped/)).toHaveLength(1);
+  expect(fixture.log.next).toBe(10);
+  await expectGoesOn(fixture, found, 11);
 });
 
 test("a recycled file's older records are not taken for this segment's, when its index is made anew", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 4 * RECORD });
-  for (const body of BODIES.slice(0, 8)) log.commit(body);
-  log.releaseBelow(4);
-  await until("the old name is gone from the disk", () => log.recycler.hasReady);
-  log.commit("new-000000");
-  await log.files.close();
-  const newest = filesOf(log, ".idx")[1];
+  using fixture = new LogFixture({ maxBytesPerFile: 4 * RECORD });
+  for (const body of BODIES.slice(0, 8)) fixture.commit(body);
+  fixture.trimBelow(4);
+  await until("the old name is gone from the disk", () => fixture.recycler.hasReady);
+  fixture.commit("new-000000");
+  await fixture.files.close();
+  const newest = filesOf(fixture, ".idx")[1];
   expect(readFileSync(newest.replace("idx", "log")).length).toBe(4 * RECORD);
   rmSync(newest);
-  log.open();
-  expect(readAll(log.log)).toEqual([...BODIES.slice(4, 8), "new-000000"]);
+  fixture.open();
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new-000000"]);
 });
 
 test("an index that was lost with records that were never synced brings nothing back, and throws nothing away", async () => {
-  using log = await written(5);
-  rmSync(filesOf(log, ".idx")[1]);
-  log.open({ syncedSequence: 5 });
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 5));
-  expect(log.logger.matching(/ERROR.*is left out: its index is missing; it is kept as .*\.log\.damaged/)).toHaveLength(1);
-  expect(readFileSync(filesOf(log, ".log.damaged")[0]).length).toBe(5 * RECORD);
-  await expectGoesOn(log, BODIES.slice(0, 5));
+  using fixture = await written(5);
+  rmSync(filesOf(fixture, ".idx")[1]);
+  fixture.open({ syncedSequence: 5 });
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 5));
+  expect(fixture.logger.matching(/ERROR.*is left out: its index is missing; it is kept as .*\.log\.damaged/)).toHaveLength(1);
+  expect(readFileSync(filesOf(fixture, ".log.damaged")[0]).length).toBe(5 * RECORD);
+  await expectGoesOn(fixture, BODIES.slice(0, 5));
 });
 
 test("a missing log file costs its own messages, and its index is kept", async () => {
-  using log = await written(3);
-  rmSync(filesOf(log, ".log")[1]);
-  log.open({ syncedSequence: 10 });
+  using fixture = await written(3);
+  rmSync(filesOf(fixture, ".log")[1]);
+  fixture.open({ syncedSequence: 10 });
   const left = [...BODIES.slice(0, 3), null, ...BODIES.slice(6)];
-  expect(readAll(log.log)).toEqual(left);
-  expect(readAll(log.log, 4)).toEqual([null, ...BODIES.slice(6)]);
-  expect(log.logger.matching(/ERROR.*3\.log is missing, and with it 3 messages from sequence 3 on; its index is kept/)).toHaveLength(1);
-  await expectGoesOn(log, left, 11);
+  expect(readAll(fixture.log)).toEqual(left);
+  expect(readAll(fixture.log, 4)).toEqual([null, ...BODIES.slice(6)]);
+  expect(fixture.logger.matching(/ERROR.*3\.log is missing, and with it 3 messages from sequence 3 on; its index is kept/)).toHaveLength(1);
+  await expectGoesOn(fixture, left, 11);
 });
 
 test("an empty log file costs its own messages", async () => {
-  using log = await written(3);
-  truncateSync(filesOf(log, ".log")[1], 0);
-  log.open({ syncedSequence: 10 });
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 3), null, null, null, ...BODIES.slice(6)]);
-  expect(log.logger.matching(/ERROR.*messages from sequence 3 on are damaged/)).not.toBeEmpty();
+  using fixture = await written(3);
+  truncateSync(filesOf(fixture, ".log")[1], 0);
+  fixture.open({ syncedSequence: 10 });
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 3), null, null, null, ...BODIES.slice(6)]);
+  expect(fixture.logger.matching(/ERROR.*messages from sequence 3 on are damaged/)).not.toBeEmpty();
 });
 
 test("zeros at the log's end are told from damage: what was never synced is cut, what was is skipped", async () => {
-  using log = await written();
-  zero(filesOf(log, ".log")[0], 8 * RECORD);
-  copyFileSync(filesOf(log, ".idx")[0], `${log.folder}/idx`);
-  log.open({ syncedSequence: 10 });
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 8), null, null]);
-  expect(log.log.next).toBe(10);
-  renameSync(`${log.folder}/idx`, filesOf(log, ".idx")[0]);
-  log.open({ syncedSequence: 8 });
-  expect(readAll(log.log)).toEqual(BODIES.slice(0, 8));
-  expect(log.logger.matching(/WARNING.*the last 2 messages .* torn by a crash/)).toHaveLength(1);
+  using fixture = await written();
+  zero(filesOf(fixture, ".log")[0], 8 * RECORD);
+  copyFileSync(filesOf(fixture, ".idx")[0], `${fixture.folder}/idx`);
+  fixture.open({ syncedSequence: 10 });
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 8), null, null]);
+  expect(fixture.log.next).toBe(10);
+  renameSync(`${fixture.folder}/idx`, filesOf(fixture, ".idx")[0]);
+  fixture.open({ syncedSequence: 8 });
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 8));
+  expect(fixture.logger.matching(/WARNING.*the last 2 messages .* torn by a crash/)).toHaveLength(1);
 });
 
 test("a commit that a crash tore is skipped where whole ones are behind it, and is no damage", async () => {
-  using log = await written(3);
-  change(filesOf(log, ".log")[1], RECORD + 40);
-  log.open({ syncedSequence: 4 });
-  expect(readAll(log.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
-  expect(log.corrupt).toBe(0);
-  expect(log.logger.matching(/WARNING.*1 messages from sequence 4 on were torn by a crash before they reached the disk/)).toHaveLength(1);
+  using fixture = await written(3);
+  change(filesOf(fixture, ".log")[1], RECORD + 40);
+  fixture.open({ syncedSequence: 4 });
+  expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
+  expect(fixture.corrupt).toBe(0);
+  expect(fixture.logger.matching(/WARNING.*1 messages from sequence 4 on were torn by a crash before they reached the disk/)).toHaveLength(
+    1,
+  );
 });
 
 test("a segment of another topic is left out and kept, and not written over", async () => {
-  using log = await written();
-  log.open({ topicNumber: 4 });
-  expect(log.log.next).toBe(0);
-  expect(log.logger.matching(/left out: its index belongs to topic number 3; it is kept as/)).toHaveLength(1);
-  log.commit("other");
-  expect(readFileSync(filesOf(log, ".log.damaged")[0]).length).toBe(10 * RECORD);
+  using fixture = await written();
+  fixture.open({ topicNumber: 4 });
+  expect(fixture.log.next).toBe(0);
+  expect(fixture.logger.matching(/left out: its index belongs to topic number 3; it is kept as/)).toHaveLength(1);
+  fixture.commit("other");
+  expect(readFileSync(filesOf(fixture, ".log.damaged")[0]).length).toBe(10 * RECORD);
 });
 
 test("an index of a newer version is refused with what to do", async () => {
-  using log = await written();
-  const path = filesOf(log, ".idx")[0];
+  using fixture = await written();
+  const path = filesOf(fixture, ".idx")[0];
   const header = readFileSync(path);
   header.writeUInt32LE(2, 4);
   header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
   writeFileSync(path, header);
-  const open = () => log.open();
+  const open = () => fixture.open();
   expect(open).toThrow(StartError);
   expect(open).toThrow(/was written by a newer bunsq \(index version 2, this one reads 1\); start that version/);
 });
 
 test("a log file that no index names and that has no record, as a crash between the two leaves it, is removed", async () => {
-  using log = await written();
-  writeFileSync(`${log.directory}/00000000000000ff.log`, "half made");
-  writeFileSync(`${log.directory}/0000000000000000.idx.new`, "half made anew");
-  log.open();
-  expect(readdirSync(log.directory)).toHaveLength(2);
-  expect(readAll(log.log)).toEqual(BODIES);
-  expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+  using fixture = await written();
+  writeFileSync(`${fixture.directory}/00000000000000ff.log`, "half made");
+  writeFileSync(`${fixture.directory}/0000000000000000.idx.new`, "half made anew");
+  fixture.open();
+  expect(readdirSync(fixture.directory)).toHaveLength(2);
+  expect(readAll(fixture.log)).toEqual(BODIES);
+  expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
 test("a segment that a crash kept from being removed goes without a word", async () => {
-  using log = await written(3);
-  rmSync(filesOf(log, ".idx")[0]);
-  log.open({ syncedSequence: 10, neededSequence: 3 });
-  expect(readAll(log.log)).toEqual(BODIES.slice(3));
-  expect(existsSync(`${log.directory}/0000000000000000.log`)).toBeFalse();
-  expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+  using fixture = await written(3);
+  rmSync(filesOf(fixture, ".idx")[0]);
+  fixture.open({ syncedSequence: 10, neededSequence: 3 });
+  expect(readAll(fixture.log)).toEqual(BODIES.slice(3));
+  expect(existsSync(`${fixture.directory}/0000000000000000.log`)).toBeFalse();
+  expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
 test("sequences that are passed over are a gap for readers, are never given again, and no damage at the next start", async () => {
-  using log = await written(3);
-  log.open({ syncedSequence: 10 });
-  log.log.skipTo(25);
-  expect([log.log.next, readAll(log.log).length]).toEqual([25, 11]);
-  log.commit("a");
-  log.commit("b");
+  using fixture = await written(3);
+  fixture.open({ syncedSequence: 10 });
+  fixture.log.skipTo(25);
+  expect([fixture.log.next, readAll(fixture.log).length]).toEqual([25, 11]);
+  fixture.commit("a");
+  fixture.commit("b");
   const expected = [...BODIES, null, "a", "b"];
-  expect(readAll(log.log)).toEqual(expected);
-  expect(readAll(log.log, 15)).toEqual([null, "a", "b"]);
-  expect([log.files.had(9), log.files.had(10), log.files.had(24), log.files.had(25)]).toEqual([true, false, false, true]);
-  await log.files.close();
-  log.open({ syncedSequence: 27 });
-  expect(readAll(log.log)).toEqual(expected);
-  expect(log.corrupt).toBe(0);
+  expect(readAll(fixture.log)).toEqual(expected);
+  expect(readAll(fixture.log, 15)).toEqual([null, "a", "b"]);
+  expect([
+    fixture.files.survivedRestart(9),
+    fixture.files.survivedRestart(10),
+    fixture.files.survivedRestart(24),
+    fixture.files.survivedRestart(25),
+  ]).toEqual([true, false, false, true]);
+  await fixture.files.close();
+  fixture.open({ syncedSequence: 27 });
+  expect(readAll(fixture.log)).toEqual(expected);
+  expect(fixture.corrupt).toBe(0);
 });
 
 for (const [what, index] of [
@@ -230,14 +237,14 @@ for (const [what, index] of [
   ["with zeros for an index", Buffer.alloc(INDEX_HEADER_BYTES)],
 ] as const) {
   test(`a roll that a crash cut short, ${what} over a recycled file, is forgotten without a word`, async () => {
-    using log = await written(5);
+    using fixture = await written(5);
     // A recycled file's older records: those of this very topic, with lower sequences.
-    copyFileSync(filesOf(log, ".log")[0], `${log.directory}/000000000000000a.log`);
-    if (index !== undefined) writeFileSync(`${log.directory}/000000000000000a.idx`, index);
-    log.open({ syncedSequence: 10 });
-    expect(readAll(log.log)).toEqual(BODIES);
-    expect(filesOf(log, ".log")).toHaveLength(2);
-    expect(log.logger.matching(/ERROR|WARNING/)).toBeEmpty();
-    await expectGoesOn(log, BODIES, 11);
+    copyFileSync(filesOf(fixture, ".log")[0], `${fixture.directory}/000000000000000a.log`);
+    if (index !== undefined) writeFileSync(`${fixture.directory}/000000000000000a.idx`, index);
+    fixture.open({ syncedSequence: 10 });
+    expect(readAll(fixture.log)).toEqual(BODIES);
+    expect(filesOf(fixture, ".log")).toHaveLength(2);
+    expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
+    await expectGoesOn(fixture, BODIES, 11);
   });
 }

@@ -15,7 +15,7 @@ function many(count: number, bytes: number, first = 0): string[] {
 
 function appendMany(log: TopicLog, bodies: string[]): void {
   const source = Buffer.concat([Buffer.from("head"), ...bodies.map(sized)]);
-  log.appendMany(source, 4, source.length, bodies.length, TIME);
+  log.appendBatch(source, 4, source.length, bodies.length, TIME);
 }
 
 test("what is appended is there once it is committed", () => {
@@ -121,7 +121,7 @@ test("released memory goes back to the pool, and the files still have what is no
   using fixture = new LogFixture({ budgetBytes: 64 * MIB });
   const expected = many(60, 50_000);
   for (const body of expected) fixture.commit(body);
-  fixture.releaseBelow(0);
+  fixture.trimBelow(0);
   expect(fixture.log.cachedSequence).toBeGreaterThan(20);
   expect(readAll(fixture.log)).toEqual(expected);
 });
@@ -154,50 +154,50 @@ test("a memory-only log starts where it is told, keeps what is not finished, and
   }
   expect(readAll(log)).toEqual(bodies);
   // The cursor is at the end, but number 530 is still in flight.
-  log.release(log.committedEnd, 530, 1);
+  log.trim(log.committedEnd, 530, 1);
   expect(log.startSequence).toBeLessThanOrEqual(530);
   expect(readAll(log, 530)).toEqual(bodies.slice(30));
   log.shrink();
   expect(readAll(log, 530)).toEqual(bodies.slice(30));
-  log.release(log.committedEnd, 600, 1);
+  log.trim(log.committedEnd, 600, 1);
   expect(pool.usedBytes).toBeLessThan(1.5 * MIB);
   expect(() => log.chunkAt(0, true)).toThrow("memory log has no position 0");
 });
 
 test("a large commit has an index entry for about each mebibyte, so that a flipped bit costs no more", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
+  using fixture = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
   const bodies = Array.from({ length: 40 }, (_, i) => Buffer.alloc(200_000, 65 + (i % 26)));
-  log.commit(...bodies);
-  const [name] = readdirSync(log.directory).filter((file) => file.endsWith(".log"));
-  const path = `${log.directory}/${name}`;
-  await log.files.close();
+  fixture.commit(...bodies);
+  const [name] = readdirSync(fixture.directory).filter((file) => file.endsWith(".log"));
+  const path = `${fixture.directory}/${name}`;
+  await fixture.files.close();
   const bytes = readFileSync(path);
   bytes[4_000_000]++;
   writeFileSync(path, bytes);
-  log.open({ syncedSequence: 40 });
-  const found = readBySequence(log.log);
+  fixture.open({ syncedSequence: 40 });
+  const found = readBySequence(fixture.log);
   expect(found.size).toBeGreaterThanOrEqual(34);
   expect(found.size).toBeLessThan(40);
   for (const [sequence, body] of found) expect(body === bodies[sequence]?.toString()).toBeTrue();
-  expect(log.logger.matching(/[1-6] messages from sequence \d+ on are damaged/)).toHaveLength(1);
+  expect(fixture.logger.matching(/[1-6] messages from sequence \d+ on are damaged/)).toHaveLength(1);
 });
 
 test("an MPUB that is larger than an index entry covers is one all the same: it is there as a whole or not at all", async () => {
-  using log = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
+  using fixture = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
   const batch = Array.from({ length: 12 }, (_, i) => Buffer.alloc(300_000, 65 + i));
-  log.log.append(Buffer.alloc(900_000, 48), 0, 900_000, TIME);
+  fixture.log.append(Buffer.alloc(900_000, 48), 0, 900_000, TIME);
   const body = Buffer.concat(batch.map((one) => sized(one)));
-  log.log.appendMany(body, 0, body.length, batch.length, TIME);
-  log.log.append(Buffer.alloc(900_000, 49), 0, 900_000, TIME);
-  log.log.commit(1000);
-  log.commit("next");
-  const [name] = readdirSync(log.directory).filter((file) => file.endsWith(".log"));
-  const path = `${log.directory}/${name}`;
-  await log.files.close();
+  fixture.log.appendBatch(body, 0, body.length, batch.length, TIME);
+  fixture.log.append(Buffer.alloc(900_000, 49), 0, 900_000, TIME);
+  fixture.log.commit(1000);
+  fixture.commit("next");
+  const [name] = readdirSync(fixture.directory).filter((file) => file.endsWith(".log"));
+  const path = `${fixture.directory}/${name}`;
+  await fixture.files.close();
   const bytes = readFileSync(path);
   bytes[4_000_000]++;
   writeFileSync(path, bytes);
-  log.open({ syncedSequence: 15 });
-  expect([...readBySequence(log.log).keys()].filter((sequence) => sequence >= 1 && sequence <= 12)).toBeEmpty();
-  expect([...readBySequence(log.log).keys()]).toContain(14);
+  fixture.open({ syncedSequence: 15 });
+  expect([...readBySequence(fixture.log).keys()].filter((sequence) => sequence >= 1 && sequence <= 12)).toBeEmpty();
+  expect([...readBySequence(fixture.log).keys()]).toContain(14);
 });
