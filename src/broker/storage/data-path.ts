@@ -1,2 +1,2 @@
-/** Everything below the data path that is ours stands in this folder. */
+/** The broker keeps all its files in this folder of the data path. */
 export const DATA_FOLDER = "bunsq-data";

@@ -2,59 +2,59 @@ import { join } from "node:path";
 import { type Disk, removeIfThere, writeFully } from "./disk.ts";
 
 const LARGEST_BYTES = 4 * 1024 * 1024;
-/** And no more than this share of the whole disk: a small one is not to be filled by it. */
+/** The ballast takes at most this share of the file system, so that it does not fill a small one. */
 const SHARE_OF_DISK = 1 / 32;
 const PAGE_BYTES = 64 * 1024;
 
-/** Room that is kept for what the broker itself must write when the disk is full. */
+/** Room that is reserved for what the broker itself must write when the disk is full. */
 export interface Ballast {
-  /** Does some writing; if the disk is full for it, the ballast is thrown overboard and it is done once more. @throws what the work threw */
+  /** Runs `work`. If the disk has no room for it, removes the ballast and runs `work` again. @throws what `work` threw */
   use<T>(work: () => T): T;
 }
 
 export const NO_BALLAST: Ballast = { use: (work) => work() };
 
 /**
- * A file that does nothing but take room. When the disk is full, whoever filled it, the file is removed, and in its place
- * go cursors, new channels, the words on deferred messages: consumers can join and drain, and so make room.
+ * A file that only takes room. When the disk is full, whatever filled it, the broker removes this file to make room for
+ * cursors, new channels and the status of deferred messages. So consumers can subscribe and drain, which frees more space.
  */
 export class BallastFile implements Ballast {
   private readonly path: string;
-  private there = false;
+  private present: boolean;
 
   constructor(
     private readonly disk: Disk,
     private readonly directory: string,
   ) {
     this.path = join(directory, "ballast");
-    this.there = disk.exists(this.path);
+    this.present = disk.exists(this.path);
   }
 
   get exists(): boolean {
-    return this.there;
+    return this.present;
   }
 
-  /** Takes the room, if there is plenty. @param leaveBytes must be free beside it */
+  /** Writes the file if there is plenty of room. @param leaveBytes must stay free beside it */
   create(leaveBytes: number): void {
-    if (this.there) return;
-    const half = `${this.path}.new`;
+    if (this.present) return;
+    const unfinished = `${this.path}.new`;
     try {
       const { freeBytes, totalBytes } = this.disk.space(this.directory);
       const bytes = Math.min(LARGEST_BYTES, Math.floor(totalBytes * SHARE_OF_DISK));
       if (freeBytes < leaveBytes + 2 * bytes) return;
-      const fd = this.disk.open(half, "w+");
+      const fd = this.disk.open(unfinished, "w+");
       try {
-        // Random, because a file system that compresses would keep no room for zeros.
+        // Random bytes, because a file system that compresses would reserve no room for zeros.
         const page = crypto.getRandomValues(Buffer.alloc(PAGE_BYTES));
         for (let at = 0; at < bytes; at += PAGE_BYTES) writeFully(this.disk, fd, page, 0, Math.min(PAGE_BYTES, bytes - at), at);
       } finally {
         this.disk.close(fd);
       }
-      this.disk.rename(half, this.path);
-      this.there = true;
+      this.disk.rename(unfinished, this.path);
+      this.present = true;
     } catch {
-      // It is tried again; without it all works as long as there is room.
-      removeIfThere(this.disk, half);
+      // The caller tries again later. Without the ballast everything works as long as there is room.
+      removeIfThere(this.disk, unfinished);
     }
   }
 
@@ -62,15 +62,15 @@ export class BallastFile implements Ballast {
     try {
       return work();
     } catch (error) {
-      if (!this.there || !isDiskFull(error)) throw error;
-      this.there = false;
+      if (!this.present || !isDiskFull(error)) throw error;
+      this.present = false;
       removeIfThere(this.disk, this.path);
       return work();
     }
   }
 }
 
-/** Whether an error of the file system's or SQLite's says that there is no room. */
+/** Whether an error of the file system or of SQLite says that there is no room. */
 export function isDiskFull(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | undefined)?.code ?? "";
   return code === "ENOSPC" || code === "EDQUOT" || code === "SQLITE_FULL";

@@ -20,46 +20,46 @@ import {
   writeSync,
 } from "node:fs";
 
-/** "r": for reading only, and must be there, as for "r+"; "w+": made, or cut to nothing. */
+/** "r" opens an existing file for reading, "r+" for reading and writing. "w+" creates the file or empties an existing one. */
 export type OpenFlags = "r" | "r+" | "w+";
 
 /**
- * The few calls through which logs, deferred messages, keys and the ballast reach the disk. Each broker is given one: tests
- * put a disk in its place that fails, forgets, tears and reorders, and several brokers with different disks run in one
- * process. For a broker in use it is node:fs itself, one property load away.
+ * The few calls through which logs, deferred messages, keys and the ballast reach the disk. Each broker gets its disk as an
+ * argument, so tests can use one that fails, forgets, tears and reorders writes, and several brokers with different disks can
+ * run in one process. In production a call costs one property load more than node:fs.
  *
- * Every call throws what the kernel said, as node:fs does. Paths are absolute, positions and sizes in bytes.
+ * Every call throws the kernel's error, as node:fs does. Paths are absolute; positions and sizes are in bytes.
  */
 export interface Disk {
   open(path: string, flags: OpenFlags): number;
   close(fd: number): void;
-  /** @returns bytes read; 0 at the file's end */
+  /** @returns the number of bytes read; 0 at the end of the file */
   read(fd: number, buffer: Buffer, at: number, length: number, position: number): number;
-  /** @returns bytes taken, which may be fewer than given */
+  /** @returns the number of bytes written, which may be fewer than `length` */
   write(fd: number, buffer: Buffer, from: number, length: number, position: number): number;
   size(fd: number): number;
   truncate(fd: number, length: number): void;
-  /** Brings a file's bytes and length to the disk, off the event loop. */
+  /** Makes a file's bytes and length durable, off the event loop. */
   sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void;
   /**
-   * Brings to the disk which names a directory holds, off the event loop: a file whose name is lost is lost. One that is
-   * gone holds none: its topic was deleted since.
+   * Makes the names in a directory durable, off the event loop: a file whose name is lost is lost. A directory that does not
+   * exist is no failure, because its topic was deleted in the meantime.
    */
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void;
-  /** The same, at once. */
+  /** Makes the names in a directory durable before it returns. */
   syncDirectoryNow(path: string): void;
   rename(from: string, to: string): void;
   remove(path: string): void;
-  /** Off the event loop. */
+  /** Removes a file off the event loop. */
   removeLater(path: string, done: (error: NodeJS.ErrnoException | null) => void): void;
-  /** With those above it. @returns whether it was not there */
+  /** Creates a directory and its missing parents. @returns whether the directory is new */
   makeDirectory(path: string): boolean;
-  /** An empty one. */
+  /** Removes an empty directory. */
   removeDirectory(path: string): void;
   list(path: string): string[];
   sizeOf(path: string): number;
   exists(path: string): boolean;
-  /** Bytes that may still be written to the file system of a path, and its whole size. */
+  /** Bytes that can still be written to the file system of a path, and the size of that file system. */
   space(path: string): { freeBytes: number; totalBytes: number };
 }
 
@@ -101,11 +101,12 @@ export const systemDisk: Disk = {
   },
 };
 
-/** A write may take less than it was given (a disk about to be full); this goes on until all is taken or it throws. */
+/** Writes all bytes. One write may accept only a part when the disk is almost full, so this repeats it. */
 export function writeFully(disk: Disk, fd: number, buffer: Buffer, from: number, length: number, position: number): void {
   for (let done = 0; done < length; ) done += disk.write(fd, buffer, from + done, length - done, position + done);
 }
 
+/** Reads all bytes. @throws also when the file ends before */
 export function readFully(disk: Disk, fd: number, buffer: Buffer, at: number, length: number, position: number): void {
   for (let done = 0; done < length; ) {
     const read = disk.read(fd, buffer, at + done, length - done, position + done);
@@ -114,7 +115,7 @@ export function readFully(disk: Disk, fd: number, buffer: Buffer, at: number, le
   }
 }
 
-/** Read and write, made if not there, not cut. */
+/** Opens a file for reading and writing, and creates it if it does not exist. `made` says whether it did. */
 export function openOrMake(disk: Disk, path: string): { fd: number; made: boolean } {
   try {
     return { fd: disk.open(path, "r+"), made: false };
@@ -132,19 +133,19 @@ export function removeIfThere(disk: Disk, path: string): void {
   }
 }
 
-/** Of a file that is being removed: a name that nobody takes for the file's own. */
+/** The ending of a file that is being removed. No other file has it. */
 export const GONE_ENDING = ".gone";
 
 /**
- * Removes a file off the event loop: for one of a gigabyte the kernel takes a quarter of a second. Its name is free at
- * once; what a crash leaves of it has GONE_ENDING behind its name.
+ * Removes a file off the event loop, because the kernel takes a quarter of a second for one of a gigabyte. The file is renamed
+ * first, so its name is free at once. A crash may leave the file under its name with GONE_ENDING.
  */
 export function removeSoon(disk: Disk, path: string, failed: (error: Error) => void): void {
   const gone = path + GONE_ENDING;
   try {
     if (!renameIfThere(disk, path, gone)) return;
   } catch {
-    // On a full disk there may be no room for a longer name.
+    // A full disk may have no room for a longer name.
     return removeIfThere(disk, path);
   }
   disk.removeLater(gone, (error) => {
@@ -152,7 +153,7 @@ export function removeSoon(disk: Disk, path: string, failed: (error: Error) => v
   });
 }
 
-/** @returns false where there is no such file: somebody tidied up */
+/** @returns false where there is no such file: somebody has removed it */
 export function renameIfThere(disk: Disk, from: string, to: string): boolean {
   try {
     disk.rename(from, to);
@@ -163,13 +164,13 @@ export function renameIfThere(disk: Disk, from: string, to: string): boolean {
   }
 }
 
-/** A folder with the files in it; what an operator put there as a folder stays, and this throws. */
+/** Removes a folder and the files in it. A folder inside it, which an operator must have put there, makes this throw. */
 export function removeFolder(disk: Disk, path: string): void {
   for (const name of disk.list(path)) removeIfThere(disk, `${path}/${name}`);
   disk.removeDirectory(path);
 }
 
-/** Some file systems have no sync of a directory, and no need of one. */
+/** Whether a file system said that it cannot sync a directory. Those that cannot do not need it. */
 function cannotSync(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === "EINVAL" || code === "ENOTSUP" || code === "EOPNOTSUPP";

@@ -2,31 +2,34 @@ import type { Logger } from "../../../base/logger.ts";
 import type { BallastFile } from "./ballast.ts";
 import type { Disk } from "./disk.ts";
 
-/** Free space is asked for this often when it is plenty. */
+/** Free space is measured this often when there is plenty. */
 const FAR_INTERVAL_MS = 1000;
-/** And this often when a flood of publishes might fill what is left in less time than that. */
+/** Free space is measured this often when a flood of publishes could use it up within FAR_INTERVAL_MS. */
 const NEAR_INTERVAL_MS = 50;
-/** What a disk takes of a flood between two looks. */
+/** The most that a disk takes of a flood within FAR_INTERVAL_MS. */
 const NEAR_BYTES = 2 ** 31;
-/** With less than this, a disk that was full still is. */
-const ROOMY_BYTES = 256 * 1024;
-/** Publishes are taken again when there is so much more than must be free, so that the answer does not change with each message. */
+/** A disk that was full counts as full until this much more than --min-free-bytes is free. */
+const ROOM_BYTES = 256 * 1024;
+/**
+ * Publishes are accepted again when this many times --min-free-bytes are free. The margin keeps the answer from changing
+ * with each message.
+ */
 const HYSTERESIS = 1.05;
-/** Of what must be free, this share is left to cursors and new channels; deferred messages and requeues may use the rest. */
+/** Cursors and new channels have this share of --min-free-bytes to themselves; deferred messages and requeues may use the rest. */
 const OWN_SHARE = 0.5;
 
 /**
  * Watches the free space of the data path's disk, and says what may still be written.
  *
- * Below --min-free-bytes publishes are refused, so that there is room left to note what consumers do: they drain, and
- * with the segments they have finished the space comes back.
+ * Below --min-free-bytes publishes are refused. The room that is left is for recording what consumers do: they drain, and
+ * the segments that they have finished give the space back.
  */
 export class FreeSpace {
-  /** Why publishes are refused; undefined: they are not. */
+  /** Why publishes are refused; undefined while they are accepted. */
   refusal: Error | undefined;
-  /** So little is free that due messages and requeues wait too, in the places where they stand. */
+  /** So little is free that deferred messages that fall due and requeues must wait where they are. */
   critical = false;
-  /** There is room for what is refused when there is none. */
+  /** There is room for writes that a full disk refused. */
   hasRoom = false;
   private nextCheckMs = 0;
 
@@ -36,17 +39,17 @@ export class FreeSpace {
     private readonly minFreeBytes: number,
     private readonly ballast: BallastFile,
     private readonly logger: Logger,
-    /** Called when publishes begin to be refused (true), or are taken again. */
+    /** Called with true when publishes are refused from now on, and with false when they are accepted again. */
     private readonly onChange: (low: boolean) => void,
   ) {}
 
-  /** Looks if it is time to. @param nowMs of a steady clock */
+  /** Measures the free space if it is time to. @param nowMs of a steady clock */
   check(nowMs: number): void {
     if (nowMs < this.nextCheckMs) return;
     this.measure(nowMs);
   }
 
-  /** A write failed for lack of room: looks before long, whatever the last look found. @param nowMs of the same clock as check() */
+  /** A write failed, perhaps for lack of room: brings the next measurement forward. @param nowMs of the same clock as for check() */
   failed(nowMs: number): void {
     this.nextCheckMs = Math.min(this.nextCheckMs, nowMs + NEAR_INTERVAL_MS);
   }
@@ -57,26 +60,26 @@ export class FreeSpace {
     if (freeBytes === undefined) return;
     if (freeBytes < this.minFreeBytes + NEAR_BYTES) this.nextCheckMs = nowMs + NEAR_INTERVAL_MS;
     if (!this.ballast.exists) this.ballast.create(this.minFreeBytes);
-    this.hasRoom = freeBytes > this.minFreeBytes + ROOMY_BYTES;
+    this.hasRoom = freeBytes > this.minFreeBytes + ROOM_BYTES;
     this.critical = freeBytes < this.minFreeBytes * OWN_SHARE;
     const low = freeBytes < this.minFreeBytes * (this.refusal === undefined ? 1 : HYSTERESIS);
     if (low === (this.refusal !== undefined)) return;
     if (low) {
       this.refusal = new Error(`the disk is nearly full: ${freeBytes} bytes are free, --min-free-bytes keeps ${this.minFreeBytes}`);
-      this.logger.error(`DISK: publishes are refused: ${this.refusal.message}`);
+      this.logger.error(`DISK: refusing publishes: ${this.refusal.message}`);
     } else {
       this.refusal = undefined;
-      this.logger.info(`DISK: publishes are taken again: ${freeBytes} bytes are free`);
+      this.logger.info(`DISK: accepting publishes again: ${freeBytes} bytes are free`);
     }
     this.onChange(low);
   }
 
-  /** Undefined where it cannot be told. */
+  /** @returns undefined where the file system does not say */
   private freeBytes(): number | undefined {
     try {
       return this.disk.space(this.directory).freeBytes;
     } catch (error) {
-      this.logger.error(`DISK: cannot tell how much of ${this.directory} is free: ${(error as Error).message}`);
+      this.logger.error(`DISK: cannot read the free space of ${this.directory}: ${(error as Error).message}`);
       return undefined;
     }
   }

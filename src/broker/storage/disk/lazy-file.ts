@@ -1,15 +1,15 @@
 import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "./disk.ts";
 
 /**
- * A file that its first use opens, and that can be closed at any time, since the next use opens it again. So a broker can
- * have thousands of logs and buckets, of which only those in use take a file descriptor.
+ * A file that is opened by its first use. It can be closed at any time, and the next use opens it again. So a broker can have
+ * thousands of logs and buckets, and only those in use need a file descriptor.
  *
- * Every method throws what the kernel said, except for sync(), which reports it.
+ * Every method throws the kernel's error, except for sync(), which passes it to its callback.
  */
 export class LazyFile {
-  /** Something was written since the last sync began. */
+  /** The file was changed after the last sync began. */
   unsynced = false;
-  /** The file was made or renamed. The owner clears this when it has synced the folder; until then a power cut may lose the name. */
+  /** The file was created or renamed, so a power cut may lose its name. Whoever syncs the folder clears this. */
   nameUnsynced = false;
   /** -1 while the file is closed. */
   private fd = -1;
@@ -17,7 +17,7 @@ export class LazyFile {
   private closeAfterUse = false;
   private currentPath: string;
 
-  /** @param whenMissing what a use does when there is no such file */
+  /** @param whenMissing what happens when the file is opened and does not exist */
   constructor(
     private readonly disk: Disk,
     path: string,
@@ -38,24 +38,24 @@ export class LazyFile {
     return this.disk.size(this.use());
   }
 
-  /** Creates the file, or empties the one that is there. */
+  /** Creates the file, or empties an existing one. */
   create(): void {
     this.close();
     this.fd = this.disk.open(this.currentPath, "w+");
     this.nameUnsynced = true;
   }
 
-  /** Reads `length` bytes; a file that ends earlier is an error. */
+  /** Reads `length` bytes. @throws also when the file ends before */
   read(target: Buffer, at: number, length: number, position: number): void {
     readFully(this.disk, this.use(), target, at, length, position);
   }
 
-  /** @returns bytes read, which are fewer than `length` where the file ends */
+  /** Reads up to `length` bytes. @returns the number of bytes read, which is lower at the end of the file */
   readUpTo(target: Buffer, at: number, length: number, position: number): number {
     return this.disk.read(this.use(), target, at, length, position);
   }
 
-  /** Writes all of it. When this throws, a part may have been written. */
+  /** Writes `length` bytes. When this throws, some of them may have been written. */
   write(source: Buffer, from: number, length: number, position: number): void {
     writeFully(this.disk, this.use(), source, from, length, position);
     this.unsynced = true;
@@ -66,7 +66,7 @@ export class LazyFile {
     this.unsynced = true;
   }
 
-  /** Brings the file's bytes and length to the disk, off the event loop. */
+  /** Makes the file's bytes and length durable, off the event loop. */
   sync(done: (error: Error | undefined) => void): void {
     this.unsynced = false;
     let fd: number;
@@ -82,7 +82,10 @@ export class LazyFile {
     });
   }
 
-  /** Until endUse(), close() only notes that the file is to be closed: its descriptor may not become another file's. */
+  /**
+   * Keeps the file from being closed until endUse(). A sync runs on the descriptor in another thread: if the file was closed
+   * meanwhile, the same number could belong to another file or socket.
+   */
   beginUse(): void {
     this.users++;
   }
@@ -92,7 +95,7 @@ export class LazyFile {
     if (this.users === 0 && this.closeAfterUse) this.close();
   }
 
-  /** Closes the file, or has the end of its last use close it. */
+  /** Closes the file; between beginUse() and endUse(), the last endUse() does so, unless the file was read or written again. */
   close(): void {
     this.closeAfterUse = this.users > 0;
     if (this.fd < 0 || this.closeAfterUse) return;
@@ -100,14 +103,14 @@ export class LazyFile {
     this.fd = -1;
   }
 
-  /** Gives the file another name; it stays open. */
+  /** Renames the file, which stays open. */
   rename(path: string): void {
     this.disk.rename(this.currentPath, path);
     this.currentPath = path;
     this.nameUnsynced = true;
   }
 
-  /** Removes the file if it is there; it stays open. */
+  /** Removes the file if it exists. It stays open. */
   remove(): void {
     removeIfThere(this.disk, this.currentPath);
   }

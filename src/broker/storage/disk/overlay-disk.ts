@@ -3,17 +3,18 @@ import { type Disk, type OpenFlags, readFully } from "./disk.ts";
 
 const FIRST_HANDLE = 1_000_000_000;
 
-/** A file as recovery would leave it: the one below up to a length, or what it would have written. */
-type Planned = { below: string; length: number } | { bytes: Buffer };
+/** What a file contains: a file of the disk below up to a length, or bytes in memory. */
+type Content = { below: string; length: number } | { bytes: Buffer };
 
 /**
- * A disk as it is, with all that recovery would change kept in memory: so a check runs the very code that mends, and
- * changes nothing. What is written to is held whole; that is indexes and lists of words, never records.
+ * A disk that keeps all changes in memory and leaves the disk below it as it is. With it a check runs the very code that
+ * repairs files, and changes none. A file that is written to is in memory as a whole. Those are indexes and status records,
+ * never records of messages.
  */
 export class OverlayDisk implements Disk {
-  /** By path; null for what would be removed. */
-  private readonly planned = new Map<string, Planned | null>();
-  /** `fd` is of the disk below; -1 for a file in memory. */
+  /** Changed files by their path; null for a removed one. */
+  private readonly changed = new Map<string, Content | null>();
+  /** `fd` is a descriptor of the disk below, or -1 for a file in memory. */
   private readonly handles = new Map<number, { path: string; fd: number }>();
   private readonly folders = new Set<string>();
   private nextHandle = FIRST_HANDLE;
@@ -21,42 +22,42 @@ export class OverlayDisk implements Disk {
   constructor(private readonly disk: Disk) {}
 
   open(path: string, flags: OpenFlags): number {
-    if (flags === "w+") this.planned.set(path, { bytes: Buffer.alloc(0) });
-    const now = this.now(path);
+    if (flags === "w+") this.changed.set(path, { bytes: Buffer.alloc(0) });
+    const content = this.contentOf(path);
     const handle = this.nextHandle++;
-    this.handles.set(handle, { path, fd: "below" in now ? this.disk.open(now.below, "r") : -1 });
+    this.handles.set(handle, { path, fd: "below" in content ? this.disk.open(content.below, "r") : -1 });
     return handle;
   }
 
   close(handle: number): void {
-    const { fd } = this.of(handle);
+    const { fd } = this.handleOf(handle);
     this.handles.delete(handle);
     if (fd >= 0) this.disk.close(fd);
   }
 
   read(handle: number, buffer: Buffer, at: number, length: number, position: number): number {
-    const { path, fd } = this.of(handle);
-    const now = this.now(path);
-    if ("bytes" in now) return Math.max(0, now.bytes.copy(buffer, at, Math.min(position, now.bytes.length), position + length));
-    const readable = Math.min(length, now.length - position);
+    const { path, fd } = this.handleOf(handle);
+    const content = this.contentOf(path);
+    if ("bytes" in content) return Math.max(0, content.bytes.copy(buffer, at, Math.min(position, content.bytes.length), position + length));
+    const readable = Math.min(length, content.length - position);
     return readable <= 0 ? 0 : this.disk.read(fd, buffer, at, readable, position);
   }
 
   write(handle: number, buffer: Buffer, from: number, length: number, position: number): number {
-    const bytes = this.load(this.of(handle).path, position + length);
+    const bytes = this.loadForWriting(this.handleOf(handle).path, position + length);
     buffer.copy(bytes, position, from, from + length);
     return length;
   }
 
   size(handle: number): number {
-    return lengthOf(this.now(this.of(handle).path));
+    return lengthOf(this.contentOf(this.handleOf(handle).path));
   }
 
   truncate(handle: number, length: number): void {
-    const { path } = this.of(handle);
-    const now = this.now(path);
-    if ("below" in now && length <= now.length) this.planned.set(path, { below: now.below, length });
-    else this.planned.set(path, { bytes: Buffer.concat([this.load(path, 0)], length) });
+    const { path } = this.handleOf(handle);
+    const content = this.contentOf(path);
+    if ("below" in content && length <= content.length) this.changed.set(path, { below: content.below, length });
+    else this.changed.set(path, { bytes: Buffer.concat([this.loadForWriting(path, 0)], length) });
   }
 
   sync(_handle: number, done: (error: null) => void): void {
@@ -70,15 +71,15 @@ export class OverlayDisk implements Disk {
   syncDirectoryNow(): void {}
 
   rename(from: string, to: string): void {
-    const now = this.now(from);
-    this.planned.set(to, now);
-    this.planned.set(from, null);
+    const content = this.contentOf(from);
+    this.changed.set(to, content);
+    this.changed.set(from, null);
     for (const handle of this.handles.values()) if (handle.path === from) handle.path = to;
   }
 
   remove(path: string): void {
-    this.now(path);
-    this.planned.set(path, null);
+    this.contentOf(path);
+    this.changed.set(path, null);
   }
 
   removeLater(path: string, done: (error: null) => void): void {
@@ -96,40 +97,40 @@ export class OverlayDisk implements Disk {
 
   list(path: string): string[] {
     const names = new Set(this.folders.has(path) ? [] : this.disk.list(path));
-    for (const [planned, file] of this.planned) {
-      if (dirname(planned) !== path) continue;
-      if (file === null) names.delete(basename(planned));
-      else names.add(basename(planned));
+    for (const [changed, file] of this.changed) {
+      if (dirname(changed) !== path) continue;
+      if (file === null) names.delete(basename(changed));
+      else names.add(basename(changed));
     }
     return [...names];
   }
 
   sizeOf(path: string): number {
-    return lengthOf(this.now(path));
+    return lengthOf(this.contentOf(path));
   }
 
   exists(path: string): boolean {
-    const planned = this.planned.get(path);
-    return planned === undefined ? this.folders.has(path) || this.disk.exists(path) : planned !== null;
+    const changed = this.changed.get(path);
+    return changed === undefined ? this.folders.has(path) || this.disk.exists(path) : changed !== null;
   }
 
   space(path: string): { freeBytes: number; totalBytes: number } {
     return this.disk.space(path);
   }
 
-  /** A file as it would be now. @throws ENOENT */
-  private now(path: string): Planned {
-    const planned = this.planned.get(path);
-    if (planned === null) throw Object.assign(new Error(`ENOENT: ${path} would be gone`), { code: "ENOENT" });
-    return planned ?? { below: path, length: this.disk.sizeOf(path) };
+  /** @throws ENOENT where there is no such file */
+  private contentOf(path: string): Content {
+    const changed = this.changed.get(path);
+    if (changed === null) throw Object.assign(new Error(`ENOENT: ${path} was removed`), { code: "ENOENT" });
+    return changed ?? { below: path, length: this.disk.sizeOf(path) };
   }
 
-  /** A file's bytes in memory, `length` of them at least. */
-  private load(path: string, length: number): Buffer {
-    const now = this.now(path);
-    const bytes = "bytes" in now ? now.bytes : this.readBelow(now.below, now.length);
+  /** Brings a file into memory, where it can be changed. @param length the least number of bytes that the caller needs */
+  private loadForWriting(path: string, length: number): Buffer {
+    const content = this.contentOf(path);
+    const bytes = "bytes" in content ? content.bytes : this.readBelow(content.below, content.length);
     const enough = bytes.length >= length ? bytes : Buffer.concat([bytes], length);
-    this.planned.set(path, { bytes: enough });
+    this.changed.set(path, { bytes: enough });
     return enough;
   }
 
@@ -144,13 +145,13 @@ export class OverlayDisk implements Disk {
     return bytes;
   }
 
-  private of(handle: number): { path: string; fd: number } {
+  private handleOf(handle: number): { path: string; fd: number } {
     const open = this.handles.get(handle);
     if (open === undefined) throw Object.assign(new Error("EBADF"), { code: "EBADF" });
     return open;
   }
 }
 
-function lengthOf(file: Planned): number {
+function lengthOf(file: Content): number {
   return "bytes" in file ? file.bytes.length : file.length;
 }

@@ -1,6 +1,6 @@
 type Done = (failure: Error | undefined) => void;
 
-/** Several syncs that somebody waits for together. Whoever waits is told once, of the first failure if there was any. */
+/** Waits for several syncs. When all have ended, `done` is called once, with the first failure if there was one. */
 export class SyncGroup {
   private failure: Error | undefined;
   /** Syncs under way, and one more until seal(). */
@@ -11,18 +11,18 @@ export class SyncGroup {
     this.waiting = [done];
   }
 
-  /** Adds a sync. @returns what it must call when it has ended, with what went wrong */
+  /** Adds a sync. @returns a function to be called when the sync ends, with the error if it failed */
   add(): (error?: Error | null) => void {
     this.left++;
     return this.ended;
   }
 
-  /** No more syncs are added; if all have ended, whoever waits is told now. */
+  /** To be called after the last add(). If all syncs have ended already, this calls `done`. */
   seal(): void {
     this.ended();
   }
 
-  /** Tells one more, after those who waited before. To be called before the group has ended. */
+  /** Adds another `done`, which is called after the earlier ones. To be called before the group has ended. */
   whenEnded(done: Done): void {
     this.waiting.push(done);
   }
