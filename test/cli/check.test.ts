@@ -143,12 +143,12 @@ const DAMAGES: Damage[] = [
   {
     what: "a flipped bit in an index entry",
     make: (data) => flip(data.files(".idx")[1] as string, 100),
-    says: /1 entries of .* are damaged; their messages are kept as far as they are whole/,
+    says: /1 entries of .* are damaged; their messages are kept where they are intact/,
   },
   {
     what: "a flipped bit in an index header",
     make: (data) => flip(data.files(".idx")[1] as string, 17),
-    says: /its index header is damaged; it was made anew from the \d+ messages in the log file/,
+    says: /its index header is damaged; the index was rebuilt from the \d+ messages in the log file/,
   },
   {
     what: "zeros at an index's end",
@@ -158,9 +158,13 @@ const DAMAGES: Damage[] = [
   {
     what: "an empty index",
     make: (data) => truncateSync(data.files(".idx")[1] as string, 0),
-    says: /its index has no header; it was made anew/,
+    says: /its index has no header; the index was rebuilt/,
   },
-  { what: "a missing index", make: (data) => rmSync(data.files(".idx").at(-1) as string), says: /its index is missing; it was made anew/ },
+  {
+    what: "a missing index",
+    make: (data) => rmSync(data.files(".idx").at(-1) as string),
+    says: /its index is missing; the index was rebuilt/,
+  },
   {
     what: "a flipped bit in a deferred message",
     make: (data) => flip(data.deferred(".msg"), 120),

@@ -1,40 +1,40 @@
 /**
- * Memory for log bytes: chunks of three sizes, pooled and reused, because the first touch of fresh memory
- * is the dearest part of a publish (the kernel clears and maps each page). All caches of all logs share one
- * budget; when it is used up the oldest cached chunk that nobody needs makes room.
+ * Memory for log bytes: chunks of three sizes, pooled and reused, because the first touch of fresh memory is the most
+ * expensive part of a publish (the kernel clears and maps each page). The caches of all logs share one budget. When it is
+ * used up, the oldest cached chunks that nobody needs are evicted.
  */
 
-/** Smallest first: a quiet topic must not cost a mebibyte. */
+/** A topic starts with the smallest class, so that a quiet one does not cost a mebibyte. */
 const CLASS_BYTES = [16 * 1024, 128 * 1024, 1024 * 1024];
 export const LARGEST_CLASS = CLASS_BYTES.length - 1;
 
-/** Free chunks kept per class; beyond that they go back to the collector. */
+/** Free chunks kept for reuse, per class. More than these are left to the garbage collector. */
 const POOLED_PER_CLASS = [64, 32, 24];
 
-/** Where a log's records could not be read back: the reader goes on behind it. Told from a Chunk by `isGap`. */
+/** Records of a log that cannot be read: the reader continues behind them. `isGap` tells a Gap from a Chunk. */
 export interface Gap {
   readonly isGap: true;
   nextPosition: number;
   nextSequence: number;
 }
 
-/** A run of whole records of one log, [start, end) in positions, in memory. */
+/** Consecutive records of one log in memory, those at the positions [start, end). */
 export class Chunk {
   readonly isGap = false;
   readonly view: DataView;
   /** Position of the first record. */
   start = 0;
-  /** Position after the last. */
+  /** Position after the last record. */
   end = 0;
   /** Sequence of the first record. */
   firstSequence = 0;
-  /** Its first record is of the same MPUB as the last of the chunk before. */
+  /** The first record belongs to the same MPUB as the last record of the previous chunk. */
   continuesBatch = false;
-  /** Pending writes of slow consumers that refer to this chunk; it is not reused before they are gone. */
+  /** How many pending writes to slow consumers refer to this chunk. It is not reused before there are none. */
   pins = 0;
-  /** Dropped by its owner; goes back to the pool with the last pin. */
+  /** The owner has freed the chunk. It goes back to the pool when it has no pins. */
   freed = false;
-  /** Who can give the chunk up when memory is short; undefined while it may not be. */
+  /** The log that can evict the chunk when memory is short; undefined while the chunk may not be evicted. */
   owner: ChunkOwner | undefined;
 
   constructor(
@@ -55,32 +55,32 @@ export class Chunk {
 }
 
 export interface ChunkOwner {
-  /** Asks the owner to let go of a cached chunk. It may keep it. */
+  /** Asks the owner to free a cached chunk. The owner may keep it. */
   evict(chunk: Chunk): void;
 }
 
-/** Where a reader gets a chunk from, and gives it back to. */
+/** The part of the pool that a reader of chunks needs. */
 export type ChunkSource = Pick<ChunkPool, "allocate" | "free">;
 
-/** Chunks beside the pool and its budget, for who looks at a few records and forgets them: nothing makes room for them. */
+/** Allocates chunks outside the pool and its budget, for callers that look at a few records and forget them. No cached chunk is evicted for these. */
 export const UNPOOLED: ChunkSource = {
   allocate: (bytes) => new Chunk(Buffer.allocUnsafe(bytes), -1),
   free: () => {},
 };
 
 export class ChunkPool {
-  /** Bytes of all chunks handed out. */
+  /** Bytes of all allocated chunks. */
   usedBytes = 0;
   private readonly reusable: Chunk[][] = CLASS_BYTES.map(() => []);
-  /** Chunks that may be evicted, oldest first. */
+  /** Chunks that may be evicted, the oldest first. */
   private readonly evictable = new Set<Chunk>();
 
-  /** @param budgetBytes what caches may hold; what must be held (tails, pinned ranges) is held beyond it too */
+  /** @param budgetBytes bound for caches. What must be in memory (tails, pinned chunks) can exceed it. */
   constructor(readonly budgetBytes: number) {}
 
   /**
-   * A chunk of at least `bytes`, of the wished class if the budget allows.
-   * Content and positions are the caller's to set; the buffer is not cleared.
+   * Allocates a chunk of at least `bytes`, of the wished class if the budget allows it.
+   * The caller sets content and positions. The buffer is not cleared.
    */
   allocate(bytes: number, wishedClass: number): Chunk {
     let sizeClass = wishedClass;
@@ -88,7 +88,7 @@ export class ChunkPool {
     while (sizeClass > 0 && this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) sizeClass--;
     while (sizeClass <= LARGEST_CLASS && CLASS_BYTES[sizeClass] < bytes) sizeClass++;
     if (sizeClass > LARGEST_CLASS) {
-      // Larger than any class: a chunk of its own, not pooled.
+      // Larger than any class: this chunk does not go back to the pool.
       const chunk = new Chunk(Buffer.allocUnsafeSlow(bytes), -1);
       this.usedBytes += bytes;
       return chunk;
@@ -100,13 +100,13 @@ export class ChunkPool {
     return chunk;
   }
 
-  /** From here on the chunk is a cache: its owner can be asked to give it up. */
+  /** From now on the chunk is a cache that its owner can be asked to evict. */
   markEvictable(chunk: Chunk, owner: ChunkOwner): void {
     chunk.owner = owner;
     this.evictable.add(chunk);
   }
 
-  /** The owner no longer needs the chunk. Its memory is reused once no pending write refers to it. */
+  /** The owner no longer needs the chunk. Its memory is reused when no pending write refers to it. */
   free(chunk: Chunk): void {
     this.evictable.delete(chunk);
     chunk.owner = undefined;
@@ -129,8 +129,8 @@ export class ChunkPool {
   private makeRoom(bytes: number): void {
     for (const chunk of this.evictable) {
       if (this.usedBytes + bytes <= this.budgetBytes) return;
-      // One that a slow consumer pins too, though its memory comes back later: a log gives up its oldest chunk first,
-      // so a pinned one would keep all behind it.
+      // Pinned chunks are evicted too, though their memory comes back later: a log evicts its oldest chunk first, so a pinned
+      // chunk would keep all chunks behind it.
       chunk.owner?.evict(chunk);
     }
   }

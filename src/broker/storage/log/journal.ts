@@ -4,22 +4,22 @@ import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
- * topics, a write to each one's own files costs far more than the messages do; one write to the journal takes them all.
- * The logs' own files follow when there is more to write at once: see TopicLog.catchUp().
+ * topics, a write to each topic's own files costs far more than the messages do. One write to the journal takes them all.
+ * The logs write to their own files later, when there is more to write at once: see TopicLog.catchUp().
  *
  *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32
- *              then groups, each from the start of a block on, going round
+ *              then groups, each from the start of a block on; the file is a ring
  *     group := length u32 | crc32 of all that follows u32 | nonce 8 bytes | number f64 | time ms f64 | entries
  *     entry := topic number u32 | count u32 | first sequence f64 | length u32 | records
  *
- * All numbers little-endian. The nonce is new each time the file is made, so that neither a message's body nor what is
- * left of another file can pass for a group.
+ * All numbers are little-endian. The nonce is random each time the file is created, so that neither the body of a message nor
+ * the rest of another file can pass for a group.
  *
- * It serves those who are content with the write (--durability=write): what stands in it survives the process. It is
- * never synced, for before a sync the logs' own files are brought up to date, and are what is synced.
+ * The journal is for topics with --durability=write: what is in it survives the end of the process. It is never synced.
+ * Before a sync the logs write what only the journal has to their own files, and these are synced.
  */
 
-/** Its name in the broker's folder. */
+/** Name of the journal in the broker's folder. */
 export const JOURNAL_FILE = "journal";
 
 const MAGIC = 0x4e4a5142;
@@ -29,40 +29,41 @@ const HEADER_BYTES = 20;
 const NONCE_BYTES = 8;
 const GROUP_HEADER_BYTES = 32;
 const ENTRY_HEADER_BYTES = 20;
-/** Behind length and checksum. */
+/** Offset in a group of the first byte that the checksum covers. */
 const SUMMED_FROM = 8;
-/** The file's size: a few dozen messages for each of a thousand topics before the first has to be written to its own. */
+/** Size of the file. A thousand topics can have a few dozen messages each in it before the first one has to be written to its log. */
 const CAPACITY_BYTES = 16 * 1024 * 1024;
 const MAX_GROUP_BYTES = 1024 * 1024;
-/** Commits larger than this go to their own files at once. */
+/** Larger commits go to their log's own files at once. */
 export const MAX_JOURNALED_BYTES = 16 * 1024;
-/** After a failure the logs write for themselves for so long. */
+/** After a failed write, all logs write to their own files for this long. */
 const RETRY_MS = 1000;
 
-/** A log whose commits may stand in the journal only. */
+/** A log of which the journal may have commits that its own files do not have yet. */
 export interface JournaledLog {
   readonly topicNumber: number;
-  /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
+  /** Writes what only the journal has to the log's own files. @returns the error if that failed; the journal keeps the commits then */
   catchUp(): Error | undefined;
-  /** What it added to the group stands in the file; or does not, and it must see to it itself. */
+  /** Called for a log that has staged a commit. @param written false: the log must write the commit to its own files */
   onJournalWritten(written: boolean): void;
 }
 
 export class Journal {
   private readonly file: LazyFile;
   private readonly nonce = Buffer.alloc(NONCE_BYTES);
-  /** The group that is being put together; its logs. */
+  /** The group that is being built. */
   private group: Buffer = Buffer.alloc(0);
   private used = 0;
+  /** The logs with a commit in the group. */
   private staged: JournaledLog[] = [];
-  /** Logs that must be settled before what they have in the file is overwritten: where that begins, oldest first. */
+  /** The logs whose own files are behind, each with the `head` of the first group that it still needs; oldest first. */
   private readonly behind = new Map<JournaledLog, number>();
-  /** Where the next group goes, in bytes since the file was made: it never turns back, the file goes round below it. */
+  /** How many bytes were written since the file was created. The next group goes to this number modulo the capacity. */
   private head = 0;
   private groups = 0;
   private retryAtMs = 0;
 
-  /** @param capacityBytes a multiple of a block, and some largest groups long */
+  /** @param capacityBytes a multiple of the block size, and several times the largest group */
   constructor(
     disk: Disk,
     path: string,
@@ -77,10 +78,10 @@ export class Journal {
   }
 
   /**
-   * Adds a log's commit to the group, if there is room for it. The log is told by onJournalWritten() whether the group was written;
-   * a log that is not told writes to its own files.
+   * Adds a log's commit to the group if it fits. writeStaged() then calls the log's onJournalWritten(). A log whose commit does
+   * not fit is not called, and writes to its own files.
    *
-   * @param from offset of its records in `source`
+   * @param from offset of the records in `source`
    */
   stage(log: JournaledLog, firstSequence: number, count: number, source: Buffer, from: number, to: number): void {
     const length = to - from;
@@ -99,10 +100,10 @@ export class Journal {
   }
 
   /**
-   * Writes the group, and tells its logs whether it is written.
+   * Writes the group, and calls the onJournalWritten() of its logs.
    *
-   * @param timeMs wall-clock time, which the file keeps
-   * @param steadyMs of a clock that nobody sets
+   * @param timeMs wall-clock time, which is written to the file
+   * @param steadyMs time of a clock that nobody can set
    */
   writeStaged(timeMs: number, steadyMs: number): void {
     const { staged } = this;
@@ -122,37 +123,37 @@ export class Journal {
     for (const log of staged) log.onJournalWritten(written);
   }
 
-  /** A log has all it committed in its own files, or is gone. */
+  /** A log has all its commits in its own files, or was deleted. */
   caughtUp(log: JournaledLog): void {
     this.behind.delete(log);
   }
 
-  /** Space is short: gives the file back, once its logs have settled. */
+  /** Removes the file because space is short, unless a log cannot catch up. */
   freeFile(): void {
     for (const log of [...this.behind.keys()]) if (log.catchUp() !== undefined) return;
     this.remove();
   }
 
-  /** Removes the file: to be called when all logs have settled. What some could not settle stays for the next start. */
+  /** To be called when all logs have caught up: removes the file. If a log could not, the file stays for the next start. */
   close(): void {
     if (this.behind.size === 0) this.remove();
     else this.file.close();
   }
 
-  /** What an earlier run left is in the logs' own files. */
+  /** Removes the file. The logs' own files must have everything that is in it. */
   remove(): void {
     this.file.close();
     this.file.remove();
   }
 
-  /** @throws what the kernel said, of this file or of a log's own */
+  /** @throws the kernel's error, about this file or a log's own files */
   private writeGroup(timeMs: number): void {
     if (!this.file.isOpen) this.make();
     const { group, used } = this;
     const bytes = Math.ceil(used / BLOCK_BYTES) * BLOCK_BYTES;
     const offset = this.head % this.capacityBytes;
     const fits = offset > 0 && offset + bytes <= this.capacityBytes;
-    // What does not fit before the file's end goes behind its first block.
+    // A group that does not fit before the end of the file goes behind the first block.
     const start = fits ? this.head : Math.ceil(this.head / this.capacityBytes) * this.capacityBytes + BLOCK_BYTES;
     const end = start + bytes;
     for (const [log, since] of this.behind) {
@@ -190,18 +191,17 @@ export class Journal {
   }
 }
 
-/** A commit that stands in a journal. */
+/** A commit in the journal. */
 export interface JournalEntry {
   firstSequence: number;
   count: number;
   timeMs: number;
-  /** Its records. */
   records: Buffer;
 }
 
 /**
- * What stands in the journal that a run left, by topic number, in the order it was written. Much of it may be in the
- * logs' own files too. What is not whole was never acknowledged, or was overwritten by what came later.
+ * Reads the journal of an earlier run: its commits by topic number, in the order in which they were written. Many of them may
+ * be in the logs' own files as well. A group that is not intact was never acknowledged, or was partly overwritten later.
  */
 export function readJournal(disk: Disk, path: string): Map<number, JournalEntry[]> {
   const found = new Map<number, JournalEntry[]>();
@@ -225,12 +225,12 @@ export function readJournal(disk: Disk, path: string): Map<number, JournalEntry[
 }
 
 /**
- * Hands on what a log's own files lack, in order.
+ * Passes the commits that a log's own files lack to `commit`, in order.
  *
- * @param next the sequence that the files go on with
- * @param commit is given records, the first one's sequence, how many they are, and when they were written. The sequence may
- *   be beyond the last: the log had passed over some before it went on, or what was before is gone
- * @returns the sequence that the log goes on with
+ * @param next the next sequence of the log's own files
+ * @param commit gets the records, the sequence of the first one, their number, and the time of the commit. The sequence may be
+ *   above the next one: the log skipped sequences, or the commits before are lost
+ * @returns the next sequence of the log after that
  */
 export function replayJournal(
   entries: readonly JournalEntry[],
@@ -264,14 +264,14 @@ function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }
   for (let at = BLOCK_BYTES; at + GROUP_HEADER_BYTES <= bytes.length; ) {
     const length = bytes.readUInt32LE(at);
     const group = bytes.subarray(at, at + length);
-    const whole =
+    const intact =
       length >= GROUP_HEADER_BYTES &&
       length <= MAX_GROUP_BYTES &&
       group.length === length &&
       nonce.equals(group.subarray(8, 16)) &&
       Bun.hash.crc32(group.subarray(SUMMED_FROM)) === group.readUInt32LE(4);
-    if (whole) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24) });
-    at += whole ? Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES : BLOCK_BYTES;
+    if (intact) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24) });
+    at += intact ? Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES : BLOCK_BYTES;
   }
   return found.sort((a, b) => a.number - b.number);
 }

@@ -8,44 +8,44 @@ import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retentio
 import { type CommitPart, Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
 
-/** Segments that one log keeps open for reading: channels lag, and messages come again, at different places. */
+/** How many segments one log keeps open for reading. Channels that lag and messages that are redelivered need different ones. */
 const MAX_READING = 8;
-/** An emptied segment of at least this size is exchanged for a recycled one: dead bytes on disk stay few. */
+/** A segment of at least this size is replaced by an empty one when all its messages are finished, so that few dead bytes are on disk. */
 const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
-/** With retention every message is needed for a while, also when all channels have finished it. */
+/** With retention, messages are needed for a while after all channels have finished them. */
 const NOTHING_FINISHED = (): number => 0;
 
 export interface LogFilesOptions extends LogRecoveryOptions {
-  /** A segment that reached this size is followed by the next. */
+  /** When a segment has reached this size, a new one follows it. */
   maxBytesPerFile: number;
   syncEvery: number;
   recycler: Recycler;
   ballast?: Ballast;
 }
 
-/** The files under one topic's log: its segments in order, the last of which is written to. */
+/** The files of one topic's log: its segments in order. Commits are written to the last one. */
 export class LogFiles {
-  /** --sync-every and --sync-timeout count; else somebody has every commit synced. */
+  /** True: --sync-every and --sync-timeout say when to sync. False: publishers wait for a sync of every commit. */
   syncsByItself = true;
   private readonly segments: Segment[];
-  /** Segments that reads left open, the last one at the end. */
+  /** Segments that are open for reading, the one read last at the end. */
   private readonly reading: Segment[] = [];
   private retention = NO_RETENTION;
   private segmentBytes: number;
-  /** A commit from then on goes to a new segment, so that the old one can be let go of in time. */
+  /** The next commit after this time starts a new segment, so that the old one can be removed in time. */
   private rollAtMs = Number.POSITIVE_INFINITY;
-  /** Messages below were there already when this run began. */
+  /** Messages below this sequence are from earlier runs. */
   private readonly recoveredNext: number;
-  /** Sequences below are not given again, though records of the last ones may be missing. */
+  /** Sequences below this one are not given again, though the log may have no records for the last of them. */
   private skippedTo = 0;
-  /** Sequence below which nobody needs a message any more, as of now. */
+  /** Returns the sequence below which all messages are finished. The topic sets this. */
   finishedBelow = (): number => 0;
   private readonly syncs: LogSync;
 
   /**
-   * Opens the files that an earlier run left, and cuts off a torn tail.
+   * Opens the files of an earlier run, and repairs them if necessary.
    *
-   * @param firstSequence where an empty log starts
+   * @param firstSequence the first sequence of a log without files
    */
   constructor(
     private readonly options: LogFilesOptions,
@@ -77,21 +77,21 @@ export class LogFiles {
   }
 
   /**
-   * Passes over sequences: messages that had them were lost with the log's end, and are known elsewhere still. An id
-   * must never be given twice. The next commit begins a segment.
+   * Skips sequences: the messages that had them were lost with the log's end, but are known elsewhere, and an id must never be
+   * given twice. The next commit starts a new segment.
    */
   skipTo(sequence: number): void {
     this.skippedTo = Math.max(this.skippedTo, sequence);
   }
 
-  /** Whether a sequence's record was written, damaged or not; not one that was passed over. */
+  /** Whether the files have a record with a sequence, damaged or not. They have none for skipped sequences. */
   hasRecord(sequence: number): boolean {
     return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
   }
 
   /**
-   * Whether a sequence's record was written by an earlier run and survived it, or did until its segment was let go of. Not
-   * one that was passed over, nor one that a crash tore before it was synced.
+   * Whether an earlier run wrote the record with a sequence and the record survived that run's end, even if its segment was
+   * removed later. False for skipped sequences, and for a record that a crash tore before it was synced.
    */
   survivedRestart(sequence: number): boolean {
     const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
@@ -101,24 +101,24 @@ export class LogFiles {
     return synced || segment.verify(segment.entryAt(segment.findBySequence(sequence)));
   }
 
-  /** takeSyncedSequence() has told of the last sync. */
+  /** False after a sync, until takeSyncedSequence() is called. */
   get syncedSaved(): boolean {
     return this.syncs.syncedSaved;
   }
 
-  /** The sequence up to which all is on the disk, for the store to note. */
+  /** The sequence below which all messages are on the disk, for the caller to save in the metadata store. */
   takeSyncedSequence(): number {
     return this.syncs.takeSyncedSequence();
   }
 
-  /** Something that was committed is not known to be on the disk. */
+  /** Some commits are not known to be on the disk. */
   get hasUnsynced(): boolean {
     return this.syncs.hasUnsynced;
   }
 
   get endPosition(): number {
     const end = this.recordedEnd;
-    // A position without a byte, so that readers come upon a gap where sequences are missing.
+    // One position without a byte, at which readers find the gap that skipped sequences leave.
     return this.skippedTo > this.recordedNext ? end + 1 : end;
   }
 
@@ -137,7 +137,7 @@ export class LogFiles {
     if (this.syncs.isFull || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
   }
 
-  /** Recovery: records that a journal has and the files lack. Sequences before them are passed over if they are not there. */
+  /** Recovery: commits records that the journal has and the files lack. Missing sequences before them are skipped. */
   restoreJournaled(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
     if (firstSequence > this.nextSequence) this.skipTo(firstSequence);
     this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
@@ -149,19 +149,21 @@ export class LogFiles {
   }
 
   /**
-   * Starts bringing all that was committed to the disk, off the event loop.
+   * Starts to sync all commits, off the event loop.
    *
-   * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
+   * @param done called when all commits are on the disk, including those of an earlier sync that is still running; or with the
+   *   first failure
    */
   sync(done?: (error: Error | undefined) => void): void {
     this.syncs.start(this.recordedNext, done);
   }
 
   /**
-   * Reads the commits from `position` on into a chunk of its own, checks each against its checksum,
-   * and stops before the first that is damaged.
+   * Reads the commits from `position` on into a new chunk, compares each with its checksum, and ends before the first damaged
+   * one.
    *
-   * @param quietly damage is neither reported nor counted: who only looks may look again and again
+   * @param quietly damage is neither logged nor counted, for callers that may inspect the same messages again and again
+   * @returns a Gap if the first commit is damaged
    */
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = this.segmentAt(position);
@@ -173,7 +175,7 @@ export class LogFiles {
     const chunk = pool.allocate(last.offset + last.length - first.offset, LARGEST_CLASS);
     let problem = readEntries(segment, entries, chunk);
     if (problem !== undefined && entries.length > 1) {
-      // What cannot be read may be behind the first commit: alone it may well be whole.
+      // The bytes that cannot be read may be behind the first commit, so that commit alone may be intact.
       entries = [first];
       problem = readEntries(segment, entries, chunk);
     }
@@ -198,7 +200,7 @@ export class LogFiles {
     return chunk;
   }
 
-  /** Position of the commit that holds a sequence; for one that is missing between segments, where the gap begins. */
+  /** Position of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
   locate(sequence: number): number {
     const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
     if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
@@ -207,7 +209,7 @@ export class LogFiles {
     return segment.basePosition + segment.entryAt(segment.findBySequence(sequence)).offset;
   }
 
-  /** The commit that holds a sequence; for one that is missing between segments, the gap. */
+  /** Position and first sequence of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
   runAt(sequence: number): { position: number; sequence: number } {
     const position = this.locate(sequence);
     const segment = this.segmentAt(position);
@@ -215,7 +217,7 @@ export class LogFiles {
     return { position, sequence: segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence };
   }
 
-  /** The first commit at or after a time: its sequences. Undefined when all are older. */
+  /** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */
   commitAtTime(timeMs: number): { from: number; to: number } | undefined {
     const segment = this.segments.find((candidate) => candidate.entries > 0 && candidate.newestMs >= timeMs);
     if (segment === undefined) return undefined;
@@ -225,34 +227,39 @@ export class LogFiles {
     return { from: firstSequence, to: firstSequence + count };
   }
 
-  /** First sequence of the commit that holds a position; the one behind a gap for a position in it. `position < endPosition`. */
+  /** First sequence of the commit at a position, or of the commit behind the gap that the position is in. `position < endPosition`. */
   commitAtPosition(position: number): number {
     const segment = this.segmentAt(position);
     if (segment === undefined) return this.gapAt(position).nextSequence;
     return segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
 
-  /** Recycles the segments in which everything is finished, as far as they are not retained. @param wallMs the wall clock, for retention */
+  /**
+   * Recycles the segments whose messages are all finished and not retained.
+   *
+   * @param floorSequence all messages below this sequence are finished
+   * @param wallMs wall-clock time, for retention
+   */
   trim(floorSequence: number, wallMs: number): void {
     while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], wallMs)) {
-      // The next one remembers which ids were given: with fsync it has to be on the disk before this one goes.
+      // The next segment remembers which ids were given. With fsync it must be on the disk before this one is removed.
       if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
       this.recycleOldest();
     }
     const tail = this.segments[0];
     if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, wallMs)) return;
-    // All is finished: a large file of dead bytes serves better as the next segment of whoever needs one.
+    // All messages are finished. A large file of dead bytes is of more use as the next segment of any topic.
     if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.replaceFinishedTail(floorSequence, wallMs);
   }
 
-  /** Nothing was written or read for a while: syncs, and closes the files. */
+  /** Syncs and closes the files, because nothing was written or read for a while. */
   closeIdle(): void {
     this.sync();
     for (const segment of this.segments) segment.close();
     this.reading.length = 0;
   }
 
-  /** Waits for the disk and for removals, then closes. */
+  /** Syncs and closes the files. Resolves when that is done and all segments that were to be removed are gone. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.sync(() => {
@@ -262,13 +269,13 @@ export class LogFiles {
     });
   }
 
-  /** Removes everything; the files' space goes to the recycler. */
+  /** Removes the log. The recycler gets the segments' files. */
   remove(): void {
     while (this.segments.length > 0) this.recycleOldest(true);
     removeFolder(this.options.disk, this.options.directory);
   }
 
-  /** From here on; what is not retained any more goes with the next trim(). */
+  /** Applies from now on; the next trim() removes what is no longer retained. */
   setRetention(retention: Retention): void {
     this.retention = retention;
     this.segmentBytes = segmentBytes(retention, this.options.maxBytesPerFile);
@@ -276,7 +283,7 @@ export class LogFiles {
     this.rollAtMs = tail === undefined || tail.entries === 0 ? Number.POSITIVE_INFINITY : this.nextRollMs(tail);
   }
 
-  /** What the files hold: bytes of messages, and when the oldest were written, ms (0: unknown, or none). */
+  /** How many bytes of messages the files have, and when the oldest were written, in ms (0: unknown, or there are none). */
   get extent(): { bytes: number; oldestMs: number } {
     const first = this.segments[0];
     return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
@@ -292,10 +299,13 @@ export class LogFiles {
 
   private replaceFinishedTail(floorSequence: number, wallMs: number): void {
     try {
-      // The new segment first: its header is what remembers the next sequence. On a full disk this is what makes room.
+      // The new segment is started before the old one is recycled, because its header remembers the next sequence. If the disk
+      // is full, the ballast makes room for it; the old segment gives more room back.
       (this.options.ballast ?? NO_BALLAST).use(() => this.startSegment());
     } catch (error) {
-      this.options.logger.warn(`TOPIC(${this.options.topicName}): no new segment, the old one is kept: ${(error as Error).message}`);
+      this.options.logger.warn(
+        `TOPIC(${this.options.topicName}): cannot start a new segment, so the finished one is kept: ${(error as Error).message}`,
+      );
       return;
     }
     if (this.syncsByItself) return this.recycleOldest();
@@ -305,13 +315,13 @@ export class LogFiles {
     });
   }
 
-  /** @param wholeLog all others go too */
+  /** @param wholeLog all other segments are recycled too */
   private recycleOldest(wholeLog = false): void {
     const segment = this.segments.shift() as Segment;
     this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
-    // Files that stay behind cost space only: all in them is finished.
+    // A file that cannot be removed only costs space, since all messages in it are finished.
     const { recycler, logger, topicName } = this.options;
     const failed = (error: Error) => logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
     try {
@@ -330,9 +340,9 @@ export class LogFiles {
     return segment;
   }
 
-  /** @returns what of a failed sync counts */
+  /** @returns the failure if it counts */
   private segmentSynced(segment: Segment, failure: Error | undefined): Error | undefined {
-    // Let go of meanwhile: nobody needs it on the disk any more, and with its topic its folder is gone.
+    // The segment was removed in the meantime, perhaps with its topic and its folder: nobody needs it on the disk.
     if (!this.segments.includes(segment)) return undefined;
     if (failure !== undefined) {
       this.options.logger.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
@@ -342,13 +352,13 @@ export class LogFiles {
     return failure;
   }
 
-  /** Closes a segment's files, but not those being written or read, nor those with commits still to be synced. */
+  /** Closes a segment's files unless they are being written or read, or have commits to be synced. */
   private closeIfIdle(segment: Segment): void {
     if (segment === this.segments[this.segments.length - 1] || this.reading.includes(segment) || this.syncs.awaits(segment)) return;
     segment.close();
   }
 
-  /** Notes that a segment is read from, and closes the one that was not read from for longest. */
+  /** Notes that a segment is read, and closes the least recently read one if too many are open. */
   private noteReading(segment: Segment): void {
     const { reading } = this;
     if (reading[reading.length - 1] === segment) return;
@@ -358,7 +368,7 @@ export class LogFiles {
     if (reading.length > MAX_READING) this.closeIfIdle(reading.shift() as Segment);
   }
 
-  /** The segment that holds a position; undefined for a position in a gap between segments. */
+  /** The segment that a position is in; undefined for a position in a gap. */
   private segmentAt(position: number): Segment | undefined {
     for (const segment of this.segments) {
       if (position < segment.endPosition) return position < segment.basePosition ? undefined : segment;
@@ -366,7 +376,7 @@ export class LogFiles {
     return undefined;
   }
 
-  /** The gap that a position is in: recovery had to leave out what was there, or sequences were passed over. */
+  /** The gap that a position is in: recovery could not use the records there, or sequences were skipped. */
   private gapAt(position: number): Gap {
     const next = this.segments.find(({ basePosition }) => position < basePosition);
     if (next !== undefined) return { isGap: true, nextPosition: next.basePosition, nextSequence: next.baseSequence };
@@ -387,7 +397,7 @@ export class LogFiles {
   }
 }
 
-/** Reads entries' records to the start of a chunk. @returns what went wrong */
+/** Reads the records of consecutive entries to the start of a chunk. @returns the error if that failed */
 function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): Error | undefined {
   const first = entries[0];
   const last = entries[entries.length - 1];

@@ -4,7 +4,7 @@ import { type Disk, removeIfThere } from "../disk/disk.ts";
 import { Segment } from "./segment.ts";
 import { UnusableIndex } from "./segment-index.ts";
 
-/** Bytes at the log's end whose checksums recovery looks at where nothing says how far the disk had it. */
+/** How many bytes at the log's end recovery checks where the synced sequence is unknown or below the end. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
 const MAX_SET_ASIDE = 1000;
 
@@ -14,24 +14,24 @@ export interface LogRecoveryOptions {
   topicNumber: number;
   topicName: string;
   logger: Logger;
-  /** Counts regions that are damaged. */
+  /** Called for each damaged region. */
   onCorrupt: () => void;
-  /** What is below was on the disk, so a crash cannot have torn it; undefined where nobody knows. */
+  /** Messages below this sequence were on the disk, so a crash cannot have torn them; undefined: unknown. */
   syncedSequence?: number | undefined;
-  /** What is below is finished everywhere: leftovers of it are removed without a word. */
+  /** Messages below this sequence are finished in all channels: their leftover files are removed without a log line. */
   neededSequence?: number;
 }
 
-/** Finds the segments of one log again, whatever became of their files: torn, zeroed, flipped, missing, half made or half removed. */
+/** Opens the segments of one log after any end of the run before. Their files may be torn, zeroed, damaged, missing, or partly created or removed. */
 export function recoverSegments(options: LogRecoveryOptions): Segment[] {
   return new LogRecovery(options).run();
 }
 
 class LogRecovery {
   private readonly segments: Segment[] = [];
-  /** Bound of the sequences that were on the disk: damage below it was done to bytes that were once whole. */
+  /** Messages below this sequence were on the disk, so damage to them is not from a crash. */
   private readonly synced: number;
-  /** Where records end at the latest that are looked for in the segment at hand. */
+  /** Upper bound for the sequences of records in the current segment that may count without an index entry. */
   private end = 0;
 
   constructor(private readonly options: LogRecoveryOptions) {
@@ -52,7 +52,7 @@ class LogRecovery {
     }
     this.placeFirst();
     this.cutTornTail();
-    // They open again when needed: a thousand idle topics must not hold two thousand files.
+    // Their next use opens them again. A thousand idle topics must not have two thousand open files.
     for (const segment of this.segments) segment.close();
     return this.segments;
   }
@@ -68,7 +68,7 @@ class LogRecovery {
       else {
         const messages =
           lost === undefined ? "messages" : `${lost.nextSequence - lost.baseSequence} messages from sequence ${lost.baseSequence} on`;
-        this.damaged(`${path}.log is missing, and with it ${messages}; its index is kept as ${this.setAside(`${path}.idx`)}`);
+        this.reportDamage(`${path}.log is missing, and with it ${messages}; its index is kept as ${this.setAside(`${path}.idx`)}`);
       }
       return undefined;
     }
@@ -76,59 +76,63 @@ class LogRecovery {
       ? Segment.open(disk, directory, name, topicNumber, this.synced)
       : new UnusableIndex("its index is missing", true);
     if (opened instanceof UnusableIndex) return this.rebuild(name, hasIndex, opened);
-    this.mend(opened);
+    this.repairIndex(opened);
     return opened;
   }
 
-  /** The index is of no use: the records themselves say what they are. */
+  /** Rebuilds an index that cannot be used from the records. */
   private rebuild(name: string, hasIndex: boolean, problem: UnusableIndex): Segment | undefined {
     const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
     const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end);
     if (rebuilt.entries > 0 && rebuilt.nextSequence <= this.needed && this.segments.length === 0) {
-      // A crash in the middle of its removal.
+      // A crash interrupted the removal of this segment.
       rebuilt.remove();
       return undefined;
     }
     if (rebuilt.entries > 0) {
-      const aside = hasIndex ? `; the damaged one is kept as ${this.setAside(`${path}.idx`)}` : "";
+      const aside = hasIndex ? `; the damaged index is kept as ${this.setAside(`${path}.idx`)}` : "";
       rebuilt.adoptIndex();
-      const missing = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
-      const whole = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
-      this.damaged(`${path}: ${problem.message}; it was made anew from the ${whole} messages in the log file${missing}${aside}`);
+      const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
+      const intact = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
+      this.reportDamage(`${path}: ${problem.message}; the index was rebuilt from the ${intact} messages in the log file${damaged}${aside}`);
       return rebuilt;
     }
-    // A whole header of another kind is nothing a crash leaves; and of records nothing says that they were ever whole.
+    // Records without an index may be torn, so they are not used; they may be needed, so they are kept. A crash cannot leave an
+    // intact header of another kind, so a log file beside such a header is kept too.
     const keep = rebuilt.holdsRecords || !problem.unfinished;
     rebuilt.abandonIndex();
     if (keep) {
       const kept = this.setAside(`${path}.log`);
       const index = hasIndex ? ` and ${this.setAside(`${path}.idx`)}` : "";
-      this.damaged(`${path} is left out: ${problem.message}; it is kept as ${kept}${index}`);
+      this.reportDamage(`${path} is not used: ${problem.message}; it is kept as ${kept}${index}`);
       return undefined;
     }
-    // A crash while the segment was made, or while it was removed: nothing in it counts.
+    // A crash interrupted the creation or the removal of this segment: nothing in it counts.
     removeIfThere(disk, `${path}.idx`);
     removeIfThere(disk, `${path}.log`);
     return undefined;
   }
 
-  /** Entries of the index are damaged or gone: what was on the disk is found in the log file. */
-  private mend(segment: Segment): void {
+  /** Where index entries are damaged or missing, finds the records that were on the disk in the log file. */
+  private repairIndex(segment: Segment): void {
     const { indexPath, bridgedEntries, droppedEntries } = segment;
     if (bridgedEntries > 0) {
-      this.damaged(`${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept as far as they are whole`);
+      this.reportDamage(`${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept where they are intact`);
     }
     if (droppedEntries === 0) return;
     const before = segment.nextSequence;
     if (before < this.end) segment.extend(this.end);
     const found = segment.nextSequence - before;
-    // Zeros at the end are what a crash leaves of entries that did not reach the disk: those were not synced.
+    // A crash leaves zeros in place of entries that did not reach the disk. Those were not synced.
     if (found > 0)
-      this.damaged(`the last ${droppedEntries} entries of ${indexPath} are damaged; ${found} messages were found without them`);
-    else if (before < this.end) this.damaged(`the last ${droppedEntries} entries of ${indexPath} are damaged; their messages are dropped`);
+      this.reportDamage(`the last ${droppedEntries} entries of ${indexPath} are damaged; ${found} messages were found without them`);
+    else if (before < this.end)
+      this.reportDamage(`the last ${droppedEntries} entries of ${indexPath} are damaged; their messages are dropped`);
     else
-      this.torn(`the last ${droppedEntries} entries of ${indexPath} were torn by a crash before they reached the disk; they are dropped`);
+      this.reportTorn(
+        `the last ${droppedEntries} entries of ${indexPath} were torn by a crash before they reached the disk; they are dropped`,
+      );
   }
 
   private append(segment: Segment): void {
@@ -137,32 +141,32 @@ class LogRecovery {
       if (segment.baseSequence < before.nextSequence) {
         segment.close();
         const kept = [segment.logPath, segment.indexPath].map((path) => this.setAside(path));
-        this.damaged(`${segment.logPath} does not follow on the segment before; it is kept as ${kept.join(" and ")}`);
+        this.reportDamage(`${segment.logPath} overlaps the segment before it; it is kept as ${kept.join(" and ")}`);
         return;
       }
       this.joinOn(before, segment);
       const end = before.endPosition + (segment.baseSequence > before.nextSequence ? 1 : 0);
-      // Positions only have to grow, with at least one left out where sequences are.
+      // Any position above the end of the segment before will do. Where sequences are missing, one position at least is left out.
       if (!segment.positionKnown || segment.basePosition < end || segment.baseSequence === before.nextSequence)
         segment.setBasePosition(end);
     }
     this.segments.push(segment);
-    // It opens again when needed: a log may have more segments than a process files.
+    // Its next use opens it again. A log may have more segments than a process may have open files.
     before?.close();
   }
 
-  /** A full segment ends where the next one begins: if it ends earlier, entries of it were lost, or numbers passed over. */
+  /** A segment ends where the next one begins. If it ends earlier, index entries were lost, or sequences were skipped. */
   private joinOn(before: Segment, next: Segment): void {
     if (before.nextSequence === next.baseSequence) return;
-    const passedOver = next.positionKnown && before.positionKnown && next.basePosition - before.endPosition === 1;
-    if (passedOver) return;
+    const skipped = next.positionKnown && before.positionKnown && next.basePosition - before.endPosition === 1;
+    if (skipped) return;
     const was = before.nextSequence;
     if (was < this.synced) before.extend(Math.min(next.baseSequence, this.synced));
     const found = before.nextSequence - was;
-    if (found > 0) this.damaged(`entries at the end of ${before.indexPath} are missing; ${found} messages were found without them`);
+    if (found > 0) this.reportDamage(`entries at the end of ${before.indexPath} are missing; ${found} messages were found without them`);
     const missing = next.baseSequence - before.nextSequence;
     if (missing > 0) {
-      this.damaged(`${missing} messages from sequence ${before.nextSequence} on are missing before ${next.logPath}; they are skipped`);
+      this.reportDamage(`${missing} messages from sequence ${before.nextSequence} on are missing before ${next.logPath}; they are skipped`);
     }
   }
 
@@ -174,9 +178,9 @@ class LogRecovery {
   }
 
   /**
-   * Commits at the end whose bytes do not match their checksum were torn by the crash. Those with whole ones behind them
-   * stay, and are skipped when they are read: to cut the log there could cost what was acknowledged, since the note on how
-   * far it was synced may be older than the truth.
+   * Cuts off the commits at the end that do not match their checksum: the crash tore them. A torn commit with intact ones behind
+   * it stays, and readers skip it. Cutting the log there could lose acknowledged messages, since more may have been synced
+   * than the metadata store knows.
    */
   private cutTornTail(): void {
     const tail = this.segments[this.segments.length - 1];
@@ -195,7 +199,7 @@ class LogRecovery {
     if (torn === 0) return;
     const before = tail.nextSequence;
     tail.truncate(tail.entries - torn);
-    this.torn(
+    this.reportTorn(
       `the last ${before - tail.nextSequence} messages of ${tail.logPath} were torn by a crash before they reached the disk; they are dropped`,
     );
   }
@@ -204,7 +208,7 @@ class LogRecovery {
     return this.options.neededSequence ?? 0;
   }
 
-  /** Gives a file that is of no use another name: an operator may know more than we do. @returns the name */
+  /** Renames a file that cannot be used, because an operator may be able to use it. @returns the new name */
   private setAside(path: string): string {
     const { disk } = this.options;
     for (let i = 1; i < MAX_SET_ASIDE; i++) {
@@ -216,12 +220,12 @@ class LogRecovery {
     throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that are not needed any more`);
   }
 
-  private damaged(what: string): void {
+  private reportDamage(line: string): void {
     this.options.onCorrupt();
-    this.options.logger.error(`TOPIC(${this.options.topicName}): ${what}`);
+    this.options.logger.error(`TOPIC(${this.options.topicName}): ${line}`);
   }
 
-  private torn(what: string): void {
-    this.options.logger.warn(`TOPIC(${this.options.topicName}): ${what}`);
+  private reportTorn(line: string): void {
+    this.options.logger.warn(`TOPIC(${this.options.topicName}): ${line}`);
   }
 }

@@ -5,17 +5,17 @@ import { SyncGroup } from "../disk/sync-group.ts";
 import type { Segment } from "./segment.ts";
 
 /**
- * Syncs that --sync-every asks for begin at least so far apart. A log that takes a million messages a second would
- * else be synced hundreds of times a second, and write to the disk what is consumed and overwritten a moment later.
+ * The least time between two syncs that --sync-every asks for. Without it a log that takes a million messages a second would be
+ * synced hundreds of times a second, and would write messages to the disk that are consumed and overwritten a moment later.
  */
 const SYNC_SPACING_MS = 250;
 /**
- * But when so much has come together they may begin as soon as this: a write to the page that a sync is just writing waits
- * for all that the sync wrote before it.
+ * With this many new bytes the least time between two syncs is LARGE_SYNC_SPACING_MS, so that a sync does not get too large: a
+ * write to a page that is being synced waits for everything that the sync writes before that page.
  */
 const LARGE_SYNC_BYTES = 4 * 1024 * 1024;
 const LARGE_SYNC_SPACING_MS = 25;
-/** Segments that wait for their sync stay open. */
+/** Segments that wait for a sync stay open, so with more than this a sync begins. */
 const MAX_UNSYNCED_SEGMENTS = 16;
 
 export interface LogSyncOptions {
@@ -23,31 +23,32 @@ export interface LogSyncOptions {
   directory: string;
   topicName: string;
   logger: Logger;
-  /** Messages below were on the disk before this run. */
+  /** Messages below this sequence were on the disk before this run; undefined: unknown. */
   syncedSequence?: number | undefined;
   syncEvery: number;
 }
 
-/** Brings one log's segments to the disk, and knows how far they are there. */
+/** Syncs the segments of one log, and knows up to which sequence they are on the disk. */
 export class LogSync {
-  /** Messages below are on the disk, as far as this run knows. */
+  /** Messages below this sequence are known to be on the disk. */
   syncedSequence: number;
-  /** takeSyncedSequence() has told of the last sync. */
+  /** False after a sync, until takeSyncedSequence() is called. */
   syncedSaved = true;
-  /** Segments with commits that no sync covers yet. They stay open. */
+  /** Segments with commits that no sync covers yet. */
   private readonly unsynced = new Set<Segment>();
-  /** The sync that is under way, if one is: what it covers is not on the disk yet. */
+  /** The sync that is running, if there is one. */
   private running: SyncGroup | undefined;
-  /** A sync that nobody waited for failed. */
-  private untold: Error | undefined;
+  /** The failure of a sync that nobody waited for. */
+  private unreported: Error | undefined;
+  /** When the last sync for --sync-every began, in ms. */
   private startedMs = 0;
-  /** Where the log ended then. */
+  /** The log's end at that time. */
   private startedPosition = 0;
 
   /**
-   * @param coveredTo first sequence that the last sync did not cover, or was found not to need one
-   * @param nameUnsynced the log's folder was made since the last sync: its name is not known to be on the disk
-   * @param segmentSynced called when a segment's sync has ended. @returns what of its failure counts
+   * @param coveredTo messages below this sequence are covered by the last sync, or need none
+   * @param nameUnsynced the log's folder was created and a power cut may lose its name
+   * @param segmentSynced called when a segment's sync has ended; returns the failure if it counts
    */
   constructor(
     private readonly options: LogSyncOptions,
@@ -58,50 +59,51 @@ export class LogSync {
     this.syncedSequence = options.syncedSequence ?? 0;
   }
 
-  /** A segment has commits that no sync covers. */
+  /** To be called for a segment that gets a commit. */
   add(segment: Segment): void {
     this.unsynced.add(segment);
   }
 
-  /** What earlier runs wrote and did not sync goes along with this one's first sync. */
+  /** Has the first sync cover what earlier runs wrote and did not sync. */
   addRecovered(segments: readonly Segment[]): void {
     for (const segment of segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
       if (segment.nextSequence > this.syncedSequence) this.unsynced.add(segment);
     }
   }
 
-  /** A segment is let go of: nobody needs it on the disk. */
+  /** To be called for a segment that is removed. */
   forget(segment: Segment): void {
     this.unsynced.delete(segment);
   }
 
+  /** Whether a segment waits for a sync. */
   awaits(segment: Segment): boolean {
     return this.unsynced.has(segment);
   }
 
-  /** So many segments wait that a sync must begin. */
+  /** So many segments wait that a sync should begin. */
   get isFull(): boolean {
     return this.unsynced.size > MAX_UNSYNCED_SEGMENTS;
   }
 
-  /** Something that was committed is not known to be on the disk. */
+  /** Some commits are not known to be on the disk. */
   get hasUnsynced(): boolean {
-    return this.unsynced.size > 0 || this.running !== undefined || this.untold !== undefined;
+    return this.unsynced.size > 0 || this.running !== undefined || this.unreported !== undefined;
   }
 
-  /** The sequence up to which all is on the disk, for the store to note. */
+  /** The sequence below which all messages are on the disk, for the caller to save in the metadata store. */
   takeSyncedSequence(): number {
     this.syncedSaved = true;
     return this.syncedSequence;
   }
 
   /**
-   * Whether --sync-every messages that somebody still needs are not on the disk. What is published and finished a moment
-   * later need never get there: its pages are overwritten before.
+   * Whether as many messages as --sync-every says are needed and not on the disk. Messages that are finished a moment after they
+   * were published need not get there: their pages are overwritten before.
    *
    * @param next sequence after the log's last record
-   * @param end position after it
-   * @param finishedBelow gives the sequence below which nobody needs a message
+   * @param end position after the log's last record
+   * @param finishedBelow returns the sequence below which nobody needs a message
    */
   isDue(timeMs: number, next: number, end: number, finishedBelow: () => number): boolean {
     const { syncEvery } = this.options;
@@ -115,16 +117,17 @@ export class LogSync {
   }
 
   /**
-   * Starts bringing all that was committed to the disk, off the event loop.
+   * Starts to sync all commits, off the event loop.
    *
    * @param next sequence after the log's last record
-   * @param done called once all of it is there, that which an earlier sync still has under way too; or with what went wrong
+   * @param done called when all commits are on the disk, including those of an earlier sync that is still running; or with the
+   *   first failure
    */
   start(next: number, done?: (failure: Error | undefined) => void): void {
     this.coveredTo = next;
     if (this.unsynced.size === 0 && this.running === undefined) {
-      const failure = this.untold;
-      if (done !== undefined) this.untold = undefined;
+      const failure = this.unreported;
+      if (done !== undefined) this.unreported = undefined;
       done?.(failure);
       return;
     }
@@ -134,9 +137,9 @@ export class LogSync {
         this.syncedSequence = next;
         this.syncedSaved = false;
       }
-      const failure = failed ?? this.untold;
-      // The kernel tells of a lost write once: whoever waits next for a sync must hear of it, if nobody waited for this one.
-      this.untold = done === undefined ? failure : undefined;
+      const failure = failed ?? this.unreported;
+      // The kernel reports a lost write once. If nobody waited for this sync, the next caller who waits must get the failure.
+      this.unreported = done === undefined ? failure : undefined;
       done?.(failure);
     });
     const segments = [...this.unsynced];

@@ -3,31 +3,32 @@ import { expandSequence, readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_L
 import type { LazyFile } from "../disk/lazy-file.ts";
 import type { IndexEntry } from "./segment-index.ts";
 
-/** An entry made anew covers at most about this much, so that later damage costs little. */
+/** A rebuilt index entry covers about this many bytes at most, so that later damage costs little. */
 const ENTRY_BYTES = 1024 * 1024;
 const PAGE_BYTES = 256 * 1024;
-/** How far ahead of the one that is due a record found behind damage may be. */
+/** How far a record found behind damage may be ahead of the expected sequence. */
 const MAX_LEAP = 2 ** 32;
 const NS_PER_MS = 1_000_000;
 
-/** A stand-in for records that are damaged: its checksum is not theirs, so that nobody is given them. */
 export interface FoundEntry extends IndexEntry {
-  whole: boolean;
+  /** False for an entry over damaged records. Its checksum is a wrong one, so that the records are never delivered. */
+  intact: boolean;
 }
 
 /**
- * Finds a log file's records without its index: each is its own wire frame, whose id says topic and sequence. What a
- * recycled file still has of its earlier life has another topic or a lower sequence, and so is never taken for a record.
+ * Finds a log file's records without its index. Each record is its own wire frame, and its id contains topic and sequence.
+ * Records that a recycled file still has from its earlier use belong to another topic or have a lower sequence, so they are
+ * never taken for records of this segment.
  *
- * A record counts as whole when it says the right sequence and the next one stands where it ends. Its body has no checksum
- * of its own: who calls this knows that the file's bytes were on the disk, so that a crash cannot have torn them.
+ * A record counts as intact when it has the expected sequence and the next record begins where it ends. Its body has no
+ * checksum of its own. The caller must know that the file's bytes were on the disk, so that a crash cannot have torn them.
  */
 export class RecordScan {
   private readonly page: Buffer = Buffer.allocUnsafe(PAGE_BYTES);
   private pageStart = 0;
   private pageBytes = 0;
 
-  /** Size of the file, older bytes at its end included. */
+  /** Size of the file, including the older bytes at the end of a recycled one. */
   private readonly fileBytes: number;
 
   constructor(
@@ -38,9 +39,9 @@ export class RecordScan {
   }
 
   /**
-   * Visits entries for the records from `offset` and `sequence` on, and stand-ins for what is damaged between them.
+   * Builds entries for the records from `offset` and `sequence` on, and for the damaged records between them.
    *
-   * @param endSequence records from here on are not wanted; Infinity for all there are
+   * @param endSequence the scan ends before this sequence; Infinity: it ends with the last record
    * @returns the sequence after the last record found
    */
   scan(offset: number, sequence: number, endSequence: number, visit: (entry: FoundEntry) => void): number {
@@ -62,7 +63,7 @@ export class RecordScan {
       }
       const next = this.findNext(offset + 1, sequence + 1, endSequence);
       if (next === undefined) {
-        // The last record there is has nothing behind it that could vouch for its length.
+        // No record follows the last one, so nothing confirms its length.
         if (bytes > 0) {
           offset += bytes;
           sequence++;
@@ -78,7 +79,7 @@ export class RecordScan {
     return sequence;
   }
 
-  /** Whether a record with a sequence stands at an offset, by its header: its length in bytes, else 0. */
+  /** @returns the length in bytes of the record at an offset, if its header has the sequence; else 0 */
   private recordAt(offset: number, sequence: number): number {
     if (!this.loadHeader(offset)) return 0;
     const at = offset - this.pageStart;
@@ -90,7 +91,7 @@ export class RecordScan {
     return readSequence(page, at + ID_OFFSET) === sequence % SEQUENCE_SPAN ? bytes : 0;
   }
 
-  /** The first place behind damage at which a record stands, and another where it ends. */
+  /** Finds the first record behind damage that another record follows. */
   private findNext(from: number, minSequence: number, endSequence: number): { offset: number; sequence: number } | undefined {
     for (let offset = from; this.loadHeader(offset); offset++) {
       const at = offset - this.pageStart;
@@ -106,20 +107,20 @@ export class RecordScan {
     return undefined;
   }
 
-  private entry(from: number, to: number, firstSequence: number, next: number, whole: boolean): FoundEntry {
+  private entry(from: number, to: number, firstSequence: number, next: number, intact: boolean): FoundEntry {
     const { crc, timeMs } = this.sum(from, to);
     return {
       offset: from,
       firstSequence,
       length: to - from,
       count: next - firstSequence,
-      timeMs: whole ? timeMs : 0,
-      crc: whole ? crc : (crc ^ 1) >>> 0,
-      whole,
+      timeMs: intact ? timeMs : 0,
+      crc: intact ? crc : (crc ^ 1) >>> 0,
+      intact,
     };
   }
 
-  /** Checksum of [from, to), and the time that the record there says. */
+  /** The checksum of [from, to), and the timestamp of the first record in it. */
   private sum(from: number, to: number): { crc: number; timeMs: number } {
     let crc = 0;
     let timeMs = 0;
@@ -134,7 +135,7 @@ export class RecordScan {
     return { crc, timeMs };
   }
 
-  /** Brings a record's header at `offset` into the page. @returns false where the file ends before */
+  /** Loads the page that has the record header at `offset`. @returns false where the file ends before the header does */
   private loadHeader(offset: number): boolean {
     if (offset + BODY_OFFSET > this.fileBytes) return false;
     if (offset >= this.pageStart && offset + BODY_OFFSET <= this.pageStart + this.pageBytes) return true;

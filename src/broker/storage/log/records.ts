@@ -1,24 +1,24 @@
 import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import type { TopicLog } from "./topic-log.ts";
 
-/** One record as it stands in a log. The bytes are the log's own: valid until the reader gives control away. */
+/** One record of a log. Its bytes are the log's memory, valid until the reader returns to the event loop. */
 export interface LogRecord {
   sequence: number;
   position: number;
   buffer: Buffer;
-  /** Of its frame. */
+  /** The record's frame is at [from, to) in `buffer`. */
   from: number;
   to: number;
 }
 
 /**
- * Reads a log's records in order, beside all caches: for who looks, not for who consumes. Damaged ones are left out.
+ * Reads a log's records in order and leaves all caches as they are: for inspection, not for delivery. Skips damaged records.
  *
- * @param from first sequence, at least the log's start
- * @param to exclusive, at most the log's committed end
- * @param visit told each; true when it has seen enough
- * @param maxReads runs of records that are read at the most, damaged ones too
- * @returns the first sequence that was not looked at
+ * @param from first sequence, not below the log's start
+ * @param to sequence after the last, not above the log's committed end
+ * @param visit called with each record; returns true to stop
+ * @param maxReads the most runs of records to read; damaged runs count
+ * @returns the first sequence that was not visited or skipped
  */
 export function visitRecords(
   log: TopicLog,
@@ -50,7 +50,7 @@ export function visitRecords(
   return Math.max(from, Math.min(sequence, to));
 }
 
-/** When a record was published, ms; to about a microsecond. */
+/** When a record was published, in ms, with about a microsecond's precision. */
 export function publishedMs({ buffer, from }: LogRecord): number {
   const high = buffer.readUInt32BE(from + TIMESTAMP_OFFSET);
   const low = buffer.readUInt32BE(from + TIMESTAMP_OFFSET + 4);
@@ -58,21 +58,21 @@ export function publishedMs({ buffer, from }: LogRecord): number {
 }
 
 /**
- * The first message published at or after a time; the log's end if there is none. A deferred message counts from when
- * it joined the log: one that fell due later is not left out because it was published earlier.
+ * The first message published at or after a time; the log's end if there is none. A deferred message counts from the time at
+ * which it was due and joined the log, so that one published before `timeMs` and due after it is not left out.
  */
 export function sequenceAtTime(log: TopicLog, timeMs: number): number {
   const wanted = (record: LogRecord) => publishedMs(record) >= timeMs;
   if (log.files === undefined) return firstWhere(log, log.startSequence, log.committedNext, wanted);
   log.catchUp();
-  // Commits are in order of time: what is in an earlier one was published before. The time of one that recovery wrote
-  // anew is that of a message in it, in whole milliseconds.
+  // Commits are in order of time, and so all messages of an earlier commit were published earlier. The time of a commit that
+  // recovery has rebuilt is that of one of its messages, in whole milliseconds.
   const first = log.files.commitAtTime(timeMs - 1);
   if (first === undefined) return log.committedNext;
   return firstWhere(log, first.from, log.files.commitAtTime(timeMs)?.to ?? log.committedNext, wanted);
 }
 
-/** The message that holds a byte of the log, or the first behind a gap; the log's end if there is none. */
+/** The message at a position, or the first one behind the gap that the position is in; the log's end if there is none. */
 export function sequenceAtPosition(log: TopicLog, position: number): number {
   if (position >= log.committedEnd) return log.committedNext;
   log.catchUp();
@@ -80,7 +80,7 @@ export function sequenceAtPosition(log: TopicLog, position: number): number {
   return firstWhere(log, from, log.committedNext, (record) => record.position + record.to - record.from > position);
 }
 
-/** Sequence of the first record that is looked for; `to` if there is none. */
+/** Sequence of the first wanted record; `to` if there is none. */
 function firstWhere(log: TopicLog, from: number, to: number, wanted: (record: LogRecord) => boolean): number {
   let found = to;
   visitRecords(log, from, to, (record) => {

@@ -2,31 +2,32 @@ import { join } from "node:path";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
 import type { Segment } from "./segment.ts";
 
-interface Recycled {
+interface RecycledFile {
   path: string;
   bytes: number;
   /**
-   * Its old name is gone from the disk, so it may be overwritten. Before that a power cut could bring the old name back
-   * over new bytes: records that were synced once, and are half something else.
+   * The file's old name is gone from the disk, so it may be overwritten. Before that a power cut could bring the old name back
+   * with new bytes under it: records that were synced once would be partly overwritten.
    */
   ready: boolean;
 }
 
 /**
- * Segment files that every channel is done with, kept for the next segment of any topic.
- * Overwriting a file whose pages the kernel still holds is several times cheaper than growing a new one:
- * almost half of a publish was the kernel finding fresh pages.
+ * Keeps segment files that every channel has finished for the next segment of any topic.
+ * To overwrite a file whose pages the kernel has in memory is several times cheaper than to grow a new one: almost half of
+ * the cost of a publish was the kernel finding fresh pages.
  */
 export class Recycler {
-  private readonly pool: Recycled[] = [];
-  /** Segments that are still to be removed, and when the last of them is. */
-  private leaving = 0;
+  private readonly pool: RecycledFile[] = [];
+  /** Segments that are waiting to be removed, or being removed. */
+  private removing = 0;
+  /** Resolves when the last of these is gone. */
   private removals: Promise<void> = Promise.resolve();
   private totalBytes = 0;
   private nextName = 0;
   private accepting = true;
 
-  /** @param maxBytes bound on the pool, in bytes on disk */
+  /** @param maxBytes bound for the size of the pool's files */
   constructor(
     private readonly disk: Disk,
     readonly directory: string,
@@ -34,7 +35,7 @@ export class Recycler {
   ) {
     disk.makeDirectory(directory);
     for (const name of disk.list(directory)) {
-      // Of an earlier run: the file system has written its names since.
+      // These are an earlier run's files, and the file system has written their names since.
       this.add({ path: join(directory, name), bytes: disk.sizeOf(join(directory, name)), ready: true });
       this.nextName = Math.max(this.nextName, Number(name) + 1);
     }
@@ -43,30 +44,30 @@ export class Recycler {
   /**
    * Takes over a segment's file, or removes it when the pool is full.
    *
-   * @param failed called when it could not be removed
-   * @param wholeLog all of its log goes, and the folder with it at once
+   * @param failed called when the file could not be removed
+   * @param wholeLog all segments of the log are recycled, and the folder is removed at once
    */
   recycle(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
     const bytes = segment.fileBytes();
     const fits = this.accepting && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
     if (wholeLog && !fits) return segment.removeLogInBackground(failed);
-    if (!fits || (this.leaving > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
+    if (!fits || (this.removing > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
     const path = join(this.directory, `${this.nextName++}`);
     segment.moveLogFile(path);
-    const file: Recycled = { path, bytes, ready: false };
+    const file: RecycledFile = { path, bytes, ready: false };
     this.add(file);
-    // One that cannot be synced stays unused, which costs its space until the pool is given back.
+    // A file whose old name cannot be synced away stays unused. It takes space until the pool is emptied.
     this.disk.syncDirectory(segment.directory, (error) => {
       file.ready = error === null;
     });
   }
 
-  /** There is a file to overwrite. */
+  /** The pool has a file that may be overwritten. */
   get hasReady(): boolean {
     return this.pool.some(({ ready }) => ready);
   }
 
-  /** Space is short: the pool is given back, and what would come to it is removed, until there is room again. */
+  /** With false, when space is short, removes the pool's files, and from then on removes segments instead of keeping their files. */
   setAccepting(accepting: boolean): void {
     this.accepting = accepting;
     if (accepting) return;
@@ -74,7 +75,7 @@ export class Recycler {
     this.totalBytes = 0;
   }
 
-  /** A file to overwrite: of those that may be, the one given back last, whose pages are the warmest. */
+  /** Takes a file to overwrite out of the pool: the latest of those that are ready, because its pages are the warmest. */
   takeFile(): string | undefined {
     const at = this.pool.findLastIndex(({ ready }) => ready);
     if (at < 0) return undefined;
@@ -83,19 +84,22 @@ export class Recycler {
     return file.path;
   }
 
-  /** Resolves once all that is to be removed is. */
+  /** Resolves when all segments that were to be removed are gone. */
   removalsDone(): Promise<void> {
     return this.removals;
   }
 
-  /** One after the other: of a log no segment goes before those in front of it, and a crash leaves one half removed at most. */
+  /**
+   * Removes segments one after the other: no segment of a log is removed before those in front of it, and a crash leaves at
+   * most one segment of which only a part is removed.
+   */
   private removeInTurn(segment: Segment, failed: (error: Error) => void): void {
     segment.close();
-    this.leaving++;
+    this.removing++;
     const removed = () =>
       new Promise<void>((resolve) => {
         segment.removeInBackground((error) => {
-          this.leaving--;
+          this.removing--;
           if (error !== undefined) failed(error);
           resolve();
         });
@@ -103,7 +107,7 @@ export class Recycler {
     this.removals = this.removals.then(removed);
   }
 
-  private add(file: Recycled): void {
+  private add(file: RecycledFile): void {
     if (this.totalBytes + file.bytes > this.maxBytes) {
       removeIfThere(this.disk, file.path);
       return;

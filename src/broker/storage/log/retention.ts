@@ -1,24 +1,24 @@
 /**
- * How long a topic's log keeps what every channel has finished, so that a channel can go back to it. It never shortens
- * the life of what some channel has still to get.
+ * How long a topic's log keeps messages that every channel has finished, so that a channel can go back to them. Messages that
+ * a channel has not finished are kept in any case.
  */
 export interface Retention {
-  /** Messages published in the last so many ms are kept; 0: no such limit. */
+  /** Keeps messages younger than this; 0: no such limit. */
   timeMs: number;
-  /** The newest so many bytes of the log are kept; 0: no such limit. With both, what is within both is kept. */
+  /** Keeps this many of the log's newest bytes; 0: no such limit. With both limits, messages within both are kept. */
   bytes: number;
 }
 
-/** As nsqd: what all channels are done with is gone. */
+/** Messages that all channels have finished are removed, as in nsqd. */
 export const NO_RETENTION: Retention = { timeMs: 0, bytes: 0 };
 
-/** Whole segments are let go, so segments are kept to this part of what is retained. */
+/** Only whole segments are removed, so a segment is at most one of this many parts of what is retained. */
 const PARTS = 8;
-/** But no smaller than this, however little is retained. */
+/** A segment may reach this size, however little is retained. */
 const SMALLEST_SEGMENT_BYTES = 1024 * 1024;
-/** Nor younger, when they are rolled for their age. */
+/** A segment may reach this age before it is followed by another because of its age. */
 const SHORTEST_AGE_MS = 1000;
-/** A log with more segments than this is not rolled for age: its oldest is not to be let go soon anyway. */
+/** A log with more segments than this starts no new one because of age, since its oldest one will not be removed soon anyway. */
 export const MAX_AGED_SEGMENTS = 64;
 
 export function isRetaining({ timeMs, bytes }: Retention): boolean {
@@ -26,22 +26,22 @@ export function isRetaining({ timeMs, bytes }: Retention): boolean {
 }
 
 /**
- * Whether a segment in which everything is finished is still kept.
+ * Whether a segment with only finished messages is kept.
  *
- * @param ageMs of its last commit
- * @param bytesBehind that the log has behind it
+ * @param ageMs age of the segment's last commit
+ * @param bytesBehind how many bytes the log has behind the segment
  */
 export function isRetained(retention: Retention, ageMs: number, bytesBehind: number): boolean {
   if (!isRetaining(retention)) return false;
   return (retention.timeMs === 0 || ageMs < retention.timeMs) && (retention.bytes === 0 || bytesBehind < retention.bytes);
 }
 
-/** Bytes after which a log goes on in a new segment. */
+/** How many bytes a segment gets before a new one follows it. */
 export function segmentBytes({ bytes }: Retention, maxBytesPerFile: number): number {
   return bytes === 0 ? maxBytesPerFile : Math.min(maxBytesPerFile, Math.max(SMALLEST_SEGMENT_BYTES, Math.floor(bytes / PARTS)));
 }
 
-/** Ms after its first commit that it does. */
+/** How long after its first commit a segment is followed by a new one. */
 export function segmentAgeMs({ timeMs }: Retention): number {
   return timeMs === 0 ? Number.POSITIVE_INFINITY : Math.max(SHORTEST_AGE_MS, timeMs / PARTS);
 }

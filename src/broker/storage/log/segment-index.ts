@@ -9,8 +9,8 @@ import { LazyFile } from "../disk/lazy-file.ts";
  *     header := magic "BQIX" | version u32 | topic number u32 | 0 u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
  *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
  *
- * All numbers little-endian; a double holds them exactly. A position that is no number is not known: the index was made
- * anew from the records.
+ * All numbers are little-endian; a double holds them exactly. A base position of NaN is unknown: the index was rebuilt from
+ * the records.
  */
 
 const INDEX_MAGIC = 0x58495142;
@@ -18,24 +18,24 @@ const INDEX_VERSION = 1;
 export const INDEX_HEADER_BYTES = 40;
 export const INDEX_ENTRY_BYTES = 40;
 
-/** Damaged index entries over more bytes than this are not made good. */
+/** Damaged entries over more record bytes than this are not replaced. */
 const MAX_BRIDGE_BYTES = 2 ** 30;
-/** Entries read at once when walking an index. */
+/** Entries that are read together. */
 const ENTRY_PAGE = 64;
-/** The page that was read last: who reads on finds the next entries there. */
+/** The page that was read last, for all indexes. A reader that continues finds the next entries there. */
 const page = Buffer.alloc(ENTRY_PAGE * INDEX_ENTRY_BYTES);
-/** Whose it is, and which of its entries [first, end). */
+/** The index that the page belongs to. Its entries [pageFirst, pageEnd) are on the page. */
 let pageOf: SegmentIndex | undefined;
 let pageFirst = 0;
 let pageEnd = 0;
-/** One entry, for a moment. */
+/** For encoding one entry. */
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
-/** Guesses by proportion before a search falls back to halving. */
+/** A search guesses this many times by proportion before it falls back to bisection. */
 const GUESSES = 4;
 
-/** Why an index cannot be used. The message can follow the segment's name. */
+/** Why an index cannot be used. Log lines put the segment's name before the message. */
 export class UnusableIndex extends Error {
-  /** @param unfinished a crash may have left the index so while it was made */
+  /** @param unfinished a crash while the index was created may have left it like this */
   constructor(
     message: string,
     readonly unfinished = false,
@@ -44,14 +44,14 @@ export class UnusableIndex extends Error {
   }
 }
 
-/** Where an entry's fields stand that are searched by. */
+/** Offsets in an entry of the fields that can be searched for. */
 const ENTRY_OFFSET = 0;
 const ENTRY_SEQUENCE = 8;
 const ENTRY_TIME = 24;
 
-/** A commit, or a mebibyte of one: a run of records that were written, and are checked, together. */
+/** A commit, or a mebibyte of a large one: consecutive records that share a checksum. */
 export interface IndexEntry {
-  /** From the segment's first byte. */
+  /** Offset of the first record in the log file. */
   offset: number;
   firstSequence: number;
   length: number;
@@ -60,27 +60,30 @@ export interface IndexEntry {
   crc: number;
 }
 
-/** The records that an index tells of. */
+/** The records that belong to an index. */
 export interface IndexedRecords {
-  /** Entries for the records from the index's end up to an offset and a sequence; none unless they end there. One if all are whole. */
+  /**
+   * Entries for the records from the index's end up to an offset and a sequence. There are none unless the records end exactly
+   * there, and one if all records are intact.
+   */
   entriesUpTo(offset: number, sequence: number): IndexEntry[];
-  /** Checksum of records as they stand in the file; undefined where it cannot be read that far. */
+  /** Checksum of an entry's records in the file; undefined where they cannot be read. */
   sum(entry: Pick<IndexEntry, "offset" | "length">): number | undefined;
 }
 
-/** Says which records of a segment count: its entries follow on each other, from the segment's first byte to its last that counts. */
+/** Says which records of a segment count. Its entries cover the segment without a gap, from its first byte to the last that counts. */
 export class SegmentIndex {
   entries = 0;
   /** Bytes of records under all entries. */
   length = 0;
   /** Sequence after the last record. */
   nextSequence: number;
-  /** When the first and the last commit were written, ms; 0 without commits. */
+  /** When the first and the last commit were written, in ms; 0 without commits. */
   oldestMs = 0;
   newestMs = 0;
-  /** Entries that loadEntries() found damaged with good ones behind them, and put a stand-in for. */
+  /** How many damaged entries with good ones behind them loadEntries() has replaced. */
   bridgedEntries = 0;
-  /** Entries that loadEntries() found damaged at the end, and cut off. */
+  /** How many damaged entries loadEntries() has cut off at the end. */
   droppedEntries = 0;
   readonly file: LazyFile;
 
@@ -95,11 +98,10 @@ export class SegmentIndex {
   }
 
   /**
-   * Opens an index that an earlier run left, as far as its header goes; loadEntries() reads its entries.
+   * Opens an index of an earlier run and reads its header. loadEntries() reads its entries.
    *
-   * @param directory the segment's
-   * @param name the segment's
-   * @returns the index, and where it says that its segment stands in the log, or why it cannot be used
+   * @param name the segment's file name without ending
+   * @returns the index and its segment's base position, or why the index cannot be used
    * @throws StartError for an index of a newer version
    */
   static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | UnusableIndex {
@@ -117,7 +119,7 @@ export class SegmentIndex {
     }
   }
 
-  /** Makes the file, without entries. @param position in the log of the segment's first byte; NaN: not known */
+  /** Creates the file without entries. @param position base position of the segment; NaN: unknown */
   create(position: number): void {
     this.file.create();
     this.file.write(this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
@@ -128,19 +130,20 @@ export class SegmentIndex {
     this.file.close();
   }
 
-  // ---- entries that are added
+  // ---- adding entries
 
   /**
-   * Adds the entries of one commit, encoded one behind the other. Throws what the kernel said; then none of them counts.
+   * Adds the encoded entries of one commit. If the write fails, none of them counts.
    *
-   * @param last of them
+   * @param last the last of the entries
+   * @throws the kernel's error
    */
   append(encoded: Buffer, bytes: number, last: IndexEntry): void {
     const end = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
     try {
       this.file.write(encoded, 0, bytes, end);
     } catch (error) {
-      // The first of several may stand there whole, and must not bring back after a crash what is refused now.
+      // The first of several entries may have been written. After a crash it would bring back a part of the refused commit.
       if (bytes > INDEX_ENTRY_BYTES) this.file.truncate(end);
       throw error;
     }
@@ -152,7 +155,7 @@ export class SegmentIndex {
     this.append(encodeEntry(scratch, 0, entry), INDEX_ENTRY_BYTES, entry);
   }
 
-  /** Forgets the entries from number `entries` on. */
+  /** Removes all entries but the first `entries`. */
   truncate(entries: number): void {
     if (pageOf === this) pageOf = undefined;
     this.entries = entries;
@@ -175,9 +178,9 @@ export class SegmentIndex {
     this.nextSequence = last.firstSequence + last.count;
   }
 
-  // ---- entries that are looked for
+  // ---- finding entries
 
-  /** Entry by number, 0 … entries-1. */
+  /** @param number 0 … entries - 1 */
   entryAt(number: number): IndexEntry {
     return decodeEntry(page, this.readPage(number, 1));
   }
@@ -192,7 +195,7 @@ export class SegmentIndex {
     return this.search(ENTRY_SEQUENCE, sequence, this.baseSequence, this.nextSequence);
   }
 
-  /** Number of the first entry that was written at or after a time; `entries` when all were written before. */
+  /** Number of the first entry that was written at or after a time; `entries` when all are older. */
   findByTime(timeMs: number): number {
     let low = 0;
     let high = this.entries;
@@ -204,7 +207,7 @@ export class SegmentIndex {
     return low;
   }
 
-  /** Entries from `first` on whose records fit together in `maxBytes`; always at least one. */
+  /** Entries from `first` on whose records fit into `maxBytes` together; at least one. */
   entriesFrom(first: number, maxBytes: number): IndexEntry[] {
     const found: IndexEntry[] = [];
     let bytes = 0;
@@ -224,12 +227,12 @@ export class SegmentIndex {
   }
 
   /**
-   * The last entry whose field is not above `target`. Entries are of like size more often than not, so a guess by
-   * proportion, and a page of entries around it, is right after one or two small reads where halving takes fifteen.
+   * Number of the last entry whose field is not above `target`. Most entries are of similar size, so guessing by proportion and
+   * reading a page of entries around the guess takes one or two small reads, where bisection takes fifteen.
    *
    * @param field offset of the field in an entry
    * @param from the field's value in the first entry
-   * @param to the value that an entry behind the last would have
+   * @param to the value that an entry after the last one would have
    */
   private search(field: number, target: number, from: number, to: number): number {
     let low = 0;
@@ -262,16 +265,16 @@ export class SegmentIndex {
     return number;
   }
 
-  /** Whether the last entry whose field is not above `target` is on the page, which is of this index. */
+  /** Whether the last entry whose field is not above `target` is on the page. The page must belong to this index. */
   private onPage(field: number, target: number): boolean {
     const last = (pageEnd - pageFirst - 1) * INDEX_ENTRY_BYTES;
     return target >= page.readDoubleLE(field) && (target < page.readDoubleLE(last + field) || pageEnd === this.entries);
   }
 
-  /** Brings entries onto the page. @returns the offset there of the first */
+  /** Reads entries onto the page unless they are there. @returns the offset of the first one on the page */
   private readPage(first: number, count: number): number {
     if (pageOf === this && first >= pageFirst && first + count <= pageEnd) return (first - pageFirst) * INDEX_ENTRY_BYTES;
-    // Until it is read whole it is nobody's.
+    // While it is being read, the page belongs to no index: the read may fail in the middle.
     pageOf = undefined;
     this.file.read(page, 0, count * INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
     pageOf = this;
@@ -280,11 +283,11 @@ export class SegmentIndex {
     return 0;
   }
 
-  // ---- entries that an earlier run left
+  // ---- entries of an earlier run
 
   /**
-   * Counts the entries that are whole and follow on each other. One that is damaged, with good ones behind it, costs
-   * at most its own commit; what is damaged at the end is cut off, so that it is never mistaken for later entries.
+   * Reads the entries up to the last intact one. A damaged entry with intact ones behind it is replaced, and costs at most its
+   * own commit. Damaged entries at the end are cut off, so that they are never mistaken for later entries.
    *
    * @param synced records below this sequence were on the disk
    */
@@ -299,10 +302,10 @@ export class SegmentIndex {
       for (let i = 0; i < many; i++) {
         const at = i * INDEX_ENTRY_BYTES;
         const entry = decodeEntry(page, at);
-        const whole = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
+        const intact = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
         const follows = entry.offset === this.length && entry.firstSequence === this.nextSequence;
-        const behindDamage = whole && damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
-        if (!whole || (!follows && !behindDamage)) {
+        const behindDamage = intact && damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
+        if (!intact || (!follows && !behindDamage)) {
           damaged++;
           continue;
         }
@@ -316,31 +319,31 @@ export class SegmentIndex {
     if (size > used) this.file.truncate(used);
   }
 
-  /** Whether the file may have bytes up to an offset, and not more than one stand-in can tell of. */
+  /** Whether the records up to an offset can be covered by one replacement entry. */
   private canBridgeTo(offset: number): boolean {
     return offset > this.length && offset - this.length <= MAX_BRIDGE_BYTES;
   }
 
   /**
-   * Entries were damaged between the last good one and what follows at `offset` and `sequence`: puts others for the
-   * commits between, in the same slots. Where records are not whole, or were not known to be on the disk, the entry is a
-   * stand-in, and reading finds them damaged.
+   * Replaces damaged entries between the last good one and the next good one, which begins at `offset` and `sequence`. The
+   * replacements take the same slots in the file. Where the records between are damaged, or were not known to be on the disk,
+   * the replacement has a wrong checksum, so that readers skip the records.
    *
-   * @param slots how many entries were damaged; those that are not needed stay empty
+   * @param slots how many entries were damaged. Slots that are not needed get empty entries.
    */
   private bridge(records: IndexedRecords, offset: number, sequence: number, slots: number, synced: number): void {
-    // Not known any more; that of the entry before keeps the index in order of time.
+    // The damaged entries' own times are lost. The time of the entry before keeps the index in order.
     const timeMs = this.newestMs;
     const found = sequence <= synced ? records.entriesUpTo(offset, sequence) : [];
     const known = found.length > 0 && found.length <= slots;
-    const standIn = {
+    const all = {
       offset: this.length,
       firstSequence: this.nextSequence,
       length: offset - this.length,
       count: sequence - this.nextSequence,
     };
-    const otherCrc = () => ((records.sum(standIn) ?? 0) ^ 1) >>> 0;
-    const entries: IndexEntry[] = known ? found : [{ ...standIn, timeMs, crc: otherCrc() }];
+    const wrongCrc = () => ((records.sum(all) ?? 0) ^ 1) >>> 0;
+    const entries: IndexEntry[] = known ? found : [{ ...all, timeMs, crc: wrongCrc() }];
     for (const entry of entries) this.add({ ...entry, timeMs });
     const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs, crc: 0 };
     for (let slot = entries.length; slot < slots; slot++) this.add(empty);
@@ -365,7 +368,7 @@ export function segmentName(baseSequence: number): string {
 
 function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): UnusableIndex | undefined {
   if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return new UnusableIndex("its index has no header", true);
-  if (header.readUInt32LE(0) !== INDEX_MAGIC) return new UnusableIndex("its index is not one of ours");
+  if (header.readUInt32LE(0) !== INDEX_MAGIC) return new UnusableIndex("its index is not a bunsq index");
   if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return new UnusableIndex("its index header is damaged");
   const version = header.readUInt32LE(4);
   if (version > INDEX_VERSION) {
@@ -374,11 +377,11 @@ function headerProblem(path: string, header: Buffer, bytes: number, topicNumber:
     );
   }
   if (header.readUInt32LE(8) !== topicNumber) return new UnusableIndex(`its index belongs to topic number ${header.readUInt32LE(8)}`);
-  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return new UnusableIndex("its index is that of another segment");
+  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return new UnusableIndex("its index belongs to another segment");
   return undefined;
 }
 
-/** @returns the target, with an entry at an offset */
+/** Writes an entry into `target` at an offset. @returns `target` */
 export function encodeEntry(target: Buffer, at: number, entry: IndexEntry): Buffer {
   target.writeDoubleLE(entry.offset, at);
   target.writeDoubleLE(entry.firstSequence, at + 8);

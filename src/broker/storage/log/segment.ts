@@ -18,33 +18,34 @@ import {
  *     NNNNNNNNNNNNNNNN.log    records, each its own wire frame, back to back
  *     NNNNNNNNNNNNNNNN.idx    which of them count (segment-index.ts): an entry, or a few, per commit
  *
- * NNN… is the first record's sequence in hex. The index says how much of the file counts: a recycled file has
- * older bytes behind the last entry's end, and they are never looked at. An entry is written after its records, in the same
- * tick and before any OK, so what was acknowledged has an entry, and records without one were never acknowledged.
+ * NNN… is the first record's sequence in hex. The index says how much of the file counts: a recycled file has older bytes
+ * behind the end of the last entry's records, and they are never read. An entry is written after its records, in the same
+ * tick and before any OK. So every acknowledged record has an entry, and a record without one was never acknowledged.
  */
 
-/** Records that one index entry covers, but for a single MPUB that is larger: what a flipped bit can cost. */
+/** The most record bytes that one index entry covers, unless a single MPUB is larger. A flipped bit costs one entry's records. */
 const MAX_ENTRY_BYTES = 1024 * 1024;
-/** Records are checked against their entry in pieces of this size. */
+/** Records are read in pieces of this size to compare their checksum. */
 const VERIFY_BYTES = 256 * 1024;
-/** The one entry of most commits, until it is written. */
+/** For encoding the index entry of a commit that has only one, as most have. */
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 
-/** CommitPart of one commit's records in memory. */
+/** Consecutive records of one commit, in one piece of memory. */
 export interface CommitPart {
+  /** The records are at [from, to) in `buffer`. */
   buffer: Buffer;
   from: number;
   to: number;
-  /** Of its first record. */
+  /** Sequence of the first record. */
   firstSequence: number;
-  /** Its first record is of the same MPUB as the last of the part before. */
+  /** The first record belongs to the same MPUB as the last record of the part before. */
   continuesBatch: boolean;
 }
 
 export class Segment implements IndexedRecords {
-  /** Records that rebuild() found damaged, and put stand-ins for. */
+  /** How many records were found damaged while their index entries were rebuilt. */
   damagedRecords = 0;
-  /** Its place in the log is known. Where an index was lost, recovery gives it one (setBasePosition()). */
+  /** `basePosition` is known. Where an index was lost, recovery sets it with setBasePosition(). */
   positionKnown = true;
   private readonly file: LazyFile;
 
@@ -53,7 +54,7 @@ export class Segment implements IndexedRecords {
     readonly directory: string,
     readonly topicNumber: number,
     private readonly index: SegmentIndex,
-    /** Position in the topic's log of the segment's first byte. */
+    /** Position of the segment's first byte in the topic's log. */
     public basePosition: number,
   ) {
     this.file = new LazyFile(disk, join(directory, `${segmentName(index.baseSequence)}.log`));
@@ -63,7 +64,7 @@ export class Segment implements IndexedRecords {
     return this.index.baseSequence;
   }
 
-  /** Bytes of records, all under an index entry. */
+  /** Bytes of the records that have an index entry. */
   get length(): number {
     return this.index.length;
   }
@@ -73,26 +74,27 @@ export class Segment implements IndexedRecords {
     return this.index.nextSequence;
   }
 
-  /** Index entries. */
+  /** Number of index entries. */
   get entries(): number {
     return this.index.entries;
   }
 
-  /** When its first and its last commit were written, ms; 0 without commits. */
+  /** When the first commit was written, in ms; 0 without commits. */
   get oldestMs(): number {
     return this.index.oldestMs;
   }
 
+  /** When the last commit was written, in ms; 0 without commits. */
   get newestMs(): number {
     return this.index.newestMs;
   }
 
-  /** Index entries that open() found damaged with good ones behind them, and put a stand-in for. */
+  /** How many damaged index entries with good ones behind them open() has replaced. */
   get bridgedEntries(): number {
     return this.index.bridgedEntries;
   }
 
-  /** Index entries that open() found damaged at the end, and cut off. */
+  /** How many damaged index entries open() has cut off at the end. */
   get droppedEntries(): number {
     return this.index.droppedEntries;
   }
@@ -113,15 +115,15 @@ export class Segment implements IndexedRecords {
     return this.file.isOpen;
   }
 
-  /** A file was made or renamed since the last sync: its name is not known to be on the disk. */
+  /** One of the files was created or renamed since the last sync, so a power cut may lose its name. */
   get namesUnsynced(): boolean {
     return this.file.nameUnsynced || this.index.file.nameUnsynced;
   }
 
   /**
-   * Starts a segment. The index comes last, so a crash in between leaves a log file that no index names.
+   * Starts a segment. The index is created last, so a crash in between leaves a log file without an index.
    *
-   * @param recycledFile a file to take over instead of a new one: its pages are warm
+   * @param recycledFile a file to overwrite instead of a new one, because its pages are warm
    */
   static create(
     disk: Disk,
@@ -146,10 +148,10 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Opens a segment that an earlier run left, as far as its index vouches for it.
+   * Opens a segment of an earlier run. Only records with an index entry count.
    *
-   * @param synced records below this sequence were on the disk: where entries over them are damaged the records count,
-   *   if they are whole; above they may have been torn along with their entry. 0 also where there is no log file.
+   * @param synced records below this sequence were on the disk: if their entries are damaged, the records count where they
+   *   are intact. Records above may have been torn along with their entry. 0 also where there is no log file.
    * @returns the segment, or why its index cannot be used
    * @throws StartError for an index of a newer version
    */
@@ -170,10 +172,10 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Makes a segment's index anew from the records in its log file, under another name until adoptIndex() or
-   * abandonIndex(): a crash in between leaves all as it was.
+   * Rebuilds a segment's index from the records in its log file. The index has another name until adoptIndex() or
+   * abandonIndex(), so a crash in between changes nothing.
    *
-   * @param endSequence records from here on do not count; Infinity for all
+   * @param endSequence records from this sequence on do not count; Infinity: all records do
    */
   static rebuild(disk: Disk, directory: string, name: string, topicNumber: number, endSequence: number): Segment {
     const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16));
@@ -184,50 +186,52 @@ export class Segment implements IndexedRecords {
     return segment;
   }
 
-  /** The index that rebuild() made takes its place. */
+  /** Renames the rebuilt index to the segment's own. */
   adoptIndex(): void {
     this.index.file.rename(indexPath(this.directory, this.baseSequence));
   }
 
-  /** The index that rebuild() made is done without; the files are closed. */
+  /** Removes the rebuilt index and closes the files. */
   abandonIndex(): void {
     this.close();
     this.index.file.remove();
   }
 
-  /** Whether the log file begins with this segment's first record, whether it counts or not. */
+  /** Whether the log file begins with this segment's first record, even if the record does not count. */
   get holdsRecords(): boolean {
     let found = false;
-    new RecordScan(this.file, this.topicNumber).scan(0, this.baseSequence, this.baseSequence + 1, ({ whole }) => {
-      found = whole;
+    new RecordScan(this.file, this.topicNumber).scan(0, this.baseSequence, this.baseSequence + 1, ({ intact }) => {
+      found = intact;
     });
     return found;
   }
 
-  /** Gives the segment its place in the log. */
+  /** Sets the position of the segment's first byte in the log. */
   setBasePosition(position: number): void {
     this.basePosition = position;
     this.positionKnown = true;
   }
 
   /**
-   * Adds entries for records that stand in the log file behind those the index knows, up to a sequence: the index had
-   * some that were lost.
+   * Adds index entries for records behind the last one that has an entry, up to a sequence. To be called where the index is
+   * known to have lost entries.
    */
   extend(endSequence: number): void {
     const scan = new RecordScan(this.file, this.topicNumber);
     scan.scan(this.length, this.nextSequence, endSequence, (found) => {
-      // What was deferred joined long after its own time; entries stand in the order of theirs.
+      // A deferred message joins the log long after its timestamp, but entries must be in order of time.
       found.timeMs = Math.max(this.newestMs, found.timeMs);
-      if (!found.whole) this.damagedRecords += found.count;
+      if (!found.intact) this.damagedRecords += found.count;
       this.index.add(found);
     });
   }
 
   /**
-   * Writes one commit: the records' parts in one go each, then their index entries: one for most commits, for a large one
-   * as many as keep each small, but never two for one MPUB, which is there as a whole or not at all.
-   * Throws what the kernel said; then nothing of it counts.
+   * Writes one commit: each part in one write, and then the index entries. Most commits have one entry. A large commit has
+   * several small ones, but never two for one MPUB, since an MPUB is kept or lost as a whole.
+   * If a write fails, nothing of the commit counts.
+   *
+   * @throws the kernel's error
    */
   commit(parts: CommitPart[], count: number, timeMs: number): void {
     const entries = parts.length === 1 ? scratch : Buffer.alloc(parts.length * INDEX_ENTRY_BYTES);
@@ -259,48 +263,48 @@ export class Segment implements IndexedRecords {
     new RecordScan(this.file, this.topicNumber).scan(this.length, this.nextSequence, sequence, (entry) => found.push(entry));
     const last = found[found.length - 1];
     if (last === undefined || last.offset + last.length !== offset || last.firstSequence + last.count !== sequence) return [];
-    if (found.some((entry) => !entry.whole)) return found;
+    if (found.some((entry) => !entry.intact)) return found;
     const length = offset - this.length;
     const all = { ...found[0], length, count: sequence - this.nextSequence };
     return [{ ...all, crc: this.sum(all) ?? 0 }];
   }
 
-  /** Forgets the commits from entry number `entries` on (recovery: they do not match their records). */
+  /** Removes all index entries but the first `entries`. Recovery does this when entries do not match their records. */
   truncate(entries: number): void {
     this.index.truncate(entries);
   }
 
-  /** Index entry by number, 0 … entries-1. */
+  /** @param number of an index entry, 0 … entries - 1 */
   entryAt(number: number): IndexEntry {
     return this.index.entryAt(number);
   }
 
-  /** Number of the entry that holds a byte offset (0 ≤ offset < length). */
+  /** Number of the index entry that covers a byte offset (0 ≤ offset < length). */
   findByOffset(offset: number): number {
     return this.index.findByOffset(offset);
   }
 
-  /** Number of the entry that holds a sequence (baseSequence ≤ sequence < nextSequence). */
+  /** Number of the index entry that covers a sequence (baseSequence ≤ sequence < nextSequence). */
   findBySequence(sequence: number): number {
     return this.index.findBySequence(sequence);
   }
 
-  /** Number of the first entry that was written at or after a time; `entries` when all were written before. */
+  /** Number of the first index entry that was written at or after a time; `entries` when all are older. */
   findByTime(timeMs: number): number {
     return this.index.findByTime(timeMs);
   }
 
-  /** Entries from `first` on whose records fit together in `maxBytes`; always at least one. */
+  /** Index entries from `first` on whose records fit into `maxBytes` together; at least one. */
   entriesFrom(first: number, maxBytes: number): IndexEntry[] {
     return this.index.entriesFrom(first, maxBytes);
   }
 
-  /** Reads records' bytes. Throws if the file is shorter than its index says. */
+  /** Reads bytes of records. @throws also if the file is shorter than its index says */
   read(target: Buffer, at: number, offset: number, length: number): void {
     this.file.read(target, at, length, offset);
   }
 
-  /** Whether an entry's records are what was written. */
+  /** Whether the records that an entry covers match its checksum. */
   verify(entry: IndexEntry): boolean {
     return this.sum(entry) === entry.crc;
   }
@@ -321,9 +325,9 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Brings what was committed so far to the disk, off the event loop.
+   * Makes the commits so far durable, off the event loop.
    *
-   * @param done called once both files are synced, and their names if they are new; or with what went wrong
+   * @param done called when both files are synced, and their names if they are new; or with the error
    */
   sync(done: (error: Error | undefined) => void): void {
     const { file, namesUnsynced } = this;
@@ -345,7 +349,7 @@ export class Segment implements IndexedRecords {
     });
   }
 
-  /** Closes the files; they open again when needed. Waits for a sync that is under way. */
+  /** Closes the files, which their next use opens again. A running sync keeps them open until it ends. */
   close(): void {
     this.file.close();
     this.index.close();
@@ -359,10 +363,10 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Removes both files, the records' off the event loop: to free a hundred mebibytes of cached pages takes the kernel
-   * ten milliseconds and more. A crash before it is done leaves a log file without an index, which recovery removes.
+   * Removes the index at once and the log file off the event loop, because the kernel needs ten milliseconds and more to free
+   * a hundred mebibytes of cached pages. A crash in between leaves a log file without an index, which recovery removes.
    *
-   * @param failed called with what went wrong
+   * @param failed called with the error if the log file cannot be removed
    */
   removeLogInBackground(failed: (error: Error) => void): void {
     this.close();
@@ -373,10 +377,10 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Removes both files of a segment that is closed, off the event loop, first the index: where the file system discards
-   * what is freed, even a small file's end waits for the disk.
+   * Removes both files of a closed segment off the event loop, the index first. Where the file system discards freed blocks,
+   * even the removal of a small file waits for the disk.
    *
-   * @param done called once they are gone, or with what went wrong
+   * @param done called when both are gone, or with the error
    */
   removeInBackground(done: (error: Error | undefined) => void): void {
     const { logPath } = this;
@@ -387,14 +391,14 @@ export class Segment implements IndexedRecords {
     });
   }
 
-  /** Gives the log file away under another path and removes the index: first the index, so that no index names a foreign file. */
+  /** Removes the index and moves the log file to another path. The index is removed first, so that there is never one without its log file. */
   moveLogFile(path: string): void {
     this.close();
     this.index.file.remove();
     this.file.rename(path);
   }
 
-  /** Size of the log file on disk, older bytes behind the end included. */
+  /** Size of the log file, including the older bytes at the end of a recycled one. */
   fileBytes(): number {
     return this.file.size;
   }

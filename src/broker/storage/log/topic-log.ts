@@ -6,52 +6,52 @@ import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.
 import type { LogFiles } from "./log-files.ts";
 import type { CommitPart } from "./segment.ts";
 
-/** What one read of a lagging channel brings into memory, at most (one commit larger than this is read whole). */
+/** The most bytes that one read for a lagging channel brings into memory, unless a single commit is larger. */
 const READ_AHEAD_BYTES = 512 * 1024;
-/** A redelivery reads around its message only. */
+/** A redelivery reads about this many bytes around its message. */
 const READ_NEAR_BYTES = 32 * 1024;
-/** Blocks read back from files that one log keeps: channels that lag together share them. */
+/** How many blocks read from files one log keeps. Channels that lag together share them. */
 const MAX_READ_BLOCKS = 4;
-/** With more than this in the journal only, a log writes to its own files again. */
+/** A log whose own files are behind by more than this writes to them instead of the journal. */
 const MAX_BEHIND_BYTES = 4 * MAX_JOURNALED_BYTES;
-/** A chunk that filled faster than this asks for a larger one next time. */
+/** When a chunk is full earlier than this, the next one is larger. */
 const FAST_FILL_MS = 250;
 
 /**
- * A topic's messages in publish order: appended once, read by every channel at its own pace.
+ * A topic's messages in the order in which they were published. Each is appended once, and every channel reads at its own pace.
  *
- * A record's sequence counts messages, its position counts bytes. The newest records are in chunks in
- * memory; file-backed logs also have all of them in segments, an ephemeral topic's log has only the chunks.
+ * A record's sequence counts messages, and its position counts bytes. The newest records are in chunks in memory. A log with
+ * files also has all records in segments; the log of an ephemeral topic only has the chunks.
  */
 export class TopicLog implements JournaledLog {
-  /** Sequence the next record will get. */
+  /** Sequence of the next record. */
   next: number;
-  /** Position the next record will get. */
+  /** Position of the next record. */
   end: number;
-  /** As far as records are written, and may be acknowledged and delivered. */
+  /** Records below this sequence and position are committed: they may be acknowledged and delivered. */
   committedNext: number;
   committedEnd: number;
-  /** As far as records are in the log's own files; what is committed beyond stands in the journal (and in the chunks). */
+  /** Records below this sequence and position are in the log's own files. Those committed above are in the journal and in chunks. */
   private writtenNext: number;
   private writtenEnd: number;
   private journal: Journal | undefined;
-  /** What was appended since the last commit stands in the journal. */
+  /** The journal has what was appended since the last commit. */
   private inJournal = false;
-  /** When the last of what stands in the journal only was committed. */
+  /** When the last commit to the journal was made. */
   private journaledMs = 0;
-  /** Contiguous chunks, oldest first; the last is the tail that is appended to. */
+  /** Contiguous chunks, oldest first. The last one is the tail, which gets the next records. */
   private readonly chunks: Chunk[] = [];
   /** Blocks of older records, most recently used first. */
   private readonly readBlocks: Chunk[] = [];
   private sizeClass = 0;
-  /** Messages of one MPUB are being appended, and the first is. */
+  /** The next message to be appended belongs to the same MPUB as the one before. */
   private insideBatch = false;
   private tailSinceMs = 0;
 
   /**
-   * @param prefix what all ids of this topic begin with (frame/id.ts)
-   * @param files undefined for a log that lives in memory only
-   * @param firstSequence where a memory-only log starts; a file-backed one goes on where its files end
+   * @param prefix the beginning of all ids of this topic (frame/id.ts)
+   * @param files undefined for a log in memory only
+   * @param firstSequence the first sequence of a log in memory; a log with files continues where these end
    */
   constructor(
     private readonly pool: ChunkPool,
@@ -68,7 +68,7 @@ export class TopicLog implements JournaledLog {
     return this.files?.topicNumber ?? 0;
   }
 
-  /** Recovery, before anything is appended: sequences that are known of elsewhere are not given again. */
+  /** Recovery, before anything is appended: skips sequences that were given before, as is known from elsewhere. */
   skipTo(sequence: number): void {
     this.files?.skipTo(sequence);
     this.next = this.committedNext = this.writtenNext = this.files?.nextSequence ?? this.next;
@@ -81,12 +81,12 @@ export class TopicLog implements JournaledLog {
     return this.chunks.length > 0 ? this.chunks[0].firstSequence : this.next;
   }
 
-  /** First sequence from which on all is in memory. */
+  /** All records from this sequence on are in memory. */
   get cachedSequence(): number {
     return this.chunks.length > 0 ? this.chunks[0].firstSequence : this.next;
   }
 
-  /** Appends one message; it is not written before commit(). */
+  /** Appends one message. commit() writes it. */
   append(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + bodyBytes);
     const at = (chunk.end - chunk.start) | 0;
@@ -96,7 +96,7 @@ export class TopicLog implements JournaledLog {
   }
 
   /**
-   * Appends the messages of an MPUB body that was checked (frame/mpub.ts).
+   * Appends the messages of an MPUB body whose lengths were checked (frame/mpub.ts).
    *
    * @param from offset of the first message's size word
    * @param to offset after the last message
@@ -115,7 +115,7 @@ export class TopicLog implements JournaledLog {
     this.end = chunk.end = chunk.start + ended;
   }
 
-  /** Appends a whole frame that was laid out before (a deferred publish that falls due); its id must be `this.next`. */
+  /** Appends a complete frame, that of a deferred publish that falls due. @param writeId writes the id for the sequence `next` into it */
   appendFrame(frame: Buffer, writeId: (view: DataView, at: number) => void): void {
     const chunk = this.tail(frame.length);
     const at = (chunk.end - chunk.start) | 0;
@@ -126,8 +126,8 @@ export class TopicLog implements JournaledLog {
   }
 
   /**
-   * Adds what was appended since the last commit to a journal's group, if it is small. commit() must follow, when the
-   * group is written.
+   * Stages what was appended since the last commit in the journal, if it is small. To be called before the journal's
+   * writeStaged(), and that before commit().
    */
   stageInJournal(journal: Journal): void {
     if (this.files === undefined || this.chunks.length === 0) return;
@@ -144,8 +144,10 @@ export class TopicLog implements JournaledLog {
   }
 
   /**
-   * Writes what was appended since the last commit, as one group.
-   * When the write fails, none of the group is in the log and this throws what the kernel said.
+   * Commits what was appended since the last commit. Writes it to the log's own files, unless the journal has it.
+   * If the write fails, none of it is in the log.
+   *
+   * @throws the kernel's error
    */
   commit(timeMs: number): void {
     if (this.next === this.committedNext) return;
@@ -164,7 +166,7 @@ export class TopicLog implements JournaledLog {
     this.committedEnd = this.end;
   }
 
-  /** Writes what stands in the journal only to the log's own files. @returns what went wrong; nothing is lost by it */
+  /** Writes what only the journal has to the log's own files. @returns the error if that failed; the journal keeps the commits then */
   catchUp(): Error | undefined {
     if (this.files === undefined || this.writtenNext === this.committedNext) return undefined;
     try {
@@ -175,18 +177,18 @@ export class TopicLog implements JournaledLog {
     }
   }
 
-  /** Takes back what was appended since the last commit. @throws why */
+  /** Removes what was appended since the last commit. @throws `why` */
   refuseAppended(why: Error): never {
     this.rollBack();
     throw why;
   }
 
   /**
-   * The chunk that holds the record at `position`, from memory or read back from its file.
-   * The records up to `chunk.end` are contiguous and whole.
+   * The chunk that has the record at `position`, from memory or read from the files.
+   * The records up to `chunk.end` are contiguous and complete.
    *
-   * @param ahead whether the reader goes on from there (dispatch) or wants this one record (redelivery)
-   * @returns a Gap where the records' bytes are damaged; the caller skips them
+   * @param ahead true: the reader continues from there (dispatch). False: it needs only this record (redelivery)
+   * @returns a Gap where the records cannot be read; the caller skips them
    */
   chunkAt(position: number, ahead: boolean): Chunk | Gap {
     const cached = this.cachedAt(position);
@@ -202,10 +204,7 @@ export class TopicLog implements JournaledLog {
     return block;
   }
 
-  /**
-   * Like chunkAt(), for a look that leaves no trace: what is not in memory is read beside all caches, and damage is not
-   * reported.
-   */
+  /** Like chunkAt(), but for inspection: leaves all caches as they are, and does not report damage. */
   peekAt(position: number): Chunk | Gap {
     const cached = this.cachedAt(position);
     if (cached !== undefined) return cached;
@@ -213,7 +212,7 @@ export class TopicLog implements JournaledLog {
     return this.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
   }
 
-  /** Position from which peekAt() comes upon a record: that of a run of records in which it is, or of a gap. */
+  /** Position and first sequence of the run of records that has a sequence, or of the gap that it is in. peekAt() reads from there. */
   runAt(sequence: number): { position: number; sequence: number } {
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
     if (chunk !== undefined) return { position: chunk.start, sequence: chunk.firstSequence };
@@ -225,19 +224,19 @@ export class TopicLog implements JournaledLog {
   locate(sequence: number): number {
     if (sequence >= this.committedNext) return this.committedEnd;
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
-    if (chunk !== undefined) return walk(chunk, sequence);
+    if (chunk !== undefined) return positionIn(chunk, sequence);
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
     const position = this.files.locate(sequence);
     const block = this.chunkAt(position, false);
-    return block.isGap ? position : walk(block, sequence);
+    return block.isGap ? position : positionIn(block, sequence);
   }
 
   /**
-   * Lets go of what nobody needs any more.
+   * Frees chunks and recycles segments that nobody needs.
    *
-   * @param cursorPosition the smallest cursor of all channels: chunks below it are only needed for redeliveries
-   * @param floorSequence everything below it is finished in every channel
-   * @param wallMs the wall clock, for what is retained
+   * @param cursorPosition the lowest cursor of all channels: chunks below it are only needed for redeliveries
+   * @param floorSequence all messages below it are finished in every channel
+   * @param wallMs wall-clock time, for retention
    */
   trim(cursorPosition: number, floorSequence: number, wallMs: number): void {
     const before = this.files === undefined ? this.committedEnd : this.writtenEnd;
@@ -248,7 +247,7 @@ export class TopicLog implements JournaledLog {
     this.files?.trim(floorSequence, wallMs);
   }
 
-  /** Frees what an idle topic holds: its chunks are in the file, the next message starts a small one. */
+  /** Frees the memory of an idle topic and closes its files. The next message starts with a small chunk. */
   shrink(): void {
     this.sizeClass = 0;
     if (this.files === undefined || this.committedNext !== this.next || this.catchUp() !== undefined) return;
@@ -264,15 +263,15 @@ export class TopicLog implements JournaledLog {
       this.pool.free(chunk);
       return;
     }
-    // Only the oldest may go, or the chunks would no longer be contiguous; and nothing that is not in the file. The tail
-    // may: of a thousand topics each has one, and together they would be most of the memory.
+    // Only the oldest chunk may be evicted, since chunks must be contiguous, and only if the log's own files have it. The tail may
+    // be evicted too: each of a thousand topics has one, and together they would take most of the memory.
     if (this.chunks[0] !== chunk || chunk.end > this.committedEnd) return;
     if (chunk.end > this.writtenEnd && this.catchUp() !== undefined) return;
     this.chunks.shift();
     this.pool.free(chunk);
   }
 
-  /** Gives all memory back. Pinned chunks follow with their last pin. */
+  /** Frees all memory. Pinned chunks go back to the pool with their last pin. */
   dispose(): void {
     this.journal?.caughtUp(this);
     this.writtenNext = this.committedNext;
@@ -319,7 +318,7 @@ export class TopicLog implements JournaledLog {
     return chunk;
   }
 
-  /** An MPUB larger than a chunk: its messages go into as many chunks as they need, still one commit. */
+  /** Appends an MPUB that is larger than a chunk. It takes as many chunks as it needs, and is still one commit. */
   private appendOneByOne(source: Buffer, from: number, count: number, time: Timestamp): void {
     for (let i = 0; i < count; i++) {
       const bodyBytes = source.readUInt32BE(from);
@@ -330,7 +329,7 @@ export class TopicLog implements JournaledLog {
     this.insideBatch = false;
   }
 
-  /** Writes to the log's own files what is not there yet, up to a record. @throws what the kernel said; then none of it is there */
+  /** Writes records to the log's own files, from those they lack up to `next`. If that fails, none of them counts. @throws the kernel's error */
   private writeUpTo(files: LogFiles, next: number, end: number, timeMs: number): void {
     files.commit(this.partsUpTo(end), next - this.writtenNext, timeMs);
     this.writtenNext = next;
@@ -366,8 +365,8 @@ export class TopicLog implements JournaledLog {
   }
 }
 
-/** Position of `sequence` in a chunk that holds it, by walking the frames' sizes. */
-function walk(chunk: Chunk, sequence: number): number {
+/** Position of `sequence` in a chunk that has it. Walks over the frames by their sizes. */
+function positionIn(chunk: Chunk, sequence: number): number {
   let at = 0;
   for (let i = chunk.firstSequence; i < sequence; i++) at += 4 + chunk.view.getUint32(at);
   return chunk.start + at;

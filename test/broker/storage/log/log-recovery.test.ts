@@ -79,7 +79,7 @@ for (const [what, damage] of [
       fixture.open({ syncedSequence: 10 });
       expect(readAll(fixture.log)).toEqual(BODIES);
       expect(fixture.corrupt).toBe(1);
-      expect(fixture.logger.matching(/ERROR.*it was made anew from the [13] messages in the log file/)).toHaveLength(1);
+      expect(fixture.logger.matching(/ERROR.*the index was rebuilt from the [13] messages in the log file/)).toHaveLength(1);
       expect(filesOf(fixture, ".damaged")).toHaveLength(what === "missing" ? 0 : 1);
       await expectGoesOn(fixture, BODIES, 11);
       expect(fixture.corrupt).toBe(1);
@@ -120,7 +120,7 @@ test("an index that was lost with records that were never synced brings nothing 
   rmSync(filesOf(fixture, ".idx")[1]);
   fixture.open({ syncedSequence: 5 });
   expect(readAll(fixture.log)).toEqual(BODIES.slice(0, 5));
-  expect(fixture.logger.matching(/ERROR.*is left out: its index is missing; it is kept as .*\.log\.damaged/)).toHaveLength(1);
+  expect(fixture.logger.matching(/ERROR.*is not used: its index is missing; it is kept as .*\.log\.damaged/)).toHaveLength(1);
   expect(readFileSync(filesOf(fixture, ".log.damaged")[0]).length).toBe(5 * RECORD);
   await expectGoesOn(fixture, BODIES.slice(0, 5));
 });
@@ -172,7 +172,7 @@ test("a segment of another topic is left out and kept, and not written over", as
   using fixture = await written();
   fixture.open({ topicNumber: 4 });
   expect(fixture.log.next).toBe(0);
-  expect(fixture.logger.matching(/left out: its index belongs to topic number 3; it is kept as/)).toHaveLength(1);
+  expect(fixture.logger.matching(/not used: its index belongs to topic number 3; it is kept as/)).toHaveLength(1);
   fixture.commit("other");
   expect(readFileSync(filesOf(fixture, ".log.damaged")[0]).length).toBe(10 * RECORD);
 });
