@@ -1,34 +1,49 @@
 import { type Disk, openOrMake, readFully, writeFully } from "../disk/disk.ts";
+import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
-/** One of a bucket's two files, opened at its first use and made if it is not there. */
+/**
+ * One of a bucket's two files, opened at its first use and made if it is not there. Sizes and positions count from the end
+ * of its head (file-head.ts), which is written before the first bytes. A file of version 0 has none, and never gets one.
+ */
 export class BucketFile {
   /** Written since the last sync began. */
   unsynced = false;
   /** Made since the last sync of the folder began: its name is not known to be on the disk. */
   nameUnsynced = false;
   private fd = -1;
+  private headBytes = HEAD_BYTES;
+  private headWritten = false;
 
   constructor(
     private readonly disk: Disk,
     readonly path: string,
+    private readonly format: FileFormat,
   ) {}
 
   get size(): number {
-    return this.disk.size(this.handle);
+    const size = this.disk.size(this.handle);
+    return Math.max(0, size - this.headBytes);
   }
 
   read(target: Buffer, at: number, bytes: number, position: number): void {
-    readFully(this.disk, this.handle, target, at, bytes, position);
+    const fd = this.handle;
+    readFully(this.disk, fd, target, at, bytes, this.headBytes + position);
   }
 
   /** @throws what the kernel said; a part may have been written */
   write(source: Buffer, bytes: number, position: number): void {
-    writeFully(this.disk, this.handle, source, 0, bytes, position);
+    const fd = this.handle;
+    if (!this.headWritten) {
+      writeHead(this.disk, fd, this.format);
+      this.headWritten = true;
+    }
+    writeFully(this.disk, fd, source, 0, bytes, this.headBytes + position);
     this.unsynced = true;
   }
 
   truncate(length: number): void {
-    this.disk.truncate(this.handle, length);
+    const fd = this.handle;
+    this.disk.truncate(fd, this.headWritten ? this.headBytes + length : 0);
     this.unsynced = true;
   }
 
@@ -54,9 +69,18 @@ export class BucketFile {
     this.fd = -1;
   }
 
+  /** @throws StartError when a newer version wrote the file; what the kernel said */
   private get handle(): number {
     if (this.fd >= 0) return this.fd;
     const { fd, made } = openOrMake(this.disk, this.path);
+    try {
+      const version = readVersion(this.disk, fd, this.format, this.path);
+      this.headBytes = version === 0 ? 0 : HEAD_BYTES;
+      this.headWritten = version !== undefined;
+    } catch (error) {
+      this.disk.close(fd);
+      throw error;
+    }
     this.fd = fd;
     this.nameUnsynced ||= made;
     return fd;

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { type Disk, removeSoon } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
-import { ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
+import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
 import { walkEntries } from "./entry-scan.ts";
 import { releaseArea, type StagingArea, takeArea } from "./staging-buffer.ts";
 import { Words } from "./status-file.ts";
@@ -56,7 +56,7 @@ export class Bucket {
     readonly widthMs: number,
   ) {
     const path = join(directory, spanName(startMs, widthMs));
-    this.file = new BucketFile(disk, `${path}.msg`);
+    this.file = new BucketFile(disk, `${path}.msg`, ENTRIES_FORMAT);
     this.words = new Words(disk, `${path}.done`);
   }
 

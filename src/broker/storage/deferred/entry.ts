@@ -1,9 +1,18 @@
+import type { FileFormat } from "../file-head.ts";
 import type { StagingArea } from "./staging-buffer.ts";
 
-// How an entry stands in a bucket's file (bucket.ts). All numbers are little-endian.
+// The file with a bucket's entries (bucket.ts). All numbers are little-endian.
 //
+//     file  := head, entries
+//     head  := magic "BQDE" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
 //     entry := crc32 of the rest u32 | frame length u32 | kind u8 | 0 u8 | attempts u16 | topic id u32 | channel id u32 | 0 u32
 //              | due ms f64 | number f64 | sequence f64 | frame
+//
+// A file of version 0 has no head; its entries are the same. Offsets of entries count from the first entry on. A file whose head
+// is damaged is read as version 0: the head is passed over like a damaged entry, and an offset noted before, which is then
+// too low by the head's 24 bytes, still lies between the same two entries, since each takes 48 bytes and more.
+
+export const ENTRIES_FORMAT: FileFormat = { magic: 0x45445142, version: 1, name: "deferred entries" };
 
 export const ENTRY_HEADER_BYTES = 48;
 

@@ -2,10 +2,12 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
+import { checkVersion } from "../file-head.ts";
 import { Bucket } from "./bucket.ts";
 import type { Buckets } from "./bucket-set.ts";
 import { MOVE_STEP_BYTES } from "./cascade.ts";
-import type { StoredEntry } from "./entry.ts";
+import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
+import { STATUS_FORMAT } from "./status-file.ts";
 import { FINEST_MS, parseSpan, spanName } from "./wheel.ts";
 
 export interface Recovered {
@@ -20,6 +22,7 @@ export interface Recovered {
  *
  * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
  * @param visit called for each entry that is not done with
+ * @throws StartError, before anything is changed, when a newer version wrote one of the files; what the kernel said
  */
 export function recoverBuckets(
   buckets: Buckets,
@@ -69,6 +72,10 @@ export function recoverBuckets(
 /** The buckets of an earlier run, widest first. */
 function findBuckets(disk: Disk, directory: string): Bucket[] {
   const names = disk.list(directory);
+  for (const name of names) {
+    if (name.endsWith(".msg")) checkVersion(disk, join(directory, name), ENTRIES_FORMAT);
+    else if (name.endsWith(".done")) checkVersion(disk, join(directory, name), STATUS_FORMAT);
+  }
   const found: Bucket[] = [];
   for (const name of names) {
     const span = parseSpan(name);

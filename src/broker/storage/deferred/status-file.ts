@@ -1,12 +1,18 @@
 import { giveBack } from "../../../base/free-buffer.ts";
 import type { Disk } from "../disk/disk.ts";
+import type { FileFormat } from "../file-head.ts";
 import { BucketFile } from "./bucket-file.ts";
 
 // The second file of a bucket: words on its entries.
 //
+//     file := head, words
+//     head := magic "BQDS" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
 //     word := number or offset f64 | sequence f64 | what u32 | crc32 of the first 20 bytes u32
 //
-// All numbers are little-endian.
+// All numbers are little-endian. A file of version 0 has no head; its words are the same. A head is as long as a word, so that
+// a damaged one costs itself like a damaged word: read as version 0, the words behind it stand where they are looked for.
+
+export const STATUS_FORMAT: FileFormat = { magic: 0x53445142, version: 1, name: "status records" };
 
 const WORD_BYTES = 24;
 /** Words read at once: a whole number of them. */
@@ -41,7 +47,7 @@ export class Words {
   private sealed = 0;
 
   constructor(disk: Disk, path: string) {
-    this.file = new BucketFile(disk, path);
+    this.file = new BucketFile(disk, path, STATUS_FORMAT);
   }
 
   get anyStaged(): boolean {

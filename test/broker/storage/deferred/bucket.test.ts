@@ -10,6 +10,7 @@ import {
 } from "../../../../src/broker/storage/deferred/entry.ts";
 import { parseSpan } from "../../../../src/broker/storage/deferred/wheel.ts";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { HEAD_BYTES } from "../../../../src/broker/storage/file-head.ts";
 import { layMessage } from "../../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
@@ -84,9 +85,10 @@ function path(ending: string): string {
   return `${folder}/${START}-1000.${ending}`;
 }
 
+/** @param at behind the file's head */
 function flip(ending: string, at: number): void {
   const bytes = readFileSync(path(ending));
-  bytes[at]++;
+  bytes[HEAD_BYTES + at]++;
   writeFileSync(path(ending), bytes);
 }
 
@@ -174,7 +176,7 @@ test("a torn tail is cut off wherever it tears, and new entries follow on what i
   const whole = readFileSync(path("msg"));
   for (let length = 2 * ENTRY_BYTES; length < 3 * ENTRY_BYTES; length++) {
     writeFileSync(path("msg"), whole);
-    truncateSync(path("msg"), length);
+    truncateSync(path("msg"), HEAD_BYTES + length);
     const { bucket, entries, cut } = recover();
     expect([numbers(entries), cut, bucket.damagedBytes]).toEqual([[0, 1], length - 2 * ENTRY_BYTES, 0]);
     if (length % 20 !== 0) continue;
@@ -209,7 +211,7 @@ test("a damaged word costs itself, and a torn one is written over", () => {
   bucket.commit();
   bucket.closeFiles();
   flip("done", 24 + 3);
-  truncateSync(path("done"), 3 * 24 - 1);
+  truncateSync(path("done"), HEAD_BYTES + 3 * 24 - 1);
   const { bucket: again, entries } = recover();
   expect(numbers(entries)).toEqual([1, 2, 3, 4]);
   again.stageDone(3);

@@ -7,6 +7,7 @@ import type { StagedEntries } from "../../../../src/broker/storage/deferred/stag
 import { StoredMessage } from "../../../../src/broker/storage/deferred/stored-message.ts";
 import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { HEAD_BYTES } from "../../../../src/broker/storage/file-head.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
 import { until } from "../../../support/server.ts";
@@ -316,7 +317,7 @@ test("a torn tail and a damaged entry are told apart, and both are in the log", 
   for (const sequence of [1, 2, 3]) fixture.put(sequence, 10 * SECOND);
   const file = `${folder}/${readdirSync(folder).find((name) => name.endsWith(".msg"))}`;
   const bytes = readFileSync(file);
-  bytes[100]++;
+  bytes[HEAD_BYTES + 100]++;
   writeFileSync(file, Buffer.concat([bytes, Buffer.from("torn")]));
   const again = new Fixture();
   expect(again.recovered.map(({ sequence }) => sequence)).toEqual([1, 3]);

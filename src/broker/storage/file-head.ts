@@ -1,0 +1,62 @@
+import { StartError } from "../../base/start-error.ts";
+import { type Disk, readFully, writeFully } from "./disk/disk.ts";
+
+/**
+ * The head of files of deferred messages and keys, which says what follows it.
+ *
+ *     head := magic u32 | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32
+ *
+ * All numbers are little-endian. Earlier brokers wrote these files without a head; such a file is of version 0.
+ */
+export const HEAD_BYTES = 24;
+
+const CHECKSUM_OFFSET = 20;
+
+export interface FileFormat {
+  readonly magic: number;
+  /** The newest that this broker reads, and the one that it writes. */
+  readonly version: number;
+  /** What an error calls the files. */
+  readonly name: string;
+}
+
+/** Writes the head of a new file. @throws what the kernel said */
+export function writeHead(disk: Disk, fd: number, { magic, version }: FileFormat): void {
+  const head = Buffer.alloc(HEAD_BYTES);
+  head.writeUInt32LE(magic, 0);
+  head.writeUInt32LE(version, 4);
+  head.writeUInt32LE(Bun.hash.crc32(head.subarray(0, CHECKSUM_OFFSET)), CHECKSUM_OFFSET);
+  writeFully(disk, fd, head, 0, HEAD_BYTES, 0);
+}
+
+/**
+ * The version of a file. A head that is damaged counts as none.
+ *
+ * @param path for the error
+ * @returns undefined for a file that is shorter than a head: a crash came before anything stood in it
+ * @throws StartError for a newer version; what the kernel said
+ */
+export function readVersion(disk: Disk, fd: number, { magic, version, name }: FileFormat, path: string): number | undefined {
+  if (disk.size(fd) < HEAD_BYTES) return undefined;
+  const head = Buffer.alloc(HEAD_BYTES);
+  readFully(disk, fd, head, 0, HEAD_BYTES, 0);
+  if (head.readUInt32LE(0) !== magic) return 0;
+  if (Bun.hash.crc32(head.subarray(0, CHECKSUM_OFFSET)) !== head.readUInt32LE(CHECKSUM_OFFSET)) return 0;
+  const found = head.readUInt32LE(4);
+  if (found > version) {
+    throw new StartError(
+      `${path} was written by a newer bunsq (${name} version ${found}, this one reads ${version}); start that version, or use another --data-path`,
+    );
+  }
+  return found;
+}
+
+/** Checks the version of a file that nobody has open. @throws StartError for a newer version; what the kernel said */
+export function checkVersion(disk: Disk, path: string, format: FileFormat): void {
+  const fd = disk.open(path, "r+");
+  try {
+    readVersion(disk, fd, format, path);
+  } finally {
+    disk.close(fd);
+  }
+}
