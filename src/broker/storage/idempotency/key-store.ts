@@ -3,6 +3,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
 import type { Topic } from "../../topics/topic.ts";
 import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
 /**
  * The keys that producers gave their publishes, for as long as a repetition is to be told from a new message.
@@ -10,11 +11,17 @@ import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../
  * A key is written in the tick that writes its message, before it, with the sequence that the message gets: so no message
  * is acknowledged whose key is not in a file, and after a crash between the two the log tells that the key came to nothing.
  *
- *     NNN.keys    entries, in the order they came; a file is gone when all in it are too old
+ *     NNN.keys    head and entries, in the order they came; a file is gone when all in it are too old
+ *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
  *     entry := crc32 of the rest u32 | key length u8 | 0 u8 | 0 u16 | topic id u32 | crc32 of its name u32 | sequence f64 | time ms f64 | key
  *
  * All numbers little-endian. The sequence of a deferred publish is not known yet: it is -1, and its key is written behind it.
+ *
+ * A file of version 0 has no head; its entries are the same. It is gone after the next start, which writes the keys that
+ * still count to a file of its own.
  */
+
+const FORMAT: FileFormat = { magic: 0x594b5142, version: 1, name: "keys" };
 
 const HEADER_BYTES = 32;
 /** Of a key, in bytes. */
@@ -173,7 +180,7 @@ export class PublishKeys {
    * Takes up the keys of an earlier run, in a file of their own.
    *
    * @param isThere whether a topic of an id and a name exists and has a message at a sequence (or any, for -1)
-   * @throws what the kernel said
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files; what the kernel said
    */
   recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean): void {
     this.disk.makeDirectory(this.directory);
@@ -202,8 +209,8 @@ export class PublishKeys {
         file.newestMs = Math.max(file.newestMs, timeMs);
         file.entries++;
       }
-      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, 0);
-      this.length = this.filled;
+      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
+      this.length += this.filled;
       this.filled = 0;
       this.unsynced = true;
       this.forget(nowMs, kept.size);
@@ -314,10 +321,16 @@ export class PublishKeys {
 
   private open(number: number): void {
     const { fd } = openOrMake(this.disk, this.pathOf(number));
-    this.disk.truncate(fd, 0);
+    try {
+      this.disk.truncate(fd, 0);
+      writeHead(this.disk, fd, FORMAT);
+    } catch (error) {
+      this.disk.close(fd);
+      throw error;
+    }
     if (this.fd >= 0) this.followed.push(this.fd);
     this.fd = fd;
-    this.length = 0;
+    this.length = HEAD_BYTES;
     this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
   }
 
@@ -325,11 +338,13 @@ export class PublishKeys {
   private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
     const { fd } = openOrMake(this.disk, this.pathOf(number));
     try {
+      const version = readVersion(this.disk, fd, FORMAT, this.pathOf(number));
+      if (version === undefined) return;
       const bytes = Buffer.allocUnsafe(this.disk.size(fd));
       readFully(this.disk, fd, bytes, 0, bytes.length, 0);
-      for (let at = 0; at + HEADER_BYTES <= bytes.length; ) {
-        const end = at + HEADER_BYTES + bytes[at + 4];
-        if (end > bytes.length || Bun.hash.crc32(bytes.subarray(at + 4, end)) !== bytes.readUInt32LE(at)) return;
+      // A head that is damaged counts as none: the entries are behind it all the same.
+      let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
+      for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
         const key = bytes.toString("latin1", at + HEADER_BYTES, end);
         const topic = { id: bytes.readUInt32LE(at + 8), nameCrc: bytes.readUInt32LE(at + 12) };
         visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
@@ -343,6 +358,13 @@ export class PublishKeys {
   private pathOf(number: number): string {
     return join(this.directory, `${number}.keys`);
   }
+}
+
+/** @returns the offset behind the entry at `at`; undefined: no whole one stands there */
+function entryEnd(bytes: Buffer, at: number): number | undefined {
+  if (at + HEADER_BYTES > bytes.length) return undefined;
+  const end = at + HEADER_BYTES + bytes[at + 4];
+  return end <= bytes.length && Bun.hash.crc32(bytes.subarray(at + 4, end)) === bytes.readUInt32LE(at) ? end : undefined;
 }
 
 /** Topic ids are never used twice, so a key does not outlive its topic. */

@@ -1,0 +1,95 @@
+import { afterEach, beforeEach, expect, test } from "bun:test";
+import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { StartError } from "../../../../src/base/start-error.ts";
+import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { PublishKeys } from "../../../../src/broker/storage/idempotency/key-store.ts";
+import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
+
+const NOW = 1_700_000_000_000;
+const HEAD_BYTES = 24;
+
+let folder: string;
+let recovered: string[] = [];
+
+beforeEach(() => {
+  folder = temporaryFolder();
+});
+
+afterEach(() => removeFolder(folder));
+
+/** An entry, byte by byte as the file's description has it. */
+function entry(topicId: number, sequence: number, key: string): Buffer<ArrayBuffer> {
+  const bytes = Buffer.alloc(32 + key.length);
+  bytes[4] = key.length;
+  bytes.writeUInt32LE(topicId, 8);
+  bytes.writeUInt32LE(Bun.hash.crc32(`topic ${topicId}`), 12);
+  bytes.writeDoubleLE(sequence, 16);
+  bytes.writeDoubleLE(NOW - 1000, 24);
+  bytes.write(key, 32, "latin1");
+  bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+function head(version: number): Buffer {
+  const bytes = Buffer.alloc(HEAD_BYTES);
+  bytes.write("BQKY", 0);
+  bytes.writeUInt32LE(version, 4);
+  bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(0, 20)), 20);
+  return bytes;
+}
+
+/** Takes up what stands in the folder, and notes of which messages. */
+function recover(): PublishKeys {
+  recovered = [];
+  const keys = new PublishKeys({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
+  keys.recover(NOW, ({ id, nameCrc }, sequence) => {
+    expect(nameCrc).toBe(Bun.hash.crc32(`topic ${id}`));
+    recovered.push(`${id}:${sequence}`);
+    return true;
+  });
+  keys.close();
+  return keys;
+}
+
+test("keys in files without a head, as they were written before, are taken up, and go to a file with one", () => {
+  writeFileSync(`${folder}/1.keys`, Buffer.concat([entry(1, 7, "one"), entry(2, -1, "two")]));
+  writeFileSync(`${folder}/2.keys`, entry(1, 8, "three"));
+  expect(recover().size).toBe(3);
+  expect(recovered).toEqual(["1:7", "2:-1", "1:8"]);
+  expect(readdirSync(folder)).toEqual(["3.keys"]);
+  expect(readFileSync(`${folder}/3.keys`)).toEqual(Buffer.concat([head(1), entry(1, 7, "one"), entry(2, -1, "two"), entry(1, 8, "three")]));
+  expect(recover().size).toBe(3);
+  expect(recovered).toEqual(["1:7", "2:-1", "1:8"]);
+});
+
+test("a file of a newer version is refused with what to do, and nothing is changed", () => {
+  writeFileSync(`${folder}/1.keys`, entry(1, 7, "one"));
+  writeFileSync(`${folder}/2.keys`, Buffer.concat([head(2), Buffer.from("unknown")]));
+  expect(recover).toThrow(StartError);
+  expect(recover).toThrow(
+    `${folder}/2.keys was written by a newer bunsq (keys version 2, this one reads 1); start that version, or use another --data-path`,
+  );
+  expect(readdirSync(folder).toSorted()).toEqual(["1.keys", "2.keys"]);
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(entry(1, 7, "one"));
+});
+
+test("a file whose head a crash tore has no keys, and goes like any other", () => {
+  for (let length = 0; length < HEAD_BYTES; length++) {
+    writeFileSync(`${folder}/${length + 1}.keys`, head(1).subarray(0, length));
+    expect(recover().size).toBe(0);
+    expect(readdirSync(folder)).toBeEmpty();
+  }
+});
+
+test("a damaged head costs no key, whichever byte of it is damaged, and a torn entry at the end only its own", () => {
+  for (let at = 0; at < HEAD_BYTES; at++) {
+    const damaged = head(1);
+    damaged[at] ^= 0x10;
+    writeFileSync(
+      `${folder}/${100 * (at + 1)}.keys`,
+      Buffer.concat([damaged, entry(1, at, "one"), entry(1, at + 1, "two"), entry(1, at + 2, "three").subarray(0, 34)]),
+    );
+    expect(recover().size).toBe(2);
+    expect(recovered.slice(-2)).toEqual([`1:${at}`, `1:${at + 1}`]);
+  }
+});
