@@ -1,8 +1,13 @@
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Disk } from "../disk/disk.ts";
-import { Bucket } from "./bucket.ts";
-import { FINEST_MS, spanName, startOf } from "./wheel.ts";
+import { Bucket, bucketName } from "./bucket.ts";
 
+/**
+ * Widths of buckets, finest first: each is 64 of the one before. A message goes into the finest width of which
+ * its due time is less than 64 away, so there are some two hundred files at the most, whatever the delays.
+ */
+const WIDTHS_MS = [1000, 64 * 1000, 4096 * 1000, 262_144 * 1000];
+export const FINEST_MS = WIDTHS_MS[0];
 /** A finest bucket is loaded this long before it begins. */
 const LOAD_LEAD_MS = 800;
 
@@ -28,7 +33,7 @@ export class Buckets implements Iterable<Bucket> {
   /** The bucket of a width for what is due at a time; a new one if there is none. */
   for(dueMs: number, widthMs: number, nowMs: number): Bucket {
     const startMs = startOf(dueMs, widthMs);
-    const known = this.byName.get(spanName(startMs, widthMs));
+    const known = this.byName.get(bucketName(startMs, widthMs));
     if (known !== undefined) return known;
     const bucket = new Bucket(this.disk, this.directory, startMs, widthMs);
     bucket.loading = isNear(bucket, nowMs);
@@ -37,16 +42,16 @@ export class Buckets implements Iterable<Bucket> {
   }
 
   add(bucket: Bucket): void {
-    this.byName.set(spanName(bucket.startMs, bucket.widthMs), bucket);
+    this.byName.set(bucket.name, bucket);
   }
 
   has(bucket: Bucket): boolean {
-    return this.byName.get(spanName(bucket.startMs, bucket.widthMs)) === bucket;
+    return this.byName.get(bucket.name) === bucket;
   }
 
   /** Forgets a bucket, and removes its files. */
   remove(bucket: Bucket): void {
-    if (this.has(bucket)) this.byName.delete(spanName(bucket.startMs, bucket.widthMs));
+    if (this.has(bucket)) this.byName.delete(bucket.name);
     this.dirty.delete(bucket);
     bucket.remove((error) => this.trouble.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`));
   }
@@ -55,4 +60,23 @@ export class Buckets implements Iterable<Bucket> {
 /** Whether it is time to load a bucket; wider ones are moved into finer ones instead. */
 export function isNear(bucket: Bucket, nowMs: number): boolean {
   return bucket.widthMs === FINEST_MS && bucket.startMs - LOAD_LEAD_MS <= nowMs;
+}
+
+/** The width of the bucket that a message goes into. */
+export function widthFor(dueMs: number, nowMs: number): number {
+  let level = 0;
+  while (level < WIDTHS_MS.length - 1 && dueMs - nowMs >= 64 * WIDTHS_MS[level]) level++;
+  // A wide bucket that is being moved on takes no more.
+  while (level > 0 && moveAtMs(startOf(dueMs, WIDTHS_MS[level]), WIDTHS_MS[level]) <= nowMs) level--;
+  return WIDTHS_MS[level];
+}
+
+/** When the bucket of a width begins in which a due time is. */
+export function startOf(dueMs: number, widthMs: number): number {
+  return Math.floor(dueMs / widthMs) * widthMs;
+}
+
+/** When a wide bucket begins to be moved into finer ones. */
+export function moveAtMs(startMs: number, widthMs: number): number {
+  return startMs - widthMs / 2;
 }

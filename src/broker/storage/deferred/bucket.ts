@@ -5,7 +5,6 @@ import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type Sc
 import { walkEntries } from "./entry-scan.ts";
 import { releaseArea, type StagingArea, takeArea } from "./staging-buffer.ts";
 import { Words } from "./status-file.ts";
-import { spanName } from "./wheel.ts";
 
 const NO_NUMBERS = new Float64Array(0);
 
@@ -35,6 +34,8 @@ export class Bucket {
   emptiedAtSync = -1;
   /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
   damagedBytes = 0;
+  /** Its files' without their endings. */
+  readonly name: string;
   private readonly file: BucketFile;
   private readonly words: Words;
   /** Entries to be written, as they will stand in the file. */
@@ -55,7 +56,8 @@ export class Bucket {
     readonly startMs: number,
     readonly widthMs: number,
   ) {
-    const path = join(directory, spanName(startMs, widthMs));
+    this.name = bucketName(startMs, widthMs);
+    const path = join(directory, this.name);
     this.file = new BucketFile(disk, `${path}.msg`, ENTRIES_FORMAT);
     this.words = new Words(disk, `${path}.done`);
   }
@@ -340,6 +342,16 @@ export class Bucket {
     removeSoon(this.disk, this.file.path, failed);
     removeSoon(this.disk, this.words.file.path, failed);
   }
+}
+
+export function bucketName(startMs: number, widthMs: number): string {
+  return `${startMs}-${widthMs}`;
+}
+
+/** The span that the name of a bucket's entries says; undefined for a file that is not a bucket's. */
+export function parseBucketName(name: string): { startMs: number; widthMs: number } | undefined {
+  const match = /^(\d+)-(\d+)\.msg$/.exec(name);
+  return match === null ? undefined : { startMs: Number(match[1]), widthMs: Number(match[2]) };
 }
 
 /** Whether ascending numbers hold one. */

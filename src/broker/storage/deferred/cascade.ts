@@ -2,10 +2,9 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Bucket } from "./bucket.ts";
-import type { Buckets } from "./bucket-set.ts";
+import { type Buckets, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
 import type { StoredEntry } from "./entry.ts";
 import type { SyncRounds } from "./sync-epochs.ts";
-import { FINEST_MS, moveAtMs, spanName, widthFor } from "./wheel.ts";
 
 /** A wide bucket is moved into finer ones piece by piece, so that the loop is never held for long. */
 export const MOVE_STEP_BYTES = 512 * 1024;
@@ -47,7 +46,7 @@ export class Mover {
       targets.add(finer);
     });
     if (end === bucket.movedTo) {
-      this.log.error(`deferred messages: the rest of ${spanName(bucket.startMs, bucket.widthMs)}.msg is damaged; it is skipped`);
+      this.log.error(`deferred messages: the rest of ${bucket.name}.msg is damaged; it is skipped`);
       bucket.stageMoved(bucket.length, bucket.pending);
       this.buckets.dirty.add(bucket);
       return false;

@@ -3,16 +3,14 @@ import { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
-import { Buckets, isNear } from "./bucket-set.ts";
+import { Buckets, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Mover } from "./cascade.ts";
-import type { DeferredTargets } from "./delivery-target.ts";
 import { type EntryHeader, KIND_REQUEUE, type StoredEntry } from "./entry.ts";
-import { Loader } from "./loader.ts";
+import { type DeferredTargets, Loader } from "./loader.ts";
 import { recoverBuckets } from "./recovery.ts";
 import type { StagedEntries, StoreOwner } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 import { SyncRounds } from "./sync-epochs.ts";
-import { FINEST_MS } from "./wheel.ts";
 import { type DueClock, Intake } from "./writer.ts";
 
 /** Buckets are looked through this often for what is to be loaded, moved or removed. */

@@ -1,6 +1,5 @@
 import type { Bucket } from "./bucket.ts";
 import type { Buckets } from "./bucket-set.ts";
-import type { DeferredTargets } from "./delivery-target.ts";
 import { DueHeap } from "./due-heap.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { type KeptPage, StoredMessage } from "./stored-message.ts";
@@ -14,6 +13,18 @@ const MOST_LOADED = 200_000;
 const KEPT_PAGES = 448;
 /** Looked through at once for the entries of a channel that has room again. */
 const LEFT_BEHIND_BYTES = 1024 * 1024;
+
+/** What the deferred store asks of the broker. */
+export interface DeferredTargets {
+  /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
+  wanted(entry: StoredEntry): boolean;
+  /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
+  underWay(entry: StoredEntry): boolean;
+  /** How many more messages a channel may have in memory: the others stay on the disk until it has room. */
+  room(channelId: number): number;
+  /** A message has fallen due. */
+  due(message: StoredMessage): void;
+}
 
 /** Brings messages into memory when their time is near, and has them there in the order in which they fall due. */
 export class Loader {

@@ -3,12 +3,11 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
 import { checkVersion } from "../file-head.ts";
-import { Bucket } from "./bucket.ts";
-import type { Buckets } from "./bucket-set.ts";
+import { Bucket, parseBucketName } from "./bucket.ts";
+import { type Buckets, FINEST_MS } from "./bucket-set.ts";
 import { MOVE_STEP_BYTES } from "./cascade.ts";
 import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
 import { STATUS_FORMAT } from "./status-file.ts";
-import { FINEST_MS, parseSpan, spanName } from "./wheel.ts";
 
 export interface Recovered {
   /** Entries from here on get a number that is not below this. */
@@ -36,7 +35,7 @@ export function recoverBuckets(
   // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
   const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
   for (const bucket of findBuckets(buckets.disk, directory)) {
-    const file = join(directory, spanName(bucket.startMs, bucket.widthMs));
+    const file = join(directory, bucket.name);
     let entries = 0;
     const cut = bucket.recover(hasJoined, (entry) => {
       entries++;
@@ -78,7 +77,7 @@ function findBuckets(disk: Disk, directory: string): Bucket[] {
   }
   const found: Bucket[] = [];
   for (const name of names) {
-    const span = parseSpan(name);
+    const span = parseBucketName(name);
     if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
     // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
     else if (name.endsWith(GONE_ENDING) || (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))))

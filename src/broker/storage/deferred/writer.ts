@@ -1,10 +1,9 @@
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Bucket } from "./bucket.ts";
-import type { Buckets } from "./bucket-set.ts";
+import { type Buckets, startOf, widthFor } from "./bucket-set.ts";
 import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
 import { StagedEntries, type StoreOwner } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
-import { startOf, widthFor } from "./wheel.ts";
 
 /** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
 const SPARE_STAGED = 4;

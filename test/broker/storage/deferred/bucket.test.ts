@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { Bucket } from "../../../../src/broker/storage/deferred/bucket.ts";
+import { Bucket, parseBucketName } from "../../../../src/broker/storage/deferred/bucket.ts";
 import {
   ENTRY_HEADER_BYTES,
   KIND_PUBLISH,
@@ -8,7 +8,6 @@ import {
   type ScannedEntry,
   type StoredEntry,
 } from "../../../../src/broker/storage/deferred/entry.ts";
-import { parseSpan } from "../../../../src/broker/storage/deferred/wheel.ts";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { HEAD_BYTES } from "../../../../src/broker/storage/file-head.ts";
 import { layMessage } from "../../../../src/frame/layout.ts";
@@ -290,6 +289,6 @@ test("a removed bucket leaves no file, and its name is free at once", async () =
 });
 
 test("a bucket's file name says its span, and other names are not buckets'", () => {
-  expect(parseSpan("1700000000000-64000.msg")).toEqual({ startMs: 1_700_000_000_000, widthMs: 64_000 });
-  for (const name of ["1700000000000-64000.done", "x-1.msg", "1-1.msg.bak", ".msg"]) expect(parseSpan(name)).toBeUndefined();
+  expect(parseBucketName("1700000000000-64000.msg")).toEqual({ startMs: 1_700_000_000_000, widthMs: 64_000 });
+  for (const name of ["1700000000000-64000.done", "x-1.msg", "1-1.msg.bak", ".msg"]) expect(parseBucketName(name)).toBeUndefined();
 });
