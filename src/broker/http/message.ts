@@ -139,7 +139,7 @@ function stage(
         reject(changed());
       },
     };
-    broker.deferred.stage(owner, header, frame, from, to, !channel.persistent);
+    broker.deferred.writer.stage(owner, header, frame, from, to, !channel.persistent);
     broker.turn.schedule();
   });
 }

@@ -210,7 +210,7 @@ export class Topic implements StoreOwner, Committed {
   /** Stages a message that joins the log at `dueMs`. */
   publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
     this.entry.dueMs = dueMs;
-    this.parts.deferred.stage(this, this.entry, frame, from, to, this.ephemeral);
+    this.parts.deferred.writer.stage(this, this.entry, frame, from, to, this.ephemeral);
     this.parts.turn.schedule();
   }
 

@@ -5,13 +5,13 @@ import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
 import { Buckets, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Mover } from "./cascade.ts";
-import { type EntryHeader, KIND_REQUEUE, type StoredEntry } from "./entry.ts";
+import { KIND_REQUEUE, type StoredEntry } from "./entry.ts";
 import { type DeferredTargets, Loader } from "./loader.ts";
 import { recoverBuckets } from "./recovery.ts";
-import type { StagedEntries, StoreOwner } from "./staged-entries.ts";
+import type { StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 import { SyncRounds } from "./sync-epochs.ts";
-import { type DueClock, Intake } from "./writer.ts";
+import { type DueClock, EntryWriter } from "./writer.ts";
 
 /** Buckets are looked through this often for what is to be loaded, moved or removed. */
 const SURVEY_INTERVAL_MS = 200;
@@ -48,7 +48,8 @@ export class DeferredStore {
   private readonly loader: Loader;
   private readonly mover: Mover;
   private readonly rounds = new SyncRounds();
-  private readonly intake: Intake;
+  /** Takes messages on their way in. */
+  readonly writer: EntryWriter;
   private readonly trouble: Trouble;
   private readonly directory: string;
   private readonly logger: Logger;
@@ -62,7 +63,7 @@ export class DeferredStore {
     disk.makeDirectory(directory);
     this.trouble = new Trouble(logger);
     this.buckets = new Buckets(disk, directory, this.trouble);
-    this.intake = new Intake(this.buckets, this.trouble, clock);
+    this.writer = new EntryWriter(this.buckets, this.trouble, clock);
     this.loader = new Loader(this.buckets);
     this.mover = new Mover(this.buckets, this.rounds, logger, this.trouble, ballast);
   }
@@ -78,12 +79,12 @@ export class DeferredStore {
 
   /** The number that the next entry gets: what is staged from here on is not below it. */
   get upcomingNumber(): number {
-    return this.intake.nextNumber;
+    return this.writer.nextNumber;
   }
 
   /** Entries from here on get a number that is not below `number`: a clock set back must not make new ones look emptied away. */
   numberFrom(number: number): void {
-    this.intake.nextNumber = Math.max(this.intake.nextNumber, number);
+    this.writer.nextNumber = Math.max(this.writer.nextNumber, number);
   }
 
   /**
@@ -105,34 +106,14 @@ export class DeferredStore {
 
   // ---- messages on their way in
 
-  /**
-   * Stages a message for the next commit().
-   *
-   * @param header its dueMs is wall-clock time
-   * @param frame the whole message frame stands in [from, to)
-   * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
-   * @param replaces the entry that this one takes the place of
-   */
-  stage(
-    owner: StoreOwner,
-    header: EntryHeader,
-    frame: Buffer,
-    from: number,
-    to: number,
-    memoryOnly: boolean,
-    replaces?: StoredMessage,
-  ): void {
-    this.intake.stage(owner, header, frame, from, to, memoryOnly, replaces);
-  }
-
   /** Whether there is anything for commit() to do. */
   get hasWork(): boolean {
-    return this.intake.anyStaged || this.buckets.dirty.size > 0;
+    return this.writer.anyStaged || this.buckets.dirty.size > 0;
   }
 
   /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
   commit(): void {
-    this.failure = this.intake.commit(this.strict);
+    this.failure = this.writer.commit(this.strict);
     this.commitWords();
   }
 
@@ -157,13 +138,13 @@ export class DeferredStore {
 
   /** A stored message waits for its due time; targets.due() gets it then. */
   await(message: StoredMessage): void {
-    if (!this.loader.take(message)) this.intake.leftOnDisk = true;
+    if (!this.loader.take(message)) this.writer.leftOnDisk = true;
   }
 
   /** The same for one that its owner just heard of. */
   awaitStaged(staged: StagedEntries, at: number): void {
     // Of most nobody need know more before their time is near.
-    if (staged.bucket(at)?.loading === false) this.intake.leftOnDisk = true;
+    if (staged.bucket(at)?.loading === false) this.writer.leftOnDisk = true;
     else this.await(staged.message(at));
   }
 
@@ -253,7 +234,7 @@ export class DeferredStore {
 
   /** Hands on what has fallen due, and prepares what soon will. @returns when to call again, ms; Infinity for not before something is staged */
   process(nowMs: number): number {
-    this.intake.forgetBucket();
+    this.writer.forgetBucket();
     const { loader } = this;
     let again = Number.POSITIVE_INFINITY;
     if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
@@ -278,7 +259,7 @@ export class DeferredStore {
       if (bucket.leftBehind.size > 0) more = this.loader.fetchLeftBehind(bucket) || more;
       if (this.mover.isDue(bucket, nowMs)) {
         // What is staged is refused or not as one; what the mover writes is not of it.
-        if (this.intake.anyStaged) this.commit();
+        if (this.writer.anyStaged) this.commit();
         more = this.mover.move(bucket, nowMs, (entry) => this.targets.wanted(entry), this.strict) || more;
       }
       this.removeIfEmptied(bucket, nowMs);
@@ -302,7 +283,7 @@ export class DeferredStore {
 
   /** Entries were written that are not stored before a sync is over, or moved, and the next ones wait for that. */
   get awaitsSyncNow(): boolean {
-    return this.intake.awaitsSync || this.rounds.urgent;
+    return this.writer.awaitsSync || this.rounds.urgent;
   }
 
   /** process() has written something, or waits to remove something, that no sync has begun for since. */
@@ -313,12 +294,12 @@ export class DeferredStore {
   /** A sync of everything begins: what was held back so far may go on when it is over. */
   syncBegins(): void {
     this.rounds.begin();
-    this.intake.syncBegins();
+    this.writer.syncBegins();
     for (const bucket of this.buckets) bucket.sealHeld();
   }
 
   syncEnded(error: Error | undefined): void {
-    this.intake.syncEnded(error, (message) => this.finish(message));
+    this.writer.syncEnded(error, (message) => this.finish(message));
     this.rounds.end(error === undefined);
     if (error !== undefined) return;
     for (const bucket of this.buckets) {

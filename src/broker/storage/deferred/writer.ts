@@ -15,7 +15,7 @@ export interface DueClock {
 }
 
 /** Messages on their way into buckets: staged, written by a commit, and stored then, or once a sync is over. */
-export class Intake {
+export class EntryWriter {
   /** To be set by who is told of a message and leaves it on the disk for the time being. */
   leftOnDisk = false;
   /** The number that the next entry gets. */
@@ -46,7 +46,14 @@ export class Intake {
     return this.unsynced.length > this.sealed;
   }
 
-  /** See DeferredStore.stage(). */
+  /**
+   * Stages a message for the next commit().
+   *
+   * @param header its dueMs is wall-clock time
+   * @param frame the whole message frame stands in [from, to)
+   * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
+   * @param replaces the entry that this one takes the place of
+   */
   stage(
     owner: StoreOwner,
     header: EntryHeader,
@@ -54,7 +61,7 @@ export class Intake {
     from: number,
     to: number,
     memoryOnly: boolean,
-    replaces: StoredMessage | undefined,
+    replaces?: StoredMessage,
   ): void {
     const number = this.nextNumber++;
     if (memoryOnly) {

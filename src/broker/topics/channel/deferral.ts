@@ -188,7 +188,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
     if (replaces !== undefined) {
       const frame = Buffer.allocUnsafe(replaces.frameBytes);
       deferred.readFrame(replaces, frame, 0);
-      deferred.stage(this, entry, frame, 0, frame.length, memoryOnly, replaces);
+      deferred.writer.stage(this, entry, frame, 0, frame.length, memoryOnly, replaces);
       this.moving.add(sequence);
     } else {
       const requeued = window.state[i] === DEFERRED;
@@ -197,7 +197,7 @@ export abstract class ChannelDeferral extends ChannelState implements StoreOwner
       const chunk = this.topic.log.chunkAt(position, false);
       if (chunk.isGap) return;
       const at = chunk.offsetOf(position);
-      deferred.stage(this, entry, chunk.buffer, at, at + 4 + chunk.view.getUint32(at), memoryOnly);
+      deferred.writer.stage(this, entry, chunk.buffer, at, at + 4 + chunk.view.getUint32(at), memoryOnly);
       if (requeued) window.owner[i] = LEAVING;
       else this.moving.add(sequence);
     }

@@ -63,7 +63,7 @@ class Fixture {
     frame.writeUInt32BE(36, 0);
     frame.writeUInt32BE(2, 4);
     const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: nowMs + delayMs, sequence };
-    this.store.stage(this, header, frame, 0, frame.length, memoryOnly);
+    this.store.writer.stage(this, header, frame, 0, frame.length, memoryOnly);
   }
 
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
@@ -410,7 +410,7 @@ test("where answers wait for the disk an entry is stored after a sync, and what 
   frame.writeUInt32BE(36, 0);
   frame.writeUInt32BE(2, 4);
   const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs: START + SECOND, sequence: 7 };
-  fixture.store.stage(owner, header, frame, 0, frame.length, false);
+  fixture.store.writer.stage(owner, header, frame, 0, frame.length, false);
   fixture.store.commit();
   expect(stored).toBeEmpty();
   expect(fixture.store.awaitsSyncNow).toBeTrue();

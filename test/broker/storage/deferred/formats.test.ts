@@ -97,7 +97,7 @@ class Fixture {
   put(sequence: number, dueMs: number, body: string): void {
     const frame = entry(0, 0, 0, body).subarray(48);
     const header = { kind: KIND_REQUEUE, attempts: 1, topicId: 1, channelId: 1, dueMs, sequence };
-    this.store.stage(this, header, frame, 0, frame.length, false);
+    this.store.writer.stage(this, header, frame, 0, frame.length, false);
     this.store.commit();
   }
 

@@ -92,7 +92,7 @@ class Model {
       const kind = random.chance(0.5) ? KIND_REQUEUE : KIND_PUBLISH;
       const channelId = kind === KIND_REQUEUE ? random.int(1, CHANNELS) : 0;
       const header = { kind, attempts: 1, topicId: 1, channelId, dueMs: this.nowMs + delayMs, sequence: this.next++ };
-      this.store.stage(this, header, frame, 0, frame.length, false);
+      this.store.writer.stage(this, header, frame, 0, frame.length, false);
     }
     this.settle();
   }
