@@ -237,7 +237,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
     disk.syncDirectoryNow(directory);
     disk.syncDirectoryNow(dataPath);
-    deferred.targets = registry;
+    deferred.target = registry;
     new TopicRecovery({ ...registryParts, journal }, registry, directory).run(found);
     keys.recover(turn.wallMs, (topic, sequence) => registry.has(topic, sequence));
     freeSpace.check(turn.steadyMs);

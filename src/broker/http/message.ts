@@ -1,7 +1,7 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
-import type { StagedEntries, StoreOwner } from "../storage/deferred/staged-entries.ts";
+import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { visitRecords } from "../storage/log/records.ts";
 import type { Channel } from "../topics/channel/channel.ts";
@@ -129,7 +129,7 @@ function stage(
   const dueMs = broker.turn.currentMs + delayMs;
   const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
   return new Promise((resolve, reject) => {
-    const owner: StoreOwner = {
+    const owner: EntryOwner = {
       stored(staged: StagedEntries, at: number, error: Error | undefined): void {
         if (error !== undefined) return reject(new PublishError(error.message));
         const message = staged.message(at);

@@ -72,7 +72,7 @@ export class Tick {
   /** What the deferred store has written is synced in its turn, or soon if something waits for that. */
   expectDeferredSync(): void {
     const { deferred, acks, groupSync, turn } = this.parts;
-    if (deferred.awaitsSyncNow) acks.syncSoon();
+    if (deferred.needsSyncNow) acks.syncSoon();
     groupSync.expect(turn.nowMs);
   }
 

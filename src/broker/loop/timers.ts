@@ -61,7 +61,7 @@ export class Timers {
     next = Math.min(next, this.deferredAtMs, deferred.nextDueMs);
     if (deferred.hasWork) turn.schedule();
     // Moving messages to finer buckets writes by itself.
-    if (deferred.awaitsSync) tick.expectDeferredSync();
+    if (deferred.needsSync) tick.expectDeferredSync();
     tick.releaseLogs();
     next = Math.min(next, checkpointer.saveCursors(now));
     if (now >= this.nextSurveyMs) this.survey(now);

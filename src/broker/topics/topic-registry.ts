@@ -3,7 +3,7 @@ import { idPrefix } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
-import type { DeferredTargets } from "../storage/deferred/loader.ts";
+import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
@@ -32,7 +32,7 @@ export interface TopicObserver {
 }
 
 /** The topics and channels there are: makes and removes them. What an earlier run left comes by catalogue-recovery.ts. */
-export class TopicRegistry implements DeferredTargets {
+export class TopicRegistry implements DeliveryTarget {
   readonly topics = new Map<string, Topic>();
   readonly channelsById = new Map<number, Channel>();
   observer: TopicObserver | undefined;

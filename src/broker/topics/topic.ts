@@ -6,7 +6,7 @@ import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
-import type { StagedEntries, StoreOwner } from "../storage/deferred/staged-entries.ts";
+import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
@@ -51,7 +51,7 @@ class RepeatCommit implements Committed {
 }
 
 /** A name that messages are published to: one log, and a cursor into it per channel. */
-export class Topic implements StoreOwner, Committed {
+export class Topic implements EntryOwner, Committed {
   readonly ephemeral: boolean;
   readonly nameCrc: number;
   /** The name as clients send it. */

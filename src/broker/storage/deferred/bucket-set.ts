@@ -12,7 +12,7 @@ export const FINEST_MS = WIDTHS_MS[0];
 const LOAD_LEAD_MS = 800;
 
 /** The buckets there are, and those with something to be written. */
-export class Buckets implements Iterable<Bucket> {
+export class BucketSet implements Iterable<Bucket> {
   readonly dirty = new Set<Bucket>();
   private readonly byName = new Map<string, Bucket>();
 

@@ -3,8 +3,8 @@ import { type Disk, removeSoon } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
 import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
 import { walkEntries } from "./entry-scan.ts";
-import { releaseArea, type StagingArea, takeArea } from "./staging-buffer.ts";
 import { Words } from "./status-file.ts";
+import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-buffer.ts";
 
 const NO_NUMBERS = new Float64Array(0);
 
@@ -31,7 +31,7 @@ export class Bucket {
   movedTo = 0;
   private movedBefore = 0;
   /** The sync that was to come next when its last entry was done with; -1 while there are some. */
-  emptiedAtSync = -1;
+  emptiedAtEpoch = -1;
   /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
   damagedBytes = 0;
   /** Its files' without their endings. */
@@ -39,7 +39,7 @@ export class Bucket {
   private readonly file: BucketFile;
   private readonly words: Words;
   /** Entries to be written, as they will stand in the file. */
-  private staged: StagingArea | undefined;
+  private staged: WriteBuffer | undefined;
   private stagedCount = 0;
   /** What the last commitEntries() wrote. */
   private writtenBytes = 0;
@@ -88,7 +88,7 @@ export class Bucket {
    * @returns the offset in the file at which it will stand
    */
   stage(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
-    this.staged ??= takeArea();
+    this.staged ??= borrowWriteBuffer();
     const at = layEntry(this.staged, header, number, frame, from, to);
     this.stagedCount++;
     return this.length + at;
@@ -120,13 +120,13 @@ export class Bucket {
       this.writtenBytes = bytes;
       this.writtenCount = count;
     } finally {
-      if (staged !== undefined) releaseArea(staged);
+      if (staged !== undefined) returnWriteBuffer(staged);
     }
   }
 
   /** Forgets the staged entries: they are refused. */
   discardEntries(): void {
-    if (this.staged !== undefined) releaseArea(this.staged);
+    if (this.staged !== undefined) returnWriteBuffer(this.staged);
     this.staged = undefined;
     this.stagedCount = 0;
   }

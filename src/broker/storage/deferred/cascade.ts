@@ -2,18 +2,18 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Bucket } from "./bucket.ts";
-import { type Buckets, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
+import { type BucketSet, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
 import type { StoredEntry } from "./entry.ts";
-import type { SyncRounds } from "./sync-epochs.ts";
+import type { SyncEpochs } from "./sync-epochs.ts";
 
 /** A wide bucket is moved into finer ones piece by piece, so that the loop is never held for long. */
-export const MOVE_STEP_BYTES = 512 * 1024;
+export const MOVE_PIECE_BYTES = 512 * 1024;
 
 /** Moves the messages of wide buckets into finer ones when their time comes nearer. */
-export class Mover {
+export class Cascade {
   constructor(
-    private readonly buckets: Buckets,
-    private readonly rounds: SyncRounds,
+    private readonly buckets: BucketSet,
+    private readonly syncEpochs: SyncEpochs,
     private readonly log: Logger,
     private readonly trouble: Trouble,
     private readonly ballast: Ballast,
@@ -33,10 +33,10 @@ export class Mover {
    * @param strict the word that the piece was moved is held back until that is synced
    * @returns whether something is left that can be moved at once
    */
-  move(bucket: Bucket, nowMs: number, wanted: (entry: StoredEntry) => boolean, strict: boolean): boolean {
+  movePiece(bucket: Bucket, nowMs: number, wanted: (entry: StoredEntry) => boolean, strict: boolean): boolean {
     let moved = 0;
     const targets = new Set<Bucket>();
-    const end = bucket.scan(bucket.movedTo, MOVE_STEP_BYTES, (entry) => {
+    const end = bucket.scan(bucket.movedTo, MOVE_PIECE_BYTES, (entry) => {
       moved++;
       if (!wanted(entry)) return;
       // What is overdue need not be sorted by when it was due.
@@ -67,8 +67,8 @@ export class Mover {
       this.trouble.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
       return false;
     }
-    if (strict) this.rounds.noteUrgent();
-    else this.rounds.note();
+    if (strict) this.syncEpochs.noteUrgentWrite();
+    else this.syncEpochs.noteWrite();
     return bucket.pending > 0 && !strict;
   }
 }

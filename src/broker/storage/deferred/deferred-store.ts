@@ -3,17 +3,17 @@ import { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
-import { Buckets, FINEST_MS, isNear } from "./bucket-set.ts";
-import { Mover } from "./cascade.ts";
+import { BucketSet, FINEST_MS, isNear } from "./bucket-set.ts";
+import { Cascade } from "./cascade.ts";
 import { KIND_REQUEUE, type StoredEntry } from "./entry.ts";
-import { type DeferredTargets, Loader } from "./loader.ts";
+import { type DeliveryTarget, Loader } from "./loader.ts";
 import { recoverBuckets } from "./recovery.ts";
 import type { StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
-import { SyncRounds } from "./sync-epochs.ts";
+import { SyncEpochs } from "./sync-epochs.ts";
 import { type DueClock, EntryWriter } from "./writer.ts";
 
-/** Buckets are looked through this often for what is to be loaded, moved or removed. */
+/** BucketSet are looked through this often for what is to be loaded, moved or removed. */
 const SURVEY_INTERVAL_MS = 200;
 /** Due messages handed on in one step. */
 const DUE_PER_STEP = 2000;
@@ -44,10 +44,10 @@ export class DeferredStore {
    * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
    */
   strict = false;
-  private readonly buckets: Buckets;
+  private readonly buckets: BucketSet;
   private readonly loader: Loader;
-  private readonly mover: Mover;
-  private readonly rounds = new SyncRounds();
+  private readonly cascade: Cascade;
+  private readonly syncEpochs = new SyncEpochs();
   /** Takes messages on their way in. */
   readonly writer: EntryWriter;
   private readonly trouble: Trouble;
@@ -62,19 +62,19 @@ export class DeferredStore {
     this.ballast = ballast;
     disk.makeDirectory(directory);
     this.trouble = new Trouble(logger);
-    this.buckets = new Buckets(disk, directory, this.trouble);
+    this.buckets = new BucketSet(disk, directory, this.trouble);
     this.writer = new EntryWriter(this.buckets, this.trouble, clock);
     this.loader = new Loader(this.buckets);
-    this.mover = new Mover(this.buckets, this.rounds, logger, this.trouble, ballast);
+    this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.trouble, ballast);
   }
 
-  get targets(): DeferredTargets {
-    return this.loader.targets;
+  get target(): DeliveryTarget {
+    return this.loader.target;
   }
 
   /** To be set before anything else is done. */
-  set targets(targets: DeferredTargets) {
-    this.loader.targets = targets;
+  set target(target: DeliveryTarget) {
+    this.loader.target = target;
   }
 
   /** The number that the next entry gets: what is staged from here on is not below it. */
@@ -207,7 +207,7 @@ export class DeferredStore {
     return this.loader.waiting(wanted);
   }
 
-  /** Buckets with entries that are on disk only, the earliest first. */
+  /** BucketSet with entries that are on disk only, the earliest first. */
   get unloaded(): Bucket[] {
     const unloaded = [...this.buckets].filter((bucket) => !bucket.caughtUp || bucket.leftBehind.size > 0);
     return unloaded.sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
@@ -245,7 +245,7 @@ export class DeferredStore {
       if (next === undefined) return Math.min(again, loader.nextDueMs);
       // A publish is copied to its log now; a requeue may wait for a consumer.
       if (next.kind === KIND_REQUEUE) loader.letGo(next);
-      this.targets.due(next);
+      this.target.due(next);
       loader.letGo(next);
     }
     return loader.nextDueMs <= nowMs ? nowMs : Math.min(again, loader.nextDueMs);
@@ -257,10 +257,10 @@ export class DeferredStore {
     for (const bucket of this.buckets) {
       if (isNear(bucket, nowMs)) bucket.loading = true;
       if (bucket.leftBehind.size > 0) more = this.loader.fetchLeftBehind(bucket) || more;
-      if (this.mover.isDue(bucket, nowMs)) {
+      if (this.cascade.isDue(bucket, nowMs)) {
         // What is staged is refused or not as one; what the mover writes is not of it.
         if (this.writer.anyStaged) this.commit();
-        more = this.mover.move(bucket, nowMs, (entry) => this.targets.wanted(entry), this.strict) || more;
+        more = this.cascade.movePiece(bucket, nowMs, (entry) => this.target.wanted(entry), this.strict) || more;
       }
       this.removeIfEmptied(bucket, nowMs);
     }
@@ -270,11 +270,11 @@ export class DeferredStore {
   private removeIfEmptied(bucket: Bucket, nowMs: number): void {
     const mayGetMore = bucket.widthMs === FINEST_MS && bucket.endMs >= nowMs;
     if (bucket.pending > 0 || !bucket.settled || mayGetMore) {
-      bucket.emptiedAtSync = -1;
-    } else if (bucket.emptiedAtSync < 0) {
+      bucket.emptiedAtEpoch = -1;
+    } else if (bucket.emptiedAtEpoch < 0) {
       // What its messages became must be on the disk before they are gone from here.
-      bucket.emptiedAtSync = this.rounds.note();
-    } else if (this.rounds.covered(bucket.emptiedAtSync)) {
+      bucket.emptiedAtEpoch = this.syncEpochs.noteWrite();
+    } else if (this.syncEpochs.isCovered(bucket.emptiedAtEpoch)) {
       this.buckets.remove(bucket);
     }
   }
@@ -282,25 +282,25 @@ export class DeferredStore {
   // ---- syncs, which the broker makes
 
   /** Entries were written that are not stored before a sync is over, or moved, and the next ones wait for that. */
-  get awaitsSyncNow(): boolean {
-    return this.writer.awaitsSync || this.rounds.urgent;
+  get needsSyncNow(): boolean {
+    return this.writer.needsSync || this.syncEpochs.needsSyncNow;
   }
 
   /** process() has written something, or waits to remove something, that no sync has begun for since. */
-  get awaitsSync(): boolean {
-    return this.rounds.awaited;
+  get needsSync(): boolean {
+    return this.syncEpochs.needsSync;
   }
 
   /** A sync of everything begins: what was held back so far may go on when it is over. */
   syncBegins(): void {
-    this.rounds.begin();
+    this.syncEpochs.begin();
     this.writer.syncBegins();
     for (const bucket of this.buckets) bucket.sealHeld();
   }
 
   syncEnded(error: Error | undefined): void {
     this.writer.syncEnded(error, (message) => this.finish(message));
-    this.rounds.end(error === undefined);
+    this.syncEpochs.end(error === undefined);
     if (error !== undefined) return;
     for (const bucket of this.buckets) {
       bucket.releaseHeld();

@@ -1,5 +1,5 @@
 import type { FileFormat } from "../file-head.ts";
-import type { StagingArea } from "./staging-buffer.ts";
+import type { WriteBuffer } from "./write-buffer.ts";
 
 // The file with a bucket's entries (bucket.ts). All numbers are little-endian.
 //
@@ -50,7 +50,7 @@ export interface ScannedEntry extends StoredEntry {
 }
 
 /** Lays an entry out. @returns its offset in the area */
-export function layEntry(area: StagingArea, header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
+export function layEntry(area: WriteBuffer, header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
   const bytes = ENTRY_HEADER_BYTES + to - from;
   const at = area.reserve(bytes);
   const { buffer, view } = area;

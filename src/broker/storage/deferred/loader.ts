@@ -1,10 +1,10 @@
 import type { Bucket } from "./bucket.ts";
-import type { Buckets } from "./bucket-set.ts";
+import type { BucketSet } from "./bucket-set.ts";
 import { DueHeap } from "./due-heap.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { type KeptPage, StoredMessage } from "./stored-message.ts";
 
-/** Buckets are loaded in pieces of this size, so many of them in one step: the loop is never held for long. */
+/** BucketSet are loaded in pieces of this size, so many of them in one step: the loop is never held for long. */
 const LOAD_PIECE_BYTES = 128 * 1024;
 const LOAD_PIECES = 4;
 /** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
@@ -15,7 +15,7 @@ const KEPT_PAGES = 448;
 const LEFT_BEHIND_BYTES = 1024 * 1024;
 
 /** What the deferred store asks of the broker. */
-export interface DeferredTargets {
+export interface DeliveryTarget {
   /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
   wanted(entry: StoredEntry): boolean;
   /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
@@ -28,14 +28,14 @@ export interface DeferredTargets {
 
 /** Brings messages into memory when their time is near, and has them there in the order in which they fall due. */
 export class Loader {
-  targets!: DeferredTargets;
+  target!: DeliveryTarget;
   private readonly heap = new DueHeap();
   /** Messages of buckets in the heap. */
   private loadedCount = 0;
   private readonly freePages: KeptPage[] = [];
   private keptPages = 0;
 
-  constructor(private readonly buckets: Buckets) {}
+  constructor(private readonly buckets: BucketSet) {}
 
   /** When the next message in memory falls due, ms. */
   get nextDueMs(): number {
@@ -108,7 +108,7 @@ export class Loader {
   fetchLeftBehind(bucket: Bucket): boolean {
     let more = false;
     for (const [channelId, from] of bucket.leftBehind) {
-      const room = Math.min(this.targets.room(channelId), MOST_LOADED - this.loadedCount);
+      const room = Math.min(this.target.room(channelId), MOST_LOADED - this.loadedCount);
       if (room <= 0) continue;
       let taken = 0;
       let stopAt: number | undefined;
@@ -141,7 +141,7 @@ export class Loader {
     const page = this.keptPage();
     const visit = (entry: ScannedEntry) => {
       const { channelId, offset } = entry;
-      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.targets.room(channelId) <= 0)) {
+      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.target.room(channelId) <= 0)) {
         if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
       } else {
         this.load(entry, bucket, page);
@@ -164,10 +164,10 @@ export class Loader {
 
   /** @param page may be kept, if it is the entry's */
   private load(entry: ScannedEntry, bucket: Bucket, page?: KeptPage): void {
-    if (!this.targets.wanted(entry)) {
+    if (!this.target.wanted(entry)) {
       bucket.stageDone(entry.number);
       this.buckets.dirty.add(bucket);
-    } else if (!this.targets.underWay(entry)) {
+    } else if (!this.target.underWay(entry)) {
       const kept = page?.buffer === entry.page ? page : undefined;
       if (kept !== undefined) kept.messages++;
       this.loadedCount++;

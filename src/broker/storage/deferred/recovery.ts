@@ -4,8 +4,8 @@ import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
 import { checkVersion } from "../file-head.ts";
 import { Bucket, parseBucketName } from "./bucket.ts";
-import { type Buckets, FINEST_MS } from "./bucket-set.ts";
-import { MOVE_STEP_BYTES } from "./cascade.ts";
+import { type BucketSet, FINEST_MS } from "./bucket-set.ts";
+import { MOVE_PIECE_BYTES } from "./cascade.ts";
 import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
 import { STATUS_FORMAT } from "./status-file.ts";
 
@@ -24,7 +24,7 @@ export interface Recovered {
  * @throws StartError, before anything is changed, when a newer version wrote one of the files; what the kernel said
  */
 export function recoverBuckets(
-  buckets: Buckets,
+  buckets: BucketSet,
   log: Logger,
   ballast: Ballast,
   hasJoined: (entry: StoredEntry, sequence: number) => boolean,
@@ -46,7 +46,7 @@ export function recoverBuckets(
         twin.bucket.stageDone(entry.number);
         buckets.dirty.add(twin.bucket);
       }
-      const atFront = bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_STEP_BYTES;
+      const atFront = bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_PIECE_BYTES;
       if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
       else visit(entry);
     });

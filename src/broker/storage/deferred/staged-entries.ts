@@ -7,7 +7,7 @@ const FIRST_CAPACITY = 256;
 const MAX_KEPT_CAPACITY = 16 * 1024;
 
 /** Who a staged message belongs to, and hears whether it was written. */
-export interface StoreOwner {
+export interface EntryOwner {
   /**
    * @param staged holds the message at `at`, until this returns
    * @param error why it is not in the store; nothing of it remains there
@@ -31,7 +31,7 @@ export class StagedEntries {
   private kind = new Uint8Array(FIRST_CAPACITY);
   private topicId = new Uint32Array(FIRST_CAPACITY);
   private channelId = new Uint32Array(FIRST_CAPACITY);
-  private readonly owners: StoreOwner[] = [];
+  private readonly owners: EntryOwner[] = [];
   private readonly buckets: (Bucket | undefined)[] = [];
   /** Frames of what lives in memory only, by place. */
   private readonly frames = new Map<number, Buffer>();
@@ -40,7 +40,7 @@ export class StagedEntries {
 
   /** @param frame of what has no bucket */
   add(
-    owner: StoreOwner,
+    owner: EntryOwner,
     header: EntryHeader,
     number: number,
     frameBytes: number,
@@ -66,7 +66,7 @@ export class StagedEntries {
     if (replaces !== undefined) this.replaced.set(at, replaces);
   }
 
-  owner(at: number): StoreOwner {
+  owner(at: number): EntryOwner {
     return this.owners[at];
   }
 
@@ -100,7 +100,7 @@ export class StagedEntries {
   /** All were told of. @returns whether it may be used again */
   clear(): boolean {
     // No reference to a channel that is deleted meanwhile may stay.
-    this.owners.fill(undefined as unknown as StoreOwner, 0, this.count);
+    this.owners.fill(undefined as unknown as EntryOwner, 0, this.count);
     this.buckets.fill(undefined, 0, this.count);
     this.frames.clear();
     this.replaced.clear();

@@ -1,33 +1,34 @@
-/** Which sync covers what: what was written before one began is on the disk once that has ended well. */
-export class SyncRounds {
+/** Tells which writes a sync covers: what was written before it began is on the disk once it has succeeded. */
+export class SyncEpochs {
   private begun = 0;
-  private endedWell = 0;
-  private notedAt = -1;
-  private urgentAt = -1;
+  private succeeded = 0;
+  private lastWrite = -1;
+  private lastUrgentWrite = -1;
 
-  /** Something was written, or is to be done after the next sync. @returns what covered() takes */
-  note(): number {
-    this.notedAt = this.begun;
+  /** Something was written, or is to be done after the next sync. @returns its epoch, for isCovered() */
+  noteWrite(): number {
+    this.lastWrite = this.begun;
     return this.begun;
   }
 
-  /** Others wait for the next sync. */
-  noteUrgent(): void {
-    this.urgentAt = this.note();
+  /** Something was written, and others wait for the next sync. */
+  noteUrgentWrite(): void {
+    this.lastUrgentWrite = this.noteWrite();
   }
 
-  /** No sync has begun since the last note. */
-  get awaited(): boolean {
-    return this.notedAt === this.begun;
+  /** No sync has begun since the last write. */
+  get needsSync(): boolean {
+    return this.lastWrite === this.begun;
   }
 
-  get urgent(): boolean {
-    return this.urgentAt === this.begun;
+  /** No sync has begun since the last urgent write. */
+  get needsSyncNow(): boolean {
+    return this.lastUrgentWrite === this.begun;
   }
 
-  /** Whether a sync that began after the note has ended well. */
-  covered(noted: number): boolean {
-    return this.endedWell > noted;
+  /** Whether a sync that began after a write has succeeded. */
+  isCovered(epoch: number): boolean {
+    return this.succeeded > epoch;
   }
 
   begin(): void {
@@ -35,8 +36,8 @@ export class SyncRounds {
   }
 
   /** The sync that began last has ended. One that failed has covered nothing. */
-  end(well: boolean): void {
-    if (well) this.endedWell = this.begun;
-    else this.note();
+  end(succeeded: boolean): void {
+    if (succeeded) this.succeeded = this.begun;
+    else this.noteWrite();
   }
 }

@@ -1,8 +1,8 @@
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Bucket } from "./bucket.ts";
-import { type Buckets, startOf, widthFor } from "./bucket-set.ts";
+import { type BucketSet, startOf, widthFor } from "./bucket-set.ts";
 import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
-import { StagedEntries, type StoreOwner } from "./staged-entries.ts";
+import { type EntryOwner, StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
 /** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
@@ -30,7 +30,7 @@ export class EntryWriter {
   private lastDueMs = 0;
 
   constructor(
-    private readonly buckets: Buckets,
+    private readonly buckets: BucketSet,
     private readonly trouble: Trouble,
     private readonly clock: DueClock,
   ) {
@@ -42,7 +42,7 @@ export class EntryWriter {
   }
 
   /** Something waits for a sync that has not begun. */
-  get awaitsSync(): boolean {
+  get needsSync(): boolean {
     return this.unsynced.length > this.sealed;
   }
 
@@ -55,7 +55,7 @@ export class EntryWriter {
    * @param replaces the entry that this one takes the place of
    */
   stage(
-    owner: StoreOwner,
+    owner: EntryOwner,
     header: EntryHeader,
     frame: Buffer,
     from: number,

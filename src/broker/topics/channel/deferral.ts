@@ -1,5 +1,5 @@
 import { type EntryHeader, KIND_REQUEUE } from "../../storage/deferred/entry.ts";
-import type { StagedEntries, StoreOwner } from "../../storage/deferred/staged-entries.ts";
+import type { EntryOwner, StagedEntries } from "../../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import { ChannelState } from "./state.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY } from "./window.ts";
@@ -12,7 +12,7 @@ const LEAVING = -1;
 const NOBODY = 0;
 
 /** What leaves a channel's window for the deferred store, and comes back from there. */
-export abstract class ChannelDeferral extends ChannelState implements StoreOwner {
+export abstract class ChannelDeferral extends ChannelState implements EntryOwner {
   /** Sequences whose way into the deferred store is not committed yet, but for what was requeued in the window: that is marked there, as LEAVING. */
   private readonly moving = new Set<number>();
   /** What the deferred store is told of a message: one object for all. */

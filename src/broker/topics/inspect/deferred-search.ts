@@ -60,7 +60,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Fr
           cut >= 0 ||
           bucket.hasLoaded(entry.offset, entry.channelId) ||
           !belongs(deferred, channel, entry) ||
-          deferred.targets.underWay(entry)
+          deferred.target.underWay(entry)
         )
           return;
         if (page.full) cut = entry.offset;
@@ -79,7 +79,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Fr
  * and others are served in between.
  */
 export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
-  const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.targets.wanted(entry);
+  const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.target.wanted(entry);
   const inMemory = () => deferred.waiting(isIt)[0];
   for (const bucket of deferred.unloaded) {
     const soon = inMemory();
@@ -106,7 +106,7 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
 }
 
 function belongs(deferred: DeferredStore, channel: Channel, entry: StoredEntry): boolean {
-  if (!deferred.targets.wanted(entry)) return false;
+  if (!deferred.target.wanted(entry)) return false;
   if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && entry.number >= channel.voidBefore;
   return entry.channelId === channel.id;
 }

@@ -46,7 +46,7 @@ class Fixture {
     const clock = { currentMs: () => nowMs };
     const disk: Disk = { ...systemDisk, write: (...write) => this.write(...write) };
     this.store = new DeferredStore({ directory: folder, disk, logger: this.log, ballast: NO_BALLAST, clock });
-    this.store.targets = {
+    this.store.target = {
       wanted: (entry) => !this.unwanted.has(entry.sequence),
       underWay: () => false,
       room: () => this.room,
@@ -85,7 +85,7 @@ class Fixture {
       nowMs = Math.min(end, nowMs + stepMs);
       this.store.process(nowMs);
       this.store.commit();
-      if (this.store.awaitsSync) this.sync();
+      if (this.store.needsSync) this.sync();
     }
   }
 
@@ -184,15 +184,15 @@ test.each([false, true])(
       fixture.store.process(nowMs);
       fixture.store.commit();
     };
-    expect(fixture.store.awaitsSync).toBeFalse();
+    expect(fixture.store.needsSync).toBeFalse();
     for (let second = 0; second < 90; second++) turn();
-    expect(fixture.store.awaitsSync).toBeTrue();
+    expect(fixture.store.needsSync).toBeTrue();
     expect(readdirSync(folder)).toContain(wide);
     // One that fails proves nothing.
     fixture.store.syncBegins();
-    expect(fixture.store.awaitsSync).toBeFalse();
+    expect(fixture.store.needsSync).toBeFalse();
     fixture.store.syncEnded(new Error("EIO"));
-    expect(fixture.store.awaitsSync).toBeTrue();
+    expect(fixture.store.needsSync).toBeTrue();
     turn();
     expect(readdirSync(folder)).toContain(wide);
     for (let syncs = 0; syncs < 2; syncs++) {
@@ -413,9 +413,9 @@ test("where answers wait for the disk an entry is stored after a sync, and what 
   fixture.store.writer.stage(owner, header, frame, 0, frame.length, false);
   fixture.store.commit();
   expect(stored).toBeEmpty();
-  expect(fixture.store.awaitsSyncNow).toBeTrue();
+  expect(fixture.store.needsSyncNow).toBeTrue();
   fixture.store.syncBegins();
-  expect(fixture.store.awaitsSyncNow).toBeFalse();
+  expect(fixture.store.needsSyncNow).toBeFalse();
   fixture.store.syncEnded(undefined);
   expect(stored.map(({ sequence }) => sequence)).toEqual([7]);
   fixture.store.joined(stored[0]);

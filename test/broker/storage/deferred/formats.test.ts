@@ -73,7 +73,7 @@ class Fixture {
   });
 
   constructor() {
-    this.store.targets = {
+    this.store.target = {
       wanted: () => true,
       underWay: () => false,
       room: () => Number.POSITIVE_INFINITY,

@@ -53,7 +53,7 @@ class Model {
       clock: { currentMs: () => this.nowMs },
     });
     store.strict = strict;
-    store.targets = {
+    store.target = {
       wanted: () => true,
       underWay: (entry) => this.inMemory.get(entry.sequence)?.number === entry.number,
       room: (channelId) => ROOM - (this.held.get(channelId) ?? 0),
@@ -126,7 +126,7 @@ class Model {
 
   private settle(): void {
     this.store.commit();
-    if (!this.store.strict && !this.store.awaitsSync) return;
+    if (!this.store.strict && !this.store.needsSync) return;
     this.store.syncBegins();
     this.store.syncEnded(undefined);
     this.store.commit();

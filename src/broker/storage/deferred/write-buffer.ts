@@ -6,7 +6,7 @@ const MAX_KEPT_BYTES = 4 * 1024 * 1024;
 const MAX_KEPT_AREA_BYTES = 2 * 1024 * 1024;
 
 /** Where entries are laid out until they are written. */
-export class StagingArea {
+export class WriteBuffer {
   buffer: Buffer = Buffer.allocUnsafeSlow(SMALLEST_BYTES);
   view = viewOf(this.buffer);
   /** Bytes that stand in it, from its beginning. */
@@ -29,19 +29,19 @@ export class StagingArea {
   }
 }
 
-const free: StagingArea[] = [];
+const free: WriteBuffer[] = [];
 let freeBytes = 0;
 
 /** An empty area. The largest first: where there is one busy bucket, it is that one's. */
-export function takeArea(): StagingArea {
+export function borrowWriteBuffer(): WriteBuffer {
   const area = free.pop();
-  if (area === undefined) return new StagingArea();
+  if (area === undefined) return new WriteBuffer();
   freeBytes -= area.buffer.length;
   return area;
 }
 
 /** The area is written, or what stands in it is refused. */
-export function releaseArea(area: StagingArea): void {
+export function returnWriteBuffer(area: WriteBuffer): void {
   area.used = 0;
   const bytes = area.buffer.length;
   if (bytes > MAX_KEPT_AREA_BYTES || freeBytes + bytes > MAX_KEPT_BYTES) return giveBack(area.buffer);
