@@ -126,7 +126,7 @@ async function close(broker: Broker): Promise<void> {
   deferred.endStrictness();
   for (const channel of registry.channelsById.values()) channel.park();
   do tick.commitDeferred();
-  while (deferred.hasWork && deferred.failure === undefined && deferred.wordsFailure === undefined);
+  while (deferred.hasWork && deferred.failure === undefined && deferred.statusFailure === undefined);
   const topics = [...registry.topics.values()];
   checkpointer.saveAll(topics);
   for (const { name, log } of topics) {

@@ -68,7 +68,7 @@ export class GroupSync {
       if (--waiting > 0) return;
       if (failure !== undefined) return end();
       // Status records say that a deferred message is in a log now, or in another bucket: that place is synced before them.
-      deferred.syncWords((error) => {
+      deferred.syncStatus((error) => {
         failure = error;
         end();
       });

@@ -62,7 +62,7 @@ export class Tick {
     if (!deferred.hasWork) return;
     deferred.commit();
     turn.deferredChanged = true;
-    health.deferred = deferred.failure ?? deferred.wordsFailure;
+    health.deferred = deferred.failure ?? deferred.statusFailure;
     if (health.deferred !== undefined) freeSpace.failed(turn.steadyMs);
     // What was written may take the place of other entries: that those are done with is noted next.
     else if (deferred.hasWork) turn.schedule();
@@ -92,7 +92,7 @@ export class Tick {
     const topics = turn.dirtyTopics;
     turn.dirtyTopics = [];
     health.log = undefined;
-    if (topics.length >= JOURNALED_TOPICS && deferred.wordsFailure === undefined) {
+    if (topics.length >= JOURNALED_TOPICS && deferred.statusFailure === undefined) {
       for (const topic of topics) if (topic.mayJournal) topic.log.stageInJournal(journal);
       journal.writeStaged(turn.wallMs, turn.steadyMs);
     }

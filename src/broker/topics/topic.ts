@@ -259,8 +259,8 @@ export class Topic implements EntryOwner, Committed {
     const published = this.log.next - this.log.committedNext - this.joining.length;
     try {
       // That they are about to join could not be noted: after a crash they would join again.
-      const { wordsFailure, unresolved } = this.parts.deferred;
-      if (wordsFailure !== undefined && (this.joining.length > 0 || unresolved)) this.log.refuseAppended(wordsFailure);
+      const { statusFailure, recoveryUnwritten } = this.parts.deferred;
+      if (statusFailure !== undefined && (this.joining.length > 0 || recoveryUnwritten)) this.log.refuseAppended(statusFailure);
       this.log.commit(wallMs);
     } catch (error) {
       this.failure = error as Error;

@@ -3,7 +3,7 @@ import { type Disk, removeSoon } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
 import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
 import { walkEntries } from "./entry-scan.ts";
-import { Words } from "./status-file.ts";
+import { StatusFile } from "./status-file.ts";
 import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-buffer.ts";
 
 const NO_NUMBERS = new Float64Array(0);
@@ -37,7 +37,7 @@ export class Bucket {
   /** Its files' without their endings. */
   readonly name: string;
   private readonly file: BucketFile;
-  private readonly words: Words;
+  private readonly status: StatusFile;
   /** Entries to be written, as they will stand in the file. */
   private staged: WriteBuffer | undefined;
   private stagedCount = 0;
@@ -59,7 +59,7 @@ export class Bucket {
     this.name = bucketName(startMs, widthMs);
     const path = join(directory, this.name);
     this.file = new BucketFile(disk, `${path}.msg`, ENTRIES_FORMAT);
-    this.words = new Words(disk, `${path}.done`);
+    this.status = new StatusFile(disk, `${path}.done`);
   }
 
   get endMs(): number {
@@ -67,7 +67,7 @@ export class Bucket {
   }
 
   get dirty(): boolean {
-    return this.stagedCount > 0 || this.words.anyStaged;
+    return this.stagedCount > 0 || this.status.hasStaged;
   }
 
   /** All its entries are in memory, and so must new ones be. */
@@ -77,7 +77,7 @@ export class Bucket {
 
   /** Nothing of it is still to be written, now or after the next sync. */
   get settled(): boolean {
-    return !this.dirty && !this.words.anyHeld;
+    return !this.dirty && !this.status.hasAwaitingSync;
   }
 
   // ---- entries on their way in
@@ -162,10 +162,10 @@ export class Bucket {
   /**
    * Stages the word that an entry is done with.
    *
-   * @param held not before the next sync is over
+   * @param afterSync not before the next sync is over
    */
-  stageDone(number: number, held = false): void {
-    this.words.done(number, held);
+  stageDone(number: number, afterSync = false): void {
+    this.status.markDone(number, afterSync);
     this.pending--;
   }
 
@@ -177,48 +177,48 @@ export class Bucket {
 
   /** Stages the word that an entry is about to join its topic's log. */
   stageJoining(number: number, sequence: number): void {
-    this.words.joining(number, sequence);
+    this.status.markJoining(number, sequence);
   }
 
   stageNotJoined(number: number): void {
-    this.words.notJoined(number);
+    this.status.markNotJoined(number);
   }
 
   /** Stages the word that all entries below `offset` stand in finer buckets now. */
-  stageMoved(offset: number, entries: number, held = false): void {
-    this.words.moved(offset, held);
+  stageMoved(offset: number, entries: number, afterSync = false): void {
+    this.status.markMoved(offset, afterSync);
     this.movedBefore = this.movedTo;
     this.movedTo = offset;
     this.pending -= entries;
   }
 
   /** Takes a stageMoved() back that could not be written. */
-  takeBackMoved(offset: number, entries: number): void {
+  undoMoved(offset: number, entries: number): void {
     if (this.movedTo !== offset) return;
     this.movedTo = this.movedBefore;
     this.pending += entries;
-    this.words.takeBackMoved(offset);
+    this.status.undoMoved(offset);
   }
 
   /** Writes the staged words. Throws what the kernel said; then they stay staged. */
-  commitWords(): void {
-    this.words.commit();
+  commitStatus(): void {
+    this.status.commit();
   }
 
   /** Both, where there is nobody to be refused alone. */
   commit(): void {
     this.commitEntries();
-    this.commitWords();
+    this.commitStatus();
   }
 
   /** Words held back so far may be written once a sync that begins now is over. */
-  sealHeld(): void {
-    this.words.seal();
+  syncBegins(): void {
+    this.status.syncBegins();
   }
 
   /** The sync is over: what was sealed is staged. */
-  releaseHeld(): void {
-    this.words.release();
+  syncSucceeded(): void {
+    this.status.syncSucceeded();
   }
 
   // ---- reading
@@ -242,7 +242,7 @@ export class Bucket {
    * @returns bytes that were cut off
    */
   recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
-    const { done, joining, movedTo } = this.words.read();
+    const { done, joining, movedTo } = this.status.readAll();
     this.movedTo = movedTo;
     const { size } = this.file;
     this.recovered = true;
@@ -272,7 +272,7 @@ export class Bucket {
   scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
     if (this.recovered) {
       this.recovered = false;
-      this.recoveredDone = this.words.read().done;
+      this.recoveredDone = this.status.readAll().done;
     }
     const notDone = (entry: ScannedEntry) => {
       if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
@@ -288,7 +288,7 @@ export class Bucket {
 
   /** Whether an entry is done with. Reads all words on the bucket. */
   isDone(number: number): boolean {
-    return contains(this.words.read().done, number);
+    return contains(this.status.readAll().done, number);
   }
 
   /** All its entries are in memory or done with: what was noted for reading them is needed no more. */
@@ -299,7 +299,7 @@ export class Bucket {
 
   /** Each entry that was not done with by the earlier run, though it may be by now. */
   scanRecovered(visit: (entry: ScannedEntry) => void): void {
-    const { done } = this.words.read();
+    const { done } = this.status.readAll();
     walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
       if (!contains(done, entry.number)) visit(entry);
     });
@@ -309,12 +309,12 @@ export class Bucket {
   // ---- its files
 
   get unsynced(): boolean {
-    return this.file.unsynced || this.words.file.unsynced;
+    return this.file.unsynced || this.status.file.unsynced;
   }
 
   /** Brings the entries to the disk, and the names of both files. */
   syncEntries(done: (error: Error | undefined) => void): void {
-    const parts = [this.file, this.words.file];
+    const parts = [this.file, this.status.file];
     const unnamed = parts.filter(({ nameUnsynced }) => nameUnsynced);
     for (const part of unnamed) part.nameUnsynced = false;
     this.file.sync((fileError) => {
@@ -327,20 +327,20 @@ export class Bucket {
   }
 
   /** Brings the words to the disk: to be called when what they say is there. */
-  syncWords(done: (error: Error | undefined) => void): void {
-    this.words.file.sync(done);
+  syncStatus(done: (error: Error | undefined) => void): void {
+    this.status.file.sync(done);
   }
 
   closeFiles(): void {
     this.file.close();
-    this.words.file.close();
+    this.status.file.close();
   }
 
   /** @param failed hears why a file is still there, under another name */
   remove(failed: (error: Error) => void): void {
     this.closeFiles();
     removeSoon(this.disk, this.file.path, failed);
-    removeSoon(this.disk, this.words.file.path, failed);
+    removeSoon(this.disk, this.status.file.path, failed);
   }
 }
 

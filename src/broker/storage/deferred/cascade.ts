@@ -58,12 +58,12 @@ export class Cascade {
         written.push(target);
       }
       bucket.stageMoved(end, moved, strict);
-      this.ballast.use(() => bucket.commitWords());
+      this.ballast.use(() => bucket.commitStatus());
     } catch (error) {
       // The piece stays where it is, and is moved later.
       for (const target of written) target.rollBackEntries();
       for (const target of targets) target.discardEntries();
-      bucket.takeBackMoved(end, moved);
+      bucket.undoMoved(end, moved);
       this.trouble.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
       return false;
     }

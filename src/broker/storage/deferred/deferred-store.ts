@@ -36,9 +36,9 @@ export class DeferredStore {
   /** Set by a commit that failed: what was staged for it is refused. */
   failure: Error | undefined;
   /** Why words on entries could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
-  wordsFailure: Error | undefined;
+  statusFailure: Error | undefined;
   /** What recovery found out has not been written: no log may grow before it is. */
-  unresolved = false;
+  recoveryUnwritten = false;
   /**
    * Some topic's acknowledgements wait for the disk. Then an entry counts as stored only after a sync, and a word that
    * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
@@ -94,9 +94,9 @@ export class DeferredStore {
    * @param visit called for each entry that is not done with
    */
   recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
-    const { nextNumber, unresolved } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
+    const { nextNumber, recoveryUnwritten } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
     this.numberFrom(nextNumber);
-    this.unresolved = unresolved;
+    this.recoveryUnwritten = recoveryUnwritten;
   }
 
   /** After recover(): visits once more what it visited. */
@@ -108,26 +108,26 @@ export class DeferredStore {
 
   /** Whether there is anything for commit() to do. */
   get hasWork(): boolean {
-    return this.writer.anyStaged || this.buckets.dirty.size > 0;
+    return this.writer.hasStaged || this.buckets.dirty.size > 0;
   }
 
   /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
   commit(): void {
     this.failure = this.writer.commit(this.strict);
-    this.commitWords();
+    this.commitStatus();
   }
 
-  private commitWords(): void {
-    const { unresolved } = this;
+  private commitStatus(): void {
+    const { recoveryUnwritten } = this;
     const { dirty } = this.buckets;
-    this.unresolved = false;
-    this.wordsFailure = undefined;
+    this.recoveryUnwritten = false;
+    this.statusFailure = undefined;
     for (const bucket of dirty) {
       try {
-        this.ballast.use(() => bucket.commitWords());
+        this.ballast.use(() => bucket.commitStatus());
       } catch (error) {
-        this.wordsFailure = error as Error;
-        this.unresolved = unresolved;
+        this.statusFailure = error as Error;
+        this.recoveryUnwritten = recoveryUnwritten;
         this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
         continue;
       }
@@ -259,7 +259,7 @@ export class DeferredStore {
       if (bucket.leftBehind.size > 0) more = this.loader.fetchLeftBehind(bucket) || more;
       if (this.cascade.isDue(bucket, nowMs)) {
         // What is staged is refused or not as one; what the mover writes is not of it.
-        if (this.writer.anyStaged) this.commit();
+        if (this.writer.hasStaged) this.commit();
         more = this.cascade.movePiece(bucket, nowMs, (entry) => this.target.wanted(entry), this.strict) || more;
       }
       this.removeIfEmptied(bucket, nowMs);
@@ -295,7 +295,7 @@ export class DeferredStore {
   syncBegins(): void {
     this.syncEpochs.begin();
     this.writer.syncBegins();
-    for (const bucket of this.buckets) bucket.sealHeld();
+    for (const bucket of this.buckets) bucket.syncBegins();
   }
 
   syncEnded(error: Error | undefined): void {
@@ -303,7 +303,7 @@ export class DeferredStore {
     this.syncEpochs.end(error === undefined);
     if (error !== undefined) return;
     for (const bucket of this.buckets) {
-      bucket.releaseHeld();
+      bucket.syncSucceeded();
       if (bucket.dirty) this.buckets.dirty.add(bucket);
     }
   }
@@ -320,8 +320,8 @@ export class DeferredStore {
     this.syncEach((bucket, one) => bucket.syncEntries(one), done);
   }
 
-  syncWords(done: (error: Error | undefined) => void): void {
-    this.syncEach((bucket, one) => bucket.syncWords(one), done);
+  syncStatus(done: (error: Error | undefined) => void): void {
+    this.syncEach((bucket, one) => bucket.syncStatus(one), done);
   }
 
   /** @param done hears of one failure, if there was any */
@@ -344,7 +344,7 @@ export class DeferredStore {
   }
 
   async close(): Promise<void> {
-    await new Promise<void>((resolve) => this.syncEntries(() => this.syncWords(() => resolve())));
+    await new Promise<void>((resolve) => this.syncEntries(() => this.syncStatus(() => resolve())));
     for (const bucket of this.buckets) bucket.closeFiles();
   }
 }

@@ -13,7 +13,7 @@ export interface Recovered {
   /** Entries from here on get a number that is not below this. */
   nextNumber: number;
   /** What was found out could not be written: no log may grow before it is. */
-  unresolved: boolean;
+  recoveryUnwritten: boolean;
 }
 
 /**
@@ -31,7 +31,7 @@ export function recoverBuckets(
   visit: (entry: StoredEntry) => void,
 ): Recovered {
   const { directory } = buckets;
-  const recovered = { nextNumber: 0, unresolved: false };
+  const recovered = { nextNumber: 0, recoveryUnwritten: false };
   // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
   const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
   for (const bucket of findBuckets(buckets.disk, directory)) {
@@ -54,11 +54,11 @@ export function recoverBuckets(
     if (bucket.damagedBytes > 0) log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
     // Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on.
     try {
-      ballast.use(() => bucket.commitWords());
+      ballast.use(() => bucket.commitStatus());
       bucket.closeFiles();
     } catch (error) {
       log.error(`deferred messages: cannot note in ${directory} what was found: ${(error as Error).message}`);
-      recovered.unresolved = true;
+      recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
     }
     if (entries === 0) buckets.remove(bucket);

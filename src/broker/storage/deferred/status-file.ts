@@ -14,21 +14,21 @@ import { BucketFile } from "./bucket-file.ts";
 
 export const STATUS_FORMAT: FileFormat = { magic: 0x53445142, version: 1, name: "status records" };
 
-const WORD_BYTES = 24;
+const RECORD_BYTES = 24;
 /** Words read at once: a whole number of them. */
 const PAGE_BYTES = 24 * 16 * 1024;
 
 /** The entry with this number is done with. */
-const DONE_ENTRY = 1;
+const DONE = 1;
 /** All entries below this offset were moved to finer buckets. */
-const DONE_BELOW = 2;
+const MOVED_BELOW = 2;
 /** The entry is about to join its topic's log at this sequence: after a crash the log tells whether it did. */
 const JOINING = 3;
 /** It did not. */
 const NOT_JOINED = 4;
 
 /** What was said of a bucket's entries. */
-export interface Said {
+export interface EntryStatus {
   /** Numbers of the entries that are done with, ascending. */
   done: Float64Array<ArrayBuffer>;
   /** Sequences at which entries were about to join, of those that are not done with. */
@@ -37,61 +37,61 @@ export interface Said {
   movedTo: number;
 }
 
-export class Words {
+export class StatusFile {
   readonly file: BucketFile;
   private length = 0;
   /** Three numbers for each word: number or offset, sequence, what. */
   private staged: number[] = [];
   /** Words that must not reach the disk before what they rest on: the log that a message joined, the bucket it was moved to. */
-  private held: number[] = [];
-  private sealed = 0;
+  private awaitingSync: number[] = [];
+  private coveredBySync = 0;
 
   constructor(disk: Disk, path: string) {
     this.file = new BucketFile(disk, path, STATUS_FORMAT);
   }
 
-  get anyStaged(): boolean {
+  get hasStaged(): boolean {
     return this.staged.length > 0;
   }
 
-  get anyHeld(): boolean {
-    return this.held.length > 0;
+  get hasAwaitingSync(): boolean {
+    return this.awaitingSync.length > 0;
   }
 
-  /** @param held not before the next sync is over */
-  done(number: number, held: boolean): void {
-    (held ? this.held : this.staged).push(number, 0, DONE_ENTRY);
+  /** @param afterSync not before the next sync is over */
+  markDone(number: number, afterSync: boolean): void {
+    (afterSync ? this.awaitingSync : this.staged).push(number, 0, DONE);
   }
 
-  joining(number: number, sequence: number): void {
+  markJoining(number: number, sequence: number): void {
     this.staged.push(number, sequence, JOINING);
   }
 
-  notJoined(number: number): void {
+  markNotJoined(number: number): void {
     this.staged.push(number, 0, NOT_JOINED);
   }
 
-  moved(offset: number, held: boolean): void {
-    (held ? this.held : this.staged).push(offset, 0, DONE_BELOW);
+  markMoved(offset: number, afterSync: boolean): void {
+    (afterSync ? this.awaitingSync : this.staged).push(offset, 0, MOVED_BELOW);
   }
 
   /** Takes a moved() back that is not written. */
-  takeBackMoved(offset: number): void {
-    for (const words of [this.staged, this.held]) {
-      const at = words.lastIndexOf(offset);
-      if (at >= 0 && words[at + 2] === DONE_BELOW) words.splice(at, 3);
+  undoMoved(offset: number): void {
+    for (const records of [this.staged, this.awaitingSync]) {
+      const at = records.lastIndexOf(offset);
+      if (at >= 0 && records[at + 2] === MOVED_BELOW) records.splice(at, 3);
     }
   }
 
-  /** Writes the staged words. Throws what the kernel said; then they stay staged. */
+  /** Writes the staged records. Throws what the kernel said; then they stay staged. */
   commit(): void {
-    const words = this.staged;
-    if (words.length === 0) return;
-    const bytes = Buffer.allocUnsafeSlow((words.length / 3) * WORD_BYTES);
-    for (let i = 0, at = 0; i < words.length; i += 3, at += WORD_BYTES) {
-      bytes.writeDoubleLE(words[i], at);
-      bytes.writeDoubleLE(words[i + 1], at + 8);
-      bytes.writeUInt32LE(words[i + 2], at + 16);
+    const records = this.staged;
+    if (records.length === 0) return;
+    const bytes = Buffer.allocUnsafeSlow((records.length / 3) * RECORD_BYTES);
+    for (let i = 0, at = 0; i < records.length; i += 3, at += RECORD_BYTES) {
+      bytes.writeDoubleLE(records[i], at);
+      bytes.writeDoubleLE(records[i + 1], at + 8);
+      bytes.writeUInt32LE(records[i + 2], at + 16);
       bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
     }
     this.file.write(bytes, bytes.length, this.length);
@@ -101,26 +101,26 @@ export class Words {
   }
 
   /** Words held back so far may be written once a sync that begins now is over. */
-  seal(): void {
-    this.sealed = this.held.length;
+  syncBegins(): void {
+    this.coveredBySync = this.awaitingSync.length;
   }
 
-  /** The sync is over: what was sealed is staged. */
-  release(): void {
-    if (this.sealed === 0) return;
-    for (const value of this.held.splice(0, this.sealed)) this.staged.push(value);
-    this.sealed = 0;
+  /** The sync is over: what was coveredBySync is staged. */
+  syncSucceeded(): void {
+    if (this.coveredBySync === 0) return;
+    for (const value of this.awaitingSync.splice(0, this.coveredBySync)) this.staged.push(value);
+    this.coveredBySync = 0;
   }
 
   /** All that was said so far, written or not. */
-  read(): Said {
+  readAll(): EntryStatus {
     const size = this.file.size;
-    let done = new Float64Array(Math.max(16, Math.floor(size / WORD_BYTES)));
+    let done = new Float64Array(Math.max(16, Math.floor(size / RECORD_BYTES)));
     let count = 0;
     let movedTo = 0;
     const joining = new Map<number, number>();
-    const take = (value: number, sequence: number, what: number) => {
-      if (what === DONE_ENTRY) {
+    const apply = (value: number, sequence: number, what: number) => {
+      if (what === DONE) {
         if (count === done.length) {
           const larger = new Float64Array(2 * count);
           larger.set(done);
@@ -128,27 +128,27 @@ export class Words {
         }
         done[count++] = value;
         joining.delete(value);
-      } else if (what === DONE_BELOW) movedTo = Math.max(movedTo, value);
+      } else if (what === MOVED_BELOW) movedTo = Math.max(movedTo, value);
       else if (what === JOINING) joining.set(value, sequence);
       else if (what === NOT_JOINED) joining.delete(value);
     };
     const page = Buffer.allocUnsafeSlow(Math.min(size, PAGE_BYTES));
     let at = 0;
-    while (at + WORD_BYTES <= size) {
+    while (at + RECORD_BYTES <= size) {
       const bytes = Math.min(page.length, size - at);
       this.file.read(page, 0, bytes, at);
       let i = 0;
-      for (; i + WORD_BYTES <= bytes; i += WORD_BYTES) {
+      for (; i + RECORD_BYTES <= bytes; i += RECORD_BYTES) {
         // A damaged word costs itself: what it was said of may come again.
         if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) continue;
-        take(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
+        apply(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
       }
       at += i;
     }
     giveBack(page);
     this.length = at;
-    for (const words of [this.staged, this.held]) {
-      for (let i = 0; i < words.length; i += 3) take(words[i], words[i + 1], words[i + 2]);
+    for (const records of [this.staged, this.awaitingSync]) {
+      for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2]);
     }
     return { done: done.subarray(0, count).sort(), joining, movedTo };
   }

@@ -22,9 +22,9 @@ export class EntryWriter {
   nextNumber: number;
   private staged = new StagedEntries();
   private readonly spare: StagedEntries[] = [];
-  /** Written, and stored once a sync is over; of these, the first `sealed` by the one that is under way. */
-  private readonly unsynced: StagedEntries[] = [];
-  private sealed = 0;
+  /** Written, and stored once a sync is over; of these, the first `coveredBySync` by the one that is under way. */
+  private readonly awaitingSync: StagedEntries[] = [];
+  private coveredBySync = 0;
   /** The bucket that was staged into last: of what is due at this time others go there too, until the next commit. */
   private lastBucket: Bucket | undefined;
   private lastDueMs = 0;
@@ -37,13 +37,13 @@ export class EntryWriter {
     this.nextNumber = Math.floor(clock.currentMs()) * 1000;
   }
 
-  get anyStaged(): boolean {
+  get hasStaged(): boolean {
     return this.staged.count > 0;
   }
 
   /** Something waits for a sync that has not begun. */
   get needsSync(): boolean {
-    return this.unsynced.length > this.sealed;
+    return this.awaitingSync.length > this.coveredBySync;
   }
 
   /**
@@ -91,20 +91,20 @@ export class EntryWriter {
     if (staged.count === 0) return undefined;
     this.staged = this.spare.pop() ?? new StagedEntries();
     const failure = this.write();
-    if (strict && failure === undefined) this.unsynced.push(staged);
+    if (strict && failure === undefined) this.awaitingSync.push(staged);
     else this.tellOwners(staged, failure);
     return failure;
   }
 
   syncBegins(): void {
-    this.sealed = this.unsynced.length;
+    this.coveredBySync = this.awaitingSync.length;
   }
 
   /** @param error why what waited for the sync is refused; `refuse` sees to it that nothing is left of it */
   syncEnded(error: Error | undefined, refuse: (message: StoredMessage) => void): void {
-    const sealed = this.unsynced.splice(0, this.sealed);
-    this.sealed = 0;
-    for (const staged of sealed) {
+    const covered = this.awaitingSync.splice(0, this.coveredBySync);
+    this.coveredBySync = 0;
+    for (const staged of covered) {
       if (error !== undefined) for (let at = 0; at < staged.count; at++) refuse(staged.message(at));
       this.tellOwners(staged, error);
     }

@@ -273,7 +273,7 @@ test("entries and the names of the files are synced before the words that rest o
   expect(bucket.unsynced).toBeTrue();
   await new Promise<void>((resolve, reject) => bucket.syncEntries((error) => (error ? reject(error) : resolve())));
   expect(synced).toEqual(["msg", "names"]);
-  await new Promise<void>((resolve, reject) => bucket.syncWords((error) => (error ? reject(error) : resolve())));
+  await new Promise<void>((resolve, reject) => bucket.syncStatus((error) => (error ? reject(error) : resolve())));
   expect(synced).toEqual(["msg", "names", "done"]);
   expect(bucket.unsynced).toBeFalse();
   bucket.closeFiles();

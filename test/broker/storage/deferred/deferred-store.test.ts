@@ -392,12 +392,12 @@ test("words that a full disk does not take are written when there is room, and u
   fixture.bytesFree = 10;
   fixture.store.finish(messages[0]);
   fixture.store.commit();
-  expect(fixture.store.wordsFailure?.message).toStartWith("ENOSPC");
+  expect(fixture.store.statusFailure?.message).toStartWith("ENOSPC");
   expect(fixture.store.failure).toBeUndefined();
   expect(fixture.store.hasWork).toBeTrue();
   fixture.bytesFree = Number.POSITIVE_INFINITY;
   fixture.store.commit();
-  expect(fixture.store.wordsFailure).toBeUndefined();
+  expect(fixture.store.statusFailure).toBeUndefined();
   expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([2]);
 });
 
