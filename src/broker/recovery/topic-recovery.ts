@@ -123,7 +123,7 @@ export class TopicRecovery {
   /** A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts. */
   private findSuperseded(stored: Map<Channel, StoredSequences>): void {
     if ([...stored.values()].every(({ twice }) => twice.size === 0)) return;
-    this.parts.deferred.revisit((entry) => {
+    this.parts.deferred.revisitRecovered((entry) => {
       const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
       const twice = channel === undefined ? undefined : stored.get(channel)?.twice;
       const known = twice?.get(entry.sequence);
@@ -232,7 +232,7 @@ export class TopicRecovery {
     if (floor < log.startSequence) floor = log.startSequence;
     const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
     if (last > log.next) this.passOver(topic, last);
-    this.parts.deferred.numberFrom(Math.max(row.voidBefore, row.requeuesVoidBefore));
+    this.parts.deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));

@@ -220,7 +220,7 @@ export class Topic implements EntryOwner, Committed {
     this.deferredPublishes++;
     this.messageCount++;
     this.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
-    this.parts.deferred.awaitStaged(staged, at);
+    this.parts.deferred.deliverStagedWhenDue(staged, at);
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
@@ -241,7 +241,7 @@ export class Topic implements EntryOwner, Committed {
     const sequence = this.log.next;
     this.log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
     this.joining.push({ message, sequence });
-    this.parts.deferred.joining(message, sequence);
+    this.parts.deferred.markJoining(message, sequence);
     this.markDirty();
   }
 
@@ -268,7 +268,7 @@ export class Topic implements EntryOwner, Committed {
       this.parts.rateLimitedLog.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
       );
-      for (const { message } of this.joining.splice(0)) this.parts.deferred.notJoined(message, nowMs + JOIN_RETRY_MS);
+      for (const { message } of this.joining.splice(0)) this.parts.deferred.retryJoin(message, nowMs + JOIN_RETRY_MS);
       return;
     }
     this.messageCount += published;
@@ -443,7 +443,7 @@ export class Topic implements EntryOwner, Committed {
   private settleJoined(): void {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.deferredPublishes--;
-      this.parts.deferred.joined(message);
+      this.parts.deferred.markJoined(message);
       for (const channel of this.channels.values()) channel.joined(message.number, sequence);
     }
   }

@@ -19,7 +19,7 @@ export class BucketSet implements Iterable<Bucket> {
   constructor(
     readonly disk: Disk,
     readonly directory: string,
-    private readonly trouble: Trouble,
+    private readonly rateLimitedLog: Trouble,
   ) {}
 
   get size(): number {
@@ -53,7 +53,7 @@ export class BucketSet implements Iterable<Bucket> {
   remove(bucket: Bucket): void {
     if (this.has(bucket)) this.byName.delete(bucket.name);
     this.dirty.delete(bucket);
-    bucket.remove((error) => this.trouble.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`));
+    bucket.remove((error) => this.rateLimitedLog.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`));
   }
 }
 

@@ -24,12 +24,12 @@ export class Bucket {
   /** Entries below this offset are in memory, or done with, or left behind. */
   loadedTo = 0;
   /** Channels that had no room for their entries, and the offsets from which on they stand here still. */
-  readonly leftBehind = new Map<number, number>();
+  readonly overflow = new Map<number, number>();
   /** Entries that are done with though they were not in memory. */
-  readonly doneAhead = new Set<number>();
+  readonly doneUnloaded = new Set<number>();
   /** Entries below this offset were moved on (buckets that are wider than the finest). */
   movedTo = 0;
-  private movedBefore = 0;
+  private previousMovedTo = 0;
   /** The sync that was to come next when its last entry was done with; -1 while there are some. */
   emptiedAtEpoch = -1;
   /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
@@ -42,10 +42,10 @@ export class Bucket {
   private staged: WriteBuffer | undefined;
   private stagedCount = 0;
   /** What the last commitEntries() wrote. */
-  private writtenBytes = 0;
-  private writtenCount = 0;
+  private lastCommitBytes = 0;
+  private lastCommitCount = 0;
   /** Bytes of refused entries stand behind `length`, because they could not be cut off. */
-  private refusedBehind = false;
+  private hasRefusedBytes = false;
   /** An earlier run left it; which of its entries are done with is read when it is needed. */
   private recovered = false;
   private recoveredDone = NO_NUMBERS;
@@ -71,12 +71,12 @@ export class Bucket {
   }
 
   /** All its entries are in memory, and so must new ones be. */
-  get caughtUp(): boolean {
+  get fullyLoaded(): boolean {
     return this.loading && this.loadedTo === this.length;
   }
 
   /** Nothing of it is still to be written, now or after the next sync. */
-  get settled(): boolean {
+  get fullyWritten(): boolean {
     return !this.dirty && !this.status.hasAwaitingSync;
   }
 
@@ -103,22 +103,22 @@ export class Bucket {
     const count = this.stagedCount;
     this.staged = undefined;
     this.stagedCount = 0;
-    this.writtenBytes = 0;
-    this.writtenCount = 0;
+    this.lastCommitBytes = 0;
+    this.lastCommitCount = 0;
     try {
-      this.cutRefused();
+      this.truncateRefused();
       if (staged === undefined) return;
       const bytes = staged.used;
       try {
         this.file.write(staged.buffer, bytes, this.length);
       } catch (error) {
-        this.refused();
+        this.markRefused();
         throw error;
       }
       this.length += bytes;
       this.pending += count;
-      this.writtenBytes = bytes;
-      this.writtenCount = count;
+      this.lastCommitBytes = bytes;
+      this.lastCommitCount = count;
     } finally {
       if (staged !== undefined) returnWriteBuffer(staged);
     }
@@ -133,25 +133,25 @@ export class Bucket {
 
   /** Takes back what the last commitEntries() wrote: another bucket's part of the same commit could not be written. */
   rollBackEntries(): void {
-    if (this.writtenBytes === 0) return;
-    this.length -= this.writtenBytes;
-    this.pending -= this.writtenCount;
-    this.writtenBytes = 0;
-    this.writtenCount = 0;
-    this.refused();
+    if (this.lastCommitBytes === 0) return;
+    this.length -= this.lastCommitBytes;
+    this.pending -= this.lastCommitCount;
+    this.lastCommitBytes = 0;
+    this.lastCommitCount = 0;
+    this.markRefused();
   }
 
   /** Cuts off what was refused, so that a later start does not find it. Where that fails it is tried before the next write. */
-  private cutRefused(): void {
-    if (!this.refusedBehind) return;
+  private truncateRefused(): void {
+    if (!this.hasRefusedBytes) return;
     this.file.truncate(this.length);
-    this.refusedBehind = false;
+    this.hasRefusedBytes = false;
   }
 
-  private refused(): void {
-    this.refusedBehind = true;
+  private markRefused(): void {
+    this.hasRefusedBytes = true;
     try {
-      this.cutRefused();
+      this.truncateRefused();
     } catch {
       // What refused the write is what counts; the next commit tries to cut it off again.
     }
@@ -172,7 +172,7 @@ export class Bucket {
   /** The message of an entry is finished, or stands elsewhere now: the word that says so is staged. */
   finish(number: number, offset: number, channelId: number): void {
     this.stageDone(number);
-    if (!this.hasLoaded(offset, channelId)) this.doneAhead.add(number);
+    if (!this.hasLoaded(offset, channelId)) this.doneUnloaded.add(number);
   }
 
   /** Stages the word that an entry is about to join its topic's log. */
@@ -187,7 +187,7 @@ export class Bucket {
   /** Stages the word that all entries below `offset` stand in finer buckets now. */
   stageMoved(offset: number, entries: number, afterSync = false): void {
     this.status.markMoved(offset, afterSync);
-    this.movedBefore = this.movedTo;
+    this.previousMovedTo = this.movedTo;
     this.movedTo = offset;
     this.pending -= entries;
   }
@@ -195,7 +195,7 @@ export class Bucket {
   /** Takes a stageMoved() back that could not be written. */
   undoMoved(offset: number, entries: number): void {
     if (this.movedTo !== offset) return;
-    this.movedTo = this.movedBefore;
+    this.movedTo = this.previousMovedTo;
     this.pending += entries;
     this.status.undoMoved(offset);
   }
@@ -225,7 +225,7 @@ export class Bucket {
 
   /** Whether an entry was brought into memory, or passed over because it is done with. */
   hasLoaded(offset: number, channelId: number): boolean {
-    return offset < this.loadedTo && offset < (this.leftBehind.get(channelId) ?? Number.POSITIVE_INFINITY);
+    return offset < this.loadedTo && offset < (this.overflow.get(channelId) ?? Number.POSITIVE_INFINITY);
   }
 
   /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
@@ -275,14 +275,14 @@ export class Bucket {
       this.recoveredDone = this.status.readAll().done;
     }
     const notDone = (entry: ScannedEntry) => {
-      if (this.doneAhead.size > 0 && this.doneAhead.has(entry.number)) return;
+      if (this.doneUnloaded.size > 0 && this.doneUnloaded.has(entry.number)) return;
       if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
     };
     return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), notDone, firstPage).end;
   }
 
   /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
-  look(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
+  scanAll(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
     return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit).end;
   }
 
@@ -292,8 +292,8 @@ export class Bucket {
   }
 
   /** All its entries are in memory or done with: what was noted for reading them is needed no more. */
-  forgetDone(): void {
-    this.doneAhead.clear();
+  forgetScanState(): void {
+    this.doneUnloaded.clear();
     this.recoveredDone = NO_NUMBERS;
   }
 

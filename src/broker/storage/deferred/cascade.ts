@@ -14,16 +14,16 @@ export class Cascade {
   constructor(
     private readonly buckets: BucketSet,
     private readonly syncEpochs: SyncEpochs,
-    private readonly log: Logger,
-    private readonly trouble: Trouble,
+    private readonly logger: Logger,
+    private readonly rateLimitedLog: Trouble,
     private readonly ballast: Ballast,
   ) {}
 
   /** Whether a bucket is wide, and its time to be moved has come. */
   isDue(bucket: Bucket, nowMs: number): boolean {
     // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
-    const { startMs, widthMs, pending, settled } = bucket;
-    return widthMs > FINEST_MS && pending > 0 && moveAtMs(startMs, widthMs) <= nowMs && settled;
+    const { startMs, widthMs, pending, fullyWritten } = bucket;
+    return widthMs > FINEST_MS && pending > 0 && moveAtMs(startMs, widthMs) <= nowMs && fullyWritten;
   }
 
   /**
@@ -46,7 +46,7 @@ export class Cascade {
       targets.add(finer);
     });
     if (end === bucket.movedTo) {
-      this.log.error(`deferred messages: the rest of ${bucket.name}.msg is damaged; it is skipped`);
+      this.logger.error(`deferred messages: the rest of ${bucket.name}.msg is damaged; it is skipped`);
       bucket.stageMoved(bucket.length, bucket.pending);
       this.buckets.dirty.add(bucket);
       return false;
@@ -64,7 +64,7 @@ export class Cascade {
       for (const target of written) target.rollBackEntries();
       for (const target of targets) target.discardEntries();
       bucket.undoMoved(end, moved);
-      this.trouble.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
+      this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
       return false;
     }
     if (strict) this.syncEpochs.noteUrgentWrite();

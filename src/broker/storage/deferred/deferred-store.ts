@@ -50,7 +50,7 @@ export class DeferredStore {
   private readonly syncEpochs = new SyncEpochs();
   /** Takes messages on their way in. */
   readonly writer: EntryWriter;
-  private readonly trouble: Trouble;
+  private readonly rateLimitedLog: Trouble;
   private readonly directory: string;
   private readonly logger: Logger;
   private readonly ballast: Ballast;
@@ -61,11 +61,11 @@ export class DeferredStore {
     this.logger = logger;
     this.ballast = ballast;
     disk.makeDirectory(directory);
-    this.trouble = new Trouble(logger);
-    this.buckets = new BucketSet(disk, directory, this.trouble);
-    this.writer = new EntryWriter(this.buckets, this.trouble, clock);
+    this.rateLimitedLog = new Trouble(logger);
+    this.buckets = new BucketSet(disk, directory, this.rateLimitedLog);
+    this.writer = new EntryWriter(this.buckets, this.rateLimitedLog, clock);
     this.loader = new Loader(this.buckets);
-    this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.trouble, ballast);
+    this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.rateLimitedLog, ballast);
   }
 
   get target(): DeliveryTarget {
@@ -78,12 +78,12 @@ export class DeferredStore {
   }
 
   /** The number that the next entry gets: what is staged from here on is not below it. */
-  get upcomingNumber(): number {
+  get nextNumber(): number {
     return this.writer.nextNumber;
   }
 
   /** Entries from here on get a number that is not below `number`: a clock set back must not make new ones look emptied away. */
-  numberFrom(number: number): void {
+  raiseNextNumber(number: number): void {
     this.writer.nextNumber = Math.max(this.writer.nextNumber, number);
   }
 
@@ -95,12 +95,12 @@ export class DeferredStore {
    */
   recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
     const { nextNumber, recoveryUnwritten } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
-    this.numberFrom(nextNumber);
+    this.raiseNextNumber(nextNumber);
     this.recoveryUnwritten = recoveryUnwritten;
   }
 
   /** After recover(): visits once more what it visited. */
-  revisit(visit: (entry: StoredEntry) => void): void {
+  revisitRecovered(visit: (entry: StoredEntry) => void): void {
     for (const bucket of this.buckets) bucket.scanRecovered(visit);
   }
 
@@ -128,7 +128,7 @@ export class DeferredStore {
       } catch (error) {
         this.statusFailure = error as Error;
         this.recoveryUnwritten = recoveryUnwritten;
-        this.trouble.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
+        this.rateLimitedLog.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
         continue;
       }
       // An owner that was told of its message may have staged another.
@@ -137,15 +137,15 @@ export class DeferredStore {
   }
 
   /** A stored message waits for its due time; targets.due() gets it then. */
-  await(message: StoredMessage): void {
-    if (!this.loader.take(message)) this.writer.leftOnDisk = true;
+  deliverWhenDue(message: StoredMessage): void {
+    if (!this.loader.tryLoad(message)) this.writer.leftOnDisk = true;
   }
 
   /** The same for one that its owner just heard of. */
-  awaitStaged(staged: StagedEntries, at: number): void {
+  deliverStagedWhenDue(staged: StagedEntries, at: number): void {
     // Of most nobody need know more before their time is near.
     if (staged.bucket(at)?.loading === false) this.writer.leftOnDisk = true;
-    else this.await(staged.message(at));
+    else this.deliverWhenDue(staged.message(at));
   }
 
   // ---- what becomes of messages
@@ -159,21 +159,21 @@ export class DeferredStore {
   }
 
   /** A publish has joined its topic's log. */
-  joined(message: StoredMessage): void {
+  markJoined(message: StoredMessage): void {
     if (message.bucket === undefined) return;
     message.bucket.stageDone(message.number, this.strict);
     if (!this.strict) this.buckets.dirty.add(message.bucket);
   }
 
   /** A publish is about to join its topic's log; the commit() before the log's makes that known. */
-  joining(message: StoredMessage, sequence: number): void {
+  markJoining(message: StoredMessage, sequence: number): void {
     if (message.bucket === undefined) return;
     message.bucket.stageJoining(message.number, sequence);
     this.buckets.dirty.add(message.bucket);
   }
 
   /** The log could not take it. */
-  notJoined(message: StoredMessage, retryAtMs: number): void {
+  retryJoin(message: StoredMessage, retryAtMs: number): void {
     if (message.bucket !== undefined) {
       message.bucket.stageNotJoined(message.number);
       this.buckets.dirty.add(message.bucket);
@@ -184,7 +184,7 @@ export class DeferredStore {
   /** A due message that cannot be handed on now is handed on later. */
   postpone(message: StoredMessage, retryAtMs: number): void {
     message.dueMs = retryAtMs;
-    this.loader.takeBack(message);
+    this.loader.reload(message);
   }
 
   /** Takes a message out that waits for its time: its entry is done with. @returns false: it does not wait any more */
@@ -195,7 +195,8 @@ export class DeferredStore {
       return true;
     }
     const { bucket, offset, channelId, number } = message;
-    if (bucket === undefined || !this.stands(bucket, offset) || bucket.hasLoaded(offset, channelId) || bucket.isDone(number)) return false;
+    if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, channelId) || bucket.isDone(number))
+      return false;
     this.finish(message);
     return true;
   }
@@ -203,18 +204,18 @@ export class DeferredStore {
   // ---- for who looks
 
   /** What is in memory and waits for its time, of that what is wanted, in no order. */
-  waiting(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
-    return this.loader.waiting(wanted);
+  findInMemory(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.loader.find(wanted);
   }
 
   /** BucketSet with entries that are on disk only, the earliest first. */
-  get unloaded(): Bucket[] {
-    const unloaded = [...this.buckets].filter((bucket) => !bucket.caughtUp || bucket.leftBehind.size > 0);
+  get unloadedBuckets(): Bucket[] {
+    const unloaded = [...this.buckets].filter((bucket) => !bucket.fullyLoaded || bucket.overflow.size > 0);
     return unloaded.sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
   }
 
   /** Whether what stood in a bucket from an offset on stands there still. */
-  stands(bucket: Bucket, offset: number): boolean {
+  hasEntryAt(bucket: Bucket, offset: number): boolean {
     return this.buckets.has(bucket) && offset >= bucket.movedTo;
   }
 
@@ -241,12 +242,12 @@ export class DeferredStore {
     if (this.buckets.size > 0) again = this.nextSurveyMs;
     if (loader.loadPieces()) again = nowMs;
     for (let handed = 0; handed < DUE_PER_STEP; handed++) {
-      const next = loader.takeDue(nowMs);
+      const next = loader.popDue(nowMs);
       if (next === undefined) return Math.min(again, loader.nextDueMs);
       // A publish is copied to its log now; a requeue may wait for a consumer.
-      if (next.kind === KIND_REQUEUE) loader.letGo(next);
+      if (next.kind === KIND_REQUEUE) loader.freeFrame(next);
       this.target.due(next);
-      loader.letGo(next);
+      loader.freeFrame(next);
     }
     return loader.nextDueMs <= nowMs ? nowMs : Math.min(again, loader.nextDueMs);
   }
@@ -256,7 +257,7 @@ export class DeferredStore {
     let more = false;
     for (const bucket of this.buckets) {
       if (isNear(bucket, nowMs)) bucket.loading = true;
-      if (bucket.leftBehind.size > 0) more = this.loader.fetchLeftBehind(bucket) || more;
+      if (bucket.overflow.size > 0) more = this.loader.loadOverflow(bucket) || more;
       if (this.cascade.isDue(bucket, nowMs)) {
         // What is staged is refused or not as one; what the mover writes is not of it.
         if (this.writer.hasStaged) this.commit();
@@ -269,7 +270,7 @@ export class DeferredStore {
 
   private removeIfEmptied(bucket: Bucket, nowMs: number): void {
     const mayGetMore = bucket.widthMs === FINEST_MS && bucket.endMs >= nowMs;
-    if (bucket.pending > 0 || !bucket.settled || mayGetMore) {
+    if (bucket.pending > 0 || !bucket.fullyWritten || mayGetMore) {
       bucket.emptiedAtEpoch = -1;
     } else if (bucket.emptiedAtEpoch < 0) {
       // What its messages became must be on the disk before they are gone from here.

@@ -1,11 +1,11 @@
 import type { Bucket } from "./bucket.ts";
 import type { StoredEntry } from "./entry.ts";
-import { type KeptPage, StoredMessage } from "./stored-message.ts";
+import { type EntryPage, StoredMessage } from "./stored-message.ts";
 
 const FIRST_CAPACITY = 256;
 
 /** What the heap must know of a message. */
-export interface Waiting extends StoredEntry {
+export interface HeapEntry extends StoredEntry {
   offset: number;
   frameBytes: number;
 }
@@ -34,7 +34,7 @@ export class DueHeap {
   private attempts = new Uint16Array(FIRST_CAPACITY);
   private kind = new Uint8Array(FIRST_CAPACITY);
   private buckets: (Bucket | undefined)[] = [];
-  private pages: (KeptPage | undefined)[] = [];
+  private pages: (EntryPage | undefined)[] = [];
   /** Frames of what lives in memory only, by slot. */
   private readonly frames = new Map<number, Buffer>();
 
@@ -49,8 +49,8 @@ export class DueHeap {
   }
 
   /** @returns its slot, which is of no use to others */
-  add(message: Waiting, bucket: Bucket | undefined, page: KeptPage | undefined, pageAt: number): number {
-    const slot = this.takeSlot();
+  add(message: HeapEntry, bucket: Bucket | undefined, page: EntryPage | undefined, pageAt: number): number {
+    const slot = this.allocateSlot();
     this.number[slot] = message.number;
     this.sequence[slot] = message.sequence;
     this.offset[slot] = message.offset;
@@ -80,7 +80,7 @@ export class DueHeap {
   pop(): StoredMessage | undefined {
     if (this.size === 0) return undefined;
     const message = this.message(0);
-    this.giveSlot(this.slots[0]);
+    this.freeSlot(this.slots[0]);
     const last = --this.size;
     if (last > 0) this.sink(this.due[last], this.slots[last]);
     else this.shrink();
@@ -159,13 +159,13 @@ export class DueHeap {
     slots[i] = slot;
   }
 
-  private takeSlot(): number {
+  private allocateSlot(): number {
     if (this.freeCount > 0) return this.free[--this.freeCount];
     if (this.usedSlots === this.number.length) this.resize(2 * this.usedSlots);
     return this.usedSlots++;
   }
 
-  private giveSlot(slot: number): void {
+  private freeSlot(slot: number): void {
     this.buckets[slot] = undefined;
     this.pages[slot] = undefined;
     if (this.frames.size > 0) this.frames.delete(slot);

@@ -1,7 +1,7 @@
 import { giveBack } from "../../../base/free-buffer.ts";
 import { FRAME_TYPE_MESSAGE } from "../../../frame/frame.ts";
 import type { BucketFile } from "./bucket-file.ts";
-import { ENTRY_HEADER_BYTES, frameBytesAt, holdsChecksum, looksLikeHeader, readEntry, type ScannedEntry } from "./entry.ts";
+import { checksumMatches, ENTRY_HEADER_BYTES, frameBytesAt, mayBeHeader, readEntry, type ScannedEntry } from "./entry.ts";
 
 /** Read at once. */
 export const WALK_PAGE_BYTES = 1024 * 1024;
@@ -55,7 +55,7 @@ export function walkEntries(
     const bytes = ENTRY_HEADER_BYTES + frameBytesAt(page, offset - pageStart);
     const there = have(bytes);
     const at = offset - pageStart;
-    if (there && holdsChecksum(page, at, bytes)) {
+    if (there && checksumMatches(page, at, bytes)) {
       readEntry(page, at, entry);
       entry.offset = offset;
       visit(entry);
@@ -93,12 +93,12 @@ function wholeEntryBehind(file: BucketFile, length: number, offset: number, stat
 
 /** Whether a whole entry stands at `offset`, the first bytes of which are at `at` in `page`. */
 function isWhole(file: BucketFile, length: number, page: Buffer, at: number, offset: number): boolean {
-  if (!looksLikeHeader(page, at)) return false;
+  if (!mayBeHeader(page, at)) return false;
   const frameBytes = frameBytesAt(page, at);
   const frameAt = at + ENTRY_HEADER_BYTES;
   if (page.readUInt32BE(frameAt) !== frameBytes - 4 || page.readUInt32BE(frameAt + 4) !== FRAME_TYPE_MESSAGE) return false;
   if (offset + ENTRY_HEADER_BYTES + frameBytes > length) return false;
   const entry = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + frameBytes);
   file.read(entry, 0, entry.length, offset);
-  return holdsChecksum(entry, 0, entry.length);
+  return checksumMatches(entry, 0, entry.length);
 }

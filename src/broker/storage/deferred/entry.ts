@@ -74,12 +74,12 @@ export function frameBytesAt(page: Buffer, at: number): number {
 }
 
 /** Whether the checksum holds of an entry that takes `bytes` with its header. */
-export function holdsChecksum(page: Buffer, at: number, bytes: number): boolean {
+export function checksumMatches(page: Buffer, at: number, bytes: number): boolean {
   return Bun.hash.crc32(page.subarray(at + 4, at + bytes)) === page.readUInt32LE(at);
 }
 
 /** Whether what stands at `at` may be an entry's header: its kind, and what is always 0. */
-export function looksLikeHeader(page: Buffer, at: number): boolean {
+export function mayBeHeader(page: Buffer, at: number): boolean {
   const kind = page[at + 8];
   return (kind === KIND_PUBLISH || kind === KIND_REQUEUE) && page[at + 9] === 0 && page.readUInt32LE(at + 20) === 0;
 }

@@ -2,17 +2,17 @@ import type { Bucket } from "./bucket.ts";
 import type { BucketSet } from "./bucket-set.ts";
 import { DueHeap } from "./due-heap.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
-import { type KeptPage, StoredMessage } from "./stored-message.ts";
+import { type EntryPage, StoredMessage } from "./stored-message.ts";
 
 /** BucketSet are loaded in pieces of this size, so many of them in one step: the loop is never held for long. */
 const LOAD_PIECE_BYTES = 128 * 1024;
-const LOAD_PIECES = 4;
+const PIECES_PER_STEP = 4;
 /** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
-const MOST_LOADED = 200_000;
+const MAX_LOADED = 200_000;
 /** Pieces that stay in memory with the messages loaded from them, 56 MiB in all; frames beyond that are read when they fall due. */
-const KEPT_PAGES = 448;
+const MAX_PAGES = 448;
 /** Looked through at once for the entries of a channel that has room again. */
-const LEFT_BEHIND_BYTES = 1024 * 1024;
+const OVERFLOW_SCAN_BYTES = 1024 * 1024;
 
 /** What the deferred store asks of the broker. */
 export interface DeliveryTarget {
@@ -32,8 +32,8 @@ export class Loader {
   private readonly heap = new DueHeap();
   /** Messages of buckets in the heap. */
   private loadedCount = 0;
-  private readonly freePages: KeptPage[] = [];
-  private keptPages = 0;
+  private readonly freePages: EntryPage[] = [];
+  private pageCount = 0;
 
   constructor(private readonly buckets: BucketSet) {}
 
@@ -43,31 +43,31 @@ export class Loader {
   }
 
   /** What is in memory and waits for its time, of that what is wanted, in no order. */
-  waiting(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+  find(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
     return this.heap.select(wanted);
   }
 
   /** A message that was just stored waits for its time. @returns false: on the disk, for the time being */
-  take(message: StoredMessage): boolean {
+  tryLoad(message: StoredMessage): boolean {
     const { bucket } = message;
     if (bucket === undefined) {
       this.heap.push(message);
       return true;
     }
     // While others of its bucket are still to be loaded it is loaded in its turn.
-    if (!bucket.loading || message.offset !== bucket.loadedTo || this.loadedCount >= MOST_LOADED) return false;
-    if (!bucket.leftBehind.has(message.channelId)) this.push(message);
+    if (!bucket.loading || message.offset !== bucket.loadedTo || this.loadedCount >= MAX_LOADED) return false;
+    if (!bucket.overflow.has(message.channelId)) this.push(message);
     return true;
   }
 
   /** A message that was in memory waits for another time. */
-  takeBack(message: StoredMessage): void {
+  reload(message: StoredMessage): void {
     if (message.bucket === undefined) this.heap.push(message);
     else this.push(message);
   }
 
   /** The next message that is due, if there is one; letGo() says that its frame is needed no more. */
-  takeDue(nowMs: number): StoredMessage | undefined {
+  popDue(nowMs: number): StoredMessage | undefined {
     if (this.nextDueMs > nowMs) return undefined;
     const message = this.heap.pop();
     if (message?.bucket !== undefined) this.loadedCount--;
@@ -79,11 +79,11 @@ export class Loader {
     const message = this.heap.remove(number);
     if (message === undefined) return undefined;
     if (message.bucket !== undefined) this.loadedCount--;
-    this.letGo(message);
+    this.freeFrame(message);
     return message;
   }
 
-  letGo(message: StoredMessage): void {
+  freeFrame(message: StoredMessage): void {
     const { page } = message;
     if (page === undefined) return;
     message.page = undefined;
@@ -92,11 +92,11 @@ export class Loader {
 
   /** Loads a little of the buckets whose time is near, the nearest first. @returns whether there is more to load, and room for it */
   loadPieces(): boolean {
-    for (let pieces = 0; pieces < LOAD_PIECES; pieces++) {
-      if (this.loadedCount >= MOST_LOADED) return false;
+    for (let pieces = 0; pieces < PIECES_PER_STEP; pieces++) {
+      if (this.loadedCount >= MAX_LOADED) return false;
       let next: Bucket | undefined;
       for (const bucket of this.buckets) {
-        if (bucket.loading && !bucket.caughtUp && (next === undefined || bucket.startMs < next.startMs)) next = bucket;
+        if (bucket.loading && !bucket.fullyLoaded && (next === undefined || bucket.startMs < next.startMs)) next = bucket;
       }
       if (next === undefined) return false;
       this.loadPiece(next);
@@ -105,14 +105,14 @@ export class Loader {
   }
 
   /** Brings in what channels had no room for, as far as they have some now. @returns whether there is more of that, and room for it */
-  fetchLeftBehind(bucket: Bucket): boolean {
+  loadOverflow(bucket: Bucket): boolean {
     let more = false;
-    for (const [channelId, from] of bucket.leftBehind) {
-      const room = Math.min(this.target.room(channelId), MOST_LOADED - this.loadedCount);
+    for (const [channelId, from] of bucket.overflow) {
+      const room = Math.min(this.target.room(channelId), MAX_LOADED - this.loadedCount);
       if (room <= 0) continue;
       let taken = 0;
       let stopAt: number | undefined;
-      const end = bucket.scan(from, Math.min(LEFT_BEHIND_BYTES, bucket.loadedTo - from), (entry) => {
+      const end = bucket.scan(from, Math.min(OVERFLOW_SCAN_BYTES, bucket.loadedTo - from), (entry) => {
         if (entry.kind !== KIND_REQUEUE || entry.channelId !== channelId) return;
         if (taken === room) {
           stopAt ??= entry.offset;
@@ -122,13 +122,13 @@ export class Loader {
         }
       });
       if ((stopAt ?? end) < bucket.loadedTo && (stopAt ?? end) > from) {
-        bucket.leftBehind.set(channelId, stopAt ?? end);
+        bucket.overflow.set(channelId, stopAt ?? end);
         more ||= stopAt === undefined;
       } else {
-        bucket.leftBehind.delete(channelId);
+        bucket.overflow.delete(channelId);
       }
     }
-    if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+    if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();
     return more;
   }
 
@@ -138,11 +138,11 @@ export class Loader {
   }
 
   private loadPiece(bucket: Bucket): void {
-    const page = this.keptPage();
+    const page = this.borrowPage();
     const visit = (entry: ScannedEntry) => {
       const { channelId, offset } = entry;
-      if (entry.kind === KIND_REQUEUE && (bucket.leftBehind.has(channelId) || this.target.room(channelId) <= 0)) {
-        if (!bucket.leftBehind.has(channelId)) bucket.leftBehind.set(channelId, offset);
+      if (entry.kind === KIND_REQUEUE && (bucket.overflow.has(channelId) || this.target.room(channelId) <= 0)) {
+        if (!bucket.overflow.has(channelId)) bucket.overflow.set(channelId, offset);
       } else {
         this.load(entry, bucket, page);
       }
@@ -151,19 +151,19 @@ export class Loader {
     if (page?.messages === 0) this.freePages.push(page);
     // A damaged end, which recovery would have cut off, must not be looked at again and again.
     bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
-    if (bucket.caughtUp && bucket.leftBehind.size === 0) bucket.forgetDone();
+    if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();
   }
 
   /** @returns undefined when enough are in use: then each frame is read when it falls due */
-  private keptPage(): KeptPage | undefined {
+  private borrowPage(): EntryPage | undefined {
     const free = this.freePages.pop();
-    if (free !== undefined || this.keptPages >= KEPT_PAGES) return free;
-    this.keptPages++;
+    if (free !== undefined || this.pageCount >= MAX_PAGES) return free;
+    this.pageCount++;
     return { buffer: Buffer.allocUnsafeSlow(LOAD_PIECE_BYTES), messages: 0 };
   }
 
   /** @param page may be kept, if it is the entry's */
-  private load(entry: ScannedEntry, bucket: Bucket, page?: KeptPage): void {
+  private load(entry: ScannedEntry, bucket: Bucket, page?: EntryPage): void {
     if (!this.target.wanted(entry)) {
       bucket.stageDone(entry.number);
       this.buckets.dirty.add(bucket);

@@ -25,7 +25,7 @@ export interface Recovered {
  */
 export function recoverBuckets(
   buckets: BucketSet,
-  log: Logger,
+  logger: Logger,
   ballast: Ballast,
   hasJoined: (entry: StoredEntry, sequence: number) => boolean,
   visit: (entry: StoredEntry) => void,
@@ -50,14 +50,15 @@ export function recoverBuckets(
       if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
       else visit(entry);
     });
-    if (cut > 0) log.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
-    if (bucket.damagedBytes > 0) log.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
+    if (cut > 0) logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
+    if (bucket.damagedBytes > 0)
+      logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
     // Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on.
     try {
       ballast.use(() => bucket.commitStatus());
       bucket.closeFiles();
     } catch (error) {
-      log.error(`deferred messages: cannot note in ${directory} what was found: ${(error as Error).message}`);
+      logger.error(`deferred messages: cannot note in ${directory} what was found: ${(error as Error).message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
     }

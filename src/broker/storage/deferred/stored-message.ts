@@ -12,7 +12,7 @@ export class StoredMessage {
   deadline = 0;
   deliveredAt = 0;
   /** Its frame stands here, at `pageAt`, until it falls due. */
-  page: KeptPage | undefined = undefined;
+  page: EntryPage | undefined = undefined;
   pageAt = 0;
 
   constructor(
@@ -38,7 +38,7 @@ export class StoredMessage {
 }
 
 /** Bytes of a bucket in memory, for the messages in them: reused when the last of these has fallen due. */
-export interface KeptPage {
+export interface EntryPage {
   buffer: Buffer;
   messages: number;
 }

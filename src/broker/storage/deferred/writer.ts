@@ -31,7 +31,7 @@ export class EntryWriter {
 
   constructor(
     private readonly buckets: BucketSet,
-    private readonly trouble: Trouble,
+    private readonly rateLimitedLog: Trouble,
     private readonly clock: DueClock,
   ) {
     this.nextNumber = Math.floor(clock.currentMs()) * 1000;
@@ -92,7 +92,7 @@ export class EntryWriter {
     this.staged = this.spare.pop() ?? new StagedEntries();
     const failure = this.write();
     if (strict && failure === undefined) this.awaitingSync.push(staged);
-    else this.tellOwners(staged, failure);
+    else this.notifyOwners(staged, failure);
     return failure;
   }
 
@@ -106,7 +106,7 @@ export class EntryWriter {
     this.coveredBySync = 0;
     for (const staged of covered) {
       if (error !== undefined) for (let at = 0; at < staged.count; at++) refuse(staged.message(at));
-      this.tellOwners(staged, error);
+      this.notifyOwners(staged, error);
     }
   }
 
@@ -134,14 +134,14 @@ export class EntryWriter {
       } catch (error) {
         for (const one of written) one.rollBackEntries();
         for (const one of dirty) one.discardEntries();
-        this.trouble.error(`deferred messages: cannot write to ${directory}: ${(error as Error).message}`);
+        this.rateLimitedLog.error(`deferred messages: cannot write to ${directory}: ${(error as Error).message}`);
         return error as Error;
       }
     }
     return undefined;
   }
 
-  private tellOwners(staged: StagedEntries, error: Error | undefined): void {
+  private notifyOwners(staged: StagedEntries, error: Error | undefined): void {
     for (let at = 0; at < staged.count; at++) {
       const bucket = staged.bucket(at);
       const offset = staged.offset[at];

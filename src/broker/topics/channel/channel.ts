@@ -225,7 +225,7 @@ export class Channel extends ChannelDelivery {
     this.restartAt(this.topic.released, this.topic.releasedPosition);
     this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
     this.voidedPublishes = this.topic.deferredPublishes;
-    this.voidBefore = this.parts.deferred.upcomingNumber;
+    this.voidBefore = this.parts.deferred.nextNumber;
     this.parts.checkpointer.saveChannel(this);
   }
 
@@ -268,7 +268,7 @@ export class Channel extends ChannelDelivery {
     this.skippedCount = 0;
     this.tried = [];
     this.inFlightCount = this.deferredShort = this.deferredStored = 0;
-    this.requeuesVoidBefore = deferred.upcomingNumber;
+    this.requeuesVoidBefore = deferred.nextNumber;
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
     for (const consumer of this.consumers) consumer.inFlightCount = 0;
     this.topic.markReleasable();

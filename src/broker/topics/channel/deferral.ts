@@ -37,7 +37,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
 
   /** The entry of a message in the deferred store was exchanged for one with another due time. */
   awaitAgain(message: StoredMessage): void {
-    this.parts.deferred.await(message);
+    this.parts.deferred.deliverWhenDue(message);
     this.parts.turn.wakeAt(message.dueMs);
   }
 
@@ -207,7 +207,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
   protected awaitDue(staged: StagedEntries, at: number): void {
     this.deferredShort--;
     this.deferredStored++;
-    this.parts.deferred.awaitStaged(staged, at);
+    this.parts.deferred.deliverStagedWhenDue(staged, at);
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 

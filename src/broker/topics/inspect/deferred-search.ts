@@ -38,7 +38,7 @@ export interface DeferredPage {
  */
 export function listDeferred(deferred: DeferredStore, channel: Channel, from: From, page: DeferredPage): string | null {
   if ("inMemory" in from) {
-    const due = deferred.waiting((entry) => belongs(deferred, channel, entry));
+    const due = deferred.findInMemory((entry) => belongs(deferred, channel, entry));
     due.sort((a, b) => a.dueMs - b.dueMs || a.number - b.number);
     for (let i = from.inMemory; i < due.length; i++) {
       if (page.full) return `memory-${i}`;
@@ -47,7 +47,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Fr
   }
   const start = "inMemory" in from ? { startMs: 0, widthMs: 0, offset: 0 } : from;
   let bytes = 0;
-  for (const bucket of deferred.unloaded) {
+  for (const bucket of deferred.unloadedBuckets) {
     const { startMs, widthMs } = bucket;
     if (startMs < start.startMs || (startMs === start.startMs && widthMs < start.widthMs)) continue;
     let offset = startMs === start.startMs && widthMs === start.widthMs ? start.offset : 0;
@@ -80,8 +80,8 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Fr
  */
 export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
   const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.target.wanted(entry);
-  const inMemory = () => deferred.waiting(isIt)[0];
-  for (const bucket of deferred.unloaded) {
+  const inMemory = () => deferred.findInMemory(isIt)[0];
+  for (const bucket of deferred.unloadedBuckets) {
     const soon = inMemory();
     if (soon !== undefined) return soon;
     const found = await findIn(deferred, bucket, isIt);
@@ -91,9 +91,9 @@ export async function findDeferred(deferred: DeferredStore, channel: Channel, se
 }
 
 async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
-  for (let offset = bucket.movedTo; offset < bucket.length && deferred.stands(bucket, offset); ) {
+  for (let offset = bucket.movedTo; offset < bucket.length && deferred.hasEntryAt(bucket, offset); ) {
     let found: StoredMessage | undefined;
-    const end = bucket.look(offset, SLICE_BYTES, (entry) => {
+    const end = bucket.scanAll(offset, SLICE_BYTES, (entry) => {
       if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = loaded(entry, bucket);
     });
     // The last of several entries of a message counts; those before are done with.

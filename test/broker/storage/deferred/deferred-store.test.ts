@@ -69,7 +69,7 @@ class Fixture {
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     if (error !== undefined) return void this.refused.push(error);
     this.last = staged.message(at);
-    this.store.awaitStaged(staged, at);
+    this.store.deliverStagedWhenDue(staged, at);
   }
 
   put(sequence: number, delayMs: number): StoredMessage {
@@ -250,9 +250,9 @@ test("messages are there after a crash, and those that fell due meanwhile come a
 test("numbers go on above those of an earlier run, even when the clock was set back", () => {
   const fixture = new Fixture();
   fixture.put(1, HOUR);
-  const before = fixture.store.upcomingNumber;
+  const before = fixture.store.nextNumber;
   nowMs = START - 24 * HOUR;
-  expect(new Fixture().store.upcomingNumber).toBeGreaterThanOrEqual(before);
+  expect(new Fixture().store.nextNumber).toBeGreaterThanOrEqual(before);
 });
 
 test("what nobody wants any more when its time is near is dropped", () => {
@@ -418,7 +418,7 @@ test("where answers wait for the disk an entry is stored after a sync, and what 
   expect(fixture.store.needsSyncNow).toBeFalse();
   fixture.store.syncEnded(undefined);
   expect(stored.map(({ sequence }) => sequence)).toEqual([7]);
-  fixture.store.joined(stored[0]);
+  fixture.store.markJoined(stored[0]);
   fixture.store.commit();
   // Nothing on the disk says so before the log that it joined is synced.
   expect(new Fixture().recovered).toHaveLength(1);

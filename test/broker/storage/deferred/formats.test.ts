@@ -91,7 +91,7 @@ class Fixture {
   }
 
   stored(staged: StagedEntries, at: number): void {
-    this.store.awaitStaged(staged, at);
+    this.store.deliverStagedWhenDue(staged, at);
   }
 
   put(sequence: number, dueMs: number, body: string): void {

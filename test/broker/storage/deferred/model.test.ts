@@ -78,7 +78,7 @@ class Model {
     if (error !== undefined) return;
     const { sequence, dueMs, channelId } = staged.message(at);
     this.messages.set(sequence, { dueMs, channelId, state: "stored" });
-    this.store.awaitStaged(staged, at);
+    this.store.deliverStagedWhenDue(staged, at);
   }
 
   /** Stages some messages with all kinds of delays, and commits them. */
