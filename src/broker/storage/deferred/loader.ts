@@ -2,7 +2,7 @@ import type { Bucket } from "./bucket.ts";
 import type { BucketSet } from "./bucket-set.ts";
 import { DueHeap } from "./due-heap.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
-import { type EntryPage, StoredMessage } from "./stored-message.ts";
+import type { EntryPage, StoredMessage } from "./stored-message.ts";
 
 /** BucketSet are loaded in pieces of this size, so many of them in one step: the loop is never held for long. */
 const LOAD_PIECE_BYTES = 128 * 1024;
@@ -174,10 +174,4 @@ export class Loader {
       this.heap.add(entry, bucket, kept, entry.frameAt);
     }
   }
-}
-
-/** An entry as a message in memory. */
-export function loaded(entry: ScannedEntry, bucket: Bucket): StoredMessage {
-  const { kind, topicId, channelId, number, sequence, dueMs, attempts, offset, frameBytes } = entry;
-  return new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, frameBytes, undefined);
 }

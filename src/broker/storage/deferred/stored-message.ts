@@ -1,16 +1,16 @@
-import { IN_FLIGHT, READY } from "../../topics/channel/window.ts";
 import type { Bucket } from "./bucket.ts";
+import type { ScannedEntry } from "./entry.ts";
 
 /**
  * A message that stands in the deferred store rather than in its topic's log, while it is in memory:
  * about to fall due, or due and on its way through a channel.
  */
 export class StoredMessage {
-  /** READY until delivered, then IN_FLIGHT, as in a window. */
-  state = READY;
+  /** The channel's, from when the message falls due on: its state, who has it, until when, and since when. */
+  state = 0;
   owner = 0;
-  deadline = 0;
-  deliveredAt = 0;
+  deadlineMs = 0;
+  deliveredAtMs = 0;
   /** Its frame stands here, at `pageAt`, until it falls due. */
   page: EntryPage | undefined = undefined;
   pageAt = 0;
@@ -32,8 +32,10 @@ export class StoredMessage {
     readonly frame: Buffer | undefined,
   ) {}
 
-  get inFlight(): boolean {
-    return this.state === IN_FLIGHT;
+  /** The message of an entry that a scan has come to. */
+  static fromScan(entry: ScannedEntry, bucket: Bucket): StoredMessage {
+    const { kind, topicId, channelId, number, sequence, dueMs, attempts, offset, frameBytes } = entry;
+    return new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, frameBytes, undefined);
   }
 }
 

@@ -157,8 +157,8 @@ export abstract class ChannelDelivery extends ChannelDeferral {
         this.parts.deferred.readFrame(message, frame, 0);
         message.state = IN_FLIGHT;
         message.owner = consumer.id;
-        message.deadline = deadline;
-        message.deliveredAt = nowMs;
+        message.deadlineMs = deadline;
+        message.deliveredAtMs = nowMs;
         if (message.attempts < 0xffff) message.attempts++;
         consumer.sendAgain(frame, 0, message.frameBytes, message.attempts);
       }

@@ -1,8 +1,7 @@
 import type { Bucket } from "../../storage/deferred/bucket.ts";
 import type { DeferredStore } from "../../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../../storage/deferred/entry.ts";
-import { loaded } from "../../storage/deferred/loader.ts";
-import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
+import { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Channel } from "../channel/channel.ts";
 
 // For people who look: entries on disk have no index, so they are looked through.
@@ -64,7 +63,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Fr
         )
           return;
         if (page.full) cut = entry.offset;
-        else page.add(loaded(entry, bucket));
+        else page.add(StoredMessage.fromScan(entry, bucket));
       });
       if (end === offset) break;
       bytes += end - offset;
@@ -94,7 +93,7 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
   for (let offset = bucket.movedTo; offset < bucket.length && deferred.hasEntryAt(bucket, offset); ) {
     let found: StoredMessage | undefined;
     const end = bucket.scanAll(offset, SLICE_BYTES, (entry) => {
-      if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = loaded(entry, bucket);
+      if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = StoredMessage.fromScan(entry, bucket);
     });
     // The last of several entries of a message counts; those before are done with.
     if (found !== undefined && !bucket.isDone(found.number)) return found;

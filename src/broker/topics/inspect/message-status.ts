@@ -93,13 +93,13 @@ function inWindow({ window }: Looked, sequence: number): Standing {
 }
 
 function ofStored(message: StoredMessage): Standing {
-  const { sequence, state, attempts, deliveredAt, deadline, owner } = message;
+  const { sequence, state, attempts, deliveredAtMs, deadlineMs, owner } = message;
   return {
     sequence,
     state: STATES.get(state) ?? "finished",
     attempts,
-    deliveredMs: deliveredAt,
-    deadlineMs: deadline,
+    deliveredMs: deliveredAtMs,
+    deadlineMs,
     owner,
     position: -1,
     stored: message,
