@@ -24,8 +24,8 @@ import { PublishKeys } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
 import { Recycler } from "./storage/log/recycler.ts";
-import { rescueStore, StoreCopy } from "./storage/metadata/metadata-backup.ts";
-import { Store } from "./storage/metadata/metadata-store.ts";
+import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-backup.ts";
+import { MetadataStore } from "./storage/metadata/metadata-store.ts";
 import type { Connection } from "./tcp/connection.ts";
 import { TcpListener } from "./tcp/listener.ts";
 import { StagePool } from "./tcp/transport/outbox.ts";
@@ -200,12 +200,12 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
   const chunks = new ChunkPool(CACHE_BYTES);
   const scratch = new ScratchBuffer();
 
-  const found = rescueStore(disk, directory, logger);
+  const found = restoreMetadata(disk, directory, logger);
   const ballast = new BallastFile(disk, directory);
-  const metadata = new Store(directory, ballast);
+  const metadata = new MetadataStore(directory, ballast);
   try {
     turn.continueFrom(metadata.clockStep());
-    const metadataBackup = new StoreCopy({ store: metadata, directory, disk, clock, logger });
+    const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger });
     const recycler = new Recycler(disk, join(directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile);
     const journal = new Journal(disk, join(directory, JOURNAL_FILE), (error) =>
       rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`),

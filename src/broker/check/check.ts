@@ -15,7 +15,7 @@ import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { JOURNAL_FILE, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
-import { COPY_FILE, inspectBackup, inspectStore, STORE_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import { BACKUP_FILE, inspectBackup, inspectMetadata, METADATA_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import { readChannels, readTopics } from "../storage/metadata/metadata-store.ts";
 import { DELETED_MARK } from "../topics/topic-registry.ts";
 
@@ -63,7 +63,7 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
   const directory = join(options.dataPath, DATA_FOLDER);
   if (!existsSync(directory)) throw new StartError(`there is no ${DATA_FOLDER} in ${options.dataPath}`);
   const findings = new Findings(print);
-  const store = inspectStore(join(directory, STORE_FILE));
+  const store = inspectMetadata(join(directory, METADATA_FILE));
   if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
   if (repair) {
     print("repairing:");
@@ -98,9 +98,9 @@ function verdict(damaged: boolean, repair: boolean): string {
 
 /** @returns what is known of each log, by its number and name */
 function checkStore(directory: string, findings: Findings, print: (line: string) => void): Map<string, Known> {
-  const path = join(directory, STORE_FILE);
-  const copy = join(directory, "topics", COPY_FILE);
-  const state = inspectStore(path);
+  const path = join(directory, METADATA_FILE);
+  const copy = join(directory, "topics", BACKUP_FILE);
+  const state = inspectMetadata(path);
   const copyState = inspectBackup(systemDisk, copy);
   if (state === "sound") {
     const { known, topics, channels, damaged } = readKnown(path);

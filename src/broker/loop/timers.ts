@@ -3,7 +3,7 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { PublishKeys } from "../storage/idempotency/key-store.ts";
-import type { StoreCopy } from "../storage/metadata/metadata-backup.ts";
+import type { MetadataBackup } from "../storage/metadata/metadata-backup.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import type { GroupSync } from "./group-sync.ts";
@@ -24,7 +24,7 @@ export interface TimersParts {
   deferred: DeferredStore;
   keys: PublishKeys;
   checkpointer: Checkpointer;
-  metadataBackup: StoreCopy;
+  metadataBackup: MetadataBackup;
   acks: Answers;
   groupSync: GroupSync;
   freeSpace: FreeSpace;

@@ -9,8 +9,8 @@ import { type Disk, removeFolder } from "../storage/disk/disk.ts";
 import { type Journal, type JournalEntry, readJournal, replayJournal } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
-import { type StoreFound, topicFolders } from "../storage/metadata/metadata-backup.ts";
-import type { ChannelRow, Store, TopicRow } from "../storage/metadata/metadata-store.ts";
+import { type RestoreResult, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import type { ChannelRow, MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -26,7 +26,7 @@ interface StoredSequences {
 
 /** What recovery works with. */
 export interface RecoveryParts {
-  readonly metadata: Store;
+  readonly metadata: MetadataStore;
   readonly deferred: DeferredStore;
   readonly journal: Journal;
   readonly disk: Disk;
@@ -51,7 +51,7 @@ export class TopicRecovery {
    *
    * @param found what became of the store
    */
-  run(found: StoreFound): void {
+  run(found: RestoreResult): void {
     const { metadata: store } = this.parts;
     this.journaled = readJournal(this.parts.disk, this.parts.journal.path);
     store.freeOrphanedNumbers();
@@ -63,7 +63,7 @@ export class TopicRecovery {
       const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
       const folder = byTopic.get(`${row.number} ${row.name}`);
       if (folder !== undefined && this.isMarkedDeleted(folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
-      else if (folder === undefined && found === "copied") {
+      else if (folder === undefined && found === "restored") {
         this.parts.logger.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
         store.removeTopic(row.id, row.number, row.released);
       } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));

@@ -2,7 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Trouble } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
-import type { Store, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -18,7 +18,7 @@ const SAVED_STEP_MS = 100;
 
 /** What a checkpointer works with. */
 export interface CheckpointerParts {
-  readonly metadata: Store;
+  readonly metadata: MetadataStore;
   readonly ballast: Ballast;
   readonly freeSpace: Pick<FreeSpace, "failed">;
   readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;

@@ -9,7 +9,7 @@ import type { Disk } from "../storage/disk/disk.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
-import type { Store } from "../storage/metadata/metadata-store.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { Turn } from "./turn.ts";
 
@@ -34,7 +34,7 @@ export interface TopicParts {
   /** For errors that a full disk would log many times a second. */
   readonly rateLimitedLog: Trouble;
   readonly deferred: DeferredStore;
-  readonly metadata: Store;
+  readonly metadata: MetadataStore;
   readonly checkpointer: Checkpointer;
   /** Whether so little space is free that due messages and requeues wait. */
   readonly freeSpace: Pick<FreeSpace, "critical">;

@@ -144,7 +144,7 @@ export class TopicRegistry implements DeliveryTarget {
   private createTopic(name: string): Topic {
     if (this.closed) throw new PublishError("exiting");
     const ephemeral = isEphemeral(name);
-    const taken = this.parts.metadata.takeNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    const taken = this.parts.metadata.allocateNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
     if (taken === undefined) throw new PublishError("too many topics");
     const { number, nextSequence } = taken;
     const id = ephemeral ? this.newMemoryId() : this.parts.metadata.addTopic(number, name, nextSequence);

@@ -5,7 +5,7 @@ import type { Clock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
 import { type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
-import type { Store } from "./metadata-store.ts";
+import type { MetadataStore } from "./metadata-store.ts";
 
 /**
  * What the store needs to survive its own loss: a copy beside the logs, renewed now and then and at a clean stop, and
@@ -13,12 +13,12 @@ import type { Store } from "./metadata-store.ts";
  * the copy is on the broker's disk, like the logs, and is looked at in memory.
  */
 
-export const STORE_FILE = "catalogue.sqlite";
-export const COPY_FILE = "catalogue.copy";
+export const METADATA_FILE = "catalogue.sqlite";
+export const BACKUP_FILE = "catalogue.copy";
 /** Not more often than this. */
-const COPY_INTERVAL_MS = 5000;
+const BACKUP_INTERVAL_MS = 5000;
 /** And so that copying a large store writes no more than this. */
-const COPY_BYTES_PER_MS = 1024;
+const BACKUP_BYTES_PER_MS = 1024;
 /** Written at once: others have their turn in between. */
 const WRITE_BYTES = 256 * 1024;
 /** Where a database's header says that it has a write-ahead log, which one in memory cannot have. */
@@ -27,20 +27,20 @@ const NO_WAL = 1;
 const MAX_SET_ASIDE = 1000;
 
 /** What became of the store before it was opened. */
-export type StoreFound =
+export type RestoreResult =
   | "sound"
   /** Neither store nor logs: a new data path. */
   | "new"
   /** The copy took its place: what changed in the last seconds before is not known. */
-  | "copied"
+  | "restored"
   /** Neither it nor a copy can be read: only the folders tell which topics there were. */
   | "lost";
 
 /** How a store's file is, without changing it. */
-export type StoreState = "sound" | "missing" | "locked" | { damage: string };
+export type MetadataState = "sound" | "missing" | "locked" | { damage: string };
 
 /** Looks a store over. A store that another process has open is "locked", whatever its state. */
-export function inspectStore(path: string): StoreState {
+export function inspectMetadata(path: string): MetadataState {
   if (!existsSync(path)) return "missing";
   let database: Database | undefined;
   try {
@@ -62,7 +62,7 @@ export function inspectStore(path: string): StoreState {
 }
 
 /** Looks a store's copy over. @throws what the kernel said */
-export function inspectBackup(disk: Disk, path: string): StoreState {
+export function inspectBackup(disk: Disk, path: string): MetadataState {
   const bytes = readFile(disk, path);
   if (bytes === undefined) return "missing";
   let database: Database | undefined;
@@ -77,7 +77,7 @@ export function inspectBackup(disk: Disk, path: string): StoreState {
 }
 
 /** The content of a file of whatever state. */
-function inspect(database: Database): StoreState {
+function inspect(database: Database): MetadataState {
   const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
   const tables = database.query("SELECT count(*) FROM sqlite_master").values();
   if (tables[0]?.[0] === 0) return "missing";
@@ -115,67 +115,67 @@ function readFile(disk: Disk, path: string): Buffer | undefined {
  *
  * @throws StartError when that cannot be done
  */
-export function rescueStore(disk: Disk, directory: string, log: Logger): StoreFound {
+export function restoreMetadata(disk: Disk, directory: string, logger: Logger): RestoreResult {
   try {
-    return rescue(disk, directory, log);
+    return restore(disk, directory, logger);
   } catch (error) {
     throw new StartError(`cannot bring back the store in ${directory}: ${(error as Error).message}`);
   }
 }
 
-function rescue(disk: Disk, directory: string, log: Logger): StoreFound {
-  const path = join(directory, STORE_FILE);
-  let state: StoreState | "outdated" = inspectStore(path);
+function restore(disk: Disk, directory: string, logger: Logger): RestoreResult {
+  const path = join(directory, METADATA_FILE);
+  let state: MetadataState | "outdated" = inspectMetadata(path);
   if (state === "locked") return "sound";
-  const copy = readCopy(disk, join(directory, "topics", COPY_FILE));
+  const backup = readBackup(disk, join(directory, "topics", BACKUP_FILE));
   if (state === "sound") {
-    if (copy === undefined || copy instanceof Error || copy.number <= storeNumber(path)) return "sound";
+    if (backup === undefined || backup instanceof Error || backup.number <= storeNumber(path)) return "sound";
     state = "outdated";
   }
   const hasLogs = topicFolders(disk, directory).length > 0;
   if (state === "missing" && !hasLogs) return "new";
-  if (copy instanceof Error) throw copy;
+  if (backup instanceof Error) throw backup;
   const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(systemDisk, path + ending)] : []));
   const what = describe(path, state, aside[0]);
-  if (copy !== undefined) {
-    const { bytes } = copy;
+  if (backup !== undefined) {
+    const { bytes } = backup;
     const fd = openSync(`${path}.new`, "w");
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fdatasyncSync(fd);
     closeSync(fd);
     renameSync(`${path}.new`, path);
-    log.error(`${what}; its copy took its place: what channels finished in the last seconds before may come again`);
-    return "copied";
+    logger.error(`${what}; its copy took its place: what channels finished in the last seconds before may come again`);
+    return "restored";
   }
   if (!hasLogs) {
-    log.error(`${what}; there is no log beside it, so the data path begins anew`);
+    logger.error(`${what}; there is no log beside it, so the data path begins anew`);
     return "new";
   }
-  log.error(
+  logger.error(
     `${what}, and there is no copy of it; topics are taken from their folders, and all their messages wait for channels to be made`,
   );
   const deferred = join(directory, "deferred");
   if (disk.exists(deferred) && disk.list(deferred).length > 0) {
     // Whose they are they say by numbers that only the store knew, and that are given anew.
-    log.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(disk, deferred)}`);
+    logger.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(disk, deferred)}`);
   }
   return "lost";
 }
 
-function describe(path: string, state: StoreState | "outdated", aside: string | undefined): string {
+function describe(path: string, state: MetadataState | "outdated", aside: string | undefined): string {
   if (typeof state === "object") return `${path} is damaged (${state.damage}) and kept as ${aside}`;
   return state === "outdated" ? `${path} has lost its last changes, and is kept as ${aside}` : `${path} is missing or empty`;
 }
 
 /** A copy that is sound. */
-interface Copy {
+interface Backup {
   bytes: Buffer;
-  /** See copyNumber(). */
+  /** See backupNumber(). */
   number: number;
 }
 
 /** @returns why it cannot be read; undefined: there is none, or it is damaged */
-function readCopy(disk: Disk, path: string): Copy | Error | undefined {
+function readBackup(disk: Disk, path: string): Backup | Error | undefined {
   let bytes: Buffer | undefined;
   try {
     bytes = readFile(disk, path);
@@ -186,7 +186,7 @@ function readCopy(disk: Disk, path: string): Copy | Error | undefined {
   let database: Database | undefined;
   try {
     database = openInMemory(bytes);
-    return inspect(database) === "sound" ? { bytes, number: copyNumber(database) } : undefined;
+    return inspect(database) === "sound" ? { bytes, number: backupNumber(database) } : undefined;
   } catch {
     return undefined;
   } finally {
@@ -199,7 +199,7 @@ function storeNumber(path: string): number {
   let database: Database | undefined;
   try {
     database = new Database(path, { strict: true, readwrite: true, create: false });
-    return copyNumber(database);
+    return backupNumber(database);
   } catch {
     // Whatever is wrong, opening the store says so; and the copy counts only if it is known to be later.
     return Number.POSITIVE_INFINITY;
@@ -209,7 +209,7 @@ function storeNumber(path: string): number {
 }
 
 /** How many copies were made of a store up to the moment that it, or a copy of it, shows. */
-function copyNumber(database: Database): number {
+function backupNumber(database: Database): number {
   const known = database.query("SELECT 1 FROM sqlite_master WHERE name = 'copies'").get() !== null;
   const row = known ? (database.query("SELECT count FROM copies").get() as { count: number } | null) : null;
   return row?.count ?? 0;
@@ -231,8 +231,8 @@ export function topicFolders(disk: Disk, directory: string): { folder: string; n
   });
 }
 
-export interface StoreCopyOptions {
-  store: Store;
+export interface MetadataBackupOptions {
+  store: MetadataStore;
   /** The broker's folder. */
   directory: string;
   disk: Disk;
@@ -241,22 +241,22 @@ export interface StoreCopyOptions {
 }
 
 /** Renews the copy while the broker runs: reading the store, which is small, is the longest that it holds the event loop. */
-export class StoreCopy {
-  private readonly store: Store;
+export class MetadataBackup {
+  private readonly store: MetadataStore;
   private readonly disk: Disk;
   private readonly clock: Pick<Clock, "callAfterTurn">;
   private readonly logger: Logger;
   private readonly path: string;
-  private copiedChanges = -1;
+  private writtenChanges = -1;
   private nextMs = 0;
   private writing: Promise<void> | undefined;
 
-  constructor({ store, directory, disk, clock, logger }: StoreCopyOptions) {
+  constructor({ store, directory, disk, clock, logger }: MetadataBackupOptions) {
     this.store = store;
     this.disk = disk;
     this.clock = clock;
     this.logger = logger;
-    this.path = join(directory, "topics", COPY_FILE);
+    this.path = join(directory, "topics", BACKUP_FILE);
   }
 
   /** Called now and then. */
@@ -267,9 +267,9 @@ export class StoreCopy {
   /** Resolves once the copy is what the store is now. */
   async renew(nowMs: number): Promise<void> {
     await this.writing;
-    this.nextMs = nowMs + COPY_INTERVAL_MS;
+    this.nextMs = nowMs + BACKUP_INTERVAL_MS;
     const { changes } = this.store;
-    if (changes === this.copiedChanges) return;
+    if (changes === this.writtenChanges) return;
     this.writing = this.write(nowMs);
     await this.writing;
     this.writing = undefined;
@@ -279,10 +279,10 @@ export class StoreCopy {
     try {
       const bytes = this.store.serialize();
       const { changes } = this.store;
-      this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / COPY_BYTES_PER_MS);
+      this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / BACKUP_BYTES_PER_MS);
       await this.writeFile(`${this.path}.new`, bytes);
       this.disk.rename(`${this.path}.new`, this.path);
-      this.copiedChanges = changes;
+      this.writtenChanges = changes;
     } catch (error) {
       this.logger.warn(`cannot renew the store's copy ${this.path}: ${(error as Error).message}; the one before is kept`);
     }

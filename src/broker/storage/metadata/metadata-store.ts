@@ -6,7 +6,7 @@ import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import type { Retention } from "../log/retention.ts";
-import { STORE_FILE } from "./metadata-backup.ts";
+import { METADATA_FILE } from "./metadata-backup.ts";
 
 /** What a data path must say of itself; a broker refuses one that a newer version wrote. */
 const FORMAT_VERSION = 1;
@@ -85,7 +85,7 @@ export function readChannels(database: Database, topicId: number): ChannelRow[] 
  * Everything small that survives a restart: the catalogue of topics and channels, and the channels' cursors,
  * in one SQLite database per data path. Its exclusive lock is also what keeps a second process off the path.
  */
-export class Store {
+export class MetadataStore {
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -97,7 +97,7 @@ export class Store {
     directory: string,
     private readonly ballast: Ballast = NO_BALLAST,
   ) {
-    const path = join(directory, STORE_FILE);
+    const path = join(directory, METADATA_FILE);
     let database: Database | undefined;
     try {
       mkdirSync(directory, { recursive: true });
@@ -210,7 +210,7 @@ export class Store {
    *
    * @returns undefined when all 16,384 are in use
    */
-  takeNumber(reserve: number): { number: number; nextSequence: number } | undefined {
+  allocateNumber(reserve: number): { number: number; nextSequence: number } | undefined {
     const take = this.database.transaction(() => {
       const free = this.database
         .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")

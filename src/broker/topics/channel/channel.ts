@@ -81,7 +81,7 @@ export class Channel extends ChannelDelivery {
       if (window.owner[i] !== consumer.id) return NOT_OWNER;
       window.finish(sequence);
     } else {
-      if (!message.inFlight) return NOT_IN_FLIGHT;
+      if (message.state !== IN_FLIGHT) return NOT_IN_FLIGHT;
       if (message.owner !== consumer.id) return NOT_OWNER;
       this.detached.delete(sequence);
       this.parts.deferred.finish(message);
@@ -114,7 +114,7 @@ export class Channel extends ChannelDelivery {
     const { window } = this;
     const i = sequence & window.mask;
     const message = this.detachedAt(sequence);
-    const inFlight = message === undefined ? window.has(sequence) && window.state[i] === IN_FLIGHT : message.inFlight;
+    const inFlight = message === undefined ? window.has(sequence) && window.state[i] === IN_FLIGHT : message.state === IN_FLIGHT;
     if (!inFlight) return NOT_IN_FLIGHT;
     if ((message === undefined ? window.owner[i] : message.owner) !== consumer.id) return NOT_OWNER;
     this.inFlightCount--;
@@ -172,10 +172,10 @@ export class Channel extends ChannelDelivery {
       this.expectDeadline(window.deadline[i]);
       return undefined;
     }
-    if (!message.inFlight) return NOT_IN_FLIGHT;
+    if (message.state !== IN_FLIGHT) return NOT_IN_FLIGHT;
     if (message.owner !== consumer.id) return NOT_OWNER;
-    message.deadline = Math.min(now + timeoutMs, message.deliveredAt + longest);
-    this.expectDeadline(message.deadline);
+    message.deadlineMs = Math.min(now + timeoutMs, message.deliveredAtMs + longest);
+    this.expectDeadline(message.deadlineMs);
     return undefined;
   }
 
@@ -200,8 +200,8 @@ export class Channel extends ChannelDelivery {
     }
     for (const [sequence, message] of this.detached) {
       if (message.state === READY) continue;
-      if (message.deadline > nowMs) {
-        if (message.deadline < next) next = message.deadline;
+      if (message.deadlineMs > nowMs) {
+        if (message.deadlineMs < next) next = message.deadlineMs;
       } else {
         if (message.state === DEFERRED) this.deferredShort--;
         else this.timeOut(message.owner);
@@ -329,7 +329,7 @@ export class Channel extends ChannelDelivery {
       this.makeReady(sequence);
     }
     for (const [sequence, message] of this.detached) {
-      if (!message.inFlight || message.owner !== consumer.id) continue;
+      if (message.state !== IN_FLIGHT || message.owner !== consumer.id) continue;
       consumer.inFlightCount--;
       this.inFlightCount--;
       this.makeReady(sequence);

@@ -117,8 +117,8 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
       const message = staged.message(at);
       message.state = state;
       message.owner = window.owner[i];
-      message.deadline = window.deadline[i];
-      message.deliveredAt = window.deliveredAt[i];
+      message.deadlineMs = window.deadline[i];
+      message.deliveredAtMs = window.deliveredAt[i];
       message.attempts = window.attempts[i];
       this.detached.set(sequence, message);
     }
@@ -143,7 +143,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
     }
     for (const [sequence, message] of this.detached) {
       if (this.moving.has(sequence)) continue;
-      const dueMs = message.state === DEFERRED ? message.deadline : this.parts.turn.currentMs;
+      const dueMs = message.state === DEFERRED ? message.deadlineMs : this.parts.turn.currentMs;
       if (message.state !== DEFERRED) this.deferredShort++;
       message.state = DEFERRED;
       this.store(sequence, dueMs);
@@ -165,7 +165,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
       this.window.deadline[i] = dueMs;
     } else {
       message.state = DEFERRED;
-      message.deadline = dueMs;
+      message.deadlineMs = dueMs;
     }
     this.deferredShort++;
     this.expectDeadline(dueMs);

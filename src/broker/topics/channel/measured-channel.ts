@@ -6,6 +6,7 @@ import type { TopicParts } from "../topic-parts.ts";
 import { Channel } from "./channel.ts";
 import type { Consumer } from "./consumer.ts";
 import { sinceStartNs, TimedWindow, timeSinceStartNs } from "./timed-window.ts";
+import { IN_FLIGHT } from "./window.ts";
 
 /**
  * A channel that measures how long its messages took from publish to FIN. A broker has either these or plain ones, by
@@ -52,7 +53,7 @@ export class MeasuredChannel extends Channel {
   /** A straggler's or a requeued message's, which left the window: from its frame. NaN if that cannot be read. */
   private storedTimeNs(message: StoredMessage): number {
     // Its FIN will be refused, and nobody looks at this.
-    if (!message.inFlight) return Number.NaN;
+    if (message.state !== IN_FLIGHT) return Number.NaN;
     const frame = this.parts.scratch.reserve(message.frameBytes);
     try {
       this.parts.deferred.readFrame(message, frame, 0);

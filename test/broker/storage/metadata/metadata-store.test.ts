@@ -2,11 +2,11 @@ import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { chmodSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
-import { Store } from "../../../../src/broker/storage/metadata/metadata-store.ts";
+import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 
 let folder: string;
-const open: Store[] = [];
+const open: MetadataStore[] = [];
 
 beforeEach(() => {
   folder = temporaryFolder();
@@ -17,13 +17,13 @@ afterEach(() => {
   removeFolder(folder);
 });
 
-function openStore(directory = folder): Store {
-  const store = new Store(directory);
+function openStore(directory = folder): MetadataStore {
+  const store = new MetadataStore(directory);
   open.push(store);
   return store;
 }
 
-function reopenStore(): Store {
+function reopenStore(): MetadataStore {
   open.pop()?.close();
   return openStore();
 }
@@ -82,32 +82,32 @@ test("a removed topic takes its channels along, and a removed channel only itsel
 
 test("a number that a topic gave back goes on at the sequence which that topic reached", () => {
   const store = openStore();
-  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 0 });
+  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 0 });
   const id = store.addTopic(0, "t", 0);
-  expect(store.takeNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+  expect(store.allocateNumber(0)).toEqual({ number: 1, nextSequence: 0 });
   store.removeTopic(id, 0, 1234);
-  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 1234 });
-  expect(store.takeNumber(0)).toEqual({ number: 2, nextSequence: 0 });
+  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 1234 });
+  expect(store.allocateNumber(0)).toEqual({ number: 2, nextSequence: 0 });
 });
 
 test("what a memory-only topic handed out before a crash does not come again", () => {
   let store = openStore();
-  expect(store.takeNumber(1000)).toEqual({ number: 0, nextSequence: 0 });
+  expect(store.allocateNumber(1000)).toEqual({ number: 0, nextSequence: 0 });
   store = reopenStore();
   store.freeOrphanedNumbers();
-  expect(store.takeNumber(1000)).toEqual({ number: 0, nextSequence: 1000 });
+  expect(store.allocateNumber(1000)).toEqual({ number: 0, nextSequence: 1000 });
   store.reserveNumber(0, 9000);
   store = reopenStore();
   store.freeOrphanedNumbers();
-  expect(store.takeNumber(0)).toEqual({ number: 0, nextSequence: 9000 });
+  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 9000 });
 });
 
 test("numbers of topics that exist are not freed", () => {
   const store = openStore();
-  store.takeNumber(0);
+  store.allocateNumber(0);
   store.addTopic(0, "t", 0);
   store.freeOrphanedNumbers();
-  expect(store.takeNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+  expect(store.allocateNumber(0)).toEqual({ number: 1, nextSequence: 0 });
 });
 
 test("there are as many topic numbers as ids have room for", () => {
@@ -117,8 +117,8 @@ test("there are as many topic numbers as ids have room for", () => {
   database.run(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 16382) INSERT INTO numbers SELECT i, 1, 0 FROM n`);
   database.close(true);
   const store = openStore();
-  expect(store.takeNumber(0)?.number).toBe((1 << 14) - 1);
-  expect(store.takeNumber(0)).toBeUndefined();
+  expect(store.allocateNumber(0)?.number).toBe((1 << 14) - 1);
+  expect(store.allocateNumber(0)).toBeUndefined();
 });
 
 test("a path that another store has open is refused, with what to do; closed, it can be had", () => {
