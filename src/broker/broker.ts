@@ -20,7 +20,7 @@ import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { FreeSpace } from "./storage/disk/free-space.ts";
-import { PublishKeys } from "./storage/idempotency/key-store.ts";
+import { KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
 import { Recycler } from "./storage/log/recycler.ts";
@@ -173,7 +173,7 @@ function forwards(parts: Parts) {
     readClock: () => turn.readClock(),
     wakeAt: (atMs: number) => turn.wakeAt(atMs),
     repeated: (topic: Topic, key: string, pending: HeldPublish) =>
-      keys.note(topic, key, pending, pending === topic.pendingDeferred ? undefined : topic.log.next, turn.wallMs),
+      keys.register(topic, key, pending, topic.pendingRepeat, pending === topic.pendingDeferred ? undefined : topic.log.next, turn.wallMs),
     publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number) {
       publishing.defer(topic, "", source, from, to, deferMs);
     },
@@ -222,7 +222,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
       ...{ scratch, disk, clock, chunks, recycler, ballast },
     };
     const registry = new TopicRegistry(registryParts, directory);
-    const keys = new PublishKeys({
+    const keys = new KeyStore<HeldPublish>({
       directory: join(directory, "keys"),
       disk,
       logger,

@@ -1,7 +1,8 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Answers } from "../acks/group-commit.ts";
+import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { EventLoopTurn } from "./turn.ts";
 
@@ -13,7 +14,7 @@ export interface GroupSyncParts {
   clock: Clock;
   turn: EventLoopTurn;
   deferred: DeferredStore;
-  keys: PublishKeys;
+  keys: KeyStore<HeldPublish>;
   registry: { readonly topics: ReadonlyMap<string, Topic> };
   syncTimeoutMs: number;
 }

@@ -1,8 +1,9 @@
 import type { Logger } from "../../base/logger.ts";
 import type { Answers } from "../acks/group-commit.ts";
+import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
-import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Journal } from "../storage/log/journal.ts";
 import type { GroupSync } from "./group-sync.ts";
 import type { Health } from "./health.ts";
@@ -15,7 +16,7 @@ const JOURNALED_TOPICS = 4;
 export interface TickParts {
   turn: EventLoopTurn;
   deferred: DeferredStore;
-  keys: PublishKeys;
+  keys: KeyStore<HeldPublish>;
   journal: Journal;
   acks: Answers;
   groupSync: GroupSync;
@@ -45,7 +46,7 @@ export class Tick {
     if (keys.hasWork) {
       keys.commit(turn.wallMs, deferred.failure);
       this.commitTopics();
-      keys.settle(turn.wallMs);
+      keys.confirm(turn.wallMs);
     } else {
       this.commitTopics();
     }

@@ -1,8 +1,9 @@
 import type { Answers } from "../acks/group-commit.ts";
+import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
-import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { MetadataBackup } from "../storage/metadata/metadata-backup.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
@@ -22,7 +23,7 @@ export interface TimersParts {
   tick: Tick;
   registry: TopicRegistry;
   deferred: DeferredStore;
-  keys: PublishKeys;
+  keys: KeyStore<HeldPublish>;
   checkpointer: Checkpointer;
   metadataBackup: MetadataBackup;
   acks: Answers;
@@ -77,7 +78,7 @@ export class Timers {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
-    keys.review(turn.wallMs);
+    keys.evictExpired(turn.wallMs);
     freeSpace.check(turn.steadyMs);
     if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());

@@ -4,7 +4,7 @@ import { layMessage } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { Answers } from "../acks/group-commit.ts";
 import { HeldPublish, PublishError } from "../acks/pending-publish.ts";
-import type { PublishKeys } from "../storage/idempotency/key-store.ts";
+import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
@@ -18,7 +18,7 @@ const ANY_COMMIT = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
 export interface PublishingParts {
   readonly turn: Turn;
   readonly registry: TopicRegistry;
-  readonly keys: PublishKeys;
+  readonly keys: KeyStore<HeldPublish>;
   readonly acks: Answers;
   readonly scratch: ScratchBuffer;
 }
@@ -130,7 +130,7 @@ export class Publishing {
    * @param sequence that its first message gets; undefined for a deferred one, which has none yet
    */
   private earlierPublish(topic: Topic, key: string, pending: HeldPublish, sequence: number | undefined): HeldPublish | undefined {
-    const earlier = this.parts.keys.note(topic, key, pending, sequence, this.parts.turn.wallMs);
+    const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.wallMs);
     if (earlier !== undefined) this.appended = 0;
     return earlier;
   }

@@ -1,7 +1,5 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
-import type { HeldPublish } from "../../acks/pending-publish.ts";
-import type { Topic } from "../../topics/topic.ts";
 import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
 import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
@@ -31,8 +29,8 @@ const FILES_PER_WINDOW = 4;
 const FIRST_BUFFER_BYTES = 4096;
 const LARGEST_KEPT_BUFFER_BYTES = 1024 * 1024;
 /** For each key that comes, so many that are too old may go: so they become fewer. */
-const FORGOTTEN_PER_KEY = 4;
-const FORGOTTEN_PER_REVIEW = 2000;
+const EVICTED_PER_KEY = 4;
+const EVICTED_PER_REVIEW = 2000;
 /** Of a deferred publish. */
 const NO_SEQUENCE = -1;
 
@@ -42,12 +40,20 @@ export interface KeyedTopic {
   readonly nameCrc: number;
 }
 
+/** A topic that publishes with keys go to. */
+export interface PublishTarget extends KeyedTopic {
+  /** Its messages are in memory only, and so are their keys. */
+  readonly ephemeral: boolean;
+  /** Why the last commit of its log refused what was published. */
+  readonly failure: Error | undefined;
+}
+
 /** A publish with a key whose commit is not over. */
-interface Pending {
-  topic: Topic;
+interface PendingKey<Ack> {
+  topic: PublishTarget;
   key: string;
   sequence: number;
-  held: HeldPublish;
+  ack: Ack;
 }
 
 interface KeyFile {
@@ -58,7 +64,7 @@ interface KeyFile {
   entries: number;
 }
 
-export interface PublishKeysOptions {
+export interface KeyStoreOptions {
   /** Its folder. */
   directory: string;
   disk: Disk;
@@ -68,27 +74,27 @@ export interface PublishKeysOptions {
   limit: number;
 }
 
-export class PublishKeys {
+export class KeyStore<Ack> {
   private readonly directory: string;
   private readonly disk: Disk;
   private readonly logger: Logger;
   private readonly windowMs: number;
   private readonly limit: number;
-  /** When each key came, ms; oldest first. Keys are told apart by topic: see nameOf(). */
+  /** When each key came, ms; oldest first. Keys are told apart by topic: see nameFor(). */
   private readonly known = new Map<string, number>();
   /** The last publish of each of these keys is in the tick that is to come. */
-  private readonly pending = new Map<string, Pending>();
+  private readonly pending = new Map<string, PendingKey<Ack>>();
   private readonly files: KeyFile[] = [];
   private fd = -1;
   /** Of files that are followed by another, to be synced and closed. */
-  private readonly followed: number[] = [];
+  private readonly rolledFds: number[] = [];
   private length = 0;
   private buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
-  private filled = 0;
+  private bufferedBytes = 0;
   private unsynced = false;
   private warnedOfLimit = false;
 
-  constructor({ directory, disk, logger, windowMs, limit }: PublishKeysOptions) {
+  constructor({ directory, disk, logger, windowMs, limit }: KeyStoreOptions) {
     this.directory = directory;
     this.disk = disk;
     this.logger = logger;
@@ -105,7 +111,7 @@ export class PublishKeys {
     return this.known.size;
   }
 
-  /** There is something for commit() and settle() to do. */
+  /** There is something for commit() and confirm() to do. */
   get hasWork(): boolean {
     return this.pending.size > 0;
   }
@@ -114,25 +120,26 @@ export class PublishKeys {
    * Takes note of a publish's key, unless the key came within the window before.
    *
    * @param key in latin1, one character a byte; not empty
-   * @param held what the publish is answered by
+   * @param ack what the publish is answered by
+   * @param repeatAck what a repetition is answered by whose first publish was committed before
    * @param sequence that its (first) message is about to get; undefined for a deferred one
    * @returns what to answer a repetition by, which must not be published; undefined for a new key
    */
-  note(topic: Topic, key: string, held: HeldPublish, sequence: number | undefined, nowMs: number): HeldPublish | undefined {
+  register(topic: PublishTarget, key: string, ack: Ack, repeatAck: Ack, sequence: number | undefined, nowMs: number): Ack | undefined {
     if (!this.enabled) return undefined;
-    const name = nameOf(topic.id, key);
+    const name = nameFor(topic.id, key);
     // As the first one fares, so does its repetition.
     const first = this.pending.get(name);
-    if (first !== undefined) return first.held;
+    if (first !== undefined) return first.ack;
     const since = this.known.get(name);
     if (since !== undefined) {
       // A clock that was set back must not make a key last for ever.
-      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return topic.pendingRepeat;
+      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
       this.known.delete(name);
     }
     this.known.set(name, nowMs);
-    this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, held });
-    this.forget(nowMs, FORGOTTEN_PER_KEY);
+    this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, ack });
+    this.evict(nowMs, EVICTED_PER_KEY);
     return undefined;
   }
 
@@ -143,34 +150,34 @@ export class PublishKeys {
    */
   commit(nowMs: number, deferredFailure: Error | undefined): void {
     if (deferredFailure !== undefined) {
-      for (const [name, { sequence }] of this.pending) if (sequence === NO_SEQUENCE) this.drop(name);
+      for (const [name, { sequence }] of this.pending) if (sequence === NO_SEQUENCE) this.discard(name);
     }
-    this.filled = 0;
-    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.encode(topic, key, sequence, nowMs);
-    if (this.filled === 0) return;
+    this.bufferedBytes = 0;
+    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.append(topic, key, sequence, nowMs);
+    if (this.bufferedBytes === 0) return;
     try {
       this.roll(nowMs);
-      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
+      writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
       this.unsynced = true;
     } catch (error) {
       // The message counts more than its key; on a full disk it will be refused as well.
       this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
-      this.filled = 0;
+      this.bufferedBytes = 0;
     }
   }
 
   /** Behind the logs' commits: the keys of what was refused there are forgotten, so that it can be tried again. */
-  settle(nowMs: number): void {
+  confirm(nowMs: number): void {
     const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence !== NO_SEQUENCE && topic.failure !== undefined);
-    for (const [name] of refused) this.drop(name);
-    if (refused.length > 0 && this.filled > 0) this.rewrite(nowMs);
+    for (const [name] of refused) this.discard(name);
+    if (refused.length > 0 && this.bufferedBytes > 0) this.rewrite(nowMs);
     const file = this.files[this.files.length - 1];
-    if (this.filled > 0) {
+    if (this.bufferedBytes > 0) {
       file.newestMs = nowMs;
       if (file.entries === 0) file.oldestMs = nowMs;
       file.entries += this.pending.size;
-      this.length += this.filled;
-      this.filled = 0;
+      this.length += this.bufferedBytes;
+      this.bufferedBytes = 0;
     }
     this.pending.clear();
     if (this.buffer.length > LARGEST_KEPT_BUFFER_BYTES) this.buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
@@ -194,7 +201,7 @@ export class PublishKeys {
     for (const number of numbers) {
       this.readFile(number, (topic, key, sequence, timeMs) => {
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
-        if (fresh && isThere(topic, sequence)) kept.set(nameOf(topic.id, key), { topic, key, sequence, timeMs });
+        if (fresh && isThere(topic, sequence)) kept.set(nameFor(topic.id, key), { topic, key, sequence, timeMs });
       });
     }
     const next = (numbers[numbers.length - 1] ?? 0) + 1;
@@ -204,24 +211,24 @@ export class PublishKeys {
       // Anew, since a key that came to nothing must not be taken for that of a later message.
       for (const [name, { topic, key, sequence, timeMs }] of kept) {
         this.known.set(name, timeMs);
-        this.encode(topic, key, sequence, timeMs);
+        this.append(topic, key, sequence, timeMs);
         if (file.entries === 0) file.oldestMs = timeMs;
         file.newestMs = Math.max(file.newestMs, timeMs);
         file.entries++;
       }
-      writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
-      this.length += this.filled;
-      this.filled = 0;
+      writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
+      this.length += this.bufferedBytes;
+      this.bufferedBytes = 0;
       this.unsynced = true;
-      this.forget(nowMs, kept.size);
+      this.evict(nowMs, kept.size);
     }
     for (const number of numbers) removeIfThere(this.disk, this.pathOf(number));
   }
 
   /** Brings what was written to the disk, off the event loop. */
   sync(done: (error: Error | undefined) => void): void {
-    const followed = this.followed.splice(0);
-    const fds = this.unsynced && this.fd >= 0 ? [...followed, this.fd] : followed;
+    const rolled = this.rolledFds.splice(0);
+    const fds = this.unsynced && this.fd >= 0 ? [...rolled, this.fd] : rolled;
     this.unsynced = false;
     let waiting = fds.length;
     if (waiting === 0) return done(undefined);
@@ -229,7 +236,7 @@ export class PublishKeys {
     for (const fd of fds) {
       this.disk.sync(fd, (error) => {
         failure ??= error ?? undefined;
-        if (followed.includes(fd)) this.disk.close(fd);
+        if (rolled.includes(fd)) this.disk.close(fd);
         if (--waiting > 0) return;
         if (failure !== undefined) this.unsynced = true;
         done(failure);
@@ -239,23 +246,23 @@ export class PublishKeys {
 
   /** Closes the files. No sync may be under way. */
   close(): void {
-    for (const fd of this.followed.splice(0)) this.disk.close(fd);
+    for (const fd of this.rolledFds.splice(0)) this.disk.close(fd);
     if (this.fd >= 0) this.disk.close(this.fd);
     this.fd = -1;
   }
 
-  private drop(name: string): void {
+  private discard(name: string): void {
     this.pending.delete(name);
     this.known.delete(name);
   }
 
   /** Called now and then: lets go of keys that are too old, also when no more come. */
-  review(nowMs: number): void {
-    if (this.known.size > 0) this.forget(nowMs, FORGOTTEN_PER_REVIEW);
+  evictExpired(nowMs: number): void {
+    if (this.known.size > 0) this.evict(nowMs, EVICTED_PER_REVIEW);
   }
 
   /** Lets go of keys that are too old or too many, of `most` at a time: who is late in this must not keep others waiting. */
-  private forget(nowMs: number, most: number): void {
+  private evict(nowMs: number, most: number): void {
     let left = most;
     for (const [name, timeMs] of this.known) {
       if (left-- === 0) return;
@@ -272,8 +279,8 @@ export class PublishKeys {
     }
   }
 
-  private encode({ id, nameCrc }: KeyedTopic, key: string, sequence: number, timeMs: number): void {
-    const at = this.filled;
+  private append({ id, nameCrc }: KeyedTopic, key: string, sequence: number, timeMs: number): void {
+    const at = this.bufferedBytes;
     const end = at + HEADER_BYTES + key.length;
     if (end > this.buffer.length) {
       const larger = Buffer.allocUnsafe(2 * end);
@@ -289,19 +296,19 @@ export class PublishKeys {
     buffer.writeDoubleLE(timeMs, at + 24);
     buffer.write(key, at + HEADER_BYTES, "latin1");
     buffer.writeUInt32LE(Bun.hash.crc32(buffer.subarray(at + 4, end)), at);
-    this.filled = end;
+    this.bufferedBytes = end;
   }
 
   /** What of this tick's keys came to nothing is cut off again. */
   private rewrite(nowMs: number): void {
-    this.filled = 0;
-    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.encode(topic, key, sequence, nowMs);
+    this.bufferedBytes = 0;
+    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.append(topic, key, sequence, nowMs);
     try {
       this.disk.truncate(this.fd, this.length);
-      if (this.filled > 0) writeFully(this.disk, this.fd, this.buffer, 0, this.filled, this.length);
+      if (this.bufferedBytes > 0) writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
     } catch (error) {
       this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
-      this.filled = 0;
+      this.bufferedBytes = 0;
     }
   }
 
@@ -328,7 +335,7 @@ export class PublishKeys {
       this.disk.close(fd);
       throw error;
     }
-    if (this.fd >= 0) this.followed.push(this.fd);
+    if (this.fd >= 0) this.rolledFds.push(this.fd);
     this.fd = fd;
     this.length = HEAD_BYTES;
     this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
@@ -368,6 +375,6 @@ function entryEnd(bytes: Buffer, at: number): number | undefined {
 }
 
 /** Topic ids are never used twice, so a key does not outlive its topic. */
-function nameOf(topicId: number, key: string): string {
+function nameFor(topicId: number, key: string): string {
   return `${topicId} ${key}`;
 }

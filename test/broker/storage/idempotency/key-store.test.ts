@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
-import { PublishKeys } from "../../../../src/broker/storage/idempotency/key-store.ts";
+import { KeyStore } from "../../../../src/broker/storage/idempotency/key-store.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 
 const NOW = 1_700_000_000_000;
@@ -39,9 +39,9 @@ function head(version: number): Buffer {
 }
 
 /** Takes up what stands in the folder, and notes of which messages. */
-function recover(): PublishKeys {
+function recover(): KeyStore<string> {
   recovered = [];
-  const keys = new PublishKeys({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
+  const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
   keys.recover(NOW, ({ id, nameCrc }, sequence) => {
     expect(nameCrc).toBe(Bun.hash.crc32(`topic ${id}`));
     recovered.push(`${id}:${sequence}`);
@@ -92,4 +92,19 @@ test("a damaged head costs no key, whichever byte of it is damaged, and a torn e
     expect(recover().size).toBe(2);
     expect(recovered.slice(-2)).toEqual([`1:${at}`, `1:${at + 1}`]);
   }
+});
+
+test("a key that is committed goes to a new file with a head, and one whose message is refused is cut off again", () => {
+  const keys = recover();
+  const topic = { id: 1, nameCrc: Bun.hash.crc32("topic 1"), ephemeral: false, failure: undefined };
+  const refused = { id: 2, nameCrc: Bun.hash.crc32("topic 2"), ephemeral: false, failure: new Error("ENOSPC") };
+  expect(keys.register(topic, "one", "OK", "repeated", 7, NOW - 1000)).toBeUndefined();
+  expect(keys.register(refused, "two", "OK", "repeated", 3, NOW - 1000)).toBeUndefined();
+  expect(keys.register(refused, "two", "another OK", "repeated", 3, NOW - 1000)).toBe("OK");
+  keys.commit(NOW - 1000, undefined);
+  keys.confirm(NOW - 1000);
+  expect(keys.register(topic, "one", "OK", "repeated", 8, NOW)).toBe("repeated");
+  expect(keys.register(refused, "two", "OK", "repeated", 3, NOW)).toBeUndefined();
+  keys.close();
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([head(1), entry(1, 7, "one")]));
 });
