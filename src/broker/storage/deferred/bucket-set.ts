@@ -80,3 +80,21 @@ export function startOf(dueMs: number, widthMs: number): number {
 export function moveAtMs(startMs: number, widthMs: number): number {
   return startMs - widthMs / 2;
 }
+
+/** Writes the staged entries of buckets, all or none. @returns why that failed; then nothing of them is left in any bucket */
+export function commitTogether(buckets: Set<Bucket>): Error | undefined {
+  let written = 0;
+  for (const bucket of buckets) {
+    const failure = bucket.commitEntries();
+    if (failure === undefined) {
+      written++;
+      continue;
+    }
+    for (const one of buckets) {
+      if (written-- > 0) one.rollBackEntries();
+      else one.discardEntries();
+    }
+    return failure;
+  }
+  return undefined;
+}

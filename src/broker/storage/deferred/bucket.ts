@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, removeSoon } from "../disk/disk.ts";
 import { BucketFile } from "./bucket-file.ts";
 import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
@@ -95,33 +96,28 @@ export class Bucket {
   }
 
   /**
-   * Writes the staged entries. Throws what the kernel said; then none of them counts, and none is left in the file to be
-   * found by a later start, since those who sent them are told that they were refused.
+   * Writes the staged entries.
+   *
+   * @returns why that failed. Then none of them counts, and none is left in the file to be found by a later start, since those
+   *   who sent them are told that they were refused
    */
-  commitEntries(): void {
-    const { staged } = this;
-    const count = this.stagedCount;
+  commitEntries(): Error | undefined {
+    const { staged, stagedCount } = this;
     this.staged = undefined;
     this.stagedCount = 0;
     this.lastCommitBytes = 0;
     this.lastCommitCount = 0;
-    try {
-      this.truncateRefused();
-      if (staged === undefined) return;
-      const bytes = staged.used;
-      try {
-        this.file.write(staged.buffer, bytes, this.length);
-      } catch (error) {
-        this.markRefused();
-        throw error;
-      }
-      this.length += bytes;
-      this.pending += count;
-      this.lastCommitBytes = bytes;
-      this.lastCommitCount = count;
-    } finally {
-      if (staged !== undefined) returnWriteBuffer(staged);
+    let failure = this.truncateRefused();
+    if (staged === undefined) return failure;
+    failure ??= this.write(staged);
+    if (failure === undefined) {
+      this.length += staged.used;
+      this.pending += stagedCount;
+      this.lastCommitBytes = staged.used;
+      this.lastCommitCount = stagedCount;
     }
+    returnWriteBuffer(staged);
+    return failure;
   }
 
   /** Forgets the staged entries: they are refused. */
@@ -141,19 +137,31 @@ export class Bucket {
     this.markRefused();
   }
 
-  /** Cuts off what was refused, so that a later start does not find it. Where that fails it is tried before the next write. */
-  private truncateRefused(): void {
-    if (!this.hasRefusedBytes) return;
-    this.file.truncate(this.length);
-    this.hasRefusedBytes = false;
+  private write(staged: WriteBuffer): Error | undefined {
+    try {
+      this.file.write(staged.buffer, staged.used, this.length);
+      return undefined;
+    } catch (error) {
+      this.markRefused();
+      return error as Error;
+    }
   }
 
   private markRefused(): void {
     this.hasRefusedBytes = true;
+    // If that fails, the next commit tries it again before it writes.
+    this.truncateRefused();
+  }
+
+  /** Cuts off what was refused, so that a later start does not find it. */
+  private truncateRefused(): Error | undefined {
+    if (!this.hasRefusedBytes) return undefined;
     try {
-      this.truncateRefused();
-    } catch {
-      // What refused the write is what counts; the next commit tries to cut it off again.
+      this.file.truncate(this.length);
+      this.hasRefusedBytes = false;
+      return undefined;
+    } catch (error) {
+      return error as Error;
     }
   }
 
@@ -200,15 +208,15 @@ export class Bucket {
     this.status.undoMoved(offset);
   }
 
-  /** Writes the staged words. Throws what the kernel said; then they stay staged. */
-  commitStatus(): void {
-    this.status.commit();
-  }
-
-  /** Both, where there is nobody to be refused alone. */
-  commit(): void {
-    this.commitEntries();
-    this.commitStatus();
+  /** Writes the staged words, in the ballast's place if the disk is full. @returns why that failed; then they stay staged */
+  commitStatus(ballast: Ballast): Error | undefined {
+    if (!this.status.hasStaged) return undefined;
+    try {
+      ballast.use(() => this.status.commit());
+      return undefined;
+    } catch (error) {
+      return error as Error;
+    }
   }
 
   /** Words held back so far may be written once a sync that begins now is over. */

@@ -2,7 +2,7 @@ import type { Logger } from "../../../base/logger.ts";
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Bucket } from "./bucket.ts";
-import { type BucketSet, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
+import { type BucketSet, commitTogether, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
 import type { StoredEntry } from "./entry.ts";
 import type { SyncEpochs } from "./sync-epochs.ts";
 
@@ -51,24 +51,26 @@ export class Cascade {
       this.buckets.dirty.add(bucket);
       return false;
     }
-    const written: Bucket[] = [];
-    try {
-      for (const target of targets) {
-        target.commitEntries();
-        written.push(target);
-      }
-      bucket.stageMoved(end, moved, strict);
-      this.ballast.use(() => bucket.commitStatus());
-    } catch (error) {
+    const failure = this.commitMoved(bucket, targets, end, moved, strict);
+    if (failure !== undefined) {
       // The piece stays where it is, and is moved later.
-      for (const target of written) target.rollBackEntries();
-      for (const target of targets) target.discardEntries();
-      bucket.undoMoved(end, moved);
-      this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${(error as Error).message}`);
+      this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${failure.message}`);
       return false;
     }
     if (strict) this.syncEpochs.noteUrgentWrite();
     else this.syncEpochs.noteWrite();
     return bucket.pending > 0 && !strict;
+  }
+
+  /** Writes a piece to the finer buckets, and then that it was moved. @returns why that failed; then nothing of it is left in them */
+  private commitMoved(bucket: Bucket, targets: Set<Bucket>, end: number, entries: number, strict: boolean): Error | undefined {
+    let failure = commitTogether(targets);
+    if (failure !== undefined) return failure;
+    bucket.stageMoved(end, entries, strict);
+    failure = bucket.commitStatus(this.ballast);
+    if (failure === undefined) return undefined;
+    for (const target of targets) target.rollBackEntries();
+    bucket.undoMoved(end, entries);
+    return failure;
   }
 }

@@ -123,12 +123,11 @@ export class DeferredStore {
     this.recoveryUnwritten = false;
     this.statusFailure = undefined;
     for (const bucket of dirty) {
-      try {
-        this.ballast.use(() => bucket.commitStatus());
-      } catch (error) {
-        this.statusFailure = error as Error;
+      const failure = bucket.commitStatus(this.ballast);
+      if (failure !== undefined) {
+        this.statusFailure = failure;
         this.recoveryUnwritten = recoveryUnwritten;
-        this.rateLimitedLog.error(`deferred messages: cannot note in ${this.directory} what is done: ${(error as Error).message}`);
+        this.rateLimitedLog.error(`deferred messages: cannot note in ${this.directory} what is done: ${failure.message}`);
         continue;
       }
       // An owner that was told of its message may have staged another.

@@ -54,11 +54,10 @@ export function recoverBuckets(
     if (bucket.damagedBytes > 0)
       logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
     // Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on.
-    try {
-      ballast.use(() => bucket.commitStatus());
-      bucket.closeFiles();
-    } catch (error) {
-      logger.error(`deferred messages: cannot note in ${directory} what was found: ${(error as Error).message}`);
+    const failure = bucket.commitStatus(ballast);
+    bucket.closeFiles();
+    if (failure !== undefined) {
+      logger.error(`deferred messages: cannot note in ${directory} what was found: ${failure.message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
     }

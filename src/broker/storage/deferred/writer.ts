@@ -1,6 +1,6 @@
 import type { Trouble } from "../../../base/rate-limited-log.ts";
 import type { Bucket } from "./bucket.ts";
-import { type BucketSet, startOf, widthFor } from "./bucket-set.ts";
+import { type BucketSet, commitTogether, startOf, widthFor } from "./bucket-set.ts";
 import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
 import { type EntryOwner, StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
@@ -125,20 +125,11 @@ export class EntryWriter {
 
   /** @returns why it could not be done; then nothing of it is left in any bucket */
   private write(): Error | undefined {
-    const { dirty, directory } = this.buckets;
-    const written: Bucket[] = [];
-    for (const bucket of dirty) {
-      try {
-        bucket.commitEntries();
-        written.push(bucket);
-      } catch (error) {
-        for (const one of written) one.rollBackEntries();
-        for (const one of dirty) one.discardEntries();
-        this.rateLimitedLog.error(`deferred messages: cannot write to ${directory}: ${(error as Error).message}`);
-        return error as Error;
-      }
+    const failure = commitTogether(this.buckets.dirty);
+    if (failure !== undefined) {
+      this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${failure.message}`);
     }
-    return undefined;
+    return failure;
   }
 
   private notifyOwners(staged: StagedEntries, error: Error | undefined): void {
