@@ -14,13 +14,13 @@ const CHECKSUM_OFFSET = 20;
 
 export interface FileFormat {
   readonly magic: number;
-  /** The newest that this broker reads, and the one that it writes. */
+  /** The newest version that this broker reads, and the one that it writes. */
   readonly version: number;
   /** What an error calls the files. */
   readonly name: string;
 }
 
-/** Writes the head of a new file. @throws what the kernel said */
+/** Writes the head of a new file. @throws the kernel's error */
 export function writeHead(disk: Disk, fd: number, { magic, version }: FileFormat): void {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUInt32LE(magic, 0);
@@ -30,11 +30,11 @@ export function writeHead(disk: Disk, fd: number, { magic, version }: FileFormat
 }
 
 /**
- * The version of a file. A head that is damaged counts as none.
+ * Reads the version of a file; 0 when it has no head, or a damaged one.
  *
- * @param path for the error
- * @returns undefined for a file that is shorter than a head: a crash came before anything stood in it
- * @throws StartError for a newer version; what the kernel said
+ * @param path for the error's text
+ * @returns undefined for a file that is shorter than a head: a crash came before anything was behind it
+ * @throws StartError for a newer version; the kernel's error
  */
 export function readVersion(disk: Disk, fd: number, { magic, version, name }: FileFormat, path: string): number | undefined {
   if (disk.size(fd) < HEAD_BYTES) return undefined;
@@ -51,7 +51,7 @@ export function readVersion(disk: Disk, fd: number, { magic, version, name }: Fi
   return found;
 }
 
-/** Checks the version of a file that nobody has open. @throws StartError for a newer version; what the kernel said */
+/** Checks the version of a file that is not open. @throws StartError for a newer version; the kernel's error */
 export function checkVersion(disk: Disk, path: string, format: FileFormat): void {
   const fd = disk.open(path, "r+");
   try {

@@ -2,13 +2,13 @@ import { type Disk, openOrMake, readFully, writeFully } from "../disk/disk.ts";
 import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
 /**
- * One of a bucket's two files, opened at its first use and made if it is not there. Sizes and positions count from the end
- * of its head (file-head.ts), which is written before the first bytes. A file of version 0 has none, and never gets one.
+ * One of a bucket's two files, opened at its first use and made if it does not exist. It begins with a head (file-head.ts),
+ * which is written just before the first bytes; sizes and positions count from behind it. A file of version 0 never gets one.
  */
 export class BucketFile {
   /** Written since the last sync began. */
   unsynced = false;
-  /** Made since the last sync of the folder began: its name is not known to be on the disk. */
+  /** Made since the last sync of its folder began: its name may not be on the disk. */
   nameUnsynced = false;
   private fd = -1;
   private headBytes = HEAD_BYTES;
@@ -30,7 +30,7 @@ export class BucketFile {
     readFully(this.disk, fd, target, at, bytes, this.headBytes + position);
   }
 
-  /** @throws what the kernel said; a part may have been written */
+  /** @throws the kernel's error; a part may have been written */
   write(source: Buffer, bytes: number, position: number): void {
     const fd = this.handle;
     if (!this.headWritten) {
@@ -47,7 +47,7 @@ export class BucketFile {
     this.unsynced = true;
   }
 
-  /** Brings what was written to the disk. */
+  /** Syncs what was written. */
   sync(done: (error: Error | undefined) => void): void {
     if (!this.unsynced) return done(undefined);
     this.unsynced = false;
@@ -58,8 +58,8 @@ export class BucketFile {
       return done(error as Error);
     }
     this.disk.sync(fd, (error) => {
-      // A bucket that was finished meanwhile has closed its files: nothing of it is needed any more, and the number may
-      // be another's by now, a socket's, which cannot be synced.
+      // If the bucket was removed meanwhile, its files are closed and none of its bytes matters any more. The descriptor may
+      // belong to a socket by now, which cannot be synced.
       done(error && fd === this.fd && error.code !== "EBADF" ? error : undefined);
     });
   }
@@ -69,7 +69,7 @@ export class BucketFile {
     this.fd = -1;
   }
 
-  /** @throws StartError when a newer version wrote the file; what the kernel said */
+  /** @throws StartError when a newer version wrote the file; the kernel's error */
   private get handle(): number {
     if (this.fd >= 0) return this.fd;
     const { fd, made } = openOrMake(this.disk, this.path);

@@ -10,44 +10,46 @@ import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-
 const NO_NUMBERS = new Float64Array(0);
 
 /**
- * Messages that fall due in one span of time, in two append-only files:
+ * The messages that fall due within one span of time, in two append-only files:
  *
- *     START-WIDTH.msg     entries: header and message frame, in the order they came (entry.ts)
- *     START-WIDTH.done    a word on an entry: done with, or about to join its topic's log (words.ts)
+ *     START-WIDTH.msg     entries: header and message frame, in order of arrival (entry.ts)
+ *     START-WIDTH.done    status records: an entry is done, moved, or about to join its topic's log (status-file.ts)
+ *
+ * START and WIDTH are in milliseconds. An entry is done when its message is finished, or when another entry or its topic's log has it.
  */
 export class Bucket {
-  /** Entries not done with. */
+  /** Entries that are not done. */
   pending = 0;
-  /** Bytes of whole entries in the file. */
+  /** Bytes of whole entries in the file: the offset at which the next one is written. */
   length = 0;
-  /** Its time is near: its entries are brought into memory, from the front on. */
+  /** The bucket's time is near: its entries are loaded into memory, front to back. */
   loading = false;
-  /** Entries below this offset are in memory, or done with, or left behind. */
+  /** Every entry below this offset is in memory, done, or in `overflow`. */
   loadedTo = 0;
-  /** Channels that had no room for their entries, and the offsets from which on they stand here still. */
+  /** Channels that had no room in memory, by id: from this offset on their entries are on disk only. */
   readonly overflow = new Map<number, number>();
-  /** Entries that are done with though they were not in memory. */
+  /** Numbers of entries that became done before they were loaded. */
   readonly doneUnloaded = new Set<number>();
-  /** Entries below this offset were moved on (buckets that are wider than the finest). */
+  /** Entries below this offset were moved to finer buckets; stays 0 in a bucket of the finest width. */
   movedTo = 0;
   private previousMovedTo = 0;
-  /** The sync that was to come next when its last entry was done with; -1 while there are some. */
+  /** The sync epoch in which the last entry became done; -1 while there are entries that are not. */
   emptiedAtEpoch = -1;
-  /** Bytes of damaged entries that recover() found with whole ones behind them; they are skipped. */
+  /** Bytes of damaged entries that recover() skipped because whole entries follow them. */
   damagedBytes = 0;
-  /** Its files' without their endings. */
+  /** The name of both files, without the ending. */
   readonly name: string;
   private readonly file: BucketFile;
   private readonly status: StatusFile;
-  /** Entries to be written, as they will stand in the file. */
+  /** Entries that the next commit writes, as they will be in the file. */
   private staged: WriteBuffer | undefined;
   private stagedCount = 0;
   /** What the last commitEntries() wrote. */
   private lastCommitBytes = 0;
   private lastCommitCount = 0;
-  /** Bytes of refused entries stand behind `length`, because they could not be cut off. */
+  /** Bytes of refused entries are left in the file behind `length`: they could not be cut off. */
   private hasRefusedBytes = false;
-  /** An earlier run left it; which of its entries are done with is read when it is needed. */
+  /** An earlier run wrote the bucket; the numbers of its done entries are read when a scan needs them. */
   private recovered = false;
   private recoveredDone = NO_NUMBERS;
 
@@ -71,22 +73,22 @@ export class Bucket {
     return this.stagedCount > 0 || this.status.hasStaged;
   }
 
-  /** All its entries are in memory, and so must new ones be. */
+  /** All entries are in memory, so a new one goes there too. */
   get fullyLoaded(): boolean {
     return this.loading && this.loadedTo === this.length;
   }
 
-  /** Nothing of it is still to be written, now or after the next sync. */
+  /** Nothing is left to be written, neither now nor after the next sync. */
   get fullyWritten(): boolean {
     return !this.dirty && !this.status.hasAwaitingSync;
   }
 
-  // ---- entries on their way in
+  // ---- writing entries
 
   /**
-   * Stages an entry; commit() writes it.
+   * Stages an entry for the next commitEntries().
    *
-   * @returns the offset in the file at which it will stand
+   * @returns the offset that the entry will have in the file
    */
   stage(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
     this.staged ??= borrowWriteBuffer();
@@ -98,8 +100,8 @@ export class Bucket {
   /**
    * Writes the staged entries.
    *
-   * @returns why that failed. Then none of them counts, and none is left in the file to be found by a later start, since those
-   *   who sent them are told that they were refused
+   * @returns why that failed. None of the entries counts then, and none stays in the file, where a later start would find it:
+   *   their senders are told that they were refused
    */
   commitEntries(): Error | undefined {
     const { staged, stagedCount } = this;
@@ -120,14 +122,14 @@ export class Bucket {
     return failure;
   }
 
-  /** Forgets the staged entries: they are refused. */
+  /** Drops the staged entries because they are refused. */
   discardEntries(): void {
     if (this.staged !== undefined) returnWriteBuffer(this.staged);
     this.staged = undefined;
     this.stagedCount = 0;
   }
 
-  /** Takes back what the last commitEntries() wrote: another bucket's part of the same commit could not be written. */
+  /** Undoes the last commitEntries(): another bucket's part of the same commit could not be written. */
   rollBackEntries(): void {
     if (this.lastCommitBytes === 0) return;
     this.length -= this.lastCommitBytes;
@@ -149,11 +151,11 @@ export class Bucket {
 
   private markRefused(): void {
     this.hasRefusedBytes = true;
-    // If that fails, the next commit tries it again before it writes.
+    // If this fails, the next commit tries again before it writes.
     this.truncateRefused();
   }
 
-  /** Cuts off what was refused, so that a later start does not find it. */
+  /** Cuts refused entries off, so that a later start does not find them. */
   private truncateRefused(): Error | undefined {
     if (!this.hasRefusedBytes) return undefined;
     try {
@@ -165,34 +167,40 @@ export class Bucket {
     }
   }
 
-  // ---- words on entries
+  // ---- writing status records
 
   /**
-   * Stages the word that an entry is done with.
+   * Stages the record that an entry is done.
    *
-   * @param afterSync not before the next sync is over
+   * @param afterSync write it only when the next sync has succeeded
    */
   stageDone(number: number, afterSync = false): void {
     this.status.markDone(number, afterSync);
     this.pending--;
   }
 
-  /** The message of an entry is finished, or stands elsewhere now: the word that says so is staged. */
+  /** The message of an entry is finished or has another entry now: stages the record that this one is done. */
   finish(number: number, offset: number, channelId: number): void {
     this.stageDone(number);
     if (!this.hasLoaded(offset, channelId)) this.doneUnloaded.add(number);
   }
 
-  /** Stages the word that an entry is about to join its topic's log. */
+  /** Stages the record that an entry is about to join its topic's log at a sequence. */
   stageJoining(number: number, sequence: number): void {
     this.status.markJoining(number, sequence);
   }
 
+  /** Stages the record that an entry did not join its topic's log after all. */
   stageNotJoined(number: number): void {
     this.status.markNotJoined(number);
   }
 
-  /** Stages the word that all entries below `offset` stand in finer buckets now. */
+  /**
+   * Stages the record that all entries below `offset` are in finer buckets now.
+   *
+   * @param entries how many of them were not done before
+   * @param afterSync write it only when the next sync has succeeded
+   */
   stageMoved(offset: number, entries: number, afterSync = false): void {
     this.status.markMoved(offset, afterSync);
     this.previousMovedTo = this.movedTo;
@@ -200,7 +208,7 @@ export class Bucket {
     this.pending -= entries;
   }
 
-  /** Takes a stageMoved() back that could not be written. */
+  /** Undoes a stageMoved() whose record could not be written. */
   undoMoved(offset: number, entries: number): void {
     if (this.movedTo !== offset) return;
     this.movedTo = this.previousMovedTo;
@@ -208,7 +216,7 @@ export class Bucket {
     this.status.undoMoved(offset);
   }
 
-  /** Writes the staged words, in the ballast's place if the disk is full. @returns why that failed; then they stay staged */
+  /** Writes the staged records, in the room of the ballast if the disk is full. @returns why that failed; they stay staged then */
   commitStatus(ballast: Ballast): Error | undefined {
     if (!this.status.hasStaged) return undefined;
     try {
@@ -219,35 +227,35 @@ export class Bucket {
     }
   }
 
-  /** Words held back so far may be written once a sync that begins now is over. */
+  /** A sync begins: the records that await one so far may be written when it has succeeded. */
   syncBegins(): void {
     this.status.syncBegins();
   }
 
-  /** The sync is over: what was sealed is staged. */
+  /** The sync has succeeded: stages the records that awaited it. */
   syncSucceeded(): void {
     this.status.syncSucceeded();
   }
 
   // ---- reading
 
-  /** Whether an entry was brought into memory, or passed over because it is done with. */
+  /** Whether an entry was loaded into memory, or skipped there because it is done. */
   hasLoaded(offset: number, channelId: number): boolean {
     return offset < this.loadedTo && offset < (this.overflow.get(channelId) ?? Number.POSITIVE_INFINITY);
   }
 
-  /** Reads the frame of the entry at `offset` into `target`. The caller knows its length from the header. */
+  /** Reads the frame of the entry at `offset` into `target`, at `at`. The caller knows its length from the header. */
   readFrame(target: Buffer, at: number, offset: number, frameBytes: number): void {
     this.file.read(target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
   }
 
   /**
-   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`. Words that
-   * follow from what was joined are staged.
+   * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`. For each entry that
+   * was about to join its topic's log, stages the record that tells whether it did.
    *
-   * @param hasJoined whether an entry that was about to join its topic's log at a sequence is there
-   * @param visit called for each entry that is not done with
-   * @returns bytes that were cut off
+   * @param hasJoined whether the topic's log has, at a sequence, the entry that was about to join it there
+   * @param visit called for each entry that is not done
+   * @returns how many bytes were cut off
    */
   recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
     const { done, joining, movedTo } = this.status.readAll();
@@ -273,9 +281,10 @@ export class Bucket {
   }
 
   /**
-   * Visits the entries that are not done with, from `from` on, at most `maxBytes` of them. Returns the offset behind the last one visited.
+   * Visits the entries that are not done and begin in the `maxBytes` from `from` on.
    *
-   * @param firstPage read into first; the visitor may keep it, as any page then
+   * @param firstPage the first bytes are read into it; with it, the visitor may keep any page it is given
+   * @returns the offset behind the last entry
    */
   scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
     if (this.recovered) {
@@ -289,23 +298,23 @@ export class Bucket {
     return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), notDone, firstPage).end;
   }
 
-  /** Visits all whole entries of a piece, those that are done with too. @returns the offset behind the last one visited */
+  /** Visits all whole entries that begin in the `maxBytes` from `from` on, done or not. @returns the offset behind the last one */
   scanAll(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
     return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit).end;
   }
 
-  /** Whether an entry is done with. Reads all words on the bucket. */
+  /** Whether an entry is done. Reads all status records of the bucket. */
   isDone(number: number): boolean {
     return contains(this.status.readAll().done, number);
   }
 
-  /** All its entries are in memory or done with: what was noted for reading them is needed no more. */
+  /** All entries are in memory or done: drops what only scans need. */
   forgetScanState(): void {
     this.doneUnloaded.clear();
     this.recoveredDone = NO_NUMBERS;
   }
 
-  /** Each entry that was not done with by the earlier run, though it may be by now. */
+  /** After recover(): visits the entries again that it visited, without those that are done by now. */
   scanRecovered(visit: (entry: ScannedEntry) => void): void {
     const { done } = this.status.readAll();
     walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
@@ -314,13 +323,13 @@ export class Bucket {
     this.closeFiles();
   }
 
-  // ---- its files
+  // ---- files
 
   get unsynced(): boolean {
     return this.file.unsynced || this.status.file.unsynced;
   }
 
-  /** Brings the entries to the disk, and the names of both files. */
+  /** Syncs the entries, and the names of both files. */
   syncEntries(done: (error: Error | undefined) => void): void {
     const parts = [this.file, this.status.file];
     const unnamed = parts.filter(({ nameUnsynced }) => nameUnsynced);
@@ -334,7 +343,7 @@ export class Bucket {
     });
   }
 
-  /** Brings the words to the disk: to be called when what they say is there. */
+  /** Syncs the status records. What they say must be on the disk before. */
   syncStatus(done: (error: Error | undefined) => void): void {
     this.status.file.sync(done);
   }
@@ -344,7 +353,7 @@ export class Bucket {
     this.status.file.close();
   }
 
-  /** @param failed hears why a file is still there, under another name */
+  /** Removes both files. @param failed called with the reason why a file is still there, under another name */
   remove(failed: (error: Error) => void): void {
     this.closeFiles();
     removeSoon(this.disk, this.file.path, failed);
@@ -356,13 +365,13 @@ export function bucketName(startMs: number, widthMs: number): string {
   return `${startMs}-${widthMs}`;
 }
 
-/** The span that the name of a bucket's entries says; undefined for a file that is not a bucket's. */
+/** Reads the span of a bucket from the name of its entries' file. @returns undefined for any other file */
 export function parseBucketName(name: string): { startMs: number; widthMs: number } | undefined {
   const match = /^(\d+)-(\d+)\.msg$/.exec(name);
   return match === null ? undefined : { startMs: Number(match[1]), widthMs: Number(match[2]) };
 }
 
-/** Whether ascending numbers hold one. */
+/** Whether a number is among ascending numbers. */
 function contains(numbers: Float64Array, number: number): boolean {
   let low = 0;
   let high = numbers.length;

@@ -6,10 +6,10 @@ import { type BucketSet, commitTogether, FINEST_MS, moveAtMs, widthFor } from ".
 import type { StoredEntry } from "./entry.ts";
 import type { SyncEpochs } from "./sync-epochs.ts";
 
-/** A wide bucket is moved into finer ones piece by piece, so that the loop is never held for long. */
+/** A wide bucket is moved into finer ones in pieces of this size, so that the event loop is never blocked for long. */
 export const MOVE_PIECE_BYTES = 512 * 1024;
 
-/** Moves the messages of wide buckets into finer ones when their time comes nearer. */
+/** Moves the messages of wide buckets into finer ones as their due times come nearer: the cascade of a hierarchical timing wheel. */
 export class Cascade {
   constructor(
     private readonly buckets: BucketSet,
@@ -19,19 +19,19 @@ export class Cascade {
     private readonly ballast: Ballast,
   ) {}
 
-  /** Whether a bucket is wide, and its time to be moved has come. */
+  /** Whether a bucket is wide and it is time to move its messages. */
   isDue(bucket: Bucket, nowMs: number): boolean {
-    // As long as the word that the last piece was moved is held back, a crash would leave that piece in two places: one piece, not several.
+    // Until the record that the last piece was moved is written, a crash leaves that piece in two places. It must be one piece at most.
     const { startMs, widthMs, pending, fullyWritten } = bucket;
     return widthMs > FINEST_MS && pending > 0 && moveAtMs(startMs, widthMs) <= nowMs && fullyWritten;
   }
 
   /**
-   * Moves a piece. Nothing may be staged for other buckets: what is refused or not as one is not of this.
+   * Moves a piece. The writer must have nothing staged: its entries are accepted or refused together, and these are not among them.
    *
-   * @param wanted entries that nobody wants stay behind
-   * @param strict the word that the piece was moved is held back until that is synced
-   * @returns whether something is left that can be moved at once
+   * @param wanted tells whether an entry still has a topic or channel to go to; others are dropped
+   * @param strict write the record that the piece was moved only when the moved entries are synced
+   * @returns whether there is more that can be moved at once
    */
   movePiece(bucket: Bucket, nowMs: number, wanted: (entry: StoredEntry) => boolean, strict: boolean): boolean {
     let moved = 0;
@@ -39,7 +39,7 @@ export class Cascade {
     const end = bucket.scan(bucket.movedTo, MOVE_PIECE_BYTES, (entry) => {
       moved++;
       if (!wanted(entry)) return;
-      // What is overdue need not be sorted by when it was due.
+      // Entries that are overdue need no order among each other.
       const dueMs = Math.max(entry.dueMs, nowMs);
       const finer = this.buckets.for(dueMs, widthFor(dueMs, nowMs), nowMs);
       finer.stage(entry, entry.number, entry.page, entry.frameAt, entry.frameAt + entry.frameBytes);
@@ -53,7 +53,7 @@ export class Cascade {
     }
     const failure = this.commitMoved(bucket, targets, end, moved, strict);
     if (failure !== undefined) {
-      // The piece stays where it is, and is moved later.
+      // The piece stays where it is; a later call moves it.
       this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${failure.message}`);
       return false;
     }
@@ -62,7 +62,7 @@ export class Cascade {
     return bucket.pending > 0 && !strict;
   }
 
-  /** Writes a piece to the finer buckets, and then that it was moved. @returns why that failed; then nothing of it is left in them */
+  /** Writes a piece to the finer buckets, then the record that it was moved. @returns why that failed; no part of it is in them then */
   private commitMoved(bucket: Bucket, targets: Set<Bucket>, end: number, entries: number, strict: boolean): Error | undefined {
     let failure = commitTogether(targets);
     if (failure !== undefined) return failure;

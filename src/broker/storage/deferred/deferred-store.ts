@@ -13,42 +13,42 @@ import type { StoredMessage } from "./stored-message.ts";
 import { SyncEpochs } from "./sync-epochs.ts";
 import { type DueClock, EntryWriter } from "./writer.ts";
 
-/** BucketSet are looked through this often for what is to be loaded, moved or removed. */
+/** How often all buckets are checked for messages to load or move, and for files to remove. */
 const SURVEY_INTERVAL_MS = 200;
-/** Due messages handed on in one step. */
+/** Due messages delivered in one step. */
 const DUE_PER_STEP = 2000;
 
 export interface DeferredStoreOptions {
-  /** Its folder; made if it is not there. */
+  /** The folder of the buckets; made if it does not exist. */
   directory: string;
   disk: Disk;
   logger: Logger;
-  /** Room for words on entries when the disk is full. */
+  /** Room for status records when the disk is full. */
   ballast: Ballast;
   clock: DueClock;
 }
 
 /**
- * Deferred messages on disk, in buckets by due time (bucket.ts). Only what is about to fall due, or is due and
- * unfinished, is in memory (loader.ts). Entries keep their due time over restarts.
+ * Deferred messages on disk, in buckets by due time (bucket.ts). Only messages that are about to fall due, or are due and
+ * unfinished, are in memory (loader.ts). Messages keep their due times over restarts.
  */
 export class DeferredStore {
-  /** Set by a commit that failed: what was staged for it is refused. */
+  /** Why the last commit() refused the entries that were staged for it. */
   failure: Error | undefined;
-  /** Why words on entries could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
+  /** Why status records could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
   statusFailure: Error | undefined;
-  /** What recovery found out has not been written: no log may grow before it is. */
+  /** Records of what recover() found out are not written yet: no log may grow before they are. */
   recoveryUnwritten = false;
   /**
-   * Some topic's acknowledgements wait for the disk. Then an entry counts as stored only after a sync, and a word that
-   * an entry is done with, because its message stands elsewhere now, is not written before that other place is synced.
+   * Set when acknowledgements of some topic wait for a sync. An entry then counts as stored only after a sync. And the record that
+   * an entry is done, because a log or another bucket has its message now, is written only when that log or bucket is synced.
    */
   strict = false;
   private readonly buckets: BucketSet;
   private readonly loader: Loader;
   private readonly cascade: Cascade;
   private readonly syncEpochs = new SyncEpochs();
-  /** Takes messages on their way in. */
+  /** Stages new entries. */
   readonly writer: EntryWriter;
   private readonly rateLimitedLog: Trouble;
   private readonly directory: string;
@@ -77,12 +77,15 @@ export class DeferredStore {
     this.loader.target = target;
   }
 
-  /** The number that the next entry gets: what is staged from here on is not below it. */
+  /** The number of the next entry: no entry that is staged from here on has a lower one. */
   get nextNumber(): number {
     return this.writer.nextNumber;
   }
 
-  /** Entries from here on get a number that is not below `number`: a clock set back must not make new ones look emptied away. */
+  /**
+   * Entries from here on get at least `number`. After the clock was set back, a lower number would make an entry seem to be from
+   * before its channel was emptied.
+   */
   raiseNextNumber(number: number): void {
     this.writer.nextNumber = Math.max(this.writer.nextNumber, number);
   }
@@ -90,8 +93,9 @@ export class DeferredStore {
   /**
    * Reads all buckets of an earlier run.
    *
-   * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
-   * @param visit called for each entry that is not done with
+   * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
+   * @param visit called for each entry that is not done
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
    */
   recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
     const { nextNumber, recoveryUnwritten } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
@@ -99,19 +103,19 @@ export class DeferredStore {
     this.recoveryUnwritten = recoveryUnwritten;
   }
 
-  /** After recover(): visits once more what it visited. */
+  /** After recover(): visits the entries again that it visited, without those that are done by now. */
   revisitRecovered(visit: (entry: StoredEntry) => void): void {
     for (const bucket of this.buckets) bucket.scanRecovered(visit);
   }
 
-  // ---- messages on their way in
+  // ---- storing
 
   /** Whether there is anything for commit() to do. */
   get hasWork(): boolean {
     return this.writer.hasStaged || this.buckets.dirty.size > 0;
   }
 
-  /** Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails. */
+  /** Writes staged entries, one write per bucket, and tells each owner; all are refused if one write fails. Then writes status records. */
   commit(): void {
     this.failure = this.writer.commit(this.strict);
     this.commitStatus();
@@ -127,29 +131,29 @@ export class DeferredStore {
       if (failure !== undefined) {
         this.statusFailure = failure;
         this.recoveryUnwritten = recoveryUnwritten;
-        this.rateLimitedLog.error(`deferred messages: cannot note in ${this.directory} what is done: ${failure.message}`);
+        this.rateLimitedLog.error(`deferred messages: cannot write status records to ${this.directory}: ${failure.message}`);
         continue;
       }
-      // An owner that was told of its message may have staged another.
+      // An owner may have staged another entry when it was told of the first.
       if (!bucket.dirty) dirty.delete(bucket);
     }
   }
 
-  /** A stored message waits for its due time; targets.due() gets it then. */
+  /** Passes a stored message to target.due() when it is due. */
   deliverWhenDue(message: StoredMessage): void {
     if (!this.loader.tryLoad(message)) this.writer.leftOnDisk = true;
   }
 
-  /** The same for one that its owner just heard of. */
+  /** Passes a staged entry, which its owner is just told of, to target.due() when it is due. */
   deliverStagedWhenDue(staged: StagedEntries, at: number): void {
-    // Of most nobody need know more before their time is near.
+    // Most entries are in buckets that are not loaded for long: these need no message object now.
     if (staged.bucket(at)?.loading === false) this.writer.leftOnDisk = true;
     else this.deliverWhenDue(staged.message(at));
   }
 
-  // ---- what becomes of messages
+  // ---- after storing
 
-  /** The entry is done with: its message is finished, or stands elsewhere now. */
+  /** Marks an entry as done: its message is finished, or another entry has it now. */
   finish(message: StoredMessage): void {
     const { bucket } = message;
     if (bucket === undefined) return;
@@ -157,21 +161,21 @@ export class DeferredStore {
     this.buckets.dirty.add(bucket);
   }
 
-  /** A publish has joined its topic's log. */
+  /** Marks the entry of a publish as done: it has joined its topic's log. */
   markJoined(message: StoredMessage): void {
     if (message.bucket === undefined) return;
     message.bucket.stageDone(message.number, this.strict);
     if (!this.strict) this.buckets.dirty.add(message.bucket);
   }
 
-  /** A publish is about to join its topic's log; the commit() before the log's makes that known. */
+  /** Marks that a publish is about to join its topic's log. To be committed before the log is. */
   markJoining(message: StoredMessage, sequence: number): void {
     if (message.bucket === undefined) return;
     message.bucket.stageJoining(message.number, sequence);
     this.buckets.dirty.add(message.bucket);
   }
 
-  /** The log could not take it. */
+  /** The log refused a publish that was about to join it: marks that, and delivers the message again later. */
   retryJoin(message: StoredMessage, retryAtMs: number): void {
     if (message.bucket !== undefined) {
       message.bucket.stageNotJoined(message.number);
@@ -180,13 +184,13 @@ export class DeferredStore {
     this.postpone(message, retryAtMs);
   }
 
-  /** A due message that cannot be handed on now is handed on later. */
+  /** Delivers a due message again later. */
   postpone(message: StoredMessage, retryAtMs: number): void {
     message.dueMs = retryAtMs;
     this.loader.reload(message);
   }
 
-  /** Takes a message out that waits for its time: its entry is done with. @returns false: it does not wait any more */
+  /** Marks the entry of a message that is not due yet as done. @returns whether there was one: the message may be due by now */
   withdraw(message: StoredMessage): boolean {
     const inMemory = this.loader.withdraw(message.number);
     if (inMemory !== undefined) {
@@ -200,39 +204,43 @@ export class DeferredStore {
     return true;
   }
 
-  // ---- for who looks
+  // ---- inspection
 
-  /** What is in memory and waits for its time, of that what is wanted, in no order. */
-  findInMemory(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
-    return this.loader.find(wanted);
+  /** The messages in memory that are not due yet and match, in no order. */
+  findInMemory(matches: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.loader.find(matches);
   }
 
-  /** BucketSet with entries that are on disk only, the earliest first. */
+  /** Buckets with entries that are on disk only, the earliest first. */
   get unloadedBuckets(): Bucket[] {
     const unloaded = [...this.buckets].filter((bucket) => !bucket.fullyLoaded || bucket.overflow.size > 0);
     return unloaded.sort((a, b) => a.startMs - b.startMs || a.widthMs - b.widthMs);
   }
 
-  /** Whether what stood in a bucket from an offset on stands there still. */
+  /** Whether a bucket still has its entry at an offset: neither moved nor removed with the bucket. */
   hasEntryAt(bucket: Bucket, offset: number): boolean {
     return this.buckets.has(bucket) && offset >= bucket.movedTo;
   }
 
-  /** Reads a message's frame into `target` at `at`; `frameBytes` long. */
+  /** Copies the frame of a message, which is `frameBytes` long, into `target` at `at`. @throws the kernel's error */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
     else if (message.page !== undefined) message.page.buffer.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
     else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
   }
 
-  // ---- as time passes
+  // ---- delivery
 
-  /** When the next message in memory falls due, ms. */
+  /** When the next message in memory is due, ms. */
   get nextDueMs(): number {
     return this.loader.nextDueMs;
   }
 
-  /** Hands on what has fallen due, and prepares what soon will. @returns when to call again, ms; Infinity for not before something is staged */
+  /**
+   * Delivers due messages, and loads those that are due soon.
+   *
+   * @returns when to call again, ms; Infinity when there is nothing to do before another entry is staged
+   */
   process(nowMs: number): number {
     this.writer.forgetBucket();
     const { loader } = this;
@@ -243,7 +251,7 @@ export class DeferredStore {
     for (let handed = 0; handed < DUE_PER_STEP; handed++) {
       const next = loader.popDue(nowMs);
       if (next === undefined) return Math.min(again, loader.nextDueMs);
-      // A publish is copied to its log now; a requeue may wait for a consumer.
+      // A publish is copied to its log at once. A requeue may wait for a consumer, and reads its frame again then.
       if (next.kind === KIND_REQUEUE) loader.freeFrame(next);
       this.target.due(next);
       loader.freeFrame(next);
@@ -251,14 +259,14 @@ export class DeferredStore {
     return loader.nextDueMs <= nowMs ? nowMs : Math.min(again, loader.nextDueMs);
   }
 
-  /** @returns true when there is more to do at once */
+  /** Checks all buckets. @returns whether there is more to do at once */
   private survey(nowMs: number): boolean {
     let more = false;
     for (const bucket of this.buckets) {
       if (isNear(bucket, nowMs)) bucket.loading = true;
       if (bucket.overflow.size > 0) more = this.loader.loadOverflow(bucket) || more;
       if (this.cascade.isDue(bucket, nowMs)) {
-        // What is staged is refused or not as one; what the mover writes is not of it.
+        // Staged entries are accepted or refused together; those that the cascade moves are not among them.
         if (this.writer.hasStaged) this.commit();
         more = this.cascade.movePiece(bucket, nowMs, (entry) => this.target.wanted(entry), this.strict) || more;
       }
@@ -272,32 +280,33 @@ export class DeferredStore {
     if (bucket.pending > 0 || !bucket.fullyWritten || mayGetMore) {
       bucket.emptiedAtEpoch = -1;
     } else if (bucket.emptiedAtEpoch < 0) {
-      // What its messages became must be on the disk before they are gone from here.
+      // The places that have its messages now must be on the disk before the bucket goes.
       bucket.emptiedAtEpoch = this.syncEpochs.noteWrite();
     } else if (this.syncEpochs.isCovered(bucket.emptiedAtEpoch)) {
       this.buckets.remove(bucket);
     }
   }
 
-  // ---- syncs, which the broker makes
+  // ---- syncs, which the broker runs
 
-  /** Entries were written that are not stored before a sync is over, or moved, and the next ones wait for that. */
+  /** Entries wait for a sync: new ones, to count as stored, or moved ones, so that the next piece can follow. */
   get needsSyncNow(): boolean {
     return this.writer.needsSync || this.syncEpochs.needsSyncNow;
   }
 
-  /** process() has written something, or waits to remove something, that no sync has begun for since. */
+  /** process() has moved entries, or waits to remove a bucket, and no sync has begun since. */
   get needsSync(): boolean {
     return this.syncEpochs.needsSync;
   }
 
-  /** A sync of everything begins: what was held back so far may go on when it is over. */
+  /** A sync of everything begins: entries and records that await one so far are covered by it. */
   syncBegins(): void {
     this.syncEpochs.begin();
     this.writer.syncBegins();
     for (const bucket of this.buckets) bucket.syncBegins();
   }
 
+  /** The sync has ended: tells owners, and stages the records that awaited it. @param error why it failed */
   syncEnded(error: Error | undefined): void {
     this.writer.syncEnded(error, (message) => this.finish(message));
     this.syncEpochs.end(error === undefined);
@@ -308,23 +317,24 @@ export class DeferredStore {
     }
   }
 
-  /** All is synced and the broker goes down: from here on the files are written in order, and synced at the end. */
+  /** The broker stops and everything is synced: from here on files are written in order, and synced at the end. */
   endStrictness(): void {
     this.strict = false;
     this.syncBegins();
     this.syncEnded(undefined);
   }
 
-  /** Brings all entries to the disk. Words come after them, and after what they say of other places: the logs that messages joined. */
+  /** Syncs all entries. Status records are synced after them, and after the logs that messages joined. */
   syncEntries(done: (error: Error | undefined) => void): void {
     this.syncEach((bucket, one) => bucket.syncEntries(one), done);
   }
 
+  /** Syncs all status records. What they say must be on the disk before. */
   syncStatus(done: (error: Error | undefined) => void): void {
     this.syncEach((bucket, one) => bucket.syncStatus(one), done);
   }
 
-  /** @param done hears of one failure, if there was any */
+  /** @param done called with one of the errors, if there were any */
   private syncEach(
     sync: (bucket: Bucket, done: (error: Error | undefined) => void) => void,
     done: (error: Error | undefined) => void,
@@ -343,6 +353,7 @@ export class DeferredStore {
     one(undefined);
   }
 
+  /** Syncs and closes all files. */
   async close(): Promise<void> {
     await new Promise<void>((resolve) => this.syncEntries(() => this.syncStatus(() => resolve())));
     for (const bucket of this.buckets) bucket.closeFiles();

@@ -4,22 +4,22 @@ import { type EntryPage, StoredMessage } from "./stored-message.ts";
 
 const FIRST_CAPACITY = 256;
 
-/** What the heap must know of a message. */
+/** What the heap stores of a message. */
 export interface HeapEntry extends StoredEntry {
   offset: number;
   frameBytes: number;
 }
 
 /**
- * Messages ordered by due time: a binary heap over columns. An object for each of two hundred thousand messages would be
- * most of what the collector has to look at, and three times the memory.
+ * Messages ordered by due time: a binary heap over columns. Two hundred thousand message objects would be most of what the
+ * garbage collector has to mark, and take three times the memory.
  */
 export class DueHeap {
   size = 0;
-  /** The heap: due times, and the slots in which the rest of each message stands. */
+  /** The heap: due times, and the slots that hold the rest of each message. */
   private due = new Float64Array(FIRST_CAPACITY);
   private slots = new Uint32Array(FIRST_CAPACITY);
-  /** Slots from here on were never used; those that are free again stand in `free`. */
+  /** Slots from here on were never used; slots that are free again are in `free`. */
   private usedSlots = 0;
   private free = new Uint32Array(FIRST_CAPACITY);
   private freeCount = 0;
@@ -35,10 +35,10 @@ export class DueHeap {
   private kind = new Uint8Array(FIRST_CAPACITY);
   private buckets: (Bucket | undefined)[] = [];
   private pages: (EntryPage | undefined)[] = [];
-  /** Frames of what lives in memory only, by slot. */
+  /** Frames of messages that are in memory only, by slot. */
   private readonly frames = new Map<number, Buffer>();
 
-  /** When the first falls due, ms; Infinity for none. */
+  /** When the first message is due, ms; Infinity when there is none. */
   get nextDueMs(): number {
     return this.size === 0 ? Number.POSITIVE_INFINITY : this.due[0];
   }
@@ -48,7 +48,7 @@ export class DueHeap {
     if (message.frame !== undefined) this.frames.set(slot, message.frame);
   }
 
-  /** @returns its slot, which is of no use to others */
+  /** @returns the message's slot, for push() */
   add(message: HeapEntry, bucket: Bucket | undefined, page: EntryPage | undefined, pageAt: number): number {
     const slot = this.allocateSlot();
     this.number[slot] = message.number;
@@ -87,13 +87,13 @@ export class DueHeap {
     return message;
   }
 
-  /** Takes one out by its number: a walk over all, for what an operator does now and then. */
+  /** Removes a message by its number. It looks at all messages: only calls of operators need it. */
   remove(number: number): StoredMessage | undefined {
     let at = 0;
     while (at < this.size && this.number[this.slots[at]] !== number) at++;
     if (at === this.size) return undefined;
     const message = this.message(at);
-    // To the top, and out.
+    // Move it to the top, then pop it.
     for (let i = at; i > 0; ) {
       const parent = (i - 1) >>> 1;
       this.due[i] = this.due[parent];
@@ -104,8 +104,8 @@ export class DueHeap {
     return message;
   }
 
-  /** Those that are wanted, in no order. @param wanted gets one object for all */
-  select(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
+  /** The messages that match, in no order. @param matches is given one object for all */
+  select(matches: (entry: StoredEntry) => boolean): StoredMessage[] {
     const entry: StoredEntry = { kind: 0, attempts: 0, topicId: 0, channelId: 0, dueMs: 0, sequence: 0, number: 0 };
     const selected: StoredMessage[] = [];
     for (let at = 0; at < this.size; at++) {
@@ -117,7 +117,7 @@ export class DueHeap {
       entry.dueMs = this.due[at];
       entry.sequence = this.sequence[slot];
       entry.number = this.number[slot];
-      if (wanted(entry)) selected.push(this.message(at));
+      if (matches(entry)) selected.push(this.message(at));
     }
     return selected;
   }
@@ -142,7 +142,7 @@ export class DueHeap {
     return message;
   }
 
-  /** Puts one into the place at the top. */
+  /** Puts a message at the top and moves it down to its place. */
   private sink(dueMs: number, slot: number): void {
     const { due, slots, size } = this;
     let i = 0;
@@ -172,7 +172,7 @@ export class DueHeap {
     this.free[this.freeCount++] = slot;
   }
 
-  /** Nothing waits: gives memory of a burst back. */
+  /** The heap is empty: frees memory of a past burst. */
   private shrink(): void {
     if (this.number.length === FIRST_CAPACITY) return;
     this.usedSlots = this.freeCount = 0;

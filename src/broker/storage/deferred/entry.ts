@@ -1,27 +1,27 @@
 import type { FileFormat } from "../file-head.ts";
 import type { WriteBuffer } from "./write-buffer.ts";
 
-// The file with a bucket's entries (bucket.ts). All numbers are little-endian.
+// The file of a bucket's entries (bucket.ts). All numbers are little-endian.
 //
 //     file  := head, entries
 //     head  := magic "BQDE" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
 //     entry := crc32 of the rest u32 | frame length u32 | kind u8 | 0 u8 | attempts u16 | topic id u32 | channel id u32 | 0 u32
 //              | due ms f64 | number f64 | sequence f64 | frame
 //
-// A file of version 0 has no head; its entries are the same. Offsets of entries count from the first entry on. A file whose head
-// is damaged is read as version 0: the head is passed over like a damaged entry, and an offset noted before, which is then
-// too low by the head's 24 bytes, still lies between the same two entries, since each takes 48 bytes and more.
+// A file of version 0 has no head; its entries are the same. Offsets of entries count from the first entry on. A file with a
+// damaged head is read as version 0: the head is skipped like a damaged entry. An offset in a status record is then too low by
+// the head's 24 bytes, but still lies between the same two entries, since an entry takes at least 48 bytes.
 
 export const ENTRIES_FORMAT: FileFormat = { magic: 0x45445142, version: 1, name: "deferred entries" };
 
 export const ENTRY_HEADER_BYTES = 48;
 
-/** A DPUB: joins its topic's log when due. */
+/** A deferred publish (DPUB): it joins its topic's log when it is due. */
 export const KIND_PUBLISH = 1;
-/** A message of one channel: requeued with a delay, or left far behind by its channel's cursor. */
+/** A message of one channel: requeued with a delay, or a straggler that its channel's cursor left far behind. */
 export const KIND_REQUEUE = 2;
 
-/** What an entry says of its message. */
+/** What an entry records of its message besides the frame. */
 export interface EntryHeader {
   kind: number;
   attempts: number;
@@ -29,31 +29,31 @@ export interface EntryHeader {
   /** 0 for a publish. */
   channelId: number;
   dueMs: number;
-  /** Of the message in its topic's log; 0 for a publish, which gets one when it joins. */
+  /** The message's sequence in its topic's log; 0 for a publish, which gets one when it joins. */
   sequence: number;
 }
 
-/** An entry that stands in a bucket. */
+/** An entry in a bucket. */
 export interface StoredEntry extends EntryHeader {
-  /** Grows with each entry of a data path, over restarts. */
+  /** Unique within the data path; later entries have higher numbers, over restarts too. */
   number: number;
 }
 
-/** An entry that a scan has come to. One object for all: whoever keeps it copies it. */
+/** An entry as a scan presents it. The scan uses one object for all entries: a visitor that keeps one copies it. */
 export interface ScannedEntry extends StoredEntry {
-  /** Offset of the entry in the file. */
+  /** The entry's offset in the file. */
   offset: number;
   frameBytes: number;
-  /** The frame, until the visit is over. */
+  /** Holds the frame until the visit is over. */
   page: Buffer;
   frameAt: number;
 }
 
-/** Lays an entry out. @returns its offset in the area */
-export function layEntry(area: WriteBuffer, header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
+/** Lays an entry out in a write buffer; its frame is in [from, to) of `frame`. @returns its offset in the buffer */
+export function layEntry(target: WriteBuffer, header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
   const bytes = ENTRY_HEADER_BYTES + to - from;
-  const at = area.reserve(bytes);
-  const { buffer, view } = area;
+  const at = target.reserve(bytes);
+  const { buffer, view } = target;
   view.setUint32(at + 4, to - from, true);
   view.setUint16(at + 8, header.kind, true);
   view.setUint16(at + 10, header.attempts, true);
@@ -68,23 +68,23 @@ export function layEntry(area: WriteBuffer, header: EntryHeader, number: number,
   return at;
 }
 
-/** The length of the frame of the entry at `at`, by its header. */
+/** The frame length that the header of the entry at `at` gives. */
 export function frameBytesAt(page: Buffer, at: number): number {
   return page.readUInt32LE(at + 4);
 }
 
-/** Whether the checksum holds of an entry that takes `bytes` with its header. */
+/** Whether the checksum of the entry at `at`, which takes `bytes` with its header, matches. */
 export function checksumMatches(page: Buffer, at: number, bytes: number): boolean {
   return Bun.hash.crc32(page.subarray(at + 4, at + bytes)) === page.readUInt32LE(at);
 }
 
-/** Whether what stands at `at` may be an entry's header: its kind, and what is always 0. */
+/** Whether the bytes at `at` may be an entry's header: they have a known kind, and zeros where a header has zeros. */
 export function mayBeHeader(page: Buffer, at: number): boolean {
   const kind = page[at + 8];
   return (kind === KIND_PUBLISH || kind === KIND_REQUEUE) && page[at + 9] === 0 && page.readUInt32LE(at + 20) === 0;
 }
 
-/** Reads the entry at `at` of a page into `entry`; its offset in the file is the caller's to set. */
+/** Reads the entry at `at` of a page into `entry`. The caller sets its offset in the file. */
 export function readEntry(page: Buffer, at: number, entry: ScannedEntry): void {
   entry.page = page;
   entry.frameAt = at + ENTRY_HEADER_BYTES;

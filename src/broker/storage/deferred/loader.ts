@@ -4,69 +4,69 @@ import { DueHeap } from "./due-heap.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import type { EntryPage, StoredMessage } from "./stored-message.ts";
 
-/** BucketSet are loaded in pieces of this size, so many of them in one step: the loop is never held for long. */
+/** Buckets are loaded in pieces of this size, a few pieces in one step, so that the event loop is never blocked for long. */
 const LOAD_PIECE_BYTES = 128 * 1024;
 const PIECES_PER_STEP = 4;
-/** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. More wait on the disk. */
+/** Messages of buckets in memory that are not due yet: two seconds' worth at 100,000 a second. The others wait on disk. */
 const MAX_LOADED = 200_000;
-/** Pieces that stay in memory with the messages loaded from them, 56 MiB in all; frames beyond that are read when they fall due. */
+/** Pages that stay in memory with the messages loaded from them, 56 MiB in all; other frames are read when their message is due. */
 const MAX_PAGES = 448;
-/** Looked through at once for the entries of a channel that has room again. */
+/** Bytes of a bucket scanned in one step for entries of a channel that has room again. */
 const OVERFLOW_SCAN_BYTES = 1024 * 1024;
 
-/** What the deferred store asks of the broker. */
+/** The topics and channels that due messages go to. */
 export interface DeliveryTarget {
-  /** Whether an entry still has somebody to go to: its topic, or its channel, exists and was not emptied since. */
+  /** Whether an entry still has a topic or channel to go to, one that exists and was not emptied since. */
   wanted(entry: StoredEntry): boolean;
-  /** Whether an entry's message is on its way through its channel already, though its bucket was not in memory. */
+  /** Whether an entry's message is in flight or ready in its channel already, though its bucket was not in memory. */
   underWay(entry: StoredEntry): boolean;
-  /** How many more messages a channel may have in memory: the others stay on the disk until it has room. */
+  /** How many more messages a channel may have in memory; the others stay on disk until it has room. */
   room(channelId: number): number;
-  /** A message has fallen due. */
+  /** A message is due. */
   due(message: StoredMessage): void;
 }
 
-/** Brings messages into memory when their time is near, and has them there in the order in which they fall due. */
+/** Loads messages into memory when their due time is near, and hands them out in the order of their due times. */
 export class Loader {
   target!: DeliveryTarget;
   private readonly heap = new DueHeap();
-  /** Messages of buckets in the heap. */
+  /** How many messages in the heap have a bucket. */
   private loadedCount = 0;
   private readonly freePages: EntryPage[] = [];
   private pageCount = 0;
 
   constructor(private readonly buckets: BucketSet) {}
 
-  /** When the next message in memory falls due, ms. */
+  /** When the next message in memory is due, ms. */
   get nextDueMs(): number {
     return this.heap.nextDueMs;
   }
 
-  /** What is in memory and waits for its time, of that what is wanted, in no order. */
-  find(wanted: (entry: StoredEntry) => boolean): StoredMessage[] {
-    return this.heap.select(wanted);
+  /** The messages in memory that are not due yet and match, in no order. */
+  find(matches: (entry: StoredEntry) => boolean): StoredMessage[] {
+    return this.heap.select(matches);
   }
 
-  /** A message that was just stored waits for its time. @returns false: on the disk, for the time being */
+  /** Loads a message that was just stored, unless it has to wait on disk. @returns whether it was loaded, or counted as overflow */
   tryLoad(message: StoredMessage): boolean {
     const { bucket } = message;
     if (bucket === undefined) {
       this.heap.push(message);
       return true;
     }
-    // While others of its bucket are still to be loaded it is loaded in its turn.
+    // Entries in front of it are not loaded yet: it is loaded after them.
     if (!bucket.loading || message.offset !== bucket.loadedTo || this.loadedCount >= MAX_LOADED) return false;
     if (!bucket.overflow.has(message.channelId)) this.push(message);
     return true;
   }
 
-  /** A message that was in memory waits for another time. */
+  /** Takes a message that was due back, with a new due time. */
   reload(message: StoredMessage): void {
     if (message.bucket === undefined) this.heap.push(message);
     else this.push(message);
   }
 
-  /** The next message that is due, if there is one; letGo() says that its frame is needed no more. */
+  /** Removes and returns the next message if it is due. To be followed by freeFrame(). */
   popDue(nowMs: number): StoredMessage | undefined {
     if (this.nextDueMs > nowMs) return undefined;
     const message = this.heap.pop();
@@ -74,7 +74,7 @@ export class Loader {
     return message;
   }
 
-  /** Takes one out that waits for its time. @returns undefined: it is not in memory */
+  /** Removes a message that is not due yet. @returns undefined when it is not in memory */
   withdraw(number: number): StoredMessage | undefined {
     const message = this.heap.remove(number);
     if (message === undefined) return undefined;
@@ -83,6 +83,7 @@ export class Loader {
     return message;
   }
 
+  /** The frame of a message in memory is not needed any more. */
   freeFrame(message: StoredMessage): void {
     const { page } = message;
     if (page === undefined) return;
@@ -90,7 +91,7 @@ export class Loader {
     if (--page.messages === 0) this.freePages.push(page);
   }
 
-  /** Loads a little of the buckets whose time is near, the nearest first. @returns whether there is more to load, and room for it */
+  /** Loads some pieces of buckets whose time is near, the earliest first. @returns whether there is more to load, and room for it */
   loadPieces(): boolean {
     for (let pieces = 0; pieces < PIECES_PER_STEP; pieces++) {
       if (this.loadedCount >= MAX_LOADED) return false;
@@ -104,7 +105,7 @@ export class Loader {
     return true;
   }
 
-  /** Brings in what channels had no room for, as far as they have some now. @returns whether there is more of that, and room for it */
+  /** Loads overflow of channels that have room again. @returns whether there is more of it, and room for it */
   loadOverflow(bucket: Bucket): boolean {
     let more = false;
     for (const [channelId, from] of bucket.overflow) {
@@ -149,12 +150,12 @@ export class Loader {
     };
     const end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, visit, page?.buffer);
     if (page?.messages === 0) this.freePages.push(page);
-    // A damaged end, which recovery would have cut off, must not be looked at again and again.
+    // Nothing was read: the end is damaged, as recovery would have found. It must not be scanned again and again.
     bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
     if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();
   }
 
-  /** @returns undefined when enough are in use: then each frame is read when it falls due */
+  /** @returns undefined when enough pages are in use; each frame is then read when its message is due */
   private borrowPage(): EntryPage | undefined {
     const free = this.freePages.pop();
     if (free !== undefined || this.pageCount >= MAX_PAGES) return free;
@@ -162,7 +163,7 @@ export class Loader {
     return { buffer: Buffer.allocUnsafeSlow(LOAD_PIECE_BYTES), messages: 0 };
   }
 
-  /** @param page may be kept, if it is the entry's */
+  /** @param page kept with the message if the entry's frame is in it */
   private load(entry: ScannedEntry, bucket: Bucket, page?: EntryPage): void {
     if (!this.target.wanted(entry)) {
       bucket.stageDone(entry.number);

@@ -10,18 +10,18 @@ import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
 import { STATUS_FORMAT } from "./status-file.ts";
 
 export interface Recovered {
-  /** Entries from here on get a number that is not below this. */
+  /** Higher than the number of every entry found. */
   nextNumber: number;
-  /** What was found out could not be written: no log may grow before it is. */
+  /** Records of which entries joined their logs could not be written: no log may grow before they are. */
   recoveryUnwritten: boolean;
 }
 
 /**
  * Reads all buckets of an earlier run.
  *
- * @param hasJoined whether a publish that was about to join its topic's log at a sequence is there
- * @param visit called for each entry that is not done with
- * @throws StartError, before anything is changed, when a newer version wrote one of the files; what the kernel said
+ * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
+ * @param visit called for each entry that is not done
+ * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
  */
 export function recoverBuckets(
   buckets: BucketSet,
@@ -32,7 +32,7 @@ export function recoverBuckets(
 ): Recovered {
   const { directory } = buckets;
   const recovered = { nextNumber: 0, recoveryUnwritten: false };
-  // What a kill in the middle of a move leaves in two buckets is at the front of the wider one.
+  // A kill in the middle of a move leaves entries in two buckets. In the wider one they are at the front.
   const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
   for (const bucket of findBuckets(buckets.disk, directory)) {
     const file = join(directory, bucket.name);
@@ -53,11 +53,11 @@ export function recoverBuckets(
     if (cut > 0) logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
     if (bucket.damagedBytes > 0)
       logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
-    // Whether entries joined their logs is told by the logs' ends: what was found must be written before those move on.
+    // Whether entries joined their logs shows at the ends of the logs: the answer must be written before the logs grow.
     const failure = bucket.commitStatus(ballast);
     bucket.closeFiles();
     if (failure !== undefined) {
-      logger.error(`deferred messages: cannot note in ${directory} what was found: ${failure.message}`);
+      logger.error(`deferred messages: cannot write status records to ${directory}: ${failure.message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
     }
@@ -68,7 +68,7 @@ export function recoverBuckets(
   return recovered;
 }
 
-/** The buckets of an earlier run, widest first. */
+/** Finds the buckets of an earlier run, widest first, and removes the remains of removed ones. */
 function findBuckets(disk: Disk, directory: string): Bucket[] {
   const names = disk.list(directory);
   for (const name of names) {
@@ -79,7 +79,7 @@ function findBuckets(disk: Disk, directory: string): Bucket[] {
   for (const name of names) {
     const span = parseBucketName(name);
     if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
-    // A crash while a bucket was removed: its words must not be taken for those of a later bucket of that name.
+    // A crash came while a bucket was removed. Its status records must not count for a later bucket of the same name.
     else if (name.endsWith(GONE_ENDING) || (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))))
       removeIfThere(disk, join(directory, name));
   }

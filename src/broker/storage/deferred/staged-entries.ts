@@ -3,28 +3,30 @@ import type { EntryHeader } from "./entry.ts";
 import { StoredMessage } from "./stored-message.ts";
 
 const FIRST_CAPACITY = 256;
-/** One that grew beyond this in a burst is not used again. */
+/** Columns that grew beyond this in a burst are not used again. */
 const MAX_KEPT_CAPACITY = 16 * 1024;
 
-/** Who a staged message belongs to, and hears whether it was written. */
+/** The topic or channel that a staged entry belongs to. */
 export interface EntryOwner {
   /**
-   * @param staged holds the message at `at`, until this returns
-   * @param error why it is not in the store; nothing of it remains there
+   * Called when a staged entry is stored, or refused.
+   *
+   * @param staged holds the entry at `at` until this returns
+   * @param error why the entry was refused; no part of it is in the store then
    */
   stored(staged: StagedEntries, at: number, error: Error | undefined): void;
 }
 
 /**
- * Messages on their way into the store, in columns: most of them go to a bucket whose time is far, and then nobody needs
- * more of them than a few numbers. An object for each was a third of what a requeue cost, and most of its memory.
+ * Entries that are staged for one commit, in columns. Most of them go to a bucket whose time is far off, and then a few numbers
+ * are all that is needed of them. An object per entry was a third of the cost of a requeue, and most of its memory.
  */
 export class StagedEntries {
   count = 0;
   number = new Float64Array(FIRST_CAPACITY);
   sequence = new Float64Array(FIRST_CAPACITY);
   dueMs = new Float64Array(FIRST_CAPACITY);
-  /** Of the entry in its bucket's file. */
+  /** Each entry's offset in its bucket's file. */
   offset = new Float64Array(FIRST_CAPACITY);
   frameBytes = new Uint32Array(FIRST_CAPACITY);
   private attempts = new Uint16Array(FIRST_CAPACITY);
@@ -33,12 +35,12 @@ export class StagedEntries {
   private channelId = new Uint32Array(FIRST_CAPACITY);
   private readonly owners: EntryOwner[] = [];
   private readonly buckets: (Bucket | undefined)[] = [];
-  /** Frames of what lives in memory only, by place. */
+  /** Frames of entries that are in memory only, by index. */
   private readonly frames = new Map<number, Buffer>();
-  /** The entries that these take the place of, by place. */
+  /** The messages that entries replace, by index. */
   private readonly replaced = new Map<number, StoredMessage>();
 
-  /** @param frame of what has no bucket */
+  /** @param frame the frame of an entry without a bucket */
   add(
     owner: EntryOwner,
     header: EntryHeader,
@@ -70,17 +72,17 @@ export class StagedEntries {
     return this.owners[at];
   }
 
-  /** Undefined for what lives in memory only. */
+  /** @returns undefined for an entry that is in memory only */
   bucket(at: number): Bucket | undefined {
     return this.buckets[at];
   }
 
-  /** The entry that the one at `at` takes the place of. */
+  /** The message that the entry at `at` replaces. */
   replaces(at: number): StoredMessage | undefined {
     return this.replaced.size === 0 ? undefined : this.replaced.get(at);
   }
 
-  /** One of them as an object, for who keeps it. */
+  /** Makes a message of the entry at `at`, which may be kept. */
   message(at: number): StoredMessage {
     return new StoredMessage(
       this.kind[at],
@@ -97,9 +99,9 @@ export class StagedEntries {
     );
   }
 
-  /** All were told of. @returns whether it may be used again */
+  /** All owners were told. @returns whether these columns may be used again */
   clear(): boolean {
-    // No reference to a channel that is deleted meanwhile may stay.
+    // A reference would keep a channel in memory that is deleted meanwhile.
     this.owners.fill(undefined as unknown as EntryOwner, 0, this.count);
     this.buckets.fill(undefined, 0, this.count);
     this.frames.clear();

@@ -3,47 +3,49 @@ import type { Disk } from "../disk/disk.ts";
 import type { FileFormat } from "../file-head.ts";
 import { BucketFile } from "./bucket-file.ts";
 
-// The second file of a bucket: words on its entries.
+// The second file of a bucket: status records of its entries, in order of writing.
 //
-//     file := head, words
-//     head := magic "BQDS" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
-//     word := number or offset f64 | sequence f64 | what u32 | crc32 of the first 20 bytes u32
+//     file   := head, records
+//     head   := magic "BQDS" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
+//     record := number or offset f64 | sequence f64 | kind u32 | crc32 of the first 20 bytes u32
 //
-// All numbers are little-endian. A file of version 0 has no head; its words are the same. A head is as long as a word, so that
-// a damaged one costs itself like a damaged word: read as version 0, the words behind it stand where they are looked for.
+// All numbers are little-endian. A file of version 0 has no head; its records are the same. The head is as long as a record, so
+// a damaged head costs itself only: the records behind it are at the same positions in a file that is read as version 0.
 
 export const STATUS_FORMAT: FileFormat = { magic: 0x53445142, version: 1, name: "status records" };
 
 const RECORD_BYTES = 24;
-/** Words read at once: a whole number of them. */
+/** Bytes read at once: a whole number of records. */
 const PAGE_BYTES = 24 * 16 * 1024;
 
-/** The entry with this number is done with. */
+/** The entry with this number is done. */
 const DONE = 1;
 /** All entries below this offset were moved to finer buckets. */
 const MOVED_BELOW = 2;
 /** The entry is about to join its topic's log at this sequence: after a crash the log tells whether it did. */
 const JOINING = 3;
-/** It did not. */
+/** The entry did not join its topic's log. */
 const NOT_JOINED = 4;
 
-/** What was said of a bucket's entries. */
+/** What all status records of a bucket say together. */
 export interface EntryStatus {
-  /** Numbers of the entries that are done with, ascending. */
+  /** Numbers of the entries that are done, ascending. */
   done: Float64Array<ArrayBuffer>;
-  /** Sequences at which entries were about to join, of those that are not done with. */
+  /** For entries that are not done: the sequence at which each was about to join its topic's log, by number. */
   joining: Map<number, number>;
-  /** Entries below this offset were moved on. */
+  /** Entries below this offset were moved to finer buckets. */
   movedTo: number;
 }
 
+/** Writes and reads the status records of a bucket. */
 export class StatusFile {
   readonly file: BucketFile;
   private length = 0;
-  /** Three numbers for each word: number or offset, sequence, what. */
+  /** Three numbers for each record: number or offset, sequence, kind. */
   private staged: number[] = [];
-  /** Words that must not reach the disk before what they rest on: the log that a message joined, the bucket it was moved to. */
+  /** Records that must not reach the disk before what they rely on: the log that a message joined, the bucket that it moved to. */
   private awaitingSync: number[] = [];
+  /** How many numbers at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
 
   constructor(disk: Disk, path: string) {
@@ -58,7 +60,7 @@ export class StatusFile {
     return this.awaitingSync.length > 0;
   }
 
-  /** @param afterSync not before the next sync is over */
+  /** @param afterSync write it only when the next sync has succeeded */
   markDone(number: number, afterSync: boolean): void {
     (afterSync ? this.awaitingSync : this.staged).push(number, 0, DONE);
   }
@@ -71,11 +73,12 @@ export class StatusFile {
     this.staged.push(number, 0, NOT_JOINED);
   }
 
+  /** @param afterSync write it only when the next sync has succeeded */
   markMoved(offset: number, afterSync: boolean): void {
     (afterSync ? this.awaitingSync : this.staged).push(offset, 0, MOVED_BELOW);
   }
 
-  /** Takes a moved() back that is not written. */
+  /** Drops a record of markMoved() that is not written. */
   undoMoved(offset: number): void {
     for (const records of [this.staged, this.awaitingSync]) {
       const at = records.lastIndexOf(offset);
@@ -83,7 +86,7 @@ export class StatusFile {
     }
   }
 
-  /** Writes the staged records. Throws what the kernel said; then they stay staged. */
+  /** Writes the staged records. @throws the kernel's error; they stay staged then */
   commit(): void {
     const records = this.staged;
     if (records.length === 0) return;
@@ -100,27 +103,27 @@ export class StatusFile {
     giveBack(bytes);
   }
 
-  /** Words held back so far may be written once a sync that begins now is over. */
+  /** A sync begins: the records that await one so far may be written when it has succeeded. */
   syncBegins(): void {
     this.coveredBySync = this.awaitingSync.length;
   }
 
-  /** The sync is over: what was coveredBySync is staged. */
+  /** The sync has succeeded: stages the records that it covered. */
   syncSucceeded(): void {
     if (this.coveredBySync === 0) return;
     for (const value of this.awaitingSync.splice(0, this.coveredBySync)) this.staged.push(value);
     this.coveredBySync = 0;
   }
 
-  /** All that was said so far, written or not. */
+  /** Reads all records, written or not. */
   readAll(): EntryStatus {
     const size = this.file.size;
     let done = new Float64Array(Math.max(16, Math.floor(size / RECORD_BYTES)));
     let count = 0;
     let movedTo = 0;
     const joining = new Map<number, number>();
-    const apply = (value: number, sequence: number, what: number) => {
-      if (what === DONE) {
+    const apply = (value: number, sequence: number, kind: number) => {
+      if (kind === DONE) {
         if (count === done.length) {
           const larger = new Float64Array(2 * count);
           larger.set(done);
@@ -128,9 +131,9 @@ export class StatusFile {
         }
         done[count++] = value;
         joining.delete(value);
-      } else if (what === MOVED_BELOW) movedTo = Math.max(movedTo, value);
-      else if (what === JOINING) joining.set(value, sequence);
-      else if (what === NOT_JOINED) joining.delete(value);
+      } else if (kind === MOVED_BELOW) movedTo = Math.max(movedTo, value);
+      else if (kind === JOINING) joining.set(value, sequence);
+      else if (kind === NOT_JOINED) joining.delete(value);
     };
     const page = Buffer.allocUnsafeSlow(Math.min(size, PAGE_BYTES));
     let at = 0;
@@ -139,7 +142,7 @@ export class StatusFile {
       this.file.read(page, 0, bytes, at);
       let i = 0;
       for (; i + RECORD_BYTES <= bytes; i += RECORD_BYTES) {
-        // A damaged word costs itself: what it was said of may come again.
+        // A damaged record costs itself only: the message of its entry may be delivered again.
         if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) continue;
         apply(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
       }

@@ -2,16 +2,17 @@ import type { Bucket } from "./bucket.ts";
 import type { ScannedEntry } from "./entry.ts";
 
 /**
- * A message that stands in the deferred store rather than in its topic's log, while it is in memory:
- * about to fall due, or due and on its way through a channel.
+ * A message of the deferred store while it is in memory: it is about to fall due, or it is due and in flight or ready in
+ * its channel.
  */
 export class StoredMessage {
-  /** The channel's, from when the message falls due on: its state, who has it, until when, and since when. */
+  /** State of the delivery, in the channel's own values; the channel sets it when the message is due. */
   state = 0;
+  /** Id of the connection that has the message in flight. */
   owner = 0;
   deadlineMs = 0;
   deliveredAtMs = 0;
-  /** Its frame stands here, at `pageAt`, until it falls due. */
+  /** Holds the frame, at `pageAt`, until the message is due. */
   page: EntryPage | undefined = undefined;
   pageAt = 0;
 
@@ -21,26 +22,27 @@ export class StoredMessage {
     readonly channelId: number,
     readonly number: number,
     readonly sequence: number,
-    /** When it falls due; a requeue of it makes a new message. */
+    /** When the message is due. A requeue makes a new message. */
     public dueMs: number,
     public attempts: number,
-    /** Undefined for what lives in memory only (#ephemeral); then `frame` is set. */
+    /** Undefined for a message that is in memory only (#ephemeral); `frame` is set then. */
     readonly bucket: Bucket | undefined,
-    /** Of the entry in the bucket's file. */
+    /** The entry's offset in the bucket's file. */
     readonly offset: number,
     readonly frameBytes: number,
     readonly frame: Buffer | undefined,
   ) {}
 
-  /** The message of an entry that a scan has come to. */
+  /** Makes a message of an entry that a scan presents. */
   static fromScan(entry: ScannedEntry, bucket: Bucket): StoredMessage {
     const { kind, topicId, channelId, number, sequence, dueMs, attempts, offset, frameBytes } = entry;
     return new StoredMessage(kind, topicId, channelId, number, sequence, dueMs, attempts, bucket, offset, frameBytes, undefined);
   }
 }
 
-/** Bytes of a bucket in memory, for the messages in them: reused when the last of these has fallen due. */
+/** A part of a bucket in memory. It is reused when the last of the messages that have their frame in it is due. */
 export interface EntryPage {
   buffer: Buffer;
+  /** How many messages have their frame in it. */
   messages: number;
 }

@@ -1,18 +1,18 @@
 import { giveBack } from "../../../base/free-buffer.ts";
 
 const SMALLEST_BYTES = 4096;
-/** What is kept for the next turn, all areas together, and in one of them: more is given back at once. */
+/** Bytes kept for the next turn, in all buffers together and in one of them; memory beyond that is freed at once. */
 const MAX_KEPT_BYTES = 4 * 1024 * 1024;
-const MAX_KEPT_AREA_BYTES = 2 * 1024 * 1024;
+const MAX_KEPT_BUFFER_BYTES = 2 * 1024 * 1024;
 
-/** Where entries are laid out until they are written. */
+/** Holds entries, laid out as in the file, until they are written. */
 export class WriteBuffer {
   buffer: Buffer = Buffer.allocUnsafeSlow(SMALLEST_BYTES);
   view = viewOf(this.buffer);
-  /** Bytes that stand in it, from its beginning. */
+  /** Bytes in use, from the beginning. */
   used = 0;
 
-  /** Makes room for `bytes` more. @returns the offset at which they go */
+  /** Makes room for `bytes` more. @returns their offset */
   reserve(bytes: number): number {
     const at = this.used;
     this.used += bytes;
@@ -32,23 +32,23 @@ export class WriteBuffer {
 const free: WriteBuffer[] = [];
 let freeBytes = 0;
 
-/** An empty area. The largest first: where there is one busy bucket, it is that one's. */
+/** An empty buffer, the largest first: where one bucket is busy, it gets that one. */
 export function borrowWriteBuffer(): WriteBuffer {
-  const area = free.pop();
-  if (area === undefined) return new WriteBuffer();
-  freeBytes -= area.buffer.length;
-  return area;
+  const writeBuffer = free.pop();
+  if (writeBuffer === undefined) return new WriteBuffer();
+  freeBytes -= writeBuffer.buffer.length;
+  return writeBuffer;
 }
 
-/** The area is written, or what stands in it is refused. */
-export function returnWriteBuffer(area: WriteBuffer): void {
-  area.used = 0;
-  const bytes = area.buffer.length;
-  if (bytes > MAX_KEPT_AREA_BYTES || freeBytes + bytes > MAX_KEPT_BYTES) return giveBack(area.buffer);
+/** To be called when the buffer's entries are written or refused. */
+export function returnWriteBuffer(writeBuffer: WriteBuffer): void {
+  writeBuffer.used = 0;
+  const bytes = writeBuffer.buffer.length;
+  if (bytes > MAX_KEPT_BUFFER_BYTES || freeBytes + bytes > MAX_KEPT_BYTES) return giveBack(writeBuffer.buffer);
   freeBytes += bytes;
-  let i = free.push(area) - 1;
+  let i = free.push(writeBuffer) - 1;
   for (; i > 0 && free[i - 1].buffer.length > bytes; i--) free[i] = free[i - 1];
-  free[i] = area;
+  free[i] = writeBuffer;
 }
 
 function viewOf(buffer: Buffer): DataView {

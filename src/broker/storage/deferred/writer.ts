@@ -5,27 +5,28 @@ import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
 import { type EntryOwner, StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 
-/** Columns for staged messages that are kept for the next commits: where answers wait for the disk several are in use. */
-const SPARE_STAGED = 4;
+/** Columns for staged messages that are kept for later commits. With topics that wait for syncs, several are in use at a time. */
+const MAX_SPARE = 4;
 
-/** The time by which messages fall due. */
+/** Tells the time by which messages fall due. */
 export interface DueClock {
-  /** Ms, at this moment. */
+  /** The time at this moment, ms. */
   currentMs(): number;
 }
 
-/** Messages on their way into buckets: staged, written by a commit, and stored then, or once a sync is over. */
+/** Takes messages into buckets: they are staged, written by a commit, and stored then, or when a sync has succeeded. */
 export class EntryWriter {
-  /** To be set by who is told of a message and leaves it on the disk for the time being. */
+  /** Set by an owner, while it is told of a message, to leave that message on disk for now. */
   leftOnDisk = false;
   /** The number that the next entry gets. */
   nextNumber: number;
   private staged = new StagedEntries();
   private readonly spare: StagedEntries[] = [];
-  /** Written, and stored once a sync is over; of these, the first `coveredBySync` by the one that is under way. */
+  /** Written, and stored when a sync has succeeded. */
   private readonly awaitingSync: StagedEntries[] = [];
+  /** How many at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
-  /** The bucket that was staged into last: of what is due at this time others go there too, until the next commit. */
+  /** The bucket of the last staged entry, until the next commit: another message with the same due time goes there without a search. */
   private lastBucket: Bucket | undefined;
   private lastDueMs = 0;
 
@@ -41,7 +42,7 @@ export class EntryWriter {
     return this.staged.count > 0;
   }
 
-  /** Something waits for a sync that has not begun. */
+  /** Entries wait for a sync that has not begun. */
   get needsSync(): boolean {
     return this.awaitingSync.length > this.coveredBySync;
   }
@@ -49,10 +50,11 @@ export class EntryWriter {
   /**
    * Stages a message for the next commit().
    *
-   * @param header its dueMs is wall-clock time
-   * @param frame the whole message frame stands in [from, to)
-   * @param memoryOnly for what belongs to an #ephemeral topic or channel: kept in memory, gone with the process
-   * @param replaces the entry that this one takes the place of
+   * @param owner told when the message is stored, or refused
+   * @param header its due time is by the store's clock
+   * @param frame holds the whole message frame in [from, to)
+   * @param memoryOnly keep it in memory only: it belongs to an #ephemeral topic or channel
+   * @param replaces the entry that this one replaces
    */
   stage(
     owner: EntryOwner,
@@ -74,16 +76,16 @@ export class EntryWriter {
     this.staged.add(owner, header, number, to - from, bucket, offset, undefined, replaces);
   }
 
-  /** Time has passed: what is staged next may belong elsewhere than what was staged last. */
+  /** Time has passed: an entry with the due time of the last one may belong to another bucket now. */
   forgetBucket(): void {
     this.lastBucket = undefined;
   }
 
   /**
-   * Writes what is staged, one write per bucket, and tells each owner. All of it is refused if one write fails.
+   * Writes the staged entries, one write per bucket, and tells each owner. If one write fails, all of them are refused.
    *
-   * @param strict owners are told once a sync is over
-   * @returns why it was refused
+   * @param strict tell owners when the next sync has succeeded
+   * @returns why the entries were refused
    */
   commit(strict: boolean): Error | undefined {
     this.forgetBucket();
@@ -100,7 +102,12 @@ export class EntryWriter {
     this.coveredBySync = this.awaitingSync.length;
   }
 
-  /** @param error why what waited for the sync is refused; `refuse` sees to it that nothing is left of it */
+  /**
+   * Tells the owners of entries that awaited the sync.
+   *
+   * @param error why these entries are refused
+   * @param refuse called for each of them; marks it as done
+   */
   syncEnded(error: Error | undefined, refuse: (message: StoredMessage) => void): void {
     const covered = this.awaitingSync.splice(0, this.coveredBySync);
     this.coveredBySync = 0;
@@ -123,7 +130,7 @@ export class EntryWriter {
     return bucket;
   }
 
-  /** @returns why it could not be done; then nothing of it is left in any bucket */
+  /** @returns why the entries could not be written; no part of them is in any bucket then */
   private write(): Error | undefined {
     const failure = commitTogether(this.buckets.dirty);
     if (failure !== undefined) {
@@ -138,11 +145,11 @@ export class EntryWriter {
       const offset = staged.offset[at];
       this.leftOnDisk = false;
       staged.owner(at).stored(staged, at, error);
-      // Handed back, finished or kept in memory by its owner: either way nobody has to load it.
+      // The owner has it in memory, or is done with it: the entry need not be loaded.
       if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
         bucket.loadedTo += ENTRY_HEADER_BYTES + staged.frameBytes[at];
       }
     }
-    if (staged.clear() && this.spare.length < SPARE_STAGED) this.spare.push(staged);
+    if (staged.clear() && this.spare.length < MAX_SPARE) this.spare.push(staged);
   }
 }
