@@ -49,7 +49,7 @@ function header(number: number): StoredEntry {
   };
 }
 
-/** A disk that takes nothing while it is full; reading and cutting go on. */
+/** A disk that accepts no writes while it is full; reading and truncating still work. */
 function fullableDisk(): Disk & { full: boolean } {
   const disk = {
     ...systemDisk,
@@ -90,14 +90,14 @@ function path(ending: string): string {
   return `${folder}/${START}-1000.${ending}`;
 }
 
-/** @param at behind the file's head */
+/** @param at counts from behind the file's head */
 function flip(ending: string, at: number): void {
   const bytes = readFileSync(path(ending));
   bytes[HEAD_BYTES + at]++;
   writeFileSync(path(ending), bytes);
 }
 
-test("entries come back with all that was said of them, and with their frames", () => {
+test("entries are read back with their headers and frames", () => {
   fill(10).closeFiles();
   const { bucket, entries, cut } = recover();
   expect([cut, bucket.pending, bucket.length]).toEqual([0, 10, 10 * ENTRY_BYTES]);
@@ -110,7 +110,7 @@ test("entries come back with all that was said of them, and with their frames", 
   bucket.closeFiles();
 });
 
-test("what is staged counts once it is committed", () => {
+test("a staged entry counts when it is committed", () => {
   const bucket = new Bucket(systemDisk, folder, START, 1000);
   expect(bucket.stage(header(0), 0, frameOf(0), 0, 54)).toBe(0);
   expect(bucket.stage(header(1), 1, frameOf(1), 0, 54)).toBe(ENTRY_BYTES);
@@ -121,7 +121,7 @@ test("what is staged counts once it is committed", () => {
   bucket.closeFiles();
 });
 
-test("entries that are done with do not come again", () => {
+test("entries that are done are not recovered", () => {
   const bucket = fill(10);
   for (const number of [0, 3, 4, 9]) bucket.stageDone(number);
   expect(commit(bucket)).toBeUndefined();
@@ -130,7 +130,7 @@ test("entries that are done with do not come again", () => {
   expect(numbers(recover().entries)).toEqual([1, 2, 5, 6, 7, 8]);
 });
 
-test("a word that is staged but not written yet counts for a scan", () => {
+test("a status record that is staged but not written counts in a scan", () => {
   const bucket = fill(3);
   bucket.finish(1, ENTRY_BYTES, 4);
   const seen: ScannedEntry[] = [];
@@ -139,7 +139,7 @@ test("a word that is staged but not written yet counts for a scan", () => {
   bucket.closeFiles();
 });
 
-test("entries that were moved on do not come again", () => {
+test("entries that were moved to finer buckets are not recovered", () => {
   const bucket = fill(10);
   bucket.stageMoved(4 * ENTRY_BYTES, 4);
   expect(commit(bucket)).toBeUndefined();
@@ -149,7 +149,7 @@ test("entries that were moved on do not come again", () => {
   expect([again.movedTo, again.pending]).toEqual([4 * ENTRY_BYTES, 6]);
 });
 
-test("an entry that was about to join its log is done with if it is there, and comes again if not", () => {
+test("an entry that was about to join its log is done if the log has it, and is recovered if not", () => {
   const bucket = fill(6);
   bucket.stageJoining(2, 100);
   bucket.stageJoining(4, 101);
@@ -158,11 +158,11 @@ test("an entry that was about to join its log is done with if it is there, and c
   expect(commit(bucket)).toBeUndefined();
   bucket.closeFiles();
   expect(numbers(recover((_entry, sequence) => sequence <= 100).entries)).toEqual([0, 1, 3, 4, 5]);
-  // The log may have grown past 101 since, by other messages: what was found out once is kept.
+  // The log may have grown past 101 by other messages: the first answer is kept.
   expect(numbers(recover((_entry, sequence) => sequence <= 101).entries)).toEqual([0, 1, 3, 4, 5]);
 });
 
-test("a scan goes in pieces, and says where the next one begins", () => {
+test("a scan in pieces returns where the next piece begins", () => {
   const bucket = fill(10);
   const seen: ScannedEntry[] = [];
   let from = 0;
@@ -176,7 +176,7 @@ test("a scan goes in pieces, and says where the next one begins", () => {
   bucket.closeFiles();
 });
 
-test("a torn tail is cut off wherever it tears, and new entries follow on what is whole", () => {
+test("a torn tail is cut off wherever it is torn, and new entries follow the whole ones", () => {
   fill(3).closeFiles();
   const whole = readFileSync(path("msg"));
   for (let length = 2 * ENTRY_BYTES; length < 3 * ENTRY_BYTES; length++) {
@@ -192,7 +192,7 @@ test("a torn tail is cut off wherever it tears, and new entries follow on what i
   }
 });
 
-test("a flipped byte costs its own entry, whichever byte it is", () => {
+test("a flipped byte costs only its own entry, whichever byte it is", () => {
   fill(5).closeFiles();
   const whole = readFileSync(path("msg"));
   for (let at = 2 * ENTRY_BYTES; at < 3 * ENTRY_BYTES; at++) {
@@ -210,7 +210,7 @@ test("a flipped byte in the last entry cuts it off", () => {
   expect([numbers(entries), cut]).toEqual([[0, 1, 2, 3], ENTRY_BYTES]);
 });
 
-test("a damaged word costs itself, and a torn one is written over", () => {
+test("a damaged status record costs only itself, and a torn one is overwritten", () => {
   const bucket = fill(5);
   for (const number of [0, 1, 2]) bucket.stageDone(number);
   expect(commit(bucket)).toBeUndefined();
@@ -225,7 +225,7 @@ test("a damaged word costs itself, and a torn one is written over", () => {
   expect(numbers(recover().entries)).toEqual([1, 2, 4]);
 });
 
-test("entries that the disk does not take do not count, and the bucket goes on", () => {
+test("entries that a full disk refuses do not count, and the bucket goes on", () => {
   const disk = fullableDisk();
   const bucket = fill(1, disk);
   disk.full = true;
@@ -239,7 +239,7 @@ test("entries that the disk does not take do not count, and the bucket goes on",
   expect(numbers(recover().entries)).toEqual([0, 2]);
 });
 
-test("words that the disk does not take are written by a later commit", () => {
+test("status records that a full disk refuses are written by a later commit", () => {
   const disk = fullableDisk();
   const bucket = fill(2, disk);
   bucket.stageDone(0);
@@ -254,7 +254,7 @@ test("words that the disk does not take are written by a later commit", () => {
   expect(recover().entries).toBeEmpty();
 });
 
-test("entries and the names of the files are synced before the words that rest on them", async () => {
+test("entries and the names of the files are synced before the status records that rely on them", async () => {
   const synced: string[] = [];
   const paths = new Map<number, string>();
   const disk: Disk = {
@@ -294,7 +294,7 @@ test("a removed bucket leaves no file, and its name is free at once", async () =
   await until("the files are gone", () => readdirSync(folder).length === 0);
 });
 
-test("a bucket's file name says its span, and other names are not buckets'", () => {
+test("a bucket's span is read from its file name, and other files are not buckets", () => {
   expect(parseBucketName("1700000000000-64000.msg")).toEqual({ startMs: 1_700_000_000_000, widthMs: 64_000 });
   for (const name of ["1700000000000-64000.done", "x-1.msg", "1-1.msg.bak", ".msg"]) expect(parseBucketName(name)).toBeUndefined();
 });

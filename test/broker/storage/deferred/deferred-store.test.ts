@@ -28,17 +28,17 @@ afterEach(() => {
   removeFolder(folder);
 });
 
-/** A store, and what a broker would be for it: owner of all messages, target of all that fall due. */
+/** A store in the place of a broker's: the fixture owns all messages, and all that are due are delivered to it. */
 class Fixture {
   readonly log = new MemoryLogger();
   readonly due: StoredMessage[] = [];
   readonly refused: Error[] = [];
   readonly recovered: StoredEntry[] = [];
-  /** That was stored last. */
+  /** The message that was stored last. */
   last: StoredMessage | undefined;
   unwanted = new Set<number>();
   room = Number.POSITIVE_INFINITY;
-  /** Bytes that the disk takes before it is full; reading and cutting go on then. */
+  /** Bytes that the disk accepts before it is full; reading and truncating still work then. */
   bytesFree = Number.POSITIVE_INFINITY;
   store: DeferredStore;
 
@@ -101,7 +101,7 @@ class Fixture {
     return systemDisk.write(fd, buffer, from, take, position);
   }
 
-  /** Sequences that fell due since it was last asked. */
+  /** Sequences that fell due since the last call. */
   takeDue(): number[] {
     return this.due.splice(0).map(({ sequence }) => sequence);
   }
@@ -134,7 +134,7 @@ test("messages fall due in the order of their times, whatever the order they cam
   expect(fixture.takeDue(), `BUNSQ_SEED=${seed}`).toEqual(expected);
 });
 
-test("the store says when it wants to be asked again", () => {
+test("process() returns when to call it again", () => {
   const fixture = new Fixture();
   expect(fixture.store.process(START)).toBe(Number.POSITIVE_INFINITY);
   fixture.put(1, 100);
@@ -143,7 +143,7 @@ test("the store says when it wants to be asked again", () => {
   expect(fixture.store.process(START + 60)).toBeLessThanOrEqual(START + 300);
 });
 
-test("far messages go through ever finer buckets and still fall due on time", () => {
+test("messages that are due far ahead move through ever finer buckets and still fall due on time", () => {
   const fixture = new Fixture();
   const delays = [63 * SECOND, 65 * SECOND, 128 * SECOND, 2 * HOUR, 100 * HOUR];
   for (const delay of delays) fixture.put(delay, delay);
@@ -158,7 +158,7 @@ test("far messages go through ever finer buckets and still fall due on time", ()
   }
 });
 
-test("buckets whose messages are all done with leave no files", async () => {
+test("buckets whose messages are all done leave no files", async () => {
   const fixture = new Fixture();
   for (const delay of [SECOND, 70 * SECOND, 2 * HOUR]) fixture.put(delay, delay);
   for (let i = 0; i < 3; i++) {
@@ -170,43 +170,40 @@ test("buckets whose messages are all done with leave no files", async () => {
   await until("no file is left", () => readdirSync(folder).length === 0);
 });
 
-test.each([false, true])(
-  "what was moved is gone from the wide bucket only once it is synced where it stands now (strict: %p)",
-  (strict) => {
-    const fixture = new Fixture();
-    fixture.store.strict = strict;
-    fixture.stage(1, 100 * SECOND);
+test.each([false, true])("moved messages leave the wide bucket only when they are synced in the finer one (strict: %p)", (strict) => {
+  const fixture = new Fixture();
+  fixture.store.strict = strict;
+  fixture.stage(1, 100 * SECOND);
+  fixture.store.commit();
+  fixture.sync();
+  const wide = readdirSync(folder).find((name) => name.endsWith("-64000.msg")) as string;
+  const turn = () => {
+    nowMs += SECOND;
+    fixture.store.process(nowMs);
     fixture.store.commit();
+  };
+  expect(fixture.store.needsSync).toBeFalse();
+  for (let second = 0; second < 90; second++) turn();
+  expect(fixture.store.needsSync).toBeTrue();
+  expect(readdirSync(folder)).toContain(wide);
+  // A sync that fails proves nothing.
+  fixture.store.syncBegins();
+  expect(fixture.store.needsSync).toBeFalse();
+  fixture.store.syncEnded(new Error("EIO"));
+  expect(fixture.store.needsSync).toBeTrue();
+  turn();
+  expect(readdirSync(folder)).toContain(wide);
+  for (let syncs = 0; syncs < 2; syncs++) {
     fixture.sync();
-    const wide = readdirSync(folder).find((name) => name.endsWith("-64000.msg")) as string;
-    const turn = () => {
-      nowMs += SECOND;
-      fixture.store.process(nowMs);
-      fixture.store.commit();
-    };
-    expect(fixture.store.needsSync).toBeFalse();
-    for (let second = 0; second < 90; second++) turn();
-    expect(fixture.store.needsSync).toBeTrue();
-    expect(readdirSync(folder)).toContain(wide);
-    // One that fails proves nothing.
-    fixture.store.syncBegins();
-    expect(fixture.store.needsSync).toBeFalse();
-    fixture.store.syncEnded(new Error("EIO"));
-    expect(fixture.store.needsSync).toBeTrue();
     turn();
-    expect(readdirSync(folder)).toContain(wide);
-    for (let syncs = 0; syncs < 2; syncs++) {
-      fixture.sync();
-      turn();
-      turn();
-    }
-    expect(readdirSync(folder)).not.toContain(wide);
-    fixture.pass(12 * SECOND);
-    expect(fixture.takeDue()).toEqual([1]);
-  },
-);
+    turn();
+  }
+  expect(readdirSync(folder)).not.toContain(wide);
+  fixture.pass(12 * SECOND);
+  expect(fixture.takeDue()).toEqual([1]);
+});
 
-test("files that a kill kept from being removed go at the next start", () => {
+test("files whose removal was cut short by a kill are removed by the next start", () => {
   const fixture = new Fixture();
   fixture.put(1, 5 * SECOND);
   const [name] = readdirSync(folder);
@@ -215,7 +212,7 @@ test("files that a kill kept from being removed go at the next start", () => {
   expect(readdirSync(folder).filter((left) => left.endsWith(".gone"))).toBeEmpty();
 });
 
-test("messages are there after a clean close, those that were done with are not", async () => {
+test("messages are kept over a clean stop, without those that were done", async () => {
   const fixture = new Fixture();
   for (let sequence = 0; sequence < 10; sequence++) fixture.put(sequence, 500 + sequence);
   fixture.pass(504, 4);
@@ -231,7 +228,7 @@ test("messages are there after a clean close, those that were done with are not"
   expect(again.takeDue()).toEqual([0, 2, 4, 5, 6, 7, 8, 9]);
 });
 
-test("messages are there after a crash, and those that fell due meanwhile come at once, in order", () => {
+test("messages are kept over a crash, and those that fell due meanwhile are delivered at once", () => {
   const fixture = new Fixture();
   fixture.put(1, 90 * SECOND);
   fixture.put(2, 5 * SECOND);
@@ -255,7 +252,7 @@ test("numbers go on above those of an earlier run, even when the clock was set b
   expect(new Fixture().store.nextNumber).toBeGreaterThanOrEqual(before);
 });
 
-test("what nobody wants any more when its time is near is dropped", () => {
+test("messages whose topic or channel is gone when their time is near are dropped", () => {
   const fixture = new Fixture();
   for (const sequence of [1, 2, 3]) fixture.put(sequence, 10 * SECOND);
   for (const sequence of [11, 12, 13]) fixture.put(sequence, 100 * SECOND);
@@ -266,7 +263,7 @@ test("what nobody wants any more when its time is near is dropped", () => {
   expect(fixture.takeDue()).toEqual([11, 13]);
 });
 
-test("what lives in memory only falls due too, and leaves no file", () => {
+test("messages in memory only fall due too, and leave no file", () => {
   const fixture = new Fixture();
   fixture.stage(1, 200 * SECOND, true);
   fixture.stage(2, SECOND, true);
@@ -286,7 +283,7 @@ test("a crash between two steps of a move delivers each message once, and a seco
   copyFileSync(`${folder}/${wide}`, `${folder}/${wide}.copy`);
   fixture.pass(90 * SECOND, SECOND);
   expect(readdirSync(folder)).not.toContain(wide);
-  // The wide bucket is there still, as if the crash had come before the word that it was moved.
+  // The wide bucket still exists, as if the crash had come before the record that its messages were moved.
   copyFileSync(`${folder}/${wide}.copy`, `${folder}/${wide}`);
   const second = new Fixture();
   second.pass(9 * SECOND, 100);
@@ -296,7 +293,7 @@ test("a crash between two steps of a move delivers each message once, and a seco
   expect(third.takeDue()).toEqual([1, 2]);
 });
 
-test("words that a removed bucket left behind are not taken for those of a later one", () => {
+test("status records that a removed bucket left behind do not count for a later one", () => {
   const fixture = new Fixture();
   fixture.put(1, 100 * SECOND);
   const name = (readdirSync(folder).find((candidate) => candidate.endsWith(".msg")) as string).replace("msg", "done");
@@ -312,7 +309,7 @@ test("words that a removed bucket left behind are not taken for those of a later
   expect(new Fixture().recovered.map(({ sequence }) => sequence).toSorted()).toEqual([1, 2]);
 });
 
-test("a torn tail and a damaged entry are told apart, and both are in the log", () => {
+test("a torn tail and a damaged entry are told apart, and both are logged", () => {
   const fixture = new Fixture();
   for (const sequence of [1, 2, 3]) fixture.put(sequence, 10 * SECOND);
   const file = `${folder}/${readdirSync(folder).find((name) => name.endsWith(".msg"))}`;
@@ -325,7 +322,7 @@ test("a torn tail and a damaged entry are told apart, and both are in the log", 
   expect(again.log.matching(/ERROR: .*88 bytes in .* are damaged/)).toHaveLength(1);
 });
 
-test("messages leave a heap in the order of their times, as they came, whatever is taken out of it in between", () => {
+test("messages leave the heap unchanged, in the order of their due times, whatever is removed in between", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   const heap = new DueHeap();
@@ -334,7 +331,7 @@ test("messages leave a heap in the order of their times, as they came, whatever 
     if (!Bun.deepEquals(message, expected)) throw new Error(`BUNSQ_SEED=${seed}: ${Bun.inspect(message)}, not ${Bun.inspect(expected)}`);
   };
   for (let i = 0; i < 6000; i++) {
-    // Grows, and is emptied now and then.
+    // The heap grows, and is emptied from time to time.
     if (random.chance(i % 2000 < 1200 ? 0.6 : 0.2)) {
       const frame = random.chance(0.2) ? Buffer.from(`frame ${i}`) : undefined;
       const kind = random.int(1, 2);
@@ -363,7 +360,7 @@ test("messages leave a heap in the order of their times, as they came, whatever 
   }
 });
 
-test("what a full disk refuses is gone from every bucket, though parts of it had been written, and a kill comes at once", () => {
+test("entries that a full disk refuses are in no bucket, though parts of them were written and a kill comes at once", () => {
   const fixture = new Fixture();
   fixture.put(1, 5 * SECOND);
   // Two whole entries and a piece of the third fit; those in the other bucket do not.
@@ -373,7 +370,7 @@ test("what a full disk refuses is gone from every bucket, though parts of it had
   fixture.store.commit();
   expect(fixture.refused.map(({ message }) => message)).toEqual(Array.from({ length: 4 }, () => "ENOSPC: no space left on device, write"));
   expect(fixture.store.failure?.message).toStartWith("ENOSPC");
-  // Now it is the second bucket's part that does not fit.
+  // Now the second bucket's part does not fit.
   fixture.bytesFree = 3 * 88 + 30;
   for (const sequence of [6, 7, 8]) fixture.stage(sequence, 5 * SECOND);
   for (const sequence of [9, 10]) fixture.stage(sequence, 10 * SECOND);
@@ -386,7 +383,7 @@ test("what a full disk refuses is gone from every bucket, though parts of it had
   expect(new Fixture().recovered.map(({ sequence }) => sequence).toSorted((a, b) => a - b)).toEqual([1, 11]);
 });
 
-test("words that a full disk does not take are written when there is room, and until then the store says so", () => {
+test("status records that a full disk refuses are written when there is room, and until then the store reports it", () => {
   const fixture = new Fixture();
   const messages = [1, 2].map((sequence) => fixture.put(sequence, 5 * SECOND));
   fixture.bytesFree = 10;
@@ -401,7 +398,7 @@ test("words that a full disk does not take are written when there is room, and u
   expect(new Fixture().recovered.map(({ sequence }) => sequence)).toEqual([2]);
 });
 
-test("where answers wait for the disk an entry is stored after a sync, and what joined its log is done with after the next", () => {
+test("in strict mode an entry is stored after a sync, and done after the next one when it has joined its log", () => {
   const fixture = new Fixture();
   fixture.store.strict = true;
   const stored: StoredMessage[] = [];
@@ -420,7 +417,7 @@ test("where answers wait for the disk an entry is stored after a sync, and what 
   expect(stored.map(({ sequence }) => sequence)).toEqual([7]);
   fixture.store.markJoined(stored[0]);
   fixture.store.commit();
-  // Nothing on the disk says so before the log that it joined is synced.
+  // No status record says so before the log that it joined is synced.
   expect(new Fixture().recovered).toHaveLength(1);
   fixture.store.syncBegins();
   fixture.store.syncEnded(undefined);

@@ -8,7 +8,7 @@ import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 
-/** The beginning of a bucket of the finest width, and of one of the next. */
+/** When a bucket of the finest width begins, and one of the next width. */
 const START = 1_700_000_000_000;
 const WIDE_START = Math.ceil((START + 128_000) / 64_000) * 64_000;
 const HEAD_BYTES = 24;
@@ -24,7 +24,7 @@ beforeEach(() => {
 
 afterEach(() => removeFolder(folder));
 
-/** An entry, byte by byte as the file's description has it. */
+/** An entry, byte by byte as entry.ts describes it. */
 function entry(number: number, dueMs: number, sequence: number, body: string): Buffer {
   const bytes = Buffer.alloc(48 + 34 + body.length);
   bytes.writeUInt32LE(34 + body.length, 4);
@@ -58,10 +58,10 @@ function head(magic: string, version: number): Buffer {
   return bytes;
 }
 
-/** A store that is owner of all messages, and the target of all that fall due. */
+/** A store; the fixture owns all messages, and all that are due are delivered to it and finished. */
 class Fixture {
   readonly log = new MemoryLogger();
-  /** Sequences of what recovery found. */
+  /** Sequences of the entries that recovery visited. */
   readonly recovered: number[] = [];
   readonly bodies: string[] = [];
   readonly store = new DeferredStore({
@@ -126,7 +126,7 @@ test("new files of entries and of status records begin with their head", () => {
   expect(content(`${START}-1000.done`).length).toBe(HEAD_BYTES + RECORD_BYTES);
 });
 
-test("files without a head, as they were written before, are read and go on without one", () => {
+test("files of earlier brokers, which have no head, are read and go on without one", () => {
   const near = START + 5000;
   const first = entry(1, WIDE_START, 11, "moved already");
   writeFileSync(
@@ -151,24 +151,27 @@ test("files without a head, as they were written before, are read and go on with
   expect(new Fixture().recovered).toBeEmpty();
 });
 
-test.each(["msg", "done"])("a %s file of a newer version is refused with what to do, and nothing is changed", (ending) => {
-  new Fixture().put(1, START + 5000, "a");
-  const other = `${START + 7000}-1000`;
-  // Torn, and so cut by a start that is not refused.
-  writeFileSync(`${folder}/${other}.msg`, Buffer.concat([head("BQDE", 1), entry(2, START + 7000, 2, "b"), Buffer.from("torn")]));
-  const name = `${START + 5000}-1000.${ending}`;
-  writeFileSync(`${folder}/${name}`, Buffer.concat([head(ending === "msg" ? "BQDE" : "BQDS", 2), Buffer.from("unknown")]));
-  writeFileSync(`${folder}/${START + 9000}-1000.done`, head("BQDS", 1));
-  const before = readdirSync(folder).map((file) => [file, content(file)]);
-  const what = ending === "msg" ? "deferred entries" : "status records";
-  expect(() => new Fixture()).toThrow(StartError);
-  expect(() => new Fixture()).toThrow(
-    `${folder}/${name} was written by a newer bunsq (${what} version 2, this one reads 1); start that version, or use another --data-path`,
-  );
-  expect(readdirSync(folder).map((file) => [file, content(file)])).toEqual(before);
-});
+test.each(["msg", "done"])(
+  "a %s file of a newer version is refused with an error that says what to do, and nothing is changed",
+  (ending) => {
+    new Fixture().put(1, START + 5000, "a");
+    const other = `${START + 7000}-1000`;
+    // A torn tail, which a start that is not refused would cut off.
+    writeFileSync(`${folder}/${other}.msg`, Buffer.concat([head("BQDE", 1), entry(2, START + 7000, 2, "b"), Buffer.from("torn")]));
+    const name = `${START + 5000}-1000.${ending}`;
+    writeFileSync(`${folder}/${name}`, Buffer.concat([head(ending === "msg" ? "BQDE" : "BQDS", 2), Buffer.from("unknown")]));
+    writeFileSync(`${folder}/${START + 9000}-1000.done`, head("BQDS", 1));
+    const before = readdirSync(folder).map((file) => [file, content(file)]);
+    const what = ending === "msg" ? "deferred entries" : "status records";
+    expect(() => new Fixture()).toThrow(StartError);
+    expect(() => new Fixture()).toThrow(
+      `${folder}/${name} was written by a newer bunsq (${what} version 2, this one reads 1); start that version, or use another --data-path`,
+    );
+    expect(readdirSync(folder).map((file) => [file, content(file)])).toEqual(before);
+  },
+);
 
-test("a head that a crash tore is written anew, wherever it tore", () => {
+test("a torn head is written again, wherever it was torn", () => {
   const name = `${START + 5000}-1000`;
   for (let length = 0; length < HEAD_BYTES; length++) {
     writeFileSync(`${folder}/${name}.msg`, head("BQDE", 1).subarray(0, length));
@@ -181,7 +184,7 @@ test("a head that a crash tore is written anew, wherever it tore", () => {
   }
 });
 
-test("records that a torn head of a status file is in front of count", () => {
+test("a status file with a torn head gets a whole one with its next records", () => {
   const name = `${START + 5000}-1000`;
   const entries = [entry(1, START + 5000, 1, "a"), entry(2, START + 5000, 2, "b")];
   writeFileSync(`${folder}/${name}.msg`, Buffer.concat([head("BQDE", 1), ...entries]));

@@ -10,23 +10,23 @@ import { Random, seedFromEnvironment } from "../../../support/random.ts";
 
 const START = 1_700_000_000_000;
 const CHANNELS = 3;
-/** Messages of one channel that the model takes into memory. */
+/** How many messages of one channel the model takes into memory. */
 const ROOM = 40;
 
-/** What must come of one message. */
+/** What the model knows of one message. */
 interface Expected {
   dueMs: number;
   channelId: number;
   state: "stored" | "in memory" | "done";
 }
 
-/** A store over several lives, beside a plain map of what it must hold. */
+/** A store over several restarts, beside a plain map of the messages that it must have. */
 class Model {
   readonly log = new MemoryLogger();
   readonly messages = new Map<number, Expected>();
   readonly inMemory = new Map<number, StoredMessage>();
-  /** Of the messages in memory, by channel. */
-  readonly held = new Map<number, number>();
+  /** How many messages are in memory, by channel. */
+  readonly loaded = new Map<number, number>();
   readonly violations: string[] = [];
   nowMs = START;
   store!: DeferredStore;
@@ -40,11 +40,11 @@ class Model {
     this.restart(strict);
   }
 
-  /** As after a kill: nothing is said to the store before. */
+  /** Opens the store again as after a kill: the one before is not closed. */
   restart(strict: boolean): void {
     for (const expected of this.messages.values()) if (expected.state === "in memory") expected.state = "stored";
     this.inMemory.clear();
-    this.held.clear();
+    this.loaded.clear();
     const store = new DeferredStore({
       directory: this.folder,
       disk: systemDisk,
@@ -56,7 +56,7 @@ class Model {
     store.target = {
       wanted: () => true,
       underWay: (entry) => this.inMemory.get(entry.sequence)?.number === entry.number,
-      room: (channelId) => ROOM - (this.held.get(channelId) ?? 0),
+      room: (channelId) => ROOM - (this.loaded.get(channelId) ?? 0),
       due: (message) => this.due(message),
     };
     const found = new Set<number>();
@@ -94,28 +94,28 @@ class Model {
       const header = { kind, attempts: 1, topicId: 1, channelId, dueMs: this.nowMs + delayMs, sequence: this.next++ };
       this.store.writer.stage(this, header, frame, 0, frame.length, false);
     }
-    this.settle();
+    this.commitAndSync();
   }
 
   pass(ms: number, stepMs: number): void {
     const end = this.nowMs + ms;
     while (this.nowMs < end) {
       this.nowMs = Math.min(end, this.nowMs + stepMs);
-      for (let again = 0; again < 20 && this.store.process(this.nowMs) <= this.nowMs; again++) this.settle();
-      this.settle();
+      for (let again = 0; again < 20 && this.store.process(this.nowMs) <= this.nowMs; again++) this.commitAndSync();
+      this.commitAndSync();
     }
   }
 
-  /** Finishes some of what is in memory. */
+  /** Finishes a share of the messages in memory. */
   finish(share: number): void {
     for (const [sequence, message] of this.inMemory) {
       if (!this.random.chance(share)) continue;
       this.inMemory.delete(sequence);
-      this.held.set(message.channelId, (this.held.get(message.channelId) ?? 0) - 1);
+      this.loaded.set(message.channelId, (this.loaded.get(message.channelId) ?? 0) - 1);
       (this.messages.get(sequence) as Expected).state = "done";
       this.store.finish(message);
     }
-    this.settle();
+    this.commitAndSync();
   }
 
   get left(): number {
@@ -124,7 +124,7 @@ class Model {
     return left;
   }
 
-  private settle(): void {
+  private commitAndSync(): void {
     this.store.commit();
     if (!this.store.strict && !this.store.needsSync) return;
     this.store.syncBegins();
@@ -134,11 +134,11 @@ class Model {
 
   private due(message: StoredMessage): void {
     const expected = this.messages.get(message.sequence);
-    if (expected?.state !== "stored") return void this.violations.push(`${message.sequence} came, which is ${expected?.state}`);
-    if (this.nowMs < expected.dueMs) this.violations.push(`${message.sequence} came ${expected.dueMs - this.nowMs} ms early`);
+    if (expected?.state !== "stored") return void this.violations.push(`${message.sequence} was delivered, but is ${expected?.state}`);
+    if (this.nowMs < expected.dueMs) this.violations.push(`${message.sequence} was delivered ${expected.dueMs - this.nowMs} ms early`);
     expected.state = "in memory";
     this.inMemory.set(message.sequence, message);
-    this.held.set(message.channelId, (this.held.get(message.channelId) ?? 0) + 1);
+    this.loaded.set(message.channelId, (this.loaded.get(message.channelId) ?? 0) + 1);
   }
 }
 
@@ -146,7 +146,7 @@ let folder = "";
 
 afterEach(() => removeFolder(folder));
 
-test("over kills, full channels and long waits each message comes once in a life, not early, until it is finished", () => {
+test("over kills, full channels and long waits each message is delivered once per start, not early, until it is finished", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   folder = temporaryFolder();
@@ -159,7 +159,7 @@ test("over kills, full channels and long waits each message comes once in a life
     }
     if (random.chance(0.15)) model.pass(random.int(1, 4_000_000), 10_000);
     if (random.chance(0.3)) model.restart(random.chance(0.4));
-    // Long after: whatever the channels have no room for comes piece by piece.
+    // A long pause: the overflow of full channels is loaded piece by piece afterwards.
     if (random.chance(0.1)) model.nowMs += random.int(1, 20_000_000);
     expect(model.violations.slice(0, 5), `BUNSQ_SEED=${seed}, round ${round}`).toEqual([]);
   }
