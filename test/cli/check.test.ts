@@ -174,12 +174,12 @@ const DAMAGES: Damage[] = [
   {
     what: "a damaged store",
     make: (data) => writeFileSync(join(data.folder, "catalogue.sqlite"), "this was a database once, before the disk forgot it"),
-    says: /catalogue\.sqlite is damaged \(file is not a database\); its copy would take its place/,
+    says: /catalogue\.sqlite is damaged \(file is not a database\); its copy would replace it/,
   },
   {
     what: "a missing store",
     make: (data) => rmSync(join(data.folder, "catalogue.sqlite")),
-    says: /catalogue\.sqlite is missing; its copy would take its place/,
+    says: /catalogue\.sqlite is missing; its copy would replace it/,
   },
   {
     what: "a flipped bit in a cursor",

@@ -19,18 +19,18 @@ import { BACKUP_FILE, inspectBackup, inspectMetadata, METADATA_FILE, topicFolder
 import { readChannels, readTopics } from "../storage/metadata/metadata-store.ts";
 import { DELETED_MARK } from "../topics/topic-registry.ts";
 
-/** What the store, or its copy, knows of a topic's log. */
-interface Known {
+/** What the metadata store or its copy says about a topic's log. */
+interface KnownLog {
   neededSequence: number;
   syncedSequence: number | undefined;
 }
 
-/** Takes the lines that recovery would log, and remembers whether one of them told of damage. */
-class Findings implements Logger {
+/** The lines of a check. Warnings and errors that recovery logs are among them; an error means damage. */
+class Report implements Logger {
   level = "info" as const;
   damaged = false;
 
-  constructor(private readonly print: (line: string) => void) {}
+  constructor(readonly print: (line: string) => void) {}
 
   debug(): void {}
   info(): void {}
@@ -50,76 +50,76 @@ class Findings implements Logger {
 }
 
 /**
- * Looks a stopped broker's data path over: every checksum of every log, the deferred messages and the store.
+ * Checks the data path of a stopped broker: every checksum of every log, the deferred messages and the metadata store.
  *
- * It runs what the broker runs at its start; without `repair` on a disk that keeps all changes in memory, so that nothing
- * of the logs is touched.
+ * The check runs the same code as a broker at its start, but on a disk that keeps all changes in memory, so it changes no
+ * file. With `repair`, a broker is started and stopped before, which repairs the files.
  *
- * @param print is given one line after the other
- * @returns whether all is sound; with `repair`, whether it was
- * @throws StartError when it cannot be checked: a broker has it open, there is nothing, or it is of a newer version
+ * @param print called with each line of the report
+ * @returns true if there is no damage, and `repair` found none either
+ * @throws StartError when the path cannot be checked: a broker has it open, it has no data, or a newer version wrote it
  */
 export async function checkDataPath(options: BrokerOptions, repair: boolean, print: (line: string) => void): Promise<boolean> {
   const directory = join(options.dataPath, DATA_FOLDER);
   if (!existsSync(directory)) throw new StartError(`there is no ${DATA_FOLDER} in ${options.dataPath}`);
-  const findings = new Findings(print);
+  const report = new Report(print);
   const store = inspectMetadata(join(directory, METADATA_FILE));
   if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
   if (repair) {
     print("repairing:");
-    const broker = openBroker(options, findings);
+    const broker = openBroker(options, report);
     await broker.close();
-    print("after that:");
+    print("after the repair:");
   }
-  const known = checkStore(directory, findings, print);
+  const known = checkStore(directory, report);
   const overlay = new OverlayDisk(systemDisk);
   const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
   for (const { folder, number, name } of topicFolders(overlay, directory)) {
-    if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: was deleted; what is left of it goes at the next start`);
+    if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: deleted; the next start removes the rest of its files`);
     else {
-      const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), findings, print);
+      const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), report);
       let restored = 0;
       replayJournal(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
-      if (restored > 0) print(`  ${restored} messages more in the journal; the next start puts them into the log`);
+      if (restored > 0) print(`  ${restored} more messages in the journal; the next start writes them to the log`);
     }
   }
-  checkDeferred(join(directory, "deferred"), overlay, findings, print);
-  for (const path of keptAside(directory)) print(`kept aside: ${path} (${statSync(path).size} bytes)`);
-  print(verdict(findings.damaged, repair));
-  return !findings.damaged;
+  checkDeferred(join(directory, "deferred"), overlay, report);
+  for (const path of unusedFiles(directory)) print(`kept, but not used: ${path} (${statSync(path).size} bytes)`);
+  print(verdict(report.damaged, repair));
+  return !report.damaged;
 }
 
 function verdict(damaged: boolean, repair: boolean): string {
   if (!damaged) return "sound";
   return repair
-    ? "damage was found; what can be mended was, and damaged messages are skipped when they are read"
-    : "damage was found; a broker that starts mends what it can and skips the rest, as does --repair";
+    ? "damage was found; what can be repaired was repaired, and damaged messages are skipped when they are read"
+    : "damage was found; the next start of a broker, or --repair, repairs what can be repaired; the rest is skipped";
 }
 
-/** @returns what is known of each log, by its number and name */
-function checkStore(directory: string, findings: Findings, print: (line: string) => void): Map<string, Known> {
+/** Checks the metadata store and its copy. @returns what they say about each log, by its number and name */
+function checkStore(directory: string, report: Report): Map<string, KnownLog> {
   const path = join(directory, METADATA_FILE);
   const copy = join(directory, "topics", BACKUP_FILE);
   const state = inspectMetadata(path);
   const copyState = inspectBackup(systemDisk, copy);
   if (state === "sound") {
     const { known, topics, channels, damaged } = readKnown(path);
-    print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
-    for (const row of damaged) findings.error(`the row of ${row} in ${path} is damaged`);
-    if (typeof copyState === "object") findings.warn(`its copy ${copy} is damaged (${copyState.damage}); a broker that runs renews it`);
+    report.print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
+    for (const row of damaged) report.error(`the row of ${row} in ${path} is damaged`);
+    if (typeof copyState === "object") report.warn(`its copy ${copy} is damaged (${copyState.damage}); a running broker renews it`);
     return known;
   }
   const what = state === "missing" ? "missing" : `damaged (${typeof state === "object" ? state.damage : state})`;
-  print(`store: ${what}`);
+  report.print(`store: ${what}`);
   if (copyState === "sound") {
-    findings.error(`${path} is ${what}; its copy would take its place`);
+    report.error(`${path} is ${what}; its copy would replace it`);
     return readKnown(copy).known;
   }
-  findings.error(`${path} is ${what}, and there is no copy of it; topics would be taken from their folders`);
+  report.error(`${path} is ${what}, and there is no copy of it; topics would be taken from their folders`);
   return new Map();
 }
 
-function readKnown(path: string): { known: Map<string, Known>; topics: number; channels: number; damaged: string[] } {
+function readKnown(path: string): { known: Map<string, KnownLog>; topics: number; channels: number; damaged: string[] } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
     const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
@@ -152,58 +152,57 @@ function damagedRows(database: Database): string[] {
   ]);
 }
 
-/** @returns the sequence that its log goes on with */
+/** @returns the next sequence of the topic's log */
 function checkTopic(
   disk: Disk,
   directory: string,
   topicNumber: number,
   topicName: string,
-  known: Known | undefined,
-  findings: Findings,
-  print: (line: string) => void,
+  known: KnownLog | undefined,
+  report: Report,
 ): number {
-  print(`topic ${topicName}:`);
-  if (known === undefined) findings.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
+  report.print(`topic ${topicName}:`);
+  if (known === undefined) report.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
   const onCorrupt = () => regions++;
-  const segments = recoverSegments({ disk, directory, topicNumber, topicName, logger: findings, onCorrupt, ...known });
+  const segments = recoverSegments({ disk, directory, topicNumber, topicName, logger: report, onCorrupt, ...known });
   let bytes = 0;
   for (const segment of segments) {
     bytes += segment.length;
-    regions += damagedCommits(segment, findings);
+    regions += damagedCommits(segment, report);
     segment.close();
   }
   const first = segments[0];
   const next = segments[segments.length - 1]?.nextSequence ?? 0;
   const lost = Math.min(known?.syncedSequence ?? 0, Number.MAX_SAFE_INTEGER) - next;
   if (known?.syncedSequence !== undefined && lost > 0 && next > 0)
-    findings.error(`TOPIC(${topicName}): its log ends before sequence ${next}, but ${lost} more messages were on the disk`);
+    report.error(`TOPIC(${topicName}): its log ends before sequence ${next}, but ${lost} more messages were on the disk`);
   const messages = segments.reduce((sum, { baseSequence, nextSequence }) => sum + nextSequence - baseSequence, 0);
   const range = first === undefined || messages === 0 ? "" : `, sequences ${first.baseSequence} to ${next - 1}`;
-  print(`  ${segments.length} segments, ${messages} messages${range}, ${bytes} bytes, ${regions} damaged regions`);
+  report.print(`  ${segments.length} segments, ${messages} messages${range}, ${bytes} bytes, ${regions} damaged regions`);
   return Math.max(next, known?.neededSequence ?? 0);
 }
 
-function damagedCommits(segment: Segment, findings: Findings): number {
+function damagedCommits(segment: Segment, report: Report): number {
   let damaged = 0;
   for (let number = 0; number < segment.entries; number++) {
     const entry = segment.entryAt(number);
     if (entry.count === 0 || segment.verify(entry)) continue;
     damaged++;
-    findings.error(
+    report.error(
       `${entry.count} messages from sequence ${entry.firstSequence} on are damaged in ${segment.logPath} at byte ${entry.offset}; they are skipped`,
     );
   }
   return damaged;
 }
 
-function checkDeferred(directory: string, disk: Disk, findings: Findings, print: (line: string) => void): void {
+function checkDeferred(directory: string, disk: Disk, report: Report): void {
   let publishes = 0;
   let requeues = 0;
   const store = new DeferredStore({
     directory,
     disk,
-    logger: findings,
+    logger: report,
     ballast: NO_BALLAST,
     clock: { currentMs: systemClock.wallMs },
   });
@@ -214,10 +213,10 @@ function checkDeferred(directory: string, disk: Disk, findings: Findings, print:
       else requeues++;
     },
   );
-  print(`deferred: ${publishes} messages to be published, ${requeues} requeued or left behind by their channels`);
+  report.print(`deferred: ${publishes} messages to be published, ${requeues} requeued or moved here by their channels`);
 }
 
-function keptAside(directory: string): string[] {
+function unusedFiles(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })
     .filter((name) => /\.damaged(-\d+)?$/.test(name) || /(^|\/)damaged-\d{5}-/.test(name))
     .map((name) => join(directory, name));
