@@ -12,9 +12,9 @@ export const TOPIC_NUMBER = 3;
 export const TIME = { high: 1, low: 2 };
 const COMMITTED_MS = 1000;
 
-/** The machine's disk, on which there is no room for files with an ending, as long as `full` says so. */
+/** The machine's disk, which refuses writes to files whose name ends with `full`, as a full disk does. */
 export class FillingDisk {
-  /** Empty: there is room for all files. */
+  /** Empty: no write is refused. */
   full = "";
   private readonly paths = new Map<number, string>();
   readonly disk: Disk = {
@@ -32,7 +32,7 @@ export class FillingDisk {
   };
 }
 
-/** A topic's log in a folder of its own, opened and opened again as a broker would. */
+/** A topic's log in a folder of its own, opened as a broker opens it. */
 export class LogFixture implements Disposable {
   readonly folder = temporaryFolder();
   readonly directory = `${this.folder}/topic`;
@@ -77,7 +77,7 @@ export class LogFixture implements Disposable {
     this.open();
   }
 
-  /** Appends one commit. */
+  /** Appends messages and commits them together. */
   commit(...bodies: (string | Uint8Array)[]): void {
     for (const body of bodies) {
       const bytes = typeof body === "string" ? Buffer.from(body) : body;
@@ -86,7 +86,7 @@ export class LogFixture implements Disposable {
     this.log.commit(COMMITTED_MS);
   }
 
-  /** Every channel has read everything, and finished what is below a sequence. */
+  /** Trims the log as if every channel had read everything and had finished the messages below a sequence. */
   trimBelow(sequence: number): void {
     this.log.trim(this.log.committedEnd, sequence, COMMITTED_MS);
   }
@@ -96,7 +96,7 @@ export class LogFixture implements Disposable {
   }
 }
 
-/** What a channel would read from `sequence` on: every message's id sequence and body, gaps as `null`. */
+/** The bodies that a channel would read from a sequence on, with null for a gap. Checks that each id has the right sequence. */
 export function readAll(log: TopicLog, from = log.startSequence): (string | null)[] {
   const bodies: (string | null)[] = [];
   let sequence = from;
@@ -120,7 +120,7 @@ export function readAll(log: TopicLog, from = log.startSequence): (string | null
   return bodies;
 }
 
-/** Every body that can be read, by its sequence. */
+/** All bodies that can be read, by sequence. */
 export function readBySequence(log: TopicLog): Map<number, string> {
   const bodies = new Map<number, string>();
   let sequence = log.startSequence;

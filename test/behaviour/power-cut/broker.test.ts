@@ -13,9 +13,9 @@ import { RawClient } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
 import { FaultDisk } from "./support/fault-disk.ts";
 
-/** Moments of the workload at which the power goes. */
+/** How many power cuts are tried, each at a random moment of the workload. */
 const CUTS = Number(process.env.BUNSQ_CUTS ?? 150);
-/** Only the store is on a real disk, and it is opened anew for each cut: best on one in memory. */
+/** Only the metadata store is on a real disk. It is opened again for each cut, so a file system in memory is best. */
 const MEMORY_FOLDER = "/dev/shm";
 const STEPS = 250;
 const TOPIC = "t";
@@ -30,29 +30,29 @@ afterAll(() => {
   console.log(`power cuts of a broker: ${cuts}, BUNSQ_SEED=${seed}`);
 });
 
-/** What became of one message, by moments of the disk; Infinity: not so far. */
+/** The moments of the disk at which something happened to a message; Infinity: it has not happened. */
 interface Fate {
   acknowledged: number;
-  /** Its consumer said FIN. */
+  /** The consumer sent FIN. */
   finished: number;
 }
 
 interface History {
   disk: FaultDisk;
   fates: Map<string, Fate>;
-  /** The store's content from a moment on. */
+  /** The content of the metadata store after each change, and the moment of the change. */
   stores: { moment: number; bytes: Buffer }[];
 }
 
 function open(disk: FaultDisk): Broker {
-  // The data path itself was there long before.
+  // The data path and the folders above it are on the disk already.
   disk.makeDirectory(dataPath);
   for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));
   const options = defaultOptions({ dataPath, durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 });
   return openBroker(options, new MemoryLogger(), { disk });
 }
 
-/** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes what was promised when. */
+/** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes when the broker promised something. */
 async function play(random: Random): Promise<History> {
   const disk = new FaultDisk();
   const history: History = { disk, fates: new Map(), stores: [] };
@@ -103,7 +103,7 @@ async function play(random: Random): Promise<History> {
     }
     noteStore();
   }
-  await until("what the steps asked for is done", () => {
+  await until("the broker has finished all work", () => {
     disk.endSync();
     noteStore();
     return disk.waiting === 0 && !broker.deferred.hasWork && !topic.dirty;
@@ -125,14 +125,14 @@ function mpub(bodies: string[]): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Leaves a broker as a power cut would: nothing is written any more. */
+/** Stops a broker as a power cut would: nothing more is written. */
 function abandon(broker: Broker): void {
   broker.turn.stop();
   broker.listener.stop(true);
   broker.metadata.close();
 }
 
-/** The bodies that a broker would still give to the channel: from the log, and from the deferred store. */
+/** The bodies that a broker would still deliver to the channel, from the log and from the deferred store. */
 function owed(broker: Broker): Set<string> {
   const topic = broker.registry.topics.get(TOPIC);
   const channel = topic?.channels.get(CHANNEL) as Channel;
@@ -162,21 +162,21 @@ function recover(disk: FaultDisk, store: Buffer): Broker {
   return open(disk);
 }
 
-test("after a power cut at any moment a broker owes its consumers all that was acknowledged and not finished, and nothing else", async () => {
+test("after a power cut at any moment a broker still delivers every message that was acknowledged and not finished, and nothing else", async () => {
   const random = Random.forPart(seed, 1000);
   const history = await play(random);
   const first = (history.stores[0] as { moment: number }).moment;
   for (let cut = 0; cut < CUTS; cut++) {
     cuts++;
     const moment = random.int(first, history.disk.moment);
-    // Cursors are not synced with each save: any state of the store since its last synced change may be what is left.
+    // Cursors are not synced with each save, so the metadata store may have lost its last changes.
     const until = history.stores.filter((store) => store.moment <= moment);
     const store = until[Math.max(0, until.length - 1 - random.pick([0, 0, 1, 3, 20]))] as { bytes: Buffer };
     try {
       let disk = history.disk.afterCut(moment, random);
       let broker = recover(disk, store.bytes);
       if (random.chance(0.3)) {
-        // The power goes again while the broker starts.
+        // The power is cut again while the broker starts.
         abandon(broker);
         disk = disk.afterCut(random.int(0, disk.moment), random);
         broker = recover(disk, store.bytes);

@@ -10,10 +10,10 @@ import { readAll, readBySequence, TIME, TOPIC_NUMBER } from "../../support/log-f
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { FaultDisk } from "./support/fault-disk.ts";
 
-/** Each is a workload of its own, and each of its writes a moment at which the power goes. */
+/** Random workloads. The power is cut at each write of each of them. */
 const WORKLOADS = 6;
 const STEPS = 120;
-/** Different cuts at the same moment: what was not synced may survive in many ways. */
+/** Cuts at the same moment, because changes that were not synced can survive in many ways. */
 const CUTS_PER_MOMENT = 2;
 const DIRECTORY = "/data/topics/t";
 
@@ -22,7 +22,7 @@ let cuts = 0;
 
 afterAll(() => console.log(`power cuts of logs: ${cuts}, BUNSQ_SEED=${seed}`));
 
-/** A log on a disk of ours. What the store would know is handed in. */
+/** A log on a given disk, opened with what the metadata store would know about it. */
 class Log {
   readonly logger = new MemoryLogger();
   readonly files: LogFiles;
@@ -55,27 +55,27 @@ class Log {
   }
 }
 
-/** What was the case at a moment. */
+/** What a broker may promise at a moment. */
 interface State {
   moment: number;
-  /** Messages below were acknowledged: their sync ended. */
+  /** Messages below this sequence were acknowledged: their sync has ended. */
   acknowledged: number;
-  /** Messages below are finished, and may be gone. */
+  /** Messages below this sequence are finished and may be removed. */
   floor: number;
-  /** As far as the store has it that the log is synced; it may be behind. */
+  /** The synced sequence in the metadata store, which may be lower than the real one. */
   synced: number;
 }
 
 interface History {
   disk: FaultDisk;
   bodies: string[];
-  /** Sequences at which a commit, whole or not at all, ends. */
+  /** The sequences after each commit. A commit must be kept or lost as a whole. */
   bounds: Set<number>;
   states: State[];
 }
 
-/** Appends, commits, syncs and releases as a broker with --durability=fsync would, and notes what it may promise. */
-async function play(random: Random): Promise<History> {
+/** Appends, commits, syncs and trims as a broker with --durability=fsync would, and notes what it may promise. */
+function play(random: Random): History {
   const disk = new FaultDisk();
   let [acknowledged, floor, synced] = [0, 0, 0];
   const { log, files } = new Log(disk, { synced, floor });
@@ -100,8 +100,6 @@ async function play(random: Random): Promise<History> {
       });
     } else if (what < 0.9) {
       disk.endSync();
-      // The acknowledgement is a promise's turn away.
-      for (let turn = 0; turn < 10; turn++) await Promise.resolve();
     } else if (what < 0.95) {
       floor = random.int(floor, acknowledged);
       log.trim(log.committedEnd, floor, 1000 + step);
@@ -113,7 +111,7 @@ async function play(random: Random): Promise<History> {
   return history;
 }
 
-/** What was the case when the power went, at the end of the step that was under way, and as the store has it: it may be behind. */
+/** What could be promised before the cut (`now`) and after the interrupted step (`next`), and what the metadata store knew, which may be older. */
 interface Cut {
   now: State;
   next: State;
@@ -128,31 +126,31 @@ function cutAt(history: History, moment: number, random: Random): Cut {
   return { now: states[at] as State, next: states[at + 1] ?? (states[at] as State), known };
 }
 
-/** What must hold after a cut. @returns the log, going on */
+/** Opens the log after a cut and checks it. @returns the log, ready for new messages */
 function check(history: History, disk: FaultDisk, { now, next, known }: Cut): Log {
   const after = new Log(disk, known);
   const found = readBySequence(after.log);
-  // None is corrupt, and none is another.
+  // No message is corrupt, and none has the body of another.
   for (const [sequence, body] of found) expect(body).toBe(history.bodies[sequence] as string);
-  // All that was acknowledged and not finished, so a prefix of what was published; behind it nothing but whole commits.
+  // All acknowledged messages that are not finished are there. Of later messages there are whole commits only.
   for (let sequence = next.floor; sequence < now.acknowledged; sequence++) if (!found.has(sequence)) throw new Error(`${sequence} is lost`);
   const bounds = [...history.bounds].sort((a, b) => a - b);
   for (const [i, from] of bounds.slice(0, -1).entries()) {
-    // Of what is finished any part may be gone: its segments are removed.
+    // Any part of a finished commit may be missing, because finished segments are removed.
     if (from < next.floor) continue;
     for (let sequence = from; sequence < (bounds[i + 1] as number); sequence++) {
       if (found.has(sequence) !== found.has(from)) throw new Error(`${from} and ${sequence} are of one commit, and not both there`);
     }
   }
-  // No id that was acknowledged is given again.
+  // The id of an acknowledged message is not given again.
   expect(after.log.next).toBeGreaterThanOrEqual(now.acknowledged);
   return after;
 }
 
 for (let workload = 0; workload < WORKLOADS; workload++) {
-  test(`after a power cut at any write of workload ${workload} a log has all that was acknowledged, and whole commits only`, async () => {
+  test(`after a power cut at any write of workload ${workload} a log has all acknowledged messages, and whole commits only`, () => {
     const random = Random.forPart(seed, workload);
-    const history = await play(random);
+    const history = play(random);
     const first = (history.states[0] as State).moment;
     for (let moment = first; moment <= history.disk.moment; moment++) {
       for (let cut = 0; cut < CUTS_PER_MOMENT; cut++) {
@@ -161,7 +159,7 @@ for (let workload = 0; workload < WORKLOADS; workload++) {
         const disk = history.disk.afterCut(moment, random);
         try {
           check(history, disk, state);
-          // The power goes once more while the log is recovered, or right after.
+          // The power is cut once more, during the recovery of the log or right after it.
           const again = disk.afterCut(random.int(0, disk.moment), random);
           const { log } = check(history, again, state);
           log.append(Buffer.from("new"), 0, 3, TIME);

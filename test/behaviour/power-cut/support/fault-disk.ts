@@ -2,9 +2,9 @@ import { dirname } from "node:path";
 import type { Disk, OpenFlags } from "../../../../src/broker/storage/disk/disk.ts";
 import type { Random } from "../../../support/random.ts";
 
-/** A disk writes this much at once or not at all. */
+/** A disk writes a sector completely or not at all. */
 const SECTOR_BYTES = 512;
-/** Room on it, whatever is written: more than --min-free-bytes keeps, and so little that the ballast is small. */
+/** The free space that the disk always reports: more than --min-free-bytes, and so little that the ballast is small. */
 const SPACE_BYTES = 20 * 1024 * 1024;
 
 interface Inode {
@@ -12,28 +12,28 @@ interface Inode {
   size: number;
 }
 
-/** What a name in a folder stands for; undefined: nothing. */
+/** What a name in a folder refers to; undefined: the name does not exist. */
 type Target = Inode | "folder" | undefined;
 
 type Operation =
   | { kind: "write"; inode: Inode; offset: number; bytes: Buffer }
   | { kind: "truncate"; inode: Inode; length: number }
-  /** One or, for a rename, two names get a new meaning, both or neither. */
+  /** Changes one name or, for a rename, two together. */
   | { kind: "names"; names: { path: string; target: Target }[] };
 
 interface Recorded {
   operation: Operation;
-  /** Number of the sync that has covered it; Infinity while none has. */
+  /** The moment at which a sync that covers the operation ended; Infinity if none has. */
   syncedAt: number;
 }
 
 /**
- * A disk in memory that remembers every change and whether a sync has covered it, so that it can say what a power cut
- * at any moment may leave: of what was not synced anything — applied, left out, torn within, or turned into garbage —
- * of bytes as of names, in any combination.
+ * A disk in memory that remembers every change and which sync covered it. So it can make the disk that a power cut at any
+ * moment may leave: each change that was not synced may be there or missing, and a write may be torn or turned into garbage,
+ * in any combination.
  */
 export class FaultDisk implements Disk {
-  /** Changes so far, and syncs that ended: the moments at which the power can go. */
+  /** Counts changes and ended syncs. The power can be cut at each of these moments. */
   moment = 0;
   private readonly names = new Map<string, Target>();
   private readonly open_ = new Map<number, Inode>();
@@ -41,17 +41,17 @@ export class FaultDisk implements Disk {
   private nextFd = 1000;
   private syncs: { run: () => void }[] = [];
 
-  /** Syncs that wait for their end. */
+  /** How many syncs have begun and not ended. */
   get waiting(): number {
     return this.syncs.length;
   }
 
-  /** Ends the sync that began first. */
+  /** Ends the sync that began earliest. */
   endSync(): void {
     this.syncs.shift()?.run();
   }
 
-  /** A disk as it may be when the power comes back after a cut at `moment`. */
+  /** Makes a disk that a power cut at `moment` may leave. */
   afterCut(moment: number, random: Random): FaultDisk {
     const after = new FaultDisk();
     const copies = new Map<Inode, Inode>();
@@ -60,7 +60,7 @@ export class FaultDisk implements Disk {
       copies.set(inode, known);
       return known;
     };
-    // Some cuts lose nearly all of what was not synced, some nearly nothing.
+    // Some cuts lose almost all changes that were not synced, and some almost none.
     const keeps = random.pick([0.1, 0.5, 0.9, 1]);
     for (const { at, recorded } of this.operations) {
       if (at > moment) break;
@@ -79,9 +79,9 @@ export class FaultDisk implements Disk {
         }
       }
     }
-    // What is in a folder whose own name was lost is lost.
+    // Files in a folder whose own name was lost are lost.
     for (const path of [...after.names.keys()].sort()) if (!after.isFolder(dirname(path))) after.names.delete(path);
-    // All that is there now is on the disk.
+    // Everything that is left counts as synced.
     for (const [path, target] of after.names) {
       if (typeof target === "object")
         after.record({ kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
@@ -90,7 +90,7 @@ export class FaultDisk implements Disk {
     return after;
   }
 
-  /** Whole content of a file. */
+  /** The content of a file. */
   content(path: string): Buffer {
     const inode = this.inode(path);
     return Buffer.from(inode.bytes.subarray(0, inode.size));
@@ -146,13 +146,13 @@ export class FaultDisk implements Disk {
 
   sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void {
     const inode = this.open_.get(fd);
-    // A broker that was abandoned still syncs what it had open on another disk: it never hears the end of that.
+    // An abandoned broker may still sync a file that was open on another disk. That sync never ends.
     if (inode === undefined) return;
     this.beginSync(({ operation }) => operation.kind !== "names" && operation.inode === inode, done);
   }
 
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
-    // A rename is there when the folder is synced that has the new name.
+    // A rename is synced with the folder of the new name.
     this.beginSync(({ operation }) => operation.kind === "names" && dirname(operation.names.at(-1)?.path ?? "") === path, done);
   }
 
@@ -258,7 +258,7 @@ export class FaultDisk implements Disk {
   }
 }
 
-/** What the disk may have taken of a write: some of its sectors, the rest as before, zeros, or garbage. */
+/** What may be left of a write: its beginning, or some of its sectors beside zeros or garbage, or all of it with a flipped bit. */
 function torn(bytes: Buffer, offset: number, random: Random): Buffer {
   const left = Buffer.from(bytes);
   const way = random.int(0, 3);

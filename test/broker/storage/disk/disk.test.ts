@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 
-test("a directory is synced, and one that was removed since is no failure of the disk", async () => {
+test("a directory can be synced, and one that does not exist is not reported as a failure", async () => {
   const folder = mkdtempSync(join(tmpdir(), "bunsq-disk-"));
   const sync = (path: string) => new Promise((resolve) => systemDisk.syncDirectory(path, resolve));
   try {

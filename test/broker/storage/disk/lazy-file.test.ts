@@ -10,7 +10,7 @@ function folder(): FaultDisk {
   return disk;
 }
 
-test("a file is opened by its first use, and by the next one after it was closed", () => {
+test("the first use opens a file, and so does the first use after it was closed", () => {
   const disk = folder();
   const file = new LazyFile(disk, PATH, "create");
   expect([file.isOpen, disk.exists(PATH)]).toEqual([false, false]);
@@ -24,7 +24,7 @@ test("a file is opened by its first use, and by the next one after it was closed
   expect([file.isOpen, file.size]).toEqual([true, 3]);
 });
 
-test("a file that is missing and may not be made is an error, for a sync too", () => {
+test("using a missing file that may not be created is an error, and so is syncing it", () => {
   const file = new LazyFile(folder(), PATH);
   expect(() => file.size).toThrow("ENOENT");
   let failure: Error | undefined;
@@ -36,14 +36,14 @@ test("a file that is missing and may not be made is an error, for a sync too", (
   expect(file.size).toBe(0);
 });
 
-test("a file that ends early is an error to a reader that needs all of it, and none to one that takes what there is", () => {
+test("read() needs all bytes, and readUpTo() takes those that the file has", () => {
   const file = new LazyFile(folder(), PATH, "create");
   file.write(Buffer.from("abc"), 0, 3, 0);
   expect(file.readUpTo(Buffer.alloc(8), 0, 8, 0)).toBe(3);
   expect(() => file.read(Buffer.alloc(8), 0, 8, 0)).toThrow("file ends 5 bytes early");
 });
 
-test("a file that is closed while it is synced is closed when the sync ends, unless it is used again", () => {
+test("a file that is closed during a sync stays open until the sync ends, and longer if it is used again", () => {
   const disk = folder();
   const file = new LazyFile(disk, PATH, "create");
   let synced = 0;
@@ -71,7 +71,7 @@ test("a file that is closed while it is synced is closed when the sync ends, unl
   expect([file.isOpen, file.unsynced]).toEqual([true, true]);
 });
 
-test("a file keeps its content and stays open under another name, and when it is removed", () => {
+test("a renamed or removed file stays open", () => {
   const disk = folder();
   const file = new LazyFile(disk, PATH, "create");
   file.write(Buffer.from("abc"), 0, 3, 0);

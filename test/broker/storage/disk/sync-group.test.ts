@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { SyncGroup } from "../../../../src/broker/storage/disk/sync-group.ts";
 
-/** A group, and what those who wait for it were told, in order. */
+/** A group, and the failures that its callbacks were called with, in order. */
 function watched(): { group: SyncGroup; told: (string | undefined)[] } {
   const told: (string | undefined)[] = [];
   return { group: new SyncGroup((failure) => told.push(failure?.message)), told };
@@ -27,7 +27,7 @@ test("a group ends with its last sync, and not before it is sealed", () => {
   expect(told).toEqual([undefined]);
 });
 
-test("of several failures the first is told, to everybody who waits", () => {
+test("all callbacks get the first of several failures", () => {
   const { group, told } = watched();
   const [first, second, third] = [group.add(), group.add(), group.add()];
   group.whenEnded((failure) => told.push(`later: ${failure?.message}`));

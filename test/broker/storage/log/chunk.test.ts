@@ -3,7 +3,7 @@ import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../../../src/broker/sto
 
 const MIB = 1024 * 1024;
 
-/** Gives up every chunk it is asked for. */
+/** An owner that frees every chunk that it is asked for. */
 function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): void } {
   const evicted: Chunk[] = [];
   return {
@@ -15,7 +15,7 @@ function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): void }
   };
 }
 
-test("a chunk has the size that was wished for, or the next that holds the bytes", () => {
+test("a chunk has the wished size, or the next larger one that the bytes fit into", () => {
   const pool = new ChunkPool(64 * MIB);
   expect(pool.allocate(10, 0).buffer.length).toBe(16 * 1024);
   expect(pool.allocate(10, LARGEST_CLASS).buffer.length).toBe(MIB);
@@ -24,7 +24,7 @@ test("a chunk has the size that was wished for, or the next that holds the bytes
   expect(pool.usedBytes).toBe(16 * 1024 + MIB + 128 * 1024 + MIB + 1);
 });
 
-test("a dropped chunk's memory is used again", () => {
+test("the memory of a freed chunk is reused", () => {
   const pool = new ChunkPool(64 * MIB);
   const chunk = pool.allocate(10, 1);
   pool.free(chunk);
@@ -33,7 +33,7 @@ test("a dropped chunk's memory is used again", () => {
   expect(chunk.freed).toBeFalse();
 });
 
-test("a pinned chunk is not used again before its last pin is gone", () => {
+test("a pinned chunk is not reused before its last pin is gone", () => {
   const pool = new ChunkPool(64 * MIB);
   const chunk = pool.allocate(10, 1);
   chunk.pins = 2;
@@ -44,7 +44,7 @@ test("a pinned chunk is not used again before its last pin is gone", () => {
   expect(pool.allocate(10, 1)).toBe(chunk);
 });
 
-test("with the budget used up the oldest cached chunks make room; the memory of a pinned one comes back with its last pin", () => {
+test("when the budget is used up, the oldest cached chunks are evicted; the memory of a pinned one is freed with its last pin", () => {
   const pool = new ChunkPool(3 * MIB);
   const keeper = owner(pool);
   const chunks = [0, 1, 2].map(() => pool.allocate(1, LARGEST_CLASS));
@@ -57,7 +57,7 @@ test("with the budget used up the oldest cached chunks make room; the memory of 
   expect(pool.usedBytes).toBe(2 * MIB);
 });
 
-test("when nothing can be evicted, chunks are small, and what must be held is held beyond the budget", () => {
+test("when nothing can be evicted, chunks are small, and a request that needs more memory exceeds the budget", () => {
   const pool = new ChunkPool(MIB + 200 * 1024);
   pool.allocate(1, LARGEST_CLASS);
   expect(pool.allocate(1, LARGEST_CLASS).buffer.length).toBe(128 * 1024);
@@ -66,7 +66,7 @@ test("when nothing can be evicted, chunks are small, and what must be held is he
   expect(pool.usedBytes).toBeGreaterThan(pool.budgetBytes);
 });
 
-test("chunks that go out of use in numbers are not all kept", () => {
+test("of many freed chunks, only some are kept for reuse", () => {
   const pool = new ChunkPool(1024 * MIB);
   const chunks = Array.from({ length: 40 }, () => pool.allocate(1, LARGEST_CLASS));
   for (const chunk of chunks) pool.free(chunk);
@@ -74,7 +74,7 @@ test("chunks that go out of use in numbers are not all kept", () => {
   expect(again.filter((chunk) => chunks.includes(chunk))).toHaveLength(24);
 });
 
-test("positions are offsets from the chunk's first", () => {
+test("offsets in a chunk are relative to its first position", () => {
   const chunk = new ChunkPool(MIB).allocate(1, 0);
   chunk.start = 2 ** 40;
   chunk.end = chunk.start + 100;

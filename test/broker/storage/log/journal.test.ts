@@ -12,13 +12,13 @@ import { MemoryLogger } from "../../../support/in-process.ts";
 import { readAll, TIME } from "../../../support/log-fixture.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
 
-/** Room for a few largest groups. */
+/** Has room for several groups of the sizes that these tests write. */
 const CAPACITY = 64 * 1024;
 const JOURNAL = "/data/journal";
 
 class Killed extends Error {}
 
-/** Kills the process in the middle of its n-th write from now on: part of it is in the file, and nothing comes after. */
+/** A disk of a process that is killed during its n-th write: a part of that write is in the file, and later calls throw. */
 function killAfter(disk: FaultDisk, writes: number, random: Random): Disk {
   let left = writes;
   const alive = () => {
@@ -43,7 +43,7 @@ function killAfter(disk: FaultDisk, writes: number, random: Random): Disk {
   });
 }
 
-/** Logs that share a journal, as a broker has them. */
+/** Logs that share a journal, as in a broker. */
 class Logs {
   readonly logs: TopicLog[];
   readonly journal: Journal;
@@ -86,7 +86,7 @@ class Logs {
     this.log(number).append(bytes, 0, bytes.length, TIME);
   }
 
-  /** Commits as one turn of a broker does. */
+  /** Commits as a broker does in one turn of the event loop. */
   commit(numbers: Iterable<number>, timeMs = 1000): void {
     const logs = [...numbers].map((number) => this.log(number));
     for (const log of logs) log.stageInJournal(this.journal);
@@ -101,7 +101,7 @@ const bytesOf = (disk: FaultDisk, number: number) =>
     .filter((path) => path.startsWith(`/data/${number}/`) && path.endsWith(".log"))
     .reduce((sum, path) => sum + disk.content(path).length, 0);
 
-test("what a kill left in the journal only is in the log after the next start", () => {
+test("commits that only the journal had at a kill are in the log after the next start", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 3);
   for (let i = 0; i < 5; i++) {
@@ -114,7 +114,7 @@ test("what a kill left in the journal only is in the log after the next start", 
   expect(disk.paths()).not.toContain(JOURNAL);
 });
 
-test("a log that could settle before the kill has nothing twice", () => {
+test("a log that caught up before the kill has no message twice", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 2);
   for (let i = 0; i < 4; i++) {
@@ -128,7 +128,7 @@ test("a log that could settle before the kill has nothing twice", () => {
   expect(readAll(next.log(1))).toEqual(["b0", "b1", "b2", "b3"]);
 });
 
-test("what was journaled behind sequences that a run passed over is there after a kill", () => {
+test("commits in the journal that follow skipped sequences are in the log after a kill", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 1);
   for (const body of ["a", "b"]) run.append(0, body);
@@ -145,7 +145,7 @@ test("what was journaled behind sequences that a run passed over is there after 
   expect(third.log(0).next).toBe(12);
 });
 
-test("a journal of a newer version is left alone", () => {
+test("a journal of a newer version is refused and left as it is", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 1);
   run.append(0, "a");
@@ -160,7 +160,7 @@ test("a journal of a newer version is left alone", () => {
   expect(disk.paths()).toContain(JOURNAL);
 });
 
-test("a large commit goes to the log's own files, with what stood in the journal before it", () => {
+test("a large commit goes to the log's own files, and so do the commits that only the journal had before", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 1);
   run.append(0, "small");
@@ -172,12 +172,12 @@ test("a large commit goes to the log's own files, with what stood in the journal
   expect(readAll(new Logs(disk, 1).log(0))).toEqual(["small", "x".repeat(20_000)]);
 });
 
-test("a journal that has gone round keeps what no log has in its own files", () => {
+test("a journal that overwrites its first groups loses nothing that a log's own files lack", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 4);
   const expected: string[][] = [[], [], [], []];
   for (let i = 0; i < 200; i++) {
-    // One log is rarely written to: its entries are the ones that would be overwritten.
+    // The last log is rarely written to, so its entries are the oldest ones.
     const numbers = i % 50 === 0 ? [0, 1, 2, 3] : [0, 1, 2];
     for (const number of numbers) {
       const body = `${number}:${i}:${"x".repeat(300)}`;
@@ -190,7 +190,7 @@ test("a journal that has gone round keeps what no log has in its own files", () 
   for (const number of [0, 1, 2, 3]) expect(readAll(next.log(number))).toEqual(expected[number] as string[]);
 });
 
-test("a journal that cannot be written refuses nothing: each log writes for itself", () => {
+test("when the journal cannot be written, each log writes to its own files and no commit is refused", () => {
   const disk = new FaultDisk();
   const open = disk.open.bind(disk);
   disk.open = (path, flags) => {
@@ -206,13 +206,13 @@ test("a journal that cannot be written refuses nothing: each log writes for itse
   expect(readAll(new Logs(disk, 2).log(1))).toEqual(["b"]);
 });
 
-test("a message that looks like a group of the journal is none", () => {
+test("a message that looks like a group of the journal is not taken for one", () => {
   const disk = new FaultDisk();
   const run = new Logs(disk, 2);
   run.append(0, "first");
   run.commit([0]);
   const group = Buffer.from(disk.content(JOURNAL).subarray(4096));
-  // With everything right but what the run alone knows.
+  // Everything is right except the nonce, which only the run knows.
   group.fill(7, 8, 16);
   group.writeUInt32LE(Bun.hash.crc32(group.subarray(8, group.readUInt32LE(0))), 4);
   const fd = disk.open(JOURNAL, "r+");
@@ -221,7 +221,7 @@ test("a message that looks like a group of the journal is none", () => {
   expect([...readJournal(disk, JOURNAL).values()].flat().length).toBe(1);
 });
 
-test("killed within any write, the logs have all that was committed, in order and whole", () => {
+test("after a kill during any write, the logs have all committed messages, in order and complete", () => {
   const seed = seedFromEnvironment();
   for (let round = 0; round < 60; round++) {
     const random = new Random(seed + round);
@@ -247,7 +247,7 @@ test("killed within any write, the logs have all that was committed, in order an
           if (random.chance(0.05)) {
             const number = random.int(0, 7);
             const read = readAll(run.log(number));
-            // What is killed in a write that can be done without goes on, and finds nothing: this throws.
+            // A kill during a write whose failure is tolerated has not thrown yet. This call does.
             killing.list("/data");
             expect(read).toEqual(acknowledged[number] as string[]);
           }
@@ -260,7 +260,7 @@ test("killed within any write, the logs have all that was committed, in order an
         const found = readAll(after.log(number)) as string[];
         const known = acknowledged[number] as string[];
         expect(found.slice(0, known.length), `log ${number}, round ${round}, BUNSQ_SEED=${seed}`).toEqual(known);
-        // What was on its way may be there or not, but nothing else.
+        // Messages that were being committed may be there or not, but no others.
         expect((sent[number] as string[]).slice(0, found.length)).toEqual(found);
         sent[number] = found;
         acknowledged[number] = [...found];

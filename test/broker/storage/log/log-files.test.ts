@@ -13,7 +13,7 @@ afterEach(() => {
   Segment.prototype.sync = realSync;
 });
 
-/** A record's bytes with a body of 10. */
+/** Bytes of a record with a body of 10 bytes. */
 const RECORD = 44;
 const BODIES = Array.from({ length: 10 }, (_, i) => `body-${String(i).padStart(5, "0")}`);
 
@@ -30,7 +30,7 @@ function flip(path: string, at: number): void {
   writeFileSync(path, bytes);
 }
 
-test("what was committed is there after a clean close, in order, and goes on at the next sequence", async () => {
+test("after a clean close all commits are there in order, and the log continues with the next sequence", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES.slice(0, 5)) fixture.commit(body);
   fixture.commit(...BODIES.slice(5));
@@ -42,21 +42,21 @@ test("what was committed is there after a clean close, in order, and goes on at 
   expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
-test("an empty log starts at the sequence it is told", () => {
+test("a new log starts at the given sequence", () => {
   using fixture = new LogFixture({ firstSequence: 70_000 });
   expect([fixture.log.startSequence, fixture.log.next]).toEqual([70_000, 70_000]);
   fixture.commit("a");
   expect(readAll(fixture.log)).toEqual(["a"]);
 });
 
-test("without a close, as after a crash, nothing that was committed is missing", () => {
+test("without a close, as after a crash, no commit is missing", () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   fixture.open();
   expect(readAll(fixture.log)).toEqual(BODIES);
 });
 
-test("a log file that lost its end is cut back to its last whole commit, and says so", async () => {
+test("a log file that lost its end is cut after its last intact commit, with a log line", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -79,7 +79,7 @@ test("a flipped byte in the last commit drops that commit", async () => {
   expect(fixture.logger.matching(/the last 1 messages .* torn/)).toHaveLength(1);
 });
 
-test("a flipped byte in the middle costs its own commit: it is counted, logged and skipped", async () => {
+test("a flipped byte in the middle costs one commit, which is counted, logged and skipped", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -90,7 +90,7 @@ test("a flipped byte in the middle costs its own commit: it is counted, logged a
   expect(fixture.logger.matching(/1 messages from sequence 4 on are damaged .* at byte 176 \(checksum does not match\)/)).toHaveLength(1);
 });
 
-test("a full segment's file that lost its end costs only the commits that are gone", async () => {
+test("when the file of a full segment loses its end, only the lost commits are missing", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 5 * RECORD });
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -99,7 +99,7 @@ test("a full segment's file that lost its end costs only the commits that are go
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
 });
 
-test("half an index entry at the end is forgotten with the commit it was for", async () => {
+test("half an index entry at the end is dropped, with its commit", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -111,7 +111,7 @@ test("half an index entry at the end is forgotten with the commit it was for", a
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 9), "new"]);
 });
 
-test("a damaged index entry in the middle costs nothing when its records are whole", async () => {
+test("a damaged index entry in the middle costs nothing when its records are intact", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -127,7 +127,7 @@ test("a damaged index entry in the middle costs nothing when its records are who
   expect(fixture.corrupt).toBe(1);
 });
 
-test("a damaged index entry over damaged records costs that commit and no other", async () => {
+test("a damaged index entry with damaged records costs that commit and no other", async () => {
   using fixture = new LogFixture();
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -137,7 +137,7 @@ test("a damaged index entry over damaged records costs that commit and no other"
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 4), null, ...BODIES.slice(5)]);
 });
 
-test("an index of a full segment that lost its end is made good from where the next segment begins", async () => {
+test("when the index of a full segment loses its end, the missing entries are rebuilt up to the next segment", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 5 * RECORD });
   for (const body of BODIES) fixture.commit(body);
   await fixture.files.close();
@@ -147,16 +147,16 @@ test("an index of a full segment that lost its end is made good from where the n
   expect(fixture.corrupt).toBe(1);
 });
 
-test("a recycled file's older records behind the end are never read as new ones", async () => {
+test("older records in a recycled file are never read as new ones", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 4 * RECORD });
   for (const body of BODIES.slice(0, 8)) fixture.commit(body);
   fixture.trimBelow(4);
   expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(1);
-  await until("the old name is gone from the disk", () => fixture.recycler.hasReady);
+  await until("the file may be overwritten", () => fixture.recycler.hasReady);
   fixture.commit("new 1");
   expect(readdirSync(`${fixture.folder}/recycled`)).toBeEmpty();
   const newest = filesOf(fixture, ".log")[1];
-  // The older records stand there still, whole, at the very place where the next record will.
+  // The older records are still in the file, intact, and the next record will overwrite one of them.
   expect(readFileSync(newest).length).toBe(4 * RECORD);
   await fixture.reopen();
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new 1"]);
@@ -165,7 +165,7 @@ test("a recycled file's older records behind the end are never read as new ones"
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new 1", "new 2"]);
 });
 
-test("recycled files are kept up to their bound, across restarts, and one that vanished is done without", async () => {
+test("recycled files are kept up to their bound and over restarts, and a missing one does no harm", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 2 * RECORD });
   for (const body of BODIES) fixture.commit(body);
   fixture.trimBelow(9);
@@ -176,7 +176,7 @@ test("recycled files are kept up to their bound, across restarts, and one that v
   expect(readAll(fixture.log)).toEqual([BODIES[9], "new"]);
 });
 
-test("segments that are not kept are removed one after the other, each behind its index", async () => {
+test("segments that are not recycled are removed one after the other, each after its index", async () => {
   const removed: string[] = [];
   let underWay = 0;
   const disk: Disk = {
@@ -201,7 +201,7 @@ test("segments that are not kept are removed one after the other, each behind it
   expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
-test("segments are released once everything in them is finished, and not before", () => {
+test("a segment is removed when all its messages are finished, and not before", () => {
   using fixture = new LogFixture({ maxBytesPerFile: 2 * RECORD });
   for (const body of BODIES) fixture.commit(body);
   fixture.trimBelow(5);
@@ -210,7 +210,7 @@ test("segments are released once everything in them is finished, and not before"
   expect(readAll(fixture.log)).toEqual(BODIES.slice(4));
 });
 
-test("a large segment in which all is finished is given back early, and the next sequence survives that", async () => {
+test("a large segment is recycled as soon as all its messages are finished, and the next sequence is not lost", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 10 * RECORD });
   for (const body of BODIES) fixture.commit(body);
   fixture.trimBelow(10);
@@ -224,7 +224,7 @@ test("a large segment in which all is finished is given back early, and the next
   expect(fixture.log.startSequence).toBe(10);
 });
 
-test("removing a log gives its files to the recycler and takes its folder away", () => {
+test("removing a log gives its files to the recycler and removes its folder", () => {
   using fixture = new LogFixture();
   fixture.commit("a");
   fixture.files.remove();
@@ -232,7 +232,7 @@ test("removing a log gives its files to the recycler and takes its folder away",
   expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(1);
 });
 
-test("a write that the disk does not take throws, nothing of the group counts, and the log goes on", async () => {
+test("when the disk refuses a write, the commit throws, nothing of it counts, and the log continues", async () => {
   const filling = new FillingDisk();
   using fixture = new LogFixture({ disk: filling.disk });
   fixture.commit(...BODIES.slice(0, 3));
@@ -246,7 +246,7 @@ test("a write that the disk does not take throws, nothing of the group counts, a
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(0, 3), "after"]);
 });
 
-test("an index that the disk does not take rolls the commit back too", async () => {
+test("when the disk refuses the index entry, nothing of the commit counts either", async () => {
   const filling = new FillingDisk();
   using fixture = new LogFixture({ disk: filling.disk });
   fixture.commit("a");
@@ -258,7 +258,7 @@ test("an index that the disk does not take rolls the commit back too", async () 
   expect(readAll(fixture.log)).toEqual(["a", "after"]);
 });
 
-test("a sync waits for the disk also where the segment was rolled since, and where an earlier sync is under way", async () => {
+test("a sync also waits for earlier segments and for an earlier sync that is still running", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: RECORD });
   const waiting: (() => void)[] = [];
   let segmentsSynced = 0;
@@ -288,11 +288,11 @@ test("a sync waits for the disk also where the segment was rolled since, and whe
   await Bun.sleep(1);
   expect([synced, later, fixture.files.hasUnsynced]).toEqual([false, false, true]);
   waiting[0]();
-  await until("both hear of it", () => synced && later);
+  await until("both syncs have ended", () => synced && later);
   expect(fixture.files.hasUnsynced).toBeFalse();
 });
 
-test("a sync that fails is told to who waits for it, and is in the log", async () => {
+test("a failed sync is reported to its caller and logged", async () => {
   using fixture = new LogFixture();
   Segment.prototype.sync = (done: (error: Error | undefined) => void) => done(new Error("input/output error"));
   fixture.commit("a");
@@ -304,7 +304,7 @@ test("a sync that fails is told to who waits for it, and is in the log", async (
   expect(await new Promise((resolve) => fixture.files.sync(resolve))).toBeUndefined();
 });
 
-test("a log that is removed while it is synced is no failure of the disk", async () => {
+test("removing a log during a sync is not reported as a failed sync", async () => {
   using fixture = new LogFixture();
   fixture.commit(...BODIES);
   const synced = Promise.withResolvers<Error | undefined>();
@@ -315,20 +315,20 @@ test("a log that is removed while it is synced is no failure of the disk", async
   expect(fixture.logger.matching(/ERROR/)).toBeEmpty();
 });
 
-test("files that are not needed are closed: those of a full segment once synced, all of them at rest", async () => {
+test("files are closed when they are not needed: those of a full segment when it is synced, and all of an idle log", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: RECORD });
   for (const body of BODIES) fixture.commit(body);
   const { segments } = fixture.files as unknown as { segments: Segment[] };
   expect(segments.every((segment) => segment.isOpen)).toBeTrue();
   fixture.files.sync();
-  await until("the full ones are closed", () => segments.filter((segment) => segment.isOpen).length === 1);
+  await until("the full segments are closed", () => segments.filter((segment) => segment.isOpen).length === 1);
   fixture.files.closeIdle();
   await until("all are closed", () => !segments.some((segment) => segment.isOpen));
   fixture.commit("again");
   expect(readAll(fixture.log)).toEqual([...BODIES, "again"]);
 });
 
-test("an index entry is written behind its records, so a file is never shorter than its index says", () => {
+test("an index entry is written after its records, so that a log file is never shorter than its index says", () => {
   using fixture = new LogFixture();
   fixture.commit("a", "b");
   const fd = openSync(filesOf(fixture, ".idx")[0], "r");

@@ -5,11 +5,11 @@ import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/st
 import { LogFixture, readAll } from "../../../support/log-fixture.ts";
 import { until } from "../../../support/server.ts";
 
-/** A record's bytes with a body of 10. */
+/** Bytes of a record with a body of 10 bytes. */
 const RECORD = 44;
 const BODIES = Array.from({ length: 10 }, (_, i) => `body-${String(i).padStart(5, "0")}`);
 
-/** Ten commits of one record each, in segments of `perSegment`, closed cleanly. */
+/** A log with ten commits of one record each, `perSegment` of them in a segment, after a clean close. */
 async function written(perSegment = 10): Promise<LogFixture> {
   const fixture = new LogFixture({ maxBytesPerFile: perSegment * RECORD });
   for (const body of BODIES) fixture.commit(body);
@@ -55,7 +55,7 @@ test("a damaged last index entry costs nothing when its records were on the disk
   expect(fixture.corrupt).toBe(1);
 });
 
-test("a torn last index entry takes a commit along that was never synced, and never comes back", async () => {
+test("a torn last index entry costs a commit that was never synced, and the commit stays lost", async () => {
   using fixture = await written();
   zero(filesOf(fixture, ".idx")[0], INDEX_HEADER_BYTES + 9 * INDEX_ENTRY_BYTES + 5);
   fixture.open({ syncedSequence: 9 });
@@ -73,7 +73,7 @@ for (const [what, damage] of [
   ["damaged in its header", (path: string) => change(path, 17)],
 ] as const) {
   for (const which of [0, 1, 3])
-    test(`the index of segment ${which + 1} of 4, ${what}, is made anew from the records`, async () => {
+    test(`the index of segment ${which + 1} of 4, ${what}, is rebuilt from the records`, async () => {
       using fixture = await written(3);
       damage(filesOf(fixture, ".idx")[which]);
       fixture.open({ syncedSequence: 10 });
@@ -86,10 +86,10 @@ for (const [what, damage] of [
     });
 }
 
-test("without an index, a damaged record costs itself and is never delivered", async () => {
+test("without an index, a damaged record is lost and never delivered", async () => {
   using fixture = await written();
   rmSync(filesOf(fixture, ".idx")[0]);
-  // The size word of the fourth, the type word of the eighth.
+  // The size of the fourth record, and the frame type of the eighth.
   change(filesOf(fixture, ".log")[0], 3 * RECORD + 3);
   change(filesOf(fixture, ".log")[0], 7 * RECORD + 6);
   fixture.open({ syncedSequence: 10 });
@@ -101,11 +101,11 @@ test("without an index, a damaged record costs itself and is never delivered", a
   await expectGoesOn(fixture, found, 11);
 });
 
-test("a recycled file's older records are not taken for this segment's, when its index is made anew", async () => {
+test("when an index is rebuilt, older records in a recycled file are not taken for the new segment", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 4 * RECORD });
   for (const body of BODIES.slice(0, 8)) fixture.commit(body);
   fixture.trimBelow(4);
-  await until("the old name is gone from the disk", () => fixture.recycler.hasReady);
+  await until("the file may be overwritten", () => fixture.recycler.hasReady);
   fixture.commit("new-000000");
   await fixture.files.close();
   const newest = filesOf(fixture, ".idx")[1];
@@ -115,7 +115,7 @@ test("a recycled file's older records are not taken for this segment's, when its
   expect(readAll(fixture.log)).toEqual([...BODIES.slice(4, 8), "new-000000"]);
 });
 
-test("an index that was lost with records that were never synced brings nothing back, and throws nothing away", async () => {
+test("records that were never synced are not used when their index is lost, and are kept in a file", async () => {
   using fixture = await written(5);
   rmSync(filesOf(fixture, ".idx")[1]);
   fixture.open({ syncedSequence: 5 });
@@ -125,7 +125,7 @@ test("an index that was lost with records that were never synced brings nothing 
   await expectGoesOn(fixture, BODIES.slice(0, 5));
 });
 
-test("a missing log file costs its own messages, and its index is kept", async () => {
+test("a missing log file costs only its own messages, and its index is kept", async () => {
   using fixture = await written(3);
   rmSync(filesOf(fixture, ".log")[1]);
   fixture.open({ syncedSequence: 10 });
@@ -136,7 +136,7 @@ test("a missing log file costs its own messages, and its index is kept", async (
   await expectGoesOn(fixture, left, 11);
 });
 
-test("an empty log file costs its own messages", async () => {
+test("an empty log file costs only its own messages", async () => {
   using fixture = await written(3);
   truncateSync(filesOf(fixture, ".log")[1], 0);
   fixture.open({ syncedSequence: 10 });
@@ -144,7 +144,7 @@ test("an empty log file costs its own messages", async () => {
   expect(fixture.logger.matching(/ERROR.*messages from sequence 3 on are damaged/)).not.toBeEmpty();
 });
 
-test("zeros at the log's end are told from damage: what was never synced is cut, what was is skipped", async () => {
+test("zeros at the log's end are cut off if they were never synced, and skipped as damage if they were", async () => {
   using fixture = await written();
   zero(filesOf(fixture, ".log")[0], 8 * RECORD);
   copyFileSync(filesOf(fixture, ".idx")[0], `${fixture.folder}/idx`);
@@ -157,7 +157,7 @@ test("zeros at the log's end are told from damage: what was never synced is cut,
   expect(fixture.logger.matching(/WARNING.*the last 2 messages .* torn by a crash/)).toHaveLength(1);
 });
 
-test("a commit that a crash tore is skipped where whole ones are behind it, and is no damage", async () => {
+test("a torn commit with intact ones behind it is skipped, and does not count as damage", async () => {
   using fixture = await written(3);
   change(filesOf(fixture, ".log")[1], RECORD + 40);
   fixture.open({ syncedSequence: 4 });
@@ -168,7 +168,7 @@ test("a commit that a crash tore is skipped where whole ones are behind it, and 
   );
 });
 
-test("a segment of another topic is left out and kept, and not written over", async () => {
+test("a segment of another topic is not used, and is kept and not overwritten", async () => {
   using fixture = await written();
   fixture.open({ topicNumber: 4 });
   expect(fixture.log.next).toBe(0);
@@ -177,7 +177,7 @@ test("a segment of another topic is left out and kept, and not written over", as
   expect(readFileSync(filesOf(fixture, ".log.damaged")[0]).length).toBe(10 * RECORD);
 });
 
-test("an index of a newer version is refused with what to do", async () => {
+test("an index of a newer version is refused, and the error says what to do", async () => {
   using fixture = await written();
   const path = filesOf(fixture, ".idx")[0];
   const header = readFileSync(path);
@@ -189,17 +189,17 @@ test("an index of a newer version is refused with what to do", async () => {
   expect(open).toThrow(/was written by a newer bunsq \(index version 2, this one reads 1\); start that version/);
 });
 
-test("a log file that no index names and that has no record, as a crash between the two leaves it, is removed", async () => {
+test("a log file without an index and without records, as a crash may leave it, is removed", async () => {
   using fixture = await written();
-  writeFileSync(`${fixture.directory}/00000000000000ff.log`, "half made");
-  writeFileSync(`${fixture.directory}/0000000000000000.idx.new`, "half made anew");
+  writeFileSync(`${fixture.directory}/00000000000000ff.log`, "half written");
+  writeFileSync(`${fixture.directory}/0000000000000000.idx.new`, "half rebuilt");
   fixture.open();
   expect(readdirSync(fixture.directory)).toHaveLength(2);
   expect(readAll(fixture.log)).toEqual(BODIES);
   expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
-test("a segment that a crash kept from being removed goes without a word", async () => {
+test("a segment whose removal a crash interrupted is removed without a log line", async () => {
   using fixture = await written(3);
   rmSync(filesOf(fixture, ".idx")[0]);
   fixture.open({ syncedSequence: 10, neededSequence: 3 });
@@ -208,7 +208,7 @@ test("a segment that a crash kept from being removed goes without a word", async
   expect(fixture.logger.matching(/ERROR|WARNING/)).toBeEmpty();
 });
 
-test("sequences that are passed over are a gap for readers, are never given again, and no damage at the next start", async () => {
+test("skipped sequences are a gap for readers, are never given again, and do not count as damage after a restart", async () => {
   using fixture = await written(3);
   fixture.open({ syncedSequence: 10 });
   fixture.log.skipTo(25);
@@ -236,9 +236,9 @@ for (const [what, index] of [
   ["with half an index header", Buffer.from("BQIX\x01\0\0\0", "latin1")],
   ["with zeros for an index", Buffer.alloc(INDEX_HEADER_BYTES)],
 ] as const) {
-  test(`a roll that a crash cut short, ${what} over a recycled file, is forgotten without a word`, async () => {
+  test(`a new segment that a crash left unfinished, ${what} beside a recycled file, is removed without a log line`, async () => {
     using fixture = await written(5);
-    // A recycled file's older records: those of this very topic, with lower sequences.
+    // The recycled file has older records of the same topic, with lower sequences.
     copyFileSync(filesOf(fixture, ".log")[0], `${fixture.directory}/000000000000000a.log`);
     if (index !== undefined) writeFileSync(`${fixture.directory}/000000000000000a.idx`, index);
     fixture.open({ syncedSequence: 10 });

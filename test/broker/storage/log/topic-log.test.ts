@@ -18,7 +18,7 @@ function appendMany(log: TopicLog, bodies: string[]): void {
   log.appendBatch(source, 4, source.length, bodies.length, TIME);
 }
 
-test("what is appended is there once it is committed", () => {
+test("an appended message can be read after its commit", () => {
   using fixture = new LogFixture();
   const { log } = fixture;
   log.append(Buffer.from("..abc.."), 2, 3, TIME);
@@ -31,7 +31,7 @@ test("what is appended is there once it is committed", () => {
   expect(readAll(log)).toEqual(["abc"]);
 });
 
-test("messages one by one, in batches, and batches larger than any chunk stand in one order, in memory and in the files", async () => {
+test("single messages, batches, and batches larger than any chunk are in order, in memory and in the files", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 3 * MIB });
   const expected: string[] = [];
   for (let round = 0; round < 12; round++) {
@@ -50,7 +50,7 @@ test("messages one by one, in batches, and batches larger than any chunk stand i
   expect(readAll(fixture.log)).toEqual(expected);
 });
 
-test("a body larger than any chunk is taken and read back", async () => {
+test("a body larger than any chunk is accepted and read back", async () => {
   using fixture = new LogFixture();
   const bodies = ["a", "x".repeat(3 * MIB), "b"];
   fixture.commit(...bodies);
@@ -59,7 +59,7 @@ test("a body larger than any chunk is taken and read back", async () => {
   expect(readAll(fixture.log)).toEqual(bodies);
 });
 
-test("a whole frame that joins gets the id of its place", () => {
+test("a complete frame that is appended gets the id of its sequence", () => {
   using fixture = new LogFixture();
   const { log } = fixture;
   fixture.commit("first");
@@ -71,7 +71,7 @@ test("a whole frame that joins gets the id of its place", () => {
   expect(readAll(log)).toEqual(["first", "first"]);
 });
 
-test("chunks that made room are read back from the files", () => {
+test("evicted chunks are read back from the files", () => {
   using fixture = new LogFixture({ budgetBytes: 2 * MIB, maxBytesPerFile: MIB });
   const expected = many(200, 40_000);
   for (const body of expected) fixture.commit(body);
@@ -81,7 +81,7 @@ test("chunks that made room are read back from the files", () => {
   expect(fixture.pool.usedBytes).toBeLessThan(3 * MIB + 200_000);
 });
 
-test("every record's position is found by its sequence, in memory and in the files", async () => {
+test("the position of every record can be found by its sequence, in memory and in the files", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 100_000 });
   const positions: number[] = [];
   for (let i = 0; i < 50; i++) {
@@ -98,7 +98,7 @@ test("every record's position is found by its sequence, in memory and in the fil
   expect(fixture.log.locate(positions.length)).toBe(fixture.log.committedEnd);
 });
 
-test("a failed commit leaves nothing of its group, over several chunks too, and sequences and positions go on", async () => {
+test("a failed commit of several chunks leaves nothing behind, and sequences and positions continue as before it", async () => {
   const filling = new FillingDisk();
   using fixture = new LogFixture({ disk: filling.disk });
   fixture.commit("kept");
@@ -117,7 +117,7 @@ test("a failed commit leaves nothing of its group, over several chunks too, and 
   expect(readAll(fixture.log)).toEqual(["kept", ...many(3, 100_000)]);
 });
 
-test("released memory goes back to the pool, and the files still have what is not finished", () => {
+test("a trimmed log frees memory, and its files still have the messages that are not finished", () => {
   using fixture = new LogFixture({ budgetBytes: 64 * MIB });
   const expected = many(60, 50_000);
   for (const body of expected) fixture.commit(body);
@@ -126,7 +126,7 @@ test("released memory goes back to the pool, and the files still have what is no
   expect(readAll(fixture.log)).toEqual(expected);
 });
 
-test("an idle log holds no memory, and goes on from its files", () => {
+test("an idle log needs no memory, and continues from its files", () => {
   using fixture = new LogFixture();
   fixture.commit("a", "b");
   readAll(fixture.log);
@@ -136,7 +136,7 @@ test("an idle log holds no memory, and goes on from its files", () => {
   expect(readAll(fixture.log)).toEqual(["a", "b", "c"]);
 });
 
-test("a disposed log gives all its memory back", () => {
+test("a disposed log frees all its memory", () => {
   using fixture = new LogFixture({ budgetBytes: MIB });
   for (const body of many(100, 50_000)) fixture.commit(body);
   readAll(fixture.log);
@@ -144,7 +144,7 @@ test("a disposed log gives all its memory back", () => {
   expect(fixture.pool.usedBytes).toBe(0);
 });
 
-test("a memory-only log starts where it is told, keeps what is not finished, and has nothing else", () => {
+test("a log in memory starts at the given sequence, keeps unfinished messages, and has no others", () => {
   const pool = new ChunkPool(64 * MIB);
   const log = new TopicLog(pool, systemClock, 0, undefined, 500);
   const bodies = many(100, 10_000, 500);
@@ -153,7 +153,7 @@ test("a memory-only log starts where it is told, keeps what is not finished, and
     log.commit(1);
   }
   expect(readAll(log)).toEqual(bodies);
-  // The cursor is at the end, but number 530 is still in flight.
+  // The cursor is at the end, but the message with sequence 530 is still in flight.
   log.trim(log.committedEnd, 530, 1);
   expect(log.startSequence).toBeLessThanOrEqual(530);
   expect(readAll(log, 530)).toEqual(bodies.slice(30));
@@ -182,7 +182,7 @@ test("a large commit has an index entry for about each mebibyte, so that a flipp
   expect(fixture.logger.matching(/[1-6] messages from sequence \d+ on are damaged/)).toHaveLength(1);
 });
 
-test("an MPUB that is larger than an index entry covers is one all the same: it is there as a whole or not at all", async () => {
+test("an MPUB larger than an index entry usually covers still has one entry, so it is kept or lost as a whole", async () => {
   using fixture = new LogFixture({ maxBytesPerFile: 64 * 1024 * 1024, budgetBytes: 32 * 1024 * 1024 });
   const batch = Array.from({ length: 12 }, (_, i) => Buffer.alloc(300_000, 65 + i));
   fixture.log.append(Buffer.alloc(900_000, 48), 0, 900_000, TIME);
