@@ -42,7 +42,7 @@ const CACHE_BYTES = 16 * 1024 * 1024;
 /** Segment files kept for reuse, in segments' worth of bytes. */
 const RECYCLED_SEGMENTS = 4;
 
-/** What a broker stands on. Tests give it disks that fail and clocks that they move. */
+/** The disk and the clock that a broker uses. Tests pass disks that fail and clocks that they move. */
 export interface Environment {
   disk?: Disk;
   clock?: Clock;

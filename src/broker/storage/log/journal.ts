@@ -58,7 +58,7 @@ export class Journal {
   private staged: JournaledLog[] = [];
   /** The logs whose own files are behind, each with the `head` of the first group that it still needs; oldest first. */
   private readonly behind = new Map<JournaledLog, number>();
-  /** How many bytes were written since the file was created. The next group goes to this number modulo the capacity. */
+  /** Where the next group goes. It only grows; modulo the capacity it is the offset in the file. */
   private head = 0;
   private groups = 0;
   private retryAtMs = 0;

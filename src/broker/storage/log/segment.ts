@@ -111,10 +111,6 @@ export class Segment implements IndexedRecords {
     return this.basePosition + this.length;
   }
 
-  get isOpen(): boolean {
-    return this.file.isOpen;
-  }
-
   /** One of the files was created or renamed since the last sync, so a power cut may lose its name. */
   get namesUnsynced(): boolean {
     return this.file.nameUnsynced || this.index.file.nameUnsynced;

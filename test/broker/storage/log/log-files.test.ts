@@ -316,14 +316,26 @@ test("removing a log during a sync is not reported as a failed sync", async () =
 });
 
 test("files are closed when they are not needed: those of a full segment when it is synced, and all of an idle log", async () => {
-  using fixture = new LogFixture({ maxBytesPerFile: RECORD });
+  const open = new Set<number>();
+  const disk: Disk = {
+    ...systemDisk,
+    open: (path, flags) => {
+      const fd = systemDisk.open(path, flags);
+      open.add(fd);
+      return fd;
+    },
+    close: (fd) => {
+      open.delete(fd);
+      systemDisk.close(fd);
+    },
+  };
+  using fixture = new LogFixture({ disk, maxBytesPerFile: RECORD });
   for (const body of BODIES) fixture.commit(body);
-  const { segments } = fixture.files as unknown as { segments: Segment[] };
-  expect(segments.every((segment) => segment.isOpen)).toBeTrue();
+  expect(open.size).toBe(2 * BODIES.length);
   fixture.files.sync();
-  await until("the full segments are closed", () => segments.filter((segment) => segment.isOpen).length === 1);
+  await until("the full segments are closed", () => open.size === 2);
   fixture.files.closeIdle();
-  await until("all are closed", () => !segments.some((segment) => segment.isOpen));
+  await until("all are closed", () => open.size === 0);
   fixture.commit("again");
   expect(readAll(fixture.log)).toEqual([...BODIES, "again"]);
 });
