@@ -31,7 +31,7 @@ test.each(["write", "fsync"] as const)(
     for (let i = 0; i < 3; i++) expect(await server.call("POST", "/pub?topic=t", "a", keyed("one"))).toBe("200 OK");
     for (let i = 0; i < 3; i++) expect(await server.call("POST", "/mpub?topic=t", "b\nc", keyed("two"))).toBe("200 OK");
     for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "no key")).toBe("200 OK");
-    // Another topic, another message.
+    // In another topic the same key is another message.
     expect(await server.call("POST", "/pub?topic=u", "a", keyed("one"))).toBe("200 OK");
     for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t&defer=100", "late", keyed("three"))).toBe("200 OK");
     const consumer = await server.started.consumer("t", "ch", 10);
@@ -41,14 +41,14 @@ test.each(["write", "fsync"] as const)(
   },
 );
 
-test("repetitions that cross the first publish on their way are one message", async () => {
+test("repetitions that arrive before the first publish is committed are one message", async () => {
   await using server = WithHttp.start();
   const answers = await Promise.all(numbers(40).map((text) => server.call("POST", "/pub?topic=t", text, keyed(`${Number(text) % 4}`))));
   expect(new Set(answers)).toEqual(new Set(["200 OK"]));
   expect(count(server)).toBe(4);
 });
 
-test("over TCP a client that negotiates it gives the key behind the topic", async () => {
+test("over TCP a client that negotiated keys sends the key after the topic", async () => {
   await using server = WithHttp.start();
   const client = await producer(server);
   const batch = Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("b"), sized("c")]);
@@ -70,7 +70,7 @@ test("over TCP a client that negotiates it gives the key behind the topic", asyn
   expect((await client.next()).text).toBe("E_INVALID PUB idempotency key longer than 255 bytes");
 });
 
-test("for a client that did not negotiate it, what stands behind the topic is ignored, as by nsqd", async () => {
+test("for a client that did not negotiate keys, text after the topic is ignored, as nsqd ignores it", async () => {
   await using server = WithHttp.start();
   const client = await server.started.client();
   const answer = JSON.parse(await client.call("IDENTIFY", JSON.stringify({ feature_negotiation: true })));
@@ -82,13 +82,13 @@ test("for a client that did not negotiate it, what stands behind the topic is ig
 test("a key counts for the window, and no longer", async () => {
   await using server = WithHttp.start({ idempotencyWindowMs: 50 });
   expect(await server.call("POST", "/pub?topic=t", "a", keyed("k"))).toBe("200 OK");
-  await until("the key is forgotten", async () => {
+  await until("the key does not count any more", async () => {
     expect(await server.call("POST", "/pub?topic=t", "a", keyed("k"))).toBe("200 OK");
     return count(server) === 2;
   });
 });
 
-test("keys are bounded: the oldest are forgotten first, and a warning says so once", async () => {
+test("keys are bounded: the oldest are evicted first, and one warning says so", async () => {
   await using server = WithHttp.start({ idempotencyKeys: 10 });
   const client = await producer(server);
   for (const key of numbers(500)) expect(await client.call(`PUB t ${key}`, "a")).toBe("OK");
@@ -102,7 +102,7 @@ test("keys are bounded: the oldest are forgotten first, and a warning says so on
   expect(readdirSync(folder).length).toBeLessThan(5);
 });
 
-test("without a window keys count for nothing", async () => {
+test("without a window keys are ignored", async () => {
   await using server = WithHttp.start({ idempotencyWindowMs: 0 });
   for (let i = 0; i < 2; i++) expect(await server.call("POST", "/pub?topic=t", "a", keyed("k"))).toBe("200 OK");
   expect(count(server)).toBe(2);
@@ -120,7 +120,7 @@ test("a bad key is refused", async () => {
   expect(await server.call("POST", "/pub?topic=t", "a", keyed("k".repeat(255)))).toBe("200 OK");
 });
 
-test("keys outlive a clean restart, and one after another; a deleted topic takes its keys along", async () => {
+test("keys survive several clean restarts, and go with their topic when it is deleted", async () => {
   await using server = WithHttp.start();
   for (const [key, defer] of [
     ["one", ""],
@@ -139,14 +139,14 @@ test("keys outlive a clean restart, and one after another; a deleted topic takes
   expect(count(server)).toBe(2);
 });
 
-test("an acknowledged publish is not repeated whenever the broker is killed, and one that was not is not lost", async () => {
+test("whenever the broker is killed, a publish that its producer tries again is one message", async () => {
   const dataPath = temporaryFolder();
   let server = await startServer({ dataPath });
   const acknowledged = new Set<number>();
   for (let round = 0; round < 4; round++) {
     const client = await RawClient.connect(server.tcpPort);
     await client.call("IDENTIFY", JSON.stringify({ idempotency: true }));
-    // All of the earlier rounds again, and more; the kill comes in the middle.
+    // The publishes of all earlier rounds again, and new ones; the kill comes in the middle.
     const keys = numbers(60 * (round + 1));
     for (const key of keys) client.command(`PUB t key-${key}`, key);
     const wanted = 60 * round + 30;
@@ -159,7 +159,7 @@ test("an acknowledged publish is not repeated whenever the broker is killed, and
     }
     server = await startServer({ dataPath });
   }
-  // A producer that heard nothing repeats all.
+  // A producer that got no answer publishes everything again.
   const client = await RawClient.connect(server.tcpPort);
   await client.call("IDENTIFY", JSON.stringify({ idempotency: true }));
   const all = numbers(240);
@@ -174,7 +174,7 @@ test("an acknowledged publish is not repeated whenever the broker is killed, and
   removeFolder(dataPath);
 }, 20_000);
 
-test("a publish that the disk refused can be tried again with its key, and is then one message, over a restart too", async () => {
+test("a publish that the disk refused can be tried again with its key, and is one message then, also after a restart", async () => {
   let refuse = false;
   const disk: Disk = {
     ...systemDisk,
@@ -188,7 +188,7 @@ test("a publish that the disk refused can be tried again with its key, and is th
   refuse = true;
   expect(await server.call("POST", "/pub?topic=t", "refused", keyed("again"))).toStartWith("503");
   refuse = false;
-  // Takes the sequence that the refused one would have had.
+  // It gets the sequence that the refused message would have had.
   const other = await server.started.client();
   await until("there is room again", async () => (await server.call("POST", "/pub?topic=t", "other")) === "200 OK");
   other.close();
@@ -198,7 +198,7 @@ test("a publish that the disk refused can be tried again with its key, and is th
   expect(count(server)).toBe(3);
 });
 
-test("a key whose message the disk lost is forgotten with it, so that the producer's repetition is taken", async () => {
+test("a key is dropped when the disk lost its message, so that the producer's repetition is accepted", async () => {
   await using server = WithHttp.start();
   expect(await server.call("POST", "/pub?topic=t", "kept", keyed("one"))).toBe("200 OK");
   expect(await server.call("POST", "/pub?topic=t", "lost", keyed("two"))).toBe("200 OK");
@@ -219,8 +219,8 @@ test("a key whose message the disk lost is forgotten with it, so that the produc
   await expectNothing(consumer);
 });
 
-test("keys that are too old are let go of, though no more come", async () => {
+test("keys whose window is over are evicted, though no new ones come", async () => {
   await using server = WithHttp.start({ idempotencyWindowMs: 300 });
   for (const key of numbers(20)) expect(await server.call("POST", "/pub?topic=t", "a", keyed(key))).toBe("200 OK");
-  await until("all are forgotten", () => server.broker.keys.size === 0);
+  await until("all are evicted", () => server.broker.keys.size === 0);
 });

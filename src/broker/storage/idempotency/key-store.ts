@@ -4,39 +4,44 @@ import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../
 import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
 /**
- * The keys that producers gave their publishes, for as long as a repetition is to be told from a new message.
+ * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
+ * key counts as a repetition.
  *
- * A key is written in the tick that writes its message, before it, with the sequence that the message gets: so no message
- * is acknowledged whose key is not in a file, and after a crash between the two the log tells that the key came to nothing.
+ * A key is written in the tick that writes its message, before the message, with the sequence that the message will get. So no
+ * message is acknowledged without its key in a file. After a crash between the two writes, the log tells that the message of a
+ * key does not exist, and the key is dropped.
  *
- *     NNN.keys    head and entries, in the order they came; a file is gone when all in it are too old
+ *     NNN.keys    head and entries, in order of arrival; removed when the window of its newest entry is over
  *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
- *     entry := crc32 of the rest u32 | key length u8 | 0 u8 | 0 u16 | topic id u32 | crc32 of its name u32 | sequence f64 | time ms f64 | key
+ *     entry := crc32 of the rest u32 | key length u8 | 0 u8 | 0 u16 | topic id u32 | crc32 of topic name u32 | sequence f64
+ *              | time ms f64 | key
  *
- * All numbers little-endian. The sequence of a deferred publish is not known yet: it is -1, and its key is written behind it.
+ * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1, and is written after the publish.
  *
- * A file of version 0 has no head; its entries are the same. It is gone after the next start, which writes the keys that
- * still count to a file of its own.
+ * A file of version 0 has no head; its entries are the same. The next start removes it, as it does with every file of an earlier
+ * run, and writes the keys that still count to a new one.
  */
 
 const FORMAT: FileFormat = { magic: 0x594b5142, version: 1, name: "keys" };
 
 const HEADER_BYTES = 32;
-/** Of a key, in bytes. */
+/** The longest key. */
 export const MAX_KEY_BYTES = 255;
-/** A window is spread over about so many files, so that the oldest keys can be let go of. */
+/** The keys of one window are in about this many files, so that files with old keys can be removed. */
 const FILES_PER_WINDOW = 4;
 const FIRST_BUFFER_BYTES = 4096;
 const LARGEST_KEPT_BUFFER_BYTES = 1024 * 1024;
-/** For each key that comes, so many that are too old may go: so they become fewer. */
+/** At most this many old keys are evicted for each new one: more than one, so that a backlog of old keys shrinks. */
 const EVICTED_PER_KEY = 4;
+/** At most this many old keys are evicted in one call of evictExpired(). */
 const EVICTED_PER_REVIEW = 2000;
-/** Of a deferred publish. */
+/** In the entry of a deferred publish. */
 const NO_SEQUENCE = -1;
 
-/** A topic as an entry names it: ids begin anew when a damaged store was made again, and then the name tells. */
+/** How an entry identifies a topic. Ids start again when a lost metadata store is made anew, so the name is needed too. */
 export interface KeyedTopic {
   readonly id: number;
+  /** crc32 of the name. */
   readonly nameCrc: number;
 }
 
@@ -44,11 +49,11 @@ export interface KeyedTopic {
 export interface PublishTarget extends KeyedTopic {
   /** Its messages are in memory only, and so are their keys. */
   readonly ephemeral: boolean;
-  /** Why the last commit of its log refused what was published. */
+  /** Why the last commit of the topic's log refused its publishes. */
   readonly failure: Error | undefined;
 }
 
-/** A publish with a key whose commit is not over. */
+/** The key of a publish that is not committed yet. */
 interface PendingKey<Ack> {
   topic: PublishTarget;
   key: string;
@@ -58,35 +63,38 @@ interface PendingKey<Ack> {
 
 interface KeyFile {
   number: number;
-  /** Of its newest entry. */
+  /** Time of the newest entry. */
   newestMs: number;
+  /** Time of the oldest entry. */
   oldestMs: number;
   entries: number;
 }
 
 export interface KeyStoreOptions {
-  /** Its folder. */
+  /** The folder of the files; made if it does not exist. */
   directory: string;
   disk: Disk;
   logger: Logger;
+  /** How long a key counts; 0: keys are ignored. */
   windowMs: number;
-  /** Keys remembered at the same time; beyond it the oldest are forgotten early. */
+  /** The most keys kept at a time. Beyond it the oldest are evicted before their window is over. */
   limit: number;
 }
 
+/** Keeps the keys of publishes. `Ack` is whatever the caller acknowledges a publish with. */
 export class KeyStore<Ack> {
   private readonly directory: string;
   private readonly disk: Disk;
   private readonly logger: Logger;
   private readonly windowMs: number;
   private readonly limit: number;
-  /** When each key came, ms; oldest first. Keys are told apart by topic: see nameFor(). */
+  /** When each key of each topic was registered, ms, by nameFor(); oldest first. */
   private readonly known = new Map<string, number>();
-  /** The last publish of each of these keys is in the tick that is to come. */
+  /** Keys of publishes that the next tick commits, by nameFor(). */
   private readonly pending = new Map<string, PendingKey<Ack>>();
   private readonly files: KeyFile[] = [];
   private fd = -1;
-  /** Of files that are followed by another, to be synced and closed. */
+  /** Descriptors of files that a newer one has followed; they are still to be synced and closed. */
   private readonly rolledFds: number[] = [];
   private length = 0;
   private buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
@@ -106,34 +114,34 @@ export class KeyStore<Ack> {
     return this.windowMs > 0;
   }
 
-  /** Keys that are remembered. */
+  /** How many keys are kept. */
   get size(): number {
     return this.known.size;
   }
 
-  /** There is something for commit() and confirm() to do. */
+  /** Whether there is anything for commit() and confirm() to do. */
   get hasWork(): boolean {
     return this.pending.size > 0;
   }
 
   /**
-   * Takes note of a publish's key, unless the key came within the window before.
+   * Registers the key of a publish, unless it was registered within the last window.
    *
-   * @param key in latin1, one character a byte; not empty
-   * @param ack what the publish is answered by
-   * @param repeatAck what a repetition is answered by whose first publish was committed before
-   * @param sequence that its (first) message is about to get; undefined for a deferred one
-   * @returns what to answer a repetition by, which must not be published; undefined for a new key
+   * @param key in latin1, one character per byte; not empty
+   * @param ack acknowledges this publish, and each repetition until it is committed
+   * @param repeatAck acknowledges a repetition after that
+   * @param sequence the one that the first message of the publish will get; undefined for a deferred publish
+   * @returns the acknowledgement of a repetition, which must not be published; undefined for a new key
    */
   register(topic: PublishTarget, key: string, ack: Ack, repeatAck: Ack, sequence: number | undefined, nowMs: number): Ack | undefined {
     if (!this.enabled) return undefined;
     const name = nameFor(topic.id, key);
-    // As the first one fares, so does its repetition.
+    // The repetition is acknowledged or refused together with the first publish.
     const first = this.pending.get(name);
     if (first !== undefined) return first.ack;
     const since = this.known.get(name);
     if (since !== undefined) {
-      // A clock that was set back must not make a key last for ever.
+      // After the clock was set back, a key must not count for longer than a window either.
       if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
       this.known.delete(name);
     }
@@ -144,9 +152,9 @@ export class KeyStore<Ack> {
   }
 
   /**
-   * Writes the keys of this tick: behind its deferred publishes, before its logs.
+   * Writes the keys of this tick. To be called after the tick has written its deferred publishes, and before it writes the logs.
    *
-   * @param deferredFailure why the tick's deferred publishes were refused
+   * @param deferredFailure why the deferred publishes of this tick were refused
    */
   commit(nowMs: number, deferredFailure: Error | undefined): void {
     if (deferredFailure !== undefined) {
@@ -160,13 +168,12 @@ export class KeyStore<Ack> {
       writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
       this.unsynced = true;
     } catch (error) {
-      // The message counts more than its key; on a full disk it will be refused as well.
-      this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
-      this.bufferedBytes = 0;
+      // The message matters more than its key. On a full disk it will be refused too.
+      this.onWriteFailure(error as Error);
     }
   }
 
-  /** Behind the logs' commits: the keys of what was refused there are forgotten, so that it can be tried again. */
+  /** To be called after the tick has written the logs: discards keys of refused publishes, so that these can be tried again. */
   confirm(nowMs: number): void {
     const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence !== NO_SEQUENCE && topic.failure !== undefined);
     for (const [name] of refused) this.discard(name);
@@ -184,10 +191,10 @@ export class KeyStore<Ack> {
   }
 
   /**
-   * Takes up the keys of an earlier run, in a file of their own.
+   * Reads the keys of an earlier run, and writes those that still count to a new file.
    *
-   * @param isThere whether a topic of an id and a name exists and has a message at a sequence (or any, for -1)
-   * @throws StartError, before anything is changed, when a newer version wrote one of the files; what the kernel said
+   * @param isThere whether a topic exists and has a message at a sequence; for -1, whether it exists
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
    */
   recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean): void {
     this.disk.makeDirectory(this.directory);
@@ -208,7 +215,7 @@ export class KeyStore<Ack> {
     if (kept.size > 0) {
       this.open(next);
       const file = this.files[0];
-      // Anew, since a key that came to nothing must not be taken for that of a later message.
+      // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
       for (const [name, { topic, key, sequence, timeMs }] of kept) {
         this.known.set(name, timeMs);
         this.append(topic, key, sequence, timeMs);
@@ -225,7 +232,7 @@ export class KeyStore<Ack> {
     for (const number of numbers) removeIfThere(this.disk, this.pathOf(number));
   }
 
-  /** Brings what was written to the disk, off the event loop. */
+  /** Syncs what was written, off the event loop. */
   sync(done: (error: Error | undefined) => void): void {
     const rolled = this.rolledFds.splice(0);
     const fds = this.unsynced && this.fd >= 0 ? [...rolled, this.fd] : rolled;
@@ -251,17 +258,18 @@ export class KeyStore<Ack> {
     this.fd = -1;
   }
 
+  /** Forgets a key whose publish was refused. */
   private discard(name: string): void {
     this.pending.delete(name);
     this.known.delete(name);
   }
 
-  /** Called now and then: lets go of keys that are too old, also when no more come. */
+  /** Evicts keys whose window is over. To be called from time to time, since there may be no new keys. */
   evictExpired(nowMs: number): void {
     if (this.known.size > 0) this.evict(nowMs, EVICTED_PER_REVIEW);
   }
 
-  /** Lets go of keys that are too old or too many, of `most` at a time: who is late in this must not keep others waiting. */
+  /** Evicts keys that are too old or too many, at most `most` of them, so that the event loop is not blocked by a backlog. */
   private evict(nowMs: number, most: number): void {
     let left = most;
     for (const [name, timeMs] of this.known) {
@@ -272,13 +280,14 @@ export class KeyStore<Ack> {
       if (tooMany && nowMs - timeMs < this.windowMs && !this.warnedOfLimit) {
         this.warnedOfLimit = true;
         this.logger.warn(
-          `more than --idempotency-keys=${this.limit} keys within --idempotency-window: the oldest are forgotten before their time`,
+          `more than --idempotency-keys=${this.limit} keys within --idempotency-window: the oldest are evicted before their window is over`,
         );
       }
       this.known.delete(name);
     }
   }
 
+  /** Appends an entry to the buffer. */
   private append({ id, nameCrc }: KeyedTopic, key: string, sequence: number, timeMs: number): void {
     const at = this.bufferedBytes;
     const end = at + HEADER_BYTES + key.length;
@@ -299,7 +308,7 @@ export class KeyStore<Ack> {
     this.bufferedBytes = end;
   }
 
-  /** What of this tick's keys came to nothing is cut off again. */
+  /** Replaces the entries of this tick in the file by those of the keys that are left. */
   private rewrite(nowMs: number): void {
     this.bufferedBytes = 0;
     for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.append(topic, key, sequence, nowMs);
@@ -307,12 +316,16 @@ export class KeyStore<Ack> {
       this.disk.truncate(this.fd, this.length);
       if (this.bufferedBytes > 0) writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
     } catch (error) {
-      this.logger.error(`cannot write the keys of publishes to ${this.directory}: ${(error as Error).message}; a restart forgets them`);
-      this.bufferedBytes = 0;
+      this.onWriteFailure(error as Error);
     }
   }
 
-  /** Begins a new file when the last one spans its share of the window, and lets go of those that nobody needs. */
+  private onWriteFailure(error: Error): void {
+    this.logger.error(`cannot write idempotency keys to ${this.directory}: ${error.message}; they do not count after a restart`);
+    this.bufferedBytes = 0;
+  }
+
+  /** Begins a new file when the last one spans its share of the window, and removes files without keys that count. */
   private roll(nowMs: number): void {
     const last = this.files[this.files.length - 1];
     const { windowMs, limit } = this;
@@ -341,7 +354,7 @@ export class KeyStore<Ack> {
     this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
   }
 
-  /** Visits the whole entries of a file, as far as they are: what a crash has torn is at its end. */
+  /** Visits the entries of a file up to the first that is not whole: the end may be torn. */
   private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
     const { fd } = openOrMake(this.disk, this.pathOf(number));
     try {
@@ -349,7 +362,7 @@ export class KeyStore<Ack> {
       if (version === undefined) return;
       const bytes = Buffer.allocUnsafe(this.disk.size(fd));
       readFully(this.disk, fd, bytes, 0, bytes.length, 0);
-      // A head that is damaged counts as none: the entries are behind it all the same.
+      // In version 0 an entry is at the beginning. If there is none, the head is damaged, and the entries are behind it.
       let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
       for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
         const key = bytes.toString("latin1", at + HEADER_BYTES, end);
@@ -367,14 +380,14 @@ export class KeyStore<Ack> {
   }
 }
 
-/** @returns the offset behind the entry at `at`; undefined: no whole one stands there */
+/** @returns the offset behind the entry at `at`; undefined when there is no whole entry */
 function entryEnd(bytes: Buffer, at: number): number | undefined {
   if (at + HEADER_BYTES > bytes.length) return undefined;
   const end = at + HEADER_BYTES + bytes[at + 4];
   return end <= bytes.length && Bun.hash.crc32(bytes.subarray(at + 4, end)) === bytes.readUInt32LE(at) ? end : undefined;
 }
 
-/** Topic ids are never used twice, so a key does not outlive its topic. */
+/** Names a key of a topic. Ids of topics are never used twice, so a new topic of the same name does not find the keys of the old one. */
 function nameFor(topicId: number, key: string): string {
   return `${topicId} ${key}`;
 }

@@ -17,7 +17,7 @@ beforeEach(() => {
 
 afterEach(() => removeFolder(folder));
 
-/** An entry, byte by byte as the file's description has it. */
+/** An entry, byte by byte as key-store.ts describes it. */
 function entry(topicId: number, sequence: number, key: string): Buffer<ArrayBuffer> {
   const bytes = Buffer.alloc(32 + key.length);
   bytes[4] = key.length;
@@ -38,7 +38,7 @@ function head(version: number): Buffer {
   return bytes;
 }
 
-/** Takes up what stands in the folder, and notes of which messages. */
+/** Opens the files in the folder, and notes the messages that their keys belong to. */
 function recover(): KeyStore<string> {
   recovered = [];
   const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
@@ -51,7 +51,7 @@ function recover(): KeyStore<string> {
   return keys;
 }
 
-test("keys in files without a head, as they were written before, are taken up, and go to a file with one", () => {
+test("keys in files of earlier brokers, which have no head, are read and written to a file with one", () => {
   writeFileSync(`${folder}/1.keys`, Buffer.concat([entry(1, 7, "one"), entry(2, -1, "two")]));
   writeFileSync(`${folder}/2.keys`, entry(1, 8, "three"));
   expect(recover().size).toBe(3);
@@ -62,7 +62,7 @@ test("keys in files without a head, as they were written before, are taken up, a
   expect(recovered).toEqual(["1:7", "2:-1", "1:8"]);
 });
 
-test("a file of a newer version is refused with what to do, and nothing is changed", () => {
+test("a file of a newer version is refused with an error that says what to do, and nothing is changed", () => {
   writeFileSync(`${folder}/1.keys`, entry(1, 7, "one"));
   writeFileSync(`${folder}/2.keys`, Buffer.concat([head(2), Buffer.from("unknown")]));
   expect(recover).toThrow(StartError);
@@ -73,7 +73,7 @@ test("a file of a newer version is refused with what to do, and nothing is chang
   expect(readFileSync(`${folder}/1.keys`)).toEqual(entry(1, 7, "one"));
 });
 
-test("a file whose head a crash tore has no keys, and goes like any other", () => {
+test("a file with a torn head has no keys and is removed", () => {
   for (let length = 0; length < HEAD_BYTES; length++) {
     writeFileSync(`${folder}/${length + 1}.keys`, head(1).subarray(0, length));
     expect(recover().size).toBe(0);
@@ -81,7 +81,7 @@ test("a file whose head a crash tore has no keys, and goes like any other", () =
   }
 });
 
-test("a damaged head costs no key, whichever byte of it is damaged, and a torn entry at the end only its own", () => {
+test("a damaged head costs no key, whichever byte of it is damaged, and a torn entry at the end costs only its own", () => {
   for (let at = 0; at < HEAD_BYTES; at++) {
     const damaged = head(1);
     damaged[at] ^= 0x10;
@@ -94,7 +94,7 @@ test("a damaged head costs no key, whichever byte of it is damaged, and a torn e
   }
 });
 
-test("a key that is committed goes to a new file with a head, and one whose message is refused is cut off again", () => {
+test("a committed key is in a new file with a head, and one whose message is refused is cut off again", () => {
   const keys = recover();
   const topic = { id: 1, nameCrc: Bun.hash.crc32("topic 1"), ephemeral: false, failure: undefined };
   const refused = { id: 2, nameCrc: Bun.hash.crc32("topic 2"), ephemeral: false, failure: new Error("ENOSPC") };
