@@ -8,38 +8,40 @@ import { type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk
 import type { MetadataStore } from "./metadata-store.ts";
 
 /**
- * What the store needs to survive its own loss: a copy beside the logs, renewed now and then and at a clean stop, and
- * the steps that put it in the place of a store that is damaged or gone. The store is a real file, which SQLite opens itself;
- * the copy is on the broker's disk, like the logs, and is looked at in memory.
+ * The backup of the metadata store: a copy beside the logs, renewed every few seconds and at a clean stop, and the restore, which
+ * replaces a store that is damaged or gone by it.
+ *
+ * The store is a real file, since SQLite opens it itself. The backup is on the broker's disk, like the logs, and SQLite checks it
+ * in memory.
  */
 
 export const METADATA_FILE = "catalogue.sqlite";
 export const BACKUP_FILE = "catalogue.copy";
-/** Not more often than this. */
+/** The shortest time between two backups. */
 const BACKUP_INTERVAL_MS = 5000;
-/** And so that copying a large store writes no more than this. */
+/** Backups of a large store are rarer, so that they write no more than this. */
 const BACKUP_BYTES_PER_MS = 1024;
-/** Written at once: others have their turn in between. */
+/** Bytes written in one turn of the event loop. */
 const WRITE_BYTES = 256 * 1024;
-/** Where a database's header says that it has a write-ahead log, which one in memory cannot have. */
+/** Where the header of a database says that it has a write-ahead log; a database in memory cannot have one. */
 const WAL_VERSIONS_OFFSET = 18;
 const NO_WAL = 1;
 const MAX_SET_ASIDE = 1000;
 
-/** What became of the store before it was opened. */
+/** What the restore found before the store is opened. */
 export type RestoreResult =
+  /** The store needs no restore. */
   | "sound"
-  /** Neither store nor logs: a new data path. */
+  /** There is neither a store nor a log: the data path is new. */
   | "new"
-  /** The copy took its place: what changed in the last seconds before is not known. */
+  /** The backup has replaced the store: changes of the last seconds are lost. */
   | "restored"
-  /** Neither it nor a copy can be read: only the folders tell which topics there were. */
+  /** Neither the store nor its backup can be read: only the folders of topics tell which topics there were. */
   | "lost";
 
-/** How a store's file is, without changing it. */
 export type MetadataState = "sound" | "missing" | "locked" | { damage: string };
 
-/** Looks a store over. A store that another process has open is "locked", whatever its state. */
+/** Checks the file of a metadata store without changing it. It is "locked" when another process has it open, whatever its state. */
 export function inspectMetadata(path: string): MetadataState {
   if (!existsSync(path)) return "missing";
   let database: Database | undefined;
@@ -54,14 +56,14 @@ export function inspectMetadata(path: string): MetadataState {
     const { code = "", message } = error as NodeJS.ErrnoException;
     if (code.startsWith("SQLITE_BUSY")) return "locked";
     if (/^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(code)) return { damage: message };
-    // Its file or folder cannot be used at all, which is no damage: opening it says what to do.
+    // The file or its folder cannot be used at all. That is no damage; the error of opening the store says what to do.
     return "sound";
   } finally {
     database?.close(true);
   }
 }
 
-/** Looks a store's copy over. @throws what the kernel said */
+/** Checks a backup. @throws the kernel's error */
 export function inspectBackup(disk: Disk, path: string): MetadataState {
   const bytes = readFile(disk, path);
   if (bytes === undefined) return "missing";
@@ -76,7 +78,7 @@ export function inspectBackup(disk: Disk, path: string): MetadataState {
   }
 }
 
-/** The content of a file of whatever state. */
+/** Checks the content of a database. @throws SQLite's error when it cannot be read at all */
 function inspect(database: Database): MetadataState {
   const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
   const tables = database.query("SELECT count(*) FROM sqlite_master").values();
@@ -85,14 +87,14 @@ function inspect(database: Database): MetadataState {
   return says === "ok" ? "sound" : { damage: says.replace(/^\*\*\* .* \*\*\*\n/, "").replace(/\s+/g, " ") };
 }
 
-/** @throws what SQLite says of bytes that are no database */
+/** @throws SQLite's error for bytes that are no database */
 function openInMemory(bytes: Buffer): Database {
   const copy = Buffer.from(bytes);
   copy.fill(NO_WAL, WAL_VERSIONS_OFFSET, WAL_VERSIONS_OFFSET + 2);
   return Database.deserialize(copy, { strict: true });
 }
 
-/** @returns undefined: there is no such file */
+/** @returns undefined when the file does not exist */
 function readFile(disk: Disk, path: string): Buffer | undefined {
   let fd: number;
   try {
@@ -111,15 +113,16 @@ function readFile(disk: Disk, path: string): Buffer | undefined {
 }
 
 /**
- * Puts the copy in the place of a store that is damaged or gone. What is damaged is kept under another name.
+ * Replaces a metadata store that is damaged, gone or older than its backup by the backup. The damaged files are kept under other
+ * names.
  *
- * @throws StartError when that cannot be done
+ * @throws StartError when that fails
  */
 export function restoreMetadata(disk: Disk, directory: string, logger: Logger): RestoreResult {
   try {
     return restore(disk, directory, logger);
   } catch (error) {
-    throw new StartError(`cannot bring back the store in ${directory}: ${(error as Error).message}`);
+    throw new StartError(`cannot restore the metadata store in ${directory}: ${(error as Error).message}`);
   }
 }
 
@@ -144,37 +147,37 @@ function restore(disk: Disk, directory: string, logger: Logger): RestoreResult {
     fdatasyncSync(fd);
     closeSync(fd);
     renameSync(`${path}.new`, path);
-    logger.error(`${what}; its copy took its place: what channels finished in the last seconds before may come again`);
+    logger.error(`${what}; restored from its backup: messages that channels finished in the last seconds may be delivered again`);
     return "restored";
   }
   if (!hasLogs) {
-    logger.error(`${what}; there is no log beside it, so the data path begins anew`);
+    logger.error(`${what}; there are no logs either, so the data path starts empty`);
     return "new";
   }
   logger.error(
-    `${what}, and there is no copy of it; topics are taken from their folders, and all their messages wait for channels to be made`,
+    `${what}, and it has no backup; topics are restored from their folders, and all their messages wait for channels to be made`,
   );
   const deferred = join(directory, "deferred");
   if (disk.exists(deferred) && disk.list(deferred).length > 0) {
-    // Whose they are they say by numbers that only the store knew, and that are given anew.
-    logger.error(`deferred messages cannot be told whose they are without the store; they are kept as ${setAside(disk, deferred)}`);
+    // They name their topics and channels by ids that only the store knew, and that will be given again.
+    logger.error(`without the store nothing tells which topics deferred messages belong to; they are kept as ${setAside(disk, deferred)}`);
   }
   return "lost";
 }
 
 function describe(path: string, state: MetadataState | "outdated", aside: string | undefined): string {
-  if (typeof state === "object") return `${path} is damaged (${state.damage}) and kept as ${aside}`;
-  return state === "outdated" ? `${path} has lost its last changes, and is kept as ${aside}` : `${path} is missing or empty`;
+  if (typeof state === "object") return `${path} is damaged (${state.damage}), and kept as ${aside}`;
+  return state === "outdated" ? `${path} is older than its backup, and kept as ${aside}` : `${path} is missing or empty`;
 }
 
-/** A copy that is sound. */
+/** A sound backup. */
 interface Backup {
   bytes: Buffer;
-  /** See backupNumber(). */
+  /** The store's number of backups when this one was made. */
   number: number;
 }
 
-/** @returns why it cannot be read; undefined: there is none, or it is damaged */
+/** @returns undefined when there is no backup, or a damaged one; the error when it cannot be read */
 function readBackup(disk: Disk, path: string): Backup | Error | undefined {
   let bytes: Buffer | undefined;
   try {
@@ -194,28 +197,28 @@ function readBackup(disk: Disk, path: string): Backup | Error | undefined {
   }
 }
 
-/** The number of a store's own file, which is sound; Infinity where it cannot be told. */
+/** The number of backups of a sound store; Infinity when it cannot be read. */
 function storeNumber(path: string): number {
   let database: Database | undefined;
   try {
     database = new Database(path, { strict: true, readwrite: true, create: false });
     return backupNumber(database);
   } catch {
-    // Whatever is wrong, opening the store says so; and the copy counts only if it is known to be later.
+    // The backup counts only if it is known to be later. What is wrong with the store, the error of opening it says.
     return Number.POSITIVE_INFINITY;
   } finally {
     database?.close(true);
   }
 }
 
-/** How many copies were made of a store up to the moment that it, or a copy of it, shows. */
+/** How many backups were made of a store up to the state that it, or a backup, has. Of two states the one with more is later. */
 function backupNumber(database: Database): number {
   const known = database.query("SELECT 1 FROM sqlite_master WHERE name = 'copies'").get() !== null;
   const row = known ? (database.query("SELECT count FROM copies").get() as { count: number } | null) : null;
   return row?.count ?? 0;
 }
 
-/** Folders of topics' logs: number and name of each. */
+/** Lists the folders of topics' logs, with the number and name of each topic. */
 export function topicFolders(disk: Disk, directory: string): { folder: string; number: number; name: string }[] {
   const topics = join(directory, "topics");
   let folders: string[];
@@ -233,14 +236,14 @@ export function topicFolders(disk: Disk, directory: string): { folder: string; n
 
 export interface MetadataBackupOptions {
   store: MetadataStore;
-  /** The broker's folder. */
+  /** The broker's folder below the data path. */
   directory: string;
   disk: Disk;
   clock: Pick<Clock, "callAfterTurn">;
   logger: Logger;
 }
 
-/** Renews the copy while the broker runs: reading the store, which is small, is the longest that it holds the event loop. */
+/** Renews the backup while the broker runs. Reading the store, which is small, is the longest that this blocks the event loop. */
 export class MetadataBackup {
   private readonly store: MetadataStore;
   private readonly disk: Disk;
@@ -259,12 +262,12 @@ export class MetadataBackup {
     this.path = join(directory, "topics", BACKUP_FILE);
   }
 
-  /** Called now and then. */
+  /** Renews the backup if it is time to. To be called from time to time. */
   renewIfDue(nowMs: number): void {
     if (nowMs >= this.nextMs && this.writing === undefined) void this.renew(nowMs);
   }
 
-  /** Resolves once the copy is what the store is now. */
+  /** Renews the backup unless the store is unchanged. Never rejects: a failure is logged. */
   async renew(nowMs: number): Promise<void> {
     await this.writing;
     this.nextMs = nowMs + BACKUP_INTERVAL_MS;
@@ -284,7 +287,7 @@ export class MetadataBackup {
       this.disk.rename(`${this.path}.new`, this.path);
       this.writtenChanges = changes;
     } catch (error) {
-      this.logger.warn(`cannot renew the store's copy ${this.path}: ${(error as Error).message}; the one before is kept`);
+      this.logger.warn(`cannot renew the metadata backup ${this.path}: ${(error as Error).message}; the previous one is kept`);
     }
   }
 
@@ -303,6 +306,7 @@ export class MetadataBackup {
   }
 }
 
+/** Renames a damaged file or folder. @returns its new path */
 function setAside(disk: Disk, path: string): string {
   for (let i = 1; i < MAX_SET_ASIDE; i++) {
     const aside = `${path}.damaged${i === 1 ? "" : `-${i}`}`;
@@ -310,5 +314,5 @@ function setAside(disk: Disk, path: string): string {
     disk.rename(path, aside);
     return aside;
   }
-  throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that are not needed any more`);
+  throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that you do not need`);
 }

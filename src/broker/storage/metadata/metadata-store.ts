@@ -8,21 +8,21 @@ import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import type { Retention } from "../log/retention.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 
-/** What a data path must say of itself; a broker refuses one that a newer version wrote. */
+/** The format of a data path, which its store records. A broker refuses a newer one. */
 const FORMAT_VERSION = 1;
 
 export interface TopicRow {
   /** Never used twice. */
   id: number;
-  /** Part of message ids; used again after a deletion, going on at the sequence the earlier topic reached. */
+  /** A part of message ids. After a deletion another topic gets it, and continues at the sequence that the deleted one reached. */
   number: number;
   name: string;
   paused: boolean;
-  /** Sequence from which on messages wait for the topic's first channel, or for the topic's unpausing. */
+  /** The sequence from which on messages wait for the topic's first channel, or until the topic is unpaused. */
   released: number;
-  /** Undefined: as --durability says. */
+  /** Undefined: --durability applies. */
   durability?: Durability;
-  /** What stands in the row is not what was written there. */
+  /** The row's checksum does not match. */
   damaged?: true;
 }
 
@@ -31,18 +31,18 @@ export interface ChannelRow {
   topicId: number;
   name: string;
   paused: boolean;
-  /** Deferred entries with a lower number were emptied away. */
+  /** Deferred entries with a lower number are void: the channel was emptied after they were stored. */
   voidBefore: number;
-  /** The same of the channel's own entries only: a seek passed over them. */
+  /** Requeued entries of this channel with a lower number are void: a seek came after they were stored. */
   requeuesVoidBefore: number;
   floor: number;
-  /** What is finished, and how often tried, above the floor (window.ts). */
+  /** What is finished above the floor, and the attempts of what is not, as the channel encodes it. */
   progress: Uint8Array;
-  /** What stands in the row is not what was written there. */
+  /** The row's checksum does not match. */
   damaged?: true;
 }
 
-/** SQLite has no checksums: a flipped bit in a cursor would pass messages over in silence. So each row has one of its own. */
+/** SQLite has no checksums, and a flipped bit in a cursor would silently skip messages. So each row has a checksum of its own, its seal. */
 function sealTopic(row: Pick<TopicRow, "number" | "name" | "paused" | "released">): number {
   return Bun.hash.crc32(JSON.stringify([row.number, row.name, row.paused, row.released]));
 }
@@ -82,17 +82,17 @@ export function readChannels(database: Database, topicId: number): ChannelRow[] 
 }
 
 /**
- * Everything small that survives a restart: the catalogue of topics and channels, and the channels' cursors,
- * in one SQLite database per data path. Its exclusive lock is also what keeps a second process off the path.
+ * Everything small that survives a restart, such as topics, channels and the cursors of channels, in one SQLite database per
+ * data path. Its exclusive lock also keeps a second process from using the data path.
  */
 export class MetadataStore {
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
-  /** What comes and goes in the catalogue is on the disk before its call is answered: acknowledgements rest on it. */
+  /** New and deleted topics and channels are synced before their call returns, because acknowledgements rely on them. */
   private durable = false;
 
-  /** @throws StartError when the path is locked, not writable, or of a newer version */
+  /** @throws StartError when the data path is locked, not writable, or of a newer version */
   constructor(
     directory: string,
     private readonly ballast: Ballast = NO_BALLAST,
@@ -102,10 +102,10 @@ export class MetadataStore {
     try {
       mkdirSync(directory, { recursive: true });
       database = this.database = new Database(path, { create: true, strict: true });
-      // Exclusive: the lock is taken at the first write and kept for life; kill -9 releases it.
+      // Exclusive: the first write takes the lock, and the process keeps it until it ends, even by kill -9.
       this.database.run("PRAGMA locking_mode = EXCLUSIVE");
       this.database.run("PRAGMA journal_mode = WAL");
-      // NORMAL: a commit survives the process in any way it dies; a power cut may take the last ones, never consistency.
+      // NORMAL: a commit survives the process, however that ends. A power cut may lose the last commits, but never consistency.
       this.database.run("PRAGMA synchronous = NORMAL");
       const opened = database;
       ballast.use(() => opened.run("BEGIN IMMEDIATE; COMMIT"));
@@ -157,7 +157,7 @@ export class MetadataStore {
     return Number(added.lastInsertRowid);
   }
 
-  /** Topics whose retention was set, by their ids; the others have the default. */
+  /** Retentions that were set for a topic, by the topic's id. All other topics have the default. */
   retentions(): Map<number, Retention> {
     const rows = this.database.query("SELECT topic_id AS topicId, time_ms AS timeMs, bytes FROM retentions").all() as (Retention & {
       topicId: number;
@@ -165,7 +165,7 @@ export class MetadataStore {
     return new Map(rows.map(({ topicId, timeMs, bytes }) => [topicId, { timeMs, bytes }]));
   }
 
-  /** @param retention undefined: the default from now on */
+  /** Sets the retention of a topic. @param retention undefined: the default from now on */
   setRetention(topicId: number, retention: Retention | undefined): void {
     if (retention === undefined) this.database.query("DELETE FROM retentions WHERE topic_id = ?").run(topicId);
     else {
@@ -174,7 +174,7 @@ export class MetadataStore {
     }
   }
 
-  /** Removes a topic and its channels, and frees its number to go on at `nextSequence`. */
+  /** Removes a topic and its channels. Its number becomes free; the topic that gets it next continues at `nextSequence`. */
   removeTopic(id: number, number: number, nextSequence: number): void {
     this.change(
       this.database.transaction(() => {
@@ -190,25 +190,25 @@ export class MetadataStore {
     this.change(() => this.database.query("DELETE FROM channels WHERE id = ?").run(id));
   }
 
-  /** What publishes to a topic wait for. */
+  /** Sets what publishes to a topic wait for. @param durability undefined: --durability applies */
   setDurability(topicId: number, durability: Durability | undefined): void {
     this.change(() => this.database.query("UPDATE topics SET durability = ? WHERE id = ?").run(durability ?? null, topicId));
   }
 
-  /** From here on the catalogue's changes are on the disk, with all that was changed before, when their call returns. */
+  /** From here on new and deleted topics and channels are synced, with every change before, when their call returns. */
   makeDurable(): void {
     if (this.durable) return;
     this.durable = true;
-    // With FULL a commit syncs the write-ahead log, and with it the commits before; what is no longer in there was synced when it left.
+    // With FULL a commit syncs the write-ahead log, and so all commits in it. Those that a checkpoint moved out of it were synced then.
     this.change(() => this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`));
   }
 
   /**
-   * A topic number that no topic uses, and the sequence at which it goes on.
-   * A number's sequences up to `reserve` beyond it count as used from here on: what a memory-only topic
-   * hands out is nowhere else, and must not come again after a crash.
+   * Allocates a topic number that no topic uses, and the sequence at which the new topic begins.
    *
-   * @returns undefined when all 16,384 are in use
+   * @param reserve so many sequences count as used from here on. A memory-only topic needs it: nothing else records the sequences
+   *   that it gives to messages, and after a crash they must not be given again
+   * @returns undefined when all 16,384 numbers are in use
    */
   allocateNumber(reserve: number): { number: number; nextSequence: number } | undefined {
     const take = this.database.transaction(() => {
@@ -229,23 +229,24 @@ export class MetadataStore {
     return this.ballast.use(take);
   }
 
-  /** Raises what is reserved of a memory-only topic's number. */
+  /** Reserves the sequences of a memory-only topic's number up to `nextSequence`. */
   reserveNumber(number: number, nextSequence: number): void {
     this.ballast.use(() => this.database.query("UPDATE numbers SET next_sequence = ? WHERE number = ?").run(nextSequence, number));
   }
 
+  /** Frees the number of a memory-only topic; the topic that gets it next begins at `nextSequence`. */
   freeNumber(number: number, nextSequence: number): void {
     this.ballast.use(() =>
       this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number),
     );
   }
 
-  /** Numbers of memory-only topics that an earlier run left in use. */
+  /** Frees the numbers that memory-only topics of an earlier run had. */
   freeOrphanedNumbers(): void {
     this.ballast.use(() => this.database.run("UPDATE numbers SET used = 0 WHERE used = 1 AND number NOT IN (SELECT number FROM topics)"));
   }
 
-  /** Gives a topic that is known from its folder alone a row. @returns the row's id */
+  /** Adds a row for a topic of which only its folder is left. @returns the row's id */
   claimTopic(number: number, name: string): number {
     return this.database.transaction(() => {
       const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
@@ -256,13 +257,16 @@ export class MetadataStore {
     })();
   }
 
-  /** How far each topic's log was on the disk when the last run said so, by topic id. */
+  /** The sequence up to which each topic's log was synced, as the last run recorded it, by topic id. */
   syncedSequences(): Map<number, number> {
     const rows = this.database.query("SELECT topic_id AS id, sequence FROM synced").all() as { id: number; sequence: number }[];
     return new Map(rows.map(({ id, sequence }) => [id, sequence]));
   }
 
-  /** Call it only once the bytes are on the disk: recovery takes damage below for damage, not for what a crash tore. */
+  /**
+   * Records that a log is synced below a sequence. To be called only when it is: recovery treats bad bytes below that sequence as
+   * damage, not as a torn write.
+   */
   saveSynced(topicId: number, sequence: number): void {
     const insert = this.database.query(
       "INSERT INTO synced (topic_id, sequence) VALUES (?, ?) ON CONFLICT DO UPDATE SET sequence = excluded.sequence",
@@ -270,22 +274,23 @@ export class MetadataStore {
     this.ballast.use(() => insert.run(topicId, sequence));
   }
 
+  /** Removes the records of saveSynced() for topics that do not exist any more. */
   forgetSyncedOfGoneTopics(): void {
     this.database.run("DELETE FROM synced WHERE topic_id NOT IN (SELECT id FROM topics)");
   }
 
-  /** Grows with each row that is written. */
+  /** How many rows were written: the store is unchanged as long as this is. */
   get changes(): number {
     return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
   }
 
-  /** The whole store as a file's bytes, numbered: of a store and a copy of it, that with the higher number is the later. */
+  /** The whole store as the bytes of a file, for a backup. Counts the backups, so that of a store and a backup the later is known. */
   serialize(): Buffer {
     this.ballast.use(() => this.database.run("INSERT INTO copies (id, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1"));
     return this.database.serialize();
   }
 
-  /** By how much the wall clock was set while a broker ran on this data path, ms. */
+  /** By how much, in all, the wall clock was set forward while brokers ran on this data path, ms. */
   clockStep(): number {
     const row = this.database.query("SELECT step_ms AS stepMs FROM clock").get() as { stepMs: number } | null;
     return row?.stepMs ?? 0;
@@ -308,13 +313,13 @@ export class MetadataStore {
     this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, sealChannel(row), row.id);
   }
 
-  /** Saves nothing; gives the data path free. */
+  /** Closes the database and releases its lock on the data path. */
   close(): void {
-    // Strictly: else the prepared statements would keep the database, and with it the lock, until they are collected.
+    // true: otherwise prepared statements would keep the database open, and so the lock, until they are garbage collected.
     this.database.close(true);
   }
 
-  /** Runs one change of the catalogue. */
+  /** Runs one change of topics, channels or their settings. */
   private change<T>(work: () => T): T {
     if (!this.durable) return this.ballast.use(work);
     this.database.run("PRAGMA synchronous = FULL");
@@ -330,7 +335,7 @@ export class MetadataStore {
     return user_version;
   }
 
-  /** Of a table that an earlier version may have made without it. */
+  /** Adds a column to a table that an earlier version made without it. */
   private addColumn(table: string, name: string, type: string): void {
     const columns = this.database.query(`SELECT name FROM pragma_table_info('${table}')`).all() as { name: string }[];
     if (columns.every((column) => column.name !== name)) this.database.run(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
@@ -387,9 +392,10 @@ export class MetadataStore {
   }
 }
 
-/** How far ahead a memory-only topic's sequences are reserved: after a crash the next one starts behind them. */
+/** How many sequences are reserved for a memory-only topic at a time. After a crash, the next topic with its number begins behind them. */
 export const MEMORY_TOPIC_RESERVE = 2 ** 24;
 
+/** The text of a StartError for an error of opening the store: what is wrong, and what to do. */
 function explain(directory: string, error: Error): string {
   const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code.startsWith("SQLITE_BUSY")) {

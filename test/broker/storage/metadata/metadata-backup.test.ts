@@ -13,7 +13,7 @@ function folderOf(server: InProcess): string {
   return `${server.dataPath}/${FOLDER}`;
 }
 
-/** Closes, lets the test do its worst to the files, and starts anew. */
+/** Closes the broker, lets the test damage its files, and starts it again. */
 async function damageAndRestart(server: InProcess, damage: (folder: string) => void): Promise<void> {
   await server.broker.close();
   server.log.lines.length = 0;
@@ -28,7 +28,7 @@ async function bodies(server: InProcess, topic: string, channel: string, count: 
   return found;
 }
 
-/** A topic with two channels, of which one finished two of four messages and the other is paused; and a deferred one. */
+/** A broker with a topic of four messages and a deferred one; one channel finished two of them, the other is paused. */
 async function populated(): Promise<InProcess> {
   const server = InProcess.start();
   server.broker.topic("t").channel("a");
@@ -61,10 +61,10 @@ for (const [what, damage] of [
     },
   ],
 ] as const) {
-  test(`a store that is ${what} comes back from its copy, with channels, cursors, pauses and deferred messages`, async () => {
+  test(`a store that is ${what} is restored from its backup, with channels, cursors, pauses and deferred messages`, async () => {
     await using server = await populated();
     await damageAndRestart(server, damage);
-    expect(server.log.matching(/ERROR.*catalogue\.sqlite is (missing|damaged).* its copy took its place/)).toHaveLength(1);
+    expect(server.log.matching(/ERROR.*catalogue\.sqlite is (missing|damaged).* restored from its backup/)).toHaveLength(1);
     const topic = server.broker.registry.topics.get("t");
     expect([...(topic?.channels.keys() ?? [])]).toEqual(["a", "b"]);
     expect(topic?.channels.get("b")?.paused).toBeTrue();
@@ -75,14 +75,14 @@ for (const [what, damage] of [
   });
 }
 
-test("without a copy, topics come back from their folders, and all their messages go to all channels that are made", async () => {
+test("without a backup, topics are restored from their folders, and all their messages go to all channels that are made", async () => {
   await using server = await populated();
   await server.publish("other", "x");
   await damageAndRestart(server, (folder) => {
     rmSync(`${folder}/catalogue.sqlite`);
     rmSync(`${folder}/topics/catalogue.copy`);
   });
-  expect(server.log.matching(/ERROR.*there is no copy of it; topics are taken from their folders/)).toHaveLength(1);
+  expect(server.log.matching(/ERROR.*it has no backup; topics are restored from their folders/)).toHaveLength(1);
   expect(server.log.matching(/ERROR.*TOPIC\(t\): the store does not know it; it is taken from its folder with 4 messages/)).toHaveLength(1);
   server.broker.topic("t").channel("a");
   server.broker.topic("t").channel("b");
@@ -90,7 +90,7 @@ test("without a copy, topics come back from their folders, and all their message
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
   expect(await bodies(server, "t", "b", 4)).toEqual(["1", "2", "3", "4"]);
   expect(await bodies(server, "other", "c", 1)).toEqual(["x"]);
-  // Deferred messages say whose they are by numbers that only the store knew: they are kept aside.
+  // Deferred messages name their topics by ids that only the store knew: they are kept aside.
   expect(readdirSync(`${folderOf(server)}/deferred.damaged`)).not.toBeEmpty();
   await server.publish("t", "5");
   await server.publish("new", "y");
@@ -99,7 +99,7 @@ test("without a copy, topics come back from their folders, and all their message
   expect(await bodies(server, "new", "c", 1)).toEqual(["y"]);
 });
 
-test("a topic whose row was lost comes back from its folder", async () => {
+test("a topic whose row was lost is restored from its folder", async () => {
   await using server = InProcess.start();
   await server.publish("t", "1", "2");
   await damageAndRestart(server, (folder) => {
@@ -120,7 +120,7 @@ test("a topic that was deleted stays deleted, wherever a crash cut the deletion 
   await damageAndRestart(server, () => writeFileSync(`${path}/deleted`, ""));
   expect([...server.broker.registry.topics.keys()]).toEqual(["stays"]);
   expect(existsSync(path)).toBeFalse();
-  // The row was gone already, and only an empty folder is left.
+  // A crash after the row was removed leaves an empty folder.
   await damageAndRestart(server, () => mkdirSync(path));
   expect([...server.broker.registry.topics.keys()]).toEqual(["stays"]);
   expect(existsSync(path)).toBeFalse();
@@ -129,7 +129,7 @@ test("a topic that was deleted stays deleted, wherever a crash cut the deletion 
   expect(await bodies(server, "gone", "c", 1)).toEqual(["3"]);
 });
 
-test("a topic folder with a number that is taken is kept aside, and the other topic is left alone", async () => {
+test("a topic folder whose number another topic has is kept aside, and the other topic is left alone", async () => {
   await using server = InProcess.start();
   await server.publish("t", "1");
   await damageAndRestart(server, (folder) => {
@@ -140,7 +140,7 @@ test("a topic folder with a number that is taken is kept aside, and the other to
   expect(await bodies(server, "t", "c", 1)).toEqual(["1"]);
 });
 
-test("a copied data path has everything", async () => {
+test("a copied data path is complete", async () => {
   await using server = await populated();
   await server.broker.close();
   const copy = `${server.dataPath}/elsewhere`;
@@ -155,7 +155,7 @@ test("a copied data path has everything", async () => {
   server.reopen();
 });
 
-test("ids that the store remembers are not given again when the log lost its end", async () => {
+test("ids that the store knows are not used again when the log lost its end", async () => {
   await using server = InProcess.start();
   server.broker.topic("t").channel("c");
   await server.publish("t", "1", "2", "3");
@@ -169,7 +169,7 @@ test("ids that the store remembers are not given again when the log lost its end
   expect(server.broker.topic("t").log.next).toBe(4);
 });
 
-test("a store of a newer version is refused with what to do", async () => {
+test("a store of a newer version is refused with an error that says what to do", async () => {
   await using server = InProcess.start();
   await server.broker.close();
   const database = new Database(`${folderOf(server)}/catalogue.sqlite`);
@@ -182,7 +182,7 @@ test("a store of a newer version is refused with what to do", async () => {
   server.reopen();
 });
 
-test("a damaged region is skipped, told in the log, and counted in /stats", async () => {
+test("a damaged region is skipped, logged, and counted in /stats", async () => {
   await using server = InProcess.start();
   for (const body of ["1", "2", "3"]) await server.publish("t", body);
   await damageAndRestart(server, (folder) => {
@@ -202,7 +202,7 @@ test("a damaged region is skipped, told in the log, and counted in /stats", asyn
   ]);
 });
 
-test("a damaged deferred message is skipped, told in the log, and the others come", async () => {
+test("a damaged deferred message is skipped and logged, and the others are kept", async () => {
   await using server = InProcess.start();
   const topic = server.broker.topic("t");
   topic.channel("c");
@@ -217,7 +217,7 @@ test("a damaged deferred message is skipped, told in the log, and the others com
   expect(server.broker.topic("t").channel("c").deferredCount).toBe(2);
 });
 
-test("a cursor with a flipped bit passes no message over: its channel begins where the log does", async () => {
+test("a cursor with a flipped bit skips no message: its channel begins where the log does", async () => {
   await using server = await populated();
   await damageAndRestart(server, (folder) => {
     const database = new Database(`${folder}/catalogue.sqlite`);
@@ -231,7 +231,7 @@ test("a cursor with a flipped bit passes no message over: its channel begins whe
 });
 
 for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
-  test(`a topic's row with ${column.split(" ")[0]} damaged is mended from its folder`, async () => {
+  test(`a topic's row with ${column.split(" ")[0]} damaged is repaired from its folder`, async () => {
     await using server = await populated();
     await damageAndRestart(server, (folder) => {
       const database = new Database(`${folder}/catalogue.sqlite`);
@@ -246,7 +246,7 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
   });
 }
 
-test("a store that lost its last changes, as a power cut may leave it, gives way to its later copy", async () => {
+test("a store that lost its last changes, as a power cut may leave it, is replaced by its later backup", async () => {
   await using server = InProcess.start();
   await server.publish("before", "1");
   await server.broker.close();
@@ -255,11 +255,11 @@ test("a store that lost its last changes, as a power cut may leave it, gives way
   await server.publish("t", "2");
   server.broker.topic("t").channel("c").pause();
   await damageAndRestart(server, (folder) => cpSync(`${server.dataPath}/earlier`, `${folder}/catalogue.sqlite`));
-  expect(
-    server.log.matching(/ERROR.*catalogue\.sqlite has lost its last changes, and is kept as .*; its copy took its place/),
-  ).toHaveLength(1);
+  expect(server.log.matching(/ERROR.*catalogue\.sqlite is older than its backup, and kept as .*; restored from its backup/)).toHaveLength(
+    1,
+  );
   expect(server.broker.registry.topics.get("t")?.channels.get("c")?.paused).toBeTrue();
   expect(server.broker.topic("t").channel("c").depth).toBe(1);
   await server.restart();
-  expect(server.log.matching(/lost its last changes/)).toHaveLength(1);
+  expect(server.log.matching(/older than its backup/)).toHaveLength(1);
 });

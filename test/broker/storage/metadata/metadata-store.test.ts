@@ -80,7 +80,7 @@ test("a removed topic takes its channels along, and a removed channel only itsel
   expect(store.channels(second).map(({ name }) => name)).toEqual(["d"]);
 });
 
-test("a number that a topic gave back goes on at the sequence which that topic reached", () => {
+test("a number that a deleted topic had continues at the sequence that the topic reached", () => {
   const store = openStore();
   expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 0 });
   const id = store.addTopic(0, "t", 0);
@@ -90,7 +90,7 @@ test("a number that a topic gave back goes on at the sequence which that topic r
   expect(store.allocateNumber(0)).toEqual({ number: 2, nextSequence: 0 });
 });
 
-test("what a memory-only topic handed out before a crash does not come again", () => {
+test("sequences that a memory-only topic used before a crash are not used again", () => {
   let store = openStore();
   expect(store.allocateNumber(1000)).toEqual({ number: 0, nextSequence: 0 });
   store = reopenStore();
@@ -121,13 +121,13 @@ test("there are as many topic numbers as ids have room for", () => {
   expect(store.allocateNumber(0)).toBeUndefined();
 });
 
-test("a path that another store has open is refused, with what to do; closed, it can be had", () => {
+test("a data path that another store has open is refused with an error that says what to do, until that store is closed", () => {
   openStore();
   expect(startError().message).toBe(`${folder} is in use by another process; stop that one, or give this one a --data-path of its own`);
   reopenStore();
 });
 
-test("a format of a later version is refused, with what to do, and is left free", () => {
+test("a data path of a newer version is refused with an error that says what to do, and is not locked", () => {
   openStore();
   open.pop()?.close();
   const later = new Database(`${folder}/catalogue.sqlite`);
@@ -140,7 +140,7 @@ test("a format of a later version is refused, with what to do, and is left free"
   }
 });
 
-test("a path that cannot be written is refused, with what to do", () => {
+test("a data path that cannot be written is refused with an error that says what to do", () => {
   writeFileSync(`${folder}/in-the-way`, "");
   expect(startError(`${folder}/in-the-way`).message).toContain(`${folder}/in-the-way`);
   if (process.getuid?.() === 0) return;
