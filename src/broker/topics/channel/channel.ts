@@ -168,8 +168,8 @@ export class Channel extends ChannelDelivery {
       const i = sequence & window.mask;
       if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
       if (window.owner[i] !== consumer.id) return NOT_OWNER;
-      window.deadline[i] = Math.min(now + timeoutMs, window.deliveredAt[i] + longest);
-      this.expectDeadline(window.deadline[i]);
+      window.deadlineMs[i] = Math.min(now + timeoutMs, window.deliveredAtMs[i] + longest);
+      this.expectDeadline(window.deadlineMs[i]);
       return undefined;
     }
     if (message.state !== IN_FLIGHT) return NOT_IN_FLIGHT;
@@ -183,13 +183,13 @@ export class Channel extends ChannelDelivery {
   expire(nowMs: number): void {
     if (nowMs < this.nextDeadlineMs) return;
     const { window } = this;
-    const { state, deadline, mask } = window;
+    const { state, deadlineMs, mask } = window;
     let next = Number.POSITIVE_INFINITY;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
       const i = sequence & mask;
       if (state[i] !== IN_FLIGHT && state[i] !== DEFERRED) continue;
-      if (deadline[i] > nowMs) {
-        if (deadline[i] < next) next = deadline[i];
+      if (deadlineMs[i] > nowMs) {
+        if (deadlineMs[i] < next) next = deadlineMs[i];
       } else if (state[i] === DEFERRED) {
         this.deferredShort--;
         this.makeReady(sequence);

@@ -107,18 +107,18 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
     }
     if (state !== IN_FLIGHT && state !== READY && state !== DEFERRED) return deferred.finish(staged.message(at));
     if (state === DEFERRED) {
-      if (window.deadline[i] !== staged.dueMs[at]) {
+      if (window.deadlineMs[i] !== staged.dueMs[at]) {
         // Requeued after it was staged as a straggler, or timed out and requeued again while the disk was slow.
         deferred.finish(staged.message(at));
-        return this.store(sequence, window.deadline[i]);
+        return this.store(sequence, window.deadlineMs[i]);
       }
       this.awaitDue(staged, at);
     } else {
       const message = staged.message(at);
       message.state = state;
       message.owner = window.owner[i];
-      message.deadlineMs = window.deadline[i];
-      message.deliveredAtMs = window.deliveredAt[i];
+      message.deadlineMs = window.deadlineMs[i];
+      message.deliveredAtMs = window.deliveredAtMs[i];
       message.attempts = window.attempts[i];
       this.detached.set(sequence, message);
     }
@@ -139,7 +139,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
     if (!this.persistent) return;
     const { window } = this;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
-      if (window.state[sequence & window.mask] === DEFERRED) this.store(sequence, window.deadline[sequence & window.mask]);
+      if (window.state[sequence & window.mask] === DEFERRED) this.store(sequence, window.deadlineMs[sequence & window.mask]);
     }
     for (const [sequence, message] of this.detached) {
       if (this.moving.has(sequence)) continue;
@@ -162,7 +162,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
     if (message === undefined) {
       const i = sequence & this.window.mask;
       this.window.state[i] = DEFERRED;
-      this.window.deadline[i] = dueMs;
+      this.window.deadlineMs[i] = dueMs;
     } else {
       message.state = DEFERRED;
       message.deadlineMs = dueMs;
@@ -232,7 +232,7 @@ export abstract class ChannelDeferral extends ChannelState implements EntryOwner
       const i = sequence & window.mask;
       if (window.state[i] === DONE || this.moving.has(sequence)) continue;
       // Due at once: after a restart it is delivered again without delay.
-      this.store(sequence, window.state[i] === DEFERRED ? window.deadline[i] : this.parts.turn.currentMs);
+      this.store(sequence, window.state[i] === DEFERRED ? window.deadlineMs[i] : this.parts.turn.currentMs);
       count++;
     }
   }

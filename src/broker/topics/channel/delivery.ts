@@ -91,7 +91,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
     if (chunk === undefined) return 0;
     if (consumer.sampleRate > 0) return this.deliverSampled(consumer, chunk, nowMs);
     const from = chunk.offsetOf(this.cursorPosition);
-    const deadline = nowMs + consumer.msgTimeoutMs;
+    const deadlineMs = nowMs + consumer.msgTimeoutMs;
     const count = window.takeRun(
       chunk.view,
       chunk.start,
@@ -101,11 +101,11 @@ export abstract class ChannelDelivery extends ChannelDeferral {
       MAX_RUN_BYTES,
       consumer.id,
       nowMs,
-      deadline,
+      deadlineMs,
     );
     this.cursorPosition = chunk.start + window.runEnd;
     this.inFlightCount += count;
-    this.expectDeadline(deadline);
+    this.expectDeadline(deadlineMs);
     consumer.sendRun(chunk, from, window.runEnd, count);
     return count;
   }
@@ -115,15 +115,15 @@ export abstract class ChannelDelivery extends ChannelDeferral {
     const { window } = this;
     const from = chunk.offsetOf(this.cursorPosition);
     const sequence = window.cursor;
-    const deadline = nowMs + consumer.msgTimeoutMs;
-    window.takeRun(chunk.view, chunk.start, from, chunk.end - chunk.start, 1, MAX_RUN_BYTES, consumer.id, nowMs, deadline);
+    const deadlineMs = nowMs + consumer.msgTimeoutMs;
+    window.takeRun(chunk.view, chunk.start, from, chunk.end - chunk.start, 1, MAX_RUN_BYTES, consumer.id, nowMs, deadlineMs);
     this.cursorPosition = chunk.start + window.runEnd;
     if (Math.floor(Math.random() * 100) > consumer.sampleRate) {
       window.finish(sequence);
       this.topic.markReleasable();
     } else {
       this.inFlightCount++;
-      this.expectDeadline(deadline);
+      this.expectDeadline(deadlineMs);
       consumer.sendRun(chunk, from, window.runEnd, 1);
     }
     return 1;
@@ -131,7 +131,7 @@ export abstract class ChannelDelivery extends ChannelDeferral {
 
   protected redeliver(consumer: Consumer, count: number, nowMs: number): number {
     const { window } = this;
-    const deadline = nowMs + consumer.msgTimeoutMs;
+    const deadlineMs = nowMs + consumer.msgTimeoutMs;
     let given = 0;
     for (; given < count && consumer.capacity > 0 && this.againLeft > 0; given++) {
       this.againLeft--;
@@ -148,8 +148,8 @@ export abstract class ChannelDelivery extends ChannelDeferral {
         const at = chunk.offsetOf(window.position[i]);
         window.state[i] = IN_FLIGHT;
         window.owner[i] = consumer.id;
-        window.deadline[i] = deadline;
-        window.deliveredAt[i] = nowMs;
+        window.deadlineMs[i] = deadlineMs;
+        window.deliveredAtMs[i] = nowMs;
         if (window.attempts[i] < 0xffff) window.attempts[i]++;
         consumer.sendAgain(chunk.buffer, at, at + 4 + chunk.view.getUint32(at), window.attempts[i]);
       } else {
@@ -157,13 +157,13 @@ export abstract class ChannelDelivery extends ChannelDeferral {
         this.parts.deferred.readFrame(message, frame, 0);
         message.state = IN_FLIGHT;
         message.owner = consumer.id;
-        message.deadlineMs = deadline;
+        message.deadlineMs = deadlineMs;
         message.deliveredAtMs = nowMs;
         if (message.attempts < 0xffff) message.attempts++;
         consumer.sendAgain(frame, 0, message.frameBytes, message.attempts);
       }
       this.inFlightCount++;
-      this.expectDeadline(deadline);
+      this.expectDeadline(deadlineMs);
     }
     return given;
   }

@@ -35,9 +35,9 @@ export class Window {
   /** Position of its record in the log. */
   position = new Float64Array(FIRST_CAPACITY);
   /** When it times out (in flight) or falls due (deferred), ms. */
-  deadline = new Float64Array(FIRST_CAPACITY);
+  deadlineMs = new Float64Array(FIRST_CAPACITY);
   /** When it was last delivered, ms: TOUCH may extend the deadline only so far from there. */
-  deliveredAt = new Float64Array(FIRST_CAPACITY);
+  deliveredAtMs = new Float64Array(FIRST_CAPACITY);
   /** Entries in flight, ready or deferred. */
   unfinished = 0;
   /** Offset behind the last frame that takeRun() took. */
@@ -107,16 +107,16 @@ export class Window {
         this.state[i] = IN_FLIGHT;
         this.attempts[i] = 1;
         this.owner[i] = owner;
-        this.deadline[i] = deadlineMs;
-        this.deliveredAt[i] = nowMs;
+        this.deadlineMs[i] = deadlineMs;
+        this.deliveredAtMs[i] = nowMs;
       }
       return;
     }
     this.state.fill(IN_FLIGHT, from, to);
     this.attempts.fill(1, from, to);
     this.owner.fill(owner, from, to);
-    this.deadline.fill(deadlineMs, from, to);
-    this.deliveredAt.fill(nowMs, from, to);
+    this.deadlineMs.fill(deadlineMs, from, to);
+    this.deliveredAtMs.fill(nowMs, from, to);
   }
 
   /**
@@ -177,8 +177,8 @@ export class Window {
     this.attempts = new Uint16Array(mask + 1);
     this.owner = new Int32Array(mask + 1);
     this.position = new Float64Array(mask + 1);
-    this.deadline = new Float64Array(mask + 1);
-    this.deliveredAt = new Float64Array(mask + 1);
+    this.deadlineMs = new Float64Array(mask + 1);
+    this.deliveredAtMs = new Float64Array(mask + 1);
     for (let sequence = this.floor; sequence < this.cursor; sequence++) {
       const from = sequence & old.mask;
       const to = sequence & mask;
@@ -186,8 +186,8 @@ export class Window {
       this.attempts[to] = old.attempts[from];
       this.owner[to] = old.owner[from];
       this.position[to] = old.position[from];
-      this.deadline[to] = old.deadline[from];
-      this.deliveredAt[to] = old.deliveredAt[from];
+      this.deadlineMs[to] = old.deadlineMs[from];
+      this.deliveredAtMs[to] = old.deliveredAtMs[from];
     }
     return true;
   }

@@ -56,7 +56,7 @@ function compare(window: Window, model: WindowModel): void {
         window.attempts[i] === entry.attempts &&
         window.owner[i] === entry.owner &&
         window.position[i] === entry.position &&
-        window.deadline[i] === entry.deadline;
+        window.deadlineMs[i] === entry.deadline;
     if (!same) throw new Error(`sequence ${sequence} differs from ${JSON.stringify(entry)}`);
   }
 }
