@@ -106,7 +106,7 @@ export class InFlight {
     this.consumer.receive(Buffer.from(`SUB ${name} ch#ephemeral\nRDY ${count}\n`));
     this.topic = bed.broker.topic(name);
     this.channel = this.topic.channel("ch#ephemeral");
-    this.window = (this.channel as unknown as { window: Window }).window;
+    this.window = this.channel.inFlight.window;
     this.first = this.topic.log.next;
     const batch = publishedBatch(count, 200);
     this.topic.publishMany(batch, 0, batch.length, count, bed.broker.time);
@@ -124,7 +124,7 @@ export class InFlight {
     window.floor = first;
     for (let sequence = first; sequence < first + count; sequence++) window.state[sequence & window.mask] = IN_FLIGHT;
     window.unfinished += count;
-    this.channel.inFlightCount += count;
+    this.channel.inFlight.count += count;
     this.consumer.inFlightCount += count;
   }
 

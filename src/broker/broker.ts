@@ -124,7 +124,7 @@ async function close(broker: Broker): Promise<void> {
   await acks.untilSynced();
   if (deferred.strict) await new Promise<void>((resolve) => groupSync.syncAll(() => resolve()));
   deferred.endStrictness();
-  for (const channel of registry.channelsById.values()) channel.park();
+  for (const channel of registry.channelsById.values()) channel.deferrals.park();
   do tick.commitDeferred();
   while (deferred.hasWork && deferred.failure === undefined && deferred.statusFailure === undefined);
   const topics = [...registry.topics.values()];

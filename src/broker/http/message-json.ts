@@ -2,7 +2,7 @@ import { isUtf8 } from "node:buffer";
 import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
 import { encodeJson, Refusal } from "../../http/server/reply.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
-import type { Standing } from "../topics/inspect/message-status.ts";
+import type { MessageStatus } from "../topics/inspect/message-status.ts";
 import type { BrokerApi, HttpCall } from "./call.ts";
 
 /** How a message's body stands in an answer; what it cannot be given as is given in base64, and says so. */
@@ -76,7 +76,7 @@ export function messageJson(
 }
 
 /** What is known of a message in a channel beside the message: whose it is, since when, until when. */
-export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredMs, deadlineMs, owner }: Standing): object {
+export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredMs, deadlineMs, owner }: MessageStatus): object {
   const facts: Record<string, unknown> = { state, attempts };
   if (state === "in_flight") {
     facts.since = isoTime(turn.toWall(deliveredMs));

@@ -6,7 +6,7 @@ import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { visitRecords } from "../storage/log/records.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { findDeferred } from "../topics/inspect/deferred-search.ts";
-import { standingOf } from "../topics/inspect/message-status.ts";
+import { messageStatus } from "../topics/inspect/message-status.ts";
 import { existingChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { idArgument } from "./messages.ts";
@@ -24,10 +24,10 @@ const MAX_LEFT_OUT = 10_000;
 export async function finishMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
   checkRoom(channel, sequence);
-  if (channel.finishAnyway(sequence) === "finished") {
+  if (channel.forceFinish(sequence) === "finished") {
     const found = await search(call, channel, sequence);
     if (channel.deleted || !call.broker.deferred.withdraw(found)) throw changed();
-    channel.finishedInStore();
+    channel.deferrals.finishedInStore();
     // So that it is not there again after a crash.
     await call.broker.publishing.untilCommitted();
   }
@@ -44,14 +44,13 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
   const delayMs = deferral(call.query, broker.options.maxReqTimeoutMs);
   if (delayMs > 0) checkRoom(channel, sequence);
-  const state = channel.requeueAnyway(sequence, delayMs);
+  const state = channel.forceRequeue(sequence, delayMs);
   if (state === "finished") {
     const found = await search(call, channel, sequence);
-    const frame = channel.readStored(found);
+    const frame = channel.deferrals.frameOf(found);
     await stage(call, channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
       if (!broker.deferred.withdraw(found)) return false;
-      channel.requeueCount++;
-      channel.awaitAgain(message);
+      channel.deferAgain(message);
       return true;
     });
   } else if (state === "waiting") {
@@ -77,13 +76,13 @@ function target(call: HttpCall): { channel: Channel; sequence: number } {
 
 /** @throws Refusal 503 for one of the backlog, when too many are left out of it already */
 function checkRoom(channel: Channel, sequence: number): void {
-  if (channel.skips.length < MAX_LEFT_OUT || standingOf(channel, sequence).state !== "waiting") return;
+  if (channel.backlog.skips.length < MAX_LEFT_OUT || messageStatus(channel, sequence).state !== "waiting") return;
   throw new Refusal(503, "TOO_MANY_LEFT_OUT");
 }
 
 /** @throws Refusal 409 MESSAGE_FINISHED when the deferred store does not have it either */
 async function search(call: HttpCall, channel: Channel, sequence: number): Promise<StoredMessage> {
-  if (channel.storedCount === 0) throw new Refusal(409, "MESSAGE_FINISHED");
+  if (channel.deferrals.storedCount === 0) throw new Refusal(409, "MESSAGE_FINISHED");
   if (searches >= MAX_SEARCHES) throw new Refusal(503, "TOO_MANY_REQUESTS");
   searches++;
   try {
@@ -101,7 +100,7 @@ async function stageFresh(call: HttpCall, channel: Channel, sequence: number, de
   let staged: Promise<void> | undefined;
   visitRecords(log, sequence, sequence + 1, ({ buffer, from, to }) => {
     staged = stage(call, channel, { sequence, attempts: 0, delayMs }, buffer, from, to, (message) => {
-      if (standingOf(channel, sequence).state !== "waiting") return false;
+      if (messageStatus(channel, sequence).state !== "waiting") return false;
       channel.deferFresh(message);
       return true;
     });

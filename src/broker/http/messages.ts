@@ -5,7 +5,7 @@ import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { listDeferred, parseFrom } from "../topics/inspect/deferred-search.ts";
 import { sequenceOfId } from "../topics/inspect/log-position.ts";
-import { freshRanges, type Standing, type State, standing, standingOf } from "../topics/inspect/message-status.ts";
+import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
 import { existingChannel, existingTopic, placeArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
@@ -36,7 +36,7 @@ export function oneMessage(call: HttpCall): Response {
   if (record === undefined) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   const channels = [...topic.channels.values()].map((channel) => ({
     channel_name: channel.name,
-    ...standingJson(call.broker, standingOf(channel, sequence)),
+    ...standingJson(call.broker, messageStatus(channel, sequence)),
   }));
   return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, { channels }));
 }
@@ -67,9 +67,9 @@ export function idArgument({ query }: HttpCall, topic: Topic): number {
 }
 
 /** Messages of a state that were delivered before. @returns where to go on; null when there is no more */
-function addHeld({ broker }: HttpCall, channel: Channel, state: State, from: number, list: MessageList): number | null {
+function addHeld({ broker }: HttpCall, channel: Channel, state: MessageState, from: number, list: MessageList): number | null {
   const frames = new Frames(channel);
-  for (const one of standing(channel, state, from, 1001)) {
+  for (const one of messagesIn(channel, state, from, 1001)) {
     if (list.full) return one.sequence;
     const record = frames.of(one);
     // Damaged on disk: consumers do not get it either.
@@ -100,7 +100,7 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
       return list.full;
     },
     add: (message) => {
-      const frame = channel.readStored(message);
+      const frame = channel.deferrals.frameOf(message);
       const sequence = message.kind === KIND_PUBLISH ? null : message.sequence;
       list.add(sequence, frame, 0, frame.length, {
         state: "deferred",
@@ -116,7 +116,7 @@ function addWaiting(call: HttpCall, channel: Channel, from: number, list: Messag
   const again = addHeld(call, channel, "requeued", from, list);
   if (again !== null) return again;
   const { log, released } = channel.topic;
-  const fresh = standingJson(call.broker, standingOf(channel, released));
+  const fresh = standingJson(call.broker, messageStatus(channel, released));
   let reads = PAGE_READS;
   for (const range of freshRanges(channel, from, released)) {
     if (list.full || reads-- <= 0) return range.from;
@@ -140,8 +140,8 @@ class Frames {
   }
 
   /** @returns undefined where the bytes are damaged */
-  of({ position, stored }: Standing): { buffer: Buffer; from: number; to: number } | undefined {
-    if (stored !== undefined) return { buffer: this.channel.readStored(stored), from: 0, to: stored.frameBytes };
+  of({ position, stored }: MessageStatus): { buffer: Buffer; from: number; to: number } | undefined {
+    if (stored !== undefined) return { buffer: this.channel.deferrals.frameOf(stored), from: 0, to: stored.frameBytes };
     if (this.last === undefined || position < this.last.start || position >= this.last.end) {
       const chunk = this.log.peekAt(position);
       if (chunk.isGap) return undefined;

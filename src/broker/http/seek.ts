@@ -10,7 +10,7 @@ const MAX_OFFSET_BYTES = 64;
 /** POST /channel/seek?topic=&channel=&to=PLACE: moves a channel to a place in its topic's log (place.ts). */
 export function seekChannel(call: HttpCall): Response {
   const channel = existingChannel(call);
-  return move(call, channel, placeArgument(call, channel.topic, "to"));
+  return move(channel, placeArgument(call, channel.topic, "to"));
 }
 
 /** POST /channel/setoffset?topic=&channel=: the same, with the place in the body as youzan's nsqd has it. */
@@ -23,16 +23,11 @@ export async function setOffset(call: HttpCall): Promise<Response> {
   const place = parseOffset(text);
   const sequence = place === undefined ? undefined : findPlace(channel.topic, place);
   if (sequence === undefined) throw new Refusal(400, `invalid consume offset:${text}`);
-  return move(call, channel, sequence);
+  return move(channel, sequence);
 }
 
-/** @throws Refusal 503 when the channel moved, but would be where it was after a crash */
-function move({ broker }: HttpCall, channel: Channel, sequence: number): Response {
-  const { inFlight, requeued, deferred, saved } = channel.seek(sequence);
-  broker.logger.info(
-    `CHANNEL(${channel.name}) of ${channel.topic.name}: moved to sequence ${sequence}; it forgot ${inFlight} messages in flight, ` +
-      `${requeued} requeued, ${deferred} deferred`,
-  );
-  if (!saved) throw new Refusal(503, "NOT_SAVED");
+/** @throws OperatorError NOT_SAVED when the channel moved, but would be where it was after a crash */
+function move(channel: Channel, sequence: number): Response {
+  const { inFlight, requeued, deferred } = channel.seek(sequence);
   return json({ sequence, depth: channel.depth, forgotten: { in_flight: inFlight, requeued, deferred } });
 }

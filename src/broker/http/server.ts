@@ -5,6 +5,7 @@ import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../h
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
+import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
 import { ExpressLane, type FastPathServices } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
@@ -15,6 +16,15 @@ export interface HttpServices extends BrokerApi, FastPathServices {
   readonly registry: BrokerApi["registry"] & FastPathServices["registry"];
   readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
 }
+
+const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
+  MESSAGE_CHANGED: 409,
+  MESSAGE_FINISHED: 409,
+  MESSAGE_NOT_FOUND: 404,
+  NOT_SAVED: 503,
+  TOO_MANY_LEFT_OUT: 503,
+  TOO_MANY_REQUESTS: 503,
+};
 
 /**
  * Starts to serve the HTTP API on the broker's -http-address.
@@ -66,7 +76,7 @@ function api(broker: BrokerApi) {
     log: broker.logger,
     router,
     call: (incoming: Incoming) => new HttpCall(broker, incoming),
-    failed: publishFailed,
+    failed: refusedCall,
   };
 }
 
@@ -76,7 +86,8 @@ function tlsRequired(broker: BrokerApi): Response {
 }
 
 /** nsqd says EXITING to whatever a topic does not take, a full disk too. */
-function publishFailed(error: unknown): Response | undefined {
+function refusedCall(error: unknown): Response | undefined {
+  if (error instanceof OperatorError) return failure(OPERATOR_STATUS[error.code], error.code);
   if (!(error instanceof PublishError)) return undefined;
   return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
 }

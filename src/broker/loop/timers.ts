@@ -52,8 +52,8 @@ export class Timers {
     const now = turn.nowMs;
     let next = now + SURVEY_INTERVAL_MS;
     for (const channel of registry.channelsById.values()) {
-      if (channel.nextDeadline <= now) channel.expire(now);
-      if (channel.nextDeadline < next) next = channel.nextDeadline;
+      if (channel.nextDeadlineMs <= now) channel.expire(now);
+      if (channel.nextDeadlineMs < next) next = channel.nextDeadlineMs;
     }
     if (turn.deferredChanged || now >= this.deferredAtMs || deferred.nextDueMs <= now) {
       turn.deferredChanged = false;

@@ -92,10 +92,10 @@ export class TopicRecovery {
     for (const [topic, next] of known) this.passOver(topic, next);
     this.findSuperseded(stored);
     for (const [channel, { all }] of stored) {
-      channel.restoreStored(all.size);
+      channel.deferrals.storedCount += all.size;
       // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
       // before a crash did not know, the entries tell.
-      for (const { from, to } of all.rangesFrom(channel.floor)) channel.skip(from, to);
+      for (const { from, to } of all.rangesFrom(channel.floor)) channel.backlog.skip(from, to);
     }
     if (this.registry.topics.size > 0)
       this.parts.logger.info(
@@ -108,7 +108,7 @@ export class TopicRecovery {
     if (entry.kind === KIND_PUBLISH) {
       const topic = this.registry.topicById(entry.topicId) as Topic;
       topic.restoreDeferred();
-      for (const channel of topic.channels.values()) if (entry.number < channel.voidBefore) channel.restoreVoided();
+      for (const channel of topic.channels.values()) if (!channel.deferrals.wantsPublish(entry.number)) channel.deferrals.voidedPublishes++;
       return;
     }
     const channel = this.registry.channelsById.get(entry.channelId) as Channel;
@@ -236,12 +236,7 @@ export class TopicRecovery {
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
-    channel.restore(
-      { finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) },
-      row.paused,
-      row.voidBefore,
-      row.requeuesVoidBefore,
-    );
+    channel.restore({ finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) }, row);
   }
 
   private addTopic(id: number, number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): Topic {

@@ -53,9 +53,9 @@ export class Checkpointer {
     if (!topic.ephemeral) this.save(() => this.parts.metadata.updateTopic(topicRow(topic)));
   }
 
-  /** @returns false when the store could not be written */
-  saveChannel(channel: Channel): boolean {
-    return !channel.persistent || this.save(() => this.parts.metadata.updateChannel(channel.toRow()));
+  /** @returns why the store could not be written */
+  saveChannel(channel: Channel): Error | undefined {
+    return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channel.toRow())) : undefined;
   }
 
   /** The channel's cursor moved: it is saved soon. */
@@ -77,12 +77,12 @@ export class Checkpointer {
     const channels = this.unsaved;
     this.unsaved = [];
     const began = performance.now();
-    const saved = this.save(() =>
+    const failure = this.save(() =>
       metadata.saveAll(() => {
         for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channel.toRow());
       }),
     );
-    if (saved) for (const channel of channels) channel.unsaved = false;
+    if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
     // With thousands of moving cursors saving must not take all the time; but what is finished must be saved soon.
     this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
@@ -125,24 +125,23 @@ export class Checkpointer {
   /** The store remembers it, so that what is deferred goes by the same time after a restart. */
   private wallClockSet(stepMs: number): void {
     const seconds = (stepMs - this.savedStepMs) / 1000;
-    const saved = this.save(() => this.parts.metadata.setClockStep(stepMs));
-    if (!saved) return;
+    const failure = this.save(() => this.parts.metadata.setClockStep(stepMs));
+    if (failure !== undefined) return;
     this.savedStepMs = stepMs;
     this.parts.logger.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
   }
 
-  private save(work: () => void): boolean {
+  private save(work: () => void): Error | undefined {
     const { ballast, freeSpace, rateLimitedLog } = this.parts;
     try {
       ballast.use(work);
       this.failure = undefined;
-      return true;
     } catch (error) {
       this.failure = error as Error;
       freeSpace.failed(this.parts.turn.steadyMs);
-      rateLimitedLog.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
-      return false;
+      rateLimitedLog.error(`cannot save to ${this.directory}: ${this.failure.message}`);
     }
+    return this.failure;
   }
 }
 

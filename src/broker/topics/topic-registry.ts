@@ -264,25 +264,26 @@ export class TopicRegistry implements DeliveryTarget {
   wanted(entry: StoredEntry): boolean {
     if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
     const channel = this.channelsById.get(entry.channelId);
-    if (channel === undefined || entry.number < channel.voidBefore || entry.number < channel.requeuesVoidBefore) return false;
-    return !this.superseded.has(entry.number);
+    return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
   }
 
   /** Whether a channel has an entry's message in flight or ready. */
   underWay(entry: StoredEntry): boolean {
-    return entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.holds(entry.sequence, entry.number) === true;
+    return (
+      entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.deferrals.hasInMemory(entry.sequence, entry.number) === true
+    );
   }
 
   /** How many more messages of the deferred store a channel may have in memory. */
   room(channelId: number): number {
-    return this.channelsById.get(channelId)?.storedRoom ?? Number.POSITIVE_INFINITY;
+    return this.channelsById.get(channelId)?.deferrals.room ?? Number.POSITIVE_INFINITY;
   }
 
   /** A message of the deferred store has fallen due. */
   due(message: StoredMessage): void {
     if (!this.wanted(message)) this.parts.deferred.finish(message);
     else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.join(message);
-    else this.channelsById.get(message.channelId)?.due(message);
+    else this.channelsById.get(message.channelId)?.deferrals.due(message);
     this.parts.turn.schedule();
   }
 }

@@ -12,7 +12,6 @@ import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { Channel } from "./channel/channel.ts";
-import { MeasuredChannel } from "./channel/measured-channel.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
@@ -421,8 +420,7 @@ export class Topic implements EntryOwner, Committed {
   }
 
   private newChannel(id: number, name: string, floor: number, position: number): Channel {
-    const Kind = this.parts.options.e2eProcessingLatencyPercentiles.length === 0 ? Channel : MeasuredChannel;
-    return new Kind(this.parts, this, id, name, floor, position);
+    return new Channel(this.parts, this, id, name, floor, position);
   }
 
   private markDirty(): void {

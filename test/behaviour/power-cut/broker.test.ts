@@ -139,7 +139,7 @@ function owed(broker: Broker): Set<string> {
   const bodies = new Set<string>();
   if (topic === undefined) return bodies;
   for (const [sequence, body] of readBySequence(topic.log)) {
-    if (sequence >= channel.floor && !channel.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
+    if (sequence >= channel.floor && !channel.backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
   }
   const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
   for (const bucket of buckets) {

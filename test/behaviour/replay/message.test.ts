@@ -8,7 +8,7 @@ const CHANNEL = "topic=t&channel=ch";
 
 /** Waits until the deferred store has so many of the channel's messages. */
 function stored(server: WithHttp, count: number): Promise<void> {
-  return until(`${count} are in the deferred store`, () => server.broker.topic("t").channel("ch").storedCount === count);
+  return until(`${count} are in the deferred store`, () => server.broker.topic("t").channel("ch").deferrals.storedCount === count);
 }
 
 test("a message is finished by its id: in flight, requeued, waiting, deferred for a moment and for long", async () => {
@@ -143,11 +143,11 @@ test("holes in the backlog are bounded", async () => {
   const channel = server.broker.topic("t").channel("ch");
   const { messages: page } = await server.json("GET", "/topic/messages?topic=t");
   // As after ten thousand calls.
-  channel.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
+  channel.backlog.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
   for (const call of ["finish?", "requeue?defer=1000&"]) {
     expect(await server.call("POST", `/message/${call}${CHANNEL}&id=${page[2].id}`)).toBe('503 {"message":"TOO_MANY_LEFT_OUT"}');
   }
-  channel.skips = [];
+  channel.backlog.skips = [];
   expect(await server.call("POST", `/message/finish?${CHANNEL}&id=${page[2].id}`)).toBe("200");
 });
 

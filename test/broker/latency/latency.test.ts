@@ -2,8 +2,8 @@ import { describe, expect, test } from "bun:test";
 import { LatencyWindow, newSketch, RELATIVE_ACCURACY } from "../../../src/broker/latency/latency-window.ts";
 import { type LatencyStats, printLatency, readPercentiles } from "../../../src/broker/latency/percentiles.ts";
 import { readStats } from "../../../src/broker/metrics/stats.ts";
-import { Channel } from "../../../src/broker/topics/channel/channel.ts";
-import { sinceStartNs, TimedWindow } from "../../../src/broker/topics/channel/timed-window.ts";
+import { notePublished, sinceStartNs } from "../../../src/broker/topics/channel/latency-recorder.ts";
+import { Window } from "../../../src/broker/topics/channel/window.ts";
 import { FRAME_TYPE_MESSAGE } from "../../../src/frame/frame.ts";
 import { InProcess, messages } from "../../support/in-process.ts";
 import type { RawClient } from "../../support/raw-client.ts";
@@ -83,7 +83,7 @@ test("latencies are shown in the unit that they exceed", () => {
 });
 
 test("a window keeps when its messages were published while it grows, moves and shrinks", () => {
-  const window = new TimedWindow(0);
+  const window = new Window(0, true);
   const high = Math.floor((Date.now() * MS) / 2 ** 32);
   const frames = (from: number, count: number): DataView => {
     const view = new DataView(new ArrayBuffer(34 * count));
@@ -96,12 +96,14 @@ test("a window keeps when its messages were published while it grows, moves and 
     return view;
   };
   const take = (count: number): void => {
-    const view = frames(window.cursor, count);
+    const first = window.cursor;
+    const view = frames(first, count);
     expect(window.takeRun(view, 0, 0, view.byteLength, count, view.byteLength, 1, 0, 0)).toBe(count);
+    notePublished(window, view, 0, first, count);
   };
   const check = (): void => {
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
-      expect(window.published[sequence & window.mask]).toBe(sinceStartNs(high, sequence));
+      expect(window.publishedNs?.[sequence & window.mask]).toBe(sinceStartNs(high, sequence));
     }
   };
   take(1000);
@@ -113,7 +115,7 @@ test("a window keeps when its messages were published while it grows, moves and 
   check();
   for (let sequence = window.floor; sequence < window.cursor; sequence++) window.finish(sequence);
   window.shrink();
-  expect(window.published.length).toBe(window.capacity);
+  expect(window.publishedNs?.length).toBe(window.capacity);
   take(1024);
   check();
 });
@@ -135,7 +137,7 @@ describe("a broker", () => {
     await finishNext(consumer);
     await until("it is finished", () => started.broker.topic("t").channel("ch").inFlightCount === 0);
     expect(latencies(started, "t")).toEqual({ topic: { count: 0, percentiles: null }, channels: [{ count: 0, percentiles: null }] });
-    expect(started.broker.topic("t").channel("ch").constructor).toBe(Channel);
+    expect(started.broker.topic("t").channel("ch").inFlight.window.publishedNs).toBeUndefined();
   });
 
   test("tells percentiles from the largest on, for each channel and for all channels of a topic", async () => {

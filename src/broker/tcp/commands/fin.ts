@@ -3,7 +3,7 @@ import { MESSAGE_ID_BYTES } from "../../../frame/frame.ts";
 import { countAscending, expandSequence, readPrefix, readSequence } from "../../../frame/id.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
-import { NOT_IN_FLIGHT } from "../../topics/channel/channel.ts";
+import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import { STATE_CLOSING, STATE_SUBSCRIBED } from "../client-state.ts";
 import type { Connection } from "../connection.ts";
 import type { Command } from "./command.ts";
@@ -70,7 +70,7 @@ export function checkMessageCommand(connection: Connection, command: string, lin
   return undefined;
 }
 
-export function messageFailed(command: string, bytes: Buffer, at: number, failure: string): ProtocolError {
+export function messageFailed(command: string, bytes: Buffer, at: number, failure: Error): ProtocolError {
   const id = bytes.toString("latin1", at, at + MESSAGE_ID_BYTES);
-  return nonFatal(`E_${command}_FAILED`, `${command} ${id} failed ${failure}`);
+  return nonFatal(`E_${command}_FAILED`, `${command} ${id} failed ${failure.message}`);
 }

@@ -1,7 +1,7 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
-import { NOT_IN_FLIGHT } from "../../topics/channel/channel.ts";
+import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import type { Connection } from "../connection.ts";
 import type { Command } from "./command.ts";
 import { checkMessageCommand, messageFailed, sequenceAt } from "./fin.ts";

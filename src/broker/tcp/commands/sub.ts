@@ -21,7 +21,7 @@ export const SUB: Command = {
     try {
       const channel = connection.broker.topic(topicName).channel(channelName);
       const refusal = channel.addConsumer(connection);
-      if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal}`);
+      if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);
       connection.channel = channel;
     } catch (error) {
       return fatal("E_SUB_FAILED", `SUB failed ${(error as Error).message}`);

@@ -1,16 +1,23 @@
+import { isEphemeral } from "../../../frame/names.ts";
 import type { LatencySketch } from "../../latency/latency-window.ts";
+import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { ChannelRow } from "../../storage/metadata/metadata-store.ts";
-import { type State, standingOf } from "../inspect/message-status.ts";
+import { type ChannelView, type MessageState, messageStatus } from "../inspect/message-status.ts";
+import { OperatorError } from "../operator-error.ts";
+import type { Topic } from "../topic.ts";
+import type { TopicParts } from "../topic-parts.ts";
+import { Backlog } from "./backlog.ts";
 import type { Consumer } from "./consumer.ts";
-import { ChannelDelivery } from "./delivery.ts";
-import { encodeProgress, type Progress, readProgress } from "./progress.ts";
-import { DEFERRED, IN_FLIGHT, READY } from "./window.ts";
+import { Deferrals } from "./deferrals.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { InFlight } from "./in-flight.ts";
+import { LatencyRecorder } from "./latency-recorder.ts";
+import { encodeProgress, type Progress } from "./progress.ts";
+import type { ChannelSignals } from "./signals.ts";
+import { Window } from "./window.ts";
 
-/** A requeue with a longer delay goes to the deferred store; a shorter one is not worth the write. */
-const SHORT_DELAY_MS = 250;
-
-/** What a seek made a channel forget. */
-export interface Forgotten {
+/** What a seek made a channel discard. */
+export interface Discarded {
   inFlight: number;
   /** Waiting to be delivered again. */
   requeued: number;
@@ -18,29 +25,122 @@ export interface Forgotten {
   deferred: number;
 }
 
-export const NOT_IN_FLIGHT = "ID not in flight";
-export const NOT_OWNER = "client does not own message";
-
 /**
- * One group of consumers that shares a topic's messages. It stores none: it has a cursor into the topic's log,
- * a floor below which all is finished, and a window of states between the two (window.ts).
+ * One group of consumers that shares a topic's messages. It stores none: what comes next is a backlog, a cursor into the
+ * topic's log (backlog.ts); what was delivered and is not finished is in flight (in-flight.ts), or among the deferrals
+ * (deferrals.ts); who gets how many is the dispatcher's to say (dispatcher.ts). This class is what clients, operators and
+ * the topic ask for.
  */
-export class Channel extends ChannelDelivery {
-  /** Takes up what an earlier run left: what is finished above the floor is not delivered again, what was tried counts on. */
-  restore(progress: Progress, paused: boolean, voidBefore: number, requeuesVoidBefore: number): void {
-    for (const { from, to } of progress.finished) this.skip(from, to);
-    this.tried = progress.tried;
-    this.paused = paused;
-    this.voidBefore = voidBefore;
-    this.requeuesVoidBefore = requeuesVoidBefore;
-    this.messageCountBase = this.topic.released;
+export class Channel implements ChannelView, ChannelSignals {
+  readonly ephemeral: boolean;
+  /** It has a row in the metadata store, and its messages outlive the process. */
+  readonly persistent: boolean;
+  paused = false;
+  deleted = false;
+  /** In the order in which they came, which is that of their turns. */
+  readonly consumers: Consumer[] = [];
+  requeueCount = 0;
+  timeoutCount = 0;
+  /** In the list of the next dispatch, and in that of the next checkpoint. */
+  dirty = false;
+  unsaved = false;
+
+  readonly inFlight: InFlight;
+  readonly deferrals: Deferrals;
+  readonly backlog: Backlog;
+  private readonly dispatcher: Dispatcher;
+  /** Undefined where latencies are not measured. */
+  private readonly recorder: LatencyRecorder | undefined;
+  private readonly consumersById = new Map<number, Consumer>();
+  private messageCountBase: number;
+
+  /**
+   * @param id of its row in the metadata store; for a channel without one, a number that no row has
+   * @param floor sequence of its first message, whose record is at `position`
+   */
+  constructor(
+    private readonly parts: TopicParts,
+    readonly topic: Topic,
+    readonly id: number,
+    readonly name: string,
+    floor: number,
+    position: number,
+  ) {
+    this.ephemeral = isEphemeral(name);
+    this.persistent = !this.ephemeral && !topic.ephemeral;
+    this.messageCountBase = floor;
+    const measured = parts.options.e2eProcessingLatencyPercentiles.length > 0;
+    const { log } = topic;
+    const window = new Window(floor, measured);
+    this.recorder = measured ? new LatencyRecorder(window, parts, `CHANNEL(${name}) of ${topic.name}`) : undefined;
+    this.inFlight = new InFlight(window, parts.turn);
+    this.deferrals = new Deferrals({ id, topicId: topic.id, persistent: this.persistent, log }, parts, this.inFlight, this);
+    this.backlog = new Backlog(topic, this.inFlight, this.deferrals, this, position);
+    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this);
   }
 
+  // ---- how it stands
+
+  /** Everything below is finished here. */
+  get floor(): number {
+    return this.inFlight.window.floor;
+  }
+
+  /** Position of the record that comes next. */
+  get position(): number {
+    return this.backlog.position;
+  }
+
+  get depth(): number {
+    return this.inFlight.ready.length + this.backlog.freshCount;
+  }
+
+  /** Messages of the depth that are on disk only. */
+  get backendDepth(): number {
+    return this.backlog.freshOnDisk;
+  }
+
+  get inFlightCount(): number {
+    return this.inFlight.count;
+  }
+
+  get deferredCount(): number {
+    const { storedCount, voidedPublishes } = this.deferrals;
+    return this.inFlight.deferredCount + storedCount + this.topic.deferredPublishes - voidedPublishes;
+  }
+
+  /** Messages that entered the channel since the broker started. */
+  get messageCount(): number {
+    const { released, deferredPublishes } = this.topic;
+    return released - this.messageCountBase + deferredPublishes - this.deferrals.voidedPublishes;
+  }
+
+  /** Messages that went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
+  get deliveredBy(): readonly [zone: number, region: number, elsewhere: number] {
+    return this.dispatcher.deliveredBy;
+  }
+
+  /** Adds how long its messages took to a sketch; nothing where latencies are not measured. */
+  addLatencies(sketch: LatencySketch): void {
+    this.recorder?.addTo(sketch);
+  }
+
+  get nextDeadlineMs(): number {
+    return this.inFlight.nextDeadlineMs;
+  }
+
+  /** The sequence that the low 40 bits of an id are completed from. */
+  get nearSequence(): number {
+    return this.inFlight.window.cursor;
+  }
+
+  // ---- consumers come and go
+
   /** @returns why it may not join, as nsqd says it */
-  addConsumer(consumer: Consumer): string | undefined {
+  addConsumer(consumer: Consumer): Error | undefined {
     const limit = this.parts.options.maxChannelConsumers;
     if (limit !== 0 && this.consumers.length >= limit) {
-      return `consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`;
+      return new Error(`consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`);
     }
     this.consumers.push(consumer);
     this.consumersById.set(consumer.id, consumer);
@@ -53,43 +153,23 @@ export class Channel extends ChannelDelivery {
     if (index < 0) return;
     this.consumers.splice(index, 1);
     this.consumersById.delete(consumer.id);
-    if (consumer.inFlightCount > 0) this.takeBack(consumer);
+    if (consumer.inFlightCount > 0) this.inFlight.reclaim(consumer);
     if (this.deleted) return;
     if (this.consumers.length === 0 && this.ephemeral) this.topic.deleteChannel(this.name);
     else this.markDirty();
   }
 
-  markDirty(): void {
-    if (this.dirty) return;
-    this.dirty = true;
-    this.parts.turn.queueDispatch(this);
-  }
+  // ---- what consumers ask for
 
-  /**
-   * Finishes a message, on its consumer's word. This and finishRun() are all the ways there are to do so: a measured
-   * channel (latency/measured-channel.ts) adds to both.
-   *
-   * @returns why not, as nsqd says it
-   */
-  finish(consumer: Consumer, sequence: number): string | undefined {
-    const { window } = this;
-    const message = this.detachedAt(sequence);
-    if (message === undefined) {
-      if (!window.has(sequence)) return NOT_IN_FLIGHT;
-      const i = sequence & window.mask;
-      if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
-      if (window.owner[i] !== consumer.id) return NOT_OWNER;
-      window.finish(sequence);
-    } else {
-      if (message.state !== IN_FLIGHT) return NOT_IN_FLIGHT;
-      if (message.owner !== consumer.id) return NOT_OWNER;
-      this.detached.delete(sequence);
-      this.parts.deferred.finish(message);
-      this.parts.turn.schedule();
-    }
-    this.inFlightCount--;
+  /** Finishes a message, on its consumer's word. @returns why not, as nsqd says it */
+  finish(consumer: Consumer, sequence: number): Error | undefined {
+    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
+    if (slot instanceof Error) return slot;
+    if (this.recorder !== undefined) this.recorder.record(sequence, this.inFlight.detachedAt(sequence));
+    this.remove(sequence);
+    this.inFlight.count--;
     consumer.inFlightCount--;
-    this.settled();
+    this.markProgress();
     return undefined;
   }
 
@@ -99,118 +179,33 @@ export class Channel extends ChannelDelivery {
    * @returns how many were; finish() tells what is the matter with the next
    */
   finishRun(consumer: Consumer, first: number, count: number): number {
-    // One that was moved to the deferred store would be taken for finished.
-    if (this.detached.size > 0) return 0;
-    const finished = this.window.finishRun(first, count, consumer.id);
+    const finished = this.inFlight.finishRun(consumer, first, count);
     if (finished === 0) return 0;
-    this.inFlightCount -= finished;
-    consumer.inFlightCount -= finished;
-    this.settled();
+    if (this.recorder !== undefined) this.recorder.recordRun(first, finished);
+    this.markProgress();
     return finished;
   }
 
   /** Puts a message back, to be delivered again after `delayMs`. @returns why not, as nsqd says it */
-  requeue(consumer: Consumer, sequence: number, delayMs: number): string | undefined {
-    const { window } = this;
-    const i = sequence & window.mask;
-    const message = this.detachedAt(sequence);
-    const inFlight = message === undefined ? window.has(sequence) && window.state[i] === IN_FLIGHT : message.state === IN_FLIGHT;
-    if (!inFlight) return NOT_IN_FLIGHT;
-    if ((message === undefined ? window.owner[i] : message.owner) !== consumer.id) return NOT_OWNER;
-    this.inFlightCount--;
+  requeue(consumer: Consumer, sequence: number, delayMs: number): Error | undefined {
+    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
+    if (slot instanceof Error) return slot;
+    this.inFlight.count--;
     consumer.inFlightCount--;
     this.putBack(sequence, delayMs, this.parts.turn.nowMs);
     return undefined;
   }
 
-  /**
-   * Finishes a message whoever has it, or nobody: an operator's word.
-   *
-   * @returns how it stood; nothing is done with one that stands as finished, which the deferred store may have
-   */
-  finishAnyway(sequence: number): State {
-    const { state, owner, stored } = standingOf(this, sequence);
-    if (state === "finished") return state;
-    if (state === "waiting") {
-      this.skip(sequence, sequence + 1);
-    } else {
-      this.takeOut(state, sequence, owner);
-      if (stored === undefined) {
-        this.window.finish(sequence);
-      } else {
-        this.detached.delete(sequence);
-        this.parts.deferred.finish(stored);
-        this.parts.turn.schedule();
-      }
-    }
-    this.settled();
-    this.parts.checkpointer.saveChannel(this);
-    return state;
-  }
-
-  /** Requeues a message that was delivered before, whoever has it, or nobody. @returns how it stood; else nothing is done with it */
-  requeueAnyway(sequence: number, delayMs: number): State {
-    const { state, owner } = standingOf(this, sequence);
-    if (state === "finished" || state === "waiting") return state;
-    this.takeOut(state, sequence, owner);
-    this.putBack(sequence, delayMs, this.parts.turn.currentMs);
-    return state;
-  }
-
   /** Gives a message in flight more time. @returns why not, as nsqd says it */
-  touch(consumer: Consumer, sequence: number, timeoutMs: number): string | undefined {
-    const { window } = this;
-    const now = this.parts.turn.currentMs;
-    const longest = this.parts.options.maxMsgTimeoutMs;
-    const message = this.detachedAt(sequence);
-    if (message === undefined) {
-      if (!window.has(sequence)) return NOT_IN_FLIGHT;
-      const i = sequence & window.mask;
-      if (window.state[i] !== IN_FLIGHT) return NOT_IN_FLIGHT;
-      if (window.owner[i] !== consumer.id) return NOT_OWNER;
-      window.deadlineMs[i] = Math.min(now + timeoutMs, window.deliveredAtMs[i] + longest);
-      this.expectDeadline(window.deadlineMs[i]);
-      return undefined;
-    }
-    if (message.state !== IN_FLIGHT) return NOT_IN_FLIGHT;
-    if (message.owner !== consumer.id) return NOT_OWNER;
-    message.deadlineMs = Math.min(now + timeoutMs, message.deliveredAtMs + longest);
-    this.expectDeadline(message.deadlineMs);
+  touch(consumer: Consumer, sequence: number, timeoutMs: number): Error | undefined {
+    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
+    if (slot instanceof Error) return slot;
+    const { options, turn } = this.parts;
+    this.inFlight.extend(slot, Math.min(turn.currentMs + timeoutMs, slot.deliveredAtMs + options.maxMsgTimeoutMs));
     return undefined;
   }
 
-  /** Times out what is overdue, and makes ready what was deferred for a moment. */
-  expire(nowMs: number): void {
-    if (nowMs < this.nextDeadlineMs) return;
-    const { window } = this;
-    const { state, deadlineMs, mask } = window;
-    let next = Number.POSITIVE_INFINITY;
-    for (let sequence = window.floor; sequence < window.cursor; sequence++) {
-      const i = sequence & mask;
-      if (state[i] !== IN_FLIGHT && state[i] !== DEFERRED) continue;
-      if (deadlineMs[i] > nowMs) {
-        if (deadlineMs[i] < next) next = deadlineMs[i];
-      } else if (state[i] === DEFERRED) {
-        this.deferredShort--;
-        this.makeReady(sequence);
-      } else {
-        this.timeOut(window.owner[i]);
-        this.makeReady(sequence);
-      }
-    }
-    for (const [sequence, message] of this.detached) {
-      if (message.state === READY) continue;
-      if (message.deadlineMs > nowMs) {
-        if (message.deadlineMs < next) next = message.deadlineMs;
-      } else {
-        if (message.state === DEFERRED) this.deferredShort--;
-        else this.timeOut(message.owner);
-        this.makeReady(sequence);
-      }
-    }
-    this.nextDeadlineMs = next;
-    this.settled();
-  }
+  // ---- what operators ask for
 
   pause(): void {
     this.setPaused(true);
@@ -222,28 +217,27 @@ export class Channel extends ChannelDelivery {
 
   /** Drops every message it has, in flight and deferred ones too. */
   empty(): void {
-    this.restartAt(this.topic.released, this.topic.releasedPosition);
-    this.messageCountBase -= this.topic.deferredPublishes - this.voidedPublishes;
-    this.voidedPublishes = this.topic.deferredPublishes;
-    this.voidBefore = this.parts.deferred.nextNumber;
+    const { released, releasedPosition, deferredPublishes } = this.topic;
+    this.restartAt(released, releasedPosition);
+    this.messageCountBase -= this.deferrals.voidAll(deferredPublishes);
     this.parts.checkpointer.saveChannel(this);
   }
 
   /**
-   * Moves the channel to a place in its topic's log: from here on it has exactly the messages from `sequence` on. What it
-   * had in flight, requeued or deferred is forgotten, so a FIN for it fails; what of that is at or behind the place comes
-   * from the log, as if for the first time. Publishes that are deferred (DPUB) still join when they are due.
+   * Moves the channel to a sequence of its topic's log: from here on it has exactly the messages from there on. What it had
+   * in flight, requeued or deferred is discarded, so a FIN for it fails; those of them at or behind the sequence come from
+   * the log, as if for the first time. Publishes that are deferred (DPUB) still join when they are due.
    *
    * @param sequence within what the log has
-   * @returns what was forgotten, and whether the new place is in the store
+   * @throws OperatorError NOT_SAVED when it moved, but would be where it was after a crash
    */
-  seek(sequence: number): Forgotten & { saved: boolean } {
-    const forgotten = {
-      inFlight: this.inFlightCount,
-      requeued: this.ready.length,
-      deferred: this.deferredShort + this.deferredStored,
+  seek(sequence: number): Discarded {
+    const discarded = {
+      inFlight: this.inFlight.count,
+      requeued: this.inFlight.ready.length,
+      deferred: this.inFlight.deferredCount + this.deferrals.storedCount,
     };
-    const { log, released, releasedPosition } = this.topic;
+    const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
       this.restartAt(sequence, log.locate(sequence));
     } else {
@@ -252,65 +246,152 @@ export class Channel extends ChannelDelivery {
       if (sequence > released) this.skipUncounted(released, sequence);
     }
     this.markDirty();
-    return { ...forgotten, saved: this.parts.checkpointer.saveChannel(this) };
+    this.parts.logger.info(
+      `CHANNEL(${this.name}) of ${name}: moved to sequence ${sequence}; it forgot ${discarded.inFlight} messages in flight, ` +
+        `${discarded.requeued} requeued, ${discarded.deferred} deferred`,
+    );
+    if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
+    return discarded;
   }
 
-  /** Forgets all that was delivered, and goes on at a record. */
-  private restartAt(sequence: number, position: number): void {
-    const { deferred } = this.parts;
-    this.window.reset(sequence);
-    this.cursorPosition = position;
-    this.ready.clear();
-    this.forgetMoving();
-    for (const message of this.detached.values()) deferred.finish(message);
-    this.detached.clear();
-    this.skips = [];
-    this.skippedCount = 0;
-    this.tried = [];
-    this.inFlightCount = this.deferredShort = this.deferredStored = 0;
-    this.requeuesVoidBefore = deferred.nextNumber;
-    this.nextDeadlineMs = Number.POSITIVE_INFINITY;
-    for (const consumer of this.consumers) consumer.inFlightCount = 0;
-    this.topic.markReleasable();
-    this.parts.turn.schedule();
+  /**
+   * Finishes a message, whoever has it, or nobody.
+   *
+   * @returns its state; if that is "finished", nothing was done, and the deferred store may still have it
+   */
+  forceFinish(sequence: number): MessageState {
+    const { state, owner } = messageStatus(this, sequence);
+    if (state === "finished") return state;
+    if (state === "waiting") {
+      this.backlog.skip(sequence, sequence + 1);
+    } else {
+      this.withdraw(state, sequence, owner);
+      this.remove(sequence);
+    }
+    this.markProgress();
+    this.parts.checkpointer.saveChannel(this);
+    return state;
   }
 
-  /** Hangs up all consumers and forgets everything. */
+  /** Requeues a message that was delivered, whoever has it, or nobody. @returns its state; nothing is done with one that is finished or waiting */
+  forceRequeue(sequence: number, delayMs: number): MessageState {
+    const { state, owner } = messageStatus(this, sequence);
+    if (state === "finished" || state === "waiting") return state;
+    this.withdraw(state, sequence, owner);
+    this.putBack(sequence, delayMs, this.parts.turn.currentMs);
+    return state;
+  }
+
+  /** Hangs up on all consumers and drops everything. */
   delete(): void {
     this.deleted = true;
-    for (const message of this.detached.values()) this.parts.deferred.finish(message);
-    this.detached.clear();
-    this.inFlightCount = 0;
+    this.deferrals.finishDetached();
+    this.inFlight.detached.clear();
+    this.inFlight.count = 0;
     this.consumersById.clear();
     for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
   }
 
+  // ---- as time passes
+
+  /** Hands messages to the consumers that are ready for some. */
+  dispatch(nowMs: number): void {
+    this.dirty = false;
+    if (this.deleted) return;
+    this.boundLag();
+    if (!this.paused) this.dispatcher.dispatch(nowMs);
+  }
+
+  /** Times out what is overdue, and makes ready what was deferred for a moment. */
+  expire(nowMs: number): void {
+    if (nowMs < this.inFlight.nextDeadlineMs) return;
+    this.inFlight.expire(nowMs, this.timedOut);
+    this.markProgress();
+  }
+
+  /** Gives the memory of a past burst back. */
+  shrink(): void {
+    this.inFlight.window.shrink();
+  }
+
+  // ---- deferred messages
+
+  /** A deferred publish joined the log at `sequence`. */
+  joined(entryNumber: number, sequence: number): void {
+    if (this.deferrals.wantsPublish(entryNumber)) return;
+    this.deferrals.voidedPublishes--;
+    this.skipUncounted(sequence, sequence + 1);
+  }
+
+  /** A message that was waiting for its first delivery is in the deferred store now. */
+  deferFresh(message: StoredMessage): void {
+    this.backlog.skip(message.sequence, message.sequence + 1);
+    this.requeueCount++;
+    this.deferrals.addStored(message);
+    this.markProgress();
+    this.parts.checkpointer.saveChannel(this);
+  }
+
+  /** The entry of a message in the deferred store was exchanged for one with another due time. */
+  deferAgain(message: StoredMessage): void {
+    this.requeueCount++;
+    this.deferrals.awaitAgain(message);
+  }
+
+  // ---- what an earlier run left
+
+  /** What is finished above the floor is not delivered again, and what was tried counts on. */
+  restore(progress: Progress, row: Pick<ChannelRow, "paused" | "voidBefore" | "requeuesVoidBefore">): void {
+    this.backlog.restore(progress);
+    this.paused = row.paused;
+    this.deferrals.voidBefore = row.voidBefore;
+    this.deferrals.requeuesVoidBefore = row.requeuesVoidBefore;
+    this.messageCountBase = this.topic.released;
+  }
+
   toRow(): ChannelRow {
-    const progress = readProgress(this.window, this.skips);
-    progress.tried.push(...this.tried);
+    const { voidBefore, requeuesVoidBefore } = this.deferrals;
     return {
       id: this.id,
       topicId: this.topic.id,
       name: this.name,
       paused: this.paused,
-      voidBefore: this.voidBefore,
-      requeuesVoidBefore: this.requeuesVoidBefore,
-      floor: this.window.floor,
-      progress: encodeProgress(progress, this.window.floor),
+      voidBefore,
+      requeuesVoidBefore,
+      floor: this.floor,
+      progress: encodeProgress(this.backlog.progress, this.floor),
     };
+  }
+
+  // ---- what its parts and its topic tell it
+
+  /** Skips messages that never entered, and so do not count: their topic was emptied while it was paused. */
+  skipUncounted(from: number, to: number): void {
+    this.backlog.skip(from, to);
+    this.messageCountBase += to - from;
+  }
+
+  markDirty(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.parts.turn.queueDispatch(this);
   }
 
   markUnsaved(): void {
     if (!this.unsaved && this.persistent) this.parts.checkpointer.addUnsaved(this);
   }
 
-  /** Called now and then: gives memory of a past burst back. */
-  shrink(): void {
-    this.window.shrink();
+  markTrimmable(): void {
+    this.topic.markReleasable();
   }
 
-  /** Adds how long its messages took to a sketch; a plain channel does not measure (latency/measured-channel.ts). */
-  addLatencies(_sketch: LatencySketch): void {}
+  markProgress(): void {
+    this.topic.markReleasable();
+    this.markUnsaved();
+    this.markDirty();
+  }
+
+  // ---- inside
 
   private setPaused(paused: boolean): void {
     this.paused = paused;
@@ -318,51 +399,52 @@ export class Channel extends ChannelDelivery {
     this.markDirty();
   }
 
-  private takeBack(consumer: Consumer): void {
-    const { window } = this;
-    const { state, owner, mask } = window;
-    for (let sequence = window.floor; sequence < window.cursor && consumer.inFlightCount > 0; sequence++) {
-      const i = sequence & mask;
-      if (state[i] !== IN_FLIGHT || owner[i] !== consumer.id) continue;
-      consumer.inFlightCount--;
-      this.inFlightCount--;
-      this.makeReady(sequence);
-    }
-    for (const [sequence, message] of this.detached) {
-      if (message.state !== IN_FLIGHT || message.owner !== consumer.id) continue;
-      consumer.inFlightCount--;
-      this.inFlightCount--;
-      this.makeReady(sequence);
-    }
+  /** Discards all that was delivered, and goes on at a record. */
+  private restartAt(sequence: number, position: number): void {
+    this.deferrals.restart();
+    this.inFlight.restartAt(sequence);
+    this.backlog.restartAt(position);
+    for (const consumer of this.consumers) consumer.inFlightCount = 0;
+    this.topic.markReleasable();
+    this.parts.turn.schedule();
   }
 
-  /** One that nobody has any more is delivered again after `delayMs`. */
+  /** An ephemeral topic or channel keeps the newest messages, up to --mem-queue-size; a slow reader loses the oldest. */
+  private boundLag(): void {
+    if (this.persistent) return;
+    const excess = this.depth - this.parts.options.memQueueSize;
+    if (excess > 0 && this.backlog.dropOldest(excess)) this.markTrimmable();
+  }
+
+  /** A message that nobody has any more is delivered again after `delayMs`. */
   private putBack(sequence: number, delayMs: number, nowMs: number): void {
     this.requeueCount++;
-    if (delayMs === 0) this.makeReady(sequence);
-    else this.defer(sequence, nowMs + delayMs, delayMs > SHORT_DELAY_MS);
-    this.settled();
+    if (delayMs === 0) this.inFlight.makeReady(sequence);
+    else this.deferrals.defer(sequence, nowMs + delayMs, delayMs);
+    this.markProgress();
   }
 
-  private timeOut(owner: number): void {
+  /** Takes a message out of the count, or the queue, that its state puts it in. */
+  private withdraw(state: MessageState, sequence: number, owner: number): void {
+    if (state === "in_flight") this.disown(owner);
+    else if (state === "requeued") this.inFlight.ready.remove(sequence);
+    else this.inFlight.deferredCount--;
+  }
+
+  private remove(sequence: number): void {
+    const stored = this.inFlight.remove(sequence);
+    if (stored !== undefined) this.deferrals.finish(stored);
+  }
+
+  private readonly timedOut = (owner: number): void => {
     this.timeoutCount++;
-    this.disown(owner);
-  }
-
-  private disown(owner: number): void {
-    this.inFlightCount--;
     const consumer = this.consumersById.get(owner);
     if (consumer !== undefined) consumer.inFlightCount--;
-  }
+  };
 
-  /** From the list that it is in by its state. */
-  private takeOut(state: State, sequence: number, owner: number): void {
-    if (state === "in_flight") this.disown(owner);
-    else if (state === "requeued") this.ready.remove(sequence);
-    else this.deferredShort--;
-  }
-
-  protected override save(): void {
-    this.parts.checkpointer.saveChannel(this);
+  private disown(owner: number): void {
+    this.inFlight.count--;
+    const consumer = this.consumersById.get(owner);
+    if (consumer !== undefined) consumer.inFlightCount--;
   }
 }

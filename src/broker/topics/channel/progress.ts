@@ -25,8 +25,8 @@ export interface Progress {
   tried: Tries[];
 }
 
-/** Reads a window's progress. @param beyond finished ranges at or above the cursor, ascending */
-export function readProgress(window: Window, beyond: readonly Range[]): Progress {
+/** A window's progress. @param beyond finished ranges at or above the cursor, ascending */
+export function progressOf(window: Window, beyond: readonly Range[]): Progress {
   const finished: Range[] = [];
   const tried: Tries[] = [];
   const { state, attempts, mask } = window;

@@ -38,13 +38,17 @@ export class Window {
   deadlineMs = new Float64Array(FIRST_CAPACITY);
   /** When it was last delivered, ms: TOUCH may extend the deadline only so far from there. */
   deliveredAtMs = new Float64Array(FIRST_CAPACITY);
+  /** When it was published, ns (latency-recorder.ts); undefined where latencies are not measured. */
+  publishedNs: Float64Array | undefined;
   /** Entries in flight, ready or deferred. */
   unfinished = 0;
   /** Offset behind the last frame that takeRun() took. */
   runEnd = 0;
 
-  constructor(floor: number) {
+  /** @param timed keeps times of publishing too */
+  constructor(floor: number, timed = false) {
     this.floor = this.cursor = floor;
+    this.publishedNs = timed ? new Float64Array(FIRST_CAPACITY) : undefined;
   }
 
   get capacity(): number {
@@ -179,6 +183,8 @@ export class Window {
     this.position = new Float64Array(mask + 1);
     this.deadlineMs = new Float64Array(mask + 1);
     this.deliveredAtMs = new Float64Array(mask + 1);
+    const publishedNs = old.publishedNs === undefined ? undefined : new Float64Array(mask + 1);
+    this.publishedNs = publishedNs;
     for (let sequence = this.floor; sequence < this.cursor; sequence++) {
       const from = sequence & old.mask;
       const to = sequence & mask;
@@ -188,6 +194,7 @@ export class Window {
       this.position[to] = old.position[from];
       this.deadlineMs[to] = old.deadlineMs[from];
       this.deliveredAtMs[to] = old.deliveredAtMs[from];
+      if (publishedNs !== undefined && old.publishedNs !== undefined) publishedNs[to] = old.publishedNs[from];
     }
     return true;
   }
@@ -195,7 +202,7 @@ export class Window {
   /** Gives memory back after a burst, when nothing is unfinished. */
   shrink(): void {
     if (this.unfinished > 0 || this.capacity === FIRST_CAPACITY) return;
-    const fresh = new Window(this.cursor);
+    const fresh = new Window(this.cursor, this.publishedNs !== undefined);
     Object.assign(this, fresh);
   }
 

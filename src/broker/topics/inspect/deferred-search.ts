@@ -1,6 +1,7 @@
 import type { Bucket } from "../../storage/deferred/bucket.ts";
 import type { DeferredStore } from "../../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../../storage/deferred/entry.ts";
+
 import { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Channel } from "../channel/channel.ts";
 
@@ -106,6 +107,6 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
 
 function belongs(deferred: DeferredStore, channel: Channel, entry: StoredEntry): boolean {
   if (!deferred.target.wanted(entry)) return false;
-  if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && entry.number >= channel.voidBefore;
+  if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && channel.deferrals.wantsPublish(entry.number);
   return entry.channelId === channel.id;
 }

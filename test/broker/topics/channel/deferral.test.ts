@@ -43,8 +43,8 @@ test("a message that is requeued while it is on its way into the store as a stra
   const connection = channel.consumers[0];
   server.broker.readClock();
   // As when the window is full, in the same turn in which its REQ comes.
-  (channel as unknown as { moveStragglers(): void }).moveStragglers();
-  expect(channel.requeue(connection, channel.window.floor, 400)).toBeUndefined();
+  channel.deferrals.moveStragglers();
+  expect(channel.requeue(connection, channel.floor, 400)).toBeUndefined();
   const [again, took] = await timed(() => consumer.message());
   expectOnTime(took, 400);
   expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);

@@ -4,8 +4,8 @@ import {
   decodeProgress,
   encodeProgress,
   type Progress,
+  progressOf,
   type Range,
-  readProgress,
 } from "../../../../src/broker/topics/channel/progress.ts";
 import { DONE, IN_FLIGHT, Window } from "../../../../src/broker/topics/channel/window.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
@@ -52,7 +52,7 @@ test("a window of thousands of messages in flight takes a few bytes", () => {
   window.cursor += 3000;
   window.state.fill(IN_FLIGHT);
   window.attempts.fill(1);
-  expect(encodeProgress(readProgress(window, []), window.floor).length).toBeLessThan(8);
+  expect(encodeProgress(progressOf(window, []), window.floor).length).toBeLessThan(8);
 });
 
 test("a window's progress is what is finished above its floor, and how often the rest was tried", () => {
@@ -62,7 +62,7 @@ test("a window's progress is what is finished above its floor, and how often the
     window.state[sequence & window.mask] = sequence % 4 === 1 ? DONE : IN_FLIGHT;
     window.attempts[sequence & window.mask] = sequence < 1027 ? 1 : 3;
   }
-  expect(readProgress(window, [{ from: 1040, to: 1050 }])).toEqual({
+  expect(progressOf(window, [{ from: 1040, to: 1050 }])).toEqual({
     finished: [
       { from: 1021, to: 1022 },
       { from: 1025, to: 1026 },

@@ -1,0 +1,188 @@
+import type { Chunk } from "../../storage/log/chunk.ts";
+import type { TopicLog } from "../../storage/log/topic-log.ts";
+import type { Deferrals } from "./deferrals.ts";
+import type { InFlight } from "./in-flight.ts";
+import { notePublished } from "./latency-recorder.ts";
+import { addRange, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
+import type { ChannelSignals } from "./signals.ts";
+
+/** One consumer's run in one turn, at most: longer ones would keep the others waiting. */
+const MAX_RUN_BYTES = 1024 * 1024;
+/** Tried messages of an earlier run that are taken into the window in one turn. */
+const TRIED_PER_TURN = 512;
+/** Between floor and cursor of a topic without files. */
+const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
+
+/** Where a backlog's messages come from. */
+export interface BacklogSource {
+  readonly log: TopicLog;
+  /** Messages below may be delivered. */
+  readonly released: number;
+}
+
+/**
+ * What of a log comes next: the cursor, and behind it the ranges that are finished already (skips) and those that an earlier
+ * run of the broker delivered but did not see finished (tries). The cursor's sequence is the window's, its position here.
+ */
+export class Backlog {
+  /** Finished ranges at or above the cursor, ascending. */
+  skips: Range[] = [];
+  private skippedCount = 0;
+  /** What an earlier run delivered but did not see finished, above the cursor. */
+  private tried: Tries[] = [];
+
+  /** @param position of the record at the window's cursor */
+  constructor(
+    private readonly source: BacklogSource,
+    private readonly inFlight: InFlight,
+    private readonly deferrals: Deferrals,
+    private readonly signals: ChannelSignals,
+    public position: number,
+  ) {}
+
+  /** Messages that may be delivered and were not. */
+  get freshCount(): number {
+    return Math.max(0, this.source.released - this.inFlight.window.cursor - this.skippedCount);
+  }
+
+  /** Of these, the ones that are on disk only. */
+  get freshOnDisk(): number {
+    return Math.max(0, Math.min(this.freshCount, this.source.log.cachedSequence - this.inFlight.window.cursor));
+  }
+
+  // ---- what is not to be delivered
+
+  /** Marks messages finished without delivering them. */
+  skip(from: number, to: number): void {
+    this.skippedCount += addRange(this.skips, from, to);
+    this.signals.markUnsaved();
+  }
+
+  /** Skips the oldest `count` fresh messages. @returns whether there were any */
+  dropOldest(count: number): boolean {
+    const { window } = this.inFlight;
+    const to = Math.min(this.source.released, window.cursor + count);
+    if (to <= window.cursor) return false;
+    this.skip(window.cursor, to);
+    this.advance();
+    return true;
+  }
+
+  // ---- what an earlier run left, and what the next one gets
+
+  restore({ finished, tried }: Progress): void {
+    for (const { from, to } of finished) this.skip(from, to);
+    this.tried = tried;
+  }
+
+  get progress(): Progress {
+    const progress = progressOf(this.inFlight.window, this.skips);
+    progress.tried.push(...this.tried);
+    return progress;
+  }
+
+  /** Goes on at another record; the window is there already. */
+  restartAt(position: number): void {
+    this.position = position;
+    this.skips = [];
+    this.skippedCount = 0;
+    this.tried = [];
+  }
+
+  // ---- what comes next
+
+  /** Moves the cursor over what is finished already, and takes what an earlier run tried into the window as ready. */
+  advance(): void {
+    const { window, ready } = this.inFlight;
+    for (;;) {
+      const skip = this.skips[0];
+      const tries = this.tried[0];
+      if (skip !== undefined && window.cursor >= skip.from) {
+        const to = window.unfinished === 0 ? skip.to : Math.min(skip.to, window.cursor + window.room);
+        this.skippedCount -= Math.max(0, to - Math.max(window.cursor, skip.from));
+        if (to > window.cursor) {
+          window.skipTo(to);
+          this.position = this.source.log.locate(window.cursor);
+        }
+        if (to < skip.to) {
+          skip.from = to;
+          if (!this.deferrals.makeRoom()) return;
+          continue;
+        }
+        this.skips.shift();
+      } else if (tries !== undefined && window.cursor >= tries.from) {
+        if (window.cursor >= tries.to) {
+          this.tried.shift();
+          continue;
+        }
+        if (ready.length >= TRIED_PER_TURN) return;
+        const end = Math.min(tries.to, this.source.released, skip?.from ?? Number.POSITIVE_INFINITY);
+        if (window.cursor >= end || !this.readmit(end, tries.attempts)) return;
+        tries.from = window.cursor;
+      } else {
+        return;
+      }
+    }
+  }
+
+  /** Takes messages that an earlier run tried into the window. @returns false if the window has no room */
+  private readmit(end: number, attempts: number): boolean {
+    const { inFlight } = this;
+    const { window } = inFlight;
+    const chunk = this.chunk();
+    if (chunk === undefined) return true;
+    const limit = Math.min(end - window.cursor, window.room, TRIED_PER_TURN);
+    if (limit <= 0) return this.deferrals.makeRoom();
+    const from = window.cursor;
+    const to = from + this.take(chunk, limit, 0, 0, 0);
+    for (let sequence = from; sequence < to; sequence++) {
+      window.attempts[sequence & window.mask] = attempts;
+      inFlight.makeReady(sequence);
+    }
+    this.signals.markDirty();
+    return true;
+  }
+
+  /** How many messages in a row may be taken now, up to `want`; makes room for them in the window. */
+  runLimit(want: number): number {
+    const { window } = this.inFlight;
+    if (this.skips.length > 0 || this.tried.length > 0) this.advance();
+    const bound = Math.min(this.skips[0]?.from ?? Number.POSITIVE_INFINITY, this.tried[0]?.from ?? Number.POSITIVE_INFINITY);
+    const limit = Math.min(want, this.source.released - window.cursor, bound - window.cursor);
+    if (limit <= 0) return 0;
+    if (window.room < limit || window.room < window.capacity / 8) this.deferrals.makeRoom();
+    else if (this.spansTooMuchMemory()) this.deferrals.moveStragglers();
+    return Math.min(limit, window.room);
+  }
+
+  /** The chunk at the cursor; records that are damaged are skipped, and the log told of them. */
+  chunk(): Chunk | undefined {
+    const chunk = this.source.log.chunkAt(this.position, true);
+    if (!chunk.isGap) return chunk;
+    this.skip(this.inFlight.window.cursor, chunk.nextSequence);
+    this.signals.markDirty();
+    return undefined;
+  }
+
+  /**
+   * Takes up to `limit` messages at the cursor, which are in `chunk`, as delivered to `owner`. runLimit() has made room.
+   *
+   * @returns how many; the window's `runEnd` is the offset behind the last
+   */
+  take(chunk: Chunk, limit: number, owner: number, nowMs: number, deadlineMs: number): number {
+    const { window } = this.inFlight;
+    const { start, end, view } = chunk;
+    const first = window.cursor;
+    const count = window.takeRun(view, start, chunk.offsetOf(this.position), end - start, limit, MAX_RUN_BYTES, owner, nowMs, deadlineMs);
+    this.position = start + window.runEnd;
+    if (window.publishedNs !== undefined) notePublished(window, view, start, first, count);
+    return count;
+  }
+
+  /** In a topic that has no files, what is between floor and cursor is in memory: one unfinished message must not keep much of it there. */
+  private spansTooMuchMemory(): boolean {
+    const { window } = this.inFlight;
+    if (this.source.log.files !== undefined || window.floor === window.cursor) return false;
+    return this.position - window.position[window.floor & window.mask] > MAX_MEMORY_SPAN_BYTES;
+  }
+}

@@ -1,0 +1,79 @@
+import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import type { Timestamp } from "../../../frame/layout.ts";
+import { type LatencySketch, LatencyWindow } from "../../latency/latency-window.ts";
+import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
+import type { TopicParts } from "../topic-parts.ts";
+import type { Window } from "./window.ts";
+
+const TWO_32 = 2 ** 32;
+/** A double holds differences of 104 days exactly in ns, but not a Unix time in ns: so times are counted from here. */
+const EPOCH_HIGH = Math.floor((Date.now() * 1e6) / TWO_32);
+
+/** A message's timestamp in ns since the start of the process, from its two 32-bit halves. */
+export function sinceStartNs(high: number, low: number): number {
+  return (high - EPOCH_HIGH) * TWO_32 + low;
+}
+
+function timeSinceStartNs({ high, low }: Timestamp): number {
+  return sinceStartNs(high, low);
+}
+
+/** Notes in a window when the messages of a run were published: their chunk may be gone when they are finished. */
+export function notePublished(window: Window, view: DataView, chunkStart: number, first: number, count: number): void {
+  const { publishedNs, position, mask } = window;
+  if (publishedNs === undefined) return;
+  for (let sequence = first; sequence < first + count; sequence++) {
+    const i = sequence & mask;
+    const at = ((position[i] - chunkStart) | 0) + TIMESTAMP_OFFSET;
+    publishedNs[i] = sinceStartNs(view.getUint32(at), view.getUint32(at + 4));
+  }
+}
+
+/**
+ * Measures how long a channel's messages took from publish to FIN. Only a broker that is asked for percentiles makes
+ * one per channel; in any other, a run and a FIN cost one comparison more.
+ */
+export class LatencyRecorder {
+  private readonly latencies: LatencyWindow;
+
+  /**
+   * @param window keeps times of publishing
+   * @param channel as the log names it
+   */
+  constructor(
+    private readonly window: Window,
+    private readonly parts: TopicParts,
+    private readonly channel: string,
+  ) {
+    this.latencies = new LatencyWindow(parts.options.e2eProcessingLatencyWindowTimeMs, parts.turn.nowMs);
+  }
+
+  /** Messages of the window are finished. */
+  recordRun(first: number, count: number): void {
+    const { publishedNs, mask } = this.window;
+    if (publishedNs === undefined) return;
+    const { time, nowMs } = this.parts.turn;
+    const now = timeSinceStartNs(time);
+    for (let sequence = first; sequence < first + count; sequence++) this.latencies.record(now - publishedNs[sequence & mask], nowMs);
+  }
+
+  /** A message is about to be finished. @param stored is the message, if it left the window */
+  record(sequence: number, stored: StoredMessage | undefined): void {
+    if (stored === undefined) return this.recordRun(sequence, 1);
+    const { deferred, scratch, logger, turn } = this.parts;
+    const frame = scratch.reserve(stored.frameBytes);
+    try {
+      deferred.readFrame(stored, frame, 0);
+    } catch (error) {
+      // It is finished all the same: the consumer has it.
+      logger.warn(`${this.channel}: a message's latency is not known: ${(error as Error).message}`);
+      return;
+    }
+    const publishedNs = sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4));
+    this.latencies.record(timeSinceStartNs(turn.time) - publishedNs, turn.nowMs);
+  }
+
+  addTo(sketch: LatencySketch): void {
+    this.latencies.addTo(sketch, this.parts.turn.nowMs);
+  }
+}
