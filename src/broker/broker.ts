@@ -32,6 +32,7 @@ import { StagePool } from "./tcp/transport/outbox.ts";
 import { buildServerTls } from "./tls-options.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { Locality } from "./topics/locality.ts";
+import { MessageControl } from "./topics/message-control.ts";
 import { Publishing } from "./topics/publishing.ts";
 import type { Topic } from "./topics/topic.ts";
 import type { RegistryParts } from "./topics/topic-parts.ts";
@@ -232,6 +233,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
     const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new Answers(groupSync.syncPublished, clock, logger);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
+    const messageControl = new MessageControl({ deferred, publishing, turn });
     const health = new Health({ freeSpace, checkpointer, groupSync });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
@@ -244,7 +246,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ metadata, metadataBackup, journal, freeSpace, checkpointer, deferred, registry, keys },
-      ...{ groupSync, acks, publishing, health },
+      ...{ groupSync, acks, publishing, messageControl, health },
     };
   } catch (error) {
     metadata.close();

@@ -3,7 +3,7 @@ import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import type { StoredEntry } from "../storage/deferred/entry.ts";
+import type { MessageControl } from "../topics/message-control.ts";
 import type { Topic } from "../topics/topic.ts";
 
 /** What the HTTP API acts upon. */
@@ -21,6 +21,7 @@ export interface BrokerApi extends StatsSource {
   readonly turn: ApiTurn;
   readonly registry: ApiRegistry;
   readonly publishing: ApiPublishing;
+  readonly messageControl: MessageControl;
   readonly deferred: DeferredStore;
   readonly listener: ApiListener;
   /** Called after an option was changed at run time. */
@@ -40,12 +41,8 @@ interface ApiListener {
 
 /** The broker's time, as the API shows it. */
 interface ApiTurn {
-  /** The broker's time at this moment, ms. */
-  readonly currentMs: number;
   /** What the wall clock says at a moment of the broker's time, ms. */
   toWall(atMs: number): number;
-  /** Asks for a tick at the end of this turn. */
-  schedule(): void;
 }
 
 /** The topics and channels that there are. */
@@ -55,10 +52,6 @@ interface ApiRegistry {
   topic(name: string): Topic;
   /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */
   deleteTopic(name: string): boolean;
-  /** Whether an entry of the deferred store still has a topic or channel to go to. */
-  wanted(entry: StoredEntry): boolean;
-  /** Whether a channel has an entry's message in flight or ready. */
-  underWay(entry: StoredEntry): boolean;
 }
 
 /** Publishes for callers that are no connections. The promises reject with a PublishError. */
@@ -67,8 +60,6 @@ interface ApiPublishing {
   publish(topic: Topic, key: string, body: Uint8Array, deferMs: number): Promise<void>;
   /** @param batch an MPUB body whose lengths were checked (frame/mpub.ts), without bytes behind it */
   publishBatch(topic: Topic, key: string, batch: Uint8Array): Promise<void>;
-  /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
-  untilCommitted(): Promise<void>;
 }
 
 /** One request to the broker that is being answered. */

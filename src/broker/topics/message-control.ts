@@ -1,0 +1,148 @@
+import { PublishError } from "../acks/pending-publish.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
+import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
+import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import { visitRecords } from "../storage/log/records.ts";
+import type { Channel } from "./channel/channel.ts";
+import { findDeferred } from "./inspect/deferred-search.ts";
+import { messageStatus } from "./inspect/message-status.ts";
+import { OperatorError } from "./operator-error.ts";
+import type { Publishing } from "./publishing.ts";
+import type { Turn } from "./turn.ts";
+
+/** Searches of the deferred store at the same time: each reads files. */
+const MAX_SEARCHES = 4;
+/** Ranges of a channel's backlog that are finished or moved out of their turn: each is a part of the channel's row. */
+const MAX_HOLES = 10_000;
+
+/** What message control works with. */
+export interface MessageControlParts {
+  readonly deferred: DeferredStore;
+  readonly publishing: Publishing;
+  readonly turn: Turn;
+}
+
+/** What a new entry of the deferred store says of a message. */
+interface EntryOf {
+  sequence: number;
+  attempts: number;
+  delayMs: number;
+}
+
+/** Finishes and requeues single messages for operators, whoever has the message: a consumer, nobody, or the deferred store. */
+export class MessageControl {
+  private searches = 0;
+
+  constructor(private readonly parts: MessageControlParts) {}
+
+  /**
+   * Finishes a message that the topic has released, be it in flight, waiting or deferred.
+   *
+   * @throws OperatorError
+   */
+  async finish(channel: Channel, sequence: number): Promise<void> {
+    checkHoles(channel, sequence);
+    if (channel.forceFinish(sequence) !== "finished") return;
+    const found = await this.search(channel, sequence);
+    if (channel.deleted || !this.parts.deferred.withdraw(found)) throw new OperatorError("MESSAGE_CHANGED");
+    channel.deferrals.finishedInStore();
+    // So that it is not there again after a crash.
+    await this.parts.publishing.untilCommitted();
+  }
+
+  /**
+   * Has a message that the topic has released delivered again, at once or after a delay, be it in flight, waiting or
+   * deferred.
+   *
+   * @throws OperatorError; PublishError when the deferred store could not be written
+   */
+  async requeue(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+    if (delayMs > 0) checkHoles(channel, sequence);
+    const state = channel.forceRequeue(sequence, delayMs);
+    if (state === "finished") await this.requeueStored(channel, sequence, delayMs);
+    else if (state !== "waiting")
+      // So that its due time is known after a crash.
+      await this.parts.publishing.untilCommitted();
+    else if (delayMs > 0) await this.deferFresh(channel, sequence, delayMs);
+  }
+
+  /** Gives a message in the deferred store another due time. */
+  private async requeueStored(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+    const found = await this.search(channel, sequence);
+    const frame = channel.deferrals.frameOf(found);
+    await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
+      if (!this.parts.deferred.withdraw(found)) return false;
+      channel.deferAgain(message);
+      return true;
+    });
+  }
+
+  /** Takes a message that was never delivered out of its turn, into the deferred store. */
+  private async deferFresh(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+    const { log } = channel.topic;
+    let stored: Promise<void> | undefined;
+    visitRecords(log, sequence, sequence + 1, ({ buffer, from, to }) => {
+      stored = this.store(channel, { sequence, attempts: 0, delayMs }, buffer, from, to, (message) => {
+        if (messageStatus(channel, sequence).state !== "waiting") return false;
+        channel.deferFresh(message);
+        return true;
+      });
+      return true;
+    });
+    if (stored === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
+    await stored;
+  }
+
+  /** @throws OperatorError MESSAGE_FINISHED when the deferred store does not have it either */
+  private async search(channel: Channel, sequence: number): Promise<StoredMessage> {
+    if (channel.deferrals.storedCount === 0) throw new OperatorError("MESSAGE_FINISHED");
+    if (this.searches >= MAX_SEARCHES) throw new OperatorError("TOO_MANY_REQUESTS");
+    this.searches++;
+    try {
+      const found = await findDeferred(this.parts.deferred, channel, sequence);
+      if (found === undefined) throw new OperatorError("MESSAGE_FINISHED");
+      return found;
+    } finally {
+      this.searches--;
+    }
+  }
+
+  /**
+   * Writes a message to the deferred store.
+   *
+   * @param move called once it is there, and takes the message out of where it was; returns false if it is there no more
+   */
+  private store(
+    channel: Channel,
+    { sequence, attempts, delayMs }: EntryOf,
+    frame: Buffer,
+    from: number,
+    to: number,
+    move: (message: StoredMessage) => boolean,
+  ): Promise<void> {
+    const { deferred, turn } = this.parts;
+    const dueMs = turn.currentMs + delayMs;
+    const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
+    return new Promise((resolve, reject) => {
+      const owner: EntryOwner = {
+        stored(staged: StagedEntries, at: number, error: Error | undefined): void {
+          if (error !== undefined) return reject(new PublishError(error.message));
+          const message = staged.message(at);
+          // A seek or an emptying in between made all entries of the channel void, this one too.
+          if (!channel.deleted && channel.deferrals.wantsRequeue(message.number) && move(message)) return resolve();
+          deferred.finish(message);
+          reject(new OperatorError("MESSAGE_CHANGED"));
+        },
+      };
+      deferred.writer.stage(owner, header, frame, from, to, !channel.persistent);
+      turn.schedule();
+    });
+  }
+}
+
+/** @throws OperatorError for a message of the backlog, when too many are taken out of it already */
+function checkHoles(channel: Channel, sequence: number): void {
+  if (channel.backlog.skips.length < MAX_HOLES || messageStatus(channel, sequence).state !== "waiting") return;
+  throw new OperatorError("TOO_MANY_LEFT_OUT");
+}
