@@ -79,7 +79,7 @@ export class Bed implements Disposable {
   forget(topic: Topic): void {
     topic.released = topic.log.committedNext;
     topic.releasedPosition = topic.log.committedEnd;
-    topic.releaseLog();
+    topic.trimLog();
   }
 
   [Symbol.dispose](): void {

@@ -174,7 +174,14 @@ function forwards(parts: Parts) {
     readClock: () => turn.readClock(),
     wakeAt: (atMs: number) => turn.wakeAt(atMs),
     repeated: (topic: Topic, key: string, pending: HeldPublish) =>
-      keys.register(topic, key, pending, topic.pendingRepeat, pending === topic.pendingDeferred ? undefined : topic.log.next, turn.wallMs),
+      keys.register(
+        topic,
+        key,
+        pending,
+        topic.pendingRepeat,
+        pending === topic.deferredPublishes.pending ? undefined : topic.log.next,
+        turn.wallMs,
+      ),
     publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number) {
       publishing.defer(topic, "", source, from, to, deferMs);
     },

@@ -84,7 +84,7 @@ export class Tick {
     this.releasedAtMs = turn.nowMs;
     const topics = turn.releasableTopics;
     turn.releasableTopics = [];
-    for (const topic of topics) topic.releaseLog();
+    for (const topic of topics) topic.trimLog();
   }
 
   private commitTopics(): void {

@@ -107,7 +107,7 @@ export class TopicRecovery {
     if (!this.registry.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
       const topic = this.registry.topicById(entry.topicId) as Topic;
-      topic.restoreDeferred();
+      topic.deferredPublishes.count++;
       for (const channel of topic.channels.values()) if (!channel.deferrals.wantsPublish(entry.number)) channel.deferrals.voidedPublishes++;
       return;
     }

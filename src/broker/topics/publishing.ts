@@ -109,7 +109,7 @@ export class Publishing {
    */
   defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): HeldPublish {
     const { turn, scratch } = this.parts;
-    const pending = deferMs > 0 ? topic.pendingDeferred : topic.pendingDpub;
+    const pending = deferMs > 0 ? topic.deferredPublishes.pending : topic.pendingDpub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, deferMs > 0 ? undefined : topic.log.next);
     if (earlier !== undefined) return earlier;
     this.appended = 1;
@@ -117,7 +117,7 @@ export class Publishing {
       const length = BODY_OFFSET + to - from;
       const frame = scratch.reserve(length);
       layMessage(frame, scratch.view, 0, source, from, to - from, topic.log.prefix, 0, turn.time);
-      topic.publishDeferred(frame, 0, length, turn.nowMs + deferMs);
+      topic.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
       topic.publish(source, from, to - from, turn.time);
     }

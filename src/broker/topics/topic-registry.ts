@@ -282,7 +282,7 @@ export class TopicRegistry implements DeliveryTarget {
   /** A message of the deferred store has fallen due. */
   due(message: StoredMessage): void {
     if (!this.wanted(message)) this.parts.deferred.finish(message);
-    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.join(message);
+    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
     else this.channelsById.get(message.channelId)?.deferrals.due(message);
     this.parts.turn.schedule();
   }

@@ -1,42 +1,19 @@
-import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
-import { writeId } from "../../frame/id.ts";
 import type { Timestamp } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
-import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
-import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
-import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { Channel } from "./channel/channel.ts";
+import { DeferredPublishes } from "./deferred-publishes.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
-/** A due message whose topic cannot take it (a full disk) is tried again after this long. */
-const JOIN_RETRY_MS = 1000;
 /** A topic without traffic for this long gives its memory and files back. */
 const IDLE_MS = 10_000;
 /** Retained segments are looked at this often. */
 const RETENTION_REVIEW_MS = 1000;
-
-/** A deferred publish to a topic, as far as its answer goes. */
-class DeferredCommit implements Committed {
-  constructor(
-    private readonly topic: Topic,
-    private readonly deferred: DeferredStore,
-  ) {}
-
-  get failure(): Error | undefined {
-    return this.deferred.failure;
-  }
-
-  get fsync(): boolean {
-    return this.topic.fsync;
-  }
-}
 
 /** What a repeated publish waits for: it was committed before, and the next sync covers it. */
 class RepeatCommit implements Committed {
@@ -50,7 +27,7 @@ class RepeatCommit implements Committed {
 }
 
 /** A name that messages are published to: one log, and a cursor into it per channel. */
-export class Topic implements EntryOwner, Committed {
+export class Topic implements Committed {
   readonly ephemeral: boolean;
   readonly nameCrc: number;
   /** The name as clients send it. */
@@ -62,8 +39,6 @@ export class Topic implements EntryOwner, Committed {
   readonly channels = new Map<string, Channel>();
   messageCount = 0;
   messageBytes = 0;
-  /** Deferred publishes that have not joined the log. */
-  deferredPublishes = 0;
   /** Messages below were passed to the channels; the rest waits for the first channel, or for the unpausing. */
   released: number;
   /** Position of the record at `released`. */
@@ -78,8 +53,7 @@ export class Topic implements EntryOwner, Committed {
   readonly pendingRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
   readonly pendingMpub = new HeldPublish(this, "MPUB");
   readonly pendingDpub = new HeldPublish(this, "DPUB");
-  /** For one with a delay: its commit is the deferred store's. */
-  readonly pendingDeferred: HeldPublish;
+  readonly deferredPublishes: DeferredPublishes;
   /** Its answers wait for the disk. */
   fsync = false;
   /** Set for this topic alone; undefined: --durability counts. */
@@ -88,15 +62,11 @@ export class Topic implements EntryOwner, Committed {
   /** Set for this topic; undefined: as the options say. */
   private ownRetention: Retention | undefined;
   private reviewAtMs = Number.POSITIVE_INFINITY;
-  private releasable = false;
+  private trimQueued = false;
   private uncommittedBytes = 0;
-  /** Deferred publishes appended since the last commit, with their sequences. */
-  private joining: { message: StoredMessage; sequence: number }[] = [];
   private lastActiveMs = 0;
   private shrunk = true;
   private reservedSequence: number;
-  /** What the deferred store is told of a publish: one object for all. */
-  private readonly entry: EntryHeader;
 
   /**
    * @param id of its row in the store; for a memory-only topic a number no row has
@@ -111,14 +81,13 @@ export class Topic implements EntryOwner, Committed {
     readonly log: TopicLog,
   ) {
     this.ephemeral = isEphemeral(name);
-    this.pendingDeferred = new HeldPublish(new DeferredCommit(this, parts.deferred), "DPUB");
+    this.deferredPublishes = new DeferredPublishes(this, parts);
     this.nameCrc = Bun.hash.crc32(name);
     this.nameBytes = Buffer.from(name, "latin1");
     this.released = log.committedNext;
     this.releasedPosition = log.committedEnd;
     this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
     if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
-    this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: id, channelId: 0, dueMs: 0, sequence: 0 };
     this.applyRetention();
     this.restoreDurability(undefined);
   }
@@ -164,7 +133,7 @@ export class Topic implements EntryOwner, Committed {
     this.ownRetention = retention;
     this.applyRetention();
     // It may have become shorter.
-    this.markReleasable();
+    this.markTrimmable();
   }
 
   private applyRetention(): void {
@@ -180,7 +149,7 @@ export class Topic implements EntryOwner, Committed {
   /** Messages that no channel has got yet. */
   get depth(): number {
     // Deferred ones count in the channels' deferred_count; without a channel they would be seen nowhere.
-    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes : 0);
+    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.count : 0);
   }
 
   get backendDepth(): number {
@@ -206,47 +175,9 @@ export class Topic implements EntryOwner, Committed {
     this.markDirty();
   }
 
-  /** Stages a message that joins the log at `dueMs`. */
-  publishDeferred(frame: Buffer, from: number, to: number, dueMs: number): void {
-    this.entry.dueMs = dueMs;
-    this.parts.deferred.writer.stage(this, this.entry, frame, from, to, this.ephemeral);
-    this.parts.turn.schedule();
-  }
-
-  /** The store has written a deferred publish, or could not. */
-  stored(staged: StagedEntries, at: number, error: Error | undefined): void {
-    if (error !== undefined) return;
-    this.deferredPublishes++;
-    this.messageCount++;
-    this.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
-    this.parts.deferred.deliverStagedWhenDue(staged, at);
-    this.parts.turn.wakeAt(staged.dueMs[at]);
-  }
-
-  /** A deferred publish of an earlier run waits in the store. */
-  restoreDeferred(): void {
-    this.deferredPublishes++;
-  }
-
-  /** A deferred publish has fallen due: it joins the log, and gets its id. */
-  join(message: StoredMessage): void {
-    if (this.parts.freeSpace.critical && !this.ephemeral) {
-      return this.parts.deferred.postpone(message, this.parts.turn.nowMs + JOIN_RETRY_MS);
-    }
-    const { page, pageAt, frameBytes } = message;
-    const frame = page?.buffer ?? this.parts.scratch.reserve(frameBytes);
-    if (page === undefined) this.parts.deferred.readFrame(message, frame, 0);
-    const from = page === undefined ? 0 : pageAt;
-    const sequence = this.log.next;
-    this.log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, this.log.prefix, sequence));
-    this.joining.push({ message, sequence });
-    this.parts.deferred.markJoining(message, sequence);
-    this.markDirty();
-  }
-
   /** Its next commit may go to the journal first. */
   get mayJournal(): boolean {
-    return !this.fsync && !this.deleted && this.joining.length === 0;
+    return !this.fsync && !this.deleted && this.deferredPublishes.joiningCount === 0;
   }
 
   /** Writes what was published since the last commit, and passes it to the channels. */
@@ -255,11 +186,10 @@ export class Topic implements EntryOwner, Committed {
     this.failure = undefined;
     this.lastActiveMs = nowMs;
     this.shrunk = false;
-    const published = this.log.next - this.log.committedNext - this.joining.length;
+    const published = this.log.next - this.log.committedNext - this.deferredPublishes.joiningCount;
     try {
-      // That they are about to join could not be noted: after a crash they would join again.
-      const { statusFailure, recoveryUnwritten } = this.parts.deferred;
-      if (statusFailure !== undefined && (this.joining.length > 0 || recoveryUnwritten)) this.log.refuseAppended(statusFailure);
+      const refusal = this.deferredPublishes.commitRefusal;
+      if (refusal !== undefined) this.log.refuseAppended(refusal);
       this.log.commit(wallMs);
     } catch (error) {
       this.failure = error as Error;
@@ -267,16 +197,16 @@ export class Topic implements EntryOwner, Committed {
       this.parts.rateLimitedLog.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
       );
-      for (const { message } of this.joining.splice(0)) this.parts.deferred.retryJoin(message, nowMs + JOIN_RETRY_MS);
+      this.deferredPublishes.retryJoining(nowMs);
       return;
     }
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
     // The words that deferred messages have joined wait for the next sync where any topic is synced: so it must be one of this log.
-    if (this.fsync || (this.joining.length > 0 && this.parts.deferred.strict)) this.parts.turn.queueSync(this);
-    if (this.joining.length > 0) this.settleJoined();
-    this.release();
+    if (this.fsync || (this.deferredPublishes.joiningCount > 0 && this.parts.deferred.strict)) this.parts.turn.queueSync(this);
+    if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
+    this.releaseToChannels();
     if (this.ephemeral) this.boundMemory();
   }
 
@@ -301,7 +231,7 @@ export class Topic implements EntryOwner, Committed {
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`);
     this.registry.channelCreated(channel);
     if (channel.floor < this.released) channel.markDirty();
-    this.release();
+    this.releaseToChannels();
     return channel;
   }
 
@@ -343,7 +273,7 @@ export class Topic implements EntryOwner, Committed {
     channel.delete();
     this.registry.channelDeleted(channel);
     this.parts.checkpointer.saveTopic(this);
-    this.markReleasable();
+    this.markTrimmable();
     if (this.channels.size === 0 && this.ephemeral) this.registry.deleteTopic(this.name);
     return true;
   }
@@ -356,7 +286,7 @@ export class Topic implements EntryOwner, Committed {
   unpause(): void {
     this.paused = false;
     this.parts.checkpointer.saveTopic(this);
-    this.release();
+    this.releaseToChannels();
   }
 
   /** Channels made until endWithholding() get the topic's messages from the same one on, whenever they are made. */
@@ -366,7 +296,7 @@ export class Topic implements EntryOwner, Committed {
 
   endWithholding(): void {
     this.withheld = false;
-    this.release();
+    this.releaseToChannels();
   }
 
   /** Drops what no channel has got yet. */
@@ -378,13 +308,13 @@ export class Topic implements EntryOwner, Committed {
     this.releasedPosition = this.log.committedEnd;
     this.parts.checkpointer.saveTopic(this);
     for (const channel of this.channels.values()) this.parts.checkpointer.saveChannel(channel);
-    this.markReleasable();
+    this.markTrimmable();
   }
 
   /** A channel's floor or cursor moved: chunks and segments may be free. */
-  markReleasable(): void {
-    if (this.releasable) return;
-    this.releasable = true;
+  markTrimmable(): void {
+    if (this.trimQueued) return;
+    this.trimQueued = true;
     this.parts.turn.queueTrim(this);
   }
 
@@ -396,8 +326,8 @@ export class Topic implements EntryOwner, Committed {
   }
 
   /** Lets go of the chunks and segments that no channel needs. */
-  releaseLog(): void {
-    this.releasable = false;
+  trimLog(): void {
+    this.trimQueued = false;
     if (this.deleted) return;
     let position = this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
@@ -408,7 +338,7 @@ export class Topic implements EntryOwner, Committed {
   reviewRetention(nowMs: number): void {
     if (nowMs < this.reviewAtMs) return;
     this.reviewAtMs = nowMs + RETENTION_REVIEW_MS;
-    this.markReleasable();
+    this.markTrimmable();
   }
 
   /** Called now and then: an idle topic gives memory and open files back. */
@@ -423,27 +353,20 @@ export class Topic implements EntryOwner, Committed {
     return new Channel(this.parts, this, id, name, floor, position);
   }
 
-  private markDirty(): void {
+  /** Its log has messages to commit. */
+  markDirty(): void {
     if (this.dirty) return;
     this.dirty = true;
     this.parts.turn.queueCommit(this);
   }
 
   /** Passes what is committed to the channels, if there are any and nothing holds them back. */
-  private release(): void {
+  private releaseToChannels(): void {
     if (this.channels.size === 0 || this.paused || this.withheld) return;
     if (this.released === this.log.committedNext) return;
     this.released = this.log.committedNext;
     this.releasedPosition = this.log.committedEnd;
     for (const channel of this.channels.values()) channel.markDirty();
-  }
-
-  private settleJoined(): void {
-    for (const { message, sequence } of this.joining.splice(0)) {
-      this.deferredPublishes--;
-      this.parts.deferred.markJoined(message);
-      for (const channel of this.channels.values()) channel.joined(message.number, sequence);
-    }
   }
 
   /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
@@ -454,7 +377,7 @@ export class Topic implements EntryOwner, Committed {
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
       this.released += excess;
       this.releasedPosition = this.log.locate(this.released);
-      this.markReleasable();
+      this.markTrimmable();
     }
     if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
       this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;

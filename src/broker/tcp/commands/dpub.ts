@@ -30,7 +30,7 @@ export const DPUB: BodyCommand = {
     if (refused !== undefined) return refused;
     const topic = publisher.namedTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
-    const held = publisher.deferMs === 0 ? topic.pendingDpub : topic.pendingDeferred;
+    const held = publisher.deferMs === 0 ? topic.pendingDpub : topic.deferredPublishes.pending;
     if (publisher.key !== "" && publisher.isRepeated(topic, held)) return undefined;
     publisher.count(topic, 1);
     if (publisher.deferMs === 0) topic.publish(bytes, from, to - from, broker.time);

@@ -106,13 +106,13 @@ export class Channel implements ChannelView, ChannelSignals {
 
   get deferredCount(): number {
     const { storedCount, voidedPublishes } = this.deferrals;
-    return this.inFlight.deferredCount + storedCount + this.topic.deferredPublishes - voidedPublishes;
+    return this.inFlight.deferredCount + storedCount + this.topic.deferredPublishes.count - voidedPublishes;
   }
 
   /** Messages that entered the channel since the broker started. */
   get messageCount(): number {
     const { released, deferredPublishes } = this.topic;
-    return released - this.messageCountBase + deferredPublishes - this.deferrals.voidedPublishes;
+    return released - this.messageCountBase + deferredPublishes.count - this.deferrals.voidedPublishes;
   }
 
   /** Messages that went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
@@ -219,7 +219,7 @@ export class Channel implements ChannelView, ChannelSignals {
   empty(): void {
     const { released, releasedPosition, deferredPublishes } = this.topic;
     this.restartAt(released, releasedPosition);
-    this.messageCountBase -= this.deferrals.voidAll(deferredPublishes);
+    this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
     this.parts.checkpointer.saveChannel(this);
   }
 
@@ -382,11 +382,11 @@ export class Channel implements ChannelView, ChannelSignals {
   }
 
   markTrimmable(): void {
-    this.topic.markReleasable();
+    this.topic.markTrimmable();
   }
 
   markProgress(): void {
-    this.topic.markReleasable();
+    this.topic.markTrimmable();
     this.markUnsaved();
     this.markDirty();
   }
@@ -405,7 +405,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.inFlight.restartAt(sequence);
     this.backlog.restartAt(position);
     for (const consumer of this.consumers) consumer.inFlightCount = 0;
-    this.topic.markReleasable();
+    this.topic.markTrimmable();
     this.parts.turn.schedule();
   }
 
