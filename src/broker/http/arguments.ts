@@ -1,7 +1,7 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { findPlace, parsePlace } from "../topics/inspect/log-position.ts";
+import { parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -47,8 +47,8 @@ export function existingChannel(call: HttpCall): Channel {
 export function placeArgument({ query }: HttpCall, topic: Topic, argument: string): number {
   const text = query.get(argument);
   if (text === undefined) throw new Refusal(400, `MISSING_ARG_${argument.toUpperCase()}`);
-  const place = parsePlace(text, Date.now());
-  const sequence = place === undefined ? undefined : findPlace(topic, place);
+  const place = parseLogPosition(text, Date.now());
+  const sequence = place === undefined ? undefined : resolveLogPosition(topic, place);
   if (sequence === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
   return sequence;
 }

@@ -76,16 +76,16 @@ export function messageJson(
 }
 
 /** What is known of a message in a channel beside the message: whose it is, since when, until when. */
-export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredMs, deadlineMs, owner }: MessageStatus): object {
+export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredAtMs, deadlineMs, owner }: MessageStatus): object {
   const facts: Record<string, unknown> = { state, attempts };
   if (state === "in_flight") {
-    facts.since = isoTime(turn.toWall(deliveredMs));
+    facts.since = isoTime(turn.toWall(deliveredAtMs));
     facts.timeout_at = isoTime(turn.toWall(deadlineMs));
     facts.client = clientJson(listener.connections.get(owner));
   } else if (state === "deferred") {
     facts.due = isoTime(turn.toWall(deadlineMs));
   }
-  if (state !== "in_flight" && deliveredMs > 0) facts.last_delivered = isoTime(turn.toWall(deliveredMs));
+  if (state !== "in_flight" && deliveredAtMs > 0) facts.last_delivered = isoTime(turn.toWall(deliveredAtMs));
   return facts;
 }
 

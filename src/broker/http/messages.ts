@@ -3,7 +3,7 @@ import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { type LogRecord, visitRecords } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { listDeferred, parseFrom } from "../topics/inspect/deferred-search.ts";
+import { listDeferred, parsePageStart } from "../topics/inspect/deferred-search.ts";
 import { sequenceOfId } from "../topics/inspect/log-position.ts";
 import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -85,7 +85,7 @@ function addHeld({ broker }: HttpCall, channel: Channel, state: MessageState, fr
 function addDeferred(call: HttpCall, channel: Channel, list: MessageList): string | number | null {
   const { broker, query } = call;
   const text = query.get("from");
-  let from = parseFrom(text ?? "memory-0");
+  let from = parsePageStart(text ?? "memory-0");
   if (from === undefined) {
     if (!/^\d{1,15}$/.test(text ?? "")) throw new Refusal(400, "INVALID_ARG_FROM");
     const short = addHeld(call, channel, "deferred", Number(text), list);

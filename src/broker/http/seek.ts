@@ -1,6 +1,6 @@
 import { json, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { findPlace, parseOffset } from "../topics/inspect/log-position.ts";
+import { parseConsumeOffset, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import { existingChannel, placeArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -20,8 +20,8 @@ export async function setOffset(call: HttpCall): Promise<Response> {
   const channel = existingChannel(call);
   if (body.length === 0) throw new Refusal(406, "MSG_EMPTY");
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
-  const place = parseOffset(text);
-  const sequence = place === undefined ? undefined : findPlace(channel.topic, place);
+  const place = parseConsumeOffset(text);
+  const sequence = place === undefined ? undefined : resolveLogPosition(channel.topic, place);
   if (sequence === undefined) throw new Refusal(400, `invalid consume offset:${text}`);
   return move(channel, sequence);
 }
@@ -29,5 +29,5 @@ export async function setOffset(call: HttpCall): Promise<Response> {
 /** @throws OperatorError NOT_SAVED when the channel moved, but would be where it was after a crash */
 function move(channel: Channel, sequence: number): Response {
   const { inFlight, requeued, deferred } = channel.seek(sequence);
-  return json({ sequence, depth: channel.depth, forgotten: { in_flight: inFlight, requeued, deferred } });
+  return json({ sequence, depth: channel.depth, discarded: { in_flight: inFlight, requeued, deferred } });
 }

@@ -11,7 +11,7 @@ export interface LatencyStats {
 /** Without configured percentiles, and for a topic without channels, nsqd's are always these. */
 export const NO_LATENCY: LatencyStats = { count: 0, percentiles: null };
 
-export function readPercentiles(percentiles: readonly number[], sketch: LatencySketch): LatencyStats {
+export function percentilesOf(percentiles: readonly number[], sketch: LatencySketch): LatencyStats {
   return { count: sketch.count, percentiles: percentiles.map((quantile) => ({ quantile, value: valueAt(sketch, quantile) })) };
 }
 

@@ -1,6 +1,6 @@
 import { heapStats } from "bun:jsc";
 import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
-import { type LatencyStats, NO_LATENCY, readPercentiles } from "../latency/percentiles.ts";
+import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percentiles.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 
@@ -194,7 +194,7 @@ function readLatency(percentiles: readonly number[], channels: Iterable<Channel>
     sketch ??= newSketch();
     channel.addLatencies(sketch);
   }
-  return sketch === undefined ? NO_LATENCY : readPercentiles(percentiles, sketch);
+  return sketch === undefined ? NO_LATENCY : percentilesOf(percentiles, sketch);
 }
 
 function readChannel(source: StatsSource, channel: Channel, topicName: string, includeClients: boolean): ChannelStats {

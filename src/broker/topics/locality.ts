@@ -16,7 +16,7 @@ export const ELSEWHERE = 2;
  */
 export class Locality {
   /** @returns undefined without the experiment. @throws StartError for another one */
-  static from(options: BrokerOptions, log: Logger): Locality | undefined {
+  static from(options: BrokerOptions, logger: Logger): Locality | undefined {
     for (const experiment of options.experiments) {
       if (experiment !== TOPOLOGY_AWARE_CONSUMPTION)
         throw new StartError(`unknown -enable-experiment ${experiment}: there is ${TOPOLOGY_AWARE_CONSUMPTION}`);
@@ -24,7 +24,7 @@ export class Locality {
     if (options.experiments.length === 0) return undefined;
     const { topologyRegion: region, topologyZone: zone } = options;
     if (region === "" && zone === "")
-      log.warn(`-enable-experiment=${TOPOLOGY_AWARE_CONSUMPTION} has no effect without -topology-region and -topology-zone`);
+      logger.warn(`-enable-experiment=${TOPOLOGY_AWARE_CONSUMPTION} has no effect without -topology-region and -topology-zone`);
     return new Locality(region, zone);
   }
 

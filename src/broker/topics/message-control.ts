@@ -144,5 +144,5 @@ export class MessageControl {
 /** @throws OperatorError for a message of the backlog, when too many are taken out of it already */
 function checkHoles(channel: Channel, sequence: number): void {
   if (channel.backlog.skips.length < MAX_HOLES || messageStatus(channel, sequence).state !== "waiting") return;
-  throw new OperatorError("TOO_MANY_LEFT_OUT");
+  throw new OperatorError("TOO_MANY_HOLES");
 }

@@ -7,7 +7,7 @@ export type OperatorErrorCode =
   /** The call was carried out, and is lost if the broker crashes now. */
   | "NOT_SAVED"
   /** So many messages of the backlog are finished or moved one by one that the channel's row would grow too long. */
-  | "TOO_MANY_LEFT_OUT"
+  | "TOO_MANY_HOLES"
   /** The deferred store is searched for others already. */
   | "TOO_MANY_REQUESTS";
 

@@ -145,7 +145,7 @@ test("holes in the backlog are bounded", async () => {
   // As after ten thousand calls.
   channel.backlog.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
   for (const call of ["finish?", "requeue?defer=1000&"]) {
-    expect(await server.call("POST", `/message/${call}${CHANNEL}&id=${page[2].id}`)).toBe('503 {"message":"TOO_MANY_LEFT_OUT"}');
+    expect(await server.call("POST", `/message/${call}${CHANNEL}&id=${page[2].id}`)).toBe('503 {"message":"TOO_MANY_HOLES"}');
   }
   channel.backlog.skips = [];
   expect(await server.call("POST", `/message/finish?${CHANNEL}&id=${page[2].id}`)).toBe("200");

@@ -121,6 +121,6 @@ async function play(random: Random, options: Partial<BrokerOptions>): Promise<vo
     }
     return model.owed.length === deferred() && server.broker.topic("t").channel("ch").depth === 0;
   });
-  const { forgotten } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=beginning");
-  expect(forgotten.in_flight).toBe(0);
+  const { discarded } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=beginning");
+  expect(discarded.in_flight).toBe(0);
 }

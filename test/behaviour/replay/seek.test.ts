@@ -56,7 +56,7 @@ test("what is in flight at a seek is disowned: a FIN for it fails, and it comes 
   const consumer = await server.started.consumer("t", "ch", 4);
   const before = await messages(consumer, 4);
   const moved = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end");
-  expect(moved).toEqual({ sequence: 4, depth: 0, forgotten: { in_flight: 4, requeued: 0, deferred: 0 } });
+  expect(moved).toEqual({ sequence: 4, depth: 0, discarded: { in_flight: 4, requeued: 0, deferred: 0 } });
   for (const command of ["FIN", "TOUCH"]) {
     consumer.command(`${command} ${before[0].id}`);
     expect((await consumer.next()).text).toBe(`E_${command}_FAILED ${command} ${before[0].id} failed ID not in flight`);
@@ -87,8 +87,8 @@ test("a seek forgets what was requeued and deferred, and leaves deferred publish
   const producer = await server.started.client();
   await producer.call("DPUB t 500", "late");
   await until("the requeue is in the store", () => server.broker.topic("t").channel("ch").deferredCount === 3);
-  const { forgotten } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end");
-  expect(forgotten).toEqual({ in_flight: 1, requeued: 1, deferred: 2 });
+  const { discarded } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end");
+  expect(discarded).toEqual({ in_flight: 1, requeued: 1, deferred: 2 });
   server.broker.topic("t").channel("ch").unpause();
   expect((await consumer.message()).text).toBe("late");
   await server.restart();

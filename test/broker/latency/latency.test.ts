@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { LatencyWindow, newSketch, RELATIVE_ACCURACY } from "../../../src/broker/latency/latency-window.ts";
-import { type LatencyStats, printLatency, readPercentiles } from "../../../src/broker/latency/percentiles.ts";
+import { type LatencyStats, percentilesOf, printLatency } from "../../../src/broker/latency/percentiles.ts";
 import { readStats } from "../../../src/broker/metrics/stats.ts";
 import { notePublished, sinceStartNs } from "../../../src/broker/topics/channel/latency-recorder.ts";
 import { Window } from "../../../src/broker/topics/channel/window.ts";
@@ -14,7 +14,7 @@ const MS = 1e6;
 function read(window: LatencyWindow, nowMs: number, percentiles: number[]): LatencyStats {
   const sketch = newSketch();
   window.addTo(sketch, nowMs);
-  return readPercentiles(percentiles, sketch);
+  return percentilesOf(percentiles, sketch);
 }
 
 function countAt(window: LatencyWindow, nowMs: number): number {

@@ -13,10 +13,10 @@ const SLICE_BYTES = 128 * 1024;
 const PAGE_BYTES = 1024 * 1024;
 
 /** Where a page begins that goes on behind another. */
-type From = { inMemory: number } | { startMs: number; widthMs: number; offset: number };
+type PageStart = { inMemory: number } | { startMs: number; widthMs: number; offset: number };
 
 /** @returns undefined for what no page gave as its next */
-export function parseFrom(text: string): From | undefined {
+export function parsePageStart(text: string): PageStart | undefined {
   const match = /^(?:memory-(\d{1,9})|disk-(\d{1,15})-(\d{1,12})-(\d{1,15}))$/.exec(text);
   if (match === null) return undefined;
   if (match[1] !== undefined) return { inMemory: Number(match[1]) };
@@ -36,7 +36,7 @@ export interface DeferredPage {
  *
  * @returns where the next page begins; null at the end
  */
-export function listDeferred(deferred: DeferredStore, channel: Channel, from: From, page: DeferredPage): string | null {
+export function listDeferred(deferred: DeferredStore, channel: Channel, from: PageStart, page: DeferredPage): string | null {
   if ("inMemory" in from) {
     const due = deferred.findInMemory((entry) => belongs(deferred, channel, entry));
     due.sort((a, b) => a.dueMs - b.dueMs || a.number - b.number);

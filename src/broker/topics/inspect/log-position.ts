@@ -6,7 +6,7 @@ import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Topic } from "../topic.ts";
 
 /** A place in a topic's log, as somebody names it. */
-export type Place =
+export type LogPosition =
   | { kind: "beginning" }
   | { kind: "end" }
   | { kind: "sequence"; sequence: number }
@@ -26,7 +26,7 @@ const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+ -]\d\d:\d\d)$/i;
  *
  * @returns undefined for anything else
  */
-export function parsePlace(text: string, nowMs: number): Place | undefined {
+export function parseLogPosition(text: string, nowMs: number): LogPosition | undefined {
   if (text === "beginning" || text === "start") return { kind: "beginning" };
   if (text === "end") return { kind: "end" };
   const colon = text.indexOf(":");
@@ -49,7 +49,7 @@ export function parsePlace(text: string, nowMs: number): Place | undefined {
  * The bodies of youzan's /channel/setoffset: `timestamp:SECONDS`, `virtual_queue:BYTES` and `msgcount:MESSAGES` from the
  * topic's first, `special:-1` for the end (github.com/youzan/nsq: ConsumeOffset in nsqdserver/protocol_v2.go).
  */
-export function parseOffset(text: string): Place | undefined {
+export function parseConsumeOffset(text: string): LogPosition | undefined {
   const match = /^(timestamp|virtual_queue|msgcount|special):(-?\d{1,15})$/.exec(text.trim());
   if (match === null) return undefined;
   const value = Number(match[2]);
@@ -86,21 +86,21 @@ export function sequenceOfId(log: TopicLog, id: string): number | undefined {
  *
  * @returns undefined for an id of another topic
  */
-export function findPlace({ log }: Topic, place: Place): number | undefined {
+export function resolveLogPosition({ log }: Topic, position: LogPosition): number | undefined {
   const bounded = (sequence: number) => Math.max(log.startSequence, Math.min(sequence, log.committedNext));
-  switch (place.kind) {
+  switch (position.kind) {
     case "beginning":
       return log.startSequence;
     case "end":
       return log.committedNext;
     case "sequence":
-      return bounded(place.sequence);
+      return bounded(position.sequence);
     case "time":
-      return sequenceAtTime(log, place.timeMs);
+      return sequenceAtTime(log, position.timeMs);
     case "position":
-      return sequenceAtPosition(log, place.position);
+      return sequenceAtPosition(log, position.position);
     case "id": {
-      const sequence = sequenceOfId(log, place.id);
+      const sequence = sequenceOfId(log, position.id);
       return sequence === undefined ? undefined : bounded(sequence);
     }
   }

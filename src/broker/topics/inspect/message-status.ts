@@ -25,7 +25,7 @@ export interface MessageStatus {
   /** Deliveries so far. */
   attempts: number;
   /** When it was delivered last, ms; 0: not since the broker started. */
-  deliveredMs: number;
+  deliveredAtMs: number;
   /** When it times out (in flight) or falls due (deferred), ms. */
   deadlineMs: number;
   /** Id of the connection that has it in flight. */
@@ -90,7 +90,7 @@ function inWindow(window: Window, sequence: number): MessageStatus {
     sequence,
     state: STATES.get(window.state[i]) ?? "finished",
     attempts: window.attempts[i],
-    deliveredMs: window.deliveredAtMs[i],
+    deliveredAtMs: window.deliveredAtMs[i],
     deadlineMs: window.deadlineMs[i],
     owner: window.owner[i],
     position: window.position[i],
@@ -104,7 +104,7 @@ function ofStored(message: StoredMessage): MessageStatus {
     sequence,
     state: STATES.get(state) ?? "finished",
     attempts,
-    deliveredMs: deliveredAtMs,
+    deliveredAtMs,
     deadlineMs,
     owner,
     position: -1,
@@ -113,5 +113,5 @@ function ofStored(message: StoredMessage): MessageStatus {
 }
 
 function untouched(sequence: number, state: MessageState): MessageStatus {
-  return { sequence, state, attempts: 0, deliveredMs: 0, deadlineMs: 0, owner: 0, position: -1, stored: undefined };
+  return { sequence, state, attempts: 0, deliveredAtMs: 0, deadlineMs: 0, owner: 0, position: -1, stored: undefined };
 }
