@@ -73,7 +73,7 @@ export class ClientListener<Connection extends ClientConnection> {
           drain: (socket) => listener.onDrain(socket.data),
           end: (socket) => listener.onInputEnd(socket.data),
           close: (socket) => listener.onSocketClosed(socket.data),
-          error: (socket, error) => events.onSocketError?.(error, socket.data),
+          error: (socket, error) => listener.onSocketError(socket.data, error),
         },
       });
     } catch (error) {
@@ -122,6 +122,10 @@ export class ClientListener<Connection extends ClientConnection> {
     if (connection === undefined || !this.connections.delete(connection)) return;
     this.guard(connection, callOnSocketClosed);
     this.events.onClosed?.(connection);
+  }
+
+  onSocketError(connection: Connection | undefined, error: Error): void {
+    this.events.onSocketError?.(error, connection);
   }
 
   /** Calls a connection outside of its socket's events. An exception ends that connection only. */

@@ -96,7 +96,7 @@ export class ClientAuth {
         // From now, not from when the server was asked, as in nsqd.
         this.expiresMs = performance.now() + answer.ttlS * 1000;
       }
-      this.client.broker.listener.guard.run(this.client, () => this.client.goOn());
+      this.client.broker.listener.guard(this.client, (client) => client.goOn());
     };
     this.authority.ask({ ...this.client.facts, secret: this.secret }, asking.signal).then(answered, answered);
     return WAIT;

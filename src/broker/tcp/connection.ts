@@ -1,5 +1,6 @@
 import type { ProtocolError } from "../../frame/error.ts";
 import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
+import type { ClientConnection } from "../../net/client-listener.ts";
 import type { HeldPublish } from "../acks/pending-publish.ts";
 import type { Broker } from "../broker.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
@@ -35,7 +36,7 @@ const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
  * Nothing is done inside the socket's callback beyond decoding, changing state in memory and appending to logs;
  * what must be written or sent waits for the tick (broker.ts).
  */
-export class Connection implements AnsweredClient, Consumer {
+export class Connection implements AnsweredClient, ClientConnection, Consumer {
   state = STATE_INIT;
   channel: Channel | undefined;
   clientId: string;
@@ -119,6 +120,7 @@ export class Connection implements AnsweredClient, Consumer {
 
   /** Bytes from the client's socket. The buffer is the connection's. */
   receive(data: Buffer): void {
+    this.broker.readClock();
     this.layers.receive(data);
   }
 
@@ -131,11 +133,13 @@ export class Connection implements AnsweredClient, Consumer {
 
   /** The client has ended its side: what it sent is answered, then the connection ends. */
   onInputEnd(): void {
+    this.broker.readClock();
     if (!this.dying && this.layers.end() && this.decoder.end()) this.die();
   }
 
   /** What a command waited for is there. */
   goOn(): void {
+    this.broker.readClock();
     if (this.dying || !this.decoder.goOn()) return;
     if (this.layers.clear && this.held.length <= PAUSE_HELD) this.resumeReading();
     if (this.decoder.ended) this.onInputEnd();
@@ -232,6 +236,7 @@ export class Connection implements AnsweredClient, Consumer {
   /** The kernel takes bytes again. */
   onDrain(): void {
     if (this.closed) return;
+    this.broker.readClock();
     this.stuckSinceMs = this.broker.nowMs;
     if (!this.layers.drain()) return;
     this.stuckSinceMs = 0;
@@ -299,6 +304,7 @@ export class Connection implements AnsweredClient, Consumer {
   /** The socket is gone. */
   onSocketClosed(): void {
     if (this.closed) return;
+    this.broker.log.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`);
     this.closed = true;
     this.dying = true;
     this.held.clear();

@@ -1,15 +1,13 @@
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
-import { listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
+import { parseListenAddress } from "../../net/address.ts";
+import { ClientListener } from "../../net/client-listener.ts";
 import { probeSnappy } from "../../net/compression/snappy.ts";
-import { type ConnectionOwner, remoteAddressOf, SocketGuard } from "../../net/guarded-socket.ts";
 import type { Broker } from "../broker.ts";
 import type { ServerTls } from "../tls-options.ts";
 import { Connection } from "./connection.ts";
 import { type Handshake, startTls } from "./transport/tls.ts";
 import type { PlainTransport } from "./transport/transport.ts";
 
-/** What stands for the address of a unix socket's client, as Go shows it. */
-const SOCKET_PEER = "@";
 /** A client that was turned away has so long to read why, and so many at a time. */
 const LEAVING_MS = 1000;
 const MAX_LEAVING = 256;
@@ -20,17 +18,13 @@ type Socket = Bun.Socket<Connection | undefined>;
  * The listener on --tcp-address: makes a connection for each client that it accepts, and tells it what becomes of its socket.
  * A defect that shows in one connection ends that one, not the broker.
  */
-export class TcpListener implements ConnectionOwner<Connection> {
+export class TcpListener {
   /** By their ids. */
   readonly connections = new Map<number, Connection>();
   /** Clients that were turned away, being more than -max-connections. */
   refused = 0;
 
-  /** Its connections' defects end at it. */
-  readonly guard = new SocketGuard<Connection>(this);
-
-  private listener: Bun.TCPSocketListener<Connection | undefined> | undefined;
-  private onSocketPath = false;
+  private listener: ClientListener<Connection> | undefined;
   private nextConnectionId = 1;
   private leaving = 0;
   private snappyWorks: boolean | undefined;
@@ -39,22 +33,14 @@ export class TcpListener implements ConnectionOwner<Connection> {
 
   /** @throws StartError when the address cannot be had */
   listen(): void {
-    const address = parseListenAddress(this.broker.options.tcpAddress);
-    this.onSocketPath = "unix" in address;
-    try {
-      this.listener = Bun.listen<Connection | undefined>({
-        // Either of the two; Bun's types ask for one of them.
-        ...(address as { hostname: string; port: number }),
-        allowHalfOpen: true,
-        socket: {
-          ...this.guard.events,
-          open: (socket) => this.accept(socket),
-        },
-      });
-    } catch (error) {
-      throw listenError("tcp-address", address, error);
-    }
-    this.broker.log.info(`TCP: listening on ${showListenAddress(address, this.listener.port)}`);
+    const { log, options } = this.broker;
+    this.listener = ClientListener.listen<Connection>(parseListenAddress(options.tcpAddress), "tcp-address", {
+      accept: (socket, remoteAddress) => this.accept(socket, remoteAddress),
+      onDefect: (error, connection) => log.error(`client(${connection?.remoteAddress}) - ${error.stack}`),
+      onSocketError: (error, connection) => log.error(`client(${connection?.remoteAddress}) - ${error.message}`),
+      onClosed: ({ id }) => this.connections.delete(id),
+    });
+    log.info(`TCP: listening on ${this.listener.where}`);
   }
 
   /** Takes nobody new. @param hangUp cuts all connections too */
@@ -67,7 +53,7 @@ export class TcpListener implements ConnectionOwner<Connection> {
     for (const connection of [...this.connections.values()]) {
       connection.flush();
       connection.leave();
-      this.onSocketClosed(connection);
+      this.listener?.onSocketClosed(connection);
     }
   }
 
@@ -78,16 +64,17 @@ export class TcpListener implements ConnectionOwner<Connection> {
 
   // ---- who comes
 
-  private accept(socket: Socket): void {
+  private accept(socket: Socket, remoteAddress: string): Connection | undefined {
     const { broker } = this;
-    const address = remoteAddressOf(socket) ?? (this.onSocketPath ? SOCKET_PEER : undefined);
-    if (address === undefined) return socket.terminate();
     const { maxConnections } = broker.options;
-    if (maxConnections > 0 && this.connections.size >= maxConnections) return this.refuse(socket, address);
-    const connection = new Connection(broker, this.nextConnectionId++, socket, address);
-    socket.data = connection;
+    if (maxConnections > 0 && this.connections.size >= maxConnections) {
+      this.refuse(socket, remoteAddress);
+      return undefined;
+    }
+    const connection = new Connection(broker, this.nextConnectionId++, socket, remoteAddress);
     this.connections.set(connection.id, connection);
-    broker.log.info(`TCP: new client(${connection.remoteAddress})`);
+    broker.log.info(`TCP: new client(${remoteAddress})`);
+    return connection;
   }
 
   /** One client too many. It is told so, if it listens. */
@@ -120,36 +107,29 @@ export class TcpListener implements ConnectionOwner<Connection> {
 
   /** Begins TLS on a client's socket; its layers hear how it goes. */
   startTls(connection: Connection, socket: PlainTransport): Handshake {
-    return startTls(connection, socket, this.broker.tls as ServerTls, this.broker.options.tlsClientAuthPolicy, this.guard.events);
+    return startTls(
+      connection,
+      socket,
+      this.broker.tls as ServerTls,
+      this.broker.options.tlsClientAuthPolicy,
+      this.listener as ClientListener<Connection>,
+    );
   }
 
   // ---- what becomes of them
 
-  readClock(): void {
-    this.broker.readClock();
+  /** Calls a connection outside of its socket's events. An exception ends that connection only. */
+  guard(connection: Connection, call: (connection: Connection) => void): void {
+    // A bench drives connections without a listener.
+    if (this.listener === undefined) call(connection);
+    else this.listener.guard(connection, call);
   }
 
   /** Tick, at its end: a connection sends what was put together. */
   flush(connection: Connection): void {
-    try {
-      connection.flush();
-    } catch (error) {
-      this.guard.fault(connection, error as Error);
-    }
-  }
-
-  onSocketClosed(connection: Connection): void {
-    if (connection.closed) return;
-    this.broker.log.info(`PROTOCOL(V2): [${connection.remoteAddress}] exiting ioloop`);
-    connection.onSocketClosed();
-    this.connections.delete(connection.id);
-  }
-
-  onFault(connection: Connection, error: Error): void {
-    this.broker.log.error(`client(${connection.remoteAddress}) - ${error.stack}`);
-  }
-
-  onSocketError(connection: Connection | undefined, error: Error): void {
-    this.broker.log.error(`client(${connection?.remoteAddress}) - ${error.message}`);
+    this.guard(connection, callFlush);
   }
 }
+
+// Here, because a function where it is used would be made anew for each call.
+const callFlush = (connection: Connection): void => connection.flush();

@@ -1,6 +1,7 @@
 import { giveBack } from "../../../base/free-buffer.ts";
 import { MpubCheck } from "../../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
+import type { ClientConnection } from "../../../net/client-listener.ts";
 import { PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
 import type { Chunk } from "../../storage/log/chunk.ts";
@@ -29,7 +30,7 @@ const check = new MpubCheck();
  * brought, and answered when the tick has committed them. At the first that is anything else all goes to Bun.serve()
  * (express-hand-over.ts), and stays there.
  */
-export class ExpressConnection implements ExpressClient {
+export class ExpressConnection implements ClientConnection, ExpressClient {
   closed = false;
 
   /** Its answers that wait for their commit. */
@@ -70,6 +71,7 @@ export class ExpressConnection implements ExpressClient {
   // ---- what comes in
 
   receive(data: Buffer): void {
+    this.lane.services.turn.readClock();
     this.activeMs = this.lane.services.turn.steadyMs;
     if (this.handOver !== undefined) this.handOver.fromClient(data);
     else if (this.paused) this.postponed.push(data);
@@ -280,6 +282,7 @@ export class ExpressConnection implements ExpressClient {
 
   /** The kernel takes bytes again. */
   onDrain(): void {
+    this.lane.services.turn.readClock();
     this.activeMs = this.lane.services.turn.steadyMs;
     if (this.handOver !== undefined) return this.handOver.clientDrained();
     const { unsent } = this;

@@ -1,8 +1,8 @@
 import type { Logger } from "../../../base/logger.ts";
 import type { Timestamp } from "../../../frame/layout.ts";
 import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
-import { formatAddress, listenError, parseAddress } from "../../../net/address.ts";
-import { type ConnectionOwner, remoteAddressOf, SocketGuard } from "../../../net/guarded-socket.ts";
+import { formatAddress, parseAddress } from "../../../net/address.ts";
+import { ClientListener } from "../../../net/client-listener.ts";
 import type { Holder } from "../../acks/group-commit.ts";
 import type { PublishError } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
@@ -57,9 +57,7 @@ interface FastPathTurn {
  * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it; here a whole publish
  * is a recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
  */
-export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection> {
-  readonly port: number;
-  readonly where: string;
+export class ExpressLane implements HttpFront {
   readonly load: HttpLoad;
   readonly answers = new ExpressAnswers();
   readonly idleTimeoutMs: number;
@@ -67,8 +65,7 @@ export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection
   readonly clients = new Map<number, Pick<Bun.Socket<unknown>, "remoteAddress" | "remotePort">>();
   stopping = false;
 
-  private readonly listener: Bun.TCPSocketListener<ExpressConnection | undefined>;
-  private readonly connections = new Set<ExpressConnection>();
+  private readonly listener: ClientListener<ExpressConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
   private serverPort = 0;
   private allClosed: () => void = () => {};
@@ -80,24 +77,23 @@ export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection
   ) {
     this.load = new HttpLoad(limits);
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
-    const address = parseAddress(services.options.httpAddress);
-    try {
-      this.listener = Bun.listen<ExpressConnection | undefined>({
-        ...address,
-        // Who has ended its side still gets its answers.
-        allowHalfOpen: true,
-        socket: {
-          ...new SocketGuard<ExpressConnection>(this).events,
-          open: (socket) => this.accept(socket),
-        },
-      });
-    } catch (error) {
-      throw listenError("http-address", address, error);
-    }
-    this.port = this.listener.port;
-    this.where = formatAddress(address.hostname, this.port);
+    this.listener = ClientListener.listen<ExpressConnection>(parseAddress(services.options.httpAddress), "http-address", {
+      accept: (socket) => new ExpressConnection(this, socket),
+      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
+      onClosed: () => {
+        if (this.stopping && this.listener.connections.size === 0) this.allClosed();
+      },
+    });
     this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
     this.survey.unref();
+  }
+
+  get port(): number {
+    return this.listener.port;
+  }
+
+  get where(): string {
+    return this.listener.where;
   }
 
   serverAt(port: number): void {
@@ -107,7 +103,9 @@ export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection
   clientAt(port: number): string | undefined {
     const client = this.clients.get(port);
     if (client === undefined) return undefined;
-    return remoteAddressOf(client) ?? "gone";
+    // Undefined, whatever their types say, when the client is gone.
+    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
+    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
   }
 
   async stop(): Promise<void> {
@@ -116,10 +114,10 @@ export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection
     const closed = new Promise<void>((resolve) => {
       this.allClosed = resolve;
     });
-    for (const connection of [...this.connections]) connection.leave();
-    if (this.connections.size > 0) {
+    for (const connection of [...this.listener.connections]) connection.leave();
+    if (this.listener.connections.size > 0) {
       const timer = setTimeout(() => {
-        for (const connection of [...this.connections]) connection.abort();
+        for (const connection of [...this.listener.connections]) connection.abort();
       }, this.limits.stopTimeoutMs);
       await closed;
       clearTimeout(timer);
@@ -163,30 +161,8 @@ export class ExpressLane implements HttpFront, ConnectionOwner<ExpressConnection
     this.services.turn.schedule();
   }
 
-  private accept(socket: Bun.Socket<ExpressConnection | undefined>): void {
-    const connection = new ExpressConnection(this, socket);
-    socket.data = connection;
-    this.connections.add(connection);
-  }
-
-  readClock(): void {
-    this.services.turn.readClock();
-  }
-
-  onFault(_connection: ExpressConnection, error: Error): void {
-    this.services.logger.error(`error in HTTP handler - ${error.stack}`);
-  }
-
-  onSocketError(): void {}
-
-  onSocketClosed(connection: ExpressConnection): void {
-    connection.onSocketClosed();
-    this.connections.delete(connection);
-    if (this.stopping && this.connections.size === 0) this.allClosed();
-  }
-
   private checkTime(): void {
     const nowMs = performance.now();
-    for (const connection of this.connections) connection.checkTime(nowMs);
+    for (const connection of this.listener.connections) connection.checkTime(nowMs);
   }
 }

@@ -149,7 +149,7 @@ export class Layers {
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
       packer.beginTurn();
-      this.client.broker.listener.guard.run(this.client, () => this.client.onDrain());
+      this.client.broker.listener.guard(this.client, (client) => client.onDrain());
     });
   }
 

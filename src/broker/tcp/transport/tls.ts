@@ -1,4 +1,4 @@
-import type { SocketEvents } from "../../../net/guarded-socket.ts";
+import type { ClientListener } from "../../../net/client-listener.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { ServerTls } from "../../tls-options.ts";
 import type { Connection } from "../connection.ts";
@@ -28,14 +28,14 @@ export interface Handshake {
 
 /**
  * Begins a server's side of TLS on a socket that was accepted without. `connection` hears how the handshake ends; from
- * then on its bytes come through `events`.
+ * then on the events of its socket go through `listener`.
  */
 export function startTls(
   connection: Connection,
   socket: PlainTransport,
   tls: ServerTls,
   policy: string,
-  events: SocketEvents<Connection>,
+  listener: ClientListener<Connection>,
 ): Handshake {
   const [plain] = socket.upgradeTLS<Connection | undefined>({
     // Types of Bun 1.4.5 do not know that it can be a server's side.
@@ -44,7 +44,11 @@ export function startTls(
     // A certificate that is refused is refused by us, below: Bun would hang up without a word.
     tls: { ...tls, rejectUnauthorized: false },
     socket: {
-      ...events,
+      data: (secure, data) => listener.receive(secure.data, data),
+      drain: (secure) => listener.onDrain(secure.data),
+      end: (secure) => listener.onInputEnd(secure.data),
+      close: (secure) => listener.onSocketClosed(secure.data),
+      error: (secure, error) => listener.onSocketError(secure.data, error),
       handshake: (secure, success, error) => {
         // The socket below goes on delivering what is on the wire.
         plain.data = undefined;
