@@ -7,7 +7,7 @@
  * prints the port it listens on.
  */
 import { openSync, readSync, writeSync, writevSync } from "node:fs";
-import { giveBack } from "../../src/base/free-buffer.ts";
+import { freeBuffer } from "../../src/base/free-buffer.ts";
 import { RingWriter } from "./ring-writer.ts";
 import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
 
@@ -54,7 +54,7 @@ function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
   const waiting = new Set<Bun.Socket<Peer>>();
   const commit = () => {
     if (file !== undefined) writevSync(file, received);
-    received.forEach(giveBack);
+    received.forEach(freeBuffer);
     received = [];
     for (const socket of waiting) socket.data.writer.flush(socket);
     waiting.clear();
@@ -76,7 +76,7 @@ function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
       peer.writer.owedBytes += ((bytes - peer.partial) / commandBytes) * reply.length;
       if (file === undefined) {
         peer.writer.flush(socket);
-        giveBack(data);
+        freeBuffer(data);
         return;
       }
       if (received.length === 0) setImmediate(commit);

@@ -1,8 +1,8 @@
-import { giveBack } from "../../src/base/free-buffer.ts";
-import type { Packer } from "../../src/net/compression/compressor.ts";
-import type { Unpacker } from "../../src/net/compression/decompressor.ts";
+import { freeBuffer } from "../../src/base/free-buffer.ts";
+import type { Compressor } from "../../src/net/compression/compressor.ts";
+import type { Decompressor } from "../../src/net/compression/decompressor.ts";
 import type { Layers } from "./job.ts";
-import { makePacker, makeUnpacker } from "./layers.ts";
+import { makeCompressor, makeDecompressor } from "./layers.ts";
 import { OkFrameCounter } from "./replies.ts";
 import type { ByteSink } from "./ring-writer.ts";
 import { HANDSHAKE, layersHandshake, SUBSCRIBE } from "./wire.ts";
@@ -19,8 +19,8 @@ export interface Load {
 export class LoadConnection implements ByteSink {
   load: Load | undefined;
   private socket!: Bun.Socket<LoadConnection>;
-  private packer: Packer | undefined;
-  private unpacker: Unpacker | undefined;
+  private compressor: Compressor | undefined;
+  private decompressor: Decompressor | undefined;
   private readonly greetings = new OkFrameCounter();
   private greeted = () => {};
   /** Ended from our side: that it closes is no failure. */
@@ -54,8 +54,8 @@ export class LoadConnection implements ByteSink {
       await frames.next();
     }
     if (layers.compression !== undefined) {
-      connection.packer = makePacker(layers.compression, connection.socketSink);
-      connection.unpacker = makeUnpacker(layers.compression);
+      connection.compressor = makeCompressor(layers.compression, connection.socketSink);
+      connection.decompressor = makeDecompressor(layers.compression);
       // The layer's OK may have come in one go with what was before it.
       connection.receive(frames.takeRest());
       await frames.next();
@@ -72,12 +72,12 @@ export class LoadConnection implements ByteSink {
   }
 
   write(bytes: Buffer, offset: number, length: number): number {
-    const { packer } = this;
-    if (packer === undefined) return this.socket.write(bytes, offset, length);
+    const { compressor } = this;
+    if (compressor === undefined) return this.socket.write(bytes, offset, length);
     // What it bounds for a broker with many clients, one load need not.
-    packer.beginTurn();
-    const taken = packer.write(bytes, offset, length);
-    packer.flush();
+    compressor.beginTurn();
+    const taken = compressor.write(bytes, offset, length);
+    compressor.flush();
     return taken;
   }
 
@@ -87,8 +87,8 @@ export class LoadConnection implements ByteSink {
   };
 
   drain(): void {
-    if (this.packer !== undefined && !this.packer.drain()) return;
-    this.packer?.flush();
+    if (this.compressor !== undefined && !this.compressor.drain()) return;
+    this.compressor?.flush();
     this.load?.drain();
   }
 
@@ -104,14 +104,14 @@ export class LoadConnection implements ByteSink {
   }
 
   receive(data: Buffer): void {
-    const { unpacker } = this;
-    if (unpacker === undefined) {
+    const { decompressor } = this;
+    if (decompressor === undefined) {
       this.take(data);
-      giveBack(data);
+      freeBuffer(data);
       return;
     }
-    unpacker.feed(data);
-    for (let piece = unpacker.next(); piece !== undefined; piece = unpacker.next()) this.take(piece);
+    decompressor.feed(data);
+    for (let piece = decompressor.next(); piece !== undefined; piece = decompressor.next()) this.take(piece);
   }
 
   private take(data: Buffer): void {

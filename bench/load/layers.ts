@@ -1,37 +1,37 @@
 import { constants, deflateRawSync } from "node:zlib";
-import type { Packer } from "../../src/net/compression/compressor.ts";
-import type { Unpacker } from "../../src/net/compression/decompressor.ts";
-import { DeflatePacker, DeflateUnpacker } from "../../src/net/compression/deflate.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../src/net/compression/snappy.ts";
+import type { Compressor } from "../../src/net/compression/compressor.ts";
+import type { Decompressor } from "../../src/net/compression/decompressor.ts";
+import { DeflateCompressor, DeflateDecompressor } from "../../src/net/compression/deflate.ts";
+import { SnappyCompressor, SnappyDecompressor } from "../../src/net/compression/snappy.ts";
 import type { Layers } from "./job.ts";
 import type { ByteSink } from "./ring-writer.ts";
 
 /** Cheap for the generator: it is the broker's side that is measured. */
 const DEFLATE_LEVEL = 1;
 
-export function makePacker(compression: NonNullable<Layers["compression"]>, below: ByteSink): Packer {
+export function makeCompressor(compression: NonNullable<Layers["compression"]>, below: ByteSink): Compressor {
   const writer = { write: (bytes: Uint8Array, offset: number, length: number) => below.write(bytes as Buffer, offset, length) };
-  return compression === "snappy" ? new SnappyPacker(writer) : new DeflatePacker(writer, DEFLATE_LEVEL);
+  return compression === "snappy" ? new SnappyCompressor(writer) : new DeflateCompressor(writer, DEFLATE_LEVEL);
 }
 
-export function makeUnpacker(compression: NonNullable<Layers["compression"]>): Unpacker {
-  return compression === "snappy" ? new SnappyUnpacker() : new DeflateUnpacker();
+export function makeDecompressor(compression: NonNullable<Layers["compression"]>): Decompressor {
+  return compression === "snappy" ? new SnappyDecompressor() : new DeflateDecompressor();
 }
 
 /**
  * A command as it goes over the wire, compressed once for all the times that it is sent: what is compressed without
  * what was before it can stand anywhere in the stream. At the level that clients use by default.
  */
-export function packedOnce(compression: NonNullable<Layers["compression"]>, command: Buffer): Buffer {
+export function compressedOnce(compression: NonNullable<Layers["compression"]>, command: Buffer): Buffer {
   if (compression === "deflate") return deflateRawSync(command, { finishFlush: constants.Z_SYNC_FLUSH });
   const pieces: Buffer[] = [];
-  const packer = new SnappyPacker({
+  const compressor = new SnappyCompressor({
     write: (bytes, offset, length) => {
       pieces.push(Buffer.from(bytes.subarray(offset, offset + length)));
       return length;
     },
   });
-  for (let at = 0; at < command.length; packer.beginTurn()) at += packer.write(command, at, command.length - at);
-  packer.flush();
+  for (let at = 0; at < command.length; compressor.beginTurn()) at += compressor.write(command, at, command.length - at);
+  compressor.flush();
   return Buffer.concat(pieces);
 }

@@ -1,6 +1,6 @@
 import { type Load, LoadConnection } from "./connection.ts";
 import type { PublishLoad } from "./job.ts";
-import { packedOnce } from "./layers.ts";
+import { compressedOnce } from "./layers.ts";
 import { HttpReplyCounter, OkFrameCounter, type ReplyCounter } from "./replies.ts";
 import { RingWriter } from "./ring-writer.ts";
 import {
@@ -23,7 +23,7 @@ function commandsOf(load: PublishLoad): Buffer[] {
 /** A command as it goes into the socket. */
 function commandOf(load: PublishLoad, topic: string): Buffer {
   const compression = load.layers?.compression;
-  return compression === undefined ? plainCommandOf(load, topic) : packedOnce(compression, plainCommandOf(load, topic));
+  return compression === undefined ? plainCommandOf(load, topic) : compressedOnce(compression, plainCommandOf(load, topic));
 }
 
 function plainCommandOf(load: PublishLoad, topic: string): Buffer {

@@ -8,15 +8,15 @@ const MIN_BYTES = 4096;
  * Afterwards the buffer is empty, and so is everything that shares its memory. A buffer that is part of a larger one is left
  * as it is.
  */
-export function giveBack(buffer: Buffer): void {
-  if (buffer.length >= MIN_BYTES) giveBackNative(buffer);
+export function freeBuffer(buffer: Buffer): void {
+  if (buffer.length >= MIN_BYTES) freeNativeBuffer(buffer);
 }
 
 /**
  * Frees the memory of a buffer that native code has made, whatever the buffer's size. It may hold far more memory than its
  * bytes show, which the garbage collector does not know, and freeing it later would cost the collector a call into that code.
  */
-export function giveBackNative(buffer: Buffer): void {
+export function freeNativeBuffer(buffer: Buffer): void {
   // Native code may have freed the memory of an empty buffer already, and freeing it twice is an error.
   if (buffer.length === 0) return;
   const memory = buffer.buffer;

@@ -1,4 +1,4 @@
-import { giveBack } from "../base/free-buffer.ts";
+import { freeBuffer } from "../base/free-buffer.ts";
 import { formatAddress, type ListenAddress, listenError, showListenAddress } from "./address.ts";
 
 /** Go shows this as the address of a unix socket's client. */
@@ -101,7 +101,7 @@ export class ClientListener<Connection extends ClientConnection> {
 
   receive(connection: Connection | undefined, data: Buffer): void {
     // The bytes of a client that was turned away, and those below a layer, are not read.
-    if (connection === undefined) return giveBack(data);
+    if (connection === undefined) return freeBuffer(data);
     try {
       connection.receive(data);
     } catch (error) {

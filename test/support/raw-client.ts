@@ -1,8 +1,8 @@
 import { constants, deflateRawSync } from "node:zlib";
 import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, MAGIC_V2 } from "../../src/frame/frame.ts";
-import type { Unpacker } from "../../src/net/compression/decompressor.ts";
-import { DeflateUnpacker } from "../../src/net/compression/deflate.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../src/net/compression/snappy.ts";
+import type { Decompressor } from "../../src/net/compression/decompressor.ts";
+import { DeflateDecompressor } from "../../src/net/compression/deflate.ts";
+import { SnappyCompressor, SnappyDecompressor } from "../../src/net/compression/snappy.ts";
 import { Unsent } from "./unsent.ts";
 
 /** A frame as it came, with a message's parts taken apart. */
@@ -34,7 +34,7 @@ export class RawClient {
   private wakeups: (() => void)[] = [];
   private socket!: Bun.Socket<undefined>;
   private encode: ((bytes: Buffer) => Buffer) | undefined;
-  private unpacker: Unpacker | undefined;
+  private decompressor: Decompressor | undefined;
   /** Frames that may still be taken as they come; what is behind them is for the layer that is put on then. */
   private framesOfLayer = Number.POSITIVE_INFINITY;
 
@@ -80,8 +80,8 @@ export class RawClient {
       this.expectOk(await this.response());
     }
     if (answer.snappy || answer.deflate) {
-      if (answer.snappy) this.compress(packSnappy(), new SnappyUnpacker());
-      else this.compress(packDeflate, new DeflateUnpacker());
+      if (answer.snappy) this.compress(compressSnappy(), new SnappyDecompressor());
+      else this.compress(compressDeflate, new DeflateDecompressor());
       this.expectOk(await this.response());
     }
     this.framesOfLayer = Number.POSITIVE_INFINITY;
@@ -112,9 +112,9 @@ export class RawClient {
   }
 
   /** From here on all goes through a compression. */
-  compress(encode: (bytes: Buffer) => Buffer, unpacker: Unpacker): void {
+  compress(encode: (bytes: Buffer) => Buffer, decompressor: Decompressor): void {
     this.encode = encode;
-    this.unpacker = unpacker;
+    this.decompressor = decompressor;
     this.framesOfLayer = Number.POSITIVE_INFINITY;
     const early = this.buffered;
     this.buffered = Buffer.alloc(0);
@@ -214,9 +214,9 @@ export class RawClient {
   }
 
   private receive(data: Buffer): void {
-    if (this.unpacker === undefined) return this.take(data);
-    this.unpacker.feed(data);
-    for (let piece = this.unpacker.next(); piece !== undefined; piece = this.unpacker.next()) this.take(Buffer.from(piece));
+    if (this.decompressor === undefined) return this.take(data);
+    this.decompressor.feed(data);
+    for (let piece = this.decompressor.next(); piece !== undefined; piece = this.decompressor.next()) this.take(Buffer.from(piece));
   }
 
   private take(data: Buffer): void {
@@ -261,23 +261,23 @@ export class RawClient {
 }
 
 /** Each call compresses by itself, and ends so that all of it can be read. */
-export function packDeflate(bytes: Buffer): Buffer {
+export function compressDeflate(bytes: Buffer): Buffer {
   return deflateRawSync(bytes, { finishFlush: constants.Z_SYNC_FLUSH });
 }
 
-/** Snappy's framing format, by the packer of the broker (test/net/compression checks that one against others). */
-export function packSnappy(): (bytes: Buffer) => Buffer {
-  const packed: Buffer[] = [];
-  const packer = new SnappyPacker({
+/** Snappy's framing format, by the compressor of the broker (test/net/compression checks that one against others). */
+export function compressSnappy(): (bytes: Buffer) => Buffer {
+  const compressed: Buffer[] = [];
+  const compressor = new SnappyCompressor({
     write: (bytes, offset, length) => {
-      packed.push(Buffer.from(bytes.subarray(offset, offset + length)));
+      compressed.push(Buffer.from(bytes.subarray(offset, offset + length)));
       return length;
     },
   });
   return (bytes) => {
-    for (let at = 0; at < bytes.length; packer.beginTurn()) at += packer.write(bytes, at, bytes.length - at);
-    packer.flush();
-    return Buffer.concat(packed.splice(0));
+    for (let at = 0; at < bytes.length; compressor.beginTurn()) at += compressor.write(bytes, at, bytes.length - at);
+    compressor.flush();
+    return Buffer.concat(compressed.splice(0));
   };
 }
 

@@ -17,7 +17,7 @@ const MAX_FREE_BLOCKS = 64;
  * Compressed bytes that the transport below does not accept are kept, and until they are sent, write() accepts nothing. So a
  * client that does not read costs one compressed block and one block that waits to be compressed.
  */
-export abstract class Packer implements Writer {
+export abstract class Compressor implements Writer {
   private block: Buffer | undefined;
   private filled = 0;
   private takenInTurn = 0;
@@ -28,12 +28,12 @@ export abstract class Packer implements Writer {
   constructor(private readonly below: Writer) {}
 
   /** Whether write() accepts bytes: nothing waits for the transport below, and this turn's bytes are not used up. */
-  get clear(): boolean {
+  get writable(): boolean {
     return this.unsent.length === 0 && this.takenInTurn < TURN_BYTES;
   }
 
   /** Whether write() accepts nothing only because this turn's bytes are used up. */
-  get spent(): boolean {
+  get turnUsedUp(): boolean {
     return this.unsent.length === 0 && this.takenInTurn >= TURN_BYTES;
   }
 
@@ -44,11 +44,11 @@ export abstract class Packer implements Writer {
 
   write(bytes: Uint8Array, offset: number, length: number): number {
     let taken = 0;
-    while (taken < length && this.clear && !this.disposed) {
+    while (taken < length && this.writable && !this.disposed) {
       // A full block is compressed only when more bytes come, so that flush() always has a block to end with.
       if (this.filled === BLOCK_BYTES) {
         this.filled = 0;
-        this.pack(this.block as Buffer, BLOCK_BYTES, false);
+        this.compress(this.block as Buffer, BLOCK_BYTES, false);
         continue;
       }
       this.block ??= freeBlocks.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
@@ -68,7 +68,7 @@ export abstract class Packer implements Writer {
     const length = this.filled;
     this.filled = 0;
     this.block = undefined;
-    this.pack(block, length, true);
+    this.compress(block, length, true);
     if (freeBlocks.length < MAX_FREE_BLOCKS) freeBlocks.push(block);
   }
 
@@ -100,7 +100,7 @@ export abstract class Packer implements Writer {
   }
 
   /** Compresses a block and emits it. @param flush whether the client must be able to read the whole block now */
-  protected abstract pack(block: Buffer, length: number, flush: boolean): void;
+  protected abstract compress(block: Buffer, length: number, flush: boolean): void;
 
   /** Passes compressed bytes to the transport below. Afterwards the caller may reuse the buffer. */
   protected emit(bytes: Buffer, from: number, to: number): void {

@@ -1,5 +1,5 @@
 /** The incoming half of a compression. */
-export interface Unpacker {
+export interface Decompressor {
   /** Whether next() may have bytes to decompress. */
   readonly waiting: boolean;
   /** The compressed stream has ended. Bytes behind its end do not belong to it. */

@@ -1,7 +1,7 @@
-import { giveBack } from "../../base/free-buffer.ts";
+import { freeBuffer } from "../../base/free-buffer.ts";
 import type { Writer } from "../writer.ts";
-import { Packer } from "./compressor.ts";
-import { CorruptStream, type Unpacker } from "./decompressor.ts";
+import { Compressor } from "./compressor.ts";
+import { CorruptStream, type Decompressor } from "./decompressor.ts";
 import { Zlib } from "./zlib.ts";
 
 /** The output of one step of any connection. It is used up before the next step. */
@@ -9,7 +9,7 @@ const output = Buffer.allocUnsafeSlow(64 * 1024);
 const NOTHING = Buffer.alloc(0);
 
 /** Compresses into a raw deflate stream. Each flush ends at a byte boundary, so that the client can read up to there. */
-export class DeflatePacker extends Packer {
+export class DeflateCompressor extends Compressor {
   private readonly zlib: Zlib;
 
   /** @param level 1 (fastest) to 9 (smallest) */
@@ -18,7 +18,7 @@ export class DeflatePacker extends Packer {
     this.zlib = Zlib.deflate(level);
   }
 
-  protected override pack(block: Buffer, length: number, flush: boolean): void {
+  protected override compress(block: Buffer, length: number, flush: boolean): void {
     const { zlib } = this;
     let at = 0;
     do {
@@ -35,7 +35,7 @@ export class DeflatePacker extends Packer {
 }
 
 /** Decompresses a raw deflate stream. */
-export class DeflateUnpacker implements Unpacker {
+export class DeflateDecompressor implements Decompressor {
   private readonly zlib = Zlib.inflate();
   private readonly inputs: Buffer[] = [];
   private at = 0;
@@ -63,7 +63,7 @@ export class DeflateUnpacker implements Unpacker {
       this.full = zlib.made === output.length;
       if (this.at === input.length) {
         inputs.shift();
-        giveBack(input);
+        freeBuffer(input);
         this.at = 0;
       } else if (!this.full) {
         this.ended = true;

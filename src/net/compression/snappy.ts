@@ -1,7 +1,7 @@
-import { giveBack, giveBackNative } from "../../base/free-buffer.ts";
+import { freeBuffer, freeNativeBuffer } from "../../base/free-buffer.ts";
 import { lazy } from "../../base/lazy.ts";
-import { BLOCK_BYTES, Packer } from "./compressor.ts";
-import { CorruptStream, type Unpacker } from "./decompressor.ts";
+import { BLOCK_BYTES, Compressor } from "./compressor.ts";
+import { CorruptStream, type Decompressor } from "./decompressor.ts";
 
 // Snappy's framing format: https://github.com/google/snappy/blob/main/framing_format.txt
 
@@ -43,32 +43,32 @@ export function probeSnappy(): Error | undefined {
 }
 
 /** Compresses into snappy's framing format, in which each block can be read by itself. */
-export class SnappyPacker extends Packer {
+export class SnappyCompressor extends Compressor {
   private begun = false;
 
-  protected override pack(block: Buffer, length: number): void {
+  protected override compress(block: Buffer, length: number): void {
     let at = 0;
     if (!this.begun) {
       this.begun = true;
       at = IDENTIFIER.copy(output);
     }
     const plain = block.subarray(0, length);
-    const packed = length < MIN_COMPRESSED_BYTES ? plain : lazy.snappy.compressSync(plain);
+    const compressed = length < MIN_COMPRESSED_BYTES ? plain : lazy.snappy.compressSync(plain);
     // A block that hardly shrinks is sent uncompressed, which costs the client less.
-    const shrunk = packed.length < length - (length >> 3);
-    const data = shrunk ? packed : plain;
+    const shrunk = compressed.length < length - (length >> 3);
+    const data = shrunk ? compressed : plain;
     output[at] = shrunk ? COMPRESSED : UNCOMPRESSED;
     output.writeUIntLE(CHECKSUM_BYTES + data.length, at + 1, 3);
     output.writeUInt32LE(maskedChecksum(plain), at + HEADER_BYTES);
     at += HEADER_BYTES + CHECKSUM_BYTES;
     at += data.copy(output, at);
-    if (packed !== plain) giveBackNative(packed);
+    if (compressed !== plain) freeNativeBuffer(compressed);
     this.emit(output, 0, at);
   }
 }
 
 /** Decompresses snappy's framing format and verifies its checksums. */
-export class SnappyUnpacker implements Unpacker {
+export class SnappyDecompressor implements Decompressor {
   readonly ended = false;
   /** Unused bytes are in [at, end) of this buffer, which was fed, or is our own and holds several that were fed. */
   private input: Buffer = Buffer.alloc(0);
@@ -98,20 +98,20 @@ export class SnappyUnpacker implements Unpacker {
       // Twice the room, so that a chunk that comes byte by byte is not copied for each byte.
       const larger = Buffer.allocUnsafeSlow(2 * (left + data.length));
       this.input.copy(larger, 0, this.at, this.end);
-      giveBack(this.input);
+      freeBuffer(this.input);
       this.input = larger;
       this.at = 0;
       this.end = left;
       this.ours = true;
     }
     this.end += data.copy(this.input, this.end);
-    giveBack(data);
+    freeBuffer(data);
   }
 
   next(): Buffer | undefined {
-    if (this.lent !== undefined) giveBackNative(this.lent);
+    if (this.lent !== undefined) freeNativeBuffer(this.lent);
     this.lent = undefined;
-    if (this.at === this.end) giveBack(this.input);
+    if (this.at === this.end) freeBuffer(this.input);
     while (this.waiting) {
       const type = this.input[this.at] as number;
       const length = this.input.readUIntLE(this.at + 1, 3);

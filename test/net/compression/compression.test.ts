@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
 import { createDeflateRaw, createInflateRaw, inflateRawSync } from "node:zlib";
-import { Compressor, Decompressor } from "snappy";
-import { BLOCK_BYTES, type Packer, TURN_BYTES } from "../../../src/net/compression/compressor.ts";
-import { CorruptStream, type Unpacker } from "../../../src/net/compression/decompressor.ts";
-import { DeflatePacker, DeflateUnpacker } from "../../../src/net/compression/deflate.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../../src/net/compression/snappy.ts";
+import { Compressor as PeerCompressor, Decompressor as PeerDecompressor } from "snappy";
+import { BLOCK_BYTES, type Compressor, TURN_BYTES } from "../../../src/net/compression/compressor.ts";
+import { CorruptStream, type Decompressor } from "../../../src/net/compression/decompressor.ts";
+import { DeflateCompressor, DeflateDecompressor } from "../../../src/net/compression/deflate.ts";
+import { SnappyCompressor, SnappyDecompressor } from "../../../src/net/compression/snappy.ts";
 import type { Writer } from "../../../src/net/writer.ts";
 
 /** Accepts a limited number of bytes, as a kernel does. */
@@ -27,26 +27,26 @@ class Pipe implements Writer {
 
 interface Format {
   name: string;
-  packer(below: Writer): Packer;
-  unpacker(): Unpacker;
+  compressor(below: Writer): Compressor;
+  decompressor(): Decompressor;
   /** The same format in another implementation. */
-  unpack(bytes: Buffer): Promise<Buffer>;
-  pack(bytes: Buffer): Promise<Buffer>;
+  decompress(bytes: Buffer): Promise<Buffer>;
+  compress(bytes: Buffer): Promise<Buffer>;
 }
 
 const FORMATS: Format[] = [
   {
     name: "deflate",
-    packer: (below) => new DeflatePacker(below, 6),
-    unpacker: () => new DeflateUnpacker(),
-    unpack: async (bytes) => {
+    compressor: (below) => new DeflateCompressor(below, 6),
+    decompressor: () => new DeflateDecompressor(),
+    decompress: async (bytes) => {
       const stream = createInflateRaw();
       const pieces: Buffer[] = [];
       stream.on("data", (piece) => pieces.push(piece));
       await new Promise<void>((resolve, reject) => stream.on("error", reject).write(bytes, () => resolve()));
       return Buffer.concat(pieces);
     },
-    pack: async (bytes) => {
+    compress: async (bytes) => {
       const stream = createDeflateRaw();
       const pieces: Buffer[] = [];
       stream.on("data", (piece) => pieces.push(piece));
@@ -57,14 +57,14 @@ const FORMATS: Format[] = [
   },
   {
     name: "snappy",
-    packer: (below) => new SnappyPacker(below),
-    unpacker: () => new SnappyUnpacker(),
-    unpack: async (bytes) => {
-      const stream = new Decompressor();
+    compressor: (below) => new SnappyCompressor(below),
+    decompressor: () => new SnappyDecompressor(),
+    decompress: async (bytes) => {
+      const stream = new PeerDecompressor();
       return joined(stream.update(bytes), await stream.finish());
     },
-    pack: async (bytes) => {
-      const stream = new Compressor();
+    compress: async (bytes) => {
+      const stream = new PeerCompressor();
       return joined(stream.update(bytes), await stream.finish());
     },
   },
@@ -96,21 +96,21 @@ function body(length: number, next: () => number): Buffer {
   return bytes;
 }
 
-function packed(format: Format, bytes: Buffer, cut = bytes.length): Buffer {
+function compressed(format: Format, bytes: Buffer, cut = bytes.length): Buffer {
   const pipe = new Pipe();
-  const packer = format.packer(pipe);
+  const compressor = format.compressor(pipe);
   for (let at = 0; at < bytes.length; at += cut) {
     const length = Math.min(cut, bytes.length - at);
-    for (let from = at; from < at + length; packer.beginTurn()) from += packer.write(bytes, from, at + length - from);
-    packer.flush();
+    for (let from = at; from < at + length; compressor.beginTurn()) from += compressor.write(bytes, from, at + length - from);
+    compressor.flush();
   }
-  packer.dispose();
+  compressor.dispose();
   return pipe.all;
 }
 
-function unpackAll(unpacker: Unpacker): Buffer[] {
+function decompressAll(decompressor: Decompressor): Buffer[] {
   const pieces: Buffer[] = [];
-  for (let piece = unpacker.next(); piece !== undefined; piece = unpacker.next()) pieces.push(Buffer.from(piece));
+  for (let piece = decompressor.next(); piece !== undefined; piece = decompressor.next()) pieces.push(Buffer.from(piece));
   return pieces;
 }
 
@@ -121,40 +121,40 @@ describe.each(FORMATS)("$name", (format) => {
   test("is read by another implementation, completely at each flush", async () => {
     for (const length of [1, 63, 64, 65, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 300_000]) {
       const bytes = body(length, next);
-      expect((await format.unpack(packed(format, bytes))).equals(bytes)).toBeTrue();
-      expect((await format.unpack(packed(format, bytes, 1 + Math.floor(next() * length)))).equals(bytes)).toBeTrue();
+      expect((await format.decompress(compressed(format, bytes))).equals(bytes)).toBeTrue();
+      expect((await format.decompress(compressed(format, bytes, 1 + Math.floor(next() * length)))).equals(bytes)).toBeTrue();
     }
   });
 
   test("reads what another implementation writes", async () => {
     for (const length of [1, 100, BLOCK_BYTES, 300_000]) {
       const bytes = body(length, next);
-      const unpacker = format.unpacker();
-      unpacker.feed(await format.pack(bytes));
-      expect(Buffer.concat(unpackAll(unpacker)).equals(bytes)).toBeTrue();
-      expect(unpacker.waiting).toBeFalse();
-      unpacker.dispose();
+      const decompressor = format.decompressor();
+      decompressor.feed(await format.compress(bytes));
+      expect(Buffer.concat(decompressAll(decompressor)).equals(bytes)).toBeTrue();
+      expect(decompressor.waiting).toBeFalse();
+      decompressor.dispose();
     }
   });
 
   test("may be split at every byte", () => {
     const bytes = body(400, next);
-    const stream = packed(format, bytes, 150);
+    const stream = compressed(format, bytes, 150);
     for (let cut = 0; cut <= stream.length; cut++) {
-      const unpacker = format.unpacker();
+      const decompressor = format.decompressor();
       const pieces: Buffer[] = [];
       for (const part of [stream.subarray(0, cut), stream.subarray(cut)]) {
-        unpacker.feed(part);
-        pieces.push(...unpackAll(unpacker));
+        decompressor.feed(part);
+        pieces.push(...decompressAll(decompressor));
       }
       expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
-      unpacker.dispose();
+      decompressor.dispose();
     }
-    const slow = format.unpacker();
+    const slow = format.decompressor();
     const pieces: Buffer[] = [];
     for (const byte of stream) {
       slow.feed(Buffer.from([byte]));
-      pieces.push(...unpackAll(slow));
+      pieces.push(...decompressAll(slow));
     }
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
     slow.dispose();
@@ -162,54 +162,54 @@ describe.each(FORMATS)("$name", (format) => {
 
   test("frees its input as soon as it is used up", () => {
     const bytes = body(300_000, next);
-    const stream = packed(format, bytes);
-    const unpacker = format.unpacker();
+    const stream = compressed(format, bytes);
+    const decompressor = format.decompressor();
     const pieces: Buffer[] = [];
     // A short buffer at the end is left to the garbage collector.
     const parts: Buffer[] = [];
     for (let at = 0; at < stream.length; at += 20_000) {
       const part = Buffer.allocUnsafeSlow(Math.min(20_000, stream.length - at));
       stream.copy(part, 0, at);
-      unpacker.feed(part);
-      pieces.push(...unpackAll(unpacker));
+      decompressor.feed(part);
+      pieces.push(...decompressAll(decompressor));
       if (at + 20_000 <= stream.length) parts.push(part);
     }
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
     expect(parts.map(({ length }) => length)).toEqual(parts.map(() => 0));
-    unpacker.dispose();
+    decompressor.dispose();
   });
 
   test("returns flushed bytes as soon as the last byte of the flush has arrived", () => {
     const pipe = new Pipe();
-    const packer = format.packer(pipe);
-    const unpacker = format.unpacker();
+    const compressor = format.compressor(pipe);
+    const decompressor = format.decompressor();
     for (let i = 0; i < 50; i++) {
       const bytes = body(1 + Math.floor(next() * 3000), next);
-      packer.write(bytes, 0, bytes.length);
-      packer.flush();
-      unpacker.feed(Buffer.concat(pipe.bytes.splice(0)));
-      expect(Buffer.concat(unpackAll(unpacker)).equals(bytes)).toBeTrue();
+      compressor.write(bytes, 0, bytes.length);
+      compressor.flush();
+      decompressor.feed(Buffer.concat(pipe.bytes.splice(0)));
+      expect(Buffer.concat(decompressAll(decompressor)).equals(bytes)).toBeTrue();
     }
   });
 
   test("accepts nothing while the transport below accepts nothing, and loses nothing", () => {
     const bytes = body(2_000_000, next);
     const pipe = new Pipe(1000);
-    const packer = format.packer(pipe);
-    const unpacker = format.unpacker();
+    const compressor = format.compressor(pipe);
+    const decompressor = format.decompressor();
     const pieces: Buffer[] = [];
     let written = 0;
-    while (written < bytes.length || !packer.empty) {
-      const taken = packer.write(bytes, written, bytes.length - written);
+    while (written < bytes.length || !compressor.empty) {
+      const taken = compressor.write(bytes, written, bytes.length - written);
       written += taken;
-      packer.flush();
-      packer.beginTurn();
-      if (packer.clear) expect(packer.empty).toBeTrue();
-      else expect(packer.write(bytes, written, 1)).toBe(0);
+      compressor.flush();
+      compressor.beginTurn();
+      if (compressor.writable) expect(compressor.empty).toBeTrue();
+      else expect(compressor.write(bytes, written, 1)).toBe(0);
       pipe.room += Math.floor(next() * 100_000);
-      packer.drain();
-      unpacker.feed(Buffer.concat(pipe.bytes.splice(0)));
-      pieces.push(...unpackAll(unpacker));
+      compressor.drain();
+      decompressor.feed(Buffer.concat(pipe.bytes.splice(0)));
+      pieces.push(...decompressAll(decompressor));
     }
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
   });
@@ -217,20 +217,20 @@ describe.each(FORMATS)("$name", (format) => {
   test("accepts a limited number of bytes per turn, and continues in the next", () => {
     const bytes = body(1_000_000, next);
     const pipe = new Pipe();
-    const packer = format.packer(pipe);
-    const unpacker = format.unpacker();
+    const compressor = format.compressor(pipe);
+    const decompressor = format.decompressor();
     const pieces: Buffer[] = [];
     let turns = 0;
     for (let written = 0; written < bytes.length; turns++) {
-      const taken = packer.write(bytes, written, bytes.length - written);
+      const taken = compressor.write(bytes, written, bytes.length - written);
       written += taken;
       expect(taken).toBeLessThanOrEqual(TURN_BYTES + BLOCK_BYTES);
-      packer.flush();
-      expect(packer.empty).toBeTrue();
-      expect(packer.spent).toBe(taken >= TURN_BYTES);
-      packer.beginTurn();
-      unpacker.feed(Buffer.concat(pipe.bytes.splice(0)));
-      pieces.push(...unpackAll(unpacker));
+      compressor.flush();
+      expect(compressor.empty).toBeTrue();
+      expect(compressor.turnUsedUp).toBe(taken >= TURN_BYTES);
+      compressor.beginTurn();
+      decompressor.feed(Buffer.concat(pipe.bytes.splice(0)));
+      pieces.push(...decompressAll(decompressor));
     }
     expect(turns).toBe(4);
     expect(Buffer.concat(pieces).equals(bytes)).toBeTrue();
@@ -240,17 +240,17 @@ describe.each(FORMATS)("$name", (format) => {
     let refused = 0;
     for (let round = 0; round < 300; round++) {
       const bytes = body(1 + Math.floor(next() * 5000), next);
-      const stream = packed(format, bytes, 1000);
+      const stream = compressed(format, bytes, 1000);
       for (let flips = 1 + Math.floor(next() * 3); flips > 0; flips--) {
         const at = Math.floor(next() * stream.length);
         stream[at] = (stream[at] as number) ^ (1 << Math.floor(next() * 8));
       }
-      const unpacker = format.unpacker();
+      const decompressor = format.decompressor();
       try {
-        for (let at = 0; at < stream.length && !unpacker.ended; ) {
+        for (let at = 0; at < stream.length && !decompressor.ended; ) {
           const end = Math.min(stream.length, at + 1 + Math.floor(next() * 2000));
-          unpacker.feed(Buffer.from(stream.subarray(at, end)));
-          for (const piece of unpackAll(unpacker)) {
+          decompressor.feed(Buffer.from(stream.subarray(at, end)));
+          for (const piece of decompressAll(decompressor)) {
             expect(piece.length).toBeLessThanOrEqual(BLOCK_BYTES);
             // Snappy has checksums, so it never returns a damaged piece, although damage may make it skip one. Deflate has none.
             if (format.name === "snappy") expect(bytes.includes(piece)).toBeTrue();
@@ -261,7 +261,7 @@ describe.each(FORMATS)("$name", (format) => {
         if (!(error instanceof CorruptStream)) throw error;
         refused++;
       }
-      unpacker.dispose();
+      decompressor.dispose();
     }
     expect(refused).toBeGreaterThan(50);
   });
@@ -270,22 +270,22 @@ describe.each(FORMATS)("$name", (format) => {
 describe("deflate", () => {
   test("returns a bomb in pieces of bounded size, each when it is asked for", () => {
     const pipe = new Pipe();
-    const packer = new DeflatePacker(pipe, 9);
+    const compressor = new DeflateCompressor(pipe, 9);
     const zeros = Buffer.alloc(BLOCK_BYTES);
     for (let i = 0; i < 512; i++) {
-      expect(packer.write(zeros, 0, zeros.length)).toBe(zeros.length);
-      packer.beginTurn();
+      expect(compressor.write(zeros, 0, zeros.length)).toBe(zeros.length);
+      compressor.beginTurn();
     }
-    packer.flush();
+    compressor.flush();
     const bomb = pipe.all;
     expect(bomb.length).toBeLessThan(64 * 1024);
-    const unpacker = new DeflateUnpacker();
-    unpacker.feed(bomb);
+    const decompressor = new DeflateDecompressor();
+    decompressor.feed(bomb);
     let bytes = 0;
-    for (let piece = unpacker.next(); piece !== undefined; piece = unpacker.next()) {
+    for (let piece = decompressor.next(); piece !== undefined; piece = decompressor.next()) {
       expect(piece.length).toBeLessThanOrEqual(64 * 1024);
       bytes += piece.length;
-      expect(unpacker.waiting || bytes === 512 * BLOCK_BYTES).toBeTrue();
+      expect(decompressor.waiting || bytes === 512 * BLOCK_BYTES).toBeTrue();
     }
     expect(bytes).toBe(512 * BLOCK_BYTES);
   });
@@ -297,21 +297,21 @@ describe("deflate", () => {
     await new Promise<void>((resolve) => stream.on("end", () => resolve()).end("the end"));
     const ended = Buffer.concat(pieces);
     expect(inflateRawSync(ended).toString()).toBe("the end");
-    const unpacker = new DeflateUnpacker();
-    unpacker.feed(Buffer.concat([ended, Buffer.from("more")]));
-    expect(Buffer.concat(unpackAll(unpacker)).toString()).toBe("the end");
-    expect(unpacker.ended).toBeTrue();
-    expect(unpacker.waiting).toBeFalse();
+    const decompressor = new DeflateDecompressor();
+    decompressor.feed(Buffer.concat([ended, Buffer.from("more")]));
+    expect(Buffer.concat(decompressAll(decompressor)).toString()).toBe("the end");
+    expect(decompressor.ended).toBeTrue();
+    expect(decompressor.waiting).toBeFalse();
   });
 
   test("sends many small messages of one turn in one write", () => {
     const pipe = new Pipe();
-    const packer = new DeflatePacker(pipe, 6);
-    for (let i = 0; i < 500; i++) packer.write(Buffer.from(`message ${i}`), 0, 9);
+    const compressor = new DeflateCompressor(pipe, 6);
+    for (let i = 0; i < 500; i++) compressor.write(Buffer.from(`message ${i}`), 0, 9);
     expect(pipe.bytes).toHaveLength(0);
-    packer.flush();
+    compressor.flush();
     expect(pipe.bytes).toHaveLength(1);
-    packer.flush();
+    compressor.flush();
     expect(pipe.bytes).toHaveLength(1);
   });
 });
@@ -321,11 +321,11 @@ describe("snappy", () => {
   const chunk = (type: number, data: Buffer, length = data.length) =>
     Buffer.concat([Buffer.from([type, length & 0xff, (length >> 8) & 0xff, length >> 16]), data]);
   const read = (...parts: Buffer[]) => {
-    const unpacker = new SnappyUnpacker();
-    for (const part of parts) unpacker.feed(part);
-    return Buffer.concat(unpackAll(unpacker)).toString();
+    const decompressor = new SnappyDecompressor();
+    for (const part of parts) decompressor.feed(part);
+    return Buffer.concat(decompressAll(decompressor)).toString();
   };
-  const good = packed(FORMATS[1] as Format, Buffer.from("good")).subarray(IDENTIFIER.length);
+  const good = compressed(FORMATS[1] as Format, Buffer.from("good")).subarray(IDENTIFIER.length);
 
   test("skips padding and skippable chunks, and accepts a repeated identifier", () => {
     expect(read(IDENTIFIER, good)).toBe("good");

@@ -1,4 +1,4 @@
-import { giveBack } from "../../../base/free-buffer.ts";
+import { freeBuffer } from "../../../base/free-buffer.ts";
 import { MpubCheck } from "../../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
@@ -78,7 +78,7 @@ export class ExpressConnection implements ClientConnection, ExpressClient {
     else {
       this.take(data);
       this.handOverIfReady();
-      if (!this.paused && this.handOver === undefined) giveBack(data);
+      if (!this.paused && this.handOver === undefined) freeBuffer(data);
     }
   }
 

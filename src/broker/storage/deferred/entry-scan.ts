@@ -1,4 +1,4 @@
-import { giveBack } from "../../../base/free-buffer.ts";
+import { freeBuffer } from "../../../base/free-buffer.ts";
 import { FRAME_TYPE_MESSAGE } from "../../../frame/frame.ts";
 import type { BucketFile } from "./bucket-file.ts";
 import { checksumMatches, ENTRY_HEADER_BYTES, frameBytesAt, mayBeHeader, readEntry, type ScannedEntry } from "./entry.ts";
@@ -41,7 +41,7 @@ export function walkEntries(
     if (offset + bytes <= pageStart + pageBytes) return true;
     if (offset + bytes > length) return false;
     if (page.length < bytes || (firstPage !== undefined && pageBytes > 0)) {
-      if (firstPage === undefined) giveBack(page);
+      if (firstPage === undefined) freeBuffer(page);
       page = Buffer.allocUnsafeSlow(Math.max(bytes, to - offset));
     }
     pageStart = offset;
@@ -65,7 +65,7 @@ export function walkEntries(
     damagedBytes += next - offset;
     offset = next;
   }
-  if (firstPage === undefined) giveBack(page);
+  if (firstPage === undefined) freeBuffer(page);
   return { end: offset, damagedBytes };
 }
 

@@ -1,4 +1,4 @@
-import { giveBack } from "../../../base/free-buffer.ts";
+import { freeBuffer } from "../../../base/free-buffer.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { FileFormat } from "../file-head.ts";
 import { BucketFile } from "./bucket-file.ts";
@@ -100,7 +100,7 @@ export class StatusFile {
     this.file.write(bytes, bytes.length, this.length);
     this.length += bytes.length;
     this.staged = [];
-    giveBack(bytes);
+    freeBuffer(bytes);
   }
 
   /** A sync begins: the records that await one so far may be written when it has succeeded. */
@@ -148,7 +148,7 @@ export class StatusFile {
       }
       at += i;
     }
-    giveBack(page);
+    freeBuffer(page);
     this.length = at;
     for (const records of [this.staged, this.awaitingSync]) {
       for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2]);

@@ -1,4 +1,4 @@
-import { giveBack } from "../../../base/free-buffer.ts";
+import { freeBuffer } from "../../../base/free-buffer.ts";
 
 const SMALLEST_BYTES = 4096;
 /** Bytes kept for the next turn, in all buffers together and in one of them; memory beyond that is freed at once. */
@@ -25,7 +25,7 @@ export class WriteBuffer {
     this.buffer = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(this.used)));
     this.view = viewOf(this.buffer);
     buffer.copy(this.buffer, 0, 0, filled);
-    giveBack(buffer);
+    freeBuffer(buffer);
   }
 }
 
@@ -44,7 +44,7 @@ export function borrowWriteBuffer(): WriteBuffer {
 export function returnWriteBuffer(writeBuffer: WriteBuffer): void {
   writeBuffer.used = 0;
   const bytes = writeBuffer.buffer.length;
-  if (bytes > MAX_KEPT_BUFFER_BYTES || freeBytes + bytes > MAX_KEPT_BYTES) return giveBack(writeBuffer.buffer);
+  if (bytes > MAX_KEPT_BUFFER_BYTES || freeBytes + bytes > MAX_KEPT_BYTES) return freeBuffer(writeBuffer.buffer);
   freeBytes += bytes;
   let i = free.push(writeBuffer) - 1;
   for (; i > 0 && free[i - 1].buffer.length > bytes; i--) free[i] = free[i - 1];

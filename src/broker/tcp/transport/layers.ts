@@ -1,7 +1,7 @@
-import { giveBack } from "../../../base/free-buffer.ts";
+import { freeBuffer } from "../../../base/free-buffer.ts";
 import { fatal } from "../../../frame/error.ts";
-import type { Packer } from "../../../net/compression/compressor.ts";
-import { CorruptStream, type Unpacker } from "../../../net/compression/decompressor.ts";
+import type { Compressor } from "../../../net/compression/compressor.ts";
+import { CorruptStream, type Decompressor } from "../../../net/compression/decompressor.ts";
 import { tlsRequirement } from "../../tls-options.ts";
 import type { Connection } from "../connection.ts";
 import type { Outbox } from "./outbox.ts";
@@ -32,8 +32,8 @@ export class Layers {
   private upgrades: Upgrade[] = [];
   private handshake: Handshake | undefined;
   private handshakeDueMs = 0;
-  private packer: Packer | undefined;
-  private unpacker: Unpacker | undefined;
+  private compressor: Compressor | undefined;
+  private decompressor: Decompressor | undefined;
   /** Compressed bytes wait for their turn, and the socket with them. */
   private unpacking = false;
   /** The client has ended its side; what it sent before waits. */
@@ -53,14 +53,14 @@ export class Layers {
 
   /** Bytes from the socket. The buffer is theirs. */
   receive(data: Buffer): void {
-    if (this.unpacker === undefined) {
+    if (this.decompressor === undefined) {
       if (this.handshake !== undefined) this.checkHandshake(data, this.handshake);
       this.client.decode(data);
-      giveBack(data);
+      freeBuffer(data);
       return;
     }
-    this.unpacker.feed(data);
-    if (!this.unpacking) this.unpack(this.unpacker);
+    this.decompressor.feed(data);
+    if (!this.unpacking) this.unpack(this.decompressor);
   }
 
   /** The client has ended its side. @returns false: what it sent before still waits here, and the connection hears of the end again */
@@ -83,12 +83,12 @@ export class Layers {
   }
 
   /** Decompresses what has come, up to a bound for one turn of the event loop; then others have theirs. */
-  private unpack(unpacker: Unpacker): void {
+  private unpack(decompressor: Decompressor): void {
     const { client } = this;
     let bytes = 0;
     try {
       while (!client.dying && this.reading && bytes < UNPACKED_PER_TURN_BYTES) {
-        const piece = unpacker.next();
+        const piece = decompressor.next();
         if (piece === undefined) break;
         bytes += piece.length;
         client.decode(piece);
@@ -100,7 +100,7 @@ export class Layers {
       return client.onInputEnd();
     }
     if (client.dying) return;
-    if (unpacker.waiting) {
+    if (decompressor.waiting) {
       this.unpacking = true;
       this.transport.pause();
       if (this.reading) client.markDirty();
@@ -110,45 +110,45 @@ export class Layers {
       this.unpacking = false;
       if (this.reading) this.transport.resume();
     }
-    if (this.endWaits || unpacker.ended) client.onInputEnd();
+    if (this.endWaits || decompressor.ended) client.onInputEnd();
   }
 
   // ---- what goes out
 
   /** Nothing waits for the kernel: more may be sent. */
   get clear(): boolean {
-    return this.outbox.clear && (this.packer === undefined || this.packer.clear);
+    return this.outbox.clear && (this.compressor === undefined || this.compressor.writable);
   }
 
   /** All that was sent is out. */
   get empty(): boolean {
-    return this.outbox.empty && (this.packer === undefined || this.packer.empty);
+    return this.outbox.empty && (this.compressor === undefined || this.compressor.empty);
   }
 
   /** Sends what was put together in this turn. */
   flush(): void {
     this.outbox.flush();
-    if (this.packer !== undefined) this.flushPacked(this.packer);
+    if (this.compressor !== undefined) this.flushCompressed(this.compressor);
   }
 
   /** The socket takes bytes again. @returns whether nothing waits for it any more */
   drain(): boolean {
-    const { packer } = this;
-    // What waits for the next turn gets it from flushPacked().
-    if (packer !== undefined && (this.nextTurn !== undefined || !packer.drain())) return false;
+    const { compressor } = this;
+    // What waits for the next turn gets it from flushCompressed().
+    if (compressor !== undefined && (this.nextTurn !== undefined || !compressor.drain())) return false;
     const drained = this.outbox.drain();
-    if (packer !== undefined) this.flushPacked(packer);
+    if (compressor !== undefined) this.flushCompressed(compressor);
     return drained && this.clear;
   }
 
   /** Sends what was gathered. What was too much for one turn goes on in the next, once others have had theirs. */
-  private flushPacked(packer: Packer): void {
-    packer.flush();
-    if (!packer.spent) return packer.beginTurn();
+  private flushCompressed(compressor: Compressor): void {
+    compressor.flush();
+    if (!compressor.turnUsedUp) return compressor.beginTurn();
     if (this.nextTurn !== undefined) return;
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
-      packer.beginTurn();
+      compressor.beginTurn();
       this.client.broker.listener.guard(this.client, (client) => client.onDrain());
     });
   }
@@ -178,7 +178,7 @@ export class Layers {
   /** Goes on with what waited until nothing else was in the way: the next layer, or what there is to decompress. */
   goOn(): void {
     if (this.upgrading) this.putOnNext();
-    if (this.unpacking && this.reading) this.unpack(this.unpacker as Unpacker);
+    if (this.unpacking && this.reading) this.unpack(this.decompressor as Decompressor);
   }
 
   /** Puts on the next layer if all that goes without it is out. */
@@ -195,11 +195,11 @@ export class Layers {
       this.outbox.redirect(this.transport);
       return;
     }
-    const { packer, unpacker } = compress(next, this.transport);
-    this.packer = packer;
-    this.unpacker = unpacker;
+    const { compressor, decompressor } = compress(next, this.transport);
+    this.compressor = compressor;
+    this.decompressor = decompressor;
     this.compression = next;
-    this.outbox.redirect(packer);
+    this.outbox.redirect(compressor);
     this.layerDone();
   }
 
@@ -263,7 +263,7 @@ export class Layers {
 
   /** The socket is gone. */
   dispose(): void {
-    this.packer?.dispose();
-    this.unpacker?.dispose();
+    this.compressor?.dispose();
+    this.decompressor?.dispose();
   }
 }

@@ -1,7 +1,7 @@
-import type { Packer } from "../../../net/compression/compressor.ts";
-import type { Unpacker } from "../../../net/compression/decompressor.ts";
-import { DeflatePacker, DeflateUnpacker } from "../../../net/compression/deflate.ts";
-import { SnappyPacker, SnappyUnpacker } from "../../../net/compression/snappy.ts";
+import type { Compressor } from "../../../net/compression/compressor.ts";
+import type { Decompressor } from "../../../net/compression/decompressor.ts";
+import { DeflateCompressor, DeflateDecompressor } from "../../../net/compression/deflate.ts";
+import { SnappyCompressor, SnappyDecompressor } from "../../../net/compression/snappy.ts";
 import type { Writer } from "../../../net/writer.ts";
 
 /** A layer that IDENTIFY agreed on. They are put on one after the other, each followed by an OK that goes through it. */
@@ -9,7 +9,7 @@ export type Upgrade = { layer: "tls" } | Compression;
 export type Compression = { layer: "snappy" } | { layer: "deflate"; level: number };
 
 /** Both directions of a compression. @param below where the compressed bytes go */
-export function compress(compression: Compression, below: Writer): { packer: Packer; unpacker: Unpacker } {
-  if (compression.layer === "snappy") return { packer: new SnappyPacker(below), unpacker: new SnappyUnpacker() };
-  return { packer: new DeflatePacker(below, compression.level), unpacker: new DeflateUnpacker() };
+export function compress(compression: Compression, below: Writer): { compressor: Compressor; decompressor: Decompressor } {
+  if (compression.layer === "snappy") return { compressor: new SnappyCompressor(below), decompressor: new SnappyDecompressor() };
+  return { compressor: new DeflateCompressor(below, compression.level), decompressor: new DeflateDecompressor() };
 }

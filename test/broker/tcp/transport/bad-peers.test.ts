@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { createDeflateRaw } from "node:zlib";
 import { clientTls, type Holder, TLS_FLAGS } from "../../../support/certs/certs.ts";
-import { packDeflate, RawClient, sized } from "../../../support/raw-client.ts";
+import { compressDeflate, RawClient, sized } from "../../../support/raw-client.ts";
 import { type Server, startServer, until } from "../../../support/server.ts";
 
 /** A handshake that is never finished ends after 5 s, as in nsqd. */
@@ -193,7 +193,7 @@ describe("a peer with compression", () => {
 
   test("that sends a bomb as a body meets the limit on bodies", async () => {
     const client = await compressed({ deflate: true });
-    const bomb = packDeflate(
+    const bomb = compressDeflate(
       Buffer.concat([Buffer.from("PUB t\n"), Buffer.from([0x7f, 0xff, 0xff, 0xff]), Buffer.alloc(64 * 1024 * 1024)]),
     );
     expect(bomb.length).toBeLessThan(100_000);
@@ -203,7 +203,7 @@ describe("a peer with compression", () => {
 
   test("that sends a bomb as a line meets the limit on lines", async () => {
     const client = await compressed({ deflate: true });
-    client.writeRaw(packDeflate(Buffer.alloc(64 * 1024 * 1024, "x")));
+    client.writeRaw(compressDeflate(Buffer.alloc(64 * 1024 * 1024, "x")));
     await client.untilClosed();
   });
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { clientTls, TLS_FLAGS } from "../../../support/certs/certs.ts";
-import { packDeflate, RawClient } from "../../../support/raw-client.ts";
+import { compressDeflate, RawClient } from "../../../support/raw-client.ts";
 import { type Server, startServer, until } from "../../../support/server.ts";
 
 const CONNECTIONS = 10_000;
@@ -9,7 +9,7 @@ const CONNECTIONS = 10_000;
 const WARM = 3000;
 const LANES = 40;
 
-const BOMB = packDeflate(Buffer.alloc(256 * 1024, "x"));
+const BOMB = compressDeflate(Buffer.alloc(256 * 1024, "x"));
 const GARBAGE_HELLO = Buffer.concat([Buffer.from("1603010040", "hex"), Buffer.alloc(64, 0x55)]);
 const HALF_HELLO = Buffer.from("16030100c8010000c40303", "hex");
 
