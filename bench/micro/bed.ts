@@ -5,7 +5,7 @@ import type { Logger } from "../../src/base/logger.ts";
 import { type Broker, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import { Connection } from "../../src/broker/tcp/connection.ts";
-import type { Transport } from "../../src/broker/tcp/transport/transport.ts";
+import type { Transport } from "../../src/broker/tcp/transport/tls.ts";
 import type { Channel } from "../../src/broker/topics/channel/channel.ts";
 import { IN_FLIGHT, type Window } from "../../src/broker/topics/channel/window.ts";
 import type { Topic } from "../../src/broker/topics/topic.ts";
@@ -69,7 +69,7 @@ export class Bed implements Disposable {
   /** A connection that has said its magic. */
   connect(): Connection {
     const id = this.nextConnectionId++;
-    const connection = new Connection(this.broker, id, new NullTransport(), `127.0.0.1:${id}`);
+    const connection = new Connection(this.broker, this.broker.listener, id, new NullTransport(), `127.0.0.1:${id}`);
     this.broker.listener.connections.set(id, connection);
     connection.receive(Buffer.from("  V2"));
     return connection;
@@ -104,12 +104,12 @@ export class InFlight {
   ) {
     this.consumer = bed.connect();
     this.consumer.receive(Buffer.from(`SUB ${name} ch#ephemeral\nRDY ${count}\n`));
-    this.topic = bed.broker.topic(name);
+    this.topic = bed.broker.registry.topic(name);
     this.channel = this.topic.channel("ch#ephemeral");
     this.window = this.channel.inFlight.window;
     this.first = this.topic.log.next;
     const batch = publishedBatch(count, 200);
-    this.topic.publishMany(batch, 0, batch.length, count, bed.broker.time);
+    this.topic.publishMany(batch, 0, batch.length, count, bed.broker.turn.time);
     bed.tick();
     this.check();
     this.fins = reusable(idLines("FIN ", "\n", this.topic.log.prefix, this.first, count));

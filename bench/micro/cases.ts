@@ -1,7 +1,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../src/broker/storage/log/chunk.ts";
 import { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
-import { Outbox, StagePool } from "../../src/broker/tcp/transport/outbox.ts";
+import { Outbox } from "../../src/broker/tcp/transport/outbox.ts";
 import { IN_FLIGHT, Window } from "../../src/broker/topics/channel/window.ts";
 import type { Topic } from "../../src/broker/topics/topic.ts";
 import { idPrefix, readPrefix, readSequence, writeId } from "../../src/frame/id.ts";
@@ -103,7 +103,7 @@ let decodes = 0;
 /** @param messages of all pieces together, as many for each topic */
 function publishing(bed: Bed, names: string[], pieces: Buffer[], messages: number): () => void {
   const connection = bed.connect();
-  const topics = names.map((name) => bed.broker.topic(name));
+  const topics = names.map((name) => bed.broker.registry.topic(name));
   const streams = pieces.map(reusable);
   const [first] = topics as [Topic];
   return () => {
@@ -120,7 +120,7 @@ function appending(bed: Bed): Case[] {
   const group = "append and commit";
   const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), systemClock, idPrefix(1, 3), undefined);
   memory.end = memory.committedEnd = POSITION;
-  const { log: filed } = bed.broker.topic("filed");
+  const { log: filed } = bed.broker.registry.topic("filed");
   const singly = (log: TopicLog) => () => {
     for (let n = 0; n < MESSAGES; n++) log.append(batch, 4, BODY_BYTES, TIME);
     settle(log);
@@ -133,7 +133,7 @@ function appending(bed: Bed): Case[] {
     log.commit(NOW_MS);
     log.trim(log.committedEnd, log.committedNext, NOW_MS);
   };
-  const through: Topic = bed.broker.topic("through");
+  const through: Topic = bed.broker.registry.topic("through");
   const stream = mpubStream("through", MESSAGES, BATCH, BODY_BYTES);
   return [
     { group, name: "one by one, in memory", messages: MESSAGES, shows: "a frame is laid out in a pooled chunk", run: singly(memory) },
@@ -165,7 +165,7 @@ function dispatching(): Case[] {
   const source = log.chunkAt(0, true) as Chunk;
   repeat(source.buffer.subarray(0, source.end), MESSAGES).copy(chunk.buffer);
   const end = source.end * MESSAGES;
-  const outbox = new Outbox(new NullTransport(), new StagePool(), pool);
+  const outbox = new Outbox(new NullTransport(), pool);
   const window = new Window(0);
   const run = (runLength: number) => () => {
     for (let at = 0; at < end; at = window.runEnd) {

@@ -5,14 +5,14 @@ import type { Logger } from "../base/logger.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
 import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
-import { Answers, type Holder } from "./acks/group-commit.ts";
+import { Answers } from "./acks/group-commit.ts";
 import type { HeldPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
-import { EventLoopTurn, type Flushable, SURVEY_INTERVAL_MS } from "./loop/turn.ts";
+import { EventLoopTurn, SURVEY_INTERVAL_MS } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
 import { TopicRecovery } from "./recovery/topic-recovery.ts";
 import { DATA_FOLDER } from "./storage/data-path.ts";
@@ -28,13 +28,11 @@ import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-bac
 import { MetadataStore } from "./storage/metadata/metadata-store.ts";
 import type { Connection } from "./tcp/connection.ts";
 import { TcpListener } from "./tcp/listener.ts";
-import { StagePool } from "./tcp/transport/outbox.ts";
 import { buildServerTls } from "./tls-options.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { Locality } from "./topics/locality.ts";
 import { MessageControl } from "./topics/message-control.ts";
 import { Publishing } from "./topics/publishing.ts";
-import type { Topic } from "./topics/topic.ts";
 import type { RegistryParts } from "./topics/topic-parts.ts";
 import { TopicRegistry } from "./topics/topic-registry.ts";
 
@@ -53,7 +51,7 @@ export interface Environment {
 type Parts = ReturnType<typeof openParts>;
 
 /** A broker: its parts, joined, and what is done to it as a whole. */
-export interface Broker extends Parts, ReturnType<typeof forwards> {
+export interface Broker extends Parts {
   readonly listener: TcpListener;
   readonly tick: Tick;
   /** When the broker started, ms since 1970. */
@@ -83,8 +81,20 @@ export interface Broker extends Parts, ReturnType<typeof forwards> {
 export function openBroker(options: BrokerOptions, logger: Logger, environment: Environment = {}): Broker {
   const parts = openParts(options, logger, environment);
   const { turn } = parts;
-  const broker = {
+  const listener = new TcpListener(parts);
+  const tick = new Tick({
     ...parts,
+    // Only the listener's connections are queued for it.
+    flush: (connection) => listener.flush(connection as Connection),
+  });
+  const timers = new Timers({ ...parts, tick, listener });
+  turn.onTick = tick.run;
+  turn.onWake = timers.run;
+  turn.wakeAt(turn.currentMs + SURVEY_INTERVAL_MS);
+  const broker: Broker = {
+    ...parts,
+    listener,
+    tick,
     startTimeMs: Math.floor(turn.wallMs),
     percentiles: [...options.e2eProcessingLatencyPercentiles].sort((a, b) => b - a),
     optionsChanged: [],
@@ -96,15 +106,7 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
     },
     listen: () => listener.listen(),
     close: () => close(broker),
-  } as unknown as Broker;
-  Object.defineProperties(broker, Object.getOwnPropertyDescriptors(forwards(parts)));
-  const listener: TcpListener = new TcpListener(broker);
-  const tick = new Tick({ ...parts, flush: (connection) => listener.flush(connection as Connection) });
-  const timers = new Timers({ ...parts, tick, listener });
-  turn.onTick = tick.run;
-  turn.onWake = timers.run;
-  turn.wakeAt(turn.currentMs + SURVEY_INTERVAL_MS);
-  Object.assign(broker, { listener, tick });
+  };
   return broker;
 }
 
@@ -145,54 +147,6 @@ async function close(broker: Broker): Promise<void> {
   await broker.metadataBackup.renew(turn.nowMs);
   broker.metadata.close();
   logger.info("NSQ: bye");
-}
-
-/** Names that tcp/ still has for the parts. */
-function forwards(parts: Parts) {
-  const { turn, acks, registry, publishing, keys, logger, locality } = parts;
-  return {
-    log: logger,
-    topology: locality,
-    clientTimeoutMs: 60_000,
-    catalogue: registry,
-    stages: new StagePool(),
-    get nowMs() {
-      return turn.nowMs;
-    },
-    get currentMs() {
-      return turn.currentMs;
-    },
-    get steadyMs() {
-      return turn.steadyMs;
-    },
-    get time() {
-      return turn.time;
-    },
-    get refusal() {
-      return publishing.refusal;
-    },
-    readClock: () => turn.readClock(),
-    wakeAt: (atMs: number) => turn.wakeAt(atMs),
-    repeated: (topic: Topic, key: string, pending: HeldPublish) =>
-      keys.register(
-        topic,
-        key,
-        pending,
-        topic.pendingRepeat,
-        pending === topic.deferredPublishes.pending ? undefined : topic.log.next,
-        turn.wallMs,
-      ),
-    publishDeferred(topic: Topic, source: Uint8Array, from: number, to: number, deferMs: number) {
-      publishing.defer(topic, "", source, from, to, deferMs);
-    },
-    topic: (name: string) => registry.topic(name),
-    addHolding(acksOfClient: Holder) {
-      acks.hold(acksOfClient);
-      turn.schedule();
-    },
-    addDirtyConnection: (connection: Flushable) => turn.queueFlush(connection),
-    connectionReady: (connection: { heartbeatIntervalMs: number }) => turn.wakeAt(turn.nowMs + connection.heartbeatIntervalMs),
-  };
 }
 
 /** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */

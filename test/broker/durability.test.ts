@@ -81,7 +81,7 @@ test("with fsync an error that is the last answer is sent when the sync ends", a
   client.command("PUB t", "1");
   await until("the sync is under way", () => gate.waiting.length === 1);
   client.command("RDY nonsense");
-  await until("the connection is dying", () => [...server.broker.listener.connections.values()].some((connection) => connection.dying));
+  await until("the connection is dying", () => [...server.broker.listener.connections.values()].some((connection) => connection.closing));
   gate.end();
   expect(await client.response()).toBe("OK");
   expect((await client.next()).text).toStartWith("E_INVALID");
@@ -117,7 +117,7 @@ test("a topic may be set to fsync while the others answer after the write, and o
   await using server = InProcess.start();
   const client = await server.client();
   for (const topic of ["safe", "fast"]) expect(await client.call(`PUB ${topic}`, "first")).toBe("OK");
-  server.broker.topic("safe").setDurability("fsync");
+  server.broker.registry.topic("safe").setDurability("fsync");
   using gate = new SyncGate();
   expect(await client.call("PUB fast", "1")).toBe("OK");
   client.command("PUB safe", "2");
@@ -138,13 +138,13 @@ test("a topic may be set to fsync while the others answer after the write, and o
 test("a topic's durability outlives a restart, and can be given back", async () => {
   await using server = InProcess.start();
   await server.publish("t", "1");
-  server.broker.topic("t").setDurability("fsync");
+  server.broker.registry.topic("t").setDurability("fsync");
   await server.restart();
   expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "fsync", fsync: true });
-  server.broker.topic("t").setDurability(undefined);
+  server.broker.registry.topic("t").setDurability(undefined);
   await server.restart({ durability: "fsync" });
   expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: undefined, fsync: true });
-  server.broker.topic("t").setDurability("write");
+  server.broker.registry.topic("t").setDurability("write");
   await server.restart({ durability: "fsync" });
   expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "write", fsync: false });
 });
@@ -207,9 +207,9 @@ for (const code of ["EIO", "ENOSPC"]) {
 test("a sync that one topic's answer waits for covers the log of another that a deferred message has joined", async () => {
   await using server = InProcess.start({ syncTimeoutMs: 60_000 });
   const client = await server.client();
-  const strict = server.broker.topic("strict");
+  const strict = server.broker.registry.topic("strict");
   strict.setDurability("fsync");
-  const other = server.broker.topic("other");
+  const other = server.broker.registry.topic("other");
   expect(await client.call("DPUB other 30", "m")).toBe("OK");
   await until("it has joined", () => other.log.committedNext === 1);
   const synced: LogFiles[] = [];

@@ -12,16 +12,16 @@ let template = "";
 /** A data path as a clean stop leaves it: 60 messages in several segments, a channel that finished two, some deferred. */
 beforeAll(async () => {
   const server = InProcess.start({ maxBytesPerFile: 1000 });
-  server.broker.topic("orders").channel("a");
-  server.broker.topic("orders").channel("b");
+  server.broker.registry.topic("orders").channel("a");
+  server.broker.registry.topic("orders").channel("b");
   // Each comes alone, and so is a commit of its own.
   for (let i = 0; i < 60; i++)
-    await server.broker.publishing.publish(server.broker.topic("orders"), "", Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
+    await server.broker.publishing.publish(server.broker.registry.topic("orders"), "", Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
   const consumer = await server.consumer("orders", "a", 2);
   for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
-  await until("both are finished", () => server.broker.topic("orders").channel("a").floor === 2);
+  await until("both are finished", () => server.broker.registry.topic("orders").channel("a").floor === 2);
   for (let i = 0; i < 5; i++)
-    await server.broker.publishing.publish(server.broker.topic("orders"), "", Buffer.from(`later ${i}`), 3_600_000);
+    await server.broker.publishing.publish(server.broker.registry.topic("orders"), "", Buffer.from(`later ${i}`), 3_600_000);
   await server.broker.close();
   template = temporaryFolder();
   cpSync(server.dataPath, template, { recursive: true });

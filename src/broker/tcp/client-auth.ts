@@ -1,31 +1,51 @@
 import { goQuote } from "../../base/go/quote.ts";
+import type { Logger } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import { encodeJson } from "../../http/server/reply.ts";
-import type { Authority } from "../auth/authority.ts";
+import type { Authority, ClientFacts } from "../auth/authority.ts";
 import type { Permissions } from "../auth/permissions.ts";
 import { type CommandResult, WAIT } from "./commands/command.ts";
-import type { Connection } from "./connection.ts";
+
+/** The client that is to prove who it is. */
+export interface AuthenticatedClient {
+  /** `ip:port` */
+  readonly remoteAddress: string;
+  /** What auth servers are told about it, beside its secret. */
+  readonly facts: Omit<ClientFacts, "secret">;
+  respond(frame: Buffer): void;
+  /** The answer for which a command waits is there: the command is to be run again. */
+  onAuthAnswer(): void;
+}
+
+/** What authentication needs of the broker. */
+export interface AuthServices {
+  readonly authority: Authority;
+  /** The time of this turn by a clock that nobody sets, ms. */
+  readonly turn: { readonly steadyMs: number };
+  readonly logger: Logger;
+}
 
 /**
- * What one client has shown itself to be by AUTH, on a broker with auth servers.
+ * What one client may do, by the answer to its AUTH, on a broker with auth servers.
  *
- * A check that has to ask a server answers WAIT: the connection puts the command off, with all that comes behind it,
- * and runs it again once the answer is there. Nobody else waits.
+ * A check that has to ask a server first returns WAIT: the decoder keeps the command and everything after it, and runs
+ * the command again once the answer is there. No other client waits.
  */
 export class ClientAuth {
   private permissions: Permissions | undefined;
   private expiresMs = 0;
   private secret: Buffer = Buffer.alloc(0);
-  private asking: AbortController | undefined;
-  /** How the question that a command waits for was answered. */
+  /** Ends the question that is under way. */
+  private question: AbortController | undefined;
+  /** The answer that the waiting command has not seen yet. */
   private answer: Permissions | Error | undefined;
-  /** The name that it may publish to without further questions, while the permissions last. */
-  private publishes: Buffer | undefined;
+  /** The name of the topic that the client may publish to without a further check, as long as its permissions last. */
+  private publishableName: Buffer | undefined;
 
   constructor(
-    private readonly authority: Authority,
-    private readonly client: Connection,
+    private readonly client: AuthenticatedClient,
+    private readonly services: AuthServices,
   ) {}
 
   get authed(): boolean {
@@ -40,36 +60,36 @@ export class ClientAuth {
     return this.permissions?.identityUrl ?? "";
   }
 
-  /** AUTH with a secret: asks who that is, and answers. @param bytes valid until this returns */
-  authenticate(bytes: Buffer): CommandResult {
-    const answer = this.takeAnswer();
+  /** AUTH: asks who has this secret, and responds with the answer. @param secret valid until this returns */
+  authenticate(secret: Buffer): CommandResult {
+    const answer = this.removeAnswer();
     if (answer === undefined) {
       if (this.authed) return fatal("E_INVALID", "AUTH already set");
-      this.secret = Buffer.from(bytes);
+      this.secret = Buffer.from(secret);
       return this.ask();
     }
     if (answer instanceof Error) return this.failed(answer);
     if (answer.count === 0) return fatal("E_UNAUTHORIZED", "AUTH no authorizations found");
     const { identity, identityUrl, count } = answer;
-    const said = encodeJson({ identity, identity_url: identityUrl, permission_count: count });
-    this.client.respond(encodeFrame(FRAME_TYPE_RESPONSE, said));
+    const response = encodeJson({ identity, identity_url: identityUrl, permission_count: count });
+    this.client.respond(encodeFrame(FRAME_TYPE_RESPONSE, response));
     return undefined;
   }
 
-  /** Whether it may publish to a topic. @param name the same buffer for the same topic costs next to nothing */
+  /** Whether the client may publish to a topic. @param name the same buffer again for the same topic costs two comparisons */
   checkPublish(command: string, name: Buffer): CommandResult {
-    if (this.publishes === name && this.client.broker.steadyMs < this.expiresMs) return undefined;
+    if (this.publishableName === name && this.services.turn.steadyMs < this.expiresMs) return undefined;
     const refusal = this.check(command, name.toString("latin1"), "");
-    if (refusal === undefined) this.publishes = name;
+    if (refusal === undefined) this.publishableName = name;
     return refusal;
   }
 
-  /** Whether it may do what a command asks for, in nsqd's order (protocol_v2.go, CheckAuth). @param channel empty for publishing */
+  /** Whether the client may do what a command asks for, in nsqd's order (protocol_v2.go, CheckAuth). @param channel empty for a publish */
   check(command: string, topic: string, channel: string): CommandResult {
-    const answer = this.takeAnswer();
+    const answer = this.removeAnswer();
     if (answer === undefined) {
       if (!this.authed) return fatal("E_AUTH_FIRST", `AUTH required before ${command}`);
-      if (this.client.broker.steadyMs >= this.expiresMs) return this.ask();
+      if (this.services.turn.steadyMs >= this.expiresMs) return this.ask();
     } else if (answer instanceof Error) {
       return this.failed(answer);
     }
@@ -77,40 +97,40 @@ export class ClientAuth {
     return fatal("E_UNAUTHORIZED", `AUTH failed for ${command} on ${goQuote(topic)} ${goQuote(channel)}`);
   }
 
-  /** The client is gone. */
-  close(): void {
-    this.asking?.abort();
-    this.asking = undefined;
+  /** The connection is closed: ends a question that is under way. */
+  dispose(): void {
+    this.question?.abort();
+    this.question = undefined;
   }
 
   private ask(): typeof WAIT {
-    const asking = new AbortController();
-    this.asking = asking;
-    const answered = (answer: Permissions | Error): void => {
-      if (this.asking !== asking) return;
-      this.asking = undefined;
+    const question = new AbortController();
+    this.question = question;
+    const onAnswer = (answer: Permissions | Error): void => {
+      if (this.question !== question) return;
+      this.question = undefined;
       this.answer = answer;
       if (!(answer instanceof Error)) {
         this.permissions = answer;
-        this.publishes = undefined;
-        // From now, not from when the server was asked, as in nsqd.
+        this.publishableName = undefined;
+        // The TTL counts from the answer, not from the question, as in nsqd.
         this.expiresMs = performance.now() + answer.ttlS * 1000;
       }
-      this.client.broker.listener.guard(this.client, (client) => client.goOn());
+      this.client.onAuthAnswer();
     };
-    this.authority.ask({ ...this.client.facts, secret: this.secret }, asking.signal).then(answered, answered);
+    this.services.authority.ask({ ...this.client.facts, secret: this.secret }, question.signal).then(onAnswer, onAnswer);
     return WAIT;
   }
 
-  private takeAnswer(): Permissions | Error | undefined {
+  private removeAnswer(): Permissions | Error | undefined {
     const { answer } = this;
     this.answer = undefined;
     return answer;
   }
 
-  /** Why goes into the log only: it is no business of a client that nobody vouches for. */
+  /** The reason is for the log only: a client that no server vouches for is not told it. */
   private failed(error: Error): ProtocolError {
-    this.client.broker.log.warn(`PROTOCOL(V2): [${this.client.remoteAddress}] AUTH failed ${error.message}`);
+    this.services.logger.warn(`PROTOCOL(V2): [${this.client.remoteAddress}] AUTH failed ${error.message}`);
     return fatal("E_AUTH_FAILED", "AUTH failed");
   }
 }

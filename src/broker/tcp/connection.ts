@@ -1,42 +1,56 @@
+import { freeBuffer } from "../../base/free-buffer.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { ProtocolError } from "../../frame/error.ts";
-import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
+import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
 import type { HeldPublish } from "../acks/pending-publish.ts";
-import type { Broker } from "../broker.ts";
+import type { ClientFacts } from "../auth/authority.ts";
+import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
+import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import type { Consumer } from "../topics/channel/consumer.ts";
 import { IN_ZONE } from "../topics/locality.ts";
-import { ClientAuth } from "./client-auth.ts";
-import { STATE_INIT } from "./client-state.ts";
-import { Decoder } from "./decoder.ts";
-import { type AnsweredClient, HeldAnswers, OK_FRAME } from "./pending-acks.ts";
+import type { Topic } from "../topics/topic.ts";
+import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
+import type { ClientServices } from "./client-services.ts";
+import { STATE_INIT } from "./commands/client.ts";
+import { type DecodedClient, Decoder } from "./decoder.ts";
+import { type AcknowledgedClient, OK_FRAME, PendingAcks } from "./pending-acks.ts";
 import { Publisher } from "./publisher.ts";
-import { Layers } from "./transport/layers.ts";
+import { type Compression, type LayeredConnection, Layers, type Upgrade } from "./transport/layers.ts";
 import { Outbox } from "./transport/outbox.ts";
-import type { TlsFacts } from "./transport/tls.ts";
-import type { Transport } from "./transport/transport.ts";
-import type { Compression } from "./transport/upgrade.ts";
+import type { Handshake, HandshakeListener, PlainTransport, TlsFacts, Transport } from "./transport/tls.ts";
 
-/** With this much unread by the client, its commands wait too. */
+/** A client that does not identify itself gets a heartbeat each half of this, as in nsqd. */
+const CLIENT_TIMEOUT_MS = 60_000;
+/** A client that leaves this much unread, or this many acknowledgements pending, is not read either. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;
-const PAUSE_HELD = 16 * 1024;
-/** How long a client that is hung up on may take to read what it still gets. */
-const LAST_WORDS_MS = 30_000;
-/** How long a client may take to hang up after we have ended our side. */
+const PAUSE_PENDING_ACKS = 16 * 1024;
+/** How long a client may take to read what is left for it before its connection is cut. */
+const CLOSE_TIMEOUT_MS = 30_000;
+/** How long a client may take to end its side after ours has ended. */
 const LINGER_MS = 2000;
 
 const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
 
+/** The listener that accepted a connection. */
+export interface ConnectionHost {
+  /** Whether snappy can be offered on this machine. */
+  readonly hasSnappy: boolean;
+  /** Calls a connection outside of its socket's events. An exception ends that connection only. */
+  guard(connection: Connection, call: (connection: Connection) => void): void;
+  /** Starts TLS on a connection's socket. */
+  startTls(socket: PlainTransport, connection: Connection, listener: HandshakeListener): Handshake;
+}
+
 /**
- * One client's connection: what the protocol knows of a client, and its life from the first byte to the last. Bytes come from
- * its socket through its layers to its decoder, which has commands executed; answers and messages leave by its outbox and
- * the layers.
+ * One client's connection: what the protocol knows of the client, and its life from the first byte to the last. The client's
+ * bytes go to the decoder, which has commands executed; responses and messages leave by the outbox. Only what IDENTIFY agrees
+ * on, TLS and compression, comes between these two and the socket.
  *
- * Nothing is done inside the socket's callback beyond decoding, changing state in memory and appending to logs;
- * what must be written or sent waits for the tick (broker.ts).
+ * A callback of the socket decodes, changes state in memory and appends to logs. What must be written or sent waits for the tick.
  */
-export class Connection implements AnsweredClient, ClientConnection, Consumer {
+export class Connection implements ClientConnection, DecodedClient, LayeredConnection, AuthenticatedClient, AcknowledgedClient {
   state = STATE_INIT;
   channel: Channel | undefined;
   clientId: string;
@@ -44,10 +58,10 @@ export class Connection implements AnsweredClient, ClientConnection, Consumer {
   userAgent = "";
   topologyRegion = "";
   topologyZone = "";
-  /** How near it is (topology.ts): of consumers that are ready, only the nearest are given messages. */
+  /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts): of the consumers that are ready, only the nearest get messages. */
   nearness: number;
   sampleRate = 0;
-  heartbeatIntervalMs: number;
+  heartbeatIntervalMs = CLIENT_TIMEOUT_MS / 2;
   msgTimeoutMs: number;
   outputBufferSizeBytes = 16 * 1024;
   outputBufferTimeoutMs: number;
@@ -59,125 +73,154 @@ export class Connection implements AnsweredClient, ClientConnection, Consumer {
   finishCount = 0;
   requeueCount = 0;
 
-  /** What it may do; undefined where everybody may do everything. */
+  /** Undefined: every client may do everything. */
   readonly auth: ClientAuth | undefined;
 
-  /** In the broker's list of connections to be flushed. */
+  /** The connection is in the tick's list. */
   dirty = false;
-  /** Nothing more is read; the connection ends when what it still gets is out. */
-  dying = false;
+  /** Nothing more is read; the connection ends when everything that the client is to get is sent. */
+  closing = false;
   closed = false;
+  /** The client's bytes are wanted. */
+  isReading = true;
+  isTlsRequired: boolean;
 
-  readonly layers: Layers;
   readonly decoder: Decoder;
-  readonly publisher = new Publisher(this);
+  readonly publisher: Publisher;
+  /** Undefined unless IDENTIFY agreed on any. */
+  private layers: Layers | undefined;
   private readonly outbox: Outbox;
-  private readonly held: HeldAnswers;
+  private readonly acks: PendingAcks;
   private readonly remoteIp: string;
 
   private nextHeartbeatMs: number;
-  private stuckSinceMs = 0;
+  /** Since when the client has read nothing; 0: nothing waits for it. */
+  private stalledSinceMs = 0;
+  private closingSinceMs = 0;
+  /** When our side was ended; 0: it is open. */
   private endedMs = 0;
-  private dyingSinceMs = 0;
 
   constructor(
-    readonly broker: Broker,
+    private readonly services: ClientServices,
+    private readonly host: ConnectionHost,
     readonly id: number,
-    transport: Transport,
+    public transport: Transport,
     /** `ip:port`, as nsqd shows it. */
     readonly remoteAddress: string,
   ) {
-    const { options } = broker;
-    this.nearness = broker.topology?.nearness("", "") ?? IN_ZONE;
-    this.auth = broker.authority === undefined ? undefined : new ClientAuth(broker.authority, this);
-    this.outbox = new Outbox(transport, broker.stages, broker.chunks);
-    this.layers = new Layers(this, transport, this.outbox);
-    this.held = new HeldAnswers(this, this.outbox);
+    const { options, authority, locality, turn, logger } = services;
+    this.nearness = locality?.nearness("", "") ?? IN_ZONE;
+    this.auth = authority === undefined ? undefined : new ClientAuth(this, { authority, turn, logger });
+    this.outbox = new Outbox(transport, services.chunks);
+    this.acks = new PendingAcks(this, this.outbox, services);
+    this.publisher = new Publisher(services, this.auth, this.acks);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
     this.clientId = this.hostname = this.remoteIp;
-    this.heartbeatIntervalMs = broker.clientTimeoutMs / 2;
     this.msgTimeoutMs = options.msgTimeoutMs;
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
-    this.decoder = new Decoder(this);
+    this.isTlsRequired = tlsRequirement(options) !== "false";
+    this.decoder = new Decoder(this, services);
     this.nextHeartbeatMs = this.decoder.lastCommandMs + this.heartbeatIntervalMs;
   }
 
-  get tls(): TlsFacts | undefined {
-    return this.layers.tls;
+  get options(): BrokerOptions {
+    return this.services.options;
   }
 
-  get compression(): Compression | undefined {
-    return this.layers.compression;
+  get logger(): Logger {
+    return this.services.logger;
   }
 
-  /** How many messages it can be given now. */
+  /** How many messages the client can be given now. */
   get capacity(): number {
-    if (this.dying || !this.layers.clear) return 0;
+    if (this.closing || !this.isWritable) return 0;
     return Math.max(0, this.readyCount - this.inFlightCount);
   }
 
-  // ---- what comes in
+  /** Whether nothing waits for the client to read, so that more may be sent. */
+  private get isWritable(): boolean {
+    return this.outbox.writable && (this.layers === undefined || this.layers.writable);
+  }
+
+  // ---- input
 
   /** Bytes from the client's socket. The buffer is the connection's. */
   receive(data: Buffer): void {
-    this.broker.readClock();
-    this.layers.receive(data);
+    this.services.turn.readClock();
+    if (this.layers !== undefined) return this.layers.receive(data);
+    this.decode(data);
+    freeBuffer(data);
   }
 
-  /** The same without the layers. The buffer is the caller's until this returns. */
+  /** The client's bytes, as they are above all layers. The buffer is the caller's again when this returns. */
   decode(data: Buffer): void {
-    if (this.dying) return;
-    this.decoder.take(data);
-    if (this.outbox.pendingBytes > PAUSE_PENDING_BYTES || this.held.length > PAUSE_HELD) this.pauseReading();
+    if (this.closing) return;
+    this.decoder.decode(data);
+    if (this.outbox.pendingBytes > PAUSE_PENDING_BYTES || this.acks.length > PAUSE_PENDING_ACKS) this.pauseReading();
   }
 
-  /** The client has ended its side: what it sent is answered, then the connection ends. */
+  /** The client has ended its side. What it sent is answered, then the connection ends. */
   onInputEnd(): void {
-    this.broker.readClock();
-    if (!this.dying && this.layers.end() && this.decoder.end()) this.die();
+    this.services.turn.readClock();
+    if (this.closing || this.layers?.onInputEnd() === false) return;
+    if (this.decoder.onInputEnd()) this.closeGracefully();
   }
 
-  /** What a command waited for is there. */
-  goOn(): void {
-    this.broker.readClock();
-    if (this.dying || !this.decoder.goOn()) return;
-    if (this.layers.clear && this.held.length <= PAUSE_HELD) this.resumeReading();
-    if (this.decoder.ended) this.onInputEnd();
+  onAuthAnswer(): void {
+    this.host.guard(this, (connection) => connection.resume());
   }
 
-  // ---- what goes out
+  /** The answer for which a command waits is there. */
+  private resume(): void {
+    this.services.turn.readClock();
+    if (this.closing || !this.decoder.resume()) return;
+    if (this.isWritable && this.acks.length <= PAUSE_PENDING_ACKS) this.resumeReading();
+    if (this.decoder.inputEnded) this.onInputEnd();
+  }
 
-  /** A whole frame, in its turn behind what waits for a commit. */
+  /** Nothing more is read until resumeReading(). */
+  pauseReading(): void {
+    if (this.closing || !this.isReading) return;
+    this.isReading = false;
+    this.transport.pause();
+  }
+
+  private resumeReading(): void {
+    if (this.isReading || this.closed || this.decoder.isWaiting) return;
+    this.decoder.restartSilence();
+    this.isReading = true;
+    // Bytes that wait to be decompressed come first, at the end of the tick.
+    if (this.layers?.isDecompressing === true) this.markDirty();
+    else this.transport.resume();
+  }
+
+  // ---- output
+
   respond(frame: Buffer): void {
-    if (this.held.length > 0) {
-      this.holdBack(frame);
-      return;
-    }
+    if (this.acks.length > 0) return this.acks.add(frame);
     this.outbox.write(frame, 0, frame.length);
     this.markDirty();
   }
 
-  ok(): void {
+  respondOk(): void {
     this.respond(OK_FRAME);
   }
 
-  /** OK once the commit is through, or the command's error. */
-  hold(publish: HeldPublish): void {
-    this.holdBack(publish);
-  }
-
-  private holdBack(answer: HeldPublish | Buffer): void {
-    if (this.held.push(answer)) this.broker.addHolding(this.held);
-  }
-
-  /** Answers with an error; after a fatal one the connection ends. */
   fail(error: ProtocolError): void {
-    this.broker.log.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`);
+    this.logger.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`);
     this.respond(encodeFrame(FRAME_TYPE_ERROR, Buffer.from(`${error.code} ${error.text}`, "latin1")));
-    if (error.fatal) this.die();
+    if (error.fatal) this.closeGracefully();
   }
 
-  /** A contiguous run of `count` messages, as it lies in the log. */
+  onAcksSent(): void {
+    this.markDirty();
+    if (this.isWritable) this.resumeReading();
+  }
+
+  onPublishFailed({ command }: HeldPublish, error: Error): void {
+    this.logger.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`);
+  }
+
   sendRun(chunk: Chunk, from: number, to: number, count: number): void {
     this.inFlightCount += count;
     this.messageCount += count;
@@ -185,81 +228,74 @@ export class Connection implements AnsweredClient, ClientConnection, Consumer {
     this.markDirty();
   }
 
-  /** One message that was delivered before: its frame is copied, and carries how often. */
-  sendAgain(buffer: Buffer, from: number, to: number, attempts: number): void {
+  sendAgain(frame: Buffer, from: number, to: number, attempts: number): void {
     this.inFlightCount++;
     this.messageCount++;
-    const length = to - from;
-    const at = this.outbox.reserve(length);
-    if (at >= 0) {
-      const stage = this.outbox.stageBuffer;
-      buffer.copy(stage, at, from, to);
-      stage.writeUInt16BE(attempts, at + ATTEMPTS_OFFSET);
-    } else {
-      const copy = this.broker.scratch.reserve(length);
-      buffer.copy(copy, 0, from, to);
-      copy.writeUInt16BE(attempts, ATTEMPTS_OFFSET);
-      this.outbox.write(copy, 0, length);
-    }
+    this.outbox.writeMessage(frame, from, to, attempts, this.services.scratch);
     this.markDirty();
   }
 
-  /** Held answers have gone to the outbox. */
-  released(): void {
-    this.markDirty();
-    if (this.layers.clear) this.resumeReading();
+  /** The connection has something to do at the end of the tick. */
+  markDirty(): void {
+    if (this.dirty) return;
+    this.dirty = true;
+    this.services.turn.queueFlush(this);
   }
 
-  publishFailed({ command }: HeldPublish, error: Error): void {
-    this.broker.log.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`);
-  }
-
-  /** Tick, at its end: one write for all that was put together. */
+  /** Tick, at its end: sends by one write what the turn has brought. */
   flush(): void {
     this.dirty = false;
     if (this.closed) return;
-    this.layers.flush();
-    if (this.layers.clear) this.stuckSinceMs = 0;
-    else if (this.stuckSinceMs === 0) this.stuckSinceMs = this.broker.nowMs;
-    if (!this.dying) return this.layers.goOn();
-    if (this.allSent && this.endedMs === 0) {
-      this.endedMs = this.broker.nowMs;
-      this.layers.endOutput();
-    }
+    this.outbox.flush();
+    this.layers?.flush();
+    if (this.isWritable) this.stalledSinceMs = 0;
+    else if (this.stalledSinceMs === 0) this.stalledSinceMs = this.services.turn.nowMs;
+    if (!this.closing) this.layers?.resume();
+    else if (this.allSent && this.endedMs === 0) this.endOutput();
   }
 
-  /** Nothing is left that the client still gets. */
   get allSent(): boolean {
-    return this.held.length === 0 && this.layers.empty;
+    return this.acks.length === 0 && this.outbox.empty && (this.layers === undefined || this.layers.empty);
   }
 
-  /** The kernel takes bytes again. */
+  /** The socket accepts bytes again. */
   onDrain(): void {
     if (this.closed) return;
-    this.broker.readClock();
-    this.stuckSinceMs = this.broker.nowMs;
-    if (!this.layers.drain()) return;
-    this.stuckSinceMs = 0;
+    this.services.turn.readClock();
+    this.stalledSinceMs = this.services.turn.nowMs;
+    if (!(this.layers ?? this.outbox).drain()) return;
+    this.stalledSinceMs = 0;
     this.resumeReading();
     this.channel?.markDirty();
-    if (this.dying || this.layers.upgrading) this.markDirty();
+    if (this.closing || this.layers?.isUpgrading === true) this.markDirty();
   }
 
-  // ---- what the commands ask of it
+  drainNow(): void {
+    this.host.guard(this, (connection) => connection.onDrain());
+  }
 
-  /** What an auth server is told of it. */
-  get facts(): { remoteIp: string; tls: boolean; commonName: string } {
-    const { tls } = this.layers;
+  // ---- what commands ask for
+
+  /** What auth servers are told about the client. */
+  get facts(): Omit<ClientFacts, "secret"> {
+    const { tls } = this;
     return { remoteIp: this.remoteIp, tls: tls !== undefined, commonName: tls?.commonName ?? "" };
   }
 
-  /** Where it says it is; without meaning to a broker that does not look. */
-  setPlace(region: string, zone: string): void {
-    const { topology } = this.broker;
-    if (topology === undefined) return;
+  openTopic(name: string): Topic {
+    return this.services.registry.topic(name);
+  }
+
+  get isLocated(): boolean {
+    return this.services.locality !== undefined;
+  }
+
+  setLocation(region: string, zone: string): void {
+    const { locality } = this.services;
+    if (locality === undefined) return;
     this.topologyRegion = region;
     this.topologyZone = zone;
-    this.nearness = topology.nearness(region, zone);
+    this.nearness = locality.nearness(region, zone);
   }
 
   setReady(count: number): void {
@@ -267,90 +303,97 @@ export class Connection implements AnsweredClient, ClientConnection, Consumer {
     this.channel?.markDirty();
   }
 
-  heartbeatChanged(): void {
-    this.nextHeartbeatMs = this.broker.nowMs + this.heartbeatIntervalMs;
-    this.broker.wakeAt(this.nextHeartbeatMs);
+  restartHeartbeat(): void {
+    const { turn } = this.services;
+    this.nextHeartbeatMs = turn.nowMs + this.heartbeatIntervalMs;
+    turn.wakeAt(this.nextHeartbeatMs);
   }
 
-  // ---- life and death
+  offers(layer: Upgrade["layer"]): boolean {
+    if (layer === "tls") return this.services.tls !== undefined;
+    return layer === "deflate" ? this.options.deflate : this.options.snappy && this.host.hasSnappy;
+  }
 
-  /** Looks at the clock: sends a heartbeat, or hangs up on a client that is silent, stuck, or does not leave. */
+  get isUpgraded(): boolean {
+    return this.layers !== undefined;
+  }
+
+  upgrade(upgrades: Upgrade[]): void {
+    this.layers = new Layers(this, this.outbox, this.services, upgrades);
+  }
+
+  startTls(listener: HandshakeListener): Handshake {
+    return this.host.startTls(this.transport as PlainTransport, this, listener);
+  }
+
+  get tls(): TlsFacts | undefined {
+    return this.layers?.tls;
+  }
+
+  get compression(): Compression | undefined {
+    return this.layers?.compression;
+  }
+
+  // ---- time
+
+  /** Called several times a second: sends a heartbeat, or cuts a client that is silent, does not read, or does not leave. */
   checkTime(nowMs: number): void {
-    if (this.endedMs !== 0 ? nowMs - this.endedMs >= LINGER_MS : this.dyingSinceMs !== 0 && nowMs - this.dyingSinceMs >= LAST_WORDS_MS) {
-      this.layers.terminate();
-      return;
+    const { closingSinceMs, endedMs, heartbeatIntervalMs } = this;
+    if (endedMs !== 0 ? nowMs - endedMs >= LINGER_MS : closingSinceMs !== 0 && nowMs - closingSinceMs >= CLOSE_TIMEOUT_MS) {
+      return this.abort();
     }
-    if (this.dying || this.layers.checkTime(nowMs) || this.heartbeatIntervalMs === 0) return;
-    if (this.stuckSinceMs !== 0 && nowMs - this.stuckSinceMs >= this.heartbeatIntervalMs) {
-      this.broker.log.error(`client(${this.remoteAddress}) - takes no bytes for ${this.heartbeatIntervalMs} ms`);
-      this.layers.terminate();
-    } else if (this.layers.reading && nowMs - this.decoder.lastCommandMs >= 2 * this.heartbeatIntervalMs) {
-      this.broker.log.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
-      this.layers.terminate();
+    if (this.closing || this.layers?.checkTime(nowMs) === true || heartbeatIntervalMs === 0) return;
+    if (this.stalledSinceMs !== 0 && nowMs - this.stalledSinceMs >= heartbeatIntervalMs) {
+      this.logger.error(`client(${this.remoteAddress}) - write stalled for ${heartbeatIntervalMs} ms`);
+      this.abort();
+    } else if (this.isReading && nowMs - this.decoder.lastCommandMs >= 2 * heartbeatIntervalMs) {
+      this.logger.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
+      this.abort();
     } else if (nowMs >= this.nextHeartbeatMs) {
-      // From when it was due, so that lateness does not add up.
-      this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + this.heartbeatIntervalMs, nowMs);
-      // Before its magic a client speaks no protocol; and one that does not read needs no more to read.
-      if (this.decoder.speaking && this.layers.clear) this.respond(HEARTBEAT_FRAME);
+      // From when it was due, so that delays do not add up.
+      this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + heartbeatIntervalMs, nowMs);
+      // Before its magic a client speaks no protocol, and a client that does not read needs no more to read.
+      if (this.decoder.acceptsFrames && this.isWritable) this.respond(HEARTBEAT_FRAME);
     }
   }
 
-  /** Ends the connection from our side, as nsqd does when a channel is deleted. */
+  // ---- the end
+
+  /** Reads nothing more, and ends the connection when everything that the client is to get is sent. */
   closeGracefully(): void {
-    this.channel = undefined;
-    this.die();
-  }
-
-  /** The socket is gone. */
-  onSocketClosed(): void {
-    if (this.closed) return;
-    this.broker.log.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`);
-    this.closed = true;
-    this.dying = true;
-    this.held.clear();
-    this.auth?.close();
-    this.decoder.dispose();
-    this.outbox.dispose();
-    this.layers.dispose();
-    this.channel?.removeConsumer(this);
-    this.channel = undefined;
-  }
-
-  abort(): void {
-    this.layers.terminate();
-  }
-
-  /** The broker goes down: what was written still reaches the client. */
-  leave(): void {
-    this.layers.endOutput();
-  }
-
-  /** Nothing more is taken from it; the connection ends when all that it still gets is out. */
-  die(): void {
-    if (this.dying) return;
-    this.dying = true;
-    this.dyingSinceMs = this.broker.nowMs;
-    // What it had in flight goes to the others now, not when the socket is finally gone.
-    this.channel?.removeConsumer(this);
-    this.channel = undefined;
+    if (this.closing) return;
+    this.closing = true;
+    this.closingSinceMs = this.services.turn.nowMs;
+    // The messages that it has in flight go to other consumers now, not when the socket is closed.
+    this.unsubscribe();
     this.markDirty();
   }
 
-  /** Nothing more is read until what was read is dealt with. */
-  pauseReading(): void {
-    if (!this.dying) this.layers.pauseReading();
+  /** Ends our side. The client still gets what was written. */
+  endOutput(): void {
+    this.endedMs = this.services.turn.nowMs;
+    this.transport.end();
   }
 
-  private resumeReading(): void {
-    if (this.layers.reading || this.closed || this.decoder.waits) return;
-    this.decoder.heardNow();
-    this.layers.resumeReading();
+  abort(): void {
+    this.transport.terminate();
   }
 
-  /** It has something to do at the end of the tick. */
-  markDirty(): void {
-    if (this.dirty) return;
-    this.dirty = true;
-    this.broker.addDirtyConnection(this);
+  onSocketClosed(): void {
+    if (this.closed) return;
+    this.logger.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`);
+    this.closed = true;
+    this.closing = true;
+    this.acks.clear();
+    this.auth?.dispose();
+    this.decoder.dispose();
+    this.outbox.dispose();
+    this.layers?.dispose();
+    this.unsubscribe();
+  }
+
+  private unsubscribe(): void {
+    this.channel?.removeConsumer(this);
+    this.channel = undefined;
   }
 }

@@ -1,13 +1,14 @@
+import type { Logger } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, MAGIC_V2 } from "../../frame/frame.ts";
 import { Line } from "../../frame/line.ts";
 import { PieceBuffer } from "../../net/piece-buffer.ts";
-import type { Chunk } from "../storage/log/chunk.ts";
-import { type BodyCommand, WAIT } from "./commands/command.ts";
+import type { Chunk, ChunkPool } from "../storage/log/chunk.ts";
+import type { CommandClient } from "./commands/client.ts";
+import { type BodyCommand, type Command, WAIT } from "./commands/command.ts";
 import { FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
 import { findCommand } from "./commands/find-command.ts";
 import { IDENTIFY } from "./commands/identify.ts";
-import type { Connection } from "./connection.ts";
 
 /** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
 const MAX_LINE_BYTES = 16 * 1024;
@@ -20,101 +21,125 @@ const MAGIC = 0;
 const COMMAND = 1;
 const SIZE = 2;
 const BODY = 3;
-/** A command waits for an answer from elsewhere, and all that comes behind it waits for that command. */
+/** A command waits for an answer from elsewhere, and everything after it waits for that command. */
 const WAITING = 4;
-/** To nothing: between IDENTIFY's answer and the last layer that it promised. */
-const NOTHING = 5;
+/** Nothing: IDENTIFY was answered, and not all of the layers that it agreed on are there. */
+const IGNORED = 5;
 
-/** Filled by each line in turn: it is executed before the next is read. */
+/** Filled by each line in turn: a line is executed before the next one is decoded. */
 const line = new Line();
 
+/** The client whose bytes are decoded. */
+export type DecodedClient = CommandClient & {
+  /** No more of the client's commands are executed. */
+  readonly closing: boolean;
+  /** All commands but IDENTIFY are refused until the client speaks TLS. */
+  readonly isTlsRequired: boolean;
+  /** Sends an error. A fatal one ends the connection. */
+  fail(error: ProtocolError): void;
+  closeGracefully(): void;
+  pauseReading(): void;
+};
+
+/** What a decoder needs of the broker. */
+export interface DecoderServices {
+  readonly turn: { readonly nowMs: number; readonly currentMs: number; wakeAt(atMs: number): void };
+  readonly logger: Logger;
+  readonly chunks: ChunkPool;
+}
+
 /**
- * Takes a client's bytes apart into commands (https://nsq.io/clients/tcp_protocol_spec.html) and has them executed, in
- * whatever pieces they come. What is whole in a piece is decoded in place: no string and no object for a message.
+ * Splits a client's bytes into commands (https://nsq.io/clients/tcp_protocol_spec.html) and has them executed, whatever
+ * pieces they come in. A command that is whole in one piece is decoded in place, without a string or an object per message.
  */
 export class Decoder {
-  /** When the last line or body was whole; the broker's time, ms. */
+  /** When the last line or body was complete, by the broker's time, ms. */
   lastCommandMs: number;
+  /** The client ended its side while a command waited. */
+  inputEnded = false;
 
   private mode = MAGIC;
-  /** Bytes of a magic, a line or a size word that came in pieces. */
+  /** Bytes of a magic, a line or a size word that is not complete. */
   private partial: Buffer | undefined;
   private partialBytes = 0;
+  /** The command whose size word or body is next, and what its size word says. */
   private command: BodyCommand | undefined;
   private bodyBytes = 0;
-  /** A body that comes in pieces. */
+  /** The beginning of a body that comes in several pieces. */
   private pieces: PieceBuffer<Chunk> | undefined;
 
-  /** The command that waits: its line, or its body if it is named. */
-  private waiting: { command: BodyCommand | undefined; bytes: Buffer } | undefined;
-  /** What came behind it, and whether the client has ended its side since. */
+  /** The command that waits: its body, or its line if no command is named. */
+  private waitingCommand: { command: BodyCommand | undefined; bytes: Buffer } | undefined;
+  /** What came after it. */
   private postponed: Buffer[] = [];
-  private postponedEnd = false;
 
-  constructor(private readonly client: Connection) {
-    this.lastCommandMs = client.broker.currentMs;
+  constructor(
+    private readonly client: DecodedClient,
+    private readonly services: DecoderServices,
+  ) {
+    this.lastCommandMs = services.turn.currentMs;
   }
 
-  /** The client is spoken to in the protocol: it has said its magic, and no layer is being put on. */
-  get speaking(): boolean {
-    return this.mode !== MAGIC && this.mode !== NOTHING;
+  /** Whether frames may be sent to the client: it has sent its magic, and no layer is being put on. */
+  get acceptsFrames(): boolean {
+    return this.mode !== MAGIC && this.mode !== IGNORED;
   }
 
   /** A command waits for an answer from elsewhere. */
-  get waits(): boolean {
+  get isWaiting(): boolean {
     return this.mode === WAITING;
   }
 
-  /** Nothing that comes until listen() is a command. */
-  ignore(): void {
-    this.mode = NOTHING;
+  /** Drops everything that comes before acceptCommands(). */
+  ignoreInput(): void {
+    this.mode = IGNORED;
   }
 
-  listen(): void {
+  acceptCommands(): void {
     this.mode = COMMAND;
   }
 
-  /** The client could not have been heard until now. */
-  heardNow(): void {
-    this.lastCommandMs = this.client.broker.nowMs;
+  /** The client was not read until now: its silence counts from here. */
+  restartSilence(): void {
+    this.lastCommandMs = this.services.turn.nowMs;
   }
 
-  /** Executes what is in these bytes, and keeps what is not whole. The buffer is the caller's until this returns. */
-  take(data: Buffer): void {
+  /** Executes the commands in these bytes, and keeps an incomplete one. The buffer is the caller's again when this returns. */
+  decode(data: Buffer): void {
     const { client } = this;
     const end = data.length;
     let at = 0;
     let view: DataView | undefined;
-    while (at < end && !client.dying) {
+    while (at < end && !client.closing) {
       if (this.mode === COMMAND) {
         let finished = 0;
-        // The commonest line by far is taken without looking for its end.
+        // A FIN is the commonest line by far. It is decoded without a search for its end.
         if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
-          // One for all that the socket delivered: FINs out of order must not cost one each.
+          // One view for all that the socket delivered: FINs out of order must not cost one each.
           if (end - at >= 2 * FIN_LINE_BYTES) view ??= new DataView(data.buffer, data.byteOffset, data.byteLength);
           finished = finishLines(client, data, view, at, end);
-          if (finished > 0) this.lastCommandMs = client.broker.nowMs;
+          if (finished > 0) this.lastCommandMs = this.services.turn.nowMs;
         }
-        at = finished > 0 ? at + finished * FIN_LINE_BYTES : this.readLine(data, at, end);
+        at = finished > 0 ? at + finished * FIN_LINE_BYTES : this.decodeLine(data, at, end);
       } else if (this.mode === BODY) {
-        at = this.readBody(data, at, end);
+        at = this.decodeBody(data, at, end);
       } else if (this.mode === SIZE) {
-        at = this.readSize(data, at, end);
+        at = this.decodeSize(data, at, end);
       } else if (this.mode === WAITING) {
         this.postponed.push(Buffer.from(data.subarray(at, end)));
         return;
       } else if (this.mode === MAGIC) {
-        at = this.readMagic(data, at, end);
+        at = this.decodeMagic(data, at, end);
       } else {
         return;
       }
     }
   }
 
-  /** The client has ended its side. @returns false: it still is to be answered, and this is said again by goOn() */
-  end(): boolean {
+  /** The client has ended its side. @returns false: a command waits, and the end counts when resume() has executed it */
+  onInputEnd(): boolean {
     if (this.mode === WAITING) {
-      this.postponedEnd = true;
+      this.inputEnded = true;
       return false;
     }
     if (this.mode === SIZE || this.mode === BODY) {
@@ -123,63 +148,60 @@ export class Decoder {
     return true;
   }
 
-  /** What a command waited for is there: it runs again, and then what came behind it. @returns false: there was none, or one waits again */
-  goOn(): boolean {
-    const { waiting } = this;
+  /** The answer that a command waits for is there: executes it, and what came after it. @returns false: none waited, or one waits again */
+  resume(): boolean {
+    const waiting = this.waitingCommand;
     if (waiting === undefined) return false;
-    this.waiting = undefined;
+    this.waitingCommand = undefined;
     this.mode = COMMAND;
     if (waiting.command === undefined) this.execute(waiting.bytes, 0, waiting.bytes.length);
-    else this.finishBody(waiting.command, waiting.bytes, 0, waiting.bytes.length);
+    else this.executeBody(waiting.command, waiting.bytes, 0, waiting.bytes.length);
     const { postponed } = this;
     this.postponed = [];
-    for (const data of postponed) this.take(data);
-    return !this.waits;
+    for (const data of postponed) this.decode(data);
+    return !this.isWaiting;
   }
 
-  /** The client had ended its side while a command waited. */
-  get ended(): boolean {
-    return this.postponedEnd;
-  }
-
-  /** The connection is gone: lets go of everything. */
+  /** The connection is closed: frees the memory. */
   dispose(): void {
-    this.waiting = undefined;
+    this.waitingCommand = undefined;
     this.postponed = [];
     this.pieces?.clear();
     this.pieces = undefined;
   }
 
-  private readMagic(data: Buffer, at: number, end: number): number {
-    const { client } = this;
-    at = this.collect(data, at, end, MAGIC_V2.length);
+  // ---- Each of these decodes a part from `at` on, and returns the offset behind it.
+
+  private decodeMagic(data: Buffer, at: number, end: number): number {
+    const { client, services } = this;
+    at = this.appendPartial(data, at, end, MAGIC_V2.length);
     if (this.partialBytes < MAGIC_V2.length) return at;
     const magic = (this.partial as Buffer).toString("latin1", 0, MAGIC_V2.length);
     this.partialBytes = 0;
-    client.broker.log.info(`CLIENT(${client.remoteAddress}): desired protocol magic '${magic}'`);
+    services.logger.info(`CLIENT(${client.remoteAddress}): desired protocol magic '${magic}'`);
     if (magic !== MAGIC_V2) {
-      client.broker.log.error(`client(${client.remoteAddress}) bad protocol magic '${magic}'`);
+      services.logger.error(`client(${client.remoteAddress}) bad protocol magic '${magic}'`);
       client.respond(encodeFrame(FRAME_TYPE_ERROR, "E_BAD_PROTOCOL"));
-      client.die();
+      client.closeGracefully();
     }
     this.mode = COMMAND;
-    client.broker.connectionReady(client);
+    services.turn.wakeAt(services.turn.nowMs + client.heartbeatIntervalMs);
     return at;
   }
 
-  private readLine(data: Buffer, at: number, end: number): number {
+  private decodeLine(data: Buffer, at: number, end: number): number {
     let stop = at;
     while (stop < end && data[stop] !== LF) stop++;
     const length = this.partialBytes + stop - at;
     if (length >= MAX_LINE_BYTES) {
-      const { client } = this;
-      client.broker.log.error(`client(${client.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`);
-      client.die();
+      const { client, services } = this;
+      services.logger.error(`client(${client.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`);
+      client.closeGracefully();
       return end;
     }
-    if (stop === end) return this.collect(data, at, end, length);
+    if (stop === end) return this.appendPartial(data, at, end, length);
     if (this.partialBytes > 0) {
-      this.collect(data, at, stop, length);
+      this.appendPartial(data, at, stop, length);
       this.partialBytes = 0;
       this.execute(this.partial as Buffer, 0, length);
     } else {
@@ -188,34 +210,13 @@ export class Decoder {
     return stop + 1;
   }
 
-  private execute(buffer: Buffer, start: number, lineEnd: number): void {
-    const { client } = this;
-    let end = lineEnd;
-    if (end > start && buffer[end - 1] === CR) end--;
-    line.set(buffer, start, end);
-    this.lastCommandMs = client.broker.nowMs;
-    const command = findCommand(line);
-    if (client.layers.tlsDue && command !== IDENTIFY) {
-      return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
-    }
-    if (command === undefined) {
-      return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
-    }
-    const result = command.execute(client, line);
-    if (result !== undefined) return result === WAIT ? this.wait(undefined, buffer, start, lineEnd) : this.fail(result);
-    if ("body" in command) {
-      this.command = command as BodyCommand;
-      this.mode = SIZE;
-    }
-  }
-
-  private readSize(data: Buffer, at: number, end: number): number {
+  private decodeSize(data: Buffer, at: number, end: number): number {
     let size: number;
     if (this.partialBytes === 0 && end - at >= 4) {
       size = data.readInt32BE(at);
       at += 4;
     } else {
-      at = this.collect(data, at, end, 4);
+      at = this.appendPartial(data, at, end, 4);
       if (this.partialBytes < 4) return at;
       size = (this.partial as Buffer).readInt32BE(0);
       this.partialBytes = 0;
@@ -230,10 +231,10 @@ export class Decoder {
     return at;
   }
 
-  private readBody(data: Buffer, at: number, end: number): number {
+  private decodeBody(data: Buffer, at: number, end: number): number {
     const command = this.command as BodyCommand;
     if (this.pieces === undefined) {
-      // Whole in what the socket delivered: decoded in place.
+      // A body that is whole in what the socket delivered is decoded in place.
       const length = command.measure(this.client, data, at, end, this.bodyBytes, true);
       if (typeof length !== "number") {
         this.fail(length);
@@ -241,67 +242,90 @@ export class Decoder {
       }
       if (length > 0) {
         this.mode = COMMAND;
-        this.finishBody(command, data, at, at + length);
+        this.executeBody(command, data, at, at + length);
         return at + length;
       }
     }
-    return this.collectBody(command, data, at, end);
+    return this.appendBody(command, data, at, end);
   }
 
-  private finishBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
-    this.lastCommandMs = this.client.broker.nowMs;
+  /** Adds a piece to a body that comes in several. */
+  private appendBody(command: BodyCommand, data: Buffer, at: number, end: number): number {
+    const { client } = this;
+    const isFirst = this.pieces === undefined;
+    this.pieces ??= new PieceBuffer(this.services.chunks);
+    const { pieces } = this;
+    const needed = Math.max(this.bodyBytes, command.needed(client, this.bodyBytes));
+    const to = at + Math.min(end - at, needed - pieces.length);
+    pieces.append(data, at, to, needed);
+    const length = command.measure(client, pieces.buffer, 0, pieces.length, this.bodyBytes, isFirst);
+    if (typeof length !== "number") {
+      this.fail(length);
+    } else if (length > 0) {
+      this.pieces = undefined;
+      this.mode = COMMAND;
+      this.executeBody(command, pieces.buffer, 0, length);
+      // An MPUB's messages may end before its stated size. nsqd goes on there, and so does this.
+      if (length < pieces.length) this.decode(Buffer.from(pieces.buffer.subarray(length, pieces.length)));
+      pieces.clear();
+    }
+    return to;
+  }
+
+  /** Keeps bytes until there are `wanted` of them. */
+  private appendPartial(data: Buffer, at: number, end: number, wanted: number): number {
+    const added = Math.min(end - at, wanted - this.partialBytes);
+    if (this.partial === undefined || this.partial.length < this.partialBytes + added) {
+      const larger = Buffer.allocUnsafeSlow(Math.min(MAX_LINE_BYTES, Math.max(32, 2 * (this.partialBytes + added))));
+      this.partial?.copy(larger, 0, 0, this.partialBytes);
+      this.partial = larger;
+    }
+    data.copy(this.partial, this.partialBytes, at, at + added);
+    this.partialBytes += added;
+    return at + added;
+  }
+
+  // ---- execution
+
+  private execute(buffer: Buffer, start: number, lineEnd: number): void {
+    const { client } = this;
+    let end = lineEnd;
+    if (end > start && buffer[end - 1] === CR) end--;
+    line.set(buffer, start, end);
+    this.lastCommandMs = this.services.turn.nowMs;
+    const command: Command | undefined = findCommand(line);
+    if (client.isTlsRequired && command !== IDENTIFY) {
+      return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
+    }
+    if (command === undefined) {
+      return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
+    }
+    const result = command.execute(client, line);
+    if (result !== undefined) return result === WAIT ? this.postpone(undefined, buffer, start, lineEnd) : this.fail(result);
+    if ("body" in command) {
+      this.command = command as BodyCommand;
+      this.mode = SIZE;
+    }
+  }
+
+  private executeBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
+    this.lastCommandMs = this.services.turn.nowMs;
     const result = command.body(this.client, buffer, from, to);
     if (result === undefined) return;
-    if (result === WAIT) this.wait(command, buffer, from, to);
+    if (result === WAIT) this.postpone(command, buffer, from, to);
     else this.fail(result);
   }
 
-  /** Puts a command off until goOn(). */
-  private wait(command: BodyCommand | undefined, buffer: Buffer, from: number, to: number): void {
-    this.waiting = { command, bytes: Buffer.from(buffer.subarray(from, to)) };
+  /** Keeps a command until resume(). */
+  private postpone(command: BodyCommand | undefined, buffer: Buffer, from: number, to: number): void {
+    this.waitingCommand = { command, bytes: Buffer.from(buffer.subarray(from, to)) };
     this.mode = WAITING;
-    // What is on its way already still comes, and is kept.
+    // Bytes that are on their way already still come. They are kept, too.
     this.client.pauseReading();
   }
 
   private fail(error: ProtocolError): void {
     this.client.fail(error);
     if (!error.fatal) this.mode = COMMAND;
-  }
-
-  /** Adds a piece to a body that comes in several. */
-  private collectBody(command: BodyCommand, data: Buffer, at: number, end: number): number {
-    const { client } = this;
-    const first = this.pieces === undefined;
-    this.pieces ??= new PieceBuffer(client.broker.chunks);
-    const { pieces } = this;
-    const wanted = Math.max(this.bodyBytes, command.needed(client, this.bodyBytes));
-    const taken = Math.min(end - at, wanted - pieces.length);
-    pieces.append(data, at, at + taken, wanted);
-    const length = command.measure(client, pieces.buffer, 0, pieces.length, this.bodyBytes, first);
-    if (typeof length !== "number") {
-      this.fail(length);
-    } else if (length > 0) {
-      this.pieces = undefined;
-      this.mode = COMMAND;
-      this.finishBody(command, pieces.buffer, 0, length);
-      // An MPUB whose messages end before its stated size: nsqd reads on there, and so do we.
-      if (length < pieces.length) this.take(Buffer.from(pieces.buffer.subarray(length, pieces.length)));
-      pieces.clear();
-    }
-    return at + taken;
-  }
-
-  /** Keeps bytes until there are `wanted` of them. @returns the offset behind what was taken */
-  private collect(data: Buffer, at: number, end: number, wanted: number): number {
-    const take = Math.min(end - at, wanted - this.partialBytes);
-    if (this.partial === undefined || this.partial.length < this.partialBytes + take) {
-      const larger = Buffer.allocUnsafeSlow(Math.min(MAX_LINE_BYTES, Math.max(32, 2 * (this.partialBytes + take))));
-      this.partial?.copy(larger, 0, 0, this.partialBytes);
-      this.partial = larger;
-    }
-    data.copy(this.partial, this.partialBytes, at, at + take);
-    this.partialBytes += take;
-    return at + take;
   }
 }

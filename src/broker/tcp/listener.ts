@@ -2,57 +2,51 @@ import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { ClientListener } from "../../net/client-listener.ts";
 import { probeSnappy } from "../../net/compression/snappy.ts";
-import type { Broker } from "../broker.ts";
 import type { ServerTls } from "../tls-options.ts";
-import { Connection } from "./connection.ts";
-import { type Handshake, startTls } from "./transport/tls.ts";
-import type { PlainTransport } from "./transport/transport.ts";
+import type { ClientServices } from "./client-services.ts";
+import { Connection, type ConnectionHost } from "./connection.ts";
+import { type Handshake, type HandshakeListener, type PlainTransport, startTls } from "./transport/tls.ts";
 
-/** A client that was turned away has so long to read why, and so many at a time. */
-const LEAVING_MS = 1000;
-const MAX_LEAVING = 256;
+/** How long a client that is turned away may take to read why, and how many such clients there may be at a time. */
+const FAREWELL_MS = 1000;
+const MAX_FAREWELLS = 256;
 
-type Socket = Bun.Socket<Connection | undefined>;
-
-/**
- * The listener on --tcp-address: makes a connection for each client that it accepts, and tells it what becomes of its socket.
- * A defect that shows in one connection ends that one, not the broker.
- */
-export class TcpListener {
-  /** By their ids. */
+/** The listener on --tcp-address. It makes a connection for each client that it accepts. */
+export class TcpListener implements ConnectionHost {
+  /** The open connections, by their ids. */
   readonly connections = new Map<number, Connection>();
-  /** Clients that were turned away, being more than -max-connections. */
+  /** Clients that were turned away, being more than --max-connections. */
   refused = 0;
 
   private listener: ClientListener<Connection> | undefined;
   private nextConnectionId = 1;
-  private leaving = 0;
-  private snappyWorks: boolean | undefined;
+  private farewells = 0;
+  private isSnappyUsable: boolean | undefined;
 
-  constructor(private readonly broker: Broker) {}
+  constructor(private readonly services: ClientServices) {}
 
-  /** @throws StartError when the address cannot be had */
+  /** @throws StartError if it cannot listen on the address */
   listen(): void {
-    const { log, options } = this.broker;
+    const { logger, options } = this.services;
     this.listener = ClientListener.listen<Connection>(parseListenAddress(options.tcpAddress), "tcp-address", {
       accept: (socket, remoteAddress) => this.accept(socket, remoteAddress),
-      onDefect: (error, connection) => log.error(`client(${connection?.remoteAddress}) - ${error.stack}`),
-      onSocketError: (error, connection) => log.error(`client(${connection?.remoteAddress}) - ${error.message}`),
+      onDefect: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.stack}`),
+      onSocketError: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.message}`),
       onClosed: ({ id }) => this.connections.delete(id),
     });
-    log.info(`TCP: listening on ${this.listener.where}`);
+    logger.info(`TCP: listening on ${this.listener.where}`);
   }
 
-  /** Takes nobody new. @param hangUp cuts all connections too */
-  stop(hangUp = false): void {
-    this.listener?.stop(hangUp);
+  /** Accepts no more clients. @param abortAll cuts all connections, too */
+  stop(abortAll = false): void {
+    this.listener?.stop(abortAll);
   }
 
-  /** The broker goes down: sends each client what was put together for it, and ends our side. */
+  /** The broker shuts down: each client still gets what is ready for it, and its connection ends. */
   closeConnections(): void {
     for (const connection of [...this.connections.values()]) {
       connection.flush();
-      connection.leave();
+      connection.endOutput();
       this.listener?.onSocketClosed(connection);
     }
   }
@@ -62,74 +56,64 @@ export class TcpListener {
     return this.listener?.port ?? 0;
   }
 
-  // ---- who comes
-
-  private accept(socket: Socket, remoteAddress: string): Connection | undefined {
-    const { broker } = this;
-    const { maxConnections } = broker.options;
+  private accept(socket: Bun.Socket<Connection | undefined>, remoteAddress: string): Connection | undefined {
+    const { logger, options } = this.services;
+    const { maxConnections } = options;
     if (maxConnections > 0 && this.connections.size >= maxConnections) {
-      this.refuse(socket, remoteAddress);
+      this.refused++;
+      logger.warn(
+        `TCP: refused client(${remoteAddress}): ${maxConnections} are connected, see -max-connections (${this.refused} refused so far)`,
+      );
+      this.turnAway(socket, `E_TOO_MANY_CONNECTIONS ${maxConnections} clients are connected`);
       return undefined;
     }
-    const connection = new Connection(broker, this.nextConnectionId++, socket, remoteAddress);
+    const connection = new Connection(this.services, this, this.nextConnectionId++, socket, remoteAddress);
     this.connections.set(connection.id, connection);
-    broker.log.info(`TCP: new client(${remoteAddress})`);
+    logger.info(`TCP: new client(${remoteAddress})`);
     return connection;
   }
 
-  /** One client too many. It is told so, if it listens. */
-  private refuse(socket: Socket, address: string): void {
-    const most = this.broker.options.maxConnections;
-    this.refused++;
-    this.broker.log.warn(`TCP: refused client(${address}): ${most} are connected, see -max-connections (${this.refused} refused so far)`);
-    socket.write(encodeFrame(FRAME_TYPE_ERROR, `E_TOO_MANY_CONNECTIONS ${most} clients are connected`));
+  private turnAway(socket: Bun.Socket<Connection | undefined>, reason: string): void {
+    socket.write(encodeFrame(FRAME_TYPE_ERROR, reason));
     socket.end();
-    if (this.leaving >= MAX_LEAVING) return socket.terminate();
-    this.leaving++;
+    if (this.farewells >= MAX_FAREWELLS) return socket.terminate();
+    this.farewells++;
     setTimeout(() => {
-      this.leaving--;
+      this.farewells--;
       socket.terminate();
-    }, LEAVING_MS);
+    }, FAREWELL_MS);
   }
 
-  /** Whether a client that asks for snappy gets it. Tried when the first one asks. */
-  offersSnappy(): boolean {
-    const { options, log } = this.broker;
-    if (!options.snappy) return false;
-    if (this.snappyWorks === undefined) {
+  // ---- what connections ask for
+
+  /** Tried when the first client asks for snappy. */
+  get hasSnappy(): boolean {
+    if (this.isSnappyUsable === undefined) {
       const problem = probeSnappy();
-      this.snappyWorks = problem === undefined;
+      this.isSnappyUsable = problem === undefined;
       if (problem !== undefined)
-        log.error(`snappy cannot be offered: ${problem.message}; the binary needs a TMPDIR that it may write to for it`);
+        this.services.logger.error(`snappy cannot be offered: ${problem.message}; the binary needs a TMPDIR that it may write to for it`);
     }
-    return this.snappyWorks;
+    return this.isSnappyUsable;
   }
 
-  /** Begins TLS on a client's socket; its layers hear how it goes. */
-  startTls(connection: Connection, socket: PlainTransport): Handshake {
-    return startTls(
-      connection,
-      socket,
-      this.broker.tls as ServerTls,
-      this.broker.options.tlsClientAuthPolicy,
-      this.listener as ClientListener<Connection>,
-    );
+  startTls(socket: PlainTransport, connection: Connection, listener: HandshakeListener): Handshake {
+    const { options, tls } = this.services;
+    const policy = { tls: tls as ServerTls, clientAuthPolicy: options.tlsClientAuthPolicy };
+    return startTls(socket, connection, listener, this.listener as ClientListener<Connection>, policy);
   }
 
-  // ---- what becomes of them
-
-  /** Calls a connection outside of its socket's events. An exception ends that connection only. */
   guard(connection: Connection, call: (connection: Connection) => void): void {
-    // A bench drives connections without a listener.
+    // A benchmark has connections without a listener.
     if (this.listener === undefined) call(connection);
     else this.listener.guard(connection, call);
   }
 
-  /** Tick, at its end: a connection sends what was put together. */
+  /** Tick, at its end: a connection sends what the turn has brought. */
   flush(connection: Connection): void {
     this.guard(connection, callFlush);
   }
 }
 
-// Here, because a function where it is used would be made anew for each call.
+// Defined here, because a function at the place of its use would be created anew for each call.
 const callFlush = (connection: Connection): void => connection.flush();

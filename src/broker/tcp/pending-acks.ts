@@ -5,31 +5,46 @@ import { HeldPublish } from "../acks/pending-publish.ts";
 import type { Outbox } from "./transport/outbox.ts";
 
 export const OK_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
-/** Many OKs in a row, for the answer to a train of publishes. */
-const OK_FRAMES = Buffer.concat(Array.from({ length: 256 }, () => OK_FRAME));
+/** A train of publishes is acknowledged by as many OKs at a time. */
+const OKS = 256;
+const OK_FRAMES = Buffer.concat(Array.from({ length: OKS }, () => OK_FRAME));
 
-/** Whom the answers are for. */
-export interface AnsweredClient {
+/** The client that waits for the acknowledgements. */
+export interface AcknowledgedClient {
   readonly closed: boolean;
-  /** Held answers have gone to its outbox. */
-  released(): void;
-  /** For the log: what it is told is seen to. */
-  publishFailed(publish: HeldPublish, error: Error): void;
+  /** Acknowledgements were written to the client's outbox. */
+  onAcksSent(): void;
+  /** A publish failed. The client is told by its error frame; this is for the log. */
+  onPublishFailed(publish: HeldPublish, error: Error): void;
   respond(frame: Buffer): void;
-  /** Its connection ends when all that it still gets is out. */
-  die(): void;
+  closeGracefully(): void;
+}
+
+/** What waiting acknowledgements need of the broker. */
+export interface AckServices {
+  /** Acknowledgements that wait for the next commit. */
+  readonly acks: { hold(acks: Holder): void };
+  readonly turn: { schedule(): void };
 }
 
 /**
- * What a client of the TCP protocol will hear once its publishes are committed, or on the disk: their OKs, and frames whose
- * turn is behind one.
+ * The frames that a client gets once its publishes are committed, or synced to the disk: their OKs, and other frames that
+ * must not overtake one of them.
  */
-export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer, AnsweredClient> implements Holder {
+export class PendingAcks extends AnswerQueue<HeldPublish | Buffer, AcknowledgedClient> implements Holder {
   constructor(
-    client: AnsweredClient,
+    client: AcknowledgedClient,
     private readonly outbox: Outbox,
+    private readonly services: AckServices,
   ) {
     super(client);
+  }
+
+  /** Adds a publish, which is answered after its commit, or a frame that waits for its turn. */
+  add(ack: HeldPublish | Buffer): void {
+    if (!this.push(ack)) return;
+    this.services.acks.hold(this);
+    this.services.turn.schedule();
   }
 
   settleHeld(): void {
@@ -42,11 +57,11 @@ export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer, AnsweredClien
         if (fsync) this.syncUpTo = this.gone + i + 1;
         continue;
       }
-      // nsqd hangs up after a failed publish; what came after it in the same moment goes unanswered.
-      this.client.publishFailed(answer, failure);
+      // nsqd closes the connection after a failed publish. What came after it in the same turn is not answered.
+      this.client.onPublishFailed(answer, failure);
       waiting[i] = answer.errorFrame(failure);
       waiting.length = i + 1;
-      this.client.die();
+      this.client.closeGracefully();
     }
     this.committed = waiting.length;
   }
@@ -55,7 +70,7 @@ export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer, AnsweredClien
     const { waiting } = this;
     let count = upTo - this.gone;
     if (count <= 0) return;
-    // What only waited for its turn goes along.
+    // Frames that only waited for their turn go along.
     while (count < waiting.length && !(waiting[count] instanceof HeldPublish)) count++;
     let oks = 0;
     for (let i = 0; i < count; i++) {
@@ -70,20 +85,20 @@ export class HeldAnswers extends AnswerQueue<HeldPublish | Buffer, AnsweredClien
     }
     this.writeOks(oks);
     this.drop(count);
-    this.client.released();
+    this.client.onAcksSent();
   }
 
-  /** All that is held is refused by one error, and the connection ends. */
+  /** All waiting publishes fail by one error, and the connection ends. */
   failHeld(error: Error): void {
     const first = this.waiting.find((answer) => answer instanceof HeldPublish);
     this.clear();
     if (first !== undefined) this.client.respond((first as HeldPublish).errorFrame(error));
-    this.client.die();
+    this.client.closeGracefully();
   }
 
   private writeOks(count: number): void {
     for (let left = count; left > 0; ) {
-      const many = Math.min(left, 256);
+      const many = Math.min(left, OKS);
       this.outbox.write(OK_FRAMES, 0, many * OK_FRAME.length);
       left -= many;
     }

@@ -1,96 +1,145 @@
 import type { ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
-import { isEphemeral, isValidName } from "../../frame/names.ts";
+import { isValidName } from "../../frame/names.ts";
 import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
-import { badTopic, type CommandResult } from "./commands/command.ts";
-import type { Connection } from "./connection.ts";
+import type { ClientAuth } from "./client-auth.ts";
+import { badTopic, type CommandResult, publishFailed } from "./commands/command.ts";
 
-/** What a client publishes: the topic that its last publish named, the publish whose body is under way, and its counts. */
+/** What publishing needs of the broker. */
+export interface PublisherServices {
+  readonly publishing: Publishing;
+  readonly registry: {
+    /** The topic whose name is in [from, to), if there is one. The look-up makes no string. */
+    knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
+  };
+  /** Whether publishes may have keys. */
+  readonly keys: { readonly enabled: boolean };
+}
+
+/** Where the acknowledgements of publishes wait for their commit. */
+interface Acks {
+  add(pending: HeldPublish): void;
+}
+
+/** Bytes of the number of messages at the start of a batch. */
+const COUNT_BYTES = 4;
+
+/** Publishes one client's messages: remembers the topic of its last publish and what is under way, and counts. */
 export class Publisher {
-  /** The walk over an MPUB's body that is under way. */
-  readonly mpub = new MpubCheck();
-  /** When a DPUB whose body is under way falls due, from now, ms. */
+  /** Checks the body of the MPUB that is under way. */
+  readonly batch = new MpubCheck();
+  /** The delay of the DPUB that is under way, ms. */
   deferMs = 0;
-  /** It negotiated that its publishes may have keys. */
+  /** The client negotiated that its publishes may have keys. */
   idempotent = false;
-  /** Of the publish whose body is under way; empty for none. */
+  /** The key of the publish that is under way; empty for none. */
   key = "";
 
-  private readonly published = new Map<string, { count: number }>();
-  private lastTopic: Topic | undefined;
-  private lastTopicName: Buffer = Buffer.alloc(0);
-  private lastPublished: { count: number } | undefined;
+  private readonly counters = new Map<string, { count: number }>();
+  /** The topic that the last publish named; undefined if it did not exist then. */
+  private topic: Topic | undefined;
+  private topicName: Buffer = Buffer.alloc(0);
+  /** The counter of that topic. */
+  private counter: { count: number } | undefined;
 
-  constructor(private readonly client: Connection) {}
+  constructor(
+    private readonly services: PublisherServices,
+    private readonly auth: ClientAuth | undefined,
+    private readonly acks: Acks,
+  ) {}
 
-  /** Published messages by topic: a client with any is a producer in the statistics. */
+  /** Published messages by topic. A client with any is a producer in the statistics. */
   get counts(): Map<string, number> {
-    return new Map([...this.published].map(([topic, { count }]) => [topic, count]));
+    return new Map([...this.counters].map(([topic, { count }]) => [topic, count]));
   }
 
   get hasPublished(): boolean {
-    return this.published.size > 0;
+    return this.counters.size > 0;
   }
 
-  /** Takes note of the topic that a publish's line names. One that exists costs no string; the same as last time no look-up. */
-  nameTopic(command: string, line: Line): ProtocolError | undefined {
+  /** Allows keys if the client wants them and the broker has them. */
+  negotiateKeys(isWanted: boolean): void {
+    this.idempotent = isWanted && this.services.keys.enabled;
+  }
+
+  /** Notes the topic that a publish's line names. The topic of the last publish costs no look-up, and no existing one a string. */
+  selectTopic(command: string, line: Line): ProtocolError | undefined {
     const { buffer } = line;
     const start = line.start(1);
     const end = line.end(1);
-    if (this.lastTopic !== undefined && !this.lastTopic.deleted && this.lastTopic.isNamed(buffer, start, end)) return undefined;
-    const topic = this.client.broker.registry.knownTopic(buffer, start, end);
+    if (this.topic !== undefined && !this.topic.deleted && this.topic.isNamed(buffer, start, end)) return undefined;
+    const topic = this.services.registry.knownTopic(buffer, start, end);
     if (topic === undefined && !isValidName(line.text(1))) return badTopic(command, line);
-    this.lastTopic = topic;
-    this.lastTopicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));
-    this.lastPublished = undefined;
+    this.topic = topic;
+    this.topicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));
+    this.counter = undefined;
     return undefined;
   }
 
-  /** Whether it may publish to the topic that nameTopic() noted. */
-  mayPublish(command: string): CommandResult {
-    return this.client.auth?.checkPublish(command, this.lastTopicName);
+  /** PUB: publishes the message in [from, to) to the selected topic. */
+  publish(bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = this.auth?.checkPublish("PUB", this.topicName);
+    if (refused !== undefined) return refused;
+    const topic = this.openTopic();
+    if (topic instanceof Error) return publishFailed("PUB", topic);
+    this.awaitAck(topic, this.services.publishing.append(topic, this.key, bytes, from, to));
+    return undefined;
   }
 
-  /** The topic that nameTopic() noted; it is made if it does not exist. @returns why it cannot be had */
-  namedTopic(): Topic | Error {
-    const { broker } = this.client;
-    if (broker.refusal !== undefined && (broker.closing || !isEphemeral(this.topicName))) return broker.refusal;
-    if (this.lastTopic !== undefined && !this.lastTopic.deleted) return this.lastTopic;
-    try {
-      this.lastTopic = broker.topic(this.topicName);
-    } catch (error) {
-      return error as Error;
-    }
-    return this.lastTopic;
+  /** DPUB: publishes the message in [from, to) after `deferMs`. */
+  publishDeferred(bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = this.auth?.checkPublish("DPUB", this.topicName);
+    if (refused !== undefined) return refused;
+    const topic = this.openTopic();
+    if (topic instanceof Error) return publishFailed("DPUB", topic);
+    this.awaitAck(topic, this.services.publishing.defer(topic, this.key, bytes, from, to, this.deferMs));
+    return undefined;
   }
 
-  /** Whether the publish that is under way repeats an earlier one by its key; then it is answered here. */
-  isRepeated(topic: Topic, held: HeldPublish): boolean {
-    const repeated = this.client.broker.repeated(topic, this.key, held);
+  /** MPUB, before its body is there: whether the client may publish the batch, and the topic accepts it. */
+  prepareBatch(): CommandResult {
+    const refused = this.auth?.checkPublish("MPUB", this.topicName);
+    if (refused !== undefined) return refused;
+    const topic = this.openTopic();
+    return topic instanceof Error ? publishFailed("MPUB", topic) : undefined;
+  }
+
+  /** MPUB: publishes the messages that `batch` found in [from, to). */
+  publishBatch(bytes: Buffer, from: number, to: number): CommandResult {
+    const topic = this.openTopic();
+    if (topic instanceof Error) return publishFailed("MPUB", topic);
+    this.awaitAck(topic, this.services.publishing.appendBatch(topic, this.key, bytes, from + COUNT_BYTES, to, this.batch.count));
+    return undefined;
+  }
+
+  /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
+  private openTopic(): Topic | Error {
+    const { publishing } = this.services;
+    if (this.topic !== undefined && !this.topic.deleted) return publishing.refusalFor(this.topic) ?? this.topic;
+    const topic = publishing.topicNamed(this.topicName.toString("latin1"));
+    if (!(topic instanceof Error)) this.topic = topic;
+    return topic;
+  }
+
+  private awaitAck(topic: Topic, pending: HeldPublish): void {
     this.key = "";
-    if (repeated === undefined) return false;
-    this.client.hold(repeated);
-    return true;
-  }
-
-  /** Counts what it published to its named topic. */
-  count(topic: Topic, messages: number): void {
-    this.lastPublished ??= this.publishedTo(topic);
-    this.lastPublished.count += messages;
-  }
-
-  private publishedTo({ name }: Topic): { count: number } {
-    let published = this.published.get(name);
-    if (published === undefined) {
-      published = { count: 0 };
-      this.published.set(name, published);
+    const { appended } = this.services.publishing;
+    if (appended > 0) {
+      this.counter ??= this.counterOf(topic.name);
+      this.counter.count += appended;
     }
-    return published;
+    this.acks.add(pending);
   }
 
-  private get topicName(): string {
-    return this.lastTopicName.toString("latin1");
+  private counterOf(topicName: string): { count: number } {
+    let counter = this.counters.get(topicName);
+    if (counter === undefined) {
+      counter = { count: 0 };
+      this.counters.set(topicName, counter);
+    }
+    return counter;
   }
 }

@@ -59,7 +59,7 @@ test("messages that stand in the journal only come after a kill, once and in ord
 
   const lines: string[] = [];
   expect(await runCheck([dataPath], (text) => lines.push(text))).toBe(0);
-  expect(lines.filter((line) => line.includes(`${EACH} messages more in the journal`)).length).toBe(TOPICS.length);
+  expect(lines.filter((line) => line.includes(`${EACH} more messages in the journal`)).length).toBe(TOPICS.length);
 
   const again = await start();
   expect(existsSync(journal())).toBe(false);

@@ -140,9 +140,9 @@ describe("a broker with lookups", () => {
     await using one = new Lookup();
     await using other = new Lookup();
     await using setting = new Setting(one, other);
-    setting.broker.topic("bare");
-    setting.broker.topic("topic").channel("a");
-    setting.broker.topic("topic").channel("b#ephemeral");
+    setting.broker.registry.topic("bare");
+    setting.broker.registry.topic("topic").channel("a");
+    setting.broker.registry.topic("topic").channel("b#ephemeral");
     setting.start();
     await setting.untilRegistered(2);
     for (const lookup of [one, other]) {
@@ -162,7 +162,7 @@ describe("a broker with lookups", () => {
   test("tells the ports that it is reached under where they are not its own", async () => {
     await using lookup = new Lookup();
     await using setting = new Setting(lookup).start({ broadcastTcpPort: 14150, broadcastHttpPort: 14151 });
-    setting.broker.topic("topic");
+    setting.broker.registry.topic("topic");
     await until("it is told", async () => (await lookup.told("topic"))?.producers.length === 1);
     expect((await lookup.told("topic"))?.producers[0]).toMatchObject({ tcp_port: 14150, http_port: 14151 });
   });
@@ -173,14 +173,14 @@ describe("a broker with lookups", () => {
     const { broker } = setting;
     const untilTold = (what: string, condition: (told: Told | undefined) => boolean) =>
       until(what, async () => condition(await lookup.told("topic")));
-    broker.topic("topic");
+    broker.registry.topic("topic");
     await untilTold("the topic", (told) => told?.producers.length === 1 && told.channels.length === 0);
     const consumer = await setting.inProcess.consumer("topic", "passing#ephemeral");
-    broker.topic("topic").channel("lasting");
+    broker.registry.topic("topic").channel("lasting");
     await untilTold("the channels", (told) => told?.channels.length === 2);
     consumer.close();
     await untilTold("the ephemeral one goes with its consumer", (told) => told?.channels.join() === "lasting");
-    broker.topic("topic").deleteChannel("lasting");
+    broker.registry.topic("topic").deleteChannel("lasting");
     broker.registry.deleteTopic("topic");
     await untilTold("the topic goes", (told) => (told?.producers.length ?? 0) === 0);
     // The order is the lookup's too: a topic that goes before its channels is a warning there.
@@ -191,8 +191,8 @@ describe("a broker with lookups", () => {
     await using fake = new FakeServer();
     await using setting = new Setting(fake).start();
     await setting.untilRegistered(1);
-    setting.broker.topic("topic").channel("a");
-    setting.broker.topic("topic").channel("b");
+    setting.broker.registry.topic("topic").channel("a");
+    setting.broker.registry.topic("topic").channel("b");
     setting.broker.registry.deleteTopic("topic");
     const [{ commands }] = fake.tcp.connections;
     await until("all is told", () => commands.length === 6);
@@ -203,7 +203,7 @@ describe("a broker with lookups", () => {
     await using one = new Lookup();
     await using other = new Lookup();
     await using setting = await Setting.registered(one);
-    setting.broker.topic("topic");
+    setting.broker.registry.topic("topic");
     await until("one knows", async () => (await one.told("topic"))?.producers.length === 1);
     setting.change({ lookupdTcpAddresses: [other.address, other.address, "not an address"] });
     await until("the other knows", async () => (await other.told("topic"))?.producers.length === 1);
@@ -219,7 +219,7 @@ describe("a broker with lookups", () => {
   test("is forgotten when it closes", async () => {
     await using lookup = new Lookup();
     await using setting = await Setting.registered(lookup);
-    setting.broker.topic("topic");
+    setting.broker.registry.topic("topic");
     await until("it is known", async () => (await lookup.told("topic"))?.producers.length === 1);
     setting.discovery.close();
     await until("it is forgotten", async () => (await lookup.told("topic"))?.producers.length === 0);
@@ -228,9 +228,9 @@ describe("a broker with lookups", () => {
   test("without HTTP says why it does not register", async () => {
     await using lookup = new Lookup();
     await using setting = new Setting(lookup).start({}, 0);
-    setting.broker.topic("topic");
+    setting.broker.registry.topic("topic");
     expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any: .* give -http-address/)).toHaveLength(1);
-    expect(setting.broker.topic("topic").withheld).toBeFalse();
+    expect(setting.broker.registry.topic("topic").withheld).toBeFalse();
     setting.change({ broadcastHttpPort: 4151 });
     await until("it registers once it can", async () => (await lookup.told("topic"))?.producers.length === 1);
   });
@@ -263,13 +263,13 @@ describe("a topic that is new on a broker", () => {
     await other.makeChannel("topic", "d#ephemeral");
     await using setting = await Setting.registered(one, other);
     await setting.inProcess.publish("topic", "first");
-    await until("its channels are there", () => setting.broker.topic("topic").channels.size === 3);
-    expect([...setting.broker.topic("topic").channels.keys()].sort()).toEqual(["a", "b", "c"]);
+    await until("its channels are there", () => setting.broker.registry.topic("topic").channels.size === 3);
+    expect([...setting.broker.registry.topic("topic").channels.keys()].sort()).toEqual(["a", "b", "c"]);
     for (const channel of ["a", "b", "c"]) {
       const consumer = await setting.inProcess.consumer("topic", channel, 1);
       expect((await consumer.message()).text).toBe("first");
     }
-    expect(setting.broker.topic("topic").depth).toBe(0);
+    expect(setting.broker.registry.topic("topic").depth).toBe(0);
   });
 
   test("is found by its name as it is, and begins so in memory too", async () => {
@@ -277,7 +277,7 @@ describe("a topic that is new on a broker", () => {
     await lookup.makeChannel("topic#ephemeral", "a");
     await using setting = await Setting.registered(lookup);
     await setting.inProcess.publish("topic#ephemeral", "first");
-    await until("its channel is there", () => setting.broker.topic("topic#ephemeral").channels.size === 1);
+    await until("its channel is there", () => setting.broker.registry.topic("topic#ephemeral").channels.size === 1);
     const consumer = await setting.inProcess.consumer("topic#ephemeral", "a", 1);
     expect((await consumer.message()).text).toBe("first");
   });
@@ -291,7 +291,7 @@ describe("a topic that is new on a broker", () => {
     const consumer = await setting.inProcess.consumer("topic", "here", 10);
     await setting.inProcess.publish("topic", "second");
     await expectNothing(consumer);
-    const topic = setting.broker.topic("topic");
+    const topic = setting.broker.registry.topic("topic");
     expect(topic).toMatchObject({ paused: false, depth: 2, messageCount: 2 });
     answer();
     expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["first", "second"]);
@@ -306,7 +306,7 @@ describe("a topic that is new on a broker", () => {
     const answer = fake.hold(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.inProcess.publish("topic", "first");
-    const topic = setting.broker.topic("topic");
+    const topic = setting.broker.registry.topic("topic");
     topic.pause();
     answer();
     await until("its channel is there", () => topic.channels.has("elsewhere"));
@@ -324,10 +324,10 @@ describe("a topic that is new on a broker", () => {
     await setting.inProcess.publish("topic", "first");
     const connection = await fake.tcp.connection(0);
     await until("the introduction", () => connection.pending.length === 1);
-    expect(setting.broker.topic("topic").withheld).toBeTrue();
+    expect(setting.broker.registry.topic("topic").withheld).toBeTrue();
     fake.tcp.answering = true;
     connection.answerAll();
-    await until("its channel is there", () => setting.broker.topic("topic").channels.has("elsewhere"));
+    await until("its channel is there", () => setting.broker.registry.topic("topic").channels.has("elsewhere"));
   });
 
   test("goes on without a lookup that is not there", async () => {
@@ -338,8 +338,8 @@ describe("a topic that is new on a broker", () => {
     await using setting = new Setting(gone, lookup).start();
     await setting.untilRegistered(1);
     await setting.inProcess.publish("topic", "first");
-    await until("it is let go", () => !setting.broker.topic("topic").withheld);
-    expect([...setting.broker.topic("topic").channels.keys()]).toEqual(["a"]);
+    await until("it is let go", () => !setting.broker.registry.topic("topic").withheld);
+    expect([...setting.broker.registry.topic("topic").channels.keys()]).toEqual(["a"]);
     expect(setting.inProcess.log.matching(/no available nsqlookupd/)).toEqual([]);
   });
 
@@ -348,7 +348,7 @@ describe("a topic that is new on a broker", () => {
     await gone[Symbol.asyncDispose]();
     await using setting = new Setting(gone).start();
     await setting.inProcess.publish("topic", "first");
-    await until("it is let go", () => !setting.broker.topic("topic").withheld);
+    await until("it is let go", () => !setting.broker.registry.topic("topic").withheld);
     const line = "ERROR: no available nsqlookupd to query for channels to pre-create for topic topic";
     expect(setting.inProcess.log.lines).toContain(line);
   });
@@ -365,7 +365,7 @@ describe("a topic that is new on a broker", () => {
     const said = setting.inProcess.log.matching(/WARNING: failed to query nsqlookupd for channels .* topic topic - .*within 100 ms/);
     expect(said.length).toBeWithin(1, 3);
     answer();
-    expect(setting.broker.topic("topic").channels.size).toBe(1);
+    expect(setting.broker.registry.topic("topic").channels.size).toBe(1);
   });
 
   for (const [what, response] of [
@@ -383,7 +383,7 @@ describe("a topic that is new on a broker", () => {
       const consumer = await setting.inProcess.consumer("topic", "here", 1);
       await setting.inProcess.publish("topic", "first");
       expect((await consumer.message()).text).toBe("first");
-      expect(setting.broker.topic("topic").channels.size).toBe(1);
+      expect(setting.broker.registry.topic("topic").channels.size).toBe(1);
     });
   }
 
@@ -392,10 +392,10 @@ describe("a topic that is new on a broker", () => {
     const answer = fake.hold(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.untilRegistered(1);
-    const first = setting.broker.topic("topic");
+    const first = setting.broker.registry.topic("topic");
     await until("the lookup is asked", () => fake.asked.length === 1);
     setting.broker.registry.deleteTopic("topic");
-    const second = setting.broker.topic("topic");
+    const second = setting.broker.registry.topic("topic");
     answer();
     await until("the new one is let go", () => !second.withheld);
     expect([...second.channels.keys()]).toEqual(["elsewhere"]);
@@ -408,7 +408,7 @@ describe("a topic that is new on a broker", () => {
     await using setting = new Setting(fake).start();
     await setting.inProcess.publish("topic", "first");
     await setting.inProcess.restart();
-    expect(setting.broker.topic("topic").depth).toBe(1);
+    expect(setting.broker.registry.topic("topic").depth).toBe(1);
   });
 
   test("is one of thousands made at once, and each has its channel", async () => {
@@ -416,8 +416,8 @@ describe("a topic that is new on a broker", () => {
     const names = Array.from({ length: 1000 }, (_, i) => `topic${i}`);
     for (const name of names) await lookup.makeChannel(name, "elsewhere");
     await using setting = await Setting.registered(lookup);
-    for (const name of names) setting.broker.topic(name);
-    await until("all are let go", () => names.every((name) => !setting.broker.topic(name).withheld), 20_000);
-    expect(names.filter((name) => setting.broker.topic(name).channels.has("elsewhere"))).toHaveLength(names.length);
+    for (const name of names) setting.broker.registry.topic(name);
+    await until("all are let go", () => names.every((name) => !setting.broker.registry.topic(name).withheld), 20_000);
+    expect(names.filter((name) => setting.broker.registry.topic(name).channels.has("elsewhere"))).toHaveLength(names.length);
   }, 30_000);
 });

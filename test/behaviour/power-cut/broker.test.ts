@@ -57,7 +57,7 @@ async function play(random: Random): Promise<History> {
   const disk = new FaultDisk();
   const history: History = { disk, fates: new Map(), stores: [] };
   const broker = open(disk);
-  const topic = broker.topic(TOPIC);
+  const topic = broker.registry.topic(TOPIC);
   const channel = topic.channel(CHANNEL);
   broker.listen();
   let changes = -1;

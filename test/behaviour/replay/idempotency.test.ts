@@ -21,7 +21,7 @@ async function producer(server: WithHttp): Promise<RawClient> {
 }
 
 function count(server: WithHttp, topic = "t"): number {
-  return server.broker.topic(topic).log.committedNext;
+  return server.broker.registry.topic(topic).log.committedNext;
 }
 
 test.each(["write", "fsync"] as const)(

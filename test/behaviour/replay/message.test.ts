@@ -8,12 +8,12 @@ const CHANNEL = "topic=t&channel=ch";
 
 /** Waits until the deferred store has so many of the channel's messages. */
 function stored(server: WithHttp, count: number): Promise<void> {
-  return until(`${count} are in the deferred store`, () => server.broker.topic("t").channel("ch").deferrals.storedCount === count);
+  return until(`${count} are in the deferred store`, () => server.broker.registry.topic("t").channel("ch").deferrals.storedCount === count);
 }
 
 test("a message is finished by its id: in flight, requeued, waiting, deferred for a moment and for long", async () => {
   await using server = WithHttp.start();
-  const channel = () => server.broker.topic("t").channel("ch");
+  const channel = () => server.broker.registry.topic("t").channel("ch");
   await server.started.publish("t", ...numbers(8));
   const consumer = await server.started.consumer("t", "ch", 4);
   const [held, again, soon, late] = await messages(consumer, 4);
@@ -43,7 +43,7 @@ test("a message is finished by its id: in flight, requeued, waiting, deferred fo
 
 test("a message is requeued by its id: at once or after a delay, from wherever it is", async () => {
   await using server = WithHttp.start();
-  const channel = () => server.broker.topic("t").channel("ch");
+  const channel = () => server.broker.registry.topic("t").channel("ch");
   await server.started.publish("t", ...numbers(6));
   const consumer = await server.started.consumer("t", "ch", 4);
   const [now, soon, late] = await messages(consumer, 4);
@@ -104,10 +104,10 @@ test("a deferred message that is on disk only is found there, finished, and brou
   expect([brought.id, brought.attempts]).toEqual([frames[3].id, 2]);
   after.command(`FIN ${brought.id}`);
   await expectNothing(after);
-  expect(server.broker.topic("t").channel("ch").deferredCount).toBe(78);
+  expect(server.broker.registry.topic("t").channel("ch").deferredCount).toBe(78);
   await server.restart();
-  expect(server.broker.topic("t").channel("ch").deferredCount).toBe(78);
-  expect(server.broker.topic("t").channel("other").deferredCount).toBe(80);
+  expect(server.broker.registry.topic("t").channel("ch").deferredCount).toBe(78);
+  expect(server.broker.registry.topic("t").channel("other").deferredCount).toBe(80);
 });
 
 test("deferred publishes are listed too: they have a due time, and no id before they join", async () => {
@@ -126,7 +126,7 @@ test("what is deferred for a moment is listed before what is in the store, page 
   await server.started.publish("t", ...numbers(6));
   const consumer = await server.started.consumer("t", "ch#ephemeral", 6);
   for (const { id } of await messages(consumer, 6)) consumer.command(`REQ ${id} 60000`);
-  await until("all are deferred", () => server.broker.topic("t").channel("ch#ephemeral").deferredCount === 6);
+  await until("all are deferred", () => server.broker.registry.topic("t").channel("ch#ephemeral").deferredCount === 6);
   const bodies: string[] = [];
   for (let from = ""; ; ) {
     const page = await server.json("GET", `/channel/messages?topic=t&channel=ch%23ephemeral&state=deferred&limit=2${from}`);
@@ -140,7 +140,7 @@ test("what is deferred for a moment is listed before what is in the store, page 
 test("holes in the backlog are bounded", async () => {
   await using server = WithHttp.start();
   await server.started.publish("t", ...numbers(4));
-  const channel = server.broker.topic("t").channel("ch");
+  const channel = server.broker.registry.topic("t").channel("ch");
   const { messages: page } = await server.json("GET", "/topic/messages?topic=t");
   // As after ten thousand calls.
   channel.backlog.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
@@ -156,7 +156,7 @@ test("bad arguments, and messages that are not there, are refused", async () => 
   await server.started.publish("t", "a");
   const consumer = await server.started.consumer("t", "ch", 1);
   const { id } = await consumer.message();
-  server.broker.topic("t").pause();
+  server.broker.registry.topic("t").pause();
   await server.started.publish("t", "held back");
   const next = `${id.slice(0, -1)}1`;
   for (const call of ["finish", "requeue"]) {
@@ -173,7 +173,7 @@ test("bad arguments, and messages that are not there, are refused", async () => 
     }
   }
   expect(await server.call("POST", `/message/requeue?${CHANNEL}&id=${id}&defer=-1`)).toBe('400 {"message":"INVALID_DEFER"}');
-  expect(server.broker.topic("t").channel("ch").inFlightCount).toBe(1);
+  expect(server.broker.registry.topic("t").channel("ch").inFlightCount).toBe(1);
 });
 
 test("what was finished by its id stays finished, whatever kills the broker right after the answer", async () => {

@@ -110,9 +110,9 @@ test("a channel tells what it has in flight, by whom and since when, and what wa
   const [first, other] = await messages(one, 2);
   const two = await server.started.consumer("t", "ch", 1, { client_id: "two" });
   await two.message();
-  server.broker.topic("t").channel("ch").pause();
+  server.broker.registry.topic("t").channel("ch").pause();
   one.command(`REQ ${other.id} 0`);
-  await until("it is requeued", () => server.broker.topic("t").channel("ch").requeueCount === 1);
+  await until("it is requeued", () => server.broker.registry.topic("t").channel("ch").requeueCount === 1);
 
   const inFlight = await server.json("GET", "/channel/messages?topic=t&channel=ch&state=in_flight");
   expect(inFlight.next).toBeNull();
@@ -193,7 +193,7 @@ test("a look at any depth finds the right message, changes no cache, and disturb
     expect(page.messages.map(({ body }: Peeked) => body)).toEqual(expected);
   }
   expect(chunks.usedBytes).toBe(used);
-  expect(server.broker.topic("t").channel("ch").depth).toBe(count);
+  expect(server.broker.registry.topic("t").channel("ch").depth).toBe(count);
   consumer.command("RDY 10");
   expect((await messages(consumer, 10)).map(({ text }) => Number.parseInt(text, 10))).toEqual(numbers(10).map(Number));
 }, 30_000);

@@ -45,13 +45,13 @@ test("what one channel has long finished is replayed to a new one from a time on
   }
   const first = collect(await server.started.consumer("t", "first", 2500));
   await until("the first channel is through", () => first.length === published, 20_000);
-  await until("all is finished", () => server.broker.topic("t").channel("first").inFlightCount === 0);
+  await until("all is finished", () => server.broker.registry.topic("t").channel("first").inFlightCount === 0);
   await server.restart();
 
   for (const [index, [time, before]] of [times[0], random.pick(times), times[times.length - 1]].entries()) {
     const channel = `replay-${index}`;
     await server.call("POST", `/channel/create?topic=t&channel=${channel}&start=time:${time / 1000}`);
-    expect(server.broker.topic("t").channel(channel).depth).toBe(published - before);
+    expect(server.broker.registry.topic("t").channel(channel).depth).toBe(published - before);
     const got = collect(await server.started.consumer("t", channel, 2500));
     await until("it is replayed", () => got.length >= published - before, 20_000);
     expect(got.length).toBe(published - before);

@@ -16,17 +16,17 @@ async function publishAndFinish(server: WithHttp, count: number): Promise<void> 
   const consumer = await server.started.consumer("t", "ch", 100);
   for (let i = 0; i < count; i++) await server.call("POST", "/pub?topic=t", BODY);
   for (const { id } of await messages(consumer, count)) consumer.command(`FIN ${id}`);
-  await until("all are finished", () => server.broker.topic("t").channel("ch").inFlightCount === 0);
+  await until("all are finished", () => server.broker.registry.topic("t").channel("ch").inFlightCount === 0);
   consumer.terminate();
 }
 
 function start(server: WithHttp): number {
-  return server.broker.topic("t").log.startSequence;
+  return server.broker.registry.topic("t").log.startSequence;
 }
 
 /** As the survey does now and then; waiting for it would only take longer. */
 function releaseNow(server: WithHttp): void {
-  server.broker.topic("t").trimLog();
+  server.broker.registry.topic("t").trimLog();
 }
 
 test("a segment is kept while it is within the time and within the bytes", () => {

@@ -113,13 +113,13 @@ async function play(random: Random, options: Partial<BrokerOptions>): Promise<vo
   }
 
   // A long delay is waited for no longer than this: what is still owed is deferred or comes.
-  const deferred = () => server.broker.topic("t").channel("ch").deferredCount;
+  const deferred = () => server.broker.registry.topic("t").channel("ch").deferredCount;
   await until("all that is owed is finished or deferred", async () => {
     for (const consumer of consumers) {
       await settle(consumer);
       await finish(consumer, consumer.held.length);
     }
-    return model.owed.length === deferred() && server.broker.topic("t").channel("ch").depth === 0;
+    return model.owed.length === deferred() && server.broker.registry.topic("t").channel("ch").depth === 0;
   });
   const { discarded } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=beginning");
   expect(discarded.in_flight).toBe(0);

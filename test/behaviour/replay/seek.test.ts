@@ -61,7 +61,7 @@ test("what is in flight at a seek is disowned: a FIN for it fails, and it comes 
     consumer.command(`${command} ${before[0].id}`);
     expect((await consumer.next()).text).toBe(`E_${command}_FAILED ${command} ${before[0].id} failed ID not in flight`);
   }
-  expect(server.broker.topic("t").channel("ch").inFlightCount).toBe(0);
+  expect(server.broker.registry.topic("t").channel("ch").inFlightCount).toBe(0);
 
   await server.json("POST", "/channel/seek?topic=t&channel=ch&to=2");
   const again = await messages(consumer, 2);
@@ -72,7 +72,7 @@ test("what is in flight at a seek is disowned: a FIN for it fails, and it comes 
   // Delivered anew, it is the same message: this FIN is for it.
   consumer.command(`FIN ${before[2].id}`);
   await expectNothing(consumer);
-  expect(server.broker.topic("t").channel("ch").inFlightCount).toBe(1);
+  expect(server.broker.registry.topic("t").channel("ch").inFlightCount).toBe(1);
 });
 
 test("a seek forgets what was requeued and deferred, and leaves deferred publishes alone", async () => {
@@ -82,14 +82,14 @@ test("a seek forgets what was requeued and deferred, and leaves deferred publish
   const [short, long, ready] = await messages(consumer, 4);
   consumer.command(`REQ ${short.id} 200`);
   consumer.command(`REQ ${long.id} 400`);
-  server.broker.topic("t").channel("ch").pause();
+  server.broker.registry.topic("t").channel("ch").pause();
   consumer.command(`REQ ${ready.id} 0`);
   const producer = await server.started.client();
   await producer.call("DPUB t 500", "late");
-  await until("the requeue is in the store", () => server.broker.topic("t").channel("ch").deferredCount === 3);
+  await until("the requeue is in the store", () => server.broker.registry.topic("t").channel("ch").deferredCount === 3);
   const { discarded } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end");
   expect(discarded).toEqual({ in_flight: 1, requeued: 1, deferred: 2 });
-  server.broker.topic("t").channel("ch").unpause();
+  server.broker.registry.topic("t").channel("ch").unpause();
   expect((await consumer.message()).text).toBe("late");
   await server.restart();
   const after = await server.started.consumer("t", "ch", 4);
@@ -100,12 +100,12 @@ test("a seek forgets what was requeued and deferred, and leaves deferred publish
 test("a channel whose topic is paused goes to the end of what was published, and what comes later comes", async () => {
   await using server = WithHttp.start();
   const consumer = await server.started.consumer("t", "ch", 10);
-  server.broker.topic("t").pause();
+  server.broker.registry.topic("t").pause();
   await server.started.publish("t", "held back");
   expect((await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end")).sequence).toBe(1);
   await server.json("POST", "/channel/create?topic=t&channel=new&start=end").catch(() => undefined);
   await server.started.publish("t", "wanted");
-  server.broker.topic("t").unpause();
+  server.broker.registry.topic("t").unpause();
   expect((await consumer.message()).text).toBe("wanted");
   const other = await server.started.consumer("t", "new", 10);
   expect((await other.message()).text).toBe("wanted");
@@ -124,7 +124,7 @@ test("a new channel starts where it is told to; one that exists stays where it i
     ["a", "end", 4],
   ] as const) {
     expect(await server.call("POST", `/channel/create?topic=t&channel=${channel}&start=${start}`)).toBe("200");
-    expect([channel, server.broker.topic("t").channel(channel).depth]).toEqual([channel, count]);
+    expect([channel, server.broker.registry.topic("t").channel(channel).depth]).toEqual([channel, count]);
   }
   const consumer = await server.started.consumer("t", "b", 10);
   expect(await texts(consumer, 1)).toEqual(["3"]);
@@ -195,7 +195,7 @@ test("bad places and names are refused", async () => {
   expect(await server.call("POST", "/channel/seek?topic=t&channel=none&to=end")).toBe('404 {"message":"CHANNEL_NOT_FOUND"}');
   expect(await server.call("POST", "/channel/seek?topic=none&channel=ch&to=end")).toBe('404 {"message":"TOPIC_NOT_FOUND"}');
   expect(await server.call("POST", "/channel/create?topic=t&channel=new&start=never")).toBe('400 {"message":"INVALID_ARG_START"}');
-  expect(server.broker.topic("t").channels.has("new")).toBeFalse();
+  expect(server.broker.registry.topic("t").channels.has("new")).toBeFalse();
   expect(await server.call("GET", "/channel/seek?topic=t&channel=ch&to=end")).toStartWith("405");
 });
 
@@ -257,7 +257,7 @@ test("a requeue whose way to the disk a seek overtakes does not take the message
   const copy = temporaryFolder();
   try {
     await using server = WithHttp.start({ durability: "fsync" }, {}, { disk });
-    const channel = () => server.broker.topic("t").channel("ch");
+    const channel = () => server.broker.registry.topic("t").channel("ch");
     await server.started.publish("t", "m");
     const consumer = await server.started.consumer("t", "ch", 1);
     const { id } = await consumer.message();

@@ -99,7 +99,7 @@ test("a publish that the disk does not take is refused, the connection ends, and
   await using server = InProcess.start();
   const client = await server.client();
   await client.call("PUB t", "before");
-  const { files } = server.broker.topic("t").log;
+  const { files } = server.broker.registry.topic("t").log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   files.commit = () => {
@@ -109,7 +109,7 @@ test("a publish that the disk does not take is refused, the connection ends, and
   client.command("PUB t", "lost too");
   expect((await client.next()).text).toBe("E_PUB_FAILED PUB failed ENOSPC: no space left on device, write");
   await client.untilClosed();
-  await expect(server.broker.publishing.publish(server.broker.topic("t"), "", Buffer.from("lost"), 0)).rejects.toThrow("ENOSPC");
+  await expect(server.broker.publishing.publish(server.broker.registry.topic("t"), "", Buffer.from("lost"), 0)).rejects.toThrow("ENOSPC");
   expect(server.broker.health.text).toStartWith("NOK - ENOSPC");
   files.commit = commit;
   await server.publish("t", "after");
@@ -126,7 +126,7 @@ test("a deferred publish that falls due on a full disk joins later, once", async
   await client.call("PUB t", "first");
   await consumer.message();
   await client.call("DPUB t 50", "deferred");
-  const { files } = server.broker.topic("t").log;
+  const { files } = server.broker.registry.topic("t").log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   let refused = 0;
@@ -143,7 +143,7 @@ test("a deferred publish that falls due on a full disk joins later, once", async
 test("a publish through the broker itself resolves once it is written", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 10);
-  const topic = server.broker.topic("t");
+  const topic = server.broker.registry.topic("t");
   await server.broker.publishing.publish(topic, "", new TextEncoder().encode("one"), 0);
   expect(topic.log.committedNext).toBe(1);
   await server.broker.publishing.publishBatch(topic, "", Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("two"), sized("three")]));

@@ -217,7 +217,7 @@ test("requests without a body may be pipelined", async () => {
 test("a publish that the broker does not take is answered with 503", async () => {
   await using http = WithHttp.start();
   const { broker } = http;
-  broker.topic("t");
+  broker.registry.topic("t");
   for (const [reason, code] of [
     ["exiting", "EXITING"],
     ["no space left on device", "PUB_FAILED"],

@@ -135,9 +135,9 @@ describe("a broker", () => {
     const consumer = await started.consumer("t", "ch", 1);
     await started.publish("t", "m");
     await finishNext(consumer);
-    await until("it is finished", () => started.broker.topic("t").channel("ch").inFlightCount === 0);
+    await until("it is finished", () => started.broker.registry.topic("t").channel("ch").inFlightCount === 0);
     expect(latencies(started, "t")).toEqual({ topic: { count: 0, percentiles: null }, channels: [{ count: 0, percentiles: null }] });
-    expect(started.broker.topic("t").channel("ch").inFlight.window.publishedNs).toBeUndefined();
+    expect(started.broker.registry.topic("t").channel("ch").inFlight.window.publishedNs).toBeUndefined();
   });
 
   test("tells percentiles from the largest on, for each channel and for all channels of a topic", async () => {
@@ -155,9 +155,9 @@ describe("a broker", () => {
       expect(value).toBeGreaterThanOrEqual(0);
       expect(value).toBeLessThan(60e9);
     }
-    started.broker.topic("empty");
+    started.broker.registry.topic("empty");
     expect(latencies(started, "empty").topic).toEqual({ count: 0, percentiles: null });
-    started.broker.topic("idle").channel("ch");
+    started.broker.registry.topic("idle").channel("ch");
     expect(latencies(started, "idle").channels?.[0]).toEqual({
       count: 0,
       percentiles: [1, 0.9, 0.5].map((quantile) => ({ quantile, value: 0 })),
@@ -171,7 +171,7 @@ describe("a broker", () => {
     const all = await messages(consumer, 100);
     const order = [...all.slice(0, 40), ...all.slice(60).reverse(), ...all.slice(40, 60)];
     consumer.write(order.map(({ id }) => `FIN ${id}\n`).join(""));
-    await until("all are finished", () => started.broker.topic("t").channel("ch").inFlightCount === 0);
+    await until("all are finished", () => started.broker.registry.topic("t").channel("ch").inFlightCount === 0);
     const { count, percentiles } = latencies(started, "t").channels?.[0] ?? {};
     expect(count).toBe(100);
     for (const { value } of percentiles ?? []) expect(value).toBeLessThan(60e9);

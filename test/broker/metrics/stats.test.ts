@@ -8,12 +8,12 @@ const NO_LATENCY = { count: 0, percentiles: null };
 test("topics and channels stand in the order of their names, with nsqd's keys in nsqd's order", async () => {
   await using started = InProcess.start();
   const { broker } = started;
-  for (const name of ["b", "C", "a"]) broker.topic(name);
-  for (const name of ["z", "y"]) broker.topic("a").channel(name);
-  broker.topic("C").pause();
-  broker.topic("a").channel("y").pause();
-  await broker.publishing.publish(broker.topic("C"), "", Buffer.from("hello"), 0);
-  await broker.publishing.publish(broker.topic("a"), "", Buffer.from("one"), 0);
+  for (const name of ["b", "C", "a"]) broker.registry.topic(name);
+  for (const name of ["z", "y"]) broker.registry.topic("a").channel(name);
+  broker.registry.topic("C").pause();
+  broker.registry.topic("a").channel("y").pause();
+  await broker.publishing.publish(broker.registry.topic("C"), "", Buffer.from("hello"), 0);
+  await broker.publishing.publish(broker.registry.topic("a"), "", Buffer.from("one"), 0);
 
   const { topics, producers } = readStats(broker, "", "", true);
   expect(producers).toBeNull();
@@ -80,7 +80,7 @@ test("a client that publishes is a producer, with what it published to each topi
     ],
   ]);
   expect(counts("b")).toEqual([[{ topic: "b", count: 1 }]]);
-  broker.topic("c");
+  broker.registry.topic("c");
   // nsqd shows every producer whatever the topic, without counts if it has none there.
   expect(counts("c")).toEqual([undefined]);
   expect(readStats(broker, "", "", false).producers).toBeNull();
@@ -89,9 +89,9 @@ test("a client that publishes is a producer, with what it published to each topi
 test("filters leave out topics and channels as nsqd does, null and empty lists included", async () => {
   await using started = InProcess.start();
   const { broker } = started;
-  broker.topic("a").channel("x");
-  broker.topic("a").channel("y");
-  broker.topic("b").channel("x");
+  broker.registry.topic("a").channel("x");
+  broker.registry.topic("a").channel("y");
+  broker.registry.topic("b").channel("x");
   const shown = (topic: string, channel: string) =>
     readStats(broker, topic, channel, true).topics?.map((t) => `${t.topic_name}: ${t.channels.map((c) => c.channel_name).join()}`);
   expect(shown("", "")).toEqual(["a: x,y", "b: x"]);

@@ -6,7 +6,7 @@ import { until } from "../../support/server.ts";
 test("a topic's backlog waits for its first channel; a later channel starts at the tail", async () => {
   await using server = InProcess.start();
   await server.publish("t", ...numbers(5));
-  expect(server.broker.topic("t").depth).toBe(5);
+  expect(server.broker.registry.topic("t").depth).toBe(5);
   const first = await server.consumer("t", "first", 100);
   expect((await messages(first, 5)).map(({ text }) => text)).toEqual(numbers(5));
   const second = await server.consumer("t", "second", 100);
@@ -21,7 +21,7 @@ test("a backlog waits for its first channel over a restart too", async () => {
   await using server = InProcess.start();
   await server.publish("t", ...numbers(5));
   await server.restart();
-  expect(server.broker.topic("t").depth).toBe(5);
+  expect(server.broker.registry.topic("t").depth).toBe(5);
   const consumer = await server.consumer("t", "c", 100);
   expect((await messages(consumer, 5)).map(({ text }) => text)).toEqual(numbers(5));
 });
@@ -29,15 +29,15 @@ test("a backlog waits for its first channel over a restart too", async () => {
 test("a paused topic withholds from its channels until it is unpaused, over a restart too", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 100);
-  server.broker.topic("t").pause();
+  server.broker.registry.topic("t").pause();
   await server.publish("t", ...numbers(3));
   await expectNothing(consumer);
-  expect([server.broker.topic("t").depth, server.broker.topic("t").channel("c").depth]).toEqual([3, 0]);
+  expect([server.broker.registry.topic("t").depth, server.broker.registry.topic("t").channel("c").depth]).toEqual([3, 0]);
   await server.restart();
-  expect(server.broker.topic("t").paused).toBeTrue();
+  expect(server.broker.registry.topic("t").paused).toBeTrue();
   consumer = await server.consumer("t", "c", 100);
   await expectNothing(consumer);
-  server.broker.topic("t").unpause();
+  server.broker.registry.topic("t").unpause();
   expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
 });
 
@@ -45,14 +45,14 @@ test("a paused channel delivers nothing until it is unpaused, over a restart too
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 100);
   const other = await server.consumer("t", "other", 100);
-  server.broker.topic("t").channel("c").pause();
+  server.broker.registry.topic("t").channel("c").pause();
   await server.publish("t", ...numbers(3));
   expect((await messages(other, 3)).map(({ text }) => text)).toEqual(numbers(3));
   await expectNothing(consumer);
   await server.restart();
   consumer = await server.consumer("t", "c", 100);
   await expectNothing(consumer);
-  server.broker.topic("t").channel("c").unpause();
+  server.broker.registry.topic("t").channel("c").unpause();
   expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
 });
 
@@ -61,7 +61,7 @@ test("what a paused channel has in flight can be finished", async () => {
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
   const { id } = await consumer.message();
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   channel.pause();
   consumer.command(`FIN ${id}`);
   await until("it is finished", () => channel.inFlightCount === 0);
@@ -71,7 +71,7 @@ test("what a paused channel has in flight can be finished", async () => {
 
 test("emptying a topic drops what no channel has got, with and without channels", async () => {
   await using server = InProcess.start();
-  const topic = server.broker.topic("t");
+  const topic = server.broker.registry.topic("t");
   await server.publish("t", ...numbers(5));
   topic.empty();
   expect(topic.depth).toBe(0);
@@ -96,7 +96,7 @@ test("emptying a channel drops what waits, is in flight and is deferred, over a 
   await messages(consumer, 2);
   const producer = await server.client();
   await producer.call("DPUB t 300", "deferred");
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   await until("the long one is stored", () => channel.deferredCount === 3);
   channel.empty();
   expect([channel.depth, channel.inFlightCount, channel.deferredCount]).toEqual([0, 0, 0]);
@@ -116,7 +116,7 @@ test("a deferred publish that was emptied from one channel still reaches the oth
   const other = await server.consumer("t", "other", 10);
   const producer = await server.client();
   await producer.call("DPUB t 200", "deferred");
-  server.broker.topic("t").channel("emptied").empty();
+  server.broker.registry.topic("t").channel("emptied").empty();
   expect((await other.message()).text).toBe("deferred");
   await expectNothing(emptied);
 });
@@ -126,7 +126,7 @@ test("deleting a channel hangs up its consumers and forgets its messages", async
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
   await consumer.message();
-  const topic = server.broker.topic("t");
+  const topic = server.broker.registry.topic("t");
   expect(topic.deleteChannel("c")).toBeTrue();
   expect(topic.deleteChannel("c")).toBeFalse();
   await consumer.untilClosed();
@@ -176,7 +176,7 @@ test("an ephemeral channel vanishes with its last consumer", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "c#ephemeral", 1);
   const second = await server.consumer("t", "c#ephemeral", 1);
-  const { channels } = server.broker.topic("t");
+  const { channels } = server.broker.registry.topic("t");
   first.close();
   await until("the first is gone", () => channels.get("c#ephemeral")?.consumers.length === 1);
   second.close();
@@ -215,7 +215,7 @@ test("an ephemeral channel keeps its newest messages, up to the bound", async ()
 test("a paused ephemeral topic drops what exceeds its bound, and lets none of it through", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
   const consumer = await server.consumer("t#ephemeral", "c", 100);
-  const topic = server.broker.topic("t#ephemeral");
+  const topic = server.broker.registry.topic("t#ephemeral");
   topic.pause();
   await server.publish("t#ephemeral", ...numbers(30));
   consumer.command("RDY 50");
@@ -226,7 +226,7 @@ test("a paused ephemeral topic drops what exceeds its bound, and lets none of it
 
 test("a paused channel of an ephemeral topic keeps no more in memory than its bound", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
-  server.broker.topic("t#ephemeral").channel("c").pause();
+  server.broker.registry.topic("t#ephemeral").channel("c").pause();
   const producer = await server.client();
   const bodies = Array.from({ length: 10 }, () => Buffer.alloc(100_000));
   for (let i = 0; i < 30; i++) {
@@ -252,12 +252,12 @@ test("messages of many topics go on where they were after a restart", async () =
   await using server = InProcess.start();
   const names = numbers(30).map((number) => `topic-${number}`);
   for (const name of names) {
-    server.broker.topic(name).channel("c");
+    server.broker.registry.topic(name).channel("c");
     await server.publish(name, `${name} 1`, `${name} 2`);
   }
   const first = await server.consumer("topic-7", "c", 1);
   first.command(`FIN ${(await first.message()).id}`);
-  await until("it is finished", () => server.broker.topic("topic-7").channel("c").floor > 0);
+  await until("it is finished", () => server.broker.registry.topic("topic-7").channel("c").floor > 0);
   await server.restart();
   for (const name of names) {
     const consumer = await server.consumer(name, "c", 10);

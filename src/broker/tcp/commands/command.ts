@@ -2,60 +2,60 @@ import { goQuote } from "../../../base/go/quote.ts";
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { MAX_KEY_BYTES } from "../../storage/idempotency/key-store.ts";
-import type { Connection } from "../connection.ts";
+import type { Client, CommandClient, PublishingClient } from "./client.ts";
 
 /**
- * Returned by a command that needs an answer from elsewhere first: it is run again, from its line or with its body, when
- * the connection is resumed. Until then everything that the client sent after it waits.
+ * Returned by a command that needs an answer from elsewhere first. It is run again, from its line or with its body, when the
+ * decoder is resumed. Until then everything that the client sent after it waits.
  */
 export const WAIT: unique symbol = Symbol("WAIT");
 
-/** What became of a command: it was carried out, is answered with an error, or waits. */
+/** What became of a command: it was carried out (undefined), is answered with an error, or waits. */
 export type CommandResult = ProtocolError | typeof WAIT | undefined;
 
-/** What a command line does. It answers by itself; an error it returns is answered by the connection. */
+/** What a command line does. A command sends its response itself; an error that it returns is sent by the decoder. */
 export interface Command {
-  execute(connection: Connection, line: Line): CommandResult;
+  execute(client: CommandClient, line: Line): CommandResult;
 }
 
-/** A command whose line is followed by a size word and a body. `execute` has looked at the line only. */
+/** A command whose line is followed by a size word and a body. Its execute() looks at the line only. */
 export interface BodyCommand extends Command {
-  /** Looks at the size word. */
-  size(connection: Connection, size: number): ProtocolError | undefined;
+  /** Checks the size word. */
+  size(client: CommandClient, size: number): ProtocolError | undefined;
   /**
-   * The length of the body that begins at `from`, if all of it is in [from, to): else 0.
-   * @param first false when the same body was measured before with fewer bytes
+   * The length of the body that begins at `from`, or 0 if not all of it is in [from, to) yet.
+   * @param first false if the same body was measured before, with fewer bytes
    */
-  measure(connection: Connection, bytes: Buffer, from: number, to: number, size: number, first: boolean): number | ProtocolError;
-  /** How many bytes are needed at least, as far as measure() could see. */
-  needed(connection: Connection, size: number): number;
-  /** What a client hears that ended its side in the middle. @param hasSize whether the size word was there */
-  truncated(hasSize: boolean, connection: Connection): ProtocolError;
-  /** The whole body, in [from, to). */
-  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult;
+  measure(client: CommandClient, bytes: Buffer, from: number, to: number, size: number, first: boolean): number | ProtocolError;
+  /** How many bytes the body has at least, as far as measure() could see. */
+  needed(client: CommandClient, size: number): number;
+  /** The error for a client that ended its side within the body. @param hasSize whether the size word had come */
+  truncated(hasSize: boolean, client: CommandClient): ProtocolError;
+  /** Carries the command out. The whole body is in [from, to). */
+  body(client: CommandClient, bytes: Buffer, from: number, to: number): CommandResult;
 }
 
-/** A body of exactly the size that its size word said. */
+/** A body that is exactly as long as its size word says. */
 export const SIZED_BODY = {
-  measure(_connection: Connection, _bytes: Buffer, from: number, to: number, size: number): number {
+  measure(_client: Client, _bytes: Buffer, from: number, to: number, size: number): number {
     return to - from >= size ? size : 0;
   },
-  needed(_connection: Connection, size: number): number {
+  needed(_client: Client, size: number): number {
     return size;
   },
 };
 
 /** Checks the size word of a body that is one message. */
-export function checkMessageSize(connection: Connection, command: string, size: number): ProtocolError | undefined {
+export function checkMessageSize({ options }: Client, command: string, size: number): ProtocolError | undefined {
   if (size <= 0) return fatal("E_BAD_MESSAGE", `${command} invalid message body size ${size}`);
-  const limit = connection.broker.options.maxMsgSizeBytes;
+  const limit = options.maxMsgSizeBytes;
   if (size > limit) return fatal("E_BAD_MESSAGE", `${command} message too big ${size} > ${limit}`);
   return undefined;
 }
 
-/** Checks the size word of a body that says something of the client. */
-export function checkBodySize(connection: Connection, command: string, size: number): ProtocolError | undefined {
-  const limit = connection.broker.options.maxBodySizeBytes;
+/** Checks the size word of a body that tells about the client. */
+export function checkBodySize({ options }: Client, command: string, size: number): ProtocolError | undefined {
+  const limit = options.maxBodySizeBytes;
   if (size > limit) return fatal("E_BAD_BODY", `${command} body too big ${size} > ${limit}`);
   if (size <= 0) return fatal("E_BAD_BODY", `${command} invalid body size ${size}`);
   return undefined;
@@ -65,13 +65,14 @@ export function badTopic(command: string, line: Line): ProtocolError {
   return fatal("E_BAD_TOPIC", `${command} topic name ${goQuote(line.text(1))} is not valid`);
 }
 
-/** A publish that cannot be taken: the topic could not be made, or the broker is going down. */
+/** The error for a publish that is not accepted: its topic cannot be made, the disk is full, or the broker shuts down. */
 export function publishFailed(command: string, error: Error): ProtocolError {
   return fatal(`E_${command}_FAILED`, `${command} failed ${error.message}`);
 }
 
-/** Takes note of the idempotency key in a publish's line, if it has one. */
-export function takeKey({ publisher }: Connection, command: string, line: Line, word: number): ProtocolError | undefined {
+/** Notes the idempotency key in the line of a publish, if the client may send keys. @param word where the key is in the line */
+export function noteKey({ publisher }: PublishingClient, command: string, line: Line, word: number): ProtocolError | undefined {
+  if (!publisher.idempotent) return undefined;
   publisher.key = line.words > word ? line.text(word) : "";
   if (publisher.key.length <= MAX_KEY_BYTES) return undefined;
   return fatal("E_INVALID", `${command} idempotency key longer than ${MAX_KEY_BYTES} bytes`);

@@ -4,31 +4,30 @@ import { countAscending, expandSequence, readPrefix, readSequence } from "../../
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
-import { STATE_CLOSING, STATE_SUBSCRIBED } from "../client-state.ts";
-import type { Connection } from "../connection.ts";
+import { type ConsumingClient, STATE_CLOSING, STATE_SUBSCRIBED } from "./client.ts";
 import type { Command } from "./command.ts";
 
 const LF = 0x0a;
 const SPACE = 0x20;
-/** "FIN " + id + "\n", the commonest line there is. */
+/** "FIN " + id + "\n": the commonest line. */
 const FIN_ID_OFFSET = 4;
 export const FIN_LINE_BYTES = FIN_ID_OFFSET + MESSAGE_ID_BYTES + 1;
 
-/** `FIN id\n`: the message is done with. https://nsq.io/clients/tcp_protocol_spec.html#fin */
+/** `FIN id\n`: the consumer is done with the message. https://nsq.io/clients/tcp_protocol_spec.html#fin */
 export const FIN: Command = {
-  execute(connection: Connection, line: Line): ProtocolError | undefined {
-    const refused = checkMessageCommand(connection, "FIN", line, 2);
+  execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
+    const refused = checkMessageCommand(client, "FIN", line, 2);
     if (refused !== undefined) return refused;
-    const channel = connection.channel as Channel;
+    const channel = client.channel as Channel;
     const sequence = sequenceAt(channel, line.buffer, line.start(1));
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(connection, sequence);
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(client, sequence);
     if (failure !== undefined) return messageFailed("FIN", line.buffer, line.start(1), failure);
-    connection.finishCount++;
+    client.finishCount++;
     return undefined;
   },
 };
 
-/** Whether a whole FIN line as clients write it begins at an offset. The caller has seen that so many bytes are there. */
+/** Whether a FIN line as clients write it begins at `at`. The caller has checked that FIN_LINE_BYTES are there. */
 export function isFinLine(data: Buffer, at: number): boolean {
   return (
     data[at] === 0x46 && data[at + 1] === 0x49 && data[at + 2] === 0x4e && data[at + 3] === SPACE && data[at + FIN_LINE_BYTES - 1] === LF
@@ -36,33 +35,34 @@ export function isFinLine(data: Buffer, at: number): boolean {
 }
 
 /**
- * FINs without ado, as many in a row as there are: a consumer finishes what came in one run in the order it came.
+ * Executes FIN lines without the general way of a command line, as many as follow each other: a consumer usually finishes
+ * the messages of a run in the order in which they came.
  *
- * @param view of the same bytes; undefined: there is but one line
- * @returns how many lines were taken; 0 when the first one's id, or anything else, asks for the command in full
+ * @param view of the same bytes; undefined if there is only one line
+ * @returns how many lines were executed; 0 if the first one has to go the general way, which also finds its error
  */
-export function finishLines(connection: Connection, data: Buffer, view: DataView | undefined, at: number, end: number): number {
-  const { channel } = connection;
+export function finishLines(client: ConsumingClient, data: Buffer, view: DataView | undefined, at: number, end: number): number {
+  const { channel } = client;
   const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at + FIN_ID_OFFSET);
   if (channel === undefined || sequence < 0) return 0;
   const count = view === undefined ? 1 : countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
-  let finished = channel.finishRun(connection, sequence, count);
-  if (finished === 0 && channel.finish(connection, sequence) === undefined) finished = 1;
-  connection.finishCount += finished;
+  let finished = channel.finishRun(client, sequence, count);
+  if (finished === 0 && channel.finish(client, sequence) === undefined) finished = 1;
+  client.finishCount += finished;
   return finished;
 }
 
-/** The sequence in `channel` that the id at `at` means; -1 if no message of its topic can have that id. */
+/** The sequence of the message with the id at `at` in a channel; -1 if no message of its topic can have that id. */
 export function sequenceAt(channel: Channel, bytes: Buffer, at: number): number {
   if (readPrefix(bytes, at) !== channel.topic.log.prefix) return -1;
   const low = readSequence(bytes, at);
   return low < 0 ? -1 : expandSequence(low, channel.nearSequence);
 }
 
-/** What FIN, REQ and TOUCH check alike, in nsqd's order: the state, the parameters, the id's length. */
-export function checkMessageCommand(connection: Connection, command: string, line: Line, words: number): ProtocolError | undefined {
-  const { state } = connection;
-  if ((state !== STATE_SUBSCRIBED && state !== STATE_CLOSING) || connection.channel === undefined) {
+/** Checks for FIN, REQ and TOUCH, in nsqd's order: the state, the number of parameters, the length of the id. */
+export function checkMessageCommand(client: ConsumingClient, command: string, line: Line, words: number): ProtocolError | undefined {
+  const { state } = client;
+  if ((state !== STATE_SUBSCRIBED && state !== STATE_CLOSING) || client.channel === undefined) {
     return fatal("E_INVALID", `cannot ${command} in current state`);
   }
   if (line.words < words) return fatal("E_INVALID", `${command} insufficient number of params`);

@@ -1,35 +1,26 @@
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
-import type { Connection } from "../connection.ts";
-import { type BodyCommand, type CommandResult, checkMessageSize, publishFailed, SIZED_BODY, takeKey } from "./command.ts";
+import type { Client, PublishingClient } from "./client.ts";
+import { type BodyCommand, type CommandResult, checkMessageSize, noteKey, SIZED_BODY } from "./command.ts";
 
-/** `PUB topic [key]\n size body`: one message; the key of a client that negotiated idempotency. https://nsq.io/clients/tcp_protocol_spec.html#pub */
+/**
+ * `PUB topic [key]\n size body`: one message. The key is accepted from clients that negotiated idempotency.
+ * https://nsq.io/clients/tcp_protocol_spec.html#pub
+ */
 export const PUB: BodyCommand = {
   ...SIZED_BODY,
 
-  execute(connection: Connection, line: Line): ProtocolError | undefined {
-    const { publisher } = connection;
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
     if (line.words < 2) return fatal("E_INVALID", "PUB insufficient number of parameters");
-    const bad = publisher.nameTopic("PUB", line);
-    if (bad !== undefined) return bad;
-    return publisher.idempotent ? takeKey(connection, "PUB", line, 2) : undefined;
+    return client.publisher.selectTopic("PUB", line) ?? noteKey(client, "PUB", line, 2);
   },
 
-  size(connection: Connection, size: number): ProtocolError | undefined {
-    return checkMessageSize(connection, "PUB", size);
+  size(client: Client, size: number): ProtocolError | undefined {
+    return checkMessageSize(client, "PUB", size);
   },
 
-  body(connection: Connection, bytes: Buffer, from: number, to: number): CommandResult {
-    const { publisher } = connection;
-    const refused = publisher.mayPublish("PUB");
-    if (refused !== undefined) return refused;
-    const topic = publisher.namedTopic();
-    if (topic instanceof Error) return publishFailed("PUB", topic);
-    if (publisher.key !== "" && publisher.isRepeated(topic, topic.pendingPub)) return undefined;
-    topic.publish(bytes, from, to - from, connection.broker.time);
-    publisher.count(topic, 1);
-    connection.hold(topic.pendingPub);
-    return undefined;
+  body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    return publisher.publish(bytes, from, to);
   },
 
   truncated(hasSize: boolean): ProtocolError {

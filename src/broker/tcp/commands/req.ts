@@ -2,29 +2,29 @@ import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
-import type { Connection } from "../connection.ts";
+import type { ConsumingClient } from "./client.ts";
 import type { Command } from "./command.ts";
 import { checkMessageCommand, messageFailed, sequenceAt } from "./fin.ts";
 
-/** `REQ id ms\n`: the message comes again after so much time. https://nsq.io/clients/tcp_protocol_spec.html#req */
+/** `REQ id ms\n`: the message is delivered again after a delay. https://nsq.io/clients/tcp_protocol_spec.html#req */
 export const REQ: Command = {
-  execute(connection: Connection, line: Line): ProtocolError | undefined {
-    const refused = checkMessageCommand(connection, "REQ", line, 3);
+  execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
+    const refused = checkMessageCommand(client, "REQ", line, 3);
     if (refused !== undefined) return refused;
     let delayMs = line.decimal(2);
     if (Number.isNaN(delayMs)) return fatal("E_INVALID", `REQ could not parse timeout ${line.text(2)}`);
-    const { broker, remoteAddress } = connection;
-    const longest = broker.options.maxReqTimeoutMs;
+    const { logger, remoteAddress } = client;
+    const longest = client.options.maxReqTimeoutMs;
     const bounded = Math.max(0, Math.min(delayMs, longest));
     if (bounded !== delayMs) {
-      broker.log.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`);
+      logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`);
       delayMs = bounded;
     }
-    const channel = connection.channel as Channel;
+    const channel = client.channel as Channel;
     const sequence = sequenceAt(channel, line.buffer, line.start(1));
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.requeue(connection, sequence, delayMs);
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.requeue(client, sequence, delayMs);
     if (failure !== undefined) return messageFailed("REQ", line.buffer, line.start(1), failure);
-    connection.requeueCount++;
+    client.requeueCount++;
     return undefined;
   },
 };

@@ -1,147 +1,177 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
-import { fatal } from "../../../frame/error.ts";
+import type { Logger } from "../../../base/logger.ts";
+import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Compressor } from "../../../net/compression/compressor.ts";
 import { CorruptStream, type Decompressor } from "../../../net/compression/decompressor.ts";
-import { tlsRequirement } from "../../tls-options.ts";
-import type { Connection } from "../connection.ts";
+import { DeflateCompressor, DeflateDecompressor } from "../../../net/compression/deflate.ts";
+import { SnappyCompressor, SnappyDecompressor } from "../../../net/compression/snappy.ts";
+import type { Writer } from "../../../net/writer.ts";
 import type { Outbox } from "./outbox.ts";
-import { type Handshake, isNoHandshake, type TlsFacts } from "./tls.ts";
-import type { PlainTransport, Transport } from "./transport.ts";
-import { type Compression, compress, type Upgrade } from "./upgrade.ts";
+import { type Handshake, type HandshakeListener, isHandshake, type TlsFacts, type Transport } from "./tls.ts";
 
 /** How long a client has for its side of a TLS handshake, as in nsqd. */
 const HANDSHAKE_TIMEOUT_MS = 5000;
-/** A few bytes can become many: more than this waits for the next turn of the event loop. */
-const UNPACKED_PER_TURN_BYTES = 1024 * 1024;
+/** A few bytes may decompress to many. More than this waits for the next turn of the event loop. */
+const DECOMPRESSED_PER_TURN_BYTES = 1024 * 1024;
+
+export type Compression = { layer: "snappy" } | { layer: "deflate"; level: number };
+/** A layer that IDENTIFY agreed on. */
+export type Upgrade = { layer: "tls" } | Compression;
+
+/** The connection whose bytes go through the layers. */
+export interface LayeredConnection {
+  readonly remoteAddress: string;
+  /** The uppermost socket. TLS puts another one in its place. */
+  transport: Transport;
+  /** The client's bytes are wanted. */
+  readonly isReading: boolean;
+  /** All commands but IDENTIFY are refused until the client speaks TLS. */
+  isTlsRequired: boolean;
+  readonly closing: boolean;
+  readonly closed: boolean;
+  /** Whether everything that the client is to get is sent. */
+  readonly allSent: boolean;
+  readonly decoder: { ignoreInput(): void; acceptCommands(): void; restartSilence(): void };
+  /** Starts TLS on the connection's socket. */
+  startTls(listener: HandshakeListener): Handshake;
+  /** Executes the commands in the client's bytes. */
+  decode(data: Buffer): void;
+  onInputEnd(): void;
+  respondOk(): void;
+  fail(error: ProtocolError): void;
+  flush(): void;
+  /** The connection has something to do at the end of the tick. */
+  markDirty(): void;
+  /** Calls onDrain() as if the socket had. */
+  drainNow(): void;
+}
+
+/** What layers need of the broker. */
+export interface LayerServices {
+  readonly turn: { readonly nowMs: number };
+  readonly logger: Logger;
+}
 
 /**
- * What stands between a client's connection and its socket: nothing at first, then what IDENTIFY agreed on, TLS and below
- * the connection a compression. Bytes that come are handed to the connection as the client meant them; what goes out
- * leaves its outbox for the uppermost layer.
+ * What is between a client's connection and its socket, if IDENTIFY agreed on anything: TLS, and above it a compression. A
+ * connection without them has no Layers. The client's bytes come up to the connection's decode(); its outbox writes to the
+ * uppermost layer.
+ *
+ * The layers are put on one after the other, each once everything before it is sent, and each is followed by an OK that
+ * goes through it.
  */
-export class Layers {
+export class Layers implements HandshakeListener {
   /** What the TLS handshake agreed on; undefined without TLS. */
   tls: TlsFacts | undefined;
   compression: Compression | undefined;
-  /** The client's commands are refused until it speaks TLS. */
-  tlsDue: boolean;
-  /** More is wanted from the socket. */
-  reading = true;
+  /** Compressed bytes wait for their turn, and the socket is paused until then. */
+  isDecompressing = false;
 
-  /** Those that are still to be put on, in their order. */
-  private upgrades: Upgrade[] = [];
   private handshake: Handshake | undefined;
   private handshakeDueMs = 0;
   private compressor: Compressor | undefined;
   private decompressor: Decompressor | undefined;
-  /** Compressed bytes wait for their turn, and the socket with them. */
-  private unpacking = false;
-  /** The client has ended its side; what it sent before waits. */
-  private endWaits = false;
-  /** Set while what is to be compressed waits for the next turn of the event loop. */
+  /** The client has ended its side, and bytes that it sent before wait. */
+  private isEndPending = false;
+  /** Set while bytes that are to be compressed wait for the next turn of the event loop. */
   private nextTurn: NodeJS.Immediate | undefined;
 
+  /**
+   * Bytes that come before a layer is there are dropped. nsqd loses them in its read buffer; here they are no commands either,
+   * because they may be from somebody else than the client that proves itself in the handshake.
+   *
+   * @param upgrades what IDENTIFY agreed on, in the order of the layers
+   */
   constructor(
-    private readonly client: Connection,
-    private transport: Transport,
+    private readonly connection: LayeredConnection,
     private readonly outbox: Outbox,
+    private readonly services: LayerServices,
+    private readonly upgrades: Upgrade[],
   ) {
-    this.tlsDue = tlsRequirement(client.broker.options) !== "false";
+    connection.decoder.ignoreInput();
   }
 
-  // ---- what comes in
+  // ---- input
 
-  /** Bytes from the socket. The buffer is theirs. */
+  /** Bytes from the socket. The buffer is this object's. */
   receive(data: Buffer): void {
-    if (this.decompressor === undefined) {
-      if (this.handshake !== undefined) this.checkHandshake(data, this.handshake);
-      this.client.decode(data);
-      freeBuffer(data);
+    const { decompressor } = this;
+    if (decompressor !== undefined) {
+      decompressor.feed(data);
+      if (!this.isDecompressing) this.decompress(decompressor);
       return;
     }
-    this.decompressor.feed(data);
-    if (!this.unpacking) this.unpack(this.decompressor);
+    if (this.handshake !== undefined) this.checkHandshake(data, this.handshake);
+    this.connection.decode(data);
+    freeBuffer(data);
   }
 
-  /** The client has ended its side. @returns false: what it sent before still waits here, and the connection hears of the end again */
-  end(): boolean {
-    this.endWaits = this.unpacking;
-    return !this.unpacking;
+  /** The client has ended its side. @returns false: bytes that it sent before wait here, and the connection is told later */
+  onInputEnd(): boolean {
+    this.isEndPending = this.isDecompressing;
+    return !this.isDecompressing;
   }
 
-  pauseReading(): void {
-    if (!this.reading) return;
-    this.reading = false;
-    this.transport.pause();
-  }
-
-  resumeReading(): void {
-    this.reading = true;
-    // What waits to be decompressed comes first, at the end of the tick.
-    if (this.unpacking) this.client.markDirty();
-    else this.transport.resume();
-  }
-
-  /** Decompresses what has come, up to a bound for one turn of the event loop; then others have theirs. */
-  private unpack(decompressor: Decompressor): void {
-    const { client } = this;
+  /** Decompresses what has come, up to a limit per turn of the event loop, so that other clients are served, too. */
+  private decompress(decompressor: Decompressor): void {
+    const { connection } = this;
     let bytes = 0;
     try {
-      while (!client.dying && this.reading && bytes < UNPACKED_PER_TURN_BYTES) {
+      while (!connection.closing && connection.isReading && bytes < DECOMPRESSED_PER_TURN_BYTES) {
         const piece = decompressor.next();
         if (piece === undefined) break;
         bytes += piece.length;
-        client.decode(piece);
+        connection.decode(piece);
       }
     } catch (error) {
       if (!(error instanceof CorruptStream)) throw error;
-      client.broker.log.error(`client(${client.remoteAddress}) - failed to read command - ${error.message}`);
-      this.unpacking = false;
-      return client.onInputEnd();
+      this.services.logger.error(`client(${connection.remoteAddress}) - failed to read command - ${error.message}`);
+      this.isDecompressing = false;
+      return connection.onInputEnd();
     }
-    if (client.dying) return;
+    if (connection.closing) return;
     if (decompressor.waiting) {
-      this.unpacking = true;
-      this.transport.pause();
-      if (this.reading) client.markDirty();
+      this.isDecompressing = true;
+      connection.transport.pause();
+      if (connection.isReading) connection.markDirty();
       return;
     }
-    if (this.unpacking) {
-      this.unpacking = false;
-      if (this.reading) this.transport.resume();
+    if (this.isDecompressing) {
+      this.isDecompressing = false;
+      if (connection.isReading) connection.transport.resume();
     }
-    if (this.endWaits || decompressor.ended) client.onInputEnd();
+    if (this.isEndPending || decompressor.ended) connection.onInputEnd();
   }
 
-  // ---- what goes out
+  // ---- output
 
-  /** Nothing waits for the kernel: more may be sent. */
-  get clear(): boolean {
-    return this.outbox.clear && (this.compressor === undefined || this.compressor.writable);
+  /** Whether nothing waits for the kernel or for the next turn, so that more may be sent. */
+  get writable(): boolean {
+    return this.compressor === undefined || this.compressor.writable;
   }
 
-  /** All that was sent is out. */
+  /** Whether nothing is left to send. */
   get empty(): boolean {
-    return this.outbox.empty && (this.compressor === undefined || this.compressor.empty);
+    return this.compressor === undefined || this.compressor.empty;
   }
 
-  /** Sends what was put together in this turn. */
+  /** Sends what the outbox wrote in this turn. */
   flush(): void {
-    this.outbox.flush();
     if (this.compressor !== undefined) this.flushCompressed(this.compressor);
   }
 
-  /** The socket takes bytes again. @returns whether nothing waits for it any more */
+  /** The socket accepts bytes again. @returns whether nothing waits for it any more */
   drain(): boolean {
-    const { compressor } = this;
-    // What waits for the next turn gets it from flushCompressed().
-    if (compressor !== undefined && (this.nextTurn !== undefined || !compressor.drain())) return false;
-    const drained = this.outbox.drain();
-    if (compressor !== undefined) this.flushCompressed(compressor);
-    return drained && this.clear;
+    const { compressor, outbox } = this;
+    if (compressor === undefined) return outbox.drain();
+    // Bytes that wait for the next turn are sent by flushCompressed() then.
+    if (this.nextTurn !== undefined || !compressor.drain()) return false;
+    const isDrained = outbox.drain();
+    this.flushCompressed(compressor);
+    return isDrained && outbox.writable && compressor.writable;
   }
 
-  /** Sends what was gathered. What was too much for one turn goes on in the next, once others have had theirs. */
+  /** Sends what was gathered. What is too much for one turn goes on in the next, after other clients were served. */
   private flushCompressed(compressor: Compressor): void {
     compressor.flush();
     if (!compressor.turnUsedUp) return compressor.beginTurn();
@@ -149,121 +179,100 @@ export class Layers {
     this.nextTurn = setImmediate(() => {
       this.nextTurn = undefined;
       compressor.beginTurn();
-      this.client.broker.listener.guard(this.client, (client) => client.onDrain());
+      this.connection.drainNow();
     });
   }
 
-  // ---- putting layers on
+  // ---- upgrades
 
-  /**
-   * IDENTIFY agreed on layers: they are put on once its answer is out. What comes before one is put on is not for it. nsqd
-   * loses such bytes in its read buffer; here they are never taken for commands either, as who sent them may be somebody
-   * else than who proves itself in the handshake.
-   */
-  agree(upgrades: Upgrade[]): void {
-    this.upgrades = upgrades;
-    this.client.decoder.ignore();
-  }
-
-  /** There are layers, or are going to be. */
-  get agreed(): boolean {
-    return this.tls !== undefined || this.compression !== undefined || this.upgrading;
-  }
-
-  /** Not all of them are put on. */
-  get upgrading(): boolean {
+  /** Whether layers are still to be put on. */
+  get isUpgrading(): boolean {
     return this.upgrades.length > 0;
   }
 
-  /** Goes on with what waited until nothing else was in the way: the next layer, or what there is to decompress. */
-  goOn(): void {
-    if (this.upgrading) this.putOnNext();
-    if (this.unpacking && this.reading) this.unpack(this.decompressor as Decompressor);
+  /** Tick, at its end: goes on with what waited, the next layer or bytes to be decompressed. */
+  resume(): void {
+    if (this.isUpgrading) this.startUpgrade();
+    if (this.isDecompressing && this.connection.isReading) this.decompress(this.decompressor as Decompressor);
   }
 
-  /** Puts on the next layer if all that goes without it is out. */
-  private putOnNext(): void {
-    const { client } = this;
-    if (this.handshake !== undefined || !client.allSent) return;
+  /** Puts the next layer on, if everything that goes without it is sent. */
+  private startUpgrade(): void {
+    const { connection, outbox, services } = this;
+    if (this.handshake !== undefined || !connection.allSent) return;
     const [next] = this.upgrades as [Upgrade];
     const kind = next.layer === "deflate" ? `deflate (level ${next.level})` : next.layer === "tls" ? "TLS" : next.layer;
-    client.broker.log.info(`PROTOCOL(V2): [${client.remoteAddress}] upgrading connection to ${kind}`);
+    services.logger.info(`PROTOCOL(V2): [${connection.remoteAddress}] upgrading connection to ${kind}`);
     if (next.layer === "tls") {
-      this.handshakeDueMs = client.broker.nowMs + HANDSHAKE_TIMEOUT_MS;
-      this.handshake = client.broker.listener.startTls(client, this.transport as PlainTransport);
-      this.transport = this.handshake.plain;
-      this.outbox.redirect(this.transport);
+      this.handshakeDueMs = services.turn.nowMs + HANDSHAKE_TIMEOUT_MS;
+      this.handshake = connection.startTls(this);
+      this.setTransport(this.handshake.plain);
       return;
     }
-    const { compressor, decompressor } = compress(next, this.transport);
-    this.compressor = compressor;
-    this.decompressor = decompressor;
+    this.compressor = newCompressor(next, connection.transport);
+    this.decompressor = next.layer === "snappy" ? new SnappyDecompressor() : new DeflateDecompressor();
     this.compression = next;
-    this.outbox.redirect(compressor);
-    this.layerDone();
+    outbox.redirect(this.compressor);
+    this.finishUpgrade();
   }
 
-  /** The client hears of a layer by an OK that comes through it. */
-  private layerDone(): void {
-    const { decoder } = this.client;
+  /** A layer is there. The client is told by an OK that goes through it. */
+  private finishUpgrade(): void {
+    const { decoder } = this.connection;
     this.upgrades.shift();
-    if (this.upgrades.length === 0) decoder.listen();
-    decoder.heardNow();
-    this.client.ok();
+    if (this.upgrades.length === 0) decoder.acceptCommands();
+    decoder.restartSilence();
+    this.connection.respondOk();
   }
 
-  /** @param problem what is wrong with the client's certificate */
-  handshakeDone(secure: Transport, facts: TlsFacts, problem: Error | undefined): void {
-    const { client } = this;
-    if (client.closed) return;
+  private setTransport(transport: Transport): void {
+    this.connection.transport = transport;
+    this.outbox.redirect(transport);
+  }
+
+  onHandshakeDone(secure: Transport, facts: TlsFacts, problem: Error | undefined): void {
+    const { connection } = this;
+    if (connection.closed) return;
     this.handshake = undefined;
     this.handshakeDueMs = 0;
-    this.transport = secure;
-    this.outbox.redirect(secure);
-    if (client.dying) return client.markDirty();
-    if (problem !== undefined) return client.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${problem.message}`));
+    this.setTransport(secure);
+    if (connection.closing) return connection.markDirty();
+    if (problem !== undefined) return connection.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${problem.message}`));
     this.tls = facts;
-    this.tlsDue = false;
-    this.layerDone();
+    connection.isTlsRequired = false;
+    this.finishUpgrade();
   }
 
-  handshakeFailed(reason: string): void {
-    const { client } = this;
-    if (client.closed || client.dying) return;
-    client.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${reason}`));
-    // Now: Bun closes the socket as soon as it sees what it has got.
-    client.flush();
+  onHandshakeFailed(reason: string): void {
+    const { connection } = this;
+    if (connection.closed || connection.closing) return;
+    connection.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${reason}`));
+    // Now, because Bun closes the socket as soon as it has seen the bad bytes.
+    connection.flush();
   }
 
-  /** Looks at the clock. @returns whether a handshake is under way */
+  /** Ends a handshake that takes too long. @returns whether one is under way */
   checkTime(nowMs: number): boolean {
     if (this.handshakeDueMs === 0) return false;
-    if (nowMs >= this.handshakeDueMs) this.handshakeFailed(`read tcp ${this.client.remoteAddress}: i/o timeout`);
+    if (nowMs >= this.handshakeDueMs) this.onHandshakeFailed(`read tcp ${this.connection.remoteAddress}: i/o timeout`);
     return true;
   }
 
-  /** Bytes that come during a handshake are what is on the wire. */
+  /** The bytes that come during a handshake are encrypted. */
   private checkHandshake(data: Buffer, handshake: Handshake): void {
-    if (this.client.dying || handshake.begun) return;
+    if (this.connection.closing || handshake.begun) return;
     handshake.begun = true;
-    if (isNoHandshake(data, 0)) this.handshakeFailed("tls: first record does not look like a TLS handshake");
+    if (!isHandshake(data)) this.onHandshakeFailed("tls: first record does not look like a TLS handshake");
   }
 
-  // ---- the end
-
-  /** Ends our side of the connection. What was written still reaches the client. */
-  endOutput(): void {
-    this.transport.end();
-  }
-
-  /** Cuts the connection now. */
-  terminate(): void {
-    this.transport.terminate();
-  }
-
-  /** The socket is gone. */
+  /** The connection is closed: frees the memory. */
   dispose(): void {
     this.compressor?.dispose();
     this.decompressor?.dispose();
   }
+}
+
+/** @param below where the compressed bytes go */
+function newCompressor(compression: Compression, below: Writer): Compressor {
+  return compression.layer === "snappy" ? new SnappyCompressor(below) : new DeflateCompressor(below, compression.level);
 }

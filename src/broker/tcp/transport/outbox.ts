@@ -1,23 +1,14 @@
+import { ATTEMPTS_OFFSET } from "../../../frame/frame.ts";
 import type { Writer } from "../../../net/writer.ts";
 import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
 
-/** Small writes of one turn are put together here; a run larger than this goes to the kernel from where it lies. */
+/** Small writes of one turn are gathered in a stage of this size. A longer run goes to the kernel from where it is. */
 const STAGE_BYTES = 4096;
+/** Free stages, shared by all connections: an idle connection has none. */
+const freeStages: Buffer[] = [];
+const MAX_FREE_STAGES = 256;
 
-/** Staging buffers, shared by all connections: an idle one holds none. */
-export class StagePool {
-  private readonly free: Buffer[] = [];
-
-  take(): Buffer {
-    return this.free.pop() ?? Buffer.allocUnsafeSlow(STAGE_BYTES);
-  }
-
-  give(buffer: Buffer): void {
-    if (this.free.length < 256) this.free.push(buffer);
-  }
-}
-
-/** Bytes the kernel has not taken yet. Of a chunk it is a reference, and the chunk stays until they are gone. */
+/** Bytes that the kernel has not accepted yet. Bytes of a chunk are not copied: the chunk is pinned until they are sent. */
 interface Piece {
   buffer: Buffer;
   from: number;
@@ -25,83 +16,80 @@ interface Piece {
   chunk: Chunk | undefined;
 }
 
-/** What goes out to one client, in order: staged small writes, runs of chunks, and what the kernel refused. */
+/** What is sent to one client, in its order: small writes in a stage, runs of chunks, and what the kernel did not accept. */
 export class Outbox {
   private stage: Buffer | undefined;
   private staged = 0;
   private readonly pieces: Piece[] = [];
-  /** Bytes that wait for the client to read. */
+  /** Bytes that the kernel has not accepted, as the client does not read. */
   pendingBytes = 0;
 
   constructor(
-    private transport: Writer,
-    private readonly stages: StagePool,
+    private below: Writer,
     private readonly chunks: ChunkPool,
   ) {}
 
-  /** From here on all goes another way. To be called while nothing waits. */
-  redirect(transport: Writer): void {
-    this.transport = transport;
+  /** From here on everything is written to another layer. To be called while nothing waits. */
+  redirect(below: Writer): void {
+    this.below = below;
   }
 
-  /** Nothing waits for the kernel: more may be written. */
-  get clear(): boolean {
+  /** Whether nothing waits for the kernel, so that more may be written. */
+  get writable(): boolean {
     return this.pieces.length === 0;
   }
 
+  /** Whether nothing is left to send. */
   get empty(): boolean {
     return this.pieces.length === 0 && this.staged === 0;
   }
 
-  /** Copies bytes in; they go out with flush(), or before if the stage is full. */
+  /** Copies bytes. They are sent by flush(), or before that if the stage is full. */
   write(bytes: Buffer, from: number, to: number): void {
     const at = this.reserve(to - from);
     if (at >= 0) bytes.copy(this.stage as Buffer, at, from, to);
-    else this.writeNow(bytes, from, to, undefined);
+    else this.send(bytes, from, to, undefined);
   }
 
-  /** Room for `length` bytes in the stage: the buffer is `stageBuffer`, the offset is returned; -1 if they do not fit in any stage. */
-  reserve(length: number): number {
-    if (length > STAGE_BYTES) {
-      this.flush();
-      return -1;
-    }
-    if (this.staged + length > STAGE_BYTES) this.flush();
-    this.stage ??= this.stages.take();
-    const at = this.staged;
-    this.staged += length;
-    return at;
-  }
-
-  get stageBuffer(): Buffer {
-    return this.stage as Buffer;
-  }
-
-  /** Sends a range of a chunk. Large ones are not copied, however slow the client is. */
+  /** Sends a range of a chunk. A long one is not copied, however slow the client is. */
   writeRun(chunk: Chunk, from: number, to: number): void {
     if (to - from <= STAGE_BYTES - this.staged) return this.write(chunk.buffer, from, to);
     this.flush();
-    this.writeNow(chunk.buffer, from, to, chunk);
+    this.send(chunk.buffer, from, to, chunk);
   }
 
-  /** Sends what is staged. */
+  /**
+   * Copies the frame of a message, with another number of attempts.
+   *
+   * @param scratch for a frame that no stage can hold
+   */
+  writeMessage(frame: Buffer, from: number, to: number, attempts: number, scratch: { reserve(bytes: number): Buffer }): void {
+    const length = to - from;
+    const at = this.reserve(length);
+    const copy = at >= 0 ? (this.stage as Buffer) : scratch.reserve(length);
+    const start = Math.max(0, at);
+    frame.copy(copy, start, from, to);
+    copy.writeUInt16BE(attempts, start + ATTEMPTS_OFFSET);
+    if (at < 0) this.send(copy, 0, length, undefined);
+  }
+
+  /** Sends the stage. */
   flush(): void {
     if (this.staged === 0) return;
     const stage = this.stage as Buffer;
     const length = this.staged;
     this.staged = 0;
-    this.writeNow(stage, 0, length, undefined);
-    this.stage = undefined;
-    this.stages.give(stage);
+    this.send(stage, 0, length, undefined);
+    this.freeStage();
   }
 
-  /** The kernel takes bytes again. @returns whether all that waited is out */
+  /** The kernel accepts bytes again. @returns whether everything that waited is sent */
   drain(): boolean {
     while (this.pieces.length > 0) {
       const piece = this.pieces[0];
-      const taken = Math.max(0, this.transport.write(piece.buffer, piece.from, piece.to - piece.from));
-      this.pendingBytes -= taken;
-      piece.from += taken;
+      const sent = Math.max(0, this.below.write(piece.buffer, piece.from, piece.to - piece.from));
+      this.pendingBytes -= sent;
+      piece.from += sent;
       if (piece.from < piece.to) return false;
       this.pieces.shift();
       if (piece.chunk !== undefined) this.chunks.unpin(piece.chunk);
@@ -109,18 +97,35 @@ export class Outbox {
     return true;
   }
 
-  /** The connection is gone: lets go of everything. */
+  /** The connection is closed: frees the memory. */
   dispose(): void {
     for (const { chunk } of this.pieces.splice(0)) if (chunk !== undefined) this.chunks.unpin(chunk);
     this.pendingBytes = 0;
     this.staged = 0;
-    if (this.stage !== undefined) this.stages.give(this.stage);
+    this.freeStage();
+  }
+
+  /** Room for `length` bytes in the stage. @returns its offset; -1 if no stage is large enough */
+  private reserve(length: number): number {
+    if (length > STAGE_BYTES) {
+      this.flush();
+      return -1;
+    }
+    if (this.staged + length > STAGE_BYTES) this.flush();
+    this.stage ??= freeStages.pop() ?? Buffer.allocUnsafeSlow(STAGE_BYTES);
+    const at = this.staged;
+    this.staged += length;
+    return at;
+  }
+
+  private freeStage(): void {
+    if (this.stage !== undefined && freeStages.length < MAX_FREE_STAGES) freeStages.push(this.stage);
     this.stage = undefined;
   }
 
-  private writeNow(buffer: Buffer, from: number, to: number, chunk: Chunk | undefined): void {
+  private send(buffer: Buffer, from: number, to: number, chunk: Chunk | undefined): void {
     if (this.pieces.length === 0) {
-      from += Math.max(0, this.transport.write(buffer, from, to - from));
+      from += Math.max(0, this.below.write(buffer, from, to - from));
       if (from === to) return;
     }
     this.pendingBytes += to - from;
@@ -128,7 +133,7 @@ export class Outbox {
       chunk.pins++;
       this.pieces.push({ buffer, from, to, chunk });
     } else {
-      // A copy: the buffer is somebody's stage or scratch, and will be written over.
+      // A copy, because the buffer is a stage or scratch memory, which will be overwritten.
       const copy = Buffer.from(buffer.subarray(from, to));
       this.pieces.push({ buffer: copy, from: 0, to: copy.length, chunk: undefined });
     }

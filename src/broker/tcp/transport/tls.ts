@@ -1,88 +1,114 @@
-import type { ClientListener } from "../../../net/client-listener.ts";
+import type { Writer } from "../../../net/writer.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { ServerTls } from "../../tls-options.ts";
-import type { Connection } from "../connection.ts";
-import type { PlainTransport, Transport } from "./transport.ts";
 
-/** First byte of a TLS record that a handshake may begin with: a handshake message, or an alert. */
+/** The first byte of a TLS record that a handshake may begin with: a handshake message, or an alert. */
 const HANDSHAKE_RECORD = 0x16;
 const ALERT_RECORD = 0x15;
 
-/** What was agreed in a handshake, and who the client has shown itself to be. */
+/** A client's socket, before TLS or with it. */
+export interface Transport extends Writer {
+  /** Sends what was written, then ends our side. */
+  end(): void;
+  /** Cuts the connection now. */
+  terminate(): void;
+  pause(): void;
+  resume(): void;
+}
+
+/** A socket before TLS. */
+export type PlainTransport = Transport & Pick<Bun.Socket<unknown>, "upgradeTLS">;
+
+/** What a TLS handshake agreed on, and what the client's certificate says. */
 export interface TlsFacts {
   /** As nsqd writes it: TLS1.2 */
   version: string;
-  /** The name that IANA has for it. */
+  /** IANA's name for it. */
   cipherSuite: string;
-  /** Of the client's certificate; empty without one. */
+  /** The name in the client's certificate; empty without one. */
   commonName: string;
 }
 
 /** A handshake that is under way. */
 export interface Handshake {
-  /** The socket below: what is written to it is not encrypted, so until the handshake is through errors go there. */
+  /** The socket below TLS. What is written to it is not encrypted, so errors go there until the handshake is done. */
   readonly plain: Transport;
   /** The client's first bytes have come. */
   begun: boolean;
 }
 
-/**
- * Begins a server's side of TLS on a socket that was accepted without. `connection` hears how the handshake ends; from
- * then on the events of its socket go through `listener`.
- */
-export function startTls(
-  connection: Connection,
+/** The connection whose handshake is under way. */
+export interface HandshakeListener {
+  /** @param problem what is wrong with the client's certificate */
+  onHandshakeDone(secure: Transport, facts: TlsFacts, problem: Error | undefined): void;
+  onHandshakeFailed(reason: string): void;
+}
+
+/** The listener that accepted the socket: the events of the socket's plain bytes are its events. */
+export interface TlsEvents<Connection> {
+  receive(connection: Connection | undefined, data: Buffer): void;
+  onDrain(connection: Connection | undefined): void;
+  onInputEnd(connection: Connection | undefined): void;
+  onSocketClosed(connection: Connection | undefined): void;
+  onSocketError(connection: Connection | undefined, error: Error): void;
+}
+
+/** How TLS is spoken. */
+export interface TlsPolicy {
+  readonly tls: ServerTls;
+  readonly clientAuthPolicy: BrokerOptions["tlsClientAuthPolicy"];
+}
+
+/** Starts the server's side of TLS on a socket that was accepted without it. */
+export function startTls<Connection>(
   socket: PlainTransport,
-  tls: ServerTls,
-  policy: string,
-  listener: ClientListener<Connection>,
+  connection: Connection,
+  listener: HandshakeListener,
+  events: TlsEvents<Connection>,
+  { tls, clientAuthPolicy }: TlsPolicy,
 ): Handshake {
   const [plain] = socket.upgradeTLS<Connection | undefined>({
-    // Types of Bun 1.4.5 do not know that it can be a server's side.
+    // The types of Bun 1.4.5 lack the server's side.
     ...({ isServer: true } as object),
     data: connection,
-    // A certificate that is refused is refused by us, below: Bun would hang up without a word.
+    // certificateProblem() refuses a bad certificate: Bun would close the connection without telling the client why.
     tls: { ...tls, rejectUnauthorized: false },
     socket: {
-      data: (secure, data) => listener.receive(secure.data, data),
-      drain: (secure) => listener.onDrain(secure.data),
-      end: (secure) => listener.onInputEnd(secure.data),
-      close: (secure) => listener.onSocketClosed(secure.data),
-      error: (secure, error) => listener.onSocketError(secure.data, error),
       handshake: (secure, success, error) => {
-        // The socket below goes on delivering what is on the wire.
+        // From here on the socket below brings encrypted bytes, which nobody reads.
         plain.data = undefined;
-        if (!success) return connection.layers.handshakeFailed(error?.message ?? "handshake failed");
-        connection.layers.handshakeDone(secure, readFacts(secure), certificateProblem(secure, policy, error));
+        if (!success) return listener.onHandshakeFailed(error?.message ?? "handshake failed");
+        listener.onHandshakeDone(secure, readFacts(secure), certificateProblem(secure, clientAuthPolicy, error));
       },
+      data: (secure, data) => events.receive(secure.data, data),
+      drain: (secure) => events.onDrain(secure.data),
+      end: (secure) => events.onInputEnd(secure.data),
+      close: (secure) => events.onSocketClosed(secure.data),
+      error: (secure, error) => events.onSocketError(secure.data, error),
     },
   });
   return { plain, begun: false };
 }
 
-/** Whether the first bytes of a client that should begin a handshake cannot be that. */
-export function isNoHandshake(data: Buffer, at: number): boolean {
-  return data[at] !== HANDSHAKE_RECORD && data[at] !== ALERT_RECORD;
+/** Whether a TLS handshake can begin with these bytes. */
+export function isHandshake(data: Buffer): boolean {
+  return data[0] === HANDSHAKE_RECORD || data[0] === ALERT_RECORD;
 }
 
-/** What is wrong with the client's certificate under the policy, in Go's words; undefined if nothing is. */
+/** What is wrong with the client's certificate under the policy, in Go's words. */
 function certificateProblem(
-  secure: Bun.Socket<Connection | undefined>,
+  secure: Bun.Socket<unknown>,
   policy: BrokerOptions["tlsClientAuthPolicy"],
   error: Error | null,
 ): Error | undefined {
   if (policy === "") return undefined;
-  if (!hasCertificate(secure)) return new Error("tls: client didn't provide a certificate");
+  if (secure.getPeerX509Certificate() === undefined) return new Error("tls: client didn't provide a certificate");
   if (policy === "require") return undefined;
   if (secure.authorized && error == null) return undefined;
   return new Error(`tls: failed to verify certificate: ${error?.message ?? "not authorized"}`);
 }
 
-function hasCertificate(secure: Bun.Socket<Connection | undefined>): boolean {
-  return secure.getPeerX509Certificate() !== undefined;
-}
-
-function readFacts(secure: Bun.Socket<Connection | undefined>): TlsFacts {
+function readFacts(secure: Bun.Socket<unknown>): TlsFacts {
   const cipher = secure.getCipher() as { standardName?: string; name?: string } | undefined;
   const subject = (secure.getPeerCertificate() as { subject?: { CN?: string | string[] } } | undefined)?.subject;
   const name = subject?.CN;

@@ -41,7 +41,7 @@ test("the lane answers in the very bytes of the server behind it", async () => {
   expect(onTheWire(express)).toEqual(onTheWire(served));
   expect(Math.abs(Date.parse(header(express, "date") ?? "") - Date.now())).toBeLessThan(60_000);
 
-  const { files } = http.broker.topic("t").log;
+  const { files } = http.broker.registry.topic("t").log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   files.commit = () => {
@@ -62,7 +62,7 @@ test("the lane answers in the very bytes of the server behind it", async () => {
 
 test("of pipelined publishes those fail whose topic could not be written, and the answers keep their order", async () => {
   await using http = WithHttp.start();
-  const { files } = http.broker.topic("bad").log;
+  const { files } = http.broker.registry.topic("bad").log;
   if (files === undefined) throw new Error("no files");
   files.commit = () => {
     throw new Error("ENOSPC");
@@ -77,8 +77,8 @@ test("of pipelined publishes those fail whose topic could not be written, and th
 
 test("with fsync nothing is answered before the sync has ended, and what could not be synced is refused", async () => {
   await using http = WithHttp.start();
-  http.broker.topic("safe").setDurability("fsync");
-  const { files } = http.broker.topic("safe").log;
+  http.broker.registry.topic("safe").setDurability("fsync");
+  const { files } = http.broker.registry.topic("safe").log;
   if (files === undefined) throw new Error("no files");
   const waiting: ((error: Error | undefined) => void)[] = [];
   const sync = files.sync;

@@ -87,11 +87,14 @@ describe("a report", () => {
   test("does not take a topic with dots in its name for another's channel", async () => {
     await using started = InProcess.start();
     const { broker } = started;
-    broker.topic("a").channel("b");
-    broker.topic("a.channel.b");
+    broker.registry.topic("a").channel("b");
+    broker.registry.topic("a.channel.b");
     await started.publish("a", "m", "m");
     await started.publish("a.channel.b", "m");
-    await until("the messages are there", () => broker.topic("a.channel.b").messageCount === 1 && broker.topic("a").messageCount === 2);
+    await until(
+      "the messages are there",
+      () => broker.registry.topic("a.channel.b").messageCount === 1 && broker.registry.topic("a").messageCount === 2,
+    );
     const report = new Report(false);
     const stats = () => readStats(broker, "", "", false).topics ?? [];
     const told = () => counter(report, ...stats());

@@ -31,12 +31,12 @@ async function bodies(server: InProcess, topic: string, channel: string, count: 
 /** A broker with a topic of four messages and a deferred one; one channel finished two of them, the other is paused. */
 async function populated(): Promise<InProcess> {
   const server = InProcess.start();
-  server.broker.topic("t").channel("a");
-  server.broker.topic("t").channel("b").pause();
+  server.broker.registry.topic("t").channel("a");
+  server.broker.registry.topic("t").channel("b").pause();
   await server.publish("t", "1", "2", "3", "4");
   const consumer = await server.consumer("t", "a", 2);
   for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
-  await until("both are finished", () => server.broker.topic("t").channel("a").floor === 2);
+  await until("both are finished", () => server.broker.registry.topic("t").channel("a").floor === 2);
   const publisher = await server.client();
   await publisher.call("DPUB t 3600000", "later");
   return server;
@@ -84,8 +84,8 @@ test("without a backup, topics are restored from their folders, and all their me
   });
   expect(server.log.matching(/ERROR.*it has no backup; topics are restored from their folders/)).toHaveLength(1);
   expect(server.log.matching(/ERROR.*TOPIC\(t\): the store does not know it; it is taken from its folder with 4 messages/)).toHaveLength(1);
-  server.broker.topic("t").channel("a");
-  server.broker.topic("t").channel("b");
+  server.broker.registry.topic("t").channel("a");
+  server.broker.registry.topic("t").channel("b");
   server.broker.registry.releaseAdopted();
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
   expect(await bodies(server, "t", "b", 4)).toEqual(["1", "2", "3", "4"]);
@@ -147,9 +147,11 @@ test("a copied data path is complete", async () => {
   cpSync(folderOf(server), `${copy}/${FOLDER}`, { recursive: true });
   const log = new MemoryLogger();
   const broker = openBroker(defaultOptions({ dataPath: copy }), log);
-  expect([broker.topic("t").log.next, broker.topic("t").channel("a").depth, broker.topic("t").channel("a").deferredCount]).toEqual([
-    4, 2, 1,
-  ]);
+  expect([
+    broker.registry.topic("t").log.next,
+    broker.registry.topic("t").channel("a").depth,
+    broker.registry.topic("t").channel("a").deferredCount,
+  ]).toEqual([4, 2, 1]);
   expect(log.matching(/ERROR|WARNING/)).toBeEmpty();
   await broker.close();
   server.reopen();
@@ -157,7 +159,7 @@ test("a copied data path is complete", async () => {
 
 test("ids that the store knows are not used again when the log lost its end", async () => {
   await using server = InProcess.start();
-  server.broker.topic("t").channel("c");
+  server.broker.registry.topic("t").channel("c");
   await server.publish("t", "1", "2", "3");
   await damageAndRestart(server, (folder) => {
     const [topic] = readdirSync(`${folder}/topics`).filter((name) => name.endsWith("-t"));
@@ -166,7 +168,7 @@ test("ids that the store knows are not used again when the log lost its end", as
   expect(server.log.matching(/ERROR.*TOPIC\(t\): its log ends before sequence 0, but messages up to 2 are known of/)).toHaveLength(1);
   await server.publish("t", "4");
   expect(await bodies(server, "t", "c", 1)).toEqual(["4"]);
-  expect(server.broker.topic("t").log.next).toBe(4);
+  expect(server.broker.registry.topic("t").log.next).toBe(4);
 });
 
 test("a store of a newer version is refused with an error that says what to do", async () => {
@@ -204,7 +206,7 @@ test("a damaged region is skipped, logged, and counted in /stats", async () => {
 
 test("a damaged deferred message is skipped and logged, and the others are kept", async () => {
   await using server = InProcess.start();
-  const topic = server.broker.topic("t");
+  const topic = server.broker.registry.topic("t");
   topic.channel("c");
   for (const body of ["1", "2", "3"]) await server.broker.publishing.publish(topic, "", Buffer.from(body), 3_600_000);
   await damageAndRestart(server, (folder) => {
@@ -214,7 +216,7 @@ test("a damaged deferred message is skipped and logged, and the others are kept"
     writeFileSync(`${folder}/deferred/${name}`, bytes);
   });
   expect(server.log.matching(/ERROR.*deferred messages: \d+ bytes in .*\.msg are damaged; they are skipped/)).toHaveLength(1);
-  expect(server.broker.topic("t").channel("c").deferredCount).toBe(2);
+  expect(server.broker.registry.topic("t").channel("c").deferredCount).toBe(2);
 });
 
 test("a cursor with a flipped bit skips no message: its channel begins where the log does", async () => {
@@ -226,8 +228,8 @@ test("a cursor with a flipped bit skips no message: its channel begins where the
   });
   expect(server.log.matching(/ERROR.*CHANNEL\(a\) of t: its row in the store is damaged; it begins where the log does/)).toHaveLength(1);
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
-  expect(server.broker.topic("t").channel("b").paused).toBeTrue();
-  expect(server.broker.topic("t").log.next).toBe(4);
+  expect(server.broker.registry.topic("t").channel("b").paused).toBeTrue();
+  expect(server.broker.registry.topic("t").log.next).toBe(4);
 });
 
 for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
@@ -242,7 +244,7 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
     expect(await bodies(server, "t", "a", 2)).toEqual(["3", "4"]);
     await server.restart();
     expect([...server.broker.registry.topics.keys()]).toEqual(["t"]);
-    expect(server.broker.topic("t").number).toBe(0);
+    expect(server.broker.registry.topic("t").number).toBe(0);
   });
 }
 
@@ -253,13 +255,13 @@ test("a store that lost its last changes, as a power cut may leave it, is replac
   cpSync(`${folderOf(server)}/catalogue.sqlite`, `${server.dataPath}/earlier`);
   server.reopen();
   await server.publish("t", "2");
-  server.broker.topic("t").channel("c").pause();
+  server.broker.registry.topic("t").channel("c").pause();
   await damageAndRestart(server, (folder) => cpSync(`${server.dataPath}/earlier`, `${folder}/catalogue.sqlite`));
   expect(server.log.matching(/ERROR.*catalogue\.sqlite is older than its backup, and kept as .*; restored from its backup/)).toHaveLength(
     1,
   );
   expect(server.broker.registry.topics.get("t")?.channels.get("c")?.paused).toBeTrue();
-  expect(server.broker.topic("t").channel("c").depth).toBe(1);
+  expect(server.broker.registry.topic("t").channel("c").depth).toBe(1);
   await server.restart();
   expect(server.log.matching(/older than its backup/)).toHaveLength(1);
 });

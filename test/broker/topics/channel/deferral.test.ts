@@ -18,7 +18,7 @@ function expectOnTime(tookMs: number, delayMs: number): void {
 test("a requeue with a delay, short or long, comes at its time", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   for (const delayMs of [50, 260, 400]) {
     await server.publish("t", "m");
     const { id } = await consumer.message();
@@ -37,11 +37,11 @@ test("a requeue with a delay, short or long, comes at its time", async () => {
 test("a message that is requeued while it is on its way into the store as a straggler comes at the requeue's time", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   await server.publish("t", "m");
   const { id } = await consumer.message();
   const connection = channel.consumers[0];
-  server.broker.readClock();
+  server.broker.turn.readClock();
   // As when the window is full, in the same turn in which its REQ comes.
   channel.deferrals.moveStragglers();
   expect(channel.requeue(connection, channel.floor, 400)).toBeUndefined();
@@ -58,11 +58,11 @@ test("a deferred publish comes to every channel at its time, and counts as defer
   for (const delayMs of [30, 300]) {
     const [, took] = await timed(async () => {
       await producer.call(`DPUB t ${delayMs}`, "m");
-      expect(server.broker.topic("t").channel("first").deferredCount).toBe(1);
+      expect(server.broker.registry.topic("t").channel("first").deferredCount).toBe(1);
       expect([(await first.message()).attempts, (await second.message()).attempts]).toEqual([1, 1]);
     });
     expectOnTime(took, delayMs);
-    expect(server.broker.topic("t").channel("first").deferredCount).toBe(0);
+    expect(server.broker.registry.topic("t").channel("first").deferredCount).toBe(0);
   }
 });
 
@@ -78,14 +78,14 @@ test("a deferred message that falls due before there is a channel waits for the 
   await using server = InProcess.start();
   const producer = await server.client();
   await producer.call("DPUB t 50", "m");
-  await until("it joined", () => server.broker.topic("t").depth === 1);
+  await until("it joined", () => server.broker.registry.topic("t").depth === 1);
   const consumer = await server.consumer("t", "c", 1);
   expect((await consumer.message()).text).toBe("m");
 });
 
 test("deferred publishes come at their times, or at once where that has passed, after a restart, each once", async () => {
   await using server = InProcess.start();
-  server.broker.topic("t").channel("c");
+  server.broker.registry.topic("t").channel("c");
   const producer = await server.client();
   const began = performance.now();
   await producer.call("DPUB t 150", "passed");
@@ -95,7 +95,7 @@ test("deferred publishes come at their times, or at once where that has passed, 
   await server.restart();
   const consumer = await server.consumer("t", "c", 10);
   expect((await consumer.message()).text).toBe("passed");
-  expect(server.broker.topic("t").channel("c").deferredCount).toBe(1);
+  expect(server.broker.registry.topic("t").channel("c").deferredCount).toBe(1);
   const message = await consumer.message();
   expect(message.text).toBe("to come");
   expectOnTime(performance.now() - began, 700);
@@ -115,10 +115,10 @@ test("requeues with a delay, short or long, come at their times after a restart,
   const began = performance.now();
   consumer.command(`REQ ${short.id} 200`);
   consumer.command(`REQ ${long.id} 600`);
-  await until("both are deferred", () => server.broker.topic("t").channel("c").deferredCount === 2);
+  await until("both are deferred", () => server.broker.registry.topic("t").channel("c").deferredCount === 2);
   await server.restart();
   consumer = await server.consumer("t", "c", 10);
-  expect(server.broker.topic("t").channel("c").deferredCount).toBeGreaterThanOrEqual(1);
+  expect(server.broker.registry.topic("t").channel("c").deferredCount).toBeGreaterThanOrEqual(1);
   const [first, second] = await messages(consumer, 2);
   expect([first, second].map(({ text, attempts }) => `${text}:${attempts}`)).toEqual(["short:2", "long:2"]);
   expectOnTime(performance.now() - began, 600);
@@ -134,7 +134,7 @@ test("a message that came out of the store can be touched, requeued, timed out a
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
   let { id } = await consumer.message();
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   consumer.command(`REQ ${id} 300`);
   expect((await consumer.message()).attempts).toBe(2);
   consumer.command(`TOUCH ${id}`);

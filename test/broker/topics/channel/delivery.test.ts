@@ -41,7 +41,7 @@ test("after CLS nothing more comes, and what is in flight can be finished", asyn
   consumer.command(`FIN ${id}`);
   consumer.command("RDY 5");
   await expectNothing(consumer);
-  expect(server.broker.topic("t").channel("c").depth).toBe(1);
+  expect(server.broker.registry.topic("t").channel("c").depth).toBe(1);
 });
 
 test("requeued messages come again in the order in which they came back", async () => {
@@ -108,9 +108,9 @@ test("messages time out within 100 ms of their time, also on a channel made a mo
     const took = performance.now() - began;
     expect(took).toBeGreaterThan(390);
     expect(took).toBeLessThan(500);
-    expect(server.broker.topic("t").channel(channel).timeoutCount).toBe(1);
+    expect(server.broker.registry.topic("t").channel(channel).timeoutCount).toBe(1);
     consumer.close();
-    if (channel === "first") server.broker.topic("t").deleteChannel("first");
+    if (channel === "first") server.broker.registry.topic("t").deleteChannel("first");
   }
 });
 
@@ -130,7 +130,7 @@ test("a message that timed out can no longer be finished", async () => {
   await server.publish("t", "m");
   const { id } = await consumer.message();
   consumer.command("RDY 0");
-  await until("it timed out", () => server.broker.topic("t").channel("c").timeoutCount === 1);
+  await until("it timed out", () => server.broker.registry.topic("t").channel("c").timeoutCount === 1);
   consumer.command(`FIN ${id}`);
   expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${id} failed ID not in flight`);
 });
@@ -181,7 +181,7 @@ test("a message of another consumer can be neither finished, requeued nor touche
     expect((await second.next()).text).toBe(text);
   }
   first.command(`FIN ${id}`);
-  await until("it is finished", () => server.broker.topic("t").channel("c").inFlightCount === 0);
+  await until("it is finished", () => server.broker.registry.topic("t").channel("c").inFlightCount === 0);
 });
 
 test("the limit on a channel's consumers is kept", async () => {
@@ -202,7 +202,7 @@ test("after a clean restart nothing that was finished comes again, and attempts 
   for (const i of [1, 3, 4, 9]) consumer.command(`FIN ${frames[i].id}`);
   await messages(consumer, 4);
   consumer.command(`REQ ${frames[0].id} 0`);
-  await until("it is requeued", () => server.broker.topic("t").channel("c").requeueCount === 1);
+  await until("it is requeued", () => server.broker.registry.topic("t").channel("c").requeueCount === 1);
   const [again] = await messages(consumer, 1);
   expect(again.text).toBe("14");
   await server.restart();
@@ -230,7 +230,7 @@ test("a message goes on counting its attempts over several restarts, however it 
     if (attempt % 3 === 1) consumer.command(`REQ ${frame.id} 0`);
     if (attempt % 3 === 2) consumer.command(`REQ ${frame.id} 260`);
     consumer.command("RDY 0");
-    await until("it is requeued", () => attempt % 3 === 0 || server.broker.topic("t").channel("c").requeueCount === 1);
+    await until("it is requeued", () => attempt % 3 === 0 || server.broker.registry.topic("t").channel("c").requeueCount === 1);
     await server.restart();
   }
 });
@@ -250,12 +250,12 @@ test("a window grows for several consumers with thousands in flight, and all of 
     consumer.command("RDY 2500");
   }
   await publishMany(server, "t", count, (i) => `${i}`);
-  const channel = server.broker.topic("t").channel("c");
+  const channel = server.broker.registry.topic("t").channel("c");
   await until("all are in flight", () => got.length === count);
   expect([bodies.size, channel.inFlightCount, channel.depth]).toEqual([count, count, 0]);
   for (const [consumer, id] of got.toReversed()) consumer.write(`FIN ${id}\n`);
   await until("all are finished", () => channel.inFlightCount === 0);
-  expect(channel.floor).toBe(server.broker.topic("t").log.next);
+  expect(channel.floor).toBe(server.broker.registry.topic("t").log.next);
 });
 
 test("a message held while many pass lets old segments go, can still be touched, requeued and finished, and outlives a restart", async () => {
@@ -269,7 +269,7 @@ test("a message held while many pass lets old segments go, can still be touched,
     passed++;
     consumer.write(`FIN ${frame.id}\n`);
   };
-  const topic = server.broker.topic("t");
+  const topic = server.broker.registry.topic("t");
   const channel = topic.channel("c");
   await publishMany(server, "t", 40_000, (i) => `${i}`.padEnd(50, "."));
   await until("they passed", () => passed === 40_000 && channel.inFlightCount === 1);
@@ -337,8 +337,8 @@ test("a sampling consumer gets a part, and the rest is finished", async () => {
     consumer.write(`FIN ${frame.id}\n`);
   };
   await publishMany(server, "t", 5000, (i) => `${i}`);
-  const channel = server.broker.topic("t").channel("c");
-  await until("all are through", () => channel.floor === server.broker.topic("t").log.next && channel.inFlightCount === 0);
+  const channel = server.broker.registry.topic("t").channel("c");
+  await until("all are through", () => channel.floor === server.broker.registry.topic("t").log.next && channel.inFlightCount === 0);
   expect(got).toBeGreaterThan(700);
   expect(got).toBeLessThan(1400);
 });
@@ -351,7 +351,7 @@ test("one message held in an ephemeral topic does not keep all that pass it in m
   consumer.onFrame = (frame) => consumer.write(`FIN ${frame.id}\n`);
   const producer = await server.client();
   const bodies = Array.from({ length: 10 }, () => Buffer.alloc(100_000));
-  const channel = server.broker.topic("t#ephemeral").channel("c");
+  const channel = server.broker.registry.topic("t#ephemeral").channel("c");
   for (let i = 0; i < 100; i++) {
     producer.mpub("t#ephemeral", bodies);
     await producer.response();
