@@ -1,3 +1,6 @@
+/** Go's encoding/json escapes these in strings, so that JSON can be embedded in HTML and in JavaScript. */
+const ESCAPED_BY_GO = /[<>&\u2028\u2029]/g;
+
 /** The fields that are read from a document, with their defaults. A default also gives the type of its field. */
 export type Fields = Record<string, string | number | boolean>;
 
@@ -92,4 +95,9 @@ function parseInteger(source: string, bits: number): number | bigint | undefined
   if (BigInt.asIntN(bits, value) !== value) return undefined;
   const number = Number(value);
   return Number.isSafeInteger(number) ? number + 0 : value;
+}
+
+/** JSON as Go's encoding/json writes it. */
+export function encodeJson(value: unknown): string {
+  return JSON.stringify(value).replace(ESCAPED_BY_GO, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }

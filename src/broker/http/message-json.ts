@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
+import { encodeJson } from "../../base/go/json.ts";
 import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
-import { encodeJson, Refusal } from "../../http/server/reply.ts";
+import { Refusal } from "../../http/server/reply.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
 import type { MessageStatus } from "../topics/inspect/message-status.ts";
 import type { BrokerApi, HttpCall } from "./call.ts";

@@ -1,8 +1,8 @@
+import { encodeJson } from "../../base/go/json.ts";
 import { goQuote } from "../../base/go/quote.ts";
 import type { Logger } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
-import { encodeJson } from "../../http/server/reply.ts";
 import type { Authority, ClientFacts } from "../auth/authority.ts";
 import type { Permissions } from "../auth/permissions.ts";
 import { type CommandResult, WAIT } from "./commands/command.ts";

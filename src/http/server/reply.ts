@@ -1,3 +1,5 @@
+import { encodeJson } from "../../base/go/json.ts";
+
 const NSQ_CONTENT_TYPE = { "X-NSQ-Content-Type": "nsq; version=1.0" };
 const TEXT = { "Content-Type": "text/plain; charset=utf-8" };
 const JSON_TYPE = { "Content-Type": "application/json; charset=utf-8" };
@@ -7,9 +9,6 @@ const CLOSE = { Connection: "close" };
 const TEXT_INIT = { headers: { ...TEXT, ...NSQ_CONTENT_TYPE } };
 const JSON_INIT = { headers: { ...JSON_TYPE, ...NSQ_CONTENT_TYPE } };
 const EMPTY_INIT = { headers: NSQ_CONTENT_TYPE };
-
-/** Go's encoding/json escapes these in strings, so that JSON can be embedded in HTML and in JavaScript. */
-const ESCAPED_BY_GO = /[<>&\u2028\u2029]/g;
 
 /**
  * Thrown by a handler that cannot carry out its call. The answer is `{"message": code}` with the status. The codes are nsqd's
@@ -78,11 +77,6 @@ export function redirect(method: string, location: string): Response {
 /** Go's answer to OPTIONS. */
 export function allowed(methods: string): Response {
   return new Response(null, { headers: { Allow: methods } });
-}
-
-/** Encodes JSON as Go does. */
-export function encodeJson(value: unknown): string {
-  return JSON.stringify(value).replace(ESCAPED_BY_GO, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function escapeHtml(text: string): string {

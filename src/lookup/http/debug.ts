@@ -1,4 +1,4 @@
-import { encodeJson } from "../../http/server/reply.ts";
+import { encodeJson } from "../../base/go/json.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import type { Tombstone } from "../registration.ts";
 import type { Registry } from "../registry.ts";

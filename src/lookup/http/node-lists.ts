@@ -1,4 +1,4 @@
-import { encodeJson } from "../../http/server/reply.ts";
+import { encodeJson } from "../../base/go/json.ts";
 import type { NodeInfo, RegisteredNode } from "../registered-node.ts";
 
 /** The size of all lists together. A list of 300 nodes takes 47 KB. */

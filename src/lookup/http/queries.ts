@@ -1,4 +1,5 @@
-import { encodedJson, encodeJson, json, plain, Refusal } from "../../http/server/reply.ts";
+import { encodeJson } from "../../base/go/json.ts";
+import { encodedJson, json, plain, Refusal } from "../../http/server/reply.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import { TopicRegistration } from "../registration.ts";
