@@ -6,14 +6,14 @@ import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
+import type { Publishing } from "../topics/publishing.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
-import { ExpressLane, type FastPathServices } from "./fast-path/fast-path.ts";
+import { FastPath, type FastPathServices } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
 
 /** What the HTTP side needs of its broker. */
 export interface HttpServices extends BrokerApi, FastPathServices {
-  readonly publishing: BrokerApi["publishing"] & FastPathServices["publishing"];
-  readonly registry: BrokerApi["registry"] & FastPathServices["registry"];
+  readonly publishing: Publishing;
   readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
 }
 
@@ -39,18 +39,18 @@ export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}
   if (isGated) server = serveHttp({ ...named, gate: () => tlsRequired(broker) }, limits);
   // A unix socket is not worth a second way: who publishes much from the same machine speaks TCP to it.
   else if (isSocketPath(httpAddress)) server = serveHttp(named, limits);
-  else server = serveBehindLane(broker, limits);
+  else server = serveBehindFastPath(broker, limits);
   broker.httpPort = server.port;
   return server;
 }
 
 /** Bun.serve() behind the express lane, on a port of the loopback that the lane alone is served on. */
-function serveBehindLane(broker: HttpServices, limits: Partial<HttpLimits>): HttpServer {
-  const front = new ExpressLane(broker, httpLimits(limits));
+function serveBehindFastPath(broker: HttpServices, limits: Partial<HttpLimits>): HttpServer {
+  const front = new FastPath(broker, httpLimits(limits));
   try {
     return serveHttp({ ...api(broker), address: "127.0.0.1:0", addressFlag: "http-address", front }, limits);
   } catch (error) {
-    front.abandon();
+    front.abort();
     throw error;
   }
 }

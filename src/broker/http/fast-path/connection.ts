@@ -1,154 +1,182 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
 import { MpubCheck } from "../../../frame/mpub.ts";
 import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
+import type { HttpLimits, HttpLoad } from "../../../http/server/server.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
 import { PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
-import type { Chunk } from "../../storage/log/chunk.ts";
+import type { BrokerOptions } from "../../options.ts";
+import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
+import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
 import { batchOfLines } from "../lines.ts";
-import type { ExpressLane } from "./fast-path.ts";
-import { type ExpressClient, ExpressHeld } from "./pending-acks.ts";
-import { HandOver } from "./proxy.ts";
-import { ExpressHead, INCOMPLETE, MAX_HEAD_BYTES, OTHER } from "./request-head.ts";
+import { type AcknowledgedClient, type AckServices, PendingAcks } from "./pending-acks.ts";
+import type { ProxiedSocket, TcpProxy } from "./proxy.ts";
+import { INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
+import type { Responses } from "./responses.ts";
 
-/** With so many publishes waiting for their commit a client's further requests wait too. */
-const MAX_HELD = 256;
-/** A head that comes in more pieces than this is none of a publishing client: each is looked at from its start. */
+/** A client with this many publishes that wait for their commit is not read. */
+const MAX_PENDING_ACKS = 256;
+/** A head that comes in more pieces is not from a client that publishes much, and each piece costs another look at all of it. */
 const MAX_HEAD_PIECES = 64;
 /** How long a head may take to come, as with Bun.serve(). */
 const HEAD_TIMEOUT_MS = 10_000;
-/** Bytes of the count in front of a batch. */
+/** Bytes of the number of messages at the start of a batch. */
 const COUNT_BYTES = 4;
 
-/** Filled by each request in turn: between two of them nothing of it is needed. */
-const head = new ExpressHead();
+/** Filled by each request in turn: nothing of it is needed between two requests. */
+const head = new RequestHead();
 const check = new MpubCheck();
 
+/** What publishing on the fast path needs of the broker. */
+export interface PublishServices extends AckServices {
+  readonly options: Pick<BrokerOptions, "maxBodySizeBytes" | "maxMsgSizeBytes">;
+  readonly turn: AckServices["turn"] & {
+    /** The broker's time of this turn, ms. */
+    readonly nowMs: number;
+    /** Time of this turn by a clock that nobody sets, ms. */
+    readonly steadyMs: number;
+    readClock(): void;
+  };
+  readonly publishing: Publishing;
+  readonly chunks: ChunkPool;
+}
+
+/** What the connections of all clients share. */
+export interface FastPathHost {
+  readonly services: PublishServices;
+  readonly load: HttpLoad;
+  readonly limits: HttpLimits;
+  readonly responses: Responses;
+  readonly idleTimeoutMs: number;
+  /** The server shuts down. */
+  readonly isStopping: boolean;
+  /** Passes a connection on to Bun.serve(). @param first bytes that have come and were not decoded */
+  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy;
+}
+
 /**
- * One client's connection to the broker's HTTP address. Requests that publish are taken apart in the bytes the socket
- * brought, and answered when the tick has committed them. At the first that is anything else all goes to Bun.serve()
- * (express-hand-over.ts), and stays there.
+ * One client's connection to the broker's HTTP address. Requests that publish are decoded in the bytes that the socket brought,
+ * and answered when the tick has committed them. At the first request that is anything else, the whole connection is passed on
+ * to Bun.serve() (proxy.ts), for good.
  */
-export class ExpressConnection implements ClientConnection, ExpressClient {
+export class FastPathConnection implements ClientConnection, AcknowledgedClient {
   closed = false;
 
-  /** Its answers that wait for their commit. */
-  private readonly held = new ExpressHeld(this);
+  private readonly acks: PendingAcks;
 
   /** A request that comes in pieces, from its first byte on. */
   private pieces: PieceBuffer<Chunk> | undefined;
   private headPieces = 0;
   private piecesSinceMs = 0;
-  /** Bytes of the request under way, with its head; unknown while that is not complete. */
+  /** Bytes of the request under way, with its head; unknown while the head is not complete. */
   private wholeBytes = UNKNOWN_LENGTH;
-  /** Of the budget for large bodies. */
+  /** The request's share of the budget for large bodies. */
   private reservedBytes = 0;
-  /** Counted among the requests under way. */
-  private counted = false;
+  /** Whether the connection counts among the requests under way. */
+  private isCounted = false;
 
-  /** What came while no more was taken. */
+  /** Bytes that came while the connection was paused. */
   private postponed: Buffer[] = [];
-  private paused = false;
-  /** The request at the start of `postponed` is not for the lane. */
-  private handing = false;
-  private handOver: HandOver | undefined;
+  private isPaused = false;
+  /** The request at the start of `postponed` is for Bun.serve(). */
+  private isProxying = false;
+  private proxy: TcpProxy | undefined;
   /** The client has ended its side. */
   private inputEnded = false;
-  /** Answers that the client does not take. */
+  /** Responses that the client does not read. */
   private unsent: Buffer | undefined;
 
   private activeMs: number;
   private topic: Topic | undefined;
 
   constructor(
-    private readonly lane: ExpressLane,
-    private readonly socket: Bun.Socket<ExpressConnection | undefined>,
+    private readonly host: FastPathHost,
+    private readonly socket: Bun.Socket<FastPathConnection | undefined>,
   ) {
-    this.activeMs = lane.services.turn.steadyMs;
+    this.acks = new PendingAcks(this, host.services);
+    this.activeMs = host.services.turn.steadyMs;
   }
 
-  // ---- what comes in
+  // ---- input
 
   receive(data: Buffer): void {
-    this.lane.services.turn.readClock();
-    this.activeMs = this.lane.services.turn.steadyMs;
-    if (this.handOver !== undefined) this.handOver.fromClient(data);
-    else if (this.paused) this.postponed.push(data);
+    this.noteActivity();
+    if (this.proxy !== undefined) this.proxy.onClientData(data);
+    else if (this.isPaused) this.postponed.push(data);
     else {
-      this.take(data);
-      this.handOverIfReady();
-      if (!this.paused && this.handOver === undefined) freeBuffer(data);
+      this.decode(data);
+      this.proxyIfReady();
+      if (!this.isPaused && this.proxy === undefined) freeBuffer(data);
     }
   }
 
-  /** The client has ended its side: what it sent is answered, then the connection ends. */
+  /** The client has ended its side. What it sent is answered, then the connection ends. */
   onInputEnd(): void {
     this.inputEnded = true;
-    if (this.handOver !== undefined) this.handOver.clientEnded();
+    if (this.proxy !== undefined) this.proxy.onClientInputEnd();
     else this.endIfDone();
   }
 
-  private take(data: Buffer): void {
+  private decode(data: Buffer): void {
     const end = data.length;
     let at = 0;
     while (at < end) {
-      if (this.held.length >= MAX_HELD || this.unsent !== undefined) this.pause();
-      if (this.paused) {
+      if (this.acks.length >= MAX_PENDING_ACKS || this.unsent !== undefined) this.pause();
+      if (this.isPaused) {
         this.postponed.push(data.subarray(at));
         return;
       }
-      at = this.pieces === undefined ? this.takeRequest(data, at, end) : this.collect(this.pieces, data, at, end);
+      at = this.pieces === undefined ? this.decodeRequest(data, at, end) : this.appendPiece(this.pieces, data, at, end);
     }
   }
 
-  /** Of requests that are whole in what the socket brought nothing is copied but their bodies into the log. */
-  private takeRequest(data: Buffer, at: number, end: number): number {
-    const taken = this.publish(data, at, end);
-    if (taken > 0) return at + taken;
-    if (taken === OTHER || !this.startBody()) {
-      this.leaveLane();
+  /** Decodes a request in place. Of one that is whole nothing is copied but its body, into the log. @returns the offset behind it */
+  private decodeRequest(data: Buffer, at: number, end: number): number {
+    const published = this.publish(data, at, end);
+    if (published > 0) return at + published;
+    if (published === OTHER || !this.reserveBody()) {
+      this.startProxying();
       return at;
     }
-    this.piecesSinceMs = this.lane.services.turn.steadyMs;
+    this.piecesSinceMs = this.host.services.turn.steadyMs;
     this.headPieces = 0;
-    this.pieces = new PieceBuffer(this.lane.services.chunks);
-    return this.collect(this.pieces, data, at, end);
+    this.pieces = new PieceBuffer(this.host.services.chunks);
+    return this.appendPiece(this.pieces, data, at, end);
   }
 
-  /** Adds bytes to a request that comes in pieces. @returns the offset behind what was taken */
-  private collect(pieces: PieceBuffer<Chunk>, data: Buffer, at: number, end: number): number {
+  /** Adds bytes to a request that comes in pieces. @returns the offset behind them */
+  private appendPiece(pieces: PieceBuffer<Chunk>, data: Buffer, at: number, end: number): number {
     const hadHead = this.wholeBytes !== UNKNOWN_LENGTH;
     const to = at + Math.min(end - at, (hadHead ? this.wholeBytes : MAX_HEAD_BYTES) - pieces.length);
     pieces.append(data, at, to, this.wholeBytes);
     if (pieces.length < this.wholeBytes) return to;
-    const taken = this.publish(pieces.buffer, 0, pieces.length);
-    if (taken > 0) {
-      const behind = pieces.length - taken;
-      this.forgetPieces();
+    const published = this.publish(pieces.buffer, 0, pieces.length);
+    if (published > 0) {
+      const behind = pieces.length - published;
+      this.clearPieces();
       return to - behind;
     }
-    const isOther =
-      taken === OTHER || (this.wholeBytes === UNKNOWN_LENGTH && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.startBody());
-    if (isOther) {
+    const hasHead = this.wholeBytes !== UNKNOWN_LENGTH;
+    if (published === OTHER || (!hasHead && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.reserveBody())) {
       this.postponed.push(Buffer.from(pieces.buffer.subarray(0, pieces.length)));
-      this.leaveLane();
+      this.startProxying();
     }
     return to;
   }
 
-  /** The head is there, or not yet. @returns false: there is no room for the body now, and the request has to wait its turn */
-  private startBody(): boolean {
+  /** Makes room for the body of a request whose head has come, if it has. @returns false: there is none now, and the request has to wait */
+  private reserveBody(): boolean {
     if (this.wholeBytes === UNKNOWN_LENGTH) return true;
     if (!this.countRequest()) return false;
     if (head.bodyBytes <= SMALL_BODY_BYTES) return true;
-    if (!this.lane.load.bodies.tryReserve(head.bodyBytes)) return false;
+    if (!this.host.load.bodies.tryReserve(head.bodyBytes)) return false;
     this.reservedBytes = head.bodyBytes;
     return true;
   }
 
-  private forgetPieces(): void {
-    if (this.reservedBytes > 0) this.lane.load.bodies.release(this.reservedBytes);
+  private clearPieces(): void {
+    if (this.reservedBytes > 0) this.host.load.bodies.release(this.reservedBytes);
     this.reservedBytes = 0;
     this.pieces?.clear();
     this.pieces = undefined;
@@ -160,7 +188,8 @@ export class ExpressConnection implements ClientConnection, ExpressClient {
   /**
    * Publishes the request that begins at `from`.
    *
-   * @returns its bytes, INCOMPLETE (`wholeBytes` and `head` say how much there will be, if the head is there), or OTHER
+   * @returns its length; INCOMPLETE (if the head is there, `head` tells what it says, and `wholeBytes` the length); or OTHER: it
+   * is for Bun.serve(), as it is anything else or would be refused
    */
   private publish(bytes: Buffer, from: number, to: number): number {
     const headBytes = head.parse(bytes, from, to);
@@ -168,20 +197,24 @@ export class ExpressConnection implements ClientConnection, ExpressClient {
       this.wholeBytes = UNKNOWN_LENGTH;
       return headBytes;
     }
-    const { options, publishing } = this.lane.services;
-    const { maxMsgSizeBytes, maxBodySizeBytes } = options;
-    if (head.bodyBytes > (head.batch ? maxBodySizeBytes : maxMsgSizeBytes)) return OTHER;
-    // /mpub makes its topic before its body is there, /pub after (nsqd/http.go).
+    const { options, publishing } = this.host.services;
+    if (head.bodyBytes > (head.batch ? options.maxBodySizeBytes : options.maxMsgSizeBytes)) return OTHER;
+    // /mpub makes its topic before its body is there, /pub after that (nsqd/http.go).
     const whole = headBytes + head.bodyBytes;
-    const incomplete = to - from < whole;
-    if (incomplete && !head.batch) return this.expectBody(whole);
-    const topic = this.namedTopic(bytes);
-    if (topic === undefined || publishing.refusalFor(topic) !== undefined) return OTHER;
-    if (incomplete) return this.expectBody(whole);
+    const isIncomplete = to - from < whole;
+    if (isIncomplete && !head.batch) return this.expectBody(whole);
+    const topic = this.openTopic(bytes);
+    if (topic === undefined) return OTHER;
+    if (isIncomplete) return this.expectBody(whole);
     if (!this.countRequest()) return OTHER;
     const bodyAt = from + headBytes;
-    const taken = head.batch ? this.publishBatch(topic, bytes, bodyAt, from + whole) : this.publishOne(topic, bytes, bodyAt);
-    if (taken) return whole;
+    const pending = head.batch
+      ? this.appendBatch(topic, bytes, bodyAt, from + whole)
+      : publishing.append(topic, "", bytes, bodyAt, from + whole);
+    if (pending !== undefined) {
+      this.acks.add(pending);
+      return whole;
+    }
     this.uncountIfDone();
     return OTHER;
   }
@@ -191,80 +224,70 @@ export class ExpressConnection implements ClientConnection, ExpressClient {
     return INCOMPLETE;
   }
 
-  private publishOne(topic: Topic, bytes: Buffer, from: number): true {
-    topic.publish(bytes, from, head.bodyBytes, this.lane.services.turn.time);
-    this.hold(topic.pendingPub);
-    return true;
-  }
-
-  /** @returns false for a batch that is refused, or empty */
-  private publishBatch(topic: Topic, bytes: Buffer, from: number, to: number): boolean {
-    const { options, turn } = this.lane.services;
+  /** @returns undefined for a batch that is empty, or is to be refused */
+  private appendBatch(topic: Topic, bytes: Buffer, from: number, to: number): HeldPublish | undefined {
+    const { publishing, options } = this.host.services;
     const { maxMsgSizeBytes, maxBodySizeBytes } = options;
     if (head.binary) {
-      const over = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
-      if (!over || check.error !== undefined) return false;
-      topic.publishMany(bytes, from + COUNT_BYTES, from + check.offset, check.count, turn.time);
-    } else {
-      const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
-      if (batch === undefined || batch.length === COUNT_BYTES) return false;
-      const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
-      topic.publishMany(lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), turn.time);
+      const isWalked = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
+      if (!isWalked || check.error !== undefined) return undefined;
+      return publishing.appendBatch(topic, "", bytes, from + COUNT_BYTES, from + check.offset, check.count);
     }
-    this.hold(topic.pendingMpub);
-    return true;
+    const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
+    if (batch === undefined || batch.length === COUNT_BYTES) return undefined;
+    const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
+    return publishing.appendBatch(topic, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0));
   }
 
-  /** The topic that the head names. One that exists costs no string; the same as last time no look-up. */
-  private namedTopic(bytes: Buffer): Topic | undefined {
-    const { topic } = this;
+  /**
+   * The topic that the head names. The topic of the last request costs no look-up, and no existing one a string.
+   *
+   * @returns undefined if nothing can be published to it. The handler behind Bun.serve() meets the same error, and answers it
+   */
+  private openTopic(bytes: Buffer): Topic | undefined {
+    const { publishing } = this.host.services;
     const { topicStart, topicEnd } = head;
-    if (topic !== undefined && !topic.deleted && topic.isNamed(bytes, topicStart, topicEnd)) return topic;
-    const { registry } = this.lane.services;
-    try {
-      this.topic = registry.knownTopic(bytes, topicStart, topicEnd) ?? registry.topic(bytes.toString("latin1", topicStart, topicEnd));
-    } catch {
-      // Not swallowed: the request is handed over, and its handler meets the same error and tells of it.
-      return undefined;
+    const last = this.topic;
+    if (last !== undefined && !last.deleted && last.isNamed(bytes, topicStart, topicEnd)) {
+      return publishing.refusalFor(last) === undefined ? last : undefined;
     }
-    return this.topic;
+    const topic = publishing.topicAt(bytes, topicStart, topicEnd);
+    if (topic instanceof Error) return undefined;
+    this.topic = topic;
+    return topic;
   }
 
-  /** @returns false when there are too many under way */
+  /** @returns false if too many requests are under way */
   private countRequest(): boolean {
-    if (this.counted) return true;
-    const { load, limits } = this.lane;
+    if (this.isCounted) return true;
+    const { load, limits } = this.host;
     if (load.underWay >= limits.requests) return false;
     load.underWay++;
-    this.counted = true;
+    this.isCounted = true;
     return true;
   }
 
   private uncountIfDone(): void {
-    if (!this.counted || this.held.length > 0 || this.wholeBytes !== UNKNOWN_LENGTH) return;
-    this.counted = false;
-    this.lane.load.underWay--;
+    if (!this.isCounted || this.acks.length > 0 || this.wholeBytes !== UNKNOWN_LENGTH) return;
+    this.isCounted = false;
+    this.host.load.underWay--;
   }
 
-  // ---- what goes out
+  // ---- output
 
-  private hold(publish: HeldPublish): void {
-    if (this.held.push(publish)) this.lane.holdAcks(this.held);
-  }
-
-  answerOks(count: number): void {
-    const { answers, services } = this.lane;
+  respondOks(count: number): void {
+    const { responses, services } = this.host;
     for (let left = count; left > 0; ) {
-      const many = answers.okCount(left);
-      const { buffer, length } = answers.okRun(many, services.turn.nowMs);
+      const many = responses.okCount(left);
+      const { buffer, length } = responses.okRun(many, services.turn.nowMs);
       this.send(buffer, length);
       left -= many;
     }
   }
 
-  answerFailure(): void {
-    const answer = this.lane.answers.failure(this.lane.services.turn.nowMs);
-    this.send(answer, answer.length);
+  respondFailure(): void {
+    const response = this.host.responses.failure(this.host.services.turn.nowMs);
+    this.send(response, response.length);
   }
 
   private send(bytes: Buffer, length: number): void {
@@ -272,104 +295,110 @@ export class ExpressConnection implements ClientConnection, ExpressClient {
     if (this.unsent === undefined) {
       sent = this.socket.write(bytes, 0, length);
       if (sent === length) return;
-      // The client is gone, and while it is not read nothing else tells of that.
-      if (sent < 0) return void this.socket.terminate();
+      // The client is gone. While it is not read, nothing else tells that.
+      if (sent < 0) return this.abort();
     }
     const rest = bytes.subarray(sent, length);
-    // No more is taken until they are out, so this is at most the answers to MAX_HELD requests.
+    // The client is not read until they are sent, so these are the responses to MAX_PENDING_ACKS requests at the most.
     this.unsent = this.unsent === undefined ? Buffer.from(rest) : Buffer.concat([this.unsent, rest]);
   }
 
-  /** The kernel takes bytes again. */
+  /** The socket accepts bytes again. */
   onDrain(): void {
-    this.lane.services.turn.readClock();
-    this.activeMs = this.lane.services.turn.steadyMs;
-    if (this.handOver !== undefined) return this.handOver.clientDrained();
+    this.noteActivity();
+    if (this.proxy !== undefined) return this.proxy.onClientDrain();
     const { unsent } = this;
     if (unsent === undefined) return;
     const sent = this.socket.write(unsent, 0, unsent.length);
-    if (sent < 0) return void this.socket.terminate();
+    if (sent < 0) return this.abort();
     this.unsent = sent === unsent.length ? undefined : unsent.subarray(sent);
-    this.released();
+    this.onAcksSent();
   }
 
-  /** Answers went out: more can be taken, and what waited for them can happen. */
-  released(): void {
-    if (this.closed || this.unsent !== undefined || this.held.length > 0) return;
-    this.activeMs = this.lane.services.turn.steadyMs;
+  /** Responses were sent: goes on with what waited for that. */
+  onAcksSent(): void {
+    if (this.closed || this.unsent !== undefined || this.acks.length > 0) return;
+    this.activeMs = this.host.services.turn.steadyMs;
     this.uncountIfDone();
-    if (this.paused && !this.handing) {
-      this.paused = false;
-      const { postponed } = this;
-      this.postponed = [];
-      // What is not taken now is postponed again, in its order.
-      for (const data of postponed) {
-        if (this.paused) this.postponed.push(data);
-        else this.take(data);
-      }
-      if (!this.paused) this.socket.resume();
-    }
-    this.handOverIfReady();
+    if (this.isPaused && !this.isProxying) this.resume();
+    this.proxyIfReady();
     this.endIfDone();
   }
 
   private pause(): void {
-    if (this.paused) return;
-    this.paused = true;
+    if (this.isPaused) return;
+    this.isPaused = true;
     this.socket.pause();
+  }
+
+  private resume(): void {
+    this.isPaused = false;
+    const { postponed } = this;
+    this.postponed = [];
+    // What makes the connection pause again is postponed again, and everything after it, in their order.
+    for (const data of postponed) {
+      if (this.isPaused) this.postponed.push(data);
+      else this.decode(data);
+    }
+    if (!this.isPaused) this.socket.resume();
   }
 
   // ---- the way to Bun.serve()
 
-  /** From the request on that is under way all is for Bun.serve(), once the answers before it are out. */
-  private leaveLane(): void {
-    this.forgetPieces();
+  /** The request under way and everything after it are for Bun.serve(), once the responses before them are sent. */
+  private startProxying(): void {
+    this.clearPieces();
     this.uncountIfDone();
-    this.handing = true;
+    this.isProxying = true;
     this.pause();
   }
 
-  private handOverIfReady(): void {
-    if (!this.handing || this.handOver !== undefined || this.closed) return;
-    if (this.held.length > 0 || this.unsent !== undefined) return;
-    this.handOver = new HandOver(this.lane, this.socket, this.postponed, this.inputEnded);
+  private proxyIfReady(): void {
+    if (!this.isProxying || this.proxy !== undefined || this.closed) return;
+    if (this.acks.length > 0 || this.unsent !== undefined) return;
+    this.proxy = this.host.openProxy(this.socket, this.postponed, this.inputEnded);
     this.postponed = [];
   }
 
-  // ---- life and death
+  // ---- time, and the end
 
-  /** Looks at the clock. */
-  checkTime(nowMs: number): void {
-    if (this.handOver !== undefined) return this.handOver.checkTime(nowMs);
-    if (this.held.length > 0) return;
-    const headLate = this.pieces !== undefined && this.wholeBytes === UNKNOWN_LENGTH && nowMs - this.piecesSinceMs >= HEAD_TIMEOUT_MS;
-    if (!headLate && nowMs - this.activeMs < this.lane.idleTimeoutMs) return;
-    // Orderly, but to a client that takes nothing.
-    if (this.unsent === undefined) this.socket.end();
-    else this.socket.terminate();
+  private noteActivity(): void {
+    const { turn } = this.host.services;
+    turn.readClock();
+    this.activeMs = turn.steadyMs;
   }
 
-  /** The broker goes down: what is under way is answered, then the connection ends. */
-  leave(): void {
+  /** Called several times a second: closes an idle connection, and one whose head takes too long. */
+  checkTime(nowMs: number): void {
+    if (this.proxy !== undefined) return this.proxy.checkTime(nowMs);
+    if (this.acks.length > 0) return;
+    const isHeadLate = this.pieces !== undefined && this.wholeBytes === UNKNOWN_LENGTH && nowMs - this.piecesSinceMs >= HEAD_TIMEOUT_MS;
+    if (!isHeadLate && nowMs - this.activeMs < this.host.idleTimeoutMs) return;
+    // A client that does not read would not get an orderly end either.
+    if (this.unsent === undefined) this.socket.end();
+    else this.abort();
+  }
+
+  /** The server shuts down: the requests under way are answered, then the connection ends. */
+  closeGracefully(): void {
     this.endIfDone();
   }
 
   private endIfDone(): void {
-    if (this.closed || this.held.length > 0 || this.unsent !== undefined || this.paused) return;
-    // A request that its client ended in the middle of never comes; one that is under way at the end is waited for.
-    if (this.inputEnded || (this.lane.stopping && this.wholeBytes === UNKNOWN_LENGTH)) this.socket.end();
+    if (this.closed || this.acks.length > 0 || this.unsent !== undefined || this.isPaused) return;
+    // The rest of a request never comes from a client that has ended its side; at a shutdown it is waited for.
+    if (this.inputEnded || (this.host.isStopping && this.wholeBytes === UNKNOWN_LENGTH)) this.socket.end();
   }
 
-  /** The socket is gone. */
   onSocketClosed(): void {
     if (this.closed) return;
     this.closed = true;
-    this.held.clear();
-    this.forgetPieces();
+    this.acks.clear();
+    this.clearPieces();
     this.uncountIfDone();
     this.postponed = [];
     this.unsent = undefined;
-    this.handOver?.clientClosed();
+    this.proxy?.onClientClosed();
   }
 
   abort(): void {

@@ -1,87 +1,55 @@
 import type { Logger } from "../../../base/logger.ts";
-import type { Timestamp } from "../../../frame/layout.ts";
 import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
 import { formatAddress, parseAddress } from "../../../net/address.ts";
 import { ClientListener } from "../../../net/client-listener.ts";
-import type { Holder } from "../../acks/group-commit.ts";
-import type { PublishError } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
-import type { ChunkPool } from "../../storage/log/chunk.ts";
-import type { Topic } from "../../topics/topic.ts";
-import { ExpressConnection } from "./connection.ts";
-import type { HandOver } from "./proxy.ts";
-import { ExpressAnswers } from "./responses.ts";
+import { FastPathConnection, type FastPathHost, type PublishServices } from "./connection.ts";
+import { type ProxiedSocket, type ProxyHost, TcpProxy } from "./proxy.ts";
+import { Responses } from "./responses.ts";
 
-/** Connections are looked at this often: who is idle is closed. */
+/** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
 
 /** What the fast path needs of its broker. */
-export interface FastPathServices {
+export interface FastPathServices extends PublishServices {
   readonly options: BrokerOptions;
   readonly logger: Logger;
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: { error(text: string): void };
-  readonly turn: FastPathTurn;
-  readonly registry: {
-    /** The topic whose name stands in [from, to), if there is one; no string is made to find it. */
-    knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
-    /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
-    topic(name: string): Topic;
-  };
-  readonly publishing: {
-    /** Why a publish to a topic is refused at present. */
-    refusalFor(topic: Topic): PublishError | undefined;
-  };
-  /** Acknowledgements that wait for the next commit. */
-  readonly acks: { hold(acks: Holder): void };
-  readonly chunks: ChunkPool;
-}
-
-/** The turn of the event loop that is under way. */
-interface FastPathTurn {
-  /** The broker's time, ms. */
-  readonly nowMs: number;
-  /** Time by a clock that nobody sets, ms. */
-  readonly steadyMs: number;
-  /** Time for message timestamps, ns. */
-  readonly time: Timestamp;
-  readClock(): void;
-  /** Asks for a tick at the end of this turn. */
-  schedule(): void;
 }
 
 /**
- * The express lane: takes the connections to the broker's HTTP address, publishes what is plainly `POST /pub` or
- * `POST /mpub` itself, and hands everything else over to Bun.serve(), which listens on the loopback for it alone.
+ * The fast path of HTTP: accepts the clients of the broker's HTTP address, carries out plain `POST /pub` and `POST /mpub`
+ * itself, and passes everything else on to Bun.serve(), which listens on the loopback for it alone.
  *
- * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it; here a whole publish
- * is a recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
+ * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it. Here a whole publish costs a
+ * recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
  */
-export class ExpressLane implements HttpFront {
+export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   readonly load: HttpLoad;
-  readonly answers = new ExpressAnswers();
+  readonly responses = new Responses();
   readonly idleTimeoutMs: number;
-  /** The clients that were handed over, by the port that their requests come from at Bun.serve(). */
-  readonly clients = new Map<number, Pick<Bun.Socket<unknown>, "remoteAddress" | "remotePort">>();
-  stopping = false;
+  isStopping = false;
 
-  private readonly listener: ClientListener<ExpressConnection>;
+  private readonly listener: ClientListener<FastPathConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
+  /** The clients behind proxies, by the ports that their requests come from at Bun.serve(). */
+  private readonly clientsByPort = new Map<number, ProxiedSocket>();
   private serverPort = 0;
-  private allClosed: () => void = () => {};
+  private onAllClosed: () => void = () => {};
 
-  /** @throws StartError when the address cannot be had */
+  /** @throws StartError if it cannot listen on --http-address */
   constructor(
     readonly services: FastPathServices,
     readonly limits: HttpLimits,
   ) {
     this.load = new HttpLoad(limits);
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
-    this.listener = ClientListener.listen<ExpressConnection>(parseAddress(services.options.httpAddress), "http-address", {
-      accept: (socket) => new ExpressConnection(this, socket),
+    this.listener = ClientListener.listen<FastPathConnection>(parseAddress(services.options.httpAddress), "http-address", {
+      accept: (socket) => new FastPathConnection(this, socket),
       onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
       onClosed: () => {
-        if (this.stopping && this.listener.connections.size === 0) this.allClosed();
+        if (this.isStopping && this.listener.connections.size === 0) this.onAllClosed();
       },
     });
     this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
@@ -101,64 +69,72 @@ export class ExpressLane implements HttpFront {
   }
 
   clientAt(port: number): string | undefined {
-    const client = this.clients.get(port);
+    const client = this.clientsByPort.get(port);
     if (client === undefined) return undefined;
-    // Undefined, whatever their types say, when the client is gone.
+    // Bun's types do not say that both are undefined when the client is gone.
     const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
     return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
   }
 
   async stop(): Promise<void> {
-    this.stopping = true;
+    this.isStopping = true;
     this.listener.stop();
-    const closed = new Promise<void>((resolve) => {
-      this.allClosed = resolve;
+    const allClosed = new Promise<void>((resolve) => {
+      this.onAllClosed = resolve;
     });
-    for (const connection of [...this.listener.connections]) connection.leave();
+    for (const connection of [...this.listener.connections]) connection.closeGracefully();
     if (this.listener.connections.size > 0) {
       const timer = setTimeout(() => {
         for (const connection of [...this.listener.connections]) connection.abort();
       }, this.limits.stopTimeoutMs);
-      await closed;
+      await allClosed;
       clearTimeout(timer);
     }
     clearInterval(this.survey);
   }
 
-  /** Gives the address back; nobody was served yet. */
-  abandon(): void {
+  /** Closes the listener at once. For a fast path whose server could not be started. */
+  abort(): void {
     this.listener.stop(true);
     clearInterval(this.survey);
   }
 
-  /** Makes a connection to Bun.serve(). */
-  connect(handOver: HandOver): void {
-    const failed = (error: Error): void => {
-      this.services.rateLimitedLog.error(`HTTP: cannot hand requests over within the program: ${error.message}`);
-      handOver.serverClosed();
+  // ---- proxies
+
+  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy {
+    return new TcpProxy(this, client, first, inputEnded);
+  }
+
+  get steadyMs(): number {
+    return this.services.turn.steadyMs;
+  }
+
+  connect(proxy: TcpProxy): void {
+    const onFailure = (error: Error): void => {
+      this.services.rateLimitedLog.error(`HTTP: cannot pass requests on within the process: ${error.message}`);
+      proxy.onServerClosed();
     };
-    Bun.connect<HandOver>({
+    Bun.connect<TcpProxy>({
       hostname: "127.0.0.1",
       port: this.serverPort,
       allowHalfOpen: true,
-      data: handOver,
+      data: proxy,
       socket: {
-        open: (socket) => socket.data.connected(socket),
-        data: (socket, data) => socket.data.fromServer(data),
-        drain: (socket) => socket.data.serverDrained(),
+        open: (socket) => socket.data.onServerConnected(socket),
+        data: (socket, data) => socket.data.onServerData(data),
+        drain: (socket) => socket.data.onServerDrain(),
         end: (socket) => {
           socket.end();
         },
-        close: (socket) => socket.data.serverClosed(),
+        close: (socket) => socket.data.onServerClosed(),
         error: () => {},
       },
-    }).catch(failed);
+    }).catch(onFailure);
   }
 
-  /** Some of a connection's acknowledgements wait for the next commit. */
-  holdAcks(acks: Holder): void {
-    this.services.acks.hold(acks);
-    this.services.turn.schedule();
+  setClientAt(port: number, client: ProxiedSocket | undefined): void {
+    if (client === undefined) this.clientsByPort.delete(port);
+    else this.clientsByPort.set(port, client);
   }
 
   private checkTime(): void {

@@ -2,17 +2,38 @@ import { AnswerQueue } from "../../acks/ack-queue.ts";
 import type { Holder } from "../../acks/group-commit.ts";
 import type { HeldPublish } from "../../acks/pending-publish.ts";
 
-/** Whom the answers are for. */
-export interface ExpressClient {
+/** The client that waits for the acknowledgements. */
+export interface AcknowledgedClient {
   readonly closed: boolean;
-  answerOks(count: number): void;
-  answerFailure(): void;
-  /** Held answers have gone out. */
-  released(): void;
+  respondOks(count: number): void;
+  respondFailure(): void;
+  /** Acknowledgements were sent. */
+  onAcksSent(): void;
 }
 
-/** What a client of the express lane will hear of its publishes. One that failed is undefined, and the connection goes on. */
-export class ExpressHeld extends AnswerQueue<HeldPublish | undefined, ExpressClient> implements Holder {
+/** What waiting acknowledgements need of the broker. */
+export interface AckServices {
+  /** Acknowledgements that wait for the next commit. */
+  readonly acks: { hold(acks: Holder): void };
+  readonly turn: { schedule(): void };
+}
+
+/** The responses that a client gets once its publishes are committed, or synced to the disk. A publish that failed is undefined here. */
+export class PendingAcks extends AnswerQueue<HeldPublish | undefined, AcknowledgedClient> implements Holder {
+  constructor(
+    client: AcknowledgedClient,
+    private readonly services: AckServices,
+  ) {
+    super(client);
+  }
+
+  /** Adds a publish, which is answered after its commit. */
+  add(pending: HeldPublish): void {
+    if (!this.push(pending)) return;
+    this.services.acks.hold(this);
+    this.services.turn.schedule();
+  }
+
   settleHeld(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
@@ -31,12 +52,12 @@ export class ExpressHeld extends AnswerQueue<HeldPublish | undefined, ExpressCli
     for (let at = 0; at < count; ) {
       let oks = at;
       while (oks < count && waiting[oks] !== undefined) oks++;
-      if (oks === at) this.client.answerFailure();
-      else this.client.answerOks(oks - at);
+      if (oks === at) this.client.respondFailure();
+      else this.client.respondOks(oks - at);
       at = Math.max(oks, at + 1);
     }
     this.drop(count);
-    this.client.released();
+    this.client.onAcksSent();
   }
 
   failHeld(_error: Error, upTo: number): void {

@@ -1,17 +1,25 @@
-import type { ExpressLane } from "./fast-path.ts";
+/** How long a client may take to read what is left for it after the server has ended the connection. */
+const CLOSE_TIMEOUT_MS = 30_000;
 
-/** How long a client may take to read what is left for it when the server has ended the connection. */
-const LAST_WORDS_MS = 30_000;
+/** The part of the client's socket that a proxy uses. */
+export type ProxiedSocket = Pick<Bun.Socket<unknown>, "write" | "end" | "terminate" | "pause" | "resume" | "remoteAddress" | "remotePort">;
 
-/** What a hand-over needs of the client's socket. */
-type ClientSocket = Pick<Bun.Socket<unknown>, "write" | "end" | "terminate" | "pause" | "resume" | "remoteAddress" | "remotePort">;
+/** The fast path, which connects to the server behind it. */
+export interface ProxyHost {
+  /** Time by a clock that nobody sets, ms. */
+  readonly steadyMs: number;
+  /** Makes a connection to the server. The proxy is told by onServerConnected(), or by onServerClosed() if that fails. */
+  connect(proxy: TcpProxy): void;
+  /** Says which client's requests come to the server from a port. @param client undefined: no client's any more */
+  setClientAt(port: number, client: ProxiedSocket | undefined): void;
+}
 
-const ALL_OUT = 0;
-const STUCK = 1;
-/** The other side is gone. Where it is not read nothing else tells of that. */
+const ALL_SENT = 0;
+const STALLED = 1;
+/** The other side is gone. While a side is not read, nothing else tells that. */
 const BROKEN = 2;
 
-/** Bytes that one side has sent and the other has not taken. */
+/** Bytes that one side has sent and the other has not accepted. */
 class Backlog {
   private readonly pieces: Buffer[] = [];
 
@@ -23,7 +31,7 @@ class Backlog {
     this.pieces.push(data);
   }
 
-  writeTo(socket: Pick<Bun.Socket<unknown>, "write">): typeof ALL_OUT | typeof STUCK | typeof BROKEN {
+  writeTo(socket: Pick<Bun.Socket<unknown>, "write">): typeof ALL_SENT | typeof STALLED | typeof BROKEN {
     while (this.pieces.length > 0) {
       const [piece] = this.pieces;
       const sent = socket.write(piece);
@@ -33,110 +41,117 @@ class Backlog {
       }
       if (sent < piece.length) {
         this.pieces[0] = piece.subarray(sent);
-        return STUCK;
+        return STALLED;
       }
       this.pieces.shift();
     }
-    return ALL_OUT;
+    return ALL_SENT;
   }
 }
 
 /**
- * A client's connection that left the express lane: its bytes go to Bun.serve() and back as they are. Neither side is
- * read while the other does not take what came.
+ * Carries the bytes of a client that left the fast path to Bun.serve(), and those of Bun.serve() back, unchanged. Neither side is
+ * read while the other does not accept what came.
  */
-export class HandOver {
-  private server: Bun.Socket<HandOver> | undefined;
+export class TcpProxy {
+  private server: Bun.Socket<TcpProxy> | undefined;
   private readonly toServer = new Backlog();
   private readonly toClient = new Backlog();
-  private inputEnded: boolean;
   private closed = false;
   private localPort = 0;
-  private endedMs = 0;
+  /** When the server ended the connection; 0: it has not. */
+  private serverEndedMs = 0;
 
-  /** @param first what came of the request that is handed over, and behind it; the client is paused */
+  /**
+   * @param client its socket is paused
+   * @param first what has come of the request that leaves the fast path, and everything after it
+   * @param inputEnded whether the client has ended its side
+   */
   constructor(
-    private readonly lane: ExpressLane,
-    private readonly client: ClientSocket,
+    private readonly host: ProxyHost,
+    private readonly client: ProxiedSocket,
     first: Buffer[],
-    inputEnded: boolean,
+    private inputEnded: boolean,
   ) {
     for (const piece of first) this.toServer.add(piece);
-    this.inputEnded = inputEnded;
-    lane.connect(this);
+    host.connect(this);
   }
 
-  // ---- the client's side
+  // ---- events of the client's socket
 
-  fromClient(data: Buffer): void {
+  onClientData(data: Buffer): void {
     this.toServer.add(data);
-    this.serverDrained();
+    this.sendToServer();
     if (!this.toServer.empty) this.client.pause();
   }
 
-  clientDrained(): void {
-    if (!this.writeToClient()) return;
-    if (this.endedMs !== 0) this.client.end();
+  onClientDrain(): void {
+    if (!this.sendToClient()) return;
+    if (this.serverEndedMs !== 0) this.client.end();
     else this.server?.resume();
   }
 
-  /** The client has ended its side: Bun.serve() hears of it, and does what it always does then. */
-  clientEnded(): void {
+  /** The client has ended its side. Bun.serve() is told, and treats it as any client that does. */
+  onClientInputEnd(): void {
     this.inputEnded = true;
-    this.serverDrained();
+    this.sendToServer();
   }
 
-  clientClosed(): void {
+  onClientClosed(): void {
     this.closed = true;
     this.server?.end();
   }
 
-  /** Looks at the clock: when the client may stay silent is for Bun.serve() to say, but it may be gone itself. */
+  /** How long a client may be silent is for Bun.serve() to decide; but the server may have ended the connection. */
   checkTime(nowMs: number): void {
-    if (this.endedMs !== 0 && nowMs - this.endedMs >= LAST_WORDS_MS) this.client.terminate();
+    if (this.serverEndedMs !== 0 && nowMs - this.serverEndedMs >= CLOSE_TIMEOUT_MS) this.client.terminate();
   }
 
-  // ---- the server's side
+  // ---- events of the socket to the server
 
-  connected(server: Bun.Socket<HandOver>): void {
+  onServerConnected(server: Bun.Socket<TcpProxy>): void {
     if (this.closed) {
       server.end();
       return;
     }
     this.server = server;
-    // What came in pieces must not wait for each other's acknowledgement.
+    // Pieces of a request must not wait for each other's acknowledgement by TCP.
     server.setNoDelay(true);
     this.localPort = server.localPort;
-    this.lane.clients.set(this.localPort, this.client);
-    this.serverDrained();
+    this.host.setClientAt(this.localPort, this.client);
+    this.sendToServer();
   }
 
-  serverDrained(): void {
+  onServerDrain(): void {
+    this.sendToServer();
+  }
+
+  onServerData(data: Buffer): void {
+    this.toClient.add(data);
+    if (!this.sendToClient()) this.server?.pause();
+  }
+
+  /** The server has ended the connection, or was never reached. */
+  onServerClosed(): void {
+    if (this.server !== undefined) this.host.setClientAt(this.localPort, undefined);
+    this.server = undefined;
+    if (this.closed || this.serverEndedMs !== 0) return;
+    this.serverEndedMs = this.host.steadyMs;
+    if (this.toClient.empty) this.client.end();
+  }
+
+  private sendToServer(): void {
     const { server } = this;
-    // A server that hung up takes nothing more; but it may have said why, so what it sent is read to its end.
-    if (server === undefined || this.toServer.writeTo(server) === STUCK) return;
+    // A server that closes the connection accepts nothing more. But it may have said why, so what it sent is still read.
+    if (server === undefined || this.toServer.writeTo(server) === STALLED) return;
     if (this.inputEnded) server.shutdown();
     else this.client.resume();
   }
 
-  fromServer(data: Buffer): void {
-    this.toClient.add(data);
-    if (!this.writeToClient()) this.server?.pause();
-  }
-
-  /** @returns whether all is out */
-  private writeToClient(): boolean {
+  /** @returns whether everything is sent */
+  private sendToClient(): boolean {
     const outcome = this.toClient.writeTo(this.client);
     if (outcome === BROKEN) this.client.terminate();
-    return outcome === ALL_OUT;
-  }
-
-  /** The server has ended the connection, or was never reached. */
-  serverClosed(): void {
-    if (this.server !== undefined) this.lane.clients.delete(this.localPort);
-    this.server = undefined;
-    if (this.closed || this.endedMs !== 0) return;
-    this.endedMs = this.lane.services.turn.steadyMs;
-    if (this.toClient.empty) this.client.end();
+    return outcome === ALL_SENT;
   }
 }

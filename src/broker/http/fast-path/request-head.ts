@@ -48,7 +48,7 @@ const NAME_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 const HOST_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:[]");
 
 /** What a head says. One object is filled again and again, so that a request allocates nothing. */
-export class ExpressHead {
+export class RequestHead {
   /** /mpub, else /pub. */
   batch = false;
   /** `binary=true`. */

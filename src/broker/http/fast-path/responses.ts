@@ -1,29 +1,30 @@
 import { STATUS_CODES } from "node:http";
 
-/** So many OKs at the most go out by one write. */
+/** One write sends up to this many OKs. */
 const OKS = 64;
 
 const DATE = "Date: ";
-/** `Sun, 22 Nov 2026 11:48:05 GMT` */
+/** The length of `Sun, 22 Nov 2026 11:48:05 GMT`. */
 const DATE_BYTES = 29;
 
 /**
- * The answers of the express lane, ready to be sent: byte for byte those of Bun.serve() to what the handlers of
- * /pub and /mpub return. Their date is written over once a second.
+ * The responses of the fast path, ready to be sent. They are byte for byte those that Bun.serve() makes of what the handlers of
+ * /pub and /mpub return. The date in them is overwritten once a second.
  */
-export class ExpressAnswers {
+export class Responses {
   private second = -1;
   private readonly ok = layOut(200, "text/plain; charset=utf-8", "OK");
   private readonly failed = layOut(503, "application/json; charset=utf-8", '{"message":"PUB_FAILED"}');
   private readonly oks = Buffer.concat(Array.from({ length: OKS }, () => this.ok));
   private readonly okBytes = this.ok.length;
+  private readonly run = { buffer: this.oks, length: 0 };
 
-  /** @returns how many of `count` OKs `okBuffer()` has */
+  /** @returns how many of `count` OKs one okRun() can have */
   okCount(count: number): number {
     return Math.min(count, OKS);
   }
 
-  /** A run of OKs, valid until the next call. @param count at most what okCount() gave */
+  /** A run of OKs, valid until the next call. @param count at most what okCount() returned */
   okRun(count: number, nowMs: number): { buffer: Buffer; length: number } {
     this.setDate(nowMs);
     this.run.length = count * this.okBytes;
@@ -35,8 +36,6 @@ export class ExpressAnswers {
     this.setDate(nowMs);
     return this.failed;
   }
-
-  private readonly run = { buffer: this.oks, length: 0 };
 
   private setDate(nowMs: number): void {
     const second = Math.floor(nowMs / 1000);

@@ -7,7 +7,7 @@ import { WithHttp } from "../../../support/with-http.ts";
 
 /** What tests look at beside what a client sees. */
 interface Inside {
-  api: { front: { connections: Set<unknown>; clients: Map<number, unknown>; load: { underWay: number } } };
+  api: { front: { listener: { connections: Set<unknown> }; clientsByPort: Map<number, unknown>; load: { underWay: number } } };
 }
 
 function show(response: WireResponse): string {
@@ -94,7 +94,7 @@ test("with fsync nothing is answered before the sync has ended, and what could n
   expect(await answers(socket, 3)).toEqual(["200 OK", '503 {"message":"PUB_FAILED"}', "200 OK"]);
 
   // A client that is gone when its answer is due is let go of, though nothing of it was read at that time.
-  const { connections } = (http.http as unknown as Inside).api.front;
+  const { connections } = (http.http as unknown as Inside).api.front.listener;
   const before = connections.size;
   const gone = await Bun.connect({ hostname: "127.0.0.1", port: http.http.port, socket: { data: () => {} } });
   gone.write(Buffer.concat([pub("m", "safe"), requestBytes("GET", "/ping")]));
@@ -314,8 +314,8 @@ test("a long answer comes whole to a client that reads it late", async () => {
   });
   socket.pause();
   socket.write(requestBytes("GET", "/ping"));
-  const { clients } = (http.http as unknown as Inside).api.front;
-  await until("it is handed over", () => clients.size > 0);
+  const { clientsByPort } = (http.http as unknown as Inside).api.front;
+  await until("it is handed over", () => clientsByPort.size > 0);
   // Others are served meanwhile.
   for (let i = 0; i < 10; i++) expect((await fetch(`http://127.0.0.1:${http.http.port}/info`)).status).toBe(200);
   expect(bytes).toBe(0);
@@ -422,6 +422,6 @@ test("clients that come and go leave nothing behind", async () => {
     if (i % 2 === 0) await socket.until((bytes) => bytes.length > 0, 20);
     socket.destroy();
   }
-  const { connections, clients, load } = (http.http as unknown as Inside).api.front;
-  await until("all is let go of", () => connections.size === 0 && clients.size === 0 && load.underWay === 0);
+  const { listener, clientsByPort, load } = (http.http as unknown as Inside).api.front;
+  await until("all is let go of", () => listener.connections.size === 0 && clientsByPort.size === 0 && load.underWay === 0);
 });

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { ExpressHead, INCOMPLETE, MAX_HEAD_BYTES, OTHER } from "../../../../src/broker/http/fast-path/request-head.ts";
+import { INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "../../../../src/broker/http/fast-path/request-head.ts";
 
 const REQUEST_LINE = "POST /pub?topic=orders HTTP/1.1";
 const HOST = "Host: 127.0.0.1:4151";
@@ -10,7 +10,7 @@ function lines(...all: string[]): string {
 }
 
 /** What a head is taken for: `pub topic bytes`, `mpub topic bytes binary`, or why it is not taken. */
-function read(text: string | Buffer, head = new ExpressHead()): string {
+function read(text: string | Buffer, head = new RequestHead()): string {
   const bytes = typeof text === "string" ? Buffer.from(text, "latin1") : text;
   // Not at the start of the buffer, and with more behind it than is meant.
   const padded = Buffer.concat([Buffer.from("###"), bytes, Buffer.from("\r\n\r\n")]);
@@ -33,7 +33,7 @@ test("the heads that clients send are taken", () => {
 });
 
 test("a head that is cut anywhere is incomplete, and behind its end nothing is read", () => {
-  const head = new ExpressHead();
+  const head = new RequestHead();
   for (const text of [
     lines(REQUEST_LINE, HOST, "Accept: */*", "Connection: keep-alive", LENGTH),
     lines("POST /mpub?topic=t&binary=true HTTP/1.1", HOST, LENGTH),
@@ -141,7 +141,7 @@ test("a head that is changed anywhere is taken for what it says, or not at all",
     lines("POST /mpub?topic=t&binary=true HTTP/1.1", HOST, "Accept: */*", LENGTH, "X-NSQ: a"),
   ].map((text) => Buffer.from(text));
   const interesting = Buffer.from("\r\n :0-aAtT&=%\0\x7f\xff9");
-  const head = new ExpressHead();
+  const head = new RequestHead();
   let taken = 0;
   for (let i = 0; i < 50_000; i++) {
     const bytes = Buffer.from(originals[random(originals.length)]);
