@@ -4,28 +4,28 @@ import { dirname, join } from "node:path";
 const ROOT = join(import.meta.dir, "..");
 const DIST = join(ROOT, "dist");
 
-/** The one file that a release is. */
+/** The binary. A release is this one file. */
 export const BINARY_PATH = join(DIST, "bunsq");
 
-/** Compiles src/main.ts, Bun's runtime and the version stamp into dist/bunsq. Throws where the source does not bundle. */
+/** Compiles src/main.ts, Bun's runtime and the version stamp into dist/bunsq. Throws if the source does not bundle. */
 async function build(): Promise<void> {
-  // Built aside and then moved: a running bunsq may have been started from the old file, which cannot be written over.
+  // Built elsewhere and then moved, because the file of a running program cannot be overwritten.
   const fresh = join(DIST, "new/bunsq");
   mkdirSync(dirname(fresh), { recursive: true });
   await Bun.build({
     entrypoints: [join(ROOT, "src/main.ts")],
     root: ROOT,
-    // What @datadog/sketches-js would load if a sketch were serialized. None is, and it does not depend on it itself.
+    // @datadog/sketches-js would load this to serialize a sketch. bunsq serializes none, and the package does not depend on it.
     external: ["protobufjs/minimal"],
     define: { BUNSQ_COMMIT: JSON.stringify(commit()) },
     minify: true,
-    // Goes into the binary, so that stack traces in a log name the source's own lines.
+    // In the binary, so that stack traces in a log refer to the lines of the source.
     sourcemap: "inline",
     bytecode: true,
     format: "esm",
     compile: {
       outfile: fresh,
-      // A broker must not change its ways by a file that happens to lie in its working directory.
+      // A file that happens to be in the working directory must not change how a broker works.
       autoloadDotenv: false,
       autoloadBunfig: false,
     },
@@ -35,7 +35,7 @@ async function build(): Promise<void> {
   console.log(`dist/bunsq: ${Math.round(statSync(BINARY_PATH).size / 1e6)} MB, commit ${commit() || "unknown"}`);
 }
 
-/** The commit of the source, marked where files differ from it; empty outside a git clone, and where there is no git. */
+/** The commit of the source, marked if files differ from it; empty outside of a git clone or without git. */
 function commit(): string {
   if (Bun.which("git") === null) return "";
   const { exitCode, stdout } = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: ROOT, stderr: "ignore" });

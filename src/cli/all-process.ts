@@ -9,10 +9,9 @@ import { runProcess } from "./process.ts";
 import { LOOKUP_PREFIX } from "./settings.ts";
 
 /**
- * Runs a broker and a lookup server as this process's whole purpose. The broker registers with its lookup as any other
- * does, over TCP.
+ * Runs a process with a broker and a lookup server. The broker registers with the lookup server over TCP, as any other broker.
  *
- * @returns once both have ended; whether all went well
+ * @returns when both have ended: whether they ended without an error
  */
 export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, logger: Logger, lookupLogger: Logger): Promise<boolean> {
   return runProcess(logger, async (opened) => {
@@ -29,14 +28,14 @@ export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log
   });
 }
 
-/** Who meant to run a broker alone, beside a lookup that is there already, is told how. */
+/** Starts the lookup server. Its error says how to run a broker alone, because that may be what the operator wants. */
 function openLookup(options: LookupOptions, logger: Logger): LookupServer {
   try {
     return startLookup(options, logger, LOOKUP_PREFIX);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     throw new StartError(
-      `lookup: ${error.message}. To use a lookup server that runs already: --mode=broker --lookupd-tcp-address=<addr>:<port>`,
+      `lookup: ${error.message}. To use a lookup server that is already running: --mode=broker --lookupd-tcp-address=<addr>:<port>`,
     );
   }
 }

@@ -13,25 +13,25 @@ const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 const TIB = 1024 * GIB;
 
-/** The longest delay a timer takes (31 bits of ms): bounds every duration that runs on one. Almost 25 days. */
+/** The longest delay of a timer, 31 bits of ms or almost 25 days. Limits the durations that a timer runs for. */
 const MAX_TIMER_MS = 596 * HOUR;
-/** Bounds durations that are kept as a point in time. Ten years. */
+/** Ten years. Limits the durations that are stored as a point in time. */
 const MAX_DEADLINE_MS = 87_600 * HOUR;
 const MAX_PORT = 65_535;
-/** Node ids have ten bits in a message id. */
+/** A node id has ten bits in a message id. */
 const NODE_IDS = 1024;
 const MAX_INT32 = 2 ** 31 - 1;
-/** What one packet of UDP over IPv4 carries. */
+/** The most that one UDP packet over IPv4 carries. */
 const MAX_UDP_PAYLOAD_BYTES = 65_507;
-/** Reading all statistics more often would only keep the broker busy. */
+/** A shorter interval would keep the broker busy with reading its statistics. */
 const SHORTEST_STATSD_INTERVAL_MS = 100;
 
-const NO_SCAN = "timeouts are kept by due time, without a scan to tune";
+const NO_SCAN = "timeouts are sorted by due time, so there is no scan to tune";
 
 /**
- * The flags of the broker: nsqd's, with its names and defaults, and bunsq's own.
+ * The broker's flags: nsqd's, with the same names and defaults, and bunsq's own.
  *
- * @param host what the defaults of -node-id and -broadcast-address are made from
+ * @param host the host name, for the defaults of -node-id and -broadcast-address
  */
 export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
   return {
@@ -44,10 +44,10 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         defaultDoc: "a hash of the host name",
         min: 0,
         max: NODE_IDS - 1,
-        doc: "number in every message id; must differ between brokers whose messages meet",
+        doc: "id of this broker, which is part of every message id; must be unique among brokers that share consumers",
       },
       logLevel: logLevelFlag,
-      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "text in front of every log line" },
+      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "prefix of every log line" },
 
       tcpAddress: {
         name: "tcp-address",
@@ -59,20 +59,20 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         name: "http-address",
         kind: "string",
         default: "0.0.0.0:4151",
-        doc: "<addr>:<port>, or path of a unix socket, to listen on for HTTP clients; empty for no HTTP",
+        doc: "<addr>:<port>, or path of a unix socket, to listen on for HTTP clients; empty to disable HTTP",
       },
       httpsAddress: {
         name: "https-address",
         kind: "string",
         default: "0.0.0.0:4152",
-        doc: "<addr>:<port> to listen on for HTTPS clients, if there is a certificate; empty for no HTTPS",
+        doc: "<addr>:<port> to listen on for HTTPS clients, used if -tls-cert is set; empty to disable HTTPS",
       },
       broadcastAddress: {
         name: "broadcast-address",
         kind: "string",
         default: host,
         defaultDoc: "the host name",
-        doc: "address under which clients reach this broker, as /info tells it",
+        doc: "address at which clients reach this broker; it is registered with lookup servers and shown in /info",
       },
       broadcastTcpPort: {
         name: "broadcast-tcp-port",
@@ -80,7 +80,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: MAX_PORT,
-        doc: "TCP port under which clients reach this broker; 0 for the one it listens on",
+        doc: "TCP port at which clients reach this broker; 0 for the port that it listens on",
       },
       broadcastHttpPort: {
         name: "broadcast-http-port",
@@ -88,23 +88,23 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: MAX_PORT,
-        doc: "HTTP port under which clients reach this broker; 0 for the one it listens on",
+        doc: "HTTP port at which clients reach this broker; 0 for the port that it listens on",
       },
       lookupdTcpAddresses: {
         name: "lookupd-tcp-address",
         kind: "list",
         configKey: "nsqlookupd_tcp_addresses",
         default: [],
-        doc: "<addr>:<port> of an nsqlookupd to register with (may be given several times)",
-        better: "takes several between commas as well; one that was away is back within 5 s",
+        doc: "<addr>:<port> of a lookup server to register with (may be given several times)",
+        better: "also accepts several addresses separated by commas; reconnects to a lookup server within 5 s after it is back",
       },
       authHttpAddresses: {
         name: "auth-http-address",
         kind: "list",
         configKey: "auth_http_addresses",
         default: [],
-        better: "a client's secret never comes into the log; an address that is none is refused at the start",
-        doc: "<addr>:<port> or URL of a server that says what clients may do, who then need AUTH (may be given several times)",
+        better: "a client's secret is never logged; an invalid address is refused at the start",
+        doc: "<addr>:<port> or URL of an auth server that grants permissions to clients, which then have to send AUTH (may be given several times)",
       },
       authHttpRequestMethod: {
         name: "auth-http-request-method",
@@ -112,7 +112,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         own: true,
         values: ["get", "post"],
         default: "get",
-        doc: "how auth servers are asked: get puts the client's secret into the query, post into a body of JSON",
+        doc: "HTTP method of requests to auth servers: get sends the client's secret in the query, post in a JSON body",
       },
       httpClientConnectTimeoutMs: {
         name: "http-client-connect-timeout",
@@ -120,7 +120,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 2 * SECOND,
         min: 1,
         max: MAX_TIMER_MS,
-        doc: "time that a request to an nsqlookupd or an auth server has to connect",
+        doc: "timeout for connecting to a lookup server or an auth server",
       },
       httpClientRequestTimeoutMs: {
         name: "http-client-request-timeout",
@@ -128,14 +128,14 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 5 * SECOND,
         min: 1,
         max: MAX_TIMER_MS,
-        doc: "time that it has in all; a new topic's messages wait so long at most for the channels it has elsewhere",
+        doc: "timeout for a whole request to a lookup server or an auth server; a new topic delivers nothing until the lookup servers have listed its channels, for at most this time",
       },
 
       dataPath: {
         name: "data-path",
         kind: "string",
         default: "",
-        doc: "folder for all that is kept on disk; empty for the working directory",
+        doc: "directory for all data; empty for the working directory",
       },
       durability: {
         name: "durability",
@@ -143,7 +143,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         own: true,
         values: ["write", "fsync"],
         default: "write",
-        doc: "acknowledge a message once it is written to its file (outlives the process), or once that is synced to the disk with fsync (outlives the machine)",
+        doc: "when to acknowledge a message: write, when it is written to its file (survives a crash of the process); fsync, when the file is synced to the disk (survives a crash of the machine)",
       },
       minFreeBytes: {
         name: "min-free-bytes",
@@ -152,7 +152,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 16 * MIB,
         min: 0,
         max: TIB,
-        doc: "free bytes on the data path's disk below which publishes are refused, so that what consumers do can still be noted",
+        doc: "free bytes on the disk of the data path below which publishes are refused, so that the progress of consumers can still be saved",
       },
       memQueueSize: {
         name: "mem-queue-size",
@@ -160,8 +160,8 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 10_000,
         min: 0,
         max: MAX_INT32,
-        doc: "messages that an ephemeral topic or channel keeps",
-        better: "bounds ephemeral topics and channels only; all others are on disk whole, so that a crash loses nothing",
+        doc: "largest number of messages that an ephemeral topic or channel keeps",
+        better: "limits ephemeral topics and channels only; messages of all others are always on disk, so a crash loses none",
       },
       maxBytesPerFile: {
         name: "max-bytes-per-file",
@@ -169,7 +169,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 100 * MIB,
         min: KIB,
         max: TIB,
-        doc: "bytes after which a topic's log goes on in a new file",
+        doc: "size in bytes at which a topic's log continues in a new file",
       },
       retentionTimeMs: {
         name: "retention-time",
@@ -178,7 +178,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: MAX_DEADLINE_MS,
-        doc: "time that a topic keeps messages which all its channels have finished, so that channels can go back to them; 0 for no longer than needed",
+        doc: "time for which a topic keeps messages that all its channels have finished, so that they can be replayed; 0 to keep them no longer than needed",
       },
       retentionBytes: {
         name: "retention-bytes",
@@ -187,7 +187,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: 1024 * TIB,
-        doc: "bytes of the newest messages that a topic keeps so; with --retention-time what is within both is kept; 0 for no such limit",
+        doc: "bytes of the newest finished messages that a topic keeps for replay; if -retention-time is set too, messages within both limits are kept; 0 for no limit",
       },
       idempotencyWindowMs: {
         name: "idempotency-window",
@@ -196,7 +196,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 5 * MINUTE,
         min: 0,
         max: MAX_DEADLINE_MS,
-        doc: "time in which a publish with the same idempotency key is answered, and not published again; 0 for keys to count for nothing",
+        doc: "time within which a publish with a known idempotency key is answered OK and not published again; 0 to ignore keys",
       },
       idempotencyKeys: {
         name: "idempotency-keys",
@@ -205,7 +205,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 500_000,
         min: 1,
         max: 100_000_000,
-        doc: "idempotency keys that are remembered, at some 300 bytes of memory each; beyond it the oldest are forgotten early",
+        doc: "largest number of idempotency keys to remember, at about 300 bytes of memory each; beyond it the oldest are forgotten early",
       },
       syncEvery: {
         name: "sync-every",
@@ -213,8 +213,9 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 2_500,
         min: 1,
         max: MAX_INT32,
-        doc: "messages after which a topic's log is synced to the disk",
-        better: "what is acknowledged is in its file already; this is for the disk alone, and -durability=fsync waits for that",
+        doc: "number of messages after which a topic's log is synced to the disk",
+        better:
+          "an acknowledged message is always in its file; syncing protects from a crash of the machine, and -durability=fsync acknowledges after it",
       },
       syncTimeoutMs: {
         name: "sync-timeout",
@@ -222,7 +223,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 2 * SECOND,
         min: 1,
         max: MAX_TIMER_MS,
-        doc: "longest time that written messages wait to be synced to the disk",
+        doc: "longest time after which written messages are synced to the disk",
       },
 
       queueScanSelectionCount: {
@@ -231,7 +232,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 20,
         min: 0,
         max: MAX_INT32,
-        doc: "channels that nsqd looks through at a time for timeouts",
+        doc: "number of channels that nsqd scans for timeouts at a time",
         idle: { status: "needless", why: NO_SCAN },
       },
       queueScanWorkerPoolMax: {
@@ -240,7 +241,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 4,
         min: 0,
         max: MAX_INT32,
-        doc: "workers with which nsqd looks for timeouts",
+        doc: "number of workers that scan for timeouts in nsqd",
         idle: { status: "needless", why: NO_SCAN },
       },
 
@@ -250,7 +251,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: MINUTE,
         min: 1,
         max: MAX_DEADLINE_MS,
-        doc: "time a consumer has for a message before it goes to another, unless the consumer asked for its own",
+        doc: "time that a consumer has to finish a message before it is delivered again, unless the consumer asks for another",
       },
       maxMsgTimeoutMs: {
         name: "max-msg-timeout",
@@ -258,7 +259,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 15 * MINUTE,
         min: 1,
         max: MAX_DEADLINE_MS,
-        doc: "longest time a consumer may ask for or extend to",
+        doc: "longest message timeout that a consumer may ask for, or extend to with TOUCH",
       },
       maxMsgSizeBytes: {
         name: "max-msg-size",
@@ -266,7 +267,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: MIB,
         min: 1,
         max: GIB,
-        doc: "largest message, in bytes",
+        doc: "largest size of a message, in bytes",
       },
       maxReqTimeoutMs: {
         name: "max-req-timeout",
@@ -282,7 +283,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 5 * MIB,
         min: 1,
         max: GIB,
-        doc: "largest body of a command, in bytes",
+        doc: "largest size of a command's body, in bytes",
       },
 
       maxHeartbeatIntervalMs: {
@@ -291,9 +292,9 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: MINUTE,
         min: SECOND,
         max: MAX_TIMER_MS,
-        doc: "longest time between heartbeats that a client may ask for",
+        doc: "longest heartbeat interval that a client may ask for",
       },
-      maxRdyCount: { name: "max-rdy-count", kind: "int", default: 2_500, min: 1, max: MAX_INT32, doc: "largest RDY count of a consumer" },
+      maxRdyCount: { name: "max-rdy-count", kind: "int", default: 2_500, min: 1, max: MAX_INT32, doc: "highest RDY count of a consumer" },
       maxOutputBufferSizeBytes: {
         name: "max-output-buffer-size",
         kind: "int",
@@ -324,8 +325,8 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 250,
         min: 0,
         max: MAX_TIMER_MS,
-        doc: "output buffer timeout of a client that asks for none",
-        better: "nothing waits: what belongs together is gathered within a turn of the event loop",
+        doc: "output buffer timeout of a client that does not ask for one",
+        better: "messages never wait in a buffer: those of one turn of the event loop are sent together",
       },
       maxChannelConsumers: {
         name: "max-channel-consumers",
@@ -333,7 +334,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: MAX_INT32,
-        doc: "most consumers on one channel; 0 for any number",
+        doc: "largest number of consumers of a channel; 0 for no limit",
       },
       maxConnections: {
         name: "max-connections",
@@ -342,7 +343,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 0,
         min: 0,
         max: MAX_INT32,
-        doc: "most clients on TCP at a time, further ones are turned away; 0 for any number",
+        doc: "largest number of TCP clients; further ones are refused; 0 for no limit",
       },
 
       experiments: {
@@ -351,21 +352,21 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         own: true,
         configKey: "enable_experiments",
         default: [],
-        doc: "topology-aware-consumption: messages go to consumers of the broker's own zone first, then of its region, then to others",
+        doc: "experimental features to enable; topology-aware-consumption delivers messages to consumers in the broker's zone first, then to those in its region, then to others",
       },
       topologyRegion: {
         name: "topology-region",
         kind: "string",
         own: true,
         default: "",
-        doc: "region that the broker stands in",
+        doc: "region of the broker",
       },
       topologyZone: {
         name: "topology-zone",
         kind: "string",
         own: true,
         default: "",
-        doc: "zone of that region that the broker stands in",
+        doc: "zone of the broker within its region",
       },
 
       maxDeflateLevel: {
@@ -376,23 +377,28 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         max: 9,
         doc: "highest deflate level that a client may ask for",
       },
-      deflate: { name: "deflate", kind: "bool", default: true, doc: "let clients ask for deflate" },
-      snappy: { name: "snappy", kind: "bool", default: true, doc: "let clients ask for snappy" },
+      deflate: { name: "deflate", kind: "bool", default: true, doc: "allow clients to use deflate compression" },
+      snappy: { name: "snappy", kind: "bool", default: true, doc: "allow clients to use snappy compression" },
 
-      tlsCert: { name: "tls-cert", kind: "string", default: "", doc: "path of the certificate, with those between it and its authority" },
-      tlsKey: { name: "tls-key", kind: "string", default: "", doc: "path of the certificate's key" },
+      tlsCert: {
+        name: "tls-cert",
+        kind: "string",
+        default: "",
+        doc: "path of the TLS certificate, followed by its intermediate certificates",
+      },
+      tlsKey: { name: "tls-key", kind: "string", default: "", doc: "path of the private key of the TLS certificate" },
       tlsClientAuthPolicy: {
         name: "tls-client-auth-policy",
         kind: "string",
         default: "",
-        doc: "what is asked of a client's certificate: require takes any, require-verify one that -tls-root-ca-file vouches for",
-        better: "another word is refused, and not taken for no policy",
+        doc: "whether clients need a certificate: require accepts any, require-verify one that is signed by an authority in -tls-root-ca-file",
+        better: "an unknown word is refused, not taken as no policy",
       },
       tlsRootCaFile: {
         name: "tls-root-ca-file",
         kind: "string",
         default: "",
-        doc: "path of the certificates that vouch for clients; empty for those that come with Bun",
+        doc: "path of the certificate authorities that sign client certificates; empty for those that come with Bun",
       },
       tlsRequired: {
         name: "tls-required",
@@ -401,7 +407,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         aliases: { "0": "false", f: "false", "1": "true", t: "true" },
         bare: "true",
         default: "false",
-        doc: "turn away clients without TLS: true, false, or tcp-https for all but HTTP",
+        doc: "whether to refuse clients without TLS: true, false, or tcp-https, which still allows HTTP",
       },
       tlsMinVersion: {
         name: "tls-min-version",
@@ -409,7 +415,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         values: ["tls1.0", "tls1.1", "tls1.2", "tls1.3"],
         aliases: { "": "tls1.0" },
         default: "tls1.0",
-        doc: "lowest version of TLS to accept",
+        doc: "lowest accepted version of TLS",
       },
 
       e2eProcessingLatencyPercentiles: {
@@ -419,7 +425,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: [],
         min: 1e-6,
         max: 1,
-        doc: "percentiles of the time from publish to finish to keep, as in 0.99,0.95 (may be given several times)",
+        doc: "percentiles to compute of the time from publishing a message to finishing it, as in 0.99,0.95 (may be given several times)",
       },
       e2eProcessingLatencyWindowTimeMs: {
         name: "e2e-processing-latency-window-time",
@@ -427,21 +433,21 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: 10 * MINUTE,
         min: 1,
         max: MAX_TIMER_MS,
-        doc: "time over which those percentiles are taken",
+        doc: "time window of these percentiles",
         better: "0, with which nsqd hangs, is refused",
       },
       statsdAddress: {
         name: "statsd-address",
         kind: "string",
         default: "",
-        doc: "UDP <addr>:<port> of a statsd daemon; empty for none",
-        better: "an address that is none is refused at the start",
+        doc: "UDP <addr>:<port> of a statsd server; empty for none",
+        better: "an invalid address is refused at the start",
       },
       statsdPrefix: {
         name: "statsd-prefix",
         kind: "string",
         default: "nsq.%s",
-        doc: "text in front of statsd's keys, with %s for the broadcast address and HTTP port",
+        doc: "prefix of the keys sent to statsd; %s stands for the broadcast address and the HTTP port",
       },
       statsdIntervalMs: {
         name: "statsd-interval",
@@ -450,22 +456,22 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         min: SHORTEST_STATSD_INTERVAL_MS,
         max: MAX_TIMER_MS,
         doc: "time between reports to statsd",
-        better: "with a second or less nsqd ends with a panic",
+        better: "intervals of a second or less work; nsqd panics with them",
       },
-      statsdMemStats: { name: "statsd-mem-stats", kind: "bool", default: true, doc: "report memory use to statsd" },
+      statsdMemStats: { name: "statsd-mem-stats", kind: "bool", default: true, doc: "send memory usage to statsd" },
       statsdUdpPacketSizeBytes: {
         name: "statsd-udp-packet-size",
         kind: "int",
         default: 508,
         min: 1,
         max: MAX_UDP_PAYLOAD_BYTES,
-        doc: "largest packet to statsd, in bytes",
+        doc: "largest size of a packet to statsd, in bytes",
       },
       statsdExcludeEphemeral: {
         name: "statsd-exclude-ephemeral",
         kind: "bool",
         default: false,
-        doc: "leave ephemeral topics and channels out of statsd",
+        doc: "do not send ephemeral topics and channels to statsd",
       },
     },
     others: [versionFlag, configFlag, verboseFlag, workerIdFlag],
@@ -476,11 +482,11 @@ const workerIdFlag: Flag = {
   name: "worker-id",
   kind: "bool",
   default: false,
-  doc: "long without effect in nsqd too",
+  doc: "has no effect in nsqd either",
   idle: { status: "deprecated", why: "use -node-id" },
 };
 
-/** nsqd's own formula (nsqd/options.go), so that a host keeps its node id when it changes brokers. */
+/** nsqd's formula (nsqd/options.go), so that a host keeps its node id when it replaces nsqd. */
 function defaultNodeId(host: string): number {
   const digest = new Bun.CryptoHasher("md5").update(host).digest();
   return Bun.hash.crc32(digest) % NODE_IDS;

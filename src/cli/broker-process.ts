@@ -8,7 +8,7 @@ import { parseListenAddress, showListenAddress } from "../net/address.ts";
 import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
 import { type Close, runProcess } from "./process.ts";
 
-/** Runs a broker as this process's whole purpose. @returns once it has ended; whether all went well */
+/** Runs a process with a broker. @returns when it has ended: whether it ended without an error */
 export function runBroker(options: BrokerOptions, log: Logger): Promise<boolean> {
   return runProcess(log, async (opened) => {
     await removeDeadSockets(options, log);
@@ -16,17 +16,17 @@ export function runBroker(options: BrokerOptions, log: Logger): Promise<boolean>
   });
 }
 
-/** Makes way for the broker's unix sockets, if it has any. @throws StartError */
+/** Removes the files of dead unix sockets at the addresses of the broker. @throws StartError */
 export async function removeDeadSockets({ tcpAddress, httpAddress }: BrokerOptions, log: Logger): Promise<void> {
   for (const address of [tcpAddress, httpAddress]) if (isSocketPath(address)) await removeDeadSocket(parseSocketPath(address), log);
 }
 
 /**
- * Starts a broker with all its sides.
+ * Starts a broker with its listeners, statsd reports and discovery.
  *
- * @param opened is told how each is closed
+ * @param opened called for each part with the function that closes it
  * @param ownLookup a lookup server in this process, to register with beside others
- * @returns where it listens, in words
+ * @returns the addresses that it listens on, for the log
  * @throws StartError
  */
 export function startBroker(options: BrokerOptions, log: Logger, opened: (close: Close) => void, ownLookup?: OwnLookup): string {
@@ -51,7 +51,7 @@ export function startBroker(options: BrokerOptions, log: Logger, opened: (close:
   return where;
 }
 
-/** A listener's address with the port it has got. */
+/** Formats a listener's address with its actual port. */
 export function listening(address: string, port: number): string {
   return showListenAddress(parseListenAddress(address), port);
 }

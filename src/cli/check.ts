@@ -9,10 +9,10 @@ const EXIT_USAGE = 2;
 
 const HELP = `usage: bunsq check [--repair] DATA_PATH
 
-Looks the data path of a stopped broker over: the store, every checksum of every log, the deferred messages.
-Nothing is changed, but with --repair what can be mended is, as at a broker's start.
+Checks a stopped broker's data directory: the metadata store, every checksum of every log, and the deferred messages.
+Changes nothing, unless --repair is given: then it repairs what it can, as a broker does when it starts.
 
-Exit code: 0 all is sound, 1 damage was found (and mended or not), 2 it could not be checked.
+Exit code: 0 no damage, 1 damage was found (repaired or not), 2 the data could not be checked.
 `;
 
 /** `bunsq check`. @returns the exit code */
@@ -28,7 +28,7 @@ export async function runCheck(args: readonly string[], print: (text: string) =>
     else paths.push(word);
   }
   const [dataPath] = paths;
-  if (dataPath === undefined || paths.length > 1) throw new UsageError("bunsq check takes one data path");
+  if (dataPath === undefined || paths.length > 1) throw new UsageError("bunsq check needs exactly one data path");
   const { options } = parseFlags(brokerFlags(), []);
   try {
     const sound = await checkDataPath({ ...options, dataPath }, repair, (line) => print(`${line}\n`));

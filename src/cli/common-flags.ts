@@ -1,7 +1,7 @@
 import type { LogLevel } from "../base/logger.ts";
 import type { BoolFlag, ChoiceFlag, StringFlag } from "./flag.ts";
 
-// What NSQ's servers have in common.
+// The flags that all of NSQ's servers have.
 
 export const logLevelFlag: ChoiceFlag<LogLevel> = {
   name: "log-level",
@@ -10,7 +10,7 @@ export const logLevelFlag: ChoiceFlag<LogLevel> = {
   default: "info",
   show: (level) => (level === "warn" ? "WARNING" : level.toUpperCase()),
   refusal: (text) => `invalid log level '${text}' (debug, info, warn, error, fatal)`,
-  doc: "least severe lines to log: debug, info, warn, error or fatal",
+  doc: "lowest severity of the lines to log: debug, info, warn, error or fatal",
 };
 
 export const versionFlag: BoolFlag = {
@@ -27,13 +27,13 @@ export const configFlag: StringFlag = {
   default: "",
   settableIn: ["environment"],
   doc: "path of a config file (TOML)",
-  better: "errors are told with their lines; an unknown key is warned about, and refused under bunsq's own name",
+  better: "errors are reported with their line numbers; an unknown key causes a warning, or an error under the name bunsq",
 };
 
 export const verboseFlag: BoolFlag = {
   name: "verbose",
   kind: "bool",
   default: false,
-  doc: "long without effect in NSQ too",
+  doc: "has no effect in NSQ either",
   idle: { status: "deprecated", why: "use -log-level=debug" },
 };

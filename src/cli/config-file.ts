@@ -4,18 +4,18 @@ import { quote } from "./flags.ts";
 import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
 import { BadValue, readConfigValue } from "./values.ts";
 
-/** One with every setting has 10 KB; Bun's parser takes the square of a long file's keys in time. */
+/** A file with every setting has 10 KB. Bun's parser takes quadratic time in the number of keys. */
 const MAX_CONFIG_BYTES = 64 * 1024;
-/** Nobody reads more at once. */
+/** The most errors that are reported at once. */
 const MAX_ERRORS = 20;
 
-/** The one section: the lookup's settings in a file that is a broker's as well. */
+/** The section with the lookup's settings, in a file that has the broker's too. */
 export const LOOKUP_SECTION = "lookup";
 
-/** What stands in front of its keys where they are written without the section. */
+/** The prefix of the lookup's keys outside of the section. */
 const SECTION_PREFIX = LOOKUP_PREFIX.replace("-", "_");
 
-/** A config file could not be read. */
+/** A config file cannot be read. */
 export class ConfigFileError extends Error {}
 
 export interface ConfigFile {
@@ -24,12 +24,12 @@ export interface ConfigFile {
   content: Record<string, unknown>;
 }
 
-/** A flag's name in a config file: nsqd's, where nsqd has it. */
+/** The key of a flag in a config file. It is nsqd's if nsqd has the flag. */
 export function configKey(flag: Flag): string {
   return flag.configKey ?? flag.name.replaceAll("-", "_");
 }
 
-/** @throws ConfigFileError, in nsqd's words */
+/** Reads and parses a config file. @throws ConfigFileError, in nsqd's words */
 export function loadConfigFile(path: string): ConfigFile {
   const failed = (why: string) => new ConfigFileError(`failed to load config file ${path} - ${why}`);
   let text: string;
@@ -43,19 +43,19 @@ export function loadConfigFile(path: string): ConfigFile {
   return { path, text, content: Bun.TOML.parse(text) as Record<string, unknown> };
 }
 
-/** A key of a config file with what it is set to. */
+/** A key of a config file and its value. */
 interface Entry {
   key: string;
-  /** The same with the section's prefix, where the program knows it by that. */
+  /** The key as the program knows it: with the section's prefix if the program has the lookup's flags with a prefix. */
   name: string;
   value: unknown;
   inSection: boolean;
 }
 
 /**
- * Reads what a config file sets. The keys are the broker's, and the lookup's in the section `[lookup]`; the lookup
- * server by itself reads that section where there is one, else the whole file. A file with that section is meant for all
- * modes, so what one of them does not need in it is not worth a warning.
+ * Reads the settings in a config file. The keys are the broker's; those in the section `[lookup]` are the lookup's. A lookup
+ * server alone reads that section, or the whole file if there is no section. A file with that section is meant for all modes,
+ * so there is no warning about settings that one mode does not need.
  */
 export function readConfig(scope: Scope, { path, text, content }: ConfigFile): Layer {
   const layer = emptyLayer();
@@ -89,7 +89,7 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
   return layer;
 }
 
-/** All keys, those of the section behind the others. */
+/** All keys. Those of the section are last. */
 function entriesOf(content: Record<string, unknown>, isLookup: boolean): Entry[] {
   const section = content[LOOKUP_SECTION];
   const entries: Entry[] = [];
@@ -102,7 +102,7 @@ function entriesOf(content: Record<string, unknown>, isLookup: boolean): Entry[]
   return entries;
 }
 
-/** The key that was most likely meant by an unknown one. */
+/** A hint at the key that was probably meant. */
 function hintFor({ name, value, inSection }: Entry, names: Names): string {
   const meant = isTable(value) ? undefined : names.nearest(name);
   if (meant === undefined) return "";
@@ -113,11 +113,11 @@ function readFailure(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   if (error instanceof TypeError) return "it is not UTF-8";
   if ("code" in error && error.code === "EISDIR") return "it is a directory";
-  // Of "ENOENT: no such file or directory, open '…'" only the middle helps.
+  // The message is like "ENOENT: no such file or directory, open '…'". Only the middle part is useful.
   return /^[A-Z]+: (.*?)(?:, \w+.*)?$/.exec(error.message)?.[1] ?? error.message;
 }
 
-/** Reads a file to its end, or to one byte more than is allowed. */
+/** Reads a file, but at most one byte more than is allowed. @throws Error for a file that is too large */
 function readBounded(path: string): Uint8Array {
   const file = openSync(path, "r");
   try {
@@ -145,8 +145,8 @@ function tomlError(text: string): string | undefined {
 }
 
 /**
- * The parser does not tell the line of an error: it is the last one of the shortest beginning of the text that has the
- * same error.
+ * Finds the line of an error, which the parser does not report: the last line of the shortest beginning of the text that has
+ * the same error.
  */
 function firstLineWith(text: string, error: string): number {
   const lines = text.split("\n");
@@ -160,7 +160,7 @@ function firstLineWith(text: string, error: string): number {
   return upTo;
 }
 
-/** The line in which a key is set, for messages; empty where it is written in another way than on a line of its own. */
+/** The line that sets a key, for messages; empty if the key is not on a line of its own. */
 function lineOf(text: string, { key, inSection }: Entry): string {
   let within = false;
   for (const [at, line] of text.split("\n").entries()) {
@@ -176,7 +176,7 @@ function isTable(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype;
 }
 
-/** A value as it stands in the file, nearly; a long one is cut off. */
+/** A value about as it is written in the file. A long one is cut off. */
 function showToml(value: unknown): string {
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 100 ? `${text.slice(0, 100)}…` : text;

@@ -3,15 +3,15 @@ import { quote } from "./flags.ts";
 import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
 import { BadValue, readText } from "./values.ts";
 
-/** In front of the environment variables that set flags. */
+/** The prefix of the environment variables that set flags. */
 const PREFIX = "BUNSQ_";
 const LOOKUP = LOOKUP_PREFIX.replace("-", "_").toUpperCase();
 
-/** One letter of so many may be wrong in a variable that is still taken for a setting. */
+/** A variable is taken for a misspelled setting if at most one of this many letters is wrong. */
 const LETTERS_PER_SLIP = 3;
 const MOST_SLIPS = 3;
 
-/** What Kubernetes tells every container about a service that is called bunsq or bunsq-…; Docker's links are alike. */
+/** Variables that Kubernetes sets in every container for a service that is called bunsq or bunsq-…. Docker's links are similar. */
 const SERVICE_LINK = /^(?:\w+_)?(?:SERVICE_(?:HOST|PORT(?:_\w+)?)|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)$/;
 const SERVICE_PORT = /^(?:\w+_)?PORT$/;
 const SERVICE_URL = /^(?:tcp|udp|sctp):\/\//;
@@ -22,8 +22,8 @@ export function environmentName(flag: Pick<Flag, "name">): string {
 }
 
 /**
- * Reads the variables that set flags; their values are written as on the command line, lists with commas. An empty one
- * sets nothing, since that is what `${NAME:-}` in a compose file leaves behind.
+ * Reads the variables that set flags. Values are written as on the command line, lists with commas. An empty variable counts
+ * as not set, because `${NAME:-}` in a compose file produces one.
  */
 export function readEnvironment(scope: Scope, environment: Readonly<Record<string, string | undefined>>): Layer {
   const layer = emptyLayer();
@@ -37,7 +37,7 @@ export function readEnvironment(scope: Scope, environment: Readonly<Record<strin
     else if (names.isElsewhere(name)) layer.warnings.push(`${variable} has no effect in this mode`);
     else if (!isForeign(name, text)) refuseOrWarn(layer, names, name);
   }
-  // In this order, so that the lookup's own names are stronger than those that a broker shares.
+  // Longer names come last and win, so that the lookup's own variables override those that it shares with a broker.
   known.sort(([a], [b]) => a.length - b.length);
   for (const [name, flag, text] of known) {
     try {
@@ -51,16 +51,16 @@ export function readEnvironment(scope: Scope, environment: Readonly<Record<strin
   return layer;
 }
 
-/** Anybody may have variables that begin so; only what looks like a slip of the pen keeps a program from starting. */
+/** Other variables may have the prefix too, so only one that looks like a misspelled setting prevents the start. */
 function refuseOrWarn(layer: Layer, names: Names, name: string): void {
   const meant = names.nearest(name, Math.min(MOST_SLIPS, Math.floor(name.length / LETTERS_PER_SLIP)));
   if (meant === undefined) layer.warnings.push(`${PREFIX}${name} has no effect: no flag has this name`);
   else layer.errors.push(`unknown environment variable ${PREFIX}${name}\ndid you mean ${PREFIX}${meant}?`);
 }
 
-/** Set by others for purposes of their own. @param name without the prefix */
+/** Whether a variable belongs to another program. @param name without the prefix */
 function isForeign(name: string, text: string): boolean {
-  // Images often keep in it what release they hold.
+  // Container images often store their release in it.
   if (name === "VERSION") return true;
   return SERVICE_LINK.test(name) || (SERVICE_PORT.test(name) && SERVICE_URL.test(text));
 }

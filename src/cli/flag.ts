@@ -1,21 +1,21 @@
 interface FlagBase {
-  /** Without its minuses. */
+  /** Without the dashes. */
   name: string;
-  /** One line, in our own words. */
+  /** One line for the help text. */
   doc: string;
-  /** Its name in a config file, where that is not the flag's with underscores. */
+  /** Its key in a config file, if that is not the name with underscores. */
   configKey?: string;
-  /** Where it may be set besides the command line: everywhere unless told. */
+  /** Where it may be set beside the command line; everywhere by default. */
   settableIn?: readonly ("config" | "environment")[];
-  /** For docs: stands for a default that depends on the machine. */
+  /** The default in the docs, if the actual default depends on the machine. */
   defaultDoc?: string;
-  /** bunsq's own; nsqd has none of this name. */
+  /** NSQ has no flag of this name. */
   own?: true;
-  /** How what it does is better than in NSQ, for docs/compatibility.md; without it, it does the same. */
+  /** How it works better than in NSQ, for docs/compatibility.md; if not given, it works the same. */
   better?: string;
   /**
-   * It is a flag of NSQ's that does nothing here, which the log says where it is set to anything but its default.
-   * `deprecated`: NSQ has left it without effect too. `needless`: there is nothing in bunsq for it to set.
+   * Given for a flag of NSQ that has no effect here. The log warns if it is set to another value than its default.
+   * `deprecated`: it has no effect in NSQ either. `needless`: bunsq has nothing that it could set.
    */
   idle?: { status: "deprecated" | "needless"; why: string };
 }
@@ -28,14 +28,14 @@ export interface StringFlag extends FlagBase {
 export interface IntFlag extends FlagBase {
   kind: "int";
   default: number;
-  /** Both ends are allowed values. */
+  /** The bounds are allowed values. */
   min: number;
   max: number;
 }
 
 export interface DurationFlag extends FlagBase {
   kind: "duration";
-  /** Milliseconds; both ends are allowed values. */
+  /** Milliseconds. The bounds are allowed values. */
   default: number;
   min: number;
   max: number;
@@ -46,17 +46,17 @@ export interface BoolFlag extends FlagBase {
   default: boolean;
 }
 
-/** May be given several times, and with several values between commas; what is given replaces the default. */
+/** May be given several times, and with several values separated by commas. Given values replace the default. */
 export interface ListFlag extends FlagBase {
   kind: "list";
   default: string[];
 }
 
-/** The same for numbers with a fraction. */
+/** A list of numbers that may have a fraction. May be given several times, as ListFlag. */
 export interface FloatsFlag extends FlagBase {
   kind: "floats";
   default: number[];
-  /** Of each; both ends are allowed values. */
+  /** The bounds of each number. They are allowed values. */
   min: number;
   max: number;
 }
@@ -64,15 +64,15 @@ export interface FloatsFlag extends FlagBase {
 export interface ChoiceFlag<Value extends string> extends FlagBase {
   kind: "choice";
   default: Value;
-  /** In lower case; any case is taken. */
+  /** In lower case. Any case is accepted. */
   values: readonly Value[];
-  /** Further words, in lower case, and what they stand for. */
+  /** Further accepted words, in lower case, and the values that they stand for. */
   aliases?: Readonly<Record<string, Value>>;
-  /** What the flag stands for without a value; its value then follows after `=` only, as a bool's does. */
+  /** The value of the flag without a value. If given, a value has to follow after `=`, as for a bool. */
   bare?: Value;
-  /** How help shows a value. */
+  /** Formats a value for the help text. */
   show?(value: Value): string;
-  /** Says what is wrong with another word. */
+  /** The error for any other word. */
   refusal?(text: string): string;
 }
 

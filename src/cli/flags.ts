@@ -4,8 +4,8 @@ import { nearest } from "./suggest.ts";
 import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
 
 /**
- * Command-line flags with the spellings, the messages and the help layout of Go's flag package, since scripts and
- * unit files written for nsqd must go on working. One table yields parsing, defaults, bounds, help and docs/flags.md.
+ * Command-line flags with the spellings, messages and help layout of Go's flag package, because scripts and unit files that
+ * were written for nsqd must keep working. Parsing, defaults, bounds, help and docs/flags.md all come from one table.
  * Source: https://pkg.go.dev/flag#hdr-Command_line_flag_syntax
  */
 
@@ -24,24 +24,24 @@ type FlagFor<Value> = [Value] extends [boolean]
             : ChoiceFlag<Value>
           : never;
 
-/** A program's flags. The type makes every option have exactly one flag, of a fitting kind. */
+/** A program's flags. The type ensures that every option has exactly one flag, of a suitable kind. */
 export interface FlagTable<Options> {
   options: { readonly [Option in keyof Options]-?: FlagFor<Options[Option]> };
-  /** Flags that fill no option. */
+  /** Flags that set no option. */
   others: readonly Flag[];
 }
 
 export interface ParsedFlags<Options> {
-  /** -h, -help or --help was met; parsing stopped there, as Go's does. */
+  /** Whether -h, -help or --help was found. Parsing stops there, as in Go. */
   help: boolean;
   options: Options;
-  /** What was on the command line, by flag name. */
+  /** The values on the command line, by flag name. */
   given: ReadonlyMap<string, FlagValue>;
 }
 
 /**
- * The command line is wrong; the message says how. Programs exit with 2 on it, as Go's do, and with 1 where it can be read
- * and asks for what cannot be.
+ * An error in the command line. Programs exit with 2, as Go's do; with 1 if the command line is readable, but a value is not
+ * allowed.
  */
 export class UsageError extends Error {
   constructor(
@@ -52,7 +52,7 @@ export class UsageError extends Error {
   }
 }
 
-/** The flags that fill options, in the order of the table. */
+/** The flags that set options, in the order of the table. */
 export function optionFlags<Options>(table: FlagTable<Options>): Flag[] {
   return optionEntries(table.options).map(([, flag]) => flag);
 }
@@ -61,17 +61,17 @@ function optionEntries<Options>(options: FlagTable<Options>["options"]): [option
   return Object.entries(options);
 }
 
-/** All flags in the order of their names. */
+/** All flags, sorted by name. */
 export function allFlags<Options>(table: FlagTable<Options>): Flag[] {
   return [...optionFlags(table), ...table.others].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
 /**
- * Reads a command line: `-flag value`, `-flag=value`, the same with two minuses; a bool takes its value after `=` only.
+ * Parses a command line: `-flag value`, `-flag=value`, or both with two dashes. A bool takes its value after `=` only.
  *
  * @param args the words after the program's name
- * @param hint what to say of an unknown flag; without it, the nearest known one is named
- * @throws UsageError for an unknown flag, a value that does not parse or is out of bounds, a word that is no flag
+ * @param hint returns a hint for an unknown flag; by default the nearest known flag is named
+ * @throws UsageError for an unknown flag, a value that is malformed or out of bounds, and a word that is not a flag
  */
 export function parseFlags<Options>(
   table: FlagTable<Options>,
@@ -111,10 +111,10 @@ export function parseFlags<Options>(
 }
 
 /**
- * What a flag is set to on a command line that need not be right otherwise: for the flags that say how to read the rest.
- * What is wrong is told when the rest is read.
+ * The value of a flag on a command line that may have errors. It is for the flags that decide how the rest is parsed; errors
+ * are reported when the rest is parsed.
  *
- * @param flags all that may stand there
+ * @param flags all flags that may be on the command line
  */
 export function peekFlag(flags: readonly Flag[], args: readonly string[], name: string): string | undefined {
   const bare = new Set(flags.filter((flag) => bareValue(flag) !== undefined).map((flag) => flag.name));
@@ -129,24 +129,24 @@ export function peekFlag(flags: readonly Flag[], args: readonly string[], name: 
 }
 
 /**
- * The flags that fill options, under names with a prefix: where one process runs two servers, the second one's. Its
- * options come from resolveOptions() with what was given to the whole program.
+ * Adds a prefix to the names of the flags that set options, for the second server in a process. resolveOptions() makes the
+ * server's options from the values that were given to the whole program.
  */
 export function withPrefix<Options>(prefix: string, { options }: FlagTable<Options>): FlagTable<Options> {
   const renamed = optionEntries(options).map(([option, { configKey: _, ...flag }]) => [
     option,
     { ...flag, name: prefix + flag.name, own: true },
   ]);
-  // The names aside they are the same flags for the same options.
+  // Except for their names, these are the same flags for the same options.
   return { options: Object.fromEntries(renamed) as FlagTable<Options>["options"], others: [] };
 }
 
-/** The flags that were given and that do nothing here. One that is set to its own default asks for nothing. */
+/** The given flags that have no effect. A flag that is set to its default is left out, because nothing was asked for. */
 export function idleFlags<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Flag[] {
   return allFlags(table).filter((flag) => flag.idle !== undefined && String(given.get(flag.name) ?? flag.default) !== String(flag.default));
 }
 
-/** What --help prints: the layout of Go's flag.PrintDefaults under its `Usage of` line. */
+/** The text of --help, in the layout of Go's flag.PrintDefaults under its `Usage of` line. */
 export function helpText<Options>(program: string, table: FlagTable<Options>): string {
   const lines = [`Usage of ${program}:`];
   for (const flag of allFlags(table)) {
@@ -156,20 +156,20 @@ export function helpText<Options>(program: string, table: FlagTable<Options>): s
   return `${lines.join("\n")}\n`;
 }
 
-/** A flag's doc line, with a note where it does nothing. */
+/** A flag's doc line, with a note if the flag has no effect. */
 export function describe(flag: Flag): string {
   if (flag.idle === undefined) return flag.doc;
   return `${flag.doc} [${flag.idle.status === "deprecated" ? "deprecated" : "no effect"}]`;
 }
 
-/** Options as a command line fills them. @param given values by flag name */
+/** Makes options from given values and defaults. @param given values by flag name */
 export function resolveOptions<Options>(table: FlagTable<Options>, given: ReadonlyMap<string, FlagValue>): Options {
   const values = optionEntries(table.options).map(([option, flag]) => [option, given.get(flag.name) ?? flag.default]);
-  // The table's type pairs each option with a flag whose values are of the option's type.
+  // The type of the table ensures that a flag's values have the type of its option.
   return Object.fromEntries(values) as Options;
 }
 
-/** nsqd ignores such words and everything after them, which hides typing errors. */
+/** Refuses a word that is not a flag. nsqd ignores such words and everything behind them, which hides mistakes. */
 function refuseWord(word: string | undefined): void {
   if (word === undefined) return;
   throw new UsageError(`unexpected word ${quote(word)}: flags begin with -, and a bool takes its value as in -flag=false`);
@@ -185,7 +185,7 @@ function parseValue(flag: Flag, text: string): FlagValue {
   }
 }
 
-/** What a flag without a value stands for; undefined where it needs one. */
+/** The value of a flag that is given without one; undefined if it needs one. */
 function bareValue(flag: Flag): string | undefined {
   if (flag.kind === "bool") return "true";
   return flag.kind === "choice" ? flag.bare : undefined;
@@ -196,14 +196,14 @@ function helpType(flag: Flag): string {
   return flag.kind === "list" || flag.kind === "floats" || flag.kind === "choice" ? "value" : flag.kind;
 }
 
-/** Go leaves out a default that is its type's zero, and quotes strings. */
+/** As in Go, a default that is the zero value of its type is left out, and strings are quoted. */
 function helpDefault(flag: Flag): string {
   const value = flag.default;
   if (["", "0", "false"].includes(String(value))) return "";
   return ` (default ${flag.kind === "string" ? quote(flag.default) : showValue(flag, value)})`;
 }
 
-/** A text from outside as Go's %q shows it, so that it cannot pass for anything else. */
+/** Quotes a text from outside as Go's %q does, so that it cannot be mistaken for part of a message. */
 export function quote(text: string): string {
   return Buffer.from(goQuote(Buffer.from(text).toString("latin1")), "latin1").toString();
 }

@@ -7,15 +7,15 @@ const STDERR = 2;
 const RANKS: Record<LogLevel, number> = { debug: 1, info: 2, warn: 3, error: 4, fatal: 5 };
 const NAMES: Record<LogLevel, string> = { debug: "DEBUG", info: "INFO", warn: "WARNING", error: "ERROR", fatal: "FATAL" };
 
-/** Takes a whole line; returns how many of its bytes it took, or throws. */
+/** Accepts a line. Returns how many of its bytes it accepted, or throws. */
 export type LineSink = (line: Uint8Array) => number;
 
 /**
- * Log lines as nsqd writes them: `[nsqd] 2026/11/22 08:05:00.123456 INFO: text`, in local time, to standard error,
- * each written before the call returns, so that the last words of a dying process are not lost.
+ * Writes log lines as nsqd does: `[nsqd] 2026/11/22 08:05:00.123456 INFO: text`, in local time, to standard error. Each line is
+ * written before the call returns, so that the last lines of a crashing process are not lost.
  *
- * A log that cannot be written (its reader is gone, its disk is full, its pipe is not being read) never stops the
- * program: such lines are dropped, and their number is told once lines go through again.
+ * If lines cannot be written (the reader has exited, the disk is full, the pipe is not read), the program continues. Such lines
+ * are dropped, and their number is logged when lines can be written again.
  */
 export class LineLogger implements Logger {
   private rank = RANKS.info;
@@ -88,7 +88,7 @@ export class LineLogger implements Logger {
       }
       return true;
     } catch {
-      // There is no better place to report a broken log to; write() counts the line.
+      // There is no other place to report this to. write() counts the line.
       return false;
     }
   }
@@ -98,7 +98,7 @@ function writeToStderr(line: Uint8Array): number {
   return writeSync(STDERR, line);
 }
 
-/** Clients choose part of what is logged: a line break of theirs must not pass for a line of ours, nor reach a terminal as a control. */
+/** Escapes control characters. Clients choose parts of log lines, and must not be able to forge a line or to control a terminal. */
 function onOneLine(text: string): string {
   let safe = "";
   let copied = 0;
@@ -111,15 +111,18 @@ function onOneLine(text: string): string {
   return copied === 0 ? text : safe + text.slice(copied);
 }
 
-/** Wall time to the microsecond: milliseconds from the wall clock, the rest from the monotonic one. */
+/** Wall-clock time to the microsecond: milliseconds from the wall clock, the rest from the monotonic clock. */
 class MicrosecondClock {
-  /** Wall time minus monotonic time, in ms; moved just so far that both agree on the millisecond, so that stamps do not run backwards. */
+  /**
+   * Wall-clock time minus monotonic time, in ms. Corrected only as far as both need to agree on the millisecond, so that stamps
+   * do not run backwards.
+   */
   private offsetMs = 0;
   private readonly utc = isUtc(process.env.TZ);
   private second = -1;
   private secondText = "";
 
-  /** Local time as Go's log package prints it: 2026/11/22 08:05:00.123456 */
+  /** Formats the local time as Go's log package does: 2026/11/22 08:05:00.123456 */
   stamp(): string {
     const wallMs = Date.now();
     const monotonicMs = performance.now();

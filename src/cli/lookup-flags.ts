@@ -6,25 +6,25 @@ import type { FlagTable } from "./flags.ts";
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
-/** Bounds durations that are compared with the time since an event. Ten years. */
+/** Ten years. Limits the durations that are compared with the time since an event. */
 const MAX_AGE_MS = 87_600 * HOUR;
 
 /**
- * The flags of the lookup server: nsqlookupd's, with its names and defaults.
+ * The lookup server's flags: nsqlookupd's, with the same names and defaults.
  *
- * @param host what the default of -broadcast-address is made from
+ * @param host the host name, the default of -broadcast-address
  */
 export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
   return {
     options: {
       logLevel: logLevelFlag,
-      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqlookupd] ", doc: "text in front of every log line" },
+      logPrefix: { name: "log-prefix", kind: "string", default: "[nsqlookupd] ", doc: "prefix of every log line" },
 
       tcpAddress: {
         name: "tcp-address",
         kind: "string",
         default: "0.0.0.0:4160",
-        doc: "<addr>:<port> to listen on for brokers that register",
+        doc: "<addr>:<port> to listen on for brokers",
       },
       httpAddress: {
         name: "http-address",
@@ -37,7 +37,7 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
         kind: "string",
         default: host,
         defaultDoc: "the host name",
-        doc: "address of this lookup server, as brokers are told it",
+        doc: "address of this lookup server that brokers are told",
       },
 
       inactiveProducerTimeoutMs: {
@@ -46,7 +46,7 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
         default: 5 * MINUTE,
         min: 0,
         max: MAX_AGE_MS,
-        doc: "time after its last ping for which a broker is still told to clients",
+        doc: "time after its last ping for which a broker is listed to clients",
       },
       tombstoneLifetimeMs: {
         name: "tombstone-lifetime",
@@ -54,7 +54,7 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
         default: 45 * SECOND,
         min: 0,
         max: MAX_AGE_MS,
-        doc: "time for which a broker that was tombstoned for a topic is not told to clients, if it stays registered",
+        doc: "time for which a broker that was tombstoned for a topic is not listed to clients, if it stays registered",
       },
     },
     others: [versionFlag, configFlag, verboseFlag],

@@ -3,7 +3,7 @@ import type { LookupOptions } from "../lookup/options.ts";
 import { startLookup } from "../lookup/start-lookup.ts";
 import { runProcess } from "./process.ts";
 
-/** Runs a lookup server as this process's whole purpose. @returns once it has ended; whether all went well */
+/** Runs a process with a lookup server. @returns when it has ended: whether it ended without an error */
 export function runLookup(options: LookupOptions, logger: Logger): Promise<boolean> {
   return runProcess(logger, (opened) => {
     const lookup = startLookup(options, logger);

@@ -7,25 +7,25 @@ import { allFlags, type FlagTable, withPrefix } from "./flags.ts";
 import { lookupFlags } from "./lookup-flags.ts";
 import { LOOKUP_PREFIX, type Scope } from "./settings.ts";
 
-/** What one binary can run. */
+/** The programs that one binary can run. */
 export const MODES = ["all", "broker", "lookup"] as const;
 export type Mode = (typeof MODES)[number];
 
-/** The mode that the program's name or first word picked; undefined: -mode decides. */
+/** The mode that the program's name or first word selected; undefined if -mode decides. */
 export interface Picked {
   mode: Mode | undefined;
 }
 
-/** Programs of the NSQ family that bunsq is to become and is not yet, with what serves until then. */
+/** Programs of NSQ that bunsq does not have yet, and the names of those to use until then. */
 const PROGRAMS_TO_COME: Record<string, string> = {
   admin: "nsqadmin",
   nsqadmin: "nsqadmin",
 };
 
-/** Says of a program that there is none yet. */
+/** The error for a program that does not exist yet; undefined for other words. */
 export function missingProgram(word: string): string | undefined {
   const standIn = Object.hasOwn(PROGRAMS_TO_COME, word) ? PROGRAMS_TO_COME[word] : undefined;
-  return standIn && `this version of bunsq has no ${word} yet; run NSQ's own ${standIn} beside it`;
+  return standIn && `this version of bunsq has no ${word} yet; use NSQ's ${standIn} with it`;
 }
 
 /** The flags of all modes. */
@@ -34,8 +34,8 @@ export function everyModesFlags(): Flag[] {
 }
 
 /**
- * What config files and the environment may set. Of other modes, a lookup's flag without its prefix is left out where the
- * one with the prefix is known: it is a mistake there.
+ * The flags that config files and the environment may set. A lookup flag of another mode without its prefix is left out if the
+ * flag with the prefix is known: there it is a mistake.
  */
 export function programScope<Options>(table: FlagTable<Options>, { name, isLookup }: { name: ProgramName; isLookup: boolean }): Scope {
   const flags = allFlags(table);
@@ -44,28 +44,28 @@ export function programScope<Options>(table: FlagTable<Options>, { name, isLooku
   return { flags, elsewhere, isLookup, isStandIn: name !== "bunsq" };
 }
 
-/** The flags of a program that runs broker and lookup server: the broker's, and the lookup's with a prefix. */
+/** The flags of a program that runs a broker and a lookup server: the broker's, and the lookup's with a prefix. */
 export function allProgramFlags(program: Picked): FlagTable<BrokerOptions> {
   const broker = brokerFlags();
   return withMode<BrokerOptions>({ options: broker.options, others: [...broker.others, ...allFlags(lookupFlagsBeside())] }, program);
 }
 
-/** The lookup's flags as they are named beside a broker. */
+/** The lookup's flags with the names that they have beside a broker. */
 export function lookupFlagsBeside(): FlagTable<LookupOptions> {
   return withPrefix(LOOKUP_PREFIX, lookupFlags());
 }
 
-/** The flags of a program that runs the broker. */
+/** The flags of a program that runs a broker. */
 export function brokerProgramFlags(program: Picked): FlagTable<BrokerOptions> {
   return withMode(brokerFlags(), program);
 }
 
-/** The flags of a program that runs the lookup server. */
+/** The flags of a program that runs a lookup server. */
 export function lookupProgramFlags(program: Picked): FlagTable<LookupOptions> {
   return withMode(lookupFlags(), program);
 }
 
-/** Adds -mode where nothing else has picked the mode. */
+/** Adds -mode if nothing else has selected the mode. */
 function withMode<Options>(table: FlagTable<Options>, { mode }: Picked): FlagTable<Options> {
   return mode === undefined ? { options: table.options, others: [...table.others, modeFlag] } : table;
 }
@@ -76,11 +76,11 @@ export const modeFlag: ChoiceFlag<Mode> = {
   own: true,
   values: MODES,
   default: "all",
-  doc: "what to run: broker, lookup, or both in one process, where the lookup's flags begin with -lookup-",
+  doc: "what to run: broker, lookup, or all for both in one process; then the lookup's flags begin with -lookup-",
   refusal: (text) => missingProgram(text.toLowerCase()) ?? `must be ${MODES.slice(0, -1).join(", ")} or ${MODES.at(-1)}`,
 };
 
-/** Which mode has a flag that is not known in this one, unless it is known here with the lookup's prefix. */
+/** A hint which mode has an unknown flag; undefined if it is known here with the lookup's prefix, or nowhere. */
 export function otherModeOf(flag: string, here: readonly Flag[]): string | undefined {
   const isIn = (flags: readonly Flag[], name = flag) => flags.some((known) => known.name === name);
   if (isIn(here, LOOKUP_PREFIX + flag)) return undefined;

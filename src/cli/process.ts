@@ -1,21 +1,22 @@
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 
-/** A hang-up ends a server too, as it ends nsqd, but not without saving. */
+/** SIGHUP ends the server, as it ends nsqd, but here the server saves its state first. */
 const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
-/** After a fault nobody waits for a clean end: a supervisor can start anew, and what was acknowledged is in the log. */
+/** After a fault the process ends within this time, clean or not: a supervisor can restart it, and acknowledged messages are in the log. */
 const FAULT_CLOSE_MS = 10_000;
 
-/** Closes one thing that was opened. */
+/** Closes one part that was opened. */
 export type Close = () => Promise<void> | void;
 
 /**
- * Runs a server as this process's whole purpose: starts it, ends it on a signal, and ends it on a fault that nothing
- * caught, since its state is then unknown. A second signal, or a second fault, ends the process on the spot with 1.
+ * Runs a server until the process gets a signal or an exception is not caught. After such an exception the server's state is
+ * unknown, so the process ends too. A second signal or a second exception exits at once with 1.
  *
- * @param start opens one thing after the other, and tells how each is closed; they are closed the other way round
- * @returns once all is closed; whether all went well
+ * @param start opens the server's parts in order, and passes the function that closes each part to `opened`; parts are closed in
+ *   reverse order
+ * @returns when all parts are closed: whether there was no error
  */
 export async function runProcess(logger: Logger, start: (opened: (close: Close) => void) => void | Promise<void>): Promise<boolean> {
   const ended = Promise.withResolvers<boolean>();
@@ -28,7 +29,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
   };
   const onSignal = (signal: NodeJS.Signals): void => {
     if (closing) {
-      logger.fatal(`${signal} while closing: leaving at once`);
+      logger.fatal(`${signal} while closing: exiting at once`);
       process.exit(1);
     }
     closing = true;
@@ -40,7 +41,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
   };
   let faulted = false;
   const onFault = (error: unknown): void => {
-    logError(logger, "this is a defect of bunsq; closing", error);
+    logError(logger, "unexpected error, a defect of bunsq; closing", error);
     if (faulted || closing) process.exit(1);
     faulted = true;
     closing = true;
@@ -56,7 +57,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
   process.on("unhandledRejection", onFault);
   try {
     await start((close) => closes.push(close));
-    // A signal that came meanwhile closed what was open then.
+    // A signal during the start has closed the parts that were open then.
     if (closing) await closeAll(closes);
   } catch (error) {
     closing = true;
@@ -67,7 +68,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
   return ended.promise;
 }
 
-/** Closes the last opened first; one that fails does not keep the others open. */
+/** Closes the parts in reverse order. If one fails, the others are closed all the same. */
 async function closeAll(closes: Close[]): Promise<void> {
   const close = closes.pop();
   if (close === undefined) return;
@@ -78,7 +79,7 @@ async function closeAll(closes: Close[]): Promise<void> {
   }
 }
 
-/** A StartError's message says all an operator needs; anything else is unforeseen, so its stack is logged with it. */
+/** Logs an error. The message of a StartError is enough for an operator; any other error is unexpected, so its stack is logged. */
 function logError(logger: Logger, what: string, error: unknown): void {
   if (error instanceof StartError) {
     logger.fatal(error.message);

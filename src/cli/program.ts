@@ -34,7 +34,7 @@ const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
-/** The word that asks for no server, but for a look at a data path. */
+/** The first word of the command that checks a data path, and runs no server. */
 const CHECK = "check";
 
 const STDOUT = 1;
@@ -42,19 +42,19 @@ const STDERR = 2;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What one binary was asked to be. */
+/** The program to run. */
 export interface Program extends Picked {
   name: ProgramName;
-  /** The words that are left for flags. */
+  /** The words of the command line that are flags. */
   args: string[];
 }
 
 /**
- * Picks the program by the name it was started under (a link called nsqd or nsqlookupd), else by the first word
- * (`bunsq broker …`, `bunsq nsqd …`), else leaves it to -mode.
+ * Selects the program by the name of the executable (a link called nsqd or nsqlookupd), else by the first word
+ * (`bunsq broker …`, `bunsq nsqd …`). Otherwise -mode decides.
  *
- * @param startedAs the zeroth word of the command line
- * @throws UsageError for a program that does not exist, or not yet
+ * @param startedAs argv[0]
+ * @throws UsageError for a program that does not exist
  */
 export function selectProgram(startedAs: string, args: readonly string[]): Program {
   const name = basename(startedAs);
@@ -64,14 +64,12 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   const byWord = programNamed(word);
   if (byWord === undefined && /^\w/.test(word)) {
     const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd", CHECK]);
-    throw new UsageError(
-      `no program of bunsq's is called ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd(),
-    );
+    throw new UsageError(`unknown command ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd());
   }
   return byWord === undefined ? { name: "bunsq", mode: undefined, args: [...args] } : { ...byWord, args: rest };
 }
 
-/** The whole of a run, from the command line to the exit code. Returns when the program has ended. */
+/** Runs the program that a command line asks for. @returns the exit code, when the program has ended */
 export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
@@ -108,13 +106,13 @@ function runProgram(program: Program, environment: Environment): Promise<number>
   );
 }
 
-/** What sets flags besides the command line. */
+/** The sources of settings beside the command line. */
 interface Surroundings {
   environment: Environment;
   config: ConfigFile | ConfigFileError | undefined;
 }
 
-/** Read before the flags are, since it may say which there are; an error waits until it is known that the flags are right. */
+/** Reads the config file before the flags, because it may set the mode. Errors in flags are reported first, so its error is returned. */
 function openConfig(path: string): ConfigFile | ConfigFileError {
   try {
     return loadConfigFile(path);
@@ -124,16 +122,16 @@ function openConfig(path: string): ConfigFile | ConfigFileError {
   }
 }
 
-/** The mode that is asked for; undefined or a wrong word counts as the default, and is refused when the flags are read. */
+/** The mode that is asked for. A wrong word counts as the default here, and is refused when the flags are parsed. */
 function modeOf(given: string | undefined, { environment, config }: Surroundings): string {
   const inFile = config instanceof Error ? undefined : config?.content[modeFlag.name];
   return String(given ?? (environment[environmentName(modeFlag)] || inFile)).toLowerCase();
 }
 
-/** Runs a program on its options and its log. @param given on the command line @returns whether all went well */
+/** Runs a program. @param given the settings that were given, by flag name @returns whether it ended without an error */
 type Serve<Options> = (options: Options, logger: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
 
-/** A broker's node id is in every message id, so it goes to the log. */
+/** Logs the node id, which is in every message id, and runs a broker. */
 function logged(serve: Serve<BrokerOptions>): Serve<BrokerOptions> {
   return (options, logger, given) => {
     logger.info(`ID: ${options.nodeId}`);
@@ -141,7 +139,7 @@ function logged(serve: Serve<BrokerOptions>): Serve<BrokerOptions> {
   };
 }
 
-/** The options of the lookup beside a broker: where a flag of its own is not given, the broker's like-named one counts. */
+/** The options of a lookup server beside a broker. Its log level and broadcast address default to the broker's. */
 function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, FlagValue>): LookupOptions {
   const flags = lookupFlagsBeside();
   const options = resolveOptions(flags, given);
@@ -160,7 +158,7 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   const { name } = program;
   const { help, given } = parseFlags(table, program.args, (flag) => (name === "bunsq" ? otherModeOf(flag, allFlags(table)) : undefined));
   if (help) {
-    // Go's flag package sends it to standard error.
+    // Go's flag package prints it to standard error.
     print(name === "bunsq" ? STDOUT : STDERR, helpPage(name, table));
     return EXIT_OK;
   }
@@ -190,11 +188,11 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
 }
 
 const HELP_FOOTER = `
-Settings come from flags, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the file that
--config or BUNSQ_CONFIG names (max_msg_size).
+A setting comes from its flag, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the config file
+that -config or BUNSQ_CONFIG names (max_msg_size).
 `;
 
-/** What --help prints; under the names of NSQ's programs nothing but what theirs does. */
+/** The text of --help. Under the names of NSQ's programs it has only their flags. */
 export function helpPage<Options>(name: ProgramName, table: FlagTable<Options>): string {
   return name === "bunsq" ? helpText(name, table) + HELP_FOOTER : helpText(name, table);
 }
@@ -214,7 +212,7 @@ function programNamed(word: string): Omit<Program, "args"> | undefined {
   return undefined;
 }
 
-/** A reader that has gone away (`bunsq --help | head -1`) is no error of ours. */
+/** Prints to a file descriptor. A reader that has exited (`bunsq --help | head -1`) is not an error. */
 function print(fd: number, text: string): void {
   try {
     writeSync(fd, text);

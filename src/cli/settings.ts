@@ -1,29 +1,29 @@
 import { type Flag, type FlagValue, isSettableIn } from "./flag.ts";
 import { nearest } from "./suggest.ts";
 
-/** In front of the names of the lookup's flags, where a broker shares its process. */
+/** The prefix of the lookup's flags if a broker runs in the same process. */
 export const LOOKUP_PREFIX = "lookup-";
 
-/** A program's flags as config files and the environment set them. */
+/** The flags of a program that config files and the environment may set. */
 export interface Scope {
   flags: readonly Flag[];
-  /** Flags of bunsq's other modes: setting one is no mistake, since modes may share a file or an environment. */
+  /** Flags of other modes. Setting one is not a mistake, because modes may share a file or an environment. */
   elsewhere: readonly Flag[];
-  /** It is the lookup server by itself: its settings count under the names, too, that they have beside a broker. */
+  /** The program is a lookup server alone. Its settings may also have the names that they have beside a broker. */
   isLookup: boolean;
-  /** It stands in for a program of NSQ's, which skips what it does not know in a config file. */
+  /** The program runs under the name of one of NSQ's, which ignore unknown keys in a config file. */
   isStandIn: boolean;
 }
 
-/** What one place sets. */
+/** The settings from one source. */
 export interface Layer {
-  /** By flag name. */
+  /** Values by flag name. */
   values: Map<string, FlagValue>;
-  /** Where each value stands, as an operator would look for it: `BUNSQ_MAX_MSG_SIZE`, `max_msg_size in /etc/nsqd.cfg`. */
+  /** Where each value was set, for messages: `BUNSQ_MAX_MSG_SIZE`, `max_msg_size in /etc/nsqd.cfg`. */
   origins: Map<string, string>;
-  /** What has no effect. */
+  /** Messages about settings without effect. */
   warnings: string[];
-  /** What the program does not start with. */
+  /** Messages about errors, with which the program does not start. */
   errors: string[];
 }
 
@@ -31,12 +31,12 @@ export function emptyLayer(): Layer {
   return { values: new Map(), origins: new Map(), warnings: [], errors: [] };
 }
 
-/** What a command line set. */
+/** The settings of a command line. */
 export function commandLineLayer(given: ReadonlyMap<string, FlagValue>): Layer {
   return { ...emptyLayer(), values: new Map(given), origins: new Map([...given.keys()].map((name) => [name, `-${name}`])) };
 }
 
-/** All layers as one. @param layers the strongest first */
+/** Merges layers. @param layers in descending priority */
 export function mergeLayers(layers: readonly Layer[]): Layer {
   const merged = emptyLayer();
   for (const layer of layers.toReversed()) {
@@ -50,13 +50,13 @@ export function mergeLayers(layers: readonly Layer[]): Layer {
   return merged;
 }
 
-/** A program's flags by the names they have in one place. */
+/** A program's flags by their names in one source of settings. */
 export class Names {
   private readonly flags = new Map<string, Flag>();
   private readonly elsewhere = new Set<string>();
   private readonly byFlagName = new Map<string, string>();
 
-  /** @param nameOf a flag's name in that place */
+  /** @param nameOf returns a flag's name in that source */
   constructor(scope: Scope, place: "config" | "environment", nameOf: (flag: Flag) => string) {
     for (const flag of scope.flags.filter((flag) => isSettableIn(flag, place))) {
       this.flags.set(nameOf(flag), flag);
@@ -73,7 +73,7 @@ export class Names {
     return this.elsewhere.has(name);
   }
 
-  /** The name that was most likely meant by a wrong one. @param most letters that may differ */
+  /** The name that a wrong one probably means. @param most the number of letters that may differ */
   nearest(name: string, most?: number): string | undefined {
     return this.byFlagName.get(name.replaceAll("_", "-")) ?? nearest(name, [...this.flags.keys()], most);
   }

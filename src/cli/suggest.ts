@@ -1,10 +1,10 @@
-/** Names that differ in more letters than this have nothing to do with each other. */
+/** Names that differ in more letters are not similar. */
 const LARGEST_SLIP = 3;
 
 /**
- * The name that was most likely meant by a wrong one; undefined where none is near.
+ * Finds the name that a wrong one probably means; undefined if none is similar.
  *
- * @param most letters that may differ
+ * @param most the number of letters that may differ
  */
 export function nearest(
   name: string,
@@ -21,11 +21,11 @@ export function nearest(
       found = candidate;
     }
   }
-  // The lookup's flags have a prefix where a broker is beside it.
+  // Beside a broker the lookup's flags have a prefix.
   return found ?? names.find((candidate) => /^lookup[-_]/i.test(candidate) && candidate.slice("lookup-".length).toLowerCase() === wanted);
 }
 
-/** Letters to insert, drop or replace to turn `a` into `b` (Levenshtein). */
+/** The Levenshtein distance: the letters to insert, remove or replace to turn `a` into `b`. */
 function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let i = 1; i <= a.length; i++) {

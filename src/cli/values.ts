@@ -1,14 +1,14 @@
 import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/go/duration.ts";
 import type { Flag, FlagValue } from "./flag.ts";
 
-/** A value that a flag does not take. The message says why, without the flag and the value: the reader knows where they stood. */
+/** A value that a flag does not accept. The message says why; the caller adds the flag and the value. */
 export class BadValue extends Error {}
 
-/** It can be read, and is too small or too large. */
+/** A value that is too small or too large. */
 export class OutOfBounds extends BadValue {}
 
 /**
- * Reads a value from text, as on a command line or in the environment, in the notations of Go's flag package.
+ * Parses a value on a command line or in the environment, in the notations of Go's flag package.
  *
  * @throws BadValue
  */
@@ -21,12 +21,12 @@ export function readText(flag: Flag, text: string): FlagValue {
     case "floats":
       return parts(text).map((part) => {
         const value = parseFloat64(part);
-        if (value === undefined) throw new BadValue("parse error: takes numbers, as in 0.99,0.95");
+        if (value === undefined) throw new BadValue("parse error: must be numbers, as in 0.99,0.95");
         return within(flag, value);
       });
     case "bool": {
       const value = parseBool(text);
-      if (value === undefined) throw new BadValue("parse error: takes true or false");
+      if (value === undefined) throw new BadValue("parse error: must be true or false");
       return value;
     }
     case "choice": {
@@ -38,18 +38,18 @@ export function readText(flag: Flag, text: string): FlagValue {
     case "int": {
       const value = parseInt64(text);
       if (value === "out of range") throw new BadValue("value out of range");
-      if (value === undefined) throw new BadValue("parse error: takes a whole number");
+      if (value === undefined) throw new BadValue("parse error: must be a whole number");
       return within(flag, Number(value));
     }
     case "duration": {
       const ns = parseDuration(text);
       if (ns !== undefined) return within(flag, nsToMs(ns));
-      throw new BadValue(`parse error: takes a duration, as in ${/^\d{1,6}$/.test(text) ? `${text}s or ${text}ms` : "1m30s or 250ms"}`);
+      throw new BadValue(`parse error: must be a duration, as in ${/^\d{1,6}$/.test(text) ? `${text}s or ${text}ms` : "1m30s or 250ms"}`);
     }
   }
 }
 
-/** What a config file may hold for each kind of flag. */
+/** The form of each kind of flag in a config file. */
 const FORMS: Record<Flag["kind"], string> = {
   string: "a string in quotes",
   list: 'a list of strings, as in ["a", "b"]',
@@ -61,18 +61,17 @@ const FORMS: Record<Flag["kind"], string> = {
 };
 
 /**
- * Reads a value from a config file. Strings are taken for all kinds, and numbers of milliseconds for durations, since
- * nsqd takes them.
+ * Converts a value of a config file. As in nsqd, strings are accepted for all kinds, and milliseconds for durations.
  *
  * @param value as the TOML parser gave it
  * @throws BadValue
  */
 export function readConfigValue(flag: Flag, value: unknown): FlagValue {
-  const refusal = () => new BadValue(`takes ${FORMS[flag.kind]}`);
+  const refusal = () => new BadValue(`must be ${FORMS[flag.kind]}`);
   if (typeof value === "string") return readText(flag, value);
   switch (flag.kind) {
     case "bool":
-      // nsqd takes numbers, and takes 1 for false.
+      // nsqd accepts numbers too, but treats 1 as false.
       if (typeof value === "boolean") return value;
       throw refusal();
     case "choice":
@@ -93,14 +92,14 @@ export function readConfigValue(flag: Flag, value: unknown): FlagValue {
   }
 }
 
-/** A value as it would be written on the command line. */
+/** Formats a value as on the command line. */
 export function showValue(flag: Flag, value: FlagValue): string {
   if (flag.kind === "duration") return formatDuration(msToNs(value as number));
   if (flag.kind === "choice" && flag.show !== undefined) return flag.show(value as string);
   return String(value);
 }
 
-/** The values a flag takes, in words; empty where any is taken. */
+/** Describes the values that a flag accepts; empty if it accepts any. */
 export function describeRange(flag: Flag): string {
   if (flag.kind === "floats") return `${flag.min} to ${flag.max} each`;
   if (flag.kind === "int" || flag.kind === "duration") return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
@@ -109,7 +108,7 @@ export function describeRange(flag: Flag): string {
 }
 
 function within(flag: Flag & { min: number; max: number }, value: number): number {
-  // Not the other way round, since a config file may hold NaN.
+  // NaN, which a config file may have, fails this condition.
   if (value >= flag.min && value <= flag.max) return value;
   throw new OutOfBounds(`must be from ${describeRange(flag)}`);
 }
@@ -121,7 +120,7 @@ function parts(text: string): string[] {
     .filter((part) => part !== "");
 }
 
-/** Go's strconv.ParseBool. */
+/** Parses as Go's strconv.ParseBool does. */
 function parseBool(text: string): boolean | undefined {
   if (["1", "t", "T", "true", "TRUE", "True"].includes(text)) return true;
   if (["0", "f", "F", "false", "FALSE", "False"].includes(text)) return false;
@@ -130,7 +129,7 @@ function parseBool(text: string): boolean | undefined {
 
 const INT_LITERAL = /^([+-]?)(0x(?:_?[0-9a-f])+|0b(?:_?[01])+|0o(?:_?[0-7])+|0(?:_?[0-7])*|[1-9](?:_?[0-9])*)$/i;
 
-/** Go's strconv.ParseInt(text, 0, 64): decimal, 0x, 0b, 0o or a leading zero for octal, underscores between digits. */
+/** Parses as Go's strconv.ParseInt(text, 0, 64) does: decimal, 0x, 0b, 0o or a leading zero for octal, underscores between digits. */
 function parseInt64(text: string): bigint | "out of range" | undefined {
   const [, sign, literal] = INT_LITERAL.exec(text) ?? [];
   if (literal === undefined) return undefined;
@@ -140,7 +139,7 @@ function parseInt64(text: string): bigint | "out of range" | undefined {
   return BigInt.asIntN(64, value) === value ? value : "out of range";
 }
 
-/** Go's strconv.ParseFloat, decimal and finite. */
+/** Parses as Go's strconv.ParseFloat does, but accepts decimal and finite numbers only. */
 function parseFloat64(text: string): number | undefined {
   return /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i.test(text) && Number.isFinite(Number(text)) ? Number(text) : undefined;
 }

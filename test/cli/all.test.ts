@@ -139,7 +139,7 @@ describe("broker and lookup in one process", () => {
     const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
     expect(exitCode).toBe(1);
     expect(stderr.toString()).toMatch(
-      / FATAL: lookup: cannot listen on 127\.0\.0\.1:\d+: .* choose another -lookup-tcp-address\. To use a lookup server that runs already: --mode=broker --lookupd-tcp-address=<addr>:<port>\n$/,
+      / FATAL: lookup: cannot listen on 127\.0\.0\.1:\d+: .* choose another -lookup-tcp-address\. To use a lookup server that is already running: --mode=broker --lookupd-tcp-address=<addr>:<port>\n$/,
     );
   }, 30_000);
 });

@@ -82,16 +82,16 @@ describe("a config file", () => {
 
   test("is refused for a value of the wrong form or out of bounds, with the line that it stands in", () => {
     const errors = (text: string) => read(`\n${text}`).errors;
-    expect(errors("max_msg_size = 1.5")).toEqual(["FILE line 2: invalid value 1.5 for max_msg_size: takes a whole number"]);
-    expect(errors("max_msg_size = nan")).toEqual(["FILE line 2: invalid value null for max_msg_size: takes a whole number"]);
+    expect(errors("max_msg_size = 1.5")).toEqual(["FILE line 2: invalid value 1.5 for max_msg_size: must be a whole number"]);
+    expect(errors("max_msg_size = nan")).toEqual(["FILE line 2: invalid value null for max_msg_size: must be a whole number"]);
     expect(errors("max_msg_size = -1")).toEqual(["FILE line 2: invalid value -1 for max_msg_size: must be from 1 to 1073741824"]);
     expect(errors('msg_timeout = "-1s"')).toEqual(['FILE line 2: invalid value "-1s" for msg_timeout: must be from 1ms to 87600h0m0s']);
-    expect(errors("msg_timeout = 1979-05-27")[0]).toContain('for msg_timeout: takes a duration in quotes, as in "1m30s", or');
+    expect(errors("msg_timeout = 1979-05-27")[0]).toContain('for msg_timeout: must be a duration in quotes, as in "1m30s", or');
     // nsqd takes 1 for false and 0 for true.
-    expect(errors("statsd_mem_stats = 1")).toEqual(["FILE line 2: invalid value 1 for statsd_mem_stats: takes true or false"]);
-    expect(errors("nsqlookupd_tcp_addresses = [1]")[0]).toContain('takes a list of strings, as in ["a", "b"]');
+    expect(errors("statsd_mem_stats = 1")).toEqual(["FILE line 2: invalid value 1 for statsd_mem_stats: must be true or false"]);
+    expect(errors("nsqlookupd_tcp_addresses = [1]")[0]).toContain('must be a list of strings, as in ["a", "b"]');
     expect(errors("e2e_processing_latency_percentiles = [2.0]")[0]).toContain("must be from 0.000001 to 1 each");
-    expect(errors("broadcast_address = 5")[0]).toContain("takes a string in quotes");
+    expect(errors("broadcast_address = 5")[0]).toContain("must be a string in quotes");
     expect(errors('log_level = "loud"')[0]).toContain("invalid log level 'loud' (debug, info, warn, error, fatal)");
     expect(errors("[max_msg_size]\na=1")[0]).toStartWith('FILE line 2: invalid value {"a":1} for max_msg_size:');
   });

@@ -54,8 +54,8 @@ describe("environment variables", () => {
 
   test("are refused for a bad value", () => {
     expect(read({ BUNSQ_MAX_MSG_SIZE: "1MB", BUNSQ_MSG_TIMEOUT: "60" }).errors).toEqual([
-      'invalid value "60" for BUNSQ_MSG_TIMEOUT: parse error: takes a duration, as in 60s or 60ms',
-      'invalid value "1MB" for BUNSQ_MAX_MSG_SIZE: parse error: takes a whole number',
+      'invalid value "60" for BUNSQ_MSG_TIMEOUT: parse error: must be a duration, as in 60s or 60ms',
+      'invalid value "1MB" for BUNSQ_MAX_MSG_SIZE: parse error: must be a whole number',
     ]);
   });
 

@@ -123,7 +123,7 @@ describe("a bool", () => {
 
   test("is refused in other spellings", () => {
     for (const word of ["yes", "", "tRUE"])
-      expect(refusal(`-eager=${word}`)).toBe(`invalid boolean value "${word}" for -eager: parse error: takes true or false`);
+      expect(refusal(`-eager=${word}`)).toBe(`invalid boolean value "${word}" for -eager: parse error: must be true or false`);
   });
 });
 
@@ -147,7 +147,7 @@ describe("an int", () => {
 
   test("is refused in any other", () => {
     for (const text of ["08", "1__0", "_1", "1_", "0x", "0b2", "1e3", "1.5", "", " 1", "one"]) {
-      expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: parse error: takes a whole number`);
+      expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: parse error: must be a whole number`);
     }
   });
 
@@ -173,8 +173,8 @@ describe("a duration flag", () => {
   });
 
   test("is refused without a unit and beyond its bounds", () => {
-    expect(refusal("-wait=100")).toBe('invalid value "100" for flag -wait: parse error: takes a duration, as in 100s or 100ms');
-    expect(refusal("-wait=soon")).toBe('invalid value "soon" for flag -wait: parse error: takes a duration, as in 1m30s or 250ms');
+    expect(refusal("-wait=100")).toBe('invalid value "100" for flag -wait: parse error: must be a duration, as in 100s or 100ms');
+    expect(refusal("-wait=soon")).toBe('invalid value "soon" for flag -wait: parse error: must be a duration, as in 1m30s or 250ms');
     expect(refusal("-wait=2h")).toBe('invalid value "2h" for flag -wait: must be from 0s to 1h0m0s');
     expect(refusal("-wait=-1ns")).toBe('invalid value "-1ns" for flag -wait: must be from 0s to 1h0m0s');
   });
@@ -203,7 +203,7 @@ describe("a choice", () => {
 describe("a list of numbers", () => {
   test("gathers repeated flags and values between commas, each within the bounds", () => {
     expect(parse("-share=0.5,.25", "-share", "1e-3,", "-share=").shares).toEqual([0.5, 0.25, 0.001]);
-    expect(refusal("-share=0.5,x")).toBe('invalid value "0.5,x" for flag -share: parse error: takes numbers, as in 0.99,0.95');
+    expect(refusal("-share=0.5,x")).toBe('invalid value "0.5,x" for flag -share: parse error: must be numbers, as in 0.99,0.95');
     expect(refusal("-share=1.5")).toBe('invalid value "1.5" for flag -share: must be from 0 to 1 each');
     for (const text of ["0x1", "Infinity", "1e999", "-", ".", "1 2"]) expect(refusal(`-share=${text}`)).toContain(": parse error");
   });
@@ -212,7 +212,7 @@ describe("a list of numbers", () => {
 describe("a quoted value in a message", () => {
   test("shows control characters and quotes as Go's %q does", () => {
     expect(refusal('-count=a"\x1b[31m\n\u00e9')).toBe(
-      'invalid value "a\\"\\x1b[31m\\n\u00e9" for flag -count: parse error: takes a whole number',
+      'invalid value "a\\"\\x1b[31m\\n\u00e9" for flag -count: parse error: must be a whole number',
     );
   });
 });

@@ -55,7 +55,7 @@ describe("a broker process", () => {
     server.process.kill("SIGTERM");
     await until("it says that it is closing", () => server.log().includes("SIGTERM: closing"));
     expect(await server.stop("SIGINT")).toBe(1);
-    expect(server.log()).toContain(" FATAL: SIGINT while closing: leaving at once\n");
+    expect(server.log()).toContain(" FATAL: SIGINT while closing: exiting at once\n");
   }, 60_000);
 
   for (const kind of ["fault", "rejection"]) {

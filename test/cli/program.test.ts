@@ -68,7 +68,7 @@ describe("the program that runs", () => {
     for (const word of ["admin", "nsqadmin"]) {
       expect(() => selectProgram("bunsq", [word])).toThrow(`no ${word} yet`);
       expect(run(`--mode=${word}`)).toMatchObject({ code: 2, stdout: "" });
-      expect(run(`--mode=${word}`).stderr).toContain(`no ${word} yet; run NSQ's own nsq`);
+      expect(run(`--mode=${word}`).stderr).toContain(`no ${word} yet; use NSQ's nsq`);
     }
     expect(() => selectProgram("/opt/nsqadmin", [])).toThrow("no nsqadmin yet");
     expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all, broker or lookup');
@@ -76,8 +76,8 @@ describe("the program that runs", () => {
 });
 
 test("a word that is no program is refused with the nearest one", () => {
-  expect(() => selectProgram("bunsq", ["brokr"])).toThrow(/^no program of bunsq's is called "brokr"\ndid you mean broker\?$/);
-  expect(() => selectProgram("bunsq", ["serve"])).toThrow(/^no program of bunsq's is called "serve"$/);
+  expect(() => selectProgram("bunsq", ["brokr"])).toThrow(/^unknown command "brokr"\ndid you mean broker\?$/);
+  expect(() => selectProgram("bunsq", ["serve"])).toThrow(/^unknown command "serve"$/);
 });
 
 test("a flag of another mode is refused with that mode", () => {
@@ -135,7 +135,7 @@ describe("a wrong command line", () => {
     expect(run("nsqd", "-msg-timeout=1")).toEqual({
       code: 2,
       stdout: "",
-      stderr: 'invalid value "1" for flag -msg-timeout: parse error: takes a duration, as in 1s or 1ms\nsee nsqd --help for the flags\n',
+      stderr: 'invalid value "1" for flag -msg-timeout: parse error: must be a duration, as in 1s or 1ms\nsee nsqd --help for the flags\n',
     });
   });
 

@@ -124,7 +124,7 @@ describe("a wrong setting", () => {
       stderr: [
         "unknown environment variable BUNSQ_MAX_MSG_SZIE",
         "did you mean BUNSQ_MAX_MSG_SIZE?",
-        'invalid value "much" for BUNSQ_MAX_MSG_SIZE: parse error: takes a whole number',
+        'invalid value "much" for BUNSQ_MAX_MSG_SIZE: parse error: must be a whole number',
         "see bunsq --help for the flags\n",
       ].join("\n"),
     });
@@ -135,7 +135,7 @@ describe("a wrong setting", () => {
     const { code, stdout, stderr } = run({}, `-config=${path}`);
     expect([code, stdout]).toEqual([1, ""]);
     expect(stderr.replaceAll(/\[it\] \S+ \S+ /g, "").split("\n")).toEqual([
-      `FATAL: ${path} line 2: invalid value "5" for msg_timeout: parse error: takes a duration, as in 5s or 5ms`,
+      `FATAL: ${path} line 2: invalid value "5" for msg_timeout: parse error: must be a duration, as in 5s or 5ms`,
       `FATAL: ${path} line 4: unknown key "max_msg_szie"; did you mean max_msg_size?`,
       "",
     ]);

@@ -49,7 +49,7 @@ describe(`${BROKERS} brokers with ${TOPICS} topics and ${CHANNELS} channels each
     expect(peakBytes).toBeLessThan(RSS_LIMIT_BYTES);
   }, 60_000);
 
-  test(`answer where a topic is within ${P99_LIMIT_MS} ms (p99) while brokers with ${TOPICS * (1 + CHANNELS)} registrations disconnect`, async () => {
+  test(`are found within ${P99_LIMIT_MS} ms (p99) while brokers with ${TOPICS * (1 + CHANNELS)} registrations disconnect`, async () => {
     const requests = topics.map(lookupRequest);
     const seen: string[] = [];
     let best = Number.POSITIVE_INFINITY;
