@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanEnvironment, MAIN, type Running, type Server, startProcess, startServer, until } from "../support/server.ts";
 
-/** Broker and lookup in one process, on ports that the system chose. */
+/** A broker and a lookup server in one process, on ports that the system chooses. */
 interface Both extends Running {
   broker: { tcp: number; http: number };
   lookup: { tcp: number; http: number };
@@ -13,7 +13,7 @@ interface Both extends Running {
 const ANY_PORTS = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
 const LOCAL = "--broadcast-address=127.0.0.1";
 
-describe("broker and lookup in one process", () => {
+describe("a broker and a lookup server in one process", () => {
   let dataPath: string;
   let running: Running[];
 
@@ -51,7 +51,7 @@ describe("broker and lookup in one process", () => {
     return ((await response.json()) as { producers: { tcp_port: number; topics: string[] }[] }).producers;
   };
 
-  test("say in a line each where they are, and the broker is known to its lookup as to any other", async () => {
+  test("log their addresses in a line each, and the broker is registered with its lookup server", async () => {
     const both = await start();
     expect(Math.min(both.broker.tcp, both.broker.http, both.lookup.tcp, both.lookup.http)).toBeGreaterThan(0);
     await fetch(`http://127.0.0.1:${both.broker.http}/pub?topic=greetings`, { method: "POST", body: "hello" });
@@ -60,7 +60,7 @@ describe("broker and lookup in one process", () => {
     expect(both.log()).toMatch(/^\[nsqd\] .* INFO: LOOKUPD\(127\.0\.0\.1:\d+\): registered$/m);
   }, 30_000);
 
-  test("take in other brokers, whose topics begin with the channels that they have here", async () => {
+  test("serve other brokers, whose new topics get the channels that the topics have here", async () => {
     const both = await start();
     const other = await startBroker(`--lookupd-tcp-address=127.0.0.1:${both.lookup.tcp}`);
     await until("both are known", async () => (await nodes(both.lookup)).length === 2);
@@ -76,7 +76,7 @@ describe("broker and lookup in one process", () => {
     );
   }, 30_000);
 
-  test("register with other lookups as well, and with their own once only", async () => {
+  test("register with other lookup servers too, and with their own only once", async () => {
     const first = await start();
     const otherPath = mkdtempSync(join(tmpdir(), "bunsq-all-"));
     try {
@@ -92,7 +92,7 @@ describe("broker and lookup in one process", () => {
         "the second is known to both",
         async () => (await nodes(again.lookup)).length === 2 && (await nodes(second.lookup)).length === 1,
       );
-      // The list of others may be changed at run time; its own lookup stays.
+      // The list of other lookup servers can be changed at run time. The broker's own stays.
       await fetch(`http://127.0.0.1:${second.broker.http}/config/nsqlookupd_tcp_addresses`, { method: "PUT", body: "[]" });
       await until("the second has left the first", async () => (await nodes(again.lookup)).length === 1);
       expect(await nodes(second.lookup)).toHaveLength(1);
@@ -113,7 +113,7 @@ describe("broker and lookup in one process", () => {
     expect(log).not.toMatch(/ (WARNING|ERROR|FATAL): /);
   }, 30_000);
 
-  test("share a broadcast address and a log level, where the lookup is given none of its own", async () => {
+  test("share a broadcast address and a log level, unless the lookup server is given its own", async () => {
     const both = await start("--broadcast-address=broker.example");
     const other = await startBroker(`--lookupd-tcp-address=127.0.0.1:${both.lookup.tcp}`);
     await until("the other is told", () => other.log().includes("BroadcastAddress:broker.example}"));
@@ -133,7 +133,7 @@ describe("broker and lookup in one process", () => {
     expect(await new Response(quiet.stderr).text()).toBe("");
   }, 30_000);
 
-  test("say what to do when the lookup's port is taken, and leave nothing open", async () => {
+  test("say what to do if the lookup server's port is in use, and leave nothing open", async () => {
     const both = await start();
     const command = [process.execPath, MAIN, `--data-path=${dataPath}`, ...ANY_PORTS, `--lookup-tcp-address=127.0.0.1:${both.lookup.tcp}`];
     const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });

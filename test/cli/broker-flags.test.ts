@@ -19,13 +19,13 @@ describe("the broker's flags", () => {
     expect(sorted(ours)).toEqual(sorted(theirs));
   });
 
-  test("have each name once, and a doc line without a break or a full stop", () => {
+  test("have unique names, and doc lines without a line break or a full stop", () => {
     const flags = allFlags(brokerFlags());
     expect(new Set(flags.map((flag) => flag.name)).size).toBe(flags.length);
     for (const flag of flags) expect(flag.doc).toMatch(/^\S.*[^.\s]$/);
   });
 
-  test("take their own defaults when written out", () => {
+  test("accept their own defaults in text form", () => {
     const table = brokerFlags("some-host");
     const args = allFlags(table)
       .filter((flag) => flag.kind !== "list")
@@ -33,12 +33,12 @@ describe("the broker's flags", () => {
     expect(parseFlags(table, args).options).toEqual(parseFlags(table, []).options);
   });
 
-  test("give a host the node id that nsqd gives it", () => {
-    // From Go: crc32.ChecksumIEEE(md5.Sum(name)) % 1024
+  test("give a host the same node id as nsqd", () => {
+    // Made with Go: crc32.ChecksumIEEE(md5.Sum(name)) % 1024
     expect(parseFlags(brokerFlags("vm"), []).options.nodeId).toBe(617);
   });
 
-  test("hold a node id to ten bits", () => {
+  test("limit a node id to ten bits", () => {
     expect(parseFlags(brokerFlags(), ["-node-id=1023"]).options.nodeId).toBe(1023);
     expect(() => parseFlags(brokerFlags(), ["-node-id=1024"])).toThrow('invalid value "1024" for flag -node-id: must be from 0 to 1023');
     expect(() => parseFlags(brokerFlags(), ["-node-id=-1"])).toThrow("must be from 0 to 1023");
@@ -51,7 +51,7 @@ describe("the broker's flags", () => {
     expect(parseFlags(brokerFlags(), ["-log-level=DEBUG"]).options.logLevel).toBe("debug");
   });
 
-  test("take every spelling of nsqd's for who needs TLS", () => {
+  test("accept every spelling of nsqd's for -tls-required", () => {
     const required = (...args: string[]) => parseFlags(brokerFlags(), args).options.tlsRequired;
     for (const word of ["-tls-required", "-tls-required=TRUE", "-tls-required=1", "-tls-required=T"]) expect(required(word)).toBe("true");
     for (const word of ["-tls-required=false", "-tls-required=0", "-tls-required=F"]) expect(required(word)).toBe("false");

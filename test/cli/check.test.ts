@@ -9,12 +9,12 @@ import { until } from "../support/server.ts";
 
 let template = "";
 
-/** A data path as a clean stop leaves it: 60 messages in several segments, a channel that finished two, some deferred. */
+/** A data path after a clean stop: 60 messages in several segments, a channel that finished two, and some deferred messages. */
 beforeAll(async () => {
   const server = InProcess.start({ maxBytesPerFile: 1000 });
   server.broker.registry.topic("orders").channel("a");
   server.broker.registry.topic("orders").channel("b");
-  // Each comes alone, and so is a commit of its own.
+  // Each is published alone, so it is a commit of its own.
   for (let i = 0; i < 60; i++)
     await server.broker.publishing.publish(server.broker.registry.topic("orders"), "", Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
   const consumer = await server.consumer("orders", "a", 2);
@@ -38,7 +38,7 @@ class DataPath implements Disposable {
     cpSync(template, this.path, { recursive: true });
   }
 
-  /** A topic's files with an ending, in order. */
+  /** A topic's files with an extension, in order. */
   files(ending: string): string[] {
     const topic = join(this.folder, "topics", "00000-orders");
     return readdirSync(topic)
@@ -52,7 +52,7 @@ class DataPath implements Disposable {
     return join(this.folder, "deferred", name as string);
   }
 
-  /** Every file with its content, but the store's, which is looked at through SQLite. */
+  /** The contents of all files except the metadata store's, which is compared through SQLite. */
   content(): Map<string, string> {
     const names = readdirSync(this.path, { recursive: true, encoding: "utf8" }).filter((name) => statSync(join(this.path, name)).isFile());
     return new Map(
@@ -85,7 +85,7 @@ function zeroEnd(path: string, count: number): void {
   writeFileSync(path, bytes);
 }
 
-test("a data path as a clean stop leaves it is sound, and told in figures", async () => {
+test("a data path has no damage after a clean stop, and its contents are listed in figures", async () => {
   using data = new DataPath();
   const { code, text } = await data.check();
   expect(text).toMatch(/^store: sound; 1 topics, 2 channels$/m);
@@ -99,7 +99,7 @@ interface Damage {
   what: string;
   make: (data: DataPath) => void;
   says: RegExp;
-  /** Messages that --repair cannot bring back: a later check says so again. */
+  /** Set if --repair cannot restore messages, so that a later check reports them again. */
   lasting?: boolean;
 }
 
@@ -201,7 +201,7 @@ const DAMAGES: Damage[] = [
 ];
 
 for (const { what, make, says, lasting = false } of DAMAGES) {
-  test(`${what} is found and named, nothing is changed, and repairing mends what can be mended`, async () => {
+  test(`${what} is found and reported, nothing is changed, and --repair repairs what it can`, async () => {
     using data = new DataPath();
     make(data);
     const before = data.content();
@@ -230,7 +230,7 @@ test("a data path that a running broker has open is not checked", async () => {
   expect([code, text]).toEqual([2, `${server.dataPath}/bunsq-data is in use by a running broker; stop it first\n`]);
 });
 
-test("what is no data path, or of a newer version, cannot be checked", async () => {
+test("a folder that is no data path, or one of a newer version, cannot be checked", async () => {
   using data = new DataPath();
   const index = data.files(".idx")[0] as string;
   const header = readFileSync(index);
@@ -245,7 +245,7 @@ test("what is no data path, or of a newer version, cannot be checked", async () 
   expect(existsSync(data.folder)).toBeFalse();
 });
 
-test("a wrong command line is refused, and --help explains the right one", async () => {
+test("a wrong command line is refused, and --help explains the command", async () => {
   let text = "";
   const print = (part: string) => {
     text += part;

@@ -31,7 +31,7 @@ function read(text: string, program: keyof typeof PROGRAMS = "broker") {
   return { values: Object.fromEntries(values), origins, warnings: plain(warnings), errors: plain(errors) };
 }
 
-/** The one value that a file sets. */
+/** The value of a file that sets only one. */
 function value(text: string, program: keyof typeof PROGRAMS = "broker"): FlagValue | undefined {
   const { values, warnings, errors } = read(text, program);
   expect([...warnings, ...errors]).toEqual([]);
@@ -60,7 +60,7 @@ describe("a config file", () => {
     expect(keys.get("e2e-processing-latency-percentile")).toBe("e2e_processing_latency_percentiles");
   });
 
-  test("holds values in each form that nsqd takes", () => {
+  test("accepts values in all forms that nsqd accepts", () => {
     expect(value("max_msg_size = 2048")).toBe(2048);
     expect(value('max_msg_size = "2048"')).toBe(2048);
     expect(value('msg_timeout = "1m30s"')).toBe(90_000);
@@ -80,14 +80,14 @@ describe("a config file", () => {
     expect(value('http_address = ""')).toBe("");
   });
 
-  test("is refused for a value of the wrong form or out of bounds, with the line that it stands in", () => {
+  test("is refused for a value of the wrong form or out of bounds, with its line", () => {
     const errors = (text: string) => read(`\n${text}`).errors;
     expect(errors("max_msg_size = 1.5")).toEqual(["FILE line 2: invalid value 1.5 for max_msg_size: must be a whole number"]);
     expect(errors("max_msg_size = nan")).toEqual(["FILE line 2: invalid value null for max_msg_size: must be a whole number"]);
     expect(errors("max_msg_size = -1")).toEqual(["FILE line 2: invalid value -1 for max_msg_size: must be from 1 to 1073741824"]);
     expect(errors('msg_timeout = "-1s"')).toEqual(['FILE line 2: invalid value "-1s" for msg_timeout: must be from 1ms to 87600h0m0s']);
     expect(errors("msg_timeout = 1979-05-27")[0]).toContain('for msg_timeout: must be a duration in quotes, as in "1m30s", or');
-    // nsqd takes 1 for false and 0 for true.
+    // nsqd takes 1 as false and 0 as true.
     expect(errors("statsd_mem_stats = 1")).toEqual(["FILE line 2: invalid value 1 for statsd_mem_stats: must be true or false"]);
     expect(errors("nsqlookupd_tcp_addresses = [1]")[0]).toContain('must be a list of strings, as in ["a", "b"]');
     expect(errors("e2e_processing_latency_percentiles = [2.0]")[0]).toContain("must be from 0.000001 to 1 each");
@@ -96,7 +96,7 @@ describe("a config file", () => {
     expect(errors("[max_msg_size]\na=1")[0]).toStartWith('FILE line 2: invalid value {"a":1} for max_msg_size:');
   });
 
-  test("is refused for an unknown key with the nearest one, all of them at once", () => {
+  test("is refused for unknown keys, all at once, each with the most similar key", () => {
     expect(read('tcp_adress = ":1"\nnode_id = 5\nnonsense = 1\n[table]\nx = 1\n[lookup]\nhttp_adress = ""', "all").errors).toEqual([
       'FILE line 1: unknown key "tcp_adress"; did you mean tcp_address?',
       'FILE line 2: unknown key "node_id"; did you mean id?',
@@ -106,12 +106,12 @@ describe("a config file", () => {
     ]);
     expect(read('lookupd_tcp_address = ["x:1"]').errors[0]).toEndWith("did you mean nsqlookupd_tcp_addresses?");
     expect(read('tombstone_lifetime = "1s"', "all").errors[0]).toEndWith("did you mean lookup_tombstone_lifetime?");
-    // Only a command line can ask for these.
+    // These can only be given on the command line.
     expect(read("version = true").errors).toEqual(['FILE line 1: unknown key "version"']);
     expect(read('config = "other"').errors[0]).toStartWith('FILE line 1: unknown key "config"');
   });
 
-  test("may hold keys that nobody knows under NSQ's names, since NSQ's programs skip them", () => {
+  test("may have unknown keys under the names of NSQ's programs, which ignore them", () => {
     const { values, warnings, errors } = read("max_mesg_size = 5\nmax_msg_size = 6\n[other]", "nsqd");
     expect(values).toEqual({ "max-msg-size": 6 });
     expect(errors).toEqual([]);
@@ -121,7 +121,7 @@ describe("a config file", () => {
     ]);
   });
 
-  test("does not mistake names of JavaScript's for keys", () => {
+  test("does not mistake names of JavaScript properties for keys", () => {
     expect(read("__proto__ = 1\nconstructor = 2\ntoString = 3").errors.map((line) => /"(.*)"/.exec(line)?.[1])).toEqual([
       "__proto__",
       "constructor",
@@ -142,14 +142,14 @@ describe("one config file for all modes", () => {
     expect(value('lookup_tcp_address = ":2"', "all")).toBe(":2");
   });
 
-  test("gives a broker by itself what is the broker's", () => {
+  test("gives a broker alone the broker's settings", () => {
     const { values, warnings, errors } = read(shared, "broker");
     expect(values).toEqual({ mode: "all", "tcp-address": ":1", "msg-timeout": 2000 });
     expect(warnings).toEqual([]);
     expect(errors).toEqual([]);
   });
 
-  test("gives a lookup server by itself the section, and the whole file where there is none", () => {
+  test("gives a lookup server alone the section, or the whole file if there is no section", () => {
     const { values, warnings, errors } = read(shared, "lookup");
     expect(values).toEqual({ "tcp-address": ":2", "tombstone-lifetime": 3000 });
     expect(warnings).toEqual([]);
@@ -161,7 +161,7 @@ describe("one config file for all modes", () => {
     });
   });
 
-  test("is refused for a slip in any part of it, whichever the mode", () => {
+  test("is refused for a mistake in any part, in every mode", () => {
     for (const program of ["all", "broker", "lookup"] as const) {
       expect(read("[lookup]\ntombstone_lifetim = 1", program).errors[0]).toStartWith('FILE line 2: unknown key "tombstone_lifetim"');
       expect(read("max_mesg_size = 1\n[lookup]", program).errors[0]).toStartWith('FILE line 1: unknown key "max_mesg_size"');
@@ -179,7 +179,7 @@ describe("a config file that cannot be read", () => {
     expect(failure("#".repeat(64 * 1024 + 1))).toBe("failed to load config file FILE - it is larger than 65536 bytes");
   });
 
-  test("is refused for an error in its TOML with the line that has it", () => {
+  test("is refused for a TOML error, with its line", () => {
     const line = (text: string) => Number(/^failed to load config file FILE - toml: line (\d+): \S/.exec(failure(text))?.[1]);
     expect(line("a = =2")).toBe(1);
     expect(line("a = 1\nb = [1,\n2\n]\nc = =2\nd = 1\n")).toBe(5);

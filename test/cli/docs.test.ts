@@ -9,7 +9,7 @@ import { readHelp } from "./help.ts";
 const nsqd = findNsqd();
 const nsqlookupd = findNsqlookupd();
 
-/** The rows of a table in docs/compatibility.md: a flag's name, its key, its default, and what bunsq makes of it. */
+/** The rows of a table in docs/compatibility.md: a flag's name, its key, its default, and how it works in bunsq. */
 function rowsUnder(heading: string): string[][] {
   const document = readFileSync(COMPATIBILITY_DOC_PATH, "utf8");
   const part = document.split(`\n### ${heading}\n`)[1]?.split("\n#")[0] ?? "";
@@ -21,7 +21,7 @@ function helpOf(program: string): ReturnType<typeof readHelp> {
 }
 
 describe("docs/flags.md and docs/compatibility.md", () => {
-  test("say what the flag tables say (npm run docs writes them anew)", () => {
+  test("equal the flag tables (npm run docs regenerates them)", () => {
     expect(readFileSync(FLAGS_DOC_PATH, "utf8")).toBe(flagsDoc());
     const compatibility = readFileSync(COMPATIBILITY_DOC_PATH, "utf8");
     expect(compatibility).toBe(compatibilityDoc(compatibility));
@@ -37,7 +37,7 @@ describe("docs/flags.md and docs/compatibility.md", () => {
       expect(rows.map(([name]) => name ?? "").sort()).toEqual([...theirs.keys()].sort());
       for (const [name = "", , told = "", verdict] of rows) {
         expect(verdict).toMatch(/^(same|better: .+|same: no effect; .+)$/);
-        // The rest is a text that stands for what the machine decides.
+        // The other defaults depend on the machine, and the doc has a description of them.
         const shown = /^`(.*)`$/.exec(told)?.[1] ?? (told === "" ? "" : undefined);
         const isZero = shown === "" || shown === "0" || shown === "false";
         if (shown !== undefined)

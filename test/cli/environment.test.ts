@@ -14,7 +14,7 @@ function read(environment: Record<string, string | undefined>, program: keyof ty
 }
 
 describe("environment variables", () => {
-  test("set flags as a command line does, and lists with commas", () => {
+  test("set flags as on a command line, and lists with commas", () => {
     expect(
       read({
         BUNSQ_MAX_MSG_SIZE: "0x800",
@@ -52,14 +52,14 @@ describe("environment variables", () => {
     });
   });
 
-  test("are refused for a bad value", () => {
+  test("are refused for an invalid value", () => {
     expect(read({ BUNSQ_MAX_MSG_SIZE: "1MB", BUNSQ_MSG_TIMEOUT: "60" }).errors).toEqual([
       'invalid value "60" for BUNSQ_MSG_TIMEOUT: parse error: must be a duration, as in 60s or 60ms',
       'invalid value "1MB" for BUNSQ_MAX_MSG_SIZE: parse error: must be a whole number',
     ]);
   });
 
-  test("are refused for a name that is nearly one, and only warned about when they are far from any", () => {
+  test("are refused if they resemble a flag, and only cause a warning otherwise", () => {
     expect(read({ BUNSQ_MAX_MSG_SZIE: "5", BUNSQ_MOD: "all", BUNSQ_TOMBSTONE_LIFETIME: "1s" }).errors).toEqual([
       "unknown environment variable BUNSQ_MAX_MSG_SZIE\ndid you mean BUNSQ_MAX_MSG_SIZE?",
       "unknown environment variable BUNSQ_MOD\ndid you mean BUNSQ_MODE?",
@@ -72,7 +72,7 @@ describe("environment variables", () => {
     });
   });
 
-  test("of Kubernetes's for a service called bunsq, and an image's release, are none of ours", () => {
+  test("that Kubernetes sets for a service called bunsq, or an image for its release, are ignored", () => {
     expect(
       read({
         BUNSQ_SERVICE_HOST: "10.0.0.1",
@@ -90,7 +90,7 @@ describe("environment variables", () => {
     ).toEqual({ values: {}, warnings: [], errors: [] });
   });
 
-  test("may be shared by modes: what another one has is only warned about", () => {
+  test("may be shared by modes: one for another mode only causes a warning", () => {
     expect(
       read({ BUNSQ_LOOKUP_TCP_ADDRESS: ":1", BUNSQ_TOMBSTONE_LIFETIME: "1s", BUNSQ_TCP_ADDRESS: ":2", BUNSQ_MODE: "all" }, "broker"),
     ).toEqual({
@@ -100,7 +100,7 @@ describe("environment variables", () => {
     });
   });
 
-  test("set the lookup server by itself under its own names, and stronger under those it has beside a broker", () => {
+  test("set a lookup server alone by its own names, or with priority by the names that it has beside a broker", () => {
     expect(
       read({ BUNSQ_LOOKUP_TCP_ADDRESS: ":1", BUNSQ_TCP_ADDRESS: ":2", BUNSQ_HTTP_ADDRESS: ":3", BUNSQ_DATA_PATH: "/x" }, "lookup"),
     ).toEqual({

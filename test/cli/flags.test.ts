@@ -39,7 +39,7 @@ const table: FlagTable<Options> = {
 
 const parse = (...args: string[]) => parseFlags(table, args).options;
 
-/** What the command line is refused with. */
+/** The error of a command line. */
 function refusal(...args: string[]): string {
   try {
     parseFlags(table, args);
@@ -64,11 +64,11 @@ describe("a command line", () => {
     });
   });
 
-  test("takes one minus or two, and a value after = or as the next word", () => {
+  test("accepts one dash or two, and a value after = or as the next word", () => {
     for (const args of [["-count=7"], ["--count=7"], ["-count", "7"], ["--count", "7"]]) expect(parse(...args).count).toBe(7);
   });
 
-  test("takes a value that holds =, minuses, spaces, line breaks or nothing", () => {
+  test("accepts a value with =, dashes, spaces or line breaks, and an empty one", () => {
     expect(parse("-address=a=b").address).toBe("a=b");
     expect(parse("-address", "-count").address).toBe("-count");
     expect(parse("--address", "--").address).toBe("--");
@@ -77,7 +77,7 @@ describe("a command line", () => {
     expect(parse("-address", "").address).toBe("");
   });
 
-  test("takes the last of several values", () => {
+  test("uses the last of several values", () => {
     expect(parse("-count=1", "-count=2").count).toBe(2);
   });
 
@@ -86,36 +86,36 @@ describe("a command line", () => {
     expect(refusal("--", "-count=1")).toStartWith('unexpected word "-count=1"');
   });
 
-  test("is refused at a word that is no flag", () => {
+  test("is refused at a word that is not a flag", () => {
     expect(refusal("-count=1", "more")).toStartWith('unexpected word "more"');
     expect(refusal("-")).toStartWith('unexpected word "-"');
     expect(refusal("")).toStartWith('unexpected word ""');
     expect(refusal("-eager", "false")).toStartWith('unexpected word "false"');
   });
 
-  test("is refused where Go calls the syntax bad", () => {
+  test("is refused if Go calls its syntax bad", () => {
     for (const word of ["---count", "-=7", "--=7", "---"]) expect(refusal(word)).toBe(`bad flag syntax: ${word}`);
   });
 
-  test("is refused for an unknown flag, with the nearest known one", () => {
+  test("is refused for an unknown flag, with the most similar known one", () => {
     expect(refusal("-cuont=1")).toBe("flag provided but not defined: -cuont\ndid you mean -count?");
     expect(refusal("--Peer", "x")).toBe("flag provided but not defined: -Peer\ndid you mean -peer?");
     expect(refusal("-entirely-else")).toBe("flag provided but not defined: -entirely-else");
     expect(refusal("-x")).toBe("flag provided but not defined: -x");
   });
 
-  test("is refused where a value is missing", () => {
+  test("is refused if a value is missing", () => {
     expect(refusal("-count")).toBe("flag needs an argument: -count");
   });
 
-  test("asks for help in each of Go's spellings, whatever follows, but not past an error", () => {
+  test("asks for help in each of Go's spellings, whatever follows, but not after an error", () => {
     for (const word of ["-h", "--h", "-help", "--help", "-h=x"]) expect(parseFlags(table, [word, "-nonsense"]).help).toBeTrue();
     expect(refusal("-nonsense", "-h")).toContain("-nonsense");
   });
 });
 
 describe("a bool", () => {
-  test("is true when bare and takes every spelling of Go's after =", () => {
+  test("is true without a value, and accepts every spelling of Go's after =", () => {
     expect(parse("-eager").eager).toBeTrue();
     for (const word of ["1", "t", "T", "true", "TRUE", "True"]) expect(parse(`-eager=${word}`).eager).toBeTrue();
     for (const word of ["0", "f", "F", "false", "FALSE", "False"]) expect(parse("-eager", `-eager=${word}`).eager).toBeFalse();
@@ -128,7 +128,7 @@ describe("a bool", () => {
 });
 
 describe("an int", () => {
-  test("takes each of Go's notations", () => {
+  test("accepts each of Go's notations", () => {
     const readings = {
       "0": 0,
       "-0": 0,
@@ -145,19 +145,19 @@ describe("an int", () => {
     for (const [text, value] of Object.entries(readings)) expect(parse(`-count=${text}`).count).toBe(value);
   });
 
-  test("is refused in any other", () => {
+  test("is refused in any other notation", () => {
     for (const text of ["08", "1__0", "_1", "1_", "0x", "0b2", "1e3", "1.5", "", " 1", "one"]) {
       expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: parse error: must be a whole number`);
     }
   });
 
-  test("beyond 64 bits is out of range, as Go says it", () => {
+  test("beyond 64 bits is out of range, in Go's words", () => {
     for (const text of ["9223372036854775808", "-9223372036854775809", "99999999999999999999"]) {
       expect(refusal(`-count=${text}`)).toBe(`invalid value "${text}" for flag -count: value out of range`);
     }
   });
 
-  test("is held to its bounds, which are themselves allowed", () => {
+  test("may equal its bounds, but not exceed them", () => {
     expect(parse("-count=-16").count).toBe(-16);
     expect(parse("-count=1000").count).toBe(1000);
     expect(refusal("-count=-17")).toBe('invalid value "-17" for flag -count: must be from -16 to 1000');
@@ -166,7 +166,7 @@ describe("an int", () => {
 });
 
 describe("a duration flag", () => {
-  test("is kept in milliseconds", () => {
+  test("is stored in milliseconds", () => {
     expect(parse("-wait=1m2.5s").waitMs).toBe(62_500);
     expect(parse("-wait=100us").waitMs).toBe(0.1);
     expect(parse("-wait=0").waitMs).toBe(0);
@@ -181,18 +181,18 @@ describe("a duration flag", () => {
 });
 
 describe("a list", () => {
-  test("gathers repeated flags and values between commas, in order", () => {
+  test("collects repeated flags and values separated by commas, in order", () => {
     expect(parse("-peer=a:1", "--peer", "b:2,c:3", "-peer=").peers).toEqual(["a:1", "b:2", "c:3"]);
   });
 });
 
 describe("a choice", () => {
-  test("takes its words in any case and no other word", () => {
+  test("accepts its words in any case, and no other word", () => {
     expect(parse("-level=HIGH").level).toBe("high");
     expect(refusal("-level=middle")).toBe('invalid value "middle" for flag -level: must be one of low, high');
   });
 
-  test("that has a bare meaning takes another after = only, and aliases", () => {
+  test("that has a value when bare accepts another one only after =, and accepts aliases", () => {
     expect(parse("-shut").shut).toBe("yes");
     expect(parse("-shut=Half").shut).toBe("half");
     expect(parse("-shut", "-shut=0").shut).toBe("no");
@@ -201,7 +201,7 @@ describe("a choice", () => {
 });
 
 describe("a list of numbers", () => {
-  test("gathers repeated flags and values between commas, each within the bounds", () => {
+  test("collects repeated flags and values separated by commas, each within the bounds", () => {
     expect(parse("-share=0.5,.25", "-share", "1e-3,", "-share=").shares).toEqual([0.5, 0.25, 0.001]);
     expect(refusal("-share=0.5,x")).toBe('invalid value "0.5,x" for flag -share: parse error: must be numbers, as in 0.99,0.95');
     expect(refusal("-share=1.5")).toBe('invalid value "1.5" for flag -share: must be from 0 to 1 each');
@@ -220,7 +220,7 @@ describe("a quoted value in a message", () => {
 describe("flags without effect", () => {
   const idle = (...args: string[]) => idleFlags(table, parseFlags(table, args).given).map((flag) => flag.name);
 
-  test("are told where they ask for something", () => {
+  test("are listed if they are set to another value than the default", () => {
     expect(idle("-soon=false", "-gate=y", "-count=1")).toEqual(["gate", "soon"]);
     expect(idle("-gate=", "-soon")).toEqual([]);
     expect(idle()).toEqual([]);
@@ -228,7 +228,7 @@ describe("flags without effect", () => {
 });
 
 describe("help", () => {
-  test("is laid out as Go's flag package lays it out", () => {
+  test("has the layout of Go's flag package", () => {
     expect(helpText("thing", table)).toBe(
       [
         "Usage of thing:",

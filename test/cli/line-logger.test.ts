@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import { LineLogger } from "../../src/cli/line-logger.ts";
 
-/** A logger whose lines can be read back; `fail` makes the sink throw. */
+/** A logger whose lines can be read. `fail` makes the sink throw. */
 function capture(level: "debug" | "info" | "warn" | "error" | "fatal" = "info") {
   const state = { text: "", fail: false, mostBytes: Number.POSITIVE_INFINITY };
   const log = new LineLogger(level, "[nsqd] ", (line) => {
@@ -16,7 +16,7 @@ function capture(level: "debug" | "info" | "warn" | "error" | "fatal" = "info") 
 const LINE = /^\[nsqd\] (\d{4})\/(\d\d)\/(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) ([A-Z]+): (.*)$/;
 
 describe("a log line", () => {
-  test("is nsqd's: prefix, local time to the microsecond, level, text", () => {
+  test("has nsqd's format: prefix, local time to the microsecond, level, text", () => {
     const { log, lines } = capture("debug");
     const before = Date.now();
     log.debug("a");
@@ -48,7 +48,7 @@ describe("a log line", () => {
     }
   });
 
-  test("carries a time that never runs backwards and tells lines of one millisecond apart", () => {
+  test("has a time that never runs backwards and differs within a millisecond", () => {
     const { log, lines } = capture();
     for (let i = 0; i < 5000; i++) log.info("x");
     const stamps = lines().map((line) => line.slice(7, 33));
@@ -56,7 +56,7 @@ describe("a log line", () => {
     expect(new Set(stamps).size).toBeGreaterThan(100);
   });
 
-  test("below the level is not written, and the level may change at any time", () => {
+  test("below the level is not written, and the level may be changed at any time", () => {
     const { log, lines } = capture("warn");
     log.info("no");
     log.warn("yes");
@@ -68,7 +68,7 @@ describe("a log line", () => {
     expect(log.level).toBe("fatal");
   });
 
-  test("cannot be forged or steer a terminal from within its text", () => {
+  test("cannot contain a forged line or control a terminal", () => {
     const { log, lines } = capture();
     log.info("name a\n[nsqd] 2026/01/01 00:00:00.000000 FATAL: all is lost\r\x1b[2J\u009b\ttab");
     expect(lines().map((line) => LINE.exec(line)?.[9])).toEqual([
@@ -76,7 +76,7 @@ describe("a log line", () => {
     ]);
   });
 
-  test("is written whole over a sink that takes a few bytes at a time", () => {
+  test("is written completely to a sink that accepts a few bytes at a time", () => {
     const { log, state, lines } = capture();
     state.mostBytes = 3;
     log.info("in pieces");
@@ -84,8 +84,8 @@ describe("a log line", () => {
   });
 });
 
-describe("a log whose reader is gone", () => {
-  test("drops lines without throwing, and tells how many once lines go through again", () => {
+describe("a log whose reader has exited", () => {
+  test("drops lines without throwing, and logs their number when lines can be written again", () => {
     const { log, state, lines } = capture();
     log.info("first");
     state.fail = true;
@@ -101,7 +101,7 @@ describe("a log whose reader is gone", () => {
     ]);
   });
 
-  test("does not spin on a sink that takes nothing", () => {
+  test("does not loop on a sink that accepts nothing", () => {
     const { log, state, lines } = capture();
     state.mostBytes = 0;
     log.info("stuck");

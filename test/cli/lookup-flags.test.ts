@@ -18,13 +18,13 @@ describe("the lookup server's flags", () => {
     expect(Object.fromEntries([...ours].sort())).toEqual(Object.fromEntries([...theirs].sort()));
   });
 
-  test("have each name once, and a doc line without a break or a full stop", () => {
+  test("have unique names, and doc lines without a line break or a full stop", () => {
     const flags = allFlags(lookupFlags());
     expect(new Set(flags.map((flag) => flag.name)).size).toBe(flags.length);
     for (const flag of flags) expect(flag.doc).toMatch(/^\S.*[^.\s]$/);
   });
 
-  test("are read into options, durations in ms", () => {
+  test("set options, durations in ms", () => {
     const { options } = parseFlags(lookupFlags("host"), [
       "-inactive-producer-timeout=1m30s",
       "--tombstone-lifetime",
@@ -42,12 +42,12 @@ describe("the lookup server's flags", () => {
     });
   });
 
-  test("take -verbose without effect, as the broker's do", () => {
+  test("include -verbose without effect, as the broker's do", () => {
     const table = lookupFlags();
     expect(idleFlags(table, parseFlags(table, ["-verbose"]).given).map(({ name }) => name)).toEqual(["verbose"]);
   });
 
-  test("stand beside the broker's under a prefix, each with its own options", () => {
+  test("have a prefix beside the broker's, and set other options", () => {
     const broker = brokerFlags("host");
     const lookup = withPrefix("lookup-", lookupFlags("host"));
     const both: FlagTable<BrokerOptions> = { options: broker.options, others: [...broker.others, ...allFlags(lookup)] };

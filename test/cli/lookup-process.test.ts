@@ -19,7 +19,7 @@ describe("a lookup process", () => {
     }, 30_000);
   }
 
-  test("says on two lines where it is, under nsqlookupd's prefix", async () => {
+  test("logs its addresses in two lines with nsqlookupd's prefix", async () => {
     for (const words of [["lookup"], ["nsqlookupd"], ["--mode=lookup"]]) {
       const lookup = await startProcess("bunsq", [process.execPath, MAIN, ...words, ...ADDRESSES]);
       expect(lookup.log().match(/^\[nsqlookupd\] \S+ \S+ INFO: (TCP|HTTP): listening on 127\.0\.0\.1:\d+$/gm)).toHaveLength(2);
@@ -27,7 +27,7 @@ describe("a lookup process", () => {
     }
   }, 30_000);
 
-  test("ends with 1, and says what to do, when an address is taken", async () => {
+  test("ends with 1 and says what to do if an address is in use", async () => {
     const first = await startLookupServer();
     try {
       const taken = `127.0.0.1:${first.httpPort}`;

@@ -7,7 +7,7 @@ import { cleanEnvironment, type Server, startServer, until } from "../support/se
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
-/** Starts from source with a module loaded before it, which plants what cannot be had from outside. */
+/** Starts the program from source, with a module loaded before it that causes a fault which cannot be caused from outside. */
 function startWith(preload: string, dataPath: string): Promise<Server> {
   const command = [process.execPath, "--preload", join(import.meta.dir, "preload", preload), MAIN, "--mode=broker"];
   return startServer({ command, dataPath });
@@ -21,7 +21,7 @@ afterEach(() => {
   rmSync(dataPath, { recursive: true, force: true });
 });
 
-/** What the next broker on the same data path delivers first. */
+/** The first message that the next broker on the same data path delivers. */
 async function firstMessageAfterRestart(): Promise<string> {
   const server = await startServer({ dataPath });
   try {
@@ -41,7 +41,7 @@ async function publish(server: Server, body: string): Promise<void> {
 
 describe("a broker process", () => {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
-    test(`saves and ends with 0 on ${signal}, with a client connected`, async () => {
+    test(`saves its state and ends with 0 on ${signal}, while a client is connected`, async () => {
       const server = await startServer({ dataPath });
       await publish(server, `before ${signal}`);
       expect(await server.stop(signal)).toBe(0);
@@ -50,7 +50,7 @@ describe("a broker process", () => {
     }, 60_000);
   }
 
-  test("ends at once with 1 on a second signal while it is closing", async () => {
+  test("ends at once with 1 at a second signal while it is closing", async () => {
     const server = await startWith("endless-close.ts", dataPath);
     server.process.kill("SIGTERM");
     await until("it says that it is closing", () => server.log().includes("SIGTERM: closing"));
@@ -59,7 +59,7 @@ describe("a broker process", () => {
   }, 60_000);
 
   for (const kind of ["fault", "rejection"]) {
-    test(`logs a ${kind} that nothing caught with its stack, saves, and ends with 1`, async () => {
+    test(`logs a ${kind} that is not caught with its stack, saves its state, and ends with 1`, async () => {
       const server = await startWith(`${kind}.ts`, dataPath);
       await publish(server, "before the end");
       expect(await server.stop("SIGUSR2")).toBe(1);
@@ -69,13 +69,13 @@ describe("a broker process", () => {
     }, 60_000);
   }
 
-  test("says which port is busy and what to do, and ends with 1", async () => {
+  test("says which port is in use and what to do, and ends with 1", async () => {
     const first = await startServer({ dataPath });
     const folder = mkdtempSync(join(tmpdir(), "bunsq-process-"));
     try {
       for (const flag of ["tcp-address", "http-address"]) {
         const port = flag === "tcp-address" ? first.tcpPort : first.httpPort;
-        // The last of a repeated flag holds.
+        // The last value of a repeated flag counts.
         const failure = await startServer({ dataPath: folder, args: [`--${flag}=127.0.0.1:${port}`] }).catch(String);
         expect(failure).toStartWith("Error: bunsq exited with 1:");
         expect(failure).toContain(`127.0.0.1:${port}`);
@@ -88,7 +88,7 @@ describe("a broker process", () => {
     }
   }, 60_000);
 
-  test("refuses a data path that another process holds, which goes on undisturbed", async () => {
+  test("refuses a data path that another process has locked, and does not disturb that process", async () => {
     const first = await startServer({ dataPath });
     const failure = await startServer({ dataPath }).catch(String);
     expect(failure).toStartWith("Error: bunsq exited with 1:");
@@ -99,7 +99,7 @@ describe("a broker process", () => {
     expect(await firstMessageAfterRestart()).toBe("still here");
   }, 60_000);
 
-  test("refuses a data path that is not there or is no folder, and says which", async () => {
+  test("refuses a data path that does not exist or is not a directory, and says which", async () => {
     for (const path of [join(dataPath, "missing"), MAIN]) {
       const failure = await startServer({ dataPath: path }).catch(String);
       expect(failure).toStartWith("Error: bunsq exited with 1:");
@@ -120,7 +120,7 @@ describe("a broker process", () => {
     60_000,
   );
 
-  test("goes on when the reader of its log has gone", async () => {
+  test("continues when the reader of its log has exited", async () => {
     const args = [
       "--mode=broker",
       "--log-level=debug",

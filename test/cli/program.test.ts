@@ -17,12 +17,12 @@ interface Outcome {
   stderr: string;
 }
 
-/** Runs the program to its end from source, in a folder of its own. */
+/** Runs the program from source to its end, in its own folder. */
 function run(...args: string[]): Outcome {
   return runIn({}, ...args);
 }
 
-/** The same with more environment variables. */
+/** Runs the program from source to its end, with more environment variables. */
 function runIn(env: Record<string, string>, ...args: string[]): Outcome {
   const cwd = mkdtempSync(join(tmpdir(), "bunsq-cli-"));
   try {
@@ -39,13 +39,13 @@ function runIn(env: Record<string, string>, ...args: string[]): Outcome {
 }
 
 describe("the program that runs", () => {
-  test("is nsqd's stand-in under the name nsqd, wherever the link lies", () => {
+  test("replaces nsqd under the name nsqd, wherever the link is", () => {
     for (const startedAs of ["nsqd", "./nsqd", "/usr/local/bin/nsqd"]) {
       expect(selectProgram(startedAs, ["-x", "broker"])).toEqual({ name: "nsqd", mode: "broker", args: ["-x", "broker"] });
     }
   });
 
-  test("is nsqlookupd's stand-in under the name nsqlookupd", () => {
+  test("replaces nsqlookupd under the name nsqlookupd", () => {
     for (const startedAs of ["nsqlookupd", "/usr/local/bin/nsqlookupd"]) {
       expect(selectProgram(startedAs, ["-x"])).toEqual({ name: "nsqlookupd", mode: "lookup", args: ["-x"] });
     }
@@ -53,18 +53,18 @@ describe("the program that runs", () => {
     expect(selectProgram("bunsq", ["lookup", "-x"])).toEqual({ name: "bunsq", mode: "lookup", args: ["-x"] });
   });
 
-  test("is picked by the first word", () => {
+  test("is selected by the first word", () => {
     expect(selectProgram("bunsq", ["nsqd", "-x"])).toEqual({ name: "nsqd", mode: "broker", args: ["-x"] });
     expect(selectProgram("bunsq", ["broker", "-x"])).toEqual({ name: "bunsq", mode: "broker", args: ["-x"] });
     expect(selectProgram("bunsq", ["all"])).toEqual({ name: "bunsq", mode: "all", args: [] });
   });
 
-  test("is left to -mode otherwise", () => {
+  test("is selected by -mode otherwise", () => {
     expect(selectProgram("bunsq", ["-x", "nsqd"])).toEqual({ name: "bunsq", mode: undefined, args: ["-x", "nsqd"] });
     expect(selectProgram("bun", [])).toEqual({ name: "bunsq", mode: undefined, args: [] });
   });
 
-  test("is refused by name while it does not exist", () => {
+  test("is refused by its name if it does not exist yet", () => {
     for (const word of ["admin", "nsqadmin"]) {
       expect(() => selectProgram("bunsq", [word])).toThrow(`no ${word} yet`);
       expect(run(`--mode=${word}`)).toMatchObject({ code: 2, stdout: "" });
@@ -75,12 +75,12 @@ describe("the program that runs", () => {
   });
 });
 
-test("a word that is no program is refused with the nearest one", () => {
+test("an unknown command is refused with the most similar one", () => {
   expect(() => selectProgram("bunsq", ["brokr"])).toThrow(/^unknown command "brokr"\ndid you mean broker\?$/);
   expect(() => selectProgram("bunsq", ["serve"])).toThrow(/^unknown command "serve"$/);
 });
 
-test("a flag of another mode is refused with that mode", () => {
+test("a flag of another mode is refused, and the error names that mode", () => {
   expect(run("lookup", "-max-msg-size=5")).toEqual({
     code: 2,
     stdout: "",
@@ -102,13 +102,13 @@ describe("--version", () => {
     expect(run("nsqlookupd", "-version").stdout).toBe(`nsqlookupd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
   });
 
-  test("does not hide an error in the flags beside it", () => {
+  test("does not hide an error in other flags", () => {
     expect(run("-version", "-nonsense").code).toBe(2);
   });
 });
 
 describe("--help", () => {
-  test("goes to standard output with exit code 0, per mode, and to standard error under NSQ's names, as NSQ's", () => {
+  test("prints the flags of a mode to standard output, and under NSQ's names to standard error, with exit code 0", () => {
     const all = run("--help");
     expect(all).toEqual({ code: 0, stdout: helpPage("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });
     expect(all.stdout).toContain("\n  -mode value\n");
@@ -126,7 +126,7 @@ describe("--help", () => {
 });
 
 describe("a wrong command line", () => {
-  test("is answered with the one line that is wrong and where to read on, and exit code 2", () => {
+  test("prints one line about the error and where to find help, and ends with 2", () => {
     expect(run("--msg-timout=1s")).toEqual({
       code: 2,
       stdout: "",
@@ -139,7 +139,7 @@ describe("a wrong command line", () => {
     });
   });
 
-  test("that asks for missing security ends with 1 before anything is opened", () => {
+  test("that asks for security that is not configured ends with 1 before anything is opened", () => {
     const { code, stderr } = run("-tls-required", "-log-level=error", "-log-prefix=[x] ");
     expect(code).toBe(1);
     expect(stderr).toMatch(/^\[x\] \S+ \S+ FATAL: cannot require TLS client connections without TLS key and cert: .*\n$/);
@@ -147,8 +147,8 @@ describe("a wrong command line", () => {
 });
 
 describe("log lines", () => {
-  test("carry local time", () => {
-    /** The minutes past midnight that the log says it is in a time zone. */
+  test("have local time", () => {
+    /** The minutes past midnight of a log line in a time zone. */
     const minutesIn = (zone: string) => {
       const [, hours, minutes] = /^\[nsqd\] \S+ (\d\d):(\d\d):/.exec(runIn({ TZ: zone }, "-tls-required").stderr) ?? [];
       return Number(hours) * 60 + Number(minutes);

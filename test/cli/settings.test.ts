@@ -33,7 +33,7 @@ function run(environment: Record<string, string>, ...args: string[]) {
 }
 
 describe("a setting", () => {
-  test("comes from the command line, else the environment, else the config file, else it is the default", async () => {
+  test("is taken from the command line, else the environment, else the config file, else it is the default", async () => {
     const path = file("layers.toml", 'max_msg_size = 3000\nmax_rdy_count = 30\nmsg_timeout = "3s"\nlog_prefix = "[file] "\n');
     const environment = ["env", `BUNSQ_CONFIG=${path}`, "BUNSQ_MAX_MSG_SIZE=2000", "BUNSQ_MAX_RDY_COUNT=20", "BUNSQ_LOG_PREFIX="];
     const server = await startServer({
@@ -53,7 +53,7 @@ describe("a setting", () => {
     }
   }, 30_000);
 
-  test("that does nothing is told by the name that it was set by", async () => {
+  test("without effect is reported by the name that it was set with", async () => {
     const path = file("needless.toml", "queue_scan_worker_pool_max = 9\nqueue_scan_selection_count = 20\n");
     const server = await startServer({
       command: ["env", "BUNSQ_VERBOSE=1", "BUNSQ_IMAGE=x", process.execPath, MAIN, "broker"],
@@ -65,11 +65,11 @@ describe("a setting", () => {
   }, 30_000);
 });
 
-test("the log level that is set at run time holds from the next line on", async () => {
+test("a log level that is set at run time counts from the next line on", async () => {
   const server = await startServer();
   try {
     const setLevel = async (level: string) => expect((await server.http("PUT", "/config/log_level", level)).status).toBe(200);
-    /** A client that comes, says its name, and goes. */
+    /** Connects a client, identifies it, and disconnects it. */
     const visit = async (name: string) => {
       const client = await RawClient.connect(server.tcpPort);
       expect(await client.call("IDENTIFY", JSON.stringify({ client_id: name }))).toBe("OK");
@@ -101,11 +101,11 @@ describe("the mode", () => {
     expect(run({ BUNSQ_MODE: "Broker", BUNSQ_CONFIG: path }, "-help").stdout).toBe(help.broker);
     expect(run({ BUNSQ_MODE: "broker", BUNSQ_CONFIG: path }, "-mode=all", "-help").stdout).toBe(help.all);
     expect(run({ BUNSQ_MODE: "" }, "-help").stdout).toBe(help.all);
-    // The value of another flag is none of -mode's.
+    // The value of another flag is not a value of -mode.
     expect(run({}, "-log-prefix", "-mode=lookup", "-help").stdout).toBe(help.all);
   });
 
-  test("is refused where it is wrong, wherever it stands", () => {
+  test("is refused if it is wrong, in every source", () => {
     expect(run({ BUNSQ_MODE: "brokr" })).toMatchObject({
       code: 2,
       stderr: 'invalid value "brokr" for BUNSQ_MODE: must be all, broker or lookup\nsee bunsq --help for the flags\n',
@@ -117,7 +117,7 @@ describe("the mode", () => {
 });
 
 describe("a wrong setting", () => {
-  test("in the environment ends with 2, all of them told", () => {
+  test("in the environment ends with 2, and all errors are reported", () => {
     expect(run({ BUNSQ_MAX_MSG_SIZE: "much", BUNSQ_MAX_MSG_SZIE: "1" })).toEqual({
       code: 2,
       stdout: "",
@@ -130,7 +130,7 @@ describe("a wrong setting", () => {
     });
   });
 
-  test("in the config file ends with 1, all of them in the log", () => {
+  test("in the config file ends with 1, and all errors are logged", () => {
     const path = file("wrong2.toml", 'log_prefix = "[it] "\nmsg_timeout = "5"\n\nmax_msg_szie = 1\n');
     const { code, stdout, stderr } = run({}, `-config=${path}`);
     expect([code, stdout]).toEqual([1, ""]);
@@ -141,7 +141,7 @@ describe("a wrong setting", () => {
     ]);
   });
 
-  test("beyond its bounds ends with 1, and one that cannot be read with 2", () => {
+  test("out of bounds ends with 1, and one that cannot be parsed with 2", () => {
     expect(run({}, "-node-id=1024").code).toBe(1);
     expect(run({}, "-node-id=x").code).toBe(2);
     expect(run({}, "-msg-timeout=-5s").code).toBe(1);
@@ -149,7 +149,7 @@ describe("a wrong setting", () => {
     expect(run({}, "-max-msg-size=99999999999999999999").code).toBe(2);
   });
 
-  test("does not keep -help and -version from answering, unless it is a flag", () => {
+  test("does not affect -help and -version, unless it is a flag", () => {
     for (const word of ["-help", "-version"]) {
       expect(run({ BUNSQ_MAX_MSG_SIZE: "much" }, "-config=missing", word).code).toBe(0);
       expect(run({}, word === "-help" ? "-nonsense" : "-version", word, "-nonsense").code).toBe(2);

@@ -33,7 +33,7 @@ describe.skipIf(nsqd === undefined || nsqlookupd === undefined)("under the name"
         const { firstError: theirError, ...expected } = endingOf([theirs, ...args], folder);
         const { firstError, ...ending } = endingOf([process.execPath, MAIN, program, ...args], folder);
         expect(ending).toEqual(expected);
-        // What Go's flag package says; the programs' own messages have words of ours.
+        // The errors of Go's flag package. Errors of the programs themselves differ in their words.
         if (/^(flag|bad flag|invalid value \S+ for flag -(node|msg|tombstone|log))/.test(theirError))
           expect(firstError).toStartWith(theirError);
       }, 30_000);
@@ -41,7 +41,7 @@ describe.skipIf(nsqd === undefined || nsqlookupd === undefined)("under the name"
   }
 });
 
-/** NSQ's own examples, in its source; there if Go has fetched that. */
+/** The examples in NSQ's source, which exist if Go has fetched it. */
 const EXAMPLES = join(process.env.GOMODCACHE ?? join(homedir(), "go/pkg/mod"), "github.com/nsqio/nsq@v1.3.0/contrib");
 const hasExamples = existsSync(EXAMPLES);
 if (!hasExamples) console.warn("nsqd's example files skipped: no source of NSQ");
@@ -54,7 +54,7 @@ function otherValue(flag: Flag): string {
     case "int":
       return String(flag.default === flag.max ? flag.min : Math.min(flag.max, flag.default + 1));
     case "duration":
-      // As nsqd takes it for whole milliseconds.
+      // nsqd reads a number as milliseconds.
       return String(Math.min(flag.max, flag.default + 1));
     case "list":
       return '["127.0.0.1:1", "127.0.0.1:2"]';
@@ -68,13 +68,13 @@ function otherValue(flag: Flag): string {
 }
 
 describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
-  /** What a broker says that its options are, by key. */
+  /** A broker's options by key, as it reports them. */
   const optionsOf = async (server: Server, keys: string[]) => {
     const told: Record<string, string> = {};
     for (const key of keys) {
       const response = await server.http("GET", `/config/${key}`);
       const text = `${response.status} ${await response.text()}`;
-      // Ports are told as such, and in the prefix of statsd's keys.
+      // Ports also appear in the prefix of statsd's keys.
       told[key] = text.replace(
         new RegExp(`\\b(${server.tcpPort}|${server.httpPort})\\b|(?<=_)(${server.httpPort})(?=\\.)`),
         "<its own port>",
@@ -82,7 +82,7 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
     }
     return told;
   };
-  /** What both brokers say after they read a file. */
+  /** The options of both brokers after they read a file. */
   const compare = async (path: string, keys: string[]) => {
     const servers: Server[] = [];
     try {
@@ -92,14 +92,14 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
       const [theirs, ours] = await Promise.all(servers.map((server) => optionsOf(server, keys)));
       expect(ours).toEqual(theirs as Record<string, string>);
       expect(Object.values(theirs ?? {}).every((told) => told.startsWith("200 "))).toBeTrue();
-      // Both are told to end as a supervisor does it.
+      // Both are stopped as by a supervisor.
       expect(await Promise.all(servers.map((server) => server.stop()))).toEqual([0, 0]);
       return theirs ?? {};
     } finally {
       await Promise.all(servers.map((server) => server.stop("SIGKILL")));
     }
   };
-  /** Options that both brokers have, and that these tests do not set by flags. */
+  /** The options that both brokers have, without those that these tests set by flags. */
   const flags = allFlags(brokerFlags()).filter(
     (flag) =>
       flag.own === undefined &&
@@ -116,7 +116,7 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
   );
 
   test("sets every option that nsqd and bunsq have", async () => {
-    // What needs files that are not there.
+    // These need files that do not exist.
     const changed = flags.filter((flag) => !flag.name.startsWith("tls-"));
     const path = join(folder, "changed.cfg");
     writeFileSync(path, changed.map((flag) => `${configKey(flag)} = ${otherValue(flag)}\n`).join(""));

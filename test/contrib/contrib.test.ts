@@ -29,7 +29,7 @@ describe("contrib/bunsq.toml", () => {
     lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: true }),
   };
 
-  test("says what the flag tables say (npm run docs writes it anew)", () => {
+  test("equals the flag tables (npm run docs regenerates it)", () => {
     expect(readFileSync(CONFIG_EXAMPLE_PATH, "utf8")).toBe(configExample());
   });
 

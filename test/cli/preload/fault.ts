@@ -1,4 +1,4 @@
-/** Loaded before the program: makes SIGUSR2 throw where nothing catches it. */
+/** Loaded before the program. SIGUSR2 throws an exception that is not caught. */
 process.on("SIGUSR2", () => {
   throw new Error("planted fault");
 });

@@ -1,4 +1,4 @@
-/** Loaded before the program: makes SIGUSR2 reject a promise that nobody holds. */
+/** Loaded before the program. SIGUSR2 rejects a promise that is not handled. */
 process.on("SIGUSR2", () => {
   void Promise.reject(new Error("planted rejection"));
 });
