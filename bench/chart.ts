@@ -1,11 +1,10 @@
 /**
- * The chart of docs/performance.md, from what versus measured:
+ * Draws the chart of docs/performance.md from the measurements of bench/versus.ts:
  *
  *     bun bench/chart.ts out.json docs/performance.svg
  *
- * One line for each workload that both brokers went through: how many times nsqd's messages a second bunsq took, and
- * what part of nsqd's CPU time a message cost it. Bars as multiples of nsqd, on a logarithmic axis, so that 2× and ½
- * are as far from 1; the figures themselves stand beside them.
+ * It has one line for each workload that both brokers completed: bunsq's messages per second and its CPU time per message, as
+ * multiples of nsqd's. The axis is logarithmic, so that 2× and ½ are equally far from 1. The figures are beside the bars.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import type { Report } from "./support/report.ts";
@@ -14,28 +13,28 @@ const LINE_PX = 26;
 const BAR_PX = 14;
 const TITLE_PX = 400;
 const PANEL_PX = 300;
-/** Room behind a bar for its figures. */
+/** The room for the figures beside the bars. */
 const FIGURES_PX = 210;
 const HEAD_PX = 64;
 const FOOT_PX = 30;
 const WIDTH_PX = TITLE_PX + 2 * (PANEL_PX + FIGURES_PX);
 
-/** What reads well on a white page and on a dark one, since a page may be shown on either. */
+/** Colours that are readable on a white page and on a dark one. */
 const COLOURS = { bar: "#3b82c4", worse: "#c4623b", axis: "#8a8a8a", text: "#6b6b6b" };
 
 export interface Bar {
   title: string;
-  /** bunsq's value over nsqd's. */
+  /** bunsq's value divided by nsqd's. */
   rate: number;
   rates: [bunsq: number, nsqd: number];
   cpu: number;
   cpus: [bunsqUs: number, nsqdUs: number];
 }
 
-/** The workloads that can be compared: both brokers went through, with a rate of their own. */
+/** The bars of the workloads that both brokers completed and that measure throughput. */
 export function barsOf(report: Report): Bar[] {
   return report.results.flatMap(({ workload, summaries: { bunsq, nsqd } }) => {
-    // At a fixed rate, or none, there is no throughput to compare.
+    // At a fixed rate or without messages there is no throughput to compare.
     if (workload.load.kind === "latency" || workload.load.kind === "idle" || bunsq === undefined || nsqd === undefined) return [];
     const rates: [number, number] = [bunsq.messagesPerSecond, nsqd.messagesPerSecond];
     const cpus: [number, number] = [bunsq.serverCpuUsPerMessage, nsqd.serverCpuUsPerMessage];
@@ -44,24 +43,24 @@ export function barsOf(report: Report): Bar[] {
   });
 }
 
-/** @param note what was measured, where: one line at the foot */
+/** @param note the line at the foot: machine, versions, rounds */
 export function toSvg(bars: Bar[], note: string): string {
-  if (bars.length === 0) throw new Error("nothing to draw: no workload has figures of both brokers");
+  if (bars.length === 0) throw new Error("nothing to draw: no workload was completed by both brokers");
   const height = HEAD_PX + bars.length * LINE_PX + FOOT_PX;
   const rate = panel(
     TITLE_PX,
-    "messages a second, times nsqd's",
+    "messages per second, multiple of nsqd",
     bars.map((bar) => ({ value: bar.rate, better: bar.rate >= 1, figures: `${thousands(bar.rates[0])} : ${thousands(bar.rates[1])}` })),
   );
   const cpu = panel(
     TITLE_PX + PANEL_PX + FIGURES_PX,
-    "CPU per message, of nsqd's",
+    "CPU per message, multiple of nsqd",
     bars.map((bar) => ({ value: bar.cpu, better: bar.cpu <= 1, figures: `${bar.cpus[0].toFixed(2)} : ${bar.cpus[1].toFixed(2)} µs` })),
   );
   const titles = bars.map((bar, n) => text(TITLE_PX - 10, middle(n), bar.title, "end"));
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH_PX} ${height}" font-family="sans-serif" font-size="12" role="img">`,
-    "<title>bunsq beside nsqd: messages a second and CPU per message</title>",
+    "<title>bunsq and nsqd: messages per second and CPU per message</title>",
     ...titles,
     ...rate,
     ...cpu,
@@ -79,7 +78,7 @@ interface PanelBar {
 
 function panel(left: number, title: string, bars: PanelBar[]): string[] {
   const logs = bars.map(({ value }) => Math.log2(value));
-  // Whole doublings, and 1 always among them: that is nsqd.
+  // The axis has whole doublings and always includes 1, which is nsqd.
   const low = Math.min(0, Math.floor(Math.min(...logs)));
   const high = Math.max(0, Math.ceil(Math.max(...logs)), low + 1);
   const x = (log: number) => left + ((log - low) / (high - low)) * PANEL_PX;

@@ -1,15 +1,15 @@
 /**
- * What going back costs: `bun bench/looking-back.ts`.
+ * Measures replay and inspection: `bun bench/looking-back.ts`.
  *
- *     --messages=N       in the log (default 10,000,000)
- *     --replay=N         of these, replayed to a new channel from a time on (default 5,000,000)
- *     --rounds=N         of drains without and with a peek per second (default 5)
+ *     --messages=N       messages in the log (default 10,000,000)
+ *     --replay=N         how many of them are replayed to a new channel from a timestamp on (default 5,000,000)
+ *     --rounds=N         drains without and with a peek per second (default 5)
  *     --peeks=N          timed peeks at random depths (default 300)
- *     --bunsq=COMMAND    how bunsq is started (default dist/bunsq, or the source if it is not built)
+ *     --bunsq=COMMAND    the command that starts bunsq (default dist/bunsq, or the source if it is not built)
  *
- * One broker with --retention-time. The log is filled and drained by a first channel, which is the SUB drain that a replay
- * is compared with. Then, on the same log: a replay from a timestamp, peeks at random depths of a backlog of all of it, and
- * drains of it with and without a peek per second, in turn.
+ * Runs one broker with --retention-time. A first channel drains the full log; replays are compared with this drain. On the same
+ * log follow a replay from a timestamp, peeks at random depths of the full backlog, and drains of it, alternately with and
+ * without a peek per second.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -64,15 +64,15 @@ async function fill(messages: number): Promise<void> {
   if (messages > 0) await generate({ kind: "publish", publish: FILL, messages, warmUp: 0, ...target, httpPort: 0 });
 }
 
-/** @returns messages a second, the first tenth not counted */
+/** @returns messages per second, without the first tenth */
 async function drain(messages: number): Promise<{ perSecond: number; cpuUs: number }> {
   const measured = await generate({ kind: "drain", drain: DRAIN, messages, warmUp: Math.ceil(messages / 10), ...target });
   await untilDrained(server.httpPort);
-  if (measured.redelivered > 0) throw new Error(`${measured.redelivered} messages came more than once`);
+  if (measured.redelivered > 0) throw new Error(`${measured.redelivered} messages were redelivered`);
   return { perSecond: measured.messages / measured.seconds, cpuUs: (measured.serverCpuSeconds / measured.messages) * 1e6 };
 }
 
-/** Asks for a page at a random depth. @returns how long the answer took, ms */
+/** Requests a page at a random depth. @returns the time until its answer, ms */
 async function peek(beginning: number): Promise<number> {
   const from = beginning + Math.floor(Math.random() * total);
   const startMs = performance.now();
@@ -103,7 +103,7 @@ try {
 
   await dropChannel();
   await newChannel(timestamp);
-  // Exactly what was published after the timestamp.
+  // The channel has exactly the messages that were published after the timestamp.
   await untilFilled(server.httpPort, replayed);
   show(`replay of ${replayed.toLocaleString("en-US")} from a timestamp`, await drain(replayed));
 
@@ -131,10 +131,10 @@ try {
   const change = (median(rates.with) / median(rates.without) - 1) * 100;
   console.log(`medians: a peek per second changes the rate by ${change.toFixed(1)} %`);
   if (during.length > 0)
-    console.log(`those peeks, under full load: median ${median(during).toFixed(2)} ms, longest ${Math.max(...during).toFixed(2)} ms`);
+    console.log(`these peeks, under full load: median ${median(during).toFixed(2)} ms, longest ${Math.max(...during).toFixed(2)} ms`);
   console.log(`peak memory ${Math.round(peakRssBytes(server.process.pid) / 1e6)} MB`);
 } finally {
-  // Its data goes with it: an orderly end would only take time.
+  // Its data is deleted anyway, so a clean stop would only take time.
   await server.stop("SIGKILL");
 }
 process.exit(0);

@@ -1,8 +1,8 @@
 /**
- * bunsq's lookup server beside Go's nsqlookupd: `bun bench/lookup.ts`.
+ * Compares bunsq's lookup server with Go's nsqlookupd: `bun bench/lookup.ts`.
  *
- * Hundreds of simulated brokers register hundreds of topics with channels, clients ask where topics are, and brokers
- * disconnect while clients ask. Each server runs alone, fresh, with its default flags and its log in a file.
+ * Hundreds of simulated brokers register hundreds of topics with channels, clients send /lookup requests, and brokers disconnect
+ * during such requests. Each server runs alone, newly started, with its default flags and its log in a file.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,12 +18,12 @@ const SOURCE = join(import.meta.dir, "../src/main.ts");
 const BINARY = join(import.meta.dir, "../dist/bunsq");
 
 const CLIENTS = 16;
-/** Of the topic that few brokers have. */
+/** A topic that few brokers have. */
 const SMALL_TOPIC = "small";
 const SMALL_TOPIC_BROKERS = 3;
-/** While brokers disconnect, clients ask this often: well below what either server can do, so that a wait shows. */
+/** The rate of requests while brokers disconnect. It is far below the capacity of both servers, so that waiting shows. */
 const PACED_PER_SECOND = 300;
-/** A broker goes each so many ms. */
+/** The time between two disconnects. */
 const DISCONNECT_INTERVAL_MS = 100;
 const SETTLE_MS = 1500;
 
@@ -92,7 +92,7 @@ async function start(program: string): Promise<Server> {
   };
 }
 
-/** What `load` took: its seconds, and the server's CPU. */
+/** Runs `load`, and measures its time and the CPU time of the server. @param load returns the number of its operations */
 async function measured(server: Server, load: () => Promise<number>): Promise<{ perSecond: number; cpuUs: number; othersBusy: number }> {
   const own = () => cpuSeconds(process.pid) + cpuSeconds(server.pid);
   const [startMs, startCpu, startOwn, startMachine] = [performance.now(), cpuSeconds(server.pid), own(), machineCpuSeconds()];
@@ -102,7 +102,7 @@ async function measured(server: Server, load: () => Promise<number>): Promise<{ 
   return { perSecond: count / seconds, cpuUs: ((cpuSeconds(server.pid) - startCpu) / count) * 1e6, othersBusy };
 }
 
-/** Clients ask as fast as they are answered. @returns how often */
+/** Sends requests as fast as they are answered. @returns how many */
 async function askFast(server: Server, requests: readonly Buffer[]): Promise<number> {
   const clients = await Promise.all(Array.from({ length: CLIENTS }, () => LookupClient.connect(server.httpPort)));
   const endMs = performance.now() + loadMs;
@@ -117,10 +117,10 @@ async function askFast(server: Server, requests: readonly Buffer[]): Promise<num
 }
 
 /**
- * Clients ask at their pace, whether earlier ones have been answered or not. The generator sleeps in between: where it
- * spun, it would take the CPU from a server on a small machine.
+ * Sends requests at a fixed rate, whether earlier ones have been answered or not. Sleeps between them: a busy loop would take
+ * CPU from the server on a small machine.
  *
- * @returns how long each answer took, ms, ascending
+ * @returns the times until the answers in ms, ascending
  */
 async function askPaced(server: Server, requests: readonly Buffer[], disconnect: () => void): Promise<Float64Array> {
   const clients: LookupClient[] = [];
@@ -178,7 +178,7 @@ async function run(program: string): Promise<Figures> {
     const quiet = await askPaced(server, everywhere, () => {});
     const disconnecting = await askPaced(server, everywhere, () => brokers.pop()?.close());
     const others = [register, lookup, small].map(({ othersBusy }) => othersBusy.toFixed(2));
-    console.log(`${program}: others kept busy ${others.join(", ")} cores`);
+    console.log(`${program}: other processes kept ${others.join(", ")} cores busy`);
     return {
       registersPerSecond: register.perSecond,
       registerCpuUs: register.cpuUs,
@@ -198,17 +198,17 @@ async function run(program: string): Promise<Figures> {
 }
 
 const TITLES: Record<keyof Figures, string> = {
-  registersPerSecond: "REGISTER /s",
-  registerCpuUs: "CPU µs a REGISTER",
-  rssMb: "memory when all is registered, MB",
+  registersPerSecond: "REGISTER/s",
+  registerCpuUs: "CPU µs per REGISTER",
+  rssMb: "memory after all registrations, MB",
   peakMb: "peak memory, MB",
-  lookupsPerSecond: "/lookup /s, of topics of all brokers",
-  lookupCpuUs: "CPU µs a /lookup",
-  smallLookupsPerSecond: `/lookup /s, of a topic of ${SMALL_TOPIC_BROKERS} brokers`,
-  smallLookupCpuUs: "CPU µs a /lookup",
-  quietP99Ms: `p99 of ${PACED_PER_SECOND} /lookup a second, ms`,
-  disconnectP99Ms: `the same while a broker goes every ${DISCONNECT_INTERVAL_MS} ms`,
-  disconnectMaxMs: "its longest, ms",
+  lookupsPerSecond: "/lookup per second, topics of all brokers",
+  lookupCpuUs: "CPU µs per /lookup",
+  smallLookupsPerSecond: `/lookup per second, a topic of ${SMALL_TOPIC_BROKERS} brokers`,
+  smallLookupCpuUs: "CPU µs per /lookup",
+  quietP99Ms: `p99 at ${PACED_PER_SECOND} /lookup per second, ms`,
+  disconnectP99Ms: `p99 while a broker disconnects every ${DISCONNECT_INTERVAL_MS} ms, ms`,
+  disconnectMaxMs: "longest time while brokers disconnect, ms",
 };
 
 if (flags.help) {

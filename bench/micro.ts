@@ -1,15 +1,14 @@
 /**
- * The steps of the hot path one by one, with mitata: `bun run bench:micro`.
+ * Measures the steps of the hot path one by one, with mitata: `bun run bench:micro`.
  *
- *     --only=REGEX      of the cases' names
- *     --markdown=FILE   write the table that stands at the end
- *     --percentiles     in a broker that keeps percentiles of latencies: what that costs
+ *     --only=REGEX      run the cases whose names match
+ *     --markdown=FILE   write the table at the end to a file
+ *     --percentiles     measure a broker that computes latency percentiles
  *
- * mitata's own lines are per call, which is a thousand messages in most cases; the table at the end is per message.
+ * mitata's lines are per call, which is a thousand messages in most cases. The table at the end is per message.
  *
- * mitata's heap figure is what the process grew by during a call. That hides garbage as soon as the collector gives
- * its room back, so bytes allocated are taken in a second process with the collector turned off: there nothing is
- * given back, and what the process grows by is what was allocated.
+ * mitata's heap figure is the growth of the process during a call, which does not show garbage that was collected. So the
+ * allocated bytes are measured in a second process without garbage collection, where the growth equals the allocations.
  */
 import { memoryUsage } from "bun:jsc";
 import { writeFileSync } from "node:fs";
@@ -19,14 +18,14 @@ import { Bed } from "./micro/bed.ts";
 import { type Case, makeCases } from "./micro/cases.ts";
 import { table } from "./support/report.ts";
 
-/** Calls before allocations are counted: by then the code is compiled and pools and buffers have grown. */
+/** Calls before allocations are counted, after which the code is compiled and pools and buffers have grown. */
 const WARM_UP_CALLS = 500;
-/** The process grows by 128 KiB at a time: over a million messages, an eighth of a byte. */
+/** The process grows in steps of 128 KiB, which is an eighth of a byte per message over a million messages. */
 const COUNTED_CALLS = 1000;
-/** Of so many counts the lowest stands: the compiler allocates too, now and then, but not in each. */
+/** The lowest of this many counts is used, because the compiler allocates too during some of them. */
 const COUNTS = 3;
 
-/** Bytes allocated per message, by name. Only meaningful where the collector is off. */
+/** The allocated bytes per message, by name of the case. Only meaningful without garbage collection. */
 function countAllocations(cases: Case[]): Record<string, number> {
   const bytes: Record<string, number> = {};
   for (const { group, name, messages, run } of cases) {
@@ -79,7 +78,7 @@ async function main(): Promise<void> {
   const bytes = await allocationsInChild(process.argv.slice(2).filter((argument) => /^--(only|percentiles)/.test(argument)));
   const rows = cases.map((one, n) => {
     const stats = benchmarks[n]?.runs[0]?.stats;
-    if (stats === undefined) throw new Error(`mitata has nothing of ${one.name}`);
+    if (stats === undefined) throw new Error(`mitata has no result for ${one.name}`);
     const allocated = bytes[`${one.group}: ${one.name}`];
     return [
       `${one.group}: ${one.name}`,

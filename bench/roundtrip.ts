@@ -1,11 +1,11 @@
 /**
- * One command there and its OK back, bunsq beside Go's nsqd, with mitata: `bun run bench:roundtrip`.
+ * Measures the time from a command to its OK, for bunsq and Go's nsqd, with mitata: `bun run bench:roundtrip`.
  *
- *     --bunsq=COMMAND   how bunsq is started (default dist/bunsq, or the source if it is not built)
- *     --only=REGEX      of the cases' names
+ *     --bunsq=COMMAND   the command that starts bunsq (default dist/bunsq, or the source if it is not built)
+ *     --only=REGEX      run the cases whose names match
  *
- * One connection, one command outstanding: what a producer sees that waits for each answer. Both brokers run at the
- * same time, and the one that is not asked sleeps. The messages stay in a topic without channels.
+ * With one connection and one outstanding command this is the time that a producer sees if it waits for each answer. Both
+ * brokers run at the same time; the one that is not measured is idle. The messages stay in a topic without channels.
  */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ const BODY_BYTES = 200;
 const BATCHES = [10, 100, 200, 1000];
 const BINARY = join(import.meta.dir, "../dist/bunsq");
 
-/** A connection on which one asks and waits. */
+/** A connection that waits for the answer to each command. */
 class Asking implements Load {
   private readonly replies = new OkFrameCounter();
   private answered = () => {};
@@ -77,7 +77,7 @@ async function main(): Promise<void> {
     await run({ throw: true });
     for (const [, asking] of askings) asking.end();
   } finally {
-    // Their data goes with them: an orderly end would only take time.
+    // Their data is deleted anyway, so a clean stop would only take time.
     await Promise.all(servers.map((server) => server.stop("SIGKILL")));
   }
 }

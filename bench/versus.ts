@@ -1,8 +1,8 @@
 /**
  * bunsq beside Go's nsqd under sustained load: `bun run bench`; bench/README.md says how it measures.
  *
- * Each workload and round gets fresh servers on ports and data paths of their own; the servers take turns and the
- * order changes from round to round. Exits with 1 if any round failed.
+ * Each workload and round gets newly started servers with their own ports and data paths. The servers run one after the other,
+ * in an order that changes from round to round. Exits with 1 if a round failed.
  */
 import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -20,30 +20,30 @@ const GENERATOR = join(import.meta.dir, "load/generator.ts");
 const SOURCE = join(import.meta.dir, "../src/main.ts");
 const BINARY = join(import.meta.dir, "../dist/bunsq");
 
-/** At the beginning of each run, not measured: compilers warm up, buffers grow. */
+/** The part at the beginning of each run that is not measured, while compilers warm up and buffers grow. */
 const WARM_UP_FRACTION = 0.1;
-/** No run takes nearly as long. Less than the heartbeat interval, which the loads are not made for. */
+/** No run takes nearly this long. It is less than the heartbeat interval, because the loads do not answer heartbeats. */
 const LONGEST_RUN_MS = 50_000;
-/** Of a server's log, after a run that failed. */
+/** Lines of a server's log that are shown after a failed run. */
 const LOG_LINES_SHOWN = 10;
 
-/** What the page cache is given to touch before the first round: as much as the largest backlog. */
+/** Bytes that are written to the page cache before the first round: as many as the largest backlog has. */
 const TOUCHED_BYTES = 2 ** 31;
 
 const HELP = `usage: bun run bench [flags]
 
   --rounds=N            rounds per workload (default 5)
-  --set=core|all        the workloads that are compared by default, or all of them (about forty minutes)
-  --only=A,B            these workloads only, of whichever set: ${WORKLOADS.map(({ name }) => name).join(", ")}
-  --servers=A,B         these servers only: ${SERVER_KINDS.join(", ")} (default all but nsqd-0,
+  --set=core|all        the core workloads (the default), or all of them (about forty minutes)
+  --only=A,B            only these workloads, of either set: ${WORKLOADS.map(({ name }) => name).join(", ")}
+  --servers=A,B         only these servers: ${SERVER_KINDS.join(", ")} (default: all but nsqd-0,
                         which is nsqd with --mem-queue-size=0)
-  --messages-scale=X    that many times the messages (default 1: about two seconds a run)
-  --bunsq=COMMAND       how bunsq is started (default dist/bunsq, or the source if it is not built)
-  --bunsq-args=FLAGS    flags for bunsq beside addresses and data path (default none)
+  --messages-scale=X    multiply the number of messages (default 1, which is about two seconds per run)
+  --bunsq=COMMAND       the command that starts bunsq (default dist/bunsq, or the source if it is not built)
+  --bunsq-args=FLAGS    flags for bunsq, beside addresses and data path (default none)
   --nsqd=PATH           Go's nsqd (default NSQD_BIN, or nsqd on PATH)
   --nsqd-args=FLAGS     flags for nsqd, e.g. --nsqd-args=--mem-queue-size=0
-  --json=FILE           write every round and the medians
-  --markdown=FILE       write the tables
+  --json=FILE           write all rounds and the medians as JSON
+  --markdown=FILE       write the tables as Markdown
 `;
 
 interface Options {
@@ -56,7 +56,7 @@ interface Options {
   markdownFile: string | undefined;
 }
 
-/** @returns undefined: help was asked for. Throws on a flag that makes no sense. */
+/** @returns undefined if help was asked for @throws Error for an invalid flag */
 function parseOptions(args: string[]): Options | undefined {
   const text = { type: "string" } as const;
   const { values } = parseArgs({
@@ -82,10 +82,10 @@ function parseOptions(args: string[]): Options | undefined {
     if (!(value > 0)) throw new Error(`--${name} must be a number above 0`);
     return value;
   };
-  if (values.set !== "core" && values.set !== "all") throw new Error(`no set ${values.set}: core or all`);
+  if (values.set !== "core" && values.set !== "all") throw new Error(`--set must be core or all, not ${values.set}`);
   const names = values.only?.split(",");
   for (const name of names ?? []) {
-    if (!WORKLOADS.some((workload) => workload.name === name)) throw new Error(`no workload ${name}`);
+    if (!WORKLOADS.some((workload) => workload.name === name)) throw new Error(`unknown workload ${name}`);
   }
   const nsqd = values.nsqd ?? (findNsqd() || undefined);
   return {
@@ -106,7 +106,7 @@ function parseOptions(args: string[]): Options | undefined {
 
 function serverKind(name: string): ServerKind {
   const kind = SERVER_KINDS.find((known) => known === name);
-  if (kind === undefined) throw new Error(`no server ${name}`);
+  if (kind === undefined) throw new Error(`unknown server ${name}`);
   return kind;
 }
 
@@ -114,7 +114,7 @@ function words(flags: string): string[] {
   return flags.split(" ").filter((word) => word !== "");
 }
 
-/** Asks the generator to do a job and waits for what it measured. Rejects with what it complained of. */
+/** Runs a job in a load generator. @returns its measurement; rejects with its error */
 async function generate(job: Job, longestMs = LONGEST_RUN_MS): Promise<Measurement> {
   const child = Bun.spawn([process.execPath, GENERATOR, JSON.stringify(job)], {
     stdin: "ignore",
@@ -127,14 +127,14 @@ async function generate(job: Job, longestMs = LONGEST_RUN_MS): Promise<Measureme
   return JSON.parse(output);
 }
 
-/** One workload against one fresh server. */
+/** Runs a workload against a newly started server. */
 async function measure(kind: ServerKind, { load, flags }: Workload, wanted: number, commands: BrokerCommands): Promise<Run> {
   const messages = wholeBatches(load, wanted);
   const server = await startBenchServer(kind, load, messages, withFlags(commands, flags));
   try {
     const target = { tcpPort: server.tcpPort, httpPort: server.httpPort, serverPid: server.pid };
     const measurement = await run(server, target, load, messages);
-    if (measurement.redelivered > 0) throw new Error(`${measurement.redelivered} messages came more than once`);
+    if (measurement.redelivered > 0) throw new Error(`${measurement.redelivered} messages were redelivered`);
     return { ...measurement, peakRssBytes: peakRssBytes(server.pid) };
   } catch (error) {
     console.log(server.log().split("\n").slice(-LOG_LINES_SHOWN).join("\n"));
@@ -144,7 +144,7 @@ async function measure(kind: ServerKind, { load, flags }: Workload, wanted: numb
   }
 }
 
-/** The flags that a workload is about come last, and so count. */
+/** Adds the flags of a workload. They are last, so they override others. */
 function withFlags(commands: BrokerCommands, flags: Workload["flags"]): BrokerCommands {
   if (flags === undefined) return commands;
   return {
@@ -154,7 +154,7 @@ function withFlags(commands: BrokerCommands, flags: Workload["flags"]): BrokerCo
   };
 }
 
-/** Puts a load on a server, and asks a broker afterwards whether all is as it must be. */
+/** Runs a load against a server, and checks the state of a broker afterwards. */
 async function run(server: BenchServer, target: Target, load: Load, messages: number): Promise<Measurement> {
   if (load.kind === "stall") return stall(target, load, messages);
   if (load.kind === "idle") return generate({ ...load, ...target, consumers: messages });
@@ -170,7 +170,7 @@ async function run(server: BenchServer, target: Target, load: Load, messages: nu
   return measurement;
 }
 
-/** Asks the broker whether it has what it must have after a load. */
+/** Waits until the broker has the state that it must have after a load. */
 async function untilSettled(httpPort: number, load: Load, messages: number): Promise<void> {
   const deferred = (load.kind === "publish" && load.publish.command === "DPUB") || (load.kind === "drain" && load.drain.requeue);
   if (deferred) await untilDeferred(httpPort, messages);
@@ -178,7 +178,7 @@ async function untilSettled(httpPort: number, load: Load, messages: number): Pro
   else await untilDrained(httpPort);
 }
 
-/** The flood and the client beside it are processes of their own: the client's times must not hold the flood's. */
+/** Runs the flood and the client beside it in two processes, so that the client's times do not include the flood's work. */
 async function stall(target: Target, load: Load & { kind: "stall" }, seconds: number): Promise<Measurement> {
   const longestMs = LONGEST_RUN_MS + seconds * 1000;
   const [flood, probe] = await Promise.all([
@@ -189,7 +189,7 @@ async function stall(target: Target, load: Load & { kind: "stall" }, seconds: nu
   return { ...flood, ...(probe.latencyMs === undefined ? {} : { latencyMs: probe.latencyMs }) };
 }
 
-/** The channel has to hold all messages before its drain begins. */
+/** Fills the channel with all messages before its drain begins. */
 async function fill(server: BenchServer, bodyBytes: number, messages: number, json: boolean): Promise<void> {
   await createChannel(server.httpPort);
   const publish: PublishLoad = { ...FILL, bodyBytes, json };
@@ -197,7 +197,7 @@ async function fill(server: BenchServer, bodyBytes: number, messages: number, js
   await untilFilled(server.httpPort, messages);
 }
 
-/** The next count that is a whole number of batches. */
+/** Rounds up to a whole number of batches. */
 function wholeBatches(load: Load, messages: number): number {
   const batch = load.kind === "drain" ? FILL.batch : "publish" in load && load.kind !== "stall" ? load.publish.batch : 1;
   return Math.ceil(messages / batch) * batch;
@@ -209,13 +209,13 @@ function describe(run: Run): string {
   const cpu = ((run.serverCpuSeconds / run.messages) * 1e6).toFixed(2);
   if (run.idle !== undefined) return describeIdle(run.idle);
   const latency = run.latencyMs === undefined ? "" : `, p99 ${run.latencyMs.p99.toFixed(2)} ms`;
-  const others = isDisturbed(run) ? `; DISTURBED, others kept ${run.othersBusy.toFixed(2)} cores busy` : "";
+  const others = isDisturbed(run) ? `; DISTURBED: other processes kept ${run.othersBusy.toFixed(2)} cores busy` : "";
   return `${rate} msg/s in ${run.seconds.toFixed(1)} s, CPU ${cpu} µs/msg, peak ${Math.round(run.peakRssBytes / 1e6)} MB${latency}${others}`;
 }
 
 function describeIdle({ connections, rssBefore, rssWith, openingCpuUs, cpuUsPerSecond }: IdleCost): string {
   const bytes = (rssWith - rssBefore) / connections;
-  return `${(bytes / 1024).toFixed(1)} KiB a connection, ${openingCpuUs.toFixed(0)} µs CPU to open, ${cpuUsPerSecond.toFixed(2)} µs CPU a second each`;
+  return `${(bytes / 1024).toFixed(1)} KiB per connection, ${openingCpuUs.toFixed(0)} µs CPU to open one, ${cpuUsPerSecond.toFixed(2)} µs CPU per second for each`;
 }
 
 function versions(commands: BrokerCommands): string[] {
@@ -229,8 +229,8 @@ function versions(commands: BrokerCommands): string[] {
 }
 
 /**
- * Fills the page cache once and lets go of it again. A virtual machine gets its memory from the host page by page at
- * the first touch, which made file writes up to five times slower in the first run after a boot than in all later ones.
+ * Fills the page cache once and empties it. A virtual machine gets each page of its memory from the host at the first touch,
+ * which made file writes in the first run after a boot up to five times slower than in later runs.
  */
 function touchMemory(): void {
   const folder = mkdtempSync(join(tmpdir(), "bunsq-touch-"));

@@ -2,34 +2,34 @@ import { TLS_FLAGS } from "../test/support/certs/certs.ts";
 import type { DrainLoad, Layers, PublishLoad } from "./load/job.ts";
 
 /**
- * Who is measured: ours; Go's, as it comes and with --mem-queue-size=0 (nsqd-0), which is as near as it gets to keeping
- * messages over a crash; and two processes that only move bytes, the limit of the machine.
+ * The servers that are measured: bunsq; nsqd with its defaults; nsqd-0, which is nsqd with --mem-queue-size=0, the closest that
+ * nsqd gets to keeping messages in a crash; and two processes that only move bytes, which show the limit of the machine.
  */
 export type ServerKind = "bunsq" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
 export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "nsqd", "nsqd-0", "bare", "bare-file"];
 
-/** `core`: what is compared by default, in under ten minutes. `all`: the rest too. */
+/** `core`: the default, takes less than ten minutes. `all`: everything. */
 export type WorkloadSet = "core" | "all";
 
 /**
- * One kind of load. `messages` says how many per kind of server, so that each is at work for about two seconds: equal
- * counts would leave the fast one too short a run, or the slow one a very long one. Rates do not depend on the count
- * beyond the first tenth, which is warm-up and not measured. A kind that is not named is not run.
+ * One kind of load. `messages` has a count for each kind of server, so that each works for about two seconds: with equal counts
+ * the run of a fast server would be too short, or that of a slow one very long. Except for the first tenth, which is warm-up and
+ * not measured, rates do not depend on the count. A server that is not named is not run.
  */
 export interface Workload {
-  /** Short and typeable, for --only. */
+  /** A short name for --only. */
   name: string;
   title: string;
-  /** Runs with this set and those that hold it; core if not given. */
+  /** The smallest set that includes the workload; core by default. */
   set?: WorkloadSet;
   load: Load;
-  /** What the brokers are started with, where a workload is about that. */
+  /** Flags that the workload needs. */
   flags?: { bunsq: string[]; nsqd: string[] };
-  /** nsqd-0 takes nsqd's unless it has its own. */
+  /** nsqd-0 has nsqd's count unless it has its own. */
   messages: Partial<Record<ServerKind, number>>;
 }
 
-/** How many messages a kind of server gets; undefined: it is not run. */
+/** The number of messages for a kind of server; undefined if the server is not run. */
 export function messagesFor({ messages }: Workload, kind: ServerKind): number | undefined {
   return messages[kind] ?? (kind === "nsqd-0" ? messages.nsqd : undefined);
 }
@@ -38,13 +38,13 @@ export type Load =
   | { kind: "publish"; publish: PublishLoad }
   /** The channel is filled first, which is not measured. */
   | { kind: "drain"; drain: DrainLoad; bodyBytes: number; json?: boolean }
-  /** Filled and drained again and again, few enough at a time to be in the broker's memory; only the drains are measured. */
+  /** The channel is filled and drained repeatedly, with so few messages that they stay in memory. Only the drains are measured. */
   | { kind: "waves"; publish: PublishLoad; drain: DrainLoad; waveMessages: number }
   | { kind: "publish-and-drain"; publish: PublishLoad; drain: DrainLoad }
   | { kind: "latency"; perSecond: number; bodyBytes: number }
-  /** A flood of publishes, and beside it one client that publishes now and then: it must not notice. `messages` says the seconds. */
+  /** A flood of publishes beside one client that publishes at an interval and must not be delayed. `messages` is the time in seconds. */
   | { kind: "stall"; publish: PublishLoad; intervalMs: number; bodyBytes: number }
-  /** `messages` says how many consumers wait for nothing. */
+  /** `messages` is the number of idle consumers. */
   | { kind: "idle"; heartbeatMs: number; seconds: number };
 
 const MPUB_200: PublishLoad = { command: "MPUB", connections: 2, batch: 200, bodyBytes: 200, outstanding: 1, asTrains: false };
@@ -53,9 +53,9 @@ const PUB_16: PublishLoad = { command: "PUB", connections: 16, batch: 1, bodyByt
 /** How a channel is filled before it is drained. */
 export const FILL: PublishLoad = MPUB_200;
 
-/** What the broker's side of each costs is in the rates; that of the generator is made as small as it can be. */
+/** The rates include the cost of each layer in the broker. Its cost in the generator is kept as small as possible. */
 const LAYERS: Record<string, Layers> = {
-  // Without any layer, for comparison on the same bodies.
+  // No layer, for comparison with the same bodies.
   json: {},
   tls: { tls: true },
   snappy: { compression: "snappy" },
@@ -174,7 +174,7 @@ export const WORKLOADS: readonly Workload[] = [
       messages: { bunsq: 3_000_000, nsqd: topics === 1000 ? 2_000_000 : 700_000 },
     }),
   ),
-  // The hardest case for a log per topic: of a turn's messages each goes to another file.
+  // The hardest case for a log per topic, because each message of a turn goes to another file.
   ...([1, 100, 1000] as const).map(
     (topics): Workload => ({
       name: `topics-pub-${topics}`,
@@ -196,7 +196,7 @@ export const WORKLOADS: readonly Workload[] = [
       title: `MPUB ${batch} × ${bodyBytes < 1024 ? `${bodyBytes} B` : `${bodyBytes / 1024} KB`}, 2 connections, 1 outstanding`,
       set: "all",
       load: { kind: "publish", publish: { ...MPUB_200, bodyBytes, batch } },
-      // As many bytes as fit two seconds, but no more messages than that.
+      // As many bytes as fit into two seconds, but not more messages than fit.
       messages: {
         bunsq: Math.min(6_000_000, Math.ceil(1.5e9 / bodyBytes)),
         nsqd: Math.min(800_000, Math.ceil(6e8 / bodyBytes)),

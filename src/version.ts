@@ -1,23 +1,23 @@
 import { version } from "../package.json" with { type: "json" };
 
-/** The nsqd release whose protocol and HTTP API bunsq speaks: what IDENTIFY, /info and /stats report, since clients and tools read it. */
+/** The release of NSQ whose protocol and HTTP API bunsq has. IDENTIFY, /info and /stats report it, because clients and tools read it. */
 export const NSQ_VERSION = "1.3.0";
 
-/** bunsq's own release. */
+/** The release of bunsq. */
 export const BUNSQ_VERSION: string = version;
 
-/** Put in by scripts/build.ts; not there when running from source. */
+/** Defined by scripts/build.ts; undefined when running from source. */
 declare const BUNSQ_COMMIT: string | undefined;
 
-/** The commit the binary was built from; empty when running from source. */
+/** The commit that the binary was built from; empty when running from source. */
 const commit = typeof BUNSQ_COMMIT === "string" ? BUNSQ_COMMIT : "";
 
-/** The name a program answers to in help and versions: that of NSQ's program where it stands in for it. */
+/** The name of the running program in help and versions: NSQ's if it runs under the name of one of NSQ's programs. */
 export type ProgramName = "bunsq" | "nsqd" | "nsqlookupd";
 
-/** The line that `-version` prints and that starts the log, under the name the program goes by. */
+/** The line that `-version` prints, and the first line of the log. */
 export function versionLine(name: ProgramName): string {
   const build = `built w/bun${Bun.version}${commit === "" ? "" : `, commit ${commit}`}`;
-  // Scripts take the word after the name of one of NSQ's programs for the release of NSQ they talk to.
+  // Scripts read the word after nsqd or nsqlookupd as the release of NSQ.
   return name === "bunsq" ? `bunsq v${BUNSQ_VERSION} (${build})` : `${name} v${NSQ_VERSION} (bunsq ${BUNSQ_VERSION}, ${build})`;
 }

@@ -1,10 +1,10 @@
 /**
- * Servers that do nothing but move bytes: what this machine, its kernel and Bun allow at best for each load. They
- * know the loads' bytes beforehand and count instead of parsing, so the same generator can run against them.
+ * Servers that only move bytes. They show the best result that this machine, its kernel and Bun allow for a load. They know the
+ * bytes of the load in advance and count them instead of parsing, so the same generator can run against them.
  *
  *     bun bench/load/bare-peer.ts '<BarePeer as JSON>'
  *
- * prints the port it listens on.
+ * prints the port that it listens on.
  */
 import { openSync, readSync, writeSync, writevSync } from "node:fs";
 import { freeBuffer } from "../../src/base/free-buffer.ts";
@@ -12,26 +12,26 @@ import { RingWriter } from "./ring-writer.ts";
 import { FIN, HANDSHAKE, HTTP_OK, messageFrame, OK_FRAME, readyCommand, repeat, SUBSCRIBE } from "./wire.ts";
 
 export type BarePeer =
-  /** Takes commands of a known size and answers each; with a file, appends them to it first, once per turn of the event loop. */
+  /** Answers each command of a known size. If it has a file, it appends the commands to it first, once per turn of the event loop. */
   | { kind: "sink"; commandBytes: number; protocol: "tcp" | "http"; appendTo?: string }
-  /** Sends messages, as many as RDY and the FINs that have come allow; with a file, which it fills first, read from there. */
+  /** Sends as many messages as RDY and the received FINs allow. If it has a file, it fills that first, and reads messages from it. */
   | { kind: "source"; messages: number; bodyBytes: number; rdy: number; readFrom?: string };
 
-/** Replies that fit the ring whatever number is outstanding. */
+/** The ring repeats, so it does not have to hold all outstanding replies. */
 const REPLIES_IN_RING = 64;
 
-/** What one connection is owed and has sent. */
+/** The state of one connection. */
 interface Peer {
   writer: RingWriter;
-  /** Greetings that are still to come, each as its length. */
+  /** The lengths of the greetings that have not arrived yet. */
   greetings: number[];
-  /** Bytes of the greeting, command or FIN now arriving. */
+  /** Bytes received of the current greeting, command or FIN. */
   partial: number;
-  /** Of the messages in its ring those that were read from the file and are not sent. */
+  /** Messages in the ring that were read from the file and are not sent. */
   unread: number;
 }
 
-/** Takes a greeting, which always comes alone; returns whether `data` was one (or a part of one). */
+/** Handles a greeting, which always comes alone. Returns whether `data` was one, or a part of one. */
 function greeted(socket: Bun.Socket<Peer>, data: Buffer, finished: (greetingsLeft: number) => void): boolean {
   const peer = socket.data;
   const expected = peer.greetings[0];
@@ -87,7 +87,7 @@ function sink(options: BarePeer & { kind: "sink" }): Bun.SocketHandler<Peer> {
   };
 }
 
-/** A file of messages that is read from end to end, ring by ring. */
+/** A file of messages that is read from its beginning to its end, one ring at a time. */
 class MessageFile {
   private readonly fd: number;
   private at = 0;
@@ -101,7 +101,7 @@ class MessageFile {
     for (let i = 0; i < rings; i++) writeSync(this.fd, ring);
   }
 
-  /** Fills a peer's ring with what comes next: the same bytes, so it does not matter if some of it is not sent yet. */
+  /** Reads the next messages into a peer's ring. All rings have the same bytes, so unsent bytes may be overwritten. */
   readInto(ring: Buffer): void {
     readSync(this.fd, ring, 0, ring.length, this.at * this.ring.length);
     this.at = (this.at + 1) % this.rings;

@@ -7,15 +7,15 @@ import { OkFrameCounter } from "./replies.ts";
 import type { ByteSink } from "./ring-writer.ts";
 import { HANDSHAKE, layersHandshake, SUBSCRIBE } from "./wire.ts";
 
-/** What a load does with its connection. */
+/** The callbacks of a load on its connection. */
 export interface Load {
-  /** The bytes are gone when this returns. */
+  /** The bytes must not be used after this returns. */
   receive(data: Buffer): void;
-  /** The socket takes bytes again. */
+  /** The socket accepts bytes again. */
   drain(): void;
 }
 
-/** One connection of the generator. Its load is set once the greetings are over; until then it only counts OKs. */
+/** A connection of the generator. Its load is set after the greetings; until then it only counts OKs. */
 export class LoadConnection implements ByteSink {
   load: Load | undefined;
   private socket!: Bun.Socket<LoadConnection>;
@@ -23,24 +23,24 @@ export class LoadConnection implements ByteSink {
   private decompressor: Decompressor | undefined;
   private readonly greetings = new OkFrameCounter();
   private greeted = () => {};
-  /** Ended from our side: that it closes is no failure. */
+  /** Whether the generator has ended it, so that its close is no failure. */
   ended = false;
 
-  /** A connection that has said nothing: for HTTP. */
+  /** Makes a connection without a greeting, for HTTP. */
   static async connect(port: number): Promise<LoadConnection> {
     const connection = new LoadConnection();
     connection.socket = await Bun.connect<LoadConnection>({ hostname: "127.0.0.1", port, data: connection, socket: HANDLERS });
     return connection;
   }
 
-  /** A connection that has identified itself to a broker. */
+  /** Makes a connection that has identified itself to a broker. */
   static async identify(port: number, greeting = HANDSHAKE): Promise<LoadConnection> {
     const connection = await LoadConnection.connect(port);
     await connection.greet(greeting);
     return connection;
   }
 
-  /** The same with layers put on as IDENTIFY agrees. */
+  /** Makes a connection that has identified itself, with the layers that IDENTIFY agreed on. */
   static async identifyOver(port: number, layers: Layers | undefined): Promise<LoadConnection> {
     if (layers === undefined) return LoadConnection.identify(port);
     const connection = await LoadConnection.connect(port);
@@ -56,15 +56,15 @@ export class LoadConnection implements ByteSink {
     if (layers.compression !== undefined) {
       connection.compressor = makeCompressor(layers.compression, connection.socketSink);
       connection.decompressor = makeDecompressor(layers.compression);
-      // The layer's OK may have come in one go with what was before it.
-      connection.receive(frames.takeRest());
+      // The OK of this layer may have come together with the answer before it.
+      connection.receive(frames.removeRest());
       await frames.next();
     }
     connection.load = undefined;
     return connection;
   }
 
-  /** A connection that is subscribed and has not said RDY yet. */
+  /** Makes a connection that is subscribed and has not sent RDY. */
   static async subscribe(port: number, subscribe = SUBSCRIBE, greeting = HANDSHAKE): Promise<LoadConnection> {
     const connection = await LoadConnection.identify(port, greeting);
     await connection.greet(subscribe);
@@ -74,14 +74,14 @@ export class LoadConnection implements ByteSink {
   write(bytes: Buffer, offset: number, length: number): number {
     const { compressor } = this;
     if (compressor === undefined) return this.socket.write(bytes, offset, length);
-    // What it bounds for a broker with many clients, one load need not.
+    // The limit per turn is for a broker with many clients. A load does not need it.
     compressor.beginTurn();
     const taken = compressor.write(bytes, offset, length);
     compressor.flush();
     return taken;
   }
 
-  /** Takes bytes that are compressed already. */
+  /** Accepts bytes that are compressed already. */
   readonly socketSink: ByteSink = {
     write: (bytes, offset, length) => this.socket.write(bytes, offset, length),
   };
@@ -106,20 +106,20 @@ export class LoadConnection implements ByteSink {
   receive(data: Buffer): void {
     const { decompressor } = this;
     if (decompressor === undefined) {
-      this.take(data);
+      this.handle(data);
       freeBuffer(data);
       return;
     }
     decompressor.feed(data);
-    for (let piece = decompressor.next(); piece !== undefined; piece = decompressor.next()) this.take(piece);
+    for (let piece = decompressor.next(); piece !== undefined; piece = decompressor.next()) this.handle(piece);
   }
 
-  private take(data: Buffer): void {
+  private handle(data: Buffer): void {
     if (this.load !== undefined) return this.load.receive(data);
     if (this.greetings.count(data) > 0) this.greeted();
   }
 
-  /** Sends a command that the server answers by OK, and waits for that. */
+  /** Sends a command and waits for its OK. */
   greet(command: Buffer): Promise<void> {
     return new Promise((resolve) => {
       this.greeted = resolve;
@@ -128,7 +128,7 @@ export class LoadConnection implements ByteSink {
   }
 }
 
-/** Takes the answers of a greeting one by one: what is behind one may be for the next layer. */
+/** Reads the answers to a greeting one by one, because the bytes behind one may be for the next layer. */
 class FrameReader implements Load {
   private rest: Buffer = Buffer.alloc(0);
   private wake = () => {};
@@ -149,14 +149,14 @@ class FrameReader implements Load {
     this.rest = this.rest.subarray(4 + this.rest.readUInt32BE(0));
   }
 
-  takeRest(): Buffer {
+  removeRest(): Buffer {
     const { rest } = this;
     this.rest = Buffer.alloc(0);
     return rest;
   }
 }
 
-/** A lost connection or a wrong reply makes the whole measurement worthless: say it and end. */
+/** Prints an error and exits. A lost connection or a wrong reply makes the whole measurement worthless. */
 export function fail(error: unknown): never {
   console.error(`load generator: ${error instanceof Error ? error.message : String(error)}`);
   process.exit(1);

@@ -4,9 +4,9 @@ import { MessageWalker } from "./message-walker.ts";
 import { channelName, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts";
 
 /**
- * Consumes and finishes whatever the channel has, on the load's connections.
+ * Consumes and finishes all messages of the channel, on the load's connections.
  *
- * @param received called with how many messages have come since the last call
+ * @param received called with the number of messages since the last call
  */
 export async function consume(load: DrainLoad, tcpPort: number, received: (messages: number) => void): Promise<Consumer[]> {
   const opening = Array.from({ length: load.consumers }, async (_, n) => {
@@ -19,7 +19,7 @@ export async function consume(load: DrainLoad, tcpPort: number, received: (messa
   return consumers;
 }
 
-/** One subscribed connection: an answer for each message, all of one `data` event in one write. */
+/** A subscribed connection that answers each message. The answers to the messages of one `data` event are sent in one write. */
 export class Consumer implements Load {
   private readonly walker: MessageWalker;
 
@@ -32,23 +32,23 @@ export class Consumer implements Load {
     this.walker = new MessageWalker(rdy, requeue ? REQ : FIN);
   }
 
-  /** Messages that came with attempts over 1. */
+  /** The number of messages with attempts above 1. */
   get redelivered(): number {
     return this.walker.redelivered;
   }
 
   start(): void {
     this.connection.load = this;
-    this.ready(this.rdy);
+    this.sendReady(this.rdy);
   }
 
-  /** Takes no more until it starts again. */
+  /** Stops the delivery until the next start(). */
   stop(): void {
-    this.ready(0);
+    this.sendReady(0);
   }
 
-  private ready(count: number): void {
-    // Behind FINs that the socket did not take this would tear a line apart.
+  private sendReady(count: number): void {
+    // Behind FINs that the socket accepted only in part, RDY would be written into the middle of a line.
     if (this.walker.owedBytes > 0) throw new Error("RDY while FINs wait");
     const ready = readyCommand(count);
     this.connection.write(ready, 0, ready.length);
@@ -56,7 +56,7 @@ export class Consumer implements Load {
 
   receive(data: Buffer): void {
     const before = this.walker.messages;
-    this.walker.take(data);
+    this.walker.walk(data);
     this.walker.flush(this.connection);
     this.received(this.walker.messages - before);
   }

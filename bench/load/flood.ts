@@ -4,12 +4,12 @@ import { ownCpuSeconds } from "./meter.ts";
 import { publish } from "./publisher.ts";
 import { handshake } from "./wire.ts";
 
-/** More than any server takes in the time. */
+/** More messages than any server accepts in the time. */
 const ENDLESS = 1e12;
-/** A server that has not answered for so long has answered all. */
+/** A server that has not answered for this long has answered everything. */
 const QUIET_MS = 500;
 
-/** Publishes for the job's time as fast as the server takes it. All that it counts is acknowledged. */
+/** Publishes as fast as the server accepts it, for the job's time. Counts only acknowledged messages. */
 export async function flood(job: FloodJob): Promise<Measurement> {
   let messages = 0;
   let lastAtMs = 0;
@@ -20,11 +20,11 @@ export async function flood(job: FloodJob): Promise<Measurement> {
     lastAtMs = performance.now();
   };
   const { batch } = job.publish;
-  // A flood may last longer than any heartbeat interval.
+  // A flood may last longer than any heartbeat interval, so it turns heartbeats off.
   const supply = await publish(job.publish, job, Math.floor(ENDLESS / batch) * batch, count, handshake(-1));
   await Bun.sleep(job.seconds * 1000);
   supply.end();
-  // No more commands go out; the replies of those that are under way come within a moment.
+  // No more commands are sent. The replies to those under way come soon.
   for (let before = -1; before !== messages; ) {
     before = messages;
     await Bun.sleep(QUIET_MS);

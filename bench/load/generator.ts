@@ -1,10 +1,10 @@
 /**
- * The load generator: a process of its own, so that its CPU time can be told from the server's.
+ * The load generator. It is a separate process, so that its CPU time can be distinguished from the server's.
  *
  *     bun bench/load/generator.ts '<Job as JSON>'
  *
- * prints a Measurement as JSON. Anything unexpected (an error frame, a lost connection, a message too many or too
- * few, no progress for 10 s) is told on stderr and ends it with code 1.
+ * prints a Measurement as JSON. If anything unexpected happens (an error frame, a lost connection, a message too many or too few,
+ * no progress for 10 s), it prints an error to stderr and exits with 1.
  */
 import { fail, LoadConnection } from "./connection.ts";
 import { consume } from "./consumer.ts";
@@ -28,7 +28,7 @@ async function run(job: Job): Promise<Measurement> {
     case "idle":
       return idle(job);
   }
-  // What counts of a drain is each delivery: with several channels a message comes several times.
+  // A drain counts deliveries: with several channels each message is delivered several times.
   const times = "drain" in job ? deliveries(job.drain) : 1;
   const meter = new Meter({ messages: job.messages * times, warmUp: job.warmUp * times, serverPid: job.serverPid });
   const count = (messages: number) => meter.add(messages);

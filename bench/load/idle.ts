@@ -4,15 +4,15 @@ import type { IdleJob, Measurement } from "./job.ts";
 import { ownCpuSeconds } from "./meter.ts";
 import { handshake, readyCommand, SUBSCRIBE } from "./wire.ts";
 
-/** Connections that are opened at a time: a server's backlog of unaccepted ones is bounded. */
+/** Connections that are opened at a time, because a server's backlog of unaccepted connections is limited. */
 const OPENED_AT_ONCE = 100;
-/** For what a server does after the last connection. */
+/** Time for the work of a server after the last connection. */
 const SETTLE_MS = 1000;
 
 const READY = readyCommand(1);
 const NOP = Buffer.from("NOP\n");
 
-/** Consumers of an empty channel, as most are at night: RDY 1, and a NOP for each heartbeat. */
+/** Consumers of an empty channel, as most channels are at night: RDY 1, and a NOP for each heartbeat. */
 export async function idle(job: IdleJob): Promise<Measurement> {
   const rssBefore = rssBytes(job.serverPid);
   const cpuBefore = cpuSeconds(job.serverPid);

@@ -1,44 +1,44 @@
-/** What lies between the generator and the broker; the generator pays for its side too. */
+/** The layers between the generator and the broker. The generator has the cost of its side. */
 export interface Layers {
   tls?: boolean;
   compression?: "snappy" | "deflate";
 }
 
-/** What versus asks the generator to do: one argument of JSON. */
+/** A job for the generator, which gets it as one argument in JSON. */
 export type Job = PublishJob | DrainJob | PublishAndDrainJob | LatencyJob | WavesJob | FloodJob | ProbeJob | IdleJob;
 
 export interface Target {
   tcpPort: number;
-  /** 0: the server speaks no HTTP. */
+  /** 0 if the server does not speak HTTP. */
   httpPort: number;
-  /** Whose CPU time is taken: the server's process. */
+  /** The server's process, whose CPU time is measured. */
   serverPid: number;
 }
 
 export interface PublishLoad {
-  /** A DPUB's messages fall due an hour later: none does during a run. */
+  /** The messages of a DPUB are due an hour later, so none is delivered during a run. */
   command: "PUB" | "MPUB" | "DPUB" | "HTTP /pub" | "HTTP /mpub";
   connections: number;
   /** Messages in one MPUB or /mpub; 1 for the others. */
   batch: number;
   bodyBytes: number;
-  /** Commands that may wait for their reply, per connection. */
+  /** The number of commands that may wait for their replies, per connection. */
   outstanding: number;
-  /** Send the next commands only when all that were outstanding are answered, in one write. */
+  /** Whether the next commands are sent only when all outstanding ones are answered, in one write. */
   asTrains: boolean;
-  /** Each command goes to the next of so many topics; one if not given. */
+  /** The number of topics, to which commands are sent in turn; 1 by default. */
   topics?: number;
   layers?: Layers;
-  /** Bodies are lines of JSON that differ, instead of one letter. */
+  /** Whether bodies are different lines of JSON instead of one repeated letter. */
   json?: boolean;
 }
 
 export interface DrainLoad {
   consumers: number;
   rdy: number;
-  /** The consumers are spread over so many channels, and each message comes once per channel; one if not given. */
+  /** The number of channels that the consumers are spread over; 1 by default. Each message is delivered once per channel. */
   channels?: number;
-  /** Each message is requeued with a delay of an hour instead of finished. */
+  /** Whether each message is requeued with a delay of an hour instead of finished. */
   requeue?: boolean;
   layers?: Layers;
 }
@@ -47,7 +47,7 @@ export interface PublishJob extends Target {
   kind: "publish";
   publish: PublishLoad;
   messages: number;
-  /** Messages at the beginning that are not measured. */
+  /** The number of messages at the beginning that are not measured. */
   warmUp: number;
 }
 
@@ -67,7 +67,7 @@ export interface PublishAndDrainJob extends Target {
   warmUp: number;
 }
 
-/** One producer at a fixed rate that waits for nobody, one consumer; the time between them, per message. */
+/** One producer publishes at a fixed rate without waiting for replies. Measures the time until one consumer gets each message. */
 export interface LatencyJob extends Target {
   kind: "latency";
   perSecond: number;
@@ -76,7 +76,7 @@ export interface LatencyJob extends Target {
   warmUp: number;
 }
 
-/** Publishes `waveMessages` and drains them, until `messages` are through; only the drains are measured. */
+/** Publishes and drains `waveMessages` at a time, `messages` in all. Only the drains are measured. */
 export interface WavesJob extends Target {
   kind: "waves";
   publish: PublishLoad;
@@ -85,14 +85,14 @@ export interface WavesJob extends Target {
   waveMessages: number;
 }
 
-/** Publishes as fast as the server takes it, for a time. */
+/** Publishes as fast as the server accepts it, for a time. */
 export interface FloodJob extends Target {
   kind: "flood";
   publish: PublishLoad;
   seconds: number;
 }
 
-/** One producer that sends a PUB at a fixed interval and waits for nobody; the time until each one's OK. */
+/** One producer sends a PUB at a fixed interval without waiting for replies. Measures the time until each OK. */
 export interface ProbeJob extends Target {
   kind: "probe";
   intervalMs: number;
@@ -100,7 +100,7 @@ export interface ProbeJob extends Target {
   seconds: number;
 }
 
-/** Consumers that have nothing to do but to answer heartbeats. */
+/** Consumers that only answer heartbeats. */
 export interface IdleJob extends Target {
   kind: "idle";
   consumers: number;
@@ -108,20 +108,20 @@ export interface IdleJob extends Target {
   seconds: number;
 }
 
-/** What the generator prints on its last line. */
+/** The last line that the generator prints. */
 export interface Measurement {
-  /** Messages measured, warm-up not among them. */
+  /** Measured messages, without the warm-up. */
   messages: number;
   seconds: number;
   serverCpuSeconds: number;
   generatorCpuSeconds: number;
-  /** Cores that neither server nor generator kept busy but something else did: near 0, or the run says little. */
+  /** Cores that processes other than server and generator kept busy. It should be near 0, or the run says little. */
   othersBusy: number;
-  /** Messages that came with attempts over 1. None of the loads gives a broker cause for one. */
+  /** Messages with attempts above 1. No load gives a broker a reason to redeliver. */
   redelivered: number;
-  /** Milliseconds from publish to delivery (latency job), or to the OK (probe job). */
+  /** Milliseconds from publish to delivery (latency job) or to the OK (probe job). */
   latencyMs?: { p50: number; p99: number; p999: number };
-  /** What the idle connections cost; only of an idle job. */
+  /** The cost of idle connections (idle job). */
   idle?: IdleCost;
 }
 
@@ -130,8 +130,8 @@ export interface IdleCost {
   /** Resident memory of the server before the first connection and with all of them, bytes. */
   rssBefore: number;
   rssWith: number;
-  /** CPU time that it takes the server to greet and subscribe one, µs. */
+  /** CPU time of the server to identify and subscribe one connection, µs. */
   openingCpuUs: number;
-  /** CPU time that one takes of the server in a second, µs. */
+  /** CPU time of the server per connection and second, µs. */
   cpuUsPerSecond: number;
 }

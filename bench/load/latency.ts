@@ -7,14 +7,14 @@ import { RingWriter } from "./ring-writer.ts";
 import { ANSWER_ID_OFFSET, FIN, pubCommand, readyCommand, repeat } from "./wire.ts";
 
 const RDY = 2500;
-/** How often the producer looks what is due. What is due then goes out in one write. */
+/** How often the producer sends the messages that are due, in one write. */
 const PACE_MS = 1;
-/** The most that is sent in one go after the producer itself was held up. */
+/** The most messages that are sent at once after the producer itself was delayed. */
 const LARGEST_TRAIN = 1000;
 
 /**
- * Publishes at a fixed rate without waiting for replies, and stamps into each body when it was handed to the kernel:
- * a server that falls behind shows as latency and does not slow the producer.
+ * Publishes at a fixed rate without waiting for replies. Each body contains the time at which it was passed to the kernel. A
+ * server that falls behind does not slow the producer; it shows as latency.
  */
 export class PacedProducer implements Load {
   private readonly replies = new OkFrameCounter();
@@ -55,7 +55,7 @@ export class PacedProducer implements Load {
   }
 
   private send(due: number, now: number): void {
-    // Commands that the socket has not taken must not be overwritten: what is due waits.
+    // Commands that the socket has not accepted must not be overwritten, so due messages wait.
     if (this.ring.owedBytes > 0) return;
     const commands = Math.min(due, LARGEST_TRAIN, this.job.messages - this.sent);
     for (let n = 0; n < commands; n++) {
@@ -69,7 +69,7 @@ export class PacedProducer implements Load {
   }
 }
 
-/** Consumes, finishes and takes each message's age. Plain parsing: the rates are far below what this could do. */
+/** Consumes and finishes messages and measures their ages. The parsing is simple, because the rates are low. */
 export class AgeingConsumer implements Load {
   redelivered = 0;
   private arriving: Buffer = Buffer.alloc(0);
@@ -113,7 +113,7 @@ export class AgeingConsumer implements Load {
     this.fins.flush(this.connection);
   }
 
-  /** Of the messages after the warm-up. */
+  /** The percentiles of the messages after the warm-up. */
   latencyMs(): NonNullable<Measurement["latencyMs"]> {
     const ages = this.ages.slice(this.job.warmUp).sort();
     return { p50: quantile(ages, 0.5), p99: quantile(ages, 0.99), p999: quantile(ages, 0.999) };

@@ -6,7 +6,7 @@ import { SnappyCompressor, SnappyDecompressor } from "../../src/net/compression/
 import type { Layers } from "./job.ts";
 import type { ByteSink } from "./ring-writer.ts";
 
-/** Cheap for the generator: it is the broker's side that is measured. */
+/** Cheap for the generator, because the broker's side is measured. */
 const DEFLATE_LEVEL = 1;
 
 export function makeCompressor(compression: NonNullable<Layers["compression"]>, below: ByteSink): Compressor {
@@ -19,8 +19,8 @@ export function makeDecompressor(compression: NonNullable<Layers["compression"]>
 }
 
 /**
- * A command as it goes over the wire, compressed once for all the times that it is sent: what is compressed without
- * what was before it can stand anywhere in the stream. At the level that clients use by default.
+ * Compresses a command once for all the times that it is sent. Bytes that are compressed without reference to earlier bytes can be
+ * anywhere in the stream. Deflate uses the default level of clients.
  */
 export function compressedOnce(compression: NonNullable<Layers["compression"]>, command: Buffer): Buffer {
   if (compression === "deflate") return deflateRawSync(command, { finishFlush: constants.Z_SYNC_FLUSH });

@@ -1,11 +1,11 @@
-/** Brokers as a lookup server sees them: one connection each, one command at a time, as nsqd does it. */
+/** Simulated brokers for a lookup server: one connection each and one command at a time, as nsqd does. */
 
 const OK = Buffer.from("\0\0\0\x02OK");
 
-/** A simulated broker. Every answer but the first must be OK, byte for byte. */
+/** A simulated broker. All answers except the first must be OK, byte for byte. */
 export class SimulatedBroker {
   private socket!: Bun.Socket<undefined>;
-  /** The answer to IDENTIFY, as far as it has come. */
+  /** The received part of the answer to IDENTIFY. */
   private identity: Buffer = Buffer.alloc(0);
   private identified = false;
   private received = 0;
@@ -29,7 +29,7 @@ export class SimulatedBroker {
     return broker;
   }
 
-  /** Sends each command when the one before it was answered. */
+  /** Sends each command after the answer to the one before it. */
   async register(commands: readonly Buffer[]): Promise<void> {
     for (const command of commands) {
       const wanted = this.received + OK.length;
@@ -75,7 +75,7 @@ export class SimulatedBroker {
   }
 }
 
-/** REGISTER of every channel of every topic; nsqd registers a topic along with its channel. */
+/** A REGISTER for every channel of every topic. As in nsqd, it registers the topic too. */
 export function registrations(topics: readonly string[], channelsPerTopic: number): Buffer[] {
   return topics.flatMap((topic) => Array.from({ length: channelsPerTopic }, (_, i) => Buffer.from(`REGISTER ${topic} channel_${i}\n`)));
 }

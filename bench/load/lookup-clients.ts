@@ -1,12 +1,12 @@
-/** Clients that ask a lookup server where topics are, over connections that they keep. */
+/** Clients that send /lookup requests over persistent connections. */
 
 const HEAD_END = Buffer.from("\r\n\r\n");
 const LAST_CHUNK = Buffer.from("0\r\n\r\n");
 
-/** One connection, one request at a time. Looks at no more of an answer than it takes to know where it ends. */
+/** A connection with one request at a time. It parses an answer only as far as needed to find its end. */
 export class LookupClient {
   private socket!: Bun.Socket<undefined>;
-  /** Of the answer under way: what came, and how much of it is still to come (-1: chunks, until the last one). */
+  /** The received head of the current answer, and the missing bytes of its body (-1 if it comes in chunks). */
   private head: Buffer | undefined;
   private missing = 0;
   private tail: Buffer = Buffer.alloc(0);
@@ -25,7 +25,7 @@ export class LookupClient {
     return client;
   }
 
-  /** Resolves when the whole answer is there; rejects unless it is a 200. */
+  /** Sends a request. Resolves when the complete answer has arrived; rejects if its status is not 200. */
   ask(request: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
       this.answered = (error) => (error === undefined ? resolve() : reject(error));
@@ -61,7 +61,7 @@ export class LookupClient {
       if (this.missing === 0) this.answered();
       return;
     }
-    // JSON does not end like a last chunk, so the end of a packet tells.
+    // JSON does not end like the last chunk, so the end of a packet shows whether it is the last.
     this.tail =
       body.length >= LAST_CHUNK.length ? body.subarray(-LAST_CHUNK.length) : Buffer.concat([this.tail, body]).subarray(-LAST_CHUNK.length);
     if (this.tail.equals(LAST_CHUNK)) this.answered();

@@ -4,45 +4,45 @@ import { type ByteSink, RingWriter } from "./ring-writer.ts";
 import { ANSWER_ID_OFFSET, FIN, repeat } from "./wire.ts";
 
 /**
- * Walks the message frames of a consumer's connection and keeps a FIN for each in a ring of ready-made lines, into
- * which only the 16 bytes of the id are copied.
+ * Walks over the message frames of a consumer's connection, and prepares a FIN for each in a ring of ready-made lines, into which
+ * only the 16 bytes of the id are copied.
  *
- * No object per message and no copy of a body: it costs about 15 ns a message, so that the server beside it and not
- * this is what a benchmark measures.
+ * It creates no object per message and copies no body. A message takes about 15 ns, so a benchmark measures the server and not
+ * this code.
  */
 export class MessageWalker {
-  /** Messages seen so far. */
+  /** The number of messages so far. */
   messages = 0;
-  /** Of these, how many had been delivered before: attempts over 1. */
+  /** The number of messages that had been delivered before: with attempts above 1. */
   redelivered = 0;
 
   private readonly fins: RingWriter;
   private readonly finsView: DataView;
-  /** Byte in the ring at which the next message's FIN begins. */
+  /** The offset in the ring of the next message's FIN. */
   private nextFin = 0;
 
-  /** Bytes of the last message's body that are still to come. */
+  /** The missing bytes of the last message's body. */
   private bodyBytesLeft = 0;
-  /** The beginning of a frame whose head has not arrived whole. */
+  /** The received part of an incomplete head of a frame. */
   private readonly head = Buffer.alloc(MESSAGE_OVERHEAD_BYTES);
   private readonly headView = viewOf(this.head);
   private headBytes = 0;
 
   /**
    * @param inFlight the most messages that can be unfinished at a time: RDY
-   * @param answer what each is answered with
+   * @param answer the answer to each message: FIN or REQ
    */
   constructor(
     inFlight: number,
     private readonly answer = FIN,
   ) {
-    // One more than can be unfinished, because a line that is half sent still holds its place.
+    // One more than can be unfinished, because a partly sent line still occupies its place.
     this.fins = new RingWriter(repeat(answer, inFlight + 1));
     this.finsView = viewOf(this.fins.ring);
   }
 
-  /** Takes what the socket brought. Throws on a frame that is not a message. */
-  take(data: Buffer): void {
+  /** Handles received bytes. @throws Error for a frame that is not a message */
+  walk(data: Buffer): void {
     const length = data.length;
     let at = 0;
     if (this.headBytes > 0) at = this.completeHead(data);
@@ -63,17 +63,17 @@ export class MessageWalker {
     if (at < length) this.keepHead(data, at);
   }
 
-  /** Bytes of FINs that the socket has not taken. */
+  /** The bytes of FINs that the socket has not accepted. */
   get owedBytes(): number {
     return this.fins.owedBytes;
   }
 
-  /** Sends the FINs that wait, as many as the socket takes. */
+  /** Sends as many waiting FINs as the socket accepts. */
   flush(socket: ByteSink): void {
     this.fins.flush(socket);
   }
 
-  /** Notes the message whose head stands whole at `at`; returns where its frame ends. */
+  /** Handles the message whose complete head is at `at`. @returns the end of its frame */
   private message(data: Buffer, view: DataView, at: number): number {
     if (view.getUint32(at + 4) !== FRAME_TYPE_MESSAGE) throw new Error(`not a message: ${printable(data.subarray(at))}`);
     if (view.getUint16(at + ATTEMPTS_OFFSET) !== 1) this.redelivered++;
@@ -92,7 +92,7 @@ export class MessageWalker {
     return at + 4 + view.getUint32(at);
   }
 
-  /** Adds to a head that came in pieces; returns how many bytes of `data` that took. */
+  /** Completes a head that came in pieces. @returns how many bytes of `data` belonged to it */
   private completeHead(data: Buffer): number {
     const taken = data.copy(this.head, this.headBytes, 0, MESSAGE_OVERHEAD_BYTES - this.headBytes);
     this.headBytes += taken;
@@ -108,7 +108,7 @@ export class MessageWalker {
     this.checkHead();
   }
 
-  /** An error frame may be shorter than a message's head: wait for no more of it than its type. */
+  /** Checks the type of an incomplete frame, because an error frame may be shorter than a message's head. */
   private checkHead(): void {
     if (this.headBytes >= 8 && this.headView.getUint32(4) !== FRAME_TYPE_MESSAGE) {
       throw new Error(`not a message: ${printable(this.head.subarray(0, this.headBytes))}`);

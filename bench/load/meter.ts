@@ -2,12 +2,12 @@ import { cpuSeconds, machineCpuSeconds } from "../support/process-usage.ts";
 import { fail } from "./connection.ts";
 import type { Measurement, PublishJob } from "./job.ts";
 
-/** Work that a server puts off until after its last reply is still its work: its CPU is read this much later. */
+/** The CPU time is read this long after the last reply, to include the work that a server postpones. */
 const SETTLE_MS = 250;
-/** A load without any progress for so long has met a server that lost something. */
+/** A load without progress for this long has failed: the server has lost something. */
 const STALL_MS = 10_000;
 
-/** Counts a load's messages; takes time and CPU from the end of the warm-up to the last message. */
+/** Counts a load's messages, and measures time and CPU from the end of the warm-up to the last message. */
 export class Meter {
   done = 0;
   private startedAtMs = 0;
@@ -19,14 +19,14 @@ export class Meter {
 
   constructor(private readonly job: Pick<PublishJob, "messages" | "warmUp" | "serverPid">) {}
 
-  /** Notes that `messages` more are through. */
+  /** Counts `messages` more. */
   add(messages: number): void {
     this.done += messages;
     if (this.startedAtMs === 0 && this.done >= this.job.warmUp) this.start();
     if (this.done >= this.job.messages) this.stop();
   }
 
-  /** Resolves once all messages are through and the server has come to rest. */
+  /** Resolves when all messages are counted and the server is idle. */
   async measurement(): Promise<Omit<Measurement, "redelivered">> {
     let doneBefore = -1;
     const watchdog = setInterval(() => {
@@ -36,7 +36,7 @@ export class Meter {
     const measured = await this.finished.promise;
     clearInterval(watchdog);
     await Bun.sleep(SETTLE_MS);
-    if (this.done !== this.job.messages) fail(`${this.done} messages came of ${this.job.messages}`);
+    if (this.done !== this.job.messages) fail(`got ${this.done} messages of ${this.job.messages}`);
     const serverCpuSeconds = cpuSeconds(this.job.serverPid) - this.serverCpuAtStart;
     const othersCpuSeconds = machineCpuSeconds() - this.machineCpuAtStart - serverCpuSeconds - measured.generatorCpuSeconds;
     const othersBusy = Math.max(0, othersCpuSeconds) / (measured.seconds + SETTLE_MS / 1000);

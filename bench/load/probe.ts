@@ -7,7 +7,7 @@ import { handshake, pubCommand } from "./wire.ts";
 
 const PATIENCE_MS = 10_000;
 
-/** Publishes a message at each interval, whatever became of those before, and takes the time until its OK. */
+/** Publishes a message at each interval, whether earlier ones are answered or not, and measures the time until its OK. */
 class Prober implements Load {
   readonly timesMs: number[] = [];
   private readonly replies = new OkFrameCounter();
@@ -26,7 +26,7 @@ class Prober implements Load {
 
   send(): void {
     this.sentAtMs.push(performance.now());
-    // A command of a few hundred bytes each 10 ms: a socket that does not take it is stuck, and that is an error here.
+    // A socket that does not accept a few hundred bytes every 10 ms is stuck, which is an error here.
     if (this.connection.write(this.command, 0, this.command.length) !== this.command.length) throw new Error("the server does not read");
   }
 

@@ -15,12 +15,12 @@ import {
   topicNames,
 } from "./wire.ts";
 
-/** One command for each of a load's topics. They are all as long as each other. */
+/** One command for each topic of a load. All have the same length. */
 function commandsOf(load: PublishLoad): Buffer[] {
   return topicNames(load.topics ?? 1).map((topic) => commandOf(load, topic));
 }
 
-/** A command as it goes into the socket. */
+/** A command as it is written to the socket. */
 function commandOf(load: PublishLoad, topic: string): Buffer {
   const compression = load.layers?.compression;
   return compression === undefined ? plainCommandOf(load, topic) : compressedOnce(compression, plainCommandOf(load, topic));
@@ -41,7 +41,7 @@ function plainCommandOf(load: PublishLoad, topic: string): Buffer {
   }
 }
 
-/** Bytes of one command of a load. */
+/** The length in bytes of one command of a load. */
 export function commandBytes(load: PublishLoad): number {
   return commandsOf({ ...load, topics: Math.min(load.topics ?? 1, 2) })[0]?.length ?? 0;
 }
@@ -50,18 +50,18 @@ export function isHttp(load: PublishLoad): boolean {
   return load.command.startsWith("HTTP");
 }
 
-/** The commands that the connections of one load have yet to send: whoever is free takes the next. */
+/** The commands that are left for the connections of a load. A connection that is ready claims the next ones. */
 export class Supply {
   constructor(private commandsLeft: number) {}
 
-  /** @returns how many of `wanted` there are */
-  take(wanted: number): number {
-    const taken = Math.min(wanted, this.commandsLeft);
-    this.commandsLeft -= taken;
-    return taken;
+  /** @returns how many of `wanted` commands the connection may send */
+  claim(wanted: number): number {
+    const claimed = Math.min(wanted, this.commandsLeft);
+    this.commandsLeft -= claimed;
+    return claimed;
   }
 
-  /** No more commands after those that are under way. */
+  /** Ends the load after the commands that are under way. */
   end(): void {
     this.commandsLeft = 0;
   }
@@ -71,9 +71,9 @@ export class Supply {
  * Publishes `messages` over the load's connections.
  *
  * @param messages a multiple of the load's batch
- * @param acknowledged called with how many messages the server has acknowledged since the last call
- * @param greeting what a connection of the TCP protocol begins with
- * @returns what the connections take their commands from
+ * @param acknowledged called with the number of messages that the server has acknowledged since the last call
+ * @param greeting the first bytes of a connection of the TCP protocol
+ * @returns the commands that are left
  */
 export async function publish(
   load: PublishLoad,
@@ -85,7 +85,7 @@ export async function publish(
   if (messages % load.batch !== 0) throw new Error(`${messages} is not a multiple of ${load.batch}`);
   const supply = new Supply(messages / load.batch);
   const commands = commandsOf(load);
-  // One ring for all: each connection sends the same bytes, and shared they stay in the processor's cache.
+  // One ring for all connections, because they send the same bytes, and shared bytes stay in the processor's cache.
   const ring = repeat(Buffer.concat(commands), Math.ceil(load.outstanding / commands.length));
   const http = isHttp(load);
   const opening = Array.from({ length: load.connections }, () =>
@@ -106,7 +106,7 @@ export async function publish(
   return supply;
 }
 
-/** One connection that keeps up to `outstanding` commands under way. */
+/** A connection with up to `outstanding` commands under way. */
 class Publisher implements Load {
   private readonly commands: RingWriter;
   private underWay = 0;
@@ -137,7 +137,7 @@ class Publisher implements Load {
 
   /** Sends as many commands as may be under way. */
   fill(): void {
-    const commands = this.supply.take(this.load.outstanding - this.underWay);
+    const commands = this.supply.claim(this.load.outstanding - this.underWay);
     this.underWay += commands;
     this.commands.owedBytes += commands * this.commandBytes;
     this.commands.flush(this.connection.socketSink);

@@ -1,28 +1,28 @@
 import { OK_FRAME, repeat } from "./wire.ts";
 
-/** Counts a server's replies on one connection without parsing them. Throws on a reply that is not a success. */
+/** Counts a server's replies on one connection without parsing them. Throws if a reply is not a success. */
 export interface ReplyCounter {
-  /** @returns how many replies `data` completed */
+  /** @returns how many replies are complete with `data` */
   count(data: Buffer): number;
 }
 
-/** Enough that what one `data` event brings is nearly always compared in one go. */
+/** Long enough for nearly all `data` events to be compared in one call. */
 const PATTERN_FRAMES = 4096;
 const OK_PATTERN = repeat(OK_FRAME, PATTERN_FRAMES);
 const LONGEST_COMPARE = OK_PATTERN.length - OK_FRAME.length;
 
 /**
- * Replies of the TCP protocol. Every success is the same ten bytes, so the stream is compared with a long run of
- * them: one memcmp per `data` event, whatever number of replies it holds.
+ * Replies of the TCP protocol. Every success is the same ten bytes, so the stream is compared with a long repetition of them: one
+ * memcmp per `data` event, for any number of replies.
  */
 export class OkFrameCounter implements ReplyCounter {
-  /** How many bytes of the frame now arriving are already here: [0, 10). */
+  /** Received bytes of the current frame: [0, 10). */
   private partial = 0;
 
   count(data: Buffer): number {
     for (let at = 0; at < data.length; at += LONGEST_COMPARE) {
       const end = Math.min(data.length, at + LONGEST_COMPARE);
-      // LONGEST_COMPARE is a multiple of a frame, so `partial` holds for each part.
+      // LONGEST_COMPARE is a multiple of a frame, so `partial` is right for each part.
       if (OK_PATTERN.compare(data, at, end, this.partial, this.partial + end - at) !== 0) {
         throw new Error(`not OK: ${printable(data.subarray(at, end))}`);
       }
@@ -37,8 +37,8 @@ const HTTP_SUCCESS = Buffer.from("HTTP/1.1 200 ");
 const HTTP_LONGEST_REPLY_BYTES = 4096;
 
 /**
- * Replies over HTTP. The first is read for its length; a server's replies to equal requests differ in nothing but
- * the digits of their date, so each later one must be as long, begin with the same status and end with `OK`.
+ * Replies over HTTP. The length is taken from the first reply. A server's replies to equal requests differ only in the digits of
+ * their dates, so each later reply must have the same length, begin with the same status and end with `OK`.
  */
 export class HttpReplyCounter implements ReplyCounter {
   private replyBytes = 0;
@@ -64,7 +64,7 @@ export class HttpReplyCounter implements ReplyCounter {
   }
 }
 
-/** The length of the reply that `bytes` begins with; 0 while its head is incomplete. */
+/** The length of the first reply in `bytes`; 0 if its head is incomplete. */
 function httpReplyLength(bytes: Buffer): number {
   const head = bytes.indexOf("\r\n\r\n");
   if (head < 0) {
@@ -76,7 +76,7 @@ function httpReplyLength(bytes: Buffer): number {
   return head + 4 + Number(length[1]);
 }
 
-/** The beginning of some bytes, as one can show them in an error. */
+/** The first bytes as text, for errors. */
 export function printable(bytes: Buffer): string {
   return JSON.stringify(bytes.toString("latin1", 0, 120));
 }

@@ -1,20 +1,20 @@
-/** A socket as this needs it: takes what it can of bytes [offset, offset + length) and says how many; below 0: closed. */
+/** Accepts as many of the bytes [offset, offset + length) as it can, and returns how many; below 0 if it is closed. */
 export interface ByteSink {
   write(bytes: Buffer, offset: number, length: number): number;
 }
 
 /**
- * Sends bytes that repeat: commands, replies or messages laid out end to end in one ready-made ring.
- * What the socket does not take stays owed until the next flush, so a partial write costs nothing but a later call.
+ * Sends repeating bytes: commands, replies or messages in one ready-made ring. Bytes that the socket does not accept stay owed
+ * until the next flush, so a partial write only costs another call.
  */
 export class RingWriter {
-  /** Bytes to send that the socket has not taken. */
+  /** Bytes to send that the socket has not accepted. */
   owedBytes = 0;
   private at = 0;
 
   constructor(readonly ring: Buffer) {}
 
-  /** Sends what is owed, as much as the socket takes. Call again when it drains. */
+  /** Sends as many owed bytes as the socket accepts. To be called again when it drains. */
   flush(socket: ByteSink): void {
     while (this.owedBytes > 0) {
       const offered = Math.min(this.owedBytes, this.ring.length - this.at);

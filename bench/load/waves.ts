@@ -5,12 +5,12 @@ import type { Measurement, WavesJob } from "./job.ts";
 import { ownCpuSeconds } from "./meter.ts";
 import { publish } from "./publisher.ts";
 
-/** Of all waves, the part at the beginning that warms up and is not measured. */
+/** The part of the waves at the beginning that is warm-up and not measured. */
 const WARM_UP_WAVES = 0.1;
 
 /**
- * Publishes so few messages that a broker still has them in memory, drains them, and so on: what is measured is the
- * drains alone, added up. The consumers stay subscribed and say RDY 0 in between.
+ * Repeatedly publishes so few messages that a broker still has them in memory, and drains them. Measures the sum of the drains.
+ * The consumers stay subscribed, with RDY 0 between the drains.
  */
 export async function waves(job: WavesJob): Promise<Measurement> {
   let received = 0;

@@ -10,7 +10,7 @@ import {
 
 import type { Layers } from "./job.ts";
 
-/** What is sent again and again under load, laid out once; and what comes back, byte for byte. */
+/** The bytes that loads send repeatedly, encoded once, and the bytes of the replies. */
 
 export const TOPIC = "bench";
 export const CHANNEL = "ch";
@@ -18,19 +18,19 @@ export const CHANNEL = "ch";
 /** A broker's answer to PUB, MPUB, IDENTIFY and SUB. */
 export const OK_FRAME: Buffer = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
 
-/** What the bare HTTP peer answers: as long as what Bun.serve answers to /pub. */
+/** The reply of the bare HTTP peer. It is as long as the reply of Bun.serve() to /pub. */
 export const HTTP_OK: Buffer = Buffer.from(
   "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nX-NSQ-Content-Type: nsq; version=1.0\r\n" +
     "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\nOK",
 );
 
 /**
- * Magic and IDENTIFY. Heartbeats at the longest interval nsqd allows (a consumer may not turn them off), so that none
- * comes during a run: a frame that only sometimes comes has no place in counted bytes.
+ * Magic and IDENTIFY. Heartbeats have the longest interval that nsqd allows (a consumer may not turn them off), so that none comes
+ * during a run: counted bytes must not contain an occasional frame.
  */
 export const HANDSHAKE: Buffer = handshake(60_000);
 
-/** The same with other heartbeats. @param ms -1: none, which only a producer may ask for */
+/** Magic and IDENTIFY. @param heartbeatMs -1 for no heartbeats, which only a producer may ask for */
 export function handshake(heartbeatMs: number): Buffer {
   return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(`{"heartbeat_interval":${heartbeatMs}}`))]);
 }
@@ -51,36 +51,36 @@ export function subscribeCommand(channel: string): Buffer {
   return Buffer.from(`SUB ${TOPIC} ${channel}\n`);
 }
 
-/** The channel of the nth of `channels`; with one channel its name is CHANNEL. */
+/** The name of the nth channel. The first one is CHANNEL. */
 export function channelName(n: number): string {
   return n === 0 ? CHANNEL : `${CHANNEL}-${n}`;
 }
 
-/** The names of a load's topics, all equally long, so that their commands are. */
+/** The names of a load's topics. All have the same length, so that their commands do. */
 export function topicNames(topics: number): string[] {
   if (topics === 1) return [TOPIC];
   return Array.from({ length: topics }, (_, n) => `${TOPIC}-${`${n}`.padStart(6, "0")}`);
 }
 
-/** nsqd's longest delay by default. */
+/** The longest delay that nsqd allows by default. */
 const DEFER_MS = 3_600_000;
 
-/** What a consumer says of each message, with room for its id: it is done with, or is to come again in an hour. */
+/** A consumer's answers to a message, with room for its id: it is finished, or requeued with a delay of an hour. */
 export const FIN: Buffer = Buffer.from("FIN ................\n");
 export const REQ: Buffer = Buffer.from(`REQ ................ ${DEFER_MS}\n`);
-/** Where the id stands in either. */
+/** The offset of the id in both. */
 export const ANSWER_ID_OFFSET = 4;
 
 export function readyCommand(count: number): Buffer {
   return Buffer.from(`RDY ${count}\n`);
 }
 
-/** One MPUB of `count` equal messages. */
+/** An MPUB of `count` equal messages. */
 export function mpubCommand(count: number, bodyBytes: number, topic = TOPIC): Buffer {
   return Buffer.concat([Buffer.from(`MPUB ${topic}\n`), sized(mpubBody(count, bodyBytes))]);
 }
 
-/** The same with messages that differ, and shrink as lines of a log in JSON do. */
+/** An MPUB of `count` different messages, which can be compressed about as well as lines of a JSON log. */
 export function jsonMpubCommand(count: number, bodyBytes: number, topic = TOPIC): Buffer {
   const countWord = Buffer.alloc(4);
   countWord.writeUInt32BE(count);
@@ -109,12 +109,12 @@ export function dpubCommand(bodyBytes: number, topic = TOPIC): Buffer {
   return Buffer.concat([Buffer.from(`DPUB ${topic} ${DEFER_MS}\n`), sized(messageBody(bodyBytes))]);
 }
 
-/** One `POST /pub` on a connection that is kept alive. */
+/** A `POST /pub` on a persistent connection. */
 export function httpPubRequest(bodyBytes: number, topic = TOPIC): Buffer {
   return httpPost(`/pub?topic=${topic}`, messageBody(bodyBytes));
 }
 
-/** One `POST /mpub` in binary form. */
+/** A `POST /mpub` in binary form. */
 export function httpMpubRequest(count: number, bodyBytes: number, topic = TOPIC): Buffer {
   return httpPost(`/mpub?topic=${topic}&binary=true`, mpubBody(count, bodyBytes));
 }
@@ -129,7 +129,7 @@ function mpubBody(count: number, bodyBytes: number): Buffer {
   return Buffer.concat([countWord, repeat(sized(messageBody(bodyBytes)), count)]);
 }
 
-/** A message as a broker delivers it, with an id of zeros: what the bare source sends. */
+/** A message as a broker delivers it, with an id of zeros. The bare source sends it. */
 export function messageFrame(bodyBytes: number): Buffer {
   const frame = encodeFrame(FRAME_TYPE_MESSAGE, Buffer.alloc(MESSAGE_OVERHEAD_BYTES - FRAME_HEADER_BYTES + bodyBytes, "."));
   frame.fill("0", ID_OFFSET, MESSAGE_OVERHEAD_BYTES);
@@ -137,7 +137,7 @@ export function messageFrame(bodyBytes: number): Buffer {
   return frame;
 }
 
-/** `count` copies of `unit`, end to end. */
+/** `count` copies of `unit` in a row. */
 export function repeat(unit: Buffer, count: number): Buffer {
   const all = Buffer.allocUnsafeSlow(unit.length * count);
   for (let at = 0; at < all.length; at += unit.length) unit.copy(all, at);
@@ -148,7 +148,7 @@ function messageBody(bytes: number): Buffer {
   return Buffer.alloc(bytes, "x");
 }
 
-/** A body behind its size word. */
+/** A body with its size word in front. */
 export function sized(body: Buffer): Buffer {
   const size = Buffer.alloc(4);
   size.writeUInt32BE(body.length);

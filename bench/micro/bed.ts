@@ -13,7 +13,7 @@ import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
 import { ID_CHARS, idLines, publishedBatch, reusable } from "./streams.ts";
 
-/** Takes every byte at once and forgets it: what is measured then is the broker's own work, not the kernel's. */
+/** Accepts and drops all bytes, so that the broker's own work is measured, and not the kernel's. */
 export class NullTransport implements Transport {
   bytes = 0;
 
@@ -23,7 +23,7 @@ export class NullTransport implements Transport {
   }
   end(): void {}
   terminate(): void {
-    throw new Error("the broker hung up on the bench");
+    throw new Error("the broker closed the connection of the bench");
   }
   pause(): void {
     throw new Error("the broker stopped reading from the bench");
@@ -31,7 +31,7 @@ export class NullTransport implements Transport {
   resume(): void {}
 }
 
-/** A complaint in the log means that the bench measures an error path. */
+/** An error in the log means that the bench measures an error path. */
 const LOG: Logger = {
   level: "error",
   debug: () => {},
@@ -46,19 +46,19 @@ const LOG: Logger = {
 };
 
 /**
- * A broker without listeners, whose ticks the bench calls: everything between the bytes of a socket's callback and
- * the bytes of a socket's write, and nothing of the event loop or the kernel's network.
+ * A broker without listeners whose ticks the bench calls. A measurement includes everything between the bytes of a socket's
+ * callback and the bytes of a socket's write, but not the event loop and the kernel's network.
  */
 export class Bed implements Disposable {
   readonly broker: Broker;
   private readonly dataPath = mkdtempSync(join(tmpdir(), "bunsq-micro-"));
   private nextConnectionId = 1;
 
-  /** @param changes of the broker's defaults */
+  /** @param changes options that differ from the broker's defaults */
   constructor(changes: Partial<BrokerOptions> = {}) {
     const { options } = parseFlags(brokerFlags("micro"), []);
     this.broker = openBroker({ ...options, ...changes, dataPath: this.dataPath }, LOG);
-    // A synchronous loop never gets to the event loop: what would be scheduled there only piled up.
+    // The bench is a synchronous loop that never returns to the event loop, so scheduled ticks would only accumulate.
     this.broker.turn.schedule = () => {};
   }
 
@@ -66,7 +66,7 @@ export class Bed implements Disposable {
     this.broker.tick.run();
   }
 
-  /** A connection that has said its magic. */
+  /** Makes a connection that has sent its magic. */
   connect(): Connection {
     const id = this.nextConnectionId++;
     const connection = new Connection(this.broker, this.broker.listener, id, new NullTransport(), `127.0.0.1:${id}`);
@@ -75,7 +75,7 @@ export class Bed implements Disposable {
     return connection;
   }
 
-  /** Lets go of what a topic without channels holds, as if a channel had finished all of it. */
+  /** Frees the messages of a topic without channels, as if a channel had finished all of them. */
   forget(topic: Topic): void {
     topic.released = topic.log.committedNext;
     topic.releasedPosition = topic.log.committedEnd;
@@ -87,7 +87,7 @@ export class Bed implements Disposable {
   }
 }
 
-/** A channel with one consumer that has `count` messages in flight, and the lines that answer for each of them. */
+/** A channel with one consumer that has `count` messages in flight, and the lines that answer each of them. */
 export class InFlight {
   readonly topic: Topic;
   readonly channel: Channel;
@@ -117,7 +117,7 @@ export class InFlight {
     if (this.fins.length !== count * ("FIN \n".length + ID_CHARS)) throw new Error("FIN lines are not as long as they should be");
   }
 
-  /** After all were finished: as if they had just been delivered again, so that the same lines hold once more. */
+  /** Sets finished messages back to in flight, so that the lines can be used again. */
   rewind(): void {
     const { window, count, first } = this;
     if (window.floor !== first + count) throw new Error(`${first + count - window.floor} messages are not finished`);
@@ -128,7 +128,7 @@ export class InFlight {
     this.consumer.inFlightCount += count;
   }
 
-  /** Ticks until all are with the consumer: a turn makes no more than so many redeliveries. */
+  /** Ticks until the consumer has all messages again, because the number of redeliveries per turn is limited. */
   untilDelivered(): void {
     for (let ticks = 0; this.consumer.inFlightCount < this.count && ticks < this.count; ticks++) this.bed.tick();
     this.check();

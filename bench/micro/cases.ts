@@ -9,13 +9,13 @@ import { repeat } from "../load/wire.ts";
 import { type Bed, InFlight, NullTransport } from "./bed.ts";
 import { everyByte, ID_CHARS, mpubStream, publishedBatch, pubStream, reusable } from "./streams.ts";
 
-/** One step of a message's way, done to many messages in one call. */
+/** One step in the life of a message, for many messages in one call. */
 export interface Case {
   group: string;
   name: string;
-  /** Messages of one call: what is told is per message. */
+  /** The number of messages in a call. Results are per message. */
   messages: number;
-  /** What its figures say about the rule that nothing on the hot path allocates per message. */
+  /** What the case shows about the rule that the hot path allocates nothing per message. */
   shows: string;
   run: () => void;
 }
@@ -23,17 +23,17 @@ export interface Case {
 const MESSAGES = 1000;
 const BATCH = 200;
 const BODY_BYTES = 200;
-/** Cut into single bytes a stream is 200 calls a message. */
+/** A stream that is split at every byte takes 200 calls per message. */
 const CUT_MESSAGES = 200;
-/** Topics that a producer publishes to in turn. */
+/** The number of topics that a producer publishes to in turn. */
 const TOPICS = 100;
 
-/** Where the logs and chunks stand: a topic that is busy for an hour is far beyond what 32 bits of bytes hold. */
+/** The position of logs and chunks: the log of a topic that is busy for an hour exceeds 32 bits of bytes. */
 const POSITION = 2 ** 33;
 const TIME = { high: 0x18000000, low: 1 };
 const NOW_MS = 1_800_000_000_000;
 
-/** @param bed stays open for as long as the cases are run */
+/** @param bed must stay open while the cases run */
 export function makeCases(bed: Bed): Case[] {
   return [...ids(), ...decoding(bed), ...appending(bed), ...dispatching(), ...finishing(bed), control()];
 }
@@ -52,8 +52,14 @@ function ids(): Case[] {
     if (sum !== (MESSAGES * (MESSAGES - 1)) / 2) throw new Error("an id was read wrongly");
   };
   return [
-    { group: "id", name: "encode", messages: MESSAGES, shows: "an id is five stores from tables: no string, no BigInt", run: encode },
-    { group: "id", name: "decode", messages: MESSAGES, shows: "prefix and sequence by table look-up: no string, no map", run: decode },
+    { group: "id", name: "encode", messages: MESSAGES, shows: "an id takes five stores from tables, no string and no BigInt", run: encode },
+    {
+      group: "id",
+      name: "decode",
+      messages: MESSAGES,
+      shows: "prefix and sequence are looked up in tables, without a string or a map",
+      run: decode,
+    },
   ];
 }
 
@@ -65,14 +71,14 @@ function decoding(bed: Bed): Case[] {
   };
   const inTurn = Array.from({ length: TOPICS }, (_, n) => `decode-in-turn-${n}#ephemeral`);
   return [
-    one("PUB stream, whole", MESSAGES, "command, topic name, size and body are read in place; the OK that waits is a constant", (topic) => [
+    one("PUB stream, whole", MESSAGES, "command, topic name, size and body are read in place; the pending OK is a constant", (topic) => [
       pubStream(topic, MESSAGES, BODY_BYTES),
     ]),
     {
       group,
       name: `PUB stream, in turn to ${TOPICS} topics`,
       messages: MESSAGES,
-      shows: "a topic is found by the bytes of its name: no string; what is left is a commit's, of which each topic has its own",
+      shows: "a topic is found by the bytes of its name, without a string; the rest is the commit of each topic",
       run: publishing(
         bed,
         inTurn,
@@ -83,16 +89,16 @@ function decoding(bed: Bed): Case[] {
     one(
       "PUB stream, split at every byte",
       CUT_MESSAGES,
-      "pieces gather in a buffer that the connection keeps and in a pooled chunk",
+      "pieces are collected in a buffer of the connection and in a pooled chunk",
       (topic) => everyByte(pubStream(topic, CUT_MESSAGES, BODY_BYTES)),
     ),
-    one(`MPUB of ${BATCH} stream, whole`, MESSAGES, "the walk over an MPUB makes nothing for a message", (topic) => [
+    one(`MPUB of ${BATCH} stream, whole`, MESSAGES, "the check of an MPUB creates nothing per message", (topic) => [
       mpubStream(topic, MESSAGES, BATCH, BODY_BYTES),
     ]),
     one(
       `MPUB of ${BATCH} stream, split at every byte`,
       CUT_MESSAGES,
-      "the walk is taken up where it stopped; the body gathers in one pooled chunk",
+      "the check is resumed where it stopped; the body is collected in one pooled chunk",
       (topic) => everyByte(mpubStream(topic, CUT_MESSAGES, BATCH, BODY_BYTES)),
     ),
   ];
@@ -100,7 +106,7 @@ function decoding(bed: Bed): Case[] {
 
 let decodes = 0;
 
-/** @param messages of all pieces together, as many for each topic */
+/** @param messages the number of messages in all pieces together, the same for each topic */
 function publishing(bed: Bed, names: string[], pieces: Buffer[], messages: number): () => void {
   const connection = bed.connect();
   const topics = names.map((name) => bed.broker.registry.topic(name));
@@ -123,34 +129,40 @@ function appending(bed: Bed): Case[] {
   const { log: filed } = bed.broker.registry.topic("filed");
   const singly = (log: TopicLog) => () => {
     for (let n = 0; n < MESSAGES; n++) log.append(batch, 4, BODY_BYTES, TIME);
-    settle(log);
+    commitAndFree(log);
   };
   const inBatches = (log: TopicLog) => () => {
     for (let n = 0; n < MESSAGES; n += BATCH) log.appendBatch(batch, 0, batch.length, BATCH, TIME);
-    settle(log);
+    commitAndFree(log);
   };
-  const settle = (log: TopicLog) => {
+  const commitAndFree = (log: TopicLog) => {
     log.commit(NOW_MS);
     log.trim(log.committedEnd, log.committedNext, NOW_MS);
   };
   const through: Topic = bed.broker.registry.topic("through");
   const stream = mpubStream("through", MESSAGES, BATCH, BODY_BYTES);
   return [
-    { group, name: "one by one, in memory", messages: MESSAGES, shows: "a frame is laid out in a pooled chunk", run: singly(memory) },
-    { group, name: `batches of ${BATCH}, in memory`, messages: MESSAGES, shows: "the same for a batch", run: inBatches(memory) },
+    { group, name: "one by one, in memory", messages: MESSAGES, shows: "a frame is written into a pooled chunk", run: singly(memory) },
+    {
+      group,
+      name: `batches of ${BATCH}, in memory`,
+      messages: MESSAGES,
+      shows: "the frames of a batch are written into a pooled chunk",
+      run: inBatches(memory),
+    },
     {
       group,
       name: "one by one, one write to the file",
       messages: MESSAGES,
-      shows: "what a commit makes (a list of parts, an index entry) is per write, not per message",
+      shows: "the objects of a commit (a list of parts, an index entry) are per write, not per message",
       run: singly(filed),
     },
-    { group, name: `batches of ${BATCH}, one write to the file`, messages: MESSAGES, shows: "the same", run: inBatches(filed) },
+    { group, name: `batches of ${BATCH}, one write to the file`, messages: MESSAGES, shows: "as above", run: inBatches(filed) },
     {
       group,
       name: `MPUB of ${BATCH} stream: decode, write, OK`,
       messages: MESSAGES,
-      shows: "all of a publish but the socket",
+      shows: "a whole publish without the socket",
       run: publishing(bed, [through.name], [stream], MESSAGES),
     },
   ];
@@ -184,8 +196,8 @@ function dispatching(): Case[] {
     messages: MESSAGES,
     shows:
       length === MESSAGES
-        ? "a delivery is six stores in typed arrays; a run is one write of bytes that lie in the log"
-        : "small runs gather in a pooled stage",
+        ? "a delivery takes six stores in typed arrays; a run is one write of bytes in the log"
+        : "small runs are collected in a pooled write buffer",
     run: run(length),
   }));
 }
@@ -209,7 +221,7 @@ function finishing(bed: Bed): Case[] {
       group: "finish",
       name: "window advance, in order",
       messages: MESSAGES,
-      shows: "a finished message is one store; the floor moves with it",
+      shows: "finishing a message takes one store; the floor moves with it",
       run: () => {
         refill();
         for (let sequence = 0; sequence < MESSAGES; sequence++) window.finish(sequence);
@@ -220,7 +232,7 @@ function finishing(bed: Bed): Case[] {
       group: "finish",
       name: "window advance, last one first",
       messages: MESSAGES,
-      shows: "the floor passes all at once, each once",
+      shows: "the floor passes all messages at the end, each once",
       run: () => {
         refill();
         for (let sequence = MESSAGES - 1; sequence >= 0; sequence--) window.finish(sequence);
@@ -241,7 +253,7 @@ function finishing(bed: Bed): Case[] {
       group: "finish",
       name: "REQ 0 and redelivery",
       messages: MESSAGES,
-      shows: "off the hot path, yet only the frame is copied, into the stage, to patch its attempts",
+      shows: "off the hot path; only the frame is copied, into the write buffer, to patch its attempts",
       run: () => {
         again.consumer.receive(again.requeues);
         again.untilDelivered();
@@ -257,7 +269,7 @@ function control(): Case {
     group: "control",
     name: "one object of two numbers per message",
     messages: MESSAGES,
-    shows: "what an allocation per message would look like in the column before",
+    shows: "how an allocation per message would show in the column before",
     run: () => {
       for (let n = 0; n < MESSAGES; n++) kept = { sequence: n, position: n * 2 };
       if (kept === undefined) throw new Error("nothing was kept");

@@ -4,12 +4,12 @@ import { repeat, sized } from "../load/wire.ts";
 
 export const ID_CHARS = MESSAGE_ID_BYTES;
 
-/** `count` PUBs to a topic, end to end. */
+/** `count` PUBs to a topic, in a row. */
 export function pubStream(topic: string, count: number, bodyBytes: number): Buffer {
   return repeat(Buffer.concat([Buffer.from(`PUB ${topic}\n`), sized(body(bodyBytes))]), count);
 }
 
-/** MPUBs of `batch` messages each, `count` messages together. */
+/** MPUBs of `batch` messages each, with `count` messages in all. */
 export function mpubStream(topic: string, count: number, batch: number, bodyBytes: number): Buffer {
   const countWord = Buffer.alloc(4);
   countWord.writeUInt32BE(batch);
@@ -17,22 +17,22 @@ export function mpubStream(topic: string, count: number, batch: number, bodyByte
   return repeat(mpub, count / batch);
 }
 
-/** Messages in MPUB's form, without the count in front. */
+/** Messages in MPUB's form, without the count in front of them. */
 export function publishedBatch(count: number, bodyBytes: number): Buffer {
   return repeat(sized(body(bodyBytes)), count);
 }
 
-/** The same bytes as a part of something larger: a connection gives back the memory of what a socket brings. */
+/** Copies bytes into a part of a larger buffer. A connection would free the memory of a whole buffer. */
 export function reusable(bytes: Buffer): Buffer {
   return Buffer.concat([bytes, Buffer.alloc(1)]).subarray(0, bytes.length);
 }
 
-/** The same stream as a socket might bring it at worst: one byte at a time. */
+/** Splits a stream into single bytes, the worst that a socket can do. */
 export function everyByte(stream: Buffer): Buffer[] {
   return Array.from(stream, (_, at) => stream.subarray(at, at + 1));
 }
 
-/** A line with an id for each of `count` sequences from `first` on. */
+/** `count` lines with ids, whose sequences count up from `first`. */
 export function idLines(before: string, after: string, prefix: number, first: number, count: number): Buffer {
   const line = Buffer.from(`${before}${"0".repeat(ID_CHARS)}${after}`);
   const lines = repeat(line, count);

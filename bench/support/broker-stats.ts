@@ -1,10 +1,10 @@
 import { CHANNEL, TOPIC } from "../load/wire.ts";
 
 const PATIENCE_MS = 10_000;
-/** Of what /stats says, in an error. */
+/** Characters of /stats that are shown in an error. */
 const STATS_SHOWN = 1000;
 
-/** nsqd's /stats, as far as a bench needs it. */
+/** The part of nsqd's /stats that a bench uses. */
 interface TopicStats {
   topic_name: string;
   depth: number;
@@ -19,12 +19,12 @@ interface TopicStats {
   }[];
 }
 
-/** Only the topics of the load: its own, or the several it publishes to. */
+/** The topics of the load. */
 function ofLoad(topics: TopicStats[]): TopicStats[] {
   return topics.filter(({ topic_name }) => topic_name === TOPIC || topic_name.startsWith(`${TOPIC}-`));
 }
 
-/** Makes topic and channel, so that what is published from now on waits in the channel. */
+/** Creates topic and channel, so that messages published from now on wait in the channel. */
 export async function createChannel(httpPort: number): Promise<void> {
   for (const path of [`/topic/create?topic=${TOPIC}`, `/channel/create?topic=${TOPIC}&channel=${CHANNEL}`]) {
     const response = await fetch(`http://127.0.0.1:${httpPort}${path}`, { method: "POST" });
@@ -32,12 +32,12 @@ export async function createChannel(httpPort: number): Promise<void> {
   }
 }
 
-/** Waits until all `messages` are in the channel: nsqd moves them there after it has said OK. */
+/** Waits until all `messages` are in the channel. nsqd moves them there after its OK. */
 export async function untilFilled(httpPort: number, messages: number): Promise<void> {
   await untilStats(httpPort, `${messages} messages in the channel`, ([topic]) => topic?.channels[0]?.depth === messages);
 }
 
-/** Waits until the broker counts `messages` published and none lost. */
+/** Waits until the broker has `messages` messages, and all of them were published. */
 export async function untilPublished(httpPort: number, messages: number): Promise<void> {
   const sum = (topics: TopicStats[], of: "message_count" | "depth") => topics.reduce((total, topic) => total + topic[of], 0);
   await untilStats(
@@ -47,7 +47,7 @@ export async function untilPublished(httpPort: number, messages: number): Promis
   );
 }
 
-/** Waits until no channel has anything left or in flight; nothing may have been delivered twice. */
+/** Waits until no channel has messages waiting or in flight. No message may have been delivered twice. */
 export async function untilDrained(httpPort: number): Promise<void> {
   await untilStats(httpPort, "all finished, none requeued or timed out", ([topic]) => {
     if (topic === undefined || topic.channels.length === 0) return false;

@@ -3,18 +3,18 @@ import type { IdleCost, Measurement } from "../load/job.ts";
 import type { ServerKind, Workload } from "../workloads.ts";
 import { median } from "./statistics.ts";
 
-/** Cores that others kept busy from which on a run counts as disturbed: the kernel's own threads stay below. */
+/** A run in which other processes kept more cores busy than this counts as disturbed. The kernel's own threads stay below. */
 const DISTURBED_BUSY = 0.2;
 
-/** One round of one workload against one server: what came of it. */
+/** The result of one round of a workload against one server. */
 export type Run = (Measurement & { peakRssBytes: number }) | { error: string };
 
-/** Whether so much else ran on the machine meanwhile that the run's rate says little. */
+/** Whether other processes used so much CPU that the run's rate says little. */
 export function isDisturbed(run: Measurement): boolean {
   return run.othersBusy > DISTURBED_BUSY;
 }
 
-/** Medians of the rounds that went through; NaN where none did. */
+/** The medians of the rounds without an error; NaN if there are none. */
 export interface Summary {
   rounds: number;
   errors: string[];
@@ -24,12 +24,12 @@ export interface Summary {
   range: [number, number];
   serverCpuUsPerMessage: number;
   generatorCpuUsPerMessage: number;
-  /** CPU time over wall time: 1 is one core all the time. */
+  /** CPU time divided by wall time: 1 means that one core was busy all the time. */
   serverBusy: number;
   generatorBusy: number;
-  /** What the rest of the machine did meanwhile. */
+  /** Cores that other processes kept busy. */
   othersBusy: number;
-  /** Of all rounds, the highest. */
+  /** The highest of all rounds. */
   peakRssBytes: number;
   latencyMs?: NonNullable<Measurement["latencyMs"]>;
   idle?: IdleCost;
@@ -40,7 +40,7 @@ export interface Result {
   runs: Partial<Record<ServerKind, Run[]>>;
 }
 
-/** What is written as JSON: every round, so that other medians can be taken later. */
+/** The contents of the JSON file, with every round, so that other statistics can be computed later. */
 export interface Report {
   machine: string;
   versions: string[];
@@ -104,7 +104,7 @@ function medianCost(costs: IdleCost[]): IdleCost {
   };
 }
 
-/** The report as docs/performance.md shows it. */
+/** The report in the form of docs/performance.md. */
 export function toMarkdown(report: Report): string {
   const throughput = report.results.filter(({ workload }) => !["latency", "idle"].includes(workload.load.kind));
   const latency = report.results.filter(({ workload }) => ["latency", "stall"].includes(workload.load.kind));
@@ -127,7 +127,7 @@ export function toMarkdown(report: Report): string {
           megabytes(nsqd?.peakRssBytes),
         ]),
       ),
-      "Who was the bottleneck: cores kept busy by the server, by the load generator and by anything else on the machine, the generator's CPU per message, and the bare peers that only move the same bytes.",
+      "Bottlenecks: the cores that the server, the load generator and all other processes kept busy; the generator's CPU per message; and the results of the bare peers, which only move the same bytes.",
       table(
         [
           "workload",
@@ -221,7 +221,7 @@ export function toMarkdown(report: Report): string {
   return `${sections.join("\n\n")}\n`;
 }
 
-/** A Markdown table: the first column to the left, the others, which are figures, to the right; padded to be read as text too. */
+/** A Markdown table with the first column aligned left and the others, which are figures, right. It is padded to be readable as text. */
 export function table(head: string[], rows: string[][]): string {
   const widths = head.map((title, column) => Math.max(3, title.length, ...rows.map((row) => (row[column] ?? "").length)));
   const line = (cells: string[]) =>

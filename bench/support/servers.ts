@@ -8,29 +8,29 @@ import type { Load, ServerKind } from "../workloads.ts";
 
 const BARE_PEER = join(import.meta.dir, "../load/bare-peer.ts");
 
-/** A server under load: fresh, with a data path of its own that goes with it. */
+/** A newly started server with its own data path, which is deleted when it stops. */
 export interface BenchServer {
   pid: number;
   tcpPort: number;
-  /** 0: a bare peer of the TCP protocol. */
+  /** 0 for a bare peer of the TCP protocol. */
   httpPort: number;
-  /** A broker, whose /stats can be asked; not a bare peer. */
+  /** Whether it is a broker with /stats, and not a bare peer. */
   isBroker: boolean;
-  /** What it logged, to be shown when something went wrong. */
+  /** Its log, which is shown if a run fails. */
   log(): string;
   stop(): Promise<void>;
 }
 
-/** How the brokers are started; the bare peers need nothing. */
+/** The commands that start the brokers. */
 export interface BrokerCommands {
-  /** The command in front of the flags. */
+  /** The command without flags. */
   bunsq: string[];
   bunsqArgs: string[];
   nsqd: string[] | undefined;
   nsqdArgs: string[];
 }
 
-/** @param messages how many the load will bring: a bare source sends so many */
+/** @param messages the number of messages of the load, which a bare source sends */
 export async function startBenchServer(kind: ServerKind, load: Load, messages: number, commands: BrokerCommands): Promise<BenchServer> {
   switch (kind) {
     case "bunsq":
@@ -57,7 +57,7 @@ async function startBroker(program: "bunsq" | "nsqd", command: string[], args: s
     isBroker: true,
     log: server.log,
     stop: async () => {
-      // Nothing on its data path is needed any more: an orderly end would only take time.
+      // Its data is deleted anyway, so a clean stop would only take time.
       await server.stop("SIGKILL");
     },
   };

@@ -21,13 +21,13 @@ function result(name: string, runs: Result["runs"]): Result {
 
 const both = { bunsq: [run(1, 0.1)], nsqd: [run(4, 0.8)] };
 
-test("a bar says how many times nsqd's rate and what part of its CPU time", () => {
+test("a bar has bunsq's rate and CPU time as multiples of nsqd's", () => {
   const [bar] = barsOf(makeReport([], 1, [result("mpub", both)]));
   expect(bar?.rate).toBeCloseTo(4);
   expect(bar?.cpu).toBeCloseTo(1 / 8);
 });
 
-test("what only one broker did, failed at, or did at a fixed rate has no bar", () => {
+test("a workload that only one broker completed, or that has a fixed rate, has no bar", () => {
   const report = makeReport([], 1, [
     result("mpub", { bunsq: [run(1, 0.1)] }),
     result("sub", { ...both, nsqd: [{ error: "stalled" }] }),
@@ -37,7 +37,7 @@ test("what only one broker did, failed at, or did at a fixed rate has no bar", (
   expect(() => toSvg([], "")).toThrow("nothing to draw");
 });
 
-test("the chart names each workload and escapes what is markup", () => {
+test("the chart names each workload and escapes markup", () => {
   const [bar] = barsOf(makeReport([], 1, [result("mpub", both)]));
   if (bar === undefined) throw new Error("no bar");
   const svg = toSvg([bar, { ...bar, title: "a < b & c" }], "here");

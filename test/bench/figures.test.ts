@@ -20,7 +20,7 @@ test("a median is the middle value, or the mean of the middle two", () => {
   expect(median([])).toBeNaN();
 });
 
-test("a quantile is the smallest value that this share of all does not exceed", () => {
+test("a quantile is the smallest value that is not exceeded by this share of the values", () => {
   const hundred = Float64Array.from({ length: 100 }, (_, n) => n + 1);
   expect(quantile(hundred, 0.5)).toBe(50);
   expect(quantile(hundred, 0.99)).toBe(99);
@@ -28,13 +28,13 @@ test("a quantile is the smallest value that this share of all does not exceed", 
   expect(quantile(Float64Array.of(7), 0.5)).toBe(7);
 });
 
-test("CPU time is read from behind a program name with blanks and brackets", () => {
+test("CPU time is read correctly if the program's name has spaces and brackets", () => {
   const stat = "42 (a (b) c) S 1 42 42 0 -1 4194560 1000 0 0 0 150 50 0 0 20 0 4 0 12345 1000000 2000";
   expect(parseCpuSeconds(stat)).toBe(2);
   expect(() => parseCpuSeconds("nothing")).toThrow("not a line of");
 });
 
-test("the machine's CPU time leaves out waiting and interrupts", () => {
+test("the machine's CPU time excludes waiting and interrupts", () => {
   expect(parseMachineCpuSeconds("cpu  100 20 300 9000 900 70 80 5 0 0\ncpu0 1 2 3\n")).toBe(4.25);
   expect(() => parseMachineCpuSeconds("nothing\n")).toThrow("not /proc/stat");
 });
@@ -47,7 +47,7 @@ test.skipIf(process.platform !== "linux")("a process's CPU time grows with its w
   expect(peakRssBytes(process.pid)).toBeGreaterThan(1e6);
 });
 
-test("a summary holds medians per message, and a failed round is told but in no median", () => {
+test("a summary has medians per message; a failed round is listed but not in the medians", () => {
   const summary = summarize([run(1, 0.5), { error: "stalled" }, run(4, 0.8), run(2, 0.6)]);
   expect(summary.messagesPerSecond).toBe(500);
   expect(summary.range).toEqual([250, 1000]);
@@ -56,7 +56,7 @@ test("a summary holds medians per message, and a failed round is told but in no 
   expect(summary.errors).toEqual(["stalled"]);
 });
 
-test("the table sets bunsq beside nsqd, with a dash for what was not measured", () => {
+test("the table compares bunsq with nsqd, with a dash for missing measurements", () => {
   const workload = WORKLOADS[0];
   if (workload === undefined) throw new Error("no workloads");
   const both = toMarkdown(makeReport([], 1, [{ workload, runs: { bunsq: [run(1, 0.1)], nsqd: [run(4, 0.8)] } }]));
@@ -65,7 +65,7 @@ test("the table sets bunsq beside nsqd, with a dash for what was not measured", 
   expect(alone).toMatch(/\| +1,000 \| +– \| +– \|/);
 });
 
-test("the report tells which rounds other work disturbed", () => {
+test("the report lists the rounds that other processes disturbed", () => {
   const workload = WORKLOADS[0];
   if (workload === undefined) throw new Error("no workloads");
   const disturbed = { ...run(1, 0.1), othersBusy: 0.9 };

@@ -5,7 +5,7 @@ import { RingWriter } from "../../bench/load/ring-writer.ts";
 import { HTTP_OK, messageFrame, mpubCommand, OK_FRAME, repeat } from "../../bench/load/wire.ts";
 import { ATTEMPTS_OFFSET, encodeFrame, FRAME_TYPE_ERROR, ID_OFFSET } from "../../src/frame/frame.ts";
 
-/** A socket that takes at most `most` bytes a call, and nothing while `blocked`. */
+/** A socket that accepts at most `most` bytes per call, and nothing while `blocked`. */
 class Sink {
   taken = Buffer.alloc(0);
   blocked = false;
@@ -33,47 +33,47 @@ describe("MessageWalker", () => {
   const stream = Buffer.concat(ids.map((id, n) => message(id, [0, 1, 200, 5, 34][n] ?? 0)));
   const fins = ids.map((id) => `FIN ${id.padStart(16, "0")}\n`).join("");
 
-  test("answers each message with its FIN, however the stream is cut", () => {
+  test("answers each message with its FIN, however the stream is split", () => {
     for (let size = 1; size <= stream.length; size++) {
       const walker = new MessageWalker(ids.length);
       const sink = new Sink();
-      for (const piece of pieces(stream, size)) walker.take(piece);
+      for (const piece of pieces(stream, size)) walker.walk(piece);
       walker.flush(sink);
       expect(walker.messages).toBe(ids.length);
       expect(sink.taken.toString()).toBe(fins);
     }
   });
 
-  test("keeps the FINs that a socket does not take, over many rounds of its ring", () => {
+  test("keeps the FINs that a socket does not accept, over many rounds of its ring", () => {
     const walker = new MessageWalker(2);
     const sink = new Sink(5);
     let expected = "";
     for (let n = 0; n < 50; n++) {
-      walker.take(message(`${n}`, 3));
+      walker.walk(message(`${n}`, 3));
       expected += `FIN ${`${n}`.padStart(16, "0")}\n`;
       for (let calls = 0; calls < 5; calls++) walker.flush(sink);
     }
     expect(sink.taken.toString()).toBe(expected);
   });
 
-  test("notices more messages in flight than RDY", () => {
+  test("detects more messages in flight than RDY", () => {
     const walker = new MessageWalker(2);
     const tooMany = repeat(message("1", 3), 4);
-    expect(() => walker.take(tooMany)).toThrow("more messages in flight than RDY allows");
+    expect(() => walker.walk(tooMany)).toThrow("more messages in flight than RDY allows");
   });
 
   test("counts messages that were delivered before", () => {
     const walker = new MessageWalker(3);
-    walker.take(Buffer.concat([message("1", 3), message("2", 3, 2), message("3", 3)]));
+    walker.walk(Buffer.concat([message("1", 3), message("2", 3, 2), message("3", 3)]));
     expect(walker.redelivered).toBe(1);
   });
 
-  test("notices an error frame between messages, even one shorter than a message's head", () => {
+  test("detects an error frame between messages, even one shorter than a message's head", () => {
     for (const size of [1, 7, 8, 1000]) {
       const bytes = Buffer.concat([message("1", 3), encodeFrame(FRAME_TYPE_ERROR, "E_FIN")]);
       const walker = new MessageWalker(3);
       expect(() => {
-        for (const piece of pieces(bytes, size)) walker.take(piece);
+        for (const piece of pieces(bytes, size)) walker.walk(piece);
       }).toThrow("not a message");
     }
   });
@@ -83,7 +83,7 @@ describe.each<[string, () => ReplyCounter, Buffer]>([
   ["OkFrameCounter", () => new OkFrameCounter(), OK_FRAME],
   ["HttpReplyCounter", () => new HttpReplyCounter(), HTTP_OK],
 ])("%s", (_name, create, reply) => {
-  test("counts replies, however the stream is cut", () => {
+  test("counts replies, however the stream is split", () => {
     const stream = repeat(reply, 7);
     for (let size = 1; size <= stream.length; size++) {
       const counter = create();
@@ -91,12 +91,12 @@ describe.each<[string, () => ReplyCounter, Buffer]>([
     }
   });
 
-  test("counts more replies than fit its own pattern", () => {
+  test("counts more replies than fit into its pattern", () => {
     expect(create().count(repeat(reply, 10_001))).toBe(10_001);
   });
 });
 
-test("an error frame in the place of an OK is noticed, whole or cut", () => {
+test("an error frame instead of an OK is detected, complete or split", () => {
   const error = encodeFrame(FRAME_TYPE_ERROR, "E_MPUB_FAILED");
   expect(() => new OkFrameCounter().count(Buffer.concat([OK_FRAME, error]))).toThrow("E_MPUB_FAILED");
   const counter = new OkFrameCounter();
@@ -104,14 +104,14 @@ test("an error frame in the place of an OK is noticed, whole or cut", () => {
   expect(() => counter.count(error.subarray(4))).toThrow("not OK");
 });
 
-test("an HTTP reply of another status or body is noticed", () => {
+test("an HTTP reply with another status or body is detected", () => {
   const counter = new HttpReplyCounter();
   counter.count(HTTP_OK);
   expect(() => counter.count(Buffer.from(HTTP_OK.toString().replace(" 200 ", " 503 ")))).toThrow("not 200 OK");
   expect(() => new HttpReplyCounter().count(Buffer.from(HTTP_OK.toString().replace(/OK$/, "NO")))).toThrow("not 200 OK");
 });
 
-test("a ring is sent on where the socket stopped taking", () => {
+test("a ring continues where the socket stopped accepting", () => {
   const writer = new RingWriter(Buffer.from("abcde"));
   const sink = new Sink(3);
   writer.owedBytes = 12;
@@ -125,6 +125,6 @@ test("a ring is sent on where the socket stopped taking", () => {
   expect(sink.taken.toString()).toBe("abcdeabcdeabcdea");
 });
 
-test("an MPUB is laid out as the protocol says: topic, size, count, then each message with its size", () => {
+test("an MPUB has the protocol's format: topic, size, count, then each message with its size", () => {
   expect(mpubCommand(2, 3).toString("latin1")).toBe("MPUB bench\n\0\0\0\x12\0\0\0\x02\0\0\0\x03xxx\0\0\0\x03xxx");
 });

@@ -26,7 +26,7 @@ async function generate<Kind extends Job["kind"]>(job: JobBeforeTarget<Kind>, on
   return JSON.parse(output);
 }
 
-test("workloads have names of their own, and nsqd-0 takes nsqd's number of messages", () => {
+test("workloads have unique names, and nsqd-0 has nsqd's number of messages", () => {
   expect(new Set(WORKLOADS.map(({ name }) => name)).size).toBe(WORKLOADS.length);
   for (const workload of WORKLOADS) expect(messagesFor(workload, "nsqd-0")).toBe(workload.messages.nsqd as number);
 });
@@ -67,7 +67,7 @@ test.skipIf(process.platform !== "linux")("waves are drained one by one, the war
   const fresh = await startServer();
   try {
     const job = { kind: "waves", publish: PUBLISH, drain: { consumers: 2, rdy: 100 }, messages: 1000, waveMessages: 100 } as const;
-    // The channel has to be there before the first wave: the consumers make it.
+    // The consumers create the channel before the first wave.
     const { messages, redelivered } = await generate<"waves">(job, fresh);
     expect(messages).toBe(900);
     expect(redelivered).toBe(0);
