@@ -51,7 +51,7 @@ export function readEnvironment(scope: Scope, environment: Readonly<Record<strin
   return layer;
 }
 
-/** Other variables may have the prefix too, so only one that looks like a misspelled setting prevents the start. */
+/** Reports an unknown variable: as an error if it looks like a misspelled setting, else as a warning, because it may be another program's. */
 function refuseOrWarn(layer: Layer, names: Names, name: string): void {
   const meant = names.nearest(name, Math.min(MOST_SLIPS, Math.floor(name.length / LETTERS_PER_SLIP)));
   if (meant === undefined) layer.warnings.push(`${PREFIX}${name} has no effect: no flag has this name`);

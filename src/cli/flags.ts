@@ -9,7 +9,7 @@ import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
  * Source: https://pkg.go.dev/flag#hdr-Command_line_flag_syntax
  */
 
-/** The kind of flag that can fill an option of type `Value`. */
+/** The kind of flag that can set an option of type `Value`. */
 type FlagFor<Value> = [Value] extends [boolean]
   ? BoolFlag
   : [Value] extends [number]

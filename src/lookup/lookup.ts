@@ -5,7 +5,7 @@ import { Registry } from "./registry.ts";
 /** The state that all parts of a lookup server share. */
 export class Lookup {
   readonly registry: Registry;
-  /** The ports that the server listens on; 0 until it does. Brokers are told them. */
+  /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;
 

@@ -166,7 +166,7 @@ export class Registry {
     return change;
   }
 
-  // ---- what operators change
+  // ---- changes by operators
 
   createTopic(name: string): void {
     const topic = this.topicToChange(name);
@@ -210,7 +210,7 @@ export class Registry {
     }
   }
 
-  // ---- questions
+  // ---- queries
 
   /** The topic of exactly this name, registered or not. */
   topic(name: string): TopicRegistration | undefined {

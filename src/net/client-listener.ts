@@ -8,11 +8,11 @@ const UNIX_PEER = "@";
 export interface ClientConnection {
   /** Bytes from the client. The buffer is the connection's. */
   receive(data: Buffer): void;
-  /** The socket takes bytes again. */
+  /** The socket accepts bytes again. */
   onDrain(): void;
   /** The client has ended its side. It may still read. */
   onInputEnd(): void;
-  /** The socket is gone. Called once. */
+  /** The socket is closed. Called once. */
   onSocketClosed(): void;
   /** Cuts the connection now. */
   abort(): void;
@@ -31,7 +31,7 @@ export interface ListenerEvents<Connection extends ClientConnection> {
   onDefect(error: Error, connection: Connection | undefined): void;
   /** A socket failed; it closes next. The connection is undefined if the client was turned away. */
   onSocketError?(error: Error, connection: Connection | undefined): void;
-  /** A connection's socket is gone, and the connection has been told. */
+  /** Called after a connection's onSocketClosed(). */
   onClosed?(connection: Connection): void;
 }
 
@@ -52,8 +52,8 @@ export class ClientListener<Connection extends ClientConnection> {
   /**
    * Opens a listener.
    *
-   * @param flag that the address was given with, for instance `tcp-address`
-   * @throws StartError when the address cannot be had
+   * @param flag the flag that set the address, for instance `tcp-address`
+   * @throws StartError if it cannot listen on the address
    */
   static listen<Connection extends ClientConnection>(
     address: ListenAddress,
