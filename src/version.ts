@@ -4,7 +4,7 @@ import { version } from "../package.json" with { type: "json" };
 export const NSQ_VERSION = "1.3.0";
 
 /** The release of bunsq. */
-export const BUNSQ_VERSION: string = version;
+const BUNSQ_VERSION: string = version;
 
 /** Defined by scripts/build.ts; undefined when running from source. */
 declare const BUNSQ_COMMIT: string | undefined;

@@ -51,7 +51,7 @@ export function isHttp(load: PublishLoad): boolean {
 }
 
 /** The commands that are left for the connections of a load. A connection that is ready claims the next ones. */
-export class Supply {
+class Supply {
   constructor(private commandsLeft: number) {}
 
   /** @returns how many of `wanted` commands the connection may send */

@@ -157,7 +157,7 @@ export function helpText<Options>(program: string, table: FlagTable<Options>): s
 }
 
 /** A flag's doc line, with a note if the flag has no effect. */
-export function describe(flag: Flag): string {
+function describe(flag: Flag): string {
   if (flag.idle === undefined) return flag.doc;
   return `${flag.doc} [${flag.idle.status === "deprecated" ? "deprecated" : "no effect"}]`;
 }

@@ -13,7 +13,7 @@ export type Said<Known extends Fields> = {
 export type Json = null | string | boolean | Literal | Json[] | { [key: string]: Json };
 
 /** A number as it was written, because Go accepts `1000` as an integer, but not `1000.0` or `1e3`. */
-export class Literal {
+class Literal {
   constructor(readonly source: string) {}
 }
 

@@ -26,7 +26,7 @@ const MAX_DEPTH = 1000;
 export const BEGIN = 0;
 export const END = 1;
 export const WORD = 2;
-export const NO_WORD = 3;
+const NO_WORD = 3;
 
 /** A parsed pattern. */
 export type Node =
