@@ -22,7 +22,10 @@ export class BrokerListener {
         return new Connection(lookup, socket, remoteAddress);
       },
       onDefect: (error, connection) => this.logError(error, connection),
-      onSocketError: (error, connection) => this.logError(error, connection),
+      onSocketError: (error, connection) => {
+        this.logError(error, connection);
+        connection?.abort();
+      },
     });
     logger.info(`TCP: listening on ${this.listener.where}`);
   }
