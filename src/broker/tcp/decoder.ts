@@ -4,11 +4,20 @@ import { encodeFrame, FRAME_TYPE_ERROR, MAGIC_V2 } from "../../frame/frame.ts";
 import { Line } from "../../frame/line.ts";
 import { PieceBuffer } from "../../net/piece-buffer.ts";
 import type { Chunk, ChunkPool } from "../storage/log/chunk.ts";
+import { AUTH } from "./commands/auth.ts";
 import type { CommandClient } from "./commands/client.ts";
+import { CLS } from "./commands/cls.ts";
 import { type BodyCommand, type Command, WAIT } from "./commands/command.ts";
-import { FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
-import { findCommand } from "./commands/find-command.ts";
+import { DPUB } from "./commands/dpub.ts";
+import { FIN, FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
 import { IDENTIFY } from "./commands/identify.ts";
+import { MPUB } from "./commands/mpub.ts";
+import { NOP } from "./commands/nop.ts";
+import { PUB } from "./commands/pub.ts";
+import { RDY } from "./commands/rdy.ts";
+import { REQ } from "./commands/req.ts";
+import { SUB } from "./commands/sub.ts";
+import { TOUCH } from "./commands/touch.ts";
 
 /** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
 const MAX_LINE_BYTES = 16 * 1024;
@@ -293,7 +302,7 @@ export class Decoder {
     if (end > start && buffer[end - 1] === CR) end--;
     line.set(buffer, start, end);
     this.lastCommandMs = this.services.turn.nowMs;
-    const command: Command | undefined = findCommand(line);
+    const command = findCommand(line);
     if (client.isTlsRequired && command !== IDENTIFY) {
       return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
     }
@@ -328,4 +337,43 @@ export class Decoder {
     this.client.fail(error);
     if (!error.fatal) this.mode = COMMAND;
   }
+}
+
+/** The command that a line begins with. The names are case-sensitive, as in nsqd. */
+function findCommand(line: Line): Command | undefined {
+  switch (line.length(0)) {
+    case 3:
+      switch (line.key(0)) {
+        case 0x46494e:
+          return FIN;
+        case 0x524459:
+          return RDY;
+        case 0x505542:
+          return PUB;
+        case 0x524551:
+          return REQ;
+        case 0x4e4f50:
+          return NOP;
+        case 0x535542:
+          return SUB;
+        case 0x434c53:
+          return CLS;
+      }
+      return undefined;
+    case 4:
+      switch (line.key(0)) {
+        case 0x4d505542:
+          return MPUB;
+        case 0x44505542:
+          return DPUB;
+        case 0x41555448:
+          return AUTH;
+      }
+      return undefined;
+    case 5:
+      return line.text(0) === "TOUCH" ? TOUCH : undefined;
+    case 8:
+      return line.text(0) === "IDENTIFY" ? IDENTIFY : undefined;
+  }
+  return undefined;
 }
