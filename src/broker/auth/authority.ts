@@ -5,33 +5,34 @@ import type { AuthRequestMethod, BrokerOptions } from "../options.ts";
 import { buildClientTls } from "../tls-options.ts";
 import { Permissions } from "./permissions.ts";
 
-/** Of one answer. nsqd reads without a bound; a megabyte would be fifty thousand topics by name. */
+/** The limit for an answer; a megabyte would name fifty thousand topics. nsqd has no limit. */
 const MAX_ANSWER_BYTES = 512 * 1024;
-/** Of a client's secret. It stands in the line of a request three times as long, and HTTP servers take no longer ones. */
+/** The limit for a client's secret. Escaped in a request line it is three times as long, and HTTP servers accept no longer lines. */
 const MAX_SECRET_BYTES = 64 * 1024;
-/** As many as Go's client follows. */
+/** Go's client follows as many. */
 const MAX_REDIRECTS = 10;
-/** Of what went wrong, in the log: an answer may be quoted there. */
+/** A failure is logged up to this length. It may quote an answer. */
 const MAX_REASON_CHARACTERS = 1024;
 
+/** A shorter secret is not blanked out in the log: it would match parts of other words. */
 const SHORTEST_SECRET = 4;
 
 const REDIRECTS: readonly number[] = [301, 302, 303, 307, 308];
 
-/** What an auth server is told of a client. */
+/** What an auth server is told about a client. */
 export interface ClientFacts {
   /** Empty for a unix socket. */
   remoteIp: string;
   tls: boolean;
-  /** Of the client's certificate; empty without one. */
+  /** The name in the client's certificate; empty without one. */
   commonName: string;
-  /** As AUTH brought it: bytes. */
+  /** The bytes of the client's AUTH. */
   secret: Buffer;
 }
 
 /** One auth server. */
 interface Server {
-  /** As the flag named it, without an account in it. */
+  /** The address as the flag gives it, but without user and password. */
   name: string;
   url: URL;
 }
@@ -44,15 +45,18 @@ export class Authority {
   private readonly tls: HttpPeer["tls"] & object;
 
   /**
-   * @returns undefined where no auth server is named: clients need no AUTH then
-   * @throws StartError for an address that is none, and when -tls-root-ca-file cannot be read
+   * @returns undefined if no auth server is named: clients need no AUTH then
+   * @throws StartError for a malformed address, and if --tls-root-ca-file cannot be read
    */
   static from(options: BrokerOptions): Authority | undefined {
     return options.authHttpAddresses.length === 0 ? undefined : new Authority(options);
   }
 
   private constructor(options: BrokerOptions) {
-    this.servers = options.authHttpAddresses.map((address) => ({ name: address.replace(/\/\/[^/@]*@/, "//"), url: readAddress(address) }));
+    this.servers = options.authHttpAddresses.map((address) => ({
+      name: address.replace(/\/\/[^/@]*@/, "//"),
+      url: parseServerAddress(address),
+    }));
     this.method = options.authHttpRequestMethod;
     this.limits = {
       connectTimeoutMs: options.httpClientConnectTimeoutMs,
@@ -63,13 +67,13 @@ export class Authority {
   }
 
   /**
-   * Asks the servers one after the other, beginning with any of them, until one knows what the client may do.
+   * Asks the servers what a client may do, one after the other from a random one on, until one of them answers.
    *
-   * @param signal aborted: nobody waits for the answer any more
-   * @returns rejects when all have failed, with what each did
+   * @param signal is aborted when nobody waits for the answer any more
+   * @returns rejects if all servers failed, with the failure of each
    */
   async ask(facts: ClientFacts, signal: AbortSignal): Promise<Permissions> {
-    // A client that nobody knows yet must not make the broker write megabytes.
+    // An unknown client must not make the broker send megabytes.
     if (facts.secret.length > MAX_SECRET_BYTES)
       throw new Error(`the secret has ${facts.secret.length} bytes, more than ${MAX_SECRET_BYTES}`);
     const first = Math.floor(Math.random() * this.servers.length);
@@ -79,7 +83,7 @@ export class Authority {
       try {
         return await this.askOne(url, facts, signal);
       } catch (error) {
-        // Never with the query, nor with what an answer repeats of it: unlike nsqd's, our log keeps no secrets.
+        // Without the query, and without its parts that the answer repeats: unlike nsqd's log, ours has no secrets.
         const reason = withoutSecret((error as Error).message, facts.secret).slice(0, MAX_REASON_CHARACTERS);
         failures.push(`failed to auth against ${name} - ${reason}`);
       }
@@ -92,12 +96,12 @@ export class Authority {
     let request: HttpRequest = this.requestFor(url, facts);
     for (let redirects = 0; ; redirects++) {
       const answer = await exchange(this.peerOf(url), request, this.limits, signal);
-      if (answer.status === 200) return Permissions.read(answer.body.toString());
+      if (answer.status === 200) return Permissions.parse(answer.body.toString());
       const next = nextUrl(url, request.path, answer);
       if (next === undefined || redirects === MAX_REDIRECTS) {
         throw new Error(`got response ${answer.statusText} ${JSON.stringify(answer.body.toString())}`);
       }
-      // As Go's client goes on: a POST becomes a GET, except where the status forbids it.
+      // As in Go's client, a POST becomes a GET, except where the status forbids it.
       const { headers = {}, body }: HttpRequest = request;
       const keeps = answer.status === 307 || answer.status === 308 || answer.status === 403;
       request = {
@@ -126,7 +130,7 @@ export class Authority {
       const query = fields.map(([name, value]) => `${name}=${escapeQuery(value)}`).join("&");
       return { method: "GET", path: `${pathOf(url)}${url.search === "" ? "?" : "&"}${query}`, headers };
     }
-    // A list for each, as later releases of nsqd send it.
+    // Each value is a list, as later releases of nsqd send it.
     const body = JSON.stringify(Object.fromEntries(fields.map(([name, value]) => [name, [value.toString()]])));
     return { method: "POST", path: pathOf(url), headers: { ...headers, "Content-Type": "application/json" }, body };
   }
@@ -139,14 +143,14 @@ export class Authority {
   }
 }
 
-/** A text in which a secret, as it is or escaped, is made out. Very short ones would take words out by chance. */
+/** A text without a secret, be it plain or escaped there. */
 function withoutSecret(text: string, secret: Buffer): string {
   const forms = [secret.toString(), escapeQuery(secret)].filter((form) => form.length >= SHORTEST_SECRET);
   return forms.reduce((left, form) => left.replaceAll(form, "…"), text);
 }
 
-/** `host:port`, or a URL whose query is added to. @throws StartError */
-function readAddress(address: string): URL {
+/** Parses `host:port`, or a URL, which may have a query already. @throws StartError */
+function parseServerAddress(address: string): URL {
   const text = address.includes("://") ? address : `http://${address}/auth`;
   const url = URL.canParse(text) ? new URL(text) : undefined;
   if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:") || url.hostname === "") {
@@ -155,7 +159,7 @@ function readAddress(address: string): URL {
   return url;
 }
 
-/** Where an answer sends its asker; undefined for one that sends nowhere. */
+/** The address that an answer redirects to; undefined for an answer that does not redirect. */
 function nextUrl(url: URL, path: string, { status, headers, body }: HttpAnswer): URL | undefined {
   const location = headers.get("location");
   const here = `${url.protocol}//${url.host}${path}`;
@@ -163,7 +167,7 @@ function nextUrl(url: URL, path: string, { status, headers, body }: HttpAnswer):
     const next = new URL(location, here);
     return next.protocol === "http:" || next.protocol === "https:" ? next : undefined;
   }
-  // What servers of the NSQ family say that want TLS: the same, on another port.
+  // NSQ's servers that require TLS answer so: the same path on another port.
   if (status !== 403 || url.protocol === "https:") return undefined;
   const port = /"https_port"\s*:\s*(\d{1,5})\b/.exec(body.toString())?.[1];
   return port === undefined ? undefined : new URL(`https://${formatAddress(url.hostname.replace(/^\[|\]$/g, ""), Number(port))}${path}`);

@@ -2,43 +2,44 @@ import { fieldsOf, type Json, listOf, parseDocument } from "../../base/go/json.t
 import { Pattern, type PatternBudget } from "../../base/go/regexp/matcher.ts";
 import { PatternError } from "../../base/go/regexp/parser.ts";
 
-/** All patterns of one answer, as instructions: some ten thousand names written out, and checked in a few milliseconds. */
+/** The limit for the patterns of one answer, in instructions: some ten thousand names, which are checked in a few milliseconds. */
 const MAX_STEPS = 200_000;
 
+/** A pattern is logged up to this length. */
 const QUOTED_CHARACTERS = 200;
 
 type Act = "publish" | "subscribe";
 const ACTS: readonly string[] = ["publish", "subscribe"];
 
-/** One line of permissions: what may be done with the topics and channels of these names. */
+/** One entry of an answer: what may be done with the topics and channels of these names. */
 interface Authorization {
   topic: Pattern;
   channels: Pattern[];
   acts: string[];
 }
 
-/** Why an auth server's answer is none. */
+/** An auth server's answer cannot be used. */
 export class BadAnswer extends Error {
   override name = "BadAnswer";
 }
 
-/** What an auth server says that a client is and may do (https://nsq.io/components/nsqd.html#auth). */
+/** Who a client is and what it may do, by an auth server's answer (https://nsq.io/components/nsqd.html#auth). */
 export class Permissions {
   /**
-   * Reads a server's answer as nsqd does (internal/auth/authorizations.go).
+   * Parses a server's answer as nsqd does (internal/auth/authorizations.go).
    *
-   * @throws BadAnswer for what nsqd refuses, and for patterns beyond MAX_STEPS
+   * @throws BadAnswer for an answer that nsqd refuses, and for patterns beyond MAX_STEPS
    */
-  static read(text: string): Permissions {
+  static parse(text: string): Permissions {
     const document = parseDocument(text);
-    if (document === undefined) throw new BadAnswer("the answer is no JSON");
-    const said = fieldsOf(document, { ttl: 0, identity: "", identity_url: "" });
+    if (document === undefined) throw new BadAnswer("the answer is not JSON");
+    const fields = fieldsOf(document, { ttl: 0, identity: "", identity_url: "" });
     const list = listOf(document, "authorizations");
-    if (said === undefined || list === undefined) throw new BadAnswer("the answer is not of the form of permissions");
+    if (fields === undefined || list === undefined) throw new BadAnswer("the answer does not have the form of permissions");
     const budget: PatternBudget = { steps: MAX_STEPS };
-    const authorizations = list.map((entry) => readAuthorization(entry, budget));
-    if (said.ttl <= 0) throw new BadAnswer(`invalid TTL ${said.ttl} (must be >0)`);
-    return new Permissions(said.identity, said.identity_url, Number(said.ttl), authorizations);
+    const authorizations = list.map((entry) => parseAuthorization(entry, budget));
+    if (fields.ttl <= 0) throw new BadAnswer(`invalid TTL ${fields.ttl} (must be >0)`);
+    return new Permissions(fields.identity, fields.identity_url, Number(fields.ttl), authorizations);
   }
 
   private constructor(
@@ -48,12 +49,12 @@ export class Permissions {
     private readonly authorizations: readonly Authorization[],
   ) {}
 
-  /** How many lines there are; a client without any has no permission at all. */
+  /** The number of entries. A client without any has no permission at all. */
   get count(): number {
     return this.authorizations.length;
   }
 
-  /** @param channel to subscribe to; empty for publishing, which needs a line with a channel pattern that matches no channel */
+  /** @param channel to subscribe to; empty for publishing, which needs an entry with a channel pattern that matches the empty name */
   allows(topic: string, channel: string): boolean {
     const act: Act = channel === "" ? "publish" : "subscribe";
     return this.authorizations.some(
@@ -62,16 +63,16 @@ export class Permissions {
   }
 }
 
-function readAuthorization(entry: Json, budget: PatternBudget): Authorization {
-  const said = fieldsOf(entry, { topic: "" });
+function parseAuthorization(entry: Json, budget: PatternBudget): Authorization {
+  const fields = fieldsOf(entry, { topic: "" });
   const channels = stringsOf(entry, "channels");
   const acts = stringsOf(entry, "permissions");
-  if (said === undefined || channels === undefined || acts === undefined) {
-    throw new BadAnswer("the answer is not of the form of permissions");
+  if (fields === undefined || channels === undefined || acts === undefined) {
+    throw new BadAnswer("the answer does not have the form of permissions");
   }
   for (const act of acts) if (!ACTS.includes(act)) throw new BadAnswer(`unknown permission ${act}`);
   return {
-    topic: compile("topic", said.topic, budget),
+    topic: compile("topic", fields.topic, budget),
     channels: channels.map((channel) => compile("channel", channel, budget)),
     acts,
   };
@@ -83,7 +84,7 @@ function stringsOf(entry: Json, name: string): string[] | undefined {
   return list.map((item) => (item === null ? "" : (item as string).toWellFormed()));
 }
 
-/** A pattern in the log, not in all its length. */
+/** A pattern for the log, shortened. */
 function quoted(source: string): string {
   return JSON.stringify(source.length <= QUOTED_CHARACTERS ? source : `${source.slice(0, QUOTED_CHARACTERS)}…`);
 }

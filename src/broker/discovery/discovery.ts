@@ -10,12 +10,12 @@ import type { Topic } from "../topics/topic.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
 import { type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
 
-/** Topics whose channels are asked for at the same time: thousands may be created in one moment. */
+/** Topics whose channels are asked for at the same time. Thousands of topics may be created at once. */
 const MAX_QUERIES = 32;
-/** Of a lookup's list of channels. */
+/** The limit for a lookup's list of channels. */
 const MAX_LIST_BYTES = 4 * 1024 * 1024;
 
-/** A lookup in this process: where it is, without a detour over names that others know it by. */
+/** The addresses of a lookup in this process. It is reached by these, whatever address it tells others. */
 export interface OwnLookup {
   tcpAddress: Address;
   httpAddress: Address;
@@ -38,8 +38,8 @@ export interface RegisteredBroker {
 }
 
 /**
- * The broker's side of discovery: tells every lookup which topics and channels there are, and learns from them which
- * channels a new topic has elsewhere.
+ * The broker's side of discovery: registers every topic and channel with all lookups, and asks them which channels a new
+ * topic has on other brokers.
  */
 export class Discovery implements Registrant, TopicObserver {
   private readonly peers = new Map<string, LookupPeer>();
@@ -48,9 +48,9 @@ export class Discovery implements Registrant, TopicObserver {
   private readonly waitingQueries: (() => void)[] = [];
 
   /**
-   * Starts to register with --lookupd-tcp-address, and follows that option when it is changed at run time.
+   * Starts to register with the lookups of --lookupd-tcp-address, also when that option is changed at run time.
    *
-   * @throws StartError for an address that is none
+   * @throws StartError for a malformed address
    */
   static start(broker: RegisteredBroker, ownLookup?: OwnLookup): Discovery {
     for (const address of broker.options.lookupdTcpAddresses) parseRemoteAddress(address);
@@ -62,11 +62,11 @@ export class Discovery implements Registrant, TopicObserver {
     private readonly ownLookup: OwnLookup | undefined,
   ) {
     broker.registry.observer = this;
-    broker.optionsChanged.push(() => this.update());
-    this.update();
+    broker.optionsChanged.push(() => this.updatePeers());
+    this.updatePeers();
   }
 
-  /** Hangs up: the lookups forget this broker. */
+  /** Closes the connections. The lookups then forget this broker. */
   close(): void {
     if (this.closed) return;
     this.closed = true;
@@ -76,7 +76,7 @@ export class Discovery implements Registrant, TopicObserver {
     this.peers.clear();
   }
 
-  // ---- what lookups are told
+  // ---- registering
 
   identity(): Identity {
     const { options } = this.broker;
@@ -92,33 +92,33 @@ export class Discovery implements Registrant, TopicObserver {
   *registrations(): Generator<string, undefined> {
     for (const topic of this.broker.registry.topics.values()) {
       if (topic.channels.size === 0) yield `REGISTER ${topic.name}`;
-      // A channel's registration is its topic's too.
+      // Registering a channel registers its topic, too.
       else for (const channel of topic.channels.values()) yield `REGISTER ${topic.name} ${channel.name}`;
     }
   }
 
   topicCreated(topic: Topic): void {
-    this.tell(`REGISTER ${topic.name}`);
+    this.send(`REGISTER ${topic.name}`);
     if (this.peers.size > 0) void this.createChannels(topic);
   }
 
   topicDeleted(topic: Topic): void {
-    this.tell(`UNREGISTER ${topic.name}`);
+    this.send(`UNREGISTER ${topic.name}`);
   }
 
   channelCreated(channel: Channel): void {
-    this.tell(`REGISTER ${channel.topic.name} ${channel.name}`);
+    this.send(`REGISTER ${channel.topic.name} ${channel.name}`);
   }
 
   channelDeleted(channel: Channel): void {
-    this.tell(`UNREGISTER ${channel.topic.name} ${channel.name}`);
+    this.send(`UNREGISTER ${channel.topic.name} ${channel.name}`);
   }
 
-  private tell(command: string): void {
-    for (const peer of this.peers.values()) peer.tell(command);
+  private send(command: string): void {
+    for (const peer of this.peers.values()) peer.queueChange(command);
   }
 
-  // ---- which lookups there are
+  // ---- the lookups
 
   private get broadcastHttpPort(): number {
     return this.broker.options.broadcastHttpPort || this.broker.httpPort;
@@ -128,8 +128,8 @@ export class Discovery implements Registrant, TopicObserver {
     return this.broker.options.broadcastTcpPort || this.broker.tcpPort;
   }
 
-  /** Connects to what is new among the addresses, and hangs up on what is no longer. */
-  private update(): void {
+  /** Connects to the addresses that are new, and closes the connections to those that are gone. */
+  private updatePeers(): void {
     if (this.closed) return;
     const wanted = this.wantedAddresses();
     for (const [name, peer] of this.peers) {
@@ -155,67 +155,70 @@ export class Discovery implements Registrant, TopicObserver {
       }
     }
     if (addresses.length > 0 && this.broadcastHttpPort === 0) {
-      logger.error("LOOKUP: not registering with any: a lookup asks for an HTTP port; give -http-address or -broadcast-http-port");
+      logger.error("LOOKUP: not registering with any lookup: they require an HTTP port; give -http-address or -broadcast-http-port");
       return new Map();
     }
     if (addresses.length > 0 && this.broadcastTcpPort === 0) {
-      logger.error("LOOKUP: not registering with any: a lookup asks for a TCP port, and a unix socket has none; give -broadcast-tcp-port");
+      logger.error(
+        "LOOKUP: not registering with any lookup: they require a TCP port, and a unix socket has none; give -broadcast-tcp-port",
+      );
       return new Map();
     }
     const wanted = new Map<string, Address>();
     for (const address of addresses) {
       const name = formatAddress(address.hostname, address.port);
-      // Of the same address twice the first counts: the own one.
+      // The first of two equal addresses counts: it is the own lookup's.
       if (!wanted.has(name)) wanted.set(name, address);
     }
     return wanted;
   }
 
-  // ---- what lookups are asked
+  // ---- channels of other brokers
 
   /**
-   * Creates the channels that a new topic has on other brokers. Its messages wait until that is done, so that they
-   * reach these channels from the first one on; but not longer than --http-client-request-timeout.
+   * Creates the channels that a new topic has on other brokers. Until then its messages wait, for up to
+   * --http-client-request-timeout, so that these channels get them from the first one on.
    */
   private async createChannels(topic: Topic): Promise<void> {
     const { logger, options } = this.broker;
     topic.withhold();
-    const release = (problem?: string): void => {
+    const release = (problem?: Error): void => {
       if (!topic.withheld) return;
-      if (problem !== undefined) logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem}`);
+      if (problem !== undefined)
+        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem.message}`);
       topic.endWithholding();
     };
     const timer = setTimeout(
-      () => release(`no answer within ${options.httpClientRequestTimeoutMs} ms`),
+      () => release(new Error(`no answer within ${options.httpClientRequestTimeoutMs} ms`)),
       options.httpClientRequestTimeoutMs,
     );
     try {
-      await this.queryTurn();
+      await this.beginQuery();
       if (topic.withheld && !topic.deleted) {
         const names = await this.findChannels(topic.name);
         if (topic.withheld && !topic.deleted && !this.closed) for (const name of names) topic.channel(name);
       }
       release();
     } catch (error) {
-      release((error as Error).message);
+      release(error as Error);
     } finally {
       clearTimeout(timer);
-      this.queryDone();
+      this.endQuery();
     }
   }
 
-  private async queryTurn(): Promise<void> {
+  private async beginQuery(): Promise<void> {
     if (this.queries < MAX_QUERIES) this.queries++;
     else await new Promise<void>((resolve) => this.waitingQueries.push(resolve));
   }
 
-  private queryDone(): void {
+  private endQuery(): void {
     const next = this.waitingQueries.shift();
     if (next === undefined) this.queries--;
     else next();
   }
 
-  /** The channels, ephemeral ones excepted, that any lookup knows of a topic. Who does not answer is told of in the log. */
+  /** The channels of a topic that any lookup knows, without ephemeral ones. Lookups that do not answer are logged. */
   private async findChannels(topic: string): Promise<Set<string>> {
     const { logger } = this.broker;
     const names = new Set<string>();
@@ -228,16 +231,16 @@ export class Discovery implements Registrant, TopicObserver {
         logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic} - ${answer.message}`);
         continue;
       }
-      // Without a consumer an ephemeral channel would stay for ever.
+      // An ephemeral channel is deleted with its last consumer, so one that never has a consumer would stay for ever.
       for (const name of answer ?? []) if (isValidName(name) && !isEphemeral(name)) names.add(name);
     }
     return names;
   }
 
-  /** @returns undefined for a lookup that has never told where its HTTP side is; an error for one that does not answer */
+  /** @returns undefined for a lookup that has not told its HTTP address yet; an error for one that does not answer */
   private async askPeer(peer: LookupPeer, topic: string): Promise<string[] | Error | undefined> {
-    // The first message may be there before the first connection.
-    await peer.tried;
+    // The topic's first message may come before the connection to the lookup is made.
+    await peer.firstAttempt;
     if (peer.httpAddress === undefined) return undefined;
     try {
       const { httpClientConnectTimeoutMs, httpClientRequestTimeoutMs } = this.broker.options;
@@ -246,18 +249,18 @@ export class Discovery implements Registrant, TopicObserver {
         requestTimeoutMs: httpClientRequestTimeoutMs,
         responseBytes: MAX_LIST_BYTES,
       });
-      return readChannels(text);
+      return parseChannels(text);
     } catch (error) {
       return error as Error;
     }
   }
 }
 
-/** @throws for what is no list of channels */
-function readChannels(text: string): string[] {
+/** @throws for anything but a list of channels */
+function parseChannels(text: string): string[] {
   const parsed: unknown = JSON.parse(text);
   if (typeof parsed !== "object" || parsed === null || !("channels" in parsed)) return [];
   const { channels } = parsed;
-  if (!Array.isArray(channels)) throw new Error("its channels are no list");
+  if (!Array.isArray(channels)) throw new Error("its channels are not a list");
   return channels.filter((name) => typeof name === "string");
 }

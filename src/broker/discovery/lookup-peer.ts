@@ -5,33 +5,33 @@ import type { Logger } from "../../base/logger.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
 
 const MAGIC_V1 = "  V1";
-/** What a lookup says of itself takes 150 bytes, its other answers less. */
+/** A lookup's answer to IDENTIFY has 150 bytes, its other answers fewer. */
 const MAX_ANSWER_BYTES = 64 * 1024;
-/** Commands that are sent ahead of their answers: a lookup far away is not waited for with each, and what is unsent stays small. */
+/** Commands that may be sent before their answers come, so that a distant lookup is not waited for with each, and little stays unsent. */
 const MAX_AWAITED = 512;
-/** Of more changes than this a slow lookup is told by registering everything anew. */
+/** A slow lookup for which more changes wait is told by registering everything again. */
 const MAX_QUEUED = 4096;
-/** A lookup that stays out of reach is told of in the log this often. */
-const COMPLAINT_INTERVAL_MS = 60_000;
+/** A failure that persists is logged this often. */
+const REPEAT_LOG_INTERVAL_MS = 60_000;
 
 const EMPTY = Buffer.alloc(0);
-/** What a lookup need not say. */
-const NOTHING_SAID = { tcp_port: 0, http_port: 0, version: "", broadcast_address: "" };
+/** What counts for a lookup that does not tell it. */
+const DEFAULTS = { tcp_port: 0, http_port: 0, version: "", broadcast_address: "" };
 
 /** When a peer gives up and tries again, ms. */
 export interface PeerTiming {
-  /** To connect, and between answers while any is awaited; nsqd's second. */
+  /** For connecting, and for the next answer while any is awaited. nsqd waits a second, too. */
   timeoutMs: number;
   pingIntervalMs: number;
-  /** The first wait before connecting anew; it doubles each time in vain. */
+  /** The wait before the second attempt to connect. It doubles with each failure. */
   firstWaitMs: number;
-  /** Small enough that consumers find their topics again within 5 s of a lookup's return: the longest wait, the time to connect and a poll of theirs. */
+  /** Small enough that consumers find their topics within 5 s of a lookup's return: this wait, the time to connect, and a poll. */
   longestWaitMs: number;
 }
 
 const TIMING: PeerTiming = { timeoutMs: 1000, pingIntervalMs: 15_000, firstWaitMs: 100, longestWaitMs: 2000 };
 
-/** What a lookup is told of this broker: IDENTIFY's body. */
+/** IDENTIFY's body: what a lookup is told about this broker. */
 export interface Identity {
   version: string;
   tcp_port: number;
@@ -40,48 +40,48 @@ export interface Identity {
   broadcast_address: string;
 }
 
-/** What a peer tells the lookup, as of when it is asked. */
+/** The broker that is registered, as it is when these are called. */
 export interface Registrant {
   identity(): Identity;
-  /** REGISTER commands for all that there is; what changes while they are taken may be among them or not. */
+  /** REGISTER commands for all topics and channels. One that comes or goes during the iteration may be among them or not. */
   registrations(): Iterator<string>;
 }
 
 /**
- * The connection to one lookup: keeps it, and keeps the lookup informed. Whatever goes wrong ends the connection, and
- * with it all that the lookup knew; after a wait it connects again and registers everything, so both always agree.
- * Nothing here is waited for by anybody.
+ * Keeps a connection to one lookup, and the lookup up to date. Any failure ends the connection, and with it everything that
+ * the lookup knew of this broker. After a wait the next connection registers everything again, so that both always agree.
+ * Nothing else waits for a lookup.
  * https://nsq.io/components/nsqlookupd.html, nsqd/lookup.go, nsqd/lookup_peer.go
  */
 export class LookupPeer {
-  /** Where its HTTP side is, as it said last; a lookup that is out of reach here may still answer there. */
+  /** The HTTP address that the lookup told last. It may answer there even if its TCP side cannot be reached. */
   httpAddress: Address | undefined;
-  /** Settled once the first attempt has come to something, good or bad. */
-  readonly tried: Promise<void>;
-  /** All was registered, and changes are told as they come. */
+  /** Resolves once the first attempt to connect has succeeded or failed. */
+  readonly firstAttempt: Promise<void>;
+  /** Everything is registered, and changes are sent as they come. */
   registered = false;
 
   private socket: Socket | undefined;
   private identified = false;
   private closed = false;
   private unread: Buffer = EMPTY;
-  /** REGISTER commands of a new connection that were not sent yet. */
+  /** The REGISTER commands of a new connection that are not sent yet. */
   private registrations: Iterator<string> | undefined;
-  /** Commands behind those. */
+  /** Commands that are sent after those. */
   private queue: string[] = [];
-  /** Commands whose answers are to come, in order. */
+  /** Commands whose answers have not come yet, in order. */
   private awaited: string[] = [];
-  private attemptsInVain = 0;
+  private failedAttempts = 0;
   private pumpScheduled = false;
   private waitTimer: Timer | undefined;
-  private watchTimer: Timer | undefined;
+  private timeoutTimer: Timer | undefined;
   private pingTimer: Timer | undefined;
-  private lastComplaint = "";
-  private lastComplaintMs = Number.NEGATIVE_INFINITY;
-  private readonly settleTried: () => void;
+  private lastFailure = "";
+  private lastFailureMs = Number.NEGATIVE_INFINITY;
+  private readonly endFirstAttempt: () => void;
   private readonly timing: PeerTiming;
 
-  /** @param httpAddress where to ask it instead of where it says */
+  /** @param ownHttpAddress used instead of the HTTP address that the lookup tells */
   constructor(
     private readonly address: Address,
     private readonly registrant: Registrant,
@@ -91,41 +91,41 @@ export class LookupPeer {
   ) {
     this.timing = { ...TIMING, ...timing };
     const { promise, resolve } = Promise.withResolvers<void>();
-    this.tried = promise;
-    this.settleTried = resolve;
+    this.firstAttempt = promise;
+    this.endFirstAttempt = resolve;
     logger.info(`LOOKUP(${this.name}): adding peer`);
     this.connect();
   }
 
-  /** `host:port`, as in the log. */
+  /** `host:port`, for the log. */
   get name(): string {
     return formatAddress(this.address.hostname, this.address.port);
   }
 
-  /** A topic or channel came or went. Without a connection there is nothing to do: the next one begins with registering all. */
-  tell(command: string): void {
+  /** A topic or channel came or went. Without a connection nothing is to do: the next one registers everything. */
+  queueChange(command: string): void {
     if (!this.identified) return;
     this.logger.info(`LOOKUPD(${this.name}): ${command}`);
-    if (this.queue.length >= MAX_QUEUED) this.fail(`more than ${MAX_QUEUED} changes behind; registering everything anew`);
+    if (this.queue.length >= MAX_QUEUED) this.fail(`more than ${MAX_QUEUED} changes behind; registering everything again`);
     else this.send(command);
   }
 
-  /** Hangs up for good. */
+  /** Closes the connection, and makes no other. */
   close(): void {
     if (this.closed) return;
     this.logger.info(`LOOKUP(${this.name}): removing peer`);
     this.closed = true;
     this.disconnect();
     clearTimeout(this.waitTimer);
-    this.settleTried();
+    this.endFirstAttempt();
   }
 
   private connect(): void {
     this.logger.debug(`LOOKUP connecting to ${this.name}`);
-    // Bun.connect() cannot be given up before the kernel does so itself, after two minutes.
+    // Not Bun.connect(): it cannot be cancelled, and the kernel gives up only after two minutes.
     const socket = lazy.net.connect({ host: this.address.hostname, port: this.address.port, noDelay: true, keepAlive: true });
     this.socket = socket;
-    this.watch("connect");
+    this.startTimeout("connect");
     socket.on("connect", () => this.identify(socket));
     socket.on("data", (data: Buffer) => {
       if (this.socket === socket) this.receive(data);
@@ -134,7 +134,7 @@ export class LookupPeer {
       if (this.socket === socket) this.fail(error.message);
     });
     socket.on("close", () => {
-      if (this.socket === socket) this.fail("hung up");
+      if (this.socket === socket) this.fail("closed the connection");
     });
   }
 
@@ -145,7 +145,7 @@ export class LookupPeer {
     size.writeInt32BE(body.length);
     socket.write(Buffer.concat([Buffer.from(`${MAGIC_V1}IDENTIFY\n`), size, body]));
     this.awaited.push("IDENTIFY");
-    this.watch("IDENTIFY");
+    this.startTimeout("IDENTIFY");
   }
 
   private receive(data: Buffer): void {
@@ -155,28 +155,28 @@ export class LookupPeer {
       if (size < 0 || size > MAX_ANSWER_BYTES) return this.fail(`its answer claims to have ${size} bytes; is this a lookup?`);
       if (bytes.length < 4 + size) break;
       const command = this.awaited.shift();
-      if (command === undefined) return this.fail("it answers what nobody asked");
+      if (command === undefined) return this.fail("it sent an answer that no command awaits");
       const socket = this.socket;
-      this.answered(command, bytes.toString("utf8", 4, 4 + size));
+      this.onAnswer(command, bytes.toString("utf8", 4, 4 + size));
       if (this.socket !== socket) return;
       bytes = bytes.subarray(4 + size);
     }
     this.unread = bytes.length === 0 ? EMPTY : Buffer.from(bytes);
-    if (this.awaited.length > 0) this.watch(this.awaited[0]);
-    else clearTimeout(this.watchTimer);
-    // Not with each answer: commands go out in groups.
+    if (this.awaited.length > 0) this.startTimeout(this.awaited[0]);
+    else clearTimeout(this.timeoutTimer);
+    // Not with each answer, so that commands are sent in groups.
     if (this.awaited.length <= MAX_AWAITED / 2) this.pump();
   }
 
-  private answered(command: string, answer: string): void {
-    if (command === "IDENTIFY") return this.introduced(answer);
+  private onAnswer(command: string, answer: string): void {
+    if (command === "IDENTIFY") return this.onIdentified(answer);
     if (answer.startsWith("E_")) this.logger.error(`LOOKUPD(${this.name}): ${command} - ${answer}`);
   }
 
-  private introduced(answer: string): void {
-    const said = readFields(answer, NOTHING_SAID);
-    if (said === undefined) return this.fail(`IDENTIFY - ${answer}`);
-    const { tcp_port, http_port, version, broadcast_address } = said;
+  private onIdentified(answer: string): void {
+    const fields = readFields(answer, DEFAULTS);
+    if (fields === undefined) return this.fail(`IDENTIFY - ${answer}`);
+    const { tcp_port, http_port, version, broadcast_address } = fields;
     this.logger.info(
       `LOOKUPD(${this.name}): peer info {TCPPort:${tcp_port} HTTPPort:${http_port} Version:${version} BroadcastAddress:${broadcast_address}}`,
     );
@@ -187,7 +187,7 @@ export class LookupPeer {
     this.identified = true;
     this.registrations = this.registrant.registrations();
     this.pingTimer = setInterval(() => this.ping(), this.timing.pingIntervalMs);
-    this.settleTried();
+    this.endFirstAttempt();
     this.schedulePump();
   }
 
@@ -201,7 +201,7 @@ export class LookupPeer {
     this.schedulePump();
   }
 
-  /** What comes in one turn of the event loop goes out together. */
+  /** Commands of one turn of the event loop are sent together. */
   private schedulePump(): void {
     if (this.pumpScheduled) return;
     this.pumpScheduled = true;
@@ -211,25 +211,25 @@ export class LookupPeer {
     });
   }
 
-  /** Sends what there is to send, up to the number of answers that may be awaited. */
+  /** Sends the commands that wait, as far as their answers may be awaited. */
   private pump(): void {
     if (!this.identified || this.socket === undefined) return;
     const commands: string[] = [];
     while (this.awaited.length + commands.length < MAX_AWAITED) {
-      const command = this.next();
+      const command = this.nextCommand();
       if (command === undefined) break;
       commands.push(command);
     }
     if (commands.length === 0) {
-      if (this.awaited.length === 0 && !this.registered) this.settled();
+      if (this.awaited.length === 0 && !this.registered) this.onRegistered();
       return;
     }
-    if (this.awaited.length === 0) this.watch(commands[0]);
+    if (this.awaited.length === 0) this.startTimeout(commands[0]);
     this.awaited.push(...commands);
     this.socket.write(`${commands.join("\n")}\n`);
   }
 
-  private next(): string | undefined {
+  private nextCommand(): string | undefined {
     if (this.registrations !== undefined) {
       const { done, value } = this.registrations.next();
       if (done !== true) return value;
@@ -238,43 +238,43 @@ export class LookupPeer {
     return this.queue.shift();
   }
 
-  /** All is registered, and the lookup has answered. */
-  private settled(): void {
+  /** Everything is registered, and the lookup has answered all of it. */
+  private onRegistered(): void {
     this.registered = true;
-    this.attemptsInVain = 0;
-    this.lastComplaint = "";
+    this.failedAttempts = 0;
+    this.lastFailure = "";
     this.logger.info(`LOOKUPD(${this.name}): registered`);
   }
 
   /**
-   * Ends the connection if nothing is heard for the timeout. It passes in two halves, with a look at the sockets
-   * between them: a stall of this process is not taken for the lookup's silence.
+   * Ends the connection if no answer comes within the timeout. The timeout has two halves, between which the sockets are
+   * read, so that a stall of this process is not taken for silence of the lookup.
    */
-  private watch(command: string): void {
-    clearTimeout(this.watchTimer);
+  private startTimeout(command: string): void {
+    clearTimeout(this.timeoutTimer);
     const halfMs = this.timing.timeoutMs / 2;
-    this.watchTimer = setTimeout(() => {
-      this.watchTimer = setTimeout(() => this.fail(`${command} - no answer within ${this.timing.timeoutMs} ms`), halfMs);
+    this.timeoutTimer = setTimeout(() => {
+      this.timeoutTimer = setTimeout(() => this.fail(`${command} - no answer within ${this.timing.timeoutMs} ms`), halfMs);
     }, halfMs);
   }
 
   private fail(reason: string): void {
     if (this.closed || this.socket === undefined) return;
-    this.complain(reason);
+    this.logFailure(reason);
     this.disconnect();
-    this.settleTried();
+    this.endFirstAttempt();
     const { firstWaitMs, longestWaitMs } = this.timing;
-    const waitMs = Math.min(longestWaitMs, firstWaitMs * 2 ** this.attemptsInVain++);
-    // Brokers that lost the same lookup must not all come back in the same moment.
+    const waitMs = Math.min(longestWaitMs, firstWaitMs * 2 ** this.failedAttempts++);
+    // Brokers that lost the same lookup must not all come back at the same moment.
     this.waitTimer = setTimeout(() => this.connect(), waitMs * (0.5 + Math.random() / 2));
   }
 
-  /** One line when it begins, and one now and then while it lasts. */
-  private complain(reason: string): void {
+  /** Logs a failure when it begins, and again every REPEAT_LOG_INTERVAL_MS while it lasts. */
+  private logFailure(reason: string): void {
     const nowMs = performance.now();
-    if (reason === this.lastComplaint && nowMs - this.lastComplaintMs < COMPLAINT_INTERVAL_MS) return;
-    this.lastComplaint = reason;
-    this.lastComplaintMs = nowMs;
+    if (reason === this.lastFailure && nowMs - this.lastFailureMs < REPEAT_LOG_INTERVAL_MS) return;
+    this.lastFailure = reason;
+    this.lastFailureMs = nowMs;
     this.logger.error(`LOOKUPD(${this.name}): ${reason}`);
   }
 
@@ -286,7 +286,7 @@ export class LookupPeer {
     this.registrations = undefined;
     this.queue = [];
     this.awaited = [];
-    clearTimeout(this.watchTimer);
+    clearTimeout(this.timeoutTimer);
     clearInterval(this.pingTimer);
   }
 }

@@ -28,12 +28,12 @@ describe("a consumer that asks our lookup server", () => {
   });
 
   for (const client of clients) {
-    test(`with ${client.name} finds its topic's brokers, one that comes later too`, async () => {
+    test(`with ${client.name} finds the brokers of its topic, also one that starts later`, async () => {
       const sent = [...(await publish(brokers[0], `${client.name} first`)), ...(await publish(brokers[1], `${client.name} second`))];
       const follower = new Follower(client, [`127.0.0.1:${lookup.httpPort}`], "found", client.name);
       let late: Server | undefined;
       try {
-        // The channel of a later client begins behind what the first one's got: only what is sent from now on counts.
+        // The channel of a later client starts after the messages of the first one: only messages from now on count.
         for (const broker of brokers) {
           await until(`${client.name} has its channel`, async () => {
             const stats = await (await broker.http("GET", `/stats?format=json&topic=found&channel=${client.name}`)).text();

@@ -3,7 +3,7 @@ import { until } from "../../support/server.ts";
 import { Cluster, HEALED_MS, type Place } from "./support/cluster.ts";
 import { Network, noNetworks } from "./support/network.ts";
 
-/** `BUNSQ_CUT_SECONDS=30` for the long cut, in which connections to lookups are given up as well. */
+/** `BUNSQ_CUT_SECONDS=30` makes a cut so long that the connections to lookups time out, too. */
 const CUT_SECONDS = Number(process.env.BUNSQ_CUT_SECONDS ?? 6);
 
 const PING_INTERVAL_SECONDS = 15;
@@ -34,7 +34,7 @@ describe.skipIf(missing !== undefined)("three brokers, two lookups and their cli
       network.cut();
       const cutAt = performance.now();
       const count = () => cluster.site.acknowledged.flat().length;
-      // What was on its way when the network was cut may still be reported.
+      // Messages that were on their way when the network was cut may still be reported.
       await until("nothing is acknowledged any more", async () => {
         const before = count();
         await Bun.sleep(500);
@@ -53,7 +53,7 @@ describe.skipIf(missing !== undefined)("three brokers, two lookups and their cli
       const connectedMs = await cluster.untilConnected("the consumers are back");
       const knownMs = connectedMs + (await cluster.untilTold("both lookups tell of all brokers", [0, 1, 2], HEALED_MS - connectedMs));
       await cluster.untilAllFlows("all is at work again");
-      // In a long cut each broker has pinged in vain.
+      // In a long cut each broker has sent a PING without an answer.
       if (CUT_SECONDS >= PING_INTERVAL_SECONDS + 2) {
         for (const { log } of cluster.brokers) expect(log).toMatch(/ERROR: LOOKUPD\(.*\): PING - no answer within 1000 ms/);
       }
@@ -64,7 +64,7 @@ describe.skipIf(missing !== undefined)("three brokers, two lookups and their cli
     (CUT_SECONDS + 30) * 1000,
   );
 
-  test("tell the lookups what came and went after the cut", async () => {
+  test("register with the lookups what came and went after the cut", async () => {
     const [{ http }] = cluster.brokers;
     await cluster.site.request("POST", `http://${http}/topic/create?topic=later`);
     await until("both lookups know", async () => {

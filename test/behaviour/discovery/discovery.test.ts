@@ -8,12 +8,12 @@ import { expectNothing, InProcess, MemoryLogger, messages } from "../../support/
 import { until } from "../../support/server.ts";
 import { FakeLookup } from "./support/fake-lookup.ts";
 
-interface Told {
+interface LookupAnswer {
   channels: string[];
   producers: { broadcast_address: string; tcp_port: number; http_port: number; hostname: string; version: string }[];
 }
 
-/** Our lookup server in this process. */
+/** A lookup server of ours in this process. */
 class Lookup implements AsyncDisposable {
   readonly log = new MemoryLogger();
   private readonly server: LookupServer;
@@ -32,17 +32,17 @@ class Lookup implements AsyncDisposable {
     return await fetch(`http://127.0.0.1:${this.server.httpPort}${path}`, { method });
   }
 
-  /** What it knows of a topic; undefined for nothing. */
-  async told(topic: string): Promise<Told | undefined> {
+  /** What it answers about a topic; undefined for an unknown one. */
+  async lookup(topic: string): Promise<LookupAnswer | undefined> {
     const response = await this.call("GET", `/lookup?topic=${encodeURIComponent(topic)}`);
-    return response.status === 404 ? undefined : ((await response.json()) as Told);
+    return response.status === 404 ? undefined : ((await response.json()) as LookupAnswer);
   }
 
   async topics(): Promise<string[]> {
     return ((await (await this.call("GET", "/topics")).json()) as { topics: string[] }).topics;
   }
 
-  /** A channel that some other broker had once. */
+  /** Makes a channel known, as if another broker had it once. */
   async makeChannel(topic: string, channel: string): Promise<void> {
     const query = `topic=${encodeURIComponent(topic)}&channel=${encodeURIComponent(channel)}`;
     expect((await this.call("POST", `/channel/create?${query}`)).status).toBe(200);
@@ -53,7 +53,7 @@ class Lookup implements AsyncDisposable {
   }
 }
 
-/** A broker that registers, with an HTTP port that is only told of. */
+/** A broker that registers, with an HTTP port on which it does not listen. */
 class Setting implements AsyncDisposable {
   readonly inProcess: InProcess;
   discovery!: Discovery;
@@ -69,7 +69,7 @@ class Setting implements AsyncDisposable {
     return this;
   }
 
-  /** A broker that all of `lookups` know. */
+  /** A broker that is registered with all of `lookups`. */
   static async registered(...lookups: Lookup[]): Promise<Setting> {
     const setting = new Setting(...lookups).start();
     await setting.untilRegistered(lookups.length);
@@ -95,7 +95,7 @@ class Setting implements AsyncDisposable {
   }
 }
 
-/** A lookup whose TCP side is a fake one, and whose HTTP side does what a test wants. */
+/** A lookup with a fake TCP side, and an HTTP side that answers what a test wants. */
 class FakeServer implements AsyncDisposable {
   readonly tcp = new FakeLookup();
   readonly asked: string[] = [];
@@ -119,8 +119,8 @@ class FakeServer implements AsyncDisposable {
     return `127.0.0.1:${this.tcp.port}`;
   }
 
-  /** From now on answers wait until they are let go. */
-  hold(response: () => Response): () => void {
+  /** From now on answers wait until the returned function is called. */
+  delayAnswers(response: () => Response): () => void {
     const gate = Promise.withResolvers<void>();
     this.answer = async () => {
       await gate.promise;
@@ -136,7 +136,7 @@ class FakeServer implements AsyncDisposable {
 }
 
 describe("a broker with lookups", () => {
-  test("tells each of them all that it has, and where it is", async () => {
+  test("registers its topics and channels, and its address, with each of them", async () => {
     await using one = new Lookup();
     await using other = new Lookup();
     await using setting = new Setting(one, other);
@@ -147,7 +147,7 @@ describe("a broker with lookups", () => {
     await setting.untilRegistered(2);
     for (const lookup of [one, other]) {
       expect((await lookup.topics()).sort()).toEqual(["bare", "topic"]);
-      const told = await lookup.told("topic");
+      const told = await lookup.lookup("topic");
       expect(told?.channels.sort()).toEqual(["a", "b#ephemeral"]);
       expect(told?.producers).toHaveLength(1);
       expect(told?.producers[0]).toMatchObject({
@@ -159,35 +159,35 @@ describe("a broker with lookups", () => {
     }
   });
 
-  test("tells the ports that it is reached under where they are not its own", async () => {
+  test("tells the broadcast ports where they are not its own", async () => {
     await using lookup = new Lookup();
     await using setting = new Setting(lookup).start({ broadcastTcpPort: 14150, broadcastHttpPort: 14151 });
     setting.broker.registry.topic("topic");
-    await until("it is told", async () => (await lookup.told("topic"))?.producers.length === 1);
-    expect((await lookup.told("topic"))?.producers[0]).toMatchObject({ tcp_port: 14150, http_port: 14151 });
+    await until("it is told", async () => (await lookup.lookup("topic"))?.producers.length === 1);
+    expect((await lookup.lookup("topic"))?.producers[0]).toMatchObject({ tcp_port: 14150, http_port: 14151 });
   });
 
-  test("tells each creation and each deletion", async () => {
+  test("registers what is created, and unregisters what is deleted", async () => {
     await using lookup = new Lookup();
     await using setting = await Setting.registered(lookup);
     const { broker } = setting;
-    const untilTold = (what: string, condition: (told: Told | undefined) => boolean) =>
-      until(what, async () => condition(await lookup.told("topic")));
+    const untilLookup = (what: string, condition: (told: LookupAnswer | undefined) => boolean) =>
+      until(what, async () => condition(await lookup.lookup("topic")));
     broker.registry.topic("topic");
-    await untilTold("the topic", (told) => told?.producers.length === 1 && told.channels.length === 0);
+    await untilLookup("the topic", (told) => told?.producers.length === 1 && told.channels.length === 0);
     const consumer = await setting.inProcess.consumer("topic", "passing#ephemeral");
     broker.registry.topic("topic").channel("lasting");
-    await untilTold("the channels", (told) => told?.channels.length === 2);
+    await untilLookup("the channels", (told) => told?.channels.length === 2);
     consumer.close();
-    await untilTold("the ephemeral one goes with its consumer", (told) => told?.channels.join() === "lasting");
+    await untilLookup("the ephemeral one goes with its consumer", (told) => told?.channels.join() === "lasting");
     broker.registry.topic("topic").deleteChannel("lasting");
     broker.registry.deleteTopic("topic");
-    await untilTold("the topic goes", (told) => (told?.producers.length ?? 0) === 0);
-    // The order is the lookup's too: a topic that goes before its channels is a warning there.
+    await untilLookup("the topic goes", (told) => (told?.producers.length ?? 0) === 0);
+    // The lookup logs a warning for a topic that goes before its channels.
     expect(lookup.log.matching(/unexpected/)).toEqual([]);
   });
 
-  test("tells the channels of a deleted topic first", async () => {
+  test("unregisters the channels of a deleted topic before the topic", async () => {
     await using fake = new FakeServer();
     await using setting = new Setting(fake).start();
     await setting.untilRegistered(1);
@@ -199,61 +199,61 @@ describe("a broker with lookups", () => {
     expect(commands.slice(3)).toEqual(["UNREGISTER topic a", "UNREGISTER topic b", "UNREGISTER topic"]);
   });
 
-  test("follows its list of lookups when it is changed at run time", async () => {
+  test("follows its list of lookups when the list is changed at run time", async () => {
     await using one = new Lookup();
     await using other = new Lookup();
     await using setting = await Setting.registered(one);
     setting.broker.registry.topic("topic");
-    await until("one knows", async () => (await one.told("topic"))?.producers.length === 1);
+    await until("one knows", async () => (await one.lookup("topic"))?.producers.length === 1);
     setting.change({ lookupdTcpAddresses: [other.address, other.address, "not an address"] });
-    await until("the other knows", async () => (await other.told("topic"))?.producers.length === 1);
-    await until("the one has forgotten", async () => (await one.told("topic"))?.producers.length === 0);
+    await until("the other knows", async () => (await other.lookup("topic"))?.producers.length === 1);
+    await until("the one has forgotten", async () => (await one.lookup("topic"))?.producers.length === 0);
     expect(setting.inProcess.log.matching(/LOOKUP\(.*\): adding peer/)).toHaveLength(2);
     expect(setting.inProcess.log.matching(/ERROR: LOOKUP\(not an address\): invalid address/)).toHaveLength(1);
     setting.change({ logLevel: "debug" });
     setting.change({ lookupdTcpAddresses: [] });
-    await until("the other has forgotten", async () => (await other.told("topic"))?.producers.length === 0);
+    await until("the other has forgotten", async () => (await other.lookup("topic"))?.producers.length === 0);
     expect(setting.inProcess.log.matching(/LOOKUP\(.*\): removing peer/)).toHaveLength(2);
   });
 
-  test("is forgotten when it closes", async () => {
+  test("is unknown to the lookups after it is closed", async () => {
     await using lookup = new Lookup();
     await using setting = await Setting.registered(lookup);
     setting.broker.registry.topic("topic");
-    await until("it is known", async () => (await lookup.told("topic"))?.producers.length === 1);
+    await until("it is known", async () => (await lookup.lookup("topic"))?.producers.length === 1);
     setting.discovery.close();
-    await until("it is forgotten", async () => (await lookup.told("topic"))?.producers.length === 0);
+    await until("it is forgotten", async () => (await lookup.lookup("topic"))?.producers.length === 0);
   });
 
-  test("without HTTP says why it does not register", async () => {
+  test("logs why it does not register without HTTP", async () => {
     await using lookup = new Lookup();
     await using setting = new Setting(lookup).start({}, 0);
     setting.broker.registry.topic("topic");
-    expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any: .* give -http-address/)).toHaveLength(1);
+    expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any lookup: .* give -http-address/)).toHaveLength(1);
     expect(setting.broker.registry.topic("topic").withheld).toBeFalse();
     setting.change({ broadcastHttpPort: 4151 });
-    await until("it registers once it can", async () => (await lookup.told("topic"))?.producers.length === 1);
+    await until("it registers once it can", async () => (await lookup.lookup("topic"))?.producers.length === 1);
   });
 
-  test("does not register a broker on a unix socket that has no TCP port to tell", async () => {
+  test("does not register on a unix socket, where it has no TCP port to tell", async () => {
     await using fake = new FakeServer();
     await using setting = new Setting(fake);
     setting.change({ tcpAddress: "/run/bunsq.sock" });
     Object.defineProperty(setting.broker, "tcpPort", { value: 0 });
     setting.start();
-    expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any: .* give -broadcast-tcp-port/)).toHaveLength(1);
+    expect(setting.inProcess.log.matching(/ERROR: LOOKUP: not registering with any lookup: .* give -broadcast-tcp-port/)).toHaveLength(1);
     setting.change({ broadcastTcpPort: 4150 });
     await setting.untilRegistered(1);
   });
 
-  test("refuses to start with an address that is none", async () => {
+  test("refuses to start with a malformed address", async () => {
     await using inProcess = InProcess.start({ lookupdTcpAddresses: ["lookup.example"] });
     expect(() => Discovery.start(inProcess.broker)).toThrow('invalid address "lookup.example": give it as host:port');
   });
 });
 
 describe("a topic that is new on a broker", () => {
-  test("begins with the channels it has elsewhere, ephemeral ones excepted, and all get its first message", async () => {
+  test("starts with the channels that it has on other brokers, without ephemeral ones, and all get its first message", async () => {
     await using one = new Lookup();
     await using other = new Lookup();
     await one.makeChannel("topic", "a");
@@ -272,7 +272,7 @@ describe("a topic that is new on a broker", () => {
     expect(setting.broker.registry.topic("topic").depth).toBe(0);
   });
 
-  test("is found by its name as it is, and begins so in memory too", async () => {
+  test("is looked up by its exact name, also if it is ephemeral", async () => {
     await using lookup = new Lookup();
     await lookup.makeChannel("topic#ephemeral", "a");
     await using setting = await Setting.registered(lookup);
@@ -282,9 +282,9 @@ describe("a topic that is new on a broker", () => {
     expect((await consumer.message()).text).toBe("first");
   });
 
-  test("takes messages and consumers while the lookup thinks, and delivers to all from the first message on then", async () => {
+  test("accepts messages and consumers while the lookup has not answered, and then delivers to all from the first message on", async () => {
     await using fake = new FakeServer();
-    const answer = fake.hold(() => Response.json({ channels: ["elsewhere"] }));
+    const answer = fake.delayAnswers(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.untilRegistered(1);
     await setting.inProcess.publish("topic", "first");
@@ -301,9 +301,9 @@ describe("a topic that is new on a broker", () => {
     expect(topic.depth).toBe(0);
   });
 
-  test("stays paused if it was paused meanwhile", async () => {
+  test("stays paused if it is paused while it waits", async () => {
     await using fake = new FakeServer();
-    const answer = fake.hold(() => Response.json({ channels: ["elsewhere"] }));
+    const answer = fake.delayAnswers(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.inProcess.publish("topic", "first");
     const topic = setting.broker.registry.topic("topic");
@@ -316,7 +316,7 @@ describe("a topic that is new on a broker", () => {
     expect((await consumer.message()).text).toBe("first");
   });
 
-  test("waits for the first answer of a lookup that is just being connected to", async () => {
+  test("waits for a lookup to which the connection is being made", async () => {
     await using fake = new FakeServer();
     fake.answer = () => Response.json({ channels: ["elsewhere"] });
     fake.tcp.answering = false;
@@ -330,7 +330,7 @@ describe("a topic that is new on a broker", () => {
     await until("its channel is there", () => setting.broker.registry.topic("topic").channels.has("elsewhere"));
   });
 
-  test("goes on without a lookup that is not there", async () => {
+  test("does not wait for a lookup that cannot be reached", async () => {
     const gone = new FakeServer();
     await gone[Symbol.asyncDispose]();
     await using lookup = new Lookup();
@@ -343,7 +343,7 @@ describe("a topic that is new on a broker", () => {
     expect(setting.inProcess.log.matching(/no available nsqlookupd/)).toEqual([]);
   });
 
-  test("says in the log when no lookup could be asked", async () => {
+  test("logs that no lookup could be asked", async () => {
     const gone = new FakeServer();
     await gone[Symbol.asyncDispose]();
     await using setting = new Setting(gone).start();
@@ -353,15 +353,15 @@ describe("a topic that is new on a broker", () => {
     expect(setting.inProcess.log.lines).toContain(line);
   });
 
-  test("does not wait longer than the request's timeout", async () => {
+  test("waits no longer than the timeout of the request", async () => {
     await using fake = new FakeServer();
-    const answer = fake.hold(() => Response.json({ channels: ["too-late"] }));
+    const answer = fake.delayAnswers(() => Response.json({ channels: ["too-late"] }));
     await using setting = new Setting(fake).start({ httpClientRequestTimeoutMs: 100 });
     await setting.untilRegistered(1);
     const consumer = await setting.inProcess.consumer("topic", "here", 1);
     await setting.inProcess.publish("topic", "first");
     expect((await consumer.message()).text).toBe("first");
-    // The request may end in the same moment as the wait for it, and says so too.
+    // The request may time out at the same moment as the wait for it, which is logged, too.
     const said = setting.inProcess.log.matching(/WARNING: failed to query nsqlookupd for channels .* topic topic - .*within 100 ms/);
     expect(said.length).toBeWithin(1, 3);
     answer();
@@ -387,9 +387,9 @@ describe("a topic that is new on a broker", () => {
     });
   }
 
-  test("is left alone when it is deleted meanwhile, and made anew", async () => {
+  test("gets no channels from the answer if it is deleted and made again in the meantime", async () => {
     await using fake = new FakeServer();
-    const answer = fake.hold(() => Response.json({ channels: ["elsewhere"] }));
+    const answer = fake.delayAnswers(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.untilRegistered(1);
     const first = setting.broker.registry.topic("topic");
@@ -402,16 +402,16 @@ describe("a topic that is new on a broker", () => {
     expect(first.channels.size).toBe(0);
   });
 
-  test("does not keep the broker from closing", async () => {
+  test("does not keep the broker from closing while it waits", async () => {
     await using fake = new FakeServer();
-    fake.hold(() => Response.json({ channels: ["elsewhere"] }));
+    fake.delayAnswers(() => Response.json({ channels: ["elsewhere"] }));
     await using setting = new Setting(fake).start();
     await setting.inProcess.publish("topic", "first");
     await setting.inProcess.restart();
     expect(setting.broker.registry.topic("topic").depth).toBe(1);
   });
 
-  test("is one of thousands made at once, and each has its channel", async () => {
+  test("gets its channel also when thousands are made at once", async () => {
     await using lookup = new Lookup();
     const names = Array.from({ length: 1000 }, (_, i) => `topic${i}`);
     for (const name of names) await lookup.makeChannel(name, "elsewhere");

@@ -5,7 +5,7 @@ import { findNsqd, type Program, type Running, type Server, startProcess, startS
 const available = findNsqd() !== undefined && findNsqlookupd() !== undefined && Bun.which("nsqadmin") && Bun.which("nsq_stat");
 if (!available) console.log("skipped: no nsqd, nsqlookupd, nsqadmin or nsq_stat (our broker among Go's programs)");
 
-/** Go's nsqd connects anew when it has something to say, each 15 s at the latest; our broker is to need less than 5. */
+/** Go's nsqd connects again at its next command, which is a PING after 15 s at the latest. Ours must need less than 5 s. */
 const HEALED_MS = 5000;
 
 interface Lookup extends Running {
@@ -32,7 +32,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
   };
   const post = async (server: Running, path: string, body = "") => expect((await server.http("POST", path, body)).status).toBe(200);
   const told = async (server: Running, path: string) => settled(await (await server.http("GET", path)).json());
-  /** Both lookups say the same, and it is as expected. */
+  /** Expects both lookups to give the same, expected answer. */
   const untilTold = (what: string, path: string, expected: (answer: string) => boolean, timeoutMs?: number) =>
     until(
       what,
@@ -62,7 +62,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     for (const running of [...(admins ?? []), ours, theirs, ...(lookups ?? [])]) await running?.stop("SIGKILL");
   });
 
-  test("are nodes of both, told alike but for their ports", async () => {
+  test("are nodes of both, with equal entries but for their ports", async () => {
     await untilTold("both are nodes", "/nodes", (nodes) => hasPort(nodes, ours) && hasPort(nodes, theirs));
     const { producers } = (await told(lookups[1], "/nodes")) as { producers: { tcp_port: number; http_port: number }[] };
     const withoutPorts = producers.map((producer) => ({ ...producer, tcp_port: 0, http_port: 0 }));
@@ -70,7 +70,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     expect(producers.map(({ tcp_port }) => tcp_port).sort()).toEqual([ours.tcpPort, theirs.tcpPort].sort());
   });
 
-  test("tell of each topic and channel that comes or goes", async () => {
+  test("register and unregister each topic and channel that comes or goes", async () => {
     for (const broker of [ours, theirs]) {
       await post(broker, "/topic/create?topic=orders");
       await post(broker, "/channel/create?topic=orders&channel=mail");
@@ -90,7 +90,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     for (const lookup of lookups) await post(lookup, "/topic/delete?topic=short");
   });
 
-  test("begin a topic with the channels that it has at the other", async () => {
+  test("start a topic with the channels that it has on the other broker", async () => {
     for (const [first, second, topic] of [
       [ours, theirs, "from-ours"],
       [theirs, ours, "from-theirs"],
@@ -104,7 +104,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     }
   });
 
-  test("are shown alike by nsqadmin over either, with what is in them", async () => {
+  test("are shown equally by nsqadmin through either lookup, with their topics", async () => {
     await post(ours, "/mpub?topic=orders", "a\nb\nc");
     await post(theirs, "/mpub?topic=orders", "d\ne");
     await until("the messages are counted", async () => (await channelsOf(theirs, "orders")).join() === "mail:2");
@@ -121,7 +121,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
       expect(node).toMatchObject({ broadcast_address: "127.0.0.1", tcp_port: broker.tcpPort, version: "1.3.0", out_of_date: false });
       expect(JSON.stringify(node?.topics)).toContain('{"tombstoned":false,"topic":"orders"}');
     }
-    // What is inside of a topic's nodes depends on which broker answers nsqadmin first.
+    // The order within a topic's nodes depends on which broker answers nsqadmin first.
     for (const each of admins) {
       const topic = (await told(each, "/api/topics/orders")) as { nodes: Record<string, unknown>[] };
       expect(topic).toMatchObject({ message: "", topic_name: "orders", message_count: 5, channels: [{ channel_name: "mail", depth: 5 }] });
@@ -130,11 +130,11 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     }
   });
 
-  test("are summed up by nsq_stat over either", async () => {
+  test("are summed up by nsq_stat through either lookup", async () => {
     for (const { httpPort } of lookups) {
       const flags = [`-lookupd-http-address=127.0.0.1:${httpPort}`, "-topic=orders", "-channel=mail", "-count=1", "-interval=100ms"];
       const stat = Bun.spawn(["nsq_stat", ...flags], { stdout: "pipe", stderr: "ignore" });
-      // Five messages: in depth, in memory or on disk, and in all.
+      // Five messages: the depth, those in memory or on disk, and the total.
       expect(await new Response(stat.stdout).text()).toMatch(/\|\s+5\s+\d\s+0\s+0\s+0 \|\s+0\s+0\s+5\s+0$/m);
     }
   });
@@ -155,7 +155,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     }
   });
 
-  test("vanish from both alike when they are killed", async () => {
+  test("vanish from both when they are killed", async () => {
     for (const program of ["bunsq", "nsqd"] as const) {
       const dying = await startBroker(program);
       await post(dying, "/topic/create?topic=orders");
@@ -165,7 +165,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
     }
   }, 30_000);
 
-  test("are known again when a lookup is back, ours without being asked and in less than 5 s", async () => {
+  test("are known again when a lookup is back, ours in less than 5 s and without a change to register", async () => {
     for (const [i, lookup] of lookups.entries()) {
       await lookup.stop("SIGKILL");
       const ports = [`--tcp-address=127.0.0.1:${lookup.tcpPort}`, `--http-address=127.0.0.1:${lookup.httpPort}`];
@@ -180,7 +180,7 @@ describe.skipIf(!available)("our broker and Go's nsqd, both registered at our lo
   }, 30_000);
 });
 
-/** What must be equal over two lookups: without the addresses of connections, lists in order. */
+/** The part of an answer that must be equal from two lookups: without the addresses of connections, and with sorted lists. */
 function settled(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(settled).sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
   if (value === null || typeof value !== "object") return value;

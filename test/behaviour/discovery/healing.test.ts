@@ -4,7 +4,7 @@ import { Cluster, HEALED_MS, type Place } from "./support/cluster.ts";
 
 const here = (): Place => ({ host: "127.0.0.1", tcpPort: 0, httpPort: 0, prefix: [] });
 
-describe("three brokers and two lookups at work, of which each is killed in turn,", () => {
+describe("three brokers and two lookups under load, each of which is killed in turn,", () => {
   let cluster: Cluster;
 
   beforeAll(async () => {
@@ -17,7 +17,7 @@ describe("three brokers and two lookups at work, of which each is killed in turn
   });
 
   for (let i = 0; i < 3; i++) {
-    test(`go on without broker ${i}, and with it again less than 5 s after it is back`, async () => {
+    test(`go on without broker ${i}, and use it again less than 5 s after its return`, async () => {
       await cluster.brokers[i].kill();
       const others = [0, 1, 2].filter((other) => other !== i);
       await cluster.untilTold("its registrations vanish", others);
@@ -30,7 +30,7 @@ describe("three brokers and two lookups at work, of which each is killed in turn
   }
 
   for (let i = 0; i < 2; i++) {
-    test(`go on without lookup ${i}, and are known to it less than 5 s after it is back`, async () => {
+    test(`go on without lookup ${i}, and are known to it less than 5 s after its return`, async () => {
       await cluster.lookups[i].kill();
       await cluster.untilAllFlows("nobody needs it to go on", HEALED_MS);
       await cluster.lookups[i].start();
@@ -39,14 +39,14 @@ describe("three brokers and two lookups at work, of which each is killed in turn
     }, 30_000);
   }
 
-  test("find together again when all lookups and a broker were away", async () => {
+  test("find each other again when all lookups and a broker were down", async () => {
     const [broker] = cluster.brokers;
     await Promise.all([broker, ...cluster.lookups].map((node) => node.kill()));
     const down = await Promise.all(cluster.lookups.map((lookup) => cluster.toldBy(lookup)));
     expect(down).toEqual([undefined, undefined]);
     const refused = (log: string) => cluster.lookups.every(({ tcp }) => log.includes(`ECONNREFUSED ${tcp}`));
     await until("the brokers have noticed", () => cluster.brokers.slice(1).every(({ log }) => refused(log)));
-    // Long enough for them to wait their longest between attempts.
+    // Long enough that their waits between attempts have grown to the limit.
     await Bun.sleep(3000);
     await broker.start();
     await Promise.all(cluster.lookups.map((lookup) => lookup.start()));

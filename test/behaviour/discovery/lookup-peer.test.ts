@@ -4,15 +4,15 @@ import { MemoryLogger } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 import { FakeLookup, INTRODUCTION, sizeWord } from "./support/fake-lookup.ts";
 
-/** Long enough that nothing times out on a busy machine unless a test wants it to. */
+/** Long enough that nothing times out on a busy machine, unless a test wants it. */
 const PATIENT: Partial<PeerTiming> = { timeoutMs: 20_000, firstWaitMs: 5, longestWaitMs: 40 };
 const IDENTITY = { version: "1.3.0", tcp_port: 4150, http_port: 4151, hostname: "host", broadcast_address: "broker.example" };
 
-/** A peer over a fake lookup; both are gone after `using`. */
+/** A peer that is connected to a fake lookup. `using` disposes of both. */
 class Setting implements Disposable {
   readonly lookup = new FakeLookup();
   readonly log = new MemoryLogger();
-  /** What it registers on each connection. */
+  /** The registrations of each connection. */
   commands = ["REGISTER topic", "REGISTER other channel"];
   peer!: LookupPeer;
 
@@ -33,8 +33,8 @@ class Setting implements Disposable {
   }
 }
 
-describe("a lookup's peer", () => {
-  test("introduces itself, then registers all that there is", async () => {
+describe("a lookup peer", () => {
+  test("sends IDENTIFY, then registers everything", async () => {
     using setting = new Setting().start();
     await setting.untilRegistered();
     const [connection] = setting.lookup.connections;
@@ -49,13 +49,13 @@ describe("a lookup's peer", () => {
     expect(setting.log.lines).toContain(`INFO: ${name}: registered`);
   });
 
-  test("registers nothing before the lookup has answered the introduction", async () => {
+  test("registers nothing before the lookup has answered IDENTIFY", async () => {
     using setting = new Setting();
     setting.lookup.answering = false;
     setting.start();
     const connection = await setting.lookup.connection(0);
-    await until("the introduction", () => connection.pending.length === 1);
-    setting.peer.tell("REGISTER told too-early");
+    await until("IDENTIFY", () => connection.pending.length === 1);
+    setting.peer.queueChange("REGISTER told too-early");
     connection.answerAll();
     await until("the registrations", () => connection.pending.length === 2);
     connection.answerAll();
@@ -63,30 +63,30 @@ describe("a lookup's peer", () => {
     expect(connection.commands).toEqual(["REGISTER topic", "REGISTER other channel"]);
   });
 
-  test("tells each change in order, with a line in the log, and without waiting for answers", async () => {
+  test("sends and logs each change in order, without waiting for answers", async () => {
     using setting = new Setting().start();
     await setting.untilRegistered();
     setting.lookup.answering = false;
     const changes = ["REGISTER t", "REGISTER t c", "UNREGISTER t c", "UNREGISTER t"];
-    for (const change of changes) setting.peer.tell(change);
+    for (const change of changes) setting.peer.queueChange(change);
     const [connection] = setting.lookup.connections;
     await until("all changes", () => connection.pending.length === changes.length);
     expect(connection.commands.slice(2)).toEqual(changes);
     for (const change of changes) expect(setting.log.matching(new RegExp(`LOOKUPD.*: ${change}$`))).toHaveLength(1);
   });
 
-  test("pings now and then, also when there is nothing to tell", async () => {
+  test("sends a PING at each interval, also without changes", async () => {
     using setting = new Setting().start({ ...PATIENT, pingIntervalMs: 10 });
     await until("three pings", () => setting.lookup.connections[0]?.commands.filter((command) => command === "PING").length === 3);
     expect(setting.lookup.connections).toHaveLength(1);
   });
 
-  test("takes answers apart however they arrive", async () => {
+  test("decodes answers in whatever pieces they come", async () => {
     using setting = new Setting();
     setting.lookup.answering = false;
     setting.start();
     const connection = await setting.lookup.connection(0);
-    await until("the introduction", () => connection.pending.length === 1);
+    await until("IDENTIFY", () => connection.pending.length === 1);
     const introduction = Buffer.from(setting.lookup.answer("IDENTIFY"));
     for (const byte of Buffer.concat([sizeWord(introduction.length), introduction])) {
       connection.write(Uint8Array.of(byte));
@@ -100,7 +100,7 @@ describe("a lookup's peer", () => {
     expect(setting.lookup.connections).toHaveLength(1);
   });
 
-  test("sends thousands of registrations without ever being far ahead of the answers", async () => {
+  test("sends at most 512 of thousands of registrations before their answers", async () => {
     using setting = new Setting();
     setting.commands = Array.from({ length: 10_000 }, (_, i) => `REGISTER topic${i} channel`);
     setting.start();
@@ -111,23 +111,23 @@ describe("a lookup's peer", () => {
     expect(connection.mostPending).toBeGreaterThan(1);
   });
 
-  test("tells what changes while it registers behind the registrations", async () => {
+  test("sends changes that come while it registers after the registrations", async () => {
     using setting = new Setting();
     setting.commands = Array.from({ length: 2000 }, (_, i) => `REGISTER topic${i}`);
     setting.lookup.answering = false;
     setting.start();
     const connection = await setting.lookup.connection(0);
-    await until("the introduction", () => connection.pending.length === 1);
+    await until("IDENTIFY", () => connection.pending.length === 1);
     connection.answerAll();
     await until("the first registrations", () => connection.pending.length === 512);
-    setting.peer.tell("UNREGISTER topic0");
+    setting.peer.queueChange("UNREGISTER topic0");
     setting.lookup.answering = true;
     connection.answerAll();
     await setting.untilRegistered();
     expect(connection.commands).toEqual([...setting.commands, "UNREGISTER topic0"]);
   });
 
-  test("connects anew and registers everything when the lookup hangs up", async () => {
+  test("connects and registers everything again when the lookup closes the connection", async () => {
     using setting = new Setting().start();
     await setting.untilRegistered();
     setting.commands = ["REGISTER new"];
@@ -135,27 +135,27 @@ describe("a lookup's peer", () => {
     const connection = await setting.lookup.connection(1);
     await setting.untilRegistered();
     expect(connection.commands).toEqual(["REGISTER new"]);
-    expect(setting.log.matching(/ERROR: LOOKUPD.*: hung up/)).toHaveLength(1);
+    expect(setting.log.matching(/ERROR: LOOKUPD.*: closed the connection/)).toHaveLength(1);
   });
 
-  test("gives up on a lookup that does not answer in time, and connects anew", async () => {
+  test("closes the connection to a lookup that does not answer in time, and connects again", async () => {
     using setting = new Setting().start({ ...PATIENT, timeoutMs: 60 });
     await setting.untilRegistered();
     setting.lookup.answering = false;
-    setting.peer.tell("REGISTER t");
+    setting.peer.queueChange("REGISTER t");
     const connection = await setting.lookup.connection(1);
-    await until("the silent lookup is left alone", () => setting.lookup.connections[0].closed);
+    await until("the silent connection is closed", () => setting.lookup.connections[0].closed);
     expect(setting.log.lines).toContain(`ERROR: LOOKUPD(127.0.0.1:${setting.lookup.port}): REGISTER t - no answer within 60 ms`);
     setting.lookup.answering = true;
     connection.answerAll();
     await setting.untilRegistered();
   });
 
-  test("does not take a stall of its own process for the lookup's silence", async () => {
+  test("does not take a stall of its own process for silence of the lookup", async () => {
     using setting = new Setting().start({ ...PATIENT, timeoutMs: 200 });
     await setting.untilRegistered();
     for (let i = 0; i < 3; i++) {
-      setting.peer.tell(`REGISTER t${i}`);
+      setting.peer.queueChange(`REGISTER t${i}`);
       await new Promise((resolve) => setImmediate(resolve));
       Bun.sleepSync(500);
       await until("the answer", () => setting.lookup.connections[0].commands.length === 3 + i && setting.peer.registered);
@@ -166,21 +166,21 @@ describe("a lookup's peer", () => {
   for (const [what, bytes] of [
     ["a negative length", sizeWord(-1)],
     ["an enormous length", sizeWord(2 ** 30)],
-    ["an answer that nobody asked for", Buffer.concat([sizeWord(2), Buffer.from("OK")])],
+    ["an answer that no command awaits", Buffer.concat([sizeWord(2), Buffer.from("OK")])],
   ] as const) {
-    test(`hangs up on ${what}, and connects anew`, async () => {
+    test(`closes the connection after ${what}, and connects again`, async () => {
       using setting = new Setting().start();
       await setting.untilRegistered();
       setting.lookup.connections[0].write(bytes);
       await setting.lookup.connection(1);
-      await until("it hung up", () => setting.lookup.connections[0].closed);
+      await until("the connection is closed", () => setting.lookup.connections[0].closed);
       await setting.untilRegistered();
       expect(setting.log.matching(/^ERROR/)).toHaveLength(1);
     });
   }
 
   for (const answer of ["E_INVALID", "E_BAD_BODY IDENTIFY missing fields", "[]", '{"http_port":"4161"}']) {
-    test(`tries again when it is introduced with ${answer}`, async () => {
+    test(`connects again when IDENTIFY is answered with ${answer}`, async () => {
       using setting = new Setting();
       setting.lookup.answer = () => answer;
       setting.start();
@@ -188,11 +188,11 @@ describe("a lookup's peer", () => {
       expect(setting.lookup.connections.flatMap(({ commands }) => commands)).toEqual([]);
       expect(setting.log.lines).toContain(`ERROR: LOOKUPD(127.0.0.1:${setting.lookup.port}): IDENTIFY - ${answer}`);
       expect(setting.peer.httpAddress).toBeUndefined();
-      await setting.peer.tried;
+      await setting.peer.firstAttempt;
     });
   }
 
-  test("registers at a lookup that does not say where its HTTP side is, and says so", async () => {
+  test("registers with a lookup that does not tell its HTTP address, and logs that", async () => {
     using setting = new Setting();
     setting.lookup.answer = (command) => (command === "IDENTIFY" ? '{"tcp_port":4160,"http_port":4161}' : "OK");
     setting.start();
@@ -201,7 +201,7 @@ describe("a lookup's peer", () => {
     expect(setting.log.matching(/ERROR: LOOKUPD.*: no broadcast address$/)).toHaveLength(1);
   });
 
-  test("puts a refusal in the log with the command that it refuses", async () => {
+  test("logs an error with the command that it answers", async () => {
     using setting = new Setting();
     setting.lookup.answer = (command) => (command.endsWith("channel") ? "E_BAD_CHANNEL no" : command === "IDENTIFY" ? INTRODUCTION : "OK");
     setting.start();
@@ -209,11 +209,11 @@ describe("a lookup's peer", () => {
     expect(setting.log.matching(/^ERROR: LOOKUPD.*: REGISTER other channel - E_BAD_CHANNEL no$/)).toHaveLength(1);
   });
 
-  test("registers everything anew when a slow lookup falls too far behind", async () => {
+  test("registers everything again when a slow lookup falls too far behind", async () => {
     using setting = new Setting().start();
     await setting.untilRegistered();
     setting.lookup.answering = false;
-    for (let i = 0; i < 5000; i++) setting.peer.tell(`REGISTER topic${i}`);
+    for (let i = 0; i < 5000; i++) setting.peer.queueChange(`REGISTER topic${i}`);
     setting.lookup.answering = true;
     const connection = await setting.lookup.connection(1);
     await setting.untilRegistered();
@@ -221,7 +221,7 @@ describe("a lookup's peer", () => {
     expect(setting.log.matching(/ERROR: .*changes behind/)).toHaveLength(1);
   });
 
-  test("waits longer each time in vain, up to a bound, and begins anew once it was registered", async () => {
+  test("waits longer after each failed attempt, up to a limit, and starts with the first wait again once it was registered", async () => {
     using setting = new Setting();
     setting.lookup.answer = () => "E_INVALID";
     setting.start({ ...PATIENT, firstWaitMs: 40, longestWaitMs: 160 });
@@ -230,7 +230,7 @@ describe("a lookup's peer", () => {
     // Each wait is between half and all of 40, 80, 160, 160, 160 ms; a busy machine may add to it.
     for (const [i, leastMs] of [20, 40, 80, 80, 80].entries()) expect(gaps[i]).toBeGreaterThanOrEqual(leastMs - 2);
     expect(Math.min(...gaps.slice(2))).toBeLessThan(400);
-    // A lookup that is away for long does not fill the log.
+    // A lookup that cannot be reached for long does not fill the log.
     expect(setting.log.matching(/^ERROR/)).toHaveLength(1);
 
     setting.lookup.answer = (command) => (command === "IDENTIFY" ? INTRODUCTION : "OK");
@@ -244,26 +244,26 @@ describe("a lookup's peer", () => {
     expect(Math.min(...waits)).toBeLessThan(80);
   });
 
-  test("hangs up for good when it is closed", async () => {
+  test("makes no other connection after close()", async () => {
     using setting = new Setting().start();
     await setting.untilRegistered();
     setting.peer.close();
-    await until("it hung up", () => setting.lookup.connections[0].closed);
-    setting.peer.tell("REGISTER t");
+    await until("the connection is closed", () => setting.lookup.connections[0].closed);
+    setting.peer.queueChange("REGISTER t");
     // Longer than any wait before a new connection.
     await Bun.sleep(100);
     expect(setting.lookup.connections).toHaveLength(1);
     expect(setting.log.matching(/LOOKUP\(.*\): removing peer/)).toHaveLength(1);
   });
 
-  test("waits for a lookup that is not there yet", async () => {
+  test("waits for a lookup that does not run yet", async () => {
     const gone = new FakeLookup();
     const { port } = gone;
     gone[Symbol.dispose]();
     const log = new MemoryLogger();
     const registrant: Registrant = { identity: () => IDENTITY, registrations: () => ["REGISTER t"].values() };
     const peer = new LookupPeer({ hostname: "127.0.0.1", port }, registrant, log, undefined, PATIENT);
-    await peer.tried;
+    await peer.firstAttempt;
     expect(peer.httpAddress).toBeUndefined();
     expect(log.matching(/^ERROR: LOOKUPD.*ECONNREFUSED/)).toHaveLength(1);
     const connected = Promise.withResolvers<void>();

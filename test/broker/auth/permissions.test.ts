@@ -3,7 +3,7 @@ import { BadAnswer, Permissions } from "../../../src/broker/auth/permissions.ts"
 
 const line = (changes: object = {}) => ({ topic: "^orders$", channels: ["^audit$"], permissions: ["subscribe"], ...changes });
 const read = (changes: object = {}) =>
-  Permissions.read(JSON.stringify({ ttl: 60, identity: "x", identity_url: "http://x", authorizations: [line()], ...changes }));
+  Permissions.parse(JSON.stringify({ ttl: 60, identity: "x", identity_url: "http://x", authorizations: [line()], ...changes }));
 
 describe("an auth server's answer", () => {
   test("names the client, and allows what one of its lines allows", () => {
@@ -29,13 +29,13 @@ describe("an auth server's answer", () => {
   });
 
   test("is read as Go reads JSON: keys in any case, nulls and missing ones as nothing, unknown ones not at all", () => {
-    const permissions = Permissions.read(
+    const permissions = Permissions.parse(
       '{"TTL": 5, "Identity": null, "more": {"ttl": "x"}, "AUTHORIZATIONS": [{"Topic": "a", "Channels": [null], "Permissions": ["publish"]}, null]}',
     );
     expect(permissions).toMatchObject({ identity: "", identityUrl: "", ttlS: 5, count: 2 });
     expect(permissions.allows("a", "")).toBeTrue();
-    expect(Permissions.read('{"ttl": 1}').count).toBe(0);
-    expect(Permissions.read('{"ttl": 1, "authorizations": null}').count).toBe(0);
+    expect(Permissions.parse('{"ttl": 1}').count).toBe(0);
+    expect(Permissions.parse('{"ttl": 1, "authorizations": null}').count).toBe(0);
   });
 
   const refused: [text: string, why: string][] = [
@@ -65,8 +65,8 @@ describe("an auth server's answer", () => {
   ];
   for (const [text, why] of refused) {
     test(`${text === "" ? "(nothing)" : text} is none`, () => {
-      expect(() => Permissions.read(text)).toThrow(why);
-      expect(() => Permissions.read(text)).toThrow(BadAnswer);
+      expect(() => Permissions.parse(text)).toThrow(why);
+      expect(() => Permissions.parse(text)).toThrow(BadAnswer);
     });
   }
 

@@ -1,14 +1,14 @@
-/** The request ends before its head does: more bytes may make it one of ours. */
+/** The bytes end before the head does. With more of them it may be one for the fast path. */
 export const INCOMPLETE = 0;
-/** Nothing for the express lane. */
+/** The request is not for the fast path. */
 export const OTHER = -1;
 
-/** Longer heads are nothing that a publishing client sends. */
+/** Clients that publish send no longer heads. */
 export const MAX_HEAD_BYTES = 8 * 1024;
-/** More header lines than this neither. */
+/** Clients that publish send no more header lines. */
 const MAX_HEADERS = 48;
 const MAX_TOPIC_BYTES = 64;
-/** Digits of a Content-Length that is an exact number whatever it says. */
+/** A Content-Length with this many digits is an exact number in a double, whatever the digits are. */
 const MAX_LENGTH_DIGITS = 10;
 
 const CR = 0x0d;
@@ -24,7 +24,7 @@ const LETTER_I = 0x69;
 const LETTER_T = 0x74;
 const LETTER_U = 0x75;
 const LETTER_X = 0x78;
-/** Makes a letter of ASCII a small one. */
+/** This bit makes an ASCII letter a lower-case one. */
 const SMALL = 0x20;
 
 const PUB = Buffer.from("POST /pub?topic=");
@@ -39,7 +39,7 @@ const CONTENT_LENGTH = Buffer.from("content-length");
 const HOST = Buffer.from("host");
 const CONNECTION = Buffer.from("connection");
 const KEEP_ALIVE = Buffer.from("keep-alive");
-/** What changes how a request is read or what becomes of it: none of these for the lane. */
+/** Headers that change how a request is read or carried out: a request with one of them is not for the fast path. */
 const SPECIAL = ["transfer-encoding", "trailer", "te", "expect", "upgrade", "idempotency-key"].map((name) => Buffer.from(name));
 const NSQ_PREFIX = Buffer.from("x-nsq-");
 
@@ -47,11 +47,11 @@ const TOPIC_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 const NAME_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
 const HOST_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:[]");
 
-/** What a head says. One object is filled again and again, so that a request allocates nothing. */
+/** The head of a request. One object is filled by each request in turn, so that none allocates. */
 export class RequestHead {
-  /** /mpub, else /pub. */
+  /** The request is for /mpub, not /pub. */
   batch = false;
-  /** `binary=true`. */
+  /** The request has `binary=true`. */
   binary = false;
   /** The topic's name, in the bytes that were parsed. */
   topicStart = 0;
@@ -59,11 +59,11 @@ export class RequestHead {
   bodyBytes = 0;
 
   /**
-   * Reads the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an
-   * unescaped name, HTTP/1.1, one Host, one Content-Length, and nothing that asks for anything out of the ordinary. What
-   * it takes, Bun.serve() would take for the same request; whatever is odd is left to that.
+   * Parses the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an unescaped
+   * name, HTTP/1.1, one Host, one Content-Length, and no header that asks for anything special. It accepts nothing that
+   * Bun.serve() would refuse or read differently; whatever is unusual is left to Bun.serve().
    *
-   * @returns the bytes of the head with its empty line, INCOMPLETE, or OTHER
+   * @returns the length of the head with its empty line, INCOMPLETE, or OTHER
    */
   parse(bytes: Uint8Array, from: number, to: number): number {
     const end = Math.min(to, from + MAX_HEAD_BYTES);
@@ -73,7 +73,7 @@ export class RequestHead {
     return length === OTHER ? OTHER : length - from;
   }
 
-  /** @returns the offset behind it */
+  /** @returns the offset behind the line, INCOMPLETE, or OTHER */
   private parseRequestLine(bytes: Uint8Array, from: number, end: number): number {
     this.batch = end > from + CALL_OFFSET && bytes[from + CALL_OFFSET] === LETTER_M;
     const call = this.batch ? MPUB : PUB;
@@ -93,7 +93,7 @@ export class RequestHead {
     return expect(bytes, at, end, VERSION);
   }
 
-  /** @returns the offset behind the empty line */
+  /** @returns the offset behind the empty line, INCOMPLETE, or OTHER */
   private parseHeaders(bytes: Uint8Array, from: number, end: number): number {
     let at = from;
     let hosts = 0;
@@ -118,7 +118,7 @@ export class RequestHead {
       let valueEnd = at;
       while (valueEnd > value && bytes[valueEnd - 1] === SPACE) valueEnd--;
       at += 2;
-      // By the first letter, so that most headers cost one look.
+      // By the first letter, so that most headers cost one comparison.
       switch (bytes[name] | SMALL) {
         case LETTER_C:
           if (same(bytes, name, nameEnd, CONTENT_LENGTH)) {
@@ -140,7 +140,7 @@ export class RequestHead {
           for (const special of SPECIAL) if (same(bytes, name, nameEnd, special)) return OTHER;
           break;
         case LETTER_X:
-          // Kept for what NSQ's HTTP API may mean one day.
+          // Reserved for later versions of NSQ's HTTP API.
           if (nameEnd - name >= NSQ_PREFIX.length && same(bytes, name, name + NSQ_PREFIX.length, NSQ_PREFIX)) return OTHER;
       }
     }
@@ -156,7 +156,7 @@ function expect(bytes: Uint8Array, from: number, end: number, text: Uint8Array):
   return length === text.length ? from + length : INCOMPLETE;
 }
 
-/** Whether bytes are a text in small letters, whatever theirs are. */
+/** Whether bytes are a lower-case text, whatever the case of their letters. */
 function same(bytes: Uint8Array, from: number, to: number, text: Uint8Array): boolean {
   if (to - from !== text.length) return false;
   for (let i = 0; i < text.length; i++) {
@@ -166,7 +166,7 @@ function same(bytes: Uint8Array, from: number, to: number, text: Uint8Array): bo
   return true;
 }
 
-/** @returns -1 for what is no plain number */
+/** @returns -1 for anything but decimal digits */
 function parseLength(bytes: Uint8Array, from: number, to: number): number {
   if (to === from || to - from > MAX_LENGTH_DIGITS) return -1;
   let length = 0;

@@ -6,22 +6,22 @@ import { availableClients, Follower } from "./follower.ts";
 import { Site } from "./site.ts";
 
 export const TOPIC = "healing";
-/** What a consumer may need to connect again, once all it needs is back. */
+/** How long a consumer may take to connect again once everything that it needs is back. */
 export const HEALED_MS = 5000;
-/** Until it gets messages it may take go-nsq 5 s more: so long it waits to ask for some if another broker was to send it all it can take. */
+/** How long it may take to get messages. go-nsq waits up to 5 s with its RDY if another broker was to send it all it can take. */
 const FLOWS_MS = 15_000;
 
-/** Where a server is and stays, over all its lives. */
+/** The address of a server, which it keeps over all restarts. */
 export interface Place {
   host: string;
-  /** 0: chosen at the first start, and kept. */
+  /** 0: chosen at the first start, then kept. */
   tcpPort: number;
   httpPort: number;
-  /** A command that runs it there. */
+  /** A command that runs a program at this place. */
   prefix: string[];
 }
 
-/** One server, through its deaths. */
+/** One server, over all its restarts. */
 export class Node {
   private running: Running | undefined;
 
@@ -57,8 +57,8 @@ export class Node {
 }
 
 /**
- * Two lookups, three brokers, a producer for each broker, and consumers that know the lookups alone, each on a channel
- * of its own, so that each must get every message.
+ * Two lookups, three brokers, a producer for each broker, and consumers that know only the lookups. Each consumer has its
+ * own channel, so each must get every message.
  */
 export class Cluster implements AsyncDisposable {
   readonly lookups: Node[];
@@ -68,8 +68,8 @@ export class Cluster implements AsyncDisposable {
   private readonly dataPaths: string[] = [];
 
   /**
-   * @param places of the lookups, then of the brokers
-   * @param clients a command that runs what is at the clients' place
+   * @param places of the lookups first, then of the brokers
+   * @param clients a command that runs a program where the clients are
    */
   constructor(
     places: { lookups: Place[]; brokers: Place[] },
@@ -85,12 +85,12 @@ export class Cluster implements AsyncDisposable {
     this.site = new Site(clients);
   }
 
-  /** Starts all, and returns once each consumer gets messages from each broker. */
+  /** Starts everything, and returns once each consumer gets messages from each broker. */
   async start(): Promise<void> {
     await Promise.all(this.lookups.map((lookup) => lookup.start()));
     await Promise.all(this.brokers.map((broker) => broker.start()));
     const clients = await availableClients("nsqjs", "go-nsq");
-    // The channels are there before the first message, so that each consumer is owed all of them.
+    // The channels are made before the first message, so that each consumer must get all messages.
     for (const { http } of this.brokers) {
       await this.site.request("POST", `http://${http}/topic/create?topic=${TOPIC}`);
       for (const { name } of clients) await this.site.request("POST", `http://${http}/channel/create?topic=${TOPIC}&channel=${name}`);
@@ -123,7 +123,7 @@ export class Cluster implements AsyncDisposable {
     );
   }
 
-  /** Which brokers (by their places in the list) a lookup tells who asks for the topic; undefined if it does not answer. */
+  /** The brokers that a lookup knows for the topic, by their indexes; undefined if it does not answer. */
   async toldBy(lookup: Node): Promise<number[] | undefined> {
     const { status, text } = await this.site.get(`http://${lookup.http}/lookup?topic=${TOPIC}`);
     if (status !== 200) return undefined;
@@ -132,7 +132,7 @@ export class Cluster implements AsyncDisposable {
     return this.brokers.flatMap(({ http }, i) => (told.includes(http) ? [i] : []));
   }
 
-  /** Waits until both lookups tell of just these brokers. @returns ms */
+  /** Waits until both lookups know exactly these brokers. @returns ms */
   async untilTold(what: string, brokers: number[], timeoutMs = HEALED_MS): Promise<number> {
     const began = performance.now();
     await this.hold(what, timeoutMs, async () => {
@@ -161,7 +161,7 @@ export class Cluster implements AsyncDisposable {
     for (const path of this.dataPaths) rmSync(path, { recursive: true, force: true });
   }
 
-  /** The channels that have a consumer at a broker. */
+  /** The channels that have a consumer on a broker. */
   private async consumersOf(broker: Node): Promise<string[]> {
     const { status, text } = await this.site.get(`http://${broker.http}/stats?format=json&topic=${TOPIC}`);
     if (status !== 200) return [];
@@ -171,7 +171,7 @@ export class Cluster implements AsyncDisposable {
     );
   }
 
-  /** until(), and on failure what the clients had to say. */
+  /** until(), which on failure also shows the output of the clients. */
   private async hold(what: string, timeoutMs: number, condition: () => boolean | Promise<boolean>): Promise<void> {
     try {
       await until(what, condition, timeoutMs);

@@ -1,9 +1,9 @@
 import { until } from "../../../support/server.ts";
 
-/** What it tells of itself, unless the test has it say something else. */
+/** Its answer to IDENTIFY, unless the test sets another. */
 export const INTRODUCTION = JSON.stringify({ tcp_port: 4160, http_port: 4161, version: "1.3.0", broadcast_address: "lookup.example" });
 
-/** One connection from a broker, with all that was said on it. */
+/** A connection of a broker, with everything that came on it. */
 export class FakeConnection {
   readonly atMs = performance.now();
   magic = "";
@@ -11,9 +11,9 @@ export class FakeConnection {
   identity: unknown;
   /** Command lines, in order, without IDENTIFY. */
   readonly commands: string[] = [];
-  /** Commands not answered yet, IDENTIFY among them. */
+  /** Commands that are not answered yet, with IDENTIFY. */
   pending: string[] = [];
-  /** The most commands that were ever sent ahead of their answers. */
+  /** The largest number of commands that were sent before their answers. */
   mostPending = 0;
   closed = false;
   private received: Buffer = Buffer.alloc(0);
@@ -30,7 +30,7 @@ export class FakeConnection {
     if (this.lookup.answering) this.answerAll();
   }
 
-  /** Answers what is pending as the lookup's `answer` says. */
+  /** Answers the pending commands by the lookup's `answer`. */
   answerAll(): void {
     for (const command of this.pending.splice(0)) this.say(this.lookup.answer(command));
   }
@@ -78,10 +78,10 @@ export class FakeConnection {
   }
 }
 
-/** A lookup server that says what a test wants it to say, when it wants it to. */
+/** A lookup server that answers what a test wants, when the test wants it. */
 export class FakeLookup implements Disposable {
   readonly connections: FakeConnection[] = [];
-  /** Off: commands pile up in `pending` until answerAll(). */
+  /** If false, commands stay in `pending` until answerAll(). */
   answering = true;
   answer = (command: string): string => (command === "IDENTIFY" ? INTRODUCTION : "OK");
   private readonly listener = Bun.listen<FakeConnection>({
@@ -103,7 +103,7 @@ export class FakeLookup implements Disposable {
     return this.listener.port;
   }
 
-  /** The connection of this number, once it is there. */
+  /** The connection of this number, once it is made. */
   async connection(number: number): Promise<FakeConnection> {
     await until(`connection ${number}`, () => this.connections.length > number);
     return this.connections[number];

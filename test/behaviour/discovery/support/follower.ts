@@ -1,16 +1,16 @@
 import { type Client, prepareGoNsq, prepareNsqjs, preparePynsq } from "../../interop/support/clients.ts";
 
-/** A consumer that finds its brokers through lookups, in a process of its own, with a client library's usual means. */
+/** A consumer that finds its brokers through lookups: a client library in its own process. */
 export class Follower {
-  /** Bodies it has got, each once. */
+  /** The bodies that it got, each once. */
   readonly received = new Set<string>();
-  /** What it said on the side. */
+  /** Its other output. */
   complaints = "";
   private readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
 
   /**
-   * Starts a client's program with its act `follow <channel>`, which asks the lookups each second, and prints the body
-   * of each message on a line.
+   * Starts a client's program as `follow <channel>`: it asks the lookups each second, and prints the body of each message on
+   * a line.
    *
    * @param lookups `host:port` of their HTTP sides
    * @param prefix a command that runs it elsewhere
@@ -45,7 +45,7 @@ export class Follower {
   }
 }
 
-/** The clients that can run here; what cannot is said. */
+/** The clients that can run here. The others are printed. */
 export async function availableClients(...wanted: ("nsqjs" | "go-nsq" | "pynsq")[]): Promise<Client[]> {
   const prepare = { nsqjs: prepareNsqjs, "go-nsq": prepareGoNsq, pynsq: preparePynsq };
   const clients: Client[] = [];
@@ -57,7 +57,7 @@ export async function availableClients(...wanted: ("nsqjs" | "go-nsq" | "pynsq")
   return clients;
 }
 
-/** A stream's lines as they come. */
+/** The lines of a stream as they come. */
 export async function* lines(stream: ReadableStream<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";

@@ -1,9 +1,9 @@
 import { existsSync } from "node:fs";
 
-/** Numbers the networks of this process, so that each has names of its own. */
+/** Numbers the networks of this process, because each needs its own names. */
 let networks = 0;
 
-/** Why there can be no networks of our own here; undefined if there can. */
+/** Why no networks can be made here; undefined if they can. */
 export function noNetworks(): string | undefined {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return "network namespaces need root on Linux";
   if (Bun.which("ip") === null) return "no ip (iproute2)";
@@ -15,7 +15,7 @@ export function noNetworks(): string | undefined {
   return bridge.exitCode === 0 ? undefined : `no bridges: ${bridge.stderr.toString().trim()}`;
 }
 
-/** Hosts of their own on one switch of their own, which can be turned off. The machine's own network is not touched. */
+/** Hosts in network namespaces on a switch that can be turned off. The machine's network is not touched. */
 export class Network implements Disposable {
   private readonly name = `bunsq-${process.pid}-${networks++}`;
   private readonly namespaces: string[] = [];
@@ -44,7 +44,7 @@ export class Network implements Disposable {
     return { host, prefix: ["ip", "netns", "exec", namespace] };
   }
 
-  /** From now on nothing gets from one host to another, and nobody is told: the links stay up. */
+  /** From now on no packet gets from one host to another. No host notices, because the links stay up. */
   cut(): void {
     ip("-n", this.hub, "link", "set", "br0", "down");
   }

@@ -1,43 +1,43 @@
 import { lines } from "./follower.ts";
 
 /**
- * A place where clients are: a process that publishes without pause and asks HTTP servers for the test, possibly in
- * another network. It is this file, run as a program; the test talks with it over standard input and output.
+ * The clients' place: a process that publishes all the time and makes HTTP requests for the test, possibly in another
+ * network. It is this file run as a program, which the test controls over standard input and output.
  */
 
-/** Between two publishes to the same broker. */
+/** The pause between two publishes to the same broker. */
 const PUBLISH_INTERVAL_MS = 5;
-/** After one in vain. */
+/** The pause after a publish that failed. */
 const RETRY_MS = 50;
 const REQUEST_TIMEOUT_MS = 1000;
 
-/** What the test asks for. */
+/** The test's requests. */
 type Order = { publishTo: string[]; topic: string } | { stop: true } | { ask: number; method: string; url: string };
-/** What it hears. */
+/** The answers to the test. */
 type Report = { acknowledged: string } | { stopped: true } | { answer: number; status: number; text: string };
 
 export interface Answer {
-  /** 0: none came. */
+  /** 0: no answer came. */
   status: number;
   text: string;
 }
 
-/** The test's end of it. */
+/** The test's side of it. */
 export class Site {
-  /** Bodies of messages that a broker took the responsibility for, by the broker's place in the list. */
+  /** The bodies of acknowledged messages, by the index of their broker. */
   readonly acknowledged: string[][] = [];
   private readonly child: Bun.Subprocess<"pipe", "pipe", "inherit">;
   private readonly asked = new Map<number, (answer: Answer) => void>();
   private nextAsk = 0;
   private readonly stopped = Promise.withResolvers<void>();
 
-  /** @param prefix a command that runs it elsewhere */
+  /** @param prefix a command that runs a program elsewhere */
   constructor(prefix: string[] = []) {
     this.child = Bun.spawn([...prefix, process.execPath, import.meta.path], { stdin: "pipe", stdout: "pipe", stderr: "inherit" });
     void this.listen();
   }
 
-  /** Begins to publish to brokers (`host:port` of their HTTP sides): bodies `<broker's place>-<number>`. */
+  /** Starts to publish bodies `<index of the broker>-<number>` to brokers, given by the `host:port` of their HTTP sides. */
   publish(brokers: string[], topic: string): void {
     for (const _ of brokers) this.acknowledged.push([]);
     this.order({ publishTo: brokers, topic });
@@ -53,7 +53,7 @@ export class Site {
     return new Promise((resolve) => this.asked.set(number, resolve));
   }
 
-  /** Stops publishing; resolves once all that was under way is decided. */
+  /** Stops publishing. Resolves once every publish under way has succeeded or failed. */
   async stopPublishing(): Promise<void> {
     this.order({ stop: true });
     await this.stopped.promise;
@@ -83,7 +83,7 @@ function report(what: Report): void {
   process.stdout.write(`${JSON.stringify(what)}\n`);
 }
 
-/** Publishes one message after the other; one that was not acknowledged is given up, and another sent. */
+/** Publishes one message after the other. One that is not acknowledged is not repeated. */
 async function publishUntil(stopped: () => boolean, broker: string, place: number, topic: string): Promise<void> {
   for (let number = 0; !stopped(); number++) {
     const body = `${place}-${number}`;
