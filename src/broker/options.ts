@@ -6,59 +6,59 @@ import type { LogLevel } from "../base/logger.ts";
  */
 export type Durability = "write" | "fsync";
 
-/** How an auth server is asked: with the client's secret in the query, or in the body. */
+/** How auth servers are asked: `get` has the client's secret in the query, `post` in the body. */
 export type AuthRequestMethod = "get" | "post";
 
 /**
- * What a broker is started with. One field per flag, named as the flag; durations in ms, sizes in bytes.
- * Defaults stand in the flag table (src/cli/broker-flags.ts), which is the one source of all of this.
+ * The options of a broker: one for each flag, by the flag's name; durations in ms, sizes in bytes. The flag table
+ * (src/cli/broker-flags.ts) has their defaults and descriptions.
  */
 export interface BrokerOptions {
-  /** Part of every message id: [0, 1024). */
+  /** A part of every message id; 0 to 1023. */
   nodeId: number;
   logLevel: LogLevel;
   logPrefix: string;
 
   tcpAddress: string;
-  /** Empty: no HTTP. This and the one above may be the path of a unix socket. */
+  /** Empty: no HTTP. Like the TCP address it may be the path of a unix socket. */
   httpAddress: string;
   /** Empty, or no certificate: no HTTPS. */
   httpsAddress: string;
   broadcastAddress: string;
-  /** 0: the port listened on. */
+  /** 0: the port that the broker listens on. */
   broadcastTcpPort: number;
   broadcastHttpPort: number;
   lookupdTcpAddresses: string[];
-  /** Of auth servers, `host:port` or a URL. Empty: clients need no AUTH. */
+  /** Auth servers, as `host:port` or URLs. Empty: clients need no AUTH. */
   authHttpAddresses: string[];
   authHttpRequestMethod: AuthRequestMethod;
-  /** Of requests to lookups and auth servers. */
+  /** For requests to lookups and auth servers. */
   httpClientConnectTimeoutMs: number;
   httpClientRequestTimeoutMs: number;
 
   /** Empty: the working directory. */
   dataPath: string;
   durability: Durability;
-  /** Publishes are refused while less than this is free on the data path's disk. */
+  /** Publishes are refused while the disk of the data path has less free space. */
   minFreeBytes: number;
-  /** Messages an ephemeral topic or channel keeps. */
+  /** The number of messages that an ephemeral topic or channel keeps. */
   memQueueSize: number;
-  /** Size of a log segment. */
+  /** The size of a log segment. */
   maxBytesPerFile: number;
-  /** How long a topic keeps what its channels have finished; 0: no longer than they need it. */
+  /** How long a topic keeps messages that its channels have finished; 0: no longer than a channel needs them. */
   retentionTimeMs: number;
-  /** How much of it; 0: no limit beside the time. */
+  /** How many bytes of finished messages it keeps; 0: only the time is limited. */
   retentionBytes: number;
-  /** How long a publish's idempotency key is remembered; 0: keys count for nothing. */
+  /** How long the idempotency key of a publish is remembered; 0: keys have no effect. */
   idempotencyWindowMs: number;
-  /** Keys remembered at the same time. */
+  /** The number of keys that are remembered at the same time. */
   idempotencyKeys: number;
-  /** Messages after which a log is synced to the disk. */
+  /** A log is synced to the disk after this many messages. */
   syncEvery: number;
-  /** Time after which a log with unsynced messages is synced. */
+  /** A log with unsynced messages is synced after this time. */
   syncTimeoutMs: number;
 
-  /** Of nsqd's search for timeouts: without effect, and told by /config/ as nsqd does. */
+  /** These tune nsqd's search for timeouts. Here they have no effect, but /config/ answers them. */
   queueScanSelectionCount: number;
   queueScanWorkerPoolMax: number;
 
@@ -76,37 +76,37 @@ export interface BrokerOptions {
   outputBufferTimeoutMs: number;
   /** 0: no limit. */
   maxChannelConsumers: number;
-  /** Of clients on TCP. 0: no limit. */
+  /** The number of clients on TCP; 0: no limit. */
   maxConnections: number;
 
-  /** What is tried out: see topology.ts. */
+  /** Experimental features (topics/locality.ts). */
   experiments: string[];
   topologyRegion: string;
   topologyZone: string;
 
   maxDeflateLevel: number;
-  /** Whether clients may ask for it. */
+  /** Whether clients may negotiate this compression. */
   deflate: boolean;
   snappy: boolean;
 
-  /** Paths of PEM files; certificate and key empty: no TLS. */
+  /** Paths of PEM files. Certificate and key empty: no TLS. */
   tlsCert: string;
   tlsKey: string;
   tlsRootCaFile: string;
   /** `require` or `require-verify`; empty: clients need no certificate. */
   tlsClientAuthPolicy: string;
-  /** As given; tlsRequirement() (transport/tls-options.ts) says what holds. */
+  /** The value of the flag. tlsRequirement() (tls-options.ts) returns the one that is in force. */
   tlsRequired: TlsRequirement;
   tlsMinVersion: "tls1.0" | "tls1.1" | "tls1.2" | "tls1.3";
 
-  /** Of message latencies: above 0, up to 1. None: they are not measured. */
+  /** Percentiles of message latencies; above 0, up to 1. None: latencies are not measured. */
   e2eProcessingLatencyPercentiles: number[];
-  /** Of the past that percentiles cover. */
+  /** The time that these percentiles cover. */
   e2eProcessingLatencyWindowTimeMs: number;
 
-  /** Empty: nothing is sent. */
+  /** Empty: no statistics are sent. */
   statsdAddress: string;
-  /** %s stands for the broker's name. */
+  /** %s is replaced with the broker's name. */
   statsdPrefix: string;
   statsdIntervalMs: number;
   statsdMemStats: boolean;
@@ -114,5 +114,5 @@ export interface BrokerOptions {
   statsdExcludeEphemeral: boolean;
 }
 
-/** Who is turned away without TLS: nobody, everybody, or everybody but HTTP clients. */
+/** Which clients are refused without TLS: none, all, or all but those on HTTP. */
 export type TlsRequirement = "false" | "true" | "tcp-https";
