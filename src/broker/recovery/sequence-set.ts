@@ -2,11 +2,11 @@ import type { Range } from "../topics/channel/progress.ts";
 
 const PAGE_BITS = 16;
 const PAGE_SEQUENCES = 1 << PAGE_BITS;
-/** A list of more entries than this is larger than a bit for each sequence of the page. */
+/** A longer list would take more memory than a bit for each sequence of the page. */
 const MOST_LISTED = 4096;
 const FIRST_LISTED = 8;
 
-/** Of a page's sequences: a list as long as they are few, else a bit for each. */
+/** The members among PAGE_SEQUENCES neighbouring sequences: a sorted list while they are few, otherwise a bit for each sequence. */
 interface Page {
   count: number;
   list: Uint16Array;
@@ -14,16 +14,16 @@ interface Page {
 }
 
 /**
- * A set of sequences of one log, for millions of them: two bytes each where they are thin, a bit where they are dense.
- * Pages as in roaring bitmaps (https://roaringbitmap.org).
+ * A set of sequences of one log, made for millions of members: sparse ones take two bytes each, dense ones a bit. Its pages are
+ * those of roaring bitmaps (https://roaringbitmap.org).
  */
 export class SequenceSet {
   size = 0;
-  /** After the highest. */
+  /** One more than the highest member. */
   next = 0;
   private readonly pages = new Map<number, Page>();
 
-  /** @returns false: it was there */
+  /** @returns false if it was a member already */
   add(sequence: number): boolean {
     const number = Math.floor(sequence / PAGE_SEQUENCES);
     const low = sequence % PAGE_SEQUENCES;
@@ -39,13 +39,13 @@ export class SequenceSet {
     return true;
   }
 
-  /** Runs of neighbouring sequences, ascending, from `from` on. */
+  /** The ranges of neighbouring members from `from` on, ascending. */
   *rangesFrom(from: number): Generator<Range> {
     let start = -1;
     let end = -1;
-    for (const number of [...this.pages.keys()].sort((a, b) => a - b)) {
+    for (const [number, page] of [...this.pages].sort(([a], [b]) => a - b)) {
       if ((number + 1) * PAGE_SEQUENCES <= from) continue;
-      for (const low of members(this.pages.get(number) as Page)) {
+      for (const low of members(page)) {
         const sequence = number * PAGE_SEQUENCES + low;
         if (sequence < from) continue;
         if (sequence !== end) {
@@ -61,7 +61,7 @@ export class SequenceSet {
 
 function addToList(page: Page, low: number): boolean {
   const { list, count } = page;
-  // Sequences mostly come in order: then the first look is the last.
+  // Sequences mostly come in order, and then no search is needed.
   let at = count;
   if (count > 0 && list[count - 1] >= low) {
     at = lowerBound(list, count, low);

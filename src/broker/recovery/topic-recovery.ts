@@ -17,12 +17,14 @@ import type { Topic } from "../topics/topic.ts";
 import { DELETED_MARK, type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import { SequenceSet } from "./sequence-set.ts";
 
-/** What recovery finds of one channel in the deferred store. */
+/** The messages of one channel that are in the deferred store. */
 interface StoredSequences {
   all: SequenceSet;
-  /** Of which there are several entries, and the highest number of these. */
-  twice: Map<number, number>;
+  /** Sequences with several entries, and the highest number among the entries of each that were read so far. */
+  repeated: Map<number, number>;
 }
+
+type TopicFolder = ReturnType<typeof topicFolders>[number];
 
 /** What recovery works with. */
 export interface RecoveryParts {
@@ -34,9 +36,9 @@ export interface RecoveryParts {
   readonly logger: Logger;
 }
 
-/** Finds the topics and channels again that an earlier run left, as far as store, logs, journal and deferred store tell of them. */
+/** Restores the topics and channels of an earlier run from the metadata store, the logs, the journal and the deferred store. */
 export class TopicRecovery {
-  /** What stands in the journal of the run before, by topic number. */
+  /** What the earlier run left in the journal, by topic number. */
   private journaled = new Map<number, JournalEntry[]>();
 
   /** @param directory the broker's folder below the data path */
@@ -46,90 +48,109 @@ export class TopicRecovery {
     private readonly directory: string,
   ) {}
 
-  /**
-   * Takes up what an earlier run left in the data path.
-   *
-   * @param found what became of the store
-   */
+  /** @param found whether the metadata store is as the earlier run left it, or its backup took its place */
   run(found: RestoreResult): void {
-    const { metadata: store } = this.parts;
-    this.journaled = readJournal(this.parts.disk, this.parts.journal.path);
-    store.freeOrphanedNumbers();
-    const folders = topicFolders(this.parts.disk, this.directory);
-    const byTopic = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
-    const synced = store.syncedSequences();
-    const retentions = store.retentions();
-    for (const read of store.topics()) {
+    const { journal, disk, metadata, logger } = this.parts;
+    this.journaled = readJournal(disk, journal.path);
+    metadata.freeOrphanedNumbers();
+    const folders = topicFolders(disk, this.directory);
+    this.restoreTopics(folders, found);
+    this.adoptFolders(folders);
+    this.journaled.clear();
+    journal.remove();
+    this.restoreDeferred();
+    const { topics, channelsById } = this.registry;
+    if (topics.size > 0) logger.info(`NSQ: ${topics.size} topics and ${channelsById.size} channels restored from ${this.directory}`);
+  }
+
+  /** Restores the topics that have a row in the metadata store. */
+  private restoreTopics(folders: TopicFolder[], found: RestoreResult): void {
+    const { metadata, logger } = this.parts;
+    const folderOf = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
+    const synced = metadata.syncedSequences();
+    const retentions = metadata.retentions();
+    for (const read of metadata.topics()) {
       const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
-      const folder = byTopic.get(`${row.number} ${row.name}`);
-      if (folder !== undefined && this.isMarkedDeleted(folder)) store.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
-      else if (folder === undefined && found === "restored") {
-        this.parts.logger.warn(`TOPIC(${row.name}): the store's copy knows it, but it has no folder: it was deleted since`);
-        store.removeTopic(row.id, row.number, row.released);
-      } else this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
+      const folder = folderOf.get(`${row.number} ${row.name}`);
+      if (folder !== undefined && this.isMarkedDeleted(folder)) {
+        metadata.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
+      } else if (folder === undefined && found === "restored") {
+        logger.warn(
+          `TOPIC(${row.name}): the metadata store's backup has a row for it, but it has no folder: it was deleted after the backup`,
+        );
+        metadata.removeTopic(row.id, row.number, row.released);
+      } else {
+        this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
+      }
     }
+  }
+
+  /** Makes topics of the folders without a row, and removes those of deleted topics. */
+  private adoptFolders(folders: TopicFolder[]): void {
     for (const { folder, number, name } of folders) {
       if (this.registry.topics.get(name)?.number === number) continue;
       if (this.isMarkedDeleted(folder)) removeFolder(this.parts.disk, folder);
       else this.adopt(folder, number, name);
     }
-    this.journaled.clear();
-    this.parts.journal.remove();
-    const known = new Map<Topic, number>();
-    const knowOf = (topic: Topic, next: number) => known.set(topic, Math.max(known.get(topic) ?? 0, next));
+  }
+
+  /** Restores what the channels and topics have in the deferred store. */
+  private restoreDeferred(): void {
+    /** By topic, one more than the highest sequence that the deferred store mentions. */
+    const mentioned = new Map<Topic, number>();
+    const mention = (topic: Topic, next: number) => mentioned.set(topic, Math.max(mentioned.get(topic) ?? 0, next));
     const stored = new Map<Channel, StoredSequences>();
     this.parts.deferred.recover(
       (entry, sequence) => {
         const topic = this.registry.topicById(entry.topicId);
         if (topic === undefined) return false;
         if (topic.log.files?.survivedRestart(sequence) === true) return true;
-        knowOf(topic, sequence + 1);
+        mention(topic, sequence + 1);
         return false;
       },
       (entry) => this.countStored(entry, stored),
     );
-    for (const [channel, { all }] of stored) knowOf(channel.topic, all.next);
-    for (const [topic, next] of known) this.passOver(topic, next);
+    for (const [channel, { all }] of stored) mention(channel.topic, all.next);
+    for (const [topic, next] of mentioned) this.skipLost(topic, next);
     this.findSuperseded(stored);
-    for (const [channel, { all }] of stored) {
-      channel.deferrals.storedCount += all.size;
-      // A message that stands in the deferred store must not come from the log as well: what the cursor's last save
-      // before a crash did not know, the entries tell.
-      for (const { from, to } of all.rangesFrom(channel.floor)) channel.backlog.skip(from, to);
+    for (const [{ backlog, deferrals, floor }, { all }] of stored) {
+      deferrals.storedCount += all.size;
+      // A message in the deferred store must not be delivered from the log as well. The cursor's last save before a crash may be
+      // older than an entry.
+      for (const { from, to } of all.rangesFrom(floor)) backlog.skip(from, to);
     }
-    if (this.registry.topics.size > 0)
-      this.parts.logger.info(
-        `NSQ: ${this.registry.topics.size} topics and ${this.registry.channelsById.size} channels restored from ${this.directory}`,
-      );
   }
 
+  /** Counts an entry of the deferred store for its topic or channel. */
   private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
     if (!this.registry.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
-      const topic = this.registry.topicById(entry.topicId) as Topic;
+      const topic = this.registry.topicById(entry.topicId);
+      if (topic === undefined) return;
       topic.deferredPublishes.count++;
-      for (const channel of topic.channels.values()) if (!channel.deferrals.wantsPublish(entry.number)) channel.deferrals.voidedPublishes++;
+      for (const { deferrals } of topic.channels.values()) if (!deferrals.wantsPublish(entry.number)) deferrals.voidedPublishes++;
       return;
     }
-    const channel = this.registry.channelsById.get(entry.channelId) as Channel;
+    const channel = this.registry.channelsById.get(entry.channelId);
+    if (channel === undefined) return;
     let found = stored.get(channel);
     if (found === undefined) {
-      found = { all: new SequenceSet(), twice: new Map() };
+      found = { all: new SequenceSet(), repeated: new Map() };
       stored.set(channel, found);
     }
-    if (!found.all.add(entry.sequence)) found.twice.set(entry.sequence, -1);
+    if (!found.all.add(entry.sequence)) found.repeated.set(entry.sequence, -1);
   }
 
-  /** A requeue that was written, but not yet the word that it takes the place of the entry before: the last counts. */
+  /** Of several entries of a message, which a crash leaves before the older ones are marked as done, only the last counts. */
   private findSuperseded(stored: Map<Channel, StoredSequences>): void {
-    if ([...stored.values()].every(({ twice }) => twice.size === 0)) return;
+    if ([...stored.values()].every(({ repeated }) => repeated.size === 0)) return;
     this.parts.deferred.revisitRecovered((entry) => {
       const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
-      const twice = channel === undefined ? undefined : stored.get(channel)?.twice;
-      const known = twice?.get(entry.sequence);
+      const repeated = channel === undefined ? undefined : stored.get(channel)?.repeated;
+      const known = repeated?.get(entry.sequence);
       if (known === undefined || !this.registry.wanted(entry)) return;
       if (known >= 0) this.registry.supersede(Math.min(known, entry.number));
-      twice?.set(entry.sequence, Math.max(known, entry.number));
+      repeated?.set(entry.sequence, Math.max(known, entry.number));
     });
   }
 
@@ -137,43 +158,48 @@ export class TopicRecovery {
     return this.parts.disk.list(folder).includes(DELETED_MARK);
   }
 
-  /** A log that the store knows nothing of: its row was lost, so it is made again, and no message of it is. */
+  /** Makes a topic of a folder that has no row, because the row was lost. */
   private adopt(folder: string, number: number, name: string): void {
-    const { metadata: store, disk, logger } = this.parts;
-    if (disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(this.parts.disk, folder);
+    const { metadata, disk, logger } = this.parts;
+    if (disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(disk, folder);
     const taken = [...this.registry.topics.values()].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
       disk.rename(folder, aside);
-      logger.error(`${folder} cannot be a topic${taken === undefined ? "" : ` beside ${taken.name}`}; it is kept as ${aside}`);
+      logger.error(`${folder} cannot become a topic${taken === undefined ? "" : ` beside ${taken.name}`}; kept it as ${aside}`);
       return;
     }
-    const topic = this.addTopic(store.claimTopic(number, name), number, name, 0, {});
+    const topic = this.addTopic(metadata.claimTopic(number, name), number, name, 0, {});
     topic.restoreReleased(0, false);
     this.registry.adopt(topic);
     logger.error(
-      `TOPIC(${name}): the store does not know it; it is taken from its folder with ${topic.depth} messages, which go to all channels ` +
-        `that are made within ${WITHHOLD_ADOPTED_MS / 1000} s`,
+      `TOPIC(${name}): the metadata store has no row for it; recovered it from its folder with ${topic.depth} messages, which go to all ` +
+        `channels created within ${WITHHOLD_ADOPTED_MS / 1000} s`,
     );
   }
 
-  /** @param synced what is below was on the disk: if it is gone, no crash took it */
-  private passOver(topic: Topic, next: number, synced = 0): void {
+  /**
+   * Skips sequences that the log does not have, so that their ids are not used again.
+   *
+   * @param next one more than the highest sequence that is known of
+   * @param synced messages below were on the disk once: if they are gone, they were not lost in a crash
+   */
+  private skipLost(topic: Topic, next: number, synced = 0): void {
     const from = topic.log.next;
     if (next <= from) return;
-    topic.passOver(next);
+    topic.skipLost(next);
     const what = `TOPIC(${topic.name}): its log ends before sequence ${from}`;
-    // A kill between noting that deferred messages are about to join and writing them leaves this too, and costs nothing.
+    // A kill also leaves this, without a loss, if it comes after deferred messages were noted to join the log and before they did.
     if (from >= synced) {
-      this.parts.logger.warn(`${what}; messages up to ${next - 1} were on their way into it, and their ids are passed over`);
+      this.parts.logger.warn(`${what}; messages up to ${next - 1} were being written to it, and their ids are not used again`);
       return;
     }
     this.registry.countCorrupt(topic.name);
-    this.parts.logger.error(`${what}, but messages up to ${next - 1} are known of; those are lost, and their ids are passed over`);
+    this.parts.logger.error(`${what}, but messages up to ${next - 1} were in it; these are lost, and their ids are not used again`);
   }
 
-  /** A row that is not what was written: number and name are told by the folder, and all that is in the log counts as not released. */
-  private mendTopicRow(row: TopicRow, folders: ReturnType<typeof topicFolders>): TopicRow {
+  /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
+  private mendTopicRow(row: TopicRow, folders: TopicFolder[]): TopicRow {
     const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
     const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
     const folder = free.find(({ number }) => number === row.number) ?? free.find(({ name }) => name === row.name);
@@ -187,16 +213,16 @@ export class TopicRecovery {
     if (folder !== undefined) this.parts.metadata.updateTopic(mended);
     this.registry.countCorrupt(mended.name);
     this.parts.logger.error(
-      `TOPIC(${mended.name}): its row in the store is damaged; it is not paused any more, and all of its log waits for a first channel`,
+      `TOPIC(${mended.name}): its row in the metadata store is damaged; it is not paused any more, and all messages in its log wait for a first channel`,
     );
     return mended;
   }
 
-  /** A cursor that is not what was written could pass messages over: the channel begins where the log does. */
+  /** Replaces a damaged row. Its cursor could skip messages, so the channel starts at the beginning of the log. */
   private mendChannelRow(topicName: string, row: ChannelRow): ChannelRow {
     this.registry.countCorrupt(topicName);
     this.parts.logger.error(
-      `CHANNEL(${row.name}) of ${topicName}: its row in the store is damaged; it begins where the log does, and finished messages may come again`,
+      `CHANNEL(${row.name}) of ${topicName}: its row in the metadata store is damaged; it starts at the beginning of the log, and finished messages may be delivered again`,
     );
     const { id, topicId, name } = row;
     return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
@@ -213,7 +239,7 @@ export class TopicRecovery {
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) topic.restoreDurability(row.durability);
-    this.passOver(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
+    this.skipLost(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
     topic.restoreReleased(row.released, channels.length > 0);
     for (const channel of channels) this.restoreChannel(topic, channel);
   }
@@ -226,12 +252,12 @@ export class TopicRecovery {
       progress = decodeProgress(row.progress, row.floor);
     } catch (error) {
       this.parts.logger.error(
-        `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may come again`,
+        `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may be delivered again`,
       );
     }
     if (floor < log.startSequence) floor = log.startSequence;
     const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
-    if (last > log.next) this.passOver(topic, last);
+    if (last > log.next) this.skipLost(topic, last);
     this.parts.deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
@@ -243,15 +269,15 @@ export class TopicRecovery {
     return this.registry.addTopic(id, number, name, firstSequence, known, (opened) => this.restoreJournaled(opened, name));
   }
 
-  /** What a run that was killed had in the journal only goes to the log's own files. */
+  /** Writes to the log's files what a run that was killed had in the journal only. */
   private restoreJournaled(opened: LogFiles, topicName: string): void {
     let restored = 0;
     replayJournal(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
       const from = opened.nextSequence;
-      // Passed over by the run before, and then nothing is lost; or what a power cut or damage took.
+      // Either the earlier run skipped these sequences, or a power cut or damage took their messages.
       if (firstSequence > from)
         this.parts.logger.warn(
-          `TOPIC(${topicName}): no messages from sequence ${from} to ${firstSequence - 1}, neither in its log nor in the journal`,
+          `TOPIC(${topicName}): messages from sequence ${from} to ${firstSequence - 1} are neither in its log nor in the journal`,
         );
       this.parts.ballast.use(() => opened.restoreJournaled(records, firstSequence, count, timeMs));
       restored += count;

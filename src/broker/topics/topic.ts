@@ -10,12 +10,12 @@ import { DeferredPublishes } from "./deferred-publishes.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
-/** A topic without traffic for this long gives its memory and files back. */
+/** A topic that got no message for this long frees its memory and closes its files. */
 const IDLE_MS = 10_000;
-/** Retained segments are looked at this often. */
+/** How often a topic that keeps finished messages for a time checks whether some are too old. */
 const RETENTION_REVIEW_MS = 1000;
 
-/** What a repeated publish waits for: it was committed before, and the next sync covers it. */
+/** What the repetition of a publish waits for. The publish itself is committed; under `fsync` the next sync covers it. */
 class RepeatCommit implements Committed {
   readonly failure = undefined;
 
@@ -26,40 +26,42 @@ class RepeatCommit implements Committed {
   }
 }
 
-/** A name that messages are published to: one log, and a cursor into it per channel. */
+/** A name that messages are published to. It has one log, which each of its channels reads at its own pace. */
 export class Topic implements Committed {
   readonly ephemeral: boolean;
+  /** Tells it from a topic that had the same id in a metadata store that was lost. */
   readonly nameCrc: number;
-  /** The name as clients send it. */
+  /** Its name in the bytes that clients send. */
   readonly nameBytes: Buffer;
   paused = false;
   deleted = false;
-  /** Messages stay in the log, as if the topic were paused: channels that get all of them are about to be made. */
+  /** Its channels are not complete yet: messages stay in the log, as if it were paused, until endWithholding(). */
   withheld = false;
   readonly channels = new Map<string, Channel>();
   messageCount = 0;
   messageBytes = 0;
-  /** Messages below were passed to the channels; the rest waits for the first channel, or for the unpausing. */
+  /** Messages with a lower sequence were released to the channels; the rest waits for a first channel, or until the topic is unpaused. */
   released: number;
   /** Position of the record at `released`. */
   releasedPosition: number;
-  /** Why the last commit failed: the publishes that waited for it are refused. */
+  /** Why the last commit failed, and the publishes that waited for it are refused. */
   failure: Error | undefined;
+  /** It is in the list of topics that the next tick commits. */
   dirty = false;
 
-  /** What a connection holds until the next commit: one constant per command, so that a publish allocates nothing. */
+  /** What publishers wait for until the next commit. There is one per command, so that a publish allocates nothing. */
   readonly pendingPub = new HeldPublish(this, "PUB");
-  /** Answers a publish that was taken before: the topic's later failures are not its own. */
+  /** What the repetition of an accepted publish waits for: later commits that fail do not concern it. */
   readonly pendingRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
   readonly pendingMpub = new HeldPublish(this, "MPUB");
   readonly pendingDpub = new HeldPublish(this, "DPUB");
   readonly deferredPublishes: DeferredPublishes;
-  /** Its answers wait for the disk. */
+  /** Publishes to it are acknowledged once they are on the disk, not only in the file. */
   fsync = false;
-  /** Set for this topic alone; undefined: --durability counts. */
+  /** As it was set for this topic; undefined: --durability applies. */
   durability: Durability | undefined;
 
-  /** Set for this topic; undefined: as the options say. */
+  /** As it was set for this topic; undefined: the options apply. */
   private ownRetention: Retention | undefined;
   private reviewAtMs = Number.POSITIVE_INFINITY;
   private trimQueued = false;
@@ -69,8 +71,8 @@ export class Topic implements Committed {
   private reservedSequence: number;
 
   /**
-   * @param id of its row in the store; for a memory-only topic a number no row has
-   * @param number part of its messages' ids
+   * @param id of its row in the metadata store; an ephemeral topic has a number that no row has
+   * @param number is part of its messages' ids
    */
   constructor(
     private readonly parts: TopicParts,
@@ -92,7 +94,7 @@ export class Topic implements Committed {
     this.restoreDurability(undefined);
   }
 
-  /** Whether its name stands in [from, to). */
+  /** Whether [from, to) holds its name. */
   isNamed(bytes: Uint8Array, from: number, to: number): boolean {
     const { nameBytes } = this;
     if (to - from !== nameBytes.length) return false;
@@ -100,13 +102,13 @@ export class Topic implements Committed {
     return true;
   }
 
-  /** Sets what its publishes wait for. @param level undefined: what --durability says @throws what the metadata store throws */
+  /** Sets when publishes to it are acknowledged. @param level undefined: as --durability says @throws what the metadata store throws */
   setDurability(level: Durability | undefined): void {
     if (!this.ephemeral) this.parts.metadata.setDurability(this.id, level);
     this.restoreDurability(level);
   }
 
-  /** Sets what the metadata store says already. */
+  /** Applies what the metadata store says. */
   restoreDurability(level: Durability | undefined): void {
     this.durability = level;
     this.fsync = (level ?? this.parts.options.durability) === "fsync" && !this.ephemeral;
@@ -122,17 +124,17 @@ export class Topic implements Committed {
     return { ...(this.ownRetention ?? this.registry.defaultRetention), own: this.ownRetention !== undefined };
   }
 
-  /** @param retention undefined: as the options say */
+  /** Sets how long finished messages are kept. @param retention undefined: as the options say @throws what the metadata store throws */
   setRetention(retention: Retention | undefined): void {
     this.parts.metadata.setRetention(this.id, retention);
     this.restoreRetention(retention);
   }
 
-  /** What an earlier run was told. */
+  /** Applies what the metadata store says. */
   restoreRetention(retention: Retention | undefined): void {
     this.ownRetention = retention;
     this.applyRetention();
-    // It may have become shorter.
+    // If it became shorter, segments may be free now.
     this.markTrimmable();
   }
 
@@ -141,46 +143,47 @@ export class Topic implements Committed {
     this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
   }
 
-  /** Damaged regions of its log that were skipped since the start. */
+  /** Damaged regions of its log that were skipped since the broker started. */
   get corruptRegions(): number {
     return this.registry.corruptRegionsIn(this.name);
   }
 
-  /** Messages that no channel has got yet. */
+  /** Messages that were released to no channel. */
   get depth(): number {
-    // Deferred ones count in the channels' deferred_count; without a channel they would be seen nowhere.
+    // Deferred publishes count in the deferred_count of each channel. Without a channel they would be counted nowhere.
     return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.count : 0);
   }
 
+  /** Those of the depth that are on disk only. */
   get backendDepth(): number {
     return this.ephemeral ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
   }
 
-  /** In the log, and not passed to channels. */
+  /** Messages in the log that were not released to the channels. */
   private get waiting(): number {
     return this.log.committedNext - this.released;
   }
 
-  /** Appends a message; it is in the log, and may be acknowledged, once the tick has committed. */
+  /** Appends a message. It may be acknowledged once the tick has committed it. */
   publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     this.log.append(source, from, bodyBytes, time);
     this.uncommittedBytes += bodyBytes;
     this.markDirty();
   }
 
-  /** Appends the messages of a checked MPUB body: size words and bodies in [from, to). */
+  /** Appends the messages of an MPUB body that was checked. Their size words and bodies are in [from, to). */
   publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
     this.log.appendBatch(source, from, to, count, time);
     this.uncommittedBytes += to - from - 4 * count;
     this.markDirty();
   }
 
-  /** Its next commit may go to the journal first. */
+  /** Whether its next commit may go to the journal first. */
   get mayJournal(): boolean {
     return !this.fsync && !this.deleted && this.deferredPublishes.joiningCount === 0;
   }
 
-  /** Writes what was published since the last commit, and passes it to the channels. */
+  /** Writes what was published since the last commit, and releases it to the channels. */
   commit(nowMs: number, wallMs: number): void {
     this.dirty = false;
     this.failure = undefined;
@@ -195,7 +198,7 @@ export class Topic implements Committed {
       this.failure = error as Error;
       this.uncommittedBytes = 0;
       this.parts.rateLimitedLog.error(
-        `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; the publishes of this moment are refused`,
+        `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; refusing the publishes that waited for it`,
       );
       this.deferredPublishes.retryJoining(nowMs);
       return;
@@ -203,7 +206,8 @@ export class Topic implements Committed {
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
-    // The words that deferred messages have joined wait for the next sync where any topic is synced: so it must be one of this log.
+    // Where any topic is synced, the deferred store notes which publishes joined their logs after the next sync. That sync has to
+    // cover this log.
     if (this.fsync || (this.deferredPublishes.joiningCount > 0 && this.parts.deferred.strict)) this.parts.turn.queueSync(this);
     if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
     this.releaseToChannels();
@@ -211,9 +215,11 @@ export class Topic implements Committed {
   }
 
   /**
-   * An existing channel, or a new one: the first gets the topic's backlog, a later one starts at the tail.
+   * Returns the channel of a name, and creates it if it does not exist. The first channel gets the topic's backlog, a later one
+   * starts at the end of the log.
    *
-   * @param start sequence of a new one's first message instead, within what the log has
+   * @param start where a new channel starts instead: the sequence of a message in the log
+   * @throws what the metadata store throws
    */
   channel(name: string, start?: number): Channel {
     const existing = this.channels.get(name);
@@ -235,7 +241,7 @@ export class Topic implements Committed {
     return channel;
   }
 
-  /** Takes up where an earlier run stood. With channels and not paused, all is released. */
+  /** Releases what an earlier run had released: everything, if there were channels and the topic was not paused. */
   restoreReleased(released: number, hasChannels: boolean): void {
     const { log } = this;
     const to = hasChannels && !this.paused ? log.next : Math.max(log.startSequence, Math.min(released, log.next));
@@ -243,8 +249,8 @@ export class Topic implements Committed {
     this.releasedPosition = log.locate(to);
   }
 
-  /** The log lost its end in a crash, and some of the messages that stood there are known elsewhere: their ids are not given again. */
-  passOver(sequence: number): void {
+  /** Skips the sequences of messages that the log lost in a crash, so that no other message gets their ids. */
+  skipLost(sequence: number): void {
     const from = this.log.next;
     if (sequence <= from) return;
     this.log.skipTo(sequence);
@@ -255,7 +261,7 @@ export class Topic implements Committed {
     }
   }
 
-  /** A channel of an earlier run. */
+  /** Opens a channel that an earlier run left. */
   restoreChannel(id: number, name: string, floor: number): Channel {
     const channel = this.newChannel(id, name, floor, this.log.locate(floor));
     this.channels.set(name, channel);
@@ -263,7 +269,7 @@ export class Topic implements Committed {
     return channel;
   }
 
-  /** @returns false: no such channel */
+  /** Deletes a channel with its messages, and closes its consumers' connections. @returns false if there is no such channel */
   deleteChannel(name: string): boolean {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
@@ -289,7 +295,7 @@ export class Topic implements Committed {
     this.releaseToChannels();
   }
 
-  /** Channels made until endWithholding() get the topic's messages from the same one on, whenever they are made. */
+  /** Releases nothing until endWithholding(), so that all channels that are created meanwhile start at the same message. */
   withhold(): void {
     this.withheld = true;
   }
@@ -299,7 +305,7 @@ export class Topic implements Committed {
     this.releaseToChannels();
   }
 
-  /** Drops what no channel has got yet. */
+  /** Drops the messages that were released to no channel. */
   empty(): void {
     const from = this.released;
     const to = this.log.committedNext;
@@ -311,21 +317,21 @@ export class Topic implements Committed {
     this.markTrimmable();
   }
 
-  /** A channel's floor or cursor moved: chunks and segments may be free. */
+  /** To be called when a channel's floor or cursor has moved: chunks and segments of the log may be free. */
   markTrimmable(): void {
     if (this.trimQueued) return;
     this.trimQueued = true;
     this.parts.turn.queueTrim(this);
   }
 
-  /** Below it every channel has finished everything. */
+  /** Every channel has finished all messages below this sequence. */
   private get floor(): number {
     let floor = this.released;
     for (const channel of this.channels.values()) if (channel.floor < floor) floor = channel.floor;
     return floor;
   }
 
-  /** Lets go of the chunks and segments that no channel needs. */
+  /** Frees the chunks and segments that no channel needs. */
   trimLog(): void {
     this.trimQueued = false;
     if (this.deleted) return;
@@ -334,14 +340,14 @@ export class Topic implements Committed {
     this.log.trim(position, this.floor, this.parts.turn.wallMs);
   }
 
-  /** Called now and then: what was retained may have grown too old. */
+  /** Trims the log if messages that were kept for a time may be too old. To be called regularly. */
   reviewRetention(nowMs: number): void {
     if (nowMs < this.reviewAtMs) return;
     this.reviewAtMs = nowMs + RETENTION_REVIEW_MS;
     this.markTrimmable();
   }
 
-  /** Called now and then: an idle topic gives memory and open files back. */
+  /** Frees memory and open files if the topic has been idle for IDLE_MS. To be called regularly. */
   shrinkIfIdle(nowMs: number): void {
     if (this.shrunk || nowMs - this.lastActiveMs < IDLE_MS) return;
     this.shrunk = true;
@@ -353,14 +359,14 @@ export class Topic implements Committed {
     return new Channel(this.parts, this, id, name, floor, position);
   }
 
-  /** Its log has messages to commit. */
+  /** To be called when its log has messages to commit. */
   markDirty(): void {
     if (this.dirty) return;
     this.dirty = true;
     this.parts.turn.queueCommit(this);
   }
 
-  /** Passes what is committed to the channels, if there are any and nothing holds them back. */
+  /** Releases what is committed to the channels, unless there are none or the topic is paused or withheld. */
   private releaseToChannels(): void {
     if (this.channels.size === 0 || this.paused || this.withheld) return;
     if (this.released === this.log.committedNext) return;
@@ -369,11 +375,14 @@ export class Topic implements Committed {
     for (const channel of this.channels.values()) channel.markDirty();
   }
 
-  /** A memory-only topic keeps its newest --mem-queue-size messages for its first channel; its channels bound themselves. */
+  /**
+   * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel. What was released, its channels bound
+   * themselves (Channel.boundLag).
+   */
   private boundMemory(): void {
     const excess = this.waiting - this.parts.options.memQueueSize;
     if (excess > 0) {
-      // There are channels only while the topic is paused or withheld.
+      // Channels can have messages to skip here only while the topic is paused or withheld.
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
       this.released += excess;
       this.releasedPosition = this.log.locate(this.released);

@@ -83,7 +83,9 @@ test("without a backup, topics are restored from their folders, and all their me
     rmSync(`${folder}/topics/catalogue.copy`);
   });
   expect(server.log.matching(/ERROR.*it has no backup; topics are restored from their folders/)).toHaveLength(1);
-  expect(server.log.matching(/ERROR.*TOPIC\(t\): the store does not know it; it is taken from its folder with 4 messages/)).toHaveLength(1);
+  expect(
+    server.log.matching(/ERROR.*TOPIC\(t\): the metadata store has no row for it; recovered it from its folder with 4 messages/),
+  ).toHaveLength(1);
   server.broker.registry.topic("t").channel("a");
   server.broker.registry.topic("t").channel("b");
   server.broker.registry.releaseAdopted();
@@ -136,7 +138,7 @@ test("a topic folder whose number another topic has is kept aside, and the other
     mkdirSync(`${folder}/topics/00000-other`);
     writeFileSync(`${folder}/topics/00000-other/0000000000000000.log`, "?");
   });
-  expect(server.log.matching(/ERROR.*00000-other cannot be a topic beside t; it is kept as .*damaged-00000-other/)).toHaveLength(1);
+  expect(server.log.matching(/ERROR.*00000-other cannot become a topic beside t; kept it as .*damaged-00000-other/)).toHaveLength(1);
   expect(await bodies(server, "t", "c", 1)).toEqual(["1"]);
 });
 
@@ -165,7 +167,7 @@ test("ids that the store knows are not used again when the log lost its end", as
     const [topic] = readdirSync(`${folder}/topics`).filter((name) => name.endsWith("-t"));
     for (const name of readdirSync(`${folder}/topics/${topic}`)) rmSync(`${folder}/topics/${topic}/${name}`);
   });
-  expect(server.log.matching(/ERROR.*TOPIC\(t\): its log ends before sequence 0, but messages up to 2 are known of/)).toHaveLength(1);
+  expect(server.log.matching(/ERROR.*TOPIC\(t\): its log ends before sequence 0, but messages up to 2 were in it/)).toHaveLength(1);
   await server.publish("t", "4");
   expect(await bodies(server, "t", "c", 1)).toEqual(["4"]);
   expect(server.broker.registry.topic("t").log.next).toBe(4);
@@ -226,7 +228,9 @@ test("a cursor with a flipped bit skips no message: its channel begins where the
     database.run("UPDATE channels SET floor = floor + 1024 WHERE name = 'a'");
     database.close(true);
   });
-  expect(server.log.matching(/ERROR.*CHANNEL\(a\) of t: its row in the store is damaged; it begins where the log does/)).toHaveLength(1);
+  expect(
+    server.log.matching(/ERROR.*CHANNEL\(a\) of t: its row in the metadata store is damaged; it starts at the beginning of the log/),
+  ).toHaveLength(1);
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
   expect(server.broker.registry.topic("t").channel("b").paused).toBeTrue();
   expect(server.broker.registry.topic("t").log.next).toBe(4);
@@ -240,7 +244,7 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
       database.run(`UPDATE topics SET ${column}`);
       database.close(true);
     });
-    expect(server.log.matching(/ERROR.*TOPIC\(t\): its row in the store is damaged/)).toHaveLength(1);
+    expect(server.log.matching(/ERROR.*TOPIC\(t\): its row in the metadata store is damaged/)).toHaveLength(1);
     expect(await bodies(server, "t", "a", 2)).toEqual(["3", "4"]);
     await server.restart();
     expect([...server.broker.registry.topics.keys()]).toEqual(["t"]);
