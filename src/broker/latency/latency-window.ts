@@ -1,7 +1,7 @@
 import type { DDSketch } from "@datadog/sketches-js";
 import { lazy } from "../../base/lazy.ts";
 
-/** Percentiles read from it are within this share of a value that was measured. */
+/** Percentiles differ from a measured value by this share of it at the most. */
 export const RELATIVE_ACCURACY = 0.01;
 
 export type LatencySketch = DDSketch;
@@ -11,8 +11,8 @@ export function newSketch(): LatencySketch {
 }
 
 /**
- * Latencies of the recent past: two sketches of half a window each, as nsqd has it (internal/quantile). What is read
- * covers between a half and a whole window. A sketch takes 1 KB for each power of ten that latencies spread over.
+ * The latencies of the recent past, in two sketches of half a window each, as in nsqd (internal/quantile). So it covers between
+ * half a window and a whole one. A sketch takes 1 KB for each power of ten that the latencies spread over.
  */
 export class LatencyWindow {
   private current = newSketch();
@@ -25,24 +25,25 @@ export class LatencyWindow {
     this.movedAtMs = nowMs;
   }
 
-  /** Takes down one latency. 15 to 40 ns, without an allocation. @param ns a negative one (a clock was set) counts as 0 */
+  /** Records one latency. That takes 15 to 40 ns, and allocates nothing. @param ns if negative, because a clock was set, counts as 0 */
   record(ns: number, nowMs: number): void {
     if (nowMs - this.movedAtMs > this.halfMs || nowMs < this.movedAtMs - this.halfMs) this.move(nowMs);
     this.current.accept(Math.max(ns, 0));
   }
 
-  /** Adds what was measured in the window to a sketch. */
+  /** Adds the latencies of the window to a sketch. */
   addTo(sketch: LatencySketch, nowMs: number): void {
     if (nowMs - this.movedAtMs > this.halfMs) this.move(nowMs);
     sketch.merge(this.previous);
     sketch.merge(this.current);
   }
 
+  /** Begins the half of the window that `nowMs` is in. */
   private move(nowMs: number): void {
     const halves = Math.floor((nowMs - this.movedAtMs) / this.halfMs);
     this.previous = halves === 1 ? this.current : newSketch();
     this.current = newSketch();
-    // A clock that was set back starts the halves anew from where it stands.
+    // After a clock was set back, a half begins now.
     this.movedAtMs = halves < 1 ? nowMs : this.movedAtMs + halves * this.halfMs;
   }
 }

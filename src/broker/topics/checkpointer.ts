@@ -7,13 +7,13 @@ import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 
-/** Cursors are saved this often while they move: what was finished earlier does not come again after a crash. */
+/** Cursors that move are saved this often. A message that was finished earlier is not delivered again after a crash. */
 const SAVE_INTERVAL_MS = 50;
-/** And not less often than this, however long a save takes. */
+/** Saves follow each other at least this often, however long one takes. */
 const LONGEST_SAVE_INTERVAL_MS = 150;
-/** How far the logs are synced is noted this often. */
+/** How often it is noted how far the logs are synced. */
 const SAVE_SYNCED_INTERVAL_MS = 1000;
-/** A difference of the clocks that is worth remembering. */
+/** The wall clock was set, rather than drifted, when it moved by more than this. */
 const SAVED_STEP_MS = 100;
 
 /** What a checkpointer works with. */
@@ -27,18 +27,18 @@ export interface CheckpointerParts {
 }
 
 /**
- * Saves what the store keeps of a running broker: topics, the cursors of channels, how far logs are on the disk, by how much
- * the wall clock was set. A store that cannot be written (a full disk) makes the broker unhealthy; all stays in memory and
- * is saved later.
+ * Saves to the metadata store what changes while the broker runs: topics, the cursors of channels, how far logs are on the
+ * disk, and by how much the wall clock was set. While the store cannot be written (a full disk), the broker is unhealthy, and
+ * everything stays in memory until it can.
  */
 export class Checkpointer {
-  /** Why the last save failed; undefined: it did not. */
+  /** Why the last save failed; undefined if it did not. */
   failure: Error | undefined;
 
   private unsaved: Channel[] = [];
   private nextSaveMs = 0;
   private nextSyncedMs = 0;
-  /** How far the wall clock was set, as the store knows it. */
+  /** By how much the wall clock was set, as the metadata store has it. */
   private savedStepMs: number;
 
   /** @param directory the broker's folder below the data path */
@@ -49,16 +49,17 @@ export class Checkpointer {
     this.savedStepMs = parts.metadata.clockStep();
   }
 
+  /** Saves a topic now, unless it is ephemeral. */
   saveTopic(topic: Topic): void {
     if (!topic.ephemeral) this.save(() => this.parts.metadata.updateTopic(topicRow(topic)));
   }
 
-  /** @returns why the store could not be written */
+  /** Saves a channel's cursor now. @returns why it could not be saved */
   saveChannel(channel: Channel): Error | undefined {
     return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channel.toRow())) : undefined;
   }
 
-  /** The channel's cursor moved: it is saved soon. */
+  /** Has a channel whose cursor moved saved within LONGEST_SAVE_INTERVAL_MS. */
   addUnsaved(channel: Channel): void {
     channel.unsaved = true;
     this.unsaved.push(channel);
@@ -66,7 +67,7 @@ export class Checkpointer {
     turn.wakeAt(Math.max(this.nextSaveMs, turn.nowMs + SAVE_INTERVAL_MS));
   }
 
-  /** Saves the cursors that moved if it is time for that. @returns when it is next, infinite if nothing moved since */
+  /** Saves the cursors that moved, if it is time. @returns when to call again, ms; Infinity if no cursor waits to be saved */
   saveCursors(nowMs: number): number {
     if (this.unsaved.length > 0 && nowMs >= this.nextSaveMs) this.saveUnsaved(nowMs);
     return this.unsaved.length > 0 ? this.nextSaveMs : Number.POSITIVE_INFINITY;
@@ -84,11 +85,11 @@ export class Checkpointer {
     );
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
-    // With thousands of moving cursors saving must not take all the time; but what is finished must be saved soon.
+    // Saving thousands of cursors takes a sixth of the time at the most, as long as LONGEST_SAVE_INTERVAL_MS allows it.
     this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
   }
 
-  /** Called now and then: notes how far logs are on the disk, and the clock's step. */
+  /** Saves how far logs are on the disk, and by how much the wall clock was set. To be called regularly. */
   review(nowMs: number, clockStepMs: number, topics: Iterable<Topic>): void {
     if (Math.abs(clockStepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet(clockStepMs);
     if (nowMs < this.nextSyncedMs) return;
@@ -96,7 +97,7 @@ export class Checkpointer {
     this.saveSynced(topics);
   }
 
-  /** Notes how far the logs are on the disk: recovery then tells what a crash tore from what was damaged since. */
+  /** Saves how far the logs are on the disk. With that, recovery tells records that a crash tore from records that were damaged later. */
   saveSynced(topics: Iterable<Topic>): void {
     const { metadata } = this.parts;
     const moved = [...topics].filter(({ log }) => log.files?.syncedSaved === false);
@@ -108,7 +109,7 @@ export class Checkpointer {
     );
   }
 
-  /** All topics and cursors, exactly. */
+  /** Saves all topics and cursors, exactly. */
   saveAll(topics: Iterable<Topic>): void {
     const { metadata } = this.parts;
     this.save(() =>
@@ -122,13 +123,13 @@ export class Checkpointer {
     );
   }
 
-  /** The store remembers it, so that what is deferred goes by the same time after a restart. */
+  /** Saves by how much the wall clock was set, so that deferred messages go by the same time after a restart. */
   private wallClockSet(stepMs: number): void {
     const seconds = (stepMs - this.savedStepMs) / 1000;
     const failure = this.save(() => this.parts.metadata.setClockStep(stepMs));
     if (failure !== undefined) return;
     this.savedStepMs = stepMs;
-    this.parts.logger.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays go on as if it had not been`);
+    this.parts.logger.warn(`CLOCK: the wall clock was set by ${seconds.toFixed(1)} s; timeouts and delays are not affected`);
   }
 
   private save(work: () => void): Error | undefined {

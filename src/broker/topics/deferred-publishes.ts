@@ -7,28 +7,28 @@ import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicParts } from "./topic-parts.ts";
 
-/** A due message whose topic cannot take it (a full disk) is tried again after this long. */
+/** After this long a due message joins that could not when the disk was full. */
 const JOIN_RETRY_MS = 1000;
 
-/** A deferred publish that was appended to its topic's log. */
+/** A deferred publish that was appended to its topic's log and waits for the commit. */
 interface Joining {
   message: StoredMessage;
   sequence: number;
 }
 
 /**
- * A topic's deferred publishes: on their way into the deferred store, in it, and as they join the topic's log when they are
- * due. Each joins in two steps, so that a crash between them is told from the files: the deferred store notes the sequence
- * that a message is about to get, then the log is committed.
+ * The deferred publishes (DPUB) of one topic: on their way into the deferred store, in the store, and when they are due and join
+ * the topic's log. A publish joins in two steps, so that recovery can tell from the files where a crash came between: the
+ * deferred store notes the sequence that the message is about to get, then the log is committed.
  */
 export class DeferredPublishes implements EntryOwner, Committed {
-  /** Those that have not joined the log. */
+  /** Publishes that have not joined the log. */
   count = 0;
-  /** What a publish with a delay waits for: its commit is the deferred store's. */
+  /** What the acknowledgement of a publish with a delay waits for. Its commit is the deferred store's, not the log's. */
   readonly pending = new HeldPublish(this, "DPUB");
-  /** Appended since the last commit. */
+  /** Publishes that were appended to the log since its last commit. */
   private joining: Joining[] = [];
-  /** What the deferred store is told of a publish: one object for all. */
+  /** Header of the entry that is staged. One object serves all publishes. */
   private readonly entry: EntryHeader;
 
   constructor(
@@ -46,19 +46,19 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.topic.fsync;
   }
 
-  /** Messages that the next commit has join the log. */
+  /** How many messages join the log with its next commit. */
   get joiningCount(): number {
     return this.joining.length;
   }
 
-  /** Stages a message that joins the log at `dueMs`. */
+  /** Stages a message, to join the log at `dueMs`. */
   stage(frame: Buffer, from: number, to: number, dueMs: number): void {
     this.entry.dueMs = dueMs;
     this.parts.deferred.writer.stage(this, this.entry, frame, from, to, this.topic.ephemeral);
     this.parts.turn.schedule();
   }
 
-  /** The store has written a publish, or could not. */
+  /** Called by the store when it has written a publish, or could not. */
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     if (error !== undefined) return;
     this.count++;
@@ -68,7 +68,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
-  /** A publish has fallen due: it is appended to the log, and gets its id. */
+  /** Appends a publish that has fallen due to the log, where it gets its id. */
   join(message: StoredMessage): void {
     const { deferred, freeSpace, scratch, turn } = this.parts;
     const { log, ephemeral } = this.topic;
@@ -84,18 +84,21 @@ export class DeferredPublishes implements EntryOwner, Committed {
     this.topic.markDirty();
   }
 
-  /** Why the log must not be committed: it could not be noted which messages join it, and after a crash they would join again. */
+  /**
+   * Why the log must not be committed: the store could not note which messages join it. After a crash these would join a second
+   * time.
+   */
   get commitRefusal(): Error | undefined {
     const { statusFailure, recoveryUnwritten } = this.parts.deferred;
     return this.joining.length > 0 || recoveryUnwritten ? statusFailure : undefined;
   }
 
-  /** The log could not be committed. */
+  /** The log could not be committed: the publishes join it later. */
   retryJoining(nowMs: number): void {
     for (const { message } of this.joining.splice(0)) this.parts.deferred.retryJoin(message, nowMs + JOIN_RETRY_MS);
   }
 
-  /** The log was committed. */
+  /** The log was committed: the publishes have joined it. */
   confirmJoined(): void {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.count--;

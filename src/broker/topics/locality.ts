@@ -2,20 +2,20 @@ import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
 import type { BrokerOptions } from "../options.ts";
 
-/** The experiment that nsqd knows of (later releases than 1.3.0). */
+/** An experiment of nsqd releases after 1.3.0. */
 const TOPOLOGY_AWARE_CONSUMPTION = "topology-aware-consumption";
 
-/** How near a consumer is; nearer ones are smaller. Where nobody looks, all are in the zone. */
+/** How near a consumer is: nearer is smaller. Without the experiment all consumers are in the zone. */
 export const IN_ZONE = 0;
 export const IN_REGION = 1;
 export const ELSEWHERE = 2;
 
 /**
- * Where the broker stands, for --enable-experiment=topology-aware-consumption: messages go to consumers in its own zone
- * as long as these take them, then to those in its region, then to all others.
+ * The broker's region and zone, for --enable-experiment=topology-aware-consumption. Messages go to consumers in its zone as long
+ * as these take them, then to consumers in its region, then to all others.
  */
 export class Locality {
-  /** @returns undefined without the experiment. @throws StartError for another one */
+  /** @returns undefined without the experiment @throws StartError for an unknown experiment */
   static from(options: BrokerOptions, logger: Logger): Locality | undefined {
     for (const experiment of options.experiments) {
       if (experiment !== TOPOLOGY_AWARE_CONSUMPTION)
@@ -33,7 +33,7 @@ export class Locality {
     private readonly zone: string,
   ) {}
 
-  /** Of a consumer that says it is there; who does not say where it is, is elsewhere. */
+  /** How near a consumer is that names this region and zone. One that names none is elsewhere. */
   nearness(region: string, zone: string): number {
     if (region !== this.region) return ELSEWHERE;
     if (zone !== "" && zone === this.zone) return IN_ZONE;

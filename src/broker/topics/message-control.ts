@@ -11,9 +11,9 @@ import { OperatorError } from "./operator-error.ts";
 import type { Publishing } from "./publishing.ts";
 import type { Turn } from "./turn.ts";
 
-/** Searches of the deferred store at the same time: each reads files. */
+/** How many calls may search the deferred store at the same time: each reads files. */
 const MAX_SEARCHES = 4;
-/** Ranges of a channel's backlog that are finished or moved out of their turn: each is a part of the channel's row. */
+/** How many ranges of finished messages a channel's backlog may have: each is a part of the channel's row. */
 const MAX_HOLES = 10_000;
 
 /** What message control works with. */
@@ -23,22 +23,23 @@ export interface MessageControlParts {
   readonly turn: Turn;
 }
 
-/** What a new entry of the deferred store says of a message. */
+/** What a new entry of the deferred store says about its message. */
 interface EntryOf {
   sequence: number;
   attempts: number;
   delayMs: number;
 }
 
-/** Finishes and requeues single messages for operators, whoever has the message: a consumer, nobody, or the deferred store. */
+/** Finishes and requeues single messages for operators, whether a consumer, nobody or the deferred store has them. */
 export class MessageControl {
   private searches = 0;
 
   constructor(private readonly parts: MessageControlParts) {}
 
   /**
-   * Finishes a message that the topic has released, be it in flight, waiting or deferred.
+   * Finishes a message, whether it is in flight, waiting or deferred.
    *
+   * @param sequence of a message that was released to the channel
    * @throws OperatorError
    */
   async finish(channel: Channel, sequence: number): Promise<void> {
@@ -47,22 +48,22 @@ export class MessageControl {
     const found = await this.search(channel, sequence);
     if (channel.deleted || !this.parts.deferred.withdraw(found)) throw new OperatorError("MESSAGE_CHANGED");
     channel.deferrals.finishedInStore();
-    // So that it is not there again after a crash.
+    // Otherwise a crash could bring it back.
     await this.parts.publishing.untilCommitted();
   }
 
   /**
-   * Has a message that the topic has released delivered again, at once or after a delay, be it in flight, waiting or
-   * deferred.
+   * Has a message delivered again, at once or after a delay, whether it is in flight, waiting or deferred.
    *
-   * @throws OperatorError; PublishError when the deferred store could not be written
+   * @param sequence of a message that was released to the channel
+   * @throws OperatorError; PublishError if the deferred store could not be written
    */
   async requeue(channel: Channel, sequence: number, delayMs: number): Promise<void> {
     if (delayMs > 0) checkHoles(channel, sequence);
     const state = channel.forceRequeue(sequence, delayMs);
     if (state === "finished") await this.requeueStored(channel, sequence, delayMs);
     else if (state !== "waiting")
-      // So that its due time is known after a crash.
+      // Otherwise a crash could lose its due time.
       await this.parts.publishing.untilCommitted();
     else if (delayMs > 0) await this.deferFresh(channel, sequence, delayMs);
   }
@@ -78,7 +79,7 @@ export class MessageControl {
     });
   }
 
-  /** Takes a message that was never delivered out of its turn, into the deferred store. */
+  /** Moves a message that was never delivered out of the backlog into the deferred store. */
   private async deferFresh(channel: Channel, sequence: number, delayMs: number): Promise<void> {
     const { log } = channel.topic;
     let stored: Promise<void> | undefined;
@@ -94,7 +95,7 @@ export class MessageControl {
     await stored;
   }
 
-  /** @throws OperatorError MESSAGE_FINISHED when the deferred store does not have it either */
+  /** Finds a message in the deferred store. @throws OperatorError MESSAGE_FINISHED if it is not there */
   private async search(channel: Channel, sequence: number): Promise<StoredMessage> {
     if (channel.deferrals.storedCount === 0) throw new OperatorError("MESSAGE_FINISHED");
     if (this.searches >= MAX_SEARCHES) throw new OperatorError("TOO_MANY_REQUESTS");
@@ -111,7 +112,7 @@ export class MessageControl {
   /**
    * Writes a message to the deferred store.
    *
-   * @param move called once it is there, and takes the message out of where it was; returns false if it is there no more
+   * @param move called once the message is written: takes it out of the place where it was, and returns false if it is gone from there
    */
   private store(
     channel: Channel,
@@ -129,7 +130,7 @@ export class MessageControl {
         stored(staged: StagedEntries, at: number, error: Error | undefined): void {
           if (error !== undefined) return reject(new PublishError(error.message));
           const message = staged.message(at);
-          // A seek or an emptying in between made all entries of the channel void, this one too.
+          // A seek or an emptying in between makes all entries of the channel void, this one included.
           if (!channel.deleted && channel.deferrals.wantsRequeue(message.number) && move(message)) return resolve();
           deferred.finish(message);
           reject(new OperatorError("MESSAGE_CHANGED"));
@@ -141,7 +142,7 @@ export class MessageControl {
   }
 }
 
-/** @throws OperatorError for a message of the backlog, when too many are taken out of it already */
+/** @throws OperatorError if the message is in the backlog and too many were taken out of the backlog already */
 function checkHoles(channel: Channel, sequence: number): void {
   if (channel.backlog.skips.length < MAX_HOLES || messageStatus(channel, sequence).state !== "waiting") return;
   throw new OperatorError("TOO_MANY_HOLES");

@@ -1,11 +1,11 @@
 import { MAX_NAME_BYTES } from "../../frame/names.ts";
 import type { Topic } from "./topic.ts";
 
-/** A power of two, and so are all sizes that follow. */
+/** The number of buckets is a power of two, so that a mask finds a hash's bucket. */
 const FIRST_BUCKETS = 64;
 const FNV_PRIME = 0x01000193;
 
-/** A topic in its bucket. */
+/** A topic in the list of its bucket. */
 interface Entry {
   topic: Topic;
   hash: number;
@@ -13,16 +13,16 @@ interface Entry {
 }
 
 /**
- * The topics by the bytes of their names, as a client sends them: a publish to another topic than the one before finds it
- * without making a string. There are never more buckets than twice the topics there were at a time.
+ * Finds topics by the bytes of their names. A publish that names another topic than the one before finds it without making a
+ * string. The table has at most twice as many buckets as it ever had topics at a time.
  */
 export class NameTable {
   private buckets: (Entry | undefined)[] = new Array(FIRST_BUCKETS).fill(undefined);
   private size = 0;
-  /** Names that share a bucket here share none elsewhere. */
+  /** Chosen at random, so that nobody can make up names that share a bucket. */
   private readonly seed = (Math.random() * 2 ** 32) | 0;
 
-  /** The topic whose name stands in [from, to). */
+  /** The topic whose name is in [from, to). */
   find(bytes: Uint8Array, from: number, to: number): Topic | undefined {
     if (to - from > MAX_NAME_BYTES) return undefined;
     const hash = this.hash(bytes, from, to);
@@ -31,7 +31,7 @@ export class NameTable {
     return entry?.topic;
   }
 
-  /** @param topic one whose name no other in the table has */
+  /** @param topic has a name that no other topic in the table has */
   add(topic: Topic): void {
     if (this.size === this.buckets.length) this.grow();
     this.put({ topic, hash: this.hashOf(topic), next: undefined });
@@ -74,7 +74,7 @@ export class NameTable {
     return this.hash(nameBytes, 0, nameBytes.length);
   }
 
-  /** FNV-1a, and its high bits folded into the low ones, by which the bucket is chosen. */
+  /** FNV-1a, with the high bits folded into the low ones, which choose the bucket. */
   private hash(bytes: Uint8Array, from: number, to: number): number {
     let hash = this.seed;
     for (let at = from; at < to; at++) hash = Math.imul(hash ^ bytes[at], FNV_PRIME);

@@ -1,17 +1,17 @@
-/** Codes of what an operator's call is refused with; the HTTP API answers with them. */
+/** Why an operator's call was refused. The HTTP API answers with these codes. */
 export type OperatorErrorCode =
-  /** It was delivered, finished or moved while the deferred store was read or written. */
+  /** The message was delivered, finished or moved while the deferred store was read or written. */
   | "MESSAGE_CHANGED"
   | "MESSAGE_FINISHED"
   | "MESSAGE_NOT_FOUND"
-  /** The call was carried out, and is lost if the broker crashes now. */
+  /** The call was carried out, but could not be saved: a crash would undo it. */
   | "NOT_SAVED"
-  /** So many messages of the backlog are finished or moved one by one that the channel's row would grow too long. */
+  /** So many messages were taken out of the middle of the backlog that the channel's row would become too long. */
   | "TOO_MANY_HOLES"
-  /** The deferred store is searched for others already. */
+  /** Too many calls are searching the deferred store. */
   | "TOO_MANY_REQUESTS";
 
-/** Why an operator's call was not carried out: a seek, or finishing or requeueing a message by its id. */
+/** The refusal of an operator's call: a seek, or finishing or requeueing a message by its id. */
 export class OperatorError extends Error {
   override name = "OperatorError";
 

@@ -9,9 +9,9 @@ import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
 
-/** The number of messages that a batch begins with takes so many bytes. */
+/** Bytes of the number of messages that a batch begins with. */
 const COUNT_BYTES = 4;
-/** What waits for the tick alone: it is never refused. */
+/** What a caller waits for that only wants the next commit. It is never refused. */
 const ANY_COMMIT = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
 
 /** What publishing works with. */
@@ -24,43 +24,43 @@ export interface PublishingParts {
 }
 
 /**
- * The way of messages into topics, one for all who publish: PUB, DPUB and MPUB, HTTP, and its fast path.
+ * Publishes messages to topics, for the commands PUB, DPUB and MPUB, for HTTP, and for HTTP's fast path.
  *
- * A caller judges names, sizes and permissions in the words of its protocol. Then, in this order: topicNamed(), topicAt() or
- * refusalFor() say whether the topic takes a publish; append(), appendBatch() or defer() note its key and append it; and
- * the pending publish that they return says when and how it is to be answered. None of that allocates for a known topic
- * and a publish without a key.
+ * A caller first checks names, sizes and permissions, and answers for them in its own protocol. Then it takes three steps:
+ * topicNamed(), topicAt() or refusalFor() say whether the topic accepts a publish; append(), appendBatch() or defer() register
+ * its idempotency key and append it; and the pending publish that these return says when and how to acknowledge it. For a
+ * topic that exists and a publish without a key none of this allocates.
  */
 export class Publishing {
-  /** Why no publish is taken at present: the broker goes down, or the disk is nearly full, which #ephemeral topics do not need. */
+  /** Why publishes are refused: the broker shuts down, or the disk is nearly full. The latter does not concern #ephemeral topics. */
   refusal: PublishError | undefined;
-  /** Messages that the last append(), appendBatch() or defer() took in: 0 if its key repeated an earlier publish's. */
+  /** How many messages the last append(), appendBatch() or defer() accepted; 0 if the publish repeated an earlier one. */
   appended = 0;
   private closed = false;
 
   constructor(private readonly parts: PublishingParts) {}
 
-  /** Refuses publishes while the disk is nearly full. @param reason undefined: there is room again */
+  /** Refuses publishes while the disk is nearly full. @param reason undefined when there is room again */
   refuseOnDisk(reason: Error | undefined): void {
     if (!this.closed) this.refusal = reason && new PublishError(reason.message);
   }
 
-  /** Refuses every publish from here on: the broker goes down. */
+  /** Refuses all publishes from here on, because the broker shuts down. */
   close(): void {
     this.closed = true;
     this.refusal = new PublishError("exiting");
     this.parts.registry.close();
   }
 
-  // ---- may this be published?
+  // ---- does the topic accept a publish?
 
-  /** Why a publish to a topic is not taken at present. */
+  /** Why a publish to a topic is refused; undefined if it is not. */
   refusalFor(topic: Topic): PublishError | undefined {
     if (topic.deleted) return new PublishError("exiting");
     return topic.ephemeral && !this.closed ? undefined : this.refusal;
   }
 
-  /** The topic of a name that was checked; it is made if it does not exist. @returns why nothing can be published to it */
+  /** The topic of a name that was checked. It is created if it does not exist. @returns an error if it refuses publishes */
   topicNamed(name: string): Topic | PublishError {
     if (this.refusal !== undefined && (this.closed || !isEphemeral(name))) return this.refusal;
     try {
@@ -70,19 +70,19 @@ export class Publishing {
     }
   }
 
-  /** The topic whose checked name is in [from, to). Only a topic that does not exist yet costs a string. */
+  /** The topic whose name, which was checked, is in [from, to). A string is made only for a topic that has to be created. */
   topicAt(bytes: Buffer, from: number, to: number): Topic | PublishError {
     const known = this.parts.registry.knownTopic(bytes, from, to);
     return known === undefined ? this.topicNamed(bytes.toString("latin1", from, to)) : (this.refusalFor(known) ?? known);
   }
 
-  // ---- publishes that a connection answers, in their order
+  // ---- for connections, which acknowledge publishes in their order
 
   /**
    * Appends the message in [from, to) of `source`.
    *
-   * @param key by which its producer's repetition of it is known; empty: none
-   * @returns what to answer it by; `appended` says whether it was a repetition
+   * @param key idempotency key; empty: none. A publish whose key was seen before is not appended again
+   * @returns what its acknowledgement waits for; `appended` is 0 for a repetition
    */
   append(topic: Topic, key: string, source: Uint8Array, from: number, to: number): HeldPublish {
     const pending = topic.pendingPub;
@@ -93,7 +93,11 @@ export class Publishing {
     return pending;
   }
 
-  /** Appends the `count` messages of an MPUB body that was checked (frame/mpub.ts), all or none: [from, to) begins behind their count. */
+  /**
+   * Appends the `count` messages of an MPUB body that was checked (frame/mpub.ts): all of them or none.
+   *
+   * @param from offset of the first message's size word, behind the count
+   */
   appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number): HeldPublish {
     const pending = topic.pendingMpub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
@@ -104,8 +108,8 @@ export class Publishing {
   }
 
   /**
-   * Stages the message in [from, to), which joins its topic's log `deferMs` from now; with 0 it is appended at once. Its
-   * frame is laid out now, so its timestamp is that of the publish.
+   * Stages the message in [from, to) of `source`, to join the topic's log `deferMs` from now. With 0 it is appended at once. The
+   * frame is laid out now, so the message has the timestamp of its publish.
    */
   defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): HeldPublish {
     const { turn, scratch } = this.parts;
@@ -125,9 +129,10 @@ export class Publishing {
   }
 
   /**
-   * The publish that this one repeats, by its key; without one the key is noted, and the publish must be appended now.
+   * Finds the earlier publish with the same key. If there is none, the key is registered, and the caller must append the publish
+   * now.
    *
-   * @param sequence that its first message gets; undefined for a deferred one, which has none yet
+   * @param sequence of the first message once it is appended; undefined for a deferred publish, which has none yet
    */
   private earlierPublish(topic: Topic, key: string, pending: HeldPublish, sequence: number | undefined): HeldPublish | undefined {
     const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.wallMs);
@@ -135,13 +140,14 @@ export class Publishing {
     return earlier;
   }
 
-  // ---- publishes that a caller waits for
+  // ---- for callers that wait for a promise
 
   /**
-   * Publishes one message for a caller that is no connection.
+   * Publishes one message.
    *
-   * @param deferMs 0: at once
-   * @returns resolves once the message is as durable as its topic asks; rejects with a PublishError
+   * @param key idempotency key; empty: none
+   * @param deferMs delay of its delivery
+   * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
    */
   publish(topic: Topic, key: string, body: Uint8Array, deferMs: number): Promise<void> {
     const refusal = this.refusalFor(topic);
@@ -152,7 +158,7 @@ export class Publishing {
     );
   }
 
-  /** Publishes an MPUB body that was checked (frame/mpub.ts), without bytes behind it: all of its messages or none. */
+  /** Publishes the messages of an MPUB body that was checked (frame/mpub.ts), all of them or none. Nothing may follow the last one. */
   publishBatch(topic: Topic, key: string, body: Uint8Array): Promise<void> {
     const refusal = this.refusalFor(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
@@ -163,7 +169,7 @@ export class Publishing {
     return this.untilDone(this.appendBatch(topic, key, batch, COUNT_BYTES, batch.length, count));
   }
 
-  /** Resolves once all that was staged and appended so far is in its files, or was refused there. */
+  /** Resolves once everything that was staged and appended so far was written to its files, or could not be. */
   untilCommitted(): Promise<void> {
     return this.untilDone(ANY_COMMIT);
   }

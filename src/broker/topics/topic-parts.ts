@@ -13,7 +13,7 @@ import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { Checkpointer } from "./checkpointer.ts";
 import type { Turn } from "./turn.ts";
 
-/** Options that topics and channels go by. */
+/** Options that apply to topics and channels. */
 export type TopicOptions = Pick<
   BrokerOptions,
   | "durability"
@@ -26,22 +26,22 @@ export type TopicOptions = Pick<
   | "retentionTimeMs"
 >;
 
-/** What all topics and channels of a broker work with. */
+/** What the topics and channels of a broker work with, all of them the same. */
 export interface TopicParts {
   readonly options: TopicOptions;
   readonly turn: Turn;
   readonly logger: Logger;
-  /** For errors that a full disk would log many times a second. */
+  /** For errors that a full disk would otherwise log many times a second. */
   readonly rateLimitedLog: Trouble;
   readonly deferred: DeferredStore;
   readonly metadata: MetadataStore;
   readonly checkpointer: Checkpointer;
-  /** Whether so little space is free that due messages and requeues wait. */
+  /** `critical`: so little space is free that due messages and requeues wait. */
   readonly freeSpace: Pick<FreeSpace, "critical">;
   readonly scratch: ScratchBuffer;
 }
 
-/** What the topics' logs are made of besides. */
+/** What the registry opens logs with, beside what it hands to topics. */
 export interface RegistryParts extends TopicParts {
   readonly options: TopicOptions & Pick<BrokerOptions, "maxBytesPerFile" | "nodeId" | "syncEvery">;
   readonly disk: Disk;

@@ -17,32 +17,33 @@ import type { RegistryParts } from "./topic-parts.ts";
 
 /** A file of this name in a topic's folder: the topic was deleted, and only its files are left. */
 export const DELETED_MARK = "deleted";
-/** After this long the messages of a topic that only its folder told of go to the channels that there are. */
+/** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
 export const WITHHOLD_ADOPTED_MS = 60_000;
-/** Ids of what has no row in the store, and so dies with the process. */
+/** First id of topics and channels that have no row in the metadata store, and so are gone with the process. */
 const FIRST_MEMORY_ID = 2 ** 31;
 
-/** Hears of topics and channels that come and go, after recovery. */
+/** Is told of topics and channels that are created or deleted after recovery. */
 export interface TopicObserver {
   topicCreated(topic: Topic): void;
-  /** Its channels were reported as deleted before. */
+  /** channelDeleted() was called for each of its channels before. */
   topicDeleted(topic: Topic): void;
   channelCreated(channel: Channel): void;
   channelDeleted(channel: Channel): void;
 }
 
-/** The topics and channels there are: makes and removes them. What an earlier run left comes by catalogue-recovery.ts. */
+/** Holds all topics and channels of a broker, creates and deletes them. Those that an earlier run left are added by recovery/. */
 export class TopicRegistry implements DeliveryTarget {
   readonly topics = new Map<string, Topic>();
   readonly channelsById = new Map<number, Channel>();
   observer: TopicObserver | undefined;
-  /** Regions of log files that were skipped because they are damaged. */
+  /** Damaged regions of logs, and damaged rows of the metadata store, that were skipped since the broker started. */
   corruptRegions = 0;
   private readonly corruptRegionsOf = new Map<string, number>();
   private readonly topicsById = new Map<number, Topic>();
   private readonly topicsByName = new NameTable();
-  /** Entries of the deferred store that a later one of the same message takes the place of. */
+  /** Numbers of entries in the deferred store that a later entry of the same message replaces. */
   private readonly superseded = new Set<number>();
+  /** Topics whose messages wait until their channels are created again: see adopt(). */
   private readonly adopted: Topic[] = [];
   private nextMemoryId = FIRST_MEMORY_ID;
   private closed = false;
@@ -56,41 +57,44 @@ export class TopicRegistry implements DeliveryTarget {
     if (parts.options.durability === "fsync") this.makeStoresDurable();
   }
 
-  /** Makes no more topics: the broker goes down. */
+  /** Creates no more topics from here on: the broker shuts down. */
   close(): void {
     this.closed = true;
   }
 
-  /** How long finished messages are kept in topics that are not told otherwise. */
+  /** How long topics without a retention of their own keep finished messages. */
   get defaultRetention(): Retention {
     const { retentionTimeMs, retentionBytes } = this.parts.options;
     return { timeMs: retentionTimeMs, bytes: retentionBytes };
   }
 
-  /** Some topic's acknowledgements wait for the disk: so must what they rest on beside its log. */
+  /**
+   * To be called when a topic acknowledges publishes only once they are on the disk. The metadata store and the deferred store
+   * are synced before such an acknowledgement too, since it rests on them as well as on the log.
+   */
   makeStoresDurable(): void {
     this.parts.metadata.makeDurable();
     this.parts.deferred.strict = true;
   }
 
-  /** An existing topic, or a new one. The caller has checked the name. @throws when it cannot be made */
+  /** Returns the topic of a name that was checked, and creates it if it does not exist. @throws PublishError if it cannot be created */
   topic(name: string): Topic {
     const existing = this.topics.get(name);
     if (existing !== undefined) return existing;
     try {
       return this.createTopic(name);
     } catch (error) {
-      // Whoever publishes is told in the protocol's words, as of a message that could not be written.
+      // Publishers get the same answer as for a message that cannot be written.
       throw error instanceof PublishError ? error : new PublishError((error as Error).message);
     }
   }
 
-  /** The topic whose name stands in [from, to), if there is one; no string is made to find it. */
+  /** Finds the topic whose name is in [from, to), without making a string. */
   knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined {
     return this.topicsByName.find(bytes, from, to);
   }
 
-  /** Removes a topic with its channels and messages, and hangs up its consumers. @returns false: no such topic */
+  /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false if there is no such topic */
   deleteTopic(name: string): boolean {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
@@ -106,7 +110,7 @@ export class TopicRegistry implements DeliveryTarget {
     topic.channels.clear();
     this.corruptRegionsOf.delete(name);
     this.observer?.topicDeleted(topic);
-    // Before its row goes: a folder without a row is taken for a topic that the store forgot.
+    // Before its row is removed: recovery adopts a folder that has no row.
     this.markDeleted(topic);
     if (topic.ephemeral) this.parts.metadata.freeNumber(topic.number, topic.log.next);
     else this.parts.metadata.removeTopic(topic.id, topic.number, topic.log.next);
@@ -115,7 +119,7 @@ export class TopicRegistry implements DeliveryTarget {
     return true;
   }
 
-  /** Damaged regions that were met in a topic's log since the start. */
+  /** Damaged regions of a topic's log that were skipped since the broker started. */
   corruptRegionsIn(topicName: string): number {
     return this.corruptRegionsOf.get(topicName) ?? 0;
   }
@@ -130,13 +134,14 @@ export class TopicRegistry implements DeliveryTarget {
     this.observer?.channelDeleted(channel);
   }
 
-  /** Whether there is a topic, and its log has a message, or had it and let it go. */
+  /** Whether the log of a topic that still exists has a message, or had it and was trimmed. */
   has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
     const topic = this.topicsById.get(id);
     if (topic === undefined || topic.nameCrc !== nameCrc) return false;
     return sequence < topic.log.startSequence || topic.log.files?.hasRecord(sequence) === true;
   }
 
+  /** An id for a topic or channel without a row in the metadata store. */
   newMemoryId(): number {
     return this.nextMemoryId++;
   }
@@ -186,10 +191,10 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /**
-   * A topic that the store has a row of, or none if it is ephemeral.
+   * Opens a topic and its log. It has a row in the metadata store already, unless it is ephemeral.
    *
-   * @param known what an earlier run knew of its files
-   * @param opened called with the files before anything else looks at them
+   * @param known what an earlier run noted of its files
+   * @param opened called with the files before anything else reads them
    */
   addTopic(
     id: number,
@@ -234,13 +239,16 @@ export class TopicRegistry implements DeliveryTarget {
     return this.adopted.length > 0;
   }
 
-  /** A log that the store knew nothing of became this topic again: its messages go to all channels that are made for a while. */
+  /**
+   * Withholds the messages of a topic that recovery made of a folder without a row. Its channels are not known, so its messages
+   * go to all channels that are created until releaseAdopted().
+   */
   adopt(topic: Topic): void {
     topic.withhold();
     this.adopted.push(topic);
   }
 
-  /** Lets the messages of adopted topics go: by now their channels should have been made. */
+  /** Releases the messages of adopted topics. */
   releaseAdopted(): void {
     for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
   }
@@ -249,37 +257,37 @@ export class TopicRegistry implements DeliveryTarget {
     return this.topicsById.get(id);
   }
 
-  /** A later entry of the deferred store takes the place of this one. */
+  /** Makes an entry of the deferred store void: a later one replaces it. */
   supersede(entryNumber: number): void {
     this.superseded.add(entryNumber);
   }
 
-  /** A region of a topic's log, or a row of it in the store, was found damaged. */
+  /** Counts a damaged region of a topic's log, or a damaged row of the topic. */
   countCorrupt(topicName: string): void {
     this.corruptRegions++;
     this.corruptRegionsOf.set(topicName, this.corruptRegionsIn(topicName) + 1);
   }
 
-  /** Whether an entry of the deferred store still has somebody to go to. */
+  /** Whether the topic or channel of an entry in the deferred store still exists, and did not drop it. */
   wanted(entry: StoredEntry): boolean {
     if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
     const channel = this.channelsById.get(entry.channelId);
     return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
   }
 
-  /** Whether a channel has an entry's message in flight or ready. */
+  /** Whether a channel has the message of an entry in memory, in flight or ready. */
   underWay(entry: StoredEntry): boolean {
     return (
       entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.deferrals.hasInMemory(entry.sequence, entry.number) === true
     );
   }
 
-  /** How many more messages of the deferred store a channel may have in memory. */
+  /** How many more messages of the deferred store a channel takes into memory. */
   room(channelId: number): number {
     return this.channelsById.get(channelId)?.deferrals.room ?? Number.POSITIVE_INFINITY;
   }
 
-  /** A message of the deferred store has fallen due. */
+  /** Takes a message of the deferred store that has fallen due. */
   due(message: StoredMessage): void {
     if (!this.wanted(message)) this.parts.deferred.finish(message);
     else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);

@@ -3,13 +3,13 @@ import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
 
 /**
- * What topics and channels need of the turn of the event loop that is under way: its time, and a way to leave work for
- * the tick at its end. Each queue…() is called once until the tick has done that work.
+ * What topics and channels need of the event loop's current turn: its time, and a way to leave work for the tick at its end.
+ * Whoever calls one of the queue methods does not call it again for the same topic or channel before the tick has done the work.
  */
 export interface Turn {
   /** Time of this turn, by which timeouts and delays go, ms. */
   readonly nowMs: number;
-  /** Time at this moment, ms: where no socket brought one here, the turn's may be old. */
+  /** Time at this moment, ms. The turn's time may be old where the turn did not begin with a socket. */
   readonly currentMs: number;
   /** What the wall clock said in this turn, ms. */
   readonly wallMs: number;
@@ -18,19 +18,19 @@ export interface Turn {
   /** Time of this turn for message timestamps, ns. */
   readonly time: Timestamp;
 
-  /** Reads the clock. To be called at the start of a callback that publishes by itself. */
+  /** Reads the clock. Code that publishes outside of a socket's callback has to call it first. */
   readClock(): void;
-  /** Asks for a tick at the end of this turn: something was staged in the deferred store, or a publish waits to be answered. */
+  /** Asks for a tick at the end of this turn, because something was staged in the deferred store or a publish waits to be acknowledged. */
   schedule(): void;
   /** Asks to be woken at a time: for deadlines and due messages. */
   wakeAt(atMs: number): void;
 
-  /** The topic's log has messages to commit. */
+  /** Has the tick commit the topic's log. */
   queueCommit(topic: Topic): void;
-  /** The topic has commits that must be synced before they are acknowledged. */
+  /** Has the topic's log synced before the publishes that were committed are acknowledged. This one may be called repeatedly. */
   queueSync(topic: Topic): void;
-  /** A floor or a cursor of the topic's channels moved: chunks and segments of its log may be free. */
+  /** Has the chunks and segments freed that the topic's channels do not need any more. */
   queueTrim(topic: Topic): void;
-  /** The channel may have something to deliver, and somebody to deliver it to. */
+  /** Has the tick dispatch the channel's messages. */
   queueDispatch(channel: Channel): void;
 }

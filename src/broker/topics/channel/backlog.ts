@@ -6,29 +6,30 @@ import { notePublished } from "./latency-recorder.ts";
 import { addRange, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 
-/** One consumer's run in one turn, at most: longer ones would keep the others waiting. */
+/** The longest run that one consumer gets at a time. Longer ones would keep the others waiting. */
 const MAX_RUN_BYTES = 1024 * 1024;
-/** Tried messages of an earlier run that are taken into the window in one turn. */
+/** How many messages that an earlier run delivered may be ready at a time. */
 const TRIED_PER_TURN = 512;
-/** Between floor and cursor of a topic without files. */
+/** Largest distance between floor and cursor in a topic without files, where everything between them is in memory. */
 const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
 
-/** Where a backlog's messages come from. */
+/** The topic, or part of it, that a backlog reads. */
 export interface BacklogSource {
   readonly log: TopicLog;
-  /** Messages below may be delivered. */
+  /** Messages with a lower sequence may be delivered. */
   readonly released: number;
 }
 
 /**
- * What of a log comes next: the cursor, and behind it the ranges that are finished already (skips) and those that an earlier
- * run of the broker delivered but did not see finished (tries). The cursor's sequence is the window's, its position here.
+ * What a channel has to deliver next: all messages from its cursor on, except ranges that are finished already (skips). Ranges
+ * that an earlier run of the broker delivered but did not see finished (tries) go to the window as ready messages, with their
+ * attempts. The window has the cursor's sequence, this class its position in the log.
  */
 export class Backlog {
   /** Finished ranges at or above the cursor, ascending. */
   skips: Range[] = [];
   private skippedCount = 0;
-  /** What an earlier run delivered but did not see finished, above the cursor. */
+  /** Ranges above the cursor that an earlier run delivered but did not see finished, ascending. */
   private tried: Tries[] = [];
 
   /** @param position of the record at the window's cursor */
@@ -40,25 +41,25 @@ export class Backlog {
     public position: number,
   ) {}
 
-  /** Messages that may be delivered and were not. */
+  /** How many messages may be delivered for the first time. */
   get freshCount(): number {
     return Math.max(0, this.source.released - this.inFlight.window.cursor - this.skippedCount);
   }
 
-  /** Of these, the ones that are on disk only. */
+  /** How many of these are on disk only. */
   get freshOnDisk(): number {
     return Math.max(0, Math.min(this.freshCount, this.source.log.cachedSequence - this.inFlight.window.cursor));
   }
 
-  // ---- what is not to be delivered
+  // ---- messages that are not delivered
 
-  /** Marks messages finished without delivering them. */
+  /** Counts messages as finished without delivering them. */
   skip(from: number, to: number): void {
     this.skippedCount += addRange(this.skips, from, to);
     this.signals.markUnsaved();
   }
 
-  /** Skips the oldest `count` fresh messages. @returns whether there were any */
+  /** Skips the `count` messages that come next. @returns whether there were any */
   dropOldest(count: number): boolean {
     const { window } = this.inFlight;
     const to = Math.min(this.source.released, window.cursor + count);
@@ -68,20 +69,22 @@ export class Backlog {
     return true;
   }
 
-  // ---- what an earlier run left, and what the next one gets
+  // ---- progress
 
+  /** Applies the progress of an earlier run. */
   restore({ finished, tried }: Progress): void {
     for (const { from, to } of finished) this.skip(from, to);
     this.tried = tried;
   }
 
+  /** What the next run gets. */
   get progress(): Progress {
     const progress = progressOf(this.inFlight.window, this.skips);
     progress.tried.push(...this.tried);
     return progress;
   }
 
-  /** Goes on at another record; the window is there already. */
+  /** Goes on at another position. The caller has moved the window's cursor there. */
   restartAt(position: number): void {
     this.position = position;
     this.skips = [];
@@ -89,9 +92,9 @@ export class Backlog {
     this.tried = [];
   }
 
-  // ---- what comes next
+  // ---- messages that are delivered
 
-  /** Moves the cursor over what is finished already, and takes what an earlier run tried into the window as ready. */
+  /** Moves the cursor over skips, and over tries, which it takes into the window. */
   advance(): void {
     const { window, ready } = this.inFlight;
     for (;;) {
@@ -125,7 +128,7 @@ export class Backlog {
     }
   }
 
-  /** Takes messages that an earlier run tried into the window. @returns false if the window has no room */
+  /** Takes messages that an earlier run delivered into the window, as ready. @returns false if the window has no room */
   private readmit(end: number, attempts: number): boolean {
     const { inFlight } = this;
     const { window } = inFlight;
@@ -143,7 +146,7 @@ export class Backlog {
     return true;
   }
 
-  /** How many messages in a row may be taken now, up to `want`; makes room for them in the window. */
+  /** How many messages in a row can be taken now, up to `want`. Makes room for them in the window. */
   runLimit(want: number): number {
     const { window } = this.inFlight;
     if (this.skips.length > 0 || this.tried.length > 0) this.advance();
@@ -155,7 +158,7 @@ export class Backlog {
     return Math.min(limit, window.room);
   }
 
-  /** The chunk at the cursor; records that are damaged are skipped, and the log told of them. */
+  /** The chunk at the cursor; undefined if the records there are damaged, and then they are skipped. */
   chunk(): Chunk | undefined {
     const chunk = this.source.log.chunkAt(this.position, true);
     if (!chunk.isGap) return chunk;
@@ -165,9 +168,10 @@ export class Backlog {
   }
 
   /**
-   * Takes up to `limit` messages at the cursor, which are in `chunk`, as delivered to `owner`. runLimit() has made room.
+   * Marks up to `limit` messages from the cursor on as delivered to `owner`, as far as they are in `chunk`.
    *
-   * @returns how many; the window's `runEnd` is the offset behind the last
+   * @param limit at most what runLimit() returned
+   * @returns how many; the window's `runEnd` is the offset of the last one's end
    */
   take(chunk: Chunk, limit: number, owner: number, nowMs: number, deadlineMs: number): number {
     const { window } = this.inFlight;
@@ -179,7 +183,7 @@ export class Backlog {
     return count;
   }
 
-  /** In a topic that has no files, what is between floor and cursor is in memory: one unfinished message must not keep much of it there. */
+  /** Whether the topic has no files, and an old unfinished message keeps too much of it in memory. */
   private spansTooMuchMemory(): boolean {
     const { window } = this.inFlight;
     if (this.source.log.files !== undefined || window.floor === window.cursor) return false;

@@ -16,7 +16,7 @@ import { encodeProgress, type Progress } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { Window } from "./window.ts";
 
-/** What a seek made a channel discard. */
+/** How many messages a seek made a channel discard. */
 export interface Discarded {
   inFlight: number;
   /** Waiting to be delivered again. */
@@ -26,10 +26,10 @@ export interface Discarded {
 }
 
 /**
- * One group of consumers that shares a topic's messages. It stores none: what comes next is a backlog, a cursor into the
- * topic's log (backlog.ts); what was delivered and is not finished is in flight (in-flight.ts), or among the deferrals
- * (deferrals.ts); who gets how many is the dispatcher's to say (dispatcher.ts). This class is what clients, operators and
- * the topic ask for.
+ * A group of consumers that share a topic's messages. A channel stores no message. Its parts know which ones it has: the backlog
+ * is a cursor into the topic's log (backlog.ts), messages that were delivered and are not finished are in flight (in-flight.ts),
+ * and the deferrals go to the deferred store and come back (deferrals.ts). The dispatcher delivers them (dispatcher.ts). This
+ * class has what clients, operators and the topic call.
  */
 export class Channel implements ChannelView, ChannelSignals {
   readonly ephemeral: boolean;
@@ -37,26 +37,28 @@ export class Channel implements ChannelView, ChannelSignals {
   readonly persistent: boolean;
   paused = false;
   deleted = false;
-  /** In the order in which they came, which is that of their turns. */
+  /** In the order in which they subscribed. */
   readonly consumers: Consumer[] = [];
   requeueCount = 0;
   timeoutCount = 0;
-  /** In the list of the next dispatch, and in that of the next checkpoint. */
+  /** It is in the list of channels that the next tick dispatches. */
   dirty = false;
+  /** It is in the list of channels that the checkpointer saves soon. */
   unsaved = false;
 
   readonly inFlight: InFlight;
   readonly deferrals: Deferrals;
   readonly backlog: Backlog;
   private readonly dispatcher: Dispatcher;
-  /** Undefined where latencies are not measured. */
+  /** Undefined in a broker that does not measure latencies. */
   private readonly recorder: LatencyRecorder | undefined;
-  private readonly consumersById = new Map<number, Consumer>();
+  /** `topic.released` less the messages that entered the channel since the broker started. */
   private messageCountBase: number;
 
   /**
-   * @param id of its row in the metadata store; for a channel without one, a number that no row has
-   * @param floor sequence of its first message, whose record is at `position`
+   * @param id of its row in the metadata store; an ephemeral channel has a number that no row has
+   * @param floor sequence of its first message
+   * @param position of that message in the log
    */
   constructor(
     private readonly parts: TopicParts,
@@ -79,23 +81,24 @@ export class Channel implements ChannelView, ChannelSignals {
     this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this);
   }
 
-  // ---- how it stands
+  // ---- its state
 
-  /** Everything below is finished here. */
+  /** All messages with a lower sequence are finished here. */
   get floor(): number {
     return this.inFlight.window.floor;
   }
 
-  /** Position of the record that comes next. */
+  /** Position in the log of the message that comes next. */
   get position(): number {
     return this.backlog.position;
   }
 
+  /** Messages that wait to be delivered, for the first time or again. */
   get depth(): number {
     return this.inFlight.ready.length + this.backlog.freshCount;
   }
 
-  /** Messages of the depth that are on disk only. */
+  /** Those of the depth that are on disk only. */
   get backendDepth(): number {
     return this.backlog.freshOnDisk;
   }
@@ -104,6 +107,7 @@ export class Channel implements ChannelView, ChannelSignals {
     return this.inFlight.count;
   }
 
+  /** Messages that are deferred, those included that will come from the topic's deferred publishes. */
   get deferredCount(): number {
     const { storedCount, voidedPublishes } = this.deferrals;
     return this.inFlight.deferredCount + storedCount + this.topic.deferredPublishes.count - voidedPublishes;
@@ -115,68 +119,67 @@ export class Channel implements ChannelView, ChannelSignals {
     return released - this.messageCountBase + deferredPublishes.count - this.deferrals.voidedPublishes;
   }
 
-  /** Messages that went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
+  /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   get deliveredBy(): readonly [zone: number, region: number, elsewhere: number] {
     return this.dispatcher.deliveredBy;
   }
 
-  /** Adds how long its messages took to a sketch; nothing where latencies are not measured. */
+  /** Adds its latencies to a sketch, if the broker measures any. */
   addLatencies(sketch: LatencySketch): void {
     this.recorder?.addTo(sketch);
   }
 
+  /** No deadline of a message is earlier, ms. */
   get nextDeadlineMs(): number {
     return this.inFlight.nextDeadlineMs;
   }
 
-  /** The sequence that the low 40 bits of an id are completed from. */
+  /** A sequence near all messages in flight: expandSequence() completes the 40 bits of an id with it. */
   get nearSequence(): number {
     return this.inFlight.window.cursor;
   }
 
   // ---- consumers come and go
 
-  /** @returns why it may not join, as nsqd says it */
+  /** Adds a consumer. @returns an error, in nsqd's words, if there are too many */
   addConsumer(consumer: Consumer): Error | undefined {
     const limit = this.parts.options.maxChannelConsumers;
     if (limit !== 0 && this.consumers.length >= limit) {
       return new Error(`consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`);
     }
     this.consumers.push(consumer);
-    this.consumersById.set(consumer.id, consumer);
+    this.inFlight.addConsumer(consumer);
     return undefined;
   }
 
-  /** A consumer is gone: what it had in flight goes to the others at once. */
+  /** Removes a consumer. The messages that it had in flight go to the others at once. */
   removeConsumer(consumer: Consumer): void {
     const index = this.consumers.indexOf(consumer);
     if (index < 0) return;
     this.consumers.splice(index, 1);
-    this.consumersById.delete(consumer.id);
-    if (consumer.inFlightCount > 0) this.inFlight.reclaim(consumer);
+    this.inFlight.removeConsumer(consumer);
     if (this.deleted) return;
     if (this.consumers.length === 0 && this.ephemeral) this.topic.deleteChannel(this.name);
     else this.markDirty();
   }
 
-  // ---- what consumers ask for
+  // ---- calls of consumers
 
-  /** Finishes a message, on its consumer's word. @returns why not, as nsqd says it */
+  /** Finishes a message that the consumer has in flight. @returns an error, in nsqd's words, if it has not */
   finish(consumer: Consumer, sequence: number): Error | undefined {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
     if (this.recorder !== undefined) this.recorder.record(sequence, this.inFlight.detachedAt(sequence));
     this.remove(sequence);
-    this.inFlight.count--;
-    consumer.inFlightCount--;
+    this.inFlight.uncount(consumer, 1);
     this.markProgress();
     return undefined;
   }
 
   /**
-   * Finishes up to `count` messages in a row.
+   * Finishes up to `count` messages in a row that the consumer has in flight.
    *
-   * @returns how many were; finish() tells what is the matter with the next
+   * @returns how many were finished. If fewer than asked, finish() returns why the next one cannot be
    */
   finishRun(consumer: Consumer, first: number, count: number): number {
     const finished = this.inFlight.finishRun(consumer, first, count);
@@ -186,17 +189,16 @@ export class Channel implements ChannelView, ChannelSignals {
     return finished;
   }
 
-  /** Puts a message back, to be delivered again after `delayMs`. @returns why not, as nsqd says it */
+  /** Has a message that the consumer has in flight delivered again after `delayMs`. @returns an error, in nsqd's words, if it has not */
   requeue(consumer: Consumer, sequence: number, delayMs: number): Error | undefined {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
-    this.inFlight.count--;
-    consumer.inFlightCount--;
+    this.inFlight.uncount(consumer, 1);
     this.putBack(sequence, delayMs, this.parts.turn.nowMs);
     return undefined;
   }
 
-  /** Gives a message in flight more time. @returns why not, as nsqd says it */
+  /** Gives the consumer more time for a message that it has in flight. @returns an error, in nsqd's words, if it has not */
   touch(consumer: Consumer, sequence: number, timeoutMs: number): Error | undefined {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
@@ -205,7 +207,7 @@ export class Channel implements ChannelView, ChannelSignals {
     return undefined;
   }
 
-  // ---- what operators ask for
+  // ---- calls of operators
 
   pause(): void {
     this.setPaused(true);
@@ -215,7 +217,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.setPaused(false);
   }
 
-  /** Drops every message it has, in flight and deferred ones too. */
+  /** Drops all messages, those in flight and deferred included. */
   empty(): void {
     const { released, releasedPosition, deferredPublishes } = this.topic;
     this.restartAt(released, releasedPosition);
@@ -224,12 +226,12 @@ export class Channel implements ChannelView, ChannelSignals {
   }
 
   /**
-   * Moves the channel to a sequence of its topic's log: from here on it has exactly the messages from there on. What it had
-   * in flight, requeued or deferred is discarded, so a FIN for it fails; those of them at or behind the sequence come from
-   * the log, as if for the first time. Publishes that are deferred (DPUB) still join when they are due.
+   * Moves the channel to a message in its topic's log. Afterwards it has exactly the messages from there on. Messages in flight,
+   * requeued messages and deferred ones are discarded: a FIN for them fails, and those that are in the new range are delivered as
+   * if for the first time. Deferred publishes (DPUB) still join when they are due.
    *
-   * @param sequence within what the log has
-   * @throws OperatorError NOT_SAVED when it moved, but would be where it was after a crash
+   * @param sequence of a message in the log, or its end
+   * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
    */
   seek(sequence: number): Discarded {
     const discarded = {
@@ -242,12 +244,12 @@ export class Channel implements ChannelView, ChannelSignals {
       this.restartAt(sequence, log.locate(sequence));
     } else {
       this.restartAt(released, releasedPosition);
-      // What a paused topic holds back is passed over when it comes.
+      // The messages in between are held back by a paused topic, and skipped once they are released.
       if (sequence > released) this.skipUncounted(released, sequence);
     }
     this.markDirty();
     this.parts.logger.info(
-      `CHANNEL(${this.name}) of ${name}: moved to sequence ${sequence}; it forgot ${discarded.inFlight} messages in flight, ` +
+      `CHANNEL(${this.name}) of ${name}: moved to sequence ${sequence}; discarded ${discarded.inFlight} messages in flight, ` +
         `${discarded.requeued} requeued, ${discarded.deferred} deferred`,
     );
     if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
@@ -255,17 +257,17 @@ export class Channel implements ChannelView, ChannelSignals {
   }
 
   /**
-   * Finishes a message, whoever has it, or nobody.
+   * Finishes a message, whether a consumer has it or not.
    *
-   * @returns its state; if that is "finished", nothing was done, and the deferred store may still have it
+   * @returns its state before. If that is "finished", nothing was done: it is finished, or in the deferred store
    */
   forceFinish(sequence: number): MessageState {
-    const { state, owner } = messageStatus(this, sequence);
+    const { state } = messageStatus(this, sequence);
     if (state === "finished") return state;
     if (state === "waiting") {
       this.backlog.skip(sequence, sequence + 1);
     } else {
-      this.withdraw(state, sequence, owner);
+      this.inFlight.withdraw(sequence);
       this.remove(sequence);
     }
     this.markProgress();
@@ -273,28 +275,30 @@ export class Channel implements ChannelView, ChannelSignals {
     return state;
   }
 
-  /** Requeues a message that was delivered, whoever has it, or nobody. @returns its state; nothing is done with one that is finished or waiting */
+  /**
+   * Has a message that was delivered before delivered again, whether a consumer has it or not.
+   *
+   * @returns its state before. If that is "finished" or "waiting", nothing was done
+   */
   forceRequeue(sequence: number, delayMs: number): MessageState {
-    const { state, owner } = messageStatus(this, sequence);
+    const { state } = messageStatus(this, sequence);
     if (state === "finished" || state === "waiting") return state;
-    this.withdraw(state, sequence, owner);
+    this.inFlight.withdraw(sequence);
     this.putBack(sequence, delayMs, this.parts.turn.currentMs);
     return state;
   }
 
-  /** Hangs up on all consumers and drops everything. */
+  /** Drops all messages, and closes the consumers' connections. */
   delete(): void {
     this.deleted = true;
     this.deferrals.finishDetached();
-    this.inFlight.detached.clear();
-    this.inFlight.count = 0;
-    this.consumersById.clear();
+    this.inFlight.clear();
     for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
   }
 
-  // ---- as time passes
+  // ---- calls of the event loop
 
-  /** Hands messages to the consumers that are ready for some. */
+  /** Delivers messages to the consumers that are ready. */
   dispatch(nowMs: number): void {
     this.dirty = false;
     if (this.deleted) return;
@@ -302,28 +306,28 @@ export class Channel implements ChannelView, ChannelSignals {
     if (!this.paused) this.dispatcher.dispatch(nowMs);
   }
 
-  /** Times out what is overdue, and makes ready what was deferred for a moment. */
+  /** Has the messages delivered again that timed out, or whose short delay is over. */
   expire(nowMs: number): void {
     if (nowMs < this.inFlight.nextDeadlineMs) return;
-    this.inFlight.expire(nowMs, this.timedOut);
+    this.timeoutCount += this.inFlight.expire(nowMs);
     this.markProgress();
   }
 
-  /** Gives the memory of a past burst back. */
+  /** Frees the memory of a past burst. */
   shrink(): void {
     this.inFlight.window.shrink();
   }
 
   // ---- deferred messages
 
-  /** A deferred publish joined the log at `sequence`. */
+  /** Skips a deferred publish that joined the log at `sequence`, if it was emptied away here. */
   joined(entryNumber: number, sequence: number): void {
     if (this.deferrals.wantsPublish(entryNumber)) return;
     this.deferrals.voidedPublishes--;
     this.skipUncounted(sequence, sequence + 1);
   }
 
-  /** A message that was waiting for its first delivery is in the deferred store now. */
+  /** Takes a message out of the backlog, which the deferred store has written. */
   deferFresh(message: StoredMessage): void {
     this.backlog.skip(message.sequence, message.sequence + 1);
     this.requeueCount++;
@@ -332,15 +336,15 @@ export class Channel implements ChannelView, ChannelSignals {
     this.parts.checkpointer.saveChannel(this);
   }
 
-  /** The entry of a message in the deferred store was exchanged for one with another due time. */
+  /** Counts a requeue of a message in the deferred store, which has written another entry of it. */
   deferAgain(message: StoredMessage): void {
     this.requeueCount++;
     this.deferrals.awaitAgain(message);
   }
 
-  // ---- what an earlier run left
+  // ---- saving and recovery
 
-  /** What is finished above the floor is not delivered again, and what was tried counts on. */
+  /** Applies what an earlier run saved. */
   restore(progress: Progress, row: Pick<ChannelRow, "paused" | "voidBefore" | "requeuesVoidBefore">): void {
     this.backlog.restore(progress);
     this.paused = row.paused;
@@ -349,6 +353,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.messageCountBase = this.topic.released;
   }
 
+  /** What the metadata store keeps of it. */
   toRow(): ChannelRow {
     const { voidBefore, requeuesVoidBefore } = this.deferrals;
     return {
@@ -363,9 +368,9 @@ export class Channel implements ChannelView, ChannelSignals {
     };
   }
 
-  // ---- what its parts and its topic tell it
+  // ---- calls of its parts and its topic
 
-  /** Skips messages that never entered, and so do not count: their topic was emptied while it was paused. */
+  /** Skips messages that never entered the channel, and so do not count for it. */
   skipUncounted(from: number, to: number): void {
     this.backlog.skip(from, to);
     this.messageCountBase += to - from;
@@ -399,24 +404,23 @@ export class Channel implements ChannelView, ChannelSignals {
     this.markDirty();
   }
 
-  /** Discards all that was delivered, and goes on at a record. */
+  /** Discards all messages, and goes on at another one. */
   private restartAt(sequence: number, position: number): void {
     this.deferrals.restart();
     this.inFlight.restartAt(sequence);
     this.backlog.restartAt(position);
-    for (const consumer of this.consumers) consumer.inFlightCount = 0;
     this.topic.markTrimmable();
     this.parts.turn.schedule();
   }
 
-  /** An ephemeral topic or channel keeps the newest messages, up to --mem-queue-size; a slow reader loses the oldest. */
+  /** An ephemeral channel, or one of an ephemeral topic, keeps its newest --mem-queue-size messages, and drops older ones. */
   private boundLag(): void {
     if (this.persistent) return;
     const excess = this.depth - this.parts.options.memQueueSize;
     if (excess > 0 && this.backlog.dropOldest(excess)) this.markTrimmable();
   }
 
-  /** A message that nobody has any more is delivered again after `delayMs`. */
+  /** Has a message that no consumer has any more delivered again after `delayMs`. */
   private putBack(sequence: number, delayMs: number, nowMs: number): void {
     this.requeueCount++;
     if (delayMs === 0) this.inFlight.makeReady(sequence);
@@ -424,27 +428,9 @@ export class Channel implements ChannelView, ChannelSignals {
     this.markProgress();
   }
 
-  /** Takes a message out of the count, or the queue, that its state puts it in. */
-  private withdraw(state: MessageState, sequence: number, owner: number): void {
-    if (state === "in_flight") this.disown(owner);
-    else if (state === "requeued") this.inFlight.ready.remove(sequence);
-    else this.inFlight.deferredCount--;
-  }
-
+  /** Removes a message that is finished. */
   private remove(sequence: number): void {
     const stored = this.inFlight.remove(sequence);
     if (stored !== undefined) this.deferrals.finish(stored);
-  }
-
-  private readonly timedOut = (owner: number): void => {
-    this.timeoutCount++;
-    const consumer = this.consumersById.get(owner);
-    if (consumer !== undefined) consumer.inFlightCount--;
-  };
-
-  private disown(owner: number): void {
-    this.inFlight.count--;
-    const consumer = this.consumersById.get(owner);
-    if (consumer !== undefined) consumer.inFlightCount--;
   }
 }

@@ -2,25 +2,25 @@ import type { Chunk } from "../../storage/log/chunk.ts";
 
 /** What a channel knows of a client that subscribed to it. */
 export interface Consumer {
-  /** No other client of this broker has it, nor had it since the start. */
+  /** Unique among all clients since the broker started. */
   readonly id: number;
-  /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts): of the consumers that are ready, only the nearest get messages. */
+  /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts). Of the consumers that are ready, only the nearest get messages. */
   readonly nearness: number;
-  /** Messages that it takes now: what its RDY leaves beside its messages in flight, and 0 while its socket is full. */
+  /** How many messages it takes now: its RDY count less its messages in flight, and 0 while its socket takes no bytes. */
   readonly capacity: number;
-  /** Percentage of the messages that it wants; 0: all. */
+  /** Percentage of messages that it wants to get; 0: all of them. */
   readonly sampleRate: number;
-  /** Time to answer for a message before it is delivered again. */
+  /** How long it has for a message before that is delivered again. */
   readonly msgTimeoutMs: number;
-  /** Messages that it has and did not answer for. sendRun() and sendAgain() add to it, the channel takes off. */
+  /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 
-  /** Sends a contiguous run of `count` messages, which lie in [from, to) of a chunk of the log. */
+  /** Sends a run of `count` messages, which are in [from, to) of a chunk of the log. */
   sendRun(chunk: Chunk, from: number, to: number, count: number): void;
 
-  /** Sends one message that was delivered before. Its frame, in [from, to), is copied, and carries the number of attempts. */
+  /** Sends one message that was delivered before. Its frame in [from, to) is copied, and `attempts` written into the copy. */
   sendAgain(buffer: Buffer, from: number, to: number, attempts: number): void;
 
-  /** Ends the connection once the client has got what was sent to it: its channel was deleted. */
+  /** Closes the connection after everything was sent that is waiting to be. Called when the channel is deleted. */
   closeGracefully(): void;
 }

@@ -9,46 +9,47 @@ import { DEFERRED, DONE, IN_FLIGHT, READY } from "./window.ts";
 
 /** A requeue with a longer delay goes to the deferred store; a shorter one is not worth the write. */
 const SHORT_DELAY_MS = 250;
-/** Due messages of the deferred store in memory. Beyond this the rest stays on the disk until some are finished. */
+/** How many due messages of the deferred store a channel has in memory. The rest stays on the disk until some are finished. */
 const MOST_DETACHED = 50_000;
-/** Stragglers moved to the deferred store in one turn. */
+/** How many stragglers are moved to the deferred store in one turn. */
 const STRAGGLERS_PER_TURN = 256;
 
-/** Owner of a deferred message in the window while its entry is being written, and once nothing is. */
+/** Owner of a deferred message in the window: LEAVING while its entry is being written, NOBODY otherwise. */
 const LEAVING = -1;
 const NOBODY = 0;
 
-/** What a channel's deferrals are told of it. */
+/** The channel that deferrals belong to. */
 export interface DeferralsOf {
   readonly id: number;
   readonly topicId: number;
-  /** Its messages outlive the process; others are never written to the deferred store's files. */
+  /** Its messages outlive the process. Those of other channels are never written to the deferred store's files. */
   readonly persistent: boolean;
   readonly log: TopicLog;
 }
 
 /**
- * A channel's messages on their way into the deferred store, in it, and back: those requeued with a delay, and stragglers,
- * which would keep the window's floor and old segments in place.
+ * The messages of a channel that go to the deferred store and come back from it. There are two kinds: messages that were
+ * requeued with a delay, and stragglers. A straggler is a message that stays unfinished while many others pass it; in the
+ * window it would hold back the floor, and with it old segments.
  *
- * A message stays where it is until its entry is written, and may be finished or requeued meanwhile: stored() sees which.
+ * A message stays where it is until its entry is written, and may be finished or requeued meanwhile. stored() finds out.
  */
 export class Deferrals implements EntryOwner {
   /** Messages in the deferred store that are not due yet. */
   storedCount = 0;
-  /** Of the topic's deferred publishes, those that were emptied away here. */
+  /** How many of the topic's deferred publishes the channel will not get, because it was emptied. */
   voidedPublishes = 0;
-  /** Entries of the deferred store with a lower number were emptied away. */
+  /** Entries of the deferred store with a lower number are void, because the channel was emptied. */
   voidBefore = 0;
-  /** Entries of the channel's own with a lower number were discarded by a seek, which leaves the topic's deferred publishes alone. */
+  /** The channel's own entries with a lower number are void, because of a seek. A seek does not concern the topic's deferred publishes. */
   requeuesVoidBefore = 0;
 
   /**
-   * Sequences whose entries are being written. A deferred message in the window is not among them: its owner there is
-   * LEAVING instead, so that a flood of requeues costs no set.
+   * Sequences of messages whose entries are being written, except deferred messages in the window: these have the owner LEAVING
+   * instead, so that a flood of requeues does not fill a set.
    */
   private readonly leaving = new Set<number>();
-  /** What the deferred store is told of a message: one object for all. */
+  /** Header of the entry that is staged. One object serves all messages. */
   private readonly entry: EntryHeader;
 
   constructor(
@@ -60,18 +61,20 @@ export class Deferrals implements EntryOwner {
     this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: channel.topicId, channelId: channel.id, dueMs: 0, sequence: 0 };
   }
 
-  // ---- on the way in
+  // ---- into the deferred store
 
-  /** Defers a message that nobody has in flight any more. */
+  /** Defers a message that no consumer has any more. */
   defer(sequence: number, dueMs: number, delayMs: number): void {
     this.inFlight.defer(sequence, dueMs);
-    // An ephemeral channel's messages need not survive: its window keeps them whatever the delay.
+    // The messages of an ephemeral channel do not have to outlive the process: they stay in the window, however long the delay.
     if (delayMs > SHORT_DELAY_MS && this.channel.persistent) this.stage(sequence, dueMs);
   }
 
   /**
-   * The window is (nearly) full. If most of it is unfinished it grows; if a few old messages stretch it, these are moved to
-   * the deferred store, so that the floor can move on and old segments be freed.
+   * Makes room in a window that is full or nearly so. If most of it is unfinished, it grows. If a few old messages hold back the
+   * floor, these are moved to the deferred store.
+   *
+   * @returns whether there is room at once
    */
   makeRoom(): boolean {
     if (this.inFlight.window.grow()) return true;
@@ -79,7 +82,7 @@ export class Deferrals implements EntryOwner {
     return false;
   }
 
-  /** Moves the oldest messages of the window to the deferred store, as it has time to write them. */
+  /** Moves the oldest messages of the window to the deferred store. They leave the window once they are written. */
   moveStragglers(): void {
     const { window } = this.inFlight;
     const end = Math.min(window.cursor, window.floor + window.capacity / 4);
@@ -87,13 +90,13 @@ export class Deferrals implements EntryOwner {
     for (let sequence = window.floor; sequence < end && count < STRAGGLERS_PER_TURN; sequence++) {
       const i = sequence & window.mask;
       if (window.state[i] === DONE || this.leaving.has(sequence)) continue;
-      // Due at once: after a restart it is delivered again without delay.
+      // It is due at once, so that it is delivered again without a delay after a restart.
       this.stage(sequence, window.state[i] === DEFERRED ? window.deadlineMs[i] : this.parts.turn.currentMs);
       count++;
     }
   }
 
-  /** Before a clean exit: what only memory knows (short delays, attempts of stored messages) goes to the store. */
+  /** Stages what only the memory has: messages with a short delay, and the attempts of detached ones. To be called before the broker shuts down. */
   park(): void {
     if (!this.channel.persistent) return;
     const { window, detached } = this.inFlight;
@@ -110,10 +113,10 @@ export class Deferrals implements EntryOwner {
     }
   }
 
-  /** Stages an entry for an unfinished message. The message stays where it is until stored() hears that the entry is written. */
+  /** Stages an entry for an unfinished message. The message stays where it is until stored() is called. */
   private stage(sequence: number, dueMs: number): void {
     const { deferred, freeSpace, turn } = this.parts;
-    // With hardly any room left on the disk it stays where it is.
+    // With hardly any space left on the disk the message stays where it is.
     if (this.leaving.has(sequence) || freeSpace.critical) return;
     const stored = this.inFlight.detachedAt(sequence);
     this.entry.dueMs = dueMs;
@@ -146,12 +149,12 @@ export class Deferrals implements EntryOwner {
     return true;
   }
 
-  /** A staged entry was written, or could not be. */
+  /** Called by the store when a staged entry was written, or could not be. */
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     const { deferred } = this.parts;
     const sequence = staged.sequence[at];
     if (staged.number[at] < this.requeuesVoidBefore) {
-      // Staged before a seek, which discarded that message: its sequence may be another delivery's by now.
+      // It was staged before a seek, which discarded the message. By now its sequence may be in the window again.
       if (error === undefined) deferred.finish(staged.message(at));
       return;
     }
@@ -161,7 +164,7 @@ export class Deferrals implements EntryOwner {
     else if (error === undefined) this.exchange(replaced, staged, at);
   }
 
-  /** An entry was written for a message that came out of the store and was deferred again. */
+  /** An entry was written for a detached message that was deferred again. It replaces the one before. */
   private exchange(replaced: StoredMessage, staged: StagedEntries, at: number): void {
     const { deferred } = this.parts;
     const sequence = staged.sequence[at];
@@ -171,6 +174,7 @@ export class Deferrals implements EntryOwner {
     this.awaitDue(staged, at);
   }
 
+  /** An entry was written for a message of the window, or could not be. */
   private storedFromWindow(staged: StagedEntries, at: number, error: Error | undefined): void {
     const { deferred } = this.parts;
     const { window } = this.inFlight;
@@ -182,7 +186,7 @@ export class Deferrals implements EntryOwner {
     if (state !== IN_FLIGHT && state !== READY && state !== DEFERRED) return deferred.finish(staged.message(at));
     if (state === DEFERRED) {
       if (window.deadlineMs[i] !== staged.dueMs[at]) {
-        // Requeued after it was staged as a straggler, or timed out and requeued again while the disk was slow.
+        // Since it was staged, it was requeued as a straggler, or it timed out and was requeued again.
         deferred.finish(staged.message(at));
         return this.stage(sequence, window.deadlineMs[i]);
       }
@@ -194,7 +198,7 @@ export class Deferrals implements EntryOwner {
     this.signals.markProgress();
   }
 
-  // ---- in the store, and back
+  // ---- in the deferred store, and back
 
   private awaitDue(staged: StagedEntries, at: number): void {
     this.inFlight.deferredCount--;
@@ -203,23 +207,23 @@ export class Deferrals implements EntryOwner {
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
-  /** A message that was waiting for its first delivery is in the deferred store now. */
+  /** Counts a message of the backlog that the store has written. */
   addStored(message: StoredMessage): void {
     this.storedCount++;
     this.awaitAgain(message);
   }
 
-  /** An entry of the deferred store was exchanged for one with another due time. */
+  /** Waits for the due time of a message that the store has written. */
   awaitAgain(message: StoredMessage): void {
     this.parts.deferred.deliverWhenDue(message);
     this.parts.turn.wakeAt(message.dueMs);
   }
 
-  /** A message of the deferred store has fallen due. */
+  /** Takes a message of the deferred store that has fallen due. */
   due(message: StoredMessage): void {
     this.storedCount--;
     if (this.inFlight.isUnfinished(message.sequence)) {
-      // Stored twice, by a crash between a requeue and the note that the entry before it is done with.
+      // The store has two entries of it, because of a crash before the older one was marked as done.
       this.parts.deferred.finish(message);
       return;
     }
@@ -227,53 +231,53 @@ export class Deferrals implements EntryOwner {
     this.signals.markDirty();
   }
 
-  /** A message that came out of the deferred store is finished. */
+  /** Marks the entry of a finished message as done. */
   finish(stored: StoredMessage): void {
     this.parts.deferred.finish(stored);
     this.parts.turn.schedule();
   }
 
-  /** Finishes all that came out of the deferred store; the caller takes it out of memory. */
+  /** Marks the entries of all detached messages as done. */
   finishDetached(): void {
     for (const stored of this.inFlight.detached.values()) this.parts.deferred.finish(stored);
   }
 
-  /** The frame of a message in the deferred store. */
+  /** Reads the frame of a message in the deferred store. */
   frameOf(message: StoredMessage): Buffer {
     const frame = Buffer.allocUnsafe(message.frameBytes);
     this.parts.deferred.readFrame(message, frame, 0);
     return frame;
   }
 
-  /** Whether an entry's message is in memory here: in flight, or ready. */
+  /** Whether the message of an entry is detached. */
   hasInMemory(sequence: number, entryNumber: number): boolean {
     return this.inFlight.detached.get(sequence)?.number === entryNumber;
   }
 
-  /** How many more messages may come into memory. */
+  /** How many more messages of the deferred store the channel takes into memory. */
   get room(): number {
     return MOST_DETACHED - this.inFlight.detached.size;
   }
 
-  /** A message in the store was finished there. */
+  /** A message was finished in the deferred store itself, by an operator. */
   finishedInStore(): void {
     this.storedCount--;
     this.parts.turn.schedule();
   }
 
-  // ---- what is void
+  // ---- void entries
 
-  /** Whether a deferred publish of the topic was not emptied away. */
+  /** Whether the channel gets a deferred publish of its topic, by the number of the entry. */
   wantsPublish(entryNumber: number): boolean {
     return entryNumber >= this.voidBefore;
   }
 
-  /** Whether an entry of the channel's own was neither emptied away nor discarded by a seek. */
+  /** Whether an entry of the channel's own is not void. */
   wantsRequeue(entryNumber: number): boolean {
     return entryNumber >= this.voidBefore && entryNumber >= this.requeuesVoidBefore;
   }
 
-  /** Discards everything of the channel's own, what is being written too. */
+  /** Discards all messages of the channel's own, including those whose entries are being written. */
   restart(): void {
     this.leaving.clear();
     this.finishDetached();
@@ -281,7 +285,7 @@ export class Deferrals implements EntryOwner {
     this.requeuesVoidBefore = this.parts.deferred.nextNumber;
   }
 
-  /** Makes void all entries so far, the topic's deferred publishes too. @returns how many of these were not void before */
+  /** Makes all entries void, those of the topic's deferred publishes included. @returns how many deferred publishes were not void before */
   voidAll(deferredPublishes: number): number {
     const voided = deferredPublishes - this.voidedPublishes;
     this.voidedPublishes = deferredPublishes;

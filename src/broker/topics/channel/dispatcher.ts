@@ -7,21 +7,21 @@ import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { ChannelSignals } from "./signals.ts";
 
-/** Redeliveries in one turn: each may be a read of its own, and nobody should wait for thousands. */
+/** How many redeliveries a turn may make. Each may read from the disk, and others wait meanwhile. */
 const REDELIVERIES_PER_TURN = 256;
 
-/** Hands a channel's messages to its consumers: who gets how many, in runs of new ones and singly those that come again. */
+/** Delivers a channel's messages to its consumers, and decides who gets how many: new ones in runs, redeliveries one by one. */
 export class Dispatcher {
-  /** Messages that went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
+  /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   readonly deliveredBy: [zone: number, region: number, elsewhere: number] = [0, 0, 0];
-  /** Which consumer is served first in the next dispatch. */
+  /** Index of the consumer that is served first next time. */
   private turn = 0;
-  /** Redeliveries that this turn may still make. */
+  /** How many redeliveries this turn may still make. */
   private redeliveriesLeft = 0;
-  /** Whether the odd message of a consumer's share is the next time one that comes again. */
+  /** Whether the odd message of the next odd share is a redelivery. */
   private oddIsRedelivery = false;
 
-  /** @param consumers the channel adds and removes them */
+  /** @param consumers the channel's list, which it changes as consumers come and go */
   constructor(
     private readonly consumers: readonly Consumer[],
     private readonly log: TopicLog,
@@ -31,7 +31,7 @@ export class Dispatcher {
     private readonly signals: ChannelSignals,
   ) {}
 
-  /** Hands messages to the consumers that are ready for some, until either run out. */
+  /** Delivers messages until there are none left, or no consumer takes any more. */
   dispatch(nowMs: number): void {
     const { backlog, consumers } = this;
     const { ready } = this.inFlight;
@@ -49,7 +49,7 @@ export class Dispatcher {
         takers++;
       }
       if (takers === 0) return;
-      // A few messages are spread over all takers; a flood fills each in one run.
+      // A few messages are spread over all consumers that are ready. Of a flood, each gets all that it takes in one run.
       const share = Math.ceil(available / takers);
       let delivered = 0;
       const count = consumers.length;
@@ -67,11 +67,11 @@ export class Dispatcher {
     if (this.redeliveriesLeft === 0) this.signals.markDirty();
   }
 
-  /** Gives a consumer up to `want` messages. @returns how many it got */
+  /** Delivers up to `want` messages to a consumer. @returns how many it got */
   private serve(consumer: Consumer, want: number, nowMs: number): number {
     const { ready } = this.inFlight;
-    // Messages that keep coming back must not shut the new ones out, nor the other way round: half and half,
-    // the odd one in turn.
+    // Half of them are redeliveries, as long as there are new messages too, so that neither keeps the other from being delivered.
+    // Of an odd number, the odd one is of either kind in turn.
     const again = this.backlog.freshCount > 0 ? (want + (this.oddIsRedelivery ? 1 : 0)) >> 1 : want;
     if (want & 1) this.oddIsRedelivery = !this.oddIsRedelivery;
     let given = this.redeliver(consumer, Math.min(again, ready.length), nowMs);
@@ -84,7 +84,7 @@ export class Dispatcher {
     return given;
   }
 
-  /** One contiguous run of new messages to one consumer: one write, no copy. @returns how many were used up */
+  /** Delivers one contiguous run of new messages to a consumer, with one write and no copy. @returns how many */
   private deliverRun(consumer: Consumer, want: number, nowMs: number): number {
     const { backlog, inFlight } = this;
     const limit = backlog.runLimit(want);
@@ -100,7 +100,7 @@ export class Dispatcher {
     return count;
   }
 
-  /** One new message to a consumer that asked for a sample; one that the dice leave out is finished, as in nsqd. */
+  /** Delivers one new message to a consumer that asked for a sample, or finishes it, by chance. This is what nsqd does. */
   private deliverSampled(consumer: Consumer, chunk: Chunk, nowMs: number): number {
     const { backlog, inFlight } = this;
     const { window } = inFlight;
@@ -118,7 +118,7 @@ export class Dispatcher {
     return 1;
   }
 
-  /** Up to `count` messages that are ready again. @returns how many were used up */
+  /** Delivers up to `count` ready messages to a consumer. @returns how many it got, those counted that turned out damaged */
   private redeliver(consumer: Consumer, count: number, nowMs: number): number {
     const { inFlight } = this;
     const deadlineMs = nowMs + consumer.msgTimeoutMs;
@@ -147,7 +147,7 @@ export class Dispatcher {
       const to = at + 4 + chunk.view.getUint32(at);
       consumer.sendAgain(chunk.buffer, at, to, inFlight.redeliver(sequence, consumer.id, nowMs, deadlineMs));
     } else {
-      // Damaged on the disk: it cannot be delivered, and is finished.
+      // It is damaged on the disk, and cannot be delivered.
       inFlight.remove(sequence);
       this.signals.markProgress();
     }

@@ -6,11 +6,11 @@ import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "./window.ts";
 
 const MOST_ATTEMPTS = 0xffff;
 
-/** A client's FIN, REQ or TOUCH for a message that it does not have, in nsqd's words. */
+/** Why a client's FIN, REQ or TOUCH failed, in nsqd's words. */
 export const NOT_IN_FLIGHT = new Error("ID not in flight");
 export const NOT_OWNER = new Error("client does not own message");
 
-/** The state of one message, wherever it is kept: in the window, or in a StoredMessage once it left that. */
+/** The state of one message: in the window, or in a StoredMessage if the message left the window. */
 export interface MessageSlot {
   /** IN_FLIGHT, READY, DEFERRED, or DONE. */
   state: number;
@@ -24,7 +24,7 @@ export interface MessageSlot {
   deliveredAtMs: number;
 }
 
-/** A message's places in the window's arrays. One object serves a channel: it is valid until slotOf() is called again. */
+/** The state of a message in the window. One object serves the whole channel, and is valid until the next call of slotOf(). */
 class WindowSlot implements MessageSlot {
   index = 0;
 
@@ -72,24 +72,24 @@ class WindowSlot implements MessageSlot {
 }
 
 /**
- * A channel's messages that were delivered and are not finished: in flight, ready to be delivered again, or deferred.
+ * The messages of a channel that were delivered and are not finished: in flight, ready to be delivered again, or deferred.
  *
- * Most have their state in the window. A message that leaves the window unfinished, because it was requeued with a delay
- * or the cursor left it far behind, goes to the deferred store; once it is due or in flight, its state is in `detached`, and
- * the window counts it as done.
+ * Most have their state in the window. Some leave the window unfinished for the deferred store (deferrals.ts). Of these, the
+ * ones that are due or in flight are detached: they have their state in a StoredMessage, and count as done in the window.
  */
 export class InFlight {
   /** Messages that consumers have. */
   count = 0;
-  /** Messages that are deferred in memory: with a short delay, or on their way into the deferred store. */
+  /** Messages that are deferred in memory: those with a short delay, and those that the deferred store has not written yet. */
   deferredCount = 0;
-  /** Sequences of the messages that are ready, in the order in which they came back. */
+  /** Sequences of the ready messages, in the order in which they came back. */
   readonly ready = new NumberQueue();
-  /** Messages of the deferred store that are in memory, by sequence. */
+  /** The detached messages, by sequence. */
   readonly detached = new Map<number, StoredMessage>();
-  /** No message has an earlier deadline. */
+  /** No deadline is earlier, ms. */
   nextDeadlineMs = Number.POSITIVE_INFINITY;
   private readonly windowSlot: WindowSlot;
+  private readonly consumers = new Map<number, Consumer>();
 
   constructor(
     readonly window: Window,
@@ -106,7 +106,7 @@ export class InFlight {
     return this.windowSlot;
   }
 
-  /** The state of a message that a consumer has in flight. @returns why not, if it has not */
+  /** The state of a message that a consumer has in flight. @returns an error if it has not */
   slotOwnedBy(consumerId: number, sequence: number): MessageSlot | Error {
     if (!this.has(sequence)) return NOT_IN_FLIGHT;
     const slot = this.slotOf(sequence);
@@ -114,11 +114,12 @@ export class InFlight {
     return slot.owner === consumerId ? slot : NOT_OWNER;
   }
 
-  /** The message, if it left the window for the deferred store and is in memory. */
+  /** The message, if it is detached. */
   detachedAt(sequence: number): StoredMessage | undefined {
     return this.detached.size === 0 ? undefined : this.detached.get(sequence);
   }
 
+  /** Whether it is here, in whatever state but done. */
   isUnfinished(sequence: number): boolean {
     return this.has(sequence) && this.slotOf(sequence).state !== DONE;
   }
@@ -127,89 +128,19 @@ export class InFlight {
     return this.window.has(sequence) || this.detached.has(sequence);
   }
 
-  // ---- messages that come
+  // ---- consumers come and go
 
-  /** A run of new messages went to a consumer. The window has their states. */
-  addRun(count: number, deadlineMs: number): void {
-    this.count += count;
-    this.expectDeadline(deadlineMs);
+  addConsumer(consumer: Consumer): void {
+    this.consumers.set(consumer.id, consumer);
   }
 
-  /** A message of the deferred store has fallen due. */
-  addDue(message: StoredMessage): void {
-    message.state = READY;
-    this.detached.set(message.sequence, message);
-    this.ready.push(message.sequence);
+  /** Makes the messages ready that the consumer has in flight. */
+  removeConsumer(consumer: Consumer): void {
+    this.consumers.delete(consumer.id);
+    if (consumer.inFlightCount > 0) this.reclaim(consumer);
   }
 
-  /** A message in the window was written to the deferred store, where its state goes too. */
-  detach(message: StoredMessage): void {
-    const { window } = this;
-    const i = message.sequence & window.mask;
-    message.state = window.state[i];
-    message.owner = window.owner[i];
-    message.deadlineMs = window.deadlineMs[i];
-    message.deliveredAtMs = window.deliveredAtMs[i];
-    message.attempts = window.attempts[i];
-    this.detached.set(message.sequence, message);
-    window.finish(message.sequence);
-  }
-
-  // ---- what becomes of them
-
-  /** A ready message goes to a consumer again. @returns its attempts, this one included */
-  redeliver(sequence: number, consumerId: number, nowMs: number, deadlineMs: number): number {
-    const slot = this.slotOf(sequence);
-    slot.state = IN_FLIGHT;
-    slot.owner = consumerId;
-    slot.deadlineMs = deadlineMs;
-    slot.deliveredAtMs = nowMs;
-    if (slot.attempts < MOST_ATTEMPTS) slot.attempts++;
-    this.addRun(1, deadlineMs);
-    return slot.attempts;
-  }
-
-  /** It is delivered again when its turn comes. */
-  makeReady(sequence: number): void {
-    const slot = this.slotOf(sequence);
-    slot.state = READY;
-    this.ready.push(sequence);
-  }
-
-  /** It is ready again at `dueMs`. */
-  defer(sequence: number, dueMs: number): void {
-    const slot = this.slotOf(sequence);
-    slot.state = DEFERRED;
-    slot.deadlineMs = dueMs;
-    this.deferredCount++;
-    this.expectDeadline(dueMs);
-  }
-
-  extend(slot: MessageSlot, deadlineMs: number): void {
-    slot.deadlineMs = deadlineMs;
-    this.expectDeadline(deadlineMs);
-  }
-
-  /** Takes out a message that is finished. @returns its entry in the deferred store, if it has one */
-  remove(sequence: number): StoredMessage | undefined {
-    const stored = this.detachedAt(sequence);
-    if (stored === undefined) this.window.finish(sequence);
-    else this.detached.delete(sequence);
-    return stored;
-  }
-
-  /** Finishes up to `count` messages in a row. @returns how many were in flight with the consumer */
-  finishRun(consumer: Consumer, first: number, count: number): number {
-    // The window takes a message that is detached for finished.
-    if (this.detached.size > 0) return 0;
-    const finished = this.window.finishRun(first, count, consumer.id);
-    this.count -= finished;
-    consumer.inFlightCount -= finished;
-    return finished;
-  }
-
-  /** Makes ready what a consumer had in flight. */
-  reclaim(consumer: Consumer): void {
+  private reclaim(consumer: Consumer): void {
     const { window } = this;
     const { state, owner, mask } = window;
     for (let sequence = window.floor; sequence < window.cursor && consumer.inFlightCount > 0; sequence++) {
@@ -222,51 +153,157 @@ export class InFlight {
   }
 
   private reclaimOne(consumer: Consumer, sequence: number): void {
-    consumer.inFlightCount--;
-    this.count--;
+    this.uncount(consumer, 1);
     this.makeReady(sequence);
   }
 
-  /**
-   * Makes ready what is past its deadline: timed out, or due.
-   *
-   * @param timedOut told of each message that timed out, by the id of the consumer that had it
-   */
-  expire(nowMs: number, timedOut: (owner: number) => void): void {
+  // ---- messages are added
+
+  /** Counts messages that go to a consumer. The caller has set their state. */
+  addRun(count: number, deadlineMs: number): void {
+    this.count += count;
+    this.expectDeadline(deadlineMs);
+  }
+
+  /** Adds a message of the deferred store that has fallen due. */
+  addDue(message: StoredMessage): void {
+    message.state = READY;
+    this.detached.set(message.sequence, message);
+    this.ready.push(message.sequence);
+  }
+
+  /** Detaches a message of the window, which the deferred store has written. */
+  detach(message: StoredMessage): void {
+    const { window } = this;
+    const i = message.sequence & window.mask;
+    message.state = window.state[i];
+    message.owner = window.owner[i];
+    message.deadlineMs = window.deadlineMs[i];
+    message.deliveredAtMs = window.deliveredAtMs[i];
+    message.attempts = window.attempts[i];
+    this.detached.set(message.sequence, message);
+    window.finish(message.sequence);
+  }
+
+  // ---- their state changes
+
+  /** Marks a ready message as in flight again. @returns its attempts, this delivery included */
+  redeliver(sequence: number, consumerId: number, nowMs: number, deadlineMs: number): number {
+    const slot = this.slotOf(sequence);
+    slot.state = IN_FLIGHT;
+    slot.owner = consumerId;
+    slot.deadlineMs = deadlineMs;
+    slot.deliveredAtMs = nowMs;
+    if (slot.attempts < MOST_ATTEMPTS) slot.attempts++;
+    this.addRun(1, deadlineMs);
+    return slot.attempts;
+  }
+
+  /** Queues a message to be delivered again. */
+  makeReady(sequence: number): void {
+    const slot = this.slotOf(sequence);
+    slot.state = READY;
+    this.ready.push(sequence);
+  }
+
+  /** Defers a message: it is ready again at `dueMs`. */
+  defer(sequence: number, dueMs: number): void {
+    const slot = this.slotOf(sequence);
+    slot.state = DEFERRED;
+    slot.deadlineMs = dueMs;
+    this.deferredCount++;
+    this.expectDeadline(dueMs);
+  }
+
+  /** Gives a message in flight another deadline. */
+  extend(slot: MessageSlot, deadlineMs: number): void {
+    slot.deadlineMs = deadlineMs;
+    this.expectDeadline(deadlineMs);
+  }
+
+  /** Removes a message that is finished. @returns the message if it was detached: the deferred store has an entry of it */
+  remove(sequence: number): StoredMessage | undefined {
+    const stored = this.detachedAt(sequence);
+    if (stored === undefined) this.window.finish(sequence);
+    else this.detached.delete(sequence);
+    return stored;
+  }
+
+  /** Counts messages of a consumer as not in flight any more. The caller sets their state. */
+  uncount(consumer: Consumer, messages: number): void {
+    this.count -= messages;
+    consumer.inFlightCount -= messages;
+  }
+
+  /** Takes a message out of the count or queue that its state puts it in. The caller sets another state, or removes the message. */
+  withdraw(sequence: number): void {
+    const { state, owner } = this.slotOf(sequence);
+    if (state === IN_FLIGHT) this.disown(owner);
+    else if (state === READY) this.ready.remove(sequence);
+    else if (state === DEFERRED) this.deferredCount--;
+  }
+
+  private disown(owner: number): void {
+    this.count--;
+    const consumer = this.consumers.get(owner);
+    if (consumer !== undefined) consumer.inFlightCount--;
+  }
+
+  /** Finishes up to `count` messages in a row, as long as they are in flight with the consumer. @returns how many were finished */
+  finishRun(consumer: Consumer, first: number, count: number): number {
+    // Detached messages count as done in the window: it cannot tell whether these are in flight.
+    if (this.detached.size > 0) return 0;
+    const finished = this.window.finishRun(first, count, consumer.id);
+    this.uncount(consumer, finished);
+    return finished;
+  }
+
+  /** Makes the messages ready whose deadline has passed: timed out, or deferred and due. @returns how many timed out */
+  expire(nowMs: number): number {
     const { window } = this;
     const { state, deadlineMs, mask } = window;
     let next = Number.POSITIVE_INFINITY;
+    let timedOut = 0;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
       const i = sequence & mask;
       if (state[i] !== IN_FLIGHT && state[i] !== DEFERRED) continue;
-      if (deadlineMs[i] <= nowMs) this.expireOne(sequence, state[i], window.owner[i], timedOut);
-      else if (deadlineMs[i] < next) next = deadlineMs[i];
+      if (deadlineMs[i] > nowMs) {
+        if (deadlineMs[i] < next) next = deadlineMs[i];
+      } else {
+        if (state[i] === IN_FLIGHT) timedOut++;
+        this.withdraw(sequence);
+        this.makeReady(sequence);
+      }
     }
     for (const [sequence, stored] of this.detached) {
       if (stored.state === READY) continue;
-      if (stored.deadlineMs <= nowMs) this.expireOne(sequence, stored.state, stored.owner, timedOut);
-      else if (stored.deadlineMs < next) next = stored.deadlineMs;
+      if (stored.deadlineMs > nowMs) {
+        if (stored.deadlineMs < next) next = stored.deadlineMs;
+      } else {
+        if (stored.state === IN_FLIGHT) timedOut++;
+        this.withdraw(sequence);
+        this.makeReady(sequence);
+      }
     }
     this.nextDeadlineMs = next;
+    return timedOut;
   }
 
-  private expireOne(sequence: number, state: number, owner: number, timedOut: (owner: number) => void): void {
-    if (state === DEFERRED) {
-      this.deferredCount--;
-    } else {
-      this.count--;
-      timedOut(owner);
-    }
-    this.makeReady(sequence);
-  }
-
-  /** Discards all of them, and goes on at `sequence`. */
+  /** Discards all messages, and goes on at `sequence`. */
   restartAt(sequence: number): void {
     this.window.reset(sequence);
     this.ready.clear();
     this.detached.clear();
     this.count = this.deferredCount = 0;
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
+    for (const consumer of this.consumers.values()) consumer.inFlightCount = 0;
+  }
+
+  /** Discards all messages and consumers for good. */
+  clear(): void {
+    this.detached.clear();
+    this.consumers.clear();
+    this.count = 0;
   }
 
   private expectDeadline(deadlineMs: number): void {

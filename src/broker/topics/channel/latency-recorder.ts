@@ -6,7 +6,7 @@ import type { TopicParts } from "../topic-parts.ts";
 import type { Window } from "./window.ts";
 
 const TWO_32 = 2 ** 32;
-/** A double holds differences of 104 days exactly in ns, but not a Unix time in ns: so times are counted from here. */
+/** Times are counted from the start of the process: a double holds 104 days in ns exactly, but not a Unix time in ns. */
 const EPOCH_HIGH = Math.floor((Date.now() * 1e6) / TWO_32);
 
 /** A message's timestamp in ns since the start of the process, from its two 32-bit halves. */
@@ -18,7 +18,7 @@ function timeSinceStartNs({ high, low }: Timestamp): number {
   return sinceStartNs(high, low);
 }
 
-/** Notes in a window when the messages of a run were published: their chunk may be gone when they are finished. */
+/** Notes in the window when the messages of a run were published. Their chunk may be gone when they are finished. */
 export function notePublished(window: Window, view: DataView, chunkStart: number, first: number, count: number): void {
   const { publishedNs, position, mask } = window;
   if (publishedNs === undefined) return;
@@ -30,15 +30,15 @@ export function notePublished(window: Window, view: DataView, chunkStart: number
 }
 
 /**
- * Measures how long a channel's messages took from publish to FIN. Only a broker that is asked for percentiles makes
- * one per channel; in any other, a run and a FIN cost one comparison more.
+ * Measures how long a channel's messages take from publish to FIN. Channels have a recorder only if the broker is asked for
+ * percentiles; without one, each run and each FIN costs a comparison.
  */
 export class LatencyRecorder {
   private readonly latencies: LatencyWindow;
 
   /**
-   * @param window keeps times of publishing
-   * @param channel as the log names it
+   * @param window keeps when its messages were published
+   * @param channel what the log calls the channel
    */
   constructor(
     private readonly window: Window,
@@ -48,7 +48,7 @@ export class LatencyRecorder {
     this.latencies = new LatencyWindow(parts.options.e2eProcessingLatencyWindowTimeMs, parts.turn.nowMs);
   }
 
-  /** Messages of the window are finished. */
+  /** Records the latencies of messages in the window that are finished. */
   recordRun(first: number, count: number): void {
     const { publishedNs, mask } = this.window;
     if (publishedNs === undefined) return;
@@ -57,7 +57,7 @@ export class LatencyRecorder {
     for (let sequence = first; sequence < first + count; sequence++) this.latencies.record(now - publishedNs[sequence & mask], nowMs);
   }
 
-  /** A message is about to be finished. @param stored is the message, if it left the window */
+  /** Records the latency of a message that is about to be finished. @param stored the message, if it left the window */
   record(sequence: number, stored: StoredMessage | undefined): void {
     if (stored === undefined) return this.recordRun(sequence, 1);
     const { deferred, scratch, logger, turn } = this.parts;
@@ -65,8 +65,8 @@ export class LatencyRecorder {
     try {
       deferred.readFrame(stored, frame, 0);
     } catch (error) {
-      // It is finished all the same: the consumer has it.
-      logger.warn(`${this.channel}: a message's latency is not known: ${(error as Error).message}`);
+      // The message can be finished all the same.
+      logger.warn(`${this.channel}: cannot measure a message's latency: ${(error as Error).message}`);
       return;
     }
     const publishedNs = sinceStartNs(frame.readUInt32BE(TIMESTAMP_OFFSET), frame.readUInt32BE(TIMESTAMP_OFFSET + 4));

@@ -1,9 +1,9 @@
 import { DONE, type Window } from "./window.ts";
 
 /**
- * What a channel has done above its floor, as it is kept in the store: which sequences are finished, and how
- * often the unfinished ones were tried. Numbers are LEB128 varints, each relative to the one before, so a
- * window of thousands in which everything is in flight takes a few bytes.
+ * A channel's progress above its floor, as the metadata store keeps it: which messages are finished, and how often the
+ * unfinished ones were delivered. Numbers are LEB128 varints, each relative to the one before, so a window with thousands of
+ * messages in flight takes a few bytes.
  *
  *     progress := ranges:count { gap length }  tries:count { gap length attempts }
  */
@@ -21,11 +21,11 @@ export interface Tries extends Range {
 export interface Progress {
   /** Finished, ascending, above the floor. */
   finished: Range[];
-  /** Unfinished but tried, ascending. */
+  /** Delivered but not finished, ascending. */
   tried: Tries[];
 }
 
-/** A window's progress. @param beyond finished ranges at or above the cursor, ascending */
+/** The progress of a window. @param beyond finished ranges at or above its cursor, ascending */
 export function progressOf(window: Window, beyond: readonly Range[]): Progress {
   const finished: Range[] = [];
   const tried: Tries[] = [];
@@ -65,7 +65,7 @@ export function encodeProgress(progress: Progress, floor: number): Buffer {
   return Buffer.from(bytes);
 }
 
-/** @throws when the bytes are not what encodeProgress() made */
+/** @throws if encodeProgress() cannot have made the bytes */
 export function decodeProgress(bytes: Uint8Array, floor: number): Progress {
   const progress: Progress = { finished: [], tried: [] };
   if (bytes.length === 0) return progress;
@@ -85,7 +85,7 @@ export function decodeProgress(bytes: Uint8Array, floor: number): Progress {
   return progress;
 }
 
-/** Adds a range to an ascending list, merging what touches. @returns by how many sequences the list grew */
+/** Adds a range to an ascending list, and merges ranges that touch. @returns how many sequences were not in the list before */
 export function addRange(ranges: Range[], from: number, to: number): number {
   let i = ranges.length;
   while (i > 0 && ranges[i - 1].to >= from) i--;

@@ -1,11 +1,11 @@
-/** What the parts of a channel tell it. */
+/** What the parts of a channel report to it. */
 export interface ChannelSignals {
-  /** There may be something to deliver, and somebody to deliver it to: the next tick dispatches. */
+  /** There may be a message to deliver and a consumer to take it: the next tick dispatches. */
   markDirty(): void;
-  /** The cursor, or what is finished beyond it, changed: it is saved soon. */
+  /** The progress changed, and is saved soon. */
   markUnsaved(): void;
-  /** The floor or the cursor moved: chunks and segments of the log may be free. */
+  /** The floor or the cursor moved, so chunks and segments of the log may be free. */
   markTrimmable(): void;
-  /** A message was finished, came back or left the window: floors may have moved, and consumers may take more. */
+  /** A message was finished, came back or left the window. This includes the three others. */
   markProgress(): void;
 }

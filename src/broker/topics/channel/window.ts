@@ -1,51 +1,53 @@
-/** A sequence that no consumer has, and none had since it was read or emptied. */
+/** The slot holds no message. */
 export const FREE = 0;
+/** A consumer has it. */
 export const IN_FLIGHT = 1;
-/** Waiting to be delivered again. */
+/** It waits to be delivered again. */
 export const READY = 2;
-/** Requeued with a short delay; a longer one leaves the window for the deferred store. */
+/** It was requeued with a delay. With a long delay it leaves the window for the deferred store. */
 export const DEFERRED = 3;
+/** It is finished, or left the window for the deferred store. */
 export const DONE = 4;
 
 const FIRST_CAPACITY = 1024;
-/** Below this a loop is done sooner than the calls that fill arrays. */
+/** For fewer slots than this a loop is faster than TypedArray.fill(). */
 const FEW = 16;
-/** Up to here a window grows whenever it is full: moving a straggler costs more than half a megabyte of state. */
+/** Up to this capacity a window grows whenever it is full: half a megabyte of state costs less than moving stragglers. */
 const FREE_GROWTH_CAPACITY = 1 << 14;
-/** 32 MB of state for one channel; a channel with more unfinished messages keeps the oldest on disk. */
+/** 32 MB of state for one channel. A channel with more unfinished messages moves the oldest to the deferred store. */
 const LARGEST_CAPACITY = 1 << 20;
 
 /**
- * The state of a channel's messages between its floor (everything below is finished) and its cursor
- * (nothing from there on was looked at): parallel typed arrays, indexed by sequence modulo a power of two.
+ * The state of a channel's messages between its floor (all messages below are finished) and its cursor (the next message to
+ * deliver): parallel typed arrays, indexed by sequence modulo a power of two.
  *
- * The arrays are public to the channel's hot loops; all that moves floor or cursor stands here.
+ * The channel's hot loops read and write the arrays. Only methods of this class move the floor and the cursor.
  */
 export class Window {
-  /** Everything below is finished. */
+  /** All messages below are finished. */
   floor: number;
-  /** Next sequence to be delivered for the first time. */
+  /** Sequence of the next message to deliver for the first time. */
   cursor: number;
   mask = FIRST_CAPACITY - 1;
   state = new Uint8Array(FIRST_CAPACITY);
-  /** How often it was delivered. */
+  /** Deliveries so far. */
   attempts = new Uint16Array(FIRST_CAPACITY);
-  /** Id of the connection that has it in flight. */
+  /** Id of the consumer that has it in flight. */
   owner = new Int32Array(FIRST_CAPACITY);
   /** Position of its record in the log. */
   position = new Float64Array(FIRST_CAPACITY);
   /** When it times out (in flight) or falls due (deferred), ms. */
   deadlineMs = new Float64Array(FIRST_CAPACITY);
-  /** When it was last delivered, ms: TOUCH may extend the deadline only so far from there. */
+  /** When it was last delivered, ms. TOUCH may extend the deadline up to --max-msg-timeout from then. */
   deliveredAtMs = new Float64Array(FIRST_CAPACITY);
-  /** When it was published, ns (latency-recorder.ts); undefined where latencies are not measured. */
+  /** When it was published, ns (latency-recorder.ts). Undefined in a broker that does not measure latencies. */
   publishedNs: Float64Array | undefined;
-  /** Entries in flight, ready or deferred. */
+  /** Slots that are in flight, ready or deferred. */
   unfinished = 0;
-  /** Offset behind the last frame that takeRun() took. */
+  /** Offset of the end of the last frame that takeRun() took. */
   runEnd = 0;
 
-  /** @param timed keeps times of publishing too */
+  /** @param timed also keeps when messages were published */
   constructor(floor: number, timed = false) {
     this.floor = this.cursor = floor;
     this.publishedNs = timed ? new Float64Array(FIRST_CAPACITY) : undefined;
@@ -55,7 +57,7 @@ export class Window {
     return this.mask + 1;
   }
 
-  /** How many more sequences fit without moving the floor. */
+  /** How many more messages fit before the floor has to move. */
   get room(): number {
     return this.floor + this.mask + 1 - this.cursor;
   }
@@ -65,11 +67,11 @@ export class Window {
   }
 
   /**
-   * Marks the records from offset `from` of a chunk on as delivered to `owner`, in order, up to `limit` of
-   * them or `maxBytes`, whichever comes first (but one at least). The caller made sure there is room.
+   * Marks the records from offset `from` of a chunk on as delivered to `owner`, in order: at most `limit` of them, and no more
+   * once `maxBytes` are reached, but at least one. The caller has made sure that there is room for `limit`.
    * This loop and the kernel's copy are the whole cost of a delivery.
    *
-   * @returns how many were taken; `runEnd` is the offset behind the last
+   * @returns how many were taken; `runEnd` is the offset of the last one's end
    */
   takeRun(
     view: DataView,
@@ -94,7 +96,7 @@ export class Window {
       i = (i + 1) & mask;
       count++;
     }
-    // What is the same for the whole run is filled in, not stored message by message.
+    // Values that are the same for the whole run are filled in, not stored message by message.
     const untilEnd = Math.min(first + count, mask + 1);
     this.fillRun(first, untilEnd, owner, nowMs, deadlineMs);
     if (first + count > untilEnd) this.fillRun(0, first + count - untilEnd, owner, nowMs, deadlineMs);
@@ -104,7 +106,7 @@ export class Window {
     return count;
   }
 
-  /** Slots [from, to) of the arrays are in flight, for the first time. */
+  /** Marks the slots [from, to) as in flight, for the first time. */
   private fillRun(from: number, to: number, owner: number, nowMs: number, deadlineMs: number): void {
     if (to - from < FEW) {
       for (let i = from; i < to; i++) {
@@ -124,9 +126,9 @@ export class Window {
   }
 
   /**
-   * Marks up to `count` sequences from `first` on finished, as far as they are in flight with `owner`.
+   * Finishes up to `count` messages from `first` on, as long as they are in flight with `owner`.
    *
-   * @returns how many were; fewer than asked means that the next is not in flight, or not the owner's
+   * @returns how many were finished. If fewer than asked, the next one is not in flight, or not with the owner
    */
   finishRun(first: number, count: number, owner: number): number {
     if (first < this.floor) return 0;
@@ -146,14 +148,14 @@ export class Window {
     return sequence - first;
   }
 
-  /** Marks one sequence finished; the floor moves up over what is finished behind it. */
+  /** Finishes one message. If it was the oldest, the floor moves up to the next unfinished one. */
   finish(sequence: number): void {
     this.state[sequence & this.mask] = DONE;
     this.unfinished--;
     if (sequence === this.floor) this.advance();
   }
 
-  /** Moves the cursor to `sequence` as if all below were finished. The caller made sure it fits, or that nothing is unfinished. */
+  /** Moves the cursor to `sequence`, and counts the messages in between as finished. Unless nothing is unfinished, they must fit. */
   skipTo(sequence: number): void {
     if (this.unfinished === 0) {
       this.floor = this.cursor = sequence;
@@ -162,14 +164,14 @@ export class Window {
     for (; this.cursor < sequence; this.cursor++) this.state[this.cursor & this.mask] = DONE;
   }
 
-  /** Forgets everything below `sequence`, finished or not. */
+  /** Discards all state, and goes on at `sequence`. */
   reset(sequence: number): void {
     this.state.fill(FREE);
     this.unfinished = 0;
     this.floor = this.cursor = sequence;
   }
 
-  /** Doubles the capacity if it is small or most of it is really unfinished. False when it must not grow (more). */
+  /** Doubles the capacity, if it is small or at least half of it is unfinished. @returns false if it must not grow */
   grow(): boolean {
     const { capacity } = this;
     if (capacity >= LARGEST_CAPACITY) return false;
@@ -199,7 +201,7 @@ export class Window {
     return true;
   }
 
-  /** Gives memory back after a burst, when nothing is unfinished. */
+  /** Frees the memory of a past burst, if nothing is unfinished. */
   shrink(): void {
     if (this.unfinished > 0 || this.capacity === FIRST_CAPACITY) return;
     const fresh = new Window(this.cursor, this.publishedNs !== undefined);

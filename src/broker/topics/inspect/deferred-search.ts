@@ -5,17 +5,17 @@ import { KIND_PUBLISH, type StoredEntry } from "../../storage/deferred/entry.ts"
 import { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Channel } from "../channel/channel.ts";
 
-// For people who look: entries on disk have no index, so they are looked through.
+// Entries of the deferred store have no index. A search for operators reads through its files, in pieces.
 
-/** Looked through without a pause for others. */
+/** How much of a file is read before others get their turn. */
 const SLICE_BYTES = 128 * 1024;
-/** Looked through for one page of a list. */
+/** How much is read for one page of a list. */
 const PAGE_BYTES = 1024 * 1024;
 
-/** Where a page begins that goes on behind another. */
+/** Where a page of a list starts: behind a number of messages in memory, or at an offset of a bucket. */
 type PageStart = { inMemory: number } | { startMs: number; widthMs: number; offset: number };
 
-/** @returns undefined for what no page gave as its next */
+/** @returns undefined for a text that listDeferred() did not return */
 export function parsePageStart(text: string): PageStart | undefined {
   const match = /^(?:memory-(\d{1,9})|disk-(\d{1,15})-(\d{1,12})-(\d{1,15}))$/.exec(text);
   if (match === null) return undefined;
@@ -23,18 +23,18 @@ export function parsePageStart(text: string): PageStart | undefined {
   return { startMs: Number(match[2]), widthMs: Number(match[3]), offset: Number(match[4]) };
 }
 
-/** A page that is being filled. */
+/** A page of a list that is being filled. */
 export interface DeferredPage {
   readonly full: boolean;
   add(message: StoredMessage): void;
 }
 
 /**
- * Fills a page with what is deferred in a channel and stands in the deferred store, and with the deferred publishes that
- * the channel will get: first what falls due within moments, by its due time, then bucket by bucket. The page may have
- * room left, since what is looked through for one is bounded.
+ * Fills a page with a channel's messages in the deferred store, including the deferred publishes that it will get. Messages in
+ * memory, which fall due soon, come first, by due time; the others follow bucket by bucket. A page may stay short, because the
+ * bytes that are read for it are bounded.
  *
- * @returns where the next page begins; null at the end
+ * @returns where the next page starts; null after the last one
  */
 export function listDeferred(deferred: DeferredStore, channel: Channel, from: PageStart, page: DeferredPage): string | null {
   if ("inMemory" in from) {
@@ -75,8 +75,9 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
 }
 
 /**
- * Finds the entry of one of a channel's messages that waits for its time. What is on disk is looked through in slices,
- * and others are served in between.
+ * Finds a message of a channel in the deferred store. Files are read in slices, and others are served in between.
+ *
+ * @returns undefined if the store does not have it
  */
 export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
   const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.target.wanted(entry);
@@ -96,7 +97,7 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
     const end = bucket.scanAll(offset, SLICE_BYTES, (entry) => {
       if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = StoredMessage.fromScan(entry, bucket);
     });
-    // The last of several entries of a message counts; those before are done with.
+    // If there are several entries of the message, the last one counts, and the others are done.
     if (found !== undefined && !bucket.isDone(found.number)) return found;
     if (end === offset) return undefined;
     offset = end;
@@ -105,6 +106,7 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
   return undefined;
 }
 
+/** Whether an entry is of a message that the channel has or will get. */
 function belongs(deferred: DeferredStore, channel: Channel, entry: StoredEntry): boolean {
   if (!deferred.target.wanted(entry)) return false;
   if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && channel.deferrals.wantsPublish(entry.number);

@@ -5,7 +5,7 @@ import { sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Topic } from "../topic.ts";
 
-/** A place in a topic's log, as somebody names it. */
+/** A position in a topic's log, as a request names it. */
 export type LogPosition =
   | { kind: "beginning" }
   | { kind: "end" }
@@ -17,12 +17,12 @@ export type LogPosition =
 const DIGITS = /^\d{1,15}$/;
 const NUMBER = /^\d{1,19}(\.\d+)?$/;
 const ID = /^[0-9a-f]{16}$/;
-/** RFC 3339; a space stands for the plus that a query turns into one. */
+/** RFC 3339. In a query a plus sign becomes a space, so a space is accepted in its place. */
 const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+ -]\d\d:\d\d)$/i;
 
 /**
- * Reads a place: `beginning`, `end`, `sequence:N`, `id:ID`, `time:T` with an RFC 3339 time or a Unix time, `ago:1h30m`.
- * Without its word a number is a sequence, 16 hex digits are an id, and an RFC 3339 time is one.
+ * Parses a log position: `beginning` (or `start`), `end`, `sequence:N`, `id:ID`, `time:T` with an RFC 3339 time or a Unix time,
+ * or `ago:1h30m`. The word in front may be left out of a sequence, an id of 16 hex digits, and an RFC 3339 time.
  *
  * @returns undefined for anything else
  */
@@ -46,8 +46,10 @@ export function parseLogPosition(text: string, nowMs: number): LogPosition | und
 }
 
 /**
- * The bodies of youzan's /channel/setoffset: `timestamp:SECONDS`, `virtual_queue:BYTES` and `msgcount:MESSAGES` from the
- * topic's first, `special:-1` for the end (github.com/youzan/nsq: ConsumeOffset in nsqdserver/protocol_v2.go).
+ * Parses the body of /channel/setoffset of Youzan's nsqd: `timestamp:SECONDS`, `virtual_queue:BYTES` or `msgcount:MESSAGES` from the
+ * topic's first message on, or `special:-1` for the end (github.com/youzan/nsq: ConsumeOffset in nsqdserver/protocol_v2.go).
+ *
+ * @returns undefined for anything else
  */
 export function parseConsumeOffset(text: string): LogPosition | undefined {
   const match = /^(timestamp|virtual_queue|msgcount|special):(-?\d{1,15})$/.exec(text.trim());
@@ -59,7 +61,7 @@ export function parseConsumeOffset(text: string): LogPosition | undefined {
   return match[1] === "msgcount" ? { kind: "sequence", sequence: value } : { kind: "position", position: value };
 }
 
-/** A Unix time may be in seconds, ms, µs or ns: its size tells, as far as the year 5138. */
+/** Parses an RFC 3339 time, or a Unix time in s, ms, µs or ns. Its size tells the unit, up to the year 5138. */
 function parseTime(text: string): number | undefined {
   if (NUMBER.test(text)) {
     const value = Number(text);
@@ -72,7 +74,7 @@ function parseTime(text: string): number | undefined {
   return Number.isNaN(timeMs) ? undefined : timeMs;
 }
 
-/** The sequence that an id stands for in a log; undefined for an id of another topic or node. */
+/** The sequence of the message with an id. @returns undefined for an id of another topic or node */
 export function sequenceOfId(log: TopicLog, id: string): number | undefined {
   if (!ID.test(id)) return undefined;
   const bytes = Buffer.from(id, "latin1");
@@ -81,10 +83,10 @@ export function sequenceOfId(log: TopicLog, id: string): number | undefined {
 }
 
 /**
- * The sequence at which a place is now, within what the log still has: one that is gone becomes the oldest there is,
- * one to come the end.
+ * The sequence of the message at a position. A position before the log's oldest message becomes that message, and one beyond its
+ * newest the log's end.
  *
- * @returns undefined for an id of another topic
+ * @returns undefined for an id of another topic or node
  */
 export function resolveLogPosition({ log }: Topic, position: LogPosition): number | undefined {
   const bounded = (sequence: number) => Math.max(log.startSequence, Math.min(sequence, log.committedNext));

@@ -2,11 +2,11 @@ import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Range } from "../channel/progress.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "../channel/window.ts";
 
-/** A channel as it is looked at: nothing of it is changed from here. */
+/** What is read of a channel to tell the status of its messages. */
 export interface ChannelView {
   readonly inFlight: {
     readonly window: Window;
-    /** Messages of the deferred store that are in memory, by sequence. */
+    /** Messages that left the window for the deferred store and are due or in flight, by sequence. */
     readonly detached: ReadonlyMap<number, StoredMessage>;
   };
   readonly backlog: {
@@ -15,24 +15,24 @@ export interface ChannelView {
   };
 }
 
-/** How a message stands in a channel. `waiting`: for its first delivery. `finished`: or moved to the deferred store for long. */
+/** State of a message in a channel. `waiting`: it was not delivered yet. `finished`: or it is in the deferred store, and not due. */
 export type MessageState = "waiting" | "in_flight" | "requeued" | "deferred" | "finished";
 
-/** One message in one channel, as somebody who looks is told of it. */
+/** Status of one message in one channel. */
 export interface MessageStatus {
   sequence: number;
   state: MessageState;
   /** Deliveries so far. */
   attempts: number;
-  /** When it was delivered last, ms; 0: not since the broker started. */
+  /** When it was last delivered, ms; 0: not since the broker started. */
   deliveredAtMs: number;
   /** When it times out (in flight) or falls due (deferred), ms. */
   deadlineMs: number;
-  /** Id of the connection that has it in flight. */
+  /** Id of the consumer that has it in flight. */
   owner: number;
-  /** Of its record in the log; -1 where it is not known. */
+  /** Position of its record in the log; -1 if that is not known. */
   position: number;
-  /** Where it stands in the deferred store. */
+  /** The message, if it left the window for the deferred store. */
   stored: StoredMessage | undefined;
 }
 
@@ -42,7 +42,7 @@ const STATES = new Map<number, MessageState>([
   [DEFERRED, "deferred"],
 ]);
 
-/** How a message stands, as far as the channel knows without a look into the deferred store's files. */
+/** The status of a message, without a search in the deferred store. */
 export function messageStatus(channel: ChannelView, sequence: number): MessageStatus {
   const { window, detached } = channel.inFlight;
   const stored = detached.get(sequence);
@@ -52,7 +52,7 @@ export function messageStatus(channel: ChannelView, sequence: number): MessageSt
   return untouched(sequence, passed ? "finished" : "waiting");
 }
 
-/** The messages of a state that were delivered before, by sequence: those from `from` on, up to `limit`. */
+/** The status of up to `limit` messages in a state, from sequence `from` on, ascending. Not for `waiting` and `finished`. */
 export function messagesIn(channel: ChannelView, state: MessageState, from: number, limit: number): MessageStatus[] {
   const { window } = channel.inFlight;
   const detached = [...channel.inFlight.detached.values()].filter(
@@ -70,7 +70,7 @@ export function messagesIn(channel: ChannelView, state: MessageState, from: numb
   return found;
 }
 
-/** Sequences in [from, to) that the channel has not looked at and is not to leave out: ranges, ascending. */
+/** The ranges of [from, to) that the channel is still to deliver for the first time, ascending. */
 export function freshRanges(channel: ChannelView, from: number, to: number): { from: number; to: number }[] {
   const ranges: { from: number; to: number }[] = [];
   let start = Math.max(from, channel.inFlight.window.cursor);
