@@ -22,7 +22,7 @@ function countAt(window: LatencyWindow, nowMs: number): number {
 }
 
 describe("the window of latencies", () => {
-  test("tells percentiles within the accuracy of its sketch", () => {
+  test("returns percentiles within the accuracy of its sketch", () => {
     const window = new LatencyWindow(1000, 0);
     for (let i = 1; i <= 10_000; i++) window.record(i * MS, 0);
     const { count, percentiles } = read(window, 0, [1, 0.99, 0.5, 0.001]);
@@ -35,13 +35,13 @@ describe("the window of latencies", () => {
     expect(percentiles?.[0]).toEqual({ quantile: 1, value: 10_000 * MS });
   });
 
-  test("tells one latency as it was", () => {
+  test("returns a single latency exactly", () => {
     const window = new LatencyWindow(1000, 0);
     window.record(123_456_789, 0);
     expect(read(window, 0, [0.99, 0.5]).percentiles?.map(({ value }) => value)).toEqual([123_456_789, 123_456_789]);
   });
 
-  test("forgets each after half a window at the earliest and after a whole one at the latest", () => {
+  test("keeps each latency for half a window at least and a whole one at most", () => {
     const window = new LatencyWindow(1000, 0);
     window.record(MS, 100);
     expect(countAt(window, 500)).toBe(1);
@@ -55,7 +55,7 @@ describe("the window of latencies", () => {
     expect(countAt(window, 100_400)).toBe(1);
   });
 
-  test("goes on when the clock is set back, and takes a message from the future for one that took no time", () => {
+  test("goes on after the clock was set back, and counts a negative latency as 0", () => {
     const window = new LatencyWindow(1000, 1_000_000);
     window.record(-5 * MS, 500);
     window.record(-1, 500);
@@ -69,12 +69,12 @@ describe("the window of latencies", () => {
     expect(countAt(window, 2000)).toBe(0);
   });
 
-  test("without a latency tells zeros", () => {
+  test("returns zeros when it has no latency", () => {
     expect(read(new LatencyWindow(1000, 0), 0, [0.9])).toEqual({ count: 0, percentiles: [{ quantile: 0.9, value: 0 }] });
   });
 });
 
-test("latencies are shown in the unit that they exceed", () => {
+test("latencies are shown in the largest unit that they exceed", () => {
   const shown = (...values: number[]) => printLatency({ count: 1, percentiles: values.map((value) => ({ quantile: 1, value })) });
   expect(shown(0, 999, 1000)).toBe("0.0ns, 999.0ns, 1000.0ns");
   expect(shown(1001, 1_000_000, 12_340_000)).toBe("1.0us, 1000.0us, 12.3ms");
@@ -82,7 +82,7 @@ test("latencies are shown in the unit that they exceed", () => {
   expect(printLatency({ count: 0, percentiles: null })).toBe("");
 });
 
-test("a window keeps when its messages were published while it grows, moves and shrinks", () => {
+test("a window keeps when its messages were published as it grows, moves and shrinks", () => {
   const window = new Window(0, true);
   const high = Math.floor((Date.now() * MS) / 2 ** 32);
   const frames = (from: number, count: number): DataView => {
@@ -130,7 +130,7 @@ describe("a broker", () => {
     client.command(`FIN ${message.id}`);
   };
 
-  test("that is not asked for percentiles does not measure", async () => {
+  test("that is not asked for percentiles does not measure latencies", async () => {
     await using started = InProcess.start();
     const consumer = await started.consumer("t", "ch", 1);
     await started.publish("t", "m");
@@ -140,7 +140,7 @@ describe("a broker", () => {
     expect(started.broker.registry.topic("t").channel("ch").inFlight.window.publishedNs).toBeUndefined();
   });
 
-  test("tells percentiles from the largest on, for each channel and for all channels of a topic", async () => {
+  test("shows percentiles in descending order, for each channel and for all channels of a topic", async () => {
     await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [0.5, 1, 0.9] });
     const one = await started.consumer("t", "one", 10);
     const two = await started.consumer("t", "two", 10);
@@ -164,7 +164,7 @@ describe("a broker", () => {
     });
   });
 
-  test("counts messages that are finished in a row, and those between that are not in order", async () => {
+  test("counts messages that are finished in order and out of order", async () => {
     await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [1, 0.5] });
     const consumer = await started.consumer("t", "ch", 100);
     await started.publish("t", ...Array.from({ length: 100 }, (_, i) => `${i}`));
@@ -177,13 +177,13 @@ describe("a broker", () => {
     for (const { value } of percentiles ?? []) expect(value).toBeLessThan(60e9);
   });
 
-  test("counts from the first publish, however a message comes to its end", async () => {
+  test("measures from the publish, wherever the message was until it was finished", async () => {
     await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [1] });
     const consumer = await started.consumer("t", "ch", 1);
     const latest = () => latencies(started, "t").channels?.[0];
     const began = performance.now();
     await started.publish("t", "m");
-    // At once, after a moment in the window, and after a longer time in the deferred store.
+    // It is requeued at once, after a short time in the window, and after a longer time in the deferred store.
     for (const delayMs of [0, 50, 300]) consumer.command(`REQ ${(await consumer.message()).id} ${delayMs}`);
     const [message] = await messages(consumer, 1);
     expect(message?.attempts).toBe(4);
@@ -193,15 +193,15 @@ describe("a broker", () => {
     const tookNs = latest()?.percentiles?.[0]?.value ?? 0;
     expect(tookNs).toBeGreaterThan(345 * MS);
     expect(tookNs).toBeLessThan((performance.now() - began + 5) * MS);
-    // The frame says when it was published.
+    // The frame has the time of the publish.
     expect(tookNs).toBeGreaterThan((finishedMs - 5) * MS - Number(message?.timestampNs));
-    // What is refused is no measure.
+    // A FIN that is refused is not measured.
     consumer.command(`FIN ${message?.id}`);
     expect((await consumer.next()).text).toStartWith("E_FIN_FAILED");
     expect(latest()?.count).toBe(1);
   });
 
-  test("counts over a restart what it delivered before", async () => {
+  test("measures messages that it delivered before a restart", async () => {
     await using started = InProcess.start({ e2eProcessingLatencyPercentiles: [1] });
     const first = await started.consumer("t", "ch", 2);
     await started.publish("t", "a", "b");

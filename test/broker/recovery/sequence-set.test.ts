@@ -6,7 +6,7 @@ function members(set: SequenceSet, from = 0): number[] {
   return [...set.rangesFrom(from)].flatMap(({ from, to }) => Array.from({ length: to - from }, (_, i) => from + i));
 }
 
-test("a set of sequences, thin or dense, holds what was added, once", () => {
+test("a set, sparse or dense, has each sequence that was added once", () => {
   const seed = seedFromEnvironment();
   const random = new Random(seed);
   for (const [count, span] of [
@@ -29,7 +29,7 @@ test("a set of sequences, thin or dense, holds what was added, once", () => {
   }
 });
 
-test("neighbours make one range, over the pages' edges too", () => {
+test("neighbours make one range, also over the edges of pages", () => {
   const set = new SequenceSet();
   for (let sequence = 200_000; sequence >= 60_000; sequence--) set.add(sequence);
   set.add(7);

@@ -16,7 +16,7 @@ function start(changes: Partial<BrokerOptions> = {}): InProcess {
   return InProcess.start({ ...AWARE, httpAddress: "127.0.0.1:0", ...changes });
 }
 
-/** Consumers of one channel at these places, each ready for so many. */
+/** Consumers of one channel at these places, each with RDY `ready`. */
 async function consumersAt(brokers: InProcess, ready: number, ...places: Place[]): Promise<RawClient[]> {
   const consumers: RawClient[] = [];
   for (const place of places) consumers.push(await brokers.consumer("t", "ch", ready, place));
@@ -26,7 +26,7 @@ async function consumersAt(brokers: InProcess, ready: number, ...places: Place[]
 const channelStats = ({ broker }: InProcess) => readStats(broker, "t", "ch", true).topics?.[0]?.channels[0];
 
 describe("with topology-aware consumption", () => {
-  test("messages go to the zone's consumers as long as these take them, then to the region's, then to the others", async () => {
+  test("messages go to consumers in the zone as long as these take them, then to those in the region, then to the others", async () => {
     await using brokers = start();
     const [far, near, here, silent] = (await consumersAt(brokers, 5, ELSEWHERE, REGION, ZONE, {})) as [
       RawClient,
@@ -41,7 +41,7 @@ describe("with topology-aware consumption", () => {
     expect((await messages(near, 2)).map(({ text }) => text)).toEqual(numbers(2, 5));
     for (const client of [far, silent]) await expectNothing(client);
 
-    // The two that are elsewhere share the rest: three places are left in the region.
+    // The region takes three more; the two consumers that are elsewhere share the rest.
     await brokers.publish("t", ...numbers(13, 7));
     expect(await messages(near, 3)).toHaveLength(3);
     expect(await messages(far, 5)).toHaveLength(5);
@@ -55,7 +55,7 @@ describe("with topology-aware consumption", () => {
     });
   });
 
-  test("a consumer that is nearer and ready again comes first again", async () => {
+  test("a nearer consumer gets the next message once it is ready again", async () => {
     await using brokers = start();
     const [far, here] = (await consumersAt(brokers, 1, ELSEWHERE, ZONE)) as [RawClient, RawClient];
     for (let i = 0; i < 20; i++) {
@@ -69,7 +69,7 @@ describe("with topology-aware consumption", () => {
     expect(channelStats(brokers)?.clients).toMatchObject([{ topology_region: "us", topology_zone: "us-1" }, { topology_zone: "eu-1" }]);
   });
 
-  test("what comes back goes to the nearest too, and a consumer that leaves to the next", async () => {
+  test("a redelivery goes to the nearest consumer, and to the next nearest once that has left", async () => {
     await using brokers = start();
     const [far, here] = (await consumersAt(brokers, 10, ELSEWHERE, ZONE)) as [RawClient, RawClient];
     await brokers.publish("t", "a");
@@ -80,7 +80,7 @@ describe("with topology-aware consumption", () => {
     expect(await far.message()).toMatchObject({ text: "a", attempts: 3 });
   });
 
-  test("a place that is not told, or told by halves, is as far as it can be", async () => {
+  test("a consumer that names no region, or only a zone, is elsewhere", async () => {
     await using brokers = start();
     const [none, zoneAlone, otherRegion, here] = (await consumersAt(
       brokers,
@@ -95,7 +95,7 @@ describe("with topology-aware consumption", () => {
     for (const client of [none, zoneAlone, otherRegion]) await expectNothing(client);
   });
 
-  test("a broker that has a zone alone knows its consumers by that", async () => {
+  test("a broker with a zone and no region serves consumers in that zone first", async () => {
     await using brokers = start({ topologyRegion: "" });
     const [far, here] = (await consumersAt(brokers, 1, {}, { topology_zone: "eu-1" })) as [RawClient, RawClient];
     await brokers.publish("t", "x");
@@ -103,7 +103,7 @@ describe("with topology-aware consumption", () => {
     await expectNothing(far);
   });
 
-  test("/info tells where the broker stands", async () => {
+  test("/info shows the broker's region and zone", async () => {
     await using brokers = start();
     const http = startHttp(brokers.broker);
     const info = await (await fetch(`http://127.0.0.1:${http.port}/info`)).json();
@@ -113,7 +113,7 @@ describe("with topology-aware consumption", () => {
 });
 
 describe("without topology-aware consumption", () => {
-  test("consumers take turns wherever they are, and nothing is told of places", async () => {
+  test("consumers take turns wherever they are, and statistics show no region or zone", async () => {
     await using brokers = start({ experiments: [] });
     const [far, here] = (await consumersAt(brokers, 1, { ...ELSEWHERE, topology_zone: 7 as unknown as string }, ZONE)) as [
       RawClient,
@@ -126,37 +126,9 @@ describe("without topology-aware consumption", () => {
     expect(Object.keys(stats?.clients?.[0] ?? {}).filter((key) => /topology/.test(key))).toEqual([]);
   });
 
-  test("another experiment is refused, and one without a place warned about", async () => {
+  test("an unknown experiment is refused, and this one without a region or zone draws a warning", async () => {
     expect(() => start({ experiments: ["teleportation"] })).toThrow("unknown -enable-experiment teleportation");
     await using brokers = start({ topologyRegion: "", topologyZone: "" });
     expect(brokers.log.matching(/^WARNING: .*has no effect without -topology-region/)).toHaveLength(1);
-  });
-});
-
-describe("--max-connections", () => {
-  test("turns away clients beyond it, says so, and counts them; a place that is free again is taken", async () => {
-    await using brokers = start({ maxConnections: 2 });
-    const first = await brokers.client();
-    const second = await brokers.client();
-    expect(await first.call("PUB t", "x")).toBe("OK");
-    expect(await second.call("PUB t", "x")).toBe("OK");
-    for (let refused = 1; refused <= 3; refused++) {
-      const third = await brokers.client();
-      expect((await third.next()).text).toBe("E_TOO_MANY_CONNECTIONS 2 clients are connected");
-      await third.untilClosed();
-      expect(
-        brokers.log.matching(new RegExp(`refused client\\(127.*2 are connected, see -max-connections \\(${refused} refused`)),
-      ).toHaveLength(1);
-    }
-    const http = startHttp(brokers.broker);
-    const stats = (await (await fetch(`http://127.0.0.1:${http.port}/stats?format=json`)).json()) as { connections: object };
-    expect(stats.connections).toEqual({ open: 2, refused: 3 });
-    await http.stop();
-    second.close();
-    const { broker } = brokers;
-    while (broker.listener.connections.size > 1) await new Promise((resolve) => setImmediate(resolve));
-    const again = await brokers.client();
-    expect(await again.call("PUB t", "x")).toBe("OK");
-    expect(await first.call("PUB t", "x")).toBe("OK");
   });
 });

@@ -2,13 +2,13 @@ import { expect, test } from "bun:test";
 import { InProcess } from "../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 
-test("a topic is found by its name's bytes, wherever they stand, from when it is made until it is deleted", async () => {
+test("a topic is found by the bytes of its name, at any offset, from its creation to its deletion", async () => {
   const seed = seedFromEnvironment();
   console.log(`seed ${seed} (BUNSQ_SEED=${seed} to repeat)`);
   const random = new Random(seed);
   await using server = InProcess.start();
   const { broker } = server;
-  // More than the table begins with; names of all lengths, many of which begin or end alike.
+  // There are more names than the table begins with. They have all lengths, and many begin or end alike.
   const names = Array.from({ length: 300 }, (_, n) => `${"t".repeat(n % 40)}${n % 2 === 0 ? n : `.${n}`}#ephemeral`);
   for (let step = 0; step < 2000; step++) {
     const name = names[random.int(0, names.length - 1)];
@@ -29,7 +29,7 @@ test("a topic is found by its name's bytes, wherever they stand, from when it is
   }
 });
 
-test("PUBs in turn to several topics reach each, though some are deleted between, and are counted by name", async () => {
+test("PUBs that alternate between topics reach each of them, also after some were deleted, and are counted by topic", async () => {
   await using server = InProcess.start();
   const { broker } = server;
   const client = await server.client();

@@ -3,7 +3,7 @@ import { readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { expectNothing, InProcess, messages, numbers } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 
-test("a topic's backlog waits for its first channel; a later channel starts at the tail", async () => {
+test("the first channel gets a topic's backlog, a later one starts at its end", async () => {
   await using server = InProcess.start();
   await server.publish("t", ...numbers(5));
   expect(server.broker.registry.topic("t").depth).toBe(5);
@@ -17,7 +17,7 @@ test("a topic's backlog waits for its first channel; a later channel starts at t
   await expectNothing(second);
 });
 
-test("a backlog waits for its first channel over a restart too", async () => {
+test("the first channel gets the backlog of before a restart", async () => {
   await using server = InProcess.start();
   await server.publish("t", ...numbers(5));
   await server.restart();
@@ -26,7 +26,7 @@ test("a backlog waits for its first channel over a restart too", async () => {
   expect((await messages(consumer, 5)).map(({ text }) => text)).toEqual(numbers(5));
 });
 
-test("a paused topic withholds from its channels until it is unpaused, over a restart too", async () => {
+test("a paused topic gives its channels nothing until it is unpaused, also after a restart", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 100);
   server.broker.registry.topic("t").pause();
@@ -41,7 +41,7 @@ test("a paused topic withholds from its channels until it is unpaused, over a re
   expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
 });
 
-test("a paused channel delivers nothing until it is unpaused, over a restart too", async () => {
+test("a paused channel delivers nothing until it is unpaused, also after a restart", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 100);
   const other = await server.consumer("t", "other", 100);
@@ -56,7 +56,7 @@ test("a paused channel delivers nothing until it is unpaused, over a restart too
   expect((await messages(consumer, 3)).map(({ text }) => text)).toEqual(numbers(3));
 });
 
-test("what a paused channel has in flight can be finished", async () => {
+test("a message that a paused channel has in flight can be finished", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
@@ -69,7 +69,7 @@ test("what a paused channel has in flight can be finished", async () => {
   expect(channel.depth).toBe(1);
 });
 
-test("emptying a topic drops what no channel has got, with and without channels", async () => {
+test("emptying a topic drops the messages that no channel has got, with channels and without", async () => {
   await using server = InProcess.start();
   const topic = server.broker.registry.topic("t");
   await server.publish("t", ...numbers(5));
@@ -86,7 +86,7 @@ test("emptying a topic drops what no channel has got, with and without channels"
   await expectNothing(consumer);
 });
 
-test("emptying a channel drops what waits, is in flight and is deferred, over a restart too", async () => {
+test("emptying a channel drops messages that wait, are in flight or deferred, also after a restart", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 4);
   await server.publish("t", ...numbers(10));
@@ -110,7 +110,7 @@ test("emptying a channel drops what waits, is in flight and is deferred, over a 
   expect((await consumer.message()).text).toBe("after");
 });
 
-test("a deferred publish that was emptied from one channel still reaches the others", async () => {
+test("a deferred publish still reaches the other channels after one channel was emptied", async () => {
   await using server = InProcess.start();
   const emptied = await server.consumer("t", "emptied", 10);
   const other = await server.consumer("t", "other", 10);
@@ -121,7 +121,7 @@ test("a deferred publish that was emptied from one channel still reaches the oth
   await expectNothing(emptied);
 });
 
-test("deleting a channel hangs up its consumers and forgets its messages", async () => {
+test("deleting a channel closes its consumers' connections and drops its messages", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
@@ -135,7 +135,7 @@ test("deleting a channel hangs up its consumers and forgets its messages", async
   await expectNothing(again);
 });
 
-test("deleting a topic hangs up its consumers, forgets its messages, and a topic of that name starts anew", async () => {
+test("deleting a topic closes its consumers' connections and drops its messages, and a new topic of that name is empty", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
@@ -161,7 +161,7 @@ test("a deleted topic leaves no folder", async () => {
   expect(readdirSync(topics)).toBeEmpty();
 });
 
-test("a publisher's next message after its topic was deleted makes the topic again", async () => {
+test("a publish to a topic that was deleted creates the topic again", async () => {
   await using server = InProcess.start();
   const producer = await server.client();
   await producer.call("PUB t", "old");
@@ -172,7 +172,7 @@ test("a publisher's next message after its topic was deleted makes the topic aga
   await expectNothing(consumer);
 });
 
-test("an ephemeral channel vanishes with its last consumer", async () => {
+test("an ephemeral channel is deleted with its last consumer", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "c#ephemeral", 1);
   const second = await server.consumer("t", "c#ephemeral", 1);
@@ -184,7 +184,7 @@ test("an ephemeral channel vanishes with its last consumer", async () => {
   expect(server.broker.registry.topics.has("t")).toBeTrue();
 });
 
-test("an ephemeral topic vanishes with its last channel, and leaves nothing on disk", async () => {
+test("an ephemeral topic is deleted with its last channel, and leaves nothing on disk", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t#ephemeral", "c#ephemeral", 10);
   await server.publish("t#ephemeral", "m");
@@ -195,7 +195,7 @@ test("an ephemeral topic vanishes with its last channel, and leaves nothing on d
   expect(server.broker.chunks.usedBytes).toBe(0);
 });
 
-test("an ephemeral topic without a channel keeps its newest messages, up to the bound", async () => {
+test("an ephemeral topic without a channel keeps its newest messages, up to --mem-queue-size", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
   await server.publish("t#ephemeral", ...numbers(30));
   const consumer = await server.consumer("t#ephemeral", "c", 100);
@@ -203,7 +203,7 @@ test("an ephemeral topic without a channel keeps its newest messages, up to the 
   await expectNothing(consumer);
 });
 
-test("an ephemeral channel keeps its newest messages, up to the bound", async () => {
+test("an ephemeral channel keeps its newest messages, up to --mem-queue-size", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
   const consumer = await server.consumer("t", "c#ephemeral");
   await server.publish("t", ...numbers(30));
@@ -212,7 +212,7 @@ test("an ephemeral channel keeps its newest messages, up to the bound", async ()
   await expectNothing(consumer);
 });
 
-test("a paused ephemeral topic drops what exceeds its bound, and lets none of it through", async () => {
+test("a paused ephemeral topic drops messages beyond --mem-queue-size, and delivers none of them", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
   const consumer = await server.consumer("t#ephemeral", "c", 100);
   const topic = server.broker.registry.topic("t#ephemeral");
@@ -224,7 +224,7 @@ test("a paused ephemeral topic drops what exceeds its bound, and lets none of it
   expect((await messages(consumer, 10)).map(({ text }) => text)).toEqual(numbers(10, 20));
 });
 
-test("a paused channel of an ephemeral topic keeps no more in memory than its bound", async () => {
+test("a paused channel of an ephemeral topic keeps no more in memory than --mem-queue-size messages", async () => {
   await using server = InProcess.start({ memQueueSize: 10 });
   server.broker.registry.topic("t#ephemeral").channel("c").pause();
   const producer = await server.client();
@@ -233,10 +233,10 @@ test("a paused channel of an ephemeral topic keeps no more in memory than its bo
     producer.mpub("t#ephemeral", bodies);
     await producer.response();
   }
-  await until("memory is given back", () => server.broker.chunks.usedBytes < 8 * 1024 * 1024, 2000);
+  await until("memory is freed", () => server.broker.chunks.usedBytes < 8 * 1024 * 1024, 2000);
 });
 
-test("a topic that could not be made can be made once its cause is gone", async () => {
+test("a topic that could not be created can be created once the cause is gone", async () => {
   await using server = InProcess.start();
   const path = `${server.dataPath}/bunsq-data/topics`;
   rmSync(path, { recursive: true, force: true });
@@ -248,7 +248,7 @@ test("a topic that could not be made can be made once its cause is gone", async 
   await server.publish("t", "m");
 });
 
-test("messages of many topics go on where they were after a restart", async () => {
+test("each of many topics goes on where it was after a restart", async () => {
   await using server = InProcess.start();
   const names = numbers(30).map((number) => `topic-${number}`);
   for (const name of names) {
@@ -267,7 +267,7 @@ test("messages of many topics go on where they were after a restart", async () =
   }
 });
 
-test("ids are unique over topics, deletions and restarts", async () => {
+test("no id is used twice, over topics, deletions and restarts", async () => {
   await using server = InProcess.start();
   const ids = new Set<string>();
   let delivered = 0;

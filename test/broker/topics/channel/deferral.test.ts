@@ -3,7 +3,7 @@ import { readdirSync } from "node:fs";
 import { expectNothing, InProcess, messages } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
 
-/** How long something took, in ms. */
+/** Runs some work. @returns its result, and how long it took, ms */
 async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
   const began = performance.now();
   const result = await work();
@@ -15,7 +15,7 @@ function expectOnTime(tookMs: number, delayMs: number): void {
   expect(tookMs).toBeLessThan(delayMs + 100);
 }
 
-test("a requeue with a delay, short or long, comes at its time", async () => {
+test("a message that is requeued with a short or long delay is delivered again when it is due", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   const channel = server.broker.registry.topic("t").channel("c");
@@ -34,7 +34,7 @@ test("a requeue with a delay, short or long, comes at its time", async () => {
   }
 });
 
-test("a message that is requeued while it is on its way into the store as a straggler comes at the requeue's time", async () => {
+test("a straggler that is requeued while the store writes it is delivered again when the requeue is due", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   const channel = server.broker.registry.topic("t").channel("c");
@@ -42,7 +42,7 @@ test("a message that is requeued while it is on its way into the store as a stra
   const { id } = await consumer.message();
   const connection = channel.consumers[0];
   server.broker.turn.readClock();
-  // As when the window is full, in the same turn in which its REQ comes.
+  // Normally this happens in a full window. Here it happens in the same turn as the requeue.
   channel.deferrals.moveStragglers();
   expect(channel.requeue(connection, channel.floor, 400)).toBeUndefined();
   const [again, took] = await timed(() => consumer.message());
@@ -50,7 +50,7 @@ test("a message that is requeued while it is on its way into the store as a stra
   expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
 });
 
-test("a deferred publish comes to every channel at its time, and counts as deferred until then", async () => {
+test("a deferred publish reaches every channel when it is due, and counts as deferred until then", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "first", 10);
   const second = await server.consumer("t", "second", 10);
@@ -66,7 +66,7 @@ test("a deferred publish comes to every channel at its time, and counts as defer
   }
 });
 
-test("a deferred publish with no delay is a plain one", async () => {
+test("a deferred publish with no delay is delivered at once", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   const producer = await server.client();
@@ -74,7 +74,7 @@ test("a deferred publish with no delay is a plain one", async () => {
   expect((await consumer.message()).text).toBe("m");
 });
 
-test("a deferred message that falls due before there is a channel waits for the first one", async () => {
+test("a deferred publish that falls due before there is a channel waits for the first one", async () => {
   await using server = InProcess.start();
   const producer = await server.client();
   await producer.call("DPUB t 50", "m");
@@ -83,7 +83,7 @@ test("a deferred message that falls due before there is a channel waits for the 
   expect((await consumer.message()).text).toBe("m");
 });
 
-test("deferred publishes come at their times, or at once where that has passed, after a restart, each once", async () => {
+test("after a restart deferred publishes are delivered once, when they are due or at once if they were", async () => {
   await using server = InProcess.start();
   server.broker.registry.topic("t").channel("c");
   const producer = await server.client();
@@ -106,7 +106,7 @@ test("deferred publishes come at their times, or at once where that has passed, 
   await expectNothing(again);
 });
 
-test("requeues with a delay, short or long, come at their times after a restart, and count on", async () => {
+test("requeued messages are delivered when they are due after a restart, and their attempts go on", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 2);
   await server.publish("t", "short", "long");
@@ -129,7 +129,7 @@ test("requeues with a delay, short or long, come at their times after a restart,
   await expectNothing(await server.consumer("t", "c", 10));
 });
 
-test("a message that came out of the store can be touched, requeued, timed out and finished like any other", async () => {
+test("a message that came out of the store can be touched, requeued and finished, and times out, like any other", async () => {
   await using server = InProcess.start({ msgTimeoutMs: 200 });
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
@@ -153,7 +153,7 @@ test("a message that came out of the store can be touched, requeued, timed out a
   expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${id} failed ID not in flight`);
 });
 
-test("a stored message whose consumer disconnects goes to another at once", async () => {
+test("a message that came out of the store goes to another consumer at once when its consumer disconnects", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
@@ -166,7 +166,7 @@ test("a stored message whose consumer disconnects goes to another at once", asyn
   expect([again.id, again.attempts]).toEqual([id, 3]);
 });
 
-test("deferred messages of a deleted topic or channel never come", async () => {
+test("deferred messages of a deleted topic are never delivered", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   const producer = await server.client();
@@ -180,7 +180,7 @@ test("deferred messages of a deleted topic or channel never come", async () => {
   await expectNothing(again);
 });
 
-test("many deferred publishes of one moment come, each once", async () => {
+test("thousands of deferred publishes that are due at once are each delivered once", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 2500);
   const seen = new Map<string, number>();
@@ -197,7 +197,7 @@ test("many deferred publishes of one moment come, each once", async () => {
   expect(new Set(seen.values())).toEqual(new Set([1]));
 });
 
-test("an ephemeral channel's delayed requeue comes at its time, and nothing of it is kept", async () => {
+test("a message that is requeued with a delay in an ephemeral channel is delivered again when it is due", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t#ephemeral", "c#ephemeral", 1);
   await server.publish("t#ephemeral", "m");
@@ -210,7 +210,7 @@ test("an ephemeral channel's delayed requeue comes at its time, and nothing of i
   expect(again.attempts).toBe(2);
 });
 
-test("deferred publishes to an ephemeral topic come at their times, and are in memory only", async () => {
+test("deferred publishes to an ephemeral topic are delivered when they are due, and are in memory only", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t#ephemeral", "c", 10);
   const producer = await server.client();
@@ -223,11 +223,11 @@ test("deferred publishes to an ephemeral topic come at their times, and are in m
   expect(readdirSync(`${server.dataPath}/bunsq-data/deferred`)).toBeEmpty();
 });
 
-test("a broker that had nothing to defer for a while still brings what is deferred for seconds when it is due", async () => {
+test("a broker that had nothing deferred for a while delivers a publish that is deferred for seconds when it is due", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   const client = await server.client();
-  // So long that it has looked for deferred messages, and found none.
+  // By then the broker has looked for deferred messages and found none.
   const idleUntil = performance.now() + 600;
   await until("it is idle", () => performance.now() > idleUntil);
   const began = performance.now();

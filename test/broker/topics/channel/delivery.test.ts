@@ -4,7 +4,7 @@ import { expectNothing, InProcess, messages, numbers } from "../../../support/in
 import type { Frame, RawClient } from "../../../support/raw-client.ts";
 import { until } from "../../../support/server.ts";
 
-/** Publishes many messages fast, in batches. */
+/** Publishes messages in batches of 1,000. */
 async function publishMany(server: InProcess, topic: string, count: number, body: (i: number) => string): Promise<void> {
   const producer = await server.client();
   for (let from = 0; from < count; from += 1000) {
@@ -17,7 +17,7 @@ async function publishMany(server: InProcess, topic: string, count: number, body
   producer.close();
 }
 
-test("no more than RDY is in flight, and what is finished makes room", async () => {
+test("no more than RDY messages are in flight, and finishing one makes room for another", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 2);
   await server.publish("t", ...numbers(5));
@@ -32,7 +32,7 @@ test("no more than RDY is in flight, and what is finished makes room", async () 
   expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["3", "4"]);
 });
 
-test("after CLS nothing more comes, and what is in flight can be finished", async () => {
+test("after CLS no message is delivered, and those in flight can be finished", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m", "n");
@@ -44,7 +44,7 @@ test("after CLS nothing more comes, and what is in flight can be finished", asyn
   expect(server.broker.registry.topic("t").channel("c").depth).toBe(1);
 });
 
-test("requeued messages come again in the order in which they came back", async () => {
+test("requeued messages are delivered again in the order in which they were requeued", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 5);
   await server.publish("t", ...numbers(5));
@@ -69,7 +69,7 @@ test("a few messages are spread over the consumers that are ready", async () => 
   }
 });
 
-test("messages that come one at a time go to the ready consumers in turn", async () => {
+test("messages that are published one at a time go to the ready consumers in turn", async () => {
   await using server = InProcess.start();
   const consumers = await Promise.all([1, 2, 3].map(() => server.consumer("t", "c", 100)));
   const producer = await server.client();
@@ -77,7 +77,7 @@ test("messages that come one at a time go to the ready consumers in turn", async
   for (const consumer of consumers) await messages(consumer, 3);
 });
 
-test("a message that keeps coming back does not shut the others out, nor they it", async () => {
+test("a message that keeps being requeued does not keep others from being delivered, nor they it", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "poison", ...numbers(50));
@@ -97,7 +97,7 @@ test("a message that keeps coming back does not shut the others out, nor they it
   expect(poisoned).toBeGreaterThan(10);
 });
 
-test("messages time out within 100 ms of their time, also on a channel made a moment before", async () => {
+test("messages time out within 100 ms of their deadline, also in a channel that was created just before", async () => {
   await using server = InProcess.start({ msgTimeoutMs: 400 });
   for (const channel of ["first", "second"]) {
     const consumer = await server.consumer("t", channel, 1);
@@ -114,7 +114,7 @@ test("messages time out within 100 ms of their time, also on a channel made a mo
   }
 });
 
-test("a consumer may ask for a message timeout of its own", async () => {
+test("a consumer can ask for a message timeout of its own", async () => {
   await using server = InProcess.start({ msgTimeoutMs: 100 });
   const consumer = await server.consumer("t", "c", 1, { msg_timeout: 1000 });
   await server.publish("t", "m");
@@ -135,7 +135,7 @@ test("a message that timed out can no longer be finished", async () => {
   expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${id} failed ID not in flight`);
 });
 
-test("TOUCH gives a message more time, but never beyond the longest from its delivery", async () => {
+test("TOUCH gives a message more time, up to --max-msg-timeout from its delivery", async () => {
   await using server = InProcess.start({ msgTimeoutMs: 300, maxMsgTimeoutMs: 700 });
   const consumer = await server.consumer("t", "c", 1);
   const began = performance.now();
@@ -152,7 +152,7 @@ test("TOUCH gives a message more time, but never beyond the longest from its del
   expect(took).toBeLessThan(1500);
 });
 
-test("what a consumer had in flight goes to another at once when it disconnects", async () => {
+test("messages in flight go to another consumer at once when their consumer disconnects", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "c", 10);
   await server.publish("t", ...numbers(3));
@@ -166,7 +166,7 @@ test("what a consumer had in flight goes to another at once when it disconnects"
   expect(again.map(({ text, attempts }) => `${text}:${attempts}`)).toEqual(["0:2", "1:2", "2:2"]);
 });
 
-test("a message of another consumer can be neither finished, requeued nor touched", async () => {
+test("a message of another consumer cannot be finished, requeued or touched", async () => {
   await using server = InProcess.start();
   const first = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
@@ -184,7 +184,7 @@ test("a message of another consumer can be neither finished, requeued nor touche
   await until("it is finished", () => server.broker.registry.topic("t").channel("c").inFlightCount === 0);
 });
 
-test("the limit on a channel's consumers is kept", async () => {
+test("a channel takes no more consumers than --max-channel-consumers", async () => {
   await using server = InProcess.start({ maxChannelConsumers: 2 });
   await server.consumer("t", "c");
   await server.consumer("t", "c");
@@ -194,7 +194,7 @@ test("the limit on a channel's consumers is kept", async () => {
   await server.consumer("t", "other");
 });
 
-test("after a clean restart nothing that was finished comes again, and attempts go on", async () => {
+test("after a clean restart finished messages are not delivered again, and attempts go on", async () => {
   await using server = InProcess.start();
   let consumer = await server.consumer("t", "c", 10);
   await server.publish("t", ...numbers(20));
@@ -220,7 +220,7 @@ test("after a clean restart nothing that was finished comes again, and attempts 
   );
 });
 
-test("a message goes on counting its attempts over several restarts, however it left the channel", async () => {
+test("a message's attempts go on over several restarts, wherever the message was", async () => {
   await using server = InProcess.start();
   await server.publish("t", "m");
   for (let attempt = 1; attempt <= 6; attempt++) {
@@ -235,7 +235,7 @@ test("a message goes on counting its attempts over several restarts, however it 
   }
 });
 
-test("a window grows for several consumers with thousands in flight, and all of it can be finished in any order", async () => {
+test("a window grows for several consumers with thousands of messages in flight, and these can be finished in any order", async () => {
   await using server = InProcess.start();
   const count = 20_000;
   const consumers = await Promise.all(Array.from({ length: 8 }, () => server.consumer("t", "c")));
@@ -258,7 +258,7 @@ test("a window grows for several consumers with thousands in flight, and all of 
   expect(channel.floor).toBe(server.broker.registry.topic("t").log.next);
 });
 
-test("a message held while many pass lets old segments go, can still be touched, requeued and finished, and outlives a restart", async () => {
+test("a straggler does not keep old segments, can still be touched, requeued and finished, and outlives a restart", async () => {
   await using server = InProcess.start({ maxBytesPerFile: 256 * 1024 });
   let consumer = await server.consumer("t", "c", 500);
   await server.publish("t", "held");
@@ -293,7 +293,7 @@ test("a message held while many pass lets old segments go, can still be touched,
   await expectNothing(await server.consumer("t", "c", 500));
 });
 
-test("a consumer that does not read holds nobody up, memory stays bounded, and it gets all when it reads again", async () => {
+test("a consumer that does not read delays no other, memory stays bounded, and it gets everything once it reads again", async () => {
   await using server = InProcess.start();
   const producer = await server.client();
   let received = 0;
@@ -328,7 +328,7 @@ test("a consumer that does not read holds nobody up, memory stays bounded, and i
   slow.terminate();
 });
 
-test("a sampling consumer gets a part, and the rest is finished", async () => {
+test("a sampling consumer gets a part of the messages, and the rest is finished", async () => {
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 2500, { sample_rate: 20 });
   let got = 0;
@@ -343,7 +343,7 @@ test("a sampling consumer gets a part, and the rest is finished", async () => {
   expect(got).toBeLessThan(1400);
 });
 
-test("one message held in an ephemeral topic does not keep all that pass it in memory", async () => {
+test("a straggler in an ephemeral topic does not keep the messages that pass it in memory", async () => {
   await using server = InProcess.start({ memQueueSize: 100 });
   const consumer = await server.consumer("t#ephemeral", "c", 100);
   await server.publish("t#ephemeral", "held");

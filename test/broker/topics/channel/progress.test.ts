@@ -22,7 +22,7 @@ function randomProgress(random: Random, floor: number): Progress {
   return { finished: ranges(), tried: ranges().map((range) => ({ ...range, attempts: random.int(0, 65_535) })) };
 }
 
-test("progress comes back as it was written, whatever the floor and the numbers", () => {
+test("progress is decoded as it was encoded, whatever the floor and the numbers", () => {
   const seed = seedFromEnvironment();
   for (let part = 0; part < 500; part++) {
     const random = Random.forPart(seed, part);
@@ -32,11 +32,11 @@ test("progress comes back as it was written, whatever the floor and the numbers"
   }
 });
 
-test("no bytes are no progress", () => {
+test("an empty row has no progress", () => {
   expect(decodeProgress(new Uint8Array(0), 5)).toEqual({ finished: [], tried: [] });
 });
 
-test("bytes that end early are found damaged, wherever they end", () => {
+test("progress that is cut short is found damaged, wherever it was cut", () => {
   const progress = { finished: [{ from: 300, to: 900 }], tried: [{ from: 900, to: 70_000, attempts: 500 }] };
   const bytes = encodeProgress(progress, 0);
   for (let length = 1; length < bytes.length; length++) {
@@ -45,7 +45,7 @@ test("bytes that end early are found damaged, wherever they end", () => {
   expect(() => decodeProgress(Buffer.alloc(20, 0xff), 0)).toThrow("damaged progress");
 });
 
-test("a window of thousands of messages in flight takes a few bytes", () => {
+test("the progress of a window with thousands of messages in flight takes a few bytes", () => {
   const window = new Window(1_000_000);
   window.grow();
   window.grow();
@@ -55,7 +55,7 @@ test("a window of thousands of messages in flight takes a few bytes", () => {
   expect(encodeProgress(progressOf(window, []), window.floor).length).toBeLessThan(8);
 });
 
-test("a window's progress is what is finished above its floor, and how often the rest was tried", () => {
+test("a window's progress has what is finished above its floor, and the attempts of the rest", () => {
   const window = new Window(1020);
   window.cursor = 1030;
   for (let sequence = 1020; sequence < 1030; sequence++) {

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { DONE, FREE, IN_FLIGHT, READY, Window } from "../../../../src/broker/topics/channel/window.ts";
 import { Random, seedFromEnvironment } from "../../../support/random.ts";
 
-/** A chunk of frames with bodies of `sizes`, for takeRun to walk. */
+/** A chunk of frames with bodies of `sizes`, for takeRun(). */
 function frames(sizes: number[]): DataView {
   const bytes = Buffer.alloc(sizes.reduce((sum, size) => sum + 34 + size, 0));
   let at = 0;
@@ -21,7 +21,7 @@ interface Model {
   deadline: number;
 }
 
-/** The window as plain maps: what is between floor and cursor, each sequence on its own. */
+/** A window as a plain map of the sequences between floor and cursor. */
 class WindowModel {
   readonly entries = new Map<number, Model>();
   floor: number;
@@ -61,7 +61,7 @@ function compare(window: Window, model: WindowModel): void {
   }
 }
 
-test("a window does what a plain map of states would, whatever is done to it", () => {
+test("a window behaves like a plain map of states under random operations", () => {
   const seed = seedFromEnvironment();
   for (let round = 0; round < 6; round++) {
     const random = Random.forPart(seed, round);
@@ -94,7 +94,7 @@ test("a window does what a plain map of states would, whatever is done to it", (
           expect([count, window.runEnd]).toEqual([taken, at]);
           position += view.byteLength;
         } else if (what < 0.6 && model.entries.size > 0) {
-          // A run of FINs from one owner, as far as it goes; sometimes from below the floor, past the cursor, or somebody else's.
+          // A run of FINs of one owner. Sometimes it begins below the floor, goes past the cursor, or is not the owner's.
           const first = random.int(Math.max(0, model.floor - 1), model.cursor);
           const owner = random.chance(0.9) ? (model.entries.get(first)?.owner ?? 0) : -1;
           const count = random.int(1, 400);
@@ -108,7 +108,7 @@ test("a window does what a plain map of states would, whatever is done to it", (
           expect(window.finishRun(first, count, owner)).toBe(expected);
         } else if (what < 0.9) {
           const unfinished = [...model.entries].filter(([, { done }]) => !done).map(([sequence]) => sequence);
-          // Mostly from the front, as consumers do; sometimes anywhere.
+          // Mostly the oldest messages are finished, as consumers do, and sometimes any other.
           for (let left = random.int(0, 200); left > 0 && unfinished.length > 0; left--) {
             const at = random.chance(0.9) ? 0 : random.int(0, unfinished.length - 1);
             const [sequence] = unfinished.splice(at, 1);
@@ -132,7 +132,7 @@ test("a window does what a plain map of states would, whatever is done to it", (
   }
 });
 
-test("a run stops at its limit, at its bytes, and at the chunk's end, but has one message at least", () => {
+test("a run ends at its limit, at its bytes or at the chunk's end, but has at least one message", () => {
   const view = frames([100, 100, 100, 100]);
   const take = (limit: number, maxBytes: number): number => new Window(0).takeRun(view, 0, 0, view.byteLength, limit, maxBytes, 1, 0, 0);
   expect(take(3, 1e9)).toBe(3);
@@ -142,7 +142,7 @@ test("a run stops at its limit, at its bytes, and at the chunk's end, but has on
   expect(take(100, 1)).toBe(1);
 });
 
-test("the floor stays below the oldest unfinished message, and moves over all that is finished behind it", () => {
+test("the floor stays at the oldest unfinished message, and moves past finished ones once that is finished", () => {
   const window = new Window(10);
   window.takeRun(frames([1, 1, 1, 1]), 0, 0, 140, 4, 1e9, 1, 0, 0);
   window.finish(12);
@@ -155,13 +155,13 @@ test("the floor stays below the oldest unfinished message, and moves over all th
   expect([window.floor, window.cursor, window.unfinished]).toEqual([14, 14, 0]);
 });
 
-test("a skip with nothing unfinished needs no room", () => {
+test("a skip needs no room while nothing is unfinished", () => {
   const window = new Window(0);
   window.skipTo(5_000_000);
   expect([window.floor, window.cursor, window.capacity]).toEqual([5_000_000, 5_000_000, 1024]);
 });
 
-test("a reset forgets everything", () => {
+test("a reset discards all state", () => {
   const window = new Window(0);
   window.takeRun(frames([1, 1]), 0, 0, 70, 2, 1e9, 1, 0, 0);
   window.reset(2);
@@ -169,7 +169,7 @@ test("a reset forgets everything", () => {
   expect(window.state.every((state) => state === FREE)).toBeTrue();
 });
 
-test("a small window grows when asked, a large one only while most of it is unfinished, and none beyond a million", () => {
+test("a small window always grows, a large one only if half of it is unfinished, and none beyond a million", () => {
   const window = new Window(0);
   const one = frames(Array.from({ length: 1024 }, () => 1));
   while (window.capacity < 1 << 14) expect(window.grow()).toBeTrue();
@@ -183,7 +183,7 @@ test("a small window grows when asked, a large one only while most of it is unfi
   for (let i = 0; i < 1 << 14; i++) if (window.state[i] !== IN_FLIGHT) throw new Error(`${i} is lost`);
 });
 
-test("after a burst the memory is given back once nothing is unfinished", () => {
+test("the memory of a burst is freed once nothing is unfinished", () => {
   const window = new Window(0);
   window.grow();
   window.takeRun(frames([1]), 0, 0, 35, 1, 1e9, 1, 0, 0);
