@@ -78,8 +78,7 @@ export function tlsMinVersionNumber(options: BrokerOptions): number {
 function readRootCa({ tlsRootCaFile }: BrokerOptions): string | undefined {
   if (tlsRootCaFile === "") return undefined;
   const ca = readPem("tls-root-ca-file", tlsRootCaFile);
-  if (!ca.includes("-----BEGIN CERTIFICATE-----"))
-    throw new StartError(`-tls-root-ca-file ${tlsRootCaFile}: it has no certificate`);
+  if (!ca.includes("-----BEGIN CERTIFICATE-----")) throw new StartError(`-tls-root-ca-file ${tlsRootCaFile}: it has no certificate`);
   return ca;
 }
 

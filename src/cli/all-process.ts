@@ -1,10 +1,10 @@
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import type { BrokerOptions } from "../broker/options.ts";
+import { startBroker } from "../broker/server.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
-import { parseRemoteAddress } from "../net/address.ts";
-import { listening, removeDeadSockets, startBroker } from "./broker-process.ts";
+import { parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
 import { runProcess } from "./process.ts";
 import { LOOKUP_PREFIX } from "./settings.ts";
 
@@ -15,15 +15,15 @@ import { LOOKUP_PREFIX } from "./settings.ts";
  */
 export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, logger: Logger, lookupLogger: Logger): Promise<boolean> {
   return runProcess(logger, async (opened) => {
-    await removeDeadSockets(options, logger);
     const lookup = openLookup(lookupOptions, lookupLogger);
     opened(() => lookup.stop());
-    const where = startBroker(options, logger, opened, {
+    const { where } = await startBroker(options, logger, opened, {
       tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
       httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
     });
     const { tcpAddress, httpAddress } = lookupOptions;
-    lookupLogger.info(`lookup up: TCP ${listening(tcpAddress, lookup.tcpPort)}, HTTP ${listening(httpAddress, lookup.httpPort)}`);
+    const listenedOn = (address: string, port: number) => showListenAddress(parseListenAddress(address), port);
+    lookupLogger.info(`lookup up: TCP ${listenedOn(tcpAddress, lookup.tcpPort)}, HTTP ${listenedOn(httpAddress, lookup.httpPort)}`);
     logger.info(`broker up: ${where}`);
   });
 }
