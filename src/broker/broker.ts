@@ -2,6 +2,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { type RandomSource, systemRandom } from "../base/random-source.ts";
 import { Trouble } from "../base/rate-limited-log.ts";
 import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
@@ -45,6 +46,7 @@ const RECYCLED_SEGMENTS = 4;
 export interface Environment {
   disk?: Disk;
   clock?: Clock;
+  random?: RandomSource;
 }
 
 /** The parts of an open broker; what each does is in its own folder. docs/architecture.md tells a message's way through them. */
@@ -150,7 +152,7 @@ async function close(broker: Broker): Promise<void> {
 }
 
 /** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
-function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, clock = systemClock }: Environment) {
+function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, clock = systemClock, random = systemRandom }: Environment) {
   const tls = buildServerTls(options);
   const authority = Authority.from(options);
   const locality = Locality.from(options, logger);
@@ -163,21 +165,20 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
   const scratch = new ScratchBuffer();
 
   const found = restoreMetadata(disk, directory, logger);
-  const ballast = new BallastFile(disk, directory);
+  const ballast = new BallastFile(disk, directory, random);
   const metadata = new MetadataStore(directory, ballast);
   try {
     turn.continueFrom(metadata.clockStep());
     const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger });
     const recycler = new Recycler(disk, join(directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile);
-    const journal = new Journal(disk, join(directory, JOURNAL_FILE), (error) =>
-      rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`),
-    );
+    const onJournalFailure = (error: Error) => rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`);
+    const journal = new Journal(disk, join(directory, JOURNAL_FILE), onJournalFailure, undefined, random);
     const freeSpace = new FreeSpace(disk, directory, options.minFreeBytes, ballast, logger, (low) => {
       publishing.refuseOnDisk(freeSpace.refusal);
       recycler.setAccepting(!low);
       if (low) journal.freeFile();
     });
-    const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, logger, rateLimitedLog }, directory);
+    const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, clock, logger, rateLimitedLog }, directory);
     const deferred = new DeferredStore({ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock });
     const registryParts: RegistryParts = {
       ...{ options, turn, logger, rateLimitedLog, deferred, metadata, checkpointer, freeSpace },

@@ -1,3 +1,4 @@
+import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { Trouble } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
@@ -22,6 +23,7 @@ export interface CheckpointerParts {
   readonly ballast: Ballast;
   readonly freeSpace: Pick<FreeSpace, "failed">;
   readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
+  readonly clock: Pick<Clock, "steadyMs">;
   readonly logger: Logger;
   readonly rateLimitedLog: Trouble;
 }
@@ -77,7 +79,7 @@ export class Checkpointer {
     const { metadata } = this.parts;
     const channels = this.unsaved;
     this.unsaved = [];
-    const began = performance.now();
+    const began = this.parts.clock.steadyMs();
     const failure = this.save(() =>
       metadata.saveAll(() => {
         for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channel.toRow());
@@ -86,7 +88,7 @@ export class Checkpointer {
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
     // Saving thousands of cursors takes a sixth of the time at the most, as long as LONGEST_SAVE_INTERVAL_MS allows it.
-    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (performance.now() - began)), LONGEST_SAVE_INTERVAL_MS);
+    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (this.parts.clock.steadyMs() - began)), LONGEST_SAVE_INTERVAL_MS);
   }
 
   /** Saves how far logs are on the disk, and by how much the wall clock was set. To be called regularly. */

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { type RandomSource, systemRandom } from "../../../base/random-source.ts";
 import { type Disk, removeIfThere, writeFully } from "./disk.ts";
 
 const LARGEST_BYTES = 4 * 1024 * 1024;
@@ -25,6 +26,7 @@ export class BallastFile implements Ballast {
   constructor(
     private readonly disk: Disk,
     private readonly directory: string,
+    private readonly random: RandomSource = systemRandom,
   ) {
     this.path = join(directory, "ballast");
     this.present = disk.exists(this.path);
@@ -45,7 +47,8 @@ export class BallastFile implements Ballast {
       const fd = this.disk.open(unfinished, "w+");
       try {
         // Random bytes, because a file system that compresses would reserve no room for zeros.
-        const page = crypto.getRandomValues(Buffer.alloc(PAGE_BYTES));
+        const page = Buffer.alloc(PAGE_BYTES);
+        this.random(page);
         for (let at = 0; at < bytes; at += PAGE_BYTES) writeFully(this.disk, fd, page, 0, Math.min(PAGE_BYTES, bytes - at), at);
       } finally {
         this.disk.close(fd);

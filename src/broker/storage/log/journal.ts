@@ -1,3 +1,4 @@
+import { type RandomSource, systemRandom } from "../../../base/random-source.ts";
 import { StartError } from "../../../base/start-error.ts";
 import type { Disk } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
@@ -69,6 +70,7 @@ export class Journal {
     path: string,
     private readonly failed: (error: Error) => void = () => {},
     private readonly capacityBytes = CAPACITY_BYTES,
+    private readonly random: RandomSource = systemRandom,
   ) {
     this.file = new LazyFile(disk, path);
   }
@@ -175,7 +177,7 @@ export class Journal {
   private make(): void {
     this.file.create();
     try {
-      crypto.getRandomValues(this.nonce);
+      this.random(this.nonce);
       const header = Buffer.alloc(HEADER_BYTES);
       header.writeUInt32LE(MAGIC, 0);
       header.writeUInt32LE(VERSION, 4);

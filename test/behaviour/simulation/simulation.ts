@@ -1,0 +1,208 @@
+import { type Broker, openBroker } from "../../../src/broker/broker.ts";
+import type { Chunk } from "../../../src/broker/storage/log/chunk.ts";
+import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
+import type { Consumer } from "../../../src/broker/topics/channel/consumer.ts";
+import { IN_ZONE } from "../../../src/broker/topics/locality.ts";
+import type { Topic } from "../../../src/broker/topics/topic.ts";
+import { BODY_OFFSET, ID_OFFSET } from "../../../src/frame/frame.ts";
+import { expandSequence, readSequence } from "../../../src/frame/id.ts";
+import { FlakyDisk } from "../../support/flaky-disk.ts";
+import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import type { Random } from "../../support/random.ts";
+import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { FaultDisk } from "../power-cut/support/fault-disk.ts";
+
+/** 2026-01-01, in ms since 1970. */
+const START_MS = 1_767_225_600_000;
+const DAY_MS = 86_400_000;
+const MSG_TIMEOUT_MS = 2000;
+const TOPICS = ["written", "synced"] as const;
+const CHANNEL = "c";
+/** A run that needs more turns than this to become quiet hangs. */
+const MAX_TURNS = 200_000;
+
+/** A disk in memory whose syncs end at once: when they end is up to the flaky disk in front of it. */
+class ImmediateDisk extends FaultDisk {
+  override sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void {
+    super.sync(fd, done);
+    this.endSync();
+  }
+
+  override syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
+    super.syncDirectory(path, done);
+    this.endSync();
+  }
+}
+
+interface Delivery {
+  sequence: number;
+  body: string;
+}
+
+/** A consumer without a connection. What it gets waits in `deliveries` until the simulation answers for it. */
+class MemoryConsumer implements Consumer {
+  readonly nearness = IN_ZONE;
+  readonly sampleRate = 0;
+  readonly msgTimeoutMs = MSG_TIMEOUT_MS;
+  inFlightCount = 0;
+  readyCount = 5;
+  readonly deliveries: Delivery[] = [];
+
+  constructor(
+    readonly id: number,
+    private readonly channel: Channel,
+  ) {}
+
+  get capacity(): number {
+    return Math.max(0, this.readyCount - this.inFlightCount);
+  }
+
+  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+    this.inFlightCount += count;
+    for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at);
+  }
+
+  sendAgain(buffer: Buffer, from: number): void {
+    this.inFlightCount++;
+    this.read(buffer, from);
+  }
+
+  closeGracefully(): void {}
+
+  private read(buffer: Buffer, at: number): void {
+    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.nearSequence);
+    const end = at + 4 + buffer.readUInt32BE(at);
+    this.deliveries.push({ sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
+  }
+}
+
+/**
+ * A broker with a disk and a clock of its own, both simulated, without a listener: publishers call it, and its consumers are
+ * objects. Only its metadata store is a real file.
+ */
+export class SimulatedBroker {
+  readonly clock: SimulatedClock;
+  readonly disk: FlakyDisk;
+  readonly published = new Set<string>();
+  readonly acknowledged = new Set<string>();
+  readonly delivered = new Set<string>();
+  private readonly broker: Broker;
+  private readonly topics: Topic[];
+  private readonly consumers: { channel: Channel; consumer: MemoryConsumer }[] = [];
+  private readonly dataPath = temporaryFolder();
+  private nextBody = 0;
+
+  constructor(
+    private readonly random: Random,
+    index: number,
+  ) {
+    // One is a day behind and fast, the other is right: nothing of one broker goes by the other's clock.
+    this.clock = new SimulatedClock(START_MS - index * DAY_MS, 1 + index / 1000);
+    const memory = new ImmediateDisk();
+    memory.makeDirectory(this.dataPath);
+    this.disk = new FlakyDisk(memory, this.clock, random, { write: 0.08, sync: 0, open: 0.02, syncMs: 40 });
+    this.disk.fails = false;
+    const options = defaultOptions({ dataPath: this.dataPath, nodeId: index + 1, maxBytesPerFile: 4000, msgTimeoutMs: MSG_TIMEOUT_MS });
+    this.broker = openBroker(options, new MemoryLogger(), {
+      disk: this.disk,
+      clock: this.clock,
+      random: (target) => {
+        for (let i = 0; i < target.length; i++) target[i] = random.int(0, 255);
+      },
+    });
+    this.topics = TOPICS.map((name) => this.broker.registry.topic(name));
+    this.topics[1]?.setDurability("fsync");
+    for (const [i, topic] of this.topics.entries()) {
+      const channel = topic.channel(CHANNEL);
+      const consumer = new MemoryConsumer(i + 1, channel);
+      channel.addConsumer(consumer);
+      this.consumers.push({ channel, consumer });
+    }
+    this.disk.fails = true;
+  }
+
+  /** Everything that changed its disk, or failed to, in order. The data path's own name is left out. */
+  get trace(): string[] {
+    return this.disk.trace.map((line) => line.replaceAll(this.dataPath, ""));
+  }
+
+  /** Does one thing that a client, an operator or time might do. */
+  step(): void {
+    const { random } = this;
+    const topic = random.pick(this.topics);
+    const { channel, consumer } = random.pick(this.consumers);
+    const what = random.next();
+    if (what < 0.3) this.publish(topic, random.int(1, 8), 0);
+    else if (what < 0.38) this.publish(topic, 1, random.pick([5, 400, 30_000]));
+    else if (what < 0.7) this.answer(channel, consumer, random.int(1, 6));
+    else if (what < 0.72) this.clock.setWallClock(random.pick([-3_600_000, 3_600_000]));
+    else if (what < 0.74) (channel.paused ? channel.unpause : channel.pause).call(channel);
+    else this.clock.advance(random.int(0, 60));
+  }
+
+  /** The disk works again: everything acknowledged is delivered and finished. */
+  async drain(): Promise<void> {
+    this.disk.fails = false;
+    for (const { channel } of this.consumers) if (channel.paused) channel.unpause();
+    for (let turn = 0; !this.isDrained; turn++) {
+      if (turn > MAX_TURNS)
+        throw new Error(
+          `not drained: ${JSON.stringify(this.consumers.map(({ channel: { depth, inFlightCount, deferredCount } }) => ({ depth, inFlightCount, deferredCount })))}`,
+        );
+      this.clock.advance(50);
+      for (const { channel, consumer } of this.consumers) this.finishAll(channel, consumer);
+      await microtasks();
+    }
+  }
+
+  async close(): Promise<void> {
+    let closed = false;
+    const closing = this.broker.close().finally(() => {
+      closed = true;
+    });
+    for (let turn = 0; !closed; turn++) {
+      if (turn > MAX_TURNS) throw new Error("the broker does not close");
+      this.clock.advance(1);
+      await microtasks();
+    }
+    await closing;
+    removeFolder(this.dataPath);
+  }
+
+  private publish(topic: Topic, count: number, delayMs: number): void {
+    for (let i = 0; i < count; i++) {
+      const body = `${topic.name}-${this.nextBody++}-${"x".repeat(this.random.int(0, 100))}`;
+      this.published.add(body);
+      this.broker.publishing.publish(topic, "", Buffer.from(body, "latin1"), delayMs).then(
+        () => this.acknowledged.add(body),
+        // A publish that the disk did not take is refused, and owed to nobody.
+        () => {},
+      );
+    }
+  }
+
+  /** Answers for some of what a consumer has: mostly FIN, some REQ. What it does not answer for times out. */
+  private answer(channel: Channel, consumer: MemoryConsumer, most: number): void {
+    for (const { sequence, body } of consumer.deliveries.splice(0, most)) {
+      const what = this.random.next();
+      if (what < 0.7) {
+        if (channel.finish(consumer, sequence) === undefined) this.delivered.add(body);
+      } else if (what < 0.9) channel.requeue(consumer, sequence, this.random.pick([0, 100, 3000]));
+    }
+  }
+
+  private finishAll(channel: Channel, consumer: MemoryConsumer): void {
+    for (const { sequence, body } of consumer.deliveries.splice(0)) {
+      if (channel.finish(consumer, sequence) === undefined) this.delivered.add(body);
+    }
+  }
+
+  private get isDrained(): boolean {
+    return this.consumers.every(({ channel }) => channel.depth + channel.inFlightCount + channel.deferredCount === 0);
+  }
+}
+
+/** Lets the promises go on that are settled. The simulation has nothing else that is asynchronous. */
+export async function microtasks(): Promise<void> {
+  for (let i = 0; i < 10; i++) await Promise.resolve();
+}
