@@ -22,8 +22,8 @@ export interface CheckpointerParts {
   readonly metadata: MetadataStore;
   readonly ballast: Ballast;
   readonly freeSpace: Pick<FreeSpace, "failed">;
-  readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
   readonly clock: Pick<Clock, "steadyMs">;
+  readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
   readonly logger: Logger;
   readonly rateLimitedLog: Trouble;
 }
@@ -76,10 +76,10 @@ export class Checkpointer {
   }
 
   private saveUnsaved(nowMs: number): void {
-    const { metadata } = this.parts;
+    const { clock, metadata } = this.parts;
     const channels = this.unsaved;
     this.unsaved = [];
-    const began = this.parts.clock.steadyMs();
+    const beganMs = clock.steadyMs();
     const failure = this.save(() =>
       metadata.saveAll(() => {
         for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channel.toRow());
@@ -88,7 +88,8 @@ export class Checkpointer {
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
     // Saving thousands of cursors takes a sixth of the time at the most, as long as LONGEST_SAVE_INTERVAL_MS allows it.
-    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, 5 * (this.parts.clock.steadyMs() - began)), LONGEST_SAVE_INTERVAL_MS);
+    const pauseMs = 5 * (clock.steadyMs() - beganMs);
+    this.nextSaveMs = nowMs + Math.min(Math.max(SAVE_INTERVAL_MS, pauseMs), LONGEST_SAVE_INTERVAL_MS);
   }
 
   /** Saves how far logs are on the disk, and by how much the wall clock was set. To be called regularly. */

@@ -22,7 +22,7 @@ export const WITHHOLD_ADOPTED_MS = 60_000;
 /** First id of topics and channels that have no row in the metadata store, and so are gone with the process. */
 const FIRST_MEMORY_ID = 2 ** 31;
 
-/** Is told of topics and channels that are created or deleted after recovery. */
+/** Learns of topics and channels that are created or deleted after recovery. */
 export interface TopicObserver {
   topicCreated(topic: Topic): void;
   /** channelDeleted() was called for each of its channels before. */
@@ -149,9 +149,9 @@ export class TopicRegistry implements DeliveryTarget {
   private createTopic(name: string): Topic {
     if (this.closed) throw new PublishError("exiting");
     const ephemeral = isEphemeral(name);
-    const taken = this.parts.metadata.allocateNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
-    if (taken === undefined) throw new PublishError("too many topics");
-    const { number, nextSequence } = taken;
+    const allocated = this.parts.metadata.allocateNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    if (allocated === undefined) throw new PublishError("too many topics");
+    const { number, nextSequence } = allocated;
     const id = ephemeral ? this.newMemoryId() : this.parts.metadata.addTopic(number, name, nextSequence);
     if (!ephemeral) this.parts.metadata.saveSynced(id, nextSequence);
     try {
