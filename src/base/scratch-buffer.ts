@@ -3,7 +3,7 @@ const FIRST_BYTES = 64 * 1024;
 /** One buffer that many share for what they need within one call. Each next user may overwrite what the last one left in it. */
 export class ScratchBuffer {
   private buffer: Buffer = Buffer.allocUnsafeSlow(FIRST_BYTES);
-  /** Of the buffer that reserve() returned last. */
+  /** View of the buffer that the last reserve() returned. */
   view = new DataView(this.buffer.buffer);
 
   /** A buffer of at least `bytes`, valid until the next call. */

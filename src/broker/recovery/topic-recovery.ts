@@ -141,7 +141,7 @@ export class TopicRecovery {
     if (!found.all.add(entry.sequence)) found.repeated.set(entry.sequence, -1);
   }
 
-  /** Of several entries of a message, which a crash leaves before the older ones are marked as done, only the last counts. */
+  /** Makes all entries of a message but the last one void. A crash leaves several, if it comes before the older ones are marked as done. */
   private findSuperseded(stored: Map<Channel, StoredSequences>): void {
     if ([...stored.values()].every(({ repeated }) => repeated.size === 0)) return;
     this.parts.deferred.revisitRecovered((entry) => {

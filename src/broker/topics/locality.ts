@@ -7,7 +7,7 @@ const TOPOLOGY_AWARE_CONSUMPTION = "topology-aware-consumption";
 
 /** How near a consumer is: nearer is smaller. Without the experiment all consumers are in the zone. */
 export const IN_ZONE = 0;
-export const IN_REGION = 1;
+const IN_REGION = 1;
 export const ELSEWHERE = 2;
 
 /**
