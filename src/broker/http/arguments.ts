@@ -5,23 +5,23 @@ import { parseLogPosition, resolveLogPosition } from "../topics/inspect/log-posi
 import type { Topic } from "../topics/topic.ts";
 import type { HttpCall } from "./call.ts";
 
-// Calls judge the same arguments with different codes, and in nsqd's order (nsqd/http.go, internal/http_api/topic_channel_args.go).
+// Calls check the same arguments with different codes and in different orders, as in nsqd (nsqd/http.go, internal/http_api/topic_channel_args.go).
 
-/** The topic to publish to, created if need be. @throws Refusal 400 */
+/** The topic to publish to. It is made if it does not exist. @throws Refusal 400 */
 export function topicToPublish({ broker, query }: HttpCall): Topic {
   return broker.registry.topic(validTopic(query.get("topic")));
 }
 
-/** @throws Refusal 400, 404 */
+/** An existing topic, with a check of its name. @throws Refusal 400, 404 */
 export function validExistingTopic({ broker, query }: HttpCall): Topic {
-  return found(broker.registry.topics.get(validTopic(query.get("topic"))));
+  return orNotFound(broker.registry.topics.get(validTopic(query.get("topic"))));
 }
 
-/** Of a name that is not judged: no topic has a bad one. @throws Refusal 400, 404 */
+/** An existing topic. Its name is not checked, because no topic has an invalid one. @throws Refusal 400, 404 */
 export function existingTopic({ broker, query }: HttpCall): Topic {
   const name = query.get("topic");
   if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
-  return found(broker.registry.topics.get(name));
+  return orNotFound(broker.registry.topics.get(name));
 }
 
 /** An existing topic and the name of a channel that it may have. @throws Refusal 400, 404 */
@@ -32,7 +32,7 @@ export function topicAndChannel({ broker, query }: HttpCall): { topic: Topic; ch
   const channelName = query.get("channel");
   if (channelName === undefined) throw new Refusal(400, "MISSING_ARG_CHANNEL");
   if (!isValidName(channelName)) throw new Refusal(400, "INVALID_ARG_CHANNEL");
-  return { topic: found(broker.registry.topics.get(topicName)), channelName };
+  return { topic: orNotFound(broker.registry.topics.get(topicName)), channelName };
 }
 
 /** @throws Refusal 400, 404 */
@@ -43,12 +43,12 @@ export function existingChannel(call: HttpCall): Channel {
   return channel;
 }
 
-/** The sequence at a place in a topic's log (place.ts) that an argument names. @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_… */
-export function placeArgument({ query }: HttpCall, topic: Topic, argument: string): number {
+/** The sequence of the log position (topics/inspect/log-position.ts) in an argument. @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_… */
+export function positionArgument({ query }: HttpCall, topic: Topic, argument: string): number {
   const text = query.get(argument);
   if (text === undefined) throw new Refusal(400, `MISSING_ARG_${argument.toUpperCase()}`);
-  const place = parseLogPosition(text, Date.now());
-  const sequence = place === undefined ? undefined : resolveLogPosition(topic, place);
+  const position = parseLogPosition(text, Date.now());
+  const sequence = position === undefined ? undefined : resolveLogPosition(topic, position);
   if (sequence === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
   return sequence;
 }
@@ -63,7 +63,7 @@ function validTopic(name: string | undefined): string {
   return name;
 }
 
-function found(topic: Topic | undefined): Topic {
+function orNotFound(topic: Topic | undefined): Topic {
   if (topic === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
   return topic;
 }

@@ -4,9 +4,10 @@ import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MessageControl } from "../topics/message-control.ts";
+import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 
-/** What the HTTP API acts upon. */
+/** What the handlers of the HTTP API need of the broker. */
 export interface BrokerApi extends StatsSource {
   readonly options: BrokerOptions;
   readonly logger: Logger;
@@ -20,7 +21,7 @@ export interface BrokerApi extends StatsSource {
   httpsPort: number;
   readonly turn: ApiTurn;
   readonly registry: ApiRegistry;
-  readonly publishing: ApiPublishing;
+  readonly publishing: Publishing;
   readonly messageControl: MessageControl;
   readonly deferred: DeferredStore;
   readonly listener: ApiListener;
@@ -39,27 +40,19 @@ interface ApiListener {
   readonly refused: number;
 }
 
-/** The broker's time, as the API shows it. */
+/** The broker's time. */
 interface ApiTurn {
   /** What the wall clock says at a moment of the broker's time, ms. */
   toWall(atMs: number): number;
 }
 
-/** The topics and channels that there are. */
+/** The topics. */
 interface ApiRegistry {
   readonly topics: ReadonlyMap<string, Topic>;
-  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
+  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError if it cannot be made */
   topic(name: string): Topic;
   /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */
   deleteTopic(name: string): boolean;
-}
-
-/** Publishes for callers that are no connections. The promises reject with a PublishError. */
-interface ApiPublishing {
-  /** @param key tells a repetition from another message; empty for none @param deferMs 0: at once */
-  publish(topic: Topic, key: string, body: Uint8Array, deferMs: number): Promise<void>;
-  /** @param batch an MPUB body whose lengths were checked (frame/mpub.ts), without bytes behind it */
-  publishBatch(topic: Topic, key: string, batch: Uint8Array): Promise<void>;
 }
 
 /** One request to the broker that is being answered. */

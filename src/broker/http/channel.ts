@@ -1,31 +1,31 @@
 import { empty } from "../../http/server/reply.ts";
-import { channelNotFound, existingChannel, placeArgument, topicAndChannel } from "./arguments.ts";
+import { channelNotFound, existingChannel, positionArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
 /**
- * POST /channel/create?topic=&channel=[&start=PLACE]: with a place (place.ts) a new channel starts there; one that exists
- * stays where it is.
+ * POST /channel/create?topic=&channel=[&start=POSITION]: makes a channel, which starts at a position of its topic's log if one is
+ * given (topics/inspect/log-position.ts). A channel that exists stays where it is.
  */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
-  topic.channel(channelName, call.query.get("start") === undefined ? undefined : placeArgument(call, topic, "start"));
+  topic.channel(channelName, call.query.get("start") === undefined ? undefined : positionArgument(call, topic, "start"));
   return empty();
 }
 
-/** POST /channel/delete?topic=&channel= — with its messages; hangs up on its consumers. */
+/** POST /channel/delete?topic=&channel=: deletes a channel with its messages, and closes its consumers' connections. */
 export function deleteChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
   if (!topic.deleteChannel(channelName)) throw channelNotFound();
   return empty();
 }
 
-/** POST /channel/empty?topic=&channel= — drops all its messages, those in flight too. */
+/** POST /channel/empty?topic=&channel=: drops all messages of a channel, also those in flight. */
 export function emptyChannel(call: HttpCall): Response {
   existingChannel(call).empty();
   return empty();
 }
 
-/** POST /channel/pause?topic=&channel= — its consumers get nothing until it is unpaused. */
+/** POST /channel/pause?topic=&channel=: consumers of a channel get no messages until it is unpaused. */
 export function pauseChannel(call: HttpCall): Response {
   existingChannel(call).pause();
   return empty();

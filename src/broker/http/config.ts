@@ -5,16 +5,17 @@ import type { BrokerOptions, TlsRequirement } from "../options.ts";
 import { tlsMinVersionNumber, tlsRequirement } from "../tls-options.ts";
 import type { HttpCall } from "./call.ts";
 
-/** nsqd's numbers of its log levels (internal/lg). */
+/** In the order of nsqd's numbers (internal/lg). */
 const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
-/** And of what it requires (nsqd/nsqd.go). */
+/** In the order of nsqd's numbers (nsqd/nsqd.go). */
 const TLS_REQUIREMENTS: readonly TlsRequirement[] = ["false", "tcp-https", "true"];
 const NS_PER_MS = 1_000_000;
 
-/** Reads an option by nsqd's name, in the type that Go's JSON has for it: durations are numbers of nanoseconds. */
-type Reader = (options: BrokerOptions, call: HttpCall) => string | number | boolean | string[] | number[];
+/** Reads an option in the type that Go's JSON has for it. Durations are numbers of nanoseconds. */
+type OptionReader = (options: BrokerOptions, call: HttpCall) => string | number | boolean | string[] | number[];
 
-const OPTIONS = new Map<string, Reader>([
+/** By nsqd's names. */
+const OPTIONS = new Map<string, OptionReader>([
   ["id", (options) => options.nodeId],
   ["log_level", (options) => LOG_LEVELS.indexOf(options.logLevel) + 1],
   ["log_prefix", (options) => options.logPrefix],
@@ -77,18 +78,18 @@ const OPTIONS = new Map<string, Reader>([
   ["tls_min_version", tlsMinVersionNumber],
 ]);
 
-/** GET /config/:opt */
+/** GET /config/:opt: the value of an option. */
 export function getConfig(call: HttpCall): Response {
   const value = OPTIONS.get(call.option)?.(call.broker.options, call);
   if (value === undefined) throw new Refusal(400, "INVALID_OPTION");
   return typeof value === "string" ? text(value) : json(value);
 }
 
-/** PUT /config/:opt: changes one of the options that can be changed at run time, and answers its new value. */
+/** PUT /config/:opt: changes one of the options that can be changed at run time, and answers with its new value. */
 export async function putConfig(call: HttpCall): Promise<Response> {
   const { broker } = call;
   const body = await call.body(broker.options.maxMsgSizeBytes, "INVALID_VALUE");
-  // The status is odd, but nsqd's.
+  // This status is nsqd's.
   if (body.length === 0) throw new Refusal(413, "INVALID_VALUE");
   const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   if (call.option === "log_level") {
@@ -110,7 +111,7 @@ function parseLogLevel(text: string): LogLevel {
   return level;
 }
 
-/** As Go reads JSON into a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
+/** Parses a list as Go does for a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
 function parseAddresses(text: string): string[] {
   let value: unknown;
   try {

@@ -1,14 +1,20 @@
 import { hostname } from "node:os";
-import { json } from "../../http/server/reply.ts";
+import { json, plain } from "../../http/server/reply.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import type { HttpCall } from "./call.ts";
 
 const NS_PER_MS = 1_000_000;
-/** Of a unix socket. */
+/** The port of a unix socket. */
 const NO_PORT = -1;
 
-/** GET /info: who and where this broker is, and what IDENTIFY may ask of it. */
+/** GET /ping: `OK`, or 500 and what is wrong. */
+export function ping({ broker }: HttpCall): Response {
+  const health = broker.health.text;
+  return plain(health === "OK" ? 200 : 500, health);
+}
+
+/** GET /info: the addresses of the broker, and the limits for what IDENTIFY may ask for. */
 export function info({ broker }: HttpCall): Response {
   const { options } = broker;
   return json({

@@ -6,14 +6,14 @@ import type { ReportedConnection } from "../metrics/stats.ts";
 import type { MessageStatus } from "../topics/inspect/message-status.ts";
 import type { BrokerApi, HttpCall } from "./call.ts";
 
-/** How a message's body stands in an answer; what it cannot be given as is given in base64, and says so. */
+/** The form of a message's body in an answer. A body that does not have the form is in base64, which is noted beside it. */
 export type BodyFormat = "text" | "json" | "base64";
 
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
-/** Bodies in one answer, in bytes; one message is always told. */
+/** The limit for the bodies in one answer. An answer always has room for one message. */
 export const PAGE_BYTES = 1024 * 1024;
-/** Pieces of the log that are read for one answer. */
+/** The limit for reads of the log for one answer. */
 export const PAGE_READS = 256;
 
 /** @throws Refusal 400 INVALID_ARG_FORMAT */
@@ -31,7 +31,7 @@ export function limitArgument({ query }: HttpCall): number {
   return Math.min(MAX_LIMIT, Number(limit));
 }
 
-/** Messages on their way into an answer, within its bounds. */
+/** The messages of one answer, within its limits. */
 export class MessageList {
   readonly items: string[] = [];
   private bytes = 0;
@@ -45,7 +45,7 @@ export class MessageList {
     return this.items.length >= this.limit || this.bytes >= PAGE_BYTES;
   }
 
-  /** @param frame the whole message frame stands in [from, to) */
+  /** @param frame has the whole frame of the message in [from, to) */
   add(sequence: number | null, frame: Buffer, from: number, to: number, more: object = {}): void {
     this.items.push(messageJson(sequence, frame, from, to, this.format, more));
     this.bytes += to - from;
@@ -57,7 +57,7 @@ export class MessageList {
   }
 }
 
-/** One message as JSON. @param sequence null for one that has no place in the log yet, and so no id */
+/** One message as JSON. @param sequence null for a message that is not in the log yet, and so has no id */
 export function messageJson(
   sequence: number | null,
   frame: Buffer,
@@ -76,8 +76,8 @@ export function messageJson(
   return `${facts.slice(0, -1)},${bodyJson(frame.subarray(from + BODY_OFFSET, to), format)}}`;
 }
 
-/** What is known of a message in a channel beside the message: whose it is, since when, until when. */
-export function standingJson({ turn, listener }: BrokerApi, { state, attempts, deliveredAtMs, deadlineMs, owner }: MessageStatus): object {
+/** The status of a message in a channel: who has it, since when, and until when. */
+export function statusJson({ turn, listener }: BrokerApi, { state, attempts, deliveredAtMs, deadlineMs, owner }: MessageStatus): object {
   const facts: Record<string, unknown> = { state, attempts };
   if (state === "in_flight") {
     facts.since = isoTime(turn.toWall(deliveredAtMs));
@@ -94,14 +94,14 @@ export function isoTime(ms: number): string {
   return new Date(ms).toISOString();
 }
 
-/** @param connection undefined for one that is gone */
+/** @param connection undefined for a client that is gone */
 function clientJson(connection: ReportedConnection | undefined): object | null {
   if (connection === undefined) return null;
   const { clientId, hostname, remoteAddress, userAgent } = connection;
   return { client_id: clientId, hostname, remote_address: remoteAddress, user_agent: userAgent };
 }
 
-/** RFC 3339 with all nine digits, since a timestamp is more than a double holds. */
+/** RFC 3339 with nine digits: a double cannot hold the timestamp. */
 function timestampOf(frame: Buffer, from: number): string {
   const ns = frame.readBigUInt64BE(from + TIMESTAMP_OFFSET);
   const ms = Number(ns / 1_000_000n);
@@ -115,7 +115,7 @@ function bodyJson(body: Buffer, format: BodyFormat): string {
   if (format !== "base64" && isUtf8(body)) {
     const text = body.toString();
     if (format === "text") return `"body":${encodeJson(text)}`;
-    // As it stands: taken apart and put together again, its numbers might not be the same.
+    // The text itself: parsed and encoded again, its numbers might change.
     if (isJson(text)) return `"body":${text}`;
   }
   return `"encoding":"base64","body":"${body.toString("base64")}"`;

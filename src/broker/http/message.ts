@@ -5,9 +5,9 @@ import type { HttpCall } from "./call.ts";
 import { idArgument } from "./messages.ts";
 import { deferral } from "./pub.ts";
 
-// An operator's word on one message, whoever has it.
+// Calls of operators for single messages, whoever has the message.
 
-/** POST /message/finish?topic=&channel=&id=: the channel is done with the message, be it in flight, waiting or deferred. */
+/** POST /message/finish?topic=&channel=&id=: finishes a message in a channel, whether it is in flight, waiting or deferred. */
 export async function finishMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
   await call.broker.messageControl.finish(channel, sequence);
@@ -16,8 +16,8 @@ export async function finishMessage(call: HttpCall): Promise<Response> {
 }
 
 /**
- * POST /message/requeue?topic=&channel=&id=[&defer=ms]: the message comes again, at once or after a delay, be it in flight,
- * waiting or deferred.
+ * POST /message/requeue?topic=&channel=&id=[&defer=ms]: has a channel deliver a message again, at once or after a delay, whether
+ * it is in flight, waiting or deferred.
  */
 export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { broker } = call;
@@ -34,7 +34,7 @@ function target(call: HttpCall): { channel: Channel; sequence: number } {
   const { topic } = channel;
   const sequence = idArgument(call, topic);
   if (sequence >= topic.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
-  // Of a paused topic: the channel has not got it yet.
+  // The topic is paused, so the channel has not got the message yet.
   if (sequence >= topic.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
   return { channel, sequence };
 }

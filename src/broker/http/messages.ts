@@ -7,16 +7,16 @@ import { listDeferred, parsePageStart } from "../topics/inspect/deferred-search.
 import { sequenceOfId } from "../topics/inspect/log-position.ts";
 import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
-import { existingChannel, existingTopic, placeArgument } from "./arguments.ts";
+import { existingChannel, existingTopic, positionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, standingJson } from "./message-json.ts";
+import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, statusJson } from "./message-json.ts";
 
-// To look at messages without consuming them. Nothing here changes what the broker holds, nor what it has in memory.
+// Calls that show messages without consuming them. They change nothing in the broker, and keep nothing in its caches.
 
-/** GET /topic/messages?topic=[&from=PLACE][&limit=][&format=]: a page of a topic's log, from a place on (place.ts). */
+/** GET /topic/messages?topic=[&from=POSITION][&limit=][&format=]: a page of a topic's log (topics/inspect/log-position.ts). */
 export function topicMessages(call: HttpCall): Response {
   const topic = existingTopic(call);
-  const from = call.query.get("from") === undefined ? topic.log.startSequence : placeArgument(call, topic, "from");
+  const from = call.query.get("from") === undefined ? topic.log.startSequence : positionArgument(call, topic, "from");
   const list = new MessageList(formatArgument(call), limitArgument(call));
   const { log } = topic;
   const add = (record: LogRecord) => {
@@ -27,7 +27,7 @@ export function topicMessages(call: HttpCall): Response {
   return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext }));
 }
 
-/** GET /message?topic=&id=[&format=]: one message, and how it stands in each channel. */
+/** GET /message?topic=&id=[&format=]: one message, and its status in each channel. */
 export function oneMessage(call: HttpCall): Response {
   const topic = existingTopic(call);
   const format = formatArgument(call);
@@ -36,14 +36,14 @@ export function oneMessage(call: HttpCall): Response {
   if (record === undefined) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   const channels = [...topic.channels.values()].map((channel) => ({
     channel_name: channel.name,
-    ...standingJson(call.broker, messageStatus(channel, sequence)),
+    ...statusJson(call.broker, messageStatus(channel, sequence)),
   }));
   return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, { channels }));
 }
 
 /**
- * GET /channel/messages?topic=&channel=&state=in_flight|waiting|deferred[&from=][&limit=][&format=]: a page of what a
- * channel holds, by sequence.
+ * GET /channel/messages?topic=&channel=&state=in_flight|waiting|deferred[&from=][&limit=][&format=]: a page of a channel's
+ * messages in a state, by sequence.
  */
 export function channelMessages(call: HttpCall): Response {
   const channel = existingChannel(call);
@@ -51,8 +51,8 @@ export function channelMessages(call: HttpCall): Response {
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));
   if (state === "deferred") return encodedJson(list.toJson({ next: addDeferred(call, channel, list) }));
-  const from = call.query.get("from") === undefined ? 0 : placeArgument(call, channel.topic, "from");
-  if (state === "in_flight") return encodedJson(list.toJson({ next: addHeld(call, channel, "in_flight", from, list) }));
+  const from = call.query.get("from") === undefined ? 0 : positionArgument(call, channel.topic, "from");
+  if (state === "in_flight") return encodedJson(list.toJson({ next: addDelivered(call, channel, "in_flight", from, list) }));
   if (state === "waiting") return encodedJson(list.toJson({ next: addWaiting(call, channel, from, list) }));
   throw new Refusal(400, "INVALID_ARG_STATE");
 }
@@ -66,21 +66,21 @@ export function idArgument({ query }: HttpCall, topic: Topic): number {
   return sequence;
 }
 
-/** Messages of a state that were delivered before. @returns where to go on; null when there is no more */
-function addHeld({ broker }: HttpCall, channel: Channel, state: MessageState, from: number, list: MessageList): number | null {
+/** Adds messages in a state that were delivered before. @returns where the next page begins; null at the end */
+function addDelivered({ broker }: HttpCall, channel: Channel, state: MessageState, from: number, list: MessageList): number | null {
   const frames = new Frames(channel);
   for (const one of messagesIn(channel, state, from, 1001)) {
     if (list.full) return one.sequence;
     const record = frames.of(one);
-    // Damaged on disk: consumers do not get it either.
-    if (record !== undefined) list.add(one.sequence, record.buffer, record.from, record.to, standingJson(broker, one));
+    // A message that is damaged on the disk is left out. Consumers do not get it either.
+    if (record !== undefined) list.add(one.sequence, record.buffer, record.from, record.to, statusJson(broker, one));
   }
   return null;
 }
 
 /**
- * What is deferred: first what was for a moment, then what stands in the deferred store. Its pages have no sequence to go
- * on from, but a name.
+ * Adds deferred messages: first those with a short delay, which are in memory, then those in the deferred store. Pages of the
+ * store begin at a name instead of a sequence.
  */
 function addDeferred(call: HttpCall, channel: Channel, list: MessageList): string | number | null {
   const { broker, query } = call;
@@ -88,12 +88,12 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
   let from = parsePageStart(text ?? "memory-0");
   if (from === undefined) {
     if (!/^\d{1,15}$/.test(text ?? "")) throw new Refusal(400, "INVALID_ARG_FROM");
-    const short = addHeld(call, channel, "deferred", Number(text), list);
-    if (short !== null) return short;
+    const next = addDelivered(call, channel, "deferred", Number(text), list);
+    if (next !== null) return next;
     from = { inMemory: 0 };
   } else if (text === undefined) {
-    const short = addHeld(call, channel, "deferred", 0, list);
-    if (short !== null) return short;
+    const next = addDelivered(call, channel, "deferred", 0, list);
+    if (next !== null) return next;
   }
   return listDeferred(broker.deferred, channel, from, {
     get full() {
@@ -111,12 +111,12 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
   });
 }
 
-/** What comes next: first what comes again, then what was never delivered. */
+/** Adds waiting messages: first those that are delivered again, then those that were never delivered. */
 function addWaiting(call: HttpCall, channel: Channel, from: number, list: MessageList): number | null {
-  const again = addHeld(call, channel, "requeued", from, list);
+  const again = addDelivered(call, channel, "requeued", from, list);
   if (again !== null) return again;
   const { log, released } = channel.topic;
-  const fresh = standingJson(call.broker, messageStatus(channel, released));
+  const fresh = statusJson(call.broker, messageStatus(channel, released));
   let reads = PAGE_READS;
   for (const range of freshRanges(channel, from, released)) {
     if (list.full || reads-- <= 0) return range.from;
@@ -130,7 +130,7 @@ function addWaiting(call: HttpCall, channel: Channel, from: number, list: Messag
   return null;
 }
 
-/** Finds the frames of messages in ascending order, from the log or the deferred store. */
+/** Finds the frames of messages, given in ascending order, in the log or the deferred store. */
 class Frames {
   private readonly log: TopicLog;
   private last: { start: number; end: number; buffer: Buffer } | undefined;
@@ -139,7 +139,7 @@ class Frames {
     this.log = channel.topic.log;
   }
 
-  /** @returns undefined where the bytes are damaged */
+  /** @returns undefined if the bytes are damaged */
   of({ position, stored }: MessageStatus): { buffer: Buffer; from: number; to: number } | undefined {
     if (stored !== undefined) return { buffer: this.channel.deferrals.frameOf(stored), from: 0, to: stored.frameBytes };
     if (this.last === undefined || position < this.last.start || position >= this.last.end) {

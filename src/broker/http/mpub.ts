@@ -6,7 +6,7 @@ import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
 import { idempotencyKey } from "./pub.ts";
 
-/** What `binary` may be; any other value counts as true, as it always did in nsqd. */
+/** The values of `binary`. Any other counts as true, as in nsqd. */
 const BOOLEANS = new Map([
   ["true", true],
   ["1", true],
@@ -15,8 +15,8 @@ const BOOLEANS = new Map([
 ]);
 
 /**
- * POST /mpub?topic=[&binary=]: publishes several messages, all or none: one a line, or in binary form laid out as
- * the body of the command MPUB (https://nsq.io/clients/tcp_protocol_spec.html#mpub).
+ * POST /mpub?topic=[&binary=]: publishes several messages, all or none. The body has one message per line, or, in binary form,
+ * is that of the command MPUB (https://nsq.io/clients/tcp_protocol_spec.html#mpub).
  */
 export async function mpub(call: HttpCall): Promise<Response> {
   const { broker } = call;
@@ -39,12 +39,12 @@ function isBinary({ broker, query }: HttpCall): boolean {
   return known ?? true;
 }
 
-/** The messages of a binary body, without what stands behind them. @throws Refusal 413 BAD_BODY, BAD_MESSAGE */
+/** The messages of a binary body, without bytes behind them. @throws Refusal 413 BAD_BODY, BAD_MESSAGE */
 function checkedBatch(body: Uint8Array, options: BrokerOptions): Uint8Array {
   const check = new MpubCheck();
-  const over = check.resume(body, 0, body.length, options.maxMsgSizeBytes, options.maxBodySizeBytes);
+  const isWalked = check.resume(body, 0, body.length, options.maxMsgSizeBytes, options.maxBodySizeBytes);
   if (check.error !== undefined) throw new Refusal(413, check.error.code.slice("E_".length));
-  // The body ended before its messages did: within its count, or within one of them.
-  if (!over) throw new Refusal(413, check.count < 0 ? "BAD_BODY" : "BAD_MESSAGE");
+  // The body ends before its messages do: within the count, or within one of them.
+  if (!isWalked) throw new Refusal(413, check.count < 0 ? "BAD_BODY" : "BAD_MESSAGE");
   return body.subarray(0, check.offset);
 }

@@ -4,14 +4,14 @@ import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** What Go's strconv.ParseInt() takes with base 10. */
+/** What Go's strconv.ParseInt() accepts with base 10. */
 const INTEGER = /^[+-]?\d+$/;
-/** Of an idempotency key: printable ASCII, 1 to MAX_KEY_BYTES characters. */
+/** An idempotency key: 1 to MAX_KEY_BYTES characters of printable ASCII. */
 const KEY = new RegExp(`^[\\x20-\\x7e]{1,${MAX_KEY_BYTES}}$`);
 
 /**
- * POST /pub?topic=[&defer=ms]: publishes the body as one message, and answers once it is as durable as the options ask. With
- * a header Idempotency-Key that came before, the first one's success is the answer.
+ * POST /pub?topic=[&defer=ms]: publishes the body as one message, and answers once the message is as durable as its topic asks. A
+ * request whose Idempotency-Key header was sent before is answered OK, and not published again.
  */
 export async function pub(call: HttpCall): Promise<Response> {
   const { broker } = call;
@@ -28,7 +28,7 @@ export function deferral(query: Query, limitMs: number): number {
   const defer = query.get("defer");
   if (defer === undefined) return 0;
   const deferMs = INTEGER.test(defer) ? Number(defer) : Number.NaN;
-  // Go's own check is passed by some numbers so large that they overflow; here they are too large.
+  // Some numbers that are so large that they overflow pass Go's check. Here they are too large.
   if (!(deferMs >= 0 && deferMs <= limitMs)) throw new Refusal(400, "INVALID_DEFER");
   return deferMs;
 }

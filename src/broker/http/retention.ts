@@ -4,18 +4,19 @@ import type { Topic } from "../topics/topic.ts";
 import { existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** Ten years; and no sum of positions leaves the exact integers. */
+/** Ten years. */
 const MAX_TIME_MS = 87_600 * 3_600_000;
+/** So that sums of positions are exact integers in a double. */
 const MAX_BYTES = 2 ** 50;
 
-/** GET /topic/retention?topic=: what the topic keeps of finished messages, and what its log has. */
+/** GET /topic/retention?topic=: how long a topic keeps finished messages, and what its log has. */
 export function getRetention(call: HttpCall): Response {
   return json(describe(existingTopic(call)));
 }
 
 /**
- * POST /topic/retention?topic=&time=&bytes=: from now on the topic keeps finished messages so long, and so many bytes of
- * them. What is not said is not limited; `default=true` instead: as the flags say.
+ * POST /topic/retention?topic=&time=&bytes=: sets how long, and how many bytes of, finished messages a topic keeps. An argument
+ * that is not given is no limit. `default=true` sets what the flags say.
  */
 export function setRetention(call: HttpCall): Response {
   const { query } = call;

@@ -3,11 +3,10 @@ import { get, post, put, Router } from "../../http/server/router.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
-import { info } from "./info.ts";
+import { info, ping } from "./info.ts";
 import { finishMessage, requeueMessage } from "./message.ts";
 import { channelMessages, oneMessage, topicMessages } from "./messages.ts";
 import { mpub } from "./mpub.ts";
-import { ping } from "./ping.ts";
 import { pub } from "./pub.ts";
 import { getRetention, setRetention } from "./retention.ts";
 import { seekChannel, setOffset } from "./seek.ts";
@@ -16,7 +15,7 @@ import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, t
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
 export const router = new Router<HttpCall>([
-  // nsqd does not log publishes either: there are too many.
+  // Publishes are not logged, as in nsqd: there are too many.
   ["/pub", post(pub, false)],
   ["/mpub", post(mpub, false)],
   ["/ping", get(ping)],
@@ -34,7 +33,7 @@ export const router = new Router<HttpCall>([
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
   ...brokerDebugRoutes<HttpCall>(),
-  // Not nsqd's: looking back (docs/replay.md).
+  // Not nsqd's: replay and inspection (docs/replay.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/topic/messages", get(topicMessages)],
   ["/message", get(oneMessage)],

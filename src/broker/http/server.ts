@@ -6,17 +6,16 @@ import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
-import type { Publishing } from "../topics/publishing.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
 import { FastPath, type FastPathServices } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
 
-/** What the HTTP side needs of its broker. */
+/** What the HTTP API needs of the broker, with its fast path. */
 export interface HttpServices extends BrokerApi, FastPathServices {
-  readonly publishing: Publishing;
   readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
 }
 
+/** The status of the answer to a call that an operator's error ended. */
 const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
   MESSAGE_CHANGED: 409,
   MESSAGE_FINISHED: 409,
@@ -27,9 +26,9 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
 };
 
 /**
- * Starts to serve the HTTP API on the broker's -http-address.
+ * Starts to serve the HTTP API on --http-address.
  *
- * @throws StartError when the address cannot be had
+ * @throws StartError if it cannot listen on the address
  */
 export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpAddress } = broker.options;
@@ -37,14 +36,14 @@ export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}
   const named = { ...api(broker), address: httpAddress, addressFlag: "http-address" };
   let server: HttpServer;
   if (isGated) server = serveHttp({ ...named, gate: () => tlsRequired(broker) }, limits);
-  // A unix socket is not worth a second way: who publishes much from the same machine speaks TCP to it.
+  // Unix sockets have no fast path: a client on the same machine that publishes much can use the TCP protocol.
   else if (isSocketPath(httpAddress)) server = serveHttp(named, limits);
   else server = serveBehindFastPath(broker, limits);
   broker.httpPort = server.port;
   return server;
 }
 
-/** Bun.serve() behind the express lane, on a port of the loopback that the lane alone is served on. */
+/** Starts Bun.serve() behind the fast path, on a port of the loopback where it serves the fast path alone. */
 function serveBehindFastPath(broker: HttpServices, limits: Partial<HttpLimits>): HttpServer {
   const front = new FastPath(broker, httpLimits(limits));
   try {
@@ -56,15 +55,15 @@ function serveBehindFastPath(broker: HttpServices, limits: Partial<HttpLimits>):
 }
 
 /**
- * Starts to serve the same on its -https-address, to a broker that has a certificate.
+ * Starts to serve the HTTP API on --https-address, if the broker has a certificate.
  *
- * @throws StartError when the address cannot be had
+ * @throws StartError if it cannot listen on the address
  */
 export function startHttps(broker: BrokerApi, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpsAddress } = broker.options;
   if (isSocketPath(httpsAddress)) throw new StartError(`invalid -https-address "${httpsAddress}": give it as host:port`);
-  // Bun.serve() cannot look whether a client has shown a certificate, any certificate: who has to show one has to show a
-  // good one here.
+  // Bun.serve() cannot check that a client has any certificate, whoever signed it. So where a certificate is required, one that
+  // can be verified is required here.
   const strict = { ...tls, rejectUnauthorized: tls.requestCert === true };
   const server = serveHttp({ ...api(broker), address: httpsAddress, addressFlag: "https-address", tls: strict }, limits);
   broker.httpsPort = server.port;
@@ -80,12 +79,12 @@ function api(broker: BrokerApi) {
   };
 }
 
-/** What plain HTTP answers under -tls-required=true: where to ask instead. */
+/** The answer of plain HTTP under --tls-required=true: the port of HTTPS. */
 function tlsRequired(broker: BrokerApi): Response {
   return encodedJson(`{"message": "TLS_REQUIRED", "https_port": ${broker.httpsPort}}`, 403);
 }
 
-/** nsqd says EXITING to whatever a topic does not take, a full disk too. */
+/** The answer to a call that failed, but for refusals and defects. */
 function refusedCall(error: unknown): Response | undefined {
   if (error instanceof OperatorError) return failure(OPERATOR_STATUS[error.code], error.code);
   if (!(error instanceof PublishError)) return undefined;

@@ -6,7 +6,7 @@ import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "
 const NS_PER_MS = 1_000_000n;
 const NS_PER_S = 1_000_000_000n;
 
-/** The text form of /stats: nsqd's layout to the letter, since people read it by eye and scripts by column. */
+/** The text form of /stats. Its layout is exactly nsqd's, because scripts read it by column. */
 export function printStats(stats: Stats, memory: MemoryStats | undefined, health: string, startTimeMs: number, nowMs: number): string {
   const lines = [
     versionLine("nsqd"),
@@ -22,7 +22,7 @@ export function printStats(stats: Stats, memory: MemoryStats | undefined, health
   const { topics, producers } = stats;
   lines.push("", topics === null || topics.length === 0 ? "Topics: None" : "Topics:");
   topics?.forEach((topic, i) => {
-    // The first stands right under its heading.
+    // The first topic is directly below the heading.
     if (i > 0) lines.push("");
     lines.push(...topicLines(topic, nowMs));
   });
@@ -65,13 +65,13 @@ function clientLine(client: ClientStats, nowMs: number): string {
   );
 }
 
-/** Go's `%-25s`: counts characters, and never cuts. */
+/** Go's `%-25s`: pads to a number of characters, and never cuts. */
 function left(value: string | number, width: number): string {
   const text = String(value);
   return text + " ".repeat(Math.max(0, width - [...text].length));
 }
 
-/** RFC 3339 in the local zone, as Go prints it: `2026-11-22T08:05:00+01:00`, and Z for UTC. */
+/** RFC 3339 in the local time zone, as Go prints it: `2026-11-22T08:05:00+01:00`, or with Z in UTC. */
 function localTime(at: Date): string {
   const offsetMinutes = -at.getTimezoneOffset();
   const local = new Date(at.getTime() + offsetMinutes * 60_000).toISOString().slice(0, "2026-11-22T08:05:00".length);

@@ -4,12 +4,12 @@ import { readMemory, readStats } from "../metrics/stats.ts";
 import type { HttpCall } from "./call.ts";
 import { printStats } from "./stats-text.ts";
 
-/** What a filter may be; any other value leaves it at true. */
+/** The values that turn a part off. Any other value leaves it on. */
 const FALSE = new Set(["false", "0"]);
 
 /**
- * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=]: what the broker holds, as JSON or as
- * text for people (https://nsq.io/components/nsqd.html#get-stats).
+ * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=]: the statistics of the broker, as JSON or as
+ * text (https://nsq.io/components/nsqd.html#get-stats).
  */
 export function stats({ broker, query }: HttpCall): Response {
   const includeClients = !FALSE.has(query.get("include_clients") ?? "");

@@ -8,19 +8,19 @@ export function createTopic(call: HttpCall): Response {
   return empty();
 }
 
-/** POST /topic/delete?topic= — with its channels and messages; hangs up on their consumers. */
+/** POST /topic/delete?topic=: deletes a topic with its channels and messages, and closes its consumers' connections. */
 export function deleteTopic(call: HttpCall): Response {
   call.broker.registry.deleteTopic(existingTopic(call).name);
   return empty();
 }
 
-/** POST /topic/empty?topic= — drops what no channel has got yet. */
+/** POST /topic/empty?topic=: drops the messages that no channel has got yet. */
 export function emptyTopic(call: HttpCall): Response {
   validExistingTopic(call).empty();
   return empty();
 }
 
-/** POST /topic/pause?topic= — its channels get nothing from it until it is unpaused. */
+/** POST /topic/pause?topic=: channels of a topic get no messages from it until it is unpaused. */
 export function pauseTopic(call: HttpCall): Response {
   existingTopic(call).pause();
   return empty();
@@ -32,7 +32,7 @@ export function unpauseTopic(call: HttpCall): Response {
   return empty();
 }
 
-/** POST /topic/durability?topic=&level=write|fsync|default — what publishes to it wait for, whatever --durability says of the others. */
+/** POST /topic/durability?topic=&level=write|fsync|default: sets what publishes to a topic wait for; `default` is --durability. */
 export function setTopicDurability(call: HttpCall): Response {
   const topic = validExistingTopic(call);
   const level = call.query.get("level");
@@ -42,7 +42,7 @@ export function setTopicDurability(call: HttpCall): Response {
   return topicDurability(call);
 }
 
-/** GET /topic/durability?topic= — `level` as it was set, and what it comes to. */
+/** GET /topic/durability?topic=: the level that was set, and the durability that is in force. */
 export function topicDurability(call: HttpCall): Response {
   const topic = validExistingTopic(call);
   return json({
