@@ -4,16 +4,16 @@ import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percent
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 
-// The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go): monitoring reads them.
+// The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go), which monitoring tools read.
 
-/** What statistics are read from. */
+/** What the statistics need of the broker. */
 export interface StatsSource {
   readonly registry: { readonly topics: ReadonlyMap<string, Topic> };
   /** The clients on TCP, by their ids. */
   readonly listener: { readonly connections: ReadonlyMap<number, ReportedConnection> };
-  /** Of message latencies, largest first; none: channels do not measure. */
+  /** The percentiles of message latencies to report, largest first; none: channels do not measure. */
   readonly percentiles: readonly number[];
-  /** Undefined: the broker does not look at how near its consumers are. */
+  /** Undefined: it does not matter to the broker where its consumers are. */
   readonly locality: object | undefined;
 }
 
@@ -47,7 +47,7 @@ export interface ReportedConnection {
   readonly tls: { readonly version: string; readonly cipherSuite: string } | undefined;
 }
 
-/** What the broker holds. Null where nsqd says null: the topic asked for is not there; no producer, or none asked for. */
+/** The statistics of a broker. As in nsqd, topics are null if the topic asked for does not exist, and producers if there are none or none are asked for. */
 export interface Stats {
   topics: TopicStats[] | null;
   producers: ClientStats[] | null;
@@ -62,11 +62,11 @@ export interface TopicStats {
   message_bytes: number;
   paused: boolean;
   e2e_processing_latency: LatencyStats;
-  /** Damaged regions of its log that were skipped since the start. Left out where there are none; nsqd has no such key. */
+  /** Damaged regions of the log that were skipped since the start. Left out if there are none; nsqd has no such key. */
   corrupt_regions?: number;
 }
 
-/** Messages by the consumers that they went to, with -enable-experiment=topology-aware-consumption. */
+/** Messages by where their consumers are, with -enable-experiment=topology-aware-consumption. */
 export interface NearnessStats {
   zone_local_msg_count: number;
   region_local_msg_count: number;
@@ -83,7 +83,7 @@ export interface ChannelStats extends Partial<NearnessStats> {
   requeue_count: number;
   timeout_count: number;
   client_count: number;
-  /** Null if clients are not asked for. */
+  /** Null if no clients are asked for. */
   clients: ClientStats[] | null;
   paused: boolean;
   e2e_processing_latency: LatencyStats;
@@ -107,11 +107,11 @@ export interface ClientStats {
   deflate: boolean;
   snappy: boolean;
   user_agent: string;
-  /** These three are left out for a client without permissions. */
+  /** This and the next two are left out for a client without permissions. */
   authed?: true;
   auth_identity?: string;
   auth_identity_url?: string;
-  /** Left out without -enable-experiment=topology-aware-consumption, and for a client that does not say. */
+  /** Left out without -enable-experiment=topology-aware-consumption, and for a client that does not tell it. */
   topology_region?: string;
   topology_zone?: string;
   /** Left out for a client that has not published. */
@@ -128,38 +128,38 @@ export interface PublishedCount {
   count: number;
 }
 
-/** nsqd's names for what Go tells of its heap; JavaScriptCore has no such number where a field says so. */
+/** nsqd's names for the numbers of Go's heap. JavaScriptCore does not have all of them. */
 export interface MemoryStats {
-  /** Cells that the last collection left on JavaScriptCore's heap, as it was some seconds ago. */
+  /** Cells on JavaScriptCore's heap after the last collection, as of some seconds ago. */
   heap_objects: number;
-  /** Of the heap's blocks, what holds no cell. */
+  /** The part of the heap's blocks without cells. */
   heap_idle_bytes: number;
   /** Cells, and the buffers they own outside the heap. */
   heap_in_use_bytes: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   heap_released_bytes: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   gc_pause_usec_100: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   gc_pause_usec_99: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   gc_pause_usec_95: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   next_gc_bytes: number;
-  /** Always 0: not told. */
+  /** Always 0: JavaScriptCore does not tell it. */
   gc_total_runs: number;
 }
 
 /**
- * Reads the statistics, topics and channels in the order of their names.
+ * Reads the statistics. Topics and channels are in the order of their names.
  *
- * @param topicName of the one topic to show; empty for all
- * @param channelName of the one channel to show, and of topics only those that have it; empty for all
+ * @param topicName the only topic to show; empty for all
+ * @param channelName the only channel to show, of the topics that have it; empty for all
  */
 export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
   const all = source.registry.topics;
-  const topics = topicName === "" ? byName(all) : one(all, topicName);
-  // As in nsqd, an unknown topic leaves out the producers too.
+  const topics = topicName === "" ? byName(all) : only(all, topicName);
+  // As in nsqd, an unknown topic leaves out the producers, too.
   if (topics.length === 0 && topicName !== "") return { topics: null, producers: null };
   return {
     topics: topics.flatMap((topic) => readTopic(source, topic, topicName, channelName, includeClients)),
@@ -168,7 +168,7 @@ export function readStats(source: StatsSource, topicName: string, channelName: s
 }
 
 function readTopic(source: StatsSource, topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
-  const channels = channelName === "" ? byName(topic.channels) : one(topic.channels, channelName);
+  const channels = channelName === "" ? byName(topic.channels) : only(topic.channels, channelName);
   if (channels.length === 0 && channelName !== "") return [];
   const corruptRegions = topic.corruptRegions;
   return [
@@ -186,7 +186,7 @@ function readTopic(source: StatsSource, topic: Topic, topicName: string, channel
   ];
 }
 
-/** A topic's latencies are those of all its channels, shown or not. */
+/** The latencies of a topic are those of all its channels, whether they are shown or not. */
 function readLatency(percentiles: readonly number[], channels: Iterable<Channel>): LatencyStats {
   if (percentiles.length === 0) return NO_LATENCY;
   let sketch: LatencySketch | undefined;
@@ -240,7 +240,7 @@ function readProducers(source: StatsSource, topicName: string): ClientStats[] | 
   return producers.length === 0 ? null : producers;
 }
 
-/** @param topicName of the only topic whose publishes are shown; empty for all */
+/** @param topicName the only topic whose publishes are shown; empty for all */
 function readClient(connection: ReportedConnection, topicName: string): ClientStats {
   const published: PublishedCount[] = [];
   for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
@@ -267,7 +267,7 @@ function readClient(connection: ReportedConnection, topicName: string): ClientSt
     tls: connection.tls !== undefined,
     tls_cipher_suite: connection.tls?.cipherSuite ?? "",
     tls_version: connection.tls?.version ?? "",
-    // No protocol is offered by ALPN, and Go calls that mutual.
+    // ALPN offers no protocol, which Go calls mutual.
     tls_negotiated_protocol: "",
     tls_negotiated_protocol_is_mutual: connection.tls !== undefined,
   };
@@ -283,7 +283,7 @@ function readAuth({ auth }: ReportedConnection): Pick<ClientStats, "authed" | "a
   };
 }
 
-/** Counting cells stops the world: 40 ms were measured for 660,000. So it gets a thousandth of the time at the most. */
+/** Counting cells stops the process: 40 ms were measured for 660,000. So it gets at most this share of the time. */
 const COUNTING_SHARE = 1 / 1000;
 let objectCount = 0;
 let countAgainMs = 0;
@@ -298,7 +298,7 @@ export function readMemory(): MemoryStats {
   try {
     usage = process.memoryUsage();
   } catch {
-    // It opens a file. A process that has no file left to open has more need of its statistics than ever: the last numbers do.
+    // It opens a file. A process without a free file descriptor needs its statistics most of all, so the last numbers are kept.
   }
   return {
     heap_objects: objectCount,
@@ -317,7 +317,7 @@ function byName<T extends { name: string }>(items: ReadonlyMap<string, T>): T[] 
   return [...items.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }
 
-function one<T>(items: ReadonlyMap<string, T>, name: string): T[] {
+function only<T>(items: ReadonlyMap<string, T>, name: string): T[] {
   const item = items.get(name);
   return item === undefined ? [] : [item];
 }

@@ -1,6 +1,6 @@
 /**
- * Lines of statsd, `key:value|c` for counters and `key:value|g` for gauges
- * (https://github.com/statsd/statsd/blob/master/docs/metric_types.md), put together into packets of whole lines.
+ * Puts lines of statsd together into packets of whole lines: `key:value|c` for counters and `key:value|g` for gauges
+ * (https://github.com/statsd/statsd/blob/master/docs/metric_types.md).
  */
 export class Packets {
   private readonly packets: string[] = [];
@@ -8,25 +8,25 @@ export class Packets {
   private openBytes = 0;
 
   /**
-   * @param prefix in front of every key
-   * @param packetBytes that a packet has at most; a line that is longer by itself is a packet of its own
+   * @param prefix of every key
+   * @param packetBytes the limit for a packet; a longer line is a packet of its own
    */
   constructor(
     private readonly prefix: string,
     private readonly packetBytes: number,
   ) {}
 
-  /** Something that happened `count` more times. */
+  /** Adds a counter's increase. */
   increment(key: string, count: number): void {
     this.add(`${this.prefix}${key}:${count}|c\n`);
   }
 
-  /** Something's value now. */
+  /** Adds a gauge's value. */
   gauge(key: string, value: number): void {
     this.add(`${this.prefix}${key}:${value}|g\n`);
   }
 
-  /** All that was put together. */
+  /** Ends the last packet. @returns all packets */
   end(): string[] {
     this.close();
     return this.packets;

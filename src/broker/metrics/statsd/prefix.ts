@@ -1,10 +1,10 @@
 import type { BrokerOptions } from "../../options.ts";
 
 /**
- * The text in front of every key: -statsd-prefix with the broker's address in place of %s, its dots and colons made
- * underscores, and a dot at its end.
+ * The prefix of every key: -statsd-prefix, in which the broker's address replaces %s, with underscores for its dots and colons.
+ * It ends with a dot.
  *
- * @param httpPort listened on; 0 for none
+ * @param httpPort that the broker listens on; 0 for none
  */
 export function statsdPrefix({ statsdPrefix: prefix, broadcastAddress, broadcastHttpPort }: BrokerOptions, httpPort: number): string {
   if (prefix === "") return "";

@@ -3,14 +3,14 @@ import type { LatencyStats } from "../../latency/percentiles.ts";
 import type { ChannelStats, MemoryStats, TopicStats } from "../stats.ts";
 import type { Packets } from "./packets.ts";
 
-/** What counters are told as: how much they grew since the report before. */
+/** The counters of one topic or channel. */
 type Counters = Readonly<Partial<Record<string, number>>>;
 
-/** Puts statistics into nsqd's keys, in nsqd's order (nsqd/statsd.go). */
+/** Writes statistics with nsqd's keys, in nsqd's order (nsqd/statsd.go). Counters are reported by their increase since the last report. */
 export class Report {
   /**
-   * Of the last report, by topic, and by topic and channel with a space between: unlike in their keys, where names may
-   * have dots, no two are the same.
+   * The counters of the last report, by `topic` and `topic channel`. Keys of statsd would not do, because names may have dots, so
+   * that two of them may be equal.
    */
   private before = new Map<string, Counters>();
   private counted = new Map<string, Counters>();
@@ -18,16 +18,16 @@ export class Report {
 
   constructor(private readonly excludeEphemeral: boolean) {}
 
-  /** Begins a new report: from now on counters are told since the one before. */
+  /** Begins a report. */
   start(): void {
     this.before = this.counted;
     this.counted = new Map();
   }
 
-  /** Once for each topic. */
+  /** To be called once for each topic. */
   writeTopic(packets: Packets, topic: TopicStats): void {
     if (this.excludeEphemeral && isEphemeral(topic.topic_name)) return;
-    this.writeTopicAlone(packets, topic);
+    this.writeTopicItself(packets, topic);
     for (const channel of topic.channels) {
       if (this.excludeEphemeral && isEphemeral(channel.channel_name)) continue;
       const id = `${topic.topic_name} ${channel.channel_name}`;
@@ -41,7 +41,7 @@ export class Report {
     this.gcRuns = gc_total_runs;
   }
 
-  private writeTopicAlone(packets: Packets, topic: TopicStats): void {
+  private writeTopicItself(packets: Packets, topic: TopicStats): void {
     const key = `topic.${topic.topic_name}`;
     const before = this.before.get(topic.topic_name);
     const { message_count, message_bytes } = topic;

@@ -7,20 +7,20 @@ import { Packets } from "./packets.ts";
 import { statsdPrefix } from "./prefix.ts";
 import { Report } from "./report.ts";
 
-/** Of the interval, this much is left over when its packets are out (nsqd/statsd.go). */
+/** The packets of a report are sent this long before the interval ends (nsqd/statsd.go). */
 const QUIET_MS = 1000;
-/** So that thousands of topics keep nobody waiting: about a millisecond's worth. */
+/** Topics that are reported in one turn of the event loop, which takes about a millisecond. */
 const TOPICS_PER_TURN = 64;
 
-/** The broker that is reported on. */
+/** What reports need of the broker. */
 export interface ReportedBroker extends StatsSource {
   readonly options: BrokerOptions;
   readonly logger: Logger;
 }
 
 /**
- * Sends the statistics to a statsd daemon, again and again. As nsqd it spreads a report's packets over the interval
- * but its last second, so that a daemon is not flooded.
+ * Sends the statistics to a statsd daemon at each interval. As in nsqd, the packets of a report are spread over the interval
+ * without its last second, so that they do not flood the daemon.
  */
 export class StatsdReporter {
   private readonly report: Report;
@@ -31,10 +31,10 @@ export class StatsdReporter {
   private nextMs = performance.now();
 
   /**
-   * Begins to report to -statsd-address, if there is one: for the first time after one interval.
+   * Starts to report to -statsd-address, if it is given. The first report comes after one interval.
    *
-   * @param httpPort of the broker's HTTP; 0 for none
-   * @throws StartError for an address that is none
+   * @param httpPort that the broker listens on; 0 for none
+   * @throws StartError for a malformed address
    */
   static start(broker: ReportedBroker, httpPort: number): StatsdReporter | undefined {
     return broker.options.statsdAddress === "" ? undefined : new StatsdReporter(broker, httpPort);
@@ -46,10 +46,10 @@ export class StatsdReporter {
     private readonly address = parseRemoteAddress(broker.options.statsdAddress),
   ) {
     this.report = new Report(broker.options.statsdExcludeEphemeral);
-    this.wait();
+    this.scheduleReport();
   }
 
-  /** Sends what is left of a report that is under way, without further waits. */
+  /** Sends the rest of a report that is under way, without pauses, and stops. */
   async close(): Promise<void> {
     this.closing = true;
     this.ended.resolve();
@@ -58,13 +58,13 @@ export class StatsdReporter {
     this.broker.logger.info("STATSD: closing");
   }
 
-  private wait(): void {
+  private scheduleReport(): void {
     const { statsdIntervalMs } = this.broker.options;
-    // From when it was due, so that lateness does not add up; what was missed is not made up for.
+    // From when the last one was due, so that delays do not add up. Missed reports are not made up for.
     this.nextMs = Math.max(this.nextMs + statsdIntervalMs, performance.now());
     this.timer = setTimeout(() => {
       this.running = this.send().finally(() => {
-        if (!this.closing) this.wait();
+        if (!this.closing) this.scheduleReport();
       });
     }, this.nextMs - performance.now());
   }
@@ -72,7 +72,7 @@ export class StatsdReporter {
   private async send(): Promise<void> {
     const { logger, options } = this.broker;
     try {
-      // Anew each time: the daemon may have moved.
+      // Each time, because the daemon may have moved.
       const { address, family } = await lazy.dns.lookup(this.address.hostname);
       const hostname = family === 6 ? "::" : "0.0.0.0";
       const socket = await Bun.udpSocket({ hostname, socket: { error: (_, error) => this.failed(error) } });
@@ -99,7 +99,7 @@ export class StatsdReporter {
     report.start();
     for (const [n, name] of [...broker.registry.topics.keys()].sort().entries()) {
       if (n % TOPICS_PER_TURN === TOPICS_PER_TURN - 1) await new Promise(setImmediate);
-      // None, if it was deleted meanwhile.
+      // None, if the topic was deleted in the meantime.
       for (const topic of readStats(broker, name, "", false).topics ?? []) report.writeTopic(packets, topic);
     }
     if (options.statsdMemStats) report.writeMemory(packets, readMemory());
