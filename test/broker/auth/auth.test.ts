@@ -10,10 +10,10 @@ import { until } from "../../support/server.ts";
 
 const GREETING = '{"identity":"tester","identity_url":"http://example.com/tester","permission_count":1}';
 
-/** Bad answers in a row; `BUNSQ_AUTH_ROUNDS=10000` for a long look at what they leave behind. */
+/** The number of bad answers in a row; `BUNSQ_AUTH_ROUNDS=10000` for a long test of what they leave behind. */
 const ROUNDS = Number(process.env.BUNSQ_AUTH_ROUNDS ?? 1000);
 
-/** A broker that asks these auth servers. */
+/** Starts a broker that asks these auth servers. */
 function start(addresses: string[], changes: Partial<BrokerOptions> = {}): InProcess {
   return InProcess.start({ authHttpAddresses: addresses, ...changes });
 }
@@ -24,8 +24,8 @@ async function authed(brokers: InProcess, secret = "hush"): Promise<RawClient> {
   return client;
 }
 
-/** The error that ends the connection. */
-async function lastWords(client: RawClient): Promise<string> {
+/** The error before the end of the connection. */
+async function lastError(client: RawClient): Promise<string> {
   const { type, text } = await client.next();
   await client.untilClosed();
   return `${type} ${text}`;
@@ -37,7 +37,7 @@ const clientStats = async (brokers: InProcess) => {
 };
 
 describe("AUTH", () => {
-  test("asks the auth server who the client is, and tells the client what it said", async () => {
+  test("asks the auth server about the client, and responds with the answer", async () => {
     await using server = new AuthServer();
     await using brokers = start([server.address]);
     const client = await brokers.client();
@@ -53,11 +53,11 @@ describe("AUTH", () => {
       auth_identity_url: "http://example.com/tester",
     });
     client.command("AUTH", "again");
-    expect(await lastWords(client)).toBe("error E_INVALID AUTH already set");
+    expect(await lastError(client)).toBe("error E_INVALID AUTH already set");
     expect(server.questions).toHaveLength(1);
   });
 
-  test("can be asked for by POST, which keeps secrets out of the auth server's access log", async () => {
+  test("asks by POST if the option says so, which keeps secrets out of the auth server's access log", async () => {
     await using server = new AuthServer();
     await using brokers = start([`http://${server.address}/who/is`], { authHttpRequestMethod: "post" });
     await authed(brokers);
@@ -66,7 +66,7 @@ describe("AUTH", () => {
     ]);
   });
 
-  test("shows the auth server the account of its URL, which is not told in the log", async () => {
+  test("sends the auth server the user and password of its URL, which are not logged", async () => {
     let shown: string | null = null;
     await using server = new AuthServer((_, request) => {
       shown = request.headers.get("authorization");
@@ -75,13 +75,13 @@ describe("AUTH", () => {
     await using brokers = start([`http://broker:p%40ss@${server.address}/auth`]);
     const client = await brokers.client();
     client.command("AUTH", "x");
-    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    expect(await lastError(client)).toBe("error E_AUTH_FAILED AUTH failed");
     expect(String(shown)).toBe(`Basic ${btoa("broker:p@ss")}`);
     expect(brokers.log.matching(/failed to auth against http:\/\/127/)).toHaveLength(1);
     expect(brokers.log.matching(/p%40ss|p@ss/)).toEqual([]);
   });
 
-  test("follows an auth server that has moved, and keeps the query of a URL", async () => {
+  test("follows redirects of an auth server, and keeps the query of its URL", async () => {
     await using moved = new AuthServer();
     await using server = new AuthServer(({ fields }) =>
       Response.redirect(`http://${moved.address}/new?${new URLSearchParams(fields)}`, 307),
@@ -91,55 +91,55 @@ describe("AUTH", () => {
     expect(moved.questions).toMatchObject([{ path: "/new", fields: { tenant: "7", secret: "hush" } }]);
   });
 
-  test("tries the servers in turn until one answers", async () => {
+  test("asks one server after the other until one answers", async () => {
     await using server = new AuthServer();
     await using refusing = new AuthServer(() => new Response("no", { status: 500 }));
     await using brokers = start([deadAddress(), refusing.address, server.address]);
-    // Each begins with a server that chance picks.
+    // The first server is random.
     for (let i = 0; i < 12; i++) await authed(brokers);
     expect(server.questions).toHaveLength(12);
   });
 
-  test("is told in the log why all servers failed, but not with the secret", async () => {
+  test("logs why all servers failed, but not the secret", async () => {
     await using refusing = new AuthServer((_, { url }) => new Response(`go\naway with ${url}`, { status: 403 }));
     const dead = deadAddress();
     await using brokers = start([dead, refusing.address]);
     const client = await brokers.client();
     client.command("AUTH", "top-secret & more");
-    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    expect(await lastError(client)).toBe("error E_AUTH_FAILED AUTH failed");
     const [line] = brokers.log.matching(/AUTH failed failed to auth against/);
     expect(line).toContain(`failed to auth against ${dead} - `);
     expect(line).toContain(`failed to auth against ${refusing.address} - got response 403 Forbidden "go\\naway with http://`);
     expect(brokers.log.matching(/top-secret/)).toEqual([]);
   });
 
-  test("with a secret that no server would take is refused before anybody is asked", async () => {
+  test("with a secret that is too long for any server fails without a question to one", async () => {
     await using server = new AuthServer();
     await using brokers = start([server.address]);
     const client = await brokers.client();
     client.command("AUTH", "x".repeat(64 * 1024 + 1));
-    expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+    expect(await lastError(client)).toBe("error E_AUTH_FAILED AUTH failed");
     expect(brokers.log.matching(/AUTH failed the secret has 65537 bytes/)).toHaveLength(1);
     expect(server.questions).toEqual([]);
     const long = "% ".repeat(8000);
     await authed(brokers, long).catch(() => {});
-    // Bun's own server takes 16 KiB of headers.
+    // Bun's server accepts 16 KiB of headers.
     expect(brokers.log.matching(/got response 431/)).toHaveLength(1);
   });
 
-  test("without any permission is no way in", async () => {
+  test("without any permission is refused", async () => {
     await using server = new AuthServer(() => granted([]));
     await using brokers = start([server.address]);
     const client = await brokers.client();
     client.command("AUTH", "x");
-    expect(await lastWords(client)).toBe("error E_UNAUTHORIZED AUTH no authorizations found");
+    expect(await lastError(client)).toBe("error E_UNAUTHORIZED AUTH no authorizations found");
   });
 
   test("is refused by a broker without auth servers", async () => {
     await using brokers = start([]);
     const client = await brokers.client();
     client.command("AUTH", "x");
-    expect(await lastWords(client)).toBe("error E_AUTH_DISABLED AUTH disabled");
+    expect(await lastError(client)).toBe("error E_AUTH_DISABLED AUTH disabled");
   });
 
   test("is not needed by HTTP", async () => {
@@ -169,15 +169,15 @@ describe("a command that needs permission", () => {
   const only: typeof ALL = { topic: "^mine$", channels: ["^ch$", "^$"], permissions: ["publish", "subscribe"] };
 
   for (const [name, send, quoted] of COMMANDS) {
-    test(`${name} needs AUTH first, then the permission, and then it is done`, async () => {
+    test(`${name} is refused without AUTH, then without the permission, and carried out with both`, async () => {
       await using server = new AuthServer(() => granted([only]));
       await using brokers = start([server.address]);
       const stranger = await brokers.client();
       send(stranger, "mine");
-      expect(await lastWords(stranger)).toBe(`error E_AUTH_FIRST AUTH required before ${name}`);
+      expect(await lastError(stranger)).toBe(`error E_AUTH_FIRST AUTH required before ${name}`);
       const other = await authed(brokers);
       send(other, "other");
-      expect(await lastWords(other)).toBe(`error E_UNAUTHORIZED AUTH failed for ${name} on "other" ${quoted}`);
+      expect(await lastError(other)).toBe(`error E_UNAUTHORIZED AUTH failed for ${name} on "other" ${quoted}`);
       expect([...brokers.broker.registry.topics.keys()]).toEqual([]);
       const client = await authed(brokers);
       send(client, "mine");
@@ -185,17 +185,17 @@ describe("a command that needs permission", () => {
     });
   }
 
-  test("is checked for each topic that a client changes to", async () => {
+  test("is checked when a client changes the topic", async () => {
     await using server = new AuthServer(() => granted([{ ...ALL, topic: "^(?:a|b)$" }]));
     await using brokers = start([server.address]);
     const client = await authed(brokers);
     for (const topic of ["a", "b", "a", "a", "b"]) expect(await client.call(`PUB ${topic}`, "x")).toBe("OK");
     client.command("PUB c", "x");
-    expect(await lastWords(client)).toBe('error E_UNAUTHORIZED AUTH failed for PUB on "c" ""');
+    expect(await lastError(client)).toBe('error E_UNAUTHORIZED AUTH failed for PUB on "c" ""');
     expect(server.questions).toHaveLength(1);
   });
 
-  test("asks anew when the permissions have ended, and goes by the new ones", async () => {
+  test("asks again when the permissions have ended, and follows the new ones", async () => {
     let topics = "^a$";
     await using server = new AuthServer(() => granted([{ ...ALL, topic: topics }], { ttl: 1 }));
     await using brokers = start([server.address]);
@@ -217,34 +217,34 @@ describe("a command that needs permission", () => {
 
   const REVOKED: [title: string, answer: () => Response, words: string][] = [
     ["refuses", () => new Response("", { status: 403 }), "E_AUTH_FAILED AUTH failed"],
-    ["has no line for the client any more", () => granted([]), 'E_UNAUTHORIZED AUTH failed for PUB on "a" ""'],
+    ["has no entry for the client any more", () => granted([]), 'E_UNAUTHORIZED AUTH failed for PUB on "a" ""'],
   ];
   for (const [title, answer, words] of REVOKED) {
-    test(`ends the connection of a client that was let in when the server ${title}`, async () => {
+    test(`ends the connection of an authenticated client when the server ${title}`, async () => {
       await using server = new AuthServer(() => granted([ALL], { ttl: 1 }));
       await using brokers = start([server.address]);
       const client = await authed(brokers);
       server.answer = answer;
-      let said = "OK";
+      let answered = "OK";
       await until("the permissions end", async () => {
         client.command("PUB a", "x");
-        said = (await client.next()).text;
-        return said !== "OK";
+        answered = (await client.next()).text;
+        return answered !== "OK";
       });
-      expect(said).toBe(words);
+      expect(answered).toBe(words);
       await client.untilClosed();
     });
   }
 });
 
 describe("while an auth server is asked", () => {
-  /** A server whose answers wait for `open()`. */
+  /** An auth server whose answers wait for `open()`. */
   function slowServer(): { server: AuthServer; open(): void } {
     const gate = Promise.withResolvers<void>();
     return { server: new AuthServer(() => gate.promise.then(() => granted())), open: gate.resolve };
   }
 
-  test("the client's further commands wait, in order, and others are served", async () => {
+  test("the client's further commands wait in their order, and other clients are served", async () => {
     const { server, open } = slowServer();
     await using _ = server;
     await using brokers = start([server.address]);
@@ -257,7 +257,7 @@ describe("while an auth server is asked", () => {
     await until("the server is asked", () => server.questions.length === 1);
     const other = await brokers.client();
     other.command("PUB t", "x");
-    expect(await lastWords(other)).toBe("error E_AUTH_FIRST AUTH required before PUB");
+    expect(await lastError(other)).toBe("error E_AUTH_FIRST AUTH required before PUB");
     expect(client.frames).toEqual([]);
     open();
     expect(await client.response()).toBe(GREETING);
@@ -283,7 +283,7 @@ describe("while an auth server is asked", () => {
     for (let i = 0; i < 3; i++) expect(await client.response()).toBe("OK");
   });
 
-  test("trains of commands in random pieces are answered as they were sent, whenever the answer comes", async () => {
+  test("trains of commands in random pieces are answered in their order, whenever the answer comes", async () => {
     const seed = seedFromEnvironment();
     console.log(`BUNSQ_SEED=${seed}`);
     const random = new Random(seed);
@@ -330,7 +330,7 @@ describe("while an auth server is asked", () => {
     expect(brokers.log.matching(/Error: /)).toEqual([]);
   }, 30_000);
 
-  test("heartbeats go on, and a client that has sent its last is still answered", async () => {
+  test("heartbeats go on, and a client that has ended its side is still answered", async () => {
     const { server, open } = slowServer();
     await using _ = server;
     await using brokers = start([server.address]);
@@ -350,7 +350,7 @@ describe("while an auth server is asked", () => {
     expect(await client.response()).toBe(GREETING);
   });
 
-  test("a client that leaves takes its question along", async () => {
+  test("the question ends with its client's connection", async () => {
     const { server, open } = slowServer();
     await using _ = server;
     await using brokers = start([server.address]);
@@ -366,10 +366,10 @@ describe("while an auth server is asked", () => {
     client.terminate();
     await until("the question is given up", () => aborted === 1);
     open();
-    await until("the broker has let go of it", () => brokers.broker.listener.connections.size === 0);
+    await until("the connection is closed", () => brokers.broker.listener.connections.size === 0);
   });
 
-  test("a broker that ends does not wait for the answer", async () => {
+  test("a broker that shuts down does not wait for the answer", async () => {
     const { server } = slowServer();
     await using _ = server;
     const brokers = start([server.address]);
@@ -385,47 +385,47 @@ describe("a bad auth server", () => {
   const LIMITS = { httpClientConnectTimeoutMs: 200, httpClientRequestTimeoutMs: 200 };
   const ANSWERS: [title: string, answer: () => Response | Promise<Response>, why: RegExp][] = [
     ["that never answers", () => new Promise<Response>(() => {}), /no answer within 200 ms/],
-    ["that answers with a page", () => new Response("<html>welcome</html>"), /no JSON/],
-    ["that says OK and no more", () => new Response("OK"), /no JSON/],
-    ["that says 200 and nothing", () => new Response(""), /no JSON/],
-    ["that says null", () => new Response("null"), /invalid TTL 0/],
-    ["that says 204", () => new Response(null, { status: 204 }), /got response 204/],
-    ["that says 403 with a port of nonsense", () => Response.json({ https_port: 1 }, { status: 403 }), /ECONNREFUSED|refused/i],
+    ["that answers with HTML", () => new Response("<html>welcome</html>"), /not JSON/],
+    ["that answers with only OK", () => new Response("OK"), /not JSON/],
+    ["that answers with an empty body", () => new Response(""), /not JSON/],
+    ["that answers with null", () => new Response("null"), /invalid TTL 0/],
+    ["that answers with status 204", () => new Response(null, { status: 204 }), /got response 204/],
     [
-      "that sends its asker round in circles",
-      () => new Response(null, { status: 302, headers: { Location: "/auth" } }),
-      /got response 302/,
+      "that answers with 403 and a port without a listener",
+      () => Response.json({ https_port: 1 }, { status: 403 }),
+      /ECONNREFUSED|refused/i,
     ],
+    ["that redirects to itself", () => new Response(null, { status: 302, headers: { Location: "/auth" } }), /got response 302/],
     [
-      "that sends its asker to a file",
+      "that redirects to a file",
       () => new Response(null, { status: 302, headers: { Location: "file:///etc/passwd" } }),
       /got response 302/,
     ],
-    ["that does not stop talking", () => new Response("x".repeat(2 * 1024 * 1024)), /longer than 524288 bytes/],
+    ["that sends too much", () => new Response("x".repeat(2 * 1024 * 1024)), /longer than 524288 bytes/],
     [
-      "that talks slowly",
+      "that answers slowly",
       () => new Response(new ReadableStream({ pull: (to) => Bun.sleep(20).then(() => to.enqueue("[")) })),
       /no answer within/,
     ],
     ["whose pattern would be too large", () => granted([{ ...ALL, topic: "[a-z]{1000}".repeat(500) }]), /expression too large/],
-    ["whose pattern is none", () => granted([{ ...ALL, topic: "(" }]), /unable to compile topic/],
-    ["that grants what there is not", () => granted([{ ...ALL, permissions: ["rule"] }]), /unknown permission rule/],
+    ["whose pattern is malformed", () => granted([{ ...ALL, topic: "(" }]), /unable to compile topic/],
+    ["that grants an unknown permission", () => granted([{ ...ALL, permissions: ["rule"] }]), /unknown permission rule/],
   ];
   for (const [title, answer, why] of ANSWERS) {
-    test(`${title} is E_AUTH_FAILED to the client, and told in the log`, async () => {
+    test(`${title} is E_AUTH_FAILED for the client, and logged`, async () => {
       await using server = new AuthServer(answer);
       await using brokers = start([server.address], LIMITS);
       const client = await brokers.client();
       client.command("AUTH", "x");
-      expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+      expect(await lastError(client)).toBe("error E_AUTH_FAILED AUTH failed");
       const [line = ""] = brokers.log.matching(/AUTH failed failed to auth against/);
       expect(line).toMatch(why);
       expect(line.length).toBeLessThan(2000);
     });
   }
 
-  test("leaves nothing behind, however often it is met, and nobody else notices", async () => {
-    const rounds = ANSWERS.filter(([title]) => !/never|slowly|stop talking|too large/.test(title));
+  test("leaves nothing behind, however often it is asked, and other clients are served", async () => {
+    const rounds = ANSWERS.filter(([title]) => !/never|slowly|too much|too large/.test(title));
     let round = 0;
     await using server = new AuthServer(({ fields }) => {
       if (fields.secret === "good") return granted();
@@ -439,11 +439,11 @@ describe("a bad auth server", () => {
           const client = await brokers.client();
           client.command("AUTH", "bad");
           client.command("PUB t", "never");
-          expect(await lastWords(client)).toBe("error E_AUTH_FAILED AUTH failed");
+          expect(await lastError(client)).toBe("error E_AUTH_FAILED AUTH failed");
         });
         expect(await neighbour.call("PUB t", "x")).toBe("OK");
         await Promise.all(bad);
-        // What a test keeps of clients and log lines is not the broker's.
+        // The clients and log lines that the test keeps do not count.
         brokers.forgetClients();
         brokers.log.lines.length = 0;
         server.questions.length = 0;

@@ -21,7 +21,7 @@ describe("an auth server is told", () => {
     expect(server.questions).toMatchObject([{ fields: { tls: "true", common_name: "bunsq test client" } }]);
   });
 
-  test("that it speaks TLS without a certificate", async () => {
+  test("that a client speaks TLS without a certificate", async () => {
     await using server = new AuthServer();
     await using brokers = InProcess.start({ ...TLS, authHttpAddresses: [server.address] });
     const client = await brokers.client();
@@ -40,13 +40,13 @@ describe("an auth server is told", () => {
     expect(server.questions).toMatchObject([{ fields: { remote_ip: "" } }]);
     expect(await client.call("PUB t", "x")).toBe("OK");
     client.close();
-    await until("it is gone", () => brokers.broker.listener.connections.size === 0);
+    await until("the connection is closed", () => brokers.broker.listener.connections.size === 0);
     rmSync(folder, { recursive: true });
   });
 });
 
 describe("an auth server on HTTPS", () => {
-  test("is asked where -tls-root-ca-file vouches for it, by GET and by POST", async () => {
+  test("is asked if an authority of -tls-root-ca-file has signed its certificate, by GET and by POST", async () => {
     await using server = new AuthServer(() => granted(), SERVED_WITH);
     const url = `https://${server.address}/auth`;
     for (const authHttpRequestMethod of ["get", "post"] as const) {
@@ -57,7 +57,7 @@ describe("an auth server on HTTPS", () => {
     expect(server.questions.map(({ method }) => method)).toEqual(["GET", "POST"]);
   });
 
-  test("for which nobody vouches is not believed", async () => {
+  test("is not asked if no known authority has signed its certificate", async () => {
     await using server = new AuthServer(() => granted(), SERVED_WITH);
     await using brokers = InProcess.start({ authHttpAddresses: [`https://${server.address}/auth`] });
     const client = await brokers.client();
@@ -66,7 +66,7 @@ describe("an auth server on HTTPS", () => {
     expect(server.questions).toEqual([]);
   });
 
-  test("is found by the port that a plain one names with 403", async () => {
+  test("is asked at the port that a plain one answers with 403", async () => {
     await using server = new AuthServer(() => granted(), SERVED_WITH);
     const port = Number(server.address.split(":")[1]);
     await using plain = new AuthServer(() => Response.json({ message: "TLS_REQUIRED", https_port: port }, { status: 403 }));
@@ -76,7 +76,7 @@ describe("an auth server on HTTPS", () => {
     expect(server.questions).toMatchObject([{ fields: { secret: "hush" } }]);
   });
 
-  test("that does not finish its handshake is given up in time", async () => {
+  test("that does not finish its handshake is no longer waited for after the timeout", async () => {
     const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } });
     await using brokers = InProcess.start({ authHttpAddresses: [`https://127.0.0.1:${silent.port}/`], httpClientConnectTimeoutMs: 200 });
     const client = await brokers.client();
@@ -86,7 +86,7 @@ describe("an auth server on HTTPS", () => {
     silent.stop(true);
   });
 
-  test("that is down is told as such", async () => {
+  test("that is down is E_AUTH_FAILED for the client", async () => {
     await using brokers = InProcess.start({ authHttpAddresses: [`https://${deadAddress()}/`] });
     const client = await brokers.client();
     client.command("AUTH", "x");
@@ -100,7 +100,7 @@ describe.each([
   ["deflate", { deflate: true }],
   ["TLS and snappy", { tls_v1: true, snappy: true }],
 ] as [string, Record<string, unknown>][])("over %s", (_, identity) => {
-  test("what comes behind AUTH waits for it, in order, and a train of megabytes too", async () => {
+  test("commands after AUTH wait for it in their order, also megabytes of them", async () => {
     const gate = Promise.withResolvers<void>();
     await using server = new AuthServer(() => gate.promise.then(() => granted()));
     await using brokers = InProcess.start({ ...TLS, authHttpAddresses: [server.address] });

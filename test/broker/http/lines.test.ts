@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { batchOfLines } from "../../../src/broker/http/lines.ts";
 import { MpubCheck } from "../../../src/frame/mpub.ts";
 
-/** The messages of a batch, which the check of MPUB must find whole. */
+/** The messages of a batch, which must pass the check of MPUB. */
 function messages(batch: Uint8Array | undefined): string[] {
   if (batch === undefined) throw new Error("refused");
   const buffer = Buffer.from(batch);
@@ -21,12 +21,12 @@ function messages(batch: Uint8Array | undefined): string[] {
   return texts;
 }
 
-test("each line is a message, the last with or without its end", () => {
+test("each line is a message, the last also without a line end", () => {
   expect(messages(batchOfLines(Buffer.from("one\ntwo\nthree"), 10))).toEqual(["one", "two", "three"]);
   expect(messages(batchOfLines(Buffer.from("one\ntwo\n"), 10))).toEqual(["one", "two"]);
 });
 
-test("empty lines are left out, and a CR is part of its line", () => {
+test("empty lines are skipped, and a CR is a part of its line", () => {
   expect(messages(batchOfLines(Buffer.from("\n\na\r\n\n\r\n\n"), 10))).toEqual(["a\r", "\r"]);
   expect(messages(batchOfLines(Buffer.from("\n\n\n"), 10))).toEqual([]);
   expect(messages(batchOfLines(Buffer.alloc(0), 10))).toEqual([]);

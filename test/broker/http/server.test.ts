@@ -19,12 +19,12 @@ async function answers(socket: ByteSocket, count = 1): Promise<string[]> {
   return (await readResponses(socket, count, false)).map(show);
 }
 
-/** A request whose body is announced, of which `sent` is sent. */
+/** A request with a Content-Length of which only `sent` is sent. */
 function announced(target: string, bytes: number, sent: string): Buffer {
   return requestBytes("POST", target, sent, [`Content-Length: ${bytes}`]);
 }
 
-test("what is published over HTTP comes to a consumer, byte for byte", async () => {
+test("a consumer gets exactly the bytes that are published over HTTP", async () => {
   await using http = WithHttp.start();
   const everyByte = Uint8Array.from({ length: 256 }, (_, i) => i);
   expect(await http.call("POST", "/pub?topic=t", everyByte)).toBe("200 OK");
@@ -37,7 +37,7 @@ test("what is published over HTTP comes to a consumer, byte for byte", async () 
   for (const text of ["one", "two\r", "three", "\n", "b"]) expect((await consumer.message()).text).toBe(text);
 });
 
-test("a deferred publish comes when it is due, and not before", async () => {
+test("a deferred publish is delivered when it is due, and not before", async () => {
   await using http = WithHttp.start();
   const consumer = await http.started.consumer("t", "ch", 10);
   const startMs = Date.now();
@@ -48,7 +48,7 @@ test("a deferred publish comes when it is due, and not before", async () => {
   expect(Date.now() - startMs).toBeGreaterThanOrEqual(295);
 });
 
-test("a body that may be as long as it is is published whole, however it comes", async () => {
+test("a body of the largest size is published whole, in whatever pieces it comes", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 200_000 });
   const body = "x".repeat(200_000);
   expect(await http.call("POST", "/pub?topic=t", body)).toBe("200 OK");
@@ -61,7 +61,7 @@ test("a body that may be as long as it is is published whole, however it comes",
   for (let i = 0; i < 2; i++) expect((await consumer.message()).text).toBe(body);
 });
 
-test("a body that is announced as too long is refused before it comes", async () => {
+test("a body with a Content-Length beyond the limit is refused before it comes", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 1000, maxBodySizeBytes: 2000 });
   for (const [target, code] of [
     ["/pub?topic=t", "MSG_TOO_BIG"],
@@ -75,7 +75,7 @@ test("a body that is announced as too long is refused before it comes", async ()
   expect(http.depth("t") ?? 0).toBe(0);
 });
 
-test("a connection outlives a refused body that is short, and ends with a long one", async () => {
+test("a connection goes on after a short refused body, and ends after a long one", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 1000 });
   const socket = await http.socket();
   socket.write(announced("/pub?topic=t", 100_000, "x".repeat(100_000)));
@@ -89,13 +89,13 @@ test("a connection outlives a refused body that is short, and ends with a long o
   expect(long.ended).toBe(true);
 });
 
-test("chunks without an end are cut off a little over the limit", async () => {
+test("an endless chunked body is cut off a little beyond the limit", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 1000 });
   const socket = await http.socket();
   socket.write("POST /pub?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
   const chunk = `${(65536).toString(16)}\r\n${"x".repeat(65536)}\r\n`;
   let sent = 0;
-  await until("the server hangs up", async () => {
+  await until("the server closes the connection", async () => {
     if (!socket.ended && sent < 64) {
       await socket.writeInPackets(chunk, chunk.length);
       sent++;
@@ -107,7 +107,7 @@ test("chunks without an end are cut off a little over the limit", async () => {
   expect(await http.call("GET", "/ping")).toBe("200 OK");
 });
 
-test("a chunked body in chunks of a byte is read", async () => {
+test("a chunked body in chunks of one byte is accepted", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   socket.write(requestBytes("POST", "/pub?topic=t", chunked(Array.from({ length: 50_000 }, () => "x")), ["Transfer-Encoding: chunked"]));
@@ -115,13 +115,13 @@ test("a chunked body in chunks of a byte is read", async () => {
   expect(http.broker.registry.topics.get("t")?.messageBytes).toBe(50_000);
 });
 
-test("a request that stalls is timed out, and publishes nothing", async () => {
+test("a request that stalls times out, and publishes nothing", async () => {
   await using http = WithHttp.start({}, { idleTimeoutS: 1 });
   const body = await http.socket();
   body.write(announced("/pub?topic=t", 100, "half"));
   const chunks = await http.socket();
   chunks.write("POST /mpub?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n");
-  // Bun's timers are some seconds wide.
+  // Bun's timers are accurate to some seconds.
   await Promise.all([body.untilEnd(15_000), chunks.untilEnd(15_000)]);
   expect([body.ended, chunks.ended]).toEqual([true, true]);
   expect(http.depth("t") ?? 0).toBe(0);
@@ -129,7 +129,7 @@ test("a request that stalls is timed out, and publishes nothing", async () => {
   expect(await http.call("GET", "/ping")).toBe("200 OK");
 }, 20_000);
 
-test("no more requests are under way than the limit, and the next is served when one is done", async () => {
+test("a request beyond the limit is refused, and the next is served when one is done", async () => {
   await using http = WithHttp.start({}, { requests: 1 });
   const slow = await http.socket();
   slow.write(announced("/pub?topic=t", 8, "half"));
@@ -142,9 +142,9 @@ test("no more requests are under way than the limit, and the next is served when
   expect(await http.call("POST", "/pub?topic=t", "m")).toBe("200 OK");
 });
 
-test("large bodies wait for their turn when many come at once, small ones do not", async () => {
+test("large bodies wait when many come at once, small ones do not", async () => {
   await using http = WithHttp.start({}, { bodyBytes: 900_000 });
-  // More than one read of a socket brings.
+  // More than one read of a socket returns.
   const large = "x".repeat(600_000);
   const first = await http.socket();
   first.write(announced("/pub?topic=t", large.length, large.slice(1)));
@@ -160,20 +160,20 @@ test("large bodies wait for their turn when many come at once, small ones do not
   expect(http.depth("t")).toBe(3);
 });
 
-test("a client that goes away with its body half sent gives back what it took", async () => {
+test("the share of a client that leaves in the middle of its body is free again", async () => {
   await using http = WithHttp.start({}, { bodyBytes: 100_000, requests: 1 });
   for (let i = 0; i < 5; i++) {
     const gone = await http.socket();
     gone.write(announced("/pub?topic=t", 100_000, "half"));
-    await until("it is under way", async () => (await http.call("POST", "/pub?topic=t", "m")).startsWith("503"));
+    await until("the request is under way", async () => (await http.call("POST", "/pub?topic=t", "m")).startsWith("503"));
     gone.destroy();
-    await until("it is forgotten", async () => (await http.call("POST", "/pub?topic=u", "x".repeat(100_000))).startsWith("200"));
+    await until("the share is free again", async () => (await http.call("POST", "/pub?topic=u", "x".repeat(100_000))).startsWith("200"));
   }
   expect(http.depth("t") ?? 0).toBe(0);
   expect(http.log.matching(/^ERROR/)).toEqual([]);
 });
 
-test("a client that goes away while its body waits for its turn leaves the turn to the next", async () => {
+test("a client that leaves while its body waits does not keep the next one waiting", async () => {
   await using http = WithHttp.start({}, { bodyBytes: 100_000 });
   const large = "x".repeat(100_000);
   const first = await http.socket();
@@ -193,7 +193,7 @@ test("a client that goes away while its body waits for its turn leaves the turn 
   expect(http.depth("gone")).toBeUndefined();
 });
 
-test("a length that is announced twice counts once, and large bodies after it still get their turn", async () => {
+test("two equal Content-Length headers count once, and large bodies after them are still served", async () => {
   await using http = WithHttp.start();
   const body = "x".repeat(100_000);
   const twice = [`Content-Length: ${body.length}`, `Content-Length: ${body.length}`];
@@ -214,7 +214,7 @@ test("requests without a body may be pipelined", async () => {
   expect(await answers(socket, 3)).toEqual(["200 OK", '404 {"message":"NOT_FOUND"}', "200"]);
 });
 
-test("a publish that the broker does not take is answered with 503", async () => {
+test("a publish that the broker refuses is answered with 503", async () => {
   await using http = WithHttp.start();
   const { broker } = http;
   broker.registry.topic("t");
@@ -228,7 +228,7 @@ test("a publish that the broker does not take is answered with 503", async () =>
   }
 });
 
-test("a path in other letters is corrected, whatever bytes host and query have", async () => {
+test("a path in the wrong case is redirected, whatever bytes host and query have", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   socket.write(Buffer.from("POST /channel/unpaUse?topic=f\xf5&channel=c HTTP/1.1\r\nHost: \x99 b\r\nContent-Length: 0\r\n\r\n", "latin1"));
@@ -237,7 +237,7 @@ test("a path in other letters is corrected, whatever bytes host and query have",
   expect(header(response, "location")).toBe("/channel/unpause?topic=f%EF%BF%BD&channel=c");
 });
 
-test("a fault in a handler is answered with 500, and told in the log", async () => {
+test("a defect in a handler is answered with 500, and logged", async () => {
   await using http = WithHttp.start();
   Object.defineProperty(http.broker.health, "text", {
     get() {
@@ -248,7 +248,7 @@ test("a fault in a handler is answered with 500, and told in the log", async () 
   expect(http.log.matching(/^ERROR: error in HTTP handler - Error: the dog ate it/)).toHaveLength(1);
 });
 
-test("a broker that is not well says so to /ping and /stats", async () => {
+test("/ping and /stats say what is wrong with the broker", async () => {
   await using http = WithHttp.start();
   http.broker.health.log = new Error("disk full");
   const ping = await fetch(`http://127.0.0.1:${http.http.port}/ping`);
@@ -280,7 +280,7 @@ test("topics and channels are made, paused, emptied and deleted", async () => {
   expect(await http.call("POST", "/channel/unpause?topic=t&channel=ch")).toBe("200");
   expect([topic?.paused, channel?.paused]).toEqual([false, false]);
   await http.call("POST", "/pub?topic=t", "m");
-  await until("the channel has it", () => channel?.depth === 1);
+  await until("the message is in the channel", () => channel?.depth === 1);
   expect(await http.call("POST", "/channel/empty?topic=t&channel=ch")).toBe("200");
   expect(channel?.depth).toBe(0);
   expect(await http.call("POST", "/channel/delete?topic=t&channel=ch")).toBe("200");
@@ -291,7 +291,7 @@ test("topics and channels are made, paused, emptied and deleted", async () => {
   expect(await http.call("POST", "/topic/delete?topic=t")).toBe('404 {"message":"TOPIC_NOT_FOUND"}');
 });
 
-test("an option that is changed takes effect, and who listens is told", async () => {
+test("a changed option takes effect, and listeners are called", async () => {
   await using http = WithHttp.start();
   const { broker, log } = http;
   let told = 0;
@@ -306,7 +306,7 @@ test("an option that is changed takes effect, and who listens is told", async ()
   expect(told).toBe(2);
 });
 
-test("each call has a line in the log but for publishes, and none below info", async () => {
+test("each call but a publish is logged, at the level info", async () => {
   await using http = WithHttp.start();
   const calls = () => http.log.matching(/^INFO: \d\d\d /).splice(0);
   await http.call("GET", "/ping?a=%20b");
@@ -326,7 +326,7 @@ test("each call has a line in the log but for publishes, and none below info", a
   expect(calls()).toHaveLength(4);
 });
 
-test("a port that is taken is told with what to do, by another server of the same kind too", async () => {
+test("a port in use is an error that says what to do, also if a server of the same kind uses it", async () => {
   await using http = WithHttp.start();
   const { port } = http.http;
   expect(http.log.matching(/HTTP: listening/)).toEqual([`INFO: HTTP: listening on 127.0.0.1:${port}`]);
@@ -335,7 +335,7 @@ test("a port that is taken is told with what to do, by another server of the sam
   expect(() => startHttp(other.broker)).toThrow(`cannot listen on 127.0.0.1:${port}: another program uses it`);
 });
 
-test("stopping answers what is under way, hangs up on who is idle, and takes nobody new", async () => {
+test("stopping answers requests under way, closes idle connections, and accepts no new ones", async () => {
   await using http = WithHttp.start({}, { stopTimeoutMs: 10_000 });
   const idle = await http.socket();
   idle.write(requestBytes("GET", "/ping"));
@@ -353,7 +353,7 @@ test("stopping answers what is under way, hangs up on who is idle, and takes nob
   await expect(http.call("GET", "/ping")).rejects.toThrow();
 });
 
-test("stopping does not wait longer than it may for a client that stalls", async () => {
+test("stopping waits for a stalled client no longer than its timeout", async () => {
   await using http = WithHttp.start({}, { stopTimeoutMs: 200 });
   const stalled = await http.socket();
   stalled.write(announced("/pub?topic=t", 8, "half"));
@@ -375,7 +375,7 @@ test("a topic's durability is set and told over HTTP", async () => {
   const fsync = '200 {"topic_name":"t","level":"fsync","durability":"fsync"}';
   expect(await server.call("POST", "/topic/durability?topic=t&level=fsync")).toBe(fsync);
   expect(await server.call("GET", "/topic/durability?topic=t")).toBe(fsync);
-  // Publishes over HTTP wait for the disk as well, deferred ones too.
+  // Publishes over HTTP wait for the disk as well, also deferred ones.
   for (const target of ["/pub?topic=t", "/pub?topic=t&defer=60000", "/mpub?topic=t"]) {
     expect(await server.call("POST", target, "m")).toBe("200 OK");
   }
@@ -383,7 +383,7 @@ test("a topic's durability is set and told over HTTP", async () => {
   expect(await server.call("POST", "/topic/durability?topic=t&level=default")).toBe(written);
 });
 
-test("with hardly any room on the disk publishes are refused with 503, but those to ephemeral topics", async () => {
+test("with hardly any free space publishes are refused with 503, except those to ephemeral topics", async () => {
   await using server = WithHttp.start({ minFreeBytes: 2 ** 50 });
   expect(await server.call("POST", "/pub?topic=t", "m")).toBe('503 {"message":"PUB_FAILED"}');
   expect(await server.call("POST", "/mpub?topic=t", "m")).toBe('503 {"message":"PUB_FAILED"}');
@@ -394,7 +394,7 @@ test("with hardly any room on the disk publishes are refused with 503, but those
   const client = await server.started.client();
   client.command("PUB other", "m");
   expect((await client.next()).text).toStartWith("E_PUB_FAILED PUB failed the disk is nearly full");
-  // A refused publish makes no topic, and consumers may come all the same.
+  // A refused publish makes no topic, and consumers can still connect.
   expect(server.broker.registry.topics.has("other")).toBeFalse();
   await server.started.consumer("t", "c");
 });

@@ -67,7 +67,7 @@ const MEMORY: MemoryStats = {
   gc_total_runs: 0,
 };
 
-/** Where this process is; a test of one zone only would not see a wrong sign. */
+/** Sets the time zone of this process. A test in one zone only would not find a wrong sign. */
 function inZone<T>(zone: string, run: () => T): T {
   const before = process.env.TZ;
   process.env.TZ = zone;
@@ -78,7 +78,7 @@ function inZone<T>(zone: string, run: () => T): T {
   }
 }
 
-test("a broker with nothing says so", () => {
+test("a broker without topics and producers says so", () => {
   const text = inZone("Etc/UTC", () => printStats({ topics: [], producers: null }, undefined, "OK", START_MS, START_MS + 1500));
   expect(text).toBe(
     `${versionLine("nsqd")}\nstart_time 2026-11-22T08:05:00Z\nuptime 1.5s\n\nHealth: OK\n\nTopics: None\n\nProducers: None\n`,
@@ -86,7 +86,7 @@ test("a broker with nothing says so", () => {
   expect(printStats({ topics: null, producers: null }, undefined, "OK", START_MS, START_MS)).toContain("\nTopics: None\n");
 });
 
-test("topics, channels, clients and producers stand in columns, as Go's fmt pads them", () => {
+test("topics, channels, clients and producers are in columns, padded as by Go's fmt", () => {
   const producer: ClientStats = {
     ...CLIENT,
     hostname: "a.host.with.a.long.name",
@@ -129,7 +129,7 @@ test("topics, channels, clients and producers stand in columns, as Go's fmt pads
   ]);
 });
 
-test("the start is told in the local zone, as RFC 3339 has it", () => {
+test("the start time is in the local zone, as RFC 3339", () => {
   const startTime = (zone: string) =>
     inZone(zone, () => /start_time (\S+)/.exec(printStats({ topics: [], producers: null }, undefined, "OK", START_MS, START_MS))?.[1]);
   expect(startTime("Asia/Kolkata")).toBe("2026-11-22T13:35:00+05:30");

@@ -5,7 +5,7 @@ import { until } from "../../support/server.ts";
 
 const NO_LATENCY = { count: 0, percentiles: null };
 
-test("topics and channels stand in the order of their names, with nsqd's keys in nsqd's order", async () => {
+test("topics and channels are in the order of their names, with nsqd's keys in nsqd's order", async () => {
   await using started = InProcess.start();
   const { broker } = started;
   for (const name of ["b", "C", "a"]) broker.registry.topic(name);
@@ -27,7 +27,7 @@ test("topics and channels stand in the order of their names, with nsqd's keys in
   );
 });
 
-test("a consumer is told with what it identified itself as and what it did", async () => {
+test("a consumer is shown with what it told by IDENTIFY, and with its counters", async () => {
   await using started = InProcess.start();
   const { broker } = started;
   const consumer = await started.consumer("t", "ch", 2, { client_id: "id", hostname: "host", user_agent: "agent/1.0", sample_rate: 42 });
@@ -61,7 +61,7 @@ test("a consumer is told with what it identified itself as and what it did", asy
   await until("it is gone", () => readStats(broker, "t", "ch", true).topics?.[0].channels[0].client_count === 0);
 });
 
-test("a client that publishes is a producer, with what it published to each topic", async () => {
+test("a client that publishes is a producer, with its number of messages by topic", async () => {
   await using started = InProcess.start();
   const { broker } = started;
   const producer = await started.client();
@@ -81,12 +81,12 @@ test("a client that publishes is a producer, with what it published to each topi
   ]);
   expect(counts("b")).toEqual([[{ topic: "b", count: 1 }]]);
   broker.registry.topic("c");
-  // nsqd shows every producer whatever the topic, without counts if it has none there.
+  // nsqd shows every producer for every topic, without counts if it has not published to the topic.
   expect(counts("c")).toEqual([undefined]);
   expect(readStats(broker, "", "", false).producers).toBeNull();
 });
 
-test("filters leave out topics and channels as nsqd does, null and empty lists included", async () => {
+test("filters leave out topics and channels as nsqd does, with its nulls and empty lists", async () => {
   await using started = InProcess.start();
   const { broker } = started;
   broker.registry.topic("a").channel("x");
@@ -107,8 +107,8 @@ test("filters leave out topics and channels as nsqd does, null and empty lists i
   });
 });
 
-test("memory is told in nsqd's keys, and what is known is not nothing", () => {
-  // Cells are counted by the collector.
+test("memory has nsqd's keys, and the known numbers are not 0", () => {
+  // The collector counts the cells.
   Bun.gc(true);
   const memory = readMemory();
   expect(Object.keys(memory)).toEqual([

@@ -20,7 +20,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 let sockets = 0;
 const socketPath = () => join(folder, `${++sockets}.sock`);
 
-/** A program with unix sockets for both, once it listens; or once it has given up. */
+/** A program with unix sockets for TCP and HTTP, once it listens or has ended. */
 async function startOnSockets(program: Program, tcp: string, http: string, ...args: string[]): Promise<Running> {
   const command = program === "nsqd" ? [findNsqd() ?? "nsqd"] : [process.execPath, MAIN, "--mode=broker"];
   const running = await startProcess(
@@ -50,7 +50,7 @@ describe("a broker on unix sockets", () => {
   if (programs.length === 1) console.log("skipped: no nsqd (unix sockets)");
 
   for (const program of programs) {
-    test(`serves TCP and HTTP there, and takes the files away at its end (${program})`, async () => {
+    test(`serves TCP and HTTP there, and removes the files at its end (${program})`, async () => {
       const [tcp, http] = [socketPath(), socketPath()];
       const running = await startOnSockets(program, tcp, http);
       expect(running.log()).toContain(`TCP: listening on ${tcp}\n`);
@@ -72,7 +72,7 @@ describe("a broker on unix sockets", () => {
       expect([tcp, http].filter((path) => existsSync(path))).toEqual([]);
     }, 30_000);
 
-    test(`leaves a socket alone on which another broker listens (${program})`, async () => {
+    test(`does not replace a socket on which another broker listens (${program})`, async () => {
       const [tcp, http] = [socketPath(), socketPath()];
       const first = await startOnSockets("bunsq", tcp, http);
       const second = await startOnSockets(program, tcp, socketPath());
@@ -85,7 +85,7 @@ describe("a broker on unix sockets", () => {
     }, 30_000);
   }
 
-  test("passes on 100,000 messages with the bytes that were sent", async () => {
+  test("delivers 100,000 messages unchanged", async () => {
     const path = socketPath();
     await using _brokers = InProcess.start({ tcpAddress: path });
     const [count, each] = [100_000, 500];
@@ -116,7 +116,7 @@ describe("a broker on unix sockets", () => {
     consumer.close();
   }, 60_000);
 
-  test("takes the place of one that was killed, whose sockets are still there", async () => {
+  test("replaces the sockets of a broker that was killed", async () => {
     const [tcp, http] = [socketPath(), socketPath()];
     const killed = await startOnSockets("bunsq", tcp, http);
     await killed.stop("SIGKILL");
@@ -129,7 +129,7 @@ describe("a broker on unix sockets", () => {
     expect(await next.stop()).toBe(0);
   }, 30_000);
 
-  test("does not start over a file, or where there is no folder", async () => {
+  test("does not start on a file of another kind, or in a folder that does not exist", async () => {
     const file = socketPath();
     writeFileSync(file, "precious");
     const log = new MemoryLogger();
@@ -140,7 +140,7 @@ describe("a broker on unix sockets", () => {
     expect(() => InProcess.start({ tcpAddress: nowhere })).toThrow("its directory does not exist");
   });
 
-  test("may use a name without a file", async () => {
+  test("can use an abstract name", async () => {
     const name = `@bunsq-${process.pid}-${++sockets}`;
     await using brokers = InProcess.start({ tcpAddress: name });
     expect(brokers.log.lines).toContain(`INFO: TCP: listening on ${name}`);
@@ -154,7 +154,7 @@ describe("a broker with a certificate", () => {
   const TLS = { tlsCert: certificate("server.pem"), tlsKey: certificate("server.key"), httpsAddress: "127.0.0.1:0" };
   const trusting = { tls: { ca: Bun.file(certificate("ca.pem")) } };
 
-  test("serves the HTTP API over HTTPS, and tells where under -tls-required", async () => {
+  test("serves the HTTP API over HTTPS, and tells its port under -tls-required", async () => {
     await using brokers = InProcess.start({ ...TLS, tlsRequired: "true", httpAddress: "127.0.0.1:0" });
     const { broker } = brokers;
     const https = startHttps(broker, broker.tls!);
@@ -172,7 +172,7 @@ describe("a broker with a certificate", () => {
     await http.stop();
   });
 
-  test("takes no lower version of TLS over HTTPS than it may", async () => {
+  test("accepts no version of TLS below --tls-min-version over HTTPS", async () => {
     await using brokers = InProcess.start({ ...TLS, tlsMinVersion: "tls1.3" });
     const https = startHttps(brokers.broker, brokers.broker.tls!);
     const handshake = (maxVersion: "TLSv1.2" | "TLSv1.3") =>
@@ -209,7 +209,7 @@ describe("a broker with a certificate", () => {
 });
 
 describe("a broker on IPv6", () => {
-  test("serves TCP and HTTP there, and shows clients' addresses in brackets", async () => {
+  test("serves TCP and HTTP, and shows clients' addresses in brackets", async () => {
     await using brokers = InProcess.start({ tcpAddress: "[::1]:0", httpAddress: "[::1]:0" });
     const http = startHttp(brokers.broker);
     const client = await RawClient.connect(brokers.broker.tcpPort, { hostname: "::1" });
@@ -222,7 +222,7 @@ describe("a broker on IPv6", () => {
 });
 
 describe("a broker without HTTP", () => {
-  test("is had by an empty address, and serves TCP", async () => {
+  test("has an empty HTTP address, and serves TCP", async () => {
     const running = await startProcess(
       "bunsq",
       [

@@ -5,7 +5,7 @@ import { sized } from "../../../support/raw-client.ts";
 import { until } from "../../../support/server.ts";
 import { WithHttp } from "../../../support/with-http.ts";
 
-/** What tests look at beside what a client sees. */
+/** Parts of the fast path that tests look at. */
 interface Inside {
   api: { front: { listener: { connections: Set<unknown> }; clientsByPort: Map<number, unknown>; load: { underWay: number } } };
 }
@@ -22,7 +22,7 @@ function pub(body: string | Uint8Array, topic = "t"): Buffer {
   return requestBytes("POST", `/pub?topic=${topic}`, body);
 }
 
-/** What the server behind the lane answers, with and without the lane, is compared by all that is on the wire. */
+/** Everything of a response on the wire, for comparing those of the fast path and of Bun.serve(). */
 function onTheWire(response: WireResponse): unknown {
   const headers = response.headers.map(([name, value]) =>
     name === "Date" ? [name, value.replace(/\d/g, "9").replace(/[A-Z][a-z]{2}/g, "Abc")] : [name, value],
@@ -30,16 +30,16 @@ function onTheWire(response: WireResponse): unknown {
   return [response.statusLine, headers, response.body.toString()];
 }
 
-test("the lane answers in the very bytes of the server behind it", async () => {
+test("the fast path answers with the same bytes as Bun.serve()", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   socket.write(pub("one"));
-  const [express] = await readResponses(socket, 1, false);
-  // The same call, but with something about it that the lane leaves alone.
+  const [fast] = await readResponses(socket, 1, false);
+  // The same request, but with a header that is not for the fast path.
   socket.write(requestBytes("POST", "/pub?topic=t", "two", ["Connection: keep-alive, keep-alive"]));
   const [, served] = await readResponses(socket, 2, false);
-  expect(onTheWire(express)).toEqual(onTheWire(served));
-  expect(Math.abs(Date.parse(header(express, "date") ?? "") - Date.now())).toBeLessThan(60_000);
+  expect(onTheWire(fast)).toEqual(onTheWire(served));
+  expect(Math.abs(Date.parse(header(fast, "date") ?? "") - Date.now())).toBeLessThan(60_000);
 
   const { files } = http.broker.registry.topic("t").log;
   if (files === undefined) throw new Error("no files");
@@ -49,18 +49,18 @@ test("the lane answers in the very bytes of the server behind it", async () => {
   };
   const other = await http.socket();
   other.write(pub("three"));
-  const [expressFailure] = await readResponses(other, 1, false);
+  const [fastFailure] = await readResponses(other, 1, false);
   socket.write(pub("four"));
   const [, , servedFailure] = await readResponses(socket, 3, false);
   files.commit = commit;
-  expect(show(expressFailure)).toBe('503 {"message":"PUB_FAILED"}');
-  expect(onTheWire(expressFailure)).toEqual(onTheWire(servedFailure));
+  expect(show(fastFailure)).toBe('503 {"message":"PUB_FAILED"}');
+  expect(onTheWire(fastFailure)).toEqual(onTheWire(servedFailure));
   other.write(pub("five"));
   expect(await answers(other, 2)).toEqual(['503 {"message":"PUB_FAILED"}', "200 OK"]);
   expect(await http.bodies("t", 3)).toEqual(["one", "two", "five"]);
 });
 
-test("of pipelined publishes those fail whose topic could not be written, and the answers keep their order", async () => {
+test("pipelined publishes fail if their topic cannot be written, and the responses keep their order", async () => {
   await using http = WithHttp.start();
   const { files } = http.broker.registry.topic("bad").log;
   if (files === undefined) throw new Error("no files");
@@ -75,7 +75,7 @@ test("of pipelined publishes those fail whose topic could not be written, and th
   expect(http.broker.registry.topics.get("good")?.messageCount).toBe(66);
 });
 
-test("with fsync nothing is answered before the sync has ended, and what could not be synced is refused", async () => {
+test("with fsync nothing is answered before the sync has ended, and publishes that cannot be synced fail", async () => {
   await using http = WithHttp.start();
   http.broker.registry.topic("safe").setDurability("fsync");
   const { files } = http.broker.registry.topic("safe").log;
@@ -93,7 +93,7 @@ test("with fsync nothing is answered before the sync has ended, and what could n
   waiting.shift()?.(new Error("EIO"));
   expect(await answers(socket, 3)).toEqual(["200 OK", '503 {"message":"PUB_FAILED"}', "200 OK"]);
 
-  // A client that is gone when its answer is due is let go of, though nothing of it was read at that time.
+  // The connection of a client that is gone when its response is due is closed, though it was not read at that time.
   const { connections } = (http.http as unknown as Inside).api.front.listener;
   const before = connections.size;
   const gone = await Bun.connect({ hostname: "127.0.0.1", port: http.http.port, socket: { data: () => {} } });
@@ -101,7 +101,7 @@ test("with fsync nothing is answered before the sync has ended, and what could n
   await until("the sync is under way", () => waiting.length === 1);
   gone.terminate();
   waiting.shift()?.(undefined);
-  await until("it is gone", () => connections.size === before);
+  await until("the connection is closed", () => connections.size === before);
   files.sync = sync;
 });
 
@@ -115,7 +115,7 @@ test("pipelined publishes are published and answered in their order, however man
   expect((await http.bodies("t", count)).join()).toBe(Array.from({ length: count }, (_, i) => i).join());
 });
 
-test("publishes in turn to several topics reach each, though one is deleted between", async () => {
+test("publishes to several topics in turn reach each of them, though one is deleted in between", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   for (let round = 1; round <= 3; round++) {
@@ -127,7 +127,7 @@ test("publishes in turn to several topics reach each, though one is deleted betw
   expect(await http.bodies("ab", 3)).toEqual(["ab 1", "ab 2", "ab 3"]);
 });
 
-test("what stands behind pipelined publishes finds them done, and is answered behind them", async () => {
+test("a request after pipelined publishes sees them committed, and is answered after them", async () => {
   for (const durability of ["write", "fsync"] as const) {
     await using http = WithHttp.start({ durability });
     const socket = await http.socket();
@@ -150,7 +150,7 @@ test("what stands behind pipelined publishes finds them done, and is answered be
   }
 });
 
-test("a request that comes in two pieces is taken, wherever it is cut", async () => {
+test("a request in two pieces is accepted, wherever it is cut", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   const requests = [pub("hello"), requestBytes("POST", "/mpub?topic=t", "a\nb\n")];
@@ -165,11 +165,11 @@ test("a request that comes in two pieces is taken, wherever it is cut", async ()
     }
   }
   const each = [requests[0].length - 1, requests[1].length - 1];
-  await until("all are there", () => http.broker.registry.topics.get("t")?.messageCount === 2 * each[0] + 4 * each[1]);
+  await until("all are published", () => http.broker.registry.topics.get("t")?.messageCount === 2 * each[0] + 4 * each[1]);
   expect(socket.received().toString("latin1")).not.toMatch(/HTTP\/1.1 [^2]/);
 });
 
-test("a request that comes byte by byte is answered, and so is what follows", async () => {
+test("a request that comes byte by byte is answered, and so is the next one", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   await socket.writeInPackets(pub("slow"), 1);
@@ -178,7 +178,7 @@ test("a request that comes byte by byte is answered, and so is what follows", as
   expect(await http.bodies("t", 2)).toEqual(["slow", "x"]);
 });
 
-test("a large body in many pieces is published whole, and its memory is given back", async () => {
+test("a large body in many pieces is published whole, and its memory is freed", async () => {
   await using http = WithHttp.start();
   const body = Buffer.from(Array.from({ length: 1_000_000 }, (_, i) => (i * 7) & 255));
   const socket = await http.socket();
@@ -191,10 +191,10 @@ test("a large body in many pieces is published whole, and its memory is given ba
   half.write(pub(body).subarray(0, 500_000));
   await until("its body takes memory", () => http.broker.chunks.usedBytes >= used + 500_000);
   half.destroy();
-  await until("the memory is back", () => http.broker.chunks.usedBytes <= used);
+  await until("the memory is freed", () => http.broker.chunks.usedBytes <= used);
 });
 
-test("batches that are refused are refused whole, and the connection goes on", async () => {
+test("a refused batch is refused whole, and the connection goes on", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 10, maxBodySizeBytes: 100 });
   const socket = await http.socket();
   const mpub = (body: string | Uint8Array, binary = true) => requestBytes("POST", `/mpub?topic=t${binary ? "&binary=true" : ""}`, body);
@@ -212,7 +212,7 @@ test("batches that are refused are refused whole, and the connection goes on", a
   ];
   let count = 0;
   for (const [request, answer] of requests) {
-    // Each on the lane, and again where the one before it has left it.
+    // Once on a new connection, and again on one that the request before it took off the fast path.
     const fresh = await http.socket();
     fresh.write(request);
     expect(await answers(fresh, 1)).toEqual([answer]);
@@ -222,7 +222,7 @@ test("batches that are refused are refused whole, and the connection goes on", a
   expect(http.broker.registry.topics.get("t")?.messageCount).toBe(6);
 });
 
-test("a client that ends its side after its requests gets all its answers, then the end", async () => {
+test("a client that ends its side after its requests gets all responses, then the end", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   socket.write(Buffer.concat(Array.from({ length: 600 }, () => pub("m"))));
@@ -238,7 +238,7 @@ test("a client that ends its side after its requests gets all its answers, then 
   expect(http.broker.registry.topics.get("t")?.messageCount).toBe(600);
 });
 
-test("a client that does not read its answers is not read further, and gets them all when it does", async () => {
+test("a client that does not read its responses is not read, and gets all of them once it reads", async () => {
   await using http = WithHttp.start();
   const requests = Buffer.concat(Array.from({ length: 1000 }, () => pub("m")));
   const { promise: connected, resolve } = Promise.withResolvers<void>();
@@ -262,9 +262,9 @@ test("a client that does not read its answers is not read further, and gets them
   let sent = 0;
   let lastCount = -1;
   const count = () => http.broker.registry.topics.get("t")?.messageCount ?? 0;
-  // Until neither the kernel's buffers nor the broker take any more.
+  // Until neither the kernel's buffers nor the broker accept more.
   await until(
-    "nothing moves any more",
+    "nothing is accepted any more",
     async () => {
       for (let i = 0; room && i < 10; i++) {
         const taken = Math.max(0, socket.write(requests, sent % requests.length));
@@ -281,12 +281,12 @@ test("a client that does not read its answers is not read further, and gets them
   );
   const stalledAt = count();
   socket.resume();
-  await until("what had come is answered", () => count() > stalledAt);
-  await until("each has its answer", () => bytes / count() > 150);
+  await until("more requests are answered", () => count() > stalledAt);
+  await until("each request has its response", () => bytes / count() > 150);
   socket.terminate();
 }, 40_000);
 
-test("handed-over requests are logged with the client's own address", async () => {
+test("proxied requests are logged with the client's address", async () => {
   await using http = WithHttp.start();
   const socket = await http.socket();
   socket.write(Buffer.concat([pub("m"), requestBytes("GET", "/ping")]));
@@ -295,9 +295,9 @@ test("handed-over requests are logged with the client's own address", async () =
   expect(http.started.log.matching(/200 GET \/ping/)[0]).toContain(`(${socket.localAddress})`);
 });
 
-test("a long answer comes whole to a client that reads it late", async () => {
+test("a client that reads late gets a long response whole", async () => {
   await using http = WithHttp.start();
-  // Longer than the buffers of all the sockets on its way.
+  // Longer than the buffers of all sockets on its way.
   const whole = Buffer.from(`NOK - ${"0123456789".repeat(2_000_000)}`);
   http.broker.health.log = new Error(whole.toString().slice("NOK - ".length));
   const pieces: Buffer[] = [];
@@ -315,17 +315,17 @@ test("a long answer comes whole to a client that reads it late", async () => {
   socket.pause();
   socket.write(requestBytes("GET", "/ping"));
   const { clientsByPort } = (http.http as unknown as Inside).api.front;
-  await until("it is handed over", () => clientsByPort.size > 0);
-  // Others are served meanwhile.
+  await until("it is proxied", () => clientsByPort.size > 0);
+  // Other clients are served in the meantime.
   for (let i = 0; i < 10; i++) expect((await fetch(`http://127.0.0.1:${http.http.port}/info`)).status).toBe(200);
   expect(bytes).toBe(0);
   socket.resume();
-  await until("all is there", () => bytes > whole.length);
+  await until("everything has come", () => bytes > whole.length);
   expect(Buffer.concat(pieces).subarray(-whole.length).equals(whole)).toBe(true);
   socket.terminate();
 });
 
-test("a large upload is handed over with nothing lost, in front of it and behind it", async () => {
+test("a large upload is proxied without a loss, also of the requests before and after it", async () => {
   await using http = WithHttp.start({ maxMsgSizeBytes: 4_000_000 });
   const socket = await http.socket();
   const body = "0123456789".repeat(300_000);
@@ -343,7 +343,7 @@ test("a large upload is handed over with nothing lost, in front of it and behind
   expect((await http.bodies("t", 3)).map((text) => text.length)).toEqual([6, body.length, 5]);
 });
 
-test("the server behind the lane is for the lane alone", async () => {
+test("Bun.serve() behind the fast path serves only the fast path", async () => {
   const served: number[] = [];
   const serve = Bun.serve;
   const spied = (options: Parameters<typeof Bun.serve>[0]) => {
@@ -363,7 +363,7 @@ test("the server behind the lane is for the lane alone", async () => {
   }
 });
 
-test("idle connections and half requests are closed in time", async () => {
+test("idle connections and half requests are closed after their timeouts", async () => {
   await using http = WithHttp.start({}, { idleTimeoutS: 1 });
   const idle = await http.socket();
   idle.write(pub("m"));
@@ -375,7 +375,7 @@ test("idle connections and half requests are closed in time", async () => {
   expect([idle.ended, silent.ended, half.ended]).toEqual([true, true, true]);
 }, 15_000);
 
-test("with too many requests under way the next is told so, and served when one is done", async () => {
+test("a request beyond the limit is refused, and the next is served when one is done", async () => {
   await using http = WithHttp.start({}, { requests: 1 });
   const slow = await http.socket();
   slow.write(pub("halfhalf").subarray(0, -4));
@@ -391,7 +391,7 @@ test("with too many requests under way the next is told so, and served when one 
   expect(await answers(next, 1)).toEqual(["200 OK"]);
 });
 
-test("at the end publishes that are under way are answered", async () => {
+test("publishes that are under way when the server stops are answered", async () => {
   for (const durability of ["write", "fsync"] as const) {
     await using http = WithHttp.start({ durability });
     const idle = await http.socket();
@@ -423,5 +423,5 @@ test("clients that come and go leave nothing behind", async () => {
     socket.destroy();
   }
   const { listener, clientsByPort, load } = (http.http as unknown as Inside).api.front;
-  await until("all is let go of", () => listener.connections.size === 0 && clientsByPort.size === 0 && load.underWay === 0);
+  await until("everything is freed", () => listener.connections.size === 0 && clientsByPort.size === 0 && load.underWay === 0);
 });

@@ -9,10 +9,10 @@ function lines(...all: string[]): string {
   return `${all.join("\r\n")}\r\n\r\n`;
 }
 
-/** What a head is taken for: `pub topic bytes`, `mpub topic bytes binary`, or why it is not taken. */
+/** What a head is parsed as: `pub topic bytes`, `mpub topic bytes binary`, or why it is not accepted. */
 function read(text: string | Buffer, head = new RequestHead()): string {
   const bytes = typeof text === "string" ? Buffer.from(text, "latin1") : text;
-  // Not at the start of the buffer, and with more behind it than is meant.
+  // Not at the start of the buffer, and with other bytes behind it.
   const padded = Buffer.concat([Buffer.from("###"), bytes, Buffer.from("\r\n\r\n")]);
   const length = head.parse(padded, 3, 3 + bytes.length);
   if (length === INCOMPLETE) return "incomplete";
@@ -21,7 +21,7 @@ function read(text: string | Buffer, head = new RequestHead()): string {
   return `${length} ${head.batch ? "mpub" : "pub"} ${topic} ${head.bodyBytes}${head.binary ? " binary" : ""}`;
 }
 
-test("the heads that clients send are taken", () => {
+test("the heads that clients send are accepted", () => {
   const go = lines(REQUEST_LINE, HOST, "User-Agent: Go-http-client/1.1", LENGTH, "Content-Type: text/plain", "Accept-Encoding: gzip");
   expect(read(go)).toBe(`${go.length} pub orders 3`);
   const curl = lines("POST /pub?topic=a.b_c-9 HTTP/1.1", "Host: nsq", "User-Agent: curl/8.5.0", "Accept: */*", "Content-Length: 1048576");
@@ -32,7 +32,7 @@ test("the heads that clients send are taken", () => {
   expect(read(text)).toBe(`${text.length} mpub t 3`);
 });
 
-test("a head that is cut anywhere is incomplete, and behind its end nothing is read", () => {
+test("a head that is cut anywhere is incomplete, and nothing behind its end is parsed", () => {
   const head = new RequestHead();
   for (const text of [
     lines(REQUEST_LINE, HOST, "Accept: */*", "Connection: keep-alive", LENGTH),
@@ -45,7 +45,7 @@ test("a head that is cut anywhere is incomplete, and behind its end nothing is r
   }
 });
 
-test("anything out of the ordinary is for the server behind the lane", () => {
+test("anything unusual is for Bun.serve()", () => {
   const odd: Record<string, string> = {
     "another method": lines("PUT /pub?topic=t HTTP/1.1", HOST, LENGTH),
     "another path": lines("POST /ping?topic=t HTTP/1.1", HOST, LENGTH),
@@ -105,7 +105,7 @@ test("anything out of the ordinary is for the server behind the lane", () => {
   for (const [what, text] of Object.entries(odd)) expect([what, read(text)]).toEqual([what, "other"]);
 });
 
-test("a head that is changed anywhere is taken for what it says, or not at all", () => {
+test("a head that is changed anywhere is parsed correctly, or not accepted", () => {
   const seed = Math.floor(Math.random() * 2 ** 31);
   console.log(`seed ${seed}`);
   let state = seed;
@@ -113,7 +113,7 @@ test("a head that is changed anywhere is taken for what it says, or not at all",
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return Math.floor((state / 2 ** 32) * below);
   };
-  // The same rules as a pattern, over the whole head.
+  // The rules of the parser as a regular expression.
   const pattern =
     /^POST \/(?:pub\?topic=[.\w-]{1,64}|mpub\?topic=[.\w-]{1,64}(?:&binary=true)?) HTTP\/1\.1\r\n((?:[\w-]+: *[ -~]*\r\n){0,48})\r\n/;
   const expected = (text: string): boolean => {
@@ -147,7 +147,7 @@ test("a head that is changed anywhere is taken for what it says, or not at all",
     const bytes = Buffer.from(originals[random(originals.length)]);
     for (let changes = random(3); changes >= 0; changes--) {
       const at = random(bytes.length);
-      // Some changes swap what stands side by side, some put in another byte.
+      // Some changes swap two bytes, others replace one.
       if (random(4) === 0 && at > 0) bytes[at] = bytes[at - 1];
       else bytes[at] = random(3) === 0 ? random(256) : interesting[random(interesting.length)];
     }

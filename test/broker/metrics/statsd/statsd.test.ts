@@ -14,7 +14,7 @@ import { UdpSink } from "../../../support/udp-sink.ts";
 const hasIpv6 = Object.values(networkInterfaces()).some((addresses) => addresses?.some(({ family }) => family === "IPv6"));
 
 describe("packets", () => {
-  test("take whole lines up to their size", () => {
+  test("have whole lines up to their size", () => {
     const packets = new Packets("p.", 20);
     packets.gauge("a", 1);
     packets.increment("b", -20);
@@ -23,7 +23,7 @@ describe("packets", () => {
     expect(packets.end()).toEqual(["p.a:1|g\np.b:-20|c\n", "p.cc:3|g\np.d:4|g\n"]);
   });
 
-  test("hold one line that is longer than they may be", () => {
+  test("have only one line if it is longer than a packet", () => {
     const packets = new Packets("", 10);
     packets.gauge("a", 1);
     packets.gauge("a_long_key", 1);
@@ -31,12 +31,12 @@ describe("packets", () => {
     expect(packets.end()).toEqual(["a:1|g\n", "a_long_key:1|g\n", "b:1|g\n"]);
   });
 
-  test("are none where there is nothing to tell", () => {
+  test("do not exist without lines", () => {
     expect(new Packets("", 10).end()).toEqual([]);
   });
 });
 
-test("the prefix names the broker by its broadcast address and HTTP port", () => {
+test("the prefix has the broker's broadcast address and HTTP port", () => {
   const prefix = (text: string, httpPort = 4151, broadcastHttpPort = 0, broadcastAddress = "host.example") =>
     statsdPrefix(defaultOptions({ statsdPrefix: text, broadcastAddress, broadcastHttpPort }), httpPort);
   expect(prefix("nsq.%s")).toBe("nsq.host_example_4151.");
@@ -68,23 +68,23 @@ describe("a report", () => {
   };
   const counter = (report: Report, ...topics: TopicStats[]) => lines(report, ...topics).filter((line) => line.includes("message_count"));
 
-  test("tells counters as what they grew by", () => {
+  test("has the increase of counters", () => {
     const report = new Report(false);
     expect(counter(report, topic({ message_count: 5 }))).toEqual(["topic.t.message_count:5|c"]);
     expect(counter(report, topic({ message_count: 7 }))).toEqual(["topic.t.message_count:2|c"]);
-    // Deleted, and made anew.
+    // The topic was deleted and made again.
     expect(counter(report, topic({ message_count: 1 }))).toEqual(["topic.t.message_count:-6|c"]);
     expect(counter(report)).toEqual([]);
     expect(counter(report, topic({ message_count: 3 }))).toEqual(["topic.t.message_count:3|c"]);
   });
 
-  test("names percentiles in hundredths, rounded as Go does", () => {
+  test("has percentiles in hundredths, rounded as in Go", () => {
     const percentiles = [1, 0.999, 0.995, 0.125, 0.115, 0.57].map((quantile) => ({ quantile, value: 7 }));
     const told = lines(new Report(false), topic({ e2e_processing_latency: { count: 1, percentiles } }));
     expect(told.slice(4)).toEqual([100, 100, 100, 12, 12, 57].map((name) => `topic.t.e2e_processing_latency_${name}:7|g`));
   });
 
-  test("does not take a topic with dots in its name for another's channel", async () => {
+  test("does not take a topic with dots in its name for another topic's channel", async () => {
     await using started = InProcess.start();
     const { broker } = started;
     broker.registry.topic("a").channel("b");
@@ -102,7 +102,7 @@ describe("a report", () => {
     expect(told().map((line) => line.split(":")[1])).toEqual(["0|c", "0|c", "0|c"]);
   });
 
-  test("tells memory in nsqd's keys", () => {
+  test("has memory with nsqd's keys", () => {
     const packets = new Packets("", 65_507);
     new Report(false).writeMemory(packets, readMemory());
     const keys = packets.end().join("").replace(/:\d+/g, "").split("\n").slice(0, -1);
@@ -121,9 +121,9 @@ describe("a report", () => {
 });
 
 describe("the reporter", () => {
-  test("sends again and again, and ends at once with what is left of a report", async () => {
+  test("sends a report at each interval, and at the end the rest of one at once", async () => {
     using sink = await UdpSink.open();
-    // Each line a packet; with this interval they would be seconds apart.
+    // Each line is a packet. With this interval they would be seconds apart.
     await using started = InProcess.start({
       statsdAddress: sink.address,
       statsdIntervalMs: 100,
@@ -149,7 +149,7 @@ describe("the reporter", () => {
     using later = await UdpSink.open();
     started.broker.options.statsdAddress = later.address;
     const slow = StatsdReporter.start(started.broker, 0)!;
-    // From its first report on its packets would be 15 s apart.
+    // Its packets would be 15 s apart from the first report on.
     started.broker.options.statsdIntervalMs = 61_000;
     await until("its first packet", () => later.packets.length === 1);
     await slow.close();
@@ -164,18 +164,18 @@ describe("the reporter", () => {
     await reporter.close();
   });
 
-  test("says what is wrong with an address, and is none without one", async () => {
+  test("refuses a malformed address, and does not start without one", async () => {
     await using started = InProcess.start({ statsdAddress: "nowhere" });
     expect(() => StatsdReporter.start(started.broker, 0)).toThrow(StartError);
     started.broker.options.statsdAddress = "";
     expect(StatsdReporter.start(started.broker, 0)).toBeUndefined();
   });
 
-  test("goes on after a name that is not found", async () => {
+  test("goes on after a host name that is not found", async () => {
     using sink = await UdpSink.open();
     await using started = InProcess.start({ statsdAddress: "no-such-host.invalid:8125", statsdIntervalMs: 100 });
     const reporter = StatsdReporter.start(started.broker, 0)!;
-    await until("it says so twice", () => started.log.matching(/STATSD: cannot send to no-such-host.invalid:8125: /).length >= 2);
+    await until("it is logged twice", () => started.log.matching(/STATSD: cannot send to no-such-host.invalid:8125: /).length >= 2);
     await reporter.close();
     expect(sink.packets).toEqual([]);
   });

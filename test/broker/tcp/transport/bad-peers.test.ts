@@ -5,7 +5,7 @@ import { clientTls, type Holder, TLS_FLAGS } from "../../../support/certs/certs.
 import { compressDeflate, RawClient, sized } from "../../../support/raw-client.ts";
 import { type Server, startServer, until } from "../../../support/server.ts";
 
-/** A handshake that is never finished ends after 5 s, as in nsqd. */
+/** A handshake that is not finished ends after 5 s, as in nsqd. */
 const HANDSHAKE_MS = 5000;
 const MAX_BODY_BYTES = 64 * 1024;
 
@@ -21,7 +21,7 @@ afterAll(async () => {
 
 const IDENTIFY = (layers: object) => JSON.stringify({ feature_negotiation: true, ...layers });
 
-/** A client that was promised TLS and has not begun with it. */
+/** A client that negotiated TLS, and has not started its handshake. */
 async function promisedTls(): Promise<RawClient> {
   const client = await RawClient.connect(server.tcpPort);
   expect(JSON.parse(await client.call("IDENTIFY", IDENTIFY({ tls_v1: true }))).tls_v1).toBeTrue();
@@ -34,7 +34,7 @@ async function compressed(layers: object): Promise<RawClient> {
   return client;
 }
 
-/** The error that a client hears as its last words. */
+/** The error that a client gets before the end of the connection. */
 async function lastError(client: RawClient, timeoutMs = 5000): Promise<string> {
   const frame = await client.next(timeoutMs);
   expect(frame.type).toBe("error");
@@ -42,8 +42,8 @@ async function lastError(client: RawClient, timeoutMs = 5000): Promise<string> {
   return frame.text;
 }
 
-describe("a peer that is promised TLS", () => {
-  test("and sends plain bytes hears that they are no handshake", async () => {
+describe("a peer that negotiated TLS", () => {
+  test("gets an error for plain bytes in place of a handshake", async () => {
     const client = await promisedTls();
     client.command("PUB t", "secret");
     expect(await lastError(client)).toBe("E_IDENTIFY_FAILED IDENTIFY failed tls: first record does not look like a TLS handshake");
@@ -55,7 +55,7 @@ describe("a peer that is promised TLS", () => {
       const began = Date.now();
       const silent = await promisedTls();
       const half = await promisedTls();
-      // The first half of a client's hello.
+      // The first half of a ClientHello.
       half.writeRaw(Buffer.from("16030100c8010000c40303", "hex"));
       const errors = await Promise.all([lastError(silent, 2 * HANDSHAKE_MS), lastError(half, 2 * HANDSHAKE_MS)]);
       for (const error of errors) expect(error).toMatch(/^E_IDENTIFY_FAILED IDENTIFY failed read tcp \S+: i\/o timeout$/);
@@ -64,19 +64,19 @@ describe("a peer that is promised TLS", () => {
     4 * HANDSHAKE_MS,
   );
 
-  test("and sends garbage in the form of a handshake is hung up on", async () => {
+  test("is disconnected after garbage in the form of a handshake", async () => {
     const client = await promisedTls();
     client.onFrame = () => {};
     client.writeRaw(Buffer.concat([Buffer.from("1603010040", "hex"), Buffer.alloc(64, 0x55)]));
     await client.untilClosed();
   });
 
-  test("and goes away is forgotten", async () => {
+  test("leaves nothing behind when it disconnects", async () => {
     const client = await promisedTls();
     client.terminate();
   });
 
-  test("and sends commands ahead of the handshake gets them neither done nor answered", async () => {
+  test("gets commands that it sends before its handshake neither executed nor answered", async () => {
     const client = await RawClient.connect(server.tcpPort);
     client.write(Buffer.concat([Buffer.from("IDENTIFY\n"), sized(IDENTIFY({ tls_v1: true })), Buffer.from("PUB injected\n"), sized("x")]));
     expect(JSON.parse(await client.response()).tls_v1).toBeTrue();
@@ -98,7 +98,7 @@ describe.each([
   ["require", "foreign", undefined],
   ["require", "expired", undefined],
 ] as [string, Holder | undefined, string | undefined][])("under %s a client that shows %s", (policy, holder, problem) => {
-  test(problem === undefined ? "is let in" : "is turned away, and may do nothing", async () => {
+  test(problem === undefined ? "is accepted" : "is refused, and its commands are not executed", async () => {
     await using strict = await startServer({
       args: [...TLS_FLAGS, `--tls-client-auth-policy=${policy}`, `--tls-root-ca-file=${clientTls().caFile}`, "--tls-required=tcp-https"],
     });
@@ -120,7 +120,7 @@ describe.each([
   }, 20_000);
 });
 
-test("a client whose TLS is older than --tls-min-version is turned away, and one that has it is let in", async () => {
+test("a client below --tls-min-version is refused, and one at it is accepted", async () => {
   for (const [least, older, fitting] of [
     ["tls1.3", "TLSv1.2", "TLSv1.3"],
     ["tls1.2", undefined, "TLSv1.2"],
@@ -153,7 +153,7 @@ test.each([[{ tls_v1: true }], [{ deflate: true }], [{ tls_v1: true, snappy: tru
   },
 );
 
-/** The version bounds that Bun's types do not have. */
+/** The limits of the TLS version, which Bun's types lack. */
 function only(version: "TLSv1.2" | "TLSv1.3"): object {
   const number = version === "TLSv1.2" ? 0x0303 : 0x0304;
   return { minVersion: number, maxVersion: number };
@@ -163,17 +163,17 @@ describe("a peer with compression", () => {
   test.each([
     ["deflate", Buffer.from([0xff, 0xff, 0xff, 0xff])],
     ["snappy", Buffer.from("0102030405060708", "hex")],
-  ])("that sends a corrupt %s stream is hung up on", async (layer, garbage) => {
+  ])("that sends a corrupt %s stream is disconnected", async (layer, garbage) => {
     const client = await compressed({ [layer]: true });
     client.writeRaw(garbage);
     await client.untilClosed();
-    await until("the log says why", () => /failed to read command - (flate|snappy): /.test(server.log()));
+    await until("the reason is logged", () => /failed to read command - (flate|snappy): /.test(server.log()));
   });
 
   test.each([
     ["deflate", "ffffffff"],
     ["snappy", "0203040506"],
-  ])("that is cut off in a body hears of the body (%s)", async (layer, garbage) => {
+  ])("that sends a corrupt stream within a body gets an error for the body (%s)", async (layer, garbage) => {
     const client = await compressed({ [layer]: true });
     client.write(Buffer.concat([Buffer.from("PUB t\n"), sized("whole"), Buffer.from("PUB t\n"), Buffer.from([0, 0, 0, 100, 1, 2, 3])]));
     expect(await client.response()).toBe("OK");
@@ -181,7 +181,7 @@ describe("a peer with compression", () => {
     expect(await lastError(client)).toBe("E_BAD_MESSAGE PUB failed to read message body");
   });
 
-  test("that goes on behind the end of its deflate stream is hung up on", async () => {
+  test("that sends bytes after the end of its deflate stream is disconnected", async () => {
     const client = await compressed({ deflate: true });
     const stream = createDeflateRaw();
     stream.on("data", (piece) => client.writeRaw(piece));
@@ -191,7 +191,7 @@ describe("a peer with compression", () => {
     await client.untilClosed();
   });
 
-  test("that sends a bomb as a body meets the limit on bodies", async () => {
+  test("that sends a decompression bomb as a body is stopped by the limit for bodies", async () => {
     const client = await compressed({ deflate: true });
     const bomb = compressDeflate(
       Buffer.concat([Buffer.from("PUB t\n"), Buffer.from([0x7f, 0xff, 0xff, 0xff]), Buffer.alloc(64 * 1024 * 1024)]),
@@ -201,13 +201,13 @@ describe("a peer with compression", () => {
     expect(await lastError(client)).toBe("E_BAD_MESSAGE PUB message too big 2147483647 > 32768");
   });
 
-  test("that sends a bomb as a line meets the limit on lines", async () => {
+  test("that sends a decompression bomb as a line is stopped by the limit for lines", async () => {
     const client = await compressed({ deflate: true });
     client.writeRaw(compressDeflate(Buffer.alloc(64 * 1024 * 1024, "x")));
     await client.untilClosed();
   });
 
-  test("that sends a bomb of commands is served in turns, and others in between", async () => {
+  test("that sends a decompression bomb of commands is served in turns, and other clients in between", async () => {
     const client = await compressed({ deflate: true });
     const other = await RawClient.connect(server.tcpPort);
     const before = rssBytes(server);

@@ -14,14 +14,14 @@ const TRANSPORTS: [string, Record<string, unknown>][] = [
   ["TLS and deflate", { tls_v1: true, deflate: true, deflate_level: 1 }],
 ];
 
-/** Text that shrinks, of any length and never the same twice. */
+/** Compressible text of any length, never the same twice. */
 function text(bytes: number, seed: number): Buffer {
   const line = JSON.stringify({ seed, event: "page_view", url: `/products/${seed * 7919}`, agent: "Mozilla/5.0 (X11; Linux x86_64)" });
   return Buffer.from(line.repeat(Math.ceil(bytes / line.length)).slice(0, bytes));
 }
 
 describe.each(TRANSPORTS)("over %s", (_name, identity) => {
-  test("messages of any size go both ways, in order and whole", async () => {
+  test("messages of any size go both ways unchanged and in order", async () => {
     await using started = InProcess.start(TLS);
     const bodies = [1, 10, 200, 4096, 70_000, 1024 * 1024, 3].map((bytes, i) => text(bytes, i));
     const producer = await started.client();
@@ -43,7 +43,7 @@ describe.each(TRANSPORTS)("over %s", (_name, identity) => {
     await until("all are finished", () => started.broker.registry.topics.get("t")?.channels.get("ch")?.inFlightCount === 0);
   });
 
-  test("a client that does not read holds up only itself, and gets everything once it does", async () => {
+  test("a client that does not read delays only itself, and gets everything once it reads", async () => {
     await using started = InProcess.start(TLS);
     const count = 3000;
     const consumer = await started.client();
@@ -69,7 +69,7 @@ describe.each(TRANSPORTS)("over %s", (_name, identity) => {
   });
 });
 
-test("snappy is not offered where its native part cannot be loaded, and the log says so", async () => {
+test("snappy is not offered if its native module cannot be loaded, which is logged", async () => {
   const whole = Object.getOwnPropertyDescriptor(lazy, "snappy") as PropertyDescriptor;
   Object.defineProperty(lazy, "snappy", {
     configurable: true,
@@ -90,7 +90,7 @@ test("snappy is not offered where its native part cannot be loaded, and the log 
   }
 });
 
-/** Bytes that do not shrink. */
+/** Incompressible bytes. */
 function random(bytes: number, seed: number): Buffer {
   const buffer = Buffer.alloc(bytes);
   let state = seed + 1;
