@@ -11,7 +11,7 @@ import { deferral } from "./pub.ts";
 export async function finishMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
   await call.broker.messageControl.finish(channel, sequence);
-  log(call, channel, "finished");
+  logAction(call, channel, "finished");
   return empty();
 }
 
@@ -24,7 +24,7 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
   const delayMs = deferral(call.query, broker.options.maxReqTimeoutMs);
   await broker.messageControl.requeue(channel, sequence, delayMs);
-  log(call, channel, `requeued for ${delayMs} ms`);
+  logAction(call, channel, `requeued for ${delayMs} ms`);
   return empty();
 }
 
@@ -39,6 +39,6 @@ function target(call: HttpCall): { channel: Channel; sequence: number } {
   return { channel, sequence };
 }
 
-function log({ broker, query }: HttpCall, channel: Channel, what: string): void {
+function logAction({ broker, query }: HttpCall, channel: Channel, what: string): void {
   broker.logger.info(`CHANNEL(${channel.name}) of ${channel.topic.name}: message ${query.get("id")} ${what} over HTTP`);
 }

@@ -72,7 +72,7 @@ export function startHttps(broker: BrokerApi, tls: ServerTls, limits: Partial<Ht
 
 function api(broker: BrokerApi) {
   return {
-    log: broker.logger,
+    logger: broker.logger,
     router,
     call: (incoming: Incoming) => new HttpCall(broker, incoming),
     failed: refusedCall,

@@ -251,7 +251,10 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     if (this.isWritable) this.stalledSinceMs = 0;
     else if (this.stalledSinceMs === 0) this.stalledSinceMs = this.services.turn.nowMs;
     if (!this.closing) this.layers?.resume();
-    else if (this.allSent && this.endedMs === 0) this.endOutput();
+    else if (this.allSent && this.endedMs === 0) {
+      this.endedMs = this.services.turn.nowMs;
+      this.transport.end();
+    }
   }
 
   get allSent(): boolean {
@@ -369,9 +372,9 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     this.markDirty();
   }
 
-  /** Ends our side. The client still gets what was written. */
-  endOutput(): void {
-    this.endedMs = this.services.turn.nowMs;
+  /** The broker shuts down: the client still gets what is ready for it, then the connection ends. */
+  shutDown(): void {
+    this.flush();
     this.transport.end();
   }
 

@@ -45,8 +45,7 @@ export class TcpListener implements ConnectionHost {
   /** The broker shuts down: each client still gets what is ready for it, and its connection ends. */
   closeConnections(): void {
     for (const connection of [...this.connections.values()]) {
-      connection.flush();
-      connection.endOutput();
+      connection.shutDown();
       this.listener?.onSocketClosed(connection);
     }
   }

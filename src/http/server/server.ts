@@ -74,7 +74,7 @@ export interface HttpApi<OwnCall extends Call> {
   addressFlag: string;
   /** If given, the server speaks HTTPS. */
   tls?: Bun.TLSOptions;
-  log: Logger;
+  logger: Logger;
   router: Router<OwnCall>;
   /** Makes the call that the router's handlers take from a request. */
   call(incoming: Incoming): OwnCall;
@@ -139,11 +139,11 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     this.port = front?.port ?? ownPort;
     this.where = front?.where ?? showListenAddress(address, ownPort);
     front?.serverAt(ownPort);
-    api.log.info(`${this.scheme}: listening on ${this.where}`);
+    api.logger.info(`${this.scheme}: listening on ${this.where}`);
   }
 
   async stop(): Promise<void> {
-    this.api.log.info(`${this.scheme}: closing ${this.where}`);
+    this.api.logger.info(`${this.scheme}: closing ${this.where}`);
     const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
     await Promise.all([this.server.stop(), this.api.front?.stop()]);
     clearTimeout(timer);
@@ -162,10 +162,10 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const path = unescapeUrl(escapedPath);
     if (path === undefined) return badRequest();
 
-    const { router, log } = this.api;
+    const { router, logger } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, logger: log };
+      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, logger };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -214,7 +214,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 
   /** Answers an unexpected error: a defect, or a disk that the metadata store cannot write to. */
   private fault(error: unknown): Response {
-    this.api.log.error(`error in HTTP handler - ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    this.api.logger.error(`error in HTTP handler - ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
     return failure(500, "INTERNAL_ERROR");
   }
 
@@ -226,11 +226,11 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   }
 
   private logRequest(request: Request, response: Response, startNs: number): void {
-    const { log } = this.api;
-    if (log.level !== "info" && log.level !== "debug") return;
+    const { logger } = this.api;
+    if (logger.level !== "info" && logger.level !== "debug") return;
     const from = this.clientOf(request) ?? (this.onSocketPath ? "@" : "gone");
     const elapsed = formatDuration(BigInt(Bun.nanoseconds() - startNs));
-    log.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
+    logger.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
   }
 }
 

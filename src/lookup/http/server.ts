@@ -19,7 +19,7 @@ export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): Htt
     {
       address: options.httpAddress,
       addressFlag: lookup.flagName("http-address"),
-      log: logger,
+      logger,
       router,
       call: (incoming) => new LookupCall(lookup, lists, incoming),
     },

@@ -135,7 +135,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   private decodeRequest(data: Buffer, at: number, end: number): number {
     const published = this.publish(data, at, end);
     if (published > 0) return at + published;
-    if (published === OTHER || !this.reserveBody()) {
+    if (published === OTHER || !this.tryReserveBody()) {
       this.startProxying();
       return at;
     }
@@ -158,7 +158,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
       return to - behind;
     }
     const hasHead = this.wholeBytes !== UNKNOWN_LENGTH;
-    if (published === OTHER || (!hasHead && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.reserveBody())) {
+    if (published === OTHER || (!hasHead && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.tryReserveBody())) {
       this.postponed.push(Buffer.from(pieces.buffer.subarray(0, pieces.length)));
       this.startProxying();
     }
@@ -166,9 +166,9 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   }
 
   /** Makes room for the body of a request whose head has come, if it has. @returns false: there is none now, and the request has to wait */
-  private reserveBody(): boolean {
+  private tryReserveBody(): boolean {
     if (this.wholeBytes === UNKNOWN_LENGTH) return true;
-    if (!this.countRequest()) return false;
+    if (!this.tryCountRequest()) return false;
     if (head.bodyBytes <= SMALL_BODY_BYTES) return true;
     if (!this.host.load.bodies.tryReserve(head.bodyBytes)) return false;
     this.reservedBytes = head.bodyBytes;
@@ -206,7 +206,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     const topic = this.openTopic(bytes);
     if (topic === undefined) return OTHER;
     if (isIncomplete) return this.expectBody(whole);
-    if (!this.countRequest()) return OTHER;
+    if (!this.tryCountRequest()) return OTHER;
     const bodyAt = from + headBytes;
     const pending = head.batch
       ? this.appendBatch(topic, bytes, bodyAt, from + whole)
@@ -258,7 +258,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   }
 
   /** @returns false if too many requests are under way */
-  private countRequest(): boolean {
+  private tryCountRequest(): boolean {
     if (this.isCounted) return true;
     const { load, limits } = this.host;
     if (load.underWay >= limits.requests) return false;

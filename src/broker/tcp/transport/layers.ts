@@ -243,10 +243,10 @@ export class Layers implements HandshakeListener {
     this.finishUpgrade();
   }
 
-  onHandshakeFailed(reason: string): void {
+  onHandshakeFailed(error: Error): void {
     const { connection } = this;
     if (connection.closed || connection.closing) return;
-    connection.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${reason}`));
+    connection.fail(fatal("E_IDENTIFY_FAILED", `IDENTIFY failed ${error.message}`));
     // Now, because Bun closes the socket as soon as it has seen the bad bytes.
     connection.flush();
   }
@@ -254,7 +254,7 @@ export class Layers implements HandshakeListener {
   /** Ends a handshake that takes too long. @returns whether one is under way */
   checkTime(nowMs: number): boolean {
     if (this.handshakeDueMs === 0) return false;
-    if (nowMs >= this.handshakeDueMs) this.onHandshakeFailed(`read tcp ${this.connection.remoteAddress}: i/o timeout`);
+    if (nowMs >= this.handshakeDueMs) this.onHandshakeFailed(new Error(`read tcp ${this.connection.remoteAddress}: i/o timeout`));
     return true;
   }
 
@@ -262,7 +262,7 @@ export class Layers implements HandshakeListener {
   private checkHandshake(data: Buffer, handshake: Handshake): void {
     if (this.connection.closing || handshake.begun) return;
     handshake.begun = true;
-    if (!isHandshake(data)) this.onHandshakeFailed("tls: first record does not look like a TLS handshake");
+    if (!isHandshake(data)) this.onHandshakeFailed(new Error("tls: first record does not look like a TLS handshake"));
   }
 
   /** The connection is closed: frees the memory. */

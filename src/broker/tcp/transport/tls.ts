@@ -41,7 +41,7 @@ export interface Handshake {
 export interface HandshakeListener {
   /** @param problem what is wrong with the client's certificate */
   onHandshakeDone(secure: Transport, facts: TlsFacts, problem: Error | undefined): void;
-  onHandshakeFailed(reason: string): void;
+  onHandshakeFailed(error: Error): void;
 }
 
 /** The listener that accepted the socket: the events of the socket's plain bytes are its events. */
@@ -77,8 +77,8 @@ export function startTls<Connection>(
       handshake: (secure, success, error) => {
         // From here on the socket below brings encrypted bytes, which nobody reads.
         plain.data = undefined;
-        if (!success) return listener.onHandshakeFailed(error?.message ?? "handshake failed");
-        listener.onHandshakeDone(secure, readFacts(secure), certificateProblem(secure, clientAuthPolicy, error));
+        if (!success) return listener.onHandshakeFailed(error ?? new Error("handshake failed"));
+        listener.onHandshakeDone(secure, factsOf(secure), certificateProblem(secure, clientAuthPolicy, error));
       },
       data: (secure, data) => events.receive(secure.data, data),
       drain: (secure) => events.onDrain(secure.data),
@@ -108,7 +108,7 @@ function certificateProblem(
   return new Error(`tls: failed to verify certificate: ${error?.message ?? "not authorized"}`);
 }
 
-function readFacts(secure: Bun.Socket<unknown>): TlsFacts {
+function factsOf(secure: Bun.Socket<unknown>): TlsFacts {
   const cipher = secure.getCipher() as { standardName?: string; name?: string } | undefined;
   const subject = (secure.getPeerCertificate() as { subject?: { CN?: string | string[] } } | undefined)?.subject;
   const name = subject?.CN;

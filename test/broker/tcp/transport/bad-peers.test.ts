@@ -50,7 +50,7 @@ describe("a peer that negotiated TLS", () => {
   });
 
   test(
-    "and falls silent before the handshake, or in its middle, is hung up on",
+    "is disconnected when it is silent before the handshake, or in its middle",
     async () => {
       const began = Date.now();
       const silent = await promisedTls();

@@ -76,7 +76,7 @@ test(`${CONNECTIONS} bad peers leave neither connections nor memory behind, and 
   let begun = 0;
   let served = 0;
   const play = async (upTo: number) => {
-    const lane = async () => {
+    const runPeers = async () => {
       while (begun < upTo) {
         const number = begun++;
         const peer = number % REFUSED_EVERY === 0 ? refused : (PEERS[number % PEERS.length] as Peer);
@@ -90,7 +90,7 @@ test(`${CONNECTIONS} bad peers leave neither connections nor memory behind, and 
         await Bun.sleep(20);
       }
     };
-    await Promise.all([...Array.from({ length: CONCURRENT_PEERS }, lane), beside()]);
+    await Promise.all([...Array.from({ length: CONCURRENT_PEERS }, runPeers), beside()]);
     await until("all connections are closed", () => openFiles(server) <= filesBefore, 20_000);
   };
   await play(WARM_UP);
