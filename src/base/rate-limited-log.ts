@@ -6,7 +6,7 @@ const AGAIN_AFTER_MS = 10_000;
 const MOST_KINDS = 100;
 
 /** Logs errors that would otherwise repeat many times a second, for instance while a disk is full: each text once in ten seconds. */
-export class Trouble {
+export class RateLimitedLog {
   private readonly lastMs = new Map<string, number>();
 
   constructor(private readonly logger: Logger) {}

@@ -3,11 +3,11 @@ import { join } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
 import { type RandomSource, systemRandom } from "../base/random-source.ts";
-import { Trouble } from "../base/rate-limited-log.ts";
+import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
-import { Answers } from "./acks/group-commit.ts";
-import type { HeldPublish } from "./acks/pending-publish.ts";
+import { GroupCommit } from "./acks/group-commit.ts";
+import type { PendingPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
@@ -159,7 +159,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
   const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
   checkDataPath(dataPath);
   const directory = join(dataPath, DATA_FOLDER);
-  const rateLimitedLog = new Trouble(logger);
+  const rateLimitedLog = new RateLimitedLog(logger);
   const turn = new EventLoopTurn(clock);
   const chunks = new ChunkPool(CACHE_BYTES);
   const scratch = new ScratchBuffer();
@@ -185,7 +185,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
       ...{ scratch, disk, clock, chunks, recycler, ballast },
     };
     const registry = new TopicRegistry(registryParts, directory);
-    const keys = new KeyStore<HeldPublish>({
+    const keys = new KeyStore<PendingPublish>({
       directory: join(directory, "keys"),
       disk,
       logger,
@@ -193,7 +193,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
       limit: options.idempotencyKeys,
     });
     const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
-    const acks = new Answers(groupSync.syncPublished, clock, logger);
+    const acks = new GroupCommit(groupSync.syncPublished, clock, logger);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const health = new Health({ freeSpace, checkpointer, groupSync });

@@ -15,7 +15,7 @@ export interface Timestamp {
  *
  * @returns where the frame ends in `target`
  */
-export function layMessage(
+export function writeMessage(
   target: Buffer,
   view: DataView,
   at: number,
@@ -42,7 +42,7 @@ export function layMessage(
  *
  * @returns where the last frame ends in `target`
  */
-export function layMessages(
+export function writeMessages(
   target: Buffer,
   view: DataView,
   at: number,

@@ -14,7 +14,7 @@ export class MpubCheck {
   /** The number of messages in the body; -1 until its first four bytes have arrived. */
   count = -1;
   /** How many messages have been checked. */
-  walked = 0;
+  checked = 0;
   /** Offset of the next message's size in the body. */
   offset = 0;
   /** The least length of the body with which the check gets any further. */
@@ -24,7 +24,7 @@ export class MpubCheck {
 
   reset(): this {
     this.count = -1;
-    this.walked = 0;
+    this.checked = 0;
     this.offset = 0;
     this.needed = WORD;
     this.error = undefined;
@@ -47,12 +47,12 @@ export class MpubCheck {
       this.count = count;
       this.offset = WORD;
     }
-    let { offset, walked } = this;
-    while (walked < this.count) {
+    let { offset, checked } = this;
+    while (checked < this.count) {
       this.needed = offset + WORD;
       if (length < this.needed) break;
       const size = readInt32(bytes, start + offset);
-      if (size <= 0) return this.fail("E_BAD_MESSAGE", `MPUB invalid message(${walked}) body size ${size}`);
+      if (size <= 0) return this.fail("E_BAD_MESSAGE", `MPUB invalid message(${checked}) body size ${size}`);
       if (size > maxMsgSize) return this.fail("E_BAD_MESSAGE", `MPUB message too big ${size} > ${maxMsgSize}`);
       if (offset + WORD + size > maxBodySize) {
         // nsqd reads past its own limit here. A body that is longer than announced must not grow without bound.
@@ -61,11 +61,11 @@ export class MpubCheck {
       this.needed = offset + WORD + size;
       if (length < this.needed) break;
       offset += WORD + size;
-      walked++;
+      checked++;
     }
     this.offset = offset;
-    this.walked = walked;
-    return walked === this.count;
+    this.checked = checked;
+    return checked === this.count;
   }
 
   private fail(code: string, text: string): true {

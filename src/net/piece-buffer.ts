@@ -5,7 +5,7 @@ interface PooledMemory {
 
 /** Where large memory comes from, and goes back to: a ChunkPool. */
 export interface MemoryPool<Memory extends PooledMemory> {
-  /** At least so many bytes, of a size class no smaller than the given one. */
+  /** @returns at least `bytes` bytes, of a size class no smaller than `sizeClass` */
   allocate(bytes: number, sizeClass: number): Memory;
   free(memory: Memory): void;
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { layMessage, layMessages } from "../../src/frame/layout.ts";
+import { writeMessage, writeMessages } from "../../src/frame/layout.ts";
 import { sized } from "../support/raw-client.ts";
 
 const PREFIX = 0x40_00_03;
@@ -28,7 +28,7 @@ test("a message is written as the protocol's frame, with bodies of all sizes aro
     const padded = Buffer.concat([Buffer.from("before"), body, Buffer.from("after")]);
     for (const source of [padded, new Uint8Array(padded)]) {
       const { buffer, view } = target(size + 100);
-      const end = layMessage(buffer, view, 11, source, 6, size, PREFIX, 12_345_678_901, TIME);
+      const end = writeMessage(buffer, view, 11, source, 6, size, PREFIX, 12_345_678_901, TIME);
       expect(end).toBe(11 + 34 + size);
       expect(buffer.subarray(11, end).equals(frame(body, 12_345_678_901))).toBeTrue();
       expect([buffer[10], buffer[end]]).toEqual([0xee, 0xee]);
@@ -42,7 +42,7 @@ test("many messages are written as each alone would be, also where more than the
   for (const first of [0, 65_520, 2 ** 20 - 5, 2 ** 32 - 17, 2 ** 40 - 3]) {
     const expected = Buffer.concat(bodies.map((body, i) => frame(body, first + i)));
     const { buffer, view } = target(expected.length + 10);
-    const end = layMessages(buffer, view, 5, source, 4, bodies.length, PREFIX, first, TIME);
+    const end = writeMessages(buffer, view, 5, source, 4, bodies.length, PREFIX, first, TIME);
     expect(end).toBe(5 + expected.length);
     expect(buffer.subarray(5, end).equals(expected)).toBeTrue();
     expect([buffer[4], buffer[end]]).toEqual([0xee, 0xee]);

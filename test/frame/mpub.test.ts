@@ -21,7 +21,7 @@ interface Outcome {
   over: boolean;
   error: string | undefined;
   count?: number;
-  walked?: number;
+  checked?: number;
   offset?: number;
 }
 
@@ -34,10 +34,10 @@ function check(bytes: Buffer, ends: number[], margin = 0): Outcome {
     if (over) break;
     over = check.resume(padded, margin, margin + end, MAX_MSG, MAX_BODY);
   }
-  const { count, walked, offset, error } = check;
+  const { count, checked, offset, error } = check;
   // How far the check got before an error does not matter.
   if (error !== undefined) return { over, error: `${error.code} ${error.text}` };
-  return { over, error, count, walked, offset };
+  return { over, error, count, checked, offset };
 }
 
 const GOOD = body(3, sized("a"), sized("bcd"), sized("x".repeat(MAX_MSG)));
@@ -57,8 +57,8 @@ const BAD: [string, Buffer, string][] = [
 ];
 
 test("a complete body is checked to its end", () => {
-  expect(check(GOOD, [])).toEqual({ over: true, error: undefined, count: 3, walked: 3, offset: GOOD.length });
-  expect(check(GOOD, [], 13)).toEqual({ over: true, error: undefined, count: 3, walked: 3, offset: GOOD.length });
+  expect(check(GOOD, [])).toEqual({ over: true, error: undefined, count: 3, checked: 3, offset: GOOD.length });
+  expect(check(GOOD, [], 13)).toEqual({ over: true, error: undefined, count: 3, checked: 3, offset: GOOD.length });
 });
 
 test("bytes behind a complete body are ignored", () => {
@@ -68,7 +68,7 @@ test("bytes behind a complete body are ignored", () => {
 test("a body may have as many messages as fit into the largest body", () => {
   const most = Math.floor((MAX_BODY - 4) / 5);
   const bytes = body(most, ...Array.from({ length: most }, () => sized("x")));
-  expect(check(bytes, [])).toMatchObject({ over: true, error: undefined, walked: most });
+  expect(check(bytes, [])).toMatchObject({ over: true, error: undefined, checked: most });
 });
 
 for (const [what, bytes, error] of BAD) {

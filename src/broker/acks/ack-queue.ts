@@ -1,17 +1,17 @@
 /**
- * A connection's answers that wait for a commit, in the order in which they go out. Each has a place, its number since the
- * connection began: so whoever waits for the disk can say up to where, whatever has gone out since.
+ * A client's acknowledgements that wait for a commit, in the order in which they go out. They are numbered from the start of
+ * the connection, so whoever waits for a sync can say up to which one it covers, whatever has gone out meanwhile.
  */
-export class AnswerQueue<Answer, Client extends { readonly closed: boolean }> {
-  protected readonly waiting: Answer[] = [];
-  /** Of these, the first so many are committed. */
+export class AckQueue<Ack, Client extends { readonly closed: boolean }> {
+  protected readonly waiting: Ack[] = [];
+  /** How many of the waiting ones, from the first on, are committed. */
   protected committed = 0;
-  /** How many are not waiting any more. */
-  protected gone = 0;
-  /** The place of the last that waits for the disk. */
+  /** How many have left the queue. */
+  protected removed = 0;
+  /** The number of the last one that waits for a sync. */
   protected syncUpTo = 0;
 
-  /** @param client whom the answers are for */
+  /** @param client that gets the acknowledgements */
   constructor(protected readonly client: Client) {}
 
   get closed(): boolean {
@@ -22,33 +22,33 @@ export class AnswerQueue<Answer, Client extends { readonly closed: boolean }> {
     return this.waiting.length;
   }
 
-  /** @returns whether it is the first that the next commit covers */
-  push(answer: Answer): boolean {
-    return this.waiting.push(answer) === this.committed + 1;
+  /** @returns whether it is the first one that the next commit covers */
+  push(ack: Ack): boolean {
+    return this.waiting.push(ack) === this.committed + 1;
   }
 
-  /** One of the answers that are committed must not go out before a sync. */
+  /** Whether a committed acknowledgement must not go out before a sync. */
   get waitsForSync(): boolean {
-    return this.syncUpTo > this.gone;
+    return this.syncUpTo > this.removed;
   }
 
-  /** The place up to which all is committed. */
+  /** The number of the last committed acknowledgement. */
   get committedUpTo(): number {
-    return this.gone + this.committed;
+    return this.removed + this.committed;
   }
 
-  /** The connection is gone, or nobody waits for the answers any more. */
+  /** Forgets all of them: the connection is closed, or everything was refused. */
   clear(): void {
-    this.gone += this.waiting.length;
+    this.removed += this.waiting.length;
     this.waiting.length = 0;
     this.committed = 0;
   }
 
-  /** The first so many have gone out. */
-  protected drop(count: number): void {
+  /** Removes the first `count`, which have gone out. */
+  protected remove(count: number): void {
     if (count === this.waiting.length) this.waiting.length = 0;
     else this.waiting.splice(0, count);
     this.committed = Math.max(0, this.committed - count);
-    this.gone += count;
+    this.removed += count;
   }
 }

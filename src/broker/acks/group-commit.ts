@@ -1,73 +1,73 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type HeldPublish, PublishError } from "./pending-publish.ts";
+import { type PendingPublish, PublishError } from "./pending-publish.ts";
 
-/** A connection with answers, in an order of their own, that wait for a commit. */
-export interface Holder {
+/** The acknowledgements of one client. They go out in the order in which its publishes came. */
+export interface ClientAcks {
   readonly closed: boolean;
-  /** One of the answers that are committed must not go out before a sync. */
+  /** One of the committed acknowledgements must not go out before a sync. */
   readonly waitsForSync: boolean;
-  /** The place in the order of answers up to which all is committed. */
+  /** The number of the last committed acknowledgement; they are numbered from the start of the connection. */
   readonly committedUpTo: number;
-  /** What was held since the last commit either counts as committed or turns into its error. */
-  settleHeld(): void;
-  /** The held answers up to a place go out: they are as durable as they have to be. */
-  releaseHeld(upTo: number): void;
-  /** What is held up to a place was committed but cannot be brought to the disk: it is refused. */
-  failHeld(error: Error, upTo: number): void;
+  /** A commit ended: each publish since the commit before is committed now, or its acknowledgement becomes its error. */
+  onCommitted(): void;
+  /** Sends the acknowledgements up to a number: their publishes are as durable as they have to be. */
+  sendUpTo(upTo: number): void;
+  /** Refuses the publishes up to a number: they were committed, but could not be synced. */
+  failUpTo(error: Error, upTo: number): void;
 }
 
-/** Connections whose answers become durable together. */
-interface HoldingGroup {
-  connection: Holder;
-  /** The place in its order of answers. */
+/** A client whose acknowledgements wait for a sync. */
+interface SyncWaiter {
+  acks: ClientAcks;
+  /** The number of the last acknowledgement that the sync covers. */
   upTo: number;
 }
 
-/** A publish that came by another way than a connection of ours. */
-interface Publisher {
-  publish: HeldPublish;
+/** A publish whose caller waits for a promise, such as an HTTP call. */
+interface Caller {
+  publish: PendingPublish;
   resolve: () => void;
   reject: (error: Error) => void;
 }
 
-/** Brings all that was committed to the disk. */
+/** Syncs everything that was committed before it was called. */
 export type Sync = (done: (error: Error | undefined) => void) => void;
 
 /**
- * The answers to publishes, which wait for the tick's commit and, where the topic's durability is fsync, for the disk:
- * one sync covers all that was committed while the one before it was under way.
+ * Sends the acknowledgements of publishes after the tick's commit and, for topics with the durability fsync, after a sync. One
+ * sync covers everything that was committed while the sync before it was running.
  */
-export class Answers {
-  /** Connections with answers that no commit has covered yet. */
-  private holding: Holder[] = [];
-  private publishers: Publisher[] = [];
-  private waitingForSync: HoldingGroup[] = [];
-  private publishersForSync: Publisher[] = [];
+export class GroupCommit {
+  /** Clients with acknowledgements that no commit covers yet. */
+  private uncommitted: ClientAcks[] = [];
+  private callers: Caller[] = [];
+  private waitingForSync: SyncWaiter[] = [];
+  private callersForSync: Caller[] = [];
   private syncing = false;
-  /** A sync is wanted though no answer waits for it. */
-  private wanted: Sync | undefined;
+  /** A sync to be made although no acknowledgement waits for it. */
+  private requested: Sync | undefined;
 
-  /** @param sync brings all that answers wait for to the disk */
+  /** @param sync syncs everything that acknowledgements wait for */
   constructor(
     private readonly sync: Sync,
     private readonly clock: Clock,
-    private readonly log: Logger,
+    private readonly logger: Logger,
   ) {}
 
-  /** Nothing waits for a commit. */
+  /** Whether nothing waits for a commit. */
   private get idle(): boolean {
-    return this.holding.length === 0 && this.publishers.length === 0;
+    return this.uncommitted.length === 0 && this.callers.length === 0;
   }
 
-  /** The connection holds answers that the next commit covers. */
-  hold(connection: Holder): void {
-    this.holding.push(connection);
+  /** To be called once for a client that has acknowledgements which the next commit covers. */
+  add(acks: ClientAcks): void {
+    this.uncommitted.push(acks);
   }
 
   /** Resolves once the publish is as durable as it has to be; rejects with a PublishError. */
-  wait(publish: HeldPublish): Promise<void> {
-    return new Promise((resolve, reject) => this.publishers.push({ publish, resolve, reject }));
+  wait(publish: PendingPublish): Promise<void> {
+    return new Promise((resolve, reject) => this.callers.push({ publish, resolve, reject }));
   }
 
   /** Waits until no sync is under way, and nobody waits for one. */
@@ -75,62 +75,61 @@ export class Answers {
     while (this.syncing) await new Promise<void>((resolve) => this.clock.callAfter(1, resolve));
   }
 
-  /** Tick, after the commits: what they cover goes out, or waits for the disk; what they failed is refused. */
-  settle(): void {
+  /** Called by the tick after the commits: acknowledgements go out, wait for a sync, or become errors. */
+  onCommitted(): void {
     if (this.idle) return;
-    const { holding, publishers } = this;
-    this.holding = [];
-    this.publishers = [];
-    for (const connection of holding) connection.settleHeld();
-    for (const connection of holding) {
-      if (connection.closed) continue;
-      if (connection.waitsForSync) this.waitingForSync.push({ connection, upTo: connection.committedUpTo });
-      else connection.releaseHeld(connection.committedUpTo);
+    const { uncommitted, callers } = this;
+    this.uncommitted = [];
+    this.callers = [];
+    for (const acks of uncommitted) acks.onCommitted();
+    for (const acks of uncommitted) {
+      if (acks.closed) continue;
+      if (acks.waitsForSync) this.waitingForSync.push({ acks, upTo: acks.committedUpTo });
+      else acks.sendUpTo(acks.committedUpTo);
     }
-    for (const waiter of publishers) {
-      const { failure, fsync } = waiter.publish.target;
-      if (failure !== undefined) waiter.reject(new PublishError(failure.message));
-      else if (fsync) this.publishersForSync.push(waiter);
-      else waiter.resolve();
+    for (const caller of callers) {
+      const { failure, fsync } = caller.publish.target;
+      if (failure !== undefined) caller.reject(new PublishError(failure.message));
+      else if (fsync) this.callersForSync.push(caller);
+      else caller.resolve();
     }
     this.syncGroup();
   }
 
-  /** Syncs what answers would wait for, though none does. */
-  syncSoon(): void {
-    this.wanted ??= this.sync;
+  /** Makes a sync although no acknowledgement waits for one. */
+  requestSync(): void {
+    this.requested ??= this.sync;
     this.syncGroup();
   }
 
-  /** Has a sync made that covers more than answers wait for, in its turn. */
-  syncWith(sync: Sync): void {
-    this.wanted = sync;
+  /** Makes a sync that covers more than acknowledgements wait for, once no other is running. */
+  requestSyncBy(sync: Sync): void {
+    this.requested = sync;
     this.syncGroup();
   }
 
-  /** Group commit: what was committed while the disk was busy with one sync is covered by the next. */
   private syncGroup(): void {
-    if (this.syncing || (this.wanted === undefined && this.waitingForSync.length === 0 && this.publishersForSync.length === 0)) return;
+    if (this.syncing || (this.requested === undefined && this.waitingForSync.length === 0 && this.callersForSync.length === 0)) return;
     this.syncing = true;
-    const groups = this.waitingForSync;
-    const waiters = this.publishersForSync;
-    const sync = this.wanted ?? this.sync;
-    this.wanted = undefined;
+    const waiters = this.waitingForSync;
+    const callers = this.callersForSync;
+    const sync = this.requested ?? this.sync;
+    this.requested = undefined;
     this.waitingForSync = [];
-    this.publishersForSync = [];
+    this.callersForSync = [];
     sync((error) => {
       this.syncing = false;
-      if (error !== undefined && groups.length + waiters.length > 0) {
-        this.log.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
+      if (error !== undefined && waiters.length + callers.length > 0) {
+        this.logger.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
       }
-      for (const { connection, upTo } of groups) {
-        if (connection.closed) continue;
-        if (error !== undefined) connection.failHeld(error, upTo);
-        else connection.releaseHeld(upTo);
+      for (const { acks, upTo } of waiters) {
+        if (acks.closed) continue;
+        if (error !== undefined) acks.failUpTo(error, upTo);
+        else acks.sendUpTo(upTo);
       }
-      for (const waiter of waiters) {
-        if (error === undefined) waiter.resolve();
-        else waiter.reject(new PublishError(error.message));
+      for (const caller of callers) {
+        if (error === undefined) caller.resolve();
+        else caller.reject(new PublishError(error.message));
       }
       this.syncGroup();
     });

@@ -1,26 +1,26 @@
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 
-/** Something that a tick commits, and that may fail at it. */
+/** Something that a tick commits. The commit may fail. */
 export interface Committed {
   failure: Error | undefined;
-  /** Its answer goes out once the commit is on the disk, not only in the file. */
+  /** Acknowledgements go out after a sync, not only after the commit. */
   readonly fsync: boolean;
 }
 
-/** The answer to a publish that waits for its commit: OK then, or the command's own error. */
-export class HeldPublish {
+/** A publish that waits for its commit, and then is answered with OK or with the error of its command. */
+export class PendingPublish {
   constructor(
     readonly target: Committed,
     readonly command: "PUB" | "MPUB" | "DPUB",
   ) {}
 
-  /** nsqd: `E_PUB_FAILED PUB failed <reason>`. */
+  /** nsqd's error frame: `E_PUB_FAILED PUB failed <reason>`. */
   errorFrame(error: Error): Buffer {
     return encodeFrame(FRAME_TYPE_ERROR, `E_${this.command}_FAILED ${this.command} failed ${error.message}`);
   }
 }
 
-/** A publish that was refused: the broker is closing, or the disk did not take it. */
+/** Why a publish was refused: the broker is closing, or the disk did not take it. */
 export class PublishError extends Error {
   override name = "PublishError";
 }

@@ -1,5 +1,5 @@
 import { StartError } from "../../base/start-error.ts";
-import { exchange, type HttpAnswer, type HttpPeer, type HttpRequest, type RequestLimits } from "../../http/client/exchange.ts";
+import { exchange, type HttpPeer, type HttpRequest, type HttpResponse, type RequestLimits } from "../../http/client/exchange.ts";
 import { formatAddress } from "../../net/address.ts";
 import type { AuthRequestMethod, BrokerOptions } from "../options.ts";
 import { buildClientTls } from "../tls-options.ts";
@@ -160,7 +160,7 @@ function parseServerAddress(address: string): URL {
 }
 
 /** The address that an answer redirects to; undefined for an answer that does not redirect. */
-function nextUrl(url: URL, path: string, { status, headers, body }: HttpAnswer): URL | undefined {
+function nextUrl(url: URL, path: string, { status, headers, body }: HttpResponse): URL | undefined {
   const location = headers.get("location");
   const here = `${url.protocol}//${url.host}${path}`;
   if (REDIRECTS.includes(status) && location !== undefined && URL.canParse(location, here)) {

@@ -80,7 +80,7 @@ const OPTIONS = new Map<string, OptionReader>([
 
 /** GET /config/:opt: the value of an option. */
 export function getConfig(call: HttpCall): Response {
-  const value = OPTIONS.get(call.option)?.(call.broker.options, call);
+  const value = OPTIONS.get(call.parameter)?.(call.broker.options, call);
   if (value === undefined) throw new Refusal(400, "INVALID_OPTION");
   return typeof value === "string" ? text(value) : json(value);
 }
@@ -92,10 +92,10 @@ export async function putConfig(call: HttpCall): Promise<Response> {
   // This status is nsqd's.
   if (body.length === 0) throw new Refusal(413, "INVALID_VALUE");
   const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
-  if (call.option === "log_level") {
+  if (call.parameter === "log_level") {
     broker.options.logLevel = parseLogLevel(value);
     broker.logger.level = broker.options.logLevel;
-  } else if (call.option === "nsqlookupd_tcp_addresses") {
+  } else if (call.parameter === "nsqlookupd_tcp_addresses") {
     broker.options.lookupdTcpAddresses = parseAddresses(value);
   } else {
     throw new Refusal(400, "INVALID_OPTION");

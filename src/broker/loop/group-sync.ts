@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
-import type { Answers } from "../acks/group-commit.ts";
-import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { GroupCommit } from "../acks/group-commit.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -14,7 +14,7 @@ export interface GroupSyncParts {
   clock: Clock;
   turn: EventLoopTurn;
   deferred: DeferredStore;
-  keys: KeyStore<HeldPublish>;
+  keys: KeyStore<PendingPublish>;
   registry: { readonly topics: ReadonlyMap<string, Topic> };
   syncTimeoutMs: number;
 }
@@ -37,10 +37,10 @@ export class GroupSync {
   }
 
   /** Syncs everything if it is time to. */
-  syncIfDue(nowMs: number, acks: Answers): void {
+  syncIfDue(nowMs: number, acks: GroupCommit): void {
     if (this.dueMs === 0 || nowMs < this.dueMs) return;
     this.dueMs = 0;
-    acks.syncWith(this.syncAll);
+    acks.requestSyncBy(this.syncAll);
   }
 
   /** Syncs what waiting acknowledgements rest on. */

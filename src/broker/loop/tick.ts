@@ -1,6 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
-import type { Answers } from "../acks/group-commit.ts";
-import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { GroupCommit } from "../acks/group-commit.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
@@ -16,9 +16,9 @@ const JOURNALED_TOPICS = 4;
 export interface TickParts {
   turn: EventLoopTurn;
   deferred: DeferredStore;
-  keys: KeyStore<HeldPublish>;
+  keys: KeyStore<PendingPublish>;
   journal: Journal;
-  acks: Answers;
+  acks: GroupCommit;
   groupSync: GroupSync;
   freeSpace: FreeSpace;
   health: Health;
@@ -50,7 +50,7 @@ export class Tick {
     } else {
       this.commitTopics();
     }
-    acks.settle();
+    acks.onCommitted();
     // Before the consumers are served: meanwhile the producers make their next messages.
     this.flushDirty();
     this.dispatch();
@@ -73,7 +73,7 @@ export class Tick {
   /** What the deferred store has written is synced in its turn, or soon if something waits for that. */
   expectDeferredSync(): void {
     const { deferred, acks, groupSync, turn } = this.parts;
-    if (deferred.needsSyncNow) acks.syncSoon();
+    if (deferred.needsSyncNow) acks.requestSync();
     groupSync.expect(turn.nowMs);
   }
 

@@ -1,5 +1,5 @@
-import type { Answers } from "../acks/group-commit.ts";
-import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { GroupCommit } from "../acks/group-commit.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
@@ -23,10 +23,10 @@ export interface TimersParts {
   tick: Tick;
   registry: TopicRegistry;
   deferred: DeferredStore;
-  keys: KeyStore<HeldPublish>;
+  keys: KeyStore<PendingPublish>;
   checkpointer: Checkpointer;
   metadataBackup: MetadataBackup;
-  acks: Answers;
+  acks: GroupCommit;
   groupSync: GroupSync;
   freeSpace: FreeSpace;
   health: Health;

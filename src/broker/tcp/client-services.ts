@@ -1,6 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
-import type { Holder } from "../acks/group-commit.ts";
+import type { ClientAcks } from "../acks/group-commit.ts";
 import type { Authority } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
@@ -31,7 +31,7 @@ export interface ClientServices {
   /** Whether publishes may have keys. */
   readonly keys: { readonly enabled: boolean };
   /** Acknowledgements that wait for the next commit. */
-  readonly acks: { hold(acks: Holder): void };
+  readonly acks: { add(acks: ClientAcks): void };
   readonly chunks: ChunkPool;
   readonly scratch: ScratchBuffer;
   /** The auth servers; undefined: every client may do everything. */

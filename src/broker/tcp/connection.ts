@@ -3,7 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
-import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { ClientFacts } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
@@ -217,7 +217,7 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     if (this.isWritable) this.resumeReading();
   }
 
-  onPublishFailed({ command }: HeldPublish, error: Error): void {
+  onPublishFailed({ command }: PendingPublish, error: Error): void {
     this.logger.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`);
   }
 

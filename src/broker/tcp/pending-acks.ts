@@ -1,7 +1,7 @@
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
-import { AnswerQueue } from "../acks/ack-queue.ts";
-import type { Holder } from "../acks/group-commit.ts";
-import { HeldPublish } from "../acks/pending-publish.ts";
+import { AckQueue } from "../acks/ack-queue.ts";
+import type { ClientAcks } from "../acks/group-commit.ts";
+import { PendingPublish } from "../acks/pending-publish.ts";
 import type { Outbox } from "./transport/outbox.ts";
 
 export const OK_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "OK");
@@ -15,7 +15,7 @@ export interface AcknowledgedClient {
   /** Acknowledgements were written to the client's outbox. */
   onAcksSent(): void;
   /** A publish failed. The client is told by its error frame; this is for the log. */
-  onPublishFailed(publish: HeldPublish, error: Error): void;
+  onPublishFailed(publish: PendingPublish, error: Error): void;
   respond(frame: Buffer): void;
   closeGracefully(): void;
 }
@@ -23,7 +23,7 @@ export interface AcknowledgedClient {
 /** What waiting acknowledgements need of the broker. */
 export interface AckServices {
   /** Acknowledgements that wait for the next commit. */
-  readonly acks: { hold(acks: Holder): void };
+  readonly acks: { add(acks: ClientAcks): void };
   readonly turn: { schedule(): void };
 }
 
@@ -31,7 +31,7 @@ export interface AckServices {
  * The frames that a client gets once its publishes are committed, or synced to the disk: their OKs, and other frames that
  * must not overtake one of them.
  */
-export class PendingAcks extends AnswerQueue<HeldPublish | Buffer, AcknowledgedClient> implements Holder {
+export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedClient> implements ClientAcks {
   constructor(
     client: AcknowledgedClient,
     private readonly outbox: Outbox,
@@ -41,58 +41,58 @@ export class PendingAcks extends AnswerQueue<HeldPublish | Buffer, AcknowledgedC
   }
 
   /** Adds a publish, which is answered after its commit, or a frame that waits for its turn. */
-  add(ack: HeldPublish | Buffer): void {
+  add(ack: PendingPublish | Buffer): void {
     if (!this.push(ack)) return;
-    this.services.acks.hold(this);
+    this.services.acks.add(this);
     this.services.turn.schedule();
   }
 
-  settleHeld(): void {
+  onCommitted(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
-      const answer = waiting[i];
-      if (!(answer instanceof HeldPublish)) continue;
-      const { failure, fsync } = answer.target;
+      const ack = waiting[i];
+      if (!(ack instanceof PendingPublish)) continue;
+      const { failure, fsync } = ack.target;
       if (failure === undefined) {
-        if (fsync) this.syncUpTo = this.gone + i + 1;
+        if (fsync) this.syncUpTo = this.removed + i + 1;
         continue;
       }
       // nsqd closes the connection after a failed publish. What came after it in the same turn is not answered.
-      this.client.onPublishFailed(answer, failure);
-      waiting[i] = answer.errorFrame(failure);
+      this.client.onPublishFailed(ack, failure);
+      waiting[i] = ack.errorFrame(failure);
       waiting.length = i + 1;
       this.client.closeGracefully();
     }
     this.committed = waiting.length;
   }
 
-  releaseHeld(upTo: number): void {
+  sendUpTo(upTo: number): void {
     const { waiting } = this;
-    let count = upTo - this.gone;
+    let count = upTo - this.removed;
     if (count <= 0) return;
     // Frames that only waited for their turn go along.
-    while (count < waiting.length && !(waiting[count] instanceof HeldPublish)) count++;
+    while (count < waiting.length && !(waiting[count] instanceof PendingPublish)) count++;
     let oks = 0;
     for (let i = 0; i < count; i++) {
-      const answer = waiting[i];
-      if (answer instanceof HeldPublish) {
+      const ack = waiting[i];
+      if (ack instanceof PendingPublish) {
         oks++;
         continue;
       }
       this.writeOks(oks);
       oks = 0;
-      this.outbox.write(answer, 0, answer.length);
+      this.outbox.write(ack, 0, ack.length);
     }
     this.writeOks(oks);
-    this.drop(count);
+    this.remove(count);
     this.client.onAcksSent();
   }
 
   /** All waiting publishes fail by one error, and the connection ends. */
-  failHeld(error: Error): void {
-    const first = this.waiting.find((answer) => answer instanceof HeldPublish);
+  failUpTo(error: Error): void {
+    const first = this.waiting.find((ack) => ack instanceof PendingPublish);
     this.clear();
-    if (first !== undefined) this.client.respond((first as HeldPublish).errorFrame(error));
+    if (first !== undefined) this.client.respond((first as PendingPublish).errorFrame(error));
     this.client.closeGracefully();
   }
 

@@ -2,7 +2,7 @@ import type { ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
 import { isValidName } from "../../frame/names.ts";
-import type { HeldPublish } from "../acks/pending-publish.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { ClientAuth } from "./client-auth.ts";
@@ -21,7 +21,7 @@ export interface PublisherServices {
 
 /** Where the acknowledgements of publishes wait for their commit. */
 interface Acks {
-  add(pending: HeldPublish): void;
+  add(pending: PendingPublish): void;
 }
 
 /** Bytes of the number of messages at the start of a batch. */
@@ -124,7 +124,7 @@ export class Publisher {
     return topic;
   }
 
-  private awaitAck(topic: Topic, pending: HeldPublish): void {
+  private awaitAck(topic: Topic, pending: PendingPublish): void {
     this.key = "";
     const { appended } = this.services.publishing;
     if (appended > 0) {

@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Trouble } from "../../base/rate-limited-log.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
@@ -25,7 +25,7 @@ export interface CheckpointerParts {
   readonly clock: Pick<Clock, "steadyMs">;
   readonly turn: Pick<Turn, "nowMs" | "steadyMs" | "wakeAt">;
   readonly logger: Logger;
-  readonly rateLimitedLog: Trouble;
+  readonly rateLimitedLog: RateLimitedLog;
 }
 
 /**

@@ -1,6 +1,6 @@
 import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import { writeId } from "../../frame/id.ts";
-import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
+import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
@@ -25,7 +25,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** Publishes that have not joined the log. */
   count = 0;
   /** What the acknowledgement of a publish with a delay waits for. Its commit is the deferred store's, not the log's. */
-  readonly pending = new HeldPublish(this, "DPUB");
+  readonly pending = new PendingPublish(this, "DPUB");
   /** Publishes that were appended to the log since its last commit. */
   private joining: Joining[] = [];
   /** Header of the entry that is staged. One object serves all publishes. */

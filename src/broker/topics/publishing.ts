@@ -1,9 +1,9 @@
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
 import { BODY_OFFSET } from "../../frame/frame.ts";
-import { layMessage } from "../../frame/layout.ts";
+import { writeMessage } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
-import type { Answers } from "../acks/group-commit.ts";
-import { HeldPublish, PublishError } from "../acks/pending-publish.ts";
+import type { GroupCommit } from "../acks/group-commit.ts";
+import { PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
@@ -12,14 +12,14 @@ import type { Turn } from "./turn.ts";
 /** Bytes of the number of messages that a batch begins with. */
 const COUNT_BYTES = 4;
 /** What a caller waits for that only wants the next commit. It is never refused. */
-const ANY_COMMIT = new HeldPublish({ failure: undefined, fsync: false }, "PUB");
+const ANY_COMMIT = new PendingPublish({ failure: undefined, fsync: false }, "PUB");
 
 /** What publishing works with. */
 export interface PublishingParts {
   readonly turn: Turn;
   readonly registry: TopicRegistry;
-  readonly keys: KeyStore<HeldPublish>;
-  readonly acks: Answers;
+  readonly keys: KeyStore<PendingPublish>;
+  readonly acks: GroupCommit;
   readonly scratch: ScratchBuffer;
 }
 
@@ -84,7 +84,7 @@ export class Publishing {
    * @param key idempotency key; empty: none. A publish whose key was seen before is not appended again
    * @returns what its acknowledgement waits for; `appended` is 0 for a repetition
    */
-  append(topic: Topic, key: string, source: Uint8Array, from: number, to: number): HeldPublish {
+  append(topic: Topic, key: string, source: Uint8Array, from: number, to: number): PendingPublish {
     const pending = topic.pendingPub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
     if (earlier !== undefined) return earlier;
@@ -98,7 +98,7 @@ export class Publishing {
    *
    * @param from offset of the first message's size word, behind the count
    */
-  appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number): HeldPublish {
+  appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number): PendingPublish {
     const pending = topic.pendingMpub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
     if (earlier !== undefined) return earlier;
@@ -111,7 +111,7 @@ export class Publishing {
    * Stages the message in [from, to) of `source`, to join the topic's log `deferMs` from now. With 0 it is appended at once. The
    * frame is laid out now, so the message has the timestamp of its publish.
    */
-  defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): HeldPublish {
+  defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? topic.deferredPublishes.pending : topic.pendingDpub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, deferMs > 0 ? undefined : topic.log.next);
@@ -120,7 +120,7 @@ export class Publishing {
     if (deferMs > 0) {
       const length = BODY_OFFSET + to - from;
       const frame = scratch.reserve(length);
-      layMessage(frame, scratch.view, 0, source, from, to - from, topic.log.prefix, 0, turn.time);
+      writeMessage(frame, scratch.view, 0, source, from, to - from, topic.log.prefix, 0, turn.time);
       topic.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
       topic.publish(source, from, to - from, turn.time);
@@ -134,7 +134,7 @@ export class Publishing {
    *
    * @param sequence of the first message once it is appended; undefined for a deferred publish, which has none yet
    */
-  private earlierPublish(topic: Topic, key: string, pending: HeldPublish, sequence: number | undefined): HeldPublish | undefined {
+  private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number | undefined): PendingPublish | undefined {
     const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.wallMs);
     if (earlier !== undefined) this.appended = 0;
     return earlier;
@@ -174,7 +174,7 @@ export class Publishing {
     return this.untilDone(ANY_COMMIT);
   }
 
-  private untilDone(pending: HeldPublish): Promise<void> {
+  private untilDone(pending: PendingPublish): Promise<void> {
     this.parts.turn.schedule();
     return this.parts.acks.wait(pending);
   }

@@ -1,6 +1,6 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
-import type { Trouble } from "../../base/rate-limited-log.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -32,7 +32,7 @@ export interface TopicParts {
   readonly turn: Turn;
   readonly logger: Logger;
   /** For errors that a full disk would otherwise log many times a second. */
-  readonly rateLimitedLog: Trouble;
+  readonly rateLimitedLog: RateLimitedLog;
   readonly deferred: DeferredStore;
   readonly metadata: MetadataStore;
   readonly checkpointer: Checkpointer;

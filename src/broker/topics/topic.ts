@@ -1,6 +1,6 @@
 import type { Timestamp } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
-import { type Committed, HeldPublish } from "../acks/pending-publish.ts";
+import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
@@ -50,11 +50,11 @@ export class Topic implements Committed {
   dirty = false;
 
   /** What publishers wait for until the next commit. There is one per command, so that a publish allocates nothing. */
-  readonly pendingPub = new HeldPublish(this, "PUB");
+  readonly pendingPub = new PendingPublish(this, "PUB");
   /** What the repetition of an accepted publish waits for: later commits that fail do not concern it. */
-  readonly pendingRepeat = new HeldPublish(new RepeatCommit(this), "PUB");
-  readonly pendingMpub = new HeldPublish(this, "MPUB");
-  readonly pendingDpub = new HeldPublish(this, "DPUB");
+  readonly pendingRepeat = new PendingPublish(new RepeatCommit(this), "PUB");
+  readonly pendingMpub = new PendingPublish(this, "MPUB");
+  readonly pendingDpub = new PendingPublish(this, "DPUB");
   readonly deferredPublishes: DeferredPublishes;
   /** Publishes to it are acknowledged once they are on the disk, not only in the file. */
   fsync = false;

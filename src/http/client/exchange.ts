@@ -26,7 +26,7 @@ export interface HttpRequest {
   body?: string;
 }
 
-export interface HttpAnswer {
+export interface HttpResponse {
   status: number;
   /** `404 Not Found` */
   statusText: string;
@@ -48,11 +48,11 @@ const TLS_VERSIONS = { 769: "TLSv1", 770: "TLSv1.1", 771: "TLSv1.2", 772: "TLSv1
  * @param signal aborts the request and closes the connection
  * @returns the answer, whatever its status; rejects with an Error that says what went wrong
  */
-export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpAnswer> {
+export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpResponse> {
   return new Promise((resolve, reject) => {
-    const reader = new AnswerReader(limits.responseBytes);
+    const reader = new ResponseReader(limits.responseBytes);
     const socket = open(peer);
-    const finish = (outcome: HttpAnswer | Error): void => {
+    const finish = (outcome: HttpResponse | Error): void => {
       clearTimeout(connecting);
       clearTimeout(whole);
       signal?.removeEventListener("abort", abort);
@@ -114,10 +114,10 @@ function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpR
 }
 
 /** Parses a response as it arrives. Looks at each byte once, so that many small pieces do not take quadratic time. */
-export class AnswerReader {
+export class ResponseReader {
   private buffer: Buffer = Buffer.allocUnsafe(4096);
   private length = 0;
-  private head: Omit<HttpAnswer, "body"> | undefined;
+  private head: Omit<HttpResponse, "body"> | undefined;
   /** Where the body begins, or the part of a chunked body that is not parsed yet. */
   private at = 0;
   private readonly chunks: Buffer[] = [];
@@ -149,7 +149,7 @@ export class AnswerReader {
    * @param ended whether no more bytes will come
    * @throws Error for bytes that are not a response, or an incomplete one
    */
-  read(ended: boolean): HttpAnswer | undefined {
+  read(ended: boolean): HttpResponse | undefined {
     this.head ??= this.readHead();
     if (this.head === undefined) {
       if (ended) throw new Error(this.length === 0 ? "closed without an answer" : "closed in the middle of the answer's headers");
@@ -161,7 +161,7 @@ export class AnswerReader {
     return undefined;
   }
 
-  private readHead(): Omit<HttpAnswer, "body"> | undefined {
+  private readHead(): Omit<HttpResponse, "body"> | undefined {
     const { bytes } = this;
     const headEnd = bytes.indexOf(HEAD_END);
     if (headEnd < 0) return undefined;

@@ -37,7 +37,7 @@ export class BodyReader {
     return true;
   }
 
-  release(bytes: number): void {
+  unreserve(bytes: number): void {
     this.reservedBytes -= bytes;
     while (this.waiting.length > 0 && this.fits(this.waiting[0].bytes)) {
       const next = this.waiting.shift()!;

@@ -9,7 +9,7 @@ export interface Incoming {
   /** The text behind the question mark. */
   rawQuery: string;
   /** The value of the route's parameter; empty if the route has none. */
-  option: string;
+  parameter: string;
   bodies: BodyReader;
   logger: Logger;
 }
@@ -25,8 +25,8 @@ export class Call {
     return this.incoming.request;
   }
 
-  get option(): string {
-    return this.incoming.option;
+  get parameter(): string {
+    return this.incoming.parameter;
   }
 
   /** @throws Refusal 400 INVALID_REQUEST */
@@ -68,7 +68,7 @@ export class Call {
   /** Releases the body's part of the budget. To be called when the call is answered. */
   finish(): void {
     if (this.reservedBytes === 0) return;
-    this.incoming.bodies.release(this.reservedBytes);
+    this.incoming.bodies.unreserve(this.reservedBytes);
     this.reservedBytes = 0;
   }
 }

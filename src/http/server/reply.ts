@@ -21,7 +21,7 @@ export class Refusal extends Error {
     readonly status: number,
     readonly code: string,
     /** Whether to close the connection after the answer, because too much of the request is unread. */
-    readonly hangUp = false,
+    readonly closesConnection = false,
   ) {
     super(code);
   }
@@ -52,7 +52,7 @@ export function failure(status: number, code: string, headers: Record<string, st
 }
 
 export function refused(refusal: Refusal): Response {
-  return failure(refusal.status, refusal.code, refusal.hangUp ? CLOSE : {});
+  return failure(refusal.status, refusal.code, refusal.closesConnection ? CLOSE : {});
 }
 
 /** The answer of calls that do not use nsqd's content types. */

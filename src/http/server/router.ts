@@ -43,7 +43,7 @@ export class Router<Call> {
   }
 
   /** The value of the parameter in a path; empty for a route without a parameter. */
-  optionOf(path: string): string {
+  parameterOf(path: string): string {
     const { open } = this;
     return open !== undefined && path.startsWith(open.prefix) ? path.slice(open.prefix.length) : "";
   }

@@ -60,11 +60,11 @@ export interface HttpFront {
   readonly port: number;
   readonly load: HttpLoad;
   /** Sets the port of 127.0.0.1 that the server listens on. */
-  serverAt(port: number): void;
+  setServerPort(port: number): void;
   /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
   /** The address of the client whose requests come from a port of this machine; undefined if no client's do. */
-  clientAt(port: number): string | undefined;
+  clientAddress(port: number): string | undefined;
 }
 
 /** An HTTP API to serve. */
@@ -138,7 +138,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const ownPort = this.server.port ?? 0;
     this.port = front?.port ?? ownPort;
     this.where = front?.where ?? showListenAddress(address, ownPort);
-    front?.serverAt(ownPort);
+    front?.setServerPort(ownPort);
     api.logger.info(`${this.scheme}: listening on ${this.where}`);
   }
 
@@ -165,7 +165,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, logger } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, option: router.optionOf(path), bodies: this.load.bodies, logger };
+      const incoming = { request, rawQuery, parameter: router.parameterOf(path), bodies: this.load.bodies, logger };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -222,7 +222,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private clientOf(request: Request): string | undefined {
     const peer = this.server.requestIP(request);
     if (peer === null) return undefined;
-    return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAt(peer.port);
+    return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAddress(peer.port);
   }
 
   private logRequest(request: Request, response: Response, startNs: number): void {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import { AnswerReader } from "../../../src/http/client/exchange.ts";
+import { ResponseReader } from "../../../src/http/client/exchange.ts";
 import { get } from "../../../src/http/client/get.ts";
 
 const LIMITS = { connectTimeoutMs: 5000, requestTimeoutMs: 5000, responseBytes: 10_000 };
@@ -83,7 +83,7 @@ describe("AnswerReader", () => {
   const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nA;x=y\r\n, chunked!\r\n0\r\n\r\n";
 
   const readAnswer = (bytes: Buffer, ended: boolean) => {
-    const reader = new AnswerReader(10_000);
+    const reader = new ResponseReader(10_000);
     reader.add(bytes);
     return reader.read(ended);
   };
@@ -91,7 +91,7 @@ describe("AnswerReader", () => {
 
   test("parses a response that comes byte by byte", () => {
     for (const text of ["HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", CHUNKED]) {
-      const reader = new AnswerReader(10_000);
+      const reader = new ResponseReader(10_000);
       let body: string | undefined;
       for (const byte of Buffer.from(text)) {
         expect(reader.add(Buffer.of(byte))).toBeTrue();
@@ -102,7 +102,7 @@ describe("AnswerReader", () => {
   });
 
   test("parses many small chunks in linear time", () => {
-    const reader = new AnswerReader(4 * 1024 * 1024);
+    const reader = new ResponseReader(4 * 1024 * 1024);
     reader.add(Buffer.from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"));
     const began = performance.now();
     for (let i = 0; i < 100_000; i++) {

@@ -11,8 +11,8 @@ test("an endpoint is found by method and path, and its parameter is taken from t
   expect(router.findEndpoint("GET", "/config/a/b")).toBeUndefined();
   expect(router.findEndpoint("constructor", "/ping")).toBeUndefined();
   expect(router.findEndpoint("GET", "constructor")).toBeUndefined();
-  expect(router.optionOf("/config/log_level")).toBe("log_level");
-  expect(router.optionOf("/ping")).toBe("");
+  expect(router.parameterOf("/config/log_level")).toBe("log_level");
+  expect(router.parameterOf("/ping")).toBe("");
 });
 
 describe("a path is corrected as by nsqd's router", () => {

@@ -4,7 +4,7 @@ import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
 import type { HttpLimits, HttpLoad } from "../../../http/server/server.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
 import { PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
-import type { HeldPublish } from "../../acks/pending-publish.ts";
+import type { PendingPublish } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
 import type { Publishing } from "../../topics/publishing.ts";
@@ -176,7 +176,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   }
 
   private clearPieces(): void {
-    if (this.reservedBytes > 0) this.host.load.bodies.release(this.reservedBytes);
+    if (this.reservedBytes > 0) this.host.load.bodies.unreserve(this.reservedBytes);
     this.reservedBytes = 0;
     this.pieces?.clear();
     this.pieces = undefined;
@@ -225,7 +225,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   }
 
   /** @returns undefined for a batch that is empty, or is to be refused */
-  private appendBatch(topic: Topic, bytes: Buffer, from: number, to: number): HeldPublish | undefined {
+  private appendBatch(topic: Topic, bytes: Buffer, from: number, to: number): PendingPublish | undefined {
     const { publishing, options } = this.host.services;
     const { maxMsgSizeBytes, maxBodySizeBytes } = options;
     if (head.binary) {

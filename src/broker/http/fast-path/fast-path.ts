@@ -64,11 +64,11 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     return this.listener.where;
   }
 
-  serverAt(port: number): void {
+  setServerPort(port: number): void {
     this.serverPort = port;
   }
 
-  clientAt(port: number): string | undefined {
+  clientAddress(port: number): string | undefined {
     const client = this.clientsByPort.get(port);
     if (client === undefined) return undefined;
     // Bun's types do not say that both are undefined when the client is gone.

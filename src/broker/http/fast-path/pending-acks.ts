@@ -1,6 +1,6 @@
-import { AnswerQueue } from "../../acks/ack-queue.ts";
-import type { Holder } from "../../acks/group-commit.ts";
-import type { HeldPublish } from "../../acks/pending-publish.ts";
+import { AckQueue } from "../../acks/ack-queue.ts";
+import type { ClientAcks } from "../../acks/group-commit.ts";
+import type { PendingPublish } from "../../acks/pending-publish.ts";
 
 /** The client that waits for the acknowledgements. */
 export interface AcknowledgedClient {
@@ -14,12 +14,12 @@ export interface AcknowledgedClient {
 /** What waiting acknowledgements need of the broker. */
 export interface AckServices {
   /** Acknowledgements that wait for the next commit. */
-  readonly acks: { hold(acks: Holder): void };
+  readonly acks: { add(acks: ClientAcks): void };
   readonly turn: { schedule(): void };
 }
 
 /** The responses that a client gets once its publishes are committed, or synced to the disk. A publish that failed is undefined here. */
-export class PendingAcks extends AnswerQueue<HeldPublish | undefined, AcknowledgedClient> implements Holder {
+export class PendingAcks extends AckQueue<PendingPublish | undefined, AcknowledgedClient> implements ClientAcks {
   constructor(
     client: AcknowledgedClient,
     private readonly services: AckServices,
@@ -28,26 +28,26 @@ export class PendingAcks extends AnswerQueue<HeldPublish | undefined, Acknowledg
   }
 
   /** Adds a publish, which is answered after its commit. */
-  add(pending: HeldPublish): void {
+  add(pending: PendingPublish): void {
     if (!this.push(pending)) return;
-    this.services.acks.hold(this);
+    this.services.acks.add(this);
     this.services.turn.schedule();
   }
 
-  settleHeld(): void {
+  onCommitted(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
       const target = waiting[i]?.target;
       if (target === undefined) continue;
       if (target.failure !== undefined) waiting[i] = undefined;
-      else if (target.fsync) this.syncUpTo = this.gone + i + 1;
+      else if (target.fsync) this.syncUpTo = this.removed + i + 1;
     }
     this.committed = waiting.length;
   }
 
-  releaseHeld(upTo: number): void {
+  sendUpTo(upTo: number): void {
     const { waiting } = this;
-    const count = upTo - this.gone;
+    const count = upTo - this.removed;
     if (count <= 0) return;
     for (let at = 0; at < count; ) {
       let oks = at;
@@ -56,13 +56,13 @@ export class PendingAcks extends AnswerQueue<HeldPublish | undefined, Acknowledg
       else this.client.respondOks(oks - at);
       at = Math.max(oks, at + 1);
     }
-    this.drop(count);
+    this.remove(count);
     this.client.onAcksSent();
   }
 
-  failHeld(_error: Error, upTo: number): void {
-    const count = upTo - this.gone;
+  failUpTo(_error: Error, upTo: number): void {
+    const count = upTo - this.removed;
     for (let i = 0; i < count; i++) if (this.waiting[i]?.target.fsync === true) this.waiting[i] = undefined;
-    this.releaseHeld(upTo);
+    this.sendUpTo(upTo);
   }
 }

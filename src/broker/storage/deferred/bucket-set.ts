@@ -1,4 +1,4 @@
-import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Disk } from "../disk/disk.ts";
 import { Bucket, bucketName } from "./bucket.ts";
 
@@ -19,7 +19,7 @@ export class BucketSet implements Iterable<Bucket> {
   constructor(
     readonly disk: Disk,
     readonly directory: string,
-    private readonly rateLimitedLog: Trouble,
+    private readonly rateLimitedLog: RateLimitedLog,
   ) {}
 
   get size(): number {

@@ -1,5 +1,5 @@
 import type { Logger } from "../../../base/logger.ts";
-import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Bucket } from "./bucket.ts";
 import { type BucketSet, commitTogether, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
@@ -15,7 +15,7 @@ export class Cascade {
     private readonly buckets: BucketSet,
     private readonly syncEpochs: SyncEpochs,
     private readonly logger: Logger,
-    private readonly rateLimitedLog: Trouble,
+    private readonly rateLimitedLog: RateLimitedLog,
     private readonly ballast: Ballast,
   ) {}
 

@@ -1,5 +1,5 @@
 import type { Logger } from "../../../base/logger.ts";
-import { Trouble } from "../../../base/rate-limited-log.ts";
+import { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
@@ -50,7 +50,7 @@ export class DeferredStore {
   private readonly syncEpochs = new SyncEpochs();
   /** Stages new entries. */
   readonly writer: EntryWriter;
-  private readonly rateLimitedLog: Trouble;
+  private readonly rateLimitedLog: RateLimitedLog;
   private readonly directory: string;
   private readonly logger: Logger;
   private readonly ballast: Ballast;
@@ -61,7 +61,7 @@ export class DeferredStore {
     this.logger = logger;
     this.ballast = ballast;
     disk.makeDirectory(directory);
-    this.rateLimitedLog = new Trouble(logger);
+    this.rateLimitedLog = new RateLimitedLog(logger);
     this.buckets = new BucketSet(disk, directory, this.rateLimitedLog);
     this.writer = new EntryWriter(this.buckets, this.rateLimitedLog, clock);
     this.loader = new Loader(this.buckets);

@@ -1,4 +1,4 @@
-import type { Trouble } from "../../../base/rate-limited-log.ts";
+import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Bucket } from "./bucket.ts";
 import { type BucketSet, commitTogether, startOf, widthFor } from "./bucket-set.ts";
 import { ENTRY_HEADER_BYTES, type EntryHeader } from "./entry.ts";
@@ -32,7 +32,7 @@ export class EntryWriter {
 
   constructor(
     private readonly buckets: BucketSet,
-    private readonly rateLimitedLog: Trouble,
+    private readonly rateLimitedLog: RateLimitedLog,
     private readonly clock: DueClock,
   ) {
     this.nextNumber = Math.floor(clock.currentMs()) * 1000;

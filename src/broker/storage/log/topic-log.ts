@@ -1,6 +1,6 @@
 import type { Clock } from "../../../base/clock.ts";
 import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
-import { layMessage, layMessages, type Timestamp } from "../../../frame/layout.ts";
+import { type Timestamp, writeMessage, writeMessages } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
@@ -90,7 +90,7 @@ export class TopicLog implements JournaledLog {
   append(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + bodyBytes);
     const at = (chunk.end - chunk.start) | 0;
-    const to = layMessage(chunk.buffer, chunk.view, at, source, from, bodyBytes, this.prefix, this.next, time);
+    const to = writeMessage(chunk.buffer, chunk.view, at, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;
     this.end = chunk.end = chunk.start + to;
   }
@@ -110,7 +110,7 @@ export class TopicLog implements JournaledLog {
       chunk = this.newTail(bytes);
     }
     const at = (chunk.end - chunk.start) | 0;
-    const ended = layMessages(chunk.buffer, chunk.view, at, source, from, count, this.prefix, this.next, time);
+    const ended = writeMessages(chunk.buffer, chunk.view, at, source, from, count, this.prefix, this.next, time);
     this.next += count;
     this.end = chunk.end = chunk.start + ended;
   }

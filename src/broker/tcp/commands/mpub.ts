@@ -40,9 +40,9 @@ export const MPUB: BodyCommand = {
 
   truncated(hasSize: boolean, { publisher }: PublishingClient): ProtocolError {
     if (!hasSize) return fatal("E_BAD_BODY", "MPUB failed to read body size");
-    const { count, walked, offset, needed } = publisher.batch;
+    const { count, checked, offset, needed } = publisher.batch;
     if (count < 0) return fatal("E_BAD_BODY", "MPUB failed to read message count");
-    if (needed === offset + 4) return fatal("E_BAD_MESSAGE", `MPUB failed to read message(${walked}) body size`);
+    if (needed === offset + 4) return fatal("E_BAD_MESSAGE", `MPUB failed to read message(${checked}) body size`);
     return fatal("E_BAD_MESSAGE", "MPUB failed to read message body");
   },
 };

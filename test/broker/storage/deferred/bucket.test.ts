@@ -11,7 +11,7 @@ import {
 import { NO_BALLAST } from "../../../../src/broker/storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { HEAD_BYTES } from "../../../../src/broker/storage/file-head.ts";
-import { layMessage } from "../../../../src/frame/layout.ts";
+import { writeMessage } from "../../../../src/frame/layout.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
 
@@ -32,7 +32,7 @@ const ENTRY_BYTES = ENTRY_HEADER_BYTES + 34 + BODY_BYTES;
 function frameOf(number: number): Buffer {
   const frame = Buffer.alloc(34 + BODY_BYTES);
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
-  layMessage(frame, view, 0, Buffer.alloc(BODY_BYTES, `body ${number} `), 0, BODY_BYTES, 1, number, { high: 1, low: 2 });
+  writeMessage(frame, view, 0, Buffer.alloc(BODY_BYTES, `body ${number} `), 0, BODY_BYTES, 1, number, { high: 1, low: 2 });
   return frame;
 }
 
