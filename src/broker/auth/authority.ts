@@ -143,7 +143,7 @@ export class Authority {
   }
 }
 
-/** A text without a secret, be it plain or escaped there. */
+/** Removes a secret from a text, in its plain form and in its escaped form. */
 function withoutSecret(text: string, secret: Buffer): string {
   const forms = [secret.toString(), escapeQuery(secret)].filter((form) => form.length >= SHORTEST_SECRET);
   return forms.reduce((left, form) => left.replaceAll(form, "…"), text);

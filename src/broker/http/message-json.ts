@@ -12,7 +12,7 @@ export type BodyFormat = "text" | "json" | "base64";
 const DEFAULT_LIMIT = 100;
 const MAX_LIMIT = 1000;
 /** The limit for the bodies in one answer. An answer always has room for one message. */
-export const PAGE_BYTES = 1024 * 1024;
+const PAGE_BYTES = 1024 * 1024;
 /** The limit for reads of the log for one answer. */
 export const PAGE_READS = 256;
 

@@ -16,7 +16,7 @@ export interface DueClock {
 
 /** Takes messages into buckets: they are staged, written by a commit, and stored then, or when a sync has succeeded. */
 export class EntryWriter {
-  /** Set by an owner, while it is told of a message, to leave that message on disk for now. */
+  /** Set by an owner within stored() to leave the message on disk for now. */
   leftOnDisk = false;
   /** The number that the next entry gets. */
   nextNumber: number;

@@ -51,7 +51,7 @@ export function visitRecords(
 }
 
 /** When a record was published, in ms, with about a microsecond's precision. */
-export function publishedMs({ buffer, from }: LogRecord): number {
+function publishedMs({ buffer, from }: LogRecord): number {
   const high = buffer.readUInt32BE(from + TIMESTAMP_OFFSET);
   const low = buffer.readUInt32BE(from + TIMESTAMP_OFFSET + 4);
   return (high * 4294967296 + low) / 1e6;

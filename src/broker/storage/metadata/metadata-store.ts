@@ -206,7 +206,7 @@ export class MetadataStore {
   /**
    * Allocates a topic number that no topic uses, and the sequence at which the new topic begins.
    *
-   * @param reserve so many sequences count as used from here on. A memory-only topic needs it: nothing else records the sequences
+   * @param reserve how many sequences count as used from here on. A memory-only topic needs it: nothing else records the sequences
    *   that it gives to messages, and after a crash they must not be given again
    * @returns undefined when all 16,384 numbers are in use
    */

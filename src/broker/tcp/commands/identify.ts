@@ -24,7 +24,7 @@ const DEFAULTS = {
   /** Not nsqd's: the client's publishes may have keys (docs/replay.md). */
   idempotency: false,
 };
-/** The same, with what only a broker reads to which it matters where its consumers are. */
+/** The defaults for a broker that knows its location: only such a broker reads where a client is. */
 const DEFAULTS_WITH_LOCATION = { ...DEFAULTS, topology_region: "", topology_zone: "" };
 type Identity = typeof DEFAULTS & Partial<typeof DEFAULTS_WITH_LOCATION>;
 
