@@ -22,7 +22,7 @@ export interface AuthenticatedClient {
 export interface AuthServices {
   readonly authority: Authority;
   /** The time of this turn by a clock that nobody sets, ms. */
-  readonly turn: { readonly steadyMs: number };
+  readonly turn: { readonly steadyMs: number; readClock(): void };
   readonly logger: Logger;
 }
 
@@ -114,7 +114,8 @@ export class ClientAuth {
         this.permissions = answer;
         this.publishableName = undefined;
         // The TTL counts from the answer, not from the question, as in nsqd.
-        this.expiresMs = performance.now() + answer.ttlS * 1000;
+        this.services.turn.readClock();
+        this.expiresMs = this.services.turn.steadyMs + answer.ttlS * 1000;
       }
       this.client.onAuthAnswer();
     };
