@@ -14,9 +14,9 @@ const EMPTY = Buffer.alloc(0);
 
 /** How long the whole will be is not known yet. */
 export const UNKNOWN_LENGTH = 0;
-/** As long as it is not known the memory is not the pool's, and starts with this much. */
+/** While the length is unknown the memory is not the pool's. It starts with this much. */
 const FIRST_SMALL_BYTES = 512;
-/** Pooled memory starts with this much at the most: a length that was only announced costs nothing. */
+/** Pooled memory starts with at most this much, so that a length that is only announced costs little. */
 const FIRST_POOLED_BYTES = 128 * 1024;
 
 /**
@@ -24,7 +24,7 @@ const FIRST_POOLED_BYTES = 128 * 1024;
  * length to copy, not the square of it.
  */
 export class PieceBuffer<Memory extends PooledMemory> {
-  /** The bytes stand in [0, length) of it. Another one after each append(). */
+  /** The bytes are in [0, length). append() may replace the buffer. */
   buffer: Buffer = EMPTY;
   length = 0;
   /** Holds `buffer` if it is the pool's. */
@@ -32,7 +32,7 @@ export class PieceBuffer<Memory extends PooledMemory> {
 
   constructor(private readonly pool: MemoryPool<Memory>) {}
 
-  /** Adds [from, to) of `data`. @param wholeBytes that there will be in the end, as far as is known, or UNKNOWN_LENGTH */
+  /** Adds [from, to) of `data`. @param wholeBytes the length of the whole as far as it is known, or UNKNOWN_LENGTH */
   append(data: Buffer, from: number, to: number, wholeBytes: number): void {
     const length = this.length + to - from;
     if (length > this.buffer.length) this.grow(length, wholeBytes);

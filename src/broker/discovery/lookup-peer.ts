@@ -9,7 +9,7 @@ const MAGIC_V1 = "  V1";
 const MAX_ANSWER_BYTES = 64 * 1024;
 /** Commands that may be sent before their answers come, so that a distant lookup is not waited for with each, and little stays unsent. */
 const MAX_AWAITED = 512;
-/** A slow lookup for which more changes wait is told by registering everything again. */
+/** If more changes wait for a slow lookup, the connection is closed, and the next one registers everything again. */
 const MAX_QUEUED = 4096;
 /** A failure that persists is logged this often. */
 const REPEAT_LOG_INTERVAL_MS = 60_000;

@@ -7,7 +7,7 @@ import type { Authority, ClientFacts } from "../auth/authority.ts";
 import type { Permissions } from "../auth/permissions.ts";
 import { type CommandResult, WAIT } from "./commands/command.ts";
 
-/** The client that is to prove who it is. */
+/** The client that authenticates itself. */
 export interface AuthenticatedClient {
   /** `ip:port` */
   readonly remoteAddress: string;
@@ -129,7 +129,7 @@ export class ClientAuth {
     return answer;
   }
 
-  /** The reason is for the log only: a client that no server vouches for is not told it. */
+  /** The reason is for the log only: an unauthenticated client does not get it. */
   private failed(error: Error): ProtocolError {
     this.services.logger.warn(`PROTOCOL(V2): [${this.client.remoteAddress}] AUTH failed ${error.message}`);
     return fatal("E_AUTH_FAILED", "AUTH failed");

@@ -114,5 +114,5 @@ export class TcpListener implements ConnectionHost {
   }
 }
 
-// Defined here, because a function at the place of its use would be created anew for each call.
+// Defined here, because a function at the place of its use would be created for each call.
 const callFlush = (connection: Connection): void => connection.flush();

@@ -165,7 +165,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     return to;
   }
 
-  /** Makes room for the body of a request whose head has come, if it has. @returns false: there is none now, and the request has to wait */
+  /** Reserves room for the body, if the head has come. @returns false: there is no room now, so the request has to wait */
   private tryReserveBody(): boolean {
     if (this.wholeBytes === UNKNOWN_LENGTH) return true;
     if (!this.tryCountRequest()) return false;
