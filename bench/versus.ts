@@ -35,10 +35,11 @@ const HELP = `usage: bun run bench [flags]
   --rounds=N            rounds per workload (default 5)
   --set=core|all        the core workloads (the default), or all of them (about forty minutes)
   --only=A,B            only these workloads, of either set: ${WORKLOADS.map(({ name }) => name).join(", ")}
-  --servers=A,B         only these servers: ${SERVER_KINDS.join(", ")} (default: all but nsqd-0,
-                        which is nsqd with --mem-queue-size=0)
+  --servers=A,B         only these servers: ${SERVER_KINDS.join(", ")} (default: all but nsqd-0, which is
+                        nsqd with --mem-queue-size=0, and baseline)
   --messages-scale=X    multiply the number of messages (default 1, which is about two seconds per run)
   --bunsq=COMMAND       the command that starts bunsq (default dist/bunsq, or the source if it is not built)
+  --baseline=COMMAND    another build of bunsq to measure in turns with this one, for --servers=bunsq,baseline
   --bunsq-args=FLAGS    flags for bunsq, beside addresses and data path (default none)
   --nsqd=PATH           Go's nsqd (default NSQD_BIN, or nsqd on PATH)
   --nsqd-args=FLAGS     flags for nsqd, e.g. --nsqd-args=--mem-queue-size=0
@@ -66,9 +67,10 @@ function parseOptions(args: string[]): Options | undefined {
       rounds: { ...text, default: "5" },
       set: { ...text, default: "core" },
       only: text,
-      servers: { ...text, default: SERVER_KINDS.filter((kind) => kind !== "nsqd-0").join(",") },
+      servers: { ...text, default: SERVER_KINDS.filter((kind) => kind !== "nsqd-0" && kind !== "baseline").join(",") },
       "messages-scale": { ...text, default: "1" },
       bunsq: text,
+      baseline: text,
       "bunsq-args": { ...text, default: "" },
       nsqd: text,
       "nsqd-args": { ...text, default: "" },
@@ -95,6 +97,7 @@ function parseOptions(args: string[]): Options | undefined {
     servers: values.servers.split(",").map(serverKind),
     commands: {
       bunsq: values.bunsq?.split(" ") ?? (existsSync(BINARY) ? [BINARY, "--mode=broker"] : [process.execPath, SOURCE, "--mode=broker"]),
+      baseline: values.baseline?.split(" "),
       bunsqArgs: words(values["bunsq-args"]),
       nsqd: nsqd === undefined ? undefined : [nsqd],
       nsqdArgs: words(values["nsqd-args"]),

@@ -5,8 +5,8 @@ import type { DrainLoad, Layers, PublishLoad } from "./load/job.ts";
  * The servers that are measured: bunsq; nsqd with its defaults; nsqd-0, which is nsqd with --mem-queue-size=0, the closest that
  * nsqd gets to keeping messages in a crash; and two processes that only move bytes, which show the limit of the machine.
  */
-export type ServerKind = "bunsq" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
-export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "nsqd", "nsqd-0", "bare", "bare-file"];
+export type ServerKind = "bunsq" | "baseline" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
+export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "baseline", "nsqd", "nsqd-0", "bare", "bare-file"];
 
 /** `core`: the default, takes less than ten minutes. `all`: everything. */
 export type WorkloadSet = "core" | "all";
@@ -31,7 +31,14 @@ export interface Workload {
 
 /** The number of messages for a kind of server; undefined if the server is not run. */
 export function messagesFor({ messages }: Workload, kind: ServerKind): number | undefined {
-  return messages[kind] ?? (kind === "nsqd-0" ? messages.nsqd : undefined);
+  switch (kind) {
+    case "baseline":
+      return messages.bunsq;
+    case "nsqd-0":
+      return messages[kind] ?? messages.nsqd;
+    default:
+      return messages[kind];
+  }
 }
 
 export type Load =

@@ -152,6 +152,26 @@ export function toMarkdown(report: Report): string {
       ),
     );
   }
+  const compared = throughput.filter(({ summaries }) => summaries.baseline !== undefined);
+  if (compared.length > 0) {
+    sections.push(
+      "Beside another build of bunsq:",
+      table(
+        ["workload", "msg/s", "baseline msg/s", "ratio", "CPU µs/msg", "baseline CPU µs/msg", "ratio", "peak MB", "baseline peak MB"],
+        compared.map(({ workload, summaries: { bunsq, baseline } }) => [
+          workload.title,
+          count(bunsq?.messagesPerSecond),
+          count(baseline?.messagesPerSecond),
+          times(bunsq?.messagesPerSecond, baseline?.messagesPerSecond),
+          micros(bunsq?.serverCpuUsPerMessage),
+          micros(baseline?.serverCpuUsPerMessage),
+          times(bunsq?.serverCpuUsPerMessage, baseline?.serverCpuUsPerMessage),
+          megabytes(bunsq?.peakRssBytes),
+          megabytes(baseline?.peakRssBytes),
+        ]),
+      ),
+    );
+  }
   if (durable.length > 0) {
     sections.push(
       "Beside nsqd with `--mem-queue-size=0`: without a queue in memory, what it cannot pass on at once goes to its files before the OK.",

@@ -26,6 +26,8 @@ export interface BrokerCommands {
   /** The command without flags. */
   bunsq: string[];
   bunsqArgs: string[];
+  /** Another build of bunsq, to compare with; undefined: none. */
+  baseline: string[] | undefined;
   nsqd: string[] | undefined;
   nsqdArgs: string[];
 }
@@ -35,6 +37,9 @@ export async function startBenchServer(kind: ServerKind, load: Load, messages: n
   switch (kind) {
     case "bunsq":
       return startBroker("bunsq", commands.bunsq, commands.bunsqArgs);
+    case "baseline":
+      if (commands.baseline === undefined) throw new Error("no baseline");
+      return startBroker("bunsq", commands.baseline, commands.bunsqArgs);
     case "nsqd":
       if (commands.nsqd === undefined) throw new Error("no nsqd");
       return startBroker("nsqd", commands.nsqd, commands.nsqdArgs);
