@@ -113,7 +113,8 @@ test("every exported value is imported somewhere", () => {
 });
 
 test("comments are plain sentences", () => {
-  const findings = sourcesIn("bench/", "scripts/", "src/").flatMap(([path, text]) => {
+  const findings = [...sources].flatMap(([path, text]) => {
+    if (path === OWN_PATH) return [];
     const bad = commentsOf(text).filter(
       (comment) => BANNED_BEGINNINGS.test(comment) || BANNED_PHRASES.some((phrase) => ` ${comment} `.includes(` ${phrase} `)),
     );

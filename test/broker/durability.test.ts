@@ -135,7 +135,7 @@ test("a topic may be set to fsync while the others answer after the write, and o
   expect(await client.response()).toBe("OK");
 });
 
-test("a topic's durability outlives a restart, and can be given back", async () => {
+test("a topic's durability outlives a restart, and can be reset", async () => {
   await using server = InProcess.start();
   await server.publish("t", "1");
   server.broker.registry.topic("t").setDurability("fsync");
@@ -170,7 +170,7 @@ test("with fsync deferred publishes and requeues are kept, and each comes once, 
 });
 
 for (const code of ["EIO", "ENOSPC"]) {
-  test(`a write that fails with ${code} refuses what it held, the broker says it is unwell, and goes on when writes succeed`, async () => {
+  test(`a write that fails with ${code} refuses what was part of it, the broker says it is unwell, and goes on when writes succeed`, async () => {
     const disk = { ...systemDisk };
     await using server = InProcess.start({}, { disk });
     const consumer = await server.consumer("t", "c", 10);

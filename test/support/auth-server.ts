@@ -2,7 +2,7 @@
 export interface Question {
   method: string;
   path: string;
-  /** Of the query, or of a body of JSON. */
+  /** The fields of the query, or of a JSON body. */
   fields: Record<string, string>;
 }
 

@@ -14,7 +14,7 @@ export interface Flakiness {
 }
 
 /**
- * A disk in front of another that fails now and then, as its random numbers say, and keeps a trace of all that changed the
+ * A disk in front of another that fails at random, from a seed, and keeps a trace of all that changed the
  * disk or failed to: with the same seed and the same calls the trace is the same.
  */
 export class FlakyDisk implements Disk {

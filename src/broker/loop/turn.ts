@@ -85,7 +85,7 @@ export class EventLoopTurn implements Turn {
     return this.turnClock.toWall(atMs);
   }
 
-  /** Goes on by the time of an earlier run, in which the wall clock was set by so much. */
+  /** Goes on by the time of an earlier run. @param clockStepMs by how much the wall clock was set in it */
   continueFrom(clockStepMs: number): void {
     this.turnClock.continueFrom(clockStepMs);
   }

@@ -112,7 +112,7 @@ export class MessageControl {
   /**
    * Writes a message to the deferred store.
    *
-   * @param move called once the message is written: takes it out of the place where it was, and returns false if it is gone from there
+   * @param move called once the message is written: removes it from where it was, and returns false if it is not there any more
    */
   private store(
     channel: Channel,

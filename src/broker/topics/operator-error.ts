@@ -6,7 +6,7 @@ export type OperatorErrorCode =
   | "MESSAGE_NOT_FOUND"
   /** The call was carried out, but could not be saved: a crash would undo it. */
   | "NOT_SAVED"
-  /** So many messages were taken out of the middle of the backlog that the channel's row would become too long. */
+  /** The backlog has as many holes as it may have; with more of them the channel's row would become too long. */
   | "TOO_MANY_HOLES"
   /** Too many calls are searching the deferred store. */
   | "TOO_MANY_REQUESTS";

@@ -20,8 +20,8 @@ export class BodyReader {
   constructor(private readonly budgetBytes: number) {}
 
   /**
-   * Reserves room for a request's body, which release() has to give back. A body that is larger than the whole budget waits
-   * until it is the only one.
+   * Reserves room for a request's body, until release() is called. A body that is larger than the whole budget waits until it is
+   * the only one.
    *
    * @returns undefined if there was room, else a promise that resolves when there is
    */

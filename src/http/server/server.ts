@@ -80,7 +80,7 @@ export interface HttpApi<OwnCall extends Call> {
   call(incoming: Incoming): OwnCall;
   /** If given, answers every request in place of the router. */
   gate?: () => Response;
-  /** If given, stands between the server and its clients; `address` is then the address between the two. */
+  /** If given, it is between the server and its clients, and `address` is the address between the two. */
   front?: HttpFront;
   /** Answers an error of a handler that is neither a refusal nor a defect. @returns undefined for any other error */
   failed?(error: unknown): Response | undefined;

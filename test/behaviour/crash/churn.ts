@@ -3,7 +3,7 @@ import { until } from "../../support/server.ts";
 import type { Ending, Ledger } from "./ledger.ts";
 import { type Life, now } from "./workers.ts";
 
-/** Of these the first ones get publishes only, so that it is known which message has which place in the log; the others get DPUBs too. */
+/** Topics that get publishes only, so that each message's sequence is known. The topics below get DPUBs, too. */
 const PLAIN = ["churn-0", "churn-1", "churn-2"];
 const TIMED = ["churn-3", "churn-4"];
 const CHANNELS = ["a", "b", "c"];
@@ -18,9 +18,9 @@ interface ChannelModel {
   paused: boolean;
   /** Numbers of the messages that have to come. */
   owed: Set<number>;
-  /** Those that may, because a kill came before the broker had to have noted what became of them; since when. */
+  /** Numbers of those that may come, because a kill came before the broker had to have saved their state; since when. */
   maybe: Map<number, number>;
-  /** When each was finished, for what is told of a violation. */
+  /** When each was finished, for the report of a violation. */
   finishedMs: Map<number, number>;
   /** Requeued with a delay: not before. */
   notBefore: Map<number, number>;

@@ -37,7 +37,7 @@ interface Seat {
   restless: number;
 }
 
-/** Of one producer, CROWD. */
+/** The topics of one producer, CROWD. */
 const CROWD_TOPICS = Array.from({ length: 8 }, (_, number) => `crowd-${number}`);
 
 /** Channels in the order they are made: a topic's first one gets the topic's backlog. */
@@ -82,7 +82,7 @@ export class CrashRun {
   private consumers: Consumer[] = [];
   /** Consumers that left and are coming back. */
   private returning: Promise<void>[] = [];
-  /** Log lines of all lives that tell of trouble: shown, not judged, as the recovery's wording is the broker's. */
+  /** Warnings and errors in the logs of all lives: shown, not judged, as the recovery's wording is the broker's. */
   private readonly warnings: string[] = [];
   /** nsqd has no seek, and would lose what this looks for. */
   private readonly churn: Churn | undefined;
@@ -160,11 +160,11 @@ export class CrashRun {
     const crashes = ledger.endings.filter((ending) => ending.kind === "crash").length;
     // Without its time a line that every life repeats shows once.
     const kinds = [...new Set(this.warnings.map((line) => line.replace(/^\[nsqd\] \S+ \S+ /, "")))];
-    const trouble = kinds.length === 0 ? "" : `\nwarnings in the logs (${this.warnings.length}):\n${kinds.slice(0, 5).join("\n")}`;
+    const warnings = kinds.length === 0 ? "" : `\nwarnings in the logs (${this.warnings.length}):\n${kinds.slice(0, 5).join("\n")}`;
     return (
       `${ledger.endings.length} lives (${crashes} killed), ${ledger.messages.length} messages in ${ledger.batches.length} publish calls, ` +
       `${ledger.deliveryCount} deliveries of which ${ledger.redeliveryCount} again, ` +
-      `${this.churn?.steps ?? 0} steps of making, deleting, pausing, reading and seeking${trouble}`
+      `${this.churn?.steps ?? 0} steps of making, deleting, pausing, reading and seeking${warnings}`
     );
   }
 

@@ -50,7 +50,7 @@ async function publish(client: RawClient, round: number): Promise<void> {
 
 const journal = () => join(dataPath, "bunsq-data", "journal");
 
-test("messages that stand in the journal only come after a kill, once and in order", async () => {
+test("messages that are only in the journal come after a kill, once and in order", async () => {
   const broker = await start();
   const producer = await connect(broker);
   for (let round = 0; round < EACH; round++) await publish(producer, round);
@@ -114,7 +114,7 @@ test("a clean stop leaves no journal behind", async () => {
   expect(existsSync(journal())).toBe(false);
 });
 
-test("a topic that was deleted stays so, though its messages stand in the journal of a broker that was killed", async () => {
+test("a topic that was deleted stays so, though its messages are in the journal of a broker that was killed", async () => {
   const broker = await start();
   await publish(await connect(broker), 0);
   const [gone = "", kept = ""] = TOPICS;

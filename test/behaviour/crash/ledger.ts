@@ -383,7 +383,7 @@ export class Ledger {
     return { count, examples };
   }
 
-  /** Looks at each message in each channel: yields what is missing, and undefined now and then, where the caller may pause. */
+  /** Looks at each message in each channel: yields what is missing, and undefined from time to time, where the caller may pause. */
   *look(): Generator<Owed | undefined> {
     let looked = 0;
     for (const topic of this.topics.values()) {

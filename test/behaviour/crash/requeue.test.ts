@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { RawClient } from "../../support/raw-client.ts";
 import { type Server, startServer, until } from "../../support/server.ts";
 
-// Single paths through the deferred store over a kill, each of which the crash test takes only now and then.
+// Single paths through the deferred store over a kill. The crash test takes each of them only rarely.
 
 let server: Server | undefined;
 let dataPath = "";

@@ -8,7 +8,7 @@ import { int32, join } from "./support/wire.ts";
 /** How the auth server answers a secret: each question with the next, the last one again and again. */
 interface Answer {
   status?: number;
-  /** As it stands; else permissions with these changes. */
+  /** The whole body; without it, permissions with these changes. */
   body?: string;
   authorizations?: Authorization[] | null;
   changes?: { [field: string]: unknown };
@@ -45,7 +45,7 @@ async function sendAuth(s: Session, label: string, told: Answer[], identify?: st
   return { peer, secret };
 }
 
-/** The same, with its answer in the transcript. */
+/** Sends AUTH, and has its answer in the transcript. */
 async function authed(s: Session, label: string, told: Answer[] = [{}], identify?: string): Promise<{ peer: Peer; secret: string }> {
   const sent = await sendAuth(s, label, told, identify);
   await sent.peer.frames(1);

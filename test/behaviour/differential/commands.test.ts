@@ -26,7 +26,7 @@ const BEYOND_64_BITS = [
   "18446744073710",
   "99999999999999999999999999",
 ];
-/** Of those, delays that nsqd takes, as they are within its bounds after the second wrap. */
+/** Delays among BEYOND_64_BITS that nsqd accepts, because they are within its bounds after the second wrap. */
 const WRAPPED_INTO_BOUNDS = ["9223372036854775808", "18446744073710"];
 
 describeAgainstNsqd(

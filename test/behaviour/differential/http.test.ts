@@ -189,7 +189,7 @@ function publishing(scenario: DefineScenario): void {
   pub("with a semicolon in its query is refused", "?topic=TOPIC;defer=1", "m");
   pub("with an unknown argument ignores it", "?topic=TOPIC&more=1", "m");
   pub("with an ephemeral topic takes it", "?topic=TOPIC%23ephemeral", "m");
-  pub("with a bare hash in its target is refused by what stands before it", "?topic=TOPIC#ephemeral", "m");
+  pub("with a bare hash in its target is refused by what is before it", "?topic=TOPIC#ephemeral", "m");
   for (const defer of [
     "0",
     "1",
@@ -284,7 +284,7 @@ function batches(scenario: DefineScenario): void {
   binary("refuses a body that ends early", join(int32(2), sized("a"), int32(5), "abc"));
   binary("refuses a body that ends before its count", Buffer.from([0, 0]));
   binary("refuses an empty body", Buffer.alloc(0));
-  binary("ignores what stands behind its last message", join(batch("a"), "trailing"));
+  binary("ignores what is behind its last message", join(batch("a"), "trailing"));
   binary("refuses a body over the limit", batch(...Array.from({ length: 5 }, () => filled(1000))));
   binary("takes a chunked body", Buffer.from(chunked([batch("a", "b").toString("latin1")]), "latin1"), ["Transfer-Encoding: chunked"]);
   scenario("/mpub refuses a huge body without reading it", async (s) => {
@@ -296,7 +296,7 @@ function batches(scenario: DefineScenario): void {
   });
 }
 
-/** The same suspicious arguments for a call that takes a topic, or a topic and a channel. */
+/** Plays suspicious arguments on a call that has a topic, or a topic and a channel. */
 function judgeArguments(scenario: DefineScenario, path: string, takesChannel: boolean): void {
   const queries: Record<string, string> = takesChannel
     ? {

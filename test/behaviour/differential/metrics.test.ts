@@ -9,7 +9,7 @@ import { UdpSink } from "../../support/udp-sink.ts";
 /** nsqd sends for this long less a second, and cannot with a second or less. */
 const INTERVAL_MS = 1100;
 const PERCENTILES = [1, 0.95, 0.5];
-/** The first of it stands in front of every report. */
+/** Every report begins with this key. */
 const FIRST_KEY = "s.topic.a_first.message_count:";
 
 /** One broker that sends to a socket of ours. */
@@ -203,13 +203,13 @@ async function measure(
   return { program: server.program, bounds, channel: topic.channels[0]!.e2e_processing_latency, topic: topic.e2e_processing_latency, text };
 }
 
-/** Where a percentile has to be. @param neighbours in the order of latencies that may stand for it */
+/** Where a percentile has to be. @param neighbours in the order of latencies that may be reported for it */
 function within(bounds: Bounds[], quantile: number, neighbours: number): Bounds {
   const least = bounds.map(([low]) => low).sort((a, b) => a - b);
   const most = bounds.map(([, high]) => high).sort((a, b) => a - b);
   const rank = Math.ceil(quantile * bounds.length) - 1;
   const low = least[Math.max(0, rank - neighbours)] as number;
   const high = most[Math.min(most.length - 1, rank + neighbours)] as number;
-  // A clock of whole milliseconds stands behind the bounds.
+  // The bounds come from a clock of whole milliseconds.
   return [(low - 2e6) * (1 - RELATIVE_ACCURACY), (high + 2e6) * (1 + RELATIVE_ACCURACY)];
 }

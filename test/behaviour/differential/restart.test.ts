@@ -41,7 +41,7 @@ function messages(scenario: DefineScenario): void {
     const peer = await s.consumer("a", { rdy: 10 });
     await peer.frames(3);
   });
-  scenario("each channel goes on where it stood", async (s) => {
+  scenario("each channel goes on where it was", async (s) => {
     const reader = await s.consumer("a", { channel: "read", rdy: 2 });
     const idle = await s.consumer("b", { channel: "unread" });
     await s.publish("one", "two", "three", "four");

@@ -1,7 +1,7 @@
 import { afterEach, expect, test } from "bun:test";
 import { type Server, startServer, until } from "../../support/server.ts";
 import { SmallDisk, whyNoSmallDisk } from "./small-disk.ts";
-import { CHANNEL, Drain, KINDS, NOTED_MS, Traffic, untilTaken } from "./traffic.ts";
+import { CHANNEL, Drain, KINDS, NOTED_MS, Traffic, untilAccepted } from "./traffic.ts";
 
 const MIB = 1024 * 1024;
 const DISK_BYTES = 24 * MIB;
@@ -108,7 +108,7 @@ for (const { name, args, brimful, ends } of SETTINGS) {
         drain.pause();
 
         disk.free();
-        await untilTaken(broker, traffic);
+        await untilAccepted(broker, traffic);
         await until("it is healthy", async () => (await ping(broker)) === "200 OK");
         const rest = await Drain.start(broker, traffic, CHANNEL, 500, false);
         await until("everything acknowledged has come", () => traffic.missing.length === 0, 15_000).catch((error: Error) => {

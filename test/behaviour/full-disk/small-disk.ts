@@ -33,7 +33,7 @@ export class SmallDisk implements Disposable {
     }
   }
 
-  /** And tidies up. */
+  /** Removes the file that filled the disk. */
   free(): void {
     unlinkSync(join(this.path, "filler"));
   }

@@ -143,9 +143,9 @@ async function overHttp(server: Server, kind: Kind, bodies: string[], deferMs: n
   return text;
 }
 
-/** Waits until publishes of every kind are taken. */
-export async function untilTaken(server: Server, traffic: Traffic): Promise<void> {
+/** Waits until publishes of every kind are accepted. */
+export async function untilAccepted(server: Server, traffic: Traffic): Promise<void> {
   for (const kind of KINDS) {
-    await until(`${kind} is taken again`, async () => (await traffic.publish(server, kind, 100)) === undefined);
+    await until(`${kind} is accepted again`, async () => (await traffic.publish(server, kind, 100)) === undefined);
   }
 }

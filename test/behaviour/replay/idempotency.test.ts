@@ -60,7 +60,7 @@ test("over TCP a client that negotiated keys sends the key after the topic", asy
     client.command("PUB t", "no key");
   }
   for (let i = 0; i < 15; i++) expect(await client.response()).toBe("OK");
-  // The same keys as over HTTP.
+  // Keys over HTTP and TCP are the same.
   expect(await server.call("POST", "/pub?topic=t", "a", keyed("one"))).toBe("200 OK");
   const consumer = await server.started.consumer("t", "ch", 20);
   const got = (await messages(consumer, 8)).map(({ text }) => text);

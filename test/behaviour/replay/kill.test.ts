@@ -66,7 +66,7 @@ test("a broker that is killed in the middle of looking back has lost no word tha
         finished.clear();
       }
     }
-    // The last words cross the kill: nobody knows what became of them.
+    // The last calls cross the kill: nobody knows whether they were carried out.
     const last = random.int(0, sent.length);
     const body = `message-${sent.length}`;
     sent.push(body);

@@ -6,7 +6,7 @@ import { WithHttp } from "../../support/with-http.ts";
 
 const CHANNEL = "topic=t&channel=ch";
 
-/** Waits until the deferred store has so many of the channel's messages. */
+/** Waits until the deferred store has `count` of the channel's messages. */
 function stored(server: WithHttp, count: number): Promise<void> {
   return until(`${count} are in the deferred store`, () => server.broker.registry.topic("t").channel("ch").deferrals.storedCount === count);
 }

@@ -70,7 +70,7 @@ test("a body is told as text, as JSON with its own digits, or in base64; what it
   expect((await peek("base64")).bodies[2]).toEqual([binary, "base64"]);
 });
 
-test("one message tells how it stands in each channel", async () => {
+test("one message is shown with its status in each channel", async () => {
   await using server = WithHttp.start();
   await server.started.consumer("t", "idle");
   const consumer = await server.started.consumer("t", "busy", 1, { client_id: "me", hostname: "here" });

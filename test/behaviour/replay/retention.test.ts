@@ -24,7 +24,7 @@ function start(server: WithHttp): number {
   return server.broker.registry.topic("t").log.startSequence;
 }
 
-/** As the survey does now and then; waiting for it would only take longer. */
+/** Trims at once; waiting for the timers to do it would only take longer. */
 function releaseNow(server: WithHttp): void {
   server.broker.registry.topic("t").trimLog();
 }
@@ -121,7 +121,7 @@ test("a topic's own retention outlives a kill, and goes back to the default", as
     time: "1h0m0s",
     default: true,
   });
-  // And messages finished before a restart are there behind it.
+  // Messages that were finished before a restart are there after it.
   const consumer = await RawClient.connect(server.tcpPort);
   await consumer.call("SUB t ch");
   consumer.command("RDY 100");

@@ -29,7 +29,7 @@ interface Format {
   name: string;
   compressor(below: Writer): Compressor;
   decompressor(): Decompressor;
-  /** The same format in another implementation. */
+  /** Another implementation of the format, to compare with. */
   decompress(bytes: Buffer): Promise<Buffer>;
   compress(bytes: Buffer): Promise<Buffer>;
 }

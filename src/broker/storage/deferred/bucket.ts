@@ -10,7 +10,7 @@ import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-
 const NO_NUMBERS = new Float64Array(0);
 
 /**
- * The messages that fall due within one span of time, in two append-only files:
+ * The messages that fall due within one period, in two append-only files:
  *
  *     START-WIDTH.msg     entries: header and message frame, in order of arrival (entry.ts)
  *     START-WIDTH.done    status records: an entry is done, moved, or about to join its topic's log (status-file.ts)
@@ -365,7 +365,7 @@ export function bucketName(startMs: number, widthMs: number): string {
   return `${startMs}-${widthMs}`;
 }
 
-/** Reads the span of a bucket from the name of its entries' file. @returns undefined for any other file */
+/** Reads the period of a bucket from the name of its entries' file. @returns undefined for any other file */
 export function parseBucketName(name: string): { startMs: number; widthMs: number } | undefined {
   const match = /^(\d+)-(\d+)\.msg$/.exec(name);
   return match === null ? undefined : { startMs: Number(match[1]), widthMs: Number(match[2]) };

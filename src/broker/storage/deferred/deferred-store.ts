@@ -134,7 +134,7 @@ export class DeferredStore {
         this.rateLimitedLog.error(`deferred messages: cannot write status records to ${this.directory}: ${failure.message}`);
         continue;
       }
-      // An owner may have staged another entry when it was told of the first.
+      // An owner may have staged another entry when the first one was reported to it.
       if (!bucket.dirty) dirty.delete(bucket);
     }
   }

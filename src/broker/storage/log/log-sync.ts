@@ -81,7 +81,7 @@ export class LogSync {
     return this.unsynced.has(segment);
   }
 
-  /** So many segments wait that a sync should begin. */
+  /** Whether enough segments wait for a sync to begin. */
   get isFull(): boolean {
     return this.unsynced.size > MAX_UNSYNCED_SEGMENTS;
   }

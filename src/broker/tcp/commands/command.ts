@@ -10,7 +10,7 @@ import type { Client, CommandClient, PublishingClient } from "./client.ts";
  */
 export const WAIT: unique symbol = Symbol("WAIT");
 
-/** What became of a command: it was carried out (undefined), is answered with an error, or waits. */
+/** The outcome of a command: it was carried out (undefined), is answered with an error, or waits. */
 export type CommandResult = ProtocolError | typeof WAIT | undefined;
 
 /** What a command line does. A command sends its response itself; an error that it returns is sent by the decoder. */

@@ -1,6 +1,6 @@
 import { ByteSocket } from "./byte-socket.ts";
 
-/** One HTTP/1.1 response as it stood on the wire, body unframed. */
+/** One HTTP/1.1 response as it was on the wire, body unframed. */
 export interface WireResponse {
   /** For instance `HTTP/1.1 200 OK`; interim (1xx) responses come before it in `interim`. */
   statusLine: string;

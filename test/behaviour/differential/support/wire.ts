@@ -17,7 +17,7 @@ export function withBody(line: string, body: string | Uint8Array): Buffer {
   return join(`${line}\n`, sized(body));
 }
 
-/** What stands behind an MPUB's body size: count, then each message sized. */
+/** What follows an MPUB's body size: count, then each message sized. */
 export function batch(...bodies: (string | Uint8Array)[]): Buffer {
   return join(int32(bodies.length), ...bodies.map(sized));
 }

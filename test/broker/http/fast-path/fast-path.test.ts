@@ -35,7 +35,7 @@ test("the fast path answers with the same bytes as Bun.serve()", async () => {
   const socket = await http.socket();
   socket.write(pub("one"));
   const [fast] = await readResponses(socket, 1, false);
-  // The same request, but with a header that is not for the fast path.
+  // This request is equal but for a header that is not for the fast path.
   socket.write(requestBytes("POST", "/pub?topic=t", "two", ["Connection: keep-alive, keep-alive"]));
   const [, served] = await readResponses(socket, 2, false);
   expect(onTheWire(fast)).toEqual(onTheWire(served));
