@@ -5,7 +5,7 @@ const ESCAPED_BY_GO = /[<>&\u2028\u2029]/g;
 export type Fields = Record<string, string | number | boolean>;
 
 /** The fields that were read. An integer beyond 53 bits is a bigint. */
-export type Said<Known extends Fields> = {
+export type FieldValues<Known extends Fields> = {
   [Name in keyof Known]: Known[Name] extends string ? string : Known[Name] extends boolean ? boolean : number | bigint;
 };
 
@@ -43,7 +43,7 @@ export function readFields<Known extends Fields>(
   text: string,
   defaults: Known,
   int32: readonly (keyof Known)[] = [],
-): Said<Known> | undefined {
+): FieldValues<Known> | undefined {
   const document = parseDocument(text);
   return document === undefined ? undefined : fieldsOf(document, defaults, int32);
 }
@@ -53,8 +53,8 @@ export function fieldsOf<Known extends Fields>(
   document: Json,
   defaults: Known,
   int32: readonly (keyof Known)[] = [],
-): Said<Known> | undefined {
-  const said: Record<string, unknown> = { ...defaults };
+): FieldValues<Known> | undefined {
+  const values: Record<string, unknown> = { ...defaults };
   if (document !== null) {
     if (typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
     for (const [given, value] of Object.entries(document)) {
@@ -62,10 +62,10 @@ export function fieldsOf<Known extends Fields>(
       if (!Object.hasOwn(defaults, key) || value === null) continue;
       const read = readValue(value, typeof defaults[key], int32.includes(key) ? 32 : 64);
       if (read === undefined) return undefined;
-      said[key] = read;
+      values[key] = read;
     }
   }
-  return said as Said<Known>;
+  return values as FieldValues<Known>;
 }
 
 /**

@@ -7,7 +7,7 @@ import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Journal } from "../storage/log/journal.ts";
 import type { GroupSync } from "./group-sync.ts";
 import type { Health } from "./health.ts";
-import { type EventLoopTurn, type Flushable, RELEASE_INTERVAL_MS } from "./turn.ts";
+import { type EventLoopTurn, type Flushable, TRIM_INTERVAL_MS } from "./turn.ts";
 
 /** With this many topics to commit in one turn, small commits go to the journal first. */
 const JOURNALED_TOPICS = 4;
@@ -33,7 +33,7 @@ export interface TickParts {
  * written together.
  */
 export class Tick {
-  private releasedAtMs = 0;
+  private trimmedAtMs = 0;
 
   constructor(private readonly parts: TickParts) {}
 
@@ -55,7 +55,7 @@ export class Tick {
     this.flushDirty();
     this.dispatch();
     this.flushDirty();
-    if (turn.nowMs - this.releasedAtMs >= RELEASE_INTERVAL_MS) this.releaseLogs();
+    if (turn.nowMs - this.trimmedAtMs >= TRIM_INTERVAL_MS) this.trimLogs();
   };
 
   commitDeferred(): void {
@@ -78,12 +78,12 @@ export class Tick {
   }
 
   /** Frees the chunks and segments that no channel needs any more. */
-  releaseLogs(): void {
+  trimLogs(): void {
     const { turn } = this.parts;
-    if (turn.releasableTopics.length === 0) return;
-    this.releasedAtMs = turn.nowMs;
-    const topics = turn.releasableTopics;
-    turn.releasableTopics = [];
+    if (turn.topicsToTrim.length === 0) return;
+    this.trimmedAtMs = turn.nowMs;
+    const topics = turn.topicsToTrim;
+    turn.topicsToTrim = [];
     for (const topic of topics) topic.trimLog();
   }
 

@@ -34,7 +34,7 @@ export interface TimersParts {
 }
 
 /**
- * What a broker does because time has passed: messages time out and fall due, cursors are saved, logs released and synced,
+ * What a broker does because time has passed: messages time out and fall due, cursors are saved, logs trimmed and synced,
  * and every SURVEY_INTERVAL_MS connections, idle topics, retention and free space are looked at.
  */
 export class Timers {
@@ -63,7 +63,7 @@ export class Timers {
     if (deferred.hasWork) turn.schedule();
     // Moving messages to finer buckets writes by itself.
     if (deferred.needsSync) tick.expectDeferredSync();
-    tick.releaseLogs();
+    tick.trimLogs();
     next = Math.min(next, checkpointer.saveCursors(now));
     if (now >= this.nextSurveyMs) this.survey(now);
     groupSync.syncIfDue(now, acks);

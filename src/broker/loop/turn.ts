@@ -7,8 +7,8 @@ import { TurnClock } from "./turn-clock.ts";
 
 /** Nobody sleeps longer: heartbeats, idle topics and free space are looked at this often. */
 export const SURVEY_INTERVAL_MS = 250;
-/** Log chunks are freed at most this often while messages flow. */
-export const RELEASE_INTERVAL_MS = 5;
+/** Logs are trimmed at most this often while messages flow. */
+export const TRIM_INTERVAL_MS = 5;
 
 /** A client whose connection has something to send at the end of the tick. */
 export interface Flushable {
@@ -30,7 +30,7 @@ export class EventLoopTurn implements Turn {
   dirtyTopics: Topic[] = [];
   dirtyChannels: Channel[] = [];
   dirtyConnections: Flushable[] = [];
-  releasableTopics: Topic[] = [];
+  topicsToTrim: Topic[] = [];
   /** Topics with commits that must be synced before they are acknowledged. */
   unsyncedTopics = new Set<Topic>();
   /** Channels whose dispatch failed: the next survey marks them dirty again. */
@@ -124,8 +124,8 @@ export class EventLoopTurn implements Turn {
   }
 
   queueTrim(topic: Topic): void {
-    this.releasableTopics.push(topic);
-    this.wakeAt(this.turnClock.nowMs + RELEASE_INTERVAL_MS);
+    this.topicsToTrim.push(topic);
+    this.wakeAt(this.turnClock.nowMs + TRIM_INTERVAL_MS);
   }
 
   // ---- waking up

@@ -9,7 +9,7 @@ import type { Session } from "./command.ts";
 const MAX_BODY_BYTES = 64 * 1024;
 
 /** The fields of IDENTIFY's body, with the values of missing ones. A broker may send a remote address, but it is ignored. */
-const NOTHING_SAID = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
+const DEFAULTS = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
 
 /** `IDENTIFY\n size json`: a broker identifies itself, once, before it registers anything. */
 export function IDENTIFY({ node }: Session): ProtocolError | "body" {
@@ -26,9 +26,9 @@ export function checkBodySize(size: number): ProtocolError | undefined {
 /** Accepts the body, and answers with the addresses of this lookup server. */
 export function acceptIdentity(session: Session, body: Buffer): Buffer | ProtocolError {
   const { lookup, remoteAddress } = session;
-  const said = readFields(body.toString(), NOTHING_SAID);
-  if (said === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
-  const { broadcast_address, tcp_port, http_port, version } = said;
+  const identity = readFields(body.toString(), DEFAULTS);
+  if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
+  const { broadcast_address, tcp_port, http_port, version } = identity;
   if (broadcast_address === "" || Number(tcp_port) === 0 || Number(http_port) === 0 || version === "") {
     return fatal("E_BAD_BODY", "IDENTIFY missing fields");
   }
@@ -37,7 +37,7 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
   );
   session.node = lookup.registry.addNode({
     remoteAddress,
-    hostname: said.hostname,
+    hostname: identity.hostname,
     broadcastAddress: broadcast_address,
     tcpPort: tcp_port,
     httpPort: http_port,
