@@ -39,6 +39,8 @@ export class EventLoopTurn implements Turn {
   deferredChanged = false;
 
   readonly turnClock: TurnClock;
+  /** Time of this turn for message timestamps, ns. The same object for all turns: every publish reads it. */
+  readonly time: Timestamp;
   private scheduled = false;
   private stopped = false;
   private timer: Timer | undefined;
@@ -46,6 +48,7 @@ export class EventLoopTurn implements Turn {
 
   constructor(private readonly clock: Clock) {
     this.turnClock = new TurnClock(clock);
+    this.time = this.turnClock.time;
   }
 
   // ---- time
@@ -68,11 +71,6 @@ export class EventLoopTurn implements Turn {
   /** Time of this turn by a clock that nobody sets, ms since the process began. */
   get steadyMs(): number {
     return this.turnClock.steadyMs;
-  }
-
-  /** Time of this turn for message timestamps, ns. */
-  get time(): Timestamp {
-    return this.turnClock.time;
   }
 
   /** By how much the wall clock was set forward since the data path began, ms. */

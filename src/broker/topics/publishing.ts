@@ -56,6 +56,7 @@ export class Publishing {
 
   /** Why a publish to a topic is refused; undefined if it is not. */
   refusalFor(topic: Topic): PublishError | undefined {
+    if (this.refusal === undefined && !topic.deleted) return undefined;
     if (topic.deleted) return new PublishError("exiting");
     return topic.ephemeral && !this.closed ? undefined : this.refusal;
   }
