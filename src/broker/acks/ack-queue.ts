@@ -1,8 +1,16 @@
+import type { ClientAcks } from "./group-commit.ts";
+
+/** What waiting acknowledgements need of the broker. */
+export interface AckServices {
+  readonly acks: { add(acks: ClientAcks): void };
+  readonly turn: { schedule(): void };
+}
+
 /**
  * A client's acknowledgements that wait for a commit, in the order in which they go out. They are numbered from the start of
  * the connection, so whoever waits for a sync can say up to which one it covers, whatever has gone out meanwhile.
  */
-export class AckQueue<Ack, Client extends { readonly closed: boolean }> {
+export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }> implements ClientAcks {
   protected readonly waiting: Ack[] = [];
   /** How many of the waiting ones, from the first on, are committed. */
   protected committed = 0;
@@ -12,7 +20,10 @@ export class AckQueue<Ack, Client extends { readonly closed: boolean }> {
   protected syncUpTo = 0;
 
   /** @param client that gets the acknowledgements */
-  constructor(protected readonly client: Client) {}
+  constructor(
+    protected readonly client: Client,
+    private readonly services: AckServices,
+  ) {}
 
   get closed(): boolean {
     return this.client.closed;
@@ -22,9 +33,11 @@ export class AckQueue<Ack, Client extends { readonly closed: boolean }> {
     return this.waiting.length;
   }
 
-  /** @returns whether it is the first one that the next commit covers */
-  push(ack: Ack): boolean {
-    return this.waiting.push(ack) === this.committed + 1;
+  /** Adds an acknowledgement that goes out after the next commit, or another frame that waits for its turn. */
+  add(ack: Ack): void {
+    if (this.waiting.push(ack) !== this.committed + 1) return;
+    this.services.acks.add(this);
+    this.services.turn.schedule();
   }
 
   /** Whether a committed acknowledgement must not go out before a sync. */
@@ -51,4 +64,8 @@ export class AckQueue<Ack, Client extends { readonly closed: boolean }> {
     this.committed = Math.max(0, this.committed - count);
     this.removed += count;
   }
+
+  abstract onCommitted(): void;
+  abstract sendUpTo(upTo: number): void;
+  abstract failUpTo(error: Error, upTo: number): void;
 }

@@ -1,6 +1,5 @@
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
-import { AckQueue } from "../acks/ack-queue.ts";
-import type { ClientAcks } from "../acks/group-commit.ts";
+import { AckQueue, type AckServices } from "../acks/ack-queue.ts";
 import { PendingPublish } from "../acks/pending-publish.ts";
 import type { Outbox } from "./transport/outbox.ts";
 
@@ -20,34 +19,20 @@ export interface AcknowledgedClient {
   closeGracefully(): void;
 }
 
-/** What waiting acknowledgements need of the broker. */
-export interface AckServices {
-  /** Acknowledgements that wait for the next commit. */
-  readonly acks: { add(acks: ClientAcks): void };
-  readonly turn: { schedule(): void };
-}
-
 /**
  * The frames that a client gets once its publishes are committed, or synced to the disk: their OKs, and other frames that
  * must not overtake one of them.
  */
-export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedClient> implements ClientAcks {
+export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedClient> {
   constructor(
     client: AcknowledgedClient,
     private readonly outbox: Outbox,
-    private readonly services: AckServices,
+    services: AckServices,
   ) {
-    super(client);
+    super(client, services);
   }
 
-  /** Adds a publish, which is answered after its commit, or a frame that waits for its turn. */
-  add(ack: PendingPublish | Buffer): void {
-    if (!this.push(ack)) return;
-    this.services.acks.add(this);
-    this.services.turn.schedule();
-  }
-
-  onCommitted(): void {
+  override onCommitted(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
       const ack = waiting[i];
@@ -66,7 +51,7 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
     this.committed = waiting.length;
   }
 
-  sendUpTo(upTo: number): void {
+  override sendUpTo(upTo: number): void {
     const { waiting } = this;
     let count = upTo - this.removed;
     if (count <= 0) return;
@@ -89,7 +74,7 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
   }
 
   /** All waiting publishes fail by one error, and the connection ends. */
-  failUpTo(error: Error): void {
+  override failUpTo(error: Error): void {
     const first = this.waiting.find((ack) => ack instanceof PendingPublish);
     this.clear();
     if (first !== undefined) this.client.respond((first as PendingPublish).errorFrame(error));

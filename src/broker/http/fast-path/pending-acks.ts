@@ -1,5 +1,4 @@
 import { AckQueue } from "../../acks/ack-queue.ts";
-import type { ClientAcks } from "../../acks/group-commit.ts";
 import type { PendingPublish } from "../../acks/pending-publish.ts";
 
 /** The client that waits for the acknowledgements. */
@@ -11,30 +10,9 @@ export interface AcknowledgedClient {
   onAcksSent(): void;
 }
 
-/** What waiting acknowledgements need of the broker. */
-export interface AckServices {
-  /** Acknowledgements that wait for the next commit. */
-  readonly acks: { add(acks: ClientAcks): void };
-  readonly turn: { schedule(): void };
-}
-
 /** The responses that a client gets once its publishes are committed, or synced to the disk. A publish that failed is undefined here. */
-export class PendingAcks extends AckQueue<PendingPublish | undefined, AcknowledgedClient> implements ClientAcks {
-  constructor(
-    client: AcknowledgedClient,
-    private readonly services: AckServices,
-  ) {
-    super(client);
-  }
-
-  /** Adds a publish, which is answered after its commit. */
-  add(pending: PendingPublish): void {
-    if (!this.push(pending)) return;
-    this.services.acks.add(this);
-    this.services.turn.schedule();
-  }
-
-  onCommitted(): void {
+export class PendingAcks extends AckQueue<PendingPublish | undefined, AcknowledgedClient> {
+  override onCommitted(): void {
     const { waiting } = this;
     for (let i = this.committed; i < waiting.length; i++) {
       const target = waiting[i]?.target;
@@ -45,7 +23,7 @@ export class PendingAcks extends AckQueue<PendingPublish | undefined, Acknowledg
     this.committed = waiting.length;
   }
 
-  sendUpTo(upTo: number): void {
+  override sendUpTo(upTo: number): void {
     const { waiting } = this;
     const count = upTo - this.removed;
     if (count <= 0) return;
@@ -60,7 +38,7 @@ export class PendingAcks extends AckQueue<PendingPublish | undefined, Acknowledg
     this.client.onAcksSent();
   }
 
-  failUpTo(_error: Error, upTo: number): void {
+  override failUpTo(_error: Error, upTo: number): void {
     const count = upTo - this.removed;
     for (let i = 0; i < count; i++) if (this.waiting[i]?.target.fsync === true) this.waiting[i] = undefined;
     this.sendUpTo(upTo);
