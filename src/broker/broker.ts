@@ -16,7 +16,7 @@ import { Timers } from "./loop/timers.ts";
 import { EventLoopTurn, SURVEY_INTERVAL_MS } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
 import { TopicRecovery } from "./recovery/topic-recovery.ts";
-import { DATA_FOLDER } from "./storage/data-path.ts";
+import { DATA_FOLDER, restrictToOwner } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "./storage/disk/disk.ts";
@@ -164,6 +164,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
   const chunks = new ChunkPool(CACHE_BYTES);
   const scratch = new ScratchBuffer();
 
+  restrictToOwner(directory, logger);
   const found = restoreMetadata(disk, directory, logger);
   const ballast = new BallastFile(disk, directory, random);
   const metadata = new MetadataStore(directory, ballast);

@@ -1,6 +1,8 @@
 import {
+  chmodSync,
   close as closeLater,
   closeSync,
+  fchmodSync,
   fdatasync,
   fstatSync,
   fsync,
@@ -19,6 +21,11 @@ import {
   unlinkSync,
   writeSync,
 } from "node:fs";
+import { dirname } from "node:path";
+
+/** Messages are for their broker only, as nsqd's are: whoever else has an account on the machine cannot read them. */
+export const FILE_MODE = 0o600;
+export const FOLDER_MODE = 0o700;
 
 /** "r" opens an existing file for reading, "r+" for reading and writing. "w+" creates the file or empties an existing one. */
 export type OpenFlags = "r" | "r+" | "w+";
@@ -65,7 +72,11 @@ export interface Disk {
 
 /** The machine's own file systems. */
 export const systemDisk: Disk = {
-  open: openSync,
+  open: (path, flags) => {
+    const fd = openSync(path, flags, FILE_MODE);
+    if (flags === "w+") unlessUnsupported(() => fchmodSync(fd, FILE_MODE));
+    return fd;
+  },
   close: closeSync,
   read: readSync,
   write: writeSync,
@@ -90,7 +101,11 @@ export const systemDisk: Disk = {
   rename: renameSync,
   remove: unlinkSync,
   removeLater: unlink,
-  makeDirectory: (path) => mkdirSync(path, { recursive: true }) !== undefined,
+  makeDirectory: (path) => {
+    const isNew = statSync(path, { throwIfNoEntry: false })?.isDirectory() !== true;
+    if (isNew) makeDirectories(path);
+    return isNew;
+  },
   removeDirectory: rmdirSync,
   list: (path) => readdirSync(path),
   sizeOf: (path) => statSync(path).size,
@@ -100,6 +115,34 @@ export const systemDisk: Disk = {
     return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
   },
 };
+
+/** Creates a directory and its missing parents with FOLDER_MODE. The umask may take bits away, so the mode is set once more. */
+function makeDirectories(path: string): void {
+  const parent = dirname(path);
+  if (parent !== path && statSync(parent, { throwIfNoEntry: false }) === undefined) makeDirectories(parent);
+  mkdirSync(path, FOLDER_MODE);
+  unlessUnsupported(() => chmodSync(path, FOLDER_MODE));
+}
+
+/** Sets a mode. Some file systems have no modes, or those of the mount; what holds there is the operator's choice. */
+function unlessUnsupported(setMode: () => void): void {
+  try {
+    setMode();
+  } catch {
+    // The broker works all the same.
+  }
+}
+
+/** Creates an empty file with FILE_MODE, for a library that would open it with another mode. An existing file is not opened at all. */
+export function makeEmptyFile(path: string): void {
+  try {
+    const fd = openSync(path, "wx", FILE_MODE);
+    unlessUnsupported(() => fchmodSync(fd, FILE_MODE));
+    closeSync(fd);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
 
 /** Writes all bytes. One write may accept only a part when the disk is almost full, so this repeats it. */
 export function writeFully(disk: Disk, fd: number, buffer: Buffer, from: number, length: number, position: number): void {

@@ -1,5 +1,5 @@
 import { Database } from "bun:sqlite";
-import { closeSync, existsSync, fdatasyncSync, openSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, renameSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
@@ -142,7 +142,7 @@ function restore(disk: Disk, directory: string, logger: Logger): RestoreResult {
   const what = describe(path, state, aside[0]);
   if (backup !== undefined) {
     const { bytes } = backup;
-    const fd = openSync(`${path}.new`, "w");
+    const fd = systemDisk.open(`${path}.new`, "w+");
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fdatasyncSync(fd);
     closeSync(fd);

@@ -1,10 +1,10 @@
 import { Database, type Statement } from "bun:sqlite";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { StartError } from "../../../base/start-error.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
+import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 
@@ -100,7 +100,9 @@ export class MetadataStore {
     const path = join(directory, METADATA_FILE);
     let database: Database | undefined;
     try {
-      mkdirSync(directory, { recursive: true });
+      systemDisk.makeDirectory(directory);
+      // SQLite would make it readable for everybody. Its -wal and -shm get the mode of the file.
+      makeEmptyFile(path);
       database = this.database = new Database(path, { create: true, strict: true });
       // Exclusive: the first write takes the lock, and the process keeps it until it ends, even by kill -9.
       this.database.run("PRAGMA locking_mode = EXCLUSIVE");
