@@ -52,6 +52,16 @@ One file and one environment serve all modes. A broker alone ignores the lookup 
 (\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole file if there is none, and the variables with and without
 \`LOOKUP_\`.
 
+## Signals
+
+| signal | effect |
+| --- | --- |
+| SIGINT, SIGTERM | closes the connections, saves everything and ends; a second one ends the process at once |
+| SIGHUP | the same; but nothing if the process was started with SIGHUP ignored, as \`nohup\` does |
+| others | what the system does by default: SIGUSR1 and SIGUSR2 kill the process. No acknowledged message is lost |
+
+No signal reloads the configuration or reopens a log file. Log lines go to standard error, for the supervisor to keep and rotate.
+
 ## Exit codes
 
 | code | meaning |

@@ -1,8 +1,27 @@
+import { readFileSync } from "node:fs";
+import { constants } from "node:os";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 
-/** SIGHUP ends the server, as it ends nsqd, but here the server saves its state first. */
-const STOP_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+const STOP_SIGNALS: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM"];
+
+/**
+ * The signals that end the server. SIGHUP ends it as it ends nsqd, but here the server saves its state first. nohup starts a
+ * program with SIGHUP ignored, so that it outlives its terminal; then SIGHUP stays ignored.
+ */
+function stopSignals(): readonly NodeJS.Signals[] {
+  return isIgnored("SIGHUP") ? STOP_SIGNALS : [...STOP_SIGNALS, "SIGHUP"];
+}
+
+/** Whether a signal was ignored when the process was started. Only Linux tells; elsewhere it counts as not ignored. */
+function isIgnored(signal: NodeJS.Signals): boolean {
+  try {
+    const [, mask] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "latin1")) ?? [];
+    return mask !== undefined && ((BigInt(`0x${mask}`) >> BigInt(constants.signals[signal] - 1)) & 1n) === 1n;
+  } catch {
+    return false;
+  }
+}
 
 /** After a fault the process ends within this time, clean or not: a supervisor can restart it, and acknowledged messages are in the log. */
 const FAULT_CLOSE_MS = 10_000;
@@ -52,7 +71,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
     );
   };
 
-  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  for (const signal of stopSignals()) process.on(signal, onSignal);
   process.on("uncaughtException", onFault);
   process.on("unhandledRejection", onFault);
   try {

@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RawClient } from "../support/raw-client.ts";
-import { cleanEnvironment, type Server, startServer, until } from "../support/server.ts";
+import { cleanEnvironment, type Server, startProcess, startServer, until } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
 
@@ -47,6 +47,26 @@ describe("a broker process", () => {
       expect(await server.stop(signal)).toBe(0);
       expect(server.log()).toContain(` INFO: ${signal}: closing\n`);
       expect(await firstMessageAfterRestart()).toBe(`before ${signal}`);
+    }, 60_000);
+  }
+
+  for (const mode of ["broker", "lookup", "all"]) {
+    test(`goes on at SIGHUP when it was started with SIGHUP ignored, as nohup does (${mode})`, async () => {
+      const ports = ["tcp-address", "http-address", ...(mode === "all" ? ["lookup-tcp-address", "lookup-http-address"] : [])];
+      const running = await startProcess("bunsq", [
+        ...["sh", "-c", 'trap "" HUP; exec "$@"', "sh", process.execPath, MAIN, `--mode=${mode}`],
+        ...(mode === "lookup" ? [] : [`--data-path=${dataPath}`]),
+        ...ports.map((flag) => `--${flag}=127.0.0.1:0`),
+      ]);
+      try {
+        running.process.kill("SIGHUP");
+        expect(await (await running.http("GET", "/ping")).text()).toBe("OK");
+        expect(await running.stop("SIGTERM")).toBe(0);
+        expect(running.log()).not.toContain("SIGHUP");
+        expect(running.log()).toContain(" INFO: SIGTERM: closing\n");
+      } finally {
+        await running.stop("SIGKILL");
+      }
     }, 60_000);
   }
 
