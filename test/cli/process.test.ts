@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { chmodSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { RawClient } from "../support/raw-client.ts";
@@ -11,6 +11,13 @@ const MAIN = join(import.meta.dir, "../../src/main.ts");
 function startWith(preload: string, dataPath: string): Promise<Server> {
   const command = [process.execPath, "--preload", join(import.meta.dir, "preload", preload), MAIN, "--mode=broker"];
   return startServer({ command, dataPath });
+}
+
+/** The processes that a process has started, and those that these have. Only Linux lists them. */
+function descendants(pid: number): number[] {
+  const list = `/proc/${pid}/task/${pid}/children`;
+  const children = existsSync(list) ? readFileSync(list, "utf8").trim().split(" ").filter(Boolean).map(Number) : [];
+  return children.flatMap((child) => [child, ...descendants(child)]);
 }
 
 let dataPath: string;
@@ -69,6 +76,21 @@ describe("a broker process", () => {
       }
     }, 60_000);
   }
+
+  test("ends when npm start gets SIGTERM, and npm waits for it", async () => {
+    const running = await startProcess("bunsq", [
+      ...["npm", "--silent", "start", "--", "--mode=broker", `--data-path=${dataPath}`],
+      ...["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"],
+    ]);
+    const started = descendants(running.process.pid);
+    try {
+      await running.stop("SIGTERM");
+      await until("the broker has ended", () => running.log().includes("NSQ: bye"));
+      await until("its process is gone", () => !started.some((pid) => existsSync(`/proc/${pid}`)));
+    } finally {
+      for (const pid of started) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+    }
+  }, 60_000);
 
   test("ends at once with 1 at a second signal while it is closing", async () => {
     const server = await startWith("endless-close.ts", dataPath);
