@@ -15,9 +15,14 @@ const commit = typeof BUNSQ_COMMIT === "string" ? BUNSQ_COMMIT : "";
 /** The name of the running program in help and versions: NSQ's if it runs under the name of one of NSQ's programs. */
 export type ProgramName = "bunsq" | "nsqd" | "nsqlookupd";
 
-/** The line that `-version` prints, and the first line of the log. */
-export function versionLine(name: ProgramName): string {
-  const build = `built w/bun${Bun.version}${commit === "" ? "" : `, commit ${commit}`}`;
-  // Scripts read the word after nsqd or nsqlookupd as the release of NSQ.
-  return name === "bunsq" ? `bunsq v${BUNSQ_VERSION} (${build})` : `${name} v${NSQ_VERSION} (bunsq ${BUNSQ_VERSION}, ${build})`;
+/**
+ * The line that `-version` prints, and the first line of the log. It begins as NSQ's does, `NAME vX.Y.Z (built w/WORD)`, because
+ * scripts and test suites parse that: behind nsqd and nsqlookupd they expect a release of NSQ. What is bunsq's own comes after it.
+ */
+export function versionLine(name: ProgramName, builtFrom = commit): string {
+  const built = `(built w/bun${Bun.version})`;
+  const from = builtFrom === "" ? "" : `commit ${builtFrom}`;
+  const rest = name === "bunsq" ? [from] : [`bunsq ${BUNSQ_VERSION}`, from];
+  const line = name === "bunsq" ? `bunsq v${BUNSQ_VERSION} ${built}` : `${name} v${NSQ_VERSION} ${built}`;
+  return [line, ...rest.filter((part) => part !== "")].join(", ");
 }

@@ -98,8 +98,8 @@ describe("--version", () => {
     expect(run("--version")).toEqual({ code: 0, stdout: ours, stderr: "" });
     expect(run("broker", "-version").stdout).toBe(ours);
     expect(run("--mode=broker", "-version").stdout).toBe(ours);
-    expect(run("nsqd", "-version").stdout).toBe(`nsqd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
-    expect(run("nsqlookupd", "-version").stdout).toBe(`nsqlookupd v1.3.0 (bunsq 0.1.0, built w/bun${Bun.version})\n`);
+    expect(run("nsqd", "-version").stdout).toBe(`nsqd v1.3.0 (built w/bun${Bun.version}), bunsq 0.1.0\n`);
+    expect(run("nsqlookupd", "-version").stdout).toBe(`nsqlookupd v1.3.0 (built w/bun${Bun.version}), bunsq 0.1.0\n`);
   });
 
   test("does not hide an error in other flags", () => {
