@@ -200,11 +200,16 @@ export class Registry {
     return true;
   }
 
-  /** Hides a topic at a node from clients for the lifetime of a tombstone. @param address `broadcast address:http port` */
+  /**
+   * Hides a topic at a node from clients for the lifetime of a tombstone.
+   *
+   * @param address `broadcast address:http port`, with the broadcast address in brackets or without
+   */
   tombstone(topicName: string, address: string): void {
     const tombstone = { sinceMs: this.clock.monotonicMs(), atMs: this.clock.wallMs() };
+    const named = withoutBrackets(address);
     for (const [node, topic] of this.nodesOf(topicName)) {
-      if (node.httpAddress !== address) continue;
+      if (withoutBrackets(node.httpAddress) !== named) continue;
       topic.tombstones ??= new Map();
       topic.tombstones.set(node, tombstone);
     }
@@ -313,4 +318,9 @@ export class Registry {
 /** Copies a name. A string that was cut out of a command line would keep the whole line in memory. */
 function flat(name: string): string {
   return Buffer.from(name, "latin1").toString("latin1");
+}
+
+/** An address as nsqlookupd joins it, `host:port`: `::1:4151` for `[::1]:4151`. Either side may have been given with brackets. */
+function withoutBrackets(address: string): string {
+  return address.replace(/^\[([^[\]]+)\]:/, "$1:");
 }

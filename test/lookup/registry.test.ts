@@ -176,6 +176,32 @@ describe("a node", () => {
     expect(timed.registry.unregisterSome(one, 1)).toBe(true);
   });
 
+  test.each([
+    ["::1", "::1:4151"],
+    ["::1", "[::1]:4151"],
+    ["[::1]", "[::1]:4151"],
+    ["[::1]", "::1:4151"],
+    ["fe80::1%eth0", "[fe80::1%eth0]:4151"],
+    ["10.0.0.7", "[10.0.0.7]:4151"],
+    ["broker.example", "broker.example:4151"],
+  ])("that broadcasts %s is tombstoned as %s", (broadcastAddress, named) => {
+    const timed = new Timed();
+    const [one, two] = [timed.broker({ broadcastAddress }), timed.broker()];
+    for (const node of [one, two]) timed.registry.register(node, "orders", "");
+    timed.registry.tombstone("orders", named);
+    expect(timed.told("orders")).toBe(" at broker2");
+  });
+
+  test.each(["[::1:4151", "::1]:4151", "[]::1:4151", "[::1]4151", "[[::1]]:4151", "[::1]:4152", ""])(
+    "that broadcasts ::1 is not tombstoned as %p",
+    (named) => {
+      const timed = new Timed();
+      timed.registry.register(timed.broker({ broadcastAddress: "::1" }), "orders", "");
+      timed.registry.tombstone("orders", named);
+      expect(timed.told("orders")).toBe(" at ::1");
+    },
+  );
+
   test("is active for exactly the timeout after its last sign of life", () => {
     const timed = new Timed();
     const broker = timed.broker();
