@@ -14,6 +14,8 @@ import type { TopicRegistry } from "./topic-registry.ts";
 const IDLE_MS = 10_000;
 /** How often a topic that keeps finished messages for a time checks whether some are too old. */
 const RETENTION_REVIEW_MS = 1000;
+/** How many messages an ephemeral topic keeps at least while it is withheld: its consumers may be ready for them. */
+const WITHHELD_MESSAGES = 10_000;
 
 /** What the repetition of a publish waits for. The publish itself is committed; under `fsync` the next sync covers it. */
 class RepeatCommit implements Committed {
@@ -303,6 +305,7 @@ export class Topic implements Committed {
   endWithholding(): void {
     this.withheld = false;
     this.releaseToChannels();
+    if (this.ephemeral) this.boundMemory();
   }
 
   /** Drops the messages that were released to no channel. */
@@ -376,11 +379,12 @@ export class Topic implements Committed {
   }
 
   /**
-   * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel. What was released, its channels bound
-   * themselves (Channel.boundLag).
+   * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel, and while it is paused. What was
+   * released, its channels bound themselves (Channel.boundLag).
    */
   private boundMemory(): void {
-    const excess = this.waiting - this.parts.options.memQueueSize;
+    const { memQueueSize } = this.parts.options;
+    const excess = this.waiting - (this.withheld ? Math.max(memQueueSize, WITHHELD_MESSAGES) : memQueueSize);
     if (excess > 0) {
       // Channels can have messages to skip here only while the topic is paused or withheld.
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);

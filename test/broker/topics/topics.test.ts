@@ -288,3 +288,37 @@ test("no id is used twice, over topics, deletions and restarts", async () => {
   }
   expect(ids.size).toBe(delivered);
 });
+
+for (const [topic, channel] of [
+  ["t", "c#ephemeral"],
+  ["t#ephemeral", "c"],
+]) {
+  for (const memQueueSize of [0, 1, 10]) {
+    test(`consumers of ${topic}/${channel} that are ready get a batch of 50 with --mem-queue-size=${memQueueSize}`, async () => {
+      await using server = InProcess.start({ memQueueSize });
+      const consumers = [await server.consumer(topic, channel, 30), await server.consumer(topic, channel, 30)];
+      for (const consumer of consumers) await expectNothing(consumer);
+      const producer = await server.client();
+      producer.mpub(topic, numbers(50));
+      await producer.response();
+      await until("all are in flight", () => server.broker.registry.topic(topic).channel(channel).inFlightCount === 50);
+      for (const consumer of consumers) await messages(consumer, 25);
+    });
+
+    test(`${topic}/${channel} lets ${memQueueSize} of a batch of 50 wait beyond what its consumer takes`, async () => {
+      await using server = InProcess.start({ memQueueSize });
+      const consumer = await server.consumer(topic, channel, 3);
+      await expectNothing(consumer);
+      const producer = await server.client();
+      producer.mpub(topic, numbers(50));
+      await producer.response();
+      const taken = await messages(consumer, 3);
+      expect(taken.map(({ text }) => text)).toEqual(numbers(3));
+      await expectNothing(consumer);
+      for (const { id } of taken) consumer.command(`FIN ${id}`);
+      consumer.command("RDY 100");
+      expect((await messages(consumer, memQueueSize)).map(({ text }) => text)).toEqual(numbers(memQueueSize, 50 - memQueueSize));
+      await expectNothing(consumer);
+    });
+  }
+}

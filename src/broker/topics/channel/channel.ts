@@ -302,8 +302,9 @@ export class Channel implements ChannelView, ChannelSignals {
   dispatch(nowMs: number): void {
     this.dirty = false;
     if (this.deleted) return;
-    this.boundLag();
     if (!this.paused) this.dispatcher.dispatch(nowMs);
+    // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
+    if (!this.persistent) this.boundLag();
   }
 
   /** Has the messages delivered again that timed out, or whose short delay is over. */
@@ -413,10 +414,14 @@ export class Channel implements ChannelView, ChannelSignals {
     this.parts.turn.schedule();
   }
 
-  /** An ephemeral channel, or one of an ephemeral topic, keeps its newest --mem-queue-size messages, and drops older ones. */
+  /**
+   * An ephemeral channel, or one of an ephemeral topic, keeps its newest --mem-queue-size messages that wait, and drops older ones.
+   * Messages do not wait if consumers that are ready get them in the next turns.
+   */
   private boundLag(): void {
-    if (this.persistent) return;
-    const excess = this.depth - this.parts.options.memQueueSize;
+    let excess = this.depth - this.parts.options.memQueueSize;
+    if (excess <= 0) return;
+    if (!this.paused) for (const { capacity } of this.consumers) excess -= capacity;
     if (excess > 0 && this.backlog.dropOldest(excess)) this.markTrimmable();
   }
 
