@@ -22,7 +22,7 @@ describeAgainstNsqd(
 /** Everything that a text /stats shows and that cannot be equal twice: versions, times, ports, memory. */
 function describeText(text: string): string {
   return text
-    .replace(/^nsqd v\d+\.\d+\.\d+ \(.*built w\/\S+\)$/m, "nsqd v<version> (<build>)")
+    .replace(/^nsqd v\d+\.\d+\.\d+ \(built w\/[^)]+\)(?:, bunsq .*)?$/m, "nsqd v<version> (<build>)")
     .replace(/^start_time \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(Z|[+-]\d\d:\d\d)$/m, "start_time <time>")
     .replace(/^uptime (\d+h)?(\d+m)?\d+(\.\d+)?(m|µ)?s$/m, "uptime <duration>")
     .replace(/^( {3}(?:heap|gc|next)_\S+ *\t)\d+$/gm, "$1<integer>")
