@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, type Dirent, readdirSync, statSync } from "node:fs";
 import type { Logger } from "../../base/logger.ts";
 import { FILE_MODE, FOLDER_MODE } from "./disk/disk.ts";
 
@@ -24,12 +24,22 @@ export function restrictToOwner(directory: string, logger: Logger): void {
 }
 
 function restrictContent(directory: string, failures: Error[]): void {
-  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+  for (const entry of entriesOf(directory, failures)) {
     const path = `${directory}/${entry.name}`;
     if (entry.isFile()) restrict(path, FILE_MODE, failures);
     if (!entry.isDirectory()) continue;
     restrict(path, FOLDER_MODE, failures);
     restrictContent(path, failures);
+  }
+}
+
+/** None for a folder that belongs to somebody else, such as lost+found of a file system of its own: no reason not to start. */
+function entriesOf(directory: string, failures: Error[]): Dirent[] {
+  try {
+    return readdirSync(directory, { withFileTypes: true });
+  } catch (error) {
+    failures.push(error as Error);
+    return [];
   }
 }
 

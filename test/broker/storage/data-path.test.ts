@@ -99,3 +99,23 @@ test("a symbolic link in the data folder is not followed", () => {
     removeFolder(folder);
   }
 });
+
+test("a folder that cannot be read does not keep the rest from being closed to others, nor the broker from starting", () => {
+  const folder = temporaryFolder();
+  try {
+    const directory = join(folder, DATA_FOLDER);
+    systemDisk.makeDirectory(directory);
+    // Too deep for a path to name it, and so unreadable for root, too.
+    const levels = Array<string>(15).fill("level".repeat(40)).join("/");
+    const nest = 'mkdir -p "upper/$0" "lower/$0" && mv lower "upper/$0"';
+    expect(Bun.spawnSync(["sh", "-c", nest, levels], { cwd: directory }).exitCode).toBe(0);
+    writeFileSync(join(directory, "zzz"), "");
+    chmodSync(join(directory, "zzz"), 0o644);
+    const log = new MemoryLogger();
+    restrictToOwner(directory, log);
+    expect(statSync(join(directory, "zzz")).mode & 0o777).toBe(0o600);
+    expect(log.matching(/^WARNING.* private to this user: .*ENAMETOOLONG/).length).toBe(1);
+  } finally {
+    Bun.spawnSync(["rm", "-rf", folder]);
+  }
+});
