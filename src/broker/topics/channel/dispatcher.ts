@@ -71,7 +71,7 @@ export class Dispatcher {
   private serve(consumer: Consumer, want: number, nowMs: number): number {
     const { ready } = this.inFlight;
     // Half of them are redeliveries, as long as there are new messages too, so that neither keeps the other from being delivered.
-    // Of an odd number, the odd one is of either kind in turn.
+    // If `want` is odd, the one left over is a redelivery and a new message in turn.
     const again = this.backlog.freshCount > 0 ? (want + (this.oddIsRedelivery ? 1 : 0)) >> 1 : want;
     if (want & 1) this.oddIsRedelivery = !this.oddIsRedelivery;
     let given = this.redeliver(consumer, Math.min(again, ready.length), nowMs);
