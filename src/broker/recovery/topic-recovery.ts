@@ -69,6 +69,7 @@ export class TopicRecovery {
     const folderOf = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
     const synced = metadata.syncedSequences();
     const retentions = metadata.retentions();
+    const held = metadata.heldEntries();
     for (const read of metadata.topics()) {
       const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
       const folder = folderOf.get(`${row.number} ${row.name}`);
@@ -80,7 +81,7 @@ export class TopicRecovery {
         );
         metadata.removeTopic(row.id, row.number, row.released);
       } else {
-        this.restoreTopic(row, synced.get(row.id), retentions.get(row.id));
+        this.restoreTopic(row, synced.get(row.id), retentions.get(row.id), held.get(row.id) ?? 0);
       }
     }
   }
@@ -123,14 +124,12 @@ export class TopicRecovery {
 
   /** Counts an entry of the deferred store for its topic or channel. */
   private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
-    if (!this.registry.wanted(entry)) return;
     if (entry.kind === KIND_PUBLISH) {
-      const topic = this.registry.topicById(entry.topicId);
-      if (topic === undefined) return;
-      topic.deferredPublishes.count++;
-      for (const { deferrals } of topic.channels.values()) if (!deferrals.wantsPublish(entry.number)) deferrals.voidedPublishes++;
+      // Counted even if nobody wants it any more, because it counts until it is dropped.
+      this.registry.topicById(entry.topicId)?.deferredPublishes.restore(entry.number);
       return;
     }
+    if (!this.registry.wanted(entry)) return;
     const channel = this.registry.channelsById.get(entry.channelId);
     if (channel === undefined) return;
     let found = stored.get(channel);
@@ -228,7 +227,7 @@ export class TopicRecovery {
     return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
   }
 
-  private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined): void {
+  private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined, heldFrom: number): void {
     const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
@@ -241,6 +240,8 @@ export class TopicRecovery {
     if (row.durability !== undefined) topic.restoreDurability(row.durability);
     this.skipLost(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
     topic.restoreReleased(row.released, channels.length > 0);
+    topic.deferredPublishes.restoreHeld(heldFrom);
+    this.parts.deferred.raiseNextNumber(heldFrom);
     for (const channel of channels) this.restoreChannel(topic, channel);
   }
 

@@ -53,7 +53,13 @@ export class Checkpointer {
 
   /** Saves a topic now, unless it is ephemeral. */
   saveTopic(topic: Topic): void {
-    if (!topic.ephemeral) this.save(() => this.parts.metadata.updateTopic(topicRow(topic)));
+    if (!topic.ephemeral) this.save(() => this.saveRow(topic));
+  }
+
+  private saveRow(topic: Topic): void {
+    const { metadata } = this.parts;
+    metadata.updateTopic(topicRow(topic));
+    metadata.saveHeld(topic.id, topic.deferredPublishes.heldFrom);
   }
 
   /** Saves a channel's cursor now. @returns why it could not be saved */
@@ -119,7 +125,7 @@ export class Checkpointer {
       metadata.saveAll(() => {
         for (const topic of topics) {
           if (topic.ephemeral) continue;
-          metadata.updateTopic(topicRow(topic));
+          this.saveRow(topic);
           for (const channel of topic.channels.values()) if (channel.persistent) metadata.updateChannel(channel.toRow());
         }
       }),

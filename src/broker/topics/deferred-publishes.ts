@@ -4,6 +4,8 @@ import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
 import { type EntryHeader, KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import type { Deferrals } from "./channel/deferrals.ts";
+import { addRange, type Range } from "./channel/progress.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicParts } from "./topic-parts.ts";
 
@@ -24,6 +26,14 @@ interface Joining {
 export class DeferredPublishes implements EntryOwner, Committed {
   /** Publishes that have not joined the log. */
   count = 0;
+  /** While the topic holds messages back: those of them that the next channel gets. */
+  heldCount = 0;
+  /** Every channel gets the publishes whose entries have this number or a higher one. */
+  private wantedByAllFrom = 0;
+  /** Sequences of publishes that joined the log while the topic held messages back, and that the next channel does not get. */
+  joinedWhileHolding: Range[] = [];
+  /** While the topic holds messages back: number of the first entry that the next channel gets. */
+  private holdingFrom = 0;
   /** What the acknowledgement of a publish with a delay waits for. Its commit is the deferred store's, not the log's. */
   readonly pending = new PendingPublish(this, "DPUB");
   /** Publishes that were appended to the log since its last commit. */
@@ -61,7 +71,11 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** Called by the store when it has written a publish, or could not. */
   stored(staged: StagedEntries, at: number, error: Error | undefined): void {
     if (error !== undefined) return;
+    const number = staged.number[at];
     this.count++;
+    if (this.holds(number)) this.heldCount++;
+    // It was staged before a channel was created or emptied, and is stored only now.
+    if (number < this.wantedByAllFrom) this.countVoid(number, 1);
     this.topic.messageCount++;
     this.topic.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
     this.parts.deferred.deliverStagedWhenDue(staged, at);
@@ -84,6 +98,85 @@ export class DeferredPublishes implements EntryOwner, Committed {
     this.topic.markDirty();
   }
 
+  // ---- which channels get them
+
+  /**
+   * A publish belongs to the channels that exist when it is published, as in nsqd. A topic without channels, or one that is paused or
+   * withheld, holds its publishes back: those belong to the channels that exist when it releases them. A new channel gets the
+   * publishes whose entries have this number or a higher one.
+   */
+  get heldFrom(): number {
+    return this.topic.isHolding ? this.holdingFrom : this.parts.deferred.nextNumber;
+  }
+
+  private holds(number: number): boolean {
+    return this.topic.isHolding && number >= this.holdingFrom;
+  }
+
+  /** Applies what the metadata store says. To be called before the topic's channels are restored. */
+  restoreHeld(from: number): void {
+    this.holdingFrom = from;
+  }
+
+  /** To be called before the topic ceases to release messages. */
+  beginHolding(): void {
+    if (!this.topic.isHolding) this.restartHolding();
+  }
+
+  /** What the topic held back so far belongs to nobody, or to its channels. */
+  restartHolding(): void {
+    this.holdingFrom = this.parts.deferred.nextNumber;
+    this.heldCount = 0;
+    this.joinedWhileHolding = [];
+  }
+
+  /** Notes a publish that belongs to the channels there were before, and waits in the log among those that the next channel gets. */
+  private noteJoined(number: number, sequence: number): void {
+    if (this.topic.isHolding && !this.holds(number)) addRange(this.joinedWhileHolding, sequence, sequence + 1);
+  }
+
+  /** A new channel gets the publishes whose entries have the number `heldFrom` or a higher one. To be called before the topic has it. */
+  addChannel(deferrals: Deferrals, heldFrom: number): void {
+    deferrals.voidBefore = heldFrom;
+    deferrals.voidedPublishes = this.count - (this.topic.isHolding ? this.heldCount : 0);
+    this.noteVoid(heldFrom);
+  }
+
+  /** Some channel does not get the publishes whose entries have a lower number. */
+  noteVoid(entryNumber: number): void {
+    this.wantedByAllFrom = Math.max(this.wantedByAllFrom, entryNumber);
+  }
+
+  /** A publish that no channel gets is dropped. */
+  dropped(number: number): void {
+    this.uncount(number);
+    this.countVoid(number, -1);
+  }
+
+  private uncount(number: number): void {
+    this.count--;
+    if (this.holds(number)) this.heldCount--;
+  }
+
+  private countVoid(number: number, change: number): void {
+    for (const { deferrals } of this.topic.channels.values()) if (!deferrals.wantsPublish(number)) deferrals.voidedPublishes += change;
+  }
+
+  /** Whether any channel gets a publish. */
+  isWanted(number: number): boolean {
+    const { channels } = this.topic;
+    if (channels.size > 0 && number >= this.wantedByAllFrom) return true;
+    for (const { deferrals } of channels.values()) if (deferrals.wantsPublish(number)) return true;
+    return this.holds(number);
+  }
+
+  /** Takes a publish up that an earlier run left in the store. */
+  restore(number: number): void {
+    this.count++;
+    if (this.holds(number)) this.heldCount++;
+    this.countVoid(number, 1);
+  }
+
   /**
    * Why the log must not be committed: the store could not note which messages join it. After a crash these would join a second
    * time.
@@ -101,7 +194,8 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** The log was committed: the publishes have joined it. */
   confirmJoined(): void {
     for (const { message, sequence } of this.joining.splice(0)) {
-      this.count--;
+      this.uncount(message.number);
+      this.noteJoined(message.number, sequence);
       this.parts.deferred.markJoined(message);
       for (const channel of this.topic.channels.values()) channel.joined(message.number, sequence);
     }

@@ -270,9 +270,14 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Whether the topic or channel of an entry in the deferred store still exists, and did not drop it. */
   wanted(entry: StoredEntry): boolean {
-    if (entry.kind === KIND_PUBLISH) return this.topicsById.has(entry.topicId);
+    if (entry.kind === KIND_PUBLISH) return this.topicsById.get(entry.topicId)?.deferredPublishes.isWanted(entry.number) === true;
     const channel = this.channelsById.get(entry.channelId);
     return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
+  }
+
+  /** Counts a deferred publish no more that no channel gets. A channel does not count its void requeues. */
+  dropped({ kind, topicId, number }: Pick<StoredEntry, "kind" | "topicId" | "number">): void {
+    if (kind === KIND_PUBLISH) this.topicsById.get(topicId)?.deferredPublishes.dropped(number);
   }
 
   /** Whether a channel has the message of an entry in memory, in flight or ready. */
@@ -289,8 +294,10 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Takes a message of the deferred store that has fallen due. */
   due(message: StoredMessage): void {
-    if (!this.wanted(message)) this.parts.deferred.finish(message);
-    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
+    if (!this.wanted(message)) {
+      this.dropped(message);
+      this.parts.deferred.finish(message);
+    } else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
     else this.channelsById.get(message.channelId)?.deferrals.due(message);
     this.parts.turn.schedule();
   }

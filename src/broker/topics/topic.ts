@@ -153,7 +153,7 @@ export class Topic implements Committed {
   /** Messages that were released to no channel. */
   get depth(): number {
     // Deferred publishes count in the deferred_count of each channel. Without a channel they would be counted nowhere.
-    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.count : 0);
+    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.heldCount : 0);
   }
 
   /** Those of the depth that are on disk only. */
@@ -229,8 +229,13 @@ export class Topic implements Committed {
     const persistent = !this.ephemeral && !isEphemeral(name);
     const floor = Math.min(start ?? this.released, this.released);
     const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
-    const id = persistent ? this.parts.metadata.addChannel(this.id, name, floor) : this.registry.newMemoryId();
+    const { heldFrom } = this.deferredPublishes;
+    const id = persistent ? this.parts.metadata.addChannel(this.id, name, floor, heldFrom) : this.registry.newMemoryId();
     const channel = this.newChannel(id, name, floor, position);
+    this.deferredPublishes.addChannel(channel.deferrals, heldFrom);
+    for (const { from, to } of this.deferredPublishes.joinedWhileHolding) {
+      if (to > this.released) channel.skipUncounted(Math.max(from, this.released), to);
+    }
     if (start !== undefined && start > floor) {
       channel.skipUncounted(floor, start);
       this.parts.checkpointer.saveChannel(channel);
@@ -276,6 +281,7 @@ export class Topic implements Committed {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
     this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    if (this.channels.size === 1) this.deferredPublishes.beginHolding();
     this.channels.delete(name);
     if (channel.persistent) this.parts.metadata.removeChannel(channel.id);
     channel.delete();
@@ -287,6 +293,7 @@ export class Topic implements Committed {
   }
 
   pause(): void {
+    this.deferredPublishes.beginHolding();
     this.paused = true;
     this.parts.checkpointer.saveTopic(this);
   }
@@ -299,6 +306,7 @@ export class Topic implements Committed {
 
   /** Releases nothing until endWithholding(), so that all channels that are created meanwhile start at the same message. */
   withhold(): void {
+    this.deferredPublishes.beginHolding();
     this.withheld = true;
   }
 
@@ -308,6 +316,11 @@ export class Topic implements Committed {
     if (this.ephemeral) this.boundMemory();
   }
 
+  /** Whether messages are released to nobody now: the next channel gets them, too. */
+  get isHolding(): boolean {
+    return this.channels.size === 0 || this.paused || this.withheld;
+  }
+
   /** Drops the messages that were released to no channel. */
   empty(): void {
     const from = this.released;
@@ -315,6 +328,7 @@ export class Topic implements Committed {
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
     this.released = to;
     this.releasedPosition = this.log.committedEnd;
+    if (this.channels.size === 0) this.deferredPublishes.restartHolding();
     this.parts.checkpointer.saveTopic(this);
     for (const channel of this.channels.values()) this.parts.checkpointer.saveChannel(channel);
     this.markTrimmable();

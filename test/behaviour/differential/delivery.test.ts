@@ -841,6 +841,40 @@ function deferring(scenario: DefineScenario): void {
     await s.http("POST", `/pub?topic=${s.topic}&defer=700`, "later");
     await s.due("came", 700, startMs, () => peer.frame());
   });
+  for (const how of ["TCP", "HTTP"]) {
+    const defer = async (s: Session, body: string) => {
+      if (how === "HTTP") return void (await s.http("POST", `/pub?topic=${s.topic}&defer=1000`, body));
+      const publisher = await s.peer("p");
+      publisher.send(`DPUB ${s.topic} 1000`, body);
+      await publisher.frames(1);
+    };
+    const counted = (s: Session, ...deferred: number[]) =>
+      s.stats(
+        (topic) => topic.channels.length === deferred.length && deferred.every((count, i) => topic.channels[i]?.deferred_count === count),
+      );
+    scenario(`a channel that is created later does not get a message deferred over ${how}`, async (s) => {
+      const first = await s.consumer("a", { channel: "a-first", rdy: 5 });
+      await defer(s, "before");
+      await counted(s, 1);
+      const second = await s.consumer("b", { channel: "b-second", rdy: 5 });
+      await counted(s, 1, 0);
+      await defer(s, "after");
+      await counted(s, 2, 1);
+      await first.frames(2, 12_000);
+      await second.frames(1, 12_000);
+      await second.quiet();
+    });
+    scenario(`a channel that is deleted and created again does not get a message deferred over ${how}`, async (s) => {
+      await s.http("POST", `/channel/create?topic=${s.topic}&channel=c`);
+      await defer(s, "before");
+      await counted(s, 1);
+      await s.http("POST", `/channel/delete?topic=${s.topic}&channel=c`);
+      await s.stats((topic) => topic.channels.length === 0);
+      const peer = await s.consumer("a", { channel: "c", rdy: 5 });
+      await counted(s, 0);
+      await peer.quiet(1500);
+    });
+  }
   scenario("a deferred message waits for a topic's first channel", async (s) => {
     const publisher = await s.peer("p");
     publisher.send(`DPUB ${s.topic} 600`, "later");

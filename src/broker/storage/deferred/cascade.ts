@@ -4,6 +4,7 @@ import type { Ballast } from "../disk/ballast.ts";
 import type { Bucket } from "./bucket.ts";
 import { type BucketSet, commitTogether, FINEST_MS, moveAtMs, widthFor } from "./bucket-set.ts";
 import type { StoredEntry } from "./entry.ts";
+import type { DeliveryTarget } from "./loader.ts";
 import type { SyncEpochs } from "./sync-epochs.ts";
 
 /** A wide bucket is moved into finer ones in pieces of this size, so that the event loop is never blocked for long. */
@@ -29,16 +30,20 @@ export class Cascade {
   /**
    * Moves a piece. The writer must have nothing staged: its entries are accepted or refused together, and these are not among them.
    *
-   * @param wanted tells whether an entry still has a topic or channel to go to; others are dropped
+   * @param target tells whether an entry still has a topic or channel to go to; others are dropped
    * @param strict write the record that the piece was moved only when the moved entries are synced
    * @returns whether there is more that can be moved at once
    */
-  movePiece(bucket: Bucket, nowMs: number, wanted: (entry: StoredEntry) => boolean, strict: boolean): boolean {
+  movePiece(bucket: Bucket, nowMs: number, target: DeliveryTarget, strict: boolean): boolean {
     let moved = 0;
+    const dropped: Pick<StoredEntry, "kind" | "topicId" | "number">[] = [];
     const targets = new Set<Bucket>();
     const end = bucket.scan(bucket.movedTo, MOVE_PIECE_BYTES, (entry) => {
       moved++;
-      if (!wanted(entry)) return;
+      if (!target.wanted(entry)) {
+        dropped.push({ kind: entry.kind, topicId: entry.topicId, number: entry.number });
+        return;
+      }
       // Entries that are overdue need no order among each other.
       const dueMs = Math.max(entry.dueMs, nowMs);
       const finer = this.buckets.for(dueMs, widthFor(dueMs, nowMs), nowMs);
@@ -57,6 +62,7 @@ export class Cascade {
       this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${failure.message}`);
       return false;
     }
+    for (const entry of dropped) target.dropped(entry);
     if (strict) this.syncEpochs.noteUrgentWrite();
     else this.syncEpochs.noteWrite();
     return bucket.pending > 0 && !strict;

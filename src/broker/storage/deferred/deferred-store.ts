@@ -268,7 +268,7 @@ export class DeferredStore {
       if (this.cascade.isDue(bucket, nowMs)) {
         // Staged entries are accepted or refused together; those that the cascade moves are not among them.
         if (this.writer.hasStaged) this.commit();
-        more = this.cascade.movePiece(bucket, nowMs, (entry) => this.target.wanted(entry), this.strict) || more;
+        more = this.cascade.movePiece(bucket, nowMs, this.target, this.strict) || more;
       }
       this.removeIfEmptied(bucket, nowMs);
     }

@@ -18,6 +18,8 @@ const OVERFLOW_SCAN_BYTES = 1024 * 1024;
 export interface DeliveryTarget {
   /** Whether an entry still has a topic or channel to go to, one that exists and was not emptied since. */
   wanted(entry: StoredEntry): boolean;
+  /** An entry that is not wanted is marked as done. */
+  dropped(entry: Pick<StoredEntry, "kind" | "topicId" | "number">): void;
   /** Whether an entry's message is in flight or ready in its channel already, though its bucket was not in memory. */
   underWay(entry: StoredEntry): boolean;
   /** How many more messages a channel may have in memory; the others stay on disk until it has room. */
@@ -166,6 +168,7 @@ export class Loader {
   /** @param page kept with the message if the entry's frame is in it */
   private load(entry: ScannedEntry, bucket: Bucket, page?: EntryPage): void {
     if (!this.target.wanted(entry)) {
+      this.target.dropped(entry);
       bucket.stageDone(entry.number);
       this.buckets.dirty.add(bucket);
     } else if (!this.target.underWay(entry)) {

@@ -52,6 +52,10 @@ function sealChannel(row: Omit<ChannelRow, "id" | "damaged">): number {
   return Bun.hash.crc32(progress, Bun.hash.crc32(JSON.stringify([topicId, name, paused, voidBefore, requeuesVoidBefore, floor])));
 }
 
+function sealHeld(topicId: number, entry: number): number {
+  return Bun.hash.crc32(JSON.stringify([topicId, entry]));
+}
+
 export function readTopics(database: Database): TopicRow[] {
   const rows = database.query("SELECT id, number, name, paused, released, durability, seal FROM topics ORDER BY id").all() as (Omit<
     TopicRow,
@@ -151,12 +155,27 @@ export class MetadataStore {
     return Number(added.lastInsertRowid);
   }
 
-  addChannel(topicId: number, name: string, floor: number): number {
-    const seal = sealChannel({ topicId, name, paused: false, voidBefore: 0, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
-    const added = this.change(() =>
-      this.database.query("INSERT INTO channels (topic_id, name, floor, seal) VALUES (?, ?, ?, ?)").run(topicId, name, floor, seal),
-    );
+  addChannel(topicId: number, name: string, floor: number, voidBefore = 0): number {
+    const seal = sealChannel({ topicId, name, paused: false, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
+    const insert = "INSERT INTO channels (topic_id, name, void_before, floor, seal) VALUES (?, ?, ?, ?, ?)";
+    const added = this.change(() => this.database.query(insert).run(topicId, name, voidBefore, floor, seal));
     return Number(added.lastInsertRowid);
+  }
+
+  /**
+   * The first entry of the deferred store that each topic held back for its next channel, by topic id. A damaged row is left out: the
+   * next channel then gets more.
+   */
+  heldEntries(): Map<number, number> {
+    const rows = this.database.query("SELECT topic_id AS id, entry, seal FROM held").all() as { id: number; entry: number; seal: number }[];
+    return new Map(rows.filter(({ id, entry, seal }) => seal === sealHeld(id, entry)).map(({ id, entry }) => [id, entry]));
+  }
+
+  /** Saves what heldEntries() returns for a topic. */
+  saveHeld(topicId: number, entry: number): void {
+    this.database
+      .query("INSERT OR REPLACE INTO held (topic_id, entry, seal) VALUES (?, ?, ?)")
+      .run(topicId, entry, sealHeld(topicId, entry));
   }
 
   /** Retentions that were set for a topic, by the topic's id. All other topics have the default. */
@@ -182,6 +201,7 @@ export class MetadataStore {
       this.database.transaction(() => {
         this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
         this.setRetention(id, undefined);
+        this.database.query("DELETE FROM held WHERE topic_id = ?").run(id);
         this.database.query("DELETE FROM topics WHERE id = ?").run(id);
         this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number);
       }),
@@ -367,6 +387,11 @@ export class MetadataStore {
         topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
         time_ms REAL NOT NULL,
         bytes INTEGER NOT NULL
+      );
+      CREATE TABLE IF NOT EXISTS held (
+        topic_id INTEGER PRIMARY KEY,
+        entry INTEGER NOT NULL,
+        seal INTEGER NOT NULL
       );
       CREATE TABLE IF NOT EXISTS clock (
         id INTEGER PRIMARY KEY CHECK (id = 1),

@@ -222,6 +222,7 @@ export class Channel implements ChannelView, ChannelSignals {
     const { released, releasedPosition, deferredPublishes } = this.topic;
     this.restartAt(released, releasedPosition);
     this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
+    deferredPublishes.noteVoid(this.deferrals.voidBefore);
     this.parts.checkpointer.saveChannel(this);
   }
 
@@ -350,6 +351,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.backlog.restore(progress);
     this.paused = row.paused;
     this.deferrals.voidBefore = row.voidBefore;
+    this.topic.deferredPublishes.noteVoid(row.voidBefore);
     this.deferrals.requeuesVoidBefore = row.requeuesVoidBefore;
     this.messageCountBase = this.topic.released;
   }

@@ -37,9 +37,9 @@ export interface DeferralsOf {
 export class Deferrals implements EntryOwner {
   /** Messages in the deferred store that are not due yet. */
   storedCount = 0;
-  /** How many of the topic's deferred publishes the channel will not get, because it was emptied. */
+  /** How many of the topic's deferred publishes the channel will not get: it was created or emptied after they were published. */
   voidedPublishes = 0;
-  /** Entries of the deferred store with a lower number are void, because the channel was emptied. */
+  /** Entries of the deferred store with a lower number are void: the channel was created or emptied after they were stored. */
   voidBefore = 0;
   /** The channel's own entries with a lower number are void, because of a seek. A seek does not concern the topic's deferred publishes. */
   requeuesVoidBefore = 0;

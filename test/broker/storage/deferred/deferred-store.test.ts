@@ -48,6 +48,7 @@ class Fixture {
     this.store = new DeferredStore({ directory: folder, disk, logger: this.log, ballast: NO_BALLAST, clock });
     this.store.target = {
       wanted: (entry) => !this.unwanted.has(entry.sequence),
+      dropped: () => {},
       underWay: () => false,
       room: () => this.room,
       due: (message) => this.due.push(message),

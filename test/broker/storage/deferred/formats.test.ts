@@ -75,6 +75,7 @@ class Fixture {
   constructor() {
     this.store.target = {
       wanted: () => true,
+      dropped: () => {},
       underWay: () => false,
       room: () => Number.POSITIVE_INFINITY,
       due: (message) => {

@@ -55,6 +55,7 @@ class Model {
     store.strict = strict;
     store.target = {
       wanted: () => true,
+      dropped: () => {},
       underWay: (entry) => this.inMemory.get(entry.sequence)?.number === entry.number,
       room: (channelId) => ROOM - (this.loaded.get(channelId) ?? 0),
       due: (message) => this.due(message),
