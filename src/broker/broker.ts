@@ -89,7 +89,7 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
     // Only the listener's connections are queued for it.
     flush: (connection) => listener.flush(connection as Connection),
   });
-  const timers = new Timers({ ...parts, tick, listener });
+  const timers = new Timers({ ...parts, tick, listener, clock: environment.clock ?? systemClock });
   turn.onTick = tick.run;
   turn.onWake = timers.run;
   turn.wakeAt(turn.currentMs + SURVEY_INTERVAL_MS);

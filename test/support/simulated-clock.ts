@@ -12,6 +12,8 @@ interface Call extends Timer {
  * alone. Several may run side by side, each with a wall clock of its own.
  */
 export class SimulatedClock implements Clock {
+  /** Called at the end of each turn, before what was asked for: the sockets that are ready are served. */
+  onPoll: () => void = () => {};
   private nowMs = 0;
   private calls: Call[] = [];
   private turn: (() => void)[] = [];
@@ -55,7 +57,15 @@ export class SimulatedClock implements Clock {
 
   /** Ends the turn of the event loop that is under way, and those that it makes necessary. */
   endTurn(): void {
-    while (this.turn.length > 0) for (const callback of this.turn.splice(0)) callback();
+    while (this.turn.length > 0) {
+      this.onPoll();
+      for (const callback of this.turn.splice(0)) callback();
+    }
+  }
+
+  /** The process is stopped: time passes, and calls that fall due in it are made late, by the next advance(). */
+  stall(byMs: number): void {
+    this.nowMs += byMs;
   }
 
   /** Lets time pass, and makes all calls that fall due in it, each in a turn of its own. */

@@ -33,7 +33,14 @@ export class GroupSync {
 
   /** Something was written that nobody waits for: it is synced within --sync-timeout. */
   expect(nowMs: number): void {
-    if (this.dueMs === 0) this.dueMs = nowMs + this.parts.syncTimeoutMs;
+    if (this.dueMs !== 0) return;
+    this.dueMs = nowMs + this.parts.syncTimeoutMs;
+    this.parts.turn.wakeAt(this.dueMs);
+  }
+
+  /** When everything is to be synced, ms; Infinity: nothing is left to sync. */
+  get nextMs(): number {
+    return this.dueMs === 0 ? Number.POSITIVE_INFINITY : this.dueMs;
   }
 
   /** Syncs everything if it is time to. */

@@ -1,3 +1,5 @@
+import type { Clock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -12,9 +14,18 @@ import type { Health } from "./health.ts";
 import type { Tick } from "./tick.ts";
 import { type EventLoopTurn, SURVEY_INTERVAL_MS } from "./turn.ts";
 
-/** A connection that is looked at by the clock: heartbeats, and clients that are silent, stuck or do not leave. */
-interface TimedConnection {
+/** If the event loop has not come here for this long, the process was stopped or held up. Otherwise it comes each SURVEY_INTERVAL_MS. */
+const STALL_MS = 1000;
+/** After a stall, sockets are read in this many turns before deadlines count: one turn may not see all that are ready. */
+const GRACE_TURNS = 3;
+
+/** The connections, which are checked by the clock: heartbeats, and clients that are silent, stuck or do not leave. */
+interface TimedConnections {
+  /** When the next deadline is, ms. */
+  readonly nextCheckMs: number;
   checkTime(nowMs: number): void;
+  /** For `byMs` nothing was read or sent. */
+  excuse(byMs: number, nowMs: number): void;
 }
 
 /** What the timers work on. */
@@ -30,27 +41,64 @@ export interface TimersParts {
   groupSync: GroupSync;
   freeSpace: FreeSpace;
   health: Health;
-  listener: { readonly connections: ReadonlyMap<number, TimedConnection> };
+  listener: TimedConnections;
+  clock: Pick<Clock, "callAfterTurn">;
+  logger: Logger;
 }
 
 /**
  * What a broker does because time has passed: messages time out and fall due, cursors are saved, logs trimmed and synced,
- * and every SURVEY_INTERVAL_MS connections, idle topics, retention and free space are looked at.
+ * clients get heartbeats or are cut, and every SURVEY_INTERVAL_MS idle topics, retention and free space are looked at.
+ *
+ * Every deadline is met in the turn in which it has come, with one exception. If the process was stopped or held up for more than
+ * STALL_MS, what clients sent meanwhile is read first: no client is declared dead and no message times out for a silence that was
+ * the broker's.
  */
 export class Timers {
   private nextSurveyMs = 0;
   private deferredAtMs = 0;
   private readonly adoptedUntilMs: number;
+  /** When it last ran, by the clock that nobody sets. */
+  private ranAtMs: number;
+  /** After a stall: sockets are read, and deadlines wait. */
+  private inGrace = false;
 
   constructor(private readonly parts: TimersParts) {
     this.adoptedUntilMs = parts.turn.currentMs + WITHHOLD_ADOPTED_MS;
+    this.ranAtMs = parts.turn.steadyMs;
   }
 
   readonly run = (): void => {
-    const { turn, tick, registry, deferred, checkpointer, groupSync, acks } = this.parts;
+    const { turn } = this.parts;
     turn.readClock();
+    if (this.inGrace) return;
+    const stallMs = turn.steadyMs - this.ranAtMs;
+    if (stallMs > STALL_MS) this.beginGrace(stallMs);
+    else this.meetDeadlines();
+  };
+
+  private beginGrace(stallMs: number): void {
+    const { turn, listener, clock, logger } = this.parts;
+    logger.warn(`LOOP: nothing was done for ${(stallMs / 1000).toFixed(1)} s; what clients sent is read before anything times out`);
+    this.inGrace = true;
+    listener.excuse(stallMs, turn.nowMs);
+    let turns = GRACE_TURNS;
+    const onTurnEnd = (): void => {
+      if (--turns > 0) return clock.callAfterTurn(onTurnEnd);
+      this.inGrace = false;
+      turn.readClock();
+      this.meetDeadlines();
+    };
+    clock.callAfterTurn(onTurnEnd);
+  }
+
+  private meetDeadlines(): void {
+    const { turn, tick, registry, deferred, checkpointer, groupSync, acks, listener } = this.parts;
+    if (turn.isStopped) return;
+    this.ranAtMs = turn.steadyMs;
     const now = turn.nowMs;
-    let next = now + SURVEY_INTERVAL_MS;
+    if (listener.nextCheckMs <= now) listener.checkTime(now);
+    let next = listener.nextCheckMs;
     for (const channel of registry.channelsById.values()) {
       if (channel.nextDeadlineMs <= now) channel.expire(now);
       if (channel.nextDeadlineMs < next) next = channel.nextDeadlineMs;
@@ -67,13 +115,12 @@ export class Timers {
     next = Math.min(next, checkpointer.saveCursors(now));
     if (now >= this.nextSurveyMs) this.survey(now);
     groupSync.syncIfDue(now, acks);
-    turn.wakeAt(Math.max(next, now + 1));
-  };
+    turn.wakeAt(Math.max(Math.min(next, this.nextSurveyMs, groupSync.nextMs), now + 1));
+  }
 
   private survey(nowMs: number): void {
-    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health, listener } = this.parts;
+    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health } = this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
-    for (const connection of listener.connections.values()) connection.checkTime(nowMs);
     for (const topic of registry.topics.values()) {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);

@@ -5,7 +5,7 @@ import type { Topic } from "../topics/topic.ts";
 import type { Turn } from "../topics/turn.ts";
 import { TurnClock } from "./turn-clock.ts";
 
-/** Nobody sleeps longer: heartbeats, idle topics and free space are looked at this often. */
+/** Nobody sleeps longer: idle topics, retention and free space are looked at this often. */
 export const SURVEY_INTERVAL_MS = 250;
 /** Logs are trimmed at most this often while messages flow. */
 export const TRIM_INTERVAL_MS = 5;
@@ -135,6 +135,10 @@ export class EventLoopTurn implements Turn {
     if (this.timer !== undefined) this.clock.cancel(this.timer);
     const delayMs = Math.max(1, Math.min(atMs - this.turnClock.currentMs(), SURVEY_INTERVAL_MS));
     this.timer = this.clock.callAfter(delayMs, this.wake);
+  }
+
+  get isStopped(): boolean {
+    return this.stopped;
   }
 
   /** No more ticks, and nobody is woken any more. */

@@ -1,3 +1,4 @@
+import type { Deadlined } from "../../base/deadline-heap.ts";
 import { freeBuffer } from "../../base/free-buffer.ts";
 import type { Logger } from "../../base/logger.ts";
 import type { ProtocolError } from "../../frame/error.ts";
@@ -12,6 +13,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import { IN_ZONE } from "../topics/locality.ts";
 import type { Topic } from "../topics/topic.ts";
 import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
+import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
 import type { ClientServices } from "./client-services.ts";
 import { STATE_INIT } from "./commands/client.ts";
 import { type DecodedClient, Decoder } from "./decoder.ts";
@@ -26,10 +28,6 @@ const CLIENT_TIMEOUT_MS = 60_000;
 /** A client that leaves this much unread, or this many acknowledgements pending, is not read either. */
 const PAUSE_PENDING_BYTES = 1024 * 1024;
 const PAUSE_PENDING_ACKS = 16 * 1024;
-/** How long a client may take to read what is left for it before its connection is cut. */
-const CLOSE_TIMEOUT_MS = 30_000;
-/** How long a client may take to end its side after ours has ended. */
-const LINGER_MS = 2000;
 
 const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
 
@@ -41,6 +39,8 @@ export interface ConnectionHost {
   guard(connection: Connection, call: (connection: Connection) => void): void;
   /** Starts TLS on a connection's socket. */
   startTls(socket: PlainTransport, connection: Connection, listener: HandshakeListener): Handshake;
+  /** Calls checkTime() at a time. @param atMs Infinity: not before it asks again */
+  checkAt(connection: Connection, atMs: number): void;
 }
 
 /**
@@ -50,7 +50,9 @@ export interface ConnectionHost {
  *
  * A callback of the socket decodes, changes state in memory and appends to logs. What must be written or sent waits for the tick.
  */
-export class Connection implements ClientConnection, DecodedClient, LayeredConnection, AuthenticatedClient, AcknowledgedClient {
+export class Connection
+  implements ClientConnection, DecodedClient, LayeredConnection, AuthenticatedClient, AcknowledgedClient, TimedClient, Deadlined
+{
   state = STATE_INIT;
   channel: Channel | undefined;
   clientId: string;
@@ -93,12 +95,9 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
   private readonly acks: PendingAcks;
   private readonly remoteIp: string;
 
-  private nextHeartbeatMs: number;
-  /** Since when the client has read nothing; 0: nothing waits for it. */
-  private stalledSinceMs = 0;
-  private closingSinceMs = 0;
-  /** When our side was ended; 0: it is open. */
-  private endedMs = 0;
+  deadlineMs = 0;
+  deadlineIndex = -1;
+  private readonly deadlines: ClientDeadlines;
 
   constructor(
     private readonly services: ClientServices,
@@ -120,7 +119,8 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
     this.isTlsRequired = tlsRequirement(options) !== "false";
     this.decoder = new Decoder(this, services);
-    this.nextHeartbeatMs = this.decoder.lastCommandMs + this.heartbeatIntervalMs;
+    this.deadlines = new ClientDeadlines(this);
+    this.planCheck();
   }
 
   get options(): BrokerOptions {
@@ -248,11 +248,16 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     if (this.closed) return;
     this.outbox.flush();
     this.layers?.flush();
-    if (this.isWritable) this.stalledSinceMs = 0;
-    else if (this.stalledSinceMs === 0) this.stalledSinceMs = this.services.turn.nowMs;
+    const { deadlines } = this;
+    if (this.isWritable) deadlines.stalledSinceMs = 0;
+    else if (deadlines.stalledSinceMs === 0) {
+      deadlines.stalledSinceMs = this.services.turn.nowMs;
+      this.planCheck();
+    }
     if (!this.closing) this.layers?.resume();
-    else if (this.allSent && this.endedMs === 0) {
-      this.endedMs = this.services.turn.nowMs;
+    else if (this.allSent && deadlines.endedMs === 0) {
+      deadlines.endedMs = this.services.turn.nowMs;
+      this.planCheck();
       this.transport.end();
     }
   }
@@ -265,9 +270,9 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
   onDrain(): void {
     if (this.closed) return;
     this.services.turn.readClock();
-    this.stalledSinceMs = this.services.turn.nowMs;
+    this.deadlines.stalledSinceMs = this.services.turn.nowMs;
     if (!(this.layers ?? this.outbox).drain()) return;
-    this.stalledSinceMs = 0;
+    this.deadlines.stalledSinceMs = 0;
     this.resumeReading();
     this.channel?.markDirty();
     if (this.closing || this.layers?.isUpgrading === true) this.markDirty();
@@ -307,9 +312,8 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
   }
 
   restartHeartbeat(): void {
-    const { turn } = this.services;
-    this.nextHeartbeatMs = turn.nowMs + this.heartbeatIntervalMs;
-    turn.wakeAt(this.nextHeartbeatMs);
+    this.deadlines.restartHeartbeat(this.services.turn.nowMs);
+    this.planCheck();
   }
 
   offers(layer: Upgrade["layer"]): boolean {
@@ -339,25 +343,44 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
 
   // ---- time
 
-  /** Called several times a second: sends a heartbeat, or cuts a client that is silent, does not read, or does not leave. */
+  get handshakeDueMs(): number {
+    return this.layers?.handshakeDueMs ?? 0;
+  }
+
+  set handshakeDueMs(dueMs: number) {
+    if (this.layers !== undefined) this.layers.handshakeDueMs = dueMs;
+  }
+
+  /** To be called when a deadline may be earlier than the one that was planned for. */
+  planCheck(): void {
+    if (!this.closed) this.host.checkAt(this, this.deadlines.nextMs);
+  }
+
+  /** Called when a deadline may have come: sends a heartbeat, or cuts a client that is silent, does not read, or does not leave. */
   checkTime(nowMs: number): void {
-    const { closingSinceMs, endedMs, heartbeatIntervalMs } = this;
-    if (endedMs !== 0 ? nowMs - endedMs >= LINGER_MS : closingSinceMs !== 0 && nowMs - closingSinceMs >= CLOSE_TIMEOUT_MS) {
-      return this.abort();
+    switch (this.deadlines.check(nowMs)) {
+      case "cut":
+        return this.abort();
+      case "handshake":
+        this.layers?.onHandshakeLate();
+        break;
+      case "stalled":
+        this.logger.error(`client(${this.remoteAddress}) - write stalled for ${this.heartbeatIntervalMs} ms`);
+        return this.abort();
+      case "silent":
+        this.logger.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
+        return this.abort();
+      case "heartbeat":
+        // Before its magic a client speaks no protocol, and a client that does not read needs no more to read.
+        if (this.decoder.acceptsFrames && this.isWritable) this.respond(HEARTBEAT_FRAME);
     }
-    if (this.closing || this.layers?.checkTime(nowMs) === true || heartbeatIntervalMs === 0) return;
-    if (this.stalledSinceMs !== 0 && nowMs - this.stalledSinceMs >= heartbeatIntervalMs) {
-      this.logger.error(`client(${this.remoteAddress}) - write stalled for ${heartbeatIntervalMs} ms`);
-      this.abort();
-    } else if (this.isReading && nowMs - this.decoder.lastCommandMs >= 2 * heartbeatIntervalMs) {
-      this.logger.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
-      this.abort();
-    } else if (nowMs >= this.nextHeartbeatMs) {
-      // From when it was due, so that delays do not add up.
-      this.nextHeartbeatMs = Math.max(this.nextHeartbeatMs + heartbeatIntervalMs, nowMs);
-      // Before its magic a client speaks no protocol, and a client that does not read needs no more to read.
-      if (this.decoder.acceptsFrames && this.isWritable) this.respond(HEARTBEAT_FRAME);
-    }
+    this.planCheck();
+  }
+
+  /** For `byMs` the broker did nothing: that counts for no client. */
+  excuse(byMs: number, nowMs: number): void {
+    this.deadlines.excuse(byMs, nowMs);
+    this.planCheck();
   }
 
   // ---- the end
@@ -366,7 +389,8 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
   closeGracefully(): void {
     if (this.closing) return;
     this.closing = true;
-    this.closingSinceMs = this.services.turn.nowMs;
+    this.deadlines.closingSinceMs = this.services.turn.nowMs;
+    this.planCheck();
     // The messages that it has in flight go to other consumers now, not when the socket is closed.
     this.unsubscribe();
     this.markDirty();
@@ -387,6 +411,7 @@ export class Connection implements ClientConnection, DecodedClient, LayeredConne
     this.logger.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`);
     this.closed = true;
     this.closing = true;
+    this.host.checkAt(this, Number.POSITIVE_INFINITY);
     this.acks.clear();
     this.auth?.dispose();
     this.decoder.dispose();

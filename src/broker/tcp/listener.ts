@@ -1,3 +1,4 @@
+import { DeadlineHeap } from "../../base/deadline-heap.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { ClientListener } from "../../net/client-listener.ts";
@@ -18,6 +19,8 @@ export class TcpListener implements ConnectionHost {
   /** Clients that were turned away, being more than --max-connections. */
   refused = 0;
 
+  /** The connections, by when they are to be checked. */
+  private readonly deadlines = new DeadlineHeap<Connection>();
   private listener: ClientListener<Connection> | undefined;
   private nextConnectionId = 1;
   private farewells = 0;
@@ -48,6 +51,32 @@ export class TcpListener implements ConnectionHost {
       connection.shutDown();
       this.listener?.onSocketClosed(connection);
     }
+  }
+
+  // ---- time
+
+  checkAt(connection: Connection, atMs: number): void {
+    this.deadlines.set(connection, atMs);
+    this.services.turn.wakeAt(this.deadlines.nextMs);
+  }
+
+  /** When a connection is to be checked next, ms; Infinity: none is. */
+  get nextCheckMs(): number {
+    return this.deadlines.nextMs;
+  }
+
+  /** Checks the connections that have a deadline. */
+  checkTime(nowMs: number): void {
+    for (;;) {
+      const connection = this.deadlines.takeDue(nowMs);
+      if (connection === undefined) return;
+      this.guard(connection, (due) => due.checkTime(nowMs));
+    }
+  }
+
+  /** For `byMs` the broker did nothing: that counts for no client. */
+  excuse(byMs: number, nowMs: number): void {
+    for (const connection of this.connections.values()) connection.excuse(byMs, nowMs);
   }
 
   /** 0 for a unix socket. */

@@ -76,7 +76,7 @@ function heartbeats(scenario: DefineScenario): void {
     const peer = await s.peer("a");
     peer.send("IDENTIFY", '{"heartbeat_interval":1000}');
     await peer.frames(1);
-    // nsqd has sent the third at 3000 ms and sends the fourth at 4000; bunsq looks four times a second.
+    // The third was sent at 3000 ms, and the fourth comes at 4000.
     await peer.quiet(3850);
     s.note(`heartbeats: ${peer.client.heartbeats}`);
     await peer.end();

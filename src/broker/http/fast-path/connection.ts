@@ -369,6 +369,12 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     this.activeMs = turn.steadyMs;
   }
 
+  /** For `byMs` the broker did nothing: that counts for no client. */
+  excuse(byMs: number): void {
+    this.activeMs += byMs;
+    this.piecesSinceMs += byMs;
+  }
+
   /** Called several times a second: closes an idle connection, and one whose head takes too long. */
   checkTime(nowMs: number): void {
     if (this.proxy !== undefined) return this.proxy.checkTime(nowMs);

@@ -9,6 +9,8 @@ import { Responses } from "./responses.ts";
 
 /** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
+/** If they were not looked at for this long, the process was stopped or held up. */
+const STALL_MS = 1500;
 
 /** What the fast path needs of its broker. */
 export interface FastPathServices extends PublishServices {
@@ -35,6 +37,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   private readonly survey: ReturnType<typeof setInterval>;
   /** The clients behind proxies, by the ports that their requests come from at Bun.serve(). */
   private readonly clientsByPort = new Map<number, ProxiedSocket>();
+  private checkedAtMs = performance.now();
   private serverPort = 0;
   private onAllClosed: () => void = () => {};
 
@@ -139,6 +142,13 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
 
   private checkTime(): void {
     const nowMs = performance.now();
+    const stallMs = nowMs - this.checkedAtMs;
+    this.checkedAtMs = nowMs;
+    if (stallMs > STALL_MS) {
+      // The process was stopped or held up. Requests that came meanwhile are read first, and that time counts for no client.
+      for (const connection of this.listener.connections) connection.excuse(stallMs);
+      return;
+    }
     for (const connection of this.listener.connections) connection.checkTime(nowMs);
   }
 }

@@ -38,6 +38,8 @@ export interface LayeredConnection {
   decode(data: Buffer): void;
   onInputEnd(): void;
   respondOk(): void;
+  /** Its deadlines have changed. */
+  planCheck(): void;
   fail(error: ProtocolError): void;
   flush(): void;
   /** The connection has something to do at the end of the tick. */
@@ -68,7 +70,7 @@ export class Layers implements HandshakeListener {
   isDecompressing = false;
 
   private handshake: Handshake | undefined;
-  private handshakeDueMs = 0;
+  handshakeDueMs = 0;
   private compressor: Compressor | undefined;
   private decompressor: Decompressor | undefined;
   /** The client has ended its side, and bytes that it sent before wait. */
@@ -205,6 +207,7 @@ export class Layers implements HandshakeListener {
     services.logger.info(`PROTOCOL(V2): [${connection.remoteAddress}] upgrading connection to ${kind}`);
     if (next.layer === "tls") {
       this.handshakeDueMs = services.turn.nowMs + HANDSHAKE_TIMEOUT_MS;
+      connection.planCheck();
       this.handshake = connection.startTls(this);
       this.setTransport(this.handshake.plain);
       return;
@@ -222,6 +225,7 @@ export class Layers implements HandshakeListener {
     this.upgrades.shift();
     if (this.upgrades.length === 0) decoder.acceptCommands();
     decoder.restartSilence();
+    this.connection.planCheck();
     this.connection.respondOk();
   }
 
@@ -251,11 +255,9 @@ export class Layers implements HandshakeListener {
     connection.flush();
   }
 
-  /** Ends a handshake that takes too long. @returns whether one is under way */
-  checkTime(nowMs: number): boolean {
-    if (this.handshakeDueMs === 0) return false;
-    if (nowMs >= this.handshakeDueMs) this.onHandshakeFailed(new Error(`read tcp ${this.connection.remoteAddress}: i/o timeout`));
-    return true;
+  /** Ends a handshake that takes too long. */
+  onHandshakeLate(): void {
+    this.onHandshakeFailed(new Error(`read tcp ${this.connection.remoteAddress}: i/o timeout`));
   }
 
   /** The bytes that come during a handshake are encrypted. */
