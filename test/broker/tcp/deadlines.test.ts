@@ -1,12 +1,8 @@
 import { afterEach, expect, test } from "bun:test";
-import { type Broker, openBroker } from "../../../src/broker/broker.ts";
-import type { BrokerOptions } from "../../../src/broker/options.ts";
 import { Connection } from "../../../src/broker/tcp/connection.ts";
 import type { Transport } from "../../../src/broker/tcp/transport/tls.ts";
-import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
-import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { TimedBroker } from "../../support/timed-broker.ts";
 
-const START_MS = 1_767_225_600_000;
 /** Nothing may be later than this. */
 const LATE_MS = 5;
 
@@ -68,35 +64,12 @@ class Client implements Transport {
   }
 }
 
-/** A broker without a listener, whose time only passes when the test lets it. */
-class Timed {
-  readonly clock = new SimulatedClock(START_MS);
-  readonly log = new MemoryLogger();
-  readonly broker: Broker;
-  private readonly dataPath = temporaryFolder();
+/** A broker with clients that have no sockets. */
+class Timed extends TimedBroker {
   private clients = 0;
-
-  constructor(changes: Partial<BrokerOptions> = {}) {
-    this.broker = openBroker(defaultOptions({ dataPath: this.dataPath, ...changes }), this.log, { clock: this.clock });
-  }
-
-  get nowMs(): number {
-    return this.clock.steadyMs();
-  }
 
   client(): Client {
     return new Client(this, ++this.clients);
-  }
-
-  async end(): Promise<void> {
-    let closed = false;
-    const closing = this.broker.close().finally(() => (closed = true));
-    while (!closed) {
-      this.clock.advance(1);
-      await new Promise(setImmediate);
-    }
-    await closing;
-    removeFolder(this.dataPath);
   }
 }
 

@@ -1,81 +1,13 @@
 import { afterEach, expect, test } from "bun:test";
-import { cpSync } from "node:fs";
-import { type Broker, openBroker } from "../../../src/broker/broker.ts";
-import type { Chunk } from "../../../src/broker/storage/log/chunk.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
-import type { Consumer } from "../../../src/broker/topics/channel/consumer.ts";
-import { IN_ZONE } from "../../../src/broker/topics/locality.ts";
-import { BODY_OFFSET } from "../../../src/frame/frame.ts";
-import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
-import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { Collector, TimedBroker } from "../../support/timed-broker.ts";
 
-const START_MS = 1_767_225_600_000;
 const DELAY_MS = 5000;
 
-/** Keeps the bodies of what it gets, and finishes nothing. */
-class Collector implements Consumer {
-  readonly id = 1;
-  readonly nearness = IN_ZONE;
-  readonly capacity = 100_000;
-  readonly sampleRate = 0;
-  readonly msgTimeoutMs = 900_000;
-  inFlightCount = 0;
-  readonly bodies: string[] = [];
-
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
-    this.inFlightCount += count;
-    for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at);
-  }
-
-  sendAgain(buffer: Buffer, from: number): void {
-    this.inFlightCount++;
-    this.read(buffer, from);
-  }
-
-  closeGracefully(): void {}
-
-  private read(buffer: Buffer, at: number): void {
-    this.bodies.push(buffer.toString("latin1", at + BODY_OFFSET, at + 4 + buffer.readUInt32BE(at)));
-  }
-}
-
-/** A broker without a listener, whose time only passes when the test lets it. */
-class Timed {
-  clock = new SimulatedClock(START_MS);
-  private readonly killed: Broker[] = [];
-  private readonly folders: string[] = [temporaryFolder()];
-  broker: Broker = this.open();
-
-  private open(): Broker {
-    return openBroker(defaultOptions({ dataPath: this.folders[0] }), new MemoryLogger(), { clock: this.clock });
-  }
-
-  get topic() {
-    return this.broker.registry.topic("t");
-  }
-
-  async publish(body: string, delayMs = DELAY_MS): Promise<void> {
-    const published = this.broker.publishing.publish(this.topic, "", Buffer.from(body), delayMs);
-    this.clock.endTurn();
-    await published;
-  }
-
-  /** A clean end and a new start. */
-  async restart(): Promise<void> {
-    await this.close();
-    this.broker = this.open();
-  }
-
-  /** Goes on with what is in the files at this moment, as after kill -9. */
-  kill(): void {
-    const image = temporaryFolder();
-    cpSync(this.folders[0], image, { recursive: true });
-    this.killed.push(this.broker);
-    // Nobody advances the old clock any more, so the killed broker does nothing.
-    this.clock = new SimulatedClock(this.clock.wallMs());
-    this.folders.unshift(image);
-    this.broker = this.open();
+class Timed extends TimedBroker {
+  override publish(body: string, delayMs = DELAY_MS): Promise<void> {
+    return super.publish(body, delayMs);
   }
 
   /** What a channel delivers once everything is due. */
@@ -86,22 +18,6 @@ class Timed {
     channel.markDirty();
     this.clock.advance(1000);
     return collector.bodies.sort();
-  }
-
-  private async close(): Promise<void> {
-    let closed = false;
-    const closing = this.broker.close().finally(() => (closed = true));
-    while (!closed) {
-      this.clock.advance(1);
-      await new Promise(setImmediate);
-    }
-    await closing;
-  }
-
-  async end(): Promise<void> {
-    await this.close();
-    for (const { metadata } of this.killed) metadata.close();
-    for (const folder of this.folders) removeFolder(folder);
   }
 }
 

@@ -18,8 +18,8 @@ export class Dispatcher {
   private turn = 0;
   /** How many redeliveries this turn may still make. */
   private redeliveriesLeft = 0;
-  /** Whether the odd message of the next odd share is a redelivery. */
-  private oddIsRedelivery = false;
+  /** Whether a redelivery comes next, if new messages wait, too. */
+  private redeliveryIsNext = false;
 
   /** @param consumers the channel's list, which it changes as consumers come and go */
   constructor(
@@ -70,17 +70,29 @@ export class Dispatcher {
   /** Delivers up to `want` messages to a consumer. @returns how many it got */
   private serve(consumer: Consumer, want: number, nowMs: number): number {
     const { ready } = this.inFlight;
-    // Half of them are redeliveries, as long as there are new messages too, so that neither keeps the other from being delivered.
-    // If `want` is odd, the one left over is a redelivery and a new message in turn.
-    const again = this.backlog.freshCount > 0 ? (want + (this.oddIsRedelivery ? 1 : 0)) >> 1 : want;
-    if (want & 1) this.oddIsRedelivery = !this.oddIsRedelivery;
-    let given = this.redeliver(consumer, Math.min(again, ready.length), nowMs);
+    let given = 0;
     while (given < want && consumer.capacity > 0) {
-      const fresh = this.deliverRun(consumer, want - given, nowMs);
-      if (fresh === 0) break;
-      given += fresh;
+      let more: number;
+      if (ready.length === 0) more = this.deliverRun(consumer, want - given, nowMs);
+      else if (this.backlog.freshCount === 0) more = this.redeliver(consumer, Math.min(want - given, ready.length), nowMs);
+      else if (this.redeliveriesLeft === 0) break;
+      else more = this.deliverInTurn(consumer, nowMs);
+      if (more === 0) break;
+      given += more;
     }
-    if (given < want && consumer.capacity > 0) given += this.redeliver(consumer, Math.min(want - given, ready.length), nowMs);
+    return given;
+  }
+
+  /**
+   * Delivers one message while both kinds wait: new ones and redeliveries take turns, so that no message waits behind more than one
+   * of the other kind. The turn only changes here: what was delivered while nothing of the other kind waited does not count.
+   */
+  private deliverInTurn(consumer: Consumer, nowMs: number): number {
+    const isRedelivery = this.redeliveryIsNext;
+    const given = isRedelivery ? this.redeliver(consumer, 1, nowMs) : this.deliverRun(consumer, 1, nowMs);
+    // New messages may have to wait for room in the window.
+    if (given === 0) return isRedelivery ? 0 : this.redeliver(consumer, 1, nowMs);
+    this.redeliveryIsNext = !isRedelivery;
     return given;
   }
 
