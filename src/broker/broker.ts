@@ -1,6 +1,7 @@
 import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
+import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { type RandomSource, systemRandom } from "../base/random-source.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
@@ -21,6 +22,7 @@ import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { FreeSpace } from "./storage/disk/free-space.ts";
+import { OpenFiles } from "./storage/disk/open-files.ts";
 import { KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
@@ -47,6 +49,8 @@ export interface Environment {
   disk?: Disk;
   clock?: Clock;
   random?: RandomSource;
+  /** How many descriptors the process may have. */
+  descriptorLimit?: number;
 }
 
 /** The parts of an open broker; what each does is in its own folder. docs/architecture.md tells a message's way through them. */
@@ -152,7 +156,11 @@ async function close(broker: Broker): Promise<void> {
 }
 
 /** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
-function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, clock = systemClock, random = systemRandom }: Environment) {
+function openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
+  const { clock = systemClock, random = systemRandom } = environment;
+  const descriptors = new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
+  const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
+  const clientDescriptors = { tcp: descriptors.share(), http: descriptors.share() };
   const tls = buildServerTls(options);
   const authority = Authority.from(options);
   const locality = Locality.from(options, logger);
@@ -208,6 +216,7 @@ function openParts(options: BrokerOptions, logger: Logger, { disk = systemDisk, 
     freeSpace.check(turn.steadyMs);
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
+      ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, journal, freeSpace, checkpointer, deferred, registry, keys },
       ...{ groupSync, acks, publishing, messageControl, health },
     };

@@ -41,6 +41,7 @@ export interface TimersParts {
   groupSync: GroupSync;
   freeSpace: FreeSpace;
   health: Health;
+  openFiles: { closeIdle(nowMs: number): void };
   listener: TimedConnections;
   clock: Pick<Clock, "callAfterTurn">;
   logger: Logger;
@@ -119,12 +120,13 @@ export class Timers {
   }
 
   private survey(nowMs: number): void {
-    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health } = this.parts;
+    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health, openFiles } = this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
     for (const topic of registry.topics.values()) {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
+    openFiles.closeIdle(turn.steadyMs);
     keys.evictExpired(turn.wallMs);
     freeSpace.check(turn.steadyMs);
     if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);

@@ -170,6 +170,7 @@ export class TopicRecovery {
     }
     const topic = this.addTopic(metadata.claimTopic(number, name), number, name, 0, {});
     topic.restoreReleased(0, false);
+    topic.log.files?.closeSegments();
     this.registry.adopt(topic);
     logger.error(
       `TOPIC(${name}): the metadata store has no row for it; recovered it from its folder with ${topic.depth} messages, which go to all ` +
@@ -243,6 +244,8 @@ export class TopicRecovery {
     topic.deferredPublishes.restoreHeld(heldFrom);
     this.parts.deferred.raiseNextNumber(heldFrom);
     for (const channel of channels) this.restoreChannel(topic, channel);
+    // To place its cursors the log was read. Nobody may use it for long.
+    topic.log.files?.closeSegments();
   }
 
   private restoreChannel(topic: Topic, row: ChannelRow): void {

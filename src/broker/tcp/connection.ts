@@ -131,6 +131,11 @@ export class Connection
     return this.services.logger;
   }
 
+  /** The client has said which protocol it speaks. */
+  get hasSpoken(): boolean {
+    return this.decoder.hasMagic;
+  }
+
   /** How many messages the client can be given now. */
   get capacity(): number {
     if (this.closing || !this.isWritable) return 0;

@@ -94,6 +94,11 @@ export class Decoder {
     return this.mode !== MAGIC && this.mode !== IGNORED;
   }
 
+  /** The client has sent its magic. */
+  get hasMagic(): boolean {
+    return this.mode !== MAGIC;
+  }
+
   /** A command waits for an answer from elsewhere. */
   get isWaiting(): boolean {
     return this.mode === WAITING;

@@ -1,32 +1,38 @@
 import { DeadlineHeap } from "../../base/deadline-heap.ts";
+import type { DescriptorShare } from "../../base/descriptor-budget.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { ClientListener } from "../../net/client-listener.ts";
 import { probeSnappy } from "../../net/compression/snappy.ts";
+import { Farewells } from "../../net/farewells.ts";
 import type { ServerTls } from "../tls-options.ts";
 import type { ClientServices } from "./client-services.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { type Handshake, type HandshakeListener, type PlainTransport, startTls } from "./transport/tls.ts";
 
-/** How long a client that is turned away may take to read why, and how many such clients there may be at a time. */
-const FAREWELL_MS = 1000;
-const MAX_FAREWELLS = 256;
+/** What the listener needs of its broker. */
+export interface ListenerServices extends ClientServices {
+  /** For errors that may come many times a second. */
+  readonly rateLimitedLog: { error(text: string): void };
+  readonly descriptors: { readonly limit: number };
+  readonly clientDescriptors: { readonly tcp: Pick<DescriptorShare, "take" | "giveBack"> };
+}
 
 /** The listener on --tcp-address. It makes a connection for each client that it accepts. */
 export class TcpListener implements ConnectionHost {
   /** The open connections, by their ids. */
   readonly connections = new Map<number, Connection>();
-  /** Clients that were turned away, being more than --max-connections. */
+  /** Clients that were turned away: they were more than --max-connections, or than there are descriptors for. */
   refused = 0;
 
   /** The connections, by when they are to be checked. */
   private readonly deadlines = new DeadlineHeap<Connection>();
   private listener: ClientListener<Connection> | undefined;
   private nextConnectionId = 1;
-  private farewells = 0;
+  private readonly farewells = new Farewells();
   private isSnappyUsable: boolean | undefined;
 
-  constructor(private readonly services: ClientServices) {}
+  constructor(private readonly services: ListenerServices) {}
 
   /** @throws StartError if it cannot listen on the address */
   listen(): void {
@@ -35,7 +41,10 @@ export class TcpListener implements ConnectionHost {
       accept: (socket, remoteAddress) => this.accept(socket, remoteAddress),
       onDefect: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.stack}`),
       onSocketError: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.message}`),
-      onClosed: ({ id }) => this.connections.delete(id),
+      onClosed: ({ id }) => {
+        this.connections.delete(id);
+        this.services.clientDescriptors.tcp.giveBack(1);
+      },
     });
     logger.info(`TCP: listening on ${this.listener.where}`);
   }
@@ -92,7 +101,14 @@ export class TcpListener implements ConnectionHost {
       logger.warn(
         `TCP: refused client(${remoteAddress}): ${maxConnections} are connected, see -max-connections (${this.refused} refused so far)`,
       );
-      this.turnAway(socket, `E_TOO_MANY_CONNECTIONS ${maxConnections} clients are connected`);
+      this.turnAway(socket, `${maxConnections} clients are connected`, false);
+      return undefined;
+    }
+    if (!this.takeDescriptor()) {
+      this.refused++;
+      const { limit } = this.services.descriptors;
+      this.services.rateLimitedLog.error(`TCP: refusing clients: this process may have ${limit} open files, see ulimit -n`);
+      this.turnAway(socket, "no file descriptor is left for more clients", true);
       return undefined;
     }
     const connection = new Connection(this.services, this, this.nextConnectionId++, socket, remoteAddress);
@@ -101,15 +117,22 @@ export class TcpListener implements ConnectionHost {
     return connection;
   }
 
-  private turnAway(socket: Bun.Socket<Connection | undefined>, reason: string): void {
-    socket.write(encodeFrame(FRAME_TYPE_ERROR, reason));
-    socket.end();
-    if (this.farewells >= MAX_FAREWELLS) return socket.terminate();
-    this.farewells++;
-    setTimeout(() => {
-      this.farewells--;
-      socket.terminate();
-    }, FAREWELL_MS);
+  /** Takes a client's descriptor. If none is left, the client that has been silent longest since it connected makes room. */
+  private takeDescriptor(): boolean {
+    const share = this.services.clientDescriptors.tcp;
+    if (share.take(1)) return true;
+    for (const connection of this.connections.values()) {
+      if (connection.hasSpoken) continue;
+      this.services.rateLimitedLog.error("TCP: closing clients that have sent nothing: no file descriptor is left for others");
+      connection.abort();
+      this.listener?.onSocketClosed(connection);
+      return share.take(1);
+    }
+    return false;
+  }
+
+  private turnAway(socket: Bun.Socket<Connection | undefined>, reason: string, isScarce: boolean): void {
+    this.farewells.say(socket, encodeFrame(FRAME_TYPE_ERROR, `E_TOO_MANY_CONNECTIONS ${reason}`), isScarce);
   }
 
   // ---- what connections ask for

@@ -255,6 +255,11 @@ export class LogFiles {
   /** Syncs and closes the files, because nothing was written or read for a while. */
   closeIdle(): void {
     this.sync();
+    this.closeSegments();
+  }
+
+  /** Closes the files, which their next use opens again. */
+  closeSegments(): void {
     for (const segment of this.segments) segment.close();
     this.reading.length = 0;
   }
