@@ -10,6 +10,7 @@ import { StartError } from "../base/start-error.ts";
 import { GroupCommit } from "./acks/group-commit.ts";
 import type { PendingPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
+import { ConnectionLimit } from "./http/connection-limit.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
 import { Tick } from "./loop/tick.ts";
@@ -205,6 +206,7 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
+    const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
     const health = new Health({ freeSpace, checkpointer, groupSync });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
@@ -218,7 +220,7 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, journal, freeSpace, checkpointer, deferred, registry, keys },
-      ...{ groupSync, acks, publishing, messageControl, health },
+      ...{ groupSync, acks, publishing, messageControl, health, httpConnections },
     };
   } catch (error) {
     metadata.close();

@@ -78,6 +78,8 @@ export interface BrokerOptions {
   maxChannelConsumers: number;
   /** The number of clients on TCP; 0: no limit. */
   maxConnections: number;
+  /** The number of clients on HTTP and HTTPS; 0: no limit. */
+  maxHttpConnections: number;
 
   /** Experimental features (topics/locality.ts). */
   experiments: string[];

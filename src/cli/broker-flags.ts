@@ -345,6 +345,15 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         max: MAX_INT32,
         doc: "largest number of TCP clients; further ones are refused; 0 for no limit",
       },
+      maxHttpConnections: {
+        name: "max-http-connections",
+        kind: "int",
+        own: true,
+        default: 8192,
+        min: 0,
+        max: MAX_INT32,
+        doc: "largest number of HTTP and HTTPS connections; for a further one the connection that has been idle longest is closed, and if none is idle, the new one is refused; 0 for no limit",
+      },
 
       experiments: {
         name: "enable-experiment",

@@ -2,7 +2,7 @@ import { freeBuffer } from "../base/free-buffer.ts";
 import { formatAddress, type ListenAddress, listenError, showListenAddress } from "./address.ts";
 
 /** Go shows this as the address of a unix socket's client. */
-const UNIX_PEER = "@";
+export const UNIX_PEER = "@";
 
 /** A client's connection, as the listener that accepted it drives it. */
 export interface ClientConnection {

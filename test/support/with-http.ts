@@ -2,7 +2,8 @@ import { expect } from "bun:test";
 import type { Environment } from "../../src/broker/broker.ts";
 import { startHttp } from "../../src/broker/http/server.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
-import type { HttpLimits, HttpServer } from "../../src/http/server/server.ts";
+import type { HttpLimits } from "../../src/http/server/load.ts";
+import type { HttpServer } from "../../src/http/server/server.ts";
 import { ByteSocket } from "../behaviour/differential/support/byte-socket.ts";
 import { InProcess, messages } from "./in-process.ts";
 

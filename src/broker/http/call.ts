@@ -6,6 +6,7 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { ConnectionLimit } from "./connection-limit.ts";
 
 /** What the handlers of the HTTP API need of the broker. */
 export interface BrokerApi extends StatsSource {
@@ -25,6 +26,8 @@ export interface BrokerApi extends StatsSource {
   readonly messageControl: MessageControl;
   readonly deferred: DeferredStore;
   readonly listener: ApiListener;
+  /** The HTTP and HTTPS connections. */
+  readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "refused" | "closedIdle">>;
   /** Called after an option was changed at run time. */
   readonly optionsChanged: Iterable<() => void>;
   readonly health: {
@@ -36,7 +39,7 @@ export interface BrokerApi extends StatsSource {
 /** The clients on TCP. */
 interface ApiListener {
   readonly connections: ReadonlyMap<number, ReportedConnection>;
-  /** Clients that were turned away, being more than --max-connections. */
+  /** Clients that were turned away. */
   readonly refused: number;
 }
 

@@ -1,18 +1,20 @@
 import { StartError } from "../../base/start-error.ts";
 import type { Incoming } from "../../http/server/call.ts";
+import { type HttpLimits, httpLimits } from "../../http/server/load.ts";
 import { encodedJson, failure } from "../../http/server/reply.ts";
-import { type HttpLimits, type HttpServer, httpLimits, serveHttp } from "../../http/server/server.ts";
+import { type HttpServer, serveHttp } from "../../http/server/server.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
-import { FastPath, type FastPathServices } from "./fast-path/fast-path.ts";
+import { FastPath, type FastPathServices, type FrontListener, LOOPBACK } from "./fast-path/fast-path.ts";
 import { router } from "./routes.ts";
 
 /** What the HTTP API needs of the broker, with its fast path. */
 export interface HttpServices extends BrokerApi, FastPathServices {
   readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
+  readonly httpConnections: FastPathServices["httpConnections"];
 }
 
 /** The status of the answer to a call that an operator's error ended. */
@@ -33,21 +35,24 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
 export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpAddress } = broker.options;
   const isGated = tlsRequirement(broker.options) === "true";
-  const named = { ...api(broker), address: httpAddress, addressFlag: "http-address" };
-  let server: HttpServer;
-  if (isGated) server = serveHttp({ ...named, gate: () => tlsRequired(broker) }, limits);
-  // Unix sockets have no fast path: a client on the same machine that publishes much can use the TCP protocol.
-  else if (isSocketPath(httpAddress)) server = serveHttp(named, limits);
-  else server = serveBehindFastPath(broker, limits);
+  // A client on the same machine that publishes much can use the TCP protocol on a unix socket: there is no fast path on one.
+  const isFast = !isGated && !isSocketPath(httpAddress);
+  const listener = { address: httpAddress, addressFlag: "http-address", isFast, isPlain: true };
+  const server = serveBehind(broker, listener, isGated ? { gate: () => tlsRequired(broker) } : {}, limits);
   broker.httpPort = server.port;
   return server;
 }
 
-/** Starts Bun.serve() behind the fast path, on a port of the loopback where it serves the fast path alone. */
-function serveBehindFastPath(broker: HttpServices, limits: Partial<HttpLimits>): HttpServer {
-  const front = new FastPath(broker, httpLimits(limits));
+/** Starts Bun.serve() behind a listener of ours, on a port of the loopback where it serves that listener's clients alone. */
+function serveBehind(
+  broker: HttpServices,
+  listener: FrontListener,
+  kind: { gate?: () => Response; tls?: Bun.TLSOptions },
+  limits: Partial<HttpLimits>,
+): HttpServer {
+  const front = new FastPath(broker, httpLimits(limits), listener);
   try {
-    return serveHttp({ ...api(broker), address: "127.0.0.1:0", addressFlag: "http-address", front }, limits);
+    return serveHttp({ ...api(broker), ...kind, address: `${LOOPBACK}:0`, addressFlag: listener.addressFlag, front }, limits);
   } catch (error) {
     front.abort();
     throw error;
@@ -59,13 +64,14 @@ function serveBehindFastPath(broker: HttpServices, limits: Partial<HttpLimits>):
  *
  * @throws StartError if it cannot listen on the address
  */
-export function startHttps(broker: BrokerApi, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
+export function startHttps(broker: HttpServices, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
   const { httpsAddress } = broker.options;
   if (isSocketPath(httpsAddress)) throw new StartError(`invalid -https-address "${httpsAddress}": give it as host:port`);
   // Bun.serve() cannot check that a client has any certificate, whoever signed it. So where a certificate is required, one that
   // can be verified is required here.
   const strict = { ...tls, rejectUnauthorized: tls.requestCert === true };
-  const server = serveHttp({ ...api(broker), address: httpsAddress, addressFlag: "https-address", tls: strict }, limits);
+  const listener = { address: httpsAddress, addressFlag: "https-address", isFast: false, isPlain: false };
+  const server = serveBehind(broker, listener, { tls: strict }, limits);
   broker.httpsPort = server.port;
   return server;
 }

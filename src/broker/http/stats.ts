@@ -12,6 +12,7 @@ const FALSE = new Set(["false", "0"]);
  * text (https://nsq.io/components/nsqd.html#get-stats).
  */
 export function stats({ broker, query }: HttpCall): Response {
+  const { listener, httpConnections } = broker;
   const includeClients = !FALSE.has(query.get("include_clients") ?? "");
   const includeMemory = !FALSE.has(query.get("include_mem") ?? "");
   const { topics, producers } = readStats(broker, query.get("topic") ?? "", query.get("channel") ?? "", includeClients);
@@ -25,8 +26,12 @@ export function stats({ broker, query }: HttpCall): Response {
     topics,
     memory,
     producers,
-    ...(broker.options.maxConnections > 0
-      ? { connections: { open: broker.listener.connections.size, refused: broker.listener.refused } }
+    // Tools that compare with nsqd see these only where there is something to be seen.
+    ...(broker.options.maxConnections > 0 || listener.refused > 0
+      ? { connections: { open: listener.connections.size, refused: listener.refused } }
+      : {}),
+    ...(httpConnections.refused > 0 || httpConnections.closedIdle > 0
+      ? { http_connections: { open: httpConnections.open, refused: httpConnections.refused, closed_idle: httpConnections.closedIdle } }
       : {}),
   });
 }

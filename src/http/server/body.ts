@@ -1,53 +1,130 @@
+import { BodyBudget, BodyPace, type BodyShare, SMALL_BODY_BYTES } from "./body-budget.ts";
 import { Refusal } from "./reply.ts";
 
 /** The longest rest of a refused body that is read and dropped so that the connection can stay open (as in Go's net/http). */
 const DISCARDED_BYTES = 256 * 1024;
-/** Bodies up to this size do not count against the budget: the limit on concurrent requests bounds them. */
-export const SMALL_BODY_BYTES = 64 * 1024;
 const FIRST_BUFFER_BYTES = 16 * 1024;
 
 const EMPTY = new Uint8Array(0);
 
+/** A body that is being received. */
+class IncomingBody {
+  readonly pace: BodyPace;
+  /** It is complete, or nobody wants it any more. */
+  hasEnded = false;
+  /** Since when the client is not read, because there is no room; 0: it is read. */
+  waitsSinceMs = 0;
+  /** Ends the reading. */
+  refuse: (refusal: Refusal) => void = () => {};
+
+  /** @param share its part of the budget, which the caller releases when it needs the body no more */
+  constructor(
+    readonly share: BodyShare,
+    windowMs: number,
+  ) {
+    this.pace = new BodyPace(windowMs);
+  }
+}
+
 /**
  * Reads the bodies of requests, each within its own limit and all of them within a shared budget, so that many large uploads
- * at once cost time and not memory. A body that has to wait stays with its client, because Bun reads it only on demand.
+ * at once cost time and not memory. A body that has to wait stays with its client, because Bun reads it only on demand. One that
+ * comes too slowly is refused.
  */
 export class BodyReader {
-  private reservedBytes = 0;
-  /** In order of arrival. */
-  private readonly waiting: { bytes: number; proceed: () => void }[] = [];
+  readonly budget: BodyBudget;
+  private readonly incoming = new Set<IncomingBody>();
 
-  constructor(private readonly budgetBytes: number) {}
-
-  /**
-   * Reserves room for a request's body, until release() is called. A body that is larger than the whole budget waits until it is
-   * the only one.
-   *
-   * @returns undefined if there was room, else a promise that resolves when there is
-   */
-  reserve(bytes: number): Promise<void> | undefined {
-    if (this.tryReserve(bytes)) return undefined;
-    return new Promise((proceed) => this.waiting.push({ bytes, proceed }));
+  /** @param slowMs for how long a body may come too slowly */
+  constructor(
+    budgetBytes: number,
+    private readonly slowMs: number,
+  ) {
+    this.budget = new BodyBudget(budgetBytes);
   }
 
-  /** Reserves room if there is some now, without waiting. @returns whether there was */
-  tryReserve(bytes: number): boolean {
-    if (this.waiting.length > 0 || !this.fits(bytes)) return false;
-    this.reservedBytes += bytes;
-    return true;
-  }
-
-  unreserve(bytes: number): void {
-    this.reservedBytes -= bytes;
-    while (this.waiting.length > 0 && this.fits(this.waiting[0].bytes)) {
-      const next = this.waiting.shift()!;
-      this.reservedBytes += next.bytes;
-      next.proceed();
+  /** Refuses the bodies that come too slowly. To be called regularly. @param stalledMs for how long nothing was read before */
+  checkTime(nowMs: number, stalledMs: number): void {
+    for (const body of this.incoming) {
+      if (stalledMs > 0) body.pace.excuse(nowMs - stalledMs, nowMs);
+      if (body.waitsSinceMs === 0 && body.pace.isLate(nowMs)) body.refuse(new Refusal(408, "REQUEST_TIMEOUT", true));
     }
   }
 
-  private fits(bytes: number): boolean {
-    return this.reservedBytes === 0 || this.reservedBytes + bytes <= this.budgetBytes;
+  /**
+   * Reads the body of a request.
+   *
+   * @param share the body's part of the budget; to be released when the body is needed no more
+   * @param declared its announced length; undefined if it comes in chunks
+   * @returns rejects with Refusal 413 `tooBig` for a body in chunks that exceeds the limit, with Refusal 408 for one that comes too
+   *   slowly, or with another error if the client disconnects
+   */
+  read(
+    request: Request,
+    share: BodyShare,
+    declared: number | undefined,
+    limitBytes: number,
+    tooBig: string,
+  ): Promise<Uint8Array> | Uint8Array {
+    if (declared === 0) return EMPTY;
+    const body = new IncomingBody(share, this.slowMs);
+    body.pace.begin(performance.now(), declared ?? limitBytes);
+    this.incoming.add(body);
+    const { promise, resolve, reject } = Promise.withResolvers<Uint8Array>();
+    body.refuse = reject;
+    const isSmall = declared !== undefined && declared <= SMALL_BODY_BYTES;
+    const received = isSmall ? request.bytes() : this.readPieces(request, body, declared, limitBytes, tooBig);
+    received.then(resolve, reject);
+    const end = () => {
+      this.incoming.delete(body);
+      body.hasEnded = true;
+    };
+    promise.then(end, end);
+    return promise;
+  }
+
+  /** Reads a body as it comes. A body in chunks that exceeds its limit is refused; its connection stays open if the rest is short, as in Go. */
+  private async readPieces(
+    request: Request,
+    body: IncomingBody,
+    declared: number | undefined,
+    limitBytes: number,
+    tooBig: string,
+  ): Promise<Uint8Array> {
+    const most = declared ?? limitBytes;
+    // Pieces are copied into one buffer as they arrive, because a client may send chunks of one byte.
+    let buffer = Buffer.allocUnsafe(Math.min(most, FIRST_BUFFER_BYTES));
+    let total = 0;
+    if (request.body !== null) {
+      for await (const piece of request.body) {
+        // It came too slowly, and its part of the budget is released.
+        if (body.hasEnded) break;
+        const filled = total;
+        total += piece.length;
+        body.pace.note(piece.length);
+        if (total > limitBytes + DISCARDED_BYTES) throw new Refusal(413, tooBig, true);
+        if (total > limitBytes) continue;
+        await this.makeRoom(body, total, most);
+        if (total > buffer.length) {
+          const larger = Buffer.allocUnsafe(Math.min(most, Math.max(total, 2 * buffer.length)));
+          larger.set(buffer.subarray(0, filled));
+          buffer = larger;
+        }
+        buffer.set(piece, filled);
+      }
+    }
+    if (total > limitBytes) throw new Refusal(413, tooBig);
+    return buffer.subarray(0, total);
+  }
+
+  private makeRoom(body: IncomingBody, received: number, most: number): Promise<void> | undefined {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    if (this.budget.grow(body.share, received, most, resolve)) return undefined;
+    body.waitsSinceMs = performance.now();
+    return promise.then(() => {
+      body.pace.excuse(body.waitsSinceMs, performance.now());
+      body.waitsSinceMs = 0;
+    });
   }
 }
 
@@ -59,49 +136,7 @@ export function declaredBytes(request: Request): number | undefined {
   return request.headers.get("transfer-encoding") === null ? 0 : undefined;
 }
 
-/** Whether a body is so small that it does not count against the budget. */
-export function isSmall(declared: number | undefined): declared is number {
-  return declared !== undefined && declared <= SMALL_BODY_BYTES;
-}
-
-/** Reads a small body. Rejects if the client disconnects or stalls. */
-export function readSmall(request: Request, declared: number): Promise<Uint8Array> | Uint8Array {
-  return declared === 0 ? EMPTY : request.bytes();
-}
-
-/**
- * Reads a large body of at most `limitBytes`. A body in chunks is refused when it exceeds the limit; its connection stays open
- * if the rest is short, as in Go.
- *
- * @returns rejects with Refusal 413 `tooBig`, or with another error if the client disconnects or stalls
- */
-export async function readLarge(request: Request, declared: number | undefined, limitBytes: number, tooBig: string): Promise<Uint8Array> {
-  return declared === undefined ? readChunks(request, limitBytes, tooBig) : request.bytes();
-}
-
 /** @throws Refusal 413 if the announced length exceeds the limit */
 export function checkDeclared(declared: number | undefined, limitBytes: number, tooBig: string): void {
   if (declared !== undefined && declared > limitBytes) throw new Refusal(413, tooBig, declared >= DISCARDED_BYTES);
-}
-
-async function readChunks(request: Request, limitBytes: number, tooBig: string): Promise<Uint8Array> {
-  // Chunks are copied into one buffer as they arrive, because a client may send chunks of one byte.
-  let buffer = Buffer.allocUnsafe(Math.min(limitBytes, FIRST_BUFFER_BYTES));
-  let total = 0;
-  if (request.body !== null) {
-    for await (const chunk of request.body) {
-      const filled = total;
-      total += chunk.length;
-      if (total > limitBytes + DISCARDED_BYTES) throw new Refusal(413, tooBig, true);
-      if (total > limitBytes) continue;
-      if (total > buffer.length) {
-        const larger = Buffer.allocUnsafe(Math.min(limitBytes, Math.max(total, 2 * buffer.length)));
-        larger.set(buffer.subarray(0, filled));
-        buffer = larger;
-      }
-      buffer.set(chunk, filled);
-    }
-  }
-  if (total > limitBytes) throw new Refusal(413, tooBig);
-  return buffer.subarray(0, total);
 }

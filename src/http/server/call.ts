@@ -1,5 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
-import { type BodyReader, checkDeclared, declaredBytes, isSmall, readLarge, readSmall } from "./body.ts";
+import { checkDeclared, declaredBytes } from "./body.ts";
+import { BodyShare } from "./body-budget.ts";
+import type { HttpLoad } from "./load.ts";
 import { parseQuery, type Query } from "./query.ts";
 import { Refusal } from "./reply.ts";
 
@@ -10,14 +12,16 @@ export interface Incoming {
   rawQuery: string;
   /** The value of the route's parameter; empty if the route has none. */
   parameter: string;
-  bodies: BodyReader;
+  load: HttpLoad;
   logger: Logger;
 }
 
 /** A request that is being answered. Each server has a subclass with the parts that its handlers use. */
 export class Call {
   private parsed: Query | undefined;
-  private reservedBytes = 0;
+  /** Whether the call counts among those that are being carried out. */
+  private isCounted = false;
+  private bodyShare: BodyShare | undefined;
 
   constructor(private readonly incoming: Incoming) {}
 
@@ -51,24 +55,37 @@ export class Call {
     checkDeclared(declaredBytes(this.request), limitBytes, tooBig);
   }
 
-  /** Reads the request's body. To be called once. @throws Refusal 413 `tooBig`, or another error if the client disconnects */
+  /**
+   * Reads the request's body. To be called once. From then on the call counts among those that are being carried out.
+   *
+   * @throws Refusal 413 `tooBig`, 408, or 503 if too many calls are being carried out; another error if the client disconnects
+   */
   body(limitBytes: number, tooBig: string): Promise<Uint8Array> | Uint8Array {
     const declared = declaredBytes(this.request);
     checkDeclared(declared, limitBytes, tooBig);
-    return isSmall(declared) ? readSmall(this.request, declared) : this.largeBody(declared, limitBytes, tooBig);
+    this.bodyShare = new BodyShare();
+    const body = this.incoming.load.bodies.read(this.request, this.bodyShare, declared, limitBytes, tooBig);
+    if (body instanceof Promise) return this.countAfter(body);
+    this.count();
+    return body;
   }
 
-  private async largeBody(declared: number | undefined, limitBytes: number, tooBig: string): Promise<Uint8Array> {
-    const bytes = declared ?? limitBytes;
-    await this.incoming.bodies.reserve(bytes);
-    this.reservedBytes = bytes;
-    return readLarge(this.request, declared, limitBytes, tooBig);
+  private async countAfter(body: Promise<Uint8Array>): Promise<Uint8Array> {
+    const bytes = await body;
+    this.count();
+    return bytes;
   }
 
-  /** Releases the body's part of the budget. To be called when the call is answered. */
+  private count(): void {
+    if (!this.incoming.load.begin()) throw new Refusal(503, "TOO_MANY_REQUESTS");
+    this.isCounted = true;
+  }
+
+  /** To be called when the call is answered. */
   finish(): void {
-    if (this.reservedBytes === 0) return;
-    this.incoming.bodies.unreserve(this.reservedBytes);
-    this.reservedBytes = 0;
+    const { load } = this.incoming;
+    if (this.bodyShare !== undefined) load.bodies.budget.release(this.bodyShare);
+    if (this.isCounted) load.end();
+    this.isCounted = false;
   }
 }

@@ -1,11 +1,15 @@
 import { formatDuration } from "../../base/go/duration.ts";
 import type { Logger } from "../../base/logger.ts";
+import { StallWatch } from "../../base/stall.ts";
 import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
-import { BodyReader } from "./body.ts";
 import type { Call, Incoming } from "./call.ts";
+import { type HttpLimits, HttpLoad, httpLimits } from "./load.ts";
 import { unescapeUrl } from "./query.ts";
 import { allowed, badRequest, failure, Refusal, redirect, refused } from "./reply.ts";
 import type { Endpoint, Router } from "./router.ts";
+
+/** Bodies are looked at this often: one that comes too slowly is refused. */
+const SURVEY_INTERVAL_MS = 500;
 
 /** A listener for HTTP. */
 export interface HttpServer {
@@ -13,44 +17,6 @@ export interface HttpServer {
   readonly port: number;
   /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
-}
-
-/**
- * The limits of an HTTP server. Beside these, Bun limits the headers of a request to 16 KiB and the time for them to about ten
- * seconds, and reads a body only as far as it is asked to. Bun.serve() has no limit on idle connections, so only the process's
- * limit of open files applies to them.
- */
-export interface HttpLimits {
-  /** Requests that are answered at the same time; further ones get a 503. */
-  requests: number;
-  /** Bytes of large bodies that are received at the same time; further bodies wait. */
-  bodyBytes: number;
-  /**
-   * How long an idle connection is kept, and how long a request may take to arrive and to be answered, in seconds; at most
-   * 255. It should be longer than HTTP clients keep idle connections (Go: 90 s), so that they do not send a publish into a
-   * connection that is just being closed.
-   */
-  idleTimeoutS: number;
-  /** How long stop() waits for requests, ms. */
-  stopTimeoutMs: number;
-}
-
-const LIMITS: HttpLimits = {
-  requests: 4096,
-  bodyBytes: 128 * 1024 * 1024,
-  idleTimeoutS: 120,
-  stopTimeoutMs: 5000,
-};
-
-/** The load of the requests under way, of a server and of the front that shares its limits. */
-export class HttpLoad {
-  /** Requests that are being answered. */
-  underWay = 0;
-  readonly bodies: BodyReader;
-
-  constructor(limits: HttpLimits) {
-    this.bodies = new BodyReader(limits.bodyBytes);
-  }
 }
 
 /** Accepts a server's connections in its place, answers some requests itself, and passes the others to the server. */
@@ -63,8 +29,8 @@ export interface HttpFront {
   setServerPort(port: number): void;
   /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
-  /** The address of the client whose requests come from a port of this machine; undefined if no client's do. */
-  clientAddress(port: number): string | undefined;
+  /** The address of the client whose requests come from an address and port of this machine; undefined if no client's do. */
+  clientAddress(address: string, port: number): string | undefined;
 }
 
 /** An HTTP API to serve. */
@@ -95,11 +61,6 @@ export function serveHttp<OwnCall extends Call>(api: HttpApi<OwnCall>, limits: P
   return new ApiServer(api, httpLimits(limits));
 }
 
-/** The default limits with changes. */
-export function httpLimits(limits: Partial<HttpLimits>): HttpLimits {
-  return { ...LIMITS, ...limits };
-}
-
 class ApiServer<OwnCall extends Call> implements HttpServer {
   readonly port: number;
   private readonly server: Bun.Server<undefined>;
@@ -107,6 +68,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private readonly scheme: "HTTP" | "HTTPS";
   private readonly onSocketPath: boolean;
   private readonly load: HttpLoad;
+  private readonly survey: ReturnType<typeof setInterval>;
+  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS);
 
   constructor(
     private readonly api: HttpApi<OwnCall>,
@@ -140,6 +103,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     this.where = front?.where ?? showListenAddress(address, ownPort);
     front?.setServerPort(ownPort);
     api.logger.info(`${this.scheme}: listening on ${this.where}`);
+    this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
+    this.survey.unref();
   }
 
   async stop(): Promise<void> {
@@ -147,10 +112,15 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
     await Promise.all([this.server.stop(), this.api.front?.stop()]);
     clearTimeout(timer);
+    clearInterval(this.survey);
+  }
+
+  private checkTime(): void {
+    const nowMs = performance.now();
+    this.load.bodies.checkTime(nowMs, this.stalls.check(nowMs));
   }
 
   private serve(request: Request): Response | Promise<Response> {
-    if (this.load.underWay >= this.limits.requests) return failure(503, "TOO_MANY_REQUESTS");
     if (this.api.front !== undefined && this.clientOf(request) === undefined) return refused(new Refusal(403, "FORBIDDEN", true));
     if (this.api.gate !== undefined) return this.api.gate();
     // Parsed by hand, because a URL object would cost more than everything else that is done here for a request.
@@ -165,7 +135,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, logger } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, parameter: router.parameterOf(path), bodies: this.load.bodies, logger };
+      const incoming = { request, rawQuery, parameter: router.parameterOf(path), load: this.load, logger };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -187,19 +157,18 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
       answer = this.failed(error);
     }
     if (!(answer instanceof Response)) return this.runLonger(endpoint, call, answer, startNs);
+    call.finish();
     if (endpoint.logged) this.logRequest(call.request, answer, startNs);
     return answer;
   }
 
   private async runLonger(endpoint: Endpoint<OwnCall>, call: OwnCall, answer: Promise<Response>, startNs: number): Promise<Response> {
-    this.load.underWay++;
     let response: Response;
     try {
       response = await answer;
     } catch (error) {
       response = this.failed(error);
     }
-    this.load.underWay--;
     call.finish();
     if (endpoint.logged) this.logRequest(call.request, response, startNs);
     return response;
@@ -222,7 +191,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private clientOf(request: Request): string | undefined {
     const peer = this.server.requestIP(request);
     if (peer === null) return undefined;
-    return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAddress(peer.port);
+    return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAddress(peer.address, peer.port);
   }
 
   private logRequest(request: Request, response: Response, startNs: number): void {

@@ -1,4 +1,5 @@
-import { type HttpLimits, type HttpServer, serveHttp } from "../../http/server/server.ts";
+import type { HttpLimits } from "../../http/server/load.ts";
+import { type HttpServer, serveHttp } from "../../http/server/server.ts";
 import { parseAddress } from "../../net/address.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";

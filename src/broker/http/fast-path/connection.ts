@@ -1,16 +1,17 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
 import { MpubCheck } from "../../../frame/mpub.ts";
-import { SMALL_BODY_BYTES } from "../../../http/server/body.ts";
-import type { HttpLimits, HttpLoad } from "../../../http/server/server.ts";
+import type { HttpLimits, HttpLoad } from "../../../http/server/load.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
-import { PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
+import { UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { AckServices } from "../../acks/ack-queue.ts";
 import type { PendingPublish } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
-import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
+import type { ChunkPool } from "../../storage/log/chunk.ts";
 import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
+import { IDLE_AFTER_MS, type LimitedConnection } from "../connection-limit.ts";
 import { batchOfLines } from "../lines.ts";
+import { PartialRequest, type PartialRequestHost } from "./partial-request.ts";
 import { type AcknowledgedClient, PendingAcks } from "./pending-acks.ts";
 import type { ProxiedSocket, TcpProxy } from "./proxy.ts";
 import { INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
@@ -18,10 +19,6 @@ import type { Responses } from "./responses.ts";
 
 /** A client with this many publishes that wait for their commit is not read. */
 const MAX_PENDING_ACKS = 256;
-/** A head that comes in more pieces is not from a client that publishes much, and each piece costs another look at all of it. */
-const MAX_HEAD_PIECES = 64;
-/** How long a head may take to come, as with Bun.serve(). */
-const HEAD_TIMEOUT_MS = 10_000;
 /** Bytes of the number of messages at the start of a batch. */
 const COUNT_BYTES = 4;
 
@@ -48,12 +45,19 @@ export interface FastPathHost {
   readonly services: PublishServices;
   readonly load: HttpLoad;
   readonly limits: HttpLimits;
+  readonly partialRequests: PartialRequestHost;
   readonly responses: Responses;
   readonly idleTimeoutMs: number;
+  /** Requests that publish are carried out here. False: every connection is passed on to Bun.serve(). */
+  readonly isFast: boolean;
+  /** The clients speak HTTP to this listener, and not HTTPS to Bun.serve(). */
+  readonly isPlain: boolean;
   /** The server shuts down. */
   readonly isStopping: boolean;
-  /** Passes a connection on to Bun.serve(). @param first bytes that have come and were not decoded */
-  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy;
+  /** Passes a connection on to Bun.serve(). @param first bytes that have come and were not decoded @returns undefined: it cannot be */
+  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy | undefined;
+  /** Calls back a connection that a callback of another one has made room for. */
+  callSoon(connection: FastPathConnection, call: (connection: FastPathConnection) => void): void;
 }
 
 /**
@@ -61,20 +65,13 @@ export interface FastPathHost {
  * and answered when the tick has committed them. At the first request that is anything else, the whole connection is passed on
  * to Bun.serve() (proxy.ts), for good.
  */
-export class FastPathConnection implements ClientConnection, AcknowledgedClient {
+export class FastPathConnection implements ClientConnection, AcknowledgedClient, LimitedConnection {
   closed = false;
 
   private readonly acks: PendingAcks;
 
-  /** A request that comes in pieces, from its first byte on. */
-  private pieces: PieceBuffer<Chunk> | undefined;
-  private headPieces = 0;
-  private piecesSinceMs = 0;
-  /** Bytes of the request under way, with its head; unknown while the head is not complete. */
-  private wholeBytes = UNKNOWN_LENGTH;
-  /** The request's share of the budget for large bodies. */
-  private reservedBytes = 0;
-  /** Whether the connection counts among the requests under way. */
+  private readonly partial: PartialRequest;
+  /** Whether the connection counts among the requests that are being carried out. */
   private isCounted = false;
 
   /** Bytes that came while the connection was paused. */
@@ -89,6 +86,9 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   private unsent: Buffer | undefined;
 
   private activeMs: number;
+  private hasReceived = false;
+  /** Nothing more is read, and no more is sent. */
+  private isEnding = false;
   private topic: Topic | undefined;
 
   constructor(
@@ -96,6 +96,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     private readonly socket: Bun.Socket<FastPathConnection | undefined>,
   ) {
     this.acks = new PendingAcks(this, host.services);
+    this.partial = new PartialRequest(host.partialRequests, () => host.callSoon(this, goOn));
     this.activeMs = host.services.turn.steadyMs;
   }
 
@@ -103,6 +104,8 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
 
   receive(data: Buffer): void {
     this.noteActivity();
+    this.hasReceived = true;
+    if (this.isEnding) return freeBuffer(data);
     if (this.proxy !== undefined) this.proxy.onClientData(data);
     else if (this.isPaused) this.postponed.push(data);
     else {
@@ -128,60 +131,53 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
         this.postponed.push(data.subarray(at));
         return;
       }
-      at = this.pieces === undefined ? this.decodeRequest(data, at, end) : this.appendPiece(this.pieces, data, at, end);
+      at = this.partial.isComing ? this.appendPiece(data, at, end) : this.decodeRequest(data, at, end);
     }
   }
 
   /** Decodes a request in place. Of one that is whole nothing is copied but its body, into the log. @returns the offset behind it */
   private decodeRequest(data: Buffer, at: number, end: number): number {
-    const published = this.publish(data, at, end);
+    const published = this.host.isFast ? this.publish(data, at, end) : OTHER;
     if (published > 0) return at + published;
-    if (published === OTHER || !this.tryReserveBody()) {
+    if (published === OTHER) {
       this.startProxying();
       return at;
     }
-    this.piecesSinceMs = this.host.services.turn.steadyMs;
-    this.headPieces = 0;
-    this.pieces = new PieceBuffer(this.host.services.chunks);
-    return this.appendPiece(this.pieces, data, at, end);
+    this.partial.begin(this.host.services.turn.steadyMs);
+    return this.appendPiece(data, at, end);
   }
 
-  /** Adds bytes to a request that comes in pieces. @returns the offset behind them */
-  private appendPiece(pieces: PieceBuffer<Chunk>, data: Buffer, at: number, end: number): number {
-    const hadHead = this.wholeBytes !== UNKNOWN_LENGTH;
-    const to = at + Math.min(end - at, (hadHead ? this.wholeBytes : MAX_HEAD_BYTES) - pieces.length);
-    pieces.append(data, at, to, this.wholeBytes);
-    if (pieces.length < this.wholeBytes) return to;
-    const published = this.publish(pieces.buffer, 0, pieces.length);
+  /** Adds bytes to a request that comes in pieces. @returns the offset behind them; `at` if there is no room for them now */
+  private appendPiece(data: Buffer, at: number, end: number): number {
+    const { partial } = this;
+    const { bytes } = partial;
+    const to = at + Math.min(end - at, (partial.hasHead ? partial.wholeBytes : MAX_HEAD_BYTES) - bytes.length);
+    if (partial.hasHead && !partial.makeRoom(to - at, this.host.services.turn.steadyMs)) {
+      this.pause();
+      return at;
+    }
+    bytes.append(data, at, to, partial.wholeBytes);
+    if (bytes.length < partial.wholeBytes) return to;
+    const published = this.publish(bytes.buffer, 0, bytes.length);
     if (published > 0) {
-      const behind = pieces.length - published;
-      this.clearPieces();
+      const behind = bytes.length - published;
+      partial.clear();
       return to - behind;
     }
-    const hasHead = this.wholeBytes !== UNKNOWN_LENGTH;
-    if (published === OTHER || (!hasHead && ++this.headPieces > MAX_HEAD_PIECES) || (!hadHead && !this.tryReserveBody())) {
-      this.postponed.push(Buffer.from(pieces.buffer.subarray(0, pieces.length)));
+    if (published === OTHER || (!partial.hasHead && !partial.countHeadPiece())) {
+      this.postponed.push(Buffer.from(bytes.buffer.subarray(0, bytes.length)));
       this.startProxying();
     }
     return to;
   }
 
-  /** Reserves room for the body, if the head has come. @returns false: there is no room now, so the request has to wait */
-  private tryReserveBody(): boolean {
-    if (this.wholeBytes === UNKNOWN_LENGTH) return true;
-    if (!this.tryCountRequest()) return false;
-    if (head.bodyBytes <= SMALL_BODY_BYTES) return true;
-    if (!this.host.load.bodies.tryReserve(head.bodyBytes)) return false;
-    this.reservedBytes = head.bodyBytes;
-    return true;
-  }
-
-  private clearPieces(): void {
-    if (this.reservedBytes > 0) this.host.load.bodies.unreserve(this.reservedBytes);
-    this.reservedBytes = 0;
-    this.pieces?.clear();
-    this.pieces = undefined;
-    this.wholeBytes = UNKNOWN_LENGTH;
+  /** There is room for the request that waits. */
+  resumePartial(): void {
+    if (this.closed || !this.partial.isWaiting) return;
+    this.activeMs = this.host.services.turn.steadyMs;
+    this.partial.endWait(this.activeMs);
+    if (this.acks.length === 0 && this.unsent === undefined) this.resume();
+    this.proxyIfReady();
   }
 
   // ---- publishing
@@ -189,13 +185,13 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   /**
    * Publishes the request that begins at `from`.
    *
-   * @returns its length; INCOMPLETE (if the head is there, `head` tells what it says, and `wholeBytes` the length); or OTHER: it
+   * @returns its length; INCOMPLETE (if the head is there, `head` tells what it says, and `partial.wholeBytes` the length); or OTHER: it
    * is for Bun.serve(), as it is anything else or would be refused
    */
   private publish(bytes: Buffer, from: number, to: number): number {
     const headBytes = head.parse(bytes, from, to);
     if (headBytes <= 0) {
-      this.wholeBytes = UNKNOWN_LENGTH;
+      this.partial.wholeBytes = UNKNOWN_LENGTH;
       return headBytes;
     }
     const { options, publishing } = this.host.services;
@@ -221,7 +217,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   }
 
   private expectBody(whole: number): number {
-    this.wholeBytes = whole;
+    this.partial.expectBody(whole, this.host.services.turn.steadyMs);
     return INCOMPLETE;
   }
 
@@ -258,20 +254,16 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     return topic;
   }
 
-  /** @returns false if too many requests are under way */
+  /** @returns false if too many requests are being carried out */
   private tryCountRequest(): boolean {
-    if (this.isCounted) return true;
-    const { load, limits } = this.host;
-    if (load.underWay >= limits.requests) return false;
-    load.underWay++;
-    this.isCounted = true;
-    return true;
+    this.isCounted ||= this.host.load.begin();
+    return this.isCounted;
   }
 
   private uncountIfDone(): void {
-    if (!this.isCounted || this.acks.length > 0 || this.wholeBytes !== UNKNOWN_LENGTH) return;
+    if (!this.isCounted || this.acks.length > 0) return;
     this.isCounted = false;
-    this.host.load.underWay--;
+    this.host.load.end();
   }
 
   // ---- output
@@ -321,7 +313,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     if (this.closed || this.unsent !== undefined || this.acks.length > 0) return;
     this.activeMs = this.host.services.turn.steadyMs;
     this.uncountIfDone();
-    if (this.isPaused && !this.isProxying) this.resume();
+    if (this.isPaused && !this.isProxying && !this.partial.isWaiting) this.resume();
     this.proxyIfReady();
     this.endIfDone();
   }
@@ -348,7 +340,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
 
   /** The request under way and everything after it are for Bun.serve(), once the responses before them are sent. */
   private startProxying(): void {
-    this.clearPieces();
+    this.partial.clear();
     this.uncountIfDone();
     this.isProxying = true;
     this.pause();
@@ -357,8 +349,10 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   private proxyIfReady(): void {
     if (!this.isProxying || this.proxy !== undefined || this.closed) return;
     if (this.acks.length > 0 || this.unsent !== undefined) return;
-    this.proxy = this.host.openProxy(this.socket, this.postponed, this.inputEnded);
+    const { postponed } = this;
     this.postponed = [];
+    this.proxy = this.host.openProxy(this.socket, postponed, this.inputEnded);
+    if (this.proxy === undefined) this.endWith(this.host.responses.tooManyConnections);
   }
 
   // ---- time, and the end
@@ -369,21 +363,46 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     this.activeMs = turn.steadyMs;
   }
 
-  /** For `byMs` the broker did nothing: that counts for no client. */
-  excuse(byMs: number): void {
-    this.activeMs += byMs;
-    this.piecesSinceMs += byMs;
-  }
-
-  /** Called several times a second: closes an idle connection, and one whose head takes too long. */
-  checkTime(nowMs: number): void {
+  /**
+   * Called several times a second: closes an idle connection, and one whose request comes too slowly.
+   *
+   * @param stalledMs for how long nothing was read before
+   */
+  checkTime(nowMs: number, stalledMs: number): void {
     if (this.proxy !== undefined) return this.proxy.checkTime(nowMs);
-    if (this.acks.length > 0) return;
-    const isHeadLate = this.pieces !== undefined && this.wholeBytes === UNKNOWN_LENGTH && nowMs - this.piecesSinceMs >= HEAD_TIMEOUT_MS;
-    if (!isHeadLate && nowMs - this.activeMs < this.host.idleTimeoutMs) return;
+    if (stalledMs > 0) {
+      this.activeMs = nowMs;
+      this.partial.excuse(nowMs - stalledMs, nowMs);
+    }
+    if (this.acks.length > 0 || this.partial.isWaiting) return;
+    if (this.unsent === undefined && this.partial.isLate(nowMs)) return this.endWith(this.host.responses.tooSlow);
+    if (nowMs - this.activeMs < this.host.idleTimeoutMs) return;
     // A client that does not read would not get an orderly end either.
     if (this.unsent === undefined) this.socket.end();
     else this.abort();
+  }
+
+  get idleSinceMs(): number {
+    if (this.proxy !== undefined) return this.proxy.idleSinceMs;
+    return this.acks.length > 0 || this.isProxying || this.partial.isWaiting ? Number.POSITIVE_INFINITY : this.activeMs;
+  }
+
+  get idleAfterMs(): number {
+    if (!this.hasReceived) return IDLE_AFTER_MS.silent;
+    return this.partial.isComing ? IDLE_AFTER_MS.inRequest : IDLE_AFTER_MS.answered;
+  }
+
+  closeIdle(): void {
+    this.socket.end();
+    if (!this.closed) this.abort();
+  }
+
+  /** Tells the client why, and ends the connection. */
+  private endWith(response: Uint8Array): void {
+    this.isEnding = true;
+    this.partial.clear();
+    if (this.host.isPlain) this.socket.write(response);
+    this.socket.end();
   }
 
   /** The server shuts down: the requests under way are answered, then the connection ends. */
@@ -394,14 +413,14 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
   private endIfDone(): void {
     if (this.closed || this.acks.length > 0 || this.unsent !== undefined || this.isPaused) return;
     // The rest of a request never comes from a client that has ended its side; at a shutdown it is waited for.
-    if (this.inputEnded || (this.host.isStopping && this.wholeBytes === UNKNOWN_LENGTH)) this.socket.end();
+    if (this.inputEnded || (this.host.isStopping && !this.partial.hasHead)) this.socket.end();
   }
 
   onSocketClosed(): void {
     if (this.closed) return;
     this.closed = true;
     this.acks.clear();
-    this.clearPieces();
+    this.partial.clear();
     this.uncountIfDone();
     this.postponed = [];
     this.unsent = undefined;
@@ -412,3 +431,6 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient 
     this.socket.terminate();
   }
 }
+
+// Defined here, because a function at the place of its use would be created anew for each call.
+const goOn = (connection: FastPathConnection): void => connection.resumePartial();

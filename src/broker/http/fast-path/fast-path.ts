@@ -1,20 +1,38 @@
 import type { Logger } from "../../../base/logger.ts";
-import { type HttpFront, type HttpLimits, HttpLoad } from "../../../http/server/server.ts";
-import { formatAddress, parseAddress } from "../../../net/address.ts";
-import { ClientListener } from "../../../net/client-listener.ts";
+import { StallWatch } from "../../../base/stall.ts";
+import { type HttpLimits, HttpLoad } from "../../../http/server/load.ts";
+import type { HttpFront } from "../../../http/server/server.ts";
+import { formatAddress, parseListenAddress } from "../../../net/address.ts";
+import { ClientListener, UNIX_PEER } from "../../../net/client-listener.ts";
+import { Farewells } from "../../../net/farewells.ts";
 import type { BrokerOptions } from "../../options.ts";
+import type { ConnectionLimit, ConnectionLimitParts } from "../connection-limit.ts";
 import { FastPathConnection, type FastPathHost, type PublishServices } from "./connection.ts";
+import type { PartialRequestHost } from "./partial-request.ts";
 import { type ProxiedSocket, type ProxyHost, TcpProxy } from "./proxy.ts";
 import { Responses } from "./responses.ts";
 
 /** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
-/** If they were not looked at for this long, the process was stopped or held up. */
-const STALL_MS = 1500;
+/** A proxy has two sockets beside the client's: both ends of its connection to Bun.serve(). */
+const PROXY_DESCRIPTORS = 2;
+/** Where Bun.serve() listens, and where its requests come from. */
+export const LOOPBACK = "127.0.0.1";
+
+/** The listener that a fast path opens. */
+export interface FrontListener {
+  readonly address: string;
+  /** The flag that set the address. */
+  readonly addressFlag: string;
+  readonly isFast: boolean;
+  readonly isPlain: boolean;
+}
 
 /** What the fast path needs of its broker. */
-export interface FastPathServices extends PublishServices {
+export interface FastPathServices extends PublishServices, ConnectionLimitParts {
   readonly options: BrokerOptions;
+  readonly turn: PublishServices["turn"];
+  readonly httpConnections: ConnectionLimit;
   readonly logger: Logger;
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: { error(text: string): void };
@@ -22,7 +40,8 @@ export interface FastPathServices extends PublishServices {
 
 /**
  * The fast path of HTTP: accepts the clients of the broker's HTTP address, carries out plain `POST /pub` and `POST /mpub`
- * itself, and passes everything else on to Bun.serve(), which listens on the loopback for it alone.
+ * itself, and passes everything else on to Bun.serve(), which listens on the loopback for it alone. With HTTPS and on unix
+ * sockets it passes on everything: Bun.serve() has no limit on connections, so every listener is behind one that has.
  *
  * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it. Here a whole publish costs a
  * recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
@@ -30,33 +49,62 @@ export interface FastPathServices extends PublishServices {
 export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   readonly load: HttpLoad;
   readonly responses = new Responses();
+  readonly partialRequests: PartialRequestHost;
   readonly idleTimeoutMs: number;
+  readonly isFast: boolean;
+  readonly isPlain: boolean;
   isStopping = false;
 
   private readonly listener: ClientListener<FastPathConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
   /** The clients behind proxies, by the ports that their requests come from at Bun.serve(). */
   private readonly clientsByPort = new Map<number, ProxiedSocket>();
-  private checkedAtMs = performance.now();
+  private readonly farewells = new Farewells();
+  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS);
+  private readonly isUnix: boolean;
   private serverPort = 0;
   private onAllClosed: () => void = () => {};
 
-  /** @throws StartError if it cannot listen on --http-address */
+  /** @throws StartError if it cannot listen on the address */
   constructor(
     readonly services: FastPathServices,
     readonly limits: HttpLimits,
+    { address, addressFlag, isFast, isPlain }: FrontListener,
   ) {
+    this.isFast = isFast;
+    this.isPlain = isPlain;
+    const parsed = parseListenAddress(address);
+    this.isUnix = "unix" in parsed;
     this.load = new HttpLoad(limits);
+    this.partialRequests = { pool: services.chunks, budget: this.load.bodies.budget, slowBodyMs: limits.slowBodyMs };
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
-    this.listener = ClientListener.listen<FastPathConnection>(parseAddress(services.options.httpAddress), "http-address", {
-      accept: (socket) => new FastPathConnection(this, socket),
+    this.listener = ClientListener.listen<FastPathConnection>(parsed, addressFlag, {
+      accept: (socket) => this.accept(socket),
       onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
-      onClosed: () => {
+      onClosed: (connection) => {
+        services.httpConnections.remove(connection);
         if (this.isStopping && this.listener.connections.size === 0) this.onAllClosed();
       },
     });
     this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
     this.survey.unref();
+  }
+
+  private accept(socket: Bun.Socket<FastPathConnection | undefined>): FastPathConnection | undefined {
+    const { httpConnections, turn } = this.services;
+    turn.readClock();
+    if (!httpConnections.makeRoom()) {
+      if (this.isPlain) this.farewells.say(socket, this.responses.tooManyConnections, true);
+      else socket.terminate();
+      return undefined;
+    }
+    const connection = new FastPathConnection(this, socket);
+    httpConnections.add(connection);
+    return connection;
+  }
+
+  callSoon(connection: FastPathConnection, call: (connection: FastPathConnection) => void): void {
+    setImmediate(() => this.listener.guard(connection, call));
   }
 
   get port(): number {
@@ -71,9 +119,11 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     this.serverPort = port;
   }
 
-  clientAddress(port: number): string | undefined {
-    const client = this.clientsByPort.get(port);
+  clientAddress(address: string, port: number): string | undefined {
+    // Another address of this machine may have the same port.
+    const client = address === LOOPBACK ? this.clientsByPort.get(port) : undefined;
     if (client === undefined) return undefined;
+    if (this.isUnix) return UNIX_PEER;
     // Bun's types do not say that both are undefined when the client is gone.
     const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
     return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
@@ -104,8 +154,13 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
 
   // ---- proxies
 
-  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy {
+  openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy | undefined {
+    if (!this.services.httpConnections.takeDescriptors(PROXY_DESCRIPTORS)) return undefined;
     return new TcpProxy(this, client, first, inputEnded);
+  }
+
+  onProxyClosed(): void {
+    this.services.httpConnections.giveBackDescriptors(PROXY_DESCRIPTORS);
   }
 
   get steadyMs(): number {
@@ -118,7 +173,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
       proxy.onServerClosed();
     };
     Bun.connect<TcpProxy>({
-      hostname: "127.0.0.1",
+      hostname: LOOPBACK,
       port: this.serverPort,
       allowHalfOpen: true,
       data: proxy,
@@ -141,14 +196,10 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   }
 
   private checkTime(): void {
-    const nowMs = performance.now();
-    const stallMs = nowMs - this.checkedAtMs;
-    this.checkedAtMs = nowMs;
-    if (stallMs > STALL_MS) {
-      // The process was stopped or held up. Requests that came meanwhile are read first, and that time counts for no client.
-      for (const connection of this.listener.connections) connection.excuse(stallMs);
-      return;
-    }
-    for (const connection of this.listener.connections) connection.checkTime(nowMs);
+    const { turn } = this.services;
+    turn.readClock();
+    const nowMs = turn.steadyMs;
+    const stalledMs = this.stalls.check(nowMs);
+    for (const connection of this.listener.connections) connection.checkTime(nowMs, stalledMs);
   }
 }

@@ -10,8 +10,10 @@ export interface ProxyHost {
   readonly steadyMs: number;
   /** Makes a connection to the server. The proxy is told by onServerConnected(), or by onServerClosed() if that fails. */
   connect(proxy: TcpProxy): void;
-  /** Says which client's requests come to the server from a port. @param client undefined: no client's any more */
+  /** Says which client's requests come to the server from a port of the loopback. @param client undefined: no client's any more */
   setClientAt(port: number, client: ProxiedSocket | undefined): void;
+  /** The connection to the server is closed, or there is none. Called once. */
+  onProxyClosed(): void;
 }
 
 const ALL_SENT = 0;
@@ -58,9 +60,14 @@ export class TcpProxy {
   private readonly toServer = new Backlog();
   private readonly toClient = new Backlog();
   private closed = false;
+  private isServerClosed = false;
   private localPort = 0;
   /** When the server ended the connection; 0: it has not. */
   private serverEndedMs = 0;
+  /** The server has not answered what the client sent last. */
+  private awaitsResponse: boolean;
+  /** When the server last sent something. */
+  private activeMs: number;
 
   /**
    * @param client its socket is paused
@@ -74,12 +81,20 @@ export class TcpProxy {
     private inputEnded: boolean,
   ) {
     for (const piece of first) this.toServer.add(piece);
+    this.activeMs = host.steadyMs;
+    this.awaitsResponse = first.length > 0;
     host.connect(this);
   }
 
   // ---- events of the client's socket
 
+  /** When a response last went to the client; Infinity while the server has not answered what came since. */
+  get idleSinceMs(): number {
+    return this.awaitsResponse || !this.toClient.empty ? Number.POSITIVE_INFINITY : this.activeMs;
+  }
+
   onClientData(data: Buffer): void {
+    this.awaitsResponse = true;
     this.toServer.add(data);
     this.sendToServer();
     if (!this.toServer.empty) this.client.pause();
@@ -127,6 +142,8 @@ export class TcpProxy {
   }
 
   onServerData(data: Buffer): void {
+    this.awaitsResponse = false;
+    this.activeMs = this.host.steadyMs;
     this.toClient.add(data);
     if (!this.sendToClient()) this.server?.pause();
   }
@@ -135,6 +152,8 @@ export class TcpProxy {
   onServerClosed(): void {
     if (this.server !== undefined) this.host.setClientAt(this.localPort, undefined);
     this.server = undefined;
+    if (!this.isServerClosed) this.host.onProxyClosed();
+    this.isServerClosed = true;
     if (this.closed || this.serverEndedMs !== 0) return;
     this.serverEndedMs = this.host.steadyMs;
     if (this.toClient.empty) this.client.end();

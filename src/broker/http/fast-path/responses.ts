@@ -17,6 +17,10 @@ export class Responses {
   private readonly failed = layOut(503, "application/json; charset=utf-8", '{"message":"PUB_FAILED"}');
   private readonly oks = Buffer.concat(Array.from({ length: OKS }, () => this.ok));
   private readonly okBytes = this.ok.length;
+  /** 408: the request came too slowly. The connection ends with it. */
+  readonly tooSlow = layOutRefusal(408, "REQUEST_TIMEOUT");
+  /** 503: there is no room for the connection, which ends with it. */
+  readonly tooManyConnections = layOutRefusal(503, "TOO_MANY_CONNECTIONS");
   private readonly run = { buffer: this.oks, length: 0 };
 
   /** @returns how many of `count` OKs one okRun() can have */
@@ -54,6 +58,19 @@ function layOut(status: number, type: string, body: string): Buffer {
     `Content-Type: ${type}`,
     "X-NSQ-Content-Type: nsq; version=1.0",
     `${DATE}${"-".repeat(DATE_BYTES)}`,
+    `Content-Length: ${body.length}`,
+  ];
+  return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${body}`, "latin1");
+}
+
+/** A response after which the connection ends. It needs no date. */
+function layOutRefusal(status: number, code: string): Buffer {
+  const body = JSON.stringify({ message: code });
+  const lines = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
+    "Connection: close",
+    "Content-Type: application/json; charset=utf-8",
+    "X-NSQ-Content-Type: nsq; version=1.0",
     `Content-Length: ${body.length}`,
   ];
   return Buffer.from(`${lines.join("\r\n")}\r\n\r\n${body}`, "latin1");

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { connect } from "node:net";
 import { ByteSocket } from "../../../behaviour/differential/support/byte-socket.ts";
 import { chunked, header, readResponses, requestBytes, type WireResponse } from "../../../behaviour/differential/support/http-wire.ts";
 import { sized } from "../../../support/raw-client.ts";
@@ -7,7 +8,9 @@ import { WithHttp } from "../../../support/with-http.ts";
 
 /** Parts of the fast path that tests look at. */
 interface Inside {
-  api: { front: { listener: { connections: Set<unknown> }; clientsByPort: Map<number, unknown>; load: { underWay: number } } };
+  api: {
+    front: { listener: { connections: Set<unknown> }; clientsByPort: Map<number, unknown>; serverPort: number; load: { requests: number } };
+  };
 }
 
 function show(response: WireResponse): string {
@@ -375,22 +378,6 @@ test("idle connections and half requests are closed after their timeouts", async
   expect([idle.ended, silent.ended, half.ended]).toEqual([true, true, true]);
 }, 15_000);
 
-test("a request beyond the limit is refused, and the next is served when one is done", async () => {
-  await using http = WithHttp.start({}, { requests: 1 });
-  const slow = await http.socket();
-  slow.write(pub("halfhalf").subarray(0, -4));
-  await until("the first is under way", async () => {
-    const socket = await http.socket();
-    socket.write(pub("m"));
-    return (await answers(socket, 1))[0] === '503 {"message":"TOO_MANY_REQUESTS"}';
-  });
-  slow.write("half");
-  expect(await answers(slow, 1)).toEqual(["200 OK"]);
-  const next = await http.socket();
-  next.write(pub("m"));
-  expect(await answers(next, 1)).toEqual(["200 OK"]);
-});
-
 test("publishes that are under way when the server stops are answered", async () => {
   for (const durability of ["write", "fsync"] as const) {
     await using http = WithHttp.start({ durability });
@@ -423,5 +410,26 @@ test("clients that come and go leave nothing behind", async () => {
     socket.destroy();
   }
   const { listener, clientsByPort, load } = (http.http as unknown as Inside).api.front;
-  await until("everything is freed", () => listener.connections.size === 0 && clientsByPort.size === 0 && load.underWay === 0);
+  await until("everything is freed", () => listener.connections.size === 0 && clientsByPort.size === 0 && load.requests === 0);
+});
+
+test("another address of this machine with the port of a client's proxy is refused", async () => {
+  await using http = WithHttp.start();
+  const client = await http.socket();
+  client.write(requestBytes("GET", "/ping"));
+  expect(await answers(client, 1)).toEqual(["200 OK"]);
+  const { clientsByPort, serverPort } = (http.http as unknown as Inside).api.front;
+  const [localPort] = clientsByPort.keys();
+  const other = connect({ host: "127.0.0.1", port: serverPort, localAddress: "127.0.0.2", localPort });
+  const received = await new Promise<string>((resolve, reject) => {
+    let text = "";
+    other.on("data", (data) => {
+      text += data.toString();
+    });
+    other.on("close", () => resolve(text));
+    other.on("error", reject);
+    other.write(requestBytes("POST", "/pub?topic=t", "foreign"));
+  });
+  expect(received).toStartWith("HTTP/1.1 403 ");
+  expect(http.depth("t")).toBeUndefined();
 });

@@ -4,7 +4,7 @@ import { DescriptorBudget } from "../../../../src/base/descriptor-budget.ts";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { OpenFiles } from "../../../../src/broker/storage/disk/open-files.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
-import { Random } from "../../../support/random.ts";
+import { Random, seedFromEnvironment } from "../../../support/random.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -61,7 +61,8 @@ function get(files: OpenFiles, handle: number, length: number): string {
 
 test("many more files are open than there are descriptors, and each keeps its bytes", () => {
   const { below, files } = start();
-  const seed = seedOf();
+  const seed = seedFromEnvironment();
+  console.log(`open files: BUNSQ_SEED=${seed}`);
   const random = new Random(seed);
   const handles = Array.from({ length: 200 }, (_, i) => files.open(path(i), "w+"));
   const contents = handles.map((handle, i) => {
