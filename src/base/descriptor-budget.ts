@@ -55,7 +55,7 @@ export class DescriptorBudget {
     return share;
   }
 
-  /** Whether a share may have so many more. Others close what they have beyond their guaranteed part, if they can. */
+  /** Whether a share may have that many more descriptors. Others close what they have beyond their guaranteed part, if they can. */
   makeRoom(share: DescriptorShare, count: number): boolean {
     if (share.used + count <= share.guaranteed) return true;
     while (this.committedBeside(share) + share.used + count > this.sharedCount) {

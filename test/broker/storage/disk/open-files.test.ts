@@ -12,7 +12,7 @@ beforeEach(() => {
 });
 afterEach(() => removeFolder(folder));
 
-/** Of a limit of 40 descriptors a share that is alone gets 20. */
+/** A share that is alone gets 20 descriptors of a limit of 40. */
 const LIMIT = 40;
 const MOST = 20;
 
