@@ -9,6 +9,7 @@ import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
+import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import { NameTable } from "./name-table.ts";
@@ -186,8 +187,7 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   private folder(number: number, name: string): string {
-    // The number in front keeps names such as "." and ".." harmless.
-    return join(this.directory, "topics", `${number.toString().padStart(5, "0")}-${name}`);
+    return topicFolder(this.directory, number, name);
   }
 
   /**

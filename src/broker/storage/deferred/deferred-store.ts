@@ -5,7 +5,7 @@ import type { Disk } from "../disk/disk.ts";
 import type { Bucket } from "./bucket.ts";
 import { BucketSet, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Cascade } from "./cascade.ts";
-import { KIND_REQUEUE, type StoredEntry } from "./entry.ts";
+import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { type DeliveryTarget, Loader } from "./loader.ts";
 import { recoverBuckets } from "./recovery.ts";
 import type { StagedEntries } from "./staged-entries.ts";
@@ -104,7 +104,7 @@ export class DeferredStore {
   }
 
   /** After recover(): visits the entries again that it visited, without those that are done by now. */
-  revisitRecovered(visit: (entry: StoredEntry) => void): void {
+  revisitRecovered(visit: (entry: ScannedEntry) => void): void {
     for (const bucket of this.buckets) bucket.scanRecovered(visit);
   }
 

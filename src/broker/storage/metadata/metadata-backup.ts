@@ -234,6 +234,11 @@ export function topicFolders(disk: Disk, directory: string): { folder: string; n
   });
 }
 
+/** The folder of a topic's log. The number in front keeps names such as "." and ".." harmless. */
+export function topicFolder(directory: string, number: number, name: string): string {
+  return join(directory, "topics", `${number.toString().padStart(5, "0")}-${name}`);
+}
+
 export interface MetadataBackupOptions {
   store: MetadataStore;
   /** The broker's folder below the data path. */

@@ -6,6 +6,7 @@ import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
+import { ImportState } from "./import-state.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 
 /** The format of a data path, which its store records. A broker refuses a newer one. */
@@ -299,6 +300,11 @@ export class MetadataStore {
   /** Removes the records of saveSynced() for topics that do not exist any more. */
   forgetSyncedOfGoneTopics(): void {
     this.database.run("DELETE FROM synced WHERE topic_id NOT IN (SELECT id FROM topics)");
+  }
+
+  /** The state of an import of nsqd's data. */
+  importState(): ImportState {
+    return new ImportState(this.database);
   }
 
   /** How many rows were written: the store is unchanged as long as this is. */
