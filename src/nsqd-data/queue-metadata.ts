@@ -30,7 +30,7 @@ const LINES = /^\s*([+-]?\d+)\n\s*([+-]?\d+),\s*([+-]?\d+)\n\s*([+-]?\d+),\s*([+
 const MAX_TEXT_BYTES = 128;
 
 /** @returns undefined if a number is missing or not exact in a double, a position is negative, or `read` is after `write` */
-export function parseQueueMetadata(text: string): QueueMetadata | undefined {
+function parseQueueMetadata(text: string): QueueMetadata | undefined {
   const numbers = LINES.exec(text)?.slice(1).map(Number);
   if (numbers === undefined || !numbers.every(Number.isSafeInteger)) return undefined;
   const [depth = 0, readFile = 0, readOffset = 0, writeFile = 0, writeOffset = 0] = numbers;
