@@ -2,3 +2,8 @@
 export class StartError extends Error {
   override name = "StartError";
 }
+
+/** The start was interrupted by a signal. */
+export class StartInterrupted extends StartError {
+  override name = "StartInterrupted";
+}

@@ -1,4 +1,3 @@
-import { statSync } from "node:fs";
 import { join } from "node:path";
 import { type Clock, systemClock } from "../base/clock.ts";
 import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
@@ -10,6 +9,7 @@ import { StartError } from "../base/start-error.ts";
 import { GroupCommit } from "./acks/group-commit.ts";
 import type { PendingPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
+import { checkDataPath } from "./exclusive-data-path.ts";
 import { ConnectionLimit } from "./http/connection-limit.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
@@ -226,11 +226,4 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     metadata.close();
     throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
   }
-}
-
-/** A mistyped path must not become a new, empty queue. */
-function checkDataPath(path: string): void {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) throw new StartError(`--data-path ${path} does not exist; make it, or name another`);
-  if (!stat.isDirectory()) throw new StartError(`--data-path ${path} is not a directory; name one`);
 }

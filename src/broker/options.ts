@@ -38,6 +38,8 @@ export interface BrokerOptions {
 
   /** Empty: the working directory. */
   dataPath: string;
+  /** Files of nsqd in the data path are left as they are, instead of being imported at the start. */
+  ignoreNsqdData: boolean;
   durability: Durability;
   /** Publishes are refused while the disk of the data path has less free space. */
   minFreeBytes: number;

@@ -1,10 +1,13 @@
+import { resolve } from "node:path";
 import type { Logger } from "../base/logger.ts";
 import { parseListenAddress, showListenAddress } from "../net/address.ts";
 import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
 import { type Broker, openBroker } from "./broker.ts";
 import { Discovery, type OwnLookup } from "./discovery/discovery.ts";
+import { checkDataPath, lockExclusively } from "./exclusive-data-path.ts";
 import { startHttp, startHttps } from "./http/server.ts";
 import { StatsdReporter } from "./metrics/statsd/reporter.ts";
+import { describeNsqdData, refuseUnfinishedImport, startImport } from "./migration/nsqd-import.ts";
 import type { BrokerOptions } from "./options.ts";
 
 /** A broker with all that it is reached by. */
@@ -15,7 +18,8 @@ export interface BrokerServer {
 }
 
 /**
- * Opens a broker, and starts its listeners, statsd reports and discovery.
+ * Opens a broker, and starts its listeners, statsd reports and discovery. Before, it takes over the data of Go's nsqd, if there is
+ * some in the data path.
  *
  * @param opened called for each of them, in this order, with the function that closes it
  * @param ownLookup a lookup server in this process, to register with beside others
@@ -30,6 +34,10 @@ export async function startBroker(
   for (const address of [options.tcpAddress, options.httpAddress]) {
     if (isSocketPath(address)) await removeDeadSocket(parseSocketPath(address), logger);
   }
+  const dataPath = resolve(options.dataPath);
+  checkDataPath(dataPath);
+  opened(lockExclusively(dataPath, logger));
+  await importNsqdData(options, dataPath, logger, opened);
   const broker = openBroker(options, logger);
   opened(() => broker.close());
   broker.listen();
@@ -49,6 +57,24 @@ export async function startBroker(
   const discovery = Discovery.start(broker, ownLookup);
   opened(() => discovery.close());
   return { broker, where: where.join(", ") };
+}
+
+/** Imports what nsqd left in the data path. @throws StartError, also when it was interrupted */
+async function importNsqdData(
+  options: BrokerOptions,
+  dataPath: string,
+  logger: Logger,
+  opened: (close: () => Promise<void> | void) => void,
+): Promise<void> {
+  if (options.ignoreNsqdData) {
+    refuseUnfinishedImport(dataPath);
+    const ignored = describeNsqdData(dataPath);
+    if (ignored !== undefined) logger.warn(`${ignored}; they are ignored`);
+    return;
+  }
+  const running = startImport(options, logger);
+  opened(running.stop);
+  await running.result;
 }
 
 /** A listener's address with the port that it got. */

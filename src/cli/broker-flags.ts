@@ -137,6 +137,13 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: "",
         doc: "directory for all data; empty for the working directory",
       },
+      ignoreNsqdData: {
+        name: "ignore-nsqd-data",
+        kind: "bool",
+        own: true,
+        default: false,
+        doc: "leave the data of Go's nsqd in the data path as it is, instead of importing it at the start",
+      },
       durability: {
         name: "durability",
         kind: "choice",

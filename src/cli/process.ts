@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import type { Logger } from "../base/logger.ts";
-import { StartError } from "../base/start-error.ts";
+import { StartError, StartInterrupted } from "../base/start-error.ts";
 
 const STOP_SIGNALS: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM"];
 
@@ -79,6 +79,10 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
     // A signal during the start has closed the parts that were open then.
     if (closing) await closeAll(closes);
   } catch (error) {
+    if (closing && error instanceof StartInterrupted) {
+      logger.info(error.message);
+      return ended.promise;
+    }
     closing = true;
     logError(logger, "could not start", error);
     await closeAll(closes).catch((failure) => logError(logger, "closing failed", failure));

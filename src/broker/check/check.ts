@@ -5,6 +5,8 @@ import { systemClock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
 import { openBroker } from "../broker.ts";
+import { lockExclusively } from "../exclusive-data-path.ts";
+import { describeNsqdData, hasUnfinishedImport, refuseUnfinishedImport } from "../migration/nsqd-import.ts";
 import type { BrokerOptions } from "../options.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -60,9 +62,29 @@ class Report implements Logger {
  * @throws StartError when the path cannot be checked: a broker has it open, it has no data, or a newer version wrote it
  */
 export async function checkDataPath(options: BrokerOptions, repair: boolean, print: (line: string) => void): Promise<boolean> {
-  const directory = join(options.dataPath, DATA_FOLDER);
-  if (!existsSync(directory)) throw new StartError(`there is no ${DATA_FOLDER} in ${options.dataPath}`);
+  const { dataPath } = options;
   const report = new Report(print);
+  const nsqdData = describeNsqdData(dataPath);
+  if (!existsSync(join(dataPath, DATA_FOLDER))) {
+    const hint = nsqdData === undefined ? "" : `, but ${nsqdData}: a broker imports them when it starts`;
+    throw new StartError(`there is no ${DATA_FOLDER} in ${dataPath}${hint}`);
+  }
+  const unlock = lockExclusively(dataPath, report);
+  try {
+    if (repair) refuseUnfinishedImport(dataPath);
+    else if (hasUnfinishedImport(dataPath))
+      report.warn(`an import of nsqd's data into ${dataPath} is not finished; the next start goes on with it`);
+    if (nsqdData !== undefined) print(`${nsqdData}; they are not checked, and the next start of a broker imports them`);
+    return await checkLocked(options, repair, report);
+  } finally {
+    unlock();
+  }
+}
+
+/** @returns true if there is no damage, and `repair` found none either @throws StartError */
+async function checkLocked(options: BrokerOptions, repair: boolean, report: Report): Promise<boolean> {
+  const { print } = report;
+  const directory = join(options.dataPath, DATA_FOLDER);
   const store = inspectMetadata(join(directory, METADATA_FILE));
   if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
   if (repair) {
