@@ -14,6 +14,7 @@ import type { FlagValue } from "./flag.ts";
 import { allFlags, type FlagTable, helpText, idleFlags, parseFlags, peekFlag, quote, resolveOptions, UsageError } from "./flags.ts";
 import { LineLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
+import { runExport, runImport } from "./migration.ts";
 import {
   allProgramFlags,
   brokerProgramFlags,
@@ -34,8 +35,12 @@ const EXIT_OK = 0;
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
-/** The first word of the command that checks a data path, and runs no server. */
-const CHECK = "check";
+/** Commands that work on the data of a stopped broker, and run no server, by their first word. */
+const COMMANDS: Record<string, (args: readonly string[], print: (text: string) => void) => Promise<number>> = {
+  check: runCheck,
+  import: runImport,
+  export: runExport,
+};
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -63,7 +68,7 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   const [word = "", ...rest] = args;
   const byWord = programNamed(word);
   if (byWord === undefined && /^\w/.test(word)) {
-    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd", CHECK]);
+    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd", ...Object.keys(COMMANDS)]);
     throw new UsageError(`unknown command ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd());
   }
   return byWord === undefined ? { name: "bunsq", mode: undefined, args: [...args] } : { ...byWord, args: rest };
@@ -73,9 +78,12 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
 export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
-    if (basename(startedAs) !== "nsqd" && basename(startedAs) !== "nsqlookupd" && args[0] === CHECK) {
-      name = `bunsq ${CHECK}`;
-      return await runCheck(args.slice(1), (text) => print(STDOUT, text));
+    const isStandIn = basename(startedAs) === "nsqd" || basename(startedAs) === "nsqlookupd";
+    const [word = ""] = args;
+    const command = !isStandIn && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+    if (command !== undefined) {
+      name = `bunsq ${word}`;
+      return await command(args.slice(1), (text) => print(STDOUT, text));
     }
     const program = selectProgram(startedAs, args);
     name = program.name === "bunsq" && program.mode !== undefined ? `bunsq ${program.mode}` : program.name;

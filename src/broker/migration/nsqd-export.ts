@@ -1,0 +1,163 @@
+import { existsSync, mkdirSync, unlinkSync } from "node:fs";
+import { join } from "node:path";
+import { systemClock } from "../../base/clock.ts";
+import type { Logger } from "../../base/logger.ts";
+import { StartError } from "../../base/start-error.ts";
+import { idPrefix } from "../../frame/id.ts";
+import { isNsqdDataPath } from "../../nsqd-data/data-path.ts";
+import { type NsqdTopic, writeNsqdMetadata } from "../../nsqd-data/nsqd-metadata.ts";
+import { lockExclusively } from "../exclusive-data-path.ts";
+import type { BrokerOptions } from "../options.ts";
+import { DATA_FOLDER } from "../storage/data-path.ts";
+import { type Disk, systemDisk } from "../storage/disk/disk.ts";
+import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
+import { ChunkPool } from "../storage/log/chunk.ts";
+import { JOURNAL_FILE, type JournalEntry, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { LogFiles } from "../storage/log/log-files.ts";
+import { Recycler } from "../storage/log/recycler.ts";
+import { TopicLog } from "../storage/log/topic-log.ts";
+import { inspectMetadata, METADATA_FILE, topicFolder } from "../storage/metadata/metadata-backup.ts";
+import { type ChannelRow, MetadataStore, type TopicRow } from "../storage/metadata/metadata-store.ts";
+import { DELETED_MARK } from "../topics/topic-registry.ts";
+import { DeferredExport } from "./deferred-export.ts";
+import { nsqdFiles } from "./nsqd-files.ts";
+import { refuseUnfinishedImport } from "./nsqd-import.ts";
+import { Pace } from "./pace.ts";
+import { type ExportCounts, TopicExport } from "./topic-export.ts";
+
+/** nsqd's default for --max-msg-size. */
+const NSQD_MAX_MSG_BYTES = 1024 * 1024;
+
+/**
+ * Writes what a stopped broker has still to deliver as a data path of Go's nsqd. The broker's data is read as a broker recovers it,
+ * but all changes stay in memory. The caller holds the lock of the broker's data path.
+ *
+ * @param target made if it does not exist
+ * @returns the number of problems, which are logged
+ * @throws StartError; nothing is left in the target then
+ */
+export async function exportNsqdData(options: BrokerOptions, target: string, maxBytesPerFile: number, logger: Logger): Promise<number> {
+  const { dataPath } = options;
+  const directory = join(dataPath, DATA_FOLDER);
+  if (target === dataPath)
+    throw new StartError(`${target} is the broker's own data path, whose next start would import nsqd's files again; name another`);
+  if (!existsSync(directory)) throw new StartError(`there is no ${DATA_FOLDER} in ${dataPath}`);
+  refuseUnfinishedImport(dataPath);
+  const state = inspectMetadata(join(directory, METADATA_FILE));
+  if (state === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
+  if (state !== "sound")
+    throw new StartError(`the metadata store in ${directory} is damaged or missing; run bunsq check --repair ${dataPath} first`);
+  try {
+    mkdirSync(target, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new StartError(`cannot make ${target}: ${(error as Error).message}`);
+  }
+  const unlock = lockExclusively(target, logger);
+  try {
+    if (isNsqdDataPath(target)) throw new StartError(`${target} has data of nsqd already; name an empty folder`);
+    return await new NsqdExport(options, directory, target, maxBytesPerFile, logger).run();
+  } finally {
+    unlock();
+  }
+}
+
+class NsqdExport {
+  private readonly disk: Disk = new OverlayDisk(systemDisk);
+  private readonly counts: ExportCounts = { messages: 0, deferred: 0, unreadable: 0, largestBodyBytes: 0 };
+  private readonly pace: Pace;
+  private readonly recycler: Recycler;
+  private readonly journaled: Map<number, JournalEntry[]>;
+  private topic = "";
+
+  constructor(
+    private readonly options: BrokerOptions,
+    private readonly directory: string,
+    private readonly target: string,
+    private readonly maxBytesPerFile: number,
+    private readonly logger: Logger,
+  ) {
+    this.pace = new Pace(logger, () => `exporting topic ${this.topic}: ${this.counts.messages} messages written`);
+    this.recycler = new Recycler(this.disk, join(directory, "recycled"), Number.MAX_SAFE_INTEGER);
+    this.journaled = readJournal(this.disk, join(directory, JOURNAL_FILE));
+  }
+
+  async run(): Promise<number> {
+    const metadata = new MetadataStore(this.directory);
+    try {
+      return await this.export(metadata);
+    } catch (error) {
+      for (const name of nsqdFiles(this.target)) unlinkSync(join(this.target, name));
+      if (error instanceof StartError) throw error;
+      throw new StartError(`cannot export to ${this.target}: ${(error as Error).message}; nothing is left there`);
+    } finally {
+      metadata.close();
+    }
+  }
+
+  private async export(metadata: MetadataStore): Promise<number> {
+    const { directory, target, maxBytesPerFile, counts, pace, logger, disk } = this;
+    const rows = metadata.topics().filter(({ number, name }) => !existsSync(join(topicFolder(directory, number, name), DELETED_MARK)));
+    const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
+    for (const { row, channels } of topics) {
+      if (row.damaged !== true && channels.every(({ damaged }) => damaged !== true)) continue;
+      throw new StartError(`a row of topic ${row.name} in the metadata store is damaged; start a broker once, which repairs it`);
+    }
+    const synced = metadata.syncedSequences();
+    const channelsById = new Map(topics.flatMap(({ channels }) => channels.map((channel): [number, ChannelRow] => [channel.id, channel])));
+    const rowsById = new Map(topics.map((topic) => [topic.row.id, topic]));
+    const deferred = new DeferredExport(directory, disk, logger, channelsById, (topicId, sequence) => {
+      const topic = rowsById.get(topicId);
+      return topic !== undefined && this.openFiles(topic.row, topic.channels, synced.get(topicId)).survivedRestart(sequence);
+    });
+    const exported: NsqdTopic[] = [];
+    for (const { row, channels } of topics) {
+      this.topic = row.name;
+      const files = this.openFiles(row, channels, synced.get(row.id));
+      const log = new TopicLog(new ChunkPool(0), systemClock, idPrefix(this.options.nodeId, row.number), files);
+      await new TopicExport({ target, maxBytesPerFile, nodeId: this.options.nodeId, deferred, counts, pace }, row, channels, log).run();
+      await files.close();
+      exported.push({ name: row.name, paused: row.paused, channels: channels.map(({ name, paused }) => ({ name, paused })) });
+    }
+    // Without this file nsqd takes none of the others, so it is the last one.
+    writeNsqdMetadata(target, exported);
+    return this.tell(exported.length, channelsById.size);
+  }
+
+  /** Opens a log as a broker does at its start, with what only the journal has. */
+  private openFiles(row: TopicRow, channels: readonly ChannelRow[], syncedSequence: number | undefined): LogFiles {
+    const { options, directory, disk, recycler, logger } = this;
+    const neededSequence = Math.min(row.released, ...channels.map(({ floor }) => floor));
+    const files = new LogFiles(
+      {
+        ...{ disk, recycler, logger, syncedSequence, neededSequence },
+        directory: topicFolder(directory, row.number, row.name),
+        topicNumber: row.number,
+        topicName: row.name,
+        maxBytesPerFile: options.maxBytesPerFile,
+        syncEvery: options.syncEvery,
+        onCorrupt: () => {},
+      },
+      neededSequence,
+    );
+    replayJournal(this.journaled.get(row.number) ?? [], files.nextSequence, (records, firstSequence, count, timeMs) => {
+      files.restoreJournaled(records, firstSequence, count, timeMs);
+    });
+    return files;
+  }
+
+  /** Says what was exported and what nsqd does not keep. @returns the number of problems */
+  private tell(topics: number, channels: number): number {
+    const { counts, logger, target } = this;
+    const { messages, deferred, unreadable, largestBodyBytes } = counts;
+    if (deferred > 0)
+      logger.info(`${deferred} of the messages are deferred; nsqd does not store when they are due, and delivers them at once`);
+    if (largestBodyBytes > NSQD_MAX_MSG_BYTES) {
+      logger.info(
+        `the largest body has ${largestBodyBytes} bytes; start nsqd with --max-msg-size=${largestBodyBytes} or more, or it gives up that file`,
+      );
+    }
+    if (unreadable > 0) logger.error(`${unreadable} messages are damaged or missing in the logs, and were not exported`);
+    logger.info(`exported ${topics} topics, ${channels} channels and ${messages} messages in their queues to ${target}`);
+    return unreadable > 0 ? 1 : 0;
+  }
+}
