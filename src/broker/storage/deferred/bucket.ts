@@ -35,6 +35,8 @@ export class Bucket {
   private previousMovedTo = 0;
   /** The sync epoch in which the last entry became done; -1 while there are entries that are not. */
   emptiedAtEpoch = -1;
+  /** The highest number of an entry that recover() found, done or not, in the entries or in the status records. */
+  highestNumber = 0;
   /** Bytes of damaged entries that recover() skipped because whole entries follow them. */
   damagedBytes = 0;
   /** The name of both files, without the ending. */
@@ -258,12 +260,14 @@ export class Bucket {
    * @returns how many bytes were cut off
    */
   recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
-    const { done, joining, movedTo } = this.status.readAll();
+    const { done, joining, movedTo, highestNumber } = this.status.readAll();
     this.movedTo = movedTo;
+    this.highestNumber = highestNumber;
     const { size } = this.file;
     this.recovered = true;
     this.pending = 0;
     const { end, damagedBytes } = walkEntries(this.file, size, 0, size, (entry) => {
+      this.highestNumber = Math.max(this.highestNumber, entry.number);
       if (entry.offset < movedTo || contains(done, entry.number)) return;
       this.pending++;
       const sequence = joining.get(entry.number);

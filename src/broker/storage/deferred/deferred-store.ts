@@ -82,10 +82,7 @@ export class DeferredStore {
     return this.writer.nextNumber;
   }
 
-  /**
-   * Entries from here on get at least `number`. After the clock was set back, a lower number would make an entry seem to be from
-   * before its channel was emptied.
-   */
+  /** Entries from here on get at least `number`. A lower one would make an entry seem to be from before its channel was emptied. */
   raiseNextNumber(number: number): void {
     this.writer.nextNumber = Math.max(this.writer.nextNumber, number);
   }

@@ -10,7 +10,7 @@ import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
 import { STATUS_FORMAT } from "./status-file.ts";
 
 export interface Recovered {
-  /** Higher than the number of every entry found. */
+  /** Higher than the number of every entry that the files name, done or not: a record that says "done" must not hit a new entry. */
   nextNumber: number;
   /** Records of which entries joined their logs could not be written: no log may grow before they are. */
   recoveryUnwritten: boolean;
@@ -39,7 +39,6 @@ export function recoverBuckets(
     let entries = 0;
     const cut = bucket.recover(hasJoined, (entry) => {
       entries++;
-      recovered.nextNumber = Math.max(recovered.nextNumber, entry.number + 1);
       const twin = maybeMoved.get(entry.number);
       if (twin !== undefined) {
         maybeMoved.delete(entry.number);
@@ -50,6 +49,7 @@ export function recoverBuckets(
       if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
       else visit(entry);
     });
+    recovered.nextNumber = Math.max(recovered.nextNumber, bucket.highestNumber + 1);
     if (cut > 0) logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
     if (bucket.damagedBytes > 0)
       logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);

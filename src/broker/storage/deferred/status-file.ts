@@ -35,6 +35,8 @@ export interface EntryStatus {
   joining: Map<number, number>;
   /** Entries below this offset were moved to finer buckets. */
   movedTo: number;
+  /** The highest number of an entry that any record names; 0: none does. */
+  highestNumber: number;
 }
 
 /** Writes and reads the status records of a bucket. */
@@ -121,8 +123,10 @@ export class StatusFile {
     let done = new Float64Array(Math.max(16, Math.floor(size / RECORD_BYTES)));
     let count = 0;
     let movedTo = 0;
+    let highestNumber = 0;
     const joining = new Map<number, number>();
     const apply = (value: number, sequence: number, kind: number) => {
+      if (kind !== MOVED_BELOW) highestNumber = Math.max(highestNumber, value);
       if (kind === DONE) {
         if (count === done.length) {
           const larger = new Float64Array(2 * count);
@@ -153,6 +157,6 @@ export class StatusFile {
     for (const records of [this.staged, this.awaitingSync]) {
       for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2]);
     }
-    return { done: done.subarray(0, count).sort(), joining, movedTo };
+    return { done: done.subarray(0, count).sort(), joining, movedTo, highestNumber };
   }
 }

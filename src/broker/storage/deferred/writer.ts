@@ -18,8 +18,8 @@ export interface DueClock {
 export class EntryWriter {
   /** Set by an owner within stored() to leave the message on disk for now. */
   leftOnDisk = false;
-  /** The number that the next entry gets. */
-  nextNumber: number;
+  /** The number that the next entry gets. Recovery raises it above all numbers that it finds. */
+  nextNumber = 1;
   private staged = new StagedEntries();
   private readonly spare: StagedEntries[] = [];
   /** Written, and stored when a sync has succeeded. */
@@ -34,9 +34,7 @@ export class EntryWriter {
     private readonly buckets: BucketSet,
     private readonly rateLimitedLog: RateLimitedLog,
     private readonly clock: DueClock,
-  ) {
-    this.nextNumber = Math.floor(clock.currentMs()) * 1000;
-  }
+  ) {}
 
   get hasStaged(): boolean {
     return this.staged.count > 0;
