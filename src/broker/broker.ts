@@ -176,7 +176,7 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
   restrictToOwner(directory, logger);
   const found = restoreMetadata(disk, directory, logger);
   const ballast = new BallastFile(disk, directory, random);
-  const metadata = new MetadataStore(directory, ballast);
+  const metadata = new MetadataStore(directory, ballast, random);
   try {
     turn.continueFrom(metadata.clockStep());
     const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger });

@@ -44,7 +44,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         defaultDoc: "a hash of the host name",
         min: 0,
         max: NODE_IDS - 1,
-        doc: "id of this broker, which is part of every message id; must be unique among brokers that share consumers",
+        doc: "id of this broker, which is part of the message ids of every topic that is made on it; must be unique among brokers that share consumers",
       },
       logLevel: logLevelFlag,
       logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "prefix of every log line" },

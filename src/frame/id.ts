@@ -4,6 +4,9 @@
  *     node (10 bits) | topic number (14 bits) | sequence in the topic's log (40 bits)
  *     \_______ 6 characters: the prefix _____/ \__________ 10 characters __________/
  *
+ * The node is the broker's at the time when the topic was made: a topic keeps its prefix when the broker gets another node id. A
+ * log that earlier releases wrote under several node ids has records with several prefixes. These differ in the node alone.
+ *
  * So a FIN finds its message by arithmetic. An id holds the sequence modulo 2^40. As long as there are at most 2^39 messages
  * between the oldest unfinished one and the newest, the full sequence can be computed from it.
  */
@@ -30,10 +33,20 @@ function fillHex4(): void {
 const DIGIT = new Uint16Array(256).fill(0x100);
 for (let i = 0; i < 16; i++) DIGIT[HEX.charCodeAt(i)] = i;
 
-/** The 24-bit prefix that all ids of a topic on a node share. */
+/** The 24-bit prefix of the ids of a topic that is made on a node. */
 export function idPrefix(node: number, topicNumber: number): number {
+  return useIdPrefix((node * TOPIC_NUMBER_LIMIT + topicNumber) >>> 0);
+}
+
+/** The topic number in a prefix. */
+export function topicNumberOf(prefix: number): number {
+  return prefix & (TOPIC_NUMBER_LIMIT - 1);
+}
+
+/** Fills the table of writeId(). To be called for a prefix that was read, before ids are written with it. @returns the prefix */
+export function useIdPrefix(prefix: number): number {
   if (HEX4[0] === 0) fillHex4();
-  return (node * TOPIC_NUMBER_LIMIT + topicNumber) >>> 0;
+  return prefix;
 }
 
 /** Writes an id's 16 characters at `at`. */

@@ -57,6 +57,7 @@ export class LogFixture implements Disposable {
       {
         disk: systemDisk,
         directory: this.directory,
+        topicId: TOPIC_NUMBER,
         topicNumber: TOPIC_NUMBER,
         topicName: "t",
         maxBytesPerFile: 1024 * 1024,

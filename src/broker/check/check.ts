@@ -14,15 +14,17 @@ import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
+import { deletedFolders, hasDeletedMark } from "../storage/log/deleted-folder.ts";
 import { JOURNAL_FILE, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
+import { readTopicFile } from "../storage/log/topic-file.ts";
 import { BACKUP_FILE, inspectBackup, inspectMetadata, METADATA_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
-import { readChannels, readTopics } from "../storage/metadata/metadata-store.ts";
-import { DELETED_MARK } from "../topics/topic-registry.ts";
+import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
+  id: number;
   neededSequence: number;
   syncedSequence: number | undefined;
 }
@@ -97,14 +99,18 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
   const overlay = new OverlayDisk(systemDisk);
   const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
   for (const { folder, number, name } of topicFolders(overlay, directory)) {
-    if (existsSync(join(folder, DELETED_MARK))) print(`topic ${name}: deleted; the next start removes the rest of its files`);
+    if (hasDeletedMark(overlay, folder)) print(`topic ${name}: deleted; the next start removes the rest of its files`);
     else {
-      const next = checkTopic(overlay, folder, number, name, known.get(`${number}-${name}`), report);
+      const row = known.get(`${number}-${name}`);
+      const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
+      const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, report);
       let restored = 0;
-      replayJournal(journaled.get(number) ?? [], next, (_records, _sequence, count) => (restored += count));
+      replayJournal(journaled.of(id, number), next, (_records, _sequence, count) => (restored += count));
       if (restored > 0) print(`  ${restored} more messages in the journal; the next start writes them to the log`);
     }
   }
+  for (const { path } of deletedFolders(overlay, directory))
+    print(`${path}: a deleted topic's; the next start removes the rest of its files`);
   checkDeferred(join(directory, "deferred"), overlay, report);
   for (const path of unusedFiles(directory)) print(`kept, but not used: ${path} (${statSync(path).size} bytes)`);
   print(verdict(report.damaged, repair));
@@ -147,16 +153,16 @@ function readKnown(path: string): { known: Map<string, KnownLog>; topics: number
     const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
     const rows = database
       .query(
-        `SELECT number, name, min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
+        `SELECT id, number, name, min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
            ${hasSynced ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
          FROM topics`,
       )
-      .all() as { number: number; name: string; needed: number; synced: number | null }[];
+      .all() as { id: number; number: number; name: string; needed: number; synced: number | null }[];
     const { channels } = database.query("SELECT count(*) AS channels FROM channels").get() as { channels: number };
     const known = new Map(
-      rows.map(({ number, name, needed, synced }) => [
+      rows.map(({ id, number, name, needed, synced }) => [
         `${number}-${name}`,
-        { neededSequence: needed, syncedSequence: synced ?? undefined },
+        { id, neededSequence: needed, syncedSequence: synced ?? undefined },
       ]),
     );
     return { known, topics: rows.length, channels, damaged: damagedRows(database) };

@@ -1,6 +1,6 @@
 import { encodedJson, Refusal } from "../../http/server/reply.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
-import { type LogRecord, visitRecords } from "../storage/log/records.ts";
+import { type LogRecord, recordAt, visitRecords } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { listDeferred, parsePageStart } from "../topics/inspect/deferred-search.ts";
@@ -151,14 +151,4 @@ class Frames {
     const from = position - start;
     return { buffer, from, to: from + 4 + buffer.readUInt32BE(from) };
   }
-}
-
-function recordAt(log: TopicLog, sequence: number): LogRecord | undefined {
-  if (sequence < log.startSequence || sequence >= log.committedNext) return undefined;
-  let found: LogRecord | undefined;
-  visitRecords(log, sequence, sequence + 1, (record) => {
-    found = record;
-    return true;
-  });
-  return found;
 }

@@ -6,15 +6,19 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import { type Disk, removeFolder } from "../storage/disk/disk.ts";
-import { type Journal, type JournalEntry, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { deletedFolders, hasDeletedMark, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
+import { type Journal, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
-import { type RestoreResult, topicFolders } from "../storage/metadata/metadata-backup.ts";
-import type { ChannelRow, MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
+import { readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
+import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import { BACKUP_SEQUENCES, type MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
+import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { Topic } from "../topics/topic.ts";
-import { DELETED_MARK, type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import { SequenceSet } from "./sequence-set.ts";
 
 /** The messages of one channel that are in the deferred store. */
@@ -24,7 +28,19 @@ interface StoredSequences {
   repeated: Map<number, number>;
 }
 
-type TopicFolder = ReturnType<typeof topicFolders>[number];
+/** A topic's folder, and what its topic file says; undefined: an earlier release made the folder. */
+interface FoundFolder extends TopicFolder {
+  topic: TopicIdentity | undefined;
+}
+
+/** What the metadata store has of a topic beside its row. */
+interface SavedOfTopic {
+  /** Messages below this sequence were on the disk. */
+  synced: number | undefined;
+  retention: Retention | undefined;
+  /** The first entry of the deferred store that the topic holds back for its next channel. */
+  heldFrom: number;
+}
 
 /** What recovery works with. */
 export interface RecoveryParts {
@@ -34,12 +50,15 @@ export interface RecoveryParts {
   readonly disk: Disk;
   readonly ballast: Ballast;
   readonly logger: Logger;
+  readonly checkpointer: Checkpointer;
 }
 
 /** Restores the topics and channels of an earlier run from the metadata store, the logs, the journal and the deferred store. */
 export class TopicRecovery {
-  /** What the earlier run left in the journal, by topic number. */
-  private journaled = new Map<number, JournalEntry[]>();
+  /** What the earlier run left in the journal. */
+  private journaled = new JournalContents();
+  /** Rows of the metadata store are missing, so an entry of the deferred store may be of a topic or channel without a row. */
+  private rowsLost = false;
 
   /** @param directory the broker's folder below the data path */
   constructor(
@@ -53,10 +72,16 @@ export class TopicRecovery {
     const { journal, disk, metadata, logger } = this.parts;
     this.journaled = readJournal(disk, journal.path);
     metadata.freeOrphanedNumbers();
-    const folders = topicFolders(disk, this.directory);
+    this.rowsLost = found === "restored" || found === "lost";
+    const folders = topicFolders(disk, this.directory).map((folder) => ({
+      ...folder,
+      topic: readTopicFile(disk, folder.folder, folder.number, folder.name),
+    }));
     this.restoreTopics(folders, found);
+    if (this.rowsLost) metadata.skipLostSequences(found === "lost");
     this.adoptFolders(folders);
-    this.journaled.clear();
+    this.removeDeletedTopics();
+    this.journaled = new JournalContents();
     journal.remove();
     this.restoreDeferred();
     const { topics, channelsById } = this.registry;
@@ -64,34 +89,89 @@ export class TopicRecovery {
   }
 
   /** Restores the topics that have a row in the metadata store. */
-  private restoreTopics(folders: TopicFolder[], found: RestoreResult): void {
-    const { metadata, logger } = this.parts;
-    const folderOf = new Map(folders.map(({ folder, number, name }) => [`${number} ${name}`, folder]));
+  private restoreTopics(folders: FoundFolder[], found: RestoreResult): void {
+    const { metadata, disk } = this.parts;
+    const deleted = new Set(deletedFolders(disk, this.directory).map(({ topicId }) => topicId));
     const synced = metadata.syncedSequences();
     const retentions = metadata.retentions();
     const held = metadata.heldEntries();
     for (const read of metadata.topics()) {
       const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
-      const folder = folderOf.get(`${row.number} ${row.name}`);
-      if (folder !== undefined && this.isMarkedDeleted(folder)) {
-        metadata.removeTopic(row.id, row.number, synced.get(row.id) ?? 0);
-      } else if (folder === undefined && found === "restored") {
-        logger.warn(
-          `TOPIC(${row.name}): the metadata store's backup has a row for it, but it has no folder: it was deleted after the backup`,
-        );
-        metadata.removeTopic(row.id, row.number, row.released);
-      } else {
-        this.restoreTopic(row, synced.get(row.id), retentions.get(row.id), held.get(row.id) ?? 0);
+      const folder = folders.find(({ number, name }) => number === row.number && name === row.name);
+      const next = Math.max(row.released, synced.get(row.id) ?? 0);
+      if (deleted.has(row.id)) metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
+      else if (folder !== undefined && this.isMarkedDeleted(folder)) this.finishDeletion(row, folder, next);
+      else if (this.isOutdated(row, folder, folders, found)) this.dropOutdated(row, next);
+      else
+        this.restoreTopic(row, folder, { synced: synced.get(row.id), retention: retentions.get(row.id), heldFrom: held.get(row.id) ?? 0 });
+    }
+  }
+
+  /**
+   * Whether a row's topic was deleted, and the metadata store lost that: its folder is another topic's, or it has none where
+   * another topic has its number or name, or where the backup took the store's place.
+   */
+  private isOutdated(row: TopicRow, folder: FoundFolder | undefined, folders: FoundFolder[], found: RestoreResult): boolean {
+    if (folder !== undefined) return folder.topic !== undefined && folder.topic.id !== row.id;
+    return (
+      found === "restored" ||
+      folders.some(({ topic }) => topic !== undefined && topic.id !== row.id && (topic.number === row.number || topic.name === row.name))
+    );
+  }
+
+  private dropOutdated(row: TopicRow, next: number): void {
+    const { metadata, logger } = this.parts;
+    logger.warn(`TOPIC(${row.name}): the metadata store has a row for it, but it has no folder: it was deleted after the row was saved`);
+    this.rowsLost = true;
+    metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
+  }
+
+  /** Makes topics of the folders without a row, and removes those of deleted topics. */
+  private adoptFolders(folders: FoundFolder[]): void {
+    for (const found of folders) {
+      const { folder, number, name } = found;
+      if (this.registry.topics.get(name)?.number === number || !this.parts.disk.exists(folder)) continue;
+      if (hasDeletedMark(this.parts.disk, folder)) this.renameDeleted(folder, undefined);
+      else this.adopt(found);
+    }
+  }
+
+  /**
+   * Whether an earlier release deleted the topic of a folder. Its mark stayed in the folder where that could not be removed, also
+   * when the topic was made again there. Then it had the number of the deleted one, and has messages.
+   */
+  private isMarkedDeleted({ folder, number, name }: FoundFolder): boolean {
+    const { disk, metadata, logger } = this.parts;
+    if (!hasDeletedMark(disk, folder)) return false;
+    if (!metadata.wasUsedBefore(number) || !disk.list(folder).some((file) => file.endsWith(".log"))) return true;
+    removeDeletedMark(disk, folder);
+    logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`);
+    return false;
+  }
+
+  private finishDeletion(row: TopicRow, { folder }: FoundFolder, next: number): void {
+    this.parts.metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
+    this.renameDeleted(folder, row.id);
+  }
+
+  /** Removes what earlier runs could not remove of the folders of deleted topics. */
+  private removeDeletedTopics(): void {
+    const { disk } = this.parts;
+    for (const { path } of deletedFolders(disk, this.directory)) {
+      try {
+        removeFolder(disk, path);
+      } catch (error) {
+        this.parts.logger.warn(`cannot remove ${path}, which a deleted topic left: ${(error as Error).message}; remove it by hand`);
       }
     }
   }
 
-  /** Makes topics of the folders without a row, and removes those of deleted topics. */
-  private adoptFolders(folders: TopicFolder[]): void {
-    for (const { folder, number, name } of folders) {
-      if (this.registry.topics.get(name)?.number === number) continue;
-      if (this.isMarkedDeleted(folder)) removeFolder(this.parts.disk, folder);
-      else this.adopt(folder, number, name);
+  /** Marks the folder of a topic that was deleted for removeDeletedTopics(). */
+  private renameDeleted(folder: string, topicId: number | undefined): void {
+    try {
+      renameDeleted(this.parts.disk, this.directory, folder, topicId);
+    } catch (error) {
+      this.parts.logger.warn(`cannot rename ${folder} of a deleted topic: ${(error as Error).message}`);
     }
   }
 
@@ -101,6 +181,7 @@ export class TopicRecovery {
     const mentioned = new Map<Topic, number>();
     const mention = (topic: Topic, next: number) => mentioned.set(topic, Math.max(mentioned.get(topic) ?? 0, next));
     const stored = new Map<Channel, StoredSequences>();
+    let unclaimed = 0;
     this.parts.deferred.recover(
       (entry, sequence) => {
         const topic = this.registry.topicById(entry.topicId);
@@ -109,8 +190,12 @@ export class TopicRecovery {
         mention(topic, sequence + 1);
         return false;
       },
-      (entry) => this.countStored(entry, stored),
+      (entry) => {
+        this.countStored(entry, stored);
+        if (!this.isClaimed(entry)) unclaimed++;
+      },
     );
+    if (unclaimed > 0 && this.rowsLost) this.keepUnclaimed(unclaimed);
     for (const [channel, { all }] of stored) mention(channel.topic, all.next);
     for (const [topic, next] of mentioned) this.skipLost(topic, next);
     this.findSuperseded(stored);
@@ -119,6 +204,22 @@ export class TopicRecovery {
       // A message in the deferred store must not be delivered from the log as well. The cursor's last save before a crash may be
       // older than an entry.
       for (const { from, to } of all.rangesFrom(floor)) backlog.skip(from, to);
+    }
+  }
+
+  /** Whether an entry's topic or channel exists. */
+  private isClaimed({ kind, topicId, channelId }: StoredEntry): boolean {
+    return kind === KIND_PUBLISH ? this.registry.topicById(topicId) !== undefined : this.registry.channelsById.has(channelId);
+  }
+
+  /** Keeps entries aside that no topic and no channel gets: those of deleted ones, and those whose row was lost. */
+  private keepUnclaimed(count: number): void {
+    const { deferred, logger } = this.parts;
+    const what = `${count} deferred messages belong to topics or channels that the metadata store does not know`;
+    try {
+      logger.error(`${what}; they are not delivered, and kept as ${deferred.keepAside((entry) => !this.isClaimed(entry))}`);
+    } catch (error) {
+      logger.error(`${what}; they are not delivered, and cannot be kept: ${(error as Error).message}`);
     }
   }
 
@@ -153,14 +254,13 @@ export class TopicRecovery {
     });
   }
 
-  private isMarkedDeleted(folder: string): boolean {
-    return this.parts.disk.list(folder).includes(DELETED_MARK);
-  }
-
   /** Makes a topic of a folder that has no row, because the row was lost. */
-  private adopt(folder: string, number: number, name: string): void {
+  private adopt({ folder, number, name, topic: known }: FoundFolder): void {
     const { metadata, disk, logger } = this.parts;
-    if (disk.list(folder).length === 0 && !this.journaled.has(number)) return removeFolder(disk, folder);
+    const [journaled] = this.journaled.of(known?.id ?? 0, number);
+    const isEmpty = disk.list(folder).every((file) => file === TOPIC_FILE);
+    // A topic with a whole topic file may have deferred messages. Without one, a crash came while it was made or removed.
+    if (isEmpty && known === undefined && journaled === undefined) return this.renameDeleted(folder, undefined);
     const taken = [...this.registry.topics.values()].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
@@ -168,9 +268,13 @@ export class TopicRecovery {
       logger.error(`${folder} cannot become a topic${taken === undefined ? "" : ` beside ${taken.name}`}; kept it as ${aside}`);
       return;
     }
-    const topic = this.addTopic(metadata.claimTopic(number, name), number, name, 0, {});
+    this.rowsLost = true;
+    const identity = known !== undefined && this.registry.topicById(known.id) === undefined ? known : undefined;
+    const { id, nextSequence } = metadata.claimTopic(number, name, identity);
+    const topic = this.addTopic({ id, number, name, prefix: identity?.prefix }, journaled?.firstSequence ?? nextSequence, {});
     topic.restoreReleased(0, false);
     topic.log.files?.closeSegments();
+    this.parts.checkpointer.saveTopic(topic);
     this.registry.adopt(topic);
     logger.error(
       `TOPIC(${name}): the metadata store has no row for it; recovered it from its folder with ${topic.depth} messages, which go to all ` +
@@ -199,16 +303,20 @@ export class TopicRecovery {
   }
 
   /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
-  private mendTopicRow(row: TopicRow, folders: TopicFolder[]): TopicRow {
+  private mendTopicRow(row: TopicRow, folders: FoundFolder[]): TopicRow {
     const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
     const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
-    const folder = free.find(({ number }) => number === row.number) ?? free.find(({ name }) => name === row.name);
+    const folder =
+      free.find(({ topic }) => topic?.id === row.id) ??
+      free.find(({ number, topic }) => topic === undefined && number === row.number) ??
+      free.find(({ name, topic }) => topic === undefined && name === row.name);
     const mended: TopicRow = {
       id: row.id,
       number: folder?.number ?? row.number,
       name: folder?.name ?? row.name,
       paused: false,
       released: 0,
+      prefix: folder?.topic?.prefix,
     };
     if (folder !== undefined) this.parts.metadata.updateTopic(mended);
     this.registry.countCorrupt(mended.name);
@@ -228,11 +336,12 @@ export class TopicRecovery {
     return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
   }
 
-  private restoreTopic(row: TopicRow, synced: number | undefined, retention: Retention | undefined, heldFrom: number): void {
+  private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): void {
     const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
-    const topic = this.addTopic(row.id, row.number, row.name, neededSequence, {
+    const { id, number, name } = row;
+    const topic = this.addTopic({ id, number, name, prefix: row.prefix ?? folder?.topic?.prefix }, neededSequence, {
       neededSequence: isRetaining(retention ?? this.registry.defaultRetention) ? 0 : neededSequence,
       syncedSequence: synced,
     });
@@ -243,6 +352,8 @@ export class TopicRecovery {
     topic.restoreReleased(row.released, channels.length > 0);
     topic.deferredPublishes.restoreHeld(heldFrom);
     this.parts.deferred.raiseNextNumber(heldFrom);
+    // An earlier release made the row.
+    if (row.prefix === undefined) this.parts.checkpointer.saveTopic(topic);
     for (const channel of channels) this.restoreChannel(topic, channel);
     // To place its cursors the log was read. Nobody may use it for long.
     topic.log.files?.closeSegments();
@@ -269,14 +380,18 @@ export class TopicRecovery {
     channel.restore({ finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) }, row);
   }
 
-  private addTopic(id: number, number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): Topic {
-    return this.registry.addTopic(id, number, name, firstSequence, known, (opened) => this.restoreJournaled(opened, name));
+  private addTopic(
+    topic: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
+    firstSequence: number,
+    known: Partial<LogFilesOptions>,
+  ): Topic {
+    return this.registry.addTopic(topic, firstSequence, known, (opened) => this.restoreJournaled(opened, topic));
   }
 
   /** Writes to the log's files what a run that was killed had in the journal only. */
-  private restoreJournaled(opened: LogFiles, topicName: string): void {
+  private restoreJournaled(opened: LogFiles, { id, number, name: topicName }: Omit<TopicIdentity, "prefix">): void {
     let restored = 0;
-    replayJournal(this.journaled.get(opened.topicNumber) ?? [], opened.nextSequence, (records, firstSequence, count, timeMs) => {
+    replayJournal(this.journaled.of(id, number), opened.nextSequence, (records, firstSequence, count, timeMs) => {
       const from = opened.nextSequence;
       // Either the earlier run skipped these sequences, or a power cut or damage took their messages.
       if (firstSequence > from)

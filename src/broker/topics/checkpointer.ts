@@ -3,7 +3,8 @@ import type { Logger } from "../../base/logger.ts";
 import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
-import type { MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { TopicRow } from "../storage/metadata/rows.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -155,6 +156,6 @@ export class Checkpointer {
   }
 }
 
-function topicRow(topic: Topic): TopicRow {
-  return { id: topic.id, number: topic.number, name: topic.name, paused: topic.paused, released: topic.released };
+function topicRow({ id, number, name, paused, released, log }: Topic): TopicRow {
+  return { id, number, name, paused, released, prefix: log.prefix };
 }

@@ -124,7 +124,7 @@ export class MessageControl {
   ): Promise<void> {
     const { deferred, turn } = this.parts;
     const dueMs = turn.currentMs + delayMs;
-    const header = { kind: KIND_REQUEUE, attempts, topicId: channel.topic.id, channelId: channel.id, dueMs, sequence };
+    const header = { kind: KIND_REQUEUE, attempts, topicId: 0, channelId: channel.id, dueMs, sequence };
     return new Promise((resolve, reject) => {
       const owner: EntryOwner = {
         stored(staged: StagedEntries, at: number, error: Error | undefined): void {

@@ -6,6 +6,8 @@ export type OperatorErrorCode =
   | "MESSAGE_NOT_FOUND"
   /** The call was carried out, but could not be saved: a crash would undo it. */
   | "NOT_SAVED"
+  /** The metadata store or the disk did not take the call. Nothing has changed. */
+  | "NOT_STORED"
   /** The backlog has as many holes as it may have; with more of them the channel's row would become too long. */
   | "TOO_MANY_HOLES"
   /** Too many calls are searching the deferred store. */

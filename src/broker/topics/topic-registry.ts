@@ -5,19 +5,21 @@ import { PublishError } from "../acks/pending-publish.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import { isMissing } from "../storage/disk/disk.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
+import { deletedFolder } from "../storage/log/deleted-folder.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
+import { readTopicFile, TOPIC_FILE, TopicFiles, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import { NameTable } from "./name-table.ts";
+import { OperatorError } from "./operator-error.ts";
 import { Topic } from "./topic.ts";
 import type { RegistryParts } from "./topic-parts.ts";
 
-/** A file of this name in a topic's folder: the topic was deleted, and only its files are left. */
-export const DELETED_MARK = "deleted";
 /** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
 export const WITHHOLD_ADOPTED_MS = 60_000;
 /** First id of topics and channels that have no row in the metadata store, and so are gone with the process. */
@@ -46,6 +48,7 @@ export class TopicRegistry implements DeliveryTarget {
   private readonly superseded = new Set<number>();
   /** Topics whose messages wait until their channels are created again: see adopt(). */
   private readonly adopted: Topic[] = [];
+  private readonly topicFiles: TopicFiles;
   private nextMemoryId = FIRST_MEMORY_ID;
   private closed = false;
 
@@ -55,12 +58,14 @@ export class TopicRegistry implements DeliveryTarget {
     private readonly directory: string,
   ) {
     parts.disk.makeDirectory(join(directory, "topics"));
+    this.topicFiles = new TopicFiles(parts.disk);
     if (parts.options.durability === "fsync") this.makeStoresDurable();
   }
 
   /** Creates no more topics from here on: the broker shuts down. */
   close(): void {
     this.closed = true;
+    this.topicFiles.close();
   }
 
   /** How long topics without a retention of their own keep finished messages. */
@@ -95,11 +100,17 @@ export class TopicRegistry implements DeliveryTarget {
     return this.topicsByName.find(bytes, from, to);
   }
 
-  /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false if there is no such topic */
+  /**
+   * Deletes a topic with its channels and messages, and closes its consumers' connections.
+   *
+   * @returns false if there is no such topic
+   * @throws OperatorError NOT_STORED if disk or metadata store did not take it; the topic is as before then
+   */
   deleteTopic(name: string): boolean {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
     this.parts.logger.info(`TOPIC(${name}): deleting`);
+    this.deleteStored(topic);
     this.topics.delete(name);
     this.topicsById.delete(topic.id);
     this.topicsByName.delete(topic);
@@ -111,10 +122,6 @@ export class TopicRegistry implements DeliveryTarget {
     topic.channels.clear();
     this.corruptRegionsOf.delete(name);
     this.observer?.topicDeleted(topic);
-    // Before its row is removed: recovery adopts a folder that has no row.
-    this.markDeleted(topic);
-    if (topic.ephemeral) this.parts.metadata.freeNumber(topic.number, topic.log.next);
-    else this.parts.metadata.removeTopic(topic.id, topic.number, topic.log.next);
     topic.log.dispose();
     this.removeFiles(topic);
     return true;
@@ -138,7 +145,7 @@ export class TopicRegistry implements DeliveryTarget {
   /** Whether the log of a topic that still exists has a message, or had it and was trimmed. */
   has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
     const topic = this.topicsById.get(id);
-    if (topic === undefined || topic.nameCrc !== nameCrc) return false;
+    if (topic === undefined || (nameCrc !== undefined && topic.nameCrc !== nameCrc)) return false;
     return sequence < topic.log.startSequence || topic.log.files?.hasRecord(sequence) === true;
   }
 
@@ -149,32 +156,69 @@ export class TopicRegistry implements DeliveryTarget {
 
   private createTopic(name: string): Topic {
     if (this.closed) throw new PublishError("exiting");
-    const ephemeral = isEphemeral(name);
-    const allocated = this.parts.metadata.allocateNumber(ephemeral ? MEMORY_TOPIC_RESERVE : 0);
+    const topic = isEphemeral(name) ? this.createMemoryTopic(name) : this.createStoredTopic(name);
+    this.parts.logger.info(`TOPIC(${name}): created`);
+    this.observer?.topicCreated(topic);
+    return topic;
+  }
+
+  private createMemoryTopic(name: string): Topic {
+    const allocated = this.parts.metadata.allocateNumber(MEMORY_TOPIC_RESERVE);
     if (allocated === undefined) throw new PublishError("too many topics");
     const { number, nextSequence } = allocated;
-    const id = ephemeral ? this.newMemoryId() : this.parts.metadata.addTopic(number, name, nextSequence);
-    if (!ephemeral) this.parts.metadata.saveSynced(id, nextSequence);
+    return this.addTopic({ id: this.newMemoryId(), number, name, prefix: this.newPrefix(number) }, nextSequence);
+  }
+
+  private createStoredTopic(name: string): Topic {
+    const { metadata } = this.parts;
+    const made = metadata.makeTopic(name, (number) => this.newPrefix(number));
+    if (made === undefined) throw new PublishError("too many topics");
+    const { id, number, prefix, nextSequence } = made;
     try {
-      const topic = this.addTopic(id, number, name, nextSequence);
-      this.parts.logger.info(`TOPIC(${name}): created`);
-      this.observer?.topicCreated(topic);
-      return topic;
+      return this.addTopic({ id, number, name, prefix }, nextSequence);
     } catch (error) {
-      if (ephemeral) this.parts.metadata.freeNumber(number, nextSequence);
-      else this.parts.metadata.removeTopic(id, number, nextSequence);
+      // If this fails too, the next topic of that name replaces the row.
+      metadata.removeTopic(id, number, nextSequence);
       throw error;
     }
   }
 
-  private markDeleted(topic: Topic): void {
-    if (topic.ephemeral) return;
-    const { disk, logger } = this.parts;
+  /** The beginning of the ids of a topic that is new, or of which nothing tells what it was. */
+  private newPrefix(number: number): number {
+    return idPrefix(this.parts.options.nodeId, number);
+  }
+
+  /**
+   * Renames the topic's folder to a name that no topic has, and removes its row. From then on nothing of the topic comes back,
+   * however much of the folder can be removed. Recovery adopts a folder that has no row, so the folder is first.
+   */
+  private deleteStored(topic: Topic): void {
+    const { metadata, ballast, logger } = this.parts;
+    const { id, number, name, log } = topic;
+    const { files } = log;
+    if (files === undefined) return this.freeNumber(topic);
+    const folder = this.folder(number, name);
     try {
-      disk.close(disk.open(join(this.folder(topic.number, topic.name), DELETED_MARK), "w+"));
+      // A full disk must not keep a topic from being deleted, and may have no room for a longer name.
+      ballast.use(() => files.moveTo(deletedFolder(this.directory, id)));
+      try {
+        metadata.removeTopic(id, number, log.next);
+      } catch (error) {
+        files.moveTo(folder);
+        throw error;
+      }
     } catch (error) {
-      // A full disk must not keep a topic from being deleted; a crash now may bring it back.
-      logger.warn(`TOPIC(${topic.name}): cannot mark its folder as deleted: ${(error as Error).message}`);
+      logger.error(`TOPIC(${name}): cannot delete it: ${(error as Error).message}`);
+      throw new OperatorError("NOT_STORED");
+    }
+  }
+
+  private freeNumber({ number, name, log }: Topic): void {
+    try {
+      this.parts.metadata.freeNumber(number, log.next);
+    } catch (error) {
+      // The next start frees it.
+      this.parts.logger.error(`TOPIC(${name}): its number stays in use: ${(error as Error).message}`);
     }
   }
 
@@ -182,6 +226,7 @@ export class TopicRegistry implements DeliveryTarget {
     try {
       topic.log.files?.remove();
     } catch (error) {
+      if (isMissing(error)) return;
       this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
     }
   }
@@ -193,36 +238,61 @@ export class TopicRegistry implements DeliveryTarget {
   /**
    * Opens a topic and its log. It has a row in the metadata store already, unless it is ephemeral.
    *
+   * @param topic its prefix is undefined where only the log tells it, because an earlier release made the topic
    * @param known what an earlier run noted of its files
    * @param opened called with the files before anything else reads them
    */
   addTopic(
-    id: number,
-    number: number,
-    name: string,
+    topic: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
     firstSequence: number,
     known: Partial<LogFilesOptions> = {},
     opened: (files: LogFiles) => void = () => {},
   ): Topic {
-    const files = isEphemeral(name) ? undefined : this.openFiles(number, name, firstSequence, known);
+    const { id, number, name } = topic;
+    const files = isEphemeral(name) ? undefined : this.openFiles(topic, firstSequence, known);
     if (files !== undefined) opened(files);
-    const log = new TopicLog(this.parts.chunks, this.parts.clock, idPrefix(this.parts.options.nodeId, number), files, firstSequence);
-    const topic = new Topic(this.parts, this, id, number, name, log);
-    this.topics.set(name, topic);
-    this.topicsById.set(id, topic);
-    this.topicsByName.add(topic);
-    return topic;
+    const prefix = topic.prefix ?? files?.recordedPrefix ?? this.newPrefix(number);
+    if (files !== undefined) {
+      files.prefix = prefix;
+      this.writeTopicFile({ id, number, name, prefix });
+    }
+    const log = new TopicLog(this.parts.chunks, this.parts.clock, prefix, files, firstSequence);
+    const added = new Topic(this.parts, this, id, number, name, log);
+    this.topics.set(name, added);
+    this.topicsById.set(id, added);
+    this.topicsByName.add(added);
+    return added;
   }
 
-  private openFiles(number: number, name: string, firstSequence: number, known: Partial<LogFilesOptions>): LogFiles {
+  /** Writes into the topic's folder which topic it belongs to, unless it says so. */
+  private writeTopicFile(topic: TopicIdentity): void {
+    const { disk, ballast, logger } = this.parts;
+    const folder = this.folder(topic.number, topic.name);
+    const found = readTopicFile(disk, folder, topic.number, topic.name);
+    if (found?.id === topic.id && found.prefix === topic.prefix) return;
+    try {
+      ballast.use(() => this.topicFiles.write(folder, topic));
+    } catch (error) {
+      // The row says the same. It takes the loss of both to give the topic another id.
+      logger.warn(`TOPIC(${topic.name}): cannot write ${folder}/${TOPIC_FILE}: ${(error as Error).message}`);
+    }
+  }
+
+  private openFiles(
+    { id, number, name, prefix }: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
+    firstSequence: number,
+    known: Partial<LogFilesOptions>,
+  ): LogFiles {
     const { options, disk, ballast, recycler, logger } = this.parts;
     const { maxBytesPerFile, syncEvery } = options;
     return new LogFiles(
       {
         disk,
         directory: this.folder(number, name),
+        topicId: id,
         topicNumber: number,
         topicName: name,
+        prefix,
         maxBytesPerFile,
         syncEvery,
         ballast,

@@ -31,7 +31,7 @@ class RepeatCommit implements Committed {
 /** A name that messages are published to. It has one log, which each of its channels reads at its own pace. */
 export class Topic implements Committed {
   readonly ephemeral: boolean;
-  /** Tells it from a topic that had the same id in a metadata store that was lost. */
+  /** Checksum of its name. Keys of earlier releases name their topic by it too. */
   readonly nameCrc: number;
   /** Its name in the bytes that clients send. */
   readonly nameBytes: Buffer;

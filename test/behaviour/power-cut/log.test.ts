@@ -37,6 +37,7 @@ class Log {
       {
         disk,
         directory: DIRECTORY,
+        topicId: TOPIC_NUMBER,
         topicNumber: TOPIC_NUMBER,
         topicName: "t",
         maxBytesPerFile: 1500,

@@ -2,6 +2,7 @@ import type { Logger } from "../../../base/logger.ts";
 import { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Disk } from "../disk/disk.ts";
+import { AsideFile } from "./aside-file.ts";
 import type { Bucket } from "./bucket.ts";
 import { BucketSet, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Cascade } from "./cascade.ts";
@@ -52,12 +53,14 @@ export class DeferredStore {
   readonly writer: EntryWriter;
   private readonly rateLimitedLog: RateLimitedLog;
   private readonly directory: string;
+  private readonly disk: Disk;
   private readonly logger: Logger;
   private readonly ballast: Ballast;
   private nextSurveyMs = 0;
 
   constructor({ directory, disk, logger, ballast, clock }: DeferredStoreOptions) {
     this.directory = directory;
+    this.disk = disk;
     this.logger = logger;
     this.ballast = ballast;
     disk.makeDirectory(directory);
@@ -103,6 +106,26 @@ export class DeferredStore {
   /** After recover(): visits the entries again that it visited, without those that are done by now. */
   revisitRecovered(visit: (entry: ScannedEntry) => void): void {
     for (const bucket of this.buckets) bucket.scanRecovered(visit);
+  }
+
+  /**
+   * After recover(): copies entries to a file that is never read, for the operator.
+   *
+   * @param isKept tells which
+   * @returns the file's path
+   * @throws the kernel's error
+   */
+  keepAside(isKept: (entry: StoredEntry) => boolean): string {
+    const file = new AsideFile(this.disk, this.directory);
+    try {
+      this.revisitRecovered((entry) => {
+        if (isKept(entry)) file.add(entry);
+      });
+      file.flush();
+    } finally {
+      file.close();
+    }
+    return file.path;
   }
 
   // ---- storing

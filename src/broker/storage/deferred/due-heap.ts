@@ -29,8 +29,8 @@ export class DueHeap {
   private offset = new Float64Array(FIRST_CAPACITY);
   private frameBytes = new Uint32Array(FIRST_CAPACITY);
   private pageAt = new Uint32Array(FIRST_CAPACITY);
-  private topicId = new Uint32Array(FIRST_CAPACITY);
-  private channelId = new Uint32Array(FIRST_CAPACITY);
+  private topicId = new Float64Array(FIRST_CAPACITY);
+  private channelId = new Float64Array(FIRST_CAPACITY);
   private attempts = new Uint16Array(FIRST_CAPACITY);
   private kind = new Uint8Array(FIRST_CAPACITY);
   private buckets: (Bucket | undefined)[] = [];
@@ -190,8 +190,8 @@ export class DueHeap {
     this.offset = resized(this.offset, new Float64Array(capacity));
     this.frameBytes = resized(this.frameBytes, new Uint32Array(capacity));
     this.pageAt = resized(this.pageAt, new Uint32Array(capacity));
-    this.topicId = resized(this.topicId, new Uint32Array(capacity));
-    this.channelId = resized(this.channelId, new Uint32Array(capacity));
+    this.topicId = resized(this.topicId, new Float64Array(capacity));
+    this.channelId = resized(this.channelId, new Float64Array(capacity));
     this.attempts = resized(this.attempts, new Uint16Array(capacity));
     this.kind = resized(this.kind, new Uint8Array(capacity));
   }

@@ -31,8 +31,8 @@ export class StagedEntries {
   frameBytes = new Uint32Array(FIRST_CAPACITY);
   private attempts = new Uint16Array(FIRST_CAPACITY);
   private kind = new Uint8Array(FIRST_CAPACITY);
-  private topicId = new Uint32Array(FIRST_CAPACITY);
-  private channelId = new Uint32Array(FIRST_CAPACITY);
+  private topicId = new Float64Array(FIRST_CAPACITY);
+  private channelId = new Float64Array(FIRST_CAPACITY);
   private readonly owners: EntryOwner[] = [];
   private readonly buckets: (Bucket | undefined)[] = [];
   /** Frames of entries that are in memory only, by index. */
@@ -119,8 +119,8 @@ export class StagedEntries {
     this.frameBytes = enlarged(this.frameBytes, new Uint32Array(capacity));
     this.attempts = enlarged(this.attempts, new Uint16Array(capacity));
     this.kind = enlarged(this.kind, new Uint8Array(capacity));
-    this.topicId = enlarged(this.topicId, new Uint32Array(capacity));
-    this.channelId = enlarged(this.channelId, new Uint32Array(capacity));
+    this.topicId = enlarged(this.topicId, new Float64Array(capacity));
+    this.channelId = enlarged(this.channelId, new Float64Array(capacity));
   }
 }
 

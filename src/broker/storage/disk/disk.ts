@@ -207,9 +207,22 @@ export function renameIfThere(disk: Disk, from: string, to: string): boolean {
   }
 }
 
-/** Removes a folder and the files in it. A folder inside it, which an operator must have put there, makes this throw. */
+/**
+ * Removes a folder and the files in it. What cannot be removed stays, such as a folder inside it, which an operator must have put
+ * there.
+ *
+ * @throws the first of the kernel's errors, when all that can be removed is gone
+ */
 export function removeFolder(disk: Disk, path: string): void {
-  for (const name of disk.list(path)) removeIfThere(disk, `${path}/${name}`);
+  let failure: unknown;
+  for (const name of disk.list(path)) {
+    try {
+      removeIfThere(disk, `${path}/${name}`);
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (failure !== undefined) throw failure;
   disk.removeDirectory(path);
 }
 

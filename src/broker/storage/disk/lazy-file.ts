@@ -1,3 +1,4 @@
+import { basename, join } from "node:path";
 import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "./disk.ts";
 
 /**
@@ -108,6 +109,11 @@ export class LazyFile {
     this.disk.rename(this.currentPath, path);
     this.currentPath = path;
     this.nameUnsynced = true;
+  }
+
+  /** To be called when the folder has another name. */
+  moveTo(directory: string): void {
+    this.currentPath = join(directory, basename(this.currentPath));
   }
 
   /** Removes the file if it exists. It stays open. */

@@ -13,18 +13,21 @@ import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-hea
  *
  *     NNN.keys    head and entries, in order of arrival; removed when the window of its newest entry is over
  *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
- *     entry := crc32 of the rest u32 | key length u8 | 0 u8 | 0 u16 | topic id u32 | crc32 of topic name u32 | sequence f64
- *              | time ms f64 | key
+ *     entry := crc32 of the rest u32 | key length u8 | layout u8 | 0 u16 | topic id f64 | sequence f64 | time ms f64 | key
  *
  * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1, and is written after the publish.
  *
- * A file of version 0 has no head; its entries are the same. The next start removes it, as it does with every file of an earlier
- * run, and writes the keys that still count to a new one.
+ * The layout is 1. In files of version 1 it is 0, and the topic is named by a topic id u32 and the crc32 of its name u32. A file
+ * of version 0 is one of version 1 without a head. The next start removes every file of an earlier run, and writes the keys that
+ * still count to a new one.
  */
 
-const FORMAT: FileFormat = { magic: 0x594b5142, version: 1, name: "keys" };
+const FORMAT: FileFormat = { magic: 0x594b5142, version: 2, name: "keys" };
 
 const HEADER_BYTES = 32;
+/** The layout of an entry: how it names the topic. */
+const SHORT_ID = 0;
+const LONG_ID = 1;
 /** The longest key. */
 export const MAX_KEY_BYTES = 255;
 /** The keys of one window are in about this many files, so that files with old keys can be removed. */
@@ -38,15 +41,16 @@ const EVICTED_PER_REVIEW = 2000;
 /** In the entry of a deferred publish. */
 const NO_SEQUENCE = -1;
 
-/** How an entry identifies a topic. Ids start again when a lost metadata store is made anew, so the name is needed too. */
+/** How an entry identifies a topic. */
 export interface KeyedTopic {
   readonly id: number;
-  /** crc32 of the name. */
-  readonly nameCrc: number;
+  /** crc32 of the name. In releases that wrote it, ids started again with a new metadata store. Undefined in later entries. */
+  readonly nameCrc: number | undefined;
 }
 
 /** A topic that publishes with keys go to. */
-export interface PublishTarget extends KeyedTopic {
+export interface PublishTarget {
+  readonly id: number;
   /** Its messages are in memory only, and so are their keys. */
   readonly ephemeral: boolean;
   /** Why the last commit of the topic's log refused its publishes. */
@@ -288,7 +292,7 @@ export class KeyStore<Ack> {
   }
 
   /** Appends an entry to the buffer. */
-  private append({ id, nameCrc }: KeyedTopic, key: string, sequence: number, timeMs: number): void {
+  private append({ id }: Pick<KeyedTopic, "id">, key: string, sequence: number, timeMs: number): void {
     const at = this.bufferedBytes;
     const end = at + HEADER_BYTES + key.length;
     if (end > this.buffer.length) {
@@ -298,9 +302,9 @@ export class KeyStore<Ack> {
     }
     const { buffer } = this;
     buffer[at + 4] = key.length;
-    buffer.fill(0, at + 5, at + 8);
-    buffer.writeUInt32LE(id, at + 8);
-    buffer.writeUInt32LE(nameCrc, at + 12);
+    buffer[at + 5] = LONG_ID;
+    buffer.fill(0, at + 6, at + 8);
+    buffer.writeDoubleLE(id, at + 8);
     buffer.writeDoubleLE(sequence, at + 16);
     buffer.writeDoubleLE(timeMs, at + 24);
     buffer.write(key, at + HEADER_BYTES, "latin1");
@@ -366,7 +370,9 @@ export class KeyStore<Ack> {
       let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
       for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
         const key = bytes.toString("latin1", at + HEADER_BYTES, end);
-        const topic = { id: bytes.readUInt32LE(at + 8), nameCrc: bytes.readUInt32LE(at + 12) };
+        const short = bytes[at + 5] === SHORT_ID;
+        const id = short ? bytes.readUInt32LE(at + 8) : bytes.readDoubleLE(at + 8);
+        const topic = { id, nameCrc: short ? bytes.readUInt32LE(at + 12) : undefined };
         visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
         at = end;
       }

@@ -11,9 +11,10 @@ import { LazyFile } from "../disk/lazy-file.ts";
  *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32
  *              then groups, each from the start of a block on; the file is a ring
  *     group := length u32 | crc32 of all that follows u32 | nonce 8 bytes | number f64 | time ms f64 | entries
- *     entry := topic number u32 | count u32 | first sequence f64 | length u32 | records
+ *     entry := topic id f64 | first sequence f64 | count u32 | length u32 | records
  *
- * All numbers are little-endian. The nonce is random each time the file is created, so that neither the body of a message nor
+ * All numbers are little-endian. In version 1 an entry began with topic number u32 | count u32 | first sequence f64 | length u32.
+ * A number goes to another topic when its topic is deleted; an id does not. The nonce is random each time the file is created, so that neither the body of a message nor
  * the rest of another file can pass for a group.
  *
  * The journal is for topics with --durability=write: what is in it survives the end of the process. It is never synced.
@@ -24,12 +25,13 @@ import { LazyFile } from "../disk/lazy-file.ts";
 export const JOURNAL_FILE = "journal";
 
 const MAGIC = 0x4e4a5142;
-const VERSION = 1;
+const VERSION = 2;
 const BLOCK_BYTES = 4096;
 const HEADER_BYTES = 20;
 const NONCE_BYTES = 8;
 const GROUP_HEADER_BYTES = 32;
-const ENTRY_HEADER_BYTES = 20;
+const ENTRY_HEADER_BYTES = 24;
+const ENTRY_HEADER_BYTES_1 = 20;
 /** Offset in a group of the first byte that the checksum covers. */
 const SUMMED_FROM = 8;
 /** Size of the file. A thousand topics can have a few dozen messages each in it before the first one has to be written to its log. */
@@ -42,7 +44,7 @@ const RETRY_MS = 1000;
 
 /** A log of which the journal may have commits that its own files do not have yet. */
 export interface JournaledLog {
-  readonly topicNumber: number;
+  readonly topicId: number;
   /** Writes what only the journal has to the log's own files. @returns the error if that failed; the journal keeps the commits then */
   catchUp(): Error | undefined;
   /** Called for a log that has staged a commit. @param written false: the log must write the commit to its own files */
@@ -92,10 +94,10 @@ export class Journal {
     const at = this.used;
     if (length > MAX_JOURNALED_BYTES || at + ENTRY_HEADER_BYTES + length > MAX_GROUP_BYTES) return;
     const { group } = this;
-    group.writeUInt32LE(log.topicNumber, at);
-    group.writeUInt32LE(count, at + 4);
+    group.writeDoubleLE(log.topicId, at);
     group.writeDoubleLE(firstSequence, at + 8);
-    group.writeUInt32LE(length, at + 16);
+    group.writeUInt32LE(count, at + 16);
+    group.writeUInt32LE(length, at + 20);
     source.copy(group, at + ENTRY_HEADER_BYTES, from, to);
     this.used = at + ENTRY_HEADER_BYTES + length;
     this.staged.push(log);
@@ -201,29 +203,51 @@ export interface JournalEntry {
   records: Buffer;
 }
 
-/**
- * Reads the journal of an earlier run: its commits by topic number, in the order in which they were written. Many of them may
- * be in the logs' own files as well. A group that is not intact was never acknowledged, or was partly overwritten later.
- */
-export function readJournal(disk: Disk, path: string): Map<number, JournalEntry[]> {
-  const found = new Map<number, JournalEntry[]>();
-  for (const { group, timeMs } of readGroups(disk, path)) {
-    for (let at = GROUP_HEADER_BYTES; at + ENTRY_HEADER_BYTES <= group.length; ) {
-      const from = at + ENTRY_HEADER_BYTES;
-      const to = Math.min(from + group.readUInt32LE(at + 16), group.length);
-      const number = group.readUInt32LE(at);
-      const entries = found.get(number) ?? [];
+/** The commits of a journal, by topic. */
+export class JournalContents {
+  private readonly byId = new Map<number, JournalEntry[]>();
+  /** Those of a journal of version 1, which knows topics by their numbers. */
+  private readonly byNumber = new Map<number, JournalEntry[]>();
+
+  /** The commits of a topic, in the order in which they were written. */
+  of(topicId: number, topicNumber: number): readonly JournalEntry[] {
+    return this.byId.get(topicId) ?? this.byNumber.get(topicNumber) ?? [];
+  }
+
+  /** How many commits there are. */
+  get size(): number {
+    return [...this.byId.values(), ...this.byNumber.values()].reduce((sum, { length }) => sum + length, 0);
+  }
+
+  /** Adds the commits of a group. */
+  addGroup(group: Buffer, timeMs: number, version: number): void {
+    const headerBytes = version === 1 ? ENTRY_HEADER_BYTES_1 : ENTRY_HEADER_BYTES;
+    const topics = version === 1 ? this.byNumber : this.byId;
+    for (let at = GROUP_HEADER_BYTES; at + headerBytes <= group.length; ) {
+      const from = at + headerBytes;
+      const to = Math.min(from + group.readUInt32LE(from - 4), group.length);
+      const topic = version === 1 ? group.readUInt32LE(at) : group.readDoubleLE(at);
+      const entries = topics.get(topic) ?? [];
       entries.push({
         firstSequence: group.readDoubleLE(at + 8),
-        count: group.readUInt32LE(at + 4),
+        count: group.readUInt32LE(version === 1 ? at + 4 : at + 16),
         timeMs,
         records: group.subarray(from, to),
       });
-      found.set(number, entries);
+      topics.set(topic, entries);
       at = to;
     }
   }
-  return found;
+}
+
+/**
+ * Reads the journal of an earlier run. Many of its commits may be in the logs' own files as well. A group that is not intact was
+ * never acknowledged, or was partly overwritten later.
+ */
+export function readJournal(disk: Disk, path: string): JournalContents {
+  const contents = new JournalContents();
+  for (const { group, timeMs, version } of readGroups(disk, path)) contents.addGroup(group, timeMs, version);
+  return contents;
 }
 
 /**
@@ -251,7 +275,7 @@ export function replayJournal(
   return next;
 }
 
-function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }[] {
+function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number; version: number }[] {
   const bytes = readWhole(disk, path);
   if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return [];
   if (Bun.hash.crc32(bytes.subarray(0, 16)) !== bytes.readUInt32LE(16)) return [];
@@ -262,7 +286,7 @@ function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }
     );
   }
   const nonce = bytes.subarray(8, 16);
-  const found: { group: Buffer; number: number; timeMs: number }[] = [];
+  const found: { group: Buffer; number: number; timeMs: number; version: number }[] = [];
   for (let at = BLOCK_BYTES; at + GROUP_HEADER_BYTES <= bytes.length; ) {
     const length = bytes.readUInt32LE(at);
     const group = bytes.subarray(at, at + length);
@@ -272,7 +296,7 @@ function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number }
       group.length === length &&
       nonce.equals(group.subarray(8, 16)) &&
       Bun.hash.crc32(group.subarray(SUMMED_FROM)) === group.readUInt32LE(4);
-    if (intact) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24) });
+    if (intact) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24), version });
     at += intact ? Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES : BLOCK_BYTES;
   }
   return found.sort((a, b) => a.number - b.number);

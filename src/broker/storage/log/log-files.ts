@@ -1,5 +1,6 @@
+import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
-import { removeFolder } from "../disk/disk.ts";
+import { removeFolder, renameIfThere } from "../disk/disk.ts";
 import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import { LogSync } from "./log-sync.ts";
@@ -16,6 +17,8 @@ const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
 const NOTHING_FINISHED = (): number => 0;
 
 export interface LogFilesOptions extends LogRecoveryOptions {
+  /** The topic's row in the metadata store. The journal names the log by it. */
+  topicId: number;
   /** When a segment has reached this size, a new one follows it. */
   maxBytesPerFile: number;
   syncEvery: number;
@@ -40,6 +43,9 @@ export class LogFiles {
   private skippedTo = 0;
   /** Returns the sequence below which all messages are finished. The topic sets this. */
   finishedBelow = (): number => 0;
+  /** The beginning of the topic's ids, which the headers of new segments get; undefined until it is known. */
+  prefix: number | undefined;
+  private directory: string;
   private readonly syncs: LogSync;
 
   /**
@@ -51,6 +57,8 @@ export class LogFiles {
     private readonly options: LogFilesOptions,
     private readonly firstSequence: number,
   ) {
+    this.prefix = options.prefix;
+    this.directory = options.directory;
     const made = options.disk.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
@@ -59,8 +67,22 @@ export class LogFiles {
     this.syncs.addRecovered(this.segments);
   }
 
-  get topicNumber(): number {
-    return this.options.topicNumber;
+  get topicId(): number {
+    return this.options.topicId;
+  }
+
+  /**
+   * The prefix that earlier runs gave to this log's ids: the one in the newest segment's index, or else that of the log's first
+   * intact record. Undefined for a log without either.
+   */
+  get recordedPrefix(): number | undefined {
+    const known = this.segments.findLast(({ prefix }) => prefix !== undefined)?.prefix;
+    if (known !== undefined) return known;
+    for (const segment of this.segments) {
+      const prefix = segment.entries > 0 ? segment.readFirstPrefix() : -1;
+      if (prefix >= 0 && prefix % TOPIC_NUMBER_LIMIT === this.options.topicNumber) return prefix;
+    }
+    return undefined;
   }
 
   get startSequence(): number {
@@ -293,10 +315,18 @@ export class LogFiles {
     });
   }
 
-  /** Removes the log. The recycler gets the segments' files. */
+  /** Gives the log's folder another path. Files that are open stay open. @throws the kernel's error; nothing has changed then */
+  moveTo(directory: string): void {
+    // A folder that somebody has removed needs no other name.
+    renameIfThere(this.options.disk, this.directory, directory);
+    this.directory = directory;
+    for (const segment of this.segments) segment.moveTo(directory);
+  }
+
+  /** Removes the log. The recycler gets the segments' files. @throws the kernel's error, when all that can be removed is gone */
   remove(): void {
     while (this.segments.length > 0) this.recycleOldest(true);
-    removeFolder(this.options.disk, this.options.directory);
+    removeFolder(this.options.disk, this.directory);
   }
 
   /** Applies from now on; the next trim() removes what is no longer retained. */
@@ -356,8 +386,9 @@ export class LogFiles {
   }
 
   private startSegment(): Segment {
-    const { disk, directory, topicNumber, recycler } = this.options;
-    const segment = Segment.create(disk, directory, topicNumber, this.nextSequence, this.endPosition, recycler.takeFile());
+    const { disk, topicNumber, recycler } = this.options;
+    const { directory, nextSequence, endPosition, prefix } = this;
+    const segment = Segment.create(disk, directory, topicNumber, nextSequence, endPosition, prefix, recycler.takeFile());
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeIfIdle(full);

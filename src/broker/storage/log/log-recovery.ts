@@ -13,6 +13,8 @@ export interface LogRecoveryOptions {
   directory: string;
   topicNumber: number;
   topicName: string;
+  /** The beginning of the topic's ids, for the indexes that are written; undefined: unknown. */
+  prefix?: number | undefined;
   logger: Logger;
   /** Called for each damaged region. */
   onCorrupt: () => void;
@@ -82,9 +84,9 @@ class LogRecovery {
 
   /** Rebuilds an index that cannot be used from the records. */
   private rebuild(name: string, hasIndex: boolean, problem: UnusableIndex): Segment | undefined {
-    const { disk, directory, topicNumber } = this.options;
+    const { disk, directory, topicNumber, prefix } = this.options;
     const path = join(directory, name);
-    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end);
+    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end, prefix);
     if (rebuilt.entries > 0 && rebuilt.nextSequence <= this.needed && this.segments.length === 0) {
       // A crash interrupted the removal of this segment.
       rebuilt.remove();

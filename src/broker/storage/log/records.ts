@@ -50,6 +50,17 @@ export function visitRecords(
   return Math.max(from, Math.min(sequence, to));
 }
 
+/** The record with a sequence; undefined if the log has none, or a damaged one. */
+export function recordAt(log: TopicLog, sequence: number): LogRecord | undefined {
+  if (sequence < log.startSequence || sequence >= log.committedNext) return undefined;
+  let found: LogRecord | undefined;
+  visitRecords(log, sequence, sequence + 1, (record) => {
+    found = record;
+    return true;
+  });
+  return found;
+}
+
 /** When a record was published, in ms, with about a microsecond's precision. */
 function publishedMs({ buffer, from }: LogRecord): number {
   const high = buffer.readUInt32BE(from + TIMESTAMP_OFFSET);

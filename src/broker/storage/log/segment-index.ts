@@ -6,10 +6,11 @@ import { LazyFile } from "../disk/lazy-file.ts";
 /**
  * The index beside a segment's records (segment.ts).
  *
- *     header := magic "BQIX" | version u32 | topic number u32 | 0 u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
+ *     header := magic "BQIX" | version u32 | topic number u32 | prefix u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
  *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
  *
- * All numbers are little-endian; a double holds them exactly. A base position of NaN is unknown: the index was rebuilt from
+ * All numbers are little-endian; a double holds them exactly. The prefix is that of the topic's ids (frame/id.ts) with bit 31
+ * set; 0 in an index of an earlier release. A base position of NaN is unknown: the index was rebuilt from
  * the records.
  */
 
@@ -17,6 +18,8 @@ const INDEX_MAGIC = 0x58495142;
 const INDEX_VERSION = 1;
 export const INDEX_HEADER_BYTES = 40;
 export const INDEX_ENTRY_BYTES = 40;
+/** Is set beside a prefix, so that prefix 0 differs from none. */
+const HAS_PREFIX = 0x80000000;
 
 /** Damaged entries over more record bytes than this are not replaced. */
 const MAX_BRIDGE_BYTES = 2 ** 30;
@@ -92,6 +95,8 @@ export class SegmentIndex {
     path: string,
     private readonly topicNumber: number,
     readonly baseSequence: number,
+    /** The beginning of the ids of the topic, as the header has it; undefined in an index of an earlier release. */
+    public prefix: number | undefined,
   ) {
     this.file = new LazyFile(disk, path);
     this.nextSequence = baseSequence;
@@ -105,12 +110,16 @@ export class SegmentIndex {
    * @throws StartError for an index of a newer version
    */
   static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | UnusableIndex {
-    const index = new SegmentIndex(disk, join(directory, `${name}.idx`), topicNumber, Number.parseInt(name, 16));
+    const index = new SegmentIndex(disk, join(directory, `${name}.idx`), topicNumber, Number.parseInt(name, 16), undefined);
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
       const read = index.file.readUpTo(header, 0, INDEX_HEADER_BYTES, 0);
       const problem = headerProblem(join(directory, name), header, read, topicNumber);
-      if (problem === undefined) return { index, position: header.readDoubleLE(24) };
+      if (problem === undefined) {
+        const prefix = header.readUInt32LE(12);
+        if (prefix !== 0) index.prefix = prefix - HAS_PREFIX;
+        return { index, position: header.readDoubleLE(24) };
+      }
       index.close();
       return problem;
     } catch (error) {
@@ -355,6 +364,7 @@ export class SegmentIndex {
     header.writeUInt32LE(INDEX_MAGIC, 0);
     header.writeUInt32LE(INDEX_VERSION, 4);
     header.writeUInt32LE(this.topicNumber, 8);
+    if (this.prefix !== undefined) header.writeUInt32LE(HAS_PREFIX + this.prefix, 12);
     header.writeDoubleLE(this.baseSequence, 16);
     header.writeDoubleLE(position, 24);
     header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);

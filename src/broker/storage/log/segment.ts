@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { BODY_OFFSET, ID_OFFSET } from "../../../frame/frame.ts";
+import { readPrefix } from "../../../frame/id.ts";
 import { type Disk, renameIfThere } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
@@ -51,7 +53,7 @@ export class Segment implements IndexedRecords {
 
   private constructor(
     private readonly disk: Disk,
-    readonly directory: string,
+    public directory: string,
     readonly topicNumber: number,
     private readonly index: SegmentIndex,
     /** Position of the segment's first byte in the topic's log. */
@@ -72,6 +74,11 @@ export class Segment implements IndexedRecords {
   /** Sequence after the last record. */
   get nextSequence(): number {
     return this.index.nextSequence;
+  }
+
+  /** The beginning of the topic's ids, as the index has it; undefined in a segment of an earlier release. */
+  get prefix(): number | undefined {
+    return this.index.prefix;
   }
 
   /** Number of index entries. */
@@ -119,6 +126,7 @@ export class Segment implements IndexedRecords {
   /**
    * Starts a segment. The index is created last, so a crash in between leaves a log file without an index.
    *
+   * @param prefix the beginning of the topic's ids; undefined: unknown
    * @param recycledFile a file to overwrite instead of a new one, because its pages are warm
    */
   static create(
@@ -127,9 +135,10 @@ export class Segment implements IndexedRecords {
     topicNumber: number,
     baseSequence: number,
     basePosition: number,
+    prefix: number | undefined,
     recycledFile: string | undefined,
   ): Segment {
-    const index = new SegmentIndex(disk, indexPath(directory, baseSequence), topicNumber, baseSequence);
+    const index = new SegmentIndex(disk, indexPath(directory, baseSequence), topicNumber, baseSequence, prefix);
     const segment = new Segment(disk, directory, topicNumber, index, basePosition);
     const recycled = recycledFile !== undefined && renameIfThere(disk, recycledFile, segment.logPath);
     segment.file.nameUnsynced = true;
@@ -172,9 +181,17 @@ export class Segment implements IndexedRecords {
    * abandonIndex(), so a crash in between changes nothing.
    *
    * @param endSequence records from this sequence on do not count; Infinity: all records do
+   * @param prefix the beginning of the topic's ids; undefined: unknown
    */
-  static rebuild(disk: Disk, directory: string, name: string, topicNumber: number, endSequence: number): Segment {
-    const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16));
+  static rebuild(
+    disk: Disk,
+    directory: string,
+    name: string,
+    topicNumber: number,
+    endSequence: number,
+    prefix: number | undefined,
+  ): Segment {
+    const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16), prefix);
     const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.positionKnown = false;
     index.create(Number.NaN);
@@ -300,6 +317,17 @@ export class Segment implements IndexedRecords {
     this.file.read(target, at, length, offset);
   }
 
+  /** The prefix of the first record's id; -1 if it has none, or cannot be read. */
+  readFirstPrefix(): number {
+    const header = Buffer.alloc(BODY_OFFSET);
+    try {
+      this.read(header, 0, 0, BODY_OFFSET);
+    } catch {
+      return -1;
+    }
+    return readPrefix(header, ID_OFFSET);
+  }
+
   /** Whether the records that an entry covers match its checksum. */
   verify(entry: IndexEntry): boolean {
     return this.sum(entry) === entry.crc;
@@ -349,6 +377,13 @@ export class Segment implements IndexedRecords {
   close(): void {
     this.file.close();
     this.index.close();
+  }
+
+  /** To be called when the folder has another name. */
+  moveTo(directory: string): void {
+    this.directory = directory;
+    this.file.moveTo(directory);
+    this.index.file.moveTo(directory);
   }
 
   /** Removes both files. */

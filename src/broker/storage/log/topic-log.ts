@@ -1,5 +1,6 @@
 import type { Clock } from "../../../base/clock.ts";
-import { MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
+import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
+import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
 import { type Timestamp, writeMessage, writeMessages } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
@@ -43,13 +44,15 @@ export class TopicLog implements JournaledLog {
   private readonly chunks: Chunk[] = [];
   /** Blocks of older records, most recently used first. */
   private readonly readBlocks: Chunk[] = [];
+  /** Other prefixes that records are known to have. There are at most as many as node ids. */
+  private readonly earlierPrefixes: number[] = [];
   private sizeClass = 0;
   /** The next message to be appended belongs to the same MPUB as the one before. */
   private insideBatch = false;
   private tailSinceMs = 0;
 
   /**
-   * @param prefix the beginning of all ids of this topic (frame/id.ts)
+   * @param prefix the beginning of the ids that new messages get (frame/id.ts)
    * @param files undefined for a log in memory only
    * @param firstSequence the first sequence of a log in memory; a log with files continues where these end
    */
@@ -60,12 +63,33 @@ export class TopicLog implements JournaledLog {
     readonly files: LogFiles | undefined,
     firstSequence = 0,
   ) {
+    useIdPrefix(prefix);
     this.next = this.committedNext = this.writtenNext = files?.nextSequence ?? firstSequence;
     this.end = this.committedEnd = this.writtenEnd = files?.endPosition ?? 0;
   }
 
-  get topicNumber(): number {
-    return this.files?.topicNumber ?? 0;
+  get topicId(): number {
+    return this.files?.topicId ?? 0;
+  }
+
+  /** Whether ids of this log's messages are known to begin with a prefix. */
+  hasPrefix(prefix: number): boolean {
+    return prefix === this.prefix || this.earlierPrefixes.includes(prefix);
+  }
+
+  /**
+   * Whether a message has the id that a prefix and its sequence make. Earlier releases gave ids with the node id of the day, so a
+   * log may have several prefixes. Which ones is learnt from messages.
+   *
+   * @param frameOf reads the message's frame; returns undefined if it cannot be read
+   */
+  confirmPrefix(prefix: number, frameOf: () => { buffer: Buffer; from: number } | undefined): boolean {
+    if (this.hasPrefix(prefix)) return true;
+    if (prefix < 0 || topicNumberOf(prefix) !== topicNumberOf(this.prefix)) return false;
+    const frame = frameOf();
+    if (frame === undefined || readPrefix(frame.buffer, frame.from + ID_OFFSET) !== prefix) return false;
+    this.earlierPrefixes.push(prefix);
+    return true;
   }
 
   /** Recovery, before anything is appended: skips sequences that were given before, as is known from elsewhere. */

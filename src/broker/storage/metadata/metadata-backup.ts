@@ -157,11 +157,6 @@ function restore(disk: Disk, directory: string, logger: Logger): RestoreResult {
   logger.error(
     `${what}, and it has no backup; topics are restored from their folders, and all their messages wait for channels to be made`,
   );
-  const deferred = join(directory, "deferred");
-  if (disk.exists(deferred) && disk.list(deferred).length > 0) {
-    // They name their topics and channels by ids that only the store knew, and that will be given again.
-    logger.error(`without the store nothing tells which topics deferred messages belong to; they are kept as ${setAside(disk, deferred)}`);
-  }
   return "lost";
 }
 
@@ -218,8 +213,15 @@ function backupNumber(database: Database): number {
   return row?.count ?? 0;
 }
 
-/** Lists the folders of topics' logs, with the number and name of each topic. */
-export function topicFolders(disk: Disk, directory: string): { folder: string; number: number; name: string }[] {
+/** The folder of a topic's log. */
+export interface TopicFolder {
+  folder: string;
+  number: number;
+  name: string;
+}
+
+/** Lists the folders of topics' logs, with the number and name of each topic, in the order of their numbers. */
+export function topicFolders(disk: Disk, directory: string): TopicFolder[] {
   const topics = join(directory, "topics");
   let folders: string[];
   try {
@@ -228,7 +230,7 @@ export function topicFolders(disk: Disk, directory: string): { folder: string; n
     if (isMissing(error)) return [];
     throw error;
   }
-  return folders.flatMap((folder) => {
+  return folders.sort().flatMap((folder) => {
     const [, number, name] = /^(\d{5})-(.+)$/s.exec(folder) ?? [];
     return number === undefined || name === undefined ? [] : [{ folder: join(topics, folder), number: Number(number), name }];
   });

@@ -1,5 +1,6 @@
 import { Database, type Statement } from "bun:sqlite";
 import { join } from "node:path";
+import { type RandomSource, systemRandom } from "../../../base/random-source.ts";
 import { StartError } from "../../../base/start-error.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { Durability } from "../../options.ts";
@@ -8,82 +9,24 @@ import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
 import { ImportState } from "./import-state.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
+import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
+import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 
-/** The format of a data path, which its store records. A broker refuses a newer one. */
-const FORMAT_VERSION = 1;
+/**
+ * Ids of topics and channels are random numbers in [2^33, 2^53), so that none is given twice, also after the store lost its last
+ * changes or all of them. Earlier releases counted ids up from 1; those rows keep theirs, which no new row gets.
+ */
+const LOWEST_RANDOM_ID = 2 ** 33;
+/** More sequences than a topic gives to messages between two backups of the store. */
+export const BACKUP_SEQUENCES = 2 ** 30;
 
-export interface TopicRow {
-  /** Never used twice. */
+/** What makeTopic() has recorded of a new topic. */
+export interface NewTopic {
   id: number;
-  /** A part of message ids. After a deletion another topic gets it, and continues at the sequence that the deleted one reached. */
   number: number;
-  name: string;
-  paused: boolean;
-  /** The sequence from which on messages wait for the topic's first channel, or until the topic is unpaused. */
-  released: number;
-  /** Undefined: --durability applies. */
-  durability?: Durability;
-  /** The row's checksum does not match. */
-  damaged?: true;
-}
-
-export interface ChannelRow {
-  id: number;
-  topicId: number;
-  name: string;
-  paused: boolean;
-  /** Deferred entries with a lower number are void: the channel was emptied after they were stored. */
-  voidBefore: number;
-  /** Requeued entries of this channel with a lower number are void: a seek came after they were stored. */
-  requeuesVoidBefore: number;
-  floor: number;
-  /** What is finished above the floor, and the attempts of what is not, as the channel encodes it. */
-  progress: Uint8Array;
-  /** The row's checksum does not match. */
-  damaged?: true;
-}
-
-/** SQLite has no checksums, and a flipped bit in a cursor would silently skip messages. So each row has a checksum of its own, its seal. */
-function sealTopic(row: Pick<TopicRow, "number" | "name" | "paused" | "released">): number {
-  return Bun.hash.crc32(JSON.stringify([row.number, row.name, row.paused, row.released]));
-}
-
-function sealChannel(row: Omit<ChannelRow, "id" | "damaged">): number {
-  const { topicId, name, paused, voidBefore, requeuesVoidBefore, floor, progress } = row;
-  return Bun.hash.crc32(progress, Bun.hash.crc32(JSON.stringify([topicId, name, paused, voidBefore, requeuesVoidBefore, floor])));
-}
-
-function sealHeld(topicId: number, entry: number): number {
-  return Bun.hash.crc32(JSON.stringify([topicId, entry]));
-}
-
-export function readTopics(database: Database): TopicRow[] {
-  const rows = database.query("SELECT id, number, name, paused, released, durability, seal FROM topics ORDER BY id").all() as (Omit<
-    TopicRow,
-    "paused" | "durability"
-  > & { paused: number; durability: string | null; seal: number | null })[];
-  return rows.map(({ durability, seal, ...numbers }) => {
-    const row = { ...numbers, paused: numbers.paused === 1 };
-    return {
-      ...row,
-      ...(durability === "fsync" || durability === "write" ? { durability } : {}),
-      ...(seal !== null && seal !== sealTopic(row) ? { damaged: true as const } : {}),
-    };
-  });
-}
-
-export function readChannels(database: Database, topicId: number): ChannelRow[] {
-  const rows = database
-    .query(
-      `SELECT id, topic_id AS topicId, name, paused, void_before AS voidBefore,
-           requeues_void_before AS requeuesVoidBefore, floor, progress, seal
-         FROM channels WHERE topic_id = ? ORDER BY id`,
-    )
-    .all(topicId) as (Omit<ChannelRow, "paused"> & { paused: number; seal: number | null })[];
-  return rows.map(({ seal, ...numbers }) => {
-    const row = { ...numbers, paused: numbers.paused === 1 };
-    return seal !== null && seal !== sealChannel(row) ? { ...row, damaged: true as const } : row;
-  });
+  prefix: number;
+  /** The sequence at which it begins. */
+  nextSequence: number;
 }
 
 /**
@@ -101,6 +44,7 @@ export class MetadataStore {
   constructor(
     directory: string,
     private readonly ballast: Ballast = NO_BALLAST,
+    private readonly random: RandomSource = systemRandom,
   ) {
     const path = join(directory, METADATA_FILE);
     let database: Database | undefined;
@@ -120,7 +64,7 @@ export class MetadataStore {
       database?.close(true);
       throw new StartError(explain(directory, error as Error));
     }
-    const version = this.version();
+    const version = formatVersion(database);
     if (version > FORMAT_VERSION) {
       this.close();
       throw new StartError(
@@ -128,7 +72,7 @@ export class MetadataStore {
       );
     }
     try {
-      ballast.use(() => this.createTables());
+      ballast.use(() => createTables(this.database));
     } catch (error) {
       this.close();
       throw new StartError(explain(directory, error as Error));
@@ -136,7 +80,9 @@ export class MetadataStore {
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
     );
-    this.saveTopic = this.database.prepare("UPDATE topics SET number = ?, name = ?, paused = ?, released = ?, seal = ? WHERE id = ?");
+    this.saveTopic = this.database.prepare(
+      "UPDATE topics SET number = ?, name = ?, paused = ?, released = ?, prefix = ?, seal = ? WHERE id = ?",
+    );
   }
 
   topics(): TopicRow[] {
@@ -147,20 +93,59 @@ export class MetadataStore {
     return readChannels(this.database, topicId);
   }
 
-  /** @returns the new row's id */
-  addTopic(number: number, name: string, released: number): number {
-    const seal = sealTopic({ number, name, paused: false, released });
-    const added = this.change(() =>
-      this.database.query("INSERT INTO topics (number, name, released, seal) VALUES (?, ?, ?, ?)").run(number, name, released, seal),
+  /**
+   * Adds a topic, with a number and all that belongs to it, in one transaction: where it fails, the store is as before.
+   *
+   * @param prefixOf the beginning of the ids of a topic with a number
+   * @returns undefined when all 16,384 numbers are in use
+   */
+  makeTopic(name: string, prefixOf: (number: number) => number): NewTopic | undefined {
+    return this.change(
+      this.database.transaction(() => {
+        this.dropLeftover(name);
+        const taken = this.takeNumber(0);
+        if (taken === undefined) return undefined;
+        const prefix = prefixOf(taken.number);
+        const id = this.addTopic(taken.number, name, taken.nextSequence, prefix);
+        this.database.query("INSERT INTO synced (topic_id, sequence) VALUES (?, ?)").run(id, taken.nextSequence);
+        return { id, prefix, ...taken };
+      }),
     );
-    return Number(added.lastInsertRowid);
   }
 
+  /** Removes the row of a topic that was made and could not be opened, if it could not be removed then. It has no messages. */
+  private dropLeftover(name: string): void {
+    const row = this.database.query("SELECT id, number FROM topics WHERE name = ?").get(name) as { id: number; number: number } | null;
+    if (row === null) return;
+    this.dropTopic(row.id);
+    this.database.query("UPDATE numbers SET used = 0 WHERE number = ?").run(row.number);
+  }
+
+  /** @returns the new row's id */
+  addTopic(number: number, name: string, released: number, prefix?: number, id = this.newId("topics")): number {
+    const seal = sealTopic({ number, name, paused: false, released, prefix });
+    const insert = this.database.query("INSERT INTO topics (id, number, name, released, prefix, seal) VALUES (?, ?, ?, ?, ?, ?)");
+    this.change(() => insert.run(id, number, name, released, prefix ?? null, seal));
+    return id;
+  }
+
+  /** @returns the new row's id */
   addChannel(topicId: number, name: string, floor: number, voidBefore = 0): number {
+    const id = this.newId("channels");
     const seal = sealChannel({ topicId, name, paused: false, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
-    const insert = "INSERT INTO channels (topic_id, name, void_before, floor, seal) VALUES (?, ?, ?, ?, ?)";
-    const added = this.change(() => this.database.query(insert).run(topicId, name, voidBefore, floor, seal));
-    return Number(added.lastInsertRowid);
+    const insert = this.database.query("INSERT INTO channels (id, topic_id, name, void_before, floor, seal) VALUES (?, ?, ?, ?, ?, ?)");
+    this.change(() => insert.run(id, topicId, name, voidBefore, floor, seal));
+    return id;
+  }
+
+  /** An id that no row has, had or will have. */
+  private newId(table: "topics" | "channels"): number {
+    const bytes = Buffer.alloc(8);
+    for (;;) {
+      this.random(bytes);
+      const id = (bytes.readUInt32LE(0) >>> 11) * 2 ** 32 + bytes.readUInt32LE(4);
+      if (id >= LOWEST_RANDOM_ID && this.database.query(`SELECT 1 FROM ${table} WHERE id = ?`).get(id) === null) return id;
+    }
   }
 
   /**
@@ -196,17 +181,28 @@ export class MetadataStore {
     }
   }
 
-  /** Removes a topic and its channels. Its number becomes free; the topic that gets it next continues at `nextSequence`. */
+  /**
+   * Removes a topic and its channels. Its number becomes free; the topic that gets it next continues at `nextSequence`. This is
+   * synced always: a power cut that undid it would bring the topic back, and its ids would be given again.
+   */
   removeTopic(id: number, number: number, nextSequence: number): void {
     this.change(
       this.database.transaction(() => {
-        this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
-        this.setRetention(id, undefined);
-        this.database.query("DELETE FROM held WHERE topic_id = ?").run(id);
-        this.database.query("DELETE FROM topics WHERE id = ?").run(id);
-        this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number);
+        this.dropTopic(id);
+        this.database
+          .query("UPDATE numbers SET used = 0, next_sequence = max(next_sequence, ?) WHERE number = ?")
+          .run(nextSequence, number);
       }),
+      true,
     );
+  }
+
+  private dropTopic(id: number): void {
+    this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
+    this.setRetention(id, undefined);
+    this.database.query("DELETE FROM held WHERE topic_id = ?").run(id);
+    this.database.query("DELETE FROM synced WHERE topic_id = ?").run(id);
+    this.database.query("DELETE FROM topics WHERE id = ?").run(id);
   }
 
   removeChannel(id: number): void {
@@ -234,22 +230,51 @@ export class MetadataStore {
    * @returns undefined when all 16,384 numbers are in use
    */
   allocateNumber(reserve: number): { number: number; nextSequence: number } | undefined {
-    const take = this.database.transaction(() => {
-      const free = this.database
-        .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")
-        .get() as { number: number; nextSequence: number } | null;
-      if (free !== null) {
-        this.database
-          .query("UPDATE numbers SET used = 1, next_sequence = ? WHERE number = ?")
-          .run(free.nextSequence + reserve, free.number);
-        return free;
-      }
-      const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
-      if (count >= TOPIC_NUMBER_LIMIT) return undefined;
-      this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 1, ?)").run(count, reserve);
-      return { number: count, nextSequence: 0 };
-    });
-    return this.ballast.use(take);
+    return this.ballast.use(this.database.transaction(() => this.takeNumber(reserve)));
+  }
+
+  private takeNumber(reserve: number): { number: number; nextSequence: number } | undefined {
+    const free = this.database
+      .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")
+      .get() as { number: number; nextSequence: number } | null;
+    if (free !== null) {
+      this.database.query("UPDATE numbers SET used = 1, next_sequence = ? WHERE number = ?").run(free.nextSequence + reserve, free.number);
+      return free;
+    }
+    const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
+    if (count >= TOPIC_NUMBER_LIMIT) return undefined;
+    const nextSequence = this.freshSequence();
+    this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 1, ?)").run(count, nextSequence + reserve);
+    return { number: count, nextSequence };
+  }
+
+  /** The sequence at which a topic begins whose number no topic had before. */
+  private freshSequence(): number {
+    const row = this.database.query("SELECT next_sequence AS nextSequence FROM fresh_numbers").get() as { nextSequence: number } | null;
+    return row?.nextSequence ?? 0;
+  }
+
+  /**
+   * To be called when changes of the store were lost: topics that get a free number begin behind all sequences that topics with
+   * that number, of which nothing is known any more, may have given.
+   *
+   * @param everything nothing of the store is left. Its place in the sequences is drawn at random then, since this may happen again
+   */
+  skipLostSequences(everything: boolean): void {
+    const drawn = Buffer.alloc(1);
+    if (everything) this.random(drawn);
+    const sequences = BACKUP_SEQUENCES * (1 + drawn[0]);
+    this.ballast.use(
+      this.database.transaction(() => {
+        this.database.query("UPDATE numbers SET next_sequence = next_sequence + ? WHERE used = 0").run(sequences);
+        this.database.query("INSERT OR REPLACE INTO fresh_numbers (id, next_sequence) VALUES (1, ?)").run(this.freshSequence() + sequences);
+      }),
+    );
+  }
+
+  /** Whether a topic had this number before the one that has it now. */
+  wasUsedBefore(number: number): boolean {
+    return this.database.query("SELECT 1 FROM numbers WHERE number = ? AND next_sequence > 0").get(number) !== null;
   }
 
   /** Reserves the sequences of a memory-only topic's number up to `nextSequence`. */
@@ -269,15 +294,24 @@ export class MetadataStore {
     this.ballast.use(() => this.database.run("UPDATE numbers SET used = 0 WHERE used = 1 AND number NOT IN (SELECT number FROM topics)"));
   }
 
-  /** Adds a row for a topic of which only its folder is left. @returns the row's id */
-  claimTopic(number: number, name: string): number {
-    return this.database.transaction(() => {
+  /**
+   * Adds a row for a topic of which only its folder is left.
+   *
+   * @param known what the folder says
+   * @returns the row's id, and the sequence at which the topic goes on if it has no log
+   */
+  claimTopic(number: number, name: string, known?: { id: number; prefix: number }): { id: number; nextSequence: number } {
+    const claim = this.database.transaction(() => {
       const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
-      const add = this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 0, 0)");
-      for (let missing = count; missing <= number; missing++) add.run(missing);
-      this.database.query("UPDATE numbers SET used = 1 WHERE number = ?").run(number);
-      return this.addTopic(number, name, 0);
-    })();
+      const add = this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 0, ?)");
+      for (let missing = count; missing <= number; missing++) add.run(missing, this.freshSequence());
+      const { nextSequence } = this.database
+        .query("UPDATE numbers SET used = 1 WHERE number = ? RETURNING next_sequence AS nextSequence")
+        .get(number) as { nextSequence: number };
+      if (known !== undefined) this.dropTopic(known.id);
+      return { id: this.addTopic(number, name, 0, known?.prefix, known?.id), nextSequence };
+    });
+    return this.ballast.use(claim);
   }
 
   /** The sequence up to which each topic's log was synced, as the last run recorded it, by topic id. */
@@ -334,7 +368,7 @@ export class MetadataStore {
   }
 
   updateTopic(row: TopicRow): void {
-    this.saveTopic.run(row.number, row.name, row.paused ? 1 : 0, row.released, sealTopic(row), row.id);
+    this.saveTopic.run(row.number, row.name, row.paused ? 1 : 0, row.released, row.prefix ?? null, sealTopic(row), row.id);
   }
 
   updateChannel(row: ChannelRow): void {
@@ -347,81 +381,17 @@ export class MetadataStore {
     this.database.close(true);
   }
 
-  /** Runs one change of topics, channels or their settings. */
-  private change<T>(work: () => T): T {
-    if (!this.durable) return this.ballast.use(work);
+  /** Runs one change of topics, channels or their settings. @param synced it is synced when this returns, whatever the durability */
+  private change<T>(work: () => T, synced = this.durable): T {
+    // What surrounds the change uses the ballast and the setting: a full disk ends the whole transaction.
+    if (this.database.inTransaction) return work();
+    if (!synced) return this.ballast.use(work);
     this.database.run("PRAGMA synchronous = FULL");
     try {
       return this.ballast.use(work);
     } finally {
       this.database.run("PRAGMA synchronous = NORMAL");
     }
-  }
-
-  private version(): number {
-    const { user_version } = this.database.query("PRAGMA user_version").get() as { user_version: number };
-    return user_version;
-  }
-
-  /** Adds a column to a table that an earlier version made without it. */
-  private addColumn(table: string, name: string, type: string): void {
-    const columns = this.database.query(`SELECT name FROM pragma_table_info('${table}')`).all() as { name: string }[];
-    if (columns.every((column) => column.name !== name)) this.database.run(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
-  }
-
-  private createTables(): void {
-    this.database.run(`
-      CREATE TABLE IF NOT EXISTS topics (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        number INTEGER NOT NULL UNIQUE,
-        name TEXT NOT NULL UNIQUE,
-        paused INTEGER NOT NULL DEFAULT 0,
-        released INTEGER NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS channels (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        topic_id INTEGER NOT NULL REFERENCES topics (id),
-        name TEXT NOT NULL,
-        paused INTEGER NOT NULL DEFAULT 0,
-        void_before INTEGER NOT NULL DEFAULT 0,
-        requeues_void_before INTEGER NOT NULL DEFAULT 0,
-        floor INTEGER NOT NULL,
-        progress BLOB NOT NULL DEFAULT x'',
-        UNIQUE (topic_id, name)
-      );
-      CREATE TABLE IF NOT EXISTS retentions (
-        topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
-        time_ms REAL NOT NULL,
-        bytes INTEGER NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS held (
-        topic_id INTEGER PRIMARY KEY,
-        entry INTEGER NOT NULL,
-        seal INTEGER NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS clock (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        step_ms REAL NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS numbers (
-        number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),
-        used INTEGER NOT NULL,
-        next_sequence INTEGER NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS copies (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        count INTEGER NOT NULL
-      );
-      CREATE TABLE IF NOT EXISTS synced (
-        topic_id INTEGER PRIMARY KEY,
-        sequence INTEGER NOT NULL
-      );
-    `);
-    this.addColumn("topics", "seal", "INTEGER");
-    this.addColumn("channels", "seal", "INTEGER");
-    this.addColumn("channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
-    this.addColumn("topics", "durability", "TEXT");
-    if (this.version() !== FORMAT_VERSION) this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
   }
 }
 

@@ -52,11 +52,13 @@ export function finishLines(client: ConsumingClient, data: Buffer, view: DataVie
   return finished;
 }
 
-/** The sequence of the message with the id at `at` in a channel; -1 if no message of its topic can have that id. */
+/** The sequence of the message with the id at `at` in a channel; -1 if it has no message with that id in flight. */
 export function sequenceAt(channel: Channel, bytes: Buffer, at: number): number {
-  if (readPrefix(bytes, at) !== channel.topic.log.prefix) return -1;
+  const prefix = readPrefix(bytes, at);
   const low = readSequence(bytes, at);
-  return low < 0 ? -1 : expandSequence(low, channel.nearSequence);
+  if (low < 0) return -1;
+  const sequence = expandSequence(low, channel.nearSequence);
+  return prefix === channel.topic.log.prefix || channel.hasInFlight(prefix, sequence) ? sequence : -1;
 }
 
 /** Checks for FIN, REQ and TOUCH, in nsqd's order: the state, the number of parameters, the length of the id. */

@@ -1,7 +1,7 @@
 import { isEphemeral } from "../../../frame/names.ts";
 import type { LatencySketch } from "../../latency/latency-window.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
-import type { ChannelRow } from "../../storage/metadata/metadata-store.ts";
+import type { ChannelRow } from "../../storage/metadata/rows.ts";
 import { type ChannelView, type MessageState, messageStatus } from "../inspect/message-status.ts";
 import { OperatorError } from "../operator-error.ts";
 import type { Topic } from "../topic.ts";
@@ -76,7 +76,7 @@ export class Channel implements ChannelView, ChannelSignals {
     const window = new Window(floor, measured);
     this.recorder = measured ? new LatencyRecorder(window, parts, `CHANNEL(${name}) of ${topic.name}`) : undefined;
     this.inFlight = new InFlight(window, parts.turn);
-    this.deferrals = new Deferrals({ id, topicId: topic.id, persistent: this.persistent, log }, parts, this.inFlight, this);
+    this.deferrals = new Deferrals({ id, persistent: this.persistent, log }, parts, this.inFlight, this);
     this.backlog = new Backlog(topic, this.inFlight, this.deferrals, this, position);
     this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this);
   }
@@ -164,6 +164,12 @@ export class Channel implements ChannelView, ChannelSignals {
   }
 
   // ---- calls of consumers
+
+  /** Whether it has the message with a sequence in flight, and that message's id begins with a prefix. */
+  hasInFlight(prefix: number, sequence: number): boolean {
+    const { log } = this.topic;
+    return this.inFlight.isInFlight(sequence) && log.confirmPrefix(prefix, () => this.deferrals.frameInFlight(sequence));
+  }
 
   /** Finishes a message that the consumer has in flight. @returns an error, in nsqd's words, if it has not */
   finish(consumer: Consumer, sequence: number): Error | undefined {

@@ -21,7 +21,6 @@ const NOBODY = 0;
 /** The channel that deferrals belong to. */
 export interface DeferralsOf {
   readonly id: number;
-  readonly topicId: number;
   /** Its messages outlive the process. Those of other channels are never written to the deferred store's files. */
   readonly persistent: boolean;
   readonly log: TopicLog;
@@ -58,7 +57,7 @@ export class Deferrals implements EntryOwner {
     private readonly inFlight: InFlight,
     private readonly signals: ChannelSignals,
   ) {
-    this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: channel.topicId, channelId: channel.id, dueMs: 0, sequence: 0 };
+    this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: 0, channelId: channel.id, dueMs: 0, sequence: 0 };
   }
 
   // ---- into the deferred store
@@ -247,6 +246,21 @@ export class Deferrals implements EntryOwner {
     const frame = Buffer.allocUnsafe(message.frameBytes);
     this.parts.deferred.readFrame(message, frame, 0);
     return frame;
+  }
+
+  /** The frame of a message in flight; undefined if it cannot be read. */
+  frameInFlight(sequence: number): { buffer: Buffer; from: number } | undefined {
+    const { log } = this.channel;
+    const { window } = this.inFlight;
+    const stored = this.inFlight.detachedAt(sequence);
+    try {
+      if (stored !== undefined) return { buffer: this.frameOf(stored), from: 0 };
+      const position = window.position[sequence & window.mask];
+      const chunk = log.peekAt(position);
+      return chunk.isGap ? undefined : { buffer: chunk.buffer, from: chunk.offsetOf(position) };
+    } catch {
+      return undefined;
+    }
   }
 
   /** Whether the message of an entry is detached. */

@@ -119,6 +119,11 @@ export class InFlight {
     return this.detached.size === 0 ? undefined : this.detached.get(sequence);
   }
 
+  /** Whether a consumer has it. */
+  isInFlight(sequence: number): boolean {
+    return this.has(sequence) && this.slotOf(sequence).state === IN_FLIGHT;
+  }
+
   /** Whether it is here, in whatever state but done. */
   isUnfinished(sequence: number): boolean {
     return this.has(sequence) && this.slotOf(sequence).state !== DONE;

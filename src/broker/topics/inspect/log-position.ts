@@ -1,7 +1,6 @@
 import { nsToMs, parseDuration } from "../../../base/go/duration.ts";
-import { MESSAGE_ID_BYTES } from "../../../frame/frame.ts";
-import { expandSequence, readPrefix, readSequence } from "../../../frame/id.ts";
-import { sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts";
+import { expandSequence, readPrefix, readSequence, topicNumberOf } from "../../../frame/id.ts";
+import { recordAt, sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Topic } from "../topic.ts";
 
@@ -74,19 +73,23 @@ function parseTime(text: string): number | undefined {
   return Number.isNaN(timeMs) ? undefined : timeMs;
 }
 
-/** The sequence of the message with an id. @returns undefined for an id of another topic or node */
+/** The sequence of the message with an id. @returns undefined for an id that no message of the topic has or will have */
 export function sequenceOfId(log: TopicLog, id: string): number | undefined {
   if (!ID.test(id)) return undefined;
   const bytes = Buffer.from(id, "latin1");
-  if (bytes.length !== MESSAGE_ID_BYTES || readPrefix(bytes, 0) !== log.prefix) return undefined;
-  return expandSequence(readSequence(bytes, 0), log.next);
+  const prefix = readPrefix(bytes, 0);
+  const sequence = expandSequence(readSequence(bytes, 0), log.next);
+  if (log.hasPrefix(prefix)) return sequence;
+  // The log has nothing left of a message that is in the deferred store alone, so nothing can tell its node.
+  if (sequence < log.startSequence) return topicNumberOf(prefix) === topicNumberOf(log.prefix) ? sequence : undefined;
+  return log.confirmPrefix(prefix, () => recordAt(log, sequence)) ? sequence : undefined;
 }
 
 /**
  * The sequence of the message at a position. A position before the log's oldest message becomes that message, and one beyond its
  * newest the log's end.
  *
- * @returns undefined for an id of another topic or node
+ * @returns undefined for an id that no message of the topic has or will have
  */
 export function resolveLogPosition({ log }: Topic, position: LogPosition): number | undefined {
   const bounded = (sequence: number) => Math.max(log.startSequence, Math.min(sequence, log.committedNext));

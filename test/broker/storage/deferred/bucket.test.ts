@@ -41,7 +41,7 @@ function header(number: number): StoredEntry {
   return {
     kind: requeue ? KIND_REQUEUE : KIND_PUBLISH,
     attempts: requeue ? 7 : 0,
-    topicId: 3,
+    topicId: requeue ? 0 : 3,
     channelId: requeue ? 4 : 0,
     dueMs: START + number * 10.5,
     number,

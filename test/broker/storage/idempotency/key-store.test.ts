@@ -17,8 +17,20 @@ beforeEach(() => {
 
 afterEach(() => removeFolder(folder));
 
+/** The topics' ids as they are given today. */
+const TODAY = 2 ** 50;
+
 /** An entry, byte by byte as key-store.ts describes it. */
 function entry(topicId: number, sequence: number, key: string): Buffer<ArrayBuffer> {
+  const bytes = earlierEntry(topicId % 2 ** 32, sequence, key);
+  bytes[5] = 1;
+  bytes.writeDoubleLE(topicId, 8);
+  bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(4)), 0);
+  return bytes;
+}
+
+/** An entry as releases with files of version 0 and 1 wrote it. */
+function earlierEntry(topicId: number, sequence: number, key: string): Buffer<ArrayBuffer> {
   const bytes = Buffer.alloc(32 + key.length);
   bytes[4] = key.length;
   bytes.writeUInt32LE(topicId, 8);
@@ -43,8 +55,8 @@ function recover(): KeyStore<string> {
   recovered = [];
   const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
   keys.recover(NOW, ({ id, nameCrc }, sequence) => {
-    expect(nameCrc).toBe(Bun.hash.crc32(`topic ${id}`));
-    recovered.push(`${id}:${sequence}`);
+    recovered.push(`${id < TODAY ? id : `today's ${id - TODAY}`}:${sequence}${nameCrc === undefined ? "" : " by name"}`);
+    if (nameCrc !== undefined) expect(nameCrc).toBe(Bun.hash.crc32(`topic ${id}`));
     return true;
   });
   keys.close();
@@ -52,22 +64,22 @@ function recover(): KeyStore<string> {
 }
 
 test("keys in files of earlier brokers, which have no head, are read and written to a file with one", () => {
-  writeFileSync(`${folder}/1.keys`, Buffer.concat([entry(1, 7, "one"), entry(2, -1, "two")]));
-  writeFileSync(`${folder}/2.keys`, entry(1, 8, "three"));
+  writeFileSync(`${folder}/1.keys`, Buffer.concat([earlierEntry(1, 7, "one"), earlierEntry(2, -1, "two")]));
+  writeFileSync(`${folder}/2.keys`, Buffer.concat([head(1), earlierEntry(1, 8, "three")]));
   expect(recover().size).toBe(3);
-  expect(recovered).toEqual(["1:7", "2:-1", "1:8"]);
+  expect(recovered).toEqual(["1:7 by name", "2:-1 by name", "1:8 by name"]);
   expect(readdirSync(folder)).toEqual(["3.keys"]);
-  expect(readFileSync(`${folder}/3.keys`)).toEqual(Buffer.concat([head(1), entry(1, 7, "one"), entry(2, -1, "two"), entry(1, 8, "three")]));
+  expect(readFileSync(`${folder}/3.keys`)).toEqual(Buffer.concat([head(2), entry(1, 7, "one"), entry(2, -1, "two"), entry(1, 8, "three")]));
   expect(recover().size).toBe(3);
   expect(recovered).toEqual(["1:7", "2:-1", "1:8"]);
 });
 
 test("a file of a newer version is refused with an error that says what to do, and nothing is changed", () => {
   writeFileSync(`${folder}/1.keys`, entry(1, 7, "one"));
-  writeFileSync(`${folder}/2.keys`, Buffer.concat([head(2), Buffer.from("unknown")]));
+  writeFileSync(`${folder}/2.keys`, Buffer.concat([head(3), Buffer.from("unknown")]));
   expect(recover).toThrow(StartError);
   expect(recover).toThrow(
-    `${folder}/2.keys was written by a newer bunsq (keys version 2, this one reads 1); start that version, or use another --data-path`,
+    `${folder}/2.keys was written by a newer bunsq (keys version 3, this one reads 2); start that version, or use another --data-path`,
   );
   expect(readdirSync(folder).toSorted()).toEqual(["1.keys", "2.keys"]);
   expect(readFileSync(`${folder}/1.keys`)).toEqual(entry(1, 7, "one"));
@@ -75,7 +87,7 @@ test("a file of a newer version is refused with an error that says what to do, a
 
 test("a file with a torn head has no keys and is removed", () => {
   for (let length = 0; length < HEAD_BYTES; length++) {
-    writeFileSync(`${folder}/${length + 1}.keys`, head(1).subarray(0, length));
+    writeFileSync(`${folder}/${length + 1}.keys`, head(2).subarray(0, length));
     expect(recover().size).toBe(0);
     expect(readdirSync(folder)).toBeEmpty();
   }
@@ -83,7 +95,7 @@ test("a file with a torn head has no keys and is removed", () => {
 
 test("a damaged head costs no key, whichever byte of it is damaged, and a torn entry at the end costs only its own", () => {
   for (let at = 0; at < HEAD_BYTES; at++) {
-    const damaged = head(1);
+    const damaged = head(2);
     damaged[at] ^= 0x10;
     writeFileSync(
       `${folder}/${100 * (at + 1)}.keys`,
@@ -96,8 +108,8 @@ test("a damaged head costs no key, whichever byte of it is damaged, and a torn e
 
 test("a committed key is in a new file with a head, and one whose message is refused is cut off again", () => {
   const keys = recover();
-  const topic = { id: 1, nameCrc: Bun.hash.crc32("topic 1"), ephemeral: false, failure: undefined };
-  const refused = { id: 2, nameCrc: Bun.hash.crc32("topic 2"), ephemeral: false, failure: new Error("ENOSPC") };
+  const topic = { id: TODAY + 1, ephemeral: false, failure: undefined };
+  const refused = { id: TODAY + 2, ephemeral: false, failure: new Error("ENOSPC") };
   expect(keys.register(topic, "one", "OK", "repeated", 7, NOW - 1000)).toBeUndefined();
   expect(keys.register(refused, "two", "OK", "repeated", 3, NOW - 1000)).toBeUndefined();
   expect(keys.register(refused, "two", "another OK", "repeated", 3, NOW - 1000)).toBe("OK");
@@ -106,5 +118,5 @@ test("a committed key is in a new file with a head, and one whose message is ref
   expect(keys.register(topic, "one", "OK", "repeated", 8, NOW)).toBe("repeated");
   expect(keys.register(refused, "two", "OK", "repeated", 3, NOW)).toBeUndefined();
   keys.close();
-  expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([head(1), entry(1, 7, "one")]));
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([head(2), entry(TODAY + 1, 7, "one")]));
 });

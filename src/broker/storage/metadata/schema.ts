@@ -1,0 +1,85 @@
+import type { Database } from "bun:sqlite";
+import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
+
+/**
+ * The format of a data path, which its store records. A broker refuses a newer one.
+ *
+ * 2: ids of topics and channels are random and need 53 bits. Deferred entries and keys have them. An earlier release has room
+ * for 32 bits there.
+ */
+export const FORMAT_VERSION = 2;
+
+export function formatVersion(database: Database): number {
+  const { user_version } = database.query("PRAGMA user_version").get() as { user_version: number };
+  return user_version;
+}
+
+export function hasColumn(database: Database, table: string, name: string): boolean {
+  return database.query(`SELECT 1 FROM pragma_table_info('${table}') WHERE name = '${name}'`).get() !== null;
+}
+
+/** Adds a column to a table that an earlier version made without it. */
+function addColumn(database: Database, table: string, name: string, type: string): void {
+  if (!hasColumn(database, table, name)) database.run(`ALTER TABLE ${table} ADD COLUMN ${name} ${type}`);
+}
+
+/** Makes the tables of a new store, and adds to an older one what it lacks. */
+export function createTables(database: Database): void {
+  database.run(`
+    CREATE TABLE IF NOT EXISTS topics (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      number INTEGER NOT NULL UNIQUE,
+      name TEXT NOT NULL UNIQUE,
+      paused INTEGER NOT NULL DEFAULT 0,
+      released INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS channels (
+      id INTEGER PRIMARY KEY AUTOINCREMENT,
+      topic_id INTEGER NOT NULL REFERENCES topics (id),
+      name TEXT NOT NULL,
+      paused INTEGER NOT NULL DEFAULT 0,
+      void_before INTEGER NOT NULL DEFAULT 0,
+      requeues_void_before INTEGER NOT NULL DEFAULT 0,
+      floor INTEGER NOT NULL,
+      progress BLOB NOT NULL DEFAULT x'',
+      UNIQUE (topic_id, name)
+    );
+    CREATE TABLE IF NOT EXISTS retentions (
+      topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
+      time_ms REAL NOT NULL,
+      bytes INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS held (
+      topic_id INTEGER PRIMARY KEY,
+      entry INTEGER NOT NULL,
+      seal INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS clock (
+      id INTEGER PRIMARY KEY CHECK (id = 1),
+      step_ms REAL NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS numbers (
+      number INTEGER PRIMARY KEY CHECK (number < ${TOPIC_NUMBER_LIMIT}),
+      used INTEGER NOT NULL,
+      next_sequence INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS fresh_numbers (
+      id INTEGER PRIMARY KEY CHECK (id = 1),
+      next_sequence INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS copies (
+      id INTEGER PRIMARY KEY CHECK (id = 1),
+      count INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS synced (
+      topic_id INTEGER PRIMARY KEY,
+      sequence INTEGER NOT NULL
+    );
+  `);
+  addColumn(database, "topics", "seal", "INTEGER");
+  addColumn(database, "channels", "seal", "INTEGER");
+  addColumn(database, "channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
+  addColumn(database, "topics", "durability", "TEXT");
+  addColumn(database, "topics", "prefix", "INTEGER");
+  if (formatVersion(database) !== FORMAT_VERSION) database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
+}
