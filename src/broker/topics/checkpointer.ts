@@ -4,8 +4,9 @@ import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
-import type { TopicRow } from "../storage/metadata/rows.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { Channel } from "./channel/channel.ts";
+import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 
@@ -66,6 +67,40 @@ export class Checkpointer {
   /** Saves a channel's cursor now. @returns why it could not be saved */
   saveChannel(channel: Channel): Error | undefined {
     return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channel.toRow())) : undefined;
+  }
+
+  /**
+   * Saves a topic or channel as it will be, for a call that is carried out only if that succeeds.
+   *
+   * @param changes what will be different
+   * @param heldFrom the first deferred publish that the next channel will get
+   * @param channels the rows of its channels that will be different
+   * @throws OperatorError NOT_STORED
+   */
+  storeTopic(
+    topic: Topic,
+    changes: Partial<TopicRow>,
+    heldFrom = topic.deferredPublishes.heldFrom,
+    channels: () => ChannelRow[] = () => [],
+  ): void {
+    if (topic.ephemeral) return;
+    const { metadata } = this.parts;
+    this.store(() =>
+      metadata.saveAll(() => {
+        metadata.updateTopic({ ...topicRow(topic), ...changes });
+        metadata.saveHeld(topic.id, heldFrom);
+        for (const row of channels()) metadata.updateChannel(row);
+      }),
+    );
+  }
+
+  /** @throws OperatorError NOT_STORED */
+  storeChannel(channel: Channel, changes: Partial<ChannelRow>): void {
+    if (channel.persistent) this.store(() => this.parts.metadata.updateChannel({ ...channel.toRow(), ...changes }));
+  }
+
+  private store(work: () => void): void {
+    if (this.save(work) !== undefined) throw new OperatorError("NOT_STORED");
   }
 
   /** Has a channel whose cursor moved saved within LONGEST_SAVE_INTERVAL_MS. */

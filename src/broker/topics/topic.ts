@@ -7,6 +7,7 @@ import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { Channel } from "./channel/channel.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
+import { OperatorError } from "./operator-error.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
@@ -238,7 +239,8 @@ export class Topic implements Committed {
     }
     if (start !== undefined && start > floor) {
       channel.skipUncounted(floor, start);
-      this.parts.checkpointer.saveChannel(channel);
+      // If this fails, it is saved with the next cursors.
+      if (this.parts.checkpointer.saveChannel(channel) !== undefined) channel.markUnsaved();
     }
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`);
@@ -276,14 +278,19 @@ export class Topic implements Committed {
     return channel;
   }
 
-  /** Deletes a channel with its messages, and closes its consumers' connections. @returns false if there is no such channel */
+  /**
+   * Deletes a channel with its messages, and closes its consumers' connections.
+   *
+   * @returns false if there is no such channel
+   * @throws OperatorError NOT_STORED; the channel is as before then
+   */
   deleteChannel(name: string): boolean {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
     this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    if (channel.persistent) this.removeRow(channel);
     if (this.channels.size === 1) this.deferredPublishes.beginHolding();
     this.channels.delete(name);
-    if (channel.persistent) this.parts.metadata.removeChannel(channel.id);
     channel.delete();
     this.registry.channelDeleted(channel);
     this.parts.checkpointer.saveTopic(this);
@@ -292,15 +299,26 @@ export class Topic implements Committed {
     return true;
   }
 
-  pause(): void {
-    this.deferredPublishes.beginHolding();
-    this.paused = true;
-    this.parts.checkpointer.saveTopic(this);
+  private removeRow(channel: Channel): void {
+    try {
+      this.parts.metadata.removeChannel(channel.id);
+    } catch (error) {
+      this.parts.logger.error(`CHANNEL(${channel.name}) of ${this.name}: cannot delete it: ${(error as Error).message}`);
+      throw new OperatorError("NOT_STORED");
+    }
   }
 
+  /** @throws OperatorError NOT_STORED */
+  pause(): void {
+    this.parts.checkpointer.storeTopic(this, { paused: true });
+    this.deferredPublishes.beginHolding();
+    this.paused = true;
+  }
+
+  /** @throws OperatorError NOT_STORED */
   unpause(): void {
+    this.parts.checkpointer.storeTopic(this, { paused: false });
     this.paused = false;
-    this.parts.checkpointer.saveTopic(this);
     this.releaseToChannels();
   }
 
@@ -321,16 +339,18 @@ export class Topic implements Committed {
     return this.channels.size === 0 || this.paused || this.withheld;
   }
 
-  /** Drops the messages that were released to no channel. */
+  /** Drops the messages that were released to no channel. @throws OperatorError NOT_STORED; the topic is as before then */
   empty(): void {
     const from = this.released;
     const to = this.log.committedNext;
+    const persistent = [...this.channels.values()].filter((channel) => channel.persistent);
+    const heldFrom = this.channels.size === 0 ? this.parts.deferred.nextNumber : this.deferredPublishes.heldFrom;
+    const rows = () => persistent.map((channel) => channel.toRow({ from, to }));
+    this.parts.checkpointer.storeTopic(this, { released: to }, heldFrom, rows);
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
     this.released = to;
     this.releasedPosition = this.log.committedEnd;
     if (this.channels.size === 0) this.deferredPublishes.restartHolding();
-    this.parts.checkpointer.saveTopic(this);
-    for (const channel of this.channels.values()) this.parts.checkpointer.saveChannel(channel);
     this.markTrimmable();
   }
 

@@ -84,6 +84,13 @@ export class Backlog {
     return progress;
   }
 
+  /** What the next run gets if more messages are skipped. @param skipped behind all that is finished */
+  progressWith(skipped: Range | undefined): Progress {
+    const { progress } = this;
+    if (skipped !== undefined && skipped.to > skipped.from) addRange(progress.finished, skipped.from, skipped.to);
+    return progress;
+  }
+
   /** Goes on at another position. The caller has moved the window's cursor there. */
   restartAt(position: number): void {
     this.position = position;

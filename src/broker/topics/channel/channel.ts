@@ -12,7 +12,7 @@ import { Deferrals } from "./deferrals.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { InFlight } from "./in-flight.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
-import { encodeProgress, type Progress } from "./progress.ts";
+import { encodeProgress, type Progress, type Range } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { Window } from "./window.ts";
 
@@ -215,21 +215,26 @@ export class Channel implements ChannelView, ChannelSignals {
 
   // ---- calls of operators
 
+  /** @throws OperatorError NOT_STORED */
   pause(): void {
     this.setPaused(true);
   }
 
+  /** @throws OperatorError NOT_STORED */
   unpause(): void {
     this.setPaused(false);
   }
 
-  /** Drops all messages, those in flight and deferred included. */
+  /** Drops all messages, those in flight and deferred included. @throws OperatorError NOT_STORED; the channel is as before then */
   empty(): void {
     const { released, releasedPosition, deferredPublishes } = this.topic;
+    const before = this.parts.deferred.nextNumber;
+    const emptied = { voidBefore: before, requeuesVoidBefore: before, floor: released, progress: new Uint8Array() };
+    this.parts.checkpointer.storeChannel(this, emptied);
     this.restartAt(released, releasedPosition);
     this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
     deferredPublishes.noteVoid(this.deferrals.voidBefore);
-    this.parts.checkpointer.saveChannel(this);
+    this.markUnsaved();
   }
 
   /**
@@ -362,8 +367,8 @@ export class Channel implements ChannelView, ChannelSignals {
     this.messageCountBase = this.topic.released;
   }
 
-  /** What the metadata store keeps of it. */
-  toRow(): ChannelRow {
+  /** What the metadata store keeps of it. @param skipped messages that are finished here too */
+  toRow(skipped?: Range): ChannelRow {
     const { voidBefore, requeuesVoidBefore } = this.deferrals;
     return {
       id: this.id,
@@ -373,7 +378,7 @@ export class Channel implements ChannelView, ChannelSignals {
       voidBefore,
       requeuesVoidBefore,
       floor: this.floor,
-      progress: encodeProgress(this.backlog.progress, this.floor),
+      progress: encodeProgress(this.backlog.progressWith(skipped), this.floor),
     };
   }
 
@@ -408,8 +413,8 @@ export class Channel implements ChannelView, ChannelSignals {
   // ---- inside
 
   private setPaused(paused: boolean): void {
+    this.parts.checkpointer.storeChannel(this, { paused });
     this.paused = paused;
-    this.parts.checkpointer.saveChannel(this);
     this.markDirty();
   }
 
