@@ -6,7 +6,7 @@ import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type ScannedEntry, type StoredEntry } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import type { Disk } from "../storage/disk/disk.ts";
-import type { ChannelRow } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow } from "../storage/metadata/rows.ts";
 
 /** The deferred messages of a stopped broker. */
 export class DeferredExport {

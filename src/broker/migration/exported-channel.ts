@@ -1,5 +1,5 @@
 import type { SequenceSet } from "../recovery/sequence-set.ts";
-import type { ChannelRow } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow } from "../storage/metadata/rows.ts";
 import { addRange, decodeProgress, type Range, type Tries } from "../topics/channel/progress.ts";
 import { ABSENT } from "./topic-merge.ts";
 

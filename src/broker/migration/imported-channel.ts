@@ -1,4 +1,4 @@
-import type { ChannelRow } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow } from "../storage/metadata/rows.ts";
 import { decodeProgress, encodeProgress, type Range, type Tries } from "../topics/channel/progress.ts";
 
 /** The progress of a channel while messages are imported: it has finished all that it does not get. */

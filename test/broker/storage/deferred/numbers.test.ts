@@ -33,7 +33,13 @@ class Run implements EntryOwner {
       ballast: NO_BALLAST,
       clock: { currentMs: () => nowMs },
     });
-    this.store.target = { wanted: () => true, underWay: () => false, room: () => Number.POSITIVE_INFINITY, due: () => {}, dropped: () => {} };
+    this.store.target = {
+      wanted: () => true,
+      underWay: () => false,
+      room: () => Number.POSITIVE_INFINITY,
+      due: () => {},
+      dropped: () => {},
+    };
     this.store.recover(
       () => false,
       ({ number }) => this.recovered.push(number),
