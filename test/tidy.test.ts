@@ -8,6 +8,10 @@ const ROOT = join(import.meta.dir, "..");
 /** This file names what it forbids. */
 const OWN_PATH = "test/tidy.test.ts";
 
+/** The one place where tests are skipped, and the test of what is said about it. */
+const NEEDS_PATH = "test/support/needs.ts";
+const SKIPPING_TEST = "test/scripts/test-summary.test.ts";
+
 const MAX_LINES = 450;
 /** A table of flags is one long list that is read entry by entry. */
 const FLAG_TABLE = /-flags\.ts$/;
@@ -79,6 +83,18 @@ test("no test is skipped or runs alone, and no work is left to do in a comment",
   const findings = [...sources].flatMap(([path, text]) => {
     const marks = text.matchAll(/\b(?:test|describe|it)\.(?:only|skip|todo)\b|\b(?:TODO|FIXME|XXX)\b/g);
     return path === OWN_PATH ? [] : [...marks].map(([mark]) => `${path}: ${mark}`);
+  });
+  expect(findings).toEqual([]);
+});
+
+test("a test that cannot run everywhere says why it is skipped", () => {
+  const findings = sourcesIn("test/").flatMap(([path, text]) => {
+    const unexplained = path === NEEDS_PATH ? [] : [...text.matchAll(/\b(?:test|describe|it)\.(?:skipIf|if|todoIf)\(/g)];
+    // A program that is called by its name is looked for before: missing("ip").
+    const called = [...text.matchAll(/\bspawn(?:Sync)?\(\s*\[\s*"([\w-]+)"/g)].filter(
+      ([, program]) => !new RegExp(`\\bmissing\\([^)]*"${program}"`).test(text),
+    );
+    return path === OWN_PATH || path === SKIPPING_TEST ? [] : [...unexplained, ...called].map(([mark]) => `${path}: ${mark}`);
   });
   expect(findings).toEqual([]);
 });

@@ -3,6 +3,7 @@ import { cpuSeconds, parseCpuSeconds, parseMachineCpuSeconds, peakRssBytes } fro
 import { makeReport, summarize, toMarkdown } from "../../bench/support/report.ts";
 import { median, quantile } from "../../bench/support/statistics.ts";
 import { WORKLOADS } from "../../bench/workloads.ts";
+import { testUnless } from "../support/needs.ts";
 
 const run = (seconds: number, serverCpuSeconds: number) => ({
   messages: 1000,
@@ -39,13 +40,16 @@ test("the machine's CPU time excludes waiting and interrupts", () => {
   expect(() => parseMachineCpuSeconds("nothing\n")).toThrow("not /proc/stat");
 });
 
-test.skipIf(process.platform !== "linux")("a process's CPU time grows with its work, and its peak memory is known", () => {
-  const before = cpuSeconds(process.pid);
-  const deadline = performance.now() + 5000;
-  while (cpuSeconds(process.pid) - before < 0.03 && performance.now() < deadline);
-  expect(cpuSeconds(process.pid) - before).toBeGreaterThanOrEqual(0.03);
-  expect(peakRssBytes(process.pid)).toBeGreaterThan(1e6);
-});
+testUnless(process.platform === "linux" ? undefined : "not Linux")(
+  "a process's CPU time grows with its work, and its peak memory is known",
+  () => {
+    const before = cpuSeconds(process.pid);
+    const deadline = performance.now() + 5000;
+    while (cpuSeconds(process.pid) - before < 0.03 && performance.now() < deadline);
+    expect(cpuSeconds(process.pid) - before).toBeGreaterThanOrEqual(0.03);
+    expect(peakRssBytes(process.pid)).toBeGreaterThan(1e6);
+  },
+);
 
 test("a summary has medians per message; a failed round is listed but not in the medians", () => {
   const summary = summarize([run(1, 0.5), { error: "stalled" }, run(4, 0.8), run(2, 0.6)]);

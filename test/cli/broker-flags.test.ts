@@ -2,14 +2,12 @@ import { describe, expect, test } from "bun:test";
 import { hostname } from "node:os";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { allFlags, helpText, parseFlags } from "../../src/cli/flags.ts";
-import { findNsqd } from "../support/server.ts";
+import { findProgram, missing, testUnless } from "../support/needs.ts";
 import { type HelpEntry, readHelp } from "./help.ts";
 
-const nsqd = findNsqd();
-
 describe("the broker's flags", () => {
-  test.skipIf(nsqd === undefined)("have the names, types and defaults of nsqd's, beside bunsq's own", () => {
-    const { stderr } = Bun.spawnSync([nsqd ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
+  testUnless(missing("nsqd"))("have the names, types and defaults of nsqd's, beside bunsq's own", () => {
+    const { stderr } = Bun.spawnSync([findProgram("nsqd") ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
     const theirs = readHelp(stderr.toString());
     const table = brokerFlags(hostname());
     const ours = readHelp(helpText("nsqd", table));

@@ -2,12 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { COMPATIBILITY_DOC_PATH, compatibilityDoc } from "../../scripts/compatibility-doc.ts";
 import { FLAGS_DOC_PATH, flagsDoc } from "../../scripts/flags-doc.ts";
-import { findNsqlookupd } from "../support/lookup.ts";
-import { findNsqd, startServer } from "../support/server.ts";
+import { findProgram, missing, testUnless } from "../support/needs.ts";
+import { startServer } from "../support/server.ts";
 import { readHelp } from "./help.ts";
-
-const nsqd = findNsqd();
-const nsqlookupd = findNsqlookupd();
 
 /** The rows of a table in docs/compatibility.md: a flag's name, its key, its default, and how it works in bunsq. */
 function rowsUnder(heading: string): string[][] {
@@ -27,12 +24,9 @@ describe("docs/flags.md and docs/compatibility.md", () => {
     expect(compatibility).toBe(compatibilityDoc(compatibility));
   });
 
-  for (const [program, path] of [
-    ["nsqd", nsqd],
-    ["nsqlookupd", nsqlookupd],
-  ] as const) {
-    test.skipIf(path === undefined)(`tell of every flag of ${program}, and of no other, with its default`, () => {
-      const theirs = helpOf(path ?? "");
+  for (const program of ["nsqd", "nsqlookupd"]) {
+    testUnless(missing(program))(`tell of every flag of ${program}, and of no other, with its default`, () => {
+      const theirs = helpOf(findProgram(program) ?? "");
       const rows = rowsUnder(program);
       expect(rows.map(([name]) => name ?? "").sort()).toEqual([...theirs.keys()].sort());
       for (const [name = "", , told = "", verdict] of rows) {
@@ -46,7 +40,7 @@ describe("docs/flags.md and docs/compatibility.md", () => {
     });
   }
 
-  test.skipIf(nsqd === undefined)("tell the keys by which nsqd knows its options", async () => {
+  testUnless(missing("nsqd"))("tell the keys by which nsqd knows its options", async () => {
     const withoutOption = ["config", "version", "verbose", "worker-id"];
     const server = await startServer({ program: "nsqd" });
     try {

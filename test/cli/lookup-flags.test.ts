@@ -4,14 +4,12 @@ import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { allFlags, type FlagTable, helpText, idleFlags, parseFlags, resolveOptions, withPrefix } from "../../src/cli/flags.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
-import { findNsqlookupd } from "../support/lookup.ts";
+import { findProgram, missing, testUnless } from "../support/needs.ts";
 import { readHelp } from "./help.ts";
 
-const nsqlookupd = findNsqlookupd();
-
 describe("the lookup server's flags", () => {
-  test.skipIf(nsqlookupd === undefined)("have the names, types and defaults of nsqlookupd's", () => {
-    const { stderr } = Bun.spawnSync([nsqlookupd ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
+  testUnless(missing("nsqlookupd"))("have the names, types and defaults of nsqlookupd's", () => {
+    const { stderr } = Bun.spawnSync([findProgram("nsqlookupd") ?? "", "--help"], { stdout: "ignore", stderr: "pipe" });
     const theirs = readHelp(stderr.toString());
     expect(theirs.size).toBe(10);
     const ours = readHelp(helpText("nsqlookupd", lookupFlags(hostname())));

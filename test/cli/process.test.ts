@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { missing, testUnless } from "../support/needs.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, type Server, startProcess, startServer, until } from "../support/server.ts";
 
@@ -58,39 +59,47 @@ describe("a broker process", () => {
   }
 
   for (const mode of ["broker", "lookup", "all"]) {
-    test(`goes on at SIGHUP when it was started with SIGHUP ignored, as nohup does (${mode})`, async () => {
-      const ports = ["tcp-address", "http-address", ...(mode === "all" ? ["lookup-tcp-address", "lookup-http-address"] : [])];
-      const running = await startProcess("bunsq", [
-        ...["sh", "-c", 'trap "" HUP; exec "$@"', "sh", process.execPath, MAIN, `--mode=${mode}`],
-        ...(mode === "lookup" ? [] : [`--data-path=${dataPath}`]),
-        ...ports.map((flag) => `--${flag}=127.0.0.1:0`),
-      ]);
-      try {
-        running.process.kill("SIGHUP");
-        expect(await (await running.http("GET", "/ping")).text()).toBe("OK");
-        expect(await running.stop("SIGTERM")).toBe(0);
-        expect(running.log()).not.toContain("SIGHUP");
-        expect(running.log()).toContain(" INFO: SIGTERM: closing\n");
-      } finally {
-        await running.stop("SIGKILL");
-      }
-    }, 60_000);
+    testUnless(missing("sh"))(
+      `goes on at SIGHUP when it was started with SIGHUP ignored, as nohup does (${mode})`,
+      async () => {
+        const ports = ["tcp-address", "http-address", ...(mode === "all" ? ["lookup-tcp-address", "lookup-http-address"] : [])];
+        const running = await startProcess("bunsq", [
+          ...["sh", "-c", 'trap "" HUP; exec "$@"', "sh", process.execPath, MAIN, `--mode=${mode}`],
+          ...(mode === "lookup" ? [] : [`--data-path=${dataPath}`]),
+          ...ports.map((flag) => `--${flag}=127.0.0.1:0`),
+        ]);
+        try {
+          running.process.kill("SIGHUP");
+          expect(await (await running.http("GET", "/ping")).text()).toBe("OK");
+          expect(await running.stop("SIGTERM")).toBe(0);
+          expect(running.log()).not.toContain("SIGHUP");
+          expect(running.log()).toContain(" INFO: SIGTERM: closing\n");
+        } finally {
+          await running.stop("SIGKILL");
+        }
+      },
+      60_000,
+    );
   }
 
-  test("ends when npm start gets SIGTERM, and npm waits for it", async () => {
-    const running = await startProcess("bunsq", [
-      ...["npm", "--silent", "start", "--", "--mode=broker", `--data-path=${dataPath}`],
-      ...["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"],
-    ]);
-    const started = descendants(running.process.pid);
-    try {
-      await running.stop("SIGTERM");
-      await until("the broker has ended", () => running.log().includes("NSQ: bye"));
-      await until("its process is gone", () => !started.some((pid) => existsSync(`/proc/${pid}`)));
-    } finally {
-      for (const pid of started) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
-    }
-  }, 60_000);
+  testUnless(missing("npm", "sh"))(
+    "ends when npm start gets SIGTERM, and npm waits for it",
+    async () => {
+      const running = await startProcess("bunsq", [
+        ...["npm", "--silent", "start", "--", "--mode=broker", `--data-path=${dataPath}`],
+        ...["--tcp-address=127.0.0.1:0", "--http-address=127.0.0.1:0"],
+      ]);
+      const started = descendants(running.process.pid);
+      try {
+        await running.stop("SIGTERM");
+        await until("the broker has ended", () => running.log().includes("NSQ: bye"));
+        await until("its process is gone", () => !started.some((pid) => existsSync(`/proc/${pid}`)));
+      } finally {
+        for (const pid of started) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+      }
+    },
+    60_000,
+  );
 
   test("ends at once with 1 at a second signal while it is closing", async () => {
     const server = await startWith("endless-close.ts", dataPath);
@@ -150,7 +159,7 @@ describe("a broker process", () => {
     }
   }, 60_000);
 
-  test.skipIf(process.getuid?.() === 0)(
+  testUnless(process.getuid?.() === 0 ? "root may write everywhere" : undefined)(
     "refuses a data path that it may not write to",
     async () => {
       chmodSync(dataPath, 0o500);

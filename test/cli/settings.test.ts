@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
 import { helpPage } from "../../src/cli/program.ts";
+import { missing, testUnless } from "../support/needs.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, MAIN, startServer, until } from "../support/server.ts";
 
@@ -33,36 +34,44 @@ function run(environment: Record<string, string>, ...args: string[]) {
 }
 
 describe("a setting", () => {
-  test("is taken from the command line, else the environment, else the config file, else it is the default", async () => {
-    const path = file("layers.toml", 'max_msg_size = 3000\nmax_rdy_count = 30\nmsg_timeout = "3s"\nlog_prefix = "[file] "\n');
-    const environment = ["env", `BUNSQ_CONFIG=${path}`, "BUNSQ_MAX_MSG_SIZE=2000", "BUNSQ_MAX_RDY_COUNT=20", "BUNSQ_LOG_PREFIX="];
-    const server = await startServer({
-      command: [...environment, process.execPath, MAIN, "broker"],
-      args: ["--max-msg-size=1000"],
-    });
-    try {
-      const told = async (key: string) => (await server.http("GET", `/config/${key}`)).json();
-      expect(await told("max_msg_size")).toBe(1000);
-      expect(await told("max_rdy_count")).toBe(20);
-      expect(await told("msg_timeout")).toBe(3_000_000_000);
-      expect(await told("max_body_size")).toBe(5 * 1024 * 1024);
-      expect(server.log()).toMatch(/^\[file\] .* INFO: /);
-      expect(server.log()).not.toContain("WARNING");
-    } finally {
-      await server.stop();
-    }
-  }, 30_000);
+  testUnless(missing("env"))(
+    "is taken from the command line, else the environment, else the config file, else it is the default",
+    async () => {
+      const path = file("layers.toml", 'max_msg_size = 3000\nmax_rdy_count = 30\nmsg_timeout = "3s"\nlog_prefix = "[file] "\n');
+      const environment = ["env", `BUNSQ_CONFIG=${path}`, "BUNSQ_MAX_MSG_SIZE=2000", "BUNSQ_MAX_RDY_COUNT=20", "BUNSQ_LOG_PREFIX="];
+      const server = await startServer({
+        command: [...environment, process.execPath, MAIN, "broker"],
+        args: ["--max-msg-size=1000"],
+      });
+      try {
+        const told = async (key: string) => (await server.http("GET", `/config/${key}`)).json();
+        expect(await told("max_msg_size")).toBe(1000);
+        expect(await told("max_rdy_count")).toBe(20);
+        expect(await told("msg_timeout")).toBe(3_000_000_000);
+        expect(await told("max_body_size")).toBe(5 * 1024 * 1024);
+        expect(server.log()).toMatch(/^\[file\] .* INFO: /);
+        expect(server.log()).not.toContain("WARNING");
+      } finally {
+        await server.stop();
+      }
+    },
+    30_000,
+  );
 
-  test("without effect is reported by the name that it was set with", async () => {
-    const path = file("needless.toml", "queue_scan_worker_pool_max = 9\nqueue_scan_selection_count = 20\n");
-    const server = await startServer({
-      command: ["env", "BUNSQ_VERBOSE=1", "BUNSQ_IMAGE=x", process.execPath, MAIN, "broker"],
-      args: [`--config=${path}`, "-worker-id"],
-    });
-    await server.stop();
-    const warnings = [...server.log().matchAll(/ WARNING: (.*) has no effect: /g)].map(([, origin]) => origin);
-    expect(warnings).toEqual(["BUNSQ_IMAGE", `queue_scan_worker_pool_max in ${path}`, "BUNSQ_VERBOSE", "-worker-id"]);
-  }, 30_000);
+  testUnless(missing("env"))(
+    "without effect is reported by the name that it was set with",
+    async () => {
+      const path = file("needless.toml", "queue_scan_worker_pool_max = 9\nqueue_scan_selection_count = 20\n");
+      const server = await startServer({
+        command: ["env", "BUNSQ_VERBOSE=1", "BUNSQ_IMAGE=x", process.execPath, MAIN, "broker"],
+        args: [`--config=${path}`, "-worker-id"],
+      });
+      await server.stop();
+      const warnings = [...server.log().matchAll(/ WARNING: (.*) has no effect: /g)].map(([, origin]) => origin);
+      expect(warnings).toEqual(["BUNSQ_IMAGE", `queue_scan_worker_pool_max in ${path}`, "BUNSQ_VERBOSE", "-worker-id"]);
+    },
+    30_000,
+  );
 });
 
 test("a log level that is set at run time counts from the next line on", async () => {

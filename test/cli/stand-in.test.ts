@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,13 +6,9 @@ import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { configKey } from "../../src/cli/config-file.ts";
 import type { Flag } from "../../src/cli/flag.ts";
 import { allFlags } from "../../src/cli/flags.ts";
-import { findNsqlookupd } from "../support/lookup.ts";
-import { findNsqd, MAIN, type Running, type Server, startProcess, startServer } from "../support/server.ts";
+import { describeUnless, findProgram, missing, testUnless } from "../support/needs.ts";
+import { MAIN, type Running, type Server, startProcess, startServer } from "../support/server.ts";
 import { commandLines, endingOf, makeFiles } from "../support/stand-in.ts";
-
-const nsqd = findNsqd();
-const nsqlookupd = findNsqlookupd();
-if (nsqd === undefined || nsqlookupd === undefined) console.warn("comparisons skipped: no nsqd, or no nsqlookupd");
 
 let folder: string;
 beforeAll(() => {
@@ -23,11 +19,9 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-describe.skipIf(nsqd === undefined || nsqlookupd === undefined)("under the name", () => {
-  for (const [program, theirs = ""] of [
-    ["nsqd", nsqd],
-    ["nsqlookupd", nsqlookupd],
-  ] as const) {
+describeUnless(missing("nsqd", "nsqlookupd"))("under the name", () => {
+  for (const program of ["nsqd", "nsqlookupd"] as const) {
+    const theirs = findProgram(program) ?? "";
     for (const args of commandLines(program)) {
       test(`${program}, ${args.join(" ")} ends as Go's does`, () => {
         const { firstError: theirError, ...expected } = endingOf([theirs, ...args], folder);
@@ -43,8 +37,7 @@ describe.skipIf(nsqd === undefined || nsqlookupd === undefined)("under the name"
 
 /** The examples in NSQ's source, which exist if Go has fetched it. */
 const EXAMPLES = join(process.env.GOMODCACHE ?? join(homedir(), "go/pkg/mod"), "github.com/nsqio/nsq@v1.3.0/contrib");
-const hasExamples = existsSync(EXAMPLES);
-if (!hasExamples) console.warn("nsqd's example files skipped: no source of NSQ");
+const noExamples = existsSync(EXAMPLES) ? undefined : "no source of NSQ";
 
 /** A value other than the default, as TOML. */
 function otherValue(flag: Flag): string {
@@ -67,7 +60,7 @@ function otherValue(flag: Flag): string {
   }
 }
 
-describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
+describeUnless(missing("nsqd"))("a config file of nsqd's", () => {
   /** A broker's options by key, as it reports them. */
   const optionsOf = async (server: Server, keys: string[]) => {
     const told: Record<string, string> = {};
@@ -107,7 +100,7 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
       !["config", "version", "tcp-address", "http-address", "https-address", "data-path"].includes(flag.name),
   );
 
-  test.skipIf(!hasExamples)(
+  testUnless(noExamples)(
     "loads unchanged, NSQ's own example among them",
     async () => {
       await compare(join(EXAMPLES, "nsqd.cfg.example"), flags.map(configKey));
@@ -127,7 +120,7 @@ describe.skipIf(nsqd === undefined)("a config file of nsqd's", () => {
   }, 60_000);
 });
 
-test.skipIf(!hasExamples)(
+testUnless(noExamples)(
   "nsqlookupd's own example loads unchanged",
   async () => {
     let running: Running | undefined;

@@ -8,6 +8,7 @@ import { isSettableIn } from "../../src/cli/flag.ts";
 import { allFlags } from "../../src/cli/flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 import { selectProgram } from "../../src/cli/program.ts";
+import { missing, testUnless } from "../support/needs.ts";
 import { MAIN, startProcess } from "../support/server.ts";
 
 const CONTRIB = join(import.meta.dir, "../../contrib");
@@ -83,13 +84,11 @@ describe("contrib/bunsq@.service", () => {
     for (const mode of ["all", "broker", "lookup"]) expect(selectProgram(program, [mode])).toMatchObject({ name: "bunsq", mode });
   });
 
-  const analyze = Bun.which("systemd-analyze");
-  if (analyze === null) console.warn("the unit is not verified: no systemd-analyze");
-  test.skipIf(analyze === null)("is taken by systemd without a complaint", () => {
+  testUnless(missing("systemd-analyze"))("is taken by systemd without a complaint", () => {
     inFolder((folder) => {
       // systemd looks whether the program is there.
       writeFileSync(join(folder, "bunsq@.service"), unit.replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`));
-      const { exitCode, stderr } = Bun.spawnSync([analyze ?? "", "verify", join(folder, "bunsq@broker.service")], { stderr: "pipe" });
+      const { exitCode, stderr } = Bun.spawnSync(["systemd-analyze", "verify", join(folder, "bunsq@broker.service")], { stderr: "pipe" });
       expect([exitCode, stderr.toString()]).toEqual([0, ""]);
     });
   });

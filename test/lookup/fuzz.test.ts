@@ -1,7 +1,8 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect } from "bun:test";
 import { ByteSocket } from "../behaviour/differential/support/byte-socket.ts";
 import { startLookupServer } from "../support/lookup.ts";
 import { channelName, ending, mutated, shuffled, sizeWord, split, topicName } from "../support/mutation.ts";
+import { testUnless } from "../support/needs.ts";
 import { inMib, MIB, memoryBytes } from "../support/process-watch.ts";
 import { Random, seedFromEnvironment } from "../support/random.ts";
 import { type Running, until } from "../support/server.ts";
@@ -102,7 +103,7 @@ function flaw(bytes: Buffer, whole: boolean): string | undefined {
   return whole && at !== bytes.length ? `${bytes.length - at} bytes that are no answer` : undefined;
 }
 
-test.if(ONLY === undefined)(
+testUnless(ONLY === undefined ? undefined : "BUNSQ_FUZZ_ONLY is set")(
   `${STREAMS} broken streams neither kill, hang, leak nor bloat the lookup server, and a broker beside them notices nothing`,
   async () => {
     const seed = seedFromEnvironment();
@@ -147,7 +148,7 @@ test.if(ONLY === undefined)(
   120_000,
 );
 
-test.if(ONLY !== undefined)(`stream ${ONLY} does not harm the lookup server`, async () => {
+testUnless(ONLY === undefined ? "BUNSQ_FUZZ_ONLY is not set" : undefined)(`stream ${ONLY} does not harm the lookup server`, async () => {
   const seed = seedFromEnvironment();
   server = await startLookupServer("bunsq", ["-log-level=debug"]);
   const { chunks, ending } = streamOf(seed, Number(ONLY));

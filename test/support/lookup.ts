@@ -1,3 +1,4 @@
+import { findProgram } from "./needs.ts";
 import { MAIN, type Running, startProcess } from "./server.ts";
 
 /** Which lookup server to start: ours from source, or Go's from NSQLOOKUPD_BIN or PATH. */
@@ -5,7 +6,7 @@ export type LookupProgram = "bunsq" | "nsqlookupd";
 
 /** Where Go's nsqlookupd is, if this machine has it. */
 export function findNsqlookupd(): string | undefined {
-  return process.env.NSQLOOKUPD_BIN ?? Bun.which("nsqlookupd") ?? undefined;
+  return findProgram("nsqlookupd");
 }
 
 /** Starts a lookup server and returns once both of its listeners are up. Rejects with its log if it exits first. */

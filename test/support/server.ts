@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { findProgram } from "./needs.ts";
 
 /** Our program, from source. */
 export const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -39,7 +40,7 @@ export interface Server extends Running, AsyncDisposable {
 
 /** Where Go's nsqd is, if this machine has it. */
 export function findNsqd(): string | undefined {
-  return process.env.NSQD_BIN ?? Bun.which("nsqd") ?? undefined;
+  return findProgram("nsqd");
 }
 
 /** Starts a broker and returns once both of its listeners are up. Rejects with its log if it exits first. */

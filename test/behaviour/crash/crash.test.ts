@@ -2,8 +2,9 @@ import { expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { missing, testUnless } from "../../support/needs.ts";
 import { seedFromEnvironment } from "../../support/random.ts";
-import { findNsqd, type Program } from "../../support/server.ts";
+import type { Program } from "../../support/server.ts";
 import { CrashRun } from "./crash-run.ts";
 
 // BUNSQ_SEED replays a run's decisions (its timing stays the machine's), BUNSQ_CRASH_ROUNDS makes it longer or shorter.
@@ -37,7 +38,7 @@ test(
   120_000 + ROUNDS * 4_000,
 );
 
-test.if(findNsqd() !== undefined)(
+testUnless(missing("nsqd"))(
   "the ledger finds nothing wrong with nsqd as long as that runs undisturbed",
   () => run("nsqd", (crashRun) => crashRun.undisturbedLife(10_000)),
   120_000,

@@ -1,9 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { expect, test } from "bun:test";
 import { RELATIVE_ACCURACY } from "../../../src/broker/latency/latency-window.ts";
 import type { LatencyStats } from "../../../src/broker/latency/percentiles.ts";
 import type { Stats } from "../../../src/broker/metrics/stats.ts";
+import { describeUnless, missing } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
-import { findNsqd, type Program, type Server, startServer, until } from "../../support/server.ts";
+import { type Program, type Server, startServer, until } from "../../support/server.ts";
 import { UdpSink } from "../../support/udp-sink.ts";
 
 /** nsqd sends for this long less a second, and cannot with a second or less. */
@@ -102,10 +103,7 @@ async function makeTraffic(side: Side): Promise<void> {
   expect(fourth.attempts).toBe(1);
 }
 
-const available = findNsqd() !== undefined;
-if (!available) console.log("skipped: no nsqd (statsd and latency percentiles)");
-
-describe.skipIf(!available)("beside nsqd", () => {
+describeUnless(missing("nsqd"))("beside nsqd", () => {
   test.concurrent("the same traffic is told to statsd in the same keys, types, values, order and packets", async () => {
     await using pair = await Pair.start("--statsd-prefix=s", "--statsd-udp-packet-size=200");
     await Promise.all(pair.sides.map(makeTraffic));

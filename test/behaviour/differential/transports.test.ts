@@ -1,16 +1,14 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { clientTls, type Holder, TLS_FLAGS } from "../../support/certs/certs.ts";
+import { describeUnless, missing } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
-import { findNsqd, type Program, type Server, startServer } from "../../support/server.ts";
-
-const nsqd = findNsqd();
-if (nsqd === undefined) console.log("skipped: no nsqd (transports)");
+import { type Program, type Server, startServer } from "../../support/server.ts";
 
 type Play = (server: Server) => Promise<unknown[]>;
 
 /** Plays the same on nsqd and on bunsq, and compares what was noted. */
 function describePair(name: string, args: string[], scenarios: Record<string, Play>): void {
-  describe.skipIf(nsqd === undefined)(name, () => {
+  describeUnless(missing("nsqd"))(name, () => {
     const servers: Server[] = [];
     beforeAll(async () => {
       for (const program of ["nsqd", "bunsq"] as Program[]) servers.push(await startServer({ program, args: ["--node-id=7", ...args] }));

@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { describeUnless } from "../../support/needs.ts";
 import { until } from "../../support/server.ts";
 import { Cluster, HEALED_MS, type Place } from "./support/cluster.ts";
 import { Network, noNetworks } from "./support/network.ts";
@@ -8,10 +9,7 @@ const CUT_SECONDS = Number(process.env.BUNSQ_CUT_SECONDS ?? 6);
 
 const PING_INTERVAL_SECONDS = 15;
 
-const missing = noNetworks();
-if (missing !== undefined) console.log(`skipped: ${missing} (healing after the network was cut)`);
-
-describe.skipIf(missing !== undefined)("three brokers, two lookups and their clients, each on a host of its own,", () => {
+describeUnless(noNetworks())("three brokers, two lookups and their clients, each on a host of its own,", () => {
   let network: Network;
   let cluster: Cluster;
 

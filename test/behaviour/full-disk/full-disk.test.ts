@@ -1,4 +1,5 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect } from "bun:test";
+import { testUnless } from "../../support/needs.ts";
 import { type Server, startServer, until } from "../../support/server.ts";
 import { SmallDisk, whyNoSmallDisk } from "./small-disk.ts";
 import { CHANNEL, Drain, KINDS, NOTED_MS, Traffic, untilAccepted } from "./traffic.ts";
@@ -11,7 +12,6 @@ const ROOM_BYTES = 4 * MIB;
 const MOST_ROUNDS = 500;
 
 const reason = whyNoSmallDisk();
-if (reason !== undefined) console.log(`skipped: full disks: ${reason}`);
 
 let server: Server | undefined;
 let disk: SmallDisk | undefined;
@@ -67,7 +67,7 @@ const SETTINGS = [
 
 for (const { name, args, brimful, ends } of SETTINGS) {
   for (const end of ends) {
-    test.if(reason === undefined)(
+    testUnless(reason)(
       `a disk filled ${name}, then ${end}: nothing acknowledged is lost, nothing refused comes, and there is no need to restart`,
       async () => {
         const mounted = SmallDisk.mount(DISK_BYTES);

@@ -1,6 +1,7 @@
 import { closeSync, mkdtempSync, openSync, rmdirSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { missing } from "../../support/needs.ts";
 
 /** A disk of its own that is soon full: a tmpfs, where this process may mount one. */
 export class SmallDisk implements Disposable {
@@ -9,6 +10,8 @@ export class SmallDisk implements Disposable {
   /** @returns the disk, or why there is none */
   static mount(bytes: number): SmallDisk | string {
     if (process.platform !== "linux") return "a tmpfs can be mounted on Linux only";
+    const noProgram = missing("mount", "umount");
+    if (noProgram !== undefined) return noProgram;
     const path = mkdtempSync(join(tmpdir(), "bunsq-disk-"));
     const mounted = Bun.spawnSync(["mount", "-t", "tmpfs", "-o", `size=${bytes}`, "tmpfs", path]);
     if (mounted.success) return new SmallDisk(path);

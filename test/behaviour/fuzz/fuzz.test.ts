@@ -1,4 +1,5 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect } from "bun:test";
+import { testUnless } from "../../support/needs.ts";
 import { inMib, MIB, memoryBytes } from "../../support/process-watch.ts";
 import { seedFromEnvironment } from "../../support/random.ts";
 import { type Program, type Server, startServer } from "../../support/server.ts";
@@ -37,7 +38,7 @@ async function start(): Promise<Server> {
   return server;
 }
 
-test.if(ONLY === undefined)(
+testUnless(ONLY === undefined ? undefined : "BUNSQ_FUZZ_ONLY is set")(
   `${TCP_STREAMS + HTTP_STREAMS} broken streams neither kill, hang, leak nor bloat the broker, and a client beside them notices nothing`,
   async () => {
     const seed = seedFromEnvironment();
@@ -89,7 +90,7 @@ test.if(ONLY === undefined)(
   400_000,
 );
 
-test.if(ONLY !== undefined)(
+testUnless(ONLY === undefined ? "BUNSQ_FUZZ_ONLY is not set" : undefined)(
   `the streams named in BUNSQ_FUZZ_ONLY (${ONLY ?? "none"}) do the broker no harm`,
   async () => {
     const seed = seedFromEnvironment();

@@ -1,16 +1,16 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { copyFileSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BINARY_PATH } from "../../../scripts/build.ts";
-import { findNsqlookupd } from "../../support/lookup.ts";
+import { describeUnless, findProgram, missing, testUnless } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
-import { findNsqd, type Server, startProcess, startServer, until } from "../../support/server.ts";
+import { type Server, startProcess, startServer, until } from "../../support/server.ts";
 import { commandLines, endingOf, makeFiles } from "../../support/stand-in.ts";
 
 const ROOT = join(import.meta.dir, "../../..");
 
-/** Why the binary cannot be tested, if so. Set BUNSQ_SMOKE=1, as CI does, to have that fail. */
+/** Why the binary cannot be tested, if so: `npm run build` has to make it anew. */
 function unfit(): string | undefined {
   if (!existsSync(BINARY_PATH)) return "dist/bunsq is not built";
   const builtMs = statSync(BINARY_PATH).mtimeMs;
@@ -21,10 +21,9 @@ function unfit(): string | undefined {
 }
 
 const reason = unfit();
-const skipped = reason !== undefined && !process.env.BUNSQ_SMOKE;
-if (skipped) console.warn(`smoke test skipped: ${reason}; npm run build makes it anew`);
 
-describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
+// Set BUNSQ_SMOKE=1, as CI does, to have an unfit binary fail.
+describeUnless(process.env.BUNSQ_SMOKE ? undefined : reason)("dist/bunsq alone in an empty folder", () => {
   let folder: string;
   let dataPath: string;
 
@@ -67,11 +66,8 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
     expect(stdout.toString()).toMatch(/^nsqd v1\.3\.0 \(built w\/bun\d+\.\d+\.\d+\), bunsq \d/);
   });
 
-  for (const [program, theirs = ""] of [
-    ["nsqd", findNsqd()],
-    ["nsqlookupd", findNsqlookupd()],
-  ] as const) {
-    test.skipIf(theirs === "")(
+  for (const program of ["nsqd", "nsqlookupd"] as const) {
+    testUnless(missing(program))(
       `ends as Go's ${program} does through a link of that name`,
       () => {
         const place = mkdtempSync(join(tmpdir(), "bunsq-smoke-link-"));
@@ -81,7 +77,7 @@ describe.skipIf(skipped)("dist/bunsq alone in an empty folder", () => {
           symlinkSync(join(folder, "bunsq"), link);
           for (const args of commandLines(program)) {
             const { firstError: _, ...ending } = endingOf([link, ...args], place);
-            const { firstError: __, ...expected } = endingOf([theirs, ...args], place);
+            const { firstError: __, ...expected } = endingOf([findProgram(program) ?? "", ...args], place);
             expect([args, ending]).toEqual([args, expected]);
           }
         } finally {

@@ -8,6 +8,7 @@ import { parseListenAddress } from "../../../src/net/address.ts";
 import { isSocketPath, removeDeadSocket } from "../../../src/net/unix-socket.ts";
 import { certificate } from "../../support/certs/certs.ts";
 import { InProcess, MemoryLogger } from "../../support/in-process.ts";
+import { missing, testUnless } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { findNsqd, MAIN, type Program, type Running, startProcess, until } from "../../support/server.ts";
 
@@ -46,43 +47,48 @@ describe("an address", () => {
 });
 
 describe("a broker on unix sockets", () => {
-  const programs: Program[] = ["bunsq", ...(findNsqd() === undefined ? [] : (["nsqd"] as const))];
-  if (programs.length === 1) console.log("skipped: no nsqd (unix sockets)");
+  for (const program of ["bunsq", "nsqd"] as const) {
+    testUnless(program === "nsqd" ? missing("nsqd") : undefined)(
+      `serves TCP and HTTP there, and removes the files at its end (${program})`,
+      async () => {
+        const [tcp, http] = [socketPath(), socketPath()];
+        const running = await startOnSockets(program, tcp, http);
+        expect(running.log()).toContain(`TCP: listening on ${tcp}\n`);
+        expect(running.log()).toContain(`HTTP: listening on ${http}\n`);
+        for (const path of [tcp, http]) expect(statSync(path).mode & 0o777).toBe(0o777 & ~process.umask());
 
-  for (const program of programs) {
-    test(`serves TCP and HTTP there, and removes the files at its end (${program})`, async () => {
-      const [tcp, http] = [socketPath(), socketPath()];
-      const running = await startOnSockets(program, tcp, http);
-      expect(running.log()).toContain(`TCP: listening on ${tcp}\n`);
-      expect(running.log()).toContain(`HTTP: listening on ${http}\n`);
-      for (const path of [tcp, http]) expect(statSync(path).mode & 0o777).toBe(0o777 & ~process.umask());
+        const client = await RawClient.connect(tcp);
+        expect(await client.call("PUB t", "x")).toBe("OK");
+        expect(await (await over(http, "/pub?topic=t", { method: "POST", body: "y" })).text()).toBe("OK");
+        expect(await (await over(http, "/info")).json()).toMatchObject({ tcp_port: -1, http_port: -1 });
+        expect(await (await over(http, "/config/tcp_address")).text()).toBe(tcp);
+        expect(await (await over(http, "/config/broadcast_tcp_port")).text()).toBe("0");
+        const stats = (await (await over(http, "/stats?format=json")).json()) as { producers: object[] };
+        expect(stats.producers).toMatchObject([{ client_id: "", hostname: "", remote_address: "@" }]);
+        expect(running.log()).toContain("TCP: new client(@)");
+        expect(running.log()).toContain("200 GET /info (@)");
 
-      const client = await RawClient.connect(tcp);
-      expect(await client.call("PUB t", "x")).toBe("OK");
-      expect(await (await over(http, "/pub?topic=t", { method: "POST", body: "y" })).text()).toBe("OK");
-      expect(await (await over(http, "/info")).json()).toMatchObject({ tcp_port: -1, http_port: -1 });
-      expect(await (await over(http, "/config/tcp_address")).text()).toBe(tcp);
-      expect(await (await over(http, "/config/broadcast_tcp_port")).text()).toBe("0");
-      const stats = (await (await over(http, "/stats?format=json")).json()) as { producers: object[] };
-      expect(stats.producers).toMatchObject([{ client_id: "", hostname: "", remote_address: "@" }]);
-      expect(running.log()).toContain("TCP: new client(@)");
-      expect(running.log()).toContain("200 GET /info (@)");
+        expect(await running.stop()).toBe(0);
+        expect([tcp, http].filter((path) => existsSync(path))).toEqual([]);
+      },
+      30_000,
+    );
 
-      expect(await running.stop()).toBe(0);
-      expect([tcp, http].filter((path) => existsSync(path))).toEqual([]);
-    }, 30_000);
-
-    test(`does not replace a socket on which another broker listens (${program})`, async () => {
-      const [tcp, http] = [socketPath(), socketPath()];
-      const first = await startOnSockets("bunsq", tcp, http);
-      const second = await startOnSockets(program, tcp, socketPath());
-      expect(await second.process.exited).toBe(1);
-      expect(second.log()).toContain(program === "nsqd" ? "address already in use" : `cannot listen on ${tcp}: another program uses it`);
-      const client = await RawClient.connect(tcp);
-      expect(await client.call("PUB t", "x")).toBe("OK");
-      client.close();
-      expect(await first.stop()).toBe(0);
-    }, 30_000);
+    testUnless(program === "nsqd" ? missing("nsqd") : undefined)(
+      `does not replace a socket on which another broker listens (${program})`,
+      async () => {
+        const [tcp, http] = [socketPath(), socketPath()];
+        const first = await startOnSockets("bunsq", tcp, http);
+        const second = await startOnSockets(program, tcp, socketPath());
+        expect(await second.process.exited).toBe(1);
+        expect(second.log()).toContain(program === "nsqd" ? "address already in use" : `cannot listen on ${tcp}: another program uses it`);
+        const client = await RawClient.connect(tcp);
+        expect(await client.call("PUB t", "x")).toBe("OK");
+        client.close();
+        expect(await first.stop()).toBe(0);
+      },
+      30_000,
+    );
   }
 
   test("delivers 100,000 messages unchanged", async () => {

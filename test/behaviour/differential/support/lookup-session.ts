@@ -1,5 +1,5 @@
 import { type Identity, identityOf, LookupClient } from "../../../lookup/support/lookup-client.ts";
-import { findNsqlookupd, type LookupProgram, startLookupServer } from "../../../support/lookup.ts";
+import { type LookupProgram, startLookupServer } from "../../../support/lookup.ts";
 import type { Running } from "../../../support/server.ts";
 import { until } from "../../../support/server.ts";
 import { exchange, requestBytes } from "./http-wire.ts";
@@ -153,7 +153,6 @@ export function describeAgainstNsqlookupd(
     title,
     {
       original: "nsqlookupd",
-      available: findNsqlookupd() !== undefined,
       anywhere: options.anywhere,
       serial: options.alone,
       open: async () => {

@@ -1,8 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { findNsqd, type Program, type Server, startServer } from "../../../support/server.ts";
+import { describeUnless, missing } from "../../../support/needs.ts";
+import { type Program, type Server, startServer } from "../../../support/server.ts";
 import { Session } from "./session.ts";
 
 /**
@@ -30,9 +31,8 @@ export type Side = "go" | "subject";
 
 /** Two programs on which scenarios are played. */
 export interface Pair<Own> {
-  /** Go's program: `original` on PATH. Without it every scenario is skipped, and that is said. */
+  /** Go's program. Without it every scenario is skipped. */
   original: string;
-  available: boolean;
   /** Differences that may show in any scenario; one that a scenario names must show in it. */
   anywhere?: Difference[] | undefined;
   /** One scenario after another, for those that see the whole server. */
@@ -49,8 +49,7 @@ export const PLAYS_ORIGINAL_TWICE = SUBJECT !== "bunsq";
 
 /** Plays each scenario on both sides and compares the transcripts line by line. */
 export function describePair<Own>(title: string, pair: Pair<Own>, define: (scenario: DefineScenario<Own>) => void): void {
-  if (!pair.available) console.log(`skipped: no ${pair.original} (${title})`);
-  describe.skipIf(!pair.available)(title, () => {
+  describeUnless(missing(pair.original))(title, () => {
     beforeAll(() => pair.open(), 60_000);
     afterAll(() => pair.close());
     let count = 0;
@@ -81,7 +80,7 @@ export interface PairOptions {
 
 /**
  * Starts Go's nsqd and the broker under test with the same flags, plays each scenario on both and compares the
- * transcripts line by line. Without nsqd on PATH or in NSQD_BIN every scenario is skipped, and that is said.
+ * transcripts line by line. Without nsqd on PATH or in NSQD_BIN every scenario is skipped.
  */
 export function describeAgainstNsqd(title: string, options: PairOptions, define: (scenario: DefineScenario) => void): void {
   const goArgs = [...options.args, ...(options.goArgs ?? [])];
@@ -95,7 +94,6 @@ export function describeAgainstNsqd(title: string, options: PairOptions, define:
     title,
     {
       original: "nsqd",
-      available: findNsqd() !== undefined,
       anywhere: options.anywhere,
       serial: options.serial,
       open: async () => {

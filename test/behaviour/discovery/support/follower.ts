@@ -45,16 +45,18 @@ export class Follower {
   }
 }
 
-/** The clients that can run here. The others are printed. */
-export async function availableClients(...wanted: ("nsqjs" | "go-nsq" | "pynsq")[]): Promise<Client[]> {
+type ClientName = "nsqjs" | "go-nsq" | "pynsq";
+
+/** Each client, or in words why it cannot run here. */
+export function prepareClients(...wanted: ClientName[]): Promise<{ name: ClientName; prepared: Client | string }[]> {
   const prepare = { nsqjs: prepareNsqjs, "go-nsq": prepareGoNsq, pynsq: preparePynsq };
-  const clients: Client[] = [];
-  for (const name of wanted) {
-    const prepared = await prepare[name]();
-    if (typeof prepared === "string") console.log(`skipped: ${prepared} (${name} finding brokers through lookups)`);
-    else clients.push(prepared);
-  }
-  return clients;
+  return Promise.all(wanted.map(async (name) => ({ name, prepared: await prepare[name]() })));
+}
+
+/** The clients that can run here. */
+export async function availableClients(...wanted: ClientName[]): Promise<Client[]> {
+  const clients = await prepareClients(...wanted);
+  return clients.flatMap(({ prepared }) => (typeof prepared === "string" ? [] : [prepared]));
 }
 
 /** The lines of a stream as they come. */

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { missing } from "../../../support/needs.ts";
 
 /** Numbers the networks of this process, because each needs its own names. */
 let networks = 0;
@@ -6,7 +7,8 @@ let networks = 0;
 /** Why no networks can be made here; undefined if they can. */
 export function noNetworks(): string | undefined {
   if (process.platform !== "linux" || process.getuid?.() !== 0) return "network namespaces need root on Linux";
-  if (Bun.which("ip") === null) return "no ip (iproute2)";
+  const noProgram = missing("ip");
+  if (noProgram !== undefined) return noProgram;
   const name = `bunsq-try-${process.pid}`;
   const { exitCode, stderr } = Bun.spawnSync(["ip", "netns", "add", name], { stdout: "ignore", stderr: "pipe" });
   if (exitCode !== 0 || !existsSync(`/var/run/netns/${name}`)) return `no network namespaces: ${stderr.toString().trim()}`;

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { findProgram, missing } from "../../../support/needs.ts";
 import { cachedFolder, runStep } from "./cache.ts";
 
 const INTEROP = join(import.meta.dir, "..");
@@ -15,7 +16,7 @@ export interface Client {
 
 /** Applications run nsqjs under Node; where there is none, Bun runs it. */
 export function prepareNsqjs(): Client {
-  return { name: "nsqjs", command: [Bun.which("node") ?? process.execPath, join(INTEROP, "nsqjs/client.mjs")] };
+  return { name: "nsqjs", command: [findProgram("node") ?? process.execPath, join(INTEROP, "nsqjs/client.mjs")] };
 }
 
 /**
@@ -24,8 +25,8 @@ export function prepareNsqjs(): Client {
  * @returns the client, or in words why it cannot run here
  */
 export async function prepareGoNsq(): Promise<Client | string> {
-  const go = Bun.which("go");
-  if (go === null) return "no go";
+  const go = findProgram("go");
+  if (go === undefined) return missing("go") ?? "";
   const source = join(INTEROP, "go-nsq");
   const inputs = ["main.go", "go.mod", "go.sum"].map((file) => readFileSync(join(source, file), "utf8"));
   const built = await cachedFolder("go-nsq", inputs, async (folder) => {
@@ -44,8 +45,8 @@ export async function prepareGoNsq(): Promise<Client | string> {
  * @returns the client, or in words why it cannot run here
  */
 export async function preparePynsq(): Promise<Client | string> {
-  const python = Bun.which("python3");
-  if (python === null) return "no python3";
+  const python = findProgram("python3");
+  if (python === undefined) return missing("python3") ?? "";
   const source = join(INTEROP, "pynsq");
   const requirements = join(source, "requirements.txt");
   const version = await runStep([python, "--version"], source);

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { TLS_FLAGS } from "../../../support/certs/certs.ts";
+import { describeUnless, testUnless } from "../../../support/needs.ts";
 import { findNsqd, type Program, type Server, startServer, until } from "../../../support/server.ts";
 import type { Client } from "./clients.ts";
 import { hashOfBodies, TRANSPORTS, type Transport } from "./transport.ts";
@@ -48,14 +49,13 @@ interface ChannelStats {
 /**
  * Runs a client's program against a broker of its own, and compares its report with what the broker counted.
  *
- * @param prepared the client, or in words why it cannot run here: its tests are then skipped, and that is said
+ * @param prepared the client, or in words why it cannot run here: its tests are then skipped
  * @param carriedByDefault fewer for a client that takes longer than some seconds for all
  */
 export function describeClient(name: string, prepared: Client | string, carriedByDefault = CARRIED): void {
   const carried = Number(process.env.BUNSQ_INTEROP_MESSAGES ?? carriedByDefault);
   const missing = typeof prepared === "string" ? prepared : undefined;
-  if (missing !== undefined) console.log(`skipped: ${missing} (${name})`);
-  describe.skipIf(missing !== undefined)(name, () => {
+  describeUnless(missing)(name, () => {
     const client = prepared as Client;
     let server: Server;
     beforeAll(async () => {
@@ -84,7 +84,7 @@ export function describeClient(name: string, prepared: Client | string, carriedB
     }, 90_000);
   });
 
-  describe.skipIf(missing !== undefined).each(TRANSPORTS)(`${name} over $name`, ({ transport, flags }) => {
+  describeUnless(missing).each(TRANSPORTS)(`${name} over $name`, ({ transport, flags }) => {
     test(`publishes and consumes ${carried} messages, and every body is itself`, async () => {
       await using server = await startServer({ program: PROGRAM, args: [...TLS_FLAGS, ...flags] });
       const report = await run(
@@ -123,8 +123,7 @@ export interface Setting {
 /** Runs a client's flood against a broker of its own in some setting: TLS, compression, AUTH. */
 export function describeFlood(name: string, prepared: Client | string, setting: Setting): void {
   const missing = typeof prepared === "string" ? prepared : undefined;
-  if (missing !== undefined) console.log(`skipped: ${missing} (${name})`);
-  test.skipIf(missing !== undefined)(
+  testUnless(missing)(
     `${name} publishes and consumes ${MESSAGES} messages, each exactly once`,
     async () => {
       const server = await startServer({ program: PROGRAM, args: setting.args() });

@@ -7,6 +7,7 @@ import { statsdPrefix } from "../../../../src/broker/metrics/statsd/prefix.ts";
 import { Report } from "../../../../src/broker/metrics/statsd/report.ts";
 import { StatsdReporter } from "../../../../src/broker/metrics/statsd/reporter.ts";
 import { defaultOptions, InProcess } from "../../../support/in-process.ts";
+import { testUnless } from "../../../support/needs.ts";
 import { until } from "../../../support/server.ts";
 import { UdpSink } from "../../../support/udp-sink.ts";
 
@@ -156,7 +157,7 @@ describe("the reporter", () => {
     await until("the rest", () => later.packets.length === 4);
   });
 
-  test.skipIf(!hasIpv6)("sends over IPv6", async () => {
+  testUnless(hasIpv6 ? undefined : "no IPv6")("sends over IPv6", async () => {
     using sink = await UdpSink.open("::1");
     await using started = InProcess.start({ statsdAddress: sink.address, statsdIntervalMs: 100 });
     const reporter = StatsdReporter.start(started.broker, 0)!;

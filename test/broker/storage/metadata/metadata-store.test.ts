@@ -4,6 +4,7 @@ import { chmodSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
 import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
+import { testUnless } from "../../../support/needs.ts";
 
 let folder: string;
 const open: MetadataStore[] = [];
@@ -140,10 +141,13 @@ test("a data path of a newer version is refused with an error that says what to 
   }
 });
 
-test("a data path that cannot be written is refused with an error that says what to do", () => {
+test("a file where the folder should be is refused with an error that names it", () => {
   writeFileSync(`${folder}/in-the-way`, "");
   expect(startError(`${folder}/in-the-way`).message).toContain(`${folder}/in-the-way`);
-  if (process.getuid?.() === 0) return;
+});
+
+const asRoot = process.getuid?.() === 0 ? "root may write everywhere" : undefined;
+testUnless(asRoot)("a data path that cannot be written is refused with an error that says what to do", () => {
   chmodSync(folder, 0o500);
   try {
     expect(startError().message).toEndWith("make it writable for this user, or choose another --data-path");
