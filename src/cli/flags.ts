@@ -52,6 +52,9 @@ export class UsageError extends Error {
   }
 }
 
+/** The command line asks for a program that there is not. */
+export class UnknownProgram extends UsageError {}
+
 /** The flags that set options, in the order of the table. */
 export function optionFlags<Options>(table: FlagTable<Options>): Flag[] {
   return optionEntries(table.options).map(([, flag]) => flag);
@@ -148,12 +151,13 @@ export function idleFlags<Options>(table: FlagTable<Options>, given: ReadonlyMap
 
 /** The text of --help, in the layout of Go's flag.PrintDefaults under its `Usage of` line. */
 export function helpText<Options>(program: string, table: FlagTable<Options>): string {
-  const lines = [`Usage of ${program}:`];
-  for (const flag of allFlags(table)) {
-    const type = helpType(flag);
-    lines.push(`  -${flag.name}${type === "" ? "" : ` ${type}`}`, `    \t${describe(flag)}${helpDefault(flag)}`);
-  }
-  return `${lines.join("\n")}\n`;
+  return `Usage of ${program}:\n${allFlags(table).map(flagHelp).join("")}`;
+}
+
+/** The two lines of a flag in the text of --help. */
+export function flagHelp(flag: Flag): string {
+  const type = helpType(flag);
+  return `  -${flag.name}${type === "" ? "" : ` ${type}`}\n    \t${describe(flag)}${helpDefault(flag)}\n`;
 }
 
 /** A flag's doc line, with a note if the flag has no effect. */

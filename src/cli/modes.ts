@@ -16,16 +16,16 @@ export interface Picked {
   mode: Mode | undefined;
 }
 
-/** Programs of NSQ that bunsq does not have yet, and the names of those to use until then. */
-const PROGRAMS_TO_COME: Record<string, string> = {
-  admin: "nsqadmin",
-  nsqadmin: "nsqadmin",
-};
+/** NSQ's other programs. A link with such a name must not become a broker. */
+const PROGRAMS_TO_COME: readonly string[] = [
+  ...["nsqadmin", "nsq_pubsub", "nsq_stat", "nsq_tail"],
+  ...["nsq_to_file", "nsq_to_http", "nsq_to_nsq", "to_nsq"],
+];
 
 /** The error for a program that does not exist yet; undefined for other words. */
 export function missingProgram(word: string): string | undefined {
-  const standIn = Object.hasOwn(PROGRAMS_TO_COME, word) ? PROGRAMS_TO_COME[word] : undefined;
-  return standIn && `this version of bunsq has no ${word} yet; use NSQ's ${standIn} with it`;
+  const name = word === "admin" ? "nsqadmin" : word;
+  return PROGRAMS_TO_COME.includes(name) ? `this version of bunsq has no ${word} yet; use NSQ's ${name} with it` : undefined;
 }
 
 /** The flags of all modes. */

@@ -11,7 +11,8 @@ import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
 import { environmentName, readEnvironment } from "./environment.ts";
 import type { FlagValue } from "./flag.ts";
-import { allFlags, type FlagTable, helpText, idleFlags, parseFlags, peekFlag, quote, resolveOptions, UsageError } from "./flags.ts";
+import { allFlags, type FlagTable, idleFlags, parseFlags, peekFlag, quote, resolveOptions, UnknownProgram, UsageError } from "./flags.ts";
+import { helpPage } from "./help.ts";
 import { LineLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
 import { runExport, runImport } from "./migration.ts";
@@ -42,6 +43,12 @@ const COMMANDS: Record<string, (args: readonly string[], print: (text: string) =
   export: runExport,
 };
 
+/** Words that newcomers try, and the flags that they stand for. */
+const WORDS_FOR_FLAGS: Readonly<Record<string, string>> = { help: "--help", version: "--version" };
+
+/** A command is taken for a misspelled one if at most one of this many letters is wrong. */
+const LETTERS_PER_SLIP = 4;
+
 const STDOUT = 1;
 const STDERR = 2;
 
@@ -66,10 +73,14 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   const byName = programNamed(name);
   if (byName !== undefined && byName.name !== "bunsq") return { ...byName, args: [...args] };
   const [word = "", ...rest] = args;
+  const flag = Object.hasOwn(WORDS_FOR_FLAGS, word) ? WORDS_FOR_FLAGS[word] : undefined;
+  if (flag !== undefined) return { name: "bunsq", mode: undefined, args: [flag, ...rest] };
   const byWord = programNamed(word);
   if (byWord === undefined && /^\w/.test(word)) {
-    const meant = nearest(word, [...MODES, "nsqd", "nsqlookupd", ...Object.keys(COMMANDS)]);
-    throw new UsageError(`unknown command ${quote(word)}\n${meant === undefined ? "" : `did you mean ${meant}?`}`.trimEnd());
+    const words = [...MODES, "nsqd", "nsqlookupd", ...Object.keys(COMMANDS), ...Object.keys(WORDS_FOR_FLAGS)];
+    const meant = nearest(word, words, Math.max(1, Math.floor(word.length / LETTERS_PER_SLIP)));
+    const hint = meant === undefined ? "" : `did you mean ${meant}?\n`;
+    throw new UnknownProgram(`unknown command ${quote(word)}\n${hint}see bunsq --help for the commands`);
   }
   return byWord === undefined ? { name: "bunsq", mode: undefined, args: [...args] } : { ...byWord, args: rest };
 }
@@ -78,9 +89,8 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
 export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
-    const isStandIn = basename(startedAs) === "nsqd" || basename(startedAs) === "nsqlookupd";
     const [word = ""] = args;
-    const command = !isStandIn && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+    const command = programNamed(basename(startedAs)) === undefined && Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
     if (command !== undefined) {
       name = `bunsq ${word}`;
       return await command(args.slice(1), (text) => print(STDOUT, text));
@@ -90,7 +100,7 @@ export async function main(startedAs: string, args: readonly string[], environme
     return await runProgram(program, environment);
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    print(STDERR, `${error.message}\nsee ${name} --help for the flags\n`);
+    print(STDERR, `${error.message}\n${error instanceof UnknownProgram ? "" : `see ${name} --help for the flags\n`}`);
     return error.isReadable ? EXIT_FAILED : EXIT_USAGE;
   }
 }
@@ -195,16 +205,6 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   return (await serve(options, logger, settings.values)) ? EXIT_OK : EXIT_FAILED;
 }
 
-const HELP_FOOTER = `
-A setting comes from its flag, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the config file
-that -config or BUNSQ_CONFIG names (max_msg_size).
-`;
-
-/** The text of --help. Under the names of NSQ's programs it has only their flags. */
-export function helpPage<Options>(name: ProgramName, table: FlagTable<Options>): string {
-  return name === "bunsq" ? helpText(name, table) + HELP_FOOTER : helpText(name, table);
-}
-
 function configLayer(scope: Scope, config: ConfigFile | ConfigFileError | undefined): Layer {
   if (config === undefined) return emptyLayer();
   return config instanceof Error ? { ...emptyLayer(), errors: [config.message] } : readConfig(scope, config);
@@ -216,7 +216,7 @@ function programNamed(word: string): Omit<Program, "args"> | undefined {
   const mode = MODES.find((known) => known === word);
   if (mode !== undefined) return { name: "bunsq", mode };
   const missing = missingProgram(word);
-  if (missing !== undefined) throw new UsageError(missing);
+  if (missing !== undefined) throw new UnknownProgram(missing);
   return undefined;
 }
 

@@ -1,12 +1,13 @@
 import { describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
-import { helpText } from "../../src/cli/flags.ts";
+import { allFlags, helpText } from "../../src/cli/flags.ts";
+import { groupOf, helpPage } from "../../src/cli/help.ts";
 import { lookupFlags } from "../../src/cli/lookup-flags.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags } from "../../src/cli/modes.ts";
-import { helpPage, selectProgram } from "../../src/cli/program.ts";
+import { selectProgram } from "../../src/cli/program.ts";
 import { cleanEnvironment } from "../support/server.ts";
 
 const MAIN = join(import.meta.dir, "../../src/main.ts");
@@ -76,8 +77,42 @@ describe("the program that runs", () => {
 });
 
 test("an unknown command is refused with the most similar one", () => {
-  expect(() => selectProgram("bunsq", ["brokr"])).toThrow(/^unknown command "brokr"\ndid you mean broker\?$/);
-  expect(() => selectProgram("bunsq", ["serve"])).toThrow(/^unknown command "serve"$/);
+  const refused = (word: string) => {
+    const { code, stdout, stderr } = run(word);
+    expect([code, stdout]).toEqual([2, ""]);
+    return stderr;
+  };
+  expect(refused("brokr")).toBe('unknown command "brokr"\ndid you mean broker?\nsee bunsq --help for the commands\n');
+  expect(refused("lokup")).toContain("did you mean lookup?");
+  expect(refused("versoin")).not.toContain("mean all");
+  for (const word of ["serve", "tail", "pub", "stat"]) {
+    expect(refused(word)).toBe(`unknown command "${word}"\nsee bunsq --help for the commands\n`);
+  }
+});
+
+describe("a link with the name of another program of NSQ's", () => {
+  const NAMES = ["nsqadmin", "nsq_tail", "nsq_to_file", "nsq_stat", "nsq_to_http", "nsq_to_nsq", "to_nsq"];
+
+  /** Runs main() as the binary that was started by a name. */
+  const runAs = (name: string, ...args: string[]) => {
+    const code = `process.exit(await (await import(${JSON.stringify(join(import.meta.dir, "../../src/cli/program.ts"))})).main(${JSON.stringify(name)}, ${JSON.stringify(args)}))`;
+    const cwd = mkdtempSync(join(tmpdir(), "bunsq-cli-"));
+    try {
+      const { exitCode, stdout, stderr } = Bun.spawnSync([process.execPath, "-e", code], { cwd, env: cleanEnvironment(), stderr: "pipe" });
+      return { code: exitCode, stdout: stdout.toString(), stderr: stderr.toString(), files: readdirSync(cwd) };
+    } finally {
+      rmSync(cwd, { recursive: true });
+    }
+  };
+
+  test("refuses to run, whatever the arguments, and starts no broker", () => {
+    for (const name of NAMES) {
+      const refusal = { code: 2, stdout: "", stderr: `this version of bunsq has no ${name} yet; use NSQ's ${name} with it\n`, files: [] };
+      for (const args of [[], ["--version"], ["broker"]]) expect([name, runAs(`/usr/bin/${name}`, ...args)]).toEqual([name, refusal]);
+    }
+    expect(runAs("./nsq_stat", "check", "/nowhere").stderr).toContain("no nsq_stat yet");
+    expect(runAs("bunsq", "nsq_tail", "--topic=x").stderr).toBe("this version of bunsq has no nsq_tail yet; use NSQ's nsq_tail with it\n");
+  }, 60_000);
 });
 
 test("a flag of another mode is refused, and the error names that mode", () => {
@@ -108,6 +143,24 @@ describe("--version", () => {
 });
 
 describe("--help", () => {
+  test("begins with what bunsq can do, and has every flag once, in groups", () => {
+    const { code, stdout, stderr } = run("--help");
+    expect([code, stderr]).toEqual([0, ""]);
+    const top = stdout.split("\n").slice(0, 14).join("\n");
+    for (const command of ["[flags]", "broker", "lookup", "check [--repair] DATA_PATH", "import", "export", "nsqd", "nsqlookupd"]) {
+      expect(top).toContain(`\n  bunsq ${command}`);
+    }
+    for (const table of [allProgramFlags({ mode: undefined }), brokerProgramFlags({ mode: "broker" })]) {
+      const shown = [...helpPage("bunsq", table).matchAll(/^ {2}-(\S+)/gm)].map(([, name = ""]) => name);
+      expect(shown.toSorted()).toEqual(allFlags(table).map(({ name }) => name));
+      expect(allFlags(table).filter((flag) => groupOf(flag) === "Others")).toEqual([]);
+    }
+    expect(allFlags(lookupProgramFlags({ mode: undefined })).filter((flag) => groupOf(flag) === "Others")).toEqual([]);
+    expect(run("help").stdout).toBe(stdout);
+    expect(run("help", "broker").stdout).toBe(stdout);
+    expect(run("version")).toEqual(run("--version"));
+  });
+
   test("prints the flags of a mode to standard output, and under NSQ's names to standard error, with exit code 0", () => {
     const all = run("--help");
     expect(all).toEqual({ code: 0, stdout: helpPage("bunsq", allProgramFlags({ mode: undefined })), stderr: "" });

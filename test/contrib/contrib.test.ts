@@ -98,9 +98,13 @@ describe("contrib/Dockerfile", () => {
   const lines = readFileSync(join(CONTRIB, "Dockerfile"), "utf8");
 
   test("has NSQ's programs by name, and every port that is listened on by default", () => {
-    const links = /for name in bunsq (.*?); do/.exec(lines)?.[1]?.split(" ") ?? [];
-    expect(links).toEqual(["nsqd", "nsqlookupd"]);
-    for (const name of links) expect(selectProgram(`/${name}`, []).name).toBe(name as "nsqd");
+    const [, made = ""] = /for name in (.*?); do/.exec(lines) ?? [];
+    const [, links = ""] = /for name in bunsq (.*?); do/.exec(lines) ?? [];
+    expect(made).toBe(links);
+    const [nsqd, nsqlookupd, ...others] = links.split(" ");
+    for (const name of [nsqd, nsqlookupd]) expect(selectProgram(`/${name}`, []).name).toBe(name as "nsqd");
+    expect(others.length).toBe(7);
+    for (const name of others) expect(() => selectProgram(`/${name}`, [])).toThrow(`no ${name} yet`);
     const exposed = /^EXPOSE (.*)$/m.exec(lines)?.[1]?.split(" ") ?? [];
     const defaults = allFlags(allProgramFlags({ mode: "all" })).flatMap((flag) =>
       flag.name.endsWith("-address") && flag.kind === "string" ? (/:(\d+)$/.exec(flag.default)?.[1] ?? []) : [],
