@@ -29,7 +29,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ["Lookup and auth servers", /^(lookupd|auth|http-client)-/],
   ["Data on disk", /^(data-path|ignore-nsqd|durability|min-free|mem-queue|max-bytes-per-file|retention|idempotency|sync)|^node-id$/],
   ["Messages and consumers", /^(max-)?(msg|req|body)-|^max-(rdy|channel)|^(enable-experiment|topology)/],
-  ["Connections", /^(max|min)-(connections|heartbeat|output)|^output-buffer/],
+  ["Connections", /^(max|min)-(http-)?(connections|heartbeat|output)|^output-buffer/],
   ["TLS and compression", /^(tls|deflate|max-deflate|snappy)/],
   ["Statistics and log", /^(statsd|e2e|log)-/],
   ["The lookup server itself", /^(lookup|inactive-producer|tombstone)-/],

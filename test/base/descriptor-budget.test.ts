@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { DescriptorBudget, descriptorLimit } from "../../src/base/descriptor-budget.ts";
+import { missing, testUnless } from "../support/needs.ts";
 
 test("each share is sure of its part, whatever the others take", () => {
   const budget = new DescriptorBudget(1024);
@@ -47,7 +48,7 @@ test("without a known limit there is no bound", () => {
   for (const share of shares) expect(share.take(1_000_000)).toBeTrue();
 });
 
-test.if(process.platform === "linux")("the limit is the one that the process runs under", () => {
+testUnless(process.platform === "linux" ? missing("sh") : "not Linux")("the limit is the one that the process runs under", () => {
   const code = `console.log((await import(${JSON.stringify(`${import.meta.dir}/../../src/base/descriptor-budget.ts`)})).descriptorLimit())`;
   const child = Bun.spawnSync(["sh", "-c", 'ulimit -n 321; exec "$0" -e "$1"', process.execPath, code]);
   expect(child.stdout.toString().trim()).toBe("321");

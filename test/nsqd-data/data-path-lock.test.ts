@@ -2,7 +2,8 @@ import { afterEach, beforeEach, expect, test } from "bun:test";
 import { join } from "node:path";
 import { DataPathLock, DataPathLockError, lockDataPath } from "../../src/nsqd-data/data-path-lock.ts";
 import { removeFolder, temporaryFolder } from "../support/in-process.ts";
-import { findNsqd, startServer } from "../support/server.ts";
+import { missing, testUnless } from "../support/needs.ts";
+import { startServer } from "../support/server.ts";
 
 const MODULE = join(import.meta.dir, "../../src/nsqd-data/data-path-lock.ts");
 
@@ -39,7 +40,7 @@ test("a data path can be locked once, until the lock is released", () => {
   take().release();
 });
 
-test("a killed process releases its lock, even if a child of it lives on", async () => {
+testUnless(missing("sleep"))("a killed process releases its lock, even if a child of it lives on", async () => {
   const program = `
     const { lockDataPath } = await import(${JSON.stringify(MODULE)});
     globalThis.lock = lockDataPath(${JSON.stringify(folder)});
@@ -67,9 +68,7 @@ test("a missing folder and a file are the kernel's errors", () => {
   expect(() => lockDataPath(MODULE)).toThrow("ENOTDIR");
 });
 
-if (findNsqd() === undefined) console.log("skipped: no nsqd (the lock of its data path)");
-
-test.if(findNsqd() !== undefined)("a running nsqd holds the lock, and nsqd does not start while it is held here", async () => {
+testUnless(missing("nsqd"))("a running nsqd holds the lock, and nsqd does not start while it is held here", async () => {
   const server = await startServer({ program: "nsqd", dataPath: folder });
   expectInUse();
   // nsqd listens before it handles signals, so that its exit code says nothing here. Its lock ends with the process.

@@ -1,17 +1,15 @@
-import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { createDiskqueue } from "../../src/nsqd-data/diskqueue-writer.ts";
 import { type NsqdMetadata, readNsqdMetadata, writeNsqdMetadata } from "../../src/nsqd-data/nsqd-metadata.ts";
 import { listQueues } from "../../src/nsqd-data/queue-files.ts";
 import { readQueueMetadata } from "../../src/nsqd-data/queue-metadata.ts";
 import { removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { describeUnless, missing } from "../support/needs.ts";
 import { RawClient } from "../support/raw-client.ts";
-import { findNsqd, until } from "../support/server.ts";
+import { until } from "../support/server.ts";
 import { consume, lines, post, publish, readAll, startNsqd, stats, untilStats } from "./support/go-nsqd.ts";
 import { type Message, message, messages, payload } from "./support/queue-fixture.ts";
-
-const available = findNsqd() !== undefined;
-if (!available) console.log("skipped: no nsqd (reading and writing its data path)");
 
 const TIMEOUT_MS = 60_000;
 const DELAY_MS = 600_000;
@@ -27,7 +25,7 @@ function bodies(count: number, name: string): Buffer[] {
   return Array.from({ length: count }, (_, i) => Buffer.alloc(1 + ((i * 37) % 400) + `${name}${i}`.length, `${name}${i} `));
 }
 
-describe.skipIf(!available)("the data path of a stopped nsqd", () => {
+describeUnless(missing("nsqd"))("the data path of a stopped nsqd", () => {
   test.each([0, 7, 10_000])(
     "has all messages, with --mem-queue-size=%d",
     async (memory) => {
@@ -164,7 +162,7 @@ describe.skipIf(!available)("the data path of a stopped nsqd", () => {
   );
 });
 
-describe.skipIf(!available)("the data path of a killed nsqd", () => {
+describeUnless(missing("nsqd"))("the data path of a killed nsqd", () => {
   test(
     "is read with old metadata, and without any",
     async () => {
@@ -187,7 +185,7 @@ describe.skipIf(!available)("the data path of a killed nsqd", () => {
   );
 });
 
-describe.skipIf(!available)("a data path written here", () => {
+describeUnless(missing("nsqd"))("a data path written here", () => {
   test(
     "is shown and delivered by nsqd",
     async () => {

@@ -1,15 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { cpSync, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { lockDataPath } from "../../../src/nsqd-data/data-path-lock.ts";
 import { startNsqd } from "../../nsqd-data/support/go-nsqd.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { describeUnless, missing } from "../../support/needs.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
-import { cleanEnvironment, findNsqd, MAIN, startServer, until } from "../../support/server.ts";
+import { cleanEnvironment, MAIN, startServer, until } from "../../support/server.ts";
 import { type Deliveries, drainAll, FLAGS, fill, fillNsqd, shape, total } from "./support/backlog.ts";
-
-const available = findNsqd() !== undefined;
-if (!available) console.log("skipped: no nsqd (moving from it and back)");
 
 const MESSAGES = Number(process.env.BUNSQ_IMPORT_MESSAGES ?? 20_000);
 const KILLS = Number(process.env.BUNSQ_IMPORT_KILLS ?? 10);
@@ -22,7 +20,7 @@ let wantedShape: string[];
 let files: Map<string, string>;
 const folders: string[] = [];
 
-describe.skipIf(!available)("a data path of Go's nsqd", () => {
+describeUnless(missing("nsqd"))("a data path of Go's nsqd", () => {
   beforeAll(async () => {
     const seed = seedFromEnvironment();
     console.log(`import: seed ${seed}, ${MESSAGES} messages`);
@@ -141,7 +139,7 @@ describe.skipIf(!available)("a data path of Go's nsqd", () => {
   );
 });
 
-describe.skipIf(!available)("the data of a broker", () => {
+describeUnless(missing("nsqd"))("the data of a broker", () => {
   test.each(["SIGTERM", "SIGKILL"] as const)(
     "is delivered by Go's nsqd after an export, and imported again as it was, when the broker ended with %s",
     async (signal) => {
