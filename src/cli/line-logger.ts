@@ -21,8 +21,6 @@ export class LineLogger implements Logger {
   private rank = RANKS.info;
   private current: LogLevel = "info";
   private dropped = 0;
-  private readonly clock = new MicrosecondClock();
-
   constructor(
     level: LogLevel,
     private readonly prefix: string,
@@ -74,7 +72,7 @@ export class LineLogger implements Logger {
   }
 
   private format(level: LogLevel, text: string): string {
-    return `${this.prefix}${this.clock.stamp()} ${NAMES[level]}: ${onOneLine(text)}\n`;
+    return `${this.prefix}${clock.stamp()} ${NAMES[level]}: ${onOneLine(text)}\n`;
   }
 
   /** @returns whether the whole line was written */
@@ -117,7 +115,7 @@ class MicrosecondClock {
    * Wall-clock time minus monotonic time, in ms. Corrected only as far as both need to agree on the millisecond, so that stamps
    * do not run backwards.
    */
-  private offsetMs = 0;
+  private offsetMs = performance.timeOrigin;
   private readonly utc = isUtc(process.env.TZ);
   private second = -1;
   private secondText = "";
@@ -137,6 +135,9 @@ class MicrosecondClock {
     return `${this.secondText}.${padded(wallMs % 1000, 3)}${padded(micros, 3)}`;
   }
 }
+
+/** All loggers of the process share it, so that the lines of its servers are in the order of their stamps. */
+const clock = new MicrosecondClock();
 
 function padded(value: number, width: number): string {
   return String(value).padStart(width, "0");

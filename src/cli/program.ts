@@ -30,6 +30,7 @@ import {
   programScope,
 } from "./modes.ts";
 import { commandLineLayer, emptyLayer, type Layer, mergeLayers, type Scope } from "./settings.ts";
+import { startLine } from "./start-line.ts";
 import { nearest } from "./suggest.ts";
 
 const EXIT_OK = 0;
@@ -110,18 +111,30 @@ function runProgram(program: Program, environment: Environment): Promise<number>
   const path = peekFlag(everyFlag, program.args, configFlag.name) ?? environment[environmentName(configFlag)] ?? "";
   const surroundings: Surroundings = { environment, config: path === "" ? undefined : openConfig(path) };
   const mode = program.mode ?? modeOf(peekFlag(everyFlag, program.args, modeFlag.name), surroundings);
-  if (mode === "lookup") return run(program, surroundings, lookupProgramFlags(program), true, runLookup);
-  if (mode === "broker") return run(program, surroundings, brokerProgramFlags(program), false, logged(runBroker));
-  return run(
-    program,
-    surroundings,
-    allProgramFlags(program),
-    false,
-    logged((options, logger, given) => {
-      const lookup = lookupOptionsBeside(options, given);
-      return runAll(options, lookup, logger, new LineLogger(lookup.logLevel, lookup.logPrefix));
-    }),
-  );
+  if (mode === "lookup") {
+    return run(program, surroundings, lookupProgramFlags(program), true, (options, logger) => {
+      logger.info(startLine({ lookup: options }));
+      return runLookup(options, logger);
+    });
+  }
+  if (mode === "broker") {
+    return run(program, surroundings, brokerProgramFlags(program), false, (options, logger) => {
+      logger.info(startLine({ broker: options }));
+      logger.info(idLine(options));
+      return runBroker(options, logger);
+    });
+  }
+  return run(program, surroundings, allProgramFlags(program), false, (options, logger, given) => {
+    const lookup = lookupOptionsBeside(options, given);
+    logger.info(startLine({ broker: options, lookup }));
+    logger.info(idLine(options));
+    return runAll(options, lookup, logger, new LineLogger(lookup.logLevel, lookup.logPrefix));
+  });
+}
+
+/** The node id, which is in every message id, in nsqd's words. */
+function idLine({ nodeId }: BrokerOptions): string {
+  return `ID: ${nodeId}`;
 }
 
 /** The sources of settings beside the command line. */
@@ -148,14 +161,6 @@ function modeOf(given: string | undefined, { environment, config }: Surroundings
 
 /** Runs a program. @param given the settings that were given, by flag name @returns whether it ended without an error */
 type Serve<Options> = (options: Options, logger: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
-
-/** Logs the node id, which is in every message id, and runs a broker. */
-function logged(serve: Serve<BrokerOptions>): Serve<BrokerOptions> {
-  return (options, logger, given) => {
-    logger.info(`ID: ${options.nodeId}`);
-    return serve(options, logger, given);
-  };
-}
 
 /** The options of a lookup server beside a broker. Its log level and broadcast address default to the broker's. */
 function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, FlagValue>): LookupOptions {

@@ -60,6 +60,25 @@ describe("a broker and a lookup server in one process", () => {
     expect(both.log()).toMatch(/^\[nsqd\] .* INFO: LOOKUPD\(127\.0\.0\.1:\d+\): registered$/m);
   }, 30_000);
 
+  test("begin with what runs, where and on which data, and log in the order of their time stamps", async () => {
+    const both = await start("--durability=fsync");
+    // Each server logs what the other one makes it do.
+    for (let topic = 0; topic < 20; topic++)
+      await fetch(`http://127.0.0.1:${both.broker.http}/pub?topic=t${topic}`, { method: "POST", body: "x" });
+    await until("the topics are known", async () => (await nodes(both.lookup))[0]?.topics.length === 20);
+    await both.stop();
+    const lines = both.log().trimEnd().split("\n");
+    expect(lines.slice(0, 3).map((line) => line.replace(/^\S+ \S+ \S+ /, ""))).toEqual([
+      `INFO: bunsq v0.1.0 (built w/bun${Bun.version})`,
+      `INFO: mode all: data path ${dataPath}; durability fsync; broker on TCP 127.0.0.1:0, HTTP 127.0.0.1:0; lookup server on TCP 127.0.0.1:0, HTTP 127.0.0.1:0`,
+      expect.stringMatching(/^INFO: ID: \d+$/),
+    ]);
+    const stamps = lines.map((line) => line.split(" ").slice(1, 3).join(" "));
+    expect(stamps).toEqual(stamps.toSorted());
+    // Microseconds that a clock does not know are zeros.
+    expect(stamps.filter((stamp) => stamp.endsWith("000")).length).toBeLessThan(stamps.length / 4);
+  }, 30_000);
+
   test("serve other brokers, whose new topics get the channels that the topics have here", async () => {
     const both = await start();
     const other = await startBroker(`--lookupd-tcp-address=127.0.0.1:${both.lookup.tcp}`);

@@ -1,0 +1,16 @@
+import { expect, test } from "bun:test";
+import { parseFlags } from "../../src/cli/flags.ts";
+import { lookupFlags } from "../../src/cli/lookup-flags.ts";
+import { startLine } from "../../src/cli/start-line.ts";
+import { defaultOptions } from "../support/in-process.ts";
+
+test("the start line names the mode, the data path as an absolute one, the durability and the addresses of what runs", () => {
+  const lookup = parseFlags(lookupFlags("host"), ["-http-address=:1"]).options;
+  expect(startLine({ lookup })).toBe("mode lookup: lookup server on TCP 0.0.0.0:4160, HTTP :1");
+  const broker = defaultOptions({ dataPath: "", tcpAddress: "/run/tcp.sock", durability: "fsync" });
+  expect(startLine({ broker })).toBe(`mode broker: data path ${process.cwd()}; durability fsync; broker on TCP /run/tcp.sock`);
+  const secure = defaultOptions({ dataPath: "x", httpAddress: ":2", httpsAddress: ":3", tlsCert: "cert.pem" });
+  expect(startLine({ broker: secure, lookup })).toBe(
+    `mode all: data path ${process.cwd()}/x; durability write; broker on TCP 127.0.0.1:0, HTTP :2, HTTPS :3; lookup server on TCP 0.0.0.0:4160, HTTP :1`,
+  );
+});
