@@ -214,7 +214,9 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     disk.syncDirectoryNow(dataPath);
     deferred.target = registry;
     new TopicRecovery({ ...registryParts, journal }, registry, directory).run(found);
-    keys.recover(turn.wallMs, (topic, sequence) => registry.has(topic, sequence));
+    const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
+    if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
+    keys.recover(turn.agingMs, (topic, sequence) => registry.has(topic, sequence));
     freeSpace.check(turn.steadyMs);
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },

@@ -44,9 +44,9 @@ export class Tick {
     // First the deferred store: it notes which messages are about to join which log, so that none joins twice.
     this.commitDeferred();
     if (keys.hasWork) {
-      keys.commit(turn.wallMs, deferred.failure);
+      keys.commit(turn.agingMs, deferred.failure);
       this.commitTopics();
-      keys.confirm(turn.wallMs);
+      keys.confirm(turn.agingMs);
     } else {
       this.commitTopics();
     }

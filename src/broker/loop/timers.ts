@@ -127,7 +127,7 @@ export class Timers {
       topic.reviewRetention(nowMs);
     }
     openFiles.closeIdle(turn.steadyMs);
-    keys.evictExpired(turn.wallMs);
+    keys.evictExpired(turn.agingMs);
     freeSpace.check(turn.steadyMs);
     if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());

@@ -5,6 +5,8 @@ import type { Timestamp } from "../../frame/layout.ts";
 const MAX_DRIFT_MS = 2;
 /** A larger difference is no drift: somebody has set the wall clock. */
 const STEP_MS = 1000;
+/** A wall clock that was set ahead counts for ages once it has stayed so for this long. */
+const TRUST_MS = 3_600_000;
 
 /**
  * The time of the turn of the event loop: read once for all that one callback does, and in ns as two 32-bit
@@ -12,6 +14,9 @@ const STEP_MS = 1000;
  *
  * Timeouts and delays go by the broker's own time, which is the wall clock's as long as nobody sets that. When it is set,
  * the broker's time goes on as if it had not been: nothing times out or falls due at once, and nothing waits an hour longer.
+ *
+ * Ages of what has a wall-clock time on the disk go by `agingMs`: a clock that is wrong for a moment makes nothing too old. Where
+ * the wall clock was set ahead, ages follow an hour later, and where it was set back, at once.
  */
 export class TurnClock {
   /** The broker's time. */
@@ -20,10 +25,15 @@ export class TurnClock {
   wallMs = 0;
   /** By how much the wall clock was set forward, in all: the difference of the two. */
   stepMs = 0;
+  /** The wall clock's, less what it was set ahead by within the last hour: by this, things are too old to be kept. */
+  agingMs = 0;
   /** For what must not depend on when somebody sets the clock, ms since the process began. */
   steadyMs = 0;
   readonly time: Timestamp = { high: 0, low: 0 };
   private offsetMs: number;
+  /** What `agingMs` is behind the wall clock, until `trustAtMs` by the clock that nobody sets. */
+  private doubtedMs = 0;
+  private trustAtMs = 0;
 
   constructor(private readonly clock: Clock) {
     this.offsetMs = clock.wallMs() - clock.steadyMs();
@@ -35,6 +45,20 @@ export class TurnClock {
     this.offsetMs += this.stepMs - stepMs;
     this.stepMs = stepMs;
     this.read();
+  }
+
+  /**
+   * To be called at the start, with the latest time that an earlier run has left. A clock that was set ahead while no broker ran cannot
+   * be told from time that passed, so what seems to have passed does not count for ages at once.
+   */
+  doubtSince(lastKnownMs: number): void {
+    if (this.wallMs > lastKnownMs) this.doubt(this.wallMs - lastKnownMs);
+    this.read();
+  }
+
+  private doubt(stepMs: number): void {
+    this.doubtedMs = Math.max(0, this.doubtedMs + stepMs);
+    if (stepMs > 0) this.trustAtMs = this.steadyMs + TRUST_MS;
   }
 
   /** The broker's time at this moment rather than in this turn. */
@@ -53,11 +77,16 @@ export class TurnClock {
     const aheadMs = this.clock.wallMs() - wallMs;
     if (Math.abs(aheadMs + 0.5) > MAX_DRIFT_MS) {
       if (Math.abs(aheadMs) < STEP_MS) this.offsetMs += aheadMs;
-      else this.stepMs += aheadMs;
+      else {
+        this.stepMs += aheadMs;
+        this.doubt(aheadMs);
+      }
       wallMs += aheadMs;
     }
     this.nowMs = wallMs - this.stepMs;
     this.wallMs = wallMs;
+    if (this.steadyMs >= this.trustAtMs) this.doubtedMs = 0;
+    this.agingMs = wallMs - this.doubtedMs;
     const us = Math.floor(wallMs * 1000);
     const seconds = Math.floor(us / 1_000_000);
     // seconds × 10^9 + rest exceeds 53 bits: built from 16-bit parts of the seconds.

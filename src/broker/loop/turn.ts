@@ -68,6 +68,11 @@ export class EventLoopTurn implements Turn {
     return this.turnClock.wallMs;
   }
 
+  /** The time by which things are too old to be kept, ms: the wall clock's, unless that was just set ahead. */
+  get agingMs(): number {
+    return this.turnClock.agingMs;
+  }
+
   /** Time of this turn by a clock that nobody sets, ms since the process began. */
   get steadyMs(): number {
     return this.turnClock.steadyMs;

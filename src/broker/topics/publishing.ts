@@ -136,7 +136,7 @@ export class Publishing {
    * @param sequence of the first message once it is appended; undefined for a deferred publish, which has none yet
    */
   private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number | undefined): PendingPublish | undefined {
-    const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.wallMs);
+    const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.agingMs);
     if (earlier !== undefined) this.appended = 0;
     return earlier;
   }

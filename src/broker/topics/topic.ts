@@ -374,7 +374,7 @@ export class Topic implements Committed {
     if (this.deleted) return;
     let position = this.releasedPosition;
     for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
-    this.log.trim(position, this.floor, this.parts.turn.wallMs);
+    this.log.trim(position, this.floor, this.parts.turn.agingMs);
   }
 
   /** Trims the log if messages that were kept for a time may be too old. To be called regularly. */

@@ -13,6 +13,8 @@ export interface Turn {
   readonly currentMs: number;
   /** What the wall clock said in this turn, ms. */
   readonly wallMs: number;
+  /** The time by which things are too old to be kept, ms: the wall clock's, unless that was just set ahead. */
+  readonly agingMs: number;
   /** Time of this turn by a clock that nobody sets, ms. */
   readonly steadyMs: number;
   /** Time of this turn for message timestamps, ns. */

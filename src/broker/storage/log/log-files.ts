@@ -47,6 +47,8 @@ export class LogFiles {
   prefix: number | undefined;
   private directory: string;
   private readonly syncs: LogSync;
+  /** When the last commit was written, in ms; 0 without commits. Commits are in order of time, even if the wall clock was set back. */
+  newestMs: number;
 
   /**
    * Opens the files of an earlier run, and repairs them if necessary.
@@ -63,6 +65,7 @@ export class LogFiles {
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
     this.recoveredNext = this.recordedNext;
+    this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
     this.syncs = new LogSync(options, this.recordedNext, made, (segment, failure) => this.segmentSynced(segment, failure));
     this.syncs.addRecovered(this.segments);
   }
@@ -169,10 +172,11 @@ export class LogFiles {
 
   commit(parts: CommitPart[], count: number, timeMs: number): void {
     let tail = this.segments.length > 0 ? this.segments[this.segments.length - 1] : undefined;
+    this.newestMs = Math.max(this.newestMs, timeMs);
     const aged = tail !== undefined && timeMs >= this.rollAtMs && tail.entries > 0;
     if (tail === undefined || tail.length >= this.segmentBytes || aged || this.skippedTo > tail.nextSequence) tail = this.startSegment();
     const isFirst = tail.entries === 0;
-    tail.commit(parts, count, timeMs);
+    tail.commit(parts, count, this.newestMs);
     if (isFirst) this.rollAtMs = this.nextRollMs(tail);
     this.syncs.add(tail);
     if (this.syncs.isFull || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
@@ -279,18 +283,18 @@ export class LogFiles {
    * Recycles the segments whose messages are all finished and not retained.
    *
    * @param floorSequence all messages below this sequence are finished
-   * @param wallMs wall-clock time, for retention
+   * @param agingMs wall-clock time by which messages are too old for retention
    */
-  trim(floorSequence: number, wallMs: number): void {
-    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], wallMs)) {
+  trim(floorSequence: number, agingMs: number): void {
+    while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], agingMs)) {
       // The next segment remembers which ids were given. With fsync it must be on the disk before this one is removed.
       if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
       this.recycleOldest();
     }
     const tail = this.segments[0];
-    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, wallMs)) return;
+    if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, agingMs)) return;
     // All messages are finished. A large file of dead bytes is of more use as the next segment of any topic.
-    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.replaceFinishedTail(floorSequence, wallMs);
+    if (tail.length >= Math.min(EARLY_ROLL_BYTES, this.options.maxBytesPerFile)) this.replaceFinishedTail(floorSequence, agingMs);
   }
 
   /** Syncs and closes the files, because nothing was written or read for a while. */
@@ -343,15 +347,15 @@ export class LogFiles {
     return first === undefined ? { bytes: 0, oldestMs: 0 } : { bytes: this.endPosition - first.basePosition, oldestMs: first.oldestMs };
   }
 
-  private isRetained(segment: Segment, wallMs: number): boolean {
-    return isRetained(this.retention, wallMs - segment.newestMs, this.endPosition - segment.endPosition);
+  private isRetained(segment: Segment, agingMs: number): boolean {
+    return isRetained(this.retention, agingMs - segment.newestMs, this.endPosition - segment.endPosition);
   }
 
   private nextRollMs(tail: Segment): number {
     return this.segments.length > MAX_AGED_SEGMENTS ? Number.POSITIVE_INFINITY : tail.oldestMs + segmentAgeMs(this.retention);
   }
 
-  private replaceFinishedTail(floorSequence: number, wallMs: number): void {
+  private replaceFinishedTail(floorSequence: number, agingMs: number): void {
     try {
       // The new segment is started before the old one is recycled, because its header remembers the next sequence. If the disk
       // is full, the ballast makes room for it; the old segment gives more room back.
@@ -365,7 +369,7 @@ export class LogFiles {
     if (this.syncsByItself) return this.recycleOldest();
     this.syncs.add(this.segments[this.segments.length - 1]);
     this.sync((error) => {
-      if (error === undefined) this.trim(floorSequence, wallMs);
+      if (error === undefined) this.trim(floorSequence, agingMs);
     });
   }
 

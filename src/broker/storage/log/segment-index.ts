@@ -81,9 +81,11 @@ export class SegmentIndex {
   length = 0;
   /** Sequence after the last record. */
   nextSequence: number;
-  /** When the first and the last commit were written, in ms; 0 without commits. */
+  /** The earliest and the latest time of a commit, in ms; 0 without commits. */
   oldestMs = 0;
   newestMs = 0;
+  /** Times of entries ascend. They may not in the index of a release that wrote the times of a wall clock that was set back. */
+  private inOrder = true;
   /** How many damaged entries with good ones behind them loadEntries() has replaced. */
   bridgedEntries = 0;
   /** How many damaged entries loadEntries() has cut off at the end. */
@@ -180,8 +182,14 @@ export class SegmentIndex {
   }
 
   private countEntries(last: IndexEntry, entries: number): void {
-    if (this.entries === 0) this.oldestMs = last.timeMs;
-    this.newestMs = last.timeMs;
+    if (this.entries === 0) {
+      this.oldestMs = this.newestMs = last.timeMs;
+    } else if (last.timeMs >= this.newestMs) {
+      this.newestMs = last.timeMs;
+    } else {
+      this.inOrder = false;
+      this.oldestMs = Math.min(this.oldestMs, last.timeMs);
+    }
     this.entries += entries;
     this.length = last.offset + last.length;
     this.nextSequence = last.firstSequence + last.count;
@@ -206,6 +214,7 @@ export class SegmentIndex {
 
   /** Number of the first entry that was written at or after a time; `entries` when all are older. */
   findByTime(timeMs: number): number {
+    if (!this.inOrder) return this.findByTimeInTurn(timeMs);
     let low = 0;
     let high = this.entries;
     while (low < high) {
@@ -214,6 +223,16 @@ export class SegmentIndex {
       else high = middle;
     }
     return low;
+  }
+
+  /** Looks at one entry after the other. */
+  private findByTimeInTurn(timeMs: number): number {
+    for (let number = 0; number < this.entries; number += ENTRY_PAGE) {
+      const many = Math.min(ENTRY_PAGE, this.entries - number);
+      const at = this.readPage(number, many);
+      for (let i = 0; i < many; i++) if (page.readDoubleLE(at + i * INDEX_ENTRY_BYTES + ENTRY_TIME) >= timeMs) return number + i;
+    }
+    return this.entries;
   }
 
   /** Entries from `first` on whose records fit into `maxBytes` together; at least one. */

@@ -260,15 +260,15 @@ export class TopicLog implements JournaledLog {
    *
    * @param cursorPosition the lowest cursor of all channels: chunks below it are only needed for redeliveries
    * @param floorSequence all messages below it are finished in every channel
-   * @param wallMs wall-clock time, for retention
+   * @param agingMs wall-clock time by which messages are too old for retention
    */
-  trim(cursorPosition: number, floorSequence: number, wallMs: number): void {
+  trim(cursorPosition: number, floorSequence: number, agingMs: number): void {
     const before = this.files === undefined ? this.committedEnd : this.writtenEnd;
     while (this.chunks.length > 1 && this.chunks[0].end <= cursorPosition && this.chunks[0].end <= before) {
       if (this.files === undefined && this.chunks[1].firstSequence > floorSequence) break;
       this.pool.free(this.chunks.shift() as Chunk);
     }
-    this.files?.trim(floorSequence, wallMs);
+    this.files?.trim(floorSequence, agingMs);
   }
 
   /** Frees the memory of an idle topic and closes its files. The next message starts with a small chunk. */
