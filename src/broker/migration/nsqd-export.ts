@@ -12,13 +12,14 @@ import { DATA_FOLDER } from "../storage/data-path.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { ChunkPool } from "../storage/log/chunk.ts";
-import { JOURNAL_FILE, type JournalEntry, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { deletedFolders, hasDeletedMark } from "../storage/log/deleted-folder.ts";
+import { JOURNAL_FILE, type JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { LogFiles } from "../storage/log/log-files.ts";
 import { Recycler } from "../storage/log/recycler.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { inspectMetadata, METADATA_FILE, topicFolder } from "../storage/metadata/metadata-backup.ts";
-import { type ChannelRow, MetadataStore, type TopicRow } from "../storage/metadata/metadata-store.ts";
-import { DELETED_MARK } from "../topics/topic-registry.ts";
+import { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import { DeferredExport } from "./deferred-export.ts";
 import { nsqdFiles } from "./nsqd-files.ts";
 import { refuseUnfinishedImport } from "./nsqd-import.ts";
@@ -66,7 +67,7 @@ class NsqdExport {
   private readonly counts: ExportCounts = { messages: 0, deferred: 0, unreadable: 0, largestBodyBytes: 0 };
   private readonly pace: Pace;
   private readonly recycler: Recycler;
-  private readonly journaled: Map<number, JournalEntry[]>;
+  private readonly journaled: JournalContents;
   private topic = "";
 
   constructor(
@@ -96,7 +97,11 @@ class NsqdExport {
 
   private async export(metadata: MetadataStore): Promise<number> {
     const { directory, target, maxBytesPerFile, counts, pace, logger, disk } = this;
-    const rows = metadata.topics().filter(({ number, name }) => !existsSync(join(topicFolder(directory, number, name), DELETED_MARK)));
+    const deleted = new Set(deletedFolders(disk, directory).map(({ topicId }) => topicId));
+    const rows = metadata.topics().filter(({ id, number, name }) => {
+      const folder = topicFolder(directory, number, name);
+      return !deleted.has(id) && !(disk.exists(folder) && hasDeletedMark(disk, folder));
+    });
     const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
     for (const { row, channels } of topics) {
       if (row.damaged !== true && channels.every(({ damaged }) => damaged !== true)) continue;
@@ -113,7 +118,7 @@ class NsqdExport {
     for (const { row, channels } of topics) {
       this.topic = row.name;
       const files = this.openFiles(row, channels, synced.get(row.id));
-      const log = new TopicLog(new ChunkPool(0), systemClock, idPrefix(this.options.nodeId, row.number), files);
+      const log = new TopicLog(new ChunkPool(0), systemClock, row.prefix ?? idPrefix(this.options.nodeId, row.number), files);
       await new TopicExport({ target, maxBytesPerFile, nodeId: this.options.nodeId, deferred, counts, pace }, row, channels, log).run();
       await files.close();
       exported.push({ name: row.name, paused: row.paused, channels: channels.map(({ name, paused }) => ({ name, paused })) });
@@ -131,6 +136,7 @@ class NsqdExport {
       {
         ...{ disk, recycler, logger, syncedSequence, neededSequence },
         directory: topicFolder(directory, row.number, row.name),
+        topicId: row.id,
         topicNumber: row.number,
         topicName: row.name,
         maxBytesPerFile: options.maxBytesPerFile,
@@ -139,7 +145,7 @@ class NsqdExport {
       },
       neededSequence,
     );
-    replayJournal(this.journaled.get(row.number) ?? [], files.nextSequence, (records, firstSequence, count, timeMs) => {
+    replayJournal(this.journaled.of(row.id, row.number), files.nextSequence, (records, firstSequence, count, timeMs) => {
       files.restoreJournaled(records, firstSequence, count, timeMs);
     });
     return files;

@@ -4,7 +4,7 @@ import { createDiskqueue, type DiskqueueWriter } from "../../nsqd-data/diskqueue
 import { KIND_PUBLISH, type ScannedEntry } from "../storage/deferred/entry.ts";
 import { visitRecords } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
-import type { ChannelRow, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { DeferredExport } from "./deferred-export.ts";
 import { ExportedChannel } from "./exported-channel.ts";
 import type { Pace } from "./pace.ts";

@@ -7,7 +7,8 @@ import { LogFiles } from "../storage/log/log-files.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { ImportPhase, ImportState, TopicImportRow } from "../storage/metadata/import-state.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
-import type { ChannelRow, MetadataStore, TopicRow } from "../storage/metadata/metadata-store.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import { ImportedChannel } from "./imported-channel.ts";
 import { LogAppender } from "./log-appender.ts";
 import { MergeWindow } from "./merge-window.ts";
@@ -87,7 +88,7 @@ export class TopicImport {
     const files = openFiles(parts, row, begun);
     try {
       const progress = begun ?? begin(parts, topic, row, files);
-      const log = new LogAppender(files, idPrefix(parts.options.nodeId, row.number), parts.nowMs);
+      const log = new LogAppender(files, row.prefix ?? idPrefix(parts.options.nodeId, row.number), parts.nowMs);
       const run = new TopicImport(parts, { ...row, paused: row.paused || topic.paused }, progress, files, log);
       await run.readQueues(topic);
       await run.copy();
@@ -207,18 +208,11 @@ export class TopicImport {
 }
 
 /** Adds a topic's row. @throws StartError if there are too many topics */
-function createTopic({ metadata }: TopicImportParts, name: string): TopicRow {
-  let row: TopicRow | undefined;
-  metadata.saveAll(() => {
-    const allocated = metadata.allocateNumber(0);
-    if (allocated === undefined) throw new StartError(`topic ${name} cannot be imported: there are too many topics`);
-    const { number, nextSequence } = allocated;
-    const id = metadata.addTopic(number, name, nextSequence);
-    metadata.saveSynced(id, nextSequence);
-    row = { id, number, name, paused: false, released: nextSequence };
-  });
-  if (row === undefined) throw new Error("no row was added");
-  return row;
+function createTopic({ metadata, options }: TopicImportParts, name: string): TopicRow {
+  const made = metadata.makeTopic(name, (number) => idPrefix(options.nodeId, number));
+  if (made === undefined) throw new StartError(`topic ${name} cannot be imported: there are too many topics`);
+  const { id, number, prefix, nextSequence } = made;
+  return { id, number, prefix, name, paused: false, released: nextSequence };
 }
 
 /** Opens the log's files, and cuts off what an earlier run wrote after its last checkpoint. */
@@ -230,6 +224,7 @@ function openFiles(parts: TopicImportParts, row: TopicRow, begun: TopicImportRow
     {
       disk: systemDisk,
       directory: topicFolder(directory, row.number, row.name),
+      topicId: row.id,
       topicNumber: row.number,
       topicName: row.name,
       maxBytesPerFile: options.maxBytesPerFile,

@@ -141,11 +141,6 @@ export class LogFiles {
     return this.syncs.hasUnsynced;
   }
 
-  /** When the newest commit was written, in ms; 0 without commits. */
-  get newestMs(): number {
-    return this.segments.at(-1)?.newestMs ?? 0;
-  }
-
   /** Removes the records from a sequence on, with which a commit begins. For a log that only an import has written to from there on. */
   cutFrom(sequence: number): void {
     for (let tail = this.segments.at(-1); tail !== undefined && tail.nextSequence > sequence; tail = this.segments.at(-1)) {
