@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import { lazy } from "../../base/lazy.ts";
+import { PatientTimer } from "../../base/stall.ts";
 import { type Address, formatAddress } from "../../net/address.ts";
 
 /** The limits of one request. */
@@ -53,19 +54,18 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
     const reader = new ResponseReader(limits.responseBytes);
     const socket = open(peer);
     const finish = (outcome: HttpResponse | Error): void => {
-      clearTimeout(connecting);
-      clearTimeout(whole);
+      connecting.cancel();
+      whole.cancel();
       signal?.removeEventListener("abort", abort);
       socket.destroy();
       if (outcome instanceof Error) reject(outcome);
       else resolve(outcome);
     };
     const abort = (): void => finish(new Error("aborted"));
-    const connecting = setTimeout(
-      () => finish(new Error(`not connected within ${limits.connectTimeoutMs} ms`)),
-      Math.min(limits.connectTimeoutMs, limits.requestTimeoutMs),
+    const connecting = new PatientTimer(Math.min(limits.connectTimeoutMs, limits.requestTimeoutMs), () =>
+      finish(new Error(`not connected within ${limits.connectTimeoutMs} ms`)),
     );
-    const whole = setTimeout(() => finish(new Error(`no answer within ${limits.requestTimeoutMs} ms`)), limits.requestTimeoutMs);
+    const whole = new PatientTimer(limits.requestTimeoutMs, () => finish(new Error(`no answer within ${limits.requestTimeoutMs} ms`)));
     const read = (ended: boolean): void => {
       try {
         const answer = reader.read(ended);
@@ -75,7 +75,7 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
       }
     };
     socket.on(peer.tls === undefined ? "connect" : "secureConnect", () => {
-      clearTimeout(connecting);
+      connecting.cancel();
       socket.write(requestText(peer, request));
     });
     socket.on("data", (data: Buffer) => {

@@ -69,7 +69,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private readonly onSocketPath: boolean;
   private readonly load: HttpLoad;
   private readonly survey: ReturnType<typeof setInterval>;
-  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS);
+  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS, performance.now());
 
   constructor(
     private readonly api: HttpApi<OwnCall>,

@@ -60,7 +60,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   /** The clients behind proxies, by the ports that their requests come from at Bun.serve(). */
   private readonly clientsByPort = new Map<number, ProxiedSocket>();
   private readonly farewells = new Farewells();
-  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS);
+  private readonly stalls: StallWatch;
   private readonly isUnix: boolean;
   private serverPort = 0;
   private onAllClosed: () => void = () => {};
@@ -76,6 +76,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     const parsed = parseListenAddress(address);
     this.isUnix = "unix" in parsed;
     this.load = new HttpLoad(limits);
+    this.stalls = new StallWatch(SURVEY_INTERVAL_MS, services.turn.steadyMs);
     this.partialRequests = { pool: services.chunks, budget: this.load.bodies.budget, slowBodyMs: limits.slowBodyMs };
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
     this.listener = ClientListener.listen<FastPathConnection>(parsed, addressFlag, {
