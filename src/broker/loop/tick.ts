@@ -1,4 +1,4 @@
-import type { Logger } from "../../base/logger.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -22,7 +22,7 @@ export interface TickParts {
   groupSync: GroupSync;
   freeSpace: FreeSpace;
   health: Health;
-  logger: Logger;
+  rateLimitedLog: RateLimitedLog;
   /** Sends what a connection has put together. A defect that shows in it ends that connection only. */
   flush(connection: Flushable): void;
 }
@@ -107,7 +107,7 @@ export class Tick {
   }
 
   private dispatch(): void {
-    const { turn, logger } = this.parts;
+    const { turn, rateLimitedLog } = this.parts;
     if (turn.dirtyChannels.length === 0) return;
     const channels = turn.dirtyChannels;
     turn.dirtyChannels = [];
@@ -117,7 +117,10 @@ export class Tick {
         channel.dispatch(turn.nowMs);
       } catch (error) {
         // A segment that cannot be opened (no file descriptor left) must not keep the other channels from being served.
-        logger.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${(error as Error).stack}`);
+        const { code, message, stack } = error as NodeJS.ErrnoException;
+        // The kernel's error says enough; a defect's does not.
+        const why = code === undefined ? stack : message;
+        rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${why}`);
         turn.failedChannels.add(channel);
       }
     }
