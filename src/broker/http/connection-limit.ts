@@ -2,10 +2,10 @@ import type { DescriptorShare } from "../../base/descriptor-budget.ts";
 
 /** What a connection is doing while it is idle, and for how long it must be idle before it is closed for another one, ms. */
 export const IDLE_AFTER_MS = {
-  /** Nothing has come since the client connected. */
-  silent: 0,
-  /** A part of a request has come. */
-  inRequest: 100,
+  /** Nothing has come since the client connected, or a part of a request. */
+  unfinished: 0,
+  /** A request was passed on, and Bun.serve() has not said that it is complete. It takes some turns of the event loop to do so. */
+  passedOn: 100,
   /** The last request is answered. */
   answered: 1000,
 };

@@ -13,6 +13,8 @@ export interface Incoming {
   /** The value of the route's parameter; empty if the route has none. */
   parameter: string;
   load: HttpLoad;
+  /** To be called when the request is complete. */
+  complete: (() => void) | undefined;
   logger: Logger;
 }
 
@@ -77,6 +79,7 @@ export class Call {
   }
 
   private count(): void {
+    this.incoming.complete?.();
     if (!this.incoming.load.begin()) throw new Refusal(503, "TOO_MANY_REQUESTS");
     this.isCounted = true;
   }

@@ -29,6 +29,8 @@ export interface HttpFront {
   setServerPort(port: number): void;
   /** Answers the requests under way, closes idle connections, and resolves when all connections are closed. */
   stop(): Promise<void>;
+  /** A request that came from a port of the loopback is complete, and is being carried out. */
+  onRequestComplete(port: number): void;
   /** The address of the client whose requests come from an address and port of this machine; undefined if no client's do. */
   clientAddress(address: string, port: number): string | undefined;
 }
@@ -135,7 +137,9 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { router, logger } = this.api;
     const endpoint = router.findEndpoint(method, path);
     if (endpoint !== undefined) {
-      const incoming = { request, rawQuery, parameter: router.parameterOf(path), load: this.load, logger };
+      const complete = this.completion(request);
+      if (method === "GET") complete?.();
+      const incoming = { request, rawQuery, parameter: router.parameterOf(path), load: this.load, complete, logger };
       return this.run(endpoint, this.api.call(incoming));
     }
     const corrected = router.correctedPath(method, path);
@@ -145,6 +149,13 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const response = methods === undefined ? failure(404, "NOT_FOUND") : failure(405, "METHOD_NOT_ALLOWED", { Allow: methods });
     this.logRequest(request, response, Bun.nanoseconds());
     return response;
+  }
+
+  /** What the front is to be told when a request is complete. */
+  private completion(request: Request): (() => void) | undefined {
+    const { front } = this.api;
+    const port = front === undefined ? undefined : this.server.requestIP(request)?.port;
+    return front === undefined || port === undefined ? undefined : () => front.onRequestComplete(port);
   }
 
   /** Returns a Response, not a promise, if it can: Bun closes a connection that sends a request while an earlier one waits. */

@@ -388,8 +388,8 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
   }
 
   get idleAfterMs(): number {
-    if (!this.hasReceived) return IDLE_AFTER_MS.silent;
-    return this.partial.isComing ? IDLE_AFTER_MS.inRequest : IDLE_AFTER_MS.answered;
+    if (this.proxy?.isInRequest === true) return IDLE_AFTER_MS.passedOn;
+    return !this.hasReceived || this.partial.isComing ? IDLE_AFTER_MS.unfinished : IDLE_AFTER_MS.answered;
   }
 
   closeIdle(): void {

@@ -57,8 +57,8 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
 
   private readonly listener: ClientListener<FastPathConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
-  /** The clients behind proxies, by the ports that their requests come from at Bun.serve(). */
-  private readonly clientsByPort = new Map<number, ProxiedSocket>();
+  /** By the ports that their requests come from at Bun.serve(). */
+  private readonly proxiesByPort = new Map<number, TcpProxy>();
   private readonly farewells = new Farewells();
   private readonly stalls: StallWatch;
   private readonly isUnix: boolean;
@@ -122,7 +122,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
 
   clientAddress(address: string, port: number): string | undefined {
     // Another address of this machine may have the same port.
-    const client = address === LOOPBACK ? this.clientsByPort.get(port) : undefined;
+    const client = address === LOOPBACK ? this.proxiesByPort.get(port)?.client : undefined;
     if (client === undefined) return undefined;
     if (this.isUnix) return UNIX_PEER;
     // Bun's types do not say that both are undefined when the client is gone.
@@ -191,9 +191,13 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     }).catch(onFailure);
   }
 
-  setClientAt(port: number, client: ProxiedSocket | undefined): void {
-    if (client === undefined) this.clientsByPort.delete(port);
-    else this.clientsByPort.set(port, client);
+  setProxyAt(port: number, proxy: TcpProxy | undefined): void {
+    if (proxy === undefined) this.proxiesByPort.delete(port);
+    else this.proxiesByPort.set(port, proxy);
+  }
+
+  onRequestComplete(port: number): void {
+    this.proxiesByPort.get(port)?.onRequestComplete();
   }
 
   private checkTime(): void {

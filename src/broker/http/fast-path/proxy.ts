@@ -10,8 +10,8 @@ export interface ProxyHost {
   readonly steadyMs: number;
   /** Makes a connection to the server. The proxy is told by onServerConnected(), or by onServerClosed() if that fails. */
   connect(proxy: TcpProxy): void;
-  /** Says which client's requests come to the server from a port of the loopback. @param client undefined: no client's any more */
-  setClientAt(port: number, client: ProxiedSocket | undefined): void;
+  /** Says which proxy's requests come to the server from a port of the loopback. @param proxy undefined: none's any more */
+  setProxyAt(port: number, proxy: TcpProxy | undefined): void;
   /** The connection to the server is closed, or there is none. Called once. */
   onProxyClosed(): void;
 }
@@ -64,9 +64,11 @@ export class TcpProxy {
   private localPort = 0;
   /** When the server ended the connection; 0: it has not. */
   private serverEndedMs = 0;
-  /** The server has not answered what the client sent last. */
-  private awaitsResponse: boolean;
-  /** When the server last sent something. */
+  /** The server is carrying out a request. */
+  private isBusy = false;
+  /** The last bytes came from the client. */
+  isInRequest: boolean;
+  /** When bytes last came from either side. */
   private activeMs: number;
 
   /**
@@ -76,25 +78,31 @@ export class TcpProxy {
    */
   constructor(
     private readonly host: ProxyHost,
-    private readonly client: ProxiedSocket,
+    readonly client: ProxiedSocket,
     first: Buffer[],
     private inputEnded: boolean,
   ) {
     for (const piece of first) this.toServer.add(piece);
     this.activeMs = host.steadyMs;
-    this.awaitsResponse = first.length > 0;
+    this.isInRequest = first.length > 0;
     host.connect(this);
   }
 
   // ---- events of the client's socket
 
-  /** When a response last went to the client; Infinity while the server has not answered what came since. */
+  /** When something last came or went; Infinity while the server carries out a request, or the client does not take its response. */
   get idleSinceMs(): number {
-    return this.awaitsResponse || !this.toClient.empty ? Number.POSITIVE_INFINITY : this.activeMs;
+    return this.isBusy || !this.toClient.empty ? Number.POSITIVE_INFINITY : this.activeMs;
+  }
+
+  /** The server has received a whole request. */
+  onRequestComplete(): void {
+    this.isBusy = true;
   }
 
   onClientData(data: Buffer): void {
-    this.awaitsResponse = true;
+    this.isInRequest = true;
+    this.activeMs = this.host.steadyMs;
     this.toServer.add(data);
     this.sendToServer();
     if (!this.toServer.empty) this.client.pause();
@@ -133,7 +141,7 @@ export class TcpProxy {
     // Pieces of a request must not wait for each other's acknowledgement by TCP.
     server.setNoDelay(true);
     this.localPort = server.localPort;
-    this.host.setClientAt(this.localPort, this.client);
+    this.host.setProxyAt(this.localPort, this);
     this.sendToServer();
   }
 
@@ -142,7 +150,7 @@ export class TcpProxy {
   }
 
   onServerData(data: Buffer): void {
-    this.awaitsResponse = false;
+    this.isInRequest = this.isBusy = false;
     this.activeMs = this.host.steadyMs;
     this.toClient.add(data);
     if (!this.sendToClient()) this.server?.pause();
@@ -150,7 +158,7 @@ export class TcpProxy {
 
   /** The server has ended the connection, or was never reached. */
   onServerClosed(): void {
-    if (this.server !== undefined) this.host.setClientAt(this.localPort, undefined);
+    if (this.server !== undefined) this.host.setProxyAt(this.localPort, undefined);
     this.server = undefined;
     if (!this.isServerClosed) this.host.onProxyClosed();
     this.isServerClosed = true;
