@@ -2,6 +2,7 @@ import { resolve } from "node:path";
 import { StartError } from "../base/start-error.ts";
 import { checkDataPath, lockExclusively } from "../broker/exclusive-data-path.ts";
 import { exportNsqdData } from "../broker/migration/nsqd-export.ts";
+import { wasImported } from "../broker/migration/nsqd-files.ts";
 import { startImport } from "../broker/migration/nsqd-import.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import { brokerFlags } from "./broker-flags.ts";
@@ -59,7 +60,9 @@ export async function runImport(args: readonly string[], print: (text: string) =
     try {
       if (source !== options.dataPath) unlock.push(lockExclusively(source, logger));
       const result = await startImport(options, logger, { source }).result;
-      if (result === undefined) throw new StartError(`there is no data of nsqd in ${source}`);
+      if (result === undefined) {
+        throw new StartError(`there is no data of nsqd in ${source}${wasImported(source) ? "; an earlier import has moved it" : ""}`);
+      }
       return result.problems;
     } finally {
       for (const release of unlock) release();

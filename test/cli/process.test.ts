@@ -2,6 +2,9 @@ import { afterEach, beforeEach, describe, expect, test } from "bun:test";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createDiskqueue } from "../../src/nsqd-data/diskqueue-writer.ts";
+import { writeNsqdMetadata } from "../../src/nsqd-data/nsqd-metadata.ts";
+import { message, payload } from "../nsqd-data/support/queue-fixture.ts";
 import { missing, testUnless } from "../support/needs.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, type Server, startProcess, startServer, until } from "../support/server.ts";
@@ -107,6 +110,32 @@ describe("a broker process", () => {
     await until("it says that it is closing", () => server.log().includes("SIGTERM: closing"));
     expect(await server.stop("SIGINT")).toBe(1);
     expect(server.log()).toContain(" FATAL: SIGINT while closing: exiting at once\n");
+  }, 60_000);
+
+  test("ends with 0 at a signal during an import of nsqd's data, and the next one goes on with the import", async () => {
+    const MESSAGES = 200_000;
+    const queue = createDiskqueue(dataPath, "kept", "channel");
+    for (let n = 0; n < MESSAGES; n++) queue.append(payload(message(n, 200)), 0, 226, 0);
+    queue.close();
+    writeNsqdMetadata(dataPath, [{ name: "kept", paused: false, channels: [{ name: "channel", paused: false }] }]);
+    const command = [process.execPath, MAIN, "--mode=broker", "--tcp-address=127.0.0.1:0", "--http-address=", `--data-path=${dataPath}`];
+    const child = Bun.spawn(command, { stdin: "ignore", stdout: "ignore", stderr: "pipe", env: cleanEnvironment() });
+    let log = "";
+    let stopped = false;
+    const decoder = new TextDecoder();
+    for await (const chunk of child.stderr) {
+      log += decoder.decode(chunk, { stream: true });
+      if (!stopped && log.includes("importing 1 topics")) {
+        stopped = true;
+        child.kill("SIGTERM");
+      }
+    }
+    expect(await child.exited).toBe(0);
+    expect(log).toContain(" INFO: interrupted; the next start goes on where this one stopped\n");
+    const server = await startServer({ dataPath });
+    const { topics } = (await (await server.http("GET", "/stats?format=json")).json()) as { topics: { channels: { depth: number }[] }[] };
+    expect(topics[0]?.channels[0]?.depth).toBe(MESSAGES);
+    expect(await server.stop()).toBe(0);
   }, 60_000);
 
   for (const kind of ["fault", "rejection"]) {

@@ -17,6 +17,11 @@ export function nsqdFiles(folder: string): string[] {
     .sort((a, b) => Number(b === "nsqd.dat") - Number(a === "nsqd.dat") || (a < b ? -1 : 1));
 }
 
+/** Whether an import has moved files of nsqd from a folder. */
+export function wasImported(folder: string): boolean {
+  return existsSync(join(folder, IMPORTED_FOLDER));
+}
+
 /** The name of a folder that does not exist yet. */
 export function newImportedFolder(folder: string): string {
   for (let i = 1; i < MOST_FOLDERS; i++) {

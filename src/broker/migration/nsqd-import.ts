@@ -12,10 +12,11 @@ import { Recycler } from "../storage/log/recycler.ts";
 import type { ImportState } from "../storage/metadata/import-state.ts";
 import { METADATA_FILE, MetadataBackup, restoreMetadata } from "../storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import { MergeWindow } from "./merge-window.ts";
 import { moveNsqdFiles, newImportedFolder, nsqdFiles } from "./nsqd-files.ts";
 import { Pace } from "./pace.ts";
 import { type NsqdSource, readNsqdSource } from "./source.ts";
-import { type ImportTuning, TopicImport } from "./topic-import.ts";
+import { TopicImport } from "./topic-import.ts";
 
 /** A file of this name in the broker's folder: an import of nsqd's data is not finished. */
 const IMPORT_MARK = "nsqd-import";
@@ -29,6 +30,14 @@ const KEEP_MS = 10 * 365 * 24 * 3_600_000;
 const NO_LIMIT = Number.MAX_SAFE_INTEGER;
 
 const TUNING: ImportTuning = { windowBytes: 16 * 1024 * 1024, checkpointMs: 5000 };
+
+/** How much is done between two looks at other things. Tests make it little. */
+interface ImportTuning {
+  /** Bytes of messages that are put in order together. */
+  windowBytes: number;
+  /** Time between two checkpoints. */
+  checkpointMs: number;
+}
 
 /** What an import did. */
 export interface ImportResult {
@@ -161,13 +170,14 @@ class NsqdImport {
     systemDisk.syncDirectoryNow(resolve(this.options.dataPath));
   }
 
-  private async importInto(metadata: MetadataStore): Promise<ImportResult | undefined> {
+  private async importInto(metadata: MetadataStore): Promise<ImportResult> {
     const { directory, folder, logger, result } = this;
     const state = metadata.importState();
     if (state.row === undefined && !isNsqdDataPath(folder)) {
-      // A kill came right before the import began, or right before the mark was to be removed.
+      // A kill came right before the mark was to be removed, or right after it was made and before anything was imported.
       removeIfThere(systemDisk, join(directory, IMPORT_MARK));
-      return undefined;
+      logger.info("NSQD DATA: an earlier import is finished");
+      return result;
     }
     const row = state.row ?? { source: this.source, stage: "copying" as const, folder: "" };
     if (row.source !== this.source) {
@@ -217,8 +227,9 @@ class NsqdImport {
       ...{ source, metadata, state, directory, logger, pace: this.pace, options: this.options },
       recycler: new Recycler(systemDisk, join(directory, "recycled"), NO_LIMIT),
       nowMs: systemClock.wallMs(),
-      ...TUNING,
-      ...this.how.tuning,
+      synced: metadata.syncedSequences(),
+      window: new MergeWindow(this.how.tuning?.windowBytes ?? TUNING.windowBytes),
+      checkpointMs: this.how.tuning?.checkpointMs ?? TUNING.checkpointMs,
       onRead: (count: number) => {
         this.read += count;
       },

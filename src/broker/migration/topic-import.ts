@@ -11,7 +11,7 @@ import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import { ImportedChannel } from "./imported-channel.ts";
 import { LogAppender } from "./log-appender.ts";
-import { MergeWindow } from "./merge-window.ts";
+import type { MergeWindow } from "./merge-window.ts";
 import type { Pace } from "./pace.ts";
 import { QueueStream, type ScannedQueue, scanQueue } from "./queue-stream.ts";
 import type { NsqdSource, SourceTopic } from "./source.ts";
@@ -24,16 +24,8 @@ const MIN_READ_BYTES = 64 * 1024;
 /** As long as the channels' lists of finished ranges are shorter than this, messages are written strictly by id. */
 const MAX_RANGES_BY_ID = 4096;
 
-/** How much is done between two looks at other things. Tests make it little. */
-export interface ImportTuning {
-  /** Bytes of messages that are put in order together. */
-  windowBytes: number;
-  /** What is written in this time is written again after a kill. */
-  checkpointMs: number;
-}
-
 /** What the import of each topic works with. */
-export interface TopicImportParts extends ImportTuning {
+export interface TopicImportParts {
   readonly source: NsqdSource;
   readonly options: BrokerOptions;
   readonly metadata: MetadataStore;
@@ -44,6 +36,12 @@ export interface TopicImportParts extends ImportTuning {
   /** The broker's folder below the data path. */
   readonly directory: string;
   readonly nowMs: number;
+  /** Messages below these sequences were on the disk when the import began, by topic id. */
+  readonly synced: ReadonlyMap<number, number>;
+  /** One serves all topics, one after the other. */
+  readonly window: MergeWindow;
+  /** What is written in this time is written again after a kill. */
+  readonly checkpointMs: number;
   /** Counts messages read from the queues. */
   readonly onRead: (count: number) => void;
   /** Counts messages written to the log. */
@@ -59,7 +57,6 @@ export interface TopicImportParts extends ImportTuning {
 export class TopicImport {
   private readonly channels: ImportedChannel[] = [];
   private readonly queues: { scanned: ScannedQueue; channel: number }[] = [];
-  private readonly window: MergeWindow;
   private ranges = 0;
   private checkpointAtMs = 0;
 
@@ -69,9 +66,7 @@ export class TopicImport {
     private readonly progress: TopicImportRow,
     private readonly files: LogFiles,
     private readonly log: LogAppender,
-  ) {
-    this.window = new MergeWindow(parts.windowBytes);
-  }
+  ) {}
 
   /**
    * @param known the topic's row, if it exists
@@ -136,7 +131,8 @@ export class TopicImport {
 
   /** Writes the messages of the current phase, from the last checkpoint on. */
   private async copyPhase(): Promise<void> {
-    const { progress, parts, window } = this;
+    const { progress, parts } = this;
+    const { window } = parts;
     const bufferBytes = Math.max(MIN_READ_BYTES, Math.min(MAX_READ_BYTES, Math.floor(READ_BYTES / (this.queues.length + 1))));
     const merge = new TopicMerge(
       this.queues.map(({ scanned, channel }) => new QueueStream(scanned, channel, bufferBytes)),
@@ -174,7 +170,8 @@ export class TopicImport {
 
   /** Writes the messages of the window to the log. */
   private writeWindow(): void {
-    const { window, log, channels, parts } = this;
+    const { log, channels, parts } = this;
+    const { window } = parts;
     this.ranges += window.groupChanges;
     for (const i of window.order(this.ranges > MAX_RANGES_BY_ID)) {
       const group = window.groupAt(i);
@@ -219,7 +216,7 @@ function createTopic({ metadata, options }: TopicImportParts, name: string): Top
 function openFiles(parts: TopicImportParts, row: TopicRow, begun: TopicImportRow | undefined): LogFiles {
   const { options, metadata, recycler, logger, directory, onProblem } = parts;
   const floors = metadata.channels(row.id).map(({ floor }) => floor);
-  const synced = metadata.syncedSequences().get(row.id) ?? 0;
+  const synced = parts.synced.get(row.id) ?? row.released;
   const files = new LogFiles(
     {
       disk: systemDisk,

@@ -82,7 +82,8 @@ describeUnless(missing("nsqd"))("a data path of Go's nsqd", () => {
           await child.process.exited;
           if (rounds === 0) wholeMs = performance.now() - began;
           if (child.process.signalCode === "SIGKILL") kills++;
-          finished = child.process.exitCode === 0;
+          // A kill after the last step of an import leaves nothing to do.
+          finished = child.process.exitCode === 0 || child.log().includes("an earlier import has moved it");
           if (!finished && !killed) throw new Error(child.log());
         }
         rounds++;
