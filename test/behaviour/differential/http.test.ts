@@ -478,7 +478,8 @@ function transport(scenario: DefineScenario): void {
       differences,
     );
 
-  converse("requests behind publishes that wait for the disk may be pipelined", 4, [
+  converse("requests behind publishes that wait for the disk may be pipelined", 5, [
+    (s) => requestBytes("POST", `/pub?topic=${s.topic}`, chunked(["ze", "ro"]), ["Transfer-Encoding: chunked"]),
     (s) => requestBytes("POST", `/pub?topic=${s.topic}`, "one"),
     (s) => requestBytes("POST", `/mpub?topic=${s.topic}`, "two\nthree"),
     () => requestBytes("GET", "/ping"),
@@ -488,7 +489,7 @@ function transport(scenario: DefineScenario): void {
     "requests behind an unusual publish that waits for the disk may be pipelined",
     3,
     [
-      (s) => requestBytes("POST", `/pub?topic=${s.topic}`, chunked(["one"]), ["Transfer-Encoding: chunked"]),
+      (s) => requestBytes("POST", `/pub?topic=${s.topic}&defer=1`, "one"),
       () => requestBytes("GET", "/ping"),
       (s) => requestBytes("POST", `/mpub?topic=${s.topic}`, "two\nthree"),
     ],

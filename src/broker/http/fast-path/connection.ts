@@ -1,30 +1,26 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
-import { MpubCheck } from "../../../frame/mpub.ts";
 import type { HttpLimits, HttpLoad } from "../../../http/server/load.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
 import { UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { AckServices } from "../../acks/ack-queue.ts";
-import type { PendingPublish } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { ChunkPool } from "../../storage/log/chunk.ts";
 import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
 import { IDLE_AFTER_MS, type LimitedConnection } from "../connection-limit.ts";
-import { batchOfLines } from "../lines.ts";
+import { appendBatch } from "./batch.ts";
+import type { ChunkedRequest } from "./chunked-request.ts";
 import { PartialRequest, type PartialRequestHost } from "./partial-request.ts";
 import { type AcknowledgedClient, PendingAcks } from "./pending-acks.ts";
 import type { ProxiedSocket, TcpProxy } from "./proxy.ts";
-import { INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
+import { IN_CHUNKS, INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
 import type { Responses } from "./responses.ts";
 
 /** A client with this many publishes that wait for their commit is not read. */
 const MAX_PENDING_ACKS = 256;
-/** Bytes of the number of messages at the start of a batch. */
-const COUNT_BYTES = 4;
 
 /** Filled by each request in turn: nothing of it is needed between two requests. */
 const head = new RequestHead();
-const check = new MpubCheck();
 
 /** What publishing on the fast path needs of the broker. */
 export interface PublishServices extends AckServices {
@@ -131,7 +127,9 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
         this.postponed.push(data.subarray(at));
         return;
       }
-      at = this.partial.isComing ? this.appendPiece(data, at, end) : this.decodeRequest(data, at, end);
+      const { partial } = this;
+      if (partial.chunked !== undefined) at = this.appendChunks(partial.chunked, data, at, end);
+      else at = partial.isComing ? this.appendPiece(data, at, end) : this.decodeRequest(data, at, end);
     }
   }
 
@@ -158,14 +156,36 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     }
     bytes.append(data, at, to, partial.wholeBytes);
     if (bytes.length < partial.wholeBytes) return to;
-    const published = this.publish(bytes.buffer, 0, bytes.length);
+    const { length } = bytes;
+    const published = this.publish(bytes.buffer, 0, length);
     if (published > 0) {
-      const behind = bytes.length - published;
-      partial.clear();
-      return to - behind;
+      if (partial.chunked === undefined) partial.clear();
+      return to - (length - published);
     }
     if (published === OTHER || (!partial.hasHead && !partial.countHeadPiece())) {
       this.postponed.push(Buffer.from(bytes.buffer.subarray(0, bytes.length)));
+      this.startProxying();
+    }
+    return to;
+  }
+
+  /**
+   * Adds bytes to a request whose body comes in chunks, and publishes it when it is whole.
+   *
+   * @returns the offset behind them; `at` if there is no room for them now
+   */
+  private appendChunks(request: ChunkedRequest, data: Buffer, at: number, end: number): number {
+    if (!this.partial.makeRoom(end - at, this.host.services.turn.steadyMs)) {
+      this.pause();
+      return at;
+    }
+    const to = request.append(data, at, end);
+    if (request.isComing) return to;
+    const { whole } = request;
+    const published = whole === undefined ? OTHER : this.publish(whole, 0, whole.length);
+    if (published > 0) this.partial.clear();
+    else {
+      this.postponed.push(...(whole === undefined ? request.forServer() : [Buffer.from(whole)]));
       this.startProxying();
     }
     return to;
@@ -185,7 +205,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
   /**
    * Publishes the request that begins at `from`.
    *
-   * @returns its length; INCOMPLETE (if the head is there, `head` tells what it says, and `partial.wholeBytes` the length); or OTHER: it
+   * @returns its length, or that of its head if its body comes in chunks, which `partial.chunked` takes; INCOMPLETE (if the head is there, `head` tells what it says, and `partial.wholeBytes` the length); or OTHER: it
    * is for Bun.serve(), as it is anything else or would be refused
    */
   private publish(bytes: Buffer, from: number, to: number): number {
@@ -194,8 +214,13 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
       this.partial.wholeBytes = UNKNOWN_LENGTH;
       return headBytes;
     }
-    const { options, publishing } = this.host.services;
-    if (head.bodyBytes > (head.batch ? options.maxBodySizeBytes : options.maxMsgSizeBytes)) return OTHER;
+    const { options, publishing, turn } = this.host.services;
+    const limitBytes = head.batch ? options.maxBodySizeBytes : options.maxMsgSizeBytes;
+    if (head.bodyBytes === IN_CHUNKS) {
+      this.partial.expectChunks(head, bytes, from, headBytes, limitBytes, turn.steadyMs);
+      return headBytes;
+    }
+    if (head.bodyBytes > limitBytes) return OTHER;
     // /mpub makes its topic before its body is there, /pub after that (nsqd/http.go).
     const whole = headBytes + head.bodyBytes;
     const isIncomplete = to - from < whole;
@@ -206,7 +231,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     if (!this.tryCountRequest()) return OTHER;
     const bodyAt = from + headBytes;
     const pending = head.batch
-      ? this.appendBatch(topic, bytes, bodyAt, from + whole)
+      ? appendBatch(topic, head.binary, bytes, bodyAt, from + whole, publishing, options)
       : publishing.append(topic, "", bytes, bodyAt, from + whole);
     if (pending !== undefined) {
       this.acks.add(pending);
@@ -219,21 +244,6 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
   private expectBody(whole: number): number {
     this.partial.expectBody(whole, this.host.services.turn.steadyMs);
     return INCOMPLETE;
-  }
-
-  /** @returns undefined for a batch that is empty, or is to be refused */
-  private appendBatch(topic: Topic, bytes: Buffer, from: number, to: number): PendingPublish | undefined {
-    const { publishing, options } = this.host.services;
-    const { maxMsgSizeBytes, maxBodySizeBytes } = options;
-    if (head.binary) {
-      const isWalked = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
-      if (!isWalked || check.error !== undefined) return undefined;
-      return publishing.appendBatch(topic, "", bytes, from + COUNT_BYTES, from + check.offset, check.count);
-    }
-    const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
-    if (batch === undefined || batch.length === COUNT_BYTES) return undefined;
-    const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
-    return publishing.appendBatch(topic, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0));
   }
 
   /**

@@ -1,6 +1,8 @@
 import { type BodyBudget, BodyPace, BodyShare } from "../../../http/server/body-budget.ts";
 import { type MemoryPool, PieceBuffer, UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { Chunk } from "../../storage/log/chunk.ts";
+import { ChunkedRequest } from "./chunked-request.ts";
+import type { RequestHead } from "./request-head.ts";
 
 /** A head that comes in more pieces is not from a client that publishes much, and each piece costs another look at all of it. */
 const MAX_HEAD_PIECES = 64;
@@ -18,6 +20,8 @@ export interface PartialRequestHost {
 /** The request of a connection that comes in pieces, from its first byte to its last. A connection has one, for one request after the other. */
 export class PartialRequest {
   readonly bytes: PieceBuffer<Chunk>;
+  /** If its body comes in chunks: what puts them together in `bytes`. */
+  chunked: ChunkedRequest | undefined;
   /** Whether there is one. */
   isComing = false;
   /** Bytes of the request with its head; unknown while the head is not complete. */
@@ -59,6 +63,16 @@ export class PartialRequest {
     this.pace.begin(nowMs, wholeBytes);
   }
 
+  /** The head has come, of a request whose body comes in chunks. It is in [from, from + headBytes) of `source`, which may be its own bytes. */
+  expectChunks(head: RequestHead, source: Buffer, from: number, headBytes: number, limitBytes: number, nowMs: number): void {
+    const chunked = new ChunkedRequest(head, source.subarray(from, from + headBytes), from, limitBytes);
+    this.clear();
+    this.begin(nowMs);
+    this.chunked = chunked;
+    chunked.begin(this.bytes);
+    this.expectBody(this.bytes.length + limitBytes, nowMs);
+  }
+
   /** Another piece has come without completing the head. @returns false if there were too many */
   countHeadPiece(): boolean {
     return ++this.headPieces <= MAX_HEAD_PIECES;
@@ -97,6 +111,7 @@ export class PartialRequest {
   clear(): void {
     if (this.share.bytes > 0 || this.isWaiting) this.host.budget.release(this.share);
     this.waitsSinceMs = 0;
+    this.chunked = undefined;
     this.bytes.clear();
     this.isComing = false;
     this.wholeBytes = UNKNOWN_LENGTH;

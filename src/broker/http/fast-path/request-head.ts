@@ -3,6 +3,9 @@ export const INCOMPLETE = 0;
 /** The request is not for the fast path. */
 export const OTHER = -1;
 
+/** The length of a body that comes in chunks. */
+export const IN_CHUNKS = -1;
+
 /** Clients that publish send no longer heads. */
 export const MAX_HEAD_BYTES = 8 * 1024;
 /** Clients that publish send no more header lines. */
@@ -39,8 +42,13 @@ const CONTENT_LENGTH = Buffer.from("content-length");
 const HOST = Buffer.from("host");
 const CONNECTION = Buffer.from("connection");
 const KEEP_ALIVE = Buffer.from("keep-alive");
+const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
+const CHUNKED = Buffer.from("chunked");
+const TRAILER = Buffer.from("trailer");
+/** Go refuses a Trailer that announces one of these. */
+const BAD_TRAILER = /content-length|transfer-encoding|trailer/i;
 /** Headers that change how a request is read or carried out: a request with one of them is not for the fast path. */
-const SPECIAL = ["transfer-encoding", "trailer", "te", "expect", "upgrade", "idempotency-key"].map((name) => Buffer.from(name));
+const SPECIAL = ["te", "expect", "upgrade", "idempotency-key"].map((name) => Buffer.from(name));
 const NSQ_PREFIX = Buffer.from("x-nsq-");
 
 const TOPIC_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
@@ -56,11 +64,15 @@ export class RequestHead {
   /** The topic's name, in the bytes that were parsed. */
   topicStart = 0;
   topicEnd = 0;
+  /** IN_CHUNKS if the body comes so. */
   bodyBytes = 0;
+  /** The line of Transfer-Encoding, in the bytes that were parsed. */
+  encodingStart = 0;
+  encodingEnd = 0;
 
   /**
    * Parses the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an unescaped
-   * name, HTTP/1.1, one Host, one Content-Length, and no header that asks for anything special. It accepts nothing that
+   * name, HTTP/1.1, one Host, one Content-Length or chunks, and no header that asks for anything special. It accepts nothing that
    * Bun.serve() would refuse or read differently; whatever is unusual is left to Bun.serve().
    *
    * @returns the length of the head with its empty line, INCOMPLETE, or OTHER
@@ -97,7 +109,8 @@ export class RequestHead {
   private parseHeaders(bytes: Uint8Array, from: number, end: number): number {
     let at = from;
     let hosts = 0;
-    this.bodyBytes = -1;
+    let isChunked = false;
+    this.bodyBytes = IN_CHUNKS;
     for (let headers = 0; ; headers++) {
       if (at === end) return INCOMPLETE;
       if (bytes[at] === CR) break;
@@ -134,6 +147,19 @@ export class RequestHead {
           if (++hosts > 1 || !isHost(bytes, value, valueEnd)) return OTHER;
           break;
         case LETTER_T:
+          if (same(bytes, name, nameEnd, TRANSFER_ENCODING)) {
+            if (isChunked || !same(bytes, value, valueEnd, CHUNKED)) return OTHER;
+            isChunked = true;
+            this.encodingStart = name;
+            this.encodingEnd = at;
+            break;
+          }
+          if (same(bytes, name, nameEnd, TRAILER)) {
+            if (BAD_TRAILER.test(Buffer.from(bytes.subarray(value, valueEnd)).toString("latin1"))) return OTHER;
+            break;
+          }
+          for (const special of SPECIAL) if (same(bytes, name, nameEnd, special)) return OTHER;
+          break;
         case LETTER_E:
         case LETTER_U:
         case LETTER_I:
@@ -145,7 +171,7 @@ export class RequestHead {
       }
     }
     if (at + 1 === end) return INCOMPLETE;
-    return bytes[at + 1] === LF && hosts === 1 && this.bodyBytes > 0 ? at + 2 : OTHER;
+    return bytes[at + 1] === LF && hosts === 1 && (isChunked ? this.bodyBytes < 0 : this.bodyBytes > 0) ? at + 2 : OTHER;
   }
 }
 

@@ -30,6 +30,8 @@ test("the heads that clients send are accepted", () => {
   expect(read(binary)).toBe(`${binary.length} mpub t 12 binary`);
   const text = lines("POST /mpub?topic=t HTTP/1.1", HOST, LENGTH, "Empty:", "X-Request-Id: 1");
   expect(read(text)).toBe(`${text.length} mpub t 3`);
+  const chunks = lines(REQUEST_LINE, HOST, "Trailer: X-Sum", "transfer-encoding: Chunked ");
+  expect(read(chunks)).toBe(`${chunks.length} pub orders -1`);
 });
 
 test("a head that is cut anywhere is incomplete, and nothing behind its end is parsed", () => {
@@ -81,11 +83,14 @@ test("anything unusual is for Bun.serve()", () => {
     "a length with a space in it": lines(REQUEST_LINE, HOST, "Content-Length: 3 3"),
     "an endless length": lines(REQUEST_LINE, HOST, "Content-Length: 00000000003"),
     "two lengths": lines(REQUEST_LINE, HOST, LENGTH, LENGTH),
-    chunks: lines(REQUEST_LINE, HOST, "Transfer-Encoding: chunked"),
+    "chunks twice": lines(REQUEST_LINE, HOST, "Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+    "chunks of something else": lines(REQUEST_LINE, HOST, "Transfer-Encoding: gzip, chunked"),
+    "chunks and a proper length": lines(REQUEST_LINE, HOST, LENGTH, "Transfer-Encoding: chunked"),
+    "a proper length and chunks": lines(REQUEST_LINE, HOST, "Transfer-Encoding: chunked", LENGTH),
     "chunks and a length": lines(REQUEST_LINE, HOST, LENGTH, "transfer-encoding: identity"),
     "an expectation": lines(REQUEST_LINE, HOST, LENGTH, "Expect: 100-continue"),
     "an upgrade": lines(REQUEST_LINE, HOST, LENGTH, "Upgrade: h2c"),
-    "a trailer": lines(REQUEST_LINE, HOST, LENGTH, "Trailer: x"),
+    "a trailer that would be a length": lines(REQUEST_LINE, HOST, "Transfer-Encoding: chunked", "Trailer: X-Sum, content-Length"),
     "a connection to close": lines(REQUEST_LINE, HOST, LENGTH, "Connection: close"),
     "a connection of several words": lines(REQUEST_LINE, HOST, LENGTH, "Connection: keep-alive, Upgrade"),
     "an idempotency key": lines(REQUEST_LINE, HOST, LENGTH, "Idempotency-Key: 1"),
@@ -124,19 +129,21 @@ test("a head that is changed anywhere is parsed correctly, or not accepted", () 
       .slice(0, -1)
       .map((line) => [line.slice(0, line.indexOf(":")).toLowerCase(), line.slice(line.indexOf(":") + 1).replace(/^ +| +$/g, "")]);
     const of = (name: string) => headers.filter(([key]) => key === name).map(([, value]) => value);
-    const special = headers.some(([key]) => /^(transfer-encoding|trailer|te|expect|upgrade|idempotency-key|x-nsq-.*)$/.test(key));
+    const special = headers.some(([key]) => /^(te|expect|upgrade|idempotency-key|x-nsq-.*)$/.test(key));
     return (
       !special &&
       of("host").length === 1 &&
       /^[\w.:[\]-]+$/.test(of("host")[0]) &&
-      of("content-length").length === 1 &&
-      /^\d{1,10}$/.test(of("content-length")[0]) &&
-      Number(of("content-length")[0]) > 0 &&
+      (of("transfer-encoding").length === 0
+        ? of("content-length").length === 1 && /^\d{1,10}$/.test(of("content-length")[0]) && Number(of("content-length")[0]) > 0
+        : of("transfer-encoding").join().toLowerCase() === "chunked" && of("content-length").length === 0) &&
+      !of("trailer").some((value) => /content-length|transfer-encoding|trailer/i.test(value)) &&
       of("connection").every((value) => value.toLowerCase() === "keep-alive")
     );
   };
   const originals = [
     lines(REQUEST_LINE, HOST, LENGTH),
+    lines(REQUEST_LINE, HOST, "Trailer: a", "Transfer-Encoding: chunked"),
     lines(REQUEST_LINE, HOST, "Te-x: 1", "Connection: keep-alive", "Content-Length: 12"),
     lines("POST /mpub?topic=t&binary=true HTTP/1.1", HOST, "Accept: */*", LENGTH, "X-NSQ: a"),
   ].map((text) => Buffer.from(text));
