@@ -3,8 +3,8 @@ import { version } from "../package.json" with { type: "json" };
 /** The release of NSQ whose protocol and HTTP API bunsq has. IDENTIFY, /info and /stats report it, because clients and tools read it. */
 export const NSQ_VERSION = "1.3.0";
 
-/** The release of bunsq. */
-const BUNSQ_VERSION: string = version;
+/** The release of bunsq. Answers that have NSQ's release have it in a field of its own, for those who run bunsq. */
+export const BUNSQ_VERSION: string = version;
 
 /** Defined by scripts/build.ts; undefined when running from source. */
 declare const BUNSQ_COMMIT: string | undefined;

@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { json, plain } from "../../http/server/reply.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
-import { NSQ_VERSION } from "../../version.ts";
+import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
 import type { HttpCall } from "./call.ts";
 
 const NS_PER_MS = 1_000_000;
@@ -30,5 +30,6 @@ export function info({ broker }: HttpCall): Response {
     max_deflate_level: options.maxDeflateLevel,
     ...(options.topologyRegion === "" ? {} : { topology_region: options.topologyRegion }),
     ...(options.topologyZone === "" ? {} : { topology_zone: options.topologyZone }),
+    bunsq_version: BUNSQ_VERSION,
   });
 }

@@ -1,5 +1,5 @@
 import { json, text } from "../../http/server/reply.ts";
-import { NSQ_VERSION } from "../../version.ts";
+import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
 import { readMemory, readStats } from "../metrics/stats.ts";
 import type { HttpCall } from "./call.ts";
 import { printStats } from "./stats-text.ts";
@@ -33,5 +33,6 @@ export function stats({ broker, query }: HttpCall): Response {
     ...(httpConnections.refused > 0 || httpConnections.closedIdle > 0
       ? { http_connections: { open: httpConnections.open, refused: httpConnections.refused, closed_idle: httpConnections.closedIdle } }
       : {}),
+    bunsq_version: BUNSQ_VERSION,
   });
 }

@@ -1,6 +1,6 @@
 import { encodeJson } from "../../base/go/json.ts";
 import { encodedJson, json, plain, Refusal } from "../../http/server/reply.ts";
-import { NSQ_VERSION } from "../../version.ts";
+import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import { TopicRegistration } from "../registration.ts";
 import type { Registry } from "../registry.ts";
@@ -17,9 +17,9 @@ export function ping(): Response {
   return plain(200, "OK");
 }
 
-/** GET /info: the release of NSQ whose API this is. */
+/** GET /info: the release of NSQ whose API this is, and bunsq's own. */
 export function info(): Response {
-  return json({ version: NSQ_VERSION });
+  return json({ version: NSQ_VERSION, bunsq_version: BUNSQ_VERSION });
 }
 
 /** GET /topics: the names of all topics. */

@@ -28,6 +28,7 @@ async function call(s: Session, method: string, path: string, body?: string, hol
 function described(s: Session, body: string, port: string): string {
   return body
     .replace(/"version":"[^"]+"/, '"version":"<version>"')
+    .replace(/,"bunsq_version":"[^"]+"(?=\}$)/, "")
     .replace(/"start_time":\d+/, '"start_time":"<now>"')
     .replaceAll(String(s.server.httpPort), "<http port>")
     .replaceAll(String(s.server.tcpPort), "<tcp port>")

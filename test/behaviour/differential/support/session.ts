@@ -326,6 +326,9 @@ export function showBytes(bytes: Buffer): string {
   return `${JSON.stringify(bytes.toString("latin1", 0, 60))}… ${bytes.length} bytes, crc ${Bun.hash.crc32(bytes).toString(16)}`;
 }
 
+/** The field with bunsq's own release, which nsqd's answers do not have. */
+const OWN_FIELD = "bunsq_version";
+
 /** A frame's text with the broker's own version put out of sight. */
 export function showFrameText(data: Buffer): string {
   return showBytes(Buffer.from(data.toString("latin1").replace(/"version":"[^"]+"/, '"version":"<version>"'), "latin1"));
@@ -339,7 +342,8 @@ function describeDate(value: string): string {
 function describeVolatile(value: Json, server: Running): Json {
   if (Array.isArray(value)) return value.map((item) => describeVolatile(item, server));
   if (value === null || typeof value !== "object") return value;
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, describeField(key, item, server)]));
+  const fields = Object.entries(value).filter(([key]) => key !== OWN_FIELD);
+  return Object.fromEntries(fields.map(([key, item]) => [key, describeField(key, item, server)]));
 }
 
 function describeField(key: string, value: Json, server: Running): Json {
