@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { configKey } from "../src/cli/config-file.ts";
 import { type Flag, isSettableIn } from "../src/cli/flag.ts";
 import { allFlags } from "../src/cli/flags.ts";
-import { brokerProgramFlags, lookupProgramFlags } from "../src/cli/modes.ts";
+import { brokerProgramFlags, lookupProgramFlags, modeFlag } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";
 
 export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
@@ -39,8 +39,8 @@ goes to standard error as NSQ's does.
 
 If nothing decides, and with \`-mode=all\`, broker and lookup server run in one process. The broker's settings are as below. The
 lookup server's settings begin with \`-lookup-\` on the command line, as in \`-lookup-http-address=127.0.0.1:4161\`, and with
-\`BUNSQ_LOOKUP_\` in the environment; in the config file they are in the section \`[lookup]\`. If its log level or broadcast address is
-not set, the broker's is used.
+\`BUNSQ_LOOKUP_\` in the environment; in the config file they are in the section \`[lookup]\`. If its log level, broadcast address,
+allowed hosts or debug flag is not set, the broker's is used.
 
     data_path = "/var/lib/bunsq"
     tcp_address = "0.0.0.0:4150"
@@ -75,14 +75,13 @@ No signal reloads the configuration or reopens a log file. Log lines go to stand
 export function flagsDoc(): string {
   const broker = allFlags(brokerProgramFlags({ mode: undefined }));
   const lookup = allFlags(lookupProgramFlags({ mode: undefined }));
-  const own = broker.filter((flag) => flag.own);
   return [
     INTRODUCTION,
     "\n## The broker\n",
     ...sections(broker, "nsqd", "broker"),
     "\n## The lookup server\n",
     ...sections(
-      lookup.filter((flag) => !own.some(({ name }) => name === flag.name)),
+      lookup.filter(({ name }) => name !== modeFlag.name),
       "nsqlookupd",
       "lookup server",
     ),

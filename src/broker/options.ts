@@ -24,6 +24,12 @@ export interface BrokerOptions {
   httpAddress: string;
   /** Empty, or no certificate: no HTTPS. */
   httpsAddress: string;
+  /** Names that HTTP requests may have in Host; empty: any. */
+  httpAllowedHosts: string[];
+  /** Whether /debug is served. */
+  httpDebug: boolean;
+  /** Whether plain publishes over HTTP take the fast path. */
+  httpFastPath: boolean;
   broadcastAddress: string;
   /** 0: the port that the broker listens on. */
   broadcastTcpPort: number;

@@ -67,6 +67,27 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: "0.0.0.0:4152",
         doc: "<addr>:<port> to listen on for HTTPS clients, used if -tls-cert is set; empty to disable HTTPS",
       },
+      httpAllowedHosts: {
+        name: "http-allowed-hosts",
+        kind: "list",
+        own: true,
+        default: [],
+        doc: "names that HTTP requests may have in Host, without port, against DNS rebinding (may be given several times); if not given, any; with it HTTP publishes do not take the fast path",
+      },
+      httpDebug: {
+        name: "http-debug",
+        kind: "bool",
+        own: true,
+        default: true,
+        doc: "whether to serve profiles, heap snapshots and the like under /debug",
+      },
+      httpFastPath: {
+        name: "http-fast-path",
+        kind: "bool",
+        own: true,
+        default: true,
+        doc: "whether plain HTTP publishes take the fast path in front of Bun's HTTP server; without it each costs about twice the CPU",
+      },
       broadcastAddress: {
         name: "broadcast-address",
         kind: "string",

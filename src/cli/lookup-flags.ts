@@ -32,6 +32,20 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
         default: "0.0.0.0:4161",
         doc: "<addr>:<port> to listen on for HTTP clients",
       },
+      httpAllowedHosts: {
+        name: "http-allowed-hosts",
+        kind: "list",
+        own: true,
+        default: [],
+        doc: "names that HTTP requests may have in Host, without port, against DNS rebinding (may be given several times); if not given, any",
+      },
+      httpDebug: {
+        name: "http-debug",
+        kind: "bool",
+        own: true,
+        default: true,
+        doc: "whether to serve profiles and heap snapshots under /debug/pprof",
+      },
       broadcastAddress: {
         name: "broadcast-address",
         kind: "string",

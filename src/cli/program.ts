@@ -162,12 +162,14 @@ function modeOf(given: string | undefined, { environment, config }: Surroundings
 /** Runs a program. @param given the settings that were given, by flag name @returns whether it ended without an error */
 type Serve<Options> = (options: Options, logger: Logger, given: ReadonlyMap<string, FlagValue>) => Promise<boolean>;
 
-/** The options of a lookup server beside a broker. Its log level and broadcast address default to the broker's. */
+/** The options of a lookup server beside a broker. Some default to the broker's. */
 function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, FlagValue>): LookupOptions {
   const flags = lookupFlagsBeside();
   const options = resolveOptions(flags, given);
   if (!given.has(flags.options.logLevel.name)) options.logLevel = broker.logLevel;
   if (!given.has(flags.options.broadcastAddress.name)) options.broadcastAddress = broker.broadcastAddress;
+  if (!given.has(flags.options.httpAllowedHosts.name)) options.httpAllowedHosts = broker.httpAllowedHosts;
+  if (!given.has(flags.options.httpDebug.name)) options.httpDebug = broker.httpDebug;
   return options;
 }
 

@@ -10,6 +10,10 @@ export interface LookupOptions {
 
   tcpAddress: string;
   httpAddress: string;
+  /** Names that HTTP requests may have in Host; empty: any. */
+  httpAllowedHosts: string[];
+  /** Whether /debug is served. */
+  httpDebug: boolean;
   /** The address in the answer to IDENTIFY. */
   broadcastAddress: string;
 

@@ -1,5 +1,5 @@
 import { brokerDebugRoutes } from "../../http/server/debug.ts";
-import { get, post, put, Router } from "../../http/server/router.ts";
+import { get, post, put, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
@@ -14,7 +14,7 @@ import { stats } from "./stats.ts";
 import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, topicDurability, unpauseTopic } from "./topic.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
-export const router = new Router<HttpCall>([
+const ROUTES: RouteEntry<HttpCall>[] = [
   // Publishes are not logged, as in nsqd: there are too many.
   ["/pub", post(pub, false)],
   ["/mpub", post(mpub, false)],
@@ -32,7 +32,6 @@ export const router = new Router<HttpCall>([
   ["/channel/empty", post(emptyChannel)],
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
-  ...brokerDebugRoutes<HttpCall>(),
   // Not nsqd's: replay and inspection (docs/replay.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/topic/messages", get(topicMessages)],
@@ -43,4 +42,9 @@ export const router = new Router<HttpCall>([
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
-]);
+];
+
+/** @param hasDebug whether /debug is served */
+export function apiRouter(hasDebug: boolean): Router<HttpCall> {
+  return new Router([...ROUTES, ...(hasDebug ? brokerDebugRoutes<HttpCall>() : [])]);
+}

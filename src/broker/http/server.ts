@@ -9,7 +9,7 @@ import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
 import { FastPath, type FastPathServices, type FrontListener, LOOPBACK } from "./fast-path/fast-path.ts";
-import { router } from "./routes.ts";
+import { apiRouter } from "./routes.ts";
 
 /** What the HTTP API needs of the broker, with its fast path. */
 export interface HttpServices extends BrokerApi, FastPathServices {
@@ -34,12 +34,15 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
  * @throws StartError if it cannot listen on the address
  */
 export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}): HttpServer {
-  const { httpAddress } = broker.options;
+  const { httpAddress, httpFastPath, httpAllowedHosts } = broker.options;
   const isGated = tlsRequirement(broker.options) === "true";
   // A client on the same machine that publishes much can use the TCP protocol on a unix socket: there is no fast path on one.
-  const isFast = !isGated && !isSocketPath(httpAddress);
+  // Browsers do not reach unix sockets, and what clients of one send in Host is not a name.
+  const allowedHosts = isSocketPath(httpAddress) ? [] : httpAllowedHosts;
+  // The fast path does not look at names.
+  const isFast = httpFastPath && allowedHosts.length === 0 && !isGated && !isSocketPath(httpAddress);
   const listener = { address: httpAddress, addressFlag: "http-address", isFast, isPlain: true };
-  const server = serveBehind(broker, listener, isGated ? { gate: () => tlsRequired(broker) } : {}, limits);
+  const server = serveBehind(broker, listener, { allowedHosts, ...(isGated ? { gate: () => tlsRequired(broker) } : {}) }, limits);
   broker.httpPort = server.port;
   return server;
 }
@@ -48,7 +51,7 @@ export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}
 function serveBehind(
   broker: HttpServices,
   listener: FrontListener,
-  kind: { gate?: () => Response; tls?: Bun.TLSOptions },
+  kind: { gate?: () => Response; tls?: Bun.TLSOptions; allowedHosts: readonly string[] },
   limits: Partial<HttpLimits>,
 ): HttpServer {
   const front = new FastPath(broker, httpLimits(limits), listener);
@@ -66,13 +69,13 @@ function serveBehind(
  * @throws StartError if it cannot listen on the address
  */
 export function startHttps(broker: HttpServices, tls: ServerTls, limits: Partial<HttpLimits> = {}): HttpServer {
-  const { httpsAddress } = broker.options;
+  const { httpsAddress, httpAllowedHosts } = broker.options;
   if (isSocketPath(httpsAddress)) throw new StartError(`invalid -https-address "${httpsAddress}": give it as host:port`);
   // Bun.serve() cannot check that a client has any certificate, whoever signed it. So where a certificate is required, one that
   // can be verified is required here.
   const strict = { ...tls, rejectUnauthorized: tls.requestCert === true };
   const listener = { address: httpsAddress, addressFlag: "https-address", isFast: false, isPlain: false };
-  const server = serveBehind(broker, listener, { tls: strict }, limits);
+  const server = serveBehind(broker, listener, { tls: strict, allowedHosts: httpAllowedHosts }, limits);
   broker.httpsPort = server.port;
   return server;
 }
@@ -80,7 +83,7 @@ export function startHttps(broker: HttpServices, tls: ServerTls, limits: Partial
 function api(broker: BrokerApi) {
   return {
     logger: broker.logger,
-    router,
+    router: apiRouter(broker.options.httpDebug),
     call: (incoming: Incoming) => new HttpCall(broker, incoming),
     failed: refusedCall,
   };

@@ -4,6 +4,7 @@ import { StallWatch } from "../../base/stall.ts";
 import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
 import type { Call, Incoming } from "./call.ts";
 import { type HttpLimits, HttpLoad, httpLimits } from "./load.ts";
+import { hostSet, isForeignWrite, namesAllowedHost } from "./origin.ts";
 import { unescapeUrl } from "./query.ts";
 import { allowed, badRequest, failure, Refusal, redirect, refused } from "./reply.ts";
 import type { Endpoint, Router } from "./router.ts";
@@ -44,6 +45,8 @@ export interface HttpApi<OwnCall extends Call> {
   tls?: Bun.TLSOptions;
   logger: Logger;
   router: Router<OwnCall>;
+  /** The names that requests may have in Host; none given: any. */
+  allowedHosts: readonly string[];
   /** Makes the call that the router's handlers take from a request. */
   call(incoming: Incoming): OwnCall;
   /** If given, answers every request in place of the router. */
@@ -71,6 +74,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
   private readonly onSocketPath: boolean;
   private readonly load: HttpLoad;
   private readonly survey: ReturnType<typeof setInterval>;
+  private readonly allowedHosts: ReadonlySet<string>;
   private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS, performance.now());
 
   constructor(
@@ -81,6 +85,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     this.load = front?.load ?? new HttpLoad(limits);
     const address = parseListenAddress(api.address);
     this.onSocketPath = "unix" in address;
+    this.allowedHosts = hostSet(api.allowedHosts);
     this.scheme = api.tls === undefined ? "HTTP" : "HTTPS";
     try {
       this.server = Bun.serve({
@@ -124,6 +129,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
 
   private serve(request: Request): Response | Promise<Response> {
     if (this.api.front !== undefined && this.clientOf(request) === undefined) return refused(new Refusal(403, "FORBIDDEN", true));
+    const foreign = this.refusalOfForeign(request);
+    if (foreign !== undefined) return foreign;
     if (this.api.gate !== undefined) return this.api.gate();
     // Parsed by hand, because a URL object would cost more than everything else that is done here for a request.
     const { url, method } = request;
@@ -156,6 +163,17 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const { front } = this.api;
     const port = front === undefined ? undefined : this.server.requestIP(request)?.port;
     return front === undefined || port === undefined ? undefined : () => front.onRequestComplete(port);
+  }
+
+  /** The answer to a request that a browser sends for a page of another origin, or under a name that is not this server's. */
+  private refusalOfForeign(request: Request): Response | undefined {
+    const scheme = this.api.tls === undefined ? "http" : "https";
+    const isAllowed = namesAllowedHost(request, this.allowedHosts);
+    if (isAllowed && !isForeignWrite(request, scheme)) return undefined;
+    // The body is not read.
+    const response = refused(new Refusal(403, isAllowed ? "CROSS_SITE_REQUEST" : "HOST_NOT_ALLOWED", true));
+    this.logRequest(request, response, Bun.nanoseconds());
+    return response;
   }
 
   /** Returns a Response, not a promise, if it can: Bun closes a connection that sends a request while an earlier one waits. */

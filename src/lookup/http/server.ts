@@ -4,7 +4,7 @@ import { parseAddress } from "../../net/address.ts";
 import type { Lookup } from "../lookup.ts";
 import { LookupCall } from "./call.ts";
 import { NodeLists } from "./node-lists.ts";
-import { router } from "./routes.ts";
+import { apiRouter } from "./routes.ts";
 
 /**
  * Starts the HTTP API on the lookup server's -http-address.
@@ -21,7 +21,8 @@ export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): Htt
       address: options.httpAddress,
       addressFlag: lookup.flagName("http-address"),
       logger,
-      router,
+      router: apiRouter(options.httpDebug),
+      allowedHosts: options.httpAllowedHosts,
       call: (incoming) => new LookupCall(lookup, lists, incoming),
     },
     limits,

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { router as lookupRouter } from "../../../src/lookup/http/routes.ts";
+import { apiRouter as lookupRouterOf } from "../../../src/lookup/http/routes.ts";
 import { until } from "../../support/server.ts";
 import { WithHttp } from "../../support/with-http.ts";
+
+const lookupRouter = lookupRouterOf(true);
 
 describe("/debug of a broker", () => {
   let http: WithHttp;

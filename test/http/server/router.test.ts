@@ -1,5 +1,7 @@
 import { describe, expect, test } from "bun:test";
-import { router } from "../../../src/broker/http/routes.ts";
+import { apiRouter } from "../../../src/broker/http/routes.ts";
+
+const router = apiRouter(true);
 
 test("an endpoint is found by method and path, and its parameter is taken from the path", () => {
   expect(router.findEndpoint("GET", "/ping")?.logged).toBe(true);

@@ -24,6 +24,8 @@ const LETTER_C = 0x63;
 const LETTER_E = 0x65;
 const LETTER_H = 0x68;
 const LETTER_I = 0x69;
+const LETTER_O = 0x6f;
+const LETTER_S = 0x73;
 const LETTER_T = 0x74;
 const LETTER_U = 0x75;
 const LETTER_X = 0x78;
@@ -47,8 +49,11 @@ const CHUNKED = Buffer.from("chunked");
 const TRAILER = Buffer.from("trailer");
 /** Go refuses a Trailer that announces one of these. */
 const BAD_TRAILER = /content-length|transfer-encoding|trailer/i;
-/** Headers that change how a request is read or carried out: a request with one of them is not for the fast path. */
-const SPECIAL = ["te", "expect", "upgrade", "idempotency-key"].map((name) => Buffer.from(name));
+/**
+ * Headers that change how a request is read or carried out, or whether it is (src/http/server/origin.ts): a request with one of
+ * them is not for the fast path.
+ */
+const SPECIAL = ["te", "expect", "upgrade", "idempotency-key", "origin", "sec-fetch-site"].map((name) => Buffer.from(name));
 const NSQ_PREFIX = Buffer.from("x-nsq-");
 
 const TOPIC_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
@@ -163,6 +168,8 @@ export class RequestHead {
         case LETTER_E:
         case LETTER_U:
         case LETTER_I:
+        case LETTER_O:
+        case LETTER_S:
           for (const special of SPECIAL) if (same(bytes, name, nameEnd, special)) return OTHER;
           break;
         case LETTER_X:
