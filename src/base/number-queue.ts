@@ -10,6 +10,11 @@ export class NumberQueue {
     this.length++;
   }
 
+  /** The oldest value; NaN if the queue is empty. */
+  get first(): number {
+    return this.length === 0 ? Number.NaN : this.ring[this.head];
+  }
+
   /** Removes the oldest value. @returns NaN if the queue is empty */
   shift(): number {
     if (this.length === 0) return Number.NaN;

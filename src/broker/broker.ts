@@ -17,14 +17,16 @@ import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
 import { EventLoopTurn, SURVEY_INTERVAL_MS } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
-import { TopicRecovery } from "./recovery/topic-recovery.ts";
+import { Recovery } from "./recovery/recovery.ts";
+import { WithoutUnreadable } from "./recovery/without-unreadable.ts";
 import { DATA_FOLDER, restrictToOwner } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { FreeSpace } from "./storage/disk/free-space.ts";
 import { OpenFiles } from "./storage/disk/open-files.ts";
-import { KeyStore } from "./storage/idempotency/key-store.ts";
+import { ReadFailures } from "./storage/disk/read-failures.ts";
+import { type KeyedTopic, KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
 import { Recycler } from "./storage/log/recycler.ts";
@@ -170,11 +172,12 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
   const directory = join(dataPath, DATA_FOLDER);
   const rateLimitedLog = new RateLimitedLog(logger);
   const turn = new EventLoopTurn(clock);
+  const readFailures = new ReadFailures(turn, logger, rateLimitedLog);
   const chunks = new ChunkPool(CACHE_BYTES);
   const scratch = new ScratchBuffer();
 
   restrictToOwner(directory, logger);
-  const found = restoreMetadata(disk, directory, logger);
+  const found = restoreMetadata(disk, directory, logger, options.startWithoutUnreadable);
   const ballast = new BallastFile(disk, directory, random);
   const metadata = new MetadataStore(directory, ballast, random);
   try {
@@ -189,9 +192,16 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
       if (low) journal.freeFile();
     });
     const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, clock, logger, rateLimitedLog }, directory);
-    const deferred = new DeferredStore({ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock });
+    const deferred = new DeferredStore({
+      directory: join(directory, "deferred"),
+      disk,
+      logger,
+      ballast,
+      clock: turn.turnClock,
+      readFailures,
+    });
     const registryParts: RegistryParts = {
-      ...{ options, turn, logger, rateLimitedLog, deferred, metadata, checkpointer, freeSpace },
+      ...{ options, turn, logger, rateLimitedLog, readFailures, deferred, metadata, checkpointer, freeSpace },
       ...{ scratch, disk, clock, chunks, recycler, ballast },
     };
     const registry = new TopicRegistry(registryParts, directory);
@@ -207,21 +217,28 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
-    const health = new Health({ freeSpace, checkpointer, groupSync });
+    const health = new Health({ freeSpace, checkpointer, groupSync, readFailures });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
     disk.syncDirectoryNow(directory);
     disk.syncDirectoryNow(dataPath);
     deferred.target = registry;
-    new TopicRecovery({ ...registryParts, journal }, registry, directory).run(found);
+    const { startWithoutUnreadable } = options;
+    const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
+    const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable }, registry, directory, found);
+    recovery.run();
     const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
-    keys.recover(turn.agingMs, (topic, sequence) => registry.has(topic, sequence));
+    const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
+    const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(() => keys.recover(turn.agingMs, wasThere)));
+    keysRetry.run(() => withoutUnreadable.run(() => keys.recover(turn.agingMs, wasThere)));
+    withoutUnreadable.end();
+    recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, wasThere));
     freeSpace.check(turn.steadyMs);
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
-      ...{ metadata, metadataBackup, journal, freeSpace, checkpointer, deferred, registry, keys },
+      ...{ metadata, metadataBackup, recovery, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
       ...{ groupSync, acks, publishing, messageControl, health, httpConnections },
     };
   } catch (error) {

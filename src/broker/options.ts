@@ -49,6 +49,8 @@ export interface BrokerOptions {
   durability: Durability;
   /** Publishes are refused while the disk of the data path has less free space. */
   minFreeBytes: number;
+  /** At the start, sets aside what cannot be read, instead of waiting until it can. */
+  startWithoutUnreadable: boolean;
   /** The number of messages that an ephemeral topic or channel keeps. */
   memQueueSize: number;
   /** The size of a log segment. */

@@ -182,6 +182,13 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         max: TIB,
         doc: "free bytes on the disk of the data path below which publishes are refused, so that the progress of consumers can still be saved",
       },
+      startWithoutUnreadable: {
+        name: "start-without-unreadable",
+        kind: "bool",
+        own: true,
+        default: false,
+        doc: "at the start, rename files that cannot be read to …damaged and start without what is in them, instead of keeping their topics and deferred messages waiting until they can be read",
+      },
       memQueueSize: {
         name: "mem-queue-size",
         kind: "int",

@@ -1,5 +1,5 @@
 import type { Clock } from "../../src/base/clock.ts";
-import type { Disk } from "../../src/broker/storage/disk/disk.ts";
+import type { Disk, OpenFlags } from "../../src/broker/storage/disk/disk.ts";
 import type { Random } from "./random.ts";
 
 type Done = (error: NodeJS.ErrnoException | null) => void;
@@ -13,6 +13,20 @@ export interface Flakiness {
   syncMs: number;
 }
 
+/** Calls that fail because a test says so. */
+export interface ScriptedFailure {
+  /** Paths of the files and folders at which they fail. */
+  path: RegExp;
+  calls: readonly ("open" | "read" | "size" | "list")[];
+  code: string;
+  /** How many calls fail; Infinity: all, until the failure is removed. */
+  times: number;
+  /** How many calls succeed before. */
+  after?: number;
+}
+
+const NEVER: Flakiness = { write: 0, sync: 0, open: 0, syncMs: 0 };
+
 /**
  * A disk in front of another that fails at random, from a seed, and keeps a trace of all that changed the
  * disk or failed to: with the same seed and the same calls the trace is the same.
@@ -21,16 +35,23 @@ export class FlakyDisk implements Disk {
   readonly trace: string[] = [];
   /** Set to false, nothing fails any more. */
   fails = true;
+  /** What fails beside that, whatever `fails` says. */
+  readonly script: ScriptedFailure[] = [];
+  /** How many calls the script has made fail. */
+  scripted = 0;
+  /** How many calls read or opened something. */
+  reads = 0;
   private readonly paths = new Map<number, string>();
 
   constructor(
     private readonly disk: Disk,
     private readonly clock: Clock,
     private readonly random: Random,
-    private readonly flakiness: Flakiness,
+    private readonly flakiness: Flakiness = NEVER,
   ) {}
 
-  open(path: string, flags: "r+" | "w+"): number {
+  open(path: string, flags: OpenFlags): number {
+    if (flags !== "w+") this.follow("open", path);
     if (this.isFailing(this.flakiness.open)) throw this.failure("EMFILE", "open", path);
     const fd = this.disk.open(path, flags);
     this.paths.set(fd, path);
@@ -44,6 +65,7 @@ export class FlakyDisk implements Disk {
   }
 
   read(fd: number, buffer: Buffer, at: number, length: number, position: number): number {
+    this.follow("read", this.pathOf(fd));
     return this.disk.read(fd, buffer, at, length, position);
   }
 
@@ -56,6 +78,7 @@ export class FlakyDisk implements Disk {
   }
 
   size(fd: number): number {
+    this.follow("size", this.pathOf(fd));
     return this.disk.size(fd);
   }
 
@@ -104,10 +127,12 @@ export class FlakyDisk implements Disk {
   }
 
   list(path: string): string[] {
+    this.follow("list", path);
     return this.disk.list(path);
   }
 
   sizeOf(path: string): number {
+    this.follow("size", path);
     return this.disk.sizeOf(path);
   }
 
@@ -127,6 +152,17 @@ export class FlakyDisk implements Disk {
       this.trace.push(what);
       work(done);
     });
+  }
+
+  /** @throws what the script says */
+  private follow(call: "open" | "read" | "size" | "list", path: string): void {
+    this.reads++;
+    const failure = this.script.find((one) => one.times > 0 && one.path.test(path) && one.calls.includes(call));
+    if (failure === undefined) return;
+    if (failure.after !== undefined && failure.after-- > 0) return;
+    failure.times--;
+    this.scripted++;
+    throw this.failure(failure.code, call, path);
   }
 
   private isFailing(share: number): boolean {

@@ -14,12 +14,20 @@ import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
+import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { deletedFolders, hasDeletedMark } from "../storage/log/deleted-folder.ts";
-import { JOURNAL_FILE, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { JOURNAL_FILE, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
 import { readTopicFile } from "../storage/log/topic-file.ts";
-import { BACKUP_FILE, inspectBackup, inspectMetadata, METADATA_FILE, topicFolders } from "../storage/metadata/metadata-backup.ts";
+import {
+  BACKUP_FILE,
+  inspectBackup,
+  inspectMetadata,
+  METADATA_FILE,
+  type TopicFolder,
+  topicFolders,
+} from "../storage/metadata/metadata-backup.ts";
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
@@ -50,6 +58,16 @@ class Report implements Logger {
 
   fatal(line: string): void {
     this.error(line);
+  }
+
+  /** Does a part of the check. Where a file cannot be read, it is named, and the other parts go on. */
+  ifReadable(part: () => void): void {
+    try {
+      part();
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      this.error(`${error.message}; what is in it is not checked`);
+    }
   }
 }
 
@@ -97,20 +115,29 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
   }
   const known = checkStore(directory, report);
   const overlay = new OverlayDisk(systemDisk);
-  const journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
-  for (const { folder, number, name } of topicFolders(overlay, directory)) {
-    if (hasDeletedMark(overlay, folder)) print(`topic ${name}: deleted; the next start removes the rest of its files`);
-    else {
+  let journaled = new JournalContents();
+  report.ifReadable(() => {
+    journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
+  });
+  let folders: TopicFolder[] = [];
+  report.ifReadable(() => {
+    folders = topicFolders(overlay, directory);
+  });
+  for (const { folder, number, name } of folders) {
+    report.ifReadable(() => {
+      if (hasDeletedMark(overlay, folder)) return print(`topic ${name}: deleted; the next start removes the rest of its files`);
       const row = known.get(`${number}-${name}`);
       const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
       const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, report);
       let restored = 0;
       replayJournal(journaled.of(id, number), next, (_records, _sequence, count) => (restored += count));
       if (restored > 0) print(`  ${restored} more messages in the journal; the next start writes them to the log`);
-    }
+    });
   }
-  for (const { path } of deletedFolders(overlay, directory))
-    print(`${path}: a deleted topic's; the next start removes the rest of its files`);
+  report.ifReadable(() => {
+    for (const { path } of deletedFolders(overlay, directory))
+      print(`${path}: a deleted topic's; the next start removes the rest of its files`);
+  });
   checkDeferred(join(directory, "deferred"), overlay, report);
   for (const path of unusedFiles(directory)) print(`kept, but not used: ${path} (${statSync(path).size} bytes)`);
   print(verdict(report.damaged, repair));
@@ -241,6 +268,7 @@ function checkDeferred(directory: string, disk: Disk, report: Report): void {
       else requeues++;
     },
   );
+  if (store.unrecovered !== undefined) report.error(`${store.unrecovered.message}; what is in it is not checked`);
   report.print(`deferred: ${publishes} messages to be published, ${requeues} requeued or moved here by their channels`);
 }
 

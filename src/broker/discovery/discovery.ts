@@ -102,6 +102,10 @@ export class Discovery implements Registrant, TopicObserver {
     if (this.peers.size > 0) void this.createChannels(topic);
   }
 
+  topicOpened(topic: Topic): void {
+    this.send(`REGISTER ${topic.name}`);
+  }
+
   topicDeleted(topic: Topic): void {
     this.send(`UNREGISTER ${topic.name}`);
   }

@@ -3,7 +3,7 @@ import { Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import type { Topic } from "../topics/topic.ts";
-import type { HttpCall } from "./call.ts";
+import type { BrokerApi, HttpCall } from "./call.ts";
 
 // Calls check the same arguments with different codes and in different orders, as in nsqd (nsqd/http.go, internal/http_api/topic_channel_args.go).
 
@@ -14,14 +14,14 @@ export function topicToPublish({ broker, query }: HttpCall): Topic {
 
 /** An existing topic, with a check of its name. @throws Refusal 400, 404 */
 export function validExistingTopic({ broker, query }: HttpCall): Topic {
-  return orNotFound(broker.registry.topics.get(validTopic(query.get("topic"))));
+  return topicNamed(broker, validTopic(query.get("topic")));
 }
 
 /** An existing topic. Its name is not checked, because no topic has an invalid one. @throws Refusal 400, 404 */
 export function existingTopic({ broker, query }: HttpCall): Topic {
   const name = query.get("topic");
   if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
-  return orNotFound(broker.registry.topics.get(name));
+  return topicNamed(broker, name);
 }
 
 /** An existing topic and the name of a channel that it may have. @throws Refusal 400, 404 */
@@ -32,7 +32,7 @@ export function topicAndChannel({ broker, query }: HttpCall): { topic: Topic; ch
   const channelName = query.get("channel");
   if (channelName === undefined) throw new Refusal(400, "MISSING_ARG_CHANNEL");
   if (!isValidName(channelName)) throw new Refusal(400, "INVALID_ARG_CHANNEL");
-  return { topic: orNotFound(broker.registry.topics.get(topicName)), channelName };
+  return { topic: topicNamed(broker, topicName), channelName };
 }
 
 /** @throws Refusal 400, 404 */
@@ -63,7 +63,10 @@ function validTopic(name: string | undefined): string {
   return name;
 }
 
-function orNotFound(topic: Topic | undefined): Topic {
-  if (topic === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
-  return topic;
+/** @throws Refusal 404; TopicWaits */
+function topicNamed({ registry }: BrokerApi, name: string): Topic {
+  const topic = registry.topics.get(name);
+  if (topic !== undefined) return topic;
+  registry.checkWaiting(name);
+  throw new Refusal(404, "TOPIC_NOT_FOUND");
 }

@@ -30,6 +30,10 @@ export interface BrokerApi extends StatsSource {
   readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "refused" | "closedIdle">>;
   /** Called after an option was changed at run time. */
   readonly optionsChanged: Iterable<() => void>;
+  readonly readFailures: {
+    /** Who waits because a file cannot be read, and why. */
+    readonly list: { waiting: string; error: string }[];
+  };
   readonly health: {
     /** "OK", or "NOK - " and why. */
     readonly text: string;
@@ -52,6 +56,8 @@ interface ApiTurn {
 /** The topics. */
 interface ApiRegistry {
   readonly topics: ReadonlyMap<string, Topic>;
+  /** @throws TopicWaits if the topic of a name was left by an earlier run and cannot be opened yet */
+  checkWaiting(name: string): void;
   /** An existing topic, or a new one. The caller has checked the name. @throws PublishError if it cannot be made */
   topic(name: string): Topic;
   /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */

@@ -5,8 +5,10 @@ import { encodedJson, failure } from "../../http/server/reply.ts";
 import { type HttpServer, serveHttp } from "../../http/server/server.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
+import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
+import { TopicWaits } from "../topics/waiting-topic.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
 import { FastPath, type FastPathServices, type FrontListener, LOOPBACK } from "./fast-path/fast-path.ts";
 import { apiRouter } from "./routes.ts";
@@ -97,6 +99,9 @@ function tlsRequired(broker: BrokerApi): Response {
 /** The answer to a call that failed, but for refusals and defects. */
 function refusedCall(error: unknown): Response | undefined {
   if (error instanceof OperatorError) return failure(OPERATOR_STATUS[error.code], error.code);
+  // Not "not found": what was asked for may be there.
+  if (error instanceof UnreadableFile) return failure(503, "FILE_UNREADABLE");
+  if (error instanceof TopicWaits) return failure(503, "TOPIC_NOT_OPEN");
   if (!(error instanceof PublishError)) return undefined;
   return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
 }

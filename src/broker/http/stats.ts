@@ -19,6 +19,7 @@ export function stats({ broker, query }: HttpCall): Response {
   const memory = includeMemory ? readMemory() : undefined;
   const health = broker.health.text;
   if (query.get("format") !== "json") return text(printStats({ topics, producers }, memory, health, broker.startTimeMs, Date.now()));
+  const failures = broker.readFailures.list;
   return json({
     version: NSQ_VERSION,
     health,
@@ -34,5 +35,6 @@ export function stats({ broker, query }: HttpCall): Response {
       ? { http_connections: { open: httpConnections.open, refused: httpConnections.refused, closed_idle: httpConnections.closedIdle } }
       : {}),
     bunsq_version: BUNSQ_VERSION,
+    ...(failures.length > 0 ? { read_failures: failures } : {}),
   });
 }

@@ -8,9 +8,10 @@ export interface HealthParts {
   freeSpace: { readonly refusal: Error | undefined };
   checkpointer: Failing;
   groupSync: Failing;
+  readFailures: Failing;
 }
 
-/** Whether a broker can do its work: what /ping and /stats show. A failure lasts until the same kind of write succeeds. */
+/** Whether a broker can do its work: what /ping and /stats show. A failure lasts until the same kind of write, or the read, succeeds. */
 export class Health {
   /** Why the last commit of a topic's log failed. */
   log: Error | undefined;
@@ -21,8 +22,8 @@ export class Health {
 
   /** Why it cannot; undefined: it can. */
   get failure(): Error | undefined {
-    const { freeSpace, checkpointer, groupSync } = this.parts;
-    return freeSpace.refusal ?? this.log ?? this.deferred ?? checkpointer.failure ?? groupSync.failure;
+    const { freeSpace, checkpointer, groupSync, readFailures } = this.parts;
+    return freeSpace.refusal ?? this.log ?? this.deferred ?? checkpointer.failure ?? groupSync.failure ?? readFailures.failure;
   }
 
   /** "OK", or "NOK - " and why. */

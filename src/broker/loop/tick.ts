@@ -3,6 +3,7 @@ import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
+import { isKernelError } from "../storage/disk/unreadable-file.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Journal } from "../storage/log/journal.ts";
 import type { GroupSync } from "./group-sync.ts";
@@ -79,12 +80,12 @@ export class Tick {
 
   /** Frees the chunks and segments that no channel needs any more. */
   trimLogs(): void {
-    const { turn } = this.parts;
+    const { turn, rateLimitedLog } = this.parts;
     if (turn.topicsToTrim.length === 0) return;
     this.trimmedAtMs = turn.nowMs;
     const topics = turn.topicsToTrim;
     turn.topicsToTrim = [];
-    for (const topic of topics) topic.trimLog();
+    for (const topic of topics) surviveDisk(`TOPIC(${topic.name})`, rateLimitedLog, () => topic.trimLog());
   }
 
   private commitTopics(): void {
@@ -116,12 +117,12 @@ export class Tick {
       try {
         channel.dispatch(turn.nowMs);
       } catch (error) {
-        // A segment that cannot be opened (no file descriptor left) must not keep the other channels from being served.
+        // Whatever one channel fails at must not keep the others from being served.
         const { code, message, stack } = error as NodeJS.ErrnoException;
         // The kernel's error says enough; a defect's does not.
         const why = code === undefined ? stack : message;
         rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${why}`);
-        turn.failedChannels.add(channel);
+        channel.dispatchFailed(error as Error);
       }
     }
   }
@@ -132,5 +133,15 @@ export class Tick {
     if (connections.length === 0) return;
     turn.dirtyConnections = [];
     for (const connection of connections) flush(connection);
+  }
+}
+
+/** Does work in which a disk that fails must not end the process: logs the kernel's error, and goes on. */
+export function surviveDisk(what: string, log: RateLimitedLog, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    log.error(`${what}: ${error.message}`);
   }
 }

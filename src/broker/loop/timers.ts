@@ -1,17 +1,19 @@
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
+import type { ReadFailures } from "../storage/disk/read-failures.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { MetadataBackup } from "../storage/metadata/metadata-backup.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import type { GroupSync } from "./group-sync.ts";
 import type { Health } from "./health.ts";
-import type { Tick } from "./tick.ts";
+import { surviveDisk, type Tick } from "./tick.ts";
 import { type EventLoopTurn, SURVEY_INTERVAL_MS } from "./turn.ts";
 
 /** If the event loop has not come here for this long, the process was stopped or held up. Otherwise it comes each SURVEY_INTERVAL_MS. */
@@ -40,6 +42,10 @@ export interface TimersParts {
   acks: GroupCommit;
   groupSync: GroupSync;
   freeSpace: FreeSpace;
+  rateLimitedLog: RateLimitedLog;
+  readFailures: ReadFailures;
+  /** Opens later what could not be opened at the start. */
+  recovery: { resume(): void };
   health: Health;
   openFiles: { closeIdle(nowMs: number): void };
   listener: TimedConnections;
@@ -94,9 +100,10 @@ export class Timers {
   }
 
   private meetDeadlines(): void {
-    const { turn, tick, registry, deferred, checkpointer, groupSync, acks, listener } = this.parts;
+    const { turn, tick, registry, deferred, checkpointer, groupSync, acks, listener, readFailures, recovery } = this.parts;
     if (turn.isStopped) return;
     this.ranAtMs = turn.steadyMs;
+    this.survive("recovery", () => recovery.resume());
     const now = turn.nowMs;
     if (listener.nextCheckMs <= now) listener.checkTime(now);
     let next = listener.nextCheckMs;
@@ -106,17 +113,24 @@ export class Timers {
     }
     if (turn.deferredChanged || now >= this.deferredAtMs || deferred.nextDueMs <= now) {
       turn.deferredChanged = false;
-      this.deferredAtMs = deferred.process(now);
+      this.deferredAtMs = now + SURVEY_INTERVAL_MS;
+      this.survive("deferred messages", () => {
+        this.deferredAtMs = deferred.process(now);
+      });
     }
     next = Math.min(next, this.deferredAtMs, deferred.nextDueMs);
     if (deferred.hasWork) turn.schedule();
     // Moving messages to finer buckets writes by itself.
     if (deferred.needsSync) tick.expectDeferredSync();
     tick.trimLogs();
-    next = Math.min(next, checkpointer.saveCursors(now));
-    if (now >= this.nextSurveyMs) this.survey(now);
+    next = Math.min(next, checkpointer.saveCursors(now), readFailures.resumeDue());
+    if (now >= this.nextSurveyMs) this.survive("survey", () => this.survey(now));
     groupSync.syncIfDue(now, acks);
     turn.wakeAt(Math.max(Math.min(next, this.nextSurveyMs, groupSync.nextMs), now + 1));
+  }
+
+  private survive(what: string, work: () => void): void {
+    surviveDisk(what, this.parts.rateLimitedLog, work);
   }
 
   private survey(nowMs: number): void {
@@ -133,7 +147,5 @@ export class Timers {
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
     metadataBackup.renewIfDue(nowMs);
     if (registry.hasAdopted && nowMs >= this.adoptedUntilMs) registry.releaseAdopted();
-    for (const channel of turn.failedChannels) channel.markDirty();
-    turn.failedChannels.clear();
   }
 }

@@ -33,8 +33,6 @@ export class EventLoopTurn implements Turn {
   topicsToTrim: Topic[] = [];
   /** Topics with commits that must be synced before they are acknowledged. */
   unsyncedTopics = new Set<Topic>();
-  /** Channels whose dispatch failed: the next survey marks them dirty again. */
-  readonly failedChannels = new Set<Channel>();
   /** The deferred store has a bucket now that it may not have had when it was last asked what is next. */
   deferredChanged = false;
 

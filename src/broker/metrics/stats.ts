@@ -87,6 +87,8 @@ export interface ChannelStats extends Partial<NearnessStats> {
   clients: ClientStats[] | null;
   paused: boolean;
   e2e_processing_latency: LatencyStats;
+  /** Why messages wait: a file cannot be read. Left out if it can; nsqd has no such key. */
+  read_failure?: string;
 }
 
 export interface ClientStats {
@@ -212,6 +214,7 @@ function readChannel(source: StatsSource, channel: Channel, topicName: string, i
     paused: channel.paused,
     ...readNearness(source, channel),
     e2e_processing_latency: readLatency(source.percentiles, [channel]),
+    ...(channel.readFailure === undefined ? {} : { read_failure: channel.readFailure.message }),
   };
 }
 

@@ -3,9 +3,9 @@ import type { Logger } from "../../base/logger.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import { type Disk, removeFolder } from "../storage/disk/disk.ts";
+import { reading, UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { deletedFolders, hasDeletedMark, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
 import { type Journal, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
@@ -14,23 +14,30 @@ import { readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/to
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import { BACKUP_SEQUENCES, type MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
-import type { Channel } from "../topics/channel/channel.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
-import { SequenceSet } from "./sequence-set.ts";
+import { skipLost } from "./lost-end.ts";
 
-/** The messages of one channel that are in the deferred store. */
-interface StoredSequences {
-  all: SequenceSet;
-  /** Sequences with several entries, and the highest number among the entries of each that were read so far. */
-  repeated: Map<number, number>;
+/** Where a topic is restored from. */
+export interface TopicSource {
+  readonly name: string;
+  /** Its id in the metadata store or in its topic file; 0: it is not known yet. */
+  readonly id: number;
+  /**
+   * Opens the topic. When this throws, the topic's files are as they were, but for repairs that count, and a later call goes on.
+   *
+   * @returns undefined if there is no topic: it was deleted
+   */
+  open(): Topic | undefined;
 }
 
 /** A topic's folder, and what its topic file says; undefined: an earlier release made the folder. */
 interface FoundFolder extends TopicFolder {
   topic: TopicIdentity | undefined;
+  /** Why the topic file could not be read, and it is not known what it says. */
+  failure: UnreadableFile | undefined;
 }
 
 /** What the metadata store has of a topic beside its row. */
@@ -53,70 +60,134 @@ export interface RecoveryParts {
   readonly checkpointer: Checkpointer;
 }
 
-/** Restores the topics and channels of an earlier run from the metadata store, the logs, the journal and the deferred store. */
+/** Restores topics and channels of an earlier run, one by one, from the metadata store, the logs and the journal. */
 export class TopicRecovery {
+  /** Rows of the metadata store are missing, so an entry of the deferred store may be of a topic or channel without a row. */
+  rowsLost = false;
   /** What the earlier run left in the journal. */
   private journaled = new JournalContents();
-  /** Rows of the metadata store are missing, so an entry of the deferred store may be of a topic or channel without a row. */
-  private rowsLost = false;
+  private folders: FoundFolder[] = [];
+  /** The folder of each topic, by number and name. */
+  private folderOf = new Map<string, FoundFolder>();
+  /** Ids of topics whose folders are marked as deleted. */
+  private deleted = new Set<number | undefined>();
+  private synced = new Map<number, number>();
+  private retentions = new Map<number, Retention>();
+  private held = new Map<number, number>();
+  private ended = false;
 
-  /** @param directory the broker's folder below the data path */
+  /**
+   * @param directory the broker's folder below the data path
+   * @param found whether the metadata store is as the earlier run left it, or its backup took its place
+   */
   constructor(
     private readonly parts: RecoveryParts,
     private readonly registry: TopicRegistry,
     private readonly directory: string,
-  ) {}
-
-  /** @param found whether the metadata store is as the earlier run left it, or its backup took its place */
-  run(found: RestoreResult): void {
-    const { journal, disk, metadata, logger } = this.parts;
-    this.journaled = readJournal(disk, journal.path);
-    metadata.freeOrphanedNumbers();
+    private readonly found: RestoreResult,
+  ) {
     this.rowsLost = found === "restored" || found === "lost";
-    const folders = topicFolders(disk, this.directory).map((folder) => ({
-      ...folder,
-      topic: readTopicFile(disk, folder.folder, folder.number, folder.name),
-    }));
-    this.restoreTopics(folders, found);
-    if (this.rowsLost) metadata.skipLostSequences(found === "lost");
-    this.adoptFolders(folders);
-    this.removeDeletedTopics();
-    this.journaled = new JournalContents();
-    journal.remove();
-    this.restoreDeferred();
-    const { topics, channelsById } = this.registry;
-    if (topics.size > 0) logger.info(`NSQ: ${topics.size} topics and ${channelsById.size} channels restored from ${this.directory}`);
   }
 
-  /** Restores the topics that have a row in the metadata store. */
-  private restoreTopics(folders: FoundFolder[], found: RestoreResult): void {
-    const { metadata, disk } = this.parts;
-    const deleted = new Set(deletedFolders(disk, this.directory).map(({ topicId }) => topicId));
-    const synced = metadata.syncedSequences();
-    const retentions = metadata.retentions();
-    const held = metadata.heldEntries();
-    for (const read of metadata.topics()) {
-      const row = read.damaged === true ? this.mendTopicRow(read, folders) : read;
-      const folder = folders.find(({ number, name }) => number === row.number && name === row.name);
-      const next = Math.max(row.released, synced.get(row.id) ?? 0);
-      if (deleted.has(row.id)) metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
-      else if (folder !== undefined && this.isMarkedDeleted(folder)) this.finishDeletion(row, folder, next);
-      else if (this.isOutdated(row, folder, folders, found)) this.dropOutdated(row, next);
-      else
-        this.restoreTopic(row, folder, { synced: synced.get(row.id), retention: retentions.get(row.id), heldFrom: held.get(row.id) ?? 0 });
+  /** Reads what all topics rest on: the journal, and the names of their folders. @throws UnreadableFile */
+  prepare(): void {
+    const { disk, journal, metadata } = this.parts;
+    this.journaled = readJournal(disk, journal.path);
+    this.deleted = new Set(deletedFolders(disk, this.directory).map(({ topicId }) => topicId));
+    this.folders = topicFolders(disk, this.directory).map((folder) => ({ ...folder, topic: undefined, failure: undefined }));
+    this.folderOf = new Map(this.folders.map((folder) => [`${folder.number} ${folder.name}`, folder]));
+    for (const folder of this.folders) {
+      try {
+        this.readTopicFile(folder);
+      } catch (error) {
+        // Its topic alone waits.
+        if (!(error instanceof UnreadableFile)) throw error;
+        folder.failure = error;
+      }
     }
+    this.synced = metadata.syncedSequences();
+    this.retentions = metadata.retentions();
+    this.held = metadata.heldEntries();
+  }
+
+  private readTopicFile(found: FoundFolder): void {
+    found.topic = readTopicFile(this.parts.disk, found.folder, found.number, found.name);
+    found.failure = undefined;
+  }
+
+  /** Reads the topic file of a folder again, if it could not be read so far. @throws UnreadableFile */
+  private identify(found: FoundFolder): void {
+    if (found.failure !== undefined) this.readTopicFile(found);
+  }
+
+  /** All topics are open: what the journal had is in their logs. */
+  end(): void {
+    const { journal, logger } = this.parts;
+    if (this.ended) return;
+    this.ended = true;
+    this.journaled = new JournalContents();
+    this.folders = [];
+    this.folderOf.clear();
+    try {
+      journal.release();
+    } catch (error) {
+      logger.error(`JOURNAL: cannot remove ${journal.path}: ${(error as Error).message}`);
+    }
+  }
+
+  /** A topic that has a row in the metadata store. */
+  rowSource(read: TopicRow): TopicSource {
+    let row = read;
+    const open = () => {
+      if (row.damaged === true) row = this.mendTopicRow(row, this.folders);
+      return this.openRow(row);
+    };
+    return { name: read.name, id: read.id, open };
+  }
+
+  /** The topics that have a folder, but no row. To be called when those that have one were tried to open. */
+  folderSources(): TopicSource[] {
+    if (this.rowsLost) this.parts.metadata.skipLostSequences(this.found === "lost");
+    return this.folders
+      .filter(({ name, number }) => this.registry.topics.get(name)?.number !== number && !this.registry.waiting.has(name))
+      .map((found) => {
+        let claimed: ReturnType<MetadataStore["claimTopic"]> | undefined;
+        const claim = (identity: TopicIdentity | undefined) => {
+          claimed ??= this.parts.metadata.claimTopic(found.number, found.name, identity);
+          return claimed;
+        };
+        return { name: found.name, id: found.topic?.id ?? 0, open: () => this.openFolder(found, claim) };
+      });
+  }
+
+  private openRow(row: TopicRow): Topic | undefined {
+    const { metadata } = this.parts;
+    const folder = this.folderOf.get(`${row.number} ${row.name}`);
+    if (folder !== undefined) this.identify(folder);
+    const synced = this.synced.get(row.id);
+    const next = Math.max(row.released, synced ?? 0);
+    if (this.deleted.has(row.id)) metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
+    else if (folder !== undefined && this.isMarkedDeleted(folder)) this.finishDeletion(row, folder, next);
+    else if (this.isOutdated(row, folder)) this.dropOutdated(row, next);
+    else {
+      const saved = { synced, retention: this.retentions.get(row.id), heldFrom: this.held.get(row.id) ?? 0 };
+      return this.restoreTopic(row, folder, saved);
+    }
+    return undefined;
   }
 
   /**
    * Whether a row's topic was deleted, and the metadata store lost that: its folder is another topic's, or it has none where
    * another topic has its number or name, or where the backup took the store's place.
    */
-  private isOutdated(row: TopicRow, folder: FoundFolder | undefined, folders: FoundFolder[], found: RestoreResult): boolean {
+  private isOutdated(row: TopicRow, folder: FoundFolder | undefined): boolean {
     if (folder !== undefined) return folder.topic !== undefined && folder.topic.id !== row.id;
-    return (
-      found === "restored" ||
-      folders.some(({ topic }) => topic !== undefined && topic.id !== row.id && (topic.number === row.number || topic.name === row.name))
-    );
+    if (this.found === "restored") return true;
+    return this.folders.some((other) => {
+      if (other.number !== row.number && other.name !== row.name) return false;
+      this.identify(other);
+      return other.topic !== undefined && other.topic.id !== row.id;
+    });
   }
 
   private dropOutdated(row: TopicRow, next: number): void {
@@ -126,16 +197,6 @@ export class TopicRecovery {
     metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
   }
 
-  /** Makes topics of the folders without a row, and removes those of deleted topics. */
-  private adoptFolders(folders: FoundFolder[]): void {
-    for (const found of folders) {
-      const { folder, number, name } = found;
-      if (this.registry.topics.get(name)?.number === number || !this.parts.disk.exists(folder)) continue;
-      if (hasDeletedMark(this.parts.disk, folder)) this.renameDeleted(folder, undefined);
-      else this.adopt(found);
-    }
-  }
-
   /**
    * Whether an earlier release deleted the topic of a folder. Its mark stayed in the folder where that could not be removed, also
    * when the topic was made again there. Then it had the number of the deleted one, and has messages.
@@ -143,7 +204,7 @@ export class TopicRecovery {
   private isMarkedDeleted({ folder, number, name }: FoundFolder): boolean {
     const { disk, metadata, logger } = this.parts;
     if (!hasDeletedMark(disk, folder)) return false;
-    if (!metadata.wasUsedBefore(number) || !disk.list(folder).some((file) => file.endsWith(".log"))) return true;
+    if (!metadata.wasUsedBefore(number) || !this.namesIn(folder).some((file) => file.endsWith(".log"))) return true;
     removeDeletedMark(disk, folder);
     logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`);
     return false;
@@ -154,8 +215,12 @@ export class TopicRecovery {
     this.renameDeleted(folder, row.id);
   }
 
-  /** Removes what earlier runs could not remove of the folders of deleted topics. */
-  private removeDeletedTopics(): void {
+  private namesIn(folder: string): string[] {
+    return reading(folder, () => this.parts.disk.list(folder));
+  }
+
+  /** Removes what earlier runs could not remove of the folders of deleted topics. @throws UnreadableFile */
+  removeDeletedTopics(): void {
     const { disk } = this.parts;
     for (const { path } of deletedFolders(disk, this.directory)) {
       try {
@@ -167,7 +232,7 @@ export class TopicRecovery {
   }
 
   /** Marks the folder of a topic that was deleted for removeDeletedTopics(). */
-  private renameDeleted(folder: string, topicId: number | undefined): void {
+  private renameDeleted(folder: string, topicId: number | undefined): undefined {
     try {
       renameDeleted(this.parts.disk, this.directory, folder, topicId);
     } catch (error) {
@@ -175,90 +240,24 @@ export class TopicRecovery {
     }
   }
 
-  /** Restores what the channels and topics have in the deferred store. */
-  private restoreDeferred(): void {
-    /** By topic, one more than the highest sequence that the deferred store mentions. */
-    const mentioned = new Map<Topic, number>();
-    const mention = (topic: Topic, next: number) => mentioned.set(topic, Math.max(mentioned.get(topic) ?? 0, next));
-    const stored = new Map<Channel, StoredSequences>();
-    let unclaimed = 0;
-    this.parts.deferred.recover(
-      (entry, sequence) => {
-        const topic = this.registry.topicById(entry.topicId);
-        if (topic === undefined) return false;
-        if (topic.log.files?.survivedRestart(sequence) === true) return true;
-        mention(topic, sequence + 1);
-        return false;
-      },
-      (entry) => {
-        this.countStored(entry, stored);
-        if (!this.isClaimed(entry)) unclaimed++;
-      },
-    );
-    if (unclaimed > 0 && this.rowsLost) this.keepUnclaimed(unclaimed);
-    for (const [channel, { all }] of stored) mention(channel.topic, all.next);
-    for (const [topic, next] of mentioned) this.skipLost(topic, next);
-    this.findSuperseded(stored);
-    for (const [{ backlog, deferrals, floor }, { all }] of stored) {
-      deferrals.storedCount += all.size;
-      // A message in the deferred store must not be delivered from the log as well. The cursor's last save before a crash may be
-      // older than an entry.
-      for (const { from, to } of all.rangesFrom(floor)) backlog.skip(from, to);
-    }
-  }
-
-  /** Whether an entry's topic or channel exists. */
-  private isClaimed({ kind, topicId, channelId }: StoredEntry): boolean {
-    return kind === KIND_PUBLISH ? this.registry.topicById(topicId) !== undefined : this.registry.channelsById.has(channelId);
-  }
-
-  /** Keeps entries aside that no topic and no channel gets: those of deleted ones, and those whose row was lost. */
-  private keepUnclaimed(count: number): void {
-    const { deferred, logger } = this.parts;
-    const what = `${count} deferred messages belong to topics or channels that the metadata store does not know`;
-    try {
-      logger.error(`${what}; they are not delivered, and kept as ${deferred.keepAside((entry) => !this.isClaimed(entry))}`);
-    } catch (error) {
-      logger.error(`${what}; they are not delivered, and cannot be kept: ${(error as Error).message}`);
-    }
-  }
-
-  /** Counts an entry of the deferred store for its topic or channel. */
-  private countStored(entry: StoredEntry, stored: Map<Channel, StoredSequences>): void {
-    if (entry.kind === KIND_PUBLISH) {
-      // Counted even if nobody wants it any more, because it counts until it is dropped.
-      this.registry.topicById(entry.topicId)?.deferredPublishes.restore(entry.number);
-      return;
-    }
-    if (!this.registry.wanted(entry)) return;
-    const channel = this.registry.channelsById.get(entry.channelId);
-    if (channel === undefined) return;
-    let found = stored.get(channel);
-    if (found === undefined) {
-      found = { all: new SequenceSet(), repeated: new Map() };
-      stored.set(channel, found);
-    }
-    if (!found.all.add(entry.sequence)) found.repeated.set(entry.sequence, -1);
-  }
-
-  /** Makes all entries of a message but the last one void. A crash leaves several, if it comes before the older ones are marked as done. */
-  private findSuperseded(stored: Map<Channel, StoredSequences>): void {
-    if ([...stored.values()].every(({ repeated }) => repeated.size === 0)) return;
-    this.parts.deferred.revisitRecovered((entry) => {
-      const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
-      const repeated = channel === undefined ? undefined : stored.get(channel)?.repeated;
-      const known = repeated?.get(entry.sequence);
-      if (known === undefined || !this.registry.wanted(entry)) return;
-      if (known >= 0) this.registry.supersede(Math.min(known, entry.number));
-      repeated?.set(entry.sequence, Math.max(known, entry.number));
-    });
-  }
-
-  /** Makes a topic of a folder that has no row, because the row was lost. */
-  private adopt({ folder, number, name, topic: known }: FoundFolder): void {
-    const { metadata, disk, logger } = this.parts;
+  /**
+   * Makes a topic of a folder that has no row, because the row was lost.
+   *
+   * @param claim makes the row
+   */
+  private openFolder(
+    found: FoundFolder,
+    claim: (identity: TopicIdentity | undefined) => { id: number; nextSequence: number },
+  ): Topic | undefined {
+    const { disk, logger, checkpointer } = this.parts;
+    const { folder, number, name } = found;
+    // An earlier topic that was opened may have taken it, or found that it is another's.
+    if (!reading(folder, () => disk.exists(folder))) return undefined;
+    if (hasDeletedMark(disk, folder)) return this.renameDeleted(folder, undefined);
+    this.identify(found);
+    const known = found.topic;
     const [journaled] = this.journaled.of(known?.id ?? 0, number);
-    const isEmpty = disk.list(folder).every((file) => file === TOPIC_FILE);
+    const isEmpty = this.namesIn(folder).every((file) => file === TOPIC_FILE);
     // A topic with a whole topic file may have deferred messages. Without one, a crash came while it was made or removed.
     if (isEmpty && known === undefined && journaled === undefined) return this.renameDeleted(folder, undefined);
     const taken = [...this.registry.topics.values()].find((topic) => topic.number === number || topic.name === name);
@@ -266,46 +265,33 @@ export class TopicRecovery {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
       disk.rename(folder, aside);
       logger.error(`${folder} cannot become a topic${taken === undefined ? "" : ` beside ${taken.name}`}; kept it as ${aside}`);
-      return;
+      return undefined;
     }
     this.rowsLost = true;
     const identity = known !== undefined && this.registry.topicById(known.id) === undefined ? known : undefined;
-    const { id, nextSequence } = metadata.claimTopic(number, name, identity);
+    // Its number is claimed first: if it has to wait, no other topic may get that.
+    const { id, nextSequence } = claim(identity);
     const topic = this.addTopic({ id, number, name, prefix: identity?.prefix }, journaled?.firstSequence ?? nextSequence, {});
     topic.restoreReleased(0, false);
     topic.log.files?.closeSegments();
-    this.parts.checkpointer.saveTopic(topic);
+    checkpointer.saveTopic(topic);
     this.registry.adopt(topic);
     logger.error(
       `TOPIC(${name}): the metadata store has no row for it; recovered it from its folder with ${topic.depth} messages, which go to all ` +
         `channels created within ${WITHHOLD_ADOPTED_MS / 1000} s`,
     );
+    return topic;
   }
 
-  /**
-   * Skips sequences that the log does not have, so that their ids are not used again.
-   *
-   * @param next one more than the highest sequence that is known of
-   * @param synced messages below were on the disk once: if they are gone, they were not lost in a crash
-   */
   private skipLost(topic: Topic, next: number, synced = 0): void {
-    const from = topic.log.next;
-    if (next <= from) return;
-    topic.skipLost(next);
-    const what = `TOPIC(${topic.name}): its log ends before sequence ${from}`;
-    // A kill also leaves this, without a loss, if it comes after deferred messages were noted to join the log and before they did.
-    if (from >= synced) {
-      this.parts.logger.warn(`${what}; messages up to ${next - 1} were being written to it, and their ids are not used again`);
-      return;
-    }
-    this.registry.countCorrupt(topic.name);
-    this.parts.logger.error(`${what}, but messages up to ${next - 1} were in it; these are lost, and their ids are not used again`);
+    skipLost(this.parts.logger, this.registry, topic, next, synced);
   }
 
   /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
   private mendTopicRow(row: TopicRow, folders: FoundFolder[]): TopicRow {
     const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
     const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
+    for (const folder of free) this.identify(folder);
     const folder =
       free.find(({ topic }) => topic?.id === row.id) ??
       free.find(({ number, topic }) => topic === undefined && number === row.number) ??
@@ -336,7 +322,7 @@ export class TopicRecovery {
     return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
   }
 
-  private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): void {
+  private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): Topic {
     const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
@@ -357,6 +343,7 @@ export class TopicRecovery {
     for (const channel of channels) this.restoreChannel(topic, channel);
     // To place its cursors the log was read. Nobody may use it for long.
     topic.log.files?.closeSegments();
+    return topic;
   }
 
   private restoreChannel(topic: Topic, row: ChannelRow): void {

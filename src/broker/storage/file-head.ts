@@ -1,5 +1,6 @@
 import { StartError } from "../../base/start-error.ts";
-import { type Disk, readFully, writeFully } from "./disk/disk.ts";
+import { closeQuietly, type Disk, readFully, writeFully } from "./disk/disk.ts";
+import { reading } from "./disk/unreadable-file.ts";
 
 /**
  * The head of files of deferred messages and keys, which says what follows it.
@@ -51,12 +52,14 @@ export function readVersion(disk: Disk, fd: number, { magic, version, name }: Fi
   return found;
 }
 
-/** Checks the version of a file that is not open. @throws StartError for a newer version; the kernel's error */
+/** Checks the version of a file that is not open. @throws StartError for a newer version; UnreadableFile */
 export function checkVersion(disk: Disk, path: string, format: FileFormat): void {
-  const fd = disk.open(path, "r+");
-  try {
-    readVersion(disk, fd, format, path);
-  } finally {
-    disk.close(fd);
-  }
+  reading(path, () => {
+    const fd = disk.open(path, "r+");
+    try {
+      readVersion(disk, fd, format, path);
+    } finally {
+      closeQuietly(disk, fd);
+    }
+  });
 }

@@ -6,6 +6,7 @@ import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { Channel } from "./channel/channel.ts";
+import { channelRow } from "./channel/channel-row.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -66,7 +67,7 @@ export class Checkpointer {
 
   /** Saves a channel's cursor now. @returns why it could not be saved */
   saveChannel(channel: Channel): Error | undefined {
-    return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channel.toRow())) : undefined;
+    return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channelRow(channel))) : undefined;
   }
 
   /**
@@ -96,7 +97,7 @@ export class Checkpointer {
 
   /** @throws OperatorError NOT_STORED */
   storeChannel(channel: Channel, changes: Partial<ChannelRow>): void {
-    if (channel.persistent) this.store(() => this.parts.metadata.updateChannel({ ...channel.toRow(), ...changes }));
+    if (channel.persistent) this.store(() => this.parts.metadata.updateChannel({ ...channelRow(channel), ...changes }));
   }
 
   private store(work: () => void): void {
@@ -124,7 +125,7 @@ export class Checkpointer {
     const beganMs = clock.steadyMs();
     const failure = this.save(() =>
       metadata.saveAll(() => {
-        for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channel.toRow());
+        for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channelRow(channel));
       }),
     );
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
@@ -162,7 +163,7 @@ export class Checkpointer {
         for (const topic of topics) {
           if (topic.ephemeral) continue;
           this.saveRow(topic);
-          for (const channel of topic.channels.values()) if (channel.persistent) metadata.updateChannel(channel.toRow());
+          for (const channel of topic.channels.values()) if (channel.persistent) metadata.updateChannel(channelRow(channel));
         }
       }),
     );

@@ -82,14 +82,14 @@ export class DeferredPublishes implements EntryOwner, Committed {
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
-  /** Appends a publish that has fallen due to the log, where it gets its id. */
+  /** Appends a publish that has fallen due to the log, where it gets its id. If it cannot be read, it joins the log later. */
   join(message: StoredMessage): void {
     const { deferred, freeSpace, scratch, turn } = this.parts;
     const { log, ephemeral } = this.topic;
     if (freeSpace.critical && !ephemeral) return deferred.postpone(message, turn.nowMs + JOIN_RETRY_MS);
     const { page, pageAt, frameBytes } = message;
     const frame = page?.buffer ?? scratch.reserve(frameBytes);
-    if (page === undefined) deferred.readFrame(message, frame, 0);
+    if (page === undefined && !deferred.readDueFrame(message, frame)) return;
     const from = page === undefined ? 0 : pageAt;
     const sequence = log.next;
     log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, log.prefix, sequence));

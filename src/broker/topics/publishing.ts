@@ -131,11 +131,17 @@ export class Publishing {
 
   /**
    * Finds the earlier publish with the same key. If there is none, the key is registered, and the caller must append the publish
-   * now.
+   * now. While the keys of an earlier run cannot be read, it returns a pending publish that is refused.
    *
    * @param sequence of the first message once it is appended; undefined for a deferred publish, which has none yet
    */
   private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number | undefined): PendingPublish | undefined {
+    const { failure } = this.parts.keys;
+    if (failure !== undefined) {
+      // Whether it repeats an earlier publish cannot be told.
+      this.appended = 0;
+      return new PendingPublish({ failure, fsync: false }, pending.command);
+    }
     const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.agingMs);
     if (earlier !== undefined) this.appended = 0;
     return earlier;

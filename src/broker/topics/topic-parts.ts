@@ -7,6 +7,7 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { Disk } from "../storage/disk/disk.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
+import type { ReadFailures } from "../storage/disk/read-failures.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
@@ -33,6 +34,8 @@ export interface TopicParts {
   readonly logger: Logger;
   /** For errors that a full disk would otherwise log many times a second. */
   readonly rateLimitedLog: RateLimitedLog;
+  /** Who waits because a file cannot be read. */
+  readonly readFailures: ReadFailures;
   readonly deferred: DeferredStore;
   readonly metadata: MetadataStore;
   readonly checkpointer: Checkpointer;

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { idPrefix } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
-import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
+import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { isMissing } from "../storage/disk/disk.ts";
@@ -19,15 +19,20 @@ import { NameTable } from "./name-table.ts";
 import { OperatorError } from "./operator-error.ts";
 import { Topic } from "./topic.ts";
 import type { RegistryParts } from "./topic-parts.ts";
+import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
 
 /** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
 export const WITHHOLD_ADOPTED_MS = 60_000;
+/** A message that falls due for a topic that is not open yet is looked at again after this long. */
+const WAITING_RETRY_MS = 1000;
 /** First id of topics and channels that have no row in the metadata store, and so are gone with the process. */
 const FIRST_MEMORY_ID = 2 ** 31;
 
 /** Learns of topics and channels that are created or deleted after recovery. */
 export interface TopicObserver {
   topicCreated(topic: Topic): void;
+  /** A topic of an earlier run was opened that could not be opened at the start. channelCreated() was called for each of its channels. */
+  topicOpened(topic: Topic): void;
   /** channelDeleted() was called for each of its channels before. */
   topicDeleted(topic: Topic): void;
   channelCreated(channel: Channel): void;
@@ -39,6 +44,10 @@ export class TopicRegistry implements DeliveryTarget {
   readonly topics = new Map<string, Topic>();
   readonly channelsById = new Map<number, Channel>();
   observer: TopicObserver | undefined;
+  /** Topics of an earlier run that could not be opened yet, by name. */
+  readonly waiting = new Map<string, WaitingTopic>();
+  /** Why no topic may be created: the folders of earlier topics are not known yet. */
+  creationRefusal: Error | undefined;
   /** Damaged regions of logs, and damaged rows of the metadata store, that were skipped since the broker started. */
   corruptRegions = 0;
   private readonly corruptRegionsOf = new Map<string, number>();
@@ -46,6 +55,9 @@ export class TopicRegistry implements DeliveryTarget {
   private readonly topicsByName = new NameTable();
   /** Numbers of entries in the deferred store that a later entry of the same message replaces. */
   private readonly superseded = new Set<number>();
+  /** Ids of the topics that wait, and of their channels. */
+  private readonly waitingTopicIds = new Set<number>();
+  private readonly waitingChannelIds = new Set<number>();
   /** Topics whose messages wait until their channels are created again: see adopt(). */
   private readonly adopted: Topic[] = [];
   private readonly topicFiles: TopicFiles;
@@ -87,6 +99,7 @@ export class TopicRegistry implements DeliveryTarget {
   topic(name: string): Topic {
     const existing = this.topics.get(name);
     if (existing !== undefined) return existing;
+    this.checkWaiting(name);
     try {
       return this.createTopic(name);
     } catch (error) {
@@ -142,10 +155,14 @@ export class TopicRegistry implements DeliveryTarget {
     this.observer?.channelDeleted(channel);
   }
 
-  /** Whether the log of a topic that still exists has a message, or had it and was trimmed. */
-  has({ id, nameCrc }: KeyedTopic, sequence: number): boolean {
+  /**
+   * Whether the log of a topic that still exists has a message of an earlier run, or had it and was trimmed; for -1, whether the
+   * topic exists. Undefined: the topic is not open yet.
+   */
+  had({ id, nameCrc }: KeyedTopic, sequence: number): boolean | undefined {
     const topic = this.topicsById.get(id);
-    if (topic === undefined || (nameCrc !== undefined && topic.nameCrc !== nameCrc)) return false;
+    if (topic === undefined && this.isWaiting(id)) return undefined;
+    if (topic === undefined || (nameCrc !== undefined && topic.nameCrc !== nameCrc) || sequence >= topic.log.firstOfRun) return false;
     return sequence < topic.log.startSequence || topic.log.files?.hasRecord(sequence) === true;
   }
 
@@ -156,6 +173,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   private createTopic(name: string): Topic {
     if (this.closed) throw new PublishError("exiting");
+    if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
     const topic = isEphemeral(name) ? this.createMemoryTopic(name) : this.createStoredTopic(name);
     this.parts.logger.info(`TOPIC(${name}): created`);
     this.observer?.topicCreated(topic);
@@ -305,6 +323,56 @@ export class TopicRegistry implements DeliveryTarget {
     );
   }
 
+  // ---- topics that are not open yet
+
+  /** Notes a topic that an earlier run left and that cannot be opened yet. Its deferred messages wait with it. */
+  addWaiting(topic: WaitingTopic): void {
+    this.waiting.set(topic.name, topic);
+    this.waitingTopicIds.add(topic.id);
+    for (const id of topic.channelIds) this.waitingChannelIds.add(id);
+  }
+
+  /** A topic does not wait any more: it was opened, or it turned out to be deleted. */
+  removeWaiting(topic: WaitingTopic): void {
+    this.waiting.delete(topic.name);
+    this.waitingTopicIds.delete(topic.id);
+    for (const id of topic.channelIds) this.waitingChannelIds.delete(id);
+  }
+
+  /** Whether the topic of an id is not open yet. Where the id of one that waits is not known, that may be any topic that is not there. */
+  isWaiting(topicId: number): boolean {
+    if (this.waitingTopicIds.size === 0) return false;
+    return this.waitingTopicIds.has(topicId) || (this.waitingTopicIds.has(0) && !this.topicsById.has(topicId));
+  }
+
+  /** Whether the topic or channel of an entry in the deferred store is not open yet. */
+  waits({ topicId, channelId }: EntryOwnerIds): boolean {
+    if (this.waitingTopicIds.size === 0) return false;
+    return channelId === 0 ? this.isWaiting(topicId) : this.waitingChannelIds.has(channelId);
+  }
+
+  /** @throws TopicWaits if the topic of a name cannot be opened yet */
+  checkWaiting(name: string): void {
+    const waiting = this.waiting.size === 0 ? undefined : this.waiting.get(name);
+    if (waiting !== undefined) throw new TopicWaits(waiting);
+  }
+
+  /** Takes back addTopic(): the topic could not be restored to its end. Its files stay as they are. */
+  forgetTopic(name: string): void {
+    const topic = this.topics.get(name);
+    if (topic === undefined) return;
+    this.topics.delete(name);
+    this.topicsById.delete(topic.id);
+    this.topicsByName.delete(topic);
+    topic.deleted = true;
+    for (const channel of topic.channels.values()) {
+      this.channelsById.delete(channel.id);
+      channel.deleted = true;
+    }
+    topic.log.dispose();
+    topic.log.files?.closeSegments();
+  }
+
   get hasAdopted(): boolean {
     return this.adopted.length > 0;
   }
@@ -340,6 +408,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Whether the topic or channel of an entry in the deferred store still exists, and did not drop it. */
   wanted(entry: StoredEntry): boolean {
+    if (this.waits(entry)) return true;
     if (entry.kind === KIND_PUBLISH) return this.topicsById.get(entry.topicId)?.deferredPublishes.isWanted(entry.number) === true;
     const channel = this.channelsById.get(entry.channelId);
     return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
@@ -357,9 +426,10 @@ export class TopicRegistry implements DeliveryTarget {
     );
   }
 
-  /** How many more messages of the deferred store a channel takes into memory. */
-  room(channelId: number): number {
-    return this.channelsById.get(channelId)?.deferrals.room ?? Number.POSITIVE_INFINITY;
+  /** How many more messages of the deferred store a channel takes into memory; or, where `key` is below 0, a topic. */
+  room(key: number): number {
+    if (this.waitingTopicIds.size > 0 && (key < 0 ? this.isWaiting(-key) : this.waitingChannelIds.has(key))) return 0;
+    return key < 0 ? Number.POSITIVE_INFINITY : (this.channelsById.get(key)?.deferrals.room ?? Number.POSITIVE_INFINITY);
   }
 
   /** Takes a message of the deferred store that has fallen due. */
@@ -367,7 +437,8 @@ export class TopicRegistry implements DeliveryTarget {
     if (!this.wanted(message)) {
       this.dropped(message);
       this.parts.deferred.finish(message);
-    } else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
+    } else if (this.waits(message)) this.parts.deferred.postpone(message, this.parts.turn.nowMs + WAITING_RETRY_MS);
+    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
     else this.channelsById.get(message.channelId)?.deferrals.due(message);
     this.parts.turn.schedule();
   }

@@ -6,6 +6,7 @@ import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import { Channel } from "./channel/channel.ts";
+import { channelRow } from "./channel/channel-row.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { TopicParts } from "./topic-parts.ts";
@@ -164,7 +165,9 @@ export class Topic implements Committed {
 
   /** Messages in the log that were not released to the channels. */
   private get waiting(): number {
-    return this.log.committedNext - this.released;
+    const { log, released } = this;
+    const waiting = log.committedNext - released;
+    return waiting === 0 || log.files === undefined ? waiting : waiting - log.files.missingFrom(released);
   }
 
   /** Appends a message. It may be acknowledged once the tick has committed it. */
@@ -345,7 +348,7 @@ export class Topic implements Committed {
     const to = this.log.committedNext;
     const persistent = [...this.channels.values()].filter((channel) => channel.persistent);
     const heldFrom = this.channels.size === 0 ? this.parts.deferred.nextNumber : this.deferredPublishes.heldFrom;
-    const rows = () => persistent.map((channel) => channel.toRow({ from, to }));
+    const rows = () => persistent.map((channel) => channelRow(channel, { from, to }));
     this.parts.checkpointer.storeTopic(this, { released: to }, heldFrom, rows);
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
     this.released = to;

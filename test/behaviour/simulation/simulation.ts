@@ -1,13 +1,9 @@
 import { type Broker, openBroker } from "../../../src/broker/broker.ts";
-import type { Chunk } from "../../../src/broker/storage/log/chunk.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
-import type { Consumer } from "../../../src/broker/topics/channel/consumer.ts";
-import { IN_ZONE } from "../../../src/broker/topics/locality.ts";
 import type { Topic } from "../../../src/broker/topics/topic.ts";
-import { BODY_OFFSET, ID_OFFSET } from "../../../src/frame/frame.ts";
-import { expandSequence, readSequence } from "../../../src/frame/id.ts";
 import { FlakyDisk } from "../../support/flaky-disk.ts";
 import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { MemoryConsumer } from "../../support/memory-consumer.ts";
 import type { Random } from "../../support/random.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
 import { FaultDisk } from "../power-cut/support/fault-disk.ts";
@@ -31,48 +27,6 @@ class ImmediateDisk extends FaultDisk {
   override syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
     super.syncDirectory(path, done);
     this.endSync();
-  }
-}
-
-interface Delivery {
-  sequence: number;
-  body: string;
-}
-
-/** A consumer without a connection. What it gets waits in `deliveries` until the simulation answers for it. */
-class MemoryConsumer implements Consumer {
-  readonly nearness = IN_ZONE;
-  readonly sampleRate = 0;
-  readonly msgTimeoutMs = MSG_TIMEOUT_MS;
-  inFlightCount = 0;
-  readyCount = 5;
-  readonly deliveries: Delivery[] = [];
-
-  constructor(
-    readonly id: number,
-    private readonly channel: Channel,
-  ) {}
-
-  get capacity(): number {
-    return Math.max(0, this.readyCount - this.inFlightCount);
-  }
-
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
-    this.inFlightCount += count;
-    for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at);
-  }
-
-  sendAgain(buffer: Buffer, from: number): void {
-    this.inFlightCount++;
-    this.read(buffer, from);
-  }
-
-  closeGracefully(): void {}
-
-  private read(buffer: Buffer, at: number): void {
-    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.nearSequence);
-    const end = at + 4 + buffer.readUInt32BE(at);
-    this.deliveries.push({ sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
   }
 }
 
@@ -114,7 +68,7 @@ export class SimulatedBroker {
     this.topics[1]?.setDurability("fsync");
     for (const [i, topic] of this.topics.entries()) {
       const channel = topic.channel(CHANNEL);
-      const consumer = new MemoryConsumer(i + 1, channel);
+      const consumer = new MemoryConsumer(i + 1, channel, MSG_TIMEOUT_MS);
       channel.addConsumer(consumer);
       this.consumers.push({ channel, consumer });
     }

@@ -1,5 +1,7 @@
 import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Disk } from "../disk/disk.ts";
+import type { ReadFailures } from "../disk/read-failures.ts";
+import { UnreadableFile } from "../disk/unreadable-file.ts";
 import { Bucket, bucketName } from "./bucket.ts";
 
 /**
@@ -13,6 +15,8 @@ const LOAD_LEAD_MS = 800;
 
 /** All buckets, and the ones among them that have something to be written. */
 export class BucketSet implements Iterable<Bucket> {
+  /** Why the folder cannot be listed: until it is, nothing may be written, since a bucket may be there already. */
+  unlisted: Error | undefined;
   readonly dirty = new Set<Bucket>();
   private readonly byName = new Map<string, Bucket>();
 
@@ -20,6 +24,7 @@ export class BucketSet implements Iterable<Bucket> {
     readonly disk: Disk,
     readonly directory: string,
     private readonly rateLimitedLog: RateLimitedLog,
+    readonly readFailures: ReadFailures,
   ) {}
 
   get size(): number {
@@ -30,10 +35,17 @@ export class BucketSet implements Iterable<Bucket> {
     return this.byName.values();
   }
 
-  /** The bucket of a width for messages that are due at a time; made if there is none. */
+  /**
+   * The bucket of a width for messages that are due at a time; made if there is none. In place of one that could not be read yet
+   * it is a finer one, or the one before: a message may be in any bucket that is loaded before it is due.
+   */
   for(dueMs: number, widthMs: number, nowMs: number): Bucket {
     const startMs = startOf(dueMs, widthMs);
     const known = this.byName.get(bucketName(startMs, widthMs));
+    if (known?.awaitsRecovery) {
+      const finer = WIDTHS_MS[WIDTHS_MS.indexOf(widthMs) - 1];
+      return finer === undefined ? this.for(dueMs - widthMs, widthMs, nowMs) : this.for(dueMs, finer, nowMs);
+    }
     if (known !== undefined) return known;
     const bucket = new Bucket(this.disk, this.directory, startMs, widthMs);
     bucket.loading = isNear(bucket, nowMs);
@@ -41,7 +53,15 @@ export class BucketSet implements Iterable<Bucket> {
     return bucket;
   }
 
+  /** Forgets all buckets. Their files stay as they are. */
+  clear(): void {
+    for (const { readRetry } of this) readRetry?.cancel();
+    this.byName.clear();
+    this.dirty.clear();
+  }
+
   add(bucket: Bucket): void {
+    bucket.readRetry ??= this.readFailures.retry(`bucket ${bucket.name} of deferred messages`, () => {});
     this.byName.set(bucket.name, bucket);
   }
 
@@ -49,11 +69,47 @@ export class BucketSet implements Iterable<Bucket> {
     return this.byName.get(bucket.name) === bucket;
   }
 
-  /** Removes a bucket and its files. */
+  /**
+   * Does what reads a bucket's files, unless it is too early to try that again.
+   *
+   * @returns whether it was done
+   */
+  read(bucket: Bucket, work: () => void): boolean {
+    if (bucket.readRetry?.isWaiting) return false;
+    try {
+      work();
+      return true;
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      bucket.readRetry?.failed(error);
+      return false;
+    }
+  }
+
+  /** Everything that was to be read now was read: what did not fail again goes on. @returns when to try again what did; Infinity: nothing */
+  endRetries(): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const { readRetry, awaitsRecovery } of this.byName.values()) {
+      if (readRetry?.failure === undefined || awaitsRecovery) continue;
+      if (readRetry.isWaiting) next = Math.min(next, readRetry.retryAtMs);
+      else readRetry.succeeded();
+    }
+    return next;
+  }
+
+  /** Removes a bucket and its files. If they cannot be removed, the bucket stays, and this is tried again. */
   remove(bucket: Bucket): void {
+    const failed = (error: Error) =>
+      this.rateLimitedLog.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`);
+    try {
+      bucket.remove(failed);
+    } catch (error) {
+      failed(error as Error);
+      return;
+    }
+    bucket.readRetry?.cancel();
     if (this.has(bucket)) this.byName.delete(bucket.name);
     this.dirty.delete(bucket);
-    bucket.remove((error) => this.rateLimitedLog.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`));
   }
 }
 

@@ -1,13 +1,32 @@
 import { join } from "node:path";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, removeSoon } from "../disk/disk.ts";
+import type { ReadRetry } from "../disk/read-failures.ts";
 import { BucketFile } from "./bucket-file.ts";
-import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type EntryHeader, layEntry, type ScannedEntry } from "./entry.ts";
+import {
+  ENTRIES_FORMAT,
+  ENTRY_HEADER_BYTES,
+  type EntryHeader,
+  type EntryOwnerIds,
+  layEntry,
+  overflowKey,
+  type ScannedEntry,
+} from "./entry.ts";
 import { walkEntries } from "./entry-scan.ts";
 import { StatusFile } from "./status-file.ts";
 import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-buffer.ts";
 
 const NO_NUMBERS = new Float64Array(0);
+
+/** An entry that was about to join the log of a topic that is not open. */
+interface Unresolved {
+  readonly topicId: number;
+  readonly offset: number;
+  readonly sequence: number;
+}
+
+/** Whether a topic's log has, at a sequence, an entry that was about to join it there. Undefined: the topic is not open yet. */
+export type HasJoined = (entry: ScannedEntry, sequence: number) => boolean | undefined;
 
 /**
  * The messages that fall due within one period, in two append-only files:
@@ -26,7 +45,7 @@ export class Bucket {
   loading = false;
   /** Every entry below this offset is in memory, done, or in `overflow`. */
   loadedTo = 0;
-  /** Channels that had no room in memory, by id: from this offset on their entries are on disk only. */
+  /** Channels, and topics that wait, that had no room in memory, by overflowKey(): from this offset on their entries are on disk only. */
   readonly overflow = new Map<number, number>();
   /** Numbers of entries that became done before they were loaded. */
   readonly doneUnloaded = new Set<number>();
@@ -39,8 +58,14 @@ export class Bucket {
   highestNumber = 0;
   /** Bytes of damaged entries that recover() skipped because whole entries follow them. */
   damagedBytes = 0;
+  /** recover() has not read the files of an earlier run yet. Nothing may be written to them before. */
+  awaitsRecovery = false;
+  /** For entries whose topic could not tell recover() yet whether they joined its log: the sequence at which they were about to. */
+  readonly unresolved = new Map<number, Unresolved>();
   /** The name of both files, without the ending. */
   readonly name: string;
+  /** The retries of reading the bucket's files; the set that the bucket is in sets this. */
+  readRetry: ReadRetry | undefined;
   private readonly file: BucketFile;
   private readonly status: StatusFile;
   /** Entries that the next commit writes, as they will be in the file. */
@@ -182,9 +207,9 @@ export class Bucket {
   }
 
   /** The message of an entry is finished or has another entry now: stages the record that this one is done. */
-  finish(number: number, offset: number, channelId: number): void {
+  finish(number: number, offset: number, owner: EntryOwnerIds): void {
     this.stageDone(number);
-    if (!this.hasLoaded(offset, channelId)) this.doneUnloaded.add(number);
+    if (!this.hasLoaded(offset, owner)) this.doneUnloaded.add(number);
   }
 
   /** Stages the record that an entry is about to join its topic's log at a sequence. */
@@ -242,8 +267,9 @@ export class Bucket {
   // ---- reading
 
   /** Whether an entry was loaded into memory, or skipped there because it is done. */
-  hasLoaded(offset: number, channelId: number): boolean {
-    return offset < this.loadedTo && offset < (this.overflow.get(channelId) ?? Number.POSITIVE_INFINITY);
+  hasLoaded(offset: number, owner: EntryOwnerIds): boolean {
+    if (offset >= this.loadedTo) return false;
+    return this.overflow.size === 0 || offset < (this.overflow.get(overflowKey(owner)) ?? Number.POSITIVE_INFINITY);
   }
 
   /** Reads the frame of the entry at `offset` into `target`, at `at`. The caller knows its length from the header. */
@@ -255,31 +281,42 @@ export class Bucket {
    * Reads the whole bucket after a restart: cuts a torn tail off and sets `length`, `pending` and `movedTo`. For each entry that
    * was about to join its topic's log, stages the record that tells whether it did.
    *
-   * @param hasJoined whether the topic's log has, at a sequence, the entry that was about to join it there
    * @param visit called for each entry that is not done
    * @returns how many bytes were cut off
+   * @throws UnreadableFile: nothing has changed then, and what was visited does not count
    */
-  recover(hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: ScannedEntry) => void): number {
+  recover(hasJoined: HasJoined, visit: (entry: ScannedEntry) => void): number {
     const { done, joining, movedTo, highestNumber } = this.status.readAll();
-    this.movedTo = movedTo;
-    this.highestNumber = highestNumber;
     const { size } = this.file;
-    this.recovered = true;
-    this.pending = 0;
-    const { end, damagedBytes } = walkEntries(this.file, size, 0, size, (entry) => {
+    const joined: number[] = [];
+    const notJoined: number[] = [];
+    const unresolved: [number, Unresolved][] = [];
+    let pending = 0;
+    this.highestNumber = highestNumber;
+    const { end, damagedBytes, failure } = walkEntries(this.file, size, 0, size, (entry) => {
       this.highestNumber = Math.max(this.highestNumber, entry.number);
       if (entry.offset < movedTo || contains(done, entry.number)) return;
-      this.pending++;
+      pending++;
       const sequence = joining.get(entry.number);
       if (sequence !== undefined) {
-        if (hasJoined(entry, sequence)) return this.stageDone(entry.number);
-        this.stageNotJoined(entry.number);
+        const answer = hasJoined(entry, sequence);
+        if (answer === true) return void joined.push(entry.number);
+        if (answer === false) notJoined.push(entry.number);
+        else unresolved.push([entry.number, { topicId: entry.topicId, offset: entry.offset, sequence }]);
       }
       visit(entry);
     });
+    if (failure !== undefined) throw failure;
+    if (end < size) this.file.truncate(end);
+    this.movedTo = movedTo;
     this.length = end;
     this.damagedBytes = damagedBytes;
-    if (end < size) this.file.truncate(end);
+    this.pending = pending;
+    this.recovered = true;
+    this.awaitsRecovery = false;
+    for (const number of joined) this.stageDone(number);
+    for (const number of notJoined) this.stageNotJoined(number);
+    for (const [number, one] of unresolved) this.unresolved.set(number, one);
     this.closeFiles();
     return size - end;
   }
@@ -288,26 +325,33 @@ export class Bucket {
    * Visits the entries that are not done and begin in the `maxBytes` from `from` on.
    *
    * @param firstPage the first bytes are read into it; with it, the visitor may keep any page it is given
-   * @returns the offset behind the last entry
+   * @returns the offset behind the last entry. If a read fails behind the first entry, that is the last one before it
+   * @throws UnreadableFile if nothing was visited
    */
   scan(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
     if (this.recovered) {
-      this.recovered = false;
       this.recoveredDone = this.status.readAll().done;
+      this.recovered = false;
     }
     const notDone = (entry: ScannedEntry) => {
       if (this.doneUnloaded.size > 0 && this.doneUnloaded.has(entry.number)) return;
       if (this.recoveredDone.length === 0 || !contains(this.recoveredDone, entry.number)) visit(entry);
     };
-    return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), notDone, firstPage).end;
+    return this.walk(from, maxBytes, notDone, firstPage);
   }
 
-  /** Visits all whole entries that begin in the `maxBytes` from `from` on, done or not. @returns the offset behind the last one */
+  /** Visits all whole entries that begin in the `maxBytes` from `from` on, done or not. Returns and throws what scan() does. */
   scanAll(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void): number {
-    return walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit).end;
+    return this.walk(from, maxBytes, visit);
   }
 
-  /** Whether an entry is done. Reads all status records of the bucket. */
+  private walk(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
+    const { end, failure } = walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit, firstPage);
+    if (failure !== undefined && end === from) throw failure;
+    return end;
+  }
+
+  /** Whether an entry is done. Reads all status records of the bucket. @throws UnreadableFile */
   isDone(number: number): boolean {
     return contains(this.status.readAll().done, number);
   }
@@ -318,13 +362,18 @@ export class Bucket {
     this.recoveredDone = NO_NUMBERS;
   }
 
-  /** After recover(): visits the entries again that it visited, without those that are done by now. */
+  /** After recover(): visits the entries that are not done by now. @throws UnreadableFile: what was visited does not count then */
   scanRecovered(visit: (entry: ScannedEntry) => void): void {
     const { done } = this.status.readAll();
-    walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
+    const { failure } = walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
       if (!contains(done, entry.number)) visit(entry);
     });
-    this.closeFiles();
+    if (failure !== undefined) throw failure;
+  }
+
+  /** @throws the error for which recover() could not read the bucket, if it has not yet */
+  checkRecovered(): void {
+    if (this.awaitsRecovery && this.readRetry?.failure !== undefined) throw this.readRetry.failure;
   }
 
   // ---- files
@@ -357,7 +406,12 @@ export class Bucket {
     this.status.file.close();
   }
 
-  /** Removes both files. @param failed called with the reason why a file is still there, under another name */
+  /**
+   * Removes both files. The status records go last: without them, entries that are done would count again.
+   *
+   * @param failed called with the reason why a file is still there, under another name
+   * @throws the kernel's error, if a file is still there under its own name
+   */
   remove(failed: (error: Error) => void): void {
     this.closeFiles();
     removeSoon(this.disk, this.file.path, failed);

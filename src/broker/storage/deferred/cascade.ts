@@ -33,6 +33,7 @@ export class Cascade {
    * @param target tells whether an entry still has a topic or channel to go to; others are dropped
    * @param strict write the record that the piece was moved only when the moved entries are synced
    * @returns whether there is more that can be moved at once
+   * @throws UnreadableFile if the bucket cannot be read: nothing has changed then
    */
   movePiece(bucket: Bucket, nowMs: number, target: DeliveryTarget, strict: boolean): boolean {
     let moved = 0;

@@ -2,13 +2,14 @@ import type { Logger } from "../../../base/logger.ts";
 import { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import type { Disk } from "../disk/disk.ts";
+import { ReadFailures } from "../disk/read-failures.ts";
 import { AsideFile } from "./aside-file.ts";
-import type { Bucket } from "./bucket.ts";
+import type { Bucket, HasJoined } from "./bucket.ts";
 import { BucketSet, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Cascade } from "./cascade.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { type DeliveryTarget, Loader } from "./loader.ts";
-import { recoverBuckets } from "./recovery.ts";
+import { BucketRecovery } from "./recovery.ts";
 import type { StagedEntries } from "./staged-entries.ts";
 import type { StoredMessage } from "./stored-message.ts";
 import { SyncEpochs } from "./sync-epochs.ts";
@@ -27,6 +28,8 @@ export interface DeferredStoreOptions {
   /** Room for status records when the disk is full. */
   ballast: Ballast;
   clock: DueClock;
+  /** Where what waits because a file cannot be read is noted; undefined: nowhere else. */
+  readFailures?: ReadFailures;
 }
 
 /**
@@ -46,6 +49,7 @@ export class DeferredStore {
    */
   strict = false;
   private readonly buckets: BucketSet;
+  private readonly recovery: BucketRecovery;
   private readonly loader: Loader;
   private readonly cascade: Cascade;
   private readonly syncEpochs = new SyncEpochs();
@@ -54,18 +58,23 @@ export class DeferredStore {
   private readonly rateLimitedLog: RateLimitedLog;
   private readonly directory: string;
   private readonly disk: Disk;
-  private readonly logger: Logger;
   private readonly ballast: Ballast;
   private nextSurveyMs = 0;
 
-  constructor({ directory, disk, logger, ballast, clock }: DeferredStoreOptions) {
+  constructor({ directory, disk, logger, ballast, clock, readFailures }: DeferredStoreOptions) {
     this.directory = directory;
     this.disk = disk;
-    this.logger = logger;
     this.ballast = ballast;
     disk.makeDirectory(directory);
     this.rateLimitedLog = new RateLimitedLog(logger);
-    this.buckets = new BucketSet(disk, directory, this.rateLimitedLog);
+    const turn = {
+      get nowMs() {
+        return clock.currentMs();
+      },
+      wakeAt: () => {},
+    };
+    this.buckets = new BucketSet(disk, directory, this.rateLimitedLog, readFailures ?? new ReadFailures(turn, logger, this.rateLimitedLog));
+    this.recovery = new BucketRecovery(this.buckets, logger, ballast);
     this.writer = new EntryWriter(this.buckets, this.rateLimitedLog, clock);
     this.loader = new Loader(this.buckets);
     this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.rateLimitedLog, ballast);
@@ -91,21 +100,56 @@ export class DeferredStore {
   }
 
   /**
-   * Reads all buckets of an earlier run.
+   * Reads the buckets of an earlier run that were not read yet. Those that cannot be read wait for a later call.
    *
-   * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
+   * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there; undefined if it
+   *   cannot be asked yet: recoverTopic() asks again
    * @param visit called for each entry that is not done
-   * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
+   * @param ended called after each bucket: whether what was visited counts, or the bucket could not be read to its end
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files
    */
-  recover(hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
-    const { nextNumber, recoveryUnwritten } = recoverBuckets(this.buckets, this.logger, this.ballast, hasJoined, visit);
+  recover(hasJoined: HasJoined, visit: (entry: StoredEntry) => void, ended?: (counted: boolean) => void): void {
+    const { nextNumber, recoveryUnwritten } = this.recovery.run({ hasJoined, visit, ended });
     this.raiseNextNumber(nextNumber);
-    this.recoveryUnwritten = recoveryUnwritten;
+    this.recoveryUnwritten ||= recoveryUnwritten;
   }
 
-  /** After recover(): visits the entries again that it visited, without those that are done by now. */
+  /** Why some buckets of an earlier run were not read yet; undefined: all were. */
+  get unrecovered(): Error | undefined {
+    if (this.buckets.unlisted !== undefined) return this.buckets.unlisted;
+    for (const { awaitsRecovery, readRetry } of this.buckets) if (awaitsRecovery) return readRetry?.failure;
+    return undefined;
+  }
+
+  /** What could not be read may be read now: the next recover() tries all buckets. */
+  forgetReadFailures(): void {
+    for (const { readRetry } of this.buckets) readRetry?.cancel();
+  }
+
+  /**
+   * After recover(): visits the entries that are not done by now.
+   *
+   * @throws UnreadableFile: what was visited does not count then
+   */
   revisitRecovered(visit: (entry: ScannedEntry) => void): void {
-    for (const bucket of this.buckets) bucket.scanRecovered(visit);
+    for (const bucket of this.buckets) {
+      if (bucket.awaitsRecovery) continue;
+      bucket.scanRecovered(visit);
+      if (!bucket.loading) bucket.closeFiles();
+    }
+  }
+
+  /**
+   * A topic was opened that was not open at the time of recover(): visits its entries, which nobody was given so far.
+   *
+   * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
+   * @throws UnreadableFile: nothing has changed then, and what was visited does not count
+   */
+  recoverTopic(topicId: number, hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
+    const found = this.recovery.readTopic(topicId, hasJoined, visit);
+    // Before the log grows the answers must be written: it is where they were found.
+    this.recoveryUnwritten ||= found;
+    if (found) this.commitStatus();
   }
 
   /**
@@ -177,7 +221,7 @@ export class DeferredStore {
   finish(message: StoredMessage): void {
     const { bucket } = message;
     if (bucket === undefined) return;
-    bucket.finish(message.number, message.offset, message.channelId);
+    bucket.finish(message.number, message.offset, message);
     this.buckets.dirty.add(bucket);
   }
 
@@ -217,8 +261,8 @@ export class DeferredStore {
       this.finish(inMemory);
       return true;
     }
-    const { bucket, offset, channelId, number } = message;
-    if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, channelId) || bucket.isDone(number))
+    const { bucket, offset, number } = message;
+    if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, message) || bucket.isDone(number))
       return false;
     this.finish(message);
     return true;
@@ -242,11 +286,27 @@ export class DeferredStore {
     return this.buckets.has(bucket) && offset >= bucket.movedTo;
   }
 
-  /** Copies the frame of a message, which is `frameBytes` long, into `target` at `at`. @throws the kernel's error */
+  /** Copies the frame of a message, which is `frameBytes` long, into `target` at `at`. @throws UnreadableFile */
   readFrame(message: StoredMessage, target: Buffer, at: number): void {
     if (message.frame !== undefined) message.frame.copy(target, at);
     else if (message.page !== undefined) message.page.buffer.copy(target, at, message.pageAt, message.pageAt + message.frameBytes);
     else message.bucket?.readFrame(target, at, message.offset, message.frameBytes);
+  }
+
+  /**
+   * Reads the frame of a message that is due into `target`. If it cannot be read, the message is delivered again later.
+   *
+   * @returns whether it was read
+   */
+  readDueFrame(message: StoredMessage, target: Buffer): boolean {
+    const { bucket } = message;
+    if (bucket === undefined || message.page !== undefined) {
+      this.readFrame(message, target, 0);
+      return true;
+    }
+    const read = this.buckets.read(bucket, () => this.readFrame(message, target, 0));
+    if (!read) this.postpone(message, bucket.readRetry?.retryAtMs ?? message.dueMs);
+    return read;
   }
 
   // ---- delivery
@@ -264,13 +324,10 @@ export class DeferredStore {
   process(nowMs: number): number {
     this.writer.forgetBucket();
     const { loader } = this;
-    let again = Number.POSITIVE_INFINITY;
-    if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
-    if (this.buckets.size > 0) again = this.nextSurveyMs;
-    if (loader.loadPieces()) again = nowMs;
+    const again = this.load(nowMs);
     for (let handed = 0; handed < DUE_PER_STEP; handed++) {
       const next = loader.popDue(nowMs);
-      if (next === undefined) return Math.min(again, loader.nextDueMs);
+      if (next === undefined) return Math.min(again, this.buckets.endRetries(), loader.nextDueMs);
       // A publish is copied to its log at once. A requeue may wait for a consumer, and reads its frame again then.
       if (next.kind === KIND_REQUEUE) loader.freeFrame(next);
       this.target.due(next);
@@ -279,17 +336,28 @@ export class DeferredStore {
     return loader.nextDueMs <= nowMs ? nowMs : Math.min(again, loader.nextDueMs);
   }
 
+  /** Loads messages that are due soon. @returns when to call again, ms */
+  private load(nowMs: number): number {
+    let again = Number.POSITIVE_INFINITY;
+    if (nowMs >= this.nextSurveyMs) this.nextSurveyMs = nowMs + (this.survey(nowMs) ? 0 : SURVEY_INTERVAL_MS);
+    if (this.buckets.size > 0) again = this.nextSurveyMs;
+    return this.loader.loadPieces() ? nowMs : again;
+  }
+
   /** Checks all buckets. @returns whether there is more to do at once */
   private survey(nowMs: number): boolean {
     let more = false;
+    if (this.buckets.unlisted !== undefined) return false;
     for (const bucket of this.buckets) {
+      if (bucket.awaitsRecovery) continue;
       if (isNear(bucket, nowMs)) bucket.loading = true;
-      if (bucket.overflow.size > 0) more = this.loader.loadOverflow(bucket) || more;
-      if (this.cascade.isDue(bucket, nowMs)) {
+      this.buckets.read(bucket, () => {
+        if (bucket.overflow.size > 0) more = this.loader.loadOverflow(bucket) || more;
+        if (!this.cascade.isDue(bucket, nowMs)) return;
         // Staged entries are accepted or refused together; those that the cascade moves are not among them.
         if (this.writer.hasStaged) this.commit();
         more = this.cascade.movePiece(bucket, nowMs, this.target, this.strict) || more;
-      }
+      });
       this.removeIfEmptied(bucket, nowMs);
     }
     return more;

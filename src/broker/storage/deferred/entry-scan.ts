@@ -1,5 +1,6 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
 import { FRAME_TYPE_MESSAGE } from "../../../frame/frame.ts";
+import { UnreadableFile } from "../disk/unreadable-file.ts";
 import type { BucketFile } from "./bucket-file.ts";
 import { checksumMatches, ENTRY_HEADER_BYTES, frameBytesAt, mayBeHeader, readEntry, type ScannedEntry } from "./entry.ts";
 
@@ -13,6 +14,8 @@ export interface Walk {
   end: number;
   /** Bytes of damaged entries that were skipped because whole ones follow them. */
   damagedBytes: number;
+  /** Why the walk ended early: the file cannot be read from `end` on. */
+  failure: UnreadableFile | undefined;
 }
 
 /**
@@ -30,11 +33,30 @@ export function walkEntries(
   visit: (entry: ScannedEntry) => void,
   firstPage?: Buffer,
 ): Walk {
+  const walk: Walk = { end: from, damagedBytes: 0, failure: undefined };
+  try {
+    walkOn(walk, file, length, to, visit, firstPage);
+  } catch (error) {
+    if (!(error instanceof UnreadableFile)) throw error;
+    walk.failure = error;
+  }
+  return walk;
+}
+
+/** Walks on from the end of a walk, and moves that. @throws UnreadableFile */
+function walkOn(
+  walk: Walk,
+  file: BucketFile,
+  length: number,
+  to: number,
+  visit: (entry: ScannedEntry) => void,
+  firstPage: Buffer | undefined,
+): void {
+  const from = walk.end;
   let page = firstPage ?? Buffer.allocUnsafeSlow(Math.min(PAGE_BYTES, Math.max(to - from, 0)));
   let pageStart = from;
   let pageBytes = 0;
   let offset = from;
-  let damagedBytes = 0;
   const header = { kind: 0, attempts: 0, topicId: 0, channelId: 0, dueMs: 0, number: 0, sequence: 0 };
   const entry: ScannedEntry = { ...header, offset: 0, frameBytes: 0, page, frameAt: 0 };
   const load = (bytes: number): boolean => {
@@ -58,15 +80,16 @@ export function walkEntries(
       entry.offset = offset;
       visit(entry);
       offset += bytes;
+      walk.end = offset;
       continue;
     }
     const next = nextWholeEntry(file, length, offset, offset + bytes);
     if (next < 0) break;
-    damagedBytes += next - offset;
+    walk.damagedBytes += next - offset;
     offset = next;
+    walk.end = offset;
   }
   if (firstPage === undefined) freeBuffer(page);
-  return { end: offset, damagedBytes };
 }
 
 /**

@@ -39,6 +39,14 @@ export interface EntryHeader {
   sequence: number;
 }
 
+/** Whose entry it is. */
+export type EntryOwnerIds = Pick<EntryHeader, "topicId" | "channelId">;
+
+/** Names the channel or, for a publish, the topic of an entry: the id of the one, or the other's with a minus. */
+export function overflowKey({ topicId, channelId }: EntryOwnerIds): number {
+  return channelId === 0 ? -topicId : channelId;
+}
+
 /** An entry in a bucket. */
 export interface StoredEntry extends EntryHeader {
   /** Unique within the data path; later entries have higher numbers, over restarts too. */

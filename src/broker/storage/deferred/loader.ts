@@ -1,7 +1,7 @@
 import type { Bucket } from "./bucket.ts";
 import type { BucketSet } from "./bucket-set.ts";
 import { DueHeap } from "./due-heap.ts";
-import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
+import { overflowKey, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import type { EntryPage, StoredMessage } from "./stored-message.ts";
 
 /** Buckets are loaded in pieces of this size, a few pieces in one step, so that the event loop is never blocked for long. */
@@ -22,8 +22,8 @@ export interface DeliveryTarget {
   dropped(entry: Pick<StoredEntry, "kind" | "topicId" | "number">): void;
   /** Whether an entry's message is in flight or ready in its channel already, though its bucket was not in memory. */
   underWay(entry: StoredEntry): boolean;
-  /** How many more messages a channel may have in memory; the others stay on disk until it has room. */
-  room(channelId: number): number;
+  /** How many more messages the channel or topic of an overflowKey() may have in memory; the others stay on disk until it has room. */
+  room(key: number): number;
   /** A message is due. */
   due(message: StoredMessage): void;
 }
@@ -58,7 +58,7 @@ export class Loader {
     }
     // Entries in front of it are not loaded yet: it is loaded after them.
     if (!bucket.loading || message.offset !== bucket.loadedTo || this.loadedCount >= MAX_LOADED) return false;
-    if (!bucket.overflow.has(message.channelId)) this.push(message);
+    if (bucket.overflow.size === 0 || !bucket.overflow.has(overflowKey(message))) this.push(message);
     return true;
   }
 
@@ -93,30 +93,36 @@ export class Loader {
     if (--page.messages === 0) this.freePages.push(page);
   }
 
-  /** Loads some pieces of buckets whose time is near, the earliest first. @returns whether there is more to load, and room for it */
+  /**
+   * Loads some pieces of buckets whose time is near, the earliest first. Those that cannot be read wait.
+   *
+   * @returns whether there is more to load, and room for it
+   */
   loadPieces(): boolean {
     for (let pieces = 0; pieces < PIECES_PER_STEP; pieces++) {
       if (this.loadedCount >= MAX_LOADED) return false;
       let next: Bucket | undefined;
       for (const bucket of this.buckets) {
-        if (bucket.loading && !bucket.fullyLoaded && (next === undefined || bucket.startMs < next.startMs)) next = bucket;
+        if (!bucket.loading || bucket.fullyLoaded || bucket.awaitsRecovery || bucket.readRetry?.isWaiting) continue;
+        if (next === undefined || bucket.startMs < next.startMs) next = bucket;
       }
       if (next === undefined) return false;
-      this.loadPiece(next);
+      const bucket = next;
+      this.buckets.read(bucket, () => this.loadPiece(bucket));
     }
     return true;
   }
 
-  /** Loads overflow of channels that have room again. @returns whether there is more of it, and room for it */
+  /** Loads overflow of channels that have room again. @returns whether there is more of it, and room for it @throws UnreadableFile */
   loadOverflow(bucket: Bucket): boolean {
     let more = false;
-    for (const [channelId, from] of bucket.overflow) {
-      const room = Math.min(this.target.room(channelId), MAX_LOADED - this.loadedCount);
+    for (const [key, from] of bucket.overflow) {
+      const room = Math.min(this.target.room(key), MAX_LOADED - this.loadedCount);
       if (room <= 0) continue;
       let taken = 0;
       let stopAt: number | undefined;
       const end = bucket.scan(from, Math.min(OVERFLOW_SCAN_BYTES, bucket.loadedTo - from), (entry) => {
-        if (entry.kind !== KIND_REQUEUE || entry.channelId !== channelId) return;
+        if (overflowKey(entry) !== key) return;
         if (taken === room) {
           stopAt ??= entry.offset;
         } else {
@@ -125,10 +131,10 @@ export class Loader {
         }
       });
       if ((stopAt ?? end) < bucket.loadedTo && (stopAt ?? end) > from) {
-        bucket.overflow.set(channelId, stopAt ?? end);
+        bucket.overflow.set(key, stopAt ?? end);
         more ||= stopAt === undefined;
       } else {
-        bucket.overflow.delete(channelId);
+        bucket.overflow.delete(key);
       }
     }
     if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();
@@ -140,18 +146,23 @@ export class Loader {
     this.heap.push(message);
   }
 
+  /** @throws UnreadableFile */
   private loadPiece(bucket: Bucket): void {
     const page = this.borrowPage();
     const visit = (entry: ScannedEntry) => {
-      const { channelId, offset } = entry;
-      if (entry.kind === KIND_REQUEUE && (bucket.overflow.has(channelId) || this.target.room(channelId) <= 0)) {
-        if (!bucket.overflow.has(channelId)) bucket.overflow.set(channelId, offset);
+      const key = overflowKey(entry);
+      if (bucket.overflow.has(key) || this.target.room(key) <= 0) {
+        if (!bucket.overflow.has(key)) bucket.overflow.set(key, entry.offset);
       } else {
         this.load(entry, bucket, page);
       }
     };
-    const end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, visit, page?.buffer);
-    if (page?.messages === 0) this.freePages.push(page);
+    let end: number;
+    try {
+      end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, visit, page?.buffer);
+    } finally {
+      if (page?.messages === 0) this.freePages.push(page);
+    }
     // Nothing was read: the end is damaged, as recovery would have found. It must not be scanned again and again.
     bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
     if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();

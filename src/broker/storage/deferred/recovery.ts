@@ -2,12 +2,24 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
-import { checkVersion } from "../file-head.ts";
-import { Bucket, parseBucketName } from "./bucket.ts";
+import type { ReadRetry } from "../disk/read-failures.ts";
+import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
+import { checkVersion, type FileFormat } from "../file-head.ts";
+import { Bucket, type HasJoined, parseBucketName } from "./bucket.ts";
 import { type BucketSet, FINEST_MS } from "./bucket-set.ts";
 import { MOVE_PIECE_BYTES } from "./cascade.ts";
-import { ENTRIES_FORMAT, type StoredEntry } from "./entry.ts";
+import { ENTRIES_FORMAT, type ScannedEntry, type StoredEntry } from "./entry.ts";
 import { STATUS_FORMAT } from "./status-file.ts";
+
+/** Learns of the entries that recovery finds. */
+export interface EntryVisitor {
+  /** Whether the topic's log has, at a sequence, the publish that was about to join it there; undefined if it cannot be asked yet. */
+  hasJoined: HasJoined;
+  /** An entry was found that is not done. */
+  visit(entry: StoredEntry): void;
+  /** The entries that were visited since the last call count; false: they do not, since the bucket could not be read to its end. */
+  ended: ((counted: boolean) => void) | undefined;
+}
 
 export interface Recovered {
   /** Higher than the number of every entry that the files name, done or not: a record that says "done" must not hit a new entry. */
@@ -16,72 +28,202 @@ export interface Recovered {
   recoveryUnwritten: boolean;
 }
 
-/**
- * Reads all buckets of an earlier run.
- *
- * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
- * @param visit called for each entry that is not done
- * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
- */
-export function recoverBuckets(
-  buckets: BucketSet,
-  logger: Logger,
-  ballast: Ballast,
-  hasJoined: (entry: StoredEntry, sequence: number) => boolean,
-  visit: (entry: StoredEntry) => void,
-): Recovered {
-  const { directory } = buckets;
-  const recovered = { nextNumber: 0, recoveryUnwritten: false };
-  // A kill in the middle of a move leaves entries in two buckets. In the wider one they are at the front.
-  const maybeMoved = new Map<number, { entry: StoredEntry; bucket: Bucket }>();
-  for (const bucket of findBuckets(buckets.disk, directory)) {
-    const file = join(directory, bucket.name);
-    let entries = 0;
-    const cut = bucket.recover(hasJoined, (entry) => {
-      entries++;
-      const twin = maybeMoved.get(entry.number);
-      if (twin !== undefined) {
-        maybeMoved.delete(entry.number);
-        twin.bucket.stageDone(entry.number);
-        buckets.dirty.add(twin.bucket);
-      }
-      const atFront = bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_PIECE_BYTES;
-      if (atFront) maybeMoved.set(entry.number, { entry: { ...entry }, bucket });
-      else visit(entry);
-    });
-    recovered.nextNumber = Math.max(recovered.nextNumber, bucket.highestNumber + 1);
-    if (cut > 0) logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
-    if (bucket.damagedBytes > 0)
-      logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
-    // Whether entries joined their logs shows at the ends of the logs: the answer must be written before the logs grow.
-    const failure = bucket.commitStatus(ballast);
-    bucket.closeFiles();
-    if (failure !== undefined) {
-      logger.error(`deferred messages: cannot write status records to ${directory}: ${failure.message}`);
-      recovered.recoveryUnwritten = true;
-      buckets.dirty.add(bucket);
-    }
-    if (entries === 0) buckets.remove(bucket);
-    else buckets.add(bucket);
-  }
-  for (const { entry } of maybeMoved.values()) visit(entry);
-  return recovered;
+/** An entry at the front of a wide bucket. A kill in the middle of a move leaves such an entry in two buckets. */
+interface FrontEntry {
+  entry: StoredEntry;
+  bucket: Bucket;
 }
 
-/** Finds the buckets of an earlier run, widest first, and removes the remains of removed ones. */
-function findBuckets(disk: Disk, directory: string): Bucket[] {
-  const names = disk.list(directory);
+/**
+ * Reads the buckets of an earlier run. A bucket that cannot be read waits in the set, and is read by a later call. Its entries
+ * are late then; those of the others are not.
+ */
+export class BucketRecovery {
+  /** Entries of wide buckets that may be in a finer bucket as well, by number. */
+  private readonly fronts = new Map<number, FrontEntry>();
+  private listed = false;
+  private readonly listRetry: ReadRetry;
+
+  constructor(
+    private readonly buckets: BucketSet,
+    private readonly logger: Logger,
+    private readonly ballast: Ballast,
+  ) {
+    this.listRetry = buckets.readFailures.retry("all deferred messages", () => {});
+  }
+
+  /**
+   * Reads all buckets that were not read yet and are not waiting.
+   *
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files
+   */
+  run(visitor: EntryVisitor): Recovered {
+    const recovered = { nextNumber: 0, recoveryUnwritten: false };
+    const first = !this.listed;
+    if (first && !this.list()) return recovered;
+    const waiting = [...this.buckets].filter(({ awaitsRecovery }) => awaitsRecovery).sort((a, b) => b.widthMs - a.widthMs);
+    for (const bucket of waiting) {
+      const counted = this.tryToRead(bucket, visitor, recovered, first);
+      visitor.ended?.(counted);
+      if (counted) this.settle(bucket, recovered);
+    }
+    if (first) {
+      for (const { entry } of this.fronts.values()) visitor.visit(entry);
+      visitor.ended?.(true);
+    }
+    if (![...this.buckets].some(({ awaitsRecovery }) => awaitsRecovery)) this.fronts.clear();
+    return recovered;
+  }
+
+  /** Adds the buckets of the folder to the set. @returns false if it cannot be listed */
+  private list(): boolean {
+    const { buckets, listRetry } = this;
+    if (listRetry.isWaiting) return false;
+    try {
+      const found = findBuckets(buckets.disk, buckets.directory, this.logger);
+      // While the folder could not be listed, nothing was written to any bucket.
+      buckets.clear();
+      for (const bucket of found) {
+        bucket.awaitsRecovery = true;
+        buckets.add(bucket);
+      }
+      buckets.unlisted = undefined;
+      listRetry.succeeded();
+      this.listed = true;
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      buckets.unlisted = error;
+      listRetry.failed(error);
+    }
+    return this.listed;
+  }
+
+  /**
+   * Visits the entries of a topic that was not open at the time of run().
+   *
+   * @returns whether there is a record to be written that says whether an entry joined the topic's log
+   * @throws UnreadableFile: nothing has changed then, and what was visited does not count
+   */
+  readTopic(topicId: number, hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): boolean {
+    const found: { bucket: Bucket; number: number; offset: number; joined: boolean }[] = [];
+    for (const bucket of this.buckets) {
+      if (bucket.awaitsRecovery) continue;
+      bucket.scanRecovered((entry) => {
+        if (entry.topicId !== topicId) return;
+        const unresolved = bucket.unresolved.get(entry.number);
+        const joined = unresolved !== undefined && hasJoined(entry, unresolved.sequence);
+        if (unresolved !== undefined) found.push({ bucket, number: entry.number, offset: unresolved.offset, joined });
+        if (!joined) visit(entry);
+      });
+    }
+    for (const { bucket, number, offset, joined } of found) {
+      bucket.unresolved.delete(number);
+      if (joined) bucket.finish(number, offset, { topicId, channelId: 0 });
+      else bucket.stageNotJoined(number);
+      this.buckets.dirty.add(bucket);
+    }
+    return found.length > 0;
+  }
+
+  /** @returns whether it was read */
+  private tryToRead(bucket: Bucket, visitor: EntryVisitor, recovered: Recovered, first: boolean): boolean {
+    try {
+      return this.buckets.read(bucket, () => this.readBucket(bucket, visitor, recovered, first));
+    } catch (error) {
+      // At work even a file of a newer version, which could not be read at the start, is no reason to stop.
+      if (first) throw error;
+      bucket.readRetry?.failed(error as Error);
+      return false;
+    }
+  }
+
+  /** @param first no entry of any bucket is in use yet */
+  private readBucket(bucket: Bucket, { hasJoined, visit }: EntryVisitor, recovered: Recovered, first: boolean): void {
+    const file = join(this.buckets.directory, bucket.name);
+    const fronts: StoredEntry[] = [];
+    const twins: number[] = [];
+    const cut = bucket.recover(hasJoined, (entry) => {
+      const isTwin = this.fronts.has(entry.number);
+      if (isTwin) twins.push(entry.number);
+      // The entry in the wider bucket is in use already: this one is the one that is too many.
+      if (isTwin && !first) return;
+      if (isAtFront(bucket, entry)) fronts.push({ ...entry });
+      else visit(entry);
+    });
+    for (const number of twins) {
+      const wider = first ? this.fronts.get(number)?.bucket : bucket;
+      if (first) this.fronts.delete(number);
+      wider?.stageDone(number);
+      if (wider !== undefined) this.buckets.dirty.add(wider);
+    }
+    for (const entry of fronts) {
+      this.fronts.set(entry.number, { entry, bucket });
+      // At the first time a finer bucket that comes later may have it.
+      if (!first) visit(entry);
+    }
+    recovered.nextNumber = Math.max(recovered.nextNumber, bucket.highestNumber + 1);
+    if (cut > 0) this.logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
+    if (bucket.damagedBytes > 0)
+      this.logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
+  }
+
+  /** Writes what was found out about a bucket's entries, and removes a bucket without any. */
+  private settle(bucket: Bucket, recovered: Recovered): void {
+    const { buckets } = this;
+    // Whether entries joined their logs shows at the ends of the logs: the answer must be written before the logs grow.
+    const failure = bucket.commitStatus(this.ballast);
+    bucket.closeFiles();
+    bucket.readRetry?.succeeded();
+    if (failure !== undefined) {
+      this.logger.error(`deferred messages: cannot write status records to ${buckets.directory}: ${failure.message}`);
+      recovered.recoveryUnwritten = true;
+      buckets.dirty.add(bucket);
+    } else if (bucket.pending === 0) buckets.remove(bucket);
+  }
+}
+
+function isAtFront(bucket: Bucket, entry: ScannedEntry): boolean {
+  return bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_PIECE_BYTES;
+}
+
+/** Finds the buckets of an earlier run, and removes the remains of removed ones. @throws UnreadableFile if the folder cannot be listed */
+function findBuckets(disk: Disk, directory: string, logger: Logger): Bucket[] {
+  const names = reading(directory, () => disk.list(directory));
   for (const name of names) {
-    if (name.endsWith(".msg")) checkVersion(disk, join(directory, name), ENTRIES_FORMAT);
-    else if (name.endsWith(".done")) checkVersion(disk, join(directory, name), STATUS_FORMAT);
+    if (name.endsWith(".msg")) checkIfReadable(disk, join(directory, name), ENTRIES_FORMAT);
+    else if (name.endsWith(".done")) checkIfReadable(disk, join(directory, name), STATUS_FORMAT);
   }
   const found: Bucket[] = [];
   for (const name of names) {
     const span = parseBucketName(name);
     if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
-    // A crash came while a bucket was removed. Its status records must not count for a later bucket of the same name.
-    else if (name.endsWith(GONE_ENDING) || (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))))
-      removeIfThere(disk, join(directory, name));
+    else if (name.endsWith(GONE_ENDING)) removeRest(disk, join(directory, name), logger);
+    else if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) {
+      // A crash came while a bucket was removed. Its status records must not count for a later bucket of the same name: if they
+      // cannot be removed now, the bucket waits until they are.
+      const rest = parseBucketName(name.replace(/done$/, "msg"));
+      if (!removeRest(disk, join(directory, name), logger) && rest !== undefined)
+        found.push(new Bucket(disk, directory, rest.startMs, rest.widthMs));
+    }
   }
-  return found.sort((a, b) => b.widthMs - a.widthMs);
+  return found;
+}
+
+/** A file that cannot be read waits with its bucket, and its version is checked then. @throws StartError for a newer version */
+function checkIfReadable(disk: Disk, path: string, format: FileFormat): void {
+  try {
+    checkVersion(disk, path, format);
+  } catch (error) {
+    if (!(error instanceof UnreadableFile)) throw error;
+  }
+}
+
+function removeRest(disk: Disk, path: string, logger: Logger): boolean {
+  try {
+    removeIfThere(disk, path);
+    return true;
+  } catch (error) {
+    logger.error(`deferred messages: cannot remove ${path}: ${(error as Error).message}`);
+    return false;
+  }
 }

@@ -130,6 +130,11 @@ export class EntryWriter {
 
   /** @returns why the entries could not be written; no part of them is in any bucket then */
   private write(): Error | undefined {
+    const { unlisted } = this.buckets;
+    if (unlisted !== undefined) {
+      for (const bucket of this.buckets.dirty) bucket.discardEntries();
+      return unlisted;
+    }
     const failure = commitTogether(this.buckets.dirty);
     if (failure !== undefined) {
       this.rateLimitedLog.error(`deferred messages: cannot write to ${this.buckets.directory}: ${failure.message}`);

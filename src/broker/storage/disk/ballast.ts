@@ -29,7 +29,16 @@ export class BallastFile implements Ballast {
     private readonly random: RandomSource = systemRandom,
   ) {
     this.path = join(directory, "ballast");
-    this.present = disk.exists(this.path);
+    this.present = this.isThere();
+  }
+
+  /** One that cannot be looked at is written again. */
+  private isThere(): boolean {
+    try {
+      return this.disk.exists(this.path);
+    } catch {
+      return false;
+    }
   }
 
   get exists(): boolean {

@@ -158,6 +158,16 @@ export function readFully(disk: Disk, fd: number, buffer: Buffer, at: number, le
   }
 }
 
+/**
+ * Closes a file. The descriptor is free whatever the kernel answers, and a write that this reports as lost was never synced, so
+ * the next sync of the file reports it too.
+ */
+export function closeQuietly(disk: Disk, fd: number): void {
+  try {
+    disk.close(fd);
+  } catch {}
+}
+
 /** Opens a file for reading and writing, and creates it if it does not exist. `made` says whether it did. */
 export function openOrMake(disk: Disk, path: string): { fd: number; made: boolean } {
   try {

@@ -1,11 +1,13 @@
 import { basename, join } from "node:path";
-import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "./disk.ts";
+import { closeQuietly, type Disk, openOrMake, readFully, removeIfThere, writeFully } from "./disk.ts";
+import { unreadable } from "./unreadable-file.ts";
 
 /**
  * A file that is opened by its first use. It can be closed at any time, and the next use opens it again. So a broker can have
  * thousands of logs and buckets, and only those in use need a file descriptor.
  *
- * Every method throws the kernel's error, except for sync(), which passes it to its callback.
+ * Methods that read throw an UnreadableFile where the kernel fails, and close the file: the next read opens it again, since a
+ * descriptor may be stale for good. All others throw the kernel's error, except for sync(), which passes it to its callback.
  */
 export class LazyFile {
   /** The file was changed after the last sync began. */
@@ -36,7 +38,11 @@ export class LazyFile {
   }
 
   get size(): number {
-    return this.disk.size(this.use());
+    try {
+      return this.disk.size(this.use());
+    } catch (error) {
+      throw this.failedRead(error);
+    }
   }
 
   /** Creates the file, or empties an existing one. */
@@ -48,12 +54,20 @@ export class LazyFile {
 
   /** Reads `length` bytes. @throws also when the file ends before */
   read(target: Buffer, at: number, length: number, position: number): void {
-    readFully(this.disk, this.use(), target, at, length, position);
+    try {
+      readFully(this.disk, this.use(), target, at, length, position);
+    } catch (error) {
+      throw this.failedRead(error);
+    }
   }
 
   /** Reads up to `length` bytes. @returns the number of bytes read, which is lower at the end of the file */
   readUpTo(target: Buffer, at: number, length: number, position: number): number {
-    return this.disk.read(this.use(), target, at, length, position);
+    try {
+      return this.disk.read(this.use(), target, at, length, position);
+    } catch (error) {
+      throw this.failedRead(error);
+    }
   }
 
   /** Writes `length` bytes. When this throws, some of them may have been written. */
@@ -100,8 +114,9 @@ export class LazyFile {
   close(): void {
     this.closeAfterUse = this.users > 0;
     if (this.fd < 0 || this.closeAfterUse) return;
-    this.disk.close(this.fd);
+    const { fd } = this;
     this.fd = -1;
+    closeQuietly(this.disk, fd);
   }
 
   /** Renames the file, which stays open. */
@@ -119,6 +134,11 @@ export class LazyFile {
   /** Removes the file if it exists. It stays open. */
   remove(): void {
     removeIfThere(this.disk, this.currentPath);
+  }
+
+  private failedRead(error: unknown): unknown {
+    this.close();
+    return unreadable(this.currentPath, error);
   }
 
   private use(): number {

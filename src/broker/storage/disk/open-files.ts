@@ -1,5 +1,5 @@
 import type { DescriptorBudget, DescriptorShare } from "../../../base/descriptor-budget.ts";
-import type { Disk, OpenFlags } from "./disk.ts";
+import { closeQuietly, type Disk, type OpenFlags } from "./disk.ts";
 
 type Done = (error: NodeJS.ErrnoException | null) => void;
 
@@ -236,7 +236,7 @@ export class OpenFiles implements Disk {
     const { fd } = file;
     file.fd = -1;
     this.share.giveBack(1);
-    this.disk.close(fd);
+    closeQuietly(this.disk, fd);
   }
 
   private forget(file: OpenFile): void {

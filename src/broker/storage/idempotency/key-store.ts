@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
-import { type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import { closeQuietly, type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
 import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
 
 /**
@@ -105,6 +106,10 @@ export class KeyStore<Ack> {
   private bufferedBytes = 0;
   private unsynced = false;
   private warnedOfLimit = false;
+  /** Keys whose topics were not open when they were read, by nameFor(): it is not known yet whether their messages exist. */
+  private readonly unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
+  /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
+  failure: UnreadableFile | undefined;
 
   constructor({ directory, disk, logger, windowMs, limit }: KeyStoreOptions) {
     this.directory = directory;
@@ -197,24 +202,40 @@ export class KeyStore<Ack> {
   /**
    * Reads the keys of an earlier run, and writes those that still count to a new file.
    *
-   * @param isThere whether a topic exists and has a message at a sequence; for -1, whether it exists
-   * @throws StartError, before anything is changed, when a newer version wrote one of the files; the kernel's error
+   * @param isThere whether a topic exists and has a message at a sequence; for -1, whether it exists. Undefined: it is not known
+   *   yet, and recheck() asks again
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files; UnreadableFile, with nothing
+   *   changed either: then a later call goes on, and `failure` is set until one succeeds; the kernel's error
    */
-  recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean): void {
+  recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
+    try {
+      this.readAll(nowMs, isThere);
+      this.failure = undefined;
+    } catch (error) {
+      if (error instanceof UnreadableFile && this.enabled) this.failure = error;
+      throw error;
+    }
+  }
+
+  private readAll(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
     this.disk.makeDirectory(this.directory);
-    const numbers = this.disk
-      .list(this.directory)
+    const numbers = reading(this.directory, () => this.disk.list(this.directory))
       .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
       .filter((digits) => digits !== undefined)
       .map(Number)
       .sort((a, b) => a - b);
+    const unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
     const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
     for (const number of numbers) {
       this.readFile(number, (topic, key, sequence, timeMs) => {
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
-        if (fresh && isThere(topic, sequence)) kept.set(nameFor(topic.id, key), { topic, key, sequence, timeMs });
+        const there = fresh && isThere(topic, sequence);
+        if (there !== false) kept.set(nameFor(topic.id, key), { topic, key, sequence, timeMs });
+        if (there === undefined) unchecked.set(nameFor(topic.id, key), { topic, sequence });
+        else unchecked.delete(nameFor(topic.id, key));
       });
     }
+    for (const [name, one] of unchecked) this.unchecked.set(name, one);
     const next = (numbers[numbers.length - 1] ?? 0) + 1;
     if (kept.size > 0) {
       this.open(next);
@@ -234,6 +255,24 @@ export class KeyStore<Ack> {
       this.evict(nowMs, kept.size);
     }
     for (const number of numbers) removeIfThere(this.disk, this.pathOf(number));
+  }
+
+  /**
+   * A topic was opened that was not open at the time of recover(): forgets those of its keys whose messages do not exist.
+   *
+   * @returns one more than the highest sequence that such a key has: no message may get these sequences, since after a restart
+   *   the key would seem to be that message's
+   */
+  recheck(topicId: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): number {
+    let next = 0;
+    for (const [name, { topic, sequence }] of this.unchecked) {
+      if (topic.id !== topicId) continue;
+      this.unchecked.delete(name);
+      if (isThere(topic, sequence) !== false) continue;
+      this.known.delete(name);
+      next = Math.max(next, sequence + 1);
+    }
+    return next;
   }
 
   /** Syncs what was written, off the event loop. */
@@ -358,31 +397,43 @@ export class KeyStore<Ack> {
     this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
   }
 
-  /** Visits the entries of a file up to the first that is not whole: the end may be torn. */
+  /** Visits the entries of a file. @throws UnreadableFile; what was visited does not count then */
   private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
-    const { fd } = openOrMake(this.disk, this.pathOf(number));
-    try {
-      const version = readVersion(this.disk, fd, FORMAT, this.pathOf(number));
-      if (version === undefined) return;
-      const bytes = Buffer.allocUnsafe(this.disk.size(fd));
-      readFully(this.disk, fd, bytes, 0, bytes.length, 0);
-      // In version 0 an entry is at the beginning. If there is none, the head is damaged, and the entries are behind it.
-      let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
-      for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
-        const key = bytes.toString("latin1", at + HEADER_BYTES, end);
-        const short = bytes[at + 5] === SHORT_ID;
-        const id = short ? bytes.readUInt32LE(at + 8) : bytes.readDoubleLE(at + 8);
-        const topic = { id, nameCrc: short ? bytes.readUInt32LE(at + 12) : undefined };
-        visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
-        at = end;
+    const path = this.pathOf(number);
+    reading(path, () => {
+      const fd = this.disk.open(path, "r+");
+      try {
+        const version = readVersion(this.disk, fd, FORMAT, path);
+        if (version === undefined) return;
+        const bytes = Buffer.allocUnsafe(this.disk.size(fd));
+        readFully(this.disk, fd, bytes, 0, bytes.length, 0);
+        visitEntries(bytes, version, visit);
+      } finally {
+        closeQuietly(this.disk, fd);
       }
-    } finally {
-      this.disk.close(fd);
-    }
+    });
   }
 
   private pathOf(number: number): string {
     return join(this.directory, `${number}.keys`);
+  }
+}
+
+/** Visits the entries of a file's content up to the first that is not whole: the end may be torn. */
+function visitEntries(
+  bytes: Buffer,
+  version: number,
+  visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void,
+): void {
+  // In version 0 an entry is at the beginning. If there is none, the head is damaged, and the entries are behind it.
+  let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
+  for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
+    const key = bytes.toString("latin1", at + HEADER_BYTES, end);
+    const short = bytes[at + 5] === SHORT_ID;
+    const id = short ? bytes.readUInt32LE(at + 8) : bytes.readDoubleLE(at + 8);
+    const topic = { id, nameCrc: short ? bytes.readUInt32LE(at + 12) : undefined };
+    visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
+    at = end;
   }
 }
 

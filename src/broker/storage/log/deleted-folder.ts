@@ -1,5 +1,6 @@
 import { basename, join } from "node:path";
 import { type Disk, isMissing } from "../disk/disk.ts";
+import { reading, unreadable } from "../disk/unreadable-file.ts";
 
 /**
  * The folders of deleted topics. A topic that is deleted gets its folder renamed to a name that no topic's folder has, and then
@@ -21,6 +22,7 @@ export function deletedFolder(directory: string, topicId: number): string {
   return join(directory, "topics", `deleted-${topicId}`);
 }
 
+/** @throws UnreadableFile */
 export function deletedFolders(disk: Disk, directory: string): DeletedFolder[] {
   const topics = join(directory, "topics");
   let names: string[];
@@ -28,7 +30,7 @@ export function deletedFolders(disk: Disk, directory: string): DeletedFolder[] {
     names = disk.list(topics);
   } catch (error) {
     if (isMissing(error)) return [];
-    throw error;
+    throw unreadable(topics, error);
   }
   return names
     .filter((name) => name.startsWith("deleted-"))
@@ -38,9 +40,9 @@ export function deletedFolders(disk: Disk, directory: string): DeletedFolder[] {
     });
 }
 
-/** Whether an earlier release deleted the topic of a folder and did not come to remove the folder. */
+/** Whether an earlier release deleted the topic of a folder and did not come to remove the folder. @throws UnreadableFile */
 export function hasDeletedMark(disk: Disk, folder: string): boolean {
-  return disk.list(folder).includes(EARLIER_MARK);
+  return reading(folder, () => disk.list(folder)).includes(EARLIER_MARK);
 }
 
 /** Removes the mark, because the folder is that of a topic which was made again. @throws the kernel's error */

@@ -2,6 +2,7 @@ import { type RandomSource, systemRandom } from "../../../base/random-source.ts"
 import { StartError } from "../../../base/start-error.ts";
 import type { Disk } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import { reading } from "../disk/unreadable-file.ts";
 
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
@@ -65,6 +66,7 @@ export class Journal {
   private head = 0;
   private groups = 0;
   private retryAtMs = 0;
+  private held = false;
 
   /** @param capacityBytes a multiple of the block size, and several times the largest group */
   constructor(
@@ -81,6 +83,19 @@ export class Journal {
     return this.file.path;
   }
 
+  /** Keeps the file of an earlier run, which topics that are not open yet need. Until release() all logs write to their own files. */
+  hold(): void {
+    this.held = true;
+  }
+
+  /** Nobody needs the file of the earlier run any more: removes it. @throws the kernel's error; then the file stays as it is */
+  release(): void {
+    this.held = true;
+    this.file.close();
+    this.file.remove();
+    this.held = false;
+  }
+
   /**
    * Adds a log's commit to the group if it fits. writeStaged() then calls the log's onJournalWritten(). A log whose commit does
    * not fit is not called, and writes to its own files.
@@ -89,6 +104,7 @@ export class Journal {
    */
   stage(log: JournaledLog, firstSequence: number, count: number, source: Buffer, from: number, to: number): void {
     const length = to - from;
+    if (this.held) return;
     if (this.group.length === 0) this.group = Buffer.allocUnsafeSlow(MAX_GROUP_BYTES);
     if (this.used === 0) this.used = GROUP_HEADER_BYTES;
     const at = this.used;
@@ -135,7 +151,11 @@ export class Journal {
   /** Removes the file because space is short, unless a log cannot catch up. */
   freeFile(): void {
     for (const log of [...this.behind.keys()]) if (log.catchUp() !== undefined) return;
-    this.remove();
+    try {
+      this.remove();
+    } catch (error) {
+      this.failed(error as Error);
+    }
   }
 
   /** To be called when all logs have caught up: removes the file. If a log could not, the file stays for the next start. */
@@ -144,9 +164,10 @@ export class Journal {
     else this.file.close();
   }
 
-  /** Removes the file. The logs' own files must have everything that is in it. */
+  /** Removes the file, unless it is held. The logs' own files must have everything that is in it. */
   remove(): void {
     this.file.close();
+    if (this.held) return;
     this.file.remove();
   }
 
@@ -303,7 +324,7 @@ function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number; 
 }
 
 function readWhole(disk: Disk, path: string): Buffer {
-  if (!disk.exists(path)) return Buffer.alloc(0);
+  if (!reading(path, () => disk.exists(path))) return Buffer.alloc(0);
   const file = new LazyFile(disk, path);
   try {
     const bytes = Buffer.allocUnsafeSlow(file.size);

@@ -2,6 +2,7 @@ import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { removeFolder, renameIfThere } from "../disk/disk.ts";
 import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
+import { missingBetween, readCommits } from "./commit-read.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import { LogSync } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
@@ -109,6 +110,11 @@ export class LogFiles {
     this.skippedTo = Math.max(this.skippedTo, sequence);
   }
 
+  /** How many sequences from one on the log has no records for: they were skipped, or lost. */
+  missingFrom(sequence: number): number {
+    return missingBetween(this.segments, sequence, this.nextSequence);
+  }
+
   /** Whether the files have a record with a sequence, damaged or not. They have none for skipped sequences. */
   hasRecord(sequence: number): boolean {
     return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
@@ -116,9 +122,10 @@ export class LogFiles {
 
   /**
    * Whether an earlier run wrote the record with a sequence and the record survived that run's end, even if its segment was
-   * removed later. False for skipped sequences, and for a record that a crash tore before it was synced.
+   * removed later. False for skipped sequences, and for a record that a crash tore before it was synced. @throws UnreadableFile
    */
   survivedRestart(sequence: number): boolean {
+    if (sequence >= this.recoveredNext) return false;
     const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
     if (sequence < this.startSequence) return synced;
     const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
@@ -204,30 +211,20 @@ export class LogFiles {
    *
    * @param quietly damage is neither logged nor counted, for callers that may inspect the same messages again and again
    * @returns a Gap if the first commit is damaged
+   * @throws UnreadableFile if it cannot be read: whether it is damaged is not known then
    */
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
     const segment = this.segmentAt(position);
     if (segment === undefined) return this.gapAt(position);
     this.noteReading(segment);
-    let entries = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
-    const first = entries[0];
-    const last = entries[entries.length - 1];
+    const found = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
+    const first = found[0];
+    const last = found[found.length - 1];
     const chunk = pool.allocate(last.offset + last.length - first.offset, LARGEST_CLASS);
-    let problem = readEntries(segment, entries, chunk);
-    if (problem !== undefined && entries.length > 1) {
-      // The bytes that cannot be read may be behind the first commit, so that commit alone may be intact.
-      entries = [first];
-      problem = readEntries(segment, entries, chunk);
-    }
-    let good: IndexEntry | undefined;
-    for (const entry of entries) {
-      const from = entry.offset - first.offset;
-      if (problem !== undefined || Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
-      good = entry;
-    }
-    if (good === undefined) {
+    const good = readCommits(segment, found, chunk, pool);
+    if (good instanceof Error) {
       pool.free(chunk);
-      if (!quietly) this.reportDamage(segment, first, problem ?? new Error("checksum does not match"));
+      if (!quietly) this.reportDamage(segment, first, good);
       return {
         isGap: true,
         nextPosition: segment.basePosition + first.offset + first.length,
@@ -448,17 +445,5 @@ export class LogFiles {
       onCorrupt();
       logger.error(`${which} are damaged ${where}`);
     }
-  }
-}
-
-/** Reads the records of consecutive entries to the start of a chunk. @returns the error if that failed */
-function readEntries(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): Error | undefined {
-  const first = entries[0];
-  const last = entries[entries.length - 1];
-  try {
-    segment.read(chunk.buffer, 0, first.offset, last.offset + last.length - first.offset);
-    return undefined;
-  } catch (error) {
-    return error as Error;
   }
 }

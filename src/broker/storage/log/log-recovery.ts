@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { reading } from "../disk/unreadable-file.ts";
 import { Segment } from "./segment.ts";
 import { UnusableIndex } from "./segment-index.ts";
 
@@ -24,7 +25,13 @@ export interface LogRecoveryOptions {
   neededSequence?: number;
 }
 
-/** Opens the segments of one log after any end of the run before. Their files may be torn, zeroed, damaged, missing, or partly created or removed. */
+/**
+ * Opens the segments of one log after any end of the run before. Their files may be torn, zeroed, damaged, missing, or partly
+ * created or removed.
+ *
+ * @throws UnreadableFile where a file cannot be read. Nothing was cut off or removed because of it, and a later call finds what
+ *   this one would have found
+ */
 export function recoverSegments(options: LogRecoveryOptions): Segment[] {
   return new LogRecovery(options).run();
 }
@@ -41,8 +48,18 @@ class LogRecovery {
   }
 
   run(): Segment[] {
+    try {
+      this.openAll();
+    } finally {
+      // Their next use opens them again. A thousand idle topics must not have two thousand open files.
+      for (const segment of this.segments) segment.close();
+    }
+    return this.segments;
+  }
+
+  private openAll(): void {
     const { disk, directory } = this.options;
-    const names = disk.list(directory);
+    const names = reading(directory, () => disk.list(directory));
     for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(disk, join(directory, name));
     const found = new Set(names.filter((name) => /^[0-9a-f]{16}\.(log|idx)$/.test(name)).map((name) => name.slice(0, 16)));
     const ordered = [...found].sort();
@@ -54,9 +71,6 @@ class LogRecovery {
     }
     this.placeFirst();
     this.cutTornTail();
-    // Their next use opens them again. A thousand idle topics must not have two thousand open files.
-    for (const segment of this.segments) segment.close();
-    return this.segments;
   }
 
   private open(name: string, hasLog: boolean, hasIndex: boolean): Segment | undefined {
@@ -78,7 +92,13 @@ class LogRecovery {
       ? Segment.open(disk, directory, name, topicNumber, this.synced)
       : new UnusableIndex("its index is missing", true);
     if (opened instanceof UnusableIndex) return this.rebuild(name, hasIndex, opened);
-    this.repairIndex(opened);
+    try {
+      this.repairIndex(opened);
+      opened.cutIndexEnd();
+    } catch (error) {
+      opened.close();
+      throw error;
+    }
     return opened;
   }
 
@@ -87,6 +107,17 @@ class LogRecovery {
     const { disk, directory, topicNumber, prefix } = this.options;
     const path = join(directory, name);
     const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end, prefix);
+    try {
+      return this.replaceIndex(rebuilt, path, hasIndex, problem);
+    } catch (error) {
+      rebuilt.close();
+      throw error;
+    }
+  }
+
+  /** @returns undefined if the segment is not used */
+  private replaceIndex(rebuilt: Segment, path: string, hasIndex: boolean, problem: UnusableIndex): Segment | undefined {
+    const { disk } = this.options;
     if (rebuilt.entries > 0 && rebuilt.nextSequence <= this.needed && this.segments.length === 0) {
       // A crash interrupted the removal of this segment.
       rebuilt.remove();

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { isKernelError } from "../disk/unreadable-file.ts";
 import type { Segment } from "./segment.ts";
 
 interface RecycledFile {
@@ -34,10 +35,15 @@ export class Recycler {
     readonly maxBytes: number,
   ) {
     disk.makeDirectory(directory);
-    for (const name of disk.list(directory)) {
-      // These are an earlier run's files, and the file system has written their names since.
-      this.add({ path: join(directory, name), bytes: disk.sizeOf(join(directory, name)), ready: true });
-      this.nextName = Math.max(this.nextName, Number(name) + 1);
+    try {
+      for (const name of disk.list(directory)) {
+        this.nextName = Math.max(this.nextName, Number(name) + 1);
+        // These are an earlier run's files, and the file system has written their names since.
+        this.add({ path: join(directory, name), bytes: disk.sizeOf(join(directory, name)), ready: true });
+      }
+    } catch (error) {
+      // They hold no messages. What is not in the pool takes space until a start can read it.
+      if (!isKernelError(error)) throw error;
     }
   }
 
@@ -48,7 +54,7 @@ export class Recycler {
    * @param wholeLog all segments of the log are recycled, and the folder is removed at once
    */
   recycle(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
-    const bytes = segment.fileBytes();
+    const bytes = bytesOf(segment);
     const fits = this.accepting && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
     if (wholeLog && !fits) return segment.removeLogInBackground(failed);
     if (!fits || (this.removing > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
@@ -71,7 +77,7 @@ export class Recycler {
   setAccepting(accepting: boolean): void {
     this.accepting = accepting;
     if (accepting) return;
-    for (const { path } of this.pool.splice(0)) removeIfThere(this.disk, path);
+    for (const { path } of this.pool.splice(0)) this.remove(path);
     this.totalBytes = 0;
   }
 
@@ -109,10 +115,29 @@ export class Recycler {
 
   private add(file: RecycledFile): void {
     if (this.totalBytes + file.bytes > this.maxBytes) {
-      removeIfThere(this.disk, file.path);
+      this.remove(file.path);
       return;
     }
     this.pool.push(file);
     this.totalBytes += file.bytes;
+  }
+
+  /** Removes a file of the pool. One that cannot be removed takes space until the next start. */
+  private remove(path: string): void {
+    try {
+      removeIfThere(this.disk, path);
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+    }
+  }
+}
+
+/** The size of a segment's file; 0 if the disk does not tell it, and then the file is removed instead of kept. */
+function bytesOf(segment: Segment): number {
+  try {
+    return segment.fileBytes();
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    return 0;
   }
 }

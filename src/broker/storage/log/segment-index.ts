@@ -1,6 +1,6 @@
 import { basename, join } from "node:path";
 import { StartError } from "../../../base/start-error.ts";
-import type { Disk } from "../disk/disk.ts";
+import { type Disk, isMissing } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
@@ -70,7 +70,7 @@ export interface IndexedRecords {
    * there, and one if all records are intact.
    */
   entriesUpTo(offset: number, sequence: number): IndexEntry[];
-  /** Checksum of an entry's records in the file; undefined where they cannot be read. */
+  /** Checksum of an entry's records in the file; undefined where the file ends before. @throws UnreadableFile */
   sum(entry: Pick<IndexEntry, "offset" | "length">): number | undefined;
 }
 
@@ -88,7 +88,7 @@ export class SegmentIndex {
   private inOrder = true;
   /** How many damaged entries with good ones behind them loadEntries() has replaced. */
   bridgedEntries = 0;
-  /** How many damaged entries loadEntries() has cut off at the end. */
+  /** How many damaged entries loadEntries() found at the end. */
   droppedEntries = 0;
   readonly file: LazyFile;
 
@@ -315,7 +315,7 @@ export class SegmentIndex {
 
   /**
    * Reads the entries up to the last intact one. A damaged entry with intact ones behind it is replaced, and costs at most its
-   * own commit. Damaged entries at the end are cut off, so that they are never mistaken for later entries.
+   * own commit. Damaged entries at the end do not count; cutEnd() cuts them off.
    *
    * @param synced records below this sequence were on the disk
    */
@@ -343,8 +343,12 @@ export class SegmentIndex {
       }
     }
     this.droppedEntries = damaged;
+  }
+
+  /** Cuts off what is behind the last entry that counts, so that it is never mistaken for later entries. */
+  cutEnd(): void {
     const used = INDEX_HEADER_BYTES + this.entries * INDEX_ENTRY_BYTES;
-    if (size > used) this.file.truncate(used);
+    if (this.file.size > used) this.file.truncate(used);
   }
 
   /** Whether the records up to an offset can be covered by one replacement entry. */
@@ -370,7 +374,7 @@ export class SegmentIndex {
       length: offset - this.length,
       count: sequence - this.nextSequence,
     };
-    const wrongCrc = () => ((records.sum(all) ?? 0) ^ 1) >>> 0;
+    const wrongCrc = () => ((sumIfThere(records, all) ?? 0) ^ 1) >>> 0;
     const entries: IndexEntry[] = known ? found : [{ ...all, timeMs, crc: wrongCrc() }];
     for (const entry of entries) this.add({ ...entry, timeMs });
     const empty: IndexEntry = { offset, firstSequence: sequence, length: 0, count: 0, timeMs, crc: 0 };
@@ -388,6 +392,16 @@ export class SegmentIndex {
     header.writeDoubleLE(position, 24);
     header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
     return header;
+  }
+}
+
+/** The checksum of an entry's records; undefined where there is no log file, or it ends before. @throws UnreadableFile */
+function sumIfThere(records: IndexedRecords, entry: Pick<IndexEntry, "offset" | "length">): number | undefined {
+  try {
+    return records.sum(entry);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
   }
 }
 

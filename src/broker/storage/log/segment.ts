@@ -3,6 +3,7 @@ import { BODY_OFFSET, ID_OFFSET } from "../../../frame/frame.ts";
 import { readPrefix } from "../../../frame/id.ts";
 import { type Disk, renameIfThere } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import { UnreadableFile } from "../disk/unreadable-file.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
 import {
   encodeEntry,
@@ -101,7 +102,7 @@ export class Segment implements IndexedRecords {
     return this.index.bridgedEntries;
   }
 
-  /** How many damaged index entries open() has cut off at the end. */
+  /** How many damaged index entries open() found at the end. cutIndexEnd() cuts them off. */
   get droppedEntries(): number {
     return this.index.droppedEntries;
   }
@@ -195,7 +196,12 @@ export class Segment implements IndexedRecords {
     const segment = new Segment(disk, directory, topicNumber, index, 0);
     segment.positionKnown = false;
     index.create(Number.NaN);
-    segment.extend(endSequence);
+    try {
+      segment.extend(endSequence);
+    } catch (error) {
+      segment.close();
+      throw error;
+    }
     return segment;
   }
 
@@ -230,13 +236,15 @@ export class Segment implements IndexedRecords {
    * known to have lost entries.
    */
   extend(endSequence: number): void {
-    const scan = new RecordScan(this.file, this.topicNumber);
-    scan.scan(this.length, this.nextSequence, endSequence, (found) => {
+    const found: FoundEntry[] = [];
+    // All of them are read before the first is added: if a read fails, the index still ends where it was lost.
+    new RecordScan(this.file, this.topicNumber).scan(this.length, this.nextSequence, endSequence, (entry) => found.push(entry));
+    for (const entry of found) {
       // A deferred message joins the log long after its timestamp, but entries must be in order of time.
-      found.timeMs = Math.max(this.newestMs, found.timeMs);
-      if (!found.intact) this.damagedRecords += found.count;
-      this.index.add(found);
-    });
+      entry.timeMs = Math.max(this.newestMs, entry.timeMs);
+      if (!entry.intact) this.damagedRecords += entry.count;
+      this.index.add(entry);
+    }
   }
 
   /**
@@ -269,6 +277,11 @@ export class Segment implements IndexedRecords {
     encodeEntry(entries, used, entry);
     used += INDEX_ENTRY_BYTES;
     this.index.append(entries, used, entry);
+  }
+
+  /** To be called when the records under damaged entries at the index's end were looked for, and before commit(). */
+  cutIndexEnd(): void {
+    this.index.cutEnd();
   }
 
   entriesUpTo(offset: number, sequence: number): IndexEntry[] {
@@ -317,18 +330,14 @@ export class Segment implements IndexedRecords {
     this.file.read(target, at, length, offset);
   }
 
-  /** The prefix of the first record's id; -1 if it has none, or cannot be read. */
+  /** The prefix of the first record's id; -1 if it has none. @throws UnreadableFile */
   readFirstPrefix(): number {
     const header = Buffer.alloc(BODY_OFFSET);
-    try {
-      this.read(header, 0, 0, BODY_OFFSET);
-    } catch {
-      return -1;
-    }
+    if (this.file.readUpTo(header, 0, BODY_OFFSET, 0) < BODY_OFFSET) return -1;
     return readPrefix(header, ID_OFFSET);
   }
 
-  /** Whether the records that an entry covers match its checksum. */
+  /** Whether the records that an entry covers match its checksum. @throws UnreadableFile */
   verify(entry: IndexEntry): boolean {
     return this.sum(entry) === entry.crc;
   }
@@ -342,7 +351,8 @@ export class Segment implements IndexedRecords {
         this.read(bytes, 0, offset + at, count);
         crc = Bun.hash.crc32(bytes.subarray(0, count), crc);
       }
-    } catch {
+    } catch (error) {
+      if (error instanceof UnreadableFile) throw error;
       return undefined;
     }
     return crc;

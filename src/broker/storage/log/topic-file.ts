@@ -1,6 +1,7 @@
 import { dirname, join } from "node:path";
 import { StartError } from "../../../base/start-error.ts";
-import { type Disk, readFully, writeFully } from "../disk/disk.ts";
+import { type Disk, isMissing, writeFully } from "../disk/disk.ts";
+import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
  * A file in each topic's folder that says which topic the folder belongs to. Where the metadata store lost the topic's row, and
@@ -33,7 +34,7 @@ export interface TopicIdentity {
  * Reads the file of the folder of the topic with this number and name.
  *
  * @returns undefined when there is none that counts: an earlier release made the folder, or a crash tore the file
- * @throws StartError for a file of a newer version
+ * @throws StartError for a file of a newer version; UnreadableFile
  */
 export function readTopicFile(disk: Disk, folder: string, number: number, name: string): TopicIdentity | undefined {
   const path = join(folder, TOPIC_FILE);
@@ -51,18 +52,15 @@ export function readTopicFile(disk: Disk, folder: string, number: number, name: 
 }
 
 function readOrUndefined(disk: Disk, path: string): Buffer | undefined {
-  const bytes = Buffer.alloc(FILE_BYTES);
+  const file = new LazyFile(disk, path);
   try {
-    const fd = disk.open(path, "r");
-    try {
-      readFully(disk, fd, bytes, 0, FILE_BYTES, 0);
-    } finally {
-      disk.close(fd);
-    }
-    return bytes;
-  } catch {
-    // Missing, short or unreadable. The row says the same, and if that is lost too, the topic gets another id.
-    return undefined;
+    const bytes = Buffer.alloc(FILE_BYTES);
+    return file.readUpTo(bytes, 0, FILE_BYTES, 0) === FILE_BYTES ? bytes : undefined;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  } finally {
+    file.close();
   }
 }
 

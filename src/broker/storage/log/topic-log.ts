@@ -32,6 +32,8 @@ export class TopicLog implements JournaledLog {
   /** Records below this sequence and position are committed: they may be acknowledged and delivered. */
   committedNext: number;
   committedEnd: number;
+  /** Records below this sequence are from earlier runs, if there are any. */
+  readonly firstOfRun: number;
   /** Records below this sequence and position are in the log's own files. Those committed above are in the journal and in chunks. */
   private writtenNext: number;
   private writtenEnd: number;
@@ -64,7 +66,7 @@ export class TopicLog implements JournaledLog {
     firstSequence = 0,
   ) {
     useIdPrefix(prefix);
-    this.next = this.committedNext = this.writtenNext = files?.nextSequence ?? firstSequence;
+    this.next = this.committedNext = this.writtenNext = this.firstOfRun = files?.nextSequence ?? firstSequence;
     this.end = this.committedEnd = this.writtenEnd = files?.endPosition ?? 0;
   }
 
@@ -212,7 +214,8 @@ export class TopicLog implements JournaledLog {
    * The records up to `chunk.end` are contiguous and complete.
    *
    * @param ahead true: the reader continues from there (dispatch). False: it needs only this record (redelivery)
-   * @returns a Gap where the records cannot be read; the caller skips them
+   * @returns a Gap where the records are damaged or missing; the caller skips them
+   * @throws UnreadableFile where they cannot be read; the caller waits
    */
   chunkAt(position: number, ahead: boolean): Chunk | Gap {
     const cached = this.cachedAt(position);
@@ -228,7 +231,7 @@ export class TopicLog implements JournaledLog {
     return block;
   }
 
-  /** Like chunkAt(), but for inspection: leaves all caches as they are, and does not report damage. */
+  /** Like chunkAt(), but for inspection: leaves all caches as they are, and does not report damage. @throws UnreadableFile */
   peekAt(position: number): Chunk | Gap {
     const cached = this.cachedAt(position);
     if (cached !== undefined) return cached;
@@ -244,7 +247,7 @@ export class TopicLog implements JournaledLog {
     return this.files.runAt(sequence);
   }
 
-  /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. */
+  /** Position of a record. `startSequence ≤ sequence ≤ committedNext`. @throws UnreadableFile */
   locate(sequence: number): number {
     if (sequence >= this.committedNext) return this.committedEnd;
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);

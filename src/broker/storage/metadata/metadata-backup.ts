@@ -4,7 +4,8 @@ import { join } from "node:path";
 import type { Clock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
-import { type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
+import { closeQuietly, type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
+import { reading, unreadable } from "../disk/unreadable-file.ts";
 import type { MetadataStore } from "./metadata-store.ts";
 
 /**
@@ -41,8 +42,12 @@ export type RestoreResult =
 
 export type MetadataState = "sound" | "missing" | "locked" | { damage: string };
 
-/** Checks the file of a metadata store without changing it. It is "locked" when another process has it open, whatever its state. */
-export function inspectMetadata(path: string): MetadataState {
+/**
+ * Checks the file of a metadata store without changing it. It is "locked" when another process has it open, whatever its state.
+ *
+ * @param withoutUnreadable a file that cannot be read counts as damaged
+ */
+export function inspectMetadata(path: string, withoutUnreadable = false): MetadataState {
   if (!existsSync(path)) return "missing";
   let database: Database | undefined;
   try {
@@ -56,6 +61,7 @@ export function inspectMetadata(path: string): MetadataState {
     const { code = "", message } = error as NodeJS.ErrnoException;
     if (code.startsWith("SQLITE_BUSY")) return "locked";
     if (/^SQLITE_(CORRUPT|NOTADB|IOERR_SHORT_READ)/.test(code)) return { damage: message };
+    if (withoutUnreadable && code.startsWith("SQLITE_IOERR")) return { damage: message };
     // The file or its folder cannot be used at all. That is no damage; the error of opening the store says what to do.
     return "sound";
   } finally {
@@ -101,43 +107,55 @@ function readFile(disk: Disk, path: string): Buffer | undefined {
     fd = disk.open(path, "r+");
   } catch (error) {
     if (isMissing(error)) return undefined;
-    throw error;
+    throw unreadable(path, error);
   }
   try {
-    const bytes = Buffer.allocUnsafeSlow(disk.size(fd));
-    readFully(disk, fd, bytes, 0, bytes.length, 0);
-    return bytes;
+    return reading(path, () => {
+      const bytes = Buffer.allocUnsafeSlow(disk.size(fd));
+      readFully(disk, fd, bytes, 0, bytes.length, 0);
+      return bytes;
+    });
   } finally {
-    disk.close(fd);
+    closeQuietly(disk, fd);
   }
 }
 
 /**
  * Replaces a metadata store that is damaged, gone or older than its backup by the backup. The damaged files are kept under other
- * names.
+ * names. A backup that cannot be read says nothing: with a sound store the broker starts without it.
  *
+ * @param withoutUnreadable also where a backup is needed that cannot be read, which is kept under another name then; and the
+ *   backup replaces a store that cannot be read
  * @throws StartError when that fails
  */
-export function restoreMetadata(disk: Disk, directory: string, logger: Logger): RestoreResult {
+export function restoreMetadata(disk: Disk, directory: string, logger: Logger, withoutUnreadable = false): RestoreResult {
   try {
-    return restore(disk, directory, logger);
+    return restore(disk, directory, logger, withoutUnreadable);
   } catch (error) {
     throw new StartError(`cannot restore the metadata store in ${directory}: ${(error as Error).message}`);
   }
 }
 
-function restore(disk: Disk, directory: string, logger: Logger): RestoreResult {
+function restore(disk: Disk, directory: string, logger: Logger, withoutUnreadable: boolean): RestoreResult {
   const path = join(directory, METADATA_FILE);
-  let state: MetadataState | "outdated" = inspectMetadata(path);
+  const backupPath = join(directory, "topics", BACKUP_FILE);
+  let state: MetadataState | "outdated" = inspectMetadata(path, withoutUnreadable);
   if (state === "locked") return "sound";
-  const backup = readBackup(disk, join(directory, "topics", BACKUP_FILE));
+  let backup = readBackup(disk, backupPath);
+  if (backup instanceof Error) {
+    logger.error(`${backup.message}; it is the backup of the metadata store`);
+    if (withoutUnreadable && state !== "sound") {
+      logger.error(`starting without the backup, which is kept as ${setAside(disk, backupPath)}`);
+      backup = undefined;
+    }
+  }
   if (state === "sound") {
     if (backup === undefined || backup instanceof Error || backup.number <= storeNumber(path)) return "sound";
     state = "outdated";
   }
   const hasLogs = topicFolders(disk, directory).length > 0;
   if (state === "missing" && !hasLogs) return "new";
-  if (backup instanceof Error) throw backup;
+  if (backup instanceof Error) throw new Error(`${backup.message}; start again when it can be read, or with --start-without-unreadable`);
   const aside = ["", "-wal", "-shm"].flatMap((ending) => (existsSync(path + ending) ? [setAside(systemDisk, path + ending)] : []));
   const what = describe(path, state, aside[0]);
   if (backup !== undefined) {
@@ -220,7 +238,7 @@ export interface TopicFolder {
   name: string;
 }
 
-/** Lists the folders of topics' logs, with the number and name of each topic, in the order of their numbers. */
+/** Lists the folders of topics' logs, with the number and name of each topic, in the order of their numbers. @throws UnreadableFile */
 export function topicFolders(disk: Disk, directory: string): TopicFolder[] {
   const topics = join(directory, "topics");
   let folders: string[];
@@ -228,7 +246,7 @@ export function topicFolders(disk: Disk, directory: string): TopicFolder[] {
     folders = disk.list(topics);
   } catch (error) {
     if (isMissing(error)) return [];
-    throw error;
+    throw unreadable(topics, error);
   }
   return folders.sort().flatMap((folder) => {
     const [, number, name] = /^(\d{5})-(.+)$/s.exec(folder) ?? [];

@@ -413,5 +413,8 @@ function explain(directory: string, error: Error): string {
   ) {
     return `cannot write to ${directory} (${error.message}); make it writable for this user, or choose another --data-path`;
   }
+  if (code.startsWith("SQLITE_IOERR")) {
+    return `cannot read ${join(directory, METADATA_FILE)}: ${error.message}; start again when it can be read, or with --start-without-unreadable from its backup`;
+  }
   return `cannot open ${directory}: ${error.message}`;
 }

@@ -101,7 +101,7 @@ export class Backlog {
 
   // ---- messages that are delivered
 
-  /** Moves the cursor over skips, and over tries, which it takes into the window. */
+  /** Moves the cursor over skips, and over tries, which it takes into the window. @throws UnreadableFile; a later call goes on */
   advance(): void {
     const { window, ready } = this.inFlight;
     for (;;) {
@@ -109,10 +109,12 @@ export class Backlog {
       const tries = this.tried[0];
       if (skip !== undefined && window.cursor >= skip.from) {
         const to = window.unfinished === 0 ? skip.to : Math.min(skip.to, window.cursor + window.room);
-        this.skippedCount -= Math.max(0, to - Math.max(window.cursor, skip.from));
         if (to > window.cursor) {
+          // This may read a file, and fail: nothing has changed then.
+          const position = this.source.log.locate(to);
+          this.skippedCount -= to - Math.max(window.cursor, skip.from);
           window.skipTo(to);
-          this.position = this.source.log.locate(window.cursor);
+          this.position = position;
         }
         if (to < skip.to) {
           skip.from = to;
@@ -153,7 +155,7 @@ export class Backlog {
     return true;
   }
 
-  /** How many messages in a row can be taken now, up to `want`. Makes room for them in the window. */
+  /** How many messages in a row can be taken now, up to `want`. Makes room for them in the window. @throws UnreadableFile */
   runLimit(want: number): number {
     const { window } = this.inFlight;
     if (this.skips.length > 0 || this.tried.length > 0) this.advance();
@@ -165,7 +167,7 @@ export class Backlog {
     return Math.min(limit, window.room);
   }
 
-  /** The chunk at the cursor; undefined if the records there are damaged, and then they are skipped. */
+  /** The chunk at the cursor; undefined if the records there are damaged, and then they are skipped. @throws UnreadableFile */
   chunk(): Chunk | undefined {
     const chunk = this.source.log.chunkAt(this.position, true);
     if (!chunk.isGap) return chunk;

@@ -9,21 +9,13 @@ import type { TopicParts } from "../topic-parts.ts";
 import { Backlog } from "./backlog.ts";
 import type { Consumer } from "./consumer.ts";
 import { Deferrals } from "./deferrals.ts";
+import type { Discarded } from "./discarded.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { InFlight } from "./in-flight.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
-import { encodeProgress, type Progress, type Range } from "./progress.ts";
+import type { Progress } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { Window } from "./window.ts";
-
-/** How many messages a seek made a channel discard. */
-export interface Discarded {
-  inFlight: number;
-  /** Waiting to be delivered again. */
-  requeued: number;
-  /** Requeued with a delay. */
-  deferred: number;
-}
 
 /**
  * A group of consumers that share a topic's messages. A channel stores no message. Its parts know which ones it has: the backlog
@@ -73,12 +65,13 @@ export class Channel implements ChannelView, ChannelSignals {
     this.messageCountBase = floor;
     const measured = parts.options.e2eProcessingLatencyPercentiles.length > 0;
     const { log } = topic;
+    const who = `CHANNEL(${name}) of ${topic.name}`;
     const window = new Window(floor, measured);
-    this.recorder = measured ? new LatencyRecorder(window, parts, `CHANNEL(${name}) of ${topic.name}`) : undefined;
+    this.recorder = measured ? new LatencyRecorder(window, parts, who) : undefined;
     this.inFlight = new InFlight(window, parts.turn);
-    this.deferrals = new Deferrals({ id, persistent: this.persistent, log }, parts, this.inFlight, this);
+    this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
     this.backlog = new Backlog(topic, this.inFlight, this.deferrals, this, position);
-    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this);
+    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this, who);
   }
 
   // ---- its state
@@ -122,6 +115,11 @@ export class Channel implements ChannelView, ChannelSignals {
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   get deliveredBy(): readonly [zone: number, region: number, elsewhere: number] {
     return this.dispatcher.deliveredBy;
+  }
+
+  /** Why it waits: a file with messages that it is to deliver or to move cannot be read. Undefined: it does not. */
+  get readFailure(): Error | undefined {
+    return this.dispatcher.readFailure ?? this.deferrals.readFailure;
   }
 
   /** Adds its latencies to a sketch, if the broker measures any. */
@@ -303,6 +301,8 @@ export class Channel implements ChannelView, ChannelSignals {
   /** Drops all messages, and closes the consumers' connections. */
   delete(): void {
     this.deleted = true;
+    this.dispatcher.cancelRetries();
+    this.deferrals.cancelRetry();
     this.deferrals.finishDetached();
     this.inFlight.clear();
     for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
@@ -310,13 +310,20 @@ export class Channel implements ChannelView, ChannelSignals {
 
   // ---- calls of the event loop
 
-  /** Delivers messages to the consumers that are ready. */
+  /** Delivers messages to the consumers that are ready. Where a file cannot be read, they wait. */
   dispatch(nowMs: number): void {
     this.dirty = false;
     if (this.deleted) return;
     if (!this.paused) this.dispatcher.dispatch(nowMs);
+    else this.dispatcher.endRetries();
+    this.deferrals.endRetry();
     // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
     if (!this.persistent) this.boundLag();
+  }
+
+  /** dispatch() has thrown: it is tried again later. */
+  dispatchFailed(error: Error): void {
+    this.dispatcher.freshFailed(error);
   }
 
   /** Has the messages delivered again that timed out, or whose short delay is over. */
@@ -367,21 +374,6 @@ export class Channel implements ChannelView, ChannelSignals {
     this.messageCountBase = this.topic.released;
   }
 
-  /** What the metadata store keeps of it. @param skipped messages that are finished here too */
-  toRow(skipped?: Range): ChannelRow {
-    const { voidBefore, requeuesVoidBefore } = this.deferrals;
-    return {
-      id: this.id,
-      topicId: this.topic.id,
-      name: this.name,
-      paused: this.paused,
-      voidBefore,
-      requeuesVoidBefore,
-      floor: this.floor,
-      progress: encodeProgress(this.backlog.progressWith(skipped), this.floor),
-    };
-  }
-
   // ---- calls of its parts and its topic
 
   /** Skips messages that never entered the channel, and so do not count for it. */
@@ -420,6 +412,7 @@ export class Channel implements ChannelView, ChannelSignals {
 
   /** Discards all messages, and goes on at another one. */
   private restartAt(sequence: number, position: number): void {
+    this.dispatcher.cancelRetries();
     this.deferrals.restart();
     this.inFlight.restartAt(sequence);
     this.backlog.restartAt(position);
@@ -435,7 +428,7 @@ export class Channel implements ChannelView, ChannelSignals {
     let excess = this.depth - this.parts.options.memQueueSize;
     if (excess <= 0) return;
     if (!this.paused) for (const { capacity } of this.consumers) excess -= capacity;
-    if (excess > 0 && this.backlog.dropOldest(excess)) this.markTrimmable();
+    if (excess > 0 && this.dispatcher.tryFresh(() => this.backlog.dropOldest(excess))) this.markTrimmable();
   }
 
   /** Has a message that no consumer has any more delivered again after `delayMs`. */

@@ -1,6 +1,8 @@
 import { type EntryHeader, KIND_REQUEUE } from "../../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
+import type { ReadRetry } from "../../storage/disk/read-failures.ts";
+import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -24,6 +26,8 @@ export interface DeferralsOf {
   /** Its messages outlive the process. Those of other channels are never written to the deferred store's files. */
   readonly persistent: boolean;
   readonly log: TopicLog;
+  /** What log lines call it. */
+  readonly who: string;
 }
 
 /**
@@ -50,6 +54,8 @@ export class Deferrals implements EntryOwner {
   private readonly leaving = new Set<number>();
   /** Header of the entry that is staged. One object serves all messages. */
   private readonly entry: EntryHeader;
+  /** The retries of reading messages that are to be written to the deferred store. */
+  private readonly retry: ReadRetry;
 
   constructor(
     private readonly channel: DeferralsOf,
@@ -58,6 +64,21 @@ export class Deferrals implements EntryOwner {
     private readonly signals: ChannelSignals,
   ) {
     this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: 0, channelId: channel.id, dueMs: 0, sequence: 0 };
+    this.retry = parts.readFailures.retry(`moving messages of ${channel.who} to the deferred store`, () => signals.markDirty());
+  }
+
+  /** Why messages cannot be moved to the deferred store; undefined: they can. */
+  get readFailure(): Error | undefined {
+    return this.retry.failure;
+  }
+
+  /** To be called when what is to be moved was moved: if nothing failed again, all is well. */
+  endRetry(): void {
+    if (!this.retry.isWaiting) this.retry.succeeded();
+  }
+
+  cancelRetry(): void {
+    this.retry.cancel();
   }
 
   // ---- into the deferred store
@@ -101,19 +122,35 @@ export class Deferrals implements EntryOwner {
     const { window, detached } = this.inFlight;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
       const i = sequence & window.mask;
-      if (window.state[i] === DEFERRED) this.stage(sequence, window.deadlineMs[i]);
+      if (window.state[i] === DEFERRED) this.tryToStage(sequence, window.deadlineMs[i]);
     }
     for (const [sequence, stored] of detached) {
       if (this.leaving.has(sequence)) continue;
       const dueMs = stored.state === DEFERRED ? stored.deadlineMs : this.parts.turn.currentMs;
       if (stored.state !== DEFERRED) this.inFlight.deferredCount++;
       stored.state = DEFERRED;
-      this.stage(sequence, dueMs);
+      this.tryToStage(sequence, dueMs);
     }
   }
 
-  /** Stages an entry for an unfinished message. The message stays where it is until stored() is called. */
+  /**
+   * Stages an entry for an unfinished message. The message stays where it is until stored() is called. It also stays if it cannot
+   * be read; then no other is read before the next retry.
+   */
   private stage(sequence: number, dueMs: number): void {
+    if (!this.retry.isWaiting) this.tryToStage(sequence, dueMs);
+  }
+
+  private tryToStage(sequence: number, dueMs: number): void {
+    try {
+      this.readAndStage(sequence, dueMs);
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      this.retry.failed(error);
+    }
+  }
+
+  private readAndStage(sequence: number, dueMs: number): void {
     const { deferred, freeSpace, turn } = this.parts;
     // With hardly any space left on the disk the message stays where it is.
     if (this.leaving.has(sequence) || freeSpace.critical) return;
@@ -293,6 +330,7 @@ export class Deferrals implements EntryOwner {
 
   /** Discards all messages of the channel's own, including those whose entries are being written. */
   restart(): void {
+    this.retry.cancel();
     this.leaving.clear();
     this.finishDetached();
     this.storedCount = 0;

@@ -1,3 +1,5 @@
+import type { ReadRetry } from "../../storage/disk/read-failures.ts";
+import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import { ELSEWHERE } from "../locality.ts";
@@ -10,7 +12,12 @@ import type { ChannelSignals } from "./signals.ts";
 /** How many redeliveries a turn may make. Each may read from the disk, and others wait meanwhile. */
 const REDELIVERIES_PER_TURN = 256;
 
-/** Delivers a channel's messages to its consumers, and decides who gets how many: new ones in runs, redeliveries one by one. */
+/**
+ * Delivers a channel's messages to its consumers, and decides who gets how many: new ones in runs, redeliveries one by one.
+ *
+ * Where a file cannot be read, the messages in it wait. New ones and redeliveries wait apart from each other, since they mostly
+ * are in different files.
+ */
 export class Dispatcher {
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   readonly deliveredBy: [zone: number, region: number, elsewhere: number] = [0, 0, 0];
@@ -20,6 +27,9 @@ export class Dispatcher {
   private redeliveriesLeft = 0;
   /** Whether a redelivery comes next, if new messages wait, too. */
   private redeliveryIsNext = false;
+  /** The retries of reading new messages, and of reading messages that are delivered again. */
+  private readonly freshRetry: ReadRetry;
+  private readonly againRetry: ReadRetry;
 
   /** @param consumers the channel's list, which it changes as consumers come and go */
   constructor(
@@ -27,18 +37,48 @@ export class Dispatcher {
     private readonly log: TopicLog,
     private readonly backlog: Backlog,
     private readonly inFlight: InFlight,
-    private readonly parts: Pick<TopicParts, "deferred" | "scratch">,
+    private readonly parts: Pick<TopicParts, "deferred" | "scratch" | "readFailures">,
     private readonly signals: ChannelSignals,
-  ) {}
+    who: string,
+  ) {
+    const resume = () => signals.markDirty();
+    this.freshRetry = parts.readFailures.retry(who, resume);
+    this.againRetry = parts.readFailures.retry(`a redelivery of ${who}`, resume);
+  }
 
-  /** Delivers messages until there are none left, or no consumer takes any more. */
+  /** Why messages wait that could be delivered; undefined: none does. */
+  get readFailure(): Error | undefined {
+    return this.freshRetry.failure ?? this.againRetry.failure;
+  }
+
+  /** New messages could not be delivered: they wait. */
+  freshFailed(error: Error): void {
+    this.freshRetry.failed(error);
+  }
+
+  /** To be called when everything that could be delivered was, or when there is nothing to deliver: what did not fail again goes on. */
+  endRetries(): void {
+    for (const retry of [this.freshRetry, this.againRetry]) if (!retry.isWaiting) retry.succeeded();
+  }
+
+  /** The messages that wait were discarded. */
+  cancelRetries(): void {
+    this.freshRetry.cancel();
+    this.againRetry.cancel();
+  }
+
+  /** Delivers messages until there are none left, no consumer takes any more, or they cannot be read. */
   dispatch(nowMs: number): void {
-    const { backlog, consumers } = this;
-    const { ready } = this.inFlight;
+    this.deliverAll(nowMs);
+    if (this.readFailure !== undefined) this.endRetries();
+  }
+
+  private deliverAll(nowMs: number): void {
+    const { consumers } = this;
     this.redeliveriesLeft = REDELIVERIES_PER_TURN;
     for (;;) {
-      backlog.advance();
-      const available = ready.length + backlog.freshCount;
+      this.advance();
+      const available = this.readyCount + this.freshCount;
       if (available === 0) return;
       let takers = 0;
       let nearest = ELSEWHERE;
@@ -67,14 +107,44 @@ export class Dispatcher {
     if (this.redeliveriesLeft === 0) this.signals.markDirty();
   }
 
+  /** How many new messages can be delivered. */
+  private get freshCount(): number {
+    return this.freshRetry.isWaiting ? 0 : this.backlog.freshCount;
+  }
+
+  /** How many messages can be delivered again. */
+  private get readyCount(): number {
+    return this.againRetry.isWaiting ? 0 : this.inFlight.ready.length;
+  }
+
+  private advance(): void {
+    if (this.freshRetry.isWaiting) return;
+    try {
+      this.backlog.advance();
+    } catch (error) {
+      this.freshRetry.failed(asUnreadable(error));
+    }
+  }
+
+  /** Does what may read where new messages are, unless they wait. @returns what it returned; false if it failed to read */
+  tryFresh(work: () => boolean): boolean {
+    if (this.freshRetry.isWaiting) return false;
+    try {
+      return work();
+    } catch (error) {
+      this.freshRetry.failed(asUnreadable(error));
+      return false;
+    }
+  }
+
   /** Delivers up to `want` messages to a consumer. @returns how many it got */
   private serve(consumer: Consumer, want: number, nowMs: number): number {
-    const { ready } = this.inFlight;
     let given = 0;
     while (given < want && consumer.capacity > 0) {
       let more: number;
-      if (ready.length === 0) more = this.deliverRun(consumer, want - given, nowMs);
-      else if (this.backlog.freshCount === 0) more = this.redeliver(consumer, Math.min(want - given, ready.length), nowMs);
+      const again = this.readyCount;
+      if (again === 0) more = this.deliverRun(consumer, want - given, nowMs);
+      else if (this.freshCount === 0) more = this.redeliver(consumer, Math.min(want - given, again), nowMs);
       else if (this.redeliveriesLeft === 0) break;
       else more = this.deliverInTurn(consumer, nowMs);
       if (more === 0) break;
@@ -90,8 +160,8 @@ export class Dispatcher {
   private deliverInTurn(consumer: Consumer, nowMs: number): number {
     const isRedelivery = this.redeliveryIsNext;
     const given = isRedelivery ? this.redeliver(consumer, 1, nowMs) : this.deliverRun(consumer, 1, nowMs);
-    // New messages may have to wait for room in the window.
-    if (given === 0) return isRedelivery ? 0 : this.redeliver(consumer, 1, nowMs);
+    // New messages may have to wait for room in the window, and either kind for the disk.
+    if (given === 0) return isRedelivery ? this.deliverRun(consumer, 1, nowMs) : this.redeliver(consumer, 1, nowMs);
     this.redeliveryIsNext = !isRedelivery;
     return given;
   }
@@ -99,9 +169,16 @@ export class Dispatcher {
   /** Delivers one contiguous run of new messages to a consumer, with one write and no copy. @returns how many */
   private deliverRun(consumer: Consumer, want: number, nowMs: number): number {
     const { backlog, inFlight } = this;
-    const limit = backlog.runLimit(want);
-    if (limit <= 0) return 0;
-    const chunk = backlog.chunk();
+    if (this.freshRetry.isWaiting) return 0;
+    let limit: number;
+    let chunk: Chunk | undefined;
+    try {
+      limit = backlog.runLimit(want);
+      chunk = limit > 0 ? backlog.chunk() : undefined;
+    } catch (error) {
+      this.freshRetry.failed(asUnreadable(error));
+      return 0;
+    }
     if (chunk === undefined) return 0;
     if (consumer.sampleRate > 0) return this.deliverSampled(consumer, chunk, nowMs);
     const from = chunk.offsetOf(backlog.position);
@@ -135,13 +212,22 @@ export class Dispatcher {
     const { inFlight } = this;
     const deadlineMs = nowMs + consumer.msgTimeoutMs;
     let given = 0;
-    for (; given < count && consumer.capacity > 0 && this.redeliveriesLeft > 0; given++) {
+    const { ready } = inFlight;
+    for (; given < count && consumer.capacity > 0 && this.redeliveriesLeft > 0 && ready.length > 0; given++) {
       this.redeliveriesLeft--;
-      this.redeliverOne(consumer, inFlight.ready.shift(), nowMs, deadlineMs);
+      try {
+        this.redeliverOne(consumer, ready.first, nowMs, deadlineMs);
+      } catch (error) {
+        this.againRetry.failed(asUnreadable(error));
+        // The next try begins with another message, which may be in another file.
+        ready.push(ready.shift());
+        break;
+      }
     }
     return given;
   }
 
+  /** Delivers the oldest ready message. It stays ready until its bytes were read. @throws UnreadableFile */
   private redeliverOne(consumer: Consumer, sequence: number, nowMs: number, deadlineMs: number): void {
     const { inFlight, log } = this;
     const { deferred, scratch } = this.parts;
@@ -149,11 +235,13 @@ export class Dispatcher {
     if (stored !== undefined) {
       const frame = scratch.reserve(stored.frameBytes);
       deferred.readFrame(stored, frame, 0);
+      inFlight.ready.shift();
       consumer.sendAgain(frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer.id, nowMs, deadlineMs));
       return;
     }
     const position = inFlight.window.position[sequence & inFlight.window.mask];
     const chunk = log.chunkAt(position, false);
+    inFlight.ready.shift();
     if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const to = at + 4 + chunk.view.getUint32(at);
@@ -164,4 +252,10 @@ export class Dispatcher {
       this.signals.markProgress();
     }
   }
+}
+
+/** @throws an error that is not about reading a file */
+function asUnreadable(error: unknown): UnreadableFile {
+  if (error instanceof UnreadableFile) return error;
+  throw error;
 }

@@ -35,6 +35,7 @@ export interface DeferredPage {
  * bytes that are read for it are bounded.
  *
  * @returns where the next page starts; null after the last one
+ * @throws UnreadableFile if a bucket cannot be read
  */
 export function listDeferred(deferred: DeferredStore, channel: Channel, from: PageStart, page: DeferredPage): string | null {
   if ("inMemory" in from) {
@@ -48,6 +49,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
   const start = "inMemory" in from ? { startMs: 0, widthMs: 0, offset: 0 } : from;
   let bytes = 0;
   for (const bucket of deferred.unloadedBuckets) {
+    bucket.checkRecovered();
     const { startMs, widthMs } = bucket;
     if (startMs < start.startMs || (startMs === start.startMs && widthMs < start.widthMs)) continue;
     let offset = startMs === start.startMs && widthMs === start.widthMs ? start.offset : 0;
@@ -56,12 +58,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
       if (page.full || bytes >= PAGE_BYTES) return `disk-${startMs}-${widthMs}-${offset}`;
       let cut = -1;
       const end = bucket.scan(offset, SLICE_BYTES, (entry) => {
-        if (
-          cut >= 0 ||
-          bucket.hasLoaded(entry.offset, entry.channelId) ||
-          !belongs(deferred, channel, entry) ||
-          deferred.target.underWay(entry)
-        )
+        if (cut >= 0 || bucket.hasLoaded(entry.offset, entry) || !belongs(deferred, channel, entry) || deferred.target.underWay(entry))
           return;
         if (page.full) cut = entry.offset;
         else page.add(StoredMessage.fromScan(entry, bucket));
@@ -78,6 +75,7 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
  * Finds a message of a channel in the deferred store. Files are read in slices, and others are served in between.
  *
  * @returns undefined if the store does not have it
+ * @throws UnreadableFile if a bucket cannot be read that may have it
  */
 export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
   const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.target.wanted(entry);
@@ -85,17 +83,19 @@ export async function findDeferred(deferred: DeferredStore, channel: Channel, se
   for (const bucket of deferred.unloadedBuckets) {
     const soon = inMemory();
     if (soon !== undefined) return soon;
-    const found = await findIn(deferred, bucket, isIt);
+    const found = bucket.awaitsRecovery ? undefined : await findIn(deferred, bucket, isIt);
     if (found !== undefined) return found;
   }
-  return inMemory();
+  const soon = inMemory();
+  if (soon === undefined) for (const bucket of deferred.unloadedBuckets) bucket.checkRecovered();
+  return soon;
 }
 
 async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
   for (let offset = bucket.movedTo; offset < bucket.length && deferred.hasEntryAt(bucket, offset); ) {
     let found: StoredMessage | undefined;
     const end = bucket.scanAll(offset, SLICE_BYTES, (entry) => {
-      if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry.channelId)) found = StoredMessage.fromScan(entry, bucket);
+      if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry)) found = StoredMessage.fromScan(entry, bucket);
     });
     // If there are several entries of the message, the last one counts, and the others are done.
     if (found !== undefined && !bucket.isDone(found.number)) return found;

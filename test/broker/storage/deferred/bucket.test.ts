@@ -132,7 +132,7 @@ test("entries that are done are not recovered", () => {
 
 test("a status record that is staged but not written counts in a scan", () => {
   const bucket = fill(3);
-  bucket.finish(1, ENTRY_BYTES, 4);
+  bucket.finish(1, ENTRY_BYTES, { topicId: 1, channelId: 4 });
   const seen: ScannedEntry[] = [];
   bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => seen.push({ ...entry }));
   expect(numbers(seen)).toEqual([0, 2]);

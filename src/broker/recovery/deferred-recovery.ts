@@ -1,0 +1,136 @@
+import type { Logger } from "../../base/logger.ts";
+import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
+import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import type { Topic } from "../topics/topic.ts";
+import type { TopicRegistry } from "../topics/topic-registry.ts";
+import { EntryTally, isClaimed } from "./entry-tally.ts";
+import { skipLost } from "./lost-end.ts";
+
+/**
+ * How many sequences each log skips while a bucket cannot be read. The bucket may mention messages behind the log's end: some that
+ * a crash took from the log, and deferred publishes that were about to join it. Later messages must not get their sequences: a
+ * publish would seem to have joined.
+ */
+const SKIPPED_SEQUENCES = 2 ** 24;
+
+export interface DeferredRecoveryParts {
+  readonly deferred: DeferredStore;
+  readonly logger: Logger;
+}
+
+/** Restores what channels and topics of an earlier run have in the deferred store. */
+export class DeferredRecovery {
+  /** run() was called. */
+  private started = false;
+
+  constructor(
+    private readonly parts: DeferredRecoveryParts,
+    private readonly registry: TopicRegistry,
+    /** Tells whether rows of the metadata store are missing. */
+    private readonly topics: { readonly rowsLost: boolean },
+  ) {}
+
+  /** Reads all buckets that were not read yet and are not waiting, for the topics that are open. */
+  run(): void {
+    const total = new EntryTally(this.registry);
+    let tally = new EntryTally(this.registry);
+    this.parts.deferred.recover(
+      (entry, sequence) => {
+        if (this.registry.isWaiting(entry.topicId)) return undefined;
+        return this.hasJoined(entry, sequence, tally);
+      },
+      (entry) => tally.add(entry),
+      (counted) => {
+        if (counted) {
+          restorePublishes(tally);
+          total.addAll(tally);
+        }
+        tally = new EntryTally(this.registry);
+      },
+    );
+    if (total.unclaimed > 0 && this.topics.rowsLost) this.keepUnclaimed(total.unclaimed);
+    this.apply(total);
+    // Topics that are made later are in no bucket of an earlier run.
+    if (!this.started) for (const topic of this.registry.topics.values()) this.skipMentioned(topic);
+    this.started = true;
+  }
+
+  /** Restores what a topic has that was just opened. @throws UnreadableFile: nothing has changed then */
+  runTopic(topic: Topic): void {
+    const tally = new EntryTally(this.registry);
+    this.parts.deferred.recoverTopic(
+      topic.id,
+      (entry, sequence) => this.hasJoined(entry, sequence, tally),
+      (entry) => tally.add(entry),
+    );
+    restorePublishes(tally);
+    this.apply(tally);
+    this.skipMentioned(topic);
+  }
+
+  private hasJoined(entry: StoredEntry, sequence: number, tally: EntryTally): boolean {
+    const topic = this.registry.topicById(entry.topicId);
+    if (topic === undefined) return false;
+    if (topic.log.files?.survivedRestart(sequence) === true) return true;
+    tally.mention(topic, sequence + 1);
+    return false;
+  }
+
+  private apply(tally: EntryTally): void {
+    const { stored, mentioned } = tally;
+    for (const [channel, { all }] of stored) tally.mention(channel.topic, all.next);
+    for (const [topic, next] of mentioned) skipLost(this.parts.logger, this.registry, topic, next);
+    this.findSuperseded(tally);
+    for (const [channel, { all }] of stored) {
+      const { backlog, deferrals, inFlight, floor } = channel;
+      deferrals.storedCount += all.size;
+      // A message in the deferred store must not be delivered from the log as well. The cursor's last save before a crash may be
+      // older than an entry. What was delivered from the log before the bucket could be read, Deferrals.due() finds.
+      for (const { from, to } of all.rangesFrom(Math.max(floor, inFlight.window.cursor))) backlog.skip(from, to);
+    }
+  }
+
+  /** Makes all entries of a message but the last one void. A crash leaves several, if it comes before the older ones are marked as done. */
+  private findSuperseded({ stored }: EntryTally): void {
+    if ([...stored.values()].every(({ repeated }) => repeated.size === 0)) return;
+    const visit = (entry: StoredEntry) => {
+      const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
+      const repeated = channel === undefined ? undefined : stored.get(channel)?.repeated;
+      const known = repeated?.get(entry.sequence);
+      if (known === undefined || !this.registry.wanted(entry)) return;
+      if (known >= 0) this.registry.supersede(Math.min(known, entry.number));
+      repeated?.set(entry.sequence, Math.max(known, entry.number));
+    };
+    try {
+      this.parts.deferred.revisitRecovered(visit);
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      this.parts.logger.error(
+        `deferred messages: ${error.message}; messages that were requeued just before a crash may be delivered twice`,
+      );
+    }
+  }
+
+  /** Keeps entries aside that no topic and no channel gets: those of deleted ones, and those whose row was lost. */
+  private keepUnclaimed(count: number): void {
+    const { deferred, logger } = this.parts;
+    const what = `${count} deferred messages belong to topics or channels that the metadata store does not know`;
+    try {
+      const path = deferred.keepAside((entry) => !isClaimed(this.registry, entry));
+      logger.error(`${what}; they are not delivered, and kept as ${path}`);
+    } catch (error) {
+      logger.error(`${what}; they are not delivered, and cannot be kept: ${(error as Error).message}`);
+    }
+  }
+
+  /** Skips sequences that a bucket may mention which was not read yet. */
+  private skipMentioned(topic: Topic): void {
+    if (topic.log.files === undefined || this.parts.deferred.unrecovered === undefined) return;
+    topic.skipLost(topic.log.next + SKIPPED_SEQUENCES);
+  }
+}
+
+function restorePublishes({ publishes }: EntryTally): void {
+  for (const [topic, numbers] of publishes) for (const number of numbers) topic.deferredPublishes.restore(number);
+}

@@ -1,0 +1,48 @@
+import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
+import type { Channel } from "../../src/broker/topics/channel/channel.ts";
+import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
+import { IN_ZONE } from "../../src/broker/topics/locality.ts";
+import { BODY_OFFSET, ID_OFFSET } from "../../src/frame/frame.ts";
+import { expandSequence, readSequence } from "../../src/frame/id.ts";
+
+export interface Delivery {
+  sequence: number;
+  body: string;
+}
+
+/** A consumer without a connection. What it gets waits in `deliveries` until the test answers for it. */
+export class MemoryConsumer implements Consumer {
+  readonly nearness = IN_ZONE;
+  readonly sampleRate = 0;
+  inFlightCount = 0;
+  readyCount = 5;
+  readonly deliveries: Delivery[] = [];
+
+  constructor(
+    readonly id: number,
+    private readonly channel: Channel,
+    readonly msgTimeoutMs: number,
+  ) {}
+
+  get capacity(): number {
+    return Math.max(0, this.readyCount - this.inFlightCount);
+  }
+
+  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+    this.inFlightCount += count;
+    for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at);
+  }
+
+  sendAgain(buffer: Buffer, from: number): void {
+    this.inFlightCount++;
+    this.read(buffer, from);
+  }
+
+  closeGracefully(): void {}
+
+  private read(buffer: Buffer, at: number): void {
+    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.nearSequence);
+    const end = at + 4 + buffer.readUInt32BE(at);
+    this.deliveries.push({ sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
+  }
+}
