@@ -135,6 +135,12 @@ describe("a broker process", () => {
     const server = await startServer({ dataPath });
     const { topics } = (await (await server.http("GET", "/stats?format=json")).json()) as { topics: { channels: { depth: number }[] }[] };
     expect(topics[0]?.channels[0]?.depth).toBe(MESSAGES);
+    const client = await RawClient.connect(server.tcpPort);
+    await client.call("SUB kept channel");
+    client.command("RDY 1");
+    client.command(`FIN ${(await client.message()).id}`);
+    // The next one comes only if the id of the first was one that the broker knows.
+    client.command(`FIN ${(await client.message()).id}`);
     expect(await server.stop()).toBe(0);
   }, 60_000);
 

@@ -18,6 +18,7 @@ export class DeferredExport {
   /**
    * Reads all entries.
    *
+   * @param held the first publish that each topic without channels holds back for its first channel, by topic id
    * @param channels all channels, by id
    * @param hasJoined whether a topic's log has, at a sequence, the publish that was about to join it there
    */
@@ -26,6 +27,7 @@ export class DeferredExport {
     disk: Disk,
     logger: Logger,
     private readonly channels: ReadonlyMap<number, ChannelRow>,
+    private readonly held: ReadonlyMap<number, number>,
     hasJoined: (topicId: number, sequence: number) => boolean,
   ) {
     this.store = new DeferredStore({
@@ -37,7 +39,7 @@ export class DeferredExport {
       ({ topicId }, sequence) => hasJoined(topicId, sequence),
       (entry) => {
         if (!this.isWanted(entry)) return;
-        this.topics.add(entry.topicId);
+        this.topics.add(this.topicOf(entry));
         if (entry.kind === KIND_PUBLISH) return;
         const stored = this.stored.get(entry.channelId) ?? new SequenceSet();
         this.stored.set(entry.channelId, stored);
@@ -52,7 +54,7 @@ export class DeferredExport {
     // A crash may leave several entries of one message.
     const visited = new Map<number, SequenceSet>();
     this.store.revisitRecovered((entry) => {
-      if (entry.topicId !== topicId || !this.isWanted(entry)) return;
+      if (this.topicOf(entry) !== topicId || !this.isWanted(entry)) return;
       if (entry.kind !== KIND_PUBLISH) {
         const known = visited.get(entry.channelId) ?? new SequenceSet();
         visited.set(entry.channelId, known);
@@ -60,6 +62,16 @@ export class DeferredExport {
       }
       visit(entry);
     });
+  }
+
+  /** Whether a topic without channels holds a publish back for its first one. Others belong to channels that were deleted. */
+  isHeld(topicId: number, number: number): boolean {
+    return number >= (this.held.get(topicId) ?? 0);
+  }
+
+  /** The entry of a requeue names its channel only. */
+  private topicOf({ kind, topicId, channelId }: StoredEntry): number {
+    return kind === KIND_PUBLISH ? topicId : (this.channels.get(channelId)?.topicId ?? 0);
   }
 
   private isWanted({ kind, channelId, number }: StoredEntry): boolean {

@@ -1,5 +1,5 @@
 import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
-import { writeId } from "../../frame/id.ts";
+import { useIdPrefix, writeId } from "../../frame/id.ts";
 import { MESSAGE_HEADER_BYTES } from "../../nsqd-data/message-layout.ts";
 import type { LogFiles } from "../storage/log/log-files.ts";
 
@@ -24,6 +24,7 @@ export class LogAppender {
     private readonly nowMs: number,
   ) {
     this.newestMs = files.newestMs;
+    useIdPrefix(prefix);
   }
 
   /** The sequence of the next message. */

@@ -110,7 +110,7 @@ class NsqdExport {
     const synced = metadata.syncedSequences();
     const channelsById = new Map(topics.flatMap(({ channels }) => channels.map((channel): [number, ChannelRow] => [channel.id, channel])));
     const rowsById = new Map(topics.map((topic) => [topic.row.id, topic]));
-    const deferred = new DeferredExport(directory, disk, logger, channelsById, (topicId, sequence) => {
+    const deferred = new DeferredExport(directory, disk, logger, channelsById, metadata.heldEntries(), (topicId, sequence) => {
       const topic = rowsById.get(topicId);
       return topic !== undefined && this.openFiles(topic.row, topic.channels, synced.get(topicId)).survivedRestart(sequence);
     });
@@ -119,7 +119,7 @@ class NsqdExport {
       this.topic = row.name;
       const files = this.openFiles(row, channels, synced.get(row.id));
       const log = new TopicLog(new ChunkPool(0), systemClock, row.prefix ?? idPrefix(this.options.nodeId, row.number), files);
-      await new TopicExport({ target, maxBytesPerFile, nodeId: this.options.nodeId, deferred, counts, pace }, row, channels, log).run();
+      await new TopicExport({ target, maxBytesPerFile, deferred, counts, pace }, row, channels, log).run();
       await files.close();
       exported.push({ name: row.name, paused: row.paused, channels: channels.map(({ name, paused }) => ({ name, paused })) });
     }

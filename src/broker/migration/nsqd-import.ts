@@ -7,7 +7,10 @@ import { isNsqdDataPath } from "../../nsqd-data/data-path.ts";
 import { openBroker } from "../broker.ts";
 import type { BrokerOptions } from "../options.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
+import { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { removeIfThere, systemDisk } from "../storage/disk/disk.ts";
+import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { Recycler } from "../storage/log/recycler.ts";
 import type { ImportState } from "../storage/metadata/import-state.ts";
 import { METADATA_FILE, MetadataBackup, restoreMetadata } from "../storage/metadata/metadata-backup.ts";
@@ -228,6 +231,8 @@ class NsqdImport {
       recycler: new Recycler(systemDisk, join(directory, "recycled"), NO_LIMIT),
       nowMs: systemClock.wallMs(),
       synced: metadata.syncedSequences(),
+      held: metadata.heldEntries(),
+      nextEntry: this.nextEntry(),
       window: new MergeWindow(this.how.tuning?.windowBytes ?? TUNING.windowBytes),
       checkpointMs: this.how.tuning?.checkpointMs ?? TUNING.checkpointMs,
       onRead: (count: number) => {
@@ -247,6 +252,19 @@ class NsqdImport {
       await this.pace.breathe();
     }
     metadata.freeOrphanedNumbers();
+  }
+
+  /** A number above those of all entries in the deferred store. */
+  private nextEntry(): number {
+    const directory = join(this.directory, "deferred");
+    const disk = new OverlayDisk(systemDisk);
+    const clock = { currentMs: systemClock.wallMs };
+    const store = new DeferredStore({ directory, disk, logger: silentLogger, ballast: NO_BALLAST, clock });
+    store.recover(
+      () => false,
+      () => {},
+    );
+    return store.nextNumber;
   }
 
   private warnOfSpace({ bytes }: NsqdSource): void {

@@ -1,5 +1,5 @@
 import { BODY_OFFSET, ID_OFFSET, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
-import { idPrefix, writeId } from "../../frame/id.ts";
+import { useIdPrefix, writeId } from "../../frame/id.ts";
 import { createDiskqueue, type DiskqueueWriter } from "../../nsqd-data/diskqueue-writer.ts";
 import { KIND_PUBLISH, type ScannedEntry } from "../storage/deferred/entry.ts";
 import { visitRecords } from "../storage/log/records.ts";
@@ -32,7 +32,6 @@ export interface TopicExportParts {
   /** The folder to write to. */
   readonly target: string;
   readonly maxBytesPerFile: number;
-  readonly nodeId: number;
   readonly deferred: DeferredExport;
   readonly counts: ExportCounts;
   readonly pace: Pace;
@@ -115,12 +114,13 @@ export class TopicExport {
 
   private exportDeferred(entry: ScannedEntry): void {
     const { page, frameAt, frameBytes, kind, number } = entry;
-    const { counts } = this.parts;
+    const { counts, deferred } = this.parts;
     const before = counts.messages;
     if (kind === KIND_PUBLISH) {
+      if (this.rows.length === 0 && !deferred.isHeld(this.topic.id, number)) return;
       const frame = Buffer.from(page.subarray(frameAt, frameAt + frameBytes));
       const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
-      writeId(view, ID_OFFSET, idPrefix(this.parts.nodeId, this.topic.number), this.nextSequence++);
+      writeId(view, ID_OFFSET, useIdPrefix(this.log.prefix), this.nextSequence++);
       for (const [i, { voidBefore }] of this.rows.entries()) this.attempts[i] = number >= voidBefore ? 0 : ABSENT;
       this.write(frame, 0, frameBytes, true);
     } else {

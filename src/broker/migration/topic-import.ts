@@ -38,6 +38,10 @@ export interface TopicImportParts {
   readonly nowMs: number;
   /** Messages below these sequences were on the disk when the import began, by topic id. */
   readonly synced: ReadonlyMap<number, number>;
+  /** The first publish in the deferred store that each topic holds back for its next channel, by topic id. */
+  readonly held: ReadonlyMap<number, number>;
+  /** Higher than the number of every entry in the deferred store. */
+  readonly nextEntry: number;
   /** One serves all topics, one after the other. */
   readonly window: MergeWindow;
   /** What is written in this time is written again after a kill. */
@@ -241,7 +245,7 @@ function openFiles(parts: TopicImportParts, row: TopicRow, begun: TopicImportRow
 }
 
 /** Adds the channels, and saves where the messages of the import begin. */
-function begin({ metadata, state }: TopicImportParts, topic: SourceTopic, row: TopicRow, files: LogFiles): TopicImportRow {
+function begin({ metadata, state, held, nextEntry }: TopicImportParts, topic: SourceTopic, row: TopicRow, files: LogFiles): TopicImportRow {
   const baseSequence = files.nextSequence;
   const isPaused = row.paused || topic.paused;
   const progress: TopicImportRow = {
@@ -254,8 +258,10 @@ function begin({ metadata, state }: TopicImportParts, topic: SourceTopic, row: T
   metadata.saveAll(() => {
     const known = new Map(metadata.channels(row.id).map((channel): [string, ChannelRow] => [channel.name, channel]));
     // What waits for a first channel goes to all new ones. If there are channels already, new ones get nothing of theirs.
-    if (known.size > 0 && !row.paused) row.released = baseSequence;
-    for (const { name } of topic.channels.values()) if (!known.has(name)) metadata.addChannel(row.id, name, row.released);
+    const isHolding = known.size === 0 || row.paused;
+    if (!isHolding) row.released = baseSequence;
+    const voidBefore = isHolding ? (held.get(row.id) ?? 0) : nextEntry;
+    for (const { name } of topic.channels.values()) if (!known.has(name)) metadata.addChannel(row.id, name, row.released, voidBefore);
     for (const channel of metadata.channels(row.id)) {
       if (topic.channels.get(channel.name)?.paused === true) metadata.updateChannel({ ...channel, paused: true });
     }

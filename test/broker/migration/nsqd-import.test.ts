@@ -259,11 +259,14 @@ describe("an import that is interrupted", () => {
 
 test("data of a broker is kept, and what its topics wait for goes to the channels of nsqd, too", async () => {
   const earlier = openBroker(defaultOptions({ dataPath: folder }), log);
-  const publish = (name: string, text: string) => earlier.publishing.publish(earlier.registry.topic(name), "", Buffer.from(text), 0);
+  const publish = (name: string, text: string, delayMs = 0) =>
+    earlier.publishing.publish(earlier.registry.topic(name), "", Buffer.from(text), delayMs);
   earlier.registry.topic("t").channel("a");
   earlier.registry.topic("t").channel("other");
   await publish("t", "earlier");
   await publish("waiting", "earlier");
+  await publish("t", "deferred", 3_600_000);
+  await publish("waiting", "deferred", 3_600_000);
   await earlier.close();
   putMetadata(topic("t", ["a", "b"]), topic("waiting", ["x", "y"]));
   put("t:a", [numbered(1)]);
@@ -280,6 +283,10 @@ test("data of a broker is kept, and what its topics wait for goes to the channel
     "waiting:x": ["earlier", "m1"],
     "waiting:y": ["earlier"],
   });
+  const later = openBroker(defaultOptions({ dataPath: folder }), log);
+  const deferred = [...later.registry.channelsById.values()].map((one) => `${one.topic.name}:${one.name} ${one.deferredCount}`);
+  await later.close();
+  expect(deferred.sort()).toEqual(["t:a 1", "t:b 0", "t:other 1", "waiting:x 1", "waiting:y 1"]);
 });
 
 test("channels that lack every other message keep a short list of what they finished", async () => {
