@@ -153,3 +153,14 @@ test("of what Bun.serve() answers 400 because of a trailer section that was anno
   expect((await statuses(http, plain + head("/pub?topic=t", "Trailer: X-Sum") + body, 2))[1]).toStartWith("400");
   expect(published(http)).toBe(0);
 });
+
+test("a body in chunks waits for room in the budget for large bodies, and is published then", async () => {
+  await using http = WithHttp.start({}, { bodyBytes: 300_000 });
+  const data = "x".repeat(50_000);
+  const sockets = await Promise.all([http.socket(), http.socket(), http.socket()]);
+  const start = `${head("/pub?topic=t")}${`c350\r\n${data}\r\n`.repeat(4)}`;
+  for (const socket of sockets) socket.write(start);
+  for (const socket of sockets) socket.write(`c350\r\n${data}\r\n0\r\nX: 1\r\n\r\n`);
+  for (const socket of sockets) expect((await readResponses(socket, 1, false))[0].statusLine).toContain("200");
+  expect((await http.bodies("t", 3)).every((body) => body === data.repeat(5))).toBe(true);
+});
