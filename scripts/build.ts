@@ -7,8 +7,11 @@ const DIST = join(ROOT, "dist");
 /** The binary. A release is this one file. */
 export const BINARY_PATH = join(DIST, "bunsq");
 
+/** Bun for x64 processors without AVX2: those before 2013, and virtual machines that hide it. Bun downloads it when it is asked for. */
+const BASELINE = "bun-linux-x64-baseline";
+
 /** Compiles src/main.ts, Bun's runtime and the version stamp into dist/bunsq. Throws if the source does not bundle. */
-async function build(): Promise<void> {
+async function build(isBaseline: boolean): Promise<void> {
   // Built elsewhere and then moved, because the file of a running program cannot be overwritten.
   const fresh = join(DIST, "new/bunsq");
   mkdirSync(dirname(fresh), { recursive: true });
@@ -25,6 +28,7 @@ async function build(): Promise<void> {
     format: "esm",
     compile: {
       outfile: fresh,
+      ...(isBaseline ? { target: BASELINE } : {}),
       // A file that happens to be in the working directory must not change how a broker works.
       autoloadDotenv: false,
       autoloadBunfig: false,
@@ -42,4 +46,4 @@ function commit(): string {
   return exitCode === 0 ? stdout.toString().trim() : "";
 }
 
-if (import.meta.main) await build();
+if (import.meta.main) await build(process.argv.includes("--baseline"));

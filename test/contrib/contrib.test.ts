@@ -105,6 +105,8 @@ describe("contrib/Dockerfile", () => {
     for (const name of [nsqd, nsqlookupd]) expect(selectProgram(`/${name}`, []).name).toBe(name as "nsqd");
     expect(others.length).toBe(7);
     for (const name of others) expect(() => selectProgram(`/${name}`, [])).toThrow(`no ${name} yet`);
+    // npm reads its settings from .npmrc, and the lock file is not of its own.
+    expect(/^COPY package\.json (.*) \.\/$/m.exec(lines)?.[1]?.split(" ")).toEqual(["bun.lock", ".npmrc"]);
     const exposed = /^EXPOSE (.*)$/m.exec(lines)?.[1]?.split(" ") ?? [];
     const defaults = allFlags(allProgramFlags({ mode: "all" })).flatMap((flag) =>
       flag.name.endsWith("-address") && flag.kind === "string" ? (/:(\d+)$/.exec(flag.default)?.[1] ?? []) : [],
