@@ -327,7 +327,7 @@ export function showBytes(bytes: Buffer): string {
 }
 
 /** The field with bunsq's own release, which nsqd's answers do not have. */
-const OWN_FIELD = "bunsq_version";
+export const OWN_FIELD = "bunsq_version";
 
 /** A frame's text with the broker's own version put out of sight. */
 export function showFrameText(data: Buffer): string {
