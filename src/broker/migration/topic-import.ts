@@ -3,6 +3,7 @@ import { StartError } from "../../base/start-error.ts";
 import { idPrefix } from "../../frame/id.ts";
 import type { BrokerOptions } from "../options.ts";
 import { systemDisk } from "../storage/disk/disk.ts";
+import { cutLog } from "../storage/log/log-cut.ts";
 import { LogFiles } from "../storage/log/log-files.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { ImportPhase, ImportState, TopicImportRow } from "../storage/metadata/import-state.ts";
@@ -221,24 +222,20 @@ function openFiles(parts: TopicImportParts, row: TopicRow, begun: TopicImportRow
   const { options, metadata, recycler, logger, directory, onProblem } = parts;
   const floors = metadata.channels(row.id).map(({ floor }) => floor);
   const synced = parts.synced.get(row.id) ?? row.released;
-  const files = new LogFiles(
-    {
-      disk: systemDisk,
-      directory: topicFolder(directory, row.number, row.name),
-      topicId: row.id,
-      topicNumber: row.number,
-      topicName: row.name,
-      maxBytesPerFile: options.maxBytesPerFile,
-      syncEvery: options.syncEvery,
-      recycler,
-      logger,
-      onCorrupt: () => onProblem(`the log of topic ${row.name} is damaged`),
-      syncedSequence: synced,
-      neededSequence: Math.min(row.released, ...floors),
-    },
-    begun?.nextSequence ?? row.released,
-  );
-  if (begun !== undefined) files.cutFrom(begun.nextSequence);
+  const log = {
+    disk: systemDisk,
+    directory: topicFolder(directory, row.number, row.name),
+    topicId: row.id,
+    topicNumber: row.number,
+    topicName: row.name,
+    logger,
+    onCorrupt: () => onProblem(`the log of topic ${row.name} is damaged`),
+    syncedSequence: synced,
+    neededSequence: Math.min(row.released, ...floors),
+  };
+  if (begun !== undefined) cutLog(log, begun.nextSequence);
+  const { maxBytesPerFile, syncEvery } = options;
+  const files = new LogFiles({ ...log, maxBytesPerFile, syncEvery, recycler }, begun?.nextSequence ?? row.released);
   // Sequences that were given once are not given again, even if their messages are not in the log any more.
   files.skipTo(begun?.nextSequence ?? Math.max(row.released, synced, ...floors));
   return files;

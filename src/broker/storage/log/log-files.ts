@@ -148,20 +148,6 @@ export class LogFiles {
     return this.syncs.hasUnsynced;
   }
 
-  /** Removes the records from a sequence on, with which a commit begins. For a log that only an import has written to from there on. */
-  cutFrom(sequence: number): void {
-    for (let tail = this.segments.at(-1); tail !== undefined && tail.nextSequence > sequence; tail = this.segments.at(-1)) {
-      if (tail.baseSequence < sequence || this.segments.length === 1) {
-        tail.truncate(tail.baseSequence < sequence ? tail.findBySequence(sequence) : 0);
-        this.syncs.add(tail);
-        return;
-      }
-      this.segments.pop();
-      this.syncs.forget(tail);
-      tail.remove();
-    }
-  }
-
   get endPosition(): number {
     const end = this.recordedEnd;
     // One position without a byte, at which readers find the gap that skipped sequences leave.
