@@ -15,7 +15,7 @@ import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
-import { deletedFolders, hasDeletedMark } from "../storage/log/deleted-folder.ts";
+import { deletedFolders, isMarkedDeleted } from "../storage/log/deleted-folder.ts";
 import { JOURNAL_FILE, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
@@ -33,6 +33,8 @@ import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
   id: number;
+  /** A topic had its number before. */
+  isReused: boolean;
   neededSequence: number;
   syncedSequence: number | undefined;
 }
@@ -125,8 +127,9 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
   });
   for (const { folder, number, name } of folders) {
     report.ifReadable(() => {
-      if (hasDeletedMark(overlay, folder)) return print(`topic ${name}: deleted; the next start removes the rest of its files`);
       const row = known.get(`${number}-${name}`);
+      if (isMarkedDeleted(overlay, folder, row?.isReused === true))
+        return print(`topic ${name}: deleted; the next start removes the rest of its files`);
       const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
       const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, report);
       let restored = 0;
@@ -180,16 +183,17 @@ function readKnown(path: string): { known: Map<string, KnownLog>; topics: number
     const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
     const rows = database
       .query(
-        `SELECT id, number, name, min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
+        `SELECT id, number, name, EXISTS (SELECT 1 FROM numbers WHERE number = topics.number AND next_sequence > 0) AS reused,
+           min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
            ${hasSynced ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
          FROM topics`,
       )
-      .all() as { id: number; number: number; name: string; needed: number; synced: number | null }[];
+      .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];
     const { channels } = database.query("SELECT count(*) AS channels FROM channels").get() as { channels: number };
     const known = new Map(
-      rows.map(({ id, number, name, needed, synced }) => [
+      rows.map(({ id, number, name, reused, needed, synced }) => [
         `${number}-${name}`,
-        { id, neededSequence: needed, syncedSequence: synced ?? undefined },
+        { id, isReused: reused === 1, neededSequence: needed, syncedSequence: synced ?? undefined },
       ]),
     );
     return { known, topics: rows.length, channels, damaged: damagedRows(database) };

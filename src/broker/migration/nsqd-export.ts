@@ -12,7 +12,7 @@ import { DATA_FOLDER } from "../storage/data-path.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { ChunkPool } from "../storage/log/chunk.ts";
-import { deletedFolders, hasDeletedMark } from "../storage/log/deleted-folder.ts";
+import { deletedFolders, isMarkedDeleted } from "../storage/log/deleted-folder.ts";
 import { JOURNAL_FILE, type JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import { LogFiles } from "../storage/log/log-files.ts";
 import { Recycler } from "../storage/log/recycler.ts";
@@ -100,7 +100,7 @@ class NsqdExport {
     const deleted = new Set(deletedFolders(disk, directory).map(({ topicId }) => topicId));
     const rows = metadata.topics().filter(({ id, number, name }) => {
       const folder = topicFolder(directory, number, name);
-      return !deleted.has(id) && !(disk.exists(folder) && hasDeletedMark(disk, folder));
+      return !deleted.has(id) && !(disk.exists(folder) && isMarkedDeleted(disk, folder, metadata.wasUsedBefore(number)));
     });
     const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
     for (const { row, channels } of topics) {

@@ -6,7 +6,7 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import { type Disk, removeFolder } from "../storage/disk/disk.ts";
 import { reading, UnreadableFile } from "../storage/disk/unreadable-file.ts";
-import { deletedFolders, hasDeletedMark, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
+import { deletedFolders, isMarkedDeleted, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
 import { type Journal, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
@@ -197,16 +197,12 @@ export class TopicRecovery {
     metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
   }
 
-  /**
-   * Whether an earlier release deleted the topic of a folder. Its mark stayed in the folder where that could not be removed, also
-   * when the topic was made again there. Then it had the number of the deleted one, and has messages.
-   */
+  /** Whether an earlier release deleted the topic of a folder. Removes a mark that says so of the topic before this one. */
   private isMarkedDeleted({ folder, number, name }: FoundFolder): boolean {
     const { disk, metadata, logger } = this.parts;
-    if (!hasDeletedMark(disk, folder)) return false;
-    if (!metadata.wasUsedBefore(number) || !this.namesIn(folder).some((file) => file.endsWith(".log"))) return true;
-    removeDeletedMark(disk, folder);
-    logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`);
+    if (isMarkedDeleted(disk, folder, metadata.wasUsedBefore(number))) return true;
+    if (removeDeletedMark(disk, folder))
+      logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`);
     return false;
   }
 
@@ -253,7 +249,7 @@ export class TopicRecovery {
     const { folder, number, name } = found;
     // An earlier topic that was opened may have taken it, or found that it is another's.
     if (!reading(folder, () => disk.exists(folder))) return undefined;
-    if (hasDeletedMark(disk, folder)) return this.renameDeleted(folder, undefined);
+    if (isMarkedDeleted(disk, folder, false)) return this.renameDeleted(folder, undefined);
     this.identify(found);
     const known = found.topic;
     const [journaled] = this.journaled.of(known?.id ?? 0, number);

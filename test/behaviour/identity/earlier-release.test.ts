@@ -2,8 +2,9 @@ import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
+import { checkDataPath } from "../../../src/broker/check/check.ts";
 import { idPrefix } from "../../../src/frame/id.ts";
-import { expectNothing, messages } from "../../support/in-process.ts";
+import { defaultOptions, expectNothing, messages } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 import { bodiesIn, DataPath, FORMAT_1_DUE_MS } from "./support/data-path.ts";
 
@@ -102,6 +103,18 @@ test("what an earlier release had in its journal, its buckets and its rows is th
   expect(bodiesIn(again, "again")).toEqual(["new 1", "new 2"]);
   expect(again.registry.topic("orders").channel("c").deferredCount).toBe(2);
   expect(data.log.matching(/WARNING|ERROR/)).toHaveLength(1);
+});
+
+test("a check of a data path of an earlier release says what a start would do", async () => {
+  await using data = DataPath.ofFormat1();
+  const lines: string[] = [];
+  expect(await checkDataPath(defaultOptions({ dataPath: data.path }), false, (line) => lines.push(line))).toBeTrue();
+  expect(lines.filter((line) => /^topic /.test(line)).toSorted()).toEqual(
+    ["again", "j1", "j2", "j3", "j4", "orders", "waits"].map((name) => `topic ${name}:`),
+  );
+  expect(lines.join("\n")).toMatch(/topic again:\n {2}1 segments, 2 messages/);
+  expect(lines.filter((line) => /1 more messages in the journal/.test(line))).toHaveLength(6);
+  expect(data.exists("topics/00002-again/deleted")).toBeTrue();
 });
 
 test("a store of an earlier release that is lost takes no deferred message to another topic", async () => {

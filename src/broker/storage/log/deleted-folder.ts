@@ -40,14 +40,25 @@ export function deletedFolders(disk: Disk, directory: string): DeletedFolder[] {
     });
 }
 
-/** Whether an earlier release deleted the topic of a folder and did not come to remove the folder. @throws UnreadableFile */
-export function hasDeletedMark(disk: Disk, folder: string): boolean {
-  return reading(folder, () => disk.list(folder)).includes(EARLIER_MARK);
+/**
+ * Whether an earlier release deleted the topic of a folder and did not come to remove the folder. The mark of a deletion stayed
+ * where a folder could not be removed, also when a topic of the same name was made again there. That one got the same number, and
+ * it has messages.
+ *
+ * @param isReused a topic had the folder's number before the one that has it now
+ * @throws UnreadableFile
+ */
+export function isMarkedDeleted(disk: Disk, folder: string, isReused: boolean): boolean {
+  const names = reading(folder, () => disk.list(folder));
+  return names.includes(EARLIER_MARK) && !(isReused && names.some((name) => name.endsWith(".log")));
 }
 
-/** Removes the mark, because the folder is that of a topic which was made again. @throws the kernel's error */
-export function removeDeletedMark(disk: Disk, folder: string): void {
-  disk.remove(join(folder, EARLIER_MARK));
+/** Removes the mark from the folder of a topic that was made again. @returns whether there was one @throws the kernel's error */
+export function removeDeletedMark(disk: Disk, folder: string): boolean {
+  const path = join(folder, EARLIER_MARK);
+  if (!disk.exists(path)) return false;
+  disk.remove(path);
+  return true;
 }
 
 /**
