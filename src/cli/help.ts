@@ -27,7 +27,10 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ["What to run", /^(mode|config|version)$/],
   ["Addresses and HTTP", /^(tcp|http(?!-client)|https|broadcast|debug)\b/],
   ["Lookup and auth servers", /^(lookupd|auth|http-client)-/],
-  ["Data on disk", /^(data-path|ignore-nsqd|durability|min-free|mem-queue|max-bytes-per-file|retention|idempotency|sync|start-without)|^node-id$/],
+  [
+    "Data on disk",
+    /^(data-path|ignore-nsqd|durability|min-free|mem-queue|max-bytes-per-file|retention|idempotency|sync|start-without)|^node-id$/,
+  ],
   ["Messages and consumers", /^(max-)?(msg|req|body)-|^max-(rdy|channel)|^(enable-experiment|topology)/],
   ["Connections", /^(max|min)-(http-)?(connections|heartbeat|output)|^output-buffer/],
   ["TLS and compression", /^(tls|deflate|max-deflate|snappy)/],
