@@ -10,6 +10,7 @@ import { GroupCommit } from "./acks/group-commit.ts";
 import type { PendingPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { checkDataPath } from "./exclusive-data-path.ts";
+import { FolderLock } from "./folder-lock.ts";
 import { ConnectionLimit } from "./http/connection-limit.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
@@ -17,8 +18,10 @@ import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
 import { EventLoopTurn, SURVEY_INTERVAL_MS } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
+import { setMisplacedAside } from "./recovery/misplaced.ts";
 import { Recovery } from "./recovery/recovery.ts";
 import { WithoutUnreadable } from "./recovery/without-unreadable.ts";
+import { DamageLog } from "./storage/damage-log.ts";
 import { DATA_FOLDER, restrictToOwner } from "./storage/data-path.ts";
 import { DeferredStore } from "./storage/deferred/deferred-store.ts";
 import { BallastFile } from "./storage/disk/ballast.ts";
@@ -26,12 +29,15 @@ import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { FreeSpace } from "./storage/disk/free-space.ts";
 import { OpenFiles } from "./storage/disk/open-files.ts";
 import { ReadFailures } from "./storage/disk/read-failures.ts";
-import { type KeyedTopic, KeyStore } from "./storage/idempotency/key-store.ts";
+import type { KeyedTopic } from "./storage/idempotency/key-file.ts";
+import { KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
 import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
 import { Recycler } from "./storage/log/recycler.ts";
 import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "./storage/metadata/metadata-store.ts";
+import { readBootId } from "./storage/metadata/run-record.ts";
+import { explain, inUse } from "./storage/metadata/store-errors.ts";
 import type { Connection } from "./tcp/connection.ts";
 import { TcpListener } from "./tcp/listener.ts";
 import { buildServerTls } from "./tls-options.ts";
@@ -52,6 +58,8 @@ export interface Environment {
   disk?: Disk;
   clock?: Clock;
   random?: RandomSource;
+  /** Names the time since the machine started. After another one, files may be as a power cut leaves them. */
+  bootId?: string;
   /** How many descriptors the process may have. */
   descriptorLimit?: number;
 }
@@ -140,9 +148,11 @@ async function close(broker: Broker): Promise<void> {
   do tick.commitDeferred();
   while (deferred.hasWork && deferred.failure === undefined && deferred.statusFailure === undefined);
   const topics = [...registry.topics.values()];
+  let clean = deferred.failure === undefined && deferred.statusFailure === undefined;
   checkpointer.saveAll(topics);
   for (const { name, log } of topics) {
     const failure = log.catchUp();
+    clean &&= failure === undefined;
     if (failure !== undefined)
       broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
@@ -150,17 +160,30 @@ async function close(broker: Broker): Promise<void> {
   broker.journal.close();
   await deferred.close();
   checkpointer.saveSynced(topics);
+  await new Promise<void>((resolve) => broker.keys.sync(() => resolve()));
   broker.keys.close();
   broker.metadata.freeOrphanedNumbers();
   broker.metadata.forgetSyncedOfGoneTopics();
+  deferred.notes.noteAll();
+  broker.keys.noteFile();
+  if (clean && checkpointer.failure === undefined && groupSync.failure === undefined) endRun(broker);
   await broker.metadataBackup.renew(turn.nowMs);
   broker.metadata.close();
   logger.info("NSQ: bye");
 }
 
+/** Records that everything is saved and synced, so that the next start takes whatever differs from it for damage. */
+function endRun({ metadata, rateLimitedLog }: Broker): void {
+  try {
+    metadata.run.end();
+  } catch (error) {
+    rateLimitedLog.error(`cannot save the end of this run: ${(error as Error).message}`);
+  }
+}
+
 /** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
 function openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
-  const { clock = systemClock, random = systemRandom } = environment;
+  const { clock = systemClock, random = systemRandom, bootId = readBootId() } = environment;
   const descriptors = new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
   const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
   const clientDescriptors = { tcp: descriptors.share(), http: descriptors.share() };
@@ -176,16 +199,23 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
   const chunks = new ChunkPool(CACHE_BYTES);
   const scratch = new ScratchBuffer();
 
-  restrictToOwner(directory, logger);
-  const found = restoreMetadata(disk, directory, logger, options.startWithoutUnreadable);
-  const ballast = new BallastFile(disk, directory, random);
-  const metadata = new MetadataStore(directory, ballast, random);
+  const lock = lockFolder(directory);
+  let metadata: MetadataStore | undefined;
   try {
+    restrictToOwner(directory, logger);
+    const damage = new DamageLog(logger);
+    setMisplacedAside(disk, directory, damage);
+    const found = restoreMetadata(disk, directory, damage, bootId, options.startWithoutUnreadable);
+    const ballast = new BallastFile(disk, directory, random);
+    metadata = new MetadataStore(directory, ballast, random, lock, bootId);
     turn.continueFrom(metadata.clockStep());
-    const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger });
-    const recycler = new Recycler(disk, join(directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile);
+    const notes = metadata.run.begin(found === "sound" || found === "new", (error) =>
+      rateLimitedLog.error(`cannot save to ${directory}: ${error.message}`),
+    );
+    const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger, notes });
+    const recycler = new Recycler(disk, join(directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile, logger);
     const onJournalFailure = (error: Error) => rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`);
-    const journal = new Journal(disk, join(directory, JOURNAL_FILE), onJournalFailure, undefined, random);
+    const journal = new Journal(disk, join(directory, JOURNAL_FILE), onJournalFailure, undefined, random, notes);
     const freeSpace = new FreeSpace(disk, directory, options.minFreeBytes, ballast, logger, (low) => {
       publishing.refuseOnDisk(freeSpace.refusal);
       recycler.setAccepting(!low);
@@ -193,12 +223,8 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     });
     const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, clock, logger, rateLimitedLog }, directory);
     const deferred = new DeferredStore({
-      directory: join(directory, "deferred"),
-      disk,
-      logger,
-      ballast,
-      clock: turn.turnClock,
-      readFailures,
+      ...{ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock },
+      ...{ readFailures, notes, damage },
     });
     const registryParts: RegistryParts = {
       ...{ options, turn, logger, rateLimitedLog, readFailures, deferred, metadata, checkpointer, freeSpace },
@@ -211,13 +237,15 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
       logger,
       windowMs: options.idempotencyWindowMs,
       limit: options.idempotencyKeys,
+      notes,
+      damage,
     });
     const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
-    const health = new Health({ freeSpace, checkpointer, groupSync, readFailures });
+    const health = new Health({ lock, freeSpace, checkpointer, groupSync, readFailures });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
     disk.syncDirectoryNow(directory);
@@ -225,7 +253,7 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
     deferred.target = registry;
     const { startWithoutUnreadable } = options;
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
-    const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable }, registry, directory, found);
+    const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable, damage, notes }, registry, directory, found);
     recovery.run();
     const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
@@ -239,10 +267,24 @@ function openParts(options: BrokerOptions, logger: Logger, environment: Environm
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, recovery, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
-      ...{ groupSync, acks, publishing, messageControl, health, httpConnections },
+      ...{ groupSync, acks, publishing, messageControl, health, httpConnections, lock, damage, notes },
     };
   } catch (error) {
-    metadata.close();
+    metadata?.close();
+    lock.release();
     throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
   }
+}
+
+/** Locks the broker's folder, which is made if it does not exist. @throws StartError when another process has locked it */
+function lockFolder(directory: string): FolderLock {
+  let lock: FolderLock | "in use";
+  try {
+    systemDisk.makeDirectory(directory);
+    lock = FolderLock.take(directory);
+  } catch (error) {
+    throw new StartError(explain(directory, error as Error));
+  }
+  if (lock === "in use") throw new StartError(inUse(directory));
+  return lock;
 }

@@ -131,6 +131,10 @@ export class FlakyDisk implements Disk {
     return this.disk.list(path);
   }
 
+  listFolders(path: string): string[] {
+    return this.disk.listFolders(path);
+  }
+
   sizeOf(path: string): number {
     this.follow("size", path);
     return this.disk.sizeOf(path);

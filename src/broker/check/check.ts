@@ -6,29 +6,40 @@ import type { Logger } from "../../base/logger.ts";
 import { StartError } from "../../base/start-error.ts";
 import { openBroker } from "../broker.ts";
 import { lockExclusively } from "../exclusive-data-path.ts";
+import { FolderLock } from "../folder-lock.ts";
 import { describeNsqdData, hasUnfinishedImport, refuseUnfinishedImport } from "../migration/nsqd-import.ts";
 import type { BrokerOptions } from "../options.ts";
+import { setMisplacedAside } from "../recovery/misplaced.ts";
+import { DamageLog } from "../storage/damage-log.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
+import { SET_ASIDE_NAME } from "../storage/disk/set-aside.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import { FileNotes, type LastRun } from "../storage/file-notes.ts";
+import { KeyStore } from "../storage/idempotency/key-store.ts";
+import { keptCommitPath } from "../storage/log/damaged-commit.ts";
 import { deletedFolders, isMarkedDeleted } from "../storage/log/deleted-folder.ts";
-import { JOURNAL_FILE, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { JOURNAL_FILE } from "../storage/log/journal.ts";
+import { type FoundJournal, journalDamage, noJournal, readJournal, replayJournal } from "../storage/log/journal-reader.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
 import { readTopicFile } from "../storage/log/topic-file.ts";
 import {
   BACKUP_FILE,
-  inspectBackup,
+  foldersBeside,
   inspectMetadata,
+  judgeStore,
   METADATA_FILE,
   type TopicFolder,
   topicFolders,
 } from "../storage/metadata/metadata-backup.ts";
+
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
+import { readBootId, readRun } from "../storage/metadata/run-record.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
@@ -107,33 +118,50 @@ export async function checkDataPath(options: BrokerOptions, repair: boolean, pri
 async function checkLocked(options: BrokerOptions, repair: boolean, report: Report): Promise<boolean> {
   const { print } = report;
   const directory = join(options.dataPath, DATA_FOLDER);
-  const store = inspectMetadata(join(directory, METADATA_FILE));
-  if (store === "locked") throw new StartError(`${directory} is in use by a running broker; stop it first`);
+  let lock = lockStopped(directory);
   if (repair) {
+    lock.release();
     print("repairing:");
     const broker = openBroker(options, report);
+    for (const { log } of broker.registry.topics.values()) log.files?.keepDamaged();
     await broker.close();
     print("after the repair:");
+    lock = lockStopped(directory);
   }
-  const known = checkStore(directory, report);
+  try {
+    checkFiles(directory, report);
+  } finally {
+    lock.release();
+  }
+  print(verdict(report.damaged, repair));
+  return !report.damaged;
+}
+
+function checkFiles(directory: string, report: Report): void {
+  const { print } = report;
   const overlay = new OverlayDisk(systemDisk);
-  let journaled = new JournalContents();
+  const damage = new DamageLog(report);
+  setMisplacedAside(overlay, directory, damage);
+  const { known, notes } = checkStore(directory, overlay, report);
+  let journal = noJournal();
   report.ifReadable(() => {
-    journaled = readJournal(overlay, join(directory, JOURNAL_FILE));
+    journal = readJournal(overlay, join(directory, JOURNAL_FILE), notes.bytesOf(JOURNAL_FILE) !== undefined);
   });
   let folders: TopicFolder[] = [];
   report.ifReadable(() => {
     folders = topicFolders(overlay, directory);
   });
+  const names = new Map<number, string>();
   for (const { folder, number, name } of folders) {
     report.ifReadable(() => {
       const row = known.get(`${number}-${name}`);
       if (isMarkedDeleted(overlay, folder, row?.isReused === true))
         return print(`topic ${name}: deleted; the next start removes the rest of its files`);
       const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
-      const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, report);
+      names.set(journal.byNumber ? number : id, name);
+      const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, notes.lastRun, report);
       let restored = 0;
-      replayJournal(journaled.of(id, number), next, (_records, _sequence, count) => (restored += count));
+      replayJournal(journal.contents.of(id, number), next, (_records, _sequence, count) => (restored += count));
       if (restored > 0) print(`  ${restored} more messages in the journal; the next start writes them to the log`);
     });
   }
@@ -141,10 +169,32 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
     for (const { path } of deletedFolders(overlay, directory))
       print(`${path}: a deleted topic's; the next start removes the rest of its files`);
   });
-  checkDeferred(join(directory, "deferred"), overlay, report);
+  for (const [log, { neededSequence, syncedSequence = 0 }] of known) {
+    if (syncedSequence > neededSequence && !folders.some(({ number, name }) => `${number}-${name}` === log))
+      report.error(`the folder of topic number ${log} is missing, and with it messages up to ${syncedSequence - 1}`);
+  }
+  checkJournal(join(directory, JOURNAL_FILE), journal, names, notes, damage);
+  checkDeferred(join(directory, "deferred"), overlay, notes, damage, report);
+  report.ifReadable(() => checkKeys(join(directory, "keys"), overlay, notes, damage, report));
   for (const path of unusedFiles(directory)) print(`kept, but not used: ${path} (${statSync(path).size} bytes)`);
-  print(verdict(report.damaged, repair));
-  return !report.damaged;
+}
+
+function checkJournal(path: string, journal: FoundJournal, names: ReadonlyMap<number, string>, notes: FileNotes, damage: DamageLog): void {
+  if (journal.problems.length === 0) return;
+  const line = journalDamage(path, journal, (topic) => names.get(topic));
+  if (notes.lastRun === "power cut") damage.warn(line);
+  else damage.report("journal", line);
+}
+
+/** Locks the broker's folder, so that no broker starts meanwhile. @throws StartError when one has it open */
+function lockStopped(directory: string): FolderLock {
+  const lock = FolderLock.take(directory);
+  const running = () => new StartError(`${directory} is in use by a running broker; stop it first`);
+  if (lock === "in use") throw running();
+  // Where directories cannot be locked, the store's own lock tells, and also a broker of an older version.
+  if (inspectMetadata(join(directory, METADATA_FILE)) !== "locked") return lock;
+  lock.release();
+  throw running();
 }
 
 function verdict(damaged: boolean, repair: boolean): string {
@@ -154,30 +204,39 @@ function verdict(damaged: boolean, repair: boolean): string {
     : "damage was found; the next start of a broker, or --repair, repairs what can be repaired; the rest is skipped";
 }
 
-/** Checks the metadata store and its copy. @returns what they say about each log, by its number and name */
-function checkStore(directory: string, report: Report): Map<string, KnownLog> {
-  const path = join(directory, METADATA_FILE);
-  const copy = join(directory, "topics", BACKUP_FILE);
-  const state = inspectMetadata(path);
-  const copyState = inspectBackup(systemDisk, copy);
-  if (state === "sound") {
-    const { known, topics, channels, damaged } = readKnown(path);
-    report.print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
-    for (const row of damaged) report.error(`the row of ${row} in ${path} is damaged`);
-    if (typeof copyState === "object") report.warn(`its copy ${copy} is damaged (${copyState.damage}); a running broker renews it`);
-    return known;
-  }
-  const what = state === "missing" ? "missing" : `damaged (${typeof state === "object" ? state.damage : state})`;
-  report.print(`store: ${what}`);
-  if (copyState === "sound") {
-    report.error(`${path} is ${what}; its copy would replace it`);
-    return readKnown(copy).known;
-  }
-  report.error(`${path} is ${what}, and there is no copy of it; topics would be taken from their folders`);
-  return new Map();
+/** What the metadata store, or the backup that would replace it, says about the files. */
+interface Known {
+  /** By number and name of the topic. */
+  known: Map<string, KnownLog>;
+  notes: FileNotes;
 }
 
-function readKnown(path: string): { known: Map<string, KnownLog>; topics: number; channels: number; damaged: string[] } {
+/** Checks the metadata store and its backup. */
+function checkStore(directory: string, disk: Disk, report: Report): Known {
+  const path = join(directory, METADATA_FILE);
+  const copy = join(directory, "topics", BACKUP_FILE);
+  const { state, backup, backupProblem } = judgeStore(disk, directory, readBootId());
+  const folders = foldersBeside(path);
+  for (const folder of folders) report.error(`${folder} is a folder where a file belongs; a start sets it aside`);
+  if (state === "sound" && folders.length === 0) {
+    const { known, topics, channels, damaged, notes } = readKnown(path);
+    report.print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
+    for (const row of damaged) report.error(`the row of ${row} in ${path} is damaged`);
+    if (backupProblem !== undefined) report.error(`${backupProblem}; a start makes a new one`);
+    return { known, notes };
+  }
+  const what = state === "missing" || state === "outdated" ? state : `damaged (${typeof state === "object" ? state.damage : state})`;
+  report.print(`store: ${what}`);
+  if (backup !== undefined && !(backup instanceof Error)) {
+    const lost = state === "outdated" ? "older than its copy: it has lost its last changes" : what;
+    report.error(`${path} is ${lost}; its copy would replace it`);
+    return { known: readKnown(copy).known, notes: new FileNotes() };
+  }
+  report.error(`${path} is ${what}, and there is no copy of it; topics would be taken from their folders`);
+  return { known: new Map(), notes: new FileNotes() };
+}
+
+function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[] } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
     const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
@@ -196,7 +255,8 @@ function readKnown(path: string): { known: Map<string, KnownLog>; topics: number
         { id, isReused: reused === 1, neededSequence: needed, syncedSequence: synced ?? undefined },
       ]),
     );
-    return { known, topics: rows.length, channels, damaged: damagedRows(database) };
+    const { lastRun, files } = readRun(database, readBootId());
+    return { known, topics: rows.length, channels, damaged: damagedRows(database), notes: new FileNotes(lastRun, files) };
   } finally {
     database.close(true);
   }
@@ -218,13 +278,14 @@ function checkTopic(
   topicNumber: number,
   topicName: string,
   known: KnownLog | undefined,
+  lastRun: LastRun,
   report: Report,
 ): number {
   report.print(`topic ${topicName}:`);
   if (known === undefined) report.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
   const onCorrupt = () => regions++;
-  const segments = recoverSegments({ disk, directory, topicNumber, topicName, logger: report, onCorrupt, ...known });
+  const segments = recoverSegments({ disk, directory, topicNumber, topicName, logger: report, onCorrupt, lastRun, ...known });
   let bytes = 0;
   for (const segment of segments) {
     bytes += segment.length;
@@ -233,13 +294,13 @@ function checkTopic(
   }
   const first = segments[0];
   const next = segments[segments.length - 1]?.nextSequence ?? 0;
-  const lost = Math.min(known?.syncedSequence ?? 0, Number.MAX_SAFE_INTEGER) - next;
-  if (known?.syncedSequence !== undefined && lost > 0 && next > 0)
-    report.error(`TOPIC(${topicName}): its log ends before sequence ${next}, but ${lost} more messages were on the disk`);
+  const end = Math.max(next, known?.neededSequence ?? 0);
+  const lost = (known?.syncedSequence ?? 0) - end;
+  if (lost > 0) report.error(`TOPIC(${topicName}): its log ends before sequence ${end}, but ${lost} more messages were on the disk`);
   const messages = segments.reduce((sum, { baseSequence, nextSequence }) => sum + nextSequence - baseSequence, 0);
   const range = first === undefined || messages === 0 ? "" : `, sequences ${first.baseSequence} to ${next - 1}`;
   report.print(`  ${segments.length} segments, ${messages} messages${range}, ${bytes} bytes, ${regions} damaged regions`);
-  return Math.max(next, known?.neededSequence ?? 0);
+  return end;
 }
 
 function damagedCommits(segment: Segment, report: Report): number {
@@ -247,6 +308,11 @@ function damagedCommits(segment: Segment, report: Report): number {
   for (let number = 0; number < segment.entries; number++) {
     const entry = segment.entryAt(number);
     if (entry.count === 0 || segment.verify(entry)) continue;
+    const kept = keptCommitPath(segment.logPath, entry);
+    if (existsSync(kept)) {
+      report.print(`  ${entry.count} messages from sequence ${entry.firstSequence} on are known to be damaged and are skipped`);
+      continue;
+    }
     damaged++;
     report.error(
       `${entry.count} messages from sequence ${entry.firstSequence} on are damaged in ${segment.logPath} at byte ${entry.offset}; they are skipped`,
@@ -255,15 +321,12 @@ function damagedCommits(segment: Segment, report: Report): number {
   return damaged;
 }
 
-function checkDeferred(directory: string, disk: Disk, report: Report): void {
+function checkDeferred(directory: string, disk: Disk, notes: FileNotes, damage: DamageLog, report: Report): void {
   let publishes = 0;
   let requeues = 0;
   const store = new DeferredStore({
-    directory,
-    disk,
-    logger: report,
-    ballast: NO_BALLAST,
-    clock: { currentMs: systemClock.wallMs },
+    ...{ directory, disk, logger: report, ballast: NO_BALLAST, clock: { currentMs: systemClock.wallMs } },
+    ...{ notes, damage, keepDamage: false },
   });
   store.recover(
     () => false,
@@ -276,8 +339,17 @@ function checkDeferred(directory: string, disk: Disk, report: Report): void {
   report.print(`deferred: ${publishes} messages to be published, ${requeues} requeued or moved here by their channels`);
 }
 
+function checkKeys(directory: string, disk: Disk, notes: FileNotes, damage: DamageLog, report: Report): void {
+  const keys = new KeyStore({
+    ...{ directory, disk, logger: report, windowMs: Number.POSITIVE_INFINITY, limit: Number.POSITIVE_INFINITY },
+    ...{ notes, damage, keepDamage: false },
+  });
+  // None is kept, so nothing is written.
+  keys.recover(systemClock.wallMs(), () => false);
+}
+
 function unusedFiles(directory: string): string[] {
   return readdirSync(directory, { recursive: true, encoding: "utf8" })
-    .filter((name) => /\.damaged(-\d+)?$/.test(name) || /(^|\/)damaged-\d{5}-/.test(name))
+    .filter((name) => SET_ASIDE_NAME.test(name) || /(^|\/)damaged-\d{5}-/.test(name))
     .map((name) => join(directory, name));
 }

@@ -38,6 +38,8 @@ export interface BrokerApi extends StatsSource {
     /** "OK", or "NOK - " and why. */
     readonly text: string;
   };
+  /** Damage to files that no single topic owns. */
+  readonly damage: { readonly counts: ReadonlyMap<string, number> };
 }
 
 /** The clients on TCP. */

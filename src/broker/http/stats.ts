@@ -34,6 +34,8 @@ export function stats({ broker, query }: HttpCall): Response {
     ...(httpConnections.refused > 0 || httpConnections.closedIdle > 0
       ? { http_connections: { open: httpConnections.open, refused: httpConnections.refused, closed_idle: httpConnections.closedIdle } }
       : {}),
+    // What no single topic owns; the corrupt_regions of topics are with them.
+    ...(broker.damage.counts.size > 0 ? { corrupt_files: Object.fromEntries(broker.damage.counts) } : {}),
     bunsq_version: BUNSQ_VERSION,
     ...(failures.length > 0 ? { read_failures: failures } : {}),
   });

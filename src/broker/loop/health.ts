@@ -5,6 +5,8 @@ interface Failing {
 
 /** What a broker's health is asked of. */
 export interface HealthParts {
+  /** The lock of the data path. */
+  lock: Failing;
   freeSpace: { readonly refusal: Error | undefined };
   checkpointer: Failing;
   groupSync: Failing;
@@ -22,8 +24,9 @@ export class Health {
 
   /** Why it cannot; undefined: it can. */
   get failure(): Error | undefined {
-    const { freeSpace, checkpointer, groupSync, readFailures } = this.parts;
-    return freeSpace.refusal ?? this.log ?? this.deferred ?? checkpointer.failure ?? groupSync.failure ?? readFailures.failure;
+    const { lock, freeSpace, checkpointer, groupSync, readFailures } = this.parts;
+    const failing = checkpointer.failure ?? groupSync.failure ?? readFailures.failure;
+    return lock.failure ?? freeSpace.refusal ?? this.log ?? this.deferred ?? failing;
   }
 
   /** "OK", or "NOK - " and why. */

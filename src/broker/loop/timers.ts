@@ -3,6 +3,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
+import type { FolderLock } from "../folder-lock.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
@@ -16,6 +17,8 @@ import type { Health } from "./health.ts";
 import { surviveDisk, type Tick } from "./tick.ts";
 import { type EventLoopTurn, SURVEY_INTERVAL_MS } from "./turn.ts";
 
+/** How often it is noted how long files are whose end nothing else speaks of. */
+const NOTES_INTERVAL_MS = 1000;
 /** If the event loop has not come here for this long, the process was stopped or held up. Otherwise it comes each SURVEY_INTERVAL_MS. */
 const STALL_MS = 1000;
 /** After a stall, sockets are read in this many turns before deadlines count: one turn may not see all that are ready. */
@@ -38,9 +41,11 @@ export interface TimersParts {
   deferred: DeferredStore;
   keys: KeyStore<PendingPublish>;
   checkpointer: Checkpointer;
+  metadata: { readonly path: string };
   metadataBackup: MetadataBackup;
   acks: GroupCommit;
   groupSync: GroupSync;
+  lock: FolderLock;
   freeSpace: FreeSpace;
   rateLimitedLog: RateLimitedLog;
   readFailures: ReadFailures;
@@ -63,6 +68,7 @@ export interface TimersParts {
  */
 export class Timers {
   private nextSurveyMs = 0;
+  private nextNotesMs = 0;
   private deferredAtMs = 0;
   private readonly adoptedUntilMs: number;
   /** When it last ran, by the clock that nobody sets. */
@@ -134,7 +140,8 @@ export class Timers {
   }
 
   private survey(nowMs: number): void {
-    const { turn, registry, keys, checkpointer, metadataBackup, freeSpace, health, openFiles } = this.parts;
+    const { turn, registry, deferred, keys, checkpointer, metadata, metadataBackup, freeSpace, health, lock, openFiles, logger } =
+      this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
     for (const topic of registry.topics.values()) {
       topic.shrinkIfIdle(nowMs);
@@ -142,9 +149,15 @@ export class Timers {
     }
     openFiles.closeIdle(turn.steadyMs);
     keys.evictExpired(turn.agingMs);
+    lock.check([metadata.path], logger);
     freeSpace.check(turn.steadyMs);
     if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
+    if (nowMs >= this.nextNotesMs) {
+      this.nextNotesMs = nowMs + NOTES_INTERVAL_MS;
+      deferred.notes.noteAll();
+      keys.noteFile();
+    }
     metadataBackup.renewIfDue(nowMs);
     if (registry.hasAdopted && nowMs >= this.adoptedUntilMs) registry.releaseAdopted();
   }

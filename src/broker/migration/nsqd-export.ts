@@ -13,7 +13,8 @@ import { type Disk, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { ChunkPool } from "../storage/log/chunk.ts";
 import { deletedFolders, isMarkedDeleted } from "../storage/log/deleted-folder.ts";
-import { JOURNAL_FILE, type JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
+import { JOURNAL_FILE } from "../storage/log/journal.ts";
+import { type JournalContents, readJournal, replayJournal } from "../storage/log/journal-reader.ts";
 import { LogFiles } from "../storage/log/log-files.ts";
 import { Recycler } from "../storage/log/recycler.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
@@ -79,7 +80,7 @@ class NsqdExport {
   ) {
     this.pace = new Pace(logger, () => `exporting topic ${this.topic}: ${this.counts.messages} messages written`);
     this.recycler = new Recycler(this.disk, join(directory, "recycled"), Number.MAX_SAFE_INTEGER);
-    this.journaled = readJournal(this.disk, join(directory, JOURNAL_FILE));
+    this.journaled = readJournal(this.disk, join(directory, JOURNAL_FILE)).contents;
   }
 
   async run(): Promise<number> {

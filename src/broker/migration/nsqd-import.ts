@@ -6,6 +6,7 @@ import { StartError } from "../../base/start-error.ts";
 import { isNsqdDataPath } from "../../nsqd-data/data-path.ts";
 import { openBroker } from "../broker.ts";
 import type { BrokerOptions } from "../options.ts";
+import { DamageLog } from "../storage/damage-log.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
 import { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { NO_BALLAST } from "../storage/disk/ballast.ts";
@@ -15,6 +16,7 @@ import { Recycler } from "../storage/log/recycler.ts";
 import type { ImportState } from "../storage/metadata/import-state.ts";
 import { METADATA_FILE, MetadataBackup, restoreMetadata } from "../storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import { readBootId } from "../storage/metadata/run-record.ts";
 import { MergeWindow } from "./merge-window.ts";
 import { moveNsqdFiles, newImportedFolder, nsqdFiles } from "./nsqd-files.ts";
 import { Pace } from "./pace.ts";
@@ -138,7 +140,7 @@ class NsqdImport {
       if (!resumed && !isNsqdDataPath(folder)) return undefined;
       accessSync(folder, constants.W_OK);
       if (!resumed) await this.prepare();
-      const found = restoreMetadata(systemDisk, directory, this.logger);
+      const found = restoreMetadata(systemDisk, directory, new DamageLog(this.logger), readBootId());
       if (resumed && (found === "restored" || found === "lost")) {
         throw new StartError(
           `the metadata store in ${directory} was damaged while nsqd's data was imported; nsqd's files are whole. Remove ${directory} ` +

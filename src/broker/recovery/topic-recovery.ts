@@ -2,12 +2,15 @@ import { basename, join } from "node:path";
 import type { Logger } from "../../base/logger.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../frame/id.ts";
 import { isEphemeral, isValidName } from "../../frame/names.ts";
+import type { DamageLog } from "../storage/damage-log.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import { type Disk, removeFolder } from "../storage/disk/disk.ts";
 import { reading, UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import type { FileNotes } from "../storage/file-notes.ts";
 import { deletedFolders, isMarkedDeleted, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
-import { type Journal, JournalContents, readJournal, replayJournal } from "../storage/log/journal.ts";
+import type { Journal } from "../storage/log/journal.ts";
+import { replayJournal } from "../storage/log/journal-reader.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
 import { readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
@@ -18,6 +21,7 @@ import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import { JournalRecovery } from "./journal-recovery.ts";
 import { skipLost } from "./lost-end.ts";
 
 /** Where a topic is restored from. */
@@ -58,6 +62,8 @@ export interface RecoveryParts {
   readonly ballast: Ballast;
   readonly logger: Logger;
   readonly checkpointer: Checkpointer;
+  readonly damage: DamageLog;
+  readonly notes: FileNotes;
 }
 
 /** Restores topics and channels of an earlier run, one by one, from the metadata store, the logs and the journal. */
@@ -65,7 +71,7 @@ export class TopicRecovery {
   /** Rows of the metadata store are missing, so an entry of the deferred store may be of a topic or channel without a row. */
   rowsLost = false;
   /** What the earlier run left in the journal. */
-  private journaled = new JournalContents();
+  private readonly journaled: JournalRecovery;
   private folders: FoundFolder[] = [];
   /** The folder of each topic, by number and name. */
   private folderOf = new Map<string, FoundFolder>();
@@ -74,6 +80,8 @@ export class TopicRecovery {
   private synced = new Map<number, number>();
   private retentions = new Map<number, Retention>();
   private held = new Map<number, number>();
+  /** Ids of topics that an earlier start made of folders, and whose channels are still awaited. */
+  private adopted = new Set<number>();
   private ended = false;
 
   /**
@@ -87,12 +95,13 @@ export class TopicRecovery {
     private readonly found: RestoreResult,
   ) {
     this.rowsLost = found === "restored" || found === "lost";
+    this.journaled = new JournalRecovery(parts, registry);
   }
 
   /** Reads what all topics rest on: the journal, and the names of their folders. @throws UnreadableFile */
   prepare(): void {
-    const { disk, journal, metadata } = this.parts;
-    this.journaled = readJournal(disk, journal.path);
+    const { disk, metadata } = this.parts;
+    this.journaled.read();
     this.deleted = new Set(deletedFolders(disk, this.directory).map(({ topicId }) => topicId));
     this.folders = topicFolders(disk, this.directory).map((folder) => ({ ...folder, topic: undefined, failure: undefined }));
     this.folderOf = new Map(this.folders.map((folder) => [`${folder.number} ${folder.name}`, folder]));
@@ -108,6 +117,7 @@ export class TopicRecovery {
     this.synced = metadata.syncedSequences();
     this.retentions = metadata.retentions();
     this.held = metadata.heldEntries();
+    this.adopted = metadata.adoptedTopics();
   }
 
   private readTopicFile(found: FoundFolder): void {
@@ -122,17 +132,11 @@ export class TopicRecovery {
 
   /** All topics are open: what the journal had is in their logs. */
   end(): void {
-    const { journal, logger } = this.parts;
     if (this.ended) return;
     this.ended = true;
-    this.journaled = new JournalContents();
     this.folders = [];
     this.folderOf.clear();
-    try {
-      journal.release();
-    } catch (error) {
-      logger.error(`JOURNAL: cannot remove ${journal.path}: ${(error as Error).message}`);
-    }
+    this.journaled.end();
   }
 
   /** A topic that has a row in the metadata store. */
@@ -279,8 +283,8 @@ export class TopicRecovery {
     return topic;
   }
 
-  private skipLost(topic: Topic, next: number, synced = 0): void {
-    skipLost(this.parts.logger, this.registry, topic, next, synced);
+  private skipLost(topic: Topic, next: number, synced = 0, isKnown = false): void {
+    skipLost(this.parts.logger, this.registry, topic, next, synced, isKnown);
   }
 
   /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
@@ -330,8 +334,12 @@ export class TopicRecovery {
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) topic.restoreDurability(row.durability);
-    this.skipLost(topic, Math.max(row.released, synced ?? 0, ...channels.map(({ floor }) => floor)), synced);
-    topic.restoreReleased(row.released, channels.length > 0);
+    const floors = channels.reduce((highest, { floor }) => Math.max(highest, floor), 0);
+    const next = Math.max(row.released, synced ?? 0, floors);
+    this.skipLost(topic, next, synced, floors > topic.log.next && this.parts.notes.lastRunWroteAll);
+    const adopted = this.adopted.has(id);
+    topic.restoreReleased(row.released, channels.length > 0 && !adopted);
+    if (adopted) this.registry.adopt(topic);
     topic.deferredPublishes.restoreHeld(heldFrom);
     this.parts.deferred.raiseNextNumber(heldFrom);
     // An earlier release made the row.
@@ -368,7 +376,8 @@ export class TopicRecovery {
     firstSequence: number,
     known: Partial<LogFilesOptions>,
   ): Topic {
-    return this.registry.addTopic(topic, firstSequence, known, (opened) => this.restoreJournaled(opened, topic));
+    const all = { ...known, lastRun: this.parts.notes.lastRun };
+    return this.registry.addTopic(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic));
   }
 
   /** Writes to the log's files what a run that was killed had in the journal only. */
@@ -376,11 +385,7 @@ export class TopicRecovery {
     let restored = 0;
     replayJournal(this.journaled.of(id, number), opened.nextSequence, (records, firstSequence, count, timeMs) => {
       const from = opened.nextSequence;
-      // Either the earlier run skipped these sequences, or a power cut or damage took their messages.
-      if (firstSequence > from)
-        this.parts.logger.warn(
-          `TOPIC(${topicName}): messages from sequence ${from} to ${firstSequence - 1} are neither in its log nor in the journal`,
-        );
+      if (firstSequence > from) this.journaled.reportGap(topicName, from, firstSequence);
       this.parts.ballast.use(() => opened.restoreJournaled(records, firstSequence, count, timeMs));
       restored += count;
     });

@@ -6,7 +6,7 @@ import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/d
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { isMissing } from "../storage/disk/disk.ts";
-import type { KeyedTopic } from "../storage/idempotency/key-store.ts";
+import type { KeyedTopic } from "../storage/idempotency/key-file.ts";
 import { deletedFolder } from "../storage/log/deleted-folder.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
@@ -388,6 +388,11 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Releases the messages of adopted topics. */
   releaseAdopted(): void {
+    try {
+      this.parts.metadata.endAdoption();
+    } catch (error) {
+      this.parts.rateLimitedLog.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
+    }
     for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
   }
 

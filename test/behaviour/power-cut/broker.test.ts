@@ -24,6 +24,7 @@ const CHANNEL = "c";
 const seed = seedFromEnvironment();
 const dataPath = existsSync(MEMORY_FOLDER) ? mkdtempSync(`${MEMORY_FOLDER}/bunsq-test-`) : temporaryFolder();
 let cuts = 0;
+let boots = 0;
 
 afterAll(() => {
   removeFolder(dataPath);
@@ -49,7 +50,8 @@ function open(disk: FaultDisk): Broker {
   disk.makeDirectory(dataPath);
   for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));
   const options = defaultOptions({ dataPath, durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 });
-  return openBroker(options, new MemoryLogger(), { disk });
+  // The machine starts again after each cut.
+  return openBroker(options, new MemoryLogger(), { disk, bootId: `boot ${boots++}` });
 }
 
 /** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes when the broker promised something. */

@@ -55,6 +55,21 @@ export class BucketFile {
     this.unsynced = true;
   }
 
+  /** Creates the file, or empties an existing one. */
+  create(): void {
+    this.close();
+    this.fd = this.disk.open(this.path, "w+");
+    this.headBytes = HEAD_BYTES;
+    this.headWritten = false;
+    this.nameUnsynced = true;
+  }
+
+  /** Bytes of the file, its head included; 0 if there is no such file. */
+  get fileBytes(): number {
+    const { size } = this;
+    return this.headWritten ? this.headBytes + size : 0;
+  }
+
   truncate(length: number): void {
     const fd = this.open(true);
     this.disk.truncate(fd, this.headWritten ? this.headBytes + length : 0);

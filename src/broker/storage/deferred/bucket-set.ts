@@ -2,7 +2,8 @@ import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Disk } from "../disk/disk.ts";
 import type { ReadFailures } from "../disk/read-failures.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
-import { Bucket, bucketName } from "./bucket.ts";
+import { Bucket } from "./bucket.ts";
+import { bucketName } from "./bucket-name.ts";
 
 /**
  * The levels of the timing wheel: widths of buckets, finest first, each 64 times the one before. A message goes to the finest
@@ -25,6 +26,8 @@ export class BucketSet implements Iterable<Bucket> {
     readonly directory: string,
     private readonly rateLimitedLog: RateLimitedLog,
     readonly readFailures: ReadFailures,
+    /** Called before the files of a bucket are removed. */
+    private readonly removing: (bucket: Bucket) => void = () => {},
   ) {}
 
   get size(): number {
@@ -102,6 +105,7 @@ export class BucketSet implements Iterable<Bucket> {
     const failed = (error: Error) =>
       this.rateLimitedLog.error(`deferred messages: cannot remove a file from ${this.directory}: ${error.message}`);
     try {
+      this.removing(bucket);
       bucket.remove(failed);
     } catch (error) {
       failed(error as Error);

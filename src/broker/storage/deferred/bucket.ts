@@ -2,7 +2,11 @@ import { join } from "node:path";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, removeSoon } from "../disk/disk.ts";
 import type { ReadRetry } from "../disk/read-failures.ts";
+import { reading } from "../disk/unreadable-file.ts";
 import { BucketFile } from "./bucket-file.ts";
+import type { BucketFinding } from "./bucket-finding.ts";
+import { bucketName } from "./bucket-name.ts";
+import { contains, replaceEntries, type Unresolved } from "./bucket-replacement.ts";
 import {
   ENTRIES_FORMAT,
   ENTRY_HEADER_BYTES,
@@ -12,18 +16,11 @@ import {
   overflowKey,
   type ScannedEntry,
 } from "./entry.ts";
-import { walkEntries } from "./entry-scan.ts";
+import { isComplete, walkEntries } from "./entry-scan.ts";
 import { StatusFile } from "./status-file.ts";
 import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-buffer.ts";
 
 const NO_NUMBERS = new Float64Array(0);
-
-/** An entry that was about to join the log of a topic that is not open. */
-interface Unresolved {
-  readonly topicId: number;
-  readonly offset: number;
-  readonly sequence: number;
-}
 
 /** Whether a topic's log has, at a sequence, an entry that was about to join it there. Undefined: the topic is not open yet. */
 export type HasJoined = (entry: ScannedEntry, sequence: number) => boolean | undefined;
@@ -62,6 +59,8 @@ export class Bucket {
   awaitsRecovery = false;
   /** For entries whose topic could not tell recover() yet whether they joined its log: the sequence at which they were about to. */
   readonly unresolved = new Map<number, Unresolved>();
+  notedEntries = false;
+  notedStatus = false;
   /** The name of both files, without the ending. */
   readonly name: string;
   /** The retries of reading the bucket's files; the set that the bucket is in sets this. */
@@ -94,6 +93,10 @@ export class Bucket {
 
   get endMs(): number {
     return this.startMs + this.widthMs;
+  }
+
+  get statusBytes(): number {
+    return this.status.writtenBytes;
   }
 
   get dirty(): boolean {
@@ -282,11 +285,18 @@ export class Bucket {
    * was about to join its topic's log, stages the record that tells whether it did.
    *
    * @param visit called for each entry that is not done
-   * @returns how many bytes were cut off
+   * @param explainsTail whether a crash explains that the bytes behind the last whole entry are no entry. They are cut off then;
+   *   else the caller replaces the file with replaceEntries(), or the next commit cuts them off
    * @throws UnreadableFile: nothing has changed then, and what was visited does not count
    */
-  recover(hasJoined: HasJoined, visit: (entry: ScannedEntry) => void): number {
-    const { done, joining, movedTo, highestNumber } = this.status.readAll();
+  recover(
+    hasJoined: HasJoined,
+    visit: (entry: ScannedEntry) => void,
+    explainsTail: (tail: { end: number; fileBytes: number; complete: boolean }) => boolean = () => true,
+  ): BucketFinding {
+    const exists = reading(this.status.file.path, () => this.disk.exists(this.status.file.path));
+    const { done, joining, movedTo, highestNumber, damaged, cutOff } = this.status.readAll();
+    const status = { exists, bytes: this.status.writtenBytes, fileBytes: this.status.file.fileBytes, damaged, cutOff };
     const { size } = this.file;
     const joined: number[] = [];
     const notJoined: number[] = [];
@@ -307,7 +317,10 @@ export class Bucket {
       visit(entry);
     });
     if (failure !== undefined) throw failure;
-    if (end < size) this.file.truncate(end);
+    const { fileBytes } = this.file;
+    const explained = end === size || explainsTail({ end, fileBytes, complete: isComplete(this.file, size, end) });
+    if (end < size && explained) this.file.truncate(end);
+    this.hasRefusedBytes = !explained;
     this.movedTo = movedTo;
     this.length = end;
     this.damagedBytes = damagedBytes;
@@ -318,7 +331,21 @@ export class Bucket {
     for (const number of notJoined) this.stageNotJoined(number);
     for (const [number, one] of unresolved) this.unresolved.set(number, one);
     this.closeFiles();
-    return size - end;
+    return { end, tailBytes: size - end, fileBytes, explained, status };
+  }
+
+  /** After recover(): replaces the entries' file by one with the whole entries that are not done. @returns the old file's new name */
+  replaceEntries(): string {
+    const { length, aside } = replaceEntries(this.disk, this.file, this.status, this.unresolved);
+    this.length = length;
+    this.movedTo = 0;
+    this.hasRefusedBytes = false;
+    return aside;
+  }
+
+  /** After recover(): replaces the status file by one with the intact records, and keeps the old one. @returns its new name */
+  replaceStatus(): string {
+    return this.status.replace([], this.movedTo, true) ?? "";
   }
 
   /**
@@ -417,26 +444,4 @@ export class Bucket {
     removeSoon(this.disk, this.file.path, failed);
     removeSoon(this.disk, this.status.file.path, failed);
   }
-}
-
-export function bucketName(startMs: number, widthMs: number): string {
-  return `${startMs}-${widthMs}`;
-}
-
-/** Reads the period of a bucket from the name of its entries' file. @returns undefined for any other file */
-export function parseBucketName(name: string): { startMs: number; widthMs: number } | undefined {
-  const match = /^(\d+)-(\d+)\.msg$/.exec(name);
-  return match === null ? undefined : { startMs: Number(match[1]), widthMs: Number(match[2]) };
-}
-
-/** Whether a number is among ascending numbers. */
-function contains(numbers: Float64Array, number: number): boolean {
-  let low = 0;
-  let high = numbers.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (numbers[middle] < number) low = middle + 1;
-    else high = middle;
-  }
-  return low < numbers.length && numbers[low] === number;
 }

@@ -5,6 +5,8 @@ import type { Disk } from "../disk/disk.ts";
 import { ReadFailures } from "../disk/read-failures.ts";
 import { AsideFile } from "./aside-file.ts";
 import type { Bucket, HasJoined } from "./bucket.ts";
+import { BucketDamage, type DamageOptions } from "./bucket-damage.ts";
+import { BucketNotes } from "./bucket-notes.ts";
 import { BucketSet, FINEST_MS, isNear } from "./bucket-set.ts";
 import { Cascade } from "./cascade.ts";
 import { KIND_REQUEUE, type ScannedEntry, type StoredEntry } from "./entry.ts";
@@ -20,7 +22,7 @@ const SURVEY_INTERVAL_MS = 200;
 /** Due messages delivered in one step. */
 const DUE_PER_STEP = 2000;
 
-export interface DeferredStoreOptions {
+export interface DeferredStoreOptions extends DamageOptions {
   /** The folder of the buckets; made if it does not exist. */
   directory: string;
   disk: Disk;
@@ -59,22 +61,21 @@ export class DeferredStore {
   private readonly directory: string;
   private readonly disk: Disk;
   private readonly ballast: Ballast;
+  readonly notes: BucketNotes;
   private nextSurveyMs = 0;
 
-  constructor({ directory, disk, logger, ballast, clock, readFailures }: DeferredStoreOptions) {
+  constructor(options: DeferredStoreOptions) {
+    const { directory, disk, logger, ballast, clock } = options;
     this.directory = directory;
     this.disk = disk;
     this.ballast = ballast;
     disk.makeDirectory(directory);
     this.rateLimitedLog = new RateLimitedLog(logger);
-    const turn = {
-      get nowMs() {
-        return clock.currentMs();
-      },
-      wakeAt: () => {},
-    };
-    this.buckets = new BucketSet(disk, directory, this.rateLimitedLog, readFailures ?? new ReadFailures(turn, logger, this.rateLimitedLog));
-    this.recovery = new BucketRecovery(this.buckets, logger, ballast);
+    const failures = options.readFailures ?? ReadFailures.by(clock, logger, this.rateLimitedLog);
+    const damage = new BucketDamage(disk, directory, logger, options);
+    this.buckets = new BucketSet(disk, directory, this.rateLimitedLog, failures, (bucket) => this.notes.forget(bucket));
+    this.notes = new BucketNotes(damage.notes, this.buckets);
+    this.recovery = new BucketRecovery(this.buckets, logger, ballast, damage);
     this.writer = new EntryWriter(this.buckets, this.rateLimitedLog, clock);
     this.loader = new Loader(this.buckets);
     this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.rateLimitedLog, ballast);
@@ -84,7 +85,6 @@ export class DeferredStore {
     return this.loader.target;
   }
 
-  /** To be set before anything else is done. */
   set target(target: DeliveryTarget) {
     this.loader.target = target;
   }
@@ -198,6 +198,7 @@ export class DeferredStore {
         this.rateLimitedLog.error(`deferred messages: cannot write status records to ${this.directory}: ${failure.message}`);
         continue;
       }
+      this.notes.noteNew(bucket);
       // An owner may have staged another entry when the first one was reported to it.
       if (!bucket.dirty) dirty.delete(bucket);
     }

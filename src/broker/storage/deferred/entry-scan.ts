@@ -123,3 +123,11 @@ function isWhole(file: BucketFile, length: number, page: Buffer, at: number, off
   file.read(entry, 0, entry.length, offset);
   return checksumMatches(entry, 0, entry.length);
 }
+
+/** Whether a file of `length` bytes is as long as the header of the entry at `offset` says, so that nothing of it is cut off. */
+export function isComplete(file: BucketFile, length: number, offset: number): boolean {
+  if (offset + ENTRY_HEADER_BYTES > length) return false;
+  const header = Buffer.alloc(ENTRY_HEADER_BYTES);
+  file.read(header, 0, header.length, offset);
+  return offset + ENTRY_HEADER_BYTES + frameBytesAt(header, 0) <= length;
+}

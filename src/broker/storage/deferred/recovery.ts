@@ -5,11 +5,14 @@ import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
 import type { ReadRetry } from "../disk/read-failures.ts";
 import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
 import { checkVersion, type FileFormat } from "../file-head.ts";
-import { Bucket, type HasJoined, parseBucketName } from "./bucket.ts";
+import { Bucket, type HasJoined } from "./bucket.ts";
+import type { BucketDamage } from "./bucket-damage.ts";
+import type { BucketFinding } from "./bucket-finding.ts";
+import { parseBucketName } from "./bucket-name.ts";
 import { type BucketSet, FINEST_MS } from "./bucket-set.ts";
 import { MOVE_PIECE_BYTES } from "./cascade.ts";
 import { ENTRIES_FORMAT, type ScannedEntry, type StoredEntry } from "./entry.ts";
-import { STATUS_FORMAT } from "./status-file.ts";
+import { NEW_ENDING, STATUS_FORMAT } from "./status-file.ts";
 
 /** Learns of the entries that recovery finds. */
 export interface EntryVisitor {
@@ -41,6 +44,8 @@ interface FrontEntry {
 export class BucketRecovery {
   /** Entries of wide buckets that may be in a finer bucket as well, by number. */
   private readonly fronts = new Map<number, FrontEntry>();
+  /** What was found in buckets that were read, until it is judged. */
+  private readonly findings = new Map<Bucket, BucketFinding>();
   private listed = false;
   private readonly listRetry: ReadRetry;
 
@@ -48,6 +53,7 @@ export class BucketRecovery {
     private readonly buckets: BucketSet,
     private readonly logger: Logger,
     private readonly ballast: Ballast,
+    private readonly damage: BucketDamage,
   ) {
     this.listRetry = buckets.readFailures.retry("all deferred messages", () => {});
   }
@@ -80,7 +86,7 @@ export class BucketRecovery {
     const { buckets, listRetry } = this;
     if (listRetry.isWaiting) return false;
     try {
-      const found = findBuckets(buckets.disk, buckets.directory, this.logger);
+      const found = findBuckets(buckets.disk, buckets.directory, this.logger, this.damage);
       // While the folder could not be listed, nothing was written to any bucket.
       buckets.clear();
       for (const bucket of found) {
@@ -139,17 +145,20 @@ export class BucketRecovery {
 
   /** @param first no entry of any bucket is in use yet */
   private readBucket(bucket: Bucket, { hasJoined, visit }: EntryVisitor, recovered: Recovered, first: boolean): void {
-    const file = join(this.buckets.directory, bucket.name);
     const fronts: StoredEntry[] = [];
     const twins: number[] = [];
-    const cut = bucket.recover(hasJoined, (entry) => {
+    const visitOne = (entry: ScannedEntry) => {
       const isTwin = this.fronts.has(entry.number);
       if (isTwin) twins.push(entry.number);
       // The entry in the wider bucket is in use already: this one is the one that is too many.
       if (isTwin && !first) return;
       if (isAtFront(bucket, entry)) fronts.push({ ...entry });
       else visit(entry);
-    });
+    };
+    this.findings.set(
+      bucket,
+      bucket.recover(hasJoined, visitOne, (tail) => this.damage.explainsTail(bucket, tail)),
+    );
     for (const number of twins) {
       const wider = first ? this.fronts.get(number)?.bucket : bucket;
       if (first) this.fronts.delete(number);
@@ -162,9 +171,6 @@ export class BucketRecovery {
       if (!first) visit(entry);
     }
     recovered.nextNumber = Math.max(recovered.nextNumber, bucket.highestNumber + 1);
-    if (cut > 0) this.logger.warn(`deferred messages: the last ${cut} bytes of ${file}.msg were torn by a crash; they are dropped`);
-    if (bucket.damagedBytes > 0)
-      this.logger.error(`deferred messages: ${bucket.damagedBytes} bytes in ${file}.msg are damaged; they are skipped`);
   }
 
   /** Writes what was found out about a bucket's entries, and removes a bucket without any. */
@@ -173,12 +179,15 @@ export class BucketRecovery {
     // Whether entries joined their logs shows at the ends of the logs: the answer must be written before the logs grow.
     const failure = bucket.commitStatus(this.ballast);
     bucket.closeFiles();
+    const finding = this.findings.get(bucket);
+    this.findings.delete(bucket);
+    const kept = failure === undefined && (finding === undefined || this.damage.judge(bucket, finding));
     bucket.readRetry?.succeeded();
     if (failure !== undefined) {
       this.logger.error(`deferred messages: cannot write status records to ${buckets.directory}: ${failure.message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
-    } else if (bucket.pending === 0) buckets.remove(bucket);
+    } else if (bucket.pending === 0 && kept) buckets.remove(bucket);
   }
 }
 
@@ -187,14 +196,16 @@ function isAtFront(bucket: Bucket, entry: ScannedEntry): boolean {
 }
 
 /** Finds the buckets of an earlier run, and removes the remains of removed ones. @throws UnreadableFile if the folder cannot be listed */
-function findBuckets(disk: Disk, directory: string, logger: Logger): Bucket[] {
+function findBuckets(disk: Disk, directory: string, logger: Logger, damage: BucketDamage): Bucket[] {
+  endReplacements(disk, directory);
   const names = reading(directory, () => disk.list(directory));
   for (const name of names) {
     if (name.endsWith(".msg")) checkIfReadable(disk, join(directory, name), ENTRIES_FORMAT);
     else if (name.endsWith(".done")) checkIfReadable(disk, join(directory, name), STATUS_FORMAT);
   }
+  damage.reportMissing(names);
   const found: Bucket[] = [];
-  for (const name of names) {
+  for (const name of reading(directory, () => disk.list(directory))) {
     const span = parseBucketName(name);
     if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
     else if (name.endsWith(GONE_ENDING)) removeRest(disk, join(directory, name), logger);
@@ -225,5 +236,16 @@ function removeRest(disk: Disk, path: string, logger: Logger): boolean {
   } catch (error) {
     logger.error(`deferred messages: cannot remove ${path}: ${(error as Error).message}`);
     return false;
+  }
+}
+
+/** Ends the replacement of a damaged file that a crash cut short: the new one is whole once the old one has another name. */
+function endReplacements(disk: Disk, directory: string): void {
+  const names = reading(directory, () => disk.list(directory));
+  for (const name of names) {
+    const replaced = name.endsWith(NEW_ENDING) ? name.slice(0, -NEW_ENDING.length) : undefined;
+    if (replaced === undefined || !/\.(msg|done)$/.test(replaced)) continue;
+    if (names.includes(replaced)) removeIfThere(disk, join(directory, name));
+    else disk.rename(join(directory, name), join(directory, replaced));
   }
 }

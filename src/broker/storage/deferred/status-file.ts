@@ -1,5 +1,6 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
 import type { Disk } from "../disk/disk.ts";
+import { setAside } from "../disk/set-aside.ts";
 import type { FileFormat } from "../file-head.ts";
 import { BucketFile } from "./bucket-file.ts";
 
@@ -15,6 +16,8 @@ import { BucketFile } from "./bucket-file.ts";
 export const STATUS_FORMAT: FileFormat = { magic: 0x53445142, version: 1, name: "status records" };
 
 const RECORD_BYTES = 24;
+/** Ending of a file that is to replace another one. */
+export const NEW_ENDING = ".new";
 /** Bytes read at once: a whole number of records. */
 const PAGE_BYTES = 24 * 16 * 1024;
 
@@ -37,6 +40,10 @@ export interface EntryStatus {
   movedTo: number;
   /** The highest number of an entry that any record names; 0: none does. */
   highestNumber: number;
+  /** Records that do not match their checksum. */
+  damaged: number;
+  /** Bytes behind the last whole record. */
+  cutOff: number;
 }
 
 /** Writes and reads the status records of a bucket. */
@@ -50,8 +57,16 @@ export class StatusFile {
   /** How many numbers at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
 
-  constructor(disk: Disk, path: string) {
+  constructor(
+    private readonly disk: Disk,
+    path: string,
+  ) {
     this.file = new BucketFile(disk, path, STATUS_FORMAT);
+  }
+
+  /** Bytes of the records that were written. */
+  get writtenBytes(): number {
+    return this.length;
   }
 
   get hasStaged(): boolean {
@@ -117,6 +132,32 @@ export class StatusFile {
     this.coveredBySync = 0;
   }
 
+  /**
+   * Replaces the file by one with the intact records, in a shorter form.
+   *
+   * @param more numbers of further entries that are done
+   * @param movedTo entries below this offset were moved
+   * @param keep keeps the old file. @returns its new name
+   * @throws the kernel's error
+   */
+  replace(more: readonly number[], movedTo: number, keep: boolean): string | undefined {
+    const { done, joining } = this.readAll();
+    const unfinished = new StatusFile(this.disk, `${this.file.path}${NEW_ENDING}`);
+    unfinished.file.create();
+    for (const number of done) unfinished.markDone(number, false);
+    for (const number of more) unfinished.markDone(number, false);
+    for (const [number, sequence] of joining) unfinished.markJoining(number, sequence);
+    if (movedTo > 0) unfinished.markMoved(movedTo, false);
+    unfinished.commit();
+    unfinished.file.close();
+    this.file.close();
+    const aside = keep ? setAside(this.disk, this.file.path) : undefined;
+    this.disk.rename(unfinished.file.path, this.file.path);
+    this.file.unsynced = this.file.nameUnsynced = true;
+    this.length = unfinished.length;
+    return aside;
+  }
+
   /** Reads all records, written or not. */
   readAll(): EntryStatus {
     const size = this.file.size;
@@ -124,6 +165,7 @@ export class StatusFile {
     let count = 0;
     let movedTo = 0;
     let highestNumber = 0;
+    let damaged = 0;
     const joining = new Map<number, number>();
     const apply = (value: number, sequence: number, kind: number) => {
       if (kind !== MOVED_BELOW) highestNumber = Math.max(highestNumber, value);
@@ -147,7 +189,10 @@ export class StatusFile {
       let i = 0;
       for (; i + RECORD_BYTES <= bytes; i += RECORD_BYTES) {
         // A damaged record costs itself only: the message of its entry may be delivered again.
-        if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) continue;
+        if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) {
+          damaged++;
+          continue;
+        }
         apply(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
       }
       at += i;
@@ -157,6 +202,6 @@ export class StatusFile {
     for (const records of [this.staged, this.awaitingSync]) {
       for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2]);
     }
-    return { done: done.subarray(0, count).sort(), joining, movedTo, highestNumber };
+    return { done: done.subarray(0, count).sort(), joining, movedTo, highestNumber, damaged, cutOff: size - at };
   }
 }

@@ -64,6 +64,8 @@ export interface Disk {
   /** Removes an empty directory. */
   removeDirectory(path: string): void;
   list(path: string): string[];
+  /** The folders in a directory. */
+  listFolders(path: string): string[];
   sizeOf(path: string): number;
   exists(path: string): boolean;
   /** Bytes that can still be written to the file system of a path, and the size of that file system. */
@@ -108,6 +110,13 @@ export const systemDisk: Disk = {
   },
   removeDirectory: rmdirSync,
   list: (path) => readdirSync(path),
+  listFolders: (path) =>
+    readdirSync(path, { withFileTypes: true }).flatMap((entry) => {
+      const { name } = entry;
+      // An operator may have put a folder elsewhere, and a link in its place.
+      const linked = entry.isSymbolicLink() && statSync(`${path}/${name}`, { throwIfNoEntry: false })?.isDirectory() === true;
+      return entry.isDirectory() || linked ? [name] : [];
+    }),
   sizeOf: (path) => statSync(path).size,
   exists: (path) => statSync(path, { throwIfNoEntry: false }) !== undefined,
   space: (path) => {

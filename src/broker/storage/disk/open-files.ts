@@ -161,6 +161,10 @@ export class OpenFiles implements Disk {
     return this.disk.list(path);
   }
 
+  listFolders(path: string): string[] {
+    return this.disk.listFolders(path);
+  }
+
   sizeOf(path: string): number {
     return this.disk.sizeOf(path);
   }

@@ -1,4 +1,4 @@
-import { basename, dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { type Disk, type OpenFlags, readFully } from "./disk.ts";
 
 const FIRST_HANDLE = 1_000_000_000;
@@ -103,6 +103,12 @@ export class OverlayDisk implements Disk {
       else names.add(basename(changed));
     }
     return [...names];
+  }
+
+  listFolders(path: string): string[] {
+    const names = this.list(path);
+    const folders = this.folders.has(path) ? [] : this.disk.listFolders(path);
+    return [...folders.filter((name) => names.includes(name)), ...names.filter((name) => this.folders.has(join(path, name)))];
   }
 
   sizeOf(path: string): number {

@@ -2,6 +2,9 @@ import type { Disk } from "./disk.ts";
 
 const MAX_SET_ASIDE = 1000;
 
+/** The name of a file or folder that was set aside. */
+export const SET_ASIDE_NAME = /\.damaged(-\d+)?$/;
+
 /** Renames a damaged file or folder, because an operator may be able to use it. @returns its new path */
 export function setAside(disk: Disk, path: string): string {
   for (let i = 1; i < MAX_SET_ASIDE; i++) {

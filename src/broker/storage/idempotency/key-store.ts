@@ -1,8 +1,12 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
-import { closeQuietly, type Disk, openOrMake, readFully, removeIfThere, writeFully } from "../disk/disk.ts";
+import { DamageLog } from "../damage-log.ts";
+import { type Disk, openOrMake, removeIfThere, writeFully } from "../disk/disk.ts";
+import { setAside } from "../disk/set-aside.ts";
 import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
-import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
+import { HEAD_BYTES, writeHead } from "../file-head.ts";
+import { FileNotes } from "../file-notes.ts";
+import { HEADER_BYTES, KEYS_FORMAT, type KeyedTopic, LONG_ID, notedName, readKeyFile, reportMissingKeys } from "./key-file.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -23,12 +27,6 @@ import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-hea
  * still count to a new one.
  */
 
-const FORMAT: FileFormat = { magic: 0x594b5142, version: 2, name: "keys" };
-
-const HEADER_BYTES = 32;
-/** The layout of an entry: how it names the topic. */
-const SHORT_ID = 0;
-const LONG_ID = 1;
 /** The longest key. */
 export const MAX_KEY_BYTES = 255;
 /** The keys of one window are in about this many files, so that files with old keys can be removed. */
@@ -41,13 +39,6 @@ const EVICTED_PER_KEY = 4;
 const EVICTED_PER_REVIEW = 2000;
 /** In the entry of a deferred publish. */
 const NO_SEQUENCE = -1;
-
-/** How an entry identifies a topic. */
-export interface KeyedTopic {
-  readonly id: number;
-  /** crc32 of the name. In releases that wrote it, ids started again with a new metadata store. Undefined in later entries. */
-  readonly nameCrc: number | undefined;
-}
 
 /** A topic that publishes with keys go to. */
 export interface PublishTarget {
@@ -84,6 +75,11 @@ export interface KeyStoreOptions {
   windowMs: number;
   /** The most keys kept at a time. Beyond it the oldest are evicted before their window is over. */
   limit: number;
+  /** What earlier runs noted about the files, and where notes of this one go. */
+  notes?: FileNotes;
+  damage?: DamageLog;
+  /** False: damaged files are left as they are, as in a check. */
+  keepDamage?: boolean;
 }
 
 /** Keeps the keys of publishes. `Ack` is whatever the caller acknowledges a publish with. */
@@ -111,7 +107,14 @@ export class KeyStore<Ack> {
   /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
   failure: UnreadableFile | undefined;
 
-  constructor({ directory, disk, logger, windowMs, limit }: KeyStoreOptions) {
+  private readonly notes: FileNotes;
+  private readonly damage: DamageLog;
+  private readonly keepDamage: boolean;
+
+  constructor({ directory, disk, logger, windowMs, limit, notes, damage, keepDamage = true }: KeyStoreOptions) {
+    this.notes = notes ?? new FileNotes();
+    this.damage = damage ?? new DamageLog(logger);
+    this.keepDamage = keepDamage;
     this.directory = directory;
     this.disk = disk;
     this.logger = logger;
@@ -189,11 +192,13 @@ export class KeyStore<Ack> {
     if (refused.length > 0 && this.bufferedBytes > 0) this.rewrite(nowMs);
     const file = this.files[this.files.length - 1];
     if (this.bufferedBytes > 0) {
+      const isFirst = this.length === HEAD_BYTES;
       file.newestMs = nowMs;
       if (file.entries === 0) file.oldestMs = nowMs;
       file.entries += this.pending.size;
       this.length += this.bufferedBytes;
       this.bufferedBytes = 0;
+      if (isFirst) this.noteFile();
     }
     this.pending.clear();
     if (this.buffer.length > LARGEST_KEPT_BUFFER_BYTES) this.buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
@@ -226,16 +231,19 @@ export class KeyStore<Ack> {
       .sort((a, b) => a - b);
     const unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
     const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
+    const problems = new Map<number, string>();
     for (const number of numbers) {
-      this.readFile(number, (topic, key, sequence, timeMs) => {
+      const problem = readKeyFile(this.disk, this.pathOf(number), this.notes, notedName(number), (topic, key, sequence, timeMs) => {
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
         const there = fresh && isThere(topic, sequence);
         if (there !== false) kept.set(nameFor(topic.id, key), { topic, key, sequence, timeMs });
         if (there === undefined) unchecked.set(nameFor(topic.id, key), { topic, sequence });
         else unchecked.delete(nameFor(topic.id, key));
       });
+      if (problem !== undefined) problems.set(number, problem);
     }
     for (const [name, one] of unchecked) this.unchecked.set(name, one);
+    reportMissingKeys(this.directory, this.notes, this.damage, numbers);
     const next = (numbers[numbers.length - 1] ?? 0) + 1;
     if (kept.size > 0) {
       this.open(next);
@@ -254,7 +262,26 @@ export class KeyStore<Ack> {
       this.unsynced = true;
       this.evict(nowMs, kept.size);
     }
-    for (const number of numbers) removeIfThere(this.disk, this.pathOf(number));
+    for (const number of numbers) this.keepOrRemove(number, problems.get(number));
+    this.noteFile();
+  }
+
+  /** Removes a file that was read, or keeps it under another name where it is damaged. */
+  private keepOrRemove(number: number, problem: string | undefined): void {
+    if (problem === undefined) return this.remove(number);
+    const aside = this.keepDamage ? `; it is kept as ${setAside(this.disk, this.pathOf(number))}` : "";
+    this.damage.report("keys", `idempotency keys: ${this.pathOf(number)} is damaged: ${problem}${aside}`);
+  }
+
+  /** Notes how long the newest file is. To be called from time to time, and when everything is written at the end. */
+  noteFile(): void {
+    const file = this.files[this.files.length - 1];
+    if (file !== undefined && this.length > HEAD_BYTES) this.notes.note(notedName(file.number), this.length);
+  }
+
+  private remove(number: number): void {
+    this.notes.forget(notedName(number));
+    removeIfThere(this.disk, this.pathOf(number));
   }
 
   /**
@@ -377,7 +404,7 @@ export class KeyStore<Ack> {
     while (this.files.length > 1) {
       const behind = this.files.slice(1).reduce((sum, { entries }) => sum + entries, 0);
       if (nowMs - this.files[0].newestMs < windowMs && behind < limit) return;
-      removeIfThere(this.disk, this.pathOf(this.files[0].number));
+      this.remove(this.files[0].number);
       this.files.shift();
     }
   }
@@ -386,62 +413,21 @@ export class KeyStore<Ack> {
     const { fd } = openOrMake(this.disk, this.pathOf(number));
     try {
       this.disk.truncate(fd, 0);
-      writeHead(this.disk, fd, FORMAT);
+      writeHead(this.disk, fd, KEYS_FORMAT);
     } catch (error) {
       this.disk.close(fd);
       throw error;
     }
+    this.noteFile();
     if (this.fd >= 0) this.rolledFds.push(this.fd);
     this.fd = fd;
     this.length = HEAD_BYTES;
     this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
   }
 
-  /** Visits the entries of a file. @throws UnreadableFile; what was visited does not count then */
-  private readFile(number: number, visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void): void {
-    const path = this.pathOf(number);
-    reading(path, () => {
-      const fd = this.disk.open(path, "r+");
-      try {
-        const version = readVersion(this.disk, fd, FORMAT, path);
-        if (version === undefined) return;
-        const bytes = Buffer.allocUnsafe(this.disk.size(fd));
-        readFully(this.disk, fd, bytes, 0, bytes.length, 0);
-        visitEntries(bytes, version, visit);
-      } finally {
-        closeQuietly(this.disk, fd);
-      }
-    });
-  }
-
   private pathOf(number: number): string {
     return join(this.directory, `${number}.keys`);
   }
-}
-
-/** Visits the entries of a file's content up to the first that is not whole: the end may be torn. */
-function visitEntries(
-  bytes: Buffer,
-  version: number,
-  visit: (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void,
-): void {
-  // In version 0 an entry is at the beginning. If there is none, the head is damaged, and the entries are behind it.
-  let at = version === 0 && entryEnd(bytes, 0) !== undefined ? 0 : HEAD_BYTES;
-  for (let end = entryEnd(bytes, at); end !== undefined; end = entryEnd(bytes, at)) {
-    const key = bytes.toString("latin1", at + HEADER_BYTES, end);
-    const short = bytes[at + 5] === SHORT_ID;
-    const id = short ? bytes.readUInt32LE(at + 8) : bytes.readDoubleLE(at + 8);
-    const topic = { id, nameCrc: short ? bytes.readUInt32LE(at + 12) : undefined };
-    visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
-    at = end;
-  }
-}
-
-/** @returns the offset behind the entry at `at`; undefined when there is no whole entry */
-function entryEnd(bytes: Buffer, at: number): number | undefined {
-  if (at + HEADER_BYTES > bytes.length) return undefined;
-  const end = at + HEADER_BYTES + bytes[at + 4];
-  return end <= bytes.length && Bun.hash.crc32(bytes.subarray(at + 4, end)) === bytes.readUInt32LE(at) ? end : undefined;
 }
 
 /** Names a key of a topic. Ids of topics are never used twice, so a new topic of the same name does not find the keys of the old one. */

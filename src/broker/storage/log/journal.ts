@@ -1,22 +1,28 @@
 import { type RandomSource, systemRandom } from "../../../base/random-source.ts";
-import { StartError } from "../../../base/start-error.ts";
 import type { Disk } from "../disk/disk.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
-import { reading } from "../disk/unreadable-file.ts";
+import { setAside } from "../disk/set-aside.ts";
+import { FileNotes } from "../file-notes.ts";
 
 /**
  * One file for the small commits of many topics. When a turn of the event loop brings single messages for hundreds of
  * topics, a write to each topic's own files costs far more than the messages do. One write to the journal takes them all.
  * The logs write to their own files later, when there is more to write at once: see TopicLog.catchUp().
  *
- *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32
+ *     file  := block 0: magic "BQJN" | version u32 | nonce 8 bytes | crc32 u32, and at byte 64 the state
  *              then groups, each from the start of a block on; the file is a ring
+ *     state := number of the newest group f64 | its head f64 | oldest head needed f64 | file bytes f64 | crc32 of these u32
  *     group := length u32 | crc32 of all that follows u32 | nonce 8 bytes | number f64 | time ms f64 | entries
  *     entry := topic id f64 | first sequence f64 | count u32 | length u32 | records
  *
  * All numbers are little-endian. In version 1 an entry began with topic number u32 | count u32 | first sequence f64 | length u32.
- * A number goes to another topic when its topic is deleted; an id does not. The nonce is random each time the file is created, so that neither the body of a message nor
- * the rest of another file can pass for a group.
+ * A number goes to another topic when its topic is deleted; an id does not. The nonce is random each time the file is created, so
+ * that neither the body of a message nor the rest of another file can pass for a group.
+ *
+ * The state is written after each group, before anything in the group is acknowledged. With it a reader tells damage from the
+ * end of a run: every group from the oldest that is needed to the newest must be there and intact. A head is the place of a
+ * group in a ring that never ends; modulo the capacity it is the offset in the file. Earlier brokers wrote no state, and leave
+ * zeros there.
  *
  * The journal is for topics with --durability=write: what is in it survives the end of the process. It is never synced.
  * Before a sync the logs write what only the journal has to their own files, and these are synced.
@@ -25,19 +31,23 @@ import { reading } from "../disk/unreadable-file.ts";
 /** Name of the journal in the broker's folder. */
 export const JOURNAL_FILE = "journal";
 
-const MAGIC = 0x4e4a5142;
-const VERSION = 2;
-const BLOCK_BYTES = 4096;
-const HEADER_BYTES = 20;
+export const MAGIC = 0x4e4a5142;
+export const VERSION = 2;
+export const BLOCK_BYTES = 4096;
+export const HEADER_BYTES = 20;
 const NONCE_BYTES = 8;
-const GROUP_HEADER_BYTES = 32;
-const ENTRY_HEADER_BYTES = 24;
-const ENTRY_HEADER_BYTES_1 = 20;
+/** Offset of the state in block 0. */
+export const STATE_OFFSET = 64;
+export const STATE_BYTES = 36;
+export const GROUP_HEADER_BYTES = 32;
+export const ENTRY_HEADER_BYTES = 24;
+/** In version 1. */
+export const ENTRY_HEADER_BYTES_1 = 20;
 /** Offset in a group of the first byte that the checksum covers. */
-const SUMMED_FROM = 8;
+export const SUMMED_FROM = 8;
 /** Size of the file. A thousand topics can have a few dozen messages each in it before the first one has to be written to its log. */
-const CAPACITY_BYTES = 16 * 1024 * 1024;
-const MAX_GROUP_BYTES = 1024 * 1024;
+export const CAPACITY_BYTES = 16 * 1024 * 1024;
+export const MAX_GROUP_BYTES = 1024 * 1024;
 /** Larger commits go to their log's own files at once. */
 export const MAX_JOURNALED_BYTES = 16 * 1024;
 /** After a failed write, all logs write to their own files for this long. */
@@ -67,14 +77,18 @@ export class Journal {
   private groups = 0;
   private retryAtMs = 0;
   private held = false;
+  /** Bytes of the file. */
+  private fileBytes = 0;
+  private readonly state = Buffer.alloc(STATE_BYTES);
 
   /** @param capacityBytes a multiple of the block size, and several times the largest group */
   constructor(
-    disk: Disk,
+    private readonly disk: Disk,
     path: string,
     private readonly failed: (error: Error) => void = () => {},
     private readonly capacityBytes = CAPACITY_BYTES,
     private readonly random: RandomSource = systemRandom,
+    private readonly notes = new FileNotes(),
   ) {
     this.file = new LazyFile(disk, path);
   }
@@ -92,6 +106,7 @@ export class Journal {
   release(): void {
     this.held = true;
     this.file.close();
+    this.notes.forget(JOURNAL_FILE);
     this.file.remove();
     this.held = false;
   }
@@ -164,10 +179,21 @@ export class Journal {
     else this.file.close();
   }
 
+  /** Keeps a damaged file under another name. The logs' own files must have what can be read in it. @returns the name, if there is a file */
+  setAside(): string | undefined {
+    this.held = true;
+    this.file.close();
+    const aside = this.disk.exists(this.path) ? setAside(this.disk, this.path) : undefined;
+    this.notes.forget(JOURNAL_FILE);
+    this.held = false;
+    return aside;
+  }
+
   /** Removes the file, unless it is held. The logs' own files must have everything that is in it. */
   remove(): void {
     this.file.close();
     if (this.held) return;
+    this.notes.forget(JOURNAL_FILE);
     this.file.remove();
   }
 
@@ -192,21 +218,38 @@ export class Journal {
     group.writeDoubleLE(timeMs, 24);
     group.writeUInt32LE(Bun.hash.crc32(group.subarray(SUMMED_FROM, used)), 4);
     this.file.write(group, 0, used, start % this.capacityBytes);
+    this.writeState(this.groups, start, Math.max(this.fileBytes, (start % this.capacityBytes) + used));
     this.groups++;
     this.head = end;
     for (const log of this.staged) if (!this.behind.has(log)) this.behind.set(log, start);
+  }
+
+  /** Records the newest group. @throws the kernel's error; the group does not count then */
+  private writeState(newest: number, start: number, fileBytes: number): void {
+    let needed = start;
+    // The map is in the order of the heads.
+    for (const since of this.behind.values()) {
+      needed = since;
+      break;
+    }
+    layState(this.state, 0, newest, start, needed, fileBytes);
+    this.file.write(this.state, 0, STATE_BYTES, STATE_OFFSET);
+    this.fileBytes = fileBytes;
   }
 
   private make(): void {
     this.file.create();
     try {
       this.random(this.nonce);
-      const header = Buffer.alloc(HEADER_BYTES);
+      const header = Buffer.alloc(STATE_OFFSET + STATE_BYTES);
       header.writeUInt32LE(MAGIC, 0);
       header.writeUInt32LE(VERSION, 4);
       this.nonce.copy(header, 8);
       header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 16)), 16);
-      this.file.write(header, 0, HEADER_BYTES, 0);
+      layState(header, STATE_OFFSET, -1, 0, 0, header.length);
+      this.file.write(header, 0, header.length, 0);
+      this.fileBytes = header.length;
+      this.notes.note(JOURNAL_FILE, header.length);
     } catch (error) {
       this.file.close();
       throw error;
@@ -216,121 +259,10 @@ export class Journal {
   }
 }
 
-/** A commit in the journal. */
-export interface JournalEntry {
-  firstSequence: number;
-  count: number;
-  timeMs: number;
-  records: Buffer;
-}
-
-/** The commits of a journal, by topic. */
-export class JournalContents {
-  private readonly byId = new Map<number, JournalEntry[]>();
-  /** Those of a journal of version 1, which knows topics by their numbers. */
-  private readonly byNumber = new Map<number, JournalEntry[]>();
-
-  /** The commits of a topic, in the order in which they were written. */
-  of(topicId: number, topicNumber: number): readonly JournalEntry[] {
-    return this.byId.get(topicId) ?? this.byNumber.get(topicNumber) ?? [];
-  }
-
-  /** How many commits there are. */
-  get size(): number {
-    return [...this.byId.values(), ...this.byNumber.values()].reduce((sum, { length }) => sum + length, 0);
-  }
-
-  /** Adds the commits of a group. */
-  addGroup(group: Buffer, timeMs: number, version: number): void {
-    const headerBytes = version === 1 ? ENTRY_HEADER_BYTES_1 : ENTRY_HEADER_BYTES;
-    const topics = version === 1 ? this.byNumber : this.byId;
-    for (let at = GROUP_HEADER_BYTES; at + headerBytes <= group.length; ) {
-      const from = at + headerBytes;
-      const to = Math.min(from + group.readUInt32LE(from - 4), group.length);
-      const topic = version === 1 ? group.readUInt32LE(at) : group.readDoubleLE(at);
-      const entries = topics.get(topic) ?? [];
-      entries.push({
-        firstSequence: group.readDoubleLE(at + 8),
-        count: group.readUInt32LE(version === 1 ? at + 4 : at + 16),
-        timeMs,
-        records: group.subarray(from, to),
-      });
-      topics.set(topic, entries);
-      at = to;
-    }
-  }
-}
-
-/**
- * Reads the journal of an earlier run. Many of its commits may be in the logs' own files as well. A group that is not intact was
- * never acknowledged, or was partly overwritten later.
- */
-export function readJournal(disk: Disk, path: string): JournalContents {
-  const contents = new JournalContents();
-  for (const { group, timeMs, version } of readGroups(disk, path)) contents.addGroup(group, timeMs, version);
-  return contents;
-}
-
-/**
- * Passes the commits that a log's own files lack to `commit`, in order.
- *
- * @param next the next sequence of the log's own files
- * @param commit gets the records, the sequence of the first one, their number, and the time of the commit. The sequence may be
- *   above the next one: the log skipped sequences, or the commits before are lost
- * @returns the next sequence of the log after that
- */
-export function replayJournal(
-  entries: readonly JournalEntry[],
-  next: number,
-  commit: (records: Buffer, firstSequence: number, count: number, timeMs: number) => void,
-): number {
-  for (const { firstSequence, count, timeMs, records } of entries) {
-    const end = firstSequence + count;
-    if (end <= next) continue;
-    const from = Math.max(firstSequence, next);
-    let at = 0;
-    for (let sequence = firstSequence; sequence < from; sequence++) at += 4 + records.readUInt32BE(at);
-    commit(records.subarray(at), from, end - from, timeMs);
-    next = end;
-  }
-  return next;
-}
-
-function readGroups(disk: Disk, path: string): { group: Buffer; timeMs: number; version: number }[] {
-  const bytes = readWhole(disk, path);
-  if (bytes.length < HEADER_BYTES || bytes.readUInt32LE(0) !== MAGIC) return [];
-  if (Bun.hash.crc32(bytes.subarray(0, 16)) !== bytes.readUInt32LE(16)) return [];
-  const version = bytes.readUInt32LE(4);
-  if (version > VERSION) {
-    throw new StartError(
-      `${path} was written by a newer bunsq (journal version ${version}, this one reads ${VERSION}); start that version, or use another --data-path`,
-    );
-  }
-  const nonce = bytes.subarray(8, 16);
-  const found: { group: Buffer; number: number; timeMs: number; version: number }[] = [];
-  for (let at = BLOCK_BYTES; at + GROUP_HEADER_BYTES <= bytes.length; ) {
-    const length = bytes.readUInt32LE(at);
-    const group = bytes.subarray(at, at + length);
-    const intact =
-      length >= GROUP_HEADER_BYTES &&
-      length <= MAX_GROUP_BYTES &&
-      group.length === length &&
-      nonce.equals(group.subarray(8, 16)) &&
-      Bun.hash.crc32(group.subarray(SUMMED_FROM)) === group.readUInt32LE(4);
-    if (intact) found.push({ group, number: group.readDoubleLE(16), timeMs: group.readDoubleLE(24), version });
-    at += intact ? Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES : BLOCK_BYTES;
-  }
-  return found.sort((a, b) => a.number - b.number);
-}
-
-function readWhole(disk: Disk, path: string): Buffer {
-  if (!reading(path, () => disk.exists(path))) return Buffer.alloc(0);
-  const file = new LazyFile(disk, path);
-  try {
-    const bytes = Buffer.allocUnsafeSlow(file.size);
-    file.read(bytes, 0, bytes.length, 0);
-    return bytes;
-  } finally {
-    file.close();
-  }
+function layState(target: Buffer, at: number, newest: number, newestHead: number, neededHead: number, fileBytes: number): void {
+  target.writeDoubleLE(newest, at);
+  target.writeDoubleLE(newestHead, at + 8);
+  target.writeDoubleLE(neededHead, at + 16);
+  target.writeDoubleLE(fileBytes, at + 24);
+  target.writeUInt32LE(Bun.hash.crc32(target.subarray(at, at + 32)), at + 32);
 }

@@ -3,12 +3,12 @@ import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { removeFolder, renameIfThere } from "../disk/disk.ts";
 import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
 import { missingBetween, readCommits } from "./commit-read.ts";
+import { DamagedCommits } from "./damaged-commit.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import { LogSync } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
-import type { IndexEntry } from "./segment-index.ts";
 
 /** How many segments one log keeps open for reading. Channels that lag and messages that are redelivered need different ones. */
 const MAX_READING = 8;
@@ -38,6 +38,7 @@ export class LogFiles {
   private segmentBytes: number;
   /** The next commit after this time starts a new segment, so that the old one can be removed in time. */
   private rollAtMs = Number.POSITIVE_INFINITY;
+  private readonly damaged: DamagedCommits;
   /** Messages below this sequence are from earlier runs. */
   private readonly recoveredNext: number;
   /** Sequences below this one are not given again, though the log may have no records for the last of them. */
@@ -66,6 +67,7 @@ export class LogFiles {
     this.segmentBytes = options.maxBytesPerFile;
     this.segments = recoverSegments(options);
     this.recoveredNext = this.recordedNext;
+    this.damaged = new DamagedCommits(options, this.recordedNext);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
     this.syncs = new LogSync(options, this.recordedNext, made, (segment, failure) => this.segmentSynced(segment, failure));
     this.syncs.addRecovered(this.segments);
@@ -210,7 +212,7 @@ export class LogFiles {
     const good = readCommits(segment, found, chunk, pool);
     if (good instanceof Error) {
       pool.free(chunk);
-      if (!quietly) this.reportDamage(segment, first, good);
+      if (!quietly) this.damaged.report(segment, first, good);
       return {
         isGap: true,
         nextPosition: segment.basePosition + first.offset + first.length,
@@ -289,12 +291,23 @@ export class LogFiles {
 
   /** Syncs and closes the files. Resolves when that is done and all segments that were to be removed are gone. */
   close(): Promise<void> {
+    this.rememberSkipped();
     return new Promise((resolve) => {
       this.sync(() => {
         for (const segment of this.segments) segment.close();
         resolve(this.options.recycler.removalsDone());
       });
     });
+  }
+
+  /** Starts a segment whose header has the next sequence, so that the next start does not report skipped ones again. */
+  private rememberSkipped(): void {
+    if (this.skippedTo <= this.recordedNext) return;
+    try {
+      this.syncs.add(this.startSegment());
+    } catch (error) {
+      this.options.logger.warn(`TOPIC(${this.options.topicName}): cannot start a segment: ${(error as Error).message}`);
+    }
   }
 
   /** Gives the log's folder another path. Files that are open stay open. @throws the kernel's error; nothing has changed then */
@@ -421,15 +434,11 @@ export class LogFiles {
     throw new Error(`log of ${this.options.topicName} ends at ${this.endPosition}, before position ${position}`);
   }
 
-  private reportDamage(segment: Segment, entry: IndexEntry, problem: Error): void {
-    const { topicName, logger, syncedSequence, onCorrupt } = this.options;
-    const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
-    const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); they are skipped`;
-    if (syncedSequence !== undefined && entry.firstSequence >= syncedSequence && entry.firstSequence < this.recoveredNext) {
-      logger.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
-    } else {
-      onCorrupt();
-      logger.error(`${which} are damaged ${where}`);
+  /** Compares every commit with its checksum, and reports and keeps those that are damaged and were not kept before. */
+  keepDamaged(): void {
+    for (const segment of this.segments) {
+      this.damaged.reportAll(segment);
+      this.closeIfIdle(segment);
     }
   }
 }

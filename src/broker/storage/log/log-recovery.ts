@@ -1,13 +1,14 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { setAside } from "../disk/set-aside.ts";
 import { reading } from "../disk/unreadable-file.ts";
+import { type LastRun, mayBeCutOff } from "../file-notes.ts";
 import { Segment } from "./segment.ts";
-import { UnusableIndex } from "./segment-index.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./segment-index.ts";
 
 /** How many bytes at the log's end recovery checks where the synced sequence is unknown or below the end. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
-const MAX_SET_ASIDE = 1000;
 
 export interface LogRecoveryOptions {
   disk: Disk;
@@ -23,6 +24,8 @@ export interface LogRecoveryOptions {
   syncedSequence?: number | undefined;
   /** Messages below this sequence are finished in all channels: their leftover files are removed without a log line. */
   neededSequence?: number;
+  /** How the run before ended. If its end cannot have torn a file, whatever is wrong with one is damage. */
+  lastRun?: LastRun;
 }
 
 /**
@@ -40,11 +43,16 @@ class LogRecovery {
   private readonly segments: Segment[] = [];
   /** Messages below this sequence were on the disk, so damage to them is not from a crash. */
   private readonly synced: number;
+  /** All that the last run wrote is in the files: an index entry is written after its records, so both are whole. */
+  private readonly wholeWrites: boolean;
+  /** Where the next segment begins; undefined: there is none. */
+  private nextBase: number | undefined;
   /** Upper bound for the sequences of records in the current segment that may count without an index entry. */
   private end = 0;
 
   constructor(private readonly options: LogRecoveryOptions) {
     this.synced = options.syncedSequence ?? Number.POSITIVE_INFINITY;
+    this.wholeWrites = options.lastRun === "clean" || options.lastRun === "killed";
   }
 
   run(): Segment[] {
@@ -65,7 +73,8 @@ class LogRecovery {
     const ordered = [...found].sort();
     for (const [at, name] of ordered.entries()) {
       const next = ordered[at + 1];
-      this.end = Math.min(this.synced, next === undefined ? Number.POSITIVE_INFINITY : Number.parseInt(next, 16));
+      this.nextBase = next === undefined ? undefined : Number.parseInt(next, 16);
+      this.end = Math.min(this.synced, this.nextBase ?? Number.POSITIVE_INFINITY);
       const segment = this.open(name, names.includes(`${name}.log`), names.includes(`${name}.idx`));
       if (segment !== undefined) this.append(segment);
     }
@@ -88,12 +97,13 @@ class LogRecovery {
       }
       return undefined;
     }
+    const indexBytes = hasIndex ? reading(`${path}.idx`, () => disk.sizeOf(`${path}.idx`)) : 0;
     const opened = hasIndex
-      ? Segment.open(disk, directory, name, topicNumber, this.synced)
+      ? Segment.open(disk, directory, name, topicNumber, this.wholeWrites ? Number.POSITIVE_INFINITY : this.synced)
       : new UnusableIndex("its index is missing", true);
     if (opened instanceof UnusableIndex) return this.rebuild(name, hasIndex, opened);
     try {
-      this.repairIndex(opened);
+      this.repairIndex(opened, indexBytes);
       opened.cutIndexEnd();
     } catch (error) {
       opened.close();
@@ -106,7 +116,9 @@ class LogRecovery {
   private rebuild(name: string, hasIndex: boolean, problem: UnusableIndex): Segment | undefined {
     const { disk, directory, topicNumber, prefix } = this.options;
     const path = join(directory, name);
-    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, this.end, prefix);
+    // All that was written is there, acknowledged or not, and the records say themselves which they are.
+    const end = this.wholeWrites ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
+    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, end, prefix);
     try {
       return this.replaceIndex(rebuilt, path, hasIndex, problem);
     } catch (error) {
@@ -128,17 +140,21 @@ class LogRecovery {
       rebuilt.adoptIndex();
       const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
       const intact = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
-      this.reportDamage(`${path}: ${problem.message}; the index was rebuilt from the ${intact} messages in the log file${damaged}${aside}`);
+      this.reportDamage(
+        `${path}.idx: ${problem.message}; the index was rebuilt from the ${intact} messages in the log file${damaged}${aside}`,
+      );
       return rebuilt;
     }
     // Records without an index may be torn, so they are not used; they may be needed, so they are kept. A crash cannot leave an
     // intact header of another kind, so a log file beside such a header is kept too.
-    const keep = rebuilt.holdsRecords || !problem.unfinished;
+    const finished = !hasIndex && this.nextBase !== undefined && this.nextBase <= this.needed && this.segments.length === 0;
+    // A crash that interrupts the removal of a segment leaves its log file, whether it was synced or not.
+    const keep = !finished && (rebuilt.holdsRecords || !problem.unfinished);
     rebuilt.abandonIndex();
     if (keep) {
       const kept = this.setAside(`${path}.log`);
       const index = hasIndex ? ` and ${this.setAside(`${path}.idx`)}` : "";
-      this.reportDamage(`${path} is not used: ${problem.message}; it is kept as ${kept}${index}`);
+      this.reportDamage(`${path}.log is not used: ${problem.message}; it is kept as ${kept}${index}`);
       return undefined;
     }
     // A crash interrupted the creation or the removal of this segment: nothing in it counts.
@@ -148,24 +164,33 @@ class LogRecovery {
   }
 
   /** Where index entries are damaged or missing, finds the records that were on the disk in the log file. */
-  private repairIndex(segment: Segment): void {
+  private repairIndex(segment: Segment, indexBytes: number): void {
     const { indexPath, bridgedEntries, droppedEntries } = segment;
     if (bridgedEntries > 0) {
       this.reportDamage(`${bridgedEntries} entries of ${indexPath} are damaged; their messages are kept where they are intact`);
     }
-    if (droppedEntries === 0) return;
+    const cut = this.isCut(indexBytes);
+    const short = this.nextBase === undefined && segment.nextSequence < this.end && Number.isFinite(this.end);
+    if (droppedEntries === 0 && !cut && !short) return;
     const before = segment.nextSequence;
-    if (before < this.end) segment.extend(this.end);
+    const end = this.wholeWrites && (droppedEntries > 0 || cut) ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
+    if (before < end) segment.extend(end);
     const found = segment.nextSequence - before;
+    const what =
+      droppedEntries > 0 ? `the last ${droppedEntries} entries of ${indexPath} are damaged` : `the end of ${indexPath} is missing`;
     // A crash leaves zeros in place of entries that did not reach the disk. Those were not synced.
-    if (found > 0)
-      this.reportDamage(`the last ${droppedEntries} entries of ${indexPath} are damaged; ${found} messages were found without them`);
-    else if (before < this.end)
-      this.reportDamage(`the last ${droppedEntries} entries of ${indexPath} are damaged; their messages are dropped`);
-    else
+    if (found > 0) this.reportDamage(`${what}; ${found} messages were found without them`);
+    else if (before < end && (droppedEntries > 0 || cut)) this.reportDamage(`${what}; their messages are dropped`);
+    else if (droppedEntries > 0)
       this.reportTorn(
         `the last ${droppedEntries} entries of ${indexPath} were torn by a crash before they reached the disk; they are dropped`,
       );
+  }
+
+  /** Whether an index file of `bytes` bytes ends in a part of an entry that no crash explains. */
+  private isCut(bytes: number): boolean {
+    const part = Math.max(0, bytes - INDEX_HEADER_BYTES) % INDEX_ENTRY_BYTES;
+    return this.wholeWrites && part > 0 && !mayBeCutOff(this.options.lastRun ?? "unknown", bytes);
   }
 
   private append(segment: Segment): void {
@@ -200,6 +225,8 @@ class LogRecovery {
     const missing = next.baseSequence - before.nextSequence;
     if (missing > 0) {
       this.reportDamage(`${missing} messages from sequence ${before.nextSequence} on are missing before ${next.logPath}; they are skipped`);
+      // Written down, so that the next start knows the gap.
+      next.setBasePosition(before.endPosition + 1, true);
     }
   }
 
@@ -217,7 +244,8 @@ class LogRecovery {
    */
   private cutTornTail(): void {
     const tail = this.segments[this.segments.length - 1];
-    if (tail === undefined || tail.entries === 0) return;
+    // What does not match its checksum is damage then. It stays, and readers report and skip it.
+    if (tail === undefined || tail.entries === 0 || this.wholeWrites) return;
     const known = this.options.syncedSequence ?? 0;
     let number = tail.entries - 1;
     let bytes = 0;
@@ -241,16 +269,9 @@ class LogRecovery {
     return this.options.neededSequence ?? 0;
   }
 
-  /** Renames a file that cannot be used, because an operator may be able to use it. @returns the new name */
+  /** @returns the new name of a file that cannot be used */
   private setAside(path: string): string {
-    const { disk } = this.options;
-    for (let i = 1; i < MAX_SET_ASIDE; i++) {
-      const aside = `${path}.damaged${i === 1 ? "" : `-${i}`}`;
-      if (disk.exists(aside)) continue;
-      disk.rename(path, aside);
-      return aside;
-    }
-    throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that are not needed any more`);
+    return setAside(this.options.disk, path);
   }
 
   private reportDamage(line: string): void {

@@ -1,7 +1,13 @@
 import { join } from "node:path";
+import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
 import type { Segment } from "./segment.ts";
+
+/** The pool's own names are decimal numbers. */
+const FILE_NAME = /^(0|[1-9]\d{0,14})$/;
+/** At most this many of the other names are logged. */
+const MOST_NAMED = 10;
 
 interface RecycledFile {
   path: string;
@@ -33,17 +39,30 @@ export class Recycler {
     private readonly disk: Disk,
     readonly directory: string,
     readonly maxBytes: number,
+    logger?: Logger,
   ) {
     disk.makeDirectory(directory);
     try {
-      for (const name of disk.list(directory)) {
-        this.nextName = Math.max(this.nextName, Number(name) + 1);
-        // These are an earlier run's files, and the file system has written their names since.
-        this.add({ path: join(directory, name), bytes: disk.sizeOf(join(directory, name)), ready: true });
-      }
+      this.takeOver(disk.list(directory), new Set(disk.listFolders(directory)), logger);
     } catch (error) {
       // They hold no messages. What is not in the pool takes space until a start can read it.
       if (!isKernelError(error)) throw error;
+    }
+  }
+
+  /** Puts the files of an earlier run into the pool. The file system has written their names since. */
+  private takeOver(names: readonly string[], folders: ReadonlySet<string>, logger: Logger | undefined): void {
+    const isForeign = (name: string) => !FILE_NAME.test(name) || folders.has(name);
+    const foreign = names.filter(isForeign);
+    if (foreign.length > 0)
+      logger?.warn(
+        `${this.directory} has files that the broker did not put there; it leaves them alone: ${foreign.slice(0, MOST_NAMED).join(", ")}`,
+      );
+    for (const name of names) {
+      // Nothing must be moved over a folder with such a name either.
+      if (FILE_NAME.test(name)) this.nextName = Math.max(this.nextName, Number(name) + 1);
+      const path = join(this.directory, name);
+      if (!isForeign(name)) this.add({ path, bytes: this.disk.sizeOf(path), ready: true });
     }
   }
 

@@ -133,7 +133,7 @@ export class SegmentIndex {
   /** Creates the file without entries. @param position base position of the segment; NaN: unknown */
   create(position: number): void {
     this.file.create();
-    this.file.write(this.encodeHeader(position), 0, INDEX_HEADER_BYTES, 0);
+    this.writeHeader(position);
   }
 
   close(): void {
@@ -382,7 +382,7 @@ export class SegmentIndex {
     this.bridgedEntries += slots;
   }
 
-  private encodeHeader(position: number): Buffer {
+  writeHeader(position: number): void {
     const header = Buffer.alloc(INDEX_HEADER_BYTES);
     header.writeUInt32LE(INDEX_MAGIC, 0);
     header.writeUInt32LE(INDEX_VERSION, 4);
@@ -391,7 +391,7 @@ export class SegmentIndex {
     header.writeDoubleLE(this.baseSequence, 16);
     header.writeDoubleLE(position, 24);
     header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
-    return header;
+    this.file.write(header, 0, INDEX_HEADER_BYTES, 0);
   }
 }
 

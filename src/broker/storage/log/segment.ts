@@ -82,7 +82,6 @@ export class Segment implements IndexedRecords {
     return this.index.prefix;
   }
 
-  /** Number of index entries. */
   get entries(): number {
     return this.index.entries;
   }
@@ -225,10 +224,11 @@ export class Segment implements IndexedRecords {
     return found;
   }
 
-  /** Sets the position of the segment's first byte in the log. */
-  setBasePosition(position: number): void {
+  /** Sets the position of the segment's first byte in the log. @param written in the index file too */
+  setBasePosition(position: number, written = false): void {
     this.basePosition = position;
     this.positionKnown = true;
+    if (written) this.index.writeHeader(position);
   }
 
   /**

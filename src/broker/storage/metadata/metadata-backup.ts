@@ -1,12 +1,16 @@
 import { Database } from "bun:sqlite";
-import { closeSync, existsSync, fdatasyncSync, renameSync, writeSync } from "node:fs";
+import { closeSync, existsSync, fdatasyncSync, renameSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import type { Clock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
+import type { DamageLog } from "../damage-log.ts";
 import { closeQuietly, type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
+import { setAside } from "../disk/set-aside.ts";
 import { reading, unreadable } from "../disk/unreadable-file.ts";
+import { FileNotes } from "../file-notes.ts";
 import type { MetadataStore } from "./metadata-store.ts";
+import { type FoundRun, readRun } from "./run-record.ts";
 
 /**
  * The backup of the metadata store: a copy beside the logs, renewed every few seconds and at a clean stop, and the restore, which
@@ -18,6 +22,8 @@ import type { MetadataStore } from "./metadata-store.ts";
 
 export const METADATA_FILE = "catalogue.sqlite";
 export const BACKUP_FILE = "catalogue.copy";
+/** The note that there is a backup. */
+const BACKUP_NOTE = "topics/catalogue.copy";
 /** The shortest time between two backups. */
 const BACKUP_INTERVAL_MS = 5000;
 /** Backups of a large store are rarer, so that they write no more than this. */
@@ -27,7 +33,6 @@ const WRITE_BYTES = 256 * 1024;
 /** Where the header of a database says that it has a write-ahead log; a database in memory cannot have one. */
 const WAL_VERSIONS_OFFSET = 18;
 const NO_WAL = 1;
-const MAX_SET_ASIDE = 1000;
 
 /** What the restore found before the store is opened. */
 export type RestoreResult =
@@ -49,6 +54,7 @@ export type MetadataState = "sound" | "missing" | "locked" | { damage: string };
  */
 export function inspectMetadata(path: string, withoutUnreadable = false): MetadataState {
   if (!existsSync(path)) return "missing";
+  if (isFolder(path)) return { damage: "it is a folder" };
   let database: Database | undefined;
   try {
     database = new Database(path, { strict: true, readwrite: true, create: false });
@@ -69,8 +75,17 @@ export function inspectMetadata(path: string, withoutUnreadable = false): Metada
   }
 }
 
+/** Folders in the place of files that SQLite has beside a database. */
+export function foldersBeside(path: string): string[] {
+  return ["-wal", "-shm"].map((ending) => path + ending).filter(isFolder);
+}
+
+function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
+}
+
 /** Checks a backup. @throws the kernel's error */
-export function inspectBackup(disk: Disk, path: string): MetadataState {
+function inspectBackup(disk: Disk, path: string): MetadataState {
   const bytes = readFile(disk, path);
   if (bytes === undefined) return "missing";
   let database: Database | undefined;
@@ -86,7 +101,7 @@ export function inspectBackup(disk: Disk, path: string): MetadataState {
 
 /** Checks the content of a database. @throws SQLite's error when it cannot be read at all */
 function inspect(database: Database): MetadataState {
-  const [found] = database.query("PRAGMA quick_check(1)").values() as [string][];
+  const [found] = database.query("PRAGMA integrity_check(1)").values() as [string][];
   const tables = database.query("SELECT count(*) FROM sqlite_master").values();
   if (tables[0]?.[0] === 0) return "missing";
   const says = found?.[0] ?? "it cannot be checked";
@@ -128,31 +143,67 @@ function readFile(disk: Disk, path: string): Buffer | undefined {
  *   backup replaces a store that cannot be read
  * @throws StartError when that fails
  */
-export function restoreMetadata(disk: Disk, directory: string, logger: Logger, withoutUnreadable = false): RestoreResult {
+export function restoreMetadata(
+  disk: Disk,
+  directory: string,
+  damage: DamageLog,
+  bootId: string,
+  withoutUnreadable = false,
+): RestoreResult {
   try {
-    return restore(disk, directory, logger, withoutUnreadable);
+    return restore(disk, directory, damage, bootId, withoutUnreadable);
   } catch (error) {
     throw new StartError(`cannot restore the metadata store in ${directory}: ${(error as Error).message}`);
   }
 }
 
-function restore(disk: Disk, directory: string, logger: Logger, withoutUnreadable: boolean): RestoreResult {
+/** What a start does with a metadata store and its backup. */
+export interface StoreJudgement {
+  /** "outdated": the backup is newer. */
+  state: MetadataState | "outdated";
+  /** A sound backup; the error when it cannot be read. */
+  backup: Backup | Error | undefined;
+  /** What is wrong with the backup of a store that is sound. */
+  backupProblem?: string;
+}
+
+/** Compares a metadata store with its backup. */
+export function judgeStore(disk: Disk, directory: string, bootId: string, withoutUnreadable = false): StoreJudgement {
   const path = join(directory, METADATA_FILE);
   const backupPath = join(directory, "topics", BACKUP_FILE);
-  let state: MetadataState | "outdated" = inspectMetadata(path, withoutUnreadable);
-  if (state === "locked") return "sound";
-  let backup = readBackup(disk, backupPath);
+  const state = inspectMetadata(path, withoutUnreadable);
+  if (state === "locked") return { state, backup: undefined };
+  const backup = readBackup(disk, backupPath);
+  if (state !== "sound" || backup instanceof Error) return { state, backup };
+  const number = storeNumber(path);
+  if (backup !== undefined) return { state: backup.number > number ? "outdated" : state, backup };
+  const found = inspectBackup(disk, backupPath);
+  if (typeof found === "object") return { state, backup, backupProblem: `${backupPath} is damaged (${found.damage})` };
+  const { lastRun, files } = lastRunOf(path, bootId);
+  // A kill may come before the first backup is whole, and a power cut may take its name.
+  const expected = files.has(BACKUP_NOTE) && lastRun !== "power cut";
+  return { state, backup, ...(expected ? { backupProblem: `${backupPath} is missing or empty` } : {}) };
+}
+
+function restore(disk: Disk, directory: string, damage: DamageLog, bootId: string, withoutUnreadable: boolean): RestoreResult {
+  const path = join(directory, METADATA_FILE);
+  const backupPath = join(directory, "topics", BACKUP_FILE);
+  for (const folder of foldersBeside(path))
+    damage.report("metadata", `${folder} is a folder where a file belongs; it is kept as ${setAside(systemDisk, folder)}`);
+  const { state, backup: found, backupProblem } = judgeStore(disk, directory, bootId, withoutUnreadable);
+  let backup = found;
   if (backup instanceof Error) {
-    logger.error(`${backup.message}; it is the backup of the metadata store`);
+    damage.error(`${backup.message}; it is the backup of the metadata store`);
     if (withoutUnreadable && state !== "sound") {
-      logger.error(`starting without the backup, which is kept as ${setAside(disk, backupPath)}`);
+      damage.error(`starting without the backup, which is kept as ${setAside(disk, backupPath)}`);
       backup = undefined;
     }
   }
-  if (state === "sound") {
-    if (backup === undefined || backup instanceof Error || backup.number <= storeNumber(path)) return "sound";
-    state = "outdated";
+  if (backupProblem !== undefined) {
+    const kept = disk.exists(backupPath) ? `; it is kept as ${setAside(disk, backupPath)}` : "";
+    damage.report("metadata", `${backupProblem}${kept}; the metadata store is sound, and a new backup is made`);
   }
+  if (state === "locked" || state === "sound") return "sound";
   const hasLogs = topicFolders(disk, directory).length > 0;
   if (state === "missing" && !hasLogs) return "new";
   if (backup instanceof Error) throw new Error(`${backup.message}; start again when it can be read, or with --start-without-unreadable`);
@@ -165,14 +216,18 @@ function restore(disk: Disk, directory: string, logger: Logger, withoutUnreadabl
     fdatasyncSync(fd);
     closeSync(fd);
     renameSync(`${path}.new`, path);
-    logger.error(`${what}; restored from its backup: messages that channels finished in the last seconds may be delivered again`);
+    damage.report(
+      "metadata",
+      `${what}; restored from its backup: messages that channels finished in the last seconds may be delivered again`,
+    );
     return "restored";
   }
   if (!hasLogs) {
-    logger.error(`${what}; there are no logs either, so the data path starts empty`);
+    damage.report("metadata", `${what}; there are no logs either, so the data path starts empty`);
     return "new";
   }
-  logger.error(
+  damage.report(
+    "metadata",
     `${what}, and it has no backup; topics are restored from their folders, and all their messages wait for channels to be made`,
   );
   return "lost";
@@ -184,7 +239,7 @@ function describe(path: string, state: MetadataState | "outdated", aside: string
 }
 
 /** A sound backup. */
-interface Backup {
+export interface Backup {
   bytes: Buffer;
   /** The store's number of backups when this one was made. */
   number: number;
@@ -221,6 +276,15 @@ function storeNumber(path: string): number {
     return Number.POSITIVE_INFINITY;
   } finally {
     database?.close(true);
+  }
+}
+
+function lastRunOf(path: string, bootId: string): FoundRun {
+  const database = new Database(path, { strict: true, readwrite: true, create: false });
+  try {
+    return readRun(database, bootId);
+  } finally {
+    database.close(true);
   }
 }
 
@@ -266,6 +330,7 @@ export interface MetadataBackupOptions {
   disk: Disk;
   clock: Pick<Clock, "callAfterTurn">;
   logger: Logger;
+  notes?: FileNotes;
 }
 
 /** Renews the backup while the broker runs. Reading the store, which is small, is the longest that this blocks the event loop. */
@@ -275,11 +340,13 @@ export class MetadataBackup {
   private readonly clock: Pick<Clock, "callAfterTurn">;
   private readonly logger: Logger;
   private readonly path: string;
+  private readonly notes: FileNotes;
   private writtenChanges = -1;
   private nextMs = 0;
   private writing: Promise<void> | undefined;
 
-  constructor({ store, directory, disk, clock, logger }: MetadataBackupOptions) {
+  constructor({ store, directory, disk, clock, logger, notes = new FileNotes() }: MetadataBackupOptions) {
+    this.notes = notes;
     this.store = store;
     this.disk = disk;
     this.clock = clock;
@@ -310,6 +377,7 @@ export class MetadataBackup {
       this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / BACKUP_BYTES_PER_MS);
       await this.writeFile(`${this.path}.new`, bytes);
       this.disk.rename(`${this.path}.new`, this.path);
+      this.notes.note(BACKUP_NOTE, 1);
       this.writtenChanges = changes;
     } catch (error) {
       this.logger.warn(`cannot renew the metadata backup ${this.path}: ${(error as Error).message}; the previous one is kept`);
@@ -329,15 +397,4 @@ export class MetadataBackup {
       disk.close(fd);
     }
   }
-}
-
-/** Renames a damaged file or folder. @returns its new path */
-function setAside(disk: Disk, path: string): string {
-  for (let i = 1; i < MAX_SET_ASIDE; i++) {
-    const aside = `${path}.damaged${i === 1 ? "" : `-${i}`}`;
-    if (disk.exists(aside)) continue;
-    disk.rename(path, aside);
-    return aside;
-  }
-  throw new Error(`there are ${MAX_SET_ASIDE} damaged files beside ${path}; remove those that you do not need`);
 }

@@ -10,7 +10,9 @@ import type { Retention } from "../log/retention.ts";
 import { ImportState } from "./import-state.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
+import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
+import { explain } from "./store-errors.ts";
 
 /**
  * Ids of topics and channels are random numbers in [2^33, 2^53), so that none is given twice, also after the store lost its last
@@ -34,6 +36,8 @@ export interface NewTopic {
  * data path. Its exclusive lock also keeps a second process from using the data path.
  */
 export class MetadataStore {
+  readonly path: string;
+  readonly run: RunRecord;
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -45,14 +49,17 @@ export class MetadataStore {
     directory: string,
     private readonly ballast: Ballast = NO_BALLAST,
     private readonly random: RandomSource = systemRandom,
+    /** The lock of the directory, which is released with the database's own. */
+    private readonly lock?: { release(): void },
+    bootId = "",
   ) {
-    const path = join(directory, METADATA_FILE);
+    this.path = join(directory, METADATA_FILE);
     let database: Database | undefined;
     try {
       systemDisk.makeDirectory(directory);
       // SQLite would make it readable for everybody. Its -wal and -shm get the mode of the file.
-      makeEmptyFile(path);
-      database = this.database = new Database(path, { create: true, strict: true });
+      makeEmptyFile(this.path);
+      database = this.database = new Database(this.path, { create: true, strict: true });
       // Exclusive: the first write takes the lock, and the process keeps it until it ends, even by kill -9.
       this.database.run("PRAGMA locking_mode = EXCLUSIVE");
       this.database.run("PRAGMA journal_mode = WAL");
@@ -77,6 +84,7 @@ export class MetadataStore {
       this.close();
       throw new StartError(explain(directory, error as Error));
     }
+    this.run = new RunRecord(this.database, ballast, bootId);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
     );
@@ -295,7 +303,7 @@ export class MetadataStore {
   }
 
   /**
-   * Adds a row for a topic of which only its folder is left.
+   * Adds a row for a topic of which only its folder is left: it is adopted until endAdoption().
    *
    * @param known what the folder says
    * @returns the row's id, and the sequence at which the topic goes on if it has no log
@@ -309,9 +317,21 @@ export class MetadataStore {
         .query("UPDATE numbers SET used = 1 WHERE number = ? RETURNING next_sequence AS nextSequence")
         .get(number) as { nextSequence: number };
       if (known !== undefined) this.dropTopic(known.id);
-      return { id: this.addTopic(number, name, 0, known?.prefix, known?.id), nextSequence };
+      const id = this.addTopic(number, name, 0, known?.prefix, known?.id);
+      this.database.query("UPDATE topics SET adopted = 1 WHERE id = ?").run(id);
+      return { id, nextSequence };
     });
     return this.ballast.use(claim);
+  }
+
+  /** Ids of the topics of claimTopic() whose channels are still awaited. */
+  adoptedTopics(): Set<number> {
+    const rows = this.database.query("SELECT id FROM topics WHERE adopted = 1").all() as { id: number }[];
+    return new Set(rows.map(({ id }) => id));
+  }
+
+  endAdoption(): void {
+    this.ballast.use(() => this.database.run("UPDATE topics SET adopted = 0 WHERE adopted = 1"));
   }
 
   /** The sequence up to which each topic's log was synced, as the last run recorded it, by topic id. */
@@ -379,6 +399,7 @@ export class MetadataStore {
   close(): void {
     // true: otherwise prepared statements would keep the database open, and so the lock, until they are garbage collected.
     this.database.close(true);
+    this.lock?.release();
   }
 
   /** Runs one change of topics, channels or their settings. @param synced it is synced when this returns, whatever the durability */
@@ -397,24 +418,3 @@ export class MetadataStore {
 
 /** How many sequences are reserved for a memory-only topic at a time. After a crash, the next topic with its number begins behind them. */
 export const MEMORY_TOPIC_RESERVE = 2 ** 24;
-
-/** The text of a StartError for an error of opening the store: what is wrong, and what to do. */
-function explain(directory: string, error: Error): string {
-  const code = (error as NodeJS.ErrnoException).code ?? "";
-  if (code.startsWith("SQLITE_BUSY")) {
-    return `${directory} is in use by another process; stop that one, or give this one a --data-path of its own`;
-  }
-  if (
-    code === "EACCES" ||
-    code === "EPERM" ||
-    code === "EROFS" ||
-    code.startsWith("SQLITE_READONLY") ||
-    code.startsWith("SQLITE_CANTOPEN")
-  ) {
-    return `cannot write to ${directory} (${error.message}); make it writable for this user, or choose another --data-path`;
-  }
-  if (code.startsWith("SQLITE_IOERR")) {
-    return `cannot read ${join(directory, METADATA_FILE)}: ${error.message}; start again when it can be read, or with --start-without-unreadable from its backup`;
-  }
-  return `cannot open ${directory}: ${error.message}`;
-}

@@ -1,5 +1,6 @@
 import type { Database } from "bun:sqlite";
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
+import { RUN_TABLES } from "./run-record.ts";
 
 /**
  * The format of a data path, which its store records. A broker refuses a newer one.
@@ -75,11 +76,13 @@ export function createTables(database: Database): void {
       topic_id INTEGER PRIMARY KEY,
       sequence INTEGER NOT NULL
     );
+    ${RUN_TABLES}
   `);
   addColumn(database, "topics", "seal", "INTEGER");
   addColumn(database, "channels", "seal", "INTEGER");
   addColumn(database, "channels", "requeues_void_before", "INTEGER NOT NULL DEFAULT 0");
   addColumn(database, "topics", "durability", "TEXT");
   addColumn(database, "topics", "prefix", "INTEGER");
+  addColumn(database, "topics", "adopted", "INTEGER NOT NULL DEFAULT 0");
   if (formatVersion(database) !== FORMAT_VERSION) database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
 }

@@ -206,6 +206,10 @@ export class FaultDisk implements Disk {
       .map((name) => name.slice(below.length));
   }
 
+  listFolders(path: string): string[] {
+    return this.list(path).filter((name) => this.isFolder(`${path}/${name}`));
+  }
+
   sizeOf(path: string): number {
     return this.inode(path).size;
   }

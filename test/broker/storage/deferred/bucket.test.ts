@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
-import { Bucket, parseBucketName } from "../../../../src/broker/storage/deferred/bucket.ts";
+import { Bucket } from "../../../../src/broker/storage/deferred/bucket.ts";
+import { parseBucketName } from "../../../../src/broker/storage/deferred/bucket-name.ts";
 import {
   ENTRY_HEADER_BYTES,
   KIND_PUBLISH,
@@ -77,7 +78,7 @@ function fill(count: number, disk: Disk = systemDisk): Bucket {
 function recover(joined = (_entry: ScannedEntry, _sequence: number) => false): { bucket: Bucket; entries: ScannedEntry[]; cut: number } {
   const bucket = new Bucket(systemDisk, folder, START, 1000);
   const entries: ScannedEntry[] = [];
-  const cut = bucket.recover(joined, (entry) => entries.push({ ...entry }));
+  const { tailBytes: cut } = bucket.recover(joined, (entry) => entries.push({ ...entry }));
   expect(commit(bucket)).toBeUndefined();
   return { bucket, entries, cut };
 }

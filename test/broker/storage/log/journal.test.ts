@@ -2,7 +2,8 @@ import { expect, test } from "bun:test";
 import { systemClock } from "../../../../src/base/clock.ts";
 import type { Disk } from "../../../../src/broker/storage/disk/disk.ts";
 import { ChunkPool } from "../../../../src/broker/storage/log/chunk.ts";
-import { Journal, readJournal, replayJournal } from "../../../../src/broker/storage/log/journal.ts";
+import { Journal } from "../../../../src/broker/storage/log/journal.ts";
+import { readJournal, replayJournal } from "../../../../src/broker/storage/log/journal-reader.ts";
 import { LogFiles } from "../../../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../../../src/broker/storage/log/recycler.ts";
 import { TopicLog } from "../../../../src/broker/storage/log/topic-log.ts";
@@ -53,7 +54,7 @@ class Logs {
     disk.makeDirectory("/data");
     const recycler = new Recycler(disk, "/data/recycled", 64 * 1024);
     const pool = new ChunkPool(budgetBytes);
-    const journaled = readJournal(disk, JOURNAL);
+    const journaled = readJournal(disk, JOURNAL, false, CAPACITY);
     this.journal = new Journal(disk, JOURNAL, (error) => this.failures.push(error.message), CAPACITY);
     this.logs = Array.from({ length: count }, (_, number) => {
       const logger = new MemoryLogger();
@@ -72,7 +73,7 @@ class Logs {
         },
         0,
       );
-      replayJournal(journaled.of(number, number), opened.nextSequence, (...entry) => opened.restoreJournaled(...entry));
+      replayJournal(journaled.contents.of(number, number), opened.nextSequence, (...entry) => opened.restoreJournaled(...entry));
       return new TopicLog(pool, systemClock, idPrefix(1, number), opened);
     });
     this.journal.remove();
@@ -219,7 +220,7 @@ test("a message that looks like a group of the journal is not taken for one", ()
   const fd = disk.open(JOURNAL, "r+");
   disk.write(fd, group, 0, group.length, 2 * 4096);
   disk.close(fd);
-  expect(readJournal(disk, JOURNAL).size).toBe(1);
+  expect(readJournal(disk, JOURNAL, false, CAPACITY).contents.size).toBe(1);
 });
 
 test("after a kill during any write, the logs have all committed messages, in order and complete", () => {

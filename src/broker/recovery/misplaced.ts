@@ -1,0 +1,44 @@
+import { join } from "node:path";
+import type { DamageLog } from "../storage/damage-log.ts";
+import type { Disk } from "../storage/disk/disk.ts";
+import { setAside } from "../storage/disk/set-aside.ts";
+import { isKernelError } from "../storage/disk/unreadable-file.ts";
+
+/** Below the broker's folder: the folders that hold files, and the files that must not be folders. */
+const FOLDERS = new Set(["topics", "deferred", "keys", "recycled"]);
+const ROOT_FILES = /^(journal|ballast(\.new)?)$/;
+const TOPICS_FILES = /^catalogue\.copy(\.new)?$/;
+const SEGMENT_FILES = /^([0-9a-f]{16}\.(log|idx)(\.new)?|deleted)$/;
+const BUCKET_FILES = /^\d+-\d+\.(msg|done)(\.new|\.gone)?$/;
+const KEY_FILES = /^\d+\.keys$/;
+
+/** Sets aside folders where files belong, and files where folders belong, so that nothing else meets them. */
+export function setMisplacedAside(disk: Disk, directory: string, damage: DamageLog): void {
+  const check = (path: string, isMisplaced: (name: string, isFolder: boolean) => boolean) => {
+    for (const [name, isFolder] of entries(disk, path)) {
+      if (!isMisplaced(name, isFolder)) continue;
+      const what = isFolder ? "a folder where a file belongs" : "a file where a folder belongs";
+      damage.report("other", `${join(path, name)} is ${what}; it is kept as ${setAside(disk, join(path, name))}`);
+    }
+  };
+  check(directory, (name, isFolder) => (isFolder ? ROOT_FILES.test(name) : FOLDERS.has(name)));
+  check(join(directory, "topics"), (name, isFolder) => (isFolder ? TOPICS_FILES.test(name) : /^\d{5}-/.test(name)));
+  check(join(directory, "deferred"), (name, isFolder) => isFolder && BUCKET_FILES.test(name));
+  check(join(directory, "keys"), (name, isFolder) => isFolder && KEY_FILES.test(name));
+  for (const folder of entries(disk, join(directory, "topics"))
+    .filter(([name, isFolder]) => isFolder && /^\d{5}-/.test(name))
+    .map(([name]) => join(directory, "topics", name)))
+    check(folder, (name, isFolder) => isFolder && SEGMENT_FILES.test(name));
+}
+
+/** The names in a folder, and whether each is a folder; none if the folder does not exist. */
+function entries(disk: Disk, path: string): [name: string, isFolder: boolean][] {
+  try {
+    const folders = new Set(disk.listFolders(path));
+    return disk.list(path).map((name) => [name, folders.has(name)]);
+  } catch (error) {
+    // Whoever needs the folder waits until it can be read.
+    if (isKernelError(error)) return [];
+    throw error;
+  }
+}
