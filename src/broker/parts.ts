@@ -1,0 +1,172 @@
+import { join } from "node:path";
+import { type Clock, systemClock } from "../base/clock.ts";
+import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
+import type { Logger } from "../base/logger.ts";
+import { type RandomSource, systemRandom } from "../base/random-source.ts";
+import { RateLimitedLog } from "../base/rate-limited-log.ts";
+import { ScratchBuffer } from "../base/scratch-buffer.ts";
+import { StartError } from "../base/start-error.ts";
+import { GroupCommit } from "./acks/group-commit.ts";
+import type { PendingPublish } from "./acks/pending-publish.ts";
+import { Authority } from "./auth/authority.ts";
+import { checkDataPath } from "./exclusive-data-path.ts";
+import { FolderLock } from "./folder-lock.ts";
+import { ConnectionLimit } from "./http/connection-limit.ts";
+import { GroupSync } from "./loop/group-sync.ts";
+import { Health } from "./loop/health.ts";
+import { EventLoopTurn } from "./loop/turn.ts";
+import type { BrokerOptions } from "./options.ts";
+import { setMisplacedAside } from "./recovery/misplaced.ts";
+import { Recovery } from "./recovery/recovery.ts";
+import { WithoutUnreadable } from "./recovery/without-unreadable.ts";
+import { DamageLog } from "./storage/damage-log.ts";
+import { DATA_FOLDER, restrictToOwner } from "./storage/data-path.ts";
+import { DeferredStore } from "./storage/deferred/deferred-store.ts";
+import { BallastFile } from "./storage/disk/ballast.ts";
+import { type Disk, systemDisk } from "./storage/disk/disk.ts";
+import { FreeSpace } from "./storage/disk/free-space.ts";
+import { OpenFiles } from "./storage/disk/open-files.ts";
+import { ReadFailures } from "./storage/disk/read-failures.ts";
+import type { KeyedTopic } from "./storage/idempotency/key-file.ts";
+import { KeyStore } from "./storage/idempotency/key-store.ts";
+import { ChunkPool } from "./storage/log/chunk.ts";
+import { JOURNAL_FILE, Journal } from "./storage/log/journal.ts";
+import { Recycler } from "./storage/log/recycler.ts";
+import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-backup.ts";
+import { MetadataStore } from "./storage/metadata/metadata-store.ts";
+import { readBootId } from "./storage/metadata/run-record.ts";
+import { explain, inUse } from "./storage/metadata/store-errors.ts";
+import { buildServerTls } from "./tls-options.ts";
+import { Checkpointer } from "./topics/checkpointer.ts";
+import { Locality } from "./topics/locality.ts";
+import { MessageControl } from "./topics/message-control.ts";
+import { Publishing } from "./topics/publishing.ts";
+import type { RegistryParts } from "./topics/topic-parts.ts";
+import { TopicRegistry } from "./topics/topic-registry.ts";
+
+/** Log bytes in memory, all topics together. */
+const CACHE_BYTES = 16 * 1024 * 1024;
+/** Segment files kept for reuse, in segments' worth of bytes. */
+const RECYCLED_SEGMENTS = 4;
+
+/** The disk and the clock that a broker uses. Tests pass disks that fail and clocks that they move. */
+export interface Environment {
+  disk?: Disk;
+  clock?: Clock;
+  random?: RandomSource;
+  /** Names the time since the machine started. After another one, files may be as a power cut leaves them. */
+  bootId?: string;
+  /** How many descriptors the process may have. */
+  descriptorLimit?: number;
+}
+
+/** The parts of an open broker; what each does is in its own folder. docs/architecture.md tells a message's way through them. */
+export type Parts = ReturnType<typeof openParts>;
+
+/** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
+export function openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
+  const { clock = systemClock, random = systemRandom, bootId = readBootId() } = environment;
+  const descriptors = new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
+  const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
+  const clientDescriptors = { tcp: descriptors.share(), http: descriptors.share() };
+  const tls = buildServerTls(options);
+  const authority = Authority.from(options);
+  const locality = Locality.from(options, logger);
+  const dataPath = options.dataPath === "" ? process.cwd() : options.dataPath;
+  checkDataPath(dataPath);
+  const directory = join(dataPath, DATA_FOLDER);
+  const rateLimitedLog = new RateLimitedLog(logger);
+  const turn = new EventLoopTurn(clock);
+  const readFailures = new ReadFailures(turn, logger, rateLimitedLog);
+  const chunks = new ChunkPool(CACHE_BYTES);
+  const scratch = new ScratchBuffer();
+
+  const lock = lockFolder(directory);
+  let metadata: MetadataStore | undefined;
+  try {
+    restrictToOwner(directory, logger);
+    const damage = new DamageLog(logger);
+    setMisplacedAside(disk, directory, damage);
+    const found = restoreMetadata(disk, directory, damage, bootId, options.startWithoutUnreadable);
+    const ballast = new BallastFile(disk, directory, random);
+    metadata = new MetadataStore(directory, ballast, random, lock, bootId);
+    turn.continueFrom(metadata.clockStep());
+    const notes = metadata.run.begin(found === "sound" || found === "new", (error) =>
+      rateLimitedLog.error(`cannot save to ${directory}: ${error.message}`),
+    );
+    const metadataBackup = new MetadataBackup({ store: metadata, directory, disk, clock, logger, notes });
+    const recycler = new Recycler(disk, join(directory, "recycled"), RECYCLED_SEGMENTS * options.maxBytesPerFile, logger);
+    const onJournalFailure = (error: Error) => rateLimitedLog.error(`JOURNAL: ${error.message}; topics write to their own files instead`);
+    const journal = new Journal(disk, join(directory, JOURNAL_FILE), onJournalFailure, undefined, random, notes);
+    const freeSpace = new FreeSpace(disk, directory, options.minFreeBytes, ballast, logger, (low) => {
+      publishing.refuseOnDisk(freeSpace.refusal);
+      recycler.setAccepting(!low);
+      if (low) journal.freeFile();
+    });
+    const checkpointer = new Checkpointer({ metadata, ballast, freeSpace, turn, clock, logger, rateLimitedLog }, directory);
+    const deferred = new DeferredStore({
+      ...{ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock },
+      ...{ readFailures, notes, damage },
+    });
+    const registryParts: RegistryParts = {
+      ...{ options, turn, logger, rateLimitedLog, readFailures, deferred, metadata, checkpointer, freeSpace },
+      ...{ scratch, disk, clock, chunks, recycler, ballast },
+    };
+    const registry = new TopicRegistry(registryParts, directory);
+    const keys = new KeyStore<PendingPublish>({
+      directory: join(directory, "keys"),
+      disk,
+      logger,
+      windowMs: options.idempotencyWindowMs,
+      limit: options.idempotencyKeys,
+      notes,
+      damage,
+    });
+    const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
+    const acks = new GroupCommit(groupSync.syncPublished, clock, logger);
+    const publishing = new Publishing({ turn, registry, keys, acks, scratch });
+    const messageControl = new MessageControl({ deferred, publishing, turn });
+    const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
+    const health = new Health({ lock, freeSpace, checkpointer, groupSync, readFailures });
+
+    // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
+    disk.syncDirectoryNow(directory);
+    disk.syncDirectoryNow(dataPath);
+    deferred.target = registry;
+    const { startWithoutUnreadable } = options;
+    const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
+    const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable, damage, notes }, registry, directory, found);
+    recovery.run();
+    const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
+    if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
+    const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
+    const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(() => keys.recover(turn.agingMs, wasThere)));
+    keysRetry.run(() => withoutUnreadable.run(() => keys.recover(turn.agingMs, wasThere)));
+    withoutUnreadable.end();
+    recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, wasThere));
+    freeSpace.check(turn.steadyMs);
+    return {
+      ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
+      ...{ descriptors, clientDescriptors, openFiles: disk },
+      ...{ metadata, metadataBackup, recovery, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
+      ...{ groupSync, acks, publishing, messageControl, health, httpConnections, lock, damage, notes },
+    };
+  } catch (error) {
+    metadata?.close();
+    lock.release();
+    throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
+  }
+}
+
+/** Locks the broker's folder, which is made if it does not exist. @throws StartError when another process has locked it */
+function lockFolder(directory: string): FolderLock {
+  let lock: FolderLock | "in use";
+  try {
+    systemDisk.makeDirectory(directory);
+    lock = FolderLock.take(directory);
+  } catch (error) {
+    throw new StartError(explain(directory, error as Error));
+  }
+  if (lock === "in use") throw new StartError(inUse(directory));
+  return lock;
+}
