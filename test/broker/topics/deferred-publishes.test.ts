@@ -120,6 +120,69 @@ test("a channel that is created in a pause does not get what was published befor
   expect(timed.bodiesOf(second)).toEqual(["in the pause"]);
 });
 
+/** What a channel says that it holds, and how many messages have entered it. */
+const counts = (channel: Channel) => [channel.depth + channel.deferredCount + channel.inFlightCount, channel.messageCount];
+
+for (const [when, pass] of MEANWHILE) {
+  test(`what a paused topic holds back from one channel, and not from another, changes no count of waiting messages, ${when}`, async () => {
+    timed = new Timed();
+    timed.topic.channel("first");
+    for (const body of ["one", "two", "three"]) await timed.publish(body);
+    timed.topic.channel("second");
+    for (const body of ["four", "five"]) await timed.publish(body, 0);
+    timed.topic.pause();
+    timed.clock.advance(2 * DELAY_MS);
+    await timed.publish("six", 0);
+    await pass(timed);
+    const isSame = when === "at once";
+    const { topic } = timed;
+    expect(topic.depth).toBe(4);
+    // Deferred publishes count from when they are stored, and the topic's since the start.
+    expect(counts(topic.channel("first"))).toEqual([2, isSame ? 2 : 0]);
+    expect(counts(topic.channel("second"))).toEqual([2, isSame ? 2 : 0]);
+    topic.unpause();
+    timed.clock.endTurn();
+    expect(counts(topic.channel("first"))).toEqual([6, isSame ? 6 : 4]);
+    expect(counts(topic.channel("second"))).toEqual([3, isSame ? 3 : 1]);
+    expect(timed.bodiesOf(topic.channel("first"))).toEqual(["five", "four", "one", "six", "three", "two"]);
+    expect(timed.bodiesOf(topic.channel("second"))).toEqual(["five", "four", "six"]);
+  });
+
+  test(`emptying a channel of a paused topic does not bring back what the channel never gets, ${when}`, async () => {
+    timed = new Timed();
+    timed.topic.channel("first");
+    await timed.publish("before");
+    timed.topic.channel("second");
+    await timed.publish("waiting", 0);
+    timed.topic.pause();
+    timed.clock.advance(2 * DELAY_MS);
+    await timed.publish("held", 0);
+    timed.topic.channel("second").empty();
+    await pass(timed);
+    expect(counts(timed.topic.channel("second"))).toEqual([0, when === "at once" ? 1 : 0]);
+    timed.topic.unpause();
+    expect(timed.bodiesOf(timed.topic.channel("second"))).toEqual(["held"]);
+    expect(timed.bodiesOf(timed.topic.channel("first"))).toEqual(["before", "held", "waiting"]);
+  });
+
+  test(`a channel of a paused topic that was moved to the end counts nothing that the topic holds back, ${when}`, async () => {
+    timed = new Timed();
+    const channel = timed.topic.channel("c");
+    await timed.publish("one", 0);
+    timed.topic.pause();
+    for (const body of ["two", "three"]) await timed.publish(body, 0);
+    channel.seek(timed.topic.log.next);
+    await pass(timed);
+    expect(counts(timed.topic.channel("c"))).toEqual([0, when === "at once" ? 1 : 0]);
+    timed.topic.channel("c").seek(timed.topic.log.startSequence);
+    expect(counts(timed.topic.channel("c"))).toEqual([1, when === "at once" ? 1 : 0]);
+    timed.topic.unpause();
+    timed.clock.endTurn();
+    expect(counts(timed.topic.channel("c"))).toEqual([3, when === "at once" ? 3 : 2]);
+    expect(timed.bodiesOf(timed.topic.channel("c"))).toEqual(["one", "three", "two"]);
+  });
+}
+
 test("emptying a topic without channels drops its deferred publishes", async () => {
   timed = new Timed();
   await timed.publish("one");

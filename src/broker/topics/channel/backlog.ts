@@ -29,6 +29,9 @@ export class Backlog {
   /** Finished ranges at or above the cursor, ascending. */
   skips: Range[] = [];
   private skippedCount = 0;
+  /** How many of the skipped messages the source had not released when its `released` was `countedAt`; -1: to be counted again. */
+  private unreleasedCount = 0;
+  private countedAt = 0;
   /** Ranges above the cursor that an earlier run delivered but did not see finished, ascending. */
   private tried: Tries[] = [];
 
@@ -43,7 +46,23 @@ export class Backlog {
 
   /** How many messages may be delivered for the first time. */
   get freshCount(): number {
-    return Math.max(0, this.source.released - this.inFlight.window.cursor - this.skippedCount);
+    return Math.max(0, this.source.released - this.inFlight.window.cursor - this.skippedCount + this.unreleasedSkips);
+  }
+
+  /**
+   * How many messages are skipped that the source has not released yet: a paused topic holds them back, and the channel was emptied,
+   * moved or created behind them.
+   */
+  get unreleasedSkips(): number {
+    const { released } = this.source;
+    if (this.countedAt === released) return this.unreleasedCount;
+    const from = Math.max(released, this.inFlight.window.cursor);
+    let count = 0;
+    for (let i = this.skips.length - 1; i >= 0 && this.skips[i].to > from; i--)
+      count += this.skips[i].to - Math.max(this.skips[i].from, from);
+    this.countedAt = released;
+    this.unreleasedCount = count;
+    return count;
   }
 
   /** How many of these are on disk only. */
@@ -53,9 +72,15 @@ export class Backlog {
 
   // ---- messages that are not delivered
 
+  /** The finished ranges from a sequence on. */
+  skipsFrom(sequence: number): Range[] {
+    return this.skips.filter(({ to }) => to > sequence).map(({ from, to }) => ({ from: Math.max(from, sequence), to }));
+  }
+
   /** Counts messages as finished without delivering them. */
   skip(from: number, to: number): void {
     this.skippedCount += addRange(this.skips, from, to);
+    if (to > this.source.released) this.countedAt = -1;
     this.signals.markUnsaved();
   }
 
@@ -96,6 +121,7 @@ export class Backlog {
     this.position = position;
     this.skips = [];
     this.skippedCount = 0;
+    this.countedAt = -1;
     this.tried = [];
   }
 
@@ -115,6 +141,7 @@ export class Backlog {
           this.skippedCount -= to - Math.max(window.cursor, skip.from);
           window.skipTo(to);
           this.position = position;
+          if (to > this.source.released) this.countedAt = -1;
         }
         if (to < skip.to) {
           skip.from = to;

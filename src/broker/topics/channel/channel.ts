@@ -13,7 +13,7 @@ import type { Discarded } from "./discarded.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { InFlight } from "./in-flight.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
-import type { Progress } from "./progress.ts";
+import { encodeProgress, type Progress } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { Window } from "./window.ts";
 
@@ -108,8 +108,8 @@ export class Channel implements ChannelView, ChannelSignals {
 
   /** Messages that entered the channel since the broker started. */
   get messageCount(): number {
-    const { released, deferredPublishes } = this.topic;
-    return released - this.messageCountBase + deferredPublishes.count - this.deferrals.voidedPublishes;
+    const released = this.topic.released - this.messageCountBase + this.backlog.unreleasedSkips;
+    return released + this.topic.deferredPublishes.count - this.deferrals.voidedPublishes;
   }
 
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
@@ -227,9 +227,11 @@ export class Channel implements ChannelView, ChannelSignals {
   empty(): void {
     const { released, releasedPosition, deferredPublishes } = this.topic;
     const before = this.parts.deferred.nextNumber;
-    const emptied = { voidBefore: before, requeuesVoidBefore: before, floor: released, progress: new Uint8Array() };
-    this.parts.checkpointer.storeChannel(this, emptied);
+    const skips = this.backlog.skipsFrom(released); // which a paused topic holds back, and the channel never gets
+    const row = { voidBefore: before, requeuesVoidBefore: before, floor: released };
+    this.parts.checkpointer.storeChannel(this, { ...row, progress: encodeProgress({ finished: skips, tried: [] }, released) });
     this.restartAt(released, releasedPosition);
+    for (const { from, to } of skips) this.skipUncounted(from, to);
     this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
     deferredPublishes.noteVoid(this.deferrals.voidBefore);
     this.markUnsaved();
@@ -371,7 +373,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.deferrals.voidBefore = row.voidBefore;
     this.topic.deferredPublishes.noteVoid(row.voidBefore);
     this.deferrals.requeuesVoidBefore = row.requeuesVoidBefore;
-    this.messageCountBase = this.topic.released;
+    this.messageCountBase = this.topic.released + this.backlog.unreleasedSkips;
   }
 
   // ---- calls of its parts and its topic
@@ -415,6 +417,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.dispatcher.cancelRetries();
     this.deferrals.restart();
     this.inFlight.restartAt(sequence);
+    this.messageCountBase -= this.backlog.unreleasedSkips;
     this.backlog.restartAt(position);
     this.topic.markTrimmable();
     this.parts.turn.schedule();
