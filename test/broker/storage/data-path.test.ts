@@ -5,6 +5,7 @@ import { DATA_FOLDER, restrictToOwner } from "../../../src/broker/storage/data-p
 import { systemDisk } from "../../../src/broker/storage/disk/disk.ts";
 import { MetadataStore } from "../../../src/broker/storage/metadata/metadata-store.ts";
 import { InProcess, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { missing, testUnless } from "../../support/needs.ts";
 
 /** The permissions of a folder and everything in it, by path. */
 function modes(folder: string, path = "."): Record<string, string> {
@@ -100,22 +101,25 @@ test("a symbolic link in the data folder is not followed", () => {
   }
 });
 
-test("a folder that cannot be read does not keep the rest from being closed to others, nor the broker from starting", () => {
-  const folder = temporaryFolder();
-  try {
-    const directory = join(folder, DATA_FOLDER);
-    systemDisk.makeDirectory(directory);
-    // Too deep for a path to name it, and so unreadable for root, too.
-    const levels = Array<string>(15).fill("level".repeat(40)).join("/");
-    const nest = 'mkdir -p "upper/$0" "lower/$0" && mv lower "upper/$0"';
-    expect(Bun.spawnSync(["sh", "-c", nest, levels], { cwd: directory }).exitCode).toBe(0);
-    writeFileSync(join(directory, "zzz"), "");
-    chmodSync(join(directory, "zzz"), 0o644);
-    const log = new MemoryLogger();
-    restrictToOwner(directory, log);
-    expect(statSync(join(directory, "zzz")).mode & 0o777).toBe(0o600);
-    expect(log.matching(/^WARNING.* private to this user: .*ENAMETOOLONG/).length).toBe(1);
-  } finally {
-    Bun.spawnSync(["rm", "-rf", folder]);
-  }
-});
+testUnless(missing("sh", "mkdir", "mv", "rm"))(
+  "a folder that cannot be read does not keep the rest from being closed to others, nor the broker from starting",
+  () => {
+    const folder = temporaryFolder();
+    try {
+      const directory = join(folder, DATA_FOLDER);
+      systemDisk.makeDirectory(directory);
+      // Too deep for a path to name it, and so unreadable for root, too.
+      const levels = Array<string>(15).fill("level".repeat(40)).join("/");
+      const nest = 'mkdir -p "upper/$0" "lower/$0" && mv lower "upper/$0"';
+      expect(Bun.spawnSync(["sh", "-c", nest, levels], { cwd: directory }).exitCode).toBe(0);
+      writeFileSync(join(directory, "zzz"), "");
+      chmodSync(join(directory, "zzz"), 0o644);
+      const log = new MemoryLogger();
+      restrictToOwner(directory, log);
+      expect(statSync(join(directory, "zzz")).mode & 0o777).toBe(0o600);
+      expect(log.matching(/^WARNING.* private to this user: .*ENAMETOOLONG/).length).toBe(1);
+    } finally {
+      Bun.spawnSync(["rm", "-rf", folder]);
+    }
+  },
+);
