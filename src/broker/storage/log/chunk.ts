@@ -1,3 +1,6 @@
+import { PieceCache } from "./commit-pieces.ts";
+import { ReadAhead } from "./read-ahead.ts";
+
 /**
  * Memory for log bytes: chunks of three sizes, pooled and reused, because the first touch of fresh memory is the most
  * expensive part of a publish (the kernel clears and maps each page). The caches of all logs share one budget. When it is
@@ -10,6 +13,9 @@ export const LARGEST_CLASS = CLASS_BYTES.length - 1;
 
 /** Free chunks kept for reuse, per class. More than these are left to the garbage collector. */
 const POOLED_PER_CLASS = [64, 32, 24];
+
+/** Blocks that their readers have passed are kept up to this size, for channels that follow closely. Memory that was used just now is fast. */
+const MAX_PASSED_BYTES = 4 * 1024 * 1024;
 
 /** Records of a log that cannot be read: the reader continues behind them. `isGap` tells a Gap from a Chunk. */
 export interface Gap {
@@ -34,6 +40,8 @@ export class Chunk {
   pins = 0;
   /** The owner has freed the chunk. It goes back to the pool when it has no pins. */
   freed = false;
+  /** The block was read from files, and is kept until memory is short. */
+  isRead = false;
   /** The log that can evict the chunk when memory is short; undefined while the chunk may not be evicted. */
   owner: ChunkOwner | undefined;
 
@@ -60,7 +68,7 @@ export interface ChunkOwner {
 }
 
 /** The part of the pool that a reader of chunks needs. */
-export type ChunkSource = Pick<ChunkPool, "allocate" | "free">;
+export type ChunkSource = Pick<ChunkPool, "allocate" | "free"> & { pieces?: PieceCache };
 
 /** Allocates chunks outside the pool and its budget, for callers that look at a few records and forget them. No cached chunk is evicted for these. */
 export const UNPOOLED: ChunkSource = {
@@ -72,21 +80,34 @@ export class ChunkPool {
   /** Bytes of all allocated chunks. */
   usedBytes = 0;
   private readonly reusable: Chunk[][] = CLASS_BYTES.map(() => []);
-  /** Chunks that may be evicted, the oldest first. */
+  /** Chunks that may be evicted, the oldest first. Blocks that were read from files become young again when they are used. */
   private readonly evictable = new Set<Chunk>();
+  /** Those of them that their readers have passed. They are evicted first. */
+  private readonly passed = new Set<Chunk>();
+  private passedBytes = 0;
+  /** How many blocks that were read from files their readers have not passed. */
+  private blocksInUse = 0;
+  private usedLast: Chunk | undefined;
+  /** How much is read from files at once. */
+  readonly readAhead: ReadAhead;
+  readonly pieces = new PieceCache();
 
   /** @param budgetBytes bound for caches. What must be in memory (tails, pinned chunks) can exceed it. */
-  constructor(readonly budgetBytes: number) {}
+  constructor(readonly budgetBytes: number) {
+    this.readAhead = new ReadAhead(budgetBytes);
+  }
 
   /**
    * Allocates a chunk of at least `bytes`, of the wished class if the budget allows it.
    * The caller sets content and positions. The buffer is not cleared.
    */
   allocate(bytes: number, wishedClass: number): Chunk {
-    let sizeClass = wishedClass;
-    if (this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) this.makeRoom(CLASS_BYTES[sizeClass]);
-    while (sizeClass > 0 && this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) sizeClass--;
-    while (sizeClass <= LARGEST_CLASS && CLASS_BYTES[sizeClass] < bytes) sizeClass++;
+    let smallest = 0;
+    while (smallest <= LARGEST_CLASS && CLASS_BYTES[smallest] < bytes) smallest++;
+    let sizeClass = Math.max(wishedClass, smallest);
+    const wishedBytes = sizeClass > LARGEST_CLASS ? bytes : CLASS_BYTES[sizeClass];
+    if (this.usedBytes + wishedBytes > this.budgetBytes) this.makeRoom(wishedBytes);
+    while (sizeClass > smallest && this.usedBytes + CLASS_BYTES[sizeClass] > this.budgetBytes) sizeClass--;
     if (sizeClass > LARGEST_CLASS) {
       // Larger than any class: this chunk does not go back to the pool.
       const chunk = new Chunk(Buffer.allocUnsafeSlow(bytes), -1);
@@ -106,9 +127,56 @@ export class ChunkPool {
     this.evictable.add(chunk);
   }
 
+  /** Keeps a block that was read from files. @param ahead its reader goes on to the block's end; otherwise it needs one record only */
+  keepRead(chunk: Chunk, owner: ChunkOwner, ahead: boolean): void {
+    chunk.isRead = true;
+    this.markEvictable(chunk, owner);
+    if (ahead) this.blocksInUse++;
+    else this.addPassed(chunk);
+    this.usedLast = chunk;
+  }
+
+  /** A block that was read from files is used again. */
+  useRead(chunk: Chunk): void {
+    if (chunk === this.usedLast) return;
+    this.usedLast = chunk;
+    this.evictable.delete(chunk);
+    this.evictable.add(chunk);
+    if (this.removePassed(chunk)) this.blocksInUse++;
+  }
+
+  /** A reader has come to the end of a block that was read from files. */
+  passRead(chunk: Chunk): void {
+    if (this.passed.has(chunk)) return;
+    this.blocksInUse--;
+    if (this.usedLast === chunk) this.usedLast = undefined;
+    this.readAhead.passed(chunk.end - chunk.start, this.blocksInUse);
+    this.addPassed(chunk);
+  }
+
+  private addPassed(chunk: Chunk): void {
+    this.passed.add(chunk);
+    this.passedBytes += chunk.buffer.length;
+    for (const oldest of this.passed) {
+      if (this.passedBytes <= MAX_PASSED_BYTES || oldest === chunk) return;
+      oldest.owner?.evict(oldest);
+    }
+  }
+
+  private removePassed(chunk: Chunk): boolean {
+    if (!this.passed.delete(chunk)) return false;
+    this.passedBytes -= chunk.buffer.length;
+    return true;
+  }
+
   /** The owner no longer needs the chunk. Its memory is reused when no pending write refers to it. */
   free(chunk: Chunk): void {
     this.evictable.delete(chunk);
+    if (chunk.isRead) {
+      chunk.isRead = false;
+      if (!this.removePassed(chunk)) this.blocksInUse--;
+      if (this.usedLast === chunk) this.usedLast = undefined;
+    }
     chunk.owner = undefined;
     chunk.freed = true;
     if (chunk.pins === 0) this.reuse(chunk);
@@ -127,8 +195,13 @@ export class ChunkPool {
   }
 
   private makeRoom(bytes: number): void {
+    for (const chunk of this.passed) {
+      if (this.usedBytes + bytes <= this.budgetBytes) return;
+      chunk.owner?.evict(chunk);
+    }
     for (const chunk of this.evictable) {
       if (this.usedBytes + bytes <= this.budgetBytes) return;
+      if (chunk.isRead) this.readAhead.evicted(chunk.buffer.length);
       // Pinned chunks are evicted too, though their memory comes back later: a log evicts its oldest chunk first, so a pinned
       // chunk would keep all chunks behind it.
       chunk.owner?.evict(chunk);

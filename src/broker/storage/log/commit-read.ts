@@ -1,7 +1,90 @@
+import { ScratchBuffer } from "../../../base/scratch-buffer.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
 import type { Chunk, ChunkSource } from "./chunk.ts";
+import { CommitPieces, type PieceCache } from "./commit-pieces.ts";
 import type { Segment } from "./segment.ts";
 import type { IndexEntry } from "./segment-index.ts";
+
+/** A commit of up to this size is read whole into a buffer that is kept. */
+const SCRATCH_BYTES = 1024 * 1024;
+const scratch = new ScratchBuffer();
+
+/**
+ * Reads the records of consecutive entries into a new chunk, and compares them with their checksums. The chunk ends before the first
+ * damaged one. Of a single commit that is much larger than asked for, the chunk gets the pieces from `position` on.
+ *
+ * @param found entries of `maxBytes` together, or one
+ * @param position in the log, in the first entry
+ * @returns what is wrong with the first entry
+ * @throws UnreadableFile if not even that one can be read
+ */
+export function readBlock(
+  segment: Segment,
+  found: readonly IndexEntry[],
+  position: number,
+  maxBytes: number,
+  pool: ChunkSource,
+): Chunk | Error {
+  const [first] = found;
+  const { pieces } = pool;
+  if (pieces !== undefined && first.length > wholeBytes(maxBytes)) return readPieces(segment, first, position, maxBytes, pool, pieces);
+  const last = found[found.length - 1];
+  const chunk = pool.allocate(last.offset + last.length - first.offset, 0);
+  const good = readCommits(segment, found, chunk, pool);
+  if (good instanceof Error) {
+    pool.free(chunk);
+    return good;
+  }
+  return place(chunk, segment, first, 0, good.offset + good.length - first.offset, 0);
+}
+
+/** A commit of up to this size is kept whole where `maxBytes` were asked for: it takes the same chunk. */
+function wholeBytes(maxBytes: number): number {
+  return maxBytes > 128 * 1024 ? 1024 * 1024 : Math.max(16 * 1024, maxBytes);
+}
+
+function place(chunk: Chunk, segment: Segment, entry: IndexEntry, from: number, to: number, recordsBefore: number): Chunk {
+  chunk.start = segment.basePosition + entry.offset + from;
+  chunk.end = segment.basePosition + entry.offset + to;
+  chunk.firstSequence = entry.firstSequence + recordsBefore;
+  return chunk;
+}
+
+/** Reads a part of a commit. The first part of a commit that is asked for has the whole commit read, since only the whole has a checksum. */
+function readPieces(
+  segment: Segment,
+  entry: IndexEntry,
+  position: number,
+  maxBytes: number,
+  pool: ChunkSource,
+  cache: PieceCache,
+): Chunk | Error {
+  const offset = position - segment.basePosition - entry.offset;
+  const known = cache.get(segment, entry);
+  if (known !== undefined) {
+    const range = known.from(offset, maxBytes);
+    const chunk = pool.allocate(range.to - range.from, 0);
+    const problem = readBytes(segment, chunk.buffer, entry.offset + range.from, range.to - range.from);
+    if (problem === undefined && known.match(chunk.buffer, range)) {
+      return place(chunk, segment, entry, range.from, range.to, range.recordsBefore);
+    }
+    pool.free(chunk);
+    if (problem instanceof UnreadableFile) throw problem;
+  }
+  const whole = entry.length > SCRATCH_BYTES ? Buffer.allocUnsafeSlow(entry.length) : scratch.reserve(entry.length);
+  const problem = readBytes(segment, whole, entry.offset, entry.length);
+  if (problem instanceof UnreadableFile) throw problem;
+  if (problem !== undefined) return problem;
+  if (Bun.hash.crc32(whole.subarray(0, entry.length)) !== entry.crc) return new Error(MISMATCH);
+  const pieces = new CommitPieces(whole, entry.length);
+  cache.set(segment, entry, pieces);
+  const range = pieces.from(offset, maxBytes);
+  const chunk = pool.allocate(range.to - range.from, 0);
+  whole.copy(chunk.buffer, 0, range.from, range.to);
+  return place(chunk, segment, entry, range.from, range.to, range.recordsBefore);
+}
+
+const MISMATCH = "checksum does not match";
 
 /**
  * Reads the records of consecutive entries to the start of a chunk, and compares them with their checksums. If they cannot be read
@@ -11,7 +94,7 @@ import type { IndexEntry } from "./segment-index.ts";
  * @returns the last entry before the first damaged one; or what is wrong with the first one
  * @throws UnreadableFile if not even the first one can be read
  */
-export function readCommits(segment: Segment, found: readonly IndexEntry[], chunk: Chunk, pool: ChunkSource): IndexEntry | Error {
+function readCommits(segment: Segment, found: readonly IndexEntry[], chunk: Chunk, pool: ChunkSource): IndexEntry | Error {
   let entries = found;
   let problem = read(segment, entries, chunk);
   if (problem !== undefined && entries.length > 1) {
@@ -30,14 +113,18 @@ export function readCommits(segment: Segment, found: readonly IndexEntry[], chun
     if (Bun.hash.crc32(chunk.buffer.subarray(from, from + entry.length)) !== entry.crc) break;
     good = entry;
   }
-  return good ?? new Error("checksum does not match");
+  return good ?? new Error(MISMATCH);
 }
 
 function read(segment: Segment, entries: readonly IndexEntry[], chunk: Chunk): Error | undefined {
   const first = entries[0];
   const last = entries[entries.length - 1];
+  return readBytes(segment, chunk.buffer, first.offset, last.offset + last.length - first.offset);
+}
+
+function readBytes(segment: Segment, target: Buffer, offset: number, length: number): Error | undefined {
   try {
-    segment.read(chunk.buffer, 0, first.offset, last.offset + last.length - first.offset);
+    segment.read(target, 0, offset, length);
     return undefined;
   } catch (error) {
     return error as Error;

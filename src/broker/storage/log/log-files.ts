@@ -1,8 +1,9 @@
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { removeFolder, renameIfThere } from "../disk/disk.ts";
-import { type Chunk, type ChunkSource, type Gap, LARGEST_CLASS } from "./chunk.ts";
-import { missingBetween, readCommits } from "./commit-read.ts";
+import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
+import type { PieceCache } from "./commit-pieces.ts";
+import { missingBetween, readBlock } from "./commit-read.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
 import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
 import { LogSync } from "./log-sync.ts";
@@ -195,7 +196,7 @@ export class LogFiles {
 
   /**
    * Reads the commits from `position` on into a new chunk, compares each with its checksum, and ends before the first damaged
-   * one.
+   * one. Of a commit that is larger than `maxBytes` it may read a part only (commit-pieces.ts).
    *
    * @param quietly damage is neither logged nor counted, for callers that may inspect the same messages again and again
    * @returns a Gap if the first commit is damaged
@@ -206,32 +207,30 @@ export class LogFiles {
     if (segment === undefined) return this.gapAt(position);
     this.noteReading(segment);
     const found = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
-    const first = found[0];
-    const last = found[found.length - 1];
-    const chunk = pool.allocate(last.offset + last.length - first.offset, LARGEST_CLASS);
-    const good = readCommits(segment, found, chunk, pool);
-    if (good instanceof Error) {
-      pool.free(chunk);
-      if (!quietly) this.damaged.report(segment, first, good);
-      return {
-        isGap: true,
-        nextPosition: segment.basePosition + first.offset + first.length,
-        nextSequence: first.firstSequence + first.count,
-      };
-    }
-    chunk.start = segment.basePosition + first.offset;
-    chunk.end = segment.basePosition + good.offset + good.length;
-    chunk.firstSequence = first.firstSequence;
-    return chunk;
+    const block = readBlock(segment, found, position, maxBytes, pool);
+    if (!(block instanceof Error)) return block;
+    const [first] = found;
+    if (!quietly) this.damaged.report(segment, first, block);
+    return {
+      isGap: true,
+      nextPosition: segment.basePosition + first.offset + first.length,
+      nextSequence: first.firstSequence + first.count,
+    };
   }
 
-  /** Position of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
-  locate(sequence: number): number {
+  /**
+   * Position of the commit that has a sequence, or of the gap if the sequence is missing between segments.
+   *
+   * @param pieces of a commit whose pieces are known, the position of the one that has the sequence
+   */
+  locate(sequence: number, pieces?: PieceCache): number {
     const index = this.segments.findIndex((candidate) => sequence < candidate.nextSequence);
     if (index < 0) return sequence < this.nextSequence ? this.recordedEnd : this.endPosition;
     const segment = this.segments[index];
     if (sequence < segment.baseSequence) return index > 0 ? this.segments[index - 1].endPosition : segment.basePosition;
-    return segment.basePosition + segment.entryAt(segment.findBySequence(sequence)).offset;
+    const entry = segment.entryAt(segment.findBySequence(sequence));
+    const piece = pieces?.get(segment, entry)?.offsetOfRecord(sequence - entry.firstSequence) ?? 0;
+    return segment.basePosition + entry.offset + piece;
   }
 
   /** Position and first sequence of the commit that has a sequence, or of the gap if the sequence is missing between segments. */

@@ -5,14 +5,11 @@ import { type Timestamp, writeMessage, writeMessages } from "../../../frame/layo
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
+import { ReadBlocks } from "./read-blocks.ts";
 import type { CommitPart } from "./segment.ts";
 
-/** The most bytes that one read for a lagging channel brings into memory, unless a single commit is larger. */
-const READ_AHEAD_BYTES = 512 * 1024;
 /** A redelivery reads about this many bytes around its message. */
 const READ_NEAR_BYTES = 32 * 1024;
-/** How many blocks read from files one log keeps. Channels that lag together share them. */
-const MAX_READ_BLOCKS = 4;
 /** A log whose own files are behind by more than this writes to them instead of the journal. */
 const MAX_BEHIND_BYTES = 4 * MAX_JOURNALED_BYTES;
 /** When a chunk is full earlier than this, the next one is larger. */
@@ -44,8 +41,8 @@ export class TopicLog implements JournaledLog {
   private journaledMs = 0;
   /** Contiguous chunks, oldest first. The last one is the tail, which gets the next records. */
   private readonly chunks: Chunk[] = [];
-  /** Blocks of older records, most recently used first. */
-  private readonly readBlocks: Chunk[] = [];
+  /** Blocks of older records. */
+  private readonly readBlocks = new ReadBlocks();
   /** Other prefixes that records are known to have. There are at most as many as node ids. */
   private readonly earlierPrefixes: number[] = [];
   private sizeClass = 0;
@@ -219,16 +216,33 @@ export class TopicLog implements JournaledLog {
    */
   chunkAt(position: number, ahead: boolean): Chunk | Gap {
     const cached = this.cachedAt(position);
-    if (cached !== undefined) return cached;
+    if (cached !== undefined) {
+      if (cached.isRead) this.useBlock(cached, position, ahead);
+      return cached;
+    }
     if (this.files === undefined) {
       throw new Error(`memory log has no position ${position}: it holds ${this.chunks[0]?.start} to ${this.end}`);
     }
-    const block = this.files.read(position, ahead ? READ_AHEAD_BYTES : READ_NEAR_BYTES, this.pool);
+    const { pool, readBlocks } = this;
+    if (ahead) this.passBlockBefore(position);
+    const wanted = ahead ? pool.readAhead.bytes : Math.min(READ_NEAR_BYTES, pool.readAhead.bytes);
+    // What follows is in memory already.
+    const block = this.files.read(position, Math.min(wanted, readBlocks.startAfter(position) - position), pool);
     if (block.isGap) return block;
-    this.readBlocks.unshift(block);
-    this.pool.markEvictable(block, this);
-    if (this.readBlocks.length > MAX_READ_BLOCKS) this.pool.free(this.readBlocks.pop() as Chunk);
+    for (const covered of readBlocks.add(block)) pool.free(covered);
+    pool.keepRead(block, this, ahead);
     return block;
+  }
+
+  private useBlock(block: Chunk, position: number, ahead: boolean): void {
+    this.pool.useRead(block);
+    if (ahead && position === block.start) this.passBlockBefore(position);
+  }
+
+  /** A reader has come to a position: the block in front of it, if there is one, has served that reader. */
+  private passBlockBefore(position: number): void {
+    const before = this.readBlocks.endingAt(position);
+    if (before !== undefined) this.pool.passRead(before);
   }
 
   /** Like chunkAt(), but for inspection: leaves all caches as they are, and does not report damage. @throws UnreadableFile */
@@ -253,9 +267,14 @@ export class TopicLog implements JournaledLog {
     const chunk = this.chunks.findLast((candidate) => candidate.firstSequence <= sequence);
     if (chunk !== undefined) return positionIn(chunk, sequence);
     if (this.files === undefined) throw new Error(`memory log has no sequence ${sequence}`);
-    const position = this.files.locate(sequence);
-    const block = this.chunkAt(position, false);
-    return block.isGap ? position : positionIn(block, sequence);
+    const { pieces } = this.pool;
+    for (let position = this.files.locate(sequence, pieces); ; ) {
+      const block = this.chunkAt(position, false);
+      const found = block.isGap ? position : positionIn(block, sequence);
+      if (found >= 0) return found;
+      // The block is a part of a large commit. By now its pieces are known.
+      position = Math.max(this.files.locate(sequence, pieces), block.isGap ? 0 : block.end);
+    }
   }
 
   /**
@@ -279,15 +298,13 @@ export class TopicLog implements JournaledLog {
     this.sizeClass = 0;
     if (this.files === undefined || this.committedNext !== this.next || this.catchUp() !== undefined) return;
     for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
-    for (const block of this.readBlocks.splice(0)) this.pool.free(block);
+    for (const block of this.readBlocks.clear()) this.pool.free(block);
     this.files.closeIdle();
   }
 
   evict(chunk: Chunk): void {
-    const block = this.readBlocks.indexOf(chunk);
-    if (block >= 0) {
-      this.readBlocks.splice(block, 1);
-      this.pool.free(chunk);
+    if (chunk.isRead) {
+      if (this.readBlocks.remove(chunk)) this.pool.free(chunk);
       return;
     }
     // Only the oldest chunk may be evicted, since chunks must be contiguous, and only if the log's own files have it. The tail may
@@ -303,7 +320,7 @@ export class TopicLog implements JournaledLog {
     this.journal?.caughtUp(this);
     this.writtenNext = this.committedNext;
     for (const chunk of this.chunks.splice(0)) this.pool.free(chunk);
-    for (const block of this.readBlocks.splice(0)) this.pool.free(block);
+    for (const block of this.readBlocks.clear()) this.pool.free(block);
   }
 
   private cachedAt(position: number): Chunk | undefined {
@@ -318,10 +335,7 @@ export class TopicLog implements JournaledLog {
       }
       return position < chunks[low].end ? chunks[low] : undefined;
     }
-    for (const block of this.readBlocks) {
-      if (position >= block.start && position < block.end) return block;
-    }
-    return undefined;
+    return this.readBlocks.at(position);
   }
 
   private tail(bytes: number): Chunk {
@@ -392,9 +406,10 @@ export class TopicLog implements JournaledLog {
   }
 }
 
-/** Position of `sequence` in a chunk that has it. Walks over the frames by their sizes. */
+/** Position of `sequence` in a chunk that has it, or -1 if that is behind the chunk. Walks over the frames by their sizes. */
 function positionIn(chunk: Chunk, sequence: number): number {
+  const end = chunk.end - chunk.start;
   let at = 0;
-  for (let i = chunk.firstSequence; i < sequence; i++) at += 4 + chunk.view.getUint32(at);
-  return chunk.start + at;
+  for (let i = chunk.firstSequence; i < sequence && at < end; i++) at += 4 + chunk.view.getUint32(at);
+  return at < end ? chunk.start + at : -1;
 }
