@@ -276,11 +276,19 @@ export class Connection
     if (this.closed) return;
     this.services.turn.readClock();
     this.deadlines.stalledSinceMs = this.services.turn.nowMs;
-    if (!(this.layers ?? this.outbox).drain()) return;
+    const isDrained = (this.layers ?? this.outbox).drain();
+    if (this.outbox.failure !== undefined) return this.onMessageLost(this.outbox.failure);
+    if (!isDrained) return;
     this.deadlines.stalledSinceMs = 0;
     this.resumeReading();
     this.channel?.markDirty();
     if (this.closing || this.layers?.isUpgrading === true) this.markDirty();
+  }
+
+  /** A part of a message was sent, and the rest cannot be. The client's messages go to other consumers. */
+  private onMessageLost(error: Error): void {
+    this.logger.error(`client(${this.remoteAddress}) - cannot send the rest of a message: ${error.message}`);
+    this.abort();
   }
 
   drainNow(): void {

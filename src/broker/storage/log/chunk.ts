@@ -65,6 +65,8 @@ export class Chunk {
 export interface ChunkOwner {
   /** Asks the owner to free a cached chunk. The owner may keep it. */
   evict(chunk: Chunk): void;
+  /** The chunk that has the record at a position, read again if it was evicted. @throws if it cannot be read */
+  chunkAt(position: number, ahead: boolean): Chunk | Gap;
 }
 
 /** The part of the pool that a reader of chunks needs. */
@@ -79,6 +81,8 @@ export const UNPOOLED: ChunkSource = {
 export class ChunkPool {
   /** Bytes of all allocated chunks. */
   usedBytes = 0;
+  /** Bytes of those that pending writes refer to. */
+  pinnedBytes = 0;
   private readonly reusable: Chunk[][] = CLASS_BYTES.map(() => []);
   /** Chunks that may be evicted, the oldest first. Blocks that were read from files become young again when they are used. */
   private readonly evictable = new Set<Chunk>();
@@ -182,9 +186,27 @@ export class ChunkPool {
     if (chunk.pins === 0) this.reuse(chunk);
   }
 
+  /**
+   * Keeps a chunk's bytes for a write that is pending. Chunks that can be read again are refused when half of the budget is pinned, so
+   * that clients that do not read keep no more than that.
+   *
+   * @returns false if it was refused
+   */
+  pin(chunk: Chunk): boolean {
+    if (chunk.pins === 0) {
+      const pinnedBytes = this.pinnedBytes + chunk.buffer.length;
+      if (pinnedBytes > this.budgetBytes / 2 && chunk.owner !== undefined) return false;
+      this.pinnedBytes = pinnedBytes;
+    }
+    chunk.pins++;
+    return true;
+  }
+
   unpin(chunk: Chunk): void {
     chunk.pins--;
-    if (chunk.pins === 0 && chunk.freed) this.reuse(chunk);
+    if (chunk.pins > 0) return;
+    this.pinnedBytes -= chunk.buffer.length;
+    if (chunk.freed) this.reuse(chunk);
   }
 
   private reuse(chunk: Chunk): void {

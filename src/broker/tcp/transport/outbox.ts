@@ -1,6 +1,6 @@
 import { ATTEMPTS_OFFSET } from "../../../frame/frame.ts";
 import type { Writer } from "../../../net/writer.ts";
-import type { Chunk, ChunkPool } from "../../storage/log/chunk.ts";
+import type { Chunk, ChunkOwner, ChunkPool } from "../../storage/log/chunk.ts";
 
 /** Small writes of one turn are gathered in a stage of this size. A longer run goes to the kernel from where it is. */
 const STAGE_BYTES = 4096;
@@ -8,12 +8,18 @@ const STAGE_BYTES = 4096;
 const freeStages: Buffer[] = [];
 const MAX_FREE_STAGES = 256;
 
-/** Bytes that the kernel has not accepted yet. Bytes of a chunk are not copied: the chunk is pinned until they are sent. */
+/**
+ * Bytes that the kernel has not accepted yet. Bytes of a chunk are not copied: the chunk is pinned until they are sent, or, when too
+ * many chunks are pinned already, the bytes are read again from the log.
+ */
 interface Piece {
-  buffer: Buffer;
+  /** Undefined: the bytes are read from `log` when they can be sent. */
+  buffer: Buffer | undefined;
+  /** The bytes are at [from, to) in the buffer, or at these positions in the log. */
   from: number;
   to: number;
   chunk: Chunk | undefined;
+  log: ChunkOwner | undefined;
 }
 
 /** What is sent to one client, in its order: small writes in a stage, runs of chunks, and what the kernel did not accept. */
@@ -23,6 +29,8 @@ export class Outbox {
   private readonly pieces: Piece[] = [];
   /** Bytes that the kernel has not accepted, as the client does not read. */
   pendingBytes = 0;
+  /** The rest of a message could not be read again. Nothing more can be sent to the client. */
+  failure: Error | undefined;
 
   constructor(
     private below: Writer,
@@ -87,14 +95,40 @@ export class Outbox {
   drain(): boolean {
     while (this.pieces.length > 0) {
       const piece = this.pieces[0];
-      const sent = Math.max(0, this.below.write(piece.buffer, piece.from, piece.to - piece.from));
-      this.pendingBytes -= sent;
-      piece.from += sent;
-      if (piece.from < piece.to) return false;
+      if (!this.sendPiece(piece)) return false;
+      if (piece.from < piece.to) continue;
       this.pieces.shift();
       if (piece.chunk !== undefined) this.chunks.unpin(piece.chunk);
     }
     return true;
+  }
+
+  /** Sends as much of a piece as is in memory together. @returns whether the kernel accepted all of that */
+  private sendPiece(piece: Piece): boolean {
+    let { buffer, from } = piece;
+    let length = piece.to - from;
+    if (buffer === undefined) {
+      const chunk = this.readAgain(piece);
+      if (chunk === undefined) return false;
+      length = Math.min(length, chunk.end - from);
+      buffer = chunk.buffer;
+      from = chunk.offsetOf(from);
+    }
+    const sent = Math.max(0, this.below.write(buffer, from, length));
+    this.pendingBytes -= sent;
+    piece.from += sent;
+    return sent === length;
+  }
+
+  private readAgain({ log, from }: Piece): Chunk | undefined {
+    try {
+      const chunk = (log as ChunkOwner).chunkAt(from, false);
+      if (!chunk.isGap) return chunk;
+      this.failure = new Error("it is not in the log any more, or damaged");
+    } catch (error) {
+      this.failure = error as Error;
+    }
+    return undefined;
   }
 
   /** The connection is closed: frees the memory. */
@@ -129,13 +163,14 @@ export class Outbox {
       if (from === to) return;
     }
     this.pendingBytes += to - from;
-    if (chunk !== undefined) {
-      chunk.pins++;
-      this.pieces.push({ buffer, from, to, chunk });
+    if (chunk !== undefined && this.chunks.pin(chunk)) {
+      this.pieces.push({ buffer, from, to, chunk, log: undefined });
+    } else if (chunk !== undefined) {
+      this.pieces.push({ buffer: undefined, from: chunk.start + from, to: chunk.start + to, chunk: undefined, log: chunk.owner });
     } else {
       // A copy, because the buffer is a stage or scratch memory, which will be overwritten.
       const copy = Buffer.from(buffer.subarray(from, to));
-      this.pieces.push({ buffer: copy, from: 0, to: copy.length, chunk: undefined });
+      this.pieces.push({ buffer: copy, from: 0, to: copy.length, chunk: undefined, log: undefined });
     }
   }
 }

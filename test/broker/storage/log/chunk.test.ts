@@ -1,16 +1,19 @@
 import { expect, test } from "bun:test";
-import { type Chunk, ChunkPool, LARGEST_CLASS } from "../../../../src/broker/storage/log/chunk.ts";
+import { type Chunk, type ChunkOwner, ChunkPool, LARGEST_CLASS } from "../../../../src/broker/storage/log/chunk.ts";
 
 const MIB = 1024 * 1024;
 
 /** An owner that frees every chunk that it is asked for. */
-function owner(pool: ChunkPool): { evicted: Chunk[]; evict(chunk: Chunk): void } {
+function owner(pool: ChunkPool): ChunkOwner & { evicted: Chunk[] } {
   const evicted: Chunk[] = [];
   return {
     evicted,
     evict(chunk) {
       evicted.push(chunk);
       pool.free(chunk);
+    },
+    chunkAt() {
+      throw new Error("nothing is read here");
     },
   };
 }
@@ -36,7 +39,8 @@ test("the memory of a freed chunk is reused", () => {
 test("a pinned chunk is not reused before its last pin is gone", () => {
   const pool = new ChunkPool(64 * MIB);
   const chunk = pool.allocate(10, 1);
-  chunk.pins = 2;
+  pool.pin(chunk);
+  pool.pin(chunk);
   pool.free(chunk);
   pool.unpin(chunk);
   expect(pool.allocate(10, 1)).not.toBe(chunk);
@@ -49,7 +53,7 @@ test("when the budget is used up, the oldest cached chunks are evicted; the memo
   const keeper = owner(pool);
   const chunks = [0, 1, 2].map(() => pool.allocate(1, LARGEST_CLASS));
   for (const chunk of chunks) pool.markEvictable(chunk, keeper);
-  chunks[0].pins = 1;
+  pool.pin(chunks[0]);
   pool.allocate(1, LARGEST_CLASS);
   expect(keeper.evicted).toEqual([chunks[0], chunks[1]]);
   expect(pool.usedBytes).toBe(3 * MIB);

@@ -97,7 +97,7 @@ for (const count of [8, 50, 500])
       const places = backlog.places(count);
       for (let round = 0; round < Math.min(1000, 60_000 / count); round++) for (const place of places) place.readOne();
       const delivered = places.reduce((bytes, place) => bytes + place.deliveredBytes, 0);
-      // Of a large commit, twice as many: the whole once for its checksum, and then its parts.
+      // A large commit is read twice: the whole for its checksum, and then its parts.
       expect(backlog.counting.readBytes).toBeLessThan(2 * delivered);
       expect(backlog.fixture.pool.usedBytes).toBeLessThanOrEqual(16 * MIB);
     });
