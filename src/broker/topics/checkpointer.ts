@@ -6,7 +6,7 @@ import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { Channel } from "./channel/channel.ts";
-import { channelRow } from "./channel/channel-row.ts";
+import { ChannelRowSteps, channelRow } from "./channel/channel-row.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -41,6 +41,9 @@ export class Checkpointer {
   failure: Error | undefined;
 
   private unsaved: Channel[] = [];
+  /** Those whose progress is large. They are saved one after the other, each in steps of a turn. */
+  private large: Channel[] = [];
+  private steps: ChannelRowSteps | undefined;
   private nextSaveMs = 0;
   private nextSyncedMs = 0;
   /** By how much the wall clock was set, as the metadata store has it. */
@@ -67,7 +70,9 @@ export class Checkpointer {
 
   /** Saves a channel's cursor now. @returns why it could not be saved */
   saveChannel(channel: Channel): Error | undefined {
-    return channel.persistent ? this.save(() => this.parts.metadata.updateChannel(channelRow(channel))) : undefined;
+    if (!channel.persistent) return undefined;
+    this.endSteps(channel);
+    return this.save(() => this.parts.metadata.updateChannel(channelRow(channel)));
   }
 
   /**
@@ -85,6 +90,7 @@ export class Checkpointer {
     channels: () => ChannelRow[] = () => [],
   ): void {
     if (topic.ephemeral) return;
+    for (const channel of topic.channels.values()) this.endSteps(channel);
     const { metadata } = this.parts;
     this.store(() =>
       metadata.saveAll(() => {
@@ -97,7 +103,9 @@ export class Checkpointer {
 
   /** @throws OperatorError NOT_STORED */
   storeChannel(channel: Channel, changes: Partial<ChannelRow>): void {
-    if (channel.persistent) this.store(() => this.parts.metadata.updateChannel({ ...channelRow(channel), ...changes }));
+    if (!channel.persistent) return;
+    this.endSteps(channel);
+    this.store(() => this.parts.metadata.updateChannel({ ...channelRow(channel), ...changes }));
   }
 
   private store(work: () => void): void {
@@ -115,12 +123,39 @@ export class Checkpointer {
   /** Saves the cursors that moved, if it is time. @returns when to call again, ms; Infinity if no cursor waits to be saved */
   saveCursors(nowMs: number): number {
     if (this.unsaved.length > 0 && nowMs >= this.nextSaveMs) this.saveUnsaved(nowMs);
+    else this.saveLarge();
+    if (this.steps !== undefined || this.large.length > 0) return nowMs;
     return this.unsaved.length > 0 ? this.nextSaveMs : Number.POSITIVE_INFINITY;
+  }
+
+  /** A row of the channel that was begun must not replace one that is saved now. It is begun again. */
+  private endSteps(channel: Channel): void {
+    if (this.steps?.channel !== channel) return;
+    this.steps = undefined;
+    channel.markUnsaved();
+  }
+
+  /** Does one step of saving a channel whose progress is large. */
+  private saveLarge(): void {
+    if (this.steps === undefined) {
+      const channel = this.large.shift();
+      if (channel === undefined || channel.deleted) return;
+      // What changes from here on is saved the next time.
+      channel.unsaved = false;
+      this.steps = new ChannelRowSteps(channel);
+    }
+    const { channel, isVoid } = this.steps;
+    const row = isVoid ? undefined : this.steps.step();
+    if (row === undefined && !isVoid) return;
+    this.steps = undefined;
+    const failure = row === undefined ? undefined : this.save(() => this.parts.metadata.updateChannel(row));
+    if ((isVoid || failure !== undefined) && !channel.deleted) channel.markUnsaved();
   }
 
   private saveUnsaved(nowMs: number): void {
     const { clock, metadata } = this.parts;
-    const channels = this.unsaved;
+    const channels: Channel[] = [];
+    for (const channel of this.unsaved) (channel.backlog.isLarge ? this.large : channels).push(channel);
     this.unsaved = [];
     const beganMs = clock.steadyMs();
     const failure = this.save(() =>
@@ -158,6 +193,7 @@ export class Checkpointer {
   /** Saves all topics and cursors, exactly. */
   saveAll(topics: Iterable<Topic>): void {
     const { metadata } = this.parts;
+    this.steps = undefined;
     this.save(() =>
       metadata.saveAll(() => {
         for (const topic of topics) {

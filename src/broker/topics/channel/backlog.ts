@@ -3,6 +3,7 @@ import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Deferrals } from "./deferrals.ts";
 import type { InFlight } from "./in-flight.ts";
 import { notePublished } from "./latency-recorder.ts";
+import { ProgressPacker } from "./packed-progress.ts";
 import { addRange, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
 import type { ChannelSignals } from "./signals.ts";
 
@@ -12,6 +13,9 @@ const MAX_RUN_BYTES = 1024 * 1024;
 const TRIED_PER_TURN = 512;
 /** Largest distance between floor and cursor in a topic without files, where everything between them is in memory. */
 const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
+
+/** A progress of more messages in the window, and ranges behind it, is packed. */
+const LARGE_PROGRESS = 16 * 1024;
 
 /** The topic, or part of it, that a backlog reads. */
 export interface BacklogSource {
@@ -32,6 +36,8 @@ export class Backlog {
   /** How many of the skipped messages the source had not released when its `released` was `countedAt`; -1: to be counted again. */
   private unreleasedCount = 0;
   private countedAt = 0;
+  /** How often it went on at another position. */
+  restarts = 0;
   /** Ranges above the cursor that an earlier run delivered but did not see finished, ascending. */
   private tried: Tries[] = [];
 
@@ -102,22 +108,28 @@ export class Backlog {
     this.tried = tried;
   }
 
-  /** What the next run gets. */
-  get progress(): Progress {
-    const progress = progressOf(this.inFlight.window, this.skips);
-    progress.tried.push(...this.tried);
-    return progress;
-  }
-
-  /** What the next run gets if more messages are skipped. @param skipped behind all that is finished */
+  /** What the next run gets. @param skipped more messages that are skipped, behind all that is finished */
   progressWith(skipped: Range | undefined): Progress {
-    const { progress } = this;
+    const progress = progressOf(this.inFlight.window, this.skips);
+    progress.tried = progress.tried.concat(this.tried);
     if (skipped !== undefined && skipped.to > skipped.from) addRange(progress.finished, skipped.from, skipped.to);
     return progress;
   }
 
+  /** Whether the progress is so large that it is packed, in steps. */
+  get isLarge(): boolean {
+    const { window } = this.inFlight;
+    return window.cursor - window.floor + this.skips.length + this.tried.length > LARGE_PROGRESS;
+  }
+
+  /** Packs the progress. */
+  packer(): ProgressPacker {
+    return new ProgressPacker({ window: this.inFlight.window, skips: this.skips, tried: this.tried });
+  }
+
   /** Goes on at another position. The caller has moved the window's cursor there. */
   restartAt(position: number): void {
+    this.restarts++;
     this.position = position;
     this.skips = [];
     this.skippedCount = 0;

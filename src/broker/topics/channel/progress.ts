@@ -1,9 +1,11 @@
+import { PACKED_MARK, unpackProgress } from "./packed-progress.ts";
+import { VarintReader, VarintWriter } from "./varints.ts";
 import { DONE, type Window } from "./window.ts";
 
 /**
  * A channel's progress above its floor, as the metadata store keeps it: which messages are finished, and how often the
  * unfinished ones were delivered. Numbers are LEB128 varints, each relative to the one before, so a window with thousands of
- * messages in flight takes a few bytes.
+ * messages in flight takes a few bytes. That of a larger window is packed (packed-progress.ts).
  *
  *     progress := ranges:count { gap length }  tries:count { gap length attempts }
  */
@@ -46,41 +48,45 @@ export function progressOf(window: Window, beyond: readonly Range[]): Progress {
 }
 
 export function encodeProgress(progress: Progress, floor: number): Buffer {
-  const bytes: number[] = [];
-  writeVarint(bytes, progress.finished.length);
+  const writer = new VarintWriter();
+  writer.varint(progress.finished.length);
   let last = floor;
   for (const { from, to } of progress.finished) {
-    writeVarint(bytes, from - last);
-    writeVarint(bytes, to - from);
+    writer.varint(from - last);
+    writer.varint(to - from);
     last = to;
   }
-  writeVarint(bytes, progress.tried.length);
+  writer.varint(progress.tried.length);
   last = floor;
   for (const { from, to, attempts } of progress.tried) {
-    writeVarint(bytes, from - last);
-    writeVarint(bytes, to - from);
-    writeVarint(bytes, attempts);
+    writer.varint(from - last);
+    writer.varint(to - from);
+    writer.varint(attempts);
     last = to;
   }
-  return Buffer.from(bytes);
+  return Buffer.from(writer.written);
 }
 
-/** @throws if encodeProgress() cannot have made the bytes */
+/** @throws if neither encodeProgress() nor a ProgressPacker can have made the bytes */
 export function decodeProgress(bytes: Uint8Array, floor: number): Progress {
+  if (bytes.length === 0) return { finished: [], tried: [] };
+  const reader = new VarintReader(bytes);
+  return reader.skip(PACKED_MARK) ? unpackProgress(reader, floor, decodeRanges) : decodeRanges(reader, floor);
+}
+
+function decodeRanges(reader: VarintReader, floor: number): Progress {
   const progress: Progress = { finished: [], tried: [] };
-  if (bytes.length === 0) return progress;
-  const reader = { bytes, at: 0 };
   let last = floor;
-  for (let left = readVarint(reader); left > 0; left--) {
-    const from = last + readVarint(reader);
-    last = from + readVarint(reader);
+  for (let left = reader.varint(); left > 0; left--) {
+    const from = last + reader.varint();
+    last = from + reader.varint();
     progress.finished.push({ from, to: last });
   }
   last = floor;
-  for (let left = readVarint(reader); left > 0; left--) {
-    const from = last + readVarint(reader);
-    last = from + readVarint(reader);
-    progress.tried.push({ from, to: last, attempts: readVarint(reader) });
+  for (let left = reader.varint(); left > 0; left--) {
+    const from = last + reader.varint();
+    last = from + reader.varint();
+    progress.tried.push({ from, to: last, attempts: reader.varint() });
   }
   return progress;
 }
@@ -99,22 +105,4 @@ export function addRange(ranges: Range[], from: number, to: number): number {
   }
   ranges.splice(i, j - i, { from, to });
   return to - from - covered;
-}
-
-function writeVarint(bytes: number[], value: number): void {
-  while (value >= 128) {
-    bytes.push((value % 128) | 128);
-    value = Math.floor(value / 128);
-  }
-  bytes.push(value);
-}
-
-function readVarint(reader: { bytes: Uint8Array; at: number }): number {
-  let value = 0;
-  for (let scale = 1; ; scale *= 128) {
-    if (reader.at >= reader.bytes.length || scale > 2 ** 49) throw new Error("damaged progress");
-    const byte = reader.bytes[reader.at++];
-    value += (byte & 127) * scale;
-    if (byte < 128) return value;
-  }
 }
