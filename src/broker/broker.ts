@@ -100,6 +100,7 @@ async function close(broker: Broker): Promise<void> {
       broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
   await Promise.all(topics.map(({ log }) => log.files?.close()));
+  await broker.recycler.folders.close();
   broker.journal.close();
   await deferred.close();
   checkpointer.saveSynced(topics);

@@ -148,7 +148,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
-      ...{ metadata, metadataBackup, recovery, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
+      ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
       ...{ groupSync, acks, publishing, messageControl, health, httpConnections, lock, damage, notes },
     };
   } catch (error) {

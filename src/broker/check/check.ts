@@ -124,6 +124,7 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
     print("repairing:");
     const broker = openBroker(options, report);
     for (const { log } of broker.registry.topics.values()) log.files?.keepDamaged();
+    await broker.recycler.folders.done();
     await broker.close();
     print("after the repair:");
     lock = lockStopped(directory);

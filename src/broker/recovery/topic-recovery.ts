@@ -5,14 +5,16 @@ import { isEphemeral, isValidName } from "../../frame/names.ts";
 import type { DamageLog } from "../storage/damage-log.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
-import { type Disk, removeFolder } from "../storage/disk/disk.ts";
+import type { Disk } from "../storage/disk/disk.ts";
 import { reading, UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { FileNotes } from "../storage/file-notes.ts";
 import { deletedFolders, isMarkedDeleted, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
 import type { Journal } from "../storage/log/journal.ts";
 import { replayJournal } from "../storage/log/journal-reader.ts";
 import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
+import type { Recycler } from "../storage/log/recycler.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
+import { isSegmentFile } from "../storage/log/segment.ts";
 import { readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import { BACKUP_SEQUENCES, type MetadataStore } from "../storage/metadata/metadata-store.ts";
@@ -60,6 +62,7 @@ export interface RecoveryParts {
   readonly journal: Journal;
   readonly disk: Disk;
   readonly ballast: Ballast;
+  readonly recycler: Pick<Recycler, "folders">;
   readonly logger: Logger;
   readonly checkpointer: Checkpointer;
   readonly damage: DamageLog;
@@ -221,13 +224,11 @@ export class TopicRecovery {
 
   /** Removes what earlier runs could not remove of the folders of deleted topics. @throws UnreadableFile */
   removeDeletedTopics(): void {
-    const { disk } = this.parts;
+    const { disk, recycler, logger } = this.parts;
     for (const { path } of deletedFolders(disk, this.directory)) {
-      try {
-        removeFolder(disk, path);
-      } catch (error) {
-        this.parts.logger.warn(`cannot remove ${path}, which a deleted topic left: ${(error as Error).message}; remove it by hand`);
-      }
+      recycler.folders.remove(path, isSegmentFile, (error) =>
+        logger.warn(`cannot remove ${path}, which a deleted topic left: ${error.message}; remove it by hand`),
+      );
     }
   }
 

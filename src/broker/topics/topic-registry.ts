@@ -5,7 +5,6 @@ import { PublishError } from "../acks/pending-publish.ts";
 import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
-import { isMissing } from "../storage/disk/disk.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-file.ts";
 import { deletedFolder } from "../storage/log/deleted-folder.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
@@ -241,12 +240,7 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   private removeFiles(topic: Topic): void {
-    try {
-      topic.log.files?.remove();
-    } catch (error) {
-      if (isMissing(error)) return;
-      this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${(error as Error).message}`);
-    }
+    topic.log.files?.remove((error) => this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${error.message}`));
   }
 
   private folder(number: number, name: string): string {

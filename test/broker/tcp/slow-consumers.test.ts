@@ -96,7 +96,7 @@ test("what is left of a message that is not in the log any more cannot be sent",
     return { socket, outbox };
   });
   log.dispose();
-  log.files?.remove();
+  log.files?.remove(() => {});
   for (const { socket, outbox } of consumers) {
     socket.acceptsBytes = Number.POSITIVE_INFINITY;
     // Chunks that are pinned outlive the log.

@@ -82,6 +82,7 @@ for (const [what, sticks] of [
     await server.restart();
     expect(await bodies(server, "t", 1)).toEqual(["new"]);
     expect(await bodies(server, "other", 1)).toEqual(["x"]);
+    await server.broker.recycler.folders.done();
     expect(foldersOf(server)).toEqual(["00000-t", "00001-other"]);
   });
 }
@@ -96,6 +97,7 @@ test("a deletion that a crash cut short after the folder was renamed is finished
   systemDisk.rename(join(topicsOf(server), "00000-gone"), join(topicsOf(server), `deleted-${id}`));
   server.reopen();
   expect([...server.broker.registry.topics.keys()]).toEqual(["stays"]);
+  await server.broker.recycler.folders.done();
   expect(foldersOf(server)).toEqual(["00001-stays"]);
   expect(server.log.matching(/ERROR|WARNING/)).toBeEmpty();
   await server.publish("gone", "3");

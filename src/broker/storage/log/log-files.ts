@@ -1,6 +1,6 @@
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
-import { removeFolder, renameIfThere } from "../disk/disk.ts";
+import { renameIfThere } from "../disk/disk.ts";
 import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
 import { missingBetween, readBlock } from "./commit-read.ts";
@@ -317,10 +317,12 @@ export class LogFiles {
     for (const segment of this.segments) segment.moveTo(directory);
   }
 
-  /** Removes the log. The recycler gets the segments' files. @throws the kernel's error, when all that can be removed is gone */
-  remove(): void {
-    while (this.segments.length > 0) this.recycleOldest(true);
-    removeFolder(this.options.disk, this.directory);
+  /** Removes the log. The recycler gets some of the segments' files. @param failed called when the folder could not be removed */
+  remove(failed: (error: Error) => void): void {
+    const segments = this.segments.splice(0);
+    for (const segment of segments) this.syncs.forget(segment);
+    this.reading.length = 0;
+    this.options.recycler.removeLog(segments, this.directory, failed);
   }
 
   /** Applies from now on; the next trim() removes what is no longer retained. */
@@ -363,8 +365,7 @@ export class LogFiles {
     });
   }
 
-  /** @param wholeLog all other segments are recycled too */
-  private recycleOldest(wholeLog = false): void {
+  private recycleOldest(): void {
     const segment = this.segments.shift() as Segment;
     this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
@@ -373,7 +374,7 @@ export class LogFiles {
     const { recycler, logger, topicName } = this.options;
     const failed = (error: Error) => logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
     try {
-      recycler.recycle(segment, failed, wholeLog);
+      recycler.recycle(segment, failed);
     } catch (error) {
       failed(error as Error);
     }

@@ -1,11 +1,14 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { FolderRemover } from "../disk/folder-remover.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
-import type { Segment } from "./segment.ts";
+import { isSegmentFile, type Segment } from "./segment.ts";
 
 /** The pool's own names are decimal numbers. */
 const FILE_NAME = /^(0|[1-9]\d{0,14})$/;
+/** So many segments' files are taken over of a log that is removed: each is renamed on the event loop. */
+const TAKEN_AT_ONCE = 8;
 /** At most this many of the other names are logged. */
 const MOST_NAMED = 10;
 
@@ -33,6 +36,8 @@ export class Recycler {
   private totalBytes = 0;
   private nextName = 0;
   private accepting = true;
+  /** Removes the folders of deleted topics. */
+  readonly folders: FolderRemover;
 
   /** @param maxBytes bound for the size of the pool's files */
   constructor(
@@ -41,6 +46,7 @@ export class Recycler {
     readonly maxBytes: number,
     logger?: Logger,
   ) {
+    this.folders = new FolderRemover(disk);
     disk.makeDirectory(directory);
     try {
       this.takeOver(disk.list(directory), new Set(disk.listFolders(directory)), logger);
@@ -70,13 +76,34 @@ export class Recycler {
    * Takes over a segment's file, or removes it when the pool is full.
    *
    * @param failed called when the file could not be removed
-   * @param wholeLog all segments of the log are recycled, and the folder is removed at once
    */
-  recycle(segment: Segment, failed: (error: Error) => void, wholeLog = false): void {
+  recycle(segment: Segment, failed: (error: Error) => void): void {
+    // No segment goes before one of its log that is still being removed.
+    if (this.removing > 0 || !this.keep(segment)) this.removeInTurn(segment, failed);
+  }
+
+  /**
+   * Removes a log with its folder. Some of the segments' files are taken over; the others are removed off the event loop.
+   *
+   * @param failed called when the folder could not be removed
+   */
+  removeLog(segments: readonly Segment[], directory: string, failed: (error: Error) => void): void {
+    for (const [i, segment] of segments.entries()) {
+      segment.close();
+      try {
+        if (i < TAKEN_AT_ONCE) this.keep(segment);
+      } catch (error) {
+        // The removal of the folder meets the same error, and reports it.
+        if (!isKernelError(error)) throw error;
+      }
+    }
+    this.folders.remove(directory, isSegmentFile, failed);
+  }
+
+  /** Takes over a segment's file, and removes its index, if the pool has room. @returns whether it has */
+  private keep(segment: Segment): boolean {
     const bytes = bytesOf(segment);
-    const fits = this.accepting && bytes > 0 && this.totalBytes + bytes <= this.maxBytes;
-    if (wholeLog && !fits) return segment.removeLogInBackground(failed);
-    if (!fits || (this.removing > 0 && !wholeLog)) return this.removeInTurn(segment, failed);
+    if (!this.accepting || bytes === 0 || this.totalBytes + bytes > this.maxBytes) return false;
     const path = join(this.directory, `${this.nextName++}`);
     segment.moveLogFile(path);
     const file: RecycledFile = { path, bytes, ready: false };
@@ -85,6 +112,7 @@ export class Recycler {
     this.disk.syncDirectory(segment.directory, (error) => {
       file.ready = error === null;
     });
+    return true;
   }
 
   /** The pool has a file that may be overwritten. */

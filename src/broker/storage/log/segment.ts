@@ -404,20 +404,6 @@ export class Segment implements IndexedRecords {
   }
 
   /**
-   * Removes the index at once and the log file off the event loop, because the kernel needs ten milliseconds and more to free
-   * a hundred mebibytes of cached pages. A crash in between leaves a log file without an index, which recovery removes.
-   *
-   * @param failed called with the error if the log file cannot be removed
-   */
-  removeLogInBackground(failed: (error: Error) => void): void {
-    this.close();
-    this.index.file.remove();
-    this.disk.removeLater(this.logPath, (error) => {
-      if (error !== null && error.code !== "ENOENT") failed(error);
-    });
-  }
-
-  /**
    * Removes both files of a closed segment off the event loop, the index first. Where the file system discards freed blocks,
    * even the removal of a small file waits for the disk.
    *
@@ -447,4 +433,9 @@ export class Segment implements IndexedRecords {
 
 function indexPath(directory: string, baseSequence: number): string {
   return join(directory, `${segmentName(baseSequence)}.idx`);
+}
+
+/** Whether a file has a segment's records or index, by its name. */
+export function isSegmentFile(name: string): boolean {
+  return name.includes(".log") || name.includes(".idx");
 }

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from "bun:test";
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { FolderRemover } from "../../../../src/broker/storage/disk/folder-remover.ts";
 import { Segment } from "../../../../src/broker/storage/log/segment.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/segment-index.ts";
 import { FillingDisk, LogFixture, readAll } from "../../../support/log-fixture.ts";
@@ -224,10 +225,59 @@ test("a large segment is recycled as soon as all its messages are finished, and 
   expect(fixture.log.startSequence).toBe(10);
 });
 
+function expectNoFailure(error: Error): void {
+  throw error;
+}
+
+test("a log of many segments is removed off the event loop, one file after the other", async () => {
+  const removed: string[] = [];
+  let underWay = 0;
+  let onLoop = 0;
+  const disk: Disk = {
+    ...systemDisk,
+    remove: (path) => {
+      onLoop++;
+      systemDisk.remove(path);
+    },
+    removeLater: (path, done) => {
+      expect(++underWay).toBe(1);
+      removed.push(path);
+      systemDisk.removeLater(path, (error) => {
+        underWay--;
+        done(error);
+      });
+    },
+  };
+  using fixture = new LogFixture({ disk, maxBytesPerFile: RECORD, recycledBytes: 3 * RECORD });
+  for (let i = 0; i < 300; i++) fixture.commit(BODIES[i % BODIES.length]);
+  fixture.files.remove(expectNoFailure);
+  expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(3);
+  // Those of the segments that are kept: their indexes.
+  expect(onLoop).toBe(3);
+  await fixture.recycler.folders.done();
+  expect(existsSync(fixture.directory)).toBeFalse();
+  expect(removed).toHaveLength(2 * 297);
+  expect(onLoop).toBe(3);
+});
+
+test("the end of a broker does not wait for the removal of many files, and the next start goes on with it", async () => {
+  using fixture = new LogFixture({ maxBytesPerFile: RECORD, recycledBytes: 0 });
+  for (let i = 0; i < 300; i++) fixture.commit(BODIES[i % BODIES.length]);
+  fixture.files.remove(expectNoFailure);
+  await fixture.recycler.folders.close();
+  const left = readdirSync(fixture.directory).length;
+  expect(left).toBeGreaterThan(500);
+  const remover = new FolderRemover(systemDisk);
+  remover.remove(fixture.directory, () => true, expectNoFailure);
+  remover.remove(fixture.directory, () => true, expectNoFailure);
+  await remover.done();
+  expect(existsSync(fixture.directory)).toBeFalse();
+});
+
 test("removing a log gives its files to the recycler and removes its folder", () => {
   using fixture = new LogFixture();
   fixture.commit("a");
-  fixture.files.remove();
+  fixture.files.remove(expectNoFailure);
   expect(existsSync(fixture.directory)).toBeFalse();
   expect(readdirSync(`${fixture.folder}/recycled`)).toHaveLength(1);
 });
@@ -309,7 +359,7 @@ test("removing a log during a sync is not reported as a failed sync", async () =
   fixture.commit(...BODIES);
   const synced = Promise.withResolvers<Error | undefined>();
   fixture.files.sync(synced.resolve);
-  fixture.files.remove();
+  fixture.files.remove(expectNoFailure);
   expect(await synced.promise).toBeUndefined();
   expect(existsSync(fixture.directory)).toBe(false);
   expect(fixture.logger.matching(/ERROR/)).toBeEmpty();
