@@ -13,12 +13,14 @@ import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealT
 import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 import { explain } from "./store-errors.ts";
+import { WalCheckpoint } from "./wal-checkpoint.ts";
 
 /**
  * Ids of topics and channels are random numbers in [2^33, 2^53), so that none is given twice, also after the store lost its last
  * changes or all of them. Earlier releases counted ids up from 1; those rows keep theirs, which no new row gets.
  */
 const LOWEST_RANDOM_ID = 2 ** 33;
+const PAGE_BYTES = 4096;
 /** More sequences than a topic gives to messages between two backups of the store. */
 export const BACKUP_SEQUENCES = 2 ** 30;
 
@@ -43,6 +45,9 @@ export class MetadataStore {
   private readonly saveTopic: Statement;
   /** New and deleted topics and channels are synced before their call returns, because acknowledgements rely on them. */
   private durable = false;
+  private readonly checkpoint: WalCheckpoint;
+  /** Pages that large rows needed beside one for each change. */
+  private overflowPages = 0;
 
   /** @throws StartError when the data path is locked, not writable, or of a newer version */
   constructor(
@@ -84,6 +89,7 @@ export class MetadataStore {
       this.close();
       throw new StartError(explain(directory, error as Error));
     }
+    this.checkpoint = new WalCheckpoint(this.database, `${this.path}-wal`);
     this.run = new RunRecord(this.database, ballast, bootId);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
@@ -366,6 +372,11 @@ export class MetadataStore {
     return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
   }
 
+  /** Moves changes from the write-ahead log to the database from time to time. To be called regularly. @param ended called afterwards */
+  checkpointIfDue(ended?: () => void): void {
+    this.checkpoint.runIfDue(this.changes + this.overflowPages, ended);
+  }
+
   /** The whole store as the bytes of a file, for a backup. Counts the backups, so that of a store and a backup the later is known. */
   serialize(): Buffer {
     this.ballast.use(() => this.database.run("INSERT INTO copies (id, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1"));
@@ -392,11 +403,13 @@ export class MetadataStore {
   }
 
   updateChannel(row: ChannelRow): void {
+    this.overflowPages += Math.floor(row.progress.length / PAGE_BYTES);
     this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, sealChannel(row), row.id);
   }
 
   /** Closes the database and releases its lock on the data path. */
   close(): void {
+    this.checkpoint?.close();
     // true: otherwise prepared statements would keep the database open, and so the lock, until they are garbage collected.
     this.database.close(true);
     this.lock?.release();

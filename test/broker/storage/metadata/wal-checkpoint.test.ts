@@ -1,0 +1,94 @@
+import { expect, spyOn, test } from "bun:test";
+import { readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
+import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
+
+/** A store with a channel whose cursor moves. */
+class Cursors implements Disposable {
+  readonly folder = temporaryFolder();
+  readonly store = new MetadataStore(this.folder);
+  private readonly topicId = this.store.makeTopic("t", (number) => number)?.id ?? 0;
+  private readonly channelId = this.store.addChannel(this.topicId, "c", 0);
+  private floor = 0;
+
+  save(count: number, progressBytes = 100): void {
+    const rest = { paused: false, voidBefore: 0, requeuesVoidBefore: 0, progress: new Uint8Array(progressBytes) };
+    for (let i = 0; i < count; i++) {
+      this.store.updateChannel({ id: this.channelId, topicId: this.topicId, name: "c", floor: ++this.floor, ...rest });
+    }
+  }
+
+  checkpoint(): Promise<void> {
+    return new Promise((resolve) => this.store.checkpointIfDue(resolve));
+  }
+
+  /** Checksum of the database without its write-ahead log. */
+  get database(): number {
+    return Bun.hash.crc32(readFileSync(this.store.path));
+  }
+
+  get logBytes(): number {
+    return statSync(`${this.store.path}-wal`).size;
+  }
+
+  get savedFloor(): number | undefined {
+    return this.store.channels(this.topicId)[0]?.floor;
+  }
+
+  [Symbol.dispose](): void {
+    this.store.close();
+    removeFolder(this.folder);
+  }
+}
+
+test("saves only write to the write-ahead log, and a checkpoint first has the log synced off the event loop", async () => {
+  using cursors = new Cursors();
+  const before = cursors.database;
+  cursors.save(3000);
+  expect(cursors.database).toBe(before);
+  const synced: string[] = [];
+  using sync = spyOn(systemDisk, "sync").mockImplementation((_fd, done) => {
+    synced.push(cursors.database === before ? "before" : "after");
+    setImmediate(done, null);
+  });
+  const checkpoint = cursors.checkpoint();
+  expect(cursors.database).toBe(before);
+  await checkpoint;
+  expect(cursors.database).not.toBe(before);
+  expect([sync.mock.calls.length, ...synced]).toEqual([1, "before"]);
+  await cursors.checkpoint();
+  expect(sync.mock.calls.length).toBe(1);
+});
+
+test("the write-ahead log stays small while cursors move, large ones too", async () => {
+  using cursors = new Cursors();
+  for (let round = 0; round < 20; round++) {
+    cursors.save(500);
+    cursors.save(20, 130_000);
+    await cursors.checkpoint();
+  }
+  expect(cursors.logBytes).toBeLessThan(16 * 1024 * 1024);
+  expect(cursors.savedFloor).toBe(20 * 520);
+});
+
+test("a checkpoint whose sync fails is made later, and one that the end of the store overtakes is not made", async () => {
+  using cursors = new Cursors();
+  const before = cursors.database;
+  cursors.save(2000);
+  {
+    using _ = spyOn(systemDisk, "sync").mockImplementation((_fd, done) => setImmediate(done, new Error("EIO")));
+    await cursors.checkpoint();
+    expect(cursors.database).toBe(before);
+  }
+  await cursors.checkpoint();
+  expect(cursors.database).not.toBe(before);
+  cursors.save(2000);
+  const late = cursors.checkpoint();
+  cursors.store.close();
+  await late;
+  const again = new MetadataStore(join(cursors.folder));
+  expect(again.channels(again.topics()[0]?.id ?? 0)[0]?.floor).toBe(4000);
+  again.close();
+});
