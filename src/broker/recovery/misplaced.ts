@@ -14,28 +14,43 @@ const KEY_FILES = /^\d+\.keys$/;
 
 /** Sets aside folders where files belong, and files where folders belong, so that nothing else meets them. */
 export function setMisplacedAside(disk: Disk, directory: string, damage: DamageLog): void {
+  const setFolderAside = (path: string) =>
+    damage.report("other", `${path} is a folder where a file belongs; it is kept as ${setAside(disk, path)}`);
   const check = (path: string, isMisplaced: (name: string, isFolder: boolean) => boolean) => {
     for (const [name, isFolder] of entries(disk, path)) {
       if (!isMisplaced(name, isFolder)) continue;
-      const what = isFolder ? "a folder where a file belongs" : "a file where a folder belongs";
-      damage.report("other", `${join(path, name)} is ${what}; it is kept as ${setAside(disk, join(path, name))}`);
+      if (isFolder) setFolderAside(join(path, name));
+      else
+        damage.report("other", `${join(path, name)} is a file where a folder belongs; it is kept as ${setAside(disk, join(path, name))}`);
     }
   };
   check(directory, (name, isFolder) => (isFolder ? ROOT_FILES.test(name) : FOLDERS.has(name)));
   check(join(directory, "topics"), (name, isFolder) => (isFolder ? TOPICS_FILES.test(name) : /^\d{5}-/.test(name)));
   check(join(directory, "deferred"), (name, isFolder) => isFolder && BUCKET_FILES.test(name));
   check(join(directory, "keys"), (name, isFolder) => isFolder && KEY_FILES.test(name));
-  for (const folder of entries(disk, join(directory, "topics"))
-    .filter(([name, isFolder]) => isFolder && /^\d{5}-/.test(name))
-    .map(([name]) => join(directory, "topics", name)))
-    check(folder, (name, isFolder) => isFolder && SEGMENT_FILES.test(name));
+  for (const [topic, isTopic] of entries(disk, join(directory, "topics"))) {
+    if (!isTopic || !/^\d{5}-/.test(topic)) continue;
+    const path = join(directory, "topics", topic);
+    for (const name of folders(disk, path)) if (SEGMENT_FILES.test(name)) setFolderAside(join(path, name));
+  }
+}
+
+/** The folders in a folder; none if that does not exist. */
+function folders(disk: Disk, path: string): string[] {
+  try {
+    return disk.listFolders(path);
+  } catch (error) {
+    // Whoever needs the folder waits until it can be read.
+    if (isKernelError(error)) return [];
+    throw error;
+  }
 }
 
 /** The names in a folder, and whether each is a folder; none if the folder does not exist. */
 function entries(disk: Disk, path: string): [name: string, isFolder: boolean][] {
   try {
-    const folders = new Set(disk.listFolders(path));
-    return disk.list(path).map((name) => [name, folders.has(name)]);
+    const inside = new Set(disk.listFolders(path));
+    return disk.list(path).map((name) => [name, inside.has(name)]);
   } catch (error) {
     // Whoever needs the folder waits until it can be read.
     if (isKernelError(error)) return [];

@@ -60,7 +60,8 @@ export class Recovery {
   run(): void {
     const { metadata, logger } = this.parts;
     metadata.freeOrphanedNumbers();
-    for (const row of metadata.topics()) this.expect(this.topics.rowSource(row));
+    const channelIds = metadata.channelIds();
+    for (const row of metadata.topics()) this.expect(this.topics.rowSource(row), channelIds.get(row.id) ?? []);
     this.openAll();
     this.parts.withoutUnreadable.run(() => {
       this.deferred.run();
@@ -113,9 +114,10 @@ export class Recovery {
     return true;
   }
 
-  private expect(source: TopicSource): void {
+  /** @param known the ids of the topic's channels; undefined: the metadata store is asked for them */
+  private expect(source: TopicSource, known?: readonly number[]): void {
     const { name, id } = source;
-    const channelIds = id === 0 ? [] : this.parts.metadata.channels(id).map((channel) => channel.id);
+    const channelIds = known ?? (id === 0 ? [] : this.parts.metadata.channels(id).map((channel) => channel.id));
     const retry = this.parts.readFailures.retry(`TOPIC(${name})`, () => {});
     const { basis } = this;
     const topic: ToOpen = {

@@ -328,10 +328,12 @@ export class TopicRecovery {
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
     const { id, number, name } = row;
-    const topic = this.addTopic({ id, number, name, prefix: row.prefix ?? folder?.topic?.prefix }, neededSequence, {
+    const known = {
       neededSequence: isRetaining(retention ?? this.registry.defaultRetention) ? 0 : neededSequence,
       syncedSequence: synced,
-    });
+    };
+    const prefix = row.prefix ?? folder?.topic?.prefix;
+    const topic = this.addTopic({ id, number, name, prefix }, neededSequence, known, folder?.topic);
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) topic.restoreDurability(row.durability);
@@ -376,9 +378,10 @@ export class TopicRecovery {
     topic: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
     firstSequence: number,
     known: Partial<LogFilesOptions>,
+    inFolder?: TopicIdentity,
   ): Topic {
     const all = { ...known, lastRun: this.parts.notes.lastRun };
-    return this.registry.addTopic(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic));
+    return this.registry.addTopic(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
   }
 
   /** Writes to the log's files what a run that was killed had in the journal only. */

@@ -253,12 +253,14 @@ export class TopicRegistry implements DeliveryTarget {
    * @param topic its prefix is undefined where only the log tells it, because an earlier release made the topic
    * @param known what an earlier run noted of its files
    * @param opened called with the files before anything else reads them
+   * @param inFolder what the topic's file says, if the caller has read it
    */
   addTopic(
     topic: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
     firstSequence: number,
     known: Partial<LogFilesOptions> = {},
     opened: (files: LogFiles) => void = () => {},
+    inFolder?: TopicIdentity,
   ): Topic {
     const { id, number, name } = topic;
     const files = isEphemeral(name) ? undefined : this.openFiles(topic, firstSequence, known);
@@ -266,7 +268,7 @@ export class TopicRegistry implements DeliveryTarget {
     const prefix = topic.prefix ?? files?.recordedPrefix ?? this.newPrefix(number);
     if (files !== undefined) {
       files.prefix = prefix;
-      this.writeTopicFile({ id, number, name, prefix });
+      this.writeTopicFile({ id, number, name, prefix }, inFolder);
     }
     const log = new TopicLog(this.parts.chunks, this.parts.clock, prefix, files, firstSequence);
     const added = new Topic(this.parts, this, id, number, name, log);
@@ -277,10 +279,10 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /** Writes into the topic's folder which topic it belongs to, unless it says so. */
-  private writeTopicFile(topic: TopicIdentity): void {
+  private writeTopicFile(topic: TopicIdentity, inFolder: TopicIdentity | undefined): void {
     const { disk, ballast, logger } = this.parts;
     const folder = this.folder(topic.number, topic.name);
-    const found = readTopicFile(disk, folder, topic.number, topic.name);
+    const found = inFolder ?? readTopicFile(disk, folder, topic.number, topic.name);
     if (found?.id === topic.id && found.prefix === topic.prefix) return;
     try {
       ballast.use(() => this.topicFiles.write(folder, topic));

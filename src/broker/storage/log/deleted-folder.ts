@@ -49,8 +49,11 @@ export function deletedFolders(disk: Disk, directory: string): DeletedFolder[] {
  * @throws UnreadableFile
  */
 export function isMarkedDeleted(disk: Disk, folder: string, isReused: boolean): boolean {
-  const names = reading(folder, () => disk.list(folder));
-  return names.includes(EARLIER_MARK) && !(isReused && names.some((name) => name.endsWith(".log")));
+  return reading(folder, () => {
+    // Almost no folder has the mark, and to list thousands of them takes a start long.
+    if (!disk.exists(join(folder, EARLIER_MARK))) return false;
+    return !(isReused && disk.list(folder).some((name) => name.endsWith(".log")));
+  });
 }
 
 /** Removes the mark from the folder of a topic that was made again. @returns whether there was one @throws the kernel's error */

@@ -103,6 +103,18 @@ export class MetadataStore {
     return readTopics(this.database);
   }
 
+  /** The ids of each topic's channels, by the topic's id. */
+  channelIds(): Map<number, number[]> {
+    const ids = new Map<number, number[]>();
+    const rows = this.database.query("SELECT id, topic_id AS topicId FROM channels").all() as { id: number; topicId: number }[];
+    for (const { id, topicId } of rows) {
+      const known = ids.get(topicId);
+      if (known === undefined) ids.set(topicId, [id]);
+      else known.push(id);
+    }
+    return ids;
+  }
+
   channels(topicId: number): ChannelRow[] {
     return readChannels(this.database, topicId);
   }

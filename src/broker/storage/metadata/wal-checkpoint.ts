@@ -24,7 +24,7 @@ export class WalCheckpoint {
   }
 
   /**
-   * Begins a checkpoint, if so many pages were written since the last one that it is worth it.
+   * Begins a checkpoint, if enough pages were written since the last one.
    *
    * @param writtenPages how many were written since the store was opened
    * @param ended called when the checkpoint is made or has failed; a later call tries again
