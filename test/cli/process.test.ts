@@ -144,6 +144,19 @@ describe("a broker process", () => {
     expect(await server.stop()).toBe(0);
   }, 60_000);
 
+  for (const [signal, number] of [
+    ["SIGUSR1", 10],
+    ["SIGUSR2", 12],
+  ] as const) {
+    test(`is killed by ${signal}, which no message that was acknowledged is lost by`, async () => {
+      const server = await startServer({ dataPath });
+      await publish(server, `before ${signal}`);
+      expect(await server.stop(signal)).toBe(128 + number);
+      expect(server.log()).not.toContain("closing");
+      expect(await firstMessageAfterRestart()).toBe(`before ${signal}`);
+    }, 60_000);
+  }
+
   for (const kind of ["fault", "rejection"]) {
     test(`logs a ${kind} that is not caught with its stack, saves its state, and ends with 1`, async () => {
       const server = await startWith(`${kind}.ts`, dataPath);
