@@ -73,23 +73,22 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
 async function close(broker: Broker): Promise<void> {
   if (broker.closing) return;
   broker.closing = true;
-  const { listener, tick, turn, acks, groupSync, deferred, registry, checkpointer, logger } = broker;
+  const { listener, tick, turn, groupSync, deferred, registry, checkpointer, logger } = broker;
   broker.publishing.close();
   turn.stop();
   logger.info("NSQ: closing clients and topics");
   listener.stop();
   // What was read is answered first: an acknowledgement that is due still goes out.
-  tick.run();
-  await acks.untilSynced();
-  tick.run();
+  await finishWork(broker);
   listener.closeConnections();
-  tick.run();
-  await acks.untilSynced();
-  if (deferred.strict) await new Promise<void>((resolve) => groupSync.syncAll(() => resolve()));
-  deferred.endStrictness();
+  await finishWork(broker);
   for (const channel of registry.channelsById.values()) channel.deferrals.park();
-  do tick.commitDeferred();
-  while (deferred.hasWork && deferred.failure === undefined && deferred.statusFailure === undefined);
+  let syncFailure: Error | undefined;
+  do {
+    tick.commitDeferred();
+    // Where entries await syncs, their owners are told by one, and what is staged then is written by the next commit.
+    if (deferred.awaitsSyncs) syncFailure = await lastSync(broker);
+  } while (deferred.hasWork && (syncFailure ?? deferred.failure ?? deferred.statusFailure) === undefined);
   const topics = [...registry.topics.values()];
   let clean = deferred.failure === undefined && deferred.statusFailure === undefined;
   checkpointer.saveAll(topics);
@@ -99,12 +98,17 @@ async function close(broker: Broker): Promise<void> {
     if (failure !== undefined)
       broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
-  await Promise.all(topics.map(({ log }) => log.files?.close()));
+  syncFailure = (await lastSync(broker)) ?? syncFailure;
+  for (const closed of await Promise.all(topics.map(({ log }) => log.files?.close()))) syncFailure ??= closed;
   await broker.recycler.folders.close();
   broker.journal.close();
-  await deferred.close();
+  const closeFailure = await deferred.close();
+  syncFailure ??= closeFailure;
+  if (syncFailure !== undefined) {
+    logger.error(`cannot sync to the disk: ${syncFailure.message}; the last changes are in the files, and a power cut may lose them`);
+  }
+  clean &&= syncFailure === undefined;
   checkpointer.saveSynced(topics);
-  await new Promise<void>((resolve) => broker.keys.sync(() => resolve()));
   broker.keys.close();
   broker.metadata.freeOrphanedNumbers();
   broker.metadata.forgetSyncedOfGoneTopics();
@@ -114,6 +118,21 @@ async function close(broker: Broker): Promise<void> {
   await broker.metadataBackup.renew(turn.nowMs);
   broker.metadata.close();
   logger.info("NSQ: bye");
+}
+
+/** Answers what was read, and waits for the syncs that it needs. */
+async function finishWork({ tick, acks }: Broker): Promise<void> {
+  do {
+    tick.run();
+    await acks.untilSynced();
+  } while (acks.busy);
+  tick.run();
+}
+
+/** Syncs everything. If that fails, tries once more: what a failed sync lost was written again. @returns why it failed */
+async function lastSync({ groupSync }: Broker): Promise<Error | undefined> {
+  const syncAll = () => new Promise<Error | undefined>((resolve) => groupSync.syncAll(resolve));
+  return (await syncAll()) === undefined ? undefined : syncAll();
 }
 
 /** Records that everything is saved and synced, so that the next start takes whatever differs from it for damage. */

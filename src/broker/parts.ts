@@ -123,15 +123,14 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       damage,
     });
     const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
-    const acks = new GroupCommit(groupSync.syncPublished, clock, logger);
+    const acks = new GroupCommit(groupSync.syncPublished, clock, logger, turn);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
     const health = new Health({ lock, freeSpace, checkpointer, groupSync, readFailures });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
-    disk.syncDirectoryNow(directory);
-    disk.syncDirectoryNow(dataPath);
+    syncFolders(disk, directory, dataPath);
     deferred.target = registry;
     const { startWithoutUnreadable } = options;
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
@@ -145,6 +144,8 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     withoutUnreadable.end();
     recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, wasThere));
     freeSpace.check(turn.steadyMs);
+    // What the earlier run wrote last, it may not have synced.
+    groupSync.expect(turn.nowMs);
     return {
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
@@ -155,6 +156,23 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     metadata?.close();
     lock.release();
     throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
+  }
+}
+
+/** @throws the kernel's error. New folders are removed then: the next start makes them again, since another sync would prove nothing. */
+function syncFolders(disk: Disk, directory: string, dataPath: string): void {
+  try {
+    disk.syncDirectoryNow(directory);
+    disk.syncDirectoryNow(dataPath);
+  } catch (error) {
+    for (const name of ["topics", "deferred", "keys", "recycled", ""]) {
+      try {
+        disk.removeDirectory(join(directory, name));
+      } catch {
+        // It is not empty, so an earlier run has synced its name.
+      }
+    }
+    throw error;
   }
 }
 

@@ -67,5 +67,5 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
 
   abstract onCommitted(): void;
   abstract sendUpTo(upTo: number): void;
-  abstract failUpTo(error: Error, upTo: number): void;
+  abstract settleUpTo(upTo: number): void;
 }

@@ -13,8 +13,8 @@ export interface ClientAcks {
   onCommitted(): void;
   /** Sends the acknowledgements up to a number: their publishes are as durable as they have to be. */
   sendUpTo(upTo: number): void;
-  /** Refuses the publishes up to a number: they were committed, but could not be synced. */
-  failUpTo(error: Error, upTo: number): void;
+  /** A sync ended: sends the acknowledgements up to a number, and errors for those whose `syncFailure` says so. */
+  settleUpTo(upTo: number): void;
 }
 
 /** A client whose acknowledgements wait for a sync. */
@@ -53,6 +53,7 @@ export class GroupCommit {
     private readonly sync: Sync,
     private readonly clock: Clock,
     private readonly logger: Logger,
+    private readonly turn: { schedule(): void },
   ) {}
 
   /** Whether nothing waits for a commit. */
@@ -70,14 +71,30 @@ export class GroupCommit {
     return new Promise((resolve, reject) => this.callers.push({ publish, resolve, reject }));
   }
 
-  /** Waits until no sync is under way, and nobody waits for one. */
+  /** Whether a sync is under way or to be made. */
+  get busy(): boolean {
+    return this.syncing || this.waits;
+  }
+
+  private get waits(): boolean {
+    return this.requested !== undefined || this.waitingForSync.length > 0 || this.callersForSync.length > 0;
+  }
+
+  /** Waits until no sync is under way. */
   async untilSynced(): Promise<void> {
     while (this.syncing) await new Promise<void>((resolve) => this.clock.callAfter(1, resolve));
   }
 
-  /** Called by the tick after the commits: acknowledgements go out, wait for a sync, or become errors. */
+  /**
+   * Called by the tick after the commits: acknowledgements go out, wait for a sync, or become errors. Syncs begin here and nowhere
+   * else: so whoever waits for what is written by then waits for this sync, and is told if it fails.
+   */
   onCommitted(): void {
-    if (this.idle) return;
+    if (!this.idle) this.settleCommitted();
+    if (!this.syncing && this.waits) this.syncGroup();
+  }
+
+  private settleCommitted(): void {
     const { uncommitted, callers } = this;
     this.uncommitted = [];
     this.callers = [];
@@ -93,23 +110,21 @@ export class GroupCommit {
       else if (fsync) this.callersForSync.push(caller);
       else caller.resolve();
     }
-    this.syncGroup();
   }
 
-  /** Makes a sync although no acknowledgement waits for one. */
+  /** Makes a sync with the next tick although no acknowledgement waits for one. */
   requestSync(): void {
     this.requested ??= this.sync;
-    this.syncGroup();
+    this.turn.schedule();
   }
 
-  /** Makes a sync that covers more than acknowledgements wait for, once no other is running. */
+  /** Makes a sync that covers more than acknowledgements wait for, with the next tick or once no other is running. */
   requestSyncBy(sync: Sync): void {
     this.requested = sync;
-    this.syncGroup();
+    this.turn.schedule();
   }
 
   private syncGroup(): void {
-    if (this.syncing || (this.requested === undefined && this.waitingForSync.length === 0 && this.callersForSync.length === 0)) return;
     this.syncing = true;
     const waiters = this.waitingForSync;
     const callers = this.callersForSync;
@@ -123,15 +138,14 @@ export class GroupCommit {
         this.logger.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
       }
       for (const { acks, upTo } of waiters) {
-        if (acks.closed) continue;
-        if (error !== undefined) acks.failUpTo(error, upTo);
-        else acks.sendUpTo(upTo);
+        if (!acks.closed) acks.settleUpTo(upTo);
       }
-      for (const caller of callers) {
-        if (error === undefined) caller.resolve();
-        else caller.reject(new PublishError(error.message));
+      for (const { publish, resolve, reject } of callers) {
+        const { syncFailure } = publish.target;
+        if (syncFailure === undefined) resolve();
+        else reject(new PublishError(syncFailure.message));
       }
-      this.syncGroup();
+      if (this.waits) this.turn.schedule();
     });
   }
 }

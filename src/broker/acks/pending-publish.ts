@@ -5,6 +5,8 @@ export interface Committed {
   failure: Error | undefined;
   /** Acknowledgements go out after a sync, not only after the commit. */
   readonly fsync: boolean;
+  /** Why the last sync that its publishes waited for refused them; undefined if it did not. */
+  readonly syncFailure: Error | undefined;
 }
 
 /** A publish that waits for its commit, and then is answered with OK or with the error of its command. */

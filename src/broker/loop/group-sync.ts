@@ -2,6 +2,7 @@ import type { Clock } from "../../base/clock.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import { SyncGroup } from "../storage/disk/sync-group.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { EventLoopTurn } from "./turn.ts";
@@ -63,41 +64,68 @@ export class GroupSync {
 
   private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
     const { clock, deferred, keys } = this.parts;
-    let waiting = 1;
-    let failure: Error | undefined;
-    const end = () => {
-      this.failure = failure;
-      deferred.syncEnded(failure);
-      if (deferred.hasWork) this.parts.turn.schedule();
-      done(failure);
-    };
-    const endOne = (error: Error | undefined) => {
-      failure ??= error;
-      if (--waiting > 0) return;
-      if (failure !== undefined) return end();
-      // Status records say that a deferred message is in a log now, or in another bucket: that place is synced before them.
-      deferred.syncStatus((error) => {
-        failure = error;
-        end();
-      });
-    };
+    const round: Round = { topics: [...topics], logs: new Map(), entries: undefined, keys: undefined };
     deferred.syncBegins();
-    waiting += 2;
-    deferred.syncEntries(endOne);
-    keys.sync(endOne);
-    const rest = [...topics];
+    keys.syncBegins();
+    const group = new SyncGroup((failure) => {
+      if (failure !== undefined) return this.end(round, failure, done);
+      // Status records say that a deferred message is in a log now, or in another bucket: that place is synced before them.
+      deferred.syncStatus((error) => this.end(round, error, done));
+    });
+    const ofEntries = group.add();
+    deferred.syncEntries((error) => {
+      round.entries = error;
+      ofEntries(error);
+    });
+    const ofKeys = group.add();
+    keys.sync((error) => {
+      round.keys = error;
+      ofKeys(error);
+    });
     // Some in each turn: writing to their own files what a thousand topics have only in the journal takes a while.
-    const syncSome = () => {
-      for (const { log, deleted } of rest.splice(0, SYNCED_PER_TURN)) {
-        if (deleted) continue;
-        failure ??= log.catchUp();
-        if (log.files?.hasUnsynced !== true) continue;
-        waiting++;
-        log.files.sync(endOne);
-      }
-      if (rest.length > 0) clock.callAfterTurn(syncSome);
-      else endOne(undefined);
+    const syncFrom = (from: number) => {
+      for (const topic of round.topics.slice(from, from + SYNCED_PER_TURN)) syncLog(topic, round, group);
+      if (from + SYNCED_PER_TURN < round.topics.length) clock.callAfterTurn(() => syncFrom(from + SYNCED_PER_TURN));
+      else group.seal();
     };
-    syncSome();
+    syncFrom(0);
   }
+
+  /** Says what failed to everything that waits for the sync, before the acknowledgements go out. */
+  private end(round: Round, failure: Error | undefined, done: (error: Error | undefined) => void): void {
+    const { deferred, keys, turn } = this.parts;
+    this.failure = failure;
+    for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
+    const refusal = round.entries ?? round.keys;
+    keys.syncEnded(turn.wallMs, ({ topic, sequence }) => (sequence < 0 ? refusal : topic.syncFailure));
+    deferred.syncEnded(failure, refusal);
+    // What rests on these logs goes on waiting for them.
+    for (const topic of round.logs.keys()) turn.queueSync(topic);
+    if (failure !== undefined) this.expect(turn.nowMs);
+    if (deferred.hasWork) turn.schedule();
+    done(failure);
+  }
+}
+
+/** What a sync covers, and what of it failed. */
+interface Round {
+  readonly topics: readonly Topic[];
+  readonly logs: Map<Topic, Error>;
+  /** Why entries of deferred messages, or the names of their files, could not be synced. */
+  entries: Error | undefined;
+  keys: Error | undefined;
+}
+
+function syncLog(topic: Topic, round: Round, group: SyncGroup): void {
+  const { log, deleted } = topic;
+  if (deleted) return;
+  const ended = group.add();
+  const end = (error: Error | undefined) => {
+    if (error !== undefined && !topic.deleted) round.logs.set(topic, error);
+    ended(error);
+  };
+  const failure = log.catchUp();
+  if (failure !== undefined) end(failure);
+  else if (log.files?.hasUnsynced === true) log.files.sync(end);
+  else end(undefined);
 }

@@ -41,7 +41,7 @@ export interface TimersParts {
   deferred: DeferredStore;
   keys: KeyStore<PendingPublish>;
   checkpointer: Checkpointer;
-  metadata: { readonly path: string; checkpointIfDue(): void };
+  metadata: { readonly path: string };
   metadataBackup: MetadataBackup;
   acks: GroupCommit;
   groupSync: GroupSync;
@@ -158,7 +158,6 @@ export class Timers {
       deferred.notes.noteAll();
       keys.noteFile();
     }
-    metadata.checkpointIfDue();
     metadataBackup.renewIfDue(nowMs);
     if (registry.hasAdopted && nowMs >= this.adoptedUntilMs) registry.releaseAdopted();
   }

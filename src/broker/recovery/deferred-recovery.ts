@@ -4,6 +4,7 @@ import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
+import type { Turn } from "../topics/turn.ts";
 import { EntryTally, isClaimed } from "./entry-tally.ts";
 import { skipLost } from "./lost-end.ts";
 
@@ -17,6 +18,7 @@ const SKIPPED_SEQUENCES = 2 ** 24;
 export interface DeferredRecoveryParts {
   readonly deferred: DeferredStore;
   readonly logger: Logger;
+  readonly turn: Pick<Turn, "queueSync">;
 }
 
 /** Restores what channels and topics of an earlier run have in the deferred store. */
@@ -72,7 +74,11 @@ export class DeferredRecovery {
   private hasJoined(entry: StoredEntry, sequence: number, tally: EntryTally): boolean {
     const topic = this.registry.topicById(entry.topicId);
     if (topic === undefined) return false;
-    if (topic.log.files?.survivedRestart(sequence) === true) return true;
+    if (topic.log.files?.survivedRestart(sequence) === true) {
+      // That the entry is done with is noted after the next sync, which has to cover the log.
+      if (this.parts.deferred.awaitsSyncs) this.parts.turn.queueSync(topic);
+      return true;
+    }
     tally.mention(topic, sequence + 1);
     return false;
   }

@@ -23,6 +23,7 @@ import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
+import type { Turn } from "../topics/turn.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { skipLost } from "./lost-end.ts";
 
@@ -67,6 +68,7 @@ export interface RecoveryParts {
   readonly checkpointer: Checkpointer;
   readonly damage: DamageLog;
   readonly notes: FileNotes;
+  readonly turn: Pick<Turn, "queueSync">;
 }
 
 /** Restores topics and channels of an earlier run, one by one, from the metadata store, the logs and the journal. */

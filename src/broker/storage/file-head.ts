@@ -1,5 +1,5 @@
 import { StartError } from "../../base/start-error.ts";
-import { closeQuietly, type Disk, readFully, writeFully } from "./disk/disk.ts";
+import { closeQuietly, type Disk, readFully } from "./disk/disk.ts";
 import { reading } from "./disk/unreadable-file.ts";
 
 /**
@@ -21,13 +21,13 @@ export interface FileFormat {
   readonly name: string;
 }
 
-/** Writes the head of a new file. @throws the kernel's error */
-export function writeHead(disk: Disk, fd: number, { magic, version }: FileFormat): void {
+/** The head of a new file. */
+export function encodeHead({ magic, version }: FileFormat): Buffer {
   const head = Buffer.alloc(HEAD_BYTES);
   head.writeUInt32LE(magic, 0);
   head.writeUInt32LE(version, 4);
   head.writeUInt32LE(Bun.hash.crc32(head.subarray(0, CHECKSUM_OFFSET)), CHECKSUM_OFFSET);
-  writeFully(disk, fd, head, 0, HEAD_BYTES, 0);
+  return head;
 }
 
 /**
@@ -37,10 +37,15 @@ export function writeHead(disk: Disk, fd: number, { magic, version }: FileFormat
  * @returns undefined for a file that is shorter than a head: a crash came before anything was behind it
  * @throws StartError for a newer version; the kernel's error
  */
-export function readVersion(disk: Disk, fd: number, { magic, version, name }: FileFormat, path: string): number | undefined {
+export function readVersion(disk: Disk, fd: number, format: FileFormat, path: string): number | undefined {
   if (disk.size(fd) < HEAD_BYTES) return undefined;
   const head = Buffer.alloc(HEAD_BYTES);
   readFully(disk, fd, head, 0, HEAD_BYTES, 0);
+  return parseVersion(head, format, path);
+}
+
+/** The version that the first HEAD_BYTES of a file say; see readVersion(). @throws StartError for a newer version */
+export function parseVersion(head: Buffer, { magic, version, name }: FileFormat, path: string): number {
   if (head.readUInt32LE(0) !== magic) return 0;
   if (Bun.hash.crc32(head.subarray(0, CHECKSUM_OFFSET)) !== head.readUInt32LE(CHECKSUM_OFFSET)) return 0;
   const found = head.readUInt32LE(4);

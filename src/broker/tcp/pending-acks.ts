@@ -73,12 +73,27 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
     this.client.onAcksSent();
   }
 
-  /** All waiting publishes fail by one error, and the connection ends. */
-  override failUpTo(error: Error): void {
-    const first = this.waiting.find((ack) => ack instanceof PendingPublish);
-    this.clear();
-    if (first !== undefined) this.client.respond((first as PendingPublish).errorFrame(error));
-    this.client.closeGracefully();
+  /** The first publish that the sync refused is answered with its error, and the connection ends: those behind it get no answer. */
+  override settleUpTo(upTo: number): void {
+    const { waiting } = this;
+    const end = upTo - this.removed;
+    for (let i = 0; i < end; i++) {
+      const ack = waiting[i];
+      if (!(ack instanceof PendingPublish)) continue;
+      const { fsync, syncFailure } = ack.target;
+      if (!fsync || syncFailure === undefined) continue;
+      this.client.onPublishFailed(ack, syncFailure);
+      waiting[i] = ack.errorFrame(syncFailure);
+      const dropped = waiting.length - i - 1;
+      waiting.length = i + 1;
+      this.committed = i + 1;
+      this.client.closeGracefully();
+      this.sendUpTo(this.removed + i + 1);
+      // Other syncs that are waited for count them.
+      this.removed += dropped;
+      return;
+    }
+    this.sendUpTo(upTo);
   }
 
   private writeOks(count: number): void {

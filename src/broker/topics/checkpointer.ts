@@ -176,6 +176,9 @@ export class Checkpointer {
     if (nowMs < this.nextSyncedMs) return;
     this.nextSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
     this.saveSynced(topics);
+    this.parts.metadata.checkpointIfLarge((failure) => {
+      if (failure !== undefined) this.failed(failure);
+    });
   }
 
   /** Saves how far the logs are on the disk. With that, recovery tells records that a crash tore from records that were damaged later. */
@@ -183,11 +186,12 @@ export class Checkpointer {
     const { metadata } = this.parts;
     const moved = [...topics].filter(({ log }) => log.files?.syncedSaved === false);
     if (moved.length === 0) return;
-    this.save(() =>
+    const failure = this.save(() =>
       metadata.saveAll(() => {
         for (const { id, log } of moved) if (log.files !== undefined) metadata.saveSynced(id, log.files.takeSyncedSequence());
       }),
     );
+    if (failure !== undefined) for (const { log } of moved) log.files?.syncedNotSaved();
   }
 
   /** Saves all topics and cursors, exactly. */
@@ -215,16 +219,20 @@ export class Checkpointer {
   }
 
   private save(work: () => void): Error | undefined {
-    const { ballast, freeSpace, rateLimitedLog } = this.parts;
     try {
-      ballast.use(work);
+      this.parts.ballast.use(work);
       this.failure = undefined;
     } catch (error) {
-      this.failure = error as Error;
-      freeSpace.failed(this.parts.turn.steadyMs);
-      rateLimitedLog.error(`cannot save to ${this.directory}: ${this.failure.message}`);
+      this.failed(error as Error);
     }
     return this.failure;
+  }
+
+  private failed(error: Error): void {
+    const { freeSpace, rateLimitedLog, turn } = this.parts;
+    this.failure = error;
+    freeSpace.failed(turn.steadyMs);
+    rateLimitedLog.error(`cannot save to ${this.directory}: ${error.message}`);
   }
 }
 

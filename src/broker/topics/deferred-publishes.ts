@@ -56,6 +56,15 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.topic.fsync;
   }
 
+  get syncFailure(): Error | undefined {
+    return this.parts.deferred.syncFailure;
+  }
+
+  /** Where an acknowledgement does not wait for the sync, the sync must not take the message back. */
+  get waitsForSync(): boolean {
+    return this.topic.fsync;
+  }
+
   /** How many messages join the log with its next commit. */
   get joiningCount(): number {
     return this.joining.length;

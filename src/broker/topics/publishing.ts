@@ -3,8 +3,8 @@ import { BODY_OFFSET } from "../../frame/frame.ts";
 import { writeMessage } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
-import { PendingPublish, PublishError } from "../acks/pending-publish.ts";
-import type { KeyStore } from "../storage/idempotency/key-store.ts";
+import { type Committed, PendingPublish, PublishError } from "../acks/pending-publish.ts";
+import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
@@ -12,7 +12,22 @@ import type { Turn } from "./turn.ts";
 /** Bytes of the number of messages that a batch begins with. */
 const COUNT_BYTES = 4;
 /** What a caller waits for that only wants the next commit. It is never refused. */
-const ANY_COMMIT = new PendingPublish({ failure: undefined, fsync: false }, "PUB");
+const ANY_COMMIT = new PendingPublish({ failure: undefined, fsync: false, syncFailure: undefined }, "PUB");
+
+/** What the repetition of a publish waits for while the publish itself waits for a sync. It is acknowledged or refused as that one is. */
+class RepeatSync implements Committed {
+  readonly fsync = true;
+
+  constructor(private readonly first: UnsyncedKey) {}
+
+  get failure(): Error | undefined {
+    return this.first.refusal;
+  }
+
+  get syncFailure(): Error | undefined {
+    return this.first.refusal;
+  }
+}
 
 /** What publishing works with. */
 export interface PublishingParts {
@@ -140,11 +155,16 @@ export class Publishing {
     if (failure !== undefined) {
       // Whether it repeats an earlier publish cannot be told.
       this.appended = 0;
-      return new PendingPublish({ failure, fsync: false }, pending.command);
+      return new PendingPublish({ failure, fsync: false, syncFailure: undefined }, pending.command);
     }
     const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.agingMs);
-    if (earlier !== undefined) this.appended = 0;
-    return earlier;
+    if (earlier === undefined) return undefined;
+    this.appended = 0;
+    if (!topic.fsync || earlier !== topic.pendingRepeat) return earlier;
+    // What it repeats may not be on the disk yet, after a restart too.
+    this.parts.turn.queueSync(topic);
+    const first = this.parts.keys.awaitingSync(topic, key);
+    return first === undefined ? earlier : new PendingPublish(new RepeatSync(first), pending.command);
   }
 
   // ---- for callers that wait for a promise

@@ -5,11 +5,12 @@ import { PublishError } from "../acks/pending-publish.ts";
 import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
+import { FolderNames } from "../storage/disk/folder-names.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-file.ts";
 import { deletedFolder } from "../storage/log/deleted-folder.ts";
 import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
-import { readTopicFile, TOPIC_FILE, TopicFiles, type TopicIdentity } from "../storage/log/topic-file.ts";
+import { TopicFiles, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
@@ -60,6 +61,8 @@ export class TopicRegistry implements DeliveryTarget {
   /** Topics whose messages wait until their channels are created again: see adopt(). */
   private readonly adopted: Topic[] = [];
   private readonly topicFiles: TopicFiles;
+  /** The names of the logs' folders. */
+  private readonly folders: FolderNames;
   private nextMemoryId = FIRST_MEMORY_ID;
   private closed = false;
 
@@ -68,8 +71,9 @@ export class TopicRegistry implements DeliveryTarget {
     private readonly parts: RegistryParts,
     private readonly directory: string,
   ) {
-    parts.disk.makeDirectory(join(directory, "topics"));
-    this.topicFiles = new TopicFiles(parts.disk);
+    this.folders = new FolderNames(parts.disk, join(directory, "topics"));
+    parts.disk.makeDirectory(this.folders.directory);
+    this.topicFiles = new TopicFiles({ ...parts, folders: this.folders });
     if (parts.options.durability === "fsync") this.makeStoresDurable();
   }
 
@@ -268,7 +272,7 @@ export class TopicRegistry implements DeliveryTarget {
     const prefix = topic.prefix ?? files?.recordedPrefix ?? this.newPrefix(number);
     if (files !== undefined) {
       files.prefix = prefix;
-      this.writeTopicFile({ id, number, name, prefix }, inFolder);
+      this.topicFiles.write(files.names, { id, number, name, prefix }, inFolder);
     }
     const log = new TopicLog(this.parts.chunks, this.parts.clock, prefix, files, firstSequence);
     const added = new Topic(this.parts, this, id, number, name, log);
@@ -278,31 +282,19 @@ export class TopicRegistry implements DeliveryTarget {
     return added;
   }
 
-  /** Writes into the topic's folder which topic it belongs to, unless it says so. */
-  private writeTopicFile(topic: TopicIdentity, inFolder: TopicIdentity | undefined): void {
-    const { disk, ballast, logger } = this.parts;
-    const folder = this.folder(topic.number, topic.name);
-    const found = inFolder ?? readTopicFile(disk, folder, topic.number, topic.name);
-    if (found?.id === topic.id && found.prefix === topic.prefix) return;
-    try {
-      ballast.use(() => this.topicFiles.write(folder, topic));
-    } catch (error) {
-      // The row says the same. It takes the loss of both to give the topic another id.
-      logger.warn(`TOPIC(${topic.name}): cannot write ${folder}/${TOPIC_FILE}: ${(error as Error).message}`);
-    }
-  }
-
   private openFiles(
     { id, number, name, prefix }: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
     firstSequence: number,
     known: Partial<LogFilesOptions>,
   ): LogFiles {
-    const { options, disk, ballast, recycler, logger } = this.parts;
+    const { options, disk, clock, ballast, recycler, logger } = this.parts;
     const { maxBytesPerFile, syncEvery } = options;
     return new LogFiles(
       {
         disk,
+        clock,
         directory: this.folder(number, name),
+        folders: this.folders,
         topicId: id,
         topicNumber: number,
         topicName: name,

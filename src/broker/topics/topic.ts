@@ -28,6 +28,10 @@ class RepeatCommit implements Committed {
   get fsync(): boolean {
     return this.topic.fsync;
   }
+
+  get syncFailure(): Error | undefined {
+    return this.topic.syncFailure ?? this.topic.deferredPublishes.syncFailure;
+  }
 }
 
 /** A name that messages are published to. It has one log, which each of its channels reads at its own pace. */
@@ -50,6 +54,8 @@ export class Topic implements Committed {
   releasedPosition: number;
   /** Why the last commit failed, and the publishes that waited for it are refused. */
   failure: Error | undefined;
+  /** Why the last sync of its log failed, and the publishes that waited for it are refused. */
+  syncFailure: Error | undefined;
   /** It is in the list of topics that the next tick commits. */
   dirty = false;
 
@@ -108,7 +114,11 @@ export class Topic implements Committed {
 
   /** Sets when publishes to it are acknowledged. @param level undefined: as --durability says @throws what the metadata store throws */
   setDurability(level: Durability | undefined): void {
-    if (!this.ephemeral) this.parts.metadata.setDurability(this.id, level);
+    if (!this.ephemeral) {
+      // Before anything is acknowledged that rests on them.
+      if ((level ?? this.parts.options.durability) === "fsync") this.registry.makeStoresDurable();
+      this.parts.metadata.setDurability(this.id, level);
+    }
     this.restoreDurability(level);
   }
 
@@ -214,7 +224,7 @@ export class Topic implements Committed {
     this.uncommittedBytes = 0;
     // Where any topic is synced, the deferred store notes which publishes joined their logs after the next sync. That sync has to
     // cover this log.
-    if (this.fsync || (this.deferredPublishes.joiningCount > 0 && this.parts.deferred.strict)) this.parts.turn.queueSync(this);
+    if (this.fsync || (this.deferredPublishes.joiningCount > 0 && this.parts.deferred.awaitsSyncs)) this.parts.turn.queueSync(this);
     if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
     this.releaseToChannels();
     if (this.ephemeral) this.boundMemory();

@@ -1,30 +1,26 @@
 import { afterAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
-import { type Broker, openBroker } from "../../../src/broker/broker.ts";
-import type { Bucket } from "../../../src/broker/storage/deferred/bucket.ts";
-import { KIND_PUBLISH } from "../../../src/broker/storage/deferred/entry.ts";
-import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
-import { BODY_OFFSET } from "../../../src/frame/frame.ts";
-import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
-import { readBySequence } from "../../support/log-fixture.ts";
+import { existsSync, mkdtempSync } from "node:fs";
+import type { BrokerOptions } from "../../../src/broker/options.ts";
+import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { until } from "../../support/server.ts";
+import { abandon, openOn, owed, restoreStore } from "./support/cut-broker.ts";
 import { FaultDisk } from "./support/fault-disk.ts";
 
-/** How many power cuts are tried, each at a random moment of the workload. */
+/** How many power cuts are tried in each of two workloads, each at a random moment. */
 const CUTS = Number(process.env.BUNSQ_CUTS ?? 150);
 /** Only the metadata store is on a real disk. It is opened again for each cut, so a file system in memory is best. */
 const MEMORY_FOLDER = "/dev/shm";
 const STEPS = 250;
+/** The share of syncs that fail in the second workload. */
+const FAILING = 0.05;
 const TOPIC = "t";
 const CHANNEL = "c";
 
 const seed = seedFromEnvironment();
 const dataPath = existsSync(MEMORY_FOLDER) ? mkdtempSync(`${MEMORY_FOLDER}/bunsq-test-`) : temporaryFolder();
 let cuts = 0;
-let boots = 0;
 
 afterAll(() => {
   removeFolder(dataPath);
@@ -45,20 +41,14 @@ interface History {
   stores: { moment: number; bytes: Buffer }[];
 }
 
-function open(disk: FaultDisk): Broker {
-  // The data path and the folders above it are on the disk already.
-  disk.makeDirectory(dataPath);
-  for (let path = dataPath; path !== "/"; path = dirname(path)) disk.syncDirectoryNow(dirname(path));
-  const options = defaultOptions({ dataPath, durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 });
-  // The machine starts again after each cut.
-  return openBroker(options, new MemoryLogger(), { disk, bootId: `boot ${boots++}` });
-}
+const OPTIONS: Partial<BrokerOptions> = { durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 };
 
 /** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes when the broker promised something. */
-async function play(random: Random): Promise<History> {
+async function play(random: Random, failing: number): Promise<History> {
   const disk = new FaultDisk();
   const history: History = { disk, fates: new Map(), stores: [] };
-  const broker = open(disk);
+  const broker = openOn(disk, dataPath, OPTIONS);
+  disk.failsToSync = () => failing > 0 && random.chance(failing);
   const topic = broker.registry.topic(TOPIC);
   const channel = topic.channel(CHANNEL);
   broker.listen();
@@ -84,9 +74,13 @@ async function play(random: Random): Promise<History> {
       batch === 1
         ? broker.publishing.publish(topic, "", Buffer.from(bodies[0] as string), deferMs)
         : broker.publishing.publishBatch(topic, "", mpub(bodies));
-    promise.then(() => {
-      for (const fate of fates) fate.acknowledged = disk.moment;
-    });
+    promise.then(
+      () => {
+        for (const fate of fates) fate.acknowledged = disk.moment;
+      },
+      // A sync failed, and nothing is promised.
+      (error) => expect(failing, error.message).toBeGreaterThan(0),
+    );
   };
   for (let step = 0; step < STEPS; step++) {
     const what = random.next();
@@ -127,46 +121,15 @@ function mpub(bodies: string[]): Buffer {
   return Buffer.concat(parts);
 }
 
-/** Stops a broker as a power cut would: nothing more is written. */
-function abandon(broker: Broker): void {
-  broker.turn.stop();
-  broker.listener.stop(true);
-  broker.metadata.close();
+for (const [part, failing] of [0, FAILING].entries()) {
+  const kind = failing > 0 ? ", with syncs that fail," : "";
+  test(`after a power cut at any moment a broker${kind} still delivers every message that was acknowledged and not finished, and nothing else`, async () => {
+    await playAndCut(Random.forPart(seed, 1000 + part), failing);
+  }, 30_000);
 }
 
-/** The bodies that a broker would still deliver to the channel, from the log and from the deferred store. */
-function owed(broker: Broker): Set<string> {
-  const topic = broker.registry.topics.get(TOPIC);
-  const channel = topic?.channels.get(CHANNEL) as Channel;
-  const bodies = new Set<string>();
-  if (topic === undefined) return bodies;
-  for (const [sequence, body] of readBySequence(topic.log)) {
-    if (sequence >= channel.floor && !channel.backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
-  }
-  const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
-  for (const bucket of buckets) {
-    bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      if (entry.offset < bucket.movedTo || !broker.registry.wanted(entry)) return;
-      const frame = Buffer.alloc(entry.frameBytes);
-      bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
-      expect(entry.kind === KIND_PUBLISH ? entry.topicId : entry.channelId).toBe(entry.kind === KIND_PUBLISH ? topic.id : channel.id);
-      bodies.add(frame.toString("utf8", BODY_OFFSET));
-    });
-  }
-  return bodies;
-}
-
-function recover(disk: FaultDisk, store: Buffer): Broker {
-  for (const ending of ["", "-wal", "-shm"])
-    if (existsSync(`${dataPath}/bunsq-data/catalogue.sqlite${ending}`)) rmSync(`${dataPath}/bunsq-data/catalogue.sqlite${ending}`);
-  mkdirSync(`${dataPath}/bunsq-data`, { recursive: true });
-  writeFileSync(`${dataPath}/bunsq-data/catalogue.sqlite`, store);
-  return open(disk);
-}
-
-test("after a power cut at any moment a broker still delivers every message that was acknowledged and not finished, and nothing else", async () => {
-  const random = Random.forPart(seed, 1000);
-  const history = await play(random);
+async function playAndCut(random: Random, failing: number): Promise<void> {
+  const history = await play(random, failing);
   const first = (history.stores[0] as { moment: number }).moment;
   for (let cut = 0; cut < CUTS; cut++) {
     cuts++;
@@ -176,14 +139,16 @@ test("after a power cut at any moment a broker still delivers every message that
     const store = until[Math.max(0, until.length - 1 - random.pick([0, 0, 1, 3, 20]))] as { bytes: Buffer };
     try {
       let disk = history.disk.afterCut(moment, random);
-      let broker = recover(disk, store.bytes);
+      restoreStore(dataPath, store.bytes);
+      let broker = openOn(disk, dataPath, OPTIONS);
       if (random.chance(0.3)) {
         // The power is cut again while the broker starts.
         abandon(broker);
         disk = disk.afterCut(random.int(0, disk.moment), random);
-        broker = recover(disk, store.bytes);
+        restoreStore(dataPath, store.bytes);
+        broker = openOn(disk, dataPath, OPTIONS);
       }
-      const bodies = owed(broker);
+      const bodies = owed(broker, TOPIC, CHANNEL);
       abandon(broker);
       for (const body of bodies) if (!history.fates.has(body)) throw new Error(`${body.slice(0, 50)} was never published`);
       for (const [body, { acknowledged, finished }] of history.fates) {
@@ -193,4 +158,4 @@ test("after a power cut at any moment a broker still delivers every message that
       throw new Error(`BUNSQ_SEED=${seed}, cut ${cut} at moment ${moment} of ${history.disk.moment}`, { cause: error });
     }
   }
-}, 30_000);
+}

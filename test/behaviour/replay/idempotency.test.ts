@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { type Disk, systemDisk } from "../../../src/broker/storage/disk/disk.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/storage/log/segment-index.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../src/broker/storage/log/index-format.ts";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient, sized } from "../../support/raw-client.ts";
 import { startServer, until } from "../../support/server.ts";

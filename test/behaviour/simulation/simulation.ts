@@ -54,7 +54,7 @@ export class SimulatedBroker {
     this.clock = new SimulatedClock(START_MS - index * DAY_MS, 1 + index / 1000);
     const memory = new ImmediateDisk();
     memory.makeDirectory(this.dataPath);
-    this.disk = new FlakyDisk(memory, this.clock, random, { write: 0.08, sync: 0, open: 0.02, syncMs: 40 });
+    this.disk = new FlakyDisk(memory, this.clock, random, { write: 0.08, sync: 0.1, open: 0.02, syncMs: 40 });
     this.disk.fails = false;
     const options = defaultOptions({ dataPath: this.dataPath, nodeId: index + 1, maxBytesPerFile: 4000, msgTimeoutMs: MSG_TIMEOUT_MS });
     this.broker = openBroker(options, new MemoryLogger(), {

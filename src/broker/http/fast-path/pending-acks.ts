@@ -38,9 +38,12 @@ export class PendingAcks extends AckQueue<PendingPublish | undefined, Acknowledg
     this.client.onAcksSent();
   }
 
-  override failUpTo(_error: Error, upTo: number): void {
+  override settleUpTo(upTo: number): void {
     const count = upTo - this.removed;
-    for (let i = 0; i < count; i++) if (this.waiting[i]?.target.fsync === true) this.waiting[i] = undefined;
+    for (let i = 0; i < count; i++) {
+      const target = this.waiting[i]?.target;
+      if (target?.fsync === true && target.syncFailure !== undefined) this.waiting[i] = undefined;
+    }
     this.sendUpTo(upTo);
   }
 }

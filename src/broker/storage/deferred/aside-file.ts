@@ -1,7 +1,8 @@
 import { join } from "node:path";
-import { type Disk, writeFully } from "../disk/disk.ts";
-import { HEAD_BYTES, writeHead } from "../file-head.ts";
-import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES, type ScannedEntry } from "./entry.ts";
+import type { Disk } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
+import { EntriesFile } from "./entries-file.ts";
+import { ENTRY_HEADER_BYTES, type ScannedEntry } from "./entry.ts";
 
 const NAME = "unclaimed.damaged";
 const BUFFER_BYTES = 1024 * 1024;
@@ -11,22 +12,26 @@ const BUFFER_BYTES = 1024 * 1024;
  * laid out as a bucket's file is (entry.ts), and never read.
  */
 export class AsideFile {
-  readonly path: string;
-  private readonly fd: number;
-  private length = HEAD_BYTES;
+  private readonly entries: EntriesFile;
   private parts: Buffer[] = [];
   private bytes = 0;
 
   /** @throws the kernel's error */
   constructor(
-    private readonly disk: Disk,
-    directory: string,
+    disk: Disk,
+    private readonly names: FolderNames,
   ) {
+    const { directory } = names;
     let name = NAME;
     for (let i = 2; disk.exists(join(directory, name)); i++) name = `${NAME}-${i}`;
-    this.path = join(directory, name);
-    this.fd = disk.open(this.path, "w+");
-    writeHead(disk, this.fd, ENTRIES_FORMAT);
+    this.entries = new EntriesFile(disk, names, name);
+    this.entries.file.create();
+    // The head is written even if no entry follows.
+    this.flush();
+  }
+
+  get path(): string {
+    return this.entries.file.path;
   }
 
   add({ page, frameAt, frameBytes }: ScannedEntry): void {
@@ -37,13 +42,22 @@ export class AsideFile {
   }
 
   flush(): void {
-    writeFully(this.disk, this.fd, Buffer.concat(this.parts), 0, this.bytes, this.length);
-    this.length += this.bytes;
+    this.entries.file.write(Buffer.concat(this.parts), this.bytes, this.entries.length);
+    this.entries.length += this.bytes;
     this.bytes = 0;
     this.parts = [];
   }
 
   close(): void {
-    this.disk.close(this.fd);
+    this.entries.file.close();
+  }
+
+  get unsynced(): boolean {
+    return this.entries.file.unsynced || this.entries.file.nameUnsynced;
+  }
+
+  /** Syncs the entries and the file's name. */
+  sync(done: (error: Error | undefined) => void): void {
+    this.entries.file.sync((error) => (error === undefined ? this.names.sync(done) : done(error)));
   }
 }

@@ -1,6 +1,7 @@
-import { closeQuietly, type Disk, isMissing, openOrMake, readFully, writeFully } from "../disk/disk.ts";
-import { unreadable } from "../disk/unreadable-file.ts";
-import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-head.ts";
+import { type Disk, isMissing } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
+import { LazyFile } from "../disk/lazy-file.ts";
+import { encodeHead, type FileFormat, HEAD_BYTES, parseVersion } from "../file-head.ts";
 
 /**
  * One of a bucket's two files, opened at its first use and made by its first write. It begins with a head (file-head.ts),
@@ -9,118 +10,134 @@ import { type FileFormat, HEAD_BYTES, readVersion, writeHead } from "../file-hea
  * Methods that read throw an UnreadableFile where the kernel fails, and close the file, so that the next one opens it again.
  */
 export class BucketFile {
-  /** Written since the last sync began. */
-  unsynced = false;
-  /** Made since the last sync of its folder began: its name may not be on the disk. */
-  nameUnsynced = false;
-  private fd = -1;
-  private headBytes = HEAD_BYTES;
+  private readonly file: LazyFile;
+  /** Undefined until the file was opened for the first time. */
+  private headBytes: number | undefined;
   private headWritten = false;
-  /** Syncs under way. */
-  private syncing = 0;
 
+  /** @param check compares the bytes in [from, to), counted from behind the head, with their checksums */
   constructor(
-    private readonly disk: Disk,
-    readonly path: string,
+    disk: Disk,
+    names: FolderNames,
+    name: string,
     private readonly format: FileFormat,
-  ) {}
+    check: (from: number, to: number) => Error | undefined,
+  ) {
+    this.file = new LazyFile(disk, `${names.directory}/${name}`, "create", names);
+    this.file.check = (from, to) => this.checkHead() ?? check(Math.max(0, from - this.openHead()), to - this.openHead());
+  }
+
+  get path(): string {
+    return this.file.path;
+  }
+
+  /** Written since the last sync began, or that sync failed. */
+  get unsynced(): boolean {
+    return this.file.unsynced;
+  }
+
+  /** No sync has covered its name: a power cut may lose it. */
+  get nameUnsynced(): boolean {
+    return this.file.nameUnsynced;
+  }
 
   /** 0 if there is no such file. */
   get size(): number {
     try {
-      return Math.max(0, this.disk.size(this.open(false)) - this.headBytes);
+      const head = this.openHead();
+      return Math.max(0, this.file.size - head);
     } catch (error) {
-      if (this.fd < 0 && isMissing(error)) return 0;
-      throw this.failedRead(error);
+      if (!this.file.isOpen && isMissing(error)) return 0;
+      throw error;
     }
-  }
-
-  read(target: Buffer, at: number, bytes: number, position: number): void {
-    try {
-      const fd = this.open(false);
-      readFully(this.disk, fd, target, at, bytes, this.headBytes + position);
-    } catch (error) {
-      throw this.failedRead(error);
-    }
-  }
-
-  /** @throws the kernel's error; a part may have been written */
-  write(source: Buffer, bytes: number, position: number): void {
-    const fd = this.open(true);
-    if (!this.headWritten) {
-      writeHead(this.disk, fd, this.format);
-      this.headWritten = true;
-    }
-    writeFully(this.disk, fd, source, 0, bytes, this.headBytes + position);
-    this.unsynced = true;
-  }
-
-  /** Creates the file, or empties an existing one. */
-  create(): void {
-    this.close();
-    this.fd = this.disk.open(this.path, "w+");
-    this.headBytes = HEAD_BYTES;
-    this.headWritten = false;
-    this.nameUnsynced = true;
   }
 
   /** Bytes of the file, its head included; 0 if there is no such file. */
   get fileBytes(): number {
     const { size } = this;
-    return this.headWritten ? this.headBytes + size : 0;
+    return this.headWritten ? (this.headBytes ?? 0) + size : 0;
+  }
+
+  read(target: Buffer, at: number, bytes: number, position: number): void {
+    this.file.read(target, at, bytes, this.openHead() + position);
+  }
+
+  /** @throws the kernel's error; a part may have been written */
+  write(source: Buffer, bytes: number, position: number): void {
+    const head = this.openHead(true);
+    if (!this.headWritten) {
+      this.file.write(encodeHead(this.format), 0, HEAD_BYTES, 0);
+      this.headWritten = true;
+    }
+    this.file.write(source, 0, bytes, head + position);
+  }
+
+  /** Creates the file, or empties an existing one. */
+  create(): void {
+    this.file.create();
+    this.headBytes = HEAD_BYTES;
+    this.headWritten = false;
   }
 
   truncate(length: number): void {
-    const fd = this.open(true);
-    this.disk.truncate(fd, this.headWritten ? this.headBytes + length : 0);
-    this.unsynced = true;
+    const head = this.openHead(true);
+    this.file.truncate(this.headWritten ? head + length : 0);
+  }
+
+  /** An earlier run may not have synced what is in it, nor its name. @param writeAgain when a sync fails */
+  markUnsynced(writeAgain: boolean): void {
+    this.file.markUnsynced(writeAgain ? 0 : undefined);
+    this.file.noteName();
+  }
+
+  /** To be called when another file has got this one's name, while this one is closed. */
+  onReplaced(): void {
+    this.headBytes = undefined;
+    this.markUnsynced(true);
   }
 
   /** Syncs what was written. */
   sync(done: (error: Error | undefined) => void): void {
-    if (!this.unsynced) return done(undefined);
-    this.unsynced = false;
-    let fd: number;
-    try {
-      fd = this.open(true);
-    } catch (error) {
-      return done(error as Error);
-    }
-    this.syncing++;
-    this.disk.sync(fd, (error) => {
-      this.syncing--;
-      // If the bucket was removed meanwhile, its files are closed and none of its bytes matters any more. The descriptor may
-      // belong to a socket by now, which cannot be synced.
-      done(error && fd === this.fd && error.code !== "EBADF" ? error : undefined);
+    if (!this.file.unsynced) return done(undefined);
+    const wasOpen = this.file.isOpen;
+    this.file.sync((error) => {
+      if (!wasOpen) this.file.close();
+      done(error);
     });
   }
 
   close(): void {
-    const { fd } = this;
-    this.fd = -1;
-    if (fd >= 0) closeQuietly(this.disk, fd);
+    this.file.close();
   }
 
-  private failedRead(error: unknown): unknown {
-    // A sync under way must not find another file under its descriptor.
-    if (this.syncing === 0) this.close();
-    return unreadable(this.path, error);
+  /** The file is about to be removed. */
+  forgetName(): void {
+    this.file.forgetName();
   }
 
-  /** @throws StartError when a newer version wrote the file; the kernel's error */
-  private open(make: boolean): number {
-    if (this.fd >= 0) return this.fd;
-    const { fd, made } = make ? openOrMake(this.disk, this.path) : { fd: this.disk.open(this.path, "r+"), made: false };
-    try {
-      const version = readVersion(this.disk, fd, this.format, this.path);
-      this.headBytes = version === 0 ? 0 : HEAD_BYTES;
-      this.headWritten = version !== undefined;
-    } catch (error) {
-      closeQuietly(this.disk, fd);
-      throw error;
-    }
-    this.fd = fd;
-    this.nameUnsynced ||= made;
-    return fd;
+  private checkHead(): Error | undefined {
+    if (this.headBytes === 0 || !this.headWritten) return undefined;
+    const head = Buffer.alloc(HEAD_BYTES);
+    this.file.readUpTo(head, 0, HEAD_BYTES, 0);
+    return head.equals(encodeHead(this.format)) ? undefined : new Error(`a sync of ${this.path} failed, and its head is lost`);
+  }
+
+  /**
+   * Opens the file if it was never open.
+   *
+   * @param make it is opened to be written, and made if it does not exist
+   * @returns how long its head is
+   * @throws StartError when a newer version wrote the file; the kernel's error
+   */
+  private openHead(make = false): number {
+    if (this.headBytes !== undefined) return this.headBytes;
+    if (make) this.file.make();
+    const { size } = this.file;
+    const head = Buffer.alloc(HEAD_BYTES);
+    if (size >= HEAD_BYTES) this.file.read(head, 0, HEAD_BYTES, 0);
+    const version = size < HEAD_BYTES ? undefined : parseVersion(head, this.format, this.path);
+    this.headWritten = version !== undefined;
+    this.headBytes = version === 0 ? 0 : HEAD_BYTES;
+    return this.headBytes;
   }
 }

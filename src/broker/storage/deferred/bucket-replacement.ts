@@ -1,4 +1,6 @@
+import { basename } from "node:path";
 import type { Disk } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { BucketFile } from "./bucket-file.ts";
 import { ENTRIES_FORMAT, ENTRY_HEADER_BYTES } from "./entry.ts";
@@ -21,11 +23,12 @@ export interface Unresolved {
  */
 export function replaceEntries(
   disk: Disk,
+  names: FolderNames,
   file: BucketFile,
   status: StatusFile,
   unresolved: Map<number, Unresolved>,
 ): { length: number; aside: string } {
-  const unfinished = new BucketFile(disk, `${file.path}${NEW_ENDING}`, ENTRIES_FORMAT);
+  const unfinished = new BucketFile(disk, names, `${basename(file.path)}${NEW_ENDING}`, ENTRIES_FORMAT, () => undefined);
   const { done, movedTo } = status.readAll();
   const moved: number[] = [];
   let length = 0;
@@ -40,13 +43,15 @@ export function replaceEntries(
     length += bytes;
   });
   unfinished.close();
+  // It gets another file's name.
+  unfinished.forgetName();
   if (failure !== undefined) throw failure;
   // Offsets change. Entries that were moved count as done before the new file is there, and after.
   if (movedTo > 0) status.replace(moved, 0, false);
   file.close();
   const aside = setAside(disk, file.path);
   disk.rename(unfinished.path, file.path);
-  file.unsynced = file.nameUnsynced = true;
+  file.onReplaced();
   return { length, aside };
 }
 

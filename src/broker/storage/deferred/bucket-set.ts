@@ -1,7 +1,10 @@
 import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import type { Disk } from "../disk/disk.ts";
+import { FolderNames } from "../disk/folder-names.ts";
 import type { ReadFailures } from "../disk/read-failures.ts";
+import { SyncGroup } from "../disk/sync-group.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
+import type { AsideFile } from "./aside-file.ts";
 import { Bucket } from "./bucket.ts";
 import { bucketName } from "./bucket-name.ts";
 
@@ -19,6 +22,10 @@ export class BucketSet implements Iterable<Bucket> {
   /** Why the folder cannot be listed: until it is, nothing may be written, since a bucket may be there already. */
   unlisted: Error | undefined;
   readonly dirty = new Set<Bucket>();
+  /** The names of all buckets' files. */
+  readonly names: FolderNames;
+  /** Entries that nobody gets. They are synced with those of the buckets, which go when the files are on the disk. */
+  readonly aside: AsideFile[] = [];
   private readonly byName = new Map<string, Bucket>();
 
   constructor(
@@ -28,7 +35,9 @@ export class BucketSet implements Iterable<Bucket> {
     readonly readFailures: ReadFailures,
     /** Called before the files of a bucket are removed. */
     private readonly removing: (bucket: Bucket) => void = () => {},
-  ) {}
+  ) {
+    this.names = new FolderNames(disk, directory);
+  }
 
   get size(): number {
     return this.byName.size;
@@ -50,7 +59,7 @@ export class BucketSet implements Iterable<Bucket> {
       return finer === undefined ? this.for(dueMs - widthMs, widthMs, nowMs) : this.for(dueMs, finer, nowMs);
     }
     if (known !== undefined) return known;
-    const bucket = new Bucket(this.disk, this.directory, startMs, widthMs);
+    const bucket = new Bucket(this.disk, this.directory, startMs, widthMs, this.names);
     bucket.loading = isNear(bucket, nowMs);
     this.add(bucket);
     return bucket;
@@ -114,6 +123,21 @@ export class BucketSet implements Iterable<Bucket> {
     bucket.readRetry?.cancel();
     if (this.has(bucket)) this.byName.delete(bucket.name);
     this.dirty.delete(bucket);
+  }
+
+  /** Syncs all entries. @param done called with one of the errors, if there were any */
+  syncEntries(done: (error: Error | undefined) => void): void {
+    const group = new SyncGroup(done);
+    for (const bucket of this) if (bucket.unsynced) bucket.syncEntries(group.add());
+    for (const file of this.aside) if (file.unsynced) file.sync(group.add());
+    group.seal();
+  }
+
+  /** Syncs all status records. @param done called with one of the errors, if there were any */
+  syncStatus(done: (error: Error | undefined) => void): void {
+    const group = new SyncGroup(done);
+    for (const bucket of this) if (bucket.unsynced) bucket.syncStatus(group.add());
+    group.seal();
   }
 }
 

@@ -1,29 +1,30 @@
-import { join } from "node:path";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, removeSoon } from "../disk/disk.ts";
+import { FolderNames } from "../disk/folder-names.ts";
 import type { ReadRetry } from "../disk/read-failures.ts";
 import { reading } from "../disk/unreadable-file.ts";
-import { BucketFile } from "./bucket-file.ts";
 import type { BucketFinding } from "./bucket-finding.ts";
 import { bucketName } from "./bucket-name.ts";
 import { contains, replaceEntries, type Unresolved } from "./bucket-replacement.ts";
-import {
-  ENTRIES_FORMAT,
-  ENTRY_HEADER_BYTES,
-  type EntryHeader,
-  type EntryOwnerIds,
-  layEntry,
-  overflowKey,
-  type ScannedEntry,
-} from "./entry.ts";
+import { EntriesFile } from "./entries-file.ts";
+import { ENTRY_HEADER_BYTES, type EntryHeader, type EntryOwnerIds, overflowKey, type ScannedEntry } from "./entry.ts";
 import { isComplete, walkEntries } from "./entry-scan.ts";
 import { StatusFile } from "./status-file.ts";
-import { borrowWriteBuffer, returnWriteBuffer, type WriteBuffer } from "./write-buffer.ts";
 
 const NO_NUMBERS = new Float64Array(0);
 
 /** Whether a topic's log has, at a sequence, an entry that was about to join it there. Undefined: the topic is not open yet. */
 export type HasJoined = (entry: ScannedEntry, sequence: number) => boolean | undefined;
+
+/** What recovery knows of the run before. */
+export interface RecoveredState {
+  /** The records that entries have joined their logs are written only when the next sync has succeeded: it covers the logs. */
+  afterSync?: boolean;
+  /** The run before may have ended before it synced the files. */
+  unsynced?: boolean;
+  /** When a sync of them fails, they are written again: the machine did not end, so the disk may lack any part of them. */
+  writeAgain?: boolean;
+}
 
 /**
  * The messages that fall due within one period, in two append-only files:
@@ -36,8 +37,6 @@ export type HasJoined = (entry: ScannedEntry, sequence: number) => boolean | und
 export class Bucket {
   /** Entries that are not done. */
   pending = 0;
-  /** Bytes of whole entries in the file: the offset at which the next one is written. */
-  length = 0;
   /** The bucket's time is near: its entries are loaded into memory, front to back. */
   loading = false;
   /** Every entry below this offset is in memory, done, or in `overflow`. */
@@ -49,12 +48,16 @@ export class Bucket {
   /** Entries below this offset were moved to finer buckets; stays 0 in a bucket of the finest width. */
   movedTo = 0;
   private previousMovedTo = 0;
+  /**
+   * The first offsets of the commits whose owners wait for a sync, oldest first. From the first of them on, no entry may be
+   * loaded or moved: if the sync fails, its owner is told that it was refused.
+   */
+  private readonly untoldFrom: number[] = [];
+  private removed = false;
   /** The sync epoch in which the last entry became done; -1 while there are entries that are not. */
   emptiedAtEpoch = -1;
   /** The highest number of an entry that recover() found, done or not, in the entries or in the status records. */
   highestNumber = 0;
-  /** Bytes of damaged entries that recover() skipped because whole entries follow them. */
-  damagedBytes = 0;
   /** recover() has not read the files of an earlier run yet. Nothing may be written to them before. */
   awaitsRecovery = false;
   /** For entries whose topic could not tell recover() yet whether they joined its log: the sequence at which they were about to. */
@@ -65,16 +68,8 @@ export class Bucket {
   readonly name: string;
   /** The retries of reading the bucket's files; the set that the bucket is in sets this. */
   readRetry: ReadRetry | undefined;
-  private readonly file: BucketFile;
+  private readonly entries: EntriesFile;
   private readonly status: StatusFile;
-  /** Entries that the next commit writes, as they will be in the file. */
-  private staged: WriteBuffer | undefined;
-  private stagedCount = 0;
-  /** What the last commitEntries() wrote. */
-  private lastCommitBytes = 0;
-  private lastCommitCount = 0;
-  /** Bytes of refused entries are left in the file behind `length`: they could not be cut off. */
-  private hasRefusedBytes = false;
   /** An earlier run wrote the bucket; the numbers of its done entries are read when a scan needs them. */
   private recovered = false;
   private recoveredDone = NO_NUMBERS;
@@ -84,15 +79,25 @@ export class Bucket {
     readonly directory: string,
     readonly startMs: number,
     readonly widthMs: number,
+    private readonly names: FolderNames = new FolderNames(disk, directory),
   ) {
     this.name = bucketName(startMs, widthMs);
-    const path = join(directory, this.name);
-    this.file = new BucketFile(disk, `${path}.msg`, ENTRIES_FORMAT);
-    this.status = new StatusFile(disk, `${path}.done`);
+    this.entries = new EntriesFile(disk, names, `${this.name}.msg`);
+    this.status = new StatusFile(disk, names, `${this.name}.done`);
   }
 
   get endMs(): number {
     return this.startMs + this.widthMs;
+  }
+
+  /** Bytes of whole entries in the file: the offset at which the next one is written. */
+  get length(): number {
+    return this.entries.length;
+  }
+
+  /** Bytes of damaged entries that recover() skipped because whole entries follow them. */
+  get damagedBytes(): number {
+    return this.entries.damagedBytes;
   }
 
   get statusBytes(): number {
@@ -100,12 +105,27 @@ export class Bucket {
   }
 
   get dirty(): boolean {
-    return this.stagedCount > 0 || this.status.hasStaged;
+    return this.entries.hasStaged || this.status.hasStaged;
   }
 
   /** All entries are in memory, so a new one goes there too. */
   get fullyLoaded(): boolean {
     return this.loading && this.loadedTo === this.length;
+  }
+
+  /** Entries from this offset on must stay where they are: owners wait for a sync. */
+  get toldTo(): number {
+    return this.untoldFrom.length > 0 ? this.untoldFrom[0] : this.length;
+  }
+
+  /** A commit was written whose owners, of the entries from `offset` on, wait for a sync. */
+  holdFrom(offset: number): void {
+    this.untoldFrom.push(offset);
+  }
+
+  /** The owners of the oldest commit that waited were told. */
+  releaseHeld(): void {
+    this.untoldFrom.shift();
   }
 
   /** Nothing is left to be written, neither now nor after the next sync. */
@@ -121,80 +141,24 @@ export class Bucket {
    * @returns the offset that the entry will have in the file
    */
   stage(header: EntryHeader, number: number, frame: Buffer, from: number, to: number): number {
-    this.staged ??= borrowWriteBuffer();
-    const at = layEntry(this.staged, header, number, frame, from, to);
-    this.stagedCount++;
-    return this.length + at;
+    return this.entries.stage(header, number, frame, from, to);
   }
 
-  /**
-   * Writes the staged entries.
-   *
-   * @returns why that failed. None of the entries counts then, and none stays in the file, where a later start would find it:
-   *   their senders are told that they were refused
-   */
+  /** Writes the staged entries. @returns why that failed: none of them counts then */
   commitEntries(): Error | undefined {
-    const { staged, stagedCount } = this;
-    this.staged = undefined;
-    this.stagedCount = 0;
-    this.lastCommitBytes = 0;
-    this.lastCommitCount = 0;
-    let failure = this.truncateRefused();
-    if (staged === undefined) return failure;
-    failure ??= this.write(staged);
-    if (failure === undefined) {
-      this.length += staged.used;
-      this.pending += stagedCount;
-      this.lastCommitBytes = staged.used;
-      this.lastCommitCount = stagedCount;
-    }
-    returnWriteBuffer(staged);
+    const failure = this.entries.commit();
+    this.pending += this.entries.lastCommitCount;
     return failure;
   }
 
   /** Drops the staged entries because they are refused. */
   discardEntries(): void {
-    if (this.staged !== undefined) returnWriteBuffer(this.staged);
-    this.staged = undefined;
-    this.stagedCount = 0;
+    this.entries.discard();
   }
 
   /** Undoes the last commitEntries(): another bucket's part of the same commit could not be written. */
   rollBackEntries(): void {
-    if (this.lastCommitBytes === 0) return;
-    this.length -= this.lastCommitBytes;
-    this.pending -= this.lastCommitCount;
-    this.lastCommitBytes = 0;
-    this.lastCommitCount = 0;
-    this.markRefused();
-  }
-
-  private write(staged: WriteBuffer): Error | undefined {
-    try {
-      this.file.write(staged.buffer, staged.used, this.length);
-      return undefined;
-    } catch (error) {
-      this.markRefused();
-      return error as Error;
-    }
-  }
-
-  private markRefused(): void {
-    this.hasRefusedBytes = true;
-    // If this fails, the next commit tries again before it writes.
-    this.truncateRefused();
-  }
-
-  /** Cuts refused entries off, so that a later start does not find them. */
-  private truncateRefused(): Error | undefined {
-    if (!this.hasRefusedBytes) return undefined;
-    try {
-      this.file.truncate(this.length);
-      this.hasRefusedBytes = false;
-      return undefined;
-    } catch (error) {
-      return error as Error;
-    }
+    this.pending -= this.entries.rollBack();
   }
 
   // ---- writing status records
@@ -209,9 +173,13 @@ export class Bucket {
     this.pending--;
   }
 
-  /** The message of an entry is finished or has another entry now: stages the record that this one is done. */
-  finish(number: number, offset: number, owner: EntryOwnerIds): void {
-    this.stageDone(number);
+  /**
+   * The message of an entry is finished or has another entry now: stages the record that this one is done.
+   *
+   * @param afterSync write it only when the next sync has succeeded
+   */
+  finish(number: number, offset: number, owner: EntryOwnerIds, afterSync = false): void {
+    this.stageDone(number, afterSync);
     if (!this.hasLoaded(offset, owner)) this.doneUnloaded.add(number);
   }
 
@@ -277,7 +245,7 @@ export class Bucket {
 
   /** Reads the frame of the entry at `offset` into `target`, at `at`. The caller knows its length from the header. */
   readFrame(target: Buffer, at: number, offset: number, frameBytes: number): void {
-    this.file.read(target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
+    this.entries.file.read(target, at, frameBytes, offset + ENTRY_HEADER_BYTES);
   }
 
   /**
@@ -293,17 +261,19 @@ export class Bucket {
     hasJoined: HasJoined,
     visit: (entry: ScannedEntry) => void,
     explainsTail: (tail: { end: number; fileBytes: number; complete: boolean }) => boolean = () => true,
+    { afterSync = false, unsynced = false, writeAgain = false }: RecoveredState = {},
   ): BucketFinding {
     const exists = reading(this.status.file.path, () => this.disk.exists(this.status.file.path));
     const { done, joining, movedTo, highestNumber, damaged, cutOff } = this.status.readAll();
     const status = { exists, bytes: this.status.writtenBytes, fileBytes: this.status.file.fileBytes, damaged, cutOff };
-    const { size } = this.file;
+    const { file } = this.entries;
+    const { size } = file;
     const joined: number[] = [];
     const notJoined: number[] = [];
     const unresolved: [number, Unresolved][] = [];
     let pending = 0;
     this.highestNumber = highestNumber;
-    const { end, damagedBytes, failure } = walkEntries(this.file, size, 0, size, (entry) => {
+    const { end, damagedBytes, failure } = walkEntries(file, size, 0, size, (entry) => {
       this.highestNumber = Math.max(this.highestNumber, entry.number);
       if (entry.offset < movedTo || contains(done, entry.number)) return;
       pending++;
@@ -317,17 +287,17 @@ export class Bucket {
       visit(entry);
     });
     if (failure !== undefined) throw failure;
-    const { fileBytes } = this.file;
-    const explained = end === size || explainsTail({ end, fileBytes, complete: isComplete(this.file, size, end) });
-    if (end < size && explained) this.file.truncate(end);
-    this.hasRefusedBytes = !explained;
+    const { fileBytes } = file;
+    const explained = end === size || explainsTail({ end, fileBytes, complete: isComplete(file, size, end) });
+    if (end < size && explained) file.truncate(end);
+    this.entries.setLength(end, damagedBytes, !explained);
     this.movedTo = movedTo;
-    this.length = end;
-    this.damagedBytes = damagedBytes;
     this.pending = pending;
     this.recovered = true;
     this.awaitsRecovery = false;
-    for (const number of joined) this.stageDone(number);
+    for (const number of joined) this.stageDone(number, afterSync);
+    if (unsynced && size > 0) file.markUnsynced(writeAgain);
+    if (unsynced && exists) this.status.file.markUnsynced(writeAgain);
     for (const number of notJoined) this.stageNotJoined(number);
     for (const [number, one] of unresolved) this.unresolved.set(number, one);
     this.closeFiles();
@@ -336,10 +306,9 @@ export class Bucket {
 
   /** After recover(): replaces the entries' file by one with the whole entries that are not done. @returns the old file's new name */
   replaceEntries(): string {
-    const { length, aside } = replaceEntries(this.disk, this.file, this.status, this.unresolved);
-    this.length = length;
+    const { length, aside } = replaceEntries(this.disk, this.names, this.entries.file, this.status, this.unresolved);
+    this.entries.setLength(length, 0, false);
     this.movedTo = 0;
-    this.hasRefusedBytes = false;
     return aside;
   }
 
@@ -373,7 +342,7 @@ export class Bucket {
   }
 
   private walk(from: number, maxBytes: number, visit: (entry: ScannedEntry) => void, firstPage?: Buffer): number {
-    const { end, failure } = walkEntries(this.file, this.length, from, Math.min(this.length, from + maxBytes), visit, firstPage);
+    const { end, failure } = walkEntries(this.entries.file, this.length, from, Math.min(this.length, from + maxBytes), visit, firstPage);
     if (failure !== undefined && end === from) throw failure;
     return end;
   }
@@ -392,7 +361,7 @@ export class Bucket {
   /** After recover(): visits the entries that are not done by now. @throws UnreadableFile: what was visited does not count then */
   scanRecovered(visit: (entry: ScannedEntry) => void): void {
     const { done } = this.status.readAll();
-    const { failure } = walkEntries(this.file, this.length, this.movedTo, this.length, (entry) => {
+    const { failure } = walkEntries(this.entries.file, this.length, this.movedTo, this.length, (entry) => {
       if (!contains(done, entry.number)) visit(entry);
     });
     if (failure !== undefined) throw failure;
@@ -406,30 +375,29 @@ export class Bucket {
   // ---- files
 
   get unsynced(): boolean {
-    return this.file.unsynced || this.status.file.unsynced;
+    return this.entries.file.unsynced || this.status.file.unsynced || this.namesUnsynced;
+  }
+
+  private get namesUnsynced(): boolean {
+    return this.entries.file.nameUnsynced || this.status.file.nameUnsynced;
   }
 
   /** Syncs the entries, and the names of both files. */
   syncEntries(done: (error: Error | undefined) => void): void {
-    const parts = [this.file, this.status.file];
-    const unnamed = parts.filter(({ nameUnsynced }) => nameUnsynced);
-    for (const part of unnamed) part.nameUnsynced = false;
-    this.file.sync((fileError) => {
-      if (unnamed.length === 0) return done(fileError);
-      this.disk.syncDirectory(this.directory, (error) => {
-        if (error) for (const part of unnamed) part.nameUnsynced = true;
-        done(fileError ?? error ?? undefined);
-      });
+    this.entries.file.sync((error) => {
+      if (this.removed) done(undefined);
+      else if (error !== undefined || !this.namesUnsynced) done(error);
+      else this.names.sync(done);
     });
   }
 
   /** Syncs the status records. What they say must be on the disk before. */
   syncStatus(done: (error: Error | undefined) => void): void {
-    this.status.file.sync(done);
+    this.status.file.sync((error) => done(this.removed ? undefined : error));
   }
 
   closeFiles(): void {
-    this.file.close();
+    this.entries.file.close();
     this.status.file.close();
   }
 
@@ -441,7 +409,10 @@ export class Bucket {
    */
   remove(failed: (error: Error) => void): void {
     this.closeFiles();
-    removeSoon(this.disk, this.file.path, failed);
+    removeSoon(this.disk, this.entries.file.path, failed);
     removeSoon(this.disk, this.status.file.path, failed);
+    this.removed = true;
+    this.entries.file.forgetName();
+    this.status.file.forgetName();
   }
 }

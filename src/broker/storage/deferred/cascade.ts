@@ -23,8 +23,8 @@ export class Cascade {
   /** Whether a bucket is wide and it is time to move its messages. */
   isDue(bucket: Bucket, nowMs: number): boolean {
     // Until the record that the last piece was moved is written, a crash leaves that piece in two places. It must be one piece at most.
-    const { startMs, widthMs, pending, fullyWritten } = bucket;
-    return widthMs > FINEST_MS && pending > 0 && moveAtMs(startMs, widthMs) <= nowMs && fullyWritten;
+    const { startMs, widthMs, pending, fullyWritten, movedTo, toldTo } = bucket;
+    return widthMs > FINEST_MS && pending > 0 && movedTo < toldTo && moveAtMs(startMs, widthMs) <= nowMs && fullyWritten;
   }
 
   /**
@@ -39,7 +39,8 @@ export class Cascade {
     let moved = 0;
     const dropped: Pick<StoredEntry, "kind" | "topicId" | "number">[] = [];
     const targets = new Set<Bucket>();
-    const end = bucket.scan(bucket.movedTo, MOVE_PIECE_BYTES, (entry) => {
+    const { toldTo } = bucket;
+    const end = bucket.scan(bucket.movedTo, Math.min(MOVE_PIECE_BYTES, toldTo - bucket.movedTo), (entry) => {
       moved++;
       if (!target.wanted(entry)) {
         dropped.push({ kind: entry.kind, topicId: entry.topicId, number: entry.number });
@@ -53,7 +54,7 @@ export class Cascade {
     });
     if (end === bucket.movedTo) {
       this.logger.error(`deferred messages: the rest of ${bucket.name}.msg is damaged; it is skipped`);
-      bucket.stageMoved(bucket.length, bucket.pending);
+      bucket.stageMoved(toldTo, toldTo === bucket.length ? bucket.pending : 0);
       this.buckets.dirty.add(bucket);
       return false;
     }

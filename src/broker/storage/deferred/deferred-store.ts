@@ -41,6 +41,8 @@ export interface DeferredStoreOptions extends DamageOptions {
 export class DeferredStore {
   /** Why the last commit() refused the entries that were staged for it. */
   failure: Error | undefined;
+  /** Why the last sync refused the entries that waited for it; undefined if it did not. */
+  syncFailure: Error | undefined;
   /** Why status records could not be written; they stay staged. Until they are, no deferred publish may join its topic's log. */
   statusFailure: Error | undefined;
   /** Records of what recover() found out are not written yet: no log may grow before they are. */
@@ -58,16 +60,15 @@ export class DeferredStore {
   /** Stages new entries. */
   readonly writer: EntryWriter;
   private readonly rateLimitedLog: RateLimitedLog;
-  private readonly directory: string;
-  private readonly disk: Disk;
   private readonly ballast: Ballast;
   readonly notes: BucketNotes;
   private nextSurveyMs = 0;
+  /** process() had to commit before its time, and the entries were refused: so are those that are staged until the next commit(). */
+  private earlyFailure: Error | undefined;
+  private syncFailed = false;
 
   constructor(options: DeferredStoreOptions) {
     const { directory, disk, logger, ballast, clock } = options;
-    this.directory = directory;
-    this.disk = disk;
     this.ballast = ballast;
     disk.makeDirectory(directory);
     this.rateLimitedLog = new RateLimitedLog(logger);
@@ -75,9 +76,9 @@ export class DeferredStore {
     const damage = new BucketDamage(disk, directory, logger, options);
     this.buckets = new BucketSet(disk, directory, this.rateLimitedLog, failures, (bucket) => this.notes.forget(bucket));
     this.notes = new BucketNotes(damage.notes, this.buckets);
-    this.recovery = new BucketRecovery(this.buckets, logger, ballast, damage);
+    this.recovery = new BucketRecovery(this.buckets, logger, ballast, damage, () => this.awaitsSyncs);
     this.writer = new EntryWriter(this.buckets, this.rateLimitedLog, clock);
-    this.loader = new Loader(this.buckets);
+    this.loader = new Loader(this.buckets, () => this.awaitsSyncs);
     this.cascade = new Cascade(this.buckets, this.syncEpochs, logger, this.rateLimitedLog, ballast);
   }
 
@@ -87,6 +88,11 @@ export class DeferredStore {
 
   set target(target: DeliveryTarget) {
     this.loader.target = target;
+  }
+
+  /** `strict`, or the last sync failed: what is not on the disk may never get there, so nothing more is built on it. */
+  get awaitsSyncs(): boolean {
+    return this.strict || this.syncFailed;
   }
 
   /** The number of the next entry: no entry that is staged from here on has a lower one. */
@@ -160,7 +166,8 @@ export class DeferredStore {
    * @throws the kernel's error
    */
   keepAside(isKept: (entry: StoredEntry) => boolean): string {
-    const file = new AsideFile(this.disk, this.directory);
+    const file = new AsideFile(this.buckets.disk, this.buckets.names);
+    this.buckets.aside.push(file);
     try {
       this.revisitRecovered((entry) => {
         if (isKept(entry)) file.add(entry);
@@ -176,12 +183,14 @@ export class DeferredStore {
 
   /** Whether there is anything for commit() to do. */
   get hasWork(): boolean {
-    return this.writer.hasStaged || this.buckets.dirty.size > 0;
+    return this.writer.hasStaged || this.buckets.dirty.size > 0 || this.earlyFailure !== undefined;
   }
 
   /** Writes staged entries, one write per bucket, and tells each owner; all are refused if one write fails. Then writes status records. */
   commit(): void {
-    this.failure = this.writer.commit(this.strict);
+    const { earlyFailure } = this;
+    this.earlyFailure = undefined;
+    this.failure = earlyFailure === undefined ? this.writer.commit(this.awaitsSyncs) : this.writer.refuse(earlyFailure);
     this.commitStatus();
   }
 
@@ -195,7 +204,7 @@ export class DeferredStore {
       if (failure !== undefined) {
         this.statusFailure = failure;
         this.recoveryUnwritten = recoveryUnwritten;
-        this.rateLimitedLog.error(`deferred messages: cannot write status records to ${this.directory}: ${failure.message}`);
+        this.rateLimitedLog.error(`deferred messages: cannot write status records to ${this.buckets.directory}: ${failure.message}`);
         continue;
       }
       this.notes.noteNew(bucket);
@@ -229,8 +238,8 @@ export class DeferredStore {
   /** Marks the entry of a publish as done: it has joined its topic's log. */
   markJoined(message: StoredMessage): void {
     if (message.bucket === undefined) return;
-    message.bucket.stageDone(message.number, this.strict);
-    if (!this.strict) this.buckets.dirty.add(message.bucket);
+    message.bucket.stageDone(message.number, this.awaitsSyncs);
+    if (!this.awaitsSyncs) this.buckets.dirty.add(message.bucket);
   }
 
   /** Marks that a publish is about to join its topic's log. To be committed before the log is. */
@@ -356,8 +365,11 @@ export class DeferredStore {
         if (bucket.overflow.size > 0) more = this.loader.loadOverflow(bucket) || more;
         if (!this.cascade.isDue(bucket, nowMs)) return;
         // Staged entries are accepted or refused together; those that the cascade moves are not among them.
-        if (this.writer.hasStaged) this.commit();
-        more = this.cascade.movePiece(bucket, nowMs, this.target, this.strict) || more;
+        if (this.writer.hasStaged) {
+          this.commit();
+          this.earlyFailure = this.failure;
+        }
+        more = this.cascade.movePiece(bucket, nowMs, this.target, this.awaitsSyncs) || more;
       });
       this.removeIfEmptied(bucket, nowMs);
     }
@@ -395,10 +407,19 @@ export class DeferredStore {
     for (const bucket of this.buckets) bucket.syncBegins();
   }
 
-  /** The sync has ended: tells owners, and stages the records that awaited it. @param error why it failed */
-  syncEnded(error: Error | undefined): void {
-    this.writer.syncEnded(error, (message) => this.finish(message));
+  /**
+   * The sync has ended: tells owners, and stages the records that awaited it.
+   *
+   * @param error why some part of the sync failed: no record that awaited it may be written
+   * @param refusal why new entries are refused
+   */
+  syncEnded(error: Error | undefined, refusal = error): void {
+    this.syncFailed = error !== undefined;
+    this.syncFailure = refusal;
+    this.writer.syncEnded(refusal, (message) => this.finish(message));
     this.syncEpochs.end(error === undefined);
+    // Before anybody is told: should the process end now, the next start must not find the refused entries.
+    if (refusal !== undefined) this.commitStatus();
     if (error !== undefined) return;
     for (const bucket of this.buckets) {
       bucket.syncSucceeded();
@@ -406,45 +427,22 @@ export class DeferredStore {
     }
   }
 
-  /** The broker stops and everything is synced: from here on files are written in order, and synced at the end. */
-  endStrictness(): void {
-    this.strict = false;
-    this.syncBegins();
-    this.syncEnded(undefined);
-  }
-
   /** Syncs all entries. Status records are synced after them, and after the logs that messages joined. */
   syncEntries(done: (error: Error | undefined) => void): void {
-    this.syncEach((bucket, one) => bucket.syncEntries(one), done);
+    this.buckets.syncEntries(done);
   }
 
   /** Syncs all status records. What they say must be on the disk before. */
   syncStatus(done: (error: Error | undefined) => void): void {
-    this.syncEach((bucket, one) => bucket.syncStatus(one), done);
+    this.buckets.syncStatus(done);
   }
 
-  /** @param done called with one of the errors, if there were any */
-  private syncEach(
-    sync: (bucket: Bucket, done: (error: Error | undefined) => void) => void,
-    done: (error: Error | undefined) => void,
-  ): void {
-    let waiting = 1;
-    let failure: Error | undefined;
-    const one = (error: Error | undefined) => {
-      failure ??= error;
-      if (--waiting === 0) done(failure);
-    };
-    for (const bucket of this.buckets) {
-      if (!bucket.unsynced) continue;
-      waiting++;
-      sync(bucket, one);
-    }
-    one(undefined);
-  }
-
-  /** Syncs and closes all files. */
-  async close(): Promise<void> {
-    await new Promise<void>((resolve) => this.syncEntries(() => this.syncStatus(() => resolve())));
+  /** Syncs and closes all files. @returns why a sync failed */
+  async close(): Promise<Error | undefined> {
+    const failure = await new Promise<Error | undefined>((resolve) =>
+      this.syncEntries((error) => (error === undefined ? this.syncStatus(resolve) : resolve(error))),
+    );
     for (const bucket of this.buckets) bucket.closeFiles();
+    return failure;
   }
 }

@@ -37,7 +37,11 @@ export class Loader {
   private readonly freePages: EntryPage[] = [];
   private pageCount = 0;
 
-  constructor(private readonly buckets: BucketSet) {}
+  /** @param awaitsSyncs whether the record that an entry is done is written after a sync, which covers the entry that replaces it */
+  constructor(
+    private readonly buckets: BucketSet,
+    private readonly awaitsSyncs: () => boolean,
+  ) {}
 
   /** When the next message in memory is due, ms. */
   get nextDueMs(): number {
@@ -103,7 +107,7 @@ export class Loader {
       if (this.loadedCount >= MAX_LOADED) return false;
       let next: Bucket | undefined;
       for (const bucket of this.buckets) {
-        if (!bucket.loading || bucket.fullyLoaded || bucket.awaitsRecovery || bucket.readRetry?.isWaiting) continue;
+        if (!bucket.loading || bucket.loadedTo >= bucket.toldTo || bucket.awaitsRecovery || bucket.readRetry?.isWaiting) continue;
         if (next === undefined || bucket.startMs < next.startMs) next = bucket;
       }
       if (next === undefined) return false;
@@ -157,14 +161,16 @@ export class Loader {
         this.load(entry, bucket, page);
       }
     };
+    // Entries whose owners wait for a sync must not fall due: the sync may fail.
+    const { toldTo } = bucket;
     let end: number;
     try {
-      end = bucket.scan(bucket.loadedTo, LOAD_PIECE_BYTES, visit, page?.buffer);
+      end = bucket.scan(bucket.loadedTo, Math.min(LOAD_PIECE_BYTES, toldTo - bucket.loadedTo), visit, page?.buffer);
     } finally {
       if (page?.messages === 0) this.freePages.push(page);
     }
     // Nothing was read: the end is damaged, as recovery would have found. It must not be scanned again and again.
-    bucket.loadedTo = end > bucket.loadedTo ? end : bucket.length;
+    bucket.loadedTo = end > bucket.loadedTo ? end : toldTo;
     if (bucket.fullyLoaded && bucket.overflow.size === 0) bucket.forgetScanState();
   }
 
@@ -180,7 +186,7 @@ export class Loader {
   private load(entry: ScannedEntry, bucket: Bucket, page?: EntryPage): void {
     if (!this.target.wanted(entry)) {
       this.target.dropped(entry);
-      bucket.stageDone(entry.number);
+      bucket.stageDone(entry.number, this.awaitsSyncs());
       this.buckets.dirty.add(bucket);
     } else if (!this.target.underWay(entry)) {
       const kept = page?.buffer === entry.page ? page : undefined;

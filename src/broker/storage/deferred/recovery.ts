@@ -2,6 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
+import { finishRenamings } from "../disk/folder-names.ts";
 import type { ReadRetry } from "../disk/read-failures.ts";
 import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
 import { checkVersion, type FileFormat } from "../file-head.ts";
@@ -54,6 +55,8 @@ export class BucketRecovery {
     private readonly logger: Logger,
     private readonly ballast: Ballast,
     private readonly damage: BucketDamage,
+    /** Whether the records that entries are done are written after syncs only. */
+    private readonly awaitsSyncs: () => boolean,
   ) {
     this.listRetry = buckets.readFailures.retry("all deferred messages", () => {});
   }
@@ -86,7 +89,7 @@ export class BucketRecovery {
     const { buckets, listRetry } = this;
     if (listRetry.isWaiting) return false;
     try {
-      const found = findBuckets(buckets.disk, buckets.directory, this.logger, this.damage);
+      const found = findBuckets(buckets, this.logger, this.damage);
       // While the folder could not be listed, nothing was written to any bucket.
       buckets.clear();
       for (const bucket of found) {
@@ -124,7 +127,7 @@ export class BucketRecovery {
     }
     for (const { bucket, number, offset, joined } of found) {
       bucket.unresolved.delete(number);
-      if (joined) bucket.finish(number, offset, { topicId, channelId: 0 });
+      if (joined) bucket.finish(number, offset, { topicId, channelId: 0 }, this.awaitsSyncs());
       else bucket.stageNotJoined(number);
       this.buckets.dirty.add(bucket);
     }
@@ -155,14 +158,20 @@ export class BucketRecovery {
       if (isAtFront(bucket, entry)) fronts.push({ ...entry });
       else visit(entry);
     };
+    const { lastRun } = this.damage.notes;
+    const state = {
+      afterSync: this.awaitsSyncs(),
+      unsynced: lastRun === "killed" || lastRun === "unknown",
+      writeAgain: lastRun === "killed",
+    };
     this.findings.set(
       bucket,
-      bucket.recover(hasJoined, visitOne, (tail) => this.damage.explainsTail(bucket, tail)),
+      bucket.recover(hasJoined, visitOne, (tail) => this.damage.explainsTail(bucket, tail), state),
     );
     for (const number of twins) {
       const wider = first ? this.fronts.get(number)?.bucket : bucket;
       if (first) this.fronts.delete(number);
-      wider?.stageDone(number);
+      wider?.stageDone(number, state.afterSync);
       if (wider !== undefined) this.buckets.dirty.add(wider);
     }
     for (const entry of fronts) {
@@ -187,7 +196,7 @@ export class BucketRecovery {
       this.logger.error(`deferred messages: cannot write status records to ${buckets.directory}: ${failure.message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
-    } else if (bucket.pending === 0 && kept) buckets.remove(bucket);
+    } else if (bucket.pending === 0 && kept && bucket.fullyWritten) buckets.remove(bucket);
   }
 }
 
@@ -196,7 +205,8 @@ function isAtFront(bucket: Bucket, entry: ScannedEntry): boolean {
 }
 
 /** Finds the buckets of an earlier run, and removes the remains of removed ones. @throws UnreadableFile if the folder cannot be listed */
-function findBuckets(disk: Disk, directory: string, logger: Logger, damage: BucketDamage): Bucket[] {
+function findBuckets({ disk, directory, names: folderNames }: BucketSet, logger: Logger, damage: BucketDamage): Bucket[] {
+  finishRenamings(disk, directory);
   endReplacements(disk, directory);
   const names = reading(directory, () => disk.list(directory));
   for (const name of names) {
@@ -207,14 +217,14 @@ function findBuckets(disk: Disk, directory: string, logger: Logger, damage: Buck
   const found: Bucket[] = [];
   for (const name of reading(directory, () => disk.list(directory))) {
     const span = parseBucketName(name);
-    if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs));
+    if (span !== undefined) found.push(new Bucket(disk, directory, span.startMs, span.widthMs, folderNames));
     else if (name.endsWith(GONE_ENDING)) removeRest(disk, join(directory, name), logger);
     else if (name.endsWith(".done") && !names.includes(name.replace(/done$/, "msg"))) {
       // A crash came while a bucket was removed. Its status records must not count for a later bucket of the same name: if they
       // cannot be removed now, the bucket waits until they are.
       const rest = parseBucketName(name.replace(/done$/, "msg"));
       if (!removeRest(disk, join(directory, name), logger) && rest !== undefined)
-        found.push(new Bucket(disk, directory, rest.startMs, rest.widthMs));
+        found.push(new Bucket(disk, directory, rest.startMs, rest.widthMs, folderNames));
     }
   }
   return found;

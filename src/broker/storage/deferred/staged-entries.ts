@@ -9,6 +9,11 @@ const MAX_KEPT_CAPACITY = 16 * 1024;
 /** The topic or channel that a staged entry belongs to. */
 export interface EntryOwner {
   /**
+   * False: the owner is told as soon as its entry is written, even where the store awaits syncs. Its acknowledgement does not
+   * wait for one, so a sync that fails must not take the entry back.
+   */
+  readonly waitsForSync?: boolean;
+  /**
    * Called when a staged entry is stored, or refused.
    *
    * @param staged holds the entry at `at` until this returns
@@ -29,6 +34,8 @@ export class StagedEntries {
   /** Each entry's offset in its bucket's file. */
   offset = new Float64Array(FIRST_CAPACITY);
   frameBytes = new Uint32Array(FIRST_CAPACITY);
+  /** 1: the owner was told. */
+  private told = new Uint8Array(FIRST_CAPACITY);
   private attempts = new Uint16Array(FIRST_CAPACITY);
   private kind = new Uint8Array(FIRST_CAPACITY);
   private topicId = new Float64Array(FIRST_CAPACITY);
@@ -62,14 +69,26 @@ export class StagedEntries {
     this.kind[at] = header.kind;
     this.topicId[at] = header.topicId;
     this.channelId[at] = header.channelId;
+    this.told[at] = 0;
     this.owners[at] = owner;
     this.buckets[at] = bucket;
     if (frame !== undefined) this.frames.set(at, frame);
     if (replaces !== undefined) this.replaced.set(at, replaces);
   }
 
-  owner(at: number): EntryOwner {
-    return this.owners[at];
+  /** Whether the owner of the entry at `at` is to be told only when a sync has succeeded. */
+  awaitsSync(at: number): boolean {
+    return this.buckets[at] !== undefined && this.owners[at].waitsForSync !== false;
+  }
+
+  isTold(at: number): boolean {
+    return this.told[at] === 1;
+  }
+
+  /** Tells the owner of the entry at `at`. @param error why the entry is refused */
+  tell(at: number, error: Error | undefined): void {
+    this.told[at] = 1;
+    this.owners[at].stored(this, at, error);
   }
 
   /** @returns undefined for an entry that is in memory only */
@@ -117,6 +136,7 @@ export class StagedEntries {
     this.dueMs = enlarged(this.dueMs, new Float64Array(capacity));
     this.offset = enlarged(this.offset, new Float64Array(capacity));
     this.frameBytes = enlarged(this.frameBytes, new Uint32Array(capacity));
+    this.told = enlarged(this.told, new Uint8Array(capacity));
     this.attempts = enlarged(this.attempts, new Uint16Array(capacity));
     this.kind = enlarged(this.kind, new Uint8Array(capacity));
     this.topicId = enlarged(this.topicId, new Float64Array(capacity));

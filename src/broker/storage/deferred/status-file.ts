@@ -1,5 +1,7 @@
+import { basename } from "node:path";
 import { freeBuffer } from "../../../base/free-buffer.ts";
 import type { Disk } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
 import type { FileFormat } from "../file-head.ts";
 import { BucketFile } from "./bucket-file.ts";
@@ -59,9 +61,10 @@ export class StatusFile {
 
   constructor(
     private readonly disk: Disk,
-    path: string,
+    private readonly names: FolderNames,
+    name: string,
   ) {
-    this.file = new BucketFile(disk, path, STATUS_FORMAT);
+    this.file = new BucketFile(disk, names, name, STATUS_FORMAT, (from, to) => this.checkRecords(from, to));
   }
 
   /** Bytes of the records that were written. */
@@ -142,7 +145,7 @@ export class StatusFile {
    */
   replace(more: readonly number[], movedTo: number, keep: boolean): string | undefined {
     const { done, joining } = this.readAll();
-    const unfinished = new StatusFile(this.disk, `${this.file.path}${NEW_ENDING}`);
+    const unfinished = new StatusFile(this.disk, this.names, `${basename(this.file.path)}${NEW_ENDING}`);
     unfinished.file.create();
     for (const number of done) unfinished.markDone(number, false);
     for (const number of more) unfinished.markDone(number, false);
@@ -150,12 +153,27 @@ export class StatusFile {
     if (movedTo > 0) unfinished.markMoved(movedTo, false);
     unfinished.commit();
     unfinished.file.close();
+    unfinished.file.forgetName();
     this.file.close();
     const aside = keep ? setAside(this.disk, this.file.path) : undefined;
     this.disk.rename(unfinished.file.path, this.file.path);
-    this.file.unsynced = this.file.nameUnsynced = true;
+    this.file.onReplaced();
     this.length = unfinished.length;
     return aside;
+  }
+
+  /** Compares records that were written again with their checksums. */
+  private checkRecords(from: number, to: number): Error | undefined {
+    const until = Math.min(to, this.length);
+    const page = Buffer.allocUnsafe(Math.max(0, Math.min(PAGE_BYTES, until - from)));
+    for (let at = from; at < until; at += page.length) {
+      const bytes = Math.min(page.length, until - at);
+      this.file.read(page, 0, bytes, at);
+      for (let i = 0; i + RECORD_BYTES <= bytes; i += RECORD_BYTES) {
+        if (!isIntact(page, i)) return new Error(`a sync of ${this.file.path} failed, and status records in it are lost`);
+      }
+    }
+    return undefined;
   }
 
   /** Reads all records, written or not. */
@@ -189,7 +207,7 @@ export class StatusFile {
       let i = 0;
       for (; i + RECORD_BYTES <= bytes; i += RECORD_BYTES) {
         // A damaged record costs itself only: the message of its entry may be delivered again.
-        if (Bun.hash.crc32(page.subarray(i, i + 20)) !== page.readUInt32LE(i + 20)) {
+        if (!isIntact(page, i)) {
           damaged++;
           continue;
         }
@@ -204,4 +222,8 @@ export class StatusFile {
     }
     return { done: done.subarray(0, count).sort(), joining, movedTo, highestNumber, damaged, cutOff: size - at };
   }
+}
+
+function isIntact(page: Buffer, at: number): boolean {
+  return Bun.hash.crc32(page.subarray(at, at + 20)) === page.readUInt32LE(at + 20);
 }

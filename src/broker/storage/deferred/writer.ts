@@ -14,6 +14,13 @@ export interface DueClock {
   currentMs(): number;
 }
 
+/** A commit some of whose owners wait for a sync. */
+interface HeldEntries {
+  staged: StagedEntries;
+  /** The buckets that hold entries back until the owners are told. */
+  buckets: Iterable<Bucket>;
+}
+
 /** Takes messages into buckets: they are staged, written by a commit, and stored then, or when a sync has succeeded. */
 export class EntryWriter {
   /** Set by an owner within stored() to leave the message on disk for now. */
@@ -23,7 +30,7 @@ export class EntryWriter {
   private staged = new StagedEntries();
   private readonly spare: StagedEntries[] = [];
   /** Written, and stored when a sync has succeeded. */
-  private readonly awaitingSync: StagedEntries[] = [];
+  private readonly awaitingSync: HeldEntries[] = [];
   /** How many at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
   /** The bucket of the last staged entry, until the next commit: another message with the same due time goes there without a search. */
@@ -82,18 +89,43 @@ export class EntryWriter {
   /**
    * Writes the staged entries, one write per bucket, and tells each owner. If one write fails, all of them are refused.
    *
-   * @param strict tell owners when the next sync has succeeded
+   * @param strict tell owners when the next sync has succeeded, except those that do not wait for it
    * @returns why the entries were refused
    */
   commit(strict: boolean): Error | undefined {
+    if (this.staged.count === 0) return undefined;
+    const failure = this.write();
+    const staged = this.takeStaged();
+    if (strict && failure === undefined) this.hold(staged);
+    else this.tellAll(staged, failure);
+    return failure;
+  }
+
+  /** Refuses the staged entries, and tells each owner. @returns `error` */
+  refuse(error: Error): Error {
+    for (const bucket of this.buckets.dirty) bucket.discardEntries();
+    this.tellAll(this.takeStaged(), error);
+    return error;
+  }
+
+  private takeStaged(): StagedEntries {
     this.forgetBucket();
     const { staged } = this;
-    if (staged.count === 0) return undefined;
     this.staged = this.spare.pop() ?? new StagedEntries();
-    const failure = this.write();
-    if (strict && failure === undefined) this.awaitingSync.push(staged);
-    else this.notifyOwners(staged, failure);
-    return failure;
+    return staged;
+  }
+
+  /** Tells the owners that do not wait for a sync. The entries of the others stay where they are until the sync ends. */
+  private hold(staged: StagedEntries): void {
+    const heldFrom = new Map<Bucket, number>();
+    for (let at = 0; at < staged.count; at++) {
+      const bucket = staged.bucket(at);
+      if (bucket !== undefined && staged.awaitsSync(at) && !heldFrom.has(bucket)) heldFrom.set(bucket, staged.offset[at]);
+    }
+    if (heldFrom.size === 0) return this.tellAll(staged, undefined);
+    for (const [bucket, offset] of heldFrom) bucket.holdFrom(offset);
+    this.awaitingSync.push({ staged, buckets: heldFrom.keys() });
+    for (let at = 0; at < staged.count; at++) if (!staged.awaitsSync(at)) this.tell(staged, at, undefined);
   }
 
   syncBegins(): void {
@@ -109,9 +141,16 @@ export class EntryWriter {
   syncEnded(error: Error | undefined, refuse: (message: StoredMessage) => void): void {
     const covered = this.awaitingSync.splice(0, this.coveredBySync);
     this.coveredBySync = 0;
-    for (const staged of covered) {
-      if (error !== undefined) for (let at = 0; at < staged.count; at++) refuse(staged.message(at));
-      this.notifyOwners(staged, error);
+    for (const { staged, buckets } of covered) {
+      for (let at = 0; at < staged.count; at++) {
+        if (staged.isTold(at)) continue;
+        // An owner whose acknowledgement does not wait for syncs any more has its entry, as if it had been told at once.
+        const refusal = staged.awaitsSync(at) ? error : undefined;
+        if (refusal !== undefined) refuse(staged.message(at));
+        this.tell(staged, at, refusal);
+      }
+      for (const bucket of buckets) bucket.releaseHeld();
+      this.reuse(staged);
     }
   }
 
@@ -142,17 +181,24 @@ export class EntryWriter {
     return failure;
   }
 
-  private notifyOwners(staged: StagedEntries, error: Error | undefined): void {
-    for (let at = 0; at < staged.count; at++) {
-      const bucket = staged.bucket(at);
-      const offset = staged.offset[at];
-      this.leftOnDisk = false;
-      staged.owner(at).stored(staged, at, error);
-      // The owner has it in memory, or is done with it: the entry need not be loaded.
-      if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
-        bucket.loadedTo += ENTRY_HEADER_BYTES + staged.frameBytes[at];
-      }
+  private tellAll(staged: StagedEntries, error: Error | undefined): void {
+    for (let at = 0; at < staged.count; at++) this.tell(staged, at, error);
+    this.reuse(staged);
+  }
+
+  private tell(staged: StagedEntries, at: number, error: Error | undefined): void {
+    const bucket = staged.bucket(at);
+    const offset = staged.offset[at];
+    this.leftOnDisk = false;
+    staged.tell(at, error);
+    // The owner has it in memory, or is done with it: the entry need not be loaded.
+    if (error === undefined && bucket?.loading && offset === bucket.loadedTo && !this.leftOnDisk) {
+      bucket.loadedTo += ENTRY_HEADER_BYTES + staged.frameBytes[at];
     }
+  }
+
+  /** All owners of a commit were told. */
+  private reuse(staged: StagedEntries): void {
     if (staged.clear() && this.spare.length < MAX_SPARE) this.spare.push(staged);
   }
 }

@@ -5,7 +5,20 @@ import { reading } from "../disk/unreadable-file.ts";
 import { type FileFormat, HEAD_BYTES, readVersion } from "../file-head.ts";
 import { type FileNotes, mayBeCutOff } from "../file-notes.ts";
 
-// Reads the entries of a file of keys; key-store.ts describes the format.
+/**
+ * A file of idempotency keys.
+ *
+ *     NNN.keys    head and entries, in order of arrival; removed when the window of its newest entry is over
+ *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
+ *     entry := crc32 of the rest u32 | key length u8 | layout u8 | 0 u16 | topic id f64 | sequence f64 | time ms f64 | key
+ *
+ * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1, and is written after the publish. An
+ * entry with the time 0 makes an earlier one of the same key void: a sync failed, and the publish was refused.
+ *
+ * The layout is 1. In files of version 1 it is 0, and the topic is named by a topic id u32 and the crc32 of its name u32. A file
+ * of version 0 is one of version 1 without a head. The next start removes every file of an earlier run, and writes the keys that
+ * still count to a new one.
+ */
 
 export const KEYS_FORMAT: FileFormat = { magic: 0x594b5142, version: 2, name: "keys" };
 
@@ -64,7 +77,7 @@ function readKeys(bytes: Buffer, version: number, visit: KeyVisitor): FoundKeys 
 }
 
 /** @returns the offset behind the entry at `at`; undefined when there is no whole entry */
-function entryEnd(bytes: Buffer, at: number): number | undefined {
+export function entryEnd(bytes: Buffer, at: number): number | undefined {
   if (at + HEADER_BYTES > bytes.length) return undefined;
   const end = at + HEADER_BYTES + bytes[at + 4];
   return end <= bytes.length && Bun.hash.crc32(bytes.subarray(at + 4, end)) === bytes.readUInt32LE(at) ? end : undefined;

@@ -1,12 +1,10 @@
-import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { DamageLog } from "../damage-log.ts";
-import { type Disk, openOrMake, removeIfThere, writeFully } from "../disk/disk.ts";
-import { setAside } from "../disk/set-aside.ts";
-import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
-import { HEAD_BYTES, writeHead } from "../file-head.ts";
+import type { Disk } from "../disk/disk.ts";
+import { UnreadableFile } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
-import { HEADER_BYTES, KEYS_FORMAT, type KeyedTopic, LONG_ID, notedName, readKeyFile, reportMissingKeys } from "./key-file.ts";
+import type { KeyedTopic } from "./key-file.ts";
+import { KeyFiles, VOID_MS } from "./key-files.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -14,25 +12,11 @@ import { HEADER_BYTES, KEYS_FORMAT, type KeyedTopic, LONG_ID, notedName, readKey
  *
  * A key is written in the tick that writes its message, before the message, with the sequence that the message will get. So no
  * message is acknowledged without its key in a file. After a crash between the two writes, the log tells that the message of a
- * key does not exist, and the key is dropped.
- *
- *     NNN.keys    head and entries, in order of arrival; removed when the window of its newest entry is over
- *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
- *     entry := crc32 of the rest u32 | key length u8 | layout u8 | 0 u16 | topic id f64 | sequence f64 | time ms f64 | key
- *
- * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1, and is written after the publish.
- *
- * The layout is 1. In files of version 1 it is 0, and the topic is named by a topic id u32 and the crc32 of its name u32. A file
- * of version 0 is one of version 1 without a head. The next start removes every file of an earlier run, and writes the keys that
- * still count to a new one.
+ * key does not exist, and the key is dropped. key-files.ts writes the files, and key-file.ts reads them.
  */
 
 /** The longest key. */
 export const MAX_KEY_BYTES = 255;
-/** The keys of one window are in about this many files, so that files with old keys can be removed. */
-const FILES_PER_WINDOW = 4;
-const FIRST_BUFFER_BYTES = 4096;
-const LARGEST_KEPT_BUFFER_BYTES = 1024 * 1024;
 /** At most this many old keys are evicted for each new one: more than one, so that a backlog of old keys shrinks. */
 const EVICTED_PER_KEY = 4;
 /** At most this many old keys are evicted in one call of evictExpired(). */
@@ -45,8 +29,12 @@ export interface PublishTarget {
   readonly id: number;
   /** Its messages are in memory only, and so are their keys. */
   readonly ephemeral: boolean;
+  /** Its publishes are acknowledged after a sync, which may still refuse them. */
+  readonly fsync?: boolean;
   /** Why the last commit of the topic's log refused its publishes. */
   readonly failure: Error | undefined;
+  /** Why the last sync refused them. */
+  readonly syncFailure?: Error | undefined;
 }
 
 /** The key of a publish that is not committed yet. */
@@ -57,13 +45,14 @@ interface PendingKey<Ack> {
   ack: Ack;
 }
 
-interface KeyFile {
-  number: number;
-  /** Time of the newest entry. */
-  newestMs: number;
-  /** Time of the oldest entry. */
-  oldestMs: number;
-  entries: number;
+/** The key of a publish that is committed and waits for a sync. */
+export interface UnsyncedKey {
+  readonly topic: PublishTarget;
+  readonly key: string;
+  /** The sequence of the first message; -1 for a deferred publish. */
+  readonly sequence: number;
+  /** The sync failed, and the publish was refused: so are its repetitions. */
+  refusal: Error | undefined;
 }
 
 export interface KeyStoreOptions {
@@ -85,7 +74,6 @@ export interface KeyStoreOptions {
 /** Keeps the keys of publishes. `Ack` is whatever the caller acknowledges a publish with. */
 export class KeyStore<Ack> {
   private readonly directory: string;
-  private readonly disk: Disk;
   private readonly logger: Logger;
   private readonly windowMs: number;
   private readonly limit: number;
@@ -93,33 +81,35 @@ export class KeyStore<Ack> {
   private readonly known = new Map<string, number>();
   /** Keys of publishes that the next tick commits, by nameFor(). */
   private readonly pending = new Map<string, PendingKey<Ack>>();
-  private readonly files: KeyFile[] = [];
-  private fd = -1;
-  /** Descriptors of files that a newer one has followed; they are still to be synced and closed. */
-  private readonly rolledFds: number[] = [];
-  private length = 0;
-  private buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
-  private bufferedBytes = 0;
-  private unsynced = false;
+  /** Keys of committed publishes that wait for a sync, by nameFor(). */
+  private readonly unsynced = new Map<string, UnsyncedKey>();
+  /** Those of them that no sync under way covers, and those that the one under way covers. */
+  private uncovered: UnsyncedKey[] = [];
+  private covered: UnsyncedKey[] = [];
+  /** Keys whose publishes were refused by a sync, which is not written yet. */
+  private voids: UnsyncedKey[] = [];
+  private readonly files: KeyFiles;
   private warnedOfLimit = false;
   /** Keys whose topics were not open when they were read, by nameFor(): it is not known yet whether their messages exist. */
   private readonly unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
   /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
   failure: UnreadableFile | undefined;
 
-  private readonly notes: FileNotes;
-  private readonly damage: DamageLog;
-  private readonly keepDamage: boolean;
-
-  constructor({ directory, disk, logger, windowMs, limit, notes, damage, keepDamage = true }: KeyStoreOptions) {
-    this.notes = notes ?? new FileNotes();
-    this.damage = damage ?? new DamageLog(logger);
-    this.keepDamage = keepDamage;
+  constructor({
+    directory,
+    disk,
+    logger,
+    windowMs,
+    limit,
+    notes = new FileNotes(),
+    damage = new DamageLog(logger),
+    keepDamage = true,
+  }: KeyStoreOptions) {
     this.directory = directory;
-    this.disk = disk;
     this.logger = logger;
     this.windowMs = windowMs;
     this.limit = limit;
+    this.files = new KeyFiles({ directory, disk, windowMs, limit, notes, damage, keepDamage });
   }
 
   get enabled(): boolean {
@@ -133,7 +123,7 @@ export class KeyStore<Ack> {
 
   /** Whether there is anything for commit() and confirm() to do. */
   get hasWork(): boolean {
-    return this.pending.size > 0;
+    return this.pending.size > 0 || this.voids.length > 0;
   }
 
   /**
@@ -163,6 +153,11 @@ export class KeyStore<Ack> {
     return undefined;
   }
 
+  /** The key of a committed publish that still waits for a sync; undefined if none does. */
+  awaitingSync(topic: { readonly id: number }, key: string): UnsyncedKey | undefined {
+    return this.unsynced.get(nameFor(topic.id, key));
+  }
+
   /**
    * Writes the keys of this tick. To be called after the tick has written its deferred publishes, and before it writes the logs.
    *
@@ -172,13 +167,11 @@ export class KeyStore<Ack> {
     if (deferredFailure !== undefined) {
       for (const [name, { sequence }] of this.pending) if (sequence === NO_SEQUENCE) this.discard(name);
     }
-    this.bufferedBytes = 0;
-    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.append(topic, key, sequence, nowMs);
-    if (this.bufferedBytes === 0) return;
+    this.writeVoids(nowMs);
+    this.bufferPending(nowMs);
+    if (!this.files.hasBuffered) return;
     try {
-      this.roll(nowMs);
-      writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
-      this.unsynced = true;
+      this.files.write(nowMs);
     } catch (error) {
       // The message matters more than its key. On a full disk it will be refused too.
       this.onWriteFailure(error as Error);
@@ -189,19 +182,15 @@ export class KeyStore<Ack> {
   confirm(nowMs: number): void {
     const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence !== NO_SEQUENCE && topic.failure !== undefined);
     for (const [name] of refused) this.discard(name);
-    if (refused.length > 0 && this.bufferedBytes > 0) this.rewrite(nowMs);
-    const file = this.files[this.files.length - 1];
-    if (this.bufferedBytes > 0) {
-      const isFirst = this.length === HEAD_BYTES;
-      file.newestMs = nowMs;
-      if (file.entries === 0) file.oldestMs = nowMs;
-      file.entries += this.pending.size;
-      this.length += this.bufferedBytes;
-      this.bufferedBytes = 0;
-      if (isFirst) this.noteFile();
+    if (refused.length > 0 && this.files.hasBuffered) this.rewrite(nowMs);
+    if (this.files.hasBuffered) this.files.count(nowMs, nowMs, this.pending.size);
+    for (const [name, { topic, key, sequence }] of this.pending) {
+      if (topic.fsync !== true || topic.ephemeral) continue;
+      const unsynced = { topic, key, sequence, refusal: undefined };
+      this.unsynced.set(name, unsynced);
+      this.uncovered.push(unsynced);
     }
     this.pending.clear();
-    if (this.buffer.length > LARGEST_KEPT_BUFFER_BYTES) this.buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
   }
 
   /**
@@ -223,65 +212,43 @@ export class KeyStore<Ack> {
   }
 
   private readAll(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
-    this.disk.makeDirectory(this.directory);
-    const numbers = reading(this.directory, () => this.disk.list(this.directory))
-      .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
-      .filter((digits) => digits !== undefined)
-      .map(Number)
-      .sort((a, b) => a - b);
     const unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
     const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
-    const problems = new Map<number, string>();
-    for (const number of numbers) {
-      const problem = readKeyFile(this.disk, this.pathOf(number), this.notes, notedName(number), (topic, key, sequence, timeMs) => {
+    this.files.recover(
+      (topic, key, sequence, timeMs) => {
+        const name = nameFor(topic.id, key);
+        if (timeMs === VOID_MS) {
+          kept.delete(name);
+          unchecked.delete(name);
+          return;
+        }
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
         const there = fresh && isThere(topic, sequence);
-        if (there !== false) kept.set(nameFor(topic.id, key), { topic, key, sequence, timeMs });
-        if (there === undefined) unchecked.set(nameFor(topic.id, key), { topic, sequence });
-        else unchecked.delete(nameFor(topic.id, key));
-      });
-      if (problem !== undefined) problems.set(number, problem);
-    }
-    for (const [name, one] of unchecked) this.unchecked.set(name, one);
-    reportMissingKeys(this.directory, this.notes, this.damage, numbers);
-    const next = (numbers[numbers.length - 1] ?? 0) + 1;
-    if (kept.size > 0) {
-      this.open(next);
-      const file = this.files[0];
-      // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
-      for (const [name, { topic, key, sequence, timeMs }] of kept) {
-        this.known.set(name, timeMs);
-        this.append(topic, key, sequence, timeMs);
-        if (file.entries === 0) file.oldestMs = timeMs;
-        file.newestMs = Math.max(file.newestMs, timeMs);
-        file.entries++;
-      }
-      writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
-      this.length += this.bufferedBytes;
-      this.bufferedBytes = 0;
-      this.unsynced = true;
-      this.evict(nowMs, kept.size);
-    }
-    for (const number of numbers) this.keepOrRemove(number, problems.get(number));
-    this.noteFile();
-  }
-
-  /** Removes a file that was read, or keeps it under another name where it is damaged. */
-  private keepOrRemove(number: number, problem: string | undefined): void {
-    if (problem === undefined) return this.remove(number);
-    const aside = this.keepDamage ? `; it is kept as ${setAside(this.disk, this.pathOf(number))}` : "";
-    this.damage.report("keys", `idempotency keys: ${this.pathOf(number)} is damaged: ${problem}${aside}`);
+        if (there !== false) kept.set(name, { topic, key, sequence, timeMs });
+        if (there === undefined) unchecked.set(name, { topic, sequence });
+        else unchecked.delete(name);
+      },
+      () => {
+        for (const [name, one] of unchecked) this.unchecked.set(name, one);
+        if (kept.size === 0) return;
+        // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
+        let [oldestMs, newestMs] = [Number.POSITIVE_INFINITY, 0];
+        for (const [name, { topic, key, sequence, timeMs }] of kept) {
+          this.known.set(name, timeMs);
+          this.files.append(topic, key, sequence, timeMs);
+          oldestMs = Math.min(oldestMs, timeMs);
+          newestMs = Math.max(newestMs, timeMs);
+        }
+        this.files.write(nowMs);
+        this.files.count(oldestMs, newestMs, kept.size);
+        this.evict(nowMs, kept.size);
+      },
+    );
   }
 
   /** Notes how long the newest file is. To be called from time to time, and when everything is written at the end. */
   noteFile(): void {
-    const file = this.files[this.files.length - 1];
-    if (file !== undefined && this.length > HEAD_BYTES) this.notes.note(notedName(file.number), this.length);
-  }
-
-  private remove(number: number): void {
-    this.notes.forget(notedName(number));
-    removeIfThere(this.disk, this.pathOf(number));
+    this.files.noteNewest();
   }
 
   /**
@@ -302,30 +269,57 @@ export class KeyStore<Ack> {
     return next;
   }
 
+  // ---- syncs, which the broker runs
+
+  /** A sync of everything begins: the keys that wait for one so far are covered by it. */
+  syncBegins(): void {
+    this.covered = this.uncovered;
+    this.uncovered = [];
+  }
+
+  /**
+   * The sync has ended. Forgets keys of publishes that it refused: when one is repeated, it is a new publish.
+   *
+   * @param refusalOf returns why a publish was refused
+   */
+  syncEnded(nowMs: number, refusalOf: (key: UnsyncedKey) => Error | undefined): void {
+    for (const unsynced of this.covered) {
+      const name = nameFor(unsynced.topic.id, unsynced.key);
+      unsynced.refusal = refusalOf(unsynced);
+      if (this.unsynced.get(name) !== unsynced) continue;
+      this.unsynced.delete(name);
+      if (unsynced.refusal === undefined) continue;
+      this.known.delete(name);
+      this.voids.push(unsynced);
+    }
+    this.covered = [];
+    // Before anybody is told: should the process end now, the next start must not know the keys.
+    this.writeVoids(nowMs);
+  }
+
   /** Syncs what was written, off the event loop. */
   sync(done: (error: Error | undefined) => void): void {
-    const rolled = this.rolledFds.splice(0);
-    const fds = this.unsynced && this.fd >= 0 ? [...rolled, this.fd] : rolled;
-    this.unsynced = false;
-    let waiting = fds.length;
-    if (waiting === 0) return done(undefined);
-    let failure: Error | undefined;
-    for (const fd of fds) {
-      this.disk.sync(fd, (error) => {
-        failure ??= error ?? undefined;
-        if (rolled.includes(fd)) this.disk.close(fd);
-        if (--waiting > 0) return;
-        if (failure !== undefined) this.unsynced = true;
-        done(failure);
-      });
-    }
+    this.files.sync(done);
   }
 
   /** Closes the files. No sync may be under way. */
   close(): void {
-    for (const fd of this.rolledFds.splice(0)) this.disk.close(fd);
-    if (this.fd >= 0) this.disk.close(this.fd);
-    this.fd = -1;
+    this.files.close();
+  }
+
+  /** Writes that keys of refused publishes are void. If that fails, the next commit() tries again. */
+  private writeVoids(nowMs: number): void {
+    this.files.clearBuffer();
+    if (this.voids.length === 0) return;
+    try {
+      for (const { topic, key, sequence } of this.voids) this.files.append(topic, key, sequence, VOID_MS);
+      this.files.write(nowMs);
+      this.files.count(nowMs, nowMs, this.voids.length);
+      this.voids = [];
+    } catch (error) {
+      this.files.clearBuffer();
+      this.logger.error(`cannot write idempotency keys to ${this.directory}: ${(error as Error).message}; trying again`);
+    }
   }
 
   /** Forgets a key whose publish was refused. */
@@ -357,76 +351,24 @@ export class KeyStore<Ack> {
     }
   }
 
-  /** Appends an entry to the buffer. */
-  private append({ id }: Pick<KeyedTopic, "id">, key: string, sequence: number, timeMs: number): void {
-    const at = this.bufferedBytes;
-    const end = at + HEADER_BYTES + key.length;
-    if (end > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(2 * end);
-      this.buffer.copy(larger, 0, 0, at);
-      this.buffer = larger;
-    }
-    const { buffer } = this;
-    buffer[at + 4] = key.length;
-    buffer[at + 5] = LONG_ID;
-    buffer.fill(0, at + 6, at + 8);
-    buffer.writeDoubleLE(id, at + 8);
-    buffer.writeDoubleLE(sequence, at + 16);
-    buffer.writeDoubleLE(timeMs, at + 24);
-    buffer.write(key, at + HEADER_BYTES, "latin1");
-    buffer.writeUInt32LE(Bun.hash.crc32(buffer.subarray(at + 4, end)), at);
-    this.bufferedBytes = end;
-  }
-
   /** Replaces the entries of this tick in the file by those of the keys that are left. */
   private rewrite(nowMs: number): void {
-    this.bufferedBytes = 0;
-    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.append(topic, key, sequence, nowMs);
+    this.files.clearBuffer();
+    this.bufferPending(nowMs);
     try {
-      this.disk.truncate(this.fd, this.length);
-      if (this.bufferedBytes > 0) writeFully(this.disk, this.fd, this.buffer, 0, this.bufferedBytes, this.length);
+      this.files.rewrite();
     } catch (error) {
       this.onWriteFailure(error as Error);
     }
   }
 
+  private bufferPending(nowMs: number): void {
+    for (const { topic, key, sequence } of this.pending.values()) if (!topic.ephemeral) this.files.append(topic, key, sequence, nowMs);
+  }
+
   private onWriteFailure(error: Error): void {
     this.logger.error(`cannot write idempotency keys to ${this.directory}: ${error.message}; they do not count after a restart`);
-    this.bufferedBytes = 0;
-  }
-
-  /** Begins a new file when the last one spans its share of the window, and removes files without keys that count. */
-  private roll(nowMs: number): void {
-    const last = this.files[this.files.length - 1];
-    const { windowMs, limit } = this;
-    const full = last !== undefined && (nowMs - last.oldestMs >= windowMs / FILES_PER_WINDOW || last.entries >= limit);
-    if (last === undefined || (full && last.entries > 0)) this.open((last?.number ?? 0) + 1);
-    while (this.files.length > 1) {
-      const behind = this.files.slice(1).reduce((sum, { entries }) => sum + entries, 0);
-      if (nowMs - this.files[0].newestMs < windowMs && behind < limit) return;
-      this.remove(this.files[0].number);
-      this.files.shift();
-    }
-  }
-
-  private open(number: number): void {
-    const { fd } = openOrMake(this.disk, this.pathOf(number));
-    try {
-      this.disk.truncate(fd, 0);
-      writeHead(this.disk, fd, KEYS_FORMAT);
-    } catch (error) {
-      this.disk.close(fd);
-      throw error;
-    }
-    this.noteFile();
-    if (this.fd >= 0) this.rolledFds.push(this.fd);
-    this.fd = fd;
-    this.length = HEAD_BYTES;
-    this.files.push({ number, oldestMs: Number.POSITIVE_INFINITY, newestMs: 0, entries: 0 });
-  }
-
-  private pathOf(number: number): string {
-    return join(this.directory, `${number}.keys`);
+    this.files.clearBuffer();
   }
 }
 

@@ -1,5 +1,5 @@
+import type { IndexEntry } from "./index-format.ts";
 import type { Segment } from "./segment.ts";
-import type { IndexEntry } from "./segment-index.ts";
 
 /** A piece has this many bytes, or one record. */
 const PIECE_BYTES = 16 * 1024;

@@ -2,8 +2,8 @@ import { ScratchBuffer } from "../../../base/scratch-buffer.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
 import type { Chunk, ChunkSource } from "./chunk.ts";
 import { CommitPieces, type PieceCache } from "./commit-pieces.ts";
+import type { IndexEntry } from "./index-format.ts";
 import type { Segment } from "./segment.ts";
-import type { IndexEntry } from "./segment-index.ts";
 
 /** A commit of up to this size is read whole into a buffer that is kept. */
 const SCRATCH_BYTES = 1024 * 1024;
@@ -140,4 +140,12 @@ export function missingBetween(segments: readonly Segment[], from: number, to: n
     next = Math.max(next, segment.nextSequence);
   }
   return missing + Math.max(0, to - next);
+}
+
+/** The segment that a position is in; undefined for a position in a gap. */
+export function segmentAt(segments: readonly Segment[], position: number): Segment | undefined {
+  for (const segment of segments) {
+    if (position < segment.endPosition) return position < segment.basePosition ? undefined : segment;
+  }
+  return undefined;
 }

@@ -1,8 +1,8 @@
 import type { Logger } from "../../../base/logger.ts";
 import { type Disk, readFully, writeFully } from "../disk/disk.ts";
 import type { LastRun } from "../file-notes.ts";
+import type { IndexEntry } from "./index-format.ts";
 import type { Segment } from "./segment.ts";
-import type { IndexEntry } from "./segment-index.ts";
 
 /** Bytes copied at once. */
 const PIECE_BYTES = 256 * 1024;

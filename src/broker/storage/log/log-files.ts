@@ -1,12 +1,12 @@
-import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { renameIfThere } from "../disk/disk.ts";
+import { FolderNames } from "../disk/folder-names.ts";
 import type { Chunk, ChunkSource, Gap } from "./chunk.ts";
 import type { PieceCache } from "./commit-pieces.ts";
-import { missingBetween, readBlock } from "./commit-read.ts";
+import { missingBetween, readBlock, segmentAt } from "./commit-read.ts";
 import { DamagedCommits } from "./damaged-commit.ts";
-import { type LogRecoveryOptions, recoverSegments } from "./log-recovery.ts";
-import { LogSync } from "./log-sync.ts";
+import { type LogRecoveryOptions, recordedPrefix, recoverSegments } from "./log-recovery.ts";
+import { LogSync, type LogSyncOptions } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
@@ -18,12 +18,11 @@ const EARLY_ROLL_BYTES = 8 * 1024 * 1024;
 /** With retention, messages are needed for a while after all channels have finished them. */
 const NOTHING_FINISHED = (): number => 0;
 
-export interface LogFilesOptions extends LogRecoveryOptions {
+export interface LogFilesOptions extends LogRecoveryOptions, LogSyncOptions {
   /** The topic's row in the metadata store. The journal names the log by it. */
   topicId: number;
   /** When a segment has reached this size, a new one follows it. */
   maxBytesPerFile: number;
-  syncEvery: number;
   recycler: Recycler;
   ballast?: Ballast;
 }
@@ -32,6 +31,8 @@ export interface LogFilesOptions extends LogRecoveryOptions {
 export class LogFiles {
   /** True: --sync-every and --sync-timeout say when to sync. False: publishers wait for a sync of every commit. */
   syncsByItself = true;
+  /** The names in the log's folder. */
+  readonly names: FolderNames;
   private readonly segments: Segment[];
   /** Segments that are open for reading, the one read last at the end. */
   private readonly reading: Segment[] = [];
@@ -66,30 +67,22 @@ export class LogFiles {
     this.directory = options.directory;
     const made = options.disk.makeDirectory(options.directory);
     this.segmentBytes = options.maxBytesPerFile;
-    this.segments = recoverSegments(options);
+    this.names = new FolderNames(options.disk, options.directory);
+    this.segments = recoverSegments(options, this.names);
     this.recoveredNext = this.recordedNext;
     this.damaged = new DamagedCommits(options, this.recordedNext);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
-    this.syncs = new LogSync(options, this.recordedNext, made, (segment, failure) => this.segmentSynced(segment, failure));
-    this.syncs.addRecovered(this.segments);
+    this.syncs = new LogSync(options, this.recordedNext, (segment, failure) => this.segmentSynced(segment, failure));
+    this.syncs.addRecovered(this.segments, made);
   }
 
   get topicId(): number {
     return this.options.topicId;
   }
 
-  /**
-   * The prefix that earlier runs gave to this log's ids: the one in the newest segment's index, or else that of the log's first
-   * intact record. Undefined for a log without either.
-   */
+  /** The prefix that earlier runs gave to this log's ids; undefined where nothing tells it. */
   get recordedPrefix(): number | undefined {
-    const known = this.segments.findLast(({ prefix }) => prefix !== undefined)?.prefix;
-    if (known !== undefined) return known;
-    for (const segment of this.segments) {
-      const prefix = segment.entries > 0 ? segment.readFirstPrefix() : -1;
-      if (prefix >= 0 && prefix % TOPIC_NUMBER_LIMIT === this.options.topicNumber) return prefix;
-    }
-    return undefined;
+    return recordedPrefix(this.segments, this.options.topicNumber);
   }
 
   get startSequence(): number {
@@ -146,6 +139,11 @@ export class LogFiles {
     return this.syncs.takeSyncedSequence();
   }
 
+  /** What takeSyncedSequence() returned could not be saved. */
+  syncedNotSaved(): void {
+    this.syncs.syncedSaved = false;
+  }
+
   /** Some commits are not known to be on the disk. */
   get hasUnsynced(): boolean {
     return this.syncs.hasUnsynced;
@@ -170,18 +168,24 @@ export class LogFiles {
     tail.commit(parts, count, this.newestMs);
     if (isFirst) this.rollAtMs = this.nextRollMs(tail);
     this.syncs.add(tail);
-    if (this.syncs.isFull || (this.syncsByItself && this.needsSync(timeMs))) this.sync();
+    if (this.syncs.isFull || this.needsSync(this.recordedNext, this.recordedEnd)) this.sync();
+  }
+
+  /**
+   * Whether --sync-every asks for a sync. To be called for a commit that only the journal has; commit() does by itself.
+   *
+   * @param next sequence after the log's last record
+   * @param end position after that record
+   */
+  needsSync(next: number, end: number): boolean {
+    if (!this.syncsByItself) return false;
+    return this.syncs.isDue(next, end, isRetaining(this.retention) ? NOTHING_FINISHED : this.finishedBelow);
   }
 
   /** Recovery: commits records that the journal has and the files lack. Missing sequences before them are skipped. */
   restoreJournaled(records: Buffer, firstSequence: number, count: number, timeMs: number): void {
     if (firstSequence > this.nextSequence) this.skipTo(firstSequence);
     this.commit([{ buffer: records, from: 0, to: records.length, firstSequence, continuesBatch: false }], count, timeMs);
-  }
-
-  private needsSync(timeMs: number): boolean {
-    const finishedBelow = isRetaining(this.retention) ? NOTHING_FINISHED : this.finishedBelow;
-    return this.syncs.isDue(timeMs, this.recordedNext, this.recordedEnd, finishedBelow);
   }
 
   /**
@@ -203,7 +207,7 @@ export class LogFiles {
    * @throws UnreadableFile if it cannot be read: whether it is damaged is not known then
    */
   read(position: number, maxBytes: number, pool: ChunkSource, quietly = false): Chunk | Gap {
-    const segment = this.segmentAt(position);
+    const segment = segmentAt(this.segments, position);
     if (segment === undefined) return this.gapAt(position);
     this.noteReading(segment);
     const found = segment.entriesFrom(segment.findByOffset(position - segment.basePosition), maxBytes);
@@ -236,7 +240,7 @@ export class LogFiles {
   /** Position and first sequence of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
   runAt(sequence: number): { position: number; sequence: number } {
     const position = this.locate(sequence);
-    const segment = this.segmentAt(position);
+    const segment = segmentAt(this.segments, position);
     if (segment === undefined) return { position, sequence };
     return { position, sequence: segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence };
   }
@@ -253,7 +257,7 @@ export class LogFiles {
 
   /** First sequence of the commit at a position, or of the commit behind the gap that the position is in. `position < endPosition`. */
   commitAtPosition(position: number): number {
-    const segment = this.segmentAt(position);
+    const segment = segmentAt(this.segments, position);
     if (segment === undefined) return this.gapAt(position).nextSequence;
     return segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence;
   }
@@ -267,7 +271,7 @@ export class LogFiles {
   trim(floorSequence: number, agingMs: number): void {
     while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], agingMs)) {
       // The next segment remembers which ids were given. With fsync it must be on the disk before this one is removed.
-      if (!this.syncsByItself && this.segments[1].namesUnsynced) return;
+      if (!this.syncsByItself && !this.segments[1].survivesPowerCut) return;
       this.recycleOldest();
     }
     const tail = this.segments[0];
@@ -288,13 +292,17 @@ export class LogFiles {
     this.reading.length = 0;
   }
 
-  /** Syncs and closes the files. Resolves when that is done and all segments that were to be removed are gone. */
-  close(): Promise<void> {
+  /**
+   * Syncs and closes the files. Resolves when that is done and all segments that were to be removed are gone.
+   *
+   * @returns why the sync failed
+   */
+  close(): Promise<Error | undefined> {
     this.rememberSkipped();
     return new Promise((resolve) => {
-      this.sync(() => {
+      this.sync((failure) => {
         for (const segment of this.segments) segment.close();
-        resolve(this.options.recycler.removalsDone());
+        resolve(this.options.recycler.removalsDone().then(() => failure));
       });
     });
   }
@@ -314,11 +322,14 @@ export class LogFiles {
     // A folder that somebody has removed needs no other name.
     renameIfThere(this.options.disk, this.directory, directory);
     this.directory = directory;
+    this.names.moveTo(directory);
+    this.syncs.forgetFolder();
     for (const segment of this.segments) segment.moveTo(directory);
   }
 
   /** Removes the log. The recycler gets some of the segments' files. @param failed called when the folder could not be removed */
   remove(failed: (error: Error) => void): void {
+    this.syncs.forgetFolder();
     const segments = this.segments.splice(0);
     for (const segment of segments) this.syncs.forget(segment);
     this.reading.length = 0;
@@ -382,8 +393,8 @@ export class LogFiles {
 
   private startSegment(): Segment {
     const { disk, topicNumber, recycler } = this.options;
-    const { directory, nextSequence, endPosition, prefix } = this;
-    const segment = Segment.create(disk, directory, topicNumber, nextSequence, endPosition, prefix, recycler.takeFile());
+    const { names, nextSequence, endPosition, prefix } = this;
+    const segment = Segment.create(disk, names, topicNumber, nextSequence, endPosition, prefix, recycler.takeFile());
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeIfIdle(full);
@@ -416,14 +427,6 @@ export class LogFiles {
     if (known >= 0) reading.splice(known, 1);
     reading.push(segment);
     if (reading.length > MAX_READING) this.closeIfIdle(reading.shift() as Segment);
-  }
-
-  /** The segment that a position is in; undefined for a position in a gap. */
-  private segmentAt(position: number): Segment | undefined {
-    for (const segment of this.segments) {
-      if (position < segment.endPosition) return position < segment.basePosition ? undefined : segment;
-    }
-    return undefined;
   }
 
   /** The gap that a position is in: recovery could not use the records there, or sequences were skipped. */

@@ -1,11 +1,13 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
+import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { FolderNames, finishRenamings } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { reading } from "../disk/unreadable-file.ts";
 import { type LastRun, mayBeCutOff } from "../file-notes.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./index-format.ts";
 import { Segment } from "./segment.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./segment-index.ts";
 
 /** How many bytes at the log's end recovery checks where the synced sequence is unknown or below the end. */
 const VERIFY_TAIL_BYTES = 16 * 1024 * 1024;
@@ -35,8 +37,25 @@ export interface LogRecoveryOptions {
  * @throws UnreadableFile where a file cannot be read. Nothing was cut off or removed because of it, and a later call finds what
  *   this one would have found
  */
-export function recoverSegments(options: LogRecoveryOptions): Segment[] {
-  return new LogRecovery(options).run();
+export function recoverSegments(
+  options: LogRecoveryOptions,
+  names: FolderNames = new FolderNames(options.disk, options.directory),
+): Segment[] {
+  return new LogRecovery(options, names).run();
+}
+
+/**
+ * The prefix that earlier runs gave to a log's ids: the one in the newest segment's index, or else that of the first intact
+ * record. Undefined for a log without either.
+ */
+export function recordedPrefix(segments: readonly Segment[], topicNumber: number): number | undefined {
+  const known = segments.findLast(({ prefix }) => prefix !== undefined)?.prefix;
+  if (known !== undefined) return known;
+  for (const segment of segments) {
+    const prefix = segment.entries > 0 ? segment.readFirstPrefix() : -1;
+    if (prefix >= 0 && prefix % TOPIC_NUMBER_LIMIT === topicNumber) return prefix;
+  }
+  return undefined;
 }
 
 class LogRecovery {
@@ -50,7 +69,10 @@ class LogRecovery {
   /** Upper bound for the sequences of records in the current segment that may count without an index entry. */
   private end = 0;
 
-  constructor(private readonly options: LogRecoveryOptions) {
+  constructor(
+    private readonly options: LogRecoveryOptions,
+    private readonly folderNames: FolderNames,
+  ) {
     this.synced = options.syncedSequence ?? Number.POSITIVE_INFINITY;
     this.wholeWrites = options.lastRun === "clean" || options.lastRun === "killed";
   }
@@ -67,6 +89,7 @@ class LogRecovery {
 
   private openAll(): void {
     const { disk, directory } = this.options;
+    finishRenamings(disk, directory);
     const names = reading(directory, () => disk.list(directory));
     for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(disk, join(directory, name));
     const found = new Set(names.filter((name) => /^[0-9a-f]{16}\.(log|idx)$/.test(name)).map((name) => name.slice(0, 16)));
@@ -86,7 +109,7 @@ class LogRecovery {
     const { disk, directory, topicNumber } = this.options;
     const path = join(directory, name);
     if (!hasLog) {
-      const opened = Segment.open(disk, directory, name, topicNumber, 0);
+      const opened = Segment.open(disk, this.folderNames, name, topicNumber, 0);
       const lost = opened instanceof UnusableIndex ? undefined : opened;
       lost?.close();
       if (lost !== undefined && (lost.entries === 0 || lost.nextSequence <= this.needed)) removeIfThere(disk, `${path}.idx`);
@@ -99,7 +122,7 @@ class LogRecovery {
     }
     const indexBytes = hasIndex ? reading(`${path}.idx`, () => disk.sizeOf(`${path}.idx`)) : 0;
     const opened = hasIndex
-      ? Segment.open(disk, directory, name, topicNumber, this.wholeWrites ? Number.POSITIVE_INFINITY : this.synced)
+      ? Segment.open(disk, this.folderNames, name, topicNumber, this.wholeWrites ? Number.POSITIVE_INFINITY : this.synced)
       : new UnusableIndex("its index is missing", true);
     if (opened instanceof UnusableIndex) return this.rebuild(name, hasIndex, opened);
     try {
@@ -118,7 +141,7 @@ class LogRecovery {
     const path = join(directory, name);
     // All that was written is there, acknowledged or not, and the records say themselves which they are.
     const end = this.wholeWrites ? (this.nextBase ?? Number.POSITIVE_INFINITY) : this.end;
-    const rebuilt = Segment.rebuild(disk, directory, name, topicNumber, end, prefix);
+    const rebuilt = Segment.rebuild(disk, this.folderNames, name, topicNumber, end, prefix);
     try {
       return this.replaceIndex(rebuilt, path, hasIndex, problem);
     } catch (error) {

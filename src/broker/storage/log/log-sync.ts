@@ -1,7 +1,10 @@
 import { dirname } from "node:path";
+import { type Clock, systemClock } from "../../../base/clock.ts";
 import type { Logger } from "../../../base/logger.ts";
 import type { Disk } from "../disk/disk.ts";
+import { FolderNames, type Named } from "../disk/folder-names.ts";
 import { SyncGroup } from "../disk/sync-group.ts";
+import type { LastRun } from "../file-notes.ts";
 import type { Segment } from "./segment.ts";
 
 /**
@@ -15,16 +18,21 @@ const SYNC_SPACING_MS = 250;
  */
 const LARGE_SYNC_BYTES = 4 * 1024 * 1024;
 const LARGE_SYNC_SPACING_MS = 25;
-/** Segments that wait for a sync stay open, so with more than this a sync begins. */
+/** Segments that wait for a sync stay open, so with more than this a sync begins. No more are synced at a time. */
 const MAX_UNSYNCED_SEGMENTS = 16;
 
 export interface LogSyncOptions {
   disk: Disk;
   directory: string;
+  /** The names in the folder above, which all logs share. */
+  folders?: FolderNames;
   topicName: string;
   logger: Logger;
+  clock?: Pick<Clock, "steadyMs">;
   /** Messages below this sequence were on the disk before this run; undefined: unknown. */
   syncedSequence?: number | undefined;
+  /** How the run before ended. Where only its process did, the disk may lack any part of what it wrote last. */
+  lastRun?: LastRun;
   syncEvery: number;
 }
 
@@ -38,25 +46,33 @@ export class LogSync {
   private readonly unsynced = new Set<Segment>();
   /** The sync that is running, if there is one. */
   private running: SyncGroup | undefined;
-  /** The failure of a sync that nobody waited for. */
-  private unreported: Error | undefined;
-  /** When the last sync for --sync-every began, in ms. */
-  private startedMs = 0;
+  /** When the last sync for --sync-every began, by a clock that nobody sets, in ms. */
+  private startedMs = Number.NEGATIVE_INFINITY;
   /** The log's end at that time. */
   private startedPosition = 0;
+  /** When the last sync that failed ended, by the same clock. */
+  private failedMs = Number.NEGATIVE_INFINITY;
+  private readonly clock: Pick<Clock, "steadyMs">;
+  private readonly folders: FolderNames;
+  /** The log's own folder. Its name is synced with the first segment. */
+  private readonly folder: Named;
+  /** The last sync of the folder's name failed. */
+  private folderFailed = false;
 
   /**
    * @param coveredTo messages below this sequence are covered by the last sync, or need none
-   * @param nameUnsynced the log's folder was created and a power cut may lose its name
    * @param segmentSynced called when a segment's sync has ended; returns the failure if it counts
    */
   constructor(
     private readonly options: LogSyncOptions,
     private coveredTo: number,
-    private nameUnsynced: boolean,
     private readonly segmentSynced: (segment: Segment, failure: Error | undefined) => Error | undefined,
   ) {
-    this.syncedSequence = options.syncedSequence ?? 0;
+    const { disk, directory, folders = new FolderNames(disk, dirname(directory)), clock = systemClock, syncedSequence = 0 } = options;
+    this.syncedSequence = syncedSequence;
+    this.clock = clock;
+    this.folders = folders;
+    this.folder = { path: directory, nameUnsynced: false };
   }
 
   /** To be called for a segment that gets a commit. */
@@ -64,11 +80,21 @@ export class LogSync {
     this.unsynced.add(segment);
   }
 
-  /** Has the first sync cover what earlier runs wrote and did not sync. */
-  addRecovered(segments: readonly Segment[]): void {
-    for (const segment of segments.slice(-MAX_UNSYNCED_SEGMENTS)) {
-      if (segment.nextSequence > this.syncedSequence) this.unsynced.add(segment);
+  /**
+   * Has the first sync cover what earlier runs wrote and did not sync, the names of files included.
+   *
+   * @param made the log's folder is new
+   */
+  addRecovered(segments: readonly Segment[], made: boolean): void {
+    for (const segment of segments) {
+      const { nextSequence, entries, survivesPowerCut } = segment;
+      const wasSynced = nextSequence < this.syncedSequence || (nextSequence === this.syncedSequence && entries > 0);
+      // The index of a segment that was synced may have been rebuilt.
+      if (wasSynced && survivesPowerCut) continue;
+      segment.markUnsynced(this.options.lastRun === "killed" ? this.syncedSequence : undefined);
+      this.unsynced.add(segment);
     }
+    if (made || segments.length === 0 || this.unsynced.size > 0) this.folders.add(this.folder);
   }
 
   /** To be called for a segment that is removed. */
@@ -81,14 +107,19 @@ export class LogSync {
     return this.unsynced.has(segment);
   }
 
+  /** The log's folder is removed, or has another name that needs no sync. */
+  forgetFolder(): void {
+    this.folders.forget(this.folder);
+  }
+
   /** Whether enough segments wait for a sync to begin. */
   get isFull(): boolean {
-    return this.unsynced.size > MAX_UNSYNCED_SEGMENTS;
+    return this.unsynced.size > MAX_UNSYNCED_SEGMENTS && this.clock.steadyMs() - this.failedMs >= SYNC_SPACING_MS;
   }
 
   /** Some commits are not known to be on the disk. */
   get hasUnsynced(): boolean {
-    return this.unsynced.size > 0 || this.running !== undefined || this.unreported !== undefined;
+    return this.unsynced.size > 0 || this.running !== undefined || (this.folderFailed && this.folder.nameUnsynced);
   }
 
   /** The sequence below which all messages are on the disk, for the caller to save in the metadata store. */
@@ -101,16 +132,17 @@ export class LogSync {
    * Whether as many messages as --sync-every says are needed and not on the disk. Messages that are finished a moment after they
    * were published need not get there: their pages are overwritten before.
    *
-   * @param next sequence after the log's last record
-   * @param end position after the log's last record
+   * @param next sequence after the log's last record, in the journal or in its own files
+   * @param end position after that record
    * @param finishedBelow returns the sequence below which nobody needs a message
    */
-  isDue(timeMs: number, next: number, end: number, finishedBelow: () => number): boolean {
+  isDue(next: number, end: number, finishedBelow: () => number): boolean {
     const { syncEvery } = this.options;
     if (next - this.coveredTo < syncEvery) return false;
+    const nowMs = this.clock.steadyMs();
     const spacingMs = end - this.startedPosition < LARGE_SYNC_BYTES ? SYNC_SPACING_MS : LARGE_SYNC_SPACING_MS;
-    if (timeMs - this.startedMs < spacingMs) return false;
-    this.startedMs = timeMs;
+    if (nowMs - this.startedMs < spacingMs || nowMs - this.failedMs < SYNC_SPACING_MS) return false;
+    this.startedMs = nowMs;
     this.startedPosition = end;
     this.coveredTo = Math.max(this.coveredTo, Math.min(finishedBelow(), next));
     return next - this.coveredTo >= syncEvery;
@@ -125,41 +157,42 @@ export class LogSync {
    */
   start(next: number, done?: (failure: Error | undefined) => void): void {
     this.coveredTo = next;
-    if (this.unsynced.size === 0 && this.running === undefined) {
-      const failure = this.unreported;
-      if (done !== undefined) this.unreported = undefined;
-      done?.(failure);
+    if (!this.hasUnsynced) {
+      done?.(undefined);
       return;
     }
-    const group = new SyncGroup((failed) => {
+    const group = new SyncGroup((failure) => {
       if (this.running === group) this.running = undefined;
-      if (failed === undefined && next > this.syncedSequence) {
+      if (failure !== undefined) {
+        // What this sync was to cover is unsynced again, and counts for --sync-every.
+        this.coveredTo = Math.min(this.coveredTo, this.syncedSequence);
+        this.failedMs = this.clock.steadyMs();
+      } else if (next > this.syncedSequence) {
         this.syncedSequence = next;
         this.syncedSaved = false;
       }
-      const failure = failed ?? this.unreported;
-      // The kernel reports a lost write once. If nobody waited for this sync, the next caller who waits must get the failure.
-      this.unreported = done === undefined ? failure : undefined;
       done?.(failure);
     });
     const segments = [...this.unsynced];
     this.unsynced.clear();
-    for (const segment of segments) {
-      const ended = group.add();
-      segment.sync((failure) => ended(this.segmentSynced(segment, failure)));
-    }
-    if (this.nameUnsynced) this.syncName(group.add());
+    const syncNext = (ended: (failure?: Error) => void, failed?: Error): void => {
+      const segment = segments.shift();
+      if (segment === undefined) return ended(failed);
+      segment.sync((failure) => syncNext(ended, this.segmentSynced(segment, failure) ?? failed));
+    };
+    for (let i = Math.min(segments.length, MAX_UNSYNCED_SEGMENTS); i > 0; i--) syncNext(group.add());
+    if (this.folder.nameUnsynced) this.syncFolderName(group.add());
     this.running?.whenEnded(group.add());
     this.running = group;
     group.seal();
   }
 
-  private syncName(done: (failure: Error | undefined) => void): void {
-    const { disk, directory, topicName, logger } = this.options;
-    disk.syncDirectory(dirname(directory), (error) => {
-      if (!error) this.nameUnsynced = false;
-      else logger.error(`TOPIC(${topicName}): sync of ${dirname(directory)} failed: ${error.message}`);
-      done(error ?? undefined);
+  private syncFolderName(done: (failure: Error | undefined) => void): void {
+    const { topicName, logger } = this.options;
+    this.folders.sync((error) => {
+      this.folderFailed = error !== undefined;
+      if (error !== undefined) logger.error(`TOPIC(${topicName}): sync of ${this.folders.directory} failed: ${error.message}`);
+      done(error);
     });
   }
 }

@@ -1,7 +1,7 @@
 import { BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import { expandSequence, readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { LazyFile } from "../disk/lazy-file.ts";
-import type { IndexEntry } from "./segment-index.ts";
+import type { IndexEntry } from "./index-format.ts";
 
 /** A rebuilt index entry covers about this many bytes at most, so that later damage costs little. */
 const ENTRY_BYTES = 1024 * 1024;

@@ -91,11 +91,12 @@ export class Recycler {
     for (const [i, segment] of segments.entries()) {
       segment.close();
       try {
-        if (i < TAKEN_AT_ONCE) this.keep(segment);
+        if (i < TAKEN_AT_ONCE && this.keep(segment)) continue;
       } catch (error) {
         // The removal of the folder meets the same error, and reports it.
         if (!isKernelError(error)) throw error;
       }
+      segment.files.forgetNames();
     }
     this.folders.remove(directory, isSegmentFile, failed);
   }
@@ -105,12 +106,12 @@ export class Recycler {
     const bytes = bytesOf(segment);
     if (!this.accepting || bytes === 0 || this.totalBytes + bytes > this.maxBytes) return false;
     const path = join(this.directory, `${this.nextName++}`);
-    segment.moveLogFile(path);
+    segment.files.moveLogFile(path);
     const file: RecycledFile = { path, bytes, ready: false };
     this.add(file);
     // A file whose old name cannot be synced away stays unused. It takes space until the pool is emptied.
-    this.disk.syncDirectory(segment.directory, (error) => {
-      file.ready = error === null;
+    segment.files.syncRemoval((error) => {
+      file.ready = error === undefined;
     });
     return true;
   }
@@ -151,7 +152,7 @@ export class Recycler {
     this.removing++;
     const removed = () =>
       new Promise<void>((resolve) => {
-        segment.removeInBackground((error) => {
+        segment.files.removeInBackground((error) => {
           this.removing--;
           if (error !== undefined) failed(error);
           resolve();
@@ -182,7 +183,7 @@ export class Recycler {
 /** The size of a segment's file; 0 if the disk does not tell it, and then the file is removed instead of kept. */
 function bytesOf(segment: Segment): number {
   try {
-    return segment.fileBytes();
+    return segment.files.logBytes;
   } catch (error) {
     if (!isKernelError(error)) throw error;
     return 0;

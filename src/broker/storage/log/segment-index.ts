@@ -1,25 +1,23 @@
-import { basename, join } from "node:path";
-import { StartError } from "../../../base/start-error.ts";
+import { join } from "node:path";
 import { type Disk, isMissing } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
-
-/**
- * The index beside a segment's records (segment.ts).
- *
- *     header := magic "BQIX" | version u32 | topic number u32 | prefix u32 | base sequence f64 | base position f64 | 0 u32 | crc32 u32
- *     entry  := offset f64 | first sequence f64 | length u32 | count u32 | time ms f64 | crc32 of the records u32 | crc32 of this entry u32
- *
- * All numbers are little-endian; a double holds them exactly. The prefix is that of the topic's ids (frame/id.ts) with bit 31
- * set; 0 in an index of an earlier release. A base position of NaN is unknown: the index was rebuilt from
- * the records.
- */
-
-const INDEX_MAGIC = 0x58495142;
-const INDEX_VERSION = 1;
-export const INDEX_HEADER_BYTES = 40;
-export const INDEX_ENTRY_BYTES = 40;
-/** Is set beside a prefix, so that prefix 0 differs from none. */
-const HAS_PREFIX = 0x80000000;
+import {
+  decodeEntry,
+  decodeHeader,
+  ENTRY_OFFSET,
+  ENTRY_SEQUENCE,
+  ENTRY_TIME,
+  encodeEntry,
+  encodeHeader,
+  headerProblem,
+  INDEX_ENTRY_BYTES,
+  INDEX_HEADER_BYTES,
+  type IndexEntry,
+  isEntryIntact,
+  isHeaderIntact,
+  type UnusableIndex,
+} from "./index-format.ts";
 
 /** Damaged entries over more record bytes than this are not replaced. */
 const MAX_BRIDGE_BYTES = 2 ** 30;
@@ -35,33 +33,6 @@ let pageEnd = 0;
 const scratch = Buffer.alloc(INDEX_ENTRY_BYTES);
 /** A search guesses this many times by proportion before it falls back to bisection. */
 const GUESSES = 4;
-
-/** Why an index cannot be used. Log lines put the segment's name before the message. */
-export class UnusableIndex extends Error {
-  /** @param unfinished a crash while the index was created may have left it like this */
-  constructor(
-    message: string,
-    readonly unfinished = false,
-  ) {
-    super(message);
-  }
-}
-
-/** Offsets in an entry of the fields that can be searched for. */
-const ENTRY_OFFSET = 0;
-const ENTRY_SEQUENCE = 8;
-const ENTRY_TIME = 24;
-
-/** A commit, or a mebibyte of a large one: consecutive records that share a checksum. */
-export interface IndexEntry {
-  /** Offset of the first record in the log file. */
-  offset: number;
-  firstSequence: number;
-  length: number;
-  count: number;
-  timeMs: number;
-  crc: number;
-}
 
 /** The records that belong to an index. */
 export interface IndexedRecords {
@@ -94,13 +65,15 @@ export class SegmentIndex {
 
   constructor(
     disk: Disk,
-    path: string,
+    names: FolderNames,
+    name: string,
     private readonly topicNumber: number,
     readonly baseSequence: number,
     /** The beginning of the ids of the topic, as the header has it; undefined in an index of an earlier release. */
     public prefix: number | undefined,
   ) {
-    this.file = new LazyFile(disk, path);
+    this.file = new LazyFile(disk, join(names.directory, name), "fail", names);
+    this.file.check = (from, to) => this.checkEntries(from, to);
     this.nextSequence = baseSequence;
   }
 
@@ -111,16 +84,22 @@ export class SegmentIndex {
    * @returns the index and its segment's base position, or why the index cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(disk: Disk, directory: string, name: string, topicNumber: number): { index: SegmentIndex; position: number } | UnusableIndex {
-    const index = new SegmentIndex(disk, join(directory, `${name}.idx`), topicNumber, Number.parseInt(name, 16), undefined);
+  static open(
+    disk: Disk,
+    names: FolderNames,
+    name: string,
+    topicNumber: number,
+  ): { index: SegmentIndex; position: number } | UnusableIndex {
+    const { directory } = names;
+    const index = new SegmentIndex(disk, names, `${name}.idx`, topicNumber, Number.parseInt(name, 16), undefined);
     try {
       const header = Buffer.alloc(INDEX_HEADER_BYTES);
       const read = index.file.readUpTo(header, 0, INDEX_HEADER_BYTES, 0);
       const problem = headerProblem(join(directory, name), header, read, topicNumber);
       if (problem === undefined) {
-        const prefix = header.readUInt32LE(12);
-        if (prefix !== 0) index.prefix = prefix - HAS_PREFIX;
-        return { index, position: header.readDoubleLE(24) };
+        const { prefix, position } = decodeHeader(header);
+        index.prefix = prefix;
+        return { index, position };
       }
       index.close();
       return problem;
@@ -179,6 +158,34 @@ export class SegmentIndex {
       this.nextSequence = last.firstSequence + last.count;
     }
     this.file.truncate(INDEX_HEADER_BYTES + entries * INDEX_ENTRY_BYTES);
+  }
+
+  /** An earlier run may not have synced the header and the entries from a number on, and they are written again when a sync fails. */
+  markUnsynced(first: number): void {
+    this.file.markUnsynced(first === 0 ? 0 : INDEX_HEADER_BYTES + first * INDEX_ENTRY_BYTES);
+  }
+
+  /** Compares entries that were written again with their checksums, and with where they have to follow. */
+  private checkEntries(from: number, to: number): Error | undefined {
+    const lost = new Error(`a sync of ${this.file.path} failed, and what was written to it is lost`);
+    // What the page has may be older than what is in the file now.
+    if (pageOf === this) pageOf = undefined;
+    const header = Buffer.alloc(INDEX_HEADER_BYTES);
+    this.file.read(header, 0, INDEX_HEADER_BYTES, 0);
+    if (!isHeaderIntact(header)) return lost;
+    const first = Math.max(0, Math.floor((from - INDEX_HEADER_BYTES) / INDEX_ENTRY_BYTES));
+    let [offset, sequence] = [0, this.baseSequence];
+    for (let number = Math.max(0, first - 1); number < this.entries; number++) {
+      const onPage = pageOf === this && number >= pageFirst && number < pageEnd;
+      const at = this.readPage(number, onPage ? 1 : Math.min(ENTRY_PAGE, this.entries - number));
+      const entry = decodeEntry(page, at);
+      const follows = number === first - 1 || (entry.offset === offset && entry.firstSequence === sequence);
+      if (!follows || !isEntryIntact(page, at)) return lost;
+      offset = entry.offset + entry.length;
+      sequence = entry.firstSequence + entry.count;
+      if (INDEX_HEADER_BYTES + (number + 1) * INDEX_ENTRY_BYTES >= to) break;
+    }
+    return undefined;
   }
 
   private countEntries(last: IndexEntry, entries: number): void {
@@ -330,7 +337,7 @@ export class SegmentIndex {
       for (let i = 0; i < many; i++) {
         const at = i * INDEX_ENTRY_BYTES;
         const entry = decodeEntry(page, at);
-        const intact = Bun.hash.crc32(page.subarray(at, at + 36)) === page.readUInt32LE(at + 36);
+        const intact = isEntryIntact(page, at);
         const follows = entry.offset === this.length && entry.firstSequence === this.nextSequence;
         const behindDamage = intact && damaged > 0 && entry.firstSequence > this.nextSequence && this.canBridgeTo(entry.offset);
         if (!intact || (!follows && !behindDamage)) {
@@ -382,15 +389,9 @@ export class SegmentIndex {
     this.bridgedEntries += slots;
   }
 
+  /** @param position base position of the segment; NaN: unknown */
   writeHeader(position: number): void {
-    const header = Buffer.alloc(INDEX_HEADER_BYTES);
-    header.writeUInt32LE(INDEX_MAGIC, 0);
-    header.writeUInt32LE(INDEX_VERSION, 4);
-    header.writeUInt32LE(this.topicNumber, 8);
-    if (this.prefix !== undefined) header.writeUInt32LE(HAS_PREFIX + this.prefix, 12);
-    header.writeDoubleLE(this.baseSequence, 16);
-    header.writeDoubleLE(position, 24);
-    header.writeUInt32LE(Bun.hash.crc32(header.subarray(0, 36)), 36);
+    const header = encodeHeader(this.topicNumber, this.prefix, this.baseSequence, position);
     this.file.write(header, 0, INDEX_HEADER_BYTES, 0);
   }
 }
@@ -403,46 +404,4 @@ function sumIfThere(records: IndexedRecords, entry: Pick<IndexEntry, "offset" | 
     if (isMissing(error)) return undefined;
     throw error;
   }
-}
-
-export function segmentName(baseSequence: number): string {
-  return baseSequence.toString(16).padStart(16, "0");
-}
-
-function headerProblem(path: string, header: Buffer, bytes: number, topicNumber: number): UnusableIndex | undefined {
-  if (bytes < INDEX_HEADER_BYTES || header.every((byte) => byte === 0)) return new UnusableIndex("its index has no header", true);
-  if (header.readUInt32LE(0) !== INDEX_MAGIC) return new UnusableIndex("its index is not a bunsq index");
-  if (Bun.hash.crc32(header.subarray(0, 36)) !== header.readUInt32LE(36)) return new UnusableIndex("its index header is damaged");
-  const version = header.readUInt32LE(4);
-  if (version > INDEX_VERSION) {
-    throw new StartError(
-      `${path}.idx was written by a newer bunsq (index version ${version}, this one reads ${INDEX_VERSION}); start that version, or use another --data-path`,
-    );
-  }
-  if (header.readUInt32LE(8) !== topicNumber) return new UnusableIndex(`its index belongs to topic number ${header.readUInt32LE(8)}`);
-  if (segmentName(header.readDoubleLE(16)) !== basename(path)) return new UnusableIndex("its index belongs to another segment");
-  return undefined;
-}
-
-/** Writes an entry into `target` at an offset. @returns `target` */
-export function encodeEntry(target: Buffer, at: number, entry: IndexEntry): Buffer {
-  target.writeDoubleLE(entry.offset, at);
-  target.writeDoubleLE(entry.firstSequence, at + 8);
-  target.writeUInt32LE(entry.length, at + 16);
-  target.writeUInt32LE(entry.count, at + 20);
-  target.writeDoubleLE(entry.timeMs, at + 24);
-  target.writeUInt32LE(entry.crc, at + 32);
-  target.writeUInt32LE(Bun.hash.crc32(target.subarray(at, at + 36)), at + 36);
-  return target;
-}
-
-function decodeEntry(page: Buffer, at: number): IndexEntry {
-  return {
-    offset: page.readDoubleLE(at),
-    firstSequence: page.readDoubleLE(at + 8),
-    length: page.readUInt32LE(at + 16),
-    count: page.readUInt32LE(at + 20),
-    timeMs: page.readDoubleLE(at + 24),
-    crc: page.readUInt32LE(at + 32),
-  };
 }

@@ -2,18 +2,13 @@ import { join } from "node:path";
 import { BODY_OFFSET, ID_OFFSET } from "../../../frame/frame.ts";
 import { readPrefix } from "../../../frame/id.ts";
 import { type Disk, renameIfThere } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
+import { encodeEntry, INDEX_ENTRY_BYTES, type IndexEntry, segmentName, UnusableIndex } from "./index-format.ts";
 import { type FoundEntry, RecordScan } from "./record-scan.ts";
-import {
-  encodeEntry,
-  INDEX_ENTRY_BYTES,
-  type IndexEntry,
-  type IndexedRecords,
-  SegmentIndex,
-  segmentName,
-  UnusableIndex,
-} from "./segment-index.ts";
+import { SegmentFiles } from "./segment-files.ts";
+import { type IndexedRecords, SegmentIndex } from "./segment-index.ts";
 
 /**
  * One file of a topic's log, and its index beside it.
@@ -50,17 +45,25 @@ export class Segment implements IndexedRecords {
   damagedRecords = 0;
   /** `basePosition` is known. Where an index was lost, recovery sets it with setBasePosition(). */
   positionKnown = true;
+  /** The log file and the index file. */
+  readonly files: SegmentFiles;
   private readonly file: LazyFile;
 
   private constructor(
-    private readonly disk: Disk,
-    public directory: string,
+    disk: Disk,
+    private readonly names: FolderNames,
     readonly topicNumber: number,
     private readonly index: SegmentIndex,
     /** Position of the segment's first byte in the topic's log. */
     public basePosition: number,
   ) {
-    this.file = new LazyFile(disk, join(directory, `${segmentName(index.baseSequence)}.log`));
+    this.file = new LazyFile(disk, join(names.directory, `${segmentName(index.baseSequence)}.log`), "fail", names);
+    this.file.check = (from, to) => this.checkRecords(from, to);
+    this.files = new SegmentFiles(disk, names, this.file, index);
+  }
+
+  get directory(): string {
+    return this.names.directory;
   }
 
   get baseSequence(): number {
@@ -118,9 +121,9 @@ export class Segment implements IndexedRecords {
     return this.basePosition + this.length;
   }
 
-  /** One of the files was created or renamed since the last sync, so a power cut may lose its name. */
-  get namesUnsynced(): boolean {
-    return this.file.nameUnsynced || this.index.file.nameUnsynced;
+  /** A power cut leaves the segment, with its first sequence at least. */
+  get survivesPowerCut(): boolean {
+    return this.files.wereSynced;
   }
 
   /**
@@ -131,20 +134,20 @@ export class Segment implements IndexedRecords {
    */
   static create(
     disk: Disk,
-    directory: string,
+    names: FolderNames,
     topicNumber: number,
     baseSequence: number,
     basePosition: number,
     prefix: number | undefined,
     recycledFile: string | undefined,
   ): Segment {
-    const index = new SegmentIndex(disk, indexPath(directory, baseSequence), topicNumber, baseSequence, prefix);
-    const segment = new Segment(disk, directory, topicNumber, index, basePosition);
+    const index = new SegmentIndex(disk, names, `${segmentName(baseSequence)}.idx`, topicNumber, baseSequence, prefix);
+    const segment = new Segment(disk, names, topicNumber, index, basePosition);
     const recycled = recycledFile !== undefined && renameIfThere(disk, recycledFile, segment.logPath);
-    segment.file.nameUnsynced = true;
     try {
       if (!recycled) segment.file.create();
       index.create(basePosition);
+      segment.files.noteNames();
     } catch (error) {
       segment.remove();
       throw error;
@@ -160,11 +163,11 @@ export class Segment implements IndexedRecords {
    * @returns the segment, or why its index cannot be used
    * @throws StartError for an index of a newer version
    */
-  static open(disk: Disk, directory: string, name: string, topicNumber: number, synced: number): Segment | UnusableIndex {
-    const opened = SegmentIndex.open(disk, directory, name, topicNumber);
+  static open(disk: Disk, names: FolderNames, name: string, topicNumber: number, synced: number): Segment | UnusableIndex {
+    const opened = SegmentIndex.open(disk, names, name, topicNumber);
     if (opened instanceof UnusableIndex) return opened;
     const { index, position } = opened;
-    const segment = new Segment(disk, directory, topicNumber, index, 0);
+    const segment = new Segment(disk, names, topicNumber, index, 0);
     segment.positionKnown = !Number.isNaN(position);
     if (segment.positionKnown) segment.basePosition = position;
     try {
@@ -185,14 +188,14 @@ export class Segment implements IndexedRecords {
    */
   static rebuild(
     disk: Disk,
-    directory: string,
+    names: FolderNames,
     name: string,
     topicNumber: number,
     endSequence: number,
     prefix: number | undefined,
   ): Segment {
-    const index = new SegmentIndex(disk, join(directory, `${name}.idx.new`), topicNumber, Number.parseInt(name, 16), prefix);
-    const segment = new Segment(disk, directory, topicNumber, index, 0);
+    const index = new SegmentIndex(disk, names, `${name}.idx.new`, topicNumber, Number.parseInt(name, 16), prefix);
+    const segment = new Segment(disk, names, topicNumber, index, 0);
     segment.positionKnown = false;
     index.create(Number.NaN);
     try {
@@ -206,7 +209,8 @@ export class Segment implements IndexedRecords {
 
   /** Renames the rebuilt index to the segment's own. */
   adoptIndex(): void {
-    this.index.file.rename(indexPath(this.directory, this.baseSequence));
+    this.index.file.rename(join(this.directory, `${segmentName(this.baseSequence)}.idx`));
+    this.files.noteNames();
   }
 
   /** Removes the rebuilt index and closes the files. */
@@ -359,80 +363,59 @@ export class Segment implements IndexedRecords {
   }
 
   /**
+   * An earlier run may not have synced its files, nor their names.
+   *
+   * @param writeAgainFrom what a failed sync loses of the messages from this sequence on is written again; undefined: nothing is
+   * @throws UnreadableFile
+   */
+  markUnsynced(writeAgainFrom: number | undefined): void {
+    let offset: number | undefined;
+    if (writeAgainFrom !== undefined && writeAgainFrom < this.nextSequence) {
+      const first = this.findBySequence(Math.max(writeAgainFrom, this.baseSequence));
+      ({ offset } = this.entryAt(first));
+      this.index.markUnsynced(first);
+    } else {
+      this.index.file.markUnsynced();
+    }
+    this.file.markUnsynced(offset);
+    this.files.noteNames();
+  }
+
+  /** Compares records that were written again with their checksums. */
+  private checkRecords(from: number, to: number): Error | undefined {
+    if (from >= this.length) return undefined;
+    for (let number = this.findByOffset(from); number < this.entries; number++) {
+      const entry = this.entryAt(number);
+      if (entry.offset >= to) break;
+      if (!this.verify(entry))
+        return new Error(`a sync of ${this.logPath} failed, and the ${entry.count} messages at byte ${entry.offset} are lost`);
+    }
+    return undefined;
+  }
+
+  /**
    * Makes the commits so far durable, off the event loop.
    *
    * @param done called when both files are synced, and their names if they are new; or with the error
    */
   sync(done: (error: Error | undefined) => void): void {
-    const { file, namesUnsynced } = this;
-    const indexFile = this.index.file;
-    const finish = (error?: Error | null) => {
-      if (namesUnsynced && !error) file.nameUnsynced = indexFile.nameUnsynced = false;
-      file.endUse();
-      indexFile.endUse();
-      done(error ?? undefined);
-    };
-    file.beginUse();
-    indexFile.beginUse();
-    file.sync((error) => {
-      if (error) return finish(error);
-      indexFile.sync((failure) => {
-        if (failure || !namesUnsynced) return finish(failure);
-        this.disk.syncDirectory(this.directory, finish);
-      });
-    });
+    this.files.sync(done);
   }
 
   /** Closes the files, which their next use opens again. A running sync keeps them open until it ends. */
   close(): void {
-    this.file.close();
-    this.index.close();
+    this.files.close();
   }
 
   /** To be called when the folder has another name. */
   moveTo(directory: string): void {
-    this.directory = directory;
-    this.file.moveTo(directory);
-    this.index.file.moveTo(directory);
+    this.files.moveTo(directory);
   }
 
   /** Removes both files. */
   remove(): void {
-    this.close();
-    this.index.file.remove();
-    this.file.remove();
+    this.files.remove();
   }
-
-  /**
-   * Removes both files of a closed segment off the event loop, the index first. Where the file system discards freed blocks,
-   * even the removal of a small file waits for the disk.
-   *
-   * @param done called when both are gone, or with the error
-   */
-  removeInBackground(done: (error: Error | undefined) => void): void {
-    const { logPath } = this;
-    const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
-    this.disk.removeLater(this.indexPath, (error) => {
-      if (problem(error) !== undefined) return done(problem(error));
-      this.disk.removeLater(logPath, (failure) => done(problem(failure)));
-    });
-  }
-
-  /** Removes the index and moves the log file to another path. The index is removed first, so that there is never one without its log file. */
-  moveLogFile(path: string): void {
-    this.close();
-    this.index.file.remove();
-    this.file.rename(path);
-  }
-
-  /** Size of the log file, including the older bytes at the end of a recycled one. */
-  fileBytes(): number {
-    return this.file.size;
-  }
-}
-
-function indexPath(directory: string, baseSequence: number): string {
-  return join(directory, `${segmentName(baseSequence)}.idx`);
 }
 
 /** Whether a file has a segment's records or index, by its name. */

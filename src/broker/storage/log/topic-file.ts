@@ -1,6 +1,9 @@
-import { dirname, join } from "node:path";
+import { join } from "node:path";
+import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
-import { type Disk, isMissing, writeFully } from "../disk/disk.ts";
+import type { Ballast } from "../disk/ballast.ts";
+import { type Disk, isMissing } from "../disk/disk.ts";
+import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 
 /**
@@ -64,57 +67,104 @@ function readOrUndefined(disk: Disk, path: string): Buffer | undefined {
   }
 }
 
+/** A file that is not synced yet, and the names in its folder. */
+interface UnsyncedFile {
+  readonly file: LazyFile;
+  readonly names: FolderNames;
+}
+
+export interface TopicFilesOptions {
+  disk: Disk;
+  ballast: Ballast;
+  logger: Logger;
+  /** The names of the topics' folders. */
+  folders: FolderNames;
+}
+
 /** Writes the files, and syncs them one after the other, off the event loop. */
 export class TopicFiles {
-  /** Folders whose file is not synced yet. The first one is being synced. */
-  private readonly unsynced: string[] = [];
+  /** The first one is being synced. */
+  private readonly unsynced: UnsyncedFile[] = [];
+  /** Their syncs failed. Each file that is written takes one of them along. */
+  private readonly failed: UnsyncedFile[] = [];
 
-  constructor(private readonly disk: Disk) {}
+  constructor(private readonly options: TopicFilesOptions) {}
 
-  /** Writes the file of a folder. @throws the kernel's error */
-  write(folder: string, { id, number, name, prefix }: TopicIdentity): void {
-    const bytes = Buffer.alloc(FILE_BYTES);
-    bytes.writeUInt32LE(MAGIC, 0);
-    bytes.writeUInt32LE(VERSION, 4);
-    bytes.writeDoubleLE(id, 8);
-    bytes.writeUInt32LE(number, 16);
-    bytes.writeUInt32LE(prefix, 20);
-    bytes.writeUInt32LE(Bun.hash.crc32(name), 24);
-    bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(0, CHECKSUM_OFFSET)), CHECKSUM_OFFSET);
-    const fd = this.disk.open(join(folder, TOPIC_FILE), "w+");
+  /**
+   * Writes into a topic's folder which topic it belongs to, unless it says so.
+   *
+   * @param names the names in the folder
+   * @param inFolder what the file says, if the caller has read it
+   * @throws UnreadableFile
+   */
+  write(names: FolderNames, topic: TopicIdentity, inFolder?: TopicIdentity): void {
+    const { disk, ballast, logger } = this.options;
+    const found = inFolder ?? readTopicFile(disk, names.directory, topic.number, topic.name);
+    if (found?.id === topic.id && found.prefix === topic.prefix) return;
     try {
-      writeFully(this.disk, fd, bytes, 0, FILE_BYTES, 0);
-    } finally {
-      this.disk.close(fd);
+      ballast.use(() => this.writeFile(names, encode(topic)));
+    } catch (error) {
+      // The row says the same. It takes the loss of both to give the topic another id.
+      logger.warn(`TOPIC(${topic.name}): cannot write ${names.directory}/${TOPIC_FILE}: ${(error as Error).message}`);
     }
-    if (this.unsynced.push(folder) === 1) this.syncFirst();
   }
 
   /** Syncs no more files. */
   close(): void {
     this.unsynced.length = 0;
+    this.failed.length = 0;
+  }
+
+  private writeFile(names: FolderNames, bytes: Buffer): void {
+    const file = new LazyFile(this.options.disk, join(names.directory, TOPIC_FILE), "fail", names);
+    file.check = () => checkFile(file, bytes);
+    try {
+      file.create();
+      file.write(bytes, 0, FILE_BYTES, 0);
+    } finally {
+      file.close();
+    }
+    this.unsynced.push({ file, names });
+    if (this.unsynced.length === 1) this.syncFirst();
+    const again = this.failed.shift();
+    if (again !== undefined) this.unsynced.push(again);
   }
 
   private syncFirst(): void {
-    const [folder] = this.unsynced;
-    if (folder === undefined) return;
-    // A failure is no loss: the row says the same, and a sync of the log covers the names of folder and file too.
-    const next = () => {
-      if (this.unsynced[0] === folder) this.unsynced.shift();
+    const [first] = this.unsynced;
+    if (first === undefined) return;
+    const { file, names } = first;
+    const ended = (failure?: Error) => {
+      if (this.unsynced[0] === first) {
+        this.unsynced.shift();
+        // Without the file, the topic was deleted in the meantime.
+        if (failure !== undefined && !isMissing(failure)) this.failed.push(first);
+      }
       this.syncFirst();
     };
-    let fd: number;
-    try {
-      fd = this.disk.open(join(folder, TOPIC_FILE), "r+");
-    } catch {
-      // The topic was deleted in the meantime.
-      return next();
-    }
-    this.disk.sync(fd, () => {
-      this.disk.close(fd);
+    file.sync((failure) => {
+      file.close();
+      if (failure !== undefined) return ended(failure);
       // The last of a burst of topics syncs the names of all their folders.
-      const named = this.unsynced.length > 1 ? next : () => this.disk.syncDirectory(dirname(folder), next);
-      this.disk.syncDirectory(folder, named);
+      names.sync((error) => (error !== undefined || this.unsynced.length > 1 ? ended(error) : this.options.folders.sync(ended)));
     });
   }
+}
+
+function encode({ id, number, name, prefix }: TopicIdentity): Buffer {
+  const bytes = Buffer.alloc(FILE_BYTES);
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt32LE(VERSION, 4);
+  bytes.writeDoubleLE(id, 8);
+  bytes.writeUInt32LE(number, 16);
+  bytes.writeUInt32LE(prefix, 20);
+  bytes.writeUInt32LE(Bun.hash.crc32(name), 24);
+  bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(0, CHECKSUM_OFFSET)), CHECKSUM_OFFSET);
+  return bytes;
+}
+
+function checkFile(file: LazyFile, bytes: Buffer): Error | undefined {
+  const found = Buffer.alloc(FILE_BYTES);
+  file.readUpTo(found, 0, FILE_BYTES, 0);
+  return found.equals(bytes) ? undefined : new Error(`a sync of ${file.path} failed, and what was written to it is lost`);
 }

@@ -174,7 +174,8 @@ export class TopicLog implements JournaledLog {
    */
   commit(timeMs: number): void {
     if (this.next === this.committedNext) return;
-    if (this.inJournal) {
+    const journaled = this.inJournal;
+    if (journaled) {
       this.inJournal = false;
       this.journaledMs = timeMs;
     } else if (this.files !== undefined) {
@@ -187,6 +188,8 @@ export class TopicLog implements JournaledLog {
     }
     this.committedNext = this.next;
     this.committedEnd = this.end;
+    // The journal is never synced, so --sync-every counts what is in it.
+    if (journaled && this.files?.needsSync(this.next, this.end) === true && this.catchUp() === undefined) this.files.sync();
   }
 
   /** Writes what only the journal has to the log's own files. @returns the error if that failed; the journal keeps the commits then */

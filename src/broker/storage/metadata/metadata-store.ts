@@ -13,14 +13,13 @@ import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealT
 import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 import { explain } from "./store-errors.ts";
-import { WalCheckpoint } from "./wal-checkpoint.ts";
+import { WriteAheadLog } from "./write-ahead-log.ts";
 
 /**
  * Ids of topics and channels are random numbers in [2^33, 2^53), so that none is given twice, also after the store lost its last
  * changes or all of them. Earlier releases counted ids up from 1; those rows keep theirs, which no new row gets.
  */
 const LOWEST_RANDOM_ID = 2 ** 33;
-const PAGE_BYTES = 4096;
 /** More sequences than a topic gives to messages between two backups of the store. */
 export const BACKUP_SEQUENCES = 2 ** 30;
 
@@ -45,9 +44,7 @@ export class MetadataStore {
   private readonly saveTopic: Statement;
   /** New and deleted topics and channels are synced before their call returns, because acknowledgements rely on them. */
   private durable = false;
-  private readonly checkpoint: WalCheckpoint;
-  /** Pages that large rows needed beside one for each change. */
-  private overflowPages = 0;
+  private readonly log: WriteAheadLog;
 
   /** @throws StartError when the data path is locked, not writable, or of a newer version */
   constructor(
@@ -70,6 +67,8 @@ export class MetadataStore {
       this.database.run("PRAGMA journal_mode = WAL");
       // NORMAL: a commit survives the process, however that ends. A power cut may lose the last commits, but never consistency.
       this.database.run("PRAGMA synchronous = NORMAL");
+      // SQLite would not say when a checkpoint of its own fails to sync the log.
+      this.database.run("PRAGMA wal_autocheckpoint = 0");
       const opened = database;
       ballast.use(() => opened.run("BEGIN IMMEDIATE; COMMIT"));
     } catch (error) {
@@ -89,7 +88,7 @@ export class MetadataStore {
       this.close();
       throw new StartError(explain(directory, error as Error));
     }
-    this.checkpoint = new WalCheckpoint(this.database, `${this.path}-wal`);
+    this.log = new WriteAheadLog(this.database, `${this.path}-wal`, ballast);
     this.run = new RunRecord(this.database, ballast, bootId);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
@@ -243,9 +242,13 @@ export class MetadataStore {
   /** From here on new and deleted topics and channels are synced, with every change before, when their call returns. */
   makeDurable(): void {
     if (this.durable) return;
+    this.log.checkpoint();
     this.durable = true;
-    // With FULL a commit syncs the write-ahead log, and so all commits in it. Those that a checkpoint moved out of it were synced then.
-    this.change(() => this.database.run(`PRAGMA user_version = ${FORMAT_VERSION}`));
+  }
+
+  /** Makes a checkpoint if the write-ahead log is large. To be called from time to time. @param ended called afterwards */
+  checkpointIfLarge(ended: (failure: Error | undefined) => void): void {
+    this.log.checkpointIfLarge(ended);
   }
 
   /**
@@ -339,7 +342,7 @@ export class MetadataStore {
       this.database.query("UPDATE topics SET adopted = 1 WHERE id = ?").run(id);
       return { id, nextSequence };
     });
-    return this.ballast.use(claim);
+    return this.change(claim);
   }
 
   /** Ids of the topics of claimTopic() whose channels are still awaited. */
@@ -384,11 +387,6 @@ export class MetadataStore {
     return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
   }
 
-  /** Moves changes from the write-ahead log to the database from time to time. To be called regularly. @param ended called afterwards */
-  checkpointIfDue(ended?: () => void): void {
-    this.checkpoint.runIfDue(this.changes + this.overflowPages, ended);
-  }
-
   /** The whole store as the bytes of a file, for a backup. Counts the backups, so that of a store and a backup the later is known. */
   serialize(): Buffer {
     this.ballast.use(() => this.database.run("INSERT INTO copies (id, count) VALUES (1, 1) ON CONFLICT DO UPDATE SET count = count + 1"));
@@ -415,13 +413,12 @@ export class MetadataStore {
   }
 
   updateChannel(row: ChannelRow): void {
-    this.overflowPages += Math.floor(row.progress.length / PAGE_BYTES);
     this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, sealChannel(row), row.id);
   }
 
   /** Closes the database and releases its lock on the data path. */
   close(): void {
-    this.checkpoint?.close();
+    this.log?.close();
     // true: otherwise prepared statements would keep the database open, and so the lock, until they are garbage collected.
     this.database.close(true);
     this.lock?.release();
@@ -432,9 +429,13 @@ export class MetadataStore {
     // What surrounds the change uses the ballast and the setting: a full disk ends the whole transaction.
     if (this.database.inTransaction) return work();
     if (!synced) return this.ballast.use(work);
+    if (this.log.isUnsure) this.log.checkpoint();
     this.database.run("PRAGMA synchronous = FULL");
     try {
       return this.ballast.use(work);
+    } catch (error) {
+      this.log.isUnsure = true;
+      throw error;
     } finally {
       this.database.run("PRAGMA synchronous = NORMAL");
     }

@@ -54,10 +54,10 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
     if (startMs < start.startMs || (startMs === start.startMs && widthMs < start.widthMs)) continue;
     let offset = startMs === start.startMs && widthMs === start.widthMs ? start.offset : 0;
     offset = Math.max(offset, bucket.movedTo);
-    while (offset < bucket.length) {
+    while (offset < bucket.toldTo) {
       if (page.full || bytes >= PAGE_BYTES) return `disk-${startMs}-${widthMs}-${offset}`;
       let cut = -1;
-      const end = bucket.scan(offset, SLICE_BYTES, (entry) => {
+      const end = bucket.scan(offset, Math.min(SLICE_BYTES, bucket.toldTo - offset), (entry) => {
         if (cut >= 0 || bucket.hasLoaded(entry.offset, entry) || !belongs(deferred, channel, entry) || deferred.target.underWay(entry))
           return;
         if (page.full) cut = entry.offset;
@@ -92,9 +92,9 @@ export async function findDeferred(deferred: DeferredStore, channel: Channel, se
 }
 
 async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: StoredEntry) => boolean): Promise<StoredMessage | undefined> {
-  for (let offset = bucket.movedTo; offset < bucket.length && deferred.hasEntryAt(bucket, offset); ) {
+  for (let offset = bucket.movedTo; offset < bucket.toldTo && deferred.hasEntryAt(bucket, offset); ) {
     let found: StoredMessage | undefined;
-    const end = bucket.scanAll(offset, SLICE_BYTES, (entry) => {
+    const end = bucket.scanAll(offset, Math.min(SLICE_BYTES, bucket.toldTo - offset), (entry) => {
       if (isIt(entry) && !bucket.hasLoaded(entry.offset, entry)) found = StoredMessage.fromScan(entry, bucket);
     });
     // If there are several entries of the message, the last one counts, and the others are done.

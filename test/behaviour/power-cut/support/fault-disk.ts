@@ -25,18 +25,31 @@ interface Recorded {
   operation: Operation;
   /** The moment at which a sync that covers the operation ended; Infinity if none has. */
   syncedAt: number;
+  /** A sync that covers the operation failed: the kernel takes it for written, and no later sync covers it. */
+  dropped: boolean;
 }
+
+/** How likely a power cut finds an operation on the disk that a failed sync has dropped. */
+const DROPPED_KEPT = 0.1;
 
 /**
  * A disk in memory that remembers every change and which sync covered it. So it can make the disk that a power cut at any
  * moment may leave: each change that was not synced may be there or missing, and a write may be torn or turned into garbage,
  * in any combination.
+ *
+ * Syncs may fail. As on Linux, what a failed sync was to cover can still be read, but counts as written from then on: only
+ * writing it again brings it to the disk.
  */
 export class FaultDisk implements Disk {
   /** Counts changes and ended syncs. The power can be cut at each of these moments. */
   moment = 0;
+  /** Whether the sync of a file or folder fails that begins now. */
+  failsToSync: (path: string) => boolean = () => false;
+  /** How many syncs have failed. */
+  failures = 0;
   private readonly names = new Map<string, Target>();
   private readonly open_ = new Map<number, Inode>();
+  private readonly openPaths = new Map<number, string>();
   private readonly operations: { at: number; recorded: Recorded }[] = [];
   private nextFd = 1000;
   private syncs: { run: () => void }[] = [];
@@ -66,11 +79,12 @@ export class FaultDisk implements Disk {
       if (at > moment) break;
       const { operation, syncedAt } = recorded;
       const synced = syncedAt <= moment;
-      if (!synced && !random.chance(keeps)) continue;
+      if (!synced && !random.chance(recorded.dropped ? DROPPED_KEPT : keeps)) continue;
       if (operation.kind === "truncate") resize(copyOf(operation.inode), operation.length);
       else if (operation.kind === "write") {
         const { bytes, offset } = operation;
-        put(copyOf(operation.inode), offset, synced || random.chance(keeps) ? bytes : torn(bytes, offset, random));
+        const copy = copyOf(operation.inode);
+        put(copy, offset, synced || random.chance(keeps) ? bytes : kept(copy, bytes, offset, torn(bytes, offset, random)));
       } else {
         for (const { path, target } of operation.names) {
           if (typeof target === "object") after.names.set(path, copyOf(target));
@@ -87,6 +101,17 @@ export class FaultDisk implements Disk {
         after.record({ kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
       after.record({ kind: "names", names: [{ path, target }] }, 0);
     }
+    return after;
+  }
+
+  /** Makes the disk that another process finds when this one is killed: syncs that are under way end without it. */
+  afterKill(): FaultDisk {
+    while (this.syncs.length > 0) this.endSync();
+    const after = new FaultDisk();
+    after.moment = this.moment;
+    after.failsToSync = this.failsToSync;
+    for (const [path, target] of this.names) after.names.set(path, target);
+    after.operations.push(...this.operations);
     return after;
   }
 
@@ -114,6 +139,7 @@ export class FaultDisk implements Disk {
     }
     const fd = this.nextFd++;
     this.open_.set(fd, inode);
+    this.openPaths.set(fd, path);
     return fd;
   }
 
@@ -148,28 +174,37 @@ export class FaultDisk implements Disk {
     const inode = this.open_.get(fd);
     // An abandoned broker may still sync a file that was open on another disk. That sync never ends.
     if (inode === undefined) return;
-    this.beginSync(({ operation }) => operation.kind !== "names" && operation.inode === inode, done);
+    const path = this.openPaths.get(fd) ?? "";
+    this.beginSync(path, ({ operation }) => operation.kind !== "names" && operation.inode === inode, done);
   }
 
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
-    // A rename is synced with the folder of the new name.
-    this.beginSync(({ operation }) => operation.kind === "names" && dirname(operation.names.at(-1)?.path ?? "") === path, done);
+    // A rename is synced with either of its folders, since file systems write it as a whole. That of the folder itself is not: what
+    // is in the folder does not change.
+    const isIn = (names: { path: string }[]) =>
+      names.some((name) => dirname(name.path) === path) && names.every((name) => name.path !== path);
+    this.beginSync(path, ({ operation }) => operation.kind === "names" && isIn(operation.names), done);
   }
 
   syncDirectoryNow(path: string): void {
     const before = this.syncs.length;
-    this.syncDirectory(path, () => {});
+    let failed: NodeJS.ErrnoException | null = null;
+    this.syncDirectory(path, (error) => {
+      failed = error;
+    });
     for (const { run } of this.syncs.splice(before)) run();
+    if (failed !== null) throw failed;
   }
 
   rename(from: string, to: string): void {
     const target = this.names.get(from);
     if (target === undefined) throw failure("ENOENT", from);
-    this.rename_({ path: from, target: undefined }, { path: to, target });
-    if (target !== "folder") return;
-    for (const [path, inside] of [...this.names]) {
-      if (path.startsWith(`${from}/`)) this.rename_({ path, target: undefined }, { path: to + path.slice(from.length), target: inside });
+    const names: { path: string; target: Target }[] = [];
+    for (const [path, inside] of target === "folder" ? this.names : []) {
+      if (!path.startsWith(`${from}/`)) continue;
+      names.push({ path, target: undefined }, { path: to + path.slice(from.length), target: inside });
     }
+    this.rename_(...names, { path: from, target: undefined }, { path: to, target });
   }
 
   remove(path: string): void {
@@ -222,13 +257,20 @@ export class FaultDisk implements Disk {
     return { freeBytes: SPACE_BYTES, totalBytes: SPACE_BYTES };
   }
 
-  private beginSync(covers: (recorded: Recorded) => boolean, done: (error: null) => void): void {
-    const covered = this.operations.filter(({ recorded }) => recorded.syncedAt === Number.POSITIVE_INFINITY && covers(recorded));
+  private beginSync(path: string, covers: (recorded: Recorded) => boolean, done: (error: NodeJS.ErrnoException | null) => void): void {
+    const covered = this.operations.filter(
+      ({ recorded }) => recorded.syncedAt === Number.POSITIVE_INFINITY && !recorded.dropped && covers(recorded),
+    );
+    const fails = this.failsToSync(path);
     this.syncs.push({
       run: () => {
         this.moment++;
-        for (const { recorded } of covered) recorded.syncedAt = Math.min(recorded.syncedAt, this.moment);
-        done(null);
+        for (const { recorded } of covered) {
+          if (fails) recorded.dropped = true;
+          else if (!recorded.dropped) recorded.syncedAt = Math.min(recorded.syncedAt, this.moment);
+        }
+        if (fails) this.failures++;
+        done(fails ? failure("EIO", path) : null);
       },
     });
   }
@@ -242,7 +284,7 @@ export class FaultDisk implements Disk {
   }
 
   private record(operation: Operation, syncedAt = Number.POSITIVE_INFINITY): void {
-    this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { operation, syncedAt } });
+    this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { operation, syncedAt, dropped: false } });
   }
 
   private isFolder(path: string): boolean {
@@ -275,6 +317,22 @@ function torn(bytes: Buffer, offset: number, random: Random): Buffer {
     else for (let i = from; i < to; i++) left[i] = random.int(0, 255);
   }
   if (way === 3) return flipped(bytes, random);
+  return left;
+}
+
+/**
+ * What a torn write may not change. A sector that the file has is overwritten completely or not at all, so a write within one is not
+ * torn, and one that is written with the bytes that it has stays as it is: what a failed sync has lost is written again in its place.
+ */
+function kept(inode: Inode, bytes: Buffer, offset: number, left: Buffer): Buffer {
+  if (offset + bytes.length <= inode.size && Math.floor(offset / SECTOR_BYTES) === Math.floor((offset + bytes.length - 1) / SECTOR_BYTES))
+    return bytes;
+  for (let at = 0; at < left.length; ) {
+    const end = Math.min(left.length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES));
+    const sector = bytes.subarray(at, end);
+    if (offset + end <= inode.size && sector.equals(inode.bytes.subarray(offset + at, offset + end))) sector.copy(left, at);
+    at = end;
+  }
   return left;
 }
 

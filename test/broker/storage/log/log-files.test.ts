@@ -3,8 +3,8 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, readFileSync, 
 import { basename } from "node:path";
 import { type Disk, systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { FolderRemover } from "../../../../src/broker/storage/disk/folder-remover.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/index-format.ts";
 import { Segment } from "../../../../src/broker/storage/log/segment.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/segment-index.ts";
 import { FillingDisk, LogFixture, readAll } from "../../../support/log-fixture.ts";
 import { until } from "../../../support/server.ts";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
-import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/segment-index.ts";
+import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/index-format.ts";
 import { LogFixture, readAll } from "../../../support/log-fixture.ts";
 import { until } from "../../../support/server.ts";
 

@@ -1,6 +1,6 @@
 import { Database } from "bun:sqlite";
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { chmodSync, writeFileSync } from "node:fs";
+import { chmodSync, statSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
 import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
@@ -159,4 +159,66 @@ testUnless(asRoot)("a data path that cannot be written is refused with an error 
 test("a file that is no database is refused", () => {
   writeFileSync(`${folder}/catalogue.sqlite`, Buffer.alloc(5000, "nonsense"));
   expect(startError().message).toStartWith(`cannot open ${folder}: `);
+});
+
+function logBytes(): number {
+  return statSync(`${folder}/catalogue.sqlite-wal`).size;
+}
+
+/** SQLite fails checkpoints while `work` runs, as it does when it cannot sync a file. */
+function withoutCheckpoints(work: () => void): void {
+  const { query } = Database.prototype;
+  Database.prototype.query = function (this: Database, sql: string) {
+    if (sql.includes("wal_checkpoint")) throw new Error("disk I/O error");
+    return query.call(this, sql);
+  } as typeof query;
+  try {
+    work();
+  } finally {
+    Database.prototype.query = query;
+  }
+}
+
+test("a store is not durable before everything in it was synced once", () => {
+  const store = openStore();
+  store.addTopic(0, "t", 0);
+  const before = logBytes();
+  withoutCheckpoints(() => expect(() => store.makeDurable()).toThrow("disk I/O error"));
+  expect(logBytes()).toBe(before);
+  store.makeDurable();
+  expect(logBytes()).toBe(0);
+});
+
+test("after a durable change that failed, the write-ahead log is written to the database before another change counts", () => {
+  const store = openStore();
+  store.makeDurable();
+  for (let i = 0; i < 20; i++) store.addTopic(i, `t${i}`, 0);
+  const full = logBytes();
+  expect(() => store.addTopic(0, "t0", 0)).toThrow("UNIQUE");
+  withoutCheckpoints(() => expect(() => store.addTopic(20, "t20", 0)).toThrow("disk I/O error"));
+  expect(logBytes()).toBe(full);
+  store.addTopic(20, "t20", 0);
+  expect(logBytes()).toBeLessThan(full / 2);
+  expect(store.topics()).toHaveLength(21);
+});
+
+test("a durable store takes a topic of which only its folder is left", () => {
+  const store = openStore();
+  store.makeDurable();
+  const { id } = store.claimTopic(3, "t");
+  expect(store.topics().map(({ id, number, name }) => ({ id, number, name }))).toEqual([{ id, number: 3, name: "t" }]);
+});
+
+test("a large write-ahead log is written to the database", async () => {
+  const store = openStore();
+  const checkpoint = () => new Promise<Error | undefined>((resolve) => store.checkpointIfLarge(resolve));
+  const topic = store.addTopic(0, "t", 0);
+  const id = store.addChannel(topic, "c", 0);
+  const row = { id, topicId: topic, name: "c", paused: false, voidBefore: 0, requeuesVoidBefore: 0, floor: 0 };
+  await checkpoint();
+  expect(logBytes()).toBeGreaterThan(0);
+  for (let i = 0; i < 5; i++) store.updateChannel({ ...row, progress: new Uint8Array(1024 * 1024).fill(i) });
+  expect(logBytes()).toBeGreaterThan(4 * 1024 * 1024);
+  await checkpoint();
+  expect(logBytes()).toBe(0);
 });
