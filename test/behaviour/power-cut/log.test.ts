@@ -178,3 +178,27 @@ for (let workload = 0; workload < WORKLOADS; workload++) {
     }
   }, 60_000);
 }
+
+test("with fsync, a segment stays until the index of the next one is synced, though its name is", () => {
+  const disk = new FaultDisk();
+  const { log, files } = new Log(disk, { synced: 0, floor: 0 });
+  const second = `${DIRECTORY}/0000000000000001`;
+  let failing = true;
+  disk.failsToSync = (path) => failing && path === `${second}.idx`;
+  const sync = () => {
+    files.sync(() => {});
+    while (disk.waiting > 0) disk.endSync();
+  };
+  // Each is a segment of its own. The sync of the third one covers the names of all.
+  for (let number = 0; number < 3; number++) {
+    log.append(Buffer.alloc(2000), 0, 2000, TIME);
+    log.commit(1000);
+  }
+  sync();
+  log.trim(log.committedEnd, 1, 1000);
+  expect(disk.paths()).toContain(`${DIRECTORY}/0000000000000000.log`);
+  failing = false;
+  sync();
+  log.trim(log.committedEnd, 1, 1000);
+  expect(disk.paths()).not.toContain(`${DIRECTORY}/0000000000000000.log`);
+});

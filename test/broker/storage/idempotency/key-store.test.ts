@@ -120,3 +120,13 @@ test("a committed key is in a new file with a head, and one whose message is ref
   keys.close();
   expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([head(2), entry(TODAY + 1, 7, "one")]));
 });
+
+test("a damaged file is kept also when none of its keys counts", () => {
+  const damagedHead = head(2);
+  damagedHead[5]++;
+  writeFileSync(`${folder}/1.keys`, Buffer.concat([damagedHead, entry(TODAY, 7, "a")]));
+  const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger: new MemoryLogger(), windowMs: 60_000, limit: 1000 });
+  keys.recover(NOW, () => false);
+  keys.close();
+  expect(readdirSync(folder)).toEqual(["1.keys.damaged"]);
+});
