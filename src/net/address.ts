@@ -59,6 +59,11 @@ export function parseRemoteAddress(text: string): Address {
   return { hostname: EVERY_ADDRESS.has(hostname) ? "127.0.0.1" : hostname, port };
 }
 
+/** A host without the brackets that an IPv6 address may be given in. */
+export function withoutBrackets(host: string): string {
+  return host.replace(/^\[(.*)\]$/, "$1");
+}
+
 /** Formats `host:port` as Go does: IPv6 in brackets, and an IPv4 client of a listener on both families as IPv4. */
 export function formatAddress(hostname: string, port: number): string {
   if (!hostname.includes(":")) return `${hostname}:${port}`;

@@ -1,6 +1,6 @@
 import { StartError } from "../../base/start-error.ts";
 import { exchange, type HttpPeer, type HttpRequest, type HttpResponse, type RequestLimits } from "../../http/client/exchange.ts";
-import { formatAddress } from "../../net/address.ts";
+import { formatAddress, withoutBrackets } from "../../net/address.ts";
 import type { AuthRequestMethod, BrokerOptions } from "../options.ts";
 import { buildClientTls } from "../tls-options.ts";
 import { Permissions } from "./permissions.ts";
@@ -137,7 +137,7 @@ export class Authority {
 
   private peerOf(url: URL): HttpPeer {
     const secure = url.protocol === "https:";
-    const hostname = url.hostname.replace(/^\[|\]$/g, "");
+    const hostname = withoutBrackets(url.hostname);
     const port = Number(url.port) || (secure ? 443 : 80);
     return secure ? { hostname, port, tls: this.tls } : { hostname, port };
   }
@@ -170,7 +170,7 @@ function nextUrl(url: URL, path: string, { status, headers, body }: HttpResponse
   // NSQ's servers that require TLS answer so: the same path on another port.
   if (status !== 403 || url.protocol === "https:") return undefined;
   const port = /"https_port"\s*:\s*(\d{1,5})\b/.exec(body.toString())?.[1];
-  return port === undefined ? undefined : new URL(`https://${formatAddress(url.hostname.replace(/^\[|\]$/g, ""), Number(port))}${path}`);
+  return port === undefined ? undefined : new URL(`https://${formatAddress(withoutBrackets(url.hostname), Number(port))}${path}`);
 }
 
 function pathOf(url: URL): string {

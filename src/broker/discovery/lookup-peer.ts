@@ -2,7 +2,7 @@ import type { Socket } from "node:net";
 import { readFields } from "../../base/go/json.ts";
 import { lazy } from "../../base/lazy.ts";
 import type { Logger } from "../../base/logger.ts";
-import { type Address, formatAddress } from "../../net/address.ts";
+import { type Address, formatAddress, withoutBrackets } from "../../net/address.ts";
 
 const MAGIC_V1 = "  V1";
 /** A lookup's answer to IDENTIFY has 150 bytes, its other answers fewer. */
@@ -182,7 +182,8 @@ export class LookupPeer {
     );
     const port = Number(http_port);
     if (this.ownHttpAddress !== undefined) this.httpAddress = this.ownHttpAddress;
-    else if (broadcast_address !== "" && port > 0 && port < 65_536) this.httpAddress = { hostname: broadcast_address, port };
+    else if (broadcast_address !== "" && port > 0 && port < 65_536)
+      this.httpAddress = { hostname: withoutBrackets(broadcast_address), port };
     else this.logger.error(`LOOKUPD(${this.name}): no broadcast address`);
     this.identified = true;
     this.registrations = this.registrant.registrations();

@@ -201,6 +201,17 @@ describe("a lookup peer", () => {
     expect(setting.log.matching(/ERROR: LOOKUPD.*: no broadcast address$/)).toHaveLength(1);
   });
 
+  for (const broadcast of ["::1", "[::1]"]) {
+    test(`takes the IPv6 address of a lookup as ${broadcast}`, async () => {
+      using setting = new Setting();
+      const introduction = JSON.stringify({ http_port: 4161, broadcast_address: broadcast });
+      setting.lookup.answer = (command) => (command === "IDENTIFY" ? introduction : "OK");
+      setting.start();
+      await setting.untilRegistered();
+      expect(setting.peer.httpAddress).toEqual({ hostname: "::1", port: 4161 });
+    });
+  }
+
   test("logs an error with the command that it answers", async () => {
     using setting = new Setting();
     setting.lookup.answer = (command) => (command.endsWith("channel") ? "E_BAD_CHANNEL no" : command === "IDENTIFY" ? INTRODUCTION : "OK");
