@@ -6,7 +6,7 @@ import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../
 import { MemoryConsumer } from "../../support/memory-consumer.ts";
 import type { Random } from "../../support/random.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
-import { FaultDisk } from "../power-cut/support/fault-disk.ts";
+import { ImmediateDisk } from "../power-cut/support/immediate-disk.ts";
 
 /** 2026-01-01, in ms since 1970. */
 const START_MS = 1_767_225_600_000;
@@ -16,19 +16,6 @@ const TOPICS = ["written", "synced"] as const;
 const CHANNEL = "c";
 /** A run that needs more turns than this to become quiet hangs. */
 const MAX_TURNS = 200_000;
-
-/** A disk in memory whose syncs end at once: when they end is up to the flaky disk in front of it. */
-class ImmediateDisk extends FaultDisk {
-  override sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void {
-    super.sync(fd, done);
-    this.endSync();
-  }
-
-  override syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
-    super.syncDirectory(path, done);
-    this.endSync();
-  }
-}
 
 /**
  * A broker with a disk and a clock of its own, both simulated, without a listener: publishers call it, and its consumers are

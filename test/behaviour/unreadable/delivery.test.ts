@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { numbers } from "../../support/in-process.ts";
-import { Site } from "./site.ts";
+import { Site } from "../../support/site.ts";
 
 /** More than the block that a start has in memory. */
 const LONG = numbers(80).map((number) => `${number} ${"x".repeat(150)}`);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { ScriptedFailure } from "../../support/flaky-disk.ts";
 import { numbers } from "../../support/in-process.ts";
-import { CHANNEL, Site } from "./site.ts";
+import { CHANNEL, Site } from "../../support/site.ts";
 
 // A read, an opening, a measuring or a listing that fails says nothing about what is in a file: nothing is lost, skipped, cut off
 // or removed because of it, it is said what waits, and all goes on when the disk can be read again.

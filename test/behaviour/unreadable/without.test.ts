@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { numbers } from "../../support/in-process.ts";
-import { CHANNEL, Site } from "./site.ts";
+import { CHANNEL, Site } from "../../support/site.ts";
 
 const BODIES = numbers(60).map((number) => `${number} ${"x".repeat(150)}`);
 const FLAG = { startWithoutUnreadable: true };

@@ -64,9 +64,8 @@ export class FaultDisk implements Disk {
     this.syncs.shift()?.run();
   }
 
-  /** Makes a disk that a power cut at `moment` may leave. */
-  afterCut(moment: number, random: Random): FaultDisk {
-    const after = new FaultDisk();
+  /** Makes a disk that a power cut at `moment` may leave. @param after an empty one, which it becomes */
+  afterCut(moment: number, random: Random, after = new FaultDisk()): FaultDisk {
     const copies = new Map<Inode, Inode>();
     const copyOf = (inode: Inode): Inode => {
       const known = copies.get(inode) ?? { bytes: Buffer.alloc(256), size: 0 };
@@ -287,7 +286,7 @@ export class FaultDisk implements Disk {
     this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { operation, syncedAt, dropped: false } });
   }
 
-  private isFolder(path: string): boolean {
+  isFolder(path: string): boolean {
     return path === "/" || this.names.get(path) === "folder";
   }
 

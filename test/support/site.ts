@@ -1,14 +1,14 @@
 import { cpSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Broker, openBroker } from "../../../src/broker/broker.ts";
-import type { BrokerOptions } from "../../../src/broker/options.ts";
-import { type Disk, removeIfThere, systemDisk } from "../../../src/broker/storage/disk/disk.ts";
-import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
-import { FlakyDisk, type ScriptedFailure } from "../../support/flaky-disk.ts";
-import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
-import { MemoryConsumer } from "../../support/memory-consumer.ts";
-import { Random } from "../../support/random.ts";
-import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { type Broker, openBroker } from "../../src/broker/broker.ts";
+import type { BrokerOptions } from "../../src/broker/options.ts";
+import { type Disk, removeIfThere, systemDisk } from "../../src/broker/storage/disk/disk.ts";
+import type { Channel } from "../../src/broker/topics/channel/channel.ts";
+import { FlakyDisk, type ScriptedFailure } from "./flaky-disk.ts";
+import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
+import { MemoryConsumer } from "./memory-consumer.ts";
+import { Random } from "./random.ts";
+import { SimulatedClock } from "./simulated-clock.ts";
 
 const START_MS = 1_767_225_600_000;
 const STEP_MS = 50;
@@ -44,15 +44,26 @@ export class Site implements AsyncDisposable {
     readonly dataPath: string,
     private readonly changes: Partial<BrokerOptions>,
     nowMs: number,
+    disk: Disk = promptDisk,
+    private readonly bootId?: string,
   ) {
     this.clock = new SimulatedClock(nowMs);
-    this.disk = new FlakyDisk(promptDisk, this.clock, new Random(1));
+    this.disk = new FlakyDisk(disk, this.clock, new Random(1));
   }
 
   static empty(changes: Partial<BrokerOptions> = {}): Site {
     const site = new Site(temporaryFolder(), changes, START_MS);
     site.open();
     return site;
+  }
+
+  /**
+   * A data path on another disk, without a broker. Only its metadata store is on the machine's.
+   *
+   * @param nowMs what the wall clock says, ms since 1970
+   */
+  static on(disk: Disk, dataPath: string, changes: Partial<BrokerOptions>, nowMs = START_MS, bootId?: string): Site {
+    return new Site(dataPath, changes, nowMs, disk, bootId);
   }
 
   /** What is left when the process is killed now, as a path without a broker. */
@@ -70,7 +81,14 @@ export class Site implements AsyncDisposable {
       msgTimeoutMs: MSG_TIMEOUT_MS,
       ...this.changes,
     });
-    this.broker = openBroker(options, this.log, { disk: this.disk, clock: this.clock });
+    const { disk, clock, bootId } = this;
+    this.broker = openBroker(options, this.log, { disk, clock, ...(bootId === undefined ? {} : { bootId }) });
+  }
+
+  /** Ends the process as a kill does: nothing more is written. */
+  kill(): void {
+    this.broker.turn.stop();
+    this.broker.metadata.close();
   }
 
   fail(failure: ScriptedFailure): void {
