@@ -139,14 +139,19 @@ export class Recovery {
   private tryToOpen(topic: ToOpen): void {
     if (topic.retry.isWaiting) return;
     let opened: Topic | undefined;
+    // A folder that is left of an earlier topic may have the name of one that is open.
+    const other = this.registry.topics.get(topic.name);
+    const forget = () => {
+      if (this.registry.topics.get(topic.name) !== other) this.registry.forgetTopic(topic.name);
+    };
     try {
       opened = this.parts.withoutUnreadable.run(() => {
-        this.registry.forgetTopic(topic.name);
+        forget();
         return topic.source.open();
       });
       if (this.started && opened !== undefined) this.deferred.runTopic(opened);
     } catch (error) {
-      this.registry.forgetTopic(topic.name);
+      forget();
       if (error instanceof StartError && !this.started) throw error;
       topic.retry.failed(error as Error);
       return;
