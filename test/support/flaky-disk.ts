@@ -33,7 +33,7 @@ export interface ScriptedFailure {
   after?: number;
   /** Where it ends, by the clock that nobody sets, ms. It begins with the first call that fails. */
   lastsMs?: number;
-  /** A write that fails has written this share of its bytes, from 0 to 1; a sync that fails has dropped what it was to cover. */
+  /** A write that fails has written this share of its bytes, from 0 to 1. */
   partly?: number;
 }
 
@@ -61,6 +61,8 @@ export class FlakyDisk implements Disk {
   reads = 0;
   /** Called before each call, also before one that fails. */
   onCall: (call: DiskCall, path: string) => void = () => {};
+  /** Carries out a sync that the script makes fail, for a disk that drops what such a sync was to cover. */
+  dropSynced: (sync: () => void) => void = () => {};
   private readonly paths = new Map<number, string>();
 
   constructor(
@@ -124,7 +126,12 @@ export class FlakyDisk implements Disk {
   }
 
   syncDirectoryNow(path: string): void {
-    this.follow("syncFolder", path);
+    try {
+      this.follow("syncFolder", path);
+    } catch (error) {
+      this.dropSynced(() => this.disk.syncDirectory(path, () => {}));
+      throw error;
+    }
     this.trace.push(`sync ${path}/`);
     this.disk.syncDirectoryNow(path);
   }
@@ -193,6 +200,7 @@ export class FlakyDisk implements Disk {
     const scripted = this.failureOf(call, path);
     const fails = scripted !== undefined || this.isFailing(this.flakiness.sync);
     this.clock.callAfter(this.random.next() * this.flakiness.syncMs, () => {
+      if (scripted !== undefined && call !== "remove") this.dropSynced(() => work(() => {}));
       if (fails) return done(this.failure(scripted?.code ?? "EIO", what, ""));
       this.trace.push(what);
       work(done);

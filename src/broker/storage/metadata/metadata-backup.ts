@@ -365,8 +365,6 @@ export class MetadataBackup {
   async renew(nowMs: number): Promise<void> {
     await this.writing;
     this.nextMs = nowMs + BACKUP_INTERVAL_MS;
-    const { changes } = this.store;
-    if (changes === this.writtenChanges) return;
     this.writing = this.write(nowMs);
     await this.writing;
     this.writing = undefined;
@@ -374,6 +372,7 @@ export class MetadataBackup {
 
   private async write(nowMs: number): Promise<void> {
     try {
+      if (this.store.changes === this.writtenChanges) return;
       const bytes = this.store.serialize();
       const { changes } = this.store;
       this.nextMs = Math.max(this.nextMs, nowMs + bytes.length / BACKUP_BYTES_PER_MS);

@@ -157,6 +157,12 @@ export class FaultRun {
   private newSite(nowMs: number, bootId = "boot"): Site {
     const site = Site.on(this.disk, this.dataPath, optionsWith(this.durability), nowMs, bootId);
     site.disk.onCall = this.onCall;
+    const { disk } = this;
+    site.disk.dropSynced = (sync) => {
+      disk.failsToSync = () => true;
+      sync();
+      disk.failsToSync = () => false;
+    };
     return site;
   }
 
