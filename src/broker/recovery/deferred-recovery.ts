@@ -1,7 +1,10 @@
 import type { Logger } from "../../base/logger.ts";
+import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
+import { KIND_PUBLISH, type ScannedEntry, type StoredEntry } from "../storage/deferred/entry.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import { recordAt } from "../storage/log/records.ts";
+import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
@@ -71,10 +74,10 @@ export class DeferredRecovery {
     this.skipMentioned(topic);
   }
 
-  private hasJoined(entry: StoredEntry, sequence: number, tally: EntryTally): boolean {
+  private hasJoined(entry: ScannedEntry, sequence: number, tally: EntryTally): boolean {
     const topic = this.registry.topicById(entry.topicId);
     if (topic === undefined) return false;
-    if (topic.log.files?.survivedRestart(sequence) === true) {
+    if (topic.log.files?.survivedRestart(sequence) === true && !isAnother(topic.log, sequence, entry)) {
       // That the entry is done with is noted after the next sync, which has to cover the log.
       if (this.parts.deferred.awaitsSyncs) this.parts.turn.queueSync(topic);
       return true;
@@ -139,4 +142,18 @@ export class DeferredRecovery {
 
 function restorePublishes({ publishes }: EntryTally): void {
   for (const [topic, numbers] of publishes) for (const number of numbers) topic.deferredPublishes.restore(number);
+}
+
+/**
+ * Whether a log has another message at the sequence at which a publish was about to join it. The log may have refused the publish and
+ * given the sequence to the next message, and the record that says so may not have been written.
+ */
+function isAnother(log: TopicLog, sequence: number, { page, frameAt, frameBytes }: ScannedEntry): boolean {
+  const record = recordAt(log, sequence);
+  if (record === undefined) return false;
+  const { buffer, from, to } = record;
+  if (to - from !== frameBytes) return true;
+  // The id is the log's.
+  const differs = (start: number, end: number) => buffer.compare(page, frameAt + start, frameAt + end, from + start, from + end) !== 0;
+  return differs(0, ID_OFFSET) || differs(BODY_OFFSET, frameBytes);
 }

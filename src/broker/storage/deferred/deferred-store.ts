@@ -151,7 +151,7 @@ export class DeferredStore {
    * @param hasJoined whether the topic's log has, at a sequence, the publish that was about to join it there
    * @throws UnreadableFile: nothing has changed then, and what was visited does not count
    */
-  recoverTopic(topicId: number, hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
+  recoverTopic(topicId: number, hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): void {
     const found = this.recovery.readTopic(topicId, hasJoined, visit);
     // Before the log grows the answers must be written: it is where they were found.
     this.recoveryUnwritten ||= found;

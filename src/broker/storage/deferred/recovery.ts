@@ -113,7 +113,7 @@ export class BucketRecovery {
    * @returns whether there is a record to be written that says whether an entry joined the topic's log
    * @throws UnreadableFile: nothing has changed then, and what was visited does not count
    */
-  readTopic(topicId: number, hasJoined: (entry: StoredEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): boolean {
+  readTopic(topicId: number, hasJoined: (entry: ScannedEntry, sequence: number) => boolean, visit: (entry: StoredEntry) => void): boolean {
     const found: { bucket: Bucket; number: number; offset: number; joined: boolean }[] = [];
     for (const bucket of this.buckets) {
       if (bucket.awaitsRecovery) continue;

@@ -106,7 +106,7 @@ export class StatusFile {
     }
   }
 
-  /** Writes the staged records. @throws the kernel's error; they stay staged then */
+  /** Writes the staged records. @throws the kernel's error; they stay staged then, and none of them is in the file if it can be cut */
   commit(): void {
     const records = this.staged;
     if (records.length === 0) return;
@@ -117,10 +117,24 @@ export class StatusFile {
       bytes.writeUInt32LE(records[i + 2], at + 16);
       bytes.writeUInt32LE(Bun.hash.crc32(bytes.subarray(at, at + 20)), at + 20);
     }
-    this.file.write(bytes, bytes.length, this.length);
+    try {
+      this.file.write(bytes, bytes.length, this.length);
+    } catch (error) {
+      this.cutOff();
+      throw error;
+    }
     this.length += bytes.length;
     this.staged = [];
     freeBuffer(bytes);
+  }
+
+  /** Cuts off what a write left that failed: the first of its records would count without the later ones. */
+  private cutOff(): void {
+    try {
+      this.file.truncate(this.length);
+    } catch {
+      // The next write overwrites it.
+    }
   }
 
   /** A sync begins: the records that await one so far may be written when it has succeeded. */
