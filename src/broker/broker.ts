@@ -110,8 +110,7 @@ async function close(broker: Broker): Promise<void> {
   clean &&= syncFailure === undefined;
   checkpointer.saveSynced(topics);
   broker.keys.close();
-  broker.metadata.freeOrphanedNumbers();
-  broker.metadata.forgetSyncedOfGoneTopics();
+  tidy(broker);
   deferred.notes.noteAll();
   broker.keys.noteFile();
   if (clean && checkpointer.failure === undefined && groupSync.failure === undefined) endRun(broker);
@@ -133,6 +132,16 @@ async function finishWork({ tick, acks }: Broker): Promise<void> {
 async function lastSync({ groupSync }: Broker): Promise<Error | undefined> {
   const syncAll = () => new Promise<Error | undefined>((resolve) => groupSync.syncAll(resolve));
   return (await syncAll()) === undefined ? undefined : syncAll();
+}
+
+/** Removes what nothing needs from the metadata store. Where that fails, a later stop or start does it. */
+function tidy({ metadata, rateLimitedLog }: Broker): void {
+  try {
+    metadata.freeOrphanedNumbers();
+    metadata.forgetSyncedOfGoneTopics();
+  } catch (error) {
+    rateLimitedLog.error(`cannot tidy the metadata store: ${(error as Error).message}`);
+  }
 }
 
 /** Records that everything is saved and synced, so that the next start takes whatever differs from it for damage. */

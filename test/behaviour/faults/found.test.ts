@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { FailingDatabase } from "../../support/failing-database.ts";
 import { Site } from "../../support/site.ts";
 
 // What the table of faults has found, each as the shortest run that shows it.
@@ -16,4 +17,68 @@ test("a topic is opened again although the folder of an earlier try to make it i
   site.consume("t");
   await site.until(() => site.delivered.get("t")?.length === 1);
   expect(site.broker.registry.topic("t").number).toBe(1);
+});
+
+test("a backup that begins while the metadata store cannot be read is given up", async () => {
+  await using site = Site.empty();
+  let failed = 0;
+  {
+    using _ = new FailingDatabase((call) => {
+      if (call !== "read") return;
+      failed++;
+      throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+    });
+    // A rejection that nobody handles would end the process, and fails the test.
+    await site.broker.metadataBackup.renew(0);
+  }
+  expect(failed).toBe(1);
+  expect(site.log.matching(/cannot renew the metadata backup .*: disk I\/O error/)).toHaveLength(1);
+});
+
+test("a deferred publish that the log refused is delivered after a kill, although another message has its sequence", async () => {
+  await using first = Site.empty();
+  first.broker.registry.topic("t").channel("c");
+  await first.publish("t", "before");
+  await first.publish("t", "deferred", 300);
+  // Behind the file's head, that it is about to join is written, and that it did not join is not.
+  first.fail({ path: /\.log$/, calls: ["write"], code: "ENOSPC", times: 1 });
+  first.fail({ path: /\.done$/, calls: ["write"], code: "ENOSPC", times: Number.POSITIVE_INFINITY, after: 2 });
+  await first.until(() => first.disk.scripted >= 2);
+  await first.publish("t", "after");
+  await using site = first.killed();
+  site.open();
+  site.consume("t");
+  await site.until(() => site.delivered.get("t")?.length === 3);
+  expect(site.delivered.get("t")).toEqual(["before", "after", "deferred"]);
+});
+
+test("a stop ends although the journal cannot be removed, and the next start has all messages", async () => {
+  await using site = Site.empty();
+  const topics = ["a", "b", "c", "d", "e"];
+  for (const topic of topics) site.broker.registry.topic(topic).channel("c");
+  site.fail({ path: /journal$/, calls: ["remove"], code: "EIO", times: Number.POSITIVE_INFINITY });
+  // In one turn, so that they go to the journal.
+  const published = topics.map((topic) => site.broker.publishing.publish(site.broker.registry.topic(topic), "", Buffer.from("m"), 0));
+  site.clock.endTurn();
+  await Promise.all(published);
+  await site.close();
+  site.heal();
+  site.open();
+  for (const topic of topics) site.consume(topic);
+  await site.until(() => topics.every((topic) => site.delivered.get(topic)?.length === 1));
+});
+
+test("a stop ends although the metadata store cannot be written", async () => {
+  await using site = Site.empty();
+  site.broker.registry.topic("t").channel("c");
+  await site.publish("t", "m");
+  {
+    using _ = new FailingDatabase((call) => {
+      if (call === "write") throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+    });
+    await site.close();
+  }
+  site.open();
+  site.consume("t");
+  await site.until(() => site.delivered.get("t")?.length === 1);
 });

@@ -166,17 +166,24 @@ export class Journal {
   /** Removes the file because space is short, unless a log cannot catch up. */
   freeFile(): void {
     for (const log of [...this.behind.keys()]) if (log.catchUp() !== undefined) return;
+    this.removeIfPossible();
+  }
+
+  /**
+   * To be called when all logs have caught up: removes the file. If a log could not, or the file cannot be removed, it stays for the
+   * next start.
+   */
+  close(): void {
+    if (this.behind.size === 0) this.removeIfPossible();
+    else this.file.close();
+  }
+
+  private removeIfPossible(): void {
     try {
       this.remove();
     } catch (error) {
       this.failed(error as Error);
     }
-  }
-
-  /** To be called when all logs have caught up: removes the file. If a log could not, the file stays for the next start. */
-  close(): void {
-    if (this.behind.size === 0) this.remove();
-    else this.file.close();
   }
 
   /** Keeps a damaged file under another name. The logs' own files must have what can be read in it. @returns the name, if there is a file */
