@@ -52,9 +52,13 @@ export class Site implements AsyncDisposable {
   }
 
   static empty(changes: Partial<BrokerOptions> = {}): Site {
-    const site = new Site(temporaryFolder(), changes, START_MS);
+    const site = Site.unopened(changes);
     site.open();
     return site;
+  }
+
+  static unopened(changes: Partial<BrokerOptions> = {}): Site {
+    return new Site(temporaryFolder(), changes, START_MS);
   }
 
   /**

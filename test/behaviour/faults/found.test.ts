@@ -82,3 +82,21 @@ test("a stop ends although the metadata store cannot be written", async () => {
   site.consume("t");
   await site.until(() => site.delivered.get("t")?.length === 1);
 });
+
+test("publishes go on where a recycled segment cannot be renamed, and a start does where its folder cannot be made", async () => {
+  await using first = Site.empty();
+  first.consume("t");
+  const body = "x".repeat(1000);
+  for (let i = 0; i < 20; i++) await first.publish("t", body);
+  await first.until(() => first.delivered.get("t")?.length === 20);
+  first.fail({ path: /recycled\/\d+$/, calls: ["rename"], code: "EROFS", times: Number.POSITIVE_INFINITY });
+  for (let i = 0; i < 20; i++) await first.publish("t", body);
+  expect(first.disk.scripted).toBeGreaterThan(0);
+  await first.until(() => first.delivered.get("t")?.length === 40);
+  await using site = Site.unopened();
+  site.fail({ path: /recycled$/, calls: ["makeFolder"], code: "ENOSPC", times: 5 });
+  site.open();
+  site.consume("t");
+  for (let i = 0; i < 20; i++) await site.publish("t", body);
+  await site.until(() => site.delivered.get("t")?.length === 20);
+});

@@ -394,7 +394,7 @@ export class LogFiles {
   private startSegment(): Segment {
     const { disk, topicNumber, recycler } = this.options;
     const { names, nextSequence, endPosition, prefix } = this;
-    const segment = Segment.create(disk, names, topicNumber, nextSequence, endPosition, prefix, recycler.takeFile());
+    const segment = Segment.create(disk, names, topicNumber, nextSequence, endPosition, prefix, recycler);
     const full = this.segments[this.segments.length - 1];
     this.segments.push(segment);
     if (full !== undefined) this.closeIfIdle(full);

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
-import { type Disk, removeIfThere } from "../disk/disk.ts";
+import { type Disk, removeIfThere, renameIfThere } from "../disk/disk.ts";
 import { FolderRemover } from "../disk/folder-remover.ts";
 import { isKernelError } from "../disk/unreadable-file.ts";
 import { isSegmentFile, type Segment } from "./segment.ts";
@@ -47,12 +47,23 @@ export class Recycler {
     logger?: Logger,
   ) {
     this.folders = new FolderRemover(disk);
-    disk.makeDirectory(directory);
+    if (!this.makeFolder()) return;
     try {
       this.takeOver(disk.list(directory), new Set(disk.listFolders(directory)), logger);
     } catch (error) {
       // They hold no messages. What is not in the pool takes space until a start can read it.
       if (!isKernelError(error)) throw error;
+    }
+  }
+
+  /** @returns false where it cannot be made: finished segments are removed then */
+  private makeFolder(): boolean {
+    try {
+      this.disk.makeDirectory(this.directory);
+      return true;
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+      return false;
     }
   }
 
@@ -104,7 +115,7 @@ export class Recycler {
   /** Takes over a segment's file, and removes its index, if the pool has room. @returns whether it has */
   private keep(segment: Segment): boolean {
     const bytes = bytesOf(segment);
-    if (!this.accepting || bytes === 0 || this.totalBytes + bytes > this.maxBytes) return false;
+    if (!this.accepting || bytes === 0 || this.totalBytes + bytes > this.maxBytes || !this.makeFolder()) return false;
     const path = join(this.directory, `${this.nextName++}`);
     segment.files.moveLogFile(path);
     const file: RecycledFile = { path, bytes, ready: false };
@@ -129,13 +140,23 @@ export class Recycler {
     this.totalBytes = 0;
   }
 
-  /** Takes a file to overwrite out of the pool: the latest of those that are ready, because its pages are the warmest. */
-  takeFile(): string | undefined {
+  /**
+   * Takes a file to overwrite out of the pool, the latest of those that are ready, because its pages are the warmest, and gives it
+   * another path.
+   *
+   * @returns false if there is none, or if it cannot be renamed: a new file is as good. It takes space until the next start then
+   */
+  giveFile(path: string): boolean {
     const at = this.pool.findLastIndex(({ ready }) => ready);
-    if (at < 0) return undefined;
+    if (at < 0) return false;
     const [file] = this.pool.splice(at, 1);
     this.totalBytes -= file.bytes;
-    return file.path;
+    try {
+      return renameIfThere(this.disk, file.path, path);
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+      return false;
+    }
   }
 
   /** Resolves when all segments that were to be removed are gone. */

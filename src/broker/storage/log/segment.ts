@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { BODY_OFFSET, ID_OFFSET } from "../../../frame/frame.ts";
 import { readPrefix } from "../../../frame/id.ts";
-import { type Disk, renameIfThere } from "../disk/disk.ts";
+import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
@@ -130,7 +130,7 @@ export class Segment implements IndexedRecords {
    * Starts a segment. The index is created last, so a crash in between leaves a log file without an index.
    *
    * @param prefix the beginning of the topic's ids; undefined: unknown
-   * @param recycledFile a file to overwrite instead of a new one, because its pages are warm
+   * @param recycler may have a file to overwrite instead of a new one, whose pages are warm
    */
   static create(
     disk: Disk,
@@ -139,11 +139,11 @@ export class Segment implements IndexedRecords {
     baseSequence: number,
     basePosition: number,
     prefix: number | undefined,
-    recycledFile: string | undefined,
+    recycler: { giveFile(path: string): boolean },
   ): Segment {
     const index = new SegmentIndex(disk, names, `${segmentName(baseSequence)}.idx`, topicNumber, baseSequence, prefix);
     const segment = new Segment(disk, names, topicNumber, index, basePosition);
-    const recycled = recycledFile !== undefined && renameIfThere(disk, recycledFile, segment.logPath);
+    const recycled = recycler.giveFile(segment.logPath);
     try {
       if (!recycled) segment.file.create();
       index.create(basePosition);
