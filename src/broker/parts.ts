@@ -27,6 +27,7 @@ import { type Disk, systemDisk } from "./storage/disk/disk.ts";
 import { FreeSpace } from "./storage/disk/free-space.ts";
 import { OpenFiles } from "./storage/disk/open-files.ts";
 import { ReadFailures } from "./storage/disk/read-failures.ts";
+import { isKernelError } from "./storage/disk/unreadable-file.ts";
 import type { KeyedTopic } from "./storage/idempotency/key-file.ts";
 import { KeyStore } from "./storage/idempotency/key-store.ts";
 import { ChunkPool } from "./storage/log/chunk.ts";
@@ -139,8 +140,10 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
     const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
-    const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(() => keys.recover(turn.agingMs, wasThere)));
-    keysRetry.run(() => withoutUnreadable.run(() => keys.recover(turn.agingMs, wasThere)));
+    // Those that count are also written to a new file. On a full disk that waits, too.
+    const recoverKeys = () => keys.recover(turn.agingMs, wasThere);
+    const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
+    keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
     recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, wasThere));
     freeSpace.check(turn.steadyMs);

@@ -100,3 +100,37 @@ test("publishes go on where a recycled segment cannot be renamed, and a start do
   for (let i = 0; i < 20; i++) await site.publish("t", body);
   await site.until(() => site.delivered.get("t")?.length === 20);
 });
+
+test("a start whose keys cannot be written refuses publishes with a key until they can, and knows them then", async () => {
+  await using first = Site.empty({ idempotencyWindowMs: 60_000 });
+  first.broker.registry.topic("t").channel("c");
+  await first.publish("t", "m", 0, "key");
+  await using site = first.killed();
+  for (const call of ["create", "write", "truncate"] as const) {
+    site.fail({ path: /\.keys$/, calls: [call], code: "ENOSPC", times: Number.POSITIVE_INFINITY });
+  }
+  site.open();
+  site.consume("t");
+  await site.publish("t", "without a key");
+  await expect(site.publish("t", "with a key", 0, "key 2")).rejects.toThrow("ENOSPC");
+  await site.pass(2000);
+  site.heal();
+  await site.until(() => site.health === "OK");
+  await site.publish("t", "repeated", 0, "key");
+  await site.publish("t", "with a key", 0, "key 2");
+  await site.until(() => site.delivered.get("t")?.length === 3);
+  expect(site.delivered.get("t")).toEqual(["m", "without a key", "with a key"]);
+  expect(site.setAside).toEqual([]);
+});
+
+test("keys of an earlier run that cannot be removed end neither a sync nor a stop", async () => {
+  await using first = Site.empty({ idempotencyWindowMs: 60_000 });
+  first.broker.registry.topic("t").channel("c");
+  await first.publish("t", "m", 0, "key");
+  await using site = first.killed();
+  site.fail({ path: /\.keys$/, calls: ["remove"], code: "EROFS", times: Number.POSITIVE_INFINITY });
+  site.open();
+  await site.pass(5000);
+  expect(site.disk.scripted).toBeGreaterThan(0);
+  await site.close();
+});

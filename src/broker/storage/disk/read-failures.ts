@@ -119,14 +119,19 @@ export class ReadRetry {
     this.failures.failed(this, error);
   }
 
-  /** Reads, unless it is too early to. Any failure to read is noted. @returns whether it was read @throws other errors */
-  run(read: () => void): boolean {
+  /**
+   * Reads, unless it is too early to. Any failure to read is noted.
+   *
+   * @param isExpected which errors are; others are thrown
+   * @returns whether it was read
+   */
+  run(read: () => void, isExpected = isUnreadable): boolean {
     if (this.isWaiting) return false;
     try {
       read();
     } catch (error) {
-      if (!(error instanceof UnreadableFile)) throw error;
-      this.failed(error);
+      if (!isExpected(error)) throw error;
+      this.failed(error as Error);
       return false;
     }
     this.succeeded();
@@ -153,4 +158,8 @@ export class ReadRetry {
     this.pauseMs = 0;
     this.failures.ended(this, healed);
   }
+}
+
+function isUnreadable(error: unknown): boolean {
+  return error instanceof UnreadableFile;
 }

@@ -5,7 +5,7 @@ import { FolderNames, finishRenamings } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { SyncGroup } from "../disk/sync-group.ts";
-import { reading } from "../disk/unreadable-file.ts";
+import { isKernelError, reading } from "../disk/unreadable-file.ts";
 import { encodeHead, HEAD_BYTES } from "../file-head.ts";
 import type { FileNotes } from "../file-notes.ts";
 import {
@@ -116,7 +116,12 @@ export class KeyFiles {
   /** Writes the buffer behind the entries that count. @throws the kernel's error */
   write(nowMs: number): void {
     const { file, length } = this.roll(nowMs);
-    file.write(this.buffer, 0, this.bufferedBytes, length);
+    try {
+      file.write(this.buffer, 0, this.bufferedBytes, length);
+    } catch (error) {
+      cutOff(file, length);
+      throw error;
+    }
   }
 
   /** Writes the buffer in place of what the last write() wrote. @throws the kernel's error */
@@ -158,9 +163,8 @@ export class KeyFiles {
       const behind = this.files.slice(1).reduce((sum, { entries }) => sum + entries, 0);
       if (nowMs - this.files[0].newestMs < windowMs && behind < limit) break;
       const { file, number } = this.files[0];
-      this.notes.forget(notedName(number));
       file.close();
-      file.remove();
+      this.removeFile(number);
       this.files.shift();
     }
     return last;
@@ -221,7 +225,8 @@ export class KeyFiles {
   // ---- files of an earlier run
 
   /**
-   * Reads all entries, those of the oldest file first. From here on the files are replaced by what is written.
+   * Reads all entries, those of the oldest file first. From here on the files are replaced by what is written. May be called again
+   * when it failed.
    *
    * @param write called when all were read and nothing has changed yet: writes the keys that count
    * @throws StartError when a newer version wrote one of the files; UnreadableFile; the kernel's error
@@ -233,6 +238,8 @@ export class KeyFiles {
       .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
       .filter((digits) => digits !== undefined)
       .map(Number)
+      // An earlier call made it, and could not write to it.
+      .filter((number) => !this.files.some((file) => file.number === number))
       .sort((a, b) => a - b);
     const problems = new Map<number, string>();
     for (const number of numbers) {
@@ -256,14 +263,31 @@ export class KeyFiles {
 
   /** Removes the files of an earlier run: nothing in them counts, or what replaces them is on the disk. */
   private removeReplaced(): void {
-    for (const number of this.replaced.splice(0)) {
-      this.notes.forget(notedName(number));
+    for (const number of this.replaced.splice(0)) this.removeFile(number);
+  }
+
+  /** A file that cannot be removed is read by the next start, which finds no more in it than in the later ones. */
+  private removeFile(number: number): void {
+    try {
       removeIfThere(this.disk, this.pathOf(number));
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+      return;
     }
+    this.notes.forget(notedName(number));
   }
 
   private pathOf(number: number): string {
     return join(this.directory, `${number}.keys`);
+  }
+}
+
+/** Cuts off what a write left that failed. Where that fails too, the next write overwrites it. */
+function cutOff(file: LazyFile, length: number): void {
+  try {
+    file.truncate(length);
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Logger } from "../../../base/logger.ts";
 import { DamageLog } from "../damage-log.ts";
 import type { Disk } from "../disk/disk.ts";
-import { UnreadableFile } from "../disk/unreadable-file.ts";
+import { isKernelError } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
 import type { KeyedTopic } from "./key-file.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
@@ -93,7 +93,7 @@ export class KeyStore<Ack> {
   /** Keys whose topics were not open when they were read, by nameFor(): it is not known yet whether their messages exist. */
   private readonly unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
   /** Why the keys of an earlier run are not known: publishes with a key must be refused. */
-  failure: UnreadableFile | undefined;
+  failure: Error | undefined;
 
   constructor({
     directory,
@@ -198,15 +198,15 @@ export class KeyStore<Ack> {
    *
    * @param isThere whether a topic exists and has a message at a sequence; for -1, whether it exists. Undefined: it is not known
    *   yet, and recheck() asks again
-   * @throws StartError, before anything is changed, when a newer version wrote one of the files; UnreadableFile, with nothing
-   *   changed either: then a later call goes on, and `failure` is set until one succeeds; the kernel's error
+   * @throws StartError, before anything is changed, when a newer version wrote one of the files; UnreadableFile or the kernel's error:
+   *   then a later call goes on, and `failure` is set until one succeeds
    */
   recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
     try {
       this.readAll(nowMs, isThere);
       this.failure = undefined;
     } catch (error) {
-      if (error instanceof UnreadableFile && this.enabled) this.failure = error;
+      if (isKernelError(error) && this.enabled) this.failure = error;
       throw error;
     }
   }
@@ -239,7 +239,12 @@ export class KeyStore<Ack> {
           oldestMs = Math.min(oldestMs, timeMs);
           newestMs = Math.max(newestMs, timeMs);
         }
-        this.files.write(nowMs);
+        try {
+          this.files.write(nowMs);
+        } catch (error) {
+          this.files.clearBuffer();
+          throw error;
+        }
         this.files.count(oldestMs, newestMs, kept.size);
         this.evict(nowMs, kept.size);
       },
