@@ -10,7 +10,7 @@ const METHODS = ["run", "get", "all", "values"] as const;
 const { prepare, query, run } = Database.prototype;
 
 /**
- * Has SQLite's statements call `before` before they run, in all databases of this process, until it is disposed of. What `before`
+ * Has SQLite's statements call `before` before they run, in all databases of this process that are files, until it is disposed of. What `before`
  * throws, they throw. SQLite itself opens its files, so a failing disk of a test's is not seen by it.
  */
 export class FailingDatabase implements Disposable {
@@ -21,13 +21,14 @@ export class FailingDatabase implements Disposable {
     const announce = (sql: string) => this.announce(sql);
     const watching = (real: typeof prepare | typeof query) =>
       function (this: Database, sql: string, ...rest: unknown[]) {
-        return watch(Reflect.apply(real, this, [sql, ...rest]), sql);
+        const statement = Reflect.apply(real, this, [sql, ...rest]);
+        return this.filename.startsWith("/") ? watch(statement, sql) : statement;
       };
     Object.assign(Database.prototype, {
       prepare: watching(prepare),
       query: watching(query),
       run(this: Database, sql: string, ...rest: unknown[]) {
-        announce(sql);
+        if (this.filename.startsWith("/")) announce(sql);
         return Reflect.apply(run, this, [sql, ...rest]);
       },
     });

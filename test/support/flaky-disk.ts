@@ -33,7 +33,7 @@ export interface ScriptedFailure {
   after?: number;
   /** Where it ends, by the clock that nobody sets, ms. It begins with the first call that fails. */
   lastsMs?: number;
-  /** A write that fails has written this share of its bytes, from 0 to 1. */
+  /** A write that fails has written this share of its bytes, from 0 to 1, up to the end of a page. */
   partly?: number;
 }
 
@@ -42,6 +42,7 @@ interface Script extends ScriptedFailure {
   endsMs?: number;
 }
 
+const PAGE_BYTES = 4096;
 const READING: ReadonlySet<DiskCall> = new Set(["open", "read", "size", "list"]);
 const NEVER: Flakiness = { write: 0, sync: 0, open: 0, syncMs: 0 };
 
@@ -95,7 +96,9 @@ export class FlakyDisk implements Disk {
     const path = this.pathOf(fd);
     const scripted = this.failureOf("write", path);
     if (scripted !== undefined) {
-      const written = Math.floor(length * (scripted.partly ?? 0));
+      // The kernel writes a page or none of it.
+      const end = position + length * (scripted.partly ?? 0);
+      const written = Math.floor(end / PAGE_BYTES) * PAGE_BYTES - position;
       if (written > 0) this.disk.write(fd, buffer, from, written, position);
       throw this.failure(scripted.code, "write", path);
     }

@@ -37,6 +37,8 @@ const STEPS_OF_FAULT = 50;
 const SAVED_WITHIN_MS = 300;
 /** Longer than any message is deferred. */
 const DRAINED_WITHIN_MS = 100_000;
+/** What could not be read is tried again within this time. */
+const LONGEST_RETRY_MS = 6000;
 const CODES = ["EIO", "ENOSPC", "EROFS", "EDQUOT", "EACCES"];
 const READ_CODES = ["EIO", "EMFILE", "ENFILE", "ESTALE", "EACCES", "ENOMEM"];
 const READING: readonly Call[] = ["open", "read", "size", "list", "stat", "space"];
@@ -118,6 +120,8 @@ export class FaultRun {
   private skippedCalls = 0;
   private failingUntilMs = Number.POSITIVE_INFINITY;
   private met = 0;
+  /** The power was cut. */
+  private wasCut = false;
   /** When the fault began, by the wall clock. */
   private faultMs = 0;
 
@@ -131,7 +135,7 @@ export class FaultRun {
     private readonly onCall: (call: DiskCall, path: string) => void,
   ) {
     this.ledger = base.ledger.copy();
-    this.ledger.repeatsSinceMs = base.nowMs - SAVED_WITHIN_MS;
+    this.ledger.restarts(base.nowMs - SAVED_WITHIN_MS);
     this.site = this.newSite(base.nowMs);
     this.traffic = new Traffic(this.site, this.ledger, random);
   }
@@ -242,8 +246,9 @@ export class FaultRun {
       const after = new ImmediateDisk();
       this.disk.afterCut(this.disk.moment, this.random, after);
       this.disk = after;
+      this.wasCut = true;
       // What consumers finished in the last seconds may be lost.
-      this.ledger.repeatsSinceMs = 0;
+      this.ledger.restarts(0);
     }
     this.reopen(fault.durability === "fsync" ? "another boot" : "boot");
   }
@@ -255,10 +260,11 @@ export class FaultRun {
   }
 
   /** What was finished recently, or while records of it could not be written, may come again after a restart. */
-  private noteRepeats({ kind, moment }: Fault): void {
+  private noteRepeats({ kind, call, moment }: Fault): void {
     const nowMs = this.site.clock.wallMs();
-    if (moment === "stop" && kind.repeats !== true) this.ledger.repeatsSinceMs = nowMs;
-    else this.ledger.repeatsSinceMs = (kind.repeats === true ? this.faultMs : nowMs) - SAVED_WITHIN_MS;
+    const repeats = kind.repeats === true || call === "sync" || call === "syncFolder";
+    if (moment === "stop" && !repeats) return;
+    this.ledger.restarts((repeats ? this.faultMs : nowMs) - SAVED_WITHIN_MS);
   }
 
   // ---- the fault
@@ -362,21 +368,30 @@ export class FaultRun {
   private async settle(): Promise<void> {
     const { ledger, site, traffic } = this;
     const deadlineMs = site.clock.steadyMs() + DRAINED_WITHIN_MS;
-    while (site.clock.steadyMs() < deadlineMs && (ledger.owed.length > 0 || site.health !== "OK")) await traffic.settle(500);
+    await traffic.settle(LONGEST_RETRY_MS);
+    ledger.refused.length = 0;
+    while (site.clock.steadyMs() < deadlineMs && ledger.owed.length > 0) await traffic.settle(500);
     for (const { body, state } of ledger.owed) ledger.violate(`${body} was ${state} and is lost`);
-    if (site.health !== "OK") ledger.violate(`/ping answers ${site.health}`);
     for (let step = 0; step < 12; step++) await traffic.go();
     await traffic.settle(4000);
+    if (site.health !== "OK") ledger.violate(`/ping answers ${site.health}`);
     for (const { requests, topic, why } of ledger.refused) ledger.violate(`afterwards ${requests[0]} (${topic}) was refused: ${why}`);
     for (const { body, deferMs } of ledger.owed) if (deferMs < 4000) ledger.violate(`afterwards ${body} was acknowledged and is lost`);
-    if (this.disk.paths().some((path) => path.includes("damaged"))) ledger.violate("files were set aside as damaged");
+    const aside = this.disk.paths().filter((path) => path.includes("damaged"));
+    // What a power cut leaves of files that were not synced is told like damage.
+    if (aside.length > 0 && !this.wasCut) ledger.violate(`files count as damaged: ${aside.join(", ")}: ${this.damage}`);
     await site.close();
-    ledger.repeatsSinceMs = undefined;
+    ledger.restarts(Number.POSITIVE_INFINITY);
     this.reopen("boot");
     await this.traffic.settle(DRAINED_WITHIN_MS);
     for (const { body } of ledger.owed) ledger.violate(`after a clean stop ${body} is lost`);
     const { corruptRegions } = this.site.broker.registry;
-    if (corruptRegions > 0) ledger.violate(`${corruptRegions} regions count as damaged`);
+    if (corruptRegions > 0 && !this.wasCut) ledger.violate(`${corruptRegions} regions count as damaged`);
+  }
+
+  /** What the broker said about damage. */
+  private get damage(): string {
+    return this.site.log.matching(/damaged|missing|lost|cut to/).join("\n");
   }
 
   get log(): string[] {

@@ -78,6 +78,7 @@ export const METADATA_STORE: FileKind = {
   name: "metadata store",
   path: /catalogue\.sqlite/,
   refuses: ["make a topic", "make a channel", "delete a topic"],
+  refusesAtStart: ALL,
   refusesStart: true,
   repeats: true,
 };

@@ -14,6 +14,8 @@ export interface Sent {
   readonly sentMs: number;
   /** When a consumer finished it, by the wall clock, ms; undefined: it did not. */
   finishedMs: number | undefined;
+  /** It was finished shortly before a kill, so it may come again. */
+  mayRepeat: boolean;
   /** It was requeued, so it may be among the deferred messages. */
   requeued: boolean;
 }
@@ -34,8 +36,6 @@ export class Ledger {
   readonly refused: Refused[] = [];
   /** What must not have happened. */
   readonly violations: string[] = [];
-  /** Messages that were finished later than this, ms, may come again; undefined: none may. */
-  repeatsSinceMs: number | undefined;
   /** What was refused because it could not be synced may be delivered: it is in the log. */
   refusedMayCome = false;
   run = 0;
@@ -58,10 +58,21 @@ export class Ledger {
     else if (this.deleted.has(sent.topic)) this.violate(`${body} was delivered, and its topic had been deleted`);
     else if (sent.state === "repeat") this.violate(`${body} was delivered, and repeats the key of another message`);
     else if (sent.state === "refused" && !this.refusedMayCome) this.violate(`${body} was delivered, and its publish was refused`);
-    else if (sent.finishedMs !== undefined && (this.repeatsSinceMs === undefined || sent.finishedMs < this.repeatsSinceMs)) {
+    else if (sent.finishedMs !== undefined && !sent.mayRepeat) {
       this.violate(`${body} was delivered again, and had been finished`);
-    } else sent.finishedMs = undefined;
+    } else {
+      sent.finishedMs = undefined;
+      sent.mayRepeat = false;
+    }
     return sent;
+  }
+
+  /** The run ends. What was finished at or after a time may come again. @param sinceMs Infinity: nothing may */
+  restarts(sinceMs: number): void {
+    for (const sent of this.messages.values()) {
+      if (sinceMs === Number.POSITIVE_INFINITY) sent.mayRepeat = false;
+      else if (sent.finishedMs !== undefined && sent.finishedMs >= sinceMs) sent.mayRepeat = true;
+    }
   }
 
   refuse(requests: readonly Request[], topic: string, error: unknown): void {

@@ -64,7 +64,7 @@ export class Traffic {
     const requests: Request[] = [deferMs > 0 ? "defer" : "publish"];
     if (key !== "") requests.push("publish with a key");
     const now = { run: ledger.run, sentMs: site.clock.wallMs() };
-    const sent: Sent = { body, topic: name, key, deferMs, state: "sent", ...now, finishedMs: undefined, requeued: false };
+    const sent: Sent = { body, topic: name, key, deferMs, state: "sent", ...now, finishedMs: undefined, mayRepeat: false, requeued: false };
     ledger.messages.set(body, sent);
     const refuse = (error: unknown) => {
       if (ledger.run !== sent.run) return;
