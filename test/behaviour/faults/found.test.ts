@@ -134,3 +134,27 @@ test("keys of an earlier run that cannot be removed end neither a sync nor a sto
   expect(site.disk.scripted).toBeGreaterThan(0);
   await site.close();
 });
+
+for (const calls of [["remove"], ["rename", "remove"]] as const) {
+  test(`finished segments stay in order where ${calls.join(" and ")} fail, and nothing counts as damaged then`, async () => {
+    await using site = Site.empty();
+    site.consume("t");
+    const publish = async () => {
+      for (let i = 0; i < 20; i++) await site.publish("t", "x".repeat(1000));
+      await site.pass(100);
+    };
+    await publish();
+    site.fail({ path: /\.idx$|recycled/, calls, code: "EIO", times: 3 });
+    await publish();
+    expect(site.disk.scripted).toBeGreaterThan(0);
+    site.heal();
+    await publish();
+    await site.close();
+    site.open();
+    expect([site.broker.registry.corruptRegions, site.setAside]).toEqual([0, []]);
+    // Those that could not be removed are removed later.
+    site.consume("t");
+    await publish();
+    expect(site.broker.registry.topic("t").log.startSequence).toBeGreaterThan(60);
+  });
+}

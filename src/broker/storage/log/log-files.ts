@@ -10,6 +10,7 @@ import { LogSync, type LogSyncOptions } from "./log-sync.ts";
 import type { Recycler } from "./recycler.ts";
 import { isRetained, isRetaining, MAX_AGED_SEGMENTS, NO_RETENTION, type Retention, segmentAgeMs, segmentBytes } from "./retention.ts";
 import { type CommitPart, Segment } from "./segment.ts";
+import { SegmentRemoval } from "./segment-removal.ts";
 
 /** How many segments one log keeps open for reading. Channels that lag and messages that are redelivered need different ones. */
 const MAX_READING = 8;
@@ -51,6 +52,7 @@ export class LogFiles {
   prefix: number | undefined;
   private directory: string;
   private readonly syncs: LogSync;
+  private readonly removal: SegmentRemoval;
   /** When the last commit was written, in ms; 0 without commits. Commits are in order of time, even if the wall clock was set back. */
   newestMs: number;
 
@@ -69,6 +71,7 @@ export class LogFiles {
     this.segmentBytes = options.maxBytesPerFile;
     this.names = new FolderNames(options.disk, options.directory);
     this.segments = recoverSegments(options, this.names);
+    this.removal = new SegmentRemoval(options, this.segments);
     this.recoveredNext = this.recordedNext;
     this.damaged = new DamagedCommits(options, this.recordedNext);
     this.newestMs = this.segments.reduce((newestMs, segment) => Math.max(newestMs, segment.newestMs), 0);
@@ -269,10 +272,12 @@ export class LogFiles {
    * @param agingMs wall-clock time by which messages are too old for retention
    */
   trim(floorSequence: number, agingMs: number): void {
+    if (this.removal.waits(agingMs)) return;
     while (this.segments.length > 1 && this.segments[0].nextSequence <= floorSequence && !this.isRetained(this.segments[0], agingMs)) {
       // The next segment remembers which ids were given. With fsync it must be on the disk before this one is removed.
       if (!this.syncsByItself && !this.segments[1].survivesPowerCut) return;
-      this.recycleOldest();
+      this.recycleOldest(agingMs);
+      if (this.removal.waits(agingMs)) return;
     }
     const tail = this.segments[0];
     if (tail === undefined || this.segments.length > 1 || tail.nextSequence > floorSequence || this.isRetained(tail, agingMs)) return;
@@ -369,26 +374,19 @@ export class LogFiles {
       );
       return;
     }
-    if (this.syncsByItself) return this.recycleOldest();
+    if (this.syncsByItself) return this.recycleOldest(agingMs);
     this.syncs.add(this.segments[this.segments.length - 1]);
     this.sync((error) => {
       if (error === undefined) this.trim(floorSequence, agingMs);
     });
   }
 
-  private recycleOldest(): void {
+  private recycleOldest(agingMs: number): void {
     const segment = this.segments.shift() as Segment;
     this.syncs.forget(segment);
     const open = this.reading.indexOf(segment);
     if (open >= 0) this.reading.splice(open, 1);
-    // A file that cannot be removed only costs space, since all messages in it are finished.
-    const { recycler, logger, topicName } = this.options;
-    const failed = (error: Error) => logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
-    try {
-      recycler.recycle(segment, failed);
-    } catch (error) {
-      failed(error as Error);
-    }
+    this.removal.remove(segment, agingMs);
   }
 
   private startSegment(): Segment {

@@ -1,6 +1,7 @@
 import type { Disk } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import type { LazyFile } from "../disk/lazy-file.ts";
+import { isKernelError } from "../disk/unreadable-file.ts";
 
 /** The index file, of which a part may be in memory. */
 interface IndexFile {
@@ -13,6 +14,8 @@ interface IndexFile {
 export class SegmentFiles {
   /** Both files and their names were on the disk at some time: a power cut leaves the index's header. */
   wereSynced = true;
+  /** Asked when the turn of the segment's removal has come. */
+  mayRemove: () => boolean = () => true;
 
   constructor(
     private readonly disk: Disk,
@@ -95,6 +98,7 @@ export class SegmentFiles {
    * @param done called when both are gone, or with the error
    */
   removeInBackground(done: (error: Error | undefined) => void): void {
+    if (!this.mayRemove()) return done(new Error("the segment before it could not be removed"));
     const logPath = this.log.path;
     this.forgetNames();
     const problem = (error: NodeJS.ErrnoException | null) => (error === null || error.code === "ENOENT" ? undefined : error);
@@ -109,6 +113,16 @@ export class SegmentFiles {
     this.close();
     this.index.file.remove();
     this.log.rename(path);
+  }
+
+  /** Whether their removal has not begun. */
+  get areThere(): boolean {
+    try {
+      return this.disk.exists(this.index.file.path);
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+      return true;
+    }
   }
 
   /** Size of the log file, including the older bytes at the end of a recycled one. */
