@@ -95,7 +95,9 @@ export class DeferredPublishes implements EntryOwner, Committed {
   join(message: StoredMessage): void {
     const { deferred, freeSpace, scratch, turn } = this.parts;
     const { log, ephemeral } = this.topic;
-    if (freeSpace.critical && !ephemeral) return deferred.postpone(message, turn.nowMs + JOIN_RETRY_MS);
+    // Where it cannot be noted that it joins, the commit is refused, and with it the publishes that are part of it.
+    const mustWait = freeSpace.critical || deferred.statusFailure !== undefined;
+    if (mustWait && !ephemeral) return deferred.postpone(message, turn.nowMs + JOIN_RETRY_MS);
     const { page, pageAt, frameBytes } = message;
     const frame = page?.buffer ?? scratch.reserve(frameBytes);
     if (page === undefined && !deferred.readDueFrame(message, frame)) return;

@@ -158,3 +158,21 @@ for (const calls of [["remove"], ["rename", "remove"]] as const) {
     expect(site.broker.registry.topic("t").log.startSequence).toBeGreaterThan(60);
   });
 }
+
+test("publishes are accepted while status records cannot be written and deferred messages are due", async () => {
+  await using site = Site.empty();
+  site.consume("t");
+  for (let i = 0; i < 5; i++) await site.publish("t", `deferred ${i}`, 300 + 100 * i);
+  site.fail({ path: /\.done$/, calls: ["create", "write"], code: "EROFS", times: Number.POSITIVE_INFINITY });
+  await site.until(() => site.disk.scripted > 0);
+  // Deferred messages are tried again meanwhile, in the turns of these publishes.
+  const topic = site.broker.registry.topic("t");
+  const published: Promise<void>[] = [];
+  site.clock.onPoll = () => {
+    if (published.length < 100) published.push(site.broker.publishing.publish(topic, "", Buffer.from(`${published.length}`), 0));
+  };
+  await site.until(() => published.length === 100);
+  expect((await Promise.allSettled(published)).filter(({ status }) => status === "rejected")).toEqual([]);
+  site.heal();
+  await site.until(() => site.delivered.get("t")?.length === 105);
+});
