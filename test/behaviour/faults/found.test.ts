@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { FailingDatabase } from "../../support/failing-database.ts";
+import { numbers } from "../../support/in-process.ts";
 import { Site } from "../../support/site.ts";
 
 // What the table of faults has found, each as the shortest run that shows it.
@@ -175,4 +176,37 @@ test("publishes are accepted while status records cannot be written and deferred
   expect((await Promise.allSettled(published)).filter(({ status }) => status === "rejected")).toEqual([]);
   site.heal();
   await site.until(() => site.delivered.get("t")?.length === 105);
+});
+
+for (const [name, path, call] of [["a bucket", /\.msg$/, "open"], ["their folder", /deferred$/, "list"]] as const) {
+  test(`deferred messages that a channel was emptied of do not come, although ${name} could not be read then`, async () => {
+    await using first = Site.empty();
+    first.broker.registry.topic("t").channel("c");
+    for (const body of ["1", "2", "3"]) await first.publish("t", body, 5000);
+    await using site = first.killed();
+    site.fail({ path, calls: [call], code: "EIO", times: Number.POSITIVE_INFINITY });
+    site.open();
+    site.broker.registry.topic("t").channel("c").empty();
+    site.heal();
+    site.consume("t");
+    await site.until(() => site.health === "OK");
+    await site.publish("t", "4", 300);
+    await site.pass(8000);
+    expect(site.delivered.get("t")).toEqual(["4"]);
+  });
+}
+
+test("deferred messages that cannot join their log in time have their own bodies, though others were loaded meanwhile", async () => {
+  await using first = Site.empty();
+  first.broker.registry.topic("t").channel("c");
+  const bodies = numbers(40).map((number) => `${number} ${number.repeat(50)}`);
+  for (const [i, body] of bodies.entries()) await first.publish("t", body, i < 20 ? 3000 : 8500);
+  await using site = first.killed();
+  site.open();
+  site.consume("t");
+  site.fail({ path: /\.done$/, calls: ["create", "write"], code: "EIO", times: Number.POSITIVE_INFINITY });
+  await site.pass(9000);
+  site.heal();
+  await site.until(() => site.delivered.get("t")?.length === 40);
+  expect(site.delivered.get("t")?.sort()).toEqual(bodies.sort());
 });

@@ -260,6 +260,8 @@ export class DeferredStore {
 
   /** Delivers a due message again later. */
   postpone(message: StoredMessage, retryAtMs: number): void {
+    // Its page may be used for others meanwhile.
+    this.loader.freeFrame(message);
     message.dueMs = retryAtMs;
     this.loader.reload(message);
   }
