@@ -39,6 +39,12 @@ interface FrontEntry {
 }
 
 /**
+ * How many numbers of entries are skipped while a bucket cannot be read, so that none is given twice: as many as a million entries a
+ * second take in twelve days.
+ */
+const SKIPPED_NUMBERS = 2 ** 40;
+
+/**
  * Reads the buckets of an earlier run. A bucket that cannot be read waits in the set, and is read by a later call. Its entries
  * are late then; those of the others are not.
  */
@@ -69,7 +75,7 @@ export class BucketRecovery {
   run(visitor: EntryVisitor): Recovered {
     const recovered = { nextNumber: 0, recoveryUnwritten: false };
     const first = !this.listed;
-    if (first && !this.list()) return recovered;
+    if (first && !this.list()) return { ...recovered, nextNumber: SKIPPED_NUMBERS };
     const waiting = [...this.buckets].filter(({ awaitsRecovery }) => awaitsRecovery).sort((a, b) => b.widthMs - a.widthMs);
     for (const bucket of waiting) {
       const counted = this.tryToRead(bucket, visitor, recovered, first);
@@ -81,6 +87,7 @@ export class BucketRecovery {
       visitor.ended?.(true);
     }
     if (![...this.buckets].some(({ awaitsRecovery }) => awaitsRecovery)) this.fronts.clear();
+    else if (first) recovered.nextNumber += SKIPPED_NUMBERS;
     return recovered;
   }
 
