@@ -178,7 +178,10 @@ test("publishes are accepted while status records cannot be written and deferred
   await site.until(() => site.delivered.get("t")?.length === 105);
 });
 
-for (const [name, path, call] of [["a bucket", /\.msg$/, "open"], ["their folder", /deferred$/, "list"]] as const) {
+for (const [name, path, call] of [
+  ["a bucket", /\.msg$/, "open"],
+  ["their folder", /deferred$/, "list"],
+] as const) {
   test(`deferred messages that a channel was emptied of do not come, although ${name} could not be read then`, async () => {
     await using first = Site.empty();
     first.broker.registry.topic("t").channel("c");
