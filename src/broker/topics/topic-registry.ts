@@ -223,6 +223,8 @@ export class TopicRegistry implements DeliveryTarget {
       // A full disk must not keep a topic from being deleted, and may have no room for a longer name.
       ballast.use(() => files.moveTo(deletedFolder(this.directory, id)));
       try {
+        // Should the power fail with the row gone and the folder's old name there, the topic would be restored from it.
+        this.parts.disk.syncDirectoryNow(join(this.directory, "topics"));
         metadata.removeTopic(id, number, log.next);
       } catch (error) {
         files.moveTo(folder);

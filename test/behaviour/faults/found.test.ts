@@ -1,7 +1,10 @@
 import { expect, test } from "bun:test";
+import { dirname } from "node:path";
 import { FailingDatabase } from "../../support/failing-database.ts";
-import { numbers } from "../../support/in-process.ts";
+import { numbers, temporaryFolder } from "../../support/in-process.ts";
+import { Random } from "../../support/random.ts";
 import { Site } from "../../support/site.ts";
+import { ImmediateDisk } from "../power-cut/support/immediate-disk.ts";
 
 // What the table of faults has found, each as the shortest run that shows it.
 
@@ -212,4 +215,25 @@ test("deferred messages that cannot join their log in time have their own bodies
   site.heal();
   await site.until(() => site.delivered.get("t")?.length === 40);
   expect(site.delivered.get("t")?.sort()).toEqual(bodies.sort());
+});
+
+test("a topic that was deleted does not come back after a power cut", async () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const dataPath = temporaryFolder();
+    const before = new ImmediateDisk();
+    before.makeDirectory(dataPath);
+    for (let path = dataPath; path !== "/"; path = dirname(path)) before.syncDirectoryNow(dirname(path));
+    const site = Site.on(before, dataPath, {}, undefined, "boot");
+    site.open();
+    site.broker.registry.topic("t").channel("c");
+    await site.publish("t", "m");
+    await site.pass(3000);
+    site.broker.registry.deleteTopic("t");
+    site.kill();
+    const after = new ImmediateDisk();
+    before.afterCut(before.moment, new Random(seed), after);
+    await using again = Site.on(after, dataPath, {}, undefined, "another boot");
+    again.open();
+    expect([...again.broker.registry.topics.keys()]).toEqual([]);
+  }
 });
