@@ -249,6 +249,7 @@ export class FaultRun {
       this.wasCut = true;
       // What consumers finished in the last seconds may be lost.
       this.ledger.restarts(0);
+      this.ledger.wasCut = true;
     }
     this.reopen(fault.durability === "fsync" ? "another boot" : "boot");
   }
@@ -343,8 +344,8 @@ export class FaultRun {
   // ---- what must be so
 
   private checkRefused({ moment, kind, call, durability }: Fault): void {
-    // A sync that fails refuses whatever waited for it.
-    const anything = durability === "fsync" && (call === "sync" || call === "syncFolder");
+    // A sync that fails refuses whatever waited for it, and so does a file that cannot be opened to be synced.
+    const anything = durability === "fsync" && (call === "sync" || call === "syncFolder" || call === "open");
     const refuses = moment === "work" || moment === "stop" ? kind.refuses : (kind.refusesAtStart ?? kind.refuses);
     for (const { requests, topic, why } of this.ledger.refused.splice(0)) {
       const isConcerned = kind.ofTopic !== true || new RegExp(`^${VICTIM}$`).test(topic);

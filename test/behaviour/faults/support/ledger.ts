@@ -38,6 +38,8 @@ export class Ledger {
   readonly violations: string[] = [];
   /** What was refused because it could not be synced may be delivered: it is in the log. */
   refusedMayCome = false;
+  /** The power was cut since the last clean stop. */
+  wasCut = false;
   run = 0;
   next = 0;
 
@@ -62,7 +64,8 @@ export class Ledger {
       this.violate(`${body} was delivered again, and had been finished`);
     } else {
       sent.finishedMs = undefined;
-      sent.mayRepeat = false;
+      // A power cut may take the record that a deferred message is in the log, or in another bucket.
+      sent.mayRepeat &&= this.wasCut && (sent.deferMs > 0 || sent.requeued);
     }
     return sent;
   }
