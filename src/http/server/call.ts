@@ -74,15 +74,15 @@ export class Call {
 
   private async countAfter(body: Promise<Uint8Array>): Promise<Uint8Array> {
     const bytes = await body;
-    if (this.request.headers.has("trailer")) await this.checkTrailer();
+    if (this.request.headers.has("transfer-encoding")) await this.checkTrailer();
     this.count();
     return bytes;
   }
 
   /**
    * Bun hands a body in chunks over as complete before it has seen the trailer section, and then ends the connection with 400 because of
-   * that (https://github.com/oven-sh/bun/issues/32887). Nothing must be done for a request that is answered so. Only for requests that
-   * announce trailer fields: while a call waits, a client that ends its side would be disconnected.
+   * that (https://github.com/oven-sh/bun/issues/32887). Nothing must be done for a request that is answered so. Few clients announce
+   * trailer fields, so this looks at each body in chunks. While it does, a client that ends its side is disconnected.
    */
   private async checkTrailer(): Promise<void> {
     await new Promise(setImmediate);
