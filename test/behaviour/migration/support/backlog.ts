@@ -9,6 +9,8 @@ const DELAY_MS = 3_600_000;
 /** Messages of one MPUB. */
 const BATCH = 50;
 const TIMEOUT_MS = 120_000;
+/** nsqd's files have 10 MiB with 200,000 messages. */
+const BYTES_PER_FILE_AND_MESSAGE = 10_485_760 / 200_000;
 
 /** For brokers that are filled. */
 export const FLAGS = ["--max-rdy-count=1000000", "--msg-timeout=15m"];
@@ -28,7 +30,8 @@ export type Deliveries = Map<string, string[]>;
 
 /** Starts Go's nsqd on a data path, has fill() work on it, and stops it. */
 export async function fillNsqd(folder: string, messages: number, random: Random): Promise<void> {
-  const server = await startNsqd(folder, ["--mem-queue-size=100", "--max-bytes-per-file=1048576", ...FLAGS]);
+  const fileBytes = Math.ceil(messages * BYTES_PER_FILE_AND_MESSAGE);
+  const server = await startNsqd(folder, ["--mem-queue-size=100", `--max-bytes-per-file=${fileBytes}`, ...FLAGS]);
   await fill(server, messages, random);
 }
 
