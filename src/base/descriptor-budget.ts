@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 
 /** Descriptors that no share counts: listeners, SQLite, lookup servers, folders that are synced, clients that are turned away. */
 const MAX_UNSHARED = 64;
-/** Each share is sure of this part of the descriptors that are shared. The rest goes to whoever needs it first. */
+/** Most shares are sure of this part of the descriptors that are shared. The rest goes to whoever needs it first. */
 const GUARANTEED_PART = 1 / 4;
 
 /** One kind of use of descriptors. */
@@ -35,7 +35,8 @@ export class DescriptorShare {
 }
 
 /**
- * Divides the descriptors that the process may have among files, TCP clients and HTTP clients. Each share is sure of a part,
+ * Divides the descriptors that the process may have among files, TCP clients and HTTP clients, of the broker and of the lookup
+ * server where both are in one process. Each share is sure of a part,
  * so that clients that are merely connected never keep files from being opened, nor one kind of client the other.
  */
 export class DescriptorBudget {
@@ -47,9 +48,14 @@ export class DescriptorBudget {
     this.sharedCount = limit - Math.min(MAX_UNSHARED, Math.floor(limit / 2));
   }
 
-  /** Adds a share. @param closeOne closes something that can be opened again; for shares that have nothing of the kind it returns false */
-  share(closeOne: () => boolean = () => false): DescriptorShare {
-    const guaranteed = this.limit === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.floor(this.sharedCount * GUARANTEED_PART));
+  /**
+   * Adds a share.
+   *
+   * @param closeOne closes something that can be opened again; for shares that have nothing of the kind it returns false
+   * @param part the part of all shared descriptors that it is sure of
+   */
+  share(closeOne: () => boolean = () => false, part = GUARANTEED_PART): DescriptorShare {
+    const guaranteed = this.limit === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.floor(this.sharedCount * part));
     const share = new DescriptorShare(this, guaranteed, closeOne);
     this.shares.push(share);
     return share;

@@ -6,12 +6,12 @@ import { type RandomSource, systemRandom } from "../base/random-source.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { ScratchBuffer } from "../base/scratch-buffer.ts";
 import { StartError } from "../base/start-error.ts";
+import { ConnectionLimit } from "../http/server/connection-limit.ts";
 import { GroupCommit } from "./acks/group-commit.ts";
 import type { PendingPublish } from "./acks/pending-publish.ts";
 import { Authority } from "./auth/authority.ts";
 import { checkDataPath } from "./exclusive-data-path.ts";
 import { FolderLock } from "./folder-lock.ts";
-import { ConnectionLimit } from "./http/connection-limit.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
 import { EventLoopTurn } from "./loop/turn.ts";
@@ -59,6 +59,8 @@ export interface Environment {
   bootId?: string;
   /** How many descriptors the process may have. */
   descriptorLimit?: number;
+  /** The descriptors of the process, if others have a share of them. */
+  descriptors?: DescriptorBudget;
 }
 
 /** The parts of an open broker; what each does is in its own folder. docs/architecture.md tells a message's way through them. */
@@ -67,7 +69,7 @@ export type Parts = ReturnType<typeof openParts>;
 /** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
 export function openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
   const { clock = systemClock, random = systemRandom, bootId = readBootId() } = environment;
-  const descriptors = new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
+  const descriptors = environment.descriptors ?? new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
   const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
   const clientDescriptors = { tcp: descriptors.share(), http: descriptors.share() };
   const tls = buildServerTls(options);

@@ -1,4 +1,5 @@
 import { resolve } from "node:path";
+import type { DescriptorBudget } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { parseListenAddress, showListenAddress } from "../net/address.ts";
 import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
@@ -22,14 +23,14 @@ export interface BrokerServer {
  * some in the data path.
  *
  * @param opened called for each of them, in this order, with the function that closes it
- * @param ownLookup a lookup server in this process, to register with beside others
+ * @param own a lookup server in this process, to register with beside others, and the descriptors that both share
  * @throws StartError; what was opened before is closed by the caller
  */
 export async function startBroker(
   options: BrokerOptions,
   logger: Logger,
   opened: (close: () => Promise<void> | void) => void,
-  ownLookup?: OwnLookup,
+  own?: { lookup: OwnLookup; descriptors: DescriptorBudget },
 ): Promise<BrokerServer> {
   for (const address of [options.tcpAddress, options.httpAddress]) {
     if (isSocketPath(address)) await removeDeadSocket(parseSocketPath(address), logger);
@@ -38,7 +39,7 @@ export async function startBroker(
   checkDataPath(dataPath);
   opened(lockExclusively(dataPath, logger));
   await importNsqdData(options, dataPath, logger, opened);
-  const broker = openBroker(options, logger);
+  const broker = openBroker(options, logger, own === undefined ? {} : { descriptors: own.descriptors });
   opened(() => broker.close());
   broker.listen();
   const where = [`TCP ${listenedOn(options.tcpAddress, broker.tcpPort)}`];
@@ -54,7 +55,7 @@ export async function startBroker(
   }
   const statsd = StatsdReporter.start(broker, broker.httpPort);
   if (statsd !== undefined) opened(() => statsd.close());
-  const discovery = Discovery.start(broker, ownLookup);
+  const discovery = Discovery.start(broker, own?.lookup);
   opened(() => discovery.close());
   return { broker, where: where.join(", ") };
 }

@@ -1,3 +1,4 @@
+import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
 import type { BrokerOptions } from "../broker/options.ts";
@@ -15,12 +16,14 @@ import { LOOKUP_PREFIX } from "./settings.ts";
  */
 export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, logger: Logger, lookupLogger: Logger): Promise<boolean> {
   return runProcess(logger, async (opened) => {
-    const lookup = openLookup(lookupOptions, lookupLogger);
+    const descriptors = new DescriptorBudget(descriptorLimit());
+    const lookup = openLookup(lookupOptions, lookupLogger, descriptors);
     opened(() => lookup.stop());
-    const { where } = await startBroker(options, logger, opened, {
+    const ownLookup = {
       tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
       httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
-    });
+    };
+    const { where } = await startBroker(options, logger, opened, { lookup: ownLookup, descriptors });
     const { tcpAddress, httpAddress } = lookupOptions;
     const listenedOn = (address: string, port: number) => showListenAddress(parseListenAddress(address), port);
     lookupLogger.info(`lookup up: TCP ${listenedOn(tcpAddress, lookup.tcpPort)}, HTTP ${listenedOn(httpAddress, lookup.httpPort)}`);
@@ -29,9 +32,9 @@ export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, log
 }
 
 /** Starts the lookup server. Its error says how to run a broker alone, because that may be what the operator wants. */
-function openLookup(options: LookupOptions, logger: Logger): LookupServer {
+function openLookup(options: LookupOptions, logger: Logger, descriptors: DescriptorBudget): LookupServer {
   try {
-    return startLookup(options, logger, LOOKUP_PREFIX);
+    return startLookup(options, logger, LOOKUP_PREFIX, descriptors);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     throw new StartError(

@@ -15,6 +15,10 @@ export class BrokerListener {
     const { logger, options } = lookup;
     this.listener = ClientListener.listen(parseAddress(options.tcpAddress), lookup.flagName("tcp-address"), {
       accept: (socket, remoteAddress) => {
+        if (!this.takeDescriptor()) {
+          socket.terminate();
+          return undefined;
+        }
         logger.info(`TCP: new client(${remoteAddress})`);
         // Answers are small, and brokers wait for each.
         socket.setNoDelay(true);
@@ -26,8 +30,24 @@ export class BrokerListener {
         this.logError(error, connection);
         connection?.abort();
       },
+      onClosed: () => lookup.clientDescriptors.tcp.giveBack(1),
     });
     logger.info(`TCP: listening on ${this.listener.where}`);
+  }
+
+  /** Takes a client's descriptor. If none is left, the oldest connection that has not said which broker it is makes room. */
+  private takeDescriptor(): boolean {
+    const { clientDescriptors, descriptors, rateLimitedLog } = this.lookup;
+    if (clientDescriptors.tcp.take(1)) return true;
+    for (const connection of this.listener.connections) {
+      if (connection.node !== undefined) continue;
+      rateLimitedLog.error("TCP: closing clients that have not identified themselves: no file descriptor is left for others");
+      connection.abort();
+      this.listener.onSocketClosed(connection);
+      return clientDescriptors.tcp.take(1);
+    }
+    rateLimitedLog.error(`TCP: refusing clients: this process may have ${descriptors.limit} open files, see ulimit -n`);
+    return false;
   }
 
   get port(): number {

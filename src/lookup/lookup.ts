@@ -1,10 +1,18 @@
+import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
+import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry } from "./registry.ts";
+
+/** Brokers and clients of HTTP are each sure of this part of the descriptors that are shared. */
+const GUARANTEED_PART = 1 / 16;
 
 /** The state that all parts of a lookup server share. */
 export class Lookup {
   readonly registry: Registry;
+  /** For errors that may come many times a second. */
+  readonly rateLimitedLog: RateLimitedLog;
+  readonly clientDescriptors: { readonly tcp: DescriptorShare; readonly http: DescriptorShare };
   /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;
@@ -12,9 +20,14 @@ export class Lookup {
   constructor(
     readonly options: LookupOptions,
     readonly logger: Logger,
+    readonly descriptors: DescriptorBudget,
     private readonly flagPrefix = "",
   ) {
     this.registry = new Registry(options);
+    this.rateLimitedLog = new RateLimitedLog(logger);
+    // A broker in the same process needs most of them.
+    const share = () => descriptors.share(() => false, GUARANTEED_PART);
+    this.clientDescriptors = { tcp: share(), http: share() };
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */

@@ -1,3 +1,4 @@
+import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import type { HttpServer } from "../http/server/server.ts";
 import { BrokerListener } from "./broker-listener.ts";
@@ -17,10 +18,11 @@ export interface LookupServer {
  * Starts a lookup server: a TCP listener for brokers, and an HTTP server for clients.
  *
  * @param flagPrefix in front of the names of its flags in errors: `lookup-` if a broker runs in the same process
+ * @param descriptors of the process, which a broker may share
  * @throws StartError if it cannot listen on an address; then nothing is left open
  */
-export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = ""): LookupServer {
-  const lookup = new Lookup(options, logger, flagPrefix);
+export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = "", descriptors = ownDescriptors()): LookupServer {
+  const lookup = new Lookup(options, logger, descriptors, flagPrefix);
   const brokers = new BrokerListener(lookup);
   lookup.tcpPort = brokers.port;
   let http: HttpServer;
@@ -39,4 +41,8 @@ export function startLookup(options: LookupOptions, logger: Logger, flagPrefix =
       await http.stop();
     },
   };
+}
+
+function ownDescriptors(): DescriptorBudget {
+  return new DescriptorBudget(descriptorLimit());
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import { DescriptorBudget } from "../../src/base/descriptor-budget.ts";
 import { StartError } from "../../src/base/start-error.ts";
 import { type ClientSocket, Connection } from "../../src/lookup/connection.ts";
 import { Inbox } from "../../src/lookup/inbox.ts";
@@ -112,7 +113,7 @@ describe("a broker's connection", () => {
   });
 
   test("is not read while its client does not read, and continues when it does", async () => {
-    const lookup = new Lookup(lookupOptions(), new MemoryLogger());
+    const lookup = new Lookup(lookupOptions(), new MemoryLogger(), new DescriptorBudget(Number.POSITIVE_INFINITY));
     const socket = new SlowSocket();
     const connection = new Connection(lookup, socket, "10.0.0.1:4000");
     connection.receive(Buffer.from(`  V1${"PING\n".repeat(100)}`));

@@ -1,12 +1,12 @@
 import type { Logger } from "../../base/logger.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
+import type { ConnectionLimit } from "../../http/server/connection-limit.ts";
 import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
-import type { ConnectionLimit } from "./connection-limit.ts";
 
 /** What the handlers of the HTTP API need of the broker. */
 export interface BrokerApi extends StatsSource {

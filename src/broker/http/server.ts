@@ -3,6 +3,7 @@ import type { Incoming } from "../../http/server/call.ts";
 import { type HttpLimits, httpLimits } from "../../http/server/load.ts";
 import { encodedJson, failure } from "../../http/server/reply.ts";
 import { type HttpServer, serveHttp } from "../../http/server/server.ts";
+import { LOOPBACK } from "../../http/server/tcp-proxy.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
@@ -10,7 +11,7 @@ import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
 import { TopicWaits } from "../topics/waiting-topic.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
-import { FastPath, type FastPathServices, type FrontListener, LOOPBACK } from "./fast-path/fast-path.ts";
+import { FastPath, type FastPathServices, type FrontListener } from "./fast-path/fast-path.ts";
 import { apiRouter } from "./routes.ts";
 
 /** What the HTTP API needs of the broker, with its fast path. */

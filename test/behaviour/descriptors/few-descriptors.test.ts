@@ -151,3 +151,32 @@ test("a TCP client for whom no descriptor is left is told so", async () => {
     removeFolder(dataPath);
   }
 }, 30_000);
+
+test("connections to the lookup server that are silent keep neither it nor the broker beside it from serving", async () => {
+  const dataPath = temporaryFolder();
+  const command = ["sh", "-c", `ulimit -n ${LIMIT}; exec "$0" "$@"`, process.execPath, MAIN, "--mode=all"];
+  const args = ["--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0"];
+  try {
+    await using both = await startServer({ command, dataPath, args });
+    await until("both are up", () => both.log().includes("broker up:"));
+    const port = (pattern: RegExp) => Number(pattern.exec(both.log())?.[1]);
+    const [lookupTcp, lookupHttp] = [port(/lookup up: TCP \S*:(\d+),/), port(/lookup up: .* HTTP \S*:(\d+)/)];
+    const httpPort = port(/broker up: .* HTTP \S*:(\d+)/);
+    const http = (method: string, path: string, body?: string | Uint8Array<ArrayBuffer>) =>
+      fetch(`http://127.0.0.1:${httpPort}${path}`, { method, body });
+    const server = { ...both, tcpPort: port(/broker up: TCP \S*:(\d+),/), httpPort, http };
+    expect(await publish(server, "known", "first")).toBe("OK");
+    for (const [name, silent] of [["TCP", lookupTcp] as const, ["HTTP", lookupHttp] as const, ["half HTTP", lookupHttp] as const]) {
+      await openSilent(silent, IDLE_CLIENTS, name === "half HTTP" ? "GET /lookup?topic=known HTTP/1.1\r\nHost:" : "");
+      await until("a new client is served", async () => (await ping(server).catch(() => "")) === "OK");
+      await expectService(server, name.replace(" ", "-"));
+      const found = await (await fetch(`http://127.0.0.1:${lookupHttp}/lookup?topic=known`)).json();
+      expect(found).toMatchObject({ producers: [{ tcp_port: server.tcpPort }] });
+    }
+    // A broker that has registered is never closed for others.
+    expect(both.log()).not.toContain("UNREGISTER all");
+    expect(both.log()).not.toContain("EMFILE");
+  } finally {
+    removeFolder(dataPath);
+  }
+}, 60_000);

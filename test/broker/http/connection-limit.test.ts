@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { DescriptorBudget } from "../../../src/base/descriptor-budget.ts";
-import { ConnectionLimit, IDLE_AFTER_MS, type LimitedConnection } from "../../../src/broker/http/connection-limit.ts";
+import { ConnectionLimit, IDLE_AFTER_MS, type LimitedConnection } from "../../../src/http/server/connection-limit.ts";
 import { requestBytes } from "../../behaviour/differential/support/http-wire.ts";
 import { until } from "../../support/server.ts";
 import { WithHttp } from "../../support/with-http.ts";

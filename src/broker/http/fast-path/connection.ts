@@ -1,5 +1,7 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
+import { IDLE_AFTER_MS, type LimitedConnection } from "../../../http/server/connection-limit.ts";
 import type { HttpLimits, HttpLoad } from "../../../http/server/load.ts";
+import type { ProxiedSocket, TcpProxy } from "../../../http/server/tcp-proxy.ts";
 import type { ClientConnection } from "../../../net/client-listener.ts";
 import { UNKNOWN_LENGTH } from "../../../net/piece-buffer.ts";
 import type { AckServices } from "../../acks/ack-queue.ts";
@@ -7,12 +9,10 @@ import type { BrokerOptions } from "../../options.ts";
 import type { ChunkPool } from "../../storage/log/chunk.ts";
 import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
-import { IDLE_AFTER_MS, type LimitedConnection } from "../connection-limit.ts";
 import { appendBatch } from "./batch.ts";
 import type { ChunkedRequest } from "./chunked-request.ts";
 import { PartialRequest, type PartialRequestHost } from "./partial-request.ts";
 import { type AcknowledgedClient, PendingAcks } from "./pending-acks.ts";
-import type { ProxiedSocket, TcpProxy } from "./proxy.ts";
 import { IN_CHUNKS, INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
 import type { Responses } from "./responses.ts";
 

@@ -1,23 +1,21 @@
 import type { Logger } from "../../../base/logger.ts";
 import { StallWatch } from "../../../base/stall.ts";
+import type { ConnectionLimit, ConnectionLimitParts } from "../../../http/server/connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "../../../http/server/load.ts";
 import type { HttpFront } from "../../../http/server/server.ts";
+import { connectProxy, LOOPBACK, type ProxiedSocket, type ProxyHost, TcpProxy } from "../../../http/server/tcp-proxy.ts";
 import { formatAddress, parseListenAddress } from "../../../net/address.ts";
 import { ClientListener, UNIX_PEER } from "../../../net/client-listener.ts";
 import { Farewells } from "../../../net/farewells.ts";
 import type { BrokerOptions } from "../../options.ts";
-import type { ConnectionLimit, ConnectionLimitParts } from "../connection-limit.ts";
 import { FastPathConnection, type FastPathHost, type PublishServices } from "./connection.ts";
 import type { PartialRequestHost } from "./partial-request.ts";
-import { type ProxiedSocket, type ProxyHost, TcpProxy } from "./proxy.ts";
 import { Responses } from "./responses.ts";
 
 /** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
 /** A proxy has two sockets beside the client's: both ends of its connection to Bun.serve(). */
 const PROXY_DESCRIPTORS = 2;
-/** Where Bun.serve() listens, and where its requests come from. */
-export const LOOPBACK = "127.0.0.1";
 
 /** The listener that a fast path opens. */
 export interface FrontListener {
@@ -169,26 +167,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   }
 
   connect(proxy: TcpProxy): void {
-    const onFailure = (error: Error): void => {
-      this.services.rateLimitedLog.error(`HTTP: cannot pass requests on within the process: ${error.message}`);
-      proxy.onServerClosed();
-    };
-    Bun.connect<TcpProxy>({
-      hostname: LOOPBACK,
-      port: this.serverPort,
-      allowHalfOpen: true,
-      data: proxy,
-      socket: {
-        open: (socket) => socket.data.onServerConnected(socket),
-        data: (socket, data) => socket.data.onServerData(data),
-        drain: (socket) => socket.data.onServerDrain(),
-        end: (socket) => {
-          socket.end();
-        },
-        close: (socket) => socket.data.onServerClosed(),
-        error: () => {},
-      },
-    }).catch(onFailure);
+    connectProxy(proxy, this.serverPort, this.services.rateLimitedLog);
   }
 
   setProxyAt(port: number, proxy: TcpProxy | undefined): void {

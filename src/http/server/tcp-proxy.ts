@@ -1,10 +1,12 @@
+/** Where Bun.serve() listens behind a front, and where its requests come from. */
+export const LOOPBACK = "127.0.0.1";
 /** How long a client may take to read what is left for it after the server has ended the connection. */
 const CLOSE_TIMEOUT_MS = 30_000;
 
 /** The part of the client's socket that a proxy uses. */
 export type ProxiedSocket = Pick<Bun.Socket<unknown>, "write" | "end" | "terminate" | "pause" | "resume" | "remoteAddress" | "remotePort">;
 
-/** The fast path, which connects to the server behind it. */
+/** The front, which connects to the server behind it. */
 export interface ProxyHost {
   /** Time by a clock that nobody sets, ms. */
   readonly steadyMs: number;
@@ -52,7 +54,7 @@ class Backlog {
 }
 
 /**
- * Carries the bytes of a client that left the fast path to Bun.serve(), and those of Bun.serve() back, unchanged. Neither side is
+ * Carries the bytes of a client to Bun.serve(), and those of Bun.serve() back, unchanged. Neither side is
  * read while the other does not accept what came.
  */
 export class TcpProxy {
@@ -73,7 +75,7 @@ export class TcpProxy {
 
   /**
    * @param client its socket is paused
-   * @param first what has come of the request that leaves the fast path, and everything after it
+   * @param first what has come of the client's first request for Bun.serve(), and everything after it
    * @param inputEnded whether the client has ended its side
    */
   constructor(
@@ -181,4 +183,27 @@ export class TcpProxy {
     if (outcome === BROKEN) this.client.terminate();
     return outcome === ALL_SENT;
   }
+}
+
+/** Makes a proxy's connection to the server on a port of the loopback. */
+export function connectProxy(proxy: TcpProxy, port: number, log: { error(text: string): void }): void {
+  Bun.connect<TcpProxy>({
+    hostname: LOOPBACK,
+    port,
+    allowHalfOpen: true,
+    data: proxy,
+    socket: {
+      open: (socket) => socket.data.onServerConnected(socket),
+      data: (socket, data) => socket.data.onServerData(data),
+      drain: (socket) => socket.data.onServerDrain(),
+      end: (socket) => {
+        socket.end();
+      },
+      close: (socket) => socket.data.onServerClosed(),
+      error: () => {},
+    },
+  }).catch((error: Error) => {
+    log.error(`HTTP: cannot pass requests on within the process: ${error.message}`);
+    proxy.onServerClosed();
+  });
 }

@@ -1,0 +1,209 @@
+import { freeBuffer } from "../../base/free-buffer.ts";
+import { StallWatch } from "../../base/stall.ts";
+import { formatAddress, parseListenAddress } from "../../net/address.ts";
+import { type ClientConnection, ClientListener } from "../../net/client-listener.ts";
+import { Farewells } from "../../net/farewells.ts";
+import { ConnectionLimit, type ConnectionLimitParts, IDLE_AFTER_MS, type LimitedConnection } from "./connection-limit.ts";
+import { type HttpLimits, HttpLoad } from "./load.ts";
+import type { HttpFront } from "./server.ts";
+import { connectProxy, LOOPBACK, type ProxyHost, TcpProxy } from "./tcp-proxy.ts";
+
+/** Connections are looked at this often: an idle one is closed. */
+const SURVEY_INTERVAL_MS = 500;
+/** A proxy has two sockets beside the client's: both ends of its connection to Bun.serve(). */
+const PROXY_DESCRIPTORS = 2;
+const TOO_MANY = Buffer.from("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+
+/** What a front needs of its server. */
+export interface ProxyFrontServices extends Omit<ConnectionLimitParts, "turn"> {
+  readonly logger: { error(text: string): void };
+}
+
+/**
+ * Accepts a server's clients, as many as there are descriptors for, and passes all that they send on to Bun.serve(), which listens
+ * on the loopback for it alone and has no limit on connections.
+ */
+export class ProxyFront implements HttpFront, ProxyHost {
+  readonly load: HttpLoad;
+  private readonly connections: ConnectionLimit;
+  private readonly listener: ClientListener<PassedOnConnection>;
+  private readonly survey: ReturnType<typeof setInterval>;
+  private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS, performance.now());
+  private readonly farewells = new Farewells();
+  /** By the ports that their requests come from at Bun.serve(). */
+  private readonly proxiesByPort = new Map<number, TcpProxy>();
+  private serverPort = 0;
+  private onAllClosed: (() => void) | undefined;
+
+  /** @throws StartError if it cannot listen on the address */
+  constructor(
+    private readonly services: ProxyFrontServices,
+    private readonly limits: HttpLimits,
+    address: string,
+    addressFlag: string,
+  ) {
+    this.load = new HttpLoad(limits);
+    this.connections = new ConnectionLimit({ ...services, turn: this });
+    this.listener = ClientListener.listen<PassedOnConnection>(parseListenAddress(address), addressFlag, {
+      accept: (socket) => this.accept(socket),
+      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
+      onClosed: (connection) => {
+        this.connections.remove(connection);
+        if (this.listener.connections.size === 0) this.onAllClosed?.();
+      },
+    });
+    this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
+    this.survey.unref();
+  }
+
+  private accept(socket: Bun.Socket<PassedOnConnection | undefined>): PassedOnConnection | undefined {
+    if (!this.connections.makeRoom()) {
+      this.farewells.say(socket, TOO_MANY, true);
+      return undefined;
+    }
+    const connection = new PassedOnConnection(this, socket);
+    this.connections.add(connection);
+    return connection;
+  }
+
+  get steadyMs(): number {
+    return performance.now();
+  }
+
+  get port(): number {
+    return this.listener.port;
+  }
+
+  get where(): string {
+    return this.listener.where;
+  }
+
+  setServerPort(port: number): void {
+    this.serverPort = port;
+  }
+
+  clientAddress(address: string, port: number): string | undefined {
+    const client = address === LOOPBACK ? this.proxiesByPort.get(port)?.client : undefined;
+    if (client === undefined) return undefined;
+    // Bun's types do not say that both are undefined when the client is gone.
+    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
+    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
+  }
+
+  async stop(): Promise<void> {
+    this.listener.stop();
+    for (const connection of [...this.listener.connections]) connection.closeUnused();
+    if (this.listener.connections.size > 0) {
+      const allClosed = new Promise<void>((resolve) => {
+        this.onAllClosed = resolve;
+      });
+      const timer = setTimeout(() => {
+        for (const connection of [...this.listener.connections]) connection.abort();
+      }, this.limits.stopTimeoutMs);
+      await allClosed;
+      clearTimeout(timer);
+    }
+    clearInterval(this.survey);
+  }
+
+  /** Closes the listener at once. For a front whose server could not be started. */
+  abort(): void {
+    this.listener.stop(true);
+    clearInterval(this.survey);
+  }
+
+  onRequestComplete(port: number): void {
+    this.proxiesByPort.get(port)?.onRequestComplete();
+  }
+
+  // ---- proxies
+
+  /** Passes a client on. @returns undefined if there is no descriptor for it: the client is told so */
+  openProxy(client: Bun.Socket<PassedOnConnection | undefined>, first: Buffer): TcpProxy | undefined {
+    if (this.connections.takeDescriptors(PROXY_DESCRIPTORS)) return new TcpProxy(this, client, [first], false);
+    this.farewells.say(client, TOO_MANY, true);
+    return undefined;
+  }
+
+  onProxyClosed(): void {
+    this.connections.giveBackDescriptors(PROXY_DESCRIPTORS);
+  }
+
+  connect(proxy: TcpProxy): void {
+    connectProxy(proxy, this.serverPort, this.services.rateLimitedLog);
+  }
+
+  setProxyAt(port: number, proxy: TcpProxy | undefined): void {
+    if (proxy === undefined) this.proxiesByPort.delete(port);
+    else this.proxiesByPort.set(port, proxy);
+  }
+
+  private checkTime(): void {
+    const nowMs = this.steadyMs;
+    const stalled = this.stalls.check(nowMs) > 0;
+    for (const connection of this.listener.connections) connection.checkTime(nowMs, stalled, this.limits.idleTimeoutS * 1000);
+  }
+}
+
+/** One client's connection, which is passed on with its first bytes. */
+class PassedOnConnection implements ClientConnection, LimitedConnection {
+  private proxy: TcpProxy | undefined;
+  private since: number;
+  private isRefused = false;
+
+  constructor(
+    private readonly front: ProxyFront,
+    private readonly socket: Bun.Socket<PassedOnConnection | undefined>,
+  ) {
+    this.since = front.steadyMs;
+  }
+
+  receive(data: Buffer): void {
+    if (this.isRefused) return freeBuffer(data);
+    if (this.proxy !== undefined) return this.proxy.onClientData(data);
+    this.socket.pause();
+    this.proxy = this.front.openProxy(this.socket, data);
+    this.isRefused = this.proxy === undefined;
+  }
+
+  onInputEnd(): void {
+    if (this.proxy === undefined) this.socket.end();
+    else this.proxy.onClientInputEnd();
+  }
+
+  onDrain(): void {
+    this.proxy?.onClientDrain();
+  }
+
+  onSocketClosed(): void {
+    this.proxy?.onClientClosed();
+  }
+
+  abort(): void {
+    this.socket.terminate();
+  }
+
+  /** The server stops: what has been passed on is for Bun.serve() to end. */
+  closeUnused(): void {
+    if (this.proxy === undefined) this.socket.end();
+  }
+
+  checkTime(nowMs: number, stalled: boolean, idleTimeoutMs: number): void {
+    if (this.proxy !== undefined) return this.proxy.checkTime(nowMs);
+    if (stalled) this.since = nowMs;
+    if (idleTimeoutMs > 0 && nowMs - this.since >= idleTimeoutMs) this.socket.end();
+  }
+
+  get idleSinceMs(): number {
+    return this.proxy?.idleSinceMs ?? this.since;
+  }
+
+  get idleAfterMs(): number {
+    if (this.proxy === undefined) return IDLE_AFTER_MS.unfinished;
+    return this.proxy.isInRequest ? IDLE_AFTER_MS.passedOn : IDLE_AFTER_MS.answered;
+  }
+
+  closeIdle(): void {
+    this.socket.terminate();
+  }
+}
