@@ -9,6 +9,7 @@ import { lockExclusively } from "../exclusive-data-path.ts";
 import { FolderLock } from "../folder-lock.ts";
 import { describeNsqdData, hasUnfinishedImport, refuseUnfinishedImport } from "../migration/nsqd-import.ts";
 import type { BrokerOptions } from "../options.ts";
+import { lostBeginning } from "../recovery/lost-messages.ts";
 import { setMisplacedAside } from "../recovery/misplaced.ts";
 import { DamageLog } from "../storage/damage-log.ts";
 import { DATA_FOLDER } from "../storage/data-path.ts";
@@ -47,6 +48,8 @@ interface KnownLog {
   /** A topic had its number before. */
   isReused: boolean;
   neededSequence: number;
+  /** No row is damaged, so channels need nothing before that. */
+  isExact: boolean;
   syncedSequence: number | undefined;
 }
 
@@ -250,14 +253,16 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
       )
       .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];
     const { channels } = database.query("SELECT count(*) AS channels FROM channels").get() as { channels: number };
+    const damaged = damagedRows(database);
+    const isExact = damaged.length === 0;
     const known = new Map(
       rows.map(({ id, number, name, reused, needed, synced }) => [
         `${number}-${name}`,
-        { id, isReused: reused === 1, neededSequence: needed, syncedSequence: synced ?? undefined },
+        { id, isReused: reused === 1, neededSequence: needed, isExact, syncedSequence: synced ?? undefined },
       ]),
     );
     const { lastRun, files } = readRun(database, readBootId());
-    return { known, topics: rows.length, channels, damaged: damagedRows(database), notes: new FileNotes(lastRun, files) };
+    return { known, topics: rows.length, channels, damaged, notes: new FileNotes(lastRun, files) };
   } finally {
     database.close(true);
   }
@@ -296,6 +301,9 @@ function checkTopic(
   const first = segments[0];
   const next = segments[segments.length - 1]?.nextSequence ?? 0;
   const end = Math.max(next, known?.neededSequence ?? 0);
+  const late = first !== undefined && known?.isExact === true && regions === 0;
+  const missing = late ? lostBeginning(lastRun, topicName, known.neededSequence, first.baseSequence, next) : undefined;
+  if (missing !== undefined) report.error(missing);
   const lost = (known?.syncedSequence ?? 0) - end;
   if (lost > 0) report.error(`TOPIC(${topicName}): its log ends before sequence ${end}, but ${lost} more messages were on the disk`);
   const messages = segments.reduce((sum, { baseSequence, nextSequence }) => sum + nextSequence - baseSequence, 0);

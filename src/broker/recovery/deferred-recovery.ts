@@ -9,7 +9,7 @@ import type { Topic } from "../topics/topic.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
 import { EntryTally, isClaimed } from "./entry-tally.ts";
-import { skipLost } from "./lost-end.ts";
+import { skipLost } from "./lost-messages.ts";
 
 /**
  * How many sequences each log skips while a bucket cannot be read. The bucket may mention messages behind the log's end: some that

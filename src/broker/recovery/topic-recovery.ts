@@ -25,7 +25,7 @@ import type { Topic } from "../topics/topic.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
-import { skipLost } from "./lost-end.ts";
+import { lostBeginning, skipLost } from "./lost-messages.ts";
 
 /** Where a topic is restored from. */
 export interface TopicSource {
@@ -87,6 +87,8 @@ export class TopicRecovery {
   private held = new Map<number, number>();
   /** Ids of topics that an earlier start made of folders, and whose channels are still awaited. */
   private adopted = new Set<number>();
+  /** Ids of topics whose rows were damaged. */
+  private readonly mended = new Set<number>();
   private ended = false;
 
   /**
@@ -290,6 +292,13 @@ export class TopicRecovery {
     skipLost(this.parts.logger, this.registry, topic, next, synced, isKnown);
   }
 
+  private reportLostBeginning({ name, log }: Topic, needed: number): void {
+    const lost = lostBeginning(this.parts.notes.lastRun, name, needed, log.startSequence, log.next);
+    if (lost === undefined) return;
+    this.registry.countCorrupt(name);
+    this.parts.logger.error(lost);
+  }
+
   /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
   private mendTopicRow(row: TopicRow, folders: FoundFolder[]): TopicRow {
     const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
@@ -307,6 +316,7 @@ export class TopicRecovery {
       released: 0,
       prefix: folder?.topic?.prefix,
     };
+    this.mended.add(row.id);
     if (folder !== undefined) this.parts.metadata.updateTopic(mended);
     this.registry.countCorrupt(mended.name);
     this.parts.logger.error(
@@ -330,12 +340,15 @@ export class TopicRecovery {
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
     const { id, number, name } = row;
+    const corrupt = this.registry.corruptRegions;
     const known = {
       neededSequence: isRetaining(retention ?? this.registry.defaultRetention) ? 0 : neededSequence,
       syncedSequence: synced,
     };
     const prefix = row.prefix ?? folder?.topic?.prefix;
     const topic = this.addTopic({ id, number, name, prefix }, neededSequence, known, folder?.topic);
+    const isExact = this.found === "sound" && !this.mended.has(id) && !rows.some(({ damaged }) => damaged === true);
+    if (isExact && this.registry.corruptRegions === corrupt) this.reportLostBeginning(topic, neededSequence);
     if (retention !== undefined) topic.restoreRetention(retention);
     topic.paused = row.paused;
     if (row.durability !== undefined) topic.restoreDurability(row.durability);

@@ -40,6 +40,39 @@ test("a kill between the removal of a finished segment's index and its records i
   }
 });
 
+/** Both files of a segment are gone, so nothing in the topic's folder names what was in them. */
+for (const [which, at] of [["first", 0] as const, ["inner", 2] as const, ["last", -1] as const]) {
+  for (const channels of [[], ["a"], ["a", "b"]]) {
+    test(`the ${which} segment without both its files is told with ${channels.length} channels, and not again after a repair`, async () => {
+      await using server = InProcess.start({ maxBytesPerFile: 600 });
+      for (const channel of channels) server.broker.registry.topic("t").channel(channel);
+      const { publishing, registry } = server.broker;
+      for (let i = 0; i < 40; i++) await publishing.publish(registry.topic("t"), "", Buffer.from(`${i} ${"x".repeat(50)}`), 0);
+      for (const channel of channels.slice(1)) {
+        for (let sequence = 0; sequence < 40; sequence++)
+          await server.broker.messageControl.finish(registry.topic("t").channel(channel), sequence);
+      }
+      await server.broker.close();
+      const path = imageOf(server.dataPath);
+      expect(await runCheck([path], () => {})).toBe(0);
+      const folder = join(path, "bunsq-data", "topics", "00000-t");
+      const segments = readdirSync(folder).filter((name) => name.endsWith(".log"));
+      const name = segments.sort().at(at) as string;
+      for (const file of [name, name.replace("log", "idx")]) rmSync(join(folder, file));
+      let text = "";
+      expect(await runCheck([path], (part) => (text += part))).toBe(1);
+      expect(text).toMatch(/ERROR: .*(these are lost|are missing before|but \d+ more messages were on the disk)/);
+      const log = new MemoryLogger();
+      const broker = start(imageOf(path), log);
+      expect(broker.registry.corruptRegions).toBe(1);
+      expect(log.matching(/ERROR/)).toHaveLength(1);
+      await broker.close();
+      expect(await runCheck(["--repair", path], () => {})).toBe(1);
+      expect(await runCheck([path], () => {})).toBe(0);
+    });
+  }
+}
+
 test("what an operator or a file system put in recycled/ is left alone, and named once", async () => {
   await using server = InProcess.start();
   await server.broker.close();

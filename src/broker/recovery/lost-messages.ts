@@ -1,4 +1,5 @@
 import type { Logger } from "../../base/logger.ts";
+import type { LastRun } from "../storage/file-notes.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 
@@ -21,4 +22,17 @@ export function skipLost(logger: Logger, registry: TopicRegistry, topic: Topic, 
   }
   registry.countCorrupt(topic.name);
   logger.error(`${what}, but messages up to ${next - 1} were in it; these are lost, and their ids are not used again`);
+}
+
+/**
+ * What was before the first segment of a log and a channel has still to get: the files of a segment are gone, and no other file
+ * names them. Only a clean stop says exactly what channels have still to get: after any other end a segment may have been removed
+ * whose messages were finished, and the metadata store does not know yet that they were.
+ *
+ * @param needed the first sequence that a channel has still to get, by rows that are not damaged
+ * @returns a line about it; undefined if nothing is missing
+ */
+export function lostBeginning(lastRun: LastRun, name: string, needed: number, startSequence: number, next: number): string | undefined {
+  if (lastRun !== "clean" || startSequence <= needed || startSequence === next) return undefined;
+  return `TOPIC(${name}): its log begins at sequence ${startSequence}, but messages from ${needed} on were in it; these are lost`;
 }
