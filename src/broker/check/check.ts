@@ -28,7 +28,7 @@ import { JOURNAL_FILE } from "../storage/log/journal.ts";
 import { type FoundJournal, journalDamage, noJournal, readJournal, replayJournal } from "../storage/log/journal-reader.ts";
 import { recoverSegments } from "../storage/log/log-recovery.ts";
 import type { Segment } from "../storage/log/segment.ts";
-import { readTopicFile } from "../storage/log/topic-file.ts";
+import { damagedTopicFile, readTopicFile } from "../storage/log/topic-file.ts";
 import {
   BACKUP_FILE,
   foldersBeside,
@@ -161,6 +161,8 @@ function checkFiles(directory: string, report: Report): void {
       const row = known.get(`${number}-${name}`);
       if (isMarkedDeleted(overlay, folder, row?.isReused === true))
         return print(`topic ${name}: deleted; the next start removes the rest of its files`);
+      const damaged = damagedTopicFile(overlay, folder, notes.lastRun);
+      if (damaged !== undefined) damage.report("metadata", `TOPIC(${name}): ${damaged} is damaged; a start makes a new one`);
       const id = readTopicFile(overlay, folder, number, name)?.id ?? row?.id ?? 0;
       names.set(journal.byNumber ? number : id, name);
       const next = checkTopic(overlay, folder, number, name, row?.id === id ? row : undefined, notes.lastRun, report);

@@ -6,6 +6,7 @@ import type { DamageLog } from "../storage/damage-log.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { Disk } from "../storage/disk/disk.ts";
+import { setAside } from "../storage/disk/set-aside.ts";
 import { reading, UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { FileNotes } from "../storage/file-notes.ts";
 import { deletedFolders, isMarkedDeleted, removeDeletedMark, renameDeleted } from "../storage/log/deleted-folder.ts";
@@ -15,7 +16,7 @@ import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import { isRetaining, type Retention } from "../storage/log/retention.ts";
 import { isSegmentFile } from "../storage/log/segment.ts";
-import { readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
+import { damagedTopicFile, readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import { BACKUP_SEQUENCES, type MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
@@ -128,7 +129,13 @@ export class TopicRecovery {
   }
 
   private readTopicFile(found: FoundFolder): void {
-    found.topic = readTopicFile(this.parts.disk, found.folder, found.number, found.name);
+    const { disk, damage, notes } = this.parts;
+    found.topic = readTopicFile(disk, found.folder, found.number, found.name);
+    const damaged = found.topic === undefined ? damagedTopicFile(disk, found.folder, notes.lastRun) : undefined;
+    if (damaged !== undefined) {
+      const kept = reading(damaged, () => setAside(disk, damaged));
+      damage.report("metadata", `TOPIC(${found.name}): ${damaged} is damaged; it is kept as ${kept}, and a new one is made`);
+    }
     found.failure = undefined;
   }
 

@@ -5,6 +5,8 @@ import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, isMissing } from "../disk/disk.ts";
 import type { FolderNames } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
+import { reading } from "../disk/unreadable-file.ts";
+import { type LastRun, mayBeCutOff } from "../file-notes.ts";
 
 /**
  * A file in each topic's folder that says which topic the folder belongs to. Where the metadata store lost the topic's row, and
@@ -52,6 +54,23 @@ export function readTopicFile(disk: Disk, folder: string, number: number, name: 
   }
   if (bytes.readUInt32LE(16) !== number || bytes.readUInt32LE(24) !== Bun.hash.crc32(name)) return undefined;
   return { id: bytes.readDoubleLE(8), number, name, prefix: bytes.readUInt32LE(20) };
+}
+
+/**
+ * Whether the topic file of a folder is damaged, and the end of the last run does not explain it.
+ *
+ * @returns its path; undefined if it is whole, missing, or torn by a crash
+ * @throws UnreadableFile
+ */
+export function damagedTopicFile(disk: Disk, folder: string, lastRun: LastRun): string | undefined {
+  const path = join(folder, TOPIC_FILE);
+  if (!reading(path, () => disk.exists(path))) return undefined;
+  const size = reading(path, () => disk.sizeOf(path));
+  if (mayBeCutOff(lastRun, size) && (size < FILE_BYTES || lastRun !== "killed")) return undefined;
+  const bytes = readOrUndefined(disk, path);
+  const isWhole =
+    bytes?.readUInt32LE(0) === MAGIC && Bun.hash.crc32(bytes.subarray(0, CHECKSUM_OFFSET)) === bytes.readUInt32LE(CHECKSUM_OFFSET);
+  return isWhole ? undefined : path;
 }
 
 function readOrUndefined(disk: Disk, path: string): Buffer | undefined {
