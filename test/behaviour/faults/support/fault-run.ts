@@ -27,6 +27,10 @@ export interface Fault {
   readonly calls: number;
 }
 
+export function nameOf({ moment, kind, call, duration, durability }: Fault): string {
+  return [moment, kind.name, call, duration, durability].join(", ");
+}
+
 /** The metadata store is a real file, best in memory. */
 const MEMORY_FOLDER = "/dev/shm";
 const START_MS = 1_767_225_600_000;

@@ -60,7 +60,7 @@ const OF_DISK: readonly FileKind[] = [
   { name: "deleted topic", path: /\/topics\/deleted-\d+(?:\/.*)?$/, refuses: ["delete a topic"] },
   { name: "backup of the metadata store", path: new RegExp(`/topics/catalogue\\.copy${END}`), refuses: [] },
   { name: "folder of topics", path: /\/topics$/, refuses: ["make a topic", "delete a topic"], refusesAtStart: ALL, refusesStart: true },
-  { name: "bucket", path: new RegExp(`/deferred/\\d+-\\d+\\.msg${END}`), refuses: ["defer"] },
+  { name: "bucket", path: new RegExp(`/deferred/\\d+-\\d+\\.msg${END}`), refuses: ["defer"], repeats: true },
   { name: "status records", path: new RegExp(`/deferred/\\d+-\\d+\\.done${END}`), refuses: ["defer"], repeats: true },
   { name: "folder of buckets", path: /\/deferred$/, refuses: ["defer"], refusesStart: true, repeats: true },
   { name: "keys", path: new RegExp(`/keys/\\d+\\.keys${END}`), refuses: ["publish with a key"] },
