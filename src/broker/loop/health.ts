@@ -35,9 +35,14 @@ export class Health {
     return failure === undefined ? "OK" : `NOK - ${failure.message}`;
   }
 
-  /** There is room on the disk: whoever asks /ping before publishing would otherwise never find out. */
-  forgetFullDisk(isDiskFull: (error: unknown) => boolean): void {
-    if (isDiskFull(this.log)) this.log = undefined;
-    if (isDiskFull(this.deferred)) this.deferred = undefined;
+  /** A write failed, and none of its kind was tried since. */
+  get hasWriteFailure(): boolean {
+    return this.log !== undefined || this.deferred !== undefined;
+  }
+
+  /** The disk takes writes again: whoever asks /ping before publishing would otherwise never find out. */
+  forgetWriteFailures(): void {
+    this.log = undefined;
+    this.deferred = undefined;
   }
 }

@@ -5,7 +5,6 @@ import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { FolderLock } from "../folder-lock.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
-import { isDiskFull } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { ReadFailures } from "../storage/disk/read-failures.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
@@ -19,6 +18,8 @@ import { type EventLoopTurn, SURVEY_INTERVAL_MS } from "./turn.ts";
 
 /** How often it is noted how long files are whose end nothing else speaks of. */
 const NOTES_INTERVAL_MS = 1000;
+/** After a write that failed, it is tried this often whether the disk takes one. */
+const PROBE_INTERVAL_MS = 1000;
 /** If the event loop has not come here for this long, the process was stopped or held up. Otherwise it comes each SURVEY_INTERVAL_MS. */
 const STALL_MS = 1000;
 /** After a stall, sockets are read in this many turns before deadlines count: one turn may not see all that are ready. */
@@ -69,6 +70,7 @@ export interface TimersParts {
 export class Timers {
   private nextSurveyMs = 0;
   private nextNotesMs = 0;
+  private nextProbeMs = 0;
   private deferredAtMs = 0;
   private readonly adoptedUntilMs: number;
   /** When it last ran, by the clock that nobody sets. */
@@ -151,7 +153,10 @@ export class Timers {
     keys.evictExpired(turn.agingMs);
     lock.check([metadata.path], logger);
     freeSpace.check(turn.steadyMs);
-    if (freeSpace.hasRoom) health.forgetFullDisk(isDiskFull);
+    if (health.hasWriteFailure && nowMs >= this.nextProbeMs) {
+      this.nextProbeMs = nowMs + PROBE_INTERVAL_MS;
+      if (freeSpace.takesWrites()) health.forgetWriteFailures();
+    }
     checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
     if (nowMs >= this.nextNotesMs) {
       this.nextNotesMs = nowMs + NOTES_INTERVAL_MS;

@@ -175,6 +175,8 @@ export class Checkpointer {
     if (Math.abs(clockStepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet(clockStepMs);
     if (nowMs < this.nextSyncedMs) return;
     this.nextSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
+    // Otherwise nobody would find out that it can be written again, as long as nothing changes.
+    if (this.failure !== undefined) this.save(() => this.parts.metadata.setClockStep(this.savedStepMs));
     this.saveSynced(topics);
     this.parts.metadata.checkpointIfLarge((failure) => {
       if (failure !== undefined) this.failed(failure);

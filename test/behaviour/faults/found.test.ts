@@ -237,3 +237,28 @@ test("a topic that was deleted does not come back after a power cut", async () =
     expect([...again.broker.registry.topics.keys()]).toEqual([]);
   }
 });
+
+test("the broker is well again soon after the disk is, though nobody publishes", async () => {
+  let storeFails = false;
+  using _ = new FailingDatabase((call) => {
+    if (storeFails && call === "write") throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+  });
+  await using site = Site.empty();
+  site.broker.registry.topic("t").channel("c");
+  const failure = { calls: ["write"] as const, code: "EIO", times: Number.POSITIVE_INFINITY };
+  site.fail({ ...failure, path: /./ });
+  await expect(site.publish("t", "m")).rejects.toThrow("EIO");
+  await expect(site.publish("t", "m", 1000)).rejects.toThrow("EIO");
+  await site.pass(10_000);
+  expect(site.health).toStartWith("NOK - EIO");
+  site.heal();
+  await site.pass(3000);
+  expect(site.health).toBe("OK");
+  storeFails = true;
+  expect(() => site.broker.registry.topic("t").pause()).toThrow("NOT_STORED");
+  await site.pass(3000);
+  expect(site.health).toBe("NOK - disk I/O error");
+  storeFails = false;
+  await site.pass(3000);
+  expect(site.health).toBe("OK");
+});

@@ -70,6 +70,23 @@ export class BallastFile implements Ballast {
     }
   }
 
+  /** Tries whether the disk takes a file, and removes it. */
+  canWrite(): boolean {
+    const unfinished = `${this.path}.new`;
+    try {
+      const fd = this.disk.open(unfinished, "w+");
+      try {
+        writeFully(this.disk, fd, Buffer.alloc(PAGE_BYTES), 0, PAGE_BYTES, 0);
+      } finally {
+        this.disk.close(fd);
+      }
+      this.disk.remove(unfinished);
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   use<T>(work: () => T): T {
     try {
       return work();
@@ -83,7 +100,7 @@ export class BallastFile implements Ballast {
 }
 
 /** Whether an error of the file system or of SQLite says that there is no room. */
-export function isDiskFull(error: unknown): boolean {
+function isDiskFull(error: unknown): boolean {
   const code = (error as NodeJS.ErrnoException | undefined)?.code ?? "";
   return code === "ENOSPC" || code === "EDQUOT" || code === "SQLITE_FULL";
 }

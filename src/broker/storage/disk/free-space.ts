@@ -54,6 +54,11 @@ export class FreeSpace {
     this.nextCheckMs = Math.min(this.nextCheckMs, nowMs + NEAR_INTERVAL_MS);
   }
 
+  /** Whether the disk takes writes: there is room for those that a full disk refused, and a small file can be written. */
+  takesWrites(): boolean {
+    return this.hasRoom && this.ballast.canWrite();
+  }
+
   private measure(nowMs: number): void {
     this.nextCheckMs = nowMs + FAR_INTERVAL_MS;
     const freeBytes = this.freeBytes();
