@@ -7,7 +7,7 @@ import { FILE_KINDS } from "./support/file-kinds.ts";
 // there are, a run without a fault tells.
 
 /** How many cells of the table are played, chosen by the seed; all: every one. */
-const CELLS = process.env.BUNSQ_FAULT_CELLS ?? "200";
+const CELLS = process.env.BUNSQ_FAULT_CELLS ?? "150";
 const MOMENTS: readonly Moment[] = ["first start", "start", "work", "stop"];
 const DURATIONS: readonly Duration[] = ["once", "150 ms", "for ever"];
 

@@ -14,7 +14,7 @@ import { readBySequence } from "../../support/log-fixture.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 
 /** How many failures are tried of the calls that an import makes. */
-const FAILURES = process.env.BUNSQ_FAULT_CELLS === "all" ? Number.POSITIVE_INFINITY : 40;
+const FAILURES = process.env.BUNSQ_FAULT_CELLS === "all" ? Number.POSITIVE_INFINITY : 25;
 const MESSAGES = 300;
 
 const seed = seedFromEnvironment();

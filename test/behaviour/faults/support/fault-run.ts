@@ -267,7 +267,7 @@ export class FaultRun {
   /** What was finished recently, or while records of it could not be written, may come again after a restart. */
   private noteRepeats({ kind, call, moment }: Fault): void {
     const nowMs = this.site.clock.wallMs();
-    const repeats = kind.repeats === true || call === "sync" || call === "syncFolder";
+    const repeats = kind.repeats === true || maySyncFail(call);
     if (moment === "stop" && !repeats) return;
     this.ledger.restarts((repeats ? this.faultMs : nowMs) - SAVED_WITHIN_MS);
   }
@@ -287,7 +287,7 @@ export class FaultRun {
       return;
     }
     const disk = call as DiskCall;
-    this.ledger.refusedMayCome = disk === "sync" || disk === "syncFolder";
+    this.ledger.refusedMayCome = maySyncFail(call);
     site.fail({
       path: kind.path,
       // Where a write fails, what was written is to be cut off.
@@ -349,7 +349,7 @@ export class FaultRun {
 
   private checkRefused({ moment, kind, call, durability }: Fault): void {
     // A sync that fails refuses whatever waited for it, and so does a file that cannot be opened to be synced.
-    const anything = durability === "fsync" && (call === "sync" || call === "syncFolder" || call === "open");
+    const anything = durability === "fsync" && maySyncFail(call);
     const refuses = moment === "work" || moment === "stop" ? kind.refuses : (kind.refusesAtStart ?? kind.refuses);
     for (const { requests, topic, why } of this.ledger.refused.splice(0)) {
       const isConcerned = kind.ofTopic !== true || new RegExp(`^${VICTIM}$`).test(topic);
@@ -360,7 +360,7 @@ export class FaultRun {
 
   /** Messages of topics that do not have the files that fail have come. */
   private checkOthers({ kind, durability, call }: Fault): void {
-    if (durability === "fsync" && (call === "sync" || call === "syncFolder")) return;
+    if (durability === "fsync" && maySyncFail(call)) return;
     const nowMs = this.site.clock.wallMs();
     for (const { topic, body, deferMs, sentMs, requeued } of this.ledger.owed) {
       if (kind.refusesAtStart?.includes("publish")) continue;
@@ -402,6 +402,11 @@ export class FaultRun {
   get log(): string[] {
     return this.site.log.lines;
   }
+}
+
+/** Whether syncs fail where a call does: a file that was closed is opened to be synced. */
+function maySyncFail(call: Call): boolean {
+  return call === "sync" || call === "syncFolder" || call === "open";
 }
 
 /** A kind of call that a run makes when nothing fails, and how often. */
