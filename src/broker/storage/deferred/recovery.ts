@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import type { Ballast } from "../disk/ballast.ts";
 import { type Disk, GONE_ENDING, removeIfThere } from "../disk/disk.ts";
-import { finishRenamings } from "../disk/folder-names.ts";
+import { listRenamed } from "../disk/folder-names.ts";
 import type { ReadRetry } from "../disk/read-failures.ts";
 import { reading, UnreadableFile } from "../disk/unreadable-file.ts";
 import { checkVersion, type FileFormat } from "../file-head.ts";
@@ -213,7 +213,7 @@ function isAtFront(bucket: Bucket, entry: ScannedEntry): boolean {
 
 /** Finds the buckets of an earlier run, and removes the remains of removed ones. @throws UnreadableFile if the folder cannot be listed */
 function findBuckets({ disk, directory, names: folderNames }: BucketSet, logger: Logger, damage: BucketDamage): Bucket[] {
-  finishRenamings(disk, directory);
+  listRenamed(disk, directory);
   endReplacements(disk, directory);
   const names = reading(directory, () => disk.list(directory));
   for (const name of names) {

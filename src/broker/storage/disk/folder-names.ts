@@ -111,10 +111,17 @@ export class FolderNames {
   }
 }
 
-/** Gives the files and folders in a folder their names back that an earlier run was making again when it ended. */
-export function finishRenamings(disk: Disk, directory: string): void {
-  for (const name of reading(directory, () => disk.list(directory)))
-    if (name.endsWith(RENAMING_ENDING)) finishRenaming(disk, `${directory}/${name}`);
+/**
+ * Lists a folder, when the files and folders in it have their names back that an earlier run was making again when it ended.
+ *
+ * @throws UnreadableFile
+ */
+export function listRenamed(disk: Disk, directory: string): string[] {
+  const names = reading(directory, () => disk.list(directory));
+  const renaming = names.filter((name) => name.endsWith(RENAMING_ENDING));
+  if (renaming.length === 0) return names;
+  for (const name of renaming) finishRenaming(disk, `${directory}/${name}`);
+  return reading(directory, () => disk.list(directory));
 }
 
 function finishRenaming(disk: Disk, renamed: string): void {

@@ -1,11 +1,11 @@
 import { join } from "node:path";
 import type { DamageLog } from "../damage-log.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
-import { FolderNames, finishRenamings } from "../disk/folder-names.ts";
+import { FolderNames, listRenamed } from "../disk/folder-names.ts";
 import { LazyFile } from "../disk/lazy-file.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { SyncGroup } from "../disk/sync-group.ts";
-import { isKernelError, reading } from "../disk/unreadable-file.ts";
+import { isKernelError } from "../disk/unreadable-file.ts";
 import { encodeHead, HEAD_BYTES } from "../file-head.ts";
 import type { FileNotes } from "../file-notes.ts";
 import {
@@ -233,8 +233,7 @@ export class KeyFiles {
    */
   recover(visit: KeyVisitor, write: () => void): void {
     this.disk.makeDirectory(this.directory);
-    finishRenamings(this.disk, this.directory);
-    const numbers = reading(this.directory, () => this.disk.list(this.directory))
+    const numbers = listRenamed(this.disk, this.directory)
       .map((name) => /^(\d+)\.keys$/.exec(name)?.[1])
       .filter((digits) => digits !== undefined)
       .map(Number)

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { Logger } from "../../../base/logger.ts";
 import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
-import { FolderNames, finishRenamings } from "../disk/folder-names.ts";
+import { FolderNames, listRenamed } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { reading } from "../disk/unreadable-file.ts";
 import { type LastRun, mayBeCutOff } from "../file-notes.ts";
@@ -89,8 +89,7 @@ class LogRecovery {
 
   private openAll(): void {
     const { disk, directory } = this.options;
-    finishRenamings(disk, directory);
-    const names = reading(directory, () => disk.list(directory));
+    const names = listRenamed(disk, directory);
     for (const name of names) if (name.endsWith(".idx.new")) removeIfThere(disk, join(directory, name));
     const found = new Set(names.filter((name) => /^[0-9a-f]{16}\.(log|idx)$/.test(name)).map((name) => name.slice(0, 16)));
     const ordered = [...found].sort();

@@ -6,7 +6,7 @@ import type { Logger } from "../../../base/logger.ts";
 import { StartError } from "../../../base/start-error.ts";
 import type { DamageLog } from "../damage-log.ts";
 import { closeQuietly, type Disk, isMissing, readFully, systemDisk, writeFully } from "../disk/disk.ts";
-import { finishRenamings } from "../disk/folder-names.ts";
+import { listRenamed } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
 import { reading, unreadable } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
@@ -308,8 +308,7 @@ export function topicFolders(disk: Disk, directory: string): TopicFolder[] {
   const topics = join(directory, "topics");
   let folders: string[];
   try {
-    finishRenamings(disk, topics);
-    folders = disk.list(topics);
+    folders = listRenamed(disk, topics);
   } catch (error) {
     if (isMissing(error)) return [];
     throw unreadable(topics, error);

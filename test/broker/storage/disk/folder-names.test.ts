@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { FolderNames, finishRenamings } from "../../../../src/broker/storage/disk/folder-names.ts";
+import { FolderNames, listRenamed } from "../../../../src/broker/storage/disk/folder-names.ts";
 import { LazyFile } from "../../../../src/broker/storage/disk/lazy-file.ts";
 import { FaultDisk } from "../../../behaviour/power-cut/support/fault-disk.ts";
 import { Random } from "../../../support/random.ts";
@@ -80,7 +80,7 @@ test("a start gives files and folders their names back that an earlier run was m
   for (const name of ["one.renaming", "two", "two.renaming"]) disk.close(disk.open(`${FOLDER}/${name}`, "w+"));
   disk.makeDirectory(`${FOLDER}/log.renaming`);
   disk.close(disk.open(`${FOLDER}/log.renaming/records`, "w+"));
-  finishRenamings(disk, FOLDER);
+  listRenamed(disk, FOLDER);
   expect(disk.list(FOLDER).sort()).toEqual(["log", "one", "two", "two.renaming"]);
   expect(disk.list(`${FOLDER}/log`)).toEqual(["records"]);
 });
