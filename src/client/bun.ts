@@ -1,0 +1,6 @@
+import { setStandardTransport } from "./transport.ts";
+import { bunTransport } from "./transports/bun.ts";
+
+setStandardTransport(bunTransport);
+
+export * from "./client.ts";

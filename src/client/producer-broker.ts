@@ -1,0 +1,302 @@
+import { Batch, type Publication } from "./batch.ts";
+import type { Connection } from "./connection.ts";
+import type { ConnectionSettings } from "./connection-options.ts";
+import { BrokerError, type ClientError, PublishError } from "./errors.ts";
+import type { ProducerEvent } from "./events.ts";
+import { Link, type LinkOwner } from "./link.ts";
+import { murmur3 } from "./murmur3.ts";
+import type { Candidate } from "./strategy.ts";
+
+/** Bytes that wait for a slow connection; beyond them nothing more is written to it. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+
+/** How batches are made. */
+export interface BatchSettings {
+  /** Whether messages of one turn are put together. */
+  readonly isOn: boolean;
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  /** Batches that a broker has not answered. Until it does, messages gather in larger ones. */
+  readonly maxUnanswered: number;
+}
+
+/** What a producer does for its brokers. */
+export interface ProducerBrokerOwner {
+  readonly batches: BatchSettings;
+  newKey(): string | undefined;
+  emit(event: ProducerEvent): void;
+  /** Messages are over: acknowledged, refused or given up. */
+  onSettled(count: number, bytes: number): void;
+  onUp(broker: ProducerBroker): void;
+  onDown(broker: ProducerBroker): void;
+  /** The first attempt to connect has ended. */
+  onTried(): void;
+  /** The broker refused a batch that another broker may take. @returns whether another one gets it */
+  sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean;
+}
+
+/** One broker of a producer: gathers messages into batches, sends them, and matches the broker's answers. */
+export class ProducerBroker implements LinkOwner, Candidate {
+  pending = 0;
+  readonly seed: number;
+  readonly link: Link;
+  /** When its connection was lost; undefined while it is up or was never up. */
+  downSinceMs: number | undefined;
+  hasTried = false;
+  /** Batches that are still open for more messages, by topic. */
+  private readonly open = new Map<string, Batch>();
+  private waiting: Batch[] = [];
+  private readonly unanswered: Batch[] = [];
+  /** What was gathered is to be sent as soon as the broker keeps up. */
+  private isDue = false;
+  /** An error frame came, and no command behind its one is carried out if the broker closes the connection now. */
+  private hasRefused = false;
+
+  constructor(
+    readonly broker: string,
+    private readonly settings: ConnectionSettings,
+    private readonly owner: ProducerBrokerOwner,
+  ) {
+    this.seed = murmur3(broker);
+    this.link = new Link(broker, settings, this);
+  }
+
+  get isUp(): boolean {
+    return this.link.connection !== undefined;
+  }
+
+  get isIdle(): boolean {
+    return this.pending === 0;
+  }
+
+  /** Adds a message to the topic's open batch. @returns whether the batch is full, so that it should be sent now */
+  add(topic: string, publication: Publication): boolean {
+    const { batches } = this.owner;
+    let batch = this.open.get(topic);
+    if (batch !== undefined && batch.bytes + publication.bytes > batches.maxBytes) {
+      this.seal(topic, batch);
+      batch = undefined;
+    }
+    if (batch === undefined) {
+      batch = new Batch(topic, undefined, false, this.owner.newKey());
+      this.open.set(topic, batch);
+    }
+    batch.add(publication);
+    this.pending++;
+    if (batches.isOn && batch.count < batches.maxMessages && batch.bytes < batches.maxBytes) return false;
+    this.seal(topic, batch);
+    return true;
+  }
+
+  /** Queues a batch as it is. @param isFirst it was sent before, and keeps its place */
+  addBatch(batch: Batch, isFirst = false): void {
+    this.pending += batch.count;
+    if (isFirst) this.waiting.unshift(batch);
+    else this.waiting.push(batch);
+  }
+
+  /** Sends what was gathered, now or as soon as the broker keeps up. */
+  flush(): void {
+    this.isDue = true;
+    this.send();
+  }
+
+  /** Sends what waits, as far as the broker keeps up. */
+  send(): void {
+    const { connection } = this.link;
+    if (connection === undefined) return;
+    const { maxUnanswered } = this.owner.batches;
+    let sent = 0;
+    while (this.unanswered.length < maxUnanswered && connection.waitingBytes < MAX_WAITING_BYTES) {
+      if (sent === this.waiting.length) {
+        if (!this.isDue || this.open.size === 0) break;
+        this.isDue = false;
+        for (const [topic, batch] of this.open) this.seal(topic, batch);
+        continue;
+      }
+      const batch = this.waiting[sent++] as Batch;
+      this.dropCancelled(batch);
+      if (batch.count > 0) this.write(connection, batch);
+    }
+    if (sent > 0) this.waiting.splice(0, sent);
+    connection.flush();
+  }
+
+  /** Takes out everything that has not been sent. */
+  takeUnsent(): Batch[] {
+    for (const [topic, batch] of this.open) this.seal(topic, batch);
+    const taken = this.waiting;
+    this.waiting = [];
+    for (const batch of taken) this.pending -= batch.count;
+    return taken;
+  }
+
+  /** Gives up messages whose time is over. */
+  expire(nowMs: number): void {
+    for (const batch of this.takeUnsent()) {
+      if (batch.deadlineMs > nowMs) this.addBatch(batch);
+      else this.refuse(batch, this.timeout(batch));
+    }
+    // The answer may still come, and is then matched with the batch, so the batch keeps its place.
+    for (const batch of this.unanswered) {
+      if (batch.deadlineMs > nowMs || batch.isAbandoned) continue;
+      batch.isAbandoned = true;
+      batch.settle(this.timeout(batch), undefined);
+    }
+  }
+
+  /** Refuses everything that has no answer. */
+  rejectAll(makeError: (batch: Batch) => Error): void {
+    for (const batch of [...this.unanswered.splice(0), ...this.takeUnsentOnly()]) this.finish(batch, makeError(batch));
+  }
+
+  private takeUnsentOnly(): Batch[] {
+    const taken = this.takeUnsent();
+    for (const batch of taken) this.pending += batch.count;
+    return taken;
+  }
+
+  private timeout(batch: Batch): PublishError {
+    const { broker } = this;
+    return new PublishError("TIMEOUT", "no broker acknowledged the message in time", batch.topic, batch.attempts > 0, {
+      broker,
+      command: batch.command,
+    });
+  }
+
+  private seal(topic: string, batch: Batch): void {
+    this.open.delete(topic);
+    this.waiting.push(batch);
+  }
+
+  /** A batch that was sent before has to stay as it is. */
+  private dropCancelled(batch: Batch): void {
+    if (batch.sentTo !== undefined || batch.isWhole) return;
+    for (const publication of batch.takeCancelled()) {
+      this.pending--;
+      this.owner.onSettled(1, publication.bytes);
+    }
+  }
+
+  private write(connection: Connection, batch: Batch): void {
+    const { idempotency } = connection.features;
+    if (batch.sentTo !== undefined && (batch.sentTo !== this.broker || !batch.wasKeyed)) {
+      batch.mayBeDuplicate = true;
+      const { topic, count, sentTo: from, idempotencyKey: key } = batch;
+      this.owner.emit({ type: "maybe-duplicated", topic, count, from, to: this.broker, key });
+    }
+    batch.attempts++;
+    batch.sentTo = this.broker;
+    batch.wasKeyed = idempotency && batch.idempotencyKey !== undefined;
+    batch.writeTo(connection.outbox, idempotency);
+    this.unanswered.push(batch);
+  }
+
+  // ---- LinkOwner
+
+  prepare(): void {
+    this.hasRefused = false;
+    this.downSinceMs = undefined;
+    this.tried();
+    // The connection hands over what comes only after this call.
+    queueMicrotask(() => {
+      if (this.isUp) this.owner.onUp(this);
+    });
+  }
+
+  onConnectFailed(): void {
+    this.tried();
+    this.owner.onDown(this);
+  }
+
+  emit(event: ProducerEvent): void {
+    this.owner.emit(event);
+  }
+
+  onMessage(): void {
+    // A connection that has not subscribed gets none.
+  }
+
+  onResponse(): void {
+    this.hasRefused = false;
+    const batch = this.unanswered.shift();
+    if (batch === undefined) return;
+    const { broker } = this;
+    batch.sentTo = undefined;
+    batch.settle(undefined, { broker, attempts: batch.attempts, mayBeDuplicate: batch.mayBeDuplicate });
+    this.settled(batch);
+  }
+
+  onErrorFrame(_connection: Connection, error: BrokerError): void {
+    this.hasRefused = true;
+    const batch = this.unanswered.shift();
+    if (batch === undefined) {
+      return this.owner.emit({ type: "broker-error", broker: this.broker, error });
+    }
+    batch.sentTo = undefined;
+    // Messages of several calls share the batch, and only some of them may be bad.
+    if (error.code === "E_BAD_MESSAGE" && !batch.isWhole && batch.count > 1) return this.split(batch);
+    if (error.code.endsWith("PUB_FAILED") && !batch.isAbandoned) {
+      this.pending -= batch.count;
+      if (this.owner.sendElsewhere(batch, this)) return;
+      this.pending += batch.count;
+    }
+    this.finish(batch, new BrokerError(error.code, error.message, { broker: this.broker, command: batch.command }));
+  }
+
+  onChunkEnd(): void {
+    this.send();
+  }
+
+  onClosed(_connection: Connection, error: ClientError | undefined): void {
+    const lost = this.unanswered.splice(0);
+    this.downSinceMs = this.settings.clock.steadyMs();
+    for (let i = lost.length - 1; i >= 0; i--) {
+      const batch = lost[i] as Batch;
+      // Commands behind one that ended the connection are not carried out.
+      if (this.hasRefused) batch.sentTo = undefined;
+      if (batch.isAbandoned) {
+        this.settled(batch);
+        continue;
+      }
+      this.pending -= batch.count;
+      this.addBatch(batch, true);
+    }
+    this.link.onLost(error);
+    this.owner.onDown(this);
+  }
+
+  /** Sends each message of a refused batch in a command of its own. */
+  private split(batch: Batch): void {
+    const singles = batch.publications.map((publication) => {
+      const single = new Batch(batch.topic, undefined, true, this.owner.newKey());
+      single.add(publication);
+      single.mayBeDuplicate = batch.mayBeDuplicate;
+      single.attempts = batch.attempts;
+      return single;
+    });
+    this.waiting.unshift(...singles);
+  }
+
+  /** Refuses a batch that is not counted as pending any more. */
+  refuse(batch: Batch, error: Error): void {
+    this.pending += batch.count;
+    this.finish(batch, error);
+  }
+
+  private finish(batch: Batch, error: Error): void {
+    batch.settle(error, undefined);
+    this.settled(batch);
+  }
+
+  private settled(batch: Batch): void {
+    this.pending -= batch.count;
+    this.owner.onSettled(batch.count, batch.bytes);
+  }
+
+  private tried(): void {
+    if (this.hasTried) return;
+    this.hasTried = true;
+    this.owner.onTried();
+  }
+}

@@ -1,0 +1,318 @@
+import type { Clock, Timer } from "../base/clock.ts";
+import { Batch, type Publication } from "./batch.ts";
+import type { ConnectionSettings } from "./connection-options.ts";
+import { PublishError } from "./errors.ts";
+import type { ProducerEvent } from "./events.ts";
+import { type BatchSettings, ProducerBroker, type ProducerBrokerOwner } from "./producer-broker.ts";
+import { Chooser, type Strategy } from "./strategy.ts";
+
+/** How a pool works. */
+export interface PoolSettings {
+  readonly connection: ConnectionSettings;
+  readonly batches: BatchSettings;
+  readonly strategy: Strategy;
+  readonly lingerMs: number;
+  readonly timeoutMs: number;
+  readonly sameBrokerMs: number;
+  readonly retry: "safe" | "always" | "never";
+  readonly maxMessages: number;
+  readonly maxBytes: number;
+  /** Makes idempotency keys; undefined for none. */
+  readonly newKey: () => string | undefined;
+  readonly emit: (event: ProducerEvent) => void;
+  /** A broker was lost. */
+  readonly onLost: () => void;
+}
+
+const EXPIRY_MS = 1_000;
+
+/** The brokers of a producer, and the messages that are not acknowledged: says which broker gets which message, also when brokers go. */
+export class ProducerPool implements ProducerBrokerOwner {
+  readonly batches: BatchSettings;
+  /** Messages that a broker has been chosen for. */
+  pendingMessages = 0;
+  private pendingBytes = 0;
+  /** Messages that wait for a broker or for room. */
+  private unplaced: Batch[] = [];
+  private unplacedMessages = 0;
+  private readonly clock: Clock;
+  private readonly chooser: Chooser<ProducerBroker>;
+  private readonly brokers = new Map<string, ProducerBroker>();
+  /** Brokers that get messages: those that are connected, or will soon be again. */
+  private candidates: ProducerBroker[] = [];
+  /** The brokers that there should be; undefined until it is known. */
+  private wanted: ReadonlySet<string> | undefined;
+  /** Brokers whose first attempt to connect has not ended. */
+  private untried = 0;
+  private isFlushPlanned = false;
+  private expiryTimer: Timer | undefined;
+  private readonly graceTimers = new Set<Timer>();
+  private readonly listeners = new Set<() => void>();
+  private isOver = false;
+
+  constructor(private readonly settings: PoolSettings) {
+    this.batches = settings.batches;
+    this.clock = settings.connection.clock;
+    this.chooser = new Chooser(settings.strategy);
+  }
+
+  get hasRoom(): boolean {
+    return this.pendingMessages < this.settings.maxMessages && this.pendingBytes < this.settings.maxBytes;
+  }
+
+  /** Whether as many messages wait as may. */
+  get isFull(): boolean {
+    return !this.hasRoom || this.pendingMessages + this.unplacedMessages >= this.settings.maxMessages;
+  }
+
+  get count(): number {
+    return this.pendingMessages + this.unplacedMessages;
+  }
+
+  get connected(): string[] {
+    return [...this.brokers.values()].filter(({ isUp }) => isUp).map(({ broker }) => broker);
+  }
+
+  /** Each broker was tried, and one is there. */
+  get isReady(): boolean {
+    return this.wanted !== undefined && this.untried === 0 && this.candidates.length > 0;
+  }
+
+  /** Calls back whenever something has changed for those who wait. @returns what ends it */
+  listen(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  // ---- messages
+
+  /** Adds a message that may share a command with others of its topic. */
+  add(topic: string, publication: Publication): void {
+    if (this.isReady && this.unplaced.length === 0 && this.hasRoom) {
+      this.place(topic, publication);
+      return this.planExpiry();
+    }
+    const batch = new Batch(topic, undefined, false, undefined);
+    batch.add(publication);
+    this.addBatch(batch);
+  }
+
+  /** Adds a batch, which waits for its turn. */
+  addBatch(batch: Batch): void {
+    this.unplaced.push(batch);
+    this.unplacedMessages += batch.count;
+    this.placeWaiting();
+    this.planExpiry();
+  }
+
+  flush(): void {
+    for (const broker of this.brokers.values()) broker.flush();
+  }
+
+  private place(topic: string, publication: Publication): void {
+    this.pendingMessages++;
+    this.pendingBytes += publication.bytes;
+    const broker = this.chooser.choose(this.candidates, publication.key);
+    if (broker.add(topic, publication)) broker.send();
+    else this.planFlush();
+  }
+
+  /** Gives what waits to brokers, as far as there is room. */
+  private placeWaiting(): void {
+    if (!this.isReady || this.isOver) return;
+    let placed = 0;
+    while (placed < this.unplaced.length && this.hasRoom) {
+      const batch = this.unplaced[placed++] as Batch;
+      this.unplacedMessages -= batch.count;
+      if (batch.isWhole || batch.attempts > 0) {
+        this.pendingMessages += batch.count;
+        this.pendingBytes += batch.bytes;
+        this.chooser.choose(this.candidates, batch.publications[0]?.key).addBatch(batch);
+        this.planFlush();
+      } else {
+        for (const publication of batch.publications) if (!publication.isCancelled) this.place(batch.topic, publication);
+      }
+    }
+    if (placed > 0) this.unplaced.splice(0, placed);
+  }
+
+  private planFlush(): void {
+    if (this.isFlushPlanned) return;
+    this.isFlushPlanned = true;
+    const flush = () => {
+      this.isFlushPlanned = false;
+      this.flush();
+    };
+    if (this.settings.lingerMs > 0) this.clock.callAfter(this.settings.lingerMs, flush);
+    else this.clock.callAfterTurn(flush);
+  }
+
+  private planExpiry(): void {
+    if (this.expiryTimer !== undefined || this.isOver) return;
+    this.expiryTimer = this.clock.callAfter(Math.min(EXPIRY_MS, this.settings.timeoutMs / 4), () => {
+      this.expiryTimer = undefined;
+      this.expire(this.clock.steadyMs());
+      if (this.count > 0) this.planExpiry();
+    });
+  }
+
+  private expire(nowMs: number): void {
+    for (const broker of this.brokers.values()) broker.expire(nowMs);
+    const isLate = (batch: Batch) => batch.deadlineMs <= nowMs;
+    if (!this.unplaced.some(isLate)) return;
+    const late = this.unplaced.filter(isLate);
+    this.unplaced = this.unplaced.filter((batch) => !isLate(batch));
+    for (const batch of late) {
+      this.unplacedMessages -= batch.count;
+      const text = this.isReady ? "no broker acknowledged the message in time" : "no broker was reached in time";
+      batch.settle(new PublishError(this.isReady ? "TIMEOUT" : "NO_BROKER", text, batch.topic, batch.sentTo !== undefined), undefined);
+    }
+    this.notify();
+  }
+
+  // ---- brokers
+
+  /** @param wanted all brokers that are known now */
+  setBrokers(wanted: ReadonlySet<string>): void {
+    this.wanted = wanted;
+    for (const address of wanted) {
+      if (this.brokers.has(address)) continue;
+      const broker = new ProducerBroker(address, this.settings.connection, this);
+      this.brokers.set(address, broker);
+      this.untried++;
+      this.emit({ type: "broker-found", broker: address });
+      broker.link.start();
+    }
+    for (const broker of this.brokers.values()) this.forgetGone(broker);
+    this.changed();
+  }
+
+  /** Forgets a broker that is neither wanted nor connected. */
+  private forgetGone(broker: ProducerBroker): void {
+    if (this.wanted?.has(broker.broker) !== false || broker.isUp || !this.brokers.delete(broker.broker)) return;
+    broker.link.stop();
+    if (!broker.hasTried) this.untried--;
+    this.emit({ type: "broker-forgotten", broker: broker.broker });
+    this.findCandidates();
+    this.moveOn(broker, true);
+  }
+
+  /** Ends all connections. What is not acknowledged is rejected. */
+  end(makeError: (batch: Batch) => Error): void {
+    this.isOver = true;
+    for (const timer of this.graceTimers) this.clock.cancel(timer);
+    if (this.expiryTimer !== undefined) this.clock.cancel(this.expiryTimer);
+    for (const broker of this.brokers.values()) {
+      broker.link.stop();
+      broker.rejectAll(makeError);
+      broker.link.connection?.end();
+    }
+    for (const batch of this.unplaced.splice(0)) batch.settle(makeError(batch), undefined);
+    this.unplacedMessages = 0;
+    this.notify();
+  }
+
+  private findCandidates(): void {
+    const nowMs = this.clock.steadyMs();
+    const { strategy, sameBrokerMs } = this.settings;
+    const isBriefly = ({ downSinceMs }: ProducerBroker) => downSinceMs !== undefined && nowMs - downSinceMs < sameBrokerMs;
+    this.candidates = [...this.brokers.values()].filter((broker) => broker.isUp || (strategy === "key-hash" && isBriefly(broker)));
+  }
+
+  private changed(): void {
+    this.findCandidates();
+    this.placeWaiting();
+    this.notify();
+  }
+
+  private notify(): void {
+    for (const listener of this.listeners) listener();
+  }
+
+  /** Finds another way for the messages of a broker whose connection is lost. @param isFinal it does not come back */
+  private moveOn(broker: ProducerBroker, isFinal: boolean): void {
+    if (this.isOver || broker.isUp) return;
+    const { strategy, sameBrokerMs, retry } = this.settings;
+    const isLongGone = isFinal || this.clock.steadyMs() - (broker.downSinceMs ?? 0) >= sameBrokerMs;
+    const hasOther = this.candidates.some((other) => other !== broker);
+    const moved: Batch[] = [];
+    for (const batch of broker.takeUnsent()) {
+      const wasSent = batch.sentTo !== undefined;
+      if (wasSent && (retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
+        broker.refuse(batch, lostError(batch, broker.broker));
+      } else if (wasSent && batch.wasKeyed ? (isLongGone && hasOther) || isFinal : strategy !== "key-hash" || isLongGone) {
+        this.pendingMessages -= batch.count;
+        this.pendingBytes -= batch.bytes;
+        this.unplacedMessages += batch.count;
+        moved.push(batch);
+      } else {
+        broker.addBatch(batch);
+      }
+    }
+    // They were first in their order.
+    this.unplaced.unshift(...moved);
+    this.placeWaiting();
+  }
+
+  // ---- ProducerBrokerOwner
+
+  newKey(): string | undefined {
+    return this.settings.newKey();
+  }
+
+  emit(event: ProducerEvent): void {
+    this.settings.emit(event);
+  }
+
+  onSettled(count: number, bytes: number): void {
+    this.pendingMessages -= count;
+    this.pendingBytes -= bytes;
+    if (this.unplaced.length > 0) this.placeWaiting();
+    if (this.listeners.size > 0) this.notify();
+  }
+
+  onTried(): void {
+    this.untried--;
+  }
+
+  onUp(up: ProducerBroker): void {
+    this.changed();
+    up.flush();
+    for (const broker of this.brokers.values()) if (!broker.isUp) this.moveOn(broker, false);
+  }
+
+  onDown(broker: ProducerBroker): void {
+    if (this.isOver) return;
+    this.findCandidates();
+    if (broker.downSinceMs !== undefined && !broker.link.isStopped) {
+      this.moveOn(broker, false);
+      this.planMove(broker);
+    }
+    this.forgetGone(broker);
+    this.settings.onLost();
+    this.changed();
+  }
+
+  /** Once a broker is gone for too long, others get its messages. */
+  private planMove(broker: ProducerBroker): void {
+    const timer = this.clock.callAfter(this.settings.sameBrokerMs, () => {
+      this.graceTimers.delete(timer);
+      this.findCandidates();
+      this.moveOn(broker, false);
+    });
+    this.graceTimers.add(timer);
+  }
+
+  sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean {
+    const others = this.candidates.filter((broker) => broker !== notTo && broker.isUp);
+    if (others.length === 0 || batch.attempts > others.length) return false;
+    const other = this.chooser.choose(others, batch.publications[0]?.key);
+    other.addBatch(batch);
+    other.flush();
+    return true;
+  }
+}
+
+function lostError({ topic, command }: Batch, broker: string): PublishError {
+  return new PublishError("CONNECTION_LOST", "the connection was lost before the broker answered", topic, true, { broker, command });
+}
