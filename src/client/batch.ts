@@ -101,7 +101,10 @@ export class Batch {
   }
 }
 
+/** The size in front of each body in a batch. */
+export const BODY_SIZE_BYTES = 4;
+
 /** How many bytes a message takes in a batch, at most. */
 export function publicationBytes(body: Body): number {
-  return 4 + bodyBytes(body);
+  return BODY_SIZE_BYTES + bodyBytes(body);
 }

@@ -1,11 +1,22 @@
 export type { BackoffStrategy } from "./backoff.ts";
 export type { Done, Receipt } from "./batch.ts";
+export {
+  BrokerClient,
+  type LogPosition,
+  type MessagePage,
+  type PageOptions,
+  type PeekedMessage,
+  type PeekFormat,
+  type Retention,
+  type SeekResult,
+} from "./broker-client.ts";
 export type { BrokerSource } from "./broker-list.ts";
 export type { ConnectionOptions, DeliveryOptions } from "./connection-options.ts";
 export { Consumer, type Handler, type RunOptions } from "./consumer.ts";
 export type { ConsumerOptions } from "./consumer-options.ts";
 export { BrokerError, ClientError, HttpError, PublishError } from "./errors.ts";
 export type { ConsumerEvent, Features, LinkEvent, ProducerEvent } from "./events.ts";
+export type { HttpOptions } from "./http.ts";
 export { LookupClient, type LookupNode } from "./lookup-client.ts";
 export { Message, type RequeueOptions } from "./message.ts";
 export type { Body } from "./outbox.ts";

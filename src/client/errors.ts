@@ -23,7 +23,8 @@ export class ClientError extends Error {
 
   constructor(
     readonly code: string,
-    text: string,
+    /** What is wrong, without where. */
+    readonly text: string,
     { broker, command, cause }: ErrorContext = {},
   ) {
     const about = [command, broker].filter((part) => part !== undefined).join(" at ");

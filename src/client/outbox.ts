@@ -137,6 +137,14 @@ export class Outbox {
   }
 }
 
+/** Long texts become bytes at once, so that their size is known. */
+const LONG_CHARACTERS = 64 * 1024;
+
+/** The form in which a body waits to be sent. */
+export function packedBody(body: Body): Body {
+  return typeof body === "string" && body.length > LONG_CHARACTERS ? encoder.encode(body) : body;
+}
+
 /** How many bytes a body takes at most. */
 export function bodyBytes(body: Body): number {
   return typeof body === "string" ? body.length * MAX_CHARACTER_BYTES : body.length;

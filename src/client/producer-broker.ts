@@ -1,4 +1,4 @@
-import { Batch, type Publication } from "./batch.ts";
+import { Batch, BODY_SIZE_BYTES, type Publication } from "./batch.ts";
 import type { Connection } from "./connection.ts";
 import type { ConnectionSettings } from "./connection-options.ts";
 import { BrokerError, type ClientError, PublishError } from "./errors.ts";
@@ -9,6 +9,12 @@ import type { Candidate } from "./strategy.ts";
 
 /** Bytes that wait for a slow connection; beyond them nothing more is written to it. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+
+/**
+ * Messages beyond nsqd's default limit may be refused, and nsqd may then close the connection in a way that loses its answers. So
+ * such a message is sent alone: nothing else is on the connection until it has its answer.
+ */
+const LONE_BYTES = 1024 * 1024;
 
 /** How batches are made. */
 export interface BatchSettings {
@@ -51,6 +57,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
   private isDue = false;
   /** An error frame came, and no command behind its one is carried out if the broker closes the connection now. */
   private hasRefused = false;
+  /** A large message is on its way. */
+  private isAlone = false;
 
   constructor(
     readonly broker: string,
@@ -107,14 +115,18 @@ export class ProducerBroker implements LinkOwner, Candidate {
     if (connection === undefined) return;
     const { maxUnanswered } = this.owner.batches;
     let sent = 0;
-    while (this.unanswered.length < maxUnanswered && connection.waitingBytes < MAX_WAITING_BYTES) {
+    while (!this.isAlone && this.unanswered.length < maxUnanswered && connection.waitingBytes < MAX_WAITING_BYTES) {
       if (sent === this.waiting.length) {
         if (!this.isDue || this.open.size === 0) break;
         this.isDue = false;
         for (const [topic, batch] of this.open) this.seal(topic, batch);
         continue;
       }
-      const batch = this.waiting[sent++] as Batch;
+      const batch = this.waiting[sent] as Batch;
+      const isLone = batch.bytes - BODY_SIZE_BYTES > LONE_BYTES;
+      if (isLone && this.unanswered.length > 0) break;
+      this.isAlone = isLone;
+      sent++;
       this.dropCancelled(batch);
       if (batch.count > 0) this.write(connection, batch);
     }
@@ -219,6 +231,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   onResponse(): void {
     this.hasRefused = false;
+    this.isAlone = false;
     const batch = this.unanswered.shift();
     if (batch === undefined) return;
     const { broker } = this;
@@ -229,6 +242,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   onErrorFrame(_connection: Connection, error: BrokerError): void {
     this.hasRefused = true;
+    this.isAlone = false;
     const batch = this.unanswered.shift();
     if (batch === undefined) {
       return this.owner.emit({ type: "broker-error", broker: this.broker, error });
@@ -241,7 +255,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       if (this.owner.sendElsewhere(batch, this)) return;
       this.pending += batch.count;
     }
-    this.finish(batch, new BrokerError(error.code, error.message, { broker: this.broker, command: batch.command }));
+    this.finish(batch, new BrokerError(error.code, error.text, { broker: this.broker, command: batch.command }));
   }
 
   onChunkEnd(): void {
@@ -250,6 +264,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   onClosed(_connection: Connection, error: ClientError | undefined): void {
     const lost = this.unanswered.splice(0);
+    this.isAlone = false;
     this.downSinceMs = this.settings.clock.steadyMs();
     for (let i = lost.length - 1; i >= 0; i--) {
       const batch = lost[i] as Batch;

@@ -25,6 +25,8 @@ export interface PoolSettings {
 }
 
 const EXPIRY_MS = 1_000;
+/** A batch that was on this many connections when they broke is what breaks them. */
+const MAX_ATTEMPTS = 10;
 
 /** The brokers of a producer, and the messages that are not acknowledged: says which broker gets which message, also when brokers go. */
 export class ProducerPool implements ProducerBrokerOwner {
@@ -238,7 +240,7 @@ export class ProducerPool implements ProducerBrokerOwner {
     const moved: Batch[] = [];
     for (const batch of broker.takeUnsent()) {
       const wasSent = batch.sentTo !== undefined;
-      if (wasSent && (retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
+      if (wasSent && (batch.attempts >= MAX_ATTEMPTS || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
         broker.refuse(batch, lostError(batch, broker.broker));
       } else if (wasSent && batch.wasKeyed ? (isLongGone && hasOther) || isFinal : strategy !== "key-hash" || isLongGone) {
         this.pendingMessages -= batch.count;

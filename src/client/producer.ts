@@ -5,7 +5,7 @@ import { type ConnectionOptions, type ConnectionSettings, connectionSettings, no
 import { ClientError, PublishError } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import type { ProducerEvent } from "./events.ts";
-import type { Body } from "./outbox.ts";
+import { type Body, packedBody } from "./outbox.ts";
 import { ProducerPool } from "./producer-pool.ts";
 import type { Strategy } from "./strategy.ts";
 
@@ -238,8 +238,9 @@ export class Producer implements AsyncDisposable {
     });
   }
 
-  private publication(body: Body, key: string | undefined, done: Done | undefined): Publication {
+  private publication(given: Body, key: string | undefined, done: Done | undefined): Publication {
     const deadlineMs = this.settings.clock.steadyMs() + this.timeoutMs;
+    const body = packedBody(given);
     return { body, key, bytes: publicationBytes(body), deadlineMs, done, isCancelled: false };
   }
 

@@ -122,7 +122,7 @@ export class Subscription implements MessageSource, ReadyConnection {
 
   onError(error: BrokerError): void {
     if (!this.isSubscribed) {
-      this.connection.fail(new ClientError(error.code, error.message, { broker: this.broker, command: "SUB" }));
+      this.connection.fail(new ClientError(error.code, error.text, { broker: this.broker, command: "SUB" }));
     } else if (/^E_(FIN|REQ|TOUCH)_FAILED$/.test(error.code) || this.publishing.length === 0) {
       this.owner.onBrokerError(error);
     } else {

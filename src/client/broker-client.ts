@@ -1,0 +1,224 @@
+import { call, getJson, type HttpOptions, parseObject } from "./http.ts";
+
+/** A place in a topic's log: `beginning`, `end`, a sequence, a message's id, a time, or `ago:10m`. See docs/replay.md. */
+export type LogPosition = string | number | Date;
+
+/** How bodies are written: as text, as the JSON value that they are, or in base64. */
+export type PeekFormat = "text" | "json" | "base64";
+
+/** A message that was looked at, and not consumed. */
+export interface PeekedMessage {
+  /** Null for a deferred publish, which has no id yet. */
+  id: string | null;
+  sequence: number | null;
+  /** RFC 3339 with nanoseconds. */
+  timestamp: string;
+  size: number;
+  body: unknown;
+  /** Only for a body that could not be written as asked. */
+  encoding?: "base64";
+  /** Only of channels: in_flight, waiting, requeued or deferred. */
+  state?: string;
+  attempts?: number;
+  /** Only of deferred messages: when they are delivered. */
+  due?: string;
+}
+
+/** Some messages, and where the next ones begin. */
+export interface MessagePage {
+  messages: PeekedMessage[];
+  /** The position of the next page; null at the end. */
+  next: string | number | null;
+  /** Only of topics: the sequences of the oldest message, and of the one that comes next. */
+  beginning?: number;
+  end?: number;
+}
+
+export interface PageOptions {
+  from?: LogPosition;
+  /** Default 100, at most 1,000. */
+  limit?: number;
+  format?: PeekFormat;
+  signal?: AbortSignal;
+}
+
+/** How long a topic keeps messages that all channels have finished. */
+export interface Retention {
+  topic_name: string;
+  /** A duration as Go writes it: `48h0m0s`; `0s` for no limit. */
+  time: string;
+  bytes: number;
+  /** The topic has no limits of its own. */
+  default: boolean;
+  log: { beginning: number; end: number; bytes: number; oldest: string | null };
+}
+
+/** Where a channel is after a seek. */
+export interface SeekResult {
+  sequence: number;
+  depth: number;
+  discarded: { in_flight: number; requeued: number; deferred: number };
+}
+
+/** Values for a call's query. Those that are undefined are left out. */
+type Query = Record<string, string | number | undefined>;
+
+/**
+ * Calls a broker over HTTP: nsqd's calls, and bunsq's own for replay and inspection.
+ *
+ * All calls @throws HttpError with the broker's code; ClientError TIMEOUT, CONNECT_FAILED, PROTOCOL; the signal's reason.
+ */
+export class BrokerClient {
+  /** @param address `host:port` of its HTTP listener, or a URL */
+  constructor(
+    readonly address: string,
+    private readonly options: HttpOptions = {},
+  ) {}
+
+  /** Whether the broker says that it is well. @throws HttpError with what is wrong */
+  async ping(signal?: AbortSignal): Promise<void> {
+    await call(this.address, { method: "GET", path: "/ping" }, this.options, signal);
+  }
+
+  info(signal?: AbortSignal): Promise<Record<string, unknown>> {
+    return this.get("/info", {}, signal);
+  }
+
+  stats({ topic, channel, signal }: { topic?: string; channel?: string; signal?: AbortSignal } = {}): Promise<Record<string, unknown>> {
+    return this.get("/stats", { format: "json", topic, channel }, signal);
+  }
+
+  createTopic(topic: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/create", { topic }, signal);
+  }
+
+  deleteTopic(topic: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/delete", { topic }, signal);
+  }
+
+  emptyTopic(topic: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/empty", { topic }, signal);
+  }
+
+  pauseTopic(topic: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/pause", { topic }, signal);
+  }
+
+  unpauseTopic(topic: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/topic/unpause", { topic }, signal);
+  }
+
+  /** @param start where a new channel begins; only bunsq has it */
+  createChannel(topic: string, channel: string, { start, signal }: { start?: LogPosition; signal?: AbortSignal } = {}): Promise<void> {
+    return this.post("/channel/create", { topic, channel, start: positionText(start) }, signal);
+  }
+
+  deleteChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/delete", { topic, channel }, signal);
+  }
+
+  emptyChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/empty", { topic, channel }, signal);
+  }
+
+  pauseChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/pause", { topic, channel }, signal);
+  }
+
+  unpauseChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/channel/unpause", { topic, channel }, signal);
+  }
+
+  // ---- bunsq's own
+
+  /** Moves a channel: from then on it has the messages from that position on, each as if for the first time. */
+  seek(topic: string, channel: string, to: LogPosition, signal?: AbortSignal): Promise<SeekResult> {
+    return this.postJson<SeekResult>("/channel/seek", { topic, channel, to: positionText(to) }, signal);
+  }
+
+  /** A page of a topic's log. */
+  peek(topic: string, { from, limit, format, signal }: PageOptions = {}): Promise<MessagePage> {
+    return this.get<MessagePage>("/topic/messages", { topic, from: positionText(from), limit, format }, signal);
+  }
+
+  /** A page of a channel's messages in a state. */
+  peekChannel(
+    topic: string,
+    channel: string,
+    state: "in_flight" | "waiting" | "deferred",
+    { from, limit, format, signal }: PageOptions = {},
+  ): Promise<MessagePage> {
+    const query = { topic, channel, state, from: positionText(from), limit, format };
+    return this.get<MessagePage>("/channel/messages", query, signal);
+  }
+
+  /** The messages of a topic's log, from a position to its end as it was when the page was read. Consumes nothing. */
+  async *messages(topic: string, options: PageOptions = {}): AsyncGenerator<PeekedMessage, void> {
+    let { from } = options;
+    for (;;) {
+      const page = await this.peek(topic, from === undefined ? options : { ...options, from });
+      yield* page.messages;
+      if (page.next === null || page.next === page.end || page.next === from) return;
+      from = page.next;
+    }
+  }
+
+  /** One message, and its status in each channel. */
+  message(
+    topic: string,
+    id: string,
+    { format, signal }: { format?: PeekFormat; signal?: AbortSignal } = {},
+  ): Promise<PeekedMessage & { channels: Record<string, unknown>[] }> {
+    return this.get("/message", { topic, id, format }, signal);
+  }
+
+  /** Finishes a message in a channel, whoever has it. */
+  finishMessage(topic: string, channel: string, id: string, signal?: AbortSignal): Promise<void> {
+    return this.post("/message/finish", { topic, channel, id }, signal);
+  }
+
+  /** Has a message delivered again, whoever has it. */
+  requeueMessage(
+    topic: string,
+    channel: string,
+    id: string,
+    { deferMs, signal }: { deferMs?: number; signal?: AbortSignal } = {},
+  ): Promise<void> {
+    return this.post("/message/requeue", { topic, channel, id, defer: deferMs }, signal);
+  }
+
+  retention(topic: string, signal?: AbortSignal): Promise<Retention> {
+    return this.get<Retention>("/topic/retention", { topic }, signal);
+  }
+
+  /** @param limits a duration such as `48h`, bytes, or both; "default" for what the broker's flags say */
+  setRetention(topic: string, limits: { time?: string; bytes?: number } | "default", signal?: AbortSignal): Promise<Retention> {
+    const query: Query = limits === "default" ? { default: "true" } : { time: limits.time, bytes: limits.bytes };
+    return this.postJson<Retention>("/topic/retention", { topic, ...query }, signal);
+  }
+
+  /** The shape is the broker's promise. */
+  private get<Answer>(path: string, query: Query, signal: AbortSignal | undefined): Promise<Answer> {
+    return getJson(this.address, withQuery(path, query), this.options, signal) as Promise<Answer>;
+  }
+
+  private async post(path: string, query: Query, signal: AbortSignal | undefined): Promise<void> {
+    await call(this.address, { method: "POST", path: withQuery(path, query) }, this.options, signal);
+  }
+
+  private async postJson<Answer>(path: string, query: Query, signal: AbortSignal | undefined): Promise<Answer> {
+    const request = { method: "POST", path: withQuery(path, query) } as const;
+    return parseObject(this.address, await call(this.address, request, this.options, signal)) as Answer;
+  }
+}
+
+function withQuery(path: string, query: Query): string {
+  const parameters = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) if (value !== undefined) parameters.set(name, String(value));
+  const text = parameters.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+function positionText(position: LogPosition | undefined): string | number | undefined {
+  return position instanceof Date ? position.toISOString() : position;
+}

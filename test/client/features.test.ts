@@ -1,0 +1,92 @@
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import * as client from "../../src/client/bun.ts";
+import { bunTransport } from "../../src/client/transports/bun.ts";
+import { nodeTransport } from "../../src/client/transports/node.ts";
+import { describeUnless, missing } from "../support/needs.ts";
+import { trafficScenarios } from "./suite/scenarios.ts";
+import { type Stand, startStand } from "./support/stand.ts";
+
+const CERTS = join(import.meta.dir, "../support/certs");
+const pem = (name: string) => readFileSync(join(CERTS, name), "utf8");
+const FLAGS = [
+  `--tls-cert=${join(CERTS, "server.pem")}`,
+  `--tls-key=${join(CERTS, "server.key")}`,
+  `--tls-root-ca-file=${join(CERTS, "ca.pem")}`,
+  "--tls-client-auth-policy=require-verify",
+];
+const tls = { ca: pem("ca.pem"), cert: pem("client.pem"), key: pem("client.key"), serverName: "127.0.0.1" };
+
+const CONNECTIONS: Record<string, client.ConnectionOptions> = {
+  "TLS with a client certificate": { tls },
+  deflate: { deflate: true },
+  "deflate at level 1": { deflate: 1 },
+  snappy: { snappy: true },
+  "TLS and deflate": { tls, deflate: true },
+  "TLS and snappy": { tls, snappy: true },
+};
+
+for (const program of ["bunsq", "nsqd"] as const) {
+  const describeHere = program === "bunsq" ? describe : describeUnless(missing("nsqd", "nsqlookupd"));
+  describeHere(`at ${program}`, () => {
+    /** It wants TLS from everybody. */
+    let strict: Stand;
+    let plain: Stand;
+    beforeAll(async () => {
+      strict = await startStand(program, FLAGS);
+      plain = await startStand(program);
+    });
+    afterAll(async () => {
+      await strict[Symbol.asyncDispose]();
+      await plain[Symbol.asyncDispose]();
+    });
+
+    for (const [kind, transport] of [
+      ["Bun", bunTransport],
+      ["Node", nodeTransport],
+    ] as const) {
+      for (const [layers, options] of Object.entries(CONNECTIONS)) {
+        for (const [name, play] of trafficScenarios) {
+          test(
+            `${name}: ${layers}, with the sockets of ${kind}`,
+            () => play({ client, connection: { ...options, transport }, ...(options.tls === undefined ? plain : strict).addresses }),
+            30_000,
+          );
+        }
+      }
+
+      test(`a broker whose certificate is not trusted is refused, with the sockets of ${kind}`, async () => {
+        const error = await failure(strict, { tls: { cert: tls.cert, key: tls.key }, transport });
+        expect(error.code).toBe("TLS_FAILED");
+      });
+
+      test(`a broker whose certificate has another name is refused, with the sockets of ${kind}`, async () => {
+        const error = await failure(strict, { tls: { ...tls, serverName: "other.example" }, transport });
+        expect(error.code).toBe("TLS_FAILED");
+      });
+
+      test(`a client without a certificate is told so, with the sockets of ${kind}`, async () => {
+        const error = await failure(strict, { tls: { ca: tls.ca, serverName: "127.0.0.1" }, transport });
+        expect(["TLS_FAILED", "E_IDENTIFY_FAILED", "CONNECT_FAILED"]).toContain(error.code);
+      });
+    }
+  });
+}
+
+test("a broker that does not offer TLS is refused", async () => {
+  await using stand = await startStand("bunsq");
+  const error = await failure(stand, { tls: true });
+  expect(error.code).toBe("TLS_REFUSED");
+  expect(error.broker).toBe(stand.addresses.tcp);
+});
+
+/** The first error of a producer that cannot connect. */
+async function failure(stand: Stand, connection: client.ConnectionOptions): Promise<client.ClientError> {
+  await using producer = new client.Producer({ brokers: [stand.addresses.tcp], ...connection });
+  for await (const event of producer.events()) {
+    if (event.type === "connected") throw new Error("connected");
+    if (event.type === "connect-failed") return event.error;
+  }
+  throw new Error("no event came");
+}
