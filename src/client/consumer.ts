@@ -234,7 +234,7 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
         else if (outcome === "failed") backoff.failed();
         else backoff.unchanged();
       },
-      onAnswered: () => this.distribution.onAnswered(),
+      onAnswered: (subscription) => this.distribution.onAnswered(subscription),
       requeueDelayMs: (message) => requeueDelayMs(message.attempts),
       onBrokerError: (error) => this.hub.emit({ type: "broker-error", broker: error.broker ?? "", error }),
     };

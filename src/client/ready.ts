@@ -1,7 +1,10 @@
 import type { Clock, Timer } from "../base/clock.ts";
 
-/** Where there are more connections than messages may be in flight, each connection is asked within this time, ms. */
-const ROUND_MS = 150;
+/**
+ * Where there are more connections than messages may be in flight, each connection is asked within this time, ms, and within twice as
+ * much with timers that come late by a millisecond each.
+ */
+const ROUND_MS = 100;
 /** The longest that a connection without messages is asked before the next one, ms. */
 const MAX_VISIT_MS = 1_000;
 /** How long a RDY that was taken back may still be obeyed, ms: at least, beside the round trip. */
@@ -14,8 +17,8 @@ export interface ReadyConnection {
   readonly roundTripMs: number;
   /** Messages that were received and not answered. */
   readonly inFlight: number;
-  /** Whether a message came since its last turn began. */
-  wasBusy: boolean;
+  /** Messages that came, so far. */
+  readonly received: number;
   sendReady(count: number): void;
 }
 
@@ -23,11 +26,16 @@ export interface ReadyConnection {
 interface Share {
   connection: ReadyConnection;
   ready: number;
-  /** The RDY before it was lowered, which its broker may still obey until `formerUntilMs`. */
+  /** What its broker may still have in flight until `formerUntilMs`: the RDY before it was lowered. */
   former: number;
   formerUntilMs: number;
   /** When it got its turn; only while turns are taken. */
   visitedAtMs: number;
+  /** How many messages had come when it was looked at last. */
+  seen: number;
+  /** Whether a message came in this turn, or else in the last one; and when the last one was seen. */
+  isBusy: boolean;
+  busyAtMs: number;
 }
 
 /**
@@ -59,7 +67,7 @@ export class ReadyDistribution {
   }
 
   add(connection: ReadyConnection): void {
-    this.shares.push({ connection, ready: 0, former: 0, formerUntilMs: 0, visitedAtMs: 0 });
+    this.shares.push({ connection, ready: 0, former: 0, formerUntilMs: 0, visitedAtMs: 0, seen: 0, isBusy: false, busyAtMs: 0 });
     this.distribute();
   }
 
@@ -97,8 +105,14 @@ export class ReadyDistribution {
   }
 
   /** A message was answered, so there may be room for another connection. */
-  onAnswered(): void {
-    if (this.isShort || this.isTakingTurns) this.distribute();
+  onAnswered(connection: ReadyConnection): void {
+    if (!this.isShort && !this.isTakingTurns) return;
+    const share = this.shares.find((one) => one.connection === connection);
+    // Its broker has the message in flight until the answer has arrived.
+    if (share !== undefined && connection.inFlight >= share.ready) {
+      this.promise(share, connection.inFlight + 1, this.clock.steadyMs(), this.graceMs(connection, MAX_VISIT_MS));
+    }
+    this.distribute();
   }
 
   /** How many messages are in flight beyond the maximum. */
@@ -160,26 +174,28 @@ export class ReadyDistribution {
     const visitMs = Math.min(MAX_VISIT_MS, (ROUND_MS * slots) / count);
     let dueMs = Number.POSITIVE_INFINITY;
     let busy = 0;
-    for (const { connection } of this.shares) if (connection.wasBusy) busy++;
+    for (const share of this.shares) {
+      look(share, nowMs);
+      if (share.isBusy) busy++;
+    }
     // While others have messages, connections without get half the time, and the rest of it goes to those with.
     const idleMs = busy === 0 ? visitMs : visitMs / 2;
     const busyMs = busy === 0 ? visitMs : visitMs + ((count - busy) * visitMs) / 2 / busy;
     for (const share of this.shares) {
       if (share.ready === 0) continue;
-      const { connection } = share;
-      const graceMs = this.graceMs(connection, visitMs);
-      const endMs = share.visitedAtMs + Math.max(MIN_GRACE_MS, (connection.wasBusy ? busyMs : idleMs) - graceMs);
-      if (endMs <= nowMs || share.ready > 1) {
-        this.set(share, 0, nowMs, graceMs);
-      } else {
-        dueMs = Math.min(dueMs, endMs);
-      }
+      const graceMs = this.graceMs(share.connection, visitMs);
+      const openMs = Math.max(MIN_GRACE_MS, idleMs - graceMs);
+      const { visitedAtMs, busyAtMs } = share;
+      // One with messages keeps its turn as long as more of them come.
+      const endMs = busyAtMs < visitedAtMs ? visitedAtMs + openMs : Math.min(visitedAtMs + busyMs, busyAtMs + openMs);
+      if (endMs <= nowMs || share.ready > 1) this.set(share, 0, nowMs, graceMs);
+      else dueMs = Math.min(dueMs, endMs);
     }
     for (let free = slots - this.committed(nowMs); free > 0; free--) {
       const share = this.nextInTurn(nowMs);
       if (share === undefined) break;
+      share.isBusy = share.busyAtMs > share.visitedAtMs;
       share.visitedAtMs = nowMs;
-      share.connection.wasBusy = false;
       this.set(share, 1, nowMs);
       const graceMs = this.graceMs(share.connection, visitMs);
       dueMs = Math.min(dueMs, nowMs + Math.max(MIN_GRACE_MS, idleMs - graceMs));
@@ -227,12 +243,15 @@ export class ReadyDistribution {
 
   private set(share: Share, ready: number, nowMs: number, graceMs = this.graceMs(share.connection, MAX_VISIT_MS)): void {
     if (share.ready === ready) return;
-    if (ready < share.ready) {
-      share.former = share.formerUntilMs > nowMs ? Math.max(share.former, share.ready) : share.ready;
-      share.formerUntilMs = nowMs + graceMs;
-    }
+    if (ready < share.ready) this.promise(share, share.ready, nowMs, graceMs);
     share.ready = ready;
     share.connection.sendReady(ready);
+  }
+
+  /** Counts messages that a broker may have in flight although it has been told otherwise. */
+  private promise(share: Share, count: number, nowMs: number, graceMs: number): void {
+    share.former = share.formerUntilMs > nowMs ? Math.max(share.former, count) : count;
+    share.formerUntilMs = nowMs + graceMs;
   }
 
   private plan(delayMs: number): void {
@@ -246,4 +265,13 @@ export class ReadyDistribution {
     if (this.timer !== undefined) this.clock.cancel(this.timer);
     this.timer = undefined;
   }
+}
+
+/** Notes whether messages have come. */
+function look(share: Share, nowMs: number): void {
+  const { received } = share.connection;
+  if (received === share.seen) return;
+  share.seen = received;
+  share.isBusy = true;
+  share.busyAtMs = nowMs;
 }

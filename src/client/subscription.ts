@@ -28,7 +28,7 @@ type Published = (error: ClientError | undefined) => void;
 /** A channel on one connection: what comes from it, and the answers to it. It ends with the connection. */
 export class Subscription implements MessageSource, ReadyConnection {
   inFlight = 0;
-  wasBusy = false;
+  received = 0;
   isSubscribed = false;
   private isClosing = false;
   private hasEnded = false;
@@ -101,7 +101,7 @@ export class Subscription implements MessageSource, ReadyConnection {
       return this.connection.fail(new ClientError("PROTOCOL", "a message is too short", { broker: this.broker }));
     }
     this.inFlight++;
-    this.wasBusy = true;
+    this.received++;
     const message = new Message(this, bytes, from, to);
     const { owner } = this;
     if (owner.isTouching) this.touched.set(message, owner.clock.steadyMs() + this.connection.features.maxMsgTimeoutMs);
