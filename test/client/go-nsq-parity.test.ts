@@ -64,7 +64,11 @@ async function playOurs(script: string[]): Promise<string[]> {
 
 /** The script ends with successes, so the last RDY is the full one. */
 async function ended(broker: RecordingBroker): Promise<void> {
-  await until("the end of the script", () => broker.isDone && broker.commands.findLast((line) => line.startsWith("RDY")) === "RDY 5", 30_000);
+  await until(
+    "the end of the script",
+    () => broker.isDone && broker.commands.findLast((line) => line.startsWith("RDY")) === "RDY 5",
+    30_000,
+  );
 }
 
 const built = await buildGoNsq();
@@ -74,11 +78,15 @@ for (const script of ["F", "SF", "FF", "FFSS", "SSFSFFSSS", "FRS", "RRFSS", "FFF
   testHere(`backs off as go-nsq does: ${script}`, () => compare(script));
 }
 
-testHere("backs off as go-nsq does, whatever the order of failures", async () => {
-  console.log(`seed of the script: ${SEED}`);
-  const random = new Random(SEED);
-  await compare(Array.from({ length: 60 }, () => random.pick(["S", "S", "S", "F", "R"])).join(""));
-}, 60_000);
+testHere(
+  "backs off as go-nsq does, whatever the order of failures",
+  async () => {
+    console.log(`seed of the script: ${SEED}`);
+    const random = new Random(SEED);
+    await compare(Array.from({ length: 60 }, () => random.pick(["S", "S", "S", "F", "R"])).join(""));
+  },
+  60_000,
+);
 
 async function compare(letters: string): Promise<void> {
   if ("missing" in built) return;

@@ -1,4 +1,4 @@
-import { BODY_OFFSET, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE, encodeFrame } from "../../../src/frame/frame.ts";
+import { BODY_OFFSET, encodeFrame, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE } from "../../../src/frame/frame.ts";
 
 const LINE_FEED = 0x0a;
 
