@@ -1,5 +1,6 @@
 import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { commit } from "./commit.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const DIST = join(ROOT, "dist");
@@ -37,13 +38,6 @@ async function build(isBaseline: boolean): Promise<void> {
   renameSync(fresh, BINARY_PATH);
   rmSync(dirname(fresh), { recursive: true });
   console.log(`dist/bunsq: ${Math.round(statSync(BINARY_PATH).size / 1e6)} MB, commit ${commit() || "unknown"}`);
-}
-
-/** The commit of the source, marked if files differ from it; empty outside of a git clone or without git. */
-function commit(): string {
-  if (Bun.which("git") === null) return "";
-  const { exitCode, stdout } = Bun.spawnSync(["git", "describe", "--always", "--dirty", "--exclude=*"], { cwd: ROOT, stderr: "ignore" });
-  return exitCode === 0 ? stdout.toString().trim() : "";
 }
 
 if (import.meta.main) await build(process.argv.includes("--baseline"));

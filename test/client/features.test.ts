@@ -1,31 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import * as client from "../../src/client/bun.ts";
 import { bunTransport } from "../../src/client/transports/bun.ts";
 import { nodeTransport } from "../../src/client/transports/node.ts";
 import { describeUnless, missing } from "../support/needs.ts";
 import { trafficScenarios } from "./suite/scenarios.ts";
+import { CONNECTIONS, STRICT_FLAGS, tls } from "./support/connections.ts";
 import { type Stand, startStand } from "./support/stand.ts";
-
-const CERTS = join(import.meta.dir, "../support/certs");
-const pem = (name: string) => readFileSync(join(CERTS, name), "utf8");
-const FLAGS = [
-  `--tls-cert=${join(CERTS, "server.pem")}`,
-  `--tls-key=${join(CERTS, "server.key")}`,
-  `--tls-root-ca-file=${join(CERTS, "ca.pem")}`,
-  "--tls-client-auth-policy=require-verify",
-];
-const tls = { ca: pem("ca.pem"), cert: pem("client.pem"), key: pem("client.key"), serverName: "127.0.0.1" };
-
-const CONNECTIONS: Record<string, client.ConnectionOptions> = {
-  "TLS with a client certificate": { tls },
-  deflate: { deflate: true },
-  "deflate at level 1": { deflate: 1 },
-  snappy: { snappy: true },
-  "TLS and deflate": { tls, deflate: true },
-  "TLS and snappy": { tls, snappy: true },
-};
 
 for (const program of ["bunsq", "nsqd"] as const) {
   const describeHere = program === "bunsq" ? describe : describeUnless(missing("nsqd", "nsqlookupd"));
@@ -34,7 +14,7 @@ for (const program of ["bunsq", "nsqd"] as const) {
     let strict: Stand;
     let plain: Stand;
     beforeAll(async () => {
-      strict = await startStand(program, FLAGS);
+      strict = await startStand(program, STRICT_FLAGS);
       plain = await startStand(program);
     });
     afterAll(async () => {

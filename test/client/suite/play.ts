@@ -1,0 +1,33 @@
+import * as client from "bunsq/client";
+import { allScenarios, type Stage, trafficScenarios } from "./scenarios.ts";
+
+// The main program of the scenarios outside of `bun test`: reads where the brokers are, and prints a line for each scenario.
+
+/** What the test gives: a stage without its client, and with several ways to connect. */
+interface Script {
+  stage: Omit<Stage, "client" | "connection">;
+  /** Played over each of them are the scenarios about traffic. */
+  connections: Record<string, client.ConnectionOptions>;
+  /** Nothing else is played, because the broker refuses plain connections. */
+  isTrafficOnly?: boolean;
+}
+
+process.on("unhandledRejection", (error) => {
+  console.log(`FAIL unhandled rejection: ${(error as Error).stack}`);
+});
+
+const { stage, connections, isTrafficOnly = false } = JSON.parse(process.env.BUNSQ_SUITE ?? "") as Script;
+for (const [name, play] of isTrafficOnly ? [] : allScenarios) await run(name, () => play({ ...stage, client, connection: {} }));
+for (const [layers, connection] of Object.entries(connections)) {
+  for (const [name, play] of trafficScenarios) await run(`${name}: ${layers}`, () => play({ ...stage, client, connection }));
+}
+console.log("END");
+
+async function run(name: string, play: () => Promise<void>): Promise<void> {
+  try {
+    await play();
+    console.log(`ok ${name}`);
+  } catch (error) {
+    console.log(`FAIL ${name}: ${(error as Error).stack}`);
+  }
+}
