@@ -17,7 +17,8 @@ const MAX_LINES = 450;
 const FLAG_TABLE = /-flags\.ts$/;
 const LONGER_FILES: string[] = [];
 
-const ENTRY_POINT = "src/main.ts";
+/** The program, and the client library for each runtime. */
+const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts"];
 
 /** Phrases that say less than a plain sentence would. */
 const BANNED_PHRASES = ["now and then", "becomes of", "is told of", "so many", "be it"];
@@ -26,7 +27,7 @@ const BANNED_BEGINNINGS = /^(?:Of|The same|And|But)\b/;
 
 /** All TypeScript files, by their paths from the root. */
 const sources = new Map(
-  ["bench", "scripts", "src", "test"].flatMap((folder) =>
+  ["bench", "examples", "scripts", "src", "test"].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
       .filter((path) => path.endsWith(".ts"))
       .map((path): [string, string] => [join(folder, path), readFileSync(join(ROOT, folder, path), "utf8")]),
@@ -101,7 +102,7 @@ test("a test that cannot run everywhere says why it is skipped", () => {
 
 test("the program uses every file in src/", () => {
   const used = new Set<string>();
-  const pending = [ENTRY_POINT];
+  const pending = [...ENTRY_POINTS];
   for (let path = pending.pop(); path !== undefined; path = pending.pop()) {
     if (used.has(path)) continue;
     used.add(path);

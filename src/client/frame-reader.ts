@@ -10,7 +10,7 @@ export interface FrameSink {
 }
 
 /** The broker's bytes are no frames. */
-export class MalformedFrame extends Error {
+class MalformedFrame extends Error {
   override name = "MalformedFrame";
 }
 

@@ -106,12 +106,12 @@ function withTls(has: boolean): typeof CONNECTIONS {
 
 async function playAt(runtime: "node" | "bun", script: object): Promise<string[]> {
   const command = runtime === "node" ? (findProgram("node") ?? "node") : process.execPath;
-  const child = Bun.spawn([command, "play.js"], {
+  const child = Bun.spawn([command, "play.js", JSON.stringify(script)], {
     cwd: folder,
     stdin: "ignore",
     stdout: "pipe",
     stderr: "inherit",
-    env: { ...cleanEnvironment(), BUNSQ_SUITE: JSON.stringify(script) },
+    env: cleanEnvironment(),
   });
   const lines = (await new Response(child.stdout).text()).trimEnd().split("\n");
   expect(await child.exited).toBe(0);

@@ -16,7 +16,7 @@ process.on("unhandledRejection", (error) => {
   console.log(`FAIL unhandled rejection: ${(error as Error).stack}`);
 });
 
-const { stage, connections, isTrafficOnly = false } = JSON.parse(process.env.BUNSQ_SUITE ?? "") as Script;
+const { stage, connections, isTrafficOnly = false } = JSON.parse(process.argv[2] ?? "") as Script;
 for (const [name, play] of isTrafficOnly ? [] : allScenarios) await run(name, () => play({ ...stage, client, connection: {} }));
 for (const [layers, connection] of Object.entries(connections)) {
   for (const [name, play] of trafficScenarios) await run(`${name}: ${layers}`, () => play({ ...stage, client, connection }));
