@@ -53,6 +53,8 @@ export class Connection implements SocketEvents, LayerOutput {
   /** Frames are being handed over; what their receivers write is sent behind the last one. */
   private isReading = false;
   private isClosed = false;
+  /** This side wants the connection to end. */
+  private isEnding = false;
   private error: ClientError | undefined;
   private heardAtMs = 0;
   private silenceTimer: Timer | undefined;
@@ -138,6 +140,7 @@ export class Connection implements SocketEvents, LayerOutput {
   /** Sends what was written, then closes. */
   end(): void {
     this.flush();
+    this.isEnding = true;
     if (this.isClosed) return;
     if (this.layer === undefined) this.socket.end();
     else this.layer.whenIdle(() => this.socket.end());
@@ -147,6 +150,7 @@ export class Connection implements SocketEvents, LayerOutput {
 
   /** Closes now. */
   destroy(): void {
+    this.isEnding = true;
     this.socket.destroy();
   }
 
@@ -265,7 +269,9 @@ export class Connection implements SocketEvents, LayerOutput {
       this.step = undefined;
       return;
     }
-    if (error !== undefined) this.error ??= new ClientError("CONNECTION_LOST", error.message, { broker, cause: error });
+    if (!this.isEnding) {
+      this.error ??= new ClientError("CONNECTION_LOST", error?.message ?? "the broker closed the connection", { broker, cause: error });
+    }
     this.owner.onClosed(this, this.error);
   }
 

@@ -3,6 +3,7 @@ import type { ClientError } from "./errors.ts";
 /** What happens to connections and lookups. */
 export type LinkEvent =
   | { readonly type: "connected"; readonly broker: string; readonly features: Readonly<Features> }
+  /** A connection has ended, with an error unless this side wanted it. */
   | { readonly type: "disconnected"; readonly broker: string; readonly error: ClientError | undefined }
   /** A broker cannot be reached; it is tried again after `retryMs`. */
   | { readonly type: "connect-failed"; readonly broker: string; readonly error: ClientError; readonly retryMs: number }
