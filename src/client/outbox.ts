@@ -12,7 +12,7 @@ const encoder = new TextEncoder();
 
 /** Where an outbox sends its bytes. */
 export interface ByteSink {
-  /** @returns whether the bytes may be overwritten */
+  /** @returns whether these bytes and all earlier ones may be overwritten */
   write(bytes: Uint8Array): boolean;
 }
 

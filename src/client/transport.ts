@@ -33,7 +33,7 @@ export interface ClientSocket {
   /**
    * Sends bytes in the order of the calls. What the system does not take waits here.
    *
-   * @returns whether the bytes are not needed any more, so that the caller may overwrite them
+   * @returns whether these bytes and all earlier ones are not needed any more, so that the caller may overwrite them
    */
   write(bytes: Uint8Array): boolean;
   /** How many bytes wait to be sent. */

@@ -1,0 +1,262 @@
+import { expect, test } from "bun:test";
+import { Producer, type ProducerEvent, type ProducerOptions, PublishError } from "../../src/client/bun.ts";
+import { encodeFrame, FRAME_TYPE_ERROR } from "../../src/frame/frame.ts";
+import { until } from "../support/server.ts";
+import { RecordingBroker, type RecordingOptions } from "./support/recording-broker.ts";
+
+/** A broker that keeps publishes until the test answers them. */
+class HoldingBroker extends RecordingBroker {
+  readonly held: { line: string; body: string; reply: (text: string) => void; cut: () => void }[];
+
+  constructor(features: RecordingOptions["features"] = {}) {
+    const held: HoldingBroker["held"] = [];
+    super([], {
+      features,
+      onPublish: (line, body, reply, socket) => {
+        held.push({ line, body: body.toString("latin1"), reply, cut: () => socket.terminate() });
+      },
+    });
+    this.held = held;
+  }
+
+  async next() {
+    await until("a publish", () => this.held.length > 0);
+    return this.held.shift() as HoldingBroker["held"][number];
+  }
+}
+
+function producerOf(broker: RecordingBroker | RecordingBroker[], options: Partial<ProducerOptions> = {}): Producer {
+  const brokers = [broker].flat().map(({ address }) => address);
+  return new Producer({ brokers, maxReconnectMs: 5, ...options });
+}
+
+const KNOWS_KEYS = { idempotency: true };
+
+test("messages of one turn travel in one command, and each is acknowledged", async () => {
+  using broker = new HoldingBroker();
+  await using producer = producerOf(broker);
+  await producer.ready();
+  const all = Promise.all(["a", "b", "c"].map((body) => producer.publish("t", body)));
+  const { line, body, reply } = await broker.next();
+  expect(line).toBe("MPUB t");
+  expect(Buffer.from(body, "latin1").readUInt32BE(0)).toBe(3);
+  let isOver = false;
+  void all.then(() => {
+    isOver = true;
+  });
+  await Bun.sleep(0);
+  expect(isOver).toBe(false);
+  reply("OK");
+  expect((await all).map(({ attempts }) => attempts)).toEqual([1, 1, 1]);
+});
+
+test("without batches each message has its command", async () => {
+  using broker = new RecordingBroker();
+  await using producer = producerOf(broker, { batch: false });
+  await Promise.all(["a", "b", "c"].map((body) => producer.publish("t", body)));
+  expect(broker.commands).toEqual(["PUB t", "PUB t", "PUB t"]);
+});
+
+test("a batch is sent when it is full, and lingers no longer than it should", async () => {
+  using broker = new RecordingBroker();
+  await using producer = producerOf(broker, { batch: { maxMessages: 3, lingerMs: 30 } });
+  await producer.ready();
+  const first = producer.publish("t", "1");
+  await Bun.sleep(1);
+  await Promise.all([first, producer.publish("t", "2"), producer.publish("t", "3"), producer.publish("t", "4")]);
+  expect(broker.commands).toEqual(["MPUB t", "PUB t"]);
+});
+
+test("a full queue makes publishers wait, or fail, as they like", async () => {
+  using broker = new HoldingBroker();
+  await using waiting = producerOf(broker, { queue: { maxMessages: 2 } });
+  await waiting.ready();
+  const calls = ["1", "2", "3"].map((body) => waiting.publish("t", body));
+  expect(waiting.hasRoom).toBe(false);
+  const room = waiting.room();
+  (await broker.next()).reply("OK");
+  await room;
+  (await broker.next()).reply("OK");
+  await Promise.all(calls);
+
+  await using rejecting = producerOf(broker, { queue: { maxMessages: 2, overflow: "reject" } });
+  await rejecting.ready();
+  const accepted = ["1", "2"].map((body) => rejecting.publish("t", body));
+  await expect(rejecting.publish("t", "3")).rejects.toMatchObject({ code: "QUEUE_FULL", mayBeDuplicate: false });
+  (await broker.next()).reply("OK");
+  await Promise.all(accepted);
+});
+
+test("where the broker knows no keys, a message on a broken connection is rejected as a possible duplicate", async () => {
+  using broker = new HoldingBroker();
+  await using producer = producerOf(broker);
+  await producer.ready();
+  const call = producer.publish("t", "x");
+  (await broker.next()).cut();
+  const error = (await call.catch((thrown: unknown) => thrown)) as PublishError;
+  expect(error).toBeInstanceOf(PublishError);
+  expect([error.code, error.mayBeDuplicate, error.broker, error.command]).toEqual(["CONNECTION_LOST", true, broker.address, "PUB"]);
+  expect(error.message).toContain("may duplicate it");
+});
+
+test("with retry always it is sent again, and the receipt says what may have happened", async () => {
+  using broker = new HoldingBroker();
+  const events: ProducerEvent[] = [];
+  await using producer = producerOf(broker, { retry: "always", onEvent: (event) => void events.push(event) });
+  await producer.ready();
+  const call = producer.publish("t", "x");
+  (await broker.next()).cut();
+  (await broker.next()).reply("OK");
+  expect(await call).toEqual({ broker: broker.address, attempts: 2, mayBeDuplicate: true });
+  expect(events.filter(({ type }) => type === "maybe-duplicated")).toHaveLength(1);
+});
+
+test("where the broker knows keys, the same command with the same key is sent to it again", async () => {
+  using broker = new HoldingBroker(KNOWS_KEYS);
+  using other = new HoldingBroker(KNOWS_KEYS);
+  await using producer = producerOf([broker, other], { sameBrokerMs: 5_000 });
+  await producer.ready();
+  const calls = Promise.all(["a", "b", "c", "d"].map((body) => producer.publish("t", body)));
+  const first = await broker.next();
+  (await other.next()).reply("OK");
+  expect(first.line).toMatch(/^MPUB t \S+$/);
+  first.cut();
+  const again = await broker.next();
+  expect([again.line, again.body]).toEqual([first.line, first.body]);
+  again.reply("OK");
+  for (const { mayBeDuplicate } of await calls) expect(mayBeDuplicate).toBe(false);
+  expect(other.held).toEqual([]);
+});
+
+test("a broker that stays away loses its messages to another, with the same key and a report", async () => {
+  const broker = new HoldingBroker(KNOWS_KEYS);
+  using other = new HoldingBroker(KNOWS_KEYS);
+  const events: ProducerEvent[] = [];
+  await using producer = producerOf([broker, other], { sameBrokerMs: 50, onEvent: (event) => void events.push(event) });
+  await producer.ready();
+  const calls = Promise.all([producer.publish("t", "a"), producer.publish("t", "b")]);
+  const lost = await broker.next();
+  (await other.next()).reply("OK");
+  broker[Symbol.dispose]();
+  const moved = await other.next();
+  expect([moved.line, moved.body]).toEqual([lost.line, lost.body]);
+  moved.reply("OK");
+  expect((await calls).map(({ mayBeDuplicate }) => mayBeDuplicate).sort()).toEqual([false, true]);
+  const [, key] = lost.line.split(" t ");
+  expect(events).toContainEqual({ type: "maybe-duplicated", topic: "t", count: 1, from: broker.address, to: other.address, key });
+});
+
+test("messages that were not sent go elsewhere without a report", async () => {
+  const broker = new HoldingBroker();
+  using other = new HoldingBroker();
+  const producer = producerOf([broker, other], { batch: { lingerMs: 100 } });
+  await producer.ready();
+  const calls = Promise.all(Array.from({ length: 10 }, (_, i) => producer.publish("t", `${i}`)));
+  broker[Symbol.dispose]();
+  while (producer.pending > 0) {
+    await until("an end or a publish", () => other.held.length > 0 || producer.pending === 0);
+    other.held.shift()?.reply("OK");
+    await Bun.sleep(1);
+  }
+  expect((await calls).every(({ mayBeDuplicate, broker: at }) => !mayBeDuplicate && at === other.address)).toBe(true);
+  await producer.close();
+});
+
+test("commands behind one that was refused for good are sent again, because they were not carried out", async () => {
+  using broker = new HoldingBroker();
+  await using producer = producerOf(broker, { batch: false });
+  await producer.ready();
+  const bad = producer.publish("t", "bad");
+  const good = producer.publish("t", "good");
+  const refused = await broker.next();
+  await broker.next();
+  broker.send(FRAME_TYPE_ERROR, "E_BAD_TOPIC PUB topic name is not valid");
+  refused.cut();
+  await expect(bad).rejects.toMatchObject({ name: "BrokerError", code: "E_BAD_TOPIC", broker: broker.address, command: "PUB" });
+  (await broker.next()).reply("OK");
+  expect((await good).mayBeDuplicate).toBe(false);
+});
+
+test("a message that one broker cannot store goes to another", async () => {
+  using full = new RecordingBroker([], {
+    onPublish: (_line, _body, _reply, socket) => void socket.write(encodeFrame(FRAME_TYPE_ERROR, "E_PUB_FAILED PUB failed: disk full")),
+  });
+  using other = new RecordingBroker();
+  await using producer = producerOf([full, other], { batch: false });
+  for (let i = 0; i < 4; i++) expect((await producer.publish("t", "x")).broker).toBe(other.address);
+  await using alone = producerOf(full);
+  await expect(alone.publish("t", "x")).rejects.toMatchObject({ code: "E_PUB_FAILED" });
+});
+
+test("a message that takes too long is rejected, and its late answer is not taken for another's", async () => {
+  using broker = new HoldingBroker();
+  await using producer = producerOf(broker, { timeoutMs: 100, batch: false });
+  await producer.ready();
+  await expect(producer.publish("t", "slow")).rejects.toMatchObject({ code: "TIMEOUT", mayBeDuplicate: true });
+  const late = await broker.next();
+  const second = producer.publish("t", "second");
+  const next = await broker.next();
+  late.reply("OK");
+  next.reply("OK");
+  await second;
+  expect(producer.pending).toBe(0);
+});
+
+test("without a broker a message is given up in time", async () => {
+  const gone = new RecordingBroker();
+  const { address } = gone;
+  gone[Symbol.dispose]();
+  await using producer = new Producer({ brokers: [address], timeoutMs: 80 });
+  await expect(producer.publish("t", "x")).rejects.toMatchObject({ code: "NO_BROKER", mayBeDuplicate: false });
+});
+
+test("closing waits for acknowledgements, and rejects what has none in time", async () => {
+  using broker = new HoldingBroker();
+  const patient = producerOf(broker);
+  await patient.ready();
+  const acknowledged = patient.publish("t", "x");
+  const held = await broker.next();
+  const closing = patient.close();
+  await expect(patient.publish("t", "y")).rejects.toMatchObject({ code: "CLOSED" });
+  held.reply("OK");
+  await Promise.all([acknowledged, closing]);
+
+  const hasty = producerOf(broker);
+  await hasty.ready();
+  const lost = hasty.publish("t", "x");
+  await broker.next();
+  const [outcome] = await Promise.allSettled([lost, hasty.close({ drainMs: 20 })]);
+  expect(outcome).toMatchObject({ status: "rejected", reason: { code: "CLOSED", mayBeDuplicate: true } });
+});
+
+test("a signal takes back a message that was not sent, and leaves one that was", async () => {
+  using broker = new HoldingBroker();
+  await using producer = producerOf(broker, { batch: { maxMessages: 1 } });
+  await producer.ready();
+  const unsent = new AbortController();
+  const kept = producer.publish("t", "kept");
+  (await broker.next()).reply("OK");
+  await kept;
+  const slow = producerOf(broker, { batch: { lingerMs: 50 } });
+  await slow.ready();
+  const taken = slow.publish("t", "taken back", { signal: unsent.signal });
+  const left = slow.publish("t", "left");
+  unsent.abort(new Error("changed my mind"));
+  await expect(taken).rejects.toThrow("changed my mind");
+  const only = await broker.next();
+  expect([only.line.split(" ")[0], only.body]).toEqual(["PUB", "left"]);
+  only.reply("OK");
+  await left;
+  expect(slow.pending).toBe(0);
+  await slow.close();
+});
+
+test("what a listener throws harms nobody", async () => {
+  using broker = new RecordingBroker();
+  await using producer = producerOf(broker, {
+    onEvent: () => {
+      throw new Error("the listener's own");
+    },
+  });
+  await producer.publish("t", "x");
+});
