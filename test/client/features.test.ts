@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import * as client from "../../src/client/bun.ts";
 import { bunTransport } from "../../src/client/transports/bun.ts";
 import { nodeTransport } from "../../src/client/transports/node.ts";
+import { AuthServer, granted } from "../support/auth-server.ts";
 import { describeUnless, missing } from "../support/needs.ts";
 import { trafficScenarios } from "./suite/scenarios.ts";
 import { CONNECTIONS, STRICT_FLAGS, tls } from "./support/connections.ts";
@@ -59,6 +60,26 @@ test("a broker that does not offer TLS is refused", async () => {
   const error = await failure(stand, { tls: true });
   expect(error.code).toBe("TLS_REFUSED");
   expect(error.broker).toBe(stand.addresses.tcp);
+});
+
+test("with a secret a client may do what its auth server says", async () => {
+  await using auth = new AuthServer(({ fields }) =>
+    fields.secret === "open sesame"
+      ? granted([{ topic: "^mine$", channels: [".*"], permissions: ["publish", "subscribe"] }])
+      : new Response("", { status: 403 }),
+  );
+  await using stand = await startStand("bunsq", [`--auth-http-address=${auth.address}`]);
+  const brokers = [stand.addresses.tcp];
+  await using producer = new client.Producer({ brokers, authSecret: "open sesame" });
+  await producer.publish("mine", "x");
+  await expect(producer.publish("yours", "x")).rejects.toMatchObject({ name: "BrokerError", code: "E_UNAUTHORIZED" });
+  for await (const message of new client.Consumer({ brokers, topic: "mine", channel: "c", authSecret: "open sesame" })) {
+    expect(message.text()).toBe("x");
+    message.finish();
+    break;
+  }
+  const error = await failure(stand, { authSecret: "wrong" });
+  expect([error.code, error.command]).toEqual(["E_AUTH_FAILED", "AUTH"]);
 });
 
 /** The first error of a producer that cannot connect. */
