@@ -45,16 +45,18 @@ export class Batch {
    * @param deferMs undefined for messages that are not deferred
    * @param isWhole all its messages were given in one call, and no other is added
    * @param idempotencyKey the same for all attempts
+   * @param bodies of a batch that was given in one call; the one publication then stands for all of them
    */
   constructor(
     readonly topic: string,
     readonly deferMs: number | undefined,
     readonly isWhole: boolean,
     readonly idempotencyKey: string | undefined,
+    private readonly bodies?: readonly Body[],
   ) {}
 
   get count(): number {
-    return this.publications.length;
+    return this.bodies?.length ?? this.publications.length;
   }
 
   get deadlineMs(): number {
@@ -88,7 +90,7 @@ export class Batch {
     if (deferMs !== undefined) outbox.ascii(` ${deferMs}`);
     if (withKey && idempotencyKey !== undefined) outbox.ascii(" ").ascii(idempotencyKey);
     outbox.ascii("\n");
-    if (command === "MPUB") outbox.batch(publications.map(({ body }) => body));
+    if (command === "MPUB") outbox.batch(this.bodies ?? publications.map(({ body }) => body));
     else outbox.sized((publications[0] as Publication).body);
   }
 

@@ -184,14 +184,14 @@ export class Producer implements AsyncDisposable {
       if (this.isRejecting && this.pool.isFull) {
         throw new PublishError("QUEUE_FULL", "too many messages wait for their acknowledgement", topic, false);
       }
-      const batch = new Batch(topic, undefined, true, checkKey(options.idempotencyKey) ?? this.newKey());
-      // The first message speaks for all.
-      let done: Done | undefined = (error, receipt) => (receipt === undefined ? reject(error) : resolve(receipt));
-      for (const body of bodies) {
-        batch.add(this.publication(body, options.key, done));
-        done = undefined;
-      }
-      if (options.signal !== undefined) cancelOn(options.signal, batch.publications[0] as Publication);
+      const packed = bodies.map(packedBody);
+      const done: Done = (error, receipt) => (receipt === undefined ? reject(error) : resolve(receipt));
+      let bytes = 0;
+      for (const body of packed) bytes += publicationBytes(body);
+      const publication: Publication = { ...this.publication(packed[0] as Body, options.key, done), bytes };
+      if (options.signal !== undefined) cancelOn(options.signal, publication);
+      const batch = new Batch(topic, undefined, true, checkKey(options.idempotencyKey) ?? this.newKey(), packed);
+      batch.add(publication);
       this.pool.addBatch(batch);
     });
   }

@@ -48,7 +48,11 @@ test("a frame that is whole in its piece is not copied, and one that is cut is c
 
 test("a halted reader leaves the rest unread", () => {
   const { frames, reader } = readerOf();
-  const sink = { onFrame: () => void (halting.isHalted = true) };
+  const sink = {
+    onFrame: () => {
+      halting.isHalted = true;
+    },
+  };
   const halting: FrameReader = new FrameReader(sink, MAX_BYTES);
   const first = encodeFrame(0, "OK");
   expect(halting.feed(Buffer.concat([first, Buffer.from("something else")]))).toBe(first.length);

@@ -44,6 +44,11 @@ test("a batch has its size, its count, and each body with its size", () => {
   const outbox = new Outbox();
   let sent = "";
   outbox.batch(["a", new Uint8Array([98, 98])]);
-  outbox.flush({ write: (bytes) => (sent = Buffer.from(bytes).toString("hex")) !== "" });
+  outbox.flush({
+    write: (bytes) => {
+      sent = Buffer.from(bytes).toString("hex");
+      return true;
+    },
+  });
   expect(sent).toBe(["0000000f", "00000002", "00000001", "61", "00000002", "6262"].join(""));
 });
