@@ -94,11 +94,16 @@ export class Batch {
     else outbox.sized((publications[0] as Publication).body);
   }
 
-  settle(error: Error | undefined, receipt: Receipt | undefined): void {
+  /** @param onThrown gets what a callback throws, so that the others are called all the same */
+  settle(error: Error | undefined, receipt: Receipt | undefined, onThrown: (thrown: unknown) => void): void {
     for (const publication of this.publications) {
       const { done } = publication;
       publication.done = undefined;
-      done?.(error, receipt);
+      try {
+        done?.(error, receipt);
+      } catch (thrown) {
+        onThrown(thrown);
+      }
     }
   }
 }

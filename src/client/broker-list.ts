@@ -28,6 +28,8 @@ export interface BrokerListOwner {
 const DEFAULT_POLL_MS = 60_000;
 /** Polls that are asked for in between are at least this far apart. */
 const MIN_POLL_MS = 1_000;
+/** How often lookup servers are asked while they know no broker, so that a new topic is found soon. */
+const SEARCH_POLL_MS = 2_000;
 
 /** The brokers that a client uses: a fixed list, or what the lookup servers say. */
 export class BrokerList {
@@ -89,9 +91,9 @@ export class BrokerList {
     this.isPolling = false;
     if (this.stopper.signal.aborted) return;
     // While a lookup server is down, what it said last counts.
-    if (isFirst || results.includes(true)) this.owner.onBrokers(new Set([...this.answers.values()].flatMap((brokers) => [...brokers])));
-    // Until one has answered there is nothing to do but to ask again.
-    const wholeMs = this.answers.size === 0 ? Math.min(this.pollMs, MIN_POLL_MS) : this.pollMs;
+    const known = new Set([...this.answers.values()].flatMap((brokers) => [...brokers]));
+    if (isFirst || results.includes(true)) this.owner.onBrokers(known);
+    const wholeMs = known.size === 0 ? Math.min(this.pollMs, SEARCH_POLL_MS) : this.pollMs;
     this.plan(wholeMs * (1 + this.jitter * (Math.random() - 0.5)));
   }
 

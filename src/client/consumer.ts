@@ -121,11 +121,15 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
     this.handler = handler;
     this.isManual = manual;
     this.work.concurrency = concurrency === undefined ? Number.POSITIVE_INFINITY : positive("concurrency", concurrency);
-    if (signal?.aborted) void this.close();
-    signal?.addEventListener("abort", () => void this.close(), { once: true });
+    const close = () => void this.close();
+    if (signal?.aborted) close();
+    signal?.addEventListener("abort", close, { once: true });
     return new Promise((resolve) => {
       if (this.work.isOver) return resolve();
-      this.work.onOver = resolve;
+      this.work.onOver = () => {
+        signal?.removeEventListener("abort", close);
+        resolve();
+      };
     });
   }
 
@@ -255,20 +259,18 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
   private handle(handler: Handler, message: Message): void {
     const { work } = this;
     work.running++;
-    let result: unknown;
     try {
-      result = handler(message);
+      const result = handler(message);
+      if (isThenable(result)) {
+        result.then(
+          () => this.onHandled(handler, message, undefined),
+          (error: unknown) => this.onHandled(handler, message, asError(error)),
+        );
+        return;
+      }
     } catch (error) {
       work.running--;
-      this.fail(message, asError(error));
-      return;
-    }
-    if (isThenable(result)) {
-      result.then(
-        () => this.onHandled(handler, message, undefined),
-        (error: unknown) => this.onHandled(handler, message, asError(error)),
-      );
-      return;
+      return this.fail(message, asError(error));
     }
     work.running--;
     if (!this.isManual) message.finish();

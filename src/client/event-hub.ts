@@ -21,13 +21,17 @@ export class EventHub<Event> {
 
   /** The events from now on. It ends with the hub, with the signal, or when the loop over it is left. */
   stream(signal?: AbortSignal): AsyncIterableIterator<Event> {
-    const stream: EventStream<Event> = new EventStream<Event>(() => this.streams.delete(stream));
+    const abort = () => stream.end();
+    const stream: EventStream<Event> = new EventStream<Event>(() => {
+      this.streams.delete(stream);
+      signal?.removeEventListener("abort", abort);
+    });
     if (this.isClosed || signal?.aborted) {
       stream.end();
       return stream;
     }
     this.streams.add(stream);
-    signal?.addEventListener("abort", () => stream.end(), { once: true });
+    signal?.addEventListener("abort", abort, { once: true });
     return stream;
   }
 

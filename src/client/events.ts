@@ -16,6 +16,8 @@ export type LinkEvent =
 /** What a producer reports. */
 export type ProducerEvent =
   | LinkEvent
+  /** The callback of a send() has thrown. */
+  | { readonly type: "callback-failed"; readonly error: Error }
   /** Messages whose fate on a broken connection is unknown are sent to another broker: they may be there twice. */
   | {
       readonly type: "maybe-duplicated";

@@ -31,6 +31,8 @@ export interface ProducerBrokerOwner {
   readonly batches: BatchSettings;
   newKey(): string | undefined;
   emit(event: ProducerEvent): void;
+  /** A callback of the program has thrown. */
+  readonly onThrown: (thrown: unknown) => void;
   /** Messages are over: acknowledged, refused or given up. */
   onSettled(count: number, bytes: number): void;
   onUp(broker: ProducerBroker): void;
@@ -153,7 +155,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     for (const batch of this.unanswered) {
       if (batch.deadlineMs > nowMs || batch.isAbandoned) continue;
       batch.isAbandoned = true;
-      batch.settle(this.timeout(batch), undefined);
+      batch.settle(this.timeout(batch), undefined, this.owner.onThrown);
     }
   }
 
@@ -236,7 +238,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
     if (batch === undefined) return;
     const { broker } = this;
     batch.sentTo = undefined;
-    batch.settle(undefined, { broker, attempts: batch.attempts, mayBeDuplicate: batch.mayBeDuplicate });
+    const receipt = { broker, attempts: batch.attempts, mayBeDuplicate: batch.mayBeDuplicate };
+    batch.settle(undefined, receipt, this.owner.onThrown);
     this.settled(batch);
   }
 
@@ -300,7 +303,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
   }
 
   private finish(batch: Batch, error: Error): void {
-    batch.settle(error, undefined);
+    batch.settle(error, undefined, this.owner.onThrown);
     this.settled(batch);
   }
 

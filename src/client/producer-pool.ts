@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import { Batch, type Publication } from "./batch.ts";
 import type { ConnectionSettings } from "./connection-options.ts";
-import { PublishError } from "./errors.ts";
+import { asError, PublishError } from "./errors.ts";
 import type { ProducerEvent } from "./events.ts";
 import { type BatchSettings, ProducerBroker, type ProducerBrokerOwner } from "./producer-broker.ts";
 import { Chooser, type Strategy } from "./strategy.ts";
@@ -167,7 +167,11 @@ export class ProducerPool implements ProducerBrokerOwner {
     for (const batch of late) {
       this.unplacedMessages -= batch.count;
       const text = this.isReady ? "no broker acknowledged the message in time" : "no broker was reached in time";
-      batch.settle(new PublishError(this.isReady ? "TIMEOUT" : "NO_BROKER", text, batch.topic, batch.sentTo !== undefined), undefined);
+      batch.settle(
+        new PublishError(this.isReady ? "TIMEOUT" : "NO_BROKER", text, batch.topic, batch.sentTo !== undefined),
+        undefined,
+        this.onThrown,
+      );
     }
     this.notify();
   }
@@ -209,7 +213,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       broker.rejectAll(makeError);
       broker.link.connection?.end();
     }
-    for (const batch of this.unplaced.splice(0)) batch.settle(makeError(batch), undefined);
+    for (const batch of this.unplaced.splice(0)) batch.settle(makeError(batch), undefined, this.onThrown);
     this.unplacedMessages = 0;
     this.notify();
   }
@@ -257,6 +261,8 @@ export class ProducerPool implements ProducerBrokerOwner {
   }
 
   // ---- ProducerBrokerOwner
+
+  readonly onThrown = (thrown: unknown): void => this.emit({ type: "callback-failed", error: asError(thrown) });
 
   newKey(): string | undefined {
     return this.settings.newKey();

@@ -251,6 +251,18 @@ test("a signal takes back a message that was not sent, and leaves one that was",
   await slow.close();
 });
 
+test("what a callback throws is an event, and harms nobody else", async () => {
+  using broker = new RecordingBroker();
+  const events: ProducerEvent[] = [];
+  await using producer = producerOf(broker, { onEvent: (event) => void events.push(event) });
+  producer.send("t", "x", () => {
+    throw new Error("the callback's own");
+  });
+  await producer.publish("t", "y");
+  expect(events.filter(({ type }) => type === "callback-failed")).toMatchObject([{ error: { message: "the callback's own" } }]);
+  expect(producer.pending).toBe(0);
+});
+
 test("what a listener throws harms nobody", async () => {
   using broker = new RecordingBroker();
   await using producer = producerOf(broker, {
