@@ -52,7 +52,7 @@ export class Batch {
     readonly deferMs: number | undefined,
     readonly isWhole: boolean,
     readonly idempotencyKey: string | undefined,
-    private readonly bodies?: readonly Body[],
+    private bodies: readonly Body[] | undefined = undefined,
   ) {}
 
   get count(): number {
@@ -73,14 +73,14 @@ export class Batch {
     this.bytes += publication.bytes;
   }
 
-  /** Takes out messages that nobody wants any more. @returns them */
-  takeCancelled(): Publication[] {
-    const cancelled = this.publications.filter(({ isCancelled }) => isCancelled);
-    if (cancelled.length > 0) {
-      const kept = this.publications.filter(({ isCancelled }) => !isCancelled);
-      this.publications.splice(0, this.publications.length, ...kept);
-    }
-    return cancelled;
+  /** Takes out messages that nobody wants any more. */
+  dropCancelled(): void {
+    if (!this.publications.some(({ isCancelled }) => isCancelled)) return;
+    const kept = this.publications.filter(({ isCancelled }) => !isCancelled);
+    this.publications.splice(0, this.publications.length, ...kept);
+    // A whole batch has one publication for all.
+    if (kept.length === 0) this.bodies = undefined;
+    this.bytes = kept.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
   /** @param withKey whether the broker knows idempotency keys */

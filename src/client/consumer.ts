@@ -102,8 +102,9 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
     return this.hub.stream(signal);
   }
 
-  /** Waits until the consumer is subscribed at a broker. @throws ClientError NO_BROKER, CLOSED; the signal's reason */
+  /** Waits until the consumer, which was started, is subscribed at a broker. @throws ClientError NO_BROKER, CLOSED, INVALID_OPTION; the signal's reason */
   async ready({ signal, timeoutMs = 60_000 }: { signal?: AbortSignal; timeoutMs?: number } = {}): Promise<void> {
+    if (!this.hasStarted) throw new ClientError("INVALID_OPTION", "run() or a loop over the consumer starts it");
     const isReady = await this.until(() => this.connected.length > 0 || this.closing !== undefined, timeoutMs, signal);
     signal?.throwIfAborted();
     if (this.closing !== undefined) throw new ClientError("CLOSED", "the consumer was closed");

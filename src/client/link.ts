@@ -22,6 +22,7 @@ export class Link {
   connection: Connection | undefined;
   private readonly stopper = new AbortController();
   private attempts = 0;
+  private openedAtMs = 0;
   private retryTimer: Timer | undefined;
 
   constructor(
@@ -40,7 +41,10 @@ export class Link {
 
   /** The connection was lost. */
   onLost(error: ClientError | undefined): void {
+    const { clock, maxReconnectMs } = this.settings;
     this.connection = undefined;
+    // A broker that refuses what comes first, such as SUB, is not to be asked all the time.
+    if (clock.steadyMs() - this.openedAtMs > maxReconnectMs) this.attempts = 0;
     this.owner.emit({ type: "disconnected", broker: this.broker, error });
     if (!this.isStopped) this.retry();
   }
@@ -59,7 +63,7 @@ export class Link {
       const connection = await Connection.open(broker, settings, stopper.signal);
       if (this.isStopped) return connection.destroy();
       this.connection = connection;
-      this.attempts = 0;
+      this.openedAtMs = settings.clock.steadyMs();
       owner.emit({ type: "connected", broker, features: connection.features });
       owner.prepare(connection);
       connection.start(owner);

@@ -68,39 +68,38 @@ export class Outbox {
     this.ascii(rest).ascii("\n");
   }
 
-  uint32(value: number): this {
-    this.makeRoom(4);
-    this.setUint32(this.end, value);
-    this.end += 4;
-    return this;
-  }
-
   /** Adds a body with its size in front. */
   sized(body: Body): this {
-    if (typeof body !== "string") {
-      this.uint32(body.length);
-      this.makeRoom(body.length);
-      this.buffer.set(body, this.end);
-      this.end += body.length;
-      return this;
-    }
-    this.makeRoom(4 + body.length * MAX_CHARACTER_BYTES);
-    const written = this.utf8(body, this.end + 4);
-    this.setUint32(this.end, written);
-    this.end += 4 + written;
+    this.makeRoom(4 + bodyBytes(body));
+    this.put(body);
     return this;
   }
 
   /** Adds MPUB's body: its size, the number of bodies, and each with its size. */
   batch(bodies: readonly Body[]): this {
-    this.makeRoom(8);
-    const begun = this.end - this.start;
-    this.uint32(0).uint32(bodies.length);
-    for (const body of bodies) this.sized(body);
-    // The buffer may have moved in between.
-    const at = this.start + begun;
+    let bytes = 8;
+    for (const body of bodies) bytes += 4 + bodyBytes(body);
+    this.makeRoom(bytes);
+    const at = this.end;
+    this.setUint32(at + 4, bodies.length);
+    this.end = at + 8;
+    for (const body of bodies) this.put(body);
     this.setUint32(at, this.end - at - 4);
     return this;
+  }
+
+  /** There is room for it. */
+  private put(body: Body): void {
+    const at = this.end + 4;
+    let length: number;
+    if (typeof body === "string") {
+      length = this.utf8(body, at);
+    } else {
+      length = body.length;
+      this.buffer.set(body, at);
+    }
+    this.setUint32(this.end, length);
+    this.end = at + length;
   }
 
   /** Short ASCII texts are faster in a loop than in a call. @returns how many bytes it wrote */

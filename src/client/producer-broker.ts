@@ -59,6 +59,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
   private isDue = false;
   /** An error frame came, and no command behind its one is carried out if the broker closes the connection now. */
   private hasRefused = false;
+  private isSending = false;
   /** A large message is on its way. */
   private isAlone = false;
 
@@ -114,7 +115,9 @@ export class ProducerBroker implements LinkOwner, Candidate {
   /** Sends what waits, as far as the broker keeps up. */
   send(): void {
     const { connection } = this.link;
-    if (connection === undefined) return;
+    // A listener or a callback may publish in the middle of this. The loop below sends that, too.
+    if (connection === undefined || this.isSending) return;
+    this.isSending = true;
     const { maxUnanswered } = this.owner.batches;
     let sent = 0;
     while (!this.isAlone && this.unanswered.length < maxUnanswered && connection.waitingBytes < MAX_WAITING_BYTES) {
@@ -133,6 +136,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       if (batch.count > 0) this.write(connection, batch);
     }
     if (sent > 0) this.waiting.splice(0, sent);
+    this.isSending = false;
     connection.flush();
   }
 
@@ -183,13 +187,14 @@ export class ProducerBroker implements LinkOwner, Candidate {
     this.waiting.push(batch);
   }
 
-  /** A batch that was sent before has to stay as it is. */
+  /** Leaves out messages that nobody wants any more. A batch that was sent before has to stay as it is. */
   private dropCancelled(batch: Batch): void {
-    if (batch.sentTo !== undefined || batch.isWhole) return;
-    for (const publication of batch.takeCancelled()) {
-      this.pending--;
-      this.owner.onSettled(1, publication.bytes);
-    }
+    if (batch.sentTo !== undefined) return;
+    const { count, bytes } = batch;
+    batch.dropCancelled();
+    if (batch.count === count) return;
+    this.pending -= count - batch.count;
+    this.owner.onSettled(count - batch.count, bytes - batch.bytes);
   }
 
   private write(connection: Connection, batch: Batch): void {

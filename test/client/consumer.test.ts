@@ -145,6 +145,23 @@ test("a dead letter is published before its message is finished, with a key wher
   }
 });
 
+test("a broker that refuses SUB is asked less and less often", async () => {
+  using broker = new RecordingBroker([], { refusal: "E_SUB_FAILED SUB failed too many channel consumers" });
+  const codes: (string | undefined)[] = [];
+  const consumer = consumerOf(broker, {
+    maxReconnectMs: 5_000,
+    onEvent: (event) => {
+      if (event.type === "disconnected") codes.push(event.error?.code);
+    },
+  });
+  void consumer.run(() => {});
+  // Attempts come after 0, 0.1, 0.3 and 0.7 s, each up to 30 % earlier.
+  await Bun.sleep(600);
+  await consumer.close();
+  expect(codes.length).toBeWithin(1, 6);
+  expect(new Set(codes)).toEqual(new Set(["E_SUB_FAILED"]));
+});
+
 test("max in flight can be changed, and zero stops", async () => {
   using broker = new RecordingBroker();
   const consumer = consumerOf(broker);

@@ -1,5 +1,5 @@
 import { afterAll, expect, test } from "bun:test";
-import { writeFileSync } from "node:fs";
+import { copyFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runStep } from "../behaviour/interop/support/cache.ts";
 import { removeFolder, temporaryFolder } from "../support/in-process.ts";

@@ -240,9 +240,11 @@ test("a signal takes back a message that was not sent, and leaves one that was",
   const slow = producerOf(broker, { batch: { lingerMs: 50 } });
   await slow.ready();
   const taken = slow.publish("t", "taken back", { signal: unsent.signal });
+  const batch = slow.publishBatch("t", ["taken", "back"], { signal: unsent.signal });
   const left = slow.publish("t", "left");
   unsent.abort(new Error("changed my mind"));
   await expect(taken).rejects.toThrow("changed my mind");
+  await expect(batch).rejects.toThrow("changed my mind");
   const only = await broker.next();
   expect([only.line.split(" ")[0], only.body]).toEqual(["PUB", "left"]);
   only.reply("OK");
@@ -271,4 +273,23 @@ test("what a listener throws harms nobody", async () => {
     },
   });
   await producer.publish("t", "x");
+});
+
+test("publishing from within events and callbacks sends each message once", async () => {
+  using broker = new RecordingBroker();
+  const wanted = new AbortController();
+  const results: unknown[] = [];
+  const producer: Producer = producerOf(broker, { batch: { maxMessages: 2 }, queue: { maxMessages: 4 } });
+  await producer.ready();
+  for (let i = 0; i < 20; i++) {
+    const options = i % 3 === 0 ? { signal: wanted.signal } : {};
+    producer.send("t", `${i}`, () => producer.send("t", `after ${i}`, (error) => void results.push(error)), options);
+  }
+  wanted.abort(new Error("not wanted"));
+  await until("all", () => results.length === 20);
+  expect(results).toEqual(Array(20).fill(undefined));
+  await producer.close();
+  const bodies = broker.bodies.flatMap((body) => body.match(/(?:after )?\d+/g) ?? []);
+  expect(new Set(bodies).size).toBe(bodies.length);
+  expect(bodies.filter((body) => body.startsWith("after"))).toHaveLength(20);
 });

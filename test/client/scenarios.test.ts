@@ -16,6 +16,8 @@ for (const program of ["bunsq", "nsqd"] as const) {
 
     for (const [name, play] of allScenarios) test(name, () => play({ client, connection: {}, ...stand.addresses }), 30_000);
 
+    // At nsqd they are played under Node itself (package.test.ts).
+    if (program === "nsqd") return;
     describe("with the sockets of Node", () => {
       const connection = { transport: nodeTransport };
       for (const [name, play] of allScenarios) test(name, () => play({ client, connection, ...stand.addresses }), 30_000);

@@ -1,4 +1,4 @@
-import { BODY_OFFSET, encodeFrame, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE } from "../../../src/frame/frame.ts";
+import { BODY_OFFSET, encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE, FRAME_TYPE_RESPONSE } from "../../../src/frame/frame.ts";
 
 const LINE_FEED = 0x0a;
 
@@ -12,6 +12,8 @@ interface Peer {
 export interface RecordingOptions {
   /** Fields of the answer to IDENTIFY. */
   features?: Record<string, unknown>;
+  /** The error with which SUB is refused. */
+  refusal?: string;
   /** Answers a publish: by default OK at once. @param reply sends a response frame */
   onPublish?: (line: string, body: Buffer, reply: (text: string) => void, socket: Bun.Socket<Peer>) => void;
 }
@@ -20,6 +22,8 @@ export interface RecordingOptions {
 export class RecordingBroker implements Disposable {
   /** Commands in their order: `RDY 5`, `FIN`, `REQ`, `NOP` … without ids. */
   readonly commands: string[] = [];
+  /** The bodies of publishes, one character per byte. */
+  readonly bodies: string[] = [];
   private readonly script: string[];
   private delivered = 0;
   private readonly server: Bun.TCPSocketListener<Peer>;
@@ -101,6 +105,7 @@ export class RecordingBroker implements Disposable {
     else if (name === "AUTH") reply("{}");
     else {
       this.commands.push(line);
+      this.bodies.push(body.toString("latin1"));
       if (this.options.onPublish === undefined) reply("OK");
       else this.options.onPublish(line, Buffer.from(body), reply, socket);
     }
@@ -109,7 +114,13 @@ export class RecordingBroker implements Disposable {
 
   private act(socket: Bun.Socket<Peer>, name: string, argument: string): void {
     const { data } = socket;
-    if (name === "SUB") socket.write(encodeFrame(FRAME_TYPE_RESPONSE, "OK"));
+    const { refusal } = this.options;
+    if (name === "SUB" && refusal !== undefined) {
+      socket.write(encodeFrame(FRAME_TYPE_ERROR, refusal));
+      socket.end();
+    } else if (name === "SUB") {
+      socket.write(encodeFrame(FRAME_TYPE_RESPONSE, "OK"));
+    }
     if (name === "CLS") socket.write(encodeFrame(FRAME_TYPE_RESPONSE, "CLOSE_WAIT"));
     if (name === "RDY") data.ready = Number(argument);
     if (name === "FIN" || name === "REQ") data.inFlight--;
