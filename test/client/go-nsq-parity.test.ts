@@ -26,9 +26,15 @@ async function buildGoNsq(): Promise<{ program: string } | { missing: string }> 
   return "missing" in built ? built : { program: join(built.folder, "consumer") };
 }
 
+/**
+ * go-nsq ignores what happens to a message that comes within microseconds of the RDY 1 of a back-off: it notes the end of the pause
+ * only when it has sent it (consumer.go: resume).
+ */
+const NETWORK = { readyDelayMs: 10 };
+
 /** The commands that go-nsq sends for a script of messages. */
 async function playGoNsq(program: string, script: string[]): Promise<string[]> {
-  using broker = new RecordingBroker(script);
+  using broker = new RecordingBroker(script, NETWORK);
   const child = Bun.spawn([program, broker.address], { stdout: "ignore", stderr: "ignore", env: cleanEnvironment() });
   try {
     await ended(broker);
@@ -40,7 +46,7 @@ async function playGoNsq(program: string, script: string[]): Promise<string[]> {
 }
 
 async function playOurs(script: string[]): Promise<string[]> {
-  using broker = new RecordingBroker(script);
+  using broker = new RecordingBroker(script, NETWORK);
   const consumer = new Consumer({
     brokers: [broker.address],
     topic: "t",

@@ -68,6 +68,16 @@ describeHere("the package", () => {
     }
   }, 60_000);
 
+  test("the examples run on node", async () => {
+    await using stand = await startStand("bunsq");
+    const { tcp, http } = stand.addresses;
+    for (const name of ["publish", "ordered", "retry", "replay"]) {
+      copyFileSync(join(ROOT, `examples/${name}.js`), join(folder, `${name}.js`));
+      const { code, output } = await runStep(["node", `${name}.js`, tcp, ...(name === "replay" ? [http] : [])], folder);
+      expect([name, code, output.trim() === ""]).toEqual([name, 0, false]);
+    }
+  }, 60_000);
+
   for (const program of ["bunsq", "nsqd"] as const) {
     const testHere = program === "bunsq" ? test : testUnless(missing("nsqd", "nsqlookupd"));
     for (const runtime of ["node", "bun"] as const) {

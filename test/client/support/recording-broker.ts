@@ -12,6 +12,8 @@ interface Peer {
 export interface RecordingOptions {
   /** Fields of the answer to IDENTIFY. */
   features?: Record<string, unknown>;
+  /** How long a message takes after a RDY that asks for it, ms. */
+  readyDelayMs?: number;
   /** The error with which SUB is refused. */
   refusal?: string;
   /** Answers a publish: by default OK at once. @param reply sends a response frame */
@@ -122,8 +124,17 @@ export class RecordingBroker implements Disposable {
       socket.write(encodeFrame(FRAME_TYPE_RESPONSE, "OK"));
     }
     if (name === "CLS") socket.write(encodeFrame(FRAME_TYPE_RESPONSE, "CLOSE_WAIT"));
-    if (name === "RDY") data.ready = Number(argument);
+    if (name === "RDY") {
+      data.ready = Number(argument);
+      const { readyDelayMs } = this.options;
+      if (readyDelayMs !== undefined) return void setTimeout(() => this.deliver(socket), readyDelayMs);
+    }
     if (name === "FIN" || name === "REQ") data.inFlight--;
+    this.deliver(socket);
+  }
+
+  private deliver(socket: Bun.Socket<Peer>): void {
+    const { data } = socket;
     while (data.inFlight < data.ready && this.delivered < this.script.length) {
       const body = this.script[this.delivered++] as string;
       data.inFlight++;
