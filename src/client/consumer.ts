@@ -228,7 +228,7 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
       },
       onLost: (broker, subscription) => {
         if (subscription !== undefined) this.distribution.remove(subscription);
-        if (this.closing === undefined) this.list.pollSoon();
+        if (subscription !== undefined && this.closing === undefined) this.list.pollSoon();
         this.forgetGone(broker);
         this.notify();
       },

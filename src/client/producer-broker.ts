@@ -36,7 +36,8 @@ export interface ProducerBrokerOwner {
   /** Messages are over: acknowledged, refused or given up. */
   onSettled(count: number, bytes: number): void;
   onUp(broker: ProducerBroker): void;
-  onDown(broker: ProducerBroker): void;
+  /** @param wasUp its connection was lost; else it could not be reached */
+  onDown(broker: ProducerBroker, wasUp: boolean): void;
   /** The first attempt to connect has ended. */
   onTried(): void;
   /** The broker refused a batch that another broker may take. @returns whether another one gets it */
@@ -50,7 +51,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
   readonly link: Link;
   /** When its connection was lost; undefined while it is up or was never up. */
   downSinceMs: number | undefined;
-  hasTried = false;
+  private hasTried = false;
   /** Batches that are still open for more messages, by topic. */
   private readonly open = new Map<string, Batch>();
   private waiting: Batch[] = [];
@@ -216,7 +217,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
   prepare(): void {
     this.hasRefused = false;
     this.downSinceMs = undefined;
-    this.tried();
+    this.endFirstAttempt();
     // The connection hands over what comes only after this call.
     queueMicrotask(() => {
       if (this.isUp) this.owner.onUp(this);
@@ -224,8 +225,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
   }
 
   onConnectFailed(): void {
-    this.tried();
-    this.owner.onDown(this);
+    this.endFirstAttempt();
+    this.owner.onDown(this, false);
   }
 
   emit(event: ProducerEvent): void {
@@ -286,7 +287,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       this.addBatch(batch, true);
     }
     this.link.onLost(error);
-    this.owner.onDown(this);
+    this.owner.onDown(this, true);
   }
 
   /** Sends each message of a refused batch in a command of its own. */
@@ -317,7 +318,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
     this.owner.onSettled(batch.count, batch.bytes);
   }
 
-  private tried(): void {
+  /** Its first attempt to connect has ended, or is not waited for any more. */
+  endFirstAttempt(): void {
     if (this.hasTried) return;
     this.hasTried = true;
     this.owner.onTried();

@@ -46,6 +46,8 @@ export class ProducerPool implements ProducerBrokerOwner {
   private wanted: ReadonlySet<string> | undefined;
   /** Brokers whose first attempt to connect has not ended. */
   private untried = 0;
+  /** Messages are placed. Before, one broker would get all that should be shared. */
+  private hasBegun = false;
   private isFlushPlanned = false;
   private expiryTimer: Timer | undefined;
   private readonly graceTimers = new Set<Timer>();
@@ -75,9 +77,9 @@ export class ProducerPool implements ProducerBrokerOwner {
     return [...this.brokers.values()].filter(({ isUp }) => isUp).map(({ broker }) => broker);
   }
 
-  /** Each broker was tried, and one is there. */
+  /** One broker is there, and those that were known first have all been tried. */
   get isReady(): boolean {
-    return this.wanted !== undefined && this.untried === 0 && this.candidates.length > 0;
+    return this.hasBegun && this.candidates.length > 0;
   }
 
   /** Calls back whenever something has changed for those who wait. @returns what ends it */
@@ -197,7 +199,7 @@ export class ProducerPool implements ProducerBrokerOwner {
   private forgetGone(broker: ProducerBroker): void {
     if (this.wanted?.has(broker.broker) !== false || broker.isUp || !this.brokers.delete(broker.broker)) return;
     broker.link.stop();
-    if (!broker.hasTried) this.untried--;
+    broker.endFirstAttempt();
     this.emit({ type: "broker-forgotten", broker: broker.broker });
     this.findCandidates();
     this.moveOn(broker, true);
@@ -227,6 +229,7 @@ export class ProducerPool implements ProducerBrokerOwner {
 
   private changed(): void {
     this.findCandidates();
+    if (this.untried === 0 && this.candidates.length > 0) this.hasBegun = true;
     this.placeWaiting();
     this.notify();
   }
@@ -289,7 +292,7 @@ export class ProducerPool implements ProducerBrokerOwner {
     for (const broker of this.brokers.values()) if (!broker.isUp) this.moveOn(broker, false);
   }
 
-  onDown(broker: ProducerBroker): void {
+  onDown(broker: ProducerBroker, wasUp: boolean): void {
     if (this.isOver) return;
     this.findCandidates();
     if (broker.downSinceMs !== undefined && !broker.link.isStopped) {
@@ -297,7 +300,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       this.planMove(broker);
     }
     this.forgetGone(broker);
-    this.settings.onLost();
+    if (wasUp) this.settings.onLost();
     this.changed();
   }
 

@@ -3,36 +3,11 @@ import { BrokerList } from "../../src/client/broker-list.ts";
 import type { LinkEvent } from "../../src/client/events.ts";
 import { until } from "../support/server.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
+import { FakeLookup } from "./support/fake-lookup.ts";
 
 const POLL_MS = 60_000;
 
-/** A lookup server that answers as the test says. */
-class Lookup implements Disposable {
-  brokers: string[] = [];
-  isDown = false;
-  asked = 0;
-  private readonly server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    fetch: () => {
-      this.asked++;
-      if (this.isDown) return Response.json({ message: "INTERNAL_ERROR" }, { status: 500 });
-      if (this.brokers.length === 0) return Response.json({ message: "TOPIC_NOT_FOUND" }, { status: 404 });
-      const producers = this.brokers.map((broker) => ({ broadcast_address: broker, tcp_port: 4150 }));
-      return Response.json({ channels: [], producers });
-    },
-  });
-
-  get address(): string {
-    return `127.0.0.1:${this.server.port}`;
-  }
-
-  [Symbol.dispose](): void {
-    void this.server.stop(true);
-  }
-}
-
-function stage(lookups: Lookup[]) {
+function stage(lookups: FakeLookup[]) {
   const clock = new SimulatedClock(0);
   const told: string[][] = [];
   const events: LinkEvent[] = [];
@@ -46,8 +21,8 @@ function stage(lookups: Lookup[]) {
 }
 
 test("what all lookup servers say is merged, and what none says any more is gone", async () => {
-  using one = new Lookup();
-  using other = new Lookup();
+  using one = new FakeLookup();
+  using other = new FakeLookup();
   one.brokers = ["a", "b"];
   other.brokers = ["b", "c", "::1"];
   const { clock, told, list } = stage([one, other]);
@@ -61,8 +36,8 @@ test("what all lookup servers say is merged, and what none says any more is gone
 });
 
 test("while a lookup server is down, it is reported, and what it said last counts", async () => {
-  using one = new Lookup();
-  using other = new Lookup();
+  using one = new FakeLookup();
+  using other = new FakeLookup();
   one.brokers = ["a"];
   other.brokers = ["b"];
   const { clock, told, events, list } = stage([one, other]);
@@ -78,7 +53,7 @@ test("while a lookup server is down, it is reported, and what it said last count
 });
 
 test("polls are apart by the interval, 15 % earlier or later", async () => {
-  using lookup = new Lookup();
+  using lookup = new FakeLookup();
   lookup.brokers = ["a"];
   const gapsMs: number[] = [];
   const { clock, told, list } = stage([lookup]);
@@ -100,7 +75,7 @@ test("polls are apart by the interval, 15 % earlier or later", async () => {
 });
 
 test("a topic that nobody has is looked for every few seconds, and lost brokers at once", async () => {
-  using lookup = new Lookup();
+  using lookup = new FakeLookup();
   const { clock, told, list } = stage([lookup]);
   await until("the first answer", () => told.length === 1);
   expect(told[0]).toEqual([]);

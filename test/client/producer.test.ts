@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { Producer, type ProducerEvent, type ProducerOptions, PublishError } from "../../src/client/bun.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../src/frame/frame.ts";
 import { until } from "../support/server.ts";
+import { FakeLookup } from "./support/fake-lookup.ts";
 import { RecordingBroker, type RecordingOptions } from "./support/recording-broker.ts";
 
 /** A broker that keeps publishes until the test answers them. */
@@ -292,4 +293,49 @@ test("publishing from within events and callbacks sends each message once", asyn
   const bodies = broker.bodies.flatMap((body) => body.match(/(?:after )?\d+/g) ?? []);
   expect(new Set(bodies).size).toBe(bodies.length);
   expect(bodies.filter((body) => body.startsWith("after"))).toHaveLength(20);
+});
+
+test("a broker that is found later and does not answer holds nobody up", async () => {
+  using lookup = new FakeLookup();
+  using broker = new RecordingBroker();
+  const silent = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data: () => {} } });
+  lookup.brokers = [broker.address];
+  const producer = new Producer({ lookups: [lookup.address], lookupPollMs: 20, connectTimeoutMs: 60_000, timeoutMs: 60_000 });
+  await producer.publish("t", "before");
+  const found = (async () => {
+    for await (const event of producer.events()) if (event.type === "broker-found") return event.broker;
+    return "";
+  })();
+  lookup.brokers = [broker.address, `127.0.0.1:${silent.port}`];
+  expect(await found).toBe(`127.0.0.1:${silent.port}`);
+  expect((await producer.publish("t", "after")).broker).toBe(broker.address);
+  // It is forgotten before it has answered, and comes again.
+  const forgotten = (async () => {
+    for await (const event of producer.events()) if (event.type === "broker-forgotten") return event.broker;
+    return "";
+  })();
+  lookup.brokers = [broker.address];
+  expect(await forgotten).toBe(`127.0.0.1:${silent.port}`);
+  expect((await producer.publish("t", "still")).broker).toBe(broker.address);
+  await producer.close();
+  silent.stop(true);
+});
+
+test("lookup servers are asked at once when a connection is lost, and not for each attempt that fails", async () => {
+  using lookup = new FakeLookup();
+  const broker = new RecordingBroker();
+  lookup.brokers = [broker.address];
+  let failed = 0;
+  const producer = new Producer({
+    lookups: [lookup.address],
+    maxReconnectMs: 200,
+    onEvent: (event) => {
+      if (event.type === "connect-failed") failed++;
+    },
+  });
+  await producer.ready();
+  broker[Symbol.dispose]();
+  await until("some attempts", () => failed > 15);
+  expect(lookup.asked).toBe(2);
+  await producer.close();
 });
