@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import * as client from "../../src/client/bun.ts";
 import { bunTransport } from "../../src/client/transports/bun.ts";
 import { nodeTransport } from "../../src/client/transports/node.ts";
 import { AuthServer, granted } from "../support/auth-server.ts";
+import { InProcess, removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { describeUnless, missing } from "../support/needs.ts";
 import { trafficScenarios } from "./suite/scenarios.ts";
 import { CONNECTIONS, STRICT_FLAGS, tls } from "./support/connections.ts";
@@ -81,6 +83,26 @@ test("with a secret a client may do what its auth server says", async () => {
   const error = await failure(stand, { authSecret: "wrong" });
   expect([error.code, error.command]).toEqual(["E_AUTH_FAILED", "AUTH"]);
 });
+
+for (const [kind, transport] of [
+  ["Bun", bunTransport],
+  ["Node", nodeTransport],
+] as const) {
+  test(`a broker on a unix socket is reached, with the sockets of ${kind}`, async () => {
+    const folder = temporaryFolder();
+    await using server = InProcess.start({ tcpAddress: join(folder, "broker.sock") });
+    const brokers = [join(folder, "broker.sock")];
+    await using producer = new client.Producer({ brokers, transport });
+    await producer.publish("t", "x");
+    for await (const message of new client.Consumer({ brokers, topic: "t", channel: "c", transport })) {
+      expect([message.text(), message.broker]).toEqual(["x", brokers[0] as string]);
+      message.finish();
+      break;
+    }
+    expect(server.broker.registry.topic("t").channel("c").depth).toBe(0);
+    removeFolder(folder);
+  });
+}
 
 /** The first error of a producer that cannot connect. */
 async function failure(stand: Stand, connection: client.ConnectionOptions): Promise<client.ClientError> {

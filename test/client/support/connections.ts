@@ -18,6 +18,7 @@ export const tls = { ca: pem("ca.pem"), cert: pem("client.pem"), key: pem("clien
 /** Ways to connect, and whether they need such a broker. */
 export const CONNECTIONS: Record<string, ConnectionOptions> = {
   "TLS with a client certificate": { tls },
+  "TLS with any certificate": { tls: { cert: tls.cert, key: tls.key, rejectUnauthorized: false } },
   deflate: { deflate: true },
   "deflate at level 1": { deflate: 1 },
   snappy: { snappy: true },
