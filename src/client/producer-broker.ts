@@ -1,7 +1,7 @@
 import { Batch, BODY_SIZE_BYTES, type Publication } from "./batch.ts";
 import type { Connection } from "./connection.ts";
 import type { ConnectionSettings } from "./connection-options.ts";
-import { BrokerError, type ClientError, PublishError } from "./errors.ts";
+import { BrokerError, ClientError, PublishError } from "./errors.ts";
 import type { ProducerEvent } from "./events.ts";
 import { Link, type LinkOwner } from "./link.ts";
 import { murmur3 } from "./murmur3.ts";
@@ -150,8 +150,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
     return taken;
   }
 
-  /** Gives up messages whose time is over. */
-  expire(nowMs: number): void {
+  /** Gives up messages whose time is over. @param patienceMs how much longer their answers may take before the connection is ended */
+  expire(nowMs: number, patienceMs: number): void {
     for (const batch of this.takeUnsent()) {
       if (batch.deadlineMs > nowMs) this.addBatch(batch);
       else this.refuse(batch, this.timeout(batch));
@@ -161,6 +161,12 @@ export class ProducerBroker implements LinkOwner, Candidate {
       if (batch.deadlineMs > nowMs || batch.isAbandoned) continue;
       batch.isAbandoned = true;
       batch.settle(this.timeout(batch), undefined, this.owner.onThrown);
+    }
+    const [oldest] = this.unanswered;
+    if (oldest !== undefined && oldest.deadlineMs + patienceMs <= nowMs) {
+      this.link.connection?.fail(
+        new ClientError("TIMEOUT", "the broker does not answer", { broker: this.broker, command: oldest.command }),
+      );
     }
   }
 

@@ -25,6 +25,8 @@ export interface PoolSettings {
 }
 
 const EXPIRY_MS = 1_000;
+/** A broker that leaves a publish unanswered for this much longer than the publisher waits does not answer at all. */
+const MAX_PATIENCE_MS = 5_000;
 /** A batch that was on this many connections when they broke is what breaks them. */
 const MAX_ATTEMPTS = 10;
 
@@ -161,7 +163,7 @@ export class ProducerPool implements ProducerBrokerOwner {
   }
 
   private expire(nowMs: number): void {
-    for (const broker of this.brokers.values()) broker.expire(nowMs);
+    for (const broker of this.brokers.values()) broker.expire(nowMs, Math.min(this.settings.timeoutMs, MAX_PATIENCE_MS));
     const isLate = (batch: Batch) => batch.deadlineMs <= nowMs;
     if (!this.unplaced.some(isLate)) return;
     const late = this.unplaced.filter(isLate);

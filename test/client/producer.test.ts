@@ -203,6 +203,26 @@ test("a message that takes too long is rejected, and its late answer is not take
   expect(producer.pending).toBe(0);
 });
 
+test("a broker that answers nothing any more is left", async () => {
+  using broker = new HoldingBroker();
+  const errors: (string | undefined)[] = [];
+  await using producer = producerOf(broker, {
+    timeoutMs: 60,
+    onEvent: (event) => {
+      if (event.type === "disconnected") errors.push(event.error?.code);
+    },
+  });
+  await producer.ready();
+  await expect(producer.publish("t", "lost")).rejects.toMatchObject({ code: "TIMEOUT" });
+  await until("the end of the connection", () => errors.length === 1);
+  expect(errors).toEqual(["TIMEOUT"]);
+  await until("another one", () => producer.connected.length === 1);
+  broker.held.length = 0;
+  const again = producer.publish("t", "again");
+  (await broker.next()).reply("OK");
+  await again;
+});
+
 test("without a broker a message is given up in time", async () => {
   const gone = new RecordingBroker();
   const { address } = gone;
