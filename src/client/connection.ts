@@ -5,8 +5,6 @@ import { asError, BrokerError, ClientError } from "./errors.ts";
 import type { Features } from "./events.ts";
 import { parseFeatures } from "./features.ts";
 import { FrameReader } from "./frame-reader.ts";
-import { deflateLayer } from "./layers/deflate.ts";
-import { snappyLayer } from "./layers/snappy.ts";
 import type { CompressionLayer, LayerOutput } from "./layers.ts";
 import { Outbox } from "./outbox.ts";
 import type { ClientSocket, RemoteAddress, SocketEvents } from "./transport.ts";
@@ -199,7 +197,10 @@ export class Connection implements SocketEvents, LayerOutput {
   private async startCompression(): Promise<void> {
     const { snappy, deflateLevel } = this.features;
     try {
-      this.layer = snappy ? await snappyLayer(this) : deflateLayer(deflateLevel, this);
+      // Most clients use neither, and node:zlib takes some megabytes of an idle process.
+      this.layer = snappy
+        ? await (await import("./layers/snappy.ts")).snappyLayer(this)
+        : (await import("./layers/deflate.ts")).deflateLayer(deflateLevel, this);
     } catch (cause) {
       const text = "snappy needs the packages snappy and @node-rs/crc32: npm install snappy @node-rs/crc32";
       throw new ClientError("INVALID_OPTION", text, { broker: this.broker, cause });

@@ -119,6 +119,15 @@ export class ProducerBroker implements LinkOwner, Candidate {
     // A listener or a callback may publish in the middle of this. The loop below sends that, too.
     if (connection === undefined || this.isSending) return;
     this.isSending = true;
+    try {
+      this.sendTo(connection);
+    } finally {
+      this.isSending = false;
+    }
+    connection.flush();
+  }
+
+  private sendTo(connection: Connection): void {
     const { maxUnanswered } = this.owner.batches;
     let sent = 0;
     while (!this.isAlone && this.unanswered.length < maxUnanswered && connection.waitingBytes < MAX_WAITING_BYTES) {
@@ -137,8 +146,6 @@ export class ProducerBroker implements LinkOwner, Candidate {
       if (batch.count > 0) this.write(connection, batch);
     }
     if (sent > 0) this.waiting.splice(0, sent);
-    this.isSending = false;
-    connection.flush();
   }
 
   /** Takes out everything that has not been sent. */
