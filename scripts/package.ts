@@ -1,6 +1,6 @@
 import { chmodSync, copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { commit } from "./commit.ts";
+import { commit } from "./build/commit.ts";
 
 // Makes dist/package/, which is what `npm pack` takes: the client as JavaScript with types, and the program for Bun.
 
