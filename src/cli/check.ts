@@ -1,11 +1,14 @@
 import { StartError } from "../base/start-error.ts";
 import { checkDataPath } from "../broker/check/check.ts";
 import { brokerFlags } from "./broker-flags.ts";
+import type { BoolFlag } from "./flag.ts";
 import { parseFlags, UsageError } from "./flags.ts";
 
 const EXIT_SOUND = 0;
 const EXIT_DAMAGED = 1;
 const EXIT_USAGE = 2;
+
+export const repairFlag: BoolFlag = { name: "repair", kind: "bool", own: true, default: false, doc: "repair what can be repaired" };
 
 const HELP = `usage: bunsq check [--repair] DATA_PATH
 

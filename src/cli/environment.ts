@@ -7,6 +7,9 @@ import { BadValue, readText } from "./values.ts";
 const PREFIX = "BUNSQ_";
 const LOOKUP = LOOKUP_PREFIX.replace("-", "_").toUpperCase();
 
+/** Variables for commands that connect to a broker. For a server they mean nothing. */
+export const CLIENT_VARIABLES: readonly string[] = ["BUNSQ_BROKER", "BUNSQ_LOOKUP"];
+
 /** A variable is taken for a misspelled setting if at most one of this many letters is wrong. */
 const LETTERS_PER_SLIP = 3;
 const MOST_SLIPS = 3;
@@ -61,6 +64,6 @@ function refuseOrWarn(layer: Layer, names: Names, name: string): void {
 /** Whether a variable belongs to another program. @param name without the prefix */
 function isForeign(name: string, text: string): boolean {
   // Container images often store their release in it.
-  if (name === "VERSION") return true;
+  if (name === "VERSION" || CLIENT_VARIABLES.includes(PREFIX + name)) return true;
   return SERVICE_LINK.test(name) || (SERVICE_PORT.test(name) && SERVICE_URL.test(text));
 }

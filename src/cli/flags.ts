@@ -120,7 +120,7 @@ export function parseFlags<Options>(
  * @param flags all flags that may be on the command line
  */
 export function peekFlag(flags: readonly Flag[], args: readonly string[], name: string): string | undefined {
-  const bare = new Set(flags.filter((flag) => bareValue(flag) !== undefined).map((flag) => flag.name));
+  const bare = new Set(flags.filter(isBare).map((flag) => flag.name));
   let found: string | undefined;
   for (let at = 0; at < args.length && args[at] !== "--"; at++) {
     const [, word = "", inline] = /^--?([^-=][^=]*)(?:=(.*))?$/s.exec(args[at] as string) ?? [];
@@ -187,6 +187,11 @@ function parseValue(flag: Flag, text: string): FlagValue {
     const what = flag.kind === "bool" ? `boolean value ${quote(text)} for` : `value ${quote(text)} for flag`;
     throw new UsageError(`invalid ${what} -${flag.name}: ${error.message}`, error instanceof OutOfBounds);
   }
+}
+
+/** Whether a flag takes a value only behind `=`. */
+export function isBare(flag: Flag): boolean {
+  return bareValue(flag) !== undefined;
 }
 
 /** The value of a flag that is given without one; undefined if it needs one. */

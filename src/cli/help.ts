@@ -2,23 +2,8 @@ import type { ProgramName } from "../version.ts";
 import type { Flag } from "./flag.ts";
 import { allFlags, type FlagTable, flagHelp, helpText } from "./flags.ts";
 
-const USAGE = `bunsq is a message broker that speaks NSQ's protocol.
-
-Usage:
-  bunsq [flags]                      run a broker and a lookup server in one process
-  bunsq broker [flags]               run a broker alone
-  bunsq lookup [flags]               run a lookup server alone
-  bunsq check [--repair] DATA_PATH   check or repair a stopped broker's data
-  bunsq import [flags] PATH          take over the data of Go's nsqd
-  bunsq export --format=nsqd PATH    write a stopped broker's data for Go's nsqd
-  bunsq nsqd [flags]                 run a broker with the flags and exit codes of nsqd
-  bunsq nsqlookupd [flags]           run a lookup server with the flags and exit codes of nsqlookupd
-  bunsq help                         print this text; bunsq broker -help prints a broker's flags only
-  bunsq version                      print the version
-
-A link to the program named nsqd or nsqlookupd runs as that program.
-
-A setting comes from its flag, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the config file
+/** What is said above the flags. */
+const SETTINGS = `A setting comes from its flag, else from the environment (BUNSQ_MAX_MSG_SIZE for -max-msg-size), else from the config file
 that -config or BUNSQ_CONFIG names (max_msg_size).
 `;
 
@@ -40,7 +25,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
 const WITHOUT_EFFECT = "Accepted, without effect";
 const OTHERS = "Others";
 
-/** The text of --help. Under the names of NSQ's programs it has only their flags, as theirs has. */
+/** The text of a server's --help: its flags in groups. Under the names of NSQ's programs it is as theirs is. */
 export function helpPage<Options>(name: ProgramName, table: FlagTable<Options>): string {
   if (name !== "bunsq") return helpText(name, table);
   const groups = new Map<string, Flag[]>([...GROUPS.map(([title]) => title), OTHERS, WITHOUT_EFFECT].map((title) => [title, []]));
@@ -48,7 +33,7 @@ export function helpPage<Options>(name: ProgramName, table: FlagTable<Options>):
   const sections = [...groups]
     .filter(([, flags]) => flags.length > 0)
     .map(([title, flags]) => `\n${title}:\n${flags.map(flagHelp).join("")}`);
-  return USAGE + sections.join("");
+  return SETTINGS + sections.join("");
 }
 
 /** The title of a flag's group. */

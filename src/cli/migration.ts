@@ -6,8 +6,9 @@ import { wasImported } from "../broker/migration/nsqd-files.ts";
 import { startImport } from "../broker/migration/nsqd-import.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import { brokerFlags } from "./broker-flags.ts";
+import { splitWords } from "./command/command-line.ts";
 import type { ChoiceFlag } from "./flag.ts";
-import { type FlagTable, parseFlags, resolveOptions, UsageError } from "./flags.ts";
+import { allFlags, type FlagTable, parseFlags, resolveOptions, UsageError } from "./flags.ts";
 import { PrintLogger } from "./print-logger.ts";
 
 const EXIT_OK = 0;
@@ -40,7 +41,7 @@ interface ExportFormat {
   format: "nsqd";
 }
 
-const formatFlag: ChoiceFlag<"nsqd"> = { name: "format", kind: "choice", values: ["nsqd"], default: "nsqd", doc: "what to write" };
+export const formatFlag: ChoiceFlag<"nsqd"> = { name: "format", kind: "choice", values: ["nsqd"], default: "nsqd", doc: "what to write" };
 
 /** `bunsq import`. @returns the exit code */
 export async function runImport(args: readonly string[], print: (text: string) => void): Promise<number> {
@@ -112,20 +113,10 @@ function printHelp(print: (text: string) => void, help: string): number {
 
 /** Reads flags and one path, in any order. @returns undefined if help is asked for @throws UsageError */
 function readCommandLine<Options>(command: string, table: FlagTable<Options>, args: readonly string[]) {
-  const flags: string[] = [];
-  const paths: string[] = [];
-  for (let at = 0; at < args.length; at++) {
-    const word = args[at] ?? "";
-    if (!word.startsWith("-")) paths.push(word);
-    else {
-      flags.push(word);
-      const takesNext = !word.includes("=") && !/^--?h(elp)?$/.test(word);
-      if (takesNext && at + 1 < args.length) flags.push(args[++at] ?? "");
-    }
-  }
+  const { flags, words } = splitWords(allFlags(table), args);
   const { help, options, given } = parseFlags(table, flags);
   if (help) return undefined;
-  const [path] = paths;
-  if (path === undefined || paths.length > 1) throw new UsageError(`bunsq ${command} needs exactly one path`);
+  const [path] = words;
+  if (path === undefined || words.length > 1) throw new UsageError(`bunsq ${command} needs exactly one path`);
   return { options, path, names: new Set(given.keys()) };
 }

@@ -104,14 +104,16 @@ describe("the mode", () => {
   };
 
   test("is what -mode says, else BUNSQ_MODE, else the config file", () => {
+    // Alone, -help explains the commands.
+    const HELP = ["-log-level=info", "-help"];
     const path = file("mode.toml", 'mode = "lookup"\n');
-    expect(run({}, `-config=${path}`, "-help").stdout).toBe(help.lookup);
-    expect(run({ BUNSQ_CONFIG: path }, "-help").stdout).toBe(help.lookup);
-    expect(run({ BUNSQ_MODE: "Broker", BUNSQ_CONFIG: path }, "-help").stdout).toBe(help.broker);
-    expect(run({ BUNSQ_MODE: "broker", BUNSQ_CONFIG: path }, "-mode=all", "-help").stdout).toBe(help.all);
-    expect(run({ BUNSQ_MODE: "" }, "-help").stdout).toBe(help.all);
+    expect(run({}, `-config=${path}`, ...HELP).stdout).toBe(help.lookup);
+    expect(run({ BUNSQ_CONFIG: path }, ...HELP).stdout).toBe(help.lookup);
+    expect(run({ BUNSQ_MODE: "Broker", BUNSQ_CONFIG: path }, ...HELP).stdout).toBe(help.broker);
+    expect(run({ BUNSQ_MODE: "broker", BUNSQ_CONFIG: path }, "-mode=all", ...HELP).stdout).toBe(help.all);
+    expect(run({ BUNSQ_MODE: "" }, ...HELP).stdout).toBe(help.all);
     // The value of another flag is not a value of -mode.
-    expect(run({}, "-log-prefix", "-mode=lookup", "-help").stdout).toBe(help.all);
+    expect(run({}, "-log-prefix", "-mode=lookup", ...HELP).stdout).toBe(help.all);
   });
 
   test("is refused if it is wrong, in every source", () => {

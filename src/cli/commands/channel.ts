@@ -1,0 +1,131 @@
+import type { BrokerClient } from "../../client/bun.ts";
+import { ACTION_TABLE, type ActionFlags, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
+import { type Command, command, commandGroup } from "../command/command.ts";
+import { CHANNEL, checkName, TOPIC } from "../command/words.ts";
+import type { StringFlag } from "../flag.ts";
+import type { FlagTable } from "../flags.ts";
+
+const WORDS = [TOPIC, CHANNEL];
+
+/** How a position in a topic's log is written. */
+export const POSITIONS =
+  "A POSITION is beginning, end, ago:10m, a time (2026-11-22T08:00:00Z), a message's id, or its number in the log (sequence:1234).";
+
+interface CreateFlags extends ActionFlags {
+  start: string;
+}
+
+const startFlag: StringFlag = {
+  name: "start",
+  kind: "string",
+  own: true,
+  default: "",
+  doc: "position in the topic's log at which a new channel begins; a channel that exists stays where it is",
+};
+
+const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...ACTION_TABLE.options, start: startFlag }, others: [] };
+
+const namesOf = (words: readonly string[]) => ({ topic: checkName("topic", words[0]), channel: checkName("channel", words[1]) });
+
+/** A command that does one thing to a channel. */
+function simple(
+  name: string,
+  summary: string,
+  done: string,
+  at: (client: BrokerClient, topic: string, channel: string) => Promise<void>,
+): Command {
+  return command({
+    name,
+    summary,
+    words: WORDS,
+    table: ACTION_TABLE,
+    run: (call) => {
+      const { topic, channel } = namesOf(call.words);
+      const action = { topic, done: `${done} channel ${channel} of ${topic}` };
+      return carryOut(call, { ...action, at: (client) => at(client, topic, channel) });
+    },
+  });
+}
+
+/** A command that drops messages of a channel. */
+function destructive(
+  name: string,
+  summary: string,
+  [done, question]: [done: string, question: string],
+  at: (client: BrokerClient, topic: string, channel: string) => Promise<void>,
+): Command {
+  return command({
+    name,
+    summary,
+    words: WORDS,
+    table: DESTRUCTIVE_TABLE,
+    run: (call) => {
+      const { topic, channel } = namesOf(call.words);
+      return carryOut(call, {
+        topic,
+        done: `${done} channel ${channel} of ${topic}`,
+        question: `${question} channel ${channel} of ${topic}`,
+        at: (client) => at(client, topic, channel),
+      });
+    },
+  });
+}
+
+const create = command({
+  name: "create",
+  summary: "make a channel",
+  about: POSITIONS,
+  words: WORDS,
+  table: CREATE_TABLE,
+  run: (call) => {
+    const { topic, channel } = namesOf(call.words);
+    const { start } = call.options;
+    return carryOut(call, {
+      topic,
+      done: `created channel ${channel} of ${topic}`,
+      at: (client) => client.createChannel(topic, channel, start === "" ? {} : { start }),
+    });
+  },
+});
+
+const seek = command({
+  name: "seek",
+  summary: "move a channel: it then has exactly the messages from a position on",
+  about: `${POSITIONS}\nWhat the channel has in flight, requeued and deferred is discarded, and counted.`,
+  words: [...WORDS, { name: "POSITION" }],
+  table: DESTRUCTIVE_TABLE,
+  run: (call) => {
+    const { topic, channel } = namesOf(call.words);
+    const to = call.words[2] ?? "";
+    return carryOut(call, {
+      topic,
+      done: `moved channel ${channel} of ${topic}`,
+      question: `move channel ${channel} of ${topic} to ${to}`,
+      at: (client) => client.seek(topic, channel, to),
+      tell: (result) => {
+        const { in_flight, requeued, deferred } = result.discarded;
+        const discarded = `${in_flight} in flight, ${requeued} requeued and ${deferred} deferred discarded`;
+        return { text: `now at ${result.sequence} with ${result.depth} messages; ${discarded}`, json: result };
+      },
+    });
+  },
+});
+
+/** `bunsq channel …` */
+export const channelCommand = commandGroup("channel", "Make, change, move and delete channels", [
+  create,
+  destructive("delete", "delete a channel with its messages", ["deleted", "delete"], (client, topic, channel) =>
+    client.deleteChannel(topic, channel),
+  ),
+  simple("pause", "give a channel's consumers no messages until it is unpaused", "paused", (client, topic, channel) =>
+    client.pauseChannel(topic, channel),
+  ),
+  simple("unpause", "let a paused channel go on", "unpaused", (client, topic, channel) => client.unpauseChannel(topic, channel)),
+  destructive(
+    "empty",
+    "drop all messages of a channel, also those in flight",
+    ["emptied", "drop all messages of"],
+    (client, topic, channel) => client.emptyChannel(topic, channel),
+  ),
+  seek,
+]);

@@ -1,0 +1,126 @@
+import type { BrokerClient, Retention } from "../../client/bun.ts";
+import { ACTION_TABLE, type ActionFlags, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
+import { type Command, command, commandGroup } from "../command/command.ts";
+import { checkName, TOPIC } from "../command/words.ts";
+import type { BoolFlag, IntFlag, StringFlag } from "../flag.ts";
+import { type FlagTable, UsageError } from "../flags.ts";
+
+const WORDS = [TOPIC];
+
+interface RetentionFlags extends ActionFlags {
+  time: string;
+  bytes: number;
+  default: boolean;
+}
+
+const timeFlag: StringFlag = {
+  name: "time",
+  kind: "string",
+  own: true,
+  default: "",
+  doc: "keep finished messages for this time, as in 48h",
+};
+const bytesFlag: IntFlag = {
+  name: "bytes",
+  kind: "int",
+  own: true,
+  default: 0,
+  min: 0,
+  max: 2 ** 50,
+  doc: "keep this many bytes of finished messages",
+};
+const defaultFlag: BoolFlag = { name: "default", kind: "bool", own: true, default: false, doc: "keep what the broker's flags say" };
+
+const RETENTION_TABLE: FlagTable<RetentionFlags> = {
+  options: { ...ACTION_TABLE.options, time: timeFlag, bytes: bytesFlag, default: defaultFlag },
+  others: [],
+};
+
+/** A command that does one thing to a topic. */
+function simple(name: string, summary: string, done: string, at: (client: BrokerClient, topic: string) => Promise<void>): Command {
+  return command({
+    name,
+    summary,
+    words: WORDS,
+    table: ACTION_TABLE,
+    run: (call) => {
+      const topic = checkName("topic", call.words[0]);
+      // A topic to be made is made at all brokers.
+      const where = name === "create" ? {} : { topic };
+      return carryOut(call, { ...where, done: `${done} topic ${topic}`, at: (client) => at(client, topic) });
+    },
+  });
+}
+
+const remove = command({
+  name: "delete",
+  summary: "delete a topic with its channels and all messages",
+  words: WORDS,
+  table: DESTRUCTIVE_TABLE,
+  run: (call) => {
+    const topic = checkName("topic", call.words[0]);
+    return carryOut(call, {
+      topic,
+      done: `deleted topic ${topic}`,
+      question: `delete topic ${topic} with its channels and all messages`,
+      at: (client) => client.deleteTopic(topic),
+    });
+  },
+});
+
+const empty = command({
+  name: "empty",
+  summary: "skip the messages that no channel has got yet",
+  words: WORDS,
+  table: DESTRUCTIVE_TABLE,
+  run: (call) => {
+    const topic = checkName("topic", call.words[0]);
+    return carryOut(call, {
+      topic,
+      done: `emptied topic ${topic}`,
+      question: `drop the messages of topic ${topic} that no channel has got yet`,
+      at: (client) => client.emptyTopic(topic),
+    });
+  },
+});
+
+const retention = command({
+  name: "retention",
+  summary: "show or set how long a topic keeps messages that all channels have finished",
+  about: "With both limits, messages within both are kept. Without a flag the limits are shown and stay as they are.",
+  words: WORDS,
+  table: RETENTION_TABLE,
+  run: (call) => {
+    const { options, given } = call;
+    const topic = checkName("topic", call.words[0]);
+    const isSet = given.has(timeFlag.name) || given.has(bytesFlag.name);
+    if (isSet && options.default) throw new UsageError("--default goes without --time and --bytes");
+    const limits = {
+      ...(given.has(timeFlag.name) ? { time: options.time } : {}),
+      ...(given.has(bytesFlag.name) ? { bytes: options.bytes } : {}),
+    };
+    const set = isSet ? limits : options.default ? "default" : undefined;
+    return carryOut(call, {
+      topic,
+      done: set === undefined ? `retention of topic ${topic}` : `set retention of topic ${topic}`,
+      at: (client) => (set === undefined ? client.retention(topic) : client.setRetention(topic, set)),
+      tell: (now) => ({ text: describe(now), json: now }),
+    });
+  },
+});
+
+function describe({ time, bytes, default: isDefault, log }: Retention): string {
+  const limits = [time === "0s" ? "" : time, bytes === 0 ? "" : `${bytes} bytes`].filter((limit) => limit !== "");
+  const own = isDefault ? ", from the broker's flags" : "";
+  return `${limits.join(" and ") || "no longer than needed"}${own}; ${log.end - log.beginning} messages, ${log.bytes} bytes`;
+}
+
+/** `bunsq topic …` */
+export const topicCommand = commandGroup("topic", "Make, change and delete topics", [
+  simple("create", "make a topic", "created", (client, topic) => client.createTopic(topic)),
+  remove,
+  simple("pause", "give the topic's channels no messages until it is unpaused", "paused", (client, topic) => client.pauseTopic(topic)),
+  simple("unpause", "let a paused topic go on", "unpaused", (client, topic) => client.unpauseTopic(topic)),
+  empty,
+  retention,
+]);
