@@ -6,14 +6,17 @@ import { completionCommand } from "./commands/completion.ts";
 import { helpCommand } from "./commands/help.ts";
 import { messageCommand } from "./commands/message.ts";
 import { peekCommand } from "./commands/peek.ts";
+import { pubCommand } from "./commands/pub.ts";
 import { SERVERS } from "./commands/servers.ts";
 import { checkCommand, exportCommand, importCommand } from "./commands/stopped-data.ts";
+import { subCommand } from "./commands/sub.ts";
 import { topicCommand } from "./commands/topic.ts";
 import { topicsCommand } from "./commands/topics.ts";
 
 /** All commands of `bunsq`, from which it is dispatched, explained and completed. A server runs by way of selectProgram(). */
 const SECTIONS: readonly CommandSection[] = [
   { title: "run a server", commands: SERVERS },
+  { title: "publish and receive", commands: [pubCommand, subCommand] },
   { title: "look at a broker", commands: [topicsCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },

@@ -1,5 +1,7 @@
+import { fstatSync } from "node:fs";
 import { createInterface } from "node:readline";
 import type { Environment } from "./command.ts";
+import { readerWatch } from "./pipe.ts";
 
 /** The reader of standard output has gone, as `head` does when it has enough. It is no error of the command. */
 export class OutputClosed extends Error {}
@@ -7,6 +9,9 @@ export class OutputClosed extends Error {}
 /** Escape sequences for colours and styles. */
 const STYLES = { bold: "1", dim: "2", red: "31", green: "32", yellow: "33", inverse: "7" } as const;
 export type Style = keyof typeof STYLES;
+
+const STDOUT = 1;
+const CLOSE_CHECK_MS = 200;
 
 /** Standard input, output and error of a command. */
 export class Terminal {
@@ -22,9 +27,13 @@ export class Terminal {
     this.hasColours = this.isInteractive && (environment.NO_COLOR ?? "") === "";
     process.stdout.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code !== "EPIPE") throw error;
-      this.hasClosed = true;
-      for (const listener of this.closeListeners) listener();
+      this.close();
     });
+  }
+
+  private close(): void {
+    this.hasClosed = true;
+    for (const listener of this.closeListeners) listener();
   }
 
   get columns(): number {
@@ -69,9 +78,17 @@ export class Terminal {
     return this.hasColours ? `\x1b[${STYLES[style]}m${text}\x1b[0m` : text;
   }
 
-  /** Calls back when the reader of standard output has gone. */
+  /** Calls back when the reader of standard output has gone, also while nothing is printed. */
   onClose(listener: () => void): void {
     this.closeListeners.add(listener);
+    const hasGone = fstatSync(STDOUT).isFIFO() ? readerWatch(STDOUT) : undefined;
+    if (hasGone === undefined) return;
+    const timer = setInterval(() => {
+      if (!this.hasClosed && !hasGone()) return;
+      clearInterval(timer);
+      this.close();
+    }, CLOSE_CHECK_MS);
+    timer.unref();
   }
 
   /**
