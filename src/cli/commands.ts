@@ -10,6 +10,7 @@ import { pubCommand } from "./commands/pub.ts";
 import { SERVERS } from "./commands/servers.ts";
 import { checkCommand, exportCommand, importCommand } from "./commands/stopped-data.ts";
 import { subCommand } from "./commands/sub.ts";
+import { topCommand } from "./commands/top.ts";
 import { topicCommand } from "./commands/topic.ts";
 import { topicsCommand } from "./commands/topics.ts";
 
@@ -17,7 +18,7 @@ import { topicsCommand } from "./commands/topics.ts";
 const SECTIONS: readonly CommandSection[] = [
   { title: "run a server", commands: SERVERS },
   { title: "publish and receive", commands: [pubCommand, subCommand] },
-  { title: "look at a broker", commands: [topicsCommand, peekCommand] },
+  { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
   {

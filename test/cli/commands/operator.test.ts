@@ -141,7 +141,7 @@ describe("what is wrong", () => {
       [["topics", "--broker=a", "--lookup=b"], "give either --broker or --lookup\nsee bunsq topics --help for the flags\n"],
       [["peek", "t", "--state=waiting"], "--state needs a channel\nsee bunsq peek --help for the flags\n"],
       [["completion", "tcsh"], '"tcsh" must be one of bash, zsh, fish\nsee bunsq completion --help for the flags\n'],
-      [["help", "topc"], 'there is no command "bunsq topc"\ndid you mean topic?\nsee bunsq help --help for the flags\n'],
+      [["help", "chanel"], 'there is no command "bunsq chanel"\ndid you mean channel?\nsee bunsq help --help for the flags\n'],
     ];
     for (const [args, stderr] of cases) expect([args, await bunsq(...args)]).toEqual([args, { code: 2, stdout: "", stderr }]);
     expect((await bunsq("topic", "create", "bad name")).stderr).toStartWith('invalid topic "bad name"');
