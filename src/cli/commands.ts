@@ -1,6 +1,7 @@
 import { versionLine } from "../version.ts";
 import type { Command } from "./command/command.ts";
 import { type CommandSection, textCommand } from "./command/overview.ts";
+import { benchCommand } from "./commands/bench.ts";
 import { channelCommand } from "./commands/channel.ts";
 import { completionCommand } from "./commands/completion.ts";
 import { helpCommand } from "./commands/help.ts";
@@ -17,7 +18,7 @@ import { topicsCommand } from "./commands/topics.ts";
 /** All commands of `bunsq`, from which it is dispatched, explained and completed. A server runs by way of selectProgram(). */
 const SECTIONS: readonly CommandSection[] = [
   { title: "run a server", commands: SERVERS },
-  { title: "publish and receive", commands: [pubCommand, subCommand] },
+  { title: "publish and receive", commands: [pubCommand, subCommand, benchCommand] },
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },

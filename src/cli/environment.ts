@@ -8,7 +8,7 @@ const PREFIX = "BUNSQ_";
 const LOOKUP = LOOKUP_PREFIX.replace("-", "_").toUpperCase();
 
 /** Variables for commands that connect to a broker. For a server they mean nothing. */
-export const CLIENT_VARIABLES: readonly string[] = ["BUNSQ_BROKER", "BUNSQ_LOOKUP"];
+const CLIENT_VARIABLES: readonly string[] = ["BUNSQ_BROKER", "BUNSQ_LOOKUP"];
 
 /** A variable is taken for a misspelled setting if at most one of this many letters is wrong. */
 const LETTERS_PER_SLIP = 3;

@@ -90,6 +90,13 @@ describe("environment variables", () => {
     ).toEqual({ values: {}, warnings: [], errors: [] });
   });
 
+  test("that say where commands connect to mean nothing to a server", () => {
+    const environment = { BUNSQ_BROKER: "127.0.0.1:4151", BUNSQ_LOOKUP: "127.0.0.1:4161" };
+    for (const program of ["all", "broker", "lookup"] as const) {
+      expect([program, read(environment, program)]).toEqual([program, { values: {}, warnings: [], errors: [] }]);
+    }
+  });
+
   test("may be shared by modes: one for another mode only causes a warning", () => {
     expect(
       read({ BUNSQ_LOOKUP_TCP_ADDRESS: ":1", BUNSQ_TOMBSTONE_LIFETIME: "1s", BUNSQ_TCP_ADDRESS: ":2", BUNSQ_MODE: "all" }, "broker"),
