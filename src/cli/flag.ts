@@ -11,6 +11,8 @@ interface FlagBase {
   defaultDoc?: string;
   /** NSQ has no flag of this name. */
   own?: true;
+  /** What its value is called in the help text, if that is not its type. */
+  valueName?: string;
   /** How it works better than in NSQ, for docs/compatibility.md; if not given, it works the same. */
   better?: string;
   /**
@@ -41,6 +43,15 @@ export interface DurationFlag extends FlagBase {
   max: number;
 }
 
+/** A number that may have a fraction. */
+export interface FloatFlag extends FlagBase {
+  kind: "float";
+  default: number;
+  /** The bounds are allowed values. */
+  min: number;
+  max: number;
+}
+
 export interface BoolFlag extends FlagBase {
   kind: "bool";
   default: boolean;
@@ -50,6 +61,10 @@ export interface BoolFlag extends FlagBase {
 export interface ListFlag extends FlagBase {
   kind: "list";
   default: string[];
+  /** Commas are part of a value. */
+  isWhole?: true;
+  /** Refuses a value. @throws BadValue */
+  check?(text: string): void;
 }
 
 /** A list of numbers that may have a fraction. May be given several times, as ListFlag. */
@@ -76,7 +91,7 @@ export interface ChoiceFlag<Value extends string> extends FlagBase {
   refusal?(text: string): string;
 }
 
-export type Flag = StringFlag | IntFlag | DurationFlag | BoolFlag | ListFlag | FloatsFlag | ChoiceFlag<string>;
+export type Flag = StringFlag | IntFlag | FloatFlag | DurationFlag | BoolFlag | ListFlag | FloatsFlag | ChoiceFlag<string>;
 export type FlagValue = string | number | boolean | string[] | number[];
 
 export function isSettableIn(flag: Flag, place: "config" | "environment"): boolean {

@@ -1,5 +1,5 @@
 import { goQuote } from "../base/go/quote.ts";
-import type { BoolFlag, ChoiceFlag, DurationFlag, Flag, FlagValue, FloatsFlag, IntFlag, ListFlag, StringFlag } from "./flag.ts";
+import type { BoolFlag, ChoiceFlag, DurationFlag, Flag, FlagValue, FloatFlag, FloatsFlag, IntFlag, ListFlag, StringFlag } from "./flag.ts";
 import { nearest } from "./suggest.ts";
 import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
 
@@ -13,7 +13,7 @@ import { BadValue, OutOfBounds, readText, showValue } from "./values.ts";
 type FlagFor<Value> = [Value] extends [boolean]
   ? BoolFlag
   : [Value] extends [number]
-    ? IntFlag | DurationFlag
+    ? IntFlag | DurationFlag | FloatFlag
     : [Value] extends [string[]]
       ? ListFlag
       : [Value] extends [number[]]
@@ -201,6 +201,7 @@ function bareValue(flag: Flag): string | undefined {
 }
 
 function helpType(flag: Flag): string {
+  if (flag.valueName !== undefined) return flag.valueName;
   if (bareValue(flag) !== undefined) return "";
   return flag.kind === "list" || flag.kind === "floats" || flag.kind === "choice" ? "value" : flag.kind;
 }

@@ -17,10 +17,7 @@ export interface Picked {
 }
 
 /** NSQ's other programs. A link with such a name must not become a broker. */
-const PROGRAMS_TO_COME: readonly string[] = [
-  ...["nsqadmin", "nsq_pubsub", "nsq_stat", "nsq_tail"],
-  ...["nsq_to_file", "nsq_to_http", "nsq_to_nsq", "to_nsq"],
-];
+const PROGRAMS_TO_COME: readonly string[] = ["nsqadmin", "nsq_pubsub"];
 
 /** The error for a program that does not exist yet; undefined for other words. */
 export function missingProgram(word: string): string | undefined {

@@ -16,8 +16,16 @@ export function readText(flag: Flag, text: string): FlagValue {
   switch (flag.kind) {
     case "string":
       return text;
-    case "list":
-      return parts(text);
+    case "list": {
+      const values = flag.isWhole ? [text] : parts(text);
+      for (const value of values) flag.check?.(value);
+      return values;
+    }
+    case "float": {
+      const value = parseFloat64(text);
+      if (value === undefined) throw new BadValue("parse error: must be a number");
+      return within(flag, value);
+    }
     case "floats":
       return parts(text).map((part) => {
         const value = parseFloat64(part);
@@ -57,6 +65,7 @@ const FORMS: Record<Flag["kind"], string> = {
   bool: "true or false",
   choice: "a string in quotes",
   int: "a whole number",
+  float: "a number",
   duration: 'a duration in quotes, as in "1m30s", or a whole number of milliseconds',
 };
 
@@ -84,6 +93,9 @@ export function readConfigValue(flag: Flag, value: unknown): FlagValue {
     case "list":
       if (Array.isArray(value) && value.every((item) => typeof item === "string")) return value;
       throw refusal();
+    case "float":
+      if (typeof value === "number") return within(flag, value);
+      throw refusal();
     case "floats":
       if (Array.isArray(value) && value.every((item) => typeof item === "number")) return value.map((item) => within(flag, item));
       throw refusal();
@@ -102,7 +114,8 @@ export function showValue(flag: Flag, value: FlagValue): string {
 /** Describes the values that a flag accepts; empty if it accepts any. */
 export function describeRange(flag: Flag): string {
   if (flag.kind === "floats") return `${flag.min} to ${flag.max} each`;
-  if (flag.kind === "int" || flag.kind === "duration") return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
+  if (flag.kind === "int" || flag.kind === "float" || flag.kind === "duration")
+    return `${showValue(flag, flag.min)} to ${showValue(flag, flag.max)}`;
   if (flag.kind === "choice") return flag.values.join(", ");
   return "";
 }

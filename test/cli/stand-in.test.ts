@@ -51,6 +51,8 @@ function otherValue(flag: Flag): string {
       return String(Math.min(flag.max, flag.default + 1));
     case "list":
       return '["127.0.0.1:1", "127.0.0.1:2"]';
+    case "float":
+      return "0.5";
     case "floats":
       return "[0.99, 0.5]";
     case "choice":

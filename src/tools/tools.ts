@@ -1,0 +1,12 @@
+import { runNsqStat } from "./nsq-stat.ts";
+import { runNsqTail } from "./nsq-tail.ts";
+import { runNsqToFile } from "./nsq-to-file/nsq-to-file.ts";
+import { runToNsq } from "./to-nsq.ts";
+
+/** NSQ's small programs, by their names. Each reads a command line and returns the exit code when it has ended. */
+export const TOOLS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
+  nsq_stat: runNsqStat,
+  nsq_tail: runNsqTail,
+  nsq_to_file: runNsqToFile,
+  to_nsq: runToNsq,
+};
