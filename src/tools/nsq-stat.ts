@@ -115,7 +115,8 @@ async function channelStats(options: Options): Promise<ChannelStats> {
   const { topic, channel } = options;
   const limits: RequestLimits = { ...options, responseBytes: MAX_ANSWER_BYTES };
   const brokers = await topicBrokers(options, limits);
-  const path = `/stats?format=json&topic=${encodeURIComponent(topic)}&channel=${encodeURIComponent(channel)}&include_clients=false`;
+  // Asked for a channel that it does not have, a broker does not say whether it has the topic.
+  const path = `/stats?format=json&topic=${encodeURIComponent(topic)}&include_clients=false`;
   const answers = await askAll<{ topics?: Stats[] }>(brokers, path, limits);
   if (answers.errors.length > 0) {
     const failed = answers.values.length === 0 ? "failed to query any nsqd: " : "";

@@ -1,6 +1,7 @@
 import { runNsqStat } from "./nsq-stat.ts";
 import { runNsqTail } from "./nsq-tail.ts";
 import { runNsqToFile } from "./nsq-to-file/nsq-to-file.ts";
+import { runNsqToNsq } from "./nsq-to-nsq.ts";
 import { runToNsq } from "./to-nsq.ts";
 
 /** NSQ's small programs, by their names. Each reads a command line and returns the exit code when it has ended. */
@@ -8,5 +9,6 @@ export const TOOLS: Readonly<Record<string, (args: readonly string[]) => Promise
   nsq_stat: runNsqStat,
   nsq_tail: runNsqTail,
   nsq_to_file: runNsqToFile,
+  nsq_to_nsq: runNsqToNsq,
   to_nsq: runToNsq,
 };
