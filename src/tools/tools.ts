@@ -1,6 +1,7 @@
 import { runNsqStat } from "./nsq-stat.ts";
 import { runNsqTail } from "./nsq-tail.ts";
 import { runNsqToFile } from "./nsq-to-file/nsq-to-file.ts";
+import { runNsqToHttp } from "./nsq-to-http.ts";
 import { runNsqToNsq } from "./nsq-to-nsq.ts";
 import { runToNsq } from "./to-nsq.ts";
 
@@ -9,6 +10,7 @@ export const TOOLS: Readonly<Record<string, (args: readonly string[]) => Promise
   nsq_stat: runNsqStat,
   nsq_tail: runNsqTail,
   nsq_to_file: runNsqToFile,
+  nsq_to_http: runNsqToHttp,
   nsq_to_nsq: runNsqToNsq,
   to_nsq: runToNsq,
 };

@@ -77,8 +77,9 @@ function wholeMembers(bytes: Buffer): string {
   try {
     return gunzipSync(bytes).toString();
   } catch {
-    // Its last member is torn.
-    return gunzipSync(bytes.subarray(0, bytes.lastIndexOf(MEMBER_START))).toString();
+    // Its last member is torn, or nothing was written yet.
+    const whole = bytes.subarray(0, Math.max(0, bytes.lastIndexOf(MEMBER_START)));
+    return whole.length === 0 ? "" : gunzipSync(whole).toString();
   }
 }
 
