@@ -89,7 +89,7 @@ export class HostPool implements HostChooser {
   }
 }
 
-/** Response times are remembered in so many parts of this time, ms. */
+/** Response times are remembered for this time, ms, which is divided into as many parts. */
 const PARTS = 120;
 const MEMORY_MS = 300_000;
 /** The part of the requests that goes round robin, to learn about all hosts: at first, its factor after each, and at least. */

@@ -48,6 +48,8 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
     const maxInFlight = totalMessages > 0 ? Math.min(totalMessages, options.maxInFlight) : options.maxInFlight;
 
     const end = Promise.withResolvers<unknown>();
+    // The write that fails reports it, too.
+    process.stdout.on("error", () => {});
     void stopSignal().then(end.resolve);
     const consumers = topics.map((topic) => {
       logLine(`Adding consumer for topic: ${topic}`);

@@ -4,7 +4,7 @@ import { logLine } from "./tool.ts";
 const ENOUGH = 100;
 
 /** Logs how long the last requests took, each time that there were so many. */
-export class TimerMetrics {
+class TimerMetrics {
   private durations: number[] = [];
   private position = 0;
 

@@ -54,6 +54,8 @@ export async function runTool<Options>(
       writeSync(STDOUT, `${name} v${NSQ_VERSION}, bunsq ${BUNSQ_VERSION}\n`);
       return EXIT_OK;
     }
+    // NSQ's tools make their HTTP requests without a proxy, also where the environment names one.
+    process.env.NO_PROXY = "*";
     return (await run(options, given)) ?? EXIT_OK;
   } catch (error) {
     if (error instanceof UsageError) {

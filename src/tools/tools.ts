@@ -5,8 +5,11 @@ import { runNsqToHttp } from "./nsq-to-http.ts";
 import { runNsqToNsq } from "./nsq-to-nsq.ts";
 import { runToNsq } from "./to-nsq.ts";
 
-/** NSQ's small programs, by their names. Each reads a command line and returns the exit code when it has ended. */
-export const TOOLS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
+/** Runs a tool on the words of a command line. @returns the exit code, when it has ended */
+export type RunTool = (args: readonly string[]) => Promise<number>;
+
+/** NSQ's small programs, by their names. */
+export const TOOLS: Readonly<Record<string, RunTool>> = {
   nsq_stat: runNsqStat,
   nsq_tail: runNsqTail,
   nsq_to_file: runNsqToFile,

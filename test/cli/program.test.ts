@@ -92,7 +92,8 @@ test("an unknown command is refused with the most similar one", () => {
 });
 
 describe("a link with the name of another program of NSQ's", () => {
-  const NAMES = ["nsqadmin", "nsq_tail", "nsq_to_file", "nsq_stat", "nsq_to_http", "nsq_to_nsq", "to_nsq"];
+  const NAMES = ["nsqadmin", "nsq_pubsub"];
+  const TOOLS = ["nsq_tail", "nsq_to_file", "nsq_stat", "nsq_to_http", "nsq_to_nsq", "to_nsq"];
 
   /** Runs main() as the binary that was started by a name. */
   const runAs = (name: string, ...args: string[]) => {
@@ -111,8 +112,22 @@ describe("a link with the name of another program of NSQ's", () => {
       const refusal = { code: 2, stdout: "", stderr: `this version of bunsq has no ${name} yet; use NSQ's ${name} with it\n`, files: [] };
       for (const args of [[], ["--version"], ["broker"]]) expect([name, runAs(`/usr/bin/${name}`, ...args)]).toEqual([name, refusal]);
     }
-    expect(runAs("./nsq_stat", "check", "/nowhere").stderr).toContain("no nsq_stat yet");
-    expect(runAs("bunsq", "nsq_tail", "--topic=x").stderr).toBe("this version of bunsq has no nsq_tail yet; use NSQ's nsq_tail with it\n");
+    expect(runAs("./nsq_pubsub", "check", "/nowhere").stderr).toContain("no nsq_pubsub yet");
+    expect(runAs("bunsq", "nsq_pubsub", "--x").stderr).toBe("this version of bunsq has no nsq_pubsub yet; use NSQ's nsq_pubsub with it\n");
+  }, 60_000);
+
+  test("runs as that tool if there is one, as the first word does, and starts no broker", () => {
+    for (const name of TOOLS) {
+      const help = runAs(`/usr/bin/${name}`, "-h");
+      expect(help).toMatchObject({ code: 0, stdout: "", files: [] });
+      expect(help.stderr).toStartWith(`Usage of ${name}:\n`);
+      expect(runAs("bunsq", name, "-h")).toEqual(help);
+      // Its flags are its own.
+      expect(runAs(name, "--data-path=.")).toMatchObject({ code: 2, files: [] });
+      expect(runAs(name, "broker")).toMatchObject({ code: 2, files: [] });
+    }
+    // A link to nsqd has no tools.
+    expect(runAs("nsqd", "nsq_tail", "-h")).toMatchObject({ code: 2, files: [] });
   }, 60_000);
 });
 

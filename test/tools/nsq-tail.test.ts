@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startLookupServer } from "../support/lookup.ts";
 import { describeUnless, missing } from "../support/needs.ts";
-import { type Running, type Server, startServer, until } from "../support/server.ts";
+import { cleanEnvironment, MAIN, type Running, type Server, startServer, until } from "../support/server.ts";
 import { runTool, startTool } from "./support/tool.ts";
 
 let broker: Server;
@@ -65,6 +65,18 @@ test("finds brokers by lookup, and waits for a topic that nobody has yet", async
   await until("it asks", () => tool.stderr().includes("Adding consumer for topic"));
   await broker.http("POST", `/pub?topic=${topic}`, "late");
   expect(await tool.ended).toMatchObject({ code: 0, stdout: "late\n" });
+}, 30_000);
+
+test("ends with an error when nobody reads what it prints, and no message is lost", async () => {
+  const topic = await publish();
+  const args = ["nsq_tail", `-topic=${topic}`, "-channel=ours", direct()];
+  const tool = Bun.spawn([process.execPath, MAIN, ...args], { stdin: "ignore", stdout: "pipe", stderr: "pipe", env: cleanEnvironment() });
+  await tool.stdout.cancel();
+  await broker.http("POST", `/pub?topic=${topic}`, "a");
+  expect(await tool.exited).toBe(1);
+  const errors = (await tool.stderr.text()).trimEnd().split("\n");
+  expect(errors.at(-1)).toContain(" ERROR: failed to write to os.Stdout - EPIPE");
+  expect((await channelsOf(topic))[0]).toMatchObject({ depth: 1 });
 }, 30_000);
 
 describeUnless(missing("nsq_tail"))("as Go's nsq_tail", () => {

@@ -167,6 +167,17 @@ test("with a host pool, gives a dead receiver's messages to the others", async (
   for (const receiver of receivers) await receiver.stop();
 }, 30_000);
 
+test("asks receivers directly, whatever proxy the environment names", async () => {
+  const [receiver, proxy] = [new Receiver(), new Receiver()];
+  const topic = await newTopic(["a"]);
+  const args = [`-topic=${topic}`, "-channel=bunsq", `-nsqd-tcp-address=127.0.0.1:${broker.tcpPort}`, `-post=${receiver.url}/`];
+  const tool = startTool("bunsq", "nsq_to_http", args, "", { HTTP_PROXY: proxy.url, http_proxy: proxy.url, NO_PROXY: "", no_proxy: "" });
+  await until("it is sent", () => isDone(topic, "bunsq"));
+  expect(await stop(tool)).toBe(0);
+  expect([receiver.bodies, proxy.bodies]).toEqual([["a"], []]);
+  for (const server of [receiver, proxy]) await server.stop();
+}, 30_000);
+
 test("sends none with -sample=0, and about half with 0.5", async () => {
   const receiver = new Receiver();
   for (const [sample, least, most] of [

@@ -20,10 +20,21 @@ export interface RunningTool {
   readonly ended: Promise<Ending>;
 }
 
-/** Starts a tool of NSQ's. @param input its standard input; undefined leaves it open */
-export function startTool(maker: Maker, name: string, args: readonly string[], input?: string | Uint8Array): RunningTool {
+/** Starts a tool of NSQ's. @param input its standard input; undefined leaves it open. @param variables of its environment */
+export function startTool(
+  maker: Maker,
+  name: string,
+  args: readonly string[],
+  input?: string | Uint8Array,
+  variables: Readonly<Record<string, string>> = {},
+): RunningTool {
   const command = maker === "nsq" ? [findProgram(name) ?? name] : [process.execPath, MAIN, name];
-  const child = Bun.spawn([...command, ...args], { stdin: "pipe", stdout: "pipe", stderr: "pipe", env: cleanEnvironment() });
+  const child = Bun.spawn([...command, ...args], {
+    stdin: "pipe",
+    stdout: "pipe",
+    stderr: "pipe",
+    env: { ...cleanEnvironment(), ...variables },
+  });
   if (input !== undefined) {
     child.stdin.write(input);
     void child.stdin.end();
