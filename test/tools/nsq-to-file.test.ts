@@ -49,10 +49,11 @@ interface ChannelStats {
   in_flight_count: number;
 }
 
+/** A channel's numbers, once the topic has given it all messages: a new topic first asks the lookup server for its channels. */
 async function channelOf(topic: string, channel: string): Promise<ChannelStats | undefined> {
   const answer = await broker.http("GET", `/stats?format=json&topic=${topic}`);
-  const { topics: found } = (await answer.json()) as { topics: { channels: ChannelStats[] | null }[] | null };
-  return found?.[0]?.channels?.find(({ channel_name }) => channel_name === channel);
+  const { topics: found } = (await answer.json()) as { topics: { depth: number; channels: ChannelStats[] | null }[] | null };
+  return found?.[0]?.depth === 0 ? found[0].channels?.find(({ channel_name }) => channel_name === channel) : undefined;
 }
 
 /** Starts the tool on a topic, in a folder. */
@@ -186,19 +187,16 @@ describeUnless(missing("nsq_to_file"))("as Go's nsq_to_file", () => {
   /** Runs both tools over the same messages. @returns the files of each */
   async function both(lines: readonly string[], flagsFor: (output: string) => readonly string[], before?: (output: string) => void) {
     const topic = await newTopic();
-    const outputs = await Promise.all(
-      (["bunsq", "nsq"] as const).map(async (maker) => {
-        const output = newFolder();
-        before?.(output);
-        const tool = start(maker, topic, output, flagsFor(output));
-        for (const line of lines) if (maker === "bunsq") await publish(topic, [line]);
-        await until("all are finished", async () => {
-          return (await isDone(topic, maker)) && Object.values(contents(output)).join("").length >= lines.join("\n").length;
-        });
-        const { code } = await end(tool);
-        return { code, files: contents(output) };
-      }),
-    );
+    for (const line of lines) await publish(topic, [line]);
+    const outputs = [];
+    for (const maker of ["bunsq", "nsq"] as const) {
+      await until("its channel has them", async () => (await channelOf(topic, maker))?.depth === lines.length);
+      const output = newFolder();
+      before?.(output);
+      const tool = start(maker, topic, output, flagsFor(output));
+      await until("all are finished", () => isDone(topic, maker));
+      outputs.push({ code: (await end(tool)).code, files: contents(output) });
+    }
     expect(outputs[0]).toEqual(outputs[1] as (typeof outputs)[0]);
     expect(outputs[0]?.code).toBe(0);
     return outputs[0]?.files ?? {};

@@ -22,7 +22,9 @@ export class TopicWriter {
   /** Messages whose lines are not synced. */
   private unsynced: Message[] = [];
   private readonly perBroker = new Map<string, number>();
-  private wake = () => {};
+  private resume = () => {};
+  /** Something came since the last step began. */
+  private isDue = false;
   private isTick = false;
   private isReopening = false;
   private isStopping = false;
@@ -30,8 +32,8 @@ export class TopicWriter {
   private closing: Promise<void> | undefined;
 
   constructor(
-    private readonly consumer: Consumer,
-    private readonly file: OutputFile,
+    private readonly consumer: Pick<Consumer, "run" | "close" | "connected">,
+    private readonly file: Pick<OutputFile, "needsRotation" | "append" | "flush" | "sync" | "rotate" | "close">,
     private readonly options: WriterOptions,
     private readonly logger: Logger,
     private readonly who: string,
@@ -52,12 +54,12 @@ export class TopicWriter {
     }, this.options.syncIntervalMs);
     try {
       while (!this.isOver) {
+        this.isDue = false;
         await this.step();
-        if (this.received.length === 0 && !(this.isTick || this.isReopening || this.isOver)) {
-          await new Promise<void>((resolve) => {
-            this.wake = resolve;
-          });
-        }
+        if (this.isDue) continue;
+        await new Promise<void>((resolve) => {
+          this.resume = resolve;
+        });
       }
       await this.step();
       await this.file.close();
@@ -80,6 +82,11 @@ export class TopicWriter {
       this.wake();
     });
     this.wake();
+  }
+
+  private wake(): void {
+    this.isDue = true;
+    this.resume();
   }
 
   private async step(): Promise<void> {
