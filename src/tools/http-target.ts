@@ -1,4 +1,4 @@
-import { connect } from "node:net";
+import { lazy } from "../base/lazy.ts";
 import { PatientTimer } from "../base/stall.ts";
 
 /** One request to a receiver. */
@@ -54,7 +54,7 @@ export class HttpTargets {
 /** @throws Error unless a connection is made in time */
 function tryConnection(host: string, port: number, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ host, port });
+    const socket = lazy.net.connect({ host, port });
     const finish = (error?: Error): void => {
       timer.cancel();
       socket.destroy();

@@ -54,15 +54,25 @@ export class JsonFilter {
   }
 }
 
+/** A number may be too large for a double, which Go does not accept. */
+const PERHAPS_TOO_LARGE = /e\+?0*\d{3}|\d{309}/i;
+
 /** @returns undefined for bytes that are no JSON object; null counts as an object without fields */
 function parseObject(body: Uint8Array): JsonObject | undefined {
   try {
-    const value: unknown = JSON.parse(Buffer.from(body).toString());
+    const text = Buffer.from(body).toString();
+    const value: unknown = JSON.parse(text);
+    if (PERHAPS_TOO_LARGE.test(text) && hasInfinity(value)) return undefined;
     if (value === null) return {};
     return typeof value === "object" && !Array.isArray(value) ? (value as JsonObject) : undefined;
   } catch {
     return undefined;
   }
+}
+
+function hasInfinity(value: unknown): boolean {
+  if (typeof value === "number") return !Number.isFinite(value);
+  return typeof value === "object" && value !== null && Object.values(value).some(hasInfinity);
 }
 
 function keep(object: JsonObject, fields: readonly string[]): string {

@@ -1,8 +1,8 @@
 import { constants } from "node:fs";
 import { type FileHandle, link, mkdir, open, stat, unlink } from "node:fs/promises";
 import { dirname, join } from "node:path";
-import { gzipSync } from "node:zlib";
 import { formatDuration, msToNs } from "../../base/go/duration.ts";
+import { lazy } from "../../base/lazy.ts";
 import type { Logger } from "../../base/logger.ts";
 import { Fatal } from "../tool.ts";
 import { withRevision, withTime } from "./file-name.ts";
@@ -94,7 +94,7 @@ export class OutputFile {
     const { handle } = this;
     if (handle === undefined) return;
     // A file without members is no gzip file.
-    if (this.options.gzipLevel !== undefined && !this.hasMembers) await this.writeAll(gzipSync(""));
+    if (this.options.gzipLevel !== undefined && !this.hasMembers) await this.writeAll(lazy.zlib.gzipSync(""));
     await this.write();
     await this.attempt("failed to fsync output file", () => handle.sync());
     await this.attempt("failed to close output file", () => handle.close());
@@ -187,7 +187,7 @@ export class OutputFile {
     const { gzipLevel } = this.options;
     const bytes = Buffer.concat(this.pending);
     this.pending = [];
-    await this.writeAll(gzipLevel === undefined ? bytes : gzipSync(bytes, { level: gzipLevel }));
+    await this.writeAll(gzipLevel === undefined ? bytes : lazy.zlib.gzipSync(bytes, { level: gzipLevel }));
     this.hasMembers = true;
   }
 
