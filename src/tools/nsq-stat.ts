@@ -1,10 +1,9 @@
-import type { DurationFlag } from "../cli/flag.ts";
 import type { FlagTable } from "../cli/flags.ts";
 import type { RequestLimits } from "../http/client/exchange.ts";
 import { get } from "../http/client/get.ts";
 import { type Address, parseRemoteAddress } from "../net/address.ts";
 import { stopSignal } from "./stop-signal.ts";
-import { ANY_INTEGER, Fatal, listFlag, runTool, type ToolOptions, versionFlag } from "./tool.ts";
+import { ANY_INTEGER, durationFlag, Fatal, listFlag, runTool, type ToolOptions, versionFlag } from "./tool.ts";
 
 /** nsq_stat: prints what a channel does, added up over its brokers, every few seconds. */
 
@@ -17,11 +16,6 @@ interface Options extends ToolOptions {
   count: number;
   nsqdHttpAddresses: string[];
   lookupdHttpAddresses: string[];
-}
-
-/** A duration whose bounds the tool checks itself. */
-export function durationFlag(name: string, defaultMs: number, doc: string): DurationFlag {
-  return { name, kind: "duration", default: defaultMs, ...ANY_INTEGER, doc };
 }
 
 const FLAGS: FlagTable<Options> = {

@@ -5,10 +5,9 @@ import { clientOptionsFlag, readClientOptions } from "./client-options.ts";
 import { checkSources, maxInFlightFlag, openConsumer, type Sources, sourceFlags, untilStopped } from "./consumers.ts";
 import { EpsilonGreedyPool, type HostChooser, HostPool, RoundRobin } from "./host-pool.ts";
 import { HttpTargets, type TargetRequest } from "./http-target.ts";
-import { durationFlag } from "./nsq-stat.ts";
 import { stopSignal } from "./stop-signal.ts";
 import { RequestMetrics } from "./timer-metrics.ts";
-import { ANY_INTEGER, Fatal, listFlag, logLine, runTool, type ToolOptions, versionFlag } from "./tool.ts";
+import { ANY_INTEGER, durationFlag, Fatal, listFlag, logLine, runTool, type ToolOptions, versionFlag } from "./tool.ts";
 
 /** nsq_to_http: sends the messages of a topic to HTTP servers, a request each. */
 

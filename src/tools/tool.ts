@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 import { formatTime, isUtc } from "../base/local-time.ts";
-import type { BoolFlag, FlagValue, ListFlag } from "../cli/flag.ts";
+import type { BoolFlag, DurationFlag, FlagValue, ListFlag } from "../cli/flag.ts";
 import { type FlagTable, helpText, parseFlags, UsageError } from "../cli/flags.ts";
 import { ClientError } from "../client/errors.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../version.ts";
@@ -28,6 +28,11 @@ export const versionFlag: BoolFlag = { name: "version", kind: "bool", default: f
 
 /** The bounds of a number whose limits are the tool's own business, because its errors are. */
 export const ANY_INTEGER = { min: -Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER };
+
+/** A duration whose bounds the tool checks itself. */
+export function durationFlag(name: string, defaultMs: number, doc: string): DurationFlag {
+  return { name, kind: "duration", default: defaultMs, ...ANY_INTEGER, doc };
+}
 
 /** A flag that may be given several times, and whose values may have commas. */
 export function listFlag(name: string, doc: string): ListFlag {
