@@ -88,7 +88,9 @@ const KINDS: Record<string, (output: string) => string[]> = {
   "files that are rotated": (output) => [`-output-dir=${output}`, "-filename-format=log<REV>", "-rotate-size=20000"],
   "compressed files with a work folder": (output) => [
     ...[`-output-dir=${output}/done`, `-work-dir=${output}/work`],
-    ...["-filename-format=log<REV>", "-rotate-size=20000", "-gzip"],
+    ...["-filename-format=log<REV>", "-rotate-size=200000", "-gzip"],
+    // Messages wait for the next sync in memory for most of the time.
+    ...["-sync-interval=100ms", "-max-in-flight=2000"],
   ],
 };
 
@@ -116,7 +118,7 @@ for (const [at, [kind, flagsFor]] of Object.entries(KINDS).entries()) {
     for (let round = 0; round < ROUNDS; round++) {
       await until("the writer syncs", () => writer.stderr().includes("syncing"), 20_000);
       // When it is killed is what the test is about.
-      await Bun.sleep(random.int(0, 60));
+      await Bun.sleep(random.int(0, 150));
       if (random.chance(0.7)) {
         writer.process.kill("SIGKILL");
         await writer.ended;
