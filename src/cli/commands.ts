@@ -11,6 +11,7 @@ import { pubCommand } from "./commands/pub.ts";
 import { SERVERS } from "./commands/servers.ts";
 import { checkCommand, exportCommand, importCommand } from "./commands/stopped-data.ts";
 import { subCommand } from "./commands/sub.ts";
+import { NSQ_TOOLS } from "./commands/tools.ts";
 import { topCommand } from "./commands/top.ts";
 import { topicCommand } from "./commands/topic.ts";
 import { topicsCommand } from "./commands/topics.ts";
@@ -22,6 +23,7 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
+  { title: "NSQ's tools", commands: NSQ_TOOLS },
   {
     title: "about bunsq",
     commands: [

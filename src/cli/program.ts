@@ -1,6 +1,6 @@
 import { basename } from "node:path";
 import { ClientError } from "../client/bun.ts";
-import { type RunTool, TOOLS } from "../tools/tools.ts";
+import { TOOLS } from "../tools/tools.ts";
 import { type Environment, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command/command.ts";
 import { explainFailure } from "./command/failure.ts";
 import { OutputClosed, Terminal } from "./command/terminal.ts";
@@ -26,7 +26,7 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
   const [word = "", ...rest] = args;
   const byWord = programNamed(word);
   if (byWord === undefined && /^\w/.test(word)) {
-    const meant = nearest(word, [...COMMAND_NAMES, ...Object.keys(TOOLS)], Math.max(1, Math.floor(word.length / LETTERS_PER_SLIP)));
+    const meant = nearest(word, COMMAND_NAMES, Math.max(1, Math.floor(word.length / LETTERS_PER_SLIP)));
     const hint = meant === undefined ? "" : `did you mean ${meant}?\n`;
     throw new UnknownProgram(`unknown command ${quote(word)}\n${hint}see bunsq --help for the commands`);
   }
@@ -37,8 +37,8 @@ export function selectProgram(startedAs: string, args: readonly string[]): Progr
 export async function main(startedAs: string, args: readonly string[], environment: Environment = process.env): Promise<number> {
   let name = "bunsq";
   try {
-    const tool = toolNamed(startedAs, args);
-    if (tool !== undefined) return await tool();
+    const tool = basename(startedAs);
+    if (Object.hasOwn(TOOLS, tool)) return (await TOOLS[tool]?.(args)) ?? EXIT_FAILED;
     const [first = ""] = args;
     const words = args.length === 1 && /^--?h(elp)?$/.test(first) ? ["help"] : args;
     const command = programNamed(basename(startedAs)) === undefined ? findCommand(words[0]) : undefined;
@@ -61,14 +61,6 @@ export async function main(startedAs: string, args: readonly string[], environme
     print(STDERR, `${error.message}\n${error instanceof UnknownProgram ? "" : `see ${name} --help for the flags\n`}`);
     return error.isReadable ? EXIT_FAILED : EXIT_USAGE;
   }
-}
-
-/** One of NSQ's tools, if a link or the first word names it: what runs it and returns the exit code. */
-function toolNamed(startedAs: string, args: readonly string[]): (() => Promise<number>) | undefined {
-  const name = basename(startedAs);
-  const [word = "", ...rest] = args;
-  if (Object.hasOwn(TOOLS, name)) return () => (TOOLS[name] as RunTool)(args);
-  return programNamed(name) === undefined && Object.hasOwn(TOOLS, word) ? () => (TOOLS[word] as RunTool)(rest) : undefined;
 }
 
 function programNamed(word: string): Omit<Program, "args"> | undefined {
