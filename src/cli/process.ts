@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import type { Logger } from "../base/logger.ts";
+import { onSignals } from "../base/signals.ts";
 import { StartError, StartInterrupted } from "../base/start-error.ts";
 
 const STOP_SIGNALS: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM"];
@@ -71,7 +72,7 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
     );
   };
 
-  for (const signal of stopSignals()) process.on(signal, onSignal);
+  onSignals(stopSignals(), onSignal);
   process.on("uncaughtException", onFault);
   process.on("unhandledRejection", onFault);
   try {

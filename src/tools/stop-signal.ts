@@ -1,13 +1,13 @@
+import { onSignals } from "../base/signals.ts";
+
 /** Resolves at the first of these signals. A second one ends the process at once, with 1. */
 export function stopSignal(signals: readonly NodeJS.Signals[] = ["SIGINT", "SIGTERM"]): Promise<undefined> {
   return new Promise((resolve) => {
     let isStopping = false;
-    for (const signal of signals) {
-      process.on(signal, () => {
-        if (isStopping) process.exit(1);
-        isStopping = true;
-        resolve(undefined);
-      });
-    }
+    onSignals(signals, () => {
+      if (isStopping) process.exit(1);
+      isStopping = true;
+      resolve(undefined);
+    });
   });
 }

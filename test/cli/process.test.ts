@@ -9,7 +9,8 @@ import { missing, testUnless } from "../support/needs.ts";
 import { RawClient } from "../support/raw-client.ts";
 import { cleanEnvironment, type Server, startProcess, startServer, until } from "../support/server.ts";
 
-const MAIN = join(import.meta.dir, "../../src/main.ts");
+const ROOT = join(import.meta.dir, "../..");
+const MAIN = join(ROOT, "src/main.ts");
 
 /** Starts the program from source, with a module loaded before it that causes a fault which cannot be caused from outside. */
 function startWith(preload: string, dataPath: string): Promise<Server> {
@@ -99,6 +100,34 @@ describe("a broker process", () => {
         await until("its process is gone", () => !started.some((pid) => existsSync(`/proc/${pid}`)));
       } finally {
         for (const pid of started) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+      }
+    },
+    60_000,
+  );
+
+  testUnless(missing("npm", "sh", "script"))(
+    "stops cleanly at Ctrl-C in a terminal, although npm start sends the signal on to it",
+    async () => {
+      const flags = `--mode=broker --data-path=${dataPath} --tcp-address=127.0.0.1:0 --http-address=127.0.0.1:0`;
+      // script(1) is the terminal: what it reads is typed.
+      const child = Bun.spawn(["script", "-qec", `npm --silent start -- ${flags}`, "/dev/null"], {
+        ...{ cwd: ROOT, stdin: "pipe", stdout: "pipe", stderr: "ignore", env: cleanEnvironment() },
+      });
+      let log = "";
+      const reading = (async () => {
+        const decoder = new TextDecoder();
+        for await (const bytes of child.stdout) log += decoder.decode(bytes, { stream: true });
+      })();
+      try {
+        await until("it listens", () => log.includes("HTTP: listening on"));
+        child.stdin.write("\x03");
+        await child.stdin.flush();
+        await until("it has ended", () => /NSQ: bye|exiting at once/.test(log));
+        expect(log).toContain("NSQ: bye");
+      } finally {
+        for (const pid of descendants(child.pid)) if (existsSync(`/proc/${pid}`)) process.kill(pid, "SIGKILL");
+        child.kill("SIGKILL");
+        await reading;
       }
     },
     60_000,

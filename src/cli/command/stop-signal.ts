@@ -1,4 +1,5 @@
 import { constants } from "node:os";
+import { onSignals } from "../../base/signals.ts";
 
 /** The exit code of a program that a signal has ended, as shells see it. */
 const EXIT_SIGNAL = 128;
@@ -13,7 +14,6 @@ export function stopSignal(): AbortSignal {
     if (controller.signal.aborted) process.exit(EXIT_SIGNAL + constants.signals[signal]);
     controller.abort();
   };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
+  onSignals(["SIGINT", "SIGTERM"], onSignal);
   return controller.signal;
 }
