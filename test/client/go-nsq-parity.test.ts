@@ -1,30 +1,13 @@
 import { expect } from "bun:test";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Consumer } from "../../src/client/bun.ts";
-import { cachedFolder, runStep } from "../behaviour/interop/support/cache.ts";
-import { findProgram, missing, testUnless } from "../support/needs.ts";
+import { buildGoProgram } from "../behaviour/interop/support/go-program.ts";
+import { testUnless } from "../support/needs.ts";
 import { Random, seedFromEnvironment } from "../support/random.ts";
 import { cleanEnvironment, until } from "../support/server.ts";
 import { RecordingBroker } from "./support/recording-broker.ts";
 
-const SOURCE = join(import.meta.dir, "go-nsq");
 const SEED = seedFromEnvironment();
-
-/** Builds the program once. @returns its path, or why it cannot be built here */
-async function buildGoNsq(): Promise<{ program: string } | { missing: string }> {
-  const go = findProgram("go");
-  if (go === undefined) return { missing: missing("go") ?? "" };
-  const inputs = ["main.go", "go.mod", "go.sum"].map((file) => readFileSync(join(SOURCE, file), "utf8"));
-  const built = await cachedFolder("client-go-nsq", inputs, async (folder) => {
-    const download = await runStep([go, "mod", "download"], SOURCE);
-    if (download.code !== 0) return `no go-nsq: ${download.output}`;
-    const build = await runStep([go, "build", "-mod=readonly", "-o", join(folder, "consumer"), "."], SOURCE);
-    if (build.code !== 0) throw new Error(`go build: ${build.output}`);
-    return undefined;
-  });
-  return "missing" in built ? built : { program: join(built.folder, "consumer") };
-}
 
 /**
  * go-nsq ignores what happens to a message that comes within microseconds of the RDY 1 of a back-off: it notes the end of the pause
@@ -77,7 +60,7 @@ async function ended(broker: RecordingBroker): Promise<void> {
   );
 }
 
-const built = await buildGoNsq();
+const built = await buildGoProgram(join(import.meta.dir, "go-nsq"), "go-nsq-backoff");
 const testHere = testUnless("missing" in built ? built.missing : undefined);
 
 for (const script of ["F", "SF", "FF", "FFSS", "SSFSFFSSS", "FRS", "RRFSS", "FFFFFFFF"]) {

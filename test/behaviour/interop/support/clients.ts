@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { findProgram, missing } from "../../../support/needs.ts";
 import { cachedFolder, runStep } from "./cache.ts";
+import { buildGoProgram } from "./go-program.ts";
 
 const INTEROP = join(import.meta.dir, "..");
 
@@ -19,24 +20,10 @@ export function prepareNsqjs(): Client {
   return { name: "nsqjs", command: [findProgram("node") ?? process.execPath, join(INTEROP, "nsqjs/client.mjs")] };
 }
 
-/**
- * Builds the program once; a program that does not compile is a failure, a machine without Go or network is not.
- *
- * @returns the client, or in words why it cannot run here
- */
+/** @returns the client, or in words why it cannot run here */
 export async function prepareGoNsq(): Promise<Client | string> {
-  const go = findProgram("go");
-  if (go === undefined) return missing("go") ?? "";
-  const source = join(INTEROP, "go-nsq");
-  const inputs = ["main.go", "go.mod", "go.sum"].map((file) => readFileSync(join(source, file), "utf8"));
-  const built = await cachedFolder("go-nsq", inputs, async (folder) => {
-    const download = await runStep([go, "mod", "download"], source);
-    if (download.code !== 0) return `no go-nsq: ${download.output}`;
-    const build = await runStep([go, "build", "-mod=readonly", "-o", join(folder, "client"), "."], source);
-    if (build.code !== 0) throw new Error(`go build: ${build.output}`);
-    return undefined;
-  });
-  return "missing" in built ? built.missing : { name: "go-nsq", command: [join(built.folder, "client")] };
+  const built = await buildGoProgram(join(INTEROP, "go-nsq"), "go-nsq");
+  return "missing" in built ? built.missing : { name: "go-nsq", command: [built.program] };
 }
 
 /**
