@@ -5,6 +5,7 @@ import { isKernelError } from "../disk/unreadable-file.ts";
 import { FileNotes } from "../file-notes.ts";
 import type { KeyedTopic } from "./key-file.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
+import { KnownKeys } from "./known-keys.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -78,7 +79,7 @@ export class KeyStore<Ack> {
   private readonly windowMs: number;
   private readonly limit: number;
   /** When each key of each topic was registered, ms, by nameFor(); oldest first. */
-  private readonly known = new Map<string, number>();
+  private readonly known = new KnownKeys();
   /** Keys of publishes that the next tick commits, by nameFor(). */
   private readonly pending = new Map<string, PendingKey<Ack>>();
   /** Keys of committed publishes that wait for a sync, by nameFor(). */
@@ -141,13 +142,13 @@ export class KeyStore<Ack> {
     // The repetition is acknowledged or refused together with the first publish.
     const first = this.pending.get(name);
     if (first !== undefined) return first.ack;
-    const since = this.known.get(name);
+    const since = this.known.timeOf(name);
     if (since !== undefined) {
       // After the clock was set back, a key must not count for longer than a window either.
       if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
       this.known.delete(name);
     }
-    this.known.set(name, nowMs);
+    this.known.add(name, nowMs);
     this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, ack });
     this.evict(nowMs, EVICTED_PER_KEY);
     return undefined;
@@ -234,7 +235,7 @@ export class KeyStore<Ack> {
         // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
         let [oldestMs, newestMs] = [Number.POSITIVE_INFINITY, 0];
         for (const [name, { topic, key, sequence, timeMs }] of kept) {
-          this.known.set(name, timeMs);
+          this.known.add(name, timeMs);
           this.files.append(topic, key, sequence, timeMs);
           oldestMs = Math.min(oldestMs, timeMs);
           newestMs = Math.max(newestMs, timeMs);
@@ -340,9 +341,10 @@ export class KeyStore<Ack> {
 
   /** Evicts keys that are too old or too many, at most `most` of them, so that the event loop is not blocked by a backlog. */
   private evict(nowMs: number, most: number): void {
-    let left = most;
-    for (const [name, timeMs] of this.known) {
-      if (left-- === 0) return;
+    for (let left = most; left > 0; left--) {
+      const oldest = this.known.oldest();
+      if (oldest === undefined) return;
+      const [name, timeMs] = oldest;
       const tooMany = this.known.size > this.limit;
       if (!tooMany && nowMs - timeMs < this.windowMs) return;
       if (this.pending.has(name)) return;

@@ -130,3 +130,23 @@ test("a damaged file is kept also when none of its keys counts", () => {
   keys.close();
   expect(readdirSync(folder)).toEqual(["1.keys.damaged"]);
 });
+
+test("a full store takes as many keys as an empty one, and evicts the oldest", async () => {
+  const limit = 200_000;
+  const logger = new MemoryLogger();
+  const keys = new KeyStore<string>({ directory: folder, disk: systemDisk, logger, windowMs: 60_000, limit });
+  const topic = { id: TODAY, ephemeral: true, failure: undefined };
+  const register = (n: number) => keys.register(topic, `key-${n}`, "first", "repeated", n, NOW);
+  // Each key beyond the limit evicts one. If that took time for each that was evicted before, this would take a minute.
+  for (let n = 0; n < 3 * limit; n++) {
+    register(n);
+    if (n % 1000 !== 999) continue;
+    keys.commit(NOW, undefined);
+    keys.confirm(NOW);
+    await Bun.sleep(0);
+  }
+  expect(keys.size).toBe(limit);
+  expect(register(2 * limit)).toBe("repeated");
+  expect(register(2 * limit - 1)).toBeUndefined();
+  keys.close();
+}, 20_000);
