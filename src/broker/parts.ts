@@ -143,11 +143,14 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
     const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
     // Those that count are also written to a new file. On a full disk that waits, too.
-    const recoverKeys = () => keys.recover(turn.agingMs, wasThere);
+    const recoverKeys = () => {
+      keys.recover(turn.agingMs, wasThere, (numbers) => recovery.storedEntries(numbers));
+      deferred.raiseNextNumber(keys.nextEntryNumber);
+    };
     const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
     keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
-    recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, wasThere));
+    recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, (keyed, sequence) => orMissing(() => wasThere(keyed, sequence))));
     freeSpace.check(turn.steadyMs);
     // What the earlier run wrote last, it may not have synced.
     groupSync.expect(turn.nowMs);
@@ -161,6 +164,16 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     metadata?.close();
     lock.release();
     throw error instanceof StartError ? error : new StartError(`cannot read ${directory}: ${(error as Error).message}`);
+  }
+}
+
+/** Takes a message that cannot be read for missing: its publish can be repeated then. */
+function orMissing(wasThere: () => boolean | undefined): boolean | undefined {
+  try {
+    return wasThere();
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    return false;
   }
 }
 

@@ -97,7 +97,7 @@ export class GroupSync {
     this.failure = failure;
     for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
     const refusal = round.entries ?? round.keys;
-    keys.syncEnded(turn.wallMs, ({ topic, sequence }) => (sequence < 0 ? refusal : topic.syncFailure));
+    keys.syncEnded(turn.wallMs, refusal);
     deferred.syncEnded(failure, refusal);
     // What rests on these logs goes on waiting for them.
     for (const topic of round.logs.keys()) turn.queueSync(topic);

@@ -3,6 +3,7 @@ import { BODY_OFFSET, ID_OFFSET } from "../../frame/frame.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type ScannedEntry, type StoredEntry } from "../storage/deferred/entry.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import type { FileNotes } from "../storage/file-notes.ts";
 import { recordAt } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -22,12 +23,15 @@ export interface DeferredRecoveryParts {
   readonly deferred: DeferredStore;
   readonly logger: Logger;
   readonly turn: Pick<Turn, "queueSync">;
+  readonly notes: Pick<FileNotes, "lastRunWroteAll">;
 }
 
 /** Restores what channels and topics of an earlier run have in the deferred store. */
 export class DeferredRecovery {
   /** run() was called. */
   private started = false;
+  /** After a power cut: numbers of publishes that had joined their logs, of which their buckets did not say so yet. */
+  private readonly joined = new Set<number>();
 
   constructor(
     private readonly parts: DeferredRecoveryParts,
@@ -74,12 +78,28 @@ export class DeferredRecovery {
     this.skipMentioned(topic);
   }
 
+  /** Which of some entries, by their numbers, a power cut has left in their buckets or in the logs that they joined. */
+  stored(numbers: ReadonlySet<number>): Set<number> {
+    const found = new Set([...numbers].filter((number) => this.joined.has(number)));
+    this.joined.clear();
+    try {
+      this.parts.deferred.revisitRecovered(({ number }) => {
+        if (numbers.has(number)) found.add(number);
+      });
+    } catch (error) {
+      if (!(error instanceof UnreadableFile)) throw error;
+      this.parts.logger.error(`deferred messages: ${error.message}; those with idempotency keys may be published twice`);
+    }
+    return found;
+  }
+
   private hasJoined(entry: ScannedEntry, sequence: number, tally: EntryTally): boolean {
     const topic = this.registry.topicById(entry.topicId);
     if (topic === undefined) return false;
     if (topic.log.files?.survivedRestart(sequence) === true && !isAnother(topic.log, sequence, entry)) {
       // That the entry is done with is noted after the next sync, which has to cover the log.
       if (this.parts.deferred.awaitsSyncs) this.parts.turn.queueSync(topic);
+      if (!this.parts.notes.lastRunWroteAll) this.joined.add(entry.number);
       return true;
     }
     tally.mention(topic, sequence + 1);

@@ -75,6 +75,11 @@ export class Recovery {
     if (topics.size > 0) logger.info(`NSQ: ${topics.size} topics and ${channelsById.size} channels restored from ${this.directory}`);
   }
 
+  /** Which of some entries of the deferred store a power cut has left, by their numbers. */
+  storedEntries(numbers: ReadonlySet<number>): ReadonlySet<number> {
+    return this.deferred.stored(numbers);
+  }
+
   /** Tries again to open and read what waits, if it is time to. */
   resume(): void {
     if (this.complete) return;

@@ -70,6 +70,11 @@ export class DeferredPublishes implements EntryOwner, Committed {
     return this.joining.length;
   }
 
+  /** The number that the entry of the next publish gets. */
+  get nextNumber(): number {
+    return this.parts.deferred.nextNumber;
+  }
+
   /** Stages a message, to join the log at `dueMs`. */
   stage(frame: Buffer, from: number, to: number, dueMs: number): void {
     this.entry.dueMs = dueMs;

@@ -5,6 +5,7 @@ import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
+import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
@@ -130,7 +131,8 @@ export class Publishing {
   defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? topic.deferredPublishes.pending : topic.pendingDpub;
-    const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, deferMs > 0 ? undefined : topic.log.next);
+    const sequence = deferMs > 0 ? deferredSequence(topic.deferredPublishes.nextNumber) : topic.log.next;
+    const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, sequence);
     if (earlier !== undefined) return earlier;
     this.appended = 1;
     if (deferMs > 0) {
@@ -148,9 +150,9 @@ export class Publishing {
    * Finds the earlier publish with the same key. If there is none, the key is registered, and the caller must append the publish
    * now. While the keys of an earlier run cannot be read, it returns a pending publish that is refused.
    *
-   * @param sequence of the first message once it is appended; undefined for a deferred publish, which has none yet
+   * @param sequence of the first message once it is appended; deferredSequence() for a deferred publish, which has none yet
    */
-  private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number | undefined): PendingPublish | undefined {
+  private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number): PendingPublish | undefined {
     const { failure } = this.parts.keys;
     if (failure !== undefined) {
       // Whether it repeats an earlier publish cannot be told.

@@ -159,14 +159,15 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /**
-   * Whether the log of a topic that still exists has a message of an earlier run, or had it and was trimmed; for -1, whether the
-   * topic exists. Undefined: the topic is not open yet.
+   * Whether the log of a topic that still exists has a message of an earlier run, or had it and was trimmed. A message that a power
+   * cut tore is not there. For a negative sequence, whether the topic exists. Undefined: the topic is not open yet. @throws
+   * UnreadableFile
    */
   had({ id, nameCrc }: KeyedTopic, sequence: number): boolean | undefined {
     const topic = this.topicsById.get(id);
     if (topic === undefined && this.isWaiting(id)) return undefined;
     if (topic === undefined || (nameCrc !== undefined && topic.nameCrc !== nameCrc) || sequence >= topic.log.firstOfRun) return false;
-    return sequence < topic.log.startSequence || topic.log.files?.hasRecord(sequence) === true;
+    return sequence < topic.log.startSequence || topic.log.files?.survivedRestart(sequence) === true;
   }
 
   /** An id for a topic or channel without a row in the metadata store. */

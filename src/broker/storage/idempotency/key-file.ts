@@ -10,10 +10,12 @@ import { type FileNotes, mayBeCutOff } from "../file-notes.ts";
  *
  *     NNN.keys    head and entries, in order of arrival; removed when the window of its newest entry is over
  *     head  := magic "BQKY" | version u32 | 0 u32, three times | crc32 of the first 20 bytes u32 (file-head.ts)
- *     entry := crc32 of the rest u32 | key length u8 | layout u8 | 0 u16 | topic id f64 | sequence f64 | time ms f64 | key
+ *     entry := crc32 of the rest u32 | key length u8 | layout u8 | confirmed u16 | topic id f64 | sequence f64 | time ms f64 | key
  *
- * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1, and is written after the publish. An
- * entry with the time 0 makes an earlier one of the same key void: a sync failed, and the publish was refused.
+ * All numbers are little-endian. A deferred publish has no sequence yet: its entry has -1 minus the number of its entry in the
+ * deferred store, and is written after the publish. Once a sync has covered that entry, the key is written again with 1 for
+ * confirmed. Earlier builds wrote -1, and no 1. An entry with the time 0 makes an earlier one of the same key void: a sync failed,
+ * and the publish was refused.
  *
  * The layout is 1. In files of version 1 it is 0, and the topic is named by a topic id u32 and the crc32 of its name u32. A file
  * of version 0 is one of version 1 without a head. The next start removes every file of an earlier run, and writes the keys that
@@ -30,6 +32,8 @@ export const HEADER_BYTES = 32;
 /** The layout of an entry: how it names the topic. */
 const SHORT_ID = 0;
 export const LONG_ID = 1;
+/** In the entry of a deferred publish that a sync has covered. */
+export const CONFIRMED = 1;
 
 /** How an entry identifies a topic. Ids start again when a lost metadata store is made anew, so the name is needed too. */
 export interface KeyedTopic {
@@ -38,7 +42,8 @@ export interface KeyedTopic {
   readonly nameCrc: number | undefined;
 }
 
-export type KeyVisitor = (topic: KeyedTopic, key: string, sequence: number, timeMs: number) => void;
+/** @param confirmed a sync has covered the deferred publish with the key */
+export type KeyVisitor = (topic: KeyedTopic, key: string, sequence: number, timeMs: number, confirmed: boolean) => void;
 
 /** What was found in a file of keys. */
 interface FoundKeys {
@@ -69,7 +74,8 @@ function readKeys(bytes: Buffer, version: number, visit: KeyVisitor): FoundKeys 
     const short = bytes[at + 5] === SHORT_ID;
     const id = short ? bytes.readUInt32LE(at + 8) : bytes.readDoubleLE(at + 8);
     const topic = { id, nameCrc: short ? bytes.readUInt32LE(at + 12) : undefined };
-    visit(topic, bytes.toString("latin1", at + HEADER_BYTES, end), bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24));
+    const key = bytes.toString("latin1", at + HEADER_BYTES, end);
+    visit(topic, key, bytes.readDoubleLE(at + 16), bytes.readDoubleLE(at + 24), bytes.readUInt16LE(at + 6) === CONFIRMED);
     at = end;
   }
   const complete = at + HEADER_BYTES <= bytes.length && at + HEADER_BYTES + bytes[at + 4] <= bytes.length;
@@ -86,7 +92,7 @@ export function entryEnd(bytes: Buffer, at: number): number | undefined {
 /** @returns the offset of the first whole entry behind a damaged one at `at`; undefined when there is none */
 function nextEntry(bytes: Buffer, at: number): number | undefined {
   for (let next = at + 1; next + HEADER_BYTES <= bytes.length; next++) {
-    const mayBeHeader = bytes[next + 4] > 0 && bytes[next + 5] <= LONG_ID && bytes.readUInt16LE(next + 6) === 0;
+    const mayBeHeader = bytes[next + 4] > 0 && bytes[next + 5] <= LONG_ID && bytes.readUInt16LE(next + 6) <= CONFIRMED;
     if (mayBeHeader && entryEnd(bytes, next) !== undefined) return next;
   }
   return undefined;

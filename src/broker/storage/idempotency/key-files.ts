@@ -9,6 +9,7 @@ import { isKernelError } from "../disk/unreadable-file.ts";
 import { encodeHead, HEAD_BYTES } from "../file-head.ts";
 import type { FileNotes } from "../file-notes.ts";
 import {
+  CONFIRMED,
   entryEnd,
   HEADER_BYTES,
   KEYS_FORMAT,
@@ -92,8 +93,8 @@ export class KeyFiles {
     if (this.buffer.length > LARGEST_KEPT_BUFFER_BYTES) this.buffer = Buffer.allocUnsafe(FIRST_BUFFER_BYTES);
   }
 
-  /** Appends an entry to the buffer. */
-  append({ id }: Pick<KeyedTopic, "id">, key: string, sequence: number, timeMs: number): void {
+  /** Appends an entry to the buffer. @param confirmed a sync has covered the deferred publish with the key */
+  append({ id }: Pick<KeyedTopic, "id">, key: string, sequence: number, timeMs: number, confirmed = false): void {
     const at = this.bufferedBytes;
     const end = at + HEADER_BYTES + key.length;
     if (end > this.buffer.length) {
@@ -104,7 +105,7 @@ export class KeyFiles {
     const { buffer } = this;
     buffer[at + 4] = key.length;
     buffer[at + 5] = LONG_ID;
-    buffer.fill(0, at + 6, at + 8);
+    buffer.writeUInt16LE(confirmed ? CONFIRMED : 0, at + 6);
     buffer.writeDoubleLE(id, at + 8);
     buffer.writeDoubleLE(sequence, at + 16);
     buffer.writeDoubleLE(timeMs, at + 24);

@@ -6,6 +6,7 @@ import { FileNotes } from "../file-notes.ts";
 import type { KeyedTopic } from "./key-file.ts";
 import { KeyFiles, VOID_MS } from "./key-files.ts";
 import { KnownKeys } from "./known-keys.ts";
+import { dropLost, entryNumber, type KeptKey, type StoredEntries, type UnconfirmedKey, UnconfirmedKeys } from "./unconfirmed-keys.ts";
 
 /**
  * The idempotency keys that producers gave their publishes. Each is kept for a window of time, in which a publish with the same
@@ -22,8 +23,6 @@ export const MAX_KEY_BYTES = 255;
 const EVICTED_PER_KEY = 4;
 /** At most this many old keys are evicted in one call of evictExpired(). */
 const EVICTED_PER_REVIEW = 2000;
-/** In the entry of a deferred publish. */
-const NO_SEQUENCE = -1;
 
 /** A topic that publishes with keys go to. */
 export interface PublishTarget {
@@ -50,7 +49,7 @@ interface PendingKey<Ack> {
 export interface UnsyncedKey {
   readonly topic: PublishTarget;
   readonly key: string;
-  /** The sequence of the first message; -1 for a deferred publish. */
+  /** The sequence of the first message; negative for a deferred publish. */
   readonly sequence: number;
   /** The sync failed, and the publish was refused: so are its repetitions. */
   refusal: Error | undefined;
@@ -78,6 +77,7 @@ export class KeyStore<Ack> {
   private readonly logger: Logger;
   private readonly windowMs: number;
   private readonly limit: number;
+  private readonly notes: FileNotes;
   /** When each key of each topic was registered, ms, by nameFor(); oldest first. */
   private readonly known = new KnownKeys();
   /** Keys of publishes that the next tick commits, by nameFor(). */
@@ -89,6 +89,9 @@ export class KeyStore<Ack> {
   private covered: UnsyncedKey[] = [];
   /** Keys whose publishes were refused by a sync, which is not written yet. */
   private voids: UnsyncedKey[] = [];
+  private readonly unconfirmed = new UnconfirmedKeys();
+  /** Higher than the numbers of all entries of deferred publishes that keys of an earlier run name: no other entry may get these. */
+  nextEntryNumber = 0;
   private readonly files: KeyFiles;
   private warnedOfLimit = false;
   /** Keys whose topics were not open when they were read, by nameFor(): it is not known yet whether their messages exist. */
@@ -110,6 +113,7 @@ export class KeyStore<Ack> {
     this.logger = logger;
     this.windowMs = windowMs;
     this.limit = limit;
+    this.notes = notes;
     this.files = new KeyFiles({ directory, disk, windowMs, limit, notes, damage, keepDamage });
   }
 
@@ -133,10 +137,10 @@ export class KeyStore<Ack> {
    * @param key in latin1, one character per byte; not empty
    * @param ack acknowledges this publish, and each repetition until it is committed
    * @param repeatAck acknowledges a repetition after that
-   * @param sequence the one that the first message of the publish will get; undefined for a deferred publish
+   * @param sequence the one that the first message of the publish will get; deferredSequence() for a deferred publish
    * @returns the acknowledgement of a repetition, which must not be published; undefined for a new key
    */
-  register(topic: PublishTarget, key: string, ack: Ack, repeatAck: Ack, sequence: number | undefined, nowMs: number): Ack | undefined {
+  register(topic: PublishTarget, key: string, ack: Ack, repeatAck: Ack, sequence: number, nowMs: number): Ack | undefined {
     if (!this.enabled) return undefined;
     const name = nameFor(topic.id, key);
     // The repetition is acknowledged or refused together with the first publish.
@@ -149,7 +153,7 @@ export class KeyStore<Ack> {
       this.known.delete(name);
     }
     this.known.add(name, nowMs);
-    this.pending.set(name, { topic, key, sequence: sequence ?? NO_SEQUENCE, ack });
+    this.pending.set(name, { topic, key, sequence, ack });
     this.evict(nowMs, EVICTED_PER_KEY);
     return undefined;
   }
@@ -166,7 +170,7 @@ export class KeyStore<Ack> {
    */
   commit(nowMs: number, deferredFailure: Error | undefined): void {
     if (deferredFailure !== undefined) {
-      for (const [name, { sequence }] of this.pending) if (sequence === NO_SEQUENCE) this.discard(name);
+      for (const [name, { sequence }] of this.pending) if (sequence < 0) this.discard(name);
     }
     this.writeVoids(nowMs);
     this.bufferPending(nowMs);
@@ -181,12 +185,14 @@ export class KeyStore<Ack> {
 
   /** To be called after the tick has written the logs: discards keys of refused publishes, so that these can be tried again. */
   confirm(nowMs: number): void {
-    const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence !== NO_SEQUENCE && topic.failure !== undefined);
+    const refused = [...this.pending].filter(([, { topic, sequence }]) => sequence >= 0 && topic.failure !== undefined);
     for (const [name] of refused) this.discard(name);
     if (refused.length > 0 && this.files.hasBuffered) this.rewrite(nowMs);
     if (this.files.hasBuffered) this.files.count(nowMs, nowMs, this.pending.size);
     for (const [name, { topic, key, sequence }] of this.pending) {
-      if (topic.fsync !== true || topic.ephemeral) continue;
+      if (topic.ephemeral) continue;
+      if (sequence < 0) this.unconfirmed.add({ topic, key, sequence, timeMs: nowMs, refusable: topic.fsync === true });
+      if (topic.fsync !== true) continue;
       const unsynced = { topic, key, sequence, refusal: undefined };
       this.unsynced.set(name, unsynced);
       this.uncovered.push(unsynced);
@@ -197,14 +203,21 @@ export class KeyStore<Ack> {
   /**
    * Reads the keys of an earlier run, and writes those that still count to a new file.
    *
-   * @param isThere whether a topic exists and has a message at a sequence; for -1, whether it exists. Undefined: it is not known
-   *   yet, and recheck() asks again
+   * @param isThere whether a topic exists and has a message at a sequence; for a negative one, whether it exists. Undefined: it is
+   *   not known yet, and recheck() asks again
+   * @param stored called after a power cut, which may have lost a deferred publish and left its key
    * @throws StartError, before anything is changed, when a newer version wrote one of the files; UnreadableFile or the kernel's error:
    *   then a later call goes on, and `failure` is set until one succeeds
    */
-  recover(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
+  recover(
+    nowMs: number,
+    isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined,
+    stored: StoredEntries = () => new Set(),
+  ): void {
+    // By the time of a later call, other entries may have the numbers of lost ones: none is found then.
+    const first = this.failure === undefined;
     try {
-      this.readAll(nowMs, isThere);
+      this.readAll(nowMs, isThere, first ? stored : () => new Set());
       this.failure = undefined;
     } catch (error) {
       if (isKernelError(error) && this.enabled) this.failure = error;
@@ -212,12 +225,13 @@ export class KeyStore<Ack> {
     }
   }
 
-  private readAll(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined): void {
+  private readAll(nowMs: number, isThere: (topic: KeyedTopic, sequence: number) => boolean | undefined, stored: StoredEntries): void {
     const unchecked = new Map<string, { topic: KeyedTopic; sequence: number }>();
-    const kept = new Map<string, { topic: KeyedTopic; key: string; sequence: number; timeMs: number }>();
+    const kept = new Map<string, KeptKey>();
     this.files.recover(
-      (topic, key, sequence, timeMs) => {
+      (topic, key, sequence, timeMs, confirmed) => {
         const name = nameFor(topic.id, key);
+        if (sequence < 0) this.nextEntryNumber = Math.max(this.nextEntryNumber, entryNumber(sequence) + 1);
         if (timeMs === VOID_MS) {
           kept.delete(name);
           unchecked.delete(name);
@@ -225,18 +239,19 @@ export class KeyStore<Ack> {
         }
         const fresh = nowMs - timeMs < this.windowMs && timeMs - nowMs < this.windowMs;
         const there = fresh && isThere(topic, sequence);
-        if (there !== false) kept.set(name, { topic, key, sequence, timeMs });
+        if (there !== false) kept.set(name, { topic, key, sequence, timeMs, confirmed });
         if (there === undefined) unchecked.set(name, { topic, sequence });
         else unchecked.delete(name);
       },
       () => {
-        for (const [name, one] of unchecked) this.unchecked.set(name, one);
+        dropLost(kept, this.notes, stored);
+        for (const [name, one] of unchecked) if (kept.has(name)) this.unchecked.set(name, one);
         if (kept.size === 0) return;
         // Written to a new file without the keys whose message does not exist: a later message will get that sequence.
         let [oldestMs, newestMs] = [Number.POSITIVE_INFINITY, 0];
-        for (const [name, { topic, key, sequence, timeMs }] of kept) {
+        for (const [name, { topic, key, sequence, timeMs, confirmed }] of kept) {
           this.known.add(name, timeMs);
-          this.files.append(topic, key, sequence, timeMs);
+          this.files.append(topic, key, sequence, timeMs, confirmed);
           oldestMs = Math.min(oldestMs, timeMs);
           newestMs = Math.max(newestMs, timeMs);
         }
@@ -247,6 +262,8 @@ export class KeyStore<Ack> {
           throw error;
         }
         this.files.count(oldestMs, newestMs, kept.size);
+        for (const { sequence, confirmed, ...one } of kept.values())
+          if (sequence < 0 && !confirmed) this.unconfirmed.add({ ...one, sequence, refusable: false });
         this.evict(nowMs, kept.size);
       },
     );
@@ -281,17 +298,18 @@ export class KeyStore<Ack> {
   syncBegins(): void {
     this.covered = this.uncovered;
     this.uncovered = [];
+    this.unconfirmed.syncBegins();
   }
 
   /**
    * The sync has ended. Forgets keys of publishes that it refused: when one is repeated, it is a new publish.
    *
-   * @param refusalOf returns why a publish was refused
+   * @param deferredRefusal why deferred publishes were refused; those of a log were by the topic's `syncFailure`
    */
-  syncEnded(nowMs: number, refusalOf: (key: UnsyncedKey) => Error | undefined): void {
+  syncEnded(nowMs: number, deferredRefusal: Error | undefined): void {
     for (const unsynced of this.covered) {
       const name = nameFor(unsynced.topic.id, unsynced.key);
-      unsynced.refusal = refusalOf(unsynced);
+      unsynced.refusal = unsynced.sequence < 0 ? deferredRefusal : unsynced.topic.syncFailure;
       if (this.unsynced.get(name) !== unsynced) continue;
       this.unsynced.delete(name);
       if (unsynced.refusal === undefined) continue;
@@ -301,6 +319,10 @@ export class KeyStore<Ack> {
     this.covered = [];
     // Before anybody is told: should the process end now, the next start must not know the keys.
     this.writeVoids(nowMs);
+    // A key that is forgotten by now, because it is too old or its publish was refused, is not written again.
+    const covered = this.unconfirmed.takeCovered().filter(({ topic, key }) => this.known.timeOf(nameFor(topic.id, key)) !== undefined);
+    if (deferredRefusal === undefined) this.writeConfirmed(covered, nowMs);
+    else this.unconfirmed.putBack(covered.filter(({ refusable }) => !refusable));
   }
 
   /** Syncs what was written, off the event loop. */
@@ -324,6 +346,21 @@ export class KeyStore<Ack> {
       this.voids = [];
     } catch (error) {
       this.files.clearBuffer();
+      this.logger.error(`cannot write idempotency keys to ${this.directory}: ${(error as Error).message}; trying again`);
+    }
+  }
+
+  /** Writes again the keys of deferred publishes that a sync has covered. If that fails, it is done after the next sync. */
+  private writeConfirmed(keys: readonly UnconfirmedKey[], nowMs: number): void {
+    if (keys.length === 0) return;
+    try {
+      for (const { topic, key, sequence, timeMs } of keys) this.files.append(topic, key, sequence, timeMs, true);
+      this.files.write(nowMs);
+      // They are entries of keys that are counted already.
+      this.files.count(nowMs, nowMs, 0);
+    } catch (error) {
+      this.files.clearBuffer();
+      this.unconfirmed.putBack(keys);
       this.logger.error(`cannot write idempotency keys to ${this.directory}: ${(error as Error).message}; trying again`);
     }
   }

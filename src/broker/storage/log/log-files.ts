@@ -114,11 +114,6 @@ export class LogFiles {
     return missingBetween(this.segments, sequence, this.nextSequence);
   }
 
-  /** Whether the files have a record with a sequence, damaged or not. They have none for skipped sequences. */
-  hasRecord(sequence: number): boolean {
-    return this.segments.some((segment) => sequence >= segment.baseSequence && sequence < segment.nextSequence);
-  }
-
   /**
    * Whether an earlier run wrote the record with a sequence and the record survived that run's end, even if its segment was
    * removed later. False for skipped sequences, and for a record that a crash tore before it was synced. @throws UnreadableFile

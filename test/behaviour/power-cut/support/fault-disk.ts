@@ -22,11 +22,21 @@ type Operation =
   | { kind: "names"; names: { path: string; target: Target }[] };
 
 interface Recorded {
+  /** The file that was changed, by the name that it was opened with; of a rename, the new name. */
+  path: string;
   operation: Operation;
   /** The moment at which a sync that covers the operation ended; Infinity if none has. */
   syncedAt: number;
   /** A sync that covers the operation failed: the kernel takes it for written, and no later sync covers it. */
   dropped: boolean;
+}
+
+/** A change that a power cut may lose. */
+export interface UnsyncedChange {
+  readonly path: string;
+  readonly kind: Operation["kind"];
+  /** What was written. */
+  readonly bytes: Buffer | undefined;
 }
 
 /** How likely a power cut finds an operation on the disk that a failed sync has dropped. */
@@ -66,24 +76,50 @@ export class FaultDisk implements Disk {
 
   /** Makes a disk that a power cut at `moment` may leave. @param after an empty one, which it becomes */
   afterCut(moment: number, random: Random, after = new FaultDisk()): FaultDisk {
+    // Some cuts lose almost all changes that were not synced, and some almost none.
+    const keeps = random.pick([0.1, 0.5, 0.9, 1]);
+    return this.rebuild(
+      moment,
+      after,
+      ({ dropped }) => random.chance(dropped ? DROPPED_KEPT : keeps),
+      (copy, offset, bytes) => (random.chance(keeps) ? bytes : kept(copy, bytes, offset, torn(bytes, offset, random))),
+    );
+  }
+
+  /** Makes the disk that a power cut leaves now. @param loses whether it loses a change that was not synced; the others are whole */
+  afterLosing(loses: (change: UnsyncedChange) => boolean): FaultDisk {
+    return this.rebuild(this.moment, new FaultDisk(), ({ path, operation }) => {
+      const { kind } = operation;
+      return !loses({ path, kind, bytes: kind === "write" ? operation.bytes : undefined });
+    });
+  }
+
+  /**
+   * @param keeps whether a change is there that was not synced by `moment`
+   * @param left what is there of a write that was not synced
+   */
+  private rebuild(
+    moment: number,
+    after: FaultDisk,
+    keeps: (recorded: Recorded) => boolean,
+    left: (copy: Inode, offset: number, bytes: Buffer) => Buffer = (_copy, _offset, bytes) => bytes,
+  ): FaultDisk {
     const copies = new Map<Inode, Inode>();
     const copyOf = (inode: Inode): Inode => {
       const known = copies.get(inode) ?? { bytes: Buffer.alloc(256), size: 0 };
       copies.set(inode, known);
       return known;
     };
-    // Some cuts lose almost all changes that were not synced, and some almost none.
-    const keeps = random.pick([0.1, 0.5, 0.9, 1]);
     for (const { at, recorded } of this.operations) {
       if (at > moment) break;
       const { operation, syncedAt } = recorded;
       const synced = syncedAt <= moment;
-      if (!synced && !random.chance(recorded.dropped ? DROPPED_KEPT : keeps)) continue;
+      if (!synced && !keeps(recorded)) continue;
       if (operation.kind === "truncate") resize(copyOf(operation.inode), operation.length);
       else if (operation.kind === "write") {
         const { bytes, offset } = operation;
         const copy = copyOf(operation.inode);
-        put(copy, offset, synced || random.chance(keeps) ? bytes : kept(copy, bytes, offset, torn(bytes, offset, random)));
+        put(copy, offset, synced ? bytes : left(copy, offset, bytes));
       } else {
         for (const { path, target } of operation.names) {
           if (typeof target === "object") after.names.set(path, copyOf(target));
@@ -97,8 +133,8 @@ export class FaultDisk implements Disk {
     // Everything that is left counts as synced.
     for (const [path, target] of after.names) {
       if (typeof target === "object")
-        after.record({ kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
-      after.record({ kind: "names", names: [{ path, target }] }, 0);
+        after.record(path, { kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
+      after.record(path, { kind: "names", names: [{ path, target }] }, 0);
     }
     return after;
   }
@@ -133,7 +169,7 @@ export class FaultDisk implements Disk {
       inode = { bytes: Buffer.alloc(256), size: 0 };
       this.rename_({ path, target: inode });
     } else {
-      this.record({ kind: "truncate", inode, length: 0 });
+      this.record(path, { kind: "truncate", inode, length: 0 });
       resize(inode, 0);
     }
     const fd = this.nextFd++;
@@ -154,7 +190,7 @@ export class FaultDisk implements Disk {
   write(fd: number, buffer: Buffer, from: number, length: number, position: number): number {
     const inode = this.of(fd);
     const bytes = Buffer.from(buffer.subarray(from, from + length));
-    this.record({ kind: "write", inode, offset: position, bytes });
+    this.record(this.openPaths.get(fd) ?? "", { kind: "write", inode, offset: position, bytes });
     put(inode, position, bytes);
     return length;
   }
@@ -165,7 +201,7 @@ export class FaultDisk implements Disk {
 
   truncate(fd: number, length: number): void {
     const inode = this.of(fd);
-    this.record({ kind: "truncate", inode, length });
+    this.record(this.openPaths.get(fd) ?? "", { kind: "truncate", inode, length });
     resize(inode, length);
   }
 
@@ -275,15 +311,15 @@ export class FaultDisk implements Disk {
   }
 
   private rename_(...names: { path: string; target: Target }[]): void {
-    this.record({ kind: "names", names });
+    this.record(names[names.length - 1]?.path ?? "", { kind: "names", names });
     for (const { path, target } of names) {
       if (target === undefined) this.names.delete(path);
       else this.names.set(path, target);
     }
   }
 
-  private record(operation: Operation, syncedAt = Number.POSITIVE_INFINITY): void {
-    this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { operation, syncedAt, dropped: false } });
+  private record(path: string, operation: Operation, syncedAt = Number.POSITIVE_INFINITY): void {
+    this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { path, operation, syncedAt, dropped: false } });
   }
 
   isFolder(path: string): boolean {

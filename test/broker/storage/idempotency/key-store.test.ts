@@ -1,8 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { FileNotes } from "../../../../src/broker/storage/file-notes.ts";
 import { KeyStore } from "../../../../src/broker/storage/idempotency/key-store.ts";
+import { deferredSequence } from "../../../../src/broker/storage/idempotency/unconfirmed-keys.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 
 const NOW = 1_700_000_000_000;
@@ -119,6 +121,53 @@ test("a committed key is in a new file with a head, and one whose message is ref
   expect(keys.register(refused, "two", "OK", "repeated", 3, NOW)).toBeUndefined();
   keys.close();
   expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([head(2), entry(TODAY + 1, 7, "one")]));
+});
+
+test("the key of a deferred publish is written again when a sync has covered the publish, and not when that was refused", () => {
+  const keys = recover();
+  const topic = { id: TODAY + 1, ephemeral: false, failure: undefined };
+  const sequence = deferredSequence(41);
+  expect(keys.register(topic, "one", "OK", "repeated", sequence, NOW - 1000)).toBeUndefined();
+  keys.commit(NOW - 1000, undefined);
+  keys.confirm(NOW - 1000);
+  keys.syncBegins();
+  keys.syncEnded(NOW, new Error("EIO"));
+  const written = Buffer.concat([head(2), entry(TODAY + 1, -42, "one")]);
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(written);
+  keys.syncBegins();
+  keys.syncEnded(NOW, undefined);
+  const confirmed = entry(TODAY + 1, -42, "one");
+  confirmed[6] = 1;
+  confirmed.writeUInt32LE(Bun.hash.crc32(confirmed.subarray(4)), 0);
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([written, confirmed]));
+  keys.syncBegins();
+  keys.syncEnded(NOW, undefined);
+  keys.close();
+  expect(readFileSync(`${folder}/1.keys`)).toEqual(Buffer.concat([written, confirmed]));
+});
+
+test("a key of an earlier build counts after a power cut only if its message can be looked for, and after a clean stop as if it was synced", () => {
+  const found: [string, string[]][] = [];
+  for (const lastRun of ["power cut", "unknown", "killed", "clean"] as const) {
+    writeFileSync(`${folder}/1.keys`, Buffer.concat([head(2), entry(TODAY, 7, "log"), entry(TODAY, -1, "old"), entry(TODAY, -6, "new")]));
+    const notes = new FileNotes(lastRun);
+    const keys = new KeyStore<string>({
+      ...{ directory: folder, disk: systemDisk, logger: new MemoryLogger(), notes },
+      windowMs: 60_000,
+      limit: 10,
+    });
+    keys.recover(NOW, () => true);
+    keys.close();
+    const topic = { id: TODAY, ephemeral: false, failure: undefined };
+    found.push([lastRun, ["log", "old", "new"].filter((key) => keys.register(topic, key, "OK", "repeated", 9, NOW) === "repeated")]);
+    for (const name of readdirSync(folder)) rmSync(`${folder}/${name}`);
+  }
+  expect(found).toEqual([
+    ["power cut", ["log"]],
+    ["unknown", ["log", "old"]],
+    ["killed", ["log", "old", "new"]],
+    ["clean", ["log", "old", "new"]],
+  ]);
 });
 
 test("a damaged file is kept also when none of its keys counts", () => {
