@@ -99,6 +99,8 @@ async function close(broker: Broker): Promise<void> {
       broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
   }
   syncFailure = (await lastSync(broker)) ?? syncFailure;
+  // What entries this sync was awaited for are done with; it is synced below.
+  tick.commitDeferred();
   for (const closed of await Promise.all(topics.map(({ log }) => log.files?.close()))) syncFailure ??= closed;
   await broker.recycler.folders.close();
   broker.journal.close();

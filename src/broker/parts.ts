@@ -125,7 +125,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       notes,
       damage,
     });
-    const groupSync = new GroupSync({ clock, turn, deferred, keys, registry, syncTimeoutMs: options.syncTimeoutMs });
+    const groupSync = new GroupSync({ clock, turn, deferred, keys, checkpointer, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger, turn);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });

@@ -1,4 +1,4 @@
-import { cpSync } from "node:fs";
+import { cpSync, rmSync } from "node:fs";
 import { type Broker, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
@@ -50,6 +50,18 @@ export class Collector implements Consumer {
   }
 }
 
+/** Copies a folder. @returns false if a file was removed off the event loop meanwhile: the copy is of no moment then */
+function isCopied(from: string, to: string): boolean {
+  try {
+    cpSync(from, to, { recursive: true });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    rmSync(to, { recursive: true, force: true });
+    return false;
+  }
+}
+
 /** A broker without a listener, whose time only passes when the test lets it. To be ended by end(). */
 export class TimedBroker {
   clock = new SimulatedClock(START_MS);
@@ -85,7 +97,7 @@ export class TimedBroker {
   /** Goes on with what is in the files at this moment, as after kill -9. */
   kill(): void {
     const image = temporaryFolder();
-    cpSync(this.folders[0], image, { recursive: true });
+    while (!isCopied(this.folders[0], image));
     this.killed.push(this.broker);
     // Nobody advances the old clock any more, so the killed broker does nothing.
     this.clock = new SimulatedClock(this.clock.wallMs());

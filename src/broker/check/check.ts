@@ -245,12 +245,15 @@ function checkStore(directory: string, disk: Disk, report: Report): Known {
 function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[] } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
-    const hasSynced = database.query("SELECT 1 FROM sqlite_master WHERE name = 'synced'").get() !== null;
+    const hasTable = (name: string) => database.query("SELECT 1 FROM sqlite_master WHERE name = ?").get(name) !== null;
+    const floors = hasTable("synced_progress")
+      ? "min(floor, coalesce((SELECT floor FROM synced_progress WHERE channel_id = channels.id), floor))"
+      : "floor";
     const rows = database
       .query(
         `SELECT id, number, name, EXISTS (SELECT 1 FROM numbers WHERE number = topics.number AND next_sequence > 0) AS reused,
-           min(released, coalesce((SELECT min(floor) FROM channels WHERE topic_id = topics.id), released)) AS needed,
-           ${hasSynced ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
+           min(released, coalesce((SELECT min(${floors}) FROM channels WHERE topic_id = topics.id), released)) AS needed,
+           ${hasTable("synced") ? "(SELECT sequence FROM synced WHERE topic_id = topics.id)" : "NULL"} AS synced
          FROM topics`,
       )
       .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];

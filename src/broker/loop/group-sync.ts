@@ -4,6 +4,7 @@ import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { SyncGroup } from "../storage/disk/sync-group.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
+import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { EventLoopTurn } from "./turn.ts";
 
@@ -16,6 +17,7 @@ export interface GroupSyncParts {
   turn: EventLoopTurn;
   deferred: DeferredStore;
   keys: KeyStore<PendingPublish>;
+  checkpointer: Pick<Checkpointer, "syncBegins" | "syncEnded">;
   registry: { readonly topics: ReadonlyMap<string, Topic> };
   syncTimeoutMs: number;
 }
@@ -63,10 +65,11 @@ export class GroupSync {
   readonly syncAll = (done: (error: Error | undefined) => void): void => this.sync(this.parts.registry.topics.values(), done);
 
   private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
-    const { clock, deferred, keys } = this.parts;
+    const { clock, deferred, keys, checkpointer } = this.parts;
     const round: Round = { topics: [...topics], logs: new Map(), entries: undefined, keys: undefined };
     deferred.syncBegins();
     keys.syncBegins();
+    checkpointer.syncBegins();
     const group = new SyncGroup((failure) => {
       if (failure !== undefined) return this.end(round, failure, done);
       // Status records say that a deferred message is in a log now, or in another bucket: that place is synced before them.
@@ -93,11 +96,12 @@ export class GroupSync {
 
   /** Says what failed to everything that waits for the sync, before the acknowledgements go out. */
   private end(round: Round, failure: Error | undefined, done: (error: Error | undefined) => void): void {
-    const { deferred, keys, turn } = this.parts;
+    const { deferred, keys, turn, checkpointer } = this.parts;
     this.failure = failure;
     for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
     const refusal = round.entries ?? round.keys;
     keys.syncEnded(turn.wallMs, refusal);
+    checkpointer.syncEnded(round.entries === undefined);
     deferred.syncEnded(failure, refusal);
     // What rests on these logs goes on waiting for them.
     for (const topic of round.logs.keys()) turn.queueSync(topic);

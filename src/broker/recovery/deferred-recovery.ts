@@ -98,7 +98,7 @@ export class DeferredRecovery {
     if (topic === undefined) return false;
     if (topic.log.files?.survivedRestart(sequence) === true && !isAnother(topic.log, sequence, entry)) {
       // That the entry is done with is noted after the next sync, which has to cover the log.
-      if (this.parts.deferred.awaitsSyncs) this.parts.turn.queueSync(topic);
+      this.parts.turn.queueSync(topic);
       if (!this.parts.notes.lastRunWroteAll) this.joined.add(entry.number);
       return true;
     }
@@ -116,7 +116,11 @@ export class DeferredRecovery {
       deferrals.storedCount += all.size;
       // A message in the deferred store must not be delivered from the log as well. The cursor's last save before a crash may be
       // older than an entry. What was delivered from the log before the bucket could be read, Deferrals.due() finds.
-      for (const { from, to } of all.rangesFrom(Math.max(floor, inFlight.window.cursor))) backlog.skip(from, to);
+      for (const { from, to } of all.rangesFrom(Math.max(floor, inFlight.window.cursor))) {
+        // The run before may have been killed before it synced the entries.
+        deferrals.moves.note();
+        backlog.skip(from, to);
+      }
     }
   }
 

@@ -345,7 +345,11 @@ export class TopicRecovery {
   private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): Topic {
     const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
-    const neededSequence = channels.reduce((needed, { floor }) => Math.min(needed, floor), row.released);
+    const { syncedProgress } = this.parts.metadata;
+    const neededSequence = channels.reduce(
+      (needed, { id: channelId, floor }) => Math.min(needed, floor, syncedProgress.floorOf(channelId) ?? floor),
+      row.released,
+    );
     const { id, number, name } = row;
     const corrupt = this.registry.corruptRegions;
     const known = {
@@ -391,6 +395,8 @@ export class TopicRecovery {
     if (last > log.next) this.skipLost(topic, last);
     this.parts.deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
     const channel = topic.restoreChannel(row.id, row.name, floor);
+    const syncedFloor = this.parts.metadata.syncedProgress.floorOf(row.id);
+    if (syncedFloor !== undefined) channel.deferrals.moves.note(syncedFloor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
     const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
     channel.restore({ finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) }, row);

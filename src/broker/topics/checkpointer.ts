@@ -5,8 +5,10 @@ import type { Ballast } from "../storage/disk/ballast.ts";
 import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
+import type { SavedProgress } from "../storage/metadata/synced-progress.ts";
 import type { Channel } from "./channel/channel.ts";
 import { ChannelRowSteps, channelRow } from "./channel/channel-row.ts";
+import type { UnsyncedMoves } from "./channel/unsynced-moves.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
@@ -44,6 +46,10 @@ export class Checkpointer {
   /** Those whose progress is large. They are saved one after the other, each in steps of a turn. */
   private large: Channel[] = [];
   private steps: ChannelRowSteps | undefined;
+  /** Channels that have moved messages to entries which no sync has covered yet. */
+  private readonly moves = new Set<UnsyncedMoves>();
+  /** Those that the sync under way covers. If a channel's row rests on such entries: what the row said when the sync began. */
+  private readonly beingSynced = new Map<UnsyncedMoves, SavedProgress | undefined>();
   private nextSaveMs = 0;
   private nextSyncedMs = 0;
   /** By how much the wall clock was set, as the metadata store has it. */
@@ -194,6 +200,41 @@ export class Checkpointer {
       }),
     );
     if (failure !== undefined) for (const { log } of moved) log.files?.syncedNotSaved();
+  }
+
+  // ---- progress that rests on entries of the deferred store
+
+  addMoves(moves: UnsyncedMoves): void {
+    this.moves.add(moves);
+  }
+
+  /** A sync of all entries of the deferred store begins. */
+  syncBegins(): void {
+    const { syncedProgress } = this.parts.metadata;
+    this.beingSynced.clear();
+    for (const moves of this.moves) {
+      const { id } = moves.channel;
+      moves.syncBegins();
+      this.beingSynced.set(moves, syncedProgress.floorOf(id) === undefined ? undefined : syncedProgress.rowOf(id));
+    }
+  }
+
+  /** The sync has ended: what rests on the entries that it covered counts after a power cut, too. */
+  syncEnded(succeeded: boolean): void {
+    for (const moves of this.beingSynced.keys()) moves.syncEnded(succeeded);
+    if (!succeeded || this.beingSynced.size === 0) return;
+    const { metadata } = this.parts;
+    const failure = this.save(() =>
+      metadata.saveAll(() => {
+        for (const [{ channel, any }, row] of this.beingSynced) {
+          if (!any) metadata.syncedProgress.drop(channel.id);
+          else if (row !== undefined) metadata.syncedProgress.save(channel.id, row);
+        }
+      }),
+    );
+    // Where that fails, the next sync does it.
+    if (failure === undefined) for (const moves of this.beingSynced.keys()) if (!moves.any) this.moves.delete(moves);
+    this.beingSynced.clear();
   }
 
   /** Saves all topics and cursors, exactly. */

@@ -73,7 +73,7 @@ export class MessageControl {
     const found = await this.search(channel, sequence);
     const frame = channel.deferrals.frameOf(found);
     await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
-      if (!this.parts.deferred.withdraw(found)) return false;
+      if (!this.parts.deferred.withdraw(found, true)) return false;
       channel.deferAgain(message);
       return true;
     });

@@ -222,9 +222,8 @@ export class Topic implements Committed {
     this.messageCount += published;
     this.messageBytes += this.uncommittedBytes;
     this.uncommittedBytes = 0;
-    // Where any topic is synced, the deferred store notes which publishes joined their logs after the next sync. That sync has to
-    // cover this log.
-    if (this.fsync || (this.deferredPublishes.joiningCount > 0 && this.parts.deferred.awaitsSyncs)) this.parts.turn.queueSync(this);
+    // After the next sync the deferred store notes that what joined the log is on the disk: that sync has to cover this log.
+    if (this.fsync || this.deferredPublishes.joiningCount > 0) this.parts.turn.queueSync(this);
     if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
     this.releaseToChannels();
     if (this.ephemeral) this.boundMemory();
@@ -374,10 +373,10 @@ export class Topic implements Committed {
     this.parts.turn.queueTrim(this);
   }
 
-  /** Every channel has finished all messages below this sequence. */
+  /** Every channel has finished all messages below this sequence, and needs none of them should the power be cut. */
   private get floor(): number {
     let floor = this.released;
-    for (const channel of this.channels.values()) if (channel.floor < floor) floor = channel.floor;
+    for (const { floor: finished, deferrals } of this.channels.values()) floor = Math.min(floor, finished, deferrals.moves.keptFrom);
     return floor;
   }
 

@@ -22,6 +22,8 @@ export interface RecoveredState {
   afterSync?: boolean;
   /** The run before may have ended before it synced the files. */
   unsynced?: boolean;
+  /** The machine ended: of messages that were written elsewhere, those may be lost that no sync had covered. */
+  afterPowerCut?: boolean;
   /** When a sync of them fails, they are written again: the machine did not end, so the disk may lack any part of them. */
   writeAgain?: boolean;
 }
@@ -183,6 +185,19 @@ export class Bucket {
     if (!this.hasLoaded(offset, owner)) this.doneUnloaded.add(number);
   }
 
+  /** An entry's message is elsewhere. @param afterSync that is written only when the next sync has succeeded; else it counts then */
+  stageElsewhere(number: number, afterSync: boolean): void {
+    if (afterSync) return this.stageDone(number, true);
+    this.status.markElsewhere(number);
+    this.pending--;
+  }
+
+  /** finish() for an entry whose message another one has, which may not be synced. */
+  finishReplaced(entry: EntryOwnerIds & { readonly number: number; readonly offset: number }): void {
+    this.status.markElsewhere(entry.number);
+    this.finish(entry.number, entry.offset, entry, true);
+  }
+
   /** Stages the record that an entry is about to join its topic's log at a sequence. */
   stageJoining(number: number, sequence: number): void {
     this.status.markJoining(number, sequence);
@@ -261,10 +276,11 @@ export class Bucket {
     hasJoined: HasJoined,
     visit: (entry: ScannedEntry) => void,
     explainsTail: (tail: { end: number; fileBytes: number; complete: boolean }) => boolean = () => true,
-    { afterSync = false, unsynced = false, writeAgain = false }: RecoveredState = {},
+    { afterSync = false, unsynced = false, writeAgain = false, afterPowerCut = false }: RecoveredState = {},
   ): BucketFinding {
     const exists = reading(this.status.file.path, () => this.disk.exists(this.status.file.path));
-    const { done, joining, movedTo, highestNumber, damaged, cutOff } = this.status.readAll();
+    const { done, elsewhere, joining, movedTo, highestNumber, damaged, cutOff } = this.status.readAll(afterPowerCut);
+    const mayBeLost = new Set(afterPowerCut ? elsewhere : []);
     const status = { exists, bytes: this.status.writtenBytes, fileBytes: this.status.file.fileBytes, damaged, cutOff };
     const { file } = this.entries;
     const { size } = file;
@@ -283,7 +299,7 @@ export class Bucket {
         if (answer === true) return void joined.push(entry.number);
         if (answer === false) notJoined.push(entry.number);
         else unresolved.push([entry.number, { topicId: entry.topicId, offset: entry.offset, sequence }]);
-      }
+      } else if (mayBeLost.has(entry.number)) notJoined.push(entry.number);
       visit(entry);
     });
     if (failure !== undefined) throw failure;
@@ -299,7 +315,11 @@ export class Bucket {
     if (unsynced && size > 0) file.markUnsynced(writeAgain);
     if (unsynced && exists) this.status.file.markUnsynced(writeAgain);
     for (const number of notJoined) this.stageNotJoined(number);
-    for (const [number, one] of unresolved) this.unresolved.set(number, one);
+    for (const [number, one] of unresolved) {
+      this.unresolved.set(number, one);
+      // It is not elsewhere before its topic says so.
+      if (mayBeLost.has(number)) this.stageJoining(number, one.sequence);
+    }
     this.closeFiles();
     return { end, tailBytes: size - end, fileBytes, explained, status };
   }

@@ -49,7 +49,7 @@ export class DeferredStore {
   recoveryUnwritten = false;
   /**
    * Set when acknowledgements of some topic wait for a sync. An entry then counts as stored only after a sync. And the record that
-   * an entry is done, because a log or another bucket has its message now, is written only when that log or bucket is synced.
+   * it is done, because a log or another bucket has its message, is written only after a sync of that.
    */
   strict = false;
   private readonly buckets: BucketSet;
@@ -227,19 +227,19 @@ export class DeferredStore {
 
   // ---- after storing
 
-  /** Marks an entry as done: its message is finished, or another entry has it now. */
-  finish(message: StoredMessage): void {
+  /** Marks an entry as done: its message is finished. @param replaced another entry has it, which may not be synced */
+  finish(message: StoredMessage, replaced = false): void {
     const { bucket } = message;
     if (bucket === undefined) return;
-    bucket.finish(message.number, message.offset, message);
+    if (replaced && !this.awaitsSyncs) bucket.finishReplaced(message);
+    else bucket.finish(message.number, message.offset, message);
     this.buckets.dirty.add(bucket);
   }
 
   /** Marks the entry of a publish as done: it has joined its topic's log. */
-  markJoined(message: StoredMessage): void {
-    if (message.bucket === undefined) return;
-    message.bucket.stageDone(message.number, this.awaitsSyncs);
-    if (!this.awaitsSyncs) this.buckets.dirty.add(message.bucket);
+  markJoined({ bucket, number }: StoredMessage): void {
+    bucket?.stageElsewhere(number, this.awaitsSyncs);
+    if (bucket?.dirty === true) this.buckets.dirty.add(bucket);
   }
 
   /** Marks that a publish is about to join its topic's log. To be committed before the log is. */
@@ -266,17 +266,17 @@ export class DeferredStore {
     this.loader.reload(message);
   }
 
-  /** Marks the entry of a message that is not due yet as done. @returns whether there was one: the message may be due by now */
-  withdraw(message: StoredMessage): boolean {
+  /** finish() for a message that is not due yet. @returns whether it had an entry: the message may be due by now */
+  withdraw(message: StoredMessage, replaced = false): boolean {
     const inMemory = this.loader.withdraw(message.number);
     if (inMemory !== undefined) {
-      this.finish(inMemory);
+      this.finish(inMemory, replaced);
       return true;
     }
     const { bucket, offset, number } = message;
     if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, message) || bucket.isDone(number))
       return false;
-    this.finish(message);
+    this.finish(message, replaced);
     return true;
   }
 

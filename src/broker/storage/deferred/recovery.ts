@@ -170,6 +170,7 @@ export class BucketRecovery {
       afterSync: this.awaitsSyncs(),
       unsynced: lastRun === "killed" || lastRun === "unknown",
       writeAgain: lastRun === "killed",
+      afterPowerCut: !this.damage.notes.lastRunWroteAll,
     };
     this.findings.set(
       bucket,
@@ -189,6 +190,12 @@ export class BucketRecovery {
     recovered.nextNumber = Math.max(recovered.nextNumber, bucket.highestNumber + 1);
   }
 
+  /** The places that have the messages of done entries may not be synced. A bucket without others is removed after the next sync. */
+  private get mayRestOnUnsynced(): boolean {
+    const { lastRun } = this.damage.notes;
+    return lastRun === "killed" || lastRun === "unknown";
+  }
+
   /** Writes what was found out about a bucket's entries, and removes a bucket without any. */
   private settle(bucket: Bucket, recovered: Recovered): void {
     const { buckets } = this;
@@ -203,7 +210,7 @@ export class BucketRecovery {
       this.logger.error(`deferred messages: cannot write status records to ${buckets.directory}: ${failure.message}`);
       recovered.recoveryUnwritten = true;
       buckets.dirty.add(bucket);
-    } else if (bucket.pending === 0 && kept && bucket.fullyWritten) buckets.remove(bucket);
+    } else if (bucket.pending === 0 && kept && bucket.fullyWritten && !this.mayRestOnUnsynced) buckets.remove(bucket);
   }
 }
 

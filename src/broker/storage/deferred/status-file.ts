@@ -29,13 +29,22 @@ const DONE = 1;
 const MOVED_BELOW = 2;
 /** The entry is about to join its topic's log at this sequence: after a crash the log tells whether it did. */
 const JOINING = 3;
-/** The entry did not join its topic's log. */
+/** The entry did not join its topic's log, and no other entry has its message. */
 const NOT_JOINED = 4;
+/** The entry's message is in its topic's log or in another entry, which may not be synced: after a power cut this may not count. */
+const ELSEWHERE = 5;
+/** The ELSEWHERE records below this offset of this file count after a power cut, too. */
+const SYNCED_BELOW = 6;
 
 /** What all status records of a bucket say together. */
 export interface EntryStatus {
   /** Numbers of the entries that are done, ascending. */
   done: Float64Array<ArrayBuffer>;
+  /**
+   * Entries whose messages were written elsewhere when no sync had covered that place yet. They are among those that are done,
+   * unless a power cut came since.
+   */
+  elsewhere: number[];
   /** For entries that are not done: the sequence at which each was about to join its topic's log, by number. */
   joining: Map<number, number>;
   /** Entries below this offset were moved to finer buckets. */
@@ -58,6 +67,10 @@ export class StatusFile {
   private awaitingSync: number[] = [];
   /** How many numbers at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
+  /** The offset behind the last ELSEWHERE record, the offset up to which the sync under way covers them, and up to which one has. */
+  private elsewhereTo = 0;
+  private coveredTo = 0;
+  private syncedTo = 0;
 
   constructor(
     private readonly disk: Disk,
@@ -83,6 +96,11 @@ export class StatusFile {
   /** @param afterSync write it only when the next sync has succeeded */
   markDone(number: number, afterSync: boolean): void {
     (afterSync ? this.awaitingSync : this.staged).push(number, 0, DONE);
+  }
+
+  /** The entry's message was written elsewhere. It counts as done, after a power cut only if a sync has succeeded by then. */
+  markElsewhere(number: number): void {
+    this.staged.push(number, 0, ELSEWHERE);
   }
 
   markJoining(number: number, sequence: number): void {
@@ -124,6 +142,7 @@ export class StatusFile {
       throw error;
     }
     this.length += bytes.length;
+    if (holds(records, ELSEWHERE)) this.elsewhereTo = this.length;
     this.staged = [];
     freeBuffer(bytes);
   }
@@ -140,10 +159,15 @@ export class StatusFile {
   /** A sync begins: the records that await one so far may be written when it has succeeded. */
   syncBegins(): void {
     this.coveredBySync = this.awaitingSync.length;
+    this.coveredTo = this.elsewhereTo;
   }
 
   /** The sync has succeeded: stages the records that it covered. */
   syncSucceeded(): void {
+    if (this.coveredTo > this.syncedTo) {
+      this.staged.push(this.coveredTo, 0, SYNCED_BELOW);
+      this.syncedTo = this.coveredTo;
+    }
     if (this.coveredBySync === 0) return;
     for (const value of this.awaitingSync.splice(0, this.coveredBySync)) this.staged.push(value);
     this.coveredBySync = 0;
@@ -158,10 +182,14 @@ export class StatusFile {
    * @throws the kernel's error
    */
   replace(more: readonly number[], movedTo: number, keep: boolean): string | undefined {
-    const { done, joining } = this.readAll();
+    const { done, joining, elsewhere } = this.readAll();
+    const mayBeLost = new Set(elsewhere);
     const unfinished = new StatusFile(this.disk, this.names, `${basename(this.file.path)}${NEW_ENDING}`);
     unfinished.file.create();
-    for (const number of done) unfinished.markDone(number, false);
+    for (const number of done) {
+      if (mayBeLost.has(number)) unfinished.markElsewhere(number);
+      else unfinished.markDone(number, false);
+    }
     for (const number of more) unfinished.markDone(number, false);
     for (const [number, sequence] of joining) unfinished.markJoining(number, sequence);
     if (movedTo > 0) unfinished.markMoved(movedTo, false);
@@ -173,6 +201,8 @@ export class StatusFile {
     this.disk.rename(unfinished.file.path, this.file.path);
     this.file.onReplaced();
     this.length = unfinished.length;
+    this.elsewhereTo = unfinished.elsewhereTo;
+    this.coveredTo = this.syncedTo = 0;
     return aside;
   }
 
@@ -190,8 +220,8 @@ export class StatusFile {
     return undefined;
   }
 
-  /** Reads all records, written or not. */
-  readAll(): EntryStatus {
+  /** Reads all records, written or not. @param afterPowerCut records of messages elsewhere count only if a sync has covered them */
+  readAll(afterPowerCut = false): EntryStatus {
     const size = this.file.size;
     let done = new Float64Array(Math.max(16, Math.floor(size / RECORD_BYTES)));
     let count = 0;
@@ -199,16 +229,30 @@ export class StatusFile {
     let highestNumber = 0;
     let damaged = 0;
     const joining = new Map<number, number>();
-    const apply = (value: number, sequence: number, kind: number) => {
-      if (kind !== MOVED_BELOW) highestNumber = Math.max(highestNumber, value);
-      if (kind === DONE) {
-        if (count === done.length) {
-          const larger = new Float64Array(2 * count);
-          larger.set(done);
-          done = larger;
+    /** The offset of the record of each message that is elsewhere. */
+    const elsewhereAt = new Map<number, number>();
+    let syncedBelow = 0;
+    const addDone = (number: number) => {
+      if (count === done.length) {
+        const larger = new Float64Array(2 * count);
+        larger.set(done);
+        done = larger;
+      }
+      done[count++] = number;
+      joining.delete(number);
+    };
+    const apply = (value: number, sequence: number, kind: number, offset: number) => {
+      if (kind !== MOVED_BELOW && kind !== SYNCED_BELOW) highestNumber = Math.max(highestNumber, value);
+      if (kind === ELSEWHERE) elsewhereAt.set(value, offset);
+      else if (kind !== MOVED_BELOW && elsewhereAt.size > 0) elsewhereAt.delete(value);
+      if (kind === DONE) addDone(value);
+      else if (kind === SYNCED_BELOW) {
+        syncedBelow = Math.max(syncedBelow, value);
+        for (const [number, at] of elsewhereAt) {
+          if (at >= value) break;
+          elsewhereAt.delete(number);
+          addDone(number);
         }
-        done[count++] = value;
-        joining.delete(value);
       } else if (kind === MOVED_BELOW) movedTo = Math.max(movedTo, value);
       else if (kind === JOINING) joining.set(value, sequence);
       else if (kind === NOT_JOINED) joining.delete(value);
@@ -225,17 +269,28 @@ export class StatusFile {
           damaged++;
           continue;
         }
-        apply(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16));
+        apply(page.readDoubleLE(i), page.readDoubleLE(i + 8), page.readUInt32LE(i + 16), at + i);
       }
       at += i;
     }
     freeBuffer(page);
     this.length = at;
     for (const records of [this.staged, this.awaitingSync]) {
-      for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2]);
+      for (let i = 0; i < records.length; i += 3) apply(records[i], records[i + 1], records[i + 2], at);
     }
-    return { done: done.subarray(0, count).sort(), joining, movedTo, highestNumber, damaged, cutOff: size - at };
+    const elsewhere = [...elsewhereAt.keys()];
+    for (const [number, offset] of elsewhereAt) {
+      if (offset < this.length) this.elsewhereTo = Math.max(this.elsewhereTo, offset + RECORD_BYTES);
+      if (!afterPowerCut) addDone(number);
+    }
+    this.syncedTo = Math.max(this.syncedTo, syncedBelow);
+    return { done: done.subarray(0, count).sort(), elsewhere, joining, movedTo, highestNumber, damaged, cutOff: size - at };
   }
+}
+
+function holds(records: readonly number[], kind: number): boolean {
+  for (let i = 2; i < records.length; i += 3) if (records[i] === kind) return true;
+  return false;
 }
 
 function isIntact(page: Buffer, at: number): boolean {

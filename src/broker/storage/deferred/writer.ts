@@ -25,6 +25,8 @@ interface HeldEntries {
 export class EntryWriter {
   /** Set by an owner within stored() to leave the message on disk for now. */
   leftOnDisk = false;
+  /** Owners are being told of entries that no sync has covered yet. */
+  tellsUnsynced = false;
   /** The number that the next entry gets. Recovery raises it above all numbers that it finds. */
   nextNumber = 1;
   private staged = new StagedEntries();
@@ -97,7 +99,11 @@ export class EntryWriter {
     const failure = this.write();
     const staged = this.takeStaged();
     if (strict && failure === undefined) this.hold(staged);
-    else this.tellAll(staged, failure);
+    else {
+      this.tellsUnsynced = !strict;
+      this.tellAll(staged, failure);
+      this.tellsUnsynced = false;
+    }
     return failure;
   }
 

@@ -120,8 +120,10 @@ export class LogFiles {
    */
   survivedRestart(sequence: number): boolean {
     if (sequence >= this.recoveredNext) return false;
-    const synced = sequence < (this.options.syncedSequence ?? Number.POSITIVE_INFINITY);
-    if (sequence < this.startSequence) return synced;
+    const { lastRun, syncedSequence = Number.POSITIVE_INFINITY } = this.options;
+    const synced = sequence < syncedSequence;
+    // What a run wrote is there after its kill, and what is not there any more was removed because it was finished.
+    if (sequence < this.startSequence) return synced || lastRun === "killed" || lastRun === "clean";
     const segment = this.segments.find((candidate) => sequence >= candidate.baseSequence && sequence < candidate.nextSequence);
     if (segment === undefined) return false;
     return synced || segment.verify(segment.entryAt(segment.findBySequence(sequence)));

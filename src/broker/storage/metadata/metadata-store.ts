@@ -13,6 +13,7 @@ import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealT
 import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 import { explain } from "./store-errors.ts";
+import { SyncedProgress } from "./synced-progress.ts";
 import { WriteAheadLog } from "./write-ahead-log.ts";
 
 /**
@@ -22,6 +23,8 @@ import { WriteAheadLog } from "./write-ahead-log.ts";
 const LOWEST_RANDOM_ID = 2 ** 33;
 /** More sequences than a topic gives to messages between two backups of the store. */
 export const BACKUP_SEQUENCES = 2 ** 30;
+/** How many sequences are reserved for a memory-only topic at a time. After a crash, the next topic with its number begins behind them. */
+export const MEMORY_TOPIC_RESERVE = 2 ** 24;
 
 /** What makeTopic() has recorded of a new topic. */
 export interface NewTopic {
@@ -39,6 +42,7 @@ export interface NewTopic {
 export class MetadataStore {
   readonly path: string;
   readonly run: RunRecord;
+  readonly syncedProgress: SyncedProgress;
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -89,7 +93,8 @@ export class MetadataStore {
       throw new StartError(explain(directory, error as Error));
     }
     this.log = new WriteAheadLog(this.database, `${this.path}-wal`, ballast);
-    this.run = new RunRecord(this.database, ballast, bootId);
+    this.syncedProgress = new SyncedProgress(this.database);
+    this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
     );
@@ -413,7 +418,9 @@ export class MetadataStore {
   }
 
   updateChannel(row: ChannelRow): void {
+    if (row.unsynced === true) this.syncedProgress.keep(row.id);
     this.saveChannel.run(row.paused ? 1 : 0, row.voidBefore, row.requeuesVoidBefore, row.floor, row.progress, sealChannel(row), row.id);
+    if (row.unsynced !== true) this.syncedProgress.drop(row.id);
   }
 
   /** Closes the database and releases its lock on the data path. */
@@ -441,6 +448,3 @@ export class MetadataStore {
     }
   }
 }
-
-/** How many sequences are reserved for a memory-only topic at a time. After a crash, the next topic with its number begins behind them. */
-export const MEMORY_TOPIC_RESERVE = 2 ** 24;

@@ -33,6 +33,8 @@ export interface ChannelRow {
   floor: number;
   /** What is finished above the floor, and the attempts of what is not, as the channel encodes it. */
   progress: Uint8Array;
+  /** It says that messages are done here which have entries in the deferred store that no sync has covered yet. */
+  unsynced?: boolean;
   /** The row's checksum does not match. */
   damaged?: true;
 }
@@ -43,7 +45,7 @@ export function sealTopic({ number, name, paused, released, prefix }: Omit<Topic
   return Bun.hash.crc32(JSON.stringify([number, name, paused, released, ...(prefix === undefined ? [] : [prefix])]));
 }
 
-export function sealChannel(row: Omit<ChannelRow, "id" | "damaged">): number {
+export function sealChannel(row: Omit<ChannelRow, "id" | "damaged" | "unsynced">): number {
   const { topicId, name, paused, voidBefore, requeuesVoidBefore, floor, progress } = row;
   return Bun.hash.crc32(progress, Bun.hash.crc32(JSON.stringify([topicId, name, paused, voidBefore, requeuesVoidBefore, floor])));
 }

@@ -2,6 +2,7 @@ import type { Database } from "bun:sqlite";
 import { readFileSync } from "node:fs";
 import type { Ballast } from "../disk/ballast.ts";
 import { FileNotes, type LastRun } from "../file-notes.ts";
+import type { SyncedProgress } from "./synced-progress.ts";
 
 const BOOT_ID_FILE = "/proc/sys/kernel/random/boot_id";
 
@@ -53,6 +54,7 @@ export class RunRecord {
     private readonly database: Database,
     private readonly ballast: Ballast,
     private readonly bootId: string,
+    private readonly syncedProgress: SyncedProgress,
   ) {}
 
   /**
@@ -67,6 +69,12 @@ export class RunRecord {
       files.clear();
       this.ballast.use(() => this.database.run("DELETE FROM files"));
     }
+    const lastRunOf = current || lastRun === "power cut" ? lastRun : "unknown";
+    // Before the end of the last run is forgotten: a kill of this one must not make the rows count that a power cut made void.
+    this.database.transaction(() => {
+      if (lastRunOf === "clean") this.syncedProgress.dropAll();
+      else if (lastRunOf !== "killed") this.syncedProgress.restore();
+    })();
     this.save(false);
     const save = (name: string, bytes: number | undefined) => {
       try {
@@ -77,7 +85,7 @@ export class RunRecord {
         return false;
       }
     };
-    return new FileNotes(current || lastRun === "power cut" ? lastRun : "unknown", files, save);
+    return new FileNotes(lastRunOf, files, save);
   }
 
   /** Records, durably, that everything is saved and synced. */

@@ -77,6 +77,12 @@ export function createTables(database: Database): void {
       sequence INTEGER NOT NULL
     );
     ${RUN_TABLES}
+    CREATE TABLE IF NOT EXISTS synced_progress (
+      channel_id INTEGER PRIMARY KEY,
+      floor INTEGER NOT NULL,
+      progress BLOB NOT NULL,
+      seal INTEGER NOT NULL
+    );
   `);
   addColumn(database, "topics", "seal", "INTEGER");
   addColumn(database, "channels", "seal", "INTEGER");

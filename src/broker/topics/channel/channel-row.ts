@@ -16,7 +16,7 @@ export function channelRow(channel: Channel, skipped?: Range): ChannelRow {
 
 function rowWith({ id, topic, name, paused, deferrals }: Channel, floor: number, progress: Uint8Array): ChannelRow {
   const { voidBefore, requeuesVoidBefore } = deferrals;
-  return { id, topicId: topic.id, name, paused, voidBefore, requeuesVoidBefore, floor, progress };
+  return { id, topicId: topic.id, name, paused, voidBefore, requeuesVoidBefore, floor, progress, unsynced: deferrals.moves.any };
 }
 
 /** Makes the row of a channel with a large progress in steps. In between the channel goes on. */

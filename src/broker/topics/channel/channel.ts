@@ -228,7 +228,7 @@ export class Channel implements ChannelView, ChannelSignals {
     const { released, releasedPosition, deferredPublishes } = this.topic;
     const before = this.parts.deferred.nextNumber;
     const skips = this.backlog.skipsFrom(released); // which a paused topic holds back, and the channel never gets
-    const row = { voidBefore: before, requeuesVoidBefore: before, floor: released };
+    const row = { voidBefore: before, requeuesVoidBefore: before, floor: released, unsynced: false };
     this.parts.checkpointer.storeChannel(this, { ...row, progress: encodeProgress({ finished: skips, tried: [] }, released) });
     this.restartAt(released, releasedPosition);
     for (const { from, to } of skips) this.skipUncounted(from, to);
@@ -351,9 +351,9 @@ export class Channel implements ChannelView, ChannelSignals {
 
   /** Takes a message out of the backlog, which the deferred store has written. */
   deferFresh(message: StoredMessage): void {
+    this.deferrals.addStored(message);
     this.backlog.skip(message.sequence, message.sequence + 1);
     this.requeueCount++;
-    this.deferrals.addStored(message);
     this.markProgress();
     this.parts.checkpointer.saveChannel(this);
   }

@@ -7,6 +7,7 @@ import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { ChannelSignals } from "./signals.ts";
+import { UnsyncedMoves } from "./unsynced-moves.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY } from "./window.ts";
 
 /** A requeue with a longer delay goes to the deferred store; a shorter one is not worth the write. */
@@ -54,6 +55,8 @@ export class Deferrals implements EntryOwner {
   private readonly leaving = new Set<number>();
   /** Header of the entry that is staged. One object serves all messages. */
   private readonly entry: EntryHeader;
+  /** Messages whose entries no sync has covered yet. */
+  readonly moves: UnsyncedMoves;
   /** The retries of reading messages that are to be written to the deferred store. */
   private readonly retry: ReadRetry;
 
@@ -64,6 +67,7 @@ export class Deferrals implements EntryOwner {
     private readonly signals: ChannelSignals,
   ) {
     this.entry = { kind: KIND_REQUEUE, attempts: 0, topicId: 0, channelId: channel.id, dueMs: 0, sequence: 0 };
+    this.moves = new UnsyncedMoves(channel, inFlight.window, parts.checkpointer, () => signals.markTrimmable());
     this.retry = parts.readFailures.retry(`moving messages of ${channel.who} to the deferred store`, () => signals.markDirty());
   }
 
@@ -206,7 +210,7 @@ export class Deferrals implements EntryOwner {
     const sequence = staged.sequence[at];
     if (this.inFlight.detached.get(sequence) !== replaced || replaced.state !== DEFERRED) return deferred.finish(staged.message(at));
     this.inFlight.detached.delete(sequence);
-    deferred.finish(replaced);
+    deferred.finish(replaced, true);
     this.awaitDue(staged, at);
   }
 
@@ -227,11 +231,18 @@ export class Deferrals implements EntryOwner {
         return this.stage(sequence, window.deadlineMs[i]);
       }
       this.awaitDue(staged, at);
+      this.noteMove();
       window.finish(sequence);
     } else {
+      this.noteMove();
       this.inFlight.detach(staged.message(at));
     }
     this.signals.markProgress();
+  }
+
+  /** A message is about to leave the window or the backlog, since the store has just written its entry. */
+  private noteMove(): void {
+    if (this.parts.deferred.writer.tellsUnsynced) this.moves.note();
   }
 
   // ---- in the deferred store, and back
@@ -243,8 +254,9 @@ export class Deferrals implements EntryOwner {
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
 
-  /** Counts a message of the backlog that the store has written. */
+  /** Counts a message of the backlog that the store has written, and that is about to leave the backlog. */
   addStored(message: StoredMessage): void {
+    this.noteMove();
     this.storedCount++;
     this.awaitAgain(message);
   }
@@ -333,6 +345,7 @@ export class Deferrals implements EntryOwner {
     this.retry.cancel();
     this.leaving.clear();
     this.finishDetached();
+    this.moves.restart();
     this.storedCount = 0;
     this.requeuesVoidBefore = this.parts.deferred.nextNumber;
   }

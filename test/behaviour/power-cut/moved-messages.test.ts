@@ -1,0 +1,239 @@
+import { afterAll, expect, test } from "bun:test";
+import { existsSync, mkdtempSync } from "node:fs";
+import type { Durability } from "../../../src/broker/options.ts";
+import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
+import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { MemoryConsumer } from "../../support/memory-consumer.ts";
+import { CutBroker, owed } from "./support/cut-broker.ts";
+import type { UnsyncedChange } from "./support/fault-disk.ts";
+
+const MEMORY_FOLDER = "/dev/shm";
+const TOPIC = "t";
+const CHANNEL = "c";
+/** Longer than anything here but what waits for a sync. */
+const SYNC_TIMEOUT_MS = 20_000;
+/** Cursors are saved within this time. */
+const SAVED_MS = 400;
+const LONG_MS = 100_000;
+
+const folders: string[] = [];
+
+afterAll(() => {
+  for (const folder of folders) removeFolder(folder);
+});
+
+function start(durability: Durability = "write"): CutBroker {
+  const folder = existsSync(MEMORY_FOLDER) ? mkdtempSync(`${MEMORY_FOLDER}/bunsq-test-`) : temporaryFolder();
+  folders.push(folder);
+  const server = new CutBroker(folder, { durability, syncTimeoutMs: SYNC_TIMEOUT_MS, maxBytesPerFile: 300, msgTimeoutMs: 600_000 });
+  channelOf(server);
+  return server;
+}
+
+function channelOf({ broker }: CutBroker): Channel {
+  return broker.registry.topic(TOPIC).channel(CHANNEL);
+}
+
+const everything = () => true;
+const entries = ({ path }: UnsyncedChange) => path.endsWith(".msg");
+
+/** Publishes messages, and lets them be synced and delivered. */
+async function deliver(server: CutBroker, bodies: string[]): Promise<MemoryConsumer> {
+  for (const body of bodies) expect(await server.publish(TOPIC, body)).toBe("OK");
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  const channel = channelOf(server);
+  const consumer = new MemoryConsumer(1, channel, 600_000);
+  consumer.readyCount = 1000;
+  channel.addConsumer(consumer);
+  channel.markDirty();
+  await server.pass(10);
+  expect(consumer.deliveries.map(({ body }) => body)).toEqual(bodies);
+  return consumer;
+}
+
+/** Cuts the power, which leaves the metadata store as it is. @returns what the channel will get then */
+function owedAfter(server: CutBroker, loses: (change: UnsyncedChange) => boolean): string[] {
+  const after = server.restart(server.disk.afterLosing(loses));
+  const bodies = [...owed(after.broker, TOPIC, CHANNEL)].sort();
+  after.abandon();
+  return bodies;
+}
+
+test("a message that was requeued with a delay survives a power cut that takes its entry and leaves the cursor", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["old", "older"]);
+  channelOf(server).requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  expect(channelOf(server).floor).toBe(1);
+  expect(owedAfter(server, everything)).toEqual(["old", "older"]);
+});
+
+test("a straggler that was moved to the deferred store survives a power cut that takes its entry and leaves the cursor", async () => {
+  const server = start();
+  await deliver(server, ["straggler"]);
+  channelOf(server).deferrals.moveStragglers();
+  await server.pass(SAVED_MS);
+  expect(channelOf(server).floor).toBe(1);
+  expect(owedAfter(server, everything)).toEqual(["straggler"]);
+});
+
+test("a waiting message that an operator deferred survives a power cut that takes its entry and leaves the cursor", async () => {
+  const server = start();
+  for (const body of ["first", "second"]) await server.publish(TOPIC, body);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  const { broker } = server;
+  const requeued = broker.messageControl.requeue(channelOf(server), 1, LONG_MS);
+  await server.pass(SAVED_MS);
+  await requeued;
+  expect(owedAfter(server, everything)).toEqual(["first", "second"]);
+});
+
+test("segments that only a moved message needs stay until its entry is synced", async () => {
+  const server = start();
+  const bodies = Array.from({ length: 20 }, (_, at) => `message ${at} ${"x".repeat(50)}`);
+  const consumer = await deliver(server, bodies);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  for (let sequence = 1; sequence < 15; sequence++) channel.finish(consumer, sequence);
+  await server.pass(SAVED_MS);
+  expect(channel.floor).toBe(15);
+  expect(owedAfter(server, entries)).toContain(bodies[0] as string);
+});
+
+test("a message whose entry a kill left unsynced survives a power cut in the next run", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["old"]);
+  channelOf(server).requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  const killed = server.kill();
+  const other = await deliver1(killed, "new");
+  channelOf(killed).finish(other, 1);
+  await killed.pass(SAVED_MS);
+  // What was finished since the last sync may come again.
+  expect(owedAfter(killed, entries)).toContain("old");
+});
+
+/** Publishes a message and has it delivered at once. */
+async function deliver1(server: CutBroker, body: string): Promise<MemoryConsumer> {
+  const channel = channelOf(server);
+  const consumer = new MemoryConsumer(2, channel, 600_000);
+  channel.addConsumer(consumer);
+  expect(await server.publish(TOPIC, body)).toBe("OK");
+  await server.pass(10);
+  expect(consumer.deliveries.map((one) => one.body)).toEqual([body]);
+  return consumer;
+}
+
+test("what was finished before the last sync stays finished, however often messages move", async () => {
+  const server = start();
+  const bodies = ["0", "1", "2", "3", "4", "5"];
+  const consumer = await deliver(server, bodies);
+  const channel = channelOf(server);
+  const { syncedProgress } = server.broker.metadata;
+  channel.requeue(consumer, 0, LONG_MS);
+  channel.finish(consumer, 1);
+  await server.pass(SYNC_TIMEOUT_MS - SAVED_MS);
+  // These are saved, and then a sync begins that covers them.
+  channel.requeue(consumer, 2, LONG_MS);
+  channel.finish(consumer, 3);
+  await server.pass(SAVED_MS - 100);
+  expect(syncedProgress.floorOf(channel.id)).toBe(0);
+  const { checkpointer } = server.broker;
+  checkpointer.syncBegins();
+  channel.requeue(consumer, 4, LONG_MS);
+  await server.pass(50);
+  checkpointer.syncEnded(true);
+  expect(syncedProgress.floorOf(channel.id)).toBe(4);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  expect(syncedProgress.floorOf(channel.id)).toBeUndefined();
+  expect(owedAfter(server, everything)).toEqual(["0", "2", "4", "5"]);
+});
+
+test("a channel that was emptied or moved after a message had left it stays so in a power cut", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["0", "1", "2", "3"]);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  channel.seek(2);
+  expect(owedAfter(server, everything)).toEqual(["2", "3"]);
+});
+
+test("an emptied channel gets no message again that had left it", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["0", "1"]);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  channel.empty();
+  expect(owedAfter(server, everything)).toEqual([]);
+});
+
+test("with fsync a message leaves its channel only when its entry is synced, and nothing is kept back for it", async () => {
+  const server = start("fsync");
+  const consumer = await deliver(server, ["0", "1"]);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, LONG_MS);
+  channel.finish(consumer, 1);
+  await server.pass(SAVED_MS);
+  expect(channel.floor).toBe(2);
+  expect(server.broker.metadata.syncedProgress.floorOf(channel.id)).toBeUndefined();
+  expect(owedAfter(server, everything)).toEqual(["0"]);
+});
+
+test("a message that is requeued again survives a power cut that takes the new entry and leaves the record that the old one is done", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["old"]);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, 3000);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  expect(consumer.deliveries.length).toBe(2);
+  channel.requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  expect(owedAfter(server, entries)).toEqual(["old"]);
+});
+
+test("what a kill left of a message that was requeued again says that it is finished, and after a power cut that it may not be", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["old", "other"]);
+  const channel = channelOf(server);
+  for (const sequence of [0, 1]) channel.requeue(consumer, sequence, 3000);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  for (const sequence of [0, 1]) channel.requeue(consumer, sequence, 3000);
+  await server.pass(4000, 50);
+  expect(consumer.deliveries.length).toBe(6);
+  channel.finish(consumer, 0);
+  await server.pass(SAVED_MS);
+  const killed = server.kill();
+  expect([...owed(killed.broker, TOPIC, CHANNEL)]).toEqual(["other"]);
+  await killed.pass(SAVED_MS);
+  const again = killed.kill();
+  expect([...owed(again.broker, TOPIC, CHANNEL)]).toEqual(["other"]);
+  expect(owedAfter(again, entries)).toContain("other");
+});
+
+test("what joined the log and was finished before a kill does not come again, and is certain once it is synced", async () => {
+  const server = start();
+  for (const body of ["first", "second"]) await server.publish(TOPIC, body, { deferMs: 1000 });
+  const channel = channelOf(server);
+  const consumer = new MemoryConsumer(1, channel, 600_000);
+  channel.addConsumer(consumer);
+  await server.pass(2000, 50);
+  expect(consumer.deliveries.length).toBe(2);
+  channel.finish(consumer, 0);
+  await server.pass(SAVED_MS);
+  const killed = server.kill();
+  expect([...owed(killed.broker, TOPIC, CHANNEL)]).toEqual(["second"]);
+  await killed.pass(2 * SYNC_TIMEOUT_MS, 100);
+  expect(owedAfter(killed, everything)).toEqual(["second"]);
+});
+
+test("a deferred publish that has fallen due survives a power cut that takes the log's new record and leaves the record that it joined", async () => {
+  const server = start();
+  expect(await server.publish(TOPIC, "deferred", { deferMs: 3 * SYNC_TIMEOUT_MS })).toBe("OK");
+  const { log } = server.broker.registry.topic(TOPIC);
+  while (log.committedNext === 0) await server.pass(2);
+  await server.pass(50);
+  expect(owedAfter(server, ({ path }) => /\.(log|idx)$/.test(path))).toEqual(["deferred"]);
+});
