@@ -36,8 +36,13 @@ export function startTool(
     env: { ...cleanEnvironment(), ...variables },
   });
   if (input !== undefined) {
-    child.stdin.write(input);
-    void child.stdin.end();
+    try {
+      child.stdin.write(input);
+      void child.stdin.end();
+    } catch (error) {
+      // A tool that refuses its command line may be gone already.
+      if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+    }
   }
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
