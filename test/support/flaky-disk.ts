@@ -124,6 +124,18 @@ export class FlakyDisk implements Disk {
     this.finishLater("sync", path, done, (end) => this.disk.sync(fd, end));
   }
 
+  syncNow(fd: number): void {
+    const path = this.pathOf(fd);
+    try {
+      this.follow("sync", path);
+    } catch (error) {
+      this.dropSynced(() => this.disk.sync(fd, () => {}));
+      throw error;
+    }
+    this.trace.push(`sync ${path}`);
+    this.disk.syncNow(fd);
+  }
+
   syncDirectory(path: string, done: Done): void {
     this.finishLater("syncFolder", path, done, (end) => this.disk.syncDirectory(path, end));
   }

@@ -21,6 +21,7 @@ export const CHANNEL = "c";
 const promptDisk: Disk = {
   ...systemDisk,
   sync: (_fd, done) => done(null),
+  syncNow: () => {},
   syncDirectory: (_path, done) => done(null),
   syncDirectoryNow: () => {},
   removeLater: (path, done) => {

@@ -18,7 +18,7 @@ export class BucketFile {
   /** @param check compares the bytes in [from, to), counted from behind the head, with their checksums */
   constructor(
     disk: Disk,
-    names: FolderNames,
+    private readonly names: FolderNames,
     name: string,
     private readonly format: FileFormat,
     check: (from: number, to: number) => Error | undefined,
@@ -104,6 +104,21 @@ export class BucketFile {
       if (!wasOpen) this.file.close();
       done(error);
     });
+  }
+
+  /**
+   * Makes the file and its name durable and closes it: it is about to take the name of another one.
+   *
+   * @throws the kernel's error; it is closed then, too
+   */
+  syncNowAndClose(): void {
+    try {
+      this.file.syncNow();
+      this.names.syncNow();
+    } finally {
+      this.file.close();
+      this.file.forgetName();
+    }
   }
 
   close(): void {

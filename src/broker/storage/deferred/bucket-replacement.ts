@@ -42,12 +42,15 @@ export function replaceEntries(
     unfinished.write(page.subarray(frameAt - ENTRY_HEADER_BYTES), bytes, length);
     length += bytes;
   });
-  unfinished.close();
-  // It gets another file's name.
-  unfinished.forgetName();
-  if (failure !== undefined) throw failure;
-  // Offsets change. Entries that were moved count as done before the new file is there, and after.
+  if (failure !== undefined) {
+    unfinished.close();
+    unfinished.forgetName();
+    throw failure;
+  }
+  // Offsets change. Entries that were moved count as done before the new file is there, and after. The name of the new status file is
+  // synced with the new file.
   if (movedTo > 0) status.replace(moved, 0, false);
+  unfinished.syncNowAndClose();
   file.close();
   const aside = setAside(disk, file.path);
   disk.rename(unfinished.path, file.path);

@@ -194,8 +194,7 @@ export class StatusFile {
     for (const [number, sequence] of joining) unfinished.markJoining(number, sequence);
     if (movedTo > 0) unfinished.markMoved(movedTo, false);
     unfinished.commit();
-    unfinished.file.close();
-    unfinished.file.forgetName();
+    unfinished.file.syncNowAndClose();
     this.file.close();
     const aside = keep ? setAside(this.disk, this.file.path) : undefined;
     this.disk.rename(unfinished.file.path, this.file.path);

@@ -4,6 +4,7 @@ import {
   closeSync,
   fchmodSync,
   fdatasync,
+  fdatasyncSync,
   fstatSync,
   fsync,
   fsyncSync,
@@ -48,6 +49,8 @@ export interface Disk {
   truncate(fd: number, length: number): void;
   /** Makes a file's bytes and length durable, off the event loop. */
   sync(fd: number, done: (error: NodeJS.ErrnoException | null) => void): void;
+  /** Makes a file's bytes and length durable before it returns, for a file that is to replace another one. */
+  syncNow(fd: number): void;
   /**
    * Makes the names in a directory durable, off the event loop: a file whose name is lost is lost. A directory that does not
    * exist is no failure, because its topic was deleted in the meantime.
@@ -85,6 +88,7 @@ export const systemDisk: Disk = {
   size: (fd) => fstatSync(fd).size,
   truncate: ftruncateSync,
   sync: fdatasync,
+  syncNow: fdatasyncSync,
   syncDirectory: (path, done) =>
     openLater(path, "r", (error, fd) => {
       if (error) return done(error.code === "ENOENT" ? null : error);

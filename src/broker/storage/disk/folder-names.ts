@@ -63,6 +63,27 @@ export class FolderNames {
     if (!this.running) this.start();
   }
 
+  /**
+   * Makes all names so far durable before it returns.
+   *
+   * @throws the kernel's error: sync() makes the names again that may be lost. Another error while a sync is under way: the kernel
+   *   tells only one of a failure
+   */
+  syncNow(): void {
+    if (this.running) throw new Error(`${this.directory} is being synced`);
+    const failure = this.lost ? this.makeAgain() : undefined;
+    if (failure !== undefined) throw failure;
+    try {
+      this.disk.syncDirectoryNow(this.directory);
+    } catch (error) {
+      this.lost = true;
+      this.makeAgain();
+      throw error;
+    }
+    for (const named of this.unsynced) named.nameUnsynced = false;
+    this.unsynced.clear();
+  }
+
   private start(): void {
     const dones = this.waiting;
     this.waiting = [];

@@ -137,6 +137,25 @@ export class LazyFile implements Named {
     else this.startSync([done]);
   }
 
+  /**
+   * Makes the bytes and the length of a file durable before it returns that was just made, and that no sync was begun for.
+   *
+   * @throws the kernel's error: sync() writes again what may be lost
+   */
+  syncNow(): void {
+    const fd = this.use();
+    this.covered = this.changed;
+    this.changed = undefined;
+    try {
+      this.disk.syncNow(fd);
+    } catch (error) {
+      this.onSyncFailed();
+      throw error;
+    } finally {
+      this.covered = undefined;
+    }
+  }
+
   private startSync(dones: readonly Done[]): void {
     this.syncing = true;
     this.beginUse();

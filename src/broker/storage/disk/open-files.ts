@@ -116,6 +116,10 @@ export class OpenFiles implements Disk {
     this.whenSyncsAllow(() => this.startSync(file, done));
   }
 
+  syncNow(handle: number): void {
+    this.disk.syncNow(this.descriptorOf(handle));
+  }
+
   syncDirectory(path: string, done: Done): void {
     this.whenSyncsAllow(() => {
       this.disk.syncDirectory(path, (error) => {

@@ -64,6 +64,8 @@ export class OverlayDisk implements Disk {
     done(null);
   }
 
+  syncNow(): void {}
+
   syncDirectory(_path: string, done: (error: null) => void): void {
     done(null);
   }

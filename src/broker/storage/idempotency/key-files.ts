@@ -249,16 +249,33 @@ export class KeyFiles {
     reportMissingKeys(this.directory, this.notes, this.damage, numbers);
     this.replaced = numbers;
     write();
-    for (const [number, problem] of problems) this.keepDamaged(number, problem);
+    if (problems.size > 0) this.replaceDamaged(problems);
     this.replaced = numbers.filter((number) => !problems.has(number));
     if (this.files.length === 0) this.removeReplaced();
     this.noteNewest();
   }
 
-  /** Keeps a damaged file of an earlier run under another name. */
-  private keepDamaged(number: number, problem: string): void {
-    const aside = this.keepDamage ? `; it is kept as ${setAside(this.disk, this.pathOf(number))}` : "";
-    this.damage.report("keys", `idempotency keys: ${this.pathOf(number)} is damaged: ${problem}${aside}`);
+  /** Keeps damaged files of an earlier run under other names, once their sound keys are on the disk in the new file. */
+  private replaceDamaged(problems: ReadonlyMap<number, string>): void {
+    let failure: Error | undefined;
+    try {
+      if (this.keepDamage && this.files.length > 0) this.syncNow();
+    } catch (error) {
+      failure = error as Error;
+    }
+    for (const [number, problem] of problems) {
+      const path = this.pathOf(number);
+      let kept = "";
+      if (failure !== undefined) kept = `; it cannot be replaced before the next start: ${failure.message}`;
+      else if (this.keepDamage) kept = `; it is kept as ${setAside(this.disk, path)}`;
+      this.damage.report("keys", `idempotency keys: ${path} is damaged: ${problem}${kept}`);
+    }
+  }
+
+  /** Makes the new file and its name durable. @throws the kernel's error */
+  private syncNow(): void {
+    this.files[this.files.length - 1].file.syncNow();
+    this.names.syncNow();
   }
 
   /** Removes the files of an earlier run: nothing in them counts, or what replaces them is on the disk. */

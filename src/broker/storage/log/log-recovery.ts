@@ -4,7 +4,7 @@ import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { type Disk, removeIfThere } from "../disk/disk.ts";
 import { FolderNames, listRenamed } from "../disk/folder-names.ts";
 import { setAside } from "../disk/set-aside.ts";
-import { reading } from "../disk/unreadable-file.ts";
+import { isKernelError, reading } from "../disk/unreadable-file.ts";
 import { type LastRun, mayBeCutOff } from "../file-notes.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, UnusableIndex } from "./index-format.ts";
 import { Segment } from "./segment.ts";
@@ -158,8 +158,10 @@ class LogRecovery {
       return undefined;
     }
     if (rebuilt.entries > 0) {
+      tryToSync(() => rebuilt.syncIndex());
       const aside = hasIndex ? `; the damaged index is kept as ${this.setAside(`${path}.idx`)}` : "";
       rebuilt.adoptIndex();
+      tryToSync(() => rebuilt.syncNames());
       const damaged = rebuilt.damagedRecords === 0 ? "" : `, ${rebuilt.damagedRecords} more are damaged and are skipped`;
       const intact = rebuilt.nextSequence - rebuilt.baseSequence - rebuilt.damagedRecords;
       this.reportDamage(
@@ -303,5 +305,17 @@ class LogRecovery {
 
   private reportTorn(line: string): void {
     this.options.logger.warn(`TOPIC(${this.options.topicName}): ${line}`);
+  }
+}
+
+/**
+ * Runs a sync of a rebuilt index: should a power cut take it, only records would count that are known to have been synced. Where it
+ * fails, the log's next sync makes up for it.
+ */
+function tryToSync(sync: () => void): void {
+  try {
+    sync();
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
   }
 }

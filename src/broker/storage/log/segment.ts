@@ -207,10 +207,20 @@ export class Segment implements IndexedRecords {
     return segment;
   }
 
+  /** Makes the rebuilt index durable. @throws the kernel's error */
+  syncIndex(): void {
+    this.index.file.syncNow();
+  }
+
   /** Renames the rebuilt index to the segment's own. */
   adoptIndex(): void {
     this.index.file.rename(join(this.directory, `${segmentName(this.baseSequence)}.idx`));
     this.files.noteNames();
+  }
+
+  /** Makes the names of its files durable. @throws the kernel's error */
+  syncNames(): void {
+    this.names.syncNow();
   }
 
   /** Removes the rebuilt index and closes the files. */

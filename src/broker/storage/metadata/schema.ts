@@ -45,6 +45,12 @@ export function createTables(database: Database): void {
       progress BLOB NOT NULL DEFAULT x'',
       UNIQUE (topic_id, name)
     );
+    CREATE TABLE IF NOT EXISTS synced_progress (
+      channel_id INTEGER PRIMARY KEY,
+      floor INTEGER NOT NULL,
+      progress BLOB NOT NULL,
+      seal INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS retentions (
       topic_id INTEGER PRIMARY KEY REFERENCES topics (id),
       time_ms REAL NOT NULL,
@@ -77,12 +83,6 @@ export function createTables(database: Database): void {
       sequence INTEGER NOT NULL
     );
     ${RUN_TABLES}
-    CREATE TABLE IF NOT EXISTS synced_progress (
-      channel_id INTEGER PRIMARY KEY,
-      floor INTEGER NOT NULL,
-      progress BLOB NOT NULL,
-      seal INTEGER NOT NULL
-    );
   `);
   addColumn(database, "topics", "seal", "INTEGER");
   addColumn(database, "channels", "seal", "INTEGER");

@@ -137,9 +137,15 @@ export class CutBroker {
     abandon(this.broker);
   }
 
-  /** Ends the process as a kill does, and starts again: all that was written is there, synced or not. */
-  kill(): CutBroker {
-    return this.restart(this.disk.afterKill(), this.bootId);
+  /**
+   * Ends the process as a kill does, and starts again: all that was written is there, synced or not.
+   *
+   * @param change changes the disk before the start
+   */
+  kill(change: (disk: FaultDisk) => void = () => {}): CutBroker {
+    const disk = this.disk.afterKill();
+    change(disk);
+    return this.restart(disk, this.bootId);
   }
 
   /** Starts on what a closed broker left. @param disk what a power cut left of the disk after that */

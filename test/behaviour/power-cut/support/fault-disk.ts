@@ -213,6 +213,10 @@ export class FaultDisk implements Disk {
     this.beginSync(path, ({ operation }) => operation.kind !== "names" && operation.inode === inode, done);
   }
 
+  syncNow(fd: number): void {
+    this.endNow((done) => this.sync(fd, done));
+  }
+
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
     // A rename is synced with either of its folders, since file systems write it as a whole. That of the folder itself is not: what
     // is in the folder does not change.
@@ -222,9 +226,14 @@ export class FaultDisk implements Disk {
   }
 
   syncDirectoryNow(path: string): void {
+    this.endNow((done) => this.syncDirectory(path, done));
+  }
+
+  /** Begins a sync, and ends it. @throws its error */
+  private endNow(begin: (done: (error: NodeJS.ErrnoException | null) => void) => void): void {
     const before = this.syncs.length;
     let failed: NodeJS.ErrnoException | null = null;
-    this.syncDirectory(path, (error) => {
+    begin((error) => {
       failed = error;
     });
     for (const { run } of this.syncs.splice(before)) run();
