@@ -96,13 +96,15 @@ testUnless(whyNoStrace())(
     for (const { files, calls, error, refuses, refusesDeferred, refusesFirst } of SAMPLES) {
       {
         await using _ = await FailingCalls.begin(broker, calls, error, files);
-        const refused: string[] = [];
-        for (let round = 0; round < 4; round++) {
-          refused.push(...(await publish(broker, acknowledged, number++)));
-          if (round < 2 && refusesFirst === true) refused.length = 0;
-        }
         const isAllowed = (what: string) => (what.endsWith("deferred") ? refusesDeferred === true : refuses.includes(what));
-        expect([`${files}`, ...refused.filter((what) => !isAllowed(what))]).toEqual([`${files}`]);
+        const rounds: string[][] = [];
+        for (let round = 0; round < 4; round++) {
+          const refused = (await publish(broker, acknowledged, number++)).filter((what) => !isAllowed(what));
+          if (refused.length > 0) rounds.push(refused);
+        }
+        // When the first deferred message falls due, no clock here tells.
+        if (refusesFirst === true) rounds.shift();
+        expect([`${files}`, ...rounds]).toEqual([`${files}`]);
       }
       await until(`${files}: it goes on`, async () => (await publish(broker, acknowledged, number++)).length === 0);
       await until(`${files}: it is well`, async () => (await (await broker.http("GET", "/ping")).text()) === "OK");
