@@ -100,7 +100,7 @@ export class GroupSync {
     this.failure = failure;
     for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
     const refusal = round.entries ?? round.keys;
-    keys.syncEnded(turn.wallMs, refusal);
+    keys.syncEnded(turn.agingMs, refusal);
     checkpointer.syncEnded(round.entries === undefined);
     deferred.syncEnded(failure, refusal);
     // What rests on these logs goes on waiting for them.

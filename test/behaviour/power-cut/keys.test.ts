@@ -131,3 +131,18 @@ test("the key of a deferred publish survives a kill before any sync, and then a 
   await killed.pass(30_000, 50);
   expect(await repeat(killed.restart(killed.disk.afterLosing(everything)), "repeated", 4000)).toEqual(["deferred"]);
 });
+
+// ---- clocks
+
+test("a wall clock that is a year ahead while a sync ends takes no key away", async () => {
+  const yearMs = 365 * 24 * 3_600_000;
+  const server = start("write");
+  expect(await server.publish(TOPIC, "first", { key: KEY })).toBe("OK");
+  await server.pass(2 * SYNC_TIMEOUT_MS, 50);
+  expect(await server.publish(TOPIC, "deferred", { deferMs: 90_000, key: "another" })).toBe("OK");
+  server.clock.setWallClock(yearMs);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 50);
+  server.clock.setWallClock(-yearMs);
+  await server.pass(2 * SYNC_TIMEOUT_MS, 50);
+  expect(await repeat(server.kill(), "repeated", 0)).toEqual(["deferred", "first"]);
+});
