@@ -226,9 +226,9 @@ export class Checkpointer {
     const { metadata } = this.parts;
     const failure = this.save(() =>
       metadata.saveAll(() => {
-        for (const [{ channel, any }, row] of this.beingSynced) {
+        for (const [{ channel, any, restarted }, row] of this.beingSynced) {
           if (!any) metadata.syncedProgress.drop(channel.id);
-          else if (row !== undefined) metadata.syncedProgress.save(channel.id, row);
+          else if (row !== undefined && !restarted) metadata.syncedProgress.save(channel.id, row);
         }
       }),
     );

@@ -160,6 +160,25 @@ test("a channel that was emptied or moved after a message had left it stays so i
   expect(owedAfter(server, everything)).toEqual(["2", "3"]);
 });
 
+test("a channel that was moved while a sync was under way stays so in a power cut, and loses nothing", async () => {
+  const server = start();
+  const consumer = await deliver(server, ["0", "1", "2", "3"]);
+  const channel = channelOf(server);
+  channel.requeue(consumer, 0, LONG_MS);
+  await server.pass(SAVED_MS);
+  const { checkpointer, metadata } = server.broker;
+  expect(metadata.syncedProgress.floorOf(channel.id)).toBe(0);
+  for (const sequence of [1, 2]) channel.finish(consumer, sequence);
+  await server.pass(SAVED_MS);
+  checkpointer.syncBegins();
+  channel.seek(2);
+  await server.pass(10);
+  channel.requeue(consumer, 2, LONG_MS);
+  await server.pass(SAVED_MS);
+  checkpointer.syncEnded(true);
+  expect(owedAfter(server, everything)).toEqual(["2", "3"]);
+});
+
 test("an emptied channel gets no message again that had left it", async () => {
   const server = start();
   const consumer = await deliver(server, ["0", "1"]);

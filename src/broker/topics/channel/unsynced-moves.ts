@@ -21,6 +21,8 @@ export class UnsyncedMoves {
   keptFrom = Number.POSITIVE_INFINITY;
   /** A message was moved since the last sync began. */
   private movedSinceSync = false;
+  /** Since the last sync began, the channel was moved or emptied: what its row said then holds no more. */
+  restarted = false;
   /** The channel's floor when that sync began. */
   private floorAtSync = 0;
 
@@ -46,12 +48,14 @@ export class UnsyncedMoves {
 
   /** The channel discards all that left it. */
   restart(): void {
+    this.restarted = true;
     this.keptFrom = Number.POSITIVE_INFINITY;
     this.movedSinceSync = false;
     this.floorAtSync = 0;
   }
 
   syncBegins(): void {
+    this.restarted = false;
     this.movedSinceSync = false;
     this.floorAtSync = this.window.floor;
   }
