@@ -225,10 +225,12 @@ export class TopicRegistry implements DeliveryTarget {
       ballast.use(() => files.moveTo(deletedFolder(this.directory, id)));
       try {
         // Should the power fail with the row gone and the folder's old name there, the topic would be restored from it.
-        this.parts.disk.syncDirectoryNow(join(this.directory, "topics"));
+        this.folders.syncRemovalNow();
         metadata.removeTopic(id, number, log.next);
       } catch (error) {
-        files.moveTo(folder);
+        files.moveBack(folder);
+        // Should the power fail with the row and the deleted folder's name there, the topic would be deleted after all.
+        this.folders.sync(() => {});
         throw error;
       }
     } catch (error) {

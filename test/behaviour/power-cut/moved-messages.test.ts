@@ -1,4 +1,4 @@
-import { afterAll, expect, test } from "bun:test";
+import { afterAll, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync } from "node:fs";
 import type { Durability } from "../../../src/broker/options.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
@@ -158,6 +158,19 @@ test("a channel that was emptied or moved after a message had left it stays so i
   await server.pass(SAVED_MS);
   channel.seek(2);
   expect(owedAfter(server, everything)).toEqual(["2", "3"]);
+});
+
+test("a topic that could not be deleted keeps its messages in a power cut", async () => {
+  const server = start("fsync");
+  channelOf(server);
+  expect(await server.publish(TOPIC, "1")).toBe("OK");
+  const { metadata, registry } = server.broker;
+  using _ = spyOn(metadata, "removeTopic").mockImplementationOnce(() => {
+    throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+  });
+  expect(() => registry.deleteTopic(TOPIC)).toThrow("NOT_STORED");
+  expect(await server.publish(TOPIC, "2")).toBe("OK");
+  expect(owedAfter(server, everything)).toEqual(["1", "2"]);
 });
 
 test("a channel that was moved while a sync was under way stays so in a power cut, and loses nothing", async () => {

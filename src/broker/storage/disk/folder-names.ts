@@ -71,6 +71,13 @@ export class FolderNames {
    */
   syncNow(): void {
     if (this.running) throw new Error(`${this.directory} is being synced`);
+    this.syncRemovalNow();
+    for (const named of this.unsynced) named.nameUnsynced = false;
+    this.unsynced.clear();
+  }
+
+  /** Makes removals and renamings so far durable before it returns, also while a sync is under way. @throws the kernel's error */
+  syncRemovalNow(): void {
     const failure = this.lost ? this.makeAgain() : undefined;
     if (failure !== undefined) throw failure;
     try {
@@ -80,8 +87,6 @@ export class FolderNames {
       this.makeAgain();
       throw error;
     }
-    for (const named of this.unsynced) named.nameUnsynced = false;
-    this.unsynced.clear();
   }
 
   private start(): void {

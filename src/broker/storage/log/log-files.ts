@@ -329,6 +329,12 @@ export class LogFiles {
     for (const segment of this.segments) segment.moveTo(directory);
   }
 
+  /** Takes moveTo() back: the old name needs a sync, since the disk may have the other one. @throws the kernel's error */
+  moveBack(directory: string): void {
+    this.moveTo(directory);
+    this.syncs.noteFolder();
+  }
+
   /** Removes the log. The recycler gets some of the segments' files. @param failed called when the folder could not be removed */
   remove(failed: (error: Error) => void): void {
     this.syncs.forgetFolder();

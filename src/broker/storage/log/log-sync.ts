@@ -56,7 +56,7 @@ export class LogSync {
   private readonly folders: FolderNames;
   /** The log's own folder. Its name is synced with the first segment. */
   private readonly folder: Named;
-  /** The last sync of the folder's name failed. */
+  /** The last sync of the folder's name failed, or the name is not that of the last one. */
   private folderFailed = false;
 
   /**
@@ -110,6 +110,12 @@ export class LogSync {
   /** The log's folder is removed, or has another name that needs no sync. */
   forgetFolder(): void {
     this.folders.forget(this.folder);
+  }
+
+  /** The log's folder has another name that needs a sync, with the next commit or by itself. */
+  noteFolder(): void {
+    this.folders.add(this.folder);
+    this.folderFailed = true;
   }
 
   /** Whether enough segments wait for a sync to begin. */
