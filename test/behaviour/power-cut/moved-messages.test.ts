@@ -1,6 +1,7 @@
 import { afterAll, expect, spyOn, test } from "bun:test";
 import { existsSync, mkdtempSync } from "node:fs";
 import type { Durability } from "../../../src/broker/options.ts";
+import type { Bucket } from "../../../src/broker/storage/deferred/bucket.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { MemoryConsumer } from "../../support/memory-consumer.ts";
@@ -15,6 +16,8 @@ const SYNC_TIMEOUT_MS = 20_000;
 /** Cursors are saved within this time. */
 const SAVED_MS = 400;
 const LONG_MS = 100_000;
+/** Messages that are due so much later are in a wide bucket at first. */
+const MOVED_MS = 300_000;
 
 const folders: string[] = [];
 
@@ -268,4 +271,40 @@ test("a deferred publish that has fallen due survives a power cut that takes the
   while (log.committedNext === 0) await server.pass(2);
   await server.pass(50);
   expect(owedAfter(server, ({ path }) => /\.(log|idx)$/.test(path))).toEqual(["deferred"]);
+});
+
+/** Publishes messages that are due much later, and waits until their bucket was seen to move to finer ones `count` times. */
+async function move(server: CutBroker, bodies: string[], count: number): Promise<void> {
+  for (const body of bodies) expect(await server.publish(TOPIC, body, { deferMs: MOVED_MS })).toBe("OK");
+  await server.pass(2 * SYNC_TIMEOUT_MS, 100);
+  const { buckets } = server.broker.deferred as unknown as { buckets: Iterable<Bucket> };
+  const wide = [...buckets].find(({ widthMs }) => widthMs > 1000) as Bucket;
+  for (let moved = 0, last = 0; moved < count; ) {
+    await server.pass(20);
+    if (wide.movedTo === last) continue;
+    last = wide.movedTo;
+    moved++;
+  }
+}
+
+test("a deferred publish that moves to a finer bucket survives a power cut that takes its new entry and leaves the record that it moved", async () => {
+  const server = start();
+  await move(server, ["deferred"], 1);
+  await server.pass(50);
+  expect(owedAfter(server, entries)).toEqual(["deferred"]);
+});
+
+test.each([
+  ["a power cut that takes nothing", "write", "power"],
+  ["a kill", "write", "kill"],
+  ["a kill", "fsync", "kill"],
+] as const)("deferred publishes that move in several pieces are there once after %s, with %s", async (_, durability, end) => {
+  const server = start(durability);
+  // A piece begins with 512 KiB.
+  const bodies = Array.from({ length: 5 }, (_body, at) => `${at}${"x".repeat(300_000)}`);
+  await move(server, bodies, 2);
+  const after = end === "kill" ? server.kill() : server.restart(server.disk.afterLosing(() => false));
+  expect([...owed(after.broker, TOPIC, CHANNEL)].sort()).toEqual(bodies);
+  expect(after.broker.registry.topic(TOPIC).deferredPublishes.count).toBe(bodies.length);
+  after.abandon();
 });

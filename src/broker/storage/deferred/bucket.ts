@@ -50,6 +50,8 @@ export class Bucket {
   /** Entries below this offset were moved to finer buckets; stays 0 in a bucket of the finest width. */
   movedTo = 0;
   private previousMovedTo = 0;
+  /** While recover() visits entries: those below this offset, or less than a piece behind it, may be in finer buckets as well. */
+  mayBeMovedTo = 0;
   /**
    * The first offsets of the commits whose owners wait for a sync, oldest first. From the first of them on, no entry may be
    * loaded or moved: if the sync fails, its owner is told that it was refused.
@@ -212,10 +214,11 @@ export class Bucket {
    * Stages the record that all entries below `offset` are in finer buckets now.
    *
    * @param entries how many of them were not done before
-   * @param afterSync write it only when the next sync has succeeded
+   * @param afterSync write it only when the next sync has succeeded; else it counts after a power cut only if one has
    */
   stageMoved(offset: number, entries: number, afterSync = false): void {
-    this.status.markMoved(offset, afterSync);
+    if (afterSync) this.status.markMoved(offset, true);
+    else this.status.markMovedUnsynced(offset);
     this.previousMovedTo = this.movedTo;
     this.movedTo = offset;
     this.pending -= entries;
@@ -279,7 +282,8 @@ export class Bucket {
     { afterSync = false, unsynced = false, writeAgain = false, afterPowerCut = false }: RecoveredState = {},
   ): BucketFinding {
     const exists = reading(this.status.file.path, () => this.disk.exists(this.status.file.path));
-    const { done, elsewhere, joining, movedTo, highestNumber, damaged, cutOff } = this.status.readAll(afterPowerCut);
+    const { done, elsewhere, joining, movedTo, mayBeMovedTo, highestNumber, damaged, cutOff } = this.status.readAll(afterPowerCut);
+    this.mayBeMovedTo = mayBeMovedTo;
     const mayBeLost = new Set(afterPowerCut ? elsewhere : []);
     const status = { exists, bytes: this.status.writtenBytes, fileBytes: this.status.file.fileBytes, damaged, cutOff };
     const { file } = this.entries;
@@ -314,6 +318,8 @@ export class Bucket {
     for (const number of joined) this.stageDone(number, afterSync);
     if (unsynced && size > 0) file.markUnsynced(writeAgain);
     if (unsynced && exists) this.status.file.markUnsynced(writeAgain);
+    // What was moved and not synced is here again.
+    if (mayBeMovedTo > movedTo) this.status.markMoved(movedTo, false);
     for (const number of notJoined) this.stageNotJoined(number);
     for (const [number, one] of unresolved) {
       this.unresolved.set(number, one);

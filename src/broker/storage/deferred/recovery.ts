@@ -215,7 +215,7 @@ export class BucketRecovery {
 }
 
 function isAtFront(bucket: Bucket, entry: ScannedEntry): boolean {
-  return bucket.widthMs > FINEST_MS && entry.offset - bucket.movedTo <= MOVE_PIECE_BYTES;
+  return bucket.widthMs > FINEST_MS && entry.offset - bucket.mayBeMovedTo <= MOVE_PIECE_BYTES;
 }
 
 /** Finds the buckets of an earlier run, and removes the remains of removed ones. @throws UnreadableFile if the folder cannot be listed */

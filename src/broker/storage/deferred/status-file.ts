@@ -25,7 +25,7 @@ const PAGE_BYTES = 24 * 16 * 1024;
 
 /** The entry with this number is done. */
 const DONE = 1;
-/** All entries below this offset were moved to finer buckets. */
+/** All entries below this offset were moved to finer buckets, and no others. */
 const MOVED_BELOW = 2;
 /** The entry is about to join its topic's log at this sequence: after a crash the log tells whether it did. */
 const JOINING = 3;
@@ -33,8 +33,10 @@ const JOINING = 3;
 const NOT_JOINED = 4;
 /** The entry's message is in its topic's log or in another entry, which may not be synced: after a power cut this may not count. */
 const ELSEWHERE = 5;
-/** The ELSEWHERE records below this offset of this file count after a power cut, too. */
+/** The records of the kinds 5 and 7 below this offset of this file count after a power cut, too. */
 const SYNCED_BELOW = 6;
+/** All entries below this offset were moved to finer buckets, which may not be synced: after a power cut this may not count. */
+const MOVED_UNSYNCED = 7;
 
 /** What all status records of a bucket say together. */
 export interface EntryStatus {
@@ -49,6 +51,8 @@ export interface EntryStatus {
   joining: Map<number, number>;
   /** Entries below this offset were moved to finer buckets. */
   movedTo: number;
+  /** After a power cut, entries below this offset may be in finer buckets as well; else this is `movedTo`. */
+  mayBeMovedTo: number;
   /** The highest number of an entry that any record names; 0: none does. */
   highestNumber: number;
   /** Records that do not match their checksum. */
@@ -67,7 +71,7 @@ export class StatusFile {
   private awaitingSync: number[] = [];
   /** How many numbers at the front of `awaitingSync` the sync under way covers. */
   private coveredBySync = 0;
-  /** The offset behind the last ELSEWHERE record, the offset up to which the sync under way covers them, and up to which one has. */
+  /** The offset behind the last record of the kinds 5 and 7, the offset up to which the sync under way covers them, and up to which one has. */
   private elsewhereTo = 0;
   private coveredTo = 0;
   private syncedTo = 0;
@@ -116,11 +120,16 @@ export class StatusFile {
     (afterSync ? this.awaitingSync : this.staged).push(offset, 0, MOVED_BELOW);
   }
 
-  /** Drops a record of markMoved() that is not written. */
+  /** Entries were moved to where no sync has covered them. That counts, after a power cut only if a sync has succeeded by then. */
+  markMovedUnsynced(offset: number): void {
+    this.staged.push(offset, 0, MOVED_UNSYNCED);
+  }
+
+  /** Drops a record of a move that is not written. */
   undoMoved(offset: number): void {
     for (const records of [this.staged, this.awaitingSync]) {
       const at = records.lastIndexOf(offset);
-      if (at >= 0 && records[at + 2] === MOVED_BELOW) records.splice(at, 3);
+      if (at >= 0 && (records[at + 2] === MOVED_BELOW || records[at + 2] === MOVED_UNSYNCED)) records.splice(at, 3);
     }
   }
 
@@ -142,7 +151,7 @@ export class StatusFile {
       throw error;
     }
     this.length += bytes.length;
-    if (holds(records, ELSEWHERE)) this.elsewhereTo = this.length;
+    if (holds(records, ELSEWHERE) || holds(records, MOVED_UNSYNCED)) this.elsewhereTo = this.length;
     this.staged = [];
     freeBuffer(bytes);
   }
@@ -219,7 +228,7 @@ export class StatusFile {
     return undefined;
   }
 
-  /** Reads all records, written or not. @param afterPowerCut records of messages elsewhere count only if a sync has covered them */
+  /** Reads all records, written or not. @param afterPowerCut records of messages elsewhere and of moves count only if a sync has covered them */
   readAll(afterPowerCut = false): EntryStatus {
     const size = this.file.size;
     let done = new Float64Array(Math.max(16, Math.floor(size / RECORD_BYTES)));
@@ -230,6 +239,8 @@ export class StatusFile {
     const joining = new Map<number, number>();
     /** The offset of the record of each message that is elsewhere. */
     const elsewhereAt = new Map<number, number>();
+    /** Moves that may not be synced, and the offsets of their records. */
+    let moves: { to: number; offset: number }[] = [];
     let syncedBelow = 0;
     const addDone = (number: number) => {
       if (count === done.length) {
@@ -241,9 +252,10 @@ export class StatusFile {
       joining.delete(number);
     };
     const apply = (value: number, sequence: number, kind: number, offset: number) => {
-      if (kind !== MOVED_BELOW && kind !== SYNCED_BELOW) highestNumber = Math.max(highestNumber, value);
+      const isNumber = kind !== MOVED_BELOW && kind !== SYNCED_BELOW && kind !== MOVED_UNSYNCED;
+      if (isNumber) highestNumber = Math.max(highestNumber, value);
       if (kind === ELSEWHERE) elsewhereAt.set(value, offset);
-      else if (kind !== MOVED_BELOW && elsewhereAt.size > 0) elsewhereAt.delete(value);
+      else if (isNumber && elsewhereAt.size > 0) elsewhereAt.delete(value);
       if (kind === DONE) addDone(value);
       else if (kind === SYNCED_BELOW) {
         syncedBelow = Math.max(syncedBelow, value);
@@ -252,7 +264,12 @@ export class StatusFile {
           elsewhereAt.delete(number);
           addDone(number);
         }
-      } else if (kind === MOVED_BELOW) movedTo = Math.max(movedTo, value);
+        for (const move of moves) if (move.offset < value) movedTo = Math.max(movedTo, move.to);
+        moves = moves.filter((move) => move.offset >= value);
+      } else if (kind === MOVED_BELOW) {
+        movedTo = Math.max(movedTo, value);
+        moves = [];
+      } else if (kind === MOVED_UNSYNCED) moves.push({ to: value, offset });
       else if (kind === JOINING) joining.set(value, sequence);
       else if (kind === NOT_JOINED) joining.delete(value);
     };
@@ -282,8 +299,14 @@ export class StatusFile {
       if (offset < this.length) this.elsewhereTo = Math.max(this.elsewhereTo, offset + RECORD_BYTES);
       if (!afterPowerCut) addDone(number);
     }
+    let mayBeMovedTo = movedTo;
+    for (const { to, offset } of moves) {
+      if (offset < this.length) this.elsewhereTo = Math.max(this.elsewhereTo, offset + RECORD_BYTES);
+      mayBeMovedTo = Math.max(mayBeMovedTo, to);
+    }
+    if (!afterPowerCut) movedTo = mayBeMovedTo;
     this.syncedTo = Math.max(this.syncedTo, syncedBelow);
-    return { done: done.subarray(0, count).sort(), elsewhere, joining, movedTo, highestNumber, damaged, cutOff: size - at };
+    return { done: done.subarray(0, count).sort(), elsewhere, joining, movedTo, mayBeMovedTo, highestNumber, damaged, cutOff: size - at };
   }
 }
 
