@@ -164,11 +164,12 @@ export class Checkpointer {
     for (const channel of this.unsaved) (channel.backlog.isLarge ? this.large : channels).push(channel);
     this.unsaved = [];
     const beganMs = clock.steadyMs();
-    const failure = this.save(() =>
+    const work = () =>
       metadata.saveAll(() => {
         for (const channel of channels) if (!channel.deleted) metadata.updateChannel(channelRow(channel));
-      }),
-    );
+      });
+    // To save nothing succeeds on a full disk as well, and would say that the store can be written.
+    const failure = channels.length > 0 ? this.save(work) : undefined;
     if (failure === undefined) for (const channel of channels) channel.unsaved = false;
     else this.unsaved.push(...channels);
     // Saving thousands of cursors takes a sixth of the time at the most, as long as LONGEST_SAVE_INTERVAL_MS allows it.

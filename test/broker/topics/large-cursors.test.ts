@@ -78,3 +78,19 @@ test("a message that an operator finishes while a row is being made stays finish
   for (let i = 0; i < 20; i++) checkpointer.saveCursors(turn.nowMs + 1000);
   expect(savedAsFinished(server, channel)).toBe(0);
 }, 20_000);
+
+test("while no cursor can be saved, the broker is not well, also between the steps of a large one", async () => {
+  await using server = InProcess.start({ maxRdyCount: MESSAGES });
+  const { channel, consumer } = await withMessagesInFlight(server);
+  const { checkpointer, metadata, turn } = server.broker;
+  await until("the saved cursor", () => !channel.unsaved);
+  using _ = spyOn(metadata, "updateChannel").mockImplementation(() => {
+    throw Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
+  });
+  channel.finish(consumer, channel.floor + 3);
+  await until("the save that failed", () => checkpointer.failure !== undefined);
+  for (let ms = 1000; ms < 20_000; ms += 1000) {
+    checkpointer.saveCursors(turn.nowMs + ms);
+    expect(checkpointer.failure?.message).toBe("database or disk is full");
+  }
+}, 20_000);

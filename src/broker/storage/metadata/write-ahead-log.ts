@@ -37,8 +37,13 @@ export class WriteAheadLog {
 
   /** Begins a checkpoint, if the log is large. @param ended called when it is made or has failed; a later call tries again */
   checkpointIfLarge(ended: (failure: Error | undefined) => void): void {
-    const log = statSync(this.path, { throwIfNoEntry: false });
-    if (this.running || log === undefined || log.size < LARGE_BYTES) return ended(undefined);
+    let bytes: number;
+    try {
+      bytes = statSync(this.path, { throwIfNoEntry: false })?.size ?? 0;
+    } catch (error) {
+      return ended(error as Error);
+    }
+    if (this.running || bytes < LARGE_BYTES) return ended(undefined);
     this.running = true;
     this.sync((error) => {
       this.running = false;

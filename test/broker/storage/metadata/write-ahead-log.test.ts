@@ -1,5 +1,5 @@
 import { expect, spyOn, test } from "bun:test";
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
 import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
@@ -92,4 +92,12 @@ test("a checkpoint whose sync fails is made later, and one that the end of the s
   const again = new MetadataStore(join(cursors.folder));
   expect(again.channels(again.topics()[0]?.id ?? 0)[0]?.floor).toBe(4000);
   again.close();
+});
+
+test("a write-ahead log whose size the disk does not tell is a checkpoint that failed", async () => {
+  using cursors = new Cursors();
+  const path = `${cursors.store.path}-wal`;
+  rmSync(path);
+  symlinkSync(path, path);
+  expect((await cursors.checkpoint())?.message).toContain("ELOOP");
 });
