@@ -404,8 +404,8 @@ export class LogFiles {
 
   /** @returns the failure if it counts */
   private segmentSynced(segment: Segment, failure: Error | undefined): Error | undefined {
-    // The segment was removed in the meantime, perhaps with its topic and its folder: nobody needs it on the disk.
-    if (!this.segments.includes(segment)) return undefined;
+    // It was removed in the meantime, perhaps with its topic: nobody needs it on the disk, and the sync may have opened it again.
+    if (!this.segments.includes(segment)) return void segment.close();
     if (failure !== undefined) {
       this.options.logger.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
       this.syncs.add(segment);

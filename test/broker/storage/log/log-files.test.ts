@@ -398,3 +398,32 @@ test("an index entry is written after its records, so that a log file is never s
   closeSync(fd);
   expect(readFileSync(filesOf(fixture, ".log")[0]).length).toBe(2 * 35);
 });
+
+test("segments that are recycled while they wait for their turn in a sync leave no file open", async () => {
+  const held: (() => void)[] = [];
+  const open = new Set<number>();
+  const disk: Disk = {
+    ...systemDisk,
+    open: (path, flags) => {
+      const fd = systemDisk.open(path, flags);
+      open.add(fd);
+      return fd;
+    },
+    close: (fd) => {
+      open.delete(fd);
+      systemDisk.close(fd);
+    },
+    sync: (_fd, done) => void held.push(() => done(null)),
+  };
+  using fixture = new LogFixture({ maxBytesPerFile: RECORD, disk });
+  for (let i = 0; i < 60; i++) fixture.commit(BODIES[0] as string);
+  fixture.files.sync();
+  fixture.files.trim(59, 0);
+  for (let end = held.shift(); end !== undefined; end = held.shift()) {
+    end();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until("the end of the syncs", () => held.length === 0 && !fixture.files.hasUnsynced);
+  fixture.files.closeSegments();
+  expect([...open]).toBeEmpty();
+});
