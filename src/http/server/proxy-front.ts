@@ -162,6 +162,8 @@ class PassedOnConnection implements ClientConnection, LimitedConnection {
     if (this.isRefused) return freeBuffer(data);
     if (this.proxy !== undefined) return this.proxy.onClientData(data);
     this.socket.pause();
+    // It is not idle any more, and must not be closed to make room for itself.
+    this.since = Number.POSITIVE_INFINITY;
     this.proxy = this.front.openProxy(this.socket, data);
     this.isRefused = this.proxy === undefined;
   }
