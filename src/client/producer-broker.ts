@@ -138,12 +138,13 @@ export class ProducerBroker implements LinkOwner, Candidate {
         continue;
       }
       const batch = this.waiting[sent] as Batch;
+      this.dropCancelled(batch);
       const isLone = batch.bytes - BODY_SIZE_BYTES > LONE_BYTES;
       if (isLone && this.unanswered.length > 0) break;
-      this.isAlone = isLone;
       sent++;
-      this.dropCancelled(batch);
-      if (batch.count > 0) this.write(connection, batch);
+      if (batch.count === 0) continue;
+      this.isAlone = isLone;
+      this.write(connection, batch);
     }
     if (sent > 0) this.waiting.splice(0, sent);
   }

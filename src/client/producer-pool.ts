@@ -51,6 +51,7 @@ export class ProducerPool implements ProducerBrokerOwner {
   /** Messages are placed. Before, one broker would get all that should be shared. */
   private hasBegun = false;
   private isFlushPlanned = false;
+  private isPlacing = false;
   private expiryTimer: Timer | undefined;
   private readonly graceTimers = new Set<Timer>();
   private readonly listeners = new Set<() => void>();
@@ -125,7 +126,9 @@ export class ProducerPool implements ProducerBrokerOwner {
 
   /** Gives what waits to brokers, as far as there is room. */
   private placeWaiting(): void {
-    if (!this.isReady || this.isOver) return;
+    // What is placed may be sent at once, and that may make room. The loop of the first call uses it.
+    if (this.isPlacing || !this.isReady || this.isOver) return;
+    this.isPlacing = true;
     let placed = 0;
     while (placed < this.unplaced.length && this.hasRoom) {
       const batch = this.unplaced[placed++] as Batch;
@@ -140,6 +143,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       }
     }
     if (placed > 0) this.unplaced.splice(0, placed);
+    this.isPlacing = false;
   }
 
   private planFlush(): void {

@@ -274,6 +274,58 @@ test("a signal takes back a message that was not sent, and leaves one that was",
   await slow.close();
 });
 
+test("a large message that is taken back while it waits holds nobody up", async () => {
+  using broker = new HoldingBroker();
+  const producer = producerOf(broker, { batch: false });
+  await producer.ready();
+  const first = producer.publish("t", "first");
+  const sent = await broker.next();
+  // Sent alone, so only when the first one has its answer.
+  const unsent = new AbortController();
+  const taken = producer.publish("t", new Uint8Array(1024 * 1024 + 1), { signal: unsent.signal });
+  const last = producer.publish("t", "last");
+  await Bun.sleep(0);
+  unsent.abort(new Error("not wanted"));
+  await expect(taken).rejects.toThrow("not wanted");
+  sent.reply("OK");
+  await first;
+  const next = await broker.next();
+  expect(next.body).toBe("last");
+  next.reply("OK");
+  await last;
+  await producer.close();
+});
+
+test("messages that are taken back while others wait for room lose and repeat none of these", async () => {
+  using broker = new HoldingBroker();
+  const producer = producerOf(broker, { batch: false, queue: { maxMessages: 1_001 } });
+  await producer.ready();
+  const unwanted = new AbortController();
+  // As many as may be unanswered are sent, one more has its broker, and the rest waits for room.
+  const results = Array.from({ length: 1_000 }, (_, n) => producer.publish("t", `sent ${n}`));
+  const taken = producer.publish("t", "taken back", { signal: unwanted.signal });
+  for (let n = 0; n < 5; n++) results.push(producer.publish("t", `waiting ${n}`));
+  await until("all that may be sent", () => broker.held.length === 1_000);
+  unwanted.abort(new Error("not wanted"));
+  await expect(taken).rejects.toThrow("not wanted");
+  const bodies: string[] = [];
+  let answered = false;
+  const all = Promise.all(results).then(() => {
+    answered = true;
+  });
+  await until("all answers", () => {
+    for (const { body, reply } of broker.held.splice(0)) {
+      bodies.push(body);
+      reply("OK");
+    }
+    return answered;
+  });
+  await all;
+  expect(bodies).toEqual([...Array.from({ length: 1_000 }, (_, n) => `sent ${n}`), ...Array.from({ length: 5 }, (_, n) => `waiting ${n}`)]);
+  expect(producer.pending).toBe(0);
+  await producer.close();
+});
+
 test("what a callback throws is an event, and harms nobody else", async () => {
   using broker = new RecordingBroker();
   const events: ProducerEvent[] = [];
