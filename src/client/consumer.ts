@@ -252,6 +252,8 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
     if (this.distribution.isTakingTurns && this.distribution.excess > 0) return void message.giveBack();
     if (maxAttempts > 0 && message.attempts > maxAttempts) return void this.giveUp(message, undefined);
     const { handler, work } = this;
+    // What was on its way when the loop ended would be waited for.
+    if (handler === undefined && this.closing !== undefined) return void message.requeue(0, { backoff: false });
     if (handler === undefined) return work.push(message);
     if (work.hasRoom) this.handle(handler, message);
     else work.wait(message);

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { Consumer, type ConsumerEvent, type ConsumerOptions } from "../../src/client/bun.ts";
 import type { Transport } from "../../src/client/transport.ts";
 import { bunTransport } from "../../src/client/transports/bun.ts";
-import { FRAME_TYPE_ERROR } from "../../src/frame/frame.ts";
+import { FRAME_TYPE_ERROR, FRAME_TYPE_MESSAGE } from "../../src/frame/frame.ts";
 import { until } from "../support/server.ts";
 import { RecordingBroker } from "./support/recording-broker.ts";
 
@@ -197,6 +197,18 @@ test("a loop ends when the consumer is closed from elsewhere", async () => {
   await consumer.close();
   // The two that nobody has seen go back at once.
   expect(broker.commands.filter((command) => command === "REQ")).toHaveLength(2);
+});
+
+test("leaving a loop gives back what comes from then on, too", async () => {
+  using broker = new RecordingBroker(["first"]);
+  const consumer = consumerOf(broker);
+  for await (const message of consumer) {
+    message.finish();
+    // It is on its way when the loop is left.
+    broker.send(FRAME_TYPE_MESSAGE, `${"\0".repeat(9)}\x01${"0".repeat(16)}late`);
+    break;
+  }
+  expect(broker.commands.at(-1)).toBe("REQ");
 });
 
 test("a secret is sent to a broker that asks for one, and not to others", async () => {
