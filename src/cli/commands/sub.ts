@@ -102,10 +102,11 @@ class MessageOutput {
 
 /** Receives and prints messages until there have been enough, or the process is asked to end. */
 async function consume(call: Call<SubFlags>, topic: string, channel: string, output: MessageOutput): Promise<void> {
-  const start = new FirstConnection(call.terminal);
+  const source = await clientSource(call);
+  const start = new FirstConnection(call.terminal, source.lookups?.length ?? 0);
   const wanted = () => Math.min(call.options.maxInFlight, output.left);
   const consumer = new Consumer({
-    ...(await clientSource(call)),
+    ...source,
     topic,
     channel,
     maxInFlight: wanted(),
@@ -118,7 +119,13 @@ async function consume(call: Call<SubFlags>, topic: string, channel: string, out
   output.stop.addEventListener("abort", close, { once: true });
   call.terminal.onClose(close);
   for await (const message of consumer) {
-    await output.print(message.body, () => factsOf(message));
+    try {
+      await output.print(message.body, () => factsOf(message));
+    } catch (error) {
+      // Leaving the loop waits for what it has and has not answered.
+      message.requeue(0, { backoff: false });
+      throw error;
+    }
     message.finish();
     if (output.isDone) break;
     // Others shall have what is not wanted any more.
@@ -128,24 +135,43 @@ async function consume(call: Call<SubFlags>, topic: string, channel: string, out
   if (start.failure !== undefined) throw start.failure;
 }
 
-/** Whether a first connection succeeds. If not, the command fails; a connection that is lost later is made again. */
+/**
+ * Whether a first connection succeeds. If none does, because all lookup servers or all brokers that are known fail, so does the
+ * command; a connection that is lost later is made again.
+ */
 class FirstConnection {
   failure: ClientError | undefined;
   onFailed = () => {};
   private hasConnected = false;
+  private readonly untried = new Set<string>();
+  private readonly lookupsDown = new Set<string>();
   private readonly report: (event: ClientEvent) => void;
 
-  constructor(terminal: Terminal) {
+  constructor(
+    terminal: Terminal,
+    private readonly lookups: number,
+  ) {
     this.report = reportLinks(terminal);
   }
 
   onEvent(event: ConsumerEvent): void {
     if (event.type === "connected") this.hasConnected = true;
-    const isFailure = event.type === "connect-failed" || event.type === "lookup-failed";
-    if (isFailure && !this.hasConnected) {
-      this.failure ??= event.error;
-      this.onFailed();
-    } else this.report(event);
+    if (event.type === "broker-found") this.untried.add(event.broker);
+    const error = this.hasConnected ? undefined : this.lastFailure(event);
+    if (error === undefined) return this.report(event);
+    this.failure ??= error;
+    this.onFailed();
+  }
+
+  /** @returns the error of the event, if nothing is left that may succeed */
+  private lastFailure(event: ConsumerEvent): ClientError | undefined {
+    if (event.type === "connect-failed") {
+      this.untried.delete(event.broker);
+      return this.untried.size === 0 ? event.error : undefined;
+    }
+    if (event.type !== "lookup-failed") return undefined;
+    this.lookupsDown.add(event.lookup);
+    return this.lookupsDown.size === this.lookups ? event.error : undefined;
   }
 }
 

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { FakeLookup } from "../../client/support/fake-lookup.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { startLookupServer } from "../../support/lookup.ts";
 import { missing, testUnless } from "../../support/needs.ts";
@@ -155,11 +156,39 @@ testUnless(missing("bash") ?? (process.platform === "linux" ? undefined : "not L
   60_000,
 );
 
+testUnless(missing("bash"))(
+  "sub ends at once when its reader has gone while it prints, and gives back what was not read",
+  async () => {
+    await server.http("POST", "/topic/create?topic=flood");
+    await server.http("POST", "/channel/create?topic=flood&channel=c");
+    await bunsq("pub", "flood", "--count=1000", "--size=1000");
+    const args = ["bash", "-c", '"$@" | head -c 5', "bash", ...commandLine("sub", "flood", "c")];
+    const child = Bun.spawn(args, { env: { ...cleanEnvironment(), ...at() }, stdin: "ignore" });
+    // It would wait half a minute for the message that it could not print.
+    await until("it has ended", () => child.exitCode !== null);
+    expect(await child.stdout.text()).toBe("xxxxx");
+    await until("all messages are there", async () => {
+      const [, channel] = JSON.parse((await bunsq("topics", "flood", "--json")).stdout) as Json[];
+      return channel?.in_flight === 0 && Number(channel.depth) > 0;
+    });
+  },
+  60_000,
+);
+
 test("sub fails when the broker cannot be reached at the start", async () => {
   const { code, stdout, stderr } = await bunsq("sub", "x", "--broker=127.0.0.1:1");
   expect([code, stdout]).toEqual([1, ""]);
   expect(stderr).toStartWith("bunsq sub: cannot reach 127.0.0.1:1");
   expect((await bunsq("sub", "x", "--lookup=127.0.0.1:1")).code).toBe(1);
+}, 60_000);
+
+test("sub goes on with one broker and one lookup server, and reports a lookup server that is down", async () => {
+  using lookup = new FakeLookup();
+  lookup.brokers = ["127.0.0.1:1", `127.0.0.1:${server.tcpPort}`];
+  await bunsq("pub", "partly", "x");
+  const { code, stdout, stderr } = await bunsq("sub", "partly", "c", "--count=1", `--lookup=127.0.0.1:2,${lookup.address}`);
+  expect([code, stdout]).toEqual([0, "x\n"]);
+  expect(stderr).toMatch(/^warning: .*127\.0\.0\.1:2/m);
 }, 60_000);
 
 test("brokers are found by a lookup server", async () => {
