@@ -3,7 +3,7 @@ import type { RequestLimits } from "../http/client/exchange.ts";
 import { get } from "../http/client/get.ts";
 import { type Address, parseRemoteAddress } from "../net/address.ts";
 import { stopSignal } from "./stop-signal.ts";
-import { ANY_INTEGER, durationFlag, Fatal, listFlag, runTool, type ToolOptions, versionFlag } from "./tool.ts";
+import { ANY_INTEGER, durationFlag, Fatal, listFlag, print, runTool, type ToolOptions, versionFlag } from "./tool.ts";
 
 /** nsq_stat: prints what a channel does, added up over its brokers, every few seconds. */
 
@@ -87,8 +87,8 @@ async function report(options: Options, count: number): Promise<undefined> {
   let before: ChannelStats | undefined;
   for (let looks = 0; looks <= count; looks++) {
     const now = await channelStats(options);
-    if (looks % HEADING_EVERY === 0) process.stdout.write(HEADING);
-    if (before !== undefined) process.stdout.write(line(before, now, options.intervalMs));
+    if (looks % HEADING_EVERY === 0) await print(HEADING);
+    if (before !== undefined) await print(line(before, now, options.intervalMs));
     before = now;
     await Bun.sleep(options.intervalMs);
   }

@@ -3,7 +3,7 @@ import { NSQ_VERSION } from "../version.ts";
 import { clientOptionsFlag, readClientOptions } from "./client-options.ts";
 import { checkSources, maxInFlightFlag, openConsumer, type Sources, sourceFlags, untilStopped } from "./consumers.ts";
 import { stopSignal } from "./stop-signal.ts";
-import { ANY_INTEGER, Fatal, listFlag, logLine, runTool, type ToolOptions, versionFlag } from "./tool.ts";
+import { ANY_INTEGER, Fatal, listFlag, logLine, print, runTool, type ToolOptions, versionFlag } from "./tool.ts";
 
 /** nsq_tail: prints the messages of topics as they come. */
 
@@ -48,8 +48,6 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
     const maxInFlight = totalMessages > 0 ? Math.min(totalMessages, options.maxInFlight) : options.maxInFlight;
 
     const end = Promise.withResolvers<unknown>();
-    // The write that fails reports it, too.
-    process.stdout.on("error", () => {});
     void stopSignal().then(end.resolve);
     const consumers = topics.map((topic) => {
       logLine(`Adding consumer for topic: ${topic}`);
@@ -67,7 +65,7 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
         try {
           await print(Buffer.concat([head, message.body, NEWLINE]));
         } catch (error) {
-          end.reject(new Fatal(`ERROR: failed to write to os.Stdout - ${(error as Error).message}`));
+          end.reject(error);
           return void message.requeue(0, { backoff: false });
         }
         message.finish();
@@ -78,12 +76,5 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
     });
     await untilStopped(consumers, end.promise);
     return undefined;
-  });
-}
-
-/** @returns once the bytes are written */
-function print(bytes: Uint8Array): Promise<void> {
-  return new Promise((resolve, reject) => {
-    process.stdout.write(bytes, (error) => (error ? reject(error) : resolve()));
   });
 }

@@ -74,6 +74,18 @@ export async function runTool<Options>(
   }
 }
 
+/** Prints to standard output. @returns once it is written. @throws Fatal if that is not possible, for instance because its reader has gone */
+export function print(output: string | Uint8Array): Promise<void> {
+  // The write that fails reports it, too.
+  if (process.stdout.listenerCount("error") === 0) process.stdout.on("error", () => {});
+  return new Promise((resolve, reject) => {
+    process.stdout.write(output, (error) => {
+      if (error) reject(new Fatal(`ERROR: failed to write to os.Stdout - ${error.message}`));
+      else resolve();
+    });
+  });
+}
+
 const utc = isUtc(process.env.TZ);
 
 /** Writes a line to standard error, with the time in front, as Go's log package does. */

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { startLookupServer } from "../support/lookup.ts";
-import { describeUnless, missing } from "../support/needs.ts";
-import { type Running, type Server, startServer, until } from "../support/server.ts";
+import { describeUnless, missing, testUnless } from "../support/needs.ts";
+import { cleanEnvironment, MAIN, type Running, type Server, startServer, until } from "../support/server.ts";
 import { type Maker, runTool, startTool } from "./support/tool.ts";
 
 let lookup: Running;
@@ -51,6 +51,19 @@ for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) {
     expect(tool.stdout().split("ingress")).toHaveLength(3);
   }, 30_000);
 }
+
+testUnless(missing("bash"))(
+  "ends when its reader has gone",
+  async () => {
+    const command = [process.execPath, MAIN, "nsq_stat", ...ofOrders, ...direct()];
+    const script = 'set -o pipefail; "$@" | head -1; echo $?';
+    const child = Bun.spawn(["bash", "-c", script, "bash", ...command], { env: cleanEnvironment(), stderr: "pipe", stdin: "ignore" });
+    const lines = (await child.stdout.text()).trimEnd().split("\n");
+    expect([lines.length, lines[1]]).toEqual([2, "1"]);
+    expect(await child.stderr.text()).toContain("ERROR: failed to write to os.Stdout");
+  },
+  30_000,
+);
 
 describeUnless(missing("nsq_stat"))("as Go's nsq_stat", () => {
   const both = async (args: string[]) => {
