@@ -7,7 +7,7 @@ import { removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { startLookupServer } from "../support/lookup.ts";
 import { describeUnless, missing } from "../support/needs.ts";
 import { type Running, type Server, startServer, until } from "../support/server.ts";
-import { type Ending, type Maker, type RunningTool, runTool, startTool } from "./support/tool.ts";
+import { type Ending, type Maker, type RunningTool, runTool, startTool, withoutTime } from "./support/tool.ts";
 
 let broker: Server;
 let lookup: Running;
@@ -145,6 +145,19 @@ test("writes the topics that match a pattern, also those that come later", async
   const { code, stderr } = await end(tool);
   expect(code).toBe(0);
   expect(stderr.split("skipping topic other (doesn't match pattern ^late[0-9]+$)")).toHaveLength(2);
+}, 30_000);
+
+test("a topic that was found and cannot be written is reported, and is no reason to end", async () => {
+  const args = ["-topic-pattern=^odd$", "-gzip", `-output-dir=${newFolder()}`, "-filename-format=<TOPIC>"];
+  await publish("odd", ["x"]);
+  const tool = startTool("bunsq", "nsq_to_file", [...args, `-lookupd-http-address=127.0.0.1:${lookup.httpPort}`], "");
+  await until("the report", () => tool.stderr().includes("missing <REV> in --filename-format"));
+  const { code, stderr } = await end(tool);
+  expect(code).toBe(0);
+  expect(stderr.split("\n").map(withoutTime)).toContain(
+    "ERROR: couldn't create logger for new topic odd: missing <REV> in --filename-format when gzip, rotation, or work dir enabled",
+  );
+  expect(stderr).not.toContain("    at ");
 }, 30_000);
 
 test("waits for a broker that is not there yet", async () => {

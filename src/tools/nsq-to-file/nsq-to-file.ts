@@ -110,7 +110,7 @@ export function runNsqToFile(args: readonly string[]): Promise<number> {
     if (options.topics.length > 0) {
       writers.add(options.topics, pattern);
     } else {
-      const refresh = () => void findTopics(options, logger).then((topics) => writers.add(topics, pattern));
+      const refresh = () => void findTopics(options, logger).then((topics) => writers.addFound(topics, pattern));
       refresh();
       timer = setInterval(refresh, Math.min(options.topicRefreshMs, MAX_TIMER_MS));
     }
@@ -188,7 +188,19 @@ class Writers {
     return this.failed.promise;
   }
 
-  /** Writes more topics. @throws Fatal for the topics of the command line */
+  /** Writes topics that lookup servers know. One that cannot be written is reported, and keeps no other one from being written. */
+  addFound(topics: readonly string[], isWanted: (topic: string) => boolean): void {
+    for (const topic of topics) {
+      try {
+        this.add([topic], isWanted);
+      } catch (error) {
+        if (!(error instanceof Fatal)) throw error;
+        this.logger.error(error.message);
+      }
+    }
+  }
+
+  /** Writes more topics. @throws Fatal for one that cannot be written */
   add(topics: readonly string[], isWanted: (topic: string) => boolean): void {
     if (this.isStopping) return;
     for (const topic of topics) {
