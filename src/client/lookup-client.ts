@@ -57,7 +57,9 @@ export class LookupClient {
       return typeof inner === "object" && inner !== null ? (inner as Record<string, unknown>) : answer;
     } catch (thrown) {
       if (signal?.aborted) throw signal.reason;
-      throw new ClientError("LOOKUP_FAILED", asError(thrown).message, { ...context, cause: thrown });
+      // The context is in both errors.
+      const reason = thrown instanceof ClientError ? thrown.text : asError(thrown).message;
+      throw new ClientError("LOOKUP_FAILED", reason, { ...context, cause: thrown });
     }
   }
 }

@@ -47,7 +47,7 @@ test("while a lookup server is down, it is reported, and what it said last count
   await until("the second answer", () => told.length === 2);
   expect(told[1]).toEqual(["a:4150", "b:4150"]);
   expect(events).toMatchObject([
-    { type: "lookup-failed", lookup: other.address, error: { code: "LOOKUP_FAILED", command: "GET /lookup" } },
+    { type: "lookup-failed", lookup: other.address, error: { code: "LOOKUP_FAILED", command: "GET /lookup", text: "500 INTERNAL_ERROR" } },
   ]);
   list.stop();
 });
