@@ -75,6 +75,8 @@ export class Connection implements SocketEvents, LayerOutput {
     signal?.addEventListener("abort", abort, { once: true });
     try {
       await connection.shakeHands();
+      // It may have ended behind the last answer, when there was nobody to tell.
+      if (connection.error !== undefined) throw connection.error;
       return connection;
     } catch (error) {
       connection.destroy();

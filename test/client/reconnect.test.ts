@@ -1,8 +1,10 @@
 import { heapStats } from "bun:jsc";
 import { expect, test } from "bun:test";
 import { Consumer, Producer } from "../../src/client/bun.ts";
+import type { Transport } from "../../src/client/transport.ts";
 import { bunTransport } from "../../src/client/transports/bun.ts";
 import { nodeTransport } from "../../src/client/transports/node.ts";
+import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../src/frame/frame.ts";
 import { until } from "../support/server.ts";
 import { SimulatedClock } from "../support/simulated-clock.ts";
 import { RecordingBroker } from "./support/recording-broker.ts";
@@ -76,4 +78,31 @@ test("a broker that falls silent is left after two heartbeats", async () => {
   const closing = producer.close({ drainMs: 0 });
   clock.advance(2_000);
   await closing;
+});
+
+test("a connection that is lost in the moment of its last handshake is made again", async () => {
+  let attempts = 0;
+  const transport: Transport = {
+    hostname: () => "here",
+    connect: (_address, events) => {
+      attempts++;
+      queueMicrotask(() => events.onOpen());
+      return {
+        waitingBytes: 0,
+        write: () => {
+          events.onData(encodeFrame(FRAME_TYPE_RESPONSE, "OK"));
+          events.onClose(undefined);
+          return true;
+        },
+        startTls: () => {},
+        end: () => {},
+        destroy: () => {},
+      };
+    },
+  };
+  const events: string[] = [];
+  const producer = new Producer({ brokers: ["broker:4150"], transport, maxReconnectMs: 5, onEvent: ({ type }) => events.push(type) });
+  await until("another attempt", () => attempts > 1);
+  expect(events.slice(0, 2)).toEqual(["broker-found", "connect-failed"]);
+  await producer.close();
 });
