@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { ClientError } from "../../client/bun.ts";
 import type { Environment } from "./command.ts";
 import { readerWatch } from "./pipe.ts";
 
@@ -26,8 +27,8 @@ export class Terminal {
     // https://no-color.org: any value that is not empty.
     this.hasColours = this.isInteractive && (environment.NO_COLOR ?? "") === "";
     process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
-      this.close();
+      // The write that failed reports all others.
+      if (error.code === "EPIPE") this.close();
     });
   }
 
@@ -44,21 +45,23 @@ export class Terminal {
     return process.stdout.rows || 24;
   }
 
-  /** Prints to standard output, and waits until a slow reader has taken it. @throws OutputClosed */
+  /** Prints to standard output, and waits until a slow reader has taken it. @throws OutputClosed; ClientError if it cannot be written */
   async print(text: string | Uint8Array): Promise<void> {
     if (this.hasClosed) throw new OutputClosed();
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        this.closeListeners.delete(done);
-        resolve();
+    const failure = await new Promise<NodeJS.ErrnoException | null | undefined>((resolve) => {
+      const done = (error?: Error | null) => {
+        this.closeListeners.delete(onClose);
+        resolve(error);
       };
-      this.closeListeners.add(done);
+      const onClose = () => done();
+      this.closeListeners.add(onClose);
       process.stdout.write(text, done);
     });
-    if (this.hasClosed) throw new OutputClosed();
+    if (this.hasClosed || failure?.code === "EPIPE") throw new OutputClosed();
+    if (failure) throw new ClientError("OUTPUT_FAILED", `cannot write to standard output: ${failure.code ?? failure.message}`);
   }
 
-  /** Prints a value as JSON in one line. @throws OutputClosed */
+  /** Prints a value as JSON in one line. @throws as print() */
   printJson(value: unknown): Promise<void> {
     return this.print(`${JSON.stringify(value)}\n`);
   }

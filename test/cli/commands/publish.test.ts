@@ -175,6 +175,21 @@ testUnless(missing("bash"))(
   60_000,
 );
 
+testUnless(process.platform === "linux" ? undefined : "not Linux")(
+  "sub finishes no message that it could not print, and fails",
+  async () => {
+    await server.http("POST", "/topic/create?topic=unprinted");
+    await server.http("POST", "/channel/create?topic=unprinted&channel=c");
+    await bunsq("pub", "unprinted", "x");
+    const options = { env: { ...cleanEnvironment(), ...at() }, stdout: Bun.file("/dev/full"), stderr: "pipe" } as const;
+    const child = Bun.spawn(commandLine("sub", "unprinted", "c", "--count=1"), options);
+    const stderr = await child.stderr.text();
+    expect([await child.exited, stderr]).toEqual([1, "bunsq sub: cannot write to standard output: ENOSPC\n"]);
+    expect((await bunsq("sub", "unprinted", "c", "--count=1")).stdout).toBe("x\n");
+  },
+  60_000,
+);
+
 test("sub fails when the broker cannot be reached at the start", async () => {
   const { code, stdout, stderr } = await bunsq("sub", "x", "--broker=127.0.0.1:1");
   expect([code, stdout]).toEqual([1, ""]);
