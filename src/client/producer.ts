@@ -166,7 +166,7 @@ export class Producer implements AsyncDisposable {
       return done(new PublishError("QUEUE_FULL", "too many messages wait for their acknowledgement", topic, false), undefined);
     }
     const publication = this.publication(body, key, done);
-    if (signal !== undefined) cancelOn(signal, publication);
+    if (signal !== undefined) cancelOn(signal, publication, this.pool.onThrown);
     if (deferMs === undefined && idempotencyKey === undefined) return this.pool.add(topic, publication);
     const batch = new Batch(topic, checkDelay(deferMs), true, checkKey(idempotencyKey) ?? this.newKey());
     batch.add(publication);
@@ -189,7 +189,7 @@ export class Producer implements AsyncDisposable {
       let bytes = 0;
       for (const body of packed) bytes += publicationBytes(body);
       const publication: Publication = { ...this.publication(packed[0] as Body, options.key, done), bytes };
-      if (options.signal !== undefined) cancelOn(options.signal, publication);
+      if (options.signal !== undefined) cancelOn(options.signal, publication, this.pool.onThrown);
       const batch = new Batch(topic, undefined, true, checkKey(options.idempotencyKey) ?? this.newKey(), packed);
       batch.add(publication);
       this.pool.addBatch(batch);
@@ -256,13 +256,18 @@ function keySource(): () => string {
   return () => prefix + (keys++).toString(36);
 }
 
-function cancelOn(signal: AbortSignal, publication: Publication): void {
+/** @param onThrown gets what the publication's callback throws, which would end a process of Node's */
+function cancelOn(signal: AbortSignal, publication: Publication, onThrown: (thrown: unknown) => void): void {
   const { done } = publication;
   if (done === undefined) return;
   const abort = () => {
     publication.isCancelled = true;
     publication.done = undefined;
-    done(signal.reason as Error, undefined);
+    try {
+      done(signal.reason as Error, undefined);
+    } catch (thrown) {
+      onThrown(thrown);
+    }
   };
   publication.done = (error, receipt) => {
     signal.removeEventListener("abort", abort);

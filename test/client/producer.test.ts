@@ -334,8 +334,17 @@ test("what a callback throws is an event, and harms nobody else", async () => {
     throw new Error("the callback's own");
   });
   await producer.publish("t", "y");
-  expect(events.filter(({ type }) => type === "callback-failed")).toMatchObject([{ error: { message: "the callback's own" } }]);
-  expect(producer.pending).toBe(0);
+  const wanted = new AbortController();
+  const done = () => {
+    throw new Error("also when it was taken back");
+  };
+  producer.send("t", "z", done, { signal: wanted.signal });
+  wanted.abort();
+  expect(events.filter(({ type }) => type === "callback-failed")).toMatchObject([
+    { error: { message: "the callback's own" } },
+    { error: { message: "also when it was taken back" } },
+  ]);
+  await until("nothing is pending", () => producer.pending === 0);
 });
 
 test("what a listener throws harms nobody", async () => {
