@@ -1,4 +1,5 @@
 import { MESSAGE_ID_BYTES } from "../frame/frame.ts";
+import { ClientError } from "./errors.ts";
 
 /** Where the parts of a message are in a frame's data. */
 const ATTEMPTS_AT = 8;
@@ -113,8 +114,13 @@ export class Message {
    *
    * @param delayMs when; by default after a time that grows with its attempts (`requeueDelayMs`)
    * @returns as finish()
+   * @throws ClientError INVALID_OPTION for a delay that is no finite number
    */
   requeue(delayMs?: number, { backoff = true }: RequeueOptions = {}): boolean {
+    // The broker would end the connection, with all other messages on it.
+    if (delayMs !== undefined && !(Math.abs(delayMs) <= Number.MAX_SAFE_INTEGER)) {
+      throw new ClientError("INVALID_OPTION", `invalid delay of ${delayMs} ms`);
+    }
     return this.source.requeue(this, this.bytes, this.from + ID_AT, delayMs, backoff ? "failed" : "requeued");
   }
 

@@ -292,7 +292,7 @@ function checkBody(body: Body): void {
 /** @throws ClientError INVALID_OPTION */
 function checkDelay(deferMs: number | undefined): number | undefined {
   if (deferMs === undefined) return undefined;
-  if (deferMs >= 0 && Number.isFinite(deferMs)) return Math.round(deferMs);
+  if (deferMs >= 0 && deferMs <= Number.MAX_SAFE_INTEGER) return Math.round(deferMs);
   throw new ClientError("INVALID_OPTION", `invalid delay of ${deferMs} ms`);
 }
 

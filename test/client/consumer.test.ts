@@ -68,6 +68,26 @@ test("a message whose connection is gone cannot be answered, and says so", async
   await consumer.close();
 });
 
+test("a delay that is no number is the caller's mistake, and harms no other message", async () => {
+  using broker = new RecordingBroker(["x", "y"]);
+  const consumer = consumerOf(broker, { backoff: false });
+  const failures: string[] = [];
+  void consumer.run((message) => {
+    if (message.text() === "y") return;
+    for (const delayMs of [Number.NaN, Number.POSITIVE_INFINITY, 1e21]) {
+      try {
+        message.requeue(delayMs);
+      } catch (error) {
+        failures.push((error as Error).message);
+      }
+    }
+    message.requeue(10);
+  });
+  await until("both are answered", () => broker.commands.includes("FIN") && broker.commands.includes("REQ"));
+  expect(failures).toEqual(["invalid delay of NaN ms", "invalid delay of Infinity ms", "invalid delay of 1e+21 ms"]);
+  await consumer.close();
+});
+
 test("with manual answers a handler's end leaves the message in flight", async () => {
   using broker = new RecordingBroker(numbers(5));
   const consumer = consumerOf(broker);
