@@ -146,6 +146,8 @@ class Publishing {
   private sent = 0;
   private bytes = 0;
   private failed = 0;
+  /** Fewer copies were sent than were asked for. */
+  private isInterrupted = false;
   private firstError: Error | undefined;
   private shownMs = this.startMs;
 
@@ -157,6 +159,7 @@ class Publishing {
 
   async copies(body: string | Uint8Array, count: number): Promise<void> {
     for (let n = 0; n < count && !this.stop.aborted; n++) await this.add(body);
+    this.isInterrupted = this.sent < count;
   }
 
   async lines(input: Input): Promise<void> {
@@ -189,7 +192,8 @@ class Publishing {
       if (published > 0 || failed === 0)
         await terminal.print(`published ${what} to ${topic}${where === "" ? "" : ` at ${where}`}${rate}\n`);
     }
-    if (failed === 0) return EXIT_OK;
+    if (this.isInterrupted) terminal.warn("interrupted");
+    if (failed === 0) return this.isInterrupted ? EXIT_FAILED : EXIT_OK;
     terminal.warn(`${failed} of ${sent} messages were not published: ${this.firstError?.message}`);
     return EXIT_FAILED;
   }

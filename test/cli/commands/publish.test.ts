@@ -92,6 +92,17 @@ test("pub says what is wrong, and publishes nothing then", async () => {
   }
 }, 60_000);
 
+test("pub that is interrupted before all copies are published says so, and how many there are", async () => {
+  const options = { env: { ...cleanEnvironment(), ...at() }, stdout: "pipe", stderr: "pipe" } as const;
+  const child = Bun.spawn(commandLine("pub", "endless", "x", "--count=1000000000", "--json"), options);
+  await until("some are published", async () => (await server.http("GET", "/topic/messages?topic=endless&limit=1")).ok);
+  child.kill("SIGINT");
+  const { published } = JSON.parse(await child.stdout.text()) as { published: number };
+  expect([await child.exited, await child.stderr.text()]).toEqual([1, "interrupted\n"]);
+  const [topic] = JSON.parse((await bunsq("topics", "endless", "--json")).stdout) as Json[];
+  expect(topic?.messages).toBe(published);
+}, 60_000);
+
 test("sub prints what is published while it runs, and ends cleanly on Ctrl-C", async () => {
   const live = subscribe("live");
   await until("it is subscribed", async () => (await consumersOf("live")) === 1);
