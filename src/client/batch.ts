@@ -63,6 +63,11 @@ export class Batch {
     return this.publications[0]?.deadlineMs ?? Number.POSITIVE_INFINITY;
   }
 
+  /** It was not sent, and nobody wants any of its messages any more. */
+  get isUnwanted(): boolean {
+    return this.sentTo === undefined && this.publications.every(({ isCancelled }) => isCancelled);
+  }
+
   get command(): "PUB" | "MPUB" | "DPUB" {
     if (this.deferMs !== undefined) return "DPUB";
     return this.count === 1 ? "PUB" : "MPUB";

@@ -168,7 +168,7 @@ export class ProducerPool implements ProducerBrokerOwner {
 
   private expire(nowMs: number): void {
     for (const broker of this.brokers.values()) broker.expire(nowMs, Math.min(this.settings.timeoutMs, MAX_PATIENCE_MS));
-    const isLate = (batch: Batch) => batch.deadlineMs <= nowMs;
+    const isLate = (batch: Batch) => batch.deadlineMs <= nowMs || batch.isUnwanted;
     if (!this.unplaced.some(isLate)) return;
     const late = this.unplaced.filter(isLate);
     this.unplaced = this.unplaced.filter((batch) => !isLate(batch));
