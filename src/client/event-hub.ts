@@ -6,14 +6,15 @@ export class EventHub<Event> {
   private readonly streams = new Set<EventStream<Event>>();
   private isClosed = false;
 
-  /** @param listener called for each event; what it throws is ignored, because nobody could catch it */
+  /** @param listener called for each event; what it throws, also later, is ignored, because nobody could catch it */
   constructor(private readonly listener: ((event: Event) => void) | undefined) {}
 
   emit(event: Event): void {
     for (const stream of this.streams) stream.push(event);
     if (this.listener === undefined) return;
     try {
-      this.listener(event);
+      const result: unknown = this.listener(event);
+      if (result instanceof Promise) result.catch(() => {});
     } catch {
       // The listener's own business.
     }

@@ -358,14 +358,15 @@ test("what a callback throws is an event, and harms nobody else", async () => {
   await until("nothing is pending", () => producer.pending === 0);
 });
 
-test("what a listener throws harms nobody", async () => {
+test("what a listener throws, at once or later, harms nobody", async () => {
   using broker = new RecordingBroker();
-  await using producer = producerOf(broker, {
-    onEvent: () => {
-      throw new Error("the listener's own");
-    },
-  });
-  await producer.publish("t", "x");
+  const fail = () => {
+    throw new Error("the listener's own");
+  };
+  for (const onEvent of [fail, async () => fail()]) {
+    await using producer = producerOf(broker, { onEvent });
+    await producer.publish("t", "x");
+  }
 });
 
 test("publishing from within events and callbacks sends each message once", async () => {
