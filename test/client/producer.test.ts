@@ -277,7 +277,10 @@ test("a signal takes back a message that was not sent, and leaves one that was",
 test("closing does not wait for messages that were taken back while there was no broker", async () => {
   const producer = new Producer({ brokers: ["127.0.0.1:1"] });
   const unwanted = new AbortController();
-  const taken = [producer.publish("t", "x", { signal: unwanted.signal }), producer.publishBatch("t", ["y", "z"], { signal: unwanted.signal })];
+  const taken = [
+    producer.publish("t", "x", { signal: unwanted.signal }),
+    producer.publishBatch("t", ["y", "z"], { signal: unwanted.signal }),
+  ];
   unwanted.abort(new Error("not wanted"));
   for (const one of taken) await expect(one).rejects.toThrow("not wanted");
   // It would wait for the drain time, which is longer than a test may take.
