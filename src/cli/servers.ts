@@ -5,12 +5,12 @@ import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
 import { runAll } from "./all-process.ts";
 import { runBroker } from "./broker-process.ts";
-import { type Environment, EXIT_FAILED, EXIT_OK } from "./command/command.ts";
+import { type Environment, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command/command.ts";
 import { configFlag, versionFlag } from "./common-flags.ts";
 import { type ConfigFile, ConfigFileError, loadConfigFile, readConfig } from "./config-file.ts";
 import { environmentName, readEnvironment } from "./environment.ts";
 import type { FlagValue } from "./flag.ts";
-import { allFlags, type FlagTable, idleFlags, parseFlags, peekFlag, resolveOptions, UsageError } from "./flags.ts";
+import { allFlags, type FlagTable, idleFlags, parseFlags, peekFlag, resolveOptions, UnknownProgram, UsageError } from "./flags.ts";
 import { helpPage } from "./help.ts";
 import { LineLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
@@ -157,4 +157,15 @@ export function print(fd: number, text: string): void {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
   }
+}
+
+/**
+ * Says what is wrong with a command line.
+ *
+ * @param name as the help of the flags is asked for: `bunsq topic create`
+ * @returns the exit code
+ */
+export function refuseUsage(name: string, error: UsageError): number {
+  print(STDERR, `${error.message}\n${error instanceof UnknownProgram ? "" : `see ${name} --help for the flags\n`}`);
+  return error.isReadable ? EXIT_FAILED : EXIT_USAGE;
 }

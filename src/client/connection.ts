@@ -199,10 +199,10 @@ export class Connection implements SocketEvents, LayerOutput {
   private async startCompression(): Promise<void> {
     const { snappy, deflateLevel } = this.features;
     try {
-      // Most clients use neither, and node:zlib takes some megabytes of an idle process.
+      // Most clients use neither.
       this.layer = snappy
         ? await (await import("./layers/snappy.ts")).snappyLayer(this)
-        : (await import("./layers/deflate.ts")).deflateLayer(deflateLevel, this);
+        : await (await import("./layers/deflate.ts")).deflateLayer(deflateLevel, this);
     } catch (cause) {
       const text = "snappy needs the packages snappy and @node-rs/crc32: npm install snappy @node-rs/crc32";
       throw new ClientError("INVALID_OPTION", text, { broker: this.broker, cause });

@@ -103,7 +103,7 @@ describe("contrib/Dockerfile", () => {
     const [, links = ""] = /for name in bunsq (.*?); do/.exec(lines) ?? [];
     expect(made).toBe(links);
     const [nsqd, nsqlookupd, ...others] = links.split(" ");
-    for (const name of [nsqd, nsqlookupd]) expect(selectProgram(`/${name}`, []).name).toBe(name as "nsqd");
+    for (const name of [nsqd, nsqlookupd]) expect(selectProgram(`/${name}`, [])?.name).toBe(name as "nsqd");
     expect(others.filter((name) => Object.hasOwn(TOOLS, name)).sort()).toEqual(Object.keys(TOOLS).sort());
     const toCome = others.filter((name) => !Object.hasOwn(TOOLS, name));
     expect(toCome).toEqual(["nsqadmin"]);

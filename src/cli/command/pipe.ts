@@ -1,5 +1,3 @@
-import { dlopen } from "bun:ffi";
-
 /** The C library under its names on Linux with glibc, on Linux with musl, and on macOS. */
 const LIBRARIES = ["libc.so.6", "libc.so", "libSystem.B.dylib"];
 const POLL = { poll: { args: ["ptr", "u64", "int"], returns: "int" } } as const;
@@ -13,6 +11,8 @@ const POLLHUP = 0x10;
  * @param fd the end of the pipe that is written to
  */
 export function readerWatch(fd: number): (() => boolean) | undefined {
+  // A static import would be loaded in every process of the program, also in a broker's.
+  const { dlopen } = require("bun:ffi") as typeof import("bun:ffi");
   for (const library of LIBRARIES) {
     try {
       const { symbols } = dlopen(library, POLL);

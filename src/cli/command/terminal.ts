@@ -1,5 +1,4 @@
 import { fstatSync } from "node:fs";
-import { createInterface } from "node:readline";
 import { ClientError } from "../../client/bun.ts";
 import type { Environment } from "./command.ts";
 import { readerWatch } from "./pipe.ts";
@@ -101,6 +100,8 @@ export class Terminal {
    */
   async confirm(question: string): Promise<boolean> {
     if (process.stdin.isTTY !== true) return true;
+    // A static import would be loaded in every process of the program, also in a broker's, with node's streams.
+    const { createInterface } = await import("node:readline");
     const reader = createInterface({ input: process.stdin, output: process.stderr });
     try {
       const answer = await new Promise<string>((resolve) => {

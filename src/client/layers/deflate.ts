@@ -1,8 +1,9 @@
-import { constants, createDeflateRaw, createInflateRaw } from "node:zlib";
 import type { CompressionLayer, LayerOutput } from "../layers.ts";
 
 /** Raw deflate (RFC 1951). Each piece ends at a byte's border. @param level 1 to 9 */
-export function deflateLayer(level: number, output: LayerOutput): CompressionLayer {
+export async function deflateLayer(level: number, output: LayerOutput): Promise<CompressionLayer> {
+  // A static import is loaded when a bundle of the program is, and takes some megabytes of an idle process.
+  const { constants, createDeflateRaw, createInflateRaw } = await import("node:zlib");
   const deflate = createDeflateRaw({ level, flush: constants.Z_SYNC_FLUSH });
   const inflate = createInflateRaw({ flush: constants.Z_SYNC_FLUSH });
   deflate.on("data", (bytes: Uint8Array) => output.onCompressed(bytes));
