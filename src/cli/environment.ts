@@ -8,7 +8,16 @@ const PREFIX = "BUNSQ_";
 const LOOKUP = LOOKUP_PREFIX.replace("-", "_").toUpperCase();
 
 /** Variables for commands that connect to a broker. For a server they mean nothing. */
-const CLIENT_VARIABLES: readonly string[] = ["BUNSQ_BROKER", "BUNSQ_LOOKUP"];
+const CLIENT_VARIABLES: readonly string[] = [
+  "BUNSQ_BROKER",
+  "BUNSQ_LOOKUP",
+  "BUNSQ_AUTH_SECRET",
+  "BUNSQ_CLIENT_TLS",
+  "BUNSQ_CLIENT_TLS_ROOT_CA_FILE",
+  "BUNSQ_CLIENT_TLS_CERT",
+  "BUNSQ_CLIENT_TLS_KEY",
+  "BUNSQ_CLIENT_TLS_INSECURE",
+];
 
 /** A variable is taken for a misspelled setting if at most one of this many letters is wrong. */
 const LETTERS_PER_SLIP = 3;

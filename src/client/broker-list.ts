@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../base/clock.ts";
 import { parseBroker } from "./connection-options.ts";
 import { asError, ClientError } from "./errors.ts";
 import type { LinkEvent } from "./events.ts";
+import type { HttpOptions } from "./http.ts";
 import { LookupClient, type LookupNode, nodeAddress } from "./lookup-client.ts";
 
 /** Where brokers are found. One of the two. */
@@ -16,6 +17,8 @@ export interface BrokerSource {
   lookupJitter?: number;
   /** How long an answer may take, ms. Default 5,000. */
   lookupTimeoutMs?: number;
+  /** How else they are asked. */
+  lookupHttp?: Omit<HttpOptions, "timeoutMs">;
 }
 
 /** Who uses the list. */
@@ -56,8 +59,9 @@ export class BrokerList {
     const { brokers = [], lookups = [] } = source;
     if (brokers.length > 0 === lookups.length > 0) throw new ClientError("INVALID_OPTION", "give either brokers or lookups");
     for (const broker of brokers) parseBroker(broker);
-    const { lookupTimeoutMs } = source;
-    this.clients = lookups.map((address) => new LookupClient(address, lookupTimeoutMs === undefined ? {} : { timeoutMs: lookupTimeoutMs }));
+    const { lookupTimeoutMs, lookupHttp } = source;
+    const http = { ...lookupHttp, ...(lookupTimeoutMs === undefined ? {} : { timeoutMs: lookupTimeoutMs }) };
+    this.clients = lookups.map((address) => new LookupClient(address, http));
     this.pollMs = source.lookupPollMs ?? DEFAULT_POLL_MS;
     this.jitter = source.lookupJitter ?? 0.3;
     if (!(this.pollMs > 0 && this.jitter >= 0 && this.jitter <= 1)) {

@@ -7,6 +7,8 @@ export interface HttpOptions {
   /** How long a call may take, ms. Default 5,000. */
   timeoutMs?: number;
   headers?: Readonly<Record<string, string>>;
+  /** Makes the request, for instance with a certificate, for which each runtime has a way of its own. Default: fetch(). */
+  fetch?: (url: string, init: RequestInit) => Promise<Response>;
 }
 
 /** One call. */
@@ -38,7 +40,7 @@ export async function call(address: string, request: HttpRequest, options: HttpO
   let status: number;
   let text: string;
   try {
-    const response = await fetch(base + path, {
+    const response = await (options.fetch ?? fetch)(base + path, {
       method,
       signal: controller.signal,
       headers: { Accept: "application/vnd.nsq; version=1.0", ...options.headers },

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "bun:test";
+import { CLIENT_FLAGS } from "../../src/cli/command/client-source.ts";
+import { variableOf } from "../../src/cli/command/credentials.ts";
 import { readEnvironment } from "../../src/cli/environment.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
@@ -91,7 +93,9 @@ describe("environment variables", () => {
   });
 
   test("that say where commands connect to mean nothing to a server", () => {
-    const environment = { BUNSQ_BROKER: "127.0.0.1:4151", BUNSQ_LOOKUP: "127.0.0.1:4161" };
+    const names = Object.values(CLIENT_FLAGS).map(variableOf);
+    expect(names).toContain("BUNSQ_CLIENT_TLS_CERT");
+    const environment = Object.fromEntries(names.map((name) => [name, "true"]));
     for (const program of ["all", "broker", "lookup"] as const) {
       expect([program, read(environment, program)]).toEqual([program, { values: {}, warnings: [], errors: [] }]);
     }

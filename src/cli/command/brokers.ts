@@ -4,16 +4,20 @@ import type { ListFlag } from "../flag.ts";
 import { UsageError } from "../flags.ts";
 import { readText } from "../values.ts";
 import type { Call } from "./command.ts";
+import { httpOptions, TLS_FLAGS, type TlsFlags } from "./credentials.ts";
 
 /** The port of a broker's and of a lookup server's HTTP listener. */
 const BROKER_PORT = 4151;
 const LOOKUP_PORT = 4161;
 
-/** Where a command finds brokers. */
-export interface BrokerFlags {
+/** Where a command finds brokers: at addresses of theirs, or of lookup servers. */
+export interface BrokerAddresses {
   brokers: string[];
   lookups: string[];
 }
+
+/** The flags that say where to connect to, and how if that is an HTTPS listener. */
+export interface BrokerFlags extends BrokerAddresses, TlsFlags {}
 
 const brokerFlag: ListFlag = {
   name: "broker",
@@ -21,7 +25,7 @@ const brokerFlag: ListFlag = {
   own: true,
   default: [],
   defaultDoc: "127.0.0.1:4151",
-  doc: "<addr>[:<port>] of a broker's HTTP listener, or its URL; several with commas (BUNSQ_BROKER, else 127.0.0.1:4151)",
+  doc: "<addr>[:<port>] of a broker's HTTP listener, or a URL, as https://host:4152; several with commas (BUNSQ_BROKER, else 127.0.0.1:4151)",
 };
 
 const lookupFlag: ListFlag = {
@@ -32,8 +36,7 @@ const lookupFlag: ListFlag = {
   doc: "<addr>[:<port>] of a lookup server's HTTP listener, or its URL, to use all brokers that it knows; several with commas (BUNSQ_LOOKUP)",
 };
 
-/** The flags that say where to connect to. */
-export const BROKER_FLAGS = { brokers: brokerFlag, lookups: lookupFlag } as const;
+export const BROKER_FLAGS = { brokers: brokerFlag, lookups: lookupFlag, ...TLS_FLAGS } as const;
 
 /** A broker that a command talks to. */
 export interface Broker {
@@ -43,7 +46,7 @@ export interface Broker {
 }
 
 /** The addresses that the flags, or else the environment, or else the defaults say: brokers, or lookup servers. @throws UsageError */
-export function sourceOf({ options, environment }: Call<BrokerFlags>): BrokerFlags {
+export function sourceOf({ options, environment }: Call<BrokerFlags>): BrokerAddresses {
   if (options.brokers.length > 0 && options.lookups.length > 0) throw new UsageError("give either --broker or --lookup");
   const isGiven = options.brokers.length > 0 || options.lookups.length > 0;
   const from = (flag: ListFlag) => readText(flag, environment[environmentName(flag)] ?? "") as string[];
@@ -62,19 +65,23 @@ export function sourceOf({ options, environment }: Call<BrokerFlags>): BrokerFla
  */
 export async function findBrokers(call: Call<BrokerFlags>, topic?: string): Promise<Broker[]> {
   const { brokers, lookups } = sourceOf(call);
-  if (lookups.length === 0) return brokers.map(brokerAt);
+  if (lookups.length === 0) {
+    const http = httpOptions(call, brokers);
+    return brokers.map((address) => ({ address, client: new BrokerClient(address, http) }));
+  }
   const nodes = await askLookups(call, lookups, topic);
   const addresses = [...new Set(nodes.map(httpAddress))].sort();
   if (addresses.length === 0) {
     const what = topic === undefined ? "no broker is registered" : `no broker has the topic ${topic}`;
     throw new ClientError("NO_BROKER", `${what} with ${lookups.join(", ")}`);
   }
-  return addresses.map(brokerAt);
+  return addresses.map((address) => ({ address, client: new BrokerClient(address) }));
 }
 
 /** Asks all lookup servers. One that is down is reported; if all are, its error is thrown. */
-async function askLookups({ terminal }: Call<BrokerFlags>, lookups: readonly string[], topic: string | undefined): Promise<LookupNode[]> {
-  const clients = lookups.map((address) => new LookupClient(address));
+async function askLookups(call: Call<BrokerFlags>, lookups: readonly string[], topic: string | undefined): Promise<LookupNode[]> {
+  const http = httpOptions(call, lookups);
+  const clients = lookups.map((address) => new LookupClient(address, http));
   const ask = async (client: LookupClient) => (topic === undefined ? client.nodes() : (await client.lookup(topic)).producers);
   const answers = await Promise.allSettled(clients.map(ask));
   const nodes: LookupNode[] = [];
@@ -88,7 +95,7 @@ async function askLookups({ terminal }: Call<BrokerFlags>, lookups: readonly str
     }
   }
   if (failures === answers.length) throw failure;
-  if (failure instanceof Error) terminal.warn(`warning: ${failure.message}`);
+  if (failure instanceof Error) call.terminal.warn(`warning: ${failure.message}`);
   return nodes;
 }
 
@@ -100,10 +107,6 @@ export async function tcpAddress({ address, client }: Broker): Promise<string> {
     throw new ClientError("NO_BROKER", `${address} does not listen for TCP clients on a port`);
   }
   return `${host.replace(/:\d+$/, "")}:${port}`;
-}
-
-function brokerAt(address: string): Broker {
-  return { address, client: new BrokerClient(address) };
 }
 
 function httpAddress({ broadcast_address: host, http_port: port }: LookupNode): string {

@@ -1,38 +1,22 @@
-import type { BrokerSource, ConsumerEvent, ProducerEvent } from "../../client/bun.ts";
-import { type BrokerFlags, findBrokers, sourceOf, tcpAddress } from "./brokers.ts";
+import type { BrokerSource, ConnectionOptions } from "../../client/bun.ts";
+import { BROKER_FLAGS, type BrokerFlags, findBrokers, sourceOf, tcpAddress } from "./brokers.ts";
 import type { Call } from "./command.ts";
-import type { Terminal } from "./terminal.ts";
+import { CREDENTIAL_FLAGS, type CredentialFlags, connectionOptions, httpOptions } from "./credentials.ts";
+
+/** The flags of a command that publishes or receives: where to connect to, and how. */
+export interface ClientFlags extends BrokerFlags, CredentialFlags {}
+
+export const CLIENT_FLAGS = { ...BROKER_FLAGS, ...CREDENTIAL_FLAGS } as const;
 
 /**
- * Where a producer or a consumer finds brokers: the TCP addresses of those that were named, or the lookup servers.
+ * Where a producer or a consumer finds brokers: the TCP addresses of those that were named, or the lookup servers. Also how it
+ * connects to them.
  *
- * @throws UsageError; ClientError if a broker that was named does not answer
+ * @throws UsageError; ClientError if a broker that was named does not answer, or a file cannot be read
  */
-export async function clientSource(call: Call<BrokerFlags>): Promise<BrokerSource> {
+export async function clientSource(call: Call<ClientFlags>): Promise<BrokerSource & ConnectionOptions> {
   const { lookups } = sourceOf(call);
-  if (lookups.length > 0) return { lookups };
-  return { brokers: await Promise.all((await findBrokers(call)).map(tcpAddress)) };
-}
-
-/** What a producer or a consumer reports. */
-export type ClientEvent = ProducerEvent | ConsumerEvent;
-
-/** Says on standard error what happens to connections. */
-export function reportLinks(terminal: Terminal): (event: ClientEvent) => void {
-  return (event) => {
-    switch (event.type) {
-      case "disconnected":
-        if (event.error !== undefined) terminal.warn(`lost ${event.broker}: ${event.error.message}; connecting again`);
-        break;
-      case "connect-failed":
-      case "broker-error":
-      case "lookup-failed":
-        terminal.warn(`warning: ${event.error.message}`);
-        break;
-      case "maybe-duplicated":
-        terminal.warn(`warning: ${event.count} messages that may have reached ${event.from} were sent to ${event.to}`);
-        break;
-      default:
-    }
-  };
+  const how = connectionOptions(call);
+  if (lookups.length > 0) return { ...how, lookups, lookupHttp: httpOptions(call, lookups) };
+  return { ...how, brokers: await Promise.all((await findBrokers(call)).map(tcpAddress)) };
 }

@@ -1,12 +1,15 @@
-import { Consumer, type Message, Producer } from "../../client/bun.ts";
-import { BROKER_FLAGS, type Broker, type BrokerFlags, findBrokers, tcpAddress } from "../command/brokers.ts";
+import { type BrokerSource, type ConnectionOptions, Consumer, type Message, Producer } from "../../client/bun.ts";
+import { type Broker, findBrokers, tcpAddress } from "../command/brokers.ts";
+import { CLIENT_FLAGS, type ClientFlags } from "../command/client-source.ts";
 import { type Call, command, EXIT_FAILED, EXIT_OK } from "../command/command.ts";
+import { connectionOptions } from "../command/credentials.ts";
+import { Links } from "../command/links.ts";
 import { stopSignal } from "../command/stop-signal.ts";
 import { shortCount } from "../command/text-table.ts";
 import { jsonFlag } from "../command/words.ts";
 import type { IntFlag } from "../flag.ts";
 
-interface BenchFlags extends BrokerFlags {
+interface BenchFlags extends ClientFlags {
   messages: number;
   size: number;
   rounds: number;
@@ -49,7 +52,7 @@ export const benchCommand = command<BenchFlags>({
 connection for each direction. The topic is deleted afterwards. It says what an installation does as it is, beside what else
 the broker and its disk have to do; the client's share of the CPU is in the figures.`,
   table: {
-    options: { ...BROKER_FLAGS, messages: messagesFlag, size: sizeFlag, rounds: roundsFlag, json: jsonFlag },
+    options: { ...CLIENT_FLAGS, messages: messagesFlag, size: sizeFlag, rounds: roundsFlag, json: jsonFlag },
     others: [],
   },
   run: async (call) => {
@@ -68,21 +71,24 @@ the broker and its disk have to do; the client's share of the CPU is in the figu
 });
 
 /** @returns the exit code: failed if it was interrupted */
-async function measure({ terminal, options }: Call<BenchFlags>, broker: Broker, topic: string): Promise<number> {
+async function measure(call: Call<BenchFlags>, broker: Broker, topic: string): Promise<number> {
+  const { terminal, options } = call;
   const { messages, size, rounds, json } = options;
   const stop = stopSignal();
   const address = await tcpAddress(broker);
+  const how = { ...connectionOptions(call), brokers: [address] };
   const info = await broker.client.info();
   const version = info.bunsq_version === undefined ? `nsqd ${info.version}` : `bunsq ${info.bunsq_version}`;
   if (!json) await terminal.print(`${version} at ${address}: ${messages} messages of ${size} bytes, one connection each way\n`);
 
-  await using producer = new Producer({ brokers: [address] });
-  await producer.ready({ signal: stop });
+  const links = new Links(terminal);
+  await using producer = new Producer({ ...how, onEvent: links.onEvent });
+  await producer.ready({ signal: AbortSignal.any([stop, links.failed]) });
   terminal.progress("publishing …");
   const published = await publish(producer, topic, options, stop);
   if (!json && !stop.aborted) await terminal.print(`published  ${describe(published, size)}, each acknowledged\n`);
   terminal.progress("consuming …");
-  const receiver = new Receiver(address, topic);
+  const receiver = new Receiver(how, topic, new Links(terminal));
   try {
     const consumed = await receiver.drain(published.messages, stop);
     if (!json && !stop.aborted) await terminal.print(`consumed   ${describe(consumed, size)}, each finished\n`);
@@ -140,24 +146,26 @@ class Receiver {
   private onMessage: (message: Message) => void = () => {};
 
   constructor(
-    address: string,
+    how: BrokerSource & ConnectionOptions,
     private readonly topic: string,
+    private readonly links: Links,
   ) {
-    this.consumer = new Consumer({ brokers: [address], topic, channel: CHANNEL, maxInFlight: MAX_IN_FLIGHT });
+    this.consumer = new Consumer({ ...how, topic, channel: CHANNEL, maxInFlight: MAX_IN_FLIGHT, onEvent: links.onEvent });
   }
 
-  /** Starts to consume, and goes on until this number of messages is finished. */
+  /** Starts to consume, and goes on until this number of messages is finished. @throws ClientError if the broker refuses that */
   async drain(messages: number, stop: AbortSignal): Promise<Throughput> {
     const startMs = performance.now();
     let left = messages;
     await new Promise<void>((resolve) => {
-      stop.addEventListener("abort", () => resolve(), { once: true });
+      for (const signal of [stop, this.links.failed]) signal.addEventListener("abort", () => resolve(), { once: true });
       if (stop.aborted) return resolve();
       this.onMessage = () => {
         if (--left === 0) resolve();
       };
       void this.consumer.run((message) => this.onMessage(message));
     });
+    this.links.failed.throwIfAborted();
     return { messages: messages - left, seconds: (performance.now() - startMs) / 1000 };
   }
 

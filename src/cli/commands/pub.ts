@@ -1,9 +1,10 @@
 import { createReadStream, readFileSync } from "node:fs";
 import { ClientError, Producer } from "../../client/bun.ts";
-import { BROKER_FLAGS, type BrokerFlags } from "../command/brokers.ts";
-import { clientSource, reportLinks } from "../command/client-source.ts";
+import { CLIENT_FLAGS, type ClientFlags, clientSource } from "../command/client-source.ts";
 import { type Call, command, EXIT_FAILED, EXIT_OK } from "../command/command.ts";
+import { explainFailure } from "../command/failure.ts";
 import { splitLines } from "../command/lines.ts";
+import { Links } from "../command/links.ts";
 import { stopSignal } from "../command/stop-signal.ts";
 import { shortCount } from "../command/text-table.ts";
 import { checkName, jsonFlag, TOPIC } from "../command/words.ts";
@@ -13,7 +14,7 @@ import { UsageError } from "../flags.ts";
 const HOUR = 3_600_000;
 const MIB = 1024 * 1024;
 
-interface PubFlags extends BrokerFlags {
+interface PubFlags extends ClientFlags {
   file: string;
   lines: boolean;
   count: number;
@@ -72,7 +73,7 @@ Ends with 0 once brokers have acknowledged all messages. With several brokers th
   words: [TOPIC, { name: "BODY", isOptional: true }],
   table: {
     options: {
-      ...BROKER_FLAGS,
+      ...CLIENT_FLAGS,
       file: fileFlag,
       lines: linesFlag,
       count: countFlag,
@@ -89,7 +90,9 @@ Ends with 0 once brokers have acknowledged all messages. With several brokers th
     const input = inputOf(call);
     const body = options.lines ? undefined : await bodyOf(input);
     if (body?.length === 0) throw new UsageError("a message must not be empty");
-    const publishing = new Publishing(call, topic, new Producer({ ...(await clientSource(call)), onEvent: reportLinks(call.terminal) }));
+    const links = new Links(call.terminal);
+    const producer = new Producer({ ...(await clientSource(call)), onEvent: links.onEvent });
+    const publishing = new Publishing(call, topic, producer, links.failed);
     try {
       if (body === undefined) await publishing.lines(input);
       else await publishing.copies(body, options.count);
@@ -140,7 +143,7 @@ function unreadable(path: string, error: unknown): ClientError {
 
 /** Messages that are being published, and how that went. */
 class Publishing {
-  private readonly stop = stopSignal();
+  private readonly stop: AbortSignal;
   private readonly startMs = performance.now();
   private readonly brokers = new Map<string, number>();
   private sent = 0;
@@ -148,14 +151,17 @@ class Publishing {
   private failed = 0;
   /** Fewer copies were sent than were asked for. */
   private isInterrupted = false;
-  private firstError: Error | undefined;
+  private firstError: ClientError | undefined;
   private shownMs = this.startMs;
 
   constructor(
     private readonly call: Call<PubFlags>,
     private readonly topic: string,
     private readonly producer: Producer,
-  ) {}
+    private readonly linksFailed: AbortSignal,
+  ) {
+    this.stop = AbortSignal.any([stopSignal(), linksFailed]);
+  }
 
   async copies(body: string | Uint8Array, count: number): Promise<void> {
     for (let n = 0; n < count && !this.stop.aborted; n++) await this.add(body);
@@ -177,7 +183,8 @@ class Publishing {
 
   /** Waits for what is under way, and says how it went. @returns the exit code */
   async end(): Promise<number> {
-    await this.producer.close();
+    await this.producer.close({ signal: this.linksFailed });
+    if (this.failed === 0) this.linksFailed.throwIfAborted();
     const { terminal, options } = this.call;
     terminal.progress("");
     const { topic, sent, failed, bytes } = this;
@@ -194,14 +201,14 @@ class Publishing {
     }
     if (this.isInterrupted) terminal.warn("interrupted");
     if (failed === 0) return this.isInterrupted ? EXIT_FAILED : EXIT_OK;
-    terminal.warn(`${failed} of ${sent} messages were not published: ${this.firstError?.message}`);
+    terminal.warn(`${failed} of ${sent} messages were not published: ${explainFailure(this.linksFailed.reason ?? this.firstError)}`);
     return EXIT_FAILED;
   }
 
   /** Ends before all was read. What was read until then has been published, and is told. */
   async fail(): Promise<void> {
     if (this.sent > 0) await this.end();
-    else await this.producer.close();
+    else await this.producer.close({ signal: this.linksFailed });
   }
 
   private async add(body: string | Uint8Array): Promise<void> {
@@ -218,7 +225,7 @@ class Publishing {
           return;
         }
         this.failed++;
-        this.firstError ??= error;
+        this.firstError ??= error as ClientError;
       },
       { ...(defer > 0 ? { deferMs: defer } : {}), ...(key === "" ? {} : { idempotencyKey: key }) },
     );

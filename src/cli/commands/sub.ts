@@ -1,15 +1,16 @@
 import { isUtf8 } from "node:buffer";
-import { ClientError, Consumer, type ConsumerEvent, type Message, type PeekedMessage } from "../../client/bun.ts";
-import { BROKER_FLAGS, type Broker, type BrokerFlags, findBrokers } from "../command/brokers.ts";
-import { type ClientEvent, clientSource, reportLinks } from "../command/client-source.ts";
+import { ClientError, Consumer, type Message, type PeekedMessage } from "../../client/bun.ts";
+import { type Broker, findBrokers } from "../command/brokers.ts";
+import { CLIENT_FLAGS, type ClientFlags, clientSource } from "../command/client-source.ts";
 import { type Call, command, EXIT_OK } from "../command/command.ts";
+import { Links } from "../command/links.ts";
 import { stopSignal } from "../command/stop-signal.ts";
 import { OutputClosed, type Terminal } from "../command/terminal.ts";
 import { CHANNEL, checkName, jsonFlag, TOPIC } from "../command/words.ts";
 import type { IntFlag, StringFlag } from "../flag.ts";
 import { POSITIONS } from "./channel.ts";
 
-interface SubFlags extends BrokerFlags {
+interface SubFlags extends ClientFlags {
   from: string;
   count: number;
   maxInFlight: number;
@@ -47,7 +48,7 @@ With CHANNEL it is one of the channel's consumers: what it prints is finished.
 ${POSITIONS}
 A channel that exists is moved by bunsq channel seek, not by --from.`,
   words: [TOPIC, { ...CHANNEL, isOptional: true }],
-  table: { options: { ...BROKER_FLAGS, from: fromFlag, count: countFlag, maxInFlight: maxInFlightFlag, json: jsonFlag }, others: [] },
+  table: { options: { ...CLIENT_FLAGS, from: fromFlag, count: countFlag, maxInFlight: maxInFlightFlag, json: jsonFlag }, others: [] },
   run: async (call) => {
     const topic = checkName("topic", call.words[0]);
     const [, named] = call.words;
@@ -103,7 +104,7 @@ class MessageOutput {
 /** Receives and prints messages until there have been enough, or the process is asked to end. */
 async function consume(call: Call<SubFlags>, topic: string, channel: string, output: MessageOutput): Promise<void> {
   const source = await clientSource(call);
-  const start = new FirstConnection(call.terminal, source.lookups?.length ?? 0);
+  const links = new Links(call.terminal, source.lookups?.length ?? 0);
   const wanted = () => Math.min(call.options.maxInFlight, output.left);
   const consumer = new Consumer({
     ...source,
@@ -112,10 +113,10 @@ async function consume(call: Call<SubFlags>, topic: string, channel: string, out
     maxInFlight: wanted(),
     maxAttempts: 0,
     touch: "auto",
-    onEvent: (event) => start.onEvent(event),
+    onEvent: links.onEvent,
   });
   const close = () => void consumer.close();
-  start.onFailed = close;
+  links.failed.addEventListener("abort", close, { once: true });
   output.stop.addEventListener("abort", close, { once: true });
   call.terminal.onClose(close);
   for await (const message of consumer) {
@@ -132,47 +133,7 @@ async function consume(call: Call<SubFlags>, topic: string, channel: string, out
     if (wanted() < consumer.maxInFlight) consumer.setMaxInFlight(wanted());
   }
   await consumer.close();
-  if (start.failure !== undefined) throw start.failure;
-}
-
-/**
- * Whether a first connection succeeds. If none does, because all lookup servers or all brokers that are known fail, so does the
- * command; a connection that is lost later is made again.
- */
-class FirstConnection {
-  failure: ClientError | undefined;
-  onFailed = () => {};
-  private hasConnected = false;
-  private readonly untried = new Set<string>();
-  private readonly lookupsDown = new Set<string>();
-  private readonly report: (event: ClientEvent) => void;
-
-  constructor(
-    terminal: Terminal,
-    private readonly lookups: number,
-  ) {
-    this.report = reportLinks(terminal);
-  }
-
-  onEvent(event: ConsumerEvent): void {
-    if (event.type === "connected") this.hasConnected = true;
-    if (event.type === "broker-found") this.untried.add(event.broker);
-    const error = this.hasConnected ? undefined : this.lastFailure(event);
-    if (error === undefined) return this.report(event);
-    this.failure ??= error;
-    this.onFailed();
-  }
-
-  /** @returns the error of the event, if nothing is left that may succeed */
-  private lastFailure(event: ConsumerEvent): ClientError | undefined {
-    if (event.type === "connect-failed") {
-      this.untried.delete(event.broker);
-      return this.untried.size === 0 ? event.error : undefined;
-    }
-    if (event.type !== "lookup-failed") return undefined;
-    this.lookupsDown.add(event.lookup);
-    return this.lookupsDown.size === this.lookups ? event.error : undefined;
-  }
+  links.failed.throwIfAborted();
 }
 
 function factsOf(message: Message): object {

@@ -33,7 +33,8 @@ describe("completion in bash", () => {
     async () => {
       expect(await inBash("top")).toEqual(expect.arrayContaining(["topics", "topic"]));
       expect(await inBash("topic", "")).toEqual(["create", "delete", "pause", "unpause", "empty", "retention", "--help"]);
-      expect(await inBash("topic", "delete", "--")).toEqual(["--broker=", "--json", "--lookup=", "--yes", "--help"]);
+      const tls = ["--tls-cert=", "--tls-insecure", "--tls-key=", "--tls-root-ca-file="];
+      expect(await inBash("topic", "delete", "--")).toEqual(["--broker=", "--json", "--lookup=", ...tls, "--yes", "--help"]);
       expect(await inBash("peek", "orders", "--state", "=", "w")).toEqual(["waiting"]);
       expect(await inBash("peek", "orders", "--state", "=")).toEqual(["in_flight", "waiting", "deferred"]);
       expect(await inBash("completion", "")).toEqual(["bash", "zsh", "fish", "--help"]);
