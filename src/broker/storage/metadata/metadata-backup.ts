@@ -63,7 +63,8 @@ export function inspectMetadata(path: string, withoutUnreadable = false): Metada
     database.run("BEGIN IMMEDIATE");
     const state = inspect(database);
     database.run("ROLLBACK");
-    return state;
+    // After a kill, the last page may be in the write-ahead log only.
+    return state === "sound" && sizeOrZero(`${path}-wal`) === 0 ? wholeOrCut(database, sizeOrZero(path)) : state;
   } catch (error) {
     const { code = "", message } = error as NodeJS.ErrnoException;
     if (code.startsWith("SQLITE_BUSY")) return "locked";
@@ -92,7 +93,8 @@ function inspectBackup(disk: Disk, path: string): MetadataState {
   let database: Database | undefined;
   try {
     database = openInMemory(bytes);
-    return inspect(database);
+    const state = inspect(database);
+    return state === "sound" ? wholeOrCut(database, bytes.length) : state;
   } catch (error) {
     return { damage: (error as Error).message };
   } finally {
@@ -107,6 +109,16 @@ function inspect(database: Database): MetadataState {
   if (tables[0]?.[0] === 0) return "missing";
   const says = found?.[0] ?? "it cannot be checked";
   return says === "ok" ? "sound" : { damage: says.replace(/^\*\*\* .* \*\*\*\n/, "").replace(/\s+/g, " ") };
+}
+
+/** SQLite does not notice that a file was cut in a page that nothing uses. */
+function wholeOrCut(database: Database, bytes: number): MetadataState {
+  const { page_size: pageBytes } = database.query("PRAGMA page_size").get() as { page_size: number };
+  return bytes % pageBytes === 0 ? "sound" : { damage: `it has ${bytes} bytes, which is no multiple of its page size` };
+}
+
+function sizeOrZero(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 /** @throws SQLite's error for bytes that are no database */

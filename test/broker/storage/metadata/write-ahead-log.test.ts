@@ -1,7 +1,8 @@
 import { expect, spyOn, test } from "bun:test";
-import { readFileSync, rmSync, statSync, symlinkSync } from "node:fs";
+import { copyFileSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync } from "node:fs";
 import { join } from "node:path";
 import { systemDisk } from "../../../../src/broker/storage/disk/disk.ts";
+import { inspectMetadata } from "../../../../src/broker/storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "../../../../src/broker/storage/metadata/metadata-store.ts";
 import { removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 
@@ -100,4 +101,25 @@ test("a write-ahead log whose size the disk does not tell is a checkpoint that f
   rmSync(path);
   symlinkSync(path, path);
   expect((await cursors.checkpoint())?.message).toContain("ELOOP");
+});
+
+test("a store that was cut in a page that nothing uses is damaged, and one that a kill left is not", () => {
+  const folder = temporaryFolder();
+  const store = new MetadataStore(folder);
+  const { path } = store;
+  const topicId = store.makeTopic("t", (number) => number)?.id ?? 0;
+  const id = store.addChannel(topicId, "c", 0);
+  const row = { id, topicId, name: "c", paused: false, voidBefore: 0, requeuesVoidBefore: 0, floor: 0 };
+  // A large row, and then a small one: pages at the end of the file are free.
+  store.updateChannel({ ...row, progress: new Uint8Array(100_000) });
+  store.updateChannel({ ...row, progress: new Uint8Array() });
+  const killed = temporaryFolder();
+  for (const ending of ["", "-wal"]) copyFileSync(path + ending, join(killed, `store${ending}`));
+  expect(inspectMetadata(join(killed, "store"))).toBe("sound");
+  store.close();
+  expect(inspectMetadata(path)).toBe("sound");
+  truncateSync(path, statSync(path).size - 100);
+  expect(inspectMetadata(path)).toEqual({ damage: expect.stringContaining("no multiple of its page size") });
+  removeFolder(folder);
+  removeFolder(killed);
 });
