@@ -211,12 +211,21 @@ export class Checkpointer {
 
   /** A sync of all entries of the deferred store begins. */
   syncBegins(): void {
-    const { syncedProgress } = this.parts.metadata;
     this.beingSynced.clear();
     for (const moves of this.moves) {
-      const { id } = moves.channel;
       moves.syncBegins();
-      this.beingSynced.set(moves, syncedProgress.floorOf(id) === undefined ? undefined : syncedProgress.rowOf(id));
+      this.beingSynced.set(moves, this.recordedRow(moves.channel.id));
+    }
+  }
+
+  /** What a channel's row says, if it has a record beside; undefined also if that cannot be read: the record stays for the next sync. */
+  private recordedRow(channelId: number): SavedProgress | undefined {
+    const { syncedProgress } = this.parts.metadata;
+    try {
+      return syncedProgress.floorOf(channelId) === undefined ? undefined : syncedProgress.rowOf(channelId);
+    } catch (error) {
+      this.failed(error as Error);
+      return undefined;
     }
   }
 
