@@ -70,12 +70,16 @@ export class Ledger {
     return sent;
   }
 
-  /** The run ends. What was finished at or after a time may come again. @param sinceMs Infinity: nothing may */
+  /** The run is killed. What was finished at or after a time may come again. */
   restarts(sinceMs: number): void {
     for (const sent of this.messages.values()) {
-      if (sinceMs === Number.POSITIVE_INFINITY) sent.mayRepeat = false;
-      else if (sent.finishedMs !== undefined && sent.finishedMs >= sinceMs) sent.mayRepeat = true;
+      if (sent.finishedMs !== undefined && sent.finishedMs >= sinceMs) sent.mayRepeat = true;
     }
+  }
+
+  /** The run stops cleanly: nothing may come again. @param holding topics that have delivered nothing in this run */
+  stops(holding: readonly string[]): void {
+    for (const sent of this.messages.values()) sent.mayRepeat &&= holding.includes(sent.topic);
   }
 
   refuse(requests: readonly Request[], topic: string, error: unknown): void {
