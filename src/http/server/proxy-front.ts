@@ -1,17 +1,16 @@
 import { freeBuffer } from "../../base/free-buffer.ts";
 import { StallWatch } from "../../base/stall.ts";
-import { formatAddress, parseListenAddress } from "../../net/address.ts";
+import { parseListenAddress } from "../../net/address.ts";
 import { type ClientConnection, ClientListener } from "../../net/client-listener.ts";
 import { Farewells } from "../../net/farewells.ts";
 import { ConnectionLimit, type ConnectionLimitParts, IDLE_AFTER_MS, type LimitedConnection } from "./connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "./load.ts";
+import { Proxies } from "./proxies.ts";
 import type { HttpFront } from "./server.ts";
-import { connectProxy, LOOPBACK, type ProxyHost, TcpProxy } from "./tcp-proxy.ts";
+import type { TcpProxy } from "./tcp-proxy.ts";
 
 /** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
-/** A proxy has two sockets beside the client's: both ends of its connection to Bun.serve(). */
-const PROXY_DESCRIPTORS = 2;
 const TOO_MANY = Buffer.from("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
 
 /** What a front needs of its server. */
@@ -23,27 +22,26 @@ export interface ProxyFrontServices extends Omit<ConnectionLimitParts, "turn"> {
  * Accepts a server's clients, as many as there are descriptors for, and passes all that they send on to Bun.serve(), which listens
  * on the loopback for it alone and has no limit on connections.
  */
-export class ProxyFront implements HttpFront, ProxyHost {
+export class ProxyFront implements HttpFront {
   readonly load: HttpLoad;
   private readonly connections: ConnectionLimit;
   private readonly listener: ClientListener<PassedOnConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
   private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS, performance.now());
   private readonly farewells = new Farewells();
-  /** By the ports that their requests come from at Bun.serve(). */
-  private readonly proxiesByPort = new Map<number, TcpProxy>();
-  private serverPort = 0;
+  private readonly proxies: Proxies;
   private onAllClosed: (() => void) | undefined;
 
   /** @throws StartError if it cannot listen on the address */
   constructor(
-    private readonly services: ProxyFrontServices,
+    services: ProxyFrontServices,
     private readonly limits: HttpLimits,
     address: string,
     addressFlag: string,
   ) {
     this.load = new HttpLoad(limits);
     this.connections = new ConnectionLimit({ ...services, turn: this });
+    this.proxies = new Proxies(this, this.connections, services.rateLimitedLog);
     this.listener = ClientListener.listen<PassedOnConnection>(parseListenAddress(address), addressFlag, {
       accept: (socket) => this.accept(socket),
       onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
@@ -79,15 +77,11 @@ export class ProxyFront implements HttpFront, ProxyHost {
   }
 
   setServerPort(port: number): void {
-    this.serverPort = port;
+    this.proxies.serverPort = port;
   }
 
   clientAddress(address: string, port: number): string | undefined {
-    const client = address === LOOPBACK ? this.proxiesByPort.get(port)?.client : undefined;
-    if (client === undefined) return undefined;
-    // Bun's types do not say that both are undefined when the client is gone.
-    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
-    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
+    return this.proxies.clientAddress(address, port);
   }
 
   async stop(): Promise<void> {
@@ -113,29 +107,14 @@ export class ProxyFront implements HttpFront, ProxyHost {
   }
 
   onRequestComplete(port: number): void {
-    this.proxiesByPort.get(port)?.onRequestComplete();
+    this.proxies.onRequestComplete(port);
   }
-
-  // ---- proxies
 
   /** Passes a client on. @returns undefined if there is no descriptor for it: the client is told so */
   openProxy(client: Bun.Socket<PassedOnConnection | undefined>, first: Buffer): TcpProxy | undefined {
-    if (this.connections.takeDescriptors(PROXY_DESCRIPTORS)) return new TcpProxy(this, client, [first], false);
-    this.farewells.say(client, TOO_MANY, true);
-    return undefined;
-  }
-
-  onProxyClosed(): void {
-    this.connections.giveBackDescriptors(PROXY_DESCRIPTORS);
-  }
-
-  connect(proxy: TcpProxy): void {
-    connectProxy(proxy, this.serverPort, this.services.rateLimitedLog);
-  }
-
-  setProxyAt(port: number, proxy: TcpProxy | undefined): void {
-    if (proxy === undefined) this.proxiesByPort.delete(port);
-    else this.proxiesByPort.set(port, proxy);
+    const proxy = this.proxies.open(client, [first], false);
+    if (proxy === undefined) this.farewells.say(client, TOO_MANY, true);
+    return proxy;
   }
 
   private checkTime(): void {

@@ -2,9 +2,10 @@ import type { Logger } from "../../../base/logger.ts";
 import { StallWatch } from "../../../base/stall.ts";
 import type { ConnectionLimit, ConnectionLimitParts } from "../../../http/server/connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "../../../http/server/load.ts";
+import { Proxies } from "../../../http/server/proxies.ts";
 import type { HttpFront } from "../../../http/server/server.ts";
-import { connectProxy, LOOPBACK, type ProxiedSocket, type ProxyHost, TcpProxy } from "../../../http/server/tcp-proxy.ts";
-import { formatAddress, parseListenAddress } from "../../../net/address.ts";
+import type { ProxiedSocket, TcpProxy } from "../../../http/server/tcp-proxy.ts";
+import { parseListenAddress } from "../../../net/address.ts";
 import { ClientListener, UNIX_PEER } from "../../../net/client-listener.ts";
 import { Farewells } from "../../../net/farewells.ts";
 import type { BrokerOptions } from "../../options.ts";
@@ -14,8 +15,6 @@ import { Responses } from "./responses.ts";
 
 /** Connections are looked at this often: an idle one is closed. */
 const SURVEY_INTERVAL_MS = 500;
-/** A proxy has two sockets beside the client's: both ends of its connection to Bun.serve(). */
-const PROXY_DESCRIPTORS = 2;
 
 /** The listener that a fast path opens. */
 export interface FrontListener {
@@ -44,7 +43,7 @@ export interface FastPathServices extends PublishServices, ConnectionLimitParts 
  * Bun.serve() takes 11 to 13 µs of CPU for a request with a body before anything is done for it. Here a whole publish costs a
  * recv, a look at some hundred bytes, and its share of the turn's commit and of a send.
  */
-export class FastPath implements HttpFront, FastPathHost, ProxyHost {
+export class FastPath implements HttpFront, FastPathHost {
   readonly load: HttpLoad;
   readonly responses = new Responses();
   readonly partialRequests: PartialRequestHost;
@@ -55,12 +54,10 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
 
   private readonly listener: ClientListener<FastPathConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
-  /** By the ports that their requests come from at Bun.serve(). */
-  private readonly proxiesByPort = new Map<number, TcpProxy>();
+  private readonly proxies: Proxies;
   private readonly farewells = new Farewells();
   private readonly stalls: StallWatch;
   private readonly isUnix: boolean;
-  private serverPort = 0;
   private onAllClosed: () => void = () => {};
 
   /** @throws StartError if it cannot listen on the address */
@@ -74,6 +71,7 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     const parsed = parseListenAddress(address);
     this.isUnix = "unix" in parsed;
     this.load = new HttpLoad(limits);
+    this.proxies = new Proxies(services.turn, services.httpConnections, services.rateLimitedLog);
     this.stalls = new StallWatch(SURVEY_INTERVAL_MS, services.turn.steadyMs);
     this.partialRequests = { pool: services.chunks, budget: this.load.bodies.budget, slowBodyMs: limits.slowBodyMs };
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
@@ -115,17 +113,12 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
   }
 
   setServerPort(port: number): void {
-    this.serverPort = port;
+    this.proxies.serverPort = port;
   }
 
   clientAddress(address: string, port: number): string | undefined {
-    // Another address of this machine may have the same port.
-    const client = address === LOOPBACK ? this.proxiesByPort.get(port)?.client : undefined;
-    if (client === undefined) return undefined;
-    if (this.isUnix) return UNIX_PEER;
-    // Bun's types do not say that both are undefined when the client is gone.
-    const { remoteAddress: host, remotePort }: { remoteAddress?: string; remotePort?: number } = client;
-    return host === undefined || remotePort === undefined ? "gone" : formatAddress(host, remotePort);
+    const client = this.proxies.clientAddress(address, port);
+    return client !== undefined && this.isUnix ? UNIX_PEER : client;
   }
 
   async stop(): Promise<void> {
@@ -151,32 +144,12 @@ export class FastPath implements HttpFront, FastPathHost, ProxyHost {
     clearInterval(this.survey);
   }
 
-  // ---- proxies
-
   openProxy(client: ProxiedSocket, first: Buffer[], inputEnded: boolean): TcpProxy | undefined {
-    if (!this.services.httpConnections.takeDescriptors(PROXY_DESCRIPTORS)) return undefined;
-    return new TcpProxy(this, client, first, inputEnded);
-  }
-
-  onProxyClosed(): void {
-    this.services.httpConnections.giveBackDescriptors(PROXY_DESCRIPTORS);
-  }
-
-  get steadyMs(): number {
-    return this.services.turn.steadyMs;
-  }
-
-  connect(proxy: TcpProxy): void {
-    connectProxy(proxy, this.serverPort, this.services.rateLimitedLog);
-  }
-
-  setProxyAt(port: number, proxy: TcpProxy | undefined): void {
-    if (proxy === undefined) this.proxiesByPort.delete(port);
-    else this.proxiesByPort.set(port, proxy);
+    return this.proxies.open(client, first, inputEnded);
   }
 
   onRequestComplete(port: number): void {
-    this.proxiesByPort.get(port)?.onRequestComplete();
+    this.proxies.onRequestComplete(port);
   }
 
   private checkTime(): void {

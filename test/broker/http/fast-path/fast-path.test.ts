@@ -9,7 +9,11 @@ import { WithHttp } from "../../../support/with-http.ts";
 /** Parts of the fast path that tests look at. */
 interface Inside {
   api: {
-    front: { listener: { connections: Set<unknown> }; proxiesByPort: Map<number, unknown>; serverPort: number; load: { requests: number } };
+    front: {
+      listener: { connections: Set<unknown> };
+      proxies: { byPort: Map<number, unknown>; serverPort: number };
+      load: { requests: number };
+    };
   };
 }
 
@@ -317,8 +321,8 @@ test("a client that reads late gets a long response whole", async () => {
   });
   socket.pause();
   socket.write(requestBytes("GET", "/ping"));
-  const { proxiesByPort } = (http.http as unknown as Inside).api.front;
-  await until("it is proxied", () => proxiesByPort.size > 0);
+  const { byPort } = (http.http as unknown as Inside).api.front.proxies;
+  await until("it is proxied", () => byPort.size > 0);
   // Other clients are served in the meantime.
   for (let i = 0; i < 10; i++) expect((await fetch(`http://127.0.0.1:${http.http.port}/info`)).status).toBe(200);
   expect(bytes).toBe(0);
@@ -409,8 +413,8 @@ test("clients that come and go leave nothing behind", async () => {
     if (i % 2 === 0) await socket.until((bytes) => bytes.length > 0, 20);
     socket.destroy();
   }
-  const { listener, proxiesByPort, load } = (http.http as unknown as Inside).api.front;
-  await until("everything is freed", () => listener.connections.size === 0 && proxiesByPort.size === 0 && load.requests === 0);
+  const { listener, proxies, load } = (http.http as unknown as Inside).api.front;
+  await until("everything is freed", () => listener.connections.size === 0 && proxies.byPort.size === 0 && load.requests === 0);
 });
 
 test("another address of this machine with the port of a client's proxy is refused", async () => {
@@ -418,8 +422,8 @@ test("another address of this machine with the port of a client's proxy is refus
   const client = await http.socket();
   client.write(requestBytes("GET", "/ping"));
   expect(await answers(client, 1)).toEqual(["200 OK"]);
-  const { proxiesByPort, serverPort } = (http.http as unknown as Inside).api.front;
-  const [localPort] = proxiesByPort.keys();
+  const { byPort, serverPort } = (http.http as unknown as Inside).api.front.proxies;
+  const [localPort] = byPort.keys();
   const other = connect({ host: "127.0.0.1", port: serverPort, localAddress: "127.0.0.2", localPort });
   const received = await new Promise<string>((resolve, reject) => {
     let text = "";
