@@ -1,7 +1,7 @@
 import { type BrokerClient, ClientError } from "../../client/bun.ts";
 import type { FlagTable } from "../flags.ts";
 import { BROKER_FLAGS, type Broker, type BrokerFlags, findBrokers } from "./brokers.ts";
-import { type Call, EXIT_FAILED, EXIT_OK } from "./command.ts";
+import { type Call, type Command, command, EXIT_FAILED, EXIT_OK, type Word } from "./command.ts";
 import { jsonFlag, yesFlag } from "./words.ts";
 
 /** The flags of a command that changes something at one or more brokers. */
@@ -28,6 +28,16 @@ export interface Action<Answer> {
   at(client: BrokerClient): Promise<Answer>;
   /** What else there is to say about a broker's answer: in a line for people, as an object for programs. */
   tell?(answer: Answer): { text: string; json: object };
+}
+
+/** Makes a command that is one action. @param actionOf returns it for the words of a command line. @throws UsageError */
+export function actionCommand<Answer>(
+  { isDestructive, ...parts }: { name: string; summary: string; words: readonly Word[]; isDestructive: boolean },
+  actionOf: (words: readonly string[]) => Action<Answer>,
+): Command {
+  const run = (call: Call<ActionFlags & { yes?: boolean }>) => carryOut(call, actionOf(call.words));
+  if (isDestructive) return command<DestructiveFlags>({ ...parts, table: DESTRUCTIVE_TABLE, run });
+  return command<ActionFlags>({ ...parts, table: ACTION_TABLE, run });
 }
 
 /**

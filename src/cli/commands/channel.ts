@@ -1,5 +1,5 @@
 import type { BrokerClient } from "../../client/bun.ts";
-import { ACTION_TABLE, type ActionFlags, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
+import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
 import { type Command, command, commandGroup } from "../command/command.ts";
 import { CHANNEL, checkName, TOPIC } from "../command/words.ts";
 import type { StringFlag } from "../flag.ts";
@@ -27,47 +27,22 @@ const CREATE_TABLE: FlagTable<CreateFlags> = { options: { ...ACTION_TABLE.option
 
 const namesOf = (words: readonly string[]) => ({ topic: checkName("topic", words[0]), channel: checkName("channel", words[1]) });
 
-/** A command that does one thing to a channel. */
+/** A command that does one thing to a channel. @param verbs what it has done; and, if it drops messages, what to ask before */
 function simple(
   name: string,
   summary: string,
-  done: string,
+  [done, question]: readonly [done: string, question?: string],
   at: (client: BrokerClient, topic: string, channel: string) => Promise<void>,
 ): Command {
-  return command({
-    name,
-    summary,
-    words: WORDS,
-    table: ACTION_TABLE,
-    run: (call) => {
-      const { topic, channel } = namesOf(call.words);
-      const action = { topic, done: `${done} channel ${channel} of ${topic}` };
-      return carryOut(call, { ...action, at: (client) => at(client, topic, channel) });
-    },
-  });
-}
-
-/** A command that drops messages of a channel. */
-function destructive(
-  name: string,
-  summary: string,
-  [done, question]: [done: string, question: string],
-  at: (client: BrokerClient, topic: string, channel: string) => Promise<void>,
-): Command {
-  return command({
-    name,
-    summary,
-    words: WORDS,
-    table: DESTRUCTIVE_TABLE,
-    run: (call) => {
-      const { topic, channel } = namesOf(call.words);
-      return carryOut(call, {
-        topic,
-        done: `${done} channel ${channel} of ${topic}`,
-        question: `${question} channel ${channel} of ${topic}`,
-        at: (client) => at(client, topic, channel),
-      });
-    },
+  return actionCommand({ name, summary, words: WORDS, isDestructive: question !== undefined }, (words) => {
+    const { topic, channel } = namesOf(words);
+    const what = `channel ${channel} of ${topic}`;
+    return {
+      topic,
+      done: `${done} ${what}`,
+      ...(question === undefined ? {} : { question: `${question} ${what}` }),
+      at: (client) => at(client, topic, channel),
+    };
   });
 }
 
@@ -114,18 +89,15 @@ const seek = command({
 /** `bunsq channel …` */
 export const channelCommand = commandGroup("channel", "Make, change, move and delete channels", [
   create,
-  destructive("delete", "delete a channel with its messages", ["deleted", "delete"], (client, topic, channel) =>
+  simple("delete", "delete a channel with its messages", ["deleted", "delete"], (client, topic, channel) =>
     client.deleteChannel(topic, channel),
   ),
-  simple("pause", "give a channel's consumers no messages until it is unpaused", "paused", (client, topic, channel) =>
+  simple("pause", "give a channel's consumers no messages until it is unpaused", ["paused"], (client, topic, channel) =>
     client.pauseChannel(topic, channel),
   ),
-  simple("unpause", "let a paused channel go on", "unpaused", (client, topic, channel) => client.unpauseChannel(topic, channel)),
-  destructive(
-    "empty",
-    "drop all messages of a channel, also those in flight",
-    ["emptied", "drop all messages of"],
-    (client, topic, channel) => client.emptyChannel(topic, channel),
+  simple("unpause", "let a paused channel go on", ["unpaused"], (client, topic, channel) => client.unpauseChannel(topic, channel)),
+  simple("empty", "drop all messages of a channel, also those in flight", ["emptied", "drop all messages of"], (client, topic, channel) =>
+    client.emptyChannel(topic, channel),
   ),
   seek,
 ]);

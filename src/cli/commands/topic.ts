@@ -1,5 +1,5 @@
 import type { BrokerClient, Retention } from "../../client/bun.ts";
-import { ACTION_TABLE, type ActionFlags, carryOut, DESTRUCTIVE_TABLE } from "../command/action.ts";
+import { ACTION_TABLE, type ActionFlags, actionCommand, carryOut } from "../command/action.ts";
 import { type Command, command, commandGroup } from "../command/command.ts";
 import { checkName, TOPIC } from "../command/words.ts";
 import type { BoolFlag, IntFlag, StringFlag } from "../flag.ts";
@@ -36,53 +36,25 @@ const RETENTION_TABLE: FlagTable<RetentionFlags> = {
   others: [],
 };
 
-/** A command that does one thing to a topic. */
-function simple(name: string, summary: string, done: string, at: (client: BrokerClient, topic: string) => Promise<void>): Command {
-  return command({
-    name,
-    summary,
-    words: WORDS,
-    table: ACTION_TABLE,
-    run: (call) => {
-      const topic = checkName("topic", call.words[0]);
+/** A command that does one thing to a topic. @param ask given: what to ask before */
+function simple(
+  name: string,
+  summary: string,
+  done: string,
+  at: (client: BrokerClient, topic: string) => Promise<void>,
+  ask?: (topic: string) => string,
+): Command {
+  return actionCommand({ name, summary, words: WORDS, isDestructive: ask !== undefined }, (words) => {
+    const topic = checkName("topic", words[0]);
+    return {
       // A topic to be made is made at all brokers.
-      const where = name === "create" ? {} : { topic };
-      return carryOut(call, { ...where, done: `${done} topic ${topic}`, at: (client) => at(client, topic) });
-    },
+      ...(name === "create" ? {} : { topic }),
+      done: `${done} topic ${topic}`,
+      ...(ask === undefined ? {} : { question: ask(topic) }),
+      at: (client) => at(client, topic),
+    };
   });
 }
-
-const remove = command({
-  name: "delete",
-  summary: "delete a topic with its channels and all messages",
-  words: WORDS,
-  table: DESTRUCTIVE_TABLE,
-  run: (call) => {
-    const topic = checkName("topic", call.words[0]);
-    return carryOut(call, {
-      topic,
-      done: `deleted topic ${topic}`,
-      question: `delete topic ${topic} with its channels and all messages`,
-      at: (client) => client.deleteTopic(topic),
-    });
-  },
-});
-
-const empty = command({
-  name: "empty",
-  summary: "skip the messages that no channel has got yet",
-  words: WORDS,
-  table: DESTRUCTIVE_TABLE,
-  run: (call) => {
-    const topic = checkName("topic", call.words[0]);
-    return carryOut(call, {
-      topic,
-      done: `emptied topic ${topic}`,
-      question: `drop the messages of topic ${topic} that no channel has got yet`,
-      at: (client) => client.emptyTopic(topic),
-    });
-  },
-});
 
 const retention = command({
   name: "retention",
@@ -118,9 +90,21 @@ function describe({ time, bytes, default: isDefault, log }: Retention): string {
 /** `bunsq topic …` */
 export const topicCommand = commandGroup("topic", "Make, change and delete topics", [
   simple("create", "make a topic", "created", (client, topic) => client.createTopic(topic)),
-  remove,
+  simple(
+    "delete",
+    "delete a topic with its channels and all messages",
+    "deleted",
+    (client, topic) => client.deleteTopic(topic),
+    (topic) => `delete topic ${topic} with its channels and all messages`,
+  ),
   simple("pause", "give the topic's channels no messages until it is unpaused", "paused", (client, topic) => client.pauseTopic(topic)),
   simple("unpause", "let a paused topic go on", "unpaused", (client, topic) => client.unpauseTopic(topic)),
-  empty,
+  simple(
+    "empty",
+    "skip the messages that no channel has got yet",
+    "emptied",
+    (client, topic) => client.emptyTopic(topic),
+    (topic) => `drop the messages of topic ${topic} that no channel has got yet`,
+  ),
   retention,
 ]);
