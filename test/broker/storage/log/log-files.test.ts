@@ -365,7 +365,8 @@ test("removing a log during a sync is not reported as a failed sync", async () =
   expect(fixture.logger.matching(/ERROR/)).toBeEmpty();
 });
 
-test("files are closed when they are not needed: those of a full segment when it is synced, and all of an idle log", async () => {
+/** The machine's disk, which knows the descriptors that are open. */
+function watchedDisk(): { disk: Disk; open: Set<number> } {
   const open = new Set<number>();
   const disk: Disk = {
     ...systemDisk,
@@ -379,6 +380,11 @@ test("files are closed when they are not needed: those of a full segment when it
       systemDisk.close(fd);
     },
   };
+  return { disk, open };
+}
+
+test("files are closed when they are not needed: those of a full segment when it is synced, and all of an idle log", async () => {
+  const { disk, open } = watchedDisk();
   using fixture = new LogFixture({ disk, maxBytesPerFile: RECORD });
   for (const body of BODIES) fixture.commit(body);
   expect(open.size).toBe(2 * BODIES.length);
@@ -401,18 +407,9 @@ test("an index entry is written after its records, so that a log file is never s
 
 test("segments that are recycled while they wait for their turn in a sync leave no file open", async () => {
   const held: (() => void)[] = [];
-  const open = new Set<number>();
+  const { disk: watched, open } = watchedDisk();
   const disk: Disk = {
-    ...systemDisk,
-    open: (path, flags) => {
-      const fd = systemDisk.open(path, flags);
-      open.add(fd);
-      return fd;
-    },
-    close: (fd) => {
-      open.delete(fd);
-      systemDisk.close(fd);
-    },
+    ...watched,
     sync: (_fd, done) => void held.push(() => done(null)),
   };
   using fixture = new LogFixture({ maxBytesPerFile: RECORD, disk });
