@@ -366,15 +366,16 @@ function torn(bytes: Buffer, offset: number, random: Random): Buffer {
 
 /**
  * What a torn write may not change. A sector that the file has is overwritten completely or not at all, so a write within one is not
- * torn, and one that is written with the bytes that it has stays as it is: what a failed sync has lost is written again in its place.
+ * torn. Bytes of a sector that are written as they are there already stay, also where the write goes on behind the end of the file: what
+ * a failed sync has lost is written again in its place, and the last sector of a file may have been synced before it was full.
  */
 function kept(inode: Inode, bytes: Buffer, offset: number, left: Buffer): Buffer {
   if (offset + bytes.length <= inode.size && Math.floor(offset / SECTOR_BYTES) === Math.floor((offset + bytes.length - 1) / SECTOR_BYTES))
     return bytes;
   for (let at = 0; at < left.length; ) {
     const end = Math.min(left.length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES));
-    const sector = bytes.subarray(at, end);
-    if (offset + end <= inode.size && sector.equals(inode.bytes.subarray(offset + at, offset + end))) sector.copy(left, at);
+    const present = bytes.subarray(at, Math.max(at, Math.min(end, inode.size - offset)));
+    if (present.equals(inode.bytes.subarray(offset + at, offset + at + present.length))) present.copy(left, at);
     at = end;
   }
   return left;
