@@ -30,10 +30,10 @@ test(`two brokers with failing disks and clocks of their own lose nothing, each 
   }
   const failures = traces.map((trace) => trace.filter((line) => /^E[A-Z]+ /.test(line)).length);
   expect(Math.min(...failures)).toBeGreaterThan(3);
-});
+}, 60_000);
 
 test(`the same seed makes the same writes, and another seed makes others (BUNSQ_SEED=${seed})`, async () => {
   const [first, second, other] = [await play(seed), await play(seed), await play(seed + 1)];
   expect(second.traces).toEqual(first.traces);
   expect(other.traces).not.toEqual(first.traces);
-});
+}, 60_000);
