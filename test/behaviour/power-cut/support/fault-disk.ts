@@ -1,9 +1,8 @@
-import { dirname } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { Disk, OpenFlags } from "../../../../src/broker/storage/disk/disk.ts";
 import type { Random } from "../../../support/random.ts";
+import { tornWrite } from "./torn-write.ts";
 
-/** A disk writes a sector completely or not at all. */
-const SECTOR_BYTES = 512;
 /** The free space that the disk always reports: more than --min-free-bytes, and so little that the ballast is small. */
 const SPACE_BYTES = 20 * 1024 * 1024;
 
@@ -12,14 +11,27 @@ interface Inode {
   size: number;
 }
 
+/** A folder, whatever its name: the names that are made in it stay in it when it gets another one, or has its old one after a power cut. */
+class Folder {
+  readonly isFolder = true;
+}
+
 /** What a name in a folder refers to; undefined: the name does not exist. */
-type Target = Inode | "folder" | undefined;
+type Target = Inode | Folder | undefined;
+
+interface Name {
+  /** The whole path when the name was made or removed. */
+  path: string;
+  /** The folder that the name is in. */
+  parent: Folder;
+  target: Target;
+}
 
 type Operation =
   | { kind: "write"; inode: Inode; offset: number; bytes: Buffer }
   | { kind: "truncate"; inode: Inode; length: number }
   /** Changes one name or, for a rename, two together. */
-  | { kind: "names"; names: { path: string; target: Target }[] };
+  | { kind: "names"; names: Name[] };
 
 interface Recorded {
   /** The file that was changed, by the name that it was opened with; of a rename, the new name. */
@@ -57,7 +69,8 @@ export class FaultDisk implements Disk {
   failsToSync: (path: string) => boolean = () => false;
   /** How many syncs have failed. */
   failures = 0;
-  private readonly names = new Map<string, Target>();
+  private root = new Folder();
+  private readonly names = new Map<string, Inode | Folder>();
   private readonly open_ = new Map<number, Inode>();
   private readonly openPaths = new Map<number, string>();
   private readonly operations: { at: number; recorded: Recorded }[] = [];
@@ -82,7 +95,7 @@ export class FaultDisk implements Disk {
       moment,
       after,
       ({ dropped }) => random.chance(dropped ? DROPPED_KEPT : keeps),
-      (copy, offset, bytes) => (random.chance(keeps) ? bytes : kept(copy, bytes, offset, torn(bytes, offset, random))),
+      (copy, offset, bytes) => (random.chance(keeps) ? bytes : tornWrite(copy.bytes.subarray(0, copy.size), bytes, offset, random)),
     );
   }
 
@@ -110,6 +123,12 @@ export class FaultDisk implements Disk {
       copies.set(inode, known);
       return known;
     };
+    const folders = new Map<Folder, Map<string, Inode | Folder>>();
+    const namesIn = (folder: Folder): Map<string, Inode | Folder> => {
+      const known = folders.get(folder) ?? new Map();
+      folders.set(folder, known);
+      return known;
+    };
     for (const { at, recorded } of this.operations) {
       if (at > moment) break;
       const { operation, syncedAt } = recorded;
@@ -121,21 +140,23 @@ export class FaultDisk implements Disk {
         const copy = copyOf(operation.inode);
         put(copy, offset, synced ? bytes : left(copy, offset, bytes));
       } else {
-        for (const { path, target } of operation.names) {
-          if (typeof target === "object") after.names.set(path, copyOf(target));
-          else if (target === undefined) after.names.delete(path);
-          else after.names.set(path, target);
+        for (const { path, parent, target } of operation.names) {
+          if (target === undefined) namesIn(parent).delete(basename(path));
+          else namesIn(parent).set(basename(path), target);
         }
       }
     }
-    // Files in a folder whose own name was lost are lost.
-    for (const path of [...after.names.keys()].sort()) if (!after.isFolder(dirname(path))) after.names.delete(path);
-    // Everything that is left counts as synced.
-    for (const [path, target] of after.names) {
-      if (typeof target === "object")
-        after.record(path, { kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
-      after.record(path, { kind: "names", names: [{ path, target }] }, 0);
-    }
+    // Files in a folder whose own name was lost are lost. Everything that is left counts as synced.
+    const take = (folder: Folder, directory: string): void => {
+      for (const [name, target] of namesIn(folder)) {
+        const path = join(directory, name);
+        if (isFolder(target)) {
+          after.add(path, new Folder());
+          take(target, path);
+        } else after.add(path, copyOf(target));
+      }
+    };
+    take(this.root, "/");
     return after;
   }
 
@@ -145,6 +166,7 @@ export class FaultDisk implements Disk {
     const after = new FaultDisk();
     after.moment = this.moment;
     after.failsToSync = this.failsToSync;
+    after.root = this.root;
     for (const [path, target] of this.names) after.names.set(path, target);
     after.operations.push(...this.operations);
     return after;
@@ -161,14 +183,14 @@ export class FaultDisk implements Disk {
   }
 
   open(path: string, flags: OpenFlags): number {
-    let inode = this.names.get(path);
-    if (inode === "folder") throw failure("EISDIR", path);
+    if (this.isFolder(path)) throw failure("EISDIR", path);
+    let inode: Inode;
     if (flags !== "w+") inode = this.inode(path);
-    else if (inode === undefined) {
-      if (!this.isFolder(dirname(path))) throw failure("ENOENT", path);
+    else if (!this.exists(path)) {
       inode = { bytes: Buffer.alloc(256), size: 0 };
-      this.rename_({ path, target: inode });
+      this.change(this.name(path, inode));
     } else {
+      inode = this.inode(path);
       this.record(path, { kind: "truncate", inode, length: 0 });
       resize(inode, 0);
     }
@@ -220,9 +242,8 @@ export class FaultDisk implements Disk {
   syncDirectory(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
     // A rename is synced with either of its folders, since file systems write it as a whole. That of the folder itself is not: what
     // is in the folder does not change.
-    const isIn = (names: { path: string }[]) =>
-      names.some((name) => dirname(name.path) === path) && names.every((name) => name.path !== path);
-    this.beginSync(path, ({ operation }) => operation.kind === "names" && isIn(operation.names), done);
+    const folder = path === "/" ? this.root : this.names.get(path);
+    this.beginSync(path, ({ operation }) => operation.kind === "names" && operation.names.some(({ parent }) => parent === folder), done);
   }
 
   syncDirectoryNow(path: string): void {
@@ -243,17 +264,18 @@ export class FaultDisk implements Disk {
   rename(from: string, to: string): void {
     const target = this.names.get(from);
     if (target === undefined) throw failure("ENOENT", from);
-    const names: { path: string; target: Target }[] = [];
-    for (const [path, inside] of target === "folder" ? this.names : []) {
+    this.change(this.name(from, undefined), this.name(to, target));
+    if (!isFolder(target)) return;
+    for (const [path, inside] of [...this.names]) {
       if (!path.startsWith(`${from}/`)) continue;
-      names.push({ path, target: undefined }, { path: to + path.slice(from.length), target: inside });
+      this.names.delete(path);
+      this.names.set(to + path.slice(from.length), inside);
     }
-    this.rename_(...names, { path: from, target: undefined }, { path: to, target });
   }
 
   remove(path: string): void {
     this.inode(path);
-    this.rename_({ path, target: undefined });
+    this.change(this.name(path, undefined));
   }
 
   removeLater(path: string, done: (error: NodeJS.ErrnoException | null) => void): void {
@@ -268,13 +290,13 @@ export class FaultDisk implements Disk {
   makeDirectory(path: string): boolean {
     if (this.isFolder(path)) return false;
     if (!this.isFolder(dirname(path))) this.makeDirectory(dirname(path));
-    this.rename_({ path, target: "folder" });
+    this.change(this.name(path, new Folder()));
     return true;
   }
 
   removeDirectory(path: string): void {
     if (this.list(path).length > 0) throw failure("ENOTEMPTY", path);
-    this.rename_({ path, target: undefined });
+    this.change(this.name(path, undefined));
   }
 
   list(path: string): string[] {
@@ -319,7 +341,12 @@ export class FaultDisk implements Disk {
     });
   }
 
-  private rename_(...names: { path: string; target: Target }[]): void {
+  /** A name that is made, or one that is removed. */
+  private name(path: string, target: Target): Name {
+    return { path, parent: this.folder(dirname(path)), target };
+  }
+
+  private change(...names: Name[]): void {
     this.record(names[names.length - 1]?.path ?? "", { kind: "names", names });
     for (const { path, target } of names) {
       if (target === undefined) this.names.delete(path);
@@ -327,17 +354,31 @@ export class FaultDisk implements Disk {
     }
   }
 
+  /** Takes over what a power cut left of another disk. */
+  private add(path: string, target: Inode | Folder): void {
+    this.names.set(path, target);
+    if (!isFolder(target))
+      this.record(path, { kind: "write", inode: target, offset: 0, bytes: Buffer.from(target.bytes.subarray(0, target.size)) }, 0);
+    this.record(path, { kind: "names", names: [this.name(path, target)] }, 0);
+  }
+
   private record(path: string, operation: Operation, syncedAt = Number.POSITIVE_INFINITY): void {
     this.operations.push({ at: syncedAt === 0 ? 0 : ++this.moment, recorded: { path, operation, syncedAt, dropped: false } });
   }
 
   isFolder(path: string): boolean {
-    return path === "/" || this.names.get(path) === "folder";
+    return path === "/" || isFolder(this.names.get(path));
+  }
+
+  private folder(path: string): Folder {
+    const folder = path === "/" ? this.root : this.names.get(path);
+    if (!isFolder(folder)) throw failure("ENOENT", path);
+    return folder;
   }
 
   private inode(path: string): Inode {
     const inode = this.names.get(path);
-    if (typeof inode !== "object") throw failure("ENOENT", path);
+    if (inode === undefined || isFolder(inode)) throw failure("ENOENT", path);
     return inode;
   }
 
@@ -348,43 +389,8 @@ export class FaultDisk implements Disk {
   }
 }
 
-/** What may be left of a write: its beginning, or some of its sectors beside zeros or garbage, or all of it with a flipped bit. */
-function torn(bytes: Buffer, offset: number, random: Random): Buffer {
-  const left = Buffer.from(bytes);
-  const way = random.int(0, 3);
-  if (way === 0) return left.subarray(0, random.int(0, bytes.length));
-  for (let at = -(offset % SECTOR_BYTES); at < bytes.length; at += SECTOR_BYTES) {
-    if (random.chance(0.5)) continue;
-    const from = Math.max(0, at);
-    const to = Math.min(bytes.length, at + SECTOR_BYTES);
-    if (way === 1) left.fill(0, from, to);
-    else for (let i = from; i < to; i++) left[i] = random.int(0, 255);
-  }
-  if (way === 3) return flipped(bytes, random);
-  return left;
-}
-
-/**
- * What a torn write may not change. A sector that the file has is overwritten completely or not at all, so a write within one is not
- * torn. Bytes of a sector that are written as they are there already stay, also where the write goes on behind the end of the file: what
- * a failed sync has lost is written again in its place, and the last sector of a file may have been synced before it was full.
- */
-function kept(inode: Inode, bytes: Buffer, offset: number, left: Buffer): Buffer {
-  if (offset + bytes.length <= inode.size && Math.floor(offset / SECTOR_BYTES) === Math.floor((offset + bytes.length - 1) / SECTOR_BYTES))
-    return bytes;
-  for (let at = 0; at < left.length; ) {
-    const end = Math.min(left.length, at + SECTOR_BYTES - ((offset + at) % SECTOR_BYTES));
-    const present = bytes.subarray(at, Math.max(at, Math.min(end, inode.size - offset)));
-    if (present.equals(inode.bytes.subarray(offset + at, offset + at + present.length))) present.copy(left, at);
-    at = end;
-  }
-  return left;
-}
-
-function flipped(bytes: Buffer, random: Random): Buffer {
-  const left = Buffer.from(bytes);
-  if (left.length > 0) left[random.int(0, left.length - 1)] ^= 1 << random.int(0, 7);
-  return left;
+function isFolder(target: Target): target is Folder {
+  return target instanceof Folder;
 }
 
 function put(inode: Inode, offset: number, bytes: Buffer): void {
