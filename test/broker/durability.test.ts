@@ -1,8 +1,10 @@
 import { afterEach, expect, test } from "bun:test";
 import { systemDisk } from "../../src/broker/storage/disk/disk.ts";
 import { LogFiles } from "../../src/broker/storage/log/log-files.ts";
-import { InProcess } from "../support/in-process.ts";
+import { messageAfter } from "../support/due.ts";
+import { expectNothing, InProcess } from "../support/in-process.ts";
 import { until } from "../support/server.ts";
+import { SteppedClock } from "../support/stepped-clock.ts";
 
 type Done = (error: Error | undefined) => void;
 
@@ -150,7 +152,8 @@ test("a topic's durability outlives a restart, and can be reset", async () => {
 });
 
 test("with fsync deferred publishes and requeues are kept, and each comes once, when it is due", async () => {
-  await using server = InProcess.start({ durability: "fsync" });
+  const clock = new SteppedClock();
+  await using server = InProcess.start({ durability: "fsync" }, { clock });
   const consumer = await server.consumer("t", "c", 10);
   const client = await server.client();
   expect(await client.call("DPUB t 300", "deferred")).toBe("OK");
@@ -158,8 +161,13 @@ test("with fsync deferred publishes and requeues are kept, and each comes once, 
   const first = await consumer.message();
   expect(first.text).toBe("requeued");
   consumer.command(`REQ ${first.id} 600`);
-  for (const text of ["deferred", "requeued"]) {
-    const message = await consumer.message();
+  const began = clock.steadyMs();
+  await expectNothing(consumer);
+  for (const [text, delayMs] of [
+    ["deferred", 300],
+    ["requeued", 600],
+  ] as const) {
+    const message = await messageAfter(clock, began + delayMs - clock.steadyMs(), consumer);
     expect(message.text).toBe(text);
     consumer.command(`FIN ${message.id}`);
   }

@@ -7,6 +7,7 @@ import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
 import { type Frame, RawClient } from "./raw-client.ts";
+import { SteppedClock } from "./stepped-clock.ts";
 
 /** Keeps its lines for the test to look at, and prints none. */
 export class MemoryLogger implements Logger {
@@ -49,7 +50,10 @@ export function removeFolder(path: string): void {
   rmSync(path, { recursive: true, force: true });
 }
 
-/** A broker in this process with a data path of its own, over real sockets; and clients, all gone after `await using`. */
+/**
+ * A broker in this process with a data path of its own, over real sockets; and clients, all gone after `await using`. With a
+ * SteppedClock in its environment, time passes for it only when the test lets it.
+ */
 export class InProcess implements AsyncDisposable {
   broker!: Broker;
   readonly log = new MemoryLogger();
@@ -69,8 +73,15 @@ export class InProcess implements AsyncDisposable {
 
   /** A clean end and a new start on the same data path. */
   async restart(changes: Partial<BrokerOptions> = this.changes): Promise<void> {
-    await this.broker.close();
+    await this.close();
     this.open(changes);
+  }
+
+  /** A clean end. */
+  async close(): Promise<void> {
+    const { clock } = this.environment;
+    const closing = this.broker.close();
+    await (clock instanceof SteppedClock ? clock.standStill(closing) : closing);
   }
 
   /** A new start on what a test made of the data path after it closed the broker. */
@@ -108,7 +119,7 @@ export class InProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const client of this.clients) client.terminate();
-    await this.broker.close();
+    await this.close();
     removeFolder(this.dataPath);
   }
 

@@ -39,7 +39,7 @@ export class WithHttp implements AsyncDisposable {
   /** A clean end and a new start on the same data path. @param between what is done to it while the broker is down */
   async restart(changes?: Partial<BrokerOptions>, between = () => {}): Promise<void> {
     await this.http.stop();
-    await this.broker.close();
+    await this.started.close();
     between();
     await this.started.restart(changes === undefined ? undefined : { ...ADDRESS, ...changes });
     this.http = startHttp(this.started.broker, { stopTimeoutMs: STOP_TIMEOUT_MS });

@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { readdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { expectNothing, InProcess, messages, numbers } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
+import { SteppedClock } from "../../support/stepped-clock.ts";
 
 test("the first channel gets a topic's backlog, a later one starts at its end", async () => {
   await using server = InProcess.start();
@@ -87,7 +88,8 @@ test("emptying a topic drops the messages that no channel has got, with channels
 });
 
 test("emptying a channel drops messages that wait, are in flight or deferred, also after a restart", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   let consumer = await server.consumer("t", "c", 4);
   await server.publish("t", ...numbers(10));
   const [first, second, third] = await messages(consumer, 4);
@@ -104,19 +106,21 @@ test("emptying a channel drops messages that wait, are in flight or deferred, al
   expect((await consumer.next()).text).toBe(`E_FIN_FAILED FIN ${third.id} failed ID not in flight`);
   await server.restart();
   consumer = await server.consumer("t", "c", 100);
-  await Bun.sleep(700);
+  await clock.pass(700);
   await expectNothing(consumer);
   await server.publish("t", "after");
   expect((await consumer.message()).text).toBe("after");
 });
 
 test("a deferred publish still reaches the other channels after one channel was emptied", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const emptied = await server.consumer("t", "emptied", 10);
   const other = await server.consumer("t", "other", 10);
   const producer = await server.client();
   await producer.call("DPUB t 200", "deferred");
   server.broker.registry.topic("t").channel("emptied").empty();
+  await clock.pass(205);
   expect((await other.message()).text).toBe("deferred");
   await expectNothing(emptied);
 });

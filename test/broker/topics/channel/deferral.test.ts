@@ -1,41 +1,33 @@
 import { expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { messageAfter } from "../../../support/due.ts";
 import { expectNothing, InProcess, messages } from "../../../support/in-process.ts";
 import { until } from "../../../support/server.ts";
+import { SteppedClock } from "../../../support/stepped-clock.ts";
 
-/** Runs some work. @returns its result, and how long it took, ms */
-async function timed<T>(work: () => Promise<T>): Promise<[T, number]> {
-  const began = performance.now();
-  const result = await work();
-  return [result, performance.now() - began];
-}
-
-function expectOnTime(tookMs: number, delayMs: number): void {
-  expect(tookMs).toBeGreaterThan(delayMs - 10);
-  expect(tookMs).toBeLessThan(delayMs + 100);
-}
+/** After a start a broker has looked for what is due within this time. */
+const LOOKED_MS = 260;
 
 test("a message that is requeued with a short or long delay is delivered again when it is due", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t", "c", 1);
   const channel = server.broker.registry.topic("t").channel("c");
   for (const delayMs of [50, 260, 400]) {
     await server.publish("t", "m");
     const { id } = await consumer.message();
     consumer.command(`REQ ${id} ${delayMs}`);
-    const [again, took] = await timed(async () => {
-      await until("it is deferred", () => channel.deferredCount === 1);
-      expect(channel.inFlightCount).toBe(0);
-      return consumer.message();
-    });
-    expectOnTime(took, delayMs);
+    await until("it is deferred", () => channel.deferredCount === 1);
+    expect(channel.inFlightCount).toBe(0);
+    const again = await messageAfter(clock, delayMs, consumer);
     expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
     consumer.command(`FIN ${id}`);
   }
 });
 
 test("a straggler that is requeued while the store writes it is delivered again when the requeue is due", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t", "c", 1);
   const channel = server.broker.registry.topic("t").channel("c");
   await server.publish("t", "m");
@@ -45,23 +37,20 @@ test("a straggler that is requeued while the store writes it is delivered again 
   // Normally this happens in a full window. Here it happens in the same turn as the requeue.
   channel.deferrals.moveStragglers();
   expect(channel.requeue(connection, channel.floor, 400)).toBeUndefined();
-  const [again, took] = await timed(() => consumer.message());
-  expectOnTime(took, 400);
+  const again = await messageAfter(clock, 400, consumer);
   expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
 });
 
 test("a deferred publish reaches every channel when it is due, and counts as deferred until then", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const first = await server.consumer("t", "first", 10);
   const second = await server.consumer("t", "second", 10);
   const producer = await server.client();
   for (const delayMs of [30, 300]) {
-    const [, took] = await timed(async () => {
-      await producer.call(`DPUB t ${delayMs}`, "m");
-      expect(server.broker.registry.topic("t").channel("first").deferredCount).toBe(1);
-      expect([(await first.message()).attempts, (await second.message()).attempts]).toEqual([1, 1]);
-    });
-    expectOnTime(took, delayMs);
+    await producer.call(`DPUB t ${delayMs}`, "m");
+    expect(server.broker.registry.topic("t").channel("first").deferredCount).toBe(1);
+    expect([(await messageAfter(clock, delayMs, first)).attempts, (await second.message()).attempts]).toEqual([1, 1]);
     expect(server.broker.registry.topic("t").channel("first").deferredCount).toBe(0);
   }
 });
@@ -84,21 +73,20 @@ test("a deferred publish that falls due before there is a channel waits for the 
 });
 
 test("after a restart deferred publishes are delivered once, when they are due or at once if they were", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   server.broker.registry.topic("t").channel("c");
   const producer = await server.client();
-  const began = performance.now();
   await producer.call("DPUB t 150", "passed");
   await producer.call("DPUB t 700", "to come");
-  await server.broker.close();
-  await until("the first is due", () => performance.now() - began > 300);
-  await server.restart();
+  await server.close();
+  await clock.pass(300);
+  server.reopen();
   const consumer = await server.consumer("t", "c", 10);
+  await clock.pass(LOOKED_MS);
   expect((await consumer.message()).text).toBe("passed");
   expect(server.broker.registry.topic("t").channel("c").deferredCount).toBe(1);
-  const message = await consumer.message();
-  expect(message.text).toBe("to come");
-  expectOnTime(performance.now() - began, 700);
+  expect((await messageAfter(clock, 400 - LOOKED_MS, consumer)).text).toBe("to come");
   await expectNothing(consumer);
   await server.restart();
   const again = await server.consumer("t", "c", 10);
@@ -107,21 +95,25 @@ test("after a restart deferred publishes are delivered once, when they are due o
 });
 
 test("requeued messages are delivered when they are due after a restart, and their attempts go on", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   let consumer = await server.consumer("t", "c", 2);
   await server.publish("t", "short", "long");
   const [short, long] = await messages(consumer, 2);
   consumer.command("RDY 0");
-  const began = performance.now();
   consumer.command(`REQ ${short.id} 200`);
   consumer.command(`REQ ${long.id} 600`);
   await until("both are deferred", () => server.broker.registry.topic("t").channel("c").deferredCount === 2);
   await server.restart();
   consumer = await server.consumer("t", "c", 10);
-  expect(server.broker.registry.topic("t").channel("c").deferredCount).toBeGreaterThanOrEqual(1);
-  const [first, second] = await messages(consumer, 2);
+  expect(server.broker.registry.topic("t").channel("c").deferredCount).toBe(2);
+  const began = clock.steadyMs();
+  await clock.pass(199);
+  await expectNothing(consumer);
+  await clock.pass(LOOKED_MS - 199);
+  const first = await consumer.message();
+  const second = await messageAfter(clock, began + 600 - clock.steadyMs(), consumer);
   expect([first, second].map(({ text, attempts }) => `${text}:${attempts}`)).toEqual(["short:2", "long:2"]);
-  expectOnTime(performance.now() - began, 600);
   consumer.command(`FIN ${first.id}`);
   consumer.command(`FIN ${second.id}`);
   await expectNothing(consumer);
@@ -130,20 +122,26 @@ test("requeued messages are delivered when they are due after a restart, and the
 });
 
 test("a message that came out of the store can be touched, requeued and finished, and times out, like any other", async () => {
-  await using server = InProcess.start({ msgTimeoutMs: 200 });
+  const clock = new SteppedClock();
+  await using server = InProcess.start({ msgTimeoutMs: 200 }, { clock });
   const consumer = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
   let { id } = await consumer.message();
   const channel = server.broker.registry.topic("t").channel("c");
+  const stored = () => until("it is stored", () => channel.deferrals.storedCount === 1);
   consumer.command(`REQ ${id} 300`);
-  expect((await consumer.message()).attempts).toBe(2);
+  await stored();
+  expect((await messageAfter(clock, 300, consumer)).attempts).toBe(2);
+  await clock.pass(100);
   consumer.command(`TOUCH ${id}`);
-  expect((await consumer.message()).attempts).toBe(3);
+  await expectNothing(consumer);
+  expect((await messageAfter(clock, 200, consumer)).attempts).toBe(3);
   expect(channel.timeoutCount).toBe(1);
   consumer.command(`REQ ${id} 0`);
   expect((await consumer.message()).attempts).toBe(4);
   consumer.command(`REQ ${id} 300`);
-  const last = await consumer.message();
+  await stored();
+  const last = await messageAfter(clock, 300, consumer);
   expect([last.id, last.attempts]).toEqual([id, 5]);
   id = last.id;
   consumer.command(`FIN ${id}`);
@@ -154,12 +152,15 @@ test("a message that came out of the store can be touched, requeued and finished
 });
 
 test("a message that came out of the store goes to another consumer at once when its consumer disconnects", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const first = await server.consumer("t", "c", 1);
   await server.publish("t", "m");
   const { id } = await first.message();
   first.command(`REQ ${id} 300`);
-  await first.message();
+  await until("it is stored", () => server.broker.registry.topic("t").channel("c").deferrals.storedCount === 1);
+  await messageAfter(clock, 300, first);
+  // From here on time stands still: no timeout brings it.
   const second = await server.consumer("t", "c", 1);
   first.terminate();
   const again = await second.message();
@@ -167,7 +168,8 @@ test("a message that came out of the store goes to another consumer at once when
 });
 
 test("deferred messages of a deleted topic are never delivered", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t", "c", 1);
   const producer = await server.client();
   await producer.call("DPUB t 200", "m");
@@ -176,7 +178,7 @@ test("deferred messages of a deleted topic are never delivered", async () => {
   await consumer.untilClosed();
   const again = await server.consumer("t", "c", 10);
   const other = await server.consumer("other", "c", 10);
-  expect((await other.message()).text).toBe("kept");
+  expect((await messageAfter(clock, 200, other)).text).toBe("kept");
   await expectNothing(again);
 });
 
@@ -198,40 +200,36 @@ test("thousands of deferred publishes that are due at once are each delivered on
 });
 
 test("a message that is requeued with a delay in an ephemeral channel is delivered again when it is due", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t#ephemeral", "c#ephemeral", 1);
   await server.publish("t#ephemeral", "m");
   const { id } = await consumer.message();
-  const [again, took] = await timed(async () => {
-    consumer.command(`REQ ${id} 400`);
-    return consumer.message();
-  });
-  expectOnTime(took, 400);
-  expect(again.attempts).toBe(2);
+  consumer.command(`REQ ${id} 400`);
+  await expectNothing(consumer);
+  expect((await messageAfter(clock, 400, consumer)).attempts).toBe(2);
 });
 
 test("deferred publishes to an ephemeral topic are delivered when they are due, and are in memory only", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t#ephemeral", "c", 10);
   const producer = await server.client();
-  const began = performance.now();
   for (const delayMs of [400, 60, 200]) await producer.call(`DPUB t#ephemeral ${delayMs}`, `after ${delayMs}`);
+  const began = clock.steadyMs();
   for (const delayMs of [60, 200, 400]) {
-    expect((await consumer.message()).text).toBe(`after ${delayMs}`);
-    expectOnTime(performance.now() - began, delayMs);
+    expect((await messageAfter(clock, began + delayMs - clock.steadyMs(), consumer)).text).toBe(`after ${delayMs}`);
   }
   expect(readdirSync(`${server.dataPath}/bunsq-data/deferred`)).toBeEmpty();
 });
 
 test("a broker that had nothing deferred for a while delivers a publish that is deferred for seconds when it is due", async () => {
-  await using server = InProcess.start();
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
   const consumer = await server.consumer("t", "c", 1);
   const client = await server.client();
   // By then the broker has looked for deferred messages and found none.
-  const idleUntil = performance.now() + 600;
-  await until("it is idle", () => performance.now() > idleUntil);
-  const began = performance.now();
+  await clock.pass(600);
   expect(await client.call("DPUB t 2700", "m")).toBe("OK");
-  expect((await consumer.message(20_000)).text).toBe("m");
-  expect(performance.now() - began).toBeGreaterThan(2690);
-}, 25_000);
+  expect((await messageAfter(clock, 2700, consumer)).text).toBe("m");
+});
