@@ -7,7 +7,7 @@ import type { BrokerOptions } from "../../src/broker/options.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { parseFlags } from "../../src/cli/flags.ts";
 import { type Frame, RawClient } from "./raw-client.ts";
-import { SteppedClock } from "./stepped-clock.ts";
+import { closeBroker } from "./stepped-clock.ts";
 
 /** Keeps its lines for the test to look at, and prints none. */
 export class MemoryLogger implements Logger {
@@ -78,10 +78,8 @@ export class InProcess implements AsyncDisposable {
   }
 
   /** A clean end. */
-  async close(): Promise<void> {
-    const { clock } = this.environment;
-    const closing = this.broker.close();
-    await (clock instanceof SteppedClock ? clock.standStill(closing) : closing);
+  close(): Promise<void> {
+    return closeBroker(this.broker, this.environment.clock);
   }
 
   /** A new start on what a test made of the data path after it closed the broker. */

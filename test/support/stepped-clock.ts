@@ -1,4 +1,4 @@
-import type { Timer } from "../../src/base/clock.ts";
+import type { Clock, Timer } from "../../src/base/clock.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
 
 /** 2026-01-01, in ms since 1970. */
@@ -63,6 +63,12 @@ export class SteppedClock extends SimulatedClock {
     }
     return closing;
   }
+}
+
+/** Ends a broker cleanly. By a SteppedClock it takes no time. */
+export async function closeBroker(broker: { close(): Promise<void> }, clock: Clock | undefined): Promise<void> {
+  const closing = broker.close();
+  await (clock instanceof SteppedClock ? clock.standStill(closing) : closing);
 }
 
 async function turns(): Promise<void> {

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { InProcess, numbers } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
+import { SteppedClock } from "../../support/stepped-clock.ts";
 import { bodiesIn, DataPath } from "./support/data-path.ts";
 
 const HOUR_MS = 3_600_000;
@@ -11,8 +12,8 @@ function publish({ broker }: InProcess, topic: string, body: string, delayMs = 0
 }
 
 /** A broker whose store has one topic, and whose later topics are in its write-ahead log only. */
-async function withLaterTopics(names: string[]): Promise<InProcess> {
-  const server = InProcess.start();
+async function withLaterTopics(names: string[], clock: SteppedClock): Promise<InProcess> {
+  const server = InProcess.start({}, { clock });
   await server.publish("first", "x");
   await server.restart();
   for (const name of names) {
@@ -29,12 +30,14 @@ for (const [what, lose] of [
 ] as const) {
   test(`deferred publishes join their own topic after the store ${what}, also that of a topic which had nothing else`, async () => {
     const names = ["zeta", "alpha", "only-deferred", "mid", "kappa"];
-    await using server = await withLaterTopics(names);
+    const clock = new SteppedClock();
+    await using server = await withLaterTopics(names, clock);
     await using data = DataPath.copyOf(server.dataPath);
     lose(data);
-    const broker = data.open();
+    const broker = data.open({}, { clock });
     expect([...broker.registry.topics.keys()].toSorted()).toEqual([...names, "first"].toSorted());
     expect(data.log.matching(/ERROR: TOPIC\(only-deferred\): the metadata store has no row for it/)).toHaveLength(1);
+    await clock.pass(1200);
     await until("all have joined", () => names.every((name) => bodiesIn(broker, name).length === (name === "only-deferred" ? 1 : 2)));
     for (const name of names) {
       const expected = name === "only-deferred" ? [] : [`message of ${name}`];
@@ -43,13 +46,14 @@ for (const [what, lose] of [
     // They keep their ids over a further start.
     const before = names.map((name) => broker.registry.topic(name).id);
     await data.close();
-    const again = data.open();
+    const again = data.open({}, { clock });
     expect(names.map((name) => again.registry.topic(name).id)).toEqual(before);
     expect(before).toEqual(names.map((name) => server.broker.registry.topic(name).id));
   });
 
   test(`requeued messages reach no other channel after the store ${what}`, async () => {
-    await using server = InProcess.start();
+    const clock = new SteppedClock();
+    await using server = InProcess.start({}, { clock });
     await server.publish("orders", "x");
     await server.publish("mails", "x");
     await server.restart();
@@ -64,7 +68,7 @@ for (const [what, lose] of [
     }
     await using data = DataPath.copyOf(server.dataPath);
     lose(data);
-    const broker = data.open();
+    const broker = data.open({}, { clock });
     expect(
       data.log.matching(/ERROR: 2 deferred messages belong to topics or channels that the metadata store does not know/).length,
     ).toBeLessThanOrEqual(1);
@@ -75,7 +79,7 @@ for (const [what, lose] of [
     // A backup that was made in the meantime may know the first channel.
     for (const { deferredCount } of channels) expect([0, 1]).toContain(deferredCount);
     await until("the logs are delivered", () => channels.every(({ depth }) => depth === 0));
-    await Bun.sleep(1200);
+    await clock.pass(1200);
     for (const [consumer, other] of [
       [mails, "orders"],
       [orders, "mails"],
@@ -86,7 +90,8 @@ for (const [what, lose] of [
   });
 
   test(`nothing of a deleted topic is in a topic that got its number after the store ${what}`, async () => {
-    await using server = InProcess.start();
+    const clock = new SteppedClock();
+    await using server = InProcess.start({}, { clock });
     const others = ["j1", "j2", "j3", "j4", "j5"];
     for (const name of ["secret", ...others]) await server.publish(name, "made");
     await server.restart();
@@ -111,7 +116,7 @@ for (const [what, lose] of [
     expect(server.broker.registry.topic("public").number).toBe(before.number);
     await using data = DataPath.copyOf(server.dataPath);
     lose(data);
-    const broker = data.open();
+    const broker = data.open({}, { clock });
     expect([...broker.registry.topics.keys()]).not.toContain("secret");
     expect(bodiesIn(broker, "public")).toEqual(["hello"]);
     expect(broker.registry.topic("public").log.startSequence).toBeGreaterThanOrEqual(before.log.next);
@@ -122,7 +127,7 @@ for (const [what, lose] of [
     const { length } = bodiesIn(broker, "public");
     await broker.publishing.publish(broker.registry.topic("public"), "key", Buffer.from("another"), 0);
     expect(bodiesIn(broker, "public")).toHaveLength(length + 1);
-    await Bun.sleep(700);
+    await clock.pass(700);
     expect(bodiesIn(broker, "public").join()).not.toContain("sEcReT");
   });
 

@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { expectNothing, messages, numbers } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
+import { SteppedClock } from "../../support/stepped-clock.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
 /** Fails unless the broker took every command before. */
@@ -28,7 +29,8 @@ test("a backlog of before a change of the node id is finished, requeued and touc
 });
 
 test("messages that were requeued with a delay come back under another node id, and are finished there", async () => {
-  await using server = WithHttp.start({ nodeId: 1 });
+  const clock = new SteppedClock();
+  await using server = WithHttp.start({ nodeId: 1 }, {}, { clock });
   await server.started.publish("t", "requeued", "waits");
   const before = await server.started.consumer("t", "c", 2);
   const [first] = await messages(before, 2);
@@ -36,6 +38,7 @@ test("messages that were requeued with a delay come back under another node id, 
   await until("it is stored", () => server.broker.registry.topic("t").channel("c").deferrals.storedCount === 1);
   await server.restart({ nodeId: 1000 });
   const consumer = await server.started.consumer("t", "c", 2);
+  await clock.pass(410);
   const found = await messages(consumer, 2);
   expect(found.map(({ text }) => text).toSorted()).toEqual(["requeued", "waits"]);
   expect(found.map(({ id }) => id)).toContain(first?.id as string);

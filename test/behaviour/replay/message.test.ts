@@ -2,6 +2,7 @@ import { expect, test } from "bun:test";
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { startServer, until } from "../../support/server.ts";
+import { SteppedClock } from "../../support/stepped-clock.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
 const CHANNEL = "topic=t&channel=ch";
@@ -12,7 +13,8 @@ function stored(server: WithHttp, count: number): Promise<void> {
 }
 
 test("a message is finished by its id: in flight, requeued, waiting, deferred for a moment and for long", async () => {
-  await using server = WithHttp.start();
+  const clock = new SteppedClock();
+  await using server = WithHttp.start({}, {}, { clock });
   const channel = () => server.broker.registry.topic("t").channel("ch");
   await server.started.publish("t", ...numbers(8));
   const consumer = await server.started.consumer("t", "ch", 4);
@@ -42,7 +44,8 @@ test("a message is finished by its id: in flight, requeued, waiting, deferred fo
 });
 
 test("a message is requeued by its id: at once or after a delay, from wherever it is", async () => {
-  await using server = WithHttp.start();
+  const clock = new SteppedClock();
+  await using server = WithHttp.start({}, {}, { clock });
   const channel = () => server.broker.registry.topic("t").channel("ch");
   await server.started.publish("t", ...numbers(6));
   const consumer = await server.started.consumer("t", "ch", 4);
@@ -62,7 +65,10 @@ test("a message is requeued by its id: at once or after a delay, from wherever i
   expect(await requeue(late.id, "&defer=400")).toBe("200");
   expect(channel().deferredCount).toBe(3);
   consumer.command("RDY 100");
-  const got = await messages(consumer, 5);
+  const got = await messages(consumer, 2);
+  await expectNothing(consumer);
+  await clock.pass(410);
+  got.push(...(await messages(consumer, 3)));
   expect(got.map(({ text }) => text).toSorted()).toEqual(["0", "1", "2", "4", "5"]);
   const attempts = new Map(got.map((frame) => [frame.text, frame.attempts]));
   expect(["0", "1", "2", "4", "5"].map((text) => attempts.get(text))).toEqual([2, 2, 2, 1, 1]);

@@ -4,6 +4,7 @@ import { type Disk, systemDisk } from "../../../src/broker/storage/disk/disk.ts"
 import { expectNothing, messages, numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { startServer, until } from "../../support/server.ts";
+import { SteppedClock } from "../../support/stepped-clock.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
 async function texts(client: RawClient, count: number): Promise<string[]> {
@@ -76,7 +77,8 @@ test("what is in flight at a seek is disowned: a FIN for it fails, and it comes 
 });
 
 test("a seek forgets what was requeued and deferred, and leaves deferred publishes alone", async () => {
-  await using server = WithHttp.start();
+  const clock = new SteppedClock();
+  await using server = WithHttp.start({}, {}, { clock });
   await server.started.publish("t", ...numbers(4));
   const consumer = await server.started.consumer("t", "ch", 4);
   const [short, long, ready] = await messages(consumer, 4);
@@ -90,6 +92,8 @@ test("a seek forgets what was requeued and deferred, and leaves deferred publish
   const { discarded } = await server.json("POST", "/channel/seek?topic=t&channel=ch&to=end");
   expect(discarded).toEqual({ in_flight: 1, requeued: 1, deferred: 2 });
   server.broker.registry.topic("t").channel("ch").unpause();
+  await expectNothing(consumer);
+  await clock.pass(510);
   expect((await consumer.message()).text).toBe("late");
   await server.restart();
   const after = await server.started.consumer("t", "ch", 4);

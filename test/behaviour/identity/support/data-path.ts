@@ -1,12 +1,14 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { gunzipSync } from "node:zlib";
+import type { Clock } from "../../../../src/base/clock.ts";
 import { type Broker, type Environment, openBroker } from "../../../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../../../src/broker/options.ts";
 import { visitRecords } from "../../../../src/broker/storage/log/records.ts";
 import { BODY_OFFSET } from "../../../../src/frame/frame.ts";
 import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../../support/in-process.ts";
 import { RawClient } from "../../../support/raw-client.ts";
+import { closeBroker } from "../../../support/stepped-clock.ts";
 import format1 from "./format-1.json";
 
 /** When the deferred messages of format-1.json are due, ms. */
@@ -18,6 +20,7 @@ export class DataPath implements AsyncDisposable {
   readonly path = temporaryFolder();
   readonly folder = join(this.path, "bunsq-data");
   broker: Broker | undefined;
+  private clock: Clock | undefined;
   private readonly clients: RawClient[] = [];
 
   /** What release 7d4e2e0 left when it was killed: see earlier-release.test.ts. */
@@ -39,13 +42,14 @@ export class DataPath implements AsyncDisposable {
 
   open(changes: Partial<BrokerOptions> = {}, environment: Environment = {}): Broker {
     this.broker = openBroker(defaultOptions({ dataPath: this.path, ...changes }), this.log, environment);
+    this.clock = environment.clock;
     this.broker.listen();
     return this.broker;
   }
 
   async close(): Promise<void> {
     for (const client of this.clients.splice(0)) client.terminate();
-    await this.broker?.close();
+    if (this.broker !== undefined) await closeBroker(this.broker, this.clock);
     this.broker = undefined;
   }
 
