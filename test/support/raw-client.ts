@@ -5,6 +5,9 @@ import { DeflateDecompressor } from "../../src/net/compression/deflate.ts";
 import { SnappyCompressor, SnappyDecompressor } from "../../src/net/compression/snappy.ts";
 import { Unsent } from "./unsent.ts";
 
+/** What has not come by then will not come: shorter than a test may take, and longer than a machine stalls. */
+const PATIENCE_MS = 20_000;
+
 /** A frame as it came, with a message's parts taken apart. */
 export interface Frame {
   type: "response" | "error" | "message";
@@ -139,7 +142,7 @@ export class RawClient {
   }
 
   /** The next frame; rejects after `timeoutMs` or when the connection ends first. */
-  async next(timeoutMs = 5000): Promise<Frame> {
+  async next(timeoutMs = PATIENCE_MS): Promise<Frame> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const frame = this.frames.shift();
@@ -170,7 +173,7 @@ export class RawClient {
     return frame;
   }
 
-  async untilClosed(timeoutMs = 5000): Promise<void> {
+  async untilClosed(timeoutMs = PATIENCE_MS): Promise<void> {
     const deadline = Date.now() + timeoutMs;
     while (!this.closed) {
       const left = deadline - Date.now();

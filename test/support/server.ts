@@ -126,7 +126,7 @@ export function cleanEnvironment(): Record<string, string | undefined> {
 }
 
 /** Waits until `condition` holds, looking every few milliseconds; throws what it waited for after `timeoutMs`. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 10_000): Promise<void> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, timeoutMs = 25_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);

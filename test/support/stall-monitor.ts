@@ -6,11 +6,17 @@ export class StallMonitor {
   private tickMs = performance.now();
   private worstMs = 0;
   private worstAtMs = 0;
+  private worstOfAllMs = 0;
   private readonly timer = setInterval(() => this.tick(), TICK_MS);
 
   /** The longest stall of the last seconds, one that is going on included, in ms. */
   ms(): number {
     return Math.max(this.worstMs, performance.now() - this.tickMs - TICK_MS);
+  }
+
+  /** The longest stall since the beginning, in ms. */
+  worst(): number {
+    return Math.max(this.worstOfAllMs, this.ms());
   }
 
   stop(): void {
@@ -20,6 +26,7 @@ export class StallMonitor {
   private tick(): void {
     const now = performance.now();
     const stalledMs = now - this.tickMs - TICK_MS;
+    this.worstOfAllMs = Math.max(this.worstOfAllMs, stalledMs);
     if (stalledMs >= this.worstMs || now - this.worstAtMs > REMEMBERED_MS) {
       this.worstMs = Math.max(0, stalledMs);
       this.worstAtMs = now;

@@ -44,8 +44,8 @@ testUnless(ONLY === undefined ? undefined : "BUNSQ_FUZZ_ONLY is set")(
     const seed = seedFromEnvironment();
     console.log(`BUNSQ_SEED=${seed}`);
     const broker = await start();
-    const neighbour = await Neighbour.start(broker);
     const run = new FuzzRun(broker, seed);
+    const neighbour = await Neighbour.start(broker, () => run.played);
     const before = await holdings(broker);
     const janitor = new Janitor(broker);
     let highestBytes = 0;

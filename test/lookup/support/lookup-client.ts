@@ -38,7 +38,7 @@ export class LookupClient {
   }
 
   /** Waits for the next answer. @returns undefined if the connection ends, or if no answer comes within `timeoutMs` */
-  async next(timeoutMs = 5000): Promise<Buffer | undefined> {
+  async next(timeoutMs = 20_000): Promise<Buffer | undefined> {
     const whole = (bytes: Buffer) => bytes.length >= this.taken + 4 && bytes.length >= this.taken + 4 + bytes.readInt32BE(this.taken);
     const bytes = await this.socket.until(whole, timeoutMs);
     if (!whole(bytes)) return undefined;

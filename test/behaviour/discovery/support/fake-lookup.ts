@@ -5,7 +5,6 @@ export const INTRODUCTION = JSON.stringify({ tcp_port: 4160, http_port: 4161, ve
 
 /** A connection of a broker, with everything that came on it. */
 export class FakeConnection {
-  readonly atMs = performance.now();
   magic = "";
   /** IDENTIFY's body. */
   identity: unknown;

