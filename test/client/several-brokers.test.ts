@@ -100,10 +100,15 @@ describe("four brokers that a lookup server knows", () => {
   }, 60_000);
 });
 
+/** Calls back after some turns of the event loop: a machine that stalls makes no broker slower than another. */
+function afterTurns(turns: number, callback: () => void): void {
+  if (turns === 0) callback();
+  else setImmediate(() => afterTurns(turns - 1, callback));
+}
+
 test("the fewest pending messages go to a broker that is ten times slower than the others", async () => {
-  const delaysMs = [2, 2, 2, 20];
-  const stands = delaysMs.map((delayMs) => {
-    const onPublish = (_line: string, _body: Buffer, reply: (text: string) => void) => void setTimeout(() => reply("OK"), delayMs);
+  const stands = [20, 20, 20, 200].map((turns) => {
+    const onPublish = (_line: string, _body: Buffer, reply: (text: string) => void) => afterTurns(turns, () => reply("OK"));
     return new RecordingBroker([], { onPublish });
   });
   const producer = new Producer({ brokers: stands.map(({ address }) => address), strategy: "fewest-pending", batch: false });
@@ -158,7 +163,7 @@ test("a broker that is killed costs nothing that was acknowledged, and duplicate
   expect(failures).toEqual([]);
   const afterKill = seen.size;
   await producer.publish("t", "after");
-  await until("the consumer goes on", () => seen.size > afterKill, 5_000);
+  await until("the consumer goes on", () => seen.size > afterKill);
 
   // What the killed broker has acknowledged is on its disk.
   const { dataPath } = victim;

@@ -71,7 +71,7 @@ export class ByteSocket {
   }
 
   /** Waits until `enough` is true of the bytes so far, the end, or `timeoutMs`; returns the bytes. */
-  async until(enough: (bytes: Buffer) => boolean, timeoutMs = 5000): Promise<Buffer> {
+  async until(enough: (bytes: Buffer) => boolean, timeoutMs = 20_000): Promise<Buffer> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
       const bytes = this.received();
@@ -88,7 +88,7 @@ export class ByteSocket {
   }
 
   /** Everything the server sends until it closes. */
-  untilEnd(timeoutMs = 5000): Promise<Buffer> {
+  untilEnd(timeoutMs = 20_000): Promise<Buffer> {
     return this.until(() => false, timeoutMs);
   }
 

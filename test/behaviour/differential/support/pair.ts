@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describeUnless, missing } from "../../../support/needs.ts";
 import { type Program, type Server, startServer } from "../../../support/server.ts";
-import { StallMonitor } from "../../../support/stall-monitor.ts";
+import { againAfterStalls } from "../../../support/stall-monitor.ts";
 import { Session } from "./session.ts";
 
 /**
@@ -16,9 +16,6 @@ const SUBJECT: Program = process.env.BUNSQ_DIFFERENTIAL_SUBJECT === "nsqd" ? "ns
 const PRINT = process.env.BUNSQ_DIFFERENTIAL_PRINT === "1";
 /** A scenario's time on both brokers, played again included; most of it is waiting. */
 const SCENARIO_TIMEOUT_MS = 90_000;
-/** How often a scenario is played again whose clients stood still for this long. */
-const AGAIN = 2;
-const STALL_MS = 150;
 
 /** A difference from Go's nsqd that is meant: docs/compatibility.md has a line for each by this name. */
 export interface Difference {
@@ -51,23 +48,6 @@ export interface Pair<Own> {
 /** Whether Go's program takes the place of ours. */
 export const PLAYS_ORIGINAL_TWICE = SUBJECT !== "bunsq";
 
-/**
- * Runs a comparison. Where it fails and this process stood still meanwhile, it runs once more, since what the servers show depends on
- * when they are asked: a scenario that answers heartbeats too late is hung up on by both, at different moments.
- */
-async function unlessStalled(compare: () => Promise<void>): Promise<void> {
-  for (let again = AGAIN; ; again--) {
-    const monitor = new StallMonitor();
-    try {
-      return await compare();
-    } catch (error) {
-      if (again === 0 || monitor.worst() < STALL_MS) throw error;
-    } finally {
-      monitor.stop();
-    }
-  }
-}
-
 /** Plays each scenario on both sides and compares the transcripts line by line. */
 export function describePair<Own>(title: string, pair: Pair<Own>, define: (scenario: DefineScenario<Own>) => void): void {
   describeUnless(missing(pair.original))(title, () => {
@@ -81,7 +61,7 @@ export function describePair<Own>(title: string, pair: Pair<Own>, define: (scena
         if (PRINT) console.log(`## ${name}\n${expected.join("\n")}`);
         expect(shown).toEqual(PLAYS_ORIGINAL_TWICE ? expected : applyDifferences(expected, differences, pair.anywhere ?? []));
       };
-      const run = () => unlessStalled(compare);
+      const run = () => againAfterStalls(compare);
       (pair.serial ? test : test.concurrent)(name, run, SCENARIO_TIMEOUT_MS);
     });
   });
