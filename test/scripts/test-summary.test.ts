@@ -54,6 +54,31 @@ test("tests that failed are named again at the end, with the exit code of bun te
   expect(code).toBe(1);
 });
 
+test("what failed tests printed stands before their names, in the order in which it was printed", () => {
+  const { lines } = runTests(`${IMPORTS}
+    test("passes", () => console.log("not of interest"));
+    test("fails", () => {
+      console.log("seed 5");
+      console.error("beside it");
+      throw new Error("it broke");
+    });
+    test("is slow", () => new Promise(() => {}), 50);
+  `);
+  const from = lines.findLastIndex((line) => line.startsWith("Ran "));
+  const told = lines.slice(from + 1).filter((line) => !/^\| +(\d+ \||\^$|at )/.test(line));
+  expect(told.map((line) => line.replace(/ \[.*ms\]/, ""))).toEqual([
+    "| seed 5",
+    "| beside it",
+    "| error: it broke",
+    "| (fail) fails",
+    "| (fail) is slow",
+    "|   ^ this test timed out after 50ms.",
+    "failed: sample.test.ts: fails",
+    "failed: sample.test.ts: is slow",
+    "skipped: none",
+  ]);
+});
+
 test("an outer reason counts before an inner one", () => {
   const report = '<testcase name="test [skipped: no ip]" classname="in [skipped: no go] &gt; out [skipped: no nsqd]" file="a"><skipped />';
   expect(closingLines(report)).toEqual(["skipped: 1 no nsqd"]);
