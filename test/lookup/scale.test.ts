@@ -25,7 +25,7 @@ describe(`${BROKERS} brokers with ${TOPICS} topics and ${CHANNELS} channels each
     for (let i = 0; i < BROKERS; i++) brokers.push(await SimulatedBroker.connect(lookup.tcpPort, `broker-${i}`));
     const commands = registrations(topics, CHANNELS);
     await Promise.all(brokers.map((broker) => broker.register(commands)));
-  }, 120_000);
+  }, 400_000);
 
   afterAll(async () => {
     for (const broker of brokers) broker.close();
