@@ -1,6 +1,6 @@
 /** Lines kept of each failed test, its own included. */
 const LINES_PER_TEST = 40;
-/** Where many fail, each still gets so many of the lines in all. */
+/** Where many fail, each still gets this many. */
 const LEAST_PER_TEST = 12;
 const LINES_IN_ALL = 120;
 /** A diff of two large values can be one line. */

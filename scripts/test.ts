@@ -19,7 +19,7 @@ try {
   // One pipe for both outputs, so that their lines stay in the order in which they were written.
   const child = Bun.spawn(["/bin/sh", "-c", 'exec "$@" 2>&1', "sh", ...command, ...process.argv.slice(2)], {
     stdio: ["inherit", "pipe", "inherit"],
-    env: process.stderr.isTTY && process.env.NO_COLOR === undefined ? { ...process.env, FORCE_COLOR: "1" } : process.env,
+    env: process.stderr.isTTY && process.stderr.hasColors() ? { ...process.env, FORCE_COLOR: "1" } : process.env,
   });
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => child.kill(signal));
   const failures = new TestFailures();
