@@ -1,0 +1,412 @@
+/**
+ * The console's own HTTP API, `/api/v1/…`: what the server answers and the page asks for. Both import these types, so that
+ * neither can change without the other. nsqadmin's API, `/api/…`, stands beside it (docs/compatibility.md).
+ *
+ * Names are in snake_case, as in all of NSQ's JSON. Times are ms since 1970, durations have their unit in the name, rates are
+ * per second. An error is `{"message": CODE, "detail"?: text}`. What a broker cannot tell (Go's nsqd has no rates of its own and
+ * no look into its queues) is null or left out, never 0.
+ */
+
+/** A part of a list that the server has sorted, filtered and cut. */
+export interface Page<Row> {
+  rows: Row[];
+  /** The rows that fit the filter, on all pages. */
+  total: number;
+  offset: number;
+}
+
+/** `GET …?sort=-depth&filter=orders&offset=0&limit=100`: a `-` sorts downwards; a filter is looked for in the row's names. */
+export interface PageQuery {
+  sort?: string;
+  filter?: string;
+  offset?: number;
+  /** At most 1,000. */
+  limit?: number;
+}
+
+/** A server that is watched. `down` is why it does not answer; undefined if it does. */
+export interface ServerState {
+  /** `host:port` of its HTTP API: its key in every list and path. */
+  address: string;
+  down?: string;
+  /** What its /ping says, if that is not OK. */
+  unhealthy?: string;
+  version: string;
+  /** Whether it is Go's nsqd or nsqlookupd, or bunsq. */
+  product: "bunsq" | "nsq" | "";
+}
+
+export interface Rates {
+  /** Messages published per second. */
+  in_rate: number | null;
+  /** Messages delivered per second. */
+  out_rate: number | null;
+  finish_rate: number | null;
+  requeue_rate: number | null;
+  timeout_rate: number | null;
+}
+
+/** What topics, channels and brokers have alike. */
+export interface Counts extends Rates {
+  depth: number;
+  backend_depth: number;
+  in_flight: number;
+  deferred: number;
+  message_count: number;
+  requeue_count: number;
+  timeout_count: number;
+  clients: number;
+  /** Age of the oldest message that waits, ms. Null if nothing waits or the broker does not tell. */
+  oldest_age_ms: number | null;
+}
+
+/** `GET /api/v1/overview` */
+export interface Overview extends Counts {
+  brokers: BrokerRow[];
+  lookups: LookupRow[];
+  topics: number;
+  channels: number;
+  /** The worst ten channels by each measure. */
+  worst: Record<"depth" | "oldest_age_ms" | "timeout_rate" | "requeue_rate", ChannelRow[]>;
+  /** The last two minutes of all rates in and out, one value every poll: for sparklines. */
+  spark: Spark;
+}
+
+/** Values at equal steps up to now; null where nothing was measured. */
+export interface Spark {
+  step_s: number;
+  in_rate: (number | null)[];
+  out_rate: (number | null)[];
+  depth: (number | null)[];
+}
+
+/** `GET /api/v1/brokers` → Page<BrokerRow> */
+export interface BrokerRow extends ServerState, Counts {
+  hostname: string;
+  broadcast_address: string;
+  tcp_port: number;
+  http_port: number;
+  topics: number;
+  channels: number;
+  producers: number | null;
+  start_time: number | null;
+  /** Bytes of the data path, and bytes free on its file system. */
+  log_bytes: number | null;
+  disk_free_bytes: number | null;
+  region: string;
+  zone: string;
+  /** The lookups that list it. */
+  lookups: string[];
+  /** Topics for which it is tombstoned. */
+  tombstones: string[];
+  spark: Spark;
+}
+
+/** `GET /api/v1/lookups` → Page<LookupRow> */
+export interface LookupRow extends ServerState {
+  brokers: number;
+  topics: number;
+}
+
+/** `GET /api/v1/topics` → Page<TopicRow> */
+export interface TopicRow extends Counts {
+  topic: string;
+  channels: number;
+  brokers: number;
+  /** How many of its brokers have paused it. */
+  paused: number;
+  message_bytes: number | null;
+  spark: Spark;
+  /** Only a lookup knows it: no broker has it. */
+  inactive?: true;
+}
+
+/** `GET /api/v1/topics/:topic` */
+export interface TopicDetail extends TopicRow {
+  by_broker: TopicOnBroker[];
+  channel_rows: ChannelRow[];
+  /** Undefined for Go's nsqd. */
+  settings?: TopicSettings;
+  latency: LatencyRow[];
+}
+
+export interface TopicOnBroker extends Counts {
+  broker: string;
+  hostname: string;
+  paused: boolean;
+  message_bytes: number | null;
+  tombstoned: boolean;
+}
+
+/** What a bunsq broker keeps of a topic; where brokers differ, the first one's, and `differs`. */
+export interface TopicSettings {
+  durability: string;
+  retention_time: string;
+  retention_bytes: number;
+  is_default_retention: boolean;
+  log_bytes: number;
+  oldest: string | null;
+  traced: boolean;
+  differs: boolean;
+}
+
+/** `GET /api/v1/channels?topic=` → Page<ChannelRow>; the topic may be left out */
+export interface ChannelRow extends Counts {
+  topic: string;
+  channel: string;
+  brokers: number;
+  paused: number;
+  spark: Spark;
+}
+
+/** `GET /api/v1/topics/:topic/:channel` */
+export interface ChannelDetail extends ChannelRow {
+  by_broker: ChannelOnBroker[];
+  latency: LatencyRow[];
+  /** Why consumers are slow, the gravest reason first. */
+  findings: Finding[];
+}
+
+export interface ChannelOnBroker extends Counts {
+  broker: string;
+  hostname: string;
+  paused: boolean;
+  /** Why its messages wait: a file cannot be read. */
+  read_failure?: string;
+}
+
+/** Something that an operator should look at. */
+export interface Finding {
+  kind: "no_consumers" | "ready_0" | "timeouts" | "requeues" | "attempts" | "paused" | "in_flight_full" | "slow_consumer" | "read_failure";
+  /** A sentence with the figures. */
+  text: string;
+  broker?: string;
+  client?: string;
+}
+
+/** A distribution that a broker has measured. Bounds are upper bounds, in `unit`; the last bucket has none. */
+export interface LatencyRow {
+  name: "publish_to_ok" | "publish_to_delivery" | "delivery_to_finish" | "end_to_end" | "message_size";
+  unit: "ms" | "bytes";
+  count: number;
+  bounds: number[];
+  /** One more than bounds. */
+  counts: number[];
+  p50: number | null;
+  p99: number | null;
+}
+
+/** `GET /api/v1/clients?topic=&channel=&broker=` → Page<ClientRow>; each of the three may be left out */
+export interface ClientRow {
+  /** `broker|remote address|topic|channel` */
+  key: string;
+  broker: string;
+  topic: string;
+  channel: string;
+  client_id: string;
+  hostname: string;
+  remote_address: string;
+  user_agent: string;
+  ready: number;
+  in_flight: number;
+  message_count: number;
+  finish_count: number;
+  requeue_count: number;
+  out_rate: number | null;
+  finish_rate: number | null;
+  connected_at: number;
+  tls: boolean;
+  deflate: boolean;
+  snappy: boolean;
+  sample_rate: number;
+  auth_identity: string;
+  region: string;
+  zone: string;
+  findings: Finding[];
+}
+
+/** `GET /api/v1/producers?topic=&broker=` → Page<ProducerRow> */
+export interface ProducerRow {
+  key: string;
+  broker: string;
+  client_id: string;
+  hostname: string;
+  remote_address: string;
+  user_agent: string;
+  connected_at: number;
+  published: { topic: string; count: number }[];
+  count: number;
+  rate: number | null;
+  /** Publishes that were refused. Null where the broker does not count them. */
+  errors: number | null;
+}
+
+/** `GET /api/v1/history?topic=&channel=&range=1h|24h`: no topic: all together; no channel: the topic. */
+export interface History {
+  /** The time of the first value. */
+  from: number;
+  step_s: number;
+  series: Record<"depth" | "in_rate" | "out_rate" | "in_flight" | "deferred" | "requeue_rate" | "timeout_rate", (number | null)[]>;
+}
+
+/**
+ * `GET /api/v1/stream?view=PATH`: server-sent events. PATH is the path and query of one of the calls above, from behind
+ * `/api/v1` (`/topics?sort=-depth&limit=100`), URL-encoded; several `view`s may be given. First a `full` event for each view,
+ * then a `delta` after each poll that changed it, and an `activity` for each action of anybody. The server ends a stream whose
+ * user may no longer see it.
+ */
+export type StreamEvent =
+  | { event: "full"; view: string; data: unknown }
+  | { event: "delta"; view: string; data: Delta }
+  | { event: "activity"; data: Activity };
+
+/** What has changed of a view. A page's rows are merged by their keys, everything else replaces the member of its name. */
+export interface Delta {
+  /** Rows that are new or changed, whole. */
+  rows?: unknown[];
+  /** The keys of all rows in their order, if that has changed. A row's key: its `key`, `address`, or `topic` and `channel` with a space. */
+  order?: string[];
+  /** Other members that have changed. */
+  set?: Record<string, unknown>;
+}
+
+/** The state of a message: in the log as a whole, or in one channel. */
+export type MessageState = "log" | "waiting" | "in_flight" | "deferred";
+
+/**
+ * `GET /api/v1/messages?topic=&channel=&broker=&state=&from=&limit=&match=&q=`. Without a channel the state is `log`. `from` is a
+ * log position (docs/replay.md) or the `next` of the page before. `match` is `text`, `regexp` or `json` (`$.a.b = "x"`).
+ */
+export interface MessagePage {
+  messages: MessageRow[];
+  next: string | null;
+  /** Messages that were looked at to find these. A search ends at its bound, and goes on from `next`. */
+  scanned: number;
+  beginning?: number;
+  end?: number;
+}
+
+export interface MessageRow {
+  broker: string;
+  topic: string;
+  channel?: string;
+  /** Null for a deferred publish: it has no id yet. */
+  id: string | null;
+  sequence: number | null;
+  /** RFC 3339 with nanoseconds: when it was published. */
+  timestamp: string;
+  size: number;
+  /** The body in base64, at most `body_bytes` of it. */
+  body: string;
+  /** How much of the body is here. The rest: `GET /api/v1/message`. */
+  body_bytes: number;
+  state?: string;
+  attempts?: number;
+  since?: string;
+  timeout_at?: string;
+  due?: string;
+  last_delivered?: string;
+  client?: { client_id: string; hostname: string; remote_address: string; user_agent: string } | null;
+}
+
+/** `GET /api/v1/message?topic=&id=&broker=`: without a broker all are asked. */
+export interface MessageDetail extends MessageRow {
+  /** Its state in each channel. */
+  channels: MessageRow[];
+  life: LifeEvent[];
+}
+
+/** One event of a traced message, oldest first. */
+export interface LifeEvent {
+  time: number;
+  kind: "published" | "deferred" | "delivered" | "touched" | "requeued" | "timed_out" | "finished" | "moved" | "discarded";
+  channel: string | null;
+  attempts: number | null;
+  /** Who: client id, host name and address, or the operator. */
+  by: string | null;
+  delay_ms: number | null;
+  detail: string | null;
+}
+
+/** `POST /api/v1/messages` `{…}`: does something with one message or many. With `preview` nothing is done but counting. */
+export interface MessagesRequest {
+  action: "finish" | "requeue" | "copy" | "move" | "publish";
+  topic: string;
+  channel?: string;
+  broker?: string;
+  /** These messages … */
+  ids?: string[];
+  /** … or all that this finds, at most `limit`. */
+  select?: { state: MessageState; match?: "text" | "regexp" | "json"; q?: string; from?: string; limit: number };
+  /** requeue, publish, copy: ms. */
+  delay_ms?: number;
+  /** copy, move */
+  to_topic?: string;
+  /** publish: base64 */
+  body?: string;
+  preview: boolean;
+}
+
+export interface MessagesResult {
+  /** How many messages it is or would be about. */
+  count: number;
+  /** The search was cut off at its bound, and there may be more. */
+  more: boolean;
+  done: number;
+  failed: { id: string; broker: string; message: string }[];
+}
+
+/** `POST /api/v1/actions` `{…}` */
+export interface ActionRequest {
+  action: "create" | "delete" | "pause" | "unpause" | "empty" | "tombstone" | "seek" | "retention" | "durability" | "trace" | "drain";
+  topic?: string;
+  channel?: string;
+  /** One broker's address; left out: all that have the topic. */
+  broker?: string;
+  /** seek: a log position. */
+  to?: string;
+  /** retention: `{time?, bytes?}` or `{default: true}`; durability: `{value}`; trace: `{on}` */
+  value?: Record<string, string | number | boolean>;
+  /** delete, empty, seek, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
+  confirm?: string;
+  /** seek: only say what would change. */
+  preview?: boolean;
+}
+
+export interface ActionResult {
+  ok: boolean;
+  results: { server: string; ok: boolean; message: string }[];
+  /** seek with preview: how many messages the channel would have and has, by broker. */
+  preview?: { broker: string; from: number; to: number; depth: number; new_depth: number }[];
+}
+
+/** One line of the audit log. `GET /api/v1/activity?limit=` → `{activity: Activity[]}`, newest first. */
+export interface Activity {
+  time: number;
+  user: string;
+  /** Address of the client. */
+  from: string;
+  action: string;
+  topic: string;
+  channel: string;
+  server: string;
+  ok: boolean;
+  detail: string;
+}
+
+/** `GET /api/v1/session`; `POST {user, password}` or `{token}` logs in; `DELETE` logs out. */
+export interface Session {
+  /** Empty if nobody has to log in. */
+  user: string;
+  needs_login: boolean;
+  /** Whether a password can be given here. */
+  can_login: boolean;
+  /** Roles by topic pattern: `{"*": "admin"}`. */
+  roles: Record<string, "viewer" | "operator" | "admin">;
+  version: string;
+  graphite_url: string;
+  /** Graphite's names of the statistics: nsqadmin's --statsd-prefix, counter and gauge formats, and the interval in s. */
+  statsd: { prefix: string; counter_format: string; gauge_format: string; interval_s: number };
+  /** ms between two polls of the brokers. */
+  poll_ms: number;
+}
