@@ -1,5 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { adminFlags } from "../src/cli/admin-flags.ts";
 import { brokerFlags } from "../src/cli/broker-flags.ts";
 import { configKey } from "../src/cli/config-file.ts";
 import { type Flag, isSettableIn } from "../src/cli/flag.ts";
@@ -10,7 +11,7 @@ import { showValue } from "../src/cli/values.ts";
 export const COMPATIBILITY_DOC_PATH = join(import.meta.dir, "../docs/compatibility.md");
 
 /** The generated tables are between these two lines. The rest of the page is written by hand. */
-const BEGIN = "<!-- Generated from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by `npm run docs`. Change it there. -->";
+const BEGIN = "<!-- Generated from the flag tables in src/cli/ by `npm run docs`. Change it there. -->";
 const END = "<!-- End of the generated part. -->";
 
 /** Returns docs/compatibility.md with its tables of flags generated again. */
@@ -20,7 +21,8 @@ export function compatibilityDoc(document: string): string {
   if (begin === -1 || end < begin) throw new Error(`${COMPATIBILITY_DOC_PATH} lacks the lines between which the tables of flags belong`);
   const tables = [
     `\n### nsqd\n\n${comparison(allFlags(brokerFlags("host")))}`,
-    `\n### nsqlookupd\n\n${comparison(allFlags(lookupFlags("host")))}\n`,
+    `\n### nsqlookupd\n\n${comparison(allFlags(lookupFlags("host")))}`,
+    `\n### nsqadmin\n\n${comparison(allFlags(adminFlags()))}\n`,
   ].join("");
   return `${document.slice(0, begin)}${BEGIN}\n${tables}${document.slice(end)}`;
 }

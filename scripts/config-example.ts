@@ -1,6 +1,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { configKey, LOOKUP_SECTION } from "../src/cli/config-file.ts";
+import { adminFlags, consoleFlag } from "../src/cli/admin-flags.ts";
+import { configKey } from "../src/cli/config-file.ts";
 import { type Flag, isSettableIn } from "../src/cli/flag.ts";
 import { optionFlags } from "../src/cli/flags.ts";
 import { lookupFlags } from "../src/cli/lookup-flags.ts";
@@ -15,14 +16,27 @@ const HEAD = `# Every setting of bunsq with its default. To use this file: bunsq
 
 const LOOKUP_HEAD = `
 # The lookup server, with a broker in the same process or alone. The keys are nsqlookupd's.
-[${LOOKUP_SECTION}]
+[lookup]
+`;
+
+const ADMIN_HEAD = `
+# The console, with a broker in the same process or alone. The keys are nsqadmin's. With a broker, admin = false above all
+# sections turns it off.
+[admin]
 `;
 
 /** A config file with every setting, commented out. */
 export function configExample(): string {
   const broker = brokerProgramFlags({ mode: undefined });
-  const mode = broker.others.filter((flag) => flag.name === "mode");
-  return [HEAD, ...[...mode, ...optionFlags(broker)].map(entry), LOOKUP_HEAD, ...optionFlags(lookupFlags()).map(entry)].join("");
+  const others = broker.others.filter((flag) => flag.name === "mode" || flag === consoleFlag);
+  return [
+    HEAD,
+    ...[...others, ...optionFlags(broker)].map(entry),
+    LOOKUP_HEAD,
+    ...optionFlags(lookupFlags()).map(entry),
+    ADMIN_HEAD,
+    ...optionFlags(adminFlags()).map(entry),
+  ].join("");
 }
 
 function entry(flag: Flag): string {

@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { configKey } from "../src/cli/config-file.ts";
 import { type Flag, isSettableIn } from "../src/cli/flag.ts";
 import { allFlags } from "../src/cli/flags.ts";
-import { brokerProgramFlags, lookupProgramFlags, modeFlag } from "../src/cli/modes.ts";
+import { adminProgramFlags, brokerProgramFlags, lookupProgramFlags, modeFlag } from "../src/cli/modes.ts";
 import { describeRange, showValue } from "../src/cli/values.ts";
 
 export const FLAGS_DOC_PATH = join(import.meta.dir, "../docs/flags.md");
 
 const INTRODUCTION = `# Configuration
 
-<!-- Generated from src/cli/broker-flags.ts and src/cli/lookup-flags.ts by \`npm run docs\`. Change it there. -->
+<!-- Generated from src/cli/broker-flags.ts, src/cli/lookup-flags.ts and src/cli/admin-flags.ts by \`npm run docs\`. Change it there. -->
 
 A setting is taken from the first of these that has it: the command line, the environment, the config file, the default.
 
@@ -22,25 +22,28 @@ commas; of any other flag that is repeated, the last one counts. A word that is 
 the command line, lists with commas. An empty variable counts as not set. A variable that resembles no flag causes only a
 warning, and those that Kubernetes sets for a service are ignored.
 
-**The config file**, named by \`-config\` or \`BUNSQ_CONFIG\`, is TOML with nsqd's and nsqlookupd's keys, which are in the tables below.
-Files written for nsqd and nsqlookupd load unchanged. Durations may be strings (\`"1m30s"\`) or whole numbers of
+**The config file**, named by \`-config\` or \`BUNSQ_CONFIG\`, is TOML with the keys of nsqd, nsqlookupd and nsqadmin, which are in the tables below.
+Files written for these load unchanged. Durations may be strings (\`"1m30s"\`) or whole numbers of
 milliseconds. Paths in it are relative to the working directory.
 
 An unknown flag, variable or key, and a value out of bounds, keep the program from starting, and the message suggests the
-nearest right name. Under the names \`nsqd\` and \`nsqlookupd\` an unknown *key* causes only a warning, because NSQ's programs
+nearest right name. Under the names \`nsqd\`, \`nsqlookupd\` and \`nsqadmin\` an unknown *key* causes only a warning, because NSQ's programs
 ignore it.
 
 ## Modes
 
-The first of these decides what runs: a link to the binary named \`nsqd\` or \`nsqlookupd\`; the first word, as in
-\`bunsq broker\`, \`bunsq lookup\` or \`bunsq nsqd\`; the flag \`-mode\`, the variable \`BUNSQ_MODE\`, the key \`mode\`. As \`nsqd\` or
-\`nsqlookupd\`, bunsq has the same flags except \`-mode\`, \`-version\` prints the release of NSQ whose protocol it speaks, and \`-help\`
+The first of these decides what runs: a link to the binary named \`nsqd\`, \`nsqlookupd\` or \`nsqadmin\`; the first word, as in
+\`bunsq broker\`, \`bunsq lookup\`, \`bunsq admin\` or \`bunsq nsqd\`; the flag \`-mode\`, the variable \`BUNSQ_MODE\`, the key \`mode\`. As \`nsqd\`,
+\`nsqlookupd\` or \`nsqadmin\`, bunsq has the same flags except \`-mode\`, \`-version\` prints the release of NSQ whose protocol it speaks, and \`-help\`
 goes to standard error as NSQ's does.
 
-If nothing decides, and with \`-mode=all\`, broker and lookup server run in one process. The broker's settings are as below. The
+If nothing decides, and with \`-mode=all\`, broker, lookup server and console run in one process. The broker's settings are as below. The
 lookup server's settings begin with \`-lookup-\` on the command line, as in \`-lookup-http-address=127.0.0.1:4161\`, and with
 \`BUNSQ_LOOKUP_\` in the environment; in the config file they are in the section \`[lookup]\`. If its log level, broadcast address,
-allowed hosts or debug flag is not set, the broker's is used.
+allowed hosts or debug flag is not set, the broker's is used. For the console that is \`-admin-\`, \`BUNSQ_ADMIN_\` and \`[admin]\`; its
+log level and allowed hosts default to the broker's. \`-admin-user\` has the prefix already. The console shows the brokers that the
+process's lookup server knows, those of the lookup servers in \`-admin-lookupd-http-address\` too, or only the brokers in
+\`-admin-nsqd-http-address\`. \`-admin=false\` turns it off.
 
     data_path = "/var/lib/bunsq"
     tcp_address = "0.0.0.0:4150"
@@ -48,9 +51,12 @@ allowed hosts or debug flag is not set, the broker's is used.
     [lookup]
     tcp_address = "0.0.0.0:4160"
 
-One file and one environment serve all modes. A broker alone ignores the lookup server's part. A lookup server alone
-(\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole file if there is none, and the variables with and without
-\`LOOKUP_\`.
+    [admin]
+    http_address = "0.0.0.0:4171"
+
+One file and one environment serve all modes. A broker alone ignores the other servers' parts. A lookup server alone
+(\`-mode=lookup\`) reads the section \`[lookup]\`, or the whole file if there is no section, and the variables with and without
+\`LOOKUP_\`; the console alone (\`-mode=admin\`) does so with its own.
 
 ## Signals
 
@@ -75,6 +81,7 @@ No signal reloads the configuration or reopens a log file. Log lines go to stand
 export function flagsDoc(): string {
   const broker = allFlags(brokerProgramFlags({ mode: undefined }));
   const lookup = allFlags(lookupProgramFlags({ mode: undefined }));
+  const admin = allFlags(adminProgramFlags({ mode: undefined }));
   return [
     INTRODUCTION,
     "\n## The broker\n",
@@ -84,6 +91,12 @@ export function flagsDoc(): string {
       lookup.filter(({ name }) => name !== modeFlag.name),
       "nsqlookupd",
       "lookup server",
+    ),
+    "\n## The console\n",
+    ...sections(
+      admin.filter(({ name }) => name !== modeFlag.name),
+      "nsqadmin",
+      "console",
     ),
   ].join("");
 }

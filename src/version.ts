@@ -13,11 +13,11 @@ declare const BUNSQ_COMMIT: string | undefined;
 const commit = typeof BUNSQ_COMMIT === "string" ? BUNSQ_COMMIT : "";
 
 /** The name of the running program in help and versions: NSQ's if it runs under the name of one of NSQ's programs. */
-export type ProgramName = "bunsq" | "nsqd" | "nsqlookupd";
+export type ProgramName = "bunsq" | "nsqd" | "nsqlookupd" | "nsqadmin";
 
 /**
  * The line that `-version` prints, and the first line of the log. It begins as NSQ's does, `NAME vX.Y.Z (built w/WORD)`, because
- * scripts and test suites parse that: behind nsqd and nsqlookupd they expect a release of NSQ. What is bunsq's own comes after it.
+ * scripts and test suites parse that: behind nsqd, nsqlookupd and nsqadmin they expect a release of NSQ. What is bunsq's own comes after it.
  */
 export function versionLine(name: ProgramName, builtFrom = commit): string {
   const built = `(built w/bun${Bun.version})`;

@@ -1,3 +1,5 @@
+import type { AdminOptions } from "../admin/options.ts";
+import { type AdminServer, startAdmin } from "../admin/server.ts";
 import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
@@ -5,40 +7,77 @@ import type { BrokerOptions } from "../broker/options.ts";
 import { startBroker } from "../broker/server.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
-import { parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
+import { formatAddress, parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
 import { runProcess } from "./process.ts";
-import { LOOKUP_PREFIX } from "./settings.ts";
+import { prefixOf } from "./settings.ts";
+
+/** What one of the servers gets. */
+interface Part<Options> {
+  options: Options;
+  logger: Logger;
+}
 
 /**
- * Runs a process with a broker and a lookup server. The broker registers with the lookup server over TCP, as any other broker.
+ * Runs a process with a broker, a lookup server and the console. The broker registers with the lookup server over TCP, and the
+ * console asks both over HTTP, as any other program.
  *
- * @returns when both have ended: whether they ended without an error
+ * @param admin undefined: no console
+ * @returns when all have ended: whether they ended without an error
  */
-export function runAll(options: BrokerOptions, lookupOptions: LookupOptions, logger: Logger, lookupLogger: Logger): Promise<boolean> {
+export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>, admin: Part<AdminOptions> | undefined): Promise<boolean> {
+  const { logger } = broker;
   return runProcess(logger, async (opened) => {
     const descriptors = new DescriptorBudget(descriptorLimit());
-    const lookup = openLookup(lookupOptions, lookupLogger, descriptors);
-    opened(() => lookup.stop());
+    const askedAt = parseRemoteAddress(lookup.options.httpAddress);
+    const server = openLookup(admin === undefined ? lookup : allowing(lookup, askedAt.hostname), descriptors);
+    opened(() => server.stop());
     const ownLookup = {
-      tcpAddress: { ...parseRemoteAddress(lookupOptions.tcpAddress), port: lookup.tcpPort },
-      httpAddress: { ...parseRemoteAddress(lookupOptions.httpAddress), port: lookup.httpPort },
+      tcpAddress: { ...parseRemoteAddress(lookup.options.tcpAddress), port: server.tcpPort },
+      httpAddress: { ...askedAt, port: server.httpPort },
     };
-    const { where } = await startBroker(options, logger, opened, { lookup: ownLookup, descriptors });
-    const { tcpAddress, httpAddress } = lookupOptions;
+    if (admin !== undefined) {
+      const console = openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors);
+      opened(() => console.stop());
+    }
+    const { where } = await startBroker(broker.options, logger, opened, { lookup: ownLookup, descriptors });
+    const { tcpAddress, httpAddress } = lookup.options;
     const listenedOn = (address: string, port: number) => showListenAddress(parseListenAddress(address), port);
-    lookupLogger.info(`lookup up: TCP ${listenedOn(tcpAddress, lookup.tcpPort)}, HTTP ${listenedOn(httpAddress, lookup.httpPort)}`);
+    lookup.logger.info(`lookup up: TCP ${listenedOn(tcpAddress, server.tcpPort)}, HTTP ${listenedOn(httpAddress, server.httpPort)}`);
     logger.info(`broker up: ${where}`);
   });
 }
 
 /** Starts the lookup server. Its error says how to run a broker alone, because that may be what the operator wants. */
-function openLookup(options: LookupOptions, logger: Logger, descriptors: DescriptorBudget): LookupServer {
+function openLookup({ options, logger }: Part<LookupOptions>, descriptors: DescriptorBudget): LookupServer {
   try {
-    return startLookup(options, logger, LOOKUP_PREFIX, descriptors);
+    return startLookup(options, logger, prefixOf("lookup"), descriptors);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
     throw new StartError(
       `lookup: ${error.message}. To use a lookup server that is already running: --mode=broker --lookupd-tcp-address=<addr>:<port>`,
     );
+  }
+}
+
+/** The lookup server's part, such that the console may name it by its address. Browsers name it so only if their user does. */
+function allowing({ options, logger }: Part<LookupOptions>, host: string): Part<LookupOptions> {
+  const { httpAllowedHosts } = options;
+  return httpAllowedHosts.length === 0
+    ? { options, logger }
+    : { options: { ...options, httpAllowedHosts: [...httpAllowedHosts, host] }, logger };
+}
+
+/**
+ * Starts the console, which asks the process's own lookup server for brokers too, unless it is told which brokers there are. Its
+ * error says how to do without it, because an nsqadmin may be running already.
+ */
+function openConsole({ options, logger }: Part<AdminOptions>, ownLookup: string, descriptors: DescriptorBudget): AdminServer {
+  const { lookupdHttpAddresses, nsqdHttpAddresses } = options;
+  const lookups = nsqdHttpAddresses.length > 0 ? lookupdHttpAddresses : [...new Set([ownLookup, ...lookupdHttpAddresses])];
+  try {
+    return startAdmin({ ...options, lookupdHttpAddresses: lookups }, logger, prefixOf("admin"), descriptors);
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    throw new StartError(`console: ${error.message}. To do without the console: --admin=false`);
   }
 }

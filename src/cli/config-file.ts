@@ -1,19 +1,13 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import type { Flag } from "./flag.ts";
 import { quote } from "./flags.ts";
-import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
+import { COMPANIONS, type Companion, emptyLayer, type Layer, Names, prefixOf, type Scope } from "./settings.ts";
 import { BadValue, readConfigValue } from "./values.ts";
 
 /** A file with every setting has 10 KB. Bun's parser takes quadratic time in the number of keys. */
 const MAX_CONFIG_BYTES = 64 * 1024;
 /** The most errors that are reported at once. */
 const MAX_ERRORS = 20;
-
-/** The section with the lookup's settings, in a file that has the broker's too. */
-export const LOOKUP_SECTION = "lookup";
-
-/** The prefix of the lookup's keys outside of the section. */
-const SECTION_PREFIX = LOOKUP_PREFIX.replace("-", "_");
 
 /** A config file cannot be read. */
 export class ConfigFileError extends Error {}
@@ -46,28 +40,27 @@ export function loadConfigFile(path: string): ConfigFile {
 /** A key of a config file and its value. */
 interface Entry {
   key: string;
-  /** The key as the program knows it: with the section's prefix if the program has the lookup's flags with a prefix. */
+  /** The key as the program knows it: with the section's prefix if the program has the section's flags with a prefix. */
   name: string;
   value: unknown;
-  inSection: boolean;
+  section: Companion | undefined;
 }
 
 /**
- * Reads the settings in a config file. The keys are the broker's; those in the section `[lookup]` are the lookup's. A lookup
- * server alone reads that section, or the whole file if there is no section. A file with that section is meant for all modes,
- * so there is no warning about settings that one mode does not need.
+ * Reads the settings in a config file. The keys are the broker's; those in the sections `[lookup]` and `[admin]` are the lookup
+ * server's and the console's. One of these alone reads its section, or the whole file if there is no section. A file with a
+ * section is meant for all modes, so there is no warning about settings that one mode does not need.
  */
 export function readConfig(scope: Scope, { path, text, content }: ConfigFile): Layer {
   const layer = emptyLayer();
   const names = new Names(scope, "config", configKey);
-  const section = content[LOOKUP_SECTION];
-  const hasSection = isTable(section);
-  for (const entry of entriesOf(content, scope.isLookup)) {
-    const { key, name, value, inSection } = entry;
+  const hasSections = COMPANIONS.some((companion) => isTable(content[companion]));
+  for (const entry of entriesOf(content, scope.alone)) {
+    const { key, name, value, section } = entry;
     const flag = names.find(name);
-    const isBrokers = scope.isLookup && hasSection && !inSection;
+    const isBrokers = scope.alone !== undefined && hasSections && section === undefined;
     if (flag === undefined ? names.isElsewhere(name) : isBrokers) {
-      if (!hasSection) layer.warnings.push(`${key} in ${path} has no effect in this mode`);
+      if (!hasSections) layer.warnings.push(`${key} in ${path} has no effect in this mode`);
       continue;
     }
     const where = () => `${path}${lineOf(text, entry)}`;
@@ -78,7 +71,7 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
     } else {
       try {
         layer.values.set(flag.name, readConfigValue(flag, value));
-        layer.origins.set(flag.name, `${inSection ? `${LOOKUP_SECTION}.${key}` : key} in ${path}`);
+        layer.origins.set(flag.name, `${section === undefined ? key : `${section}.${key}`} in ${path}`);
       } catch (error) {
         if (!(error instanceof BadValue)) throw error;
         layer.errors.push(`${where()}: invalid value ${showToml(value)} for ${key}: ${error.message}`);
@@ -89,24 +82,34 @@ export function readConfig(scope: Scope, { path, text, content }: ConfigFile): L
   return layer;
 }
 
-/** All keys. Those of the section are last. */
-function entriesOf(content: Record<string, unknown>, isLookup: boolean): Entry[] {
-  const section = content[LOOKUP_SECTION];
-  const entries: Entry[] = [];
+/** All keys. Those of the sections are last. */
+function entriesOf(content: Record<string, unknown>, alone: Companion | undefined): Entry[] {
+  const inSections: Entry[] = [];
+  const others: Entry[] = [];
   for (const [key, value] of Object.entries(content)) {
-    if (key !== LOOKUP_SECTION || !isTable(value)) entries.push({ key, name: key, value, inSection: false });
+    const section = COMPANIONS.find((companion) => companion === key);
+    if (section === undefined || !isTable(value)) {
+      others.push({ key, name: key, value, section: undefined });
+      continue;
+    }
+    for (const [inner, its] of Object.entries(value)) {
+      inSections.push({ key: inner, name: section === alone ? inner : sectionPrefix(section) + inner, value: its, section });
+    }
   }
-  for (const [key, value] of Object.entries(isTable(section) ? section : {})) {
-    entries.push({ key, name: isLookup ? key : SECTION_PREFIX + key, value, inSection: true });
-  }
-  return entries;
+  return [...others, ...inSections];
+}
+
+/** The prefix of a section's keys outside of the section. */
+function sectionPrefix(section: Companion): string {
+  return prefixOf(section).replace("-", "_");
 }
 
 /** A hint at the key that was probably meant. */
-function hintFor({ name, value, inSection }: Entry, names: Names): string {
+function hintFor({ name, value, section }: Entry, names: Names): string {
   const meant = isTable(value) ? undefined : names.nearest(name);
   if (meant === undefined) return "";
-  return `; did you mean ${inSection && meant.startsWith(SECTION_PREFIX) ? meant.slice(SECTION_PREFIX.length) : meant}?`;
+  const prefix = section === undefined ? "" : sectionPrefix(section);
+  return `; did you mean ${meant.startsWith(prefix) ? meant.slice(prefix.length) : meant}?`;
 }
 
 function readFailure(error: unknown): string {
@@ -161,13 +164,13 @@ function firstLineWith(text: string, error: string): number {
 }
 
 /** The line that sets a key, for messages; empty if the key is not on a line of its own. */
-function lineOf(text: string, { key, inSection }: Entry): string {
-  let within = false;
+function lineOf(text: string, { key, section }: Entry): string {
+  let within: string | undefined;
   for (const [at, line] of text.split("\n").entries()) {
     const header = /^\s*\[\s*([^\]]*?)\s*\]/.exec(line)?.[1];
-    if (header !== undefined) within = header === LOOKUP_SECTION;
+    if (header !== undefined) within = COMPANIONS.find((companion) => companion === header);
     const named = header ?? /^\s*"?([^"\s=]+)"?\s*=/.exec(line)?.[1];
-    if (named === key && (within === inSection || header !== undefined)) return ` line ${at + 1}`;
+    if (named === key && (within === section || header !== undefined)) return ` line ${at + 1}`;
   }
   return "";
 }

@@ -1,11 +1,10 @@
 import type { Flag } from "./flag.ts";
 import { quote } from "./flags.ts";
-import { emptyLayer, type Layer, LOOKUP_PREFIX, Names, type Scope } from "./settings.ts";
+import { emptyLayer, type Layer, Names, prefixOf, type Scope } from "./settings.ts";
 import { BadValue, readText } from "./values.ts";
 
 /** The prefix of the environment variables that set flags. */
 const PREFIX = "BUNSQ_";
-const LOOKUP = LOOKUP_PREFIX.replace("-", "_").toUpperCase();
 
 /** Variables for commands that connect to a broker. For a server they mean nothing. */
 const CLIENT_VARIABLES: readonly string[] = [
@@ -41,15 +40,17 @@ export function readEnvironment(scope: Scope, environment: Readonly<Record<strin
   const layer = emptyLayer();
   const names = new Names(scope, "environment", (flag) => environmentName(flag).slice(PREFIX.length));
   const variables = Object.entries(environment).filter(([name, text]) => name.startsWith(PREFIX) && text !== undefined && text !== "");
+  const ownPrefix = scope.alone === undefined ? undefined : environmentName({ name: prefixOf(scope.alone) }).slice(PREFIX.length);
   const known: [string, Flag, string][] = [];
   for (const [variable, text = ""] of variables.sort()) {
     const name = variable.slice(PREFIX.length);
-    const flag = names.find(name) ?? (scope.isLookup && name.startsWith(LOOKUP) ? names.find(name.slice(LOOKUP.length)) : undefined);
+    const isOwn = ownPrefix !== undefined && name.startsWith(ownPrefix);
+    const flag = names.find(name) ?? (isOwn ? names.find(name.slice(ownPrefix.length)) : undefined);
     if (flag !== undefined) known.push([variable, flag, text]);
     else if (names.isElsewhere(name)) layer.warnings.push(`${variable} has no effect in this mode`);
     else if (!isForeign(name, text)) refuseOrWarn(layer, names, name);
   }
-  // Longer names come last and win, so that the lookup's own variables override those that it shares with a broker.
+  // Longer names come last and win, so that a server's own variables override those that it shares with a broker.
   known.sort(([a], [b]) => a.length - b.length);
   for (const [name, flag, text] of known) {
     try {

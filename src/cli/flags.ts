@@ -136,9 +136,15 @@ export function peekFlag(flags: readonly Flag[], args: readonly string[], name: 
  * server's options from the values that were given to the whole program.
  */
 export function withPrefix<Options>(prefix: string, { options }: FlagTable<Options>): FlagTable<Options> {
-  const renamed = optionEntries(options).map(([option, { configKey: _, ...flag }]) => [
+  const renamed = optionEntries(options).map(([option, { configKey, ...flag }]) => [
     option,
-    { ...flag, name: prefix + flag.name, own: true },
+    {
+      ...flag,
+      // The prefix of -admin-user is there already.
+      name: flag.name.startsWith(prefix) ? flag.name : prefix + flag.name,
+      own: true,
+      ...(configKey === undefined ? {} : { configKey: prefix.replace("-", "_") + configKey }),
+    },
   ]);
   // Except for their names, these are the same flags for the same options.
   return { options: Object.fromEntries(renamed) as FlagTable<Options>["options"], others: [] };

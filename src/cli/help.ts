@@ -21,6 +21,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ["TLS and compression", /^(tls|deflate|max-deflate|snappy)/],
   ["Statistics and log", /^(statsd|e2e|log)-/],
   ["The lookup server itself", /^(lookup|inactive-producer|tombstone)-/],
+  ["The console itself", /^(admin|acl|allow-config|base-path|graphite|nsqd|notification|proxy-graphite)\b/],
 ];
 const WITHOUT_EFFECT = "Accepted, without effect";
 const OTHERS = "Others";

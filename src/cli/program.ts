@@ -6,7 +6,7 @@ import { MODES, missingProgram } from "./modes.ts";
 import { type Program, refuseUsage, runProgram } from "./servers.ts";
 
 /**
- * Selects the server by the name of the executable (a link called nsqd or nsqlookupd), else by the first word
+ * Selects the server by the name of the executable (a link called nsqd, nsqlookupd or nsqadmin), else by the first word
  * (`bunsq broker …`, `bunsq nsqd …`). Otherwise -mode decides.
  *
  * @param startedAs argv[0]
@@ -46,6 +46,7 @@ export async function main(startedAs: string, args: readonly string[], environme
 function programNamed(word: string): Omit<Program, "args"> | undefined {
   if (word === "nsqd") return { name: "nsqd", mode: "broker" };
   if (word === "nsqlookupd") return { name: "nsqlookupd", mode: "lookup" };
+  if (word === "nsqadmin") return { name: "nsqadmin", mode: "admin" };
   const mode = MODES.find((known) => known === word);
   if (mode !== undefined) return { name: "bunsq", mode };
   const missing = missingProgram(word);

@@ -1,8 +1,11 @@
 import { writeSync } from "node:fs";
+import type { AdminOptions } from "../admin/options.ts";
 import type { Logger, LogLevel } from "../base/logger.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
+import { consoleFlag } from "./admin-flags.ts";
+import { runAdmin } from "./admin-process.ts";
 import { runAll } from "./all-process.ts";
 import { runBroker } from "./broker-process.ts";
 import { type Environment, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command/command.ts";
@@ -15,6 +18,8 @@ import { helpPage } from "./help.ts";
 import { LineLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
 import {
+  adminFlagsBeside,
+  adminProgramFlags,
   allProgramFlags,
   brokerProgramFlags,
   everyModesFlags,
@@ -25,7 +30,7 @@ import {
   type Picked,
   programScope,
 } from "./modes.ts";
-import { commandLineLayer, emptyLayer, type Layer, mergeLayers, type Scope } from "./settings.ts";
+import { type Companion, commandLineLayer, emptyLayer, type Layer, mergeLayers, type Scope } from "./settings.ts";
 import { startLine } from "./start-line.ts";
 
 export const STDOUT = 1;
@@ -45,23 +50,34 @@ export function runProgram(program: Program, environment: Environment): Promise<
   const surroundings: Surroundings = { environment, config: path === "" ? undefined : openConfig(path) };
   const mode = program.mode ?? modeOf(peekFlag(everyFlag, program.args, modeFlag.name), surroundings);
   if (mode === "lookup") {
-    return run(program, surroundings, lookupProgramFlags(program), true, (options, logger) => {
+    return run(program, surroundings, lookupProgramFlags(program), "lookup", (options, logger) => {
       logger.info(startLine({ lookup: options }));
       return runLookup(options, logger);
     });
   }
+  if (mode === "admin") {
+    return run(program, surroundings, adminProgramFlags(program), "admin", (options, logger) => {
+      logger.info(startLine({ admin: options }));
+      return runAdmin(options, logger);
+    });
+  }
   if (mode === "broker") {
-    return run(program, surroundings, brokerProgramFlags(program), false, (options, logger) => {
+    return run(program, surroundings, brokerProgramFlags(program), undefined, (options, logger) => {
       logger.info(startLine({ broker: options }));
       logger.info(idLine(options));
       return runBroker(options, logger);
     });
   }
-  return run(program, surroundings, allProgramFlags(program), false, (options, logger, given) => {
+  return run(program, surroundings, allProgramFlags(program), undefined, (options, logger, given) => {
     const lookup = lookupOptionsBeside(options, given);
-    logger.info(startLine({ broker: options, lookup }));
+    const admin = given.get(consoleFlag.name) === false ? undefined : adminOptionsBeside(options, given);
+    logger.info(startLine({ broker: options, lookup, admin }));
     logger.info(idLine(options));
-    return runAll(options, lookup, logger, new LineLogger(lookup.logLevel, lookup.logPrefix));
+    return runAll(
+      { options, logger },
+      { options: lookup, logger: new LineLogger(lookup.logLevel, lookup.logPrefix) },
+      admin && { options: admin, logger: new LineLogger(admin.logLevel, admin.logPrefix) },
+    );
   });
 }
 
@@ -106,11 +122,20 @@ function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, F
   return options;
 }
 
+/** The options of the console beside a broker. Some default to the broker's. */
+function adminOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, FlagValue>): AdminOptions {
+  const flags = adminFlagsBeside();
+  const options = resolveOptions(flags, given);
+  if (!given.has(flags.options.logLevel.name)) options.logLevel = broker.logLevel;
+  if (!given.has(flags.options.httpAllowedHosts.name)) options.httpAllowedHosts = broker.httpAllowedHosts;
+  return options;
+}
+
 async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   program: Program,
   { environment, config }: Surroundings,
   table: FlagTable<Options>,
-  isLookup: boolean,
+  alone: Companion | undefined,
   serve: Serve<Options>,
 ): Promise<number> {
   const { name } = program;
@@ -125,7 +150,7 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
     return EXIT_OK;
   }
 
-  const scope = programScope(table, { name, isLookup });
+  const scope = programScope(table, { name, alone });
   const fromEnvironment = readEnvironment(scope, environment);
   if (fromEnvironment.errors.length > 0) throw new UsageError(fromEnvironment.errors.join("\n"));
   const fromConfig = configLayer(scope, config);

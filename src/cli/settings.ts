@@ -1,16 +1,22 @@
 import { type Flag, type FlagValue, isSettableIn } from "./flag.ts";
 import { nearest } from "./suggest.ts";
 
-/** The prefix of the lookup's flags if a broker runs in the same process. */
-export const LOOKUP_PREFIX = "lookup-";
+/** The servers that may run in a broker's process. A name is also that of the section in a config file. */
+export const COMPANIONS = ["lookup", "admin"] as const;
+export type Companion = (typeof COMPANIONS)[number];
+
+/** The prefix of a server's flags if a broker runs in the same process. */
+export function prefixOf(companion: Companion): string {
+  return `${companion}-`;
+}
 
 /** The flags of a program that config files and the environment may set. */
 export interface Scope {
   flags: readonly Flag[];
   /** Flags of other modes. Setting one is not a mistake, because modes may share a file or an environment. */
   elsewhere: readonly Flag[];
-  /** The program is a lookup server alone. Its settings may also have the names that they have beside a broker. */
-  isLookup: boolean;
+  /** The program is this server alone. Its settings may also have the names that they have beside a broker. */
+  alone: Companion | undefined;
   /** The program runs under the name of one of NSQ's, which ignore unknown keys in a config file. */
   isStandIn: boolean;
 }

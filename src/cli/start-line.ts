@@ -1,15 +1,19 @@
 import { resolve } from "node:path";
+import type { AdminOptions } from "../admin/options.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 
 /** The log line that says what is about to run, for the operator who has to find out: which mode, which data, where. */
-export function startLine({ broker, lookup }: { broker?: BrokerOptions; lookup?: LookupOptions }): string {
-  const mode = broker === undefined ? "lookup" : lookup === undefined ? "broker" : "all";
+export function startLine(servers: { broker?: BrokerOptions; lookup?: LookupOptions; admin?: AdminOptions | undefined }): string {
+  const { broker, lookup, admin } = servers;
+  const alone = lookup !== undefined ? "lookup" : "admin";
+  const mode = broker === undefined ? alone : lookup === undefined ? "broker" : "all";
   const parts: string[] = [];
   if (broker !== undefined) {
     parts.push(`data path ${resolve(broker.dataPath)}`, `durability ${broker.durability}`, addresses("broker", brokerAddresses(broker)));
   }
   if (lookup !== undefined) parts.push(addresses("lookup server", { TCP: lookup.tcpAddress, HTTP: lookup.httpAddress }));
+  if (admin !== undefined) parts.push(addresses("console", { HTTP: admin.httpAddress }));
   return `mode ${mode}: ${parts.join("; ")}`;
 }
 

@@ -10,7 +10,9 @@ interface Both extends Running {
   lookup: { tcp: number; http: number };
 }
 
-const ANY_PORTS = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
+const ANY_PORTS = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address", "admin-http-address"].map(
+  (flag) => `--${flag}=127.0.0.1:0`,
+);
 const LOCAL = "--broadcast-address=127.0.0.1";
 
 describe("a broker and a lookup server in one process", () => {
@@ -70,7 +72,7 @@ describe("a broker and a lookup server in one process", () => {
     const lines = both.log().trimEnd().split("\n");
     expect(lines.slice(0, 3).map((line) => line.replace(/^\S+ \S+ \S+ /, ""))).toEqual([
       `INFO: bunsq v0.1.0 (built w/bun${Bun.version})`,
-      `INFO: mode all: data path ${dataPath}; durability fsync; broker on TCP 127.0.0.1:0, HTTP 127.0.0.1:0; lookup server on TCP 127.0.0.1:0, HTTP 127.0.0.1:0`,
+      `INFO: mode all: data path ${dataPath}; durability fsync; broker on TCP 127.0.0.1:0, HTTP 127.0.0.1:0; lookup server on TCP 127.0.0.1:0, HTTP 127.0.0.1:0; console on HTTP 127.0.0.1:0`,
       expect.stringMatching(/^INFO: ID: \d+$/),
     ]);
     const stamps = lines.map((line) => line.split(" ").slice(1, 3).join(" "));
@@ -141,7 +143,15 @@ describe("a broker and a lookup server in one process", () => {
     const addresses = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map(
       (flag, i) => `--${flag}=127.0.0.1:${ports[i]}`,
     );
-    const command = [process.execPath, MAIN, `--data-path=${dataPath}`, "--broadcast-address=127.0.0.1", "--log-level=error", ...addresses];
+    const command = [
+      process.execPath,
+      MAIN,
+      `--data-path=${dataPath}`,
+      "--broadcast-address=127.0.0.1",
+      "--log-level=error",
+      "--admin-http-address=127.0.0.1:0",
+      ...addresses,
+    ];
     const quiet = Bun.spawn(command, { stderr: "pipe", env: cleanEnvironment() });
     try {
       await until("it is up", async () => (await nodes(both.lookup).catch(() => [])).length === 2);

@@ -18,10 +18,10 @@ afterAll(() => {
 });
 
 const PROGRAMS = {
-  all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),
-  broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),
-  lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: true }),
-  nsqd: programScope(brokerProgramFlags({ mode: "broker" }), { name: "nsqd", isLookup: false }),
+  all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
+  broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
+  lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", alone: "lookup" }),
+  nsqd: programScope(brokerProgramFlags({ mode: "broker" }), { name: "nsqd", alone: undefined }),
 };
 
 function read(text: string, program: keyof typeof PROGRAMS = "broker") {

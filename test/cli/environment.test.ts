@@ -5,9 +5,9 @@ import { readEnvironment } from "../../src/cli/environment.ts";
 import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
 const PROGRAMS = {
-  all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),
-  broker: programScope(brokerProgramFlags({ mode: "broker" }), { name: "nsqd", isLookup: false }),
-  lookup: programScope(lookupProgramFlags({ mode: "lookup" }), { name: "bunsq", isLookup: true }),
+  all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
+  broker: programScope(brokerProgramFlags({ mode: "broker" }), { name: "nsqd", alone: undefined }),
+  lookup: programScope(lookupProgramFlags({ mode: "lookup" }), { name: "bunsq", alone: "lookup" }),
 };
 
 function read(environment: Record<string, string | undefined>, program: keyof typeof PROGRAMS = "all") {

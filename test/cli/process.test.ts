@@ -66,7 +66,11 @@ describe("a broker process", () => {
     testUnless(missing("sh"))(
       `goes on at SIGHUP when it was started with SIGHUP ignored, as nohup does (${mode})`,
       async () => {
-        const ports = ["tcp-address", "http-address", ...(mode === "all" ? ["lookup-tcp-address", "lookup-http-address"] : [])];
+        const ports = [
+          "tcp-address",
+          "http-address",
+          ...(mode === "all" ? ["lookup-tcp-address", "lookup-http-address", "admin-http-address"] : []),
+        ];
         const running = await startProcess("bunsq", [
           ...["sh", "-c", 'trap "" HUP; exec "$@"', "sh", process.execPath, MAIN, `--mode=${mode}`],
           ...(mode === "lookup" ? [] : [`--data-path=${dataPath}`]),

@@ -26,9 +26,9 @@ function inFolder(use: (folder: string) => void): void {
 describe("contrib/bunsq.toml", () => {
   const table = allProgramFlags({ mode: undefined });
   const scopes = {
-    all: programScope(table, { name: "bunsq", isLookup: false }),
-    broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: false }),
-    lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", isLookup: true }),
+    all: programScope(table, { name: "bunsq", alone: undefined }),
+    broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
+    lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", alone: "lookup" }),
   };
 
   test("equals the flag tables (npm run docs regenerates it)", () => {
@@ -41,7 +41,9 @@ describe("contrib/bunsq.toml", () => {
       expect([[...values], warnings, errors]).toEqual([[], [], []]);
     }
     const folder = mkdtempSync(join(tmpdir(), "bunsq-contrib-"));
-    const ports = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
+    const ports = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address", "admin-http-address"].map(
+      (flag) => `--${flag}=127.0.0.1:0`,
+    );
     const running = await startProcess("bunsq", [
       process.execPath,
       MAIN,

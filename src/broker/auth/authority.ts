@@ -1,3 +1,4 @@
+import { escapeQuery } from "../../base/go/query.ts";
 import { StartError } from "../../base/start-error.ts";
 import { exchange, type HttpPeer, type HttpRequest, type HttpResponse, type RequestLimits } from "../../http/client/exchange.ts";
 import { formatAddress, withoutBrackets } from "../../net/address.ts";
@@ -176,16 +177,3 @@ function nextUrl(url: URL, path: string, { status, headers, body }: HttpResponse
 function pathOf(url: URL): string {
   return `${url.pathname}${url.search}`;
 }
-
-/** Go's url.QueryEscape. */
-function escapeQuery(bytes: Buffer): string {
-  let text = "";
-  for (const byte of bytes) text += ESCAPED[byte];
-  return text;
-}
-
-const ESCAPED = Array.from({ length: 256 }, (_, byte) => {
-  const character = String.fromCharCode(byte);
-  if (/[0-9A-Za-z._~-]/.test(character)) return character;
-  return character === " " ? "+" : `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
-});

@@ -1,9 +1,10 @@
+import { adminFlags } from "../admin-flags.ts";
 import { brokerFlags } from "../broker-flags.ts";
 import type { Command } from "../command/command.ts";
 import { allFlags, type FlagTable, helpText } from "../flags.ts";
 import { helpPage } from "../help.ts";
 import { lookupFlags } from "../lookup-flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, type Mode } from "../modes.ts";
+import { adminProgramFlags, allProgramFlags, brokerProgramFlags, lookupProgramFlags, type Mode } from "../modes.ts";
 import { type Program, runProgram } from "../servers.ts";
 
 /** A server as a command: its first word selects it. */
@@ -25,9 +26,15 @@ const asBunsq = (mode: Mode) => ({ name: "bunsq", mode }) as const;
 
 /** The servers. */
 export const SERVERS: readonly Command[] = [
-  server("all", "Run a broker and a lookup server in one process, as without a command", asBunsq("all"), allProgramFlags(asBunsq("all"))),
+  server(
+    "all",
+    "Run a broker, a lookup server and the console in one process, as without a command",
+    asBunsq("all"),
+    allProgramFlags(asBunsq("all")),
+  ),
   server("broker", "Run a broker alone", asBunsq("broker"), brokerProgramFlags(asBunsq("broker"))),
   server("lookup", "Run a lookup server alone", asBunsq("lookup"), lookupProgramFlags(asBunsq("lookup"))),
+  server("admin", "Run the console alone", asBunsq("admin"), adminProgramFlags(asBunsq("admin"))),
   server("nsqd", "Run a broker with the flags and exit codes of nsqd", { name: "nsqd", mode: "broker" }, brokerFlags()),
   server(
     "nsqlookupd",
@@ -35,4 +42,5 @@ export const SERVERS: readonly Command[] = [
     { name: "nsqlookupd", mode: "lookup" },
     lookupFlags(),
   ),
+  server("nsqadmin", "Run the console with the flags and exit codes of nsqadmin", { name: "nsqadmin", mode: "admin" }, adminFlags()),
 ];

@@ -91,12 +91,14 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
 
 function open({ hostname, port, tls }: HttpPeer): Socket {
   if (tls === undefined) return lazy.net.connect({ host: hostname, port });
-  const { ca, minVersion } = tls;
+  const { ca, cert, key, rejectUnauthorized, minVersion } = tls;
   return lazy.tls.connect({
     host: hostname,
     port,
     ...(lazy.net.isIP(hostname) === 0 ? { servername: hostname } : {}),
     ...(ca === undefined ? {} : { ca: ca as string }),
+    ...(cert === undefined ? {} : { cert: cert as string, key: key as string }),
+    ...(rejectUnauthorized === undefined ? {} : { rejectUnauthorized }),
     ...(minVersion === undefined ? {} : { minVersion: TLS_VERSIONS[minVersion as keyof typeof TLS_VERSIONS] }),
   });
 }

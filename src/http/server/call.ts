@@ -10,12 +10,20 @@ export interface Incoming {
   request: Request;
   /** The text behind the question mark. */
   rawQuery: string;
-  /** The value of the route's parameter; empty if the route has none. */
-  parameter: string;
+  /** The values of the route's parameters, in their order. */
+  parameters: readonly string[];
+  /** Knows where requests come from. */
+  clients: Clients;
   load: HttpLoad;
   /** To be called when the request is complete. */
   complete: (() => void) | undefined;
   logger: Logger;
+}
+
+/** Knows the clients of a server. */
+export interface Clients {
+  /** The address of a request's client, `host:port`; undefined if it has disconnected or has no address. */
+  clientOf(request: Request): string | undefined;
 }
 
 /** A request that is being answered. Each server has a subclass with the parts that its handlers use. */
@@ -31,8 +39,18 @@ export class Call {
     return this.incoming.request;
   }
 
+  /** The value of the route's first parameter; empty if the route has none. */
   get parameter(): string {
-    return this.incoming.parameter;
+    return this.incoming.parameters[0] ?? "";
+  }
+
+  get parameters(): readonly string[] {
+    return this.incoming.parameters;
+  }
+
+  /** The address of the client, `host:port`; undefined if it has disconnected or has no address. */
+  get clientAddress(): string | undefined {
+    return this.incoming.clients.clientOf(this.incoming.request);
   }
 
   /** @throws Refusal 400 INVALID_REQUEST */

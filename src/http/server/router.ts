@@ -11,14 +11,48 @@ export interface Endpoint<Call> {
 /** The endpoints of a path, by method. */
 export type Route<Call> = Map<string, Endpoint<Call>>;
 
-/** A path and its endpoints. A `/:name` at the end of the path stands for one more part, the parameter. */
+/** A path and its endpoints. A `/:name` stands for one part of the path, a parameter. There may be several. */
 export type RouteEntry<Call> = readonly [path: string, route: Route<Call>];
 
-/** A route whose last part is a parameter. */
-interface OpenRoute<Call> {
-  /** The path in front of the parameter, with the slash. */
-  prefix: string;
-  route: Route<Call>;
+/** In the place of a parameter. */
+const ANY = undefined;
+const NONE: readonly string[] = [];
+
+/** A route with parameters. */
+class OpenRoute<Call> {
+  /** The parts of its path, with ANY for a parameter. */
+  private readonly parts: readonly (string | typeof ANY)[];
+  /** The path in front of the last part, with the slash, if that is a parameter; else empty. */
+  readonly prefix: string;
+
+  constructor(
+    path: string,
+    readonly route: Route<Call>,
+  ) {
+    this.parts = path.split("/").map((part) => (part.startsWith(":") ? ANY : part));
+    this.prefix = this.parts.at(-1) === ANY ? path.slice(0, path.lastIndexOf("/") + 1) : "";
+  }
+
+  /** The values of the parameters in a path; undefined for the path of another route. */
+  parametersIn(path: string): string[] | undefined {
+    const given = path.split("/");
+    if (given.length !== this.parts.length) return undefined;
+    const values: string[] = [];
+    for (const [at, part] of given.entries()) {
+      const expected = this.parts[at];
+      if (expected === ANY ? part === "" : part !== expected) return undefined;
+      if (expected === ANY) values.push(part);
+    }
+    return values;
+  }
+
+  /** A path of this route that differs only in case; parameters keep theirs. Undefined if none does. */
+  inItsCase(path: string): string | undefined {
+    const given = path.split("/");
+    if (given.length !== this.parts.length) return undefined;
+    const cased = given.map((part, at) => this.parts[at] ?? part);
+    return cased.some((part, at) => (part === "" ? at > 0 : part.toLowerCase() !== given[at]?.toLowerCase())) ? undefined : cased.join("/");
+  }
 }
 
 /**
@@ -27,14 +61,18 @@ interface OpenRoute<Call> {
  */
 export class Router<Call> {
   private readonly routes = new Map<string, Route<Call>>();
-  /** At most one, because no API of NSQ has more. */
-  private readonly open: OpenRoute<Call> | undefined;
+  private readonly open: OpenRoute<Call>[] = [];
+  private readonly methods = new Set<string>();
 
-  constructor(entries: readonly RouteEntry<Call>[]) {
+  /** @param rest answers a GET of any other path, if it wants to; undefined: such a path is unknown */
+  constructor(
+    entries: readonly RouteEntry<Call>[],
+    private readonly rest?: (path: string) => Endpoint<Call> | undefined,
+  ) {
     for (const [path, route] of entries) {
-      const colon = path.indexOf("/:");
-      if (colon < 0) this.routes.set(path, route);
-      else this.open = { prefix: path.slice(0, colon + 1), route };
+      if (path.includes("/:")) this.open.push(new OpenRoute(path, route));
+      else this.routes.set(path, route);
+      for (const method of route.keys()) this.methods.add(method);
     }
   }
 
@@ -42,10 +80,19 @@ export class Router<Call> {
     return this.routeOf(path)?.get(method);
   }
 
-  /** The value of the parameter in a path; empty for a route without a parameter. */
-  parameterOf(path: string): string {
-    const { open } = this;
-    return open !== undefined && path.startsWith(open.prefix) ? path.slice(open.prefix.length) : "";
+  /** The endpoint of a request whose path no route has, corrected or not. The path is its parameter. */
+  findRest(method: string, path: string): Endpoint<Call> | undefined {
+    return method === "GET" ? this.rest?.(path) : undefined;
+  }
+
+  /** The values of the parameters in a path, in their order; none for a route without parameters. */
+  parametersOf(path: string): readonly string[] {
+    if (this.routes.has(path)) return NONE;
+    for (const route of this.open) {
+      const values = route.parametersIn(path);
+      if (values !== undefined) return values;
+    }
+    return NONE;
   }
 
   /**
@@ -54,17 +101,18 @@ export class Router<Call> {
    * @returns undefined if no route of the request's method has the corrected path
    */
   correctedPath(method: string, path: string): string | undefined {
-    if (path === "/" || path === "" || (method !== "GET" && method !== "POST" && method !== "PUT")) return undefined;
-    const prefix = this.open?.prefix;
+    if (path === "/" || path === "" || !this.methods.has(method)) return undefined;
     const shorter = path.endsWith("/") ? path.slice(0, -1) : undefined;
-    if (shorter !== undefined && (this.findEndpoint(method, shorter) !== undefined || shorter === prefix)) return shorter;
+    if (shorter !== undefined && (this.findEndpoint(method, shorter) !== undefined || this.isPrefix(shorter))) return shorter;
     if (this.findEndpoint(method, `${path}/`) !== undefined) return `${path}/`;
     const clean = cleanPath(path);
     const trimmed = clean.length > 1 && clean.endsWith("/") ? clean.slice(0, -1) : clean;
     const lower = trimmed.toLowerCase();
-    // A parameter keeps its case.
-    const cased = prefix !== undefined && lower.startsWith(prefix) ? prefix + trimmed.slice(prefix.length) : lower;
-    return this.findEndpoint(method, cased) === undefined ? undefined : cased;
+    if (this.routes.get(lower)?.has(method)) return lower;
+    for (const { route, cased } of this.open.map((open) => ({ route: open.route, cased: open.inItsCase(trimmed) }))) {
+      if (cased !== undefined && route.has(method)) return cased;
+    }
+    return undefined;
   }
 
   /** The value of an Allow header: the methods of a path; undefined for an unknown path. */
@@ -76,9 +124,12 @@ export class Router<Call> {
 
   private routeOf(path: string): Route<Call> | undefined {
     const route = this.routes.get(path);
-    if (route !== undefined || this.open === undefined) return route;
-    const { prefix } = this.open;
-    return path.length > prefix.length && path.startsWith(prefix) && !path.includes("/", prefix.length) ? this.open.route : undefined;
+    if (route !== undefined) return route;
+    return this.open.find((open) => open.parametersIn(path) !== undefined)?.route;
+  }
+
+  private isPrefix(path: string): boolean {
+    return this.open.some((open) => open.prefix === path);
   }
 }
 

@@ -2,7 +2,7 @@ import { formatDuration } from "../../base/go/duration.ts";
 import type { Logger } from "../../base/logger.ts";
 import { StallWatch } from "../../base/stall.ts";
 import { formatAddress, listenError, parseListenAddress, showListenAddress } from "../../net/address.ts";
-import type { Call, Incoming } from "./call.ts";
+import type { Call, Clients, Incoming } from "./call.ts";
 import { type HttpLimits, HttpLoad, httpLimits } from "./load.ts";
 import { hostSet, isForeignWrite, namesAllowedHost } from "./origin.ts";
 import { unescapeUrl } from "./query.ts";
@@ -66,7 +66,7 @@ export function serveHttp<OwnCall extends Call>(api: HttpApi<OwnCall>, limits: P
   return new ApiServer(api, httpLimits(limits));
 }
 
-class ApiServer<OwnCall extends Call> implements HttpServer {
+class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
   readonly port: number;
   private readonly server: Bun.Server<undefined>;
   private readonly where: string;
@@ -141,21 +141,30 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     const path = unescapeUrl(escapedPath);
     if (path === undefined) return badRequest();
 
-    const { router, logger } = this.api;
+    const { router } = this.api;
     const endpoint = router.findEndpoint(method, path);
-    if (endpoint !== undefined) {
-      const complete = this.completion(request);
-      if (method === "GET") complete?.();
-      const incoming = { request, rawQuery, parameter: router.parameterOf(path), load: this.load, complete, logger };
-      return this.run(endpoint, this.api.call(incoming));
-    }
+    if (endpoint !== undefined) return this.begin(endpoint, request, rawQuery, router.parametersOf(path));
     const corrected = router.correctedPath(method, path);
     if (corrected !== undefined) return redirect(method, encodePath(corrected) + (queryStart < 0 ? "" : encodeOdd(url.slice(queryStart))));
     const methods = router.allowedMethods(path);
     if (methods !== undefined && method === "OPTIONS") return allowed(methods);
+    const rest = methods === undefined ? router.findRest(method, path) : undefined;
+    if (rest !== undefined) return this.begin(rest, request, rawQuery, [path]);
     const response = methods === undefined ? failure(404, "NOT_FOUND") : failure(405, "METHOD_NOT_ALLOWED", { Allow: methods });
     this.logRequest(request, response, Bun.nanoseconds());
     return response;
+  }
+
+  private begin(
+    endpoint: Endpoint<OwnCall>,
+    request: Request,
+    rawQuery: string,
+    parameters: readonly string[],
+  ): Response | Promise<Response> {
+    const complete = this.completion(request);
+    if (request.method === "GET") complete?.();
+    const incoming = { request, rawQuery, parameters, clients: this, load: this.load, complete, logger: this.api.logger };
+    return this.run(endpoint, this.api.call(incoming));
   }
 
   /** What the front is to be told when a request is complete. */
@@ -216,8 +225,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer {
     return failure(500, "INTERNAL_ERROR");
   }
 
-  /** The address of a request's client; undefined if it has disconnected or has no address. */
-  private clientOf(request: Request): string | undefined {
+  clientOf(request: Request): string | undefined {
     const peer = this.server.requestIP(request);
     if (peer === null) return undefined;
     return this.api.front === undefined ? formatAddress(peer.address, peer.port) : this.api.front.clientAddress(peer.address, peer.port);

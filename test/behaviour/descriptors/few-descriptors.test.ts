@@ -155,7 +155,7 @@ test("a TCP client for whom no descriptor is left is told so", async () => {
 test("connections to the lookup server that are silent keep neither it nor the broker beside it from serving", async () => {
   const dataPath = temporaryFolder();
   const command = ["sh", "-c", `ulimit -n ${LIMIT}; exec "$0" "$@"`, process.execPath, MAIN, "--mode=all"];
-  const args = ["--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0"];
+  const args = ["--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0", "--admin-http-address=127.0.0.1:0"];
   try {
     await using both = await startServer({ command, dataPath, args });
     await until("both are up", () => both.log().includes("broker up:"));

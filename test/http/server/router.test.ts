@@ -13,8 +13,8 @@ test("an endpoint is found by method and path, and its parameter is taken from t
   expect(router.findEndpoint("GET", "/config/a/b")).toBeUndefined();
   expect(router.findEndpoint("constructor", "/ping")).toBeUndefined();
   expect(router.findEndpoint("GET", "constructor")).toBeUndefined();
-  expect(router.parameterOf("/config/log_level")).toBe("log_level");
-  expect(router.parameterOf("/ping")).toBe("");
+  expect(router.parametersOf("/config/log_level")).toEqual(["log_level"]);
+  expect(router.parametersOf("/ping")).toEqual([]);
 });
 
 describe("a path is corrected as by nsqd's router", () => {

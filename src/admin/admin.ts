@@ -1,0 +1,70 @@
+import { posix } from "node:path";
+import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
+import type { Logger } from "../base/logger.ts";
+import { RateLimitedLog } from "../base/rate-limited-log.ts";
+import { StartError } from "../base/start-error.ts";
+import { parseAddress } from "../net/address.ts";
+import type { AdminOptions } from "./options.ts";
+import { Discovery } from "./upstream/discovery.ts";
+import { Upstream } from "./upstream/upstream.ts";
+
+/** HTTP clients are sure of this part of the descriptors that are shared. */
+const GUARANTEED_PART = 1 / 16;
+
+/** The state that all parts of the console share. */
+export class Admin {
+  /** A copy, because PUT /config changes it. */
+  readonly options: AdminOptions;
+  readonly upstream: Upstream;
+  readonly discovery: Discovery;
+  /** For errors that may come many times a second. */
+  readonly rateLimitedLog: RateLimitedLog;
+  readonly clientDescriptors: { readonly http: DescriptorShare };
+
+  /**
+   * @param flagPrefix in front of the names of its flags in errors: `admin-` if a broker runs in the same process
+   * @throws StartError for options that do not fit each other
+   */
+  constructor(
+    options: AdminOptions,
+    readonly logger: Logger,
+    readonly descriptors: DescriptorBudget,
+    private readonly flagPrefix = "",
+  ) {
+    this.options = { ...options, basePath: normalBasePath(options.basePath) };
+    this.checkAddresses();
+    this.upstream = new Upstream(this.options, flagPrefix);
+    this.discovery = new Discovery(this.upstream, this.options);
+    this.rateLimitedLog = new RateLimitedLog(logger);
+    this.clientDescriptors = { http: descriptors.share(() => false, GUARANTEED_PART) };
+  }
+
+  /** The name of a flag as it is on the command line, with its prefix. */
+  flagName(name: string): string {
+    return this.flagPrefix + name;
+  }
+
+  private checkAddresses(): void {
+    const { lookupdHttpAddresses: lookups, nsqdHttpAddresses: brokers } = this.options;
+    const lookupFlag = `--${this.flagName("lookupd-http-address")}`;
+    const brokerFlag = `--${this.flagName("nsqd-http-address")}`;
+    if (brokers.length === 0 && lookups.length === 0) throw new StartError(`${brokerFlag} or ${lookupFlag} required`);
+    if (brokers.length > 0 && lookups.length > 0) throw new StartError(`use ${brokerFlag} or ${lookupFlag} not both`);
+    for (const address of lookups) checkAddress(lookupFlag, address);
+    for (const address of brokers) checkAddress(brokerFlag, address);
+  }
+}
+
+/** A host name that cannot be resolved now is no reason not to start: what is down shows as down. */
+function checkAddress(flag: string, address: string): void {
+  try {
+    parseAddress(address);
+  } catch (error) {
+    throw new StartError(`failed to resolve ${flag} (${address}) - ${(error as Error).message}`);
+  }
+}
+
+/** A base path with a slash at its beginning and none at its end, except for the root. */
+function normalBasePath(path: string): string {
+  return posix.resolve("/", path);
+}

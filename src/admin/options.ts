@@ -1,0 +1,43 @@
+import type { LogLevel } from "../base/logger.ts";
+
+/**
+ * The options of the console: one field per flag, with the flag's name; durations in ms. The defaults are in the flag table
+ * (src/cli/admin-flags.ts).
+ */
+export interface AdminOptions {
+  logLevel: LogLevel;
+  logPrefix: string;
+
+  httpAddress: string;
+  /** The path under which everything is served. */
+  basePath: string;
+  /** Names that HTTP requests may have in Host; empty: any. */
+  httpAllowedHosts: string[];
+  /** No effect. */
+  devStaticDir: string;
+
+  /** `host:port` of the HTTP listeners of the lookup servers that know the brokers. Either this list or the next one is empty. */
+  lookupdHttpAddresses: string[];
+  /** `host:port` of the HTTP listeners of the brokers, if no lookup server is asked for them. */
+  nsqdHttpAddresses: string[];
+  httpClientConnectTimeoutMs: number;
+  httpClientRequestTimeoutMs: number;
+  httpClientTlsInsecureSkipVerify: boolean;
+  httpClientTlsRootCaFile: string;
+  httpClientTlsCert: string;
+  httpClientTlsKey: string;
+
+  graphiteUrl: string;
+  proxyGraphite: boolean;
+  statsdPrefix: string;
+  statsdCounterFormat: string;
+  statsdGaugeFormat: string;
+  statsdIntervalMs: number;
+
+  /** Addresses from which /config is answered; empty: any. */
+  allowConfigFromCidr: string;
+  notificationHttpEndpoint: string;
+  aclHttpHeader: string;
+  /** Who may change something; empty: everybody. */
+  adminUsers: string[];
+}
