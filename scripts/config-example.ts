@@ -20,18 +20,17 @@ const LOOKUP_HEAD = `
 `;
 
 const ADMIN_HEAD = `
-# The console, with a broker in the same process or alone. The keys are nsqadmin's. With a broker, admin = false above all
-# sections turns it off.
+# The console, with a broker in the same process or alone. The keys are nsqadmin's.
 [admin]
 `;
 
 /** A config file with every setting, commented out. */
 export function configExample(): string {
   const broker = brokerProgramFlags({ mode: undefined });
-  const others = broker.others.filter((flag) => flag.name === "mode" || flag === consoleFlag);
+  const mode = broker.others.filter((flag) => flag.name === "mode");
   return [
     HEAD,
-    ...[...others, ...optionFlags(broker)].map(entry),
+    ...[...mode, consoleFlag, ...optionFlags(broker)].map(entry),
     LOOKUP_HEAD,
     ...optionFlags(lookupFlags()).map(entry),
     ADMIN_HEAD,

@@ -43,7 +43,7 @@ lookup server's settings begin with \`-lookup-\` on the command line, as in \`-l
 allowed hosts or debug flag is not set, the broker's is used. For the console that is \`-admin-\`, \`BUNSQ_ADMIN_\` and \`[admin]\`; its
 log level and allowed hosts default to the broker's. \`-admin-user\` has the prefix already. The console shows the brokers that the
 process's lookup server knows, those of the lookup servers in \`-admin-lookupd-http-address\` too, or only the brokers in
-\`-admin-nsqd-http-address\`. \`-admin=false\` turns it off.
+\`-admin-nsqd-http-address\`. \`-console=false\` turns it off.
 
     data_path = "/var/lib/bunsq"
     tcp_address = "0.0.0.0:4150"

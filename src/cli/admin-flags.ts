@@ -9,7 +9,7 @@ const HOUR = 60 * MINUTE;
 
 /** In a program that also runs a broker. */
 export const consoleFlag: BoolFlag = {
-  name: "admin",
+  name: "console",
   kind: "bool",
   own: true,
   default: true,

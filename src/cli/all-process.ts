@@ -78,6 +78,6 @@ function openConsole({ options, logger }: Part<AdminOptions>, ownLookup: string,
     return startAdmin({ ...options, lookupdHttpAddresses: lookups }, logger, prefixOf("admin"), descriptors);
   } catch (error) {
     if (!(error instanceof StartError)) throw error;
-    throw new StartError(`console: ${error.message}. To do without the console: --admin=false`);
+    throw new StartError(`console: ${error.message}. To do without the console: --console=false`);
   }
 }

@@ -9,7 +9,7 @@ that -config or BUNSQ_CONFIG names (max_msg_size).
 
 /** The groups of flags, in the order of the help text. A flag is in the first group that its name fits. */
 const GROUPS: readonly [title: string, names: RegExp][] = [
-  ["What to run", /^(mode|config|version)$/],
+  ["What to run", /^(mode|config|console|version)$/],
   ["Addresses and HTTP", /^(tcp|http(?!-client)|https|broadcast|debug)\b/],
   ["Lookup and auth servers", /^(lookupd|auth|http-client)-/],
   [

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { cleanEnvironment, MAIN, type Running, type Server, startProcess, startServer, until } from "../support/server.ts";
@@ -79,6 +79,28 @@ describe("a broker and a lookup server in one process", () => {
     expect(stamps).toEqual(stamps.toSorted());
     // Microseconds that a clock does not know are zeros.
     expect(stamps.filter((stamp) => stamp.endsWith("000")).length).toBeLessThan(stamps.length / 4);
+  }, 30_000);
+
+  test("have a console, which says how to turn it off if its port is in use", async () => {
+    const both = await start();
+    const [, port] = /^\[nsqadmin\] \S+ \S+ INFO: HTTP: listening on 127\.0\.0\.1:(\d+)$/m.exec(both.log()) ?? [];
+    expect(await (await fetch(`http://127.0.0.1:${port}/ping`)).text()).toBe("OK");
+    const otherPath = mkdtempSync(join(tmpdir(), "bunsq-all-"));
+    try {
+      const command = [process.execPath, MAIN, `--data-path=${otherPath}`, ...ANY_PORTS, `--admin-http-address=127.0.0.1:${port}`];
+      const { exitCode, stderr } = Bun.spawnSync(command, { stderr: "pipe" });
+      expect(exitCode).toBe(1);
+      expect(stderr.toString()).toMatch(
+        / FATAL: console: cannot listen on .* choose another -admin-http-address\. To do without the console: --console=false\n/,
+      );
+      // The data path was not opened.
+      expect(readdirSync(otherPath)).toEqual([]);
+      const without = await start(`--data-path=${otherPath}`, `--admin-http-address=127.0.0.1:${port}`, "--console=false");
+      expect(without.log()).not.toContain("[nsqadmin]");
+    } finally {
+      for (const one of running.splice(0)) await one.stop("SIGKILL");
+      rmSync(otherPath, { recursive: true, force: true });
+    }
   }, 30_000);
 
   test("serve other brokers, whose new topics get the channels that the topics have here", async () => {

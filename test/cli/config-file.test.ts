@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
 import type { FlagValue } from "../../src/cli/flag.ts";
 import { allFlags } from "../../src/cli/flags.ts";
-import { allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
+import { adminProgramFlags, allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 
 let folder: string;
 let path: string;
@@ -21,6 +21,7 @@ const PROGRAMS = {
   all: programScope(allProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
   broker: programScope(brokerProgramFlags({ mode: undefined }), { name: "bunsq", alone: undefined }),
   lookup: programScope(lookupProgramFlags({ mode: undefined }), { name: "bunsq", alone: "lookup" }),
+  admin: programScope(adminProgramFlags({ mode: undefined }), { name: "bunsq", alone: "admin" }),
   nsqd: programScope(brokerProgramFlags({ mode: "broker" }), { name: "nsqd", alone: undefined }),
 };
 
@@ -159,6 +160,24 @@ describe("one config file for all modes", () => {
       values: {},
       warnings: ["msg_timeout in FILE has no effect in this mode"],
     });
+  });
+
+  test("gives the console alone its section, and each server only its own", () => {
+    const file = `${shared}\n[admin]\nhttp_address = ":7"\nadmin_users = ["ann"]\nnsqlookupd_http_addresses = [":8"]`;
+    const console = { "http-address": ":7", "admin-user": ["ann"], "lookupd-http-address": [":8"] };
+    expect(read(file, "admin")).toMatchObject({ values: console, warnings: [], errors: [] });
+    expect(read(file, "lookup").values).toEqual({ "tcp-address": ":2", "tombstone-lifetime": 3000 });
+    expect(read(file, "all")).toMatchObject({
+      values: { "tcp-address": ":1", "admin-http-address": ":7", "admin-user": ["ann"], "admin-lookupd-http-address": [":8"] },
+      warnings: [],
+      errors: [],
+    });
+    // The sections are not the console's, so the rest is not either.
+    expect(read(`http_address = ":1"\n[lookup]\nhttp_address = ":2"`, "admin")).toMatchObject({ values: {}, warnings: [], errors: [] });
+    expect(value('http_address = ":7"', "admin")).toBe(":7");
+    expect(read("[admin]\nadmin_user = 1", "all").errors[0]).toStartWith(
+      'FILE line 2: unknown key "admin_user"; did you mean admin_users?',
+    );
   });
 
   test("is refused for a mistake in any part, in every mode", () => {

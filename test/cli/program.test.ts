@@ -67,13 +67,11 @@ describe("the program that runs", () => {
   });
 
   test("is refused by its name if it does not exist yet", () => {
-    for (const word of ["admin", "nsqadmin"]) {
-      expect(() => selectProgram("bunsq", [word])).toThrow(`no ${word} yet`);
-      expect(run(`--mode=${word}`)).toMatchObject({ code: 2, stdout: "" });
-      expect(run(`--mode=${word}`).stderr).toContain(`no ${word} yet; use NSQ's nsq`);
-    }
-    expect(() => selectProgram("/opt/nsqadmin", [])).toThrow("no nsqadmin yet");
-    expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all, broker or lookup');
+    expect(() => selectProgram("bunsq", ["nsq_pubsub"])).toThrow("no nsq_pubsub yet");
+    expect(run("--mode=nsq_pubsub")).toMatchObject({ code: 2, stdout: "" });
+    expect(run("--mode=nsq_pubsub").stderr).toContain("no nsq_pubsub yet; use NSQ's nsq");
+    expect(() => selectProgram("/opt/nsq_pubsub", [])).toThrow("no nsq_pubsub yet");
+    expect(run("--mode=brokr").stderr).toContain('invalid value "brokr" for flag -mode: must be all, broker, lookup or admin');
   });
 });
 
@@ -92,7 +90,7 @@ test("an unknown command is refused with the most similar one", () => {
 });
 
 describe("a link with the name of another program of NSQ's", () => {
-  const NAMES = ["nsqadmin", "nsq_pubsub"];
+  const NAMES = ["nsq_pubsub"];
   const TOOLS = ["nsq_tail", "nsq_to_file", "nsq_stat", "nsq_to_http", "nsq_to_nsq", "to_nsq"];
 
   /** Runs main() as the binary that was started by a name. */

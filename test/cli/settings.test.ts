@@ -119,11 +119,11 @@ describe("the mode", () => {
   test("is refused if it is wrong, in every source", () => {
     expect(run({ BUNSQ_MODE: "brokr" })).toMatchObject({
       code: 2,
-      stderr: 'invalid value "brokr" for BUNSQ_MODE: must be all, broker or lookup\nsee bunsq --help for the flags\n',
+      stderr: 'invalid value "brokr" for BUNSQ_MODE: must be all, broker, lookup or admin\nsee bunsq --help for the flags\n',
     });
     const { code, stderr } = run({}, `-config=${file("wrong.toml", 'mode = "brokr"')}`);
     expect(code).toBe(1);
-    expect(stderr).toMatch(/ FATAL: .*wrong\.toml line 1: invalid value "brokr" for mode: must be all, broker or lookup\n$/);
+    expect(stderr).toMatch(/ FATAL: .*wrong\.toml line 1: invalid value "brokr" for mode: must be all, broker, lookup or admin\n$/);
   });
 });
 
