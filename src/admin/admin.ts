@@ -4,6 +4,9 @@ import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
 import { parseAddress } from "../net/address.ts";
+import { Notifications } from "./notify/notifications.ts";
+import { Actions } from "./nsqadmin/actions.ts";
+import { parseNetwork } from "./nsqadmin/network.ts";
 import type { AdminOptions } from "./options.ts";
 import { Discovery } from "./upstream/discovery.ts";
 import { Upstream } from "./upstream/upstream.ts";
@@ -17,6 +20,11 @@ export class Admin {
   readonly options: AdminOptions;
   readonly upstream: Upstream;
   readonly discovery: Discovery;
+  readonly actions: Actions;
+  /** Undefined without --notification-http-endpoint. */
+  readonly notifications: Notifications | undefined;
+  /** Whether a client's address is one from which /config may be asked; undefined: any may. */
+  readonly configNetwork: ((address: string) => boolean) | undefined;
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly clientDescriptors: { readonly http: DescriptorShare };
@@ -35,13 +43,29 @@ export class Admin {
     this.checkAddresses();
     this.upstream = new Upstream(this.options, flagPrefix);
     this.discovery = new Discovery(this.upstream, this.options);
+    this.actions = new Actions(this);
     this.rateLimitedLog = new RateLimitedLog(logger);
+    const endpoint = this.urlOf("notification-http-endpoint", options.notificationHttpEndpoint);
+    this.notifications = endpoint && new Notifications(endpoint, this);
+    if (options.proxyGraphite && this.urlOf("graphite-url", options.graphiteUrl) === undefined) {
+      throw new StartError(`--${this.flagName("proxy-graphite")} needs --${this.flagName("graphite-url")}`);
+    }
+    this.configNetwork = parseNetwork(this.flagName("allow-config-from-cidr"), options.allowConfigFromCidr);
     this.clientDescriptors = { http: descriptors.share(() => false, GUARANTEED_PART) };
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */
   flagName(name: string): string {
     return this.flagPrefix + name;
+  }
+
+  /** The URL that a flag gives; undefined if it is empty. */
+  private urlOf(flag: string, text: string): URL | undefined {
+    if (text === "") return undefined;
+    if (!/^https?:\/\//.test(text) || !URL.canParse(text)) {
+      throw new StartError(`failed to parse --${this.flagName(flag)} (${text}) - it must be a URL, as http://host:port/path`);
+    }
+    return new URL(text);
   }
 
   private checkAddresses(): void {

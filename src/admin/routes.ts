@@ -1,17 +1,36 @@
 import { plain } from "../http/server/reply.ts";
-import { type Endpoint, get, type Handler, type RouteEntry, Router } from "../http/server/router.ts";
+import { type Endpoint, get, type Handler, post, put, type RouteEntry, Router, remove } from "../http/server/router.ts";
 import type { AdminCall } from "./call.ts";
+import { changeChannel, changeTopic, createTopicOrChannel, deleteChannel, deleteTopic, tombstoneNode } from "./nsqadmin/changes.ts";
+import { getConfig, putConfig } from "./nsqadmin/config.ts";
+import { graphiteChart, graphiteRate } from "./nsqadmin/graphite.ts";
+import { channel, counter, node, nodes, topic, topics } from "./nsqadmin/queries.ts";
+import type { AdminOptions } from "./options.ts";
 
-/** The HTTP API, without --base-path. */
-const ROUTES: RouteEntry<AdminCall>[] = [["/ping", get(() => plain(200, "OK"))]];
+/** The HTTP API, without --base-path. These are nsqadmin's calls. */
+const ROUTES: RouteEntry<AdminCall>[] = [
+  ["/ping", get(() => plain(200, "OK"))],
+  ["/api/topics", new Map([...get(topics), ...post(createTopicOrChannel)])],
+  ["/api/topics/:topic", new Map([...get(topic), ...post(changeTopic), ...remove(deleteTopic)])],
+  ["/api/topics/:topic/:channel", new Map([...get(channel), ...post(changeChannel), ...remove(deleteChannel)])],
+  ["/api/nodes", get(nodes)],
+  ["/api/nodes/:node", new Map([...get(node), ...remove(tombstoneNode)])],
+  ["/api/counter", get(counter)],
+  ["/api/graphite", get(graphiteRate)],
+  ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
+];
+const CHART: RouteEntry<AdminCall> = ["/render", get(graphiteChart)];
 
 /**
- * @param basePath begins with a slash and does not end with one, except for the root
+ * @param options the base path begins with a slash and does not end with one, except for the root
  * @param assets answers a GET of any other path that is not below /api: with the page and its files. AdminCall.assetPath is the path
  */
-export function adminRouter(basePath: string, assets?: Handler<AdminCall>): Router<AdminCall> {
+export function adminRouter(
+  { basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">,
+  assets?: Handler<AdminCall>,
+): Router<AdminCall> {
   const prefix = basePath === "/" ? "" : basePath;
-  const entries = ROUTES.map(([path, route]) => [prefix + path, route] as const);
+  const entries = [...ROUTES, ...(proxyGraphite ? [CHART] : [])].map(([path, route]) => [prefix + path, route] as const);
   return new Router(entries, assets === undefined ? undefined : restUnder(prefix, { handle: assets, logged: true }));
 }
 

@@ -27,7 +27,13 @@ export interface AdminServer {
 export function startAdmin(options: AdminOptions, logger: Logger, flagPrefix = "", descriptors = ownDescriptors()): AdminServer {
   const admin = new Admin(options, logger, descriptors, flagPrefix);
   const http = startHttp(admin);
-  return { httpPort: http.port, stop: () => http.stop() };
+  return {
+    httpPort: http.port,
+    stop: async () => {
+      await http.stop();
+      await admin.notifications?.stop();
+    },
+  };
 }
 
 function ownDescriptors(): DescriptorBudget {
@@ -50,7 +56,7 @@ function startHttp(admin: Admin, limits: Partial<HttpLimits> = {}): HttpServer {
         addressFlag,
         front,
         logger,
-        router: adminRouter(options.basePath),
+        router: adminRouter(options),
         allowedHosts: options.httpAllowedHosts,
         call: (incoming) => new AdminCall(admin, incoming),
       },

@@ -145,6 +145,10 @@ export function put<Call>(handle: Handler<Call>): Route<Call> {
   return new Map([["PUT", { handle, logged: true }]]);
 }
 
+export function remove<Call>(handle: Handler<Call>): Route<Call> {
+  return new Map([["DELETE", { handle, logged: true }]]);
+}
+
 function cleanPath(path: string): string {
   const parts: string[] = [];
   for (const part of path.split("/")) {

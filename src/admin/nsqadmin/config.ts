@@ -1,0 +1,97 @@
+import type { LogLevel } from "../../base/logger.ts";
+import { json, Refusal, text } from "../../http/server/reply.ts";
+import type { AdminCall } from "../call.ts";
+import type { AdminOptions } from "../options.ts";
+
+/** In the order of nsqadmin's numbers (internal/lg). */
+const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
+const NS_PER_MS = 1_000_000;
+const MOST_VALUE_BYTES = 1024 * 1024;
+
+/** Reads an option in the type that Go's JSON has for it. Durations are numbers of nanoseconds. */
+type OptionReader = (options: AdminOptions) => string | number | boolean | string[];
+
+/** By nsqadmin's names. */
+const OPTIONS = new Map<string, OptionReader>([
+  ["log_level", (options) => LOG_LEVELS.indexOf(options.logLevel) + 1],
+  ["log_prefix", (options) => options.logPrefix],
+  ["http_address", (options) => options.httpAddress],
+  ["base_path", (options) => options.basePath],
+  ["dev_static_dir", (options) => options.devStaticDir],
+  ["graphite_url", (options) => options.graphiteUrl],
+  ["proxy_graphite", (options) => options.proxyGraphite],
+  ["statsd_prefix", (options) => options.statsdPrefix],
+  ["statsd_counter_format", (options) => options.statsdCounterFormat],
+  ["statsd_gauge_format", (options) => options.statsdGaugeFormat],
+  ["statsd_interval", (options) => options.statsdIntervalMs * NS_PER_MS],
+  ["nsqlookupd_http_addresses", (options) => options.lookupdHttpAddresses],
+  ["nsqd_http_addresses", (options) => options.nsqdHttpAddresses],
+  ["http_client_connect_timeout", (options) => options.httpClientConnectTimeoutMs * NS_PER_MS],
+  ["http_client_request_timeout", (options) => options.httpClientRequestTimeoutMs * NS_PER_MS],
+  ["http_client_tls_insecure_skip_verify", (options) => options.httpClientTlsInsecureSkipVerify],
+  ["http_client_tls_root_ca_file", (options) => options.httpClientTlsRootCaFile],
+  ["http_client_tls_cert", (options) => options.httpClientTlsCert],
+  ["http_client_tls_key", (options) => options.httpClientTlsKey],
+  ["allow_config_from_cidr", (options) => options.allowConfigFromCidr],
+  ["notification_http_endpoint", (options) => options.notificationHttpEndpoint],
+  ["acl_http_header", (options) => options.aclHttpHeader],
+  ["admin_users", (options) => options.adminUsers],
+]);
+
+/** GET /config/:opt: the value of an option. */
+export function getConfig(call: AdminCall): Response {
+  checkNetwork(call);
+  return answerWith(call);
+}
+
+/** PUT /config/:opt: changes one of the options that can be changed at run time, and answers with its new value. */
+export async function putConfig(call: AdminCall): Promise<Response> {
+  checkNetwork(call);
+  const { options, logger } = call.admin;
+  const body = await call.body(MOST_VALUE_BYTES, "INVALID_VALUE");
+  // This status is nsqadmin's.
+  if (body.length === 0) throw new Refusal(413, "INVALID_VALUE");
+  const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
+  if (call.parameter === "log_level") {
+    const level = LOG_LEVELS.find((known) => known === value.toLowerCase());
+    if (level === undefined) throw new Refusal(400, "INVALID_VALUE");
+    options.logLevel = level;
+    logger.level = level;
+  } else if (call.parameter === "nsqlookupd_http_addresses") {
+    options.lookupdHttpAddresses = parseAddresses(value);
+  } else {
+    throw new Refusal(400, "INVALID_OPTION");
+  }
+  return answerWith(call);
+}
+
+/** @throws Refusal 403 for a client outside of --allow-config-from-cidr; 400 for one whose address is not known any more */
+function checkNetwork({ admin, clientAddress }: AdminCall): void {
+  if (admin.configNetwork === undefined) return;
+  const [, host] = /^\[?(.*?)\]?:\d+$/.exec(clientAddress ?? "") ?? [];
+  if (host === undefined) throw new Refusal(400, "INVALID_REMOTE_ADDR");
+  if (!admin.configNetwork(host)) throw new Refusal(403, "FORBIDDEN");
+}
+
+function answerWith({ admin, parameter }: AdminCall): Response {
+  const value = OPTIONS.get(parameter)?.(admin.options);
+  if (value === undefined) throw new Refusal(400, "INVALID_OPTION");
+  return typeof value === "string" ? text(value) : json(value);
+}
+
+/** Parses a list as Go does for a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
+function parseAddresses(text: string): string[] {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    throw new Refusal(400, "INVALID_VALUE");
+  }
+  const list = value ?? [];
+  if (!Array.isArray(list)) throw new Refusal(400, "INVALID_VALUE");
+  return list.map((address: unknown) => {
+    if (typeof address === "string") return address;
+    if (address === null) return "";
+    throw new Refusal(400, "INVALID_VALUE");
+  });
+}
