@@ -25,6 +25,6 @@ export function requestUrl({ url, ...request }: UrlRequest, limits: RequestLimit
 /** A URL as it may be shown: without its password. */
 export function shownUrl(url: URL): string {
   const shown = new URL(url);
-  if (shown.password !== "") shown.password = "…";
+  if (shown.password !== "") shown.password = "xxxxx";
   return shown.href;
 }
