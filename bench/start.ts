@@ -18,7 +18,9 @@ const { values: flags } = parseArgs({
     bunsq: { type: "string", default: join(import.meta.dir, "../dist/bunsq") },
   },
 });
-const ADDRESSES = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address"].map((flag) => `--${flag}=127.0.0.1:0`);
+const ADDRESSES = ["tcp-address", "http-address", "lookup-tcp-address", "lookup-http-address", "admin-http-address"].map(
+  (flag) => `--${flag}=127.0.0.1:0`,
+);
 
 const rounds: { ms: number; cpuMs: number; rssMb: number }[] = [];
 for (let i = 0; i < Number(flags.rounds); i++) {
