@@ -270,4 +270,4 @@ test("after a kill during any write, the logs have all committed messages, in or
       for (const log of after.logs) log.catchUp();
     }
   }
-});
+}, 60_000);
