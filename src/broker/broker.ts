@@ -1,5 +1,6 @@
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { Drain } from "./drain.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
 import { SURVEY_INTERVAL_MS } from "./loop/turn.ts";
@@ -14,6 +15,8 @@ export type { Environment } from "./parts.ts";
 export interface Broker extends Parts {
   readonly listener: TcpListener;
   readonly tick: Tick;
+  /** The end of its service before it is stopped. */
+  readonly drain: Drain;
   /** When the broker started, ms since 1970. */
   readonly startTimeMs: number;
   /** Percentiles that message latencies are reported for, largest first; none: channels do not measure. */
@@ -55,6 +58,7 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
     ...parts,
     listener,
     tick,
+    drain: new Drain({ ...parts, listener, clock: environment.clock ?? systemClock }),
     startTimeMs: Math.floor(turn.wallMs),
     percentiles: [...options.e2eProcessingLatencyPercentiles].sort((a, b) => b - a),
     optionsChanged: [],
@@ -73,6 +77,7 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
 async function close(broker: Broker): Promise<void> {
   if (broker.closing) return;
   broker.closing = true;
+  broker.drain.stop();
   const { listener, tick, turn, groupSync, deferred, registry, checkpointer, logger } = broker;
   broker.publishing.close();
   turn.stop();

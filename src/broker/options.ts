@@ -30,6 +30,8 @@ export interface BrokerOptions {
   httpDebug: boolean;
   /** Whether plain publishes over HTTP take the fast path. */
   httpFastPath: boolean;
+  /** How long a drain waits for messages in flight, unless it is asked for with another bound. */
+  drainTimeoutMs: number;
   broadcastAddress: string;
   /** 0: the port that the broker listens on. */
   broadcastTcpPort: number;

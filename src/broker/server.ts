@@ -57,6 +57,7 @@ export async function startBroker(
   if (statsd !== undefined) opened(() => statsd.close());
   const discovery = Discovery.start(broker, own?.lookup);
   opened(() => discovery.close());
+  broker.drain.tellLookups = () => discovery.leave();
   return { broker, where: where.join(", ") };
 }
 

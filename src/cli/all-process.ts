@@ -8,6 +8,7 @@ import { startBroker } from "../broker/server.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type LookupServer, startLookup } from "../lookup/start-lookup.ts";
 import { formatAddress, parseListenAddress, parseRemoteAddress, showListenAddress } from "../net/address.ts";
+import { drainIn } from "./broker-process.ts";
 import { runProcess } from "./process.ts";
 import { prefixOf } from "./settings.ts";
 
@@ -26,24 +27,25 @@ interface Part<Options> {
  */
 export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>, admin: Part<AdminOptions> | undefined): Promise<boolean> {
   const { logger } = broker;
-  return runProcess(logger, async (opened) => {
+  return runProcess(logger, async (ownProcess) => {
     const descriptors = new DescriptorBudget(descriptorLimit());
     const askedAt = parseRemoteAddress(lookup.options.httpAddress);
     const server = openLookup(admin === undefined ? lookup : allowing(lookup, askedAt.hostname), descriptors);
-    opened(() => server.stop());
+    ownProcess.opened(() => server.stop());
     const ownLookup = {
       tcpAddress: { ...parseRemoteAddress(lookup.options.tcpAddress), port: server.tcpPort },
       httpAddress: { ...askedAt, port: server.httpPort },
     };
     if (admin !== undefined) {
       const console = openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors);
-      opened(() => console.stop());
+      ownProcess.opened(() => console.stop());
     }
-    const { where } = await startBroker(broker.options, logger, opened, { lookup: ownLookup, descriptors });
+    const started = await startBroker(broker.options, logger, ownProcess.opened, { lookup: ownLookup, descriptors });
+    drainIn(ownProcess, started.broker);
     const { tcpAddress, httpAddress } = lookup.options;
     const listenedOn = (address: string, port: number) => showListenAddress(parseListenAddress(address), port);
     lookup.logger.info(`lookup up: TCP ${listenedOn(tcpAddress, server.tcpPort)}, HTTP ${listenedOn(httpAddress, server.httpPort)}`);
-    logger.info(`broker up: ${where}`);
+    logger.info(`broker up: ${started.where}`);
   });
 }
 

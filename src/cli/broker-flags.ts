@@ -81,6 +81,15 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: true,
         doc: "whether to serve profiles, heap snapshots and the like under /debug",
       },
+      drainTimeoutMs: {
+        name: "drain-timeout",
+        kind: "duration",
+        own: true,
+        default: 30 * SECOND,
+        min: 0,
+        max: 24 * HOUR,
+        doc: "longest time that a drain (SIGUSR2, POST /drain) waits for messages in flight before the broker ends",
+      },
       httpFastPath: {
         name: "http-fast-path",
         kind: "bool",

@@ -1,11 +1,19 @@
 import type { Logger } from "../base/logger.ts";
+import type { Broker } from "../broker/broker.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import { startBroker } from "../broker/server.ts";
-import { runProcess } from "./process.ts";
+import { runProcess, type ServerProcess } from "./process.ts";
+
+/** Has SIGUSR2 drain a broker, and the process end when it is drained. */
+export function drainIn(server: ServerProcess, { drain, options }: Broker): void {
+  drain.onDrained = server.stop;
+  server.onDrainSignal = () => drain.begin(options.drainTimeoutMs);
+}
 
 /** Runs a process with a broker. @returns when it has ended: whether it ended without an error */
 export function runBroker(options: BrokerOptions, logger: Logger): Promise<boolean> {
-  return runProcess(logger, async (opened) => {
-    await startBroker(options, logger, opened);
+  return runProcess(logger, async (server) => {
+    const { broker } = await startBroker(options, logger, server.opened);
+    drainIn(server, broker);
   });
 }

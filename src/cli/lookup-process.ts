@@ -5,8 +5,8 @@ import { runProcess } from "./process.ts";
 
 /** Runs a process with a lookup server. @returns when it has ended: whether it ended without an error */
 export function runLookup(options: LookupOptions, logger: Logger): Promise<boolean> {
-  return runProcess(logger, (opened) => {
+  return runProcess(logger, (server) => {
     const lookup = startLookup(options, logger);
-    opened(() => lookup.stop());
+    server.opened(() => lookup.stop());
   });
 }

@@ -27,18 +27,30 @@ function isIgnored(signal: NodeJS.Signals): boolean {
 /** After a fault the process ends within this time, clean or not: a supervisor can restart it, and acknowledged messages are in the log. */
 const FAULT_CLOSE_MS = 10_000;
 
+/** Asks a broker to end once its clients are done. */
+const DRAIN_SIGNAL = "SIGUSR2";
+
 /** Closes one part that was opened. */
 export type Close = () => Promise<void> | void;
+
+/** The process that a server runs in. */
+export interface ServerProcess {
+  /** To be called with the function that closes each part that was opened. */
+  opened(close: Close): void;
+  /** Closes all parts, and then ends without an error. */
+  stop(): void;
+  /** What SIGUSR2 does. Unless it is set, the signal ends the server as SIGTERM does. */
+  onDrainSignal: (() => void) | undefined;
+}
 
 /**
  * Runs a server until the process gets a signal or an exception is not caught. After such an exception the server's state is
  * unknown, so the process ends too. A second signal or a second exception exits at once with 1.
  *
- * @param start opens the server's parts in order, and passes the function that closes each part to `opened`; parts are closed in
- *   reverse order
+ * @param start opens the server's parts in order; they are closed in reverse order
  * @returns when all parts are closed: whether there was no error
  */
-export async function runProcess(logger: Logger, start: (opened: (close: Close) => void) => void | Promise<void>): Promise<boolean> {
+export async function runProcess(logger: Logger, start: (server: ServerProcess) => void | Promise<void>): Promise<boolean> {
   const ended = Promise.withResolvers<boolean>();
   const closes: Close[] = [];
   let closing = false;
@@ -47,17 +59,29 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
     logError(logger, what, error);
     ended.resolve(false);
   };
+  const stop = (): void => {
+    if (closing) return;
+    closing = true;
+    closeAll(closes).then(
+      () => ended.resolve(true),
+      (error) => fail("closing failed", error),
+    );
+  };
   const onSignal = (signal: NodeJS.Signals): void => {
     if (closing) {
       logger.fatal(`${signal} while closing: exiting at once`);
       process.exit(1);
     }
-    closing = true;
     logger.info(`${signal}: closing`);
-    closeAll(closes).then(
-      () => ended.resolve(true),
-      (error) => fail("closing failed", error),
-    );
+    stop();
+  };
+  const server: ServerProcess = { opened: (close) => closes.push(close), stop, onDrainSignal: undefined };
+  const onDrainSignal = (signal: NodeJS.Signals): void => {
+    // It is sent to have the server end without disturbing anybody. While it closes, that is under way.
+    if (closing) return;
+    if (server.onDrainSignal === undefined) return onSignal(signal);
+    logger.info(`${signal}: draining`);
+    server.onDrainSignal();
   };
   let faulted = false;
   const onFault = (error: unknown): void => {
@@ -73,10 +97,11 @@ export async function runProcess(logger: Logger, start: (opened: (close: Close) 
   };
 
   onSignals(stopSignals(), onSignal);
+  onSignals([DRAIN_SIGNAL], onDrainSignal);
   process.on("uncaughtException", onFault);
   process.on("unhandledRejection", onFault);
   try {
-    await start((close) => closes.push(close));
+    await start(server);
     // A signal during the start has closed the parts that were open then.
     if (closing) await closeAll(closes);
   } catch (error) {

@@ -22,6 +22,10 @@ export class PendingPublish {
   }
 }
 
+/** The reasons of publishes that are refused because the broker leaves. Clients know them: another broker may take the message. */
+export const EXITING = "exiting";
+export const DRAINING = "draining";
+
 /** Why a publish was refused: the broker is closing, or the disk did not take it. */
 export class PublishError extends Error {
   override name = "PublishError";

@@ -68,12 +68,23 @@ export class Discovery implements Registrant, TopicObserver {
 
   /** Closes the connections. The lookups then forget this broker. */
   close(): void {
-    if (this.closed) return;
+    for (const peer of this.endRegistering()) peer.close();
+  }
+
+  /** Closes the connections. Resolves once no lookup tells clients of this broker any more, or one has not answered in time. */
+  async leave(): Promise<void> {
+    await Promise.all(this.endRegistering().map((peer) => peer.leave()));
+  }
+
+  /** @returns the peers, for their connections to be closed */
+  private endRegistering(): LookupPeer[] {
+    if (this.closed) return [];
     this.closed = true;
     this.broker.registry.observer = undefined;
     this.broker.logger.info("LOOKUP: closing");
-    for (const peer of this.peers.values()) peer.close();
+    const peers = [...this.peers.values()];
     this.peers.clear();
+    return peers;
   }
 
   // ---- registering

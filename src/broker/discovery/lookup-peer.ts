@@ -120,6 +120,28 @@ export class LookupPeer {
     this.endFirstAttempt();
   }
 
+  /**
+   * Closes the connection as close() does, but in order. Resolves once the lookup has closed its side, which it does when it has
+   * forgotten this broker; or after the timeout.
+   */
+  async leave(): Promise<void> {
+    const { socket } = this;
+    if (socket !== undefined && this.identified) {
+      // From here on its events concern nobody, so it is read to its end.
+      this.socket = undefined;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = setTimeout(resolve, this.timing.timeoutMs);
+      socket.once("close", () => resolve());
+      socket.end();
+      this.close();
+      await promise;
+      clearTimeout(timer);
+      socket.destroy();
+    } else {
+      this.close();
+    }
+  }
+
   private connect(): void {
     this.logger.debug(`LOOKUP connecting to ${this.name}`);
     // Not Bun.connect(): it cannot be cancelled, and the kernel gives up only after two minutes.

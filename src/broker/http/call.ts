@@ -1,6 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ConnectionLimit } from "../../http/server/connection-limit.ts";
+import type { DrainProgress } from "../drain.ts";
 import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -20,6 +21,7 @@ export interface BrokerApi extends StatsSource {
   httpPort: number;
   /** Port of the HTTPS listener; 0 without one. */
   httpsPort: number;
+  readonly drain: ApiDrain;
   readonly turn: ApiTurn;
   readonly registry: ApiRegistry;
   readonly publishing: Publishing;
@@ -49,6 +51,14 @@ interface ApiListener {
   readonly refused: number;
 }
 
+/** The end of the broker's service. */
+interface ApiDrain {
+  readonly isDraining: boolean;
+  readonly progress: DrainProgress;
+  /** Begins it, unless it has begun. */
+  begin(timeoutMs: number): void;
+}
+
 /** The broker's time. */
 interface ApiTurn {
   /** What the wall clock says at a moment of the broker's time, ms. */
@@ -58,6 +68,8 @@ interface ApiTurn {
 /** The topics. */
 interface ApiRegistry {
   readonly topics: ReadonlyMap<string, Topic>;
+  /** Topics of an earlier run that cannot be opened yet. */
+  readonly waiting: { readonly size: number };
   /** @throws TopicWaits if the topic of a name was left by an earlier run and cannot be opened yet */
   checkWaiting(name: string): void;
   /** An existing topic, or a new one. The caller has checked the name. @throws PublishError if it cannot be made */

@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { json, plain } from "../../http/server/reply.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
+import { DRAINING } from "../acks/pending-publish.ts";
 import type { HttpCall } from "./call.ts";
 
 const NS_PER_MS = 1_000_000;
@@ -12,6 +13,19 @@ const NO_PORT = -1;
 export function ping({ broker }: HttpCall): Response {
   const health = broker.health.text;
   return plain(health === "OK" ? 200 : 500, health);
+}
+
+/**
+ * GET /ready, and HEAD: `OK`, or 503 and why clients should go to another broker: it is drained or shuts down, its disk is nearly full,
+ * topics of an earlier run cannot be opened yet, or what makes /ping fail.
+ */
+export function ready({ broker }: HttpCall): Response {
+  const { drain, publishing, registry, health } = broker;
+  const waiting = registry.waiting.size;
+  const recovering = waiting === 0 ? undefined : `recovering: ${waiting} topics of an earlier run cannot be opened yet`;
+  const reason = (drain.isDraining ? DRAINING : publishing.refusal?.message) ?? recovering;
+  if (reason !== undefined) return plain(503, `NOK - ${reason}`);
+  return plain(health.text === "OK" ? 200 : 503, health.text);
 }
 
 /** GET /info: the addresses of the broker, and the limits for what IDENTIFY may ask for. */

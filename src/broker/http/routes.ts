@@ -1,9 +1,10 @@
 import { brokerDebugRoutes } from "../../http/server/debug.ts";
-import { get, post, put, type RouteEntry, Router } from "../../http/server/router.ts";
+import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
-import { info, ping } from "./info.ts";
+import { drain, drainProgress } from "./drain.ts";
+import { info, ping, ready } from "./info.ts";
 import { finishMessage, requeueMessage } from "./message.ts";
 import { channelMessages, oneMessage, topicMessages } from "./messages.ts";
 import { mpub } from "./mpub.ts";
@@ -19,6 +20,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/pub", post(pub, false)],
   ["/mpub", post(mpub, false)],
   ["/ping", get(ping)],
+  ["/ready", getOrHead(ready)],
   ["/info", get(info)],
   ["/stats", get(stats)],
   ["/topic/create", post(createTopic)],
@@ -41,6 +43,8 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/message/requeue", post(requeueMessage)],
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
+  // Not nsqd's either: the end of a broker's service (docs/operations.md).
+  ["/drain", new Map([...get(drainProgress), ...post(drain)])],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
 ];
 

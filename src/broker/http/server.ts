@@ -5,7 +5,7 @@ import { encodedJson, failure } from "../../http/server/reply.ts";
 import { type HttpServer, serveHttp } from "../../http/server/server.ts";
 import { LOOPBACK } from "../../http/server/tcp-proxy.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
-import { PublishError } from "../acks/pending-publish.ts";
+import { DRAINING, EXITING, PublishError } from "../acks/pending-publish.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
@@ -30,6 +30,12 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
   TOO_MANY_HOLES: 503,
   TOO_MANY_REQUESTS: 503,
 };
+
+/** The codes of publishes that are refused because the broker leaves. */
+const LEAVING_CODES = new Map([
+  [EXITING, "EXITING"],
+  [DRAINING, "DRAINING"],
+]);
 
 /**
  * Starts to serve the HTTP API on --http-address.
@@ -104,5 +110,5 @@ function refusedCall(error: unknown): Response | undefined {
   if (error instanceof UnreadableFile) return failure(503, "FILE_UNREADABLE");
   if (error instanceof TopicWaits) return failure(503, "TOPIC_NOT_OPEN");
   if (!(error instanceof PublishError)) return undefined;
-  return failure(503, error.message === "exiting" ? "EXITING" : "PUB_FAILED");
+  return failure(503, LEAVING_CODES.get(error.message) ?? "PUB_FAILED");
 }

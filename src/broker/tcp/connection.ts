@@ -4,7 +4,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
-import type { PendingPublish } from "../acks/pending-publish.ts";
+import { DRAINING, type PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { ClientFacts } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
@@ -112,7 +112,7 @@ export class Connection
     this.auth = authority === undefined ? undefined : new ClientAuth(this, { authority, turn, logger });
     this.outbox = new Outbox(transport, services.chunks);
     this.acks = new PendingAcks(this, this.outbox, services);
-    this.publisher = new Publisher(services, this.auth, this.acks);
+    this.publisher = new Publisher(services, this.auth, this.acks, this);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
     this.clientId = this.hostname = this.remoteIp;
     this.msgTimeoutMs = options.msgTimeoutMs;
@@ -304,6 +304,7 @@ export class Connection
   }
 
   openTopic(name: string): Topic {
+    if (this.services.publishing.isDraining) throw new PublishError(DRAINING);
     return this.services.registry.topic(name);
   }
 
@@ -320,8 +321,17 @@ export class Connection
   }
 
   setReady(count: number): void {
-    this.readyCount = count;
+    this.readyCount = this.services.publishing.isDraining ? 0 : count;
     this.channel?.markDirty();
+  }
+
+  get isConsumer(): boolean {
+    return this.channel !== undefined;
+  }
+
+  /** The broker is drained: the client answers what it has, and gets no more. */
+  stopDelivery(): void {
+    this.readyCount = 0;
   }
 
   restartHeartbeat(): void {

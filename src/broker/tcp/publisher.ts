@@ -49,6 +49,8 @@ export class Publisher {
     private readonly services: PublisherServices,
     private readonly auth: ClientAuth | undefined,
     private readonly acks: Acks,
+    /** The client. */
+    private readonly client: { readonly inFlightCount: number },
   ) {}
 
   /** Published messages by topic. A client with any is a producer in the statistics. */
@@ -118,7 +120,10 @@ export class Publisher {
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
   private openTopic(): Topic | Error {
     const { publishing } = this.services;
-    if (this.topic !== undefined && !this.topic.deleted) return publishing.refusalFor(this.topic) ?? this.topic;
+    if (this.topic !== undefined && !this.topic.deleted) {
+      const refusal = this.client.inFlightCount > 0 ? publishing.refusalForConsumer(this.topic) : publishing.refusalFor(this.topic);
+      return refusal ?? this.topic;
+    }
     const topic = publishing.topicNamed(this.topicName.toString("latin1"));
     if (!(topic instanceof Error)) this.topic = topic;
     return topic;

@@ -3,7 +3,7 @@ import { BODY_OFFSET } from "../../frame/frame.ts";
 import { writeMessage } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
-import { type Committed, PendingPublish, PublishError } from "../acks/pending-publish.ts";
+import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
 import type { Topic } from "./topic.ts";
@@ -48,23 +48,36 @@ export interface PublishingParts {
  * topic that exists and a publish without a key none of this allocates.
  */
 export class Publishing {
-  /** Why publishes are refused: the broker shuts down, or the disk is nearly full. The latter does not concern #ephemeral topics. */
+  /**
+   * Why publishes are refused: the broker shuts down or is drained, or the disk is nearly full. The last does not concern #ephemeral
+   * topics.
+   */
   refusal: PublishError | undefined;
   /** How many messages the last append(), appendBatch() or defer() accepted; 0 if the publish repeated an earlier one. */
   appended = 0;
+  /** The broker is drained: only consumers that have messages in flight may publish. */
+  isDraining = false;
   private closed = false;
+  private diskRefusal: PublishError | undefined;
 
   constructor(private readonly parts: PublishingParts) {}
 
   /** Refuses publishes while the disk is nearly full. @param reason undefined when there is room again */
   refuseOnDisk(reason: Error | undefined): void {
-    if (!this.closed) this.refusal = reason && new PublishError(reason.message);
+    this.diskRefusal = reason && new PublishError(reason.message);
+    if (!this.closed && !this.isDraining) this.refusal = this.diskRefusal;
+  }
+
+  /** Refuses publishes from here on, but for those of consumers that have messages in flight. */
+  startDraining(): void {
+    this.isDraining = true;
+    if (!this.closed) this.refusal = new PublishError(DRAINING);
   }
 
   /** Refuses all publishes from here on, because the broker shuts down. */
   close(): void {
     this.closed = true;
-    this.refusal = new PublishError("exiting");
+    this.refusal = new PublishError(EXITING);
     this.parts.registry.close();
   }
 
@@ -73,13 +86,19 @@ export class Publishing {
   /** Why a publish to a topic is refused; undefined if it is not. */
   refusalFor(topic: Topic): PublishError | undefined {
     if (this.refusal === undefined && !topic.deleted) return undefined;
-    if (topic.deleted) return new PublishError("exiting");
-    return topic.ephemeral && !this.closed ? undefined : this.refusal;
+    if (topic.deleted) return new PublishError(EXITING);
+    return topic.ephemeral && !this.closed && !this.isDraining ? undefined : this.refusal;
+  }
+
+  /** Why a publish of a consumer that has messages in flight is refused: what it does with them may need another message. */
+  refusalForConsumer(topic: Topic): PublishError | undefined {
+    if (!this.isDraining || this.closed || topic.deleted) return this.refusalFor(topic);
+    return topic.ephemeral ? undefined : this.diskRefusal;
   }
 
   /** The topic of a name that was checked. It is created if it does not exist. @returns an error if it refuses publishes */
   topicNamed(name: string): Topic | PublishError {
-    if (this.refusal !== undefined && (this.closed || !isEphemeral(name))) return this.refusal;
+    if (this.refusal !== undefined && (this.closed || this.isDraining || !isEphemeral(name))) return this.refusal;
     try {
       return this.parts.registry.topic(name);
     } catch (error) {

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { idPrefix } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
-import { PublishError } from "../acks/pending-publish.ts";
+import { EXITING, PublishError } from "../acks/pending-publish.ts";
 import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
@@ -176,7 +176,7 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   private createTopic(name: string): Topic {
-    if (this.closed) throw new PublishError("exiting");
+    if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
     const topic = isEphemeral(name) ? this.createMemoryTopic(name) : this.createStoredTopic(name);
     this.parts.logger.info(`TOPIC(${name}): created`);

@@ -137,6 +137,11 @@ export function get<Call>(handle: Handler<Call>): Route<Call> {
   return new Map([["GET", { handle, logged: true }]]);
 }
 
+/** Answers GET, and HEAD without a body. */
+export function getOrHead<Call>(handle: Handler<Call>): Route<Call> {
+  return new Map([...get(handle), ["HEAD", { handle, logged: true }]]);
+}
+
 export function post<Call>(handle: Handler<Call>, logged = true): Route<Call> {
   return new Map([["POST", { handle, logged }]]);
 }

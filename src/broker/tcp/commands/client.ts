@@ -38,7 +38,7 @@ export interface ConsumingClient extends Client, Consumer {
   requeueCount: number;
   /** Sets how many messages the client takes at once. */
   setReady(count: number): void;
-  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
+  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made, or the broker is drained */
   openTopic(name: string): Topic;
 }
 
