@@ -7,6 +7,9 @@ import { Link, type LinkOwner } from "./link.ts";
 import { murmur3 } from "./murmur3.ts";
 import type { Candidate } from "./strategy.ts";
 
+/** The reason of a publish that a broker refuses because it is about to end: bunsq's when it is drained, and that of any broker that stops. */
+const LEAVING = / (draining|exiting)$/;
+
 /** Bytes that wait for a slow connection; beyond them nothing more is written to it. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
 
@@ -40,6 +43,8 @@ export interface ProducerBrokerOwner {
   onDown(broker: ProducerBroker, wasUp: boolean): void;
   /** The first attempt to connect has ended. */
   onTried(): void;
+  /** The broker is about to end its connections. What it has not accepted waits for other brokers, or for its return. */
+  onLeaving(broker: ProducerBroker, refused: Batch): void;
   /** The broker refused a batch that another broker may take. @returns whether another one gets it */
   sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean;
 }
@@ -51,6 +56,8 @@ export class ProducerBroker implements LinkOwner, Candidate {
   readonly link: Link;
   /** When its connection was lost; undefined while it is up or was never up. */
   downSinceMs: number | undefined;
+  /** It accepts no more, and ends the connection. */
+  isLeaving = false;
   private hasTried = false;
   /** Batches that are still open for more messages, by topic. */
   private readonly open = new Map<string, Batch>();
@@ -230,6 +237,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   prepare(): void {
     this.hasRefused = false;
+    this.isLeaving = false;
     this.downSinceMs = undefined;
     this.endFirstAttempt();
     // The connection hands over what comes only after this call.
@@ -275,6 +283,10 @@ export class ProducerBroker implements LinkOwner, Candidate {
     if (error.code === "E_BAD_MESSAGE" && !batch.isWhole && batch.count > 1) return this.split(batch);
     if (error.code.endsWith("PUB_FAILED") && !batch.isAbandoned) {
       this.pending -= batch.count;
+      if (LEAVING.test(error.text)) {
+        this.isLeaving = true;
+        return this.owner.onLeaving(this, batch);
+      }
       if (this.owner.sendElsewhere(batch, this)) return;
       this.pending += batch.count;
     }

@@ -230,7 +230,9 @@ export class ProducerPool implements ProducerBrokerOwner {
     const nowMs = this.clock.steadyMs();
     const { strategy, sameBrokerMs } = this.settings;
     const isBriefly = ({ downSinceMs }: ProducerBroker) => downSinceMs !== undefined && nowMs - downSinceMs < sameBrokerMs;
-    this.candidates = [...this.brokers.values()].filter((broker) => broker.isUp || (strategy === "key-hash" && isBriefly(broker)));
+    this.candidates = [...this.brokers.values()].filter(
+      (broker) => !broker.isLeaving && (broker.isUp || (strategy === "key-hash" && isBriefly(broker))),
+    );
   }
 
   private changed(): void {
@@ -244,13 +246,13 @@ export class ProducerPool implements ProducerBrokerOwner {
     for (const listener of this.listeners) listener();
   }
 
-  /** Finds another way for the messages of a broker whose connection is lost. @param isFinal it does not come back */
-  private moveOn(broker: ProducerBroker, isFinal: boolean): void {
-    if (this.isOver || broker.isUp) return;
+  /** Finds another way for the messages of a broker whose connection is lost. @param isFinal it does not come back. @param first a batch that is before them */
+  private moveOn(broker: ProducerBroker, isFinal: boolean, first?: Batch): void {
+    if (this.isOver || (broker.isUp && !broker.isLeaving)) return;
     const { strategy, sameBrokerMs, retry } = this.settings;
-    const isLongGone = isFinal || this.clock.steadyMs() - (broker.downSinceMs ?? 0) >= sameBrokerMs;
+    const isLongGone = isFinal || broker.isLeaving || this.clock.steadyMs() - (broker.downSinceMs ?? 0) >= sameBrokerMs;
     const hasOther = this.candidates.some((other) => other !== broker);
-    const moved: Batch[] = [];
+    const moved: Batch[] = first === undefined ? [] : [first];
     for (const batch of broker.takeUnsent()) {
       const wasSent = batch.sentTo !== undefined;
       if (wasSent && (batch.attempts >= MAX_ATTEMPTS || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
@@ -318,6 +320,14 @@ export class ProducerPool implements ProducerBrokerOwner {
       this.moveOn(broker, false);
     });
     this.graceTimers.add(timer);
+  }
+
+  onLeaving(broker: ProducerBroker, refused: Batch): void {
+    this.pendingMessages -= refused.count;
+    this.pendingBytes -= refused.bytes;
+    this.unplacedMessages += refused.count;
+    this.findCandidates();
+    this.moveOn(broker, false, refused);
   }
 
   sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean {

@@ -120,11 +120,9 @@ export class Publisher {
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
   private openTopic(): Topic | Error {
     const { publishing } = this.services;
-    if (this.topic !== undefined && !this.topic.deleted) {
-      const refusal = this.client.inFlightCount > 0 ? publishing.refusalForConsumer(this.topic) : publishing.refusalFor(this.topic);
-      return refusal ?? this.topic;
-    }
-    const topic = publishing.topicNamed(this.topicName.toString("latin1"));
+    const isFinishing = this.client.inFlightCount > 0;
+    if (this.topic !== undefined && !this.topic.deleted) return publishing.refusalFor(this.topic, isFinishing) ?? this.topic;
+    const topic = publishing.topicNamed(this.topicName.toString("latin1"), isFinishing);
     if (!(topic instanceof Error)) this.topic = topic;
     return topic;
   }

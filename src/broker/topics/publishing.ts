@@ -83,22 +83,27 @@ export class Publishing {
 
   // ---- does the topic accept a publish?
 
-  /** Why a publish to a topic is refused; undefined if it is not. */
-  refusalFor(topic: Topic): PublishError | undefined {
+  /**
+   * Why a publish to a topic is refused; undefined if it is not.
+   *
+   * @param isFinishing the publisher is a consumer that has messages in flight: what it does with them may need another message
+   */
+  refusalFor(topic: Topic, isFinishing = false): PublishError | undefined {
     if (this.refusal === undefined && !topic.deleted) return undefined;
     if (topic.deleted) return new PublishError(EXITING);
-    return topic.ephemeral && !this.closed && !this.isDraining ? undefined : this.refusal;
+    return this.refusalOf(topic.ephemeral, isFinishing);
   }
 
-  /** Why a publish of a consumer that has messages in flight is refused: what it does with them may need another message. */
-  refusalForConsumer(topic: Topic): PublishError | undefined {
-    if (!this.isDraining || this.closed || topic.deleted) return this.refusalFor(topic);
-    return topic.ephemeral ? undefined : this.diskRefusal;
+  private refusalOf(ephemeral: boolean, isFinishing: boolean): PublishError | undefined {
+    if (this.closed || (this.isDraining && !isFinishing)) return this.refusal;
+    if (ephemeral) return undefined;
+    return this.isDraining ? this.diskRefusal : this.refusal;
   }
 
   /** The topic of a name that was checked. It is created if it does not exist. @returns an error if it refuses publishes */
-  topicNamed(name: string): Topic | PublishError {
-    if (this.refusal !== undefined && (this.closed || this.isDraining || !isEphemeral(name))) return this.refusal;
+  topicNamed(name: string, isFinishing = false): Topic | PublishError {
+    const refusal = this.refusal === undefined ? undefined : this.refusalOf(isEphemeral(name), isFinishing);
+    if (refusal !== undefined) return refusal;
     try {
       return this.parts.registry.topic(name);
     } catch (error) {
