@@ -4,6 +4,8 @@ import { type Client, prepareGoNsq, prepareNsqjs, preparePynsq } from "../../int
 export class Follower {
   /** The bodies that it got, each once. */
   readonly received = new Set<string>();
+  /** The bodies that it got more than once. */
+  readonly repeated = new Set<string>();
   /** Its other output. */
   complaints = "";
   private readonly child: Bun.Subprocess<"ignore", "pipe", "pipe">;
@@ -37,7 +39,10 @@ export class Follower {
   }
 
   private async listen(): Promise<void> {
-    for await (const line of lines(this.child.stdout)) this.received.add(line);
+    for await (const line of lines(this.child.stdout)) {
+      if (this.received.has(line)) this.repeated.add(line);
+      this.received.add(line);
+    }
   }
 
   private async listenAside(): Promise<void> {
