@@ -2,10 +2,13 @@ import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budge
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import type { LookupOptions } from "./options.ts";
-import { Registry } from "./registry.ts";
+import { Registry, type RegistryClock } from "./registry.ts";
 
 /** Brokers and clients of HTTP are each sure of this part of the descriptors that are shared. */
 const GUARANTEED_PART = 1 / 16;
+
+/** Brokers that lost a lookup server find it again within this time. */
+const STARTING_MS = 5_000;
 
 /** The state that all parts of a lookup server share. */
 export class Lookup {
@@ -16,18 +19,26 @@ export class Lookup {
   /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;
+  private readonly startMs: number;
 
   constructor(
     readonly options: LookupOptions,
     readonly logger: Logger,
     readonly descriptors: DescriptorBudget,
     private readonly flagPrefix = "",
+    clock?: RegistryClock,
   ) {
-    this.registry = new Registry(options);
+    this.registry = new Registry(options, clock);
+    this.startMs = this.registry.nowMs;
     this.rateLimitedLog = new RateLimitedLog(logger);
     // A broker in the same process needs most of them.
     const share = () => descriptors.share(() => false, GUARANTEED_PART);
     this.clientDescriptors = { tcp: share(), http: share() };
+  }
+
+  /** It was started so lately that brokers may not have registered yet, which clients would take for topics that do not exist. */
+  get isStarting(): boolean {
+    return this.registry.nowMs - this.startMs < STARTING_MS;
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */

@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { DescriptorBudget } from "../../src/base/descriptor-budget.ts";
 import { StartError } from "../../src/base/start-error.ts";
 import { type ClientSocket, Connection } from "../../src/lookup/connection.ts";
+import { ready } from "../../src/lookup/http/queries.ts";
 import { Inbox } from "../../src/lookup/inbox.ts";
 import { Lookup } from "../../src/lookup/lookup.ts";
 import { startLookup } from "../../src/lookup/start-lookup.ts";
@@ -322,4 +323,19 @@ test("a body behind its size may be followed by another command", async () => {
   client.socket.write(Buffer.concat([Buffer.from("IDENTIFY\n"), sized(JSON.stringify(identityOf("a"))), Buffer.from("PING\n")]));
   expect((await client.next())?.toString()).toStartWith("{");
   expect((await client.next())?.toString()).toBe("OK");
+});
+
+test("/ready says no until brokers have had time to register", async () => {
+  await using started = new InProcessLookup();
+  for (const method of ["GET", "HEAD"]) {
+    const response = await fetch(`http://127.0.0.1:${started.server.httpPort}/ready`, { method });
+    expect([response.status, await response.text()]).toEqual([503, method === "HEAD" ? "" : "NOK - starting: brokers are registering"]);
+  }
+  let nowMs = 1_000;
+  const clock = { monotonicMs: () => nowMs, wallMs: () => 0 };
+  const lookup = new Lookup(lookupOptions(), new MemoryLogger(), new DescriptorBudget(1_000), "", clock);
+  nowMs += 4_999;
+  expect(ready({ lookup }).status).toBe(503);
+  nowMs += 1;
+  expect(await ready({ lookup }).text()).toBe("OK");
 });

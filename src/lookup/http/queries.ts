@@ -17,6 +17,11 @@ export function ping(): Response {
   return plain(200, "OK");
 }
 
+/** GET /ready, and HEAD: `OK`, or 503 in the first seconds, in which brokers register. */
+export function ready({ lookup }: Pick<LookupCall, "lookup">): Response {
+  return lookup.isStarting ? plain(503, "NOK - starting: brokers are registering") : plain(200, "OK");
+}
+
 /** GET /info: the release of NSQ whose API this is, and bunsq's own. */
 export function info(): Response {
   return json({ version: NSQ_VERSION, bunsq_version: BUNSQ_VERSION });

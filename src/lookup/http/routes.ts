@@ -1,13 +1,14 @@
 import { debugRoutes } from "../../http/server/debug.ts";
-import { get, post, type RouteEntry, Router } from "../../http/server/router.ts";
+import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
 import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
 import { debug } from "./debug.ts";
-import { channels, info, lookup, nodes, ping, topics } from "./queries.ts";
+import { channels, info, lookup, nodes, ping, ready, topics } from "./queries.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqlookupd.html#http-interface). */
 const ROUTES: RouteEntry<LookupCall>[] = [
   ["/ping", get(ping)],
+  ["/ready", getOrHead(ready)],
   ["/info", get(info)],
   ["/debug", get(debug)],
   ["/lookup", get(lookup)],
