@@ -7,6 +7,7 @@ import { OutputClosed, Terminal } from "./command/terminal.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { channelCommand } from "./commands/channel.ts";
 import { completionCommand } from "./commands/completion.ts";
+import { drainCommand } from "./commands/drain.ts";
 import { helpCommand } from "./commands/help.ts";
 import { messageCommand } from "./commands/message.ts";
 import { peekCommand } from "./commands/peek.ts";
@@ -27,7 +28,7 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "run a server", commands: SERVERS },
   { title: "publish and receive", commands: [pubCommand, subCommand, benchCommand] },
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
-  { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand] },
+  { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand, drainCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
   { title: "NSQ's tools", commands: NSQ_TOOLS },
   {

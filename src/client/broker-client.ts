@@ -60,6 +60,19 @@ export interface SeekResult {
   discarded: { in_flight: number; requeued: number; deferred: number };
 }
 
+/** How far a drain is. */
+export interface DrainProgress {
+  state: "serving" | "draining" | "drained";
+  /** Messages that consumers have and have not answered. */
+  in_flight: number;
+  consumers: number;
+  /** All clients on TCP. */
+  connections: number;
+  elapsed_ms: number;
+  /** The bound of the drain; 0 while there is none. */
+  timeout_ms: number;
+}
+
 /** Values for a call's query. Those that are undefined are left out. */
 type Query = Record<string, string | number | undefined>;
 
@@ -185,6 +198,20 @@ export class BrokerClient {
     { deferMs, signal }: { deferMs?: number; signal?: AbortSignal } = {},
   ): Promise<void> {
     return this.post("/message/requeue", { topic, channel, id, defer: deferMs }, signal);
+  }
+
+  /**
+   * Has the broker end once its consumers are done.
+   *
+   * @param timeout how long it waits for them at the most, a duration such as `30s`; by default its --drain-timeout
+   */
+  drain({ timeout, signal }: { timeout?: string; signal?: AbortSignal } = {}): Promise<DrainProgress> {
+    return this.postJson<DrainProgress>("/drain", { timeout }, signal);
+  }
+
+  /** How far the drain is. */
+  drainProgress(signal?: AbortSignal): Promise<DrainProgress> {
+    return this.get<DrainProgress>("/drain", {}, signal);
   }
 
   retention(topic: string, signal?: AbortSignal): Promise<Retention> {

@@ -2,6 +2,7 @@ export type { BackoffStrategy } from "./backoff.ts";
 export type { Done, Receipt } from "./batch.ts";
 export {
   BrokerClient,
+  type DrainProgress,
   type LogPosition,
   type MessagePage,
   type PageOptions,
