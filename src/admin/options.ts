@@ -1,4 +1,4 @@
-import type { LogLevel } from "../base/logger.ts";
+import type { LogFormat, LogLevel } from "../base/logger.ts";
 
 /**
  * The options of the console: one field per flag, with the flag's name; durations in ms. The defaults are in the flag table
@@ -6,6 +6,7 @@ import type { LogLevel } from "../base/logger.ts";
  */
 export interface AdminOptions {
   logLevel: LogLevel;
+  logFormat: LogFormat;
   logPrefix: string;
 
   httpAddress: string;

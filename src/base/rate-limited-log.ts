@@ -1,4 +1,4 @@
-import type { Logger } from "./logger.ts";
+import type { LogAbout, Logger } from "./logger.ts";
 
 /** The shortest time between two equal lines. */
 const AGAIN_AFTER_MS = 10_000;
@@ -20,14 +20,14 @@ export class RateLimitedLog {
     private readonly clock: () => number = () => performance.now(),
   ) {}
 
-  error(text: string): void {
+  error(text: string, about?: LogAbout): void {
     const nowMs = this.clock();
     if (nowMs - (this.lastMs.get(text) ?? Number.NEGATIVE_INFINITY) < AGAIN_AFTER_MS) return;
     this.lastMs.delete(text);
     if (this.lastMs.size >= MOST_LINES && !this.forgetOld(nowMs)) return this.leaveOut(nowMs);
     // At the end of the map: its texts are in the order in which they were logged.
     this.lastMs.set(text, nowMs);
-    this.logger.error(text);
+    this.logger.error(text, about);
   }
 
   /** @returns false if all texts were logged within AGAIN_AFTER_MS */

@@ -101,7 +101,7 @@ async function close(broker: Broker): Promise<void> {
     const failure = log.catchUp();
     clean &&= failure === undefined;
     if (failure !== undefined)
-      broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`);
+      broker.rateLimitedLog.error(`TOPIC(${name}): cannot write to its log: ${failure.message}; the journal keeps it`, { topic: name });
   }
   syncFailure = (await lastSync(broker)) ?? syncFailure;
   // What entries this sync was awaited for are done with; it is synced below.

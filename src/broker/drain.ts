@@ -12,10 +12,10 @@ const LINGER_MS = 1_000;
 /** A client's connection, as a drain sees it. */
 export interface DrainedConnection {
   readonly inFlightCount: number;
-  /** Whether it consumes a channel. */
-  readonly isConsumer: boolean;
-  /** It gets no more messages. */
-  stopDelivery(): void;
+  /** How many messages it takes at once; 0: it gets none. */
+  readyCount: number;
+  /** The channel that it consumes. */
+  readonly channel: object | undefined;
   /** Ends when everything that the client is to get is sent. */
   closeGracefully(): void;
 }
@@ -82,7 +82,7 @@ export class Drain {
     let consumers = 0;
     for (const connection of connections.values()) {
       inFlight += connection.inFlightCount;
-      if (connection.isConsumer) consumers++;
+      if (connection.channel !== undefined) consumers++;
     }
     const elapsedMs = this.isDraining ? this.elapsedMs : 0;
     return { state, inFlight, consumers, connections: connections.size, elapsedMs, timeoutMs };
@@ -115,7 +115,7 @@ export class Drain {
     const { publishing, listener, logger } = this.parts;
     publishing.startDraining();
     listener.stop();
-    for (const connection of listener.connections.values()) connection.stopDelivery();
+    for (const connection of listener.connections.values()) connection.readyCount = 0;
     const { inFlight, consumers, connections } = this.progress;
     logger.info(`DRAIN: in flight: ${inFlight}, consumers: ${consumers}, clients: ${connections}`);
     this.check();
@@ -127,7 +127,7 @@ export class Drain {
     let inFlight = 0;
     for (const connection of [...listener.connections.values()]) {
       inFlight += connection.inFlightCount;
-      if (connection.isConsumer && connection.inFlightCount === 0) connection.closeGracefully();
+      if (connection.channel !== undefined && connection.inFlightCount === 0) connection.closeGracefully();
     }
     const nowMs = clock.steadyMs();
     if (inFlight > 0) this.quietSinceMs = undefined;

@@ -1,4 +1,4 @@
-import type { LogLevel } from "../base/logger.ts";
+import type { LogFormat, LogLevel } from "../base/logger.ts";
 
 /**
  * When a publish is acknowledged: `write` once its bytes are in the log file (survives a crash of the process),
@@ -17,6 +17,7 @@ export interface BrokerOptions {
   /** A part of every message id; 0 to 1023. */
   nodeId: number;
   logLevel: LogLevel;
+  logFormat: LogFormat;
   logPrefix: string;
 
   tcpAddress: string;

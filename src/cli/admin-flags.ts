@@ -1,5 +1,5 @@
 import type { AdminOptions } from "../admin/options.ts";
-import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
+import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { BoolFlag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
 
@@ -21,6 +21,7 @@ export function adminFlags(): FlagTable<AdminOptions> {
   return {
     options: {
       logLevel: logLevelFlag,
+      logFormat: logFormatFlag,
       logPrefix: { name: "log-prefix", kind: "string", default: "[nsqadmin] ", doc: "prefix of every log line" },
 
       httpAddress: {

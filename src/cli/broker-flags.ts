@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { BrokerOptions } from "../broker/options.ts";
-import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
+import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { Flag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
 
@@ -47,6 +47,7 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "id of this broker, which is part of the message ids of every topic that is made on it; must be unique among brokers that share consumers",
       },
       logLevel: logLevelFlag,
+      logFormat: logFormatFlag,
       logPrefix: { name: "log-prefix", kind: "string", default: "[nsqd] ", doc: "prefix of every log line" },
 
       tcpAddress: {

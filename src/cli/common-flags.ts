@@ -1,4 +1,4 @@
-import type { LogLevel } from "../base/logger.ts";
+import type { LogFormat, LogLevel } from "../base/logger.ts";
 import type { BoolFlag, ChoiceFlag, StringFlag } from "./flag.ts";
 
 // The flags that all of NSQ's servers have.
@@ -11,6 +11,16 @@ export const logLevelFlag: ChoiceFlag<LogLevel> = {
   show: (level) => (level === "warn" ? "WARNING" : level.toUpperCase()),
   refusal: (text) => `invalid log level '${text}' (debug, info, warn, error, fatal)`,
   doc: "lowest severity of the lines to log: debug, info, warn, error or fatal",
+};
+
+export const logFormatFlag: ChoiceFlag<LogFormat> = {
+  name: "log-format",
+  kind: "choice",
+  own: true,
+  values: ["text", "json"],
+  default: "text",
+  refusal: (text) => `invalid log format '${text}' (text, json)`,
+  doc: "how log lines are written: text, as nsqd does, or json, one object a line",
 };
 
 export const versionFlag: BoolFlag = {

@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import type { LookupOptions } from "../lookup/options.ts";
-import { configFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
+import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { FlagTable } from "./flags.ts";
 
 const SECOND = 1_000;
@@ -18,6 +18,7 @@ export function lookupFlags(host = hostname()): FlagTable<LookupOptions> {
   return {
     options: {
       logLevel: logLevelFlag,
+      logFormat: logFormatFlag,
       logPrefix: { name: "log-prefix", kind: "string", default: "[nsqlookupd] ", doc: "prefix of every log line" },
 
       tcpAddress: {

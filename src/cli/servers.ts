@@ -1,6 +1,6 @@
 import { writeSync } from "node:fs";
 import type { AdminOptions } from "../admin/options.ts";
-import type { Logger, LogLevel } from "../base/logger.ts";
+import type { LogFormat, Logger, LogLevel } from "../base/logger.ts";
 import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
@@ -15,7 +15,7 @@ import { environmentName, readEnvironment } from "./environment.ts";
 import type { FlagValue } from "./flag.ts";
 import { allFlags, type FlagTable, idleFlags, parseFlags, peekFlag, resolveOptions, UnknownProgram, UsageError } from "./flags.ts";
 import { helpPage } from "./help.ts";
-import { LineLogger } from "./line-logger.ts";
+import { openLogger } from "./line-logger.ts";
 import { runLookup } from "./lookup-process.ts";
 import {
   adminFlagsBeside,
@@ -75,8 +75,8 @@ export function runProgram(program: Program, environment: Environment): Promise<
     logger.info(idLine(options));
     return runAll(
       { options, logger },
-      { options: lookup, logger: new LineLogger(lookup.logLevel, lookup.logPrefix) },
-      admin && { options: admin, logger: new LineLogger(admin.logLevel, admin.logPrefix) },
+      { options: lookup, logger: openLogger(lookup, "lookup") },
+      admin && { options: admin, logger: openLogger(admin, "console") },
     );
   });
 }
@@ -116,6 +116,7 @@ function lookupOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, F
   const flags = lookupFlagsBeside();
   const options = resolveOptions(flags, given);
   if (!given.has(flags.options.logLevel.name)) options.logLevel = broker.logLevel;
+  if (!given.has(flags.options.logFormat.name)) options.logFormat = broker.logFormat;
   if (!given.has(flags.options.broadcastAddress.name)) options.broadcastAddress = broker.broadcastAddress;
   if (!given.has(flags.options.httpAllowedHosts.name)) options.httpAllowedHosts = broker.httpAllowedHosts;
   if (!given.has(flags.options.httpDebug.name)) options.httpDebug = broker.httpDebug;
@@ -127,11 +128,15 @@ function adminOptionsBeside(broker: BrokerOptions, given: ReadonlyMap<string, Fl
   const flags = adminFlagsBeside();
   const options = resolveOptions(flags, given);
   if (!given.has(flags.options.logLevel.name)) options.logLevel = broker.logLevel;
+  if (!given.has(flags.options.logFormat.name)) options.logFormat = broker.logFormat;
   if (!given.has(flags.options.httpAllowedHosts.name)) options.httpAllowedHosts = broker.httpAllowedHosts;
   return options;
 }
 
-async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
+/** What the lines of a server alone name it in JSON. */
+const COMPONENTS = { broker: "broker", lookup: "lookup", admin: "console" } as const;
+
+async function run<Options extends { logFormat: LogFormat; logLevel: LogLevel; logPrefix: string }>(
   program: Program,
   { environment, config }: Surroundings,
   table: FlagTable<Options>,
@@ -156,7 +161,7 @@ async function run<Options extends { logLevel: LogLevel; logPrefix: string }>(
   const fromConfig = configLayer(scope, config);
   const settings = mergeLayers([commandLineLayer(given), fromEnvironment, fromConfig]);
   const options = resolveOptions(table, settings.values);
-  const logger = new LineLogger(options.logLevel, options.logPrefix);
+  const logger = openLogger(options, COMPONENTS[alone ?? "broker"]);
 
   if (settings.errors.length > 0) {
     for (const error of settings.errors) logger.fatal(error);

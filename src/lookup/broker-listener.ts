@@ -19,7 +19,7 @@ export class BrokerListener {
           socket.terminate();
           return undefined;
         }
-        logger.info(`TCP: new client(${remoteAddress})`);
+        logger.info(`TCP: new client(${remoteAddress})`, { part: "tcp", client: remoteAddress });
         // Answers are small, and brokers wait for each.
         socket.setNoDelay(true);
         socket.setKeepAlive(true, KEEP_ALIVE_MS);
@@ -32,7 +32,7 @@ export class BrokerListener {
       },
       onClosed: () => lookup.clientDescriptors.tcp.giveBack(1),
     });
-    logger.info(`TCP: listening on ${this.listener.where}`);
+    logger.info(`TCP: listening on ${this.listener.where}`, { part: "tcp" });
   }
 
   /** Takes a client's descriptor. If none is left, the oldest connection that has not said which broker it is makes room. */
@@ -41,12 +41,14 @@ export class BrokerListener {
     if (clientDescriptors.tcp.take(1)) return true;
     for (const connection of this.listener.connections) {
       if (connection.node !== undefined) continue;
-      rateLimitedLog.error("TCP: closing clients that have not identified themselves: no file descriptor is left for others");
+      rateLimitedLog.error("TCP: closing clients that have not identified themselves: no file descriptor is left for others", {
+        part: "tcp",
+      });
       connection.abort();
       this.listener.onSocketClosed(connection);
       return clientDescriptors.tcp.take(1);
     }
-    rateLimitedLog.error(`TCP: refusing clients: this process may have ${descriptors.limit} open files, see ulimit -n`);
+    rateLimitedLog.error(`TCP: refusing clients: this process may have ${descriptors.limit} open files, see ulimit -n`, { part: "tcp" });
     return false;
   }
 
@@ -56,12 +58,15 @@ export class BrokerListener {
 
   /** Stops listening, and closes all connections. */
   close(): void {
-    this.lookup.logger.info(`TCP: closing ${this.listener.where}`);
+    this.lookup.logger.info(`TCP: closing ${this.listener.where}`, { part: "tcp" });
     for (const connection of this.listener.connections) connection.closeGracefully();
     this.listener.stop(true);
   }
 
   private logError(error: Error, connection: Connection | undefined): void {
-    this.lookup.logger.error(`client(${connection?.remoteAddress ?? "gone"}) - ${error.stack ?? error.message}`);
+    this.lookup.logger.error(`client(${connection?.remoteAddress ?? "gone"}) - ${error.stack ?? error.message}`, {
+      part: "tcp",
+      client: connection?.remoteAddress,
+    });
   }
 }

@@ -143,7 +143,10 @@ export class Connection implements Session, ClientConnection {
       case LINE: {
         const line = inbox.readLine();
         if ((line?.length ?? inbox.length) >= MAX_LINE_BYTES) {
-          this.lookup.logger.error(`[${this.remoteAddress}] - line longer than ${MAX_LINE_BYTES} bytes`);
+          this.lookup.logger.error(`[${this.remoteAddress}] - line longer than ${MAX_LINE_BYTES} bytes`, {
+            part: "tcp",
+            client: this.remoteAddress,
+          });
           this.beginClose();
           return false;
         }
@@ -169,9 +172,9 @@ export class Connection implements Session, ClientConnection {
 
   private acceptMagic(magic: string): void {
     const { logger } = this.lookup;
-    logger.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`);
+    logger.info(`CLIENT(${this.remoteAddress}): desired protocol magic '${magic}'`, { part: "tcp", client: this.remoteAddress });
     if (magic !== MAGIC_V1) {
-      logger.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`);
+      logger.error(`client(${this.remoteAddress}) bad protocol magic '${magic}'`, { part: "tcp", client: this.remoteAddress });
       this.responses.push(encodeResponse("E_BAD_PROTOCOL"));
       this.beginClose();
     }
@@ -199,7 +202,7 @@ export class Connection implements Session, ClientConnection {
       return;
     }
     const text = `${answer.code} ${answer.text}`;
-    this.lookup.logger.error(`[${this.remoteAddress}] - ${text}`);
+    this.lookup.logger.error(`[${this.remoteAddress}] - ${text}`, { part: "tcp", client: this.remoteAddress });
     this.responses.push(encodeResponse(Buffer.from(text, "latin1")));
     if (answer.fatal) this.beginClose();
   }
@@ -237,7 +240,10 @@ export class Connection implements Session, ClientConnection {
     this.node = undefined;
     const count = this.lookup.registry.removeNode(node);
     // nsqlookupd logs a line for each. Thousands of lines would block the other clients.
-    this.lookup.logger.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`);
+    this.lookup.logger.info(`DB: client(${this.remoteAddress}) UNREGISTER all, ${count} topics and channels`, {
+      part: "tcp",
+      client: this.remoteAddress,
+    });
     this.unregisterInSlices(node);
   }
 

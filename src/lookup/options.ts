@@ -1,4 +1,4 @@
-import type { LogLevel } from "../base/logger.ts";
+import type { LogFormat, LogLevel } from "../base/logger.ts";
 
 /**
  * The options of a lookup server: one field per flag, with the flag's name; durations in ms.
@@ -6,6 +6,7 @@ import type { LogLevel } from "../base/logger.ts";
  */
 export interface LookupOptions {
   logLevel: LogLevel;
+  logFormat: LogFormat;
   logPrefix: string;
 
   tcpAddress: string;

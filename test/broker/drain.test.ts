@@ -103,11 +103,13 @@ describe("a drain", () => {
     const did: string[] = [];
     const connection = {
       inFlightCount,
-      isConsumer: true,
-      stopDelivery: () => did.push("stop delivery"),
+      channel: {} as object | undefined,
+      set readyCount(count: number) {
+        did.push(`RDY ${count}`);
+      },
       closeGracefully: () => {
         did.push("close");
-        connection.isConsumer = false;
+        connection.channel = undefined;
       },
     };
     const drain = new Drain({
@@ -121,7 +123,7 @@ describe("a drain", () => {
     drain.onDrained = () => did.push("end");
     return { clock, did, connection, drain };
   }
-  const BEGINNING = ["tell lookups", "refuse", "stop listening", "stop delivery"];
+  const BEGINNING = ["tell lookups", "refuse", "stop listening", "RDY 0"];
 
   test("tells the lookups first, and ends at its bound though messages are in flight", async () => {
     const { clock, did, drain } = stand(3);

@@ -33,6 +33,7 @@ describe("the lookup server's flags", () => {
     ]);
     expect(options).toEqual({
       logLevel: "warn",
+      logFormat: "text",
       logPrefix: "[nsqlookupd] ",
       tcpAddress: "0.0.0.0:4160",
       httpAddress: "0.0.0.0:4161",

@@ -8,7 +8,7 @@ import type { BrokerOptions } from "../options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
-import { type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
+import { DISCOVERY, type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
 
 /** Topics whose channels are asked for at the same time. Thousands of topics may be created at once. */
 const MAX_QUERIES = 32;
@@ -81,7 +81,7 @@ export class Discovery implements Registrant, TopicObserver {
     if (this.closed) return [];
     this.closed = true;
     this.broker.registry.observer = undefined;
-    this.broker.logger.info("LOOKUP: closing");
+    this.broker.logger.info("LOOKUP: closing", DISCOVERY);
     const peers = [...this.peers.values()];
     this.peers.clear();
     return peers;
@@ -166,16 +166,20 @@ export class Discovery implements Registrant, TopicObserver {
       try {
         addresses.push(parseRemoteAddress(text));
       } catch (error) {
-        logger.error(`LOOKUP(${text}): ${(error as Error).message}`);
+        logger.error(`LOOKUP(${text}): ${(error as Error).message}`, DISCOVERY);
       }
     }
     if (addresses.length > 0 && this.broadcastHttpPort === 0) {
-      logger.error("LOOKUP: not registering with any lookup: they require an HTTP port; give -http-address or -broadcast-http-port");
+      logger.error(
+        "LOOKUP: not registering with any lookup: they require an HTTP port; give -http-address or -broadcast-http-port",
+        DISCOVERY,
+      );
       return new Map();
     }
     if (addresses.length > 0 && this.broadcastTcpPort === 0) {
       logger.error(
         "LOOKUP: not registering with any lookup: they require a TCP port, and a unix socket has none; give -broadcast-tcp-port",
+        DISCOVERY,
       );
       return new Map();
     }
@@ -200,7 +204,10 @@ export class Discovery implements Registrant, TopicObserver {
     const release = (problem?: Error): void => {
       if (!topic.withheld) return;
       if (problem !== undefined)
-        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem.message}`);
+        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic.name} - ${problem.message}`, {
+          part: "discovery",
+          topic: topic.name,
+        });
       topic.endWithholding();
     };
     const timer = setTimeout(
@@ -239,11 +246,14 @@ export class Discovery implements Registrant, TopicObserver {
     const names = new Set<string>();
     const answers = await Promise.all([...this.peers.values()].map((peer) => this.askPeer(peer, topic)));
     if (answers.every((answer) => answer === undefined)) {
-      logger.error(`no available nsqlookupd to query for channels to pre-create for topic ${topic}`);
+      logger.error(`no available nsqlookupd to query for channels to pre-create for topic ${topic}`, { part: "discovery", topic });
     }
     for (const answer of answers) {
       if (answer instanceof Error) {
-        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic} - ${answer.message}`);
+        logger.warn(`failed to query nsqlookupd for channels to pre-create for topic ${topic} - ${answer.message}`, {
+          part: "discovery",
+          topic,
+        });
         continue;
       }
       // An ephemeral channel is deleted with its last consumer, so one that never has a consumer would stay for ever.

@@ -14,6 +14,8 @@ const MAX_QUEUED = 4096;
 /** A failure that persists is logged this often. */
 const REPEAT_LOG_INTERVAL_MS = 60_000;
 
+/** What its log lines are about. */
+export const DISCOVERY = { part: "discovery" };
 const EMPTY = Buffer.alloc(0);
 /** What counts for a lookup that does not tell it. */
 const DEFAULTS = { tcp_port: 0, http_port: 0, version: "", broadcast_address: "" };
@@ -93,7 +95,7 @@ export class LookupPeer {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.firstAttempt = promise;
     this.endFirstAttempt = resolve;
-    logger.info(`LOOKUP(${this.name}): adding peer`);
+    logger.info(`LOOKUP(${this.name}): adding peer`, DISCOVERY);
     this.connect();
   }
 
@@ -105,7 +107,7 @@ export class LookupPeer {
   /** A topic or channel came or went. Without a connection nothing is to do: the next one registers everything. */
   queueChange(command: string): void {
     if (!this.identified) return;
-    this.logger.info(`LOOKUPD(${this.name}): ${command}`);
+    this.logger.info(`LOOKUPD(${this.name}): ${command}`, DISCOVERY);
     if (this.queue.length >= MAX_QUEUED) this.fail(`more than ${MAX_QUEUED} changes behind; registering everything again`);
     else this.send(command);
   }
@@ -113,7 +115,7 @@ export class LookupPeer {
   /** Closes the connection, and makes no other. */
   close(): void {
     if (this.closed) return;
-    this.logger.info(`LOOKUP(${this.name}): removing peer`);
+    this.logger.info(`LOOKUP(${this.name}): removing peer`, DISCOVERY);
     this.closed = true;
     this.disconnect();
     clearTimeout(this.waitTimer);
@@ -143,7 +145,7 @@ export class LookupPeer {
   }
 
   private connect(): void {
-    this.logger.debug(`LOOKUP connecting to ${this.name}`);
+    this.logger.debug(`LOOKUP connecting to ${this.name}`, DISCOVERY);
     // Not Bun.connect(): it cannot be cancelled, and the kernel gives up only after two minutes.
     const socket = lazy.net.connect({ host: this.address.hostname, port: this.address.port, noDelay: true, keepAlive: true });
     this.socket = socket;
@@ -192,7 +194,7 @@ export class LookupPeer {
 
   private onAnswer(command: string, answer: string): void {
     if (command === "IDENTIFY") return this.onIdentified(answer);
-    if (answer.startsWith("E_")) this.logger.error(`LOOKUPD(${this.name}): ${command} - ${answer}`);
+    if (answer.startsWith("E_")) this.logger.error(`LOOKUPD(${this.name}): ${command} - ${answer}`, DISCOVERY);
   }
 
   private onIdentified(answer: string): void {
@@ -201,12 +203,13 @@ export class LookupPeer {
     const { tcp_port, http_port, version, broadcast_address } = fields;
     this.logger.info(
       `LOOKUPD(${this.name}): peer info {TCPPort:${tcp_port} HTTPPort:${http_port} Version:${version} BroadcastAddress:${broadcast_address}}`,
+      DISCOVERY,
     );
     const port = Number(http_port);
     if (this.ownHttpAddress !== undefined) this.httpAddress = this.ownHttpAddress;
     else if (broadcast_address !== "" && port > 0 && port < 65_536)
       this.httpAddress = { hostname: withoutBrackets(broadcast_address), port };
-    else this.logger.error(`LOOKUPD(${this.name}): no broadcast address`);
+    else this.logger.error(`LOOKUPD(${this.name}): no broadcast address`, DISCOVERY);
     this.identified = true;
     this.registrations = this.registrant.registrations();
     this.pingTimer = setInterval(() => this.ping(), this.timing.pingIntervalMs);
@@ -215,7 +218,7 @@ export class LookupPeer {
   }
 
   private ping(): void {
-    this.logger.debug(`LOOKUPD(${this.name}): sending heartbeat`);
+    this.logger.debug(`LOOKUPD(${this.name}): sending heartbeat`, DISCOVERY);
     this.send("PING");
   }
 
@@ -266,7 +269,7 @@ export class LookupPeer {
     this.registered = true;
     this.failedAttempts = 0;
     this.lastFailure = "";
-    this.logger.info(`LOOKUPD(${this.name}): registered`);
+    this.logger.info(`LOOKUPD(${this.name}): registered`, DISCOVERY);
   }
 
   /**
@@ -298,7 +301,7 @@ export class LookupPeer {
     if (reason === this.lastFailure && nowMs - this.lastFailureMs < REPEAT_LOG_INTERVAL_MS) return;
     this.lastFailure = reason;
     this.lastFailureMs = nowMs;
-    this.logger.error(`LOOKUPD(${this.name}): ${reason}`);
+    this.logger.error(`LOOKUPD(${this.name}): ${reason}`, DISCOVERY);
   }
 
   private disconnect(): void {

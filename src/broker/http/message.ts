@@ -39,6 +39,9 @@ function target(call: HttpCall): { channel: Channel; sequence: number } {
   return { channel, sequence };
 }
 
-function logAction({ broker, query }: HttpCall, channel: Channel, what: string): void {
-  broker.logger.info(`CHANNEL(${channel.name}) of ${channel.topic.name}: message ${query.get("id")} ${what} over HTTP`);
+function logAction(call: HttpCall, channel: Channel, what: string): void {
+  call.broker.logger.info(
+    `CHANNEL(${channel.name}) of ${channel.topic.name}: message ${call.query.get("id")} ${what} over HTTP`,
+    call.about({ topic: channel.topic.name, channel: channel.name }),
+  );
 }

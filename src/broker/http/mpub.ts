@@ -31,11 +31,11 @@ export async function mpub(call: HttpCall): Promise<Response> {
   return text("OK");
 }
 
-function isBinary({ broker, query }: HttpCall): boolean {
-  const value = query.get("binary");
+function isBinary(call: HttpCall): boolean {
+  const value = call.query.get("binary");
   if (value === undefined) return false;
   const known = BOOLEANS.get(value);
-  if (known === undefined) broker.logger.warn(`deprecated value '${value}' used for /mpub binary param`);
+  if (known === undefined) call.broker.logger.warn(`deprecated value '${value}' used for /mpub binary param`, call.about());
   return known ?? true;
 }
 

@@ -121,7 +121,10 @@ export class Tick {
         const { code, message, stack } = error as NodeJS.ErrnoException;
         // The kernel's error says enough; a defect's does not.
         const why = code === undefined ? stack : message;
-        rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${why}`);
+        rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${why}`, {
+          topic: channel.topic.name,
+          channel: channel.name,
+        });
         channel.dispatchFailed(error as Error);
       }
     }

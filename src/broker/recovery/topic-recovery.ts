@@ -210,7 +210,9 @@ export class TopicRecovery {
 
   private dropOutdated(row: TopicRow, next: number): void {
     const { metadata, logger } = this.parts;
-    logger.warn(`TOPIC(${row.name}): the metadata store has a row for it, but it has no folder: it was deleted after the row was saved`);
+    logger.warn(`TOPIC(${row.name}): the metadata store has a row for it, but it has no folder: it was deleted after the row was saved`, {
+      topic: row.name,
+    });
     this.rowsLost = true;
     metadata.removeTopic(row.id, row.number, next + BACKUP_SEQUENCES);
   }
@@ -220,7 +222,7 @@ export class TopicRecovery {
     const { disk, metadata, logger } = this.parts;
     if (isMarkedDeleted(disk, folder, metadata.wasUsedBefore(number))) return true;
     if (removeDeletedMark(disk, folder))
-      logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`);
+      logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`, { topic: name });
     return false;
   }
 
@@ -421,6 +423,6 @@ export class TopicRecovery {
       this.parts.ballast.use(() => opened.restoreJournaled(records, firstSequence, count, timeMs));
       restored += count;
     });
-    if (restored > 0) this.parts.logger.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`);
+    if (restored > 0) this.parts.logger.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`, { topic: topicName });
   }
 }

@@ -1,6 +1,6 @@
 import { encodeJson } from "../../base/go/json.ts";
 import { goQuote } from "../../base/go/quote.ts";
-import type { Logger } from "../../base/logger.ts";
+import type { Logger, LogSubject } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { Authority, ClientFacts } from "../auth/authority.ts";
@@ -8,7 +8,7 @@ import type { Permissions } from "../auth/permissions.ts";
 import { type CommandResult, WAIT } from "./commands/command.ts";
 
 /** The client that authenticates itself. */
-export interface AuthenticatedClient {
+export interface AuthenticatedClient extends LogSubject {
   /** `ip:port` */
   readonly remoteAddress: string;
   /** What auth servers are told about it, beside its secret. */
@@ -131,7 +131,7 @@ export class ClientAuth {
 
   /** The reason is for the log only: an unauthenticated client does not get it. */
   private failed(error: Error): ProtocolError {
-    this.services.logger.warn(`PROTOCOL(V2): [${this.client.remoteAddress}] AUTH failed ${error.message}`);
+    this.services.logger.warn(`PROTOCOL(V2): [${this.client.remoteAddress}] AUTH failed ${error.message}`, this.client);
     return fatal("E_AUTH_FAILED", "AUTH failed");
   }
 }

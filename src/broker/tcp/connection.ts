@@ -1,6 +1,6 @@
 import type { Deadlined } from "../../base/deadline-heap.ts";
 import { freeBuffer } from "../../base/free-buffer.ts";
-import type { Logger } from "../../base/logger.ts";
+import type { LogFields, Logger, LogSubject } from "../../base/logger.ts";
 import type { ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
@@ -51,7 +51,7 @@ export interface ConnectionHost {
  * A callback of the socket decodes, changes state in memory and appends to logs. What must be written or sent waits for the tick.
  */
 export class Connection
-  implements ClientConnection, DecodedClient, LayeredConnection, AuthenticatedClient, AcknowledgedClient, TimedClient, Deadlined
+  implements ClientConnection, DecodedClient, LayeredConnection, AuthenticatedClient, AcknowledgedClient, TimedClient, Deadlined, LogSubject
 {
   state = STATE_INIT;
   channel: Channel | undefined;
@@ -129,6 +129,11 @@ export class Connection
 
   get logger(): Logger {
     return this.services.logger;
+  }
+
+  get logFields(): LogFields {
+    const { remoteAddress, channel } = this;
+    return { part: "tcp", client: remoteAddress, topic: channel?.topic.name, channel: channel?.name };
   }
 
   /** The client has said which protocol it speaks. */
@@ -212,7 +217,7 @@ export class Connection
   }
 
   fail(error: ProtocolError): void {
-    this.logger.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`);
+    this.logger.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`, this);
     this.respond(encodeFrame(FRAME_TYPE_ERROR, Buffer.from(`${error.code} ${error.text}`, "latin1")));
     if (error.fatal) this.closeGracefully();
   }
@@ -223,7 +228,7 @@ export class Connection
   }
 
   onPublishFailed({ command }: PendingPublish, error: Error): void {
-    this.logger.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`);
+    this.logger.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`, this);
   }
 
   sendRun(chunk: Chunk, from: number, to: number, count: number): void {
@@ -287,7 +292,7 @@ export class Connection
 
   /** A part of a message was sent, and the rest cannot be. The client's messages go to other consumers. */
   private onMessageLost(error: Error): void {
-    this.logger.error(`client(${this.remoteAddress}) - cannot send the rest of a message: ${error.message}`);
+    this.logger.error(`client(${this.remoteAddress}) - cannot send the rest of a message: ${error.message}`, this);
     this.abort();
   }
 
@@ -323,15 +328,6 @@ export class Connection
   setReady(count: number): void {
     this.readyCount = this.services.publishing.isDraining ? 0 : count;
     this.channel?.markDirty();
-  }
-
-  get isConsumer(): boolean {
-    return this.channel !== undefined;
-  }
-
-  /** The broker is drained: the client answers what it has, and gets no more. */
-  stopDelivery(): void {
-    this.readyCount = 0;
   }
 
   restartHeartbeat(): void {
@@ -388,10 +384,10 @@ export class Connection
         this.layers?.onHandshakeLate();
         break;
       case "stalled":
-        this.logger.error(`client(${this.remoteAddress}) - write stalled for ${this.heartbeatIntervalMs} ms`);
+        this.logger.error(`client(${this.remoteAddress}) - write stalled for ${this.heartbeatIntervalMs} ms`, this);
         return this.abort();
       case "silent":
-        this.logger.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`);
+        this.logger.error(`client(${this.remoteAddress}) - failed to read command - i/o timeout`, this);
         return this.abort();
       case "heartbeat":
         // Before its magic a client speaks no protocol, and a client that does not read needs no more to read.
@@ -431,7 +427,7 @@ export class Connection
 
   onSocketClosed(): void {
     if (this.closed) return;
-    this.logger.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`);
+    this.logger.info(`PROTOCOL(V2): [${this.remoteAddress}] exiting ioloop`, this);
     this.closed = true;
     this.closing = true;
     this.host.checkAt(this, Number.POSITIVE_INFINITY);

@@ -192,9 +192,9 @@ export class Decoder {
     if (this.partialBytes < MAGIC_V2.length) return at;
     const magic = (this.partial as Buffer).toString("latin1", 0, MAGIC_V2.length);
     this.partialBytes = 0;
-    services.logger.info(`CLIENT(${client.remoteAddress}): desired protocol magic '${magic}'`);
+    services.logger.info(`CLIENT(${client.remoteAddress}): desired protocol magic '${magic}'`, client);
     if (magic !== MAGIC_V2) {
-      services.logger.error(`client(${client.remoteAddress}) bad protocol magic '${magic}'`);
+      services.logger.error(`client(${client.remoteAddress}) bad protocol magic '${magic}'`, client);
       client.respond(encodeFrame(FRAME_TYPE_ERROR, "E_BAD_PROTOCOL"));
       client.closeGracefully();
     }
@@ -209,7 +209,7 @@ export class Decoder {
     const length = this.partialBytes + stop - at;
     if (length >= MAX_LINE_BYTES) {
       const { client, services } = this;
-      services.logger.error(`client(${client.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`);
+      services.logger.error(`client(${client.remoteAddress}) - failed to read command - line longer than ${MAX_LINE_BYTES} bytes`, client);
       client.closeGracefully();
       return end;
     }

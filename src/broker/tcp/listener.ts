@@ -1,5 +1,6 @@
 import { DeadlineHeap } from "../../base/deadline-heap.ts";
 import type { DescriptorShare } from "../../base/descriptor-budget.ts";
+import type { Logger } from "../../base/logger.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../frame/frame.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { ClientListener } from "../../net/client-listener.ts";
@@ -10,10 +11,13 @@ import type { ClientServices } from "./client-services.ts";
 import { Connection, type ConnectionHost } from "./connection.ts";
 import { type Handshake, type HandshakeListener, type PlainTransport, startTls } from "./transport/tls.ts";
 
+/** What its log lines are about. */
+const TCP = { part: "tcp" };
+
 /** What the listener needs of its broker. */
 export interface ListenerServices extends ClientServices {
   /** For errors that may come many times a second. */
-  readonly rateLimitedLog: { error(text: string): void };
+  readonly rateLimitedLog: Pick<Logger, "error">;
   readonly descriptors: { readonly limit: number };
   readonly clientDescriptors: { readonly tcp: Pick<DescriptorShare, "take" | "giveBack"> };
 }
@@ -39,14 +43,14 @@ export class TcpListener implements ConnectionHost {
     const { logger, options } = this.services;
     this.listener = ClientListener.listen<Connection>(parseListenAddress(options.tcpAddress), "tcp-address", {
       accept: (socket, remoteAddress) => this.accept(socket, remoteAddress),
-      onDefect: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.stack}`),
-      onSocketError: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.message}`),
+      onDefect: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.stack}`, connection),
+      onSocketError: (error, connection) => logger.error(`client(${connection?.remoteAddress}) - ${error.message}`, connection),
       onClosed: ({ id }) => {
         this.connections.delete(id);
         this.services.clientDescriptors.tcp.giveBack(1);
       },
     });
-    logger.info(`TCP: listening on ${this.listener.where}`);
+    logger.info(`TCP: listening on ${this.listener.where}`, TCP);
   }
 
   /** Accepts no more clients. @param abortAll cuts all connections, too */
@@ -100,6 +104,7 @@ export class TcpListener implements ConnectionHost {
       this.refused++;
       logger.warn(
         `TCP: refused client(${remoteAddress}): ${maxConnections} are connected, see -max-connections (${this.refused} refused so far)`,
+        { part: "tcp", client: remoteAddress },
       );
       this.turnAway(socket, `${maxConnections} clients are connected`, false);
       return undefined;
@@ -107,13 +112,13 @@ export class TcpListener implements ConnectionHost {
     if (!this.takeDescriptor()) {
       this.refused++;
       const { limit } = this.services.descriptors;
-      this.services.rateLimitedLog.error(`TCP: refusing clients: this process may have ${limit} open files, see ulimit -n`);
+      this.services.rateLimitedLog.error(`TCP: refusing clients: this process may have ${limit} open files, see ulimit -n`, TCP);
       this.turnAway(socket, "no file descriptor is left for more clients", true);
       return undefined;
     }
     const connection = new Connection(this.services, this, this.nextConnectionId++, socket, remoteAddress);
     this.connections.set(connection.id, connection);
-    logger.info(`TCP: new client(${remoteAddress})`);
+    logger.info(`TCP: new client(${remoteAddress})`, { part: "tcp", client: remoteAddress });
     return connection;
   }
 
@@ -123,7 +128,7 @@ export class TcpListener implements ConnectionHost {
     if (share.take(1)) return true;
     for (const connection of this.connections.values()) {
       if (connection.hasSpoken) continue;
-      this.services.rateLimitedLog.error("TCP: closing clients that have sent nothing: no file descriptor is left for others");
+      this.services.rateLimitedLog.error("TCP: closing clients that have sent nothing: no file descriptor is left for others", TCP);
       connection.abort();
       this.listener?.onSocketClosed(connection);
       return share.take(1);
@@ -143,7 +148,10 @@ export class TcpListener implements ConnectionHost {
       const problem = probeSnappy();
       this.isSnappyUsable = problem === undefined;
       if (problem !== undefined)
-        this.services.logger.error(`snappy cannot be offered: ${problem.message}; the binary needs a TMPDIR that it may write to for it`);
+        this.services.logger.error(
+          `snappy cannot be offered: ${problem.message}; the binary needs a TMPDIR that it may write to for it`,
+          TCP,
+        );
     }
     return this.isSnappyUsable;
   }

@@ -125,7 +125,7 @@ export class TopicRegistry implements DeliveryTarget {
   deleteTopic(name: string): boolean {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
-    this.parts.logger.info(`TOPIC(${name}): deleting`);
+    this.parts.logger.info(`TOPIC(${name}): deleting`, { topic: name });
     this.deleteStored(topic);
     this.topics.delete(name);
     this.topicsById.delete(topic.id);
@@ -179,7 +179,7 @@ export class TopicRegistry implements DeliveryTarget {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
     const topic = isEphemeral(name) ? this.createMemoryTopic(name) : this.createStoredTopic(name);
-    this.parts.logger.info(`TOPIC(${name}): created`);
+    this.parts.logger.info(`TOPIC(${name}): created`, { topic: name });
     this.observer?.topicCreated(topic);
     return topic;
   }
@@ -234,7 +234,7 @@ export class TopicRegistry implements DeliveryTarget {
         throw error;
       }
     } catch (error) {
-      logger.error(`TOPIC(${name}): cannot delete it: ${(error as Error).message}`);
+      logger.error(`TOPIC(${name}): cannot delete it: ${(error as Error).message}`, { topic: name });
       throw new OperatorError("NOT_STORED");
     }
   }
@@ -244,12 +244,14 @@ export class TopicRegistry implements DeliveryTarget {
       this.parts.metadata.freeNumber(number, log.next);
     } catch (error) {
       // The next start frees it.
-      this.parts.logger.error(`TOPIC(${name}): its number stays in use: ${(error as Error).message}`);
+      this.parts.logger.error(`TOPIC(${name}): its number stays in use: ${(error as Error).message}`, { topic: name });
     }
   }
 
   private removeFiles(topic: Topic): void {
-    topic.log.files?.remove((error) => this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${error.message}`));
+    topic.log.files?.remove((error) =>
+      this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${error.message}`, { topic: topic.name }),
+    );
   }
 
   private folder(number: number, name: string): string {

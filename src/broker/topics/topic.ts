@@ -215,6 +215,7 @@ export class Topic implements Committed {
       this.uncommittedBytes = 0;
       this.parts.rateLimitedLog.error(
         `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; refusing the publishes that waited for it`,
+        { topic: this.name },
       );
       this.deferredPublishes.retryJoining(nowMs);
       return;
@@ -255,7 +256,7 @@ export class Topic implements Committed {
       if (this.parts.checkpointer.saveChannel(channel) !== undefined) channel.markUnsaved();
     }
     this.channels.set(name, channel);
-    this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`);
+    this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
     this.registry.channelCreated(channel);
     if (channel.floor < this.released) channel.markDirty();
     this.releaseToChannels();
@@ -299,7 +300,7 @@ export class Topic implements Committed {
   deleteChannel(name: string): boolean {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
-    this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`);
+    this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`, { topic: this.name, channel: name });
     if (channel.persistent) this.removeRow(channel);
     if (this.channels.size === 1) this.deferredPublishes.beginHolding();
     this.channels.delete(name);
@@ -315,7 +316,10 @@ export class Topic implements Committed {
     try {
       this.parts.metadata.removeChannel(channel.id);
     } catch (error) {
-      this.parts.logger.error(`CHANNEL(${channel.name}) of ${this.name}: cannot delete it: ${(error as Error).message}`);
+      this.parts.logger.error(`CHANNEL(${channel.name}) of ${this.name}: cannot delete it: ${(error as Error).message}`, {
+        topic: this.name,
+        channel: channel.name,
+      });
       throw new OperatorError("NOT_STORED");
     }
   }

@@ -1,9 +1,10 @@
-import type { Logger } from "../../base/logger.ts";
+import type { LogFields, Logger, LogSubject } from "../../base/logger.ts";
 import { checkDeclared, declaredBytes } from "./body.ts";
 import { BodyShare } from "./body-budget.ts";
 import type { HttpLoad } from "./load.ts";
 import { parseQuery, type Query } from "./query.ts";
 import { Refusal } from "./reply.ts";
+import { requestIdOf } from "./request-id.ts";
 
 /** A request, as the server passes it to the API. */
 export interface Incoming {
@@ -53,12 +54,22 @@ export class Call {
     return this.incoming.clients.clientOf(this.incoming.request);
   }
 
+  /** What a log line about this request has beside its text. It is put together only if the line is written so. */
+  about(more: LogFields = {}): LogSubject {
+    const { request } = this;
+    return {
+      get logFields() {
+        return { part: "http", requestId: requestIdOf(request), ...more };
+      },
+    };
+  }
+
   /** @throws Refusal 400 INVALID_REQUEST */
   get query(): Query {
     if (this.parsed === undefined) {
       const query = parseQuery(this.incoming.rawQuery);
       if (typeof query === "string") {
-        this.incoming.logger.error(`failed to parse request params - ${query}`);
+        this.incoming.logger.error(`failed to parse request params - ${query}`, this.about());
         throw new Refusal(400, "INVALID_REQUEST");
       }
       this.parsed = query;

@@ -1,4 +1,6 @@
 import type { DescriptorShare } from "../../base/descriptor-budget.ts";
+import type { Logger } from "../../base/logger.ts";
+import { HTTP } from "./request-id.ts";
 
 /** What a connection is doing while it is idle, and for how long it must be idle before it is closed for another one, ms. */
 export const IDLE_AFTER_MS = {
@@ -22,7 +24,7 @@ export interface LimitedConnection {
 
 export interface ConnectionLimitParts {
   readonly options: { readonly maxHttpConnections: number };
-  readonly rateLimitedLog: { error(text: string): void };
+  readonly rateLimitedLog: Pick<Logger, "error">;
   readonly descriptors: { readonly limit: number };
   readonly clientDescriptors: { readonly http: Pick<DescriptorShare, "take" | "giveBack"> };
   readonly turn: { readonly steadyMs: number };
@@ -51,6 +53,7 @@ export class ConnectionLimit {
     if (maxHttpConnections > 0 && this.connections.size >= maxHttpConnections && !this.closeLongestIdle()) {
       this.parts.rateLimitedLog.error(
         `HTTP: refusing clients: ${maxHttpConnections} are connected and not idle, see -max-http-connections`,
+        HTTP,
       );
     } else if (this.takeDescriptors(1)) return true;
     this.refused++;
@@ -72,7 +75,7 @@ export class ConnectionLimit {
     const { clientDescriptors, descriptors, rateLimitedLog } = this.parts;
     while (!clientDescriptors.http.take(count)) {
       if (this.closeLongestIdle()) continue;
-      rateLimitedLog.error(`HTTP: refusing clients: this process may have ${descriptors.limit} open files, see ulimit -n`);
+      rateLimitedLog.error(`HTTP: refusing clients: this process may have ${descriptors.limit} open files, see ulimit -n`, HTTP);
       return false;
     }
     return true;
@@ -94,7 +97,7 @@ export class ConnectionLimit {
     }
     if (longest === undefined) return false;
     this.closedIdle++;
-    this.parts.rateLimitedLog.error("HTTP: closing idle connections: there are too many, see -max-http-connections and ulimit -n");
+    this.parts.rateLimitedLog.error("HTTP: closing idle connections: there are too many, see -max-http-connections and ulimit -n", HTTP);
     longest.closeIdle();
     return true;
   }

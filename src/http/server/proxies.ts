@@ -1,3 +1,4 @@
+import type { Logger } from "../../base/logger.ts";
 import { formatAddress } from "../../net/address.ts";
 import type { ConnectionLimit } from "./connection-limit.ts";
 import { connectProxy, LOOPBACK, type ProxiedSocket, type ProxyHost, TcpProxy } from "./tcp-proxy.ts";
@@ -14,7 +15,7 @@ export class Proxies implements ProxyHost {
   constructor(
     private readonly clock: { readonly steadyMs: number },
     private readonly connections: Pick<ConnectionLimit, "takeDescriptors" | "giveBackDescriptors">,
-    private readonly rateLimitedLog: { error(text: string): void },
+    private readonly rateLimitedLog: Pick<Logger, "error">,
   ) {}
 
   get steadyMs(): number {

@@ -1,4 +1,5 @@
 import { freeBuffer } from "../../base/free-buffer.ts";
+import type { Logger } from "../../base/logger.ts";
 import { StallWatch } from "../../base/stall.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { type ClientConnection, ClientListener } from "../../net/client-listener.ts";
@@ -6,6 +7,7 @@ import { Farewells } from "../../net/farewells.ts";
 import { ConnectionLimit, type ConnectionLimitParts, IDLE_AFTER_MS, type LimitedConnection } from "./connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "./load.ts";
 import { Proxies } from "./proxies.ts";
+import { HTTP } from "./request-id.ts";
 import type { HttpFront } from "./server.ts";
 import type { TcpProxy } from "./tcp-proxy.ts";
 
@@ -15,7 +17,7 @@ const TOO_MANY = Buffer.from("HTTP/1.1 503 Service Unavailable\r\nConnection: cl
 
 /** What a front needs of its server. */
 export interface ProxyFrontServices extends Omit<ConnectionLimitParts, "turn"> {
-  readonly logger: { error(text: string): void };
+  readonly logger: Pick<Logger, "error">;
 }
 
 /**
@@ -44,7 +46,7 @@ export class ProxyFront implements HttpFront {
     this.proxies = new Proxies(this, this.connections, services.rateLimitedLog);
     this.listener = ClientListener.listen<PassedOnConnection>(parseListenAddress(address), addressFlag, {
       accept: (socket) => this.accept(socket),
-      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
+      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`, HTTP),
       onClosed: (connection) => {
         this.connections.remove(connection);
         if (this.listener.connections.size === 0) this.onAllClosed?.();

@@ -7,6 +7,7 @@ import { type HttpLimits, HttpLoad, httpLimits } from "./load.ts";
 import { hostSet, isForeignWrite, namesAllowedHost } from "./origin.ts";
 import { unescapeUrl } from "./query.ts";
 import { allowed, badRequest, failure, Refusal, redirect, refused } from "./reply.ts";
+import { HTTP, requestIdOf, returnRequestId } from "./request-id.ts";
 import type { Endpoint, Router } from "./router.ts";
 
 /** Bodies are looked at this often: one that comes too slowly is refused. */
@@ -109,13 +110,13 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
     this.port = front?.port ?? ownPort;
     this.where = front?.where ?? showListenAddress(address, ownPort);
     front?.setServerPort(ownPort);
-    api.logger.info(`${this.scheme}: listening on ${this.where}`);
+    api.logger.info(`${this.scheme}: listening on ${this.where}`, HTTP);
     this.survey = setInterval(() => this.checkTime(), SURVEY_INTERVAL_MS);
     this.survey.unref();
   }
 
   async stop(): Promise<void> {
-    this.api.logger.info(`${this.scheme}: closing ${this.where}`);
+    this.api.logger.info(`${this.scheme}: closing ${this.where}`, HTTP);
     const timer = setTimeout(() => this.server.stop(true), this.limits.stopTimeoutMs);
     await Promise.all([this.server.stop(), this.api.front?.stop()]);
     clearTimeout(timer);
@@ -192,7 +193,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
     try {
       answer = endpoint.handle(call);
     } catch (error) {
-      answer = this.failed(error);
+      answer = this.failed(error, call.request);
     }
     if (!(answer instanceof Response)) return this.runLonger(endpoint, call, answer, startNs);
     call.finish();
@@ -205,23 +206,24 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
     try {
       response = await answer;
     } catch (error) {
-      response = this.failed(error);
+      response = this.failed(error, call.request);
     }
     call.finish();
     if (endpoint.logged) this.logRequest(call.request, response, startNs);
     return response;
   }
 
-  private failed(error: unknown): Response {
+  private failed(error: unknown, request: Request): Response {
     if (error instanceof Refusal) return refused(error);
     // The client disconnected, stalled, or sent malformed chunks. It will hardly receive this answer.
     if (error instanceof DOMException && error.name === "AbortError") return badRequest();
-    return this.api.failed?.(error) ?? this.fault(error);
+    return this.api.failed?.(error) ?? this.fault(error, request);
   }
 
   /** Answers an unexpected error: a defect, or a disk that the metadata store cannot write to. */
-  private fault(error: unknown): Response {
-    this.api.logger.error(`error in HTTP handler - ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+  private fault(error: unknown, request?: Request): Response {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.api.logger.error(`error in HTTP handler - ${text}`, request === undefined ? HTTP : { ...HTTP, requestId: requestIdOf(request) });
     return failure(500, "INTERNAL_ERROR");
   }
 
@@ -232,11 +234,16 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
   }
 
   private logRequest(request: Request, response: Response, startNs: number): void {
+    returnRequestId(request, response);
     const { logger } = this.api;
     if (logger.level !== "info" && logger.level !== "debug") return;
     const from = this.clientOf(request) ?? (this.onSocketPath ? "@" : "gone");
     const elapsed = formatDuration(BigInt(Bun.nanoseconds() - startNs));
-    logger.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`);
+    logger.info(`${response.status} ${request.method} ${targetOf(request.url)} (${from}) ${elapsed}`, {
+      get logFields() {
+        return { ...HTTP, client: from, requestId: requestIdOf(request) };
+      },
+    });
   }
 }
 

@@ -1,3 +1,5 @@
+import type { Logger } from "../../base/logger.ts";
+import { HTTP } from "./request-id.ts";
 /** Where Bun.serve() listens behind a front, and where its requests come from. */
 export const LOOPBACK = "127.0.0.1";
 /** How long a client may take to read what is left for it after the server has ended the connection. */
@@ -186,7 +188,7 @@ export class TcpProxy {
 }
 
 /** Makes a proxy's connection to the server on a port of the loopback. */
-export function connectProxy(proxy: TcpProxy, port: number, log: { error(text: string): void }): void {
+export function connectProxy(proxy: TcpProxy, port: number, log: Pick<Logger, "error">): void {
   Bun.connect<TcpProxy>({
     hostname: LOOPBACK,
     port,
@@ -203,7 +205,7 @@ export function connectProxy(proxy: TcpProxy, port: number, log: { error(text: s
       error: () => {},
     },
   }).catch((error: Error) => {
-    log.error(`HTTP: cannot pass requests on within the process: ${error.message}`);
+    log.error(`HTTP: cannot pass requests on within the process: ${error.message}`, HTTP);
     proxy.onServerClosed();
   });
 }

@@ -34,6 +34,7 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
   }
   lookup.logger.info(
     `CLIENT(${remoteAddress}): IDENTIFY Address:${broadcast_address} TCP:${tcp_port} HTTP:${http_port} Version:${version}`,
+    { part: "tcp", client: remoteAddress },
   );
   session.node = lookup.registry.addNode({
     remoteAddress,
@@ -43,7 +44,7 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
     httpPort: http_port,
     version,
   });
-  lookup.logger.info(`DB: client(${remoteAddress}) REGISTER category:client key: subkey:`);
+  lookup.logger.info(`DB: client(${remoteAddress}) REGISTER category:client key: subkey:`, { part: "tcp", client: remoteAddress });
   return encodeResponse(
     JSON.stringify({
       broadcast_address: lookup.options.broadcastAddress,

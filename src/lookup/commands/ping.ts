@@ -5,7 +5,10 @@ import { OK, type Session } from "./command.ts";
 export function PING({ node, lookup, remoteAddress }: Session): Buffer {
   if (node !== undefined) {
     const silentMs = lookup.registry.markSeen(node);
-    lookup.logger.info(`CLIENT(${remoteAddress}): pinged (last ping ${formatDuration(msToNs(silentMs))})`);
+    lookup.logger.info(`CLIENT(${remoteAddress}): pinged (last ping ${formatDuration(msToNs(silentMs))})`, {
+      part: "tcp",
+      client: remoteAddress,
+    });
   }
   return OK;
 }

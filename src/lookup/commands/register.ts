@@ -8,7 +8,18 @@ export function REGISTER(session: Session, words: readonly string[]): Buffer | P
   const { node, topic, channel } = named;
   const { registry, logger } = session.lookup;
   const added = registry.register(node, topic, channel);
-  if (added.channel) logger.info(`DB: client(${session.remoteAddress}) REGISTER category:channel key:${topic} subkey:${channel}`);
-  if (added.topic) logger.info(`DB: client(${session.remoteAddress}) REGISTER category:topic key:${topic} subkey:`);
+  if (added.channel)
+    logger.info(`DB: client(${session.remoteAddress}) REGISTER category:channel key:${topic} subkey:${channel}`, {
+      part: "tcp",
+      client: session.remoteAddress,
+      topic,
+      channel,
+    });
+  if (added.topic)
+    logger.info(`DB: client(${session.remoteAddress}) REGISTER category:topic key:${topic} subkey:`, {
+      part: "tcp",
+      client: session.remoteAddress,
+      topic,
+    });
   return OK;
 }

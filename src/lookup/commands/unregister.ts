@@ -7,16 +7,18 @@ export function UNREGISTER(session: Session, words: readonly string[]): Buffer |
   if ("code" in named) return named;
   const { node, topic, channel } = named;
   const { registry, logger } = session.lookup;
+  const about = { part: "tcp", client: session.remoteAddress, topic };
   const client = `client(${session.remoteAddress})`;
   if (channel !== "") {
     if (registry.unregisterChannel(node, topic, channel)) {
-      logger.info(`DB: ${client} UNREGISTER category:channel key:${topic} subkey:${channel}`);
+      logger.info(`DB: ${client} UNREGISTER category:channel key:${topic} subkey:${channel}`, { ...about, channel });
     }
     return OK;
   }
   const removed = registry.unregisterTopic(node, topic);
   // A broker should have unregistered its channels before.
-  for (const name of removed.channels) logger.warn(`${client} unexpected UNREGISTER category:channel key:${topic} subkey:${name}`);
-  if (removed.topic) logger.info(`DB: ${client} UNREGISTER category:topic key:${topic} subkey:`);
+  for (const name of removed.channels)
+    logger.warn(`${client} unexpected UNREGISTER category:channel key:${topic} subkey:${name}`, { ...about, channel: name });
+  if (removed.topic) logger.info(`DB: ${client} UNREGISTER category:topic key:${topic} subkey:`, about);
   return OK;
 }

@@ -6,7 +6,7 @@ import type { LookupCall } from "./call.ts";
 /** POST /topic/create?topic= — adds a topic that no broker has yet. */
 export function createTopic(call: LookupCall): Response {
   const name = call.validTopicName();
-  call.lookup.logger.info(`DB: adding topic(${name})`);
+  call.lookup.logger.info(`DB: adding topic(${name})`, call.about({ topic: name }));
   call.registry.createTopic(name);
   return empty();
 }
@@ -15,8 +15,8 @@ export function createTopic(call: LookupCall): Response {
 export function deleteTopic(call: LookupCall): Response {
   const { logger } = call.lookup;
   for (const { topic, registered, channels } of call.registry.deleteTopic(call.topicName())) {
-    for (const channel of channels) logger.info(`DB: removing channel(${channel}) from topic(${topic})`);
-    if (registered) logger.info(`DB: removing topic(${topic})`);
+    for (const channel of channels) logger.info(`DB: removing channel(${channel}) from topic(${topic})`, call.about({ topic, channel }));
+    if (registered) logger.info(`DB: removing topic(${topic})`, call.about({ topic }));
   }
   return empty();
 }
@@ -25,7 +25,7 @@ export function deleteTopic(call: LookupCall): Response {
 export function tombstoneTopic(call: LookupCall): Response {
   const topic = call.topicName();
   const node = call.argument("node", "MISSING_ARG_NODE");
-  call.lookup.logger.info(`DB: setting tombstone for producer@${node} of topic(${topic})`);
+  call.lookup.logger.info(`DB: setting tombstone for producer@${node} of topic(${topic})`, call.about({ topic }));
   call.registry.tombstone(topic, node);
   return empty();
 }
@@ -34,8 +34,8 @@ export function tombstoneTopic(call: LookupCall): Response {
 export function createChannel(call: LookupCall): Response {
   const topic = call.validTopicName();
   const channel = call.validChannelName();
-  call.lookup.logger.info(`DB: adding channel(${channel}) in topic(${topic})`);
-  call.lookup.logger.info(`DB: adding topic(${topic})`);
+  call.lookup.logger.info(`DB: adding channel(${channel}) in topic(${topic})`, call.about({ topic, channel }));
+  call.lookup.logger.info(`DB: adding topic(${topic})`, call.about({ topic }));
   call.registry.createChannel(topic, channel);
   return empty();
 }
@@ -45,6 +45,6 @@ export function deleteChannel(call: LookupCall): Response {
   const topic = call.validTopicName();
   const channel = call.validChannelName();
   if (!call.registry.deleteChannel(topic, channel)) throw new Refusal(404, "CHANNEL_NOT_FOUND");
-  call.lookup.logger.info(`DB: removing channel(${channel}) from topic(${topic})`);
+  call.lookup.logger.info(`DB: removing channel(${channel}) from topic(${topic})`, call.about({ topic, channel }));
   return empty();
 }

@@ -3,6 +3,7 @@ import { StallWatch } from "../../../base/stall.ts";
 import type { ConnectionLimit, ConnectionLimitParts } from "../../../http/server/connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "../../../http/server/load.ts";
 import { Proxies } from "../../../http/server/proxies.ts";
+import { HTTP } from "../../../http/server/request-id.ts";
 import type { HttpFront } from "../../../http/server/server.ts";
 import type { ProxiedSocket, TcpProxy } from "../../../http/server/tcp-proxy.ts";
 import { parseListenAddress } from "../../../net/address.ts";
@@ -32,7 +33,7 @@ export interface FastPathServices extends PublishServices, ConnectionLimitParts 
   readonly httpConnections: ConnectionLimit;
   readonly logger: Logger;
   /** For errors that may come many times a second. */
-  readonly rateLimitedLog: { error(text: string): void };
+  readonly rateLimitedLog: Pick<Logger, "error">;
 }
 
 /**
@@ -77,7 +78,7 @@ export class FastPath implements HttpFront, FastPathHost {
     this.idleTimeoutMs = limits.idleTimeoutS === 0 ? Number.POSITIVE_INFINITY : limits.idleTimeoutS * 1000;
     this.listener = ClientListener.listen<FastPathConnection>(parsed, addressFlag, {
       accept: (socket) => this.accept(socket),
-      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`),
+      onDefect: (error) => services.logger.error(`error in HTTP handler - ${error.stack}`, HTTP),
       onClosed: (connection) => {
         services.httpConnections.remove(connection);
         if (this.isStopping && this.listener.connections.size === 0) this.onAllClosed();

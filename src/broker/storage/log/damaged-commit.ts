@@ -31,11 +31,12 @@ export class DamagedCommits {
     const { topicName, logger, onCorrupt } = this.options;
     const which = `TOPIC(${topicName}): ${entry.count} messages from sequence ${entry.firstSequence} on`;
     const where = `in ${segment.logPath} at byte ${entry.offset} (${problem.message}); they are skipped`;
-    if (this.mayBeTorn(entry)) return logger.warn(`${which} were torn by a crash before they reached the disk, ${where}`);
+    if (this.mayBeTorn(entry))
+      return logger.warn(`${which} were torn by a crash before they reached the disk, ${where}`, { topic: topicName });
     onCorrupt();
     // An earlier reader has reported it.
-    if (this.isKept(segment, entry)) logger.warn(`${which} are known to be damaged ${where}`);
-    else logger.error(`${which} are damaged ${where}${this.keep(segment, entry)}`);
+    if (this.isKept(segment, entry)) logger.warn(`${which} are known to be damaged ${where}`, { topic: topicName });
+    else logger.error(`${which} are damaged ${where}${this.keep(segment, entry)}`, { topic: topicName });
   }
 
   /** Compares every commit of a segment with its checksum, and reports those that are damaged and were not kept before. */

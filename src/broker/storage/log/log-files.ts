@@ -315,8 +315,13 @@ export class LogFiles {
     try {
       this.syncs.add(this.startSegment());
     } catch (error) {
-      this.options.logger.warn(`TOPIC(${this.options.topicName}): cannot start a segment: ${(error as Error).message}`);
+      this.logAs("warn", `cannot start a segment: ${(error as Error).message}`);
     }
+  }
+
+  private logAs(level: "warn" | "error", text: string): void {
+    const { logger, topicName: topic } = this.options;
+    logger[level](`TOPIC(${topic}): ${text}`, { topic });
   }
 
   /** Gives the log's folder another path. Files that are open stay open. @throws the kernel's error; nothing has changed then */
@@ -372,10 +377,7 @@ export class LogFiles {
       // is full, the ballast makes room for it; the old segment gives more room back.
       (this.options.ballast ?? NO_BALLAST).use(() => this.startSegment());
     } catch (error) {
-      this.options.logger.warn(
-        `TOPIC(${this.options.topicName}): cannot start a new segment, so the finished one is kept: ${(error as Error).message}`,
-      );
-      return;
+      return this.logAs("warn", `cannot start a new segment, so the finished one is kept: ${(error as Error).message}`);
     }
     if (this.syncsByItself) return this.recycleOldest(agingMs);
     this.syncs.add(this.segments[this.segments.length - 1]);
@@ -407,7 +409,7 @@ export class LogFiles {
     // It was removed in the meantime, perhaps with its topic: nobody needs it on the disk, and the sync may have opened it again.
     if (!this.segments.includes(segment)) return void segment.close();
     if (failure !== undefined) {
-      this.options.logger.error(`TOPIC(${this.options.topicName}): sync of ${segment.logPath} failed: ${failure.message}`);
+      this.logAs("error", `sync of ${segment.logPath} failed: ${failure.message}`);
       this.syncs.add(segment);
     }
     this.closeIfIdle(segment);

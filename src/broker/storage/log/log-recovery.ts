@@ -300,11 +300,11 @@ class LogRecovery {
 
   private reportDamage(line: string): void {
     this.options.onCorrupt();
-    this.options.logger.error(`TOPIC(${this.options.topicName}): ${line}`);
+    this.options.logger.error(`TOPIC(${this.options.topicName}): ${line}`, { topic: this.options.topicName });
   }
 
   private reportTorn(line: string): void {
-    this.options.logger.warn(`TOPIC(${this.options.topicName}): ${line}`);
+    this.options.logger.warn(`TOPIC(${this.options.topicName}): ${line}`, { topic: this.options.topicName });
   }
 }
 

@@ -197,7 +197,8 @@ export class LogSync {
     const { topicName, logger } = this.options;
     this.folders.sync((error) => {
       this.folderFailed = error !== undefined;
-      if (error !== undefined) logger.error(`TOPIC(${topicName}): sync of ${this.folders.directory} failed: ${error.message}`);
+      if (error !== undefined)
+        logger.error(`TOPIC(${topicName}): sync of ${this.folders.directory} failed: ${error.message}`, { topic: topicName });
       done(error);
     });
   }

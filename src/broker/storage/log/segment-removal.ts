@@ -34,7 +34,7 @@ export class SegmentRemoval {
   remove(segment: Segment, agingMs: number): void {
     const { recycler, logger, topicName } = this.options;
     const failed = (error: Error) => {
-      logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`);
+      logger.error(`TOPIC(${topicName}): cannot remove ${segment.logPath}: ${error.message}`, { topic: topicName });
       if (segment.files.areThere) this.putBack(segment, agingMs);
     };
     segment.files.mayRemove = () => !this.waits(agingMs);

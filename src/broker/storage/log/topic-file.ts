@@ -124,7 +124,9 @@ export class TopicFiles {
       ballast.use(() => this.writeFile(names, encode(topic)));
     } catch (error) {
       // The row says the same. It takes the loss of both to give the topic another id.
-      logger.warn(`TOPIC(${topic.name}): cannot write ${names.directory}/${TOPIC_FILE}: ${(error as Error).message}`);
+      logger.warn(`TOPIC(${topic.name}): cannot write ${names.directory}/${TOPIC_FILE}: ${(error as Error).message}`, {
+        topic: topic.name,
+      });
     }
   }
 

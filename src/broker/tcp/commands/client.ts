@@ -1,4 +1,4 @@
-import type { Logger } from "../../../base/logger.ts";
+import type { Logger, LogSubject } from "../../../base/logger.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
 import type { Consumer } from "../../topics/channel/consumer.ts";
@@ -14,7 +14,7 @@ export const STATE_SUBSCRIBED = 3;
 export const STATE_CLOSING = 4;
 
 /** The client that sent a command. */
-export interface Client {
+export interface Client extends LogSubject {
   readonly options: BrokerOptions;
   readonly logger: Logger;
   /** `ip:port`, as nsqd shows it. */

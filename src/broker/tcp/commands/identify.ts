@@ -50,7 +50,7 @@ export const IDENTIFY: BodyCommand = {
     // A number that a double cannot hold is a bigint there. It is beyond every limit, and its error shows the digits that were sent.
     const identity = readFields(text, client.isLocated ? DEFAULTS_WITH_LOCATION : DEFAULTS, ["sample_rate"]) as Identity | undefined;
     if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
-    client.logger.info(`[${client.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`);
+    client.logger.info(`[${client.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`, client);
     const refused = apply(client, identity);
     if (refused !== undefined) return refused;
     if (!identity.feature_negotiation) {

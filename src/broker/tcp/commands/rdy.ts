@@ -7,7 +7,7 @@ import type { Command } from "./command.ts";
 export const RDY: Command = {
   execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
     if (client.state === STATE_CLOSING) {
-      client.logger.info(`PROTOCOL(V2): [${client.remoteAddress}] ignoring RDY after CLS in state ClientStateV2Closing`);
+      client.logger.info(`PROTOCOL(V2): [${client.remoteAddress}] ignoring RDY after CLS in state ClientStateV2Closing`, client);
       return undefined;
     }
     if (client.state !== STATE_SUBSCRIBED) return fatal("E_INVALID", "cannot RDY in current state");

@@ -17,7 +17,7 @@ export const REQ: Command = {
     const longest = client.options.maxReqTimeoutMs;
     const bounded = Math.max(0, Math.min(delayMs, longest));
     if (bounded !== delayMs) {
-      logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`);
+      logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`, client);
       delayMs = bounded;
     }
     const channel = client.channel as Channel;

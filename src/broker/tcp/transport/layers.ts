@@ -1,5 +1,5 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
-import type { Logger } from "../../../base/logger.ts";
+import type { Logger, LogSubject } from "../../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import type { Compressor } from "../../../net/compression/compressor.ts";
 import { CorruptStream, type Decompressor } from "../../../net/compression/decompressor.ts";
@@ -19,7 +19,7 @@ export type Compression = { layer: "snappy" } | { layer: "deflate"; level: numbe
 export type Upgrade = { layer: "tls" } | Compression;
 
 /** The connection whose bytes go through the layers. */
-export interface LayeredConnection {
+export interface LayeredConnection extends LogSubject {
   readonly remoteAddress: string;
   /** The uppermost socket. TLS puts another one in its place. */
   transport: Transport;
@@ -127,7 +127,7 @@ export class Layers implements HandshakeListener {
       }
     } catch (error) {
       if (!(error instanceof CorruptStream)) throw error;
-      this.services.logger.error(`client(${connection.remoteAddress}) - failed to read command - ${error.message}`);
+      this.services.logger.error(`client(${connection.remoteAddress}) - failed to read command - ${error.message}`, connection);
       this.isDecompressing = false;
       return connection.onInputEnd();
     }
@@ -204,7 +204,7 @@ export class Layers implements HandshakeListener {
     if (this.handshake !== undefined || !connection.allSent) return;
     const [next] = this.upgrades as [Upgrade];
     const kind = next.layer === "deflate" ? `deflate (level ${next.level})` : next.layer === "tls" ? "TLS" : next.layer;
-    services.logger.info(`PROTOCOL(V2): [${connection.remoteAddress}] upgrading connection to ${kind}`);
+    services.logger.info(`PROTOCOL(V2): [${connection.remoteAddress}] upgrading connection to ${kind}`, connection);
     if (next.layer === "tls") {
       this.handshakeDueMs = services.turn.nowMs + HANDSHAKE_TIMEOUT_MS;
       connection.planCheck();

@@ -246,11 +246,8 @@ export class Channel implements ChannelView, ChannelSignals {
    * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
    */
   seek(sequence: number): Discarded {
-    const discarded = {
-      inFlight: this.inFlight.count,
-      requeued: this.inFlight.ready.length,
-      deferred: this.inFlight.deferredCount + this.deferrals.storedCount,
-    };
+    const { count: inFlight, ready, deferredCount } = this.inFlight;
+    const discarded = { inFlight, requeued: ready.length, deferred: deferredCount + this.deferrals.storedCount };
     const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
       this.restartAt(sequence, log.locate(sequence));
@@ -263,6 +260,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.parts.logger.info(
       `CHANNEL(${this.name}) of ${name}: moved to sequence ${sequence}; discarded ${discarded.inFlight} messages in flight, ` +
         `${discarded.requeued} requeued, ${discarded.deferred} deferred`,
+      { topic: name, channel: this.name },
     );
     if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
     return discarded;
