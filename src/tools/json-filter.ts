@@ -33,7 +33,7 @@ export class JsonFilter {
     if (requireField === "" && fields.length === 0) return body;
     const object = parseObject(body);
     if (object === undefined) {
-      logLine(`ERROR: Unable to decode json: ${Buffer.from(body).toString()}`);
+      logLine(`ERROR: Unable to decode json: ${Buffer.from(body).toString()}`, "error");
       return undefined;
     }
     if (requireField !== "" && !this.passes(object, requireField)) return undefined;
@@ -44,7 +44,7 @@ export class JsonFilter {
     const { requireValue } = this.options;
     if (!Object.hasOwn(object, field)) {
       if (requireValue === "") return false;
-      logLine("ERROR: missing field to check required value");
+      logLine("ERROR: missing field to check required value", "error");
       throw new Error("backoff");
     }
     if (requireValue === "") return true;

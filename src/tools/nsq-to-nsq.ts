@@ -164,7 +164,7 @@ class Destination {
         if (event.type === "connected") {
           this.isDown = false;
         } else if (event.type === "disconnected" || event.type === "connect-failed") {
-          if (!this.isDown && event.error !== undefined) logLine(`ERR (${address}) ${event.error.message}`);
+          if (!this.isDown && event.error !== undefined) logLine(`ERR (${address}) ${event.error.message}`, "error");
           this.isDown = true;
           this.failing.abort(event.error ?? new Error("the connection was closed"));
           this.failing = new AbortController();

@@ -14,7 +14,7 @@ class TimerMetrics {
     private readonly prefix: string,
   ) {
     if (every > 0 && every < ENOUGH) {
-      logLine(`Warning: use more than ${ENOUGH} status values for accurate percentiles (configured with ${every})`);
+      logLine(`Warning: use more than ${ENOUGH} status values for accurate percentiles (configured with ${every})`, "warn");
     }
   }
 

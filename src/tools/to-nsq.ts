@@ -120,7 +120,7 @@ class Destinations {
         if (event.type === "connected") lostAtMs = undefined;
         if (event.type === "disconnected") {
           lostAtMs = performance.now();
-          if (event.error !== undefined) logLine(`ERR (${address}) ${event.error.message}`);
+          if (event.error !== undefined) logLine(`ERR (${address}) ${event.error.message}`, "error");
         }
         if (event.type === "connect-failed" && (lostAtMs === undefined || performance.now() - lostAtMs > OUTAGE_MS)) {
           this.fail(event.error.message);
@@ -133,7 +133,7 @@ class Destinations {
     if (this.hasFailed) return;
     this.hasFailed = true;
     const unanswered = Math.max(...(this.producers ?? []).map(({ pending }) => pending));
-    if (unanswered > 0) logLine(`${unanswered} messages that were read are not acknowledged`);
+    if (unanswered > 0) logLine(`${unanswered} messages that were read are not acknowledged`, "warn");
     this.failed.reject(new Fatal(reason));
   }
 }

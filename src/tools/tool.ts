@@ -1,7 +1,9 @@
 import { writeSync } from "node:fs";
 import { formatTime, isUtc } from "../base/local-time.ts";
+import type { LogFormat, LogLevel } from "../base/logger.ts";
 import type { BoolFlag, DurationFlag, FlagValue, ListFlag } from "../cli/flag.ts";
 import { type FlagTable, helpText, parseFlags, UsageError } from "../cli/flags.ts";
+import { JsonLogger } from "../cli/line-logger.ts";
 import { ClientError } from "../client/errors.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../version.ts";
 
@@ -49,6 +51,7 @@ export async function runTool<Options>(
   args: readonly string[],
   run: RunTool<Options>,
 ): Promise<number> {
+  if (logFormat === "json") jsonLogger = new JsonLogger("info", name);
   try {
     const { help, options, given } = parseFlags(table, args);
     if (help) {
@@ -69,7 +72,7 @@ export async function runTool<Options>(
     }
     // The client refuses options that do not fit together.
     if (!(error instanceof Fatal || error instanceof ClientError)) throw error;
-    logLine(error.message);
+    logLine(error.message, "fatal");
     return EXIT_FAILED;
   }
 }
@@ -88,8 +91,13 @@ export function print(output: string | Uint8Array): Promise<void> {
 
 const utc = isUtc(process.env.TZ);
 
-/** Writes a line to standard error, with the time in front, as Go's log package does. */
-export function logLine(text: string): void {
+/** The environment's, since a flag would show in the help, which is NSQ's. */
+export const logFormat: LogFormat = process.env.BUNSQ_LOG_FORMAT === "json" ? "json" : "text";
+let jsonLogger: JsonLogger | undefined;
+
+/** Writes a line to standard error, with the time in front, as Go's log package does; or as JSON. */
+export function logLine(text: string, level: LogLevel = "info"): void {
+  if (jsonLogger !== undefined) return jsonLogger[level](text);
   try {
     writeSync(STDERR, `${formatTime(Date.now(), utc)} ${text}\n`);
   } catch {

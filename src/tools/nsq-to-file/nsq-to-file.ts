@@ -1,14 +1,14 @@
 import { Pattern } from "../../base/go/regexp/matcher.ts";
 import { PatternError } from "../../base/go/regexp/parser.ts";
-import type { LogLevel } from "../../base/logger.ts";
+import type { Logger, LogLevel } from "../../base/logger.ts";
 import type { FlagTable } from "../../cli/flags.ts";
-import { LineLogger } from "../../cli/line-logger.ts";
+import { openLogger } from "../../cli/line-logger.ts";
 import { LookupClient } from "../../client/bun.ts";
 import { NSQ_VERSION } from "../../version.ts";
 import { type ClientOptions, clientOptionsFlag, readClientOptions } from "../client-options.ts";
 import { checkSources, maxInFlightFlag, openConsumer, type Sources, sourceFlags } from "../consumers.ts";
 import { stopSignal } from "../stop-signal.ts";
-import { ANY_INTEGER, durationFlag, Fatal, listFlag, runTool, type ToolOptions, versionFlag } from "../tool.ts";
+import { ANY_INTEGER, durationFlag, Fatal, listFlag, logFormat, runTool, type ToolOptions, versionFlag } from "../tool.ts";
 import { topicFormat } from "./file-name.ts";
 import { OutputFile } from "./output-file.ts";
 import { TopicWriter } from "./topic-writer.ts";
@@ -102,7 +102,7 @@ const PATTERN_STEPS = 100_000;
 export function runNsqToFile(args: readonly string[]): Promise<number> {
   return runTool("nsq_to_file", FLAGS, args, async (options) => {
     const pattern = check(options);
-    const logger = new LineLogger(options.logLevel.toLowerCase() as LogLevel, options.logPrefix);
+    const logger = openLogger({ ...options, logFormat, logLevel: options.logLevel.toLowerCase() as LogLevel }, "nsq_to_file");
     const writers = new Writers(options, logger);
     const stopped = stopSignal();
     process.on("SIGHUP", () => writers.reopen());
@@ -153,7 +153,7 @@ function check(options: Options): (topic: string) => boolean {
 }
 
 /** The topics that any lookup server knows. Never rejects. */
-async function findTopics({ lookupdHttpAddresses, requestTimeoutMs }: Options, logger: LineLogger): Promise<string[]> {
+async function findTopics({ lookupdHttpAddresses, requestTimeoutMs }: Options, logger: Logger): Promise<string[]> {
   const results = await Promise.allSettled(
     lookupdHttpAddresses.map((address) => new LookupClient(address, { timeoutMs: requestTimeoutMs }).topics()),
   );
@@ -175,7 +175,7 @@ class Writers {
   /** @throws Fatal */
   constructor(
     private readonly options: Options,
-    private readonly logger: LineLogger,
+    private readonly logger: Logger,
   ) {
     const { maxInFlight } = options;
     const given = readClientOptions(options.consumerOpts, `nsq_to_file/${NSQ_VERSION}`);
