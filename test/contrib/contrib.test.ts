@@ -3,11 +3,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CONFIG_EXAMPLE_PATH, configExample } from "../../scripts/config-example.ts";
+import { apiRouter as brokerRouter } from "../../src/broker/http/routes.ts";
+import { drainCommand } from "../../src/cli/commands/drain.ts";
 import { configKey, loadConfigFile, readConfig } from "../../src/cli/config-file.ts";
 import { isSettableIn } from "../../src/cli/flag.ts";
 import { allFlags } from "../../src/cli/flags.ts";
 import { adminProgramFlags, allProgramFlags, brokerProgramFlags, lookupProgramFlags, programScope } from "../../src/cli/modes.ts";
 import { selectProgram } from "../../src/cli/program.ts";
+import { apiRouter as lookupRouter } from "../../src/lookup/http/routes.ts";
 import { TOOLS } from "../../src/tools/tools.ts";
 import { missing, testUnless } from "../support/needs.ts";
 import { MAIN, startProcess } from "../support/server.ts";
@@ -115,5 +118,51 @@ describe("contrib/Dockerfile", () => {
       flag.name.endsWith("-address") && flag.kind === "string" ? (/:(\d+)$/.exec(flag.default)?.[1] ?? []) : [],
     );
     expect(exposed.sort()).toEqual(defaults.sort());
+  });
+});
+
+describe("contrib/kubernetes.yaml", () => {
+  interface Container {
+    name: "broker" | "lookup";
+    command: string[];
+    ports: { name: string; containerPort: number }[];
+    lifecycle?: { preStop: { exec: { command: string[] } } };
+  }
+  type Resource = { kind: string; spec: { ports: { port: number }[]; template: { spec: { containers: Container[] } } } };
+  const resources = Bun.YAML.parse(readFileSync(join(CONTRIB, "kubernetes.yaml"), "utf8")) as Resource[];
+  const containers = resources.filter(({ kind }) => kind === "StatefulSet").flatMap(({ spec }) => spec.template.spec.containers);
+  const routers = { broker: brokerRouter(false), lookup: lookupRouter(false) };
+  const tables = {
+    broker: () => allFlags(brokerProgramFlags({ mode: "broker" })),
+    lookup: () => allFlags(lookupProgramFlags({ mode: "lookup" })),
+  };
+
+  test("runs a broker and a lookup server, with flags that they have, at the ports of their services", () => {
+    expect(containers.map(({ name }) => name).sort()).toEqual(["broker", "lookup"]);
+    for (const { name, command, ports } of containers) {
+      const [program = "", word = "", ...flags] = command;
+      expect(selectProgram(program, [word])).toMatchObject({ mode: name });
+      const known = tables[name]();
+      for (const flag of flags) expect([flag, known.some((one) => flag.startsWith(`--${one.name}=`))]).toEqual([flag, true]);
+      const defaults = known.flatMap((flag) => (flag.kind === "string" && /^(tcp|http)-address$/.test(flag.name) ? [flag.default] : []));
+      expect(ports.map(({ containerPort }) => `0.0.0.0:${containerPort}`)).toEqual(defaults.sort());
+    }
+    const services = resources.filter(({ kind }) => kind === "Service").map(({ spec }) => spec.ports.map(({ port }) => port));
+    expect(services.sort()).toEqual(containers.map(({ ports }) => ports.map(({ containerPort }) => containerPort)).sort());
+  });
+
+  test("asks for paths that there are, and drains with flags that the command has", () => {
+    for (const container of containers) {
+      const probes = Object.entries(container).filter(([key]) => key.endsWith("Probe")) as [string, { httpGet: { path: string } }][];
+      expect(probes.map(([key]) => key)).toContain("readinessProbe");
+      for (const [, { httpGet }] of probes) expect(routers[container.name].findEndpoint("GET", httpGet.path)).toBeDefined();
+    }
+    const [stop] =
+      containers
+        .flatMap(({ lifecycle }) => lifecycle?.preStop.exec.command ?? [])
+        .join(" ")
+        .match(/(?<=^\/bunsq drain ).*/) ?? [];
+    for (const flag of stop?.split(" ") ?? []) expect(drainCommand.flags.map(({ name }) => `--${name}`)).toContain(flag);
+    expect(stop).toBeDefined();
   });
 });

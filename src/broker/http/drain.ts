@@ -3,7 +3,7 @@ import { json, Refusal } from "../../http/server/reply.ts";
 import type { HttpCall } from "./call.ts";
 
 /** A day. */
-export const MAX_DRAIN_MS = 86_400_000;
+const MAX_DRAIN_MS = 86_400_000;
 
 /**
  * POST /drain[?timeout=30s]: begins to drain the broker, which then ends, and says as GET /drain does how far it is. Repeated calls

@@ -9,7 +9,7 @@ export const HTTP = { part: "http" };
 const made = new WeakMap<Request, string>();
 
 /** The X-Request-Id that a request came with; undefined for none, and for one that is too long or has odd characters. */
-export function givenRequestId({ headers }: Request): string | undefined {
+function givenRequestId({ headers }: Request): string | undefined {
   const id = headers.get(HEADER);
   return id !== null && SANE.test(id) ? id : undefined;
 }

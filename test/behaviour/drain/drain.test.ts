@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { startLookupServer } from "../../support/lookup.ts";
+import { missing, testUnless } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { MAIN, type Running, startServer, until } from "../../support/server.ts";
 
@@ -17,31 +18,41 @@ async function busyConsumer({ http, tcpPort }: Running): Promise<{ consumer: Raw
   return { consumer, id: (await consumer.message()).id };
 }
 
-test("a broker that gets SIGUSR2 leaves the lookup, waits for what is in flight, and ends with 0", async () => {
-  const lookup = await startLookupServer();
-  await using server = await startServer({
-    args: [`--lookupd-tcp-address=127.0.0.1:${lookup.tcpPort}`, "--broadcast-address=127.0.0.1"],
-  });
-  const { consumer, id } = await busyConsumer(server);
-  await until("it is registered", async () => (await nodesOf(lookup)) === 1);
-  server.process.kill("SIGUSR2");
-  await until("it drains", async () => (await server.http("GET", "/ready")).status === 503);
-  await until("it refuses", () => server.log().includes("DRAIN: in flight: 1"));
-  expect(await nodesOf(lookup)).toBe(0);
-  expect(await (await server.http("HEAD", "/ready")).text()).toBe("");
-  expect(await (await server.http("GET", "/ready")).text()).toBe("NOK - draining");
-  expect(await (await server.http("GET", "/ping")).text()).toBe("OK");
-  const publish = await server.http("POST", "/pub?topic=t", "m");
-  expect([publish.status, await publish.text()]).toEqual([503, '{"message":"DRAINING"}']);
-  expect(await (await server.http("GET", "/drain")).json()).toMatchObject({
-    ...{ state: "draining", in_flight: 1, consumers: 1, connections: 1, timeout_ms: 30_000 },
-  });
-  consumer.command(`FIN ${id}`);
-  await consumer.untilClosed();
-  consumer.close();
-  expect(await server.process.exited).toBe(0);
-  await lookup.stop();
-}, 30_000);
+const LOOKUPS = [
+  ["bunsq", undefined],
+  ["nsqlookupd", missing("nsqlookupd")],
+] as const;
+
+for (const [program, lacking] of LOOKUPS)
+  testUnless(lacking)(
+    `a broker that gets SIGUSR2 leaves its lookup server (${program}), waits for what is in flight, and ends with 0`,
+    async () => {
+      const lookup = await startLookupServer(program);
+      await using server = await startServer({
+        args: [`--lookupd-tcp-address=127.0.0.1:${lookup.tcpPort}`, "--broadcast-address=127.0.0.1"],
+      });
+      const { consumer, id } = await busyConsumer(server);
+      await until("it is registered", async () => (await nodesOf(lookup)) === 1);
+      server.process.kill("SIGUSR2");
+      await until("it drains", async () => (await server.http("GET", "/ready")).status === 503);
+      await until("it refuses", () => server.log().includes("DRAIN: in flight: 1"));
+      expect(await nodesOf(lookup)).toBe(0);
+      expect(await (await server.http("HEAD", "/ready")).text()).toBe("");
+      expect(await (await server.http("GET", "/ready")).text()).toBe("NOK - draining");
+      expect(await (await server.http("GET", "/ping")).text()).toBe("OK");
+      const publish = await server.http("POST", "/pub?topic=t", "m");
+      expect([publish.status, await publish.text()]).toEqual([503, '{"message":"DRAINING"}']);
+      expect(await (await server.http("GET", "/drain")).json()).toMatchObject({
+        ...{ state: "draining", in_flight: 1, consumers: 1, connections: 1, timeout_ms: 30_000 },
+      });
+      consumer.command(`FIN ${id}`);
+      await consumer.untilClosed();
+      consumer.close();
+      expect(await server.process.exited).toBe(0);
+      await lookup.stop();
+    },
+    30_000,
+  );
 
 test("a drain is begun once, and ends at its bound", async () => {
   await using server = await startServer({ args: ["--drain-timeout=1h"] });
@@ -76,4 +87,3 @@ test("a lookup server ends at SIGUSR2, and one that a broker has beside it ends 
   expect(await server.process.exited).toBe(0);
   expect(server.log()).toContain("DRAIN: nothing is in flight");
 }, 30_000);
-
