@@ -31,7 +31,10 @@ export interface BrokerListOwner {
 const DEFAULT_POLL_MS = 60_000;
 /** Polls that are asked for in between are at least this far apart. */
 const MIN_POLL_MS = 1_000;
-/** How often lookup servers are asked while they know no broker, so that a new topic is found soon. */
+/**
+ * How often lookup servers are asked while they know no broker, so that a new topic is found soon. After a broker was lost they are
+ * asked as soon, and then after twice the time and so on, since one that is only started anew is back in seconds.
+ */
 const SEARCH_POLL_MS = 2_000;
 
 /** The brokers that a client uses: a fixed list, or what the lookup servers say. */
@@ -45,6 +48,8 @@ export class BrokerList {
   private timer: Timer | undefined;
   private lastPollMs = Number.NEGATIVE_INFINITY;
   private isPolling = false;
+  /** The wait before the next poll, if that is shorter than usual. */
+  private searchMs = Number.POSITIVE_INFINITY;
 
   /**
    * @param topic whose brokers are wanted; undefined for all brokers
@@ -76,6 +81,7 @@ export class BrokerList {
 
   /** A broker was lost, so the lookup servers may know more. */
   pollSoon(): void {
+    this.searchMs = SEARCH_POLL_MS;
     if (this.clients.length === 0 || this.isPolling || this.stopper.signal.aborted) return;
     const waitMs = Math.max(0, this.lastPollMs + MIN_POLL_MS - this.clock.steadyMs());
     this.plan(waitMs);
@@ -97,7 +103,8 @@ export class BrokerList {
     // While a lookup server is down, what it said last counts.
     const known = new Set([...this.answers.values()].flatMap((brokers) => [...brokers]));
     if (isFirst || results.includes(true)) this.owner.onBrokers(known);
-    const wholeMs = known.size === 0 ? Math.min(this.pollMs, SEARCH_POLL_MS) : this.pollMs;
+    const wholeMs = Math.min(this.pollMs, known.size === 0 ? SEARCH_POLL_MS : this.searchMs);
+    this.searchMs *= 2;
     this.plan(wholeMs * (1 + this.jitter * (Math.random() - 0.5)));
   }
 

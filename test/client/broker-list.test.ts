@@ -96,3 +96,25 @@ test("a topic that nobody has is looked for every few seconds, and lost brokers 
   await Bun.sleep(5);
   expect(lookup.asked).toBe(3);
 });
+
+test("a broker that was lost is looked for again soon, and then at longer and longer intervals", async () => {
+  using lookup = new FakeLookup();
+  lookup.brokers = ["a", "b"];
+  const { clock, told, list } = stage([lookup]);
+  await until("the first answer", () => told.length === 1);
+  lookup.brokers = ["a"];
+  list.pollSoon();
+  clock.advance(1_000);
+  await until("it is gone", () => told.length === 2);
+  // Each interval is up to 15 % longer.
+  for (const intervalMs of [2_000, 4_000, 8_000, 16_000, 32_000]) {
+    const before = told.length;
+    clock.advance(intervalMs * 1.15);
+    await until("the next answer", () => told.length === before + 1);
+  }
+  const asked = lookup.asked;
+  clock.advance(POLL_MS * 0.8);
+  await Bun.sleep(5);
+  expect(lookup.asked).toBe(asked);
+  list.stop();
+});
