@@ -64,7 +64,8 @@ One file and one environment serve all modes. A broker alone ignores the other s
 | --- | --- |
 | SIGINT, SIGTERM | closes the connections, saves everything and ends; a second one ends the process at once |
 | SIGHUP | the same; but nothing if the process was started with SIGHUP ignored, as \`nohup\` does |
-| others | what the system does by default: SIGUSR1 and SIGUSR2 kill the process. No acknowledged message is lost |
+| SIGUSR2 | [drains](operations.md#drain) the broker, which then ends; a lookup server alone ends as at SIGTERM |
+| others | what the system does by default: SIGUSR1 kills the process. No acknowledged message is lost |
 
 No signal reloads the configuration or reopens a log file. Log lines go to standard error, for the supervisor to keep and rotate.
 

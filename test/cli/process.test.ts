@@ -177,24 +177,19 @@ describe("a broker process", () => {
     expect(await server.stop()).toBe(0);
   }, 60_000);
 
-  for (const [signal, number] of [
-    ["SIGUSR1", 10],
-    ["SIGUSR2", 12],
-  ] as const) {
-    test(`is killed by ${signal}, which no message that was acknowledged is lost by`, async () => {
-      const server = await startServer({ dataPath });
-      await publish(server, `before ${signal}`);
-      expect(await server.stop(signal)).toBe(128 + number);
-      expect(server.log()).not.toContain("closing");
-      expect(await firstMessageAfterRestart()).toBe(`before ${signal}`);
-    }, 60_000);
-  }
+  test("is killed by SIGUSR1, which no message that was acknowledged is lost by", async () => {
+    const server = await startServer({ dataPath });
+    await publish(server, "before SIGUSR1");
+    expect(await server.stop("SIGUSR1")).toBe(128 + 10);
+    expect(server.log()).not.toContain("closing");
+    expect(await firstMessageAfterRestart()).toBe("before SIGUSR1");
+  }, 60_000);
 
   for (const kind of ["fault", "rejection"]) {
     test(`logs a ${kind} that is not caught with its stack, saves its state, and ends with 1`, async () => {
       const server = await startWith(`${kind}.ts`, dataPath);
       await publish(server, "before the end");
-      expect(await server.stop("SIGUSR2")).toBe(1);
+      expect(await server.stop("SIGUSR1")).toBe(1);
       expect(server.log()).toContain(` FATAL: Error: planted ${kind}\n`);
       expect(server.log()).toMatch(new RegExp(`FATAL: {5}at .*${kind}\\.ts:\\d+`));
       expect(await firstMessageAfterRestart()).toBe("before the end");
