@@ -24,7 +24,7 @@ describe("docs/flags.md and docs/compatibility.md", () => {
     expect(compatibility).toBe(compatibilityDoc(compatibility));
   });
 
-  for (const program of ["nsqd", "nsqlookupd"]) {
+  for (const program of ["nsqd", "nsqlookupd", "nsqadmin"]) {
     testUnless(missing(program))(`tell of every flag of ${program}, and of no other, with its default`, () => {
       const theirs = helpOf(findProgram(program) ?? "");
       const rows = rowsUnder(program);

@@ -19,8 +19,8 @@ afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-describeUnless(missing("nsqd", "nsqlookupd"))("under the name", () => {
-  for (const program of ["nsqd", "nsqlookupd"] as const) {
+describeUnless(missing("nsqd", "nsqlookupd", "nsqadmin"))("under the name", () => {
+  for (const program of ["nsqd", "nsqlookupd", "nsqadmin"] as const) {
     const theirs = findProgram(program) ?? "";
     for (const args of commandLines(program)) {
       test(`${program}, ${args.join(" ")} ends as Go's does`, () => {

@@ -37,8 +37,8 @@ export function makeFiles(folder: string): void {
 }
 
 /** Command lines on which the programs end by themselves. */
-export function commandLines(program: "nsqd" | "nsqlookupd"): string[][] {
-  const both = [
+export function commandLines(program: "nsqd" | "nsqlookupd" | "nsqadmin"): string[][] {
+  const all = [
     ["-version"],
     ["--version"],
     ["-version=T"],
@@ -65,9 +65,27 @@ export function commandLines(program: "nsqd" | "nsqlookupd"): string[][] {
     ["-config=torn.cfg"],
     ["-config=level.cfg"],
     ["-config=latin1.cfg"],
-    ["-tcp-address=127.0.0.1:99999"],
-    ["-http-address=127.0.0.1:99999", "-tcp-address=127.0.0.1:0"],
   ];
+  if (program === "nsqadmin")
+    return [
+      ...all,
+      [],
+      ["-lookupd-http-address=127.0.0.1:1", "-nsqd-http-address=127.0.0.1:1"],
+      ["-lookupd-http-address=nonsense"],
+      ["-nsqd-http-address=127.0.0.1:99999"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-client-tls-cert=x"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-client-tls-key=x"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-client-tls-cert=missing.pem", "-http-client-tls-key=missing.pem"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-client-tls-root-ca-file=missing.pem"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-client-tls-root-ca-file=torn.cfg"],
+      ["-nsqd-http-address=127.0.0.1:1", "-allow-config-from-cidr=10.0.0.0"],
+      ["-nsqd-http-address=127.0.0.1:1", "-allow-config-from-cidr=10.0.0.0/33"],
+      ["-nsqd-http-address=127.0.0.1:1", "-http-address=127.0.0.1:99999"],
+      ["-statsd-interval=5"],
+      ["-proxy-graphite=maybe"],
+      ["-node-id=5"],
+    ];
+  const both = [...all, ["-tcp-address=127.0.0.1:99999"], ["-http-address=127.0.0.1:99999", "-tcp-address=127.0.0.1:0"]];
   if (program === "nsqlookupd")
     return [
       ...both,

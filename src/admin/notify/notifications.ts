@@ -15,7 +15,7 @@ export interface AdminAction {
   /** `host:port` */
   remote_ip: string;
   user_agent: string;
-  /** Of the request. */
+  /** The URL of the request with which the operator acted. */
   url: string;
   /** Name of this host. */
   via: string;

@@ -1,4 +1,4 @@
-/** What wants to work at the same time as others waits here if so many do, in the order in which it came. */
+/** Bounds how much is done at the same time. The rest waits, in the order in which it came. */
 export class Slots {
   private used = 0;
   private readonly waiting: (() => void)[] = [];
