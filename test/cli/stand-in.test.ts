@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { adminFlags } from "../../src/cli/admin-flags.ts";
 import { brokerFlags } from "../../src/cli/broker-flags.ts";
 import { configKey } from "../../src/cli/config-file.ts";
 import type { Flag } from "../../src/cli/flag.ts";
@@ -121,6 +122,34 @@ describeUnless(missing("nsqd"))("a config file of nsqd's", () => {
     expect(changed.map(configKey).filter((key) => told[key] === defaults[key])).toEqual([]);
   }, 60_000);
 });
+
+testUnless(noExamples ?? missing("nsqadmin"))(
+  "nsqadmin's own example loads unchanged, and sets the same",
+  async () => {
+    const running: Running[] = [];
+    try {
+      // As it is, it names lookup servers and brokers, which nsqadmin itself refuses.
+      const path = join(folder, "nsqadmin.cfg");
+      writeFileSync(path, readFileSync(join(EXAMPLES, "nsqadmin.cfg.example"), "utf8").replace(/^nsqd_http_addresses = \[[^\]]*\]/m, ""));
+      const args = [`--config=${path}`, "--http-address=127.0.0.1:0"];
+      for (const command of [[findProgram("nsqadmin") ?? ""], [process.execPath, MAIN, "nsqadmin"]]) {
+        running.push(await startProcess("nsqadmin", [...command, ...args], ["HTTP"]));
+      }
+      const keys = allFlags(adminFlags()).filter(
+        (flag) => !flag.own && !["config", "version", "verbose", "http-address"].includes(flag.name),
+      );
+      for (const key of keys.map(configKey)) {
+        const [theirs, ours] = await Promise.all(running.map(async (one) => (await one.http("GET", `/config/${key}`)).text()));
+        expect([key, ours]).toEqual([key, theirs]);
+      }
+      expect(running[1]?.log()).not.toContain("WARNING");
+      expect(await running[1]?.stop()).toBe(0);
+    } finally {
+      await Promise.all(running.map((one) => one.stop("SIGKILL")));
+    }
+  },
+  30_000,
+);
 
 testUnless(noExamples)(
   "nsqlookupd's own example loads unchanged",

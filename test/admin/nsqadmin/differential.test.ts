@@ -182,21 +182,30 @@ describeUnless(missing("nsqd", "nsqlookupd", "nsqadmin"))("beside Go's nsqadmin,
     { request: { method: "DELETE", path: "/api/nodes/{second}", body: '{"topic":"extra"}' } },
   ];
 
-  const reset = async () => {
-    for (const broker of cluster.brokers) {
-      for (const topic of ["extra", "fresh"]) await broker.http("POST", `/topic/delete?topic=${topic}`);
+  /** The state once it does not change any more: brokers tell lookup servers of what they have deleted or created. */
+  const settledState = async () => {
+    let state = await cluster.state();
+    for (let same = 0; same < 20; ) {
+      await Bun.sleep(10);
+      const next = await cluster.state();
+      same = Bun.deepEquals(next, state) ? same + 1 : 0;
+      state = next;
     }
-    for (const lookup of cluster.lookups) for (const topic of ["extra", "fresh"]) await post(lookup, `/topic/delete?topic=${topic}`);
+    return state;
+  };
+
+  const reset = async () => {
+    const topics = ["extra", "fresh"];
+    for (const broker of cluster.brokers) for (const topic of topics) await broker.http("POST", `/topic/delete?topic=${topic}`);
+    await settledState();
+    for (const lookup of cluster.lookups) for (const topic of topics) await post(lookup, `/topic/delete?topic=${topic}`);
     for (const broker of cluster.brokers) {
       await post(broker, "/topic/create?topic=extra");
       await post(broker, "/channel/create?topic=extra&channel=mail");
       await post(broker, "/pub?topic=extra", "message");
     }
-    const registered = async () => (await cluster.state()).filter((line) => /^lookup \d extra: mail$/.test(line)).length === 2;
-    for (let round = 0; !(await registered()); round++) {
-      if (round === 1000) throw new Error(`extra is not registered: ${await cluster.state()}`);
-      await Bun.sleep(10);
-    }
+    const isRegistered = async () => (await cluster.state()).filter((line) => /^lookup \d extra: mail$/.test(line)).length === 2;
+    await until("extra is registered", isRegistered);
   };
 
   for (const { request } of WRITES) {
@@ -204,15 +213,7 @@ describeUnless(missing("nsqd", "nsqlookupd", "nsqadmin"))("beside Go's nsqadmin,
       const done = async (program: "nsqadmin" | "bunsq") => {
         await reset();
         const answer = await ask(cluster.overLookups[program], { ...request, path: addressed(request.path) });
-        // Brokers tell lookup servers of what they have deleted or created.
-        let state = await cluster.state();
-        for (let same = 0; same < 20; ) {
-          await Bun.sleep(10);
-          const next = await cluster.state();
-          same = Bun.deepEquals(next, state) ? same + 1 : 0;
-          state = next;
-        }
-        return { answer, state };
+        return { answer, state: await settledState() };
       };
       const expected = await done("nsqadmin");
       expect(await done("bunsq")).toEqual(expected);

@@ -94,6 +94,15 @@ export const DIFFERENCES: Difference[] = [
     },
   },
   {
+    name: "A query that is not well-formed",
+    why: "the code is that of all other calls",
+    seen: {
+      request: { path: "/api/topics?inactive=%zz" },
+      nsqadmin: { status: 400, message: 'invalid URL escape "%zz"' },
+      bunsq: { status: 400, message: "INVALID_REQUEST" },
+    },
+  },
+  {
     name: "A long body",
     why: "the longest that means something has 200 bytes; nsqadmin reads any",
     seen: {
