@@ -14,6 +14,7 @@ import { checkDataPath } from "./exclusive-data-path.ts";
 import { FolderLock } from "./folder-lock.ts";
 import { GroupSync } from "./loop/group-sync.ts";
 import { Health } from "./loop/health.ts";
+import { RateSampler } from "./loop/rate-sampler.ts";
 import { EventLoopTurn } from "./loop/turn.ts";
 import type { BrokerOptions } from "./options.ts";
 import { setMisplacedAside } from "./recovery/misplaced.ts";
@@ -130,6 +131,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
+    const rates = new RateSampler(registry);
     const health = new Health({ lock, freeSpace, checkpointer, groupSync, readFailures });
 
     // From here on each sync of a new file covers its own folder's names; these folders' own names are covered now.
@@ -158,7 +160,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
-      ...{ groupSync, acks, publishing, messageControl, health, httpConnections, lock, damage, notes },
+      ...{ groupSync, acks, publishing, messageControl, health, rates, httpConnections, lock, damage, notes },
     };
   } catch (error) {
     metadata?.close();

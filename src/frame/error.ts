@@ -16,3 +16,8 @@ export function fatal(code: string, text: string): ProtocolError {
 export function nonFatal(code: string, text: string): ProtocolError {
   return { code, text, fatal: false };
 }
+
+/** Whether an error is the answer to a PUB, MPUB or DPUB: nsqd's texts name the command. */
+export function isAboutPublish({ code, text }: ProtocolError): boolean {
+  return /\b[DM]?PUB\b/.test(`${code} ${text}`);
+}

@@ -3,7 +3,7 @@ import type { ClientAcks } from "./group-commit.ts";
 /** What waiting acknowledgements need of the broker. */
 export interface AckServices {
   readonly acks: { add(acks: ClientAcks): void };
-  readonly turn: { schedule(): void };
+  readonly turn: { readonly steadyMs: number; schedule(): void };
 }
 
 /**
@@ -16,6 +16,10 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   protected committed = 0;
   /** How many have left the queue. */
   protected removed = 0;
+  /** When the first publish since the last commit came, ms of a steady clock. */
+  uncommittedSinceMs = 0;
+  /** The number of the last one whose time was measured. */
+  measuredUpTo = 0;
   /** The number of the last one that waits for a sync. */
   protected syncUpTo = 0;
 
@@ -36,6 +40,7 @@ export abstract class AckQueue<Ack, Client extends { readonly closed: boolean }>
   /** Adds an acknowledgement that goes out after the next commit, or another frame that waits for its turn. */
   add(ack: Ack): void {
     if (this.waiting.push(ack) !== this.committed + 1) return;
+    this.uncommittedSinceMs = this.services.turn.steadyMs;
     this.services.acks.add(this);
     this.services.turn.schedule();
   }

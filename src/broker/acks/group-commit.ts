@@ -1,4 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
+import { newDurations } from "../../base/histogram.ts";
 import type { Logger } from "../../base/logger.ts";
 import { type PendingPublish, PublishError } from "./pending-publish.ts";
 
@@ -9,6 +10,10 @@ export interface ClientAcks {
   readonly waitsForSync: boolean;
   /** The number of the last committed acknowledgement; they are numbered from the start of the connection. */
   readonly committedUpTo: number;
+  /** When the first publish since the last commit came, ms of a steady clock. */
+  readonly uncommittedSinceMs: number;
+  /** The number of the last acknowledgement whose time was measured. */
+  measuredUpTo: number;
   /** A commit ended: each publish since the commit before is committed now, or its acknowledgement becomes its error. */
   onCommitted(): void;
   /** Sends the acknowledgements up to a number: their publishes are as durable as they have to be. */
@@ -22,11 +27,16 @@ interface SyncWaiter {
   acks: ClientAcks;
   /** The number of the last acknowledgement that the sync covers. */
   upTo: number;
+  /** The publishes that were committed last, and when the first of them came. */
+  count: number;
+  sinceMs: number;
 }
 
 /** A publish whose caller waits for a promise, such as an HTTP call. */
 interface Caller {
   publish: PendingPublish;
+  /** When it came, ms of a steady clock; NaN: it is not measured. */
+  sinceMs: number;
   resolve: () => void;
   reject: (error: Error) => void;
 }
@@ -39,6 +49,8 @@ export type Sync = (done: (error: Error | undefined) => void) => void;
  * sync covers everything that was committed while the sync before it was running.
  */
 export class GroupCommit {
+  /** From when a publish was read to its answer, ms. Those of one client and turn count as the first of them. */
+  readonly toAnswer = newDurations();
   /** Clients with acknowledgements that no commit covers yet. */
   private uncommitted: ClientAcks[] = [];
   private callers: Caller[] = [];
@@ -53,7 +65,7 @@ export class GroupCommit {
     private readonly sync: Sync,
     private readonly clock: Clock,
     private readonly logger: Logger,
-    private readonly turn: { schedule(): void },
+    private readonly turn: { readonly steadyMs: number; schedule(): void },
   ) {}
 
   /** Whether nothing waits for a commit. */
@@ -66,9 +78,9 @@ export class GroupCommit {
     this.uncommitted.push(acks);
   }
 
-  /** Resolves once the publish is as durable as it has to be; rejects with a PublishError. */
-  wait(publish: PendingPublish): Promise<void> {
-    return new Promise((resolve, reject) => this.callers.push({ publish, resolve, reject }));
+  /** Resolves once the publish is as durable as it has to be; rejects with a PublishError. @param sinceMs when it came; NaN: it is none */
+  wait(publish: PendingPublish, sinceMs = this.turn.steadyMs): Promise<void> {
+    return new Promise((resolve, reject) => this.callers.push({ publish, sinceMs, resolve, reject }));
   }
 
   /** Whether a sync is under way or to be made. */
@@ -98,18 +110,33 @@ export class GroupCommit {
     const { uncommitted, callers } = this;
     this.uncommitted = [];
     this.callers = [];
+    const nowMs = this.clock.steadyMs();
     for (const acks of uncommitted) acks.onCommitted();
-    for (const acks of uncommitted) {
-      if (acks.closed) continue;
-      if (acks.waitsForSync) this.waitingForSync.push({ acks, upTo: acks.committedUpTo });
-      else acks.sendUpTo(acks.committedUpTo);
-    }
+    for (const acks of uncommitted) if (!acks.closed) this.settleClient(acks, nowMs);
     for (const caller of callers) {
       const { failure, fsync } = caller.publish.target;
+      if (failure === undefined && !fsync) this.measure(caller.sinceMs, 1, nowMs);
       if (failure !== undefined) caller.reject(new PublishError(failure.message));
       else if (fsync) this.callersForSync.push(caller);
       else caller.resolve();
     }
+  }
+
+  private settleClient(acks: ClientAcks, nowMs: number): void {
+    const sinceMs = acks.uncommittedSinceMs;
+    const upTo = acks.committedUpTo;
+    const count = upTo - acks.measuredUpTo;
+    acks.measuredUpTo = upTo;
+    if (acks.waitsForSync) {
+      this.waitingForSync.push({ acks, upTo, count, sinceMs });
+      return;
+    }
+    acks.sendUpTo(upTo);
+    if (count > 0) this.measure(sinceMs, count, nowMs);
+  }
+
+  private measure(sinceMs: number, count: number, nowMs: number): void {
+    if (!Number.isNaN(sinceMs)) this.toAnswer.record(nowMs - sinceMs, count);
   }
 
   /** Makes a sync with the next tick although no acknowledgement waits for one. */
@@ -137,11 +164,15 @@ export class GroupCommit {
       if (error !== undefined && waiters.length + callers.length > 0) {
         this.logger.error(`cannot sync to the disk: ${error.message}; the publishes that waited for it are refused`);
       }
-      for (const { acks, upTo } of waiters) {
-        if (!acks.closed) acks.settleUpTo(upTo);
+      const nowMs = this.clock.steadyMs();
+      for (const { acks, upTo, count, sinceMs } of waiters) {
+        if (acks.closed) continue;
+        acks.settleUpTo(upTo);
+        if (count > 0) this.measure(sinceMs, count, nowMs);
       }
-      for (const { publish, resolve, reject } of callers) {
+      for (const { publish, sinceMs, resolve, reject } of callers) {
         const { syncFailure } = publish.target;
+        this.measure(sinceMs, 1, nowMs);
         if (syncFailure === undefined) resolve();
         else reject(new PublishError(syncFailure.message));
       }

@@ -2,7 +2,8 @@ import type { Logger } from "../../base/logger.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ConnectionLimit } from "../../http/server/connection-limit.ts";
 import type { DrainProgress } from "../drain.ts";
-import type { ReportedConnection, StatsSource } from "../metrics/stats.ts";
+import type { FigureSource } from "../metrics/figures.ts";
+import type { ReportedConnection } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MessageControl } from "../topics/message-control.ts";
@@ -10,7 +11,7 @@ import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 
 /** What the handlers of the HTTP API need of the broker. */
-export interface BrokerApi extends StatsSource {
+export interface BrokerApi extends FigureSource {
   readonly options: BrokerOptions;
   readonly logger: Logger;
   /** When the broker started, ms since 1970. */
@@ -23,13 +24,13 @@ export interface BrokerApi extends StatsSource {
   httpsPort: number;
   readonly drain: ApiDrain;
   readonly turn: ApiTurn;
-  readonly registry: ApiRegistry;
+  readonly registry: FigureSource["registry"] & ApiRegistry;
   readonly publishing: Publishing;
   readonly messageControl: MessageControl;
   readonly deferred: DeferredStore;
   readonly listener: ApiListener;
   /** The HTTP and HTTPS connections. */
-  readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "refused" | "closedIdle">>;
+  readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "openBy" | "refused" | "closedIdle">>;
   /** Called after an option was changed at run time. */
   readonly optionsChanged: Iterable<() => void>;
   readonly readFailures: {
@@ -47,6 +48,8 @@ export interface BrokerApi extends StatsSource {
 /** The clients on TCP. */
 interface ApiListener {
   readonly connections: ReadonlyMap<number, ReportedConnection>;
+  /** Those that have published. */
+  readonly producerCount: number;
   /** Clients that were turned away. */
   readonly refused: number;
 }

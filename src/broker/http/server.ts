@@ -18,6 +18,7 @@ import { apiRouter } from "./routes.ts";
 export interface HttpServices extends BrokerApi, FastPathServices {
   readonly turn: BrokerApi["turn"] & FastPathServices["turn"];
   readonly httpConnections: FastPathServices["httpConnections"];
+  readonly acks: BrokerApi["acks"] & FastPathServices["acks"];
 }
 
 /** The status of the answer to a call that an operator's error ended. */
@@ -94,7 +95,7 @@ function api(broker: BrokerApi) {
     logger: broker.logger,
     router: apiRouter(broker.options.httpDebug),
     call: (incoming: Incoming) => new HttpCall(broker, incoming),
-    failed: refusedCall,
+    failed: (error: unknown) => refusedCall(broker, error),
   };
 }
 
@@ -104,11 +105,12 @@ function tlsRequired(broker: BrokerApi): Response {
 }
 
 /** The answer to a call that failed, but for refusals and defects. */
-function refusedCall(error: unknown): Response | undefined {
+function refusedCall(broker: BrokerApi, error: unknown): Response | undefined {
   if (error instanceof OperatorError) return failure(OPERATOR_STATUS[error.code], error.code);
   // Not "not found": what was asked for may be there.
   if (error instanceof UnreadableFile) return failure(503, "FILE_UNREADABLE");
   if (error instanceof TopicWaits) return failure(503, "TOPIC_NOT_OPEN");
   if (!(error instanceof PublishError)) return undefined;
+  broker.publishing.errorCount++;
   return failure(503, LEAVING_CODES.get(error.message) ?? "PUB_FAILED");
 }

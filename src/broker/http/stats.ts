@@ -1,5 +1,6 @@
 import { json, text } from "../../http/server/reply.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
+import { addFigures } from "../metrics/figures.ts";
 import { readMemory, readStats } from "../metrics/stats.ts";
 import type { HttpCall } from "./call.ts";
 import { printStats } from "./stats-text.ts";
@@ -8,18 +9,22 @@ import { printStats } from "./stats-text.ts";
 const FALSE = new Set(["false", "0"]);
 
 /**
- * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=]: the statistics of the broker, as JSON or as
+ * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=][&bunsq=true]: the statistics of the broker, as JSON or as
  * text (https://nsq.io/components/nsqd.html#get-stats).
  */
 export function stats({ broker, query }: HttpCall): Response {
   const { listener, httpConnections } = broker;
   const includeClients = !FALSE.has(query.get("include_clients") ?? "");
   const includeMemory = !FALSE.has(query.get("include_mem") ?? "");
-  const { topics, producers } = readStats(broker, query.get("topic") ?? "", query.get("channel") ?? "", includeClients);
+  const topicName = query.get("topic") ?? "";
+  const isExtended = query.get("bunsq") === "true";
+  const shown = readStats(broker, topicName, query.get("channel") ?? "", includeClients, isExtended);
+  const { topics, producers } = shown;
   const memory = includeMemory ? readMemory() : undefined;
   const health = broker.health.text;
   if (query.get("format") !== "json") return text(printStats({ topics, producers }, memory, health, broker.startTimeMs, Date.now()));
   const failures = broker.readFailures.list;
+  const figures = isExtended ? addFigures(broker, shown, topicName !== "", Date.now()) : undefined;
   return json({
     version: NSQ_VERSION,
     health,
@@ -38,5 +43,6 @@ export function stats({ broker, query }: HttpCall): Response {
     ...(broker.damage.counts.size > 0 ? { corrupt_files: Object.fromEntries(broker.damage.counts) } : {}),
     bunsq_version: BUNSQ_VERSION,
     ...(failures.length > 0 ? { read_failures: failures } : {}),
+    ...figures,
   });
 }

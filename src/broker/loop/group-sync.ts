@@ -1,4 +1,5 @@
 import type { Clock } from "../../base/clock.ts";
+import { newDurations } from "../../base/histogram.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -29,6 +30,8 @@ export interface GroupSyncParts {
 export class GroupSync {
   /** Why the last sync failed; undefined: it did not. */
   failure: Error | undefined;
+  /** How long syncs took, ms: all files that one was for. */
+  readonly durations = newDurations();
   /** When everything is to be synced, though nobody waits for it; 0: nothing is left to sync. */
   private dueMs = 0;
 
@@ -66,7 +69,7 @@ export class GroupSync {
 
   private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
     const { clock, deferred, keys, checkpointer } = this.parts;
-    const round: Round = { topics: [...topics], logs: new Map(), entries: undefined, keys: undefined };
+    const round: Round = { topics: [...topics], logs: new Map(), entries: undefined, keys: undefined, sinceMs: clock.steadyMs() };
     deferred.syncBegins();
     keys.syncBegins();
     checkpointer.syncBegins();
@@ -96,8 +99,9 @@ export class GroupSync {
 
   /** Says what failed to everything that waits for the sync, before the acknowledgements go out. */
   private end(round: Round, failure: Error | undefined, done: (error: Error | undefined) => void): void {
-    const { deferred, keys, turn, checkpointer } = this.parts;
+    const { clock, deferred, keys, turn, checkpointer } = this.parts;
     this.failure = failure;
+    this.durations.record(clock.steadyMs() - round.sinceMs);
     for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
     const refusal = round.entries ?? round.keys;
     keys.syncEnded(turn.agingMs, refusal);
@@ -114,6 +118,8 @@ export class GroupSync {
 /** What a sync covers, and what of it failed. */
 interface Round {
   readonly topics: readonly Topic[];
+  /** When it began, ms of a steady clock. */
+  readonly sinceMs: number;
   readonly logs: Map<Topic, Error>;
   /** Why entries of deferred messages, or the names of their files, could not be synced. */
   entries: Error | undefined;

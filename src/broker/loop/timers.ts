@@ -53,6 +53,7 @@ export interface TimersParts {
   /** Opens later what could not be opened at the start. */
   recovery: { resume(): void };
   health: Health;
+  rates: { sampleIfDue(nowMs: number): void };
   openFiles: { closeIdle(nowMs: number): void };
   listener: TimedConnections;
   clock: Pick<Clock, "callAfterTurn">;
@@ -142,13 +143,14 @@ export class Timers {
   }
 
   private survey(nowMs: number): void {
-    const { turn, registry, deferred, keys, checkpointer, metadata, metadataBackup, freeSpace, health, lock, openFiles, logger } =
+    const { turn, registry, deferred, keys, checkpointer, metadata, metadataBackup, freeSpace, health, rates, lock, openFiles, logger } =
       this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
     for (const topic of registry.topics.values()) {
       topic.shrinkIfIdle(nowMs);
       topic.reviewRetention(nowMs);
     }
+    rates.sampleIfDue(turn.steadyMs);
     openFiles.closeIdle(turn.steadyMs);
     keys.evictExpired(turn.agingMs);
     lock.check([metadata.path], logger);

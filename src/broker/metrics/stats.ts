@@ -10,7 +10,7 @@ import type { Topic } from "../topics/topic.ts";
 export interface StatsSource {
   readonly registry: { readonly topics: ReadonlyMap<string, Topic> };
   /** The clients on TCP, by their ids. */
-  readonly listener: { readonly connections: ReadonlyMap<number, ReportedConnection> };
+  readonly listener: { readonly connections: ReadonlyMap<number, ReportedConnection>; readonly producerCount: number };
   /** The percentiles of message latencies to report, largest first; none: channels do not measure. */
   readonly percentiles: readonly number[];
   /** Undefined: it does not matter to the broker where its consumers are. */
@@ -33,6 +33,8 @@ export interface ReportedConnection {
   readonly messageCount: number;
   readonly finishCount: number;
   readonly requeueCount: number;
+  /** Publishes that were refused or failed. */
+  readonly publishErrors: number;
   /** Unix time, ms. */
   readonly connectTimeMs: number;
   readonly sampleRate: number;
@@ -118,6 +120,8 @@ export interface ClientStats {
   topology_zone?: string;
   /** Left out for a client that has not published. */
   pub_counts?: PublishedCount[];
+  /** Publishes that were refused or failed. Only with the figures that nsqd does not have. */
+  publish_errors?: number;
   tls: boolean;
   tls_cipher_suite: string;
   tls_version: string;
@@ -157,26 +161,37 @@ export interface MemoryStats {
  *
  * @param topicName the only topic to show; empty for all
  * @param channelName the only channel to show, of the topics that have it; empty for all
+ * @param withErrors with the publishes of clients that failed, which nsqd does not tell
  */
-export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
+export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean, withErrors = false): Stats {
   const all = source.registry.topics;
   const topics = topicName === "" ? byName(all) : only(all, topicName);
   // As in nsqd, an unknown topic leaves out the producers, too.
   if (topics.length === 0 && topicName !== "") return { topics: null, producers: null };
+  const show: Shown = { topicName, channelName, includeClients, withErrors };
   return {
-    topics: topics.flatMap((topic) => readTopic(source, topic, topicName, channelName, includeClients)),
-    producers: includeClients ? readProducers(source, topicName) : null,
+    topics: topics.flatMap((topic) => readTopic(source, topic, show)),
+    producers: includeClients ? readProducers(source, show) : null,
   };
 }
 
-function readTopic(source: StatsSource, topic: Topic, topicName: string, channelName: string, includeClients: boolean): TopicStats[] {
+/** What is asked for. */
+interface Shown {
+  readonly topicName: string;
+  readonly channelName: string;
+  readonly includeClients: boolean;
+  readonly withErrors: boolean;
+}
+
+function readTopic(source: StatsSource, topic: Topic, show: Shown): TopicStats[] {
+  const { channelName } = show;
   const channels = channelName === "" ? byName(topic.channels) : only(topic.channels, channelName);
   if (channels.length === 0 && channelName !== "") return [];
   const corruptRegions = topic.corruptRegions;
   return [
     {
       topic_name: topic.name,
-      channels: channels.map((channel) => readChannel(source, channel, topicName, includeClients)),
+      channels: channels.map((channel) => readChannel(source, channel, show)),
       depth: topic.depth,
       backend_depth: topic.backendDepth,
       message_count: topic.messageCount,
@@ -199,7 +214,7 @@ function readLatency(percentiles: readonly number[], channels: Iterable<Channel>
   return sketch === undefined ? NO_LATENCY : percentilesOf(percentiles, sketch);
 }
 
-function readChannel(source: StatsSource, channel: Channel, topicName: string, includeClients: boolean): ChannelStats {
+function readChannel(source: StatsSource, channel: Channel, show: Shown): ChannelStats {
   return {
     channel_name: channel.name,
     depth: channel.depth,
@@ -210,7 +225,7 @@ function readChannel(source: StatsSource, channel: Channel, topicName: string, i
     requeue_count: channel.requeueCount,
     timeout_count: channel.timeoutCount,
     client_count: channel.consumers.length,
-    clients: includeClients ? readConsumers(source, channel, topicName) : null,
+    clients: show.includeClients ? readConsumers(source, channel, show) : null,
     paused: channel.paused,
     ...readNearness(source, channel),
     e2e_processing_latency: readLatency(source.percentiles, [channel]),
@@ -228,23 +243,23 @@ function readNearness({ locality }: StatsSource, { deliveredBy: [zone, region, e
   };
 }
 
-function readConsumers({ listener }: StatsSource, channel: Channel, topicName: string): ClientStats[] {
+function readConsumers({ listener }: StatsSource, channel: Channel, show: Shown): ClientStats[] {
   return channel.consumers.flatMap(({ id }) => {
     const connection = listener.connections.get(id);
-    return connection === undefined ? [] : [readClient(connection, topicName)];
+    return connection === undefined ? [] : [readClient(connection, show)];
   });
 }
 
-function readProducers(source: StatsSource, topicName: string): ClientStats[] | null {
+function readProducers(source: StatsSource, show: Shown): ClientStats[] | null {
   const producers: ClientStats[] = [];
   for (const connection of source.listener.connections.values()) {
-    if (connection.publisher.hasPublished) producers.push(readClient(connection, topicName));
+    if (connection.publisher.hasPublished) producers.push(readClient(connection, show));
   }
   return producers.length === 0 ? null : producers;
 }
 
-/** @param topicName the only topic whose publishes are shown; empty for all */
-function readClient(connection: ReportedConnection, topicName: string): ClientStats {
+/** Of its publishes, those to the topic that is shown. */
+function readClient(connection: ReportedConnection, { topicName, withErrors }: Shown): ClientStats {
   const published: PublishedCount[] = [];
   for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
   return {
@@ -267,6 +282,7 @@ function readClient(connection: ReportedConnection, topicName: string): ClientSt
     ...(connection.topologyRegion === "" ? {} : { topology_region: connection.topologyRegion }),
     ...(connection.topologyZone === "" ? {} : { topology_zone: connection.topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
+    ...(withErrors ? { publish_errors: connection.publishErrors } : {}),
     tls: connection.tls !== undefined,
     tls_cipher_suite: connection.tls?.cipherSuite ?? "",
     tls_version: connection.tls?.version ?? "",

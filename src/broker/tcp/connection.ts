@@ -1,7 +1,7 @@
 import type { Deadlined } from "../../base/deadline-heap.ts";
 import { freeBuffer } from "../../base/free-buffer.ts";
 import type { LogFields, Logger, LogSubject } from "../../base/logger.ts";
-import type { ProtocolError } from "../../frame/error.ts";
+import { isAboutPublish, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
 import { DRAINING, type PendingPublish, PublishError } from "../acks/pending-publish.ts";
@@ -74,6 +74,8 @@ export class Connection
   messageCount = 0;
   finishCount = 0;
   requeueCount = 0;
+  /** Publishes of this client that were refused or failed. */
+  publishErrors = 0;
 
   /** Undefined: every client may do everything. */
   readonly auth: ClientAuth | undefined;
@@ -218,6 +220,7 @@ export class Connection
 
   fail(error: ProtocolError): void {
     this.logger.error(`[${this.remoteAddress}] - ${error.code} ${error.text}`, this);
+    if (isAboutPublish(error)) this.countPublishError();
     this.respond(encodeFrame(FRAME_TYPE_ERROR, Buffer.from(`${error.code} ${error.text}`, "latin1")));
     if (error.fatal) this.closeGracefully();
   }
@@ -229,6 +232,12 @@ export class Connection
 
   onPublishFailed({ command }: PendingPublish, error: Error): void {
     this.logger.error(`[${this.remoteAddress}] - ${command} failed ${error.message}`, this);
+    this.countPublishError();
+  }
+
+  private countPublishError(): void {
+    this.publishErrors++;
+    this.services.publishing.errorCount++;
   }
 
   sendRun(chunk: Chunk, from: number, to: number, count: number): void {

@@ -92,6 +92,13 @@ export class TcpListener implements ConnectionHost {
     for (const connection of this.connections.values()) connection.excuse(byMs, nowMs);
   }
 
+  /** The clients that have published. */
+  get producerCount(): number {
+    let count = 0;
+    for (const { publisher } of this.connections.values()) if (publisher.hasPublished) count++;
+    return count;
+  }
+
   /** 0 for a unix socket. */
   get port(): number {
     return this.listener?.port ?? 0;

@@ -55,6 +55,8 @@ export class Publishing {
   refusal: PublishError | undefined;
   /** How many messages the last append(), appendBatch() or defer() accepted; 0 if the publish repeated an earlier one. */
   appended = 0;
+  /** Publishes that were refused or failed since the start. */
+  errorCount = 0;
   /** The broker is drained: only consumers that have messages in flight may publish. */
   isDraining = false;
   private closed = false;
@@ -224,11 +226,11 @@ export class Publishing {
 
   /** Resolves once everything that was staged and appended so far was written to its files, or could not be. */
   untilCommitted(): Promise<void> {
-    return this.untilDone(ANY_COMMIT);
+    return this.untilDone(ANY_COMMIT, Number.NaN);
   }
 
-  private untilDone(pending: PendingPublish): Promise<void> {
+  private untilDone(pending: PendingPublish, sinceMs = this.parts.turn.steadyMs): Promise<void> {
     this.parts.turn.schedule();
-    return this.parts.acks.wait(pending);
+    return this.parts.acks.wait(pending, sinceMs);
   }
 }

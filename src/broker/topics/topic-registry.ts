@@ -17,6 +17,7 @@ import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
 import type { Channel } from "./channel/channel.ts";
 import { NameTable } from "./name-table.ts";
 import { OperatorError } from "./operator-error.ts";
+import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
 import type { RegistryParts } from "./topic-parts.ts";
 import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
@@ -44,6 +45,7 @@ export class TopicRegistry implements DeliveryTarget {
   readonly topics = new Map<string, Topic>();
   readonly channelsById = new Map<number, Channel>();
   observer: TopicObserver | undefined;
+  readonly retired = new RetiredTotals();
   /** Topics of an earlier run that could not be opened yet, by name. */
   readonly waiting = new Map<string, WaitingTopic>();
   /** Why no topic may be created: the folders of earlier topics are not known yet. */
@@ -137,6 +139,7 @@ export class TopicRegistry implements DeliveryTarget {
     }
     topic.channels.clear();
     this.corruptRegionsOf.delete(name);
+    this.retired.addTopic(topic);
     this.observer?.topicDeleted(topic);
     topic.log.dispose();
     this.removeFiles(topic);
@@ -155,6 +158,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   channelDeleted(channel: Channel): void {
     this.channelsById.delete(channel.id);
+    this.retired.addChannel(channel);
     this.observer?.channelDeleted(channel);
   }
 

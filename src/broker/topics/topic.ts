@@ -9,6 +9,7 @@ import { Channel } from "./channel/channel.ts";
 import { channelRow } from "./channel/channel-row.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
 import { OperatorError } from "./operator-error.ts";
+import { TopicMeter } from "./topic-meter.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
@@ -48,6 +49,7 @@ export class Topic implements Committed {
   readonly channels = new Map<string, Channel>();
   messageCount = 0;
   messageBytes = 0;
+  readonly meter = new TopicMeter();
   /** Messages with a lower sequence were released to the channels; the rest waits for a first channel, or until the topic is unpaused. */
   released: number;
   /** Position of the record at `released`. */
@@ -183,6 +185,7 @@ export class Topic implements Committed {
   /** Appends a message. It may be acknowledged once the tick has committed it. */
   publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     this.log.append(source, from, bodyBytes, time);
+    this.meter.sizes.record(bodyBytes);
     this.uncommittedBytes += bodyBytes;
     this.markDirty();
   }
@@ -190,6 +193,7 @@ export class Topic implements Committed {
   /** Appends the messages of an MPUB body that was checked. Their size words and bodies are in [from, to). */
   publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
     this.log.appendBatch(source, from, to, count, time);
+    this.meter.recordBatch(source, from, to, count);
     this.uncommittedBytes += to - from - 4 * count;
     this.markDirty();
   }

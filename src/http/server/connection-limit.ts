@@ -12,6 +12,9 @@ export const IDLE_AFTER_MS = {
   answered: 1000,
 };
 
+/** What a client's connection goes through. */
+export type HttpTransport = "tcp" | "tls" | "unix";
+
 /** A client's connection. */
 export interface LimitedConnection {
   /** When something last came or went, ms; Infinity while a request is being carried out. */
@@ -39,7 +42,9 @@ export class ConnectionLimit {
   refused = 0;
   /** Idle connections that were closed to make room for others. */
   closedIdle = 0;
-  private readonly connections = new Set<LimitedConnection>();
+  /** Open connections by what they go through. */
+  readonly openBy: Record<HttpTransport, number> = { tcp: 0, tls: 0, unix: 0 };
+  private readonly connections = new Map<LimitedConnection, HttpTransport>();
 
   constructor(private readonly parts: ConnectionLimitParts) {}
 
@@ -61,13 +66,18 @@ export class ConnectionLimit {
   }
 
   /** Adds a connection for which there was room. */
-  add(connection: LimitedConnection): void {
-    this.connections.add(connection);
+  add(connection: LimitedConnection, transport: HttpTransport = "tcp"): void {
+    this.connections.set(connection, transport);
+    this.openBy[transport]++;
   }
 
   /** A connection that was added is closed. */
   remove(connection: LimitedConnection): void {
-    if (this.connections.delete(connection)) this.giveBackDescriptors(1);
+    const transport = this.connections.get(connection);
+    if (transport === undefined) return;
+    this.connections.delete(connection);
+    this.openBy[transport]--;
+    this.giveBackDescriptors(1);
   }
 
   /** Takes descriptors for sockets. @returns false if there are none, and no idle connection to take them from */
@@ -89,7 +99,7 @@ export class ConnectionLimit {
     let longest: LimitedConnection | undefined;
     let longestMs = -1;
     const nowMs = this.parts.turn.steadyMs;
-    for (const connection of this.connections) {
+    for (const connection of this.connections.keys()) {
       const idleMs = nowMs - connection.idleSinceMs;
       if (idleMs <= longestMs || idleMs < connection.idleAfterMs) continue;
       longest = connection;

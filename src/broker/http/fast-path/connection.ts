@@ -289,6 +289,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
   }
 
   respondFailure(): void {
+    this.host.services.publishing.errorCount++;
     const response = this.host.responses.failure(this.host.services.turn.nowMs);
     this.send(response, response.length);
   }

@@ -1,6 +1,6 @@
 import type { Logger } from "../../../base/logger.ts";
 import { StallWatch } from "../../../base/stall.ts";
-import type { ConnectionLimit, ConnectionLimitParts } from "../../../http/server/connection-limit.ts";
+import type { ConnectionLimit, ConnectionLimitParts, HttpTransport } from "../../../http/server/connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "../../../http/server/load.ts";
 import { Proxies } from "../../../http/server/proxies.ts";
 import { HTTP } from "../../../http/server/request-id.ts";
@@ -97,8 +97,13 @@ export class FastPath implements HttpFront, FastPathHost {
       return undefined;
     }
     const connection = new FastPathConnection(this, socket);
-    httpConnections.add(connection);
+    httpConnections.add(connection, this.transport);
     return connection;
+  }
+
+  private get transport(): HttpTransport {
+    if (this.isUnix) return "unix";
+    return this.isPlain ? "tcp" : "tls";
   }
 
   callSoon(connection: FastPathConnection, call: (connection: FastPathConnection) => void): void {

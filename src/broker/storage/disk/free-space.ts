@@ -31,6 +31,8 @@ export class FreeSpace {
   critical = false;
   /** There is room for writes that a full disk refused. */
   hasRoom = false;
+  /** As measured last; undefined where the file system does not say. */
+  freeNow: { readonly freeBytes: number; readonly totalBytes: number } | undefined;
   private nextCheckMs = 0;
 
   constructor(
@@ -61,8 +63,9 @@ export class FreeSpace {
 
   private measure(nowMs: number): void {
     this.nextCheckMs = nowMs + FAR_INTERVAL_MS;
-    const freeBytes = this.freeBytes();
-    if (freeBytes === undefined) return;
+    this.freeNow = this.space();
+    if (this.freeNow === undefined) return;
+    const { freeBytes } = this.freeNow;
     if (freeBytes < this.minFreeBytes + NEAR_BYTES) this.nextCheckMs = nowMs + NEAR_INTERVAL_MS;
     if (!this.ballast.exists) this.ballast.create(this.minFreeBytes);
     this.hasRoom = freeBytes > this.minFreeBytes + ROOM_BYTES;
@@ -80,9 +83,9 @@ export class FreeSpace {
   }
 
   /** @returns undefined where the file system does not say */
-  private freeBytes(): number | undefined {
+  private space(): { freeBytes: number; totalBytes: number } | undefined {
     try {
-      return this.disk.space(this.directory).freeBytes;
+      return this.disk.space(this.directory);
     } catch (error) {
       this.logger.error(`DISK: cannot read the free space of ${this.directory}: ${(error as Error).message}`);
       return undefined;

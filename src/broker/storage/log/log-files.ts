@@ -237,12 +237,13 @@ export class LogFiles {
     return segment.basePosition + entry.offset + piece;
   }
 
-  /** Position and first sequence of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
-  runAt(sequence: number): { position: number; sequence: number } {
+  /** Position, first sequence and time of the commit that has a sequence, or of the gap if the sequence is missing between segments. */
+  runAt(sequence: number): { position: number; sequence: number; timeMs?: number } {
     const position = this.locate(sequence);
     const segment = segmentAt(this.segments, position);
     if (segment === undefined) return { position, sequence };
-    return { position, sequence: segment.entryAt(segment.findByOffset(position - segment.basePosition)).firstSequence };
+    const { firstSequence, timeMs } = segment.entryAt(segment.findByOffset(position - segment.basePosition));
+    return { position, sequence: firstSequence, timeMs };
   }
 
   /** Sequences [from, to) of the first commit at or after a time; undefined when all are older. */

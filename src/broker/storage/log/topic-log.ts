@@ -1,5 +1,5 @@
 import type { Clock } from "../../../base/clock.ts";
-import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES } from "../../../frame/frame.ts";
+import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
 import { type Timestamp, writeMessage, writeMessages } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
@@ -254,6 +254,20 @@ export class TopicLog implements JournaledLog {
     if (cached !== undefined) return cached;
     if (this.files === undefined) throw new Error(`memory log has no position ${position}`);
     return this.files.read(position, READ_NEAR_BYTES, UNPOOLED, true);
+  }
+
+  /**
+   * When a message was published, ms since 1970; if it is not in memory, when it was written. Changes no cache.
+   *
+   * @param position of its record; below 0: unknown
+   * @returns undefined where nothing tells it
+   * @throws UnreadableFile
+   */
+  timeAt(sequence: number, position: number): number | undefined {
+    const cached = this.cachedAt(position);
+    if (cached === undefined) return sequence < this.startSequence ? undefined : this.files?.runAt(sequence).timeMs;
+    const at = cached.offsetOf(position) + TIMESTAMP_OFFSET;
+    return (cached.view.getUint32(at) * 2 ** 32 + cached.view.getUint32(at + 4)) / 1e6;
   }
 
   /** Position and first sequence of the run of records that has a sequence, or of the gap that it is in. peekAt() reads from there. */

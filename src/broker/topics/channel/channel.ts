@@ -7,6 +7,7 @@ import { OperatorError } from "../operator-error.ts";
 import type { Topic } from "../topic.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import { Backlog } from "./backlog.ts";
+import { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import { Deferrals } from "./deferrals.ts";
 import type { Discarded } from "./discarded.ts";
@@ -42,8 +43,7 @@ export class Channel implements ChannelView, ChannelSignals {
   readonly deferrals: Deferrals;
   readonly backlog: Backlog;
   private readonly dispatcher: Dispatcher;
-  /** Undefined in a broker that does not measure latencies. */
-  private readonly recorder: LatencyRecorder | undefined;
+  readonly meter: ChannelMeter;
   /** `topic.released` less the messages that entered the channel since the broker started. */
   private messageCountBase: number;
 
@@ -67,11 +67,11 @@ export class Channel implements ChannelView, ChannelSignals {
     const { log } = topic;
     const who = `CHANNEL(${name}) of ${topic.name}`;
     const window = new Window(floor, measured);
-    this.recorder = measured ? new LatencyRecorder(window, parts, who) : undefined;
+    this.meter = new ChannelMeter(window, parts.turn, measured ? new LatencyRecorder(window, parts, who) : undefined);
     this.inFlight = new InFlight(window, parts.turn);
     this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
     this.backlog = new Backlog(topic, this.inFlight, this.deferrals, this, position);
-    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this, who);
+    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this, this.meter, who);
   }
 
   // ---- its state
@@ -124,7 +124,7 @@ export class Channel implements ChannelView, ChannelSignals {
 
   /** Adds its latencies to a sketch, if the broker measures any. */
   addLatencies(sketch: LatencySketch): void {
-    this.recorder?.addTo(sketch);
+    this.meter.recorder?.addTo(sketch);
   }
 
   /** No deadline of a message is earlier, ms. */
@@ -173,7 +173,7 @@ export class Channel implements ChannelView, ChannelSignals {
   finish(consumer: Consumer, sequence: number): Error | undefined {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
-    if (this.recorder !== undefined) this.recorder.record(sequence, this.inFlight.detachedAt(sequence));
+    this.meter.onFinish(slot.deliveredAtMs, sequence, this.inFlight);
     this.remove(sequence);
     this.inFlight.uncount(consumer, 1);
     this.markProgress();
@@ -188,7 +188,7 @@ export class Channel implements ChannelView, ChannelSignals {
   finishRun(consumer: Consumer, first: number, count: number): number {
     const finished = this.inFlight.finishRun(consumer, first, count);
     if (finished === 0) return 0;
-    if (this.recorder !== undefined) this.recorder.recordRun(first, finished);
+    this.meter.onFinishRun(first, finished);
     this.markProgress();
     return finished;
   }

@@ -5,6 +5,7 @@ import type { TopicLog } from "../../storage/log/topic-log.ts";
 import { ELSEWHERE } from "../locality.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { Backlog } from "./backlog.ts";
+import type { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { ChannelSignals } from "./signals.ts";
@@ -39,6 +40,7 @@ export class Dispatcher {
     private readonly inFlight: InFlight,
     private readonly parts: Pick<TopicParts, "deferred" | "scratch" | "readFailures">,
     private readonly signals: ChannelSignals,
+    private readonly meter: ChannelMeter,
     who: string,
   ) {
     const resume = () => signals.markDirty();
@@ -101,6 +103,7 @@ export class Dispatcher {
         if (want > 0) delivered += this.serve(consumer, want, nowMs);
       }
       this.deliveredBy[nearest] += delivered;
+      this.meter.deliveredCount += delivered;
       if (delivered === 0) break;
       this.signals.markUnsaved();
     }
@@ -185,6 +188,7 @@ export class Dispatcher {
     const deadlineMs = nowMs + consumer.msgTimeoutMs;
     const count = backlog.take(chunk, limit, consumer.id, nowMs, deadlineMs);
     inFlight.addRun(count, deadlineMs);
+    this.meter.onDeliver(chunk.view, chunk.start, inFlight.window.cursor - count, count);
     consumer.sendRun(chunk, from, inFlight.window.runEnd, count);
     return count;
   }
@@ -202,6 +206,7 @@ export class Dispatcher {
       this.signals.markTrimmable();
     } else {
       inFlight.addRun(1, deadlineMs);
+      this.meter.onDeliver(chunk.view, chunk.start, sequence, 1);
       consumer.sendRun(chunk, from, window.runEnd, 1);
     }
     return 1;

@@ -1,0 +1,84 @@
+/** Counts values by ranges. Recording allocates nothing. */
+export class Histogram {
+  /** How many values were in each range; the last one has no upper bound. */
+  readonly counts: Float64Array;
+  sum = 0;
+
+  /** @param bounds the upper bounds of the ranges, ascending. A value that equals a bound is below it. */
+  constructor(readonly bounds: Float64Array) {
+    this.counts = new Float64Array(bounds.length + 1);
+  }
+
+  get count(): number {
+    return this.counts.reduce((sum, count) => sum + count, 0);
+  }
+
+  /** The number of the range that a value is in. */
+  rangeOf(value: number): number {
+    const { bounds } = this;
+    let range = 0;
+    while (range < bounds.length && value > bounds[range]) range++;
+    return range;
+  }
+
+  /** Records `count` values that are in the same range. @param value their mean */
+  record(value: number, count = 1): void {
+    this.counts[this.rangeOf(value)] += count;
+    this.sum += value * count;
+  }
+
+  /** Another one with what this one has recorded so far. */
+  copy(): Histogram {
+    const copy = new Histogram(this.bounds);
+    copy.add(this);
+    return copy;
+  }
+
+  /** Adds what another one with the same bounds has recorded. */
+  add(other: Histogram): void {
+    const { counts } = this;
+    for (let range = 0; range < counts.length; range++) counts[range] += other.counts[range];
+    this.sum += other.sum;
+  }
+}
+
+/** What a run of values is read from. */
+export interface ValueReader {
+  /** The value of the message with a sequence. */
+  valueOf(sequence: number): number;
+}
+
+/**
+ * Records the values of `count` messages from `first` on, which ascend or descend. The ends of a part in one range are searched by
+ * bisection: mostly the whole run is in one, and costs two reads, however long it is.
+ */
+export function recordRun(histogram: Histogram, reader: ValueReader, first: number, count: number): void {
+  const last = first + count - 1;
+  const lastValue = reader.valueOf(last);
+  const lastRange = histogram.rangeOf(lastValue);
+  for (let from = first; from <= last; ) {
+    const value = reader.valueOf(from);
+    const range = histogram.rangeOf(value);
+    if (range === lastRange) {
+      histogram.record((value + lastValue) / 2, last + 1 - from);
+      return;
+    }
+    let low = from + 1;
+    let high = last;
+    while (low < high) {
+      const middle = low + Math.floor((high - low) / 2);
+      if (histogram.rangeOf(reader.valueOf(middle)) === range) low = middle + 1;
+      else high = middle;
+    }
+    histogram.record((value + reader.valueOf(low - 1)) / 2, low - from);
+    from = low;
+  }
+}
+
+/** Upper bounds for durations, ms: from what one turn of the event loop takes to what a backlog waits. */
+const DURATION_BOUNDS_MS = Float64Array.of(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 5000, 30_000, 300_000);
+
+/** A histogram of durations, ms. */
+export function newDurations(): Histogram {
+  return new Histogram(DURATION_BOUNDS_MS);
+}
