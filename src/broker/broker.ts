@@ -1,5 +1,6 @@
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { Scrapes } from "../http/metrics/scrape.ts";
 import { Drain } from "./drain.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
@@ -29,6 +30,10 @@ export interface Broker extends Parts {
   httpPort: number;
   /** Port of the HTTPS listener; 0 without one. */
   httpsPort: number;
+  /** The answers to /metrics. */
+  readonly scrapes: Scrapes;
+  /** Lookup servers to register with, and how many of them have all of the topics now. */
+  lookups: { readonly configured: number; readonly registered: number };
   closing: boolean;
   /** Starts to accept clients over TCP. @throws StartError when the address cannot be had */
   listen(): void;
@@ -64,6 +69,8 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
     optionsChanged: [],
     httpPort: 0,
     httpsPort: 0,
+    scrapes: new Scrapes(),
+    lookups: { configured: 0, registered: 0 },
     closing: false,
     get tcpPort() {
       return listener.port;

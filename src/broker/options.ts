@@ -127,6 +127,8 @@ export interface BrokerOptions {
   statsdMemStats: boolean;
   statsdUdpPacketSizeBytes: number;
   statsdExcludeEphemeral: boolean;
+  /** Sets of names that /metrics has: `bunsq` always, `mixin` and `lovoo` in addition. */
+  metricsNames: string[];
 }
 
 /** Which clients are refused without TLS: none, all, or all but those on HTTP. */

@@ -56,6 +56,7 @@ export async function startBroker(
   const statsd = StatsdReporter.start(broker, broker.httpPort);
   if (statsd !== undefined) opened(() => statsd.close());
   const discovery = Discovery.start(broker, own?.lookup);
+  broker.lookups = discovery;
   opened(() => discovery.close());
   broker.drain.tellLookups = () => discovery.leave();
   return { broker, where: where.join(", ") };

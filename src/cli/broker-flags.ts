@@ -3,6 +3,7 @@ import type { BrokerOptions } from "../broker/options.ts";
 import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } from "./common-flags.ts";
 import type { Flag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
+import { BadValue } from "./values.ts";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -527,9 +528,21 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         default: false,
         doc: "do not send ephemeral topics and channels to statsd",
       },
+      metricsNames: {
+        name: "metrics-names",
+        kind: "list",
+        own: true,
+        default: ["bunsq"],
+        check: checkMetricsNames,
+        doc: "names that /metrics gives (may be given several times): bunsq, which are always there; mixin adds those of Grafana's NSQ mixin, lovoo those of lovoo/nsq_exporter",
+      },
     },
     others: [versionFlag, configFlag, verboseFlag, workerIdFlag],
   };
+}
+
+function checkMetricsNames(text: string): void {
+  if (!["bunsq", "mixin", "lovoo"].includes(text)) throw new BadValue("must be bunsq, mixin or lovoo");
 }
 
 const workerIdFlag: Flag = {

@@ -16,6 +16,7 @@ export class BrokerListener {
     this.listener = ClientListener.listen(parseAddress(options.tcpAddress), lookup.flagName("tcp-address"), {
       accept: (socket, remoteAddress) => {
         if (!this.takeDescriptor()) {
+          lookup.connections.refused++;
           socket.terminate();
           return undefined;
         }
@@ -23,6 +24,7 @@ export class BrokerListener {
         // Answers are small, and brokers wait for each.
         socket.setNoDelay(true);
         socket.setKeepAlive(true, KEEP_ALIVE_MS);
+        lookup.connections.brokers++;
         return new Connection(lookup, socket, remoteAddress);
       },
       onDefect: (error, connection) => this.logError(error, connection),
@@ -30,7 +32,10 @@ export class BrokerListener {
         this.logError(error, connection);
         connection?.abort();
       },
-      onClosed: () => lookup.clientDescriptors.tcp.giveBack(1),
+      onClosed: () => {
+        lookup.connections.brokers--;
+        lookup.clientDescriptors.tcp.giveBack(1);
+      },
     });
     logger.info(`TCP: listening on ${this.listener.where}`, { part: "tcp" });
   }

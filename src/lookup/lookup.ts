@@ -1,6 +1,7 @@
 import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
+import { Scrapes } from "../http/metrics/scrape.ts";
 import type { LookupOptions } from "./options.ts";
 import { Registry, type RegistryClock } from "./registry.ts";
 
@@ -10,12 +11,22 @@ const GUARANTEED_PART = 1 / 16;
 /** Brokers that lost a lookup server find it again within this time. */
 const STARTING_MS = 5_000;
 
+interface LookupConnections {
+  brokers: number;
+  refused: number;
+  http: { readonly open: number; readonly refused: number } | undefined;
+}
+
 /** The state that all parts of a lookup server share. */
 export class Lookup {
   readonly registry: Registry;
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly clientDescriptors: { readonly tcp: DescriptorShare; readonly http: DescriptorShare };
+  /** The answers to /metrics. */
+  readonly scrapes = new Scrapes();
+  /** Open and refused connections of brokers, and those of HTTP clients once there is a listener for these. */
+  readonly connections: LookupConnections = { brokers: 0, refused: 0, http: undefined };
   /** The ports that the server listens on; 0 until it does. The answer to IDENTIFY contains them. */
   tcpPort = 0;
   httpPort = 0;

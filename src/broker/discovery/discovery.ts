@@ -87,6 +87,18 @@ export class Discovery implements Registrant, TopicObserver {
     return peers;
   }
 
+  /** How many lookups there are to register with. */
+  get configured(): number {
+    return this.peers.size;
+  }
+
+  /** How many lookups have all topics and channels now. */
+  get registered(): number {
+    let count = 0;
+    for (const { registered } of this.peers.values()) if (registered) count++;
+    return count;
+  }
+
   // ---- registering
 
   identity(): Identity {

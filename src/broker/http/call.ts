@@ -1,8 +1,9 @@
 import type { Logger } from "../../base/logger.ts";
+import type { Scrapes } from "../../http/metrics/scrape.ts";
 import { Call, type Incoming } from "../../http/server/call.ts";
 import type { ConnectionLimit } from "../../http/server/connection-limit.ts";
 import type { DrainProgress } from "../drain.ts";
-import type { FigureSource } from "../metrics/figures.ts";
+import type { MetricsSource } from "../metrics/exposition/broker-families.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
@@ -11,7 +12,7 @@ import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 
 /** What the handlers of the HTTP API need of the broker. */
-export interface BrokerApi extends FigureSource {
+export interface BrokerApi extends MetricsSource {
   readonly options: BrokerOptions;
   readonly logger: Logger;
   /** When the broker started, ms since 1970. */
@@ -24,9 +25,11 @@ export interface BrokerApi extends FigureSource {
   httpsPort: number;
   readonly drain: ApiDrain;
   readonly turn: ApiTurn;
-  readonly registry: FigureSource["registry"] & ApiRegistry;
+  readonly registry: MetricsSource["registry"] & ApiRegistry;
   readonly publishing: Publishing;
   readonly messageControl: MessageControl;
+  /** The answers to /metrics. */
+  readonly scrapes: Scrapes;
   readonly deferred: DeferredStore;
   readonly listener: ApiListener;
   /** The HTTP and HTTPS connections. */

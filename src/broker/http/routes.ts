@@ -7,6 +7,7 @@ import { drain, drainProgress } from "./drain.ts";
 import { info, ping, ready } from "./info.ts";
 import { finishMessage, requeueMessage } from "./message.ts";
 import { channelMessages, oneMessage, topicMessages } from "./messages.ts";
+import { metrics } from "./metrics.ts";
 import { mpub } from "./mpub.ts";
 import { pub } from "./pub.ts";
 import { getRetention, setRetention } from "./retention.ts";
@@ -34,6 +35,8 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/empty", post(emptyChannel)],
   ["/channel/pause", post(pauseChannel)],
   ["/channel/unpause", post(unpauseChannel)],
+  // Not nsqd's: metrics (docs/metrics.md).
+  ["/metrics", get(metrics)],
   // Not nsqd's: replay and inspection (docs/replay.md).
   ["/topic/retention", new Map([...get(getRetention), ...post(setRetention)])],
   ["/topic/messages", get(topicMessages)],

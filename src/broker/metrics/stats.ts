@@ -204,7 +204,7 @@ function readTopic(source: StatsSource, topic: Topic, show: Shown): TopicStats[]
 }
 
 /** The latencies of a topic are those of all its channels, whether they are shown or not. */
-function readLatency(percentiles: readonly number[], channels: Iterable<Channel>): LatencyStats {
+export function readLatency(percentiles: readonly number[], channels: Iterable<Channel>): LatencyStats {
   if (percentiles.length === 0) return NO_LATENCY;
   let sketch: LatencySketch | undefined;
   for (const channel of channels) {
@@ -258,7 +258,7 @@ function readProducers(source: StatsSource, show: Shown): ClientStats[] | null {
   return producers.length === 0 ? null : producers;
 }
 
-/** Of its publishes, those to the topic that is shown. */
+/** Has the counts of its publishes to the topic that is shown only. */
 function readClient(connection: ReportedConnection, { topicName, withErrors }: Shown): ClientStats {
   const published: PublishedCount[] = [];
   for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
@@ -308,9 +308,10 @@ let objectCount = 0;
 let countAgainMs = 0;
 let usage = { heapTotal: 0, heapUsed: 0, external: 0 };
 
-export function readMemory(): MemoryStats {
+/** @param mayCount whether objects may be counted now, which can stop the process for tens of ms */
+export function readMemory(mayCount = true): MemoryStats {
   const startMs = performance.now();
-  if (startMs >= countAgainMs) {
+  if (mayCount && startMs >= countAgainMs) {
     ({ objectCount } = heapStats());
     countAgainMs = startMs + (performance.now() - startMs) / COUNTING_SHARE;
   }

@@ -26,7 +26,7 @@ export interface ProxyFrontServices extends Omit<ConnectionLimitParts, "turn"> {
  */
 export class ProxyFront implements HttpFront {
   readonly load: HttpLoad;
-  private readonly connections: ConnectionLimit;
+  readonly connections: ConnectionLimit;
   private readonly listener: ClientListener<PassedOnConnection>;
   private readonly survey: ReturnType<typeof setInterval>;
   private readonly stalls = new StallWatch(SURVEY_INTERVAL_MS, performance.now());

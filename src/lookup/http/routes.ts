@@ -3,6 +3,7 @@ import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server
 import type { LookupCall } from "./call.ts";
 import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic } from "./changes.ts";
 import { debug } from "./debug.ts";
+import { metrics } from "./metrics.ts";
 import { channels, info, lookup, nodes, ping, ready, topics } from "./queries.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqlookupd.html#http-interface). */
@@ -10,6 +11,8 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   ["/ping", get(ping)],
   ["/ready", getOrHead(ready)],
   ["/info", get(info)],
+  // Not nsqlookupd's (docs/metrics.md).
+  ["/metrics", get(metrics)],
   ["/debug", get(debug)],
   ["/lookup", get(lookup)],
   ["/topics", get(topics)],

@@ -23,6 +23,7 @@ export function startHttp(lookup: Lookup, limits: Partial<HttpLimits> = {}): Htt
   // There is no flag for it: descriptors are the limit.
   const services = { logger, rateLimitedLog, descriptors, clientDescriptors, options: { maxHttpConnections: 0 } };
   const front = new ProxyFront(services, httpLimits(limits), options.httpAddress, addressFlag);
+  lookup.connections.http = front.connections;
   try {
     return serveHttp(
       {
