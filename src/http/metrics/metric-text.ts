@@ -32,7 +32,7 @@ export class MetricText {
     this.name = sampleName(family);
     const isOpen = this.format === "openmetrics";
     const name = isOpen ? family.name : this.name;
-    this.written += `# HELP ${name} ${escapeHelp(help)}.\n# TYPE ${name} ${!isOpen && kind === "info" ? "gauge" : kind}\n`;
+    this.written += `# HELP ${name} ${isOpen ? escapeText(help) : escapeHelp(help)}.\n# TYPE ${name} ${!isOpen && kind === "info" ? "gauge" : kind}\n`;
     if (isOpen && unit !== undefined) this.written += `# UNIT ${name} ${unit}\n`;
   }
 
@@ -70,7 +70,12 @@ export function labels(values: Readonly<Record<string, string>>): string {
 
 function escapeLabel(value: string): string {
   if (!/[\\"\n\ud800-\udfff]/.test(value)) return value;
-  return value.toWellFormed().replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n");
+  return escapeText(value.toWellFormed());
+}
+
+/** A label's value, and in OpenMetrics the text of HELP. */
+function escapeText(text: string): string {
+  return escapeHelp(text).replaceAll('"', '\\"');
 }
 
 function escapeHelp(text: string): string {
