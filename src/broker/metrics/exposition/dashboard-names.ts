@@ -67,6 +67,11 @@ const MIXIN_MEMORY = [
   ...(["gc_pause_usec_100", "gc_pause_usec_99", "gc_pause_usec_95"] as const),
 ];
 
+/** The names that `mixin` adds. */
+export const MIXIN_NAMES: readonly string[] = [...MIXIN_TOPIC, ...MIXIN_CHANNEL]
+  .map(({ name }) => name)
+  .concat(MIXIN_MEMORY.map((key) => `nsq_mem_${key}`));
+
 /** Writes the names of Grafana's NSQ mixin. Yields after each sample. */
 export function* mixinMetrics(source: MetricsSource, scope: Scope, text: MetricText): Generator<void> {
   for (const family of MIXIN_TOPIC) {
@@ -132,6 +137,11 @@ const LOVOO_CLIENT: [name: string, read: (connection: ReportedConnection) => num
   ["connect_ts", ({ connectTimeMs }) => Math.floor(connectTimeMs / 1000)],
   ["sample_rate", ({ sampleRate }) => sampleRate],
 ];
+
+/** The names that `lovoo` adds. */
+export const LOVOO_NAMES: readonly string[] = LOVOO_FAMILIES.map(({ name }) => name).concat(
+  LOVOO_CLIENT.map(([name]) => `nsq_client_${name}`),
+);
 
 /** Writes the names of lovoo/nsq_exporter, those of clients only with detail=client. Yields after each sample. */
 export function* lovooMetrics(source: MetricsSource, scope: Scope, text: MetricText): Generator<void> {
