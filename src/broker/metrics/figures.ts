@@ -142,7 +142,7 @@ export function logBytes({ log }: Topic): number {
 }
 
 /** The age of the oldest message that waits in a topic or in one of its channels, ms; null: none does. */
-export function oldestAgeMs(topic: Topic, nowMs: number): number | null {
+function oldestAgeMs(topic: Topic, nowMs: number): number | null {
   let oldest = ageOf(oldestInTopic(topic), nowMs);
   for (const channel of topic.channels.values()) oldest = older(oldest, ageOf(oldestInChannel(channel), nowMs));
   return oldest;

@@ -7,6 +7,7 @@ import { newSizes } from "./topic-meter.ts";
 export class RetiredTotals {
   messageCount = 0;
   messageBytes = 0;
+  corruptRegions = 0;
   channelMessageCount = 0;
   deliveredCount = 0;
   finishedCount = 0;
@@ -16,9 +17,10 @@ export class RetiredTotals {
   readonly toDelivery = newDurations();
   readonly toFinish = newDurations();
 
-  addTopic({ messageCount, messageBytes, meter }: Topic): void {
+  addTopic({ messageCount, messageBytes, corruptRegions, meter }: Topic): void {
     this.messageCount += messageCount;
     this.messageBytes += messageBytes;
+    this.corruptRegions += corruptRegions;
     this.sizes.add(meter.sizes);
   }
 

@@ -138,8 +138,8 @@ export class TopicRegistry implements DeliveryTarget {
       channel.delete();
     }
     topic.channels.clear();
-    this.corruptRegionsOf.delete(name);
     this.retired.addTopic(topic);
+    this.corruptRegionsOf.delete(name);
     this.observer?.topicDeleted(topic);
     topic.log.dispose();
     this.removeFiles(topic);

@@ -65,6 +65,7 @@ export const TOPIC_FAMILIES: readonly ItemFamily<Topic>[] = [
     kind: "counter",
     help: "Damaged regions of logs that were skipped",
     read: (topic) => topic.corruptRegions,
+    retired: (totals) => totals.corruptRegions,
   },
 ];
 
