@@ -1,4 +1,6 @@
 const AVERAGED_S = [60, 300] as const;
+/** The last interval, about a minute, and about five. */
+export const RATE_WINDOWS = 3;
 /** An average that decays is 0 from here on. */
 const LEAST_RATE = 0.0005;
 

@@ -1,4 +1,5 @@
 import { type Histogram, newDurations } from "../../base/histogram.ts";
+import { RATE_WINDOWS, type Rates } from "../../base/rates.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { CHANNEL_RATES } from "../topics/channel/channel-meter.ts";
 import { oldestInChannel, oldestInTopic } from "../topics/inspect/oldest.ts";
@@ -54,6 +55,41 @@ export interface BrokerFigures {
   latency: LatencyFigures[];
 }
 
+/** Rates and the oldest message of some channels and topics, added up one by one. */
+class Sums {
+  /** Three rates of each counter. */
+  private readonly rates = new Float64Array(CHANNEL_RATES.length * RATE_WINDOWS);
+  oldestAgeMs: number | null = null;
+
+  addRates(rates: Rates, counter: number, from: number): void {
+    for (let k = 0; k < RATE_WINDOWS; k++) this.rates[counter * RATE_WINDOWS + k] += rates.rate(from, k);
+  }
+
+  addAge(ageMs: number | null): void {
+    if (ageMs !== null && (this.oldestAgeMs === null || ageMs > this.oldestAgeMs)) this.oldestAgeMs = ageMs;
+  }
+
+  add(other: Sums): void {
+    for (let i = 0; i < this.rates.length; i++) this.rates[i] += other.rates[i];
+    this.addAge(other.oldestAgeMs);
+  }
+
+  clear(): void {
+    this.rates.fill(0);
+    this.oldestAgeMs = null;
+  }
+
+  figures(): RateFigures {
+    return { in: this.list(0), out: this.list(1), finish: this.list(2), requeue: this.list(3), timeout: this.list(4) };
+  }
+
+  /** With three decimals: an answer for thousands of channels should be short. */
+  private list(counter: number): number[] {
+    const at = counter * RATE_WINDOWS;
+    return [rounded(this.rates[at]), rounded(this.rates[at + 1]), rounded(this.rates[at + 2])];
+  }
+}
+
 /**
  * Adds the figures of topics and channels to statistics.
  *
@@ -62,61 +98,54 @@ export interface BrokerFigures {
  */
 export function addFigures(source: FigureSource, stats: Stats, isDetailed: boolean, nowMs: number): BrokerFigures {
   const { topics } = source.registry;
-  for (const shown of stats.topics ?? []) {
-    const topic = topics.get(shown.topic_name);
-    if (topic === undefined) continue;
-    Object.assign(shown, topicFigures(topic, isDetailed, nowMs));
-    for (const channelShown of shown.channels) {
-      const channel = topic.channels.get(channelShown.channel_name);
-      if (channel !== undefined) Object.assign(channelShown, channelFigures(channel, isDetailed, nowMs));
+  const shown = new Map((stats.topics ?? []).map((topic) => [topic.topic_name, topic]));
+  const [all, ofTopic, ofChannel] = [new Sums(), new Sums(), new Sums()];
+  let bytes = 0;
+  for (const topic of topics.values()) {
+    const topicStats = shown.get(topic.name);
+    const channelStats = topicStats?.channels ?? [];
+    ofTopic.clear();
+    ofTopic.addRates(topic.meter.rates, 0, 0);
+    ofTopic.addAge(ageOf(oldestInTopic(topic), nowMs));
+    for (const { meter } of topic.channels.values()) for (let i = 1; i < CHANNEL_RATES.length; i++) ofTopic.addRates(meter.rates, i, i);
+    for (const channel of topic.channels.values()) ofTopic.addAge(ageOf(oldestInChannel(channel), nowMs));
+    all.add(ofTopic);
+    const logged = logBytes(topic);
+    bytes += logged;
+    if (topicStats === undefined) continue;
+    topicStats.rates = ofTopic.figures();
+    topicStats.oldest_age_ms = ofTopic.oldestAgeMs;
+    topicStats.log_bytes = logged;
+    if (isDetailed) topicStats.latency = [latencyOf("message_size", topic.meter.sizes), ...channelLatency([...topic.channels.values()])];
+    for (const one of channelStats) {
+      const channel = topic.channels.get(one.channel_name);
+      if (channel === undefined) continue;
+      ofChannel.clear();
+      for (let i = 0; i < CHANNEL_RATES.length; i++) ofChannel.addRates(channel.meter.rates, i, i);
+      one.rates = ofChannel.figures();
+      one.oldest_age_ms = ageOf(oldestInChannel(channel), nowMs);
+      one.backlog_bytes = backlogBytes(channel);
+      if (isDetailed) one.latency = channelLatency([channel]);
     }
   }
-  return brokerFigures(source, nowMs);
+  return brokerFigures(source, all, bytes);
 }
 
-function channelFigures(channel: Channel, isDetailed: boolean, nowMs: number): ChannelFigures {
-  const rates = noRates();
-  addChannelRates(rates, channel);
-  return {
-    rates: rounded(rates),
-    oldest_age_ms: ageOf(oldestInChannel(channel), nowMs),
-    backlog_bytes: backlogBytes(channel),
-    ...(isDetailed ? { latency: channelLatency([channel]) } : {}),
-  };
-}
-
-function topicFigures(topic: Topic, isDetailed: boolean, nowMs: number): TopicFigures {
-  const channels = [...topic.channels.values()];
-  return {
-    rates: rounded(topicRates(topic)),
-    oldest_age_ms: oldestAgeMs(topic, nowMs),
-    log_bytes: logBytes(topic),
-    ...(isDetailed ? { latency: [latencyOf("message_size", topic.meter.sizes), ...channelLatency(channels)] } : {}),
-  };
-}
-
-function brokerFigures(source: FigureSource, nowMs: number): BrokerFigures {
+function brokerFigures(source: FigureSource, all: Sums, bytes: number): BrokerFigures {
   const { registry, publishing, acks, groupSync, freeSpace, listener } = source;
-  const { retired } = registry;
-  const rates = noRates();
-  const sizes = retired.sizes.copy();
-  const toDelivery = retired.toDelivery.copy();
-  const toFinish = retired.toFinish.copy();
-  let oldestMs: number | null = null;
-  let bytes = 0;
+  const sizes = registry.retired.sizes.copy();
+  const toDelivery = registry.retired.toDelivery.copy();
+  const toFinish = registry.retired.toFinish.copy();
   for (const topic of registry.topics.values()) {
-    addTopicRates(rates, topic);
     sizes.add(topic.meter.sizes);
     for (const { meter } of topic.channels.values()) {
       toDelivery.add(meter.toDelivery);
       toFinish.add(meter.toFinish);
     }
-    oldestMs = older(oldestMs, oldestAgeMs(topic, nowMs));
-    bytes += logBytes(topic);
   }
   return {
-    rates: rounded(rates),
-    oldest_age_ms: oldestMs,
+    rates: all.figures(),
+    oldest_age_ms: all.oldestAgeMs,
     log_bytes: bytes,
     disk_free_bytes: freeSpace.freeNow?.freeBytes ?? null,
     producer_count: listener.producerCount,
@@ -141,48 +170,12 @@ export function logBytes({ log }: Topic): number {
   return log.files?.extent.bytes ?? 0;
 }
 
-/** The age of the oldest message that waits in a topic or in one of its channels, ms; null: none does. */
-function oldestAgeMs(topic: Topic, nowMs: number): number | null {
-  let oldest = ageOf(oldestInTopic(topic), nowMs);
-  for (const channel of topic.channels.values()) oldest = older(oldest, ageOf(oldestInChannel(channel), nowMs));
-  return oldest;
-}
-
 function ageOf(timeMs: number | undefined, nowMs: number): number | null {
   return timeMs === undefined ? null : Math.max(0, Math.round(nowMs - timeMs));
 }
 
-function older(one: number | null, other: number | null): number | null {
-  return one === null || other === null ? (one ?? other) : Math.max(one, other);
-}
-
-function noRates(): RateFigures {
-  return { in: [0, 0, 0], out: [0, 0, 0], finish: [0, 0, 0], requeue: [0, 0, 0], timeout: [0, 0, 0] };
-}
-
-/** A topic's own rate, and those of its channels. */
-function topicRates(topic: Topic): RateFigures {
-  const rates = noRates();
-  addTopicRates(rates, topic);
-  return rates;
-}
-
-function addTopicRates(rates: RateFigures, topic: Topic): void {
-  topic.meter.rates.addTo(rates.in, 0);
-  for (const { meter } of topic.channels.values())
-    for (let i = 1; i < CHANNEL_RATES.length; i++) meter.rates.addTo(rates[CHANNEL_RATES[i]], i);
-}
-
-function addChannelRates(rates: RateFigures, { meter }: Channel): void {
-  CHANNEL_RATES.forEach((name, i) => {
-    meter.rates.addTo(rates[name], i);
-  });
-}
-
-/** With three decimals: an answer for thousands of channels should be short. */
-function rounded(rates: RateFigures): RateFigures {
-  for (const list of Object.values(rates)) for (let i = 0; i < list.length; i++) list[i] = Math.round(list[i] * 1000) / 1000;
-  return rates;
+function rounded(value: number): number {
+  return Math.round(value * 1000) / 1000;
 }
 
 function channelLatency(channels: readonly Channel[]): LatencyFigures[] {
@@ -199,7 +192,7 @@ function latencyOf(name: LatencyFigures["name"], { count, sum, bounds, counts }:
     name,
     unit: name === "message_size" ? "bytes" : "ms",
     count,
-    sum: Math.round(sum * 1000) / 1000,
+    sum: rounded(sum),
     bounds: [...bounds],
     counts: [...counts],
   };

@@ -3,6 +3,7 @@ import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
 import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percentiles.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { ChannelFigures, TopicFigures } from "./figures.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go), which monitoring tools read.
 
@@ -55,7 +56,7 @@ export interface Stats {
   producers: ClientStats[] | null;
 }
 
-export interface TopicStats {
+export interface TopicStats extends Partial<TopicFigures> {
   topic_name: string;
   channels: ChannelStats[];
   depth: number;
@@ -75,7 +76,7 @@ export interface NearnessStats {
   global_msg_count: number;
 }
 
-export interface ChannelStats extends Partial<NearnessStats> {
+export interface ChannelStats extends Partial<NearnessStats>, Partial<ChannelFigures> {
   channel_name: string;
   depth: number;
   backend_depth: number;

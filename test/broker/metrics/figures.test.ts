@@ -14,7 +14,7 @@ describe("with a clock that the test moves", () => {
   function figures(isDetailed = false): { broker: BrokerFigures; topic: TopicFigures; channel: ChannelFigures } {
     const stats = readStats(timed.broker, "", "", false);
     const broker = addFigures(timed.broker, stats, isDetailed, timed.clock.wallMs());
-    const [topic] = stats.topics as unknown[] as (TopicFigures & { channels: ChannelFigures[] })[];
+    const [topic] = stats.topics as (TopicFigures & { channels: ChannelFigures[] })[];
     return { broker, topic, channel: topic.channels[0] };
   }
 
