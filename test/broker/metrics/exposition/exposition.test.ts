@@ -1,4 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from "bun:test";
+import { expose } from "../../../../src/broker/metrics/exposition/exposition.ts";
+import { MetricText } from "../../../../src/http/metrics/metric-text.ts";
 import { until } from "../../../support/server.ts";
 import { WithHttp } from "../../../support/with-http.ts";
 
@@ -131,6 +133,24 @@ test("connections are counted by what they go through, and those that were refus
   expect(samples.get('nsq_refused_connections_total{protocol="nsq"}')).toBe(1);
   expect(samples.get("nsq_producers")).toBe(1);
 });
+
+test.each(["none", "topic", "channel", "client"] as const)(
+  "with detail %s each step is one line, one histogram or one channel's reading",
+  (detail) => {
+    const { broker } = server;
+    for (let t = 0; t < 60; t++) for (const name of ["a", "b", "c"]) broker.registry.topic(`topic-${t}`).channel(name);
+    const text = new MetricText("text");
+    let steps = 0;
+    let longest = 0;
+    for (const _ of expose(broker, { detail, topic: undefined, channel: undefined }, ["mixin", "lovoo"], text)) {
+      longest = Math.max(longest, text.take().length);
+      steps++;
+    }
+    // The longest ones are the fixed families of process and broker.
+    expect(longest).toBeLessThan(4096);
+    expect(steps).toBeGreaterThan(60 * 4);
+  },
+);
 
 describe("--metrics-names", () => {
   test("adds the names of Grafana's mixin and of lovoo's exporter, by topic and channel", async () => {
