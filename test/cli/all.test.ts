@@ -81,6 +81,17 @@ describe("a broker and a lookup server in one process", () => {
     expect(stamps.filter((stamp) => stamp.endsWith("000")).length).toBeLessThan(stamps.length / 4);
   }, 30_000);
 
+  test("have a console that finds the broker, also if HTTP requests must name another host", async () => {
+    for (const args of [[], ["--http-allowed-hosts=console.example"]]) {
+      const both = await start(...args);
+      const [, port] = /^\[nsqadmin\] \S+ \S+ INFO: HTTP: listening on 127\.0\.0\.1:(\d+)$/m.exec(both.log()) ?? [];
+      const headers = args.length === 0 ? {} : { Host: "console.example" };
+      const nodes = async () => (await fetch(`http://127.0.0.1:${port}/api/nodes`, { headers })).text();
+      await until("the broker is found", async () => (await nodes()).includes(`"http_port":${both.broker.http},`));
+      await both.stop();
+    }
+  }, 30_000);
+
   test("have a console, which says how to turn it off if its port is in use", async () => {
     const both = await start();
     const [, port] = /^\[nsqadmin\] \S+ \S+ INFO: HTTP: listening on 127\.0\.0\.1:(\d+)$/m.exec(both.log()) ?? [];

@@ -24,6 +24,7 @@ export interface AdminAction {
 /** What notifications are sent with. */
 export interface NotificationParts {
   readonly options: { readonly httpClientConnectTimeoutMs: number; readonly httpClientRequestTimeoutMs: number };
+  readonly upstream: { readonly tls: Bun.TLSOptions };
   readonly logger: Logger;
   readonly rateLimitedLog: Pick<RateLimitedLog, "error">;
   /** Waits, or returns early if the signal is aborted. For tests. */
@@ -98,7 +99,13 @@ export class Notifications {
     const failed = (why: string) => this.parts.rateLimitedLog.error(`failed to POST notification to ${this.shown} - ${why}`);
     try {
       const { status, statusText } = await requestUrl(
-        { url: this.endpoint, method: "POST", headers: { "Content-Type": "application/json" }, body: encodeJson(action) },
+        {
+          url: this.endpoint,
+          tls: this.parts.upstream.tls,
+          method: "POST",
+          headers: { "Content-Type": "application/json" },
+          body: encodeJson(action),
+        },
         { connectTimeoutMs, requestTimeoutMs, responseBytes: ANSWER_BYTES },
         this.stopped.signal,
       );

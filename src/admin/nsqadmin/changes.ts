@@ -118,15 +118,15 @@ function isFromBrowser(headers: Headers): boolean {
 function notify(call: AdminCall, what: Pick<AdminAction, "action" | "topic" | "channel" | "node">): void {
   const { request, user } = call;
   const { headers } = request;
-  const url = new URL(request.url);
-  if (headers.get("x-scheme") === "https") url.protocol = "https:";
+  // With a Host that is no name it is not a URL.
+  const url = headers.get("x-scheme") === "https" ? request.url.replace(/^http:/, "https:") : request.url;
   call.admin.notifications?.add({
     ...what,
     timestamp: Math.floor(Date.now() / 1000),
     ...(user === "" ? {} : { user }),
     remote_ip: call.clientAddress ?? "",
     user_agent: headers.get("user-agent") ?? "",
-    url: url.href,
+    url,
     via: hostname(),
   });
 }

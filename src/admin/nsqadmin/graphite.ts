@@ -35,7 +35,8 @@ export async function graphiteRate(call: AdminCall): Promise<Response> {
 export async function graphiteChart(call: AdminCall): Promise<Response> {
   const { options, logger } = call.admin;
   const url = new URL("/render", options.graphiteUrl);
-  url.search = new URL(call.request.url).search;
+  const queryStart = call.request.url.indexOf("?");
+  url.search = queryStart < 0 ? "" : call.request.url.slice(queryStart);
   try {
     const headers = pick(PASSED_ON, (name) => call.request.headers.get(name) ?? undefined);
     const answer = await ask(call, { url, method: "GET", headers });
@@ -49,9 +50,9 @@ export async function graphiteChart(call: AdminCall): Promise<Response> {
   }
 }
 
-function ask({ admin }: AdminCall, request: UrlRequest) {
+function ask({ admin }: AdminCall, request: Omit<UrlRequest, "tls">) {
   const { httpClientConnectTimeoutMs: connectTimeoutMs, httpClientRequestTimeoutMs: requestTimeoutMs } = admin.options;
-  return requestUrl(request, { connectTimeoutMs, requestTimeoutMs, responseBytes: MOST_ANSWER_BYTES });
+  return requestUrl({ ...request, tls: admin.upstream.tls }, { connectTimeoutMs, requestTimeoutMs, responseBytes: MOST_ANSWER_BYTES });
 }
 
 /** The first value of graphite's first series; undefined if there is none. */

@@ -8,6 +8,9 @@ import { type ChannelStats, mergeChannels, mergeTopics, orNull, type Selection, 
 
 // The calls that change nothing.
 
+/** Lookup servers are asked about this many topics at the same time. */
+const TOPICS_AT_ONCE = 32;
+
 /** GET /api/topics[?inactive=true]: the names of all topics, or those that no broker has, with their channels. */
 export async function topics(call: AdminCall): Promise<Response> {
   const { query } = call;
@@ -15,8 +18,11 @@ export async function topics(call: AdminCall): Promise<Response> {
   const warnings = new Warnings(call);
   const names = warnings.of(await orRefuse(call, "get topics", discovery.topics()));
   if (query.get("inactive") !== "true") return json({ topics: orNull(names), message: warnings.message });
-  const inactive = discovery.hasLookups ? await Promise.all(names.map((name) => channelsIfInactive(call, name))) : [];
-  const members = inactive.filter((member) => member !== undefined);
+  const members: [string, string[] | null][] = [];
+  for (let from = 0; discovery.hasLookups && from < names.length; from += TOPICS_AT_ONCE) {
+    const some = names.slice(from, from + TOPICS_AT_ONCE).map((name) => channelsIfInactive(call, name));
+    members.push(...(await Promise.all(some)).filter((member) => member !== undefined));
+  }
   return encodedJson(`{"topics":${objectOf(members)},"message":${encodeJson(warnings.message)}}`);
 }
 

@@ -1,3 +1,4 @@
+import { parseRemoteAddress } from "../../net/address.ts";
 import { fieldsOf, listOf, textOf, textsOf } from "./fields.ts";
 import { type Found, gather } from "./gather.ts";
 import { comparableVersion, httpAddress, type Producer, producerOf, tcpAddress } from "./producer.ts";
@@ -79,14 +80,21 @@ export class Discovery {
 
   /** A broker's description of itself, with its topics. @param topic if given, only this one */
   async describe(broker: string, topic?: string): Promise<Producer> {
-    const [info, stats] = await Promise.all([
-      this.upstream.getJson(broker, "/info"),
-      this.upstream.getJson(
-        broker,
-        `/stats${queryOf({ format: "json", ...(topic === undefined ? {} : { topic }), include_clients: "false" })}`,
-      ),
-    ]);
-    return { ...producerOf(fieldsOf(info)), topics: topicNames(stats).map((name) => ({ topic: name, tombstoned: false })) };
+    const query = queryOf({ format: "json", ...(topic === undefined ? {} : { topic }), include_clients: "false" });
+    const askStats = () => this.upstream.getJson(broker, `/stats${query}`);
+    // One after the other, in nsqadmin's order: so a broker that is down is told of once, in its words.
+    const early = topic === undefined ? undefined : await askStats();
+    const info = await this.upstream.getJson(broker, "/info");
+    const stats = early ?? (await askStats());
+    const producer = producerOf(fieldsOf(info));
+    // nsqd before 0.3 says neither.
+    const given = producer.broadcastAddress === "" || producer.hostname === "" ? parseRemoteAddress(broker) : undefined;
+    if (given !== undefined && producer.broadcastAddress === "") {
+      producer.broadcastAddress = given.hostname;
+      producer.httpPort = given.port;
+    }
+    if (given !== undefined && producer.hostname === "") producer.hostname = given.hostname;
+    return { ...producer, topics: topicNames(stats).map((name) => ({ topic: name, tombstoned: false })) };
   }
 
   private async producersAtLookups(): Promise<Found<Producer[]>> {

@@ -45,7 +45,8 @@ export class UpstreamError extends Error {
 /** Requests to brokers and lookup servers, whether ours or Go's. All calls reject with UpstreamError. */
 export class Upstream {
   private readonly slots = new Slots(MOST_REQUESTS, MOST_WAITING);
-  private readonly tls: Bun.TLSOptions;
+  /** The certificates of the flags. */
+  readonly tls: Bun.TLSOptions;
 
   /** @param prefix in front of the names of the flags in errors. @throws StartError if a file for TLS cannot be read */
   constructor(

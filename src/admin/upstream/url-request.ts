@@ -4,15 +4,17 @@ import { withoutBrackets } from "../../net/address.ts";
 /** A request to a program that is no server of NSQ's: its URL comes from a flag. */
 export interface UrlRequest extends Omit<HttpRequest, "path"> {
   url: URL;
+  /** For https. */
+  tls: Bun.TLSOptions;
 }
 
 /** Sends a request. A user and password in the URL are sent as basic authentication. Rejects with an Error that says what went wrong. */
-export function requestUrl({ url, ...request }: UrlRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpResponse> {
+export function requestUrl({ url, tls, ...request }: UrlRequest, limits: RequestLimits, signal?: AbortSignal): Promise<HttpResponse> {
   const secure = url.protocol === "https:";
   const peer: HttpPeer = {
     hostname: withoutBrackets(url.hostname),
     port: Number(url.port) || (secure ? 443 : 80),
-    ...(secure ? { tls: {} } : {}),
+    ...(secure ? { tls } : {}),
   };
   const account = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   const headers = {

@@ -35,7 +35,7 @@ describe("notifications", () => {
         signal.addEventListener("abort", () => resolve());
       });
     const options = { httpClientConnectTimeoutMs: 1000, httpClientRequestTimeoutMs: 1000 };
-    notifications = new Notifications(new URL(url), { options, logger, rateLimitedLog: logger, sleep });
+    notifications = new Notifications(new URL(url), { options, upstream: { tls: {} }, logger, rateLimitedLog: logger, sleep });
     return notifications;
   };
   const listen = (answer: (topic: string) => number, port = 0) => {

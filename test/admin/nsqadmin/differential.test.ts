@@ -135,9 +135,12 @@ describeUnless(missing("nsqd", "nsqlookupd", "nsqadmin"))("beside Go's nsqadmin,
       expected.nodes = brokers
         .map(({ topics }) => (topics as Json[]).find(({ topic_name }) => topic_name === "orders")!)
         .map(withoutClients);
-      const { message: _, ...mail } = await single("/api/topics/orders/mail");
-      const at = expected.channels.findIndex(({ channel_name }) => channel_name === "mail");
-      expected.channels[at] = withoutClients(mail);
+      for (const [at, { channel_name: name }] of expected.channels.entries()) {
+        const having = expected.nodes.filter(({ channels }) => (channels as Json[]).some(({ channel_name }) => channel_name === name));
+        if (having.length === 1) continue;
+        const { message: _, ...channel } = await single(`/api/topics/orders/${encodeURIComponent(name as string)}`);
+        expected.channels[at] = withoutClients(channel);
+      }
       const comparable = (text: string) => {
         const { nodes, channels, ...rest } = JSON.parse(text) as { nodes: Json[]; channels: Json[] };
         const byName = (a: Json, b: Json) => (`${a.node} ${a.channel_name}` < `${b.node} ${b.channel_name}` ? -1 : 1);
@@ -340,16 +343,20 @@ describeUnless(missing("nsqd", "nsqlookupd", "nsqadmin"))("beside Go's nsqadmin,
     expect(Object.fromEntries(theirs.at(-1)!)).not.toHaveProperty("user");
   }, 60_000);
 
-  test("goes on with a warning when a lookup server is down, and refuses when all are", async () => {
+  test("goes on with a warning when a server is down, and refuses when all are", async () => {
     const up = `--lookupd-http-address=${addressOf(cluster.lookups[0]!)}`;
     for (const [args, status, beginning] of [
       [[up, "--lookupd-http-address=127.0.0.1:1"], 200, "WARNING: Get "],
       [["--lookupd-http-address=127.0.0.1:1"], 502, "UPSTREAM_ERROR: failed to query any nsqlookupd: Get "],
+      [[`--nsqd-http-address=${addressOf(cluster.brokers[0]!)}`, "--nsqd-http-address=127.0.0.1:1"], 200, "WARNING: Get "],
+      [["--nsqd-http-address=127.0.0.1:1"], 502, "UPSTREAM_ERROR: failed to query any nsqd: Get "],
     ] as const) {
       const twins = await cluster.twins([...args]);
       for (const path of ["/api/topics", "/api/nodes", "/api/topics/orders/only", "/api/nodes/{first}", "/api/counter"]) {
         const { nsqadmin, bunsq } = await both(twins, { path });
-        expect(bunsq).toEqual(nsqadmin);
+        // bunsq asks for topics without their clients.
+        const asked = nsqadmin.body.replace('/stats?format=json\\"', '/stats?format=json&include_clients=false\\"');
+        expect(bunsq).toEqual({ ...nsqadmin, body: path === "/api/topics" ? asked : nsqadmin.body });
         expect([bunsq.status, (JSON.parse(bunsq.body) as { message: string }).message.slice(0, beginning.length)]).toEqual([
           status,
           beginning,
