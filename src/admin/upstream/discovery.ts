@@ -82,7 +82,7 @@ export class Discovery {
   async describe(broker: string, topic?: string): Promise<Producer> {
     const query = queryOf({ format: "json", ...(topic === undefined ? {} : { topic }), include_clients: "false" });
     const askStats = () => this.upstream.getJson(broker, `/stats${query}`);
-    // One after the other, in nsqadmin's order: so a broker that is down is told of once, in its words.
+    // One after the other, in nsqadmin's order, so that a broker that is down fails at the same request.
     const early = topic === undefined ? undefined : await askStats();
     const info = await this.upstream.getJson(broker, "/info");
     const stats = early ?? (await askStats());
