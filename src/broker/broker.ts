@@ -124,6 +124,7 @@ async function close(broker: Broker): Promise<void> {
   clean &&= syncFailure === undefined;
   checkpointer.saveSynced(topics);
   broker.keys.close();
+  broker.tracer.close();
   tidy(broker);
   deferred.notes.noteAll();
   broker.keys.noteFile();

@@ -119,6 +119,11 @@ export interface BrokerOptions {
   /** The time that these percentiles cover. */
   e2eProcessingLatencyWindowTimeMs: number;
 
+  /** The most bytes of message traces; 0: nothing is traced. */
+  traceBytes: number;
+  /** Base URL of an OpenTelemetry collector that gets spans of traced messages; empty: none. */
+  otlpEndpoint: string;
+
   /** Empty: no statistics are sent. */
   statsdAddress: string;
   /** %s is replaced with the broker's name. */

@@ -38,6 +38,7 @@ import { MetadataBackup, restoreMetadata } from "./storage/metadata/metadata-bac
 import { MetadataStore } from "./storage/metadata/metadata-store.ts";
 import { readBootId } from "./storage/metadata/run-record.ts";
 import { explain, inUse } from "./storage/metadata/store-errors.ts";
+import { TraceSettings } from "./storage/metadata/trace-settings.ts";
 import { buildServerTls } from "./tls-options.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { Locality } from "./topics/locality.ts";
@@ -45,6 +46,10 @@ import { MessageControl } from "./topics/message-control.ts";
 import { Publishing } from "./topics/publishing.ts";
 import type { RegistryParts } from "./topics/topic-parts.ts";
 import { TopicRegistry } from "./topics/topic-registry.ts";
+import { Tracing } from "./topics/tracing.ts";
+import { TraceFiles } from "./trace/trace-files.ts";
+import { TraceSearch } from "./trace/trace-search.ts";
+import { Tracer } from "./trace/tracer.ts";
 
 /** Log bytes in memory, all topics together. */
 const CACHE_BYTES = 16 * 1024 * 1024;
@@ -112,9 +117,14 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       ...{ directory: join(directory, "deferred"), disk, logger, ballast, clock: turn.turnClock },
       ...{ readFailures, notes, damage },
     });
+    const traceFiles = new TraceFiles({ disk, directory: join(directory, "trace"), limitBytes: options.traceBytes, logger });
+    traceFiles.recover();
+    const tracer = new Tracer({ files: traceFiles, turn, rateLimitedLog, freeSpace });
+    const traceSearch = new TraceSearch({ disk, files: traceFiles, tracer, clock });
+    const tracing = new Tracing({ tracer, settings: metadata.part(TraceSettings), ballast, isEnabled: options.traceBytes > 0 });
     const registryParts: RegistryParts = {
       ...{ options, turn, logger, rateLimitedLog, readFailures, deferred, metadata, checkpointer, freeSpace },
-      ...{ scratch, disk, clock, chunks, recycler, ballast },
+      ...{ scratch, disk, clock, chunks, recycler, ballast, tracing },
     };
     const registry = new TopicRegistry(registryParts, directory);
     const keys = new KeyStore<PendingPublish>({
@@ -161,6 +171,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
       ...{ groupSync, acks, publishing, messageControl, health, rates, httpConnections, lock, damage, notes },
+      ...{ tracer, tracing, traceFiles, traceSearch },
     };
   } catch (error) {
     metadata?.close();

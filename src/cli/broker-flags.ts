@@ -491,6 +491,22 @@ export function brokerFlags(host = hostname()): FlagTable<BrokerOptions> {
         doc: "time window of these percentiles",
         better: "0, with which nsqd hangs, is refused",
       },
+      traceBytes: {
+        name: "trace-bytes",
+        kind: "int",
+        own: true,
+        default: 256 * MIB,
+        min: 0,
+        max: TIB,
+        doc: "largest size of what is recorded of traced messages, in bytes, at least 2 MiB; the oldest is dropped; 0 traces nothing",
+      },
+      otlpEndpoint: {
+        name: "otlp-endpoint",
+        kind: "string",
+        own: true,
+        default: "",
+        doc: "URL of an OpenTelemetry collector that gets spans of traced messages by OTLP/HTTP in JSON, such as http://localhost:4318; empty for none",
+      },
       statsdAddress: {
         name: "statsd-address",
         kind: "string",

@@ -2,6 +2,7 @@ import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
 import type { Channel } from "../../src/broker/topics/channel/channel.ts";
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
+import { TraceName } from "../../src/broker/trace/trace-name.ts";
 import { BODY_OFFSET, ID_OFFSET } from "../../src/frame/frame.ts";
 import { expandSequence, readSequence } from "../../src/frame/id.ts";
 
@@ -14,6 +15,7 @@ export interface Delivery {
 export class MemoryConsumer implements Consumer {
   readonly nearness = IN_ZONE;
   readonly sampleRate = 0;
+  readonly traceName = new TraceName("memory");
   inFlightCount = 0;
   readyCount = 5;
   readonly deliveries: Delivery[] = [];

@@ -5,6 +5,7 @@ import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
 import type { Topic } from "../../src/broker/topics/topic.ts";
+import { TraceName } from "../../src/broker/trace/trace-name.ts";
 import { BODY_OFFSET } from "../../src/frame/frame.ts";
 import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
 import { SimulatedClock } from "./simulated-clock.ts";
@@ -16,6 +17,7 @@ const START_MS = 1_767_225_600_000;
 export class Collector implements Consumer {
   readonly nearness = IN_ZONE;
   readonly sampleRate = 0;
+  readonly traceName = new TraceName("collector");
   inFlightCount = 0;
   readonly received: { body: string; attempts: number }[] = [];
 

@@ -10,6 +10,10 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { Tracing } from "../topics/tracing.ts";
+import type { TraceFiles } from "../trace/trace-files.ts";
+import type { TraceSearch } from "../trace/trace-search.ts";
+import type { Tracer } from "../trace/tracer.ts";
 
 /** What the handlers of the HTTP API need of the broker. */
 export interface BrokerApi extends MetricsSource {
@@ -31,6 +35,10 @@ export interface BrokerApi extends MetricsSource {
   /** The answers to /metrics. */
   readonly scrapes: Scrapes;
   readonly deferred: DeferredStore;
+  readonly tracing: Tracing;
+  readonly tracer: Tracer;
+  readonly traceFiles: Pick<TraceFiles, "bytes">;
+  readonly traceSearch: TraceSearch;
   readonly listener: ApiListener;
   /** The HTTP and HTTPS connections. */
   readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "openBy" | "refused" | "closedIdle">>;

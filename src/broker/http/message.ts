@@ -3,6 +3,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import { existingChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { idArgument } from "./messages.ts";
+import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
 
 // Calls of operators for single messages, whoever has the message.
@@ -10,7 +11,7 @@ import { deferral } from "./pub.ts";
 /** POST /message/finish?topic=&channel=&id=: finishes a message in a channel, whether it is in flight, waiting or deferred. */
 export async function finishMessage(call: HttpCall): Promise<Response> {
   const { channel, sequence } = target(call);
-  await call.broker.messageControl.finish(channel, sequence);
+  await call.broker.messageControl.finish(channel, sequence, operatorName(call, channel));
   logAction(call, channel, "finished");
   return empty();
 }
@@ -23,7 +24,7 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { broker } = call;
   const { channel, sequence } = target(call);
   const delayMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  await broker.messageControl.requeue(channel, sequence, delayMs);
+  await broker.messageControl.requeue(channel, sequence, delayMs, operatorName(call, channel));
   logAction(call, channel, `requeued for ${delayMs} ms`);
   return empty();
 }

@@ -37,8 +37,10 @@ export function oneMessage(call: HttpCall): Response {
   const channels = [...topic.channels.values()].map((channel) => ({
     channel_name: channel.name,
     ...statusJson(call.broker, messageStatus(channel, sequence)),
+    traced: channel.inFlight.trace !== undefined,
   }));
-  return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, { channels }));
+  const more = { traced: topic.trace !== undefined, channels };
+  return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, more));
 }
 
 /**

@@ -4,6 +4,7 @@ import type { BrokerOptions } from "../options.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
+import { publishOrigin } from "./origin.ts";
 import { idempotencyKey } from "./pub.ts";
 
 /** The values of `binary`. Any other counts as true, as in nsqd. */
@@ -27,7 +28,7 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  await broker.publishing.publishBatch(topic, idempotencyKey(call), batch);
+  await broker.publishing.publishBatch(topic, idempotencyKey(call), batch, publishOrigin(call, topic));
   return text("OK");
 }
 

@@ -3,6 +3,7 @@ import { Refusal, text } from "../../http/server/reply.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
 import { topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
+import { publishOrigin } from "./origin.ts";
 
 /** What Go's strconv.ParseInt() accepts with base 10. */
 const INTEGER = /^[+-]?\d+$/;
@@ -19,7 +20,7 @@ export async function pub(call: HttpCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  await broker.publishing.publish(topic, idempotencyKey(call), body, deferMs);
+  await broker.publishing.publish(topic, idempotencyKey(call), body, deferMs, publishOrigin(call, topic));
   return text("OK");
 }
 

@@ -14,6 +14,15 @@ import { getRetention, setRetention } from "./retention.ts";
 import { seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
 import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, topicDurability, unpauseTopic } from "./topic.ts";
+import {
+  disableMessageTrace,
+  enableMessageTrace,
+  getChannelTrace,
+  getTopicTrace,
+  messageTrace,
+  setChannelTrace,
+  setTopicTrace,
+} from "./trace.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
 const ROUTES: RouteEntry<HttpCall>[] = [
@@ -42,6 +51,11 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/topic/messages", get(topicMessages)],
   ["/message", get(oneMessage)],
   ["/channel/messages", get(channelMessages)],
+  ["/message/trace", get(messageTrace)],
+  ["/topic/trace", new Map([...get(getTopicTrace), ...post(setTopicTrace)])],
+  ["/channel/trace", new Map([...get(getChannelTrace), ...post(setChannelTrace)])],
+  ["/message/trace/enable", post(enableMessageTrace)],
+  ["/message/trace/disable", post(disableMessageTrace)],
   ["/message/finish", post(finishMessage)],
   ["/message/requeue", post(requeueMessage)],
   ["/channel/seek", post(seekChannel)],

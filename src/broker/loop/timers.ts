@@ -52,6 +52,7 @@ export interface TimersParts {
   readFailures: ReadFailures;
   /** Opens later what could not be opened at the start. */
   recovery: { resume(): void };
+  tracer: { readonly nextFlushMs: number; flushIfDue(nowMs: number): void };
   health: Health;
   rates: { sampleIfDue(nowMs: number): void };
   openFiles: { closeIdle(nowMs: number): void };
@@ -109,7 +110,7 @@ export class Timers {
   }
 
   private meetDeadlines(): void {
-    const { turn, tick, registry, deferred, checkpointer, groupSync, acks, listener, readFailures, recovery } = this.parts;
+    const { turn, tick, registry, deferred, checkpointer, groupSync, acks, listener, readFailures, recovery, tracer } = this.parts;
     if (turn.isStopped) return;
     this.ranAtMs = turn.steadyMs;
     this.survive("recovery", () => recovery.resume());
@@ -132,7 +133,8 @@ export class Timers {
     // Moving messages to finer buckets writes by itself.
     if (deferred.needsSync) tick.expectDeferredSync();
     tick.trimLogs();
-    next = Math.min(next, checkpointer.saveCursors(now), readFailures.resumeDue());
+    tracer.flushIfDue(now);
+    next = Math.min(next, checkpointer.saveCursors(now), readFailures.resumeDue(), tracer.nextFlushMs);
     if (now >= this.nextSurveyMs) this.survive("survey", () => this.survey(now));
     groupSync.syncIfDue(now, acks);
     turn.wakeAt(Math.max(Math.min(next, this.nextSurveyMs, groupSync.nextMs), now + 1));

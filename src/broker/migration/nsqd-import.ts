@@ -13,7 +13,7 @@ import { NO_BALLAST } from "../storage/disk/ballast.ts";
 import { removeIfThere, systemDisk } from "../storage/disk/disk.ts";
 import { OverlayDisk } from "../storage/disk/overlay-disk.ts";
 import { Recycler } from "../storage/log/recycler.ts";
-import type { ImportState } from "../storage/metadata/import-state.ts";
+import { ImportState } from "../storage/metadata/import-state.ts";
 import { METADATA_FILE, MetadataBackup, restoreMetadata } from "../storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import { readBootId } from "../storage/metadata/run-record.ts";
@@ -177,7 +177,7 @@ class NsqdImport {
 
   private async importInto(metadata: MetadataStore): Promise<ImportResult> {
     const { directory, folder, logger, result } = this;
-    const state = metadata.importState();
+    const state = metadata.part(ImportState);
     if (state.row === undefined && !isNsqdDataPath(folder)) {
       // A kill came right before the mark was to be removed, or right after it was made and before anything was imported.
       removeIfThere(systemDisk, join(directory, IMPORT_MARK));

@@ -5,12 +5,13 @@ import { setAside } from "../storage/disk/set-aside.ts";
 import { isKernelError } from "../storage/disk/unreadable-file.ts";
 
 /** Below the broker's folder: the folders that hold files, and the files that must not be folders. */
-const FOLDERS = new Set(["topics", "deferred", "keys", "recycled"]);
+const FOLDERS = new Set(["topics", "deferred", "keys", "recycled", "trace"]);
 const ROOT_FILES = /^(journal|ballast(\.new)?)$/;
 const TOPICS_FILES = /^catalogue\.copy(\.new)?$/;
 const SEGMENT_FILES = /^([0-9a-f]{16}\.(log|idx)(\.new)?|deleted)$/;
 const BUCKET_FILES = /^\d+-\d+\.(msg|done)(\.new|\.gone)?$/;
 const KEY_FILES = /^\d+\.keys$/;
+const TRACE_FILES = /^\d+\.trace(\.gone)?$/;
 
 /** Sets aside folders where files belong, and files where folders belong, so that nothing else meets them. */
 export function setMisplacedAside(disk: Disk, directory: string, damage: DamageLog): void {
@@ -28,6 +29,7 @@ export function setMisplacedAside(disk: Disk, directory: string, damage: DamageL
   check(join(directory, "topics"), (name, isFolder) => (isFolder ? TOPICS_FILES.test(name) : /^\d{5}-/.test(name)));
   check(join(directory, "deferred"), (name, isFolder) => isFolder && BUCKET_FILES.test(name));
   check(join(directory, "keys"), (name, isFolder) => isFolder && KEY_FILES.test(name));
+  check(join(directory, "trace"), (name, isFolder) => isFolder && TRACE_FILES.test(name));
   for (const [topic, isTopic] of entries(disk, join(directory, "topics"))) {
     if (!isTopic || !/^\d{5}-/.test(topic)) continue;
     const path = join(directory, "topics", topic);

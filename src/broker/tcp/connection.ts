@@ -12,6 +12,7 @@ import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { IN_ZONE } from "../topics/locality.ts";
 import type { Topic } from "../topics/topic.ts";
+import { TraceName } from "../trace/trace-name.ts";
 import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
 import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
 import type { ClientServices } from "./client-services.ts";
@@ -96,6 +97,7 @@ export class Connection
   private readonly outbox: Outbox;
   private readonly acks: PendingAcks;
   private readonly remoteIp: string;
+  private ownTraceName: TraceName | undefined;
 
   deadlineMs = 0;
   deadlineIndex = -1;
@@ -123,6 +125,12 @@ export class Connection
     this.decoder = new Decoder(this, services);
     this.deadlines = new ClientDeadlines(this);
     this.planCheck();
+  }
+
+  /** What traces call the client, by what it has said of itself until it is first traced. */
+  get traceName(): TraceName {
+    this.ownTraceName ??= new TraceName(`${this.clientId} on ${this.hostname} (${this.remoteAddress})`);
+    return this.ownTraceName;
   }
 
   get options(): BrokerOptions {

@@ -5,6 +5,7 @@ import { isValidName } from "../../frame/names.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { Origin } from "../trace/trace-name.ts";
 import type { ClientAuth } from "./client-auth.ts";
 import { badTopic, type CommandResult, publishFailed } from "./commands/command.ts";
 
@@ -50,7 +51,7 @@ export class Publisher {
     private readonly auth: ClientAuth | undefined,
     private readonly acks: Acks,
     /** The client. */
-    private readonly client: { readonly inFlightCount: number },
+    private readonly client: Origin & { readonly inFlightCount: number },
   ) {}
 
   /** Published messages by topic. A client with any is a producer in the statistics. */
@@ -87,7 +88,7 @@ export class Publisher {
     if (refused !== undefined) return refused;
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
-    this.awaitAck(topic, this.services.publishing.append(topic, this.key, bytes, from, to));
+    this.awaitAck(topic, this.services.publishing.append(topic, this.key, bytes, from, to, this.client));
     return undefined;
   }
 
@@ -97,7 +98,7 @@ export class Publisher {
     if (refused !== undefined) return refused;
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
-    this.awaitAck(topic, this.services.publishing.defer(topic, this.key, bytes, from, to, this.deferMs));
+    this.awaitAck(topic, this.services.publishing.defer(topic, this.key, bytes, from, to, this.deferMs, this.client));
     return undefined;
   }
 
@@ -113,7 +114,8 @@ export class Publisher {
   publishBatch(bytes: Buffer, from: number, to: number): CommandResult {
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("MPUB", topic);
-    this.awaitAck(topic, this.services.publishing.appendBatch(topic, this.key, bytes, from + COUNT_BYTES, to, this.batch.count));
+    const { publishing } = this.services;
+    this.awaitAck(topic, publishing.appendBatch(topic, this.key, bytes, from + COUNT_BYTES, to, this.batch.count, this.client));
     return undefined;
   }
 

@@ -212,6 +212,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.uncount(message.number);
       this.noteJoined(message.number, sequence);
+      this.topic.trace?.joined(message.number, sequence);
       this.parts.deferred.markJoined(message);
       for (const channel of this.topic.channels.values()) channel.joined(message.number, sequence);
     }

@@ -4,6 +4,8 @@ import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { visitRecords } from "../storage/log/records.ts";
+import { DETAIL_OPERATOR } from "../trace/record.ts";
+import type { TraceName } from "../trace/trace-name.ts";
 import type { Channel } from "./channel/channel.ts";
 import { findDeferred } from "./inspect/deferred-search.ts";
 import { messageStatus } from "./inspect/message-status.ts";
@@ -40,14 +42,17 @@ export class MessageControl {
    * Finishes a message, whether it is in flight, waiting or deferred.
    *
    * @param sequence of a message that was released to the channel
+   * @param by who asks for it, for a trace
    * @throws OperatorError
    */
-  async finish(channel: Channel, sequence: number): Promise<void> {
+  async finish(channel: Channel, sequence: number, by?: TraceName): Promise<void> {
     checkHoles(channel, sequence);
-    if (channel.forceFinish(sequence) !== "finished") return;
+    const { attempts } = messageStatus(channel, sequence);
+    if (channel.forceFinish(sequence) !== "finished") return channel.inFlight.trace?.finished(by, sequence, 1, attempts, DETAIL_OPERATOR);
     const found = await this.search(channel, sequence);
     if (channel.deleted || !this.parts.deferred.withdraw(found)) throw new OperatorError("MESSAGE_CHANGED");
     channel.deferrals.finishedInStore();
+    channel.inFlight.trace?.finished(by, sequence, 1, found.attempts, DETAIL_OPERATOR);
     // Otherwise a crash could bring it back.
     await this.parts.publishing.untilCommitted();
   }
@@ -56,37 +61,43 @@ export class MessageControl {
    * Has a message delivered again, at once or after a delay, whether it is in flight, waiting or deferred.
    *
    * @param sequence of a message that was released to the channel
+   * @param by who asks for it, for a trace
    * @throws OperatorError; PublishError if the deferred store could not be written
    */
-  async requeue(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+  async requeue(channel: Channel, sequence: number, delayMs: number, by?: TraceName): Promise<void> {
     if (delayMs > 0) checkHoles(channel, sequence);
+    const { attempts } = messageStatus(channel, sequence);
     const state = channel.forceRequeue(sequence, delayMs);
-    if (state === "finished") await this.requeueStored(channel, sequence, delayMs);
-    else if (state !== "waiting")
+    const moved = (deliveries: number) => channel.inFlight.trace?.requeued(by, sequence, deliveries, delayMs, DETAIL_OPERATOR);
+    if (state === "finished") await this.requeueStored(channel, sequence, delayMs, moved);
+    else if (state !== "waiting") {
+      moved(attempts);
       // Otherwise a crash could lose its due time.
       await this.parts.publishing.untilCommitted();
-    else if (delayMs > 0) await this.deferFresh(channel, sequence, delayMs);
+    } else if (delayMs > 0) await this.deferFresh(channel, sequence, delayMs, moved);
   }
 
   /** Gives a message in the deferred store another due time. */
-  private async requeueStored(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+  private async requeueStored(channel: Channel, sequence: number, delayMs: number, moved: (attempts: number) => void): Promise<void> {
     const found = await this.search(channel, sequence);
     const frame = channel.deferrals.frameOf(found);
     await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
       if (!this.parts.deferred.withdraw(found, true)) return false;
       channel.deferAgain(message);
+      moved(found.attempts);
       return true;
     });
   }
 
   /** Moves a message that was never delivered out of the backlog into the deferred store. */
-  private async deferFresh(channel: Channel, sequence: number, delayMs: number): Promise<void> {
+  private async deferFresh(channel: Channel, sequence: number, delayMs: number, moved: (attempts: number) => void): Promise<void> {
     const { log } = channel.topic;
     let stored: Promise<void> | undefined;
     visitRecords(log, sequence, sequence + 1, ({ buffer, from, to }) => {
       stored = this.store(channel, { sequence, attempts: 0, delayMs }, buffer, from, to, (message) => {
         if (messageStatus(channel, sequence).state !== "waiting") return false;
         channel.deferFresh(message);
+        moved(0);
         return true;
       });
       return true;

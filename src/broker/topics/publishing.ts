@@ -6,6 +6,7 @@ import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
+import type { Origin } from "../trace/trace-name.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
@@ -125,12 +126,14 @@ export class Publishing {
    * Appends the message in [from, to) of `source`.
    *
    * @param key idempotency key; empty: none. A publish whose key was seen before is not appended again
+   * @param origin who publishes, for a trace
    * @returns what its acknowledgement waits for; `appended` is 0 for a repetition
    */
-  append(topic: Topic, key: string, source: Uint8Array, from: number, to: number): PendingPublish {
+  append(topic: Topic, key: string, source: Uint8Array, from: number, to: number, origin?: Origin): PendingPublish {
     const pending = topic.pendingPub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
     if (earlier !== undefined) return earlier;
+    if (topic.trace !== undefined) topic.trace.published(origin, topic.log.next, 1);
     topic.publish(source, from, to - from, this.parts.turn.time);
     this.appended = 1;
     return pending;
@@ -141,10 +144,11 @@ export class Publishing {
    *
    * @param from offset of the first message's size word, behind the count
    */
-  appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number): PendingPublish {
+  appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number, origin?: Origin): PendingPublish {
     const pending = topic.pendingMpub;
     const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
     if (earlier !== undefined) return earlier;
+    if (topic.trace !== undefined) topic.trace.published(origin, topic.log.next, count);
     topic.publishMany(source, from, to, count, this.parts.turn.time);
     this.appended = count;
     return pending;
@@ -154,7 +158,7 @@ export class Publishing {
    * Stages the message in [from, to) of `source`, to join the topic's log `deferMs` from now. With 0 it is appended at once. The
    * frame is laid out now, so the message has the timestamp of its publish.
    */
-  defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number): PendingPublish {
+  defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number, origin?: Origin): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? topic.deferredPublishes.pending : topic.pendingDpub;
     const sequence = deferMs > 0 ? deferredSequence(topic.deferredPublishes.nextNumber) : topic.log.next;
@@ -162,11 +166,13 @@ export class Publishing {
     if (earlier !== undefined) return earlier;
     this.appended = 1;
     if (deferMs > 0) {
+      topic.trace?.deferred(origin, topic.deferredPublishes.nextNumber, deferMs);
       const length = BODY_OFFSET + to - from;
       const frame = scratch.reserve(length);
       writeMessage(frame, scratch.view, 0, source, from, to - from, topic.log.prefix, 0, turn.time);
       topic.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
+      topic.trace?.published(origin, topic.log.next, 1);
       topic.publish(source, from, to - from, turn.time);
     }
     return pending;
@@ -202,26 +208,27 @@ export class Publishing {
    *
    * @param key idempotency key; empty: none
    * @param deferMs delay of its delivery
+   * @param origin who publishes, for a trace
    * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
    */
-  publish(topic: Topic, key: string, body: Uint8Array, deferMs: number): Promise<void> {
+  publish(topic: Topic, key: string, body: Uint8Array, deferMs: number, origin?: Origin): Promise<void> {
     const refusal = this.refusalFor(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     return this.untilDone(
-      deferMs > 0 ? this.defer(topic, key, body, 0, body.length, deferMs) : this.append(topic, key, body, 0, body.length),
+      deferMs > 0 ? this.defer(topic, key, body, 0, body.length, deferMs, origin) : this.append(topic, key, body, 0, body.length, origin),
     );
   }
 
   /** Publishes the messages of an MPUB body that was checked (frame/mpub.ts), all of them or none. Nothing may follow the last one. */
-  publishBatch(topic: Topic, key: string, body: Uint8Array): Promise<void> {
+  publishBatch(topic: Topic, key: string, body: Uint8Array, origin?: Origin): Promise<void> {
     const refusal = this.refusalFor(topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     const batch = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     const count = batch.readInt32BE(0);
     if (count === 0) return Promise.resolve();
-    return this.untilDone(this.appendBatch(topic, key, batch, COUNT_BYTES, batch.length, count));
+    return this.untilDone(this.appendBatch(topic, key, batch, COUNT_BYTES, batch.length, count, origin));
   }
 
   /** Resolves once everything that was staged and appended so far was written to its files, or could not be. */

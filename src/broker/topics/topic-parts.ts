@@ -12,6 +12,7 @@ import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import type { Tracing } from "./tracing.ts";
 import type { Turn } from "./turn.ts";
 
 /** Options that apply to topics and channels. */
@@ -50,6 +51,7 @@ export interface RegistryParts extends TopicParts {
   readonly disk: Disk;
   readonly clock: Clock;
   readonly chunks: ChunkPool;
+  readonly tracing: Tracing;
   readonly recycler: Recycler;
   readonly ballast: Ballast;
 }

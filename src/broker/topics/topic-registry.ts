@@ -153,6 +153,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   channelCreated(channel: Channel): void {
     this.channelsById.set(channel.id, channel);
+    this.parts.tracing.beginChannel(channel);
     this.observer?.channelCreated(channel);
   }
 
@@ -287,6 +288,7 @@ export class TopicRegistry implements DeliveryTarget {
     }
     const log = new TopicLog(this.parts.chunks, this.parts.clock, prefix, files, firstSequence);
     const added = new Topic(this.parts, this, id, number, name, log);
+    this.parts.tracing.beginTopic(added);
     this.topics.set(name, added);
     this.topicsById.set(id, added);
     this.topicsByName.add(added);

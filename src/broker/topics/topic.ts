@@ -5,10 +5,13 @@ import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
+import { DETAIL_TOO_MANY, DETAIL_TOPIC_EMPTIED } from "../trace/record.ts";
+import type { TopicTrace } from "../trace/topic-trace.ts";
 import { Channel } from "./channel/channel.ts";
 import { channelRow } from "./channel/channel-row.ts";
 import { DeferredPublishes } from "./deferred-publishes.ts";
 import { OperatorError } from "./operator-error.ts";
+import { RepeatCommit } from "./repeat-commit.ts";
 import { TopicMeter } from "./topic-meter.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
@@ -19,21 +22,6 @@ const IDLE_MS = 10_000;
 const RETENTION_REVIEW_MS = 1000;
 /** How many messages an ephemeral topic keeps at least while it is withheld: its consumers may be ready for them. */
 const WITHHELD_MESSAGES = 10_000;
-
-/** What the repetition of a publish waits for. The publish itself is committed; under `fsync` the next sync covers it. */
-class RepeatCommit implements Committed {
-  readonly failure = undefined;
-
-  constructor(private readonly topic: Topic) {}
-
-  get fsync(): boolean {
-    return this.topic.fsync;
-  }
-
-  get syncFailure(): Error | undefined {
-    return this.topic.syncFailure ?? this.topic.deferredPublishes.syncFailure;
-  }
-}
 
 /** A name that messages are published to. It has one log, which each of its channels reads at its own pace. */
 export class Topic implements Committed {
@@ -72,6 +60,8 @@ export class Topic implements Committed {
   fsync = false;
   /** As it was set for this topic; undefined: --durability applies. */
   durability: Durability | undefined;
+  /** Undefined: it is not traced. */
+  trace: TopicTrace | undefined;
 
   /** As it was set for this topic; undefined: the options apply. */
   private ownRetention: Retention | undefined;
@@ -222,6 +212,7 @@ export class Topic implements Committed {
         { topic: this.name },
       );
       this.deferredPublishes.retryJoining(nowMs);
+      this.trace?.refused(this.log.committedNext);
       return;
     }
     this.messageCount += published;
@@ -368,6 +359,7 @@ export class Topic implements Committed {
     const rows = () => persistent.map((channel) => channelRow(channel, { from, to }));
     this.parts.checkpointer.storeTopic(this, { released: to }, heldFrom, rows);
     if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
+    if (to > from) this.trace?.discarded(from, to - from, DETAIL_TOPIC_EMPTIED);
     this.released = to;
     this.releasedPosition = this.log.committedEnd;
     if (this.channels.size === 0) this.deferredPublishes.restartHolding();
@@ -442,6 +434,7 @@ export class Topic implements Committed {
     if (excess > 0) {
       // Channels can have messages to skip here only while the topic is paused or withheld.
       for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
+      this.trace?.discarded(this.released, excess, DETAIL_TOO_MANY);
       this.released += excess;
       this.releasedPosition = this.log.locate(this.released);
       this.markTrimmable();

@@ -64,6 +64,12 @@ export class Call {
     };
   }
 
+  /** The address of the client, without its port; "@" for one without an address. */
+  get clientHost(): string {
+    const address = this.clientAddress;
+    return address === undefined ? "@" : address.slice(0, Math.max(0, address.lastIndexOf(":"))) || address;
+  }
+
   /** @throws Refusal 400 INVALID_REQUEST */
   get query(): Query {
     if (this.parsed === undefined) {

@@ -3,6 +3,7 @@ import type { PendingPublish } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
+import type { Origin } from "../../trace/trace-name.ts";
 import { batchOfLines } from "../lines.ts";
 
 /** Bytes of the number of messages at the start of a batch. */
@@ -25,14 +26,15 @@ export function appendBatch(
   to: number,
   publishing: Publishing,
   { maxMsgSizeBytes, maxBodySizeBytes }: Pick<BrokerOptions, "maxBodySizeBytes" | "maxMsgSizeBytes">,
+  origin: Origin | undefined,
 ): PendingPublish | undefined {
   if (binary) {
     const isWalked = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
     if (!isWalked || check.error !== undefined) return undefined;
-    return publishing.appendBatch(topic, "", bytes, from + COUNT_BYTES, from + check.offset, check.count);
+    return publishing.appendBatch(topic, "", bytes, from + COUNT_BYTES, from + check.offset, check.count, origin);
   }
   const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
   if (batch === undefined || batch.length === COUNT_BYTES) return undefined;
   const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
-  return publishing.appendBatch(topic, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0));
+  return publishing.appendBatch(topic, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), origin);
 }

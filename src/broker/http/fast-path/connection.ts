@@ -11,6 +11,7 @@ import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
 import { appendBatch } from "./batch.ts";
 import type { ChunkedRequest } from "./chunked-request.ts";
+import { ConnectionOrigin } from "./origin.ts";
 import { PartialRequest, type PartialRequestHost } from "./partial-request.ts";
 import { type AcknowledgedClient, PendingAcks } from "./pending-acks.ts";
 import { IN_CHUNKS, INCOMPLETE, MAX_HEAD_BYTES, OTHER, RequestHead } from "./request-head.ts";
@@ -86,12 +87,14 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
   /** Nothing more is read, and no more is sent. */
   private isEnding = false;
   private topic: Topic | undefined;
+  private readonly origin: ConnectionOrigin;
 
   constructor(
     private readonly host: FastPathHost,
     private readonly socket: Bun.Socket<FastPathConnection | undefined>,
   ) {
     this.acks = new PendingAcks(this, host.services);
+    this.origin = new ConnectionOrigin(socket);
     this.partial = new PartialRequest(host.partialRequests, () => host.callSoon(this, goOn));
     this.activeMs = host.services.turn.steadyMs;
   }
@@ -230,9 +233,10 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     if (isIncomplete) return this.expectBody(whole);
     if (!this.tryCountRequest()) return OTHER;
     const bodyAt = from + headBytes;
+    const origin = this.origin.of(topic, head, bytes);
     const pending = head.batch
-      ? appendBatch(topic, head.binary, bytes, bodyAt, from + whole, publishing, options)
-      : publishing.append(topic, "", bytes, bodyAt, from + whole);
+      ? appendBatch(topic, head.binary, bytes, bodyAt, from + whole, publishing, options, origin)
+      : publishing.append(topic, "", bytes, bodyAt, from + whole, origin);
     if (pending !== undefined) {
       this.acks.add(pending);
       return whole;

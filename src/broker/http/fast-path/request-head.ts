@@ -46,6 +46,7 @@ const CONNECTION = Buffer.from("connection");
 const KEEP_ALIVE = Buffer.from("keep-alive");
 const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
 const CHUNKED = Buffer.from("chunked");
+const TRACEPARENT = Buffer.from("traceparent");
 const TRAILER = Buffer.from("trailer");
 /** Go refuses a Trailer that announces one of these. */
 const BAD_TRAILER = /content-length|transfer-encoding|trailer/i;
@@ -74,6 +75,9 @@ export class RequestHead {
   /** The line of Transfer-Encoding, in the bytes that were parsed. */
   encodingStart = 0;
   encodingEnd = 0;
+  /** The value of traceparent, in the bytes that were parsed. The end is 0 if there is none, or more than one. */
+  traceparentStart = 0;
+  traceparentEnd = 0;
 
   /**
    * Parses the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an unescaped
@@ -115,7 +119,9 @@ export class RequestHead {
     let at = from;
     let hosts = 0;
     let isChunked = false;
+    let traceparents = 0;
     this.bodyBytes = IN_CHUNKS;
+    this.traceparentEnd = 0;
     for (let headers = 0; ; headers++) {
       if (at === end) return INCOMPLETE;
       if (bytes[at] === CR) break;
@@ -157,6 +163,11 @@ export class RequestHead {
             isChunked = true;
             this.encodingStart = name;
             this.encodingEnd = at;
+            break;
+          }
+          if (same(bytes, name, nameEnd, TRACEPARENT)) {
+            this.traceparentStart = value;
+            this.traceparentEnd = ++traceparents > 1 ? 0 : valueEnd;
             break;
           }
           if (same(bytes, name, nameEnd, TRAILER)) {

@@ -7,7 +7,6 @@ import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
-import { ImportState } from "./import-state.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
 import { RunRecord } from "./run-record.ts";
@@ -382,9 +381,9 @@ export class MetadataStore {
     this.database.run("DELETE FROM synced WHERE topic_id NOT IN (SELECT id FROM topics)");
   }
 
-  /** The state of an import of nsqd's data. */
-  importState(): ImportState {
-    return new ImportState(this.database);
+  /** Opens tables that have a class of their own. */
+  part<Part>(Tables: new (database: Database) => Part): Part {
+    return new Tables(this.database);
   }
 
   /** How many rows were written: the store is unchanged as long as this is. */

@@ -78,6 +78,11 @@ export function createTables(database: Database): void {
       id INTEGER PRIMARY KEY CHECK (id = 1),
       count INTEGER NOT NULL
     );
+    CREATE TABLE IF NOT EXISTS traced (
+      topic_id INTEGER NOT NULL,
+      channel_id INTEGER NOT NULL,
+      PRIMARY KEY (topic_id, channel_id)
+    );
     CREATE TABLE IF NOT EXISTS synced (
       topic_id INTEGER PRIMARY KEY,
       sequence INTEGER NOT NULL

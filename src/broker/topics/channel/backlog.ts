@@ -1,5 +1,6 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
+import { DETAIL_DAMAGED, DETAIL_TOO_MANY } from "../../trace/record.ts";
 import type { Deferrals } from "./deferrals.ts";
 import type { InFlight } from "./in-flight.ts";
 import { notePublished } from "./latency-recorder.ts";
@@ -95,6 +96,7 @@ export class Backlog {
     const { window } = this.inFlight;
     const to = Math.min(this.source.released, window.cursor + count);
     if (to <= window.cursor) return false;
+    this.inFlight.trace?.discarded(window.cursor, to - window.cursor, DETAIL_TOO_MANY);
     this.skip(window.cursor, to);
     this.advance();
     return true;
@@ -210,7 +212,9 @@ export class Backlog {
   chunk(): Chunk | undefined {
     const chunk = this.source.log.chunkAt(this.position, true);
     if (!chunk.isGap) return chunk;
-    this.skip(this.inFlight.window.cursor, chunk.nextSequence);
+    const { window, trace } = this.inFlight;
+    trace?.discarded(window.cursor, chunk.nextSequence - window.cursor, DETAIL_DAMAGED);
+    this.skip(window.cursor, chunk.nextSequence);
     this.signals.markDirty();
     return undefined;
   }

@@ -174,8 +174,8 @@ export class Channel implements ChannelView, ChannelSignals {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
     this.meter.onFinish(slot.deliveredAtMs, sequence, this.inFlight);
+    this.inFlight.finishedBy(consumer, sequence, slot);
     this.remove(sequence);
-    this.inFlight.uncount(consumer, 1);
     this.markProgress();
     return undefined;
   }
@@ -197,7 +197,7 @@ export class Channel implements ChannelView, ChannelSignals {
   requeue(consumer: Consumer, sequence: number, delayMs: number): Error | undefined {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
-    this.inFlight.uncount(consumer, 1);
+    this.inFlight.requeuedBy(consumer, sequence, slot, delayMs);
     this.putBack(sequence, delayMs, this.parts.turn.nowMs);
     return undefined;
   }
@@ -207,7 +207,7 @@ export class Channel implements ChannelView, ChannelSignals {
     const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
     if (slot instanceof Error) return slot;
     const { options, turn } = this.parts;
-    this.inFlight.extend(slot, Math.min(turn.currentMs + timeoutMs, slot.deliveredAtMs + options.maxMsgTimeoutMs));
+    this.inFlight.extend(consumer, sequence, slot, Math.min(turn.currentMs + timeoutMs, slot.deliveredAtMs + options.maxMsgTimeoutMs));
     return undefined;
   }
 
@@ -230,7 +230,7 @@ export class Channel implements ChannelView, ChannelSignals {
     const skips = this.backlog.skipsFrom(released); // which a paused topic holds back, and the channel never gets
     const row = { voidBefore: before, requeuesVoidBefore: before, floor: released, unsynced: false };
     this.parts.checkpointer.storeChannel(this, { ...row, progress: encodeProgress({ finished: skips, tried: [] }, released) });
-    this.restartAt(released, releasedPosition);
+    this.restartAt(released, releasedPosition, true, released);
     for (const { from, to } of skips) this.skipUncounted(from, to);
     this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
     deferredPublishes.noteVoid(this.deferrals.voidBefore);
@@ -250,9 +250,9 @@ export class Channel implements ChannelView, ChannelSignals {
     const discarded = { inFlight, requeued: ready.length, deferred: deferredCount + this.deferrals.storedCount };
     const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
-      this.restartAt(sequence, log.locate(sequence));
+      this.restartAt(sequence, log.locate(sequence), false, sequence);
     } else {
-      this.restartAt(released, releasedPosition);
+      this.restartAt(released, releasedPosition, false, sequence);
       // The messages in between are held back by a paused topic, and skipped once they are released.
       if (sequence > released) this.skipUncounted(released, sequence);
     }
@@ -304,7 +304,7 @@ export class Channel implements ChannelView, ChannelSignals {
     this.dispatcher.cancelRetries();
     this.deferrals.cancelRetry();
     this.deferrals.finishDetached();
-    this.inFlight.clear();
+    this.inFlight.clear(this.topic.released);
     for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
   }
 
@@ -411,10 +411,10 @@ export class Channel implements ChannelView, ChannelSignals {
   }
 
   /** Discards all messages, and goes on at another one. */
-  private restartAt(sequence: number, position: number): void {
+  private restartAt(sequence: number, position: number, isEmptied: boolean, target: number): void {
     this.dispatcher.cancelRetries();
     this.deferrals.restart();
-    this.inFlight.restartAt(sequence);
+    this.inFlight.restartAt(sequence, isEmptied, target);
     this.messageCountBase -= this.backlog.unreleasedSkips;
     this.backlog.restartAt(position);
     this.topic.markTrimmable();

@@ -1,4 +1,5 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
+import type { TraceName } from "../../trace/trace-name.ts";
 
 /** What a channel knows of a client that subscribed to it. */
 export interface Consumer {
@@ -12,6 +13,8 @@ export interface Consumer {
   readonly sampleRate: number;
   /** How long it has for a message before that is delivered again. */
   readonly msgTimeoutMs: number;
+  /** What traces of messages call it. */
+  readonly traceName: TraceName;
   /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 

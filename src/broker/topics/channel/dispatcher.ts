@@ -2,6 +2,7 @@ import type { ReadRetry } from "../../storage/disk/read-failures.ts";
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
+import { DETAIL_DAMAGED, DETAIL_SAMPLED } from "../../trace/record.ts";
 import { ELSEWHERE } from "../locality.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { Backlog } from "./backlog.ts";
@@ -189,6 +190,7 @@ export class Dispatcher {
     const count = backlog.take(chunk, limit, consumer.id, nowMs, deadlineMs);
     inFlight.addRun(count, deadlineMs);
     this.meter.onDeliver(chunk.view, chunk.start, inFlight.window.cursor - count, count);
+    if (inFlight.trace !== undefined) inFlight.trace.delivered(consumer.traceName, inFlight.window.cursor - count, count, 1);
     consumer.sendRun(chunk, from, inFlight.window.runEnd, count);
     return count;
   }
@@ -203,10 +205,12 @@ export class Dispatcher {
     backlog.take(chunk, 1, consumer.id, nowMs, deadlineMs);
     if (Math.floor(Math.random() * 100) > consumer.sampleRate) {
       window.finish(sequence);
+      inFlight.trace?.finished(consumer.traceName, sequence, 1, 1, DETAIL_SAMPLED);
       this.signals.markTrimmable();
     } else {
       inFlight.addRun(1, deadlineMs);
       this.meter.onDeliver(chunk.view, chunk.start, sequence, 1);
+      inFlight.trace?.delivered(consumer.traceName, sequence, 1, 1);
       consumer.sendRun(chunk, from, window.runEnd, 1);
     }
     return 1;
@@ -241,7 +245,7 @@ export class Dispatcher {
       const frame = scratch.reserve(stored.frameBytes);
       deferred.readFrame(stored, frame, 0);
       inFlight.ready.shift();
-      consumer.sendAgain(frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer.id, nowMs, deadlineMs));
+      consumer.sendAgain(frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs));
       return;
     }
     const position = inFlight.window.position[sequence & inFlight.window.mask];
@@ -250,10 +254,11 @@ export class Dispatcher {
     if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const to = at + 4 + chunk.view.getUint32(at);
-      consumer.sendAgain(chunk.buffer, at, to, inFlight.redeliver(sequence, consumer.id, nowMs, deadlineMs));
+      consumer.sendAgain(chunk.buffer, at, to, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs));
     } else {
       // It is damaged on the disk, and cannot be delivered.
       inFlight.remove(sequence);
+      inFlight.trace?.discarded(sequence, 1, DETAIL_DAMAGED);
       this.signals.markProgress();
     }
   }

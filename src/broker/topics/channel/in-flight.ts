@@ -1,5 +1,7 @@
 import { NumberQueue } from "../../../base/number-queue.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
+import { DETAIL_DISCONNECTED } from "../../trace/record.ts";
+import type { ChannelTrace } from "../../trace/topic-trace.ts";
 import type { Turn } from "../turn.ts";
 import type { Consumer } from "./consumer.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "./window.ts";
@@ -88,6 +90,8 @@ export class InFlight {
   readonly detached = new Map<number, StoredMessage>();
   /** No deadline is earlier, ms. */
   nextDeadlineMs = Number.POSITIVE_INFINITY;
+  /** Undefined: the channel is not traced. */
+  trace: ChannelTrace | undefined;
   private readonly windowSlot: WindowSlot;
   private readonly consumers = new Map<number, Consumer>();
 
@@ -160,6 +164,7 @@ export class InFlight {
   private reclaimOne(consumer: Consumer, sequence: number): void {
     this.uncount(consumer, 1);
     this.makeReady(sequence);
+    this.trace?.requeued(consumer.traceName, sequence, this.slotOf(sequence).attempts, 0, DETAIL_DISCONNECTED);
   }
 
   // ---- messages are added
@@ -193,14 +198,15 @@ export class InFlight {
   // ---- their state changes
 
   /** Marks a ready message as in flight again. @returns its attempts, this delivery included */
-  redeliver(sequence: number, consumerId: number, nowMs: number, deadlineMs: number): number {
+  redeliver(sequence: number, consumer: Consumer, nowMs: number, deadlineMs: number): number {
     const slot = this.slotOf(sequence);
     slot.state = IN_FLIGHT;
-    slot.owner = consumerId;
+    slot.owner = consumer.id;
     slot.deadlineMs = deadlineMs;
     slot.deliveredAtMs = nowMs;
     if (slot.attempts < MOST_ATTEMPTS) slot.attempts++;
     this.addRun(1, deadlineMs);
+    this.trace?.delivered(consumer.traceName, sequence, 1, slot.attempts);
     return slot.attempts;
   }
 
@@ -220,10 +226,11 @@ export class InFlight {
     this.expectDeadline(dueMs);
   }
 
-  /** Gives a message in flight another deadline. */
-  extend(slot: MessageSlot, deadlineMs: number): void {
+  /** Gives a message that the consumer has in flight another deadline. */
+  extend(consumer: Consumer, sequence: number, slot: MessageSlot, deadlineMs: number): void {
     slot.deadlineMs = deadlineMs;
     this.expectDeadline(deadlineMs);
+    this.trace?.touched(consumer.traceName, sequence, slot.attempts);
   }
 
   /** Removes a message that is finished. @returns the message if it was detached: the deferred store has an entry of it */
@@ -232,6 +239,18 @@ export class InFlight {
     if (stored === undefined) this.window.finish(sequence);
     else this.detached.delete(sequence);
     return stored;
+  }
+
+  /** The consumer has finished a message. The caller removes it. */
+  finishedBy(consumer: Consumer, sequence: number, slot: MessageSlot): void {
+    this.trace?.finished(consumer.traceName, sequence, 1, slot.attempts);
+    this.uncount(consumer, 1);
+  }
+
+  /** The consumer has requeued a message. The caller sets its state. */
+  requeuedBy(consumer: Consumer, sequence: number, slot: MessageSlot, delayMs: number): void {
+    this.trace?.requeued(consumer.traceName, sequence, slot.attempts, delayMs);
+    this.uncount(consumer, 1);
   }
 
   /** Counts messages of a consumer as not in flight any more. The caller sets their state. */
@@ -260,13 +279,15 @@ export class InFlight {
     if (this.detached.size > 0) return 0;
     const finished = this.window.finishRun(first, count, consumer.id);
     this.uncount(consumer, finished);
+    // What is finished in runs is not detached, and mostly was delivered once.
+    if (this.trace !== undefined && finished > 0) this.traceFinished(this.trace, consumer, first, finished);
     return finished;
   }
 
   /** Makes the messages ready whose deadline has passed: timed out, or deferred and due. @returns how many timed out */
   expire(nowMs: number): number {
     const { window } = this;
-    const { state, deadlineMs, mask } = window;
+    const { state, deadlineMs, owner, attempts, mask } = window;
     let next = Number.POSITIVE_INFINITY;
     let timedOut = 0;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
@@ -275,7 +296,10 @@ export class InFlight {
       if (deadlineMs[i] > nowMs) {
         if (deadlineMs[i] < next) next = deadlineMs[i];
       } else {
-        if (state[i] === IN_FLIGHT) timedOut++;
+        if (state[i] === IN_FLIGHT) {
+          timedOut++;
+          this.trace?.timedOut(this.consumers.get(owner[i])?.traceName, sequence, attempts[i]);
+        }
         this.withdraw(sequence);
         this.makeReady(sequence);
       }
@@ -285,7 +309,10 @@ export class InFlight {
       if (stored.deadlineMs > nowMs) {
         if (stored.deadlineMs < next) next = stored.deadlineMs;
       } else {
-        if (stored.state === IN_FLIGHT) timedOut++;
+        if (stored.state === IN_FLIGHT) {
+          timedOut++;
+          this.trace?.timedOut(this.consumers.get(stored.owner)?.traceName, sequence, stored.attempts);
+        }
         this.withdraw(sequence);
         this.makeReady(sequence);
       }
@@ -294,8 +321,13 @@ export class InFlight {
     return timedOut;
   }
 
-  /** Discards all messages, and goes on at `sequence`. */
-  restartAt(sequence: number): void {
+  /**
+   * Discards all messages, and goes on at `sequence`.
+   *
+   * @param target where the channel goes on in the end
+   */
+  restartAt(sequence: number, isEmptied: boolean, target: number): void {
+    this.trace?.restarted(isEmptied, target, this.window.floor);
     this.window.reset(sequence);
     this.ready.clear();
     this.detached.clear();
@@ -304,11 +336,24 @@ export class InFlight {
     for (const consumer of this.consumers.values()) consumer.inFlightCount = 0;
   }
 
-  /** Discards all messages and consumers for good. */
-  clear(): void {
+  /** Discards all messages and consumers for good. @param end behind the last of its messages */
+  clear(end: number): void {
+    this.trace?.deleted(end, this.window.floor);
     this.detached.clear();
     this.consumers.clear();
     this.count = 0;
+  }
+
+  /** Messages in a row with equal attempts are one record. */
+  private traceFinished(trace: ChannelTrace, consumer: Consumer, first: number, count: number): void {
+    const { attempts, mask } = this.window;
+    const end = first + count;
+    for (let from = first; from < end; ) {
+      let to = from + 1;
+      while (to < end && attempts[to & mask] === attempts[from & mask]) to++;
+      trace.finished(consumer.traceName, from, to - from, attempts[from & mask]);
+      from = to;
+    }
   }
 
   private expectDeadline(deadlineMs: number): void {

@@ -4,6 +4,7 @@ import { StoredMessage } from "../../../../src/broker/storage/deferred/stored-me
 import type { Consumer } from "../../../../src/broker/topics/channel/consumer.ts";
 import { InFlight, NOT_IN_FLIGHT, NOT_OWNER } from "../../../../src/broker/topics/channel/in-flight.ts";
 import { READY, Window } from "../../../../src/broker/topics/channel/window.ts";
+import { TraceName } from "../../../../src/broker/trace/trace-name.ts";
 
 const FRAME_BYTES = 34;
 
@@ -15,6 +16,7 @@ function consumer(id: number): Consumer {
     capacity: 100,
     sampleRate: 0,
     msgTimeoutMs: 50,
+    traceName: new TraceName("consumer"),
     inFlightCount: 0,
     sendRun: () => {},
     sendAgain: () => {},
@@ -50,7 +52,7 @@ test("a message's state is found in the window and outside of it alike", () => {
     inFlight.makeReady(sequence);
     expect(slot.state).toBe(READY);
     expect(inFlight.slotOwnedBy(7, sequence)).toBe(NOT_IN_FLIGHT);
-    expect(inFlight.redeliver(sequence, 8, 10, 60)).toBe(2);
+    expect(inFlight.redeliver(sequence, consumer(8), 10, 60)).toBe(2);
     expect(inFlight.slotOwnedBy(8, sequence)).toMatchObject({ owner: 8, attempts: 2, deadlineMs: 60, deliveredAtMs: 10 });
   }
   expect(inFlight.slotOwnedBy(7, 4)).toBe(NOT_IN_FLIGHT);
@@ -86,7 +88,7 @@ test("the messages of a consumer that leaves are ready, and those of others stay
   for (const sequence of [0, 4]) {
     inFlight.uncount(client, 1);
     inFlight.makeReady(sequence);
-    inFlight.redeliver(inFlight.ready.shift(), other.id, 0, 50);
+    inFlight.redeliver(inFlight.ready.shift(), other, 0, 50);
     other.inFlightCount++;
   }
   inFlight.removeConsumer(client);

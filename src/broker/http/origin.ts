@@ -1,0 +1,21 @@
+import type { Channel } from "../topics/channel/channel.ts";
+import type { Topic } from "../topics/topic.ts";
+import type { Origin, TraceName } from "../trace/trace-name.ts";
+import { CONTEXT_BYTES, parseTraceparent } from "../trace/traceparent.ts";
+import type { HttpCall } from "./call.ts";
+
+/** Who publishes, with the W3C trace context of the request; undefined where the topic is not traced. */
+export function publishOrigin(call: HttpCall, topic: Topic): Origin | undefined {
+  if (topic.trace === undefined) return undefined;
+  const traceName = topic.trace.named(`HTTP ${call.clientHost}`);
+  const traceparent = call.request.headers.get("traceparent");
+  if (traceparent === null) return { traceName };
+  const value = Buffer.from(traceparent, "latin1");
+  const traceContext = new Uint8Array(CONTEXT_BYTES);
+  return parseTraceparent(value, 0, value.length, traceContext) ? { traceName, traceContext } : { traceName };
+}
+
+/** What traces call whoever made an operator's call; undefined where the channel is not traced. */
+export function operatorName(call: HttpCall, channel: Channel): TraceName | undefined {
+  return channel.inFlight.trace === undefined ? undefined : call.broker.tracer.named(`operator at ${call.clientHost}`);
+}

@@ -1,0 +1,114 @@
+import { TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { empty, json, Refusal } from "../../http/server/reply.ts";
+import { isKernelError } from "../storage/disk/unreadable-file.ts";
+import { recordAt } from "../storage/log/records.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import type { Topic } from "../topics/topic.ts";
+import { type LifeEvent, lifeOf } from "../trace/life.ts";
+import { channelNotFound, existingChannel, existingTopic } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+import { idArgument } from "./messages.ts";
+
+// Calls for the traces of messages (docs/tracing.md).
+
+/** POST /topic/trace?topic=&on=true|false: records what happens to a topic's messages in all its channels, or ceases to. */
+export function setTopicTrace(call: HttpCall): Response {
+  const topic = existingTopic(call);
+  setTrace(call, topic, undefined, onArgument(call));
+  return json(describeTopic(call, topic));
+}
+
+/** GET /topic/trace?topic= */
+export function getTopicTrace(call: HttpCall): Response {
+  return json(describeTopic(call, existingTopic(call)));
+}
+
+/** POST /channel/trace?topic=&channel=&on=true|false: records what happens to messages in one channel, or ceases to. */
+export function setChannelTrace(call: HttpCall): Response {
+  const channel = existingChannel(call);
+  setTrace(call, channel.topic, channel, onArgument(call));
+  return json(describeChannel(call, channel));
+}
+
+/** GET /channel/trace?topic=&channel= */
+export function getChannelTrace(call: HttpCall): Response {
+  return json(describeChannel(call, existingChannel(call)));
+}
+
+/** POST /message/trace/enable?topic=[&channel=]: Youzan's call. Its argument `slow` has no effect: all messages are traced. */
+export function enableMessageTrace(call: HttpCall): Response {
+  return youzan(call, true);
+}
+
+/** POST /message/trace/disable?topic=[&channel=]: Youzan's call. */
+export function disableMessageTrace(call: HttpCall): Response {
+  return youzan(call, false);
+}
+
+function youzan(call: HttpCall, on: boolean): Response {
+  const topic = existingTopic(call);
+  const name = call.query.get("channel");
+  const channel = name === undefined ? undefined : topic.channels.get(name);
+  if (name !== undefined && channel === undefined) throw channelNotFound();
+  setTrace(call, topic, channel, on);
+  return empty();
+}
+
+/** GET /message/trace?topic=&id=[&channel=]: what was recorded of one message, oldest first; in one channel, if one is given. */
+export async function messageTrace(call: HttpCall): Promise<Response> {
+  const topic = existingTopic(call);
+  const sequence = idArgument(call, topic);
+  const found = await call.broker.traceSearch.find(topic.number, sequence);
+  if (found === "busy") throw new Refusal(503, "TOO_MANY_REQUESTS");
+  const events = lifeOf(found.events, sequence, call.query.get("channel"));
+  if (events.length > 0 && !events.some(({ kind }) => kind === "published")) events.unshift(...publishedOf(topic, sequence));
+  return json({ events, left_out: found.leftOut });
+}
+
+/** When a message was published whose topic was not traced then, by its timestamp. None if the log does not have it any more. */
+function publishedOf(topic: Topic, sequence: number): LifeEvent[] {
+  try {
+    const record = recordAt(topic.log, sequence);
+    if (record === undefined) return [];
+    const time = Number(record.buffer.readBigUInt64BE(record.from + TIMESTAMP_OFFSET) / 1_000_000n);
+    const nobody = { channel: null, attempts: null, by: null, delay_ms: null };
+    return [{ time, kind: "published", ...nobody, detail: "by the message's timestamp; the topic was not traced" }];
+  } catch (error) {
+    if (!isKernelError(error)) throw error;
+    return [];
+  }
+}
+
+/** @throws OperatorError NOT_STORED; Refusal 400 TRACING_DISABLED */
+function setTrace({ broker }: HttpCall, topic: Topic, channel: Channel | undefined, on: boolean): void {
+  const { tracing, logger } = broker;
+  if (on && !tracing.isEnabled) throw new Refusal(400, "TRACING_DISABLED");
+  if (channel === undefined) tracing.setTopic(topic, on);
+  else tracing.setChannel(channel, on);
+  const what = channel === undefined ? `TOPIC(${topic.name})` : `CHANNEL(${channel.name}) of ${topic.name}`;
+  logger.info(`${what}: messages are ${on ? "" : "not "}traced from now on`);
+}
+
+/** @throws Refusal 400 MISSING_ARG_ON, INVALID_ARG_ON */
+function onArgument({ query }: HttpCall): boolean {
+  const on = query.get("on");
+  if (on === undefined) throw new Refusal(400, "MISSING_ARG_ON");
+  if (on !== "true" && on !== "false") throw new Refusal(400, "INVALID_ARG_ON");
+  return on === "true";
+}
+
+function describeTopic({ broker }: HttpCall, topic: Topic): object {
+  const channels = [...topic.channels.values()].filter((channel) => broker.tracing.hasChannel(channel)).map(({ name }) => name);
+  return { topic_name: topic.name, on: topic.trace !== undefined, channels, store: describeStore(broker) };
+}
+
+function describeChannel({ broker }: HttpCall, channel: Channel): object {
+  const { topic, name, inFlight } = channel;
+  const own = broker.tracing.hasChannel(channel);
+  return { topic_name: topic.name, channel_name: name, on: inFlight.trace !== undefined, own, store: describeStore(broker) };
+}
+
+/** The state of the traces of all topics. */
+function describeStore({ options, tracer, traceFiles }: HttpCall["broker"]): object {
+  return { bytes: traceFiles.bytes, limit_bytes: options.traceBytes, written: tracer.written, dropped: tracer.dropped };
+}

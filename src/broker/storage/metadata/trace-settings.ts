@@ -1,0 +1,30 @@
+import type { Database } from "bun:sqlite";
+
+/** Which topics and channels are traced (docs/tracing.md). Releases that do not know the table leave it alone. */
+export class TraceSettings {
+  constructor(private readonly database: Database) {}
+
+  /** The ids of the topics and of the channels that are traced. Some may not exist any more; no other one gets their ids. */
+  load(): { topics: Set<number>; channels: Set<number> } {
+    const rows = this.database.query("SELECT topic_id AS topic, channel_id AS channel FROM traced").all() as {
+      topic: number;
+      channel: number;
+    }[];
+    return {
+      topics: new Set(rows.filter(({ channel }) => channel === 0).map(({ topic }) => topic)),
+      channels: new Set(rows.filter(({ channel }) => channel !== 0).map(({ channel }) => channel)),
+    };
+  }
+
+  /** Also forgets those that do not exist any more. @param channelId 0: the topic itself */
+  set(topicId: number, channelId: number, on: boolean): void {
+    this.database.run(`
+      DELETE FROM traced WHERE topic_id NOT IN (SELECT id FROM topics)
+        OR (channel_id <> 0 AND channel_id NOT IN (SELECT id FROM channels))
+    `);
+    const change = on
+      ? "INSERT OR IGNORE INTO traced (topic_id, channel_id) VALUES (?, ?)"
+      : "DELETE FROM traced WHERE topic_id = ? AND channel_id = ?";
+    this.database.query(change).run(topicId, channelId);
+  }
+}

@@ -1,0 +1,61 @@
+import {
+  ATTEMPTS_AT,
+  BY_AT,
+  CHANNEL_AT,
+  CONTEXT_AT,
+  CONTEXT_ID_BYTES,
+  COUNT_AT,
+  DELAY_AT,
+  DETAIL_AT,
+  ENTRY_AT,
+  FLAGS_AT,
+  KIND_AT,
+  KIND_CONTEXT,
+  KIND_ENTRY_CONTEXT,
+  SEQUENCE_AT,
+  TIME_AT,
+} from "./record.ts";
+import { CONTEXT_BYTES } from "./traceparent.ts";
+
+/** One record as an object, for whoever reads a trace. */
+export interface TraceEvent {
+  readonly kind: number;
+  readonly timeMs: number;
+  readonly sequence: number;
+  readonly count: number;
+  readonly attempts: number;
+  readonly detail: number;
+  readonly delayMs: number;
+  readonly entry: number;
+  /** Numbers of names; 0: none. */
+  readonly by: number;
+  readonly channel: number;
+  /** In the record of a trace context. */
+  readonly context: Uint8Array | undefined;
+}
+
+/** The record at `at`. */
+export function eventAt(bytes: Buffer, at: number): TraceEvent {
+  const kind = bytes[at + KIND_AT];
+  const isContext = kind === KIND_CONTEXT || kind === KIND_ENTRY_CONTEXT;
+  return {
+    kind,
+    timeMs: bytes.readDoubleLE(at + TIME_AT),
+    sequence: bytes.readDoubleLE(at + SEQUENCE_AT),
+    count: bytes.readUInt32LE(at + COUNT_AT),
+    attempts: bytes.readUInt16LE(at + ATTEMPTS_AT),
+    detail: bytes.readUInt32LE(at + DETAIL_AT),
+    delayMs: isContext ? 0 : bytes.readDoubleLE(at + DELAY_AT),
+    entry: isContext ? 0 : bytes.readDoubleLE(at + ENTRY_AT),
+    by: bytes.readUInt32LE(at + BY_AT),
+    channel: bytes.readUInt32LE(at + CHANNEL_AT),
+    context: isContext ? contextAt(bytes, at) : undefined,
+  };
+}
+
+function contextAt(bytes: Buffer, at: number): Uint8Array {
+  const context = new Uint8Array(CONTEXT_BYTES);
+  context.set(bytes.subarray(at + CONTEXT_AT, at + CONTEXT_AT + CONTEXT_ID_BYTES));
+  context[CONTEXT_ID_BYTES] = bytes[at + FLAGS_AT];
+  return context;
+}

@@ -1,0 +1,210 @@
+import type { RateLimitedLog } from "../../base/rate-limited-log.ts";
+import { isKernelError } from "../storage/disk/unreadable-file.ts";
+import {
+  ATTEMPTS_AT,
+  BY_AT,
+  CHANNEL_AT,
+  CONTEXT_AT,
+  CONTEXT_ID_BYTES,
+  COUNT_AT,
+  DELAY_AT,
+  DETAIL_AT,
+  ENTRY_AT,
+  FLAGS_AT,
+  KIND_AT,
+  KIND_CONTEXT,
+  KIND_ENTRY_CONTEXT,
+  MAX_BATCH_BYTES,
+  MOST_NAME_BYTES,
+  MOST_RECORDS,
+  RECORD_BYTES,
+  SEQUENCE_AT,
+  TIME_AT,
+  TOPIC_AT,
+} from "./record.ts";
+import { sealBatch } from "./trace-batch.ts";
+import type { TraceFiles } from "./trace-files.ts";
+import { MAX_NAME_BYTES, TraceName } from "./trace-name.ts";
+
+/** Records are written at least this often: a crash loses no older ones. */
+const FLUSH_INTERVAL_MS = 100;
+/** A record may bring two names: its channel and who did it. */
+const NAMES_ROOM = MOST_NAME_BYTES - 2 * (1 + MAX_NAME_BYTES);
+/** The most names that are looked up by their text. Beyond them all are forgotten, and get new numbers. */
+const MOST_KNOWN_NAMES = 10_000;
+
+/** What the tracer needs of its broker. */
+export interface TracerParts {
+  readonly files: TraceFiles;
+  readonly turn: {
+    readonly nowMs: number;
+    readonly wallMs: number;
+    wakeAt(atMs: number): void;
+  };
+  readonly rateLimitedLog: Pick<RateLimitedLog, "error">;
+  /** `refusal`: so little space is free that publishes are refused. */
+  readonly freeSpace: { readonly refusal: Error | undefined };
+}
+
+/** Takes each batch before it is written. The bytes are the tracer's again when it returns. */
+export type BatchListener = (batch: Buffer, length: number, generation: number) => void;
+
+/**
+ * Records what happens to traced messages. Records collect in one block of memory, and are written as a batch at least every
+ * FLUSH_INTERVAL_MS, when the block is full, and before a trace is read. What cannot be written is dropped and counted: no
+ * message and no publish waits for a trace.
+ */
+export class Tracer {
+  /** How many records were dropped. */
+  dropped = 0;
+  /** How many were written. */
+  written = 0;
+  onBatch: BatchListener | undefined;
+
+  private readonly batch = Buffer.alloc(MAX_BATCH_BYTES);
+  private readonly view = new DataView(this.batch.buffer, this.batch.byteOffset, this.batch.byteLength);
+  private count = 0;
+  private readonly names = Buffer.alloc(MOST_NAME_BYTES);
+  private nameBytes = 0;
+  private firstName: number;
+  private nextName: number;
+  /** Names of another generation have no number: the file has changed, or their batch was dropped. */
+  private generation = 1;
+  private flushAtMs = Number.POSITIVE_INFINITY;
+  private readonly known = new Map<string, TraceName>();
+
+  constructor(private readonly parts: TracerParts) {
+    this.firstName = this.nextName = parts.files.nextName;
+  }
+
+  /** When the records are to be written, ms; Infinity: there are none. */
+  get nextFlushMs(): number {
+    return this.flushAtMs;
+  }
+
+  /** The name with a text. */
+  named(text: string): TraceName {
+    let name = this.known.get(text);
+    if (name === undefined) {
+      if (this.known.size >= MOST_KNOWN_NAMES) this.known.clear();
+      name = new TraceName(text);
+      this.known.set(text, name);
+    }
+    return name;
+  }
+
+  /** Records what happened to `count` messages with ascending sequences. It allocates nothing, unless a name is new to the file. */
+  add(
+    kind: number,
+    topic: number,
+    channel: TraceName | undefined,
+    by: TraceName | undefined,
+    sequence: number,
+    count: number,
+    attempts: number,
+    detail: number,
+    delayMs: number,
+    entry: number,
+  ): void {
+    const at = this.begin(kind, topic, sequence, count, channel, by);
+    const { view } = this;
+    view.setUint16(at + ATTEMPTS_AT, attempts, true);
+    view.setUint32(at + DETAIL_AT, detail, true);
+    view.setFloat64(at + DELAY_AT, delayMs, true);
+    view.setFloat64(at + ENTRY_AT, entry, true);
+    view.setFloat64(at + ENTRY_AT + 8, 0, true);
+  }
+
+  /** Records the trace context that came with a publish. @param ofEntry `sequence` is the number of a deferred publish's entry */
+  addContext(topic: number, sequence: number, count: number, ofEntry: boolean, context: Uint8Array): void {
+    const at = this.begin(ofEntry ? KIND_ENTRY_CONTEXT : KIND_CONTEXT, topic, sequence, count, undefined, undefined);
+    const { batch } = this;
+    batch[at + FLAGS_AT] = context[CONTEXT_ID_BYTES];
+    batch[at + ATTEMPTS_AT] = batch[at + ATTEMPTS_AT + 1] = 0;
+    this.view.setUint32(at + DETAIL_AT, 0, true);
+    for (let i = 0; i < CONTEXT_ID_BYTES; i++) batch[at + CONTEXT_AT + i] = context[i];
+  }
+
+  private begin(
+    kind: number,
+    topic: number,
+    sequence: number,
+    count: number,
+    channel: TraceName | undefined,
+    by: TraceName | undefined,
+  ): number {
+    if (this.count === MOST_RECORDS || this.nameBytes > NAMES_ROOM) this.flush();
+    const { view, parts } = this;
+    if (this.count === 0) {
+      this.flushAtMs = parts.turn.nowMs + FLUSH_INTERVAL_MS;
+      parts.turn.wakeAt(this.flushAtMs);
+    }
+    const channelNumber = channel === undefined ? 0 : channel.generation === this.generation ? channel.number : this.introduce(channel);
+    const byNumber = by === undefined ? 0 : by.generation === this.generation ? by.number : this.introduce(by);
+    const at = RECORD_BYTES * ++this.count;
+    view.setUint16(at + KIND_AT, kind, true);
+    view.setUint32(at + TOPIC_AT, topic, true);
+    view.setFloat64(at + TIME_AT, parts.turn.wallMs, true);
+    view.setFloat64(at + SEQUENCE_AT, sequence, true);
+    view.setUint32(at + COUNT_AT, count, true);
+    view.setUint32(at + BY_AT, byNumber, true);
+    view.setUint32(at + CHANNEL_AT, channelNumber, true);
+    return at;
+  }
+
+  /** Gives a name its number. */
+  private introduce(name: TraceName): number {
+    const { names } = this;
+    // A character that does not fit is left out whole.
+    const length = names.write(name.text, this.nameBytes + 1, MAX_NAME_BYTES, "utf8");
+    names[this.nameBytes] = length;
+    this.nameBytes += 1 + length;
+    name.generation = this.generation;
+    name.number = this.nextName++;
+    return name.number;
+  }
+
+  /** Writes the records if it is time to. */
+  flushIfDue(nowMs: number): void {
+    if (nowMs >= this.flushAtMs) this.flush();
+  }
+
+  /** Writes the records. If that fails, they are dropped. */
+  flush(): void {
+    if (this.count === 0) return;
+    const { batch, count, nameBytes, parts } = this;
+    const { files, freeSpace } = parts;
+    this.names.copy(batch, RECORD_BYTES * (1 + count), 0, nameBytes);
+    const length = sealBatch(batch, count, nameBytes, this.firstName);
+    this.count = 0;
+    this.nameBytes = 0;
+    this.flushAtMs = Number.POSITIVE_INFINITY;
+    this.onBatch?.(batch, length, this.generation);
+    try {
+      // What is left of a disk that is nearly full is for what consumers do.
+      if (freeSpace.refusal !== undefined) throw Object.assign(new Error(freeSpace.refusal.message), { code: "ENOSPC" });
+      files.append(batch, length);
+      this.written += count;
+      this.firstName = files.nextName = this.nextName;
+      if (files.endIfFull()) this.renumber(files.nextName);
+    } catch (error) {
+      if (!isKernelError(error)) throw error;
+      this.dropped += count;
+      parts.rateLimitedLog.error(`TRACE: cannot write: ${error.message}; dropping what was recorded of traced messages`);
+      // The names in the batch were dropped, too.
+      this.renumber(this.nextName);
+    }
+  }
+
+  /** Names get new numbers from here on. */
+  private renumber(nextName: number): void {
+    this.generation++;
+    this.firstName = this.nextName = nextName;
+  }
+
+  /** Writes what is left, and closes the files. */
+  close(): void {
+    this.flush();
+    this.parts.files.close();
+  }
+}
