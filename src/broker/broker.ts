@@ -125,6 +125,7 @@ async function close(broker: Broker): Promise<void> {
   checkpointer.saveSynced(topics);
   broker.keys.close();
   broker.tracer.close();
+  await broker.otlp?.close();
   tidy(broker);
   deferred.notes.noteAll();
   broker.keys.noteFile();

@@ -47,6 +47,7 @@ import { Publishing } from "./topics/publishing.ts";
 import type { RegistryParts } from "./topics/topic-parts.ts";
 import { TopicRegistry } from "./topics/topic-registry.ts";
 import { Tracing } from "./topics/tracing.ts";
+import { OtlpExporter } from "./trace/otlp/exporter.ts";
 import { TraceFiles } from "./trace/trace-files.ts";
 import { TraceSearch } from "./trace/trace-search.ts";
 import { Tracer } from "./trace/tracer.ts";
@@ -136,6 +137,15 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       notes,
       damage,
     });
+    const topicNumbered = (number: number) => registry.topics.values().find((topic) => topic.number === number);
+    const otlp = OtlpExporter.from(options.otlpEndpoint, options.broadcastAddress, {
+      ...{ clock, random, rateLimitedLog },
+      topic(number) {
+        const topic = topicNumbered(number);
+        return topic && { name: topic.name, prefix: topic.log.prefix, channels: topic.channels.size };
+      },
+    });
+    tracer.onBatch = otlp?.take;
     const groupSync = new GroupSync({ clock, turn, deferred, keys, checkpointer, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger, turn);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
@@ -171,7 +181,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
       ...{ groupSync, acks, publishing, messageControl, health, rates, httpConnections, lock, damage, notes },
-      ...{ tracer, tracing, traceFiles, traceSearch },
+      ...{ tracer, tracing, traceFiles, traceSearch, otlp },
     };
   } catch (error) {
     metadata?.close();

@@ -11,6 +11,7 @@ import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { Tracing } from "../topics/tracing.ts";
+import type { OtlpExporter } from "../trace/otlp/exporter.ts";
 import type { TraceFiles } from "../trace/trace-files.ts";
 import type { TraceSearch } from "../trace/trace-search.ts";
 import type { Tracer } from "../trace/tracer.ts";
@@ -39,6 +40,8 @@ export interface BrokerApi extends MetricsSource {
   readonly tracer: Tracer;
   readonly traceFiles: Pick<TraceFiles, "bytes">;
   readonly traceSearch: TraceSearch;
+  /** Undefined: no spans are exported. */
+  readonly otlp: OtlpExporter | undefined;
   readonly listener: ApiListener;
   /** The HTTP and HTTPS connections. */
   readonly httpConnections: Readonly<Pick<ConnectionLimit, "open" | "openBy" | "refused" | "closedIdle">>;

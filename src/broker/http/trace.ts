@@ -109,6 +109,8 @@ function describeChannel({ broker }: HttpCall, channel: Channel): object {
 }
 
 /** The state of the traces of all topics. */
-function describeStore({ options, tracer, traceFiles }: HttpCall["broker"]): object {
-  return { bytes: traceFiles.bytes, limit_bytes: options.traceBytes, written: tracer.written, dropped: tracer.dropped };
+function describeStore({ options, tracer, traceFiles, otlp }: HttpCall["broker"]): object {
+  const { written, dropped } = tracer;
+  const spans = otlp && { sent: otlp.sent, dropped: otlp.dropped, dropped_records: otlp.droppedRecords, waiting: otlp.waiting };
+  return { bytes: traceFiles.bytes, limit_bytes: options.traceBytes, written, dropped, ...(spans === undefined ? {} : { spans }) };
 }

@@ -14,12 +14,15 @@ import {
   KIND_ENTRY_CONTEXT,
   SEQUENCE_AT,
   TIME_AT,
+  TOPIC_AT,
 } from "./record.ts";
 import { CONTEXT_BYTES } from "./traceparent.ts";
 
 /** One record as an object, for whoever reads a trace. */
 export interface TraceEvent {
   readonly kind: number;
+  /** Number of the topic. */
+  readonly topic: number;
   readonly timeMs: number;
   readonly sequence: number;
   readonly count: number;
@@ -40,6 +43,7 @@ export function eventAt(bytes: Buffer, at: number): TraceEvent {
   const isContext = kind === KIND_CONTEXT || kind === KIND_ENTRY_CONTEXT;
   return {
     kind,
+    topic: bytes.readUInt32LE(at + TOPIC_AT),
     timeMs: bytes.readDoubleLE(at + TIME_AT),
     sequence: bytes.readDoubleLE(at + SEQUENCE_AT),
     count: bytes.readUInt32LE(at + COUNT_AT),
