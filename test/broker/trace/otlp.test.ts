@@ -174,6 +174,7 @@ test("spans wait for a collector that is busy, are dropped if it refuses them, a
   await until("the span is dropped", () => broker.broker.otlp?.dropped === 1);
   expect(broker.log.matching(/^ERROR: OTLP: cannot send spans to .*: it answered (503|400)$/)).toHaveLength(2);
   await pass("last");
+  await until("it is finished", () => broker.broker.registry.topics.get("t")?.channels.get("c")?.inFlightCount === 0);
   await broker.restart();
   expect(collector.spans.map(({ events }) => events.length)).toEqual([2, 2]);
   expect(collector.problems).toEqual([]);

@@ -73,7 +73,12 @@ async function makeBase(durability: Durability): Promise<Base> {
   makeParents(disk, dataPath);
   const site = Site.on(disk, dataPath, optionsWith(durability), START_MS, "boot");
   site.open();
-  for (const topic of LASTING_TOPICS) site.broker.registry.topic(topic).channel("c");
+  const { registry, tracing } = site.broker;
+  for (const name of LASTING_TOPICS) {
+    const topic = registry.topic(name);
+    topic.channel("c");
+    tracing.setTopic(topic, true);
+  }
   const ledger = new Ledger();
   const traffic = new Traffic(site, ledger, new Random(1));
   for (let step = 0; step < 60; step++) await traffic.go();

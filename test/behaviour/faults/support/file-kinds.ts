@@ -68,6 +68,8 @@ const OF_DISK: readonly FileKind[] = [
   { name: "journal", path: new RegExp(`/bunsq-data/journal${END}`), refuses: [], refusesAtStart: ALL },
   { name: "recycled segment", path: new RegExp(`/recycled/\\d+${END}`), refuses: [] },
   { name: "folder of recycled segments", path: /\/recycled$/, refuses: [] },
+  { name: "traces of messages", path: new RegExp(`/trace/\\d+\\.trace${END}`), refuses: [] },
+  { name: "folder of traces", path: /\/bunsq-data\/trace$/, refuses: [] },
   { name: "ballast", path: new RegExp(`/ballast${END}`), refuses: [] },
   { name: "broker's folder", path: /\/bunsq-data$/, refuses: [], refusesStart: true },
   { name: "data path", path: /\/bunsq-test-[^/]+$/, refuses: [], refusesStart: true },
