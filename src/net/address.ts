@@ -66,8 +66,13 @@ export function withoutBrackets(host: string): string {
 
 /** Formats `host:port` as Go does: IPv6 in brackets, and an IPv4 client of a listener on both families as IPv4. */
 export function formatAddress(hostname: string, port: number): string {
-  if (!hostname.includes(":")) return `${hostname}:${port}`;
-  return hostname.startsWith(MAPPED_IPV4) ? `${hostname.slice(MAPPED_IPV4.length)}:${port}` : `[${hostname}]:${port}`;
+  return `${formatHost(hostname)}:${port}`;
+}
+
+/** The part of that in front of the port. */
+export function formatHost(hostname: string): string {
+  if (!hostname.includes(":")) return hostname;
+  return hostname.startsWith(MAPPED_IPV4) ? hostname.slice(MAPPED_IPV4.length) : `[${hostname}]`;
 }
 
 /**

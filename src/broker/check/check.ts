@@ -41,6 +41,7 @@ import {
 
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 import { readBootId, readRun } from "../storage/metadata/run-record.ts";
+import { checkTraces } from "../trace/trace-check.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
@@ -182,6 +183,11 @@ function checkFiles(directory: string, report: Report): void {
   checkJournal(join(directory, JOURNAL_FILE), journal, names, notes, damage);
   checkDeferred(join(directory, "deferred"), overlay, notes, damage, report);
   report.ifReadable(() => checkKeys(join(directory, "keys"), overlay, notes, damage, report));
+  report.ifReadable(() => {
+    const { files, bytes, records, problems } = checkTraces(overlay, join(directory, "trace"));
+    if (files > 0) print(`traces: ${records} records in ${files} files, ${bytes} bytes`);
+    for (const problem of problems) report.warn(problem);
+  });
   for (const path of unusedFiles(directory)) print(`kept, but not used: ${path} (${statSync(path).size} bytes)`);
 }
 

@@ -28,7 +28,7 @@ export const BATCH_RECORDS_AT = 4;
 export const BATCH_NAMES_AT = 8;
 export const BATCH_FIRST_NAME_AT = 12;
 export const BATCH_BODY_CRC_AT = 56;
-/** Of the head of a file and of a batch. */
+/** The head of a file and that of a batch have it. */
 export const HEAD_CRC_AT = 60;
 
 export const KIND_AT = 0;

@@ -5,15 +5,18 @@ import { isKernelError } from "../storage/disk/unreadable-file.ts";
 import { MAX_BATCH_BYTES, RECORD_BYTES } from "./record.ts";
 import { batchAt, encodeFileHead, judgeFileHead, nextBatch, visitNames } from "./trace-batch.ts";
 
+/** A smaller limit counts as this. */
+const LOWEST_LIMIT_BYTES = 2 * 1024 * 1024;
 /** All files together are divided into this many, so that dropping the oldest costs a small part. */
 const FILES = 16;
 const SMALLEST_FILE_BYTES = 512 * 1024;
 /** A start reads the newest file, which takes 3 ms for as much as this. */
 const LARGEST_FILE_BYTES = 8 * 1024 * 1024;
-/** Names are numbers in an array while a file is searched. */
-export const MOST_NAMES = 64 * 1024;
+/** A search has the names of one file in memory. */
+const MOST_NAMES = 64 * 1024;
 
-const FILE_NAME = /^(\d{1,15})\.trace$/;
+/** The name of a file: its number, and an ending. */
+export const FILE_NAME = /^(\d{1,15})\.trace$/;
 
 /** Sequences of one topic, all of them in a file. */
 export interface SequenceRange {
@@ -48,12 +51,14 @@ export class TraceFiles {
   readonly list: TraceFile[] = [];
   /** The number of the next name in the newest file. */
   nextName = 1;
+  private readonly limitBytes: number;
   private readonly fileBytes: number;
   private fd = -1;
   private isRecovered = false;
 
   constructor(private readonly parts: TraceFilesParts) {
-    this.fileBytes = Math.min(LARGEST_FILE_BYTES, Math.max(SMALLEST_FILE_BYTES, Math.floor(parts.limitBytes / FILES)));
+    this.limitBytes = parts.limitBytes > 0 ? Math.max(LOWEST_LIMIT_BYTES, parts.limitBytes) : 0;
+    this.fileBytes = Math.min(LARGEST_FILE_BYTES, Math.max(SMALLEST_FILE_BYTES, Math.floor(this.limitBytes / FILES)));
   }
 
   /** All files together. */
@@ -66,7 +71,8 @@ export class TraceFiles {
    * touched, and the first batch tries again.
    */
   recover(): void {
-    const { directory, limitBytes, logger } = this.parts;
+    const { limitBytes } = this;
+    const { directory, logger } = this.parts;
     try {
       this.findFiles();
       if (limitBytes > 0) this.reopenNewest();
@@ -163,7 +169,8 @@ export class TraceFiles {
 
   /** Removes the oldest files until there is room for `room` bytes more. The newest stays. */
   private removeOldest(room: number): void {
-    const { disk, limitBytes, logger } = this.parts;
+    const { limitBytes } = this;
+    const { disk, logger } = this.parts;
     const kept = limitBytes > 0 ? 1 : 0;
     for (let { bytes } = this; this.list.length > kept && bytes + room > limitBytes; ) {
       const [oldest] = this.list;

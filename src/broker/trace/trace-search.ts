@@ -21,7 +21,7 @@ import type { Tracer } from "./tracer.ts";
 
 /** So many bytes are read and looked at in one turn of the event loop, which takes less than a millisecond if they are in memory. */
 const PIECE_BYTES = 512 * 1024;
-/** Of a message's events the first FIRST_EVENTS and the newest are kept, MOST_EVENTS in all. */
+/** The most events of one message. The first FIRST_EVENTS and the newest are kept. */
 const MOST_EVENTS = 1000;
 const FIRST_EVENTS = 100;
 /** How many searches may run at the same time. Each has a piece in memory. */

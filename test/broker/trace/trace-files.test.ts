@@ -6,6 +6,7 @@ import { systemDisk } from "../../../src/broker/storage/disk/disk.ts";
 import { lifeOf } from "../../../src/broker/trace/life.ts";
 import { ChannelTrace, TopicTrace } from "../../../src/broker/trace/topic-trace.ts";
 import { batchAt, sealBatch, visitNames } from "../../../src/broker/trace/trace-batch.ts";
+import { checkTraces } from "../../../src/broker/trace/trace-check.ts";
 import { eventAt } from "../../../src/broker/trace/trace-event.ts";
 import { TraceFiles } from "../../../src/broker/trace/trace-files.ts";
 import { TraceName } from "../../../src/broker/trace/trace-name.ts";
@@ -159,7 +160,7 @@ test("a disk that fails costs the records that it did not take, and nothing else
   expect(traces.tracer.dropped).toBe(6);
   expect(traces.errors).toHaveLength(2);
   expect(traces.errors[0]).toStartWith("TRACE: cannot write: ENOSPC");
-  // The same name is written again, since what introduced it was dropped.
+  // A name is written again, since the batch that introduced it was dropped.
   const by = new TraceName("client");
   traces.pass(2, 1, by);
   traces.tracer.flush();
@@ -270,3 +271,40 @@ test(`whatever is in a file, a reader ends and finds only what was recorded (BUN
     }
   }
 }, 60_000);
+
+test("a head of a batch that announces more than a batch may have is damaged, whatever its checksum", () => {
+  const bytes = Buffer.alloc(1024 * 1024);
+  expect(batchAt(bytes, 0, sealBatch(bytes, 4096, 65_536, 1))).toMatchObject({ records: 4096, end: 64 + 4096 * 64 + 65_536 });
+  for (const [records, names] of [
+    [4097, 0],
+    [0, 65_537],
+  ] as const) {
+    sealBatch(bytes, records, names, 1);
+    expect(batchAt(bytes, 0, bytes.length)).toBe("damaged");
+  }
+});
+
+test("a check counts records, tells damage that whole batches follow, and takes a torn end for what a kill leaves", () => {
+  const traces = new Traces();
+  for (let sequence = 0; sequence < 3; sequence++) {
+    traces.pass(sequence, 1);
+    traces.tracer.flush();
+  }
+  traces.tracer.close();
+  const path = join(directory, "1.trace");
+  const whole = readFileSync(path);
+  expect(checkTraces(systemDisk, directory)).toEqual({ files: 1, bytes: whole.length, records: 9, problems: [] });
+  truncateSync(path, whole.length - 70);
+  expect(checkTraces(systemDisk, directory)).toMatchObject({ records: 6, problems: [] });
+  const damaged = Buffer.from(whole);
+  damaged[RECORD_BYTES * 2 + 9] = 0xff;
+  writeFileSync(path, damaged);
+  expect(checkTraces(systemDisk, directory)).toMatchObject({
+    records: 6,
+    problems: [expect.stringMatching(/^\d+ bytes in .* are damaged/)],
+  });
+  damaged[0] = 0;
+  writeFileSync(path, damaged);
+  expect(checkTraces(systemDisk, directory)).toMatchObject({ records: 0, problems: [expect.stringContaining("head")] });
+  expect(checkTraces(systemDisk, join(directory, "none")).files).toBe(0);
+});

@@ -1,3 +1,4 @@
+import { formatHost } from "../../../net/address.ts";
 import type { Topic } from "../../topics/topic.ts";
 import type { Origin, TraceName } from "../../trace/trace-name.ts";
 import { CONTEXT_BYTES, parseTraceparent } from "../../trace/traceparent.ts";
@@ -13,7 +14,7 @@ export class ConnectionOrigin {
   /** @param head of the request, which was parsed in `bytes` @returns undefined where the topic is not traced */
   of(topic: Topic, head: RequestHead, bytes: Buffer): Origin | undefined {
     if (topic.trace === undefined) return undefined;
-    this.origin ??= { traceName: topic.trace.named(`HTTP ${this.client.remoteAddress}`), traceContext: undefined };
+    this.origin ??= { traceName: topic.trace.named(`HTTP ${formatHost(this.client.remoteAddress)}`), traceContext: undefined };
     this.origin.traceContext = head.traceparentEnd > 0 ? this.contextOf(head, bytes) : undefined;
     return this.origin;
   }
