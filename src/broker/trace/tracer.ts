@@ -61,8 +61,10 @@ export class Tracer {
   written = 0;
   onBatch: BatchListener | undefined;
 
-  private readonly batch = Buffer.alloc(MAX_BATCH_BYTES);
-  private readonly view = new DataView(this.batch.buffer, this.batch.byteOffset, this.batch.byteLength);
+  /** Three views of the same memory. Every machine that Bun runs on is little-endian, as the files are. */
+  private readonly batch = Buffer.from(new ArrayBuffer(MAX_BATCH_BYTES));
+  private readonly words = new Uint32Array(this.batch.buffer);
+  private readonly doubles = new Float64Array(this.batch.buffer);
   private count = 0;
   private readonly names = Buffer.alloc(MOST_NAME_BYTES);
   private nameBytes = 0;
@@ -106,35 +108,27 @@ export class Tracer {
     delayMs: number,
     entry: number,
   ): void {
-    const at = this.begin(kind, topic, sequence, count, channel, by);
-    const { view } = this;
-    view.setUint16(at + ATTEMPTS_AT, attempts, true);
-    view.setUint32(at + DETAIL_AT, detail, true);
-    view.setFloat64(at + DELAY_AT, delayMs, true);
-    view.setFloat64(at + ENTRY_AT, entry, true);
-    view.setFloat64(at + ENTRY_AT + 8, 0, true);
+    const at = this.begin(topic, sequence, count, channel, by);
+    const { words, doubles } = this;
+    words[(at + KIND_AT) >> 2] = kind | (attempts << (8 * ATTEMPTS_AT));
+    words[(at + DETAIL_AT) >> 2] = detail;
+    doubles[(at + DELAY_AT) >> 3] = delayMs;
+    doubles[(at + ENTRY_AT) >> 3] = entry;
+    doubles[(at + ENTRY_AT + 8) >> 3] = 0;
   }
 
   /** Records the trace context that came with a publish. @param ofEntry `sequence` is the number of a deferred publish's entry */
   addContext(topic: number, sequence: number, count: number, ofEntry: boolean, context: Uint8Array): void {
-    const at = this.begin(ofEntry ? KIND_ENTRY_CONTEXT : KIND_CONTEXT, topic, sequence, count, undefined, undefined);
-    const { batch } = this;
-    batch[at + FLAGS_AT] = context[CONTEXT_ID_BYTES];
-    batch[at + ATTEMPTS_AT] = batch[at + ATTEMPTS_AT + 1] = 0;
-    this.view.setUint32(at + DETAIL_AT, 0, true);
+    const at = this.begin(topic, sequence, count, undefined, undefined);
+    const { batch, words } = this;
+    words[(at + KIND_AT) >> 2] = (ofEntry ? KIND_ENTRY_CONTEXT : KIND_CONTEXT) | (context[CONTEXT_ID_BYTES] << (8 * FLAGS_AT));
+    words[(at + DETAIL_AT) >> 2] = 0;
     for (let i = 0; i < CONTEXT_ID_BYTES; i++) batch[at + CONTEXT_AT + i] = context[i];
   }
 
-  private begin(
-    kind: number,
-    topic: number,
-    sequence: number,
-    count: number,
-    channel: TraceName | undefined,
-    by: TraceName | undefined,
-  ): number {
+  private begin(topic: number, sequence: number, count: number, channel: TraceName | undefined, by: TraceName | undefined): number {
     if (this.count === MOST_RECORDS || this.nameBytes > NAMES_ROOM) this.flush();
-    const { view, parts } = this;
+    const { words, doubles, parts } = this;
     if (this.count === 0) {
       this.flushAtMs = parts.turn.nowMs + FLUSH_INTERVAL_MS;
       parts.turn.wakeAt(this.flushAtMs);
@@ -142,13 +136,12 @@ export class Tracer {
     const channelNumber = channel === undefined ? 0 : channel.generation === this.generation ? channel.number : this.introduce(channel);
     const byNumber = by === undefined ? 0 : by.generation === this.generation ? by.number : this.introduce(by);
     const at = RECORD_BYTES * ++this.count;
-    view.setUint16(at + KIND_AT, kind, true);
-    view.setUint32(at + TOPIC_AT, topic, true);
-    view.setFloat64(at + TIME_AT, parts.turn.wallMs, true);
-    view.setFloat64(at + SEQUENCE_AT, sequence, true);
-    view.setUint32(at + COUNT_AT, count, true);
-    view.setUint32(at + BY_AT, byNumber, true);
-    view.setUint32(at + CHANNEL_AT, channelNumber, true);
+    words[(at + TOPIC_AT) >> 2] = topic;
+    doubles[(at + TIME_AT) >> 3] = parts.turn.wallMs;
+    doubles[(at + SEQUENCE_AT) >> 3] = sequence;
+    words[(at + COUNT_AT) >> 2] = count;
+    words[(at + BY_AT) >> 2] = byNumber;
+    words[(at + CHANNEL_AT) >> 2] = channelNumber;
     return at;
   }
 

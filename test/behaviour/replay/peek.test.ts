@@ -79,7 +79,7 @@ test("one message is shown with its status in each channel", async () => {
   const shown = await server.json("GET", `/message?topic=t&id=${id}`);
   expect(shown).toMatchObject({ id, sequence: 0, body: "a" });
   expect(shown.channels).toEqual([
-    { channel_name: "idle", state: "waiting", attempts: 0 },
+    { channel_name: "idle", state: "waiting", attempts: 0, traced: false },
     {
       channel_name: "busy",
       state: "in_flight",
@@ -87,6 +87,7 @@ test("one message is shown with its status in each channel", async () => {
       since: expect.any(String),
       timeout_at: expect.any(String),
       client: { client_id: "me", hostname: "here", remote_address: expect.stringMatching(/^127\.0\.0\.1:\d+$/), user_agent: "" },
+      traced: false,
     },
   ]);
   consumer.command(`FIN ${id}`);
@@ -95,6 +96,7 @@ test("one message is shown with its status in each channel", async () => {
     channel_name: "busy",
     state: "finished",
     attempts: 0,
+    traced: false,
   });
   const absent = `${second.id.slice(0, -2)}ff`;
   expect(await server.call("GET", `/message?topic=t&id=${absent}`)).toBe('404 {"message":"MESSAGE_NOT_FOUND"}');
