@@ -79,6 +79,8 @@ class Life {
   /** Channels that have the message unfinished, as far as the trace tells. */
   private readonly unfinished = new Set<string>();
   private readonly finished = new Set<string>();
+  /** Deliveries so far, by channel. A record of a run that was finished does not say them. */
+  private readonly attempts = new Map<string, number>();
 
   constructor(private readonly sequence: number) {}
 
@@ -122,12 +124,18 @@ class Life {
       time: event.timeMs,
       kind,
       channel: event.channelName ?? null,
-      attempts: event.attempts > 0 ? event.attempts : null,
+      attempts: this.attemptsOf(event, kind),
       by: event.byName ?? null,
       delay_ms: kind === "requeued" || kind === "deferred" ? event.delayMs : null,
       detail: null,
       ...more,
     });
+  }
+
+  private attemptsOf({ attempts, channelName = "" }: NamedEvent, kind: LifeKind): number | null {
+    if (attempts === 0) return kind === "finished" ? (this.attempts.get(channelName) ?? null) : null;
+    this.attempts.set(channelName, attempts);
+    return attempts;
   }
 
   /** The context belongs to the publish before it. */

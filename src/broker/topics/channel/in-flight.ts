@@ -279,8 +279,8 @@ export class InFlight {
     if (this.detached.size > 0) return 0;
     const finished = this.window.finishRun(first, count, consumer.id);
     this.uncount(consumer, finished);
-    // What is finished in runs is not detached, and mostly was delivered once.
-    if (this.trace !== undefined && finished > 0) this.traceFinished(this.trace, consumer, first, finished);
+    // The attempts of each are not looked at: its last delivery tells them.
+    if (this.trace !== undefined && finished > 0) this.trace.finished(consumer.traceName, first, finished, 0);
     return finished;
   }
 
@@ -342,18 +342,6 @@ export class InFlight {
     this.detached.clear();
     this.consumers.clear();
     this.count = 0;
-  }
-
-  /** Messages in a row with equal attempts are one record. */
-  private traceFinished(trace: ChannelTrace, consumer: Consumer, first: number, count: number): void {
-    const { attempts, mask } = this.window;
-    const end = first + count;
-    for (let from = first; from < end; ) {
-      let to = from + 1;
-      while (to < end && attempts[to & mask] === attempts[from & mask]) to++;
-      trace.finished(consumer.traceName, from, to - from, attempts[from & mask]);
-      from = to;
-    }
   }
 
   private expectDeadline(deadlineMs: number): void {
