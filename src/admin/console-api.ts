@@ -108,7 +108,7 @@ export interface LookupRow extends ServerState {
   topics: number;
 }
 
-/** `GET /api/v1/topics` → Page<TopicRow> */
+/** `GET /api/v1/topics?broker=` → Page<TopicRow>; with a broker only its topics, with its figures alone */
 export interface TopicRow extends Counts {
   topic: string;
   channels: number;
@@ -150,7 +150,7 @@ export interface TopicSettings {
   differs: boolean;
 }
 
-/** `GET /api/v1/channels?topic=` → Page<ChannelRow>; the topic may be left out */
+/** `GET /api/v1/channels?topic=&broker=` → Page<ChannelRow>; both may be left out. With a broker: its figures alone */
 export interface ChannelRow extends Counts {
   topic: string;
   channel: string;
@@ -252,12 +252,14 @@ export interface History {
 /**
  * `GET /api/v1/stream?view=PATH`: server-sent events. PATH is the path and query of one of the calls above, from behind
  * `/api/v1` (`/topics?sort=-depth&limit=100`), URL-encoded; several `view`s may be given. First a `full` event for each view,
- * then a `delta` after each poll that changed it, and an `activity` for each action of anybody. The server ends a stream whose
- * user may no longer see it.
+ * then a `delta` after each poll that changed it, and an `activity` for each action of anybody. A view that there is not, such as that
+ * of a deleted topic, gets an `error` instead: what a GET of it answers. On the wire, `event:` is the event and `data:` the rest of it
+ * as JSON, `{"view", "data"}`. The server ends a stream whose user may no longer see it.
  */
 export type StreamEvent =
   | { event: "full"; view: string; data: unknown }
   | { event: "delta"; view: string; data: Delta }
+  | { event: "error"; view: string; data: { status: number; message: string; detail?: string } }
   | { event: "activity"; data: Activity };
 
 /** What has changed of a view. A page's rows are merged by their keys, everything else replaces the member of its name. */
