@@ -1,0 +1,89 @@
+import type { ChannelRow, ChannelOnBroker as OnBrokerRow } from "../console-api.ts";
+import type { Cluster } from "../watch/cluster.ts";
+import { type ChannelEntry, ROW_STEP_MS } from "../watch/entries.ts";
+import type { Figures } from "../watch/figures.ts";
+import { noSpark } from "../watch/spark-line.ts";
+import type { WatchedBroker } from "../watch/watched-broker.ts";
+import { figureSorts, type Listing } from "./listing.ts";
+
+/** A channel as a row has it: over all brokers, or at one of them. */
+interface ChannelItem {
+  entry: ChannelEntry;
+  figures: Figures;
+  brokers: number;
+  paused: number;
+  hasSpark: boolean;
+}
+
+const SORTS = figureSorts<ChannelItem>({
+  topic: ({ entry }) => entry.topic,
+  channel: ({ entry }) => entry.channel,
+  brokers: ({ brokers }) => brokers,
+  paused: ({ paused }) => paused,
+});
+
+/**
+ * @param topic the only one whose channels are shown; empty for all
+ * @param broker the only one whose channels and figures are shown; undefined for all
+ */
+export function channelListing(
+  cluster: Cluster,
+  topic: string,
+  broker: WatchedBroker | undefined,
+  timeMs: number,
+): Listing<ChannelItem, ChannelRow> {
+  return {
+    items: broker === undefined ? allChannels(cluster, topic) : channelsAt(broker, topic),
+    names: ({ entry }) => [entry.topic, entry.channel],
+    tie: ({ entry }) => entry.name,
+    sorts: SORTS,
+    defaultSort: "topic",
+    row: (item) => rowOf(item, timeMs),
+  };
+}
+
+export function channelRow(entry: ChannelEntry, timeMs: number): ChannelRow {
+  return rowOf(itemOf(entry), timeMs);
+}
+
+/** The channel's figures at each broker that answers. */
+export function channelByBroker(cluster: Cluster, topic: string, channel: string): OnBrokerRow[] {
+  return [...cluster.brokers.values()].flatMap((broker) => {
+    const onBroker = broker.topics.get(topic)?.channels.get(channel);
+    if (onBroker === undefined || !broker.isUp) return [];
+    return [
+      {
+        broker: broker.address,
+        hostname: broker.hostname,
+        ...onBroker.figures.counts(),
+        paused: onBroker.paused,
+        ...(onBroker.readFailure === "" ? {} : { read_failure: onBroker.readFailure }),
+      },
+    ];
+  });
+}
+
+function* allChannels({ entries }: Cluster, topic: string): Generator<ChannelItem> {
+  const topics = topic === "" ? entries.topics.values() : [entries.topics.get(topic)];
+  for (const entry of topics) for (const channel of entry?.channels.values() ?? []) yield itemOf(channel);
+}
+
+function* channelsAt(broker: WatchedBroker, topic: string): Generator<ChannelItem> {
+  if (!broker.isUp) return;
+  const topics = topic === "" ? broker.topics.values() : [broker.topics.get(topic)];
+  for (const onBroker of topics) {
+    for (const { entry, figures, paused } of onBroker?.channels.values() ?? []) {
+      yield { entry, figures, brokers: 1, paused: Number(paused), hasSpark: false };
+    }
+  }
+}
+
+function itemOf(entry: ChannelEntry): ChannelItem {
+  const { figures, brokers, paused } = entry;
+  return { entry, figures, brokers, paused, hasSpark: true };
+}
+
+function rowOf({ entry, figures, brokers, paused, hasSpark }: ChannelItem, timeMs: number): ChannelRow {
+  const spark = hasSpark ? entry.spark.read(timeMs) : noSpark(ROW_STEP_MS);
+  return { topic: entry.topic, channel: entry.channel, ...figures.counts(), brokers, paused, spark };
+}

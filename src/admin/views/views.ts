@@ -1,0 +1,161 @@
+import { unescapeUrl } from "../../http/server/query.ts";
+import { Refusal } from "../../http/server/reply.ts";
+import { type ClientKind, ClientLook, type ClientScope } from "../watch/client-look.ts";
+import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
+import { LookCache } from "../watch/look-cache.ts";
+import { TopicLook } from "../watch/topic-look.ts";
+import type { WatchedBroker } from "../watch/watched-broker.ts";
+import type { Watcher } from "../watch/watcher.ts";
+import { brokerListing, lookupListing } from "./broker-rows.ts";
+import { channelListing } from "./channel-rows.ts";
+import { clientListing, producerListing } from "./client-rows.ts";
+import { channelDetail, inactiveTopic, topicDetail } from "./details.ts";
+import { historyView } from "./history-view.ts";
+import { page } from "./listing.ts";
+import { overview } from "./overview.ts";
+import { topicListing } from "./topic-rows.ts";
+import { ViewQuery } from "./view-query.ts";
+
+/** Clients of one channel or topic are asked for as often as brokers are polled, those of whole brokers this often. */
+const WIDE_FRESH_MS = 10_000;
+/** Latencies and settings of a topic. */
+const TOPIC_FRESH_MS = 5_000;
+const MOST_CLIENT_LOOKS = 32;
+const MOST_CLIENTS = 100_000;
+const MOST_TOPIC_LOOKS = 64;
+const MOST_CHANNELS = 100_000;
+const RANGES = ["1h", "24h"] as const;
+
+/** Everything that `GET /api/v1/…` shows of brokers and lookups, by the path and query behind `/api/v1`. */
+export class Views {
+  private readonly clientLooks: LookCache<ClientLook>;
+  private readonly topicLooks: LookCache<TopicLook>;
+
+  constructor(readonly watcher: Watcher) {
+    this.clientLooks = new LookCache(watcher.clock, MOST_CLIENT_LOOKS, MOST_CLIENTS);
+    this.topicLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_CHANNELS);
+  }
+
+  close(): void {
+    this.clientLooks.close();
+    this.topicLooks.close();
+  }
+
+  /**
+   * Makes a view of what is known now.
+   *
+   * @param view path and query, for instance `/topics?sort=-depth`
+   * @throws Refusal 404 for a view, topic or channel that there is not, 400 for an argument that is not valid
+   */
+  async read(view: string): Promise<object> {
+    this.watcher.look();
+    const queryStart = view.indexOf("?");
+    const query = new ViewQuery(queryStart < 0 ? "" : view.slice(queryStart + 1));
+    const parts = (queryStart < 0 ? view : view.slice(0, queryStart)).split("/").map(unescapeUrl);
+    const [empty, name, topic, channel, ...rest] = parts;
+    if (empty !== "" || name === undefined || rest.length > 0 || parts.includes(undefined)) throw new Refusal(404, "NOT_FOUND");
+    if (name === "topics" && topic !== undefined) {
+      return channel === undefined ? await this.topic(topic) : await this.channel(topic, channel);
+    }
+    if (topic !== undefined) throw new Refusal(404, "NOT_FOUND");
+    return await this.list(name, query);
+  }
+
+  private list(name: string, query: ViewQuery): object | Promise<object> {
+    const { cluster, timeMs } = this.watcher;
+    switch (name) {
+      case "overview":
+        return overview(cluster, timeMs);
+      case "brokers":
+        return page(brokerListing(cluster, timeMs), query);
+      case "lookups":
+        return page(lookupListing(cluster), query);
+      case "topics":
+        return page(topicListing(cluster, this.brokerIn(query), timeMs), query);
+      case "channels":
+        return page(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), query);
+      case "clients":
+        return this.clients(query);
+      case "producers":
+        return this.producers(query);
+      case "history":
+        return this.history(query);
+      default:
+        throw new Refusal(404, "NOT_FOUND");
+    }
+  }
+
+  private async topic(name: string): Promise<object> {
+    const { cluster, timeMs } = this.watcher;
+    if (!cluster.entries.topics.has(name) && cluster.inactiveTopics().includes(name)) return inactiveTopic(name, timeMs);
+    const entry = this.entryOf(name);
+    const look = await this.topicLook(name);
+    return topicDetail(cluster, entry, look, this.watcher.timeMs);
+  }
+
+  private async channel(topicName: string, name: string): Promise<object> {
+    const topic = this.entryOf(topicName);
+    const entry = channelOf(topic, name);
+    const [look, clients] = await Promise.all([
+      this.topicLook(topicName),
+      this.clientLook("consumers", { topic: topicName, channel: name, broker: "" }),
+    ]);
+    return channelDetail(this.watcher.cluster, topic, entry, look, clients, this.watcher.timeMs);
+  }
+
+  private async clients(query: ViewQuery): Promise<object> {
+    const scope = { topic: query.text("topic"), channel: query.text("channel"), broker: query.text("broker") };
+    const look = await this.clientLook("consumers", scope);
+    const { brokers } = this.watcher.cluster;
+    const listing = clientListing(look.clients(), ({ broker, topic, channel }) => {
+      return brokers.get(broker)?.topics.get(topic)?.channels.get(channel)?.figures.depth ?? 0;
+    });
+    return page(listing, query);
+  }
+
+  private async producers(query: ViewQuery): Promise<object> {
+    const look = await this.clientLook("producers", { topic: query.text("topic"), channel: "", broker: query.text("broker") });
+    return page(producerListing(look.clients()), query);
+  }
+
+  private history(query: ViewQuery): object {
+    const { cluster, timeMs } = this.watcher;
+    const [topicName, channelName] = [query.text("topic"), query.text("channel")];
+    const range = query.oneOf("range", RANGES, "1h");
+    if (topicName === "") return historyView(cluster, undefined, range, timeMs);
+    const topic = this.entryOf(topicName);
+    return historyView(cluster, channelName === "" ? topic : channelOf(topic, channelName), range, timeMs);
+  }
+
+  private topicLook(topic: string): Promise<TopicLook> {
+    return this.topicLooks.get(topic, TOPIC_FRESH_MS, () => new TopicLook(topic, this.watcher));
+  }
+
+  private clientLook(kind: ClientKind, scope: ClientScope): Promise<ClientLook> {
+    const { topic, channel, broker } = scope;
+    const freshMs = topic === "" ? WIDE_FRESH_MS : this.watcher.pollMs;
+    const key = [kind, topic, channel, broker].join("\n");
+    return this.clientLooks.get(key, freshMs, () => new ClientLook(kind, scope, this.watcher));
+  }
+
+  /** @throws Refusal 404 BROKER_NOT_FOUND */
+  private brokerIn(query: ViewQuery): WatchedBroker | undefined {
+    const address = query.text("broker");
+    if (address === "") return undefined;
+    const broker = this.watcher.cluster.brokers.get(address);
+    if (broker === undefined) throw new Refusal(404, "BROKER_NOT_FOUND");
+    return broker;
+  }
+
+  private entryOf(topic: string): TopicEntry {
+    const entry = this.watcher.cluster.entries.topics.get(topic);
+    if (entry === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
+    return entry;
+  }
+}
+
+function channelOf(topic: TopicEntry, name: string): ChannelEntry {
+  const entry = topic.channels.get(name);
+  if (entry === undefined) throw new Refusal(404, "CHANNEL_NOT_FOUND");
+  return entry;
+}
