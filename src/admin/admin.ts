@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { systemClock } from "../base/clock.ts";
 import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
@@ -8,8 +9,11 @@ import { Notifications } from "./notify/notifications.ts";
 import { Actions } from "./nsqadmin/actions.ts";
 import { parseNetwork } from "./nsqadmin/network.ts";
 import type { AdminOptions } from "./options.ts";
+import { Streams } from "./stream/streams.ts";
 import { Discovery } from "./upstream/discovery.ts";
 import { Upstream } from "./upstream/upstream.ts";
+import { Views } from "./views/views.ts";
+import { Watcher } from "./watch/watcher.ts";
 
 /** HTTP clients are sure of this part of the descriptors that are shared. */
 const GUARANTEED_PART = 1 / 16;
@@ -25,6 +29,9 @@ export class Admin {
   readonly notifications: Notifications | undefined;
   /** Whether a client's address is one from which /config may be asked; undefined: any may. */
   readonly configNetwork: ((address: string) => boolean) | undefined;
+  readonly watcher: Watcher;
+  readonly views: Views;
+  readonly streams: Streams;
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly clientDescriptors: { readonly http: DescriptorShare };
@@ -44,6 +51,19 @@ export class Admin {
     this.upstream = new Upstream(this.options, flagPrefix);
     this.discovery = new Discovery(this.upstream, this.options);
     this.actions = new Actions(this);
+    this.watcher = new Watcher(
+      {
+        brokers: () => this.options.nsqdHttpAddresses,
+        lookups: () => this.options.lookupdHttpAddresses,
+        pollMs: this.options.pollIntervalMs,
+        historyBytes: this.options.historySizeBytes,
+      },
+      this.upstream,
+      logger,
+      systemClock,
+    );
+    this.views = new Views(this.watcher);
+    this.streams = new Streams(this.views, this.watcher, logger);
     this.rateLimitedLog = new RateLimitedLog(logger);
     const endpoint = this.urlOf("notification-http-endpoint", options.notificationHttpEndpoint);
     this.notifications = endpoint && new Notifications(endpoint, this);
@@ -52,6 +72,18 @@ export class Admin {
     }
     this.configNetwork = parseNetwork(this.flagName("allow-config-from-cidr"), options.allowConfigFromCidr);
     this.clientDescriptors = { http: descriptors.share(() => false, GUARANTEED_PART) };
+  }
+
+  /** Begins to watch brokers and lookups. */
+  start(): void {
+    this.watcher.start();
+  }
+
+  /** Ends what is under way for pages, before the listener is closed, and watches no more. */
+  close(): void {
+    this.streams.close();
+    this.watcher.close();
+    this.views.close();
   }
 
   /** The name of a flag as it is on the command line, with its prefix. */

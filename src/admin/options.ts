@@ -28,6 +28,11 @@ export interface AdminOptions {
   httpClientTlsCert: string;
   httpClientTlsKey: string;
 
+  /** The time between two polls of a broker while somebody looks. */
+  pollIntervalMs: number;
+  /** Memory for the history of topics and channels, bytes. */
+  historySizeBytes: number;
+
   graphiteUrl: string;
   proxyGraphite: boolean;
   statsdPrefix: string;

@@ -1,13 +1,21 @@
 import { plain } from "../http/server/reply.ts";
-import { type Endpoint, get, type Handler, post, put, type RouteEntry, Router, remove } from "../http/server/router.ts";
+import { type Endpoint, get, type Handler, post, put, type Route, type RouteEntry, Router, remove } from "../http/server/router.ts";
 import type { AdminCall } from "./call.ts";
 import { changeChannel, changeTopic, createTopicOrChannel, deleteChannel, deleteTopic, tombstoneNode } from "./nsqadmin/changes.ts";
 import { getConfig, putConfig } from "./nsqadmin/config.ts";
 import { graphiteChart, graphiteRate } from "./nsqadmin/graphite.ts";
 import { channel, counter, node, nodes, topic, topics } from "./nsqadmin/queries.ts";
 import type { AdminOptions } from "./options.ts";
+import { openStream } from "./stream/stream-call.ts";
+import { readView } from "./views/view-call.ts";
 
-/** The HTTP API, without --base-path. These are nsqadmin's calls. */
+/** What is watched. These are not logged: a page that is open asks every few seconds. */
+const VIEWS = [
+  ...["overview", "brokers", "lookups", "topics", "topics/:topic", "topics/:topic/:channel"],
+  ...["channels", "clients", "producers", "history"],
+];
+
+/** The HTTP API, without --base-path: nsqadmin's calls, and the console's own below /api/v1. */
 const ROUTES: RouteEntry<AdminCall>[] = [
   ["/ping", get(() => plain(200, "OK"))],
   ["/api/topics", new Map([...get(topics), ...post(createTopicOrChannel)])],
@@ -18,8 +26,14 @@ const ROUTES: RouteEntry<AdminCall>[] = [
   ["/api/counter", get(counter)],
   ["/api/graphite", get(graphiteRate)],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
+  ...VIEWS.map((view): RouteEntry<AdminCall> => [`/api/v1/${view}`, unlogged(readView)]),
+  ["/api/v1/stream", unlogged(openStream)],
 ];
 const CHART: RouteEntry<AdminCall> = ["/render", get(graphiteChart)];
+
+function unlogged(handle: Handler<AdminCall>): Route<AdminCall> {
+  return new Map([["GET", { handle, logged: false }]]);
+}
 
 /**
  * @param options the base path begins with a slash and does not end with one, except for the root

@@ -13,6 +13,8 @@ import { adminRouter } from "./routes.ts";
 /** A running console. */
 export interface AdminServer {
   readonly httpPort: number;
+  /** Asks brokers and lookups no more, and ends the streams of pages. stop() does so, too. */
+  endWatching(): void;
   /** Answers the HTTP requests under way, closes all connections, and resolves when the listener is closed. */
   stop(): Promise<void>;
 }
@@ -27,9 +29,12 @@ export interface AdminServer {
 export function startAdmin(options: AdminOptions, logger: Logger, flagPrefix = "", descriptors = ownDescriptors()): AdminServer {
   const admin = new Admin(options, logger, descriptors, flagPrefix);
   const http = startHttp(admin);
+  admin.start();
   return {
     httpPort: http.port,
+    endWatching: () => admin.close(),
     stop: async () => {
+      admin.close();
       await http.stop();
       await admin.notifications?.stop();
     },

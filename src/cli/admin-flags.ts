@@ -3,6 +3,7 @@ import { configFlag, logFormatFlag, logLevelFlag, verboseFlag, versionFlag } fro
 import type { BoolFlag } from "./flag.ts";
 import type { FlagTable } from "./flags.ts";
 
+const MIB = 1024 * 1024;
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
@@ -101,6 +102,25 @@ export function adminFlags(): FlagTable<AdminOptions> {
         kind: "string",
         default: "",
         doc: "path of the key (PEM) of -http-client-tls-cert",
+      },
+
+      pollIntervalMs: {
+        name: "poll-interval",
+        kind: "duration",
+        own: true,
+        default: 2 * SECOND,
+        min: SECOND,
+        max: MINUTE,
+        doc: "how often brokers are asked for their statistics while somebody looks; otherwise every 10s, for the history",
+      },
+      historySizeBytes: {
+        name: "history-size",
+        kind: "int",
+        own: true,
+        default: 48 * MIB,
+        min: MIB,
+        max: 16 * 1024 * MIB,
+        doc: "bytes of memory for the last day of topics and channels; beyond it, the oldest part of the day is dropped",
       },
 
       graphiteUrl: { name: "graphite-url", kind: "string", default: "", doc: "URL of graphite, for its charts" },

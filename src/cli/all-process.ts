@@ -36,11 +36,11 @@ export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>,
       tcpAddress: { ...parseRemoteAddress(lookup.options.tcpAddress), port: server.tcpPort },
       httpAddress: { ...askedAt, port: server.httpPort },
     };
-    if (admin !== undefined) {
-      const console = openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors);
-      ownProcess.opened(() => console.stop());
-    }
+    const console = admin && openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors);
+    if (console !== undefined) ownProcess.opened(() => console.stop());
     const started = await startBroker(broker.options, logger, ownProcess.opened, { lookup: ownLookup, descriptors });
+    // Before the broker closes, which would look to it like one that is down.
+    if (console !== undefined) ownProcess.opened(() => console.endWatching());
     drainIn(ownProcess, started.broker);
     const { tcpAddress, httpAddress } = lookup.options;
     const listenedOn = (address: string, port: number) => showListenAddress(parseListenAddress(address), port);
