@@ -5,6 +5,7 @@ import { basename, dirname, join } from "node:path";
 import manifest from "../package.json" with { type: "json" };
 import { commit as commitOfSource } from "./build/commit.ts";
 import { checkBinary } from "./build/executable.ts";
+import { embedPage } from "./build/page.ts";
 import { runsHere, TARGETS, type Target } from "./build/targets.ts";
 
 const ROOT = join(import.meta.dir, "..");
@@ -34,6 +35,7 @@ async function compile({ root, outfile, commit, compile, plugins = [] }: Build):
   // Built elsewhere and then moved, because the file of a running program cannot be overwritten.
   const fresh = join(dirname(outfile), "new", basename(outfile));
   mkdirSync(dirname(fresh), { recursive: true });
+  const page = await embedPage(root, join(dirname(fresh), "page"));
   await Bun.build({
     entrypoints: [join(root, "src/main.ts")],
     root,
@@ -48,7 +50,7 @@ async function compile({ root, outfile, commit, compile, plugins = [] }: Build):
     // What is imported when it is needed, as the commands and NSQ's tools are, stays out of a broker's memory. In one piece, every module
     // that such an import reaches would be wrapped in a function of its own, which costs a broker another megabyte.
     splitting: true,
-    plugins,
+    plugins: [page, ...plugins],
     compile: {
       outfile: fresh,
       ...compile,

@@ -1,8 +1,10 @@
-import { chmodSync, copyFileSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { commit } from "./build/commit.ts";
+import { embedPage } from "./build/page.ts";
 
-// Makes dist/package/, which is what `npm pack` takes: the client as JavaScript with types, and the program for Bun.
+// Makes dist/package/, which is what `npm pack` takes: the client as JavaScript with types, and the program for Bun with the console's page.
 
 const ROOT = join(import.meta.dir, "..");
 const TARGET = join(ROOT, "dist/package");
@@ -20,17 +22,21 @@ function compileClient(): void {
   }
 }
 
-/** Bundles the program. Its packages are installed beside it. */
+/** Bundles the program. Its packages are installed beside it. The files of the console's page are in page/. */
 async function bundleProgram(): Promise<void> {
+  const built = mkdtempSync(join(tmpdir(), "bunsq-page-"));
   await Bun.build({
     entrypoints: [join(ROOT, "src/main.ts")],
     root: join(ROOT, "src"),
     outdir: TARGET,
     target: "bun",
     packages: "external",
+    naming: { asset: "page/[name]-[hash].[ext]" },
+    plugins: [await embedPage(ROOT, built)],
     define: { BUNSQ_COMMIT: JSON.stringify(commit()) },
     sourcemap: "linked",
   });
+  rmSync(built, { recursive: true });
   const launcher = join(TARGET, "bunsq.js");
   copyFileSync(join(ROOT, "scripts/launcher.js"), launcher);
   chmodSync(launcher, 0o755);

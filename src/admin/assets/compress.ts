@@ -1,0 +1,13 @@
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+import type { PageFile } from "./page-file.ts";
+
+/** A file in both encodings, where they make it smaller. */
+export function compressed(plain: Uint8Array<ArrayBuffer>): Pick<PageFile, "br" | "gzip"> {
+  const br = brotliCompressSync(plain, { params: { [constants.BROTLI_PARAM_SIZE_HINT]: plain.length } });
+  const gzip = gzipSync(plain, { level: 9 });
+  return { br: smaller(br, plain), gzip: smaller(gzip, plain) };
+}
+
+function smaller(packed: Uint8Array<ArrayBuffer>, plain: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
+  return packed.length < plain.length ? packed : undefined;
+}

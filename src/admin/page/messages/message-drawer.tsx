@@ -1,0 +1,128 @@
+import { useEffect, useState } from "preact/hooks";
+import type { LifeEvent, MessageDetail, MessageRow } from "../../console-api.ts";
+import { BodyView } from "../bodies/body-view.tsx";
+import { fromBase64 } from "../bodies/bytes.ts";
+import { Dialog } from "../dialogs/dialog.tsx";
+import { bytes, exact, plural } from "../format/numbers.ts";
+import { duration, timestamp } from "../format/time.ts";
+import { Failure } from "../parts/failure.tsx";
+import { Tag } from "../parts/names.tsx";
+import { get } from "../state/api.ts";
+import { withQuery } from "../state/routes.ts";
+
+interface MessageDrawerProps {
+  topic: string;
+  channel: string;
+  id: string;
+  broker: string;
+  onClose(): void;
+}
+
+/** One message: its body, its state in each channel, and what has happened to it. */
+export function MessageDrawer({ topic, channel, id, broker, onClose }: MessageDrawerProps) {
+  const [detail, setDetail] = useState<MessageDetail | undefined>(undefined);
+  const [error, setError] = useState<unknown>(undefined);
+  useEffect(() => {
+    const ended = new AbortController();
+    setDetail(undefined);
+    setError(undefined);
+    get<MessageDetail>(withQuery("/message", { topic, id, broker }), ended.signal).then(setDetail, (failure) => {
+      if (!ended.signal.aborted) setError(failure);
+    });
+    return () => ended.abort();
+  }, [topic, id, broker]);
+  return (
+    <Dialog isDrawer title={`Message ${detail?.sequence === null || detail === undefined ? id : exact(detail.sequence)}`} onClose={onClose}>
+      <Failure error={error} />
+      {detail === undefined && error === undefined && <p class="empty">Loading …</p>}
+      {detail !== undefined && (
+        <>
+          <dl class="pairs">
+            <dt>Id</dt>
+            <dd>
+              <code>{detail.id}</code>
+            </dd>
+            <dt>Published</dt>
+            <dd>{detail.timestamp}</dd>
+            <dt>Size</dt>
+            <dd>{bytes(detail.size)}</dd>
+            <dt>Broker</dt>
+            <dd>{detail.broker}</dd>
+          </dl>
+          <BodyView key={detail.id} bytes={fromBase64(detail.body)} isCut={detail.body_bytes < detail.size} />
+          <Channels rows={detail.channels} channel={channel} />
+          <Life events={detail.life} />
+        </>
+      )}
+    </Dialog>
+  );
+}
+
+function Channels({ rows, channel }: { rows: readonly MessageRow[]; channel: string }) {
+  return (
+    <section aria-labelledby="states-title">
+      <h3 id="states-title">In its channels</h3>
+      {rows.length === 0 ? (
+        <p class="empty">The topic has no channel.</p>
+      ) : (
+        <ul class="states">
+          {rows.map((row) => (
+            <li key={row.channel} class={row.channel === channel ? "current" : ""}>
+              <strong>{row.channel}</strong>{" "}
+              <Tag tone={row.state === "in_flight" ? "ok" : ""}>{(row.state ?? "unknown").replaceAll("_", " ")}</Tag>
+              <span class="muted">{stateText(row)}</span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function stateText({ attempts, client, since, timeout_at: timeoutAt, due }: MessageRow): string {
+  const parts: string[] = [];
+  if (attempts !== undefined && attempts > 0) parts.push(plural(attempts, "attempt"));
+  if (client !== undefined && client !== null) parts.push(`with ${client.client_id} on ${client.hostname} (${client.remote_address})`);
+  if (since !== undefined) parts.push(`since ${timestamp(Date.parse(since))}`);
+  if (timeoutAt !== undefined) parts.push(`times out ${timestamp(Date.parse(timeoutAt))}`);
+  if (due !== undefined) parts.push(`due ${timestamp(Date.parse(due))}`);
+  return parts.length === 0 ? "" : ` ${parts.join(", ")}`;
+}
+
+const BAD: readonly LifeEvent["kind"][] = ["timed_out", "discarded"];
+const GOOD: readonly LifeEvent["kind"][] = ["finished"];
+
+/** The message's life, oldest first, with the time between two events. */
+function Life({ events }: { events: readonly LifeEvent[] }) {
+  return (
+    <section aria-labelledby="life-title">
+      <h3 id="life-title">Life</h3>
+      {events.length === 0 ? (
+        <p class="empty">Nothing was kept. Trace the topic to see what happens to its messages from then on.</p>
+      ) : (
+        <ol class="life">
+          {events.map((event, index) => {
+            const before = events[index - 1];
+            return (
+              <li
+                key={`${event.time} ${event.kind} ${event.channel}`}
+                class={BAD.includes(event.kind) ? "bad" : GOOD.includes(event.kind) ? "ok" : ""}
+              >
+                <time>{timestamp(event.time)}</time>
+                <span class="muted gap">{before === undefined ? "" : `+${duration(event.time - before.time)}`}</span>
+                <span class="what">
+                  <strong>{event.kind.replaceAll("_", " ")}</strong>
+                  {event.channel !== null && ` in ${event.channel}`}
+                  {event.attempts !== null && `, attempt ${event.attempts}`}
+                  {event.by !== null && <span class="muted"> by {event.by}</span>}
+                  {event.delay_ms !== null && <span class="muted">, delay {duration(event.delay_ms)}</span>}
+                  {event.detail !== null && <span class="muted">, {event.detail}</span>}
+                </span>
+              </li>
+            );
+          })}
+        </ol>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,33 @@
+import { useEffect, useRef, useState } from "preact/hooks";
+
+/** While somebody types on, nothing is asked for. */
+const SETTLE_MS = 200;
+
+interface FilterInputProps {
+  label: string;
+  value: string;
+  onChange(value: string): void;
+}
+
+/** Where the text of a filter is typed. The key `/` brings the first one of the page into focus. */
+export function FilterInput({ label, value, onChange }: FilterInputProps) {
+  const [text, setText] = useState(value);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => setText(value), [value]);
+  useEffect(() => () => clearTimeout(timer.current), []);
+  return (
+    <input
+      type="search"
+      class="filter"
+      aria-label={label}
+      placeholder={label}
+      value={text}
+      onInput={(event) => {
+        const next = event.currentTarget.value;
+        setText(next);
+        clearTimeout(timer.current);
+        timer.current = setTimeout(() => onChange(next), SETTLE_MS);
+      }}
+    />
+  );
+}

@@ -1,0 +1,62 @@
+import type { ComponentChildren } from "preact";
+import type { ServerState } from "../../console-api.ts";
+import { href } from "../state/location.ts";
+import { brokerPath, channelPath, topicPath } from "../state/routes.ts";
+
+/** Links to things by their names. */
+
+export function TopicLink({ topic }: { topic: string }) {
+  return (
+    <a class="row-link" href={href(topicPath(topic))} title={topic}>
+      {topic}
+    </a>
+  );
+}
+
+export function ChannelLink({ topic, channel, full = false }: { topic: string; channel: string; full?: boolean }) {
+  return (
+    <a class="row-link" href={href(channelPath(topic, channel))} title={`${topic} / ${channel}`}>
+      {full ? `${topic} / ${channel}` : channel}
+    </a>
+  );
+}
+
+export function BrokerLink({ address, children }: { address: string; children?: ComponentChildren }) {
+  return (
+    <a class="row-link" href={href(brokerPath(address))} title={address}>
+      {children ?? address}
+    </a>
+  );
+}
+
+/** A word about a thing: `paused`, `TLS`. */
+export function Tag({ tone = "", title, children }: { tone?: "bad" | "warn" | "ok" | ""; title?: string; children: ComponentChildren }) {
+  return (
+    <span class={`tag ${tone}`} {...(title === undefined ? {} : { title })}>
+      {children}
+    </span>
+  );
+}
+
+/** Whether a server answers, and if not, why. */
+export function Health({ server }: { server: ServerState }) {
+  if (server.down !== undefined)
+    return (
+      <Tag tone="bad" title={server.down}>
+        down
+      </Tag>
+    );
+  if (server.unhealthy !== undefined)
+    return (
+      <Tag tone="warn" title={server.unhealthy}>
+        unhealthy
+      </Tag>
+    );
+  return <Tag tone="ok">up</Tag>;
+}
+
+/** `paused` if all brokers have paused it, else on how many. */
+export function Paused({ paused, brokers }: { paused: number; brokers: number }) {
+  if (paused === 0) return null;
+  return <Tag tone="warn">{paused === brokers ? "paused" : `paused on ${paused} of ${brokers}`}</Tag>;
+}

@@ -1,0 +1,210 @@
+import { useEffect, useState } from "preact/hooks";
+import type { MessageRow, TopicDetail } from "../../console-api.ts";
+import { fromBase64, oneLine } from "../bodies/bytes.ts";
+import { showDialog } from "../dialogs/dialog.tsx";
+import { type BulkAction, MessagesDialog } from "../dialogs/messages-dialog.tsx";
+import { bytes, exact, plural } from "../format/numbers.ts";
+import { clock, duration } from "../format/time.ts";
+import { MessageDrawer } from "../messages/message-drawer.tsx";
+import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
+import { SearchForm } from "../messages/search-form.tsx";
+import { useMessages } from "../messages/use-messages.ts";
+import { Failure } from "../parts/failure.tsx";
+import { type Column, Table } from "../parts/table.tsx";
+import { get } from "../state/api.ts";
+import { route, setQuery } from "../state/location.ts";
+import { now } from "../state/now.ts";
+import { topicPath } from "../state/routes.ts";
+import { may } from "../state/session.ts";
+
+export function MessagesView() {
+  const { query } = route.value;
+  const search = searchOf(query);
+  const isTail = query.get("tail") === "on";
+  const brokers = useBrokers(search.topic);
+  const found = useMessages(search, isTail);
+  const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
+  const scope = `${search.topic} ${search.channel} ${search.broker} ${search.state}`;
+  useEffect(() => setSelected(new Set()), [scope]);
+
+  const open = query.get("id") ?? "";
+  const isOpen = open !== "" && search.topic !== "";
+  const toggle = (row: MessageRow) => {
+    const next = new Set(selected);
+    if (!next.delete(messageKey(row))) next.add(messageKey(row));
+    setSelected(next);
+  };
+  const chosen = found.rows.filter((row) => selected.has(messageKey(row)));
+
+  return (
+    <>
+      <h1>Messages</h1>
+      <SearchForm search={search} brokers={brokers} />
+      {search.topic === "" ? (
+        <p class="empty">Choose a topic. Looking at messages consumes none.</p>
+      ) : (
+        <>
+          <div class="toolbar">
+            <label class="check">
+              <input
+                type="checkbox"
+                checked={isTail}
+                onChange={(event) => setQuery({ tail: event.currentTarget.checked ? "on" : undefined })}
+              />
+              Live tail
+            </label>
+            <span class="muted" role="status">
+              {found.isBusy ? "Searching …" : summary(found.rows.length, found.scanned, isTail)}
+            </span>
+            <BulkActions search={search} chosen={chosen} hasAny={found.rows.length > 0} onDone={found.reload} />
+          </div>
+          <Failure error={found.error} />
+          <Table
+            label="Messages"
+            columns={columns(search, selected, toggle)}
+            rows={found.rows}
+            rowKey={messageKey}
+            paging={{ total: found.rows.length, offset: 0, onWindow: () => {} }}
+            empty={found.isBusy ? "Searching …" : isTail ? "Waiting for messages …" : "No message fits."}
+          />
+          {!isTail && found.next !== null && found.rows.length < MAX_KEPT_MESSAGES && (
+            <p class="toolbar">
+              <button type="button" disabled={found.isBusy} onClick={found.loadMore}>
+                {search.q === "" ? "Further messages" : "Search on"}
+              </button>
+            </p>
+          )}
+        </>
+      )}
+      {isOpen && (
+        <MessageDrawer
+          topic={search.topic}
+          channel={search.channel}
+          id={open}
+          broker={query.get("at") ?? search.broker}
+          onClose={() => setQuery({ id: undefined, at: undefined })}
+        />
+      )}
+    </>
+  );
+}
+
+function summary(found: number, scanned: number, isTail: boolean): string {
+  if (isTail) return `${plural(found, "message")} since the tail began; nothing is consumed`;
+  return scanned > found ? `${plural(found, "message")} of ${exact(scanned)} looked at` : plural(found, "message");
+}
+
+interface BulkActionsProps {
+  search: Search;
+  chosen: readonly MessageRow[];
+  hasAny: boolean;
+  onDone(): void;
+}
+
+/** What can be done with the messages that are chosen, or with all that the search finds. */
+function BulkActions({ search, chosen, hasAny, onDone }: BulkActionsProps) {
+  if (!may("operator", search.topic) || !hasAny) return null;
+  const actions: readonly BulkAction[] = search.channel === "" ? ["copy"] : ["finish", "requeue", "copy", "move"];
+  const what = chosen.length > 0 ? plural(chosen.length, "chosen message") : "all found";
+  return (
+    <div class="actions end">
+      <span class="muted">{what}:</span>
+      {actions.map((action) => (
+        <button
+          key={action}
+          type="button"
+          class={action === "finish" || action === "move" ? "danger" : ""}
+          onClick={() => showDialog(<MessagesDialog action={action} search={search} chosen={chosen} onDone={onDone} />)}
+        >
+          {action[0]?.toUpperCase()}
+          {action.slice(1)} …
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: MessageRow) => void): Column<MessageRow>[] {
+  const list: Column<MessageRow>[] = [
+    {
+      title: "Sequence",
+      width: 130,
+      cell: (row) =>
+        row.id === null ? (
+          <span class="muted">not yet</span>
+        ) : (
+          <button type="button" class="link row-link" title={row.id} onClick={() => setQuery({ id: row.id ?? "", at: row.broker })}>
+            {row.sequence === null ? row.id : exact(row.sequence)}
+          </button>
+        ),
+    },
+    {
+      title: "Published",
+      width: 124,
+      priority: 2,
+      cell: (row) => <span title={row.timestamp}>{clock(Date.parse(row.timestamp), now.value)}</span>,
+    },
+    { title: "Size", isNumber: true, width: 76, priority: 2, cell: (row) => bytes(row.size) },
+    { title: "Body", cell: (row) => <code class="body-line">{oneLine(fromBase64(row.body))}</code> },
+  ];
+  if (may("operator", search.topic)) {
+    list.unshift({
+      title: "Choose",
+      width: 68,
+      cell: (row) => (
+        <input
+          type="checkbox"
+          disabled={row.id === null}
+          checked={selected.has(messageKey(row))}
+          aria-label={`Choose message ${row.sequence ?? row.id ?? ""}`}
+          onChange={() => toggle(row)}
+        />
+      ),
+    });
+  }
+  if (search.channel !== "") {
+    list.push({ title: "Attempts", isNumber: true, width: 84, priority: 3, cell: (row) => exact(row.attempts) });
+  }
+  if (search.state === "in_flight") {
+    list.push({ title: "With", width: 190, priority: 2, cell: (row) => <Holder row={row} /> });
+    list.push({ title: "Since", isNumber: true, width: 84, priority: 3, cell: (row) => ago(row.since) });
+    list.push({ title: "Times out in", isNumber: true, width: 104, priority: 3, cell: (row) => until(row.timeout_at) });
+  }
+  if (search.state === "deferred") list.push({ title: "Due in", isNumber: true, width: 90, cell: (row) => until(row.due) });
+  if (search.broker === "") list.push({ title: "Broker", width: 140, priority: 3, cell: (row) => row.broker });
+  return list;
+}
+
+function Holder({ row: { client } }: { row: MessageRow }) {
+  if (client === undefined || client === null) return <span class="muted">nobody any more</span>;
+  return (
+    <span class="who" title={`${client.client_id} on ${client.hostname}, ${client.remote_address}, ${client.user_agent}`}>
+      <strong>{client.client_id}</strong> <span class="muted">{client.remote_address}</span>
+    </span>
+  );
+}
+
+function ago(time: string | undefined): string {
+  return time === undefined ? "–" : duration(Math.max(0, now.value - Date.parse(time)));
+}
+
+function until(time: string | undefined): string {
+  return time === undefined ? "–" : duration(Math.max(0, Date.parse(time) - now.value));
+}
+
+/** The brokers that have a topic. */
+function useBrokers(topic: string): readonly string[] {
+  const [brokers, setBrokers] = useState<readonly string[]>([]);
+  useEffect(() => {
+    const ended = new AbortController();
+    setBrokers([]);
+    // Without them all brokers are asked, and the search says what is wrong.
+    if (topic !== "")
+      get<TopicDetail>(topicPath(topic), ended.signal).then(
+        ({ by_broker }) => setBrokers(by_broker.map(({ broker }) => broker)),
+        () => {},
+      );
+    return () => ended.abort();
+  }, [topic]);
+  return brokers;
+}

@@ -1,0 +1,210 @@
+import type { ChannelRow, TopicDetail, TopicOnBroker, TopicSettings } from "../../console-api.ts";
+import { askTombstone, TopicActions } from "../dialogs/topic-actions.tsx";
+import { bytes, count, plural, rate } from "../format/numbers.ts";
+import { duration } from "../format/time.ts";
+import {
+  clients,
+  deferred,
+  depth,
+  depthSpark,
+  finishRate,
+  inFlight,
+  inRate,
+  messageCount,
+  oldest,
+  onDisk,
+  outRate,
+  requeueRate,
+  size,
+  timeoutRate,
+} from "../parts/count-columns.tsx";
+import { Failure } from "../parts/failure.tsx";
+import { GraphiteLink } from "../parts/graphite-link.tsx";
+import { Histograms } from "../parts/histogram.tsx";
+import { HistoryChart } from "../parts/history-chart.tsx";
+import { BrokerLink, ChannelLink, Paused, Tag } from "../parts/names.tsx";
+import { PathHeading } from "../parts/path-heading.tsx";
+import { Stat, Stats } from "../parts/stats.tsx";
+import { type Column, Table } from "../parts/table.tsx";
+import { rowKey } from "../state/delta.ts";
+import { href } from "../state/location.ts";
+import { topicPath, withQuery } from "../state/routes.ts";
+import { may } from "../state/session.ts";
+import { useSortedRows } from "../state/use-sorted-rows.ts";
+import { useView } from "../state/use-view.ts";
+
+export function TopicView({ topic }: { topic: string }) {
+  const { data, error } = useView<TopicDetail>(topicPath(topic));
+  return (
+    <>
+      <PathHeading above={[{ text: "Topics", path: "/topics" }]} name={topic}>
+        {data !== undefined && <Paused paused={data.paused} brokers={data.brokers} />}
+        {data?.settings?.traced && <Tag title="What happens to each message is kept">traced</Tag>}
+      </PathHeading>
+      <Failure error={error} what={topic} />
+      {data !== undefined && <Detail detail={data} />}
+    </>
+  );
+}
+
+function Detail({ detail }: { detail: TopicDetail }) {
+  const { topic } = detail;
+  return (
+    <>
+      <div class="toolbar">
+        <TopicActions detail={detail} />
+        <nav class="related" aria-label="More about this topic">
+          <a href={href(withQuery("/messages", { topic }))}>Messages</a>
+          <a href={href(withQuery("/clients", { topic }))}>Clients</a>
+          <a href={href(withQuery("/producers", { topic }))}>Producers</a>
+          <GraphiteLink topic={topic} />
+        </nav>
+      </div>
+      <Stats>
+        <Stat label="In">
+          {rate(detail.in_rate)}
+          <small> /s</small>
+        </Stat>
+        <Stat label="Out">
+          {rate(detail.out_rate)}
+          <small> /s</small>
+        </Stat>
+        <Stat label="Depth" note={`${count(detail.backend_depth)} on disk`}>
+          {count(detail.depth)}
+        </Stat>
+        <Stat label="Oldest waiting">{duration(detail.oldest_age_ms)}</Stat>
+        <Stat label="In flight" note={`${count(detail.deferred)} deferred`}>
+          {count(detail.in_flight)}
+        </Stat>
+        <Stat label="Published" note={bytes(detail.message_bytes)}>
+          {count(detail.message_count)}
+        </Stat>
+        <Stat label="Clients">{count(detail.clients)}</Stat>
+      </Stats>
+      <Channels rows={detail.channel_rows} />
+      <ByBroker topic={topic} rows={detail.by_broker} />
+      <HistoryChart topic={topic} />
+      <div class="columns">
+        <Histograms rows={detail.latency} />
+        {detail.settings !== undefined && <Settings settings={detail.settings} />}
+      </div>
+    </>
+  );
+}
+
+const CHANNEL_COLUMNS: readonly Column<ChannelRow>[] = [
+  {
+    sort: "channel",
+    title: "Channel",
+    cell: (row) => (
+      <>
+        <ChannelLink topic={row.topic} channel={row.channel} /> <Paused paused={row.paused} brokers={row.brokers} />
+      </>
+    ),
+  },
+  depth,
+  oldest,
+  { ...inFlight, priority: 2 },
+  deferred,
+  outRate,
+  finishRate,
+  requeueRate,
+  timeoutRate,
+  clients,
+  depthSpark,
+];
+
+function Channels({ rows }: { rows: readonly ChannelRow[] }) {
+  const sorted = useSortedRows(rows, "channel");
+  return (
+    <section class="panel" aria-labelledby="channels-title">
+      <header class="panel-head">
+        <h2 id="channels-title">Channels</h2>
+        <span class="muted">{plural(rows.length, "channel")}</span>
+      </header>
+      <Table
+        label="Channels"
+        columns={CHANNEL_COLUMNS}
+        rowKey={rowKey}
+        empty="No channel: the topic keeps its messages for the first one."
+        {...sorted}
+      />
+    </section>
+  );
+}
+
+function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker[] }) {
+  const sorted = useSortedRows(rows, "broker");
+  const columns: Column<TopicOnBroker>[] = [
+    {
+      sort: "broker",
+      title: "Broker",
+      cell: (row) => (
+        <>
+          <BrokerLink address={row.broker} /> {row.paused && <Tag tone="warn">paused</Tag>}
+          {row.tombstoned && <Tag title="Lookup servers do not tell consumers that it has the topic">tombstoned</Tag>}
+        </>
+      ),
+    },
+    { sort: "hostname", title: "Host", width: 130, priority: 3, cell: (row) => row.hostname },
+    depth,
+    onDisk,
+    inRate,
+    outRate,
+    messageCount,
+    size,
+  ];
+  if (may("admin", topic)) {
+    columns.push({
+      title: "Action",
+      width: 108,
+      priority: 2,
+      cell: (row) =>
+        row.tombstoned ? null : (
+          <button
+            type="button"
+            class="small"
+            aria-label={`Tombstone ${topic} on ${row.broker}`}
+            onClick={() => askTombstone(topic, row.broker)}
+          >
+            Tombstone …
+          </button>
+        ),
+    });
+  }
+  return (
+    <section class="panel" aria-labelledby="by-broker-title">
+      <header class="panel-head">
+        <h2 id="by-broker-title">By broker</h2>
+      </header>
+      <Table label="By broker" columns={columns} rowKey={(row) => row.broker} empty="No broker has it." {...sorted} />
+    </section>
+  );
+}
+
+function Settings({ settings }: { settings: TopicSettings }) {
+  const bound = settings.retention_bytes > 0 ? bytes(settings.retention_bytes) : "no limit by size";
+  return (
+    <section class="panel" aria-labelledby="settings-title">
+      <header class="panel-head">
+        <h2 id="settings-title">Settings</h2>
+        {settings.differs && <Tag tone="warn">brokers differ</Tag>}
+      </header>
+      <dl class="pairs">
+        <dt>Durability</dt>
+        <dd>{settings.durability}</dd>
+        <dt>Retention</dt>
+        <dd>
+          {settings.retention_time}, {bound} {settings.is_default_retention && <span class="muted">(the broker's)</span>}
+        </dd>
+        <dt>Log</dt>
+        <dd>
+          {bytes(settings.log_bytes)}
+          {settings.oldest !== null && <span class="muted"> since {settings.oldest}</span>}
+        </dd>
+        <dt>Tracing</dt>
+        <dd>{settings.traced ? "on" : "off"}</dd>
+      </dl>
+    </section>
+  );
+}
