@@ -6,6 +6,7 @@ import { type HttpServer, serveHttp } from "../http/server/server.ts";
 import { LOOPBACK } from "../http/server/tcp-proxy.ts";
 import { parseAddress } from "../net/address.ts";
 import { Admin } from "./admin.ts";
+import { servePage } from "./assets/page-server.ts";
 import { AdminCall } from "./call.ts";
 import type { AdminOptions } from "./options.ts";
 import { adminRouter } from "./routes.ts";
@@ -61,7 +62,7 @@ function startHttp(admin: Admin, limits: Partial<HttpLimits> = {}): HttpServer {
         addressFlag,
         front,
         logger,
-        router: adminRouter(options),
+        router: adminRouter(options, servePage(options.basePath)),
         allowedHosts: options.httpAllowedHosts,
         call: (incoming) => new AdminCall(admin, incoming),
       },

@@ -99,3 +99,16 @@ function names(header: string | null, etag: string): boolean {
   if (header === null) return false;
   return header.trim() === "*" || header.split(",").some((value) => value.trim().replace(/^W\//, "") === etag);
 }
+
+/** Answers every GET that is no call of an API. From source the page is built when the first one comes. */
+export function servePage(basePath: string): (call: { request: Request; assetPath: string }) => Promise<Response> {
+  let opening: Promise<PageServer> | undefined;
+  return async ({ request, assetPath }) => {
+    opening ??= PageServer.open(basePath).catch((error) => {
+      // What was wrong with the source may be mended by the next request.
+      opening = undefined;
+      throw error;
+    });
+    return (await opening).respond(request, assetPath);
+  };
+}
