@@ -17,8 +17,8 @@ const MAX_LINES = 450;
 const FLAG_TABLE = /-flags\.ts$/;
 const LONGER_FILES: string[] = [];
 
-/** The program, and the client library for each runtime. */
-const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts"];
+/** The program, the client library for each runtime, and the console's page. */
+const ENTRY_POINTS = ["src/main.ts", "src/client/bun.ts", "src/client/node.ts", "src/admin/page/main.tsx"];
 
 /** Phrases that say less than a plain sentence would. */
 const BANNED_PHRASES = ["now and then", "becomes of", "is told of", "so many", "be it"];
@@ -29,7 +29,7 @@ const BANNED_BEGINNINGS = /^(?:Of|The same|And|But)\b/;
 const sources = new Map(
   ["bench", "examples", "scripts", "src", "test"].flatMap((folder) =>
     readdirSync(join(ROOT, folder), { recursive: true, encoding: "utf8" })
-      .filter((path) => path.endsWith(".ts"))
+      .filter((path) => path.endsWith(".ts") || path.endsWith(".tsx"))
       .map((path): [string, string] => [join(folder, path), readFileSync(join(ROOT, folder, path), "utf8")]),
   ),
 );

@@ -1,3 +1,4 @@
+import { plain } from "../../http/server/reply.ts";
 import { compressed } from "./compress.ts";
 import { INDEX_NAME, type PageFile } from "./page-file.ts";
 import { pageFiles } from "./page-files.ts";
@@ -31,6 +32,9 @@ const SECURITY_HEADERS: Record<string, string> = {
 /** Names with a hash never get another content. */
 const FOREVER = "public, max-age=31536000, immutable";
 
+/** What the build calls its files, other than the page itself. */
+const BUILT_NAME = /^[^/]+-[0-9a-z]{8}\.(?:js|css|svg)$/;
+
 interface ServedFile extends PageFile {
   /** Quoted, as in a header. */
   etag: string;
@@ -51,10 +55,13 @@ export class PageServer {
 
   /**
    * @param path below the base, beginning with a slash
-   * @returns the file, or the page itself for every path that is no file's
+   * @returns the file, the page itself for every path that is no file's, or 404 for a file of another build
    */
   respond(request: Request, path: string): Response {
-    const file = this.files.get(path.slice(1)) ?? this.files.get(INDEX_NAME);
+    const name = path.slice(1);
+    // A page that is open asks for the files of its own build, which a newer one may not have.
+    if (BUILT_NAME.test(name) && !this.files.has(name)) return plain(404, "404 page not found\n");
+    const file = this.files.get(name) ?? this.files.get(INDEX_NAME);
     if (file === undefined) throw new Error("the console's page has no index.html");
     const { body, encoding } = encodedFor(request.headers.get("accept-encoding"), file);
     const headers = new Headers(SECURITY_HEADERS);

@@ -109,10 +109,11 @@ function Places({ view }: { view: ViewName }) {
   );
 }
 
-const STATES = { idle: "no live view", connecting: "connecting …", live: "live", lost: "not live" };
+const STATES = { idle: "", connecting: "connecting …", live: "live", lost: "not live" };
 
 function LiveState() {
   const { state } = live.status.value;
+  if (state === "idle") return null;
   return (
     <p class={`live-state ${state}`}>
       <span class="dot" aria-hidden="true" /> {STATES[state]}

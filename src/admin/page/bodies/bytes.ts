@@ -69,7 +69,7 @@ export function hexDump(bytes: Uint8Array): string {
 }
 
 /** A small body may unpack to gigabytes. */
-export const MAX_UNPACKED_BYTES = 4 * 1024 * 1024;
+const MAX_UNPACKED_BYTES = 4 * 1024 * 1024;
 
 export interface Unpacked {
   bytes: Uint8Array<ArrayBuffer>;

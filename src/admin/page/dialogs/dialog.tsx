@@ -38,6 +38,8 @@ export function Dialog({ title, children, isDrawer = false, onClose = closeDialo
     const before = document.activeElement;
     const dialog = element.current;
     dialog?.showModal();
+    // Else the cross would have the focus.
+    dialog?.querySelector<HTMLElement>("form input, form select, form textarea")?.focus();
     return () => {
       dialog?.close();
       if (before instanceof HTMLElement && before.isConnected) before.focus();

@@ -1,5 +1,5 @@
 import type { TopicDetail } from "../../console-api.ts";
-import { exact } from "../format/numbers.ts";
+import { exact, plural } from "../format/numbers.ts";
 import { go } from "../state/location.ts";
 import { may } from "../state/session.ts";
 import { askAction } from "./action-dialog.tsx";
@@ -103,9 +103,7 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
               request: () => ({ action: "delete", topic }),
               onDone: () => go("/topics"),
               children: (
-                <p>
-                  Deletes the topic with its {exact(detail.channel_rows.length)} channels and all their messages. This cannot be undone.
-                </p>
+                <p>Deletes the topic with {plural(detail.channel_rows.length, "channel")} and all messages. This cannot be undone.</p>
               ),
             })
           }

@@ -14,7 +14,7 @@ export interface Search {
 }
 
 /** Messages of one call. */
-export const PAGE_MESSAGES = 100;
+const PAGE_MESSAGES = 100;
 /** Messages that the page keeps: more are for a better search. */
 export const MAX_KEPT_MESSAGES = 2000;
 /** Messages that an action on all that a search finds may be about. */

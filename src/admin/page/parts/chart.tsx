@@ -20,7 +20,7 @@ interface ChartProps {
   series: readonly Series[];
 }
 
-const HEIGHT_PX = 190;
+const HEIGHT_PX = 176;
 
 /** Lines over time. uPlot is loaded when the first chart is shown. */
 export function Chart({ label, from, stepS, series }: ChartProps) {
@@ -74,14 +74,16 @@ function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options 
     width: parent.clientWidth,
     height: HEIGHT_PX,
     legend: { live: true },
+    // Away from the chart the legend has the last values.
+    hooks: { setCursor: [showLast], ready: [showLast], setData: [showLast] },
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] } },
     axes: [
-      { ...axis, values: (_, ticks) => ticks.map(hourAndMinute) },
+      { ...axis, size: 30, values: (_, ticks) => ticks.map(hourAndMinute) },
       { ...axis, size: 52, values: (_, ticks) => ticks.map((value) => count(value)) },
     ],
     series: [
-      { label: "time", value: (_, value) => (value === null ? "–" : hourAndMinute(value)) },
+      { label: "at", value: (_, value) => (value === null ? "–" : hourAndMinute(value)) },
       ...series.map((line) => ({
         label: line.label,
         stroke: colour(`--series-${line.colour}`),
@@ -91,6 +93,12 @@ function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options 
       })),
     ],
   };
+}
+
+function showLast(plot: uPlot): void {
+  if (plot.cursor.idx !== null && plot.cursor.idx !== undefined) return;
+  const last = (plot.data[0]?.length ?? 0) - 1;
+  if (last >= 0) plot.setLegend({ idx: last }, false);
 }
 
 function hourAndMinute(seconds: number): string {

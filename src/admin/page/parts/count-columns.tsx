@@ -41,19 +41,19 @@ function perSecond<Name extends string>(
 }
 
 export const depth = figure("depth", "Depth", { hint: "Messages that wait" });
-export const onDisk = figure("backend_depth", "On disk", { hint: "Of these, not in memory", priority: 3 });
+export const onDisk = figure("backend_depth", "On disk", { hint: "Of these, not in memory", priority: 4 });
 export const inFlight = figure("in_flight", "In flight");
 export const deferred = figure("deferred", "Deferred", { priority: 3 });
-export const messageCount = figure("message_count", "Messages", { hint: "Since the broker has the topic", priority: 3 });
-export const requeues = figure("requeue_count", "Requeued", { hint: "Since the broker has the channel", priority: 3 });
-export const timeouts = figure("timeout_count", "Timed out", { hint: "Since the broker has the channel", priority: 3 });
+export const messageCount = figure("message_count", "Messages", { hint: "Since the broker has the topic", priority: 4 });
+export const requeues = figure("requeue_count", "Requeued", { hint: "Since the broker has the channel", priority: 4 });
+export const timeouts = figure("timeout_count", "Timed out", { hint: "Since the broker has the channel", priority: 4 });
 export const clients = figure("clients", "Clients", { width: 76, priority: 2 });
 export const channels = figure("channels", "Channels", { width: 88, priority: 2 });
-export const brokers = figure("brokers", "Brokers", { width: 82, priority: 3 });
+export const brokers = figure("brokers", "Brokers", { width: 82, priority: 4 });
 
 export const inRate = perSecond("in_rate", "In /s");
 export const outRate = perSecond("out_rate", "Out /s");
-export const finishRate = perSecond("finish_rate", "Finish /s", { priority: 3 });
+export const finishRate = perSecond("finish_rate", "Finish /s", { priority: 4 });
 export const requeueRate = perSecond("requeue_rate", "Requeue /s", { width: 100, priority: 3 });
 export const timeoutRate = perSecond("timeout_rate", "Time-out /s", { width: 104, priority: 3 });
 

@@ -1,4 +1,5 @@
 import { session } from "../state/session.ts";
+import { graphiteUrl } from "./graphite-url.ts";
 
 /** A link to graphite's own graph of a topic or channel, where the console knows of one. */
 export function GraphiteLink({ topic, channel }: { topic: string; channel?: string }) {
@@ -9,23 +10,4 @@ export function GraphiteLink({ topic, channel }: { topic: string; channel?: stri
       Graphite ↗
     </a>
   );
-}
-
-/** Depth and messages of the last day, of all brokers together. */
-export function graphiteUrl(
-  base: string,
-  { prefix, gauge_format: format }: { prefix: string; gauge_format: string },
-  topic: string,
-  channel?: string,
-): string {
-  const host = prefix.replaceAll("%s", "*").replace(/\.?$/, ".");
-  // nsqadmin's rule: what is not a letter, digit or one of -_ is an underscore in statsd's keys.
-  const key = (name: string) => name.replace(/[^a-zA-Z0-9\-_]/g, "_");
-  const thing = channel === undefined ? `topic.${key(topic)}` : `topic.${key(topic)}.channel.${key(channel)}`;
-  const url = new URL("render", base.endsWith("/") ? base : `${base}/`);
-  url.searchParams.set("from", "-24hours");
-  url.searchParams.set("width", "1000");
-  url.searchParams.set("height", "400");
-  url.searchParams.append("target", `sumSeries(${format.replace("%s", `${host}${thing}.depth`)})`);
-  return url.href;
 }

@@ -1,6 +1,7 @@
 import type { LatencyRow } from "../../console-api.ts";
 import { bytes, count, exact, UNKNOWN } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
+import { filledBuckets } from "./filled-buckets.ts";
 
 const TITLES: Record<LatencyRow["name"], string> = {
   publish_to_ok: "Publish to OK",
@@ -31,7 +32,7 @@ export function Histograms({ rows }: { rows: readonly LatencyRow[] }) {
 }
 
 function Histogram({ row }: { row: LatencyRow }) {
-  const { first, end } = filled(row.counts);
+  const { first, end } = filledBuckets(row.counts);
   const largest = Math.max(1, ...row.counts);
   return (
     <table class="histogram">
@@ -75,11 +76,4 @@ function Histogram({ row }: { row: LatencyRow }) {
 function bound({ unit }: LatencyRow, value: number | null): string {
   if (value === null) return UNKNOWN;
   return unit === "ms" ? duration(value) : bytes(value);
-}
-
-/** The buckets that have something, and those between. */
-export function filled(counts: readonly number[]): { first: number; end: number } {
-  const first = counts.findIndex((value) => value > 0);
-  const last = counts.findLastIndex((value) => value > 0);
-  return first < 0 ? { first: 0, end: 0 } : { first, end: last + 1 };
 }

@@ -8,10 +8,10 @@ export interface Column<Row> {
   /** Said of the column where its title is short. */
   hint?: string;
   isNumber?: boolean;
-  /** In px. One column without a width takes the rest. */
+  /** In px. Columns without a width share the rest. */
   width?: number;
-  /** 2 is hidden on narrow screens, 3 also on those of middle width. */
-  priority?: 2 | 3;
+  /** 2 is hidden on narrow screens, 3 also on those of middle width, 4 on all but wide ones. */
+  priority?: 2 | 3 | 4;
   cell(row: Row): ComponentChildren;
 }
 
@@ -41,11 +41,13 @@ interface TableProps<Row> {
 
 /** Also the height of a row in the style sheet. */
 const ROW_HEIGHT_PX = 32;
+/** A column that shares the rest gets at least this: where there is less room the table scrolls sideways. */
+const LEAST_SHARE_PX = [130, 180, 220, 220];
 /** Rows above and below those in sight. */
 const SPARE_ROWS = 12;
 
 interface TableState {
-  /** Of the rows in the document: the first, and the one behind the last. */
+  /** The first row in the document, and the one behind the last. */
   first: number;
   end: number;
 }
@@ -110,7 +112,7 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
         onScroll={() => this.look()}
         onKeyDown={this.onKey}
       >
-        <table aria-rowcount={total + 1}>
+        <table aria-rowcount={total + 1} style={leastWidths(columns)}>
           <thead>
             <tr aria-rowindex={1}>
               {columns.map((column) => (
@@ -119,18 +121,18 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
             </tr>
           </thead>
           <tbody>
-            {from > 0 && <Space rows={from} columns={columns.length} />}
+            {from > 0 && <Space rows={from} />}
             {indices.map((index) => {
               const row = rows[index - offset];
               return row === undefined ? (
                 <tr key={`loading ${index}`} class="loading" aria-rowindex={index + 2}>
-                  <td colSpan={columns.length}>loading …</td>
+                  <td>loading …</td>
                 </tr>
               ) : (
                 <TableRow key={rowKey(row)} row={row} index={index} columns={columns} tone={tone?.(row) ?? ""} />
               );
             })}
-            {to < total && <Space rows={total - to} columns={columns.length} />}
+            {to < total && <Space rows={total - to} />}
           </tbody>
         </table>
         {total === 0 && <p class="empty">{empty}</p>}
@@ -139,11 +141,22 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
   }
 }
 
-function Space({ rows, columns }: { rows: number; columns: number }) {
+/** The least width of the table on screens of each width, by the columns that it has there, as variables for the style sheet. */
+function leastWidths(columns: readonly Column<never>[]): Record<string, string> {
+  return Object.fromEntries(
+    LEAST_SHARE_PX.map((share, index) => {
+      const shown = columns.filter(({ priority = 1 }) => priority <= index + 1);
+      return [`--least-${index + 1}`, `${shown.reduce((sum, { width = share }) => sum + width, 0)}px`];
+    }),
+  );
+}
+
+/** One cell is enough: a span over columns that are hidden would give them room again. */
+function Space({ rows }: { rows: number }) {
   return (
     // biome-ignore lint/a11y/noAriaHiddenOnFocusable: an empty row takes no focus.
     <tr class="space" aria-hidden="true">
-      <td colSpan={columns} style={{ height: `${rows * ROW_HEIGHT_PX}px` }} />
+      <td style={{ height: `${rows * ROW_HEIGHT_PX}px` }} />
     </tr>
   );
 }

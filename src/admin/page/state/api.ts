@@ -1,21 +1,8 @@
 import type { ActionRequest, ActionResult, MessagesRequest, MessagesResult } from "../../console-api.ts";
+import { ApiError } from "./api-error.ts";
 
 /** How long a call may take: a search in messages looks at many. */
 const TIMEOUT_MS = 30_000;
-
-/** What a call was refused with. */
-export class ApiError extends Error {
-  override name = "ApiError";
-
-  constructor(
-    /** 0 if nothing answered. */
-    readonly status: number,
-    readonly code: string,
-    readonly detail: string,
-  ) {
-    super(detail === "" ? code : `${code}: ${detail}`);
-  }
-}
 
 /** Called when a call needs a login. */
 let onUnauthorized = (): void => {};

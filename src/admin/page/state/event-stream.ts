@@ -25,6 +25,10 @@ const source: LiveSource = {
     return stream;
   },
   load: (view) => get(view),
+  later: (ms, callback) => {
+    const timer = setTimeout(callback, ms);
+    return () => clearTimeout(timer);
+  },
 };
 
 function parse(event: StreamEvent["event"], text: string): StreamEvent {

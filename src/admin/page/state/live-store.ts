@@ -1,5 +1,6 @@
 import { type ReadonlySignal, type Signal, signal } from "@preact/signals";
 import type { Activity, StreamEvent } from "../../console-api.ts";
+import { ApiError } from "./api-error.ts";
 import { applyDelta } from "./delta.ts";
 
 /** A stream of events, and what it is about. */
@@ -13,6 +14,8 @@ export interface LiveSource {
   connect(views: readonly string[], event: (event: StreamEvent) => void, opened: () => void, lost: () => void): Connection;
   /** Loads one view once. @throws an error that says why there is none */
   load(view: string): Promise<unknown>;
+  /** Calls back after a time. @returns what cancels it */
+  later(ms: number, callback: () => void): () => void;
 }
 
 export interface LiveStatus {
@@ -51,8 +54,8 @@ export class LiveStore {
   private connection: Connection | undefined;
   /** What the open stream is about. */
   private streamed = "";
-  private gathering: ReturnType<typeof setTimeout> | undefined;
-  private retry: ReturnType<typeof setTimeout> | undefined;
+  private isGathering = false;
+  private cancelRetry = (): void => {};
   private retryMs = FIRST_RETRY_MS;
   private readonly currentStatus = signal<LiveStatus>({ state: "idle", retryAt: 0 });
   /** What was done since the page was opened, newest first. */
@@ -120,14 +123,16 @@ export class LiveStore {
   }
 
   private gather(): void {
-    this.gathering ??= setTimeout(() => {
-      this.gathering = undefined;
+    if (this.isGathering) return;
+    this.isGathering = true;
+    this.source.later(GATHER_MS, () => {
+      this.isGathering = false;
       if (this.watched().sort().join("\n") !== this.streamed) this.open();
-    }, GATHER_MS);
+    });
   }
 
   private close(): void {
-    clearTimeout(this.retry);
+    this.cancelRetry();
     this.connection?.close();
     this.connection = undefined;
     this.streamed = "";
@@ -178,7 +183,7 @@ export class LiveStore {
     const waitMs = this.retryMs;
     this.retryMs = Math.min(waitMs * 2, LAST_RETRY_MS);
     this.currentStatus.value = { state: "lost", retryAt: Date.now() + waitMs };
-    this.retry = setTimeout(() => this.open(), waitMs);
+    this.cancelRetry = this.source.later(waitMs, () => this.open());
     for (const path of this.watched()) void this.load(path);
   }
 
@@ -202,7 +207,7 @@ export class LiveStore {
     if (view === undefined) return;
     if (event.event === "error") {
       view.data.value = undefined;
-      view.error.value = new Error(event.data.detail ?? event.data.message);
+      view.error.value = new ApiError(event.data.status, event.data.message, event.data.detail ?? "");
       return;
     }
     const data = event.event === "full" ? event.data : applyDelta(view.data.peek(), event.data);

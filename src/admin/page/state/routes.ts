@@ -26,18 +26,18 @@ export interface Route {
   broker: string;
 }
 
-const PLAIN: Record<string, ViewName> = {
-  "": "overview",
-  topics: "topics",
-  nodes: "brokers",
-  clients: "clients",
-  producers: "producers",
-  lookup: "lookups",
-  messages: "messages",
-  activity: "activity",
-  counter: "counter",
-  login: "login",
-};
+const PLAIN = new Map<string, ViewName>([
+  ["", "overview"],
+  ["topics", "topics"],
+  ["nodes", "brokers"],
+  ["clients", "clients"],
+  ["producers", "producers"],
+  ["lookup", "lookups"],
+  ["messages", "messages"],
+  ["activity", "activity"],
+  ["counter", "counter"],
+  ["login", "login"],
+]);
 
 /** Finds the view of a path below the base. */
 export function routeOf(path: string, query: URLSearchParams): Route {
@@ -45,7 +45,7 @@ export function routeOf(path: string, query: URLSearchParams): Route {
   if (parts.at(-1) === "") parts.pop();
   const [first = "", second = "", third = ""] = parts;
   const route: Route = { view: "unknown", path, query, topic: "", channel: "", broker: "" };
-  if (parts.length <= 1) return { ...route, view: PLAIN[first] ?? "unknown" };
+  if (parts.length <= 1) return { ...route, view: PLAIN.get(first) ?? "unknown" };
   if (first === "topics" && parts.length === 2) return { ...route, view: "topic", topic: second };
   if (first === "topics" && parts.length === 3) return { ...route, view: "channel", topic: second, channel: third };
   if (first === "nodes" && parts.length === 2) return { ...route, view: "broker", broker: second };

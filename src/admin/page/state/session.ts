@@ -2,10 +2,7 @@ import { signal } from "@preact/signals";
 import type { Session } from "../../console-api.ts";
 import { errorText, get, post, whenUnauthorized } from "./api.ts";
 import { live } from "./event-stream.ts";
-
-export type Role = "viewer" | "operator" | "admin";
-
-const RANK: Record<Role, number> = { viewer: 0, operator: 1, admin: 2 };
+import { grants, type Role } from "./roles.ts";
 
 /** Who is here and what they may do; undefined until the console has said. */
 export const session = signal<Session | undefined>(undefined);
@@ -41,13 +38,5 @@ whenUnauthorized(() => {
 
 /** Whether the page offers something. The console decides again when it is done. @param topic empty: of the cluster as a whole */
 export function may(role: Role, topic = ""): boolean {
-  const roles = session.value?.roles ?? {};
-  return Object.entries(roles).some(([pattern, granted]) => RANK[granted] >= RANK[role] && fits(pattern, topic));
-}
-
-function fits(pattern: string, topic: string): boolean {
-  if (pattern === "*") return true;
-  if (topic === "") return false;
-  const escaped = pattern.replace(/[.+?^${}()|[\]\\]/g, "\\$&").replaceAll("*", ".*");
-  return new RegExp(`^${escaped}$`).test(topic);
+  return grants(session.value?.roles ?? {}, role, topic);
 }

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { Activity } from "../../console-api.ts";
+import type { Activity, LookupRow, Page } from "../../console-api.ts";
 import { clock, timestamp } from "../format/time.ts";
 import { Failure } from "../parts/failure.tsx";
 import { FilterInput } from "../parts/filter-input.tsx";
@@ -9,13 +9,14 @@ import { get } from "../state/api.ts";
 import { live } from "../state/event-stream.ts";
 import { route, setQuery } from "../state/location.ts";
 import { now } from "../state/now.ts";
+import { useView } from "../state/use-view.ts";
 
 const LIMIT = 500;
 
 const COLUMNS: readonly Column<Activity>[] = [
   { title: "When", width: 140, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
   { title: "Who", width: 150, cell: (row) => <span title={row.from}>{row.user === "" ? row.from : row.user}</span> },
-  { title: "What", width: 130, cell: (row) => <strong>{row.action.replaceAll("_", " ")}</strong> },
+  { title: "What", width: 156, cell: (row) => <strong>{row.action.replaceAll("_", " ")}</strong> },
   {
     title: "On",
     cell: (row) => (
@@ -40,6 +41,8 @@ export function ActivityView() {
   const [earlier, setEarlier] = useState<readonly Activity[] | undefined>(undefined);
   const [error, setError] = useState<unknown>(undefined);
   const filter = route.value.query.get("filter") ?? "";
+  // A stream needs a view, and this one is small. What others do comes with it.
+  useView<Page<LookupRow>>("/lookups?limit=1");
   useEffect(() => {
     get<{ activity: Activity[] }>(`/activity?limit=${LIMIT}`).then(({ activity }) => setEarlier(activity), setError);
   }, []);

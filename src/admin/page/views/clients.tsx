@@ -21,7 +21,7 @@ const who: Column<ClientRow> = {
 const channel: Column<ClientRow> = {
   sort: "topic",
   title: "Channel",
-  width: 220,
+  width: 190,
   priority: 2,
   cell: (row) => <ChannelLink topic={row.topic} channel={row.channel} full />,
 };
@@ -29,7 +29,7 @@ const broker: Column<ClientRow> = {
   sort: "broker",
   title: "Broker",
   width: 150,
-  priority: 3,
+  priority: 4,
   cell: (row) => <BrokerLink address={row.broker} />,
 };
 const ready: Column<ClientRow> = {
@@ -68,7 +68,7 @@ const requeued: Column<ClientRow> = {
   title: "Requeued",
   isNumber: true,
   width: 92,
-  priority: 3,
+  priority: 4,
   cell: (row) => count(row.requeue_count),
 };
 const messages: Column<ClientRow> = {
@@ -76,7 +76,7 @@ const messages: Column<ClientRow> = {
   title: "Messages",
   isNumber: true,
   width: 92,
-  priority: 3,
+  priority: 4,
   cell: (row) => count(row.message_count),
 };
 const connected: Column<ClientRow> = {
@@ -89,7 +89,6 @@ const connected: Column<ClientRow> = {
 };
 const finding: Column<ClientRow> = {
   title: "Finding",
-  width: 230,
   priority: 2,
   cell: (row) => (
     <span class="text-warn" title={row.findings.map(({ text }) => text).join(" ")}>

@@ -1,6 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
 import type { MessageRow, TopicDetail } from "../../console-api.ts";
-import { fromBase64, oneLine } from "../bodies/bytes.ts";
+import { type BodyKind, fromBase64, kindOf, oneLine } from "../bodies/bytes.ts";
 import { showDialog } from "../dialogs/dialog.tsx";
 import { type BulkAction, MessagesDialog } from "../dialogs/messages-dialog.tsx";
 import { bytes, exact, plural } from "../format/numbers.ts";
@@ -10,6 +10,7 @@ import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../message
 import { SearchForm } from "../messages/search-form.tsx";
 import { useMessages } from "../messages/use-messages.ts";
 import { Failure } from "../parts/failure.tsx";
+import { Tag } from "../parts/names.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import { get } from "../state/api.ts";
 import { route, setQuery } from "../state/location.ts";
@@ -56,6 +57,15 @@ export function MessagesView() {
             <span class="muted" role="status">
               {found.isBusy ? "Searching …" : summary(found.rows.length, found.scanned, isTail)}
             </span>
+            {may("operator", search.topic) && found.rows.length > 0 && (
+              <button
+                type="button"
+                class="small"
+                onClick={() => setSelected(new Set(chosen.length > 0 ? [] : found.rows.filter(({ id }) => id !== null).map(messageKey)))}
+              >
+                {chosen.length > 0 ? "Choose none" : "Choose all shown"}
+              </button>
+            )}
             <BulkActions search={search} chosen={chosen} hasAny={found.rows.length > 0} onDone={found.reload} />
           </div>
           <Failure error={found.error} />
@@ -140,12 +150,12 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
     },
     {
       title: "Published",
-      width: 124,
+      width: 140,
       priority: 2,
       cell: (row) => <span title={row.timestamp}>{clock(Date.parse(row.timestamp), now.value)}</span>,
     },
     { title: "Size", isNumber: true, width: 76, priority: 2, cell: (row) => bytes(row.size) },
-    { title: "Body", cell: (row) => <code class="body-line">{oneLine(fromBase64(row.body))}</code> },
+    { title: "Body", cell: (row) => <BodyLine row={row} /> },
   ];
   if (may("operator", search.topic)) {
     list.unshift({
@@ -166,13 +176,25 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
     list.push({ title: "Attempts", isNumber: true, width: 84, priority: 3, cell: (row) => exact(row.attempts) });
   }
   if (search.state === "in_flight") {
-    list.push({ title: "With", width: 190, priority: 2, cell: (row) => <Holder row={row} /> });
-    list.push({ title: "Since", isNumber: true, width: 84, priority: 3, cell: (row) => ago(row.since) });
+    list.push({ title: "With", width: 160, priority: 2, cell: (row) => <Holder row={row} /> });
+    list.push({ title: "Since", isNumber: true, width: 84, priority: 4, cell: (row) => ago(row.since) });
     list.push({ title: "Times out in", isNumber: true, width: 104, priority: 3, cell: (row) => until(row.timeout_at) });
   }
   if (search.state === "deferred") list.push({ title: "Due in", isNumber: true, width: 90, cell: (row) => until(row.due) });
-  if (search.broker === "") list.push({ title: "Broker", width: 140, priority: 3, cell: (row) => row.broker });
+  if (search.broker === "") list.push({ title: "Broker", width: 140, priority: 4, cell: (row) => row.broker });
   return list;
+}
+
+const KIND_TAGS: Partial<Record<BodyKind, string>> = { gzip: "gzip", msgpack: "MessagePack", empty: "empty" };
+
+function BodyLine({ row }: { row: MessageRow }) {
+  const body = fromBase64(row.body);
+  const tag = KIND_TAGS[kindOf(body, row.body_bytes < row.size)];
+  return (
+    <span class="who">
+      {tag !== undefined && <Tag>{tag}</Tag>} <code class="body-line">{oneLine(body)}</code>
+    </span>
+  );
 }
 
 function Holder({ row: { client } }: { row: MessageRow }) {

@@ -74,13 +74,13 @@ const BROKER_COLUMNS: readonly Column<BrokerRow>[] = [
     cell: (row) => (
       <>
         <BrokerLink address={row.address} /> <Health server={row} />
-        {row.down !== undefined && <span class="why">{row.down}</span>}
-        {row.unhealthy !== undefined && <span class="why">{row.unhealthy}</span>}
+        {row.down !== undefined && <span class="why text-bad">{row.down}</span>}
+        {row.unhealthy !== undefined && <span class="why text-warn">{row.unhealthy}</span>}
       </>
     ),
   },
-  { title: "In /s", isNumber: true, width: 80, cell: (row) => rate(row.in_rate) },
-  { title: "Out /s", isNumber: true, width: 80, cell: (row) => rate(row.out_rate) },
+  { title: "In /s", isNumber: true, width: 80, cell: (row) => (row.down === undefined ? rate(row.in_rate) : "–") },
+  { title: "Out /s", isNumber: true, width: 80, cell: (row) => (row.down === undefined ? rate(row.out_rate) : "–") },
   { title: "Backlog", isNumber: true, width: 84, priority: 2, cell: (row) => (row.down === undefined ? count(row.depth) : "–") },
   { title: "Log", hint: "Bytes of its data path", isNumber: true, width: 84, priority: 3, cell: (row) => bytes(row.log_bytes) },
   {
@@ -102,7 +102,7 @@ const LOOKUP_COLUMNS: readonly Column<LookupRow>[] = [
     cell: (row) => (
       <>
         {row.address} <Health server={row} />
-        {row.down !== undefined && <span class="why">{row.down}</span>}
+        {row.down !== undefined && <span class="why text-bad">{row.down}</span>}
       </>
     ),
   },

@@ -57,7 +57,7 @@ const COLUMNS: readonly Column<ProducerRow>[] = [
   },
   { sort: "connected_at", title: "Connected", isNumber: true, width: 100, priority: 3, cell: (row) => since(row.connected_at, now.value) },
   { sort: "user_agent", title: "Library", width: 140, priority: 3, cell: (row) => <span title={row.user_agent}>{row.user_agent}</span> },
-  { sort: "broker", title: "Broker", width: 150, priority: 3, cell: (row) => <BrokerLink address={row.broker} /> },
+  { sort: "broker", title: "Broker", width: 150, priority: 4, cell: (row) => <BrokerLink address={row.broker} /> },
 ];
 
 export function ProducersView() {

@@ -149,7 +149,7 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
     { sort: "hostname", title: "Host", width: 130, priority: 3, cell: (row) => row.hostname },
     depth,
     onDisk,
-    inRate,
+    { ...inRate, priority: 2 },
     outRate,
     messageCount,
     size,
@@ -157,7 +157,7 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
   if (may("admin", topic)) {
     columns.push({
       title: "Action",
-      width: 108,
+      width: 122,
       priority: 2,
       cell: (row) =>
         row.tombstoned ? null : (

@@ -39,7 +39,7 @@ const COLUMNS: readonly Column<TopicRow>[] = [
   inRate,
   outRate,
   finishRate,
-  { ...messageCount, priority: 3 },
+  messageCount,
   channels,
   clients,
   brokers,

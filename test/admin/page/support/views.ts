@@ -1,0 +1,52 @@
+import type { Page } from "playwright-core";
+
+/** A view of the page, and what has to be there before it is looked at. */
+export interface ShownView {
+  name: string;
+  path: string;
+  /** Text that only the loaded view has. */
+  shows: string;
+  /** What a person does first. */
+  prepare?: (page: Page) => Promise<void>;
+}
+
+/** Every view, with the cluster of FakeConsole. */
+export const SHOWN_VIEWS: readonly ShownView[] = [
+  { name: "overview", path: "/", shows: "Worst channels" },
+  { name: "topics", path: "/topics?sort=-depth", shows: "120 topics" },
+  { name: "topic", path: "/topics/orders.10", shows: "Retention" },
+  { name: "channel", path: "/topics/clicks.1/billing", shows: "RDY 0" },
+  { name: "brokers", path: "/nodes", shows: "3 brokers" },
+  { name: "broker", path: "/nodes/nsq-a:4151", shows: "120 topics" },
+  { name: "clients", path: "/clients", shows: "400 clients" },
+  { name: "producers", path: "/producers", shows: "40 producers" },
+  { name: "lookups", path: "/lookup", shows: "old.imports" },
+  { name: "messages", path: "/messages?topic=orders&channel=billing&state=in_flight", shows: "40 messages" },
+  { name: "message", path: "/messages?topic=orders&channel=billing&state=in_flight&id=0000000000000007&at=nsq-a:4151", shows: "timed out" },
+  { name: "activity", path: "/activity", shows: "seek channel" },
+  { name: "counter", path: "/counter", shows: "48,211,904" },
+  {
+    name: "delete",
+    path: "/topics/orders",
+    shows: "Type orders to confirm",
+    prepare: (page) => page.getByRole("button", { name: "Delete …" }).click(),
+  },
+  {
+    name: "replay",
+    path: "/topics/orders/billing",
+    shows: "14,322 messages would wait",
+    prepare: async (page) => {
+      await page.getByRole("button", { name: "Replay …" }).click();
+      await page.getByRole("button", { name: "Preview" }).click();
+    },
+  },
+];
+
+/** Opens a view, and waits until it is complete. */
+export async function show(page: Page, url: string, { path, shows, prepare }: ShownView): Promise<void> {
+  await page.goto(url + path);
+  await prepare?.(page);
+  await page.getByText(shows).first().waitFor();
+  // The chart comes later than the figures around it.
+  for (const chart of await page.locator(".chart").all()) await chart.locator("canvas").waitFor();
+}
