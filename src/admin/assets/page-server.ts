@@ -112,7 +112,6 @@ export function servePage(basePath: string): (call: { request: Request; assetPat
   let opening: Promise<PageServer> | undefined;
   return async ({ request, assetPath }) => {
     opening ??= PageServer.open(basePath).catch((error) => {
-      // What was wrong with the source may be mended by the next request.
       opening = undefined;
       throw error;
     });

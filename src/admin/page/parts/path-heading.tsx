@@ -13,7 +13,7 @@ interface PathHeadingProps {
 export function PathHeading({ above, name, children }: PathHeadingProps) {
   return (
     <div class="path-heading">
-      <nav aria-label="Where this is">
+      <nav aria-label="Path">
         {above.map(({ text, path }) => (
           <span key={path}>
             <a href={href(path)}>{text}</a>
