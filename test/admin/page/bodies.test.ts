@@ -45,7 +45,7 @@ test("JSON is any JSON value, and what is none is not taken for one", () => {
 
 test("a hex dump has offsets, bytes and characters", () => {
   expect(hexDump(utf8('{"order":"a-17"}\n'))).toBe(
-    '00000000  7b 22 6f 72 64 65 72 22 3a 22 61 2d 31 37 22 7d  |{"order":"a-17"}|\n' + `00000010  0a${" ".repeat(45)}  |.|`,
+    `00000000  7b 22 6f 72 64 65 72 22 3a 22 61 2d 31 37 22 7d  |{"order":"a-17"}|\n00000010  0a${" ".repeat(45)}  |.|`,
   );
 });
 

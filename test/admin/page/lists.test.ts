@@ -5,22 +5,22 @@ import { VirtualWindow } from "../../../src/admin/page/parts/virtual-window.ts";
 import { until } from "../../support/server.ts";
 
 test("only the rows in sight and a few beside them are drawn, wherever the list is scrolled to", () => {
-  const rows = new VirtualWindow(32, 12);
-  expect(rows.inSight(0, 640, 50_000)).toEqual({ first: 0, end: 33 });
-  expect(rows.inSight(32 * 25_000, 640, 50_000)).toEqual({ first: 24_988, end: 25_033 });
-  expect(rows.inSight(32 * 50_000, 640, 50_000)).toEqual({ first: 49_967, end: 50_000 });
+  const rows = new VirtualWindow(32, 8);
+  expect(rows.inSight(0, 640, 50_000)).toEqual({ first: 0, end: 29 });
+  expect(rows.inSight(32 * 25_000, 640, 50_000)).toEqual({ first: 24_992, end: 25_029 });
+  expect(rows.inSight(32 * 50_000, 640, 50_000)).toEqual({ first: 49_971, end: 50_000 });
   // The list has become shorter.
   expect(rows.inSight(32 * 50_000, 640, 3)).toEqual({ first: 0, end: 3 });
 });
 
 test("a window around the rows in sight is asked for once, and only when they are not there", async () => {
-  const rows = new VirtualWindow(32, 12);
+  const rows = new VirtualWindow(32, 8);
   const asked: number[] = [];
-  rows.ask(0, 45, 0, 200, (offset) => asked.push(offset));
-  for (let top = 100; top <= 1000; top += 100) rows.ask(top, top + 45, 0, 200, (offset) => asked.push(offset));
+  rows.ask(0, 45, 0, 120, (offset) => asked.push(offset));
+  for (let top = 100; top <= 1000; top += 100) rows.ask(top, top + 45, 0, 120, (offset) => asked.push(offset));
   await until("the window is asked for", () => asked.length > 0);
-  rows.ask(1000, 1045, 0, 200, (offset) => asked.push(offset));
-  expect(asked).toEqual([900]);
+  rows.ask(1000, 1045, 0, 120, (offset) => asked.push(offset));
+  expect(asked).toEqual([960]);
   rows.stop();
 });
 

@@ -44,7 +44,7 @@ const ROW_HEIGHT_PX = 32;
 /** A column that shares the rest gets at least this: where there is less room the table scrolls sideways. */
 const LEAST_SHARE_PX = [130, 180, 220, 220];
 /** Rows above and below those in sight. */
-const SPARE_ROWS = 12;
+const SPARE_ROWS = 8;
 
 interface TableState {
   /** The first row in the document, and the one behind the last. */

@@ -1,5 +1,5 @@
-/** Rows that are asked for at once. */
-export const WINDOW_ROWS = 200;
+/** Rows that are asked for at once: those of the tallest table (table.css) and what is beside them, since each costs at every poll. */
+export const WINDOW_ROWS = 120;
 /** While somebody scrolls on, nothing is asked for. */
 const SETTLE_MS = 120;
 

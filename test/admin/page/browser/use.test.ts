@@ -56,7 +56,7 @@ browserTest("50,000 rows are a hundred in the document, wherever the list is scr
   // Only windows were asked for, never the whole.
   const asked = fake.streams.flat().filter((view) => view.startsWith("/clients"));
   expect(asked.length).toBeGreaterThan(1);
-  expect(asked.filter((view) => !view.includes("limit=200"))).toEqual([]);
+  expect(asked.filter((view) => !view.includes("limit=120"))).toEqual([]);
 });
 
 browserTest("sorting and filtering are the server's, and stay in the address", async ({ page }) => {
