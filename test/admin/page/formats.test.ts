@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { bytes, count, exact, plural, rate } from "../../../src/admin/page/format/numbers.ts";
 import { clock, duration, since } from "../../../src/admin/page/format/time.ts";
+import { chartData } from "../../../src/admin/page/parts/chart-data.ts";
 import { filledBuckets } from "../../../src/admin/page/parts/filled-buckets.ts";
 import { graphiteUrl } from "../../../src/admin/page/parts/graphite-url.ts";
 import { sparkPath } from "../../../src/admin/page/parts/spark-path.ts";
@@ -79,4 +80,22 @@ test("the link to graphite sums a channel's depth over all brokers", () => {
   );
   expect(url.origin + url.pathname).toBe("https://graphite.example/g/render");
   expect(url.searchParams.get("target")).toBe("sumSeries(stats.gauges.nsq.*.topic.orders.channel.billing.depth)");
+});
+
+test("a chart begins where the first figure is known, but is never narrower than a twelfth of its range", () => {
+  const none = (length: number) => Array<null>(length).fill(null);
+  expect(
+    chartData(60_000, 10, [
+      [null, null, 5, 6],
+      [null, 1, null, 2],
+    ]),
+  ).toEqual([
+    [70, 80, 90],
+    [null, 5, 6],
+    [1, null, 2],
+  ]);
+  const [times, values] = chartData(0, 10, [[...none(359), 7]]);
+  expect([times[0], times.length, values?.at(-1)]).toEqual([3300, 30, 7]);
+  expect(chartData(0, 10, [none(12)])[0].length).toBe(1);
+  expect(chartData(0, 10, [[]])).toEqual([[], []]);
 });

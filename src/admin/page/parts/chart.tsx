@@ -2,6 +2,7 @@ import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
 import { count } from "../format/numbers.ts";
 import { isDark } from "../state/preferences.ts";
+import { chartData } from "./chart-data.ts";
 
 export interface Series {
   label: string;
@@ -27,7 +28,11 @@ export function Chart({ label, from, stepS, series }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef<uPlot.AlignedData>([[]]);
-  latest.current = alignedData(from, stepS, series);
+  latest.current = chartData(
+    from,
+    stepS,
+    series.map(({ values }) => values),
+  );
   const dark = isDark();
   const names = series.map((line) => line.label).join();
 
@@ -53,12 +58,6 @@ export function Chart({ label, from, stepS, series }: ChartProps) {
   useEffect(() => plot.current?.setData(latest.current), [from, series]);
 
   return <div class="chart" ref={box} role="img" aria-label={`${label}. ${series.map(summary).join("; ")}`} />;
-}
-
-function alignedData(from: number, stepS: number, series: readonly Series[]): uPlot.AlignedData {
-  const length = series[0]?.values.length ?? 0;
-  const times = Array.from({ length }, (_, index) => from / 1000 + index * stepS);
-  return [times, ...series.map((line) => [...line.values])];
 }
 
 function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options {
@@ -97,7 +96,8 @@ function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options 
 
 function showLast(plot: uPlot): void {
   if (plot.cursor.idx !== null && plot.cursor.idx !== undefined) return;
-  const last = (plot.data[0]?.length ?? 0) - 1;
+  const [, ...series] = plot.data;
+  const last = Math.max(...series.map((values) => values.findLastIndex((value) => value !== null)));
   if (last >= 0) plot.setLegend({ idx: last }, false);
 }
 

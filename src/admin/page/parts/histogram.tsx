@@ -19,7 +19,7 @@ export function Histograms({ rows }: { rows: readonly LatencyRow[] }) {
         <h2 id="latency-title">Latency and size</h2>
       </header>
       {rows.length === 0 ? (
-        <p class="empty">The brokers measure neither. Go's nsqd does not; bunsq does from the first message on.</p>
+        <p class="empty">Nothing was measured yet. Go's nsqd measures neither.</p>
       ) : (
         <div class="histograms">
           {rows.map((row) => (

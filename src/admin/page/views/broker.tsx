@@ -2,7 +2,7 @@ import type { BrokerRow, Page, TopicRow } from "../../console-api.ts";
 import { askAction } from "../dialogs/action-dialog.tsx";
 import { bytes, count, plural, rate } from "../format/numbers.ts";
 import { clock, since } from "../format/time.ts";
-import { channels, clients, depth, depthSpark, inFlight, inRate, messageCount, outRate } from "../parts/count-columns.tsx";
+import { channels, clients, depth, inFlight, inRate, messageCount, outRate } from "../parts/count-columns.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
 import { Health } from "../parts/names.tsx";
@@ -17,7 +17,7 @@ import { may } from "../state/session.ts";
 import { useView } from "../state/use-view.ts";
 import { TOPIC_COLUMN } from "./topics.tsx";
 
-const COLUMNS: readonly Column<TopicRow>[] = [TOPIC_COLUMN, depth, inFlight, inRate, outRate, messageCount, channels, clients, depthSpark];
+const COLUMNS: readonly Column<TopicRow>[] = [TOPIC_COLUMN, depth, inFlight, inRate, outRate, messageCount, channels, clients];
 
 export function BrokerView({ address }: { address: string }) {
   // Its address is looked for in others' names, too, so there may be more than one.
@@ -73,7 +73,7 @@ function Detail({ broker }: { broker: BrokerRow }) {
         <Stat label="Depth" note={<Sparkline values={broker.spark.depth} series={3} wide />}>
           {count(broker.depth)}
         </Stat>
-        <Stat label="Log" note={`${bytes(broker.disk_free_bytes)} free`}>
+        <Stat label="Log" note={broker.disk_free_bytes === null ? undefined : `${bytes(broker.disk_free_bytes)} free`}>
           {bytes(broker.log_bytes)}
         </Stat>
         <Stat label="Topics" note={plural(broker.channels, "channel")}>

@@ -33,8 +33,8 @@ const COLUMNS: readonly Column<BrokerRow>[] = [
     outRate,
     { ...inSpark, priority: 4 } as const,
     { ...outSpark, priority: 4 } as const,
-    { ...channels, priority: 3 } as const,
-    { ...clients, priority: 3 } as const,
+    { ...channels, priority: 4 } as const,
+    { ...clients, priority: 4 } as const,
     { sort: "log_bytes", title: "Log", isNumber: true, width: 80, priority: 3, cell: (row: BrokerRow) => bytes(row.log_bytes) } as const,
     {
       sort: "disk_free_bytes",
@@ -58,7 +58,7 @@ const COLUMNS: readonly Column<BrokerRow>[] = [
     hint: "Lookup servers that list it",
     isNumber: true,
     width: 84,
-    priority: 3,
+    priority: 4,
     cell: (row) => <span title={row.lookups.join(", ")}>{row.lookups.length}</span>,
   },
 ];
