@@ -1,8 +1,9 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { launchBrowser, openPage } from "../test/admin/page/support/browser.ts";
 import { FakeConsole } from "../test/admin/page/support/fake-console.ts";
 import { SHOWN_VIEWS, show } from "../test/admin/page/support/views.ts";
+import { withPalette } from "./pictures/palette-png.ts";
 
 // Takes a picture of each view of the console, light, dark and narrow, into docs/console/. The cluster is made up and always the
 // same. With the names of views only these are taken: `bun scripts/console-pictures.ts overview topic`.
@@ -25,7 +26,7 @@ for (const look of LOOKS) {
   const { page, errors } = await openPage(browser, new URL(fake.url).host, look);
   for (const view of views) {
     await show(page, fake.url, view);
-    await page.screenshot({ path: join(TARGET, `${view.name}-${look.name}.png`) });
+    writeFileSync(join(TARGET, `${view.name}-${look.name}.png`), withPalette(await page.screenshot()));
   }
   if (errors.length > 0) throw new Error(errors.join("\n"));
   await page.context().close();
@@ -36,7 +37,7 @@ for (const look of wanted.length === 0 ? LOOKS : []) {
   const { page } = await openPage(browser, new URL(fake.url).host, look);
   await page.goto(`${fake.url}/`);
   await page.getByLabel("User").waitFor();
-  await page.screenshot({ path: join(TARGET, `login-${look.name}.png`) });
+  writeFileSync(join(TARGET, `login-${look.name}.png`), withPalette(await page.screenshot()));
   await page.context().close();
 }
 await browser.close();

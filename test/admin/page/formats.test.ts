@@ -44,9 +44,12 @@ test("bytes have at most three digits and the unit that fits", () => {
 });
 
 test("durations have their two largest units", () => {
-  expect([0, 0.2, 450, 3200, 59_900, 250_000, 240_000, 11_520_000, 187_200_000].map(duration)).toEqual([
+  expect([0, 0.2, 0.25, 2.5, 9.99, 450, 3200, 59_900, 250_000, 240_000, 11_520_000, 187_200_000].map(duration)).toEqual([
     "0 ms",
-    "<1 ms",
+    "0.2 ms",
+    "0.25 ms",
+    "2.5 ms",
+    "10 ms",
     "450 ms",
     "3.2 s",
     "59 s",
@@ -57,10 +60,11 @@ test("durations have their two largest units", () => {
   ]);
 });
 
-test("a time of today has no date", () => {
+test("a time of today has no date, and one of this year no year", () => {
   const noon = new Date(2026, 10, 28, 12, 0, 5).getTime();
   expect(clock(noon, noon + 3_600_000)).toBe("12:00:05");
-  expect(clock(noon, noon + 86_400_000)).toBe("2026-11-28 12:00");
+  expect(clock(noon, noon + 86_400_000)).toBe("11-28 12:00");
+  expect(clock(noon, noon + 100 * 86_400_000)).toBe("2026-11-28 12:00");
   expect(since(noon, noon - 1)).toBe("0 ms");
 });
 

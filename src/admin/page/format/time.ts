@@ -5,10 +5,10 @@ const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** A duration in ms, with its two largest units: `450 ms`, `3.2 s`, `4m 10s`, `3h 12m`, `2d 4h`. */
+/** A duration in ms, with its two largest units: `0.25 ms`, `450 ms`, `3.2 s`, `4m 10s`, `3h 12m`, `2d 4h`. */
 export function duration(ms: number | null | undefined): string {
   if (ms === null || ms === undefined) return UNKNOWN;
-  if (ms < 1 && ms > 0) return "<1 ms";
+  if (ms < 10) return `${Number(ms.toPrecision(2))} ms`;
   if (ms < SECOND) return `${Math.round(ms)} ms`;
   if (ms < 10 * SECOND) return `${(ms / SECOND).toFixed(1)} s`;
   if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
@@ -22,11 +22,14 @@ function pair(ms: number, large: number, largeUnit: string, small: number, small
   return `${Math.floor(ms / large)}${largeUnit}${rest === 0 ? "" : ` ${rest}${smallUnit}`}`;
 }
 
-/** A time in ms since 1970, in the browser's zone: `14:03:22` today, else `2026-11-22 14:03`. */
+/** A time in ms since 1970, in the browser's zone: `14:03:22` today, `11-22 14:03` this year, else `2025-11-22 14:03`. */
 export function clock(time: number | null | undefined, now: number): string {
   if (time === null || time === undefined) return UNKNOWN;
   const date = new Date(time);
-  return day(date) === day(new Date(now)) ? hours(date) : `${day(date)} ${hours(date).slice(0, 5)}`;
+  const today = new Date(now);
+  if (day(date) === day(today)) return hours(date);
+  const isThisYear = date.getFullYear() === today.getFullYear();
+  return `${day(date).slice(isThisYear ? "YYYY-".length : 0)} ${hours(date).slice(0, "HH:MM".length)}`;
 }
 
 /** `2026-11-22 14:03:22.512` in the browser's zone. */

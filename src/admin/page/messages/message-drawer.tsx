@@ -105,7 +105,7 @@ function Life({ events }: { events: readonly LifeEvent[] }) {
             const before = events[index - 1];
             return (
               <li
-                key={`${event.time} ${event.kind} ${event.channel}`}
+                key={`${event.time} ${event.kind} ${event.channel} ${event.attempts}`}
                 class={BAD.includes(event.kind) ? "bad" : GOOD.includes(event.kind) ? "ok" : ""}
               >
                 <time>{timestamp(event.time)}</time>

@@ -42,7 +42,7 @@ interface TableProps<Row> {
 /** Also the height of a row in the style sheet. */
 const ROW_HEIGHT_PX = 32;
 /** A column that shares the rest gets at least this: where there is less room the table scrolls sideways. */
-const LEAST_SHARE_PX = [130, 180, 220, 220];
+const LEAST_SHARE_PX = [110, 180, 220, 220];
 /** Rows above and below those in sight. */
 const SPARE_ROWS = 8;
 

@@ -14,9 +14,9 @@ import { useView } from "../state/use-view.ts";
 const LIMIT = 500;
 
 const COLUMNS: readonly Column<Activity>[] = [
-  { title: "When", width: 140, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
-  { title: "Who", width: 150, cell: (row) => <span title={row.from}>{row.user === "" ? row.from : row.user}</span> },
-  { title: "What", width: 156, cell: (row) => <strong>{row.action.replaceAll("_", " ")}</strong> },
+  { title: "When", width: 112, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
+  { title: "Who", width: 150, priority: 2, cell: (row) => <span title={row.from}>{row.user === "" ? row.from : row.user}</span> },
+  { title: "What", width: 150, cell: (row) => <strong>{row.action.replaceAll("_", " ")}</strong> },
   {
     title: "On",
     cell: (row) => (
@@ -30,7 +30,7 @@ const COLUMNS: readonly Column<Activity>[] = [
       </span>
     ),
   },
-  { title: "Result", width: 80, cell: (row) => <Tag tone={row.ok ? "ok" : "bad"}>{row.ok ? "done" : "failed"}</Tag> },
+  { title: "Result", width: 80, priority: 2, cell: (row) => <Tag tone={row.ok ? "ok" : "bad"}>{row.ok ? "done" : "failed"}</Tag> },
   { title: "Detail", priority: 2, cell: (row) => <span title={row.detail}>{row.detail}</span> },
 ];
 

@@ -1,5 +1,5 @@
 import type { BrokerRow } from "../../console-api.ts";
-import { bytes } from "../format/numbers.ts";
+import { bytes, plural } from "../format/numbers.ts";
 import { since } from "../format/time.ts";
 import { channels, clients, depth, inRate, inSpark, outRate, outSpark } from "../parts/count-columns.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
@@ -21,7 +21,7 @@ const COLUMNS: readonly Column<BrokerRow>[] = [
         <BrokerLink address={row.address} /> <Health server={row} />{" "}
         <span class={row.down === undefined ? "muted" : "text-bad"}>{row.down ?? row.unhealthy ?? row.hostname}</span>
         {row.tombstones.length > 0 && (
-          <Tag title={`Tombstoned for ${row.tombstones.join(", ")}`}>{`${row.tombstones.length} tombstones`}</Tag>
+          <Tag title={`Tombstoned for ${row.tombstones.join(", ")}`}>{plural(row.tombstones.length, "tombstone")}</Tag>
         )}
       </span>
     ),

@@ -125,7 +125,7 @@ const BROKER_COLUMNS: readonly Column<ChannelOnBroker>[] = [
   depth,
   oldest,
   onDisk,
-  inFlight,
+  { ...inFlight, priority: 2 },
   deferred,
   outRate,
   finishRate,

@@ -150,7 +150,7 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
     },
     {
       title: "Published",
-      width: 140,
+      width: 112,
       priority: 2,
       cell: (row) => <span title={row.timestamp}>{clock(Date.parse(row.timestamp), now.value)}</span>,
     },

@@ -34,7 +34,7 @@ const COLUMNS: readonly Column<TopicRow>[] = [
   TOPIC_COLUMN,
   depth,
   oldest,
-  inFlight,
+  { ...inFlight, priority: 2 },
   deferred,
   inRate,
   outRate,
