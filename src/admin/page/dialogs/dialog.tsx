@@ -1,6 +1,6 @@
 import { type Signal, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
 
 /** What is asked at the moment. One thing at a time. */
 const current: Signal<ComponentChildren> = signal(null);
@@ -34,6 +34,7 @@ interface DialogProps {
  */
 export function Dialog({ title, children, isDrawer = false, onClose = closeDialog }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
+  const titleId = useId();
   useEffect(() => {
     const before = document.activeElement;
     const dialog = element.current;
@@ -50,7 +51,7 @@ export function Dialog({ title, children, isDrawer = false, onClose = closeDialo
     <dialog
       ref={element}
       class={isDrawer ? "drawer" : ""}
-      aria-labelledby="dialog-title"
+      aria-labelledby={titleId}
       onCancel={(event) => {
         event.preventDefault();
         onClose();
@@ -61,7 +62,7 @@ export function Dialog({ title, children, isDrawer = false, onClose = closeDialo
     >
       <div class="dialog-body">
         <header class="dialog-head">
-          <h2 id="dialog-title">{title}</h2>
+          <h2 id={titleId}>{title}</h2>
           <button type="button" class="plain" aria-label="Close" onClick={onClose}>
             ✕
           </button>

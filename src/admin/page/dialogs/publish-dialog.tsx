@@ -5,8 +5,8 @@ import { notify } from "../state/notices.ts";
 import { closeDialog, Dialog } from "./dialog.tsx";
 
 /** Publishes one message that is typed here. */
-export function PublishDialog({ topic, body: given = "" }: { topic: string; body?: string }) {
-  const [body, setBody] = useState(given);
+export function PublishDialog({ topic }: { topic: string }) {
+  const [body, setBody] = useState("");
   const [delay, setDelay] = useState("0");
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState("");

@@ -9,17 +9,21 @@ import { Failure } from "../parts/failure.tsx";
 import { Tag } from "../parts/names.tsx";
 import { get } from "../state/api.ts";
 import { withQuery } from "../state/routes.ts";
+import { BulkActions } from "./bulk-actions.tsx";
+import type { Search } from "./search.ts";
 
 interface MessageDrawerProps {
-  topic: string;
-  channel: string;
+  /** In which list it is: the channel's, or the topic's. */
+  search: Search;
   id: string;
   broker: string;
   onClose(): void;
 }
 
 /** One message: its body, its state in each channel, and what has happened to it. */
-export function MessageDrawer({ topic, channel, id, broker, onClose }: MessageDrawerProps) {
+export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProps) {
+  const { topic, channel } = search;
+  const [looks, setLooks] = useState(0);
   const [detail, setDetail] = useState<MessageDetail | undefined>(undefined);
   const [error, setError] = useState<unknown>(undefined);
   useEffect(() => {
@@ -30,7 +34,7 @@ export function MessageDrawer({ topic, channel, id, broker, onClose }: MessageDr
       if (!ended.signal.aborted) setError(failure);
     });
     return () => ended.abort();
-  }, [topic, id, broker]);
+  }, [topic, id, broker, looks]);
   return (
     <Dialog isDrawer title={`Message ${detail?.sequence === null || detail === undefined ? id : exact(detail.sequence)}`} onClose={onClose}>
       <Failure error={error} />
@@ -49,6 +53,7 @@ export function MessageDrawer({ topic, channel, id, broker, onClose }: MessageDr
             <dt>Broker</dt>
             <dd>{detail.broker}</dd>
           </dl>
+          <BulkActions search={search} chosen={[detail]} what="this message" onDone={() => setLooks(looks + 1)} />
           <BodyView key={detail.id} bytes={fromBase64(detail.body)} isCut={detail.body_bytes < detail.size} />
           <Channels rows={detail.channels} channel={channel} />
           <Life events={detail.life} />

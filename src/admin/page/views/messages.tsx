@@ -1,10 +1,9 @@
 import { useEffect, useState } from "preact/hooks";
 import type { MessageRow, TopicDetail } from "../../console-api.ts";
 import { type BodyKind, fromBase64, kindOf, oneLine } from "../bodies/bytes.ts";
-import { showDialog } from "../dialogs/dialog.tsx";
-import { type BulkAction, MessagesDialog } from "../dialogs/messages-dialog.tsx";
 import { bytes, exact, plural } from "../format/numbers.ts";
 import { clock, duration } from "../format/time.ts";
+import { BulkActions } from "../messages/bulk-actions.tsx";
 import { MessageDrawer } from "../messages/message-drawer.tsx";
 import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
 import { SearchForm } from "../messages/search-form.tsx";
@@ -66,7 +65,14 @@ export function MessagesView() {
                 {chosen.length > 0 ? "Choose none" : "Choose all shown"}
               </button>
             )}
-            <BulkActions search={search} chosen={chosen} hasAny={found.rows.length > 0} onDone={found.reload} />
+            {found.rows.length > 0 && (
+              <BulkActions
+                search={search}
+                chosen={chosen}
+                what={chosen.length > 0 ? plural(chosen.length, "chosen message") : "all found"}
+                onDone={found.reload}
+              />
+            )}
           </div>
           <Failure error={found.error} />
           <Table
@@ -88,8 +94,7 @@ export function MessagesView() {
       )}
       {isOpen && (
         <MessageDrawer
-          topic={search.topic}
-          channel={search.channel}
+          search={search}
           id={open}
           broker={query.get("at") ?? search.broker}
           onClose={() => setQuery({ id: undefined, at: undefined })}
@@ -102,36 +107,6 @@ export function MessagesView() {
 function summary(found: number, scanned: number, isTail: boolean): string {
   if (isTail) return `${plural(found, "message")} since the tail began; nothing is consumed`;
   return scanned > found ? `${plural(found, "message")} of ${exact(scanned)} looked at` : plural(found, "message");
-}
-
-interface BulkActionsProps {
-  search: Search;
-  chosen: readonly MessageRow[];
-  hasAny: boolean;
-  onDone(): void;
-}
-
-/** What can be done with the messages that are chosen, or with all that the search finds. */
-function BulkActions({ search, chosen, hasAny, onDone }: BulkActionsProps) {
-  if (!may("operator", search.topic) || !hasAny) return null;
-  const actions: readonly BulkAction[] = search.channel === "" ? ["copy"] : ["finish", "requeue", "copy", "move"];
-  const what = chosen.length > 0 ? plural(chosen.length, "chosen message") : "all found";
-  return (
-    <div class="actions end">
-      <span class="muted">{what}:</span>
-      {actions.map((action) => (
-        <button
-          key={action}
-          type="button"
-          class={action === "finish" || action === "move" ? "danger" : ""}
-          onClick={() => showDialog(<MessagesDialog action={action} search={search} chosen={chosen} onDone={onDone} />)}
-        >
-          {action[0]?.toUpperCase()}
-          {action.slice(1)} …
-        </button>
-      ))}
-    </div>
-  );
 }
 
 function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: MessageRow) => void): Column<MessageRow>[] {

@@ -154,6 +154,24 @@ browserTest("messages are found, chosen, counted and requeued", async ({ page })
   ]);
 });
 
+browserTest("one message is finished where its body and its life are seen, and Esc closes one dialog after the other", async ({ page }) => {
+  await page.goto(`${fake.url}/messages?topic=orders&channel=billing&state=in_flight&id=0000000000000007&at=nsq-a:4151`);
+  const drawer = page.getByRole("dialog", { name: "Message 7" });
+  await drawer.getByRole("button", { name: "Finish …" }).click();
+  await page.getByRole("dialog", { name: "Finish messages" }).waitFor();
+  await page.keyboard.press("Escape");
+  await page.getByRole("dialog", { name: "Finish messages" }).waitFor({ state: "detached" });
+  expect(await drawer.isVisible()).toBe(true);
+  await drawer.getByRole("button", { name: "Finish …" }).click();
+  const before = fake.requests.length;
+  await page.getByRole("button", { name: "Finish 1", exact: true }).click();
+  await page.getByText("finish: 1 message done").waitFor();
+  const finish = { action: "finish", topic: "orders", channel: "billing", broker: "nsq-a:4151", ids: ["0000000000000007"] } as const;
+  expect(fake.requests.slice(before).filter(({ preview }) => !preview)).toEqual([{ ...finish, preview: false }]);
+  await page.keyboard.press("Escape");
+  await drawer.waitFor({ state: "detached" });
+});
+
 browserTest("a search is sent to the server, and the tail shows what comes without consuming", async ({ page }) => {
   await page.goto(`${fake.url}/messages?topic=orders`);
   await page.getByText("100 messages").waitFor();
