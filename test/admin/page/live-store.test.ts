@@ -145,3 +145,28 @@ test("of the activity the newest is kept, and not without end", () => {
   expect(store.activity.value.length).toBe(500);
   expect(store.activity.value[0]?.time).toBe(599);
 });
+
+test("a page that nobody sees has no stream, and one that is seen again has what was shown until the new comes", () => {
+  watch("/overview");
+  last().send({ event: "full", view: "/overview", data: { depth: 1 } });
+  store.pause();
+  expect([last().isClosed, store.status.value.state]).toEqual([true, "idle"]);
+  // What begins to be watched meanwhile waits, too.
+  watch("/topics");
+  store.reconnect();
+  expect(streams.length).toBe(1);
+  expect(store.view("/overview").data.value).toEqual({ depth: 1 });
+  store.resume();
+  expect(streams.length).toBe(2);
+  expect(last().views.toSorted()).toEqual(["/overview", "/topics"]);
+  store.resume();
+  expect(streams.length).toBe(2);
+});
+
+test("a lost stream is not tried again while nobody sees the page", () => {
+  watch("/overview");
+  last().lose();
+  store.pause();
+  pass();
+  expect(streams.length).toBe(1);
+});

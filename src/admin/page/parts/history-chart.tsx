@@ -13,6 +13,9 @@ const RANGES = [
   { value: "24h", label: "24 h" },
 ];
 
+/** The steps of a history. */
+const STEP_MS = { "1h": 10_000, "24h": 60_000 };
+
 /** How the figures of everything, a topic or a channel went, by the console's own memory. */
 export function HistoryChart({ topic, channel }: { topic?: string; channel?: string }) {
   const range = route.value.query.get("range") === "24h" ? "24h" : "1h";
@@ -31,10 +34,9 @@ export function HistoryChart({ topic, channel }: { topic?: string; channel?: str
       }
     };
     void load();
-    // Its finest step.
     const timer = setInterval(() => {
       if (!document.hidden) void load();
-    }, 10_000);
+    }, STEP_MS[range]);
     return () => {
       ended.abort();
       clearInterval(timer);

@@ -38,3 +38,13 @@ function parse(event: StreamEvent["event"], text: string): StreamEvent {
 
 /** What the page shows. */
 export const live = new LiveStore(source);
+
+/** A page in a tab that nobody has looked at for so long costs the console nothing. */
+const UNSEEN_MS = 60_000;
+
+let cancelPause = (): void => {};
+document.addEventListener("visibilitychange", () => {
+  cancelPause();
+  if (document.hidden) cancelPause = source.later(UNSEEN_MS, () => live.pause());
+  else live.resume();
+});

@@ -55,6 +55,7 @@ export class LiveStore {
   /** What the open stream is about. */
   private streamed = "";
   private isGathering = false;
+  private isPaused = false;
   private cancelRetry = (): void => {};
   private retryMs = FIRST_RETRY_MS;
   private readonly currentStatus = signal<LiveStatus>({ state: "idle", retryAt: 0 });
@@ -86,6 +87,20 @@ export class LiveStore {
   /** Tries at once to open the stream again. */
   reconnect(): void {
     this.retryMs = FIRST_RETRY_MS;
+    this.open();
+  }
+
+  /** Ends the stream while nobody sees the page. What was shown stays. */
+  pause(): void {
+    this.isPaused = true;
+    this.close();
+    this.currentStatus.value = { state: "idle", retryAt: 0 };
+  }
+
+  /** Goes on after pause(). */
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
     this.open();
   }
 
@@ -141,7 +156,7 @@ export class LiveStore {
   private open(): void {
     const wasLost = this.currentStatus.value.state === "lost";
     this.close();
-    const views = this.watched();
+    const views = this.isPaused ? [] : this.watched();
     if (views.length === 0) {
       this.currentStatus.value = { state: "idle", retryAt: 0 };
       return;
