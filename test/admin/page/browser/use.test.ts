@@ -166,7 +166,7 @@ browserTest("one message is finished where its body and its life are seen, and E
   const before = fake.requests.length;
   await page.getByRole("button", { name: "Finish 1", exact: true }).click();
   await page.getByText("finish: 1 message done").waitFor();
-  const finish = { action: "finish", topic: "orders", channel: "billing", broker: "nsq-a:4151", ids: ["0000000000000007"] } as const;
+  const finish = { action: "finish" as const, topic: "orders", channel: "billing", broker: "nsq-a:4151", ids: ["0000000000000007"] };
   expect(fake.requests.slice(before).filter(({ preview }) => !preview)).toEqual([{ ...finish, preview: false }]);
   await page.keyboard.press("Escape");
   await drawer.waitFor({ state: "detached" });
