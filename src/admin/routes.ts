@@ -37,7 +37,7 @@ function unlogged(handle: Handler<AdminCall>): Route<AdminCall> {
 
 /**
  * @param options the base path begins with a slash and does not end with one, except for the root
- * @param assets answers a GET of any other path that is not below /api: with the page and its files. AdminCall.assetPath is the path
+ * @param assets answers a GET of any other path that cannot be a call's: with the page and its files. AdminCall.assetPath is the path
  */
 export function adminRouter(
   { basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">,
@@ -48,10 +48,13 @@ export function adminRouter(
   return new Router(entries, assets === undefined ? undefined : restUnder(prefix, { handle: assets, logged: true }));
 }
 
+/** What is below these is a call or nothing, and never the page. */
+const CALLS = ["/api", "/config", "/render"];
+
 function restUnder(prefix: string, assets: Endpoint<AdminCall>) {
   return (path: string): Endpoint<AdminCall> | undefined => {
     if (path !== prefix && !path.startsWith(`${prefix}/`)) return undefined;
     const below = path.slice(prefix.length);
-    return below === "/api" || below.startsWith("/api/") ? undefined : assets;
+    return CALLS.some((call) => below === call || below.startsWith(`${call}/`)) ? undefined : assets;
   };
 }
