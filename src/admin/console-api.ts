@@ -286,7 +286,17 @@ export interface MessagePage {
   scanned: number;
   beginning?: number;
   end?: number;
+  /** The brokers whose messages are not among these, and why: they do not answer, or cannot show messages, as Go's nsqd. */
+  unavailable?: { broker: string; message: string }[];
 }
+
+/**
+ * `GET /api/v1/tail?topic=&broker=&match=&q=`: what is published from now on, as server-sent events. Nothing is consumed. Of a
+ * topic that gets more than the tail can read, `skipped` counts what was left out.
+ */
+export type TailEvent =
+  | { event: "messages"; data: { messages: MessageRow[]; scanned: number; skipped: number } }
+  | { event: "unavailable"; data: { broker: string; message: string } };
 
 export interface MessageRow {
   broker: string;
