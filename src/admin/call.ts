@@ -1,5 +1,7 @@
 import { Call, type Incoming } from "../http/server/call.ts";
+import { Refusal } from "../http/server/reply.ts";
 import type { Admin } from "./admin.ts";
+import type { Permission } from "./routes.ts";
 
 /** A request to the console that is being answered. */
 export class AdminCall extends Call {
@@ -19,6 +21,16 @@ export class AdminCall extends Call {
   get mayChange(): boolean {
     const { adminUsers } = this.admin.options;
     return adminUsers.length === 0 || adminUsers.includes(this.aclUser);
+  }
+
+  /**
+   * Refuses the request if its user may not do something. For what only the request's body tells; else the route table says it.
+   *
+   * @param topic undefined: it is about all topics
+   * @throws Refusal 403 FORBIDDEN
+   */
+  require(level: Permission["level"], _topic: string | undefined): void {
+    if (level !== "view" && !this.mayChange) throw new Refusal(403, "FORBIDDEN");
   }
 
   /** The path of a page's file, without --base-path. Only for the handler of these files. */

@@ -15,21 +15,61 @@ const VIEWS = [
   ...["channels", "clients", "producers", "history"],
 ];
 
+/** What a call asks of its user, and which topic it is about. */
+export interface Permission {
+  /** To look; to work with what is there: messages, pauses; or to make, remove and set up. A call whose body says what it does has the least. */
+  readonly level: "view" | "operate" | "administer";
+  /** Where the topic is named: the first parameter of the path, the query, or the body. If there is none, the call is about all topics. */
+  readonly topic: "path" | "query" | "body" | "none";
+}
+
+/** An endpoint as the table below has it. */
+export interface AdminEndpoint extends Endpoint<AdminCall> {
+  readonly permission: Permission;
+}
+
+/** The endpoints of a route, with what they ask of their users. */
+function needs(level: Permission["level"], topic: Permission["topic"], route: Route<AdminCall>): Map<string, AdminEndpoint> {
+  const permission = { level, topic };
+  return new Map([...route].map(([method, endpoint]) => [method, { ...endpoint, permission }]));
+}
+
 /** The HTTP API, without --base-path: nsqadmin's calls, and the console's own below /api/v1. */
 const ROUTES: RouteEntry<AdminCall>[] = [
   ["/ping", get(() => plain(200, "OK"))],
-  ["/api/topics", new Map([...get(topics), ...post(createTopicOrChannel)])],
-  ["/api/topics/:topic", new Map([...get(topic), ...post(changeTopic), ...remove(deleteTopic)])],
-  ["/api/topics/:topic/:channel", new Map([...get(channel), ...post(changeChannel), ...remove(deleteChannel)])],
-  ["/api/nodes", get(nodes)],
-  ["/api/nodes/:node", new Map([...get(node), ...remove(tombstoneNode)])],
-  ["/api/counter", get(counter)],
-  ["/api/graphite", get(graphiteRate)],
+  ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needs("administer", "body", post(createTopicOrChannel))])],
+  [
+    "/api/topics/:topic",
+    new Map([
+      ...needs("view", "path", get(topic)),
+      ...needs("operate", "path", post(changeTopic)),
+      ...needs("administer", "path", remove(deleteTopic)),
+    ]),
+  ],
+  [
+    "/api/topics/:topic/:channel",
+    new Map([
+      ...needs("view", "path", get(channel)),
+      ...needs("operate", "path", post(changeChannel)),
+      ...needs("administer", "path", remove(deleteChannel)),
+    ]),
+  ],
+  ["/api/nodes", needs("view", "none", get(nodes))],
+  ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needs("administer", "body", remove(tombstoneNode))])],
+  ["/api/counter", needs("view", "none", get(counter))],
+  ["/api/graphite", needs("view", "none", get(graphiteRate))],
+  // --allow-config-from-cidr says who may.
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
-  ...VIEWS.map((view): RouteEntry<AdminCall> => [`/api/v1/${view}`, unlogged(readView)]),
-  ["/api/v1/stream", unlogged(openStream)],
+  ...VIEWS.map((view): RouteEntry<AdminCall> => [`/api/v1/${view}`, needs("view", viewTopic(view), unlogged(readView))]),
+  ["/api/v1/stream", needs("view", "none", unlogged(openStream))],
 ];
-const CHART: RouteEntry<AdminCall> = ["/render", get(graphiteChart)];
+const CHART: RouteEntry<AdminCall> = ["/render", needs("view", "none", get(graphiteChart))];
+
+/** Where the topic is named that a view is about. */
+function viewTopic(view: string): Permission["topic"] {
+  if (view.startsWith("topics/")) return "path";
+  return view === "channels" || view === "clients" || view === "producers" || view === "history" ? "query" : "none";
+}
 
 function unlogged(handle: Handler<AdminCall>): Route<AdminCall> {
   return new Map([["GET", { handle, logged: false }]]);
