@@ -8,7 +8,7 @@ import type { BrokerApi, HttpCall } from "./call.ts";
 // Calls check the same arguments with different codes and in different orders, as in nsqd (nsqd/http.go, internal/http_api/topic_channel_args.go).
 
 /** The topic to publish to. It is made if it does not exist. @throws Refusal 400 */
-export function topicToPublish({ broker, query }: HttpCall): Topic {
+export function topicToPublish({ broker, query }: Pick<HttpCall, "broker" | "query">): Topic {
   return broker.registry.topic(validTopic(query.get("topic")));
 }
 

@@ -1,8 +1,8 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import { sequenceOfId } from "../topics/inspect/log-position.ts";
 import { existingChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { idArgument } from "./messages.ts";
 import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
 
@@ -32,12 +32,19 @@ export async function requeueMessage(call: HttpCall): Promise<Response> {
 /** @throws Refusal 400, 404, 409 */
 function target(call: HttpCall): { channel: Channel; sequence: number } {
   const channel = existingChannel(call);
-  const { topic } = channel;
-  const sequence = idArgument(call, topic);
+  const id = call.query.get("id");
+  if (id === undefined) throw new Refusal(400, "MISSING_ARG_ID");
+  return { channel, sequence: releasedSequence(channel, id) };
+}
+
+/** The sequence of a message that its topic has released to a channel. @throws Refusal 400, 404, 409 */
+export function releasedSequence({ topic }: Channel, id: string): number {
+  const sequence = sequenceOfId(topic.log, id);
+  if (sequence === undefined) throw new Refusal(400, "INVALID_ARG_ID");
   if (sequence >= topic.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   // The topic is paused, so the channel has not got the message yet.
   if (sequence >= topic.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
-  return { channel, sequence };
+  return sequence;
 }
 
 function logAction(call: HttpCall, channel: Channel, what: string): void {

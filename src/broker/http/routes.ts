@@ -1,5 +1,6 @@
 import { brokerDebugRoutes } from "../../http/server/debug.ts";
 import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/server/router.ts";
+import { copyMessages, finishMessages, moveMessages, requeueMessages } from "./bulk.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
 import { getConfig, putConfig } from "./config.ts";
@@ -58,6 +59,10 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/message/trace/disable", post(disableMessageTrace)],
   ["/message/finish", post(finishMessage)],
   ["/message/requeue", post(requeueMessage)],
+  ["/messages/finish", post(finishMessages)],
+  ["/messages/requeue", post(requeueMessages)],
+  ["/messages/move", post(moveMessages)],
+  ["/messages/copy", post(copyMessages)],
   ["/channel/seek", post(seekChannel)],
   ["/channel/setoffset", post(setOffset)],
   // Not nsqd's either: the end of a broker's service (docs/operations.md).

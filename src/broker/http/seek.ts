@@ -1,5 +1,6 @@
 import { json, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { Discarded } from "../topics/channel/discarded.ts";
 import { parseConsumeOffset, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import { existingChannel, positionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
@@ -7,10 +8,16 @@ import type { HttpCall } from "./call.ts";
 /** Longer than any body with an offset. */
 const MAX_OFFSET_BYTES = 64;
 
-/** POST /channel/seek?topic=&channel=&to=POSITION: moves a channel to a position of its topic's log (topics/inspect/log-position.ts). */
+/**
+ * POST /channel/seek?topic=&channel=&to=POSITION[&preview=true]: moves a channel to a position of its topic's log
+ * (topics/inspect/log-position.ts), or says what that would change.
+ */
 export function seekChannel(call: HttpCall): Response {
   const channel = existingChannel(call);
-  return move(channel, positionArgument(call, channel.topic, "to"));
+  const sequence = positionArgument(call, channel.topic, "to");
+  const preview = call.query.get("preview") ?? "false";
+  if (preview !== "true" && preview !== "false") throw new Refusal(400, "INVALID_ARG_PREVIEW");
+  return preview === "true" ? previewOf(channel, sequence) : move(channel, sequence);
 }
 
 /** POST /channel/setoffset?topic=&channel=: moves a channel to the position in the body, which has the form of youzan's nsqd. */
@@ -26,8 +33,17 @@ export async function setOffset(call: HttpCall): Promise<Response> {
   return move(channel, sequence);
 }
 
+function previewOf(channel: Channel, sequence: number): Response {
+  const { from, depth, discarded } = channel.seekPreview(sequence);
+  return json({ sequence, from, depth: channel.depth, new_depth: depth, discarded: discardedJson(discarded) });
+}
+
 /** @throws OperatorError NOT_SAVED if the channel has moved, but would be back after a crash */
 function move(channel: Channel, sequence: number): Response {
-  const { inFlight, requeued, deferred } = channel.seek(sequence);
-  return json({ sequence, depth: channel.depth, discarded: { in_flight: inFlight, requeued, deferred } });
+  const discarded = channel.seek(sequence);
+  return json({ sequence, depth: channel.depth, discarded: discardedJson(discarded) });
+}
+
+function discardedJson({ inFlight, requeued, deferred }: Discarded) {
+  return { in_flight: inFlight, requeued, deferred };
 }

@@ -5,14 +5,13 @@ import { encodedJson, failure } from "../../http/server/reply.ts";
 import { type HttpServer, serveHttp } from "../../http/server/server.ts";
 import { LOOPBACK } from "../../http/server/tcp-proxy.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
-import { DRAINING, EXITING, PublishError } from "../acks/pending-publish.ts";
-import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
+import { PublishError } from "../acks/pending-publish.ts";
 import { type ServerTls, tlsRequirement } from "../tls-options.ts";
 import { OperatorError, type OperatorErrorCode } from "../topics/operator-error.ts";
-import { TopicWaits } from "../topics/waiting-topic.ts";
 import { type BrokerApi, HttpCall } from "./call.ts";
 import { FastPath, type FastPathServices, type FrontListener } from "./fast-path/fast-path.ts";
 import { apiRouter } from "./routes.ts";
+import { unavailableCode } from "./unavailable.ts";
 
 /** What the HTTP API needs of the broker, with its fast path. */
 export interface HttpServices extends BrokerApi, FastPathServices {
@@ -31,12 +30,6 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
   TOO_MANY_HOLES: 503,
   TOO_MANY_REQUESTS: 503,
 };
-
-/** The codes of publishes that are refused because the broker leaves. */
-const LEAVING_CODES = new Map([
-  [EXITING, "EXITING"],
-  [DRAINING, "DRAINING"],
-]);
 
 /**
  * Starts to serve the HTTP API on --http-address.
@@ -107,10 +100,7 @@ function tlsRequired(broker: BrokerApi): Response {
 /** The answer to a call that failed, but for refusals and defects. */
 function refusedCall(broker: BrokerApi, error: unknown): Response | undefined {
   if (error instanceof OperatorError) return failure(OPERATOR_STATUS[error.code], error.code);
-  // Not "not found": what was asked for may be there.
-  if (error instanceof UnreadableFile) return failure(503, "FILE_UNREADABLE");
-  if (error instanceof TopicWaits) return failure(503, "TOPIC_NOT_OPEN");
-  if (!(error instanceof PublishError)) return undefined;
-  broker.publishing.errorCount++;
-  return failure(503, LEAVING_CODES.get(error.message) ?? "PUB_FAILED");
+  if (error instanceof PublishError) broker.publishing.errorCount++;
+  const code = unavailableCode(error);
+  return code === undefined ? undefined : failure(503, code);
 }

@@ -1,9 +1,10 @@
+import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
 import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entries.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
-import { visitRecords } from "../storage/log/records.ts";
+import { recordAt, visitRecords } from "../storage/log/records.ts";
 import { DETAIL_OPERATOR } from "../trace/record.ts";
 import type { TraceName } from "../trace/trace-name.ts";
 import type { Channel } from "./channel/channel.ts";
@@ -11,6 +12,7 @@ import { findDeferred } from "./inspect/deferred-search.ts";
 import { messageStatus } from "./inspect/message-status.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Publishing } from "./publishing.ts";
+import type { Topic } from "./topic.ts";
 import type { Turn } from "./turn.ts";
 
 /** How many calls may search the deferred store at the same time: each reads files. */
@@ -75,6 +77,28 @@ export class MessageControl {
       // Otherwise a crash could lose its due time.
       await this.parts.publishing.untilCommitted();
     } else if (delayMs > 0) await this.deferFresh(channel, sequence, delayMs, moved);
+  }
+
+  /**
+   * Publishes a message's body to another topic, and then finishes the message. A crash in between may leave both, and loses
+   * neither. A repeated call within the idempotency window publishes nothing again.
+   *
+   * @param sequence of a message that was released to the channel
+   * @param by who asks for it, for a trace
+   * @throws OperatorError; PublishError if it was not published
+   */
+  async move(channel: Channel, sequence: number, to: Topic, by?: TraceName): Promise<void> {
+    checkHoles(channel, sequence);
+    // Without this, a message that was moved earlier than the window would be published once more.
+    if (messageStatus(channel, sequence).state === "finished") await this.search(channel, sequence);
+    const { topic } = channel;
+    const record = recordAt(topic.log, sequence);
+    if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
+    const { buffer, from, to: end } = record;
+    const id = buffer.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES);
+    const body = buffer.subarray(from + BODY_OFFSET, end);
+    await this.parts.publishing.publish(to, `move ${topic.name} ${channel.name} ${id}`, body, 0);
+    await this.finish(channel, sequence, by);
   }
 
   /** Gives a message in the deferred store another due time. */

@@ -246,8 +246,7 @@ export class Channel implements ChannelView, ChannelSignals {
    * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
    */
   seek(sequence: number): Discarded {
-    const { count: inFlight, ready, deferredCount } = this.inFlight;
-    const discarded = { inFlight, requeued: ready.length, deferred: deferredCount + this.deferrals.storedCount };
+    const { discarded } = this.seekPreview(sequence);
     const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
       this.restartAt(sequence, log.locate(sequence), false, sequence);
@@ -264,6 +263,20 @@ export class Channel implements ChannelView, ChannelSignals {
     );
     if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
     return discarded;
+  }
+
+  /** What seek() would change: the sequence of the next message for the first time, the depth afterwards, and what is discarded. */
+  seekPreview(sequence: number): { from: number; depth: number; discarded: Discarded } {
+    const { inFlight, deferrals, topic } = this;
+    return {
+      from: inFlight.window.cursor,
+      depth: Math.max(0, topic.released - sequence),
+      discarded: {
+        inFlight: inFlight.count,
+        requeued: inFlight.ready.length,
+        deferred: inFlight.deferredCount + deferrals.storedCount,
+      },
+    };
   }
 
   /**
