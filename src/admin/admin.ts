@@ -5,6 +5,8 @@ import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
 import { parseAddress } from "../net/address.ts";
+import { Audit } from "./audit/audit.ts";
+import { AuditFile } from "./audit/audit-file.ts";
 import { Notifications } from "./notify/notifications.ts";
 import { Actions } from "./nsqadmin/actions.ts";
 import { parseNetwork } from "./nsqadmin/network.ts";
@@ -27,6 +29,8 @@ export class Admin {
   readonly actions: Actions;
   /** Undefined without --notification-http-endpoint. */
   readonly notifications: Notifications | undefined;
+  /** What operators have done. */
+  readonly audit: Audit;
   /** Whether a client's address is one from which /config may be asked; undefined: any may. */
   readonly configNetwork: ((address: string) => boolean) | undefined;
   readonly watcher: Watcher;
@@ -67,6 +71,8 @@ export class Admin {
     this.rateLimitedLog = new RateLimitedLog(logger);
     const endpoint = this.urlOf("notification-http-endpoint", options.notificationHttpEndpoint);
     this.notifications = endpoint && new Notifications(endpoint, this);
+    const file = options.auditLog === "" ? undefined : new AuditFile(options.auditLog, this.rateLimitedLog);
+    this.audit = new Audit({ logger, file, notifications: this.notifications });
     if (options.proxyGraphite && this.urlOf("graphite-url", options.graphiteUrl) === undefined) {
       throw new StartError(`--${this.flagName("proxy-graphite")} needs --${this.flagName("graphite-url")}`);
     }

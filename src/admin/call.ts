@@ -1,6 +1,7 @@
 import { Call, type Incoming } from "../http/server/call.ts";
 import { Refusal } from "../http/server/reply.ts";
 import type { Admin } from "./admin.ts";
+import type { Actor } from "./audit/audit.ts";
 import type { Permission } from "./routes.ts";
 
 /** A request to the console that is being answered. */
@@ -21,6 +22,15 @@ export class AdminCall extends Call {
   get mayChange(): boolean {
     const { adminUsers } = this.admin.options;
     return adminUsers.length === 0 || adminUsers.includes(this.aclUser);
+  }
+
+  /** Who sends the request, for the audit log. */
+  get actor(): Actor {
+    const { headers, url: asked } = this.request;
+    // With a Host that is no name it is not a URL.
+    const url = headers.get("x-scheme") === "https" ? asked.replace(/^http:/, "https:") : asked;
+    const userAgent = headers.get("user-agent") ?? "";
+    return { user: this.user, address: this.clientAddress ?? "", userAgent, url };
   }
 
   /**

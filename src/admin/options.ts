@@ -43,6 +43,8 @@ export interface AdminOptions {
   /** Addresses from which /config is answered; empty: any. */
   allowConfigFromCidr: string;
   notificationHttpEndpoint: string;
+  /** Path of the file to which each action is appended; empty: none. */
+  auditLog: string;
   aclHttpHeader: string;
   /** Who may change something; empty: everybody. */
   adminUsers: string[];

@@ -37,7 +37,7 @@ export function startAdmin(options: AdminOptions, logger: Logger, flagPrefix = "
     stop: async () => {
       admin.close();
       await http.stop();
-      await admin.notifications?.stop();
+      await Promise.all([admin.notifications?.stop(), admin.audit.close()]);
     },
   };
 }

@@ -171,6 +171,13 @@ export function adminFlags(): FlagTable<AdminOptions> {
         better:
           "an endpoint that is down does not end the program: notifications wait and are tried again; only actions that were carried out are sent",
       },
+      auditLog: {
+        name: "audit-log",
+        kind: "string",
+        own: true,
+        default: "",
+        doc: "path of the file to which each action of an operator is appended as a line of JSON; at 64 MiB it becomes <path>.1, up to <path>.4; without it the last 1000 actions are kept in memory",
+      },
       aclHttpHeader: {
         name: "acl-http-header",
         kind: "string",

@@ -22,7 +22,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ["Statistics and log", /^(statsd|e2e|log|metrics|trace|otlp)-/],
   ["Stopping", /^drain-/],
   ["The lookup server itself", /^(lookup|inactive-producer|tombstone)-/],
-  ["The console itself", /^(admin|acl|allow-config|base-path|graphite|nsqd|notification|proxy-graphite)\b/],
+  ["The console itself", /^(admin|acl|allow-config|audit-log|base-path|graphite|nsqd|notification|proxy-graphite)\b/],
 ];
 const WITHOUT_EFFECT = "Accepted, without effect";
 const OTHERS = "Others";

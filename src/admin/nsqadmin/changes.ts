@@ -1,14 +1,13 @@
-import { hostname } from "node:os";
 import { type Fields, readFields } from "../../base/go/json.ts";
 import { isValidName } from "../../frame/names.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
+import type { Deed } from "../audit/audit.ts";
 import type { AdminCall } from "../call.ts";
-import type { AdminAction } from "../notify/notifications.ts";
 import type { UpstreamError } from "../upstream/upstream.ts";
 import { type Change, NotFound } from "./actions.ts";
 import { orRefuse, Warnings } from "./answer.ts";
 
-// The calls with which operators change something. Each that has changed something is told to --notification-http-endpoint.
+// The calls with which operators change something. Each is noted in the audit log.
 
 /** A request has two names and an action. */
 const MOST_BODY_BYTES = 64 * 1024;
@@ -21,10 +20,10 @@ export async function createTopicOrChannel(call: AdminCall): Promise<Response> {
   const { topic, channel } = await bodyOf(call, { topic: "", channel: "" });
   if (!isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
   if (channel !== "" && !isValidName(channel)) throw new Refusal(400, "INVALID_CHANNEL");
-  const answer = await carryOut(call, "create topic/channel", call.admin.actions.create(topic, channel));
-  notify(call, { action: "create_topic", topic });
-  if (channel !== "") notify(call, { action: "create_channel", topic, channel });
-  return answer;
+  call.require("administer", topic);
+  const deeds: What[] = [{ action: "create_topic", topic }];
+  if (channel !== "") deeds.push({ action: "create_channel", topic, channel });
+  return carryOut(call, "create topic/channel", deeds, call.admin.actions.create(topic, channel));
 }
 
 /** POST /api/topics/:topic `{"action": "pause" | "unpause" | "empty"}` */
@@ -39,51 +38,62 @@ export function changeChannel(call: AdminCall): Promise<Response> {
 }
 
 /** DELETE /api/topics/:topic */
-export async function deleteTopic(call: AdminCall): Promise<Response> {
+export function deleteTopic(call: AdminCall): Promise<Response> {
   checkUser(call);
   const topic = call.parameter;
-  const answer = await carryOut(call, "delete topic", call.admin.actions.remove(topic));
-  notify(call, { action: "delete_topic", topic });
-  return answer;
+  return carryOut(call, "delete topic", [{ action: "delete_topic", topic }], call.admin.actions.remove(topic));
 }
 
 /** DELETE /api/topics/:topic/:channel */
-export async function deleteChannel(call: AdminCall): Promise<Response> {
+export function deleteChannel(call: AdminCall): Promise<Response> {
   checkUser(call);
   const [topic = "", channel = ""] = call.parameters;
-  const answer = await carryOut(call, "delete channel", call.admin.actions.remove(topic, channel));
-  notify(call, { action: "delete_channel", topic, channel });
-  return answer;
+  return carryOut(call, "delete channel", [{ action: "delete_channel", topic, channel }], call.admin.actions.remove(topic, channel));
 }
 
 /** DELETE /api/nodes/:node `{"topic"}`: tombstones a broker for a topic. */
 export async function tombstoneNode(call: AdminCall): Promise<Response> {
   const { topic } = await bodyOf(call, { topic: "" }, "INVALID_BODY");
   if (!isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
+  call.require("administer", topic);
   const node = call.parameter;
-  const answer = await carryOut(call, "tombstone node for topic", call.admin.actions.tombstone(topic, node));
-  notify(call, { action: "tombstone_topic_producer", topic, node });
-  return answer;
+  const deed = { action: "tombstone_topic_producer", topic, node };
+  return carryOut(call, "tombstone node for topic", [deed], call.admin.actions.tombstone(topic, node));
 }
 
 async function change(call: AdminCall, topic: string, channel: string | undefined): Promise<Response> {
   const { action } = await bodyOf(call, { action: "" });
   if (!CHANGES.includes(action)) throw new Refusal(400, "INVALID_ACTION");
-  const answer = await carryOut(call, `${action} topic/channel`, call.admin.actions.change(action as Change, topic, channel));
-  const what = channel === undefined ? { action: `${action}_topic`, topic } : { action: `${action}_channel`, topic, channel };
-  notify(call, what);
-  return answer;
+  const deed = channel === undefined ? { action: `${action}_topic`, topic } : { action: `${action}_channel`, topic, channel };
+  return carryOut(call, `${action} topic/channel`, [deed], call.admin.actions.change(action as Change, topic, channel));
 }
 
+/** What a call does: nsqadmin tells two actions of one that creates a topic and a channel. */
+type What = Omit<Deed, "results">;
+
 /** @returns the answer; rejects with Refusal 404 or 502 if nothing was changed */
-async function carryOut(call: AdminCall, what: string, action: Promise<readonly UpstreamError[]>): Promise<Response> {
+async function carryOut(
+  call: AdminCall,
+  what: string,
+  deeds: readonly What[],
+  action: Promise<readonly UpstreamError[]>,
+): Promise<Response> {
+  const { actor } = call;
+  const note = (results: Deed["results"]) => {
+    for (const deed of deeds) call.admin.audit.record(actor, { ...deed, results });
+  };
   const warnings = new Warnings(call);
+  let failures: readonly UpstreamError[];
   try {
-    warnings.add(await orRefuse(call, what, action));
+    failures = await orRefuse(call, what, action);
   } catch (error) {
+    note([{ server: "", ok: false, message: (error as Error).message }]);
     if (error instanceof NotFound) throw new Refusal(404, error.code);
     throw error;
   }
+  warnings.add(failures);
+  const failed = failures.map(({ server, message }) => ({ server, ok: false, message }));
+  note([{ server: "", ok: true, message: "" }, ...failed]);
   return json({ message: warnings.message });
 }
 
@@ -113,20 +123,4 @@ function checkUser(call: AdminCall): void {
 function isFromBrowser(headers: Headers): boolean {
   const added = ["origin", "referer", "cookie", "sec-fetch-site", "sec-fetch-mode"];
   return added.some((name) => headers.has(name)) || (headers.get("user-agent") ?? "").startsWith("Mozilla/");
-}
-
-function notify(call: AdminCall, what: Pick<AdminAction, "action" | "topic" | "channel" | "node">): void {
-  const { request, user } = call;
-  const { headers } = request;
-  // With a Host that is no name it is not a URL.
-  const url = headers.get("x-scheme") === "https" ? request.url.replace(/^http:/, "https:") : request.url;
-  call.admin.notifications?.add({
-    ...what,
-    timestamp: Math.floor(Date.now() / 1000),
-    ...(user === "" ? {} : { user }),
-    remote_ip: call.clientAddress ?? "",
-    user_agent: headers.get("user-agent") ?? "",
-    url,
-    via: hostname(),
-  });
 }
