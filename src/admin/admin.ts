@@ -5,6 +5,7 @@ import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
 import { parseAddress } from "../net/address.ts";
+import { ConsoleActions } from "./actions/console-actions.ts";
 import { Audit } from "./audit/audit.ts";
 import { AuditFile } from "./audit/audit-file.ts";
 import { Notifications } from "./notify/notifications.ts";
@@ -27,6 +28,7 @@ export class Admin {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
   readonly actions: Actions;
+  readonly consoleActions: ConsoleActions;
   /** Undefined without --notification-http-endpoint. */
   readonly notifications: Notifications | undefined;
   /** What operators have done. */
@@ -68,6 +70,7 @@ export class Admin {
     );
     this.views = new Views(this.watcher);
     this.streams = new Streams(this.views, this.watcher, logger);
+    this.consoleActions = new ConsoleActions(this);
     this.rateLimitedLog = new RateLimitedLog(logger);
     const endpoint = this.urlOf("notification-http-endpoint", options.notificationHttpEndpoint);
     this.notifications = endpoint && new Notifications(endpoint, this);

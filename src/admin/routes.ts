@@ -1,5 +1,6 @@
 import { plain } from "../http/server/reply.ts";
 import { type Endpoint, get, type Handler, post, put, type Route, type RouteEntry, Router, remove } from "../http/server/router.ts";
+import { act } from "./actions/action-call.ts";
 import { activity } from "./audit/activity-call.ts";
 import type { AdminCall } from "./call.ts";
 import { changeChannel, changeTopic, createTopicOrChannel, deleteChannel, deleteTopic, tombstoneNode } from "./nsqadmin/changes.ts";
@@ -59,6 +60,7 @@ const ROUTES: RouteEntry<AdminCall>[] = [
   ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needs("administer", "body", remove(tombstoneNode))])],
   ["/api/counter", needs("view", "none", get(counter))],
   ["/api/graphite", needs("view", "none", get(graphiteRate))],
+  ["/api/v1/actions", needs("view", "body", post(act))],
   ["/api/v1/activity", needs("view", "none", get(activity))],
   // --allow-config-from-cidr says who may.
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],

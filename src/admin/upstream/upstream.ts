@@ -37,6 +37,8 @@ export class UpstreamError extends Error {
     readonly why: string,
     /** The status of its answer, if it has answered. */
     readonly status?: number,
+    /** The code that a server of NSQ's gives in its answer: `TOPIC_NOT_FOUND`. */
+    readonly code?: string,
   ) {
     super(`${request.method === "GET" ? "Get" : "Post"} "http://${server}${request.path}": ${why}`);
   }
@@ -67,14 +69,15 @@ export class Upstream {
     }
   }
 
-  /** Makes it do something. @param body JSON, if the call has one */
-  async post(server: string, path: string, body?: string, signal?: AbortSignal): Promise<Buffer> {
-    const given = body === undefined ? { body: "" } : { body, headers: { "Content-Type": "application/json" } };
+  /** Makes it do something. @param body if the call has one: a text is JSON */
+  async post(server: string, path: string, body?: string | Uint8Array, signal?: AbortSignal): Promise<Buffer> {
+    const type = typeof body === "string" ? "application/json" : "application/octet-stream";
+    const given = body === undefined ? { body: "" } : { body, headers: { "Content-Type": type } };
     return (await this.send(server, { method: "POST", path, ...given }, signal)).body;
   }
 
   private async send(server: string, request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
-    const failed = (why: string, status?: number) => new UpstreamError(server, request, why, status);
+    const failed = (why: string, status?: number, code?: string) => new UpstreamError(server, request, why, status, code);
     let address: Address;
     try {
       address = parseRemoteAddress(server);
@@ -88,7 +91,7 @@ export class Upstream {
       if (securePort !== undefined) response = await this.exchange({ ...address, port: securePort, tls: this.tls }, request, signal);
       if (response.status === 200) return response;
       const shown = response.body.subarray(0, SHOWN_BYTES);
-      throw failed(`got response ${response.statusText} ${quoted(shown)}`, response.status);
+      throw failed(`got response ${response.statusText} ${quoted(shown)}`, response.status, codeIn(response.body));
     } catch (error) {
       throw error instanceof UpstreamError ? error : failed(reasonOf(error, address));
     } finally {
@@ -119,6 +122,17 @@ function securePortIn(body: Buffer): number | undefined {
     return typeof port === "number" && Number.isInteger(port) && port > 0 && port < 65_536 ? port : undefined;
   } catch {
     // Another kind of refusal.
+    return undefined;
+  }
+}
+
+/** The code in a server's refusal, if there is one. */
+function codeIn(body: Buffer): string | undefined {
+  try {
+    const { message } = JSON.parse(body.subarray(0, SHOWN_BYTES).toString()) as { message?: unknown };
+    return typeof message === "string" ? message : undefined;
+  } catch {
+    // Something else has answered.
     return undefined;
   }
 }

@@ -24,7 +24,7 @@ export interface HttpRequest {
   path: string;
   /** Headers beside Host, Accept and Content-Length. */
   headers?: Record<string, string>;
-  body?: string;
+  body?: string | Uint8Array;
 }
 
 export interface HttpResponse {
@@ -76,7 +76,8 @@ export function exchange(peer: HttpPeer, request: HttpRequest, limits: RequestLi
     };
     socket.on(peer.tls === undefined ? "connect" : "secureConnect", () => {
       connecting.cancel();
-      socket.write(requestText(peer, request));
+      socket.write(requestHead(peer, request));
+      if (request.body !== undefined && request.body.length > 0) socket.write(request.body);
     });
     socket.on("data", (data: Buffer) => {
       if (reader.add(data)) read(false);
@@ -103,7 +104,7 @@ function open({ hostname, port, tls }: HttpPeer): Socket {
   });
 }
 
-function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpRequest): string {
+function requestHead(peer: HttpPeer, { method, path, headers = {}, body }: HttpRequest): string {
   const lines = [
     `${method} ${path} HTTP/1.1`,
     `Host: ${formatAddress(peer.hostname, peer.port)}`,
@@ -112,7 +113,7 @@ function requestText(peer: HttpPeer, { method, path, headers = {}, body }: HttpR
     ...(body === undefined ? [] : [`Content-Length: ${Buffer.byteLength(body)}`]),
     "Connection: close",
   ];
-  return lines.join("\r\n") + HEAD_END + (body ?? "");
+  return lines.join("\r\n") + HEAD_END;
 }
 
 /** Parses a response as it arrives. Looks at each byte once, so that many small pieces do not take quadratic time. */

@@ -1,0 +1,45 @@
+import { json, Refusal } from "../../http/server/reply.ts";
+import type { AdminCall } from "../call.ts";
+import type { ActionResult } from "../console-api.ts";
+import { AllFailed } from "../upstream/gather.ts";
+import { actionIn, type CheckedAction } from "./action-request.ts";
+import { readBody } from "./read-body.ts";
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+/** POST /api/v1/actions: does something to a topic, channel or broker (console-api.ts: ActionRequest). */
+export async function act(call: AdminCall): Promise<Response> {
+  const { level, topic, checked } = actionIn(await readBody(call, MAX_BODY_BYTES));
+  call.require(level, topic === "" ? undefined : topic);
+  const action = checked();
+  try {
+    const result = await call.admin.consoleActions.carryOut(action);
+    note(call, action, result.results);
+    return json(result);
+  } catch (error) {
+    if (!(error instanceof AllFailed || error instanceof Refusal)) throw error;
+    note(call, action, [{ server: action.broker, ok: false, message: error.message }]);
+    if (error instanceof Refusal) throw error;
+    call.admin.logger.error(`failed to ${action.action} - ${error.message}`);
+    throw new Refusal(502, `UPSTREAM_ERROR: ${error.message}`);
+  }
+}
+
+function note(call: AdminCall, { action, topic, channel, broker, preview }: CheckedAction, results: ActionResult["results"]): void {
+  // A preview does nothing.
+  if (preview) return;
+  call.admin.audit.record(call.actor, {
+    action: nameOf(action, channel),
+    topic,
+    channel,
+    ...(broker === "" ? {} : { node: broker }),
+    results,
+  });
+}
+
+/** The name of an action in the audit log: nsqadmin's, where nsqadmin has it. */
+function nameOf(action: CheckedAction["action"], channel: string): string {
+  if (action === "drain") return "drain_node";
+  if (action === "tombstone") return "tombstone_topic_producer";
+  return `${action}_${channel === "" ? "topic" : "channel"}`;
+}

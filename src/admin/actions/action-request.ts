@@ -1,0 +1,96 @@
+import { isValidName } from "../../frame/names.ts";
+import { Refusal } from "../../http/server/reply.ts";
+import type { ActionRequest } from "../console-api.ts";
+import type { Permission } from "../routes.ts";
+import { type Fields, fieldsOf } from "../upstream/fields.ts";
+
+type Action = ActionRequest["action"];
+
+/** What an action is about, and who may do it. */
+interface Kind {
+  level: Permission["level"];
+  channel: "none" | "optional" | "needed";
+  /** Whether its name must be repeated. */
+  confirmed: boolean;
+}
+
+const KINDS: Record<Action, Kind> = {
+  create: { level: "administer", channel: "optional", confirmed: false },
+  delete: { level: "administer", channel: "optional", confirmed: true },
+  pause: { level: "operate", channel: "optional", confirmed: false },
+  unpause: { level: "operate", channel: "optional", confirmed: false },
+  empty: { level: "operate", channel: "optional", confirmed: true },
+  tombstone: { level: "administer", channel: "none", confirmed: false },
+  seek: { level: "operate", channel: "needed", confirmed: true },
+  retention: { level: "administer", channel: "none", confirmed: false },
+  durability: { level: "administer", channel: "none", confirmed: false },
+  trace: { level: "administer", channel: "optional", confirmed: false },
+  drain: { level: "administer", channel: "none", confirmed: true },
+};
+
+/** An action that was checked. Names that it does not have are empty. */
+export interface CheckedAction {
+  action: Action;
+  topic: string;
+  channel: string;
+  /** Empty: all that have the topic. */
+  broker: string;
+  /** seek */
+  to: string;
+  /** The arguments of retention, durability and trace, as the broker's call has them. */
+  values: Record<string, string>;
+  preview: boolean;
+}
+
+/** A request before its names are checked: what a user may do is known by then. @throws Refusal 400 */
+export function actionIn(body: unknown): { level: Permission["level"]; topic: string; checked: () => CheckedAction } {
+  const fields = fieldsOf(body);
+  const action = textIn(fields, "action");
+  const kind = Object.hasOwn(KINDS, action) ? KINDS[action as Action] : undefined;
+  if (kind === undefined) throw new Refusal(400, "INVALID_ACTION");
+  const preview = fields.preview === true && action === "seek";
+  const topic = textIn(fields, "topic");
+  return { level: preview ? "view" : kind.level, topic, checked: () => check(action as Action, kind, fields, preview) };
+}
+
+/** @throws Refusal 400 */
+function check(action: Action, kind: Kind, fields: Fields, preview: boolean): CheckedAction {
+  const topic = textIn(fields, "topic");
+  const channel = textIn(fields, "channel");
+  const broker = textIn(fields, "broker");
+  const to = textIn(fields, "to");
+  if (action === "drain" ? topic !== "" : !isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
+  if (channel === "" ? kind.channel === "needed" : kind.channel === "none" || !isValidName(channel))
+    throw new Refusal(400, "INVALID_CHANNEL");
+  if ((action === "drain" || action === "tombstone") && broker === "") throw new Refusal(400, "MISSING_BROKER");
+  if (action === "seek" && to === "") throw new Refusal(400, "MISSING_TO");
+  const values = valuesOf(action, fieldsOf(fields.value));
+  if (kind.confirmed && !preview && textIn(fields, "confirm") !== (channel || topic || broker)) throw new Refusal(400, "NOT_CONFIRMED");
+  return { action, topic, channel, broker, to, values, preview };
+}
+
+/** @throws Refusal 400 INVALID_VALUE */
+function valuesOf(action: Action, value: Fields): Record<string, string> {
+  const invalid = new Refusal(400, "INVALID_VALUE");
+  if (action === "durability") {
+    if (typeof value.value !== "string") throw invalid;
+    return { level: value.value };
+  }
+  if (action === "trace") {
+    if (typeof value.on !== "boolean") throw invalid;
+    return { on: String(value.on) };
+  }
+  if (action !== "retention") return {};
+  if (value.default === true) return { default: "true" };
+  const { time, bytes } = value;
+  if (time === undefined && bytes === undefined) throw invalid;
+  if ((time !== undefined && typeof time !== "string") || (bytes !== undefined && typeof bytes !== "number")) throw invalid;
+  return { ...(time === undefined ? {} : { time }), ...(bytes === undefined ? {} : { bytes: String(bytes) }) };
+}
+
+/** A text; empty if it is not there. @throws Refusal 400 INVALID_BODY if it is something else */
+function textIn(fields: Fields, name: string): string {
+  const value = fields[name] ?? "";
+  if (typeof value !== "string") throw new Refusal(400, "INVALID_BODY");
+  return value;
+}

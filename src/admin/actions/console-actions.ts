@@ -1,0 +1,153 @@
+import { Refusal } from "../../http/server/reply.ts";
+import type { ActionResult } from "../console-api.ts";
+import type { Discovery } from "../upstream/discovery.ts";
+import { fieldsOf, numberOf } from "../upstream/fields.ts";
+import { httpAddress } from "../upstream/producer.ts";
+import { queryOf, type Upstream, type UpstreamError } from "../upstream/upstream.ts";
+import type { CheckedAction } from "./action-request.ts";
+import { atEach, failedAt, type Outcome, type ServerResult } from "./server-results.ts";
+
+/** The parts of the console that actions need. */
+export interface ConsoleActionParts {
+  readonly upstream: Upstream;
+  readonly discovery: Discovery;
+  readonly options: { readonly lookupdHttpAddresses: readonly string[]; readonly nsqdHttpAddresses: readonly string[] };
+}
+
+/** Carries out actions of operators at one server or all that it concerns, and says how each took it. */
+export class ConsoleActions {
+  constructor(private readonly parts: ConsoleActionParts) {}
+
+  /** @throws Refusal 404 if nobody has what it is about; AllFailed if it cannot be found out who has it */
+  async carryOut(action: CheckedAction): Promise<ActionResult> {
+    switch (action.action) {
+      case "create":
+        return this.create(action);
+      case "delete":
+        return this.remove(action);
+      case "tombstone":
+        return this.tombstone(action);
+      case "drain":
+        await this.checkBroker(action.broker);
+        return resultOf(await this.post([action.broker], "/drain"));
+      case "seek":
+        return this.seek(action);
+      default:
+        return this.atBrokers(action, pathOf(action));
+    }
+  }
+
+  /** At the lookup servers and the brokers that have the topic; at all brokers without lookup servers; or at one broker. */
+  private async create({ topic, channel, broker }: CheckedAction): Promise<ActionResult> {
+    const { discovery, options } = this.parts;
+    const paths = [`/topic/create${queryOf({ topic })}`, ...(channel === "" ? [] : [`/channel/create${queryOf({ topic, channel })}`])];
+    const inOrder = async (servers: readonly string[]) => {
+      let outcomes: Outcome[] = [];
+      for (const path of paths) {
+        const failed = outcomes.filter(({ ok }) => !ok);
+        const going = path === paths[0] ? servers : outcomes.filter(({ ok }) => ok).map(({ server }) => server);
+        outcomes = [...failed, ...(await this.post(going, path))];
+      }
+      return outcomes;
+    };
+    if (broker !== "") {
+      await this.checkBroker(broker);
+      return resultOf(await inOrder([broker]));
+    }
+    if (!discovery.hasLookups) return resultOf(await inOrder(options.nsqdHttpAddresses));
+    const outcomes = await inOrder(options.lookupdHttpAddresses);
+    if (channel === "") return resultOf(outcomes);
+    // Brokers that have the topic ask lookup servers for its channels only when they create it.
+    const { value, failures } = await discovery.producersOf(topic);
+    return resultOf([...outcomes, ...(await this.post(value.map(httpAddress), paths.at(-1) ?? ""))], failures);
+  }
+
+  private async remove({ topic, channel, broker }: CheckedAction): Promise<ActionResult> {
+    const path = channel === "" ? `/topic/delete${queryOf({ topic })}` : `/channel/delete${queryOf({ topic, channel })}`;
+    const { brokers, failures } = await this.brokersWith(topic, broker);
+    // The brokers were found first: lookup servers do not know them any more afterwards.
+    const lookups = broker === "" ? this.parts.options.lookupdHttpAddresses : [];
+    const outcomes = [...(await this.post(lookups, path)), ...(await this.post(brokers, path))];
+    return presentResult(outcomes, failures, channel);
+  }
+
+  /** Hides a broker from those who look for a topic, and deletes the topic there. */
+  private async tombstone({ topic, broker }: CheckedAction): Promise<ActionResult> {
+    await this.checkBroker(broker);
+    const lookups = this.parts.options.lookupdHttpAddresses;
+    const atLookups = await this.post(lookups, `/topic/tombstone${queryOf({ topic, node: broker })}`);
+    const atBroker = await this.post([broker], `/topic/delete${queryOf({ topic })}`);
+    return presentResult([...atLookups, ...atBroker], [], "");
+  }
+
+  private async seek(action: CheckedAction): Promise<ActionResult> {
+    const { topic, channel, broker, to, preview } = action;
+    const path = `/channel/seek${queryOf({ topic, channel, to, ...(preview ? { preview: "true" } : {}) })}`;
+    const { brokers, failures } = await this.brokersWith(topic, broker);
+    const outcomes = await this.post(brokers, path);
+    const result = presentResult(outcomes, failures, channel);
+    if (!preview) return result;
+    return { ...result, preview: outcomes.flatMap(({ server, answer }) => (answer === undefined ? [] : [previewOf(server, answer)])) };
+  }
+
+  private async atBrokers({ topic, channel, broker }: CheckedAction, path: string): Promise<ActionResult> {
+    const { brokers, failures } = await this.brokersWith(topic, broker);
+    return presentResult(await this.post(brokers, path), failures, channel);
+  }
+
+  /** The brokers that have a topic, or the one that is given. */
+  private async brokersWith(topic: string, broker: string): Promise<{ brokers: string[]; failures: readonly UpstreamError[] }> {
+    if (broker === "") {
+      const { value, failures } = await this.parts.discovery.producersOf(topic);
+      return { brokers: value.map(httpAddress), failures };
+    }
+    await this.checkBroker(broker);
+    return { brokers: [broker], failures: [] };
+  }
+
+  /** Who asks chooses the address, and nothing else than a broker may be asked. @throws Refusal 404 */
+  private async checkBroker(broker: string): Promise<void> {
+    const { options, discovery } = this.parts;
+    if (options.nsqdHttpAddresses.includes(broker)) return;
+    const { value } = await discovery.producers();
+    if (!value.some((producer) => httpAddress(producer) === broker)) throw new Refusal(404, "BROKER_NOT_FOUND");
+  }
+
+  private post(servers: readonly string[], path: string): Promise<Outcome[]> {
+    return atEach(servers, (server) => this.parts.upstream.post(server, path));
+  }
+}
+
+/** The broker's call for an action that is one call. */
+function pathOf({ action, topic, channel, values }: CheckedAction): string {
+  return channel === ""
+    ? `/topic/${action}${queryOf({ topic, ...values })}`
+    : `/channel/${action}${queryOf({ topic, channel, ...values })}`;
+}
+
+/** Servers that do not have the thing are left out, unless none has it. @throws Refusal 404 */
+function presentResult(outcomes: readonly Outcome[], failures: readonly UpstreamError[], channel: string): ActionResult {
+  const having = outcomes.filter(({ isMissing }) => !isMissing);
+  if (having.length === 0 && failures.length === 0) {
+    const isChannel = channel !== "" && outcomes.some(({ message }) => message === "CHANNEL_NOT_FOUND");
+    throw new Refusal(404, isChannel ? "CHANNEL_NOT_FOUND" : "TOPIC_NOT_FOUND");
+  }
+  return resultOf(having, failures);
+}
+
+function resultOf(outcomes: readonly Outcome[], failures: readonly UpstreamError[] = []): ActionResult {
+  const results: ServerResult[] = outcomes.map(({ server, ok, message }) => ({ server, ok, message }));
+  results.push(...failures.map(failedAt));
+  return { ok: results.length > 0 && results.every(({ ok }) => ok), results };
+}
+
+function previewOf(broker: string, answer: Buffer) {
+  let fields = fieldsOf(undefined);
+  try {
+    fields = fieldsOf(JSON.parse(answer.toString()));
+  } catch {
+    // It has moved nothing, and says nothing that can be read: the figures are 0.
+  }
+  const number = (name: string) => numberOf(fields, name);
+  return { broker, from: number("from"), to: number("sequence"), depth: number("depth"), new_depth: number("new_depth") };
+}

@@ -1,0 +1,224 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { ActionRequest, Activity } from "../../../src/admin/console-api.ts";
+import { numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
+import { missing, testUnless } from "../../support/needs.ts";
+import { startServer, until } from "../../support/server.ts";
+import type { WithHttp } from "../../support/with-http.ts";
+import { WithAdmin } from "../support/with-admin.ts";
+
+function topicAt(broker: WithHttp | undefined, name: string) {
+  return broker?.broker.registry.topics.get(name);
+}
+
+function channelAt(broker: WithHttp | undefined, topic = "t", channel = "ch") {
+  return topicAt(broker, topic)?.channels.get(channel);
+}
+
+/** A topic `t` with a channel `ch` and messages at each broker. */
+async function fill({ brokers }: WithAdmin, count = 10): Promise<void> {
+  for (const { started, broker } of brokers) {
+    broker.registry.topic("t").channel("ch");
+    await started.publish("t", ...numbers(count));
+  }
+}
+
+/** What a topic is at each broker, for the actions that are tested below. */
+interface Look {
+  topic: boolean;
+  channel: boolean;
+  topicPaused: boolean;
+  channelPaused: boolean;
+  depth: number | undefined;
+  retention: number | undefined;
+  durability: string | undefined;
+}
+
+function look(broker: WithHttp | undefined): Look {
+  const topic = topicAt(broker, "t");
+  const channel = channelAt(broker);
+  return {
+    topic: topic !== undefined,
+    channel: channel !== undefined,
+    topicPaused: topic?.paused === true,
+    channelPaused: channel?.paused === true,
+    depth: channel?.depth,
+    retention: topic?.retention.bytes,
+    durability: topic?.durability,
+  };
+}
+
+const CASES: [request: Omit<ActionRequest, "topic">, changed: Partial<Look>][] = [
+  [{ action: "pause" }, { topicPaused: true }],
+  [{ action: "pause", channel: "ch" }, { channelPaused: true }],
+  [{ action: "empty", channel: "ch", confirm: "ch" }, { depth: 0 }],
+  [{ action: "seek", channel: "ch", to: "7", confirm: "ch" }, { depth: 3 }],
+  [{ action: "retention", value: { bytes: 12345, time: "1h" } }, { retention: 12345 }],
+  [{ action: "durability", value: { value: "fsync" } }, { durability: "fsync" }],
+  [
+    { action: "delete", channel: "ch", confirm: "ch" },
+    { channel: false, channelPaused: false, depth: undefined },
+  ],
+  [
+    { action: "delete", confirm: "t" },
+    { topic: false, channel: false, depth: undefined, retention: undefined, durability: undefined },
+  ],
+];
+
+for (const [request, changed] of CASES) {
+  const name = `${request.action} of a ${request.channel === undefined ? "topic" : "channel"}`;
+
+  test(`${name} is done at one broker, or at all that have the topic, and noted`, async () => {
+    await using site = WithAdmin.start();
+    await fill(site);
+    const before = look(site.brokers[0]);
+    const [first = "", second = ""] = site.addresses;
+    const one = await site.post("/actions", { ...request, topic: "t", broker: second });
+    expect(one).toEqual({ ok: true, results: [{ server: second, ok: true, message: "" }] });
+    expect(site.brokers.map(look)).toEqual([before, { ...before, ...changed }]);
+    const all = await site.post("/actions", { ...request, topic: "t" });
+    expect(all.ok).toBe(true);
+    expect(site.brokers.map(look)).toEqual(Array(2).fill({ ...before, ...changed }));
+    const { activity } = await site.get("/activity?limit=10");
+    const action = `${request.action}_${request.channel === undefined ? "topic" : "channel"}`;
+    expect(activity.at(-1)).toMatchObject({ action, topic: "t", channel: request.channel ?? "", server: second, ok: true });
+    const concerned = request.action === "delete" && request.channel === undefined ? [first] : [first, second];
+    // A broker that has the topic without the channel is not concerned either.
+    const expected = request.action === "delete" ? [first] : concerned;
+    expect(
+      activity
+        .slice(0, -1)
+        .map(({ server }: Activity) => server)
+        .sort(),
+    ).toEqual(expected.toSorted());
+  });
+}
+
+test("a topic and a channel are created at all brokers without lookup servers, or at one", async () => {
+  await using site = WithAdmin.start();
+  await site.post("/actions", { action: "create", topic: "t", channel: "ch", broker: site.addresses[1] });
+  expect(site.brokers.map((broker) => channelAt(broker) !== undefined)).toEqual([false, true]);
+  const all = await site.post("/actions", { action: "create", topic: "t", channel: "ch" });
+  expect(all.results.map(({ server, ok }: { server: string; ok: boolean }) => [server, ok])).toEqual(
+    site.addresses.map((at) => [at, true]),
+  );
+  expect(site.brokers.map((broker) => channelAt(broker) !== undefined)).toEqual([true, true]);
+});
+
+test("a tombstone deletes the topic at its broker only", async () => {
+  await using site = WithAdmin.start();
+  await fill(site);
+  await site.post("/actions", { action: "tombstone", topic: "t", broker: site.addresses[0] });
+  expect(site.brokers.map((broker) => topicAt(broker, "t") !== undefined)).toEqual([false, true]);
+});
+
+test("the preview of a seek says by broker what the seek then does, and is not noted", async () => {
+  await using site = WithAdmin.start();
+  await fill(site);
+  await site.brokers[1]?.started.publish("t", ...numbers(5));
+  for (const to of ["beginning", "12", "end"]) {
+    const request = { action: "seek", topic: "t", channel: "ch", to };
+    const { preview } = await site.post("/actions", { ...request, preview: true });
+    expect(preview.map(({ depth }: { depth: number }) => depth)).toEqual(site.brokers.map((broker) => channelAt(broker)?.depth));
+    await site.post("/actions", { ...request, confirm: "ch" });
+    expect(preview.map((row: { new_depth: number }) => row.new_depth)).toEqual(site.brokers.map((broker) => channelAt(broker)?.depth));
+  }
+  expect((await site.get("/activity")).activity).toHaveLength(6);
+});
+
+test("a request that is incomplete, not confirmed or about nothing is refused, and changes nothing", async () => {
+  await using site = WithAdmin.start();
+  await fill(site);
+  const before = site.brokers.map(look);
+  const refused = (body: unknown) => site.refusal(site.send("/actions", body));
+  const t = { topic: "t" };
+  for (const body of [
+    { ...t, action: "delete" },
+    { ...t, action: "delete", confirm: "T" },
+    { ...t, action: "delete", channel: "ch", confirm: "t" },
+    { ...t, action: "empty", confirm: "" },
+    { ...t, action: "seek", channel: "ch", to: "end" },
+    { action: "drain", broker: site.addresses[0], confirm: "t" },
+  ])
+    expect(await refused(body)).toBe("400 NOT_CONFIRMED");
+  for (const body of [null, [], {}, { action: "toString" }, { action: 1 }].slice(0, 4))
+    expect(await refused(body)).toBe("400 INVALID_ACTION");
+  expect(await refused({ action: 1 })).toBe("400 INVALID_BODY");
+  expect(await refused({ action: "pause", topic: "!" })).toBe("400 INVALID_TOPIC");
+  expect(await refused({ action: "pause", topic: 7 })).toBe("400 INVALID_BODY");
+  expect(await refused({ ...t, action: "seek", to: "end", confirm: "t" })).toBe("400 INVALID_CHANNEL");
+  expect(await refused({ ...t, action: "durability", channel: "ch", value: { value: "write" } })).toBe("400 INVALID_CHANNEL");
+  expect(await refused({ ...t, action: "retention", value: { bytes: "1" } })).toBe("400 INVALID_VALUE");
+  expect(await refused({ ...t, action: "trace", value: {} })).toBe("400 INVALID_VALUE");
+  expect(await refused({ ...t, action: "tombstone" })).toBe("400 MISSING_BROKER");
+  expect(await refused({ ...t, action: "pause", broker: "127.0.0.1:1" })).toBe("404 BROKER_NOT_FOUND");
+  expect(await refused({ action: "pause", topic: "none" })).toBe("404 TOPIC_NOT_FOUND");
+  expect(await refused({ ...t, action: "pause", channel: "none" })).toBe("404 CHANNEL_NOT_FOUND");
+  expect(await refused({ action: "delete", topic: "none", confirm: "none" })).toBe("404 TOPIC_NOT_FOUND");
+  expect(await site.refusal(site.send("/actions", {}, { "Content-Type": "text/plain" }))).toBe("415 INVALID_CONTENT_TYPE");
+  expect(site.brokers.map(look)).toEqual(before);
+});
+
+test("who may not change something may not act, and sees previews", async () => {
+  await using site = WithAdmin.start({ adminUsers: ["ann"] });
+  await fill(site);
+  const pause = { action: "pause", topic: "t" };
+  expect(await site.refusal(site.send("/actions", pause))).toBe("403 FORBIDDEN");
+  const seek = { action: "seek", topic: "t", channel: "ch", to: "end", preview: true };
+  expect((await site.send("/actions", seek)).status).toBe(200);
+  expect((await site.send("/actions", { ...pause, preview: true })).status).toBe(403);
+  expect((await site.send("/actions", pause, { "X-Forwarded-User": "ann" })).status).toBe(200);
+  expect((await site.get("/activity")).activity.map(({ user }: Activity) => user)).toEqual(["ann", "ann"]);
+});
+
+test("a broker that is down is a part of the result, and of the audit log; the endpoint is told of what was done", async () => {
+  const told: { action: string; node?: string }[] = [];
+  await using endpoint = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: async (request) => {
+      told.push((await request.json()) as { action: string });
+      return new Response();
+    },
+  });
+  const folder = temporaryFolder();
+  const auditLog = join(folder, "audit.log");
+  const site = WithAdmin.start({ notificationHttpEndpoint: `http://127.0.0.1:${endpoint.port}/`, auditLog }, ["127.0.0.1:1"]);
+  await fill(site);
+  const result = await site.post("/actions", { action: "pause", topic: "t" });
+  expect([result.ok, result.results.map(({ ok }: { ok: boolean }) => ok)]).toEqual([false, [true, true, false]]);
+  expect(result.results[2]).toMatchObject({ server: "127.0.0.1:1", message: expect.stringContaining("connection refused") });
+  const down = await site.post("/actions", { action: "unpause", topic: "t", broker: "127.0.0.1:1" });
+  expect(down.ok).toBe(false);
+  // nsqadmin's own API is noted, too.
+  const legacy = (path: string, method: string, body: string) => fetch(site.url("").replace("/api/v1", path), { method, body });
+  expect((await legacy("/api/topics/t/ch", "POST", '{"action":"pause"}')).status).toBe(200);
+  expect((await legacy("/api/topics/none/ch", "POST", '{"action":"pause"}')).status).toBe(404);
+  await until("the endpoint was told", () => told.length === 2);
+  expect(told.map(({ action }) => action)).toEqual(["pause_topic", "pause_channel"]);
+  await site[Symbol.asyncDispose]();
+  const lines = readFileSync(auditLog, "utf8").trim().split("\n");
+  const noted = lines.map((line) => JSON.parse(line) as Activity).map(({ action, topic, ok }) => `${action} ${topic} ${ok}`);
+  expect(noted.slice(0, 4)).toEqual(["pause_topic t true", "pause_topic t true", "pause_topic t false", "unpause_topic t false"]);
+  expect(noted.filter((line) => line.startsWith("pause_channel"))).toEqual([
+    "pause_channel t true",
+    "pause_channel t false",
+    "pause_channel none false",
+  ]);
+  removeFolder(folder);
+});
+
+testUnless(missing("nsqd"))("what Go's nsqd cannot do is said of it alone", async () => {
+  await using nsqd = await startServer({ program: "nsqd", args: ["--broadcast-address=127.0.0.1"] });
+  const go = `127.0.0.1:${nsqd.httpPort}`;
+  await using site = WithAdmin.start({}, [go], 1);
+  await fill(site);
+  for (const path of ["/topic/create?topic=t", "/channel/create?topic=t&channel=ch"]) await nsqd.http("POST", path);
+  const paused = await site.post("/actions", { action: "pause", topic: "t", channel: "ch" });
+  expect(paused.ok).toBe(true);
+  const sought = await site.post("/actions", { action: "seek", topic: "t", channel: "ch", to: "beginning", confirm: "ch" });
+  const [, result] = sought.results;
+  expect([sought.ok, result.server, result.ok]).toEqual([false, go, false]);
+  expect(result.message).toContain("cannot do that");
+});
