@@ -8,6 +8,8 @@ import { parseAddress } from "../net/address.ts";
 import { ConsoleActions } from "./actions/console-actions.ts";
 import { Audit } from "./audit/audit.ts";
 import { AuditFile } from "./audit/audit-file.ts";
+import { BulkActions } from "./messages/bulk-actions.ts";
+import { Tails } from "./messages/tail.ts";
 import { Notifications } from "./notify/notifications.ts";
 import { Actions } from "./nsqadmin/actions.ts";
 import { parseNetwork } from "./nsqadmin/network.ts";
@@ -29,6 +31,8 @@ export class Admin {
   readonly discovery: Discovery;
   readonly actions: Actions;
   readonly consoleActions: ConsoleActions;
+  readonly bulkActions: BulkActions;
+  readonly tails: Tails;
   /** Undefined without --notification-http-endpoint. */
   readonly notifications: Notifications | undefined;
   /** What operators have done. */
@@ -71,6 +75,8 @@ export class Admin {
     this.views = new Views(this.watcher);
     this.streams = new Streams(this.views, this.watcher, logger);
     this.consoleActions = new ConsoleActions(this);
+    this.bulkActions = new BulkActions(this);
+    this.tails = new Tails(this);
     this.rateLimitedLog = new RateLimitedLog(logger);
     const endpoint = this.urlOf("notification-http-endpoint", options.notificationHttpEndpoint);
     this.notifications = endpoint && new Notifications(endpoint, this);

@@ -3,6 +3,9 @@ import { type Endpoint, get, type Handler, post, put, type Route, type RouteEntr
 import { act } from "./actions/action-call.ts";
 import { activity } from "./audit/activity-call.ts";
 import type { AdminCall } from "./call.ts";
+import { actOnMessages } from "./messages/bulk-call.ts";
+import { listMessages, oneMessage } from "./messages/messages-call.ts";
+import { openTail } from "./messages/tail-call.ts";
 import { changeChannel, changeTopic, createTopicOrChannel, deleteChannel, deleteTopic, tombstoneNode } from "./nsqadmin/changes.ts";
 import { getConfig, putConfig } from "./nsqadmin/config.ts";
 import { graphiteChart, graphiteRate } from "./nsqadmin/graphite.ts";
@@ -60,6 +63,9 @@ const ROUTES: RouteEntry<AdminCall>[] = [
   ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needs("administer", "body", remove(tombstoneNode))])],
   ["/api/counter", needs("view", "none", get(counter))],
   ["/api/graphite", needs("view", "none", get(graphiteRate))],
+  ["/api/v1/messages", new Map([...needs("view", "query", get(listMessages)), ...needs("view", "body", post(actOnMessages))])],
+  ["/api/v1/tail", needs("view", "query", get(openTail))],
+  ["/api/v1/message", needs("view", "query", get(oneMessage))],
   ["/api/v1/actions", needs("view", "body", post(act))],
   ["/api/v1/activity", needs("view", "none", get(activity))],
   // --allow-config-from-cidr says who may.

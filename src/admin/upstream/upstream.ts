@@ -76,6 +76,11 @@ export class Upstream {
     return (await this.send(server, { method: "POST", path, ...given }, signal)).body;
   }
 
+  /** Resolves if it answers that it is well. */
+  async ping(server: string): Promise<void> {
+    await this.send(server, { method: "GET", path: "/ping" }, undefined);
+  }
+
   private async send(server: string, request: HttpRequest, signal: AbortSignal | undefined): Promise<HttpResponse> {
     const failed = (why: string, status?: number, code?: string) => new UpstreamError(server, request, why, status, code);
     let address: Address;

@@ -1,0 +1,61 @@
+import { JsonPath, JsonPathError } from "./json-path.ts";
+import { Regexp, type RegexpMatch } from "./regexp.ts";
+import { RegexpError } from "./regexp-parser.ts";
+
+export type MatchKind = "text" | "regexp" | "json";
+
+/** Bodies beyond this are not searched by regular expression or JSON path. */
+const MAX_BODY_BYTES = 1024 * 1024;
+/** Characters after which the clock is looked at. The worst expression takes some µs for each. */
+const PIECE = 1024;
+/** A body that takes longer is taken for one that does not fit. */
+const MAX_BODY_MS = 1000;
+
+/** Lets others have their turn while something takes long. */
+export interface Pace {
+  /** To be called every millisecond or so. @returns a promise if it is time to wait for others */
+  pause(): Promise<void> | undefined;
+}
+
+/** Tells whether the bodies of messages fit a search. */
+export type BodyMatcher = (body: Buffer, pace: Pace) => boolean | Promise<boolean>;
+
+/** A search that cannot be understood. The message says why. */
+export class MatchError extends Error {
+  override name = "MatchError";
+}
+
+/** @throws MatchError */
+export function bodyMatcher(kind: MatchKind, text: string): BodyMatcher {
+  if (kind === "text") return (body) => body.includes(text);
+  try {
+    if (kind === "json") return jsonMatcher(new JsonPath(text));
+    const regexp = new Regexp(text);
+    return (body, pace) => body.length <= MAX_BODY_BYTES && finish(regexp.begin(body.toString()), pace);
+  } catch (error) {
+    if (error instanceof RegexpError || error instanceof JsonPathError) throw new MatchError(error.message);
+    throw error;
+  }
+}
+
+function jsonMatcher(path: JsonPath): BodyMatcher {
+  return (body) => {
+    if (body.length > MAX_BODY_BYTES) return false;
+    try {
+      return path.fits(JSON.parse(body.toString()));
+    } catch {
+      // A body that is not JSON fits no path.
+      return false;
+    }
+  };
+}
+
+async function finish(match: RegexpMatch, pace: Pace): Promise<boolean> {
+  const beganMs = performance.now();
+  for (;;) {
+    const found = match.step(PIECE);
+    if (found !== undefined) return found;
+    if (performance.now() - beganMs > MAX_BODY_MS) return false;
+    await pace.pause();
+  }
+}
