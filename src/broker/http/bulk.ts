@@ -16,7 +16,7 @@ import { unavailableCode } from "./unavailable.ts";
  * `{"done": n, "failed": [{"id", "message": CODE}, …]}`; NOT_TRIED: the call ran out of time, and may be sent again with these.
  */
 
-/** Of one call. */
+/** The most ids of one call. */
 const MAX_IDS = 1000;
 /** An id takes 19 bytes in JSON. */
 const MAX_BODY_BYTES = 32 * 1024;

@@ -2,6 +2,7 @@ import { json, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Discarded } from "../topics/channel/discarded.ts";
 import { parseConsumeOffset, resolveLogPosition } from "../topics/inspect/log-position.ts";
+import { seekPreview } from "../topics/inspect/seek-preview.ts";
 import { existingChannel, positionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -34,7 +35,7 @@ export async function setOffset(call: HttpCall): Promise<Response> {
 }
 
 function previewOf(channel: Channel, sequence: number): Response {
-  const { from, depth, discarded } = channel.seekPreview(sequence);
+  const { from, depth, discarded } = seekPreview(channel, sequence);
   return json({ sequence, from, depth: channel.depth, new_depth: depth, discarded: discardedJson(discarded) });
 }
 

@@ -246,7 +246,11 @@ export class Channel implements ChannelView, ChannelSignals {
    * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
    */
   seek(sequence: number): Discarded {
-    const { discarded } = this.seekPreview(sequence);
+    const discarded = {
+      inFlight: this.inFlight.count,
+      requeued: this.inFlight.ready.length,
+      deferred: this.inFlight.deferredCount + this.deferrals.storedCount,
+    };
     const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
       this.restartAt(sequence, log.locate(sequence), false, sequence);
@@ -263,20 +267,6 @@ export class Channel implements ChannelView, ChannelSignals {
     );
     if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
     return discarded;
-  }
-
-  /** What seek() would change: the sequence of the next message for the first time, the depth afterwards, and what is discarded. */
-  seekPreview(sequence: number): { from: number; depth: number; discarded: Discarded } {
-    const { inFlight, deferrals, topic } = this;
-    return {
-      from: inFlight.window.cursor,
-      depth: Math.max(0, topic.released - sequence),
-      discarded: {
-        inFlight: inFlight.count,
-        requeued: inFlight.ready.length,
-        deferred: inFlight.deferredCount + deferrals.storedCount,
-      },
-    };
   }
 
   /**

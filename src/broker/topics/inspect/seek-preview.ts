@@ -1,0 +1,24 @@
+import type { Channel } from "../channel/channel.ts";
+import type { Discarded } from "../channel/discarded.ts";
+
+/** What a seek would change. */
+interface SeekPreview {
+  /** The sequence of the message that the channel would deliver next for the first time. */
+  from: number;
+  /** The depth afterwards. */
+  depth: number;
+  discarded: Discarded;
+}
+
+/** What Channel.seek() would do, without doing it. @param sequence of a message in the log, or its end */
+export function seekPreview({ inFlight, deferrals, topic }: Channel, sequence: number): SeekPreview {
+  return {
+    from: inFlight.window.cursor,
+    depth: Math.max(0, topic.released - sequence),
+    discarded: {
+      inFlight: inFlight.count,
+      requeued: inFlight.ready.length,
+      deferred: inFlight.deferredCount + deferrals.storedCount,
+    },
+  };
+}
