@@ -4,6 +4,7 @@ import type { DescriptorBudget, DescriptorShare } from "../base/descriptor-budge
 import type { Logger } from "../base/logger.ts";
 import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
+import { Scrapes } from "../http/metrics/scrape.ts";
 import { parseAddress } from "../net/address.ts";
 import { ConsoleActions } from "./actions/console-actions.ts";
 import { Audit } from "./audit/audit.ts";
@@ -42,6 +43,7 @@ export class Admin {
   readonly watcher: Watcher;
   readonly views: Views;
   readonly streams: Streams;
+  readonly scrapes = new Scrapes();
   /** For errors that may come many times a second. */
   readonly rateLimitedLog: RateLimitedLog;
   readonly clientDescriptors: { readonly http: DescriptorShare };
@@ -82,6 +84,7 @@ export class Admin {
     this.notifications = endpoint && new Notifications(endpoint, this);
     const file = options.auditLog === "" ? undefined : new AuditFile(options.auditLog, this.rateLimitedLog);
     this.audit = new Audit({ logger, file, notifications: this.notifications });
+    this.audit.subscribe((activity) => this.streams.tell(activity));
     if (options.proxyGraphite && this.urlOf("graphite-url", options.graphiteUrl) === undefined) {
       throw new StartError(`--${this.flagName("proxy-graphite")} needs --${this.flagName("graphite-url")}`);
     }
@@ -96,6 +99,7 @@ export class Admin {
 
   /** Ends what is under way for pages, before the listener is closed, and watches no more. */
   close(): void {
+    this.tails.close();
     this.streams.close();
     this.watcher.close();
     this.views.close();

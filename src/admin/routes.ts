@@ -1,5 +1,17 @@
+import { processMetrics } from "../http/metrics/process-metrics.ts";
 import { plain } from "../http/server/reply.ts";
-import { type Endpoint, get, type Handler, post, put, type Route, type RouteEntry, Router, remove } from "../http/server/router.ts";
+import {
+  type Endpoint,
+  get,
+  getOrHead,
+  type Handler,
+  post,
+  put,
+  type Route,
+  type RouteEntry,
+  Router,
+  remove,
+} from "../http/server/router.ts";
 import { act } from "./actions/action-call.ts";
 import { activity } from "./audit/activity-call.ts";
 import type { AdminCall } from "./call.ts";
@@ -42,6 +54,9 @@ function needs(level: Permission["level"], topic: Permission["topic"], route: Ro
 /** The HTTP API, without --base-path: nsqadmin's calls, and the console's own below /api/v1. */
 const ROUTES: RouteEntry<AdminCall>[] = [
   ["/ping", get(() => plain(200, "OK"))],
+  // Not nsqadmin's: it is ready once it listens, whatever brokers do.
+  ["/ready", getOrHead(() => plain(200, "OK"))],
+  ["/metrics", get(({ admin, request }) => admin.scrapes.answer(request, processMetrics))],
   ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needs("administer", "body", post(createTopicOrChannel))])],
   [
     "/api/topics/:topic",

@@ -36,8 +36,6 @@ export function startAdmin(options: AdminOptions, logger: Logger, flagPrefix = "
     endWatching: () => admin.close(),
     stop: async () => {
       admin.close();
-      // Tails would keep the listener open.
-      admin.tails.close();
       await http.stop();
       await Promise.all([admin.notifications?.stop(), admin.audit.close()]);
     },

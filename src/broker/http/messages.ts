@@ -60,7 +60,7 @@ export function channelMessages(call: HttpCall): Response {
 }
 
 /** The sequence of the message that the argument `id` names. @throws Refusal 400 */
-function idArgument({ query }: HttpCall, topic: Topic): number {
+export function idArgument({ query }: HttpCall, topic: Topic): number {
   const id = query.get("id");
   if (id === undefined) throw new Refusal(400, "MISSING_ARG_ID");
   const sequence = sequenceOfId(topic.log, id);

@@ -42,6 +42,8 @@ export interface TopicFigures {
   rates: RateFigures;
   oldest_age_ms: number | null;
   log_bytes: number;
+  /** Whether what happens to its messages is recorded. */
+  traced: boolean;
   latency?: LatencyFigures[];
 }
 
@@ -116,6 +118,7 @@ export function addFigures(source: FigureSource, stats: Stats, isDetailed: boole
     topicStats.rates = ofTopic.figures();
     topicStats.oldest_age_ms = ofTopic.oldestAgeMs;
     topicStats.log_bytes = logged;
+    topicStats.traced = topic.trace !== undefined;
     if (isDetailed) topicStats.latency = [latencyOf("message_size", topic.meter.sizes), ...channelLatency([...topic.channels.values()])];
     for (const one of channelStats) {
       const channel = topic.channels.get(one.channel_name);
