@@ -1,3 +1,4 @@
+import { isValidName } from "../../frame/names.ts";
 import type { Discovery } from "../upstream/discovery.ts";
 import { AllFailed, gather } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
@@ -56,6 +57,7 @@ export class Actions {
     // The brokers first: lookup servers do not know them any more afterwards.
     const { value: producers, failures, isKnown } = await discovery.producersOf(topic);
     if (!isKnown && failures.length === 0) throw new NotFound("TOPIC_NOT_FOUND");
+    checkChannel(channel);
     const path = channel === "" ? `/topic/delete${queryOf({ topic })}` : `/channel/delete${queryOf({ topic, channel })}`;
     const atLookups = await this.delete("nsqlookupd", options.lookupdHttpAddresses, path);
     const atBrokers = await this.delete("nsqd", producers.map(httpAddress), path);
@@ -69,6 +71,7 @@ export class Actions {
   async change(change: Change, topic: string, channel = ""): Promise<UpstreamError[]> {
     const { value: producers, failures } = await this.parts.discovery.producersOf(topic);
     if (producers.length === 0) throw new NotFound("TOPIC_NOT_FOUND");
+    checkChannel(channel);
     const path = channel === "" ? `/topic/${change}${queryOf({ topic })}` : `/channel/${change}${queryOf({ topic, channel })}`;
     try {
       return [...failures, ...(await this.post("nsqd", producers.map(httpAddress), path))];
@@ -119,4 +122,9 @@ export class Actions {
       throw error;
     }
   }
+}
+
+/** Brokers would refuse such a name, which would look like their failure. @throws NotFound for a name that no channel can have */
+function checkChannel(channel: string): void {
+  if (channel !== "" && !isValidName(channel)) throw new NotFound("CHANNEL_NOT_FOUND");
 }
