@@ -1,4 +1,5 @@
 import { processMetrics } from "../http/metrics/process-metrics.ts";
+import { descriptionRoutes } from "../http/openapi/routes.ts";
 import { plain } from "../http/server/reply.ts";
 import {
   type Endpoint,
@@ -100,21 +101,32 @@ function unlogged(handle: Handler<AdminCall>): Route<AdminCall> {
   return new Map([["GET", { handle, logged: false }]]);
 }
 
+/** All calls, without --base-path in their paths. */
+export function adminRoutes({ basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">): RouteEntry<AdminCall>[] {
+  const routes = [...ROUTES, ...(proxyGraphite ? [CHART] : [])];
+  return [
+    ...routes,
+    ...descriptionRoutes<AdminCall>(routes, async () => (await import("./describe/admin-api.ts")).ADMIN_API, prefixOf(basePath)),
+  ];
+}
+
 /**
  * @param options the base path begins with a slash and does not end with one, except for the root
  * @param assets answers a GET of any other path that cannot be a call's: with the page and its files. AdminCall.assetPath is the path
  */
-export function adminRouter(
-  { basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">,
-  assets?: Handler<AdminCall>,
-): Router<AdminCall> {
-  const prefix = basePath === "/" ? "" : basePath;
-  const entries = [...ROUTES, ...(proxyGraphite ? [CHART] : [])].map(([path, route]) => [prefix + path, route] as const);
+export function adminRouter(options: Pick<AdminOptions, "basePath" | "proxyGraphite">, assets?: Handler<AdminCall>): Router<AdminCall> {
+  const prefix = prefixOf(options.basePath);
+  const entries = adminRoutes(options).map(([path, route]) => [prefix + path, route] as const);
   return new Router(entries, assets === undefined ? undefined : restUnder(prefix, { handle: assets, logged: true }));
 }
 
 /** What is below these is a call or nothing, and never the page. */
 const CALLS = ["/api", "/config", "/render"];
+
+/** In front of all paths. */
+function prefixOf(basePath: string): string {
+  return basePath === "/" ? "" : basePath;
+}
 
 function restUnder(prefix: string, assets: Endpoint<AdminCall>) {
   return (path: string): Endpoint<AdminCall> | undefined => {

@@ -1,3 +1,4 @@
+import { descriptionRoutes } from "../../http/openapi/routes.ts";
 import { brokerDebugRoutes } from "../../http/server/debug.ts";
 import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/server/router.ts";
 import { copyMessages, finishMessages, moveMessages, requeueMessages } from "./bulk.ts";
@@ -70,7 +71,13 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
 ];
 
+/** All calls. @param hasDebug whether /debug is served */
+export function apiRoutes(hasDebug: boolean): RouteEntry<HttpCall>[] {
+  const routes = [...ROUTES, ...(hasDebug ? brokerDebugRoutes<HttpCall>() : [])];
+  return [...routes, ...descriptionRoutes<HttpCall>(routes, async () => (await import("./describe/broker-api.ts")).BROKER_API)];
+}
+
 /** @param hasDebug whether /debug is served */
 export function apiRouter(hasDebug: boolean): Router<HttpCall> {
-  return new Router([...ROUTES, ...(hasDebug ? brokerDebugRoutes<HttpCall>() : [])]);
+  return new Router(apiRoutes(hasDebug));
 }

@@ -1,3 +1,4 @@
+import { descriptionRoutes } from "../../http/openapi/routes.ts";
 import { debugRoutes } from "../../http/server/debug.ts";
 import { get, getOrHead, post, type RouteEntry, Router } from "../../http/server/router.ts";
 import type { LookupCall } from "./call.ts";
@@ -25,7 +26,13 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   ["/channel/delete", post(deleteChannel)],
 ];
 
+/** All calls. @param hasDebug whether /debug/pprof is served */
+export function apiRoutes(hasDebug: boolean): RouteEntry<LookupCall>[] {
+  const routes = [...ROUTES, ...(hasDebug ? debugRoutes<LookupCall>("/debug/pprof") : [])];
+  return [...routes, ...descriptionRoutes<LookupCall>(routes, async () => (await import("./lookup-api.ts")).LOOKUP_API)];
+}
+
 /** @param hasDebug whether /debug/pprof is served */
 export function apiRouter(hasDebug: boolean): Router<LookupCall> {
-  return new Router([...ROUTES, ...(hasDebug ? debugRoutes<LookupCall>("/debug/pprof") : [])]);
+  return new Router(apiRoutes(hasDebug));
 }

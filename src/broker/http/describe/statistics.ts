@@ -1,0 +1,157 @@
+import {
+  BOOLEAN,
+  COUNT,
+  INTEGER,
+  listOf,
+  NUMBER,
+  object,
+  objectOf,
+  oneOf,
+  optional,
+  orNull,
+  type Schema,
+  STRING,
+} from "../../../http/openapi/schema.ts";
+import type { LatencyStats } from "../../latency/percentiles.ts";
+import type { LatencyFigures, RateFigures } from "../../metrics/figures.ts";
+import type { ChannelStats, ClientStats, MemoryStats, PublishedCount, TopicStats } from "../../metrics/stats.ts";
+
+// The JSON of GET /stats.
+
+const RATE = listOf(NUMBER);
+const RATES = objectOf<RateFigures>(
+  { in: RATE, out: RATE, finish: RATE, requeue: RATE, timeout: RATE },
+  { title: "Rates", description: "per second: in the last second, and averaged over about 1 and 5 minutes" },
+);
+
+const HISTOGRAM = objectOf<LatencyFigures>(
+  {
+    name: oneOf("publish_to_ok", "publish_to_delivery", "delivery_to_finish", "fsync", "message_size"),
+    unit: oneOf("ms", "bytes"),
+    count: COUNT,
+    sum: NUMBER,
+    bounds: listOf(NUMBER),
+    counts: listOf(COUNT),
+  },
+  { title: "Histogram" },
+);
+
+/** With bunsq=true only. */
+const FIGURES = { rates: optional(RATES), oldest_age_ms: optional(orNull(NUMBER)), latency: optional(listOf(HISTOGRAM)) };
+
+const LATENCY = objectOf<LatencyStats>(
+  { count: COUNT, percentiles: orNull(listOf(object({ quantile: NUMBER, value: { ...NUMBER, description: "ns" } }))) },
+  { title: "Latency" },
+);
+
+const CLIENT = objectOf<ClientStats>(
+  {
+    client_id: STRING,
+    hostname: STRING,
+    version: oneOf("V2"),
+    remote_address: STRING,
+    state: INTEGER,
+    ready_count: COUNT,
+    in_flight_count: COUNT,
+    message_count: COUNT,
+    finish_count: COUNT,
+    requeue_count: COUNT,
+    connect_ts: { ...COUNT, description: "s since 1970" },
+    sample_rate: COUNT,
+    deflate: BOOLEAN,
+    snappy: BOOLEAN,
+    user_agent: STRING,
+    authed: optional(BOOLEAN),
+    auth_identity: optional(STRING),
+    auth_identity_url: optional(STRING),
+    topology_region: optional(STRING),
+    topology_zone: optional(STRING),
+    pub_counts: optional(listOf(objectOf<PublishedCount>({ topic: STRING, count: COUNT }))),
+    tls: BOOLEAN,
+    tls_cipher_suite: STRING,
+    tls_version: STRING,
+    tls_negotiated_protocol: STRING,
+    tls_negotiated_protocol_is_mutual: BOOLEAN,
+    publish_errors: optional(COUNT),
+  },
+  { title: "ClientStats" },
+);
+
+const CHANNEL = objectOf<ChannelStats>(
+  {
+    channel_name: STRING,
+    depth: COUNT,
+    backend_depth: COUNT,
+    in_flight_count: COUNT,
+    deferred_count: COUNT,
+    message_count: COUNT,
+    requeue_count: COUNT,
+    timeout_count: COUNT,
+    client_count: COUNT,
+    clients: orNull(listOf(CLIENT)),
+    paused: BOOLEAN,
+    zone_local_msg_count: optional(COUNT),
+    region_local_msg_count: optional(COUNT),
+    global_msg_count: optional(COUNT),
+    e2e_processing_latency: LATENCY,
+    read_failure: optional(STRING),
+    ...FIGURES,
+    backlog_bytes: optional(COUNT),
+  },
+  { title: "ChannelStats" },
+);
+
+const TOPIC = objectOf<TopicStats>(
+  {
+    topic_name: STRING,
+    channels: listOf(CHANNEL),
+    depth: COUNT,
+    backend_depth: COUNT,
+    message_count: COUNT,
+    message_bytes: COUNT,
+    paused: BOOLEAN,
+    e2e_processing_latency: LATENCY,
+    corrupt_regions: optional(COUNT),
+    ...FIGURES,
+    log_bytes: optional(COUNT),
+    traced: optional(BOOLEAN),
+  },
+  { title: "TopicStats" },
+);
+
+const MEMORY = objectOf<MemoryStats>(
+  {
+    heap_objects: COUNT,
+    heap_idle_bytes: INTEGER,
+    heap_in_use_bytes: COUNT,
+    heap_released_bytes: COUNT,
+    gc_pause_usec_100: COUNT,
+    gc_pause_usec_99: COUNT,
+    gc_pause_usec_95: COUNT,
+    next_gc_bytes: COUNT,
+    gc_total_runs: COUNT,
+  },
+  { title: "MemoryStats" },
+);
+
+export const STATS: Schema = object(
+  {
+    version: STRING,
+    health: STRING,
+    start_time: { ...COUNT, description: "s since 1970" },
+    topics: orNull(listOf(TOPIC)),
+    memory: optional(MEMORY),
+    producers: orNull(listOf(CLIENT)),
+    connections: optional(object({ open: COUNT, refused: COUNT })),
+    http_connections: optional(object({ open: COUNT, refused: COUNT, closed_idle: COUNT })),
+    corrupt_files: optional({ type: "object", additionalProperties: COUNT }),
+    bunsq_version: STRING,
+    read_failures: optional(listOf(object({ waiting: STRING, error: STRING }))),
+    ...FIGURES,
+    log_bytes: optional(COUNT),
+    disk_free_bytes: optional(orNull(COUNT)),
+    producer_count: optional(COUNT),
+    publish_errors: optional(COUNT),
+  },
+  { title: "Stats" },
+);

@@ -1,0 +1,208 @@
+import { jsonAnswer, NO_BODY, needs, type OperationGroup, takes } from "../../../http/openapi/operation.ts";
+import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, orNull, STRING } from "../../../http/openapi/schema.ts";
+import { CHANNEL, CHANNEL_ARGUMENTS, NO_CHANNEL, NO_TOPIC, NO_VALID_TOPIC, POSITION, TOPIC } from "./parameters.ts";
+
+const DURABILITY = jsonAnswer(
+  "What is set, and what is in force",
+  object({ topic_name: STRING, level: oneOf("write", "fsync", "default"), durability: oneOf("write", "fsync") }, { title: "Durability" }),
+);
+
+const RETENTION = jsonAnswer(
+  "What is in force, and what the log has",
+  object(
+    {
+      topic_name: STRING,
+      time: { type: "string", description: "A duration as Go prints it; `0s`: none", examples: ["1h30m0s"] },
+      bytes: COUNT,
+      default: { type: "boolean", description: "Whether the flags say so" },
+      log: object({ beginning: COUNT, end: COUNT, bytes: COUNT, oldest: orNull({ type: "string", format: "date-time" }) }),
+    },
+    { title: "Retention" },
+  ),
+);
+
+const MOVED = jsonAnswer(
+  "Where the channel is now, and which deliveries it dropped for it",
+  object(
+    { sequence: INTEGER, depth: COUNT, discarded: object({ in_flight: COUNT, requeued: COUNT, deferred: COUNT }) },
+    { title: "Moved" },
+  ),
+);
+const NOT_MOVED = { ...NO_CHANNEL, 503: ["TOPIC_NOT_OPEN", "NOT_SAVED", "NOT_STORED", "TOO_MANY_REQUESTS", "FILE_UNREADABLE"] };
+
+const TRACE_STORE = object(
+  {
+    bytes: COUNT,
+    limit_bytes: COUNT,
+    written: COUNT,
+    dropped: COUNT,
+    spans: optional(object({ sent: COUNT, dropped: COUNT, dropped_records: COUNT, waiting: COUNT })),
+  },
+  { title: "TraceStore", description: "The traces of all topics" },
+);
+const TOPIC_TRACE = jsonAnswer(
+  "What is traced",
+  object({ topic_name: STRING, on: BOOLEAN, channels: listOf(STRING), store: TRACE_STORE }, { title: "TopicTrace" }),
+);
+const CHANNEL_TRACE = jsonAnswer(
+  "Whether the channel is traced, for itself or with its topic",
+  object({ topic_name: STRING, channel_name: STRING, on: BOOLEAN, own: BOOLEAN, store: TRACE_STORE }, { title: "ChannelTrace" }),
+);
+const ON = needs("on", "Whether to trace", oneOf("true", "false"), "true");
+
+export const TOPICS: OperationGroup = {
+  name: "topics",
+  description: "Topics of this broker. Other brokers have their own of the same name.",
+  operations: {
+    "POST /topic/create": {
+      summary: "Make a topic",
+      details: "A topic that exists stays as it is.",
+      parameters: [TOPIC],
+      answer: NO_BODY,
+      errors: { 400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC"], 503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"] },
+    },
+    "POST /topic/delete": {
+      summary: "Delete a topic with its channels and messages",
+      details: "The connections of its consumers are closed.",
+      parameters: [TOPIC],
+      answer: NO_BODY,
+      errors: NO_TOPIC,
+    },
+    "POST /topic/empty": {
+      summary: "Drop the messages that no channel has got yet",
+      parameters: [TOPIC],
+      answer: NO_BODY,
+      errors: NO_VALID_TOPIC,
+    },
+    "POST /topic/pause": {
+      summary: "Pause a topic",
+      details: "Its channels get no messages until it is unpaused.",
+      parameters: [TOPIC],
+      answer: NO_BODY,
+      errors: NO_TOPIC,
+    },
+    "POST /topic/unpause": { summary: "Unpause a topic", parameters: [TOPIC], answer: NO_BODY, errors: NO_TOPIC },
+    "GET /topic/durability": {
+      summary: "What publishes to a topic wait for",
+      parameters: [TOPIC],
+      answer: DURABILITY,
+      errors: NO_VALID_TOPIC,
+    },
+    "POST /topic/durability": {
+      summary: "Set what publishes to a topic wait for",
+      parameters: [TOPIC, needs("level", "`default` is what `--durability` says", oneOf("write", "fsync", "default"), "fsync")],
+      answer: DURABILITY,
+      errors: { ...NO_VALID_TOPIC, 400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "MISSING_ARG_LEVEL", "INVALID_ARG_LEVEL"] },
+    },
+    "GET /topic/retention": {
+      summary: "How long a topic keeps finished messages",
+      parameters: [TOPIC],
+      answer: RETENTION,
+      errors: NO_TOPIC,
+    },
+    "POST /topic/retention": {
+      summary: "Set how long a topic keeps finished messages",
+      details: "`time`, `bytes` or both; one that is left out is no limit. Or `default=true`.",
+      parameters: [
+        TOPIC,
+        takes("time", "A duration as in Go; at most ten years", STRING, "48h"),
+        takes("bytes", "The most bytes", { type: "integer", minimum: 0, maximum: 2 ** 50 }, 1_000_000_000),
+        takes("default", "`true` sets what the flags say", STRING),
+      ],
+      answer: RETENTION,
+      errors: {
+        ...NO_TOPIC,
+        400: ["MISSING_ARG_TOPIC", "EPHEMERAL_TOPIC", "MISSING_ARG_TIME", "INVALID_ARG_TIME", "INVALID_ARG_BYTES", "INVALID_ARG_DEFAULT"],
+      },
+    },
+    "GET /topic/trace": { summary: "Whether a topic's messages are traced", parameters: [TOPIC], answer: TOPIC_TRACE, errors: NO_TOPIC },
+    "POST /topic/trace": {
+      summary: "Trace a topic's messages in all its channels, or cease to",
+      parameters: [TOPIC, ON],
+      answer: TOPIC_TRACE,
+      errors: {
+        ...NO_TOPIC,
+        400: ["MISSING_ARG_TOPIC", "MISSING_ARG_ON", "INVALID_ARG_ON", "TRACING_DISABLED"],
+        503: ["TOPIC_NOT_OPEN", "NOT_STORED"],
+      },
+    },
+  },
+};
+
+export const CHANNELS: OperationGroup = {
+  name: "channels",
+  description: "Channels of this broker's topics.",
+  operations: {
+    "POST /channel/create": {
+      summary: "Make a channel",
+      details: "A channel that exists stays where it is.",
+      parameters: [TOPIC, CHANNEL, takes("start", "Where in the topic's log it starts; else behind what exists", POSITION, "beginning")],
+      answer: NO_BODY,
+      errors: {
+        400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_START"],
+        404: ["TOPIC_NOT_FOUND"],
+        503: ["TOPIC_NOT_OPEN", "FILE_UNREADABLE", "EXITING", "DRAINING", "PUB_FAILED"],
+      },
+    },
+    "POST /channel/delete": {
+      summary: "Delete a channel with its messages",
+      details: "The connections of its consumers are closed.",
+      parameters: [TOPIC, CHANNEL],
+      answer: NO_BODY,
+      errors: NO_CHANNEL,
+    },
+    "POST /channel/empty": {
+      summary: "Drop all messages of a channel",
+      details: "Those in flight, too.",
+      parameters: [TOPIC, CHANNEL],
+      answer: NO_BODY,
+      errors: NO_CHANNEL,
+    },
+    "POST /channel/pause": {
+      summary: "Pause a channel",
+      details: "Its consumers get no messages until it is unpaused.",
+      parameters: [TOPIC, CHANNEL],
+      answer: NO_BODY,
+      errors: NO_CHANNEL,
+    },
+    "POST /channel/unpause": { summary: "Unpause a channel", parameters: [TOPIC, CHANNEL], answer: NO_BODY, errors: NO_CHANNEL },
+    "POST /channel/seek": {
+      summary: "Move a channel to a position of its topic's log",
+      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m")],
+      answer: MOVED,
+      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO"] },
+    },
+    "POST /channel/setoffset": {
+      summary: "Move a channel, in the form of Youzan's nsqd",
+      parameters: [TOPIC, CHANNEL],
+      body: {
+        description: "`timestamp:SECONDS`, `virtual_queue:BYTES`, `msgcount:MESSAGES`, or `special:-1` for the end",
+        required: true,
+        contents: { "text/plain": { type: "string", maxLength: 64, examples: ["msgcount:0"] } },
+      },
+      answer: MOVED,
+      errors: {
+        ...NOT_MOVED,
+        400: [...CHANNEL_ARGUMENTS, "invalid consume offset:…"],
+        406: ["MSG_EMPTY"],
+        413: ["INVALID_OFFSET"],
+      },
+    },
+    "GET /channel/trace": {
+      summary: "Whether messages are traced in a channel",
+      parameters: [TOPIC, CHANNEL],
+      answer: CHANNEL_TRACE,
+      errors: NO_CHANNEL,
+    },
+    "POST /channel/trace": {
+      summary: "Trace messages in one channel, or cease to",
+      parameters: [TOPIC, CHANNEL, ON],
+      answer: CHANNEL_TRACE,
+      errors: {
+        ...NO_CHANNEL,
+        400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_ON", "INVALID_ARG_ON", "TRACING_DISABLED"],
+        503: ["TOPIC_NOT_OPEN", "NOT_STORED"],
+      },
+    },
+  },
+};
