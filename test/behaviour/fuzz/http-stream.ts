@@ -26,6 +26,8 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["GET", "/ping", []],
   ["GET", "/info", []],
   ["GET", "/stats", ["format", "topic", "channel", "include_clients", "include_mem"]],
+  ["GET", "/openapi.json", []],
+  ["GET", "/docs", []],
   ["POST", "/pub", ["topic", "defer"]],
   ["POST", "/pub", ["topic"]],
   ["POST", "/mpub", ["topic", "binary"]],
