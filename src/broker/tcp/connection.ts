@@ -17,6 +17,7 @@ import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
 import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
 import type { ClientServices } from "./client-services.ts";
 import { STATE_INIT } from "./commands/client.ts";
+import type { ConnectionHost } from "./connection-host.ts";
 import { type DecodedClient, Decoder } from "./decoder.ts";
 import { type AcknowledgedClient, OK_FRAME, PendingAcks } from "./pending-acks.ts";
 import { Publisher } from "./publisher.ts";
@@ -32,23 +33,10 @@ const PAUSE_PENDING_ACKS = 16 * 1024;
 
 const HEARTBEAT_FRAME = encodeFrame(FRAME_TYPE_RESPONSE, "_heartbeat_");
 
-/** The listener that accepted a connection. */
-export interface ConnectionHost {
-  /** Whether snappy can be offered on this machine. */
-  readonly hasSnappy: boolean;
-  /** Calls a connection outside of its socket's events. An exception ends that connection only. */
-  guard(connection: Connection, call: (connection: Connection) => void): void;
-  /** Starts TLS on a connection's socket. */
-  startTls(socket: PlainTransport, connection: Connection, listener: HandshakeListener): Handshake;
-  /** Calls checkTime() at a time. @param atMs Infinity: not before it asks again */
-  checkAt(connection: Connection, atMs: number): void;
-}
-
 /**
  * One client's connection: what the protocol knows of the client, and its life from the first byte to the last. The client's
  * bytes go to the decoder, which has commands executed; responses and messages leave by the outbox. Only what IDENTIFY agrees
  * on, TLS and compression, comes between these two and the socket.
- *
  * A callback of the socket decodes, changes state in memory and appends to logs. What must be written or sent waits for the tick.
  */
 export class Connection
@@ -142,8 +130,7 @@ export class Connection
   }
 
   get logFields(): LogFields {
-    const { remoteAddress, channel } = this;
-    return { part: "tcp", client: remoteAddress, topic: channel?.topic.name, channel: channel?.name };
+    return { part: "tcp", client: this.remoteAddress, topic: this.channel?.topic.name, channel: this.channel?.name };
   }
 
   /** The client has said which protocol it speaks. */

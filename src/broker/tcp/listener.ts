@@ -8,7 +8,8 @@ import { probeSnappy } from "../../net/compression/snappy.ts";
 import { Farewells } from "../../net/farewells.ts";
 import type { ServerTls } from "../tls-options.ts";
 import type { ClientServices } from "./client-services.ts";
-import { Connection, type ConnectionHost } from "./connection.ts";
+import { Connection } from "./connection.ts";
+import type { ConnectionHost } from "./connection-host.ts";
 import { type Handshake, type HandshakeListener, type PlainTransport, startTls } from "./transport/tls.ts";
 
 /** What its log lines are about. */

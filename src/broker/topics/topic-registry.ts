@@ -366,10 +366,8 @@ export class TopicRegistry implements DeliveryTarget {
     this.topicsById.delete(topic.id);
     this.topicsByName.delete(topic);
     topic.deleted = true;
-    for (const channel of topic.channels.values()) {
-      this.channelsById.delete(channel.id);
-      channel.deleted = true;
-    }
+    for (const { id } of topic.channels.values()) this.channelsById.delete(id);
+    for (const channel of topic.channels.values()) channel.deleted = true;
     topic.log.dispose();
     topic.log.files?.closeSegments();
   }

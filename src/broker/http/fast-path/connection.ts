@@ -378,11 +378,7 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     this.activeMs = turn.steadyMs;
   }
 
-  /**
-   * Called several times a second: closes an idle connection, and one whose request comes too slowly.
-   *
-   * @param stalledMs for how long nothing was read before
-   */
+  /** Called several times a second: closes an idle connection, and one whose request comes too slowly. @param stalledMs for how long nothing was read */
   checkTime(nowMs: number, stalledMs: number): void {
     if (this.proxy !== undefined) return this.proxy.checkTime(nowMs);
     if (stalledMs > 0) {

@@ -101,10 +101,7 @@ export class LogFiles {
     return this.segments.length > 0 ? this.segments[this.segments.length - 1].nextSequence : this.firstSequence;
   }
 
-  /**
-   * Skips sequences: the messages that had them were lost with the log's end, but are known elsewhere, and an id must never be
-   * given twice. The next commit starts a new segment.
-   */
+  /** Skips sequences whose messages were lost with the log's end but are known elsewhere. The next commit starts a new segment. */
   skipTo(sequence: number): void {
     this.skippedTo = Math.max(this.skippedTo, sequence);
   }

@@ -3,6 +3,7 @@ import type { LatencySketch } from "../../latency/latency-window.ts";
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { ChannelRow } from "../../storage/metadata/rows.ts";
 import { type ChannelView, type MessageState, messageStatus } from "../inspect/message-status.ts";
+import { seekPreview } from "../inspect/seek-preview.ts";
 import { OperatorError } from "../operator-error.ts";
 import type { Topic } from "../topic.ts";
 import type { TopicParts } from "../topic-parts.ts";
@@ -246,11 +247,7 @@ export class Channel implements ChannelView, ChannelSignals {
    * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
    */
   seek(sequence: number): Discarded {
-    const discarded = {
-      inFlight: this.inFlight.count,
-      requeued: this.inFlight.ready.length,
-      deferred: this.inFlight.deferredCount + this.deferrals.storedCount,
-    };
+    const { discarded } = seekPreview(this, sequence);
     const { name, log, released, releasedPosition } = this.topic;
     if (sequence < released) {
       this.restartAt(sequence, log.locate(sequence), false, sequence);
