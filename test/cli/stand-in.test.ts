@@ -142,7 +142,9 @@ testUnless(noExamples ?? missing("nsqadmin"))(
         const [theirs, ours] = await Promise.all(running.map(async (one) => (await one.http("GET", `/config/${key}`)).text()));
         expect([key, ours]).toEqual([key, theirs]);
       }
-      expect(running[1]?.log()).not.toContain("WARNING");
+      const warnings = running[1]?.log().match(/.* WARNING: .*/g) ?? [];
+      // No lookup server runs where the example says.
+      expect(warnings.filter((line) => !line.includes("does not answer"))).toEqual([]);
       expect(await running[1]?.stop()).toBe(0);
     } finally {
       await Promise.all(running.map((one) => one.stop("SIGKILL")));
