@@ -82,12 +82,12 @@ export class ConsoleActions {
 
   private async seek(action: CheckedAction): Promise<ActionResult> {
     const { topic, channel, broker, to, preview } = action;
-    const path = `/channel/seek${queryOf({ topic, channel, to, ...(preview ? { preview: "true" } : {}) })}`;
+    const path = `/channel/seek${queryOf({ topic, channel, to })}`;
     const { brokers, failures } = await this.brokersWith(topic, broker);
-    const outcomes = await this.post(brokers, path);
-    const result = presentResult(outcomes, failures, channel);
-    if (!preview) return result;
-    return { ...result, preview: outcomes.flatMap(({ server, answer }) => (answer === undefined ? [] : [previewOf(server, answer)])) };
+    if (!preview) return presentResult(await this.post(brokers, path), failures, channel);
+    const outcomes = await atEach(brokers, (server) => this.parts.upstream.getJson(server, path));
+    const previews = outcomes.flatMap(({ server, ok, answer }) => (ok ? [previewOf(server, answer)] : []));
+    return { ...presentResult(outcomes, failures, channel), preview: previews };
   }
 
   private async atBrokers({ topic, channel, broker }: CheckedAction, path: string): Promise<ActionResult> {
@@ -141,13 +141,8 @@ function resultOf(outcomes: readonly Outcome[], failures: readonly UpstreamError
   return { ok: results.length > 0 && results.every(({ ok }) => ok), results };
 }
 
-function previewOf(broker: string, answer: Buffer) {
-  let fields = fieldsOf(undefined);
-  try {
-    fields = fieldsOf(JSON.parse(answer.toString()));
-  } catch {
-    // It has moved nothing, and says nothing that can be read: the figures are 0.
-  }
+function previewOf(broker: string, answer: unknown) {
+  const fields = fieldsOf(answer);
   const number = (name: string) => numberOf(fields, name);
   return { broker, from: number("from"), to: number("sequence"), depth: number("depth"), new_depth: number("new_depth") };
 }

@@ -4,14 +4,14 @@ import { UpstreamError } from "../upstream/upstream.ts";
 export type ServerResult = ActionResult["results"][number];
 
 /** What a server answered, and how it took the action. */
-export interface Outcome extends ServerResult {
+export interface Outcome<Answer = unknown> extends ServerResult {
   /** The server does not have what the action is about. */
   isMissing: boolean;
-  answer: Buffer | undefined;
+  answer: Answer | undefined;
 }
 
 /** Asks servers at the same time to do something. */
-export function atEach(servers: readonly string[], ask: (server: string) => Promise<Buffer>): Promise<Outcome[]> {
+export function atEach<Answer>(servers: readonly string[], ask: (server: string) => Promise<Answer>): Promise<Outcome<Answer>[]> {
   return Promise.all(
     servers.map(async (server) => {
       try {

@@ -13,7 +13,7 @@ import { metrics } from "./metrics.ts";
 import { mpub } from "./mpub.ts";
 import { pub } from "./pub.ts";
 import { getRetention, setRetention } from "./retention.ts";
-import { seekChannel, setOffset } from "./seek.ts";
+import { previewSeek, seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
 import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, topicDurability, unpauseTopic } from "./topic.ts";
 import {
@@ -64,7 +64,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/messages/requeue", post(requeueMessages)],
   ["/messages/move", post(moveMessages)],
   ["/messages/copy", post(copyMessages)],
-  ["/channel/seek", post(seekChannel)],
+  ["/channel/seek", new Map([...get(previewSeek), ...post(seekChannel)])],
   ["/channel/setoffset", post(setOffset)],
   // Not nsqd's either: the end of a broker's service (docs/operations.md).
   ["/drain", new Map([...get(drainProgress), ...post(drain)])],

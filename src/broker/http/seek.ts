@@ -9,16 +9,18 @@ import type { HttpCall } from "./call.ts";
 /** Longer than any body with an offset. */
 const MAX_OFFSET_BYTES = 64;
 
-/**
- * POST /channel/seek?topic=&channel=&to=POSITION[&preview=true]: moves a channel to a position of its topic's log
- * (topics/inspect/log-position.ts), or says what that would change.
- */
+/** POST /channel/seek?topic=&channel=&to=POSITION: moves a channel to a position of its topic's log (topics/inspect/log-position.ts). */
 export function seekChannel(call: HttpCall): Response {
   const channel = existingChannel(call);
+  return move(channel, positionArgument(call, channel.topic, "to"));
+}
+
+/** GET /channel/seek?topic=&channel=&to=POSITION: what the POST would change. A broker that cannot tell knows no such GET, and moves nothing. */
+export function previewSeek(call: HttpCall): Response {
+  const channel = existingChannel(call);
   const sequence = positionArgument(call, channel.topic, "to");
-  const preview = call.query.get("preview") ?? "false";
-  if (preview !== "true" && preview !== "false") throw new Refusal(400, "INVALID_ARG_PREVIEW");
-  return preview === "true" ? previewOf(channel, sequence) : move(channel, sequence);
+  const { from, depth, discarded } = seekPreview(channel, sequence);
+  return json({ sequence, from, depth: channel.depth, new_depth: depth, discarded: discardedJson(discarded) });
 }
 
 /** POST /channel/setoffset?topic=&channel=: moves a channel to the position in the body, which has the form of youzan's nsqd. */
@@ -32,11 +34,6 @@ export async function setOffset(call: HttpCall): Promise<Response> {
   const sequence = position === undefined ? undefined : resolveLogPosition(channel.topic, position);
   if (sequence === undefined) throw new Refusal(400, `invalid consume offset:${text}`);
   return move(channel, sequence);
-}
-
-function previewOf(channel: Channel, sequence: number): Response {
-  const { from, depth, discarded } = seekPreview(channel, sequence);
-  return json({ sequence, from, depth: channel.depth, new_depth: depth, discarded: discardedJson(discarded) });
 }
 
 /** @throws OperatorError NOT_SAVED if the channel has moved, but would be back after a crash */

@@ -124,9 +124,9 @@ test("the preview of a seek says what the seek then does, and changes nothing", 
   await server.call("POST", `/message/finish?${CHANNEL}&id=${ids[12]}`);
   for (const to of ["beginning", "3", "17", "end"]) {
     const before = channel.depth;
-    const { sequence, depth, new_depth, discarded } = await server.json("POST", `/channel/seek?${CHANNEL}&to=${to}&preview=true`);
+    const { sequence, depth, new_depth, discarded } = await server.json("GET", `/channel/seek?${CHANNEL}&to=${to}`);
     expect([depth, channel.depth]).toEqual([before, before]);
     expect(await server.json("POST", `/channel/seek?${CHANNEL}&to=${to}`)).toEqual({ sequence, depth: new_depth, discarded });
   }
-  expect(await server.call("POST", `/channel/seek?${CHANNEL}&to=3&preview=yes`)).toBe('400 {"message":"INVALID_ARG_PREVIEW"}');
+  expect(await server.call("GET", `/channel/seek?${CHANNEL}&to=nowhere`)).toBe('400 {"message":"INVALID_ARG_TO"}');
 });

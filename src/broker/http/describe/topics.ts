@@ -28,6 +28,19 @@ const MOVED = jsonAnswer(
     { title: "Moved" },
   ),
 );
+const PREVIEWED = jsonAnswer(
+  "Where the channel would be, and which deliveries it would drop for it",
+  object(
+    {
+      sequence: INTEGER,
+      from: INTEGER,
+      depth: COUNT,
+      new_depth: COUNT,
+      discarded: object({ in_flight: COUNT, requeued: COUNT, deferred: COUNT }),
+    },
+    { title: "Previewed" },
+  ),
+);
 const NOT_MOVED = { ...NO_CHANNEL, 503: ["TOPIC_NOT_OPEN", "NOT_SAVED", "NOT_STORED", "TOO_MANY_REQUESTS", "FILE_UNREADABLE"] };
 
 const TRACE_STORE = object(
@@ -166,6 +179,12 @@ export const CHANNELS: OperationGroup = {
       errors: NO_CHANNEL,
     },
     "POST /channel/unpause": { summary: "Unpause a channel", parameters: [TOPIC, CHANNEL], answer: NO_BODY, errors: NO_CHANNEL },
+    "GET /channel/seek": {
+      summary: "What moving a channel to a position would change",
+      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m")],
+      answer: PREVIEWED,
+      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO"] },
+    },
     "POST /channel/seek": {
       summary: "Move a channel to a position of its topic's log",
       parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m")],
