@@ -200,7 +200,7 @@ test("bad places and names are refused", async () => {
   expect(await server.call("POST", "/channel/seek?topic=none&channel=ch&to=end")).toBe('404 {"message":"TOPIC_NOT_FOUND"}');
   expect(await server.call("POST", "/channel/create?topic=t&channel=new&start=never")).toBe('400 {"message":"INVALID_ARG_START"}');
   expect(server.broker.registry.topic("t").channels.has("new")).toBeFalse();
-  expect(await server.call("GET", "/channel/seek?topic=t&channel=ch&to=end")).toStartWith("405");
+  expect(await server.call("PUT", "/channel/seek?topic=t&channel=ch&to=end")).toStartWith("405");
 });
 
 test("an ephemeral channel, and a channel of an ephemeral topic, go back as far as there is something", async () => {
