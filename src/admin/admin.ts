@@ -6,6 +6,7 @@ import { RateLimitedLog } from "../base/rate-limited-log.ts";
 import { StartError } from "../base/start-error.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
 import { parseAddress } from "../net/address.ts";
+import { Access } from "./access/access.ts";
 import { ConsoleActions } from "./actions/console-actions.ts";
 import { Audit } from "./audit/audit.ts";
 import { AuditFile } from "./audit/audit-file.ts";
@@ -31,6 +32,8 @@ export class Admin {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
   readonly actions: Actions;
+  /** Who may do what. */
+  readonly access: Access;
   readonly consoleActions: ConsoleActions;
   readonly bulkActions: BulkActions;
   readonly tails: Tails;
@@ -60,6 +63,7 @@ export class Admin {
   ) {
     this.options = { ...options, basePath: normalBasePath(options.basePath) };
     this.checkAddresses();
+    this.access = this.openAccess();
     this.upstream = new Upstream(this.options, flagPrefix);
     this.discovery = new Discovery(this.upstream, this.options);
     this.actions = new Actions(this);
@@ -94,11 +98,13 @@ export class Admin {
 
   /** Begins to watch brokers and lookups. */
   start(): void {
+    this.access.watch();
     this.watcher.start();
   }
 
   /** Ends what is under way for pages, before the listener is closed, and watches no more. */
   close(): void {
+    this.access.close();
     this.tails.close();
     this.streams.close();
     this.watcher.close();
@@ -108,6 +114,14 @@ export class Admin {
   /** The name of a flag as it is on the command line, with its prefix. */
   flagName(name: string): string {
     return this.flagPrefix + name;
+  }
+
+  private openAccess(): Access {
+    const { accessFile, adminUsers } = this.options;
+    if (accessFile !== "" && adminUsers.length > 0) {
+      throw new StartError(`use --${this.flagName("access-file")} or --${this.flagName("admin-user")}, not both`);
+    }
+    return new Access(accessFile, this.options, this.logger, systemClock);
   }
 
   /** The URL that a flag gives; undefined if it is empty. */

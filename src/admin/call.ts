@@ -1,27 +1,39 @@
 import { Call, type Incoming } from "../http/server/call.ts";
 import { Refusal } from "../http/server/reply.ts";
+import type { Grants } from "./access/grants.ts";
+import type { Identity } from "./access/identity.ts";
+import type { Level } from "./access/permission.ts";
 import type { Admin } from "./admin.ts";
 import type { Actor } from "./audit/audit.ts";
-import type { Permission } from "./routes.ts";
 
 /** A request to the console that is being answered. */
 export class AdminCall extends Call {
+  private known: Identity | undefined;
+  /** Whether require() was called. */
+  hasAsked = false;
+
+  /** @param isSecure whether it came by TLS */
   constructor(
     readonly admin: Admin,
     incoming: Incoming,
+    readonly isSecure = false,
   ) {
     super(incoming);
   }
 
-  /** Who sends the request, as a proxy in front says in --acl-http-header, else the name of its basic authentication; empty: nobody says. */
-  get user(): string {
-    return this.aclUser || this.basicUser;
+  /** Who sends the request. It is known once the guard has let the request through, so public calls have none. */
+  get identity(): Identity {
+    if (this.known === undefined) throw new Error("a public call asks who sent it");
+    return this.known;
   }
 
-  /** Whether the request may change something. */
-  get mayChange(): boolean {
-    const { adminUsers } = this.admin.options;
-    return adminUsers.length === 0 || adminUsers.includes(this.aclUser);
+  set identity(identity: Identity) {
+    this.known = identity;
+  }
+
+  /** The name of who sends the request; empty: nobody says. */
+  get user(): string {
+    return this.identity.user;
   }
 
   /** Who sends the request, for the audit log. */
@@ -39,24 +51,24 @@ export class AdminCall extends Call {
    * @param topic undefined: it is about all topics
    * @throws Refusal 403 FORBIDDEN
    */
-  require(level: Permission["level"], _topic: string | undefined): void {
-    if (level !== "view" && !this.mayChange) throw new Refusal(403, "FORBIDDEN");
+  require(level: Level, topic: string | undefined): void {
+    this.hasAsked = true;
+    if (!this.identity.grants.may(level, topic)) throw new Refusal(403, "FORBIDDEN");
+  }
+
+  /** Whether the answer may show a topic. */
+  maySee(topic: string): boolean {
+    return this.sight.maySee(topic);
+  }
+
+  /** Which topics the answer may show. */
+  get sight(): Grants {
+    return this.identity.grants;
   }
 
   /** The path of a page's file, without --base-path. Only for the handler of these files. */
   get assetPath(): string {
     const { basePath } = this.admin.options;
     return basePath === "/" ? this.parameter : this.parameter.slice(basePath.length) || "/";
-  }
-
-  private get aclUser(): string {
-    const { aclHttpHeader } = this.admin.options;
-    return aclHttpHeader === "" ? "" : (this.request.headers.get(aclHttpHeader) ?? "");
-  }
-
-  private get basicUser(): string {
-    const [, account] = /^Basic (\S+)$/.exec(this.request.headers.get("authorization") ?? "") ?? [];
-    const [name, ...rest] = account === undefined ? [] : Buffer.from(account, "base64").toString().split(":");
-    return rest.length === 0 ? "" : (name ?? "");
   }
 }

@@ -48,4 +48,6 @@ export interface AdminOptions {
   aclHttpHeader: string;
   /** Who may change something; empty: everybody. */
   adminUsers: string[];
+  /** Path of the access file; empty: none, and all is as in nsqadmin. */
+  accessFile: string;
 }

@@ -1,18 +1,10 @@
 import { processMetrics } from "../http/metrics/process-metrics.ts";
 import { descriptionRoutes } from "../http/openapi/routes.ts";
 import { plain } from "../http/server/reply.ts";
-import {
-  type Endpoint,
-  get,
-  getOrHead,
-  type Handler,
-  post,
-  put,
-  type Route,
-  type RouteEntry,
-  Router,
-  remove,
-} from "../http/server/router.ts";
+import { type Endpoint, get, getOrHead, type Handler, post, put, type Route, Router, remove } from "../http/server/router.ts";
+import { guardedRoute } from "./access/guard.ts";
+import { type AdminRouteEntry, needs, open, withPermission } from "./access/permission.ts";
+import { logIn, logOut, readSession } from "./access/session-call.ts";
 import { act } from "./actions/action-call.ts";
 import { activity } from "./audit/activity-call.ts";
 import type { AdminCall } from "./call.ts";
@@ -28,37 +20,17 @@ import { openStream } from "./stream/stream-call.ts";
 import { readView } from "./views/view-call.ts";
 
 /** What is watched. These are not logged: a page that is open asks every few seconds. */
-const VIEWS = [
-  ...["overview", "brokers", "lookups", "topics", "topics/:topic", "topics/:topic/:channel"],
-  ...["channels", "clients", "producers", "history"],
-];
-
-/** What a call asks of its user, and which topic it is about. */
-export interface Permission {
-  /** To look; to work with what is there: messages, pauses; or to make, remove and set up. A call whose body says what it does has the least. */
-  readonly level: "view" | "operate" | "administer";
-  /** Where the topic is named: the first parameter of the path, the query, or the body. If there is none, the call is about all topics. */
-  readonly topic: "path" | "query" | "body" | "none";
-}
-
-/** An endpoint as the table below has it. */
-export interface AdminEndpoint extends Endpoint<AdminCall> {
-  readonly permission: Permission;
-}
-
-/** The endpoints of a route, with what they ask of their users. */
-function needs(level: Permission["level"], topic: Permission["topic"], route: Route<AdminCall>): Map<string, AdminEndpoint> {
-  const permission = { level, topic };
-  return new Map([...route].map(([method, endpoint]) => [method, { ...endpoint, permission }]));
-}
+const LISTS = ["overview", "brokers", "lookups", "topics", "channels", "clients", "producers", "history"];
+const DETAILS = ["topics/:topic", "topics/:topic/:channel"];
 
 /** The HTTP API, without --base-path: nsqadmin's calls, and the console's own below /api/v1. */
-const ROUTES: RouteEntry<AdminCall>[] = [
-  ["/ping", get(() => plain(200, "OK"))],
+export const ROUTES: readonly AdminRouteEntry[] = [
+  ["/ping", open(get(() => plain(200, "OK")))],
   // Not nsqadmin's: it is ready once it listens, whatever brokers do.
-  ["/ready", getOrHead(() => plain(200, "OK"))],
-  ["/metrics", get(({ admin, request }) => admin.scrapes.answer(request, processMetrics))],
-  ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needs("administer", "body", post(createTopicOrChannel))])],
+  ["/ready", open(getOrHead(() => plain(200, "OK")))],
+  // What is in it is about the console's process, and names no topic. Prometheus does not log in.
+  ["/metrics", open(get(({ admin, request }) => admin.scrapes.answer(request, processMetrics)))],
+  ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needs("operate", "body", post(createTopicOrChannel))])],
   [
     "/api/topics/:topic",
     new Map([
@@ -78,36 +50,37 @@ const ROUTES: RouteEntry<AdminCall>[] = [
   ["/api/nodes", needs("view", "none", get(nodes))],
   ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needs("administer", "body", remove(tombstoneNode))])],
   ["/api/counter", needs("view", "none", get(counter))],
-  ["/api/graphite", needs("view", "none", get(graphiteRate))],
+  ["/api/v1/session", open(new Map([...get(readSession), ...post(logIn), ...remove(logOut)]))],
   ["/api/v1/messages", new Map([...needs("view", "query", get(listMessages)), ...needs("view", "body", post(actOnMessages))])],
   ["/api/v1/tail", needs("view", "query", get(openTail))],
   ["/api/v1/message", needs("view", "query", get(oneMessage))],
+  // A preview asks for no more than to look.
   ["/api/v1/actions", needs("view", "body", post(act))],
   ["/api/v1/activity", needs("view", "none", get(activity))],
-  // --allow-config-from-cidr says who may.
-  ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],
-  ...VIEWS.map((view): RouteEntry<AdminCall> => [`/api/v1/${view}`, needs("view", viewTopic(view), unlogged(readView))]),
+  // Names of statistics may be those of any topic.
+  ["/api/graphite", needs("view", "all", get(graphiteRate))],
+  // --allow-config-from-cidr says who may, too.
+  [
+    "/config/:opt",
+    withPermission({ level: "administer", topic: "all", isOpenWithoutFile: true }, new Map([...get(getConfig), ...put(putConfig)])),
+  ],
+  ...LISTS.map((view): AdminRouteEntry => [`/api/v1/${view}`, needs("view", "query", unlogged(readView))]),
+  ...DETAILS.map((view): AdminRouteEntry => [`/api/v1/${view}`, needs("view", "path", unlogged(readView))]),
   ["/api/v1/stream", needs("view", "none", unlogged(openStream))],
 ];
-const CHART: RouteEntry<AdminCall> = ["/render", needs("view", "none", get(graphiteChart))];
-
-/** Where the topic is named that a view is about. */
-function viewTopic(view: string): Permission["topic"] {
-  if (view.startsWith("topics/")) return "path";
-  return view === "channels" || view === "clients" || view === "producers" || view === "history" ? "query" : "none";
-}
+const CHART: AdminRouteEntry = ["/render", needs("view", "all", get(graphiteChart))];
 
 function unlogged(handle: Handler<AdminCall>): Route<AdminCall> {
   return new Map([["GET", { handle, logged: false }]]);
 }
 
 /** All calls, without --base-path in their paths. */
-export function adminRoutes({ basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">): RouteEntry<AdminCall>[] {
+export function adminRoutes({ basePath, proxyGraphite }: Pick<AdminOptions, "basePath" | "proxyGraphite">): AdminRouteEntry[] {
   const routes = [...ROUTES, ...(proxyGraphite ? [CHART] : [])];
-  return [
-    ...routes,
-    ...descriptionRoutes<AdminCall>(routes, async () => (await import("./describe/admin-api.ts")).ADMIN_API, prefixOf(basePath)),
-  ];
+  const describe = async () => (await import("./describe/admin-api.ts")).ADMIN_API;
+  // What calls there are is no secret: it is in the documentation.
+  const descriptions = descriptionRoutes<AdminCall>(routes, describe, prefixOf(basePath));
+  return [...routes, ...descriptions.map(([path, route]): AdminRouteEntry => [path, open(route)])];
 }
 
 /**
@@ -116,7 +89,7 @@ export function adminRoutes({ basePath, proxyGraphite }: Pick<AdminOptions, "bas
  */
 export function adminRouter(options: Pick<AdminOptions, "basePath" | "proxyGraphite">, assets?: Handler<AdminCall>): Router<AdminCall> {
   const prefix = prefixOf(options.basePath);
-  const entries = adminRoutes(options).map(([path, route]) => [prefix + path, route] as const);
+  const entries = adminRoutes(options).map(([path, route]) => [prefix + path, guardedRoute(path, route)] as const);
   return new Router(entries, assets === undefined ? undefined : restUnder(prefix, { handle: assets, logged: true }));
 }
 

@@ -192,6 +192,13 @@ export function adminFlags(): FlagTable<AdminOptions> {
         doc: "user who may change something (may be given several times); if not given, everybody may",
         better: "also accepts several users separated by commas",
       },
+      accessFile: {
+        name: "access-file",
+        kind: "string",
+        own: true,
+        default: "",
+        doc: "path of a TOML file with users, tokens and their roles by topic; it is read again when it changes; if not given, nobody logs in",
+      },
     },
     others: [versionFlag, configFlag, verboseFlag],
   };

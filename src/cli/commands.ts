@@ -4,6 +4,7 @@ import { type Environment, EXIT_FAILED, EXIT_OK } from "./command/command.ts";
 import { explainFailure } from "./command/failure.ts";
 import { type CommandSection, textCommand } from "./command/overview.ts";
 import { OutputClosed, Terminal } from "./command/terminal.ts";
+import { accessCommand } from "./commands/access.ts";
 import { benchCommand } from "./commands/bench.ts";
 import { channelCommand } from "./commands/channel.ts";
 import { completionCommand } from "./commands/completion.ts";
@@ -30,6 +31,7 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand, drainCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
+  { title: "the console", commands: [accessCommand] },
   { title: "NSQ's tools", commands: NSQ_TOOLS },
   {
     title: "about bunsq",

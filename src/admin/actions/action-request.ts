@@ -1,25 +1,25 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/server/reply.ts";
+import type { Level } from "../access/permission.ts";
 import type { ActionRequest } from "../console-api.ts";
-import type { Permission } from "../routes.ts";
 import { type Fields, fieldsOf } from "../upstream/fields.ts";
 
 type Action = ActionRequest["action"];
 
 /** What an action is about, and who may do it. */
 interface Kind {
-  level: Permission["level"];
+  level: Level;
   channel: "none" | "optional" | "needed";
   /** Whether its name must be repeated. */
   confirmed: boolean;
 }
 
 const KINDS: Record<Action, Kind> = {
-  create: { level: "administer", channel: "optional", confirmed: false },
+  create: { level: "operate", channel: "optional", confirmed: false },
   delete: { level: "administer", channel: "optional", confirmed: true },
   pause: { level: "operate", channel: "optional", confirmed: false },
   unpause: { level: "operate", channel: "optional", confirmed: false },
-  empty: { level: "operate", channel: "optional", confirmed: true },
+  empty: { level: "administer", channel: "optional", confirmed: true },
   tombstone: { level: "administer", channel: "none", confirmed: false },
   seek: { level: "operate", channel: "needed", confirmed: true },
   retention: { level: "administer", channel: "none", confirmed: false },
@@ -43,7 +43,7 @@ export interface CheckedAction {
 }
 
 /** A request before its names are checked: what a user may do is known by then. @throws Refusal 400 */
-export function actionIn(body: unknown): { level: Permission["level"]; topic: string; checked: () => CheckedAction } {
+export function actionIn(body: unknown): { level: Level; topic: string; checked: () => CheckedAction } {
   const fields = fieldsOf(body);
   const action = textIn(fields, "action");
   const kind = Object.hasOwn(KINDS, action) ? KINDS[action as Action] : undefined;

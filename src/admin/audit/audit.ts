@@ -87,9 +87,9 @@ export class Audit {
     });
   }
 
-  /** The last activities, the newest first. */
-  recent(limit: number): Activity[] {
-    return this.kept.slice(-limit).reverse();
+  /** The last activities that fit, the newest first. */
+  recent(limit: number, fits: (activity: Activity) => boolean = () => true): Activity[] {
+    return this.kept.filter(fits).slice(-limit).reverse();
   }
 
   /** Has a listener called with each activity. @returns ends that */

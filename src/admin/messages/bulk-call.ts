@@ -1,4 +1,5 @@
 import { json, Refusal } from "../../http/server/reply.ts";
+import type { Level } from "../access/permission.ts";
 import { readBody } from "../actions/read-body.ts";
 import type { AdminCall } from "../call.ts";
 import type { MessagesResult } from "../console-api.ts";
@@ -13,7 +14,7 @@ const MAX_BODY_BYTES = 8 * 1024 * 1024;
 export async function actOnMessages(call: AdminCall): Promise<Response> {
   call.checkLength(MAX_BODY_BYTES, "BODY_TOO_LARGE");
   const request = bulkRequestIn(await readBody(call, MAX_BODY_BYTES));
-  const level = request.preview ? "view" : "operate";
+  const level = levelOf(request);
   call.require(level, request.topic);
   if (request.toTopic !== "") call.require(level, request.toTopic);
   try {
@@ -27,6 +28,12 @@ export async function actOnMessages(call: AdminCall): Promise<Response> {
     if (error instanceof AllFailed) throw new Refusal(502, `UPSTREAM_ERROR: ${error.message}`);
     return explained(error);
   }
+}
+
+/** What takes a message away from its channel needs more than what has it delivered again. */
+function levelOf({ action, preview }: BulkRequest): Level {
+  if (preview) return "view";
+  return action === "finish" || action === "move" ? "administer" : "operate";
 }
 
 function note(call: AdminCall, request: BulkRequest, { count, done, failed }: MessagesResult): void {

@@ -12,7 +12,7 @@ const HEADERS = {
 /** GET /api/v1/tail?topic=[&broker=][&match=&q=]: what is published from now on, as server-sent events (console-api.ts: TailEvent). */
 export async function openTail(call: AdminCall): Promise<Response> {
   try {
-    return new Response(await call.admin.tails.open(searchWords(call.query)), { headers: HEADERS });
+    return new Response(await call.admin.tails.open(searchWords(call.query), call.identity), { headers: HEADERS });
   } catch (error) {
     return explained(error);
   }

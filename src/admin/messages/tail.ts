@@ -1,4 +1,5 @@
 import { Refusal } from "../../http/server/reply.ts";
+import type { Identity } from "../access/identity.ts";
 import type { Admin } from "../admin.ts";
 import type { MessageRow } from "../console-api.ts";
 import { findPage } from "./messages-call.ts";
@@ -21,10 +22,10 @@ export class Tails {
 
   constructor(private readonly admin: Pick<Admin, "upstream" | "discovery">) {}
 
-  /** @throws Refusal 400, 404, 502, 503; MatchError */
-  async open(words: SearchWords): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
+  /** @param identity of who asks. When it does not hold any more, the tail ends @throws Refusal 400, 404, 502, 503; MatchError */
+  async open(words: SearchWords, identity: Pick<Identity, "isCurrent">): Promise<ReadableStream<Uint8Array<ArrayBuffer>>> {
     if (this.tails.size >= MOST_TAILS) throw new Refusal(503, "TOO_MANY_TAILS");
-    const tail = new Tail(this.admin, { ...words, channel: "", state: "log" }, () => this.tails.delete(tail));
+    const tail = new Tail(this.admin, { ...words, channel: "", state: "log" }, identity, () => this.tails.delete(tail));
     this.tails.add(tail);
     try {
       await tail.begin();
@@ -55,6 +56,7 @@ class Tail {
   constructor(
     private readonly admin: Pick<Admin, "upstream" | "discovery">,
     private readonly words: SearchWords,
+    private readonly identity: Pick<Identity, "isCurrent">,
     private readonly onEnd: () => void,
   ) {
     this.body = new ReadableStream({ pull: (controller) => this.pull(controller), cancel: () => this.end() }, { highWaterMark: 0 });
@@ -76,6 +78,7 @@ class Tail {
   private async pull(controller: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>): Promise<void> {
     while (this.text === "" && !this.isEnded && this.search !== undefined) {
       await Promise.race([Bun.sleep(POLL_MS), this.ended.promise]);
+      if (!this.identity.isCurrent()) this.end();
       if (!this.isEnded) await this.poll(this.search);
       if (performance.now() - this.sentMs > HEARTBEAT_MS && this.text === "") this.text = HEARTBEAT;
     }

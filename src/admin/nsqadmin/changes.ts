@@ -20,7 +20,7 @@ export async function createTopicOrChannel(call: AdminCall): Promise<Response> {
   const { topic, channel } = await bodyOf(call, { topic: "", channel: "" });
   if (!isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
   if (channel !== "" && !isValidName(channel)) throw new Refusal(400, "INVALID_CHANNEL");
-  call.require("administer", topic);
+  call.require("operate", topic);
   const deeds: What[] = [{ action: "create_topic", topic }];
   if (channel !== "") deeds.push({ action: "create_channel", topic, channel });
   return carryOut(call, "create topic/channel", deeds, call.admin.actions.create(topic, channel));
@@ -39,14 +39,14 @@ export function changeChannel(call: AdminCall): Promise<Response> {
 
 /** DELETE /api/topics/:topic */
 export function deleteTopic(call: AdminCall): Promise<Response> {
-  checkUser(call);
+  checkType(call);
   const topic = call.parameter;
   return carryOut(call, "delete topic", [{ action: "delete_topic", topic }], call.admin.actions.remove(topic));
 }
 
 /** DELETE /api/topics/:topic/:channel */
 export function deleteChannel(call: AdminCall): Promise<Response> {
-  checkUser(call);
+  checkType(call);
   const [topic = "", channel = ""] = call.parameters;
   return carryOut(call, "delete channel", [{ action: "delete_channel", topic, channel }], call.admin.actions.remove(topic, channel));
 }
@@ -64,6 +64,7 @@ export async function tombstoneNode(call: AdminCall): Promise<Response> {
 async function change(call: AdminCall, topic: string, channel: string | undefined): Promise<Response> {
   const { action } = await bodyOf(call, { action: "" });
   if (!CHANGES.includes(action)) throw new Refusal(400, "INVALID_ACTION");
+  if (action === "empty") call.require("administer", topic);
   const deed = channel === undefined ? { action: `${action}_topic`, topic } : { action: `${action}_channel`, topic, channel };
   return carryOut(call, `${action} topic/channel`, [deed], call.admin.actions.change(action as Change, topic, channel));
 }
@@ -101,10 +102,10 @@ async function carryOut(
  * Reads the JSON of a request that changes something.
  *
  * @param invalid the code for a body that is not such JSON; if not given, the text says what is wrong, as in nsqadmin
- * @throws Refusal 403, 400, 413, 415
+ * @throws Refusal 400, 413, 415
  */
 async function bodyOf<Known extends Fields>(call: AdminCall, defaults: Known, invalid?: string) {
-  checkUser(call);
+  checkType(call);
   const body = await call.body(MOST_BODY_BYTES, "BODY_TOO_LARGE");
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   const fields = readFields(text, defaults);
@@ -112,9 +113,8 @@ async function bodyOf<Known extends Fields>(call: AdminCall, defaults: Known, in
   throw new Refusal(400, invalid ?? (text.trim() === "" ? "EOF" : "the body is not a JSON object with the members of this call"));
 }
 
-/** @throws Refusal 403 for who may not change something; 415 for what a form on another page may have sent */
-function checkUser(call: AdminCall): void {
-  if (!call.mayChange) throw new Refusal(403, "FORBIDDEN");
+/** @throws Refusal 415 for what a form on another page may have sent */
+function checkType(call: AdminCall): void {
   const { headers } = call.request;
   if (isFromBrowser(headers) && FORM_TYPES.test(headers.get("content-type") ?? "")) throw new Refusal(415, "INVALID_CONTENT_TYPE");
 }

@@ -16,7 +16,7 @@ export async function topics(call: AdminCall): Promise<Response> {
   const { query } = call;
   const { discovery } = call.admin;
   const warnings = new Warnings(call);
-  const names = warnings.of(await orRefuse(call, "get topics", discovery.topics()));
+  const names = warnings.of(await orRefuse(call, "get topics", discovery.topics())).filter((name) => call.maySee(name));
   if (query.get("inactive") !== "true") return json({ topics: orNull(names), message: warnings.message });
   const members: [string, string[] | null][] = [];
   for (let from = 0; discovery.hasLookups && from < names.length; from += TOPICS_AT_ONCE) {
@@ -48,7 +48,7 @@ export async function channel(call: AdminCall): Promise<Response> {
 export async function nodes(call: AdminCall): Promise<Response> {
   const warnings = new Warnings(call);
   const producers = warnings.of(await orRefuse(call, "get nodes", call.admin.discovery.producers()));
-  return json({ nodes: orNull(producers.map(nodeJson)), message: warnings.message });
+  return json({ nodes: orNull(producers.map((producer) => nodeJson(producer, call))), message: warnings.message });
 }
 
 /** GET /api/nodes/:node: a broker (`host:port` of its HTTP listener) with its topics, channels and clients. */
@@ -59,7 +59,8 @@ export async function node(call: AdminCall): Promise<Response> {
   const producers = warnings.of(await orRefuse(call, "get producers", discovery.producers()));
   const producer = producers.find((each) => httpAddress(each) === address);
   if (producer === undefined) throw new Refusal(404, "NODE_NOT_FOUND");
-  const { value: topics } = await orRefuse(call, "get nsqd stats", topicStats(upstream, [producer], { clients: true }));
+  const { value: all } = await orRefuse(call, "get nsqd stats", topicStats(upstream, [producer], { clients: true }));
+  const topics = all.filter(({ topic_name }) => call.maySee(topic_name));
   const clients = topics.flatMap(({ channels }) => channels ?? []).map(({ clients }) => clients?.length ?? 0);
   return json({
     node: address,
@@ -80,6 +81,7 @@ export async function counter(call: AdminCall): Promise<Response> {
   const channels = warnings.of(await orRefuse(call, "get nsqd stats", stats)).flatMap(({ channels }) => channels ?? []);
   const counts = new Map<string, Pick<ChannelStats, "node" | "topic_name" | "channel_name" | "message_count">>();
   for (const { node, topic_name, channel_name, message_count } of channels) {
+    if (!call.maySee(topic_name)) continue;
     const key = `${topic_name}:${channel_name}:${node}`;
     // A broker that is given twice counts twice, as in nsqadmin.
     counts.set(key, { node, topic_name, channel_name, message_count: message_count + (counts.get(key)?.message_count ?? 0) });
@@ -110,7 +112,7 @@ async function channelsIfInactive({ admin }: AdminCall, name: string): Promise<[
   }
 }
 
-function nodeJson(producer: Producer) {
+function nodeJson(producer: Producer, call: AdminCall) {
   return {
     remote_addresses: orNull(producer.remoteAddresses),
     remote_address: producer.remoteAddress,
@@ -119,7 +121,7 @@ function nodeJson(producer: Producer) {
     tcp_port: producer.tcpPort,
     http_port: producer.httpPort,
     version: producer.version,
-    topics: orNull(producer.topics),
+    topics: orNull(producer.topics.filter(({ topic }) => call.maySee(topic))),
     out_of_date: producer.outOfDate,
   };
 }

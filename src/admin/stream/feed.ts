@@ -1,6 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
 import { Refusal } from "../../http/server/reply.ts";
-import type { Views } from "../views/views.ts";
+import type { Sight, Views } from "../views/views.ts";
 import { Snapshot } from "./snapshot.ts";
 
 /** A view that is streamed. It is made once after each poll, for however many streams. */
@@ -18,6 +18,7 @@ export class Feed {
 
   constructor(
     readonly view: string,
+    readonly sight: Sight,
     private readonly views: Views,
     private readonly logger: Logger,
   ) {}
@@ -27,7 +28,7 @@ export class Feed {
     if (this.isBusy) return;
     this.isBusy = true;
     try {
-      this.show(new Snapshot(await this.views.read(this.view)));
+      this.show(new Snapshot(await this.views.read(this.view, this.sight)));
     } catch (error) {
       this.refuse(error);
     } finally {

@@ -10,5 +10,5 @@ const HEADERS = {
 /** GET /api/v1/stream?view=…: views as server-sent events (console-api.ts). */
 export function openStream(call: AdminCall): Response {
   const views = new URL(call.request.url).searchParams.getAll("view");
-  return new Response(call.admin.streams.open(views).body, { headers: HEADERS });
+  return new Response(call.admin.streams.open(views, call.identity).body, { headers: HEADERS });
 }

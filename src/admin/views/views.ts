@@ -11,7 +11,7 @@ import { channelListing } from "./channel-rows.ts";
 import { clientListing, producerListing } from "./client-rows.ts";
 import { channelDetail, inactiveTopic, topicDetail } from "./details.ts";
 import { historyView } from "./history-view.ts";
-import { page } from "./listing.ts";
+import { type Listing, page } from "./listing.ts";
 import { overview } from "./overview.ts";
 import { topicListing } from "./topic-rows.ts";
 import { ViewQuery } from "./view-query.ts";
@@ -24,7 +24,15 @@ const MOST_CLIENT_LOOKS = 32;
 const MOST_CLIENTS = 100_000;
 const MOST_TOPIC_LOOKS = 64;
 const MOST_CHANNELS = 100_000;
+const TOPIC = ({ topic }: { topic: string }): string => topic;
 const RANGES = ["1h", "24h"] as const;
+
+/** Which topics a user may see. */
+export interface Sight {
+  /** Equal for users who see the same. */
+  readonly key: string;
+  maySee(topic: string): boolean;
+}
 
 /** Everything that `GET /api/v1/…` shows of brokers and lookups, by the path and query behind `/api/v1`. */
 export class Views {
@@ -45,39 +53,45 @@ export class Views {
    * Makes a view of what is known now.
    *
    * @param view path and query, for instance `/topics?sort=-depth`
-   * @throws Refusal 404 for a view, topic or channel that there is not, 400 for an argument that is not valid
+   * @param sight which topics it may show; of the others only what brokers have in all is told
+   * @throws Refusal 403 for a topic that it may not show, 404 for a view, topic or channel that there is not, 400 for an argument that is not valid
    */
-  async read(view: string): Promise<object> {
+  async read(view: string, sight: Sight): Promise<object> {
     this.watcher.look();
     const queryStart = view.indexOf("?");
     const query = new ViewQuery(queryStart < 0 ? "" : view.slice(queryStart + 1));
     const parts = (queryStart < 0 ? view : view.slice(0, queryStart)).split("/").map(unescapeUrl);
     const [empty, name, topic, channel, ...rest] = parts;
     if (empty !== "" || name === undefined || rest.length > 0 || parts.includes(undefined)) throw new Refusal(404, "NOT_FOUND");
+    const named = topic ?? query.text("topic");
+    if (named !== "" && !sight.maySee(named)) throw new Refusal(403, "FORBIDDEN");
     if (name === "topics" && topic !== undefined) {
       return channel === undefined ? await this.topic(topic) : await this.channel(topic, channel);
     }
     if (topic !== undefined) throw new Refusal(404, "NOT_FOUND");
-    return await this.list(name, query);
+    return await this.list(name, query, sight);
   }
 
-  private list(name: string, query: ViewQuery): object | Promise<object> {
+  private list(name: string, query: ViewQuery, sight: Sight): object | Promise<object> {
     const { cluster, timeMs } = this.watcher;
     switch (name) {
       case "overview":
-        return overview(cluster, timeMs);
+        return overview(cluster, timeMs, sight);
       case "brokers":
         return page(brokerListing(cluster, timeMs), query);
       case "lookups":
         return page(lookupListing(cluster), query);
       case "topics":
-        return page(topicListing(cluster, this.brokerIn(query), timeMs), query);
+        return page(onlySeen(topicListing(cluster, this.brokerIn(query), timeMs), TOPIC, sight), query);
       case "channels":
-        return page(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), query);
+        return page(
+          onlySeen(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), ({ entry }) => entry.topic, sight),
+          query,
+        );
       case "clients":
-        return this.clients(query);
+        return this.clients(query, sight);
       case "producers":
-        return this.producers(query);
+        return this.producers(query, sight);
       case "history":
         return this.history(query);
       default:
@@ -103,19 +117,19 @@ export class Views {
     return channelDetail(this.watcher.cluster, topic, entry, look, clients, this.watcher.timeMs);
   }
 
-  private async clients(query: ViewQuery): Promise<object> {
+  private async clients(query: ViewQuery, sight: Sight): Promise<object> {
     const scope = { topic: query.text("topic"), channel: query.text("channel"), broker: query.text("broker") };
     const look = await this.clientLook("consumers", scope);
     const { brokers } = this.watcher.cluster;
     const listing = clientListing(look.clients(), ({ broker, topic, channel }) => {
       return brokers.get(broker)?.topics.get(topic)?.channels.get(channel)?.figures.depth ?? 0;
     });
-    return page(listing, query);
+    return page(onlySeen(listing, TOPIC, sight), query);
   }
 
-  private async producers(query: ViewQuery): Promise<object> {
+  private async producers(query: ViewQuery, sight: Sight): Promise<object> {
     const look = await this.clientLook("producers", { topic: query.text("topic"), channel: "", broker: query.text("broker") });
-    return page(producerListing(look.clients()), query);
+    return page(onlySeen(producerListing(look.clients()), TOPIC, sight), query);
   }
 
   private history(query: ViewQuery): object {
@@ -158,4 +172,9 @@ function channelOf(topic: TopicEntry, name: string): ChannelEntry {
   const entry = topic.channels.get(name);
   if (entry === undefined) throw new Refusal(404, "CHANNEL_NOT_FOUND");
   return entry;
+}
+
+/** A list without the items of topics that the user may not see. */
+function onlySeen<Item, Row>(listing: Listing<Item, Row>, topicOf: (item: Item) => string, sight: Sight): Listing<Item, Row> {
+  return { ...listing, items: Iterator.from(listing.items).filter((item) => sight.maySee(topicOf(item))) };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "bun:test";
 import type { Activity, Delta, Page, TopicRow } from "../../../src/admin/console-api.ts";
 import { Streams } from "../../../src/admin/stream/streams.ts";
+import { ANYBODY } from "../support/anybody.ts";
 import { Watching } from "../support/watching.ts";
 import { applyDelta } from "./apply-delta.ts";
 
@@ -69,7 +70,7 @@ async function start(depths = [1, 2]) {
   const watching = new Watching({ "a:1": broker });
   await watching.start();
   const streams = new Streams(watching.views, watching.watcher, watching.logger);
-  const open = (...views: string[]) => new Reader(streams.open(views).body, watching);
+  const open = (...views: string[]) => new Reader(streams.open(views, ANYBODY).body, watching);
   return { broker, watching, streams, open, [Symbol.dispose]: () => watching[Symbol.dispose]() };
 }
 
@@ -132,9 +133,9 @@ describe("a stream", () => {
     const { watching, open } = started;
     const reads: string[] = [];
     const read = watching.views.read.bind(watching.views);
-    watching.views.read = (view) => {
+    watching.views.read = (view, sight) => {
       reads.push(view);
-      return read(view);
+      return read(view, sight);
     };
     const readers = [open(TOPICS), open(TOPICS, "/overview"), open("/overview")];
     await watching.pass(2_000);
@@ -189,11 +190,16 @@ describe("a stream", () => {
   test("is refused without a view, with too many, and if there are too many streams", async () => {
     using started = await start();
     const { streams, open } = started;
-    expect(() => streams.open([])).toThrow("INVALID_ARG_VIEW");
-    expect(() => streams.open(Array.from({ length: 17 }, (_, i) => `/topics?offset=${i}`))).toThrow("INVALID_ARG_VIEW");
-    expect(() => streams.open([`/${"x".repeat(2_000)}`])).toThrow("INVALID_ARG_VIEW");
+    expect(() => streams.open([], ANYBODY)).toThrow("INVALID_ARG_VIEW");
+    expect(() =>
+      streams.open(
+        Array.from({ length: 17 }, (_, i) => `/topics?offset=${i}`),
+        ANYBODY,
+      ),
+    ).toThrow("INVALID_ARG_VIEW");
+    expect(() => streams.open([`/${"x".repeat(2_000)}`], ANYBODY)).toThrow("INVALID_ARG_VIEW");
     const readers = Array.from({ length: 200 }, () => open(TOPICS));
-    expect(() => streams.open([TOPICS])).toThrow("TOO_MANY_STREAMS");
+    expect(() => streams.open([TOPICS], ANYBODY)).toThrow("TOO_MANY_STREAMS");
     await readers[0]!.cancel();
     open(TOPICS);
   });

@@ -2,6 +2,7 @@ import { Views } from "../../../src/admin/views/views.ts";
 import { Watcher, type WatchOptions } from "../../../src/admin/watch/watcher.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
+import { ANYBODY } from "./anybody.ts";
 import { type FakeBroker, FakeUpstream } from "./fake-upstream.ts";
 
 /** The time at the start, ms since 1970. */
@@ -47,7 +48,7 @@ export class Watching implements Disposable {
 
   /** A view, as the page gets it. */
   async read<View>(path: string): Promise<View> {
-    return JSON.parse(JSON.stringify(await this.views.read(path))) as View;
+    return JSON.parse(JSON.stringify(await this.views.read(path, ANYBODY.grants))) as View;
   }
 
   [Symbol.dispose](): void {

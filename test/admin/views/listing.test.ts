@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { ChannelRow, Overview, Page, TopicRow } from "../../../src/admin/console-api.ts";
+import { ANYBODY } from "../support/anybody.ts";
 import { Watching } from "../support/watching.ts";
 
 async function watchTopics(depths: Record<string, number>, more: object = {}) {
@@ -49,7 +50,7 @@ describe("a list", () => {
     "is refused for %s",
     async (query) => {
       using watching = await watchTopics({ a: 1 });
-      expect(watching.views.read(`/topics?${query}`)).rejects.toThrow(`INVALID_ARG_${query.split("=")[0]!.toUpperCase()}`);
+      expect(watching.views.read(`/topics?${query}`, ANYBODY.grants)).rejects.toThrow(`INVALID_ARG_${query.split("=")[0]!.toUpperCase()}`);
     },
   );
 
@@ -66,14 +67,14 @@ describe("a list", () => {
       { topic: "only1", depth: 0 },
       { topic: "t", depth: 1, brokers: 1 },
     ]);
-    expect(watching.views.read("/topics?broker=c:1")).rejects.toThrow("BROKER_NOT_FOUND");
+    expect(watching.views.read("/topics?broker=c:1", ANYBODY.grants)).rejects.toThrow("BROKER_NOT_FOUND");
   });
 
   test.each(["/", "", "/nonsense", "/topics/", "/topics/a/b/c", "/brokers/a:1", "topics", "/topics/%zz"])(
     "view %p is not found",
     async (view) => {
       using watching = await watchTopics({ a: 1 });
-      expect(watching.views.read(view)).rejects.toThrow("NOT_FOUND");
+      expect(watching.views.read(view, ANYBODY.grants)).rejects.toThrow("NOT_FOUND");
     },
   );
 

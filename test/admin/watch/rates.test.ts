@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import type { BrokerRow, ChannelRow, Page, TopicRow } from "../../../src/admin/console-api.ts";
+import { ANYBODY } from "../support/anybody.ts";
 import type { FakeChannel } from "../support/fake-upstream.ts";
 import { Watching } from "../support/watching.ts";
 
@@ -116,7 +117,7 @@ describe("rates", () => {
     await watching.pass(2_000);
     expect((await watching.read<Page<TopicRow>>("/topics")).rows.map(({ topic }) => topic)).toEqual(["t"]);
     expect((await watching.read<Page<ChannelRow>>("/channels")).rows.map(({ channel }) => channel)).toEqual(["c"]);
-    expect(watching.views.read("/history?topic=u")).rejects.toThrow("TOPIC_NOT_FOUND");
-    expect(watching.views.read("/topics/t/d")).rejects.toThrow("CHANNEL_NOT_FOUND");
+    expect(watching.views.read("/history?topic=u", ANYBODY.grants)).rejects.toThrow("TOPIC_NOT_FOUND");
+    expect(watching.views.read("/topics/t/d", ANYBODY.grants)).rejects.toThrow("CHANNEL_NOT_FOUND");
   });
 });
