@@ -10,6 +10,11 @@ import { until } from "../../support/server.ts";
 
 const ROLES = ["viewer", "operator", "admin"] as const;
 const RANKS = { view: 0, operate: 1, administer: 2 };
+/** Calls of which the body says what they do: what it is here, and what that asks. The route has the least of all. */
+const BY_BODY: Readonly<Record<string, { level: keyof typeof RANKS; body: object }>> = {
+  "/api/v1/actions": { level: "operate", body: { action: "pause" } },
+  "/api/v1/messages": { level: "operate", body: { action: "requeue", channel: "c", ids: ["0123456789abcdef"], preview: false } },
+};
 const folder = temporaryFolder();
 const file = join(folder, "access.toml");
 const logger = new MemoryLogger();
@@ -42,11 +47,13 @@ const see = async (headers: Record<string, string>) => (await fetch(`${base}/api
 describe("every route", () => {
   for (const [path, route] of ROUTES)
     for (const [method, { permission }] of route) {
-      const { level, topic } = permission;
+      const { topic } = permission;
+      const level = BY_BODY[path] !== undefined && method === "POST" ? BY_BODY[path].level : permission.level;
       const send = async (name: string, headers: Record<string, string>) => {
         const query = topic === "query" ? `?topic=${name}` : "";
         const url = `${base}${path.replace(":topic", name).replace(/:\w+/g, "x")}${query}`;
-        const body = method === "GET" ? null : JSON.stringify({ topic: name, action: "pause" });
+        const body =
+          method === "GET" || method === "HEAD" ? null : JSON.stringify({ action: "pause", ...BY_BODY[path]?.body, topic: name });
         return fetch(url, { method, headers: { ...JSON_TYPE, ...headers }, body });
       };
 
@@ -65,7 +72,7 @@ describe("every route", () => {
             }
         });
 
-      if (method !== "GET")
+      if (method !== "GET" && method !== "HEAD")
         test(`${method} ${path} is refused for a page of another site`, async () => {
           for (const header of [
             ["Sec-Fetch-Site", "cross-site"],
@@ -80,6 +87,37 @@ describe("every route", () => {
   test("lets a name in the proxy's header through if the file has it", async () => {
     expect(await see({ "X-Forwarded-User": "hugo" })).toBe(200);
     expect(await see({ "X-Forwarded-User": "anna" })).toBe(401);
+  });
+
+  const ask = async (role: string, call: string, body: object) => {
+    const headers = { ...JSON_TYPE, Authorization: `Bearer ${role}` };
+    return (await fetch(`${base}/api/v1/${call}`, { method: "POST", headers, body: JSON.stringify(body) })).status;
+  };
+
+  for (const [call, body] of [
+    ["actions", { action: "delete", topic: "own.a", confirm: "own.a" }],
+    ["actions", { action: "empty", topic: "own.a", confirm: "own.a" }],
+    ["actions", { action: "tombstone", topic: "own.a", broker: "127.0.0.1:1", confirm: "own.a" }],
+    ["actions", { action: "retention", topic: "own.a", value: { default: true } }],
+    ["actions", { action: "durability", topic: "own.a", value: { value: "fsync" } }],
+    ["actions", { action: "trace", topic: "own.a", value: { on: true } }],
+    ["messages", { action: "finish", topic: "own.a", channel: "c", ids: ["0123456789abcdef"], preview: false }],
+    ["messages", { action: "move", topic: "own.a", channel: "c", to_topic: "own.b", ids: ["0123456789abcdef"], preview: false }],
+  ] as const)
+    test(`${body.action} is for the topic's admins`, async () => {
+      expect([await ask("viewer", call, body), await ask("operator", call, body)]).toEqual([403, 403]);
+      expect(await ask("admin", call, body)).not.toBe(403);
+      expect(await ask("admin", call, { ...body, topic: "foreign" })).toBe(403);
+    });
+
+  test("copies messages only to a topic of the user's", async () => {
+    const copy = { action: "copy", topic: "own.a", ids: ["0123456789abcdef"], preview: false };
+    expect(await ask("admin", "messages", { ...copy, to_topic: "foreign" })).toBe(403);
+    expect(await ask("admin", "messages", { ...copy, to_topic: "own.b" })).not.toBe(403);
+  });
+
+  test("drains a broker only for admins of all topics", async () => {
+    expect(await ask("admin", "actions", { action: "drain", broker: "127.0.0.1:1", confirm: "127.0.0.1:1" })).toBe(403);
   });
 
   test("empties a topic only for its admins", async () => {
