@@ -379,7 +379,7 @@ export interface ActionRequest {
   to?: string;
   /** retention: `{time?, bytes?}` or `{default: true}`; durability: `{value}`; trace: `{on}` */
   value?: Record<string, string | number | boolean>;
-  /** delete, empty, seek, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
+  /** delete, empty, tombstone, seek, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
   confirm?: string;
   /** seek: only say what would change. */
   preview?: boolean;

@@ -20,7 +20,7 @@ const KINDS: Record<Action, Kind> = {
   pause: { level: "operate", channel: "optional", confirmed: false },
   unpause: { level: "operate", channel: "optional", confirmed: false },
   empty: { level: "administer", channel: "optional", confirmed: true },
-  tombstone: { level: "administer", channel: "none", confirmed: false },
+  tombstone: { level: "administer", channel: "none", confirmed: true },
   seek: { level: "operate", channel: "needed", confirmed: true },
   retention: { level: "administer", channel: "none", confirmed: false },
   durability: { level: "administer", channel: "none", confirmed: false },

@@ -94,7 +94,7 @@ export const ACTION_REQUEST = objectOf<ActionRequest>({
   broker: optional({ ...STRING, description: "Left out: all that have the topic" }),
   to: optional({ ...STRING, description: "seek: a log position" }),
   value: optional({ type: "object", additionalProperties: { type: ["string", "number", "boolean"] } }),
-  confirm: optional({ ...STRING, description: "delete, empty, seek, drain: the name of what it is about" }),
+  confirm: optional({ ...STRING, description: "delete, empty, tombstone, seek, drain: the name of what it is about" }),
   preview: optional(BOOLEAN),
 });
 export const ACTION_RESULT = objectOf<ActionResult>({

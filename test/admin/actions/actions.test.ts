@@ -109,7 +109,7 @@ test("a topic and a channel are created at all brokers without lookup servers, o
 test("a tombstone deletes the topic at its broker only", async () => {
   await using site = WithAdmin.start();
   await fill(site);
-  await site.post("/actions", { action: "tombstone", topic: "t", broker: site.addresses[0] });
+  await site.post("/actions", { action: "tombstone", topic: "t", broker: site.addresses[0], confirm: "t" });
   expect(site.brokers.map((broker) => topicAt(broker, "t") !== undefined)).toEqual([false, true]);
 });
 

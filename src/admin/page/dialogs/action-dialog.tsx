@@ -80,7 +80,7 @@ export function ActionDialog({ title, verb, children, request, confirm, isDanger
         <Outcome error={error} results={failed} />
         <footer class="dialog-foot">
           <button type="button" onClick={closeDialog}>
-            Cancel
+            {failed.length > 0 ? "Close" : "Cancel"}
           </button>
           <button type="submit" class={isDanger ? "danger" : "primary"} disabled={!isConfirmed || isBusy}>
             {isBusy ? "Working …" : verb}

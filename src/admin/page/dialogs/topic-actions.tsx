@@ -62,7 +62,7 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
           )}
         </>
       )}
-      {detail.settings !== undefined && (
+      {may("admin", topic) && detail.settings !== undefined && (
         <button type="button" onClick={() => askTrace(topic, detail.settings?.traced !== true, brokers)}>
           {detail.settings.traced ? "Stop tracing …" : "Trace …"}
         </button>
@@ -131,17 +131,18 @@ function askTrace(topic: string, on: boolean, brokers: readonly string[]): void 
   });
 }
 
-/** Has lookup servers forget for a while that a broker has a topic. */
+/** Has lookup servers forget for a while that a broker has a topic, and deletes it there, as nsqadmin does. */
 export function askTombstone(topic: string, broker: string): void {
   askAction({
     title: `Tombstone ${topic} on ${broker}`,
     verb: "Tombstone",
     isDanger: true,
+    confirm: topic,
     request: () => ({ action: "tombstone", topic, broker }),
     children: (
       <p>
-        Lookup servers stop telling consumers that this broker has the topic, so that they leave it before it is deleted there. Nothing is
-        deleted, and it ends by itself after a while.
+        Lookup servers stop telling clients that this broker has the topic, for a while, and the topic is deleted there with its channels
+        and all messages. This cannot be undone. Other brokers keep it.
       </p>
     ),
   });

@@ -118,7 +118,10 @@ browserTest("a topic is deleted only when its name is typed, and Esc gives the f
 browserTest("what a server refused is said, server by server, and the dialog stays", async ({ page }) => {
   await page.goto(`${fake.url}/topics/orders`);
   await page.getByRole("button", { name: "Tombstone orders on nsq-a:4151" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Tombstone" }).click();
+  const confirm = page.getByRole("dialog").getByRole("button", { name: "Tombstone" });
+  expect(await confirm.isDisabled()).toBe(true);
+  await page.getByLabel("Type orders to confirm").fill("orders");
+  await confirm.click();
   await page.getByText("nsq-a:4151: TOPIC_NOT_FOUND").waitFor();
 });
 
