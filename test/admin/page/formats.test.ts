@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
-import { bytes, count, exact, plural, rate } from "../../../src/admin/page/format/numbers.ts";
+import { bytes, count, exact, plural, rate, tick } from "../../../src/admin/page/format/numbers.ts";
 import { clock, duration, since } from "../../../src/admin/page/format/time.ts";
-import { chartData } from "../../../src/admin/page/parts/chart-data.ts";
+import { chartData, lonePoints } from "../../../src/admin/page/parts/chart-data.ts";
 import { filledBuckets } from "../../../src/admin/page/parts/filled-buckets.ts";
 import { graphiteUrl } from "../../../src/admin/page/parts/graphite-url.ts";
 import { sparkPath } from "../../../src/admin/page/parts/spark-path.ts";
@@ -24,6 +24,18 @@ test("what a broker cannot tell is a dash and not a zero", () => {
   expect([count(null), exact(undefined), rate(null), bytes(null), duration(null), clock(null, 0), since(undefined, 0)]).toEqual(
     Array(7).fill("–"),
   );
+});
+
+test("ticks of an axis are all different, however small its scale", () => {
+  expect([0, 0.25, 0.5, 0.75, 1, 1.5].map(tick)).toEqual(["0", "0.25", "0.5", "0.75", "1", "1.5"]);
+  expect([0, 0.001, 0.002].map(tick)).toEqual(["0", "0.001", "0.002"]);
+  expect([50, 100_000, 200_000].map(tick)).toEqual(["50", "100K", "200K"]);
+});
+
+test("a value without neighbours is drawn as a point", () => {
+  expect(lonePoints([1, null, 2, 3, null, 4])).toEqual([0, 5]);
+  expect(lonePoints([null, null, 0])).toEqual([2]);
+  expect(lonePoints([1, 2, 3])).toEqual([]);
 });
 
 test("rates have a digit behind the point while they are small", () => {

@@ -19,6 +19,13 @@ export function exact(value: number | null | undefined): string {
   return value === null || value === undefined ? UNKNOWN : GROUPED.format(value);
 }
 
+const SMALLEST = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
+
+/** A number at an axis: like a count, but of those below ten no two are the same. */
+export function tick(value: number): string {
+  return Math.abs(value) < 10 ? SMALLEST.format(value) : count(value);
+}
+
 /** A value per second, without the unit. */
 export function rate(value: number | null | undefined): string {
   if (value === null || value === undefined) return UNKNOWN;

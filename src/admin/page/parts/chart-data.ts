@@ -3,6 +3,12 @@ import type uPlot from "uplot";
 /** A history that has just begun fills at least this part of the chart. */
 const LEAST_PART = 1 / 12;
 
+/** Where the values are that have no neighbour, so that no line leads to them. */
+export function lonePoints(values: ArrayLike<number | null | undefined>): number[] {
+  const isKnown = (at: number) => typeof values[at] === "number";
+  return Array.from({ length: values.length }, (_, at) => at).filter((at) => isKnown(at) && !isKnown(at - 1) && !isKnown(at + 1));
+}
+
 /**
  * What uPlot draws: the times in s, and the values at these. A console that was started a while ago knows nothing from before: that part
  * is left out, so that what there is fills the chart.

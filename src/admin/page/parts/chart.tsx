@@ -1,8 +1,8 @@
 import { useEffect, useRef } from "preact/hooks";
 import type uPlot from "uplot";
-import { count } from "../format/numbers.ts";
+import { count, tick } from "../format/numbers.ts";
 import { isDark } from "../state/preferences.ts";
-import { chartData } from "./chart-data.ts";
+import { chartData, lonePoints } from "./chart-data.ts";
 
 export interface Series {
   label: string;
@@ -79,7 +79,7 @@ function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options 
     scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.08 : 1] } },
     axes: [
       { ...axis, size: 30, values: (_, ticks) => ticks.map(hourAndMinute) },
-      { ...axis, size: 52, values: (_, ticks) => ticks.map((value) => count(value)) },
+      { ...axis, size: 52, values: (_, ticks) => ticks.map(tick) },
     ],
     series: [
       { label: "at", value: (_, value) => (value === null ? "–" : hourAndMinute(value)) },
@@ -87,7 +87,8 @@ function options(parent: HTMLElement, series: readonly Series[]): uPlot.Options 
         label: line.label,
         stroke: colour(`--series-${line.colour}`),
         width: 1.5,
-        points: { show: false },
+        // A value between two unknown ones is no line.
+        points: { show: false, filter: (plot: uPlot, at: number) => lonePoints(plot.data[at] ?? []), size: 4 },
         value: (_: uPlot, value: number | null) => (line.format ?? count)(value),
       })),
     ],

@@ -183,7 +183,6 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
 }
 
 function Settings({ settings }: { settings: TopicSettings }) {
-  const bound = settings.retention_bytes > 0 ? bytes(settings.retention_bytes) : "no limit by size";
   return (
     <section class="panel" aria-labelledby="settings-title">
       <header class="panel-head">
@@ -195,7 +194,7 @@ function Settings({ settings }: { settings: TopicSettings }) {
         <dd>{settings.durability}</dd>
         <dt>Retention</dt>
         <dd>
-          {settings.retention_time}, {bound} {settings.is_default_retention && <span class="muted">(the broker's)</span>}
+          {retention(settings)} {settings.is_default_retention && <span class="muted">(the broker's)</span>}
         </dd>
         <dt>Log</dt>
         <dd>
@@ -207,4 +206,11 @@ function Settings({ settings }: { settings: TopicSettings }) {
       </dl>
     </section>
   );
+}
+
+/** What is kept of what all channels have finished. */
+function retention({ retention_time: time, retention_bytes: size }: TopicSettings): string {
+  const hasTime = /[1-9]/.test(time);
+  if (!hasTime && size === 0) return "none: what all channels have finished is removed";
+  return [...(hasTime ? [time] : []), ...(size > 0 ? [bytes(size)] : [])].join(", at most ");
 }
