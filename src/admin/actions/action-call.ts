@@ -14,6 +14,7 @@ export async function act(call: AdminCall): Promise<Response> {
   const action = checked();
   try {
     const result = await call.admin.consoleActions.carryOut(action);
+    call.admin.views.topicChanged(action.topic);
     note(call, action, result.results);
     return json(result);
   } catch (error) {

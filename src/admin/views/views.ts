@@ -72,6 +72,11 @@ export class Views {
     return await this.list(name, query, sight);
   }
 
+  /** A topic's settings have been changed from here: what was asked of its brokers is not shown again. */
+  topicChanged(topic: string): void {
+    this.topicLooks.drop(topic);
+  }
+
   private list(name: string, query: ViewQuery, sight: Sight): object | Promise<object> {
     const { cluster, timeMs } = this.watcher;
     switch (name) {

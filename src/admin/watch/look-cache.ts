@@ -64,6 +64,11 @@ export class LookCache<Value extends Look> {
     return kept.value;
   }
 
+  /** What was asked is out of date: the next look asks anew. */
+  drop(key: string): void {
+    this.kept.delete(key);
+  }
+
   close(): void {
     if (this.timer !== undefined) this.clock.cancel(this.timer);
     this.kept.clear();

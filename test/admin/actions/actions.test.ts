@@ -222,3 +222,13 @@ testUnless(missing("nsqd"))("what Go's nsqd cannot do is said of it alone", asyn
   expect([sought.ok, result.server, result.ok]).toEqual([false, go, false]);
   expect(result.message).toContain("cannot do that");
 });
+
+test("the settings of a topic are shown as they were set just now", async () => {
+  await using site = WithAdmin.start({}, [], 1);
+  site.brokers[0]?.broker.registry.topic("t");
+  await until("the topic is watched", async () => (await fetch(site.url("/topics/t"))).ok);
+  const traced = async () => (await site.get("/topics/t")).settings.traced;
+  expect(await traced()).toBe(false);
+  await site.post("/actions", { action: "trace", topic: "t", value: { on: true } });
+  expect(await traced()).toBe(true);
+});
