@@ -39,9 +39,9 @@ const page = (...sequences: number[]): MessagePage => ({ messages: sequences.map
 const sequences = (rows: readonly MessageRow[]) => rows.map(({ sequence }) => sequence);
 
 test("pages of messages join without repeating one, and a tail has the newest in front", () => {
-  expect(sequences(joined([row(1), row(2)], page(2, 3), "behind"))).toEqual([1, 2, 3]);
-  expect(sequences(joined([row(2), row(1)], page(2, 3, 4), "in front"))).toEqual([4, 3, 2, 1]);
-  expect(sequences(joined([row(2), row(1)], page(3, 4), "in front", 3))).toEqual([4, 3, 2]);
+  expect(sequences(joined([row(1), row(2)], page(2, 3).messages, "behind"))).toEqual([1, 2, 3]);
+  expect(sequences(joined([row(2), row(1)], page(2, 3, 4).messages, "in front"))).toEqual([4, 3, 2, 1]);
+  expect(sequences(joined([row(2), row(1)], page(3, 4).messages, "in front", 3))).toEqual([4, 3, 2]);
 });
 
 test("an id belongs to its broker, and a deferred publish has none", () => {
@@ -59,4 +59,10 @@ test("what is looked for is in the address, and what does not fit is put right",
   // Without a channel nothing waits and nothing is in flight.
   expect(searchOf(new URLSearchParams("topic=t&state=waiting")).state).toBe("log");
   expect(searchOf(new URLSearchParams("topic=t&channel=c&state=nonsense&match=sql"))).toMatchObject({ state: "log", match: "text" });
+});
+
+test("without a channel only the log is looked for, since the other states are a channel's", () => {
+  const stateOf = (query: string) => searchOf(new URLSearchParams(query)).state;
+  expect(["waiting", "in_flight", "deferred", ""].map((state) => stateOf(`topic=t&state=${state}`))).toEqual(Array(4).fill("log"));
+  expect(stateOf("topic=t&channel=c&state=deferred")).toBe("deferred");
 });

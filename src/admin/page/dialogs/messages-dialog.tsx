@@ -15,6 +15,9 @@ const WHAT: Record<BulkAction, string> = {
   move: "Publishes each body to the other topic, and then finishes the message in this channel.",
 };
 
+/** Failures that are told one by one. */
+const SHOWN_FAILURES = 20;
+
 interface MessagesDialogProps {
   action: BulkAction;
   search: Search;
@@ -31,6 +34,7 @@ export function MessagesDialog({ action, search, chosen, onDone }: MessagesDialo
   const [isBusy, setBusy] = useState(true);
   const [error, setError] = useState("");
   const [failed, setFailed] = useState<MessagesResult["failed"]>([]);
+  const [done, setDone] = useState(0);
 
   const run = (isPreview: boolean) => {
     const details = {
@@ -64,6 +68,7 @@ export function MessagesDialog({ action, search, chosen, onDone }: MessagesDialo
         return;
       }
       setFailed(result.failed);
+      setDone(result.done);
     } catch (failure) {
       setError(errorText(failure));
     }
@@ -103,6 +108,7 @@ export function MessagesDialog({ action, search, chosen, onDone }: MessagesDialo
             <input type="number" min="0" step="0.001" value={delay} onInput={(event) => setDelay(event.currentTarget.value)} />
           </label>
         )}
+        {failed.length === 0 && preview !== undefined && preview.failed.length > 0 && <Failures failed={preview.failed} />}
         {error !== "" && (
           <p class="failure" role="alert">
             {error}
@@ -110,14 +116,8 @@ export function MessagesDialog({ action, search, chosen, onDone }: MessagesDialo
         )}
         {failed.length > 0 && (
           <div role="alert">
-            <p>{plural(failed.length, "message")} could not be changed:</p>
-            <ul class="outcome">
-              {failed.slice(0, 20).map(({ id, broker, message }) => (
-                <li key={`${broker} ${id}`} class="bad">
-                  {id} on {broker}: {message}
-                </li>
-              ))}
-            </ul>
+            <p>{plural(done, "message")} done, and not these:</p>
+            <Failures failed={failed} />
           </div>
         )}
         <footer class="dialog-foot">
@@ -134,6 +134,19 @@ export function MessagesDialog({ action, search, chosen, onDone }: MessagesDialo
         </footer>
       </form>
     </Dialog>
+  );
+}
+
+/** What could not be done, or will not be. A broker without an id: all its messages. */
+function Failures({ failed }: { failed: MessagesResult["failed"] }) {
+  return (
+    <ul class="outcome">
+      {failed.slice(0, SHOWN_FAILURES).map(({ id, broker, message }) => (
+        <li key={`${broker} ${id}`} class="bad">
+          {id === "" ? `All on ${broker}` : `${id} on ${broker}`}: {message}
+        </li>
+      ))}
+    </ul>
   );
 }
 

@@ -6,6 +6,7 @@ import { setQuery } from "../state/location.ts";
 import { withQuery } from "../state/routes.ts";
 import type { Search } from "./search.ts";
 
+/** Only a channel has the others than the first. */
 const STATES = [
   { value: "log", label: "Log" },
   { value: "waiting", label: "Waiting" },
@@ -53,7 +54,7 @@ export function SearchForm({ search, brokers }: { search: Search; brokers: reado
         )}
         <Segments
           label="State"
-          options={channel === "" ? STATES.filter(({ value }) => value === "log" || value === "deferred") : STATES}
+          options={channel === "" ? STATES.slice(0, 1) : STATES}
           value={state}
           onChange={(value) => setQuery({ state: value, from: undefined })}
         />

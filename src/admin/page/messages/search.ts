@@ -1,4 +1,4 @@
-import type { MessagePage, MessageRow, MessageState } from "../../console-api.ts";
+import type { MessageRow, MessageState } from "../../console-api.ts";
 import { withQuery } from "../state/routes.ts";
 
 /** What messages are looked for: the address of the messages' page has it. */
@@ -30,8 +30,8 @@ export function searchOf(query: URLSearchParams): Search {
     topic: query.get("topic") ?? "",
     channel,
     broker: query.get("broker") ?? "",
-    // Only a channel has messages that wait or are in flight.
-    state: channel === "" && state !== "deferred" ? "log" : (state ?? "log"),
+    // Only a channel has messages that wait, are in flight or deferred.
+    state: channel === "" ? "log" : (state ?? "log"),
     from: query.get("from") ?? "",
     match: match === "regexp" || match === "json" ? match : "text",
     q: query.get("q") ?? "",
@@ -52,12 +52,12 @@ export function messageKey({ broker, id, timestamp, channel }: MessageRow): stri
 /** The list with a further page behind it, or with newer messages in front of it. Each message once, at most `limit`. */
 export function joined(
   list: readonly MessageRow[],
-  page: MessagePage,
+  messages: readonly MessageRow[],
   where: "behind" | "in front",
   limit = MAX_KEPT_MESSAGES,
 ): MessageRow[] {
   const known = new Set(list.map(messageKey));
-  const fresh = page.messages.filter((row) => !known.has(messageKey(row)));
+  const fresh = messages.filter((row) => !known.has(messageKey(row)));
   const all = where === "behind" ? [...list, ...fresh] : [...fresh.toReversed(), ...list];
   return all.slice(0, limit);
 }

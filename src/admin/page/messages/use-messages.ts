@@ -1,9 +1,9 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import type { MessagePage, MessageRow } from "../../console-api.ts";
 import { errorText, get } from "../state/api.ts";
+import { followTail } from "./message-tail.ts";
 import { joined, type Search, searchPath } from "./search.ts";
 
-const TAIL_INTERVAL_MS = 1000;
 /** Messages that a tail keeps: it may run for hours. */
 const TAIL_KEPT = 500;
 
@@ -12,55 +12,76 @@ export interface Found {
   /** Where the search goes on; null at the end. */
   next: string | null;
   scanned: number;
+  /** Messages that a tail could not keep up with. */
+  skipped: number;
+  /** The brokers whose messages are not among these, and why. */
+  unavailable: NonNullable<MessagePage["unavailable"]>;
   isBusy: boolean;
   error: string;
   loadMore(): void;
   reload(): void;
 }
 
-const NOTHING = { rows: [], next: null, scanned: 0 };
+const NOTHING = { rows: [], next: null, scanned: 0, skipped: 0, unavailable: [] };
 
 /** The messages that a search finds, page by page; or, as a tail, those that are published from now on, the newest first. */
 export function useMessages(search: Search, isTail: boolean): Found {
-  const [found, setFound] = useState<Pick<Found, "rows" | "next" | "scanned">>(NOTHING);
+  const [found, setFound] = useState<Omit<Found, "isBusy" | "error" | "loadMore" | "reload">>(NOTHING);
   const [isBusy, setBusy] = useState(false);
   const [error, setError] = useState("");
   const [reloads, setReloads] = useState(0);
   const ended = useRef(new AbortController());
   const path = searchPath(search);
 
-  const load = async (from: string | undefined, where: "behind" | "in front", limit?: number): Promise<string | null> => {
+  const load = async (from?: string): Promise<void> => {
     const { signal } = ended.current;
-    setBusy(where === "behind");
+    setBusy(true);
     try {
       const page = await get<MessagePage>(searchPath(search, from), signal);
-      if (signal.aborted) return null;
-      setFound((before) => ({ rows: joined(before.rows, page, where, limit), next: page.next, scanned: before.scanned + page.scanned }));
+      if (signal.aborted) return;
+      setFound((before) => ({
+        ...before,
+        rows: joined(before.rows, page.messages, "behind"),
+        next: page.next,
+        scanned: before.scanned + page.scanned,
+        unavailable: page.unavailable ?? [],
+      }));
       setError("");
-      setBusy(false);
-      return page.next;
     } catch (failure) {
-      if (signal.aborted) return null;
+      if (signal.aborted) return;
       setError(errorText(failure));
-      setBusy(false);
-      return from ?? null;
     }
+    setBusy(false);
   };
+
+  const follow = () =>
+    followTail(search, {
+      failed: setError,
+      event: ({ event, data }) =>
+        setFound((before) =>
+          event === "unavailable"
+            ? { ...before, unavailable: [...before.unavailable.filter(({ broker }) => broker !== data.broker), data] }
+            : {
+                ...before,
+                rows: joined(before.rows, data.messages, "in front", TAIL_KEPT),
+                scanned: before.scanned + data.scanned,
+                skipped: before.skipped + data.skipped,
+                // A broker whose messages come is there again.
+                unavailable: before.unavailable.filter(({ broker }) => data.messages.every((row) => row.broker !== broker)),
+              },
+        ),
+    });
 
   useEffect(() => {
     ended.current = new AbortController();
-    const { signal } = ended.current;
     setFound(NOTHING);
     setError("");
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const follow = async (from: string) => {
-      const next = await load(from, "in front", TAIL_KEPT);
-      if (!signal.aborted) timer = setTimeout(() => follow(next ?? from), TAIL_INTERVAL_MS);
-    };
-    if (search.topic !== "") void (isTail ? follow("end") : load(undefined, "behind"));
+    setBusy(false);
+    const endTail = search.topic !== "" && isTail ? follow() : () => {};
+    if (search.topic !== "" && !isTail) void load();
     return () => {
       ended.current.abort();
-      clearTimeout(timer);
+      endTail();
     };
   }, [path, isTail, reloads]);
 
@@ -69,7 +90,7 @@ export function useMessages(search: Search, isTail: boolean): Found {
     isBusy,
     error,
     loadMore: () => {
-      if (found.next !== null && !isBusy) void load(found.next, "behind");
+      if (found.next !== null && !isBusy) void load(found.next);
     },
     reload: () => setReloads((count) => count + 1),
   };

@@ -7,7 +7,7 @@ import { BulkActions } from "../messages/bulk-actions.tsx";
 import { MessageDrawer } from "../messages/message-drawer.tsx";
 import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
 import { SearchForm } from "../messages/search-form.tsx";
-import { useMessages } from "../messages/use-messages.ts";
+import { type Found, useMessages } from "../messages/use-messages.ts";
 import { Failure } from "../parts/failure.tsx";
 import { Tag } from "../parts/names.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -54,7 +54,7 @@ export function MessagesView() {
               Live tail
             </label>
             <span class="muted" role="status">
-              {found.isBusy ? "Searching …" : summary(found.rows.length, found.scanned, isTail)}
+              {found.isBusy ? "Searching …" : summary(found, isTail)}
             </span>
             {may("operator", search.topic) && found.rows.length > 0 && (
               <button
@@ -75,6 +75,7 @@ export function MessagesView() {
             )}
           </div>
           <Failure error={found.error} />
+          <Unavailable brokers={found.unavailable} />
           <Table
             label="Messages"
             columns={columns(search, selected, toggle)}
@@ -104,9 +105,24 @@ export function MessagesView() {
   );
 }
 
-function summary(found: number, scanned: number, isTail: boolean): string {
-  if (isTail) return `${plural(found, "message")} since the tail began; nothing is consumed`;
-  return scanned > found ? `${plural(found, "message")} of ${exact(scanned)} looked at` : plural(found, "message");
+/** The brokers whose messages are not in the list. */
+function Unavailable({ brokers }: { brokers: Found["unavailable"] }) {
+  if (brokers.length === 0) return null;
+  return (
+    <ul class="findings" aria-label="Not shown">
+      {brokers.map(({ broker, message }) => (
+        <li key={broker} class="warn">
+          Without the messages of {broker}: {message}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function summary({ rows, scanned, skipped }: Found, isTail: boolean): string {
+  const found = plural(rows.length, "message");
+  if (!isTail) return scanned > rows.length ? `${found} of ${exact(scanned)} looked at` : found;
+  return `${found} since the tail began${skipped > 0 ? `, ${exact(skipped)} left out` : ""}; nothing is consumed`;
 }
 
 function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: MessageRow) => void): Column<MessageRow>[] {

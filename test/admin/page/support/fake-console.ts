@@ -73,6 +73,7 @@ export class FakeConsole {
       return Response.json({ topics: { "old.imports": ["loader", "archive"], "sessions#ephemeral": [] }, message: "" });
     const call = path.slice("/api/v1".length);
     if (request.method === "POST") return this.change(call, await request.json());
+    if (call === "/tail") return this.tail(searchParams);
     if (call === "/stream") return this.stream(searchParams.getAll("view"));
     const value = this.read(call, searchParams);
     return value === undefined ? refuse(404, "NOT_FOUND") : Response.json(value);
@@ -139,6 +140,21 @@ export class FakeConsole {
     return new Response(body.pipeThrough(new TextEncoderStream()), {
       headers: { "Content-Type": "text/event-stream", "Cache-Control": "no-store" },
     });
+  }
+
+  /** A tail that gets two messages at once, and then none. */
+  private tail(query: URLSearchParams): Response {
+    query.set("from", "end");
+    const atEnd = this.messages.find(query);
+    query.set("from", atEnd.next ?? "");
+    const pages = [atEnd, this.messages.find(query)];
+    const body = new ReadableStream<string>({
+      start: (stream) => {
+        for (const { messages, scanned } of pages)
+          stream.enqueue(`event: messages\ndata: ${JSON.stringify({ messages, scanned, skipped: 0 })}\n\n`);
+      },
+    });
+    return new Response(body.pipeThrough(new TextEncoderStream()), { headers: { "Content-Type": "text/event-stream" } });
   }
 
   private change(call: string, body: unknown): Response {
