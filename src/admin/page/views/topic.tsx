@@ -83,7 +83,7 @@ function Detail({ detail }: { detail: TopicDetail }) {
       </Stats>
       <Channels rows={detail.channel_rows} />
       <ByBroker topic={topic} rows={detail.by_broker} />
-      <HistoryChart topic={topic} />
+      {detail.inactive !== true && <HistoryChart topic={topic} />}
       <div class="columns">
         <Histograms rows={detail.latency} />
         {detail.settings !== undefined && <Settings settings={detail.settings} />}

@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, expect } from "bun:test";
-import { readFileSync } from "node:fs";
-import type { Browser, Page } from "playwright-core";
+import type { Browser } from "playwright-core";
 import { testUnless } from "../../../support/needs.ts";
+import { violations } from "../support/axe.ts";
 import { launchBrowser, noBrowser, openPage } from "../support/browser.ts";
 import { FakeConsole } from "../support/fake-console.ts";
 import { SHOWN_VIEWS, show } from "../support/views.ts";
 
-const AXE = readFileSync(Bun.resolveSync("axe-core/axe.min.js", import.meta.dir), "utf8");
 /** Each view is opened, and looked at by axe, which takes half a second. */
 const LONG_MS = 120_000;
 
@@ -23,22 +22,6 @@ afterAll(async () => {
   await browser?.close();
   await fake?.stop();
 });
-
-interface Violation {
-  id: string;
-  impact: string;
-  nodes: { target: string[]; failureSummary: string }[];
-}
-
-/** What axe finds that keeps people from using the page. */
-async function violations(page: Page): Promise<string[]> {
-  // Playwright's own way around the page's Content-Security-Policy: the policy itself stays.
-  await page.evaluate(AXE);
-  const found = (await page.evaluate("axe.run().then(({ violations }) => violations)")) as Violation[];
-  return found
-    .filter(({ impact }) => impact === "serious" || impact === "critical")
-    .flatMap(({ id, nodes }) => nodes.map(({ target, failureSummary }) => `${id} at ${target.join(" ")}: ${failureSummary}`));
-}
 
 for (const colorScheme of ["light", "dark"] as const) {
   testUnless(noBrowser)(
