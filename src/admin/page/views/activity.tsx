@@ -21,6 +21,7 @@ const COLUMNS: readonly Column<Activity>[] = [
     title: "On",
     cell: (row) => (
       <span class="who">
+        {!row.ok && <Tag tone="bad">failed</Tag>}{" "}
         {row.channel !== "" ? (
           <ChannelLink topic={row.topic} channel={row.channel} full />
         ) : (
@@ -30,7 +31,6 @@ const COLUMNS: readonly Column<Activity>[] = [
       </span>
     ),
   },
-  { title: "Result", width: 80, priority: 2, cell: (row) => <Tag tone={row.ok ? "ok" : "bad"}>{row.ok ? "done" : "failed"}</Tag> },
   { title: "Detail", priority: 2, cell: (row) => <span title={row.detail}>{row.detail}</span> },
 ];
 

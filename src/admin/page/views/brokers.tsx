@@ -29,8 +29,9 @@ const COLUMNS: readonly Column<BrokerRow>[] = [
   { sort: "version", title: "Version", width: 110, priority: 2, cell: (row) => `${row.product} ${row.version}` },
   ...[
     depth,
-    inRate,
-    outRate,
+    // On a narrow screen the room is for why a broker is down.
+    { ...inRate, priority: 2 } as const,
+    { ...outRate, priority: 2 } as const,
     { ...inSpark, priority: 4 } as const,
     { ...outSpark, priority: 4 } as const,
     { ...channels, priority: 4 } as const,

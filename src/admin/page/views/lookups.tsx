@@ -22,7 +22,14 @@ const COLUMNS: readonly Column<LookupRow>[] = [
   },
   { sort: "version", title: "Version", width: 130, priority: 2, cell: (row) => `${row.product} ${row.version}` },
   { sort: "brokers", title: "Brokers", isNumber: true, width: 90, cell: (row) => (row.down === undefined ? count(row.brokers) : "–") },
-  { sort: "topics", title: "Topics", isNumber: true, width: 90, cell: (row) => (row.down === undefined ? count(row.topics) : "–") },
+  {
+    sort: "topics",
+    title: "Topics",
+    isNumber: true,
+    width: 90,
+    priority: 2,
+    cell: (row) => (row.down === undefined ? count(row.topics) : "–"),
+  },
 ];
 
 export function LookupsView() {

@@ -163,7 +163,7 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
         row.tombstoned ? null : (
           <button
             type="button"
-            class="small"
+            class="small danger"
             aria-label={`Tombstone ${topic} on ${row.broker}`}
             onClick={() => askTombstone(topic, row.broker)}
           >

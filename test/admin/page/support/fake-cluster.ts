@@ -77,6 +77,28 @@ function counts(seed: number, scale: number): Counts {
   };
 }
 
+/** What one of two brokers has of the figures of both. */
+function share(both: Counts, at: number): Counts {
+  const part = (value: number) => (at === 0 ? Math.floor(value * 0.6) : value - Math.floor(value * 0.6));
+  const measured = (value: number | null) => (value === null ? null : value * (at === 0 ? 0.6 : 0.4));
+  return {
+    in_rate: measured(both.in_rate),
+    out_rate: measured(both.out_rate),
+    finish_rate: measured(both.finish_rate),
+    requeue_rate: measured(both.requeue_rate),
+    timeout_rate: measured(both.timeout_rate),
+    depth: part(both.depth),
+    backend_depth: part(both.backend_depth),
+    in_flight: part(both.in_flight),
+    deferred: part(both.deferred),
+    message_count: part(both.message_count),
+    requeue_count: part(both.requeue_count),
+    timeout_count: part(both.timeout_count),
+    clients: part(both.clients),
+    oldest_age_ms: both.oldest_age_ms,
+  };
+}
+
 const LATENCIES: readonly [LatencyRow["name"], LatencyRow["unit"], number[]][] = [
   ["publish_to_ok", "ms", [0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25]],
   ["publish_to_delivery", "ms", [0.5, 1, 2.5, 5, 10, 25, 100, 500, 2500]],
@@ -161,7 +183,7 @@ export class FakeCluster {
     return {
       ...row,
       by_broker: this.brokers.slice(0, 2).map(({ address, hostname }, at) => ({
-        ...counts(seed + at, 300),
+        ...share(row, at),
         broker: address,
         hostname,
         paused: false,
@@ -190,7 +212,7 @@ export class FakeCluster {
     return {
       ...row,
       by_broker: this.brokers.slice(0, 2).map(({ address, hostname }, at) => ({
-        ...counts(seed + at, 200),
+        ...share(row, at),
         broker: address,
         hostname,
         paused: false,
@@ -292,7 +314,7 @@ export class FakeCluster {
 
 const FINDINGS: readonly Finding[] & Finding[] = [
   { kind: "timeouts", text: "1.4 messages per second time out after 60 s: handlers take longer, or do not answer.", broker: "nsq-a:4151" },
-  { kind: "ready_0", text: "3 of 14 consumers have RDY 0: they ask for no messages.", broker: "nsq-b:4151" },
+  { kind: "ready_0", text: "1 of 2 consumers has RDY 0: it asks for no messages.", broker: "nsq-b:4151" },
 ];
 
 function broker(host: string, at: number): BrokerRow {

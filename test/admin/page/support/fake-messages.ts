@@ -79,7 +79,7 @@ export class FakeMessages {
       ...row(sequence, topic, "", "log"),
       body: Buffer.from(body).toString("base64"),
       body_bytes: body.length,
-      channels: [row(sequence, topic, "billing", "in_flight"), row(sequence, topic, "archive", "finished")],
+      channels: [{ ...row(sequence, topic, "billing", "finished"), attempts: 4 }, row(sequence, topic, "archive", "finished")],
       life: LIFE.map((event) => ({ ...event, time: PUBLISHED_MS + sequence * 137 + event.time })),
     };
   }
