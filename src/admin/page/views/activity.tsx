@@ -16,12 +16,19 @@ const LIMIT = 500;
 const COLUMNS: readonly Column<Activity>[] = [
   { title: "When", width: 112, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
   { title: "Who", width: 150, priority: 2, cell: (row) => <span title={row.from}>{row.user === "" ? row.from : row.user}</span> },
-  { title: "What", width: 150, cell: (row) => <strong>{row.action.replaceAll("_", " ")}</strong> },
+  {
+    title: "What",
+    width: 150,
+    cell: (row) => (
+      <>
+        {!row.ok && <Tag tone="bad">failed</Tag>} <strong>{row.action.replaceAll("_", " ")}</strong>
+      </>
+    ),
+  },
   {
     title: "On",
     cell: (row) => (
       <span class="who">
-        {!row.ok && <Tag tone="bad">failed</Tag>}{" "}
         {row.channel !== "" ? (
           <ChannelLink topic={row.topic} channel={row.channel} full />
         ) : (
