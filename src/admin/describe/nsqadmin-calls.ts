@@ -139,5 +139,14 @@ export const NSQADMIN: OperationGroup = {
       errors: { ...NO_OPTION, 400: ["INVALID_OPTION", "INVALID_VALUE", "INVALID_REMOTE_ADDR"], 413: ["INVALID_VALUE"] },
     },
     "GET /ping": { summary: "Whether the console answers", answer: textAnswer("It does.", "OK") },
+    "GET /ready": { summary: "Whether the console answers, whatever brokers do", answer: textAnswer("It does.", "OK") },
+    "GET /metrics": {
+      summary: "Metrics of the console's process, for Prometheus",
+      answer: {
+        description: "Prometheus' text format, or OpenMetrics where `Accept` wants it",
+        contents: { "text/plain": STRING, "application/openmetrics-text": STRING },
+      },
+      errors: { 503: ["TOO_MANY_REQUESTS"] },
+    },
   },
 };

@@ -6,9 +6,6 @@ import { openApiDocument } from "../../../src/http/openapi/document.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { missing, testUnless } from "../../support/needs.ts";
 
-/** Descriptions that are ahead of the route tables. A call that is in its table now has to be removed from here. */
-const AHEAD: Record<string, readonly string[]> = {
-};
 /** nsqd's overview of its profiles has a slash at its end, nsqlookupd's has none; nsqlookupd has no more of /debug. */
 const OF_OTHERS: Record<string, readonly string[]> = {
   "The broker": ["GET /debug/pprof"],
@@ -26,7 +23,7 @@ describe.each([...SERVERS])("%s", (name, api, table) => {
     const described = new Set(known.map(([call]) => call));
     expect(called.filter((call) => !described.has(call))).toEqual([]);
     const superfluous = [...described].filter((call) => !called.includes(call));
-    expect(superfluous.sort()).toEqual(sorted([...(AHEAD[name] ?? []), ...(OF_OTHERS[name] ?? [])]));
+    expect(superfluous.sort()).toEqual(sorted(OF_OTHERS[name]));
   });
 
   test("describes the parameters of each path, and no call twice", () => {
