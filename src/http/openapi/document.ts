@@ -101,14 +101,14 @@ function responsesOf(api: ApiDescription, operation: Operation, isHead: boolean,
   );
 }
 
-/** The schema of `{"message": CODE}`. */
+/** The schema of `{"message": CODE}`. The console may say more in `detail`, for people. */
 function errorSchema(codes: readonly string[]): Schema {
   const whole = codes.filter((code) => !code.endsWith(OPEN_END));
   const beginnings = codes.filter((code) => code.endsWith(OPEN_END)).map((code) => ({ pattern: `^${escaped(code.slice(0, -1))}` }));
   const texts: Schema[] = [...(whole.length > 0 ? [{ enum: whole }] : []), ...beginnings];
   const [first] = texts;
   const message: Schema = texts.length === 1 && first !== undefined ? { type: "string", ...first } : { type: "string", anyOf: texts };
-  return { type: "object", properties: { message }, required: ["message"] };
+  return { type: "object", properties: { message, detail: { type: "string" } }, required: ["message"] };
 }
 
 function escaped(text: string): string {

@@ -1,6 +1,19 @@
 import { NAME } from "../../../http/openapi/common.ts";
 import { jsonAnswer, jsonBody, NO_BODY, needs, type OperationGroup, type Parameter, takes } from "../../../http/openapi/operation.ts";
-import { ANYTHING, COUNT, INTEGER, listOf, object, oneOf, optional, orNull, type Schema, STRING } from "../../../http/openapi/schema.ts";
+import {
+  ANYTHING,
+  BOOLEAN,
+  COUNT,
+  INTEGER,
+  listOf,
+  NUMBER,
+  object,
+  oneOf,
+  optional,
+  orNull,
+  type Schema,
+  STRING,
+} from "../../../http/openapi/schema.ts";
 import { CHANNEL, CHANNEL_ARGUMENTS, DEFER, FORMAT, ID, LIMIT, MESSAGE_ID, NO_CHANNEL, NO_TOPIC, POSITION, TOPIC } from "./parameters.ts";
 
 const TIME: Schema = { type: "string", format: "date-time" };
@@ -31,12 +44,12 @@ const CHANNEL_MESSAGE = object({ ...MESSAGE, ...STATUS }, { title: "ChannelMessa
 
 const LIFE_EVENT = object(
   {
-    time: { ...INTEGER, description: "ms since 1970" },
+    time: { ...NUMBER, description: "ms since 1970" },
     kind: STRING,
     channel: orNull(STRING),
     attempts: orNull(INTEGER),
     by: orNull(STRING),
-    delay_ms: orNull(INTEGER),
+    delay_ms: orNull(NUMBER),
     detail: orNull(STRING),
   },
   { title: "LifeEvent" },
@@ -80,7 +93,10 @@ export const MESSAGES: OperationGroup = {
     "GET /message": {
       summary: "One message, and its status in each channel",
       parameters: [TOPIC, ID, FORMAT],
-      answer: jsonAnswer("The message", object({ ...MESSAGE, channels: listOf(object({ channel_name: STRING, ...STATUS })) })),
+      answer: jsonAnswer(
+        "The message",
+        object({ ...MESSAGE, traced: BOOLEAN, channels: listOf(object({ channel_name: STRING, ...STATUS, traced: BOOLEAN })) }),
+      ),
       errors: {
         400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FORMAT", ...ID_ERRORS],
         404: ["TOPIC_NOT_FOUND", "MESSAGE_NOT_FOUND"],
