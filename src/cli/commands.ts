@@ -31,11 +31,11 @@ const SECTIONS: readonly CommandSection[] = [
   { title: "look at a broker", commands: [topicsCommand, topCommand, peekCommand] },
   { title: "change a broker", commands: [topicCommand, channelCommand, messageCommand, drainCommand] },
   { title: "data of a stopped broker", commands: [checkCommand, importCommand, exportCommand] },
-  { title: "the console", commands: [accessCommand] },
   { title: "NSQ's tools", commands: NSQ_TOOLS },
   {
-    title: "about bunsq",
+    title: "bunsq itself",
     commands: [
+      accessCommand,
       helpCommand(() => SECTIONS),
       completionCommand(() => SECTIONS),
       textCommand({ name: "version", summary: "Print the version", usage: "", words: [] }, () => `${versionLine("bunsq")}\n`),

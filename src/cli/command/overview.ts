@@ -15,7 +15,7 @@ const EXIT_CODES = `Exit codes: 0 it worked, 1 it failed, 2 the command line is 
 export function overview(sections: readonly CommandSection[]): string {
   const width = Math.max(...sections.map(({ title }) => title.length));
   const lines = sections.map(({ title, commands }) => `  ${title.padEnd(width)}   ${commands.map(({ name }) => name).join(", ")}\n`);
-  return `bunsq is a message broker that speaks NSQ's protocol. Without a command it runs a broker and a lookup server.
+  return `bunsq is a message broker that speaks NSQ's protocol. Without a command it runs broker, lookup and console.
 usage: bunsq [COMMAND] [flags]
 
 ${lines.join("")}
