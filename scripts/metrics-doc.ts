@@ -33,7 +33,7 @@ const INTRODUCTION = `# Metrics
 
 <!-- Generated from the tables in src/ by \`npm run docs\`. Change it in scripts/metrics-doc.ts or in the tables. -->
 
-Broker and lookup server answer \`GET /metrics\` with what Prometheus reads: its text format 0.0.4, or OpenMetrics 1.0 where
+Broker, lookup server and console answer \`GET /metrics\` with what Prometheus reads: its text format 0.0.4, or OpenMetrics 1.0 where
 \`Accept\` asks for it. Nothing has to be installed beside them, and nothing has to be switched on.
 
     scrape_configs:
@@ -41,6 +41,8 @@ Broker and lookup server answer \`GET /metrics\` with what Prometheus reads: its
         static_configs: [{ targets: ["127.0.0.1:4151"] }]
       - job_name: bunsq-lookup
         static_configs: [{ targets: ["127.0.0.1:4161"] }]
+      - job_name: bunsq-console
+        static_configs: [{ targets: ["127.0.0.1:4171"] }]
 
 In [contrib/prometheus](../contrib/prometheus/) are this configuration, alert rules and their tests; in
 [contrib/grafana](../contrib/grafana/) is a dashboard. The names in a job should begin with \`bunsq\`: the alerts look for that.

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { METRIC_TABLES, METRICS_DOC_PATH, metricsDoc } from "../../scripts/metrics-doc.ts";
 import { sampleName } from "../../src/http/metrics/family.ts";
+import { addressOf, startConsole } from "../admin/nsqadmin/support/consoles.ts";
 import { startLookupServer } from "../support/lookup.ts";
 import { describeUnless, missing, testUnless } from "../support/needs.ts";
 import { type Running, type Server, startServer, until } from "../support/server.ts";
@@ -89,15 +90,18 @@ describeUnless(missing("promtool"))("contrib/prometheus", () => {
 describe("the answers of servers", () => {
   let broker: Server;
   let lookup: Running;
+  let console: Running;
 
   beforeAll(async () => {
     lookup = await startLookupServer();
     broker = await startServer({ args: [`--lookupd-tcp-address=127.0.0.1:${lookup.tcpPort}`, "--broadcast-address=127.0.0.1"] });
+    console = await startConsole("bunsq", [`--nsqd-http-address=${addressOf(broker)}`]);
     for (const path of ["/topic/create?topic=orders", "/channel/create?topic=orders&channel=mail"]) await broker.http("POST", path);
     await broker.http("POST", "/pub?topic=orders", "hello");
     await until("the broker is registered", async () => (await scrape(broker)).includes("nsq_lookups_registered 1\n"));
   });
   afterAll(async () => {
+    await console.stop();
     await broker.stop();
     await lookup.stop();
   });
@@ -114,6 +118,7 @@ describe("the answers of servers", () => {
         .sort();
     expect(described(await scrape(broker, "?detail=client"))).toEqual(tables(/^(?:Every server|The broker|Topics|Channels|Consumers.*)$/));
     expect(described(await scrape(lookup, "?detail=topic"))).toEqual(tables(/^Every server$|lookup server/));
+    expect(described(await scrape(console))).toEqual(tables(/^Every server$/));
   });
 
   test("of a lookup server count brokers, topics and connections", async () => {
@@ -134,6 +139,7 @@ describe("the answers of servers", () => {
       [broker, "?detail=client&topic=orders"],
       [lookup, ""],
       [lookup, "?detail=topic"],
+      [console, ""],
     ] as const) {
       expect(await promtool(["check", "metrics"], await scrape(server, query))).toEqual({ code: 0, output: "" });
     }
@@ -148,8 +154,9 @@ describe("the answers of servers", () => {
       writeFileSync(join(folder, "bunsq-alerts.yml"), readFileSync(RULES, "utf8").replaceAll(/for: \w+/g, "for: 1s"));
       const configuration = readFileSync(join(CONTRIB, "prometheus/prometheus.yml"), "utf8")
         .replaceAll("15s", "1s")
-        .replace("127.0.0.1:4151", `127.0.0.1:${broker.httpPort}`)
-        .replace("127.0.0.1:4161", `127.0.0.1:${lookup.httpPort}`);
+        .replace("127.0.0.1:4151", addressOf(broker))
+        .replace("127.0.0.1:4161", addressOf(lookup))
+        .replace("127.0.0.1:4171", addressOf(console));
       writeFileSync(join(folder, "prometheus.yml"), configuration);
       const port = freePort();
       const prometheus = Bun.spawn(
@@ -181,7 +188,7 @@ describe("the answers of servers", () => {
         return (answer.data?.activeTargets ?? []).map(({ health, lastError }) => health + lastError).sort();
       };
       try {
-        await until("both are scraped", async () => String(await targets()) === "up,up", 30_000);
+        await until("all are scraped", async () => String(await targets()) === "up,up,up", 30_000);
         const found = (await ask("/api/v1/query?query=nsq_channel_depth_messages")) as {
           data: { result: { metric: object; value: [number, string] }[] };
         };
