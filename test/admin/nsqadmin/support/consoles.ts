@@ -196,5 +196,14 @@ function settled(value: unknown, name = ""): unknown {
   // The average of two numbers depends on their order, in its last digits.
   if (typeof value === "number") return name === "connected" ? 0 : Number(value.toPrecision(9));
   if (value === null || typeof value !== "object") return value;
+  // A broker's address is as the lookup server sees it that has answered first, at both programs.
+  if ("remote_address" in value && "remote_addresses" in value) return settled(withFirstAddress(value));
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, settled(item, key)]));
+}
+
+/** A node whose address is the first of those that lookup servers see, if it is one of them. */
+function withFirstAddress({ remote_address, remote_addresses, ...node }: Record<string, unknown>): object {
+  const seen = [...((remote_addresses as string[] | null) ?? [])].sort();
+  const isSeen = seen.some((address) => address.endsWith(`/${remote_address}`));
+  return { seen_at: seen, seen_as: isSeen ? (seen[0] ?? "").split("/")[1] : remote_address, ...node };
 }
