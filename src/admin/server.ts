@@ -10,6 +10,7 @@ import { servePage } from "./assets/page-server.ts";
 import { AdminCall } from "./call.ts";
 import type { AdminOptions } from "./options.ts";
 import { adminRouter } from "./routes.ts";
+import { addSecurityHeaders } from "./security-headers.ts";
 
 /** A running console. */
 export interface AdminServer {
@@ -65,6 +66,7 @@ function startHttp(admin: Admin, limits: Partial<HttpLimits> = {}): HttpServer {
         router: adminRouter(options, servePage(options.basePath)),
         allowedHosts: options.httpAllowedHosts,
         call: (incoming) => new AdminCall(admin, incoming),
+        addHeaders: (response) => addSecurityHeaders(response, false),
       },
       limits,
     );

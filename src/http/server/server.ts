@@ -56,6 +56,8 @@ export interface HttpApi<OwnCall extends Call> {
   front?: HttpFront;
   /** Answers an error of a handler that is neither a refusal nor a defect. @returns undefined for any other error */
   failed?(error: unknown): Response | undefined;
+  /** If given, it is called with every answer before it is sent, also with those that no handler made. */
+  addHeaders?(response: Response): void;
 }
 
 /**
@@ -82,7 +84,7 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
     private readonly api: HttpApi<OwnCall>,
     private readonly limits: HttpLimits,
   ) {
-    const { front } = api;
+    const { front, addHeaders } = api;
     this.load = front?.load ?? new HttpLoad(limits);
     const address = parseListenAddress(api.address);
     this.onSocketPath = "unix" in address;
@@ -100,8 +102,8 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
         idleTimeout: limits.idleTimeoutS,
         // Bun's own 413 has no body, so each call checks lengths itself (body.ts).
         maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-        fetch: (request) => this.serve(request),
-        error: (error) => this.fault(error),
+        fetch: addHeaders === undefined ? (request) => this.serve(request) : (request) => withHeaders(this.serve(request), addHeaders),
+        error: (error) => withHeaders(this.fault(error), addHeaders),
       });
     } catch (error) {
       throw listenError(api.addressFlag, address, error);
@@ -245,6 +247,17 @@ class ApiServer<OwnCall extends Call> implements HttpServer, Clients {
       },
     });
   }
+}
+
+/** Adds an API's own headers to an answer. It stays no promise if it is none: run() says why. */
+function withHeaders(
+  answer: Response | Promise<Response>,
+  addHeaders: ((response: Response) => void) | undefined,
+): Response | Promise<Response> {
+  if (addHeaders === undefined) return answer;
+  if (!(answer instanceof Response)) return answer.then((response) => withHeaders(response, addHeaders));
+  addHeaders(answer);
+  return answer;
 }
 
 /** The path and query of a request as they were sent, except that Bun adds some escapes. */
