@@ -1,5 +1,5 @@
 import type { AdminOptions } from "../admin/options.ts";
-import { type AdminServer, startAdmin } from "../admin/server.ts";
+import type { AdminServer } from "../admin/server.ts";
 import { DescriptorBudget, descriptorLimit } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { StartError } from "../base/start-error.ts";
@@ -36,7 +36,7 @@ export function runAll(broker: Part<BrokerOptions>, lookup: Part<LookupOptions>,
       tcpAddress: { ...parseRemoteAddress(lookup.options.tcpAddress), port: server.tcpPort },
       httpAddress: { ...askedAt, port: server.httpPort },
     };
-    const console = admin && openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors);
+    const console = admin && (await openConsole(admin, formatAddress(askedAt.hostname, server.httpPort), descriptors));
     if (console !== undefined) ownProcess.opened(() => console.stop());
     const started = await startBroker(broker.options, logger, ownProcess.opened, { lookup: ownLookup, descriptors });
     // Before the broker closes, which would look to it like one that is down.
@@ -73,9 +73,15 @@ function allowing({ options, logger }: Part<LookupOptions>, host: string): Part<
  * Starts the console, which asks the process's own lookup server for brokers too, unless it is told which brokers there are. Its
  * error says how to do without it, because an nsqadmin may be running already.
  */
-function openConsole({ options, logger }: Part<AdminOptions>, ownLookup: string, descriptors: DescriptorBudget): AdminServer {
+async function openConsole(
+  { options, logger }: Part<AdminOptions>,
+  ownLookup: string,
+  descriptors: DescriptorBudget,
+): Promise<AdminServer> {
   const { lookupdHttpAddresses, nsqdHttpAddresses } = options;
   const lookups = nsqdHttpAddresses.length > 0 ? lookupdHttpAddresses : [...new Set([ownLookup, ...lookupdHttpAddresses])];
+  // Loaded here, so that a process without a console does not have it in its memory.
+  const { startAdmin } = await import("../admin/server.ts");
   try {
     return startAdmin({ ...options, lookupdHttpAddresses: lookups }, logger, prefixOf("admin"), descriptors);
   } catch (error) {

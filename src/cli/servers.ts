@@ -5,7 +5,6 @@ import type { BrokerOptions } from "../broker/options.ts";
 import type { LookupOptions } from "../lookup/options.ts";
 import { type ProgramName, versionLine } from "../version.ts";
 import { consoleFlag } from "./admin-flags.ts";
-import { runAdmin } from "./admin-process.ts";
 import { runAll } from "./all-process.ts";
 import { runBroker } from "./broker-process.ts";
 import { type Environment, EXIT_FAILED, EXIT_OK, EXIT_USAGE } from "./command/command.ts";
@@ -56,8 +55,9 @@ export function runProgram(program: Program, environment: Environment): Promise<
     });
   }
   if (mode === "admin") {
-    return run(program, surroundings, adminProgramFlags(program), "admin", (options, logger) => {
+    return run(program, surroundings, adminProgramFlags(program), "admin", async (options, logger) => {
       logger.info(startLine({ admin: options }));
+      const { runAdmin } = await import("./admin-process.ts");
       return runAdmin(options, logger);
     });
   }

@@ -25,10 +25,10 @@ function loadedAtStart(): string[] {
   return [...found].map((name) => (name.startsWith("/") ? relative(SRC, name) : name));
 }
 
-test("a server's process loads neither commands nor tools nor the client, and no heavy module before it is needed", () => {
+test("a server's process loads neither commands nor tools nor the client nor the console, and no heavy module before it is needed", () => {
   const loaded = loadedAtStart();
   expect(loaded).toContain("broker/broker.ts");
   expect(loaded).toContain("tools/tools.ts");
-  const wrong = loaded.filter((name) => /^(client|cli\/commands|tools\/(?!tools\.ts))/.test(name) || HEAVY.test(name));
+  const wrong = loaded.filter((name) => /^(admin|client|cli\/commands|tools\/(?!tools\.ts))/.test(name) || HEAVY.test(name));
   expect(wrong).toEqual([]);
 });
