@@ -23,7 +23,12 @@ export class Histogram {
 
   /** Records `count` values that are in the same range. @param value their mean */
   record(value: number, count = 1): void {
-    this.counts[this.rangeOf(value)] += count;
+    this.recordIn(this.rangeOf(value), value, count);
+  }
+
+  /** Records `count` values of a range that is known. @param value their mean */
+  recordIn(range: number, value: number, count: number): void {
+    this.counts[range] += count;
     this.sum += value * count;
   }
 
@@ -56,11 +61,12 @@ export function recordRun(histogram: Histogram, reader: ValueReader, first: numb
   const last = first + count - 1;
   const lastValue = reader.valueOf(last);
   const lastRange = histogram.rangeOf(lastValue);
+  if (count === 1) return histogram.recordIn(lastRange, lastValue, 1);
   for (let from = first; from <= last; ) {
     const value = reader.valueOf(from);
     const range = histogram.rangeOf(value);
     if (range === lastRange) {
-      histogram.record((value + lastValue) / 2, last + 1 - from);
+      histogram.recordIn(range, (value + lastValue) / 2, last + 1 - from);
       return;
     }
     let low = from + 1;
@@ -70,7 +76,7 @@ export function recordRun(histogram: Histogram, reader: ValueReader, first: numb
       if (histogram.rangeOf(reader.valueOf(middle)) === range) low = middle + 1;
       else high = middle;
     }
-    histogram.record((value + reader.valueOf(low - 1)) / 2, low - from);
+    histogram.recordIn(range, (value + reader.valueOf(low - 1)) / 2, low - from);
     from = low;
   }
 }
