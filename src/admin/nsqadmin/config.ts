@@ -1,10 +1,8 @@
-import type { LogLevel } from "../../base/logger.ts";
+import { logLevelNumber, parseAddresses, parseLogLevel } from "../../http/server/config-values.ts";
 import { json, Refusal, text } from "../../http/server/reply.ts";
 import type { AdminCall } from "../call.ts";
 import type { AdminOptions } from "../options.ts";
 
-/** In the order of nsqadmin's numbers (internal/lg). */
-const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
 const NS_PER_MS = 1_000_000;
 const MOST_VALUE_BYTES = 1024 * 1024;
 
@@ -13,7 +11,7 @@ type OptionReader = (options: AdminOptions) => string | number | boolean | strin
 
 /** By nsqadmin's names. */
 const OPTIONS = new Map<string, OptionReader>([
-  ["log_level", (options) => LOG_LEVELS.indexOf(options.logLevel) + 1],
+  ["log_level", (options) => logLevelNumber(options.logLevel)],
   ["log_prefix", (options) => options.logPrefix],
   ["http_address", (options) => options.httpAddress],
   ["base_path", (options) => options.basePath],
@@ -53,8 +51,7 @@ export async function putConfig(call: AdminCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(413, "INVALID_VALUE");
   const value = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
   if (call.parameter === "log_level") {
-    const level = LOG_LEVELS.find((known) => known === value.toLowerCase());
-    if (level === undefined) throw new Refusal(400, "INVALID_VALUE");
+    const level = parseLogLevel(value);
     options.logLevel = level;
     logger.level = level;
   } else if (call.parameter === "nsqlookupd_http_addresses") {
@@ -77,21 +74,4 @@ function answerWith({ admin, parameter }: AdminCall): Response {
   const value = OPTIONS.get(parameter)?.(admin.options);
   if (value === undefined) throw new Refusal(400, "INVALID_OPTION");
   return typeof value === "string" ? text(value) : json(value);
-}
-
-/** Parses a list as Go does for a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
-function parseAddresses(text: string): string[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Refusal(400, "INVALID_VALUE");
-  }
-  const list = value ?? [];
-  if (!Array.isArray(list)) throw new Refusal(400, "INVALID_VALUE");
-  return list.map((address: unknown) => {
-    if (typeof address === "string") return address;
-    if (address === null) return "";
-    throw new Refusal(400, "INVALID_VALUE");
-  });
 }

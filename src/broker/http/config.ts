@@ -1,12 +1,10 @@
-import type { LogLevel } from "../../base/logger.ts";
+import { logLevelNumber, parseAddresses, parseLogLevel } from "../../http/server/config-values.ts";
 import { json, Refusal, text } from "../../http/server/reply.ts";
 import { statsdPrefix } from "../metrics/statsd/prefix.ts";
 import type { BrokerOptions, TlsRequirement } from "../options.ts";
 import { tlsMinVersionNumber, tlsRequirement } from "../tls-options.ts";
 import type { HttpCall } from "./call.ts";
 
-/** In the order of nsqd's numbers (internal/lg). */
-const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error", "fatal"];
 /** In the order of nsqd's numbers (nsqd/nsqd.go). */
 const TLS_REQUIREMENTS: readonly TlsRequirement[] = ["false", "tcp-https", "true"];
 const NS_PER_MS = 1_000_000;
@@ -17,7 +15,7 @@ type OptionReader = (options: BrokerOptions, call: HttpCall) => string | number 
 /** By nsqd's names. */
 const OPTIONS = new Map<string, OptionReader>([
   ["id", (options) => options.nodeId],
-  ["log_level", (options) => LOG_LEVELS.indexOf(options.logLevel) + 1],
+  ["log_level", (options) => logLevelNumber(options.logLevel)],
   ["log_prefix", (options) => options.logPrefix],
   ["tcp_address", (options) => options.tcpAddress],
   ["http_address", (options) => options.httpAddress],
@@ -102,30 +100,6 @@ export async function putConfig(call: HttpCall): Promise<Response> {
   }
   for (const changed of broker.optionsChanged) changed();
   return getConfig(call);
-}
-
-/** @throws Refusal 400 INVALID_VALUE */
-function parseLogLevel(text: string): LogLevel {
-  const level = LOG_LEVELS.find((known) => known === text.toLowerCase());
-  if (level === undefined) throw new Refusal(400, "INVALID_VALUE");
-  return level;
-}
-
-/** Parses a list as Go does for a []string: null is an empty list or an empty string. @throws Refusal 400 INVALID_VALUE */
-function parseAddresses(text: string): string[] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new Refusal(400, "INVALID_VALUE");
-  }
-  const list = value ?? [];
-  if (!Array.isArray(list)) throw new Refusal(400, "INVALID_VALUE");
-  return list.map((address: unknown) => {
-    if (typeof address === "string") return address;
-    if (address === null) return "";
-    throw new Refusal(400, "INVALID_VALUE");
-  });
 }
 
 function toNs(ms: number): number {
