@@ -170,7 +170,10 @@ test("connections to the lookup server that are silent keep neither it nor the b
       await openSilent(silent, IDLE_CLIENTS, name === "half HTTP" ? "GET /lookup?topic=known HTTP/1.1\r\nHost:" : "");
       await until("a new client is served", async () => (await ping(server).catch(() => "")) === "OK");
       await expectService(server, name.replace(" ", "-"));
-      const found = await (await fetch(`http://127.0.0.1:${lookupHttp}/lookup?topic=known`)).json();
+      const lookUp = () => fetch(`http://127.0.0.1:${lookupHttp}/lookup?topic=known`);
+      // A request that has just begun is given 100 ms to be completed before its connection is closed for another one.
+      await until("a new client of the lookup server is served", async () => (await lookUp().catch(() => undefined))?.status === 200);
+      const found = await (await lookUp()).json();
       expect(found).toMatchObject({ producers: [{ tcp_port: server.tcpPort }] });
     }
     // A broker that has registered is never closed for others.

@@ -81,8 +81,11 @@ test("a lookup server ends at SIGUSR2, and one that a broker has beside it ends 
   expect(await alone.stop("SIGUSR2")).toBe(0);
   expect(alone.log()).toContain("SIGUSR2: closing");
   await using server = await startServer({
-    command: [process.execPath, MAIN, "--mode=all", "--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0"],
+    command: [process.execPath, MAIN, "--mode=all"],
+    args: ["--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0", "--admin-http-address=127.0.0.1:0"],
   });
+  // Before that the signal ends it as SIGTERM does.
+  await until("it is up", () => server.log().includes("broker up:"));
   server.process.kill("SIGUSR2");
   expect(await server.process.exited).toBe(0);
   expect(server.log()).toContain("DRAIN: nothing is in flight");
