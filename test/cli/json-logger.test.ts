@@ -116,7 +116,10 @@ test("a lookup server beside a broker logs as the broker does, unless it is told
   ] as const) {
     const server = await startServer({
       command: [process.execPath, `${import.meta.dir}/../../src/main.ts`, "--mode=all"],
-      args: ["--lookup-tcp-address=127.0.0.1:0", "--lookup-http-address=127.0.0.1:0", "--log-format=json", ...flags],
+      args: [
+        ...["--lookup-tcp-address", "--lookup-http-address", "--admin-http-address"].map((flag) => `${flag}=127.0.0.1:0`),
+        ...["--log-format=json", ...flags],
+      ],
     });
     await until("both have logged", () => server.log().includes("lookup up"));
     await server.stop();
