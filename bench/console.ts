@@ -12,6 +12,8 @@ import { cpuSeconds, peakRssBytes, rssBytes } from "./support/process-usage.ts";
 import { quantile } from "./support/statistics.ts";
 
 const SOURCE = join(import.meta.dir, "../src/main.ts");
+/** The console from source, with a day of history. */
+const WATCHED_DAY = `${process.execPath} ${join(import.meta.dir, "load/watched-day.ts")}`;
 const BINARY = join(import.meta.dir, "../dist/bunsq");
 const MB = 1e6;
 const POLLS = 300;
@@ -41,9 +43,9 @@ async function startFakes(): Promise<{ addresses: string[]; stop(): void }> {
   return { addresses: ports.map((port) => `127.0.0.1:${port}`), stop: () => void child.stdin.end() };
 }
 
-function startConsole(brokers: string[]) {
+function startConsole(brokers: string[], program = flags.bunsq) {
   const addresses = brokers.map((broker) => `--nsqd-http-address=${broker}`);
-  return startProcess("console", [...flags.bunsq.split(" "), "--mode=admin", "--http-address=127.0.0.1:0", ...addresses], ["HTTP"]);
+  return startProcess("console", [...program.split(" "), "--mode=admin", "--http-address=127.0.0.1:0", ...addresses], ["HTTP"]);
 }
 
 type Console = Awaited<ReturnType<typeof startConsole>>;
@@ -120,6 +122,20 @@ async function measureConsole(): Promise<void> {
   fakes.stop();
 }
 
+/** All at once: a day of history in memory, and pages that look at everything. */
+async function measureDay(): Promise<void> {
+  const fakes = await startFakes();
+  const server = await startConsole(fakes.addresses, WATCHED_DAY);
+  console.log("\n| with a day of history | of a core | memory | peak so far | to each page |\n| --- | ---: | ---: | ---: | ---: |");
+  // It has found the brokers by then, and fills its history while it does nothing else.
+  do await Bun.sleep(10_000);
+  while ((await busy(server.process.pid)) > 0.5);
+  await phase("nobody looks", server, 0, []);
+  await phase(`20 pages: overview, 100 topics, and 100 of ${flags.clients} clients`, server, 20, ["/overview", TOPICS, WIDE_CLIENTS]);
+  await server.stop();
+  fakes.stop();
+}
+
 /** What the history takes after a day in which all figures of all topics and channels changed all the time. */
 function measureHistory(): void {
   const topics = Number(flags.brokers) * Number(flags.topics);
@@ -176,4 +192,5 @@ async function measureBroker(): Promise<void> {
 
 await measureBroker();
 await measureConsole();
+await measureDay();
 measureHistory();
