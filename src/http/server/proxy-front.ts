@@ -4,7 +4,13 @@ import { StallWatch } from "../../base/stall.ts";
 import { parseListenAddress } from "../../net/address.ts";
 import { type ClientConnection, ClientListener } from "../../net/client-listener.ts";
 import { Farewells } from "../../net/farewells.ts";
-import { ConnectionLimit, type ConnectionLimitParts, IDLE_AFTER_MS, type LimitedConnection } from "./connection-limit.ts";
+import {
+  ConnectionLimit,
+  type ConnectionLimitParts,
+  type HttpTransport,
+  IDLE_AFTER_MS,
+  type LimitedConnection,
+} from "./connection-limit.ts";
 import { type HttpLimits, HttpLoad } from "./load.ts";
 import { Proxies } from "./proxies.ts";
 import { HTTP } from "./request-id.ts";
@@ -18,6 +24,8 @@ const TOO_MANY = Buffer.from("HTTP/1.1 503 Service Unavailable\r\nConnection: cl
 /** What a front needs of its server. */
 export interface ProxyFrontServices extends Omit<ConnectionLimitParts, "turn"> {
   readonly logger: Pick<Logger, "error">;
+  /** Those of another front: the clients of both make room for each other. Not given: the front has its own. */
+  readonly connections?: ConnectionLimit | undefined;
 }
 
 /**
@@ -34,15 +42,19 @@ export class ProxyFront implements HttpFront {
   private readonly proxies: Proxies;
   private onAllClosed: (() => void) | undefined;
 
-  /** @throws StartError if it cannot listen on the address */
+  /**
+   * @param transport what clients send through; what they send is passed on as it is
+   * @throws StartError if it cannot listen on the address
+   */
   constructor(
     services: ProxyFrontServices,
     private readonly limits: HttpLimits,
     address: string,
     addressFlag: string,
+    private readonly transport: HttpTransport = "tcp",
   ) {
     this.load = new HttpLoad(limits);
-    this.connections = new ConnectionLimit({ ...services, turn: this });
+    this.connections = services.connections ?? new ConnectionLimit({ ...services, turn: this });
     this.proxies = new Proxies(this, this.connections, services.rateLimitedLog);
     this.listener = ClientListener.listen<PassedOnConnection>(parseListenAddress(address), addressFlag, {
       accept: (socket) => this.accept(socket),
@@ -58,11 +70,11 @@ export class ProxyFront implements HttpFront {
 
   private accept(socket: Bun.Socket<PassedOnConnection | undefined>): PassedOnConnection | undefined {
     if (!this.connections.makeRoom()) {
-      this.farewells.say(socket, TOO_MANY, true);
+      this.turnAway(socket);
       return undefined;
     }
     const connection = new PassedOnConnection(this, socket);
-    this.connections.add(connection);
+    this.connections.add(connection, this.transport);
     return connection;
   }
 
@@ -112,11 +124,17 @@ export class ProxyFront implements HttpFront {
     this.proxies.onRequestComplete(port);
   }
 
-  /** Passes a client on. @returns undefined if there is no descriptor for it: the client is told so */
+  /** Passes a client on. @returns undefined if there is no descriptor for it: the client is turned away */
   openProxy(client: Bun.Socket<PassedOnConnection | undefined>, first: Buffer): TcpProxy | undefined {
     const proxy = this.proxies.open(client, [first], false);
-    if (proxy === undefined) this.farewells.say(client, TOO_MANY, true);
+    if (proxy === undefined) this.turnAway(client);
     return proxy;
+  }
+
+  /** A client that speaks TLS could not read why, and would take the text for a broken handshake. */
+  private turnAway(client: Bun.Socket<PassedOnConnection | undefined>): void {
+    if (this.transport === "tls") client.terminate();
+    else this.farewells.say(client, TOO_MANY, true);
   }
 
   private checkTime(): void {
