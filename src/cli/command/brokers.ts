@@ -1,4 +1,4 @@
-import { BrokerClient, ClientError, LookupClient, type LookupNode } from "../../client/bun.ts";
+import { BrokerClient, ClientError, type HttpOptions, LookupClient, type LookupNode } from "../../client/bun.ts";
 import { environmentName } from "../environment.ts";
 import type { ListFlag } from "../flag.ts";
 import { UsageError } from "../flags.ts";
@@ -9,6 +9,8 @@ import { httpOptions, TLS_FLAGS, type TlsFlags } from "./credentials.ts";
 /** The port of a broker's and of a lookup server's HTTP listener. */
 const BROKER_PORT = 4151;
 const LOOKUP_PORT = 4161;
+
+const URL_START = /^https?:\/\//;
 
 /** Where a command finds brokers: at addresses of theirs, or of lookup servers. */
 export interface BrokerAddresses {
@@ -25,7 +27,7 @@ const brokerFlag: ListFlag = {
   own: true,
   default: [],
   defaultDoc: "127.0.0.1:4151",
-  doc: "<addr>[:<port>] of a broker's HTTP listener, or a URL, as https://host:4152; several with commas (BUNSQ_BROKER, else 127.0.0.1:4151)",
+  doc: "<addr>[:<port>] of a broker's HTTP listener, the path of its unix socket, or a URL, as https://host:4152; several with commas (BUNSQ_BROKER, else 127.0.0.1:4151)",
 };
 
 const lookupFlag: ListFlag = {
@@ -40,7 +42,7 @@ export const BROKER_FLAGS = { brokers: brokerFlag, lookups: lookupFlag, ...TLS_F
 
 /** A broker that a command talks to. */
 export interface Broker {
-  /** The address of its HTTP listener, `host:port` or a URL. */
+  /** The address of its HTTP listener: `host:port`, a URL, or the path of a unix socket. */
   address: string;
   client: BrokerClient;
 }
@@ -52,7 +54,9 @@ export function sourceOf({ options, environment }: Call<BrokerFlags>): BrokerAdd
   const from = (flag: ListFlag) => readText(flag, environment[environmentName(flag)] ?? "") as string[];
   const chosen = isGiven ? options : { brokers: from(brokerFlag), lookups: from(lookupFlag) };
   // If both variables are set, the one that names a broker counts.
-  if (chosen.brokers.length > 0) return { brokers: chosen.brokers.map((text) => withPort(text, BROKER_PORT)), lookups: [] };
+  if (chosen.brokers.length > 0) {
+    return { brokers: chosen.brokers.map((text) => (isPath(text) ? text : withPort(text, BROKER_PORT))), lookups: [] };
+  }
   if (chosen.lookups.length > 0) return { brokers: [], lookups: chosen.lookups.map((text) => withPort(text, LOOKUP_PORT)) };
   return { brokers: [`127.0.0.1:${BROKER_PORT}`], lookups: [] };
 }
@@ -67,7 +71,7 @@ export async function findBrokers(call: Call<BrokerFlags>, topic?: string): Prom
   const { brokers, lookups } = sourceOf(call);
   if (lookups.length === 0) {
     const http = httpOptions(call, brokers);
-    return brokers.map((address) => ({ address, client: new BrokerClient(address, http) }));
+    return brokers.map((address) => ({ address, client: new BrokerClient(address, isPath(address) ? throughSocket(address) : http) }));
   }
   const nodes = await askLookups(call, lookups, topic);
   const addresses = [...new Set(nodes.map(httpAddress))].sort();
@@ -99,10 +103,10 @@ async function askLookups(call: Call<BrokerFlags>, lookups: readonly string[], t
   return nodes;
 }
 
-/** The TCP address of a broker, which it says itself. @throws ClientError */
+/** The TCP address of a broker, which it says itself. That of one on a unix socket is on this machine. @throws ClientError */
 export async function tcpAddress({ address, client }: Broker): Promise<string> {
   const { tcp_port: port } = await client.info();
-  const host = /^https?:\/\//.test(address) ? new URL(address).host : address;
+  const host = isPath(address) ? "127.0.0.1" : URL_START.test(address) ? new URL(address).host : address;
   if (typeof port !== "number" || port <= 0) {
     throw new ClientError("NO_BROKER", `${address} does not listen for TCP clients on a port`);
   }
@@ -113,8 +117,21 @@ function httpAddress({ broadcast_address: host, http_port: port }: LookupNode): 
   return `${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
+/** Whether an address is the path of a unix socket. Unlike a broker's own flags, a name without a port is a host here. */
+function isPath(address: string): boolean {
+  return address.startsWith("@") || (address.includes("/") && !URL_START.test(address));
+}
+
+/** How HTTP calls are made to the unix socket at a path, or of an abstract name behind an @. */
+function throughSocket(path: string): HttpOptions {
+  const unix = path.startsWith("@") ? `\0${path.slice(1)}` : path;
+  const start = `http://${path}`.length;
+  // The option is Bun's. The client has put the path in front, in place of a host.
+  return { fetch: (url, init) => fetch(`http://localhost${url.slice(start)}`, { ...init, unix } as BunFetchRequestInit) };
+}
+
 function withPort(text: string, port: number): string {
-  if (/^https?:\/\//.test(text) || /:\d+$/.test(text.replace(/^\[.*\]/, ""))) return text;
+  if (URL_START.test(text) || /:\d+$/.test(text.replace(/^\[.*\]/, ""))) return text;
   // An IPv6 address has colons of its own.
   return text.includes(":") && !text.startsWith("[") ? `[${text}]:${port}` : `${text}:${port}`;
 }

@@ -3,6 +3,7 @@ import { startLookupServer } from "../../support/lookup.ts";
 import { missing, testUnless } from "../../support/needs.ts";
 import { RawClient } from "../../support/raw-client.ts";
 import { MAIN, type Running, startServer, until } from "../../support/server.ts";
+import { OTHER_LISTENERS } from "./support/listeners.ts";
 
 async function nodesOf(lookup: Running): Promise<number> {
   const { producers } = (await (await lookup.http("GET", "/nodes")).json()) as { producers: unknown[] };
@@ -10,8 +11,13 @@ async function nodesOf(lookup: Running): Promise<number> {
 }
 
 /** A consumer that has one message in flight. */
-async function busyConsumer({ http, tcpPort }: Running): Promise<{ consumer: RawClient; id: string }> {
-  expect((await http("POST", "/pub?topic=t", "m")).status).toBe(200);
+async function busyConsumer(broker: Running): Promise<{ consumer: RawClient; id: string }> {
+  expect((await broker.http("POST", "/pub?topic=t", "m")).status).toBe(200);
+  return consumerWithMessage(broker);
+}
+
+/** A consumer that has a message of the topic t in flight, which has one. */
+async function consumerWithMessage({ tcpPort }: Running): Promise<{ consumer: RawClient; id: string }> {
   const consumer = await RawClient.connect(tcpPort);
   await consumer.call("SUB t c");
   consumer.command("RDY 1");
@@ -64,6 +70,25 @@ test("a drain is begun once, and ends at its bound", async () => {
   expect(await server.process.exited).toBe(0);
   expect(server.log()).toContain("still in flight, to be delivered again: 1");
 }, 30_000);
+
+for (const [name, start] of Object.entries(OTHER_LISTENERS))
+  test(`a drain is begun and followed over ${name}`, async () => {
+    await using broker = await start();
+    const { running } = broker;
+    expect((await broker.fetch("/pub?topic=t", { method: "POST", body: "m" })).status).toBe(200);
+    const { consumer, id } = await consumerWithMessage(running);
+    expect(await (await broker.fetch("/drain", { method: "POST" })).json()).toMatchObject({ state: "draining", in_flight: 1 });
+    await until("it refuses", () => running.log().includes("DRAIN: in flight: 1"));
+    expect((await broker.fetch("/ready")).status).toBe(503);
+    expect((await broker.fetch("/pub?topic=t", { method: "POST", body: "m" })).status).toBe(503);
+    expect(await (await broker.fetch("/drain")).json()).toMatchObject({ state: "draining", in_flight: 1, consumers: 1 });
+    consumer.command(`FIN ${id}`);
+    await consumer.untilClosed();
+    consumer.close();
+    expect(await running.process.exited).toBe(0);
+    expect(running.log()).toContain("DRAIN: nothing is in flight");
+    await expect(broker.fetch("/drain")).rejects.toThrow();
+  }, 30_000);
 
 test("SIGTERM stops a broker at once that is being drained, and a repeated SIGUSR2 does nothing", async () => {
   await using server = await startServer();
