@@ -43,7 +43,7 @@ lookup server's settings begin with \`-lookup-\` on the command line, as in \`-l
 allowed hosts or debug flag is not set, the broker's is used. For the console that is \`-admin-\`, \`BUNSQ_ADMIN_\` and \`[admin]\`; its
 log level and allowed hosts default to the broker's. \`-admin-user\` has the prefix already. The console shows the brokers that the
 process's lookup server knows, those of the lookup servers in \`-admin-lookupd-http-address\` too, or only the brokers in
-\`-admin-nsqd-http-address\`. \`-console=false\` turns it off.
+\`-admin-nsqd-http-address\`. Its certificate is that of \`-admin-tls-cert\`, not the broker's. \`-console=false\` turns it off.
 
     data_path = "/var/lib/bunsq"
     tcp_address = "0.0.0.0:4150"
@@ -67,7 +67,7 @@ One file and one environment serve all modes. A broker alone ignores the other s
 | SIGUSR2 | [drains](operations.md#drain) the broker, which then ends; a lookup server alone ends as at SIGTERM |
 | others | what the system does by default: SIGUSR1 kills the process. No acknowledged message is lost |
 
-No signal reloads the configuration or reopens a log file. Log lines go to standard error, for the supervisor to keep and rotate.
+No signal reloads the configuration or a certificate, or reopens a log file. Log lines go to standard error, for the supervisor to keep and rotate.
 
 ## Exit codes
 

@@ -59,7 +59,7 @@ export class Admin {
     options: AdminOptions,
     readonly logger: Logger,
     readonly descriptors: DescriptorBudget,
-    private readonly flagPrefix = "",
+    readonly flagPrefix = "",
   ) {
     this.options = { ...options, basePath: normalBasePath(options.basePath) };
     this.checkAddresses();

@@ -9,7 +9,15 @@ export interface AdminOptions {
   logFormat: LogFormat;
   logPrefix: string;
 
+  /** `host:port`; empty: no HTTP. */
   httpAddress: string;
+  /** `host:port`. Empty, or no certificate: no HTTPS. */
+  httpsAddress: string;
+  /** Paths of PEM files. Both empty: no HTTPS. */
+  tlsCert: string;
+  tlsKey: string;
+  /** Whether answers over HTTPS tell browsers to come to the host name by HTTPS only. */
+  hsts: boolean;
   /** The path under which everything is served. */
   basePath: string;
   /** Names that HTTP requests may have in Host; empty: any. */

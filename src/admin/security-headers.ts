@@ -10,11 +10,11 @@ const HEADERS: Readonly<Record<string, string>> = {
   "X-Content-Type-Options": "nosniff",
 };
 
-/** Browsers that have come by TLS once come no other way for a year. */
+/** Browsers that have come by TLS once come no other way for a year, whatever the port: one host name has one such rule. */
 const STRICT_TRANSPORT_SECURITY = "max-age=31536000";
 
-/** Adds the headers that every answer of the console has. @param isSecure whether it goes out by TLS */
-export function addSecurityHeaders({ headers }: Response, isSecure: boolean): void {
+/** Adds the headers that every answer of the console has. @param isStrict whether browsers are to come by TLS only */
+export function addSecurityHeaders({ headers }: Response, isStrict: boolean): void {
   for (const name in HEADERS) if (!headers.has(name)) headers.set(name, HEADERS[name]!);
-  if (isSecure) headers.set("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY);
+  if (isStrict) headers.set("Strict-Transport-Security", STRICT_TRANSPORT_SECURITY);
 }

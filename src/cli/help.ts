@@ -18,7 +18,7 @@ const GROUPS: readonly [title: string, names: RegExp][] = [
   ],
   ["Messages and consumers", /^(max-)?(msg|req|body)-|^max-(rdy|channel)|^(enable-experiment|topology)/],
   ["Connections", /^(max|min)-(http-)?(connections|heartbeat|output)|^output-buffer/],
-  ["TLS and compression", /^(tls|deflate|max-deflate|snappy)/],
+  ["TLS and compression", /^(tls|hsts|deflate|max-deflate|snappy)/],
   ["Statistics and log", /^(statsd|e2e|log|metrics|trace|otlp)-/],
   ["Stopping", /^drain-/],
   ["The lookup server itself", /^(lookup|inactive-producer|tombstone)-/],

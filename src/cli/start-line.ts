@@ -13,12 +13,16 @@ export function startLine(servers: { broker?: BrokerOptions; lookup?: LookupOpti
     parts.push(`data path ${resolve(broker.dataPath)}`, `durability ${broker.durability}`, addresses("broker", brokerAddresses(broker)));
   }
   if (lookup !== undefined) parts.push(addresses("lookup server", { TCP: lookup.tcpAddress, HTTP: lookup.httpAddress }));
-  if (admin !== undefined) parts.push(addresses("console", { HTTP: admin.httpAddress }));
+  if (admin !== undefined) parts.push(addresses("console", httpAddresses(admin)));
   return `mode ${mode}: ${parts.join("; ")}`;
 }
 
-function brokerAddresses({ tcpAddress, httpAddress, httpsAddress, tlsCert }: BrokerOptions): Record<string, string> {
-  return { TCP: tcpAddress, HTTP: httpAddress, HTTPS: tlsCert === "" ? "" : httpsAddress };
+function brokerAddresses(options: BrokerOptions): Record<string, string> {
+  return { TCP: options.tcpAddress, ...httpAddresses(options) };
+}
+
+function httpAddresses({ httpAddress, httpsAddress, tlsCert }: BrokerOptions | AdminOptions): Record<string, string> {
+  return { HTTP: httpAddress, HTTPS: tlsCert === "" ? "" : httpsAddress };
 }
 
 /** A server's addresses as they were asked for. Port 0 is one that the system chooses; the listeners log which. */

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { adminRoutes } from "../../src/admin/routes.ts";
 import { addSecurityHeaders } from "../../src/admin/security-headers.ts";
-import { Console } from "./support/console.ts";
+import { Console, TRUSTING, WITH_HTTPS } from "./support/console.ts";
 
 const ROUTED = { basePath: "/nsq", proxyGraphite: true };
 let console: Console;
 
 beforeAll(() => {
   const upstreams = { nsqdHttpAddresses: ["127.0.0.1:1"], graphiteUrl: "http://127.0.0.1:1" };
-  console = new Console({ ...ROUTED, ...upstreams, httpAllowedHosts: ["127.0.0.1"] });
+  console = new Console({ ...ROUTED, ...upstreams, ...WITH_HTTPS, httpAllowedHosts: ["127.0.0.1"] });
 });
 
 afterAll(() => console[Symbol.asyncDispose]());
@@ -25,25 +25,32 @@ function faults({ headers }: Response): string[] {
   return Object.entries(wanted).flatMap(([name, value]) => (value.test(headers.get(name) ?? "") ? [] : [`${name}: ${headers.get(name)}`]));
 }
 
-async function ask(method: string, path: string, headers: Record<string, string> = {}): Promise<Response> {
+/** The console's listeners, and what their answers say of HTTPS. */
+const LISTENERS = [
+  { over: "HTTP", origin: () => console.origin, strict: null },
+  { over: "HTTPS", origin: () => console.secureOrigin, strict: "max-age=31536000" },
+] as const;
+
+async function ask(origin: string, method: string, path: string, headers: Record<string, string> = {}): Promise<Response> {
   const ending = new AbortController();
-  const init = { method, headers, redirect: "manual" as const, signal: ending.signal };
-  const response = await fetch(console.origin + path, method === "POST" || method === "PUT" ? { ...init, body: "{}" } : init);
+  const init = { method, headers, redirect: "manual" as const, signal: ending.signal, ...TRUSTING };
+  const response = await fetch(origin + path, method === "POST" || method === "PUT" ? { ...init, body: "{}" } : init);
   // A stream goes on until its client leaves.
   ending.abort();
   return response;
 }
 
-for (const [path, route] of adminRoutes(ROUTED))
-  for (const method of [...route.keys(), "OPTIONS", "PATCH"])
-    test(`${method} ${path} has the headers`, async () => {
-      const asked = ROUTED.basePath + path.replace(/:\w+/g, "x");
-      for (const query of ["", "?topic=x&view=overview", "?topic=%zz"]) {
-        const response = await ask(method, asked + query, { "Content-Type": "application/json" });
-        expect([query, response.status, ...faults(response)]).toEqual([query, response.status]);
-        expect(response.headers.get("strict-transport-security")).toBeNull();
-      }
-    });
+for (const { over, origin, strict } of LISTENERS)
+  for (const [path, route] of adminRoutes(ROUTED))
+    for (const method of [...route.keys(), "OPTIONS", "PATCH"])
+      test(`${method} ${path} over ${over} has the headers`, async () => {
+        const asked = ROUTED.basePath + path.replace(/:\w+/g, "x");
+        for (const query of ["", "?topic=x&view=overview", "?topic=%zz"]) {
+          const response = await ask(origin(), method, asked + query, { "Content-Type": "application/json" });
+          expect([query, response.status, ...faults(response)]).toEqual([query, response.status]);
+          expect(response.headers.get("strict-transport-security")).toBe(strict);
+        }
+      });
 
 const OTHERS: [status: number, method: string, path: string, headers?: Record<string, string>][] = [
   [404, "GET", "/"],
@@ -62,10 +69,12 @@ const OTHERS: [status: number, method: string, path: string, headers?: Record<st
 ];
 
 test("so have answers that no route makes", async () => {
-  for (const [status, method, path, headers] of OTHERS) {
-    const response = await ask(method, path, headers);
-    expect([method, path, response.status, ...faults(response)]).toEqual([method, path, status]);
-  }
+  for (const { over, origin, strict } of LISTENERS)
+    for (const [status, method, path, headers] of OTHERS) {
+      const response = await ask(origin(), method, path, headers);
+      expect([over, method, path, response.status, ...faults(response)]).toEqual([over, method, path, status]);
+      expect(response.headers.get("strict-transport-security")).toBe(strict);
+    }
 });
 
 test("an answer keeps what it says itself", () => {

@@ -12,6 +12,8 @@ test("the start line names the mode, the data path as an absolute one, the durab
   expect(startLine({ broker })).toBe(`mode broker: data path ${process.cwd()}; durability fsync; broker on TCP /run/tcp.sock`);
   const admin = parseFlags(adminFlags(), ["-http-address=:4"]).options;
   expect(startLine({ admin })).toBe("mode admin: console on HTTP :4");
+  const withHttps = parseFlags(adminFlags(), ["-http-address=", "-tls-cert=cert.pem"]).options;
+  expect(startLine({ admin: withHttps })).toBe("mode admin: console on HTTPS 0.0.0.0:4172");
   const secure = defaultOptions({ dataPath: "x", httpAddress: ":2", httpsAddress: ":3", tlsCert: "cert.pem" });
   expect(startLine({ broker: secure, lookup })).toBe(
     `mode all: data path ${process.cwd()}/x; durability write; broker on TCP 127.0.0.1:0, HTTP :2, HTTPS :3; lookup server on TCP 0.0.0.0:4160, HTTP :1`,

@@ -9,11 +9,15 @@ const MOST_VALUE_BYTES = 1024 * 1024;
 /** Reads an option in the type that Go's JSON has for it. Durations are numbers of nanoseconds. */
 type OptionReader = (options: AdminOptions) => string | number | boolean | string[];
 
-/** By nsqadmin's names. */
+/** By nsqadmin's names, and those of HTTPS, which it does not have. */
 const OPTIONS = new Map<string, OptionReader>([
   ["log_level", (options) => logLevelNumber(options.logLevel)],
   ["log_prefix", (options) => options.logPrefix],
   ["http_address", (options) => options.httpAddress],
+  ["https_address", (options) => options.httpsAddress],
+  ["tls_cert", (options) => options.tlsCert],
+  ["tls_key", (options) => options.tlsKey],
+  ["hsts", (options) => options.hsts],
   ["base_path", (options) => options.basePath],
   ["dev_static_dir", (options) => options.devStaticDir],
   ["graphite_url", (options) => options.graphiteUrl],

@@ -3,9 +3,20 @@ import type { AdminOptions } from "../../../src/admin/options.ts";
 import { type AdminServer, startAdmin } from "../../../src/admin/server.ts";
 import { adminFlags } from "../../../src/cli/admin-flags.ts";
 import { parseFlags } from "../../../src/cli/flags.ts";
+import { certificate, clientTls } from "../../support/certs/certs.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
 import { applyDelta } from "../stream/apply-delta.ts";
+
+/** Options of a console that serves HTTPS too, on a port that the system chooses. */
+export const WITH_HTTPS = {
+  httpsAddress: "127.0.0.1:0",
+  tlsCert: certificate("server.pem"),
+  tlsKey: certificate("server.key"),
+} as const satisfies Partial<AdminOptions>;
+
+/** For fetch() over HTTPS. */
+export const TRUSTING = { tls: clientTls() };
 
 type View = Record<string, unknown>;
 
@@ -21,6 +32,11 @@ export class Console implements AsyncDisposable {
 
   get origin(): string {
     return `http://127.0.0.1:${this.server.httpPort}`;
+  }
+
+  /** With WITH_HTTPS. */
+  get secureOrigin(): string {
+    return `https://127.0.0.1:${this.server.httpsPort}`;
   }
 
   async read<Answer>(view: string): Promise<Answer> {
@@ -60,7 +76,7 @@ export class PageStream {
   static async open(url: string): Promise<PageStream> {
     const aborter = new AbortController();
     const stream = new PageStream(aborter);
-    const response = await fetch(url, { signal: aborter.signal });
+    const response = await fetch(url, { signal: aborter.signal, ...TRUSTING });
     void stream.read(response.body!).catch(() => {
       stream.isEnded = true;
     });
