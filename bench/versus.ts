@@ -30,13 +30,16 @@ const LOG_LINES_SHOWN = 10;
 /** Bytes that are written to the page cache before the first round: as many as the largest backlog has. */
 const TOUCHED_BYTES = 2 ** 31;
 
+/** These are measured only if they are asked for. */
+const OPTIONAL_SERVERS: readonly ServerKind[] = ["nsqd-0", "traced", "baseline"];
+
 const HELP = `usage: bun run bench [flags]
 
   --rounds=N            rounds per workload (default 5)
   --set=core|all        the core workloads (the default), or all of them (about forty minutes)
   --only=A,B            only these workloads, of either set: ${WORKLOADS.map(({ name }) => name).join(", ")}
   --servers=A,B         only these servers: ${SERVER_KINDS.join(", ")} (default: all but nsqd-0, which is
-                        nsqd with --mem-queue-size=0, and baseline)
+                        nsqd with --mem-queue-size=0, traced, which is bunsq with all messages traced, and baseline)
   --messages-scale=X    multiply the number of messages (default 1, which is about two seconds per run)
   --bunsq=COMMAND       the command that starts bunsq (default dist/bunsq, or the source if it is not built)
   --baseline=COMMAND    another build of bunsq to measure in turns with this one, for --servers=bunsq,baseline
@@ -67,7 +70,7 @@ function parseOptions(args: string[]): Options | undefined {
       rounds: { ...text, default: "5" },
       set: { ...text, default: "core" },
       only: text,
-      servers: { ...text, default: SERVER_KINDS.filter((kind) => kind !== "nsqd-0" && kind !== "baseline").join(",") },
+      servers: { ...text, default: SERVER_KINDS.filter((kind) => !OPTIONAL_SERVERS.includes(kind)).join(",") },
       "messages-scale": { ...text, default: "1" },
       bunsq: text,
       baseline: text,

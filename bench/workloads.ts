@@ -2,11 +2,12 @@ import { TLS_FLAGS } from "../test/support/certs/certs.ts";
 import type { DrainLoad, Layers, PublishLoad } from "./load/job.ts";
 
 /**
- * The servers that are measured: bunsq; nsqd with its defaults; nsqd-0, which is nsqd with --mem-queue-size=0, the closest that
+ * The servers that are measured: bunsq; traced, which is bunsq with the load's topics traced; baseline, which is another build of
+ * bunsq; nsqd with its defaults; nsqd-0, which is nsqd with --mem-queue-size=0, the closest that
  * nsqd gets to keeping messages in a crash; and two processes that only move bytes, which show the limit of the machine.
  */
-export type ServerKind = "bunsq" | "baseline" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
-export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "baseline", "nsqd", "nsqd-0", "bare", "bare-file"];
+export type ServerKind = "bunsq" | "traced" | "baseline" | "nsqd" | "nsqd-0" | "bare" | "bare-file";
+export const SERVER_KINDS: readonly ServerKind[] = ["bunsq", "traced", "baseline", "nsqd", "nsqd-0", "bare", "bare-file"];
 
 /** `core`: the default, takes less than ten minutes. `all`: everything. */
 export type WorkloadSet = "core" | "all";
@@ -32,6 +33,7 @@ export interface Workload {
 /** The number of messages for a kind of server; undefined if the server is not run. */
 export function messagesFor({ messages }: Workload, kind: ServerKind): number | undefined {
   switch (kind) {
+    case "traced":
     case "baseline":
       return messages.bunsq;
     case "nsqd-0":

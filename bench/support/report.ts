@@ -152,22 +152,26 @@ export function toMarkdown(report: Report): string {
       ),
     );
   }
-  const compared = throughput.filter(({ summaries }) => summaries.baseline !== undefined);
-  if (compared.length > 0) {
+  for (const [kind, heading] of [
+    ["baseline", "Beside another build of bunsq:"],
+    ["traced", "Beside bunsq with all messages traced:"],
+  ] as const) {
+    const compared = throughput.filter(({ summaries }) => summaries[kind] !== undefined);
+    if (compared.length === 0) continue;
     sections.push(
-      "Beside another build of bunsq:",
+      heading,
       table(
-        ["workload", "msg/s", "baseline msg/s", "ratio", "CPU µs/msg", "baseline CPU µs/msg", "ratio", "peak MB", "baseline peak MB"],
-        compared.map(({ workload, summaries: { bunsq, baseline } }) => [
+        ["workload", "msg/s", `${kind} msg/s`, "ratio", "CPU µs/msg", `${kind} CPU µs/msg`, "ratio", "peak MB", `${kind} peak MB`],
+        compared.map(({ workload, summaries: { bunsq, [kind]: other } }) => [
           workload.title,
           count(bunsq?.messagesPerSecond),
-          count(baseline?.messagesPerSecond),
-          times(bunsq?.messagesPerSecond, baseline?.messagesPerSecond),
+          count(other?.messagesPerSecond),
+          times(bunsq?.messagesPerSecond, other?.messagesPerSecond),
           micros(bunsq?.serverCpuUsPerMessage),
-          micros(baseline?.serverCpuUsPerMessage),
-          times(bunsq?.serverCpuUsPerMessage, baseline?.serverCpuUsPerMessage),
+          micros(other?.serverCpuUsPerMessage),
+          times(bunsq?.serverCpuUsPerMessage, other?.serverCpuUsPerMessage),
           megabytes(bunsq?.peakRssBytes),
-          megabytes(baseline?.peakRssBytes),
+          megabytes(other?.peakRssBytes),
         ]),
       ),
     );

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { startServer } from "../../test/support/server.ts";
 import type { BarePeer } from "../load/bare-peer.ts";
 import { commandBytes, isHttp } from "../load/publisher.ts";
+import { topicNames } from "../load/wire.ts";
 import type { Load, ServerKind } from "../workloads.ts";
 
 const BARE_PEER = join(import.meta.dir, "../load/bare-peer.ts");
@@ -37,6 +38,8 @@ export async function startBenchServer(kind: ServerKind, load: Load, messages: n
   switch (kind) {
     case "bunsq":
       return startBroker("bunsq", commands.bunsq, commands.bunsqArgs);
+    case "traced":
+      return traceTopics(await startBroker("bunsq", commands.bunsq, commands.bunsqArgs), load);
     case "baseline":
       if (commands.baseline === undefined) throw new Error("no baseline");
       return startBroker("bunsq", commands.baseline, commands.bunsqArgs);
@@ -66,6 +69,19 @@ async function startBroker(program: "bunsq" | "nsqd", command: string[], args: s
       await server.stop("SIGKILL");
     },
   };
+}
+
+/** Creates the load's topics, and has all their messages traced. */
+async function traceTopics(server: BenchServer, load: Load): Promise<BenchServer> {
+  const topics = "publish" in load ? (load.publish.topics ?? 1) : 1;
+  for (const name of topicNames(topics)) {
+    for (const path of [`/topic/create?topic=${name}`, `/topic/trace?topic=${name}&on=true`]) {
+      const response = await fetch(`http://127.0.0.1:${server.httpPort}${path}`, { method: "POST" });
+      if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+      await response.body?.cancel();
+    }
+  }
+  return server;
 }
 
 async function startBarePeer(load: Load, messages: number, withFile: boolean): Promise<BenchServer> {
