@@ -2,6 +2,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { Origin, TraceName } from "../trace/trace-name.ts";
 import { CONTEXT_BYTES, parseTraceparent } from "../trace/traceparent.ts";
+import { parseTracestate } from "../trace/tracestate.ts";
 import type { HttpCall } from "./call.ts";
 
 /** Who publishes, with the W3C trace context of the request; undefined where the topic is not traced. */
@@ -12,7 +13,10 @@ export function publishOrigin(call: HttpCall, topic: Topic): Origin | undefined 
   if (traceparent === null) return { traceName };
   const value = Buffer.from(traceparent, "latin1");
   const traceContext = new Uint8Array(CONTEXT_BYTES);
-  return parseTraceparent(value, 0, value.length, traceContext) ? { traceName, traceContext } : { traceName };
+  if (!parseTraceparent(value, 0, value.length, traceContext)) return { traceName };
+  // Several headers are joined by commas.
+  const tracestate = call.request.headers.get("tracestate");
+  return { traceName, traceContext, traceState: tracestate === null ? undefined : parseTracestate(tracestate) };
 }
 
 /** What traces call whoever made an operator's call; undefined where the channel is not traced. */

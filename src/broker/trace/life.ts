@@ -12,12 +12,14 @@ import {
   KIND_DISCARDED,
   KIND_EMPTIED,
   KIND_ENTRY_CONTEXT,
+  KIND_ENTRY_STATE,
   KIND_FINISHED,
   KIND_JOINED,
   KIND_MOVED,
   KIND_PUBLISHED,
   KIND_REFUSED,
   KIND_REQUEUED,
+  KIND_STATE,
   KIND_TIMED_OUT,
   KIND_TOUCHED,
 } from "./record.ts";
@@ -79,12 +81,15 @@ class Life {
   /** Channels that have the message unfinished, as far as the trace tells. */
   private readonly unfinished = new Set<string>();
   private readonly finished = new Set<string>();
+  /** The event before was a piece of a tracestate. */
+  private isInState = false;
   /** Deliveries so far, by channel. A record of a run that was finished does not say them. */
   private readonly attempts = new Map<string, number>();
 
   constructor(private readonly sequence: number) {}
 
   add(event: NamedEvent): void {
+    if (event.state === undefined) this.isInState = false;
     switch (event.kind) {
       case KIND_REFUSED:
         // What was published under this sequence was refused: it was another message.
@@ -93,6 +98,9 @@ class Life {
       case KIND_CONTEXT:
       case KIND_ENTRY_CONTEXT:
         return this.addContext(event);
+      case KIND_STATE:
+      case KIND_ENTRY_STATE:
+        return this.addState(event);
       case KIND_EMPTIED:
       case KIND_MOVED:
       case KIND_DELETED:
@@ -106,8 +114,8 @@ class Life {
     }
     const kind = LIFE_KINDS.get(event.kind);
     if (kind === undefined) return;
-    const detail =
-      event.kind === KIND_PUBLISHED && event.count > 1 ? `one of ${event.count} in a batch` : (DETAILS.get(event.detail) ?? null);
+    const isOfBatch = event.kind === KIND_PUBLISHED && event.count > 1;
+    const detail = isOfBatch ? `one of ${event.count} in a batch` : (DETAILS.get(event.detail) ?? null);
     this.push(event, kind, { detail });
     const { channelName } = event;
     if (channelName === undefined) return;
@@ -144,6 +152,14 @@ class Life {
     if (last === undefined || context === undefined) return;
     const text = `traceparent ${formatTraceparent(context)}`;
     last.detail = last.detail === null ? text : `${last.detail}; ${text}`;
+  }
+
+  /** The tracestate belongs to the context before it. It is in one record or several. */
+  private addState({ state }: NamedEvent): void {
+    const last = this.events[this.events.length - 1];
+    if (last === undefined || last.detail === null || state === undefined) return;
+    last.detail += this.isInState ? state : `; tracestate ${state}`;
+    this.isInState = true;
   }
 
   /** The channel was moved, emptied or deleted. That concerns the message if the channel had it, or gets it again. */

@@ -14,8 +14,9 @@ import { CONTEXT_BYTES } from "./traceparent.ts";
  * All numbers are little-endian, and everything begins at a multiple of 64. A record is about a run of messages with ascending
  * sequences. `by` and `channel` are numbers of names in the same file; 0: none. Names are numbered in the order of the file, and a
  * batch says the number of its first. In a record of a trace context (KIND_CONTEXT, KIND_ENTRY_CONTEXT) the 24 bytes from the delay on
- * are a trace id and the id of a span, and `flags` are the context's. What entries of the deferred store are about
- * (KIND_DEFERRED, KIND_ENTRY_CONTEXT) has the number of the entry for a sequence: the message has none yet.
+ * are a trace id and the id of a span, and `flags` are the context's. Records of its tracestate (KIND_STATE, KIND_ENTRY_STATE) follow
+ * that, each with 36 bytes of the text from `by` on, and `flags` says how many of them count. What entries of the deferred store are
+ * about (KIND_DEFERRED, KIND_ENTRY_CONTEXT, KIND_ENTRY_STATE) has the number of the entry for a sequence: the message has none yet.
  */
 
 export const RECORD_BYTES = 64;
@@ -45,6 +46,8 @@ export const DELAY_AT = 40;
 export const ENTRY_AT = 48;
 export const CONTEXT_AT = DELAY_AT;
 export const CONTEXT_ID_BYTES = CONTEXT_BYTES - 1;
+export const STATE_AT = BY_AT;
+export const STATE_PIECE_BYTES = RECORD_BYTES - STATE_AT;
 
 /** The most records in a batch, and the most bytes of names. A batch of a file that has more is damaged. */
 export const MOST_RECORDS = 4096;
@@ -72,6 +75,14 @@ export const KIND_REFUSED = 13;
 /** The trace context that came with the publish before. */
 export const KIND_CONTEXT = 14;
 export const KIND_ENTRY_CONTEXT = 15;
+/** A piece of the tracestate that came with the trace context before. */
+export const KIND_STATE = 16;
+export const KIND_ENTRY_STATE = 17;
+
+/** Whether a record is about an entry of the deferred store. */
+export function isAboutEntry(kind: number): boolean {
+  return kind === KIND_DEFERRED || kind === KIND_ENTRY_CONTEXT || kind === KIND_ENTRY_STATE;
+}
 
 // Why, or in which way.
 export const DETAIL_NONE = 0;

@@ -32,16 +32,14 @@ export class TopicTrace {
   published(origin: Origin | undefined, sequence: number, count: number): void {
     const { tracer, topicNumber } = this;
     tracer.add(KIND_PUBLISHED, topicNumber, undefined, origin?.traceName, sequence, count, 0, DETAIL_NONE, 0, 0);
-    const context = origin?.traceContext;
-    if (context !== undefined) tracer.addContext(topicNumber, sequence, count, false, context);
+    if (origin?.traceContext !== undefined) tracer.addContext(topicNumber, sequence, count, false, origin.traceContext, origin.traceState);
   }
 
   /** @param entry number of the publish in the deferred store */
   deferred(origin: Origin | undefined, entry: number, delayMs: number): void {
     const { tracer, topicNumber } = this;
     tracer.add(KIND_DEFERRED, topicNumber, undefined, origin?.traceName, entry, 1, 0, DETAIL_NONE, delayMs, entry);
-    const context = origin?.traceContext;
-    if (context !== undefined) tracer.addContext(topicNumber, entry, 1, true, context);
+    if (origin?.traceContext !== undefined) tracer.addContext(topicNumber, entry, 1, true, origin.traceContext, origin.traceState);
   }
 
   /** A deferred publish has joined the log. */

@@ -12,7 +12,11 @@ import {
   KIND_AT,
   KIND_CONTEXT,
   KIND_ENTRY_CONTEXT,
+  KIND_ENTRY_STATE,
+  KIND_STATE,
   SEQUENCE_AT,
+  STATE_AT,
+  STATE_PIECE_BYTES,
   TIME_AT,
   TOPIC_AT,
 } from "./record.ts";
@@ -35,12 +39,16 @@ export interface TraceEvent {
   readonly channel: number;
   /** In the record of a trace context. */
   readonly context: Uint8Array | undefined;
+  /** In a record of a tracestate: a piece of it. */
+  readonly state: string | undefined;
 }
 
 /** The record at `at`. */
 export function eventAt(bytes: Buffer, at: number): TraceEvent {
   const kind = bytes[at + KIND_AT];
   const isContext = kind === KIND_CONTEXT || kind === KIND_ENTRY_CONTEXT;
+  const isState = kind === KIND_STATE || kind === KIND_ENTRY_STATE;
+  const isPlain = !isContext && !isState;
   return {
     kind,
     topic: bytes.readUInt32LE(at + TOPIC_AT),
@@ -48,13 +56,19 @@ export function eventAt(bytes: Buffer, at: number): TraceEvent {
     sequence: bytes.readDoubleLE(at + SEQUENCE_AT),
     count: bytes.readUInt32LE(at + COUNT_AT),
     attempts: bytes.readUInt16LE(at + ATTEMPTS_AT),
-    detail: bytes.readUInt32LE(at + DETAIL_AT),
-    delayMs: isContext ? 0 : bytes.readDoubleLE(at + DELAY_AT),
-    entry: isContext ? 0 : bytes.readDoubleLE(at + ENTRY_AT),
-    by: bytes.readUInt32LE(at + BY_AT),
-    channel: bytes.readUInt32LE(at + CHANNEL_AT),
+    detail: isState ? 0 : bytes.readUInt32LE(at + DETAIL_AT),
+    delayMs: isPlain ? bytes.readDoubleLE(at + DELAY_AT) : 0,
+    entry: isPlain ? bytes.readDoubleLE(at + ENTRY_AT) : 0,
+    by: isState ? 0 : bytes.readUInt32LE(at + BY_AT),
+    channel: isState ? 0 : bytes.readUInt32LE(at + CHANNEL_AT),
     context: isContext ? contextAt(bytes, at) : undefined,
+    state: isState ? stateAt(bytes, at) : undefined,
   };
+}
+
+function stateAt(bytes: Buffer, at: number): string {
+  const length = Math.min(bytes[at + FLAGS_AT], STATE_PIECE_BYTES);
+  return bytes.toString("latin1", at + STATE_AT, at + STATE_AT + length);
 }
 
 function contextAt(bytes: Buffer, at: number): Uint8Array {

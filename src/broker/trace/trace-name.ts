@@ -15,4 +15,6 @@ export interface Origin {
   readonly traceName: TraceName;
   /** The W3C trace context that came with it, CONTEXT_BYTES bytes (traceparent.ts); undefined: none came. */
   readonly traceContext?: Uint8Array | undefined;
+  /** The tracestate that came with that context, as parseTracestate() returned it. */
+  readonly traceState?: string | undefined;
 }

@@ -3,11 +3,10 @@ import { closeQuietly, type Disk } from "../storage/disk/disk.ts";
 import { isKernelError, unreadable } from "../storage/disk/unreadable-file.ts";
 import {
   COUNT_AT,
+  isAboutEntry,
   KIND_AT,
-  KIND_DEFERRED,
   KIND_DELETED,
   KIND_EMPTIED,
-  KIND_ENTRY_CONTEXT,
   KIND_JOINED,
   KIND_MOVED,
   RECORD_BYTES,
@@ -181,7 +180,7 @@ class OneSearch implements FoundTrace {
       const kind = piece[at + KIND_AT];
       const sequence = piece.readDoubleLE(at + SEQUENCE_AT);
       const count = piece.readUInt32LE(at + COUNT_AT);
-      const isEntry = kind === KIND_DEFERRED || kind === KIND_ENTRY_CONTEXT;
+      const isEntry = isAboutEntry(kind);
       const isWide = kind === KIND_EMPTIED || kind === KIND_MOVED || kind === KIND_DELETED;
       if (ranges !== undefined) {
         if (isEntry) noteRange(ranges, topicNumber, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY);

@@ -14,11 +14,15 @@ import {
   KIND_AT,
   KIND_CONTEXT,
   KIND_ENTRY_CONTEXT,
+  KIND_ENTRY_STATE,
+  KIND_STATE,
   MAX_BATCH_BYTES,
   MOST_NAME_BYTES,
   MOST_RECORDS,
   RECORD_BYTES,
   SEQUENCE_AT,
+  STATE_AT,
+  STATE_PIECE_BYTES,
   TIME_AT,
   TOPIC_AT,
 } from "./record.ts";
@@ -117,13 +121,30 @@ export class Tracer {
     doubles[(at + ENTRY_AT + 8) >> 3] = 0;
   }
 
-  /** Records the trace context that came with a publish. @param ofEntry `sequence` is the number of a deferred publish's entry */
-  addContext(topic: number, sequence: number, count: number, ofEntry: boolean, context: Uint8Array): void {
+  /**
+   * Records the trace context that came with a publish.
+   *
+   * @param ofEntry `sequence` is the number of a deferred publish's entry
+   * @param state the tracestate, in ASCII
+   */
+  addContext(topic: number, sequence: number, count: number, ofEntry: boolean, context: Uint8Array, state: string | undefined): void {
     const at = this.begin(topic, sequence, count, undefined, undefined);
     const { batch, words } = this;
     words[(at + KIND_AT) >> 2] = (ofEntry ? KIND_ENTRY_CONTEXT : KIND_CONTEXT) | (context[CONTEXT_ID_BYTES] << (8 * FLAGS_AT));
     words[(at + DETAIL_AT) >> 2] = 0;
     for (let i = 0; i < CONTEXT_ID_BYTES; i++) batch[at + CONTEXT_AT + i] = context[i];
+    if (state === undefined) return;
+    for (let from = 0; from < state.length; from += STATE_PIECE_BYTES) {
+      this.addState(topic, sequence, count, ofEntry ? KIND_ENTRY_STATE : KIND_STATE, state.slice(from, from + STATE_PIECE_BYTES));
+    }
+  }
+
+  private addState(topic: number, sequence: number, count: number, kind: number, piece: string): void {
+    const at = this.begin(topic, sequence, count, undefined, undefined);
+    const { batch, words } = this;
+    words[(at + KIND_AT) >> 2] = kind | (piece.length << (8 * FLAGS_AT));
+    batch.fill(0, at + STATE_AT, at + RECORD_BYTES);
+    batch.write(piece, at + STATE_AT, "latin1");
   }
 
   private begin(topic: number, sequence: number, count: number, channel: TraceName | undefined, by: TraceName | undefined): number {

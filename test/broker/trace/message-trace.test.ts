@@ -107,6 +107,57 @@ test("publishes over HTTP are by their address, with the trace context that came
   }
 });
 
+test("a publish's tracestate is kept with its traceparent, and one that is not valid is dropped alone", async () => {
+  await using broker = await traced();
+  const longest = `a=${"x".repeat(254)},b=${"y".repeat(253)}`;
+  const publish = async (body: string, tracestate: string, more: Record<string, string> = {}) =>
+    expect(await broker.call("POST", "/pub?topic=t", body, { traceparent: TRACEPARENT, tracestate, ...more })).toBe("200 OK");
+  const { traceparent, ...besideTheFastPath } = { traceparent: TRACEPARENT, "idempotency-key": "k" };
+  await publish("fast", "rojo=1, congo=2");
+  await publish("slow", "rojo=1, congo=2", besideTheFastPath);
+  await publish("longest", longest);
+  await publish("invalid", "rojo");
+  await publish("after", "last=1");
+  const body = "alone";
+  await broker.call("POST", "/pub?topic=t", body, { tracestate: "rojo=1" });
+  await broker.call("POST", "/pub?topic=t", "badParent", { tracestate: "rojo=1", traceparent: traceparent.slice(1) });
+  // Several headers are one list.
+  const socket = await broker.socket();
+  const head = `Host: x\r\nContent-Length: 7\r\ntraceparent: ${TRACEPARENT}\r\ntracestate: a=1\r\nTracestate: b=2\r\n`;
+  socket.write(`POST /pub?topic=t HTTP/1.1\r\n${head}\r\nseveral`);
+  const expected: [string, string | null][] = [
+    ["fast", `traceparent ${TRACEPARENT}; tracestate rojo=1,congo=2`],
+    ["slow", `traceparent ${TRACEPARENT}; tracestate rojo=1,congo=2`],
+    ["longest", `traceparent ${TRACEPARENT}; tracestate ${longest}`],
+    ["invalid", `traceparent ${TRACEPARENT}`],
+    ["after", `traceparent ${TRACEPARENT}; tracestate last=1`],
+    [body, null],
+    ["badParent", null],
+    ["several", `traceparent ${TRACEPARENT}; tracestate a=1,b=2`],
+  ];
+  for (const [name, detail] of expected) {
+    await until(`${name} is there`, async () => (await idOf(broker, name)) !== "");
+    const events = await life(broker, "t", await idOf(broker, name));
+    expect([name, events.map((event) => event.detail)]).toEqual([name, [detail]]);
+  }
+});
+
+test("a batch and a deferred publish keep their tracestate for each of their messages, over a restart", async () => {
+  await using broker = await traced();
+  const headers = { traceparent: TRACEPARENT, tracestate: `rojo=${"x".repeat(100)}` };
+  const text = `traceparent ${TRACEPARENT}; tracestate ${headers.tracestate}`;
+  expect(await broker.call("POST", "/mpub?topic=t", "m1\nm2", headers)).toBe("200 OK");
+  expect(await broker.call("POST", "/pub?topic=t&defer=20", "late", headers)).toBe("200 OK");
+  await until("it is due", async () => (await idOf(broker, "late")) !== "");
+  await broker.restart();
+  for (const name of ["m1", "m2"]) {
+    expect((await life(broker, "t", await idOf(broker, name)))[0]?.detail).toBe(`one of 2 in a batch; ${text}`);
+  }
+  const [deferred, joined] = await life(broker, "t", await idOf(broker, "late"));
+  expect(deferred).toMatchObject({ kind: "deferred", detail: text });
+  expect(joined).toMatchObject({ kind: "published" });
+});
+
 test("the id that a deferred publish gets when it is due leads to both of its events", async () => {
   await using broker = await traced();
   const producer = await broker.started.client();

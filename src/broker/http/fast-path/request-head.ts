@@ -47,6 +47,7 @@ const KEEP_ALIVE = Buffer.from("keep-alive");
 const TRANSFER_ENCODING = Buffer.from("transfer-encoding");
 const CHUNKED = Buffer.from("chunked");
 const TRACEPARENT = Buffer.from("traceparent");
+const TRACESTATE = Buffer.from("tracestate");
 const TRAILER = Buffer.from("trailer");
 /** Go refuses a Trailer that announces one of these. */
 const BAD_TRAILER = /content-length|transfer-encoding|trailer/i;
@@ -78,6 +79,9 @@ export class RequestHead {
   /** The value of traceparent, in the bytes that were parsed. The end is 0 if there is none, or more than one. */
   traceparentStart = 0;
   traceparentEnd = 0;
+  /** The value of tracestate, likewise. A request with several is not for the fast path, since they are one list. */
+  tracestateStart = 0;
+  tracestateEnd = 0;
 
   /**
    * Parses the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an unescaped
@@ -121,7 +125,7 @@ export class RequestHead {
     let isChunked = false;
     let traceparents = 0;
     this.bodyBytes = IN_CHUNKS;
-    this.traceparentEnd = 0;
+    this.traceparentEnd = this.tracestateEnd = 0;
     for (let headers = 0; ; headers++) {
       if (at === end) return INCOMPLETE;
       if (bytes[at] === CR) break;
@@ -168,6 +172,12 @@ export class RequestHead {
           if (same(bytes, name, nameEnd, TRACEPARENT)) {
             this.traceparentStart = value;
             this.traceparentEnd = ++traceparents > 1 ? 0 : valueEnd;
+            break;
+          }
+          if (same(bytes, name, nameEnd, TRACESTATE)) {
+            if (this.tracestateEnd > 0) return OTHER;
+            this.tracestateStart = value;
+            this.tracestateEnd = valueEnd;
             break;
           }
           if (same(bytes, name, nameEnd, TRAILER)) {

@@ -5,13 +5,16 @@ import {
   KIND_DELETED,
   KIND_EMPTIED,
   KIND_ENTRY_CONTEXT,
+  KIND_ENTRY_STATE,
   KIND_JOINED,
   KIND_MOVED,
   KIND_PUBLISHED,
   KIND_REFUSED,
+  KIND_STATE,
 } from "../record.ts";
 import type { NamedEvent } from "../trace-search.ts";
 import { CONTEXT_BYTES, SAMPLED, SPAN_ID_BYTES, TRACE_ID_BYTES } from "../traceparent.ts";
+import { MAX_TRACESTATE_BYTES } from "../tracestate.ts";
 import { eventName, isEnd, type OtlpSpan, type SpanFacts, type SpanMoment, spanJson } from "./span.ts";
 
 /** Messages that are followed at the same time. Beyond that the span of the oldest is given up. */
@@ -37,6 +40,8 @@ interface OpenMessage {
   by: string | undefined;
   /** Trace id (16), parent span id (8) and flags (1); without a parent, zeros for its id. */
   context: Uint8Array | undefined;
+  /** The tracestate that came with the context. */
+  state: string;
   /** What happened before any channel got it. */
   readonly before: SpanMoment[];
   readonly channels: Map<string, SpanMoment[]>;
@@ -86,6 +91,13 @@ export class OpenSpans {
         if (message !== undefined) message.context = event.context;
         return;
       }
+      case KIND_STATE:
+      case KIND_ENTRY_STATE: {
+        const message = (kind === KIND_STATE ? this.messages : this.entries).get(key);
+        // Of a damaged file it may be any number of pieces.
+        if (message !== undefined && message.state.length < MAX_TRACESTATE_BYTES) message.state += event.state ?? "";
+        return;
+      }
       case KIND_JOINED:
         return this.join(event, key, sequence);
       case KIND_REFUSED:
@@ -106,6 +118,7 @@ export class OpenSpans {
       startMs: event.timeMs,
       by: event.byName,
       context: undefined,
+      state: "",
       before: [],
       channels: new Map(),
       ended: 0,
@@ -132,6 +145,7 @@ export class OpenSpans {
     message.startMs = deferred.startMs;
     message.by = deferred.by;
     message.context = deferred.context;
+    message.state = deferred.state;
     message.before.push(...deferred.before, moment(event));
   }
 
@@ -188,6 +202,7 @@ export class OpenSpans {
     this.parts.random(spanId);
     const facts: SpanFacts = {
       context: message.context,
+      state: message.state,
       spanId,
       topic: topic?.name ?? "",
       channel,

@@ -40,6 +40,7 @@ export interface OtlpAttribute {
 export interface OtlpSpan {
   traceId: string;
   spanId: string;
+  traceState?: string;
   parentSpanId?: string;
   name: string;
   kind: number;
@@ -63,6 +64,8 @@ export interface SpanMoment {
 export interface SpanFacts {
   /** Trace id and id of the parent span; zeros for none (traceparent.ts). */
   readonly context: Uint8Array;
+  /** Its W3C tracestate; empty for none. */
+  readonly state: string;
   readonly spanId: Uint8Array;
   readonly topic: string;
   /** Empty for a message that no channel got. */
@@ -92,6 +95,7 @@ export function spanJson(facts: SpanFacts): OtlpSpan {
   return {
     traceId: Buffer.from(context.subarray(0, TRACE_ID_BYTES)).toString("hex"),
     spanId: Buffer.from(facts.spanId).toString("hex"),
+    ...(facts.state === "" ? {} : { traceState: facts.state }),
     ...(parent.some((byte) => byte !== 0) ? { parentSpanId: Buffer.from(parent).toString("hex") } : {}),
     name: channel === "" ? topic : `${topic} ${channel}`,
     kind: SPAN_KIND_INTERNAL,
