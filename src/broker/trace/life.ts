@@ -3,6 +3,7 @@ import {
   DETAIL_DISCONNECTED,
   DETAIL_OPERATOR,
   DETAIL_SAMPLED,
+  DETAIL_SINGLY,
   DETAIL_TOO_MANY,
   DETAIL_TOPIC_EMPTIED,
   KIND_CONTEXT,
@@ -114,7 +115,7 @@ class Life {
     }
     const kind = LIFE_KINDS.get(event.kind);
     if (kind === undefined) return;
-    const isOfBatch = event.kind === KIND_PUBLISHED && event.count > 1;
+    const isOfBatch = event.kind === KIND_PUBLISHED && event.count > 1 && event.detail !== DETAIL_SINGLY;
     const detail = isOfBatch ? `one of ${event.count} in a batch` : (DETAILS.get(event.detail) ?? null);
     this.push(event, kind, { detail });
     const { channelName } = event;

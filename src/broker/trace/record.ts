@@ -92,3 +92,5 @@ export const DETAIL_DAMAGED = 3;
 export const DETAIL_TOO_MANY = 4;
 export const DETAIL_OPERATOR = 5;
 export const DETAIL_TOPIC_EMPTIED = 6;
+/** Published one by one: the messages of the record are no batch. */
+export const DETAIL_SINGLY = 7;

@@ -31,6 +31,8 @@ export class TopicTrace {
 
   published(origin: Origin | undefined, sequence: number, count: number): void {
     const { tracer, topicNumber } = this;
+    const hasContext = origin?.traceContext !== undefined;
+    if (count === 1 && !hasContext && tracer.addToPublish(topicNumber, origin?.traceName, sequence)) return;
     tracer.add(KIND_PUBLISHED, topicNumber, undefined, origin?.traceName, sequence, count, 0, DETAIL_NONE, 0, 0);
     if (origin?.traceContext !== undefined) tracer.addContext(topicNumber, sequence, count, false, origin.traceContext, origin.traceState);
   }

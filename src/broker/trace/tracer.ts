@@ -9,12 +9,14 @@ import {
   COUNT_AT,
   DELAY_AT,
   DETAIL_AT,
+  DETAIL_SINGLY,
   ENTRY_AT,
   FLAGS_AT,
   KIND_AT,
   KIND_CONTEXT,
   KIND_ENTRY_CONTEXT,
   KIND_ENTRY_STATE,
+  KIND_PUBLISHED,
   KIND_STATE,
   MAX_BATCH_BYTES,
   MOST_NAME_BYTES,
@@ -119,6 +121,26 @@ export class Tracer {
     doubles[(at + DELAY_AT) >> 3] = delayMs;
     doubles[(at + ENTRY_AT) >> 3] = entry;
     doubles[(at + ENTRY_AT + 8) >> 3] = 0;
+  }
+
+  /**
+   * Adds a message to the last record, if that is about the messages before it that the same client has published in this turn, one by
+   * one. So a train of PUBs is one record.
+   */
+  addToPublish(topic: number, by: TraceName | undefined, sequence: number): boolean {
+    const { count, words, doubles } = this;
+    if (count === 0) return false;
+    const at = RECORD_BYTES * count;
+    const messages = words[(at + COUNT_AT) >> 2];
+    if (words[(at + KIND_AT) >> 2] !== KIND_PUBLISHED || doubles[(at + SEQUENCE_AT) >> 3] + messages !== sequence) return false;
+    if (messages > 1 && words[(at + DETAIL_AT) >> 2] !== DETAIL_SINGLY) return false;
+    if (words[(at + TOPIC_AT) >> 2] !== topic || doubles[(at + TIME_AT) >> 3] !== this.parts.turn.wallMs) return false;
+    if (by === undefined ? words[(at + BY_AT) >> 2] !== 0 : by.generation !== this.generation || words[(at + BY_AT) >> 2] !== by.number) {
+      return false;
+    }
+    words[(at + COUNT_AT) >> 2] = messages + 1;
+    words[(at + DETAIL_AT) >> 2] = DETAIL_SINGLY;
+    return true;
   }
 
   /**

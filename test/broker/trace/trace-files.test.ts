@@ -9,7 +9,7 @@ import { batchAt, sealBatch, visitNames } from "../../../src/broker/trace/trace-
 import { checkTraces } from "../../../src/broker/trace/trace-check.ts";
 import { eventAt } from "../../../src/broker/trace/trace-event.ts";
 import { TraceFiles } from "../../../src/broker/trace/trace-files.ts";
-import { TraceName } from "../../../src/broker/trace/trace-name.ts";
+import { type Origin, TraceName } from "../../../src/broker/trace/trace-name.ts";
 import { TraceSearch } from "../../../src/broker/trace/trace-search.ts";
 import { Tracer } from "../../../src/broker/trace/tracer.ts";
 import { FlakyDisk } from "../../support/flaky-disk.ts";
@@ -41,13 +41,20 @@ class Traces {
   readonly channel: ChannelTrace;
   readonly errors: string[] = [];
   refusal: Error | undefined;
+  wallMs = 1_800_000_000_000;
   turns = 0;
 
   constructor(limitBytes = 8 * MIB) {
     this.disk = new FlakyDisk(systemDisk, systemClock, new Random(1));
     this.files = new TraceFiles({ disk: this.disk, directory, limitBytes, logger: this.log });
     this.files.recover();
-    const turn = { nowMs: 0, wallMs: 1_800_000_000_000, wakeAt: () => {} };
+    const turn = {
+      nowMs: 0,
+      get wallMs() {
+        return self.wallMs;
+      },
+      wakeAt: () => {},
+    };
     const freeSpace = {
       get refusal() {
         return self.refusal;
@@ -93,6 +100,43 @@ test("runs of messages are found by each of their sequences, over files, restart
   expect((await second.kinds(100))[0]).toBe(`published ${"another".repeat(100).slice(0, 255)}`);
   second.tracer.close();
   expect(readdirSync(directory)).toEqual(["1.trace"]);
+});
+
+test("a train of publishes is one record, unless something else is in between", async () => {
+  const traces = new Traces();
+  const [one, other] = ["one", "other"].map((text) => ({ traceName: new TraceName(text) })) as [Origin, Origin];
+  const context = { ...one, traceContext: new Uint8Array(25).fill(1), traceState: `a=${"x".repeat(100)}` };
+  const another = new TopicTrace(traces.tracer, TOPIC + 1);
+  for (let sequence = 0; sequence < 10; sequence++) traces.topic.published(one, sequence, 1);
+  traces.topic.published(other, 10, 1);
+  traces.topic.published(one, 11, 3);
+  traces.topic.published(one, 14, 1);
+  traces.topic.published(context, 15, 1);
+  traces.topic.published(one, 16, 1);
+  another.published(one, 17, 1);
+  traces.topic.published(one, 17, 1);
+  traces.wallMs++;
+  traces.topic.published(one, 18, 1);
+  traces.channel.delivered(one.traceName, 18, 1, 1);
+  traces.topic.published(one, 19, 1);
+  // Not the next one: the sequence before was refused.
+  traces.topic.published(one, 21, 1);
+  const lives = new Map<number, string[]>();
+  for (let sequence = 0; sequence <= 21; sequence++) {
+    const found = await traces.search.find(TOPIC, sequence);
+    const events = found === "busy" ? [] : lifeOf(found.events, sequence).filter(({ kind }) => kind === "published");
+    lives.set(
+      sequence,
+      events.map(({ by, detail }) => `${by} ${detail}`),
+    );
+  }
+  for (const sequence of [0, 1, 9, 14, 16, 17, 18, 19, 21]) expect([sequence, lives.get(sequence)]).toEqual([sequence, ["one null"]]);
+  for (const sequence of [11, 12, 13]) expect(lives.get(sequence)).toEqual(["one one of 3 in a batch"]);
+  expect(lives.get(10)).toEqual(["other null"]);
+  expect(lives.get(15)).toEqual([`one traceparent 00-${"01".repeat(16)}-${"01".repeat(8)}-01; tracestate ${context.traceState}`]);
+  expect(lives.get(20)).toEqual([]);
+  // The train, ten of the others, a delivery, a context and three pieces of its tracestate.
+  expect(traces.tracer.written).toBe(16);
 });
 
 test("all files together stay within their limit, and the oldest go first", async () => {
