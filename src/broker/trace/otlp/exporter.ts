@@ -2,13 +2,12 @@ import type { Clock, Timer } from "../../../base/clock.ts";
 import type { RandomSource } from "../../../base/random-source.ts";
 import type { RateLimitedLog } from "../../../base/rate-limited-log.ts";
 import { StartError } from "../../../base/start-error.ts";
-import { BUNSQ_VERSION } from "../../../version.ts";
 import { RECORD_BYTES } from "../record.ts";
 import { batchAt, type TraceBatch, visitNames } from "../trace-batch.ts";
 import { eventAt } from "../trace-event.ts";
 import type { NamedEvent } from "../trace-search.ts";
 import { OpenSpans, type TopicFacts } from "./open-spans.ts";
-import { type OtlpSpan, text } from "./span.ts";
+import { SpanSender } from "./span-sender.ts";
 
 /** The path of the collector's call, which is added to the endpoint. */
 const TRACES_PATH = "/v1/traces";
@@ -17,19 +16,6 @@ const MOST_BATCHES = 25;
 /** So many messages of records are looked at in a row, which takes about a millisecond, and so often. */
 const MESSAGES_PER_SLICE = 1000;
 const SLICE_INTERVAL_MS = 5;
-/** Spans that wait to be sent. Further ones are dropped. */
-const MOST_SPANS = 8192;
-const SPANS_PER_REQUEST = 128;
-/** Spans wait so long for others to be sent with. */
-const SEND_INTERVAL_MS = 1000;
-const REQUEST_TIMEOUT_MS = 10_000;
-const FIRST_RETRY_MS = 1000;
-const LONGEST_RETRY_MS = 30_000;
-/** A stop waits no longer for what is left to be sent. */
-const CLOSE_TIMEOUT_MS = 2000;
-/** Answers after which the same request may succeed later (https://opentelemetry.io/docs/specs/otlp/#retryable-response-codes). */
-const RETRYABLE = new Set([429, 502, 503, 504]);
-
 /** What the exporter needs of its broker. */
 export interface OtlpExporterParts {
   readonly clock: Clock;
@@ -54,36 +40,29 @@ interface WaitingBatch {
  * dropped and counted; nothing ever waits for it.
  */
 export class OtlpExporter {
-  /** Spans that the collector has accepted. */
-  sent = 0;
-  /** Spans that were dropped because too many waited, or the collector refused them. */
-  dropped = 0;
   /** Records that were dropped because too many waited. */
   droppedRecords = 0;
 
   private readonly batches: WaitingBatch[] = [];
-  private readonly spans: OtlpSpan[] = [];
+  private readonly sender: SpanSender;
   private readonly open: OpenSpans;
   /** Names by number, and the generation that they are of. */
   private names = new Map<number, string>();
   private generation = 0;
   private topics = new Map<number, TopicFacts | undefined>();
   private sliceTimer: Timer | undefined;
-  private sendTimer: Timer | undefined;
-  private sending: Promise<void> | undefined;
-  private retryMs = FIRST_RETRY_MS;
   private closed = false;
 
   private constructor(
-    readonly url: string,
-    /** Name of this broker. */
-    private readonly instance: string,
+    url: string,
+    instance: string,
     private readonly parts: OtlpExporterParts,
   ) {
     const { random } = parts;
+    this.sender = new SpanSender(url, instance, parts);
     this.open = new OpenSpans({
       topic: (number) => this.topicFacts(number),
-      end: (span) => this.queue(span),
+      end: (span) => this.sender.add(span),
       random: (target) => random(Buffer.from(target.buffer, target.byteOffset, target.byteLength)),
     });
   }
@@ -99,9 +78,19 @@ export class OtlpExporter {
     return new OtlpExporter(url.href, instance, parts);
   }
 
+  /** Spans that the collector has accepted. */
+  get sent(): number {
+    return this.sender.sent;
+  }
+
+  /** Spans that were dropped because too many waited, or the collector refused them. */
+  get dropped(): number {
+    return this.sender.dropped;
+  }
+
   /** Spans that wait, for a collector or for their end. */
   get waiting(): { spans: number; messages: number; abandoned: number } {
-    return { spans: this.spans.length, messages: this.open.size, abandoned: this.open.abandoned };
+    return { spans: this.sender.waiting, messages: this.open.size, abandoned: this.open.abandoned };
   }
 
   /** Takes a batch of records (tracer.ts). Its bytes are copied. */
@@ -161,100 +150,11 @@ export class OtlpExporter {
     return this.topics.get(number);
   }
 
-  private queue(span: OtlpSpan): void {
-    if (this.spans.length >= MOST_SPANS) {
-      this.dropped++;
-      return;
-    }
-    this.spans.push(span);
-    if (this.spans.length >= SPANS_PER_REQUEST && this.retryMs === FIRST_RETRY_MS) this.send();
-    else if (this.sending === undefined) this.sendTimer ??= this.parts.clock.callAfter(SEND_INTERVAL_MS, this.onSendTimer);
-  }
-
-  // ---- to the collector
-
-  private readonly onSendTimer = (): void => {
-    this.sendTimer = undefined;
-    this.send();
-  };
-
-  private send(): void {
-    if (this.sending !== undefined || this.spans.length === 0) return;
-    if (this.sendTimer !== undefined) this.parts.clock.cancel(this.sendTimer);
-    this.sendTimer = undefined;
-    this.sending = this.sendBatch().finally(() => {
-      this.sending = undefined;
-      if (this.spans.length === 0 || this.closed) return;
-      const delayMs = this.retryMs > FIRST_RETRY_MS ? this.retryMs : this.spans.length >= SPANS_PER_REQUEST ? 0 : SEND_INTERVAL_MS;
-      this.sendTimer ??= this.parts.clock.callAfter(delayMs, this.onSendTimer);
-    });
-  }
-
-  /** Sends the oldest spans. They stay in the queue if it may succeed later. */
-  private async sendBatch(): Promise<void> {
-    const spans = this.spans.slice(0, SPANS_PER_REQUEST);
-    const failure = await this.post(this.request(spans));
-    if (failure === undefined) {
-      this.spans.splice(0, spans.length);
-      this.sent += spans.length;
-      this.retryMs = FIRST_RETRY_MS;
-      return;
-    }
-    this.parts.rateLimitedLog.error(`OTLP: cannot send spans to ${this.url}: ${failure.why}`);
-    if (failure.mayRetry) {
-      this.retryMs = Math.min(LONGEST_RETRY_MS, 2 * this.retryMs);
-    } else {
-      this.spans.splice(0, spans.length);
-      this.dropped += spans.length;
-    }
-  }
-
-  private async post(body: string): Promise<{ why: string; mayRetry: boolean } | undefined> {
-    try {
-      const response = await fetch(this.url, {
-        method: "POST",
-        headers: { "content-type": "application/json" },
-        body,
-        redirect: "error",
-        signal: AbortSignal.timeout(this.closed ? CLOSE_TIMEOUT_MS : REQUEST_TIMEOUT_MS),
-      });
-      await response.body?.cancel();
-      return response.ok ? undefined : { why: `it answered ${response.status}`, mayRetry: RETRYABLE.has(response.status) };
-    } catch (error) {
-      return { why: (error as Error).message, mayRetry: true };
-    }
-  }
-
-  /** The body of an ExportTraceServiceRequest. */
-  private request(spans: OtlpSpan[]): string {
-    const attributes = [text("service.name", "bunsq"), text("service.version", BUNSQ_VERSION), text("service.instance.id", this.instance)];
-    return JSON.stringify({
-      resourceSpans: [{ resource: { attributes }, scopeSpans: [{ scope: { name: "bunsq", version: BUNSQ_VERSION }, spans }] }],
-    });
-  }
-
-  /** Makes spans of what has come, and sends them if the collector takes them within CLOSE_TIMEOUT_MS. */
+  /** Makes spans of what has come, and sends them if the collector takes them soon. */
   async close(): Promise<void> {
-    const { clock } = this.parts;
     this.closed = true;
-    for (const timer of [this.sliceTimer, this.sendTimer]) if (timer !== undefined) clock.cancel(timer);
-    while (this.batches.length > 0 && this.spans.length < MOST_SPANS) this.advance(this.batches[0], MESSAGES_PER_SLICE);
-    let isLate = false;
-    let stopWaiting = () => {};
-    const late = new Promise<void>((resolve) => {
-      stopWaiting = resolve;
-    });
-    const timer = clock.callAfter(CLOSE_TIMEOUT_MS, () => {
-      isLate = true;
-      stopWaiting();
-    });
-    await Promise.race([this.sending, late]);
-    while (this.spans.length > 0 && !isLate && this.retryMs === FIRST_RETRY_MS) {
-      const before = this.sent;
-      await Promise.race([this.sendBatch(), late]);
-      if (this.sent === before) break;
-    }
-    clock.cancel(timer);
-    this.dropped += this.spans.length;
+    if (this.sliceTimer !== undefined) this.parts.clock.cancel(this.sliceTimer);
+    while (this.batches.length > 0 && !this.sender.isFull) this.advance(this.batches[0], MESSAGES_PER_SLICE);
+    await this.sender.close();
   }
 }
