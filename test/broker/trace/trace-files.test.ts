@@ -163,6 +163,78 @@ test("all files together stay within their limit, and the oldest go first", asyn
   expect(new Traces(0).files.bytes).toBe(0);
 });
 
+test("all topics share the limit, and the oldest records go first, whichever topic they are of", async () => {
+  const limit = 2 * MIB;
+  const traces = new Traces(limit);
+  const topics = 50;
+  const by = { traceName: new TraceName("client") };
+  const traced = Array.from({ length: topics }, (_, n) => new TopicTrace(traces.tracer, n));
+  const channels = Array.from({ length: topics }, (_, n) => new ChannelTrace(traces.tracer, n, `channel-${n % 7}`));
+  const total = 30_000;
+  for (let n = 0; n < total; n++) {
+    const topic = n % topics;
+    const sequence = Math.floor(n / topics);
+    traced[topic]?.published(by, sequence, 1);
+    channels[topic]?.delivered(by.traceName, sequence, 1, 1);
+    channels[topic]?.finished(by.traceName, sequence, 1, 1);
+    if (n % 500 === 0) expect(traces.files.bytes).toBeLessThanOrEqual(limit);
+  }
+  const events = async (n: number) => {
+    const found = await traces.search.find(n % topics, Math.floor(n / topics));
+    return found === "busy" ? Number.NaN : found.events.length;
+  };
+  // Where the records begin, all that is older is gone, and all that is newer is there.
+  let gone = 0;
+  let whole = total - 1;
+  while (whole - gone > 2) {
+    const middle = Math.floor((gone + whole) / 2);
+    if ((await events(middle)) === 0) gone = middle;
+    else whole = middle;
+  }
+  expect(gone).toBeGreaterThan(0);
+  for (let n = gone; n >= 0; n -= 997) expect([n, await events(n)]).toEqual([n, 0]);
+  for (let n = whole + 1; n < total; n += 997) expect([n, await events(n)]).toEqual([n, 3]);
+  expect(traces.files.bytes).toBeGreaterThan(limit * 0.6);
+  expect(traces.tracer.dropped).toBe(0);
+});
+
+test("while the disk is full, records are dropped and counted, the limit holds, and what was recorded before and after is found", async () => {
+  const limit = 2 * MIB;
+  const traces = new Traces(limit);
+  const other = new TopicTrace(traces.tracer, TOPIC + 1);
+  const [before, without, after] = [15_000, 9000, 3000];
+  const record = (from: number, count: number) => {
+    for (let sequence = from; sequence < from + count; sequence++) {
+      traces.pass(sequence, 1);
+      other.published({ traceName: new TraceName("other") }, sequence, 2);
+      if (sequence % 100 === 0) traces.tracer.flush();
+      expect(traces.files.bytes).toBeLessThanOrEqual(limit);
+    }
+    traces.tracer.flush();
+  };
+  record(0, before);
+  expect(traces.tracer.dropped).toBe(0);
+  expect(await traces.kinds(0)).toEqual([]);
+  const files = traces.files.list.length;
+  traces.disk.script.push({ path: /\.trace$/, calls: ["create", "write"], code: "ENOSPC", times: Number.POSITIVE_INFINITY });
+  record(before, without);
+  expect(traces.tracer.dropped).toBe(4 * without);
+  // It took no more files away than one batch needs.
+  expect(traces.files.list.length).toBeGreaterThanOrEqual(files - 1);
+  traces.disk.script.length = 0;
+  record(before + without, after);
+  expect(traces.tracer.written).toBe(4 * (before + after));
+  for (const sequence of [before - 1, before + without, before + without + after - 1]) expect(await traces.kinds(sequence)).toEqual(WHOLE);
+  for (const sequence of [before, before + without - 1]) expect(await traces.kinds(sequence)).toEqual([]);
+  traces.tracer.close();
+  // A new start finds the same.
+  const next = new Traces(limit);
+  expect(await next.kinds(before - 1)).toEqual(WHOLE);
+  expect(await next.kinds(before + without)).toEqual(WHOLE);
+  expect(next.files.bytes).toBeLessThanOrEqual(limit);
+  next.tracer.close();
+});
+
 test("a search lets the event loop do other work, and passes over files that cannot have the message", async () => {
   const traces = new Traces(64 * MIB);
   for (let sequence = 0; sequence < 100_000; sequence++) traces.pass(sequence, 1);
@@ -284,6 +356,8 @@ test(`whatever is in a file, a reader ends and finds only what was recorded (BUN
   const first = new Traces();
   for (let sequence = 0; sequence < 300; sequence++) {
     first.pass(sequence, 1, new TraceName(`client ${random.int(0, 20)}`));
+    const context = { traceContext: new Uint8Array(25).fill(1), traceState: `a=${"x".repeat(random.int(1, 256))}` };
+    if (random.chance(0.2)) first.topic.published({ traceName: new TraceName("client 0"), ...context }, sequence, 1);
     if (random.chance(0.1)) first.tracer.flush();
   }
   first.tracer.close();
@@ -300,6 +374,7 @@ test(`whatever is in a file, a reader ends and finds only what was recorded (BUN
         expect(event.sequence).toBe(sequence);
         expect([undefined, "c"]).toContain(event.channelName);
         expect(event.byName ?? "client 0").toMatch(/^client \d+$/);
+        expect(event.state ?? "").toMatch(/^(a=)?x{0,36}$/);
       }
     }
     next.pass(1000, 1);
