@@ -2,7 +2,7 @@
 export const MAX_TRACESTATE_BYTES = 512;
 /** A list with more members is not valid. */
 const MOST_MEMBERS = 32;
-/** Of a list that is too long, members longer than this go first. */
+/** Members longer than this go first where a list is too long. */
 const LONG_MEMBER_BYTES = 128;
 /**
  * `key=value`. The key is of level 2 of the recommendation, which allows what level 1 does; the value is printable ASCII without comma

@@ -2,7 +2,7 @@
 export interface CollectorAnswer {
   /** What went wrong, for the log; undefined: nothing did. */
   readonly failure: string | undefined;
-  /** The same request may succeed later. */
+  /** Whether the request may succeed when it is sent again. */
   readonly mayRetry: boolean;
   /** How long the collector asks to be left alone, ms; undefined: it does not say. */
   readonly retryAfterMs: number | undefined;

@@ -94,7 +94,7 @@ export class OpenSpans {
       case KIND_STATE:
       case KIND_ENTRY_STATE: {
         const message = (kind === KIND_STATE ? this.messages : this.entries).get(key);
-        // Of a damaged file it may be any number of pieces.
+        // The bound holds whatever the records say.
         if (message !== undefined && message.state.length < MAX_TRACESTATE_BYTES) message.state += event.state ?? "";
         return;
       }
