@@ -1,10 +1,7 @@
 import { failure } from "../server/reply.ts";
+import { inSlices } from "../server/slices.ts";
 import { type MetricFormat, MetricText } from "./metric-text.ts";
 
-/** A slice ends with the step that reaches one of these. */
-const SLICE_CHARACTERS = 32 * 1024;
-const SLICE_STEPS = 256;
-const SLICE_MS = 0.7;
 /** Long answers that are sent at the same time. */
 const MAX_SCRAPES = 4;
 
@@ -21,51 +18,25 @@ export class Scrapes {
   /** Long answers that are being sent. */
   active = 0;
 
-  /**
-   * Answers a request in the format that it accepts. A long answer is written in slices of less than 2 ms, between which
-   * other requests are served; only one slice is in memory, and the next is written when the client has taken it.
-   */
+  /** Answers a request in the format that it accepts, in slices. */
   answer(request: Request, steps: MetricSteps): Response {
     const format = acceptedFormat(request.headers.get("accept"));
     const text = new MetricText(format);
-    const rest = steps(text);
     const init = { headers: { "Content-Type": CONTENT_TYPES[format] } };
-    if (writeSlice(text, rest)) return new Response(text.take(), init);
-    if (this.active >= MAX_SCRAPES) return failure(503, "TOO_MANY_REQUESTS");
-    this.active++;
-    let isActive = true;
+    let isActive = false;
     const ended = (): void => {
       if (isActive) this.active--;
       isActive = false;
     };
+    const body = inSlices(text, steps(text), ended);
+    if (body instanceof Uint8Array) return new Response(body, init);
+    if (this.active >= MAX_SCRAPES) return failure(503, "TOO_MANY_REQUESTS");
+    this.active++;
+    isActive = true;
     // A client that disconnects before the first slice is taken never starts the generator.
     request.signal.addEventListener("abort", ended, { once: true });
-    return new Response(slices(text, rest, ended), init);
+    return new Response(body, init);
   }
-}
-
-async function* slices(text: MetricText, steps: Iterator<void>, ended: () => void): AsyncGenerator<string> {
-  try {
-    for (let isLast = false; ; isLast = writeSlice(text, steps)) {
-      const slice = text.take();
-      if (slice !== "") yield slice;
-      if (isLast) return;
-      await new Promise((resolve) => setImmediate(resolve));
-    }
-  } finally {
-    ended();
-  }
-}
-
-/** @returns whether everything is written */
-function writeSlice(text: MetricText, steps: Iterator<void>): boolean {
-  const endMs = performance.now() + SLICE_MS;
-  for (let left = SLICE_STEPS; left > 0 && text.length < SLICE_CHARACTERS && performance.now() < endMs; left--) {
-    if (steps.next().done !== true) continue;
-    text.end();
-    return true;
-  }
-  return false;
 }
 
 /** OpenMetrics if a client wants it at least as much as the text format and names it. */

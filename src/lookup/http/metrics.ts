@@ -1,5 +1,5 @@
 import type { Family } from "../../http/metrics/family.ts";
-import { labels, type MetricText } from "../../http/metrics/metric-text.ts";
+import { LINES_PER_STEP, labels, type MetricText } from "../../http/metrics/metric-text.ts";
 import { one, processMetrics } from "../../http/metrics/process-metrics.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Lookup } from "../lookup.ts";
@@ -47,7 +47,7 @@ export function metrics({ lookup, query, request }: LookupCall): Response {
   return lookup.scrapes.answer(request, (text) => expose(lookup, detail === "topic", only, text));
 }
 
-/** Yields after each topic. */
+/** Yields after each topic that is looked at, and after some lines. */
 function* expose(lookup: Lookup, byTopic: boolean, only: string | undefined, text: MetricText): Generator<void> {
   yield* processMetrics(text);
   const { registry } = lookup;
@@ -77,11 +77,17 @@ function* expose(lookup: Lookup, byTopic: boolean, only: string | undefined, tex
   text.sample(labels({ protocol: "nsq" }), lookup.connections.refused);
   text.sample(labels({ protocol: "http" }), lookup.connections.http?.refused ?? 0);
   yield;
-  for (const family of byTopic ? LOOKUP_TOPIC_FAMILIES : []) {
+  if (!byTopic) return;
+  const rows: string[] = [];
+  for (const { name } of topics) {
+    rows.push(labels({ topic: name }));
+    yield;
+  }
+  for (const family of LOOKUP_TOPIC_FAMILIES) {
     text.family(family);
-    for (const topic of topics) {
-      text.sample(labels({ topic: topic.name }), family.read(topic));
-      yield;
+    for (let row = 0; row < rows.length; row++) {
+      text.sample(rows[row], family.read(topics[row]));
+      if (row % LINES_PER_STEP === 0) yield;
     }
   }
 }

@@ -22,7 +22,7 @@ function written(format: "text" | "openmetrics"): string {
   text.histogram("", histogram, true);
   text.histogram(labels({ topic: "t" }), histogram, false);
   text.end();
-  return text.take();
+  return Buffer.from(text.take()).toString();
 }
 
 const SAMPLES = [
@@ -73,4 +73,16 @@ test("OpenMetrics names the family without suffix, has units, and an end", () =>
 
 test("the values of labels are escaped, and what is no Unicode is replaced", () => {
   expect(labels({ a: 'x"y\\z\nw', b: "plain", c: "\ud800" })).toBe('a="x\\"y\\\\z\\nw",b="plain",c="\ufffd"');
+});
+
+test("numbers are written as JavaScript writes them, and lines beyond the first buffer are whole", () => {
+  const text = new MetricText("text");
+  const values = [0, 9, 10, 99, 100, 999_999_999, 1e9, 2 ** 53, 1e21, 0.1, -1, Number.NaN, Number.NEGATIVE_INFINITY];
+  text.family(COUNTER);
+  text.take();
+  const row = labels({ topic: "ü€😀".repeat(5000) });
+  for (const value of values) text.sample(row, value);
+  const shown = values.map((value) => (value === Number.NEGATIVE_INFINITY ? "-Inf" : String(value)));
+  expect(Buffer.from(text.take()).toString()).toBe(shown.map((value) => `nsq_bytes_total{${row}} ${value}\n`).join(""));
+  expect(text.length).toBe(0);
 });

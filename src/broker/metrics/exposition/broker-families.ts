@@ -1,6 +1,5 @@
 import type { Family } from "../../../http/metrics/family.ts";
-import type { MetricText } from "../../../http/metrics/metric-text.ts";
-import { labels } from "../../../http/metrics/metric-text.ts";
+import { LINES_PER_STEP, labels, type MetricText } from "../../../http/metrics/metric-text.ts";
 import { one } from "../../../http/metrics/process-metrics.ts";
 import { isSocketPath } from "../../../net/unix-socket.ts";
 import type { FigureSource } from "../figures.ts";
@@ -84,7 +83,15 @@ export const BROKER_FAMILIES: readonly Family[] = [
   ...[DISK_FREE, DISK_SIZE, DISK_MIN_FREE, DAMAGED_FILES, READ_FAILURES, LOOKUPS, LOOKUPS_REGISTERED],
 ];
 
-/** Writes the metrics of the broker as a whole. Yields after each connection and family. */
+/** The labels of connections on TCP, by transport and compression. */
+const NSQ_LABELS = { tcp: nsqLabels("tcp"), tls: nsqLabels("tls"), unix: nsqLabels("unix") };
+
+function nsqLabels(transport: string) {
+  const of = (compression: string) => labels({ protocol: "nsq", transport, compression });
+  return { none: of("none"), snappy: of("snappy"), deflate: of("deflate") };
+}
+
+/** Writes the metrics of the broker as a whole. Yields after some connections and families. */
 export function* brokerMetrics(source: MetricsSource, text: MetricText): Generator<void> {
   const { registry, listener, httpConnections, publishing, acks, groupSync, freeSpace, options, damage, readFailures, lookups } = source;
   one(text, HEALTHY, source.health.text === "OK" ? 1 : 0);
@@ -96,12 +103,13 @@ export function* brokerMetrics(source: MetricsSource, text: MetricText): Generat
   const connections = new Map<string, number>();
   const isUnix = isSocketPath(options.tcpAddress);
   let producers = 0;
+  let seen = 0;
   for (const { tls, compression, publisher } of listener.connections.values()) {
     const transport = isUnix ? "unix" : tls === undefined ? "tcp" : "tls";
-    const key = labels({ protocol: "nsq", transport, compression: compression?.layer ?? "none" });
+    const key = NSQ_LABELS[transport][compression?.layer ?? "none"];
     connections.set(key, (connections.get(key) ?? 0) + 1);
     if (publisher.hasPublished) producers++;
-    yield;
+    if (++seen % LINES_PER_STEP === 0) yield;
   }
   text.family(CONNECTIONS);
   for (const [key, count] of connections) text.sample(key, count);

@@ -1,7 +1,6 @@
 import type { Family } from "../../../http/metrics/family.ts";
-import { labels, type MetricText } from "../../../http/metrics/metric-text.ts";
+import { LINES_PER_STEP, labels, type MetricText } from "../../../http/metrics/metric-text.ts";
 import { one } from "../../../http/metrics/process-metrics.ts";
-import type { Topic } from "../../topics/topic.ts";
 import type { ReportedConnection } from "../stats.ts";
 import type { MetricsSource } from "./broker-families.ts";
 import type { Scope } from "./groups.ts";
@@ -11,7 +10,7 @@ const MAX_CLIENTS = 10_000;
 const LABELS = ["topic", "channel", "client_id", "hostname", "remote_address"];
 
 /** A metric that each consumer has. */
-interface ClientFamily extends Family {
+export interface ClientFamily extends Family {
   read(connection: ReportedConnection): number;
 }
 
@@ -40,47 +39,65 @@ export const CLIENTS_LEFT_OUT: Family = {
   help: `Consumers that this answer has no metrics of, because there are more than ${MAX_CLIENTS}; ask for one topic or channel`,
 };
 
-/** Writes the metrics of the consumers that are asked for. Yields after each sample. */
-export function* clientMetrics(source: MetricsSource, scope: Scope, text: MetricText): Generator<void> {
-  const clients: { labels: string; connection: ReportedConnection }[] = [];
-  let leftOut = 0;
-  for (const [topic, channel, connection] of consumersOf(source, scope)) {
-    if (clients.length < MAX_CLIENTS) {
-      const { clientId, hostname, remoteAddress } = connection;
-      clients.push({ labels: labels({ topic, channel, client_id: clientId, hostname, remote_address: remoteAddress }), connection });
-    } else {
-      leftOut++;
+/** A consumer that is asked for. */
+export interface ShownConsumer {
+  readonly topic: string;
+  readonly channel: string;
+  readonly connection: ReportedConnection;
+}
+
+/** The consumers that are asked for, looked for once. */
+export class Consumers {
+  readonly shown: ShownConsumer[] = [];
+  leftOut = 0;
+
+  /** Yields after each consumer and channel. */
+  *read({ registry, listener }: MetricsSource, scope: Scope): Generator<void> {
+    const { topics } = registry;
+    for (const topic of scope.topic === undefined ? topics.values() : [topics.get(scope.topic)]) {
+      if (topic === undefined) continue;
+      for (const channel of topic.channels.values()) {
+        if (scope.channel !== undefined && channel.name !== scope.channel) continue;
+        for (const { id } of [...channel.consumers]) {
+          const connection = listener.connections.get(id);
+          if (connection !== undefined) this.add({ topic: topic.name, channel: channel.name, connection });
+          yield;
+        }
+        yield;
+      }
     }
+  }
+
+  private add(consumer: ShownConsumer): void {
+    if (this.shown.length < MAX_CLIENTS) this.shown.push(consumer);
+    else this.leftOut++;
+  }
+}
+
+/** Writes the metrics of consumers. Yields after some samples. */
+export function* clientMetrics({ shown, leftOut }: Consumers, text: MetricText): Generator<void> {
+  const rows: string[] = [];
+  for (const { topic, channel, connection } of shown) {
+    const { clientId, hostname, remoteAddress } = connection;
+    rows.push(labels({ topic, channel, client_id: clientId, hostname, remote_address: remoteAddress }));
     yield;
   }
-  for (const client of CLIENT_FAMILIES) {
-    text.family(client);
-    for (const { labels, connection } of clients) {
-      text.sample(labels, client.read(connection));
-      yield;
-    }
-  }
+  yield* clientFamilies(CLIENT_FAMILIES, shown, rows, text);
   one(text, CLIENTS_LEFT_OUT, leftOut);
 }
 
-/** The consumers that are asked for, with their topics and channels. */
-export function* consumersOf(source: MetricsSource, scope: Scope): Generator<[topic: string, channel: string, ReportedConnection]> {
-  const { topics } = source.registry;
-  for (const topic of scope.topic === undefined ? topics.values() : [topics.get(scope.topic)]) {
-    if (topic !== undefined) yield* consumersIn(source, topic, scope.channel);
-  }
-}
-
-function* consumersIn(
-  { listener }: MetricsSource,
-  topic: Topic,
-  only: string | undefined,
-): Generator<[string, string, ReportedConnection]> {
-  for (const channel of topic.channels.values()) {
-    if (only !== undefined && channel.name !== only) continue;
-    for (const { id } of [...channel.consumers]) {
-      const connection = listener.connections.get(id);
-      if (connection !== undefined) yield [topic.name, channel.name, connection];
+/** Writes some families of consumers. Yields after some samples. @param rows the labels of the consumers */
+export function* clientFamilies(
+  families: readonly ClientFamily[],
+  shown: readonly ShownConsumer[],
+  rows: readonly string[],
+  text: MetricText,
+): Generator<void> {
+  for (const family of families) {
+    text.family(family);
+    for (let row = 0; row < rows.length; row++) {
+      text.sample(rows[row], family.read(shown[row].connection));
+      if (row % LINES_PER_STEP === 0) yield;
     }
   }
 }

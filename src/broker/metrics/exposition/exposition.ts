@@ -1,10 +1,9 @@
 import type { Family } from "../../../http/metrics/family.ts";
-import type { MetricText } from "../../../http/metrics/metric-text.ts";
-import { labels } from "../../../http/metrics/metric-text.ts";
+import { LINES_PER_STEP, labels, type MetricText } from "../../../http/metrics/metric-text.ts";
 import { processMetrics } from "../../../http/metrics/process-metrics.ts";
 import { brokerMetrics, type MetricsSource } from "./broker-families.ts";
-import { clientMetrics } from "./clients.ts";
-import { lovooMetrics, mixinMetrics } from "./dashboard-names.ts";
+import { Consumers, clientMetrics } from "./clients.ts";
+import { dashboardMetrics } from "./dashboard-names.ts";
 import { CHANNEL_FAMILIES, CHANNEL_RATE_FAMILIES, SIZES, TO_DELIVERY, TO_FINISH, TOPIC_FAMILIES, TOPIC_RATE } from "./families.ts";
 import { type Group, Groups, type Scope, type Spread } from "./groups.ts";
 
@@ -23,17 +22,21 @@ export function* expose(source: MetricsSource, scope: Scope, names: readonly str
   yield* writeGroups(groups.channels, CHANNEL_FAMILIES, text);
   yield* writeRates(groups.channelSpreads, CHANNEL_RATE_FAMILIES, text);
   yield* writeHistograms(groups.channelSpreads, [TO_DELIVERY, TO_FINISH], text);
-  if (scope.detail === "client") yield* clientMetrics(source, scope, text);
-  if (names.includes("mixin")) yield* mixinMetrics(source, scope, text);
-  if (names.includes("lovoo")) yield* lovooMetrics(source, scope, text);
+  const consumers = new Consumers();
+  if (scope.detail === "client") {
+    yield* consumers.read(source, scope);
+    yield* clientMetrics(consumers, text);
+  }
+  if (names.length > 0) yield* dashboardMetrics(source, scope, names, consumers, text);
 }
 
 function* writeGroups(groups: readonly Group[], families: readonly Family[], text: MetricText): Generator<void> {
   for (let i = 0; i < families.length; i++) {
     text.family(families[i]);
-    for (const { labels, values } of groups) {
+    for (let row = 0; row < groups.length; row++) {
+      const { labels, values } = groups[row];
       text.sample(labels, values[i]);
-      yield;
+      if (row % LINES_PER_STEP === 0) yield;
     }
   }
 }
