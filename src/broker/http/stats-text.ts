@@ -1,45 +1,73 @@
 import { formatDuration } from "../../base/go/duration.ts";
+import type { TextSlices } from "../../http/server/slices.ts";
 import { versionLine } from "../../version.ts";
 import { printLatency } from "../latency/percentiles.ts";
-import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../metrics/stats.ts";
+import type { ChannelStats, ClientStats, MemoryStats, TopicStats } from "../metrics/stats.ts";
+import type { StatsWriter } from "./stats-steps.ts";
 
 const NS_PER_MS = 1_000_000n;
 const NS_PER_S = 1_000_000_000n;
 
 /** The text form of /stats. Its layout is exactly nsqd's, because scripts read it by column. */
-export function printStats(stats: Stats, memory: MemoryStats | undefined, health: string, startTimeMs: number, nowMs: number): string {
-  const lines = [
-    versionLine("nsqd"),
-    `start_time ${localTime(new Date(startTimeMs))}`,
-    `uptime ${formatDuration(BigInt(nowMs - startTimeMs) * NS_PER_MS)}`,
-    "",
-    `Health: ${health}`,
-  ];
-  if (memory !== undefined) {
-    lines.push("", "Memory:");
-    for (const [key, value] of Object.entries(memory)) lines.push(`   ${left(key, 25)}\t${value}`);
-  }
-  const { topics, producers } = stats;
-  lines.push("", topics === null || topics.length === 0 ? "Topics: None" : "Topics:");
-  topics?.forEach((topic, i) => {
-    // The first topic is directly below the heading.
-    if (i > 0) lines.push("");
-    lines.push(...topicLines(topic, nowMs));
-  });
-  lines.push("", producers === null ? "Producers: None" : "Producers:");
-  for (const producer of producers ?? []) lines.push(`   ${clientLine(producer, nowMs)}`);
-  return `${lines.join("\n")}\n`;
-}
+export class TextStats implements StatsWriter {
+  private hasTopics = false;
+  private hasProducers = false;
 
-function topicLines(topic: TopicStats, nowMs: number): string[] {
-  return [
-    `${topic.paused ? "*P " : "   "}[${left(topic.topic_name, 15)}] depth: ${left(topic.depth, 5)} be-depth: ${left(topic.backend_depth, 5)}` +
-      ` msgs: ${left(topic.message_count, 8)} e2e%: ${printLatency(topic.e2e_processing_latency)}`,
-    ...topic.channels.flatMap((channel) => [
-      channelLine(channel),
-      ...(channel.clients ?? []).map((client) => `        ${clientLine(client, nowMs)}`),
-    ]),
-  ];
+  constructor(
+    private readonly out: TextSlices,
+    memory: MemoryStats | undefined,
+    health: string,
+    startTimeMs: number,
+    private readonly nowMs: number,
+  ) {
+    this.line(versionLine("nsqd"));
+    this.line(`start_time ${localTime(new Date(startTimeMs))}`);
+    this.line(`uptime ${formatDuration(BigInt(nowMs - startTimeMs) * NS_PER_MS)}`);
+    this.line(`\nHealth: ${health}`);
+    if (memory === undefined) return;
+    this.line("\nMemory:");
+    for (const [key, value] of Object.entries(memory)) this.line(`   ${left(key, 25)}\t${value}`);
+  }
+
+  beginTopic(topic: TopicStats): void {
+    // The first topic is directly below the heading.
+    this.line(this.hasTopics ? "" : "\nTopics:");
+    this.hasTopics = true;
+    this.line(
+      `${topic.paused ? "*P " : "   "}[${left(topic.topic_name, 15)}] depth: ${left(topic.depth, 5)} be-depth: ${left(topic.backend_depth, 5)}` +
+        ` msgs: ${left(topic.message_count, 8)} e2e%: ${printLatency(topic.e2e_processing_latency)}`,
+    );
+  }
+
+  beginChannel(channel: ChannelStats): void {
+    this.line(channelLine(channel));
+  }
+
+  client(client: ClientStats): void {
+    this.line(`        ${clientLine(client, this.nowMs)}`);
+  }
+
+  endChannel(): void {}
+
+  endTopic(): void {}
+
+  endTopics(): void {
+    if (!this.hasTopics) this.line("\nTopics: None");
+  }
+
+  producer(client: ClientStats): void {
+    if (!this.hasProducers) this.line("\nProducers:");
+    this.hasProducers = true;
+    this.line(`   ${clientLine(client, this.nowMs)}`);
+  }
+
+  end(): void {
+    if (!this.hasProducers) this.line("\nProducers: None");
+  }
+
+  private line(text: string): void {
+    this.out.write(`${text}\n`);
+  }
 }
 
 function channelLine(channel: ChannelStats): string {

@@ -5,7 +5,7 @@ import { CHANNEL_RATES } from "../topics/channel/channel-meter.ts";
 import { oldestInChannel, oldestInTopic } from "../topics/inspect/oldest.ts";
 import type { RetiredTotals } from "../topics/retired-totals.ts";
 import type { Topic } from "../topics/topic.ts";
-import type { Stats, StatsSource } from "./stats.ts";
+import type { StatsSource } from "./stats.ts";
 
 // What bunsq's console shows and nsqd does not have: the keys that /stats has in addition with bunsq=true (docs/metrics.md).
 
@@ -92,75 +92,94 @@ class Sums {
   }
 }
 
-/**
- * Adds the figures of topics and channels to statistics.
- *
- * @param isDetailed with the histograms of each topic and channel
- * @returns those of the broker as a whole
- */
-export function addFigures(source: FigureSource, stats: Stats, isDetailed: boolean, nowMs: number): BrokerFigures {
-  const { topics } = source.registry;
-  const shown = new Map((stats.topics ?? []).map((topic) => [topic.topic_name, topic]));
-  const [all, ofTopic, ofChannel] = [new Sums(), new Sums(), new Sums()];
-  let bytes = 0;
-  for (const topic of topics.values()) {
-    const topicStats = shown.get(topic.name);
-    const channelStats = topicStats?.channels ?? [];
-    ofTopic.clear();
-    ofTopic.addRates(topic.meter.rates, 0, 0);
-    ofTopic.addAge(ageOf(oldestInTopic(topic), nowMs));
-    for (const { meter } of topic.channels.values()) for (let i = 1; i < CHANNEL_RATES.length; i++) ofTopic.addRates(meter.rates, i, i);
-    for (const channel of topic.channels.values()) ofTopic.addAge(ageOf(oldestInChannel(channel), nowMs));
-    all.add(ofTopic);
-    const logged = logBytes(topic);
-    bytes += logged;
-    if (topicStats === undefined) continue;
-    topicStats.rates = ofTopic.figures();
-    topicStats.oldest_age_ms = ofTopic.oldestAgeMs;
-    topicStats.log_bytes = logged;
-    topicStats.traced = topic.trace !== undefined;
-    if (isDetailed) topicStats.latency = [latencyOf("message_size", topic.meter.sizes), ...channelLatency([...topic.channels.values()])];
-    for (const one of channelStats) {
-      const channel = topic.channels.get(one.channel_name);
-      if (channel === undefined) continue;
-      ofChannel.clear();
-      for (let i = 0; i < CHANNEL_RATES.length; i++) ofChannel.addRates(channel.meter.rates, i, i);
-      one.rates = ofChannel.figures();
-      one.oldest_age_ms = ageOf(oldestInChannel(channel), nowMs);
-      one.backlog_bytes = backlogBytes(channel);
-      if (isDetailed) one.latency = channelLatency([channel]);
-    }
-  }
-  return brokerFigures(source, all, bytes);
-}
+/** Reads the figures of topics and channels one by one, and adds up those of the broker. */
+export class Figures {
+  private readonly all = new Sums();
+  private readonly one = new Sums();
+  private bytes = 0;
+  private readonly sizes: Histogram;
+  private readonly toDelivery: Histogram;
+  private readonly toFinish: Histogram;
 
-function brokerFigures(source: FigureSource, all: Sums, bytes: number): BrokerFigures {
-  const { registry, publishing, acks, groupSync, freeSpace, listener } = source;
-  const sizes = registry.retired.sizes.copy();
-  const toDelivery = registry.retired.toDelivery.copy();
-  const toFinish = registry.retired.toFinish.copy();
-  for (const topic of registry.topics.values()) {
-    sizes.add(topic.meter.sizes);
+  /** @param isDetailed with the histograms of each topic and channel */
+  constructor(
+    private readonly source: FigureSource,
+    private readonly isDetailed: boolean,
+    private readonly nowMs: number,
+  ) {
+    const { retired } = source.registry;
+    this.sizes = retired.sizes.copy();
+    this.toDelivery = retired.toDelivery.copy();
+    this.toFinish = retired.toFinish.copy();
+  }
+
+  /** Adds a topic with its channels to the figures of the broker. */
+  add(topic: Topic): void {
+    this.sum(topic);
+    this.all.add(this.one);
+    this.bytes += logBytes(topic);
+    this.sizes.add(topic.meter.sizes);
     for (const { meter } of topic.channels.values()) {
-      toDelivery.add(meter.toDelivery);
-      toFinish.add(meter.toFinish);
+      this.toDelivery.add(meter.toDelivery);
+      this.toFinish.add(meter.toFinish);
     }
   }
-  return {
-    rates: all.figures(),
-    oldest_age_ms: all.oldestAgeMs,
-    log_bytes: bytes,
-    disk_free_bytes: freeSpace.freeNow?.freeBytes ?? null,
-    producer_count: listener.producerCount,
-    publish_errors: publishing.errorCount,
-    latency: [
-      latencyOf("publish_to_ok", acks.toAnswer),
-      latencyOf("publish_to_delivery", toDelivery),
-      latencyOf("delivery_to_finish", toFinish),
-      latencyOf("fsync", groupSync.durations),
-      latencyOf("message_size", sizes),
-    ],
-  };
+
+  topic(topic: Topic): TopicFigures {
+    this.sum(topic);
+    return {
+      rates: this.one.figures(),
+      oldest_age_ms: this.one.oldestAgeMs,
+      log_bytes: logBytes(topic),
+      traced: topic.trace !== undefined,
+      ...(this.isDetailed
+        ? { latency: [latencyOf("message_size", topic.meter.sizes), ...channelLatency([...topic.channels.values()])] }
+        : {}),
+    };
+  }
+
+  channel(channel: Channel): ChannelFigures {
+    const { one } = this;
+    one.clear();
+    for (let i = 0; i < CHANNEL_RATES.length; i++) one.addRates(channel.meter.rates, i, i);
+    return {
+      rates: one.figures(),
+      oldest_age_ms: ageOf(oldestInChannel(channel), this.nowMs),
+      backlog_bytes: backlogBytes(channel),
+      ...(this.isDetailed ? { latency: channelLatency([channel]) } : {}),
+    };
+  }
+
+  /** Those of the topics that were added, and of what does not belong to a topic. */
+  broker(): BrokerFigures {
+    const { publishing, acks, groupSync, freeSpace, listener } = this.source;
+    return {
+      rates: this.all.figures(),
+      oldest_age_ms: this.all.oldestAgeMs,
+      log_bytes: this.bytes,
+      disk_free_bytes: freeSpace.freeNow?.freeBytes ?? null,
+      producer_count: listener.producerCount,
+      publish_errors: publishing.errorCount,
+      latency: [
+        latencyOf("publish_to_ok", acks.toAnswer),
+        latencyOf("publish_to_delivery", this.toDelivery),
+        latencyOf("delivery_to_finish", this.toFinish),
+        latencyOf("fsync", groupSync.durations),
+        latencyOf("message_size", this.sizes),
+      ],
+    };
+  }
+
+  private sum(topic: Topic): void {
+    const { one, nowMs } = this;
+    one.clear();
+    one.addRates(topic.meter.rates, 0, 0);
+    one.addAge(ageOf(oldestInTopic(topic), nowMs));
+    for (const channel of topic.channels.values()) {
+      for (let i = 1; i < CHANNEL_RATES.length; i++) one.addRates(channel.meter.rates, i, i);
+      one.addAge(ageOf(oldestInChannel(channel), nowMs));
+    }
+  }
 }
 
 /** The bytes of the log from a channel's next message to its end. Messages in between may be finished. */

@@ -157,51 +157,75 @@ export interface MemoryStats {
   gc_total_runs: number;
 }
 
-/**
- * Reads the statistics. Topics and channels are in the order of their names.
- *
- * @param topicName the only topic to show; empty for all
- * @param channelName the only channel to show, of the topics that have it; empty for all
- * @param withErrors with the publishes of clients that failed, which nsqd does not tell
- */
-export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean, withErrors = false): Stats {
-  const all = source.registry.topics;
-  const topics = topicName === "" ? byName(all) : only(all, topicName);
-  // As in nsqd, an unknown topic leaves out the producers, too.
-  if (topics.length === 0 && topicName !== "") return { topics: null, producers: null };
-  const show: Shown = { topicName, channelName, includeClients, withErrors };
-  return {
-    topics: topics.flatMap((topic) => readTopic(source, topic, show)),
-    producers: includeClients ? readProducers(source, show) : null,
-  };
-}
-
 /** What is asked for. */
-interface Shown {
+export interface Shown {
+  /** The only topic; empty: all. */
   readonly topicName: string;
+  /** The only channel, of the topics that have it; empty: all. */
   readonly channelName: string;
   readonly includeClients: boolean;
+  /** With the publishes of clients that failed, which nsqd does not tell. */
   readonly withErrors: boolean;
 }
 
-function readTopic(source: StatsSource, topic: Topic, show: Shown): TopicStats[] {
-  const { channelName } = show;
-  const channels = channelName === "" ? byName(topic.channels) : only(topic.channels, channelName);
-  if (channels.length === 0 && channelName !== "") return [];
+/**
+ * Reads the statistics at once. Topics and channels are in the order of their names. An answer about all topics is read in steps
+ * instead (src/broker/http/stats-steps.ts).
+ *
+ * @param topicName the only topic to show; empty for all
+ * @param channelName the only channel to show, of the topics that have it; empty for all
+ */
+export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
+  const show: Shown = { topicName, channelName, includeClients, withErrors: false };
+  const topics = shownTopics(source, show);
+  if (topics === undefined) return { topics: null, producers: null };
+  const producers = includeClients ? [...producersOf(source)].map((connection) => readClient(connection, show)) : [];
+  return {
+    topics: topics.flatMap((topic) => {
+      const channels = shownChannels(topic, show);
+      if (channels === undefined) return [];
+      return [
+        {
+          ...readTopic(source, topic),
+          channels: channels.map((channel) => ({
+            ...readChannel(source, channel, show),
+            clients: includeClients ? [...consumersOf(source, channel)].map((connection) => readClient(connection, show)) : null,
+          })),
+        },
+      ];
+    }),
+    producers: producers.length === 0 ? null : producers,
+  };
+}
+
+/** The topics that are asked for, in the order of their names. As in nsqd, with an unknown topic there are no producers, either. @returns undefined for that */
+export function shownTopics({ registry }: StatsSource, { topicName }: Shown): Topic[] | undefined {
+  if (topicName === "") return byName(registry.topics);
+  const topic = registry.topics.get(topicName);
+  return topic === undefined ? undefined : [topic];
+}
+
+/** The channels that are asked for, in the order of their names. @returns undefined if the topic does not have the one that is */
+export function shownChannels({ channels }: Topic, { channelName }: Shown): Channel[] | undefined {
+  if (channelName === "") return byName(channels);
+  const channel = channels.get(channelName);
+  return channel === undefined ? undefined : [channel];
+}
+
+/** Reads a topic, and none of its channels. */
+export function readTopic(source: StatsSource, topic: Topic): TopicStats {
   const corruptRegions = topic.corruptRegions;
-  return [
-    {
-      topic_name: topic.name,
-      channels: channels.map((channel) => readChannel(source, channel, show)),
-      depth: topic.depth,
-      backend_depth: topic.backendDepth,
-      message_count: topic.messageCount,
-      message_bytes: topic.messageBytes,
-      paused: topic.paused,
-      e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
-      ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
-    },
-  ];
+  return {
+    topic_name: topic.name,
+    channels: [],
+    depth: topic.depth,
+    backend_depth: topic.backendDepth,
+    message_count: topic.messageCount,
+    message_bytes: topic.messageBytes,
+    paused: topic.paused,
+    e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
+    ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
+  };
 }
 
 /** The latencies of a topic are those of all its channels, whether they are shown or not. */
@@ -215,7 +239,8 @@ export function readLatency(percentiles: readonly number[], channels: Iterable<C
   return sketch === undefined ? NO_LATENCY : percentilesOf(percentiles, sketch);
 }
 
-function readChannel(source: StatsSource, channel: Channel, show: Shown): ChannelStats {
+/** Reads a channel, and none of its clients. */
+export function readChannel(source: StatsSource, channel: Channel, { includeClients }: Shown): ChannelStats {
   return {
     channel_name: channel.name,
     depth: channel.depth,
@@ -226,7 +251,7 @@ function readChannel(source: StatsSource, channel: Channel, show: Shown): Channe
     requeue_count: channel.requeueCount,
     timeout_count: channel.timeoutCount,
     client_count: channel.consumers.length,
-    clients: show.includeClients ? readConsumers(source, channel, show) : null,
+    clients: includeClients ? [] : null,
     paused: channel.paused,
     ...readNearness(source, channel),
     e2e_processing_latency: readLatency(source.percentiles, [channel]),
@@ -244,23 +269,21 @@ function readNearness({ locality }: StatsSource, { deliveredBy: [zone, region, e
   };
 }
 
-function readConsumers({ listener }: StatsSource, channel: Channel, show: Shown): ClientStats[] {
-  return channel.consumers.flatMap(({ id }) => {
+/** The connections of a channel's consumers. */
+export function* consumersOf({ listener }: StatsSource, channel: Channel): Generator<ReportedConnection> {
+  for (const { id } of [...channel.consumers]) {
     const connection = listener.connections.get(id);
-    return connection === undefined ? [] : [readClient(connection, show)];
-  });
+    if (connection !== undefined) yield connection;
+  }
 }
 
-function readProducers(source: StatsSource, show: Shown): ClientStats[] | null {
-  const producers: ClientStats[] = [];
-  for (const connection of source.listener.connections.values()) {
-    if (connection.publisher.hasPublished) producers.push(readClient(connection, show));
-  }
-  return producers.length === 0 ? null : producers;
+/** The connections that have published. */
+export function* producersOf({ listener }: StatsSource): Generator<ReportedConnection> {
+  for (const connection of listener.connections.values()) if (connection.publisher.hasPublished) yield connection;
 }
 
 /** Has the counts of its publishes to the topic that is shown only. */
-function readClient(connection: ReportedConnection, { topicName, withErrors }: Shown): ClientStats {
+export function readClient(connection: ReportedConnection, { topicName, withErrors }: Shown): ClientStats {
   const published: PublishedCount[] = [];
   for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
   return {
@@ -336,9 +359,4 @@ export function readMemory(mayCount = true): MemoryStats {
 
 function byName<T extends { name: string }>(items: ReadonlyMap<string, T>): T[] {
   return [...items.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
-}
-
-function only<T>(items: ReadonlyMap<string, T>, name: string): T[] {
-  const item = items.get(name);
-  return item === undefined ? [] : [item];
 }

@@ -27,8 +27,12 @@ export class Refusal extends Error {
   }
 }
 
-/** The answer if nsqd's handler returns a string or bytes: text; without a content type if it is empty. */
-export function text(body: string): Response {
+/**
+ * The answer if nsqd's handler returns a string or bytes: text; without a content type if it is empty.
+ *
+ * @param body complete, or in pieces that are generated as they are sent
+ */
+export function text(body: string | AsyncGenerator<string>): Response {
   return body === "" ? empty() : new Response(body, TEXT_INIT);
 }
 

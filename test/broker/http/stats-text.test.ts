@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import { printStats } from "../../../src/broker/http/stats-text.ts";
-import type { ChannelStats, ClientStats, MemoryStats, TopicStats } from "../../../src/broker/metrics/stats.ts";
+import { TextStats } from "../../../src/broker/http/stats-text.ts";
+import type { ChannelStats, ClientStats, MemoryStats, Stats, TopicStats } from "../../../src/broker/metrics/stats.ts";
+import { TextSlices } from "../../../src/http/server/slices.ts";
 import { versionLine } from "../../../src/version.ts";
 
 const START_MS = Date.UTC(2026, 10, 22, 8, 5, 0, 250);
@@ -66,6 +67,22 @@ const MEMORY: MemoryStats = {
   next_gc_bytes: 0,
   gc_total_runs: 0,
 };
+
+function printStats({ topics, producers }: Stats, memory: MemoryStats | undefined, health: string, startMs: number, nowMs: number): string {
+  const out = new TextSlices();
+  const writer = new TextStats(out, memory, health, startMs, nowMs);
+  for (const topic of topics ?? []) {
+    writer.beginTopic(topic);
+    for (const channel of topic.channels) {
+      writer.beginChannel(channel);
+      for (const client of channel.clients ?? []) writer.client(client);
+    }
+  }
+  writer.endTopics();
+  for (const producer of producers ?? []) writer.producer(producer);
+  writer.end();
+  return out.take();
+}
 
 /** Sets the time zone of this process. A test in one zone only would not find a wrong sign. */
 function inZone<T>(zone: string, run: () => T): T {

@@ -1,6 +1,5 @@
 import { afterEach, describe, expect, test } from "bun:test";
-import { addFigures, type BrokerFigures, type ChannelFigures, type TopicFigures } from "../../../src/broker/metrics/figures.ts";
-import { readStats } from "../../../src/broker/metrics/stats.ts";
+import { type BrokerFigures, type ChannelFigures, Figures, type TopicFigures } from "../../../src/broker/metrics/figures.ts";
 import { until } from "../../support/server.ts";
 import { Collector, TimedBroker } from "../../support/timed-broker.ts";
 import { WithHttp } from "../../support/with-http.ts";
@@ -10,12 +9,19 @@ describe("with a clock that the test moves", () => {
 
   afterEach(() => timed.end());
 
-  /** What /stats shows of the topic and the channel of the tests, and of the broker. */
+  /** What /stats shows of the topic and the channel of the tests. */
   function figures(isDetailed = false): { broker: BrokerFigures; topic: TopicFigures; channel: ChannelFigures } {
-    const stats = readStats(timed.broker, "", "", false);
-    const broker = addFigures(timed.broker, stats, isDetailed, timed.clock.wallMs());
-    const [topic] = stats.topics as (TopicFigures & { channels: ChannelFigures[] })[];
-    return { broker, topic, channel: topic.channels[0] };
+    const read = new Figures(timed.broker, isDetailed, timed.clock.wallMs());
+    const channel = timed.topic.channels.get("c");
+    if (channel === undefined) throw new Error("there is no channel");
+    return { broker: brokerFigures(), topic: read.topic(timed.topic), channel: read.channel(channel) };
+  }
+
+  /** What it shows of the broker. */
+  function brokerFigures(): BrokerFigures {
+    const read = new Figures(timed.broker, false, timed.clock.wallMs());
+    for (const topic of timed.broker.registry.topics.values()) read.add(topic);
+    return read.broker();
   }
 
   function counted(latency: ChannelFigures["latency"], name: string): { bound: number; count: number }[] {
@@ -97,8 +103,7 @@ describe("with a clock that the test moves", () => {
     timed = new TimedBroker();
     await timed.publish("one");
     timed.clock.advance(700);
-    const stats = readStats(timed.broker, "", "", false);
-    expect(addFigures(timed.broker, stats, false, timed.clock.wallMs()).oldest_age_ms).toBeWithin(690, 720);
+    expect(brokerFigures().oldest_age_ms).toBeWithin(690, 720);
   });
 
   test("histograms have how long messages took to their first delivery and from there to FIN, and their sizes", async () => {
@@ -140,8 +145,7 @@ describe("with a clock that the test moves", () => {
     ]);
     expect(counted(broker.latency, "publish_to_ok").reduce((sum, { count }) => sum + count, 0)).toBe(8);
     timed.broker.registry.deleteTopic("t");
-    const after = addFigures(timed.broker, { topics: [], producers: null }, false, timed.clock.wallMs());
-    expect(after.latency.map(({ name, count }) => [name, count])).toEqual([
+    expect(brokerFigures().latency.map(({ name, count }) => [name, count])).toEqual([
       ["publish_to_ok", 8],
       ["publish_to_delivery", 8],
       ["delivery_to_finish", 8],
