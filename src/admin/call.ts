@@ -1,16 +1,12 @@
 import { Call, type Incoming } from "../http/server/call.ts";
-import { Refusal } from "../http/server/reply.ts";
 import type { Grants } from "./access/grants.ts";
 import type { Identity } from "./access/identity.ts";
-import type { Level } from "./access/permission.ts";
 import type { Admin } from "./admin.ts";
 import type { Actor } from "./audit/audit.ts";
 
 /** A request to the console that is being answered. */
 export class AdminCall extends Call {
   private known: Identity | undefined;
-  /** Whether require() was called. */
-  hasAsked = false;
 
   /** @param isSecure whether it came by TLS */
   constructor(
@@ -43,17 +39,6 @@ export class AdminCall extends Call {
     const url = headers.get("x-scheme") === "https" ? asked.replace(/^http:/, "https:") : asked;
     const userAgent = headers.get("user-agent") ?? "";
     return { user: this.user, address: this.clientAddress ?? "", userAgent, url };
-  }
-
-  /**
-   * Refuses the request if its user may not do something. For what only the request's body tells; else the route table says it.
-   *
-   * @param topic undefined: it is about all topics
-   * @throws Refusal 403 FORBIDDEN
-   */
-  require(level: Level, topic: string | undefined): void {
-    this.hasAsked = true;
-    if (!this.identity.grants.may(level, topic)) throw new Refusal(403, "FORBIDDEN");
   }
 
   /** Whether the answer may show a topic. */

@@ -3,7 +3,7 @@ import { descriptionRoutes } from "../http/openapi/routes.ts";
 import { plain } from "../http/server/reply.ts";
 import { type Endpoint, get, getOrHead, type Handler, post, put, type Route, Router, remove } from "../http/server/router.ts";
 import { guardedRoute } from "./access/guard.ts";
-import { type AdminRouteEntry, needs, open, withPermission } from "./access/permission.ts";
+import { type AdminRouteEntry, needs, needsByBody, open, withPermission } from "./access/permission.ts";
 import { logIn, logOut, readSession } from "./access/session-call.ts";
 import { act } from "./actions/action-call.ts";
 import { activity } from "./audit/activity-call.ts";
@@ -30,12 +30,12 @@ export const ROUTES: readonly AdminRouteEntry[] = [
   ["/ready", open(getOrHead(() => plain(200, "OK")))],
   // What is in it is about the console's process, and names no topic. Prometheus does not log in.
   ["/metrics", open(get(({ admin, request }) => admin.scrapes.answer(request, processMetrics)))],
-  ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needs("operate", "body", post(createTopicOrChannel))])],
+  ["/api/topics", new Map([...needs("view", "none", get(topics)), ...needsByBody("operate", "body", "POST", createTopicOrChannel)])],
   [
     "/api/topics/:topic",
     new Map([
       ...needs("view", "path", get(topic)),
-      ...needs("operate", "path", post(changeTopic)),
+      ...needsByBody("operate", "path", "POST", changeTopic),
       ...needs("administer", "path", remove(deleteTopic)),
     ]),
   ],
@@ -43,19 +43,19 @@ export const ROUTES: readonly AdminRouteEntry[] = [
     "/api/topics/:topic/:channel",
     new Map([
       ...needs("view", "path", get(channel)),
-      ...needs("operate", "path", post(changeChannel)),
+      ...needsByBody("operate", "path", "POST", changeChannel),
       ...needs("administer", "path", remove(deleteChannel)),
     ]),
   ],
   ["/api/nodes", needs("view", "none", get(nodes))],
-  ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needs("administer", "body", remove(tombstoneNode))])],
+  ["/api/nodes/:node", new Map([...needs("view", "none", get(node)), ...needsByBody("administer", "body", "DELETE", tombstoneNode)])],
   ["/api/counter", needs("view", "none", get(counter))],
   ["/api/v1/session", open(new Map([...get(readSession), ...post(logIn), ...remove(logOut)]))],
-  ["/api/v1/messages", new Map([...needs("view", "query", get(listMessages)), ...needs("view", "body", post(actOnMessages))])],
+  ["/api/v1/messages", new Map([...needs("view", "query", get(listMessages)), ...needsByBody("view", "body", "POST", actOnMessages)])],
   ["/api/v1/tail", needs("view", "query", get(openTail))],
   ["/api/v1/message", needs("view", "query", get(oneMessage))],
   // A preview asks for no more than to look.
-  ["/api/v1/actions", needs("view", "body", post(act))],
+  ["/api/v1/actions", needsByBody("view", "body", "POST", act)],
   ["/api/v1/activity", needs("view", "none", get(activity))],
   // Names of statistics may be those of any topic.
   ["/api/graphite", needs("view", "all", get(graphiteRate))],

@@ -2,10 +2,10 @@ import { Refusal } from "../../http/server/reply.ts";
 import type { Endpoint, Route } from "../../http/server/router.ts";
 import type { AdminCall } from "../call.ts";
 import type { Identity } from "./identity.ts";
-import type { AdminEndpoint, AdminRoute } from "./permission.ts";
+import type { AdminEndpoint, AdminRoute, Level } from "./permission.ts";
 
-// Who may call what is decided here, in front of each handler, and nowhere else; only a topic that is named in a body is left to the
-// handler, which asks AdminCall.require() for it.
+// Who may call what is decided here, in front of each handler, and nowhere else. Where the body names the topic, it is read first, by
+// something that has no way to a server, and what then acts is called after the decision.
 
 /** The console's own API, behind --base-path. nsqadmin's calls take JSON without its content type, as scripts send it. */
 const OWN_API = "/api/v1/";
@@ -19,7 +19,7 @@ export function guardedRoute(path: string, route: AdminRoute): Route<AdminCall> 
 function guarded(endpoint: AdminEndpoint, wantsJson: boolean): Endpoint<AdminCall> {
   const handle = (call: AdminCall) => {
     if (wantsJson) checkType(call);
-    if (endpoint.permission.level === "public") return endpoint.handle(call);
+    if (endpoint.permission.level === "public" && "handle" in endpoint) return endpoint.handle(call);
     const identity = call.admin.access.identify(call);
     return identity instanceof Promise ? identity.then((known) => answer(endpoint, call, known)) : answer(endpoint, call, identity);
   };
@@ -30,31 +30,30 @@ function answer(endpoint: AdminEndpoint, call: AdminCall, identity: Identity | u
   if (identity === undefined) throw new Refusal(401, "UNAUTHORIZED");
   call.identity = identity;
   check(endpoint, call);
-  const response = endpoint.handle(call);
-  if (endpoint.permission.topic !== "body") return response;
-  return response instanceof Promise ? response.then((made) => checked(call, made)) : checked(call, response);
+  if ("handle" in endpoint) return endpoint.handle(call);
+  return endpoint.read(call).then(({ needs, carryOut }) => {
+    for (const { level, topic } of needs) demand(call, level, topic);
+    return carryOut(call);
+  });
 }
 
 /** @throws Refusal 403 FORBIDDEN */
 function check({ permission }: AdminEndpoint, call: AdminCall): void {
   const { level, topic, isOpenWithoutFile } = permission;
   if (level === "public" || (isOpenWithoutFile && !call.admin.access.hasFile)) return;
-  const { grants } = call.identity;
-  if (topic === "path") return call.require(level, call.parameter);
-  if (topic === "all") return call.require(level, undefined);
+  if (topic === "path") return demand(call, level, call.parameter);
+  if (topic === "all") return demand(call, level, undefined);
   // An argument that is not there asks for all topics, of which the answer shows some. What changes something needs one.
   const named = topic === "query" ? call.query.get("topic") : undefined;
-  if (named !== undefined && named !== "") return call.require(level, named);
+  if (named !== undefined && named !== "") return demand(call, level, named);
   if (topic === "body" || level === "view") {
-    if (!grants.maySomewhere(level)) throw new Refusal(403, "FORBIDDEN");
-  } else call.require(level, undefined);
+    if (!call.identity.grants.maySomewhere(level)) throw new Refusal(403, "FORBIDDEN");
+  } else demand(call, level, undefined);
 }
 
-/** A handler that has not asked whether the topic of its body is the user's is a defect, which must not be overlooked. */
-function checked(call: AdminCall, response: Response): Response {
-  if (response.ok && !call.hasAsked)
-    throw new Error("a call whose topic is in the body was answered, and nobody asked whether the user may");
-  return response;
+/** @param topic undefined: all topics @throws Refusal 403 FORBIDDEN */
+function demand({ identity }: AdminCall, level: Level, topic: string | undefined): void {
+  if (!identity.grants.may(level, topic)) throw new Refusal(403, "FORBIDDEN");
 }
 
 /** A page of another origin can send a form, but not this type, without the browser asking this server first. @throws Refusal 415 */

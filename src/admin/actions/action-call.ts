@@ -1,4 +1,5 @@
 import { json, Refusal } from "../../http/server/reply.ts";
+import type { Asked, UnpermittedCall } from "../access/permission.ts";
 import type { AdminCall } from "../call.ts";
 import type { ActionResult } from "../console-api.ts";
 import { AllFailed } from "../upstream/gather.ts";
@@ -8,10 +9,12 @@ import { readBody } from "./read-body.ts";
 const MAX_BODY_BYTES = 64 * 1024;
 
 /** POST /api/v1/actions: does something to a topic, channel or broker (console-api.ts: ActionRequest). */
-export async function act(call: AdminCall): Promise<Response> {
+export async function act(call: UnpermittedCall): Promise<Asked> {
   const { level, topic, checked } = actionIn(await readBody(call, MAX_BODY_BYTES));
-  call.require(level, topic === "" ? undefined : topic);
-  const action = checked();
+  return { needs: [{ level, topic: topic === "" ? undefined : topic }], carryOut: (permitted) => carryOut(permitted, checked()) };
+}
+
+async function carryOut(call: AdminCall, action: CheckedAction): Promise<Response> {
   try {
     const result = await call.admin.consoleActions.carryOut(action);
     call.admin.views.topicChanged(action.topic);

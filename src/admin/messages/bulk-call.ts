@@ -1,5 +1,5 @@
 import { json, Refusal } from "../../http/server/reply.ts";
-import type { Level } from "../access/permission.ts";
+import type { Asked, Level, UnpermittedCall } from "../access/permission.ts";
 import { readBody } from "../actions/read-body.ts";
 import type { AdminCall } from "../call.ts";
 import type { MessagesResult } from "../console-api.ts";
@@ -11,12 +11,18 @@ import { explained } from "./messages-call.ts";
 const MAX_BODY_BYTES = 8 * 1024 * 1024;
 
 /** POST /api/v1/messages: does something with one message or many (console-api.ts: MessagesRequest). */
-export async function actOnMessages(call: AdminCall): Promise<Response> {
+export async function actOnMessages(call: UnpermittedCall): Promise<Asked> {
   call.checkLength(MAX_BODY_BYTES, "BODY_TOO_LARGE");
   const request = bulkRequestIn(await readBody(call, MAX_BODY_BYTES));
   const level = levelOf(request);
-  call.require(level, request.topic);
-  if (request.toTopic !== "") call.require(level, request.toTopic);
+  const { topic, toTopic } = request;
+  return {
+    needs: [{ level, topic }, ...(toTopic === "" ? [] : [{ level, topic: toTopic }])],
+    carryOut: (permitted) => carryOut(permitted, request),
+  };
+}
+
+async function carryOut(call: AdminCall, request: BulkRequest): Promise<Response> {
   try {
     const result = await call.admin.bulkActions.carryOut(request);
     if (!request.preview) note(call, request, result);

@@ -1,6 +1,7 @@
 import { type Fields, readFields } from "../../base/go/json.ts";
 import { isValidName } from "../../frame/names.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
+import type { Asked, UnpermittedCall } from "../access/permission.ts";
 import type { Deed } from "../audit/audit.ts";
 import type { AdminCall } from "../call.ts";
 import type { UpstreamError } from "../upstream/upstream.ts";
@@ -16,23 +17,25 @@ const FORM_TYPES = /^\s*(application\/x-www-form-urlencoded|multipart\/form-data
 const CHANGES: readonly string[] = ["pause", "unpause", "empty"] satisfies Change[];
 
 /** POST /api/topics `{"topic", "channel"?}`: creates a topic, and a channel of it. */
-export async function createTopicOrChannel(call: AdminCall): Promise<Response> {
+export async function createTopicOrChannel(call: UnpermittedCall): Promise<Asked> {
   const { topic, channel } = await bodyOf(call, { topic: "", channel: "" });
   if (!isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
   if (channel !== "" && !isValidName(channel)) throw new Refusal(400, "INVALID_CHANNEL");
-  call.require("operate", topic);
   const deeds: What[] = [{ action: "create_topic", topic }];
   if (channel !== "") deeds.push({ action: "create_channel", topic, channel });
-  return carryOut(call, "create topic/channel", deeds, call.admin.actions.create(topic, channel));
+  return {
+    needs: [{ level: "operate", topic }],
+    carryOut: (permitted) => carryOut(permitted, "create topic/channel", deeds, permitted.admin.actions.create(topic, channel)),
+  };
 }
 
 /** POST /api/topics/:topic `{"action": "pause" | "unpause" | "empty"}` */
-export function changeTopic(call: AdminCall): Promise<Response> {
+export function changeTopic(call: UnpermittedCall): Promise<Asked> {
   return change(call, call.parameter, undefined);
 }
 
 /** POST /api/topics/:topic/:channel `{"action": "pause" | "unpause" | "empty"}` */
-export function changeChannel(call: AdminCall): Promise<Response> {
+export function changeChannel(call: UnpermittedCall): Promise<Asked> {
   const [topic = "", channel] = call.parameters;
   return change(call, topic, channel);
 }
@@ -52,21 +55,26 @@ export function deleteChannel(call: AdminCall): Promise<Response> {
 }
 
 /** DELETE /api/nodes/:node `{"topic"}`: tombstones a broker for a topic. */
-export async function tombstoneNode(call: AdminCall): Promise<Response> {
+export async function tombstoneNode(call: UnpermittedCall): Promise<Asked> {
   const { topic } = await bodyOf(call, { topic: "" }, "INVALID_BODY");
   if (!isValidName(topic)) throw new Refusal(400, "INVALID_TOPIC");
-  call.require("administer", topic);
   const node = call.parameter;
   const deed = { action: "tombstone_topic_producer", topic, node };
-  return carryOut(call, "tombstone node for topic", [deed], call.admin.actions.tombstone(topic, node));
+  return {
+    needs: [{ level: "administer", topic }],
+    carryOut: (permitted) => carryOut(permitted, "tombstone node for topic", [deed], permitted.admin.actions.tombstone(topic, node)),
+  };
 }
 
-async function change(call: AdminCall, topic: string, channel: string | undefined): Promise<Response> {
+async function change(call: UnpermittedCall, topic: string, channel: string | undefined): Promise<Asked> {
   const { action } = await bodyOf(call, { action: "" });
   if (!CHANGES.includes(action)) throw new Refusal(400, "INVALID_ACTION");
-  if (action === "empty") call.require("administer", topic);
   const deed = channel === undefined ? { action: `${action}_topic`, topic } : { action: `${action}_channel`, topic, channel };
-  return carryOut(call, `${action} topic/channel`, [deed], call.admin.actions.change(action as Change, topic, channel));
+  return {
+    needs: [{ level: action === "empty" ? "administer" : "operate", topic }],
+    carryOut: (permitted) =>
+      carryOut(permitted, `${action} topic/channel`, [deed], permitted.admin.actions.change(action as Change, topic, channel)),
+  };
 }
 
 /** What a call does: nsqadmin tells two actions of one that creates a topic and a channel. */
@@ -104,7 +112,7 @@ async function carryOut(
  * @param invalid the code for a body that is not such JSON; if not given, the text says what is wrong, as in nsqadmin
  * @throws Refusal 400, 413, 415
  */
-async function bodyOf<Known extends Fields>(call: AdminCall, defaults: Known, invalid?: string) {
+async function bodyOf<Known extends Fields>(call: UnpermittedCall, defaults: Known, invalid?: string) {
   checkType(call);
   const body = await call.body(MOST_BODY_BYTES, "BODY_TOO_LARGE");
   const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
@@ -114,7 +122,7 @@ async function bodyOf<Known extends Fields>(call: AdminCall, defaults: Known, in
 }
 
 /** @throws Refusal 415 for what a form on another page may have sent */
-function checkType(call: AdminCall): void {
+function checkType(call: UnpermittedCall): void {
   const { headers } = call.request;
   if (isFromBrowser(headers) && FORM_TYPES.test(headers.get("content-type") ?? "")) throw new Refusal(415, "INVALID_CONTENT_TYPE");
 }
