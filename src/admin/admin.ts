@@ -71,6 +71,7 @@ export class Admin {
       {
         brokers: () => this.options.nsqdHttpAddresses,
         lookups: () => this.options.lookupdHttpAddresses,
+        sights: () => this.access.sights,
         pollMs: this.options.pollIntervalMs,
         historyBytes: this.options.historySizeBytes,
       },

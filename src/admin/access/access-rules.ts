@@ -48,6 +48,8 @@ export class AccessRules {
   private readonly headerUsers = new Map<string, Principal>();
   private readonly all = new Set<Principal>();
   sessions = DEFAULT_SESSIONS;
+  /** The roles that there are, each set of them once, in the order of the file. */
+  readonly sights: readonly Grants[];
 
   /**
    * Reads an access file.
@@ -84,6 +86,7 @@ export class AccessRules {
       const principal = this.add({ kind: "header", name, ...rolesOf(entry), secretHash: "" }, before?.headerUsers.get(name));
       this.headerUsers.set(name, principal);
     }
+    this.sights = [...new Map([...this.all].map(({ grants }) => [grants.key, grants])).values()];
     if (content.sessions !== undefined) this.sessions = sessionsOf(content.sessions);
   }
 

@@ -64,6 +64,11 @@ export class Access {
     return this.rules !== undefined;
   }
 
+  /** What users may see, by the access file; without one everybody sees everything. */
+  get sights(): readonly Grants[] {
+    return this.rules?.sights ?? [];
+  }
+
   /** Whether a password or a token can be given. */
   get canLogIn(): boolean {
     return this.rules !== undefined && this.rules.users.size + this.rules.tokens.size > 0;

@@ -1,3 +1,4 @@
+import type { Sight } from "../watch/sight.ts";
 import type { Level } from "./permission.ts";
 
 export const ROLES = ["viewer", "operator", "admin"] as const;
@@ -15,7 +16,7 @@ interface Grant {
 }
 
 /** A user's roles by patterns of topics' names. Of several that match, the highest counts. */
-export class Grants {
+export class Grants implements Sight {
   private readonly grants: readonly Grant[];
 
   /** Equal for users who may do the same. */
@@ -33,6 +34,10 @@ export class Grants {
     return this.grants.some(({ pattern, glob, rank }) => {
       return rank >= RANKS[level] && (pattern === ALL || (topic !== undefined && glob.match(topic)));
     });
+  }
+
+  get seesAll(): boolean {
+    return this.may("view", undefined);
   }
 
   maySee(topic: string): boolean {

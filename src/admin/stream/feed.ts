@@ -1,6 +1,7 @@
 import type { Logger } from "../../base/logger.ts";
 import { Refusal } from "../../http/server/reply.ts";
-import type { Sight, Views } from "../views/views.ts";
+import type { Views } from "../views/views.ts";
+import type { Sight } from "../watch/sight.ts";
 import { Snapshot } from "./snapshot.ts";
 
 /** A view that is streamed. It is made once after each poll, for however many streams. */

@@ -2,6 +2,7 @@ import type { ClientRow, ProducerRow } from "../console-api.ts";
 import type { ClientRecord } from "../watch/client-record.ts";
 import { rounded } from "../watch/figures.ts";
 import { orNull } from "../watch/scale.ts";
+import type { Totals } from "../watch/totals.ts";
 import { clientFindings } from "./findings.ts";
 import type { Listing, Sorts, SortValue } from "./listing.ts";
 
@@ -29,10 +30,20 @@ const CLIENT_SORTS: Sorts<ClientRecord> = new Map<string, SortValue<ClientRecord
   ["zone", ({ zone }) => zone],
 ]);
 
-const PRODUCER_SORTS: Sorts<ClientRecord> = new Map<string, SortValue<ClientRecord>>([
-  ...COMMON_SORTS,
-  ["count", ({ published }) => published],
-  ["rate", ({ publishRate }) => publishRate],
+/** A producer, with what it has published to topics that may be seen. */
+interface ProducerItem {
+  client: ClientRecord;
+  published: { topic: string; count: number }[];
+  count: number;
+  /** NaN also if a part of it is of topics that may not be seen: brokers do not tell them apart. */
+  rate: number;
+  errors: number;
+}
+
+const PRODUCER_SORTS: Sorts<ProducerItem> = new Map<string, SortValue<ProducerItem>>([
+  ...COMMON_SORTS.map(([key, value]): [string, SortValue<ProducerItem>] => [key, ({ client }) => value(client)]),
+  ["count", ({ count }) => count],
+  ["rate", ({ rate }) => rate],
   ["errors", ({ errors }) => errors],
 ]);
 
@@ -51,15 +62,24 @@ export function clientListing(
   };
 }
 
-export function producerListing(producers: Iterable<ClientRecord>): Listing<ClientRecord, ProducerRow> {
+/** Those that have published to a topic that may be seen. */
+export function producerListing(producers: Iterable<ClientRecord>, totals: Totals): Listing<ProducerItem, ProducerRow> {
   return {
-    items: producers,
-    names: namesOf,
-    tie: ({ remoteAddress }) => remoteAddress,
+    items: Iterator.from(producers).flatMap((client) => producerItems(client, totals)),
+    names: ({ client }) => namesOf(client),
+    tie: ({ client }) => client.remoteAddress,
     sorts: PRODUCER_SORTS,
     defaultSort: "client_id",
     row: producerRow,
   };
+}
+
+function producerItems(client: ClientRecord, totals: Totals): ProducerItem[] {
+  const { publishedTopics = [], published: count, publishRate: rate, errors } = client;
+  const published = publishedTopics.filter(({ topic }) => totals.maySee(topic));
+  if (totals.seesAll) return [{ client, published, count, rate, errors }];
+  if (published.length === 0) return [];
+  return [{ client, published, count: published.reduce((sum, { count }) => sum + count, 0), rate: Number.NaN, errors: Number.NaN }];
 }
 
 function namesOf({ clientId, hostname, remoteAddress, userAgent, topic, channel, broker }: ClientRecord): string[] {
@@ -95,7 +115,7 @@ function clientRow(client: ClientRecord, depth: number): ClientRow {
   };
 }
 
-function producerRow(client: ClientRecord): ProducerRow {
+function producerRow({ client, published, count, rate, errors }: ProducerItem): ProducerRow {
   return {
     key: client.key,
     broker: client.broker,
@@ -104,9 +124,9 @@ function producerRow(client: ClientRecord): ProducerRow {
     remote_address: client.remoteAddress,
     user_agent: client.userAgent,
     connected_at: client.connectedAt * 1000,
-    published: client.publishedTopics ?? [],
-    count: client.published,
-    rate: rounded(client.publishRate),
-    errors: orNull(client.errors),
+    published,
+    count,
+    rate: rounded(rate),
+    errors: orNull(errors),
   };
 }

@@ -3,17 +3,27 @@ import type { Cluster } from "../watch/cluster.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import { type HistoryRange, isKept, SERIES, type SeriesName, type Values } from "../watch/history.ts";
 import { orNull } from "../watch/scale.ts";
+import type { Totals } from "../watch/totals.ts";
 
-/** @param of undefined for all topics together */
-export function historyView(cluster: Cluster, of: TopicEntry | ChannelEntry | undefined, range: HistoryRange, timeMs: number): History {
+/** @param of a topic, a channel, or all topics together that may be seen */
+export function historyView(cluster: Cluster, of: TopicEntry | ChannelEntry | Totals, range: HistoryRange, timeMs: number): History {
   const read = (name: SeriesName): Values => {
-    if (of === undefined) return cluster.history.read(cluster.totalHistory, name, range, timeMs);
+    if ("ofBroker" in of) {
+      return of.history === undefined ? nothing(cluster, range, timeMs) : cluster.history.read(of.history, name, range, timeMs);
+    }
     if (isKept(name, "channel" in of ? "channel" : "topic")) return cluster.history.read(of.history, name, range, timeMs);
     return "channel" in of ? ofTopic(cluster, of, name, range, timeMs) : sumOfChannels(cluster, of, name, range, timeMs);
   };
   const { fromMs, stepMs } = read("depth");
   const series = Object.fromEntries(SERIES.map((name) => [name, Array.from(read(name).values, orNull)])) as History["series"];
   return { from: fromMs, step_s: stepMs / 1000, series };
+}
+
+/** Where no history is kept. */
+function nothing({ history, totalHistory }: Cluster, range: HistoryRange, timeMs: number): Values {
+  const values = history.read(totalHistory, "depth", range, timeMs);
+  values.values.fill(Number.NaN);
+  return values;
 }
 
 /** What came to a channel's topic while there was the channel. */

@@ -2,9 +2,9 @@ import type { ChannelRow, Overview } from "../console-api.ts";
 import type { Cluster } from "../watch/cluster.ts";
 import type { ChannelEntry } from "../watch/entries.ts";
 import type { Figures } from "../watch/figures.ts";
+import type { Totals } from "../watch/totals.ts";
 import { brokerRow, lookupRow } from "./broker-rows.ts";
 import { channelRow } from "./channel-rows.ts";
-import type { Sight } from "./views.ts";
 
 /** The worst of each kind that are shown. */
 const WORST = 10;
@@ -16,29 +16,29 @@ const MEASURES: Record<keyof Overview["worst"], (figures: Figures) => number> = 
   requeue_rate: ({ requeueRate }) => requeueRate,
 };
 
-export function overview(cluster: Cluster, timeMs: number, sight: Sight): Overview {
+export function overview(cluster: Cluster, timeMs: number, totals: Totals): Overview {
   return {
-    ...cluster.figures.counts(),
-    brokers: [...cluster.brokers.values()].map((broker) => brokerRow(broker, cluster, timeMs)),
-    lookups: [...cluster.lookups.values()].map(lookupRow),
-    topics: cluster.entries.topics.size,
-    channels: cluster.entries.channels,
+    ...totals.figures.counts(),
+    brokers: [...cluster.brokers.values()].map((broker) => brokerRow(broker, cluster, totals, timeMs)),
+    lookups: [...cluster.lookups.values()].map((lookup) => lookupRow(lookup, totals)),
+    topics: totals.topics,
+    channels: totals.channels,
     worst: {
-      depth: worst(cluster, MEASURES.depth, timeMs, sight),
-      oldest_age_ms: worst(cluster, MEASURES.oldest_age_ms, timeMs, sight),
-      timeout_rate: worst(cluster, MEASURES.timeout_rate, timeMs, sight),
-      requeue_rate: worst(cluster, MEASURES.requeue_rate, timeMs, sight),
+      depth: worst(cluster, MEASURES.depth, timeMs, totals),
+      oldest_age_ms: worst(cluster, MEASURES.oldest_age_ms, timeMs, totals),
+      timeout_rate: worst(cluster, MEASURES.timeout_rate, timeMs, totals),
+      requeue_rate: worst(cluster, MEASURES.requeue_rate, timeMs, totals),
     },
-    spark: cluster.spark.read(timeMs),
+    spark: totals.spark.read(timeMs),
   };
 }
 
 /** The channels with the most of something, and only those that have any. */
-function worst({ entries }: Cluster, measure: (figures: Figures) => number, timeMs: number, sight: Sight): ChannelRow[] {
+function worst({ entries }: Cluster, measure: (figures: Figures) => number, timeMs: number, totals: Totals): ChannelRow[] {
   const found: ChannelEntry[] = [];
   let least = 0;
   for (const [topic, { channels }] of entries.topics) {
-    if (!sight.maySee(topic)) continue;
+    if (!totals.maySee(topic)) continue;
     for (const channel of channels.values()) {
       // Also false for what was not measured.
       if (!(measure(channel.figures) > least)) continue;

@@ -3,7 +3,9 @@ import { Refusal } from "../../http/server/reply.ts";
 import { type ClientKind, ClientLook, type ClientScope } from "../watch/client-look.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import { LookCache } from "../watch/look-cache.ts";
+import type { Sight } from "../watch/sight.ts";
 import { TopicLook } from "../watch/topic-look.ts";
+import type { Totals } from "../watch/totals.ts";
 import type { WatchedBroker } from "../watch/watched-broker.ts";
 import type { Watcher } from "../watch/watcher.ts";
 import { brokerListing, lookupListing } from "./broker-rows.ts";
@@ -27,13 +29,6 @@ const MOST_CHANNELS = 100_000;
 const TOPIC = ({ topic }: { topic: string }): string => topic;
 const RANGES = ["1h", "24h"] as const;
 
-/** Which topics a user may see. */
-export interface Sight {
-  /** Equal for users who see the same. */
-  readonly key: string;
-  maySee(topic: string): boolean;
-}
-
 /** Everything that `GET /api/v1/…` shows of brokers and lookups, by the path and query behind `/api/v1`. */
 export class Views {
   private readonly clientLooks: LookCache<ClientLook>;
@@ -53,7 +48,7 @@ export class Views {
    * Makes a view of what is known now.
    *
    * @param view path and query, for instance `/topics?sort=-depth`
-   * @param sight which topics it may show; of the others only what brokers have in all is told
+   * @param sight which topics it may show, and add up
    * @throws Refusal 403 for a topic that it may not show, 404 for a view, topic or channel that there is not, 400 for an argument that is not valid
    */
   async read(view: string, sight: Sight): Promise<object> {
@@ -69,7 +64,7 @@ export class Views {
       return channel === undefined ? await this.topic(topic) : await this.channel(topic, channel);
     }
     if (topic !== undefined) throw new Refusal(404, "NOT_FOUND");
-    return await this.list(name, query, sight);
+    return await this.list(name, query, this.watcher.cluster.totals(sight));
   }
 
   /** A topic's settings have been changed from here: what was asked of its brokers is not shown again. */
@@ -77,28 +72,28 @@ export class Views {
     this.topicLooks.drop(topic);
   }
 
-  private list(name: string, query: ViewQuery, sight: Sight): object | Promise<object> {
+  private list(name: string, query: ViewQuery, totals: Totals): object | Promise<object> {
     const { cluster, timeMs } = this.watcher;
     switch (name) {
       case "overview":
-        return overview(cluster, timeMs, sight);
+        return overview(cluster, timeMs, totals);
       case "brokers":
-        return page(brokerListing(cluster, timeMs), query);
+        return page(brokerListing(cluster, totals, timeMs), query);
       case "lookups":
-        return page(lookupListing(cluster), query);
+        return page(lookupListing(cluster, totals), query);
       case "topics":
-        return page(onlySeen(topicListing(cluster, this.brokerIn(query), timeMs), TOPIC, sight), query);
+        return page(onlySeen(topicListing(cluster, this.brokerIn(query), timeMs), TOPIC, totals), query);
       case "channels":
         return page(
-          onlySeen(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), ({ entry }) => entry.topic, sight),
+          onlySeen(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), ({ entry }) => entry.topic, totals),
           query,
         );
       case "clients":
-        return this.clients(query, sight);
+        return this.clients(query, totals);
       case "producers":
-        return this.producers(query, sight);
+        return this.producers(query, totals);
       case "history":
-        return this.history(query);
+        return this.history(query, totals);
       default:
         throw new Refusal(404, "NOT_FOUND");
     }
@@ -122,26 +117,26 @@ export class Views {
     return channelDetail(this.watcher.cluster, topic, entry, look, clients, this.watcher.timeMs);
   }
 
-  private async clients(query: ViewQuery, sight: Sight): Promise<object> {
+  private async clients(query: ViewQuery, totals: Totals): Promise<object> {
     const scope = { topic: query.text("topic"), channel: query.text("channel"), broker: query.text("broker") };
     const look = await this.clientLook("consumers", scope);
     const { brokers } = this.watcher.cluster;
     const listing = clientListing(look.clients(), ({ broker, topic, channel }) => {
       return brokers.get(broker)?.topics.get(topic)?.channels.get(channel)?.figures.depth ?? 0;
     });
-    return page(onlySeen(listing, TOPIC, sight), query);
+    return page(onlySeen(listing, TOPIC, totals), query);
   }
 
-  private async producers(query: ViewQuery, sight: Sight): Promise<object> {
+  private async producers(query: ViewQuery, totals: Totals): Promise<object> {
     const look = await this.clientLook("producers", { topic: query.text("topic"), channel: "", broker: query.text("broker") });
-    return page(onlySeen(producerListing(look.clients()), TOPIC, sight), query);
+    return page(producerListing(look.clients(), totals), query);
   }
 
-  private history(query: ViewQuery): object {
+  private history(query: ViewQuery, totals: Totals): object {
     const { cluster, timeMs } = this.watcher;
     const [topicName, channelName] = [query.text("topic"), query.text("channel")];
     const range = query.oneOf("range", RANGES, "1h");
-    if (topicName === "") return historyView(cluster, undefined, range, timeMs);
+    if (topicName === "") return historyView(cluster, totals, range, timeMs);
     const topic = this.entryOf(topicName);
     return historyView(cluster, channelName === "" ? topic : channelOf(topic, channelName), range, timeMs);
   }
@@ -180,6 +175,6 @@ function channelOf(topic: TopicEntry, name: string): ChannelEntry {
 }
 
 /** A list without the items of topics that the user may not see. */
-function onlySeen<Item, Row>(listing: Listing<Item, Row>, topicOf: (item: Item) => string, sight: Sight): Listing<Item, Row> {
-  return { ...listing, items: Iterator.from(listing.items).filter((item) => sight.maySee(topicOf(item))) };
+function onlySeen<Item, Row>(listing: Listing<Item, Row>, topicOf: (item: Item) => string, totals: Totals): Listing<Item, Row> {
+  return { ...listing, items: Iterator.from(listing.items).filter((item) => totals.maySee(topicOf(item))) };
 }

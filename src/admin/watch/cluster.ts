@@ -1,7 +1,9 @@
 import { Entries } from "./entries.ts";
 import { Figures } from "./figures.ts";
 import { History } from "./history.ts";
+import type { Sight } from "./sight.ts";
 import { SparkLine } from "./spark-line.ts";
+import { SeenTotals, type Totals } from "./totals.ts";
 import { WatchedBroker } from "./watched-broker.ts";
 import { WatchedLookup } from "./watched-lookup.ts";
 
@@ -10,6 +12,8 @@ const MOST_ENTRIES = 100_000;
 const MOST_BROKERS = 1_000;
 /** A broker that no lookup lists any more is shown for this time: one that died is gone from their lists at once. */
 const FORGET_BROKER_MS = 15 * 60_000;
+/** Sets of roles that have sparklines and a history of their own. Of others the sums are those of now. */
+const MOST_SIGHTS = 16;
 
 /** All that is known of the brokers and lookups that are watched. */
 export class Cluster {
@@ -22,16 +26,50 @@ export class Cluster {
   readonly spark: SparkLine;
   /** The history of all together. */
   readonly totalHistory: number;
+  /** What those see who do not see all topics, by the keys of their sights. */
+  private readonly seen = new Map<string, SeenTotals>();
+  private readonly all: Totals;
 
   /**
    * @param pollMs the time between two polls while somebody looks
    * @param historyBytes what the history's values may take
    */
-  constructor(pollMs: number, historyBytes: number) {
+  constructor(
+    private readonly pollMs: number,
+    historyBytes: number,
+  ) {
     this.history = new History(historyBytes);
     this.entries = new Entries(this.history, MOST_ENTRIES);
     this.totalHistory = this.history.add();
     this.spark = new SparkLine(pollMs);
+    this.all = allTotals(this);
+  }
+
+  /** What the topics do together that a user may see. Without sparklines and history unless sights() has listed it. */
+  totals(sight: Sight): Totals {
+    if (sight.seesAll) return this.all;
+    let totals = this.seen.get(sight.key);
+    if (totals === undefined) {
+      totals = new SeenTotals(sight, this.pollMs, undefined);
+      totals.sum(this);
+      // Until the brokers are added up again.
+      this.seen.set(sight.key, totals);
+    }
+    return totals;
+  }
+
+  /** Takes note of what users may see: of the first ones sparklines and a history are kept. */
+  listSights(sights: readonly Sight[]): void {
+    const kept = new Map(sights.filter(({ seesAll }) => !seesAll).map((sight) => [sight.key, sight]));
+    for (const key of [...kept.keys()].slice(MOST_SIGHTS)) kept.delete(key);
+    for (const [key, { history }] of this.seen) {
+      if (history !== undefined && kept.has(key)) continue;
+      this.seen.delete(key);
+      if (history !== undefined) this.history.remove(history);
+    }
+    for (const [key, sight] of kept) {
+      if (!this.seen.has(key)) this.seen.set(key, new SeenTotals(sight, this.pollMs, this.history.add()));
+    }
   }
 
   /** Takes note of which servers are to be watched. @param brokers those that the flags name */
@@ -93,6 +131,7 @@ export class Cluster {
       }
     }
     this.entries.sweep();
+    for (const totals of this.seen.values()) totals.sum(this);
   }
 
   /**
@@ -118,6 +157,30 @@ export class Cluster {
     if ([...this.brokers.values()].some(({ isUp }) => isUp)) {
       this.spark.record(this.figures, timeMs, coveredMs);
       this.history.record(this.totalHistory, this.figures, timeMs, "all");
+      for (const totals of this.seen.values()) {
+        if (totals.history === undefined) continue;
+        totals.record(timeMs, coveredMs);
+        this.history.record(totals.history, totals.figures, timeMs, "all");
+      }
     }
   }
+}
+
+/** For those who see everything: what was added up anyway. */
+function allTotals(cluster: Cluster): Totals {
+  return {
+    figures: cluster.figures,
+    spark: cluster.spark,
+    history: cluster.totalHistory,
+    seesAll: true,
+    get topics() {
+      return cluster.entries.topics.size;
+    },
+    get channels() {
+      return cluster.entries.channels;
+    },
+    maySee: () => true,
+    ofBroker: ({ figures, spark, topics, channels }) => ({ figures, spark, topics: topics.size, channels }),
+    count: ({ size }) => size,
+  };
 }

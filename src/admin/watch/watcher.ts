@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { Cluster } from "./cluster.ts";
+import type { Sight } from "./sight.ts";
 import type { WatchedBroker } from "./watched-broker.ts";
 import type { WatchedLookup } from "./watched-lookup.ts";
 import type { WatchedServer } from "./watched-server.ts";
@@ -16,6 +17,8 @@ export interface WatchOptions {
   /** The brokers to watch, beside those that the lookups list, and the lookups: `host:port` of HTTP. They may change at any time. */
   brokers(): readonly string[];
   lookups(): readonly string[];
+  /** What users may see who do not see all topics. It may change at any time. */
+  sights(): readonly Sight[];
   /** The time between two polls while somebody looks, ms. */
   pollMs: number;
   /** What the values of the history may take, bytes. */
@@ -138,6 +141,7 @@ export class Watcher {
   private finishRound(): void {
     const nowMs = this.clock.steadyMs();
     this.list();
+    this.cluster.listSights(this.options.sights());
     this.cluster.sum();
     // The first figures have no rates: there is nothing to compare them with.
     if (!Number.isNaN(this.roundMs)) this.cluster.record(this.timeMs, nowMs - this.roundMs);

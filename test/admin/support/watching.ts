@@ -1,4 +1,5 @@
 import { Views } from "../../../src/admin/views/views.ts";
+import type { Sight } from "../../../src/admin/watch/sight.ts";
 import { Watcher, type WatchOptions } from "../../../src/admin/watch/watcher.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { SimulatedClock } from "../../support/simulated-clock.ts";
@@ -18,7 +19,13 @@ export class Watching implements Disposable {
 
   constructor(brokers: Record<string, FakeBroker>, options: Partial<WatchOptions> = {}) {
     for (const [address, broker] of Object.entries(brokers)) this.upstream.brokers.set(address, broker);
-    const defaults = { brokers: () => Object.keys(brokers), lookups: () => [], pollMs: 2_000, historyBytes: 8 * 1024 * 1024 };
+    const defaults = {
+      brokers: () => Object.keys(brokers),
+      lookups: () => [],
+      sights: () => [],
+      pollMs: 2_000,
+      historyBytes: 8 * 1024 * 1024,
+    };
     this.watcher = new Watcher({ ...defaults, ...options }, this.upstream, this.logger, this.clock, () => 0.5);
     this.views = new Views(this.watcher);
   }
@@ -47,8 +54,8 @@ export class Watching implements Disposable {
   }
 
   /** A view, as the page gets it. */
-  async read<View>(path: string): Promise<View> {
-    return JSON.parse(JSON.stringify(await this.views.read(path, ANYBODY.grants))) as View;
+  async read<View>(path: string, sight: Sight = ANYBODY.grants): Promise<View> {
+    return JSON.parse(JSON.stringify(await this.views.read(path, sight))) as View;
   }
 
   [Symbol.dispose](): void {
