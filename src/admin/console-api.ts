@@ -386,8 +386,10 @@ export interface ActionRequest {
 }
 
 export interface ActionResult {
+  /** Whether all servers that can do it have done it, at least one. */
   ok: boolean;
-  results: { server: string; ok: boolean; message: string }[];
+  /** `unsupported`: the server does not know the action, as Go's nsqd those that are bunsq's own; then it has not failed. */
+  results: { server: string; ok: boolean; message: string; unsupported?: true }[];
   /** seek with preview: how many messages the channel would have and has, by broker. */
   preview?: { broker: string; from: number; to: number; depth: number; new_depth: number }[];
 }

@@ -32,12 +32,14 @@ async function carryOut(call: AdminCall, action: CheckedAction): Promise<Respons
 function note(call: AdminCall, { action, topic, channel, broker, preview }: CheckedAction, results: ActionResult["results"]): void {
   // A preview does nothing.
   if (preview) return;
+  // Nothing was tried where it cannot be done, and that is worth a line only if it could be done nowhere.
+  const tried = results.filter(({ unsupported }) => unsupported !== true);
   call.admin.audit.record(call.actor, {
     action: nameOf(action, channel),
     topic,
     channel,
     ...(broker === "" ? {} : { node: broker }),
-    results,
+    results: tried.length > 0 ? tried : results,
   });
 }
 

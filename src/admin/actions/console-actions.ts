@@ -4,6 +4,7 @@ import type { Discovery } from "../upstream/discovery.ts";
 import { fieldsOf, numberOf } from "../upstream/fields.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, type Upstream, type UpstreamError } from "../upstream/upstream.ts";
+import type { Cluster } from "../watch/cluster.ts";
 import type { CheckedAction } from "./action-request.ts";
 import { atEach, failedAt, type Outcome, type ServerResult } from "./server-results.ts";
 
@@ -11,6 +12,7 @@ import { atEach, failedAt, type Outcome, type ServerResult } from "./server-resu
 export interface ConsoleActionParts {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
+  readonly watcher: { readonly cluster: Pick<Cluster, "brokers"> };
   readonly options: { readonly lookupdHttpAddresses: readonly string[]; readonly nsqdHttpAddresses: readonly string[] };
 }
 
@@ -85,7 +87,7 @@ export class ConsoleActions {
     const path = `/channel/seek${queryOf({ topic, channel, to })}`;
     const { brokers, failures } = await this.brokersWith(topic, broker);
     if (!preview) return presentResult(await this.post(brokers, path), failures, channel);
-    const outcomes = await atEach(brokers, (server) => this.parts.upstream.getJson(server, path));
+    const outcomes = await atEach(brokers, this.productOf, (server) => this.parts.upstream.getJson(server, path));
     const previews = outcomes.flatMap(({ server, ok, answer }) => (ok ? [previewOf(server, answer)] : []));
     return { ...presentResult(outcomes, failures, channel), preview: previews };
   }
@@ -113,8 +115,13 @@ export class ConsoleActions {
     if (!value.some((producer) => httpAddress(producer) === broker)) throw new Refusal(404, "BROKER_NOT_FOUND");
   }
 
+  private readonly productOf = (server: string): string => {
+    const { product, version } = this.parts.watcher.cluster.brokers.get(server) ?? { product: "", version: "" };
+    return product === "" ? "" : `${product === "nsq" ? "nsqd" : product} ${version}`;
+  };
+
   private post(servers: readonly string[], path: string): Promise<Outcome[]> {
-    return atEach(servers, (server) => this.parts.upstream.post(server, path));
+    return atEach(servers, this.productOf, (server) => this.parts.upstream.post(server, path));
   }
 }
 
@@ -136,9 +143,11 @@ function presentResult(outcomes: readonly Outcome[], failures: readonly Upstream
 }
 
 function resultOf(outcomes: readonly Outcome[], failures: readonly UpstreamError[] = []): ActionResult {
-  const results: ServerResult[] = outcomes.map(({ server, ok, message }) => ({ server, ok, message }));
+  const results: ServerResult[] = outcomes.map(({ server, ok, message, unsupported }) => {
+    return { server, ok, message, ...(unsupported === undefined ? {} : { unsupported }) };
+  });
   results.push(...failures.map(failedAt));
-  return { ok: results.length > 0 && results.every(({ ok }) => ok), results };
+  return { ok: results.some(({ ok }) => ok) && results.every(({ ok, unsupported }) => ok || unsupported === true), results };
 }
 
 function previewOf(broker: string, answer: unknown) {

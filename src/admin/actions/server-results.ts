@@ -10,14 +10,25 @@ export interface Outcome<Answer = unknown> extends ServerResult {
   answer: Answer | undefined;
 }
 
-/** Asks servers at the same time to do something. */
-export function atEach<Answer>(servers: readonly string[], ask: (server: string) => Promise<Answer>): Promise<Outcome<Answer>[]> {
+/** The program of a server, as `nsqd 1.3.0`; empty if it is not known. */
+export type ProductOf = (server: string) => string;
+
+/** Asks servers at the same time to do something. A server that does not know the call is told apart from one that has failed. */
+export function atEach<Answer>(
+  servers: readonly string[],
+  productOf: ProductOf,
+  ask: (server: string) => Promise<Answer>,
+): Promise<Outcome<Answer>[]> {
   return Promise.all(
     servers.map(async (server) => {
       try {
         return { server, ok: true, message: "", isMissing: false, answer: await ask(server) };
       } catch (error) {
         if (!(error instanceof UpstreamError)) throw error;
+        if (isUnknownCall(error.status, error.code)) {
+          const message = `not supported by ${productOf(server) || "this server"}`;
+          return { server, ok: false, message, unsupported: true, isMissing: false, answer: undefined };
+        }
         return { ...failedAt(error), isMissing: isMissing(error), answer: undefined };
       }
     }),

@@ -99,7 +99,14 @@ export const ACTION_REQUEST = objectOf<ActionRequest>({
 });
 export const ACTION_RESULT = objectOf<ActionResult>({
   ok: BOOLEAN,
-  results: listOf(object({ server: STRING, ok: BOOLEAN, message: STRING })),
+  results: listOf(
+    object({
+      server: STRING,
+      ok: BOOLEAN,
+      message: STRING,
+      unsupported: optional({ ...BOOLEAN, description: "The server does not know the action, and has not failed" }),
+    }),
+  ),
   preview: optional(listOf(object({ broker: STRING, from: NUMBER, to: NUMBER, depth: NUMBER, new_depth: NUMBER }))),
 });
 

@@ -1,10 +1,10 @@
-import { expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ActionRequest, Activity } from "../../../src/admin/console-api.ts";
+import type { ActionRequest, Activity, BrokerRow } from "../../../src/admin/console-api.ts";
 import { numbers, removeFolder, temporaryFolder } from "../../support/in-process.ts";
-import { missing, testUnless } from "../../support/needs.ts";
-import { startServer, until } from "../../support/server.ts";
+import { describeUnless, missing } from "../../support/needs.ts";
+import { type Server, startServer, until } from "../../support/server.ts";
 import type { WithHttp } from "../../support/with-http.ts";
 import { WithAdmin } from "../support/with-admin.ts";
 
@@ -209,20 +209,6 @@ test("a broker that is down is a part of the result, and of the audit log; the e
   removeFolder(folder);
 });
 
-testUnless(missing("nsqd"))("what Go's nsqd cannot do is said of it alone", async () => {
-  await using nsqd = await startServer({ program: "nsqd", args: ["--broadcast-address=127.0.0.1"] });
-  const go = `127.0.0.1:${nsqd.httpPort}`;
-  await using site = WithAdmin.start({}, [go], 1);
-  await fill(site);
-  for (const path of ["/topic/create?topic=t", "/channel/create?topic=t&channel=ch"]) await nsqd.http("POST", path);
-  const paused = await site.post("/actions", { action: "pause", topic: "t", channel: "ch" });
-  expect(paused.ok).toBe(true);
-  const sought = await site.post("/actions", { action: "seek", topic: "t", channel: "ch", to: "beginning", confirm: "ch" });
-  const [, result] = sought.results;
-  expect([sought.ok, result.server, result.ok]).toEqual([false, go, false]);
-  expect(result.message).toContain("cannot do that");
-});
-
 test("the settings of a topic are shown as they were set just now", async () => {
   await using site = WithAdmin.start({}, [], 1);
   site.brokers[0]?.broker.registry.topic("t");
@@ -231,4 +217,76 @@ test("the settings of a topic are shown as they were set just now", async () => 
   expect(await traced()).toBe(false);
   await site.post("/actions", { action: "trace", topic: "t", value: { on: true } });
   expect(await traced()).toBe(true);
+});
+
+describeUnless(missing("nsqd"))("at Go's nsqd and bunsq's brokers", () => {
+  let go: Server;
+  let site: WithAdmin;
+  let ours = "";
+  let theirs = "";
+
+  beforeAll(async () => {
+    go = await startServer({ program: "nsqd", args: ["--broadcast-address=127.0.0.1"] });
+    theirs = `127.0.0.1:${go.httpPort}`;
+    site = WithAdmin.start({}, [theirs], 1);
+    ours = site.addresses[0] ?? "";
+    await fill(site);
+    await go.http("POST", "/topic/create?topic=t");
+    await go.http("POST", "/channel/create?topic=t&channel=ch");
+    await until("both are watched", async () => (await site.get("/brokers")).rows.every(({ version }: BrokerRow) => version !== ""));
+  });
+
+  afterAll(async () => {
+    await site[Symbol.asyncDispose]();
+    await go.stop("SIGKILL");
+  });
+
+  for (const request of [
+    { action: "retention", value: { bytes: 12345 } },
+    { action: "durability", value: { value: "fsync" } },
+    { action: "trace", value: { on: true } },
+    { action: "trace", channel: "ch", value: { on: false } },
+    { action: "seek", channel: "ch", to: "end", preview: true },
+    { action: "seek", channel: "ch", to: "end", confirm: "ch" },
+  ]) {
+    test(`${JSON.stringify(request)} succeeds if all that can have done it, and says who cannot`, async () => {
+      const unsupported = { server: theirs, ok: false, message: "not supported by nsqd 1.3.0", unsupported: true };
+      const { ok, results } = await site.post("/actions", { ...request, topic: "t" });
+      expect({ ok, results }).toEqual({ ok: true, results: [{ server: ours, ok: true, message: "" }, unsupported] });
+      const only = await site.post("/actions", { ...request, topic: "t", broker: theirs });
+      expect([only.ok, only.results]).toEqual([false, [unsupported]]);
+      if ("preview" in request) return;
+      const { activity } = await site.get("/activity?limit=2");
+      expect(activity).toMatchObject([
+        { server: theirs, ok: false, detail: "not supported by nsqd 1.3.0" },
+        { server: ours, ok: true },
+      ]);
+    });
+  }
+
+  test("what all can do is done at all", async () => {
+    const { ok, results } = await site.post("/actions", { action: "pause", topic: "t" });
+    expect([ok, results.map(({ ok: each }: { ok: boolean }) => each)]).toEqual([true, [true, true]]);
+  });
+});
+
+test("a real failure beside a broker that does not know the action fails the action", async () => {
+  await using site = WithAdmin.start({}, [], 1);
+  const stats = { topics: [{ topic_name: "t", channels: [] }] };
+  using fake = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: ({ method, url }) => {
+      if (method === "GET")
+        return Response.json(
+          url.includes("/info") ? { broadcast_address: "127.0.0.1", http_port: Number(new URL(url).port), hostname: "h" } : stats,
+        );
+      return Response.json({ message: "INTERNAL_ERROR" }, { status: 500 });
+    },
+  });
+  await fill(site);
+  await using other = WithAdmin.start({}, [site.addresses[0] ?? "", `127.0.0.1:${fake.port}`], 0);
+  const { ok, results } = await other.post("/actions", { action: "trace", topic: "t", value: { on: true } });
+  expect(ok).toBe(false);
+  expect(results).toMatchObject([{ ok: true }, { ok: false, message: "INTERNAL_ERROR" }]);
 });

@@ -40,7 +40,7 @@ export function ActionDialog({ title, verb, children, request, confirm, isDanger
     try {
       const result = await act({ ...asked, ...(broker === "" ? {} : { broker }), ...(confirm === undefined ? {} : { confirm: typed }) });
       if (result.ok) {
-        notify("done", `${title}: done${result.results.length > 1 ? ` on ${result.results.length} servers` : ""}`);
+        notify("done", `${title}: ${doneText(result.results)}`);
         closeDialog();
         onDone?.();
         return;
@@ -91,6 +91,19 @@ export function ActionDialog({ title, verb, children, request, confirm, isDanger
   );
 }
 
+/** Where an action that has succeeded was done, and where it cannot be. */
+export function doneText(results: ActionResult["results"]): string {
+  const done = results.filter(({ ok }) => ok).length;
+  const unsupported = unsupportedText(results);
+  return `done${results.length > 1 ? ` on ${done} server${done === 1 ? "" : "s"}` : ""}${unsupported === "" ? "" : `; ${unsupported}`}`;
+}
+
+/** Which servers do not know an action; empty if all do. */
+export function unsupportedText(results: ActionResult["results"]): string {
+  const texts = results.flatMap(({ server, message, unsupported }) => (unsupported === true ? `${server}: ${message}` : []));
+  return texts.join("; ");
+}
+
 /** Where an action failed, and why. */
 function Outcome({ error, results }: { error: string; results: ActionResult["results"] }) {
   if (error !== "")
@@ -102,8 +115,8 @@ function Outcome({ error, results }: { error: string; results: ActionResult["res
   if (results.length === 0) return null;
   return (
     <ul class="outcome" role="alert">
-      {results.map(({ server, ok, message }) => (
-        <li key={server} class={ok ? "ok" : "bad"}>
+      {results.map(({ server, ok, message, unsupported }) => (
+        <li key={server} class={ok ? "ok" : unsupported === true ? "muted" : "bad"}>
           {server}: {ok ? "done" : message}
         </li>
       ))}

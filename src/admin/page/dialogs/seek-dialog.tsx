@@ -3,7 +3,7 @@ import type { ActionResult } from "../../console-api.ts";
 import { exact } from "../format/numbers.ts";
 import { timestamp } from "../format/time.ts";
 import { act, errorText } from "../state/api.ts";
-import { ActionDialog } from "./action-dialog.tsx";
+import { ActionDialog, unsupportedText } from "./action-dialog.tsx";
 
 const HOUR_MS = 3_600_000;
 
@@ -19,6 +19,8 @@ export function SeekDialog({ topic, channel, brokers }: { topic: string; channel
   const [position, setPosition] = useState("");
   const [preview, setPreview] = useState<ActionResult["preview"]>(undefined);
   const [error, setError] = useState("");
+  /** The brokers that cannot do it, with why. */
+  const [unsupported, setUnsupported] = useState("");
 
   const to = (): string => {
     if (kind === "time") return new Date(time).toISOString();
@@ -26,11 +28,13 @@ export function SeekDialog({ topic, channel, brokers }: { topic: string; channel
   };
   const look = async () => {
     setError("");
+    setUnsupported("");
     setPreview(undefined);
     try {
       const result = await act({ action: "seek", topic, channel, to: to(), preview: true });
       setPreview(result.preview ?? []);
-      const failed = result.results.filter(({ ok }) => !ok);
+      setUnsupported(unsupportedText(result.results));
+      const failed = result.results.filter(({ ok, unsupported }) => !ok && unsupported !== true);
       if (failed.length > 0) setError(failed.map(({ server, message }) => `${server}: ${message}`).join("; "));
     } catch (failure) {
       setError(errorText(failure));
@@ -85,6 +89,7 @@ export function SeekDialog({ topic, channel, brokers }: { topic: string; channel
           {error}
         </p>
       )}
+      {unsupported !== "" && <p class="muted">{unsupported}</p>}
       {preview !== undefined && <SeekPreview preview={preview} />}
     </ActionDialog>
   );
