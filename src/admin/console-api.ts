@@ -29,6 +29,8 @@ export interface ServerState {
   /** `host:port` of its HTTP API: its key in every list and path. */
   address: string;
   down?: string;
+  /** Since when it does not answer, as far as the console has seen. */
+  down_since?: number;
   /** What its /ping says, if that is not OK. */
   unhealthy?: string;
   version: string;
@@ -130,10 +132,14 @@ export interface TopicDetail extends TopicRow {
   latency: LatencyRow[];
 }
 
-export interface TopicOnBroker extends Counts {
+/** A topic or channel at one broker. If that is `down`, the figures are its last ones, without rates, and no sum has them. */
+interface OnBroker extends Counts, Pick<ServerState, "down" | "down_since"> {
   broker: string;
   hostname: string;
   paused: boolean;
+}
+
+export interface TopicOnBroker extends OnBroker {
   message_bytes: number | null;
   tombstoned: boolean;
 }
@@ -167,10 +173,7 @@ export interface ChannelDetail extends ChannelRow {
   findings: Finding[];
 }
 
-export interface ChannelOnBroker extends Counts {
-  broker: string;
-  hostname: string;
-  paused: boolean;
+export interface ChannelOnBroker extends OnBroker {
   /** Why its messages wait: a file cannot be read. */
   read_failure?: string;
 }

@@ -53,9 +53,14 @@ const COUNTS = {
   oldest_age_ms: MAYBE_NUMBER,
 };
 
+const DOWN = {
+  down: optional({ ...STRING, description: "Why it does not answer" }),
+  down_since: optional({ ...NUMBER, description: "ms since 1970" }),
+};
+
 const SERVER = {
   address: STRING,
-  down: optional({ ...STRING, description: "Why it does not answer" }),
+  ...DOWN,
   unhealthy: optional(STRING),
   version: STRING,
   product: oneOf("bunsq", "nsq", ""),
@@ -192,7 +197,7 @@ export const CHANNELS = pageOf(CHANNEL_ROW);
 export const CLIENTS = pageOf(CLIENT_ROW);
 export const PRODUCERS = pageOf(PRODUCER_ROW);
 
-const ON_BROKER = { ...COUNTS, broker: STRING, hostname: STRING, paused: BOOLEAN };
+const ON_BROKER = { ...COUNTS, ...DOWN, broker: STRING, hostname: STRING, paused: BOOLEAN };
 
 export const TOPIC_DETAIL = objectOf<TopicDetail>({
   ...TOPIC_MEMBERS,

@@ -46,15 +46,16 @@ export function channelRow(entry: ChannelEntry, timeMs: number): ChannelRow {
   return rowOf(itemOf(entry), timeMs);
 }
 
-/** The channel's figures at each broker that answers. */
+/** The channel's figures at each broker; the last ones of those that do not answer. */
 export function channelByBroker(cluster: Cluster, topic: string, channel: string): OnBrokerRow[] {
   return [...cluster.brokers.values()].flatMap((broker) => {
     const onBroker = broker.topics.get(topic)?.channels.get(channel);
-    if (onBroker === undefined || !broker.isUp) return [];
+    if (onBroker === undefined) return [];
     return [
       {
         broker: broker.address,
         hostname: broker.hostname,
+        ...broker.downState(),
         ...onBroker.figures.counts(),
         paused: onBroker.paused,
         ...(onBroker.readFailure === "" ? {} : { read_failure: onBroker.readFailure }),

@@ -50,7 +50,12 @@ export function channelDetail(
     ...row,
     by_broker: byBroker,
     latency: latencyRows(look, channel, percentiles),
-    findings: channelFindings({ row, byBroker, topicPaused: topic.paused, consumers: [...clients.clients()] }),
+    findings: channelFindings({
+      row,
+      byBroker: byBroker.filter(({ down }) => down === undefined),
+      topicPaused: topic.paused,
+      consumers: [...clients.clients()],
+    }),
   };
 }
 

@@ -49,15 +49,16 @@ export function inactiveTopicRow(topic: string, timeMs: number): TopicRow {
   return rowOf(inactive(topic), timeMs);
 }
 
-/** The topic's figures at each broker that answers. */
+/** The topic's figures at each broker; the last ones of those that do not answer. */
 export function topicByBroker(cluster: Cluster, topic: string): OnBrokerRow[] {
   return [...cluster.brokers.values()].flatMap((broker) => {
     const onBroker = broker.topics.get(topic);
-    if (onBroker === undefined || !broker.isUp) return [];
+    if (onBroker === undefined) return [];
     return [
       {
         broker: broker.address,
         hostname: broker.hostname,
+        ...broker.downState(),
         ...onBroker.figures.counts(),
         paused: onBroker.paused,
         message_bytes: orNull(onBroker.messageBytes),

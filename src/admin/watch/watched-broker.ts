@@ -7,6 +7,8 @@ import { TopicOnBroker } from "./topic-on-broker.ts";
 import { WatchedServer } from "./watched-server.ts";
 
 const OK = "OK";
+/** The last figures of a broker that does not answer are shown for this time. A day is what history has, too. */
+const FORGET_FIGURES_MS = 24 * 3_600_000;
 
 /** A broker, as of its last answer. */
 export class WatchedBroker extends WatchedServer {
@@ -70,10 +72,22 @@ export class WatchedBroker extends WatchedServer {
     this.succeed();
   }
 
-  override fail(reason: string, nowMs: number, intervalMs: number): void {
-    super.fail(reason, nowMs, intervalMs);
+  override fail(reason: string, nowMs: number, intervalMs: number, timeMs: number): void {
+    super.fail(reason, nowMs, intervalMs, timeMs);
     // Its counts are shown as they were; what happens now is not known.
     this.figures.clearRates();
+    for (const topic of this.topics.values()) {
+      topic.figures.clearRates();
+      for (const { figures } of topic.channels.values()) figures.clearRates();
+    }
+    if (timeMs - (this.downSince ?? timeMs) >= FORGET_FIGURES_MS) this.forget();
+  }
+
+  /** What it had is too long ago. */
+  private forget(): void {
+    this.topics.clear();
+    this.figures.reset();
+    this.channels = 0;
   }
 
   private foldTopics(topics: readonly unknown[], seconds: number, entries: Entries): void {

@@ -12,6 +12,8 @@ export abstract class WatchedServer {
   /** Why it does not answer; undefined if it does, and empty if it has not been asked. */
   down: string | undefined = "";
   unhealthy = "";
+  /** Since when it does not answer, ms since 1970 on a clock that does not go back; undefined if it does. */
+  downSince: number | undefined;
   /** When it is to be asked, on a clock that nobody sets, ms. */
   nextPollMs = 0;
   /** It is being asked now. */
@@ -27,21 +29,33 @@ export abstract class WatchedServer {
 
   protected succeed(): void {
     this.down = undefined;
+    this.downSince = undefined;
     this.failures = 0;
   }
 
-  /** @param intervalMs the time between two polls */
-  fail(reason: string, nowMs: number, intervalMs: number): void {
+  /**
+   * @param intervalMs the time between two polls
+   * @param timeMs ms since 1970, on a clock that does not go back
+   */
+  fail(reason: string, nowMs: number, intervalMs: number, timeMs: number): void {
+    this.downSince ??= timeMs;
     this.down = reason.length <= MAX_REASON ? reason : `${reason.slice(0, MAX_REASON)} …`;
     this.nextPollMs = nowMs + Math.max(intervalMs, Math.min(MOST_BACK_OFF_MS, intervalMs * 2 ** this.failures));
     this.failures = Math.min(16, this.failures + 1);
   }
 
+  /** Why it does not answer, and since when; nothing if it does. */
+  downState(): Pick<ServerState, "down" | "down_since"> {
+    const { down, downSince } = this;
+    if (down === undefined) return {};
+    return { down: down === "" ? "not asked yet" : down, ...(downSince === undefined ? {} : { down_since: Math.round(downSince) }) };
+  }
+
   state(): ServerState {
-    const { address, down, unhealthy, version, product } = this;
+    const { address, unhealthy, version, product } = this;
     return {
       address,
-      ...(down === undefined ? {} : { down: down === "" ? "not asked yet" : down }),
+      ...this.downState(),
       ...(unhealthy === "" ? {} : { unhealthy }),
       version,
       product,

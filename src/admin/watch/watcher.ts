@@ -207,7 +207,7 @@ export class Watcher {
     if (this.isClosed) return;
     const why = error instanceof UpstreamError ? error.why : error.message;
     if (server.isUp || server.down === "") this.logger.warn(`WATCH: ${server.address} does not answer - ${why}`);
-    server.fail(why, this.clock.steadyMs(), this.pollMs);
+    server.fail(why, this.clock.steadyMs(), this.pollMs, this.timeMs);
   }
 
   private async askBroker(broker: WatchedBroker): Promise<void> {

@@ -24,7 +24,10 @@ describe("a watcher", () => {
     expect(await watching.read<Overview>("/overview")).toMatchObject({ depth: 5, message_count: 5 });
     const topic = await watching.read<TopicDetail>("/topics/t");
     expect(topic.brokers).toBe(1);
-    expect(topic.by_broker.map(({ broker: address }) => address)).toEqual(["a:1"]);
+    expect(topic.by_broker.map(({ broker: address, down }) => [address, down])).toEqual([
+      ["a:1", undefined],
+      ["b:1", "connect: connection refused"],
+    ]);
     expect(watching.logger.matching(/b:1 does not answer/)).toHaveLength(1);
     delete b.down;
     await watching.pass(10_000);

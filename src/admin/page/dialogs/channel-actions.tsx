@@ -11,7 +11,7 @@ import { SeekDialog } from "./seek-dialog.tsx";
 export function ChannelActions({ detail }: { detail: ChannelDetail }) {
   const { topic, channel } = detail;
   if (!may("operator", topic)) return null;
-  const brokers = detail.by_broker.map(({ broker }) => broker);
+  const brokers = detail.by_broker.flatMap(({ broker, down }) => (down === undefined ? broker : []));
   const isPaused = detail.paused > 0;
   return (
     <div class="actions">

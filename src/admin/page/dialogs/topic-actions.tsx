@@ -11,7 +11,7 @@ import { DurabilityDialog, RetentionDialog } from "./settings-dialogs.tsx";
 /** What can be done with a topic. */
 export function TopicActions({ detail }: { detail: TopicDetail }) {
   const { topic } = detail;
-  const brokers = detail.by_broker.map(({ broker }) => broker);
+  const brokers = detail.by_broker.flatMap(({ broker, down }) => (down === undefined ? broker : []));
   if (!may("operator", topic)) return null;
   const isPaused = detail.paused > 0;
   return (

@@ -1,6 +1,8 @@
 import type { ComponentChildren } from "preact";
 import type { ServerState } from "../../console-api.ts";
+import { clock } from "../format/time.ts";
 import { href } from "../state/location.ts";
+import { now } from "../state/now.ts";
 import { brokerPath, channelPath, topicPath } from "../state/routes.ts";
 
 /** Links to things by their names. */
@@ -53,6 +55,19 @@ export function Health({ server }: { server: ServerState }) {
       </Tag>
     );
   return <Tag tone="ok">up</Tag>;
+}
+
+/** Of something at a broker that does not answer: its figures are the last that the broker told. */
+export function Stale({ row }: { row: Pick<ServerState, "down" | "down_since"> }) {
+  if (row.down === undefined) return null;
+  return (
+    <>
+      <Tag tone="bad" title="The figures are the last that it told">
+        {row.down_since === undefined ? "down" : `down since ${clock(row.down_since, now.value)}`}
+      </Tag>
+      <span class="why text-bad">{row.down}</span>
+    </>
+  );
 }
 
 /** `paused` if all brokers have paused it, else on how many. */

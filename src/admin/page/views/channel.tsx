@@ -23,7 +23,7 @@ import { GraphiteLink } from "../parts/graphite-link.tsx";
 import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
-import { BrokerLink, Paused, Tag } from "../parts/names.tsx";
+import { BrokerLink, Paused, Stale, Tag } from "../parts/names.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -118,6 +118,7 @@ const BROKER_COLUMNS: readonly Column<ChannelOnBroker>[] = [
     cell: (row) => (
       <>
         <BrokerLink address={row.broker} /> {row.paused && <Tag tone="warn">paused</Tag>}
+        <Stale row={row} />
         {row.read_failure !== undefined && <span class="why text-bad">{row.read_failure}</span>}
       </>
     ),
@@ -148,7 +149,7 @@ function ByBroker({ rows }: { rows: readonly ChannelOnBroker[] }) {
         label="By broker"
         columns={BROKER_COLUMNS}
         rowKey={(row) => row.broker}
-        tone={(row) => (row.read_failure === undefined ? "" : "bad")}
+        tone={(row) => (row.read_failure === undefined && row.down === undefined ? "" : "bad")}
         empty="No broker has it."
         {...sorted}
       />

@@ -22,7 +22,7 @@ import { Failure } from "../parts/failure.tsx";
 import { GraphiteLink } from "../parts/graphite-link.tsx";
 import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
-import { BrokerLink, ChannelLink, Paused, Tag } from "../parts/names.tsx";
+import { BrokerLink, ChannelLink, Paused, Stale, Tag } from "../parts/names.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -143,6 +143,7 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
         <>
           <BrokerLink address={row.broker} /> {row.paused && <Tag tone="warn">paused</Tag>}
           {row.tombstoned && <Tag title="Lookup servers do not tell consumers that it has the topic">tombstoned</Tag>}
+          <Stale row={row} />
         </>
       ),
     },
@@ -177,7 +178,14 @@ function ByBroker({ topic, rows }: { topic: string; rows: readonly TopicOnBroker
       <header class="panel-head">
         <h2 id="by-broker-title">By broker</h2>
       </header>
-      <Table label="By broker" columns={columns} rowKey={(row) => row.broker} empty="No broker has it." {...sorted} />
+      <Table
+        label="By broker"
+        columns={columns}
+        rowKey={(row) => row.broker}
+        empty="No broker has it."
+        tone={(row) => (row.down === undefined ? "" : "bad")}
+        {...sorted}
+      />
     </section>
   );
 }
