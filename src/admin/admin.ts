@@ -79,6 +79,7 @@ export class Admin {
       logger,
       systemClock,
     );
+    this.upstream.onChange = (server) => this.watcher.noteChange(server);
     this.views = new Views(this.watcher);
     this.streams = new Streams(this.views, this.watcher, logger);
     this.consoleActions = new ConsoleActions(this);

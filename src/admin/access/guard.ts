@@ -13,15 +13,24 @@ const JSON_TYPE = /^\s*application\/json\s*(;|$)/i;
 
 /** The endpoints of a route, each behind a check of who calls it. @param path without --base-path */
 export function guardedRoute(path: string, route: AdminRoute): Route<AdminCall> {
-  return new Map([...route].map(([method, endpoint]) => [method, guarded(endpoint, path.startsWith(OWN_API) && method !== "GET")]));
+  return new Map([...route].map(([method, endpoint]) => [method, guarded(endpoint, method, path.startsWith(OWN_API))]));
 }
 
-function guarded(endpoint: AdminEndpoint, wantsJson: boolean): Endpoint<AdminCall> {
-  const handle = (call: AdminCall) => {
-    if (wantsJson) checkType(call);
+function guarded(endpoint: AdminEndpoint, method: string, isOwn: boolean): Endpoint<AdminCall> {
+  const permitted = (call: AdminCall) => {
     if (endpoint.permission.level === "public" && "handle" in endpoint) return endpoint.handle(call);
     const identity = call.admin.access.identify(call);
     return identity instanceof Promise ? identity.then((known) => answer(endpoint, call, known)) : answer(endpoint, call, identity);
+  };
+  if (method === "GET" || method === "HEAD") return { handle: permitted, logged: endpoint.logged };
+  const handle = async (call: AdminCall) => {
+    if (isOwn) checkType(call);
+    try {
+      return await permitted(call);
+    } finally {
+      // Also what has failed in the end may have changed something.
+      call.admin.watcher.refresh();
+    }
   };
   return { handle, logged: endpoint.logged };
 }

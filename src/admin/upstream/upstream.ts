@@ -47,6 +47,8 @@ export class UpstreamError extends Error {
 /** Requests to brokers and lookup servers, whether ours or Go's. All calls reject with UpstreamError. */
 export class Upstream {
   private readonly slots = new Slots(MOST_REQUESTS, MOST_WAITING);
+  /** Called with each server that was made to do something. */
+  onChange: (server: string) => void = () => {};
   /** The certificates of the flags. */
   readonly tls: Bun.TLSOptions;
 
@@ -73,7 +75,9 @@ export class Upstream {
   async post(server: string, path: string, body?: string | Uint8Array, signal?: AbortSignal): Promise<Buffer> {
     const type = typeof body === "string" ? "application/json" : "application/octet-stream";
     const given = body === undefined ? { body: "" } : { body, headers: { "Content-Type": type } };
-    return (await this.send(server, { method: "POST", path, ...given }, signal)).body;
+    const { body: answer } = await this.send(server, { method: "POST", path, ...given }, signal);
+    this.onChange(server);
+    return answer;
   }
 
   /** Resolves if it answers that it is well. */

@@ -53,6 +53,8 @@ export class Views {
    */
   async read(view: string, sight: Sight): Promise<object> {
     this.watcher.look();
+    // What was done from here is seen in what is asked next.
+    await this.watcher.refreshed();
     const queryStart = view.indexOf("?");
     const query = new ViewQuery(queryStart < 0 ? "" : view.slice(queryStart + 1));
     const parts = (queryStart < 0 ? view : view.slice(0, queryStart)).split("/").map(unescapeUrl);

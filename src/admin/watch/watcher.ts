@@ -2,6 +2,7 @@ import type { Clock, Timer } from "../../base/clock.ts";
 import type { Logger } from "../../base/logger.ts";
 import { UpstreamError } from "../upstream/upstream.ts";
 import { Cluster } from "./cluster.ts";
+import { Refresher } from "./refresher.ts";
 import type { Sight } from "./sight.ts";
 import type { WatchedBroker } from "./watched-broker.ts";
 import type { WatchedLookup } from "./watched-lookup.ts";
@@ -51,6 +52,7 @@ export class Watcher {
   /** The number of rounds: a view that was made in this one is not out of date. */
   round = 0;
   private readonly listeners = new Set<() => void>();
+  private readonly refresher: Refresher;
   private timer: Timer | undefined;
   private readonly closing = new AbortController();
   private lookedMs = Number.NEGATIVE_INFINITY;
@@ -70,6 +72,7 @@ export class Watcher {
   ) {
     this.cluster = new Cluster(options.pollMs, options.historyBytes);
     this.originMs = clock.wallMs() - clock.steadyMs();
+    this.refresher = new Refresher(clock, (servers) => this.askChanged(servers));
   }
 
   get pollMs(): number {
@@ -96,6 +99,7 @@ export class Watcher {
     this.closing.abort();
     if (this.timer !== undefined) this.clock.cancel(this.timer);
     this.timer = undefined;
+    this.refresher.close();
     this.listeners.clear();
   }
 
@@ -103,6 +107,22 @@ export class Watcher {
   onRound(listener: () => void): () => void {
     this.listeners.add(listener);
     return () => this.listeners.delete(listener);
+  }
+
+  /** A server was told to do something. @param address of any server */
+  noteChange(address: string): void {
+    const isWatched = this.cluster.brokers.has(address) || this.cluster.lookups.has(address);
+    if (isWatched && !this.isClosed) this.refresher.note(address);
+  }
+
+  /** Asks those servers at once for which a change was noted, whenever it would be their turn. */
+  refresh(): void {
+    this.refresher.start();
+  }
+
+  /** Resolves when that is done, or takes too long; undefined if it is not under way. */
+  refreshed(): Promise<void> | undefined {
+    return this.refresher.wait();
   }
 
   /** Somebody looks: for a while brokers are polled often. */
@@ -161,6 +181,26 @@ export class Watcher {
     this.leftOut = leftOut;
   }
 
+  private async askChanged(addresses: ReadonlySet<string>): Promise<void> {
+    const { brokers, lookups } = this.cluster;
+    const free = <Server extends WatchedServer>(servers: ReadonlyMap<string, Server>): Server[] => {
+      const changed = [...addresses].flatMap((address) => servers.get(address) ?? []);
+      // The answer that is under way may be older than the change.
+      for (const { address, isAsked } of changed) if (isAsked) this.noteChange(address);
+      return changed.filter(({ isAsked }) => !isAsked);
+    };
+    const asking = [
+      this.askAll(free(brokers), (broker) => this.askBroker(broker)),
+      this.askAll(free(lookups), (lookup) => this.askLookup(lookup)),
+    ];
+    await this.settled(Promise.all(asking));
+    if (this.isClosed) return;
+    this.list();
+    this.cluster.sum();
+    this.round++;
+    for (const listener of this.listeners) listener();
+  }
+
   /** Asks all lookups, if it is time. */
   private async askLookups(nowMs: number): Promise<void> {
     this.list();
@@ -178,7 +218,7 @@ export class Watcher {
   }
 
   /** Waits until all were asked, or for a second. */
-  private async settled(asking: Promise<void>): Promise<void> {
+  private async settled(asking: Promise<unknown>): Promise<void> {
     const settling = Promise.withResolvers<void>();
     const timer = this.clock.callAfter(SETTLE_MS, settling.resolve);
     await Promise.race([asking, settling.promise]);

@@ -123,7 +123,7 @@ test("an endpoint whose body names the topic acts after its user was found to ha
     const identity = { grants: { may, maySomewhere: () => true } };
     // Only what the guard looks at.
     const call: AdminCall = Object.create(AdminCall.prototype, {
-      admin: { value: { access: { identify: () => identity, hasFile: true } } },
+      admin: { value: { access: { identify: () => identity, hasFile: true }, watcher: { refresh: () => {} } } },
     });
     return call;
   };
