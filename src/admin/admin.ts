@@ -7,6 +7,7 @@ import { StartError } from "../base/start-error.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
 import { parseAddress } from "../net/address.ts";
 import { Access } from "./access/access.ts";
+import { TrustedProxies } from "./access/trusted-proxies.ts";
 import { ConsoleActions } from "./actions/console-actions.ts";
 import { Audit } from "./audit/audit.ts";
 import { AuditFile } from "./audit/audit-file.ts";
@@ -32,6 +33,8 @@ export class Admin {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
   readonly actions: Actions;
+  /** The proxies in front of the console whose headers are believed. */
+  readonly proxies: TrustedProxies;
   /** Who may do what. */
   readonly access: Access;
   readonly consoleActions: ConsoleActions;
@@ -63,6 +66,7 @@ export class Admin {
   ) {
     this.options = { ...options, basePath: normalBasePath(options.basePath) };
     this.checkAddresses();
+    this.proxies = new TrustedProxies(this.flagName("trusted-proxies"), options.trustedProxies);
     this.access = this.openAccess();
     this.upstream = new Upstream(this.options, flagPrefix);
     this.discovery = new Discovery(this.upstream, this.options);

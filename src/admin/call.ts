@@ -17,6 +17,21 @@ export class AdminCall extends Call {
     super(incoming);
   }
 
+  /** The address of the client; behind a trusted proxy, the one that the proxy names, which may lack the port. */
+  override get clientAddress(): string | undefined {
+    return this.admin.proxies.clientOf(super.clientAddress, this.request.headers);
+  }
+
+  /** Whether its client has come by TLS, to this server or to a trusted proxy. */
+  get isHttps(): boolean {
+    return this.isSecure || this.admin.proxies.saysHttps(super.clientAddress, this.request.headers);
+  }
+
+  /** Whether headers are believed in which a proxy says who sends the request: of all, unless the proxies are named. */
+  get hasProxyHeaders(): boolean {
+    return this.admin.proxies.isEmpty || this.admin.proxies.includes(super.clientAddress);
+  }
+
   /** Who sends the request. It is known once the guard has let the request through, so public calls have none. */
   get identity(): Identity {
     if (this.known === undefined) throw new Error("a public call asks who sent it");
@@ -36,7 +51,9 @@ export class AdminCall extends Call {
   get actor(): Actor {
     const { headers, url: asked } = this.request;
     // With a Host that is no name it is not a URL.
-    const url = headers.get("x-scheme") === "https" ? asked.replace(/^http:/, "https:") : asked;
+    // X-Scheme is nsqadmin's.
+    const isHttps = this.isHttps || (this.hasProxyHeaders && headers.get("x-scheme") === "https");
+    const url = isHttps ? asked.replace(/^http:/, "https:") : asked;
     const userAgent = headers.get("user-agent") ?? "";
     return { user: this.user, address: this.clientAddress ?? "", userAgent, url };
   }

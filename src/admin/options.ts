@@ -53,6 +53,8 @@ export interface AdminOptions {
   notificationHttpEndpoint: string;
   /** Path of the file to which each action is appended; empty: none. */
   auditLog: string;
+  /** Addresses and networks of the proxies whose headers are believed. */
+  trustedProxies: string[];
   aclHttpHeader: string;
   /** Who may change something; empty: everybody. */
   adminUsers: string[];

@@ -191,6 +191,13 @@ export function adminFlags(): FlagTable<AdminOptions> {
         default: "127.0.0.1/8",
         doc: "network, as 10.0.0.0/8, from which /config may be read and changed; empty for any",
       },
+      trustedProxies: {
+        name: "trusted-proxies",
+        kind: "list",
+        own: true,
+        default: [],
+        doc: "addresses and networks, as 10.0.0.0/8, of proxies in front, which are believed in X-Forwarded-For or Forwarded, X-Forwarded-Proto and -acl-http-header (may be given several times)",
+      },
       notificationHttpEndpoint: {
         name: "notification-http-endpoint",
         kind: "string",

@@ -105,9 +105,9 @@ export class Access {
   }
 
   /** @returns undefined: the request has to say who sends it, and does not, or not truly; rejects with Refusal 429, 503 */
-  identify({ request, clientAddress }: Pick<AdminCall, "request" | "clientAddress">): Identity | undefined | Promise<Identity | undefined> {
-    if (this.rules === undefined) return this.identifyAsNsqadmin(request);
-    const { headers } = request;
+  identify(call: Pick<AdminCall, "request" | "clientAddress" | "hasProxyHeaders">): Identity | undefined | Promise<Identity | undefined> {
+    if (this.rules === undefined) return this.identifyAsNsqadmin(call);
+    const { headers } = call.request;
     const token = bearerToken(headers);
     if (token !== undefined) return this.identityOf(this.principalOfToken(token));
     const session = this.sessions.use(sessionIdOf(headers));
@@ -115,13 +115,14 @@ export class Access {
       const { principal } = session;
       return { user: principal.name, grants: principal.grants, isCurrent: () => this.sessions.isAlive(session) };
     }
-    const { aclHttpHeader } = this.options;
-    const named = aclHttpHeader === "" ? "" : (headers.get(aclHttpHeader) ?? "");
+    const named = this.nameInHeader(call);
     const byHeader = this.rules.headerUser(named);
     if (byHeader !== undefined) return this.identityOf(byHeader, named);
     const account = basicAccount(headers);
     if (account === undefined) return undefined;
-    return this.checkPassword(account.name, account.password, addressOf(clientAddress)).then((principal) => this.identityOf(principal));
+    return this.checkPassword(account.name, account.password, addressOf(call.clientAddress)).then((principal) =>
+      this.identityOf(principal),
+    );
   }
 
   /** Who has a token. */
@@ -165,14 +166,21 @@ export class Access {
     this.perAddress.succeeded(address);
   }
 
+  /** Who sends a request as a proxy in front says; empty: it says nothing, or is not believed. */
+  private nameInHeader({ request, hasProxyHeaders }: Pick<AdminCall, "request" | "hasProxyHeaders">): string {
+    const { aclHttpHeader } = this.options;
+    return aclHttpHeader === "" || !hasProxyHeaders ? "" : (request.headers.get(aclHttpHeader) ?? "");
+  }
+
   private identityOf(principal: Principal | undefined, user = principal?.name ?? ""): Identity | undefined {
     return principal && { user, grants: principal.grants, isCurrent: () => this.rules?.has(principal) === true };
   }
 
   /** Who sends a request as a proxy in front says in --acl-http-header, else the name of its basic authentication, which proves nothing. */
-  private identifyAsNsqadmin({ headers }: Request): Identity {
-    const { aclHttpHeader, adminUsers } = this.options;
-    const named = aclHttpHeader === "" ? "" : (headers.get(aclHttpHeader) ?? "");
+  private identifyAsNsqadmin(call: Pick<AdminCall, "request" | "hasProxyHeaders">): Identity {
+    const { adminUsers } = this.options;
+    const { headers } = call.request;
+    const named = this.nameInHeader(call);
     const grants = adminUsers.length === 0 || adminUsers.includes(named) ? EVERYTHING : LOOKING;
     return { user: named || (basicAccount(headers)?.name ?? ""), grants, isCurrent: () => true };
   }

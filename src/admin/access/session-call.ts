@@ -50,7 +50,7 @@ async function principalOf(call: AdminCall, given: { user: string; password: str
 
 function withCookie(call: AdminCall, response: Response, id: string): Response {
   // A proxy may speak TLS in front of this server. The page's origin is the browser's own word for it.
-  const isSecure = call.isSecure || (call.request.headers.get("origin") ?? "").startsWith("https:");
+  const isSecure = call.isHttps || (call.request.headers.get("origin") ?? "").startsWith("https:");
   response.headers.append("Set-Cookie", sessionCookie(id, call.admin.options.basePath, isSecure));
   return response;
 }

@@ -69,7 +69,7 @@ export async function putConfig(call: AdminCall): Promise<Response> {
 /** @throws Refusal 403 for a client outside of --allow-config-from-cidr; 400 for one whose address is not known any more */
 function checkNetwork({ admin, clientAddress }: AdminCall): void {
   if (admin.configNetwork === undefined) return;
-  const [, host] = /^\[?(.*?)\]?:\d+$/.exec(clientAddress ?? "") ?? [];
+  const [, host] = /^\[?(.+?)\]?(?::\d+)?$/.exec(clientAddress ?? "") ?? [];
   if (host === undefined) throw new Refusal(400, "INVALID_REMOTE_ADDR");
   if (!admin.configNetwork(host)) throw new Refusal(403, "FORBIDDEN");
 }
