@@ -39,16 +39,16 @@ export class Actions {
     if (!discovery.hasLookups) {
       const brokers = options.nsqdHttpAddresses;
       const failures = await this.post("nsqd", brokers, `/topic/create${ofTopic}`);
-      return hasChannel ? [...failures, ...(await this.post("nsqd", brokers, `/channel/create${ofChannel}`))] : failures;
+      return hasChannel ? [...failures, ...(await this.postMore("nsqd", brokers, `/channel/create${ofChannel}`))] : failures;
     }
     const failures = await this.post("nsqlookupd", options.lookupdHttpAddresses, `/topic/create${ofTopic}`);
     if (!hasChannel) return failures;
-    failures.push(...(await this.post("nsqlookupd", options.lookupdHttpAddresses, `/channel/create${ofChannel}`)));
+    failures.push(...(await this.postMore("nsqlookupd", options.lookupdHttpAddresses, `/channel/create${ofChannel}`)));
     // Brokers that have the topic ask lookup servers for its channels only when they create it.
     const producers = await discovery.producersOf(topic);
     failures.push(...producers.failures);
     const brokers = producers.value.map(httpAddress);
-    return brokers.length === 0 ? failures : [...failures, ...(await this.post("nsqd", brokers, `/channel/create${ofChannel}`))];
+    return [...failures, ...(await this.postMore("nsqd", brokers, `/channel/create${ofChannel}`))];
   }
 
   /** Deletes a topic, or a channel of it if one is given, everywhere. */
@@ -98,6 +98,16 @@ export class Actions {
   /** Rejects with AllFailed if no server has done it. */
   private async post(kind: "nsqd" | "nsqlookupd", servers: readonly string[], path: string): Promise<UpstreamError[]> {
     return (await gather(kind, servers, (server) => this.parts.upstream.post(server, path))).failures;
+  }
+
+  /** Goes on with an action of which a part was done: that is no failure of the whole. */
+  private async postMore(kind: "nsqd" | "nsqlookupd", servers: readonly string[], path: string): Promise<readonly UpstreamError[]> {
+    try {
+      return await this.post(kind, servers, path);
+    } catch (error) {
+      if (error instanceof AllFailed) return error.failures;
+      throw error;
+    }
   }
 
   /** Deletes something where it is. That it is not at a server is no failure of this server. */

@@ -53,6 +53,14 @@ export const DIFFERENCES: Difference[] = [
     },
   },
   {
+    name: "An action that fails at each server that it concerns",
+    why: "nothing was done, and the status says so; nsqadmin answers 200 with a warning, and sends a notification as if it were done",
+  },
+  {
+    name: "Tombstoning a broker that is down",
+    why: "lookup servers hide it from then on, so it is done, with a warning that the topic could not be deleted there; nsqadmin does as much, and answers 502",
+  },
+  {
     name: "Deleting what nobody has",
     why: "nothing was deleted",
     seen: {
