@@ -92,7 +92,7 @@ export function ActionDialog({ title, verb, children, request, confirm, isDanger
 }
 
 /** Where an action that has succeeded was done, and where it cannot be. */
-export function doneText(results: ActionResult["results"]): string {
+function doneText(results: ActionResult["results"]): string {
   const done = results.filter(({ ok }) => ok).length;
   const unsupported = unsupportedText(results);
   return `done${results.length > 1 ? ` on ${done} server${done === 1 ? "" : "s"}` : ""}${unsupported === "" ? "" : `; ${unsupported}`}`;

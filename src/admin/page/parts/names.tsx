@@ -57,7 +57,7 @@ export function Health({ server }: { server: ServerState }) {
   return <Tag tone="ok">up</Tag>;
 }
 
-/** Of something at a broker that does not answer: its figures are the last that the broker told. */
+/** Marks a row whose broker does not answer: its figures are the last that the broker told. */
 export function Stale({ row }: { row: Pick<ServerState, "down" | "down_since"> }) {
   if (row.down === undefined) return null;
   return (
