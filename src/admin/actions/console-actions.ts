@@ -2,6 +2,7 @@ import { Refusal } from "../../http/server/reply.ts";
 import type { ActionResult } from "../console-api.ts";
 import type { Discovery } from "../upstream/discovery.ts";
 import { fieldsOf, numberOf } from "../upstream/fields.ts";
+import { foundNothing } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, type Upstream, type UpstreamError } from "../upstream/upstream.ts";
 import type { Cluster } from "../watch/cluster.ts";
@@ -60,7 +61,7 @@ export class ConsoleActions {
     const outcomes = await inOrder(options.lookupdHttpAddresses);
     if (channel === "") return resultOf(outcomes);
     // Brokers that have the topic ask lookup servers for its channels only when they create it.
-    const { value, failures } = await discovery.producersOf(topic);
+    const { value, failures } = await discovery.producersOf(topic).catch(foundNothing);
     return resultOf([...outcomes, ...(await this.post(value.map(httpAddress), paths.at(-1) ?? ""))], failures);
   }
 

@@ -1,6 +1,6 @@
 import { isValidName } from "../../frame/names.ts";
 import type { Discovery } from "../upstream/discovery.ts";
-import { AllFailed, gather } from "../upstream/gather.ts";
+import { AllFailed, foundNothing, gather } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, type Upstream, UpstreamError } from "../upstream/upstream.ts";
 
@@ -45,7 +45,7 @@ export class Actions {
     if (!hasChannel) return failures;
     failures.push(...(await this.postMore("nsqlookupd", options.lookupdHttpAddresses, `/channel/create${ofChannel}`)));
     // Brokers that have the topic ask lookup servers for its channels only when they create it.
-    const producers = await discovery.producersOf(topic);
+    const producers = await discovery.producersOf(topic).catch(foundNothing);
     failures.push(...producers.failures);
     const brokers = producers.value.map(httpAddress);
     return [...failures, ...(await this.postMore("nsqd", brokers, `/channel/create${ofChannel}`))];
@@ -102,12 +102,7 @@ export class Actions {
 
   /** Goes on with an action of which a part was done: that is no failure of the whole. */
   private async postMore(kind: "nsqd" | "nsqlookupd", servers: readonly string[], path: string): Promise<readonly UpstreamError[]> {
-    try {
-      return await this.post(kind, servers, path);
-    } catch (error) {
-      if (error instanceof AllFailed) return error.failures;
-      throw error;
-    }
+    return (await gather(kind, servers, (server) => this.parts.upstream.post(server, path)).catch(foundNothing)).failures;
   }
 
   /** Deletes something where it is. That it is not at a server is no failure of this server. */

@@ -40,3 +40,9 @@ export async function gather<Server, Answer>(
   if (value.length === 0) throw new AllFailed(kind, failures);
   return { value, failures };
 }
+
+/** For an action of which a part is done already: that nobody has answered is then no failure of the whole. Throws other errors. */
+export function foundNothing(error: unknown): Found<never[]> {
+  if (!(error instanceof AllFailed)) throw error;
+  return { value: [], failures: [...error.failures] };
+}

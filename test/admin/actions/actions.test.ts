@@ -270,6 +270,29 @@ describeUnless(missing("nsqd"))("at Go's nsqd and bunsq's brokers", () => {
   });
 });
 
+test("a channel that a lookup server has created, and then does not say where its topic is, is created with a failure", async () => {
+  using lookup = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    fetch: ({ method }) => (method === "POST" ? new Response("") : Response.json({ message: "BROKEN" }, { status: 500 })),
+  });
+  const at = `127.0.0.1:${lookup.port}`;
+  await using site = WithAdmin.start({ nsqdHttpAddresses: [], lookupdHttpAddresses: [at] }, [], 0);
+  const { ok, results } = await site.post("/actions", { action: "create", topic: "t", channel: "ch" });
+  expect([ok, results]).toEqual([
+    false,
+    [
+      { server: at, ok: true, message: "" },
+      { server: at, ok: false, message: "BROKEN" },
+    ],
+  ]);
+  const { activity } = await site.get("/activity?limit=2");
+  expect(activity.map((line: Activity) => line.ok)).toEqual([false, true]);
+  const init = { method: "POST", body: '{"topic":"t","channel":"ch"}' };
+  const legacy = await fetch(site.url("").replace("/api/v1", "/api/topics"), init);
+  expect([legacy.status, await legacy.text()]).toEqual([200, expect.stringContaining("WARNING: ")]);
+});
+
 test("a real failure beside a broker that does not know the action fails the action", async () => {
   await using site = WithAdmin.start({}, [], 1);
   const stats = { topics: [{ topic_name: "t", channels: [] }] };
