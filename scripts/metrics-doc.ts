@@ -109,6 +109,7 @@ The answer as a whole, beside \`version\` and \`health\`:
 | \`producer_count\` | | TCP clients that have published |
 | \`publish_errors\` | | publishes that were refused or failed, since the start |
 | \`latency\` | | \`publish_to_ok\`, \`publish_to_delivery\`, \`delivery_to_finish\`, \`fsync\`, \`message_size\` |
+| \`draining\` | | true while the broker is [drained](operations.md#drain); left out otherwise |
 
 With clients (\`include_clients\` not false), each consumer and producer has \`publish_errors\`, the publishes of this client that
 were refused or failed.

@@ -101,6 +101,8 @@ export interface BrokerRow extends ServerState, Counts {
   lookups: string[];
   /** Topics for which it is tombstoned. */
   tombstones: string[];
+  /** It is being drained: it takes no new consumers and publishes, and ends. */
+  draining?: true;
   spark: Spark;
 }
 
@@ -153,6 +155,8 @@ export interface TopicSettings {
   log_bytes: number;
   oldest: string | null;
   traced: boolean;
+  /** Channels that are traced by themselves, at any broker; a hundred at most. */
+  traced_channels: string[];
   differs: boolean;
 }
 
@@ -171,6 +175,15 @@ export interface ChannelDetail extends ChannelRow {
   latency: LatencyRow[];
   /** Why consumers are slow, the gravest reason first. */
   findings: Finding[];
+  /** Undefined for Go's nsqd. */
+  trace?: ChannelTracing;
+}
+
+/** On how many of the brokers that can trace a channel's messages are traced: by itself, and with its topic. */
+export interface ChannelTracing {
+  brokers: number;
+  own: number;
+  with_topic: number;
 }
 
 export interface ChannelOnBroker extends OnBroker {

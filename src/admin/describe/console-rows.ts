@@ -16,6 +16,7 @@ import type {
   ChannelDetail,
   ChannelOnBroker,
   ChannelRow,
+  ChannelTracing,
   ClientRow,
   Finding,
   History,
@@ -86,6 +87,7 @@ const BROKER_ROW = objectOf<BrokerRow>(
     zone: STRING,
     lookups: listOf(STRING),
     tombstones: listOf(STRING),
+    draining: optional(BOOLEAN),
     spark: SPARK,
   },
   { title: "BrokerRow" },
@@ -212,6 +214,7 @@ export const TOPIC_DETAIL = objectOf<TopicDetail>({
       log_bytes: COUNT,
       oldest: orNull(STRING),
       traced: BOOLEAN,
+      traced_channels: listOf(STRING),
       differs: BOOLEAN,
     }),
   ),
@@ -223,6 +226,7 @@ export const CHANNEL_DETAIL = objectOf<ChannelDetail>({
   by_broker: listOf(objectOf<ChannelOnBroker>({ ...ON_BROKER, read_failure: optional(STRING) })),
   latency: listOf(LATENCY_ROW),
   findings: listOf(FINDING),
+  trace: optional(objectOf<ChannelTracing>({ brokers: COUNT, own: COUNT, with_topic: COUNT })),
 });
 
 export const HISTORY = objectOf<History>({

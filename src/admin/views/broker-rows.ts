@@ -85,6 +85,7 @@ export function brokerRow(broker: WatchedBroker, cluster: Cluster, totals: Total
     zone: broker.zone,
     lookups: cluster.lookupsOf(broker.address),
     tombstones: [...cluster.tombstonesOf(broker.address)].filter((topic) => totals.maySee(topic)).sort(),
+    ...(broker.isDraining && broker.isUp ? { draining: true as const } : {}),
     spark: spark.read(timeMs),
   };
 }

@@ -1,4 +1,4 @@
-import type { ChannelDetail, TopicDetail, TopicSettings } from "../console-api.ts";
+import type { ChannelDetail, ChannelTracing, TopicDetail, TopicSettings } from "../console-api.ts";
 import type { ClientLook } from "../watch/client-look.ts";
 import type { Cluster } from "../watch/cluster.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
@@ -11,6 +11,8 @@ import { inactiveTopicRow, topicByBroker, topicRow } from "./topic-rows.ts";
 
 /** The channels of a topic that its detail has; the others are in the list of channels. */
 const MOST_CHANNELS = 1_000;
+/** The channels that the settings name as traced by themselves. */
+const MOST_TRACED_CHANNELS = 100;
 
 export function topicDetail(cluster: Cluster, entry: TopicEntry, look: TopicLook, timeMs: number): TopicDetail {
   const { topic } = entry;
@@ -46,6 +48,7 @@ export function channelDetail(
   const row = channelRow(entry, timeMs);
   const byBroker = channelByBroker(cluster, topic.topic, channel);
   const percentiles = atBrokers(cluster, topic.topic).map(({ channels }) => channels.get(channel)?.latency);
+  const trace = tracingOf(look, channel);
   return {
     ...row,
     by_broker: byBroker,
@@ -56,6 +59,18 @@ export function channelDetail(
       topicPaused: topic.paused,
       consumers: [...clients.clients()],
     }),
+    ...(trace === undefined ? {} : { trace }),
+  };
+}
+
+/** Whether the brokers that have a channel and can trace it do so. */
+function tracingOf(look: TopicLook, channel: string): ChannelTracing | undefined {
+  const all = [...look.byBroker.values()].flatMap(({ tracing, channelLatency }) => (channelLatency.has(channel) ? (tracing ?? []) : []));
+  if (all.length === 0) return undefined;
+  return {
+    brokers: all.length,
+    own: all.filter(({ channels }) => channels.has(channel)).length,
+    with_topic: all.filter(({ topic }) => topic).length,
   };
 }
 
@@ -70,6 +85,7 @@ function settingsOf(look: TopicLook): TopicSettings | undefined {
   const alike = ({ durability, retentionTime, retentionBytes, traced }: typeof first) =>
     `${durability} ${retentionTime} ${retentionBytes} ${traced}`;
   const oldest = all.flatMap((each) => each.oldest ?? []).sort();
+  const tracedChannels = new Set([...look.byBroker.values()].flatMap(({ tracing }) => [...(tracing?.channels ?? [])]));
   return {
     durability: first.durability,
     retention_time: first.retentionTime,
@@ -79,6 +95,7 @@ function settingsOf(look: TopicLook): TopicSettings | undefined {
     log_bytes: all.reduce((sum, { logBytes }) => sum + logBytes, 0),
     oldest: oldest[0] ?? null,
     traced: first.traced,
+    traced_channels: [...tracedChannels].sort().slice(0, MOST_TRACED_CHANNELS),
     differs: all.some((other) => alike(other) !== alike(first)),
   };
 }

@@ -16,11 +16,20 @@ export interface SettingsOnBroker {
   traced: boolean;
 }
 
+/** What a bunsq broker traces of a topic. */
+export interface TracingOnBroker {
+  /** The topic as a whole. */
+  topic: boolean;
+  /** The channels that are traced by themselves. */
+  channels: ReadonlySet<string>;
+}
+
 /** What a bunsq broker tells of one topic, and not of all with every poll. */
 export interface TopicAtBroker {
   latency: Histogram[];
   channelLatency: Map<string, Histogram[]>;
   settings: SettingsOnBroker | undefined;
+  tracing: TracingOnBroker | undefined;
 }
 
 /** Latencies and settings of a topic, asked of the brokers that have it while somebody looks at it. */
@@ -63,8 +72,15 @@ export class TopicLook implements Look {
       channelLatency: new Map(channels.map((channel) => [textOf(channel, "channel_name"), readHistograms(channel)])),
       // An ephemeral topic has no log and no settings, and an older release may lack a call.
       settings: await settings().catch(() => undefined),
+      tracing: await this.watcher.ask(broker, `/topic/trace?topic=${topic}`).then(readTracing, () => undefined),
     };
   }
+}
+
+function readTracing(answer: unknown): TracingOnBroker {
+  const fields = fieldsOf(answer);
+  const channels = listOf(fields, "channels").filter((name) => typeof name === "string");
+  return { topic: fields.on === true, channels: new Set(channels) };
 }
 
 function readSettings(retention: Fields, durability: Fields, stats: Fields): SettingsOnBroker {

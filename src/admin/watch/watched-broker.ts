@@ -23,6 +23,7 @@ export class WatchedBroker extends WatchedServer {
   /** The start of the process that /info was asked of. */
   infoOf = -1;
   channels = 0;
+  isDraining = false;
   /** What only bunsq's brokers tell; NaN otherwise. */
   logBytes = Number.NaN;
   diskFreeBytes = Number.NaN;
@@ -67,13 +68,15 @@ export class WatchedBroker extends WatchedServer {
     this.logBytes = maybeNumber(fields, "log_bytes") ?? Number.NaN;
     this.diskFreeBytes = maybeNumber(fields, "disk_free_bytes") ?? Number.NaN;
     this.producers = maybeNumber(fields, "producer_count") ?? Number.NaN;
+    this.isDraining = fields.draining === true;
     this.answers++;
     this.foldTopics(listOf(fields, "topics"), seconds, entries);
     this.succeed();
   }
 
   override fail(reason: string, nowMs: number, intervalMs: number, timeMs: number): void {
-    super.fail(reason, nowMs, intervalMs, timeMs);
+    // A drain ends with the end of the process.
+    super.fail(this.isDraining ? `it was drained (${reason})` : reason, nowMs, intervalMs, timeMs);
     // Its counts are shown as they were; what happens now is not known.
     this.figures.clearRates();
     for (const topic of this.topics.values()) {

@@ -32,13 +32,13 @@ export function stats({ broker, query }: HttpCall): Response {
     return text(inSlices(out, writeStats(broker, shown, undefined, writer)));
   }
   const head = { version: NSQ_VERSION, health, start_time: Math.floor(broker.startTimeMs / 1000) };
-  const writer = new JsonStats(out, { head, memory, tail: brokerTail(broker) });
+  const writer = new JsonStats(out, { head, memory, tail: brokerTail(broker, isExtended) });
   const figures = isExtended ? new Figures(broker, shown.topicName !== "", nowMs) : undefined;
   return encodedJson(inSlices(out, writeStats(broker, shown, figures, writer)));
 }
 
 /** What nsqd does not have. Tools that compare with it see most of it only where there is something to be seen. */
-function brokerTail({ options, listener, httpConnections, damage, readFailures }: BrokerApi): object {
+function brokerTail({ options, listener, httpConnections, damage, readFailures, drain }: BrokerApi, isExtended: boolean): object {
   const failures = readFailures.list;
   return {
     ...(options.maxConnections > 0 || listener.refused > 0
@@ -51,5 +51,6 @@ function brokerTail({ options, listener, httpConnections, damage, readFailures }
     ...(damage.counts.size > 0 ? { corrupt_files: Object.fromEntries(damage.counts) } : {}),
     bunsq_version: BUNSQ_VERSION,
     ...(failures.length > 0 ? { read_failures: failures } : {}),
+    ...(isExtended && drain.isDraining ? { draining: true } : {}),
   };
 }

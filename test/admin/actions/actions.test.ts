@@ -313,3 +313,22 @@ test("a real failure beside a broker that does not know the action fails the act
   expect(ok).toBe(false);
   expect(results).toMatchObject([{ ok: true }, { ok: false, message: "INTERNAL_ERROR" }]);
 });
+
+test("a channel is traced by itself or with its topic, and it is said at how many brokers", async () => {
+  await using site = WithAdmin.start();
+  for (const { broker } of site.brokers) broker.registry.topic("t").channel("ch");
+  await until("both have it", async () => {
+    const answer = await fetch(site.url("/topics/t/ch"));
+    return answer.ok && ((await answer.json()) as { brokers: number }).brokers === 2;
+  });
+  const trace = async () => (await site.get("/topics/t/ch")).trace;
+  const set = (on: boolean, more: object) => site.post("/actions", { action: "trace", topic: "t", value: { on }, ...more });
+  expect(await trace()).toEqual({ brokers: 2, own: 0, with_topic: 0 });
+  await set(true, { channel: "ch", broker: site.addresses[1] });
+  expect(await trace()).toEqual({ brokers: 2, own: 1, with_topic: 0 });
+  expect((await site.get("/topics/t")).settings).toMatchObject({ traced: false, traced_channels: ["ch"] });
+  await set(true, {});
+  expect(await trace()).toEqual({ brokers: 2, own: 1, with_topic: 2 });
+  await set(false, { channel: "ch" });
+  expect(await trace()).toEqual({ brokers: 2, own: 0, with_topic: 2 });
+});

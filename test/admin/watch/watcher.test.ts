@@ -121,6 +121,28 @@ describe("a watcher", () => {
     expect((await brokers()).map(({ address }) => address)).toEqual(["a:1"]);
   });
 
+  test("says that a broker is draining, and why it is down afterwards, until it answers again", async () => {
+    const a: ReturnType<typeof broker> & { down?: string; draining?: true } = broker();
+    using watching = new Watching({ "a:1": a });
+    await watching.start();
+    const row = async () => (await watching.read<Page<BrokerRow>>("/brokers")).rows[0];
+    expect((await row())?.draining).toBeUndefined();
+    a.draining = true;
+    await watching.pass(2_000);
+    expect(await row()).toMatchObject({ draining: true });
+    a.down = "connection refused";
+    await watching.pass(2_000);
+    expect(await row()).toMatchObject({ down: "it was drained (connection refused)" });
+    expect((await row())?.draining).toBeUndefined();
+    delete a.down;
+    delete a.draining;
+    await watching.pass(60_000);
+    expect((await row())?.down).toBeUndefined();
+    a.down = "connection refused";
+    await watching.pass(10_000);
+    expect(await row()).toMatchObject({ down: "connection refused" });
+  });
+
   test("records history and sparklines, and leaves out the time in which a broker was down", async () => {
     const a: ReturnType<typeof broker> & { down?: string } = broker();
     using watching = new Watching({ "a:1": a });

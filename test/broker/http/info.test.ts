@@ -51,7 +51,10 @@ test("/ready says whether clients should come, to GET and HEAD", async () => {
   expect(await http.call("GET", "/ready")).toBe("503 NOK - recovering: 1 topics of an earlier run cannot be opened yet");
   disk.script.length = 0;
   await until("it is ready", async () => (await http.call("GET", "/ready")) === "200 OK");
+  const stats = () => http.call("GET", "/stats?format=json&bunsq=true");
+  expect(await stats()).not.toContain("draining");
   http.broker.drain.begin(60_000);
   expect(await http.call("GET", "/ready")).toBe("503 NOK - draining");
+  expect(await stats()).toContain('"draining":true');
   expect(await http.call("GET", "/ping")).toBe("200 OK");
 });

@@ -6,10 +6,11 @@ import { may } from "../state/session.ts";
 import { askAction } from "./action-dialog.tsx";
 import { showDialog } from "./dialog.tsx";
 import { SeekDialog } from "./seek-dialog.tsx";
+import { askTrace } from "./trace-dialog.tsx";
 
 /** What can be done with a channel. */
 export function ChannelActions({ detail }: { detail: ChannelDetail }) {
-  const { topic, channel } = detail;
+  const { topic, channel, trace } = detail;
   if (!may("operator", topic)) return null;
   const brokers = detail.by_broker.flatMap(({ broker, down }) => (down === undefined ? broker : []));
   const isPaused = detail.paused > 0;
@@ -34,6 +35,14 @@ export function ChannelActions({ detail }: { detail: ChannelDetail }) {
       <button type="button" onClick={() => showDialog(<SeekDialog topic={topic} channel={channel} brokers={brokers} />)}>
         Replay …
       </button>
+      {may("admin", topic) && trace !== undefined && (
+        <button
+          type="button"
+          onClick={() => askTrace({ topic, channel, on: trace.own === 0, brokers, isTopicTraced: trace.with_topic > 0 })}
+        >
+          {trace.own > 0 ? "Stop tracing …" : "Trace …"}
+        </button>
+      )}
       <button
         type="button"
         class="danger"

@@ -7,6 +7,7 @@ import { askCreate } from "./create-dialog.tsx";
 import { showDialog } from "./dialog.tsx";
 import { PublishDialog } from "./publish-dialog.tsx";
 import { DurabilityDialog, RetentionDialog } from "./settings-dialogs.tsx";
+import { askTrace } from "./trace-dialog.tsx";
 
 /** What can be done with a topic. */
 export function TopicActions({ detail }: { detail: TopicDetail }) {
@@ -63,7 +64,7 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
         </>
       )}
       {may("admin", topic) && detail.settings !== undefined && (
-        <button type="button" onClick={() => askTrace(topic, detail.settings?.traced !== true, brokers)}>
+        <button type="button" onClick={() => askTrace({ topic, on: detail.settings?.traced !== true, brokers })}>
           {detail.settings.traced ? "Stop tracing …" : "Trace …"}
         </button>
       )}
@@ -113,22 +114,6 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
       )}
     </div>
   );
-}
-
-function askTrace(topic: string, on: boolean, brokers: readonly string[]): void {
-  askAction({
-    title: `${on ? "Trace" : "Stop tracing"} ${topic}`,
-    verb: on ? "Trace" : "Stop",
-    brokers,
-    request: () => ({ action: "trace", topic, value: { on } }),
-    children: (
-      <p>
-        {on
-          ? "From now on the brokers keep what happens to each message of the topic: to whom it was delivered, when it was requeued, timed out or finished. The message's page shows it."
-          : "What was kept stays until it is overwritten."}
-      </p>
-    ),
-  });
 }
 
 /** Has lookup servers forget for a while that a broker has a topic, and deletes it there, as nsqadmin does. */

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import type { ServerState } from "../../console-api.ts";
+import type { ChannelTracing, ServerState } from "../../console-api.ts";
 import { clock } from "../format/time.ts";
 import { href } from "../state/location.ts";
 import { now } from "../state/now.ts";
@@ -41,11 +41,17 @@ export function Tag({ tone = "", title, children }: { tone?: "bad" | "warn" | "o
 }
 
 /** Whether a server answers, and if not, why. */
-export function Health({ server }: { server: ServerState }) {
+export function Health({ server }: { server: ServerState & { draining?: true } }) {
   if (server.down !== undefined)
     return (
       <Tag tone="bad" title={server.down}>
         down
+      </Tag>
+    );
+  if (server.draining)
+    return (
+      <Tag tone="warn" title="It takes no new consumers and publishes, and ends">
+        draining
       </Tag>
     );
   if (server.unhealthy !== undefined)
@@ -74,4 +80,14 @@ export function Stale({ row }: { row: Pick<ServerState, "down" | "down_since"> }
 export function Paused({ paused, brokers }: { paused: number; brokers: number }) {
   if (paused === 0) return null;
   return <Tag tone="warn">{paused === brokers ? "paused" : `paused on ${paused} of ${brokers}`}</Tag>;
+}
+
+/** `traced` if all brokers that can do it trace the channel, else on how many. */
+export function Traced({ trace }: { trace: ChannelTracing | undefined }) {
+  if (trace === undefined) return null;
+  const { brokers, own, with_topic: withTopic } = trace;
+  const most = Math.max(own, withTopic);
+  if (most === 0) return null;
+  const where = most === brokers ? "" : ` on ${most} of ${brokers}`;
+  return <Tag title="What happens to each message is kept">{own === 0 ? `traced with its topic${where}` : `traced${where}`}</Tag>;
 }

@@ -39,6 +39,14 @@ export function BrokerView({ address }: { address: string }) {
           It says of itself: {broker.unhealthy}
         </p>
       )}
+      {broker?.draining && (
+        <ul class="findings" aria-label="Drain">
+          <li class="warn">
+            It is draining: it takes no new consumers and publishes, and ends when what consumers have is answered
+            {broker.in_flight > 0 && `, ${plural(broker.in_flight, "message")} now`}, or the time for it is over.
+          </li>
+        </ul>
+      )}
       {broker !== undefined && <Detail broker={broker} />}
     </>
   );
@@ -49,7 +57,7 @@ function Detail({ broker }: { broker: BrokerRow }) {
   return (
     <>
       <div class="toolbar">
-        {may("admin") && broker.product === "bunsq" && (
+        {may("admin") && broker.product === "bunsq" && broker.down === undefined && !broker.draining && (
           <div class="actions">
             <button type="button" class="danger" onClick={() => askDrain(address)}>
               Drain …

@@ -75,7 +75,7 @@ export function BrokersView() {
         sort="address"
         noun="broker"
         empty="No broker is known: see --lookupd-http-address and --nsqd-http-address."
-        tone={(row) => (row.down !== undefined ? "bad" : row.unhealthy !== undefined ? "warn" : "")}
+        tone={(row) => (row.down !== undefined ? "bad" : row.unhealthy !== undefined || row.draining ? "warn" : "")}
       />
     </>
   );

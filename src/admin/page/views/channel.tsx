@@ -23,7 +23,7 @@ import { GraphiteLink } from "../parts/graphite-link.tsx";
 import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
-import { BrokerLink, Paused, Stale, Tag } from "../parts/names.tsx";
+import { BrokerLink, Paused, Stale, Tag, Traced } from "../parts/names.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -45,6 +45,7 @@ export function ChannelView({ topic, channel }: { topic: string; channel: string
         name={channel}
       >
         {data !== undefined && <Paused paused={data.paused} brokers={data.brokers} />}
+        <Traced trace={data?.trace} />
       </PathHeading>
       <Failure error={error} what={`${topic} / ${channel}`} />
       {data !== undefined && <Detail detail={data} />}

@@ -210,7 +210,7 @@ function Settings({ settings }: { settings: TopicSettings }) {
           {settings.oldest !== null && <span class="muted"> since {settings.oldest}</span>}
         </dd>
         <dt>Tracing</dt>
-        <dd>{settings.traced ? "on" : "off"}</dd>
+        <dd>{tracing(settings)}</dd>
       </dl>
     </section>
   );
@@ -221,4 +221,14 @@ function retention({ retention_time: time, retention_bytes: size }: TopicSetting
   const hasTime = /[1-9]/.test(time);
   if (!hasTime && size === 0) return "none: what all channels have finished is removed";
   return [...(hasTime ? [time] : []), ...(size > 0 ? [bytes(size)] : [])].join(", at most ");
+}
+
+/** Channels that are named where they are traced by themselves. */
+const NAMED_CHANNELS = 3;
+
+function tracing({ traced, traced_channels: channels }: TopicSettings): string {
+  if (channels.length === 0) return traced ? "on" : "off";
+  const more = channels.length - NAMED_CHANNELS;
+  const names = `${channels.slice(0, NAMED_CHANNELS).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
+  return `${traced ? "on; also" : "off; only"} by itself: ${names}`;
 }

@@ -152,6 +152,7 @@ export const STATS: Schema = object(
     disk_free_bytes: optional(orNull(COUNT)),
     producer_count: optional(COUNT),
     publish_errors: optional(COUNT),
+    draining: optional({ ...BOOLEAN, description: "It is being drained, and ends" }),
   },
   { title: "Stats" },
 );

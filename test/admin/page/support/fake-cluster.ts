@@ -199,6 +199,7 @@ export class FakeCluster {
         log_bytes: 4_812_000_000,
         oldest: "2026-11-26T08:00:00Z",
         traced: seed === 0,
+        traced_channels: [],
         differs: false,
       },
       latency: latency(seed),
@@ -220,6 +221,7 @@ export class FakeCluster {
       })),
       latency: latency(seed + 1),
       findings: FINDINGS,
+      trace: { brokers: 2, own: seed === 0 ? 2 : 0, with_topic: 0 },
     };
   }
 
