@@ -12,6 +12,11 @@ import { withQuery } from "../state/routes.ts";
 import { BulkActions } from "./bulk-actions.tsx";
 import type { Search } from "./search.ts";
 
+/** How often a message is looked at again, until all channels have finished it. */
+const LOOK_AGAIN_MS = 2000;
+/** A larger body is not sent again and again. */
+const MAX_FOLLOWED_BYTES = 256 * 1024;
+
 interface MessageDrawerProps {
   /** In which list it is: the channel's, or the topic's. */
   search: Search;
@@ -27,13 +32,28 @@ export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProp
   const [detail, setDetail] = useState<MessageDetail | undefined>(undefined);
   const [error, setError] = useState<unknown>(undefined);
   useEffect(() => {
-    const ended = new AbortController();
     setDetail(undefined);
     setError(undefined);
-    get<MessageDetail>(withQuery("/message", { topic, id, broker }), ended.signal).then(setDetail, (failure) => {
-      if (!ended.signal.aborted) setError(failure);
-    });
-    return () => ended.abort();
+  }, [topic, id, broker]);
+  useEffect(() => {
+    const ended = new AbortController();
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const look = async () => {
+      try {
+        const next = await get<MessageDetail>(withQuery("/message", { topic, id, broker }), ended.signal);
+        // Traces that could not be read this time are not lost.
+        setDetail((known) => (known !== undefined && known.life.length > next.life.length ? { ...next, life: known.life } : next));
+        setError(undefined);
+        if (isToFollow(next)) timer = setTimeout(look, LOOK_AGAIN_MS);
+      } catch (failure) {
+        if (!ended.signal.aborted) setError(failure);
+      }
+    };
+    void look();
+    return () => {
+      ended.abort();
+      clearTimeout(timer);
+    };
   }, [topic, id, broker, looks]);
   return (
     <Dialog isDrawer title={`Message ${detail?.sequence === null || detail === undefined ? id : exact(detail.sequence)}`} onClose={onClose}>
@@ -61,6 +81,11 @@ export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProp
       )}
     </Dialog>
   );
+}
+
+/** Whether something may still happen to a message. */
+function isToFollow({ channels, size }: MessageDetail): boolean {
+  return size <= MAX_FOLLOWED_BYTES && channels.some(({ state }) => state !== "finished");
 }
 
 function Channels({ rows, channel }: { rows: readonly MessageRow[]; channel: string }) {
@@ -103,7 +128,7 @@ function Life({ events }: { events: readonly LifeEvent[] }) {
     <section aria-labelledby="life-title">
       <h3 id="life-title">Life</h3>
       {events.length === 0 ? (
-        <p class="empty">Nothing was kept. Trace the topic to see what happens to its messages from then on.</p>
+        <p class="empty">Nothing was kept. Trace the topic or a channel to see what happens to messages from then on.</p>
       ) : (
         <ol class="life">
           {events.map((event, index) => {

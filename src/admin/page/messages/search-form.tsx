@@ -73,11 +73,14 @@ function TopicField({ topic }: { topic: string }) {
       <span>Topic</span>
       <input
         list="topic-names"
+        placeholder="all topics"
         autocomplete="off"
         spellcheck={false}
         value={text}
         onInput={(event) => setText(event.currentTarget.value)}
-        onChange={(event) => setQuery({ topic: event.currentTarget.value.trim(), channel: undefined, from: undefined, broker: undefined })}
+        onChange={(event) =>
+          setQuery({ topic: event.currentTarget.value.trim(), channel: undefined, from: undefined, broker: undefined, in: undefined })
+        }
       />
       <datalist id="topic-names">
         {names.map((name) => (

@@ -1,15 +1,16 @@
 import { useEffect, useState } from "preact/hooks";
 import type { MessageRow, TopicDetail } from "../../console-api.ts";
-import { type BodyKind, fromBase64, kindOf, oneLine } from "../bodies/bytes.ts";
 import { bytes, exact, plural } from "../format/numbers.ts";
 import { clock, duration } from "../format/time.ts";
+import { BodyLine } from "../messages/body-line.tsx";
 import { BulkActions } from "../messages/bulk-actions.tsx";
 import { MessageDrawer } from "../messages/message-drawer.tsx";
 import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
 import { SearchForm } from "../messages/search-form.tsx";
+import { TopicsResults } from "../messages/topics-results.tsx";
+import { Unavailable } from "../messages/unavailable.tsx";
 import { type Found, useMessages } from "../messages/use-messages.ts";
 import { Failure } from "../parts/failure.tsx";
-import { Tag } from "../parts/names.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import { get } from "../state/api.ts";
 import { route, setQuery } from "../state/location.ts";
@@ -28,7 +29,8 @@ export function MessagesView() {
   useEffect(() => setSelected(new Set()), [scope]);
 
   const open = query.get("id") ?? "";
-  const isOpen = open !== "" && search.topic !== "";
+  // Where all topics are searched, the address names that of the open message beside it.
+  const topicOfOpen = search.topic || (query.get("in") ?? "");
   const toggle = (row: MessageRow) => {
     const next = new Set(selected);
     if (!next.delete(messageKey(row))) next.add(messageKey(row));
@@ -41,7 +43,7 @@ export function MessagesView() {
       <h1>Messages</h1>
       <SearchForm search={search} brokers={brokers} />
       {search.topic === "" ? (
-        <p class="empty">Choose a topic. Looking at messages consumes none.</p>
+        <TopicsResults search={search} />
       ) : (
         <>
           <div class="toolbar">
@@ -93,29 +95,15 @@ export function MessagesView() {
           )}
         </>
       )}
-      {isOpen && (
+      {open !== "" && topicOfOpen !== "" && (
         <MessageDrawer
-          search={search}
+          search={{ ...search, topic: topicOfOpen }}
           id={open}
           broker={query.get("at") ?? search.broker}
-          onClose={() => setQuery({ id: undefined, at: undefined })}
+          onClose={() => setQuery({ id: undefined, at: undefined, in: undefined })}
         />
       )}
     </>
-  );
-}
-
-/** The brokers whose messages are not in the list. */
-function Unavailable({ brokers }: { brokers: Found["unavailable"] }) {
-  if (brokers.length === 0) return null;
-  return (
-    <ul class="findings" aria-label="Not shown">
-      {brokers.map(({ broker, message }) => (
-        <li key={broker} class="warn">
-          Without the messages of {broker}: {message}
-        </li>
-      ))}
-    </ul>
   );
 }
 
@@ -174,18 +162,6 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
   if (search.state === "deferred") list.push({ title: "Due in", isNumber: true, width: 90, cell: (row) => until(row.due) });
   if (search.broker === "") list.push({ title: "Broker", width: 140, priority: 4, cell: (row) => row.broker });
   return list;
-}
-
-const KIND_TAGS: Partial<Record<BodyKind, string>> = { gzip: "gzip", msgpack: "MessagePack", empty: "empty" };
-
-function BodyLine({ row }: { row: MessageRow }) {
-  const body = fromBase64(row.body);
-  const tag = KIND_TAGS[kindOf(body, row.body_bytes < row.size)];
-  return (
-    <span class="who">
-      {tag !== undefined && <Tag>{tag}</Tag>} <code class="body-line">{oneLine(body)}</code>
-    </span>
-  );
 }
 
 function Holder({ row: { client } }: { row: MessageRow }) {
