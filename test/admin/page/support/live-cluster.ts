@@ -72,13 +72,27 @@ export class LiveCluster implements AsyncDisposable {
 
   /** A consumer at one broker. @param msgTimeoutMs how long it may take for a message; the broker's if not given */
   async consumer(at: number, topic: string, channel: string, ready: number, clientId: string, msgTimeoutMs?: number): Promise<RawClient> {
-    const client = await RawClient.connect(this.broker(at).tcpPort);
-    this.clients.push(client);
-    const identity = { client_id: clientId, hostname: `host-of-${clientId}`, user_agent: "test/1", feature_negotiation: true };
-    await client.call("IDENTIFY", JSON.stringify({ ...identity, ...(msgTimeoutMs === undefined ? {} : { msg_timeout: msgTimeoutMs }) }));
+    const client = await this.client(at, clientId, msgTimeoutMs === undefined ? {} : { msg_timeout: msgTimeoutMs });
     await client.call(`SUB ${topic} ${channel}`);
     if (ready > 0) client.command(`RDY ${ready}`);
     return client;
+  }
+
+  /** A client at one broker that has introduced itself. */
+  async client(at: number, clientId: string, more: Record<string, unknown> = {}): Promise<RawClient> {
+    const client = await RawClient.connect(this.broker(at).tcpPort);
+    this.clients.push(client);
+    const identity = { client_id: clientId, hostname: `host-of-${clientId}`, user_agent: "test/1", feature_negotiation: true };
+    await client.call("IDENTIFY", JSON.stringify({ ...identity, ...more }));
+    return client;
+  }
+
+  /** Starts one more of bunsq's brokers, and waits until the console shows it. @returns its place in `brokers` */
+  async addBroker(): Promise<number> {
+    await this.startBroker("bunsq");
+    const at = this.brokers.length - 1;
+    await this.console.until("it is watched", `/brokers?filter=${this.address(at)}`, ({ total }: { total: number }) => total === 1);
+    return at;
   }
 
   /** Ends a broker with SIGKILL. */
