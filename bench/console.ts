@@ -2,19 +2,17 @@
  * Measures the console: `bun bench/console.ts`. It watches simulated brokers, 20 with 100 topics of 3 channels each and 50,000
  * clients in all, of which every figure changes with every poll; and one of bunsq's, to see what being watched costs a broker.
  */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { Figures } from "../src/admin/watch/figures.ts";
 import { History } from "../src/admin/watch/history.ts";
-import { startProcess, startServer } from "../test/support/server.ts";
+import { startServer } from "../test/support/server.ts";
+import { type Console, OUR_COMMAND, startConsole, startFakes } from "./support/console-site.ts";
 import { cpuSeconds, peakRssBytes, rssBytes } from "./support/process-usage.ts";
 import { quantile } from "./support/statistics.ts";
 
-const SOURCE = join(import.meta.dir, "../src/main.ts");
 /** The console from source, with a day of history. */
 const WATCHED_DAY = `${process.execPath} ${join(import.meta.dir, "load/watched-day.ts")}`;
-const BINARY = join(import.meta.dir, "../dist/bunsq");
 const MB = 1e6;
 const POLLS = 300;
 const WIDE_CLIENTS = "/clients?sort=-in_flight&limit=100";
@@ -27,28 +25,10 @@ const { values: flags } = parseArgs({
     channels: { type: "string", default: "3" },
     clients: { type: "string", default: "50000" },
     seconds: { type: "string", default: "30" },
-    bunsq: { type: "string", default: existsSync(BINARY) ? BINARY : `${process.execPath} ${SOURCE}` },
+    bunsq: { type: "string", default: OUR_COMMAND },
   },
 });
 const phaseMs = Number(flags.seconds) * 1_000;
-
-async function startFakes(): Promise<{ addresses: string[]; stop(): void }> {
-  const counts = [flags.brokers, flags.topics, flags.channels, flags.clients];
-  const child = Bun.spawn([process.execPath, join(import.meta.dir, "load/fake-brokers.ts"), ...counts], { stdin: "pipe", stdout: "pipe" });
-  const { value } = await child.stdout.getReader().read();
-  const ports = Buffer.from(value ?? [])
-    .toString()
-    .trim()
-    .split(" ");
-  return { addresses: ports.map((port) => `127.0.0.1:${port}`), stop: () => void child.stdin.end() };
-}
-
-function startConsole(brokers: string[], program = flags.bunsq) {
-  const addresses = brokers.map((broker) => `--nsqd-http-address=${broker}`);
-  return startProcess("console", [...program.split(" "), "--mode=admin", "--http-address=127.0.0.1:0", ...addresses], ["HTTP"]);
-}
-
-type Console = Awaited<ReturnType<typeof startConsole>>;
 
 /** Reads streams as pages do. @returns what ends it, and says how much came */
 function watch({ httpPort }: Console, pages: number, views: string[]): () => { bytes: number } {
@@ -107,8 +87,8 @@ async function timeViews({ http }: Console): Promise<void> {
 }
 
 async function measureConsole(): Promise<void> {
-  const fakes = await startFakes();
-  const server = await startConsole(fakes.addresses);
+  const fakes = await startFakes(flags);
+  const server = await startConsole(flags.bunsq, fakes.addresses);
   console.log("| the console | of a core | memory | peak so far | to each page |\n| --- | ---: | ---: | ---: | ---: |");
   // What is looked at is asked for every 2 s, at the start too; after 30 s nobody looks.
   await Bun.sleep(32_000);
@@ -124,8 +104,8 @@ async function measureConsole(): Promise<void> {
 
 /** All at once: a day of history in memory, and pages that look at everything. */
 async function measureDay(): Promise<void> {
-  const fakes = await startFakes();
-  const server = await startConsole(fakes.addresses, WATCHED_DAY);
+  const fakes = await startFakes(flags);
+  const server = await startConsole(WATCHED_DAY, fakes.addresses);
   console.log("\n| with a day of history | of a core | memory | peak so far | to each page |\n| --- | ---: | ---: | ---: | ---: |");
   // It has found the brokers by then, and fills its history while it does nothing else.
   do await Bun.sleep(10_000);
