@@ -57,11 +57,14 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
   override state: TableState = { first: 0, end: 60 };
   private readonly box = createRef<HTMLElement>();
   private readonly virtual = new VirtualWindow(ROW_HEIGHT_PX, SPARE_ROWS);
-  private readonly onResize = new ResizeObserver(() => this.look());
+  /** Where the box was when it was scrolled or resized last: to ask it after each change would have the browser lay out all rows at once. */
+  private scrollTop = 0;
+  private height = 0;
+  private readonly onResize = new ResizeObserver(() => this.measure());
 
   override componentDidMount(): void {
     if (this.box.current !== null) this.onResize.observe(this.box.current);
-    this.look();
+    this.measure();
   }
 
   override componentDidUpdate(): void {
@@ -73,12 +76,19 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
     this.virtual.stop();
   }
 
+  private measure(): void {
+    const box = this.box.current;
+    if (this.props.paging === undefined || box === null) return;
+    this.scrollTop = box.scrollTop;
+    this.height = box.clientHeight;
+    this.look();
+  }
+
   /** Draws the rows in sight, and asks for those that are not here. */
   private look(): void {
     const { paging, rows } = this.props;
-    const box = this.box.current;
-    if (paging === undefined || box === null) return;
-    const { first, end } = this.virtual.inSight(box.scrollTop, box.clientHeight, paging.total);
+    if (paging === undefined) return;
+    const { first, end } = this.virtual.inSight(this.scrollTop, this.height, paging.total);
     if (first !== this.state.first || end !== this.state.end) this.setState({ first, end });
     this.virtual.ask(first, end, paging.offset, rows.length, paging.onWindow);
   }
@@ -109,7 +119,7 @@ export class Table<Row> extends Component<TableProps<Row>, TableState> {
         aria-label={label}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a part that scrolls has to be reachable by keyboard.
         tabIndex={0}
-        onScroll={() => this.look()}
+        onScroll={() => this.measure()}
         onKeyDown={this.onKey}
       >
         <table aria-rowcount={total + 1} style={leastWidths(columns)}>
