@@ -45,7 +45,7 @@ test("each topic gets one step of a round, and the next round goes on only where
   const search = new TopicsSearch(source, () => changes++);
   await search.goOn();
   expect(source.asked.sort()).toEqual(["large beginning", "other beginning", "small beginning"]);
-  expect([search.found.finished, search.found.topics, search.hasMore]).toEqual([1, 3, true]);
+  expect([search.found.begun, search.found.finished, search.found.topics, search.hasMore]).toEqual([3, 1, 3, true]);
   source.asked.length = 0;
   await search.goOn();
   expect(source.asked.sort()).toEqual(["large p2", "other q2"]);

@@ -6,7 +6,7 @@ import { Dialog } from "../dialogs/dialog.tsx";
 import { bytes, exact, plural } from "../format/numbers.ts";
 import { duration, timestamp } from "../format/time.ts";
 import { Failure } from "../parts/failure.tsx";
-import { Tag } from "../parts/names.tsx";
+import { Tag, TopicLink } from "../parts/names.tsx";
 import { get } from "../state/api.ts";
 import { withQuery } from "../state/routes.ts";
 import { BulkActions } from "./bulk-actions.tsx";
@@ -62,6 +62,10 @@ export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProp
       {detail !== undefined && (
         <>
           <dl class="pairs">
+            <dt>Topic</dt>
+            <dd>
+              <TopicLink topic={topic} />
+            </dd>
             <dt>Id</dt>
             <dd>
               <code>{detail.id}</code>

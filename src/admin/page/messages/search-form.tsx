@@ -28,17 +28,19 @@ export function SearchForm({ search, brokers }: { search: Search; brokers: reado
     <div class="search-form">
       <div class="toolbar">
         <TopicField topic={topic} />
-        <label class="field inline">
-          <span>Channel</span>
-          <select value={channel} onChange={(event) => setQuery({ channel: event.currentTarget.value, from: undefined })}>
-            <option value="">none: the topic's log</option>
-            {(channels.includes(channel) || channel === "" ? channels : [channel, ...channels]).map((name) => (
-              <option key={name} value={name}>
-                {name}
-              </option>
-            ))}
-          </select>
-        </label>
+        {topic !== "" && (
+          <label class="field inline">
+            <span>Channel</span>
+            <select value={channel} onChange={(event) => setQuery({ channel: event.currentTarget.value, from: undefined })}>
+              <option value="">none: the topic's log</option>
+              {(channels.includes(channel) || channel === "" ? channels : [channel, ...channels]).map((name) => (
+                <option key={name} value={name}>
+                  {name}
+                </option>
+              ))}
+            </select>
+          </label>
+        )}
         {brokers.length > 1 && (
           <label class="field inline">
             <span>Broker</span>
@@ -52,12 +54,14 @@ export function SearchForm({ search, brokers }: { search: Search; brokers: reado
             </select>
           </label>
         )}
-        <Segments
-          label="State"
-          options={channel === "" ? STATES.slice(0, 1) : STATES}
-          value={state}
-          onChange={(value) => setQuery({ state: value, from: undefined })}
-        />
+        {topic !== "" && (
+          <Segments
+            label="State"
+            options={channel === "" ? STATES.slice(0, 1) : STATES}
+            value={state}
+            onChange={(value) => setQuery({ state: value, from: undefined })}
+          />
+        )}
       </div>
       <Terms key={`${search.from} ${search.match} ${search.q}`} search={search} />
     </div>

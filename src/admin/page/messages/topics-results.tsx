@@ -49,16 +49,18 @@ export function TopicsResults({ search }: { search: Search }) {
   );
 }
 
-function summary({ rows, scanned, topics, finished, isBusy }: FoundInTopics): string {
-  const looked = `${plural(rows.length, "message")} of ${exact(scanned)} looked at, in ${plural(topics, "topic")}`;
-  if (isBusy) return `Searching … ${looked}`;
-  return finished < topics ? `${looked}; ${exact(topics - finished)} of them not to the end` : looked;
+function summary({ rows, scanned, topics, begun, finished, isBusy }: FoundInTopics): string {
+  const looked = `${plural(rows.length, "message")} of ${exact(scanned)} looked at, in`;
+  if (begun < topics) return `${isBusy ? "Searching … " : ""}${looked} ${exact(begun)} of ${plural(topics, "topic")}`;
+  const rest = finished < topics ? `; ${exact(topics - finished)} of them not to the end` : "";
+  return `${isBusy ? "Searching on … " : ""}${looked} ${plural(topics, "topic")}${rest}`;
 }
 
 const COLUMNS: readonly Column<MessageRow>[] = [
   {
     title: "Sequence",
-    width: 110,
+    // On a narrow screen the room is for the body.
+    width: 88,
     cell: (row) => (
       <button
         type="button"
@@ -70,7 +72,7 @@ const COLUMNS: readonly Column<MessageRow>[] = [
       </button>
     ),
   },
-  { title: "Topic", width: 150, cell: (row) => <TopicLink topic={row.topic} /> },
+  { title: "Topic", width: 116, cell: (row) => <TopicLink topic={row.topic} /> },
   {
     title: "Published",
     width: 112,

@@ -19,8 +19,9 @@ export interface TopicsFound {
   /** The oldest first. */
   rows: readonly MessageRow[];
   scanned: number;
-  /** All topics, and those that were looked at to their ends. */
+  /** All topics, those that were looked at, and those that were to their ends. */
   topics: number;
+  begun: number;
   finished: number;
   unavailable: readonly { broker: string; message: string }[];
 }
@@ -30,7 +31,7 @@ export interface TopicsFound {
  * not been looked at to its end, so that a large topic does not keep the others waiting.
  */
 export class TopicsSearch {
-  found: TopicsFound = { rows: [], scanned: 0, topics: 0, finished: 0, unavailable: [] };
+  found: TopicsFound = { rows: [], scanned: 0, topics: 0, begun: 0, finished: 0, unavailable: [] };
   /** Where the search goes on in each topic that has not come to its end. */
   private readonly places = new Map<string, string | undefined>();
   private isListed = false;
@@ -83,6 +84,7 @@ export class TopicsSearch {
       rows,
       scanned: found.scanned + page.scanned,
       topics: found.topics,
+      begun: found.begun + (from === undefined ? 1 : 0),
       finished: found.topics - places.size,
       unavailable: merged(found.unavailable, page.unavailable ?? []),
     };

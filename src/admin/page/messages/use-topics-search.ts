@@ -62,7 +62,7 @@ export function useTopicsSearch(search: Search): FoundInTopics {
     };
   }, [q, match, from]);
 
-  const found = running?.found ?? { rows: [], scanned: 0, topics: 0, finished: 0, unavailable: [] };
+  const found = running?.found ?? { rows: [], scanned: 0, topics: 0, begun: 0, finished: 0, unavailable: [] };
   return {
     ...found,
     isBusy,

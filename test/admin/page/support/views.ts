@@ -23,6 +23,7 @@ export const SHOWN_VIEWS: readonly ShownView[] = [
   { name: "lookups", path: "/lookup", shows: "old.imports" },
   { name: "messages", path: "/messages?topic=orders&channel=billing&state=in_flight", shows: "40 messages" },
   { name: "message", path: "/messages?topic=orders&channel=billing&id=0000000000000007&at=nsq-a:4151", shows: "timed out" },
+  { name: "search", path: "/messages?q=a-48&from=4700", shows: "looked at, in 120 topics" },
   { name: "activity", path: "/activity", shows: "seek channel" },
   { name: "counter", path: "/counter", shows: "48,211,904" },
   {
