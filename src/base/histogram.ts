@@ -3,10 +3,15 @@ export class Histogram {
   /** How many values were in each range; the last one has no upper bound. */
   readonly counts: Float64Array;
   sum = 0;
+  /** The range of the last value and its ends. Mostly the next value is in it too, and no bound is searched. */
+  private lastRange = 0;
+  private above = Number.NEGATIVE_INFINITY;
+  private upTo: number;
 
   /** @param bounds the upper bounds of the ranges, ascending. A value that equals a bound is below it. */
   constructor(readonly bounds: Float64Array) {
     this.counts = new Float64Array(bounds.length + 1);
+    this.upTo = bounds[0];
   }
 
   get count(): number {
@@ -15,10 +20,23 @@ export class Histogram {
 
   /** The number of the range that a value is in. */
   rangeOf(value: number): number {
+    return value > this.above && value <= this.upTo ? this.lastRange : this.searchRange(value);
+  }
+
+  private searchRange(value: number): number {
     const { bounds } = this;
     let range = 0;
     while (range < bounds.length && value > bounds[range]) range++;
+    this.lastRange = range;
+    this.above = range > 0 ? bounds[range - 1] : Number.NEGATIVE_INFINITY;
+    this.upTo = range < bounds.length ? bounds[range] : Number.POSITIVE_INFINITY;
     return range;
+  }
+
+  /** Records one value. */
+  recordOne(value: number): void {
+    this.counts[this.rangeOf(value)]++;
+    this.sum += value;
   }
 
   /** Records `count` values that are in the same range. @param value their mean */
@@ -30,6 +48,14 @@ export class Histogram {
   recordIn(range: number, value: number, count: number): void {
     this.counts[range] += count;
     this.sum += value * count;
+  }
+
+  /** Records a run of `count` values that ascend or descend, if its ends are in the same range. @returns false if they are not */
+  recordEnds(first: number, last: number, count: number): boolean {
+    const range = this.rangeOf(first);
+    if (range !== this.rangeOf(last)) return false;
+    this.recordIn(range, (first + last) / 2, count);
+    return true;
   }
 
   /** Another one with what this one has recorded so far. */

@@ -18,6 +18,28 @@ test("a negative value, which a clock that was set back makes, is counted in the
   expect([...histogram.counts]).toEqual([1, 0, 0, 0]);
 });
 
+test("a value is counted in its own range, whatever range the value before it was in", () => {
+  const random = new Random(seedFromEnvironment());
+  const values = [0, 1, 1.5, 10, 11, 100, 101, -5, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  const histogram = new Histogram(BOUNDS);
+  const expected = [0, 0, 0, 0];
+  for (let i = 0; i < 2000; i++) {
+    const value = values[random.int(0, values.length - 1)];
+    expected[[1, 10, 100, Number.POSITIVE_INFINITY].findIndex((bound) => value <= bound)]++;
+    histogram.record(value);
+  }
+  expect([...histogram.counts]).toEqual(expected);
+});
+
+test("a run is recorded by its ends if they are in one range, and otherwise not at all", () => {
+  const histogram = new Histogram(BOUNDS);
+  expect(histogram.recordEnds(2, 6, 10)).toBe(true);
+  expect(histogram.recordEnds(6, 2, 1)).toBe(true);
+  expect(histogram.recordEnds(6, 11, 5)).toBe(false);
+  expect([...histogram.counts]).toEqual([0, 11, 0, 0]);
+  expect(histogram.sum).toBe(44);
+});
+
 test("a run whose values descend or ascend is counted as one by one, with few of them read", () => {
   const random = new Random(seedFromEnvironment());
   for (let round = 0; round < 300; round++) {

@@ -1,6 +1,7 @@
 import { newDurations, recordRun, type ValueReader } from "../../../base/histogram.ts";
 import { type RateStep, Rates } from "../../../base/rates.ts";
 import { TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import type { Timestamp } from "../../../frame/layout.ts";
 import { KnownTime } from "../inspect/oldest.ts";
 import type { Turn } from "../turn.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -20,25 +21,30 @@ export interface CountedChannel {
   readonly timeoutCount: number;
 }
 
-/** How old the messages of a run are, ms: from the timestamps in their frames. */
+/** Reads how old the messages of a run are, ms: from the timestamps in their frames. */
 class Ages implements ValueReader {
   view: DataView = new DataView(new ArrayBuffer(0));
   chunkStart = 0;
 
   constructor(
     private readonly window: Window,
-    private readonly turn: Pick<Turn, "time">,
+    private readonly time: Timestamp,
   ) {}
+
+  /** The age of the message whose frame begins at an offset. */
+  at(view: DataView, offset: number): number {
+    const { high, low } = this.time;
+    const at = offset + TIMESTAMP_OFFSET;
+    return ((high - view.getUint32(at)) * TWO_32 + (low - view.getUint32(at + 4))) / NS_PER_MS;
+  }
 
   valueOf(sequence: number): number {
     const { position, mask } = this.window;
-    const { high, low } = this.turn.time;
-    const at = ((position[sequence & mask] - this.chunkStart) | 0) + TIMESTAMP_OFFSET;
-    return ((high - this.view.getUint32(at)) * TWO_32 + (low - this.view.getUint32(at + 4))) / NS_PER_MS;
+    return this.at(this.view, (position[sequence & mask] - this.chunkStart) | 0);
   }
 }
 
-/** How long ago the messages of a run were delivered, ms. */
+/** Reads how long ago the messages of a run were delivered, ms. */
 class HoldTimes implements ValueReader {
   constructor(
     private readonly window: Window,
@@ -52,7 +58,8 @@ class HoldTimes implements ValueReader {
 
 /**
  * Measures a channel: how long its messages take to their first delivery and from delivery to FIN, and how fast its counters grow.
- * A run of messages costs two reads and an addition, and nothing is allocated.
+ * A run of messages costs two reads and an addition, and nothing is allocated. A run of one, as each delivery to a slow consumer is,
+ * takes the short way: its value is read and counted without a reader.
  */
 export class ChannelMeter {
   /** Messages that went to consumers since the broker started, each as often as it went. */
@@ -75,28 +82,43 @@ export class ChannelMeter {
     private readonly turn: Pick<Turn, "nowMs" | "time">,
     readonly recorder: LatencyRecorder | undefined,
   ) {
-    this.ages = new Ages(window, turn);
+    this.ages = new Ages(window, turn.time);
     this.holdTimes = new HoldTimes(window, turn);
   }
 
-  /** Messages of the window, whose frames are in `view`, go to a consumer for the first time. */
-  onDeliver(view: DataView, chunkStart: number, first: number, count: number): void {
-    this.ages.view = view;
-    this.ages.chunkStart = chunkStart;
-    recordRun(this.toDelivery, this.ages, first, count);
+  /**
+   * Messages of the window go to a consumer for the first time.
+   *
+   * @param view of the chunk that has their frames, which begins at position `chunkStart`
+   * @param from offset of the first frame in it
+   */
+  onDeliver(view: DataView, chunkStart: number, from: number, first: number, count: number): void {
+    const age = this.ages.at(view, from);
+    if (count === 1) this.toDelivery.recordOne(age);
+    else this.onDeliverRun(view, chunkStart, age, first, count);
+  }
+
+  private onDeliverRun(view: DataView, chunkStart: number, age: number, first: number, count: number): void {
+    const { ages, toDelivery } = this;
+    ages.view = view;
+    ages.chunkStart = chunkStart;
+    if (!toDelivery.recordEnds(age, ages.valueOf(first + count - 1), count)) recordRun(toDelivery, ages, first, count);
   }
 
   /** A consumer finishes a message. To be called before it is removed. */
   onFinish(deliveredAtMs: number, sequence: number, inFlight: InFlight): void {
     this.finishedCount++;
-    this.toFinish.record(this.turn.nowMs - deliveredAtMs);
+    this.toFinish.recordOne(this.turn.nowMs - deliveredAtMs);
     if (this.recorder !== undefined) this.recorder.record(sequence, inFlight.detachedAt(sequence));
   }
 
   /** A consumer has finished messages in a row that are in the window. */
   onFinishRun(first: number, count: number): void {
     this.finishedCount += count;
-    recordRun(this.toFinish, this.holdTimes, first, count);
+    const { holdTimes, toFinish } = this;
+    const time = holdTimes.valueOf(first);
+    if (count === 1) toFinish.recordOne(time);
+    else if (!toFinish.recordEnds(time, holdTimes.valueOf(first + count - 1), count)) recordRun(toFinish, holdTimes, first, count);
     if (this.recorder !== undefined) this.recorder.recordRun(first, count);
   }
 

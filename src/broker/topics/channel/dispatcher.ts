@@ -189,7 +189,7 @@ export class Dispatcher {
     const deadlineMs = nowMs + consumer.msgTimeoutMs;
     const count = backlog.take(chunk, limit, consumer.id, nowMs, deadlineMs);
     inFlight.addRun(count, deadlineMs);
-    this.meter.onDeliver(chunk.view, chunk.start, inFlight.window.cursor - count, count);
+    this.meter.onDeliver(chunk.view, chunk.start, from, inFlight.window.cursor - count, count);
     if (inFlight.trace !== undefined) inFlight.trace.delivered(consumer.traceName, inFlight.window.cursor - count, count, 1);
     consumer.sendRun(chunk, from, inFlight.window.runEnd, count);
     return count;
@@ -209,7 +209,7 @@ export class Dispatcher {
       this.signals.markTrimmable();
     } else {
       inFlight.addRun(1, deadlineMs);
-      this.meter.onDeliver(chunk.view, chunk.start, sequence, 1);
+      this.meter.onDeliver(chunk.view, chunk.start, from, sequence, 1);
       inFlight.trace?.delivered(consumer.traceName, sequence, 1, 1);
       consumer.sendRun(chunk, from, window.runEnd, 1);
     }
