@@ -13,20 +13,42 @@ export function newSizes(): Histogram {
 
 /** Measures a topic: the sizes of its messages, and how fast they come. */
 export class TopicMeter {
-  /** Sizes of the messages that were published since the broker started, those included whose write failed. */
-  readonly sizes = newSizes();
+  private readonly recorded = newSizes();
+  /** The size of the last messages, and how many in a row had it: these are recorded together. */
+  private size = 0;
+  private inRow = 0;
   readonly rates = new Rates(1);
   /** When its oldest message was published that no channel has. */
   readonly oldest = new KnownTime();
+
+  /** Sizes of the messages that were published since the broker started, those included whose write failed. */
+  get sizes(): Histogram {
+    this.recordRow();
+    return this.recorded;
+  }
+
+  /** Records messages of one size. */
+  recordSize(bytes: number, count: number): void {
+    if (bytes !== this.size) {
+      this.recordRow();
+      this.size = bytes;
+    }
+    this.inRow += count;
+  }
+
+  private recordRow(): void {
+    this.recorded.record(this.size, this.inRow);
+    this.inRow = 0;
+  }
 
   /** Records the messages of an MPUB body that was checked: their size words and bodies are in [from, to). */
   recordBatch(source: Buffer, from: number, to: number, count: number): void {
     const first = source.readUInt32BE(from);
     // Mostly all are of one size, and nothing is done for each.
-    if ((first + SIZE_WORD_BYTES) * count === to - from) return this.sizes.record(first, count);
+    if ((first + SIZE_WORD_BYTES) * count === to - from) return this.recordSize(first, count);
     for (let at = from, left = count; left > 0; left--) {
       const size = source.readUInt32BE(at);
-      this.sizes.record(size);
+      this.recordSize(size, 1);
       at += SIZE_WORD_BYTES + size;
     }
   }

@@ -175,7 +175,7 @@ export class Topic implements Committed {
   /** Appends a message. It may be acknowledged once the tick has committed it. */
   publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     this.log.append(source, from, bodyBytes, time);
-    this.meter.sizes.record(bodyBytes);
+    this.meter.recordSize(bodyBytes, 1);
     this.uncommittedBytes += bodyBytes;
     this.markDirty();
   }
