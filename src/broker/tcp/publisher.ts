@@ -122,8 +122,10 @@ export class Publisher {
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
   private openTopic(): Topic | Error {
     const { publishing } = this.services;
+    const { topic: known } = this;
+    if (known !== undefined && !known.deleted && publishing.refusal === undefined) return known;
     const isFinishing = this.client.inFlightCount > 0;
-    if (this.topic !== undefined && !this.topic.deleted) return publishing.refusalFor(this.topic, isFinishing) ?? this.topic;
+    if (known !== undefined && !known.deleted) return publishing.refusalFor(known, isFinishing) ?? known;
     const topic = publishing.topicNamed(this.topicName.toString("latin1"), isFinishing);
     if (!(topic instanceof Error)) this.topic = topic;
     return topic;

@@ -53,7 +53,9 @@ export class Backlog {
 
   /** How many messages may be delivered for the first time. */
   get freshCount(): number {
-    return Math.max(0, this.source.released - this.inFlight.window.cursor - this.skippedCount + this.unreleasedSkips);
+    const ahead = this.source.released - this.inFlight.window.cursor;
+    // Asked several times for each delivery, and mostly nothing is skipped.
+    return Math.max(0, this.skips.length === 0 ? ahead : ahead - this.skippedCount + this.unreleasedSkips);
   }
 
   /**
