@@ -1,10 +1,12 @@
 import { systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/logger.ts";
+import { runToEnd } from "../base/run-to-end.ts";
 import { Scrapes } from "../http/metrics/scrape.ts";
 import { Drain } from "./drain.ts";
 import { Tick } from "./loop/tick.ts";
 import { Timers } from "./loop/timers.ts";
 import { SURVEY_INTERVAL_MS } from "./loop/turn.ts";
+import type { Opening } from "./opening.ts";
 import type { BrokerOptions } from "./options.ts";
 import { type Environment, openParts, type Parts } from "./parts.ts";
 import type { Connection } from "./tcp/connection.ts";
@@ -47,8 +49,28 @@ export interface Broker extends Parts {
  * @throws StartError when the path is in use, cannot be written, or was written by a newer version
  */
 export function openBroker(options: BrokerOptions, logger: Logger, environment: Environment = {}): Broker {
-  const parts = openParts(options, logger, environment);
-  const { turn } = parts;
+  return join(runToEnd(openParts(options, logger, environment)), environment);
+}
+
+/**
+ * Opens a data path as openBroker() does, and lets the event loop have its turn in between.
+ *
+ * @throws StartError as openBroker() does; StartInterrupted when `opening` was stopped
+ */
+export async function openBrokerInSlices(
+  options: BrokerOptions,
+  logger: Logger,
+  environment: Environment,
+  opening: Opening,
+): Promise<Broker> {
+  const parts = await opening.run(openParts(options, logger, environment));
+  // Its time is still that of the first slice, which would look as if the event loop had stood still since.
+  parts.turn.readClock();
+  return join(parts, environment);
+}
+
+function join(parts: Parts, environment: Environment): Broker {
+  const { turn, options } = parts;
   const listener = new TcpListener(parts);
   const tick = new Tick({
     ...parts,
@@ -56,8 +78,7 @@ export function openBroker(options: BrokerOptions, logger: Logger, environment: 
     flush: (connection) => listener.flush(connection as Connection),
   });
   const timers = new Timers({ ...parts, tick, listener, clock: environment.clock ?? systemClock });
-  turn.onTick = tick.run;
-  turn.onWake = timers.run;
+  turn.begin(tick.run, timers.run);
   turn.wakeAt(turn.currentMs + SURVEY_INTERVAL_MS);
   const broker: Broker = {
     ...parts,

@@ -71,10 +71,15 @@ export interface Environment {
 }
 
 /** The parts of an open broker; what each does is in its own folder. docs/architecture.md tells a message's way through them. */
-export type Parts = ReturnType<typeof openParts>;
+export type Parts = ReturnType<typeof openParts> extends Generator<unknown, infer Opened> ? Opened : never;
 
-/** Opens what is on the disk, takes up what an earlier run left there, and joins the parts. @throws StartError */
-export function openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
+/**
+ * Opens what is on the disk, takes up what an earlier run left there, and joins the parts. Between two steps the caller may do other
+ * work, or have it end with `throw()`: then the data path is as after a kill, and unlocked.
+ *
+ * @throws StartError
+ */
+export function* openParts(options: BrokerOptions, logger: Logger, environment: Environment) {
   const { clock = systemClock, random = systemRandom, bootId = readBootId() } = environment;
   const descriptors = environment.descriptors ?? new DescriptorBudget(environment.descriptorLimit ?? descriptorLimit());
   const disk = new OpenFiles(environment.disk ?? systemDisk, descriptors);
@@ -160,7 +165,7 @@ export function openParts(options: BrokerOptions, logger: Logger, environment: E
     const { startWithoutUnreadable } = options;
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
     const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable, damage, notes }, registry, directory, found);
-    recovery.run();
+    yield* recovery.run();
     const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
     const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);

@@ -3,13 +3,16 @@ import type { DescriptorBudget } from "../base/descriptor-budget.ts";
 import type { Logger } from "../base/logger.ts";
 import { parseListenAddress, showListenAddress } from "../net/address.ts";
 import { isSocketPath, parseSocketPath, removeDeadSocket } from "../net/unix-socket.ts";
-import { type Broker, openBroker } from "./broker.ts";
+import { type Broker, openBrokerInSlices } from "./broker.ts";
 import { Discovery, type OwnLookup } from "./discovery/discovery.ts";
 import { checkDataPath, lockExclusively } from "./exclusive-data-path.ts";
+import { OpeningHttp } from "./http/opening-http.ts";
 import { startHttp, startHttps } from "./http/server.ts";
 import { StatsdReporter } from "./metrics/statsd/reporter.ts";
 import { describeNsqdData, refuseUnfinishedImport, startImport } from "./migration/nsqd-import.ts";
+import { Opening } from "./opening.ts";
 import type { BrokerOptions } from "./options.ts";
+import { tlsRequirement } from "./tls-options.ts";
 
 /** A broker with all that it is reached by. */
 export interface BrokerServer {
@@ -38,13 +41,19 @@ export async function startBroker(
   const dataPath = resolve(options.dataPath);
   checkDataPath(dataPath);
   opened(lockExclusively(dataPath, logger));
-  await importNsqdData(options, dataPath, logger, opened);
-  const broker = openBroker(options, logger, own === undefined ? {} : { descriptors: own.descriptors });
+  const opening = new Opening();
+  const early = answersEarly(options) ? new OpeningHttp(options, opening, logger) : undefined;
+  if (early !== undefined) opened(() => early.stop());
+  await importNsqdData(options, dataPath, logger, opening, opened);
+  opened(() => opening.stop());
+  const broker = await openBrokerInSlices(options, logger, own === undefined ? {} : { descriptors: own.descriptors }, opening);
   opened(() => broker.close());
   broker.listen();
   const where = [`TCP ${listenedOn(options.tcpAddress, broker.tcpPort)}`];
   if (options.httpAddress !== "") {
-    const http = startHttp(broker);
+    // Both in one turn, so that hardly a client finds the address free.
+    early?.stop();
+    const http = startHttp(broker, {}, early === undefined ? options.httpAddress : listenedOn(options.httpAddress, early.port));
     opened(() => http.stop());
     where.push(`HTTP ${listenedOn(options.httpAddress, http.port)}`);
   }
@@ -62,11 +71,17 @@ export async function startBroker(
   return { broker, where: where.join(", ") };
 }
 
+/** Whether HTTP answers before the data path is open. Where TLS is required, plain HTTP says nothing but that. */
+function answersEarly(options: BrokerOptions): boolean {
+  return options.httpAddress !== "" && tlsRequirement(options) !== "true";
+}
+
 /** Imports what nsqd left in the data path. @throws StartError, also when it was interrupted */
 async function importNsqdData(
   options: BrokerOptions,
   dataPath: string,
   logger: Logger,
+  opening: Opening,
   opened: (close: () => Promise<void> | void) => void,
 ): Promise<void> {
   if (options.ignoreNsqdData) {
@@ -75,9 +90,12 @@ async function importNsqdData(
     if (ignored !== undefined) logger.warn(`${ignored}; they are ignored`);
     return;
   }
+  const { stage } = opening;
+  opening.stage = `${stage}: importing the data of nsqd, if there is some`;
   const running = startImport(options, logger);
   opened(running.stop);
   await running.result;
+  opening.stage = stage;
 }
 
 /** A listener's address with the port that it got. */

@@ -3,7 +3,7 @@ import { json, plain } from "../../http/server/reply.ts";
 import { isSocketPath } from "../../net/unix-socket.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
 import { DRAINING } from "../acks/pending-publish.ts";
-import type { HttpCall } from "./call.ts";
+import type { BrokerApi, HttpCall } from "./call.ts";
 
 const NS_PER_MS = 1_000_000;
 /** The port of a unix socket. */
@@ -30,8 +30,13 @@ export function ready({ broker }: HttpCall): Response {
 
 /** GET /info: the addresses of the broker, and the limits for what IDENTIFY may ask for. */
 export function info({ broker }: HttpCall): Response {
+  return json(brokerInfo(broker));
+}
+
+/** What /info says. */
+export function brokerInfo(broker: Pick<BrokerApi, "options" | "httpPort" | "tcpPort" | "startTimeMs">) {
   const { options } = broker;
-  return json({
+  return {
     version: NSQ_VERSION,
     broadcast_address: options.broadcastAddress,
     hostname: hostname(),
@@ -45,5 +50,5 @@ export function info({ broker }: HttpCall): Response {
     ...(options.topologyRegion === "" ? {} : { topology_region: options.topologyRegion }),
     ...(options.topologyZone === "" ? {} : { topology_zone: options.topologyZone }),
     bunsq_version: BUNSQ_VERSION,
-  });
+  };
 }

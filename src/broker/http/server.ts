@@ -34,9 +34,10 @@ const OPERATOR_STATUS: Record<OperatorErrorCode, number> = {
 /**
  * Starts to serve the HTTP API on --http-address.
  *
+ * @param address another address: with the port that --http-address got before, where that was for the system to choose
  * @throws StartError if it cannot listen on the address
  */
-export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}): HttpServer {
+export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}, address = broker.options.httpAddress): HttpServer {
   const { httpAddress, httpFastPath, httpAllowedHosts } = broker.options;
   const isGated = tlsRequirement(broker.options) === "true";
   // A client on the same machine that publishes much can use the TCP protocol on a unix socket: there is no fast path on one.
@@ -44,7 +45,7 @@ export function startHttp(broker: HttpServices, limits: Partial<HttpLimits> = {}
   const allowedHosts = isSocketPath(httpAddress) ? [] : httpAllowedHosts;
   // The fast path does not look at names.
   const isFast = httpFastPath && allowedHosts.length === 0 && !isGated && !isSocketPath(httpAddress);
-  const listener = { address: httpAddress, addressFlag: "http-address", isFast, isPlain: true };
+  const listener = { address, addressFlag: "http-address", isFast, isPlain: true };
   const server = serveBehind(broker, listener, { allowedHosts, ...(isGated ? { gate: () => tlsRequired(broker) } : {}) }, limits);
   broker.httpPort = server.port;
   return server;

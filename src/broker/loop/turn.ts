@@ -22,9 +22,16 @@ export interface Flushable {
  */
 export class EventLoopTurn implements Turn {
   /** Called once per turn in which something was scheduled. */
-  onTick: () => void = () => {};
+  onTick: () => void = () => {
+    this.missedTick = true;
+  };
   /** Called when the earliest of the times that wakeAt() was given has come. */
-  onWake: () => void = () => {};
+  onWake: () => void = () => {
+    this.missedWake = true;
+  };
+  /** Ticks and wakings that came while the broker was being opened, when there was nobody to do the work. */
+  private missedTick = false;
+  private missedWake = false;
 
   /** Work for the next tick, each in the list once. The tick takes the lists and leaves empty ones. */
   dirtyTopics: Topic[] = [];
@@ -47,6 +54,19 @@ export class EventLoopTurn implements Turn {
   constructor(private readonly clock: Clock) {
     this.turnClock = new TurnClock(clock);
     this.time = this.turnClock.time;
+  }
+
+  /**
+   * Begins to work.
+   *
+   * @param onTick called once per turn in which something was scheduled
+   * @param onWake called when the earliest of the times that wakeAt() was given has come
+   */
+  begin(onTick: () => void, onWake: () => void): void {
+    this.onTick = onTick;
+    this.onWake = onWake;
+    if (this.missedTick) this.schedule();
+    if (this.missedWake) this.wakeAt(this.currentMs);
   }
 
   // ---- time

@@ -1,3 +1,4 @@
+import { runToEnd } from "../../base/run-to-end.ts";
 import { StartError } from "../../base/start-error.ts";
 import type { ReadFailures, ReadRetry } from "../storage/disk/read-failures.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
@@ -12,6 +13,12 @@ import type { WithoutUnreadable } from "./without-unreadable.ts";
 export interface RecoveryParts extends TopicRecoveryParts {
   readonly readFailures: ReadFailures;
   readonly withoutUnreadable: WithoutUnreadable;
+}
+
+/** How far the opening of the topics of an earlier run is. */
+export interface RecoveryProgress {
+  readonly opened: number;
+  readonly total: number;
 }
 
 /** A topic that is to be opened. */
@@ -53,16 +60,17 @@ export class Recovery {
   }
 
   /**
-   * Restores what can be read.
+   * Restores what can be read. Between two topics the caller may do other work.
    *
    * @throws StartError when a newer version wrote one of the files
    */
-  run(): void {
+  *run(): Generator<RecoveryProgress, void> {
     const { metadata, logger } = this.parts;
     metadata.freeOrphanedNumbers();
     const channelIds = metadata.channelIds();
     for (const row of metadata.topics()) this.expect(this.topics.rowSource(row), channelIds.get(row.id) ?? []);
-    this.openAll();
+    const { toOpen, registry } = this;
+    for (const _ of this.openAll()) yield { opened: registry.topics.size, total: registry.topics.size + toOpen.size };
     this.parts.withoutUnreadable.run(() => {
       this.deferred.run();
       const { unrecovered } = this.parts.deferred;
@@ -83,25 +91,33 @@ export class Recovery {
   /** Tries again to open and read what waits, if it is time to. */
   resume(): void {
     if (this.complete) return;
-    if (this.toOpen.size > 0 || !this.prepared) this.openAll();
+    if (this.toOpen.size > 0 || !this.prepared) runToEnd(this.openAll());
     if (this.parts.deferred.unrecovered !== undefined) this.deferred.run();
     this.complete = this.prepared && this.toOpen.size === 0 && this.parts.deferred.unrecovered === undefined;
   }
 
-  private openAll(): void {
-    if (!this.prepare()) return;
-    for (const topic of this.toOpen) this.tryToOpen(topic);
+  private *openAll(): Generator<void, void> {
+    if (!(yield* this.prepare())) return;
+    yield* this.tryAll();
     if (this.toOpen.size > 0) return this.parts.journal.hold();
     this.topics.removeDeletedTopics();
     this.topics.end();
   }
 
+  private *tryAll(): Generator<void, void> {
+    for (const topic of this.toOpen) {
+      this.tryToOpen(topic);
+      yield;
+    }
+  }
+
   /** Reads what all topics rest on. @returns false if that must wait */
-  private prepare(): boolean {
+  private *prepare(): Generator<void, boolean> {
     if (this.prepared) return true;
     if (this.basis.isWaiting) return false;
     try {
       this.parts.withoutUnreadable.run(() => this.topics.prepare());
+      yield* this.topics.readTopicFiles();
     } catch (error) {
       if (!(error instanceof UnreadableFile) && !this.started) throw error;
       this.basis.failed(error as Error);
@@ -114,7 +130,7 @@ export class Recovery {
     this.basis.succeeded();
     this.registry.creationRefusal = undefined;
     // Rows go first: a folder that a row has is not one without a row.
-    for (const topic of this.toOpen) this.tryToOpen(topic);
+    yield* this.tryAll();
     for (const source of this.topics.folderSources()) this.expect(source);
     return true;
   }

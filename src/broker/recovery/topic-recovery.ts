@@ -113,6 +113,14 @@ export class TopicRecovery {
     this.deleted = new Set(deletedFolders(disk, this.directory).map(({ topicId }) => topicId));
     this.folders = topicFolders(disk, this.directory).map((folder) => ({ ...folder, topic: undefined, failure: undefined }));
     this.folderOf = new Map(this.folders.map((folder) => [`${folder.number} ${folder.name}`, folder]));
+    this.synced = metadata.syncedSequences();
+    this.retentions = metadata.retentions();
+    this.held = metadata.heldEntries();
+    this.adopted = metadata.adoptedTopics();
+  }
+
+  /** Reads the topic files of all folders, one at a step. */
+  *readTopicFiles(): Generator<void, void> {
     for (const folder of this.folders) {
       try {
         this.readTopicFile(folder);
@@ -121,11 +129,8 @@ export class TopicRecovery {
         if (!(error instanceof UnreadableFile)) throw error;
         folder.failure = error;
       }
+      yield;
     }
-    this.synced = metadata.syncedSequences();
-    this.retentions = metadata.retentions();
-    this.held = metadata.heldEntries();
-    this.adopted = metadata.adoptedTopics();
   }
 
   private readTopicFile(found: FoundFolder): void {

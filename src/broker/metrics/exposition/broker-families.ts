@@ -32,7 +32,7 @@ const HEALTHY = gauge("nsq_healthy", "1 if /ping answers OK, else 0");
 const START_TIME = gauge("nsq_start_time_seconds", "When the broker began to work, since 1970", { unit: "seconds" });
 const TOPICS = gauge("nsq_topics", "Topics");
 const CHANNELS = gauge("nsq_channels", "Channels of all topics");
-const WAITING_TOPICS = gauge("nsq_waiting_topics", "Topics of an earlier run that cannot be opened yet");
+export const WAITING_TOPICS = gauge("nsq_waiting_topics", "Topics of an earlier run that cannot be opened yet");
 const CONNECTIONS = gauge(
   "nsq_connections",
   "Open connections of clients: protocol is nsq or http, transport tcp, tls or unix, compression none, snappy or deflate",
