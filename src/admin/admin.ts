@@ -23,8 +23,12 @@ import { Upstream } from "./upstream/upstream.ts";
 import { Views } from "./views/views.ts";
 import { Watcher } from "./watch/watcher.ts";
 
-/** HTTP clients are sure of this part of the descriptors that are shared. */
+/**
+ * HTTP clients are sure of this part of the descriptors that are shared, and of no more than so many. A client takes three. More would
+ * be missing where many connect at once, at a lookup server beside the console; few people look at the console.
+ */
 const GUARANTEED_PART = 1 / 16;
+const MOST_GUARANTEED = 15;
 
 /** The state that all parts of the console share. */
 export class Admin {
@@ -99,7 +103,7 @@ export class Admin {
       throw new StartError(`--${this.flagName("proxy-graphite")} needs --${this.flagName("graphite-url")}`);
     }
     this.configNetwork = parseNetwork(this.flagName("allow-config-from-cidr"), options.allowConfigFromCidr);
-    this.clientDescriptors = { http: descriptors.share(() => false, GUARANTEED_PART) };
+    this.clientDescriptors = { http: descriptors.share(() => false, GUARANTEED_PART, MOST_GUARANTEED) };
   }
 
   /** Begins to watch brokers and lookups. */

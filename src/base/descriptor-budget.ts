@@ -36,8 +36,7 @@ export class DescriptorShare {
 
 /**
  * Divides the descriptors that the process may have among files, TCP clients and HTTP clients, of the broker and of the lookup
- * server where both are in one process. Each share is sure of a part,
- * so that clients that are merely connected never keep files from being opened, nor one kind of client the other.
+ * server and the console where all are in one process. Each share is sure of a part, so that clients that are merely connected never keep files from being opened, nor one kind of client the other.
  */
 export class DescriptorBudget {
   private readonly shares: DescriptorShare[] = [];
@@ -53,9 +52,10 @@ export class DescriptorBudget {
    *
    * @param closeOne closes something that can be opened again; for shares that have nothing of the kind it returns false
    * @param part the part of all shared descriptors that it is sure of
+   * @param most it is sure of no more than so many, however many there are
    */
-  share(closeOne: () => boolean = () => false, part = GUARANTEED_PART): DescriptorShare {
-    const guaranteed = this.limit === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.floor(this.sharedCount * part));
+  share(closeOne: () => boolean = () => false, part = GUARANTEED_PART, most = Number.POSITIVE_INFINITY): DescriptorShare {
+    const guaranteed = this.limit === Number.POSITIVE_INFINITY ? 0 : Math.max(1, Math.min(most, Math.floor(this.sharedCount * part)));
     const share = new DescriptorShare(this, guaranteed, closeOne);
     this.shares.push(share);
     return share;

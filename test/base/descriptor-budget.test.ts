@@ -19,6 +19,12 @@ test("each share is sure of its part, whatever the others take", () => {
   expect(greedy.take(1)).toBeFalse();
 });
 
+test("a share can be sure of no more than a number", () => {
+  const budget = new DescriptorBudget(1024);
+  expect(budget.share(() => false, 1 / 16, 15).guaranteed).toBe(15);
+  expect(budget.share(() => false, 1 / 16, 100).guaranteed).toBe(60);
+});
+
 test("what can be opened again is closed for others, down to the part that its share is sure of", () => {
   const budget = new DescriptorBudget(1024);
   const files = budget.share(() => {
