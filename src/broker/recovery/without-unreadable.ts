@@ -52,7 +52,11 @@ export class WithoutUnreadable {
   private rename(path: string): string {
     if (!TOPIC_FOLDER.test(basename(path))) {
       const aside = setAside(this.disk, path);
-      if (FOLDERS.has(basename(path))) this.disk.makeDirectory(path);
+      if (FOLDERS.has(basename(path))) {
+        this.disk.makeDirectory(path);
+        // Syncs of the files in it cover their names in it, but not its own.
+        this.disk.syncDirectoryNow(dirname(path));
+      }
       return aside;
     }
     // With another ending it would be the folder of another topic.

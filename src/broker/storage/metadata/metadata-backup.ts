@@ -228,6 +228,8 @@ function restore(disk: Disk, directory: string, damage: DamageLog, bootId: strin
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
     fdatasyncSync(fd);
     closeSync(fd);
+    // The write-ahead log of the store that was set aside must not come back beside this one: SQLite would read it.
+    systemDisk.syncDirectoryNow(directory);
     renameSync(`${path}.new`, path);
     damage.report(
       "metadata",
