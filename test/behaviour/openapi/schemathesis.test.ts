@@ -23,8 +23,6 @@ const MAX_EXAMPLES = Number(process.env.BUNSQ_OPENAPI_EXAMPLES ?? 10);
 const TIMEOUT_MS = 300_000;
 /** Why a call is left out. */
 const LEFT_OUT: Record<string, string> = {
-  "/drain": "ends the broker",
-  "/config/{opt}": "PUT has the server connect to lookup servers of any address",
   "/debug/pprof/profile": "takes half a minute",
   "/debug/pprof/heap": "nothing else is served meanwhile, for a second and more",
   "/api/graphite": "there is no graphite here, which is an INTERNAL_ERROR as in nsqadmin",
@@ -34,6 +32,11 @@ const LEFT_OUT: Record<string, string> = {
 };
 /** These take away what the other calls are about, so they have a run of their own. */
 const REMOVING = "delete";
+/**
+ * What changes a broker for good has a broker of its own, which has no discovery and no process that would end. The console has
+ * such a call, too, which is left out: PUT has the console connect to lookup servers of any address.
+ */
+const CHANGING = ["/drain", "/config/{opt}"];
 /** The id of a message in the descriptions' examples. */
 const EXAMPLE_ID = "0000000000000a01";
 const EXAMPLE_BROKER = "broker:4151";
@@ -84,7 +87,7 @@ describeUnless(missing("schemathesis"))("the descriptions are true", () => {
         .replaceAll(EXAMPLE_BROKER, broker.origin.slice("http://".length));
       const path = join(folder, "openapi.json");
       writeFileSync(path, text);
-      const leftOut = Object.keys(LEFT_OUT).map((one) => `^${one.replaceAll(/[{}]/g, "\\$&")}$`);
+      const leftOut = [...CHANGING, ...Object.keys(LEFT_OUT)].map(exactly);
       for (const choice of [
         ["--exclude-path-regex", [...leftOut, REMOVING].join("|")],
         ["--include-path-regex", REMOVING],
@@ -96,7 +99,25 @@ describeUnless(missing("schemathesis"))("the descriptions are true", () => {
     },
     TIMEOUT_MS,
   );
+
+  test(
+    "of the broker, where calls change it for good",
+    async () => {
+      await using changed = WithHttp.start({ broadcastAddress: "127.0.0.1" });
+      const path = join(folder, "changing.json");
+      const [, api, table] = SERVERS.find(([name]) => name === "The broker") as (typeof SERVERS)[number];
+      writeFileSync(path, JSON.stringify(closed(openApiDocument(api, table))));
+      expect(await run(path, changed.origin, ["--include-path-regex", CHANGING.map(exactly).join("|")])).toEqual(["0", ""]);
+      expect(changed.broker.drain.isDraining).toBeTrue();
+    },
+    TIMEOUT_MS,
+  );
 });
+
+/** An expression for one path. */
+function exactly(path: string): string {
+  return `^${path.replaceAll(/[{}]/g, "\\$&")}$`;
+}
 
 /** What the calls of the descriptions' examples are about. */
 async function prepare(broker: WithHttp): Promise<string> {
