@@ -103,7 +103,7 @@ export class OpeningHttp {
     runToEnd(processMetrics(text));
     if (progress !== undefined) one(text, WAITING_TOPICS, progress.total - progress.opened);
     text.end();
-    return text.take();
+    return new TextDecoder().decode(text.take());
   }
 }
 
