@@ -1,7 +1,7 @@
-const TRIES = 5;
+const TRIES = 8;
 const TIMES = 8;
-/** A growth below this is about that of the size. */
-export const LINEAR = 16;
+/** Half way, as a factor, between what is linear and what is quadratic: memory and collector cost a linear work more when it is large. */
+export const LINEAR = 22;
 
 /**
  * How many times as much CPU time a work takes for eight times the size: about 8 if it is linear, 64 if it is quadratic. CPU time is this
