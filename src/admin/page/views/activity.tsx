@@ -14,11 +14,11 @@ import { useView } from "../state/use-view.ts";
 const LIMIT = 500;
 
 const COLUMNS: readonly Column<Activity>[] = [
-  { title: "When", width: 112, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
+  { title: "When", width: 100, cell: (row) => <span title={timestamp(row.time)}>{clock(row.time, now.value)}</span> },
   { title: "Who", width: 150, priority: 2, cell: (row) => <span title={row.from}>{row.user === "" ? row.from : row.user}</span> },
   {
     title: "What",
-    width: 150,
+    width: 196,
     cell: (row) => (
       <>
         {!row.ok && <Tag tone="bad">failed</Tag>} <strong>{row.action.replaceAll("_", " ")}</strong>
