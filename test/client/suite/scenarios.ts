@@ -435,9 +435,13 @@ const SCENARIOS: Record<string, Scenario> = {
       read,
       [0, 1, 2, 3, 4].map((i) => ({ i })),
     );
-    const waiting = await reader.peekChannel(topic, "c", "waiting", { limit: 2 });
-    assert.equal(waiting.messages.length, 2);
-    const id = waiting.messages[0]?.id ?? "";
+    // A new topic releases nothing until the lookup servers have named its channels.
+    let id = "";
+    await until("the channel's messages", async () => {
+      const waiting = await reader.peekChannel(topic, "c", "waiting", { limit: 2 });
+      id = waiting.messages[0]?.id ?? "";
+      return waiting.messages.length === 2;
+    });
     await reader.finishMessage(topic, "c", id);
     await assert.rejects(reader.finishMessage(topic, "c", id), { name: "HttpError", status: 409, code: "MESSAGE_FINISHED" });
     assert.equal((await reader.message(topic, id)).channels.length, 1);
