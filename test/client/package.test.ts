@@ -1,15 +1,17 @@
 import { afterAll, expect, test } from "bun:test";
-import { copyFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { runStep } from "../behaviour/interop/support/cache.ts";
 import { removeFolder, temporaryFolder } from "../support/in-process.ts";
 import { describeUnless, findProgram, missing, testUnless } from "../support/needs.ts";
-import { cleanEnvironment, type Program } from "../support/server.ts";
+import { cleanEnvironment, type Program, until } from "../support/server.ts";
 import { allScenarios, trafficScenarios } from "./suite/scenarios.ts";
 import { CONNECTIONS, STRICT_FLAGS } from "./support/connections.ts";
 import { startStand } from "./support/stand.ts";
 
 const ROOT = join(import.meta.dir, "../..");
+/** How long a program may take that plays scenarios. Two of them run within the limit of a test. */
+const PLAY_LIMIT_MS = 100_000;
 
 /** A program of a user, who has nothing but the package. */
 const PROGRAM = `
@@ -78,6 +80,30 @@ describeHere("the package", () => {
     }
   }, 60_000);
 
+  test("a program that fails or does not end is reported with what it had printed", async () => {
+    await using stand = await startStand("bunsq");
+    const port = stand.addresses.tcp.split(":")[1];
+    const program = `
+      import { writeFileSync } from "node:fs";
+      import { Producer } from "bunsq/client";
+      const producer = new Producer({ brokers: ["${stand.addresses.tcp}"] });
+      await producer.ready();
+      console.log("FAIL in the middle");
+      if (process.argv[2] === "fail") process.exit(1);
+      writeFileSync(process.argv[2], "");
+    `;
+    writeFileSync(join(folder, "open.js"), program);
+    for (const runtime of ["node", "bun"]) {
+      const command = [runtime === "bun" ? process.execPath : (findProgram("node") ?? "node"), "open.js"];
+      const limit = new AbortController();
+      const isKilled = runToEnd([...command, `has-printed-${runtime}`], limit.signal).catch((error: Error) => error.message);
+      await until("it has printed", () => existsSync(join(folder, `has-printed-${runtime}`)));
+      limit.abort();
+      expect(await isKilled).toMatch(new RegExp(`did not end in its time.*TCP to port ${port}.*printed:\nFAIL in the middle`));
+      await expect(runToEnd([...command, "fail"])).rejects.toThrow("ended with code 1. It had printed:\nFAIL in the middle");
+    }
+  }, 60_000);
+
   // The scenarios run from source at nsqd, too (scenarios.test.ts).
   for (const [runtime, program] of [
     ["node", "bunsq"],
@@ -119,14 +145,47 @@ function withTls(has: boolean): typeof CONNECTIONS {
 
 async function playAt(runtime: "node" | "bun", script: object): Promise<string[]> {
   const command = runtime === "node" ? (findProgram("node") ?? "node") : process.execPath;
-  const child = Bun.spawn([command, "play.js", JSON.stringify(script)], {
-    cwd: folder,
-    stdin: "ignore",
-    stdout: "pipe",
-    stderr: "inherit",
-    env: cleanEnvironment(),
-  });
-  const lines = (await new Response(child.stdout).text()).trimEnd().split("\n");
-  expect(await child.exited).toBe(0);
-  return lines;
+  return (await runToEnd([command, "play.js", JSON.stringify(script)])).trimEnd().split("\n");
+}
+
+/** Runs a program in the folder. @returns what it prints. @throws Error with that, if it fails or is killed at its limit */
+async function runToEnd(command: string[], limit = AbortSignal.timeout(PLAY_LIMIT_MS)): Promise<string> {
+  const child = Bun.spawn(command, { cwd: folder, stdin: "ignore", stdout: "pipe", stderr: "inherit", env: cleanEnvironment() });
+  let open: string[] | undefined;
+  const kill = () => {
+    open = openFiles(child.pid);
+    child.kill("SIGKILL");
+  };
+  limit.addEventListener("abort", kill);
+  const output = await new Response(child.stdout).text();
+  const code = await child.exited;
+  limit.removeEventListener("abort", kill);
+  if (open !== undefined) {
+    throw new Error(`it did not end in its time. Open were ${open.join(", ")}. It had printed:\n${lastLines(output)}`);
+  }
+  if (code !== 0) throw new Error(`it ended with code ${code}. It had printed:\n${lastLines(output)}`);
+  return output;
+}
+
+/** The failures, which may be far up, and the end. */
+function lastLines(output: string): string {
+  const lines = output.trimEnd().split("\n");
+  return [...lines.slice(0, -20).filter((line) => line.startsWith("FAIL")), ...lines.slice(-20)].join("\n");
+}
+
+/** What a process has open: files and pipes by name, TCP connections by where they lead. Empty where there is no /proc. */
+function openFiles(pid: number): string[] {
+  try {
+    const peers = new Map<string, string>();
+    for (const line of readFileSync(`/proc/${pid}/net/tcp`, "latin1").split("\n").slice(1)) {
+      const [, , peer = "", , , , , , , inode = ""] = line.trim().split(/\s+/);
+      peers.set(`socket:[${inode}]`, `TCP to port ${Number.parseInt(peer.split(":")[1] ?? "", 16)}`);
+    }
+    return readdirSync(`/proc/${pid}/fd`).map((fd) => {
+      const name = readlinkSync(`/proc/${pid}/fd/${fd}`);
+      return peers.get(name) ?? name;
+    });
+  } catch {
+    return [];
+  }
 }
