@@ -1,12 +1,10 @@
 import type { MessageRow } from "../../console-api.ts";
-import { bytes, exact, plural } from "../format/numbers.ts";
-import { clock } from "../format/time.ts";
+import { exact, plural } from "../format/numbers.ts";
 import { Failure } from "../parts/failure.tsx";
 import { TopicLink } from "../parts/names.tsx";
 import { type Column, Table } from "../parts/table.tsx";
 import { setQuery } from "../state/location.ts";
-import { now } from "../state/now.ts";
-import { BodyLine } from "./body-line.tsx";
+import { MESSAGE_COLUMNS } from "./message-columns.tsx";
 import { messageKey, type Search } from "./search.ts";
 import { Unavailable } from "./unavailable.tsx";
 import { type FoundInTopics, useTopicsSearch } from "./use-topics-search.ts";
@@ -73,13 +71,6 @@ const COLUMNS: readonly Column<MessageRow>[] = [
     ),
   },
   { title: "Topic", width: 116, cell: (row) => <TopicLink topic={row.topic} /> },
-  {
-    title: "Published",
-    width: 112,
-    priority: 2,
-    cell: (row) => <span title={row.timestamp}>{clock(Date.parse(row.timestamp), now.value)}</span>,
-  },
-  { title: "Size", isNumber: true, width: 76, priority: 2, cell: (row) => bytes(row.size) },
-  { title: "Body", cell: (row) => <BodyLine row={row} /> },
+  ...MESSAGE_COLUMNS,
   { title: "Broker", width: 140, priority: 4, cell: (row) => row.broker },
 ];

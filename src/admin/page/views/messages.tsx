@@ -1,9 +1,9 @@
 import { useEffect, useState } from "preact/hooks";
 import type { MessageRow, TopicDetail } from "../../console-api.ts";
-import { bytes, exact, plural } from "../format/numbers.ts";
-import { clock, duration } from "../format/time.ts";
-import { BodyLine } from "../messages/body-line.tsx";
+import { exact, plural } from "../format/numbers.ts";
+import { duration } from "../format/time.ts";
 import { BulkActions } from "../messages/bulk-actions.tsx";
+import { MESSAGE_COLUMNS } from "../messages/message-columns.tsx";
 import { MessageDrawer } from "../messages/message-drawer.tsx";
 import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
 import { SearchForm } from "../messages/search-form.tsx";
@@ -127,14 +127,7 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
           </button>
         ),
     },
-    {
-      title: "Published",
-      width: 112,
-      priority: 2,
-      cell: (row) => <span title={row.timestamp}>{clock(Date.parse(row.timestamp), now.value)}</span>,
-    },
-    { title: "Size", isNumber: true, width: 76, priority: 2, cell: (row) => bytes(row.size) },
-    { title: "Body", cell: (row) => <BodyLine row={row} /> },
+    ...MESSAGE_COLUMNS,
   ];
   if (may("operator", search.topic)) {
     list.unshift({
