@@ -6,7 +6,7 @@
 import { parseArgs } from "node:util";
 import type { Browser, CDPSession } from "playwright-core";
 import { launchBrowser } from "../test/admin/page/support/browser.ts";
-import { OUR_COMMAND, startConsole, startFakes } from "./support/console-site.ts";
+import { SITE_FLAGS, startConsole, startFakes } from "./support/console-site.ts";
 import { quantile } from "./support/statistics.ts";
 
 const POLL_MS = 2_000;
@@ -14,12 +14,8 @@ const OPENINGS = 5;
 
 const { values: flags } = parseArgs({
   options: {
-    brokers: { type: "string", default: "20" },
-    topics: { type: "string", default: "100" },
-    channels: { type: "string", default: "3" },
-    clients: { type: "string", default: "50000" },
+    ...SITE_FLAGS,
     seconds: { type: "string", default: "20" },
-    bunsq: { type: "string", default: OUR_COMMAND },
   },
 });
 

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util";
 import { Figures } from "../src/admin/watch/figures.ts";
 import { History } from "../src/admin/watch/history.ts";
 import { startServer } from "../test/support/server.ts";
-import { type Console, OUR_COMMAND, startConsole, startFakes } from "./support/console-site.ts";
+import { type Console, SITE_FLAGS, startConsole, startFakes } from "./support/console-site.ts";
 import { cpuSeconds, peakRssBytes, rssBytes } from "./support/process-usage.ts";
 import { quantile } from "./support/statistics.ts";
 
@@ -20,12 +20,8 @@ const TOPICS = "/topics?sort=-in_rate&limit=100";
 
 const { values: flags } = parseArgs({
   options: {
-    brokers: { type: "string", default: "20" },
-    topics: { type: "string", default: "100" },
-    channels: { type: "string", default: "3" },
-    clients: { type: "string", default: "50000" },
+    ...SITE_FLAGS,
     seconds: { type: "string", default: "30" },
-    bunsq: { type: "string", default: OUR_COMMAND },
   },
 });
 const phaseMs = Number(flags.seconds) * 1_000;

@@ -6,9 +6,18 @@ const SOURCE = join(import.meta.dir, "../../src/main.ts");
 const BINARY = join(import.meta.dir, "../../dist/bunsq");
 
 /** The binary if it was built, else the source. */
-export const OUR_COMMAND = existsSync(BINARY) ? BINARY : `${process.execPath} ${SOURCE}`;
+const OUR_COMMAND = existsSync(BINARY) ? BINARY : `${process.execPath} ${SOURCE}`;
 
 export type Console = Running;
+
+/** The flags of a bench of the console. */
+export const SITE_FLAGS = {
+  brokers: { type: "string", default: "20" },
+  topics: { type: "string", default: "100" },
+  channels: { type: "string", default: "3" },
+  clients: { type: "string", default: "50000" },
+  bunsq: { type: "string", default: OUR_COMMAND },
+} as const;
 
 /** How much the simulated brokers have; topics by broker, channels by topic, clients in all. */
 export interface ClusterCounts {
