@@ -36,7 +36,8 @@ export class DescriptorShare {
 
 /**
  * Divides the descriptors that the process may have among files, TCP clients and HTTP clients, of the broker and of the lookup
- * server and the console where all are in one process. Each share is sure of a part, so that clients that are merely connected never keep files from being opened, nor one kind of client the other.
+ * server and the console where all are in one process. Each share is sure of a part, so that clients that are merely connected never
+ * keep files from being opened, nor one kind of client the other.
  */
 export class DescriptorBudget {
   private readonly shares: DescriptorShare[] = [];
