@@ -130,7 +130,7 @@ async function measureAnswers(): Promise<void> {
     for (let t = 0; t < topics; t++) {
       const topic = broker.registry.topic(topicName(t));
       for (let c = 0; c < channels; c++) topic.channel(`channel-${c}`);
-      await broker.publishing.publish(topic, "", Buffer.from("message"), 0);
+      await broker.publishing.publish(topic.partitions[0], "", Buffer.from("message"), 0);
     }
     await subscribe(broker, Number(flags.consumers));
     console.log(`${topics} topics × ${channels} channels, ${flags.consumers} consumers, medians of ${rounds} answers\n`);

@@ -77,9 +77,9 @@ export class Bed implements Disposable {
 
   /** Frees the messages of a topic without channels, as if a channel had finished all of them. */
   forget(topic: Topic): void {
-    topic.released = topic.log.committedNext;
-    topic.releasedPosition = topic.log.committedEnd;
-    topic.trimLog();
+    topic.partitions[0].released = topic.partitions[0].log.committedNext;
+    topic.partitions[0].releasedPosition = topic.partitions[0].log.committedEnd;
+    topic.partitions[0].trimLog();
   }
 
   [Symbol.dispose](): void {
@@ -106,14 +106,14 @@ export class InFlight {
     this.consumer.receive(Buffer.from(`SUB ${name} ch#ephemeral\nRDY ${count}\n`));
     this.topic = bed.broker.registry.topic(name);
     this.channel = this.topic.channel("ch#ephemeral");
-    this.window = this.channel.inFlight.window;
-    this.first = this.topic.log.next;
+    this.window = this.channel.partitions[0].inFlight.window;
+    this.first = this.topic.partitions[0].log.next;
     const batch = publishedBatch(count, 200);
-    this.topic.publishMany(batch, 0, batch.length, count, bed.broker.turn.time);
+    this.topic.partitions[0].publishMany(batch, 0, batch.length, count, bed.broker.turn.time);
     bed.tick();
     this.check();
-    this.fins = reusable(idLines("FIN ", "\n", this.topic.log.prefix, this.first, count));
-    this.requeues = reusable(idLines("REQ ", " 0\n", this.topic.log.prefix, this.first, count));
+    this.fins = reusable(idLines("FIN ", "\n", this.topic.partitions[0].log.prefix, this.first, count));
+    this.requeues = reusable(idLines("REQ ", " 0\n", this.topic.partitions[0].log.prefix, this.first, count));
     if (this.fins.length !== count * ("FIN \n".length + ID_CHARS)) throw new Error("FIN lines are not as long as they should be");
   }
 
@@ -124,7 +124,7 @@ export class InFlight {
     window.floor = first;
     for (let sequence = first; sequence < first + count; sequence++) window.state[sequence & window.mask] = IN_FLIGHT;
     window.unfinished += count;
-    this.channel.inFlight.count += count;
+    this.channel.partitions[0].inFlight.count += count;
     this.consumer.inFlightCount += count;
   }
 

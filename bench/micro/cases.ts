@@ -113,11 +113,11 @@ function publishing(bed: Bed, names: string[], pieces: Buffer[], messages: numbe
   const streams = pieces.map(reusable);
   const [first] = topics as [Topic];
   return () => {
-    const before = first.log.committedNext;
+    const before = first.partitions[0].log.committedNext;
     for (const stream of streams) connection.receive(stream);
     bed.tick();
     for (const topic of topics) bed.forget(topic);
-    if (first.log.committedNext !== before + messages / topics.length) throw new Error("not all messages were published");
+    if (first.partitions[0].log.committedNext !== before + messages / topics.length) throw new Error("not all messages were published");
   };
 }
 
@@ -126,7 +126,7 @@ function appending(bed: Bed): Case[] {
   const group = "append and commit";
   const memory = new TopicLog(new ChunkPool(16 * 1024 * 1024), systemClock, idPrefix(1, 3), undefined);
   memory.end = memory.committedEnd = POSITION;
-  const { log: filed } = bed.broker.registry.topic("filed");
+  const [{ log: filed }] = bed.broker.registry.topic("filed").partitions;
   const singly = (log: TopicLog) => () => {
     for (let n = 0; n < MESSAGES; n++) log.append(batch, 4, BODY_BYTES, TIME);
     commitAndFree(log);

@@ -115,17 +115,17 @@ async function close(broker: Broker): Promise<void> {
   await finishWork(broker);
   listener.closeConnections();
   await finishWork(broker);
-  for (const channel of registry.channelsById.values()) channel.deferrals.park();
+  for (const channel of registry.channelPartitions.values()) channel.deferrals.park();
   let syncFailure: Error | undefined;
   do {
     tick.commitDeferred();
     // Where entries await syncs, their owners are told by one, and what is staged then is written by the next commit.
     if (deferred.awaitsSyncs) syncFailure = await lastSync(broker);
   } while (deferred.hasWork && (syncFailure ?? deferred.failure ?? deferred.statusFailure) === undefined);
-  const topics = [...registry.topics.values()];
+  const partitions = [...registry.partitions];
   let clean = deferred.failure === undefined && deferred.statusFailure === undefined;
-  checkpointer.saveAll(topics);
-  for (const { name, log } of topics) {
+  checkpointer.saveAll(partitions);
+  for (const { name, log } of partitions) {
     const failure = log.catchUp();
     clean &&= failure === undefined;
     if (failure !== undefined)
@@ -134,7 +134,7 @@ async function close(broker: Broker): Promise<void> {
   syncFailure = (await lastSync(broker)) ?? syncFailure;
   // What entries this sync was awaited for are done with; it is synced below.
   tick.commitDeferred();
-  for (const closed of await Promise.all(topics.map(({ log }) => log.files?.close()))) syncFailure ??= closed;
+  for (const closed of await Promise.all(partitions.map(({ log }) => log.files?.close()))) syncFailure ??= closed;
   await broker.recycler.folders.close();
   broker.journal.close();
   const closeFailure = await deferred.close();
@@ -143,7 +143,7 @@ async function close(broker: Broker): Promise<void> {
     logger.error(`cannot sync to the disk: ${syncFailure.message}; the last changes are in the files, and a power cut may lose them`);
   }
   clean &&= syncFailure === undefined;
-  checkpointer.saveSynced(topics);
+  checkpointer.saveSynced(partitions);
   broker.keys.close();
   broker.tracer.close();
   await broker.otlp?.close();
@@ -174,7 +174,7 @@ async function lastSync({ groupSync }: Broker): Promise<Error | undefined> {
 /** Removes what nothing needs from the metadata store. Where that fails, a later stop or start does it. */
 function tidy({ metadata, rateLimitedLog }: Broker): void {
   try {
-    metadata.freeOrphanedNumbers();
+    metadata.numbers.freeOrphaned();
     metadata.forgetSyncedOfGoneTopics();
   } catch (error) {
     rateLimitedLog.error(`cannot tidy the metadata store: ${(error as Error).message}`);

@@ -142,12 +142,12 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
       notes,
       damage,
     });
-    const topicNumbered = (number: number) => registry.topics.values().find((topic) => topic.number === number);
+    const partitionNumbered = (number: number) => [...registry.partitions].find((partition) => partition.number === number);
     const otlp = OtlpExporter.from(options.otlpEndpoint, options.broadcastAddress, {
       ...{ clock, random, rateLimitedLog },
       topic(number) {
-        const topic = topicNumbered(number);
-        return topic && { name: topic.name, prefix: topic.log.prefix, channels: topic.channels.size };
+        const partition = partitionNumbered(number);
+        return partition && { name: partition.topic.name, prefix: partition.log.prefix, channels: partition.channels.size };
       },
     });
     tracer.onBatch = otlp?.take;
@@ -166,7 +166,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const withoutUnreadable = new WithoutUnreadable(startWithoutUnreadable, disk, logger);
     const recovery = new Recovery({ ...registryParts, journal, withoutUnreadable, damage, notes }, registry, directory, found);
     yield* recovery.run();
-    const newestMs = Math.max(0, ...[...registry.topics.values()].map(({ log }) => log.files?.newestMs ?? 0));
+    const newestMs = Math.max(0, ...[...registry.partitions].map(({ log }) => log.files?.newestMs ?? 0));
     if (newestMs > 0) turn.turnClock.doubtSince(newestMs);
     const wasThere = (topic: KeyedTopic, sequence: number) => registry.had(topic, sequence);
     // Those that count are also written to a new file. On a full disk that waits, too.
@@ -177,7 +177,8 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const keysRetry = readFailures.retry("idempotency keys", () => keysRetry.run(recoverKeys, isKernelError));
     keysRetry.run(() => withoutUnreadable.run(recoverKeys), isKernelError);
     withoutUnreadable.end();
-    recovery.onOpened = (topic) => topic.skipLost(keys.recheck(topic.id, (keyed, sequence) => orMissing(() => wasThere(keyed, sequence))));
+    recovery.onOpened = (partition) =>
+      partition.skipLost(keys.recheck(partition.id, (keyed, sequence) => orMissing(() => wasThere(keyed, sequence))));
     freeSpace.check(turn.steadyMs);
     // What the earlier run wrote last, it may not have synced.
     groupSync.expect(turn.nowMs);

@@ -44,13 +44,13 @@ test("with fsync no OK is sent before the sync that covers it has ended", async 
   await until("the first sync is under way", () => gate.waiting.length === 1);
   // The second group commits while the first sync is under way, the third while the second is.
   client.command("PUB t", "2");
-  await until("the second is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 2);
+  await until("the second is committed", () => server.broker.registry.topics.get("t")?.partitions[0].log.committedNext === 2);
   expect(client.frames).toBeEmpty();
   gate.end();
   expect(await client.response()).toBe("OK");
   await until("the second sync is under way", () => gate.waiting.length === 1);
   client.command("PUB t", "3");
-  await until("the third is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 3);
+  await until("the third is committed", () => server.broker.registry.topics.get("t")?.partitions[0].log.committedNext === 3);
   gate.end();
   expect(await client.response()).toBe("OK");
   await until("the third sync is under way", () => gate.waiting.length === 1);
@@ -67,7 +67,7 @@ test("with fsync an error that is answered during a sync comes behind the OK bef
   await until("the sync is under way", () => gate.waiting.length === 1);
   client.command("FIN 0000000000000000");
   client.command("PUB t", "2");
-  await until("the second is committed", () => server.broker.registry.topics.get("t")?.log.committedNext === 2);
+  await until("the second is committed", () => server.broker.registry.topics.get("t")?.partitions[0].log.committedNext === 2);
   gate.end();
   expect(await client.response()).toBe("OK");
   expect((await client.next()).text).toStartWith("E_FIN_FAILED");
@@ -126,7 +126,7 @@ test("a topic may be set to fsync while the others answer after the write, and o
   await until("its sync is under way", () => gate.waiting.length === 1);
   // Behind one that waits all wait; another connection does not.
   client.command("PUB fast", "3");
-  await until("it is committed", () => server.broker.registry.topics.get("fast")?.log.committedNext === 3);
+  await until("it is committed", () => server.broker.registry.topics.get("fast")?.partitions[0].log.committedNext === 3);
   const other = await server.client();
   expect(await other.call("PUB fast", "4")).toBe("OK");
   expect(client.frames).toBeEmpty();
@@ -142,13 +142,13 @@ test("a topic's durability outlives a restart, and can be reset", async () => {
   await server.publish("t", "1");
   server.broker.registry.topic("t").setDurability("fsync");
   await server.restart();
-  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "fsync", fsync: true });
+  expect(server.broker.registry.topics.get("t")?.partitions[0]).toMatchObject({ durability: "fsync", fsync: true });
   server.broker.registry.topic("t").setDurability(undefined);
   await server.restart({ durability: "fsync" });
-  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: undefined, fsync: true });
+  expect(server.broker.registry.topics.get("t")?.partitions[0]).toMatchObject({ durability: undefined, fsync: true });
   server.broker.registry.topic("t").setDurability("write");
   await server.restart({ durability: "fsync" });
-  expect(server.broker.registry.topics.get("t")).toMatchObject({ durability: "write", fsync: false });
+  expect(server.broker.registry.topics.get("t")?.partitions[0]).toMatchObject({ durability: "write", fsync: false });
 });
 
 test("with fsync deferred publishes and requeues are kept, and each comes once, when it is due", async () => {
@@ -219,12 +219,12 @@ test("a sync that one topic's answer waits for covers the log of another that a 
   strict.setDurability("fsync");
   const other = server.broker.registry.topic("other");
   expect(await client.call("DPUB other 30", "m")).toBe("OK");
-  await until("it has joined", () => other.log.committedNext === 1);
+  await until("it has joined", () => other.partitions[0].log.committedNext === 1);
   const synced: LogFiles[] = [];
   LogFiles.prototype.sync = function (this: LogFiles, done?: Done) {
     synced.push(this);
     realSync.call(this, done);
   };
   expect(await client.call("PUB strict", "m")).toBe("OK");
-  expect(synced).toContain(other.log.files as LogFiles);
+  expect(synced).toContain(other.partitions[0].log.files as LogFiles);
 });

@@ -53,7 +53,7 @@ test("a publish with a key that a sync refused is a new publish when it is repea
   fail(server, /-t\/.*\.log$/);
   expect(await server.publish("t", "once", { key: "k" })).toStartWith("EIO");
   const synced = watchSyncs(server);
-  const { log } = server.broker.registry.topic("t");
+  const [{ log }] = server.broker.registry.topic("t").partitions;
   const before = log.next;
   expect(await server.publish("t", "once", { key: "k" })).toBe("OK");
   expect(log.next).toBe(before + 1);
@@ -72,7 +72,7 @@ for (const deferMs of [0, 5000]) {
     const topic = server.broker.registry.topic("t");
     const outcomes: string[] = [];
     const publish = () =>
-      server.broker.publishing.publish(topic, "k", Buffer.from("once"), deferMs).then(
+      server.broker.publishing.publish(topic.partitions[0], "k", Buffer.from("once"), deferMs).then(
         () => outcomes.push("OK"),
         () => outcomes.push("refused"),
       );
@@ -85,23 +85,23 @@ for (const deferMs of [0, 5000]) {
     // The key is void on the disk as well.
     const again = server.kill();
     open.push(again);
-    if (deferMs > 0) expect(again.broker.registry.topic("t").deferredPublishes.count).toBe(0);
+    if (deferMs > 0) expect(again.broker.registry.topic("t").partitions[0].deferredPublishes.count).toBe(0);
     expect(await again.publish("t", "once", { key: "k", deferMs })).toBe("OK");
-    if (deferMs > 0) expect(again.broker.registry.topic("t").deferredPublishes.count).toBe(1);
-    else expect(again.broker.registry.topic("t").log.next).toBe(3);
+    if (deferMs > 0) expect(again.broker.registry.topic("t").partitions[0].deferredPublishes.count).toBe(1);
+    else expect(again.broker.registry.topic("t").partitions[0].log.next).toBe(3);
   });
 }
 
 test("after a kill the repetition of a publish waits for a sync that covers the record it repeats", async () => {
   const server = start();
   await server.publish("t", "before");
-  void server.broker.publishing.publish(server.broker.registry.topic("t"), "k", Buffer.from("once"), 0).catch(() => {});
+  void server.broker.publishing.publish(server.broker.registry.topic("t").partitions[0], "k", Buffer.from("once"), 0).catch(() => {});
   server.clock.advance(0);
   const again = server.kill();
   open.push(again);
   const synced = watchSyncs(again);
   expect(await again.publish("t", "once", { key: "k" })).toBe("OK");
-  expect(again.broker.registry.topic("t").log.next).toBe(2);
+  expect(again.broker.registry.topic("t").partitions[0].log.next).toBe(2);
   expect(synced.some((path) => path.endsWith(".log"))).toBeTrue();
 });
 
@@ -112,7 +112,7 @@ test("a failed sync of one topic refuses its own publishes only, and is made aga
   fail(server, /-a\/.*\.log$/, 3);
   const outcomes: string[] = [];
   for (const name of ["a", "b"]) {
-    server.broker.publishing.publish(server.broker.registry.topic(name), "", Buffer.from("x"), 0).then(
+    server.broker.publishing.publish(server.broker.registry.topic(name).partitions[0], "", Buffer.from("x"), 0).then(
       () => outcomes.push(`${name} OK`),
       () => outcomes.push(`${name} refused`),
     );
@@ -135,7 +135,7 @@ test("that a deferred message joined a log is not noted before that log is synce
   await server.pass(300);
   fail(server, /-a\/.*\.log$/, Number.POSITIVE_INFINITY);
   await server.pass(1000, 10);
-  expect(server.broker.registry.topic("a").log.next).toBe(2);
+  expect(server.broker.registry.topic("a").partitions[0].log.next).toBe(2);
   const { disk } = server;
   const statusBytes = () => {
     const [path] = disk.paths().filter((name) => name.endsWith(".done"));
@@ -164,8 +164,8 @@ test("a deferred message of a topic that is acknowledged after the write stays w
   const { deferredCount } = server.broker.registry.topic("fast").channel("c");
   expect([deferredCount, server.broker.registry.topic("strict").channel("c").deferredCount]).toEqual([1, 0]);
   await server.pass(8000, 50);
-  expect(server.broker.registry.topic("fast").log.next).toBe(1);
-  expect(server.broker.registry.topic("strict").log.next).toBe(1);
+  expect(server.broker.registry.topic("fast").partitions[0].log.next).toBe(1);
+  expect(server.broker.registry.topic("strict").partitions[0].log.next).toBe(1);
 });
 
 test("a deferred message whose sync ends after it is due joins its log only when it is acknowledged", async () => {
@@ -175,14 +175,14 @@ test("a deferred message whose sync ends after it is due joins its log only when
   await server.publish("t", "before");
   fail(server, /\.msg$/);
   let outcome = "";
-  server.broker.publishing.publish(topic, "", Buffer.from("deferred"), 100).catch((error) => {
+  server.broker.publishing.publish(topic.partitions[0], "", Buffer.from("deferred"), 100).catch((error) => {
     outcome = error.message;
   });
   // The sync takes longer than the message is deferred.
   server.clock.advance(3000);
-  expect([outcome, topic.log.next, channel.deferredCount]).toEqual(["", 1, 0]);
+  expect([outcome, topic.partitions[0].log.next, channel.deferredCount]).toEqual(["", 1, 0]);
   await server.pass(3000, 50);
-  expect([outcome.slice(0, 3), topic.log.next, channel.deferredCount]).toEqual(["EIO", 1, 0]);
+  expect([outcome.slice(0, 3), topic.partitions[0].log.next, channel.deferredCount]).toEqual(["EIO", 1, 0]);
 });
 
 for (const level of ["write", "fsync"] as const) {
@@ -229,14 +229,14 @@ test("--sync-every counts messages that only the journal has, and goes by a cloc
   const topics = Array.from({ length: 6 }, (_, i) => server.broker.registry.topic(`t${i}`));
   const publishAll = async (rounds: number) => {
     for (let round = 0; round < rounds; round++) {
-      for (const topic of topics) void server.broker.publishing.publish(topic, "", Buffer.from("x"), 0);
+      for (const topic of topics) void server.broker.publishing.publish(topic.partitions[0], "", Buffer.from("x"), 0);
       await server.pass(30, 10);
     }
   };
   await publishAll(2);
   server.clock.setWallClock(-3_600_000);
   await publishAll(200);
-  for (const { log } of topics) {
+  for (const [{ log }] of topics.map(({ partitions }) => partitions)) {
     expect(log.committedNext).toBe(202);
     // At most --sync-every messages, and what a quarter of a second brings.
     expect(log.files?.takeSyncedSequence()).toBeGreaterThanOrEqual(202 - 10 - 20);
@@ -247,7 +247,7 @@ test("how far a log is synced is noted only after a sync that succeeded, and aga
   const server = start({ durability: "write", syncTimeoutMs: 500 });
   const topic = server.broker.registry.topic("t");
   const { metadata } = server.broker;
-  const noted = () => metadata.syncedSequences().get(topic.id);
+  const noted = () => metadata.syncedSequences().get(topic.partitions[0].id);
   fail(server, /\.log$/, Number.POSITIVE_INFINITY);
   await server.publish("t", "x");
   await server.pass(3000, 50);
@@ -273,7 +273,7 @@ test("deferred publishes are refused together when some had to be written before
   expect(await server.publish("t", "first", { deferMs: 200_000 })).toBe("OK");
   const outcomes: string[] = [];
   const publish = (body: string) =>
-    server.broker.publishing.publish(topic, "", Buffer.from(body), 100_000).then(
+    server.broker.publishing.publish(topic.partitions[0], "", Buffer.from(body), 100_000).then(
       () => outcomes.push("OK"),
       (error: Error) => outcomes.push(error.message),
     );
@@ -288,7 +288,7 @@ test("deferred publishes are refused together when some had to be written before
   void publish("third");
   await server.pass(10);
   expect(outcomes).toEqual(["EIO: it failed, write", "EIO: it failed, write"]);
-  expect(topic.deferredPublishes.count).toBe(1);
+  expect(topic.partitions[0].deferredPublishes.count).toBe(1);
   void publish("fourth");
   await server.pass(10);
   expect(outcomes.at(-1)).toBe("OK");

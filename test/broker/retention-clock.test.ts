@@ -13,7 +13,7 @@ afterEach(() => timed.end());
 /** How many finished messages are kept. */
 function kept(): number {
   timed.clock.advance(1500);
-  const { log } = timed.topic;
+  const [{ log }] = timed.topic.partitions;
   return log.next - log.startSequence;
 }
 
@@ -80,7 +80,7 @@ test("messages that were written while the clock was ahead, and before it was se
 test("a key keeps a publish from being repeated while the wall clock is a day ahead", async () => {
   timed = new TimedBroker({ idempotencyWindowMs: HOUR_MS });
   const publish = async () => {
-    const published = timed.broker.publishing.publish(timed.topic, "key", Buffer.from("body"), 0);
+    const published = timed.broker.publishing.publish(timed.topic.partitions[0], "key", Buffer.from("body"), 0);
     timed.clock.endTurn();
     await published;
   };
@@ -91,5 +91,5 @@ test("a key keeps a publish from being repeated while the wall clock is a day ah
   timed.clock.setWallClock(-DAY_MS);
   timed.clock.advance(5000);
   await publish();
-  expect(timed.topic.log.next).toBe(1);
+  expect(timed.topic.partitions[0].log.next).toBe(1);
 }, 20_000);

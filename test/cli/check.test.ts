@@ -16,12 +16,17 @@ beforeAll(async () => {
   server.broker.registry.topic("orders").channel("b");
   // Each is published alone, so it is a commit of its own.
   for (let i = 0; i < 60; i++)
-    await server.broker.publishing.publish(server.broker.registry.topic("orders"), "", Buffer.from(`order ${i} ${"x".repeat(50)}`), 0);
+    await server.broker.publishing.publish(
+      server.broker.registry.topic("orders").partitions[0],
+      "",
+      Buffer.from(`order ${i} ${"x".repeat(50)}`),
+      0,
+    );
   const consumer = await server.consumer("orders", "a", 2);
   for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
-  await until("both are finished", () => server.broker.registry.topic("orders").channel("a").floor === 2);
+  await until("both are finished", () => server.broker.registry.topic("orders").channel("a").partitions[0].floor === 2);
   for (let i = 0; i < 5; i++)
-    await server.broker.publishing.publish(server.broker.registry.topic("orders"), "", Buffer.from(`later ${i}`), 3_600_000);
+    await server.broker.publishing.publish(server.broker.registry.topic("orders").partitions[0], "", Buffer.from(`later ${i}`), 3_600_000);
   await server.broker.close();
   template = temporaryFolder();
   cpSync(server.dataPath, template, { recursive: true });

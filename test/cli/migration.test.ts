@@ -32,7 +32,7 @@ async function run(command: Command, ...args: string[]): Promise<{ code: number;
 async function fillBroker(): Promise<void> {
   const { registry, publishing, close } = openBroker(defaultOptions({ dataPath: broker }), new MemoryLogger());
   registry.topic("t").channel("a");
-  for (const body of ["one", "two", "three"]) await publishing.publish(registry.topic("t"), "", Buffer.from(body), 0);
+  for (const body of ["one", "two", "three"]) await publishing.publish(registry.topic("t").partitions[0], "", Buffer.from(body), 0);
   await close();
 }
 

@@ -38,7 +38,7 @@ for (const strategy of ["round-robin", "fewest-pending", "key-hash"] as const) {
     isDrained = true;
     await publishing;
     expect(events.filter(({ type }) => type === "maybe-duplicated")).toEqual([]);
-    const ends = [one, other].map(({ broker }) => broker.registry.topics.get("t")?.log.committedNext ?? 0);
+    const ends = [one, other].map(({ broker }) => broker.registry.topics.get("t")?.partitions[0].log.committedNext ?? 0);
     expect(ends.every((end) => end > 0)).toBe(true);
     expect(ends.reduce((sum, end) => sum + end)).toBe(published);
   }, 30_000);
@@ -56,7 +56,7 @@ test("a producer of one broker waits for its return when it is drained", async (
   await isLeft;
   await server.restart({ tcpAddress });
   expect(await publishing).toMatchObject({ broker: tcpAddress, mayBeDuplicate: false });
-  expect(server.broker.registry.topics.get("t")?.log.committedNext).toBe(2);
+  expect(server.broker.registry.topics.get("t")?.partitions[0].log.committedNext).toBe(2);
 }, 30_000);
 
 test("a consumer finishes what it has, copies a dead letter, and gets on with the other broker", async () => {
@@ -85,5 +85,5 @@ test("a consumer finishes what it has, copies a dead letter, and gets on with th
   await one.restart();
   const channel = one.broker.registry.topics.get("t")?.channels.get("c");
   expect([channel?.depth, channel?.inFlightCount, channel?.deferredCount]).toEqual([0, 0, 0]);
-  expect(one.broker.registry.topics.get("dead")?.log.committedNext).toBe(1);
+  expect(one.broker.registry.topics.get("dead")?.partitions[0].log.committedNext).toBe(1);
 }, 30_000);

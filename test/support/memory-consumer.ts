@@ -43,7 +43,7 @@ export class MemoryConsumer implements Consumer {
   closeGracefully(): void {}
 
   private read(buffer: Buffer, at: number): void {
-    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.nearSequence);
+    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.partitions[0].nearSequence);
     const end = at + 4 + buffer.readUInt32BE(at);
     this.deliveries.push({ sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
   }

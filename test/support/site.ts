@@ -105,7 +105,7 @@ export class Site implements AsyncDisposable {
   }
 
   async publish(topic: string, body: string, delayMs = 0, key = ""): Promise<void> {
-    await this.wait(this.broker.publishing.publish(this.broker.registry.topic(topic), key, Buffer.from(body), delayMs));
+    await this.wait(this.broker.publishing.publish(this.broker.registry.topic(topic).partitions[0], key, Buffer.from(body), delayMs));
   }
 
   /** Lets time pass until a promise is settled. */
@@ -143,7 +143,7 @@ export class Site implements AsyncDisposable {
   finishAll(): void {
     for (const [channel, consumer] of this.consumers) {
       for (const { sequence, body } of consumer.deliveries.splice(0)) {
-        if (channel.finish(consumer, sequence) !== undefined) throw new Error(`${body} is not in flight`);
+        if (channel.partitions[0].finish(consumer, sequence) !== undefined) throw new Error(`${body} is not in flight`);
         this.delivered.get(channel.topic.name)?.push(body);
       }
     }

@@ -127,7 +127,7 @@ async function checkLocked(options: BrokerOptions, repair: boolean, report: Repo
     lock.release();
     print("repairing:");
     const broker = openBroker(options, report);
-    for (const { log } of broker.registry.topics.values()) log.files?.keepDamaged();
+    for (const { log } of broker.registry.partitions) log.files?.keepDamaged();
     await broker.recycler.folders.done();
     await broker.close();
     print("after the repair:");

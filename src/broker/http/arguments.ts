@@ -3,6 +3,7 @@ import { Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { BrokerApi, HttpCall } from "./call.ts";
 
 // Calls check the same arguments with different codes and in different orders, as in nsqd (nsqd/http.go, internal/http_api/topic_channel_args.go).
@@ -44,11 +45,11 @@ export function existingChannel(call: HttpCall): Channel {
 }
 
 /** The sequence of the log position (topics/inspect/log-position.ts) in an argument. @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_… */
-export function positionArgument({ query }: HttpCall, topic: Topic, argument: string): number {
+export function positionArgument({ query }: HttpCall, partition: TopicPartition, argument: string): number {
   const text = query.get(argument);
   if (text === undefined) throw new Refusal(400, `MISSING_ARG_${argument.toUpperCase()}`);
   const position = parseLogPosition(text, Date.now());
-  const sequence = position === undefined ? undefined : resolveLogPosition(topic, position);
+  const sequence = position === undefined ? undefined : resolveLogPosition(partition, position);
   if (sequence === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
   return sequence;
 }

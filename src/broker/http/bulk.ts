@@ -1,12 +1,12 @@
 import { BODY_OFFSET } from "../../frame/frame.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
 import { recordAt } from "../storage/log/records.ts";
-import { sequenceOfId } from "../topics/inspect/log-position.ts";
+import { messageOfId } from "../topics/inspect/log-position.ts";
 import { OperatorError } from "../topics/operator-error.ts";
 import type { Topic } from "../topics/topic.ts";
 import { existingChannel, existingTopic, topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
-import { releasedSequence } from "./message.ts";
+import { releasedMessage } from "./message.ts";
 import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
 import { unavailableCode } from "./unavailable.ts";
@@ -31,8 +31,10 @@ const PUBLISHED_AT_ONCE = 64;
 export async function finishMessages(call: HttpCall): Promise<Response> {
   const ids = await idsIn(call);
   const channel = existingChannel(call);
-  const by = operatorName(call, channel);
-  return forEach(call, ids, 1, "finished", (id) => call.broker.messageControl.finish(channel, releasedSequence(channel, id), by));
+  return forEach(call, ids, 1, "finished", (id) => {
+    const { part, sequence } = releasedMessage(channel, id);
+    return call.broker.messageControl.finish(part, sequence, operatorName(call, part));
+  });
 }
 
 /** POST /messages/requeue?topic=&channel=[&defer=ms] */
@@ -40,8 +42,10 @@ export async function requeueMessages(call: HttpCall): Promise<Response> {
   const ids = await idsIn(call);
   const channel = existingChannel(call);
   const delayMs = deferral(call.query, call.broker.options.maxReqTimeoutMs);
-  const by = operatorName(call, channel);
-  const requeue = (id: string) => call.broker.messageControl.requeue(channel, releasedSequence(channel, id), delayMs, by);
+  const requeue = (id: string) => {
+    const { part, sequence } = releasedMessage(channel, id);
+    return call.broker.messageControl.requeue(part, sequence, delayMs, operatorName(call, part));
+  };
   return forEach(call, ids, 1, `requeued for ${delayMs} ms`, requeue);
 }
 
@@ -51,8 +55,10 @@ export async function moveMessages(call: HttpCall): Promise<Response> {
   const channel = existingChannel(call);
   const to = targetTopic(call);
   if (to === channel.topic) throw new Refusal(400, "INVALID_ARG_TO");
-  const by = operatorName(call, channel);
-  const move = (id: string) => call.broker.messageControl.move(channel, releasedSequence(channel, id), to, by);
+  const move = (id: string) => {
+    const { part, sequence } = releasedMessage(channel, id);
+    return call.broker.messageControl.move(part, sequence, to, operatorName(call, part));
+  };
   return forEach(call, ids, 1, `moved to ${to.name}`, move);
 }
 
@@ -63,12 +69,12 @@ export async function copyMessages(call: HttpCall): Promise<Response> {
   const to = targetTopic(call);
   const delayMs = deferral(call.query, call.broker.options.maxReqTimeoutMs);
   const copy = (id: string) => {
-    const sequence = sequenceOfId(topic.log, id);
-    if (sequence === undefined) throw new Refusal(400, "INVALID_ARG_ID");
-    const record = recordAt(topic.log, sequence);
+    const message = messageOfId(topic, id);
+    if (message === undefined) throw new Refusal(400, "INVALID_ARG_ID");
+    const record = recordAt(message.partition.log, message.sequence);
     if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
     const body = record.buffer.subarray(record.from + BODY_OFFSET, record.to);
-    return call.broker.publishing.publish(to, "", body, delayMs);
+    return call.broker.publishing.publish(to.nextPartition(), "", body, delayMs);
   };
   return forEach(call, ids, PUBLISHED_AT_ONCE, `copied to ${to.name}`, copy);
 }

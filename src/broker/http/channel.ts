@@ -8,7 +8,8 @@ import type { HttpCall } from "./call.ts";
  */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
-  topic.channel(channelName, call.query.get("start") === undefined ? undefined : positionArgument(call, topic, "start"));
+  const hasStart = call.query.get("start") !== undefined;
+  topic.channel(channelName, hasStart ? (partition) => positionArgument(call, partition, "start") : undefined);
   return empty();
 }
 

@@ -1,6 +1,7 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { sequenceOfId } from "../topics/inspect/log-position.ts";
+import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
+import { messageOfId } from "../topics/inspect/log-position.ts";
 import { existingChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { operatorName } from "./origin.ts";
@@ -10,9 +11,9 @@ import { deferral } from "./pub.ts";
 
 /** POST /message/finish?topic=&channel=&id=: finishes a message in a channel, whether it is in flight, waiting or deferred. */
 export async function finishMessage(call: HttpCall): Promise<Response> {
-  const { channel, sequence } = target(call);
-  await call.broker.messageControl.finish(channel, sequence, operatorName(call, channel));
-  logAction(call, channel, "finished");
+  const { part, sequence } = target(call);
+  await call.broker.messageControl.finish(part, sequence, operatorName(call, part));
+  logAction(call, part.channel, "finished");
   return empty();
 }
 
@@ -22,29 +23,36 @@ export async function finishMessage(call: HttpCall): Promise<Response> {
  */
 export async function requeueMessage(call: HttpCall): Promise<Response> {
   const { broker } = call;
-  const { channel, sequence } = target(call);
+  const { part, sequence } = target(call);
   const delayMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  await broker.messageControl.requeue(channel, sequence, delayMs, operatorName(call, channel));
-  logAction(call, channel, `requeued for ${delayMs} ms`);
+  await broker.messageControl.requeue(part, sequence, delayMs, operatorName(call, part));
+  logAction(call, part.channel, `requeued for ${delayMs} ms`);
   return empty();
 }
 
 /** @throws Refusal 400, 404, 409 */
-function target(call: HttpCall): { channel: Channel; sequence: number } {
+function target(call: HttpCall): ReleasedMessage {
   const channel = existingChannel(call);
   const id = call.query.get("id");
   if (id === undefined) throw new Refusal(400, "MISSING_ARG_ID");
-  return { channel, sequence: releasedSequence(channel, id) };
+  return releasedMessage(channel, id);
 }
 
-/** The sequence of a message that its topic has released to a channel. @throws Refusal 400, 404, 409 */
-export function releasedSequence({ topic }: Channel, id: string): number {
-  const sequence = sequenceOfId(topic.log, id);
-  if (sequence === undefined) throw new Refusal(400, "INVALID_ARG_ID");
-  if (sequence >= topic.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
+/** A message that its topic has released to a channel. */
+interface ReleasedMessage {
+  part: ChannelPartition;
+  sequence: number;
+}
+
+/** @throws Refusal 400, 404, 409 */
+export function releasedMessage(channel: Channel, id: string): ReleasedMessage {
+  const message = messageOfId(channel.topic, id);
+  if (message === undefined) throw new Refusal(400, "INVALID_ARG_ID");
+  const { partition, sequence } = message;
+  if (sequence >= partition.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   // The topic is paused, so the channel has not got the message yet.
-  if (sequence >= topic.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
-  return sequence;
+  if (sequence >= partition.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
+  return { part: channel.partIn(partition), sequence };
 }
 
 function logAction(call: HttpCall, channel: Channel, what: string): void {

@@ -2,11 +2,12 @@ import { encodedJson, Refusal } from "../../http/server/reply.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { type LogRecord, recordAt, visitRecords } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
-import type { Channel } from "../topics/channel/channel.ts";
+import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
 import { listDeferred, parsePageStart } from "../topics/inspect/deferred-search.ts";
-import { sequenceOfId } from "../topics/inspect/log-position.ts";
+import { messageOfId } from "../topics/inspect/log-position.ts";
 import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import { existingChannel, existingTopic, positionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, statusJson } from "./message-json.ts";
@@ -15,10 +16,10 @@ import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_
 
 /** GET /topic/messages?topic=[&from=POSITION][&limit=][&format=]: a page of a topic's log (topics/inspect/log-position.ts). */
 export function topicMessages(call: HttpCall): Response {
-  const topic = existingTopic(call);
-  const from = call.query.get("from") === undefined ? topic.log.startSequence : positionArgument(call, topic, "from");
+  const [partition] = existingTopic(call).partitions;
+  const from = call.query.get("from") === undefined ? partition.log.startSequence : positionArgument(call, partition, "from");
   const list = new MessageList(formatArgument(call), limitArgument(call));
-  const { log } = topic;
+  const { log } = partition;
   const add = (record: LogRecord) => {
     list.add(record.sequence, record.buffer, record.from, record.to);
     return list.full;
@@ -31,15 +32,15 @@ export function topicMessages(call: HttpCall): Response {
 export function oneMessage(call: HttpCall): Response {
   const topic = existingTopic(call);
   const format = formatArgument(call);
-  const sequence = idArgument(call, topic);
-  const record = recordAt(topic.log, sequence);
+  const { partition, sequence } = idArgument(call, topic);
+  const record = recordAt(partition.log, sequence);
   if (record === undefined) throw new Refusal(404, "MESSAGE_NOT_FOUND");
-  const channels = [...topic.channels.values()].map((channel) => ({
+  const channels = [...partition.channels.values()].map((channel) => ({
     channel_name: channel.name,
     ...statusJson(call.broker, messageStatus(channel, sequence)),
     traced: channel.inFlight.trace !== undefined,
   }));
-  const more = { traced: topic.trace !== undefined, channels };
+  const more = { traced: topic.isTraced, channels };
   return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, more));
 }
 
@@ -48,28 +49,34 @@ export function oneMessage(call: HttpCall): Response {
  * messages in a state, by sequence.
  */
 export function channelMessages(call: HttpCall): Response {
-  const channel = existingChannel(call);
+  const [channel] = existingChannel(call).partitions;
   const state = call.query.get("state");
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));
   if (state === "deferred") return encodedJson(list.toJson({ next: addDeferred(call, channel, list) }));
-  const from = call.query.get("from") === undefined ? 0 : positionArgument(call, channel.topic, "from");
+  const from = call.query.get("from") === undefined ? 0 : positionArgument(call, channel.partition, "from");
   if (state === "in_flight") return encodedJson(list.toJson({ next: addDelivered(call, channel, "in_flight", from, list) }));
   if (state === "waiting") return encodedJson(list.toJson({ next: addWaiting(call, channel, from, list) }));
   throw new Refusal(400, "INVALID_ARG_STATE");
 }
 
-/** The sequence of the message that the argument `id` names. @throws Refusal 400 */
-export function idArgument({ query }: HttpCall, topic: Topic): number {
+/** The message that the argument `id` names. @throws Refusal 400 */
+export function idArgument({ query }: HttpCall, topic: Topic): { partition: TopicPartition; sequence: number } {
   const id = query.get("id");
   if (id === undefined) throw new Refusal(400, "MISSING_ARG_ID");
-  const sequence = sequenceOfId(topic.log, id);
-  if (sequence === undefined) throw new Refusal(400, "INVALID_ARG_ID");
-  return sequence;
+  const message = messageOfId(topic, id);
+  if (message === undefined) throw new Refusal(400, "INVALID_ARG_ID");
+  return message;
 }
 
 /** Adds messages in a state that were delivered before. @returns where the next page begins; null at the end */
-function addDelivered({ broker }: HttpCall, channel: Channel, state: MessageState, from: number, list: MessageList): number | null {
+function addDelivered(
+  { broker }: HttpCall,
+  channel: ChannelPartition,
+  state: MessageState,
+  from: number,
+  list: MessageList,
+): number | null {
   const frames = new Frames(channel);
   for (const one of messagesIn(channel, state, from, 1001)) {
     if (list.full) return one.sequence;
@@ -84,7 +91,7 @@ function addDelivered({ broker }: HttpCall, channel: Channel, state: MessageStat
  * Adds deferred messages: first those with a short delay, which are in memory, then those in the deferred store. Pages of the
  * store begin at a name instead of a sequence.
  */
-function addDeferred(call: HttpCall, channel: Channel, list: MessageList): string | number | null {
+function addDeferred(call: HttpCall, channel: ChannelPartition, list: MessageList): string | number | null {
   const { broker, query } = call;
   const text = query.get("from");
   let from = parsePageStart(text ?? "memory-0");
@@ -114,10 +121,10 @@ function addDeferred(call: HttpCall, channel: Channel, list: MessageList): strin
 }
 
 /** Adds waiting messages: first those that are delivered again, then those that were never delivered. */
-function addWaiting(call: HttpCall, channel: Channel, from: number, list: MessageList): number | null {
+function addWaiting(call: HttpCall, channel: ChannelPartition, from: number, list: MessageList): number | null {
   const again = addDelivered(call, channel, "requeued", from, list);
   if (again !== null) return again;
-  const { log, released } = channel.topic;
+  const { log, released } = channel.partition;
   const fresh = statusJson(call.broker, messageStatus(channel, released));
   let reads = PAGE_READS;
   for (const range of freshRanges(channel, from, released)) {
@@ -137,8 +144,8 @@ class Frames {
   private readonly log: TopicLog;
   private last: { start: number; end: number; buffer: Buffer } | undefined;
 
-  constructor(private readonly channel: Channel) {
-    this.log = channel.topic.log;
+  constructor(private readonly channel: ChannelPartition) {
+    this.log = channel.partition.log;
   }
 
   /** @returns undefined if the bytes are damaged */

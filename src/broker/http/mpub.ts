@@ -28,7 +28,8 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  await broker.publishing.publishBatch(topic, idempotencyKey(call), batch, publishOrigin(call, topic));
+  const partition = topic.nextPartition();
+  await broker.publishing.publishBatch(partition, idempotencyKey(call), batch, publishOrigin(call, partition));
   return text("OK");
 }
 

@@ -20,7 +20,8 @@ export async function pub(call: HttpCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  await broker.publishing.publish(topic, idempotencyKey(call), body, deferMs, publishOrigin(call, topic));
+  const partition = topic.nextPartition();
+  await broker.publishing.publish(partition, idempotencyKey(call), body, deferMs, publishOrigin(call, partition));
   return text("OK");
 }
 

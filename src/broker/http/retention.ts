@@ -21,7 +21,7 @@ export function getRetention(call: HttpCall): Response {
 export function setRetention(call: HttpCall): Response {
   const { query } = call;
   const topic = existingTopic(call);
-  if (topic.log.files === undefined) throw new Refusal(400, "EPHEMERAL_TOPIC");
+  if (topic.ephemeral) throw new Refusal(400, "EPHEMERAL_TOPIC");
   const time = query.get("time");
   const bytes = query.get("bytes");
   if (query.get("default") === "true") {
@@ -36,7 +36,7 @@ export function setRetention(call: HttpCall): Response {
 
 function describe(topic: Topic): object {
   const { timeMs, bytes, own } = topic.retention;
-  const { log } = topic;
+  const [{ log }] = topic.partitions;
   log.catchUp();
   const extent = log.files?.extent ?? { bytes: 0, oldestMs: 0 };
   return {

@@ -4,6 +4,7 @@ import { isKernelError } from "../storage/disk/unreadable-file.ts";
 import { recordAt } from "../storage/log/records.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import { type LifeEvent, lifeOf } from "../trace/life.ts";
 import { channelNotFound, existingChannel, existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
@@ -57,18 +58,18 @@ function youzan(call: HttpCall, on: boolean): Response {
 /** GET /message/trace?topic=&id=[&channel=]: what was recorded of one message, oldest first; in one channel, if one is given. */
 export async function messageTrace(call: HttpCall): Promise<Response> {
   const topic = existingTopic(call);
-  const sequence = idArgument(call, topic);
-  const found = await call.broker.traceSearch.find(topic.number, sequence);
+  const { partition, sequence } = idArgument(call, topic);
+  const found = await call.broker.traceSearch.find(partition.number, sequence);
   if (found === "busy") throw new Refusal(503, "TOO_MANY_REQUESTS");
   const events = lifeOf(found.events, sequence, call.query.get("channel"));
-  if (events.length > 0 && !events.some(({ kind }) => kind === "published")) events.unshift(...publishedOf(topic, sequence));
+  if (events.length > 0 && !events.some(({ kind }) => kind === "published")) events.unshift(...publishedOf(partition, sequence));
   return json({ events, left_out: found.leftOut });
 }
 
 /** When a message was published whose topic was not traced then, by its timestamp. None if the log does not have it any more. */
-function publishedOf(topic: Topic, sequence: number): LifeEvent[] {
+function publishedOf({ log }: TopicPartition, sequence: number): LifeEvent[] {
   try {
-    const record = recordAt(topic.log, sequence);
+    const record = recordAt(log, sequence);
     if (record === undefined) return [];
     const time = Number(record.buffer.readBigUInt64BE(record.from + TIMESTAMP_OFFSET) / 1_000_000n);
     const nobody = { channel: null, attempts: null, by: null, delay_ms: null };
@@ -99,13 +100,13 @@ function onArgument({ query }: HttpCall): boolean {
 
 function describeTopic({ broker }: HttpCall, topic: Topic): object {
   const channels = [...topic.channels.values()].filter((channel) => broker.tracing.hasChannel(channel)).map(({ name }) => name);
-  return { topic_name: topic.name, on: topic.trace !== undefined, channels, store: describeStore(broker) };
+  return { topic_name: topic.name, on: topic.isTraced, channels, store: describeStore(broker) };
 }
 
 function describeChannel({ broker }: HttpCall, channel: Channel): object {
-  const { topic, name, inFlight } = channel;
+  const { topic, name, isTraced } = channel;
   const own = broker.tracing.hasChannel(channel);
-  return { topic_name: topic.name, channel_name: name, on: inFlight.trace !== undefined, own, store: describeStore(broker) };
+  return { topic_name: topic.name, channel_name: name, on: isTraced, own, store: describeStore(broker) };
 }
 
 /** The state of the traces of all topics. */

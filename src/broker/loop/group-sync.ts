@@ -6,10 +6,10 @@ import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { SyncGroup } from "../storage/disk/sync-group.ts";
 import type { KeyStore } from "../storage/idempotency/key-store.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { EventLoopTurn } from "./turn.ts";
 
-/** Topics whose logs are brought up to date and synced in one turn of the event loop. */
+/** Logs that are brought up to date and synced in one turn of the event loop. */
 const SYNCED_PER_TURN = 64;
 
 /** What a group sync works on. */
@@ -19,7 +19,7 @@ export interface GroupSyncParts {
   deferred: DeferredStore;
   keys: KeyStore<PendingPublish>;
   checkpointer: Pick<Checkpointer, "syncBegins" | "syncEnded">;
-  registry: { readonly topics: ReadonlyMap<string, Topic> };
+  registry: { readonly partitions: Iterable<TopicPartition> };
   syncTimeoutMs: number;
 }
 
@@ -59,17 +59,17 @@ export class GroupSync {
   /** Syncs what waiting acknowledgements rest on. */
   readonly syncPublished = (done: (error: Error | undefined) => void): void => {
     const { turn } = this.parts;
-    const topics = turn.unsyncedTopics;
-    turn.unsyncedTopics = new Set();
-    this.sync(topics, done);
+    const partitions = turn.unsyncedPartitions;
+    turn.unsyncedPartitions = new Set();
+    this.sync(partitions, done);
   };
 
-  /** Syncs every topic, whether somebody waits for it or not. */
-  readonly syncAll = (done: (error: Error | undefined) => void): void => this.sync(this.parts.registry.topics.values(), done);
+  /** Syncs every partition, whether somebody waits for it or not. */
+  readonly syncAll = (done: (error: Error | undefined) => void): void => this.sync(this.parts.registry.partitions, done);
 
-  private sync(topics: Iterable<Topic>, done: (error: Error | undefined) => void): void {
+  private sync(partitions: Iterable<TopicPartition>, done: (error: Error | undefined) => void): void {
     const { clock, deferred, keys, checkpointer } = this.parts;
-    const round: Round = { topics: [...topics], logs: new Map(), entries: undefined, keys: undefined, sinceMs: clock.steadyMs() };
+    const round: Round = { partitions: [...partitions], logs: new Map(), entries: undefined, keys: undefined, sinceMs: clock.steadyMs() };
     deferred.syncBegins();
     keys.syncBegins();
     checkpointer.syncBegins();
@@ -88,10 +88,10 @@ export class GroupSync {
       round.keys = error;
       ofKeys(error);
     });
-    // Some in each turn: writing to their own files what a thousand topics have only in the journal takes a while.
+    // Some in each turn: writing to their own files what a thousand logs have only in the journal takes a while.
     const syncFrom = (from: number) => {
-      for (const topic of round.topics.slice(from, from + SYNCED_PER_TURN)) syncLog(topic, round, group);
-      if (from + SYNCED_PER_TURN < round.topics.length) clock.callAfterTurn(() => syncFrom(from + SYNCED_PER_TURN));
+      for (const partition of round.partitions.slice(from, from + SYNCED_PER_TURN)) syncLog(partition, round, group);
+      if (from + SYNCED_PER_TURN < round.partitions.length) clock.callAfterTurn(() => syncFrom(from + SYNCED_PER_TURN));
       else group.seal();
     };
     syncFrom(0);
@@ -102,13 +102,13 @@ export class GroupSync {
     const { clock, deferred, keys, turn, checkpointer } = this.parts;
     this.failure = failure;
     this.durations.record(clock.steadyMs() - round.sinceMs);
-    for (const topic of round.topics) topic.syncFailure = round.logs.get(topic) ?? round.keys;
+    for (const partition of round.partitions) partition.syncFailure = round.logs.get(partition) ?? round.keys;
     const refusal = round.entries ?? round.keys;
     keys.syncEnded(turn.agingMs, refusal);
     checkpointer.syncEnded(round.entries === undefined);
     deferred.syncEnded(failure, refusal);
     // What rests on these logs goes on waiting for them.
-    for (const topic of round.logs.keys()) turn.queueSync(topic);
+    for (const partition of round.logs.keys()) turn.queueSync(partition);
     if (failure !== undefined) this.expect(turn.nowMs);
     if (deferred.hasWork) turn.schedule();
     done(failure);
@@ -117,21 +117,21 @@ export class GroupSync {
 
 /** What a sync covers, and what of it failed. */
 interface Round {
-  readonly topics: readonly Topic[];
+  readonly partitions: readonly TopicPartition[];
   /** When it began, ms of a steady clock. */
   readonly sinceMs: number;
-  readonly logs: Map<Topic, Error>;
+  readonly logs: Map<TopicPartition, Error>;
   /** Why entries of deferred messages, or the names of their files, could not be synced. */
   entries: Error | undefined;
   keys: Error | undefined;
 }
 
-function syncLog(topic: Topic, round: Round, group: SyncGroup): void {
-  const { log, deleted } = topic;
+function syncLog(partition: TopicPartition, round: Round, group: SyncGroup): void {
+  const { log, deleted } = partition;
   if (deleted) return;
   const ended = group.add();
   const end = (error: Error | undefined) => {
-    if (error !== undefined && !topic.deleted) round.logs.set(topic, error);
+    if (error !== undefined && !partition.deleted) round.logs.set(partition, error);
     ended(error);
   };
   const failure = log.catchUp();

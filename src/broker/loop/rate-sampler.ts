@@ -1,5 +1,5 @@
 import { rateStep } from "../../base/rates.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 
 const INTERVAL_MS = 1000;
 
@@ -7,7 +7,7 @@ const INTERVAL_MS = 1000;
 export class RateSampler {
   private sampledAtMs = Number.NaN;
 
-  constructor(private readonly registry: { readonly topics: ReadonlyMap<string, Topic> }) {}
+  constructor(private readonly registry: { readonly partitions: Iterable<TopicPartition> }) {}
 
   /** Takes samples if it is time to. @param nowMs of a steady clock */
   sampleIfDue(nowMs: number): void {
@@ -16,9 +16,9 @@ export class RateSampler {
     this.sampledAtMs = nowMs;
     // The first call has nothing to compare with but the start, which is as long ago as an interval at the most.
     const step = rateStep((Number.isNaN(elapsedMs) ? INTERVAL_MS : elapsedMs) / 1000);
-    for (const topic of this.registry.topics.values()) {
-      topic.meter.sample(topic.messageCount, step);
-      for (const channel of topic.channels.values()) channel.meter.sample(channel, step);
+    for (const partition of this.registry.partitions) {
+      partition.meter.sample(partition.messageCount, step);
+      for (const channel of partition.channels.values()) channel.meter.sample(channel, step);
     }
   }
 }

@@ -10,8 +10,8 @@ import type { GroupSync } from "./group-sync.ts";
 import type { Health } from "./health.ts";
 import { type EventLoopTurn, type Flushable, TRIM_INTERVAL_MS } from "./turn.ts";
 
-/** With this many topics to commit in one turn, small commits go to the journal first. */
-const JOURNALED_TOPICS = 4;
+/** With this many logs to commit in one turn, small commits go to the journal first. */
+const JOURNALED_LOGS = 4;
 
 /** What a tick works on. */
 export interface TickParts {
@@ -46,10 +46,10 @@ export class Tick {
     this.commitDeferred();
     if (keys.hasWork) {
       keys.commit(turn.agingMs, deferred.failure);
-      this.commitTopics();
+      this.commitPartitions();
       keys.confirm(turn.agingMs);
     } else {
-      this.commitTopics();
+      this.commitPartitions();
     }
     acks.onCommitted();
     // Before the consumers are served: meanwhile the producers make their next messages.
@@ -81,27 +81,27 @@ export class Tick {
   /** Frees the chunks and segments that no channel needs any more. */
   trimLogs(): void {
     const { turn, rateLimitedLog } = this.parts;
-    if (turn.topicsToTrim.length === 0) return;
+    if (turn.partitionsToTrim.length === 0) return;
     this.trimmedAtMs = turn.nowMs;
-    const topics = turn.topicsToTrim;
-    turn.topicsToTrim = [];
-    for (const topic of topics) surviveDisk(`TOPIC(${topic.name})`, rateLimitedLog, () => topic.trimLog());
+    const partitions = turn.partitionsToTrim;
+    turn.partitionsToTrim = [];
+    for (const partition of partitions) surviveDisk(`TOPIC(${partition.name})`, rateLimitedLog, () => partition.trimLog());
   }
 
-  private commitTopics(): void {
+  private commitPartitions(): void {
     const { turn, journal, deferred, health, freeSpace, groupSync } = this.parts;
-    if (turn.dirtyTopics.length === 0) return;
-    const topics = turn.dirtyTopics;
-    turn.dirtyTopics = [];
+    if (turn.dirtyPartitions.length === 0) return;
+    const partitions = turn.dirtyPartitions;
+    turn.dirtyPartitions = [];
     health.log = undefined;
-    if (topics.length >= JOURNALED_TOPICS && deferred.statusFailure === undefined) {
-      for (const topic of topics) if (topic.mayJournal) topic.log.stageInJournal(journal);
+    if (partitions.length >= JOURNALED_LOGS && deferred.statusFailure === undefined) {
+      for (const partition of partitions) if (partition.mayJournal) partition.log.stageInJournal(journal);
       journal.writeStaged(turn.wallMs, turn.steadyMs);
     }
-    for (const topic of topics) {
-      if (topic.deleted) continue;
-      topic.commit(turn.nowMs, turn.wallMs);
-      health.log ??= topic.failure;
+    for (const partition of partitions) {
+      if (partition.deleted) continue;
+      partition.commit(turn.nowMs, turn.wallMs);
+      health.log ??= partition.failure;
     }
     if (health.log !== undefined) freeSpace.failed(turn.steadyMs);
     groupSync.expect(turn.nowMs);
@@ -121,8 +121,8 @@ export class Tick {
         const { code, message, stack } = error as NodeJS.ErrnoException;
         // The kernel's error says enough; a defect's does not.
         const why = code === undefined ? stack : message;
-        rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.topic.name}: cannot deliver: ${why}`, {
-          topic: channel.topic.name,
+        rateLimitedLog.error(`CHANNEL(${channel.name}) of ${channel.partition.name}: cannot deliver: ${why}`, {
+          topic: channel.channel.topic.name,
           channel: channel.name,
         });
         channel.dispatchFailed(error as Error);

@@ -117,7 +117,7 @@ export class Timers {
     const now = turn.nowMs;
     if (listener.nextCheckMs <= now) listener.checkTime(now);
     let next = listener.nextCheckMs;
-    for (const channel of registry.channelsById.values()) {
+    for (const channel of registry.channelPartitions.values()) {
       if (channel.nextDeadlineMs <= now) channel.expire(now);
       if (channel.nextDeadlineMs < next) next = channel.nextDeadlineMs;
     }
@@ -148,9 +148,9 @@ export class Timers {
     const { turn, registry, deferred, keys, checkpointer, metadata, metadataBackup, freeSpace, health, rates, lock, openFiles, logger } =
       this.parts;
     this.nextSurveyMs = nowMs + SURVEY_INTERVAL_MS;
-    for (const topic of registry.topics.values()) {
-      topic.shrinkIfIdle(nowMs);
-      topic.reviewRetention(nowMs);
+    for (const partition of registry.partitions) {
+      partition.shrinkIfIdle(nowMs);
+      partition.reviewRetention(nowMs);
     }
     rates.sampleIfDue(turn.steadyMs);
     openFiles.closeIdle(turn.steadyMs);
@@ -161,7 +161,7 @@ export class Timers {
       this.nextProbeMs = nowMs + PROBE_INTERVAL_MS;
       if (freeSpace.takesWrites()) health.forgetWriteFailures();
     }
-    checkpointer.review(nowMs, turn.clockStepMs, registry.topics.values());
+    checkpointer.review(nowMs, turn.clockStepMs, registry.partitions);
     if (nowMs >= this.nextNotesMs) {
       this.nextNotesMs = nowMs + NOTES_INTERVAL_MS;
       deferred.notes.noteAll();

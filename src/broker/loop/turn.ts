@@ -1,7 +1,7 @@
 import type { Clock, Timer } from "../../base/clock.ts";
 import type { Timestamp } from "../../frame/layout.ts";
-import type { Channel } from "../topics/channel/channel.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { Turn } from "../topics/turn.ts";
 import { TurnClock } from "./turn-clock.ts";
 
@@ -34,12 +34,12 @@ export class EventLoopTurn implements Turn {
   private missedWake = false;
 
   /** Work for the next tick, each in the list once. The tick takes the lists and leaves empty ones. */
-  dirtyTopics: Topic[] = [];
-  dirtyChannels: Channel[] = [];
+  dirtyPartitions: TopicPartition[] = [];
+  dirtyChannels: ChannelPartition[] = [];
   dirtyConnections: Flushable[] = [];
-  topicsToTrim: Topic[] = [];
-  /** Topics with commits that must be synced before they are acknowledged. */
-  unsyncedTopics = new Set<Topic>();
+  partitionsToTrim: TopicPartition[] = [];
+  /** Partitions with commits that must be synced before they are acknowledged. */
+  unsyncedPartitions = new Set<TopicPartition>();
   /** The deferred store has a bucket now that it may not have had when it was last asked what is next. */
   deferredChanged = false;
 
@@ -125,16 +125,16 @@ export class EventLoopTurn implements Turn {
     this.clock.callAfterTurn(this.runTick);
   }
 
-  queueCommit(topic: Topic): void {
-    this.dirtyTopics.push(topic);
+  queueCommit(partition: TopicPartition): void {
+    this.dirtyPartitions.push(partition);
     this.schedule();
   }
 
-  queueSync(topic: Topic): void {
-    this.unsyncedTopics.add(topic);
+  queueSync(partition: TopicPartition): void {
+    this.unsyncedPartitions.add(partition);
   }
 
-  queueDispatch(channel: Channel): void {
+  queueDispatch(channel: ChannelPartition): void {
     this.dirtyChannels.push(channel);
     this.schedule();
   }
@@ -144,8 +144,8 @@ export class EventLoopTurn implements Turn {
     this.schedule();
   }
 
-  queueTrim(topic: Topic): void {
-    this.topicsToTrim.push(topic);
+  queueTrim(partition: TopicPartition): void {
+    this.partitionsToTrim.push(partition);
     this.wakeAt(this.turnClock.nowMs + TRIM_INTERVAL_MS);
   }
 

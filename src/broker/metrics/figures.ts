@@ -5,6 +5,7 @@ import { CHANNEL_RATES } from "../topics/channel/channel-meter.ts";
 import { oldestInChannel, oldestInTopic } from "../topics/inspect/oldest.ts";
 import type { RetiredTotals } from "../topics/retired-totals.ts";
 import type { Topic } from "../topics/topic.ts";
+import { newSizes } from "../topics/topic-meter.ts";
 import type { StatsSource } from "./stats.ts";
 
 // What bunsq's console shows and nsqd does not have: the keys that /stats has in addition with bunsq=true (docs/metrics.md).
@@ -118,10 +119,12 @@ export class Figures {
     this.sum(topic);
     this.all.add(this.one);
     this.bytes += logBytes(topic);
-    this.sizes.add(topic.meter.sizes);
-    for (const { meter } of topic.channels.values()) {
-      this.toDelivery.add(meter.toDelivery);
-      this.toFinish.add(meter.toFinish);
+    for (const { meter } of topic.partitions) this.sizes.add(meter.sizes);
+    for (const { partitions } of topic.channels.values()) {
+      for (const { meter } of partitions) {
+        this.toDelivery.add(meter.toDelivery);
+        this.toFinish.add(meter.toFinish);
+      }
     }
   }
 
@@ -131,9 +134,9 @@ export class Figures {
       rates: this.one.figures(),
       oldest_age_ms: this.one.oldestAgeMs,
       log_bytes: logBytes(topic),
-      traced: topic.trace !== undefined,
+      traced: topic.isTraced,
       ...(this.isDetailed
-        ? { latency: [latencyOf("message_size", topic.meter.sizes), ...channelLatency([...topic.channels.values()])] }
+        ? { latency: [latencyOf("message_size", sizesIn(topic)), ...channelLatency([...topic.channels.values()])] }
         : {}),
     };
   }
@@ -141,7 +144,7 @@ export class Figures {
   channel(channel: Channel): ChannelFigures {
     const { one } = this;
     one.clear();
-    for (let i = 0; i < CHANNEL_RATES.length; i++) one.addRates(channel.meter.rates, i, i);
+    for (const { meter } of channel.partitions) for (let i = 0; i < CHANNEL_RATES.length; i++) one.addRates(meter.rates, i, i);
     return {
       rates: one.figures(),
       oldest_age_ms: ageOf(oldestInChannel(channel), this.nowMs),
@@ -173,23 +176,29 @@ export class Figures {
   private sum(topic: Topic): void {
     const { one, nowMs } = this;
     one.clear();
-    one.addRates(topic.meter.rates, 0, 0);
+    for (const { meter } of topic.partitions) one.addRates(meter.rates, 0, 0);
     one.addAge(ageOf(oldestInTopic(topic), nowMs));
     for (const channel of topic.channels.values()) {
-      for (let i = 1; i < CHANNEL_RATES.length; i++) one.addRates(channel.meter.rates, i, i);
+      for (const { meter } of channel.partitions) for (let i = 1; i < CHANNEL_RATES.length; i++) one.addRates(meter.rates, i, i);
       one.addAge(ageOf(oldestInChannel(channel), nowMs));
     }
   }
 }
 
-/** The bytes of the log from a channel's next message to its end. Messages in between may be finished. */
-export function backlogBytes({ topic, position }: Channel): number {
-  return Math.max(0, topic.log.committedEnd - position);
+/** The bytes of the logs from a channel's next messages to their ends. Messages in between may be finished. */
+export function backlogBytes({ partitions }: Channel): number {
+  return partitions.reduce((bytes, { partition, position }) => bytes + Math.max(0, partition.log.committedEnd - position), 0);
 }
 
-/** The bytes of a topic's log on the disk. */
-export function logBytes({ log }: Topic): number {
-  return log.files?.extent.bytes ?? 0;
+/** The bytes of a topic's logs on the disk. */
+export function logBytes({ partitions }: Topic): number {
+  return partitions.reduce((bytes, { log }) => bytes + (log.files?.extent.bytes ?? 0), 0);
+}
+
+function sizesIn({ partitions }: Topic): Histogram {
+  const sizes = newSizes();
+  for (const { meter } of partitions) sizes.add(meter.sizes);
+  return sizes;
 }
 
 function ageOf(timeMs: number | undefined, nowMs: number): number | null {
@@ -202,9 +211,11 @@ function rounded(value: number): number {
 
 function channelLatency(channels: readonly Channel[]): LatencyFigures[] {
   const [toDelivery, toFinish] = [newDurations(), newDurations()];
-  for (const { meter } of channels) {
-    toDelivery.add(meter.toDelivery);
-    toFinish.add(meter.toFinish);
+  for (const { partitions } of channels) {
+    for (const { meter } of partitions) {
+      toDelivery.add(meter.toDelivery);
+      toFinish.add(meter.toFinish);
+    }
   }
   return [latencyOf("publish_to_delivery", toDelivery), latencyOf("delivery_to_finish", toFinish)];
 }

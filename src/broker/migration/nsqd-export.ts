@@ -101,7 +101,7 @@ class NsqdExport {
     const deleted = new Set(deletedFolders(disk, directory).map(({ topicId }) => topicId));
     const rows = metadata.topics().filter(({ id, number, name }) => {
       const folder = topicFolder(directory, number, name);
-      return !deleted.has(id) && !(disk.exists(folder) && isMarkedDeleted(disk, folder, metadata.wasUsedBefore(number)));
+      return !deleted.has(id) && !(disk.exists(folder) && isMarkedDeleted(disk, folder, metadata.numbers.wasUsedBefore(number)));
     });
     const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
     for (const { row, channels } of topics) {

@@ -253,7 +253,7 @@ class NsqdImport {
       await TopicImport.run(parts, topic, known.get(topic.name), begun.get(topic.name));
       await this.pace.breathe();
     }
-    metadata.freeOrphanedNumbers();
+    metadata.numbers.freeOrphaned();
   }
 
   /** A number above those of all entries in the deferred store. */

@@ -6,7 +6,7 @@ import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { FileNotes } from "../storage/file-notes.ts";
 import { recordAt } from "../storage/log/records.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
 import { EntryTally, isClaimed } from "./entry-tally.ts";
@@ -61,12 +61,12 @@ export class DeferredRecovery {
     if (total.unclaimed > 0 && this.topics.rowsLost) this.keepUnclaimed(total.unclaimed);
     this.apply(total);
     // Topics that are made later are in no bucket of an earlier run.
-    if (!this.started) for (const topic of this.registry.topics.values()) this.skipMentioned(topic);
+    if (!this.started) for (const partition of this.registry.partitions) this.skipMentioned(partition);
     this.started = true;
   }
 
   /** Restores what a topic has that was just opened. @throws UnreadableFile: nothing has changed then */
-  runTopic(topic: Topic): void {
+  runTopic(topic: TopicPartition): void {
     const tally = new EntryTally(this.registry);
     this.parts.deferred.recoverTopic(
       topic.id,
@@ -94,7 +94,7 @@ export class DeferredRecovery {
   }
 
   private hasJoined(entry: ScannedEntry, sequence: number, tally: EntryTally): boolean {
-    const topic = this.registry.topicById(entry.topicId);
+    const topic = this.registry.partitionById(entry.topicId);
     if (topic === undefined) return false;
     if (topic.log.files?.survivedRestart(sequence) === true && !isAnother(topic.log, sequence, entry)) {
       // That the entry is done with is noted after the next sync, which has to cover the log.
@@ -108,7 +108,7 @@ export class DeferredRecovery {
 
   private apply(tally: EntryTally): void {
     const { stored, mentioned } = tally;
-    for (const [channel, { all }] of stored) tally.mention(channel.topic, all.next);
+    for (const [channel, { all }] of stored) tally.mention(channel.partition, all.next);
     for (const [topic, next] of mentioned) skipLost(this.parts.logger, this.registry, topic, next);
     this.findSuperseded(tally);
     for (const [channel, { all }] of stored) {
@@ -128,7 +128,7 @@ export class DeferredRecovery {
   private findSuperseded({ stored }: EntryTally): void {
     if ([...stored.values()].every(({ repeated }) => repeated.size === 0)) return;
     const visit = (entry: StoredEntry) => {
-      const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelsById.get(entry.channelId);
+      const channel = entry.kind === KIND_PUBLISH ? undefined : this.registry.channelPartitions.get(entry.channelId);
       const repeated = channel === undefined ? undefined : stored.get(channel)?.repeated;
       const known = repeated?.get(entry.sequence);
       if (known === undefined || !this.registry.wanted(entry)) return;
@@ -158,7 +158,7 @@ export class DeferredRecovery {
   }
 
   /** Skips sequences that a bucket may mention which was not read yet. */
-  private skipMentioned(topic: Topic): void {
+  private skipMentioned(topic: TopicPartition): void {
     if (topic.log.files === undefined || this.parts.deferred.unrecovered === undefined) return;
     topic.skipLost(topic.log.next + SKIPPED_SEQUENCES);
   }

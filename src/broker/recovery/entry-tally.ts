@@ -1,6 +1,6 @@
 import { KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
-import type { Channel } from "../topics/channel/channel.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import { SequenceSet } from "./sequence-set.ts";
 
@@ -14,19 +14,19 @@ export interface StoredSequences {
 /** Counts entries of the deferred store for their topics and channels. It is dropped if the bucket that they are in cannot be read to its end. */
 export class EntryTally {
   /** Numbers of the deferred publishes of each topic. They are counted even if nobody wants them any more: until they are dropped. */
-  readonly publishes = new Map<Topic, number[]>();
+  readonly publishes = new Map<TopicPartition, number[]>();
   /** How many entries belong to no topic and no channel. */
   unclaimed = 0;
-  readonly stored = new Map<Channel, StoredSequences>();
+  readonly stored = new Map<ChannelPartition, StoredSequences>();
   /** By topic, one more than the highest sequence that the entries mention. */
-  readonly mentioned = new Map<Topic, number>();
+  readonly mentioned = new Map<TopicPartition, number>();
 
   constructor(private readonly registry: TopicRegistry) {}
 
   add(entry: StoredEntry): void {
     if (!isClaimed(this.registry, entry)) this.unclaimed++;
     if (entry.kind === KIND_PUBLISH) {
-      const topic = this.registry.topicById(entry.topicId);
+      const topic = this.registry.partitionById(entry.topicId);
       if (topic === undefined) return;
       const numbers = this.publishes.get(topic);
       if (numbers === undefined) this.publishes.set(topic, [entry.number]);
@@ -34,11 +34,11 @@ export class EntryTally {
       return;
     }
     if (!this.registry.wanted(entry)) return;
-    const channel = this.registry.channelsById.get(entry.channelId);
+    const channel = this.registry.channelPartitions.get(entry.channelId);
     if (channel !== undefined) this.addSequence(channel, entry.sequence);
   }
 
-  mention(topic: Topic, next: number): void {
+  mention(topic: TopicPartition, next: number): void {
     this.mentioned.set(topic, Math.max(this.mentioned.get(topic) ?? 0, next));
   }
 
@@ -53,7 +53,7 @@ export class EntryTally {
     }
   }
 
-  private addSequence(channel: Channel, sequence: number): void {
+  private addSequence(channel: ChannelPartition, sequence: number): void {
     let found = this.stored.get(channel);
     if (found === undefined) {
       found = { all: new SequenceSet(), repeated: new Map() };
@@ -66,5 +66,7 @@ export class EntryTally {
 /** Whether an entry's topic or channel exists, or may exist: it is not open yet. */
 export function isClaimed(registry: TopicRegistry, entry: StoredEntry): boolean {
   if (registry.waits(entry)) return true;
-  return entry.kind === KIND_PUBLISH ? registry.topicById(entry.topicId) !== undefined : registry.channelsById.has(entry.channelId);
+  return entry.kind === KIND_PUBLISH
+    ? registry.partitionById(entry.topicId) !== undefined
+    : registry.channelPartitions.has(entry.channelId);
 }

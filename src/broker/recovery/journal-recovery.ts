@@ -4,7 +4,7 @@ import type { Disk } from "../storage/disk/disk.ts";
 import type { FileNotes } from "../storage/file-notes.ts";
 import { JOURNAL_FILE, type Journal } from "../storage/log/journal.ts";
 import { type JournalEntry, journalDamage, noJournal, readJournal } from "../storage/log/journal-reader.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 
 /** What the recovery of a journal works with. */
 export interface JournalRecoveryParts {
@@ -17,8 +17,8 @@ export interface JournalRecoveryParts {
 
 /** The topics, for which damage counts. */
 interface Topics {
-  readonly topics: ReadonlyMap<string, Topic>;
-  topicById(id: number): Topic | undefined;
+  readonly partitions: Iterable<TopicPartition>;
+  partitionById(id: number): TopicPartition | undefined;
   countCorrupt(topicName: string): void;
 }
 
@@ -88,8 +88,8 @@ export class JournalRecovery {
   }
 
   /** @param key the topic's id, or its number in a journal of version 1 */
-  private topicOf(key: number): Topic | undefined {
-    if (!this.found.byNumber) return this.registry.topicById(key);
-    return [...this.registry.topics.values()].find(({ number }) => number === key);
+  private topicOf(key: number): TopicPartition | undefined {
+    if (!this.found.byNumber) return this.registry.partitionById(key);
+    return [...this.registry.partitions].find(({ number }) => number === key);
   }
 }

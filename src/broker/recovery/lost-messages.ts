@@ -1,6 +1,6 @@
 import type { Logger } from "../../base/logger.ts";
 import type { LastRun } from "../storage/file-notes.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 
 /**
@@ -10,7 +10,7 @@ import type { TopicRegistry } from "../topics/topic-registry.ts";
  * @param synced messages below were on the disk once: if they are gone, they were not lost in a crash
  * @param isKnown the messages were in the log when the last run ended, and no power cut came after that
  */
-export function skipLost(logger: Logger, registry: TopicRegistry, topic: Topic, next: number, synced = 0, isKnown = false): void {
+export function skipLost(logger: Logger, registry: TopicRegistry, topic: TopicPartition, next: number, synced = 0, isKnown = false): void {
   const from = topic.log.next;
   if (next <= from) return;
   topic.skipLost(next);

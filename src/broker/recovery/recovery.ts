@@ -3,7 +3,7 @@ import { StartError } from "../../base/start-error.ts";
 import type { ReadFailures, ReadRetry } from "../storage/disk/read-failures.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { RestoreResult } from "../storage/metadata/metadata-backup.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { WaitingTopic } from "../topics/waiting-topic.ts";
 import { DeferredRecovery } from "./deferred-recovery.ts";
@@ -32,8 +32,8 @@ interface ToOpen extends WaitingTopic {
  * until it can; everything else starts.
  */
 export class Recovery {
-  /** Called with each topic that was opened after the start. */
-  onOpened: (topic: Topic) => void = () => {};
+  /** Called with each partition that was opened after the start. */
+  onOpened: (partition: TopicPartition) => void = () => {};
   private readonly topics: TopicRecovery;
   private readonly deferred: DeferredRecovery;
   /** The retries of reading what all topics rest on: the journal, and the names of their folders. */
@@ -66,7 +66,7 @@ export class Recovery {
    */
   *run(): Generator<RecoveryProgress, void> {
     const { metadata, logger } = this.parts;
-    metadata.freeOrphanedNumbers();
+    metadata.numbers.freeOrphaned();
     const channelIds = metadata.channelIds();
     for (const row of metadata.topics()) this.expect(this.topics.rowSource(row), channelIds.get(row.id) ?? []);
     const { toOpen, registry } = this;
@@ -79,8 +79,8 @@ export class Recovery {
       throw unrecovered;
     });
     this.started = true;
-    const { topics, channelsById } = this.registry;
-    if (topics.size > 0) logger.info(`NSQ: ${topics.size} topics and ${channelsById.size} channels restored from ${this.directory}`);
+    const { topics, channelCount } = this.registry;
+    if (topics.size > 0) logger.info(`NSQ: ${topics.size} topics and ${channelCount} channels restored from ${this.directory}`);
   }
 
   /** Which of some entries of the deferred store a power cut has left, by their numbers. */
@@ -159,7 +159,7 @@ export class Recovery {
   /** Opens a topic. Whatever it fails at, the topic waits. @throws StartError at the start */
   private tryToOpen(topic: ToOpen): void {
     if (topic.retry.isWaiting) return;
-    let opened: Topic | undefined;
+    let opened: TopicPartition | undefined;
     // A folder that is left of an earlier topic may have the name of one that is open.
     const other = this.registry.topics.get(topic.name);
     const forget = () => {
@@ -184,10 +184,10 @@ export class Recovery {
   }
 
   /** Does for a topic that was opened late what the others had at the start. */
-  private announce(topic: Topic): void {
-    this.onOpened(topic);
-    this.registry.observer?.topicOpened(topic);
-    for (const channel of topic.channels.values()) channel.markDirty();
-    topic.markTrimmable();
+  private announce(partition: TopicPartition): void {
+    this.onOpened(partition);
+    this.registry.observer?.topicOpened(partition.topic);
+    for (const channel of partition.channels.values()) channel.markDirty();
+    partition.markTrimmable();
   }
 }

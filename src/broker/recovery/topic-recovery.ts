@@ -18,11 +18,12 @@ import { isRetaining, type Retention } from "../storage/log/retention.ts";
 import { isSegmentFile } from "../storage/log/segment.ts";
 import { damagedTopicFile, readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
-import { BACKUP_SEQUENCES, type MetadataStore } from "../storage/metadata/metadata-store.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
+import { BACKUP_SEQUENCES } from "../storage/metadata/topic-numbers.ts";
 import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
-import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
@@ -38,7 +39,7 @@ export interface TopicSource {
    *
    * @returns undefined if there is no topic: it was deleted
    */
-  open(): Topic | undefined;
+  open(): TopicPartition | undefined;
 }
 
 /** A topic's folder, and what its topic file says; undefined: an earlier release made the folder. */
@@ -170,9 +171,9 @@ export class TopicRecovery {
 
   /** The topics that have a folder, but no row. To be called when those that have one were tried to open. */
   folderSources(): TopicSource[] {
-    if (this.rowsLost) this.parts.metadata.skipLostSequences(this.found === "lost");
+    if (this.rowsLost) this.parts.metadata.numbers.skipLostSequences(this.found === "lost");
     return this.folders
-      .filter(({ name, number }) => this.registry.topics.get(name)?.number !== number && !this.registry.waiting.has(name))
+      .filter(({ name, number }) => !this.registry.isOpen(name, number) && !this.registry.waiting.has(name))
       .map((found) => {
         let claimed: ReturnType<MetadataStore["claimTopic"]> | undefined;
         const claim = (identity: TopicIdentity | undefined) => {
@@ -183,7 +184,7 @@ export class TopicRecovery {
       });
   }
 
-  private openRow(row: TopicRow): Topic | undefined {
+  private openRow(row: TopicRow): TopicPartition | undefined {
     const { metadata } = this.parts;
     const folder = this.folderOf.get(`${row.number} ${row.name}`);
     if (folder !== undefined) this.identify(folder);
@@ -225,7 +226,7 @@ export class TopicRecovery {
   /** Whether an earlier release deleted the topic of a folder. Removes a mark that says so of the topic before this one. */
   private isMarkedDeleted({ folder, number, name }: FoundFolder): boolean {
     const { disk, metadata, logger } = this.parts;
-    if (isMarkedDeleted(disk, folder, metadata.wasUsedBefore(number))) return true;
+    if (isMarkedDeleted(disk, folder, metadata.numbers.wasUsedBefore(number))) return true;
     if (removeDeletedMark(disk, folder))
       logger.warn(`TOPIC(${name}): its folder was marked as deleted before the topic was made again; removed the mark`, { topic: name });
     return false;
@@ -267,7 +268,7 @@ export class TopicRecovery {
   private openFolder(
     found: FoundFolder,
     claim: (identity: TopicIdentity | undefined) => { id: number; nextSequence: number },
-  ): Topic | undefined {
+  ): TopicPartition | undefined {
     const { disk, logger, checkpointer } = this.parts;
     const { folder, number, name } = found;
     // An earlier topic that was opened may have taken it, or found that it is another's.
@@ -279,7 +280,7 @@ export class TopicRecovery {
     const isEmpty = this.namesIn(folder).every((file) => file === TOPIC_FILE);
     // A topic with a whole topic file may have deferred messages. Without one, a crash came while it was made or removed.
     if (isEmpty && known === undefined && journaled === undefined) return this.renameDeleted(folder, undefined);
-    const taken = [...this.registry.topics.values()].find((topic) => topic.number === number || topic.name === name);
+    const taken = [...this.registry.partitions].find((topic) => topic.number === number || topic.name === name);
     if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
       disk.rename(folder, aside);
@@ -287,13 +288,13 @@ export class TopicRecovery {
       return undefined;
     }
     this.rowsLost = true;
-    const identity = known !== undefined && this.registry.topicById(known.id) === undefined ? known : undefined;
+    const identity = known !== undefined && this.registry.partitionById(known.id) === undefined ? known : undefined;
     // Its number is claimed first: if it has to wait, no other topic may get that.
     const { id, nextSequence } = claim(identity);
     const topic = this.addTopic({ id, number, name, prefix: identity?.prefix }, journaled?.firstSequence ?? nextSequence, {});
     topic.restoreReleased(0, false);
     topic.log.files?.closeSegments();
-    checkpointer.saveTopic(topic);
+    checkpointer.savePartition(topic);
     this.registry.adopt(topic);
     logger.error(
       `TOPIC(${name}): the metadata store has no row for it; recovered it from its folder with ${topic.depth} messages, which go to all ` +
@@ -302,11 +303,11 @@ export class TopicRecovery {
     return topic;
   }
 
-  private skipLost(topic: Topic, next: number, synced = 0, isKnown = false): void {
+  private skipLost(topic: TopicPartition, next: number, synced = 0, isKnown = false): void {
     skipLost(this.parts.logger, this.registry, topic, next, synced, isKnown);
   }
 
-  private reportLostBeginning({ name, log }: Topic, needed: number): void {
+  private reportLostBeginning({ name, log }: TopicPartition, needed: number): void {
     const lost = lostBeginning(this.parts.notes.lastRun, name, needed, log.startSequence, log.next);
     if (lost === undefined) return;
     this.registry.countCorrupt(name);
@@ -349,7 +350,7 @@ export class TopicRecovery {
     return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
   }
 
-  private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): Topic {
+  private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): TopicPartition {
     const rows = this.parts.metadata.channels(row.id);
     const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
     const { syncedProgress } = this.parts.metadata;
@@ -379,14 +380,14 @@ export class TopicRecovery {
     topic.deferredPublishes.restoreHeld(heldFrom);
     this.parts.deferred.raiseNextNumber(heldFrom);
     // An earlier release made the row.
-    if (row.prefix === undefined) this.parts.checkpointer.saveTopic(topic);
+    if (row.prefix === undefined) this.parts.checkpointer.savePartition(topic);
     for (const channel of channels) this.restoreChannel(topic, channel);
     // To place its cursors the log was read. Nobody may use it for long.
     topic.log.files?.closeSegments();
     return topic;
   }
 
-  private restoreChannel(topic: Topic, row: ChannelRow): void {
+  private restoreChannel(topic: TopicPartition, row: ChannelRow): void {
     const { log } = topic;
     let floor = row.floor;
     let progress: Progress = { finished: [], tried: [] };
@@ -401,7 +402,7 @@ export class TopicRecovery {
     const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
     if (last > log.next) this.skipLost(topic, last);
     this.parts.deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
-    const channel = topic.restoreChannel(row.id, row.name, floor);
+    const channel = this.registry.restoreChannel(topic, row.id, row.name, floor);
     const syncedFloor = this.parts.metadata.syncedProgress.floorOf(row.id);
     if (syncedFloor !== undefined) channel.deferrals.moves.note(syncedFloor);
     const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
@@ -414,9 +415,9 @@ export class TopicRecovery {
     firstSequence: number,
     known: Partial<LogFilesOptions>,
     inFolder?: TopicIdentity,
-  ): Topic {
+  ): TopicPartition {
     const all = { ...known, lastRun: this.parts.notes.lastRun };
-    return this.registry.addTopic(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
+    return this.registry.addPartition(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
   }
 
   /** Writes to the log's files what a run that was killed had in the journal only. */

@@ -88,7 +88,7 @@ export class Publisher {
     if (refused !== undefined) return refused;
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("PUB", topic);
-    this.awaitAck(topic, this.services.publishing.append(topic, this.key, bytes, from, to, this.client));
+    this.awaitAck(topic, this.services.publishing.append(topic.nextPartition(), this.key, bytes, from, to, this.client));
     return undefined;
   }
 
@@ -98,7 +98,7 @@ export class Publisher {
     if (refused !== undefined) return refused;
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("DPUB", topic);
-    this.awaitAck(topic, this.services.publishing.defer(topic, this.key, bytes, from, to, this.deferMs, this.client));
+    this.awaitAck(topic, this.services.publishing.defer(topic.nextPartition(), this.key, bytes, from, to, this.deferMs, this.client));
     return undefined;
   }
 
@@ -115,7 +115,8 @@ export class Publisher {
     const topic = this.openTopic();
     if (topic instanceof Error) return publishFailed("MPUB", topic);
     const { publishing } = this.services;
-    this.awaitAck(topic, publishing.appendBatch(topic, this.key, bytes, from + COUNT_BYTES, to, this.batch.count, this.client));
+    const partition = topic.nextPartition();
+    this.awaitAck(topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, this.batch.count, this.client));
     return undefined;
   }
 

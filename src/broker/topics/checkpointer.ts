@@ -6,11 +6,11 @@ import type { FreeSpace } from "../storage/disk/free-space.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import type { SavedProgress } from "../storage/metadata/synced-progress.ts";
-import type { Channel } from "./channel/channel.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { ChannelRowSteps, channelRow } from "./channel/channel-row.ts";
 import type { UnsyncedMoves } from "./channel/unsynced-moves.ts";
 import { OperatorError } from "./operator-error.ts";
-import type { Topic } from "./topic.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 import type { Turn } from "./turn.ts";
 
 /** Cursors that move are saved this often. A message that was finished earlier is not delivered again after a crash. */
@@ -21,6 +21,17 @@ const LONGEST_SAVE_INTERVAL_MS = 150;
 const SAVE_SYNCED_INTERVAL_MS = 1000;
 /** The wall clock was set, rather than drifted, when it moved by more than this. */
 const SAVED_STEP_MS = 100;
+
+/** How a partition will be. */
+export interface PartitionChange {
+  readonly partition: TopicPartition;
+  /** What will be different. */
+  readonly changes: Partial<TopicRow>;
+  /** The first deferred publish that the next channel will get; undefined: as it is. */
+  readonly heldFrom?: number;
+  /** The rows of its channels that will be different. */
+  readonly channels?: () => ChannelRow[];
+}
 
 /** What a checkpointer works with. */
 export interface CheckpointerParts {
@@ -42,9 +53,9 @@ export class Checkpointer {
   /** Why the last save failed; undefined if it did not. */
   failure: Error | undefined;
 
-  private unsaved: Channel[] = [];
+  private unsaved: ChannelPartition[] = [];
   /** Those whose progress is large. They are saved one after the other, each in steps of a turn. */
-  private large: Channel[] = [];
+  private large: ChannelPartition[] = [];
   private steps: ChannelRowSteps | undefined;
   /** Channels that have moved messages to entries which no sync has covered yet. */
   private readonly moves = new Set<UnsyncedMoves>();
@@ -63,55 +74,53 @@ export class Checkpointer {
     this.savedStepMs = parts.metadata.clockStep();
   }
 
-  /** Saves a topic now, unless it is ephemeral. */
-  saveTopic(topic: Topic): void {
-    if (!topic.ephemeral) this.save(() => this.saveRow(topic));
+  /** Saves a partition now, unless it is ephemeral. */
+  savePartition(partition: TopicPartition): void {
+    if (!partition.ephemeral) this.save(() => this.saveRow(partition));
   }
 
-  private saveRow(topic: Topic): void {
+  private saveRow(partition: TopicPartition): void {
     const { metadata } = this.parts;
-    metadata.updateTopic(topicRow(topic));
-    metadata.saveHeld(topic.id, topic.deferredPublishes.heldFrom);
+    metadata.updateTopic(partitionRow(partition));
+    metadata.saveHeld(partition.id, partition.deferredPublishes.heldFrom);
   }
 
   /** Saves a channel's cursor now. @returns why it could not be saved */
-  saveChannel(channel: Channel): Error | undefined {
+  saveChannel(channel: ChannelPartition): Error | undefined {
     if (!channel.persistent) return undefined;
     this.endSteps(channel);
     return this.save(() => this.parts.metadata.updateChannel(channelRow(channel)));
   }
 
-  /**
-   * Saves a topic or channel as it will be, for a call that is carried out only if that succeeds.
-   *
-   * @param changes what will be different
-   * @param heldFrom the first deferred publish that the next channel will get
-   * @param channels the rows of its channels that will be different
-   * @throws OperatorError NOT_STORED
-   */
-  storeTopic(
-    topic: Topic,
-    changes: Partial<TopicRow>,
-    heldFrom = topic.deferredPublishes.heldFrom,
-    channels: () => ChannelRow[] = () => [],
-  ): void {
-    if (topic.ephemeral) return;
-    for (const channel of topic.channels.values()) this.endSteps(channel);
+  /** Saves partitions as they will be, all or none, for a call that is carried out only if that succeeds. @throws OperatorError NOT_STORED */
+  storePartitions(changes: readonly PartitionChange[]): void {
+    const persistent = changes.filter(({ partition }) => !partition.ephemeral);
+    if (persistent.length === 0) return;
+    for (const { partition } of persistent) for (const channel of partition.channels.values()) this.endSteps(channel);
     const { metadata } = this.parts;
     this.store(() =>
       metadata.saveAll(() => {
-        metadata.updateTopic({ ...topicRow(topic), ...changes });
-        metadata.saveHeld(topic.id, heldFrom);
-        for (const row of channels()) metadata.updateChannel(row);
+        for (const change of persistent) {
+          const { partition } = change;
+          metadata.updateTopic({ ...partitionRow(partition), ...change.changes });
+          metadata.saveHeld(partition.id, change.heldFrom ?? partition.deferredPublishes.heldFrom);
+          for (const row of change.channels?.() ?? []) metadata.updateChannel(row);
+        }
       }),
     );
   }
 
-  /** @throws OperatorError NOT_STORED */
-  storeChannel(channel: Channel, changes: Partial<ChannelRow>): void {
-    if (!channel.persistent) return;
-    this.endSteps(channel);
-    this.store(() => this.parts.metadata.updateChannel({ ...channelRow(channel), ...changes }));
+  /** Saves what a channel has of its partitions as it will be, in the same way. @throws OperatorError NOT_STORED */
+  storeChannels(channels: readonly ChannelPartition[], changesOf: (channel: ChannelPartition) => Partial<ChannelRow>): void {
+    const persistent = channels.filter((channel) => channel.persistent);
+    if (persistent.length === 0) return;
+    for (const channel of persistent) this.endSteps(channel);
+    const { metadata } = this.parts;
+    this.store(() =>
+      metadata.saveAll(() => {
+        for (const channel of persistent) metadata.updateChannel({ ...channelRow(channel), ...changesOf(channel) });
+      }),
+    );
   }
 
   private store(work: () => void): void {
@@ -119,7 +128,7 @@ export class Checkpointer {
   }
 
   /** Has a channel whose cursor moved saved within LONGEST_SAVE_INTERVAL_MS. */
-  addUnsaved(channel: Channel): void {
+  addUnsaved(channel: ChannelPartition): void {
     channel.unsaved = true;
     this.unsaved.push(channel);
     const { turn } = this.parts;
@@ -135,7 +144,7 @@ export class Checkpointer {
   }
 
   /** A row of the channel that was begun must not replace one that is saved now. It is begun again. */
-  private endSteps(channel: Channel): void {
+  private endSteps(channel: ChannelPartition): void {
     if (this.steps?.channel !== channel) return;
     this.steps = undefined;
     channel.markUnsaved();
@@ -160,7 +169,7 @@ export class Checkpointer {
 
   private saveUnsaved(nowMs: number): void {
     const { clock, metadata } = this.parts;
-    const channels: Channel[] = [];
+    const channels: ChannelPartition[] = [];
     for (const channel of this.unsaved) (channel.backlog.isLarge ? this.large : channels).push(channel);
     this.unsaved = [];
     const beganMs = clock.steadyMs();
@@ -178,22 +187,22 @@ export class Checkpointer {
   }
 
   /** Saves how far logs are on the disk, and by how much the wall clock was set. To be called regularly. */
-  review(nowMs: number, clockStepMs: number, topics: Iterable<Topic>): void {
+  review(nowMs: number, clockStepMs: number, partitions: Iterable<TopicPartition>): void {
     if (Math.abs(clockStepMs - this.savedStepMs) >= SAVED_STEP_MS) this.wallClockSet(clockStepMs);
     if (nowMs < this.nextSyncedMs) return;
     this.nextSyncedMs = nowMs + SAVE_SYNCED_INTERVAL_MS;
     // Otherwise nobody would find out that it can be written again, as long as nothing changes.
     if (this.failure !== undefined) this.save(() => this.parts.metadata.setClockStep(this.savedStepMs));
-    this.saveSynced(topics);
+    this.saveSynced(partitions);
     this.parts.metadata.checkpointIfLarge((failure) => {
       if (failure !== undefined) this.failed(failure);
     });
   }
 
   /** Saves how far the logs are on the disk. With that, recovery tells records that a crash tore from records that were damaged later. */
-  saveSynced(topics: Iterable<Topic>): void {
+  saveSynced(partitions: Iterable<TopicPartition>): void {
     const { metadata } = this.parts;
-    const moved = [...topics].filter(({ log }) => log.files?.syncedSaved === false);
+    const moved = [...partitions].filter(({ log }) => log.files?.syncedSaved === false);
     if (moved.length === 0) return;
     const failure = this.save(() =>
       metadata.saveAll(() => {
@@ -248,15 +257,15 @@ export class Checkpointer {
   }
 
   /** Saves all topics and cursors, exactly. */
-  saveAll(topics: Iterable<Topic>): void {
+  saveAll(partitions: Iterable<TopicPartition>): void {
     const { metadata } = this.parts;
     this.steps = undefined;
     this.save(() =>
       metadata.saveAll(() => {
-        for (const topic of topics) {
-          if (topic.ephemeral) continue;
-          this.saveRow(topic);
-          for (const channel of topic.channels.values()) if (channel.persistent) metadata.updateChannel(channelRow(channel));
+        for (const partition of partitions) {
+          if (partition.ephemeral) continue;
+          this.saveRow(partition);
+          for (const channel of partition.channels.values()) if (channel.persistent) metadata.updateChannel(channelRow(channel));
         }
       }),
     );
@@ -289,6 +298,6 @@ export class Checkpointer {
   }
 }
 
-function topicRow({ id, number, name, paused, released, log }: Topic): TopicRow {
+function partitionRow({ id, number, name, paused, released, log }: TopicPartition): TopicRow {
   return { id, number, name, paused, released, prefix: log.prefix };
 }

@@ -6,21 +6,21 @@ import type { EntryOwner, StagedEntries } from "../storage/deferred/staged-entri
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import type { Deferrals } from "./channel/deferrals.ts";
 import { addRange, type Range } from "./channel/progress.ts";
-import type { Topic } from "./topic.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
 
 /** After this long a due message joins that could not when the disk was full. */
 const JOIN_RETRY_MS = 1000;
 
-/** A deferred publish that was appended to its topic's log and waits for the commit. */
+/** A deferred publish that was appended to the log and waits for the commit. */
 interface Joining {
   message: StoredMessage;
   sequence: number;
 }
 
 /**
- * The deferred publishes (DPUB) of one topic: on their way into the deferred store, in the store, and when they are due and join
- * the topic's log. A publish joins in two steps, so that recovery can tell from the files where a crash came between: the
+ * The deferred publishes (DPUB) of one partition: on their way into the deferred store, in the store, and when they are due and join
+ * its log. A publish joins in two steps, so that recovery can tell from the files where a crash came between: the
  * deferred store notes the sequence that the message is about to get, then the log is committed.
  */
 export class DeferredPublishes implements EntryOwner, Committed {
@@ -42,10 +42,10 @@ export class DeferredPublishes implements EntryOwner, Committed {
   private readonly entry: EntryHeader;
 
   constructor(
-    private readonly topic: Topic,
+    private readonly partition: TopicPartition,
     private readonly parts: TopicParts,
   ) {
-    this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: topic.id, channelId: 0, dueMs: 0, sequence: 0 };
+    this.entry = { kind: KIND_PUBLISH, attempts: 0, topicId: partition.id, channelId: 0, dueMs: 0, sequence: 0 };
   }
 
   get failure(): Error | undefined {
@@ -53,7 +53,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
   }
 
   get fsync(): boolean {
-    return this.topic.fsync;
+    return this.partition.fsync;
   }
 
   get syncFailure(): Error | undefined {
@@ -62,7 +62,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** Where an acknowledgement does not wait for the sync, the sync must not take the message back. */
   get waitsForSync(): boolean {
-    return this.topic.fsync;
+    return this.partition.fsync;
   }
 
   /** How many messages join the log with its next commit. */
@@ -78,7 +78,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** Stages a message, to join the log at `dueMs`. */
   stage(frame: Buffer, from: number, to: number, dueMs: number): void {
     this.entry.dueMs = dueMs;
-    this.parts.deferred.writer.stage(this, this.entry, frame, from, to, this.topic.ephemeral);
+    this.parts.deferred.writer.stage(this, this.entry, frame, from, to, this.partition.ephemeral);
     this.parts.turn.schedule();
   }
 
@@ -90,8 +90,8 @@ export class DeferredPublishes implements EntryOwner, Committed {
     if (this.holds(number)) this.heldCount++;
     // It was staged before a channel was created or emptied, and is stored only now.
     if (number < this.wantedByAllFrom) this.countVoid(number, 1);
-    this.topic.messageCount++;
-    this.topic.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
+    this.partition.messageCount++;
+    this.partition.messageBytes += staged.frameBytes[at] - BODY_OFFSET;
     this.parts.deferred.deliverStagedWhenDue(staged, at);
     this.parts.turn.wakeAt(staged.dueMs[at]);
   }
@@ -99,7 +99,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
   /** Appends a publish that has fallen due to the log, where it gets its id. If it cannot be read, it joins the log later. */
   join(message: StoredMessage): void {
     const { deferred, freeSpace, scratch, turn } = this.parts;
-    const { log, ephemeral } = this.topic;
+    const { log, ephemeral } = this.partition;
     // Where it cannot be noted that it joins, the commit is refused, and with it the publishes that are part of it.
     const mustWait = freeSpace.critical || deferred.statusFailure !== undefined;
     if (mustWait && !ephemeral) return deferred.postpone(message, turn.nowMs + JOIN_RETRY_MS);
@@ -111,7 +111,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
     log.appendFrame(frame.subarray(from, from + frameBytes), (view, at) => writeId(view, at + ID_OFFSET, log.prefix, sequence));
     this.joining.push({ message, sequence });
     deferred.markJoining(message, sequence);
-    this.topic.markDirty();
+    this.partition.markDirty();
   }
 
   // ---- which channels get them
@@ -122,11 +122,11 @@ export class DeferredPublishes implements EntryOwner, Committed {
    * publishes whose entries have this number or a higher one.
    */
   get heldFrom(): number {
-    return this.topic.isHolding ? this.holdingFrom : this.parts.deferred.nextNumber;
+    return this.partition.isHolding ? this.holdingFrom : this.parts.deferred.nextNumber;
   }
 
   private holds(number: number): boolean {
-    return this.topic.isHolding && number >= this.holdingFrom;
+    return this.partition.isHolding && number >= this.holdingFrom;
   }
 
   /** Applies what the metadata store says. To be called before the topic's channels are restored. */
@@ -136,7 +136,7 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** To be called before the topic ceases to release messages. */
   beginHolding(): void {
-    if (!this.topic.isHolding) this.restartHolding();
+    if (!this.partition.isHolding) this.restartHolding();
   }
 
   /** What the topic held back so far belongs to nobody, or to its channels. */
@@ -148,13 +148,13 @@ export class DeferredPublishes implements EntryOwner, Committed {
 
   /** Notes a publish that belongs to the channels there were before, and waits in the log among those that the next channel gets. */
   private noteJoined(number: number, sequence: number): void {
-    if (this.topic.isHolding && !this.holds(number)) addRange(this.joinedWhileHolding, sequence, sequence + 1);
+    if (this.partition.isHolding && !this.holds(number)) addRange(this.joinedWhileHolding, sequence, sequence + 1);
   }
 
   /** A new channel gets the publishes whose entries have the number `heldFrom` or a higher one. To be called before the topic has it. */
   addChannel(deferrals: Deferrals, heldFrom: number): void {
     deferrals.voidBefore = heldFrom;
-    deferrals.voidedPublishes = this.count - (this.topic.isHolding ? this.heldCount : 0);
+    deferrals.voidedPublishes = this.count - (this.partition.isHolding ? this.heldCount : 0);
     this.noteVoid(heldFrom);
   }
 
@@ -175,12 +175,12 @@ export class DeferredPublishes implements EntryOwner, Committed {
   }
 
   private countVoid(number: number, change: number): void {
-    for (const { deferrals } of this.topic.channels.values()) if (!deferrals.wantsPublish(number)) deferrals.voidedPublishes += change;
+    for (const { deferrals } of this.partition.channels.values()) if (!deferrals.wantsPublish(number)) deferrals.voidedPublishes += change;
   }
 
   /** Whether any channel gets a publish. */
   isWanted(number: number): boolean {
-    const { channels } = this.topic;
+    const { channels } = this.partition;
     if (channels.size > 0 && number >= this.wantedByAllFrom) return true;
     for (const { deferrals } of channels.values()) if (deferrals.wantsPublish(number)) return true;
     return this.holds(number);
@@ -212,9 +212,9 @@ export class DeferredPublishes implements EntryOwner, Committed {
     for (const { message, sequence } of this.joining.splice(0)) {
       this.uncount(message.number);
       this.noteJoined(message.number, sequence);
-      this.topic.trace?.joined(message.number, sequence);
+      this.partition.trace?.joined(message.number, sequence);
       this.parts.deferred.markJoined(message);
-      for (const channel of this.topic.channels.values()) channel.joined(message.number, sequence);
+      for (const channel of this.partition.channels.values()) channel.joined(message.number, sequence);
     }
   }
 }

@@ -7,7 +7,7 @@ import type { StoredMessage } from "../storage/deferred/stored-message.ts";
 import { recordAt, visitRecords } from "../storage/log/records.ts";
 import { DETAIL_OPERATOR } from "../trace/record.ts";
 import type { TraceName } from "../trace/trace-name.ts";
-import type { Channel } from "./channel/channel.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { findDeferred } from "./inspect/deferred-search.ts";
 import { messageStatus } from "./inspect/message-status.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -47,7 +47,7 @@ export class MessageControl {
    * @param by who asks for it, for a trace
    * @throws OperatorError
    */
-  async finish(channel: Channel, sequence: number, by?: TraceName): Promise<void> {
+  async finish(channel: ChannelPartition, sequence: number, by?: TraceName): Promise<void> {
     checkHoles(channel, sequence);
     const { attempts } = messageStatus(channel, sequence);
     if (channel.forceFinish(sequence) !== "finished") return channel.inFlight.trace?.finished(by, sequence, 1, attempts, DETAIL_OPERATOR);
@@ -66,7 +66,7 @@ export class MessageControl {
    * @param by who asks for it, for a trace
    * @throws OperatorError; PublishError if the deferred store could not be written
    */
-  async requeue(channel: Channel, sequence: number, delayMs: number, by?: TraceName): Promise<void> {
+  async requeue(channel: ChannelPartition, sequence: number, delayMs: number, by?: TraceName): Promise<void> {
     if (delayMs > 0) checkHoles(channel, sequence);
     const { attempts } = messageStatus(channel, sequence);
     const state = channel.forceRequeue(sequence, delayMs);
@@ -87,22 +87,27 @@ export class MessageControl {
    * @param by who asks for it, for a trace
    * @throws OperatorError; PublishError if it was not published
    */
-  async move(channel: Channel, sequence: number, to: Topic, by?: TraceName): Promise<void> {
+  async move(channel: ChannelPartition, sequence: number, to: Topic, by?: TraceName): Promise<void> {
     checkHoles(channel, sequence);
     // Without this, a message that was moved earlier than the window would be published once more.
     if (messageStatus(channel, sequence).state === "finished") await this.search(channel, sequence);
-    const { topic } = channel;
-    const record = recordAt(topic.log, sequence);
+    const { partition } = channel;
+    const record = recordAt(partition.log, sequence);
     if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
     const { buffer, from, to: end } = record;
     const id = buffer.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES);
     const body = buffer.subarray(from + BODY_OFFSET, end);
-    await this.parts.publishing.publish(to, `move ${topic.name} ${channel.name} ${id}`, body, 0);
+    await this.parts.publishing.publish(to.nextPartition(), `move ${partition.topic.name} ${channel.name} ${id}`, body, 0);
     await this.finish(channel, sequence, by);
   }
 
   /** Gives a message in the deferred store another due time. */
-  private async requeueStored(channel: Channel, sequence: number, delayMs: number, moved: (attempts: number) => void): Promise<void> {
+  private async requeueStored(
+    channel: ChannelPartition,
+    sequence: number,
+    delayMs: number,
+    moved: (attempts: number) => void,
+  ): Promise<void> {
     const found = await this.search(channel, sequence);
     const frame = channel.deferrals.frameOf(found);
     await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
@@ -114,8 +119,8 @@ export class MessageControl {
   }
 
   /** Moves a message that was never delivered out of the backlog into the deferred store. */
-  private async deferFresh(channel: Channel, sequence: number, delayMs: number, moved: (attempts: number) => void): Promise<void> {
-    const { log } = channel.topic;
+  private async deferFresh(channel: ChannelPartition, sequence: number, delayMs: number, moved: (attempts: number) => void): Promise<void> {
+    const { log } = channel.partition;
     let stored: Promise<void> | undefined;
     visitRecords(log, sequence, sequence + 1, ({ buffer, from, to }) => {
       stored = this.store(channel, { sequence, attempts: 0, delayMs }, buffer, from, to, (message) => {
@@ -131,7 +136,7 @@ export class MessageControl {
   }
 
   /** Finds a message in the deferred store. @throws OperatorError MESSAGE_FINISHED if it is not there */
-  private async search(channel: Channel, sequence: number): Promise<StoredMessage> {
+  private async search(channel: ChannelPartition, sequence: number): Promise<StoredMessage> {
     if (channel.deferrals.storedCount === 0) throw new OperatorError("MESSAGE_FINISHED");
     if (this.searches >= MAX_SEARCHES) throw new OperatorError("TOO_MANY_REQUESTS");
     this.searches++;
@@ -150,7 +155,7 @@ export class MessageControl {
    * @param move called once the message is written: removes it from where it was, and returns false if it is not there any more
    */
   private store(
-    channel: Channel,
+    channel: ChannelPartition,
     { sequence, attempts, delayMs }: EntryOf,
     frame: Buffer,
     from: number,
@@ -178,7 +183,7 @@ export class MessageControl {
 }
 
 /** @throws OperatorError if the message is in the backlog and too many were taken out of the backlog already */
-function checkHoles(channel: Channel, sequence: number): void {
+function checkHoles(channel: ChannelPartition, sequence: number): void {
   if (channel.backlog.skips.length < MAX_HOLES || messageStatus(channel, sequence).state !== "waiting") return;
   throw new OperatorError("TOO_MANY_HOLES");
 }

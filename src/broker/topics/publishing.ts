@@ -8,6 +8,7 @@ import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts"
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
 import type { Origin } from "../trace/trace-name.ts";
 import type { Topic } from "./topic.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 import type { Turn } from "./turn.ts";
 
@@ -45,8 +46,8 @@ export interface PublishingParts {
  *
  * A caller first checks names, sizes and permissions, and answers for them in its own protocol. Then it takes three steps:
  * topicNamed(), topicAt() or refusalFor() say whether the topic accepts a publish; append(), appendBatch() or defer() register
- * its idempotency key and append it; and the pending publish that these return says when and how to acknowledge it. For a
- * topic that exists and a publish without a key none of this allocates.
+ * its idempotency key and append it to a partition, which the topic chooses if the caller does not; and the pending publish that these
+ * return says when and how to acknowledge it. For a topic that exists and a publish without a key none of this allocates.
  */
 export class Publishing {
   /**
@@ -129,12 +130,12 @@ export class Publishing {
    * @param origin who publishes, for a trace
    * @returns what its acknowledgement waits for; `appended` is 0 for a repetition
    */
-  append(topic: Topic, key: string, source: Uint8Array, from: number, to: number, origin?: Origin): PendingPublish {
-    const pending = topic.pendingPub;
-    const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
+  append(partition: TopicPartition, key: string, source: Uint8Array, from: number, to: number, origin?: Origin): PendingPublish {
+    const pending = partition.pendingPub;
+    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
-    if (topic.trace !== undefined) topic.trace.published(origin, topic.log.next, 1);
-    topic.publish(source, from, to - from, this.parts.turn.time);
+    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
+    partition.publish(source, from, to - from, this.parts.turn.time);
     this.appended = 1;
     return pending;
   }
@@ -144,12 +145,20 @@ export class Publishing {
    *
    * @param from offset of the first message's size word, behind the count
    */
-  appendBatch(topic: Topic, key: string, source: Buffer, from: number, to: number, count: number, origin?: Origin): PendingPublish {
-    const pending = topic.pendingMpub;
-    const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, topic.log.next);
+  appendBatch(
+    partition: TopicPartition,
+    key: string,
+    source: Buffer,
+    from: number,
+    to: number,
+    count: number,
+    origin?: Origin,
+  ): PendingPublish {
+    const pending = partition.pendingMpub;
+    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
-    if (topic.trace !== undefined) topic.trace.published(origin, topic.log.next, count);
-    topic.publishMany(source, from, to, count, this.parts.turn.time);
+    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, count);
+    partition.publishMany(source, from, to, count, this.parts.turn.time);
     this.appended = count;
     return pending;
   }
@@ -158,22 +167,30 @@ export class Publishing {
    * Stages the message in [from, to) of `source`, to join the topic's log `deferMs` from now. With 0 it is appended at once. The
    * frame is laid out now, so the message has the timestamp of its publish.
    */
-  defer(topic: Topic, key: string, source: Uint8Array, from: number, to: number, deferMs: number, origin?: Origin): PendingPublish {
+  defer(
+    partition: TopicPartition,
+    key: string,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    deferMs: number,
+    origin?: Origin,
+  ): PendingPublish {
     const { turn, scratch } = this.parts;
-    const pending = deferMs > 0 ? topic.deferredPublishes.pending : topic.pendingDpub;
-    const sequence = deferMs > 0 ? deferredSequence(topic.deferredPublishes.nextNumber) : topic.log.next;
-    const earlier = key === "" ? undefined : this.earlierPublish(topic, key, pending, sequence);
+    const pending = deferMs > 0 ? partition.deferredPublishes.pending : partition.pendingDpub;
+    const sequence = deferMs > 0 ? deferredSequence(partition.deferredPublishes.nextNumber) : partition.log.next;
+    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, sequence);
     if (earlier !== undefined) return earlier;
     this.appended = 1;
     if (deferMs > 0) {
-      topic.trace?.deferred(origin, topic.deferredPublishes.nextNumber, deferMs);
+      partition.trace?.deferred(origin, partition.deferredPublishes.nextNumber, deferMs);
       const length = BODY_OFFSET + to - from;
       const frame = scratch.reserve(length);
-      writeMessage(frame, scratch.view, 0, source, from, to - from, topic.log.prefix, 0, turn.time);
-      topic.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
+      writeMessage(frame, scratch.view, 0, source, from, to - from, partition.log.prefix, 0, turn.time);
+      partition.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
-      topic.trace?.published(origin, topic.log.next, 1);
-      topic.publish(source, from, to - from, turn.time);
+      partition.trace?.published(origin, partition.log.next, 1);
+      partition.publish(source, from, to - from, turn.time);
     }
     return pending;
   }
@@ -184,20 +201,20 @@ export class Publishing {
    *
    * @param sequence of the first message once it is appended; deferredSequence() for a deferred publish, which has none yet
    */
-  private earlierPublish(topic: Topic, key: string, pending: PendingPublish, sequence: number): PendingPublish | undefined {
+  private earlierPublish(partition: TopicPartition, key: string, pending: PendingPublish, sequence: number): PendingPublish | undefined {
     const { failure } = this.parts.keys;
     if (failure !== undefined) {
       // Whether it repeats an earlier publish cannot be told.
       this.appended = 0;
       return new PendingPublish({ failure, fsync: false, syncFailure: undefined }, pending.command);
     }
-    const earlier = this.parts.keys.register(topic, key, pending, topic.pendingRepeat, sequence, this.parts.turn.agingMs);
+    const earlier = this.parts.keys.register(partition, key, pending, partition.pendingRepeat, sequence, this.parts.turn.agingMs);
     if (earlier === undefined) return undefined;
     this.appended = 0;
-    if (!topic.fsync || earlier !== topic.pendingRepeat) return earlier;
+    if (!partition.fsync || earlier !== partition.pendingRepeat) return earlier;
     // What it repeats may not be on the disk yet, after a restart too.
-    this.parts.turn.queueSync(topic);
-    const first = this.parts.keys.awaitingSync(topic, key);
+    this.parts.turn.queueSync(partition);
+    const first = this.parts.keys.awaitingSync(partition, key);
     return first === undefined ? earlier : new PendingPublish(new RepeatSync(first), pending.command);
   }
 
@@ -211,24 +228,26 @@ export class Publishing {
    * @param origin who publishes, for a trace
    * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
    */
-  publish(topic: Topic, key: string, body: Uint8Array, deferMs: number, origin?: Origin): Promise<void> {
-    const refusal = this.refusalFor(topic);
+  publish(partition: TopicPartition, key: string, body: Uint8Array, deferMs: number, origin?: Origin): Promise<void> {
+    const refusal = this.refusalFor(partition.topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     return this.untilDone(
-      deferMs > 0 ? this.defer(topic, key, body, 0, body.length, deferMs, origin) : this.append(topic, key, body, 0, body.length, origin),
+      deferMs > 0
+        ? this.defer(partition, key, body, 0, body.length, deferMs, origin)
+        : this.append(partition, key, body, 0, body.length, origin),
     );
   }
 
   /** Publishes the messages of an MPUB body that was checked (frame/mpub.ts), all of them or none. Nothing may follow the last one. */
-  publishBatch(topic: Topic, key: string, body: Uint8Array, origin?: Origin): Promise<void> {
-    const refusal = this.refusalFor(topic);
+  publishBatch(partition: TopicPartition, key: string, body: Uint8Array, origin?: Origin): Promise<void> {
+    const refusal = this.refusalFor(partition.topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     const batch = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     const count = batch.readInt32BE(0);
     if (count === 0) return Promise.resolve();
-    return this.untilDone(this.appendBatch(topic, key, batch, COUNT_BYTES, batch.length, count, origin));
+    return this.untilDone(this.appendBatch(partition, key, batch, COUNT_BYTES, batch.length, count, origin));
   }
 
   /** Resolves once everything that was staged and appended so far was written to its files, or could not be. */

@@ -1,7 +1,7 @@
 import { newDurations } from "../../base/histogram.ts";
-import type { Channel } from "./channel/channel.ts";
-import type { Topic } from "./topic.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { newSizes } from "./topic-meter.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 
 /** What topics and channels that were deleted since the start had counted: totals of the broker never go back. */
 export class RetiredTotals {
@@ -17,14 +17,14 @@ export class RetiredTotals {
   readonly toDelivery = newDurations();
   readonly toFinish = newDurations();
 
-  addTopic({ messageCount, messageBytes, corruptRegions, meter }: Topic): void {
+  addTopic({ messageCount, messageBytes, corruptRegions, meter }: TopicPartition): void {
     this.messageCount += messageCount;
     this.messageBytes += messageBytes;
     this.corruptRegions += corruptRegions;
     this.sizes.add(meter.sizes);
   }
 
-  addChannel({ messageCount, requeueCount, timeoutCount, meter }: Channel): void {
+  addChannel({ messageCount, requeueCount, timeoutCount, meter }: ChannelPartition): void {
     this.channelMessageCount += Math.max(0, messageCount);
     this.deliveredCount += meter.deliveredCount;
     this.finishedCount += meter.finishedCount;

@@ -1,24 +1,20 @@
-import { join } from "node:path";
-import { idPrefix } from "../../frame/id.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import { EXITING, PublishError } from "../acks/pending-publish.ts";
 import { type EntryOwnerIds, KIND_PUBLISH, type StoredEntry } from "../storage/deferred/entry.ts";
 import type { DeliveryTarget } from "../storage/deferred/loader.ts";
 import type { StoredMessage } from "../storage/deferred/stored-message.ts";
-import { FolderNames } from "../storage/disk/folder-names.ts";
 import type { KeyedTopic } from "../storage/idempotency/key-file.ts";
-import { deletedFolder } from "../storage/log/deleted-folder.ts";
-import { LogFiles, type LogFilesOptions } from "../storage/log/log-files.ts";
+import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
-import { TopicFiles, type TopicIdentity } from "../storage/log/topic-file.ts";
-import { TopicLog } from "../storage/log/topic-log.ts";
-import { topicFolder } from "../storage/metadata/metadata-backup.ts";
-import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
+import type { TopicIdentity } from "../storage/log/topic-file.ts";
+import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import type { Channel } from "./channel/channel.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { NameTable } from "./name-table.ts";
-import { OperatorError } from "./operator-error.ts";
+import { type KnownIdentity, PartitionStore } from "./partition-store.ts";
 import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
+import { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
 import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
 
@@ -43,7 +39,8 @@ export interface TopicObserver {
 /** Holds all topics and channels of a broker, creates and deletes them. Those that an earlier run left are added by recovery/. */
 export class TopicRegistry implements DeliveryTarget {
   readonly topics = new Map<string, Topic>();
-  readonly channelsById = new Map<number, Channel>();
+  /** By the ids of their rows. */
+  readonly channelPartitions = new Map<number, ChannelPartition>();
   observer: TopicObserver | undefined;
   readonly retired = new RetiredTotals();
   /** Topics of an earlier run that could not be opened yet, by name. */
@@ -53,18 +50,17 @@ export class TopicRegistry implements DeliveryTarget {
   /** Damaged regions of logs, and damaged rows of the metadata store, that were skipped since the broker started. */
   corruptRegions = 0;
   private readonly corruptRegionsOf = new Map<string, number>();
-  private readonly topicsById = new Map<number, Topic>();
+  /** By the ids of their rows. */
+  private readonly partitionsById = new Map<number, TopicPartition>();
   private readonly topicsByName = new NameTable();
   /** Numbers of entries in the deferred store that a later entry of the same message replaces. */
   private readonly superseded = new Set<number>();
   /** Ids of the topics that wait, and of their channels. */
   private readonly waitingTopicIds = new Set<number>();
   private readonly waitingChannelIds = new Set<number>();
-  /** Topics whose messages wait until their channels are created again: see adopt(). */
-  private readonly adopted: Topic[] = [];
-  private readonly topicFiles: TopicFiles;
-  /** The names of the logs' folders. */
-  private readonly folders: FolderNames;
+  /** Partitions whose messages wait until their channels are created again: see adopt(). */
+  private readonly adopted: TopicPartition[] = [];
+  private readonly store: PartitionStore;
   private nextMemoryId = FIRST_MEMORY_ID;
   private closed = false;
 
@@ -73,16 +69,26 @@ export class TopicRegistry implements DeliveryTarget {
     private readonly parts: RegistryParts,
     private readonly directory: string,
   ) {
-    this.folders = new FolderNames(parts.disk, join(directory, "topics"));
-    parts.disk.makeDirectory(this.folders.directory);
-    this.topicFiles = new TopicFiles({ ...parts, folders: this.folders });
+    this.store = new PartitionStore(parts, directory);
     if (parts.options.durability === "fsync") this.makeStoresDurable();
   }
 
   /** Creates no more topics from here on: the broker shuts down. */
   close(): void {
     this.closed = true;
-    this.topicFiles.close();
+    this.store.close();
+  }
+
+  /** All partitions of all topics. */
+  get partitions(): Iterable<TopicPartition> {
+    return this.partitionsById.values();
+  }
+
+  /** The channels of all topics. */
+  get channelCount(): number {
+    let count = 0;
+    for (const { channels } of this.topics.values()) count += channels.size;
+    return count;
   }
 
   /** How long topics without a retention of their own keep finished messages. */
@@ -128,39 +134,64 @@ export class TopicRegistry implements DeliveryTarget {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
     this.parts.logger.info(`TOPIC(${name}): deleting`, { topic: name });
-    this.deleteStored(topic);
+    for (const partition of topic.partitions) this.store.delete(partition);
     this.topics.delete(name);
-    this.topicsById.delete(topic.id);
     this.topicsByName.delete(topic);
     topic.deleted = true;
+    for (const partition of topic.partitions) {
+      this.partitionsById.delete(partition.id);
+      partition.deleted = true;
+    }
     for (const channel of topic.channels.values()) {
       this.channelDeleted(channel);
-      channel.delete();
+      for (const part of channel.partitions) part.delete();
+      channel.closeConsumers();
     }
     topic.channels.clear();
-    this.retired.addTopic(topic);
-    this.corruptRegionsOf.delete(name);
+    for (const partition of topic.partitions) {
+      partition.channels.clear();
+      this.retired.addTopic(partition);
+      this.corruptRegionsOf.delete(partition.name);
+    }
     this.observer?.topicDeleted(topic);
-    topic.log.dispose();
-    this.removeFiles(topic);
+    for (const partition of topic.partitions) {
+      partition.log.dispose();
+      this.store.removeFiles(partition);
+    }
     return true;
   }
 
-  /** Damaged regions of a topic's log that were skipped since the broker started. */
-  corruptRegionsIn(topicName: string): number {
-    return this.corruptRegionsOf.get(topicName) ?? 0;
+  /** Damaged regions of a partition's log that were skipped since the broker started. @param name of its row */
+  corruptRegionsIn(name: string): number {
+    return this.corruptRegionsOf.get(name) ?? 0;
   }
 
   channelCreated(channel: Channel): void {
-    this.channelsById.set(channel.id, channel);
-    this.parts.tracing.beginChannel(channel);
+    for (const part of channel.partitions) this.channelPartitionCreated(part);
     this.observer?.channelCreated(channel);
   }
 
+  private channelPartitionCreated(part: ChannelPartition): void {
+    this.channelPartitions.set(part.id, part);
+    this.parts.tracing.beginChannelPartition(part);
+  }
+
   channelDeleted(channel: Channel): void {
-    this.channelsById.delete(channel.id);
-    this.retired.addChannel(channel);
+    for (const part of channel.partitions) {
+      this.channelPartitions.delete(part.id);
+      this.retired.addChannel(part);
+    }
     this.observer?.channelDeleted(channel);
+  }
+
+  /** Opens what a channel that an earlier run left has of a partition. */
+  restoreChannel(partition: TopicPartition, id: number, name: string, floor: number): ChannelPartition {
+    const channel = partition.topic.restoredChannel(name);
+    const part = partition.restoreChannel(channel, id, floor);
+    channel.partitions.push(part);
+    this.channelPartitionCreated(part);
+    if (channel.partitions.length === 1) this.observer?.channelCreated(channel);
+    return part;
   }
 
   /**
@@ -169,10 +200,11 @@ export class TopicRegistry implements DeliveryTarget {
    * UnreadableFile
    */
   had({ id, nameCrc }: KeyedTopic, sequence: number): boolean | undefined {
-    const topic = this.topicsById.get(id);
-    if (topic === undefined && this.isWaiting(id)) return undefined;
-    if (topic === undefined || (nameCrc !== undefined && topic.nameCrc !== nameCrc) || sequence >= topic.log.firstOfRun) return false;
-    return sequence < topic.log.startSequence || topic.log.files?.survivedRestart(sequence) === true;
+    const partition = this.partitionsById.get(id);
+    if (partition === undefined && this.isWaiting(id)) return undefined;
+    if (partition === undefined || (nameCrc !== undefined && partition.nameCrc !== nameCrc)) return false;
+    const { log } = partition;
+    return sequence < log.firstOfRun && (sequence < log.startSequence || log.files?.survivedRestart(sequence) === true);
   }
 
   /** An id for a topic or channel without a row in the metadata store. */
@@ -183,145 +215,48 @@ export class TopicRegistry implements DeliveryTarget {
   private createTopic(name: string): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
-    const topic = isEphemeral(name) ? this.createMemoryTopic(name) : this.createStoredTopic(name);
+    const made = isEphemeral(name) ? this.store.makeInMemory(this.newMemoryId()) : this.store.makeStored(name);
+    let topic: Topic;
+    try {
+      ({ topic } = this.addPartition({ ...made, name }, made.nextSequence));
+    } catch (error) {
+      if (!isEphemeral(name)) this.store.unmake(made);
+      throw error;
+    }
     this.parts.logger.info(`TOPIC(${name}): created`, { topic: name });
     this.observer?.topicCreated(topic);
     return topic;
   }
 
-  private createMemoryTopic(name: string): Topic {
-    const allocated = this.parts.metadata.allocateNumber(MEMORY_TOPIC_RESERVE);
-    if (allocated === undefined) throw new PublishError("too many topics");
-    const { number, nextSequence } = allocated;
-    return this.addTopic({ id: this.newMemoryId(), number, name, prefix: this.newPrefix(number) }, nextSequence);
-  }
-
-  private createStoredTopic(name: string): Topic {
-    const { metadata } = this.parts;
-    const made = metadata.makeTopic(name, (number) => this.newPrefix(number));
-    if (made === undefined) throw new PublishError("too many topics");
-    const { id, number, prefix, nextSequence } = made;
-    try {
-      return this.addTopic({ id, number, name, prefix }, nextSequence);
-    } catch (error) {
-      // If this fails too, the next topic of that name replaces the row.
-      metadata.removeTopic(id, number, nextSequence);
-      throw error;
-    }
-  }
-
-  /** The beginning of the ids of a topic that is new, or of which nothing tells what it was. */
-  private newPrefix(number: number): number {
-    return idPrefix(this.parts.options.nodeId, number);
-  }
-
   /**
-   * Renames the topic's folder to a name that no topic has, and removes its row. From then on nothing of the topic comes back,
-   * however much of the folder can be removed. Recovery adopts a folder that has no row, so the folder is first.
-   */
-  private deleteStored(topic: Topic): void {
-    const { metadata, ballast, logger } = this.parts;
-    const { id, number, name, log } = topic;
-    const { files } = log;
-    if (files === undefined) return this.freeNumber(topic);
-    const folder = this.folder(number, name);
-    try {
-      // A full disk must not keep a topic from being deleted, and may have no room for a longer name.
-      ballast.use(() => files.moveTo(deletedFolder(this.directory, id)));
-      try {
-        // Should the power fail with the row gone and the folder's old name there, the topic would be restored from it.
-        this.folders.syncRemovalNow();
-        metadata.removeTopic(id, number, log.next);
-      } catch (error) {
-        files.moveBack(folder);
-        // Should the power fail with the row and the deleted folder's name there, the topic would be deleted after all.
-        this.folders.sync(() => {});
-        throw error;
-      }
-    } catch (error) {
-      logger.error(`TOPIC(${name}): cannot delete it: ${(error as Error).message}`, { topic: name });
-      throw new OperatorError("NOT_STORED");
-    }
-  }
-
-  private freeNumber({ number, name, log }: Topic): void {
-    try {
-      this.parts.metadata.freeNumber(number, log.next);
-    } catch (error) {
-      // The next start frees it.
-      this.parts.logger.error(`TOPIC(${name}): its number stays in use: ${(error as Error).message}`, { topic: name });
-    }
-  }
-
-  private removeFiles(topic: Topic): void {
-    topic.log.files?.remove((error) =>
-      this.parts.logger.error(`TOPIC(${topic.name}): cannot remove all of its files: ${error.message}`, { topic: topic.name }),
-    );
-  }
-
-  private folder(number: number, name: string): string {
-    return topicFolder(this.directory, number, name);
-  }
-
-  /**
-   * Opens a topic and its log. It has a row in the metadata store already, unless it is ephemeral.
+   * Opens a partition and its log, and makes the topic if this is the first one. It has a row in the metadata store already, unless
+   * its topic is ephemeral.
    *
-   * @param topic its prefix is undefined where only the log tells it, because an earlier release made the topic
+   * @param identity its name is that of the row
    * @param known what an earlier run noted of its files
    * @param opened called with the files before anything else reads them
    * @param inFolder what the topic's file says, if the caller has read it
    */
-  addTopic(
-    topic: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
+  addPartition(
+    identity: KnownIdentity,
     firstSequence: number,
     known: Partial<LogFilesOptions> = {},
     opened: (files: LogFiles) => void = () => {},
     inFolder?: TopicIdentity,
-  ): Topic {
-    const { id, number, name } = topic;
-    const files = isEphemeral(name) ? undefined : this.openFiles(topic, firstSequence, known);
-    if (files !== undefined) opened(files);
-    const prefix = topic.prefix ?? files?.recordedPrefix ?? this.newPrefix(number);
-    if (files !== undefined) {
-      files.prefix = prefix;
-      this.topicFiles.write(files.names, { id, number, name, prefix }, inFolder);
-    }
-    const log = new TopicLog(this.parts.chunks, this.parts.clock, prefix, files, firstSequence);
-    const added = new Topic(this.parts, this, id, number, name, log);
-    this.parts.tracing.beginTopic(added);
-    this.topics.set(name, added);
-    this.topicsById.set(id, added);
-    this.topicsByName.add(added);
-    return added;
-  }
-
-  private openFiles(
-    { id, number, name, prefix }: Omit<TopicIdentity, "prefix"> & { prefix: number | undefined },
-    firstSequence: number,
-    known: Partial<LogFilesOptions>,
-  ): LogFiles {
-    const { options, disk, clock, ballast, recycler, logger } = this.parts;
-    const { maxBytesPerFile, syncEvery } = options;
-    return new LogFiles(
-      {
-        disk,
-        clock,
-        directory: this.folder(number, name),
-        folders: this.folders,
-        topicId: id,
-        topicNumber: number,
-        topicName: name,
-        prefix,
-        maxBytesPerFile,
-        syncEvery,
-        ballast,
-        recycler,
-        logger,
-        onCorrupt: () => this.countCorrupt(name),
-        ...known,
-      },
-      firstSequence,
-    );
+  ): TopicPartition {
+    const { id, number, name } = identity;
+    const { topic: topicName, index } = parsePartitionName(name);
+    const noted = { onCorrupt: () => this.countCorrupt(name), ...known };
+    const log = this.store.openLog(identity, isEphemeral(topicName), firstSequence, noted, opened, inFolder);
+    const topic = this.topics.get(topicName) ?? new Topic(this.parts, this, topicName);
+    const partition = new TopicPartition(this.parts, this, topic, index, id, number, log);
+    this.parts.tracing.beginPartition(partition);
+    topic.addPartition(partition);
+    this.partitionsById.set(id, partition);
+    if (this.topics.has(topicName)) return partition;
+    this.topics.set(topicName, topic);
+    this.topicsByName.add(topic);
+    return partition;
   }
 
   // ---- topics that are not open yet
@@ -343,7 +278,7 @@ export class TopicRegistry implements DeliveryTarget {
   /** Whether the topic of an id is not open yet. Where the id of one that waits is not known, that may be any topic that is not there. */
   isWaiting(topicId: number): boolean {
     if (this.waitingTopicIds.size === 0) return false;
-    return this.waitingTopicIds.has(topicId) || (this.waitingTopicIds.has(0) && !this.topicsById.has(topicId));
+    return this.waitingTopicIds.has(topicId) || (this.waitingTopicIds.has(0) && !this.partitionsById.has(topicId));
   }
 
   /** Whether the topic or channel of an entry in the deferred store is not open yet. */
@@ -358,18 +293,26 @@ export class TopicRegistry implements DeliveryTarget {
     if (waiting !== undefined) throw new TopicWaits(waiting);
   }
 
-  /** Takes back addTopic(): the topic could not be restored to its end. Its files stay as they are. */
+  /** Takes back addPartition(): the topic could not be restored to its end. Its files stay as they are. */
   forgetTopic(name: string): void {
     const topic = this.topics.get(name);
     if (topic === undefined) return;
     this.topics.delete(name);
-    this.topicsById.delete(topic.id);
     this.topicsByName.delete(topic);
     topic.deleted = true;
-    for (const { id } of topic.channels.values()) this.channelsById.delete(id);
     for (const channel of topic.channels.values()) channel.deleted = true;
-    topic.log.dispose();
-    topic.log.files?.closeSegments();
+    for (const partition of topic.partitions) this.forgetPartition(partition);
+  }
+
+  private forgetPartition(partition: TopicPartition): void {
+    this.partitionsById.delete(partition.id);
+    partition.deleted = true;
+    for (const part of partition.channels.values()) {
+      this.channelPartitions.delete(part.id);
+      part.deleted = true;
+    }
+    partition.log.dispose();
+    partition.log.files?.closeSegments();
   }
 
   get hasAdopted(): boolean {
@@ -377,26 +320,33 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /**
-   * Withholds the messages of a topic that recovery made of a folder without a row. Its channels are not known, so its messages
+   * Withholds the messages of a partition that recovery made of a folder without a row. Its channels are not known, so its messages
    * go to all channels that are created until releaseAdopted().
    */
-  adopt(topic: Topic): void {
-    topic.withhold();
-    this.adopted.push(topic);
+  adopt(partition: TopicPartition): void {
+    partition.withhold();
+    this.adopted.push(partition);
   }
 
-  /** Releases the messages of adopted topics. */
+  /** Releases the messages of adopted partitions. */
   releaseAdopted(): void {
     try {
       this.parts.metadata.endAdoption();
     } catch (error) {
       this.parts.rateLimitedLog.error(`cannot save to ${this.directory}: ${(error as Error).message}`);
     }
-    for (const topic of this.adopted.splice(0)) if (!topic.deleted) topic.endWithholding();
+    for (const partition of this.adopted.splice(0)) if (!partition.deleted) partition.endWithholding();
   }
 
-  topicById(id: number): Topic | undefined {
-    return this.topicsById.get(id);
+  /** Whether a partition is open whose row has a name and a number. */
+  isOpen(name: string, number: number): boolean {
+    const { topic, index } = parsePartitionName(name);
+    return this.topics.get(topic)?.partitions.some((partition) => partition.index === index && partition.number === number) === true;
+  }
+
+  /** The partition with the id of a row. */
+  partitionById(id: number): TopicPartition | undefined {
+    return this.partitionsById.get(id);
   }
 
   /** Makes an entry of the deferred store void: a later one replaces it. */
@@ -404,36 +354,37 @@ export class TopicRegistry implements DeliveryTarget {
     this.superseded.add(entryNumber);
   }
 
-  /** Counts a damaged region of a topic's log, or a damaged row of the topic. */
-  countCorrupt(topicName: string): void {
+  /** Counts a damaged region of a partition's log, or a damaged row of it. @param name of the row */
+  countCorrupt(name: string): void {
     this.corruptRegions++;
-    this.corruptRegionsOf.set(topicName, this.corruptRegionsIn(topicName) + 1);
+    this.corruptRegionsOf.set(name, this.corruptRegionsIn(name) + 1);
   }
 
   /** Whether the topic or channel of an entry in the deferred store still exists, and did not drop it. */
   wanted(entry: StoredEntry): boolean {
     if (this.waits(entry)) return true;
-    if (entry.kind === KIND_PUBLISH) return this.topicsById.get(entry.topicId)?.deferredPublishes.isWanted(entry.number) === true;
-    const channel = this.channelsById.get(entry.channelId);
+    if (entry.kind === KIND_PUBLISH) return this.partitionsById.get(entry.topicId)?.deferredPublishes.isWanted(entry.number) === true;
+    const channel = this.channelPartitions.get(entry.channelId);
     return channel?.deferrals.wantsRequeue(entry.number) === true && !this.superseded.has(entry.number);
   }
 
   /** Counts a deferred publish no more that no channel gets. A channel does not count its void requeues. */
   dropped({ kind, topicId, number }: Pick<StoredEntry, "kind" | "topicId" | "number">): void {
-    if (kind === KIND_PUBLISH) this.topicsById.get(topicId)?.deferredPublishes.dropped(number);
+    if (kind === KIND_PUBLISH) this.partitionsById.get(topicId)?.deferredPublishes.dropped(number);
   }
 
   /** Whether a channel has the message of an entry in memory, in flight or ready. */
   underWay(entry: StoredEntry): boolean {
     return (
-      entry.kind !== KIND_PUBLISH && this.channelsById.get(entry.channelId)?.deferrals.hasInMemory(entry.sequence, entry.number) === true
+      entry.kind !== KIND_PUBLISH &&
+      this.channelPartitions.get(entry.channelId)?.deferrals.hasInMemory(entry.sequence, entry.number) === true
     );
   }
 
   /** How many more messages of the deferred store a channel takes into memory; or, where `key` is below 0, a topic. */
   room(key: number): number {
     if (this.waitingTopicIds.size > 0 && (key < 0 ? this.isWaiting(-key) : this.waitingChannelIds.has(key))) return 0;
-    return key < 0 ? Number.POSITIVE_INFINITY : (this.channelsById.get(key)?.deferrals.room ?? Number.POSITIVE_INFINITY);
+    return key < 0 ? Number.POSITIVE_INFINITY : (this.channelPartitions.get(key)?.deferrals.room ?? Number.POSITIVE_INFINITY);
   }
 
   /** Takes a message of the deferred store that has fallen due. */
@@ -442,8 +393,8 @@ export class TopicRegistry implements DeliveryTarget {
       this.dropped(message);
       this.parts.deferred.finish(message);
     } else if (this.waits(message)) this.parts.deferred.postpone(message, this.parts.turn.nowMs + WAITING_RETRY_MS);
-    else if (message.kind === KIND_PUBLISH) this.topicsById.get(message.topicId)?.deferredPublishes.join(message);
-    else this.channelsById.get(message.channelId)?.deferrals.due(message);
+    else if (message.kind === KIND_PUBLISH) this.partitionsById.get(message.topicId)?.deferredPublishes.join(message);
+    else this.channelPartitions.get(message.channelId)?.deferrals.due(message);
     this.parts.turn.schedule();
   }
 }

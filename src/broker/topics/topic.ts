@@ -1,99 +1,38 @@
-import type { Timestamp } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
-import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
-import type { TopicLog } from "../storage/log/topic-log.ts";
-import { MEMORY_TOPIC_RESERVE } from "../storage/metadata/metadata-store.ts";
-import { DETAIL_TOO_MANY, DETAIL_TOPIC_EMPTIED } from "../trace/record.ts";
-import type { TopicTrace } from "../trace/topic-trace.ts";
 import { Channel } from "./channel/channel.ts";
-import { channelRow } from "./channel/channel-row.ts";
-import { DeferredPublishes } from "./deferred-publishes.ts";
 import { OperatorError } from "./operator-error.ts";
-import { RepeatCommit } from "./repeat-commit.ts";
-import { TopicMeter } from "./topic-meter.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
-/** A topic that got no message for this long frees its memory and closes its files. */
-const IDLE_MS = 10_000;
-/** How often a topic that keeps finished messages for a time checks whether some are too old. */
-const RETENTION_REVIEW_MS = 1000;
-/** How many messages an ephemeral topic keeps at least while it is withheld: its consumers may be ready for them. */
-const WITHHELD_MESSAGES = 10_000;
-
-/** A name that messages are published to. It has one log, which each of its channels reads at its own pace. */
-export class Topic implements Committed {
+/**
+ * A name that messages are published to. Its messages are in its partitions, each of which is one log (topic-partition.ts); its
+ * channels read all of them. What operators do to a topic is done to all partitions, by one transaction of the metadata store.
+ */
+export class Topic {
   readonly ephemeral: boolean;
-  /** Checksum of its name. Keys of earlier releases name their topic by it too. */
-  readonly nameCrc: number;
   /** Its name in the bytes that clients send. */
   readonly nameBytes: Buffer;
-  paused = false;
   deleted = false;
-  /** Its channels are not complete yet: messages stay in the log, as if it were paused, until endWithholding(). */
-  withheld = false;
+  /** At least one, in the order of their indexes. */
+  readonly partitions: TopicPartition[] = [];
   readonly channels = new Map<string, Channel>();
-  messageCount = 0;
-  messageBytes = 0;
-  readonly meter = new TopicMeter();
-  /** Messages with a lower sequence were released to the channels; the rest waits for a first channel, or until the topic is unpaused. */
-  released: number;
-  /** Position of the record at `released`. */
-  releasedPosition: number;
-  /** Why the last commit failed, and the publishes that waited for it are refused. */
-  failure: Error | undefined;
-  /** Why the last sync of its log failed, and the publishes that waited for it are refused. */
-  syncFailure: Error | undefined;
-  /** It is in the list of topics that the next tick commits. */
-  dirty = false;
 
-  /** What publishers wait for until the next commit. There is one per command, so that a publish allocates nothing. */
-  readonly pendingPub = new PendingPublish(this, "PUB");
-  /** What the repetition of an accepted publish waits for: later commits that fail do not concern it. */
-  readonly pendingRepeat = new PendingPublish(new RepeatCommit(this), "PUB");
-  readonly pendingMpub = new PendingPublish(this, "MPUB");
-  readonly pendingDpub = new PendingPublish(this, "DPUB");
-  readonly deferredPublishes: DeferredPublishes;
-  /** Publishes to it are acknowledged once they are on the disk, not only in the file. */
-  fsync = false;
-  /** As it was set for this topic; undefined: --durability applies. */
-  durability: Durability | undefined;
-  /** Undefined: it is not traced. */
-  trace: TopicTrace | undefined;
-
-  /** As it was set for this topic; undefined: the options apply. */
-  private ownRetention: Retention | undefined;
-  private reviewAtMs = Number.POSITIVE_INFINITY;
-  private trimQueued = false;
-  private uncommittedBytes = 0;
-  private lastActiveMs = 0;
-  private shrunk = true;
-  private reservedSequence: number;
-
-  /**
-   * @param id of its row in the metadata store; an ephemeral topic has a number that no row has
-   * @param number is part of its messages' ids
-   */
   constructor(
     private readonly parts: TopicParts,
     private readonly registry: TopicRegistry,
-    readonly id: number,
-    readonly number: number,
     readonly name: string,
-    readonly log: TopicLog,
   ) {
     this.ephemeral = isEphemeral(name);
-    this.deferredPublishes = new DeferredPublishes(this, parts);
-    this.nameCrc = Bun.hash.crc32(name);
     this.nameBytes = Buffer.from(name, "latin1");
-    this.released = log.committedNext;
-    this.releasedPosition = log.committedEnd;
-    this.reservedSequence = log.next + MEMORY_TOPIC_RESERVE;
-    if (log.files !== undefined) log.files.finishedBelow = () => this.floor;
-    this.applyRetention();
-    this.restoreDurability(undefined);
+  }
+
+  /** Adds a partition that was opened. */
+  addPartition(partition: TopicPartition): void {
+    this.partitions.push(partition);
+    this.partitions.sort((a, b) => a.index - b.index);
   }
 
   /** Whether [from, to) holds its name. */
@@ -104,186 +43,103 @@ export class Topic implements Committed {
     return true;
   }
 
-  /** Sets when publishes to it are acknowledged. @param level undefined: as --durability says @throws what the metadata store throws */
-  setDurability(level: Durability | undefined): void {
-    if (!this.ephemeral) {
-      // Before anything is acknowledged that rests on them.
-      if ((level ?? this.parts.options.durability) === "fsync") this.registry.makeStoresDurable();
-      this.parts.metadata.setDurability(this.id, level);
-    }
-    this.restoreDurability(level);
+  /** The partition that a publish goes to which names none. */
+  nextPartition(): TopicPartition {
+    return this.partitions[0];
   }
 
-  /** Applies what the metadata store says. */
-  restoreDurability(level: Durability | undefined): void {
-    this.durability = level;
-    this.fsync = (level ?? this.parts.options.durability) === "fsync" && !this.ephemeral;
-    if (this.log.files === undefined) return;
-    this.log.files.syncsByItself = !this.fsync;
-    if (!this.fsync) return;
-    this.parts.turn.queueSync(this);
-    this.registry.makeStoresDurable();
+  // ---- its state
+
+  get paused(): boolean {
+    return this.partitions.some(({ paused }) => paused);
   }
 
-  /** How long finished messages are kept, and whether that was set for this topic. */
+  /** Its channels are not complete yet: messages stay in the logs, as if it were paused, until endWithholding(). */
+  get withheld(): boolean {
+    return this.partitions.some(({ withheld }) => withheld);
+  }
+
+  /** Whether what happens to its messages is recorded. */
+  get isTraced(): boolean {
+    return this.partitions[0].trace !== undefined;
+  }
+
+  /** As it was set for this topic; undefined: --durability applies. */
+  get durability(): Durability | undefined {
+    return this.partitions[0].durability;
+  }
+
+  /** How long each partition keeps finished messages, and whether that was set for this topic. */
   get retention(): Retention & { own: boolean } {
-    return { ...(this.ownRetention ?? this.registry.defaultRetention), own: this.ownRetention !== undefined };
-  }
-
-  /** Sets how long finished messages are kept. @param retention undefined: as the options say @throws what the metadata store throws */
-  setRetention(retention: Retention | undefined): void {
-    this.parts.metadata.setRetention(this.id, retention);
-    this.restoreRetention(retention);
-  }
-
-  /** Applies what the metadata store says. */
-  restoreRetention(retention: Retention | undefined): void {
-    this.ownRetention = retention;
-    this.applyRetention();
-    // If it became shorter, segments may be free now.
-    this.markTrimmable();
-  }
-
-  private applyRetention(): void {
-    this.log.files?.setRetention(this.retention);
-    this.reviewAtMs = this.retention.timeMs > 0 ? 0 : Number.POSITIVE_INFINITY;
-  }
-
-  /** Damaged regions of its log that were skipped since the broker started. */
-  get corruptRegions(): number {
-    return this.registry.corruptRegionsIn(this.name);
+    return this.partitions[0].retention;
   }
 
   /** Messages that were released to no channel. */
   get depth(): number {
-    // Deferred publishes count in the deferred_count of each channel. Without a channel they would be counted nowhere.
-    return this.waiting + (this.channels.size === 0 ? this.deferredPublishes.heldCount : 0);
+    return this.sum(({ depth }) => depth);
   }
 
   /** Those of the depth that are on disk only. */
   get backendDepth(): number {
-    return this.ephemeral ? 0 : Math.max(0, Math.min(this.waiting, this.log.cachedSequence - this.released));
+    return this.sum(({ backendDepth }) => backendDepth);
   }
 
-  /** Messages in the log that were not released to the channels. */
-  private get waiting(): number {
-    const { log, released } = this;
-    const waiting = log.committedNext - released;
-    return waiting === 0 || log.files === undefined ? waiting : waiting - log.files.missingFrom(released);
+  /** Messages that were published since the broker started. */
+  get messageCount(): number {
+    return this.sum(({ messageCount }) => messageCount);
   }
 
-  /** Appends a message. It may be acknowledged once the tick has committed it. */
-  publish(source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
-    this.log.append(source, from, bodyBytes, time);
-    this.meter.recordSize(bodyBytes, 1);
-    this.uncommittedBytes += bodyBytes;
-    this.markDirty();
+  /** Bytes of their bodies. */
+  get messageBytes(): number {
+    return this.sum(({ messageBytes }) => messageBytes);
   }
 
-  /** Appends the messages of an MPUB body that was checked. Their size words and bodies are in [from, to). */
-  publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
-    this.log.appendBatch(source, from, to, count, time);
-    this.meter.recordBatch(source, from, to, count);
-    this.uncommittedBytes += to - from - 4 * count;
-    this.markDirty();
+  /** Damaged regions of its logs that were skipped since the broker started. */
+  get corruptRegions(): number {
+    return this.sum(({ corruptRegions }) => corruptRegions);
   }
 
-  /** Whether its next commit may go to the journal first. */
-  get mayJournal(): boolean {
-    return !this.fsync && !this.deleted && this.deferredPublishes.joiningCount === 0;
+  private sum(read: (partition: TopicPartition) => number): number {
+    let sum = 0;
+    for (const partition of this.partitions) sum += read(partition);
+    return sum;
   }
 
-  /** Writes what was published since the last commit, and releases it to the channels. */
-  commit(nowMs: number, wallMs: number): void {
-    this.dirty = false;
-    this.failure = undefined;
-    this.lastActiveMs = nowMs;
-    this.shrunk = false;
-    const published = this.log.next - this.log.committedNext - this.deferredPublishes.joiningCount;
-    try {
-      const refusal = this.deferredPublishes.commitRefusal;
-      if (refusal !== undefined) this.log.refuseAppended(refusal);
-      this.log.commit(wallMs);
-    } catch (error) {
-      this.failure = error as Error;
-      this.uncommittedBytes = 0;
-      this.parts.rateLimitedLog.error(
-        `TOPIC(${this.name}): cannot write to its log: ${this.failure.message}; refusing the publishes that waited for it`,
-        { topic: this.name },
-      );
-      this.deferredPublishes.retryJoining(nowMs);
-      this.trace?.refused(this.log.committedNext);
-      return;
-    }
-    this.messageCount += published;
-    this.messageBytes += this.uncommittedBytes;
-    this.uncommittedBytes = 0;
-    // After the next sync the deferred store notes that what joined the log is on the disk: that sync has to cover this log.
-    if (this.fsync || this.deferredPublishes.joiningCount > 0) this.parts.turn.queueSync(this);
-    if (this.deferredPublishes.joiningCount > 0) this.deferredPublishes.confirmJoined();
-    this.releaseToChannels();
-    if (this.ephemeral) this.boundMemory();
-  }
+  // ---- its channels
 
   /**
    * Returns the channel of a name, and creates it if it does not exist. The first channel gets the topic's backlog, a later one
-   * starts at the end of the log.
+   * starts at the ends of the logs.
    *
-   * @param start where a new channel starts instead: the sequence of a message in the log
+   * @param startIn where a new channel starts instead in a partition: the sequence of a message in its log
    * @throws what the metadata store throws
    */
-  channel(name: string, start?: number): Channel {
+  channel(name: string, startIn?: (partition: TopicPartition) => number): Channel {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
-    const persistent = !this.ephemeral && !isEphemeral(name);
-    const floor = Math.min(start ?? this.released, this.released);
-    const position = floor < this.released ? this.log.locate(floor) : this.releasedPosition;
-    const { heldFrom } = this.deferredPublishes;
-    const id = persistent ? this.parts.metadata.addChannel(this.id, name, floor, heldFrom) : this.registry.newMemoryId();
-    const channel = this.newChannel(id, name, floor, position);
-    this.deferredPublishes.addChannel(channel.deferrals, heldFrom);
-    for (const { from, to } of this.deferredPublishes.joinedWhileHolding) {
-      if (to > this.released) channel.skipUncounted(Math.max(from, this.released), to);
-    }
-    if (start !== undefined && start > floor) {
-      channel.skipUncounted(floor, start);
-      // If this fails, it is saved with the next cursors.
-      if (this.parts.checkpointer.saveChannel(channel) !== undefined) channel.markUnsaved();
-    }
+    const channel = new Channel(this.parts, this, name);
+    const starts = this.partitions.map((partition) => partition.startOfChannel(startIn?.(partition)));
+    const ids = channel.persistent ? this.addRows(name, starts) : starts.map(() => this.registry.newMemoryId());
+    for (const [i, partition] of this.partitions.entries()) channel.partitions.push(partition.addChannel(channel, ids[i], starts[i]));
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
     this.registry.channelCreated(channel);
-    if (channel.floor < this.released) channel.markDirty();
-    this.releaseToChannels();
+    for (const added of channel.partitions) added.partition.endCreation(added);
     return channel;
   }
 
-  /** Releases what an earlier run had released: everything, if there were channels and the topic was not paused. */
-  restoreReleased(released: number, hasChannels: boolean): void {
-    const { log } = this;
-    const to = hasChannels && !this.paused ? log.next : Math.max(log.startSequence, Math.min(released, log.next));
-    this.released = to;
-    this.releasedPosition = log.locate(to);
+  private addRows(name: string, starts: readonly { floor: number; heldFrom: number }[]): number[] {
+    return this.parts.metadata.addChannels(
+      name,
+      this.partitions.map(({ id }, i) => ({ topicId: id, floor: starts[i].floor, voidBefore: starts[i].heldFrom })),
+    );
   }
 
-  /** Skips the sequences of messages that the log lost in a crash, so that no other message gets their ids. */
-  skipLost(sequence: number): void {
-    const from = this.log.next;
-    if (sequence <= from) return;
-    this.log.skipTo(sequence);
-    for (const channel of this.channels.values()) channel.skipUncounted(from, sequence);
-    if (this.released === from) {
-      this.released = this.log.committedNext;
-      this.releasedPosition = this.log.committedEnd;
-    }
-  }
-
-  /** Opens a channel that an earlier run left. */
-  restoreChannel(id: number, name: string, floor: number): Channel {
-    const channel = this.newChannel(id, name, floor, this.log.locate(floor));
-    this.channels.set(name, channel);
-    this.registry.channelCreated(channel);
-    return channel;
+  /** The channel of a name that an earlier run left. It is in no partition yet if this is the first call for it. */
+  restoredChannel(name: string): Channel {
+    const known = this.channels.get(name) ?? new Channel(this.parts, this, name);
+    this.channels.set(name, known);
+    return known;
   }
 
   /**
@@ -296,20 +152,22 @@ export class Topic implements Committed {
     const channel = this.channels.get(name);
     if (channel === undefined) return false;
     this.parts.logger.info(`TOPIC(${this.name}): deleting channel ${name}`, { topic: this.name, channel: name });
-    if (channel.persistent) this.removeRow(channel);
-    if (this.channels.size === 1) this.deferredPublishes.beginHolding();
+    if (channel.persistent) this.removeRows(channel);
     this.channels.delete(name);
-    channel.delete();
+    for (const part of channel.partitions) part.partition.removeChannel(part);
+    channel.closeConsumers();
     this.registry.channelDeleted(channel);
-    this.parts.checkpointer.saveTopic(this);
-    this.markTrimmable();
+    for (const partition of this.partitions) {
+      this.parts.checkpointer.savePartition(partition);
+      partition.markTrimmable();
+    }
     if (this.channels.size === 0 && this.ephemeral) this.registry.deleteTopic(this.name);
     return true;
   }
 
-  private removeRow(channel: Channel): void {
+  private removeRows(channel: Channel): void {
     try {
-      this.parts.metadata.removeChannel(channel.id);
+      this.parts.metadata.removeChannels(channel.partitions.map(({ id }) => id));
     } catch (error) {
       this.parts.logger.error(`CHANNEL(${channel.name}) of ${this.name}: cannot delete it: ${(error as Error).message}`, {
         topic: this.name,
@@ -319,129 +177,55 @@ export class Topic implements Committed {
     }
   }
 
-  /** @throws OperatorError NOT_STORED */
+  // ---- calls of operators
+
+  /** @throws OperatorError NOT_STORED; the topic is as before then */
   pause(): void {
-    this.parts.checkpointer.storeTopic(this, { paused: true });
-    this.deferredPublishes.beginHolding();
-    this.paused = true;
+    this.setPaused(true);
   }
 
-  /** @throws OperatorError NOT_STORED */
+  /** @throws OperatorError NOT_STORED; the topic is as before then */
   unpause(): void {
-    this.parts.checkpointer.storeTopic(this, { paused: false });
-    this.paused = false;
-    this.releaseToChannels();
+    this.setPaused(false);
   }
 
-  /** Releases nothing until endWithholding(), so that all channels that are created meanwhile start at the same message. */
-  withhold(): void {
-    this.deferredPublishes.beginHolding();
-    this.withheld = true;
-  }
-
-  endWithholding(): void {
-    this.withheld = false;
-    this.releaseToChannels();
-    if (this.ephemeral) this.boundMemory();
-  }
-
-  /** Whether messages are released to nobody now: the next channel gets them, too. */
-  get isHolding(): boolean {
-    return this.channels.size === 0 || this.paused || this.withheld;
+  private setPaused(paused: boolean): void {
+    this.parts.checkpointer.storePartitions(this.partitions.map((partition) => ({ partition, changes: { paused } })));
+    for (const partition of this.partitions) partition.setPaused(paused);
   }
 
   /** Drops the messages that were released to no channel. @throws OperatorError NOT_STORED; the topic is as before then */
   empty(): void {
-    const from = this.released;
-    const to = this.log.committedNext;
-    const persistent = [...this.channels.values()].filter((channel) => channel.persistent);
-    const heldFrom = this.channels.size === 0 ? this.parts.deferred.nextNumber : this.deferredPublishes.heldFrom;
-    const rows = () => persistent.map((channel) => channelRow(channel, { from, to }));
-    this.parts.checkpointer.storeTopic(this, { released: to }, heldFrom, rows);
-    if (to > from) for (const channel of this.channels.values()) channel.skipUncounted(from, to);
-    if (to > from) this.trace?.discarded(from, to - from, DETAIL_TOPIC_EMPTIED);
-    this.released = to;
-    this.releasedPosition = this.log.committedEnd;
-    if (this.channels.size === 0) this.deferredPublishes.restartHolding();
-    this.markTrimmable();
+    this.parts.checkpointer.storePartitions(this.partitions.map((partition) => partition.emptied()));
+    for (const partition of this.partitions) partition.drop();
   }
 
-  /** To be called when a channel's floor or cursor has moved: chunks and segments of the log may be free. */
-  markTrimmable(): void {
-    if (this.trimQueued) return;
-    this.trimQueued = true;
-    this.parts.turn.queueTrim(this);
-  }
-
-  /** Every channel has finished all messages below this sequence, and needs none of them should the power be cut. */
-  private get floor(): number {
-    let floor = this.released;
-    for (const { floor: finished, deferrals } of this.channels.values()) floor = Math.min(floor, finished, deferrals.moves.keptFrom);
-    return floor;
-  }
-
-  /** Frees the chunks and segments that no channel needs. */
-  trimLog(): void {
-    this.trimQueued = false;
-    if (this.deleted) return;
-    let position = this.releasedPosition;
-    for (const channel of this.channels.values()) if (channel.position < position) position = channel.position;
-    this.log.trim(position, this.floor, this.parts.turn.agingMs);
-  }
-
-  /** Trims the log if messages that were kept for a time may be too old. To be called regularly. */
-  reviewRetention(nowMs: number): void {
-    if (nowMs < this.reviewAtMs) return;
-    this.reviewAtMs = nowMs + RETENTION_REVIEW_MS;
-    this.markTrimmable();
-  }
-
-  /** Frees memory and open files if the topic has been idle for IDLE_MS. To be called regularly. */
-  shrinkIfIdle(nowMs: number): void {
-    if (this.shrunk || nowMs - this.lastActiveMs < IDLE_MS) return;
-    this.shrunk = true;
-    this.log.shrink();
-    for (const channel of this.channels.values()) channel.shrink();
-  }
-
-  private newChannel(id: number, name: string, floor: number, position: number): Channel {
-    return new Channel(this.parts, this, id, name, floor, position);
-  }
-
-  /** To be called when its log has messages to commit. */
-  markDirty(): void {
-    if (this.dirty) return;
-    this.dirty = true;
-    this.parts.turn.queueCommit(this);
-  }
-
-  /** Releases what is committed to the channels, unless there are none or the topic is paused or withheld. */
-  private releaseToChannels(): void {
-    if (this.channels.size === 0 || this.paused || this.withheld) return;
-    if (this.released === this.log.committedNext) return;
-    this.released = this.log.committedNext;
-    this.releasedPosition = this.log.committedEnd;
-    for (const channel of this.channels.values()) channel.markDirty();
-  }
-
-  /**
-   * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel, and while it is paused. What was
-   * released, its channels bound themselves (Channel.boundLag).
-   */
-  private boundMemory(): void {
-    const { memQueueSize } = this.parts.options;
-    const excess = this.waiting - (this.withheld ? Math.max(memQueueSize, WITHHELD_MESSAGES) : memQueueSize);
-    if (excess > 0) {
-      // Channels can have messages to skip here only while the topic is paused or withheld.
-      for (const channel of this.channels.values()) channel.skipUncounted(this.released, this.released + excess);
-      this.trace?.discarded(this.released, excess, DETAIL_TOO_MANY);
-      this.released += excess;
-      this.releasedPosition = this.log.locate(this.released);
-      this.markTrimmable();
+  /** Sets when publishes to it are acknowledged. @param level undefined: as --durability says @throws what the metadata store throws */
+  setDurability(level: Durability | undefined): void {
+    if (!this.ephemeral) {
+      // Before anything is acknowledged that rests on them.
+      if ((level ?? this.parts.options.durability) === "fsync") this.registry.makeStoresDurable();
+      this.parts.metadata.setDurability(this.partitionIds, level);
     }
-    if (this.log.next + MEMORY_TOPIC_RESERVE / 2 > this.reservedSequence) {
-      this.reservedSequence = this.log.next + MEMORY_TOPIC_RESERVE;
-      this.parts.metadata.reserveNumber(this.number, this.reservedSequence);
-    }
+    for (const partition of this.partitions) partition.restoreDurability(level);
+  }
+
+  /** Sets how long finished messages are kept. @param retention undefined: as the options say @throws what the metadata store throws */
+  setRetention(retention: Retention | undefined): void {
+    this.parts.metadata.setRetention(this.partitionIds, retention);
+    for (const partition of this.partitions) partition.restoreRetention(retention);
+  }
+
+  private get partitionIds(): number[] {
+    return this.partitions.map(({ id }) => id);
+  }
+
+  /** Releases nothing until endWithholding(), so that all channels that are created meanwhile start at the same message. */
+  withhold(): void {
+    for (const partition of this.partitions) partition.withhold();
+  }
+
+  endWithholding(): void {
+    for (const partition of this.partitions) partition.endWithholding();
   }
 }

@@ -1,10 +1,10 @@
 import type { Timestamp } from "../../frame/layout.ts";
-import type { Channel } from "./channel/channel.ts";
-import type { Topic } from "./topic.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
+import type { TopicPartition } from "./topic-partition.ts";
 
 /**
  * What topics and channels need of the event loop's current turn: its time, and a way to leave work for the tick at its end.
- * Whoever calls one of the queue methods does not call it again for the same topic or channel before the tick has done the work.
+ * Whoever calls one of the queue methods does not call it again for the same one before the tick has done the work.
  */
 export interface Turn {
   /** Time of this turn, by which timeouts and delays go, ms. */
@@ -27,12 +27,12 @@ export interface Turn {
   /** Asks to be woken at a time: for deadlines and due messages. */
   wakeAt(atMs: number): void;
 
-  /** Has the tick commit the topic's log. */
-  queueCommit(topic: Topic): void;
-  /** Has the topic's log synced before the publishes that were committed are acknowledged. This one may be called repeatedly. */
-  queueSync(topic: Topic): void;
-  /** Has the chunks and segments freed that the topic's channels do not need any more. */
-  queueTrim(topic: Topic): void;
+  /** Has the tick commit the partition's log. */
+  queueCommit(partition: TopicPartition): void;
+  /** Has the partition's log synced before the publishes that were committed are acknowledged. This one may be called repeatedly. */
+  queueSync(partition: TopicPartition): void;
+  /** Has the chunks and segments freed that the channels do not need any more. */
+  queueTrim(partition: TopicPartition): void;
   /** Has the tick dispatch the channel's messages. */
-  queueDispatch(channel: Channel): void;
+  queueDispatch(channel: ChannelPartition): void;
 }

@@ -30,12 +30,12 @@ export async function makeTemplates(): Promise<Templates> {
   const publish = (topic: string, key: string, deferMs: number) => {
     const body = `<${topic} ${published.size} ${"x".repeat(40)}>`;
     published.add(body);
-    return broker.publishing.publish(broker.registry.topic(topic), key, Buffer.from(body), deferMs);
+    return broker.publishing.publish(broker.registry.topic(topic).partitions[0], key, Buffer.from(body), deferMs);
   };
   const channel = broker.registry.topic("orders").channel("a");
   for (let i = 0; i < 60; i++) await publish("orders", "", 0);
-  for (let sequence = 0; sequence < 10; sequence++) await broker.messageControl.requeue(channel, sequence, HOUR_MS);
-  for (let sequence = 0; sequence < 4; sequence++) await broker.messageControl.finish(channel, sequence);
+  for (let sequence = 0; sequence < 10; sequence++) await broker.messageControl.requeue(channel.partitions[0], sequence, HOUR_MS);
+  for (let sequence = 0; sequence < 4; sequence++) await broker.messageControl.finish(channel.partitions[0], sequence);
   for (let i = 0; i < 8; i++) await publish("orders", "", HOUR_MS);
   for (let i = 0; i < 10; i++) await publish("keyed", `key ${i}`, 0);
   const journaled = Array.from({ length: JOURNALED_TOPICS }, (_, i) => `journaled-${i}`);
@@ -170,7 +170,7 @@ export class DamagedPath implements Disposable {
 /** The bodies in all logs and in the deferred store. */
 function deliverable(broker: Broker): Set<string> {
   const bodies = new Set<string>();
-  for (const { log } of broker.registry.topics.values()) for (const body of readBySequence(log).values()) bodies.add(body);
+  for (const { log } of broker.registry.partitions) for (const body of readBySequence(log).values()) bodies.add(body);
   const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
   for (const bucket of buckets) {
     bucket.scan(bucket.movedTo, Number.POSITIVE_INFINITY, (entry) => {

@@ -47,10 +47,11 @@ for (const [which, at] of [["first", 0] as const, ["inner", 2] as const, ["last"
       await using server = InProcess.start({ maxBytesPerFile: 600 });
       for (const channel of channels) server.broker.registry.topic("t").channel(channel);
       const { publishing, registry } = server.broker;
-      for (let i = 0; i < 40; i++) await publishing.publish(registry.topic("t"), "", Buffer.from(`${i} ${"x".repeat(50)}`), 0);
+      for (let i = 0; i < 40; i++)
+        await publishing.publish(registry.topic("t").partitions[0], "", Buffer.from(`${i} ${"x".repeat(50)}`), 0);
       for (const channel of channels.slice(1)) {
         for (let sequence = 0; sequence < 40; sequence++)
-          await server.broker.messageControl.finish(registry.topic("t").channel(channel), sequence);
+          await server.broker.messageControl.finish(registry.topic("t").channel(channel).partitions[0], sequence);
       }
       await server.broker.close();
       const path = imageOf(server.dataPath);
@@ -98,7 +99,7 @@ test("after a kill between the deletion of a topic's folder and its row's remova
   await using server = InProcess.start();
   const { broker } = server;
   await server.publish("t", ...Array.from({ length: 7 }, (_, i) => `${i}`));
-  const { next } = broker.registry.topic("t").log;
+  const { next } = broker.registry.topic("t").partitions[0].log;
   const { metadata } = broker;
   const { removeTopic } = metadata;
   let image = "";
@@ -110,7 +111,7 @@ test("after a kill between the deletion of a topic's folder and its row's remova
   const again = start(image);
   expect([...again.registry.topics.keys()]).toEqual([]);
   const made = again.registry.topic("other");
-  expect([made.number, made.log.next >= next]).toEqual([0, true]);
+  expect([made.partitions[0].number, made.partitions[0].log.next >= next]).toEqual([0, true]);
   await again.close();
 });
 

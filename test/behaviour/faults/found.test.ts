@@ -20,7 +20,7 @@ test("a topic is opened again although the folder of an earlier try to make it i
   site.open();
   site.consume("t");
   await site.until(() => site.delivered.get("t")?.length === 1);
-  expect(site.broker.registry.topic("t").number).toBe(1);
+  expect(site.broker.registry.topic("t").partitions[0].number).toBe(1);
 });
 
 test("a backup that begins while the metadata store cannot be read is given up", async () => {
@@ -62,7 +62,9 @@ test("a stop ends although the journal cannot be removed, and the next start has
   for (const topic of topics) site.broker.registry.topic(topic).channel("c");
   site.fail({ path: /journal$/, calls: ["remove"], code: "EIO", times: Number.POSITIVE_INFINITY });
   // In one turn, so that they go to the journal.
-  const published = topics.map((topic) => site.broker.publishing.publish(site.broker.registry.topic(topic), "", Buffer.from("m"), 0));
+  const published = topics.map((topic) =>
+    site.broker.publishing.publish(site.broker.registry.topic(topic).partitions[0], "", Buffer.from("m"), 0),
+  );
   site.clock.endTurn();
   await Promise.all(published);
   await site.close();
@@ -159,7 +161,7 @@ for (const calls of [["remove"], ["rename", "remove"]] as const) {
     // Those that could not be removed are removed later.
     site.consume("t");
     await publish();
-    expect(site.broker.registry.topic("t").log.startSequence).toBeGreaterThan(60);
+    expect(site.broker.registry.topic("t").partitions[0].log.startSequence).toBeGreaterThan(60);
   });
 }
 
@@ -173,7 +175,8 @@ test("publishes are accepted while status records cannot be written and deferred
   const topic = site.broker.registry.topic("t");
   const published: Promise<void>[] = [];
   site.clock.onPoll = () => {
-    if (published.length < 100) published.push(site.broker.publishing.publish(topic, "", Buffer.from(`${published.length}`), 0));
+    if (published.length < 100)
+      published.push(site.broker.publishing.publish(topic.partitions[0], "", Buffer.from(`${published.length}`), 0));
   };
   await site.until(() => published.length === 100);
   expect((await Promise.allSettled(published)).filter(({ status }) => status === "rejected")).toEqual([]);

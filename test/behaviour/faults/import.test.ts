@@ -93,7 +93,7 @@ async function importWith(failing: number, code = "EIO"): Promise<{ calls: numbe
     fault[Symbol.dispose]();
     const broker = openBroker(options, log);
     const topic = broker.registry.topic("t");
-    const bodies = [...readBySequence(topic.log).values()];
+    const bodies = [...readBySequence(topic.partitions[0].log).values()];
     const depths = ["a", "b"].map((name) => topic.channels.get(name)?.depth);
     await broker.close();
     expect([...new Set(bodies)].length, `${fault.failed}: ${log.lines.join("\n")}`).toBe(bodies.length);

@@ -66,7 +66,7 @@ test("REQ and TOUCH take ids of every node id that an earlier release wrote into
 test("a topic of an earlier release keeps the prefix of its first message, and each has an id that no new topic gets", async () => {
   await using data = DataPath.ofFormat1();
   const broker = data.open({ nodeId: 3 }, NOT_DUE);
-  const prefixes = () => [...broker.registry.topics.values()].map(({ name, log }) => [name, log.prefix]).toSorted();
+  const prefixes = () => [...broker.registry.partitions].map(({ name, log }) => [name, log.prefix]).toSorted();
   expect(prefixes()).toEqual([
     ["again", idPrefix(2, 2)],
     ["j1", idPrefix(2, 3)],
@@ -76,11 +76,11 @@ test("a topic of an earlier release keeps the prefix of its first message, and e
     ["orders", idPrefix(1, 0)],
     ["waits", idPrefix(1, 1)],
   ]);
-  const ids = [...broker.registry.topics.values()].map(({ id }) => id);
+  const ids = [...broker.registry.partitions].map(({ id }) => id);
   expect(Math.max(...ids)).toBeLessThan(2 ** 32);
   const made = broker.registry.topic("new");
-  expect(made.id).toBeGreaterThanOrEqual(2 ** 33);
-  expect(made.log.prefix).toBe(idPrefix(3, 7));
+  expect(made.partitions[0].id).toBeGreaterThanOrEqual(2 ** 33);
+  expect(made.partitions[0].log.prefix).toBe(idPrefix(3, 7));
   await data.close();
   const store = new Database(join(data.folder, "catalogue.sqlite"));
   const stored = store.query("SELECT name, prefix FROM topics ORDER BY name").values();

@@ -8,7 +8,7 @@ const HOUR_MS = 3_600_000;
 
 /** Publishes through the broker itself. */
 function publish({ broker }: InProcess, topic: string, body: string, delayMs = 0, key = ""): Promise<void> {
-  return broker.publishing.publish(broker.registry.topic(topic), key, Buffer.from(body), delayMs);
+  return broker.publishing.publish(broker.registry.topic(topic).partitions[0], key, Buffer.from(body), delayMs);
 }
 
 /** A broker whose store has one topic, and whose later topics are in its write-ahead log only. */
@@ -44,11 +44,11 @@ for (const [what, lose] of [
       expect(bodiesIn(broker, name)).toEqual([...expected, `deferred message of ${name}`]);
     }
     // They keep their ids over a further start.
-    const before = names.map((name) => broker.registry.topic(name).id);
+    const before = names.map((name) => broker.registry.topic(name).partitions[0].id);
     await data.close();
     const again = data.open({}, { clock });
-    expect(names.map((name) => again.registry.topic(name).id)).toEqual(before);
-    expect(before).toEqual(names.map((name) => server.broker.registry.topic(name).id));
+    expect(names.map((name) => again.registry.topic(name).partitions[0].id)).toEqual(before);
+    expect(before).toEqual(names.map((name) => server.broker.registry.topic(name).partitions[0].id));
   });
 
   test(`requeued messages reach no other channel after the store ${what}`, async () => {
@@ -63,7 +63,7 @@ for (const [what, lose] of [
       await server.publish(topic, `a message of ${topic}`);
       consumer.command(`REQ ${(await consumer.message()).id} 700`);
       const channel = server.broker.registry.topic(topic).channel("worker");
-      await until("it is stored", () => channel.deferrals.storedCount === 1);
+      await until("it is stored", () => channel.partitions[0].deferrals.storedCount === 1);
       consumer.terminate();
     }
     await using data = DataPath.copyOf(server.dataPath);
@@ -108,24 +108,24 @@ for (const [what, lose] of [
     await publish(server, "secret", "deferred sEcReT", 500, "key");
     const consumer = await server.consumer("secret", "c", 1);
     consumer.command(`REQ ${(await consumer.message()).id} 500`);
-    await until("it is stored", () => server.broker.registry.topic("secret").channel("c").deferrals.storedCount === 1);
+    await until("it is stored", () => server.broker.registry.topic("secret").channel("c").partitions[0].deferrals.storedCount === 1);
     const before = server.broker.registry.topic("secret");
     server.broker.registry.deleteTopic("secret");
     await publish(server, "public", "later", HOUR_MS);
     await toEach(["public", ...others], "hello");
-    expect(server.broker.registry.topic("public").number).toBe(before.number);
+    expect(server.broker.registry.topic("public").partitions[0].number).toBe(before.partitions[0].number);
     await using data = DataPath.copyOf(server.dataPath);
     lose(data);
     const broker = data.open({}, { clock });
     expect([...broker.registry.topics.keys()]).not.toContain("secret");
     expect(bodiesIn(broker, "public")).toEqual(["hello"]);
-    expect(broker.registry.topic("public").log.startSequence).toBeGreaterThanOrEqual(before.log.next);
+    expect(broker.registry.topic("public").partitions[0].log.startSequence).toBeGreaterThanOrEqual(before.partitions[0].log.next);
     const channel = broker.registry.topic("public").channel("c");
     broker.registry.releaseAdopted();
     expect(channel.deferredCount).toBe(1);
     // The key is that of a publish to the deleted topic.
     const { length } = bodiesIn(broker, "public");
-    await broker.publishing.publish(broker.registry.topic("public"), "key", Buffer.from("another"), 0);
+    await broker.publishing.publish(broker.registry.topic("public").partitions[0], "key", Buffer.from("another"), 0);
     expect(bodiesIn(broker, "public")).toHaveLength(length + 1);
     await clock.pass(700);
     expect(bodiesIn(broker, "public").join()).not.toContain("sEcReT");
@@ -141,16 +141,16 @@ for (const [what, lose] of [
     server.broker.registry.deleteTopic("t");
     await server.publish("t", "new");
     const made = server.broker.registry.topic("t");
-    expect([made.number, made.id === old.id]).toEqual([old.number, false]);
+    expect([made.partitions[0].number, made.partitions[0].id === old.partitions[0].id]).toEqual([old.partitions[0].number, false]);
     await using data = DataPath.copyOf(server.dataPath);
     lose(data);
     const broker = data.open();
     const topic = broker.registry.topic("t");
-    expect([topic.id, [...topic.channels.keys()], bodiesIn(broker, "t")]).toEqual([made.id, [], ["new"]]);
-    expect(topic.log.startSequence).toBeGreaterThanOrEqual(old.log.next);
+    expect([topic.partitions[0].id, [...topic.channels.keys()], bodiesIn(broker, "t")]).toEqual([made.partitions[0].id, [], ["new"]]);
+    expect(topic.partitions[0].log.startSequence).toBeGreaterThanOrEqual(old.partitions[0].log.next);
     broker.registry.releaseAdopted();
     expect(topic.channel("c").deferredCount).toBe(0);
-    await broker.publishing.publish(topic, "key", Buffer.from("not a repetition"), 0);
+    await broker.publishing.publish(topic.partitions[0], "key", Buffer.from("not a repetition"), 0);
     expect(bodiesIn(broker, "t")).toEqual(["new", "not a repetition"]);
   });
 
@@ -172,7 +172,7 @@ for (const [what, lose] of [
     lose(data);
     const broker = data.open();
     for (const name of ["d", "e", "f"]) {
-      for (const body of numbers(5)) await broker.publishing.publish(broker.registry.topic(name), "", Buffer.from(body), 0);
+      for (const body of numbers(5)) await broker.publishing.publish(broker.registry.topic(name).partitions[0], "", Buffer.from(body), 0);
       const consumer = await data.consumer(name, "c", 10);
       for (let i = 0; i < 5; i++) ids.add((await consumer.message()).id);
     }

@@ -35,7 +35,7 @@ test("messages that were requeued with a delay come back under another node id, 
   const before = await server.started.consumer("t", "c", 2);
   const [first] = await messages(before, 2);
   before.command(`REQ ${first?.id} 400`);
-  await until("it is stored", () => server.broker.registry.topic("t").channel("c").deferrals.storedCount === 1);
+  await until("it is stored", () => server.broker.registry.topic("t").channel("c").partitions[0].deferrals.storedCount === 1);
   await server.restart({ nodeId: 1000 });
   const consumer = await server.started.consumer("t", "c", 2);
   await clock.pass(410);

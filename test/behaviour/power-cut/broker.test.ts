@@ -72,8 +72,8 @@ async function play(random: Random, failing: number): Promise<History> {
     });
     const promise =
       batch === 1
-        ? broker.publishing.publish(topic, "", Buffer.from(bodies[0] as string), deferMs)
-        : broker.publishing.publishBatch(topic, "", mpub(bodies));
+        ? broker.publishing.publish(topic.partitions[0], "", Buffer.from(bodies[0] as string), deferMs)
+        : broker.publishing.publishBatch(topic.partitions[0], "", mpub(bodies));
     promise.then(
       () => {
         for (const fate of fates) fate.acknowledged = disk.moment;
@@ -102,7 +102,7 @@ async function play(random: Random, failing: number): Promise<History> {
   await until("the broker has finished all work", () => {
     disk.endSync();
     noteStore();
-    return disk.waiting === 0 && !broker.deferred.hasWork && !topic.dirty;
+    return disk.waiting === 0 && !broker.deferred.hasWork && !topic.partitions[0].dirty;
   });
   consumer.terminate();
   expect(channel.depth + channel.inFlightCount + channel.deferredCount).toBeGreaterThan(0);

@@ -100,7 +100,7 @@ class Run {
     const key = random.chance(0.3) ? `key ${random.int(0, 20)}` : "";
     const body = `${this.count++} ${topic} ${deferMs}`;
     const { publishing, registry } = this.server.broker;
-    publishing.publish(registry.topic(topic), key, Buffer.from(body), deferMs).then(
+    publishing.publish(registry.topic(topic).partitions[0], key, Buffer.from(body), deferMs).then(
       // With a key it may repeat another message, and is not one of its own.
       () => {
         if (topic === SYNCED && key === "" && !this.finished.has(body)) this.due.add(body);
@@ -117,11 +117,11 @@ class Run {
     for (const { sequence, body } of consumer.deliveries.splice(0, this.random.int(1, 5))) {
       expect(this.refused).not.toContain(body);
       if (this.random.chance(0.6)) {
-        channel.finish(consumer, sequence);
+        channel.partitions[0].finish(consumer, sequence);
         this.due.delete(body);
         this.finished.add(body);
       } else {
-        channel.requeue(consumer, sequence, this.random.pick([0, 300, 5000, 100_000]));
+        channel.partitions[0].requeue(consumer, sequence, this.random.pick([0, 300, 5000, 100_000]));
       }
     }
   }

@@ -78,8 +78,8 @@ for (const batch of [false, true]) {
     const topic = registry.topic(TOPIC);
     const body = Buffer.from("lost");
     const published = batch
-      ? publishing.publishBatch(topic, KEY, Buffer.concat([Buffer.from([0, 0, 0, 1, 0, 0, 0, body.length]), body]))
-      : publishing.publish(topic, KEY, body, 0);
+      ? publishing.publishBatch(topic.partitions[0], KEY, Buffer.concat([Buffer.from([0, 0, 0, 1, 0, 0, 0, body.length]), body]))
+      : publishing.publish(topic.partitions[0], KEY, body, 0);
     await server.pass(10);
     await published;
     expect(await server.publish(TOPIC, "later")).toBe("OK");
@@ -110,7 +110,7 @@ test("with fsync the key of a deferred publish survives a power cut at the momen
   const server = start("fsync");
   expect(await server.publish(TOPIC, "deferred", { deferMs: 4000, key: KEY })).toBe("OK");
   const topic = server.broker.registry.topic(TOPIC);
-  while (topic.log.committedNext === 0) await server.pass(2);
+  while (topic.partitions[0].log.committedNext === 0) await server.pass(2);
   expect(await repeat(server.restart(server.disk.afterLosing(() => false)), "repeated", 4000)).toEqual(["deferred"]);
   expect(await repeat(server.restart(server.disk.afterLosing(everything)), "repeated", 4000)).toEqual(["deferred"]);
 });

@@ -65,18 +65,18 @@ function owedAfter(server: CutBroker, loses: (change: UnsyncedChange) => boolean
 test("a message that was requeued with a delay survives a power cut that takes its entry and leaves the cursor", async () => {
   const server = start();
   const consumer = await deliver(server, ["old", "older"]);
-  channelOf(server).requeue(consumer, 0, LONG_MS);
+  channelOf(server).partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
-  expect(channelOf(server).floor).toBe(1);
+  expect(channelOf(server).partitions[0].floor).toBe(1);
   expect(owedAfter(server, everything)).toEqual(["old", "older"]);
 });
 
 test("a straggler that was moved to the deferred store survives a power cut that takes its entry and leaves the cursor", async () => {
   const server = start();
   await deliver(server, ["straggler"]);
-  channelOf(server).deferrals.moveStragglers();
+  channelOf(server).partitions[0].deferrals.moveStragglers();
   await server.pass(SAVED_MS);
-  expect(channelOf(server).floor).toBe(1);
+  expect(channelOf(server).partitions[0].floor).toBe(1);
   expect(owedAfter(server, everything)).toEqual(["straggler"]);
 });
 
@@ -85,7 +85,7 @@ test("a waiting message that an operator deferred survives a power cut that take
   for (const body of ["first", "second"]) await server.publish(TOPIC, body);
   await server.pass(2 * SYNC_TIMEOUT_MS, 100);
   const { broker } = server;
-  const requeued = broker.messageControl.requeue(channelOf(server), 1, LONG_MS);
+  const requeued = broker.messageControl.requeue(channelOf(server).partitions[0], 1, LONG_MS);
   await server.pass(SAVED_MS);
   await requeued;
   expect(owedAfter(server, everything)).toEqual(["first", "second"]);
@@ -96,22 +96,22 @@ test("segments that only a moved message needs stay until its entry is synced", 
   const bodies = Array.from({ length: 20 }, (_, at) => `message ${at} ${"x".repeat(50)}`);
   const consumer = await deliver(server, bodies);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
-  for (let sequence = 1; sequence < 15; sequence++) channel.finish(consumer, sequence);
+  for (let sequence = 1; sequence < 15; sequence++) channel.partitions[0].finish(consumer, sequence);
   await server.pass(SAVED_MS);
-  expect(channel.floor).toBe(15);
+  expect(channel.partitions[0].floor).toBe(15);
   expect(owedAfter(server, entries)).toContain(bodies[0] as string);
 });
 
 test("a message whose entry a kill left unsynced survives a power cut in the next run", async () => {
   const server = start();
   const consumer = await deliver(server, ["old"]);
-  channelOf(server).requeue(consumer, 0, LONG_MS);
+  channelOf(server).partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
   const killed = server.kill();
   const other = await deliver1(killed, "new");
-  channelOf(killed).finish(other, 1);
+  channelOf(killed).partitions[0].finish(other, 1);
   await killed.pass(SAVED_MS);
   // What was finished since the last sync may come again.
   expect(owedAfter(killed, entries)).toContain("old");
@@ -134,22 +134,22 @@ test("what was finished before the last sync stays finished, however often messa
   const consumer = await deliver(server, bodies);
   const channel = channelOf(server);
   const { syncedProgress } = server.broker.metadata;
-  channel.requeue(consumer, 0, LONG_MS);
-  channel.finish(consumer, 1);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].finish(consumer, 1);
   await server.pass(SYNC_TIMEOUT_MS - SAVED_MS);
   // These are saved, and then a sync begins that covers them.
-  channel.requeue(consumer, 2, LONG_MS);
-  channel.finish(consumer, 3);
+  channel.partitions[0].requeue(consumer, 2, LONG_MS);
+  channel.partitions[0].finish(consumer, 3);
   await server.pass(SAVED_MS - 100);
-  expect(syncedProgress.floorOf(channel.id)).toBe(0);
+  expect(syncedProgress.floorOf(channel.partitions[0].id)).toBe(0);
   const { checkpointer } = server.broker;
   checkpointer.syncBegins();
-  channel.requeue(consumer, 4, LONG_MS);
+  channel.partitions[0].requeue(consumer, 4, LONG_MS);
   await server.pass(50);
   checkpointer.syncEnded(true);
-  expect(syncedProgress.floorOf(channel.id)).toBe(4);
+  expect(syncedProgress.floorOf(channel.partitions[0].id)).toBe(4);
   await server.pass(2 * SYNC_TIMEOUT_MS, 100);
-  expect(syncedProgress.floorOf(channel.id)).toBeUndefined();
+  expect(syncedProgress.floorOf(channel.partitions[0].id)).toBeUndefined();
   expect(owedAfter(server, everything)).toEqual(["0", "2", "4", "5"]);
 });
 
@@ -157,9 +157,9 @@ test("a channel that was emptied or moved after a message had left it stays so i
   const server = start();
   const consumer = await deliver(server, ["0", "1", "2", "3"]);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
-  channel.seek(2);
+  channel.partitions[0].seek(2);
   expect(owedAfter(server, everything)).toEqual(["2", "3"]);
 });
 
@@ -180,16 +180,16 @@ test("a channel that was moved while a sync was under way stays so in a power cu
   const server = start();
   const consumer = await deliver(server, ["0", "1", "2", "3"]);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
   const { checkpointer, metadata } = server.broker;
-  expect(metadata.syncedProgress.floorOf(channel.id)).toBe(0);
-  for (const sequence of [1, 2]) channel.finish(consumer, sequence);
+  expect(metadata.syncedProgress.floorOf(channel.partitions[0].id)).toBe(0);
+  for (const sequence of [1, 2]) channel.partitions[0].finish(consumer, sequence);
   await server.pass(SAVED_MS);
   checkpointer.syncBegins();
-  channel.seek(2);
+  channel.partitions[0].seek(2);
   await server.pass(10);
-  channel.requeue(consumer, 2, LONG_MS);
+  channel.partitions[0].requeue(consumer, 2, LONG_MS);
   await server.pass(SAVED_MS);
   checkpointer.syncEnded(true);
   expect(owedAfter(server, everything)).toEqual(["2", "3"]);
@@ -199,7 +199,7 @@ test("an emptied channel gets no message again that had left it", async () => {
   const server = start();
   const consumer = await deliver(server, ["0", "1"]);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
   channel.empty();
   expect(owedAfter(server, everything)).toEqual([]);
@@ -209,11 +209,11 @@ test("with fsync a message leaves its channel only when its entry is synced, and
   const server = start("fsync");
   const consumer = await deliver(server, ["0", "1"]);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, LONG_MS);
-  channel.finish(consumer, 1);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].finish(consumer, 1);
   await server.pass(SAVED_MS);
-  expect(channel.floor).toBe(2);
-  expect(server.broker.metadata.syncedProgress.floorOf(channel.id)).toBeUndefined();
+  expect(channel.partitions[0].floor).toBe(2);
+  expect(server.broker.metadata.syncedProgress.floorOf(channel.partitions[0].id)).toBeUndefined();
   expect(owedAfter(server, everything)).toEqual(["0"]);
 });
 
@@ -221,10 +221,10 @@ test("a message that is requeued again survives a power cut that takes the new e
   const server = start();
   const consumer = await deliver(server, ["old"]);
   const channel = channelOf(server);
-  channel.requeue(consumer, 0, 3000);
+  channel.partitions[0].requeue(consumer, 0, 3000);
   await server.pass(2 * SYNC_TIMEOUT_MS, 100);
   expect(consumer.deliveries.length).toBe(2);
-  channel.requeue(consumer, 0, LONG_MS);
+  channel.partitions[0].requeue(consumer, 0, LONG_MS);
   await server.pass(SAVED_MS);
   expect(owedAfter(server, entries)).toEqual(["old"]);
 });
@@ -233,12 +233,12 @@ test("what a kill left of a message that was requeued again says that it is fini
   const server = start();
   const consumer = await deliver(server, ["old", "other"]);
   const channel = channelOf(server);
-  for (const sequence of [0, 1]) channel.requeue(consumer, sequence, 3000);
+  for (const sequence of [0, 1]) channel.partitions[0].requeue(consumer, sequence, 3000);
   await server.pass(2 * SYNC_TIMEOUT_MS, 100);
-  for (const sequence of [0, 1]) channel.requeue(consumer, sequence, 3000);
+  for (const sequence of [0, 1]) channel.partitions[0].requeue(consumer, sequence, 3000);
   await server.pass(4000, 50);
   expect(consumer.deliveries.length).toBe(6);
-  channel.finish(consumer, 0);
+  channel.partitions[0].finish(consumer, 0);
   await server.pass(SAVED_MS);
   const killed = server.kill();
   expect([...owed(killed.broker, TOPIC, CHANNEL)]).toEqual(["other"]);
@@ -256,7 +256,7 @@ test("what joined the log and was finished before a kill does not come again, an
   channel.addConsumer(consumer);
   await server.pass(2000, 50);
   expect(consumer.deliveries.length).toBe(2);
-  channel.finish(consumer, 0);
+  channel.partitions[0].finish(consumer, 0);
   await server.pass(SAVED_MS);
   const killed = server.kill();
   expect([...owed(killed.broker, TOPIC, CHANNEL)]).toEqual(["second"]);
@@ -267,7 +267,7 @@ test("what joined the log and was finished before a kill does not come again, an
 test("a deferred publish that has fallen due survives a power cut that takes the log's new record and leaves the record that it joined", async () => {
   const server = start();
   expect(await server.publish(TOPIC, "deferred", { deferMs: 3 * SYNC_TIMEOUT_MS })).toBe("OK");
-  const { log } = server.broker.registry.topic(TOPIC);
+  const [{ log }] = server.broker.registry.topic(TOPIC).partitions;
   while (log.committedNext === 0) await server.pass(2);
   await server.pass(50);
   expect(owedAfter(server, ({ path }) => /\.(log|idx)$/.test(path))).toEqual(["deferred"]);
@@ -305,6 +305,6 @@ test.each([
   await move(server, bodies, 2);
   const after = end === "kill" ? server.kill() : server.restart(server.disk.afterLosing(() => false));
   expect([...owed(after.broker, TOPIC, CHANNEL)].sort()).toEqual(bodies);
-  expect(after.broker.registry.topic(TOPIC).deferredPublishes.count).toBe(bodies.length);
+  expect(after.broker.registry.topic(TOPIC).partitions[0].deferredPublishes.count).toBe(bodies.length);
   after.abandon();
 });

@@ -74,11 +74,11 @@ for (const [what, loses] of [
     const consumer = new MemoryConsumer(1, channel, 600_000);
     channel.addConsumer(consumer);
     for (const body of ["0", "1", "2", "3"]) expect(await server.publish(TOPIC, body)).toBe("OK");
-    for (const sequence of [0, 1, 2, 3]) channel.requeue(consumer, sequence, 1000);
+    for (const sequence of [0, 1, 2, 3]) channel.partitions[0].requeue(consumer, sequence, 1000);
     await server.pass(2000, 2);
     expect(consumer.deliveries.length).toBe(8);
     for (const sequence of [0, 1, 2]) {
-      channel.finish(consumer, sequence);
+      channel.partitions[0].finish(consumer, sequence);
       await server.pass(10);
     }
     await server.pass(60_000, 50);

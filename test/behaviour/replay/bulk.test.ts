@@ -21,7 +21,7 @@ test("many messages are finished by their ids, wherever they are, and each that 
   consumer.command("RDY 0");
   consumer.command(`REQ ${late.id} 60000`);
   const channel = server.broker.registry.topic("t").channel("ch");
-  await until("it is deferred", () => channel.deferrals.storedCount === 1);
+  await until("it is deferred", () => channel.partitions[0].deferrals.storedCount === 1);
   const ids = await idsOf(server);
   const some = [held.id, late.id, ids[4], ids[5], ids[4], "0123456789abcdef"];
   expect(await bulk(server, `/messages/finish?${CHANNEL}`, some)).toEqual({

@@ -23,7 +23,7 @@ async function producer(server: WithHttp): Promise<RawClient> {
 }
 
 function count(server: WithHttp, topic = "t"): number {
-  return server.broker.registry.topic(topic).log.committedNext;
+  return server.broker.registry.topic(topic).partitions[0].log.committedNext;
 }
 
 test.each(["write", "fsync"] as const)(

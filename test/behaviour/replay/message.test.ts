@@ -9,7 +9,10 @@ const CHANNEL = "topic=t&channel=ch";
 
 /** Waits until the deferred store has `count` of the channel's messages. */
 function stored(server: WithHttp, count: number): Promise<void> {
-  return until(`${count} are in the deferred store`, () => server.broker.registry.topic("t").channel("ch").deferrals.storedCount === count);
+  return until(
+    `${count} are in the deferred store`,
+    () => server.broker.registry.topic("t").channel("ch").partitions[0].deferrals.storedCount === count,
+  );
 }
 
 test("a message is finished by its id: in flight, requeued, waiting, deferred for a moment and for long", async () => {
@@ -149,11 +152,11 @@ test("holes in the backlog are bounded", async () => {
   const channel = server.broker.registry.topic("t").channel("ch");
   const { messages: page } = await server.json("GET", "/topic/messages?topic=t");
   // As after ten thousand calls.
-  channel.backlog.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
+  channel.partitions[0].backlog.skips = Array.from({ length: 10_000 }, (_, i) => ({ from: 100 + 2 * i, to: 101 + 2 * i }));
   for (const call of ["finish?", "requeue?defer=1000&"]) {
     expect(await server.call("POST", `/message/${call}${CHANNEL}&id=${page[2].id}`)).toBe('503 {"message":"TOO_MANY_HOLES"}');
   }
-  channel.backlog.skips = [];
+  channel.partitions[0].backlog.skips = [];
   expect(await server.call("POST", `/message/finish?${CHANNEL}&id=${page[2].id}`)).toBe("200");
 });
 

@@ -21,12 +21,12 @@ async function publishAndFinish(server: WithHttp, count: number): Promise<void> 
 }
 
 function start(server: WithHttp): number {
-  return server.broker.registry.topic("t").log.startSequence;
+  return server.broker.registry.topic("t").partitions[0].log.startSequence;
 }
 
 /** Trims at once; waiting for the timers to do it would only take longer. */
 function releaseNow(server: WithHttp): void {
-  server.broker.registry.topic("t").trimLog();
+  server.broker.registry.topic("t").partitions[0].trimLog();
 }
 
 test("a segment is kept while it is within the time and within the bytes", () => {

@@ -272,7 +272,7 @@ test("a requeue whose way to the disk a seek overtakes does not take the message
     expect((await consumer.message()).id).toBe(id);
     hold = false;
     for (const sync of held.splice(0)) sync();
-    await until("the sync is over and the channel saved", () => !server.broker.deferred.needsSyncNow && !channel().unsaved);
+    await until("the sync is over and the channel saved", () => !server.broker.deferred.needsSyncNow && !channel().partitions[0].unsaved);
     await until("nothing is staged any more", () => !server.broker.deferred.hasWork);
     expect([channel().inFlightCount, channel().deferredCount]).toEqual([1, 0]);
     // As a crash would find it: the delivery is not finished, so the message comes again.

@@ -114,7 +114,7 @@ export class SimulatedBroker {
     for (let i = 0; i < count; i++) {
       const body = `${topic.name}-${this.nextBody++}-${"x".repeat(this.random.int(0, 100))}`;
       this.published.add(body);
-      this.broker.publishing.publish(topic, "", Buffer.from(body, "latin1"), delayMs).then(
+      this.broker.publishing.publish(topic.partitions[0], "", Buffer.from(body, "latin1"), delayMs).then(
         () => this.acknowledged.add(body),
         // A publish that the disk did not take is refused, and owed to nobody.
         () => {},
@@ -127,14 +127,14 @@ export class SimulatedBroker {
     for (const { sequence, body } of consumer.deliveries.splice(0, most)) {
       const what = this.random.next();
       if (what < 0.7) {
-        if (channel.finish(consumer, sequence) === undefined) this.delivered.add(body);
-      } else if (what < 0.9) channel.requeue(consumer, sequence, this.random.pick([0, 100, 3000]));
+        if (channel.partitions[0].finish(consumer, sequence) === undefined) this.delivered.add(body);
+      } else if (what < 0.9) channel.partitions[0].requeue(consumer, sequence, this.random.pick([0, 100, 3000]));
     }
   }
 
   private finishAll(channel: Channel, consumer: MemoryConsumer): void {
     for (const { sequence, body } of consumer.deliveries.splice(0)) {
-      if (channel.finish(consumer, sequence) === undefined) this.delivered.add(body);
+      if (channel.partitions[0].finish(consumer, sequence) === undefined) this.delivered.add(body);
     }
   }
 

@@ -12,7 +12,7 @@ async function withFinishedBetween(): Promise<Site> {
   const { channel, consumer } = first.subscribe("t", 10);
   for (const body of numbers(10)) await first.publish("t", body);
   await first.until(() => consumer.deliveries.length === 10);
-  for (const { sequence } of consumer.deliveries.splice(1, 5)) channel.finish(consumer, sequence);
+  for (const { sequence } of consumer.deliveries.splice(1, 5)) channel.partitions[0].finish(consumer, sequence);
   await first.pass(500);
   return first.killed();
 }
@@ -29,7 +29,7 @@ for (const call of ["open", "read"] as const) {
       await site.pass(1000);
       expect(site.delivered.get("t")?.sort()).toEqual(["0", "6", "7", "8", "9"]);
       const channel = site.broker.registry.topic("t").channel("c");
-      expect([channel.floor, channel.depth, channel.inFlightCount]).toEqual([10, 0, 0]);
+      expect([channel.partitions[0].floor, channel.depth, channel.inFlightCount]).toEqual([10, 0, 0]);
       failed += site.disk.scripted;
     }
     expect(failed).toBeGreaterThan(0);
@@ -41,19 +41,19 @@ for (const call of ["open", "read"] as const) {
     for (const body of numbers(3)) await site.publish("t", body);
     await site.until(() => consumer.deliveries.length === 3);
     const [zero, one, two] = consumer.deliveries.splice(0);
-    for (const taken of [zero, two]) channel.finish(consumer, taken?.sequence ?? -1);
+    for (const taken of [zero, two]) channel.partitions[0].finish(consumer, taken?.sequence ?? -1);
     // Its bytes are in the file only.
-    site.broker.registry.topic("t").log.shrink();
+    site.broker.registry.topic("t").partitions[0].log.shrink();
     await site.pass(100);
     site.fail({ path: LOGS, calls: [call], code: "ENFILE", times: 4 });
-    channel.requeue(consumer, one?.sequence ?? -1, 0);
+    channel.partitions[0].requeue(consumer, one?.sequence ?? -1, 0);
     await site.until(() => channel.readFailure !== undefined);
     expect(channel.depth).toBe(1);
     expect(site.health).toContain("ENFILE");
     await site.until(() => consumer.deliveries.length === 1);
-    expect(channel.finish(consumer, consumer.deliveries[0]?.sequence ?? -1)).toBeUndefined();
+    expect(channel.partitions[0].finish(consumer, consumer.deliveries[0]?.sequence ?? -1)).toBeUndefined();
     await site.pass(200);
-    expect([channel.floor, channel.depth, channel.inFlightCount, site.health]).toEqual([3, 0, 0, "OK"]);
+    expect([channel.partitions[0].floor, channel.depth, channel.inFlightCount, site.health]).toEqual([3, 0, 0, "OK"]);
   });
 }
 
@@ -62,12 +62,12 @@ test("a due message whose frame is in a bucket waits in its channel, and is not 
   const { channel, consumer } = site.subscribe("t", 1);
   await site.publish("t", "a");
   await site.until(() => consumer.deliveries.length === 1);
-  channel.requeue(consumer, consumer.deliveries.splice(0)[0]?.sequence ?? -1, 2000);
+  channel.partitions[0].requeue(consumer, consumer.deliveries.splice(0)[0]?.sequence ?? -1, 2000);
   await site.pass(500);
   site.fail({ path: /\.msg$/, calls: ["read", "open"], code: "EIO", times: 6 });
   await site.until(() => site.health.includes(".msg"));
   await site.until(() => consumer.deliveries.length === 1);
-  expect(channel.finish(consumer, consumer.deliveries[0]?.sequence ?? -1)).toBeUndefined();
+  expect(channel.partitions[0].finish(consumer, consumer.deliveries[0]?.sequence ?? -1)).toBeUndefined();
   await site.until(() => site.health === "OK");
   expect([channel.depth, channel.deferredCount, channel.inFlightCount]).toEqual([0, 0, 0]);
 });

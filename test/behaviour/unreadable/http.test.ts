@@ -14,9 +14,9 @@ test("calls that read messages answer 503 when the disk fails, not that there ar
   await server.call("POST", "/channel/create?topic=t&channel=c");
   await server.call("POST", "/pub?topic=t&defer=600000", "deferred");
   const topic = server.broker.registry.topic("t");
-  const id = `${topic.log.prefix.toString(16).padStart(6, "0")}0000000002`;
+  const id = `${topic.partitions[0].log.prefix.toString(16).padStart(6, "0")}0000000002`;
   expect(await server.call("GET", `/message?topic=t&id=${id}`)).toStartWith("200");
-  topic.log.shrink();
+  topic.partitions[0].log.shrink();
   disk.script.push({ path: /\.(log|idx|msg)$/, calls: ["open", "read"], code: "EIO", times: Number.POSITIVE_INFINITY });
   const failed = '503 {"message":"FILE_UNREADABLE"}';
   for (const target of [
@@ -36,7 +36,7 @@ test("calls that read messages answer 503 when the disk fails, not that there ar
     expect([target, await server.call("POST", target)]).toEqual([target, failed]);
   // Nothing has moved.
   const channel = topic.channel("c");
-  expect([channel.depth, channel.floor, topic.channels.size]).toEqual([5, 0, 1]);
+  expect([channel.depth, channel.partitions[0].floor, topic.channels.size]).toEqual([5, 0, 1]);
   disk.script.length = 0;
   expect(await server.call("GET", `/message?topic=t&id=${id}`)).toStartWith("200");
 });

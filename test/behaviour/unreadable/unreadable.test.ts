@@ -26,21 +26,21 @@ async function leftBehind(): Promise<{ site: Site; owed: Map<string, string[]> }
   // Finished messages between others, and one that comes again after a delay. The rest comes again at once.
   const taken = consumer.deliveries.splice(0);
   for (const [i, { sequence, body }] of taken.entries()) {
-    if (i >= 18) channel.requeue(consumer, sequence, 4000);
-    else if (i % 5 !== 0 && channel.finish(consumer, sequence) === undefined) finished.add(body);
+    if (i >= 18) channel.partitions[0].requeue(consumer, sequence, 4000);
+    else if (i % 5 !== 0 && channel.partitions[0].finish(consumer, sequence) === undefined) finished.add(body);
   }
   // One of the two is done with, which its bucket's status records say.
   await first.pass(1000);
   const last = taken[19];
   if (last === undefined) throw new Error("20 were taken");
-  await first.wait(first.broker.messageControl.finish(channel, last.sequence));
+  await first.wait(first.broker.messageControl.finish(channel.partitions[0], last.sequence));
   finished.add(last.body);
   consumer.readyCount = 0;
   channel.removeConsumer(consumer);
   await first.pass(1000);
   // In one turn, so that they go to the journal.
   const published = JOURNALED.map((topic) =>
-    first.broker.publishing.publish(first.broker.registry.topic(topic), "", Buffer.from(`of ${topic}`), 0),
+    first.broker.publishing.publish(first.broker.registry.topic(topic).partitions[0], "", Buffer.from(`of ${topic}`), 0),
   );
   first.clock.endTurn();
   await Promise.all(published);

@@ -106,7 +106,7 @@ test("a publish that the disk does not take is refused, the connection ends, and
   await using server = InProcess.start();
   const client = await server.client();
   await client.call("PUB t", "before");
-  const { files } = server.broker.registry.topic("t").log;
+  const { files } = server.broker.registry.topic("t").partitions[0].log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   files.commit = () => {
@@ -116,7 +116,9 @@ test("a publish that the disk does not take is refused, the connection ends, and
   client.command("PUB t", "lost too");
   expect((await client.next()).text).toBe("E_PUB_FAILED PUB failed ENOSPC: no space left on device, write");
   await client.untilClosed();
-  await expect(server.broker.publishing.publish(server.broker.registry.topic("t"), "", Buffer.from("lost"), 0)).rejects.toThrow("ENOSPC");
+  await expect(
+    server.broker.publishing.publish(server.broker.registry.topic("t").partitions[0], "", Buffer.from("lost"), 0),
+  ).rejects.toThrow("ENOSPC");
   expect(server.broker.health.text).toStartWith("NOK - ENOSPC");
   files.commit = commit;
   await server.publish("t", "after");
@@ -134,7 +136,7 @@ test("a deferred publish that falls due on a full disk joins later, once", async
   await client.call("PUB t", "first");
   await consumer.message();
   await client.call("DPUB t 50", "deferred");
-  const { files } = server.broker.registry.topic("t").log;
+  const { files } = server.broker.registry.topic("t").partitions[0].log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   let refused = 0;
@@ -155,9 +157,13 @@ test("a publish through the broker itself resolves once it is written", async ()
   await using server = InProcess.start();
   const consumer = await server.consumer("t", "c", 10);
   const topic = server.broker.registry.topic("t");
-  await server.broker.publishing.publish(topic, "", new TextEncoder().encode("one"), 0);
-  expect(topic.log.committedNext).toBe(1);
-  await server.broker.publishing.publishBatch(topic, "", Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("two"), sized("three")]));
-  await server.broker.publishing.publish(topic, "", new TextEncoder().encode("four"), 20);
+  await server.broker.publishing.publish(topic.partitions[0], "", new TextEncoder().encode("one"), 0);
+  expect(topic.partitions[0].log.committedNext).toBe(1);
+  await server.broker.publishing.publishBatch(
+    topic.partitions[0],
+    "",
+    Buffer.concat([Buffer.from([0, 0, 0, 2]), sized("two"), sized("three")]),
+  );
+  await server.broker.publishing.publish(topic.partitions[0], "", new TextEncoder().encode("four"), 20);
   expect((await messages(consumer, 4)).map(({ text }) => text)).toEqual(["one", "two", "three", "four"]);
 });

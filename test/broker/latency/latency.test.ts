@@ -137,7 +137,7 @@ describe("a broker", () => {
     await finishNext(consumer);
     await until("it is finished", () => started.broker.registry.topic("t").channel("ch").inFlightCount === 0);
     expect(latencies(started, "t")).toEqual({ topic: { count: 0, percentiles: null }, channels: [{ count: 0, percentiles: null }] });
-    expect(started.broker.registry.topic("t").channel("ch").inFlight.window.publishedNs).toBeUndefined();
+    expect(started.broker.registry.topic("t").channel("ch").partitions[0].inFlight.window.publishedNs).toBeUndefined();
   });
 
   test("shows percentiles in descending order, for each channel and for all channels of a topic", async () => {

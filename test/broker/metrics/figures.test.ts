@@ -40,8 +40,8 @@ describe("with a clock that the test moves", () => {
     channel.addConsumer(consumer);
     channel.markDirty();
     timed.clock.endTurn();
-    expect(channel.finishRun(consumer, 0, 10)).toBe(10);
-    expect(channel.requeue(consumer, 10, 0)).toBeUndefined();
+    expect(channel.partitions[0].finishRun(consumer, 0, 10)).toBe(10);
+    expect(channel.partitions[0].requeue(consumer, 10, 0)).toBeUndefined();
     timed.clock.advance(1000);
     const { broker, topic, channel: shown } = figures();
     expect(shown.rates.in[0]).toBeCloseTo(40, -1);
@@ -73,7 +73,7 @@ describe("with a clock that the test moves", () => {
     expect(figures().topic.oldest_age_ms).toBe(figures().channel.oldest_age_ms);
     expect(figures().channel.backlog_bytes).toBeGreaterThan(60);
     timed.clock.advance(20_000);
-    expect(timed.topic.log.cachedSequence).toBe(timed.topic.log.next);
+    expect(timed.topic.partitions[0].log.cachedSequence).toBe(timed.topic.partitions[0].log.next);
     expect(figures().channel.oldest_age_ms).toBeWithin(25_990, 26_020);
     await timed.restart();
     timed.clock.advance(1000);
@@ -95,7 +95,7 @@ describe("with a clock that the test moves", () => {
     timed.clock.advance(3000);
     expect(figures().channel.oldest_age_ms).toBeNull();
     consumer.readyCount = 0;
-    channel.requeue(consumer, 0, 0);
+    channel.partitions[0].requeue(consumer, 0, 0);
     expect(figures().channel.oldest_age_ms).toBeWithin(2990, 3020);
   });
 
@@ -119,15 +119,15 @@ describe("with a clock that the test moves", () => {
     timed.clock.endTurn();
     timed.clock.advance(70);
     timed.broker.turn.readClock();
-    channel.finishRun(consumer, 0, 6);
+    channel.partitions[0].finishRun(consumer, 0, 6);
     timed.clock.advance(2000);
     timed.broker.turn.readClock();
-    channel.finish(consumer, 6);
-    channel.requeue(consumer, 7, 0);
+    channel.partitions[0].finish(consumer, 6);
+    channel.partitions[0].requeue(consumer, 7, 0);
     timed.clock.endTurn();
     timed.clock.advance(4);
     timed.broker.turn.readClock();
-    channel.finish(consumer, 7);
+    channel.partitions[0].finish(consumer, 7);
     const { broker, topic, channel: shown } = figures(true);
     expect(counted(shown.latency, "publish_to_delivery")).toEqual([
       { bound: 5, count: 5 },

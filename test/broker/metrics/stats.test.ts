@@ -12,8 +12,8 @@ test("topics and channels are in the order of their names, with nsqd's keys in n
   for (const name of ["z", "y"]) broker.registry.topic("a").channel(name);
   broker.registry.topic("C").pause();
   broker.registry.topic("a").channel("y").pause();
-  await broker.publishing.publish(broker.registry.topic("C"), "", Buffer.from("hello"), 0);
-  await broker.publishing.publish(broker.registry.topic("a"), "", Buffer.from("one"), 0);
+  await broker.publishing.publish(broker.registry.topic("C").partitions[0], "", Buffer.from("hello"), 0);
+  await broker.publishing.publish(broker.registry.topic("a").partitions[0], "", Buffer.from("one"), 0);
 
   const { topics, producers } = readStats(broker, "", "", true);
   expect(producers).toBeNull();

@@ -59,10 +59,15 @@ async function deliveries(unpause = false): Promise<Record<string, string[]>> {
   try {
     for (const one of broker.registry.topics.values()) {
       const bodies: string[] = [];
-      visitRecords(one.log, one.log.startSequence, one.log.committedNext, ({ buffer, from, to }) => {
-        bodies.push(buffer.toString("latin1", from + 34, to));
-        return false;
-      });
+      visitRecords(
+        one.partitions[0].log,
+        one.partitions[0].log.startSequence,
+        one.partitions[0].log.committedNext,
+        ({ buffer, from, to }) => {
+          bodies.push(buffer.toString("latin1", from + 34, to));
+          return false;
+        },
+      );
       found[one.name] = bodies;
       if (unpause) one.unpause();
       for (const channel of one.channels.values()) {
@@ -118,7 +123,7 @@ test("each channel keeps its own attempts, and the time of publishing stays", as
   expect(found["t:a"]?.sort()).toEqual(["m1 4", "m2 2", "m3"]);
   expect(found["t:b"]?.sort()).toEqual(["m1", "m2 65001", "m3 2"]);
   const broker = openBroker(defaultOptions({ dataPath: folder }), log);
-  const { log: records } = broker.registry.topic("t");
+  const [{ log: records }] = broker.registry.topic("t").partitions;
   const times: bigint[] = [];
   visitRecords(records, records.startSequence, records.committedNext, ({ buffer, from }) => {
     times.push(buffer.readBigInt64BE(from + 8));
@@ -260,7 +265,7 @@ describe("an import that is interrupted", () => {
 test("data of a broker is kept, and what its topics wait for goes to the channels of nsqd, too", async () => {
   const earlier = openBroker(defaultOptions({ dataPath: folder }), log);
   const publish = (name: string, text: string, delayMs = 0) =>
-    earlier.publishing.publish(earlier.registry.topic(name), "", Buffer.from(text), delayMs);
+    earlier.publishing.publish(earlier.registry.topic(name).partitions[0], "", Buffer.from(text), delayMs);
   earlier.registry.topic("t").channel("a");
   earlier.registry.topic("t").channel("other");
   await publish("t", "earlier");
@@ -284,7 +289,7 @@ test("data of a broker is kept, and what its topics wait for goes to the channel
     "waiting:y": ["earlier"],
   });
   const later = openBroker(defaultOptions({ dataPath: folder }), log);
-  const deferred = [...later.registry.channelsById.values()].map((one) => `${one.topic.name}:${one.name} ${one.deferredCount}`);
+  const deferred = [...later.registry.channelPartitions.values()].map((one) => `${one.partition.name}:${one.name} ${one.deferredCount}`);
   await later.close();
   expect(deferred.sort()).toEqual(["t:a 1", "t:b 0", "t:other 1", "waiting:x 1", "waiting:y 1"]);
 });
@@ -336,7 +341,7 @@ test("a seek by time finds imported messages by the time of their publishing", a
   );
   await takeOver({ tuning: { windowBytes: 100_000 } });
   const broker = openBroker(defaultOptions({ dataPath: folder }), log);
-  expect(sequenceAtTime(broker.registry.topic("t").log, 1_700_000_000_000 + 2000)).toBe(2000);
+  expect(sequenceAtTime(broker.registry.topic("t").partitions[0].log, 1_700_000_000_000 + 2000)).toBe(2000);
   await broker.close();
 });
 

@@ -49,7 +49,7 @@ test("a start looks at each topic's folder a few times, and reads each topic's c
   const { disk, calls } = countingDisk();
   using channels = spyOn(MetadataStore.prototype, "channels");
   const started = openBroker(defaultOptions({ dataPath }), new MemoryLogger(), { disk });
-  expect(started.registry.channelsById.size).toBe(topics);
+  expect(started.registry.channelCount).toBe(topics);
   expect(channels.mock.calls.length).toBe(topics);
   // Folders in the place of files, the mark of a deletion twice, the topic's file, the folder itself, and its segments.
   expect(Object.fromEntries(calls)).toEqual({ listFolders: topics, exists: 2 * topics, open: topics, makeDirectory: topics, list: topics });

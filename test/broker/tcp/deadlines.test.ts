@@ -153,7 +153,7 @@ test("a message times out and is delivered again within some ms", () => {
   client.identify({ msg_timeout: 1234, heartbeat_interval: 60000 });
   client.send("SUB t c\nRDY 1\n");
   timed.clock.endTurn();
-  void timed.broker.publishing.publish(timed.broker.registry.topic("t"), "", Buffer.from("body"), 0);
+  void timed.broker.publishing.publish(timed.broker.registry.topic("t").partitions[0], "", Buffer.from("body"), 0);
   timed.clock.endTurn();
   const deliveries = () => client.received.split("body").length - 1;
   expect(deliveries()).toBe(1);
@@ -190,7 +190,7 @@ test("what came while the process was stopped is read before clients are cut and
   client.send("SUB t c\nRDY 5\n");
   timed.clock.endTurn();
   const topic = timed.broker.registry.topic("t");
-  for (const body of ["finished", "touched", "left"]) void timed.broker.publishing.publish(topic, "", Buffer.from(body), 0);
+  for (const body of ["finished", "touched", "left"]) void timed.broker.publishing.publish(topic.partitions[0], "", Buffer.from(body), 0);
   timed.clock.endTurn();
   const ids = [...client.received.matchAll(/[0-9a-f]{16}(?=finished|touched|left)/g)].map(([id]) => id);
   expect(ids).toHaveLength(3);
@@ -237,7 +237,7 @@ test("a loop that is held up again and again still meets deadlines", () => {
   const client = timed.client();
   client.identify({ msg_timeout: 1000, heartbeat_interval: 60000 });
   client.send("SUB t c\nRDY 5\n");
-  void timed.broker.publishing.publish(timed.broker.registry.topic("t"), "", Buffer.from("body"), 0);
+  void timed.broker.publishing.publish(timed.broker.registry.topic("t").partitions[0], "", Buffer.from("body"), 0);
   timed.clock.endTurn();
   for (let i = 0; i < 5; i++) {
     timed.clock.stall(3000);

@@ -62,7 +62,7 @@ for (const [when, pass] of MEANWHILE) {
     await pass(timed);
     await timed.publish("two");
     expect(timed.bodiesOf(timed.topic.channel("c"))).toEqual(["two"]);
-    expect(timed.topic.deferredPublishes.count).toBe(0);
+    expect(timed.topic.partitions[0].deferredPublishes.count).toBe(0);
   });
 
   test(`deferred publishes that nobody gets any more are dropped when they are due, ${when}`, async () => {
@@ -74,7 +74,7 @@ for (const [when, pass] of MEANWHILE) {
     await pass(timed);
     timed.clock.advance(700_000);
     await pass(timed);
-    expect([timed.topic.depth, timed.topic.deferredPublishes.count, timed.topic.log.next]).toEqual([0, 0, 0]);
+    expect([timed.topic.depth, timed.topic.partitions[0].deferredPublishes.count, timed.topic.partitions[0].log.next]).toEqual([0, 0, 0]);
     expect(timed.bodiesOf(timed.topic.channel("c"))).toEqual([]);
   });
 
@@ -171,10 +171,10 @@ for (const [when, pass] of MEANWHILE) {
     await timed.publish("one", 0);
     timed.topic.pause();
     for (const body of ["two", "three"]) await timed.publish(body, 0);
-    channel.seek(timed.topic.log.next);
+    channel.partitions[0].seek(timed.topic.partitions[0].log.next);
     await pass(timed);
     expect(counts(timed.topic.channel("c"))).toEqual([0, when === "at once" ? 1 : 0]);
-    timed.topic.channel("c").seek(timed.topic.log.startSequence);
+    timed.topic.channel("c").partitions[0].seek(timed.topic.partitions[0].log.startSequence);
     expect(counts(timed.topic.channel("c"))).toEqual([1, when === "at once" ? 1 : 0]);
     timed.topic.unpause();
     timed.clock.endTurn();
@@ -195,7 +195,7 @@ test("emptying a topic without channels drops its deferred publishes", async () 
 test("what a channel counts stays right if it is emptied before a publish is stored", async () => {
   timed = new Timed();
   const [channel, other] = [timed.topic.channel("c"), timed.topic.channel("other")];
-  const published = timed.broker.publishing.publish(timed.topic, "", Buffer.from("one"), DELAY_MS);
+  const published = timed.broker.publishing.publish(timed.topic.partitions[0], "", Buffer.from("one"), DELAY_MS);
   channel.empty();
   const late = timed.topic.channel("late");
   timed.clock.endTurn();
@@ -242,7 +242,7 @@ test(`each channel gets exactly the deferred publishes of its time, whatever hap
       } else if (what < 0.9) await timed.restart();
       else if (what < 0.94) {
         // What a channel finished or skipped in the last 0.3 s before a kill may come to it again.
-        if (![...timed.topic.channels.values()].some(({ unsaved }) => unsaved)) timed.kill();
+        if (![...timed.topic.partitions[0].channels.values()].some(({ unsaved }) => unsaved)) timed.kill();
       }
       // In a pause what is due waits in the log; over a restart the broker does not know for whom.
       else if (!paused) timed.clock.advance(random.int(300, 3000));

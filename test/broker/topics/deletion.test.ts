@@ -45,7 +45,7 @@ function sticky(): Disk & { sticks: (path: string) => boolean } {
 test("a folder inside a topic's folder stays when the topic is deleted, keeps no broker from starting, and costs no later topic a message", async () => {
   await using server = InProcess.start();
   await server.publish("t", "old");
-  const { id } = server.broker.registry.topic("t");
+  const [{ id }] = server.broker.registry.topic("t").partitions;
   mkdirSync(join(topicsOf(server), "00000-t", "backup"));
   writeFileSync(join(topicsOf(server), "00000-t", "backup", "notes"), "an operator's");
   expect(server.broker.registry.deleteTopic("t")).toBeTrue();
@@ -54,7 +54,9 @@ test("a folder inside a topic's folder stays when the topic is deleted, keeps no
   await server.publish("t", "new 1", "new 2");
   for (let start = 0; start < 2; start++) {
     await server.restart();
-    expect(server.broker.registry.topic("t").log.next - server.broker.registry.topic("t").log.startSequence).toBe(2);
+    expect(
+      server.broker.registry.topic("t").partitions[0].log.next - server.broker.registry.topic("t").partitions[0].log.startSequence,
+    ).toBe(2);
     expect(existsSync(join(topicsOf(server), `deleted-${id}`, "backup", "notes"))).toBeTrue();
     expect(server.log.matching(/WARNING: cannot remove .*deleted-\d+, which a deleted topic left: .*; remove it by hand/)).toHaveLength(
       start + 1,
@@ -91,7 +93,7 @@ test("a deletion that a crash cut short after the folder was renamed is finished
   await using server = InProcess.start();
   await server.publish("gone", "1");
   await server.publish("stays", "2");
-  const { id, log } = server.broker.registry.topic("gone");
+  const [{ id, log }] = server.broker.registry.topic("gone").partitions;
   const { next } = log;
   await server.broker.close();
   systemDisk.rename(join(topicsOf(server), "00000-gone"), join(topicsOf(server), `deleted-${id}`));
@@ -101,7 +103,7 @@ test("a deletion that a crash cut short after the folder was renamed is finished
   expect(foldersOf(server)).toEqual(["00001-stays"]);
   expect(server.log.matching(/ERROR|WARNING/)).toBeEmpty();
   await server.publish("gone", "3");
-  expect(server.broker.registry.topic("gone").log.startSequence).toBeGreaterThanOrEqual(next);
+  expect(server.broker.registry.topic("gone").partitions[0].log.startSequence).toBeGreaterThanOrEqual(next);
   expect(await bodies(server, "gone", 1)).toEqual(["3"]);
 });
 

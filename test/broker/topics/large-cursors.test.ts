@@ -29,7 +29,7 @@ async function withMessagesInFlight(server: InProcess): Promise<{ channel: Chann
 
 /** How many messages the metadata store has as finished. */
 function savedAsFinished(server: InProcess, channel: Channel): number {
-  const row = server.broker.metadata.channels(channel.topic.id).find(({ name }) => name === channel.name);
+  const row = server.broker.metadata.channels(channel.topic.partitions[0].id).find(({ name }) => name === channel.name);
   if (row === undefined) return 0;
   return row.floor + decodeProgress(row.progress, row.floor).finished.reduce((count, { from, to }) => count + to - from, 0);
 }
@@ -40,7 +40,7 @@ test("a channel with many messages in flight is saved in steps, one per turn, an
   const { checkpointer } = server.broker;
   using steps = spyOn(ProgressPacker.prototype, "step");
   using saves = spyOn(checkpointer, "saveCursors");
-  for (let sequence = 1; sequence < MESSAGES; sequence += 2) channel.finish(consumer, sequence);
+  for (let sequence = 1; sequence < MESSAGES; sequence += 2) channel.partitions[0].finish(consumer, sequence);
   await until("the saved cursor", () => savedAsFinished(server, channel) === MESSAGES / 2);
   expect(steps.mock.calls.length).toBeGreaterThanOrEqual(4);
   expect(saves.mock.calls.length).toBeGreaterThanOrEqual(steps.mock.calls.length);
@@ -62,18 +62,18 @@ test("a message that an operator finishes while a row is being made stays finish
   const { channel, consumer } = await withMessagesInFlight(server);
   const { checkpointer, turn } = server.broker;
   const begin = () => {
-    channel.finish(consumer, channel.floor + 3);
+    channel.partitions[0].finish(consumer, channel.partitions[0].floor + 3);
     checkpointer.saveCursors(turn.nowMs + 1000);
     checkpointer.saveCursors(turn.nowMs + 1000);
   };
   begin();
-  channel.forceFinish(9);
+  channel.partitions[0].forceFinish(9);
   expect(savedAsFinished(server, channel)).toBe(2);
   for (let i = 0; i < 20; i++) checkpointer.saveCursors(turn.nowMs + 1000);
   expect(savedAsFinished(server, channel)).toBe(2);
 
   begin();
-  channel.seek(0);
+  channel.partitions[0].seek(0);
   expect(savedAsFinished(server, channel)).toBe(0);
   for (let i = 0; i < 20; i++) checkpointer.saveCursors(turn.nowMs + 1000);
   expect(savedAsFinished(server, channel)).toBe(0);
@@ -83,11 +83,11 @@ test("while no cursor can be saved, the broker is not well, also between the ste
   await using server = InProcess.start({ maxRdyCount: MESSAGES });
   const { channel, consumer } = await withMessagesInFlight(server);
   const { checkpointer, metadata, turn } = server.broker;
-  await until("the saved cursor", () => !channel.unsaved);
+  await until("the saved cursor", () => !channel.partitions[0].unsaved);
   using _ = spyOn(metadata, "updateChannel").mockImplementation(() => {
     throw Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
   });
-  channel.finish(consumer, channel.floor + 3);
+  channel.partitions[0].finish(consumer, channel.partitions[0].floor + 3);
   await until("the save that failed", () => checkpointer.failure !== undefined);
   for (let ms = 1000; ms < 20_000; ms += 1000) {
     checkpointer.saveCursors(turn.nowMs + ms);

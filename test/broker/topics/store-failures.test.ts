@@ -9,7 +9,7 @@ import { WithHttp } from "../../support/with-http.ts";
 /** Has the next call of a method fail, once, as SQLite fails on a bad disk. */
 function failOnce(
   store: MetadataStore,
-  method: "removeTopic" | "removeChannel" | "updateTopic" | "updateChannel" | "saveSynced" | "addTopic",
+  method: "removeTopic" | "removeChannels" | "updateTopic" | "updateChannel" | "saveSynced" | "addTopic",
 ): void {
   const own = store[method] as (...args: unknown[]) => unknown;
   Object.defineProperty(store, method, {
@@ -40,8 +40,8 @@ test("a name of which the topic could not be made can be used once the store wor
     expect([registry.topics.size, stored(server.broker)]).toEqual([0, []]);
   }
   expect(await server.call("POST", "/topic/create?topic=t")).toBe("200");
-  expect(registry.topic("t").number).toBe(0);
-  expect(registry.topic("u").number).toBe(1);
+  expect(registry.topic("t").partitions[0].number).toBe(0);
+  expect(registry.topic("u").partitions[0].number).toBe(1);
 });
 
 test.each(["INSERT INTO numbers", "INSERT INTO topics", "INSERT INTO synced"])(
@@ -61,7 +61,7 @@ test.each(["INSERT INTO numbers", "INSERT INTO topics", "INSERT INTO synced"])(
       Database.prototype.query = query;
     }
     expect([...registry.topics.keys(), ...stored(server.broker)]).toEqual(["before", "before from 0"]);
-    expect([registry.topic("t").number, registry.topic("u").number]).toEqual([1, 2]);
+    expect([registry.topic("t").partitions[0].number, registry.topic("u").partitions[0].number]).toEqual([1, 2]);
     expect([...metadata.syncedSequences().values()]).toEqual([0, 0, 0]);
   },
 );
@@ -69,15 +69,15 @@ test.each(["INSERT INTO numbers", "INSERT INTO topics", "INSERT INTO synced"])(
 test("a name of which neither the folder nor the end of the row was possible can be used once both are", async () => {
   await using server = WithHttp.start();
   const { metadata, registry } = server.broker;
-  const add = registry.addTopic.bind(registry);
-  registry.addTopic = () => {
+  const add = registry.addPartition.bind(registry);
+  registry.addPartition = () => {
     failOnce(metadata, "removeTopic");
     throw new Error("EIO: i/o error, mkdir");
   };
   expect(() => registry.topic("t")).toThrow();
   expect(stored(server.broker)).toEqual(["t from 0"]);
-  registry.addTopic = add;
-  expect([registry.topic("t").number, registry.topic("u").number]).toEqual([0, 1]);
+  registry.addPartition = add;
+  expect([registry.topic("t").partitions[0].number, registry.topic("u").partitions[0].number]).toEqual([0, 1]);
 });
 
 test("a topic that the store does not remove stays, and is answered as not deleted", async () => {
@@ -92,7 +92,7 @@ test("a topic that the store does not remove stays, and is answered as not delet
   const consumer = await server.started.consumer("t", "c", 2);
   expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["1", "2"]);
   await server.restart();
-  expect(server.broker.registry.topic("t").log.next).toBe(2);
+  expect(server.broker.registry.topic("t").partitions[0].log.next).toBe(2);
   expect(await server.call("POST", "/topic/delete?topic=t")).toBe("200");
   await server.started.publish("t", "3");
   expect(readdirSync(`${server.started.dataPath}/bunsq-data/topics`).filter((name) => name.endsWith("-t"))).toHaveLength(1);
@@ -102,7 +102,7 @@ test("a channel that the store does not remove stays, and is answered as not del
   await using server = WithHttp.start();
   const { metadata, registry } = server.broker;
   registry.topic("t").channel("c");
-  failOnce(metadata, "removeChannel");
+  failOnce(metadata, "removeChannels");
   expect(await server.call("POST", "/channel/delete?topic=t&channel=c")).toContain("NOT_STORED");
   const consumer = await server.started.consumer("t", "c", 1);
   await server.started.publish("t", "1");
@@ -144,12 +144,12 @@ test("emptying that the store does not take drops nothing, and is answered as fa
   await server.started.publish("t", "1", "2", "3");
   const consumer = await server.started.consumer("t", "c", 1);
   const { id } = await consumer.message();
-  await server.broker.publishing.publish(topic, "", Buffer.from("later"), 3_600_000);
+  await server.broker.publishing.publish(topic.partitions[0], "", Buffer.from("later"), 3_600_000);
   failOnce(metadata, "updateChannel");
   expect(await server.call("POST", "/channel/empty?topic=t&channel=c")).toContain("NOT_STORED");
   expect([channel.depth, channel.inFlightCount, channel.deferredCount]).toEqual([2, 1, 1]);
   consumer.command(`FIN ${id}`);
-  await until("it is finished", () => channel.floor === 1);
+  await until("it is finished", () => channel.partitions[0].floor === 1);
 
   topic.pause();
   await server.started.publish("t", "4");

@@ -261,7 +261,7 @@ test("each of many topics goes on where it was after a restart", async () => {
   }
   const first = await server.consumer("topic-7", "c", 1);
   first.command(`FIN ${(await first.message()).id}`);
-  await until("it is finished", () => server.broker.registry.topic("topic-7").channel("c").floor > 0);
+  await until("it is finished", () => server.broker.registry.topic("topic-7").channel("c").partitions[0].floor > 0);
   await server.restart();
   for (const name of names) {
     const consumer = await server.consumer(name, "c", 10);

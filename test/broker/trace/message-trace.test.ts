@@ -181,7 +181,7 @@ test("what operators do to a message is in its trace, in every state that it may
   const [first, second] = await messages(worker, 2);
   worker.command(`REQ ${second?.id} 600000`);
   const channel = broker.broker.registry.topics.get("t")?.channels.get("c");
-  await until("it is stored", () => channel?.deferrals.storedCount === 1);
+  await until("it is stored", () => channel?.partitions[0].deferrals.storedCount === 1);
   const waiting = await idOf(broker, "waiting");
   worker.command("RDY 0");
   // What was delivered meanwhile is put back.

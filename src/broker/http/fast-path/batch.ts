@@ -2,7 +2,7 @@ import { MpubCheck } from "../../../frame/mpub.ts";
 import type { PendingPublish } from "../../acks/pending-publish.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { Publishing } from "../../topics/publishing.ts";
-import type { Topic } from "../../topics/topic.ts";
+import type { TopicPartition } from "../../topics/topic-partition.ts";
 import type { Origin } from "../../trace/trace-name.ts";
 import { batchOfLines } from "../lines.ts";
 
@@ -19,7 +19,7 @@ const check = new MpubCheck();
  * @returns undefined for a batch that is empty, or is to be refused
  */
 export function appendBatch(
-  topic: Topic,
+  partition: TopicPartition,
   binary: boolean,
   bytes: Buffer,
   from: number,
@@ -31,10 +31,10 @@ export function appendBatch(
   if (binary) {
     const isWalked = check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes);
     if (!isWalked || check.error !== undefined) return undefined;
-    return publishing.appendBatch(topic, "", bytes, from + COUNT_BYTES, from + check.offset, check.count, origin);
+    return publishing.appendBatch(partition, "", bytes, from + COUNT_BYTES, from + check.offset, check.count, origin);
   }
   const batch = batchOfLines(bytes.subarray(from, to), maxMsgSizeBytes);
   if (batch === undefined || batch.length === COUNT_BYTES) return undefined;
   const lines = Buffer.from(batch.buffer, batch.byteOffset, batch.byteLength);
-  return publishing.appendBatch(topic, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), origin);
+  return publishing.appendBatch(partition, "", lines, COUNT_BYTES, lines.length, lines.readUInt32BE(0), origin);
 }

@@ -233,10 +233,11 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     if (isIncomplete) return this.expectBody(whole);
     if (!this.tryCountRequest()) return OTHER;
     const bodyAt = from + headBytes;
-    const origin = this.origin.of(topic, head, bytes);
+    const partition = topic.nextPartition();
+    const origin = this.origin.of(partition, head, bytes);
     const pending = head.batch
-      ? appendBatch(topic, head.binary, bytes, bodyAt, from + whole, publishing, options, origin)
-      : publishing.append(topic, "", bytes, bodyAt, from + whole, origin);
+      ? appendBatch(partition, head.binary, bytes, bodyAt, from + whole, publishing, options, origin)
+      : publishing.append(partition, "", bytes, bodyAt, from + whole, origin);
     if (pending !== undefined) {
       this.acks.add(pending);
       return whole;

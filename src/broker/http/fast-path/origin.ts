@@ -1,5 +1,5 @@
 import { formatHost } from "../../../net/address.ts";
-import type { Topic } from "../../topics/topic.ts";
+import type { TopicPartition } from "../../topics/topic-partition.ts";
 import type { Origin, TraceName } from "../../trace/trace-name.ts";
 import { CONTEXT_BYTES, parseTraceparent } from "../../trace/traceparent.ts";
 import { parseTracestate } from "../../trace/tracestate.ts";
@@ -13,12 +13,12 @@ export class ConnectionOrigin {
   constructor(private readonly client: { readonly remoteAddress: string }) {}
 
   /** @param head of the request, which was parsed in `bytes` @returns undefined where the topic is not traced */
-  of(topic: Topic, head: RequestHead, bytes: Buffer): Origin | undefined {
-    if (topic.trace === undefined) return undefined;
+  of({ trace }: TopicPartition, head: RequestHead, bytes: Buffer): Origin | undefined {
+    if (trace === undefined) return undefined;
     const traceContext = head.traceparentEnd > 0 ? this.contextOf(head, bytes) : undefined;
     const hasState = traceContext !== undefined && head.tracestateEnd > 0;
     const traceState = hasState ? parseTracestate(bytes.toString("latin1", head.tracestateStart, head.tracestateEnd)) : undefined;
-    this.origin ??= { traceName: topic.trace.named(`HTTP ${formatHost(this.client.remoteAddress)}`), traceContext, traceState };
+    this.origin ??= { traceName: trace.named(`HTTP ${formatHost(this.client.remoteAddress)}`), traceContext, traceState };
     this.origin.traceContext = traceContext;
     this.origin.traceState = traceState;
     return this.origin;

@@ -10,7 +10,7 @@ export interface MetricsSource extends FigureSource {
   readonly startTimeMs: number;
   readonly health: { readonly text: string };
   readonly registry: FigureSource["registry"] & {
-    readonly channelsById: ReadonlyMap<number, unknown>;
+    readonly channelCount: number;
     readonly waiting: ReadonlyMap<string, unknown>;
   };
   readonly listener: FigureSource["listener"] & { readonly refused: number };
@@ -97,7 +97,7 @@ export function* brokerMetrics(source: MetricsSource, text: MetricText): Generat
   one(text, HEALTHY, source.health.text === "OK" ? 1 : 0);
   one(text, START_TIME, source.startTimeMs / 1000);
   one(text, TOPICS, registry.topics.size);
-  one(text, CHANNELS, registry.channelsById.size);
+  one(text, CHANNELS, registry.channelCount);
   one(text, WAITING_TOPICS, registry.waiting.size);
   yield;
   const connections = new Map<string, number>();

@@ -112,7 +112,7 @@ export const CHANNEL_FAMILIES: readonly ItemFamily<Channel>[] = [
     kind: "counter",
     unit: "messages",
     help: "Deliveries to consumers, each delivery of a message counted",
-    read: ({ meter }) => meter.deliveredCount,
+    read: (channel) => channel.deliveredCount,
     retired: (totals) => totals.deliveredCount,
   },
   {
@@ -120,7 +120,7 @@ export const CHANNEL_FAMILIES: readonly ItemFamily<Channel>[] = [
     kind: "counter",
     unit: "messages",
     help: "Messages that consumers have finished",
-    read: ({ meter }) => meter.finishedCount,
+    read: (channel) => channel.finishedCount,
     retired: (totals) => totals.finishedCount,
   },
   {

@@ -103,8 +103,10 @@ export class Groups {
     const group = this.topics[this.topics.length - 1];
     group.add(topic, TOPIC_FAMILIES, this.nowMs);
     const { rates, histograms } = group.spread;
-    topic.meter.rates.addTo(rates[0], 0);
-    histograms[0].add(topic.meter.sizes);
+    for (const { meter } of topic.partitions) {
+      meter.rates.addTo(rates[0], 0);
+      histograms[0].add(meter.sizes);
+    }
   }
 
   private addChannel(channel: Channel): void {
@@ -113,9 +115,11 @@ export class Groups {
     const group = this.channels[this.channels.length - 1];
     group.add(channel, CHANNEL_FAMILIES, this.nowMs);
     const { rates, histograms } = group.spread;
-    for (let i = 0; i < CHANNEL_RATE_FAMILIES.length; i++) channel.meter.rates.addTo(rates[i], CHANNEL_RATE_FAMILIES[i].counter);
-    histograms[0].add(channel.meter.toDelivery);
-    histograms[1].add(channel.meter.toFinish);
+    for (const { meter } of channel.partitions) {
+      for (let i = 0; i < CHANNEL_RATE_FAMILIES.length; i++) meter.rates.addTo(rates[i], CHANNEL_RATE_FAMILIES[i].counter);
+      histograms[0].add(meter.toDelivery);
+      histograms[1].add(meter.toFinish);
+    }
   }
 
   private addRetired(retired: RetiredTotals): void {

@@ -2,7 +2,6 @@ import { Database, type Statement } from "bun:sqlite";
 import { join } from "node:path";
 import { type RandomSource, systemRandom } from "../../../base/random-source.ts";
 import { StartError } from "../../../base/start-error.ts";
-import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
@@ -13,6 +12,7 @@ import { RunRecord } from "./run-record.ts";
 import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 import { explain } from "./store-errors.ts";
 import { SyncedProgress } from "./synced-progress.ts";
+import { TopicNumbers } from "./topic-numbers.ts";
 import { WriteAheadLog } from "./write-ahead-log.ts";
 
 /**
@@ -20,8 +20,6 @@ import { WriteAheadLog } from "./write-ahead-log.ts";
  * changes or all of them. Earlier releases counted ids up from 1; those rows keep theirs, which no new row gets.
  */
 const LOWEST_RANDOM_ID = 2 ** 33;
-/** More sequences than a topic gives to messages between two backups of the store. */
-export const BACKUP_SEQUENCES = 2 ** 30;
 /** How many sequences are reserved for a memory-only topic at a time. After a crash, the next topic with its number begins behind them. */
 export const MEMORY_TOPIC_RESERVE = 2 ** 24;
 
@@ -42,6 +40,7 @@ export class MetadataStore {
   readonly path: string;
   readonly run: RunRecord;
   readonly syncedProgress: SyncedProgress;
+  readonly numbers: TopicNumbers;
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -93,6 +92,7 @@ export class MetadataStore {
     }
     this.log = new WriteAheadLog(this.database, `${this.path}-wal`, ballast);
     this.syncedProgress = new SyncedProgress(this.database);
+    this.numbers = new TopicNumbers(this.database, ballast, random);
     this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
@@ -132,7 +132,7 @@ export class MetadataStore {
     return this.change(
       this.database.transaction(() => {
         this.dropLeftover(name);
-        const taken = this.takeNumber(0);
+        const taken = this.numbers.take(0);
         if (taken === undefined) return undefined;
         const prefix = prefixOf(taken.number);
         const id = this.addTopic(taken.number, name, taken.nextSequence, prefix);
@@ -147,7 +147,7 @@ export class MetadataStore {
     const row = this.database.query("SELECT id, number FROM topics WHERE name = ?").get(name) as { id: number; number: number } | null;
     if (row === null) return;
     this.dropTopic(row.id);
-    this.database.query("UPDATE numbers SET used = 0 WHERE number = ?").run(row.number);
+    this.numbers.giveBack(row.number, 0);
   }
 
   /** @returns the new row's id */
@@ -160,11 +160,19 @@ export class MetadataStore {
 
   /** @returns the new row's id */
   addChannel(topicId: number, name: string, floor: number, voidBefore = 0): number {
-    const id = this.newId("channels");
-    const seal = sealChannel({ topicId, name, paused: false, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
+    return this.addChannels(name, [{ topicId, floor, voidBefore }])[0];
+  }
+
+  /** Adds what a channel has of several partitions, all or nothing. @returns the ids of the new rows */
+  addChannels(name: string, starts: readonly Pick<ChannelRow, "topicId" | "floor" | "voidBefore">[]): number[] {
     const insert = this.database.query("INSERT INTO channels (id, topic_id, name, void_before, floor, seal) VALUES (?, ?, ?, ?, ?, ?)");
-    this.change(() => insert.run(id, topicId, name, voidBefore, floor, seal));
-    return id;
+    const add = ({ topicId, floor, voidBefore }: (typeof starts)[number]) => {
+      const id = this.newId("channels");
+      const seal = sealChannel({ topicId, name, paused: false, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
+      insert.run(id, topicId, name, voidBefore, floor, seal);
+      return id;
+    };
+    return this.change(this.database.transaction(() => starts.map(add)));
   }
 
   /** An id that no row has, had or will have. */
@@ -201,8 +209,14 @@ export class MetadataStore {
     return new Map(rows.map(({ topicId, timeMs, bytes }) => [topicId, { timeMs, bytes }]));
   }
 
-  /** Sets the retention of a topic. @param retention undefined: the default from now on */
-  setRetention(topicId: number, retention: Retention | undefined): void {
+  /** Sets the retention of a topic, in all its rows. @param retention undefined: the default from now on */
+  setRetention(topicIds: readonly number[], retention: Retention | undefined): void {
+    this.saveAll(() => {
+      for (const id of topicIds) this.setRetentionOf(id, retention);
+    });
+  }
+
+  private setRetentionOf(topicId: number, retention: Retention | undefined): void {
     if (retention === undefined) this.database.query("DELETE FROM retentions WHERE topic_id = ?").run(topicId);
     else {
       const insert = this.database.query("INSERT OR REPLACE INTO retentions (topic_id, time_ms, bytes) VALUES (?, ?, ?)");
@@ -218,9 +232,7 @@ export class MetadataStore {
     this.change(
       this.database.transaction(() => {
         this.dropTopic(id);
-        this.database
-          .query("UPDATE numbers SET used = 0, next_sequence = max(next_sequence, ?) WHERE number = ?")
-          .run(nextSequence, number);
+        this.numbers.giveBack(number, nextSequence);
       }),
       true,
     );
@@ -228,19 +240,30 @@ export class MetadataStore {
 
   private dropTopic(id: number): void {
     this.database.query("DELETE FROM channels WHERE topic_id = ?").run(id);
-    this.setRetention(id, undefined);
+    this.setRetentionOf(id, undefined);
     this.database.query("DELETE FROM held WHERE topic_id = ?").run(id);
     this.database.query("DELETE FROM synced WHERE topic_id = ?").run(id);
     this.database.query("DELETE FROM topics WHERE id = ?").run(id);
   }
 
-  removeChannel(id: number): void {
-    this.change(() => this.database.query("DELETE FROM channels WHERE id = ?").run(id));
+  /** Removes the rows of a channel, all or none. */
+  removeChannels(ids: readonly number[]): void {
+    const remove = this.database.query("DELETE FROM channels WHERE id = ?");
+    this.change(
+      this.database.transaction(() => {
+        for (const id of ids) remove.run(id);
+      }),
+    );
   }
 
-  /** Sets what publishes to a topic wait for. @param durability undefined: --durability applies */
-  setDurability(topicId: number, durability: Durability | undefined): void {
-    this.change(() => this.database.query("UPDATE topics SET durability = ? WHERE id = ?").run(durability ?? null, topicId));
+  /** Sets what publishes to a topic wait for, in all its rows. @param durability undefined: --durability applies */
+  setDurability(topicIds: readonly number[], durability: Durability | undefined): void {
+    const update = this.database.query("UPDATE topics SET durability = ? WHERE id = ?");
+    this.change(
+      this.database.transaction(() => {
+        for (const id of topicIds) update.run(durability ?? null, id);
+      }),
+    );
   }
 
   /** From here on new and deleted topics and channels are synced, with every change before, when their call returns. */
@@ -256,78 +279,6 @@ export class MetadataStore {
   }
 
   /**
-   * Allocates a topic number that no topic uses, and the sequence at which the new topic begins.
-   *
-   * @param reserve how many sequences count as used from here on. A memory-only topic needs it: nothing else records the sequences
-   *   that it gives to messages, and after a crash they must not be given again
-   * @returns undefined when all 16,384 numbers are in use
-   */
-  allocateNumber(reserve: number): { number: number; nextSequence: number } | undefined {
-    return this.ballast.use(this.database.transaction(() => this.takeNumber(reserve)));
-  }
-
-  private takeNumber(reserve: number): { number: number; nextSequence: number } | undefined {
-    const free = this.database
-      .query("SELECT number, next_sequence AS nextSequence FROM numbers WHERE used = 0 ORDER BY number LIMIT 1")
-      .get() as { number: number; nextSequence: number } | null;
-    if (free !== null) {
-      this.database.query("UPDATE numbers SET used = 1, next_sequence = ? WHERE number = ?").run(free.nextSequence + reserve, free.number);
-      return free;
-    }
-    const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
-    if (count >= TOPIC_NUMBER_LIMIT) return undefined;
-    const nextSequence = this.freshSequence();
-    this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 1, ?)").run(count, nextSequence + reserve);
-    return { number: count, nextSequence };
-  }
-
-  /** The sequence at which a topic begins whose number no topic had before. */
-  private freshSequence(): number {
-    const row = this.database.query("SELECT next_sequence AS nextSequence FROM fresh_numbers").get() as { nextSequence: number } | null;
-    return row?.nextSequence ?? 0;
-  }
-
-  /**
-   * To be called when changes of the store were lost: topics that get a free number begin behind all sequences that topics with
-   * that number, of which nothing is known any more, may have given.
-   *
-   * @param everything nothing of the store is left. Its place in the sequences is drawn at random then, since this may happen again
-   */
-  skipLostSequences(everything: boolean): void {
-    const drawn = Buffer.alloc(1);
-    if (everything) this.random(drawn);
-    const sequences = BACKUP_SEQUENCES * (1 + drawn[0]);
-    this.ballast.use(
-      this.database.transaction(() => {
-        this.database.query("UPDATE numbers SET next_sequence = next_sequence + ? WHERE used = 0").run(sequences);
-        this.database.query("INSERT OR REPLACE INTO fresh_numbers (id, next_sequence) VALUES (1, ?)").run(this.freshSequence() + sequences);
-      }),
-    );
-  }
-
-  /** Whether a topic had this number before the one that has it now. */
-  wasUsedBefore(number: number): boolean {
-    return this.database.query("SELECT 1 FROM numbers WHERE number = ? AND next_sequence > 0").get(number) !== null;
-  }
-
-  /** Reserves the sequences of a memory-only topic's number up to `nextSequence`. */
-  reserveNumber(number: number, nextSequence: number): void {
-    this.ballast.use(() => this.database.query("UPDATE numbers SET next_sequence = ? WHERE number = ?").run(nextSequence, number));
-  }
-
-  /** Frees the number of a memory-only topic; the topic that gets it next begins at `nextSequence`. */
-  freeNumber(number: number, nextSequence: number): void {
-    this.ballast.use(() =>
-      this.database.query("UPDATE numbers SET used = 0, next_sequence = ? WHERE number = ?").run(nextSequence, number),
-    );
-  }
-
-  /** Frees the numbers that memory-only topics of an earlier run had. */
-  freeOrphanedNumbers(): void {
-    this.ballast.use(() => this.database.run("UPDATE numbers SET used = 0 WHERE used = 1 AND number NOT IN (SELECT number FROM topics)"));
-  }
-
-  /**
    * Adds a row for a topic of which only its folder is left: it is adopted until endAdoption().
    *
    * @param known what the folder says
@@ -335,12 +286,7 @@ export class MetadataStore {
    */
   claimTopic(number: number, name: string, known?: { id: number; prefix: number }): { id: number; nextSequence: number } {
     const claim = this.database.transaction(() => {
-      const { count } = this.database.query("SELECT count(*) AS count FROM numbers").get() as { count: number };
-      const add = this.database.query("INSERT INTO numbers (number, used, next_sequence) VALUES (?, 0, ?)");
-      for (let missing = count; missing <= number; missing++) add.run(missing, this.freshSequence());
-      const { nextSequence } = this.database
-        .query("UPDATE numbers SET used = 1 WHERE number = ? RETURNING next_sequence AS nextSequence")
-        .get(number) as { nextSequence: number };
+      const nextSequence = this.numbers.claim(number);
       if (known !== undefined) this.dropTopic(known.id);
       const id = this.addTopic(number, name, 0, known?.prefix, known?.id);
       this.database.query("UPDATE topics SET adopted = 1 WHERE id = ?").run(id);

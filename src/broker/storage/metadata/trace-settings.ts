@@ -1,5 +1,12 @@
 import type { Database } from "bun:sqlite";
 
+/** A topic, or one of its channels. */
+export interface TracedRow {
+  readonly topicId: number;
+  /** 0: the topic itself. */
+  readonly channelId: number;
+}
+
 /** Which topics and channels are traced (docs/tracing.md). Releases that do not know the table leave it alone. */
 export class TraceSettings {
   constructor(private readonly database: Database) {}
@@ -16,15 +23,17 @@ export class TraceSettings {
     };
   }
 
-  /** Also forgets those that do not exist any more. @param channelId 0: the topic itself */
-  set(topicId: number, channelId: number, on: boolean): void {
-    this.database.run(`
-      DELETE FROM traced WHERE topic_id NOT IN (SELECT id FROM topics)
-        OR (channel_id <> 0 AND channel_id NOT IN (SELECT id FROM channels))
-    `);
-    const change = on
-      ? "INSERT OR IGNORE INTO traced (topic_id, channel_id) VALUES (?, ?)"
-      : "DELETE FROM traced WHERE topic_id = ? AND channel_id = ?";
-    this.database.query(change).run(topicId, channelId);
+  /** Sets all or none. Also forgets those that do not exist any more. */
+  set(rows: readonly TracedRow[], on: boolean): void {
+    const change = this.database.query(
+      on ? "INSERT OR IGNORE INTO traced (topic_id, channel_id) VALUES (?, ?)" : "DELETE FROM traced WHERE topic_id = ? AND channel_id = ?",
+    );
+    this.database.transaction(() => {
+      this.database.run(`
+        DELETE FROM traced WHERE topic_id NOT IN (SELECT id FROM topics)
+          OR (channel_id <> 0 AND channel_id NOT IN (SELECT id FROM channels))
+      `);
+      for (const { topicId, channelId } of rows) change.run(topicId, channelId);
+    })();
   }
 }

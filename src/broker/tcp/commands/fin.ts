@@ -3,6 +3,7 @@ import { MESSAGE_ID_BYTES } from "../../../frame/frame.ts";
 import { countAscending, expandSequence, readPrefix, readSequence } from "../../../frame/id.ts";
 import type { Line } from "../../../frame/line.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
+import type { ChannelPartition } from "../../topics/channel/channel-partition.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import { type ConsumingClient, STATE_CLOSING, STATE_SUBSCRIBED } from "./client.ts";
 import type { Command } from "./command.ts";
@@ -18,10 +19,11 @@ export const FIN: Command = {
   execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
     const refused = checkMessageCommand(client, "FIN", line, 2);
     if (refused !== undefined) return refused;
-    const channel = client.channel as Channel;
-    const sequence = sequenceAt(channel, line.buffer, line.start(1));
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.finish(client, sequence);
-    if (failure !== undefined) return messageFailed("FIN", line.buffer, line.start(1), failure);
+    const at = line.start(1);
+    const partition = partitionAt(client.channel as Channel, line.buffer, at);
+    const sequence = sequenceAt(partition, line.buffer, at);
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.finish(client, sequence);
+    if (failure !== undefined) return messageFailed("FIN", line.buffer, at, failure);
     client.finishCount++;
     return undefined;
   },
@@ -43,22 +45,29 @@ export function isFinLine(data: Buffer, at: number): boolean {
  */
 export function finishLines(client: ConsumingClient, data: Buffer, view: DataView | undefined, at: number, end: number): number {
   const { channel } = client;
-  const sequence = channel === undefined ? -1 : sequenceAt(channel, data, at + FIN_ID_OFFSET);
-  if (channel === undefined || sequence < 0) return 0;
+  if (channel === undefined) return 0;
+  const partition = partitionAt(channel, data, at + FIN_ID_OFFSET);
+  const sequence = sequenceAt(partition, data, at + FIN_ID_OFFSET);
+  if (sequence < 0) return 0;
   const count = view === undefined ? 1 : countAscending(view, at, end, FIN_LINE_BYTES, FIN_ID_OFFSET, sequence);
-  let finished = channel.finishRun(client, sequence, count);
-  if (finished === 0 && channel.finish(client, sequence) === undefined) finished = 1;
+  let finished = partition.finishRun(client, sequence, count);
+  if (finished === 0 && partition.finish(client, sequence) === undefined) finished = 1;
   client.finishCount += finished;
   return finished;
 }
 
-/** The sequence of the message with the id at `at` in a channel; -1 if it has no message with that id in flight. */
-export function sequenceAt(channel: Channel, bytes: Buffer, at: number): number {
+/** The partition of the message with the id at `at`. */
+export function partitionAt(channel: Channel, bytes: Buffer, at: number): ChannelPartition {
+  return channel.partitions.length === 1 ? channel.partitions[0] : channel.partitionOf(readPrefix(bytes, at));
+}
+
+/** The sequence of the message with the id at `at`; -1 if a channel has no message with that id in flight in the partition. */
+export function sequenceAt(partition: ChannelPartition, bytes: Buffer, at: number): number {
   const prefix = readPrefix(bytes, at);
   const low = readSequence(bytes, at);
   if (low < 0) return -1;
-  const sequence = expandSequence(low, channel.nearSequence);
-  return prefix === channel.topic.log.prefix || channel.hasInFlight(prefix, sequence) ? sequence : -1;
+  const sequence = expandSequence(low, partition.nearSequence);
+  return prefix === partition.partition.log.prefix || partition.hasInFlight(prefix, sequence) ? sequence : -1;
 }
 
 /** Checks for FIN, REQ and TOUCH, in nsqd's order: the state, the number of parameters, the length of the id. */

@@ -4,7 +4,7 @@ import type { Channel } from "../../topics/channel/channel.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import type { ConsumingClient } from "./client.ts";
 import type { Command } from "./command.ts";
-import { checkMessageCommand, messageFailed, sequenceAt } from "./fin.ts";
+import { checkMessageCommand, messageFailed, partitionAt, sequenceAt } from "./fin.ts";
 
 /** `REQ id ms\n`: the message is delivered again after a delay. https://nsq.io/clients/tcp_protocol_spec.html#req */
 export const REQ: Command = {
@@ -20,10 +20,11 @@ export const REQ: Command = {
       logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`, client);
       delayMs = bounded;
     }
-    const channel = client.channel as Channel;
-    const sequence = sequenceAt(channel, line.buffer, line.start(1));
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : channel.requeue(client, sequence, delayMs);
-    if (failure !== undefined) return messageFailed("REQ", line.buffer, line.start(1), failure);
+    const at = line.start(1);
+    const partition = partitionAt(client.channel as Channel, line.buffer, at);
+    const sequence = sequenceAt(partition, line.buffer, at);
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.requeue(client, sequence, delayMs);
+    if (failure !== undefined) return messageFailed("REQ", line.buffer, at, failure);
     client.requeueCount++;
     return undefined;
   },

@@ -1,10 +1,10 @@
 import type { ChannelRow } from "../../storage/metadata/rows.ts";
-import type { Channel } from "./channel.ts";
+import type { ChannelPartition } from "./channel-partition.ts";
 import type { ProgressPacker } from "./packed-progress.ts";
 import { encodeProgress, type Range } from "./progress.ts";
 
 /** What the metadata store keeps of a channel. @param skipped messages that are finished here too */
-export function channelRow(channel: Channel, skipped?: Range): ChannelRow {
+export function channelRow(channel: ChannelPartition, skipped?: Range): ChannelRow {
   const { backlog, floor } = channel;
   if (!backlog.isLarge || skipped !== undefined) return rowWith(channel, floor, encodeProgress(backlog.progressWith(skipped), floor));
   const packer = backlog.packer();
@@ -14,9 +14,9 @@ export function channelRow(channel: Channel, skipped?: Range): ChannelRow {
   }
 }
 
-function rowWith({ id, topic, name, paused, deferrals }: Channel, floor: number, progress: Uint8Array): ChannelRow {
+function rowWith({ id, partition, name, paused, deferrals }: ChannelPartition, floor: number, progress: Uint8Array): ChannelRow {
   const { voidBefore, requeuesVoidBefore } = deferrals;
-  return { id, topicId: topic.id, name, paused, voidBefore, requeuesVoidBefore, floor, progress, unsynced: deferrals.moves.any };
+  return { id, topicId: partition.id, name, paused, voidBefore, requeuesVoidBefore, floor, progress, unsynced: deferrals.moves.any };
 }
 
 /** Makes the row of a channel with a large progress in steps. In between the channel goes on. */
@@ -24,7 +24,7 @@ export class ChannelRowSteps {
   private readonly packer: ProgressPacker;
   private readonly restarts: number;
 
-  constructor(readonly channel: Channel) {
+  constructor(readonly channel: ChannelPartition) {
     this.packer = channel.backlog.packer();
     this.restarts = channel.backlog.restarts;
   }

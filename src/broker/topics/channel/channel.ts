@@ -1,141 +1,119 @@
 import { isEphemeral } from "../../../frame/names.ts";
 import type { LatencySketch } from "../../latency/latency-window.ts";
-import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
-import type { ChannelRow } from "../../storage/metadata/rows.ts";
-import { type ChannelView, type MessageState, messageStatus } from "../inspect/message-status.ts";
-import { seekPreview } from "../inspect/seek-preview.ts";
-import { OperatorError } from "../operator-error.ts";
 import type { Topic } from "../topic.ts";
+import type { TopicPartition } from "../topic-partition.ts";
 import type { TopicParts } from "../topic-parts.ts";
-import { Backlog } from "./backlog.ts";
-import { ChannelMeter } from "./channel-meter.ts";
+import type { ChannelPartition } from "./channel-partition.ts";
 import type { Consumer } from "./consumer.ts";
-import { Deferrals } from "./deferrals.ts";
-import type { Discarded } from "./discarded.ts";
-import { Dispatcher } from "./dispatcher.ts";
-import { InFlight } from "./in-flight.ts";
-import { LatencyRecorder } from "./latency-recorder.ts";
-import { encodeProgress, type Progress } from "./progress.ts";
-import type { ChannelSignals } from "./signals.ts";
-import { Window } from "./window.ts";
 
 /**
- * A group of consumers that share a topic's messages. A channel stores no message. Its parts know which ones it has: the backlog
- * is a cursor into the topic's log (backlog.ts), messages that were delivered and are not finished are in flight (in-flight.ts),
- * and the deferrals go to the deferred store and come back (deferrals.ts). The dispatcher delivers them (dispatcher.ts). This
- * class has what clients, operators and the topic call.
+ * A group of consumers that share a topic's messages. What it has of each partition of the topic is apart (channel-partition.ts);
+ * the consumers are served by all of them, each as far as it takes more.
  */
-export class Channel implements ChannelView, ChannelSignals {
+export class Channel {
   readonly ephemeral: boolean;
-  /** It has a row in the metadata store, and its messages outlive the process. */
+  /** It has rows in the metadata store, and its messages outlive the process. */
   readonly persistent: boolean;
-  paused = false;
   deleted = false;
   /** In the order in which they subscribed. */
   readonly consumers: Consumer[] = [];
-  requeueCount = 0;
-  timeoutCount = 0;
-  /** It is in the list of channels that the next tick dispatches. */
-  dirty = false;
-  /** It is in the list of channels that the checkpointer saves soon. */
-  unsaved = false;
+  /** In the order of the topic's partitions. */
+  readonly partitions: ChannelPartition[] = [];
 
-  readonly inFlight: InFlight;
-  readonly deferrals: Deferrals;
-  readonly backlog: Backlog;
-  private readonly dispatcher: Dispatcher;
-  readonly meter: ChannelMeter;
-  /** `topic.released` less the messages that entered the channel since the broker started. */
-  private messageCountBase: number;
-
-  /**
-   * @param id of its row in the metadata store; an ephemeral channel has a number that no row has
-   * @param floor sequence of its first message
-   * @param position of that message in the log
-   */
   constructor(
     private readonly parts: TopicParts,
     readonly topic: Topic,
-    readonly id: number,
     readonly name: string,
-    floor: number,
-    position: number,
   ) {
     this.ephemeral = isEphemeral(name);
     this.persistent = !this.ephemeral && !topic.ephemeral;
-    this.messageCountBase = floor;
-    const measured = parts.options.e2eProcessingLatencyPercentiles.length > 0;
-    const { log } = topic;
-    const who = `CHANNEL(${name}) of ${topic.name}`;
-    const window = new Window(floor, measured);
-    this.meter = new ChannelMeter(window, parts.turn, measured ? new LatencyRecorder(window, parts, who) : undefined);
-    this.inFlight = new InFlight(window, parts.turn);
-    this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
-    this.backlog = new Backlog(topic, this.inFlight, this.deferrals, this, position);
-    this.dispatcher = new Dispatcher(this.consumers, log, this.backlog, this.inFlight, parts, this, this.meter, who);
+  }
+
+  /** The partition with the message whose id begins with a prefix. The caller finds out whether it has one with that id. */
+  partitionOf(_prefix: number): ChannelPartition {
+    return this.partitions[0];
+  }
+
+  /** What it has of a partition of its topic. */
+  partIn({ index }: TopicPartition): ChannelPartition {
+    const part = this.partitions.find(({ partition }) => partition.index === index);
+    if (part === undefined) throw new Error(`channel ${this.name} has no partition ${index}`);
+    return part;
   }
 
   // ---- its state
 
-  /** All messages with a lower sequence are finished here. */
-  get floor(): number {
-    return this.inFlight.window.floor;
-  }
-
-  /** Position in the log of the message that comes next. */
-  get position(): number {
-    return this.backlog.position;
+  get paused(): boolean {
+    return this.partitions.some(({ paused }) => paused);
   }
 
   /** Messages that wait to be delivered, for the first time or again. */
   get depth(): number {
-    return this.inFlight.ready.length + this.backlog.freshCount;
+    return this.sum(({ depth }) => depth);
   }
 
   /** Those of the depth that are on disk only. */
   get backendDepth(): number {
-    return this.backlog.freshOnDisk;
+    return this.sum(({ backendDepth }) => backendDepth);
   }
 
   get inFlightCount(): number {
-    return this.inFlight.count;
+    return this.sum(({ inFlightCount }) => inFlightCount);
   }
 
   /** Messages that are deferred, those included that will come from the topic's deferred publishes. */
   get deferredCount(): number {
-    const { storedCount, voidedPublishes } = this.deferrals;
-    return this.inFlight.deferredCount + storedCount + this.topic.deferredPublishes.count - voidedPublishes;
+    return this.sum(({ deferredCount }) => deferredCount);
   }
 
   /** Messages that entered the channel since the broker started. */
   get messageCount(): number {
-    const released = this.topic.released - this.messageCountBase + this.backlog.unreleasedSkips;
-    return released + this.topic.deferredPublishes.count - this.deferrals.voidedPublishes;
+    return this.sum(({ messageCount }) => messageCount);
+  }
+
+  get requeueCount(): number {
+    return this.sum(({ requeueCount }) => requeueCount);
+  }
+
+  get timeoutCount(): number {
+    return this.sum(({ timeoutCount }) => timeoutCount);
+  }
+
+  /** How many messages went to consumers, each as often as it went. */
+  get deliveredCount(): number {
+    return this.sum(({ meter }) => meter.deliveredCount);
+  }
+
+  get finishedCount(): number {
+    return this.sum(({ meter }) => meter.finishedCount);
   }
 
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
-  get deliveredBy(): readonly [zone: number, region: number, elsewhere: number] {
-    return this.dispatcher.deliveredBy;
+  get deliveredBy(): [zone: number, region: number, elsewhere: number] {
+    const sums: [number, number, number] = [0, 0, 0];
+    for (const { deliveredBy } of this.partitions) for (let i = 0; i < sums.length; i++) sums[i] += deliveredBy[i];
+    return sums;
   }
 
-  /** Why it waits: a file with messages that it is to deliver or to move cannot be read. Undefined: it does not. */
+  /** Why messages wait: a file that they are in cannot be read. Undefined: none does. */
   get readFailure(): Error | undefined {
-    return this.dispatcher.readFailure ?? this.deferrals.readFailure;
+    return this.partitions.find(({ readFailure }) => readFailure !== undefined)?.readFailure;
+  }
+
+  /** Whether what happens to its messages is recorded. */
+  get isTraced(): boolean {
+    return this.partitions[0].inFlight.trace !== undefined;
   }
 
   /** Adds its latencies to a sketch, if the broker measures any. */
   addLatencies(sketch: LatencySketch): void {
-    this.meter.recorder?.addTo(sketch);
+    for (const { meter } of this.partitions) meter.recorder?.addTo(sketch);
   }
 
-  /** No deadline of a message is earlier, ms. */
-  get nextDeadlineMs(): number {
-    return this.inFlight.nextDeadlineMs;
-  }
-
-  /** A sequence near all messages in flight: expandSequence() completes the 40 bits of an id with it. */
-  get nearSequence(): number {
-    return this.inFlight.window.cursor;
+  private sum(read: (partition: ChannelPartition) => number): number {
+    let sum = 0;
+    for (const partition of this.partitions) sum += read(partition);
+    return sum;
   }
 
   // ---- consumers come and go
@@ -147,7 +125,7 @@ export class Channel implements ChannelView, ChannelSignals {
       return new Error(`consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`);
     }
     this.consumers.push(consumer);
-    this.inFlight.addConsumer(consumer);
+    for (const partition of this.partitions) partition.addConsumer(consumer);
     return undefined;
   }
 
@@ -156,293 +134,41 @@ export class Channel implements ChannelView, ChannelSignals {
     const index = this.consumers.indexOf(consumer);
     if (index < 0) return;
     this.consumers.splice(index, 1);
-    this.inFlight.removeConsumer(consumer);
-    if (this.deleted) return;
-    if (this.consumers.length === 0 && this.ephemeral) this.topic.deleteChannel(this.name);
-    else this.markDirty();
+    for (const partition of this.partitions) partition.removeConsumer(consumer);
+    if (this.consumers.length === 0 && this.ephemeral && !this.deleted) this.topic.deleteChannel(this.name);
   }
 
-  // ---- calls of consumers
-
-  /** Whether it has the message with a sequence in flight, and that message's id begins with a prefix. */
-  hasInFlight(prefix: number, sequence: number): boolean {
-    const { log } = this.topic;
-    return this.inFlight.isInFlight(sequence) && log.confirmPrefix(prefix, () => this.deferrals.frameInFlight(sequence));
+  /** Closes the connections of all consumers: the channel is deleted. */
+  closeConsumers(): void {
+    this.deleted = true;
+    for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
   }
 
-  /** Finishes a message that the consumer has in flight. @returns an error, in nsqd's words, if it has not */
-  finish(consumer: Consumer, sequence: number): Error | undefined {
-    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
-    if (slot instanceof Error) return slot;
-    this.meter.onFinish(slot.deliveredAtMs, sequence, this.inFlight);
-    this.inFlight.finishedBy(consumer, sequence, slot);
-    this.remove(sequence);
-    this.markProgress();
-    return undefined;
-  }
-
-  /**
-   * Finishes up to `count` messages in a row that the consumer has in flight.
-   *
-   * @returns how many were finished. If fewer than asked, finish() returns why the next one cannot be
-   */
-  finishRun(consumer: Consumer, first: number, count: number): number {
-    const finished = this.inFlight.finishRun(consumer, first, count);
-    if (finished === 0) return 0;
-    this.meter.onFinishRun(first, finished);
-    this.markProgress();
-    return finished;
-  }
-
-  /** Has a message that the consumer has in flight delivered again after `delayMs`. @returns an error, in nsqd's words, if it has not */
-  requeue(consumer: Consumer, sequence: number, delayMs: number): Error | undefined {
-    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
-    if (slot instanceof Error) return slot;
-    this.inFlight.requeuedBy(consumer, sequence, slot, delayMs);
-    this.putBack(sequence, delayMs, this.parts.turn.nowMs);
-    return undefined;
-  }
-
-  /** Gives the consumer more time for a message that it has in flight. @returns an error, in nsqd's words, if it has not */
-  touch(consumer: Consumer, sequence: number, timeoutMs: number): Error | undefined {
-    const slot = this.inFlight.slotOwnedBy(consumer.id, sequence);
-    if (slot instanceof Error) return slot;
-    const { options, turn } = this.parts;
-    this.inFlight.extend(consumer, sequence, slot, Math.min(turn.currentMs + timeoutMs, slot.deliveredAtMs + options.maxMsgTimeoutMs));
-    return undefined;
+  /** A consumer may take more than before. */
+  markDirty(): void {
+    for (const partition of this.partitions) partition.markDirty();
   }
 
   // ---- calls of operators
 
-  /** @throws OperatorError NOT_STORED */
+  /** @throws OperatorError NOT_STORED; the channel is as before then */
   pause(): void {
     this.setPaused(true);
   }
 
-  /** @throws OperatorError NOT_STORED */
+  /** @throws OperatorError NOT_STORED; the channel is as before then */
   unpause(): void {
     this.setPaused(false);
   }
 
+  private setPaused(paused: boolean): void {
+    this.parts.checkpointer.storeChannels(this.partitions, () => ({ paused }));
+    for (const partition of this.partitions) partition.setPaused(paused);
+  }
+
   /** Drops all messages, those in flight and deferred included. @throws OperatorError NOT_STORED; the channel is as before then */
   empty(): void {
-    const { released, releasedPosition, deferredPublishes } = this.topic;
-    const before = this.parts.deferred.nextNumber;
-    const skips = this.backlog.skipsFrom(released); // which a paused topic holds back, and the channel never gets
-    const row = { voidBefore: before, requeuesVoidBefore: before, floor: released, unsynced: false };
-    this.parts.checkpointer.storeChannel(this, { ...row, progress: encodeProgress({ finished: skips, tried: [] }, released) });
-    this.restartAt(released, releasedPosition, true, released);
-    for (const { from, to } of skips) this.skipUncounted(from, to);
-    this.messageCountBase -= this.deferrals.voidAll(deferredPublishes.count);
-    deferredPublishes.noteVoid(this.deferrals.voidBefore);
-    this.markUnsaved();
-  }
-
-  /**
-   * Moves the channel to a message in its topic's log. Afterwards it has exactly the messages from there on. Messages in flight,
-   * requeued messages and deferred ones are discarded: a FIN for them fails, and those that are in the new range are delivered as
-   * if for the first time. Deferred publishes (DPUB) still join when they are due.
-   *
-   * @param sequence of a message in the log, or its end
-   * @throws OperatorError NOT_SAVED if the channel moved, but a crash would undo it
-   */
-  seek(sequence: number): Discarded {
-    const { discarded } = seekPreview(this, sequence);
-    const { name, log, released, releasedPosition } = this.topic;
-    if (sequence < released) {
-      this.restartAt(sequence, log.locate(sequence), false, sequence);
-    } else {
-      this.restartAt(released, releasedPosition, false, sequence);
-      // The messages in between are held back by a paused topic, and skipped once they are released.
-      if (sequence > released) this.skipUncounted(released, sequence);
-    }
-    this.markDirty();
-    this.parts.logger.info(
-      `CHANNEL(${this.name}) of ${name}: moved to sequence ${sequence}; discarded ${discarded.inFlight} messages in flight, ` +
-        `${discarded.requeued} requeued, ${discarded.deferred} deferred`,
-      { topic: name, channel: this.name },
-    );
-    if (this.parts.checkpointer.saveChannel(this) !== undefined) throw new OperatorError("NOT_SAVED");
-    return discarded;
-  }
-
-  /**
-   * Finishes a message, whether a consumer has it or not.
-   *
-   * @returns its state before. If that is "finished", nothing was done: it is finished, or in the deferred store
-   */
-  forceFinish(sequence: number): MessageState {
-    const { state } = messageStatus(this, sequence);
-    if (state === "finished") return state;
-    if (state === "waiting") {
-      this.backlog.skip(sequence, sequence + 1);
-    } else {
-      this.inFlight.withdraw(sequence);
-      this.remove(sequence);
-    }
-    this.markProgress();
-    this.parts.checkpointer.saveChannel(this);
-    return state;
-  }
-
-  /**
-   * Has a message that was delivered before delivered again, whether a consumer has it or not.
-   *
-   * @returns its state before. If that is "finished" or "waiting", nothing was done
-   */
-  forceRequeue(sequence: number, delayMs: number): MessageState {
-    const { state } = messageStatus(this, sequence);
-    if (state === "finished" || state === "waiting") return state;
-    this.inFlight.withdraw(sequence);
-    this.putBack(sequence, delayMs, this.parts.turn.currentMs);
-    return state;
-  }
-
-  /** Drops all messages, and closes the consumers' connections. */
-  delete(): void {
-    this.deleted = true;
-    this.dispatcher.cancelRetries();
-    this.deferrals.cancelRetry();
-    this.deferrals.finishDetached();
-    this.inFlight.clear(this.topic.released);
-    for (const consumer of this.consumers.splice(0)) consumer.closeGracefully();
-  }
-
-  // ---- calls of the event loop
-
-  /** Delivers messages to the consumers that are ready. Where a file cannot be read, they wait. */
-  dispatch(nowMs: number): void {
-    this.dirty = false;
-    if (this.deleted) return;
-    if (!this.paused) this.dispatcher.dispatch(nowMs);
-    else this.dispatcher.endRetries();
-    this.deferrals.endRetry();
-    // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
-    if (!this.persistent) this.boundLag();
-  }
-
-  /** dispatch() has thrown: it is tried again later. */
-  dispatchFailed(error: Error): void {
-    this.dispatcher.freshFailed(error);
-  }
-
-  /** Has the messages delivered again that timed out, or whose short delay is over. */
-  expire(nowMs: number): void {
-    if (nowMs < this.inFlight.nextDeadlineMs) return;
-    this.timeoutCount += this.inFlight.expire(nowMs);
-    this.markProgress();
-  }
-
-  /** Frees the memory of a past burst. */
-  shrink(): void {
-    this.inFlight.window.shrink();
-  }
-
-  // ---- deferred messages
-
-  /** Skips a deferred publish that joined the log at `sequence`, if it was emptied away here. */
-  joined(entryNumber: number, sequence: number): void {
-    if (this.deferrals.wantsPublish(entryNumber)) return;
-    this.deferrals.voidedPublishes--;
-    this.skipUncounted(sequence, sequence + 1);
-  }
-
-  /** Takes a message out of the backlog, which the deferred store has written. */
-  deferFresh(message: StoredMessage): void {
-    this.deferrals.addStored(message);
-    this.backlog.skip(message.sequence, message.sequence + 1);
-    this.requeueCount++;
-    this.markProgress();
-    this.parts.checkpointer.saveChannel(this);
-  }
-
-  /** Counts a requeue of a message in the deferred store, which has written another entry of it. */
-  deferAgain(message: StoredMessage): void {
-    this.requeueCount++;
-    this.deferrals.awaitAgain(message);
-  }
-
-  // ---- saving and recovery
-
-  /** Applies what an earlier run saved. */
-  restore(progress: Progress, row: Pick<ChannelRow, "paused" | "voidBefore" | "requeuesVoidBefore">): void {
-    this.backlog.restore(progress);
-    this.paused = row.paused;
-    this.deferrals.voidBefore = row.voidBefore;
-    this.topic.deferredPublishes.noteVoid(row.voidBefore);
-    this.deferrals.requeuesVoidBefore = row.requeuesVoidBefore;
-    this.messageCountBase = this.topic.released + this.backlog.unreleasedSkips;
-  }
-
-  // ---- calls of its parts and its topic
-
-  /** Skips messages that never entered the channel, and so do not count for it. */
-  skipUncounted(from: number, to: number): void {
-    this.backlog.skip(from, to);
-    this.messageCountBase += to - from;
-  }
-
-  markDirty(): void {
-    if (this.dirty) return;
-    this.dirty = true;
-    this.parts.turn.queueDispatch(this);
-  }
-
-  markUnsaved(): void {
-    if (!this.unsaved && this.persistent) this.parts.checkpointer.addUnsaved(this);
-  }
-
-  markTrimmable(): void {
-    this.topic.markTrimmable();
-  }
-
-  markProgress(): void {
-    this.topic.markTrimmable();
-    this.markUnsaved();
-    this.markDirty();
-  }
-
-  // ---- inside
-
-  private setPaused(paused: boolean): void {
-    this.parts.checkpointer.storeChannel(this, { paused });
-    this.paused = paused;
-    this.markDirty();
-  }
-
-  /** Discards all messages, and goes on at another one. */
-  private restartAt(sequence: number, position: number, isEmptied: boolean, target: number): void {
-    this.dispatcher.cancelRetries();
-    this.deferrals.restart();
-    this.inFlight.restartAt(sequence, isEmptied, target);
-    this.messageCountBase -= this.backlog.unreleasedSkips;
-    this.backlog.restartAt(position);
-    this.topic.markTrimmable();
-    this.parts.turn.schedule();
-  }
-
-  /**
-   * An ephemeral channel, or one of an ephemeral topic, keeps its newest --mem-queue-size messages that wait, and drops older ones.
-   * Messages do not wait if consumers that are ready get them in the next turns.
-   */
-  private boundLag(): void {
-    let excess = this.depth - this.parts.options.memQueueSize;
-    if (excess <= 0) return;
-    if (!this.paused) for (const { capacity } of this.consumers) excess -= capacity;
-    if (excess > 0 && this.dispatcher.tryFresh(() => this.backlog.dropOldest(excess))) this.markTrimmable();
-  }
-
-  /** Has a message that no consumer has any more delivered again after `delayMs`. */
-  private putBack(sequence: number, delayMs: number, nowMs: number): void {
-    this.requeueCount++;
-    if (delayMs === 0) this.inFlight.makeReady(sequence);
-    else this.deferrals.defer(sequence, nowMs + delayMs, delayMs);
-    this.markProgress();
-  }
-
-  /** Removes a message that is finished. */
-  private remove(sequence: number): void {
-    const stored = this.inFlight.remove(sequence);
-    if (stored !== undefined) this.deferrals.finish(stored);
+    this.parts.checkpointer.storeChannels(this.partitions, (partition) => partition.emptied());
+    for (const partition of this.partitions) partition.empty();
   }
 }

@@ -3,7 +3,7 @@ import type { DeferredStore } from "../../storage/deferred/deferred-store.ts";
 import { KIND_PUBLISH, type StoredEntry } from "../../storage/deferred/entry.ts";
 
 import { StoredMessage } from "../../storage/deferred/stored-message.ts";
-import type { Channel } from "../channel/channel.ts";
+import type { ChannelPartition } from "../channel/channel-partition.ts";
 
 // Entries of the deferred store have no index. A search for operators reads through its files, in pieces.
 
@@ -37,7 +37,7 @@ export interface DeferredPage {
  * @returns where the next page starts; null after the last one
  * @throws UnreadableFile if a bucket cannot be read
  */
-export function listDeferred(deferred: DeferredStore, channel: Channel, from: PageStart, page: DeferredPage): string | null {
+export function listDeferred(deferred: DeferredStore, channel: ChannelPartition, from: PageStart, page: DeferredPage): string | null {
   if ("inMemory" in from) {
     const due = deferred.findInMemory((entry) => belongs(deferred, channel, entry));
     due.sort((a, b) => a.dueMs - b.dueMs || a.number - b.number);
@@ -77,7 +77,11 @@ export function listDeferred(deferred: DeferredStore, channel: Channel, from: Pa
  * @returns undefined if the store does not have it
  * @throws UnreadableFile if a bucket cannot be read that may have it
  */
-export async function findDeferred(deferred: DeferredStore, channel: Channel, sequence: number): Promise<StoredMessage | undefined> {
+export async function findDeferred(
+  deferred: DeferredStore,
+  channel: ChannelPartition,
+  sequence: number,
+): Promise<StoredMessage | undefined> {
   const isIt = (entry: StoredEntry) => entry.channelId === channel.id && entry.sequence === sequence && deferred.target.wanted(entry);
   const inMemory = () => deferred.findInMemory(isIt)[0];
   for (const bucket of deferred.unloadedBuckets) {
@@ -107,8 +111,8 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
 }
 
 /** Whether an entry is of a message that the channel has or will get. */
-function belongs(deferred: DeferredStore, channel: Channel, entry: StoredEntry): boolean {
+function belongs(deferred: DeferredStore, channel: ChannelPartition, entry: StoredEntry): boolean {
   if (!deferred.target.wanted(entry)) return false;
-  if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.topic.id && channel.deferrals.wantsPublish(entry.number);
+  if (entry.kind === KIND_PUBLISH) return entry.topicId === channel.partition.id && channel.deferrals.wantsPublish(entry.number);
   return entry.channelId === channel.id;
 }

@@ -3,6 +3,7 @@ import { expandSequence, readPrefix, readSequence, topicNumberOf } from "../../.
 import { recordAt, sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Topic } from "../topic.ts";
+import type { TopicPartition } from "../topic-partition.ts";
 
 /** A position in a topic's log, as a request names it. */
 export type LogPosition =
@@ -73,8 +74,17 @@ function parseTime(text: string): number | undefined {
   return Number.isNaN(timeMs) ? undefined : timeMs;
 }
 
-/** The sequence of the message with an id. @returns undefined for an id that no message of the topic has or will have */
-export function sequenceOfId(log: TopicLog, id: string): number | undefined {
+/** The partition and the sequence of the message with an id. @returns undefined for an id that no message of the topic has or will have */
+export function messageOfId({ partitions }: Topic, id: string): { partition: TopicPartition; sequence: number } | undefined {
+  for (const partition of partitions) {
+    const sequence = sequenceOfId(partition.log, id);
+    if (sequence !== undefined) return { partition, sequence };
+  }
+  return undefined;
+}
+
+/** The sequence of the message with an id in a log. @returns undefined for an id that none of its messages has or will have */
+function sequenceOfId(log: TopicLog, id: string): number | undefined {
   if (!ID.test(id)) return undefined;
   const bytes = Buffer.from(id, "latin1");
   const prefix = readPrefix(bytes, 0);
@@ -91,7 +101,7 @@ export function sequenceOfId(log: TopicLog, id: string): number | undefined {
  *
  * @returns undefined for an id that no message of the topic has or will have
  */
-export function resolveLogPosition({ log }: Topic, position: LogPosition): number | undefined {
+export function resolveLogPosition({ log }: TopicPartition, position: LogPosition): number | undefined {
   const bounded = (sequence: number) => Math.max(log.startSequence, Math.min(sequence, log.committedNext));
   switch (position.kind) {
     case "beginning":

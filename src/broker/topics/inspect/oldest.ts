@@ -1,7 +1,9 @@
 import { UnreadableFile } from "../../storage/disk/unreadable-file.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Channel } from "../channel/channel.ts";
+import type { ChannelPartition } from "../channel/channel-partition.ts";
 import type { Topic } from "../topic.ts";
+import type { TopicPartition } from "../topic-partition.ts";
 
 /** The position of a message that is not in the window. */
 const NO_POSITION = -1;
@@ -31,18 +33,35 @@ export class KnownTime {
 }
 
 /** When the oldest message was published that waits to be delivered, for the first time or again, ms since 1970. @returns undefined: none does */
-export function oldestInChannel({ inFlight, backlog, topic, meter }: Channel): number | undefined {
+export function oldestInChannel({ partitions }: Channel): number | undefined {
+  return oldestOf(partitions, oldestInChannelPartition);
+}
+
+function oldestInChannelPartition({ inFlight, backlog, partition, meter }: ChannelPartition): number | undefined {
   const { window, ready } = inFlight;
   // Those that came back are not in the order of their age; the first of them came back first.
   if (ready.length > 0 && !(backlog.freshCount > 0 && window.cursor < ready.first)) {
     const sequence = ready.first;
     const position = inFlight.detachedAt(sequence) === undefined ? window.position[sequence & window.mask] : NO_POSITION;
-    return meter.oldest.of(topic.log, sequence, position);
+    return meter.oldest.of(partition.log, sequence, position);
   }
-  return backlog.freshCount > 0 ? meter.oldest.of(topic.log, window.cursor, backlog.position) : undefined;
+  return backlog.freshCount > 0 ? meter.oldest.of(partition.log, window.cursor, backlog.position) : undefined;
 }
 
 /** When the oldest message was published that was released to no channel, ms since 1970. @returns undefined: there is none */
-export function oldestInTopic({ log, released, releasedPosition, meter }: Topic): number | undefined {
+export function oldestInTopic({ partitions }: Topic): number | undefined {
+  return oldestOf(partitions, oldestInPartition);
+}
+
+function oldestInPartition({ log, released, releasedPosition, meter }: TopicPartition): number | undefined {
   return log.committedNext > released ? meter.oldest.of(log, released, releasedPosition) : undefined;
+}
+
+function oldestOf<Part>(parts: readonly Part[], read: (part: Part) => number | undefined): number | undefined {
+  let oldest: number | undefined;
+  for (const part of parts) {
+    const timeMs = read(part);
+    if (timeMs !== undefined && (oldest === undefined || timeMs < oldest)) oldest = timeMs;
+  }
+  return oldest;
 }

@@ -1,4 +1,4 @@
-import type { Channel } from "../channel/channel.ts";
+import type { ChannelPartition } from "../channel/channel-partition.ts";
 import type { Discarded } from "../channel/discarded.ts";
 
 /** What a seek would change. */
@@ -10,11 +10,11 @@ interface SeekPreview {
   discarded: Discarded;
 }
 
-/** What Channel.seek() would do, without doing it. @param sequence of a message in the log, or its end */
-export function seekPreview({ inFlight, deferrals, topic }: Channel, sequence: number): SeekPreview {
+/** What ChannelPartition.seek() would do, without doing it. @param sequence of a message in the log, or its end */
+export function seekPreview({ inFlight, deferrals, partition }: ChannelPartition, sequence: number): SeekPreview {
   return {
     from: inFlight.window.cursor,
-    depth: Math.max(0, topic.released - sequence),
+    depth: Math.max(0, partition.released - sequence),
     discarded: {
       inFlight: inFlight.count,
       requeued: inFlight.ready.length,

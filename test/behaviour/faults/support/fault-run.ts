@@ -391,7 +391,7 @@ export class FaultRun {
     // What a power cut leaves of files that were not synced is told like damage.
     if (aside.length > 0 && !this.wasCut) ledger.violate(`files count as damaged: ${aside.join(", ")}: ${this.damage}`);
     // An adopted topic has delivered nothing since the power cut, so what may come again there has yet to come.
-    const adopted = [...site.broker.registry.topics.values()].filter(({ isHolding }) => isHolding).map(({ name }) => name);
+    const adopted = [...site.broker.registry.partitions].filter(({ isHolding }) => isHolding).map(({ name }) => name);
     await site.close();
     ledger.stops(adopted);
     this.reopen("boot");

@@ -78,7 +78,7 @@ export class Traffic {
       refuse(error);
       return sent;
     }
-    site.broker.publishing.publish(topic, key, Buffer.from(body), deferMs).then(() => {
+    site.broker.publishing.publish(topic.partitions[0], key, Buffer.from(body), deferMs).then(() => {
       if (ledger.run === sent.run) sent.state = repeats ? "repeat" : "acknowledged";
     }, refuse);
     return sent;
@@ -156,9 +156,10 @@ export class Traffic {
       for (const { sequence, body } of consumer.deliveries.splice(0)) {
         const sent = ledger.arrived(body);
         if (!random.chance(share)) {
-          channel.requeue(consumer, sequence, random.pick([0, 400, 1500]));
+          channel.partitions[0].requeue(consumer, sequence, random.pick([0, 400, 1500]));
           if (sent !== undefined) sent.requeued = true;
-        } else if (channel.finish(consumer, sequence) !== undefined && !channel.deleted) ledger.violate(`${body} is not in flight`);
+        } else if (channel.partitions[0].finish(consumer, sequence) !== undefined && !channel.deleted)
+          ledger.violate(`${body} is not in flight`);
         else if (sent !== undefined) sent.finishedMs ??= site.clock.wallMs();
       }
     }

@@ -93,7 +93,7 @@ export class DataPath implements AsyncDisposable {
 
 /** The bodies in a topic's log. */
 export function bodiesIn(broker: Broker, name: string): string[] {
-  const log = broker.registry.topics.get(name)?.log;
+  const log = broker.registry.topics.get(name)?.partitions[0].log;
   const bodies: string[] = [];
   if (log !== undefined) {
     visitRecords(log, log.startSequence, log.committedNext, ({ buffer, from, to }) => {

@@ -60,13 +60,17 @@ export function owed(broker: Broker, topicName: string, channelName: string): Se
   const channel = topic?.channels.get(channelName) as Channel;
   const bodies = new Set<string>();
   if (topic === undefined) return bodies;
-  for (const [sequence, body] of readBySequence(topic.log)) {
-    if (sequence >= channel.floor && !channel.backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
+  for (const [sequence, body] of readBySequence(topic.partitions[0].log)) {
+    if (
+      sequence >= channel.partitions[0].floor &&
+      !channel.partitions[0].backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)
+    )
+      bodies.add(body);
   }
   const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
   for (const bucket of buckets) {
     bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      const isOwn = entry.kind === KIND_PUBLISH ? entry.topicId === topic.id : entry.channelId === channel.id;
+      const isOwn = entry.kind === KIND_PUBLISH ? entry.topicId === topic.partitions[0].id : entry.channelId === channel.partitions[0].id;
       if (entry.offset < bucket.movedTo || !isOwn || !broker.registry.wanted(entry)) return;
       const frame = Buffer.alloc(entry.frameBytes);
       bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
@@ -108,7 +112,7 @@ export class CutBroker {
   /** Publishes one message. @returns "OK", or why it was refused */
   async publish(topicName: string, body: string, { deferMs = 0, key = "" } = {}): Promise<string> {
     let outcome: string | undefined;
-    this.broker.publishing.publish(this.broker.registry.topic(topicName), key, Buffer.from(body), deferMs).then(
+    this.broker.publishing.publish(this.broker.registry.topic(topicName).partitions[0], key, Buffer.from(body), deferMs).then(
       () => {
         outcome = "OK";
       },

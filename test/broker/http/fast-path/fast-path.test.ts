@@ -48,7 +48,7 @@ test("the fast path answers with the same bytes as Bun.serve()", async () => {
   expect(onTheWire(fast)).toEqual(onTheWire(served));
   expect(Math.abs(Date.parse(header(fast, "date") ?? "") - Date.now())).toBeLessThan(60_000);
 
-  const { files } = http.broker.registry.topic("t").log;
+  const { files } = http.broker.registry.topic("t").partitions[0].log;
   if (files === undefined) throw new Error("no files");
   const commit = files.commit;
   files.commit = () => {
@@ -69,7 +69,7 @@ test("the fast path answers with the same bytes as Bun.serve()", async () => {
 
 test("pipelined publishes fail if their topic cannot be written, and the responses keep their order", async () => {
   await using http = WithHttp.start();
-  const { files } = http.broker.registry.topic("bad").log;
+  const { files } = http.broker.registry.topic("bad").partitions[0].log;
   if (files === undefined) throw new Error("no files");
   files.commit = () => {
     throw new Error("ENOSPC");
@@ -85,7 +85,7 @@ test("pipelined publishes fail if their topic cannot be written, and the respons
 test("with fsync nothing is answered before the sync has ended, and publishes that cannot be synced fail", async () => {
   await using http = WithHttp.start();
   http.broker.registry.topic("safe").setDurability("fsync");
-  const { files } = http.broker.registry.topic("safe").log;
+  const { files } = http.broker.registry.topic("safe").partitions[0].log;
   if (files === undefined) throw new Error("no files");
   const waiting: ((error: Error | undefined) => void)[] = [];
   const sync = files.sync;

@@ -36,7 +36,7 @@ async function populated(): Promise<InProcess> {
   await server.publish("t", "1", "2", "3", "4");
   const consumer = await server.consumer("t", "a", 2);
   for (const frame of await messages(consumer, 2)) consumer.command(`FIN ${frame.id}`);
-  await until("both are finished", () => server.broker.registry.topic("t").channel("a").floor === 2);
+  await until("both are finished", () => server.broker.registry.topic("t").channel("a").partitions[0].floor === 2);
   const publisher = await server.client();
   await publisher.call("DPUB t 3600000", "later");
   return server;
@@ -150,7 +150,7 @@ test("a copied data path is complete", async () => {
   const log = new MemoryLogger();
   const broker = openBroker(defaultOptions({ dataPath: copy }), log);
   expect([
-    broker.registry.topic("t").log.next,
+    broker.registry.topic("t").partitions[0].log.next,
     broker.registry.topic("t").channel("a").depth,
     broker.registry.topic("t").channel("a").deferredCount,
   ]).toEqual([4, 2, 1]);
@@ -170,7 +170,7 @@ test("ids that the store knows are not used again when the log lost its end", as
   expect(server.log.matching(/ERROR.*TOPIC\(t\): its log ends before sequence 0, but messages up to 2 were in it/)).toHaveLength(1);
   await server.publish("t", "4");
   expect(await bodies(server, "t", "c", 1)).toEqual(["4"]);
-  expect(server.broker.registry.topic("t").log.next).toBe(4);
+  expect(server.broker.registry.topic("t").partitions[0].log.next).toBe(4);
 });
 
 test("a store of a newer version is refused with an error that says what to do", async () => {
@@ -210,7 +210,7 @@ test("a damaged deferred message is skipped and logged, and the others are kept"
   await using server = InProcess.start();
   const topic = server.broker.registry.topic("t");
   topic.channel("c");
-  for (const body of ["1", "2", "3"]) await server.broker.publishing.publish(topic, "", Buffer.from(body), 3_600_000);
+  for (const body of ["1", "2", "3"]) await server.broker.publishing.publish(topic.partitions[0], "", Buffer.from(body), 3_600_000);
   await damageAndRestart(server, (folder) => {
     const [name] = readdirSync(`${folder}/deferred`).filter((file) => file.endsWith(".msg"));
     const bytes = readFileSync(`${folder}/deferred/${name}`);
@@ -233,7 +233,7 @@ test("a cursor with a flipped bit skips no message: its channel begins where the
   ).toHaveLength(1);
   expect(await bodies(server, "t", "a", 4)).toEqual(["1", "2", "3", "4"]);
   expect(server.broker.registry.topic("t").channel("b").paused).toBeTrue();
-  expect(server.broker.registry.topic("t").log.next).toBe(4);
+  expect(server.broker.registry.topic("t").partitions[0].log.next).toBe(4);
 });
 
 for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
@@ -248,7 +248,7 @@ for (const column of ["name = 'u'", "number = 4", "released = 1000000"]) {
     expect(await bodies(server, "t", "a", 2)).toEqual(["3", "4"]);
     await server.restart();
     expect([...server.broker.registry.topics.keys()]).toEqual(["t"]);
-    expect(server.broker.registry.topic("t").number).toBe(0);
+    expect(server.broker.registry.topic("t").partitions[0].number).toBe(0);
   });
 }
 

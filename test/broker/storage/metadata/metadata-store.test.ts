@@ -75,7 +75,7 @@ test("a removed topic takes its channels along, and a removed channel only itsel
   const channel = store.addChannel(second, "c", 0);
   store.addChannel(second, "d", 0);
   store.removeTopic(first, 0, 5);
-  store.removeChannel(channel);
+  store.removeChannels([channel]);
   expect(store.topics().map(({ name }) => name)).toEqual(["u"]);
   expect(store.channels(first)).toBeEmpty();
   expect(store.channels(second).map(({ name }) => name)).toEqual(["d"]);
@@ -83,32 +83,32 @@ test("a removed topic takes its channels along, and a removed channel only itsel
 
 test("a number that a deleted topic had continues at the sequence that the topic reached", () => {
   const store = openStore();
-  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 0 });
+  expect(store.numbers.allocate(0)).toEqual({ number: 0, nextSequence: 0 });
   const id = store.addTopic(0, "t", 0);
-  expect(store.allocateNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+  expect(store.numbers.allocate(0)).toEqual({ number: 1, nextSequence: 0 });
   store.removeTopic(id, 0, 1234);
-  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 1234 });
-  expect(store.allocateNumber(0)).toEqual({ number: 2, nextSequence: 0 });
+  expect(store.numbers.allocate(0)).toEqual({ number: 0, nextSequence: 1234 });
+  expect(store.numbers.allocate(0)).toEqual({ number: 2, nextSequence: 0 });
 });
 
 test("sequences that a memory-only topic used before a crash are not used again", () => {
   let store = openStore();
-  expect(store.allocateNumber(1000)).toEqual({ number: 0, nextSequence: 0 });
+  expect(store.numbers.allocate(1000)).toEqual({ number: 0, nextSequence: 0 });
   store = reopenStore();
-  store.freeOrphanedNumbers();
-  expect(store.allocateNumber(1000)).toEqual({ number: 0, nextSequence: 1000 });
-  store.reserveNumber(0, 9000);
+  store.numbers.freeOrphaned();
+  expect(store.numbers.allocate(1000)).toEqual({ number: 0, nextSequence: 1000 });
+  store.numbers.reserve(0, 9000);
   store = reopenStore();
-  store.freeOrphanedNumbers();
-  expect(store.allocateNumber(0)).toEqual({ number: 0, nextSequence: 9000 });
+  store.numbers.freeOrphaned();
+  expect(store.numbers.allocate(0)).toEqual({ number: 0, nextSequence: 9000 });
 });
 
 test("numbers of topics that exist are not freed", () => {
   const store = openStore();
-  store.allocateNumber(0);
+  store.numbers.allocate(0);
   store.addTopic(0, "t", 0);
-  store.freeOrphanedNumbers();
-  expect(store.allocateNumber(0)).toEqual({ number: 1, nextSequence: 0 });
+  store.numbers.freeOrphaned();
+  expect(store.numbers.allocate(0)).toEqual({ number: 1, nextSequence: 0 });
 });
 
 test("there are as many topic numbers as ids have room for", () => {
@@ -118,8 +118,8 @@ test("there are as many topic numbers as ids have room for", () => {
   database.run(`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 16382) INSERT INTO numbers SELECT i, 1, 0 FROM n`);
   database.close(true);
   const store = openStore();
-  expect(store.allocateNumber(0)?.number).toBe((1 << 14) - 1);
-  expect(store.allocateNumber(0)).toBeUndefined();
+  expect(store.numbers.allocate(0)?.number).toBe((1 << 14) - 1);
+  expect(store.numbers.allocate(0)).toBeUndefined();
 });
 
 test("a data path that another store has open is refused with an error that says what to do, until that store is closed", () => {

@@ -35,8 +35,8 @@ test("a straggler that is requeued while the store writes it is delivered again 
   const connection = channel.consumers[0];
   server.broker.turn.readClock();
   // Normally this happens in a full window. Here it happens in the same turn as the requeue.
-  channel.deferrals.moveStragglers();
-  expect(channel.requeue(connection, channel.floor, 400)).toBeUndefined();
+  channel.partitions[0].deferrals.moveStragglers();
+  expect(channel.partitions[0].requeue(connection, channel.partitions[0].floor, 400)).toBeUndefined();
   const again = await messageAfter(clock, 400, consumer);
   expect([again.id, again.attempts, channel.deferredCount]).toEqual([id, 2, 0]);
 });
@@ -128,7 +128,7 @@ test("a message that came out of the store can be touched, requeued and finished
   await server.publish("t", "m");
   let { id } = await consumer.message();
   const channel = server.broker.registry.topic("t").channel("c");
-  const stored = () => until("it is stored", () => channel.deferrals.storedCount === 1);
+  const stored = () => until("it is stored", () => channel.partitions[0].deferrals.storedCount === 1);
   consumer.command(`REQ ${id} 300`);
   await stored();
   expect((await messageAfter(clock, 300, consumer)).attempts).toBe(2);
@@ -158,7 +158,7 @@ test("a message that came out of the store goes to another consumer at once when
   await server.publish("t", "m");
   const { id } = await first.message();
   first.command(`REQ ${id} 300`);
-  await until("it is stored", () => server.broker.registry.topic("t").channel("c").deferrals.storedCount === 1);
+  await until("it is stored", () => server.broker.registry.topic("t").channel("c").partitions[0].deferrals.storedCount === 1);
   await messageAfter(clock, 300, first);
   // From here on time stands still: no timeout brings it.
   const second = await server.consumer("t", "c", 1);

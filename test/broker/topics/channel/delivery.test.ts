@@ -253,7 +253,7 @@ test("a window grows for several consumers with thousands of messages in flight,
   expect([bodies.size, channel.inFlightCount, channel.depth]).toEqual([count, count, 0]);
   for (const [consumer, id] of got.toReversed()) consumer.write(`FIN ${id}\n`);
   await until("all are finished", () => channel.inFlightCount === 0);
-  expect(channel.floor).toBe(server.broker.registry.topic("t").log.next);
+  expect(channel.partitions[0].floor).toBe(server.broker.registry.topic("t").partitions[0].log.next);
 });
 
 test("a straggler does not keep old segments, can still be touched, requeued and finished, and outlives a restart", async () => {
@@ -271,7 +271,7 @@ test("a straggler does not keep old segments, can still be touched, requeued and
   const channel = topic.channel("c");
   await publishMany(server, "t", 40_000, (i) => `${i}`.padEnd(50, "."));
   await until("they passed", () => passed === 40_000 && channel.inFlightCount === 1);
-  expect(channel.floor).toBeGreaterThan(20_000);
+  expect(channel.partitions[0].floor).toBeGreaterThan(20_000);
   const segments = (): number => readdirSync(`${server.dataPath}/bunsq-data/topics/00000-t`).filter((name) => name.endsWith(".log")).length;
   await until("old segments are gone", () => segments() < 12);
   consumer.onFrame = undefined;
@@ -336,7 +336,10 @@ test("a sampling consumer gets a part of the messages, and the rest is finished"
   };
   await publishMany(server, "t", 5000, (i) => `${i}`);
   const channel = server.broker.registry.topic("t").channel("c");
-  await until("all are through", () => channel.floor === server.broker.registry.topic("t").log.next && channel.inFlightCount === 0);
+  await until(
+    "all are through",
+    () => channel.partitions[0].floor === server.broker.registry.topic("t").partitions[0].log.next && channel.inFlightCount === 0,
+  );
   expect(got).toBeGreaterThan(700);
   expect(got).toBeLessThan(1400);
 });

@@ -55,12 +55,12 @@ for (const rdy of [1, 2, 3, 5, 40, 600]) {
     for (let step = 0; step < 400; step++) {
       // All that happens in one turn, then its dispatch.
       const count = random.int(0, 2 * rdy);
-      for (let i = 0; i < count; i++) void timed.broker.publishing.publish(timed.topic, "", Buffer.from(`${published++}`), 0);
+      for (let i = 0; i < count; i++) void timed.broker.publishing.publish(timed.topic.partitions[0], "", Buffer.from(`${published++}`), 0);
       for (const consumer of consumers) {
         for (const { body } of consumer.received.splice(0, random.int(0, rdy))) {
-          if (random.next() < 0.5) expect(channel.finish(consumer, Number(body))).toBeUndefined();
+          if (random.next() < 0.5) expect(channel.partitions[0].finish(consumer, Number(body))).toBeUndefined();
           else {
-            expect(channel.requeue(consumer, Number(body), 0)).toBeUndefined();
+            expect(channel.partitions[0].requeue(consumer, Number(body), 0)).toBeUndefined();
             requeued++;
           }
         }
