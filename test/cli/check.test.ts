@@ -226,6 +226,43 @@ for (const { what, make, says, lossy = false } of DAMAGES) {
   });
 }
 
+test("each partition of a topic is checked, and one whose row and folder are gone is told", async () => {
+  await using server = InProcess.start();
+  server.broker.registry.topicWith("orders", 3).channel("a");
+  await server.publish("orders", "0", "1", "2", "3");
+  await server.close();
+  const check = async () => {
+    let text = "";
+    const code = await runCheck([server.dataPath], (part) => {
+      text += part;
+    });
+    return { code, text };
+  };
+  const sound = await check();
+  expect(sound.text).toMatch(/^store: sound; 1 topics, 1 channels$/m);
+  expect(sound.text).toMatch(/^topic orders:\n {2}1 segments, 2 messages/m);
+  expect(sound.text).toMatch(/^topic orders, partition 2:\n {2}1 segments, 1 messages/m);
+  expect(sound).toMatchObject({ code: 0, text: expect.stringMatching(/\nsound\n$/) });
+  const folder = join(server.dataPath, "bunsq-data");
+  rmSync(join(folder, "topics", "00001-orders@1"), { recursive: true });
+  const store = new Database(join(folder, "catalogue.sqlite"), { readwrite: true, create: false });
+  store.run("DELETE FROM topics WHERE name = 'orders@1'");
+  store.close(true);
+  const damaged = await check();
+  expect(damaged.text).toContain("ERROR: topic orders has 3 partitions, and 2 of them have rows; a start makes the others anew");
+  expect(damaged.code).toBe(1);
+  server.reopen();
+  expect(server.log.matching(/ERROR.*of 3 partitions these are missing: 1;/).length).toBe(1);
+  expect(
+    server.broker.registry
+      .topic("orders")
+      .channel("a")
+      .partitions.map(({ depth }) => depth),
+  ).toEqual([2, 0, 1]);
+  await server.publish("orders", "4", "5", "6");
+  expect(server.broker.registry.topic("orders").channel("a").depth).toBe(6);
+});
+
 test("a data path that a running broker has open is not checked", async () => {
   await using server = InProcess.start();
   let text = "";

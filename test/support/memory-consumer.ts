@@ -1,12 +1,15 @@
 import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
 import type { Channel } from "../../src/broker/topics/channel/channel.ts";
+import type { ChannelPartition } from "../../src/broker/topics/channel/channel-partition.ts";
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
 import { TraceName } from "../../src/broker/trace/trace-name.ts";
 import { BODY_OFFSET, ID_OFFSET } from "../../src/frame/frame.ts";
-import { expandSequence, readSequence } from "../../src/frame/id.ts";
+import { expandSequence, readPrefix, readSequence } from "../../src/frame/id.ts";
 
 export interface Delivery {
+  /** What the channel has of the message's partition. */
+  part: ChannelPartition;
   sequence: number;
   body: string;
 }
@@ -43,8 +46,9 @@ export class MemoryConsumer implements Consumer {
   closeGracefully(): void {}
 
   private read(buffer: Buffer, at: number): void {
-    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), this.channel.partitions[0].nearSequence);
+    const part = this.channel.partitionOf(readPrefix(buffer, at + ID_OFFSET));
+    const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), part.nearSequence);
     const end = at + 4 + buffer.readUInt32BE(at);
-    this.deliveries.push({ sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
+    this.deliveries.push({ part, sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
   }
 }

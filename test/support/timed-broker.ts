@@ -85,7 +85,7 @@ export class TimedBroker {
   }
 
   async publish(body: string, delayMs = 0): Promise<void> {
-    const published = this.broker.publishing.publish(this.topic.partitions[0], "", Buffer.from(body), delayMs);
+    const published = this.broker.publishing.publish(this.topic.nextPartition(), "", Buffer.from(body), delayMs);
     this.clock.endTurn();
     await published;
   }

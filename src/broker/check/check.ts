@@ -39,8 +39,10 @@ import {
   topicFolders,
 } from "../storage/metadata/metadata-backup.ts";
 
+import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 import { readBootId, readRun } from "../storage/metadata/run-record.ts";
+import { type TopicSettings, TopicSettingsTable } from "../storage/metadata/topic-settings.ts";
 import { checkTraces } from "../trace/trace-check.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
@@ -231,9 +233,10 @@ function checkStore(directory: string, disk: Disk, report: Report): Known {
   const folders = foldersBeside(path);
   for (const folder of folders) report.error(`${folder} is a folder where a file belongs; a start sets it aside`);
   if (state === "sound" && folders.length === 0) {
-    const { known, topics, channels, damaged, notes } = readKnown(path);
+    const { known, topics, channels, damaged, incomplete, notes } = readKnown(path);
     report.print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
     for (const row of damaged) report.error(`the row of ${row} in ${path} is damaged`);
+    for (const problem of incomplete) report.error(problem);
     if (backupProblem !== undefined) report.error(`${backupProblem}; a start makes a new one`);
     return { known, notes };
   }
@@ -248,7 +251,7 @@ function checkStore(directory: string, disk: Disk, report: Report): Known {
   return { known: new Map(), notes: new FileNotes() };
 }
 
-function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[] } {
+function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[]; incomplete: string[] } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
     const hasTable = (name: string) => database.query("SELECT 1 FROM sqlite_master WHERE name = ?").get(name) !== null;
@@ -263,7 +266,10 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
          FROM topics`,
       )
       .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];
-    const { channels } = database.query("SELECT count(*) AS channels FROM channels").get() as { channels: number };
+    // A channel has a row for each partition, and the first one's name has no @.
+    const { channels } = database
+      .query("SELECT count(*) AS channels FROM channels WHERE topic_id NOT IN (SELECT id FROM topics WHERE name LIKE '%@%')")
+      .get() as { channels: number };
     const damaged = damagedRows(database);
     const isExact = damaged.length === 0;
     const known = new Map(
@@ -273,7 +279,13 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
       ]),
     );
     const { lastRun, files } = readRun(database, readBootId());
-    return { known, topics: rows.length, channels, damaged, notes: new FileNotes(lastRun, files) };
+    const partitions = Map.groupBy(rows, ({ name }) => parsePartitionName(name).topic);
+    const settings = hasTable("topic_settings") ? new TopicSettingsTable(database).load() : new Map<string, TopicSettings>();
+    const incomplete = [...settings].flatMap(([name, { partitions: count }]) => {
+      const found = partitions.get(name)?.length ?? 0;
+      return found < count ? [`topic ${name} has ${count} partitions, and ${found} of them have rows; a start makes the others anew`] : [];
+    });
+    return { known, topics: partitions.size, channels, damaged, incomplete, notes: new FileNotes(lastRun, files) };
   } finally {
     database.close(true);
   }
@@ -298,7 +310,8 @@ function checkTopic(
   lastRun: LastRun,
   report: Report,
 ): number {
-  report.print(`topic ${topicName}:`);
+  const { topic, index } = parsePartitionName(topicName);
+  report.print(index === 0 ? `topic ${topic}:` : `topic ${topic}, partition ${index}:`);
   if (known === undefined) report.error(`TOPIC(${topicName}): the store does not know it; it would be taken from its folder`);
   let regions = 0;
   const onCorrupt = () => regions++;

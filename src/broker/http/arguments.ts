@@ -1,7 +1,7 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
+import { type LogPosition, messageOfId, parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { BrokerApi, HttpCall } from "./call.ts";
@@ -44,11 +44,66 @@ export function existingChannel(call: HttpCall): Channel {
   return channel;
 }
 
-/** The sequence of the log position (topics/inspect/log-position.ts) in an argument. @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_… */
-export function positionArgument({ query }: HttpCall, partition: TopicPartition, argument: string): number {
-  const text = query.get(argument);
+/** The partition that the argument `partition` names; undefined without one. @throws Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND */
+export function partitionArgument({ query }: HttpCall, topic: Topic): TopicPartition | undefined {
+  const text = query.get("partition");
+  if (text === undefined) return undefined;
+  if (!/^\d{1,4}$/.test(text)) throw new Refusal(400, "INVALID_ARG_PARTITION");
+  const partition = topic.partition(Number(text));
+  if (partition === undefined) throw new Refusal(404, "PARTITION_NOT_FOUND");
+  return partition;
+}
+
+/** The partition that a call for one of them is about: the first, unless the argument `partition` names one. @throws as partitionArgument() */
+export function onePartition(call: HttpCall, topic: Topic): TopicPartition {
+  return partitionArgument(call, topic) ?? topic.partitions[0];
+}
+
+/** A place in the log of one partition. */
+export interface PartitionPosition {
+  readonly partition: TopicPartition;
+  readonly sequence: number;
+}
+
+/**
+ * Where the log position (topics/inspect/log-position.ts) in an argument is, in each partition that it names: a time, the beginning
+ * and the end are in all of them, unless the argument `partition` names one; an id is in one.
+ *
+ * @throws Refusal 400 MISSING_ARG_…, INVALID_ARG_…; MISSING_ARG_PARTITION for a sequence or bytes where there are several
+ */
+export function positionsArgument(call: HttpCall, topic: Topic, argument: string): PartitionPosition[] {
+  const text = call.query.get(argument);
   if (text === undefined) throw new Refusal(400, `MISSING_ARG_${argument.toUpperCase()}`);
-  const position = parseLogPosition(text, Date.now());
+  const positions = positionsOf(call, topic, parseLogPosition(text, Date.now()));
+  if (positions === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
+  return positions;
+}
+
+/** As positionsArgument(). @returns undefined for a position that there is not */
+export function positionsOf(call: HttpCall, topic: Topic, position: LogPosition | undefined): PartitionPosition[] | undefined {
+  if (position === undefined) return undefined;
+  const positions: PartitionPosition[] = [];
+  for (const partition of partitionsOf(call, topic, position)) {
+    const sequence = resolveLogPosition(partition, position);
+    if (sequence === undefined) return undefined;
+    positions.push({ partition, sequence });
+  }
+  return positions;
+}
+
+function partitionsOf(call: HttpCall, topic: Topic, position: LogPosition): readonly TopicPartition[] {
+  const named = partitionArgument(call, topic);
+  if (named !== undefined) return [named];
+  const { kind } = position;
+  if (topic.partitions.length === 1 || kind === "beginning" || kind === "end" || kind === "time") return topic.partitions;
+  if (kind === "id") return [messageOfId(topic, position.id)?.partition ?? topic.partitions[0]];
+  throw new Refusal(400, "MISSING_ARG_PARTITION");
+}
+
+/** The place that an argument names for a call that is about one partition. @throws as positionsArgument(), onePartition() */
+export function positionArgument(call: HttpCall, partition: TopicPartition, argument: string): number {
+  const { query } = call;
+  const position = parseLogPosition(query.get(argument) ?? "", Date.now());
   const sequence = position === undefined ? undefined : resolveLogPosition(partition, position);
   if (sequence === undefined) throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
   return sequence;
@@ -58,7 +113,7 @@ export function channelNotFound(): Refusal {
   return new Refusal(404, "CHANNEL_NOT_FOUND");
 }
 
-function validTopic(name: string | undefined): string {
+export function validTopic(name: string | undefined): string {
   if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
   if (!isValidName(name)) throw new Refusal(400, "INVALID_TOPIC");
   return name;

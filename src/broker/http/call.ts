@@ -91,6 +91,8 @@ interface ApiRegistry {
   checkWaiting(name: string): void;
   /** An existing topic, or a new one. The caller has checked the name. @throws PublishError if it cannot be made */
   topic(name: string): Topic;
+  /** Makes a topic with a number of partitions, or gives one as many. @throws PublishError; OperatorError */
+  topicWith(name: string, count: number): Topic;
   /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */
   deleteTopic(name: string): boolean;
 }

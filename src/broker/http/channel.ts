@@ -1,5 +1,5 @@
 import { empty } from "../../http/server/reply.ts";
-import { channelNotFound, existingChannel, positionArgument, topicAndChannel } from "./arguments.ts";
+import { channelNotFound, existingChannel, positionsArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
 /**
@@ -8,8 +8,8 @@ import type { HttpCall } from "./call.ts";
  */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
-  const hasStart = call.query.get("start") !== undefined;
-  topic.channel(channelName, hasStart ? (partition) => positionArgument(call, partition, "start") : undefined);
+  const starts = call.query.get("start") === undefined ? [] : positionsArgument(call, topic, "start");
+  topic.channel(channelName, (partition) => starts.find((start) => start.partition === partition)?.sequence);
   return empty();
 }
 

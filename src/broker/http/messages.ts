@@ -8,16 +8,16 @@ import { messageOfId } from "../topics/inspect/log-position.ts";
 import { freshRanges, type MessageState, type MessageStatus, messageStatus, messagesIn } from "../topics/inspect/message-status.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
-import { existingChannel, existingTopic, positionArgument } from "./arguments.ts";
+import { existingChannel, existingTopic, onePartition, type PartitionPosition, partitionArgument, positionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_READS, statusJson } from "./message-json.ts";
 
 // Calls that show messages without consuming them. They change nothing in the broker, and keep nothing in its caches.
 
-/** GET /topic/messages?topic=[&from=POSITION][&limit=][&format=]: a page of a topic's log (topics/inspect/log-position.ts). */
+/** GET /topic/messages?topic=[&partition=][&from=POSITION][&limit=][&format=]: a page of one log of a topic (topics/inspect/log-position.ts). */
 export function topicMessages(call: HttpCall): Response {
-  const [partition] = existingTopic(call).partitions;
-  const from = call.query.get("from") === undefined ? partition.log.startSequence : positionArgument(call, partition, "from");
+  const topic = existingTopic(call);
+  const { partition, sequence: from } = startOf(call, topic, onePartition(call, topic).log.startSequence);
   const list = new MessageList(formatArgument(call), limitArgument(call));
   const { log } = partition;
   const add = (record: LogRecord) => {
@@ -25,7 +25,20 @@ export function topicMessages(call: HttpCall): Response {
     return list.full;
   };
   const next = visitRecords(log, from, log.committedNext, add, PAGE_READS);
-  return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext }));
+  return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext, ...partitionJson(topic, partition) }));
+}
+
+/** Where a page of one partition begins: an id names the partition. Otherwise it is the first one, unless `partition` names another. */
+function startOf(call: HttpCall, topic: Topic, beginning: number): PartitionPosition {
+  const from = call.query.get("from");
+  const named = from === undefined || partitionArgument(call, topic) !== undefined ? undefined : messageOfId(topic, from)?.partition;
+  const partition = named ?? onePartition(call, topic);
+  return { partition, sequence: from === undefined ? beginning : positionArgument(call, partition, "from") };
+}
+
+/** Which partition an answer is about, where there are several. */
+function partitionJson({ partitions }: Topic, { index }: TopicPartition): { partition?: number } {
+  return partitions.length > 1 ? { partition: index } : {};
 }
 
 /** GET /message?topic=&id=[&format=]: one message, and its status in each channel. */
@@ -40,7 +53,7 @@ export function oneMessage(call: HttpCall): Response {
     ...statusJson(call.broker, messageStatus(channel, sequence)),
     traced: channel.inFlight.trace !== undefined,
   }));
-  const more = { traced: topic.isTraced, channels };
+  const more = { traced: topic.isTraced, channels, ...partitionJson(topic, partition) };
   return encodedJson(messageJson(sequence, record.buffer, record.from, record.to, format, more));
 }
 
@@ -49,7 +62,8 @@ export function oneMessage(call: HttpCall): Response {
  * messages in a state, by sequence.
  */
 export function channelMessages(call: HttpCall): Response {
-  const [channel] = existingChannel(call).partitions;
+  const whole = existingChannel(call);
+  const channel = whole.partIn(onePartition(call, whole.topic));
   const state = call.query.get("state");
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));

@@ -1,6 +1,7 @@
 import { formatDuration, msToNs, nsToMs, parseDuration } from "../../base/go/duration.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import { existingTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
@@ -36,20 +37,25 @@ export function setRetention(call: HttpCall): Response {
 
 function describe(topic: Topic): object {
   const { timeMs, bytes, own } = topic.retention;
-  const [{ log }] = topic.partitions;
-  log.catchUp();
-  const extent = log.files?.extent ?? { bytes: 0, oldestMs: 0 };
+  const logs = topic.partitions.map(describeLog);
   return {
     topic_name: topic.name,
     time: formatDuration(msToNs(timeMs)),
     bytes,
     default: !own,
-    log: {
-      beginning: log.startSequence,
-      end: log.committedNext,
-      bytes: extent.bytes,
-      oldest: extent.oldestMs === 0 ? null : new Date(extent.oldestMs).toISOString(),
-    },
+    log: logs[0],
+    ...(logs.length > 1 ? { partitions: logs.map((log, i) => ({ partition: topic.partitions[i].index, ...log })) } : {}),
+  };
+}
+
+function describeLog({ log }: TopicPartition): object {
+  log.catchUp();
+  const extent = log.files?.extent ?? { bytes: 0, oldestMs: 0 };
+  return {
+    beginning: log.startSequence,
+    end: log.committedNext,
+    bytes: extent.bytes,
+    oldest: extent.oldestMs === 0 ? null : new Date(extent.oldestMs).toISOString(),
   };
 }
 

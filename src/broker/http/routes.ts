@@ -15,7 +15,16 @@ import { pub } from "./pub.ts";
 import { getRetention, setRetention } from "./retention.ts";
 import { previewSeek, seekChannel, setOffset } from "./seek.ts";
 import { stats } from "./stats.ts";
-import { createTopic, deleteTopic, emptyTopic, pauseTopic, setTopicDurability, topicDurability, unpauseTopic } from "./topic.ts";
+import {
+  createTopic,
+  deleteTopic,
+  emptyTopic,
+  expandTopic,
+  pauseTopic,
+  setTopicDurability,
+  topicDurability,
+  unpauseTopic,
+} from "./topic.ts";
 import {
   disableMessageTrace,
   enableMessageTrace,
@@ -36,6 +45,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/info", get(info)],
   ["/stats", get(stats)],
   ["/topic/create", post(createTopic)],
+  ["/topic/partition/expand", post(expandTopic)],
   ["/topic/delete", post(deleteTopic)],
   ["/topic/empty", post(emptyTopic)],
   ["/topic/pause", post(pauseTopic)],

@@ -72,7 +72,7 @@ function* writeTopic(source: StatsSource, topic: Topic, show: Shown, figures: Fi
   const channels = shownChannels(topic, show);
   if (channels === undefined) return;
   let rows = 0;
-  writer.beginTopic({ ...readTopic(source, topic), ...figures?.topic(topic) });
+  writer.beginTopic({ ...readTopic(source, topic, show), ...figures?.topic(topic) });
   for (const channel of channels) {
     if (channel.deleted) continue;
     writer.beginChannel({ ...readChannel(source, channel, show), ...figures?.channel(channel) });

@@ -1,4 +1,4 @@
-import { encodedJson, text } from "../../http/server/reply.ts";
+import { encodedJson, Refusal, text } from "../../http/server/reply.ts";
 import { inSlices, TextSlices } from "../../http/server/slices.ts";
 import { BUNSQ_VERSION, NSQ_VERSION } from "../../version.ts";
 import { Figures } from "../metrics/figures.ts";
@@ -12,16 +12,19 @@ import { TextStats } from "./stats-text.ts";
 const FALSE = new Set(["false", "0"]);
 
 /**
- * GET /stats?[format=json][&topic=][&channel=][&include_clients=][&include_mem=][&bunsq=true]: the statistics of the broker, as JSON or as
- * text (https://nsq.io/components/nsqd.html#get-stats). A long answer is written in slices.
+ * GET /stats?[format=json][&topic=][&channel=][&partition=][&include_clients=][&include_mem=][&bunsq=true]: the statistics of the broker,
+ * as JSON or as text (https://nsq.io/components/nsqd.html#get-stats). A long answer is written in slices.
  */
 export function stats({ broker, query }: HttpCall): Response {
   const isExtended = query.get("bunsq") === "true";
+  const partition = query.get("partition");
+  if (partition !== undefined && !/^\d{1,4}$/.test(partition)) throw new Refusal(400, "INVALID_ARG_PARTITION");
   const shown: Shown = {
     topicName: query.get("topic") ?? "",
     channelName: query.get("channel") ?? "",
     includeClients: !FALSE.has(query.get("include_clients") ?? ""),
     withErrors: isExtended,
+    partition: partition === undefined ? undefined : Number(partition),
   };
   const memory = FALSE.has(query.get("include_mem") ?? "") ? undefined : readMemory();
   const health = broker.health.text;

@@ -1,11 +1,29 @@
 import { empty, json, Refusal } from "../../http/server/reply.ts";
-import { existingTopic, topicToPublish, validExistingTopic } from "./arguments.ts";
+import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
+import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** POST /topic/create?topic= */
+/** POST /topic/create?topic=[&partition_num=]: makes a topic. One that exists gets as many partitions, if it has fewer. */
 export function createTopic(call: HttpCall): Response {
-  topicToPublish(call);
+  if (call.query.get("partition_num") === undefined) topicToPublish(call);
+  else call.broker.registry.topicWith(validTopic(call.query.get("topic")), partitionCount(call));
   return empty();
+}
+
+/** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. */
+export function expandTopic(call: HttpCall): Response {
+  const { name } = validExistingTopic(call);
+  call.broker.registry.topicWith(name, partitionCount(call));
+  return empty();
+}
+
+/** @throws Refusal 400 MISSING_ARG_PARTITION_NUM, INVALID_ARG_PARTITION_NUM */
+function partitionCount({ query }: HttpCall): number {
+  const text = query.get("partition_num");
+  if (text === undefined) throw new Refusal(400, "MISSING_ARG_PARTITION_NUM");
+  const count = /^\d{1,4}$/.test(text) ? Number(text) : 0;
+  if (count < 1 || count > MAX_PARTITIONS) throw new Refusal(400, "INVALID_ARG_PARTITION_NUM");
+  return count;
 }
 
 /** POST /topic/delete?topic=: deletes a topic with its channels and messages, and closes its consumers' connections. */

@@ -3,6 +3,7 @@ import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
 import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percentiles.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go), which monitoring tools read.
@@ -67,7 +68,24 @@ export interface TopicStats extends Partial<TopicFigures> {
   e2e_processing_latency: LatencyStats;
   /** Damaged regions of the log that were skipped since the start. Left out if there are none; nsqd has no such key. */
   corrupt_regions?: number;
+  /** Left out for a topic with one, unless one is asked for; nsqd has no such key. */
+  partitions?: PartitionStats[];
 }
+
+/** One partition of a topic. The keys are those of the topic and its channels. */
+export interface PartitionStats {
+  partition: number;
+  depth: number;
+  backend_depth: number;
+  message_count: number;
+  message_bytes: number;
+  channels: PartitionChannelStats[];
+}
+
+export type PartitionChannelStats = Pick<
+  ChannelStats,
+  "channel_name" | "depth" | "backend_depth" | "in_flight_count" | "deferred_count" | "message_count" | "requeue_count" | "timeout_count"
+>;
 
 /** Messages by where their consumers are, with -enable-experiment=topology-aware-consumption. */
 export interface NearnessStats {
@@ -166,6 +184,8 @@ export interface Shown {
   readonly includeClients: boolean;
   /** With the publishes of clients that failed, which nsqd does not tell. */
   readonly withErrors: boolean;
+  /** The only partition of each topic, beside the sums of all; undefined: all, where a topic has several. */
+  readonly partition: number | undefined;
 }
 
 /**
@@ -176,7 +196,7 @@ export interface Shown {
  * @param channelName the only channel to show, of the topics that have it; empty for all
  */
 export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
-  const show: Shown = { topicName, channelName, includeClients, withErrors: false };
+  const show: Shown = { topicName, channelName, includeClients, withErrors: false, partition: undefined };
   const topics = shownTopics(source, show);
   if (topics === undefined) return { topics: null, producers: null };
   const producers = includeClients ? [...producersOf(source)].map((connection) => readClient(connection, show)) : [];
@@ -186,7 +206,7 @@ export function readStats(source: StatsSource, topicName: string, channelName: s
       if (channels === undefined) return [];
       return [
         {
-          ...readTopic(source, topic),
+          ...readTopic(source, topic, show),
           channels: channels.map((channel) => ({
             ...readChannel(source, channel, show),
             clients: includeClients ? [...consumersOf(source, channel)].map((connection) => readClient(connection, show)) : null,
@@ -213,7 +233,7 @@ export function shownChannels({ channels }: Topic, { channelName }: Shown): Chan
 }
 
 /** Reads a topic, and none of its channels. */
-export function readTopic(source: StatsSource, topic: Topic): TopicStats {
+export function readTopic(source: StatsSource, topic: Topic, show: Shown): TopicStats {
   const corruptRegions = topic.corruptRegions;
   return {
     topic_name: topic.name,
@@ -225,6 +245,34 @@ export function readTopic(source: StatsSource, topic: Topic): TopicStats {
     paused: topic.paused,
     e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
     ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
+    ...readPartitions(topic, show),
+  };
+}
+
+function readPartitions({ partitions }: Topic, { partition: only, channelName }: Shown): Pick<TopicStats, "partitions"> {
+  if (partitions.length === 1 && only === undefined) return {};
+  const shown = only === undefined ? partitions : partitions.filter(({ index }) => index === only);
+  return { partitions: shown.map((partition) => readPartition(partition, channelName)) };
+}
+
+function readPartition(partition: TopicPartition, channelName: string): PartitionStats {
+  const channels = byName(partition.channels).filter(({ name }) => channelName === "" || name === channelName);
+  return {
+    partition: partition.index,
+    depth: partition.depth,
+    backend_depth: partition.backendDepth,
+    message_count: partition.messageCount,
+    message_bytes: partition.messageBytes,
+    channels: channels.map((channel) => ({
+      channel_name: channel.name,
+      depth: channel.depth,
+      backend_depth: channel.backendDepth,
+      in_flight_count: channel.inFlightCount,
+      deferred_count: channel.deferredCount,
+      message_count: channel.messageCount,
+      requeue_count: channel.requeueCount,
+      timeout_count: channel.timeoutCount,
+    })),
   };
 }
 

@@ -20,6 +20,7 @@ import { Recycler } from "../storage/log/recycler.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { inspectMetadata, METADATA_FILE, topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MetadataStore } from "../storage/metadata/metadata-store.ts";
+import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
 import { DeferredExport } from "./deferred-export.ts";
 import { nsqdFiles } from "./nsqd-files.ts";
@@ -103,6 +104,11 @@ class NsqdExport {
       const folder = topicFolder(directory, number, name);
       return !deleted.has(id) && !(disk.exists(folder) && isMarkedDeleted(disk, folder, metadata.numbers.wasUsedBefore(number)));
     });
+    const split = rows.find(({ name }) => parsePartitionName(name).index > 0);
+    if (split !== undefined) {
+      const { topic } = parsePartitionName(split.name);
+      throw new StartError(`topic ${topic} has several partitions, which nsqd does not have; move its messages to another topic first`);
+    }
     const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
     for (const { row, channels } of topics) {
       if (row.damaged !== true && channels.every(({ damaged }) => damaged !== true)) continue;

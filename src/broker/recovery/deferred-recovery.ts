@@ -65,8 +65,8 @@ export class DeferredRecovery {
     this.started = true;
   }
 
-  /** Restores what a topic has that was just opened. @throws UnreadableFile: nothing has changed then */
-  runTopic(topic: TopicPartition): void {
+  /** Restores what a partition has that was just opened. @throws UnreadableFile: nothing has changed then */
+  runPartition(topic: TopicPartition): void {
     const tally = new EntryTally(this.registry);
     this.parts.deferred.recoverTopic(
       topic.id,

@@ -3,9 +3,12 @@ import { StartError } from "../../base/start-error.ts";
 import type { ReadFailures, ReadRetry } from "../storage/disk/read-failures.ts";
 import { UnreadableFile } from "../storage/disk/unreadable-file.ts";
 import type { RestoreResult } from "../storage/metadata/metadata-backup.ts";
+import { parsePartitionName } from "../storage/metadata/partition-name.ts";
+import type { TopicRow } from "../storage/metadata/rows.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { WaitingTopic } from "../topics/waiting-topic.ts";
+import { CompleteTopics } from "./complete-topics.ts";
 import { DeferredRecovery } from "./deferred-recovery.ts";
 import { TopicRecovery, type RecoveryParts as TopicRecoveryParts, type TopicSource } from "./topic-recovery.ts";
 import type { WithoutUnreadable } from "./without-unreadable.ts";
@@ -36,6 +39,7 @@ export class Recovery {
   onOpened: (partition: TopicPartition) => void = () => {};
   private readonly topics: TopicRecovery;
   private readonly deferred: DeferredRecovery;
+  private readonly completion: CompleteTopics;
   /** The retries of reading what all topics rest on: the journal, and the names of their folders. */
   private readonly basis: ReadRetry;
   private readonly toOpen = new Set<ToOpen>();
@@ -54,6 +58,7 @@ export class Recovery {
     private readonly directory: string,
     found: RestoreResult,
   ) {
+    this.completion = new CompleteTopics(parts, registry);
     this.topics = new TopicRecovery(parts, registry, directory, found);
     this.deferred = new DeferredRecovery(parts, registry, this.topics);
     this.basis = parts.readFailures.retry("opening topics", () => {});
@@ -68,9 +73,15 @@ export class Recovery {
     const { metadata, logger } = this.parts;
     metadata.numbers.freeOrphaned();
     const channelIds = metadata.channelIds();
-    for (const row of metadata.topics()) this.expect(this.topics.rowSource(row), channelIds.get(row.id) ?? []);
+    for (const rows of rowsByTopic(metadata.topics())) {
+      this.expect(
+        this.topics.rowSource(rows),
+        rows.flatMap(({ id }) => channelIds.get(id) ?? []),
+      );
+    }
     const { toOpen, registry } = this;
     for (const _ of this.openAll()) yield { opened: registry.topics.size, total: registry.topics.size + toOpen.size };
+    this.completion.completeAll();
     this.parts.withoutUnreadable.run(() => {
       this.deferred.run();
       const { unrecovered } = this.parts.deferred;
@@ -137,13 +148,13 @@ export class Recovery {
 
   /** @param known the ids of the topic's channels; undefined: the metadata store is asked for them */
   private expect(source: TopicSource, known?: readonly number[]): void {
-    const { name, id } = source;
-    const channelIds = known ?? (id === 0 ? [] : this.parts.metadata.channels(id).map((channel) => channel.id));
+    const { name, ids } = source;
+    const channelIds = known ?? ids.flatMap((id) => (id === 0 ? [] : this.parts.metadata.channels(id).map((channel) => channel.id)));
     const retry = this.parts.readFailures.retry(`TOPIC(${name})`, () => {});
     const { basis } = this;
     const topic: ToOpen = {
       name,
-      id,
+      ids,
       nameCrc: Bun.hash.crc32(name),
       channelIds,
       source,
@@ -159,20 +170,15 @@ export class Recovery {
   /** Opens a topic. Whatever it fails at, the topic waits. @throws StartError at the start */
   private tryToOpen(topic: ToOpen): void {
     if (topic.retry.isWaiting) return;
-    let opened: TopicPartition | undefined;
-    // A folder that is left of an earlier topic may have the name of one that is open.
-    const other = this.registry.topics.get(topic.name);
-    const forget = () => {
-      if (this.registry.topics.get(topic.name) !== other) this.registry.forgetTopic(topic.name);
-    };
+    let opened: readonly TopicPartition[] = [];
     try {
       opened = this.parts.withoutUnreadable.run(() => {
-        forget();
+        topic.source.forget();
         return topic.source.open();
       });
-      if (this.started && opened !== undefined) this.deferred.runTopic(opened);
+      if (this.started) for (const partition of opened) this.deferred.runPartition(partition);
     } catch (error) {
-      forget();
+      topic.source.forget();
       if (error instanceof StartError && !this.started) throw error;
       topic.retry.failed(error as Error);
       return;
@@ -180,14 +186,27 @@ export class Recovery {
     this.toOpen.delete(topic);
     this.registry.removeWaiting(topic);
     topic.retry.succeeded();
-    if (this.started && opened !== undefined) this.announce(opened);
+    if (this.started) this.announce(opened);
   }
 
   /** Does for a topic that was opened late what the others had at the start. */
-  private announce(partition: TopicPartition): void {
-    this.onOpened(partition);
-    this.registry.observer?.topicOpened(partition.topic);
-    for (const channel of partition.channels.values()) channel.markDirty();
-    partition.markTrimmable();
+  private announce(opened: readonly TopicPartition[]): void {
+    for (const partition of opened) this.onOpened(partition);
+    for (const { topic } of opened.slice(0, 1)) {
+      this.completion.complete(topic);
+      this.registry.observer?.topicOpened(topic);
+    }
+    for (const partition of opened) {
+      for (const channel of partition.channels.values()) channel.markDirty();
+      partition.markTrimmable();
+    }
   }
+}
+
+/** Rows by the topic whose partitions they are, each in the order of the indexes. A damaged row has no name that counts, and is by itself. */
+function rowsByTopic(rows: readonly TopicRow[]): TopicRow[][] {
+  const named = (row: TopicRow) => (row.damaged === true ? row : parsePartitionName(row.name).topic);
+  const groups = [...Map.groupBy(rows, named).values()];
+  const indexOf = (row: TopicRow) => parsePartitionName(row.name).index;
+  return groups.map((group) => group.sort((a, b) => indexOf(a) - indexOf(b)));
 }

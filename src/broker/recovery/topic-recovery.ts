@@ -19,27 +19,32 @@ import { isSegmentFile } from "../storage/log/segment.ts";
 import { damagedTopicFile, readTopicFile, TOPIC_FILE, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { type RestoreResult, type TopicFolder, topicFolders } from "../storage/metadata/metadata-backup.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
-import type { ChannelRow, TopicRow } from "../storage/metadata/rows.ts";
+import { parsePartitionName } from "../storage/metadata/partition-name.ts";
+import type { TopicRow } from "../storage/metadata/rows.ts";
 import { BACKUP_SEQUENCES } from "../storage/metadata/topic-numbers.ts";
-import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
 import type { Checkpointer } from "../topics/checkpointer.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import { type TopicRegistry, WITHHOLD_ADOPTED_MS } from "../topics/topic-registry.ts";
 import type { Turn } from "../topics/turn.ts";
+import { restoreChannel } from "./channel-recovery.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { lostBeginning, skipLost } from "./lost-messages.ts";
+import { MendedRows } from "./mended-rows.ts";
 
-/** Where a topic is restored from. */
+/** Where a topic is restored from, or some partitions of one. */
 export interface TopicSource {
+  /** The name of the topic. */
   readonly name: string;
-  /** Its id in the metadata store or in its topic file; 0: it is not known yet. */
-  readonly id: number;
+  /** The ids of the partitions in the metadata store or in their topic files; 0: it is not known yet. */
+  readonly ids: readonly number[];
   /**
-   * Opens the topic. When this throws, the topic's files are as they were, but for repairs that count, and a later call goes on.
+   * Opens the partitions. When this throws, their files are as they were, but for repairs that count, and a later call goes on.
    *
-   * @returns undefined if there is no topic: it was deleted
+   * @returns none if there is no topic: it was deleted
    */
-  open(): TopicPartition | undefined;
+  open(): readonly TopicPartition[];
+  /** Takes back what open() has opened, also if it threw. */
+  forget(): void;
 }
 
 /** A topic's folder, and what its topic file says; undefined: an earlier release made the folder. */
@@ -48,6 +53,9 @@ interface FoundFolder extends TopicFolder {
   /** Why the topic file could not be read, and it is not known what it says. */
   failure: UnreadableFile | undefined;
 }
+
+/** Makes the row of a folder that has none. */
+type Claim = (identity: TopicIdentity | undefined) => { id: number; nextSequence: number };
 
 /** What the metadata store has of a topic beside its row. */
 interface SavedOfTopic {
@@ -89,8 +97,13 @@ export class TopicRecovery {
   private held = new Map<number, number>();
   /** Ids of topics that an earlier start made of folders, and whose channels are still awaited. */
   private adopted = new Set<number>();
-  /** Ids of topics whose rows were damaged. */
-  private readonly mended = new Set<number>();
+  private readonly mended: MendedRows;
+  /** The names of rows. */
+  private readonly rowNames = new Set<string>();
+  /** Topics with rows that are not open yet. */
+  private readonly unopened = new Set<string>();
+  /** What the source that was opened last has added to the registry. */
+  private added: TopicPartition[] = [];
   private ended = false;
 
   /**
@@ -105,6 +118,7 @@ export class TopicRecovery {
   ) {
     this.rowsLost = found === "restored" || found === "lost";
     this.journaled = new JournalRecovery(parts, registry);
+    this.mended = new MendedRows(parts, registry);
   }
 
   /** Reads what all topics rest on: the journal, and the names of their folders. @throws UnreadableFile */
@@ -159,29 +173,75 @@ export class TopicRecovery {
     this.journaled.end();
   }
 
-  /** A topic that has a row in the metadata store. */
-  rowSource(read: TopicRow): TopicSource {
-    let row = read;
-    const open = () => {
-      if (row.damaged === true) row = this.mendTopicRow(row, this.folders);
-      return this.openRow(row);
-    };
-    return { name: read.name, id: read.id, open };
+  /** A topic that has rows in the metadata store. @param read those of its partitions, in the order of their indexes */
+  rowSource(read: readonly TopicRow[]): TopicSource {
+    const rows = [...read];
+    const { topic } = parsePartitionName(read[0].name);
+    const ids = read.map(({ id }) => id);
+    for (const { name } of read) this.rowNames.add(name);
+    this.unopened.add(topic);
+    return this.source(topic, ids, (opened) => {
+      for (const [i, row] of rows.entries())
+        if (row.damaged === true) rows[i] = this.mended.topic(row, this.folders, (folder) => this.identify(folder));
+      this.finishDeletionOf(rows);
+      for (const row of rows) opened.push(this.openRow(row));
+      this.unopened.delete(topic);
+    });
   }
 
-  /** The topics that have a folder, but no row. To be called when those that have one were tried to open. */
+  /** The topics that have folders, but no rows. To be called when those that have some were tried to open. */
   folderSources(): TopicSource[] {
     if (this.rowsLost) this.parts.metadata.numbers.skipLostSequences(this.found === "lost");
-    return this.folders
-      .filter(({ name, number }) => !this.registry.isOpen(name, number) && !this.registry.waiting.has(name))
-      .map((found) => {
-        let claimed: ReturnType<MetadataStore["claimTopic"]> | undefined;
-        const claim = (identity: TopicIdentity | undefined) => {
-          claimed ??= this.parts.metadata.claimTopic(found.number, found.name, identity);
-          return claimed;
-        };
-        return { name: found.name, id: found.topic?.id ?? 0, open: () => this.openFolder(found, claim) };
+    const found = this.folders.filter(
+      ({ name, number }) => !this.registry.isOpen(name, number) && !(this.rowNames.has(name) && this.unopened.has(topicOf(name))),
+    );
+    return [...Map.groupBy(found, ({ name }) => topicOf(name))].map(([topic, folders]) => {
+      const claims = folders.map((folder) => this.claimOf(folder));
+      const ids = folders.map((folder) => folder.topic?.id ?? 0);
+      return this.source(topic, ids, (opened) => {
+        // Its channels are not known yet.
+        if (this.unopened.has(topic)) throw new Error(`topic ${topic} is not open yet`);
+        for (const [i, folder] of folders.entries()) opened.push(this.openFolder(folder, claims[i]));
       });
+    });
+  }
+
+  /** Makes the row of a folder, once. */
+  private claimOf({ number, name }: FoundFolder): Claim {
+    let claimed: ReturnType<Claim> | undefined;
+    return (identity) => {
+      claimed ??= this.parts.metadata.claimTopic(number, name, identity);
+      return claimed;
+    };
+  }
+
+  /** @param openAll opens the partitions, and pushes each of them, or undefined where there is none */
+  private source(name: string, ids: readonly number[], openAll: (opened: (TopicPartition | undefined)[]) => void): TopicSource {
+    let added: TopicPartition[] = [];
+    return {
+      name,
+      ids,
+      open: () => {
+        added = [];
+        this.added = added;
+        const opened: (TopicPartition | undefined)[] = [];
+        openAll(opened);
+        return opened.filter((partition) => partition !== undefined);
+      },
+      forget: () => {
+        for (const partition of added.splice(0)) this.registry.forgetPartition(partition);
+      },
+    };
+  }
+
+  /** Where a deletion got as far as the folder of the first partition, which is renamed before the others, it goes on. */
+  private finishDeletionOf([first, ...others]: readonly TopicRow[]): void {
+    if (!this.deleted.has(first.id)) return;
+    for (const { id, number, name } of others) {
+      const folder = this.folderOf.get(`${number} ${name}`);
+      if (folder !== undefined && !this.deleted.has(id)) this.renameDeleted(folder.folder, id);
+      this.deleted.add(id);
+    }
   }
 
   private openRow(row: TopicRow): TopicPartition | undefined {
@@ -265,10 +325,7 @@ export class TopicRecovery {
    *
    * @param claim makes the row
    */
-  private openFolder(
-    found: FoundFolder,
-    claim: (identity: TopicIdentity | undefined) => { id: number; nextSequence: number },
-  ): TopicPartition | undefined {
+  private openFolder(found: FoundFolder, claim: Claim): TopicPartition | undefined {
     const { disk, logger, checkpointer } = this.parts;
     const { folder, number, name } = found;
     // An earlier topic that was opened may have taken it, or found that it is another's.
@@ -281,7 +338,7 @@ export class TopicRecovery {
     // A topic with a whole topic file may have deferred messages. Without one, a crash came while it was made or removed.
     if (isEmpty && known === undefined && journaled === undefined) return this.renameDeleted(folder, undefined);
     const taken = [...this.registry.partitions].find((topic) => topic.number === number || topic.name === name);
-    if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(name) || isEphemeral(name)) {
+    if (taken !== undefined || number >= TOPIC_NUMBER_LIMIT || !isValidName(topicOf(name)) || isEphemeral(topicOf(name))) {
       const aside = join(this.directory, "topics", `damaged-${basename(folder)}`);
       disk.rename(folder, aside);
       logger.error(`${folder} cannot become a topic${taken === undefined ? "" : ` beside ${taken.name}`}; kept it as ${aside}`);
@@ -314,45 +371,9 @@ export class TopicRecovery {
     this.parts.logger.error(lost);
   }
 
-  /** Replaces a damaged row. Number and name are those of its folder, and no message in the log counts as released. */
-  private mendTopicRow(row: TopicRow, folders: FoundFolder[]): TopicRow {
-    const rows = this.parts.metadata.topics().filter(({ damaged }) => damaged !== true);
-    const free = folders.filter((folder) => !rows.some(({ number, name }) => number === folder.number && name === folder.name));
-    for (const folder of free) this.identify(folder);
-    const folder =
-      free.find(({ topic }) => topic?.id === row.id) ??
-      free.find(({ number, topic }) => topic === undefined && number === row.number) ??
-      free.find(({ name, topic }) => topic === undefined && name === row.name);
-    const mended: TopicRow = {
-      id: row.id,
-      number: folder?.number ?? row.number,
-      name: folder?.name ?? row.name,
-      paused: false,
-      released: 0,
-      prefix: folder?.topic?.prefix,
-    };
-    this.mended.add(row.id);
-    if (folder !== undefined) this.parts.metadata.updateTopic(mended);
-    this.registry.countCorrupt(mended.name);
-    this.parts.logger.error(
-      `TOPIC(${mended.name}): its row in the metadata store is damaged; it is not paused any more, and all messages in its log wait for a first channel`,
-    );
-    return mended;
-  }
-
-  /** Replaces a damaged row. Its cursor could skip messages, so the channel starts at the beginning of the log. */
-  private mendChannelRow(topicName: string, row: ChannelRow): ChannelRow {
-    this.registry.countCorrupt(topicName);
-    this.parts.logger.error(
-      `CHANNEL(${row.name}) of ${topicName}: its row in the metadata store is damaged; it starts at the beginning of the log, and finished messages may be delivered again`,
-    );
-    const { id, topicId, name } = row;
-    return { id, topicId, name, paused: row.paused, voidBefore: 0, requeuesVoidBefore: 0, floor: 0, progress: new Uint8Array() };
-  }
-
   private restoreTopic(row: TopicRow, folder: FoundFolder | undefined, { synced, retention, heldFrom }: SavedOfTopic): TopicPartition {
     const rows = this.parts.metadata.channels(row.id);
-    const channels = rows.map((channel) => (channel.damaged === true ? this.mendChannelRow(row.name, channel) : channel));
+    const channels = rows.map((channel) => (channel.damaged === true ? this.mended.channel(row.name, channel) : channel));
     const { syncedProgress } = this.parts.metadata;
     const neededSequence = channels.reduce(
       (needed, { id: channelId, floor }) => Math.min(needed, floor, syncedProgress.floorOf(channelId) ?? floor),
@@ -381,33 +402,10 @@ export class TopicRecovery {
     this.parts.deferred.raiseNextNumber(heldFrom);
     // An earlier release made the row.
     if (row.prefix === undefined) this.parts.checkpointer.savePartition(topic);
-    for (const channel of channels) this.restoreChannel(topic, channel);
+    for (const channel of channels) restoreChannel(this.parts, this.registry, topic, channel, (last) => this.skipLost(topic, last));
     // To place its cursors the log was read. Nobody may use it for long.
     topic.log.files?.closeSegments();
     return topic;
-  }
-
-  private restoreChannel(topic: TopicPartition, row: ChannelRow): void {
-    const { log } = topic;
-    let floor = row.floor;
-    let progress: Progress = { finished: [], tried: [] };
-    try {
-      progress = decodeProgress(row.progress, row.floor);
-    } catch (error) {
-      this.parts.logger.error(
-        `CHANNEL(${row.name}) of ${topic.name}: its progress is damaged (${(error as Error).message}); finished messages may be delivered again`,
-      );
-    }
-    if (floor < log.startSequence) floor = log.startSequence;
-    const last = Math.max(floor, progress.finished.at(-1)?.to ?? 0, progress.tried.at(-1)?.to ?? 0);
-    if (last > log.next) this.skipLost(topic, last);
-    this.parts.deferred.raiseNextNumber(Math.max(row.voidBefore, row.requeuesVoidBefore));
-    const channel = this.registry.restoreChannel(topic, row.id, row.name, floor);
-    const syncedFloor = this.parts.metadata.syncedProgress.floorOf(row.id);
-    if (syncedFloor !== undefined) channel.deferrals.moves.note(syncedFloor);
-    const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
-    const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
-    channel.restore({ finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) }, row);
   }
 
   private addTopic(
@@ -417,7 +415,9 @@ export class TopicRecovery {
     inFolder?: TopicIdentity,
   ): TopicPartition {
     const all = { ...known, lastRun: this.parts.notes.lastRun };
-    return this.registry.addPartition(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
+    const added = this.registry.addPartition(topic, firstSequence, all, (opened) => this.restoreJournaled(opened, topic), inFolder);
+    this.added.push(added);
+    return added;
   }
 
   /** Writes to the log's files what a run that was killed had in the journal only. */
@@ -431,4 +431,9 @@ export class TopicRecovery {
     });
     if (restored > 0) this.parts.logger.info(`TOPIC(${topicName}): ${restored} messages restored from the journal`, { topic: topicName });
   }
+}
+
+/** The topic of the partition with the name of a row or folder. */
+function topicOf(name: string): string {
+  return parsePartitionName(name).topic;
 }

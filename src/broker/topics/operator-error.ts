@@ -8,12 +8,14 @@ export type OperatorErrorCode =
   | "NOT_SAVED"
   /** The metadata store or the disk did not take the call. Nothing has changed. */
   | "NOT_STORED"
+  /** The topic has more partitions than were asked for. They are never merged. */
+  | "TOO_FEW_PARTITIONS"
   /** The backlog has as many holes as it may have; with more of them the channel's row would become too long. */
   | "TOO_MANY_HOLES"
   /** Too many calls are searching the deferred store. */
   | "TOO_MANY_REQUESTS";
 
-/** The refusal of an operator's call: a seek, or finishing or requeueing a message by its id. */
+/** The refusal of an operator's call: a seek, finishing or requeueing a message by its id, and others. */
 export class OperatorError extends Error {
   override name = "OperatorError";
 

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { idPrefix } from "../../frame/id.ts";
+import { isEphemeral } from "../../frame/names.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import { FolderNames } from "../storage/disk/folder-names.ts";
 import { deletedFolder } from "../storage/log/deleted-folder.ts";
@@ -8,9 +9,17 @@ import { TopicFiles, type TopicIdentity } from "../storage/log/topic-file.ts";
 import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE, type NewTopic } from "../storage/metadata/metadata-store.ts";
+import { partitionName } from "../storage/metadata/partition-name.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
+
+/** A partition that was made and is not open yet. */
+export interface MadePartition extends NewTopic {
+  /** The name of its row. */
+  readonly name: string;
+  readonly index: number;
+}
 
 /** A partition of which only the log may tell the prefix, because an earlier release made it. */
 export type KnownIdentity = Omit<TopicIdentity, "prefix"> & { prefix: number | undefined };
@@ -39,28 +48,61 @@ export class PartitionStore {
   }
 
   /**
-   * Gives a partition that is new its number and its row.
+   * Gives partitions that are new to a topic their numbers, and unless the topic is #ephemeral their rows: all or none.
    *
-   * @param name of the row
+   * @param indexes of the new ones
+   * @param count how many partitions the topic will have
+   * @param newId gives an id without a row
+   * @param settle writes what else the rows of a stored topic say, in the same transaction
    * @throws PublishError; what the metadata store throws
    */
-  makeStored(name: string): NewTopic {
+  make(
+    topic: string,
+    indexes: readonly number[],
+    count: number,
+    newId: () => number,
+    settle: (made: readonly MadePartition[]) => void,
+  ): MadePartition[] {
+    const { metadata } = this.parts;
+    if (isEphemeral(topic)) return indexes.map((index) => this.makeInMemory(topic, index, newId()));
+    return metadata.changeAll(() => {
+      const made = indexes.map((index) => this.makeStored(topic, index));
+      if (count > 1) metadata.topicSettings.save(topic, { partitions: count });
+      settle(made);
+      return made;
+    });
+  }
+
+  private makeStored(topic: string, index: number): MadePartition {
+    const name = partitionName(topic, index);
     const made = this.parts.metadata.makeTopic(name, (number) => this.newPrefix(number));
     if (made === undefined) throw new PublishError("too many topics");
-    return made;
+    return { name, index, ...made };
   }
 
-  /** Gives a partition of an #ephemeral topic its number. @param id of nobody else @throws as makeStored() */
-  makeInMemory(id: number): NewTopic {
+  private makeInMemory(topic: string, index: number, id: number): MadePartition {
     const allocated = this.parts.metadata.numbers.allocate(MEMORY_TOPIC_RESERVE);
     if (allocated === undefined) throw new PublishError("too many topics");
-    return { id, prefix: this.newPrefix(allocated.number), ...allocated };
+    return { name: partitionName(topic, index), index, id, prefix: this.newPrefix(allocated.number), ...allocated };
   }
 
-  /** Takes makeStored() back. */
-  unmake({ id, number, nextSequence }: NewTopic): void {
-    // If this fails, the next topic of that name replaces the row.
-    this.parts.metadata.removeTopic(id, number, nextSequence);
+  /**
+   * Takes make() back.
+   *
+   * @param left how many partitions the topic has without them
+   * @throws what the metadata store throws; the next topics of these names replace the rows
+   */
+  unmake(topic: string, made: readonly MadePartition[], left: number): void {
+    const { metadata } = this.parts;
+    if (isEphemeral(topic)) {
+      for (const { number, nextSequence } of made) metadata.numbers.free(number, nextSequence);
+      return;
+    }
+    metadata.changeAll(() => {
+      for (const { id, number, nextSequence } of made) metadata.removeTopic(id, number, nextSequence);
+      if (left > 1) metadata.topicSettings.save(topic, { partitions: left });
+      else metadata.topicSettings.remove(topic);
+    }, true);
   }
 
   /**
@@ -72,14 +114,14 @@ export class PartitionStore {
    */
   openLog(
     identity: KnownIdentity,
-    isEphemeral: boolean,
+    inMemory: boolean,
     firstSequence: number,
     known: NotedOfFiles,
     opened: (files: LogFiles) => void,
     inFolder: TopicIdentity | undefined,
   ): TopicLog {
     const { id, number, name } = identity;
-    const files = isEphemeral ? undefined : this.openFiles(identity, firstSequence, known);
+    const files = inMemory ? undefined : this.openFiles(identity, firstSequence, known);
     if (files !== undefined) opened(files);
     const prefix = identity.prefix ?? files?.recordedPrefix ?? this.newPrefix(number);
     if (files !== undefined) {
@@ -119,34 +161,56 @@ export class PartitionStore {
   }
 
   /**
-   * Renames the partition's folder to a name that no topic has, and removes its row. From then on nothing of it comes back, however
-   * much of the folder can be removed. Recovery adopts a folder that has no row, so the folder is first.
+   * Renames the partitions' folders to names that no topic has, and removes their rows. From then on nothing of them comes back,
+   * however much of the folders can be removed. Recovery adopts a folder that has no row, so the folders are first; where it finds
+   * that of a first partition renamed, it goes on with the deletion of the others.
    *
-   * @throws OperatorError NOT_STORED if disk or metadata store did not take it; the partition is as before then
+   * @param partitions all of a topic
+   * @throws OperatorError NOT_STORED if disk or metadata store did not take it; the topic is as before then
    */
-  delete(partition: TopicPartition): void {
-    const { metadata, ballast, logger } = this.parts;
-    const { id, number, name, log } = partition;
-    const { files } = log;
-    if (files === undefined) return this.freeNumber(partition);
-    const folder = this.folder(number, name);
+  delete(topic: string, partitions: readonly TopicPartition[]): void {
+    if (isEphemeral(topic)) {
+      for (const partition of partitions) this.freeNumber(partition);
+      return;
+    }
+    const moved: TopicPartition[] = [];
     try {
-      // A full disk must not keep a topic from being deleted, and may have no room for a longer name.
-      ballast.use(() => files.moveTo(deletedFolder(this.directory, id)));
-      try {
-        // Should the power fail with the row gone and the folder's old name there, the topic would be restored from it.
-        this.folders.syncRemovalNow();
-        metadata.removeTopic(id, number, log.next);
-      } catch (error) {
-        files.moveBack(folder);
-        // Should the power fail with the row and the deleted folder's name there, the topic would be deleted after all.
-        this.folders.sync(() => {});
-        throw error;
+      for (const partition of partitions) {
+        // A full disk must not keep a topic from being deleted, and may have no room for a longer name.
+        this.parts.ballast.use(() => partition.log.files?.moveTo(deletedFolder(this.directory, partition.id)));
+        moved.push(partition);
+        // Should the power fail with another folder renamed and not this one, the topic would come back without that.
+        if (moved.length === 1) this.folders.syncRemovalNow();
       }
+      // Should the power fail with the rows gone and a folder's old name there, the topic would be restored from it.
+      if (moved.length > 1) this.folders.syncRemovalNow();
+      this.removeRows(topic, partitions);
     } catch (error) {
-      logger.error(`TOPIC(${name}): cannot delete it: ${(error as Error).message}`, { topic: name });
+      const failure = this.moveBack(moved) ?? (error as Error);
+      this.parts.logger.error(`TOPIC(${topic}): cannot delete it: ${failure.message}`, { topic });
       throw new OperatorError("NOT_STORED");
     }
+  }
+
+  private removeRows(topic: string, partitions: readonly TopicPartition[]): void {
+    const { metadata } = this.parts;
+    metadata.changeAll(() => {
+      for (const { id, number, log } of partitions) metadata.removeTopic(id, number, log.next);
+      metadata.topicSettings.remove(topic);
+    }, true);
+  }
+
+  /** Takes the renaming of folders back, that of the first partition last. @returns why one could not be */
+  private moveBack(moved: readonly TopicPartition[]): Error | undefined {
+    if (moved.length === 0) return undefined;
+    try {
+      for (const { number, name, log } of moved.toReversed()) log.files?.moveBack(this.folder(number, name));
+    } catch (error) {
+      return error as Error;
+    }
+    // Should the power fail with the rows and the deleted folders' names there, the topic would be deleted after all.
+    this.folders.sync(() => {});
+    return undefined;
   }
 
   private freeNumber({ number, name, log }: TopicPartition): void {

@@ -208,14 +208,39 @@ export class Publishing {
       this.appended = 0;
       return new PendingPublish({ failure, fsync: false, syncFailure: undefined }, pending.command);
     }
-    const earlier = this.parts.keys.register(partition, key, pending, partition.pendingRepeat, sequence, this.parts.turn.agingMs);
+    const { keys, turn } = this.parts;
+    const other = partition.topic.partitions.length === 1 ? undefined : this.partitionWith(partition, key);
+    if (other !== undefined) return this.repeated(other, key, pending.command, keys.find(other, key, other.pendingRepeat, turn.agingMs));
+    return this.repeated(
+      partition,
+      key,
+      pending.command,
+      keys.register(partition, key, pending, partition.pendingRepeat, sequence, turn.agingMs),
+    );
+  }
+
+  /** Another partition of the topic that a publish with the same key went to. A repetition may come to any of them. */
+  private partitionWith(partition: TopicPartition, key: string): TopicPartition | undefined {
+    const { keys, turn } = this.parts;
+    return partition.topic.partitions.find(
+      (other) => other !== partition && keys.find(other, key, other.pendingRepeat, turn.agingMs) !== undefined,
+    );
+  }
+
+  /** @param earlier what acknowledges the repetition; undefined: it is none */
+  private repeated(
+    partition: TopicPartition,
+    key: string,
+    command: PendingPublish["command"],
+    earlier: PendingPublish | undefined,
+  ): PendingPublish | undefined {
     if (earlier === undefined) return undefined;
     this.appended = 0;
     if (!partition.fsync || earlier !== partition.pendingRepeat) return earlier;
     // What it repeats may not be on the disk yet, after a restart too.
     this.parts.turn.queueSync(partition);
     const first = this.parts.keys.awaitingSync(partition, key);
-    return first === undefined ? earlier : new PendingPublish(new RepeatSync(first), pending.command);
+    return first === undefined ? earlier : new PendingPublish(new RepeatSync(first), command);
   }
 
   // ---- for callers that wait for a promise

@@ -11,7 +11,8 @@ import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { NameTable } from "./name-table.ts";
-import { type KnownIdentity, PartitionStore } from "./partition-store.ts";
+import { OperatorError } from "./operator-error.ts";
+import { type KnownIdentity, type MadePartition, PartitionStore } from "./partition-store.ts";
 import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
 import { TopicPartition } from "./topic-partition.ts";
@@ -86,9 +87,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** The channels of all topics. */
   get channelCount(): number {
-    let count = 0;
-    for (const { channels } of this.topics.values()) count += channels.size;
-    return count;
+    return this.topics.values().reduce((count, { channels }) => count + channels.size, 0);
   }
 
   /** How long topics without a retention of their own keep finished messages. */
@@ -108,15 +107,7 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Returns the topic of a name that was checked, and creates it if it does not exist. @throws PublishError if it cannot be created */
   topic(name: string): Topic {
-    const existing = this.topics.get(name);
-    if (existing !== undefined) return existing;
-    this.checkWaiting(name);
-    try {
-      return this.createTopic(name);
-    } catch (error) {
-      // Publishers get the same answer as for a message that cannot be written.
-      throw error instanceof PublishError ? error : new PublishError((error as Error).message);
-    }
+    return this.topics.get(name) ?? this.topicWith(name, 1);
   }
 
   /** Finds the topic whose name is in [from, to), without making a string. */
@@ -134,10 +125,8 @@ export class TopicRegistry implements DeliveryTarget {
     const topic = this.topics.get(name);
     if (topic === undefined) return false;
     this.parts.logger.info(`TOPIC(${name}): deleting`, { topic: name });
-    for (const partition of topic.partitions) this.store.delete(partition);
-    this.topics.delete(name);
-    this.topicsByName.delete(topic);
-    topic.deleted = true;
+    this.store.delete(name, topic.partitions);
+    this.forgetTopic(topic);
     for (const partition of topic.partitions) {
       this.partitionsById.delete(partition.id);
       partition.deleted = true;
@@ -188,7 +177,7 @@ export class TopicRegistry implements DeliveryTarget {
   restoreChannel(partition: TopicPartition, id: number, name: string, floor: number): ChannelPartition {
     const channel = partition.topic.restoredChannel(name);
     const part = partition.restoreChannel(channel, id, floor);
-    channel.partitions.push(part);
+    channel.addPartition(part);
     this.channelPartitionCreated(part);
     if (channel.partitions.length === 1) this.observer?.channelCreated(channel);
     return part;
@@ -208,24 +197,81 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /** An id for a topic or channel without a row in the metadata store. */
-  newMemoryId(): number {
-    return this.nextMemoryId++;
-  }
+  readonly newMemoryId = (): number => this.nextMemoryId++;
 
-  private createTopic(name: string): Topic {
+  private createTopic(name: string, count = 1): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
-    const made = isEphemeral(name) ? this.store.makeInMemory(this.newMemoryId()) : this.store.makeStored(name);
-    let topic: Topic;
-    try {
-      ({ topic } = this.addPartition({ ...made, name }, made.nextSequence));
-    } catch (error) {
-      if (!isEphemeral(name)) this.store.unmake(made);
-      throw error;
-    }
-    this.parts.logger.info(`TOPIC(${name}): created`, { topic: name });
+    const made = this.store.make(name, [...Array(count).keys()], count, this.newMemoryId, () => {});
+    const [{ topic }] = this.openNew(name, made, 0);
+    this.parts.logger.info(`TOPIC(${name}): created${count > 1 ? ` with ${count} partitions` : ""}`, { topic: name });
     this.observer?.topicCreated(topic);
     return topic;
+  }
+
+  /**
+   * Makes a topic with a number of partitions, or gives one that exists as many. Those that it has stay as they are, and its channels
+   * get all messages of the new ones.
+   *
+   * @param name was checked
+   * @throws PublishError if it cannot be done; OperatorError TOO_FEW_PARTITIONS if the topic has more
+   */
+  topicWith(name: string, count: number): Topic {
+    const topic = this.topics.get(name);
+    const existing = topic?.partitions.length ?? 0;
+    if (existing > count) throw new OperatorError("TOO_FEW_PARTITIONS");
+    this.checkWaiting(name);
+    try {
+      if (topic === undefined) return this.createTopic(name, count);
+      if (existing === count) return topic;
+      this.addPartitions(topic, [...Array(count).keys()].slice(existing), count);
+      this.parts.logger.info(`TOPIC(${name}): has ${count} partitions now`, { topic: name });
+      return topic;
+    } catch (error) {
+      // Publishers get the same answer as for a message that cannot be written.
+      throw error instanceof PublishError ? error : new PublishError((error as Error).message);
+    }
+  }
+
+  /**
+   * Adds partitions to a topic. Its channels get all of their messages.
+   *
+   * @param indexes of the new ones
+   * @param count how many the topic has then
+   * @throws PublishError; what disk and metadata store throw: the topic is as before then
+   */
+  addPartitions(topic: Topic, indexes: readonly number[], count: number): void {
+    if (this.closed) throw new PublishError(EXITING);
+    const { name, partitions } = topic;
+    const channelIds = new Map<Channel, readonly number[]>();
+    const made = this.store.make(name, indexes, count, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
+    const added = this.openNew(name, made, partitions.length);
+    for (const part of topic.endExpansion(added, channelIds)) this.channelPartitionCreated(part);
+    for (const partition of added) this.parts.tracing.followTopic(partition);
+  }
+
+  /** Gives a channel a partition of its topic that it does not have: the row was lost. It gets all of the messages there. */
+  extendChannel(channel: Channel, partition: TopicPartition): void {
+    const { startSequence: floor } = partition.log;
+    const row = { topicId: partition.id, paused: channel.paused, floor, voidBefore: 0 };
+    const [id] = channel.persistent ? this.parts.metadata.addChannels(channel.name, [row]) : [this.newMemoryId()];
+    this.channelPartitionCreated(channel.extendTo(partition, id));
+  }
+
+  /** Opens partitions that were made. Where one fails, none is left. @param left how many the topic has without them */
+  private openNew(name: string, made: readonly MadePartition[], left: number): TopicPartition[] {
+    const added: TopicPartition[] = [];
+    try {
+      for (const one of made) added.push(this.addPartition(one, one.nextSequence));
+    } catch (error) {
+      for (const partition of added) {
+        this.forgetPartition(partition);
+        this.store.removeFiles(partition);
+      }
+      this.store.unmake(name, made, left);
+      throw error;
+    }
+    return added;
   }
 
   /**
@@ -263,15 +309,15 @@ export class TopicRegistry implements DeliveryTarget {
 
   /** Notes a topic that an earlier run left and that cannot be opened yet. Its deferred messages wait with it. */
   addWaiting(topic: WaitingTopic): void {
-    this.waiting.set(topic.name, topic);
-    this.waitingTopicIds.add(topic.id);
+    if (!this.waiting.has(topic.name)) this.waiting.set(topic.name, topic);
+    for (const id of topic.ids) this.waitingTopicIds.add(id);
     for (const id of topic.channelIds) this.waitingChannelIds.add(id);
   }
 
   /** A topic does not wait any more: it was opened, or it turned out to be deleted. */
   removeWaiting(topic: WaitingTopic): void {
-    this.waiting.delete(topic.name);
-    this.waitingTopicIds.delete(topic.id);
+    if (this.waiting.get(topic.name) === topic) this.waiting.delete(topic.name);
+    for (const id of topic.ids) this.waitingTopicIds.delete(id);
     for (const id of topic.channelIds) this.waitingChannelIds.delete(id);
   }
 
@@ -293,26 +339,25 @@ export class TopicRegistry implements DeliveryTarget {
     if (waiting !== undefined) throw new TopicWaits(waiting);
   }
 
-  /** Takes back addPartition(): the topic could not be restored to its end. Its files stay as they are. */
-  forgetTopic(name: string): void {
-    const topic = this.topics.get(name);
-    if (topic === undefined) return;
-    this.topics.delete(name);
-    this.topicsByName.delete(topic);
-    topic.deleted = true;
-    for (const channel of topic.channels.values()) channel.deleted = true;
-    for (const partition of topic.partitions) this.forgetPartition(partition);
-  }
-
-  private forgetPartition(partition: TopicPartition): void {
+  /** Takes back addPartition(): the partition could not be restored to its end. Its files stay as they are. */
+  forgetPartition(partition: TopicPartition): void {
+    const { topic, log } = partition;
     this.partitionsById.delete(partition.id);
     partition.deleted = true;
     for (const part of partition.channels.values()) {
       this.channelPartitions.delete(part.id);
       part.deleted = true;
     }
-    partition.log.dispose();
-    partition.log.files?.closeSegments();
+    topic.forgetPartition(partition);
+    log.dispose();
+    log.files?.closeSegments();
+    if (topic.partitions.length === 0) this.forgetTopic(topic);
+  }
+
+  private forgetTopic(topic: Topic): void {
+    topic.deleted = true;
+    this.topics.delete(topic.name);
+    this.topicsByName.delete(topic);
   }
 
   get hasAdopted(): boolean {
@@ -341,7 +386,7 @@ export class TopicRegistry implements DeliveryTarget {
   /** Whether a partition is open whose row has a name and a number. */
   isOpen(name: string, number: number): boolean {
     const { topic, index } = parsePartitionName(name);
-    return this.topics.get(topic)?.partitions.some((partition) => partition.index === index && partition.number === number) === true;
+    return this.topics.get(topic)?.partition(index)?.number === number;
   }
 
   /** The partition with the id of a row. */

@@ -2,8 +2,10 @@ import { isEphemeral } from "../../frame/names.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import { Channel } from "./channel/channel.ts";
+import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { OperatorError } from "./operator-error.ts";
-import type { TopicPartition } from "./topic-partition.ts";
+import type { MadePartition } from "./partition-store.ts";
+import type { ChannelStart, TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
@@ -19,6 +21,8 @@ export class Topic {
   /** At least one, in the order of their indexes. */
   readonly partitions: TopicPartition[] = [];
   readonly channels = new Map<string, Channel>();
+  /** Where in `partitions` the last publish went that named none. */
+  private turn = -1;
 
   constructor(
     private readonly parts: TopicParts,
@@ -29,10 +33,89 @@ export class Topic {
     this.nameBytes = Buffer.from(name, "latin1");
   }
 
+  // ---- its partitions
+
   /** Adds a partition that was opened. */
   addPartition(partition: TopicPartition): void {
     this.partitions.push(partition);
     this.partitions.sort((a, b) => a.index - b.index);
+  }
+
+  /** Takes addPartition() back. */
+  forgetPartition(partition: TopicPartition): void {
+    remove(this.partitions, partition);
+    for (const [name, channel] of this.channels) {
+      channel.forgetPartition(partition);
+      if (channel.partitions.length > 0) continue;
+      channel.deleted = true;
+      this.channels.delete(name);
+    }
+  }
+
+  /**
+   * Writes to the rows of partitions that are made what those of the topic say, and rows of its channels for them.
+   *
+   * @param channelIds gets the ids of the latter, in the order of the partitions
+   */
+  settlePartitions(made: readonly MadePartition[], channelIds: Map<Channel, readonly number[]>): void {
+    const { metadata } = this.parts;
+    const { paused } = this;
+    const ids = made.map(({ id }) => id);
+    for (const { id, number, name, prefix, nextSequence } of made)
+      metadata.updateTopic({ id, number, name, paused, released: nextSequence, prefix });
+    const { own, timeMs, bytes } = this.retention;
+    if (own) metadata.setRetention(ids, { timeMs, bytes });
+    metadata.setDurability(ids, this.durability);
+    for (const channel of this.channels.values()) {
+      if (!channel.persistent) continue;
+      const starts = made.map(({ id, nextSequence }) => ({ topicId: id, floor: nextSequence, voidBefore: 0, paused: channel.paused }));
+      channelIds.set(channel, metadata.addChannels(channel.name, starts));
+    }
+  }
+
+  /**
+   * Gives partitions that were added what the others have.
+   *
+   * @param channelIds the ids of settlePartitions(); a channel that is not there has no rows
+   * @returns what the channels have of them
+   */
+  endExpansion(added: readonly TopicPartition[], channelIds: ReadonlyMap<Channel, readonly number[]>): ChannelPartition[] {
+    const parts: ChannelPartition[] = [];
+    const { paused, withheld, durability, channels } = this;
+    const { own, timeMs, bytes } = this.retention;
+    for (const [i, partition] of added.entries()) {
+      if (own) partition.restoreRetention({ timeMs, bytes });
+      partition.restoreDurability(durability);
+      for (const channel of channels.values()) {
+        const id = channelIds.get(channel)?.[i] ?? this.registry.newMemoryId();
+        parts.push(channel.extendTo(partition, id));
+      }
+      if (withheld) partition.withhold();
+      partition.paused = paused;
+    }
+    return parts;
+  }
+
+  /** A partition by its index. @returns undefined: there is none */
+  partition(index: number): TopicPartition | undefined {
+    return this.partitions.find((partition) => partition.index === index);
+  }
+
+  /**
+   * The partition of the messages with a key: by murmur3 (32 bits, seed 0) modulo the number of partitions, which is what Youzan's
+   * clients do.
+   */
+  partitionOfKey(key: Uint8Array): TopicPartition {
+    const { partitions } = this;
+    return partitions.length === 1 ? partitions[0] : partitions[Bun.hash.murmur32v3(key, 0) % partitions.length];
+  }
+
+  /** The partition that a publish goes to which names none: each in turn. */
+  nextPartition(): TopicPartition {
+    const { partitions } = this;
+    if (partitions.length === 1) return partitions[0];
+    this.turn = this.turn + 1 < partitions.length ? this.turn + 1 : 0;
+    return partitions[this.turn];
   }
 
   /** Whether [from, to) holds its name. */
@@ -41,11 +124,6 @@ export class Topic {
     if (to - from !== nameBytes.length) return false;
     for (let i = 0; i < nameBytes.length; i++) if (nameBytes[i] !== bytes[from + i]) return false;
     return true;
-  }
-
-  /** The partition that a publish goes to which names none. */
-  nextPartition(): TopicPartition {
-    return this.partitions[0];
   }
 
   // ---- its state
@@ -111,16 +189,16 @@ export class Topic {
    * Returns the channel of a name, and creates it if it does not exist. The first channel gets the topic's backlog, a later one
    * starts at the ends of the logs.
    *
-   * @param startIn where a new channel starts instead in a partition: the sequence of a message in its log
+   * @param startIn where a new channel starts instead in a partition: the sequence of a message in its log; undefined: there as well
    * @throws what the metadata store throws
    */
-  channel(name: string, startIn?: (partition: TopicPartition) => number): Channel {
+  channel(name: string, startIn?: (partition: TopicPartition) => number | undefined): Channel {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
     const channel = new Channel(this.parts, this, name);
     const starts = this.partitions.map((partition) => partition.startOfChannel(startIn?.(partition)));
     const ids = channel.persistent ? this.addRows(name, starts) : starts.map(() => this.registry.newMemoryId());
-    for (const [i, partition] of this.partitions.entries()) channel.partitions.push(partition.addChannel(channel, ids[i], starts[i]));
+    for (const [i, partition] of this.partitions.entries()) channel.addPartition(partition.addChannel(channel, ids[i], starts[i]));
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
     this.registry.channelCreated(channel);
@@ -128,11 +206,12 @@ export class Topic {
     return channel;
   }
 
-  private addRows(name: string, starts: readonly { floor: number; heldFrom: number }[]): number[] {
-    return this.parts.metadata.addChannels(
-      name,
-      this.partitions.map(({ id }, i) => ({ topicId: id, floor: starts[i].floor, voidBefore: starts[i].heldFrom })),
-    );
+  private addRows(name: string, starts: readonly ChannelStart[]): number[] {
+    const rows = this.partitions.map(({ id: topicId }, i) => {
+      const { floor, heldFrom: voidBefore } = starts[i];
+      return { topicId, paused: false, floor, voidBefore };
+    });
+    return this.parts.metadata.addChannels(name, rows);
   }
 
   /** The channel of a name that an earlier run left. It is in no partition yet if this is the first call for it. */
@@ -228,4 +307,9 @@ export class Topic {
   endWithholding(): void {
     for (const partition of this.partitions) partition.endWithholding();
   }
+}
+
+function remove<Item>(list: Item[], item: Item): void {
+  const index = list.indexOf(item);
+  if (index >= 0) list.splice(index, 1);
 }

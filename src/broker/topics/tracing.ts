@@ -77,6 +77,13 @@ export class Tracing {
     partition.trace = isTraced ? new TopicTrace(this.parts.tracer, partition.number) : undefined;
   }
 
+  /** Applies the settings of its topic and its channels to a partition that was added. If they cannot be stored, a restart forgets that. */
+  followTopic(partition: TopicPartition): void {
+    const { topic } = partition;
+    if (this.hasTopic(topic)) this.setTopic(topic, true);
+    for (const channel of topic.channels.values()) if (this.hasChannel(channel)) this.setChannel(channel, true);
+  }
+
   /** Applies the setting to what a channel has of a partition and was made, restored, or given another one. */
   beginChannelPartition(channel: ChannelPartition): void {
     const { partition, name, inFlight } = channel;

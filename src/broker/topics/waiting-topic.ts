@@ -3,8 +3,8 @@ import { PublishError } from "../acks/pending-publish.ts";
 /** A topic that an earlier run left and that is not open yet, because a file of it could not be read. It is opened later. */
 export interface WaitingTopic {
   readonly name: string;
-  /** Id of its row in the metadata store; 0: it has none yet. */
-  readonly id: number;
+  /** Ids of its rows in the metadata store; 0 in place of one that it has not got yet. */
+  readonly ids: readonly number[];
   readonly nameCrc: number;
   /** Ids of its channels' rows. */
   readonly channelIds: readonly number[];

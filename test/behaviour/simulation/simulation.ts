@@ -1,3 +1,4 @@
+import { PublishError } from "../../../src/broker/acks/pending-publish.ts";
 import { type Broker, openBroker } from "../../../src/broker/broker.ts";
 import type { Channel } from "../../../src/broker/topics/channel/channel.ts";
 import type { Topic } from "../../../src/broker/topics/topic.ts";
@@ -13,6 +14,9 @@ const START_MS = 1_767_225_600_000;
 const DAY_MS = 86_400_000;
 const MSG_TIMEOUT_MS = 2000;
 const TOPICS = ["written", "synced"] as const;
+/** A topic with several partitions, and how many. It gets one more in the course of a run. */
+const SPLIT = "split";
+const PARTITIONS = 4;
 const CHANNEL = "c";
 /** A run that needs more turns than this to become quiet hangs. */
 const MAX_TURNS = 200_000;
@@ -52,12 +56,17 @@ export class SimulatedBroker {
       },
     });
     this.topics = TOPICS.map((name) => this.broker.registry.topic(name));
+    this.topics.push(this.broker.registry.topicWith(SPLIT, PARTITIONS));
     this.topics[1]?.setDurability("fsync");
     for (const [i, topic] of this.topics.entries()) {
       const channel = topic.channel(CHANNEL);
-      const consumer = new MemoryConsumer(i + 1, channel, MSG_TIMEOUT_MS);
-      channel.addConsumer(consumer);
-      this.consumers.push({ channel, consumer });
+      // Those of the topic with several partitions have room for less than one message of each.
+      for (let one = 0; one < (topic.name === SPLIT ? 2 : 1); one++) {
+        const consumer = new MemoryConsumer(10 * i + one + 1, channel, MSG_TIMEOUT_MS);
+        if (topic.name === SPLIT) consumer.readyCount = 1 + one;
+        channel.addConsumer(consumer);
+        this.consumers.push({ channel, consumer });
+      }
     }
     this.disk.fails = true;
   }
@@ -75,9 +84,10 @@ export class SimulatedBroker {
     const what = random.next();
     if (what < 0.3) this.publish(topic, random.int(1, 8), 0);
     else if (what < 0.38) this.publish(topic, 1, random.pick([5, 400, 30_000]));
-    else if (what < 0.7) this.answer(channel, consumer, random.int(1, 6));
+    else if (what < 0.7) this.answer(consumer, random.int(1, 6));
     else if (what < 0.72) this.clock.setWallClock(random.pick([-3_600_000, 3_600_000]));
     else if (what < 0.74) (channel.paused ? channel.unpause : channel.pause).call(channel);
+    else if (what < 0.742) this.expand();
     else this.clock.advance(random.int(0, 60));
   }
 
@@ -91,7 +101,7 @@ export class SimulatedBroker {
           `not drained: ${JSON.stringify(this.consumers.map(({ channel: { depth, inFlightCount, deferredCount } }) => ({ depth, inFlightCount, deferredCount })))}`,
         );
       this.clock.advance(50);
-      for (const { channel, consumer } of this.consumers) this.finishAll(channel, consumer);
+      for (const { consumer } of this.consumers) this.finishAll(consumer);
       await microtasks();
     }
   }
@@ -110,11 +120,20 @@ export class SimulatedBroker {
     removeFolder(this.dataPath);
   }
 
+  /** Gives the topic with several partitions one more, once. A disk that fails may refuse that. */
+  private expand(): void {
+    try {
+      this.broker.registry.topicWith(SPLIT, PARTITIONS + 1);
+    } catch (error) {
+      if (!(error instanceof PublishError)) throw error;
+    }
+  }
+
   private publish(topic: Topic, count: number, delayMs: number): void {
     for (let i = 0; i < count; i++) {
       const body = `${topic.name}-${this.nextBody++}-${"x".repeat(this.random.int(0, 100))}`;
       this.published.add(body);
-      this.broker.publishing.publish(topic.partitions[0], "", Buffer.from(body, "latin1"), delayMs).then(
+      this.broker.publishing.publish(topic.nextPartition(), "", Buffer.from(body, "latin1"), delayMs).then(
         () => this.acknowledged.add(body),
         // A publish that the disk did not take is refused, and owed to nobody.
         () => {},
@@ -123,18 +142,18 @@ export class SimulatedBroker {
   }
 
   /** Answers for some of what a consumer has: mostly FIN, some REQ. What it does not answer for times out. */
-  private answer(channel: Channel, consumer: MemoryConsumer, most: number): void {
-    for (const { sequence, body } of consumer.deliveries.splice(0, most)) {
+  private answer(consumer: MemoryConsumer, most: number): void {
+    for (const { part, sequence, body } of consumer.deliveries.splice(0, most)) {
       const what = this.random.next();
       if (what < 0.7) {
-        if (channel.partitions[0].finish(consumer, sequence) === undefined) this.delivered.add(body);
-      } else if (what < 0.9) channel.partitions[0].requeue(consumer, sequence, this.random.pick([0, 100, 3000]));
+        if (part.finish(consumer, sequence) === undefined) this.delivered.add(body);
+      } else if (what < 0.9) part.requeue(consumer, sequence, this.random.pick([0, 100, 3000]));
     }
   }
 
-  private finishAll(channel: Channel, consumer: MemoryConsumer): void {
-    for (const { sequence, body } of consumer.deliveries.splice(0)) {
-      if (channel.partitions[0].finish(consumer, sequence) === undefined) this.delivered.add(body);
+  private finishAll(consumer: MemoryConsumer): void {
+    for (const { part, sequence, body } of consumer.deliveries.splice(0)) {
+      if (part.finish(consumer, sequence) === undefined) this.delivered.add(body);
     }
   }
 

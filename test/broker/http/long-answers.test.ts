@@ -10,7 +10,7 @@ import { WithHttp } from "../../support/with-http.ts";
 
 const TOPICS = 400;
 const CHANNELS = ["a", "b", "c"];
-const ALL: Shown = { topicName: "", channelName: "", includeClients: true, withErrors: true };
+const ALL: Shown = { topicName: "", channelName: "", includeClients: true, withErrors: true, partition: undefined };
 /** A publish is read, committed, answered and received within some turns of the event loop. */
 const MOST_SLICES_PER_PUBLISH = 25;
 

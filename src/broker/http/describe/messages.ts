@@ -14,7 +14,21 @@ import {
   type Schema,
   STRING,
 } from "../../../http/openapi/schema.ts";
-import { CHANNEL, CHANNEL_ARGUMENTS, DEFER, FORMAT, ID, LIMIT, MESSAGE_ID, NO_CHANNEL, NO_TOPIC, POSITION, TOPIC } from "./parameters.ts";
+import {
+  CHANNEL,
+  CHANNEL_ARGUMENTS,
+  DEFER,
+  FORMAT,
+  ID,
+  LIMIT,
+  MESSAGE_ID,
+  NO_CHANNEL,
+  NO_TOPIC,
+  PARTITION,
+  PARTITION_ERRORS,
+  POSITION,
+  TOPIC,
+} from "./parameters.ts";
 
 const TIME: Schema = { type: "string", format: "date-time" };
 
@@ -83,19 +97,28 @@ export const MESSAGES: OperationGroup = {
   operations: {
     "GET /topic/messages": {
       summary: "A page of a topic's log",
-      parameters: [TOPIC, takes("from", "Where the page begins; else at the beginning", POSITION, "ago:10m"), LIMIT, FORMAT],
+      parameters: [TOPIC, PARTITION, takes("from", "Where the page begins; else at the beginning", POSITION, "ago:10m"), LIMIT, FORMAT],
       answer: jsonAnswer(
         "`next` is the `from` of the next page; it is `end` when there is none",
-        object({ messages: listOf(LOG_MESSAGE), next: COUNT, beginning: COUNT, end: COUNT }),
+        object({ messages: listOf(LOG_MESSAGE), next: COUNT, beginning: COUNT, end: COUNT, partition: optional(COUNT) }),
       ),
-      errors: { ...NO_TOPIC, 400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FROM", "INVALID_ARG_FORMAT", "INVALID_ARG_LIMIT"], ...UNREADABLE },
+      errors: {
+        400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FROM", "INVALID_ARG_FORMAT", "INVALID_ARG_LIMIT", ...PARTITION_ERRORS],
+        404: ["TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND"],
+        ...UNREADABLE,
+      },
     },
     "GET /message": {
       summary: "One message, and its status in each channel",
       parameters: [TOPIC, ID, FORMAT],
       answer: jsonAnswer(
         "The message",
-        object({ ...MESSAGE, traced: BOOLEAN, channels: listOf(object({ channel_name: STRING, ...STATUS, traced: BOOLEAN })) }),
+        object({
+          ...MESSAGE,
+          traced: BOOLEAN,
+          partition: optional(COUNT),
+          channels: listOf(object({ channel_name: STRING, ...STATUS, traced: BOOLEAN })),
+        }),
       ),
       errors: {
         400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FORMAT", ...ID_ERRORS],
@@ -108,6 +131,7 @@ export const MESSAGES: OperationGroup = {
       parameters: [
         TOPIC,
         CHANNEL,
+        PARTITION,
         needs("state", "Which messages", oneOf("in_flight", "waiting", "deferred"), "waiting"),
         takes("from", "Where the page begins: a position, or the `next` of the page before", { type: "string" }, "0"),
         LIMIT,
@@ -118,9 +142,10 @@ export const MESSAGES: OperationGroup = {
         object({ messages: listOf(CHANNEL_MESSAGE), next: { type: ["integer", "string", "null"] } }),
       ),
       errors: {
-        ...NO_CHANNEL,
+        404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "PARTITION_NOT_FOUND"],
         400: [
           ...CHANNEL_ARGUMENTS,
+          "INVALID_ARG_PARTITION",
           "MISSING_ARG_STATE",
           "INVALID_ARG_STATE",
           "INVALID_ARG_FROM",

@@ -35,6 +35,15 @@ export const LIMIT = takes("limit", "The most messages in the answer; above 1,00
   default: 100,
 });
 
+export const PARTITION = takes(
+  "partition",
+  "The partition, where the topic has several",
+  { type: "integer", minimum: 0, maximum: 1023 },
+  0,
+);
+/** The errors of the argument `partition`, and of a position that needs it; beside 404 PARTITION_NOT_FOUND. */
+export const PARTITION_ERRORS = ["INVALID_ARG_PARTITION", "MISSING_ARG_PARTITION"];
+
 /** The errors of an existing topic; `validExistingTopic()` and `existingTopic()` of ../arguments.ts. */
 export const NO_TOPIC = { 400: ["MISSING_ARG_TOPIC"], 404: ["TOPIC_NOT_FOUND"], 503: ["TOPIC_NOT_OPEN"] };
 export const NO_VALID_TOPIC = { ...NO_TOPIC, 400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC"] };

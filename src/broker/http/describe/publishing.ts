@@ -1,6 +1,6 @@
 import { header, type OperationGroup, takes, textAnswer } from "../../../http/openapi/operation.ts";
 import { MAX_KEY_BYTES } from "../../storage/idempotency/key-store.ts";
-import { DEFER, TOPIC } from "./parameters.ts";
+import { DEFER, PARTITION, TOPIC } from "./parameters.ts";
 
 const KEY = header(
   "Idempotency-Key",
@@ -9,7 +9,7 @@ const KEY = header(
   "order-4711",
 );
 const FAILED = ["PUB_FAILED", "EXITING", "DRAINING"];
-const REFUSED = ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_IDEMPOTENCY_KEY"];
+const REFUSED = ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_IDEMPOTENCY_KEY", "INVALID_ARG_PARTITION"];
 const PUBLISHED = textAnswer("What was published is as durable as the topic asks for.", "OK");
 
 export const PUBLISHING: OperationGroup = {
@@ -18,15 +18,21 @@ export const PUBLISHING: OperationGroup = {
   operations: {
     "POST /pub": {
       summary: "Publish one message",
-      parameters: [TOPIC, DEFER, KEY],
+      parameters: [TOPIC, PARTITION, DEFER, KEY],
       body: { description: "The message; at most `--max-msg-size` bytes", required: true, contents: { "application/octet-stream": {} } },
       answer: PUBLISHED,
-      errors: { 400: [...REFUSED, "MSG_EMPTY", "INVALID_DEFER"], 413: ["MSG_TOO_BIG"], 503: [...FAILED, "TOPIC_NOT_OPEN"] },
+      errors: {
+        400: [...REFUSED, "MSG_EMPTY", "INVALID_DEFER"],
+        404: ["PARTITION_NOT_FOUND"],
+        413: ["MSG_TOO_BIG"],
+        503: [...FAILED, "TOPIC_NOT_OPEN"],
+      },
     },
     "POST /mpub": {
       summary: "Publish several messages, all or none",
       parameters: [
         TOPIC,
+        PARTITION,
         takes(
           "binary",
           "Whether the body has the form of the command MPUB. Anything but `false` and `0` is true.",
@@ -42,7 +48,12 @@ export const PUBLISHING: OperationGroup = {
         contents: { "application/octet-stream": {} },
       },
       answer: PUBLISHED,
-      errors: { 400: REFUSED, 413: ["BODY_TOO_BIG", "MSG_TOO_BIG", "BAD_BODY", "BAD_MESSAGE"], 503: [...FAILED, "TOPIC_NOT_OPEN"] },
+      errors: {
+        400: REFUSED,
+        404: ["PARTITION_NOT_FOUND"],
+        413: ["BODY_TOO_BIG", "MSG_TOO_BIG", "BAD_BODY", "BAD_MESSAGE"],
+        503: [...FAILED, "TOPIC_NOT_OPEN"],
+      },
     },
   },
 };

@@ -70,6 +70,7 @@ export const SERVICE: OperationGroup = {
         takes("format", "`json`; anything else is text", STRING, "json"),
         takes("topic", "Only this topic", NAME, "orders"),
         takes("channel", "Only this channel", NAME, "billing"),
+        takes("partition", "Of `partitions`, only this one", { type: "integer", minimum: 0, maximum: 1023 }, 0),
         takes("include_clients", "`false` or `0` leaves them out", STRING, "false"),
         takes("include_mem", "`false` or `0` leaves the memory out", STRING, "false"),
       ],
@@ -77,6 +78,7 @@ export const SERVICE: OperationGroup = {
         description: "The statistics. `topics` is null if the topic does not exist.",
         contents: { "application/json": STATS, "text/plain": STRING },
       },
+      errors: { 400: ["INVALID_ARG_PARTITION"] },
     },
     "GET /metrics": {
       summary: "Metrics for Prometheus",

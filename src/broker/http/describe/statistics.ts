@@ -14,7 +14,15 @@ import {
 } from "../../../http/openapi/schema.ts";
 import type { LatencyStats } from "../../latency/percentiles.ts";
 import type { LatencyFigures, RateFigures } from "../../metrics/figures.ts";
-import type { ChannelStats, ClientStats, MemoryStats, PublishedCount, TopicStats } from "../../metrics/stats.ts";
+import type {
+  ChannelStats,
+  ClientStats,
+  MemoryStats,
+  PartitionChannelStats,
+  PartitionStats,
+  PublishedCount,
+  TopicStats,
+} from "../../metrics/stats.ts";
 
 // The JSON of GET /stats.
 
@@ -101,6 +109,28 @@ const CHANNEL = objectOf<ChannelStats>(
   { title: "ChannelStats" },
 );
 
+const PARTITION_CHANNEL = objectOf<PartitionChannelStats>({
+  channel_name: STRING,
+  depth: COUNT,
+  backend_depth: COUNT,
+  in_flight_count: COUNT,
+  deferred_count: COUNT,
+  message_count: COUNT,
+  requeue_count: COUNT,
+  timeout_count: COUNT,
+});
+const PARTITION = objectOf<PartitionStats>(
+  {
+    partition: COUNT,
+    depth: COUNT,
+    backend_depth: COUNT,
+    message_count: COUNT,
+    message_bytes: COUNT,
+    channels: listOf(PARTITION_CHANNEL),
+  },
+  { title: "PartitionStats", description: "The keys are those of topics and channels" },
+);
+
 const TOPIC = objectOf<TopicStats>(
   {
     topic_name: STRING,
@@ -112,6 +142,7 @@ const TOPIC = objectOf<TopicStats>(
     paused: BOOLEAN,
     e2e_processing_latency: LATENCY,
     corrupt_regions: optional(COUNT),
+    partitions: optional(listOf(PARTITION)),
     ...FIGURES,
     log_bytes: optional(COUNT),
     traced: optional(BOOLEAN),

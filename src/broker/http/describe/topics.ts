@@ -1,12 +1,24 @@
 import { jsonAnswer, NO_BODY, needs, type OperationGroup, takes } from "../../../http/openapi/operation.ts";
 import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, orNull, STRING } from "../../../http/openapi/schema.ts";
-import { CHANNEL, CHANNEL_ARGUMENTS, NO_CHANNEL, NO_TOPIC, NO_VALID_TOPIC, POSITION, TOPIC } from "./parameters.ts";
+import { MAX_PARTITIONS } from "../../storage/metadata/partition-name.ts";
+import {
+  CHANNEL,
+  CHANNEL_ARGUMENTS,
+  NO_CHANNEL,
+  NO_TOPIC,
+  NO_VALID_TOPIC,
+  PARTITION,
+  PARTITION_ERRORS,
+  POSITION,
+  TOPIC,
+} from "./parameters.ts";
 
 const DURABILITY = jsonAnswer(
   "What is set, and what is in force",
   object({ topic_name: STRING, level: oneOf("write", "fsync", "default"), durability: oneOf("write", "fsync") }, { title: "Durability" }),
 );
 
+const LOG = { beginning: COUNT, end: COUNT, bytes: COUNT, oldest: orNull({ type: "string", format: "date-time" }) };
 const RETENTION = jsonAnswer(
   "What is in force, and what the log has",
   object(
@@ -15,16 +27,24 @@ const RETENTION = jsonAnswer(
       time: { type: "string", description: "A duration as Go prints it; `0s`: none", examples: ["1h30m0s"] },
       bytes: COUNT,
       default: { type: "boolean", description: "Whether the flags say so" },
-      log: object({ beginning: COUNT, end: COUNT, bytes: COUNT, oldest: orNull({ type: "string", format: "date-time" }) }),
+      log: object(LOG),
+      partitions: optional(listOf(object({ partition: COUNT, ...LOG }))),
     },
     { title: "Retention" },
   ),
 );
 
+/** In place of a sequence, where a topic has several partitions. */
+const OF_PARTITIONS = { partitions: optional(listOf(object({ partition: COUNT, sequence: INTEGER, from: optional(INTEGER) }))) };
 const MOVED = jsonAnswer(
   "Where the channel is now, and which deliveries it dropped for it",
   object(
-    { sequence: INTEGER, depth: COUNT, discarded: object({ in_flight: COUNT, requeued: COUNT, deferred: COUNT }) },
+    {
+      sequence: optional(INTEGER),
+      ...OF_PARTITIONS,
+      depth: COUNT,
+      discarded: object({ in_flight: COUNT, requeued: COUNT, deferred: COUNT }),
+    },
     { title: "Moved" },
   ),
 );
@@ -32,8 +52,9 @@ const PREVIEWED = jsonAnswer(
   "Where the channel would be, and which deliveries it would drop for it",
   object(
     {
-      sequence: INTEGER,
-      from: INTEGER,
+      sequence: optional(INTEGER),
+      from: optional(INTEGER),
+      ...OF_PARTITIONS,
       depth: COUNT,
       new_depth: COUNT,
       discarded: object({ in_flight: COUNT, requeued: COUNT, deferred: COUNT }),
@@ -41,7 +62,10 @@ const PREVIEWED = jsonAnswer(
     { title: "Previewed" },
   ),
 );
-const NOT_MOVED = { ...NO_CHANNEL, 503: ["TOPIC_NOT_OPEN", "NOT_SAVED", "NOT_STORED", "TOO_MANY_REQUESTS", "FILE_UNREADABLE"] };
+const NOT_MOVED = {
+  404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "PARTITION_NOT_FOUND"],
+  503: ["TOPIC_NOT_OPEN", "NOT_SAVED", "NOT_STORED", "TOO_MANY_REQUESTS", "FILE_UNREADABLE"],
+};
 
 const TRACE_STORE = object(
   {
@@ -63,16 +87,32 @@ const CHANNEL_TRACE = jsonAnswer(
 );
 const ON = needs("on", "Whether to trace", oneOf("true", "false"), "true");
 
+const PARTITION_NUM = { type: "integer", minimum: 1, maximum: MAX_PARTITIONS } as const;
+
 export const TOPICS: OperationGroup = {
   name: "topics",
   description: "Topics of this broker. Other brokers have their own of the same name.",
   operations: {
     "POST /topic/create": {
       summary: "Make a topic",
-      details: "A topic that exists stays as it is.",
-      parameters: [TOPIC],
+      details: "A topic that exists stays as it is, but gets as many partitions if it has fewer.",
+      parameters: [TOPIC, takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4)],
       answer: NO_BODY,
-      errors: { 400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC"], 503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"] },
+      errors: {
+        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_ARG_PARTITION_NUM", "TOO_FEW_PARTITIONS"],
+        503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"],
+      },
+    },
+    "POST /topic/partition/expand": {
+      summary: "Give a topic more partitions",
+      details: "Those that it has stay as they are. Keys of new messages may belong to other partitions than before.",
+      parameters: [TOPIC, needs("partition_num", "How many partitions the topic has then", PARTITION_NUM, 8)],
+      answer: NO_BODY,
+      errors: {
+        ...NO_VALID_TOPIC,
+        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "MISSING_ARG_PARTITION_NUM", "INVALID_ARG_PARTITION_NUM", "TOO_FEW_PARTITIONS"],
+        503: ["PUB_FAILED", "EXITING", "TOPIC_NOT_OPEN"],
+      },
     },
     "POST /topic/delete": {
       summary: "Delete a topic with its channels and messages",
@@ -149,11 +189,16 @@ export const CHANNELS: OperationGroup = {
     "POST /channel/create": {
       summary: "Make a channel",
       details: "A channel that exists stays where it is.",
-      parameters: [TOPIC, CHANNEL, takes("start", "Where in the topic's log it starts; else behind what exists", POSITION, "beginning")],
+      parameters: [
+        TOPIC,
+        CHANNEL,
+        takes("start", "Where in the topic's logs it starts; else behind what exists", POSITION, "beginning"),
+        PARTITION,
+      ],
       answer: NO_BODY,
       errors: {
-        400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_START"],
-        404: ["TOPIC_NOT_FOUND"],
+        400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_START", ...PARTITION_ERRORS],
+        404: ["TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND"],
         503: ["TOPIC_NOT_OPEN", "FILE_UNREADABLE", "EXITING", "DRAINING", "PUB_FAILED"],
       },
     },
@@ -181,19 +226,19 @@ export const CHANNELS: OperationGroup = {
     "POST /channel/unpause": { summary: "Unpause a channel", parameters: [TOPIC, CHANNEL], answer: NO_BODY, errors: NO_CHANNEL },
     "GET /channel/seek": {
       summary: "What moving a channel to a position would change",
-      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m")],
+      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m"), PARTITION],
       answer: PREVIEWED,
-      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO"] },
+      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO", ...PARTITION_ERRORS] },
     },
     "POST /channel/seek": {
       summary: "Move a channel to a position of its topic's log",
-      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m")],
+      parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m"), PARTITION],
       answer: MOVED,
-      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO"] },
+      errors: { ...NOT_MOVED, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_TO", "INVALID_ARG_TO", ...PARTITION_ERRORS] },
     },
     "POST /channel/setoffset": {
       summary: "Move a channel, in the form of Youzan's nsqd",
-      parameters: [TOPIC, CHANNEL],
+      parameters: [TOPIC, CHANNEL, PARTITION],
       body: {
         description: "`timestamp:SECONDS`, `virtual_queue:BYTES`, `msgcount:MESSAGES`, or `special:-1` for the end",
         required: true,
@@ -202,7 +247,7 @@ export const CHANNELS: OperationGroup = {
       answer: MOVED,
       errors: {
         ...NOT_MOVED,
-        400: [...CHANNEL_ARGUMENTS, "invalid consume offset:…"],
+        400: [...CHANNEL_ARGUMENTS, "invalid consume offset:…", ...PARTITION_ERRORS],
         406: ["MSG_EMPTY"],
         413: ["INVALID_OFFSET"],
       },

@@ -142,19 +142,26 @@ export class KeyStore<Ack> {
    */
   register(topic: PublishTarget, key: string, ack: Ack, repeatAck: Ack, sequence: number, nowMs: number): Ack | undefined {
     if (!this.enabled) return undefined;
+    const earlier = this.find(topic, key, repeatAck, nowMs);
+    if (earlier !== undefined) return earlier;
+    const name = nameFor(topic.id, key);
+    this.known.add(name, nowMs);
+    this.pending.set(name, { topic, key, sequence, ack });
+    this.evict(nowMs, EVICTED_PER_KEY);
+    return undefined;
+  }
+
+  /** What acknowledges a repetition of the publish with a key, as of register(); undefined: the key was not registered within the last window. */
+  find(topic: { readonly id: number }, key: string, repeatAck: Ack, nowMs: number): Ack | undefined {
     const name = nameFor(topic.id, key);
     // The repetition is acknowledged or refused together with the first publish.
     const first = this.pending.get(name);
     if (first !== undefined) return first.ack;
     const since = this.known.timeOf(name);
-    if (since !== undefined) {
-      // After the clock was set back, a key must not count for longer than a window either.
-      if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
-      this.known.delete(name);
-    }
-    this.known.add(name, nowMs);
-    this.pending.set(name, { topic, key, sequence, ack });
-    this.evict(nowMs, EVICTED_PER_KEY);
+    if (since === undefined) return undefined;
+    // After the clock was set back, a key must not count for longer than a window either.
+    if (nowMs - since < this.windowMs && since - nowMs < this.windowMs) return repeatAck;
+    this.known.delete(name);
     return undefined;
   }
 

@@ -13,6 +13,7 @@ import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
 import { explain } from "./store-errors.ts";
 import { SyncedProgress } from "./synced-progress.ts";
 import { TopicNumbers } from "./topic-numbers.ts";
+import { TopicSettingsTable } from "./topic-settings.ts";
 import { WriteAheadLog } from "./write-ahead-log.ts";
 
 /**
@@ -41,6 +42,7 @@ export class MetadataStore {
   readonly run: RunRecord;
   readonly syncedProgress: SyncedProgress;
   readonly numbers: TopicNumbers;
+  readonly topicSettings: TopicSettingsTable;
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -93,6 +95,7 @@ export class MetadataStore {
     this.log = new WriteAheadLog(this.database, `${this.path}-wal`, ballast);
     this.syncedProgress = new SyncedProgress(this.database);
     this.numbers = new TopicNumbers(this.database, ballast, random);
+    this.topicSettings = new TopicSettingsTable(this.database);
     this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
@@ -160,16 +163,18 @@ export class MetadataStore {
 
   /** @returns the new row's id */
   addChannel(topicId: number, name: string, floor: number, voidBefore = 0): number {
-    return this.addChannels(name, [{ topicId, floor, voidBefore }])[0];
+    return this.addChannels(name, [{ topicId, paused: false, floor, voidBefore }])[0];
   }
 
   /** Adds what a channel has of several partitions, all or nothing. @returns the ids of the new rows */
-  addChannels(name: string, starts: readonly Pick<ChannelRow, "topicId" | "floor" | "voidBefore">[]): number[] {
-    const insert = this.database.query("INSERT INTO channels (id, topic_id, name, void_before, floor, seal) VALUES (?, ?, ?, ?, ?, ?)");
-    const add = ({ topicId, floor, voidBefore }: (typeof starts)[number]) => {
+  addChannels(name: string, starts: readonly Pick<ChannelRow, "topicId" | "paused" | "floor" | "voidBefore">[]): number[] {
+    const insert = this.database.query(
+      "INSERT INTO channels (id, topic_id, name, paused, void_before, floor, seal) VALUES (?, ?, ?, ?, ?, ?, ?)",
+    );
+    const add = ({ topicId, paused, floor, voidBefore }: (typeof starts)[number]) => {
       const id = this.newId("channels");
-      const seal = sealChannel({ topicId, name, paused: false, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
-      insert.run(id, topicId, name, voidBefore, floor, seal);
+      const seal = sealChannel({ topicId, name, paused, voidBefore, requeuesVoidBefore: 0, floor, progress: new Uint8Array() });
+      insert.run(id, topicId, name, paused ? 1 : 0, voidBefore, floor, seal);
       return id;
     };
     return this.change(this.database.transaction(() => starts.map(add)));
@@ -332,6 +337,11 @@ export class MetadataStore {
     return new Tables(this.database);
   }
 
+  /** Releases that only know an older format refuse the data path. */
+  get formatVersion(): number {
+    return formatVersion(this.database);
+  }
+
   /** How many rows were written: the store is unchanged as long as this is. */
   get changes(): number {
     return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
@@ -351,6 +361,11 @@ export class MetadataStore {
 
   setClockStep(stepMs: number): void {
     this.database.query("INSERT OR REPLACE INTO clock (id, step_ms) VALUES (1, ?)").run(stepMs);
+  }
+
+  /** Runs several changes of topics, channels or their settings as one. @param synced it is synced when this returns, whatever the durability */
+  changeAll<T>(work: () => T, synced?: true): T {
+    return this.change(this.database.transaction(work), synced);
   }
 
   /** Runs several saves as one transaction. */

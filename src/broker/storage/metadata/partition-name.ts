@@ -1,5 +1,5 @@
 /** The most partitions of a topic. */
-const MAX_PARTITIONS = 1024;
+export const MAX_PARTITIONS = 1024;
 
 /** No character of a topic's name. */
 const SEPARATOR = "@";

@@ -3,12 +3,22 @@ import { TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import { RUN_TABLES } from "./run-record.ts";
 
 /**
- * The format of a data path, which its store records. A broker refuses a newer one.
+ * The newest format of a data path that this release reads. Its store records the format, and a broker refuses a newer one.
  *
  * 2: ids of topics and channels are random and need 53 bits. Deferred entries and keys have them. An earlier release has room
  * for 32 bits there.
+ * 3: topics have settings, and some have several partitions. A data path has this format from the first of them on.
  */
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
+/** The format of a data path with nothing that needs a newer one. */
+const PLAIN_FORMAT = 2;
+/** The format of a data path with settings of topics. */
+export const PARTITIONS_FORMAT = 3;
+
+/** Records that something in the data path needs a format. */
+export function raiseFormat(database: Database, version: number): void {
+  if (formatVersion(database) < version) database.run(`PRAGMA user_version = ${version}`);
+}
 
 export function formatVersion(database: Database): number {
   const { user_version } = database.query("PRAGMA user_version").get() as { user_version: number };
@@ -83,6 +93,11 @@ export function createTables(database: Database): void {
       channel_id INTEGER NOT NULL,
       PRIMARY KEY (topic_id, channel_id)
     );
+    CREATE TABLE IF NOT EXISTS topic_settings (
+      name TEXT PRIMARY KEY,
+      settings TEXT NOT NULL,
+      seal INTEGER NOT NULL
+    );
     CREATE TABLE IF NOT EXISTS synced (
       topic_id INTEGER PRIMARY KEY,
       sequence INTEGER NOT NULL
@@ -95,5 +110,5 @@ export function createTables(database: Database): void {
   addColumn(database, "topics", "durability", "TEXT");
   addColumn(database, "topics", "prefix", "INTEGER");
   addColumn(database, "topics", "adopted", "INTEGER NOT NULL DEFAULT 0");
-  if (formatVersion(database) !== FORMAT_VERSION) database.run(`PRAGMA user_version = ${FORMAT_VERSION}`);
+  raiseFormat(database, PLAIN_FORMAT);
 }

@@ -39,6 +39,8 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   timeoutCount = 0;
   /** It is in the list of channels that the next tick dispatches. */
   dirty = false;
+  /** It waits in the channel's list for a consumer that takes more (Channel.noteStarved()). */
+  isStarved = false;
   /** It is in the list of channels that the checkpointer saves soon. */
   unsaved = false;
 
@@ -77,7 +79,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.inFlight = new InFlight(window, parts.turn);
     this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
     this.backlog = new Backlog(partition, this.inFlight, this.deferrals, this, position);
-    this.dispatcher = new Dispatcher(consumers, log, this.backlog, this.inFlight, parts, this, this.meter, who);
+    this.dispatcher = new Dispatcher(channel, log, this.backlog, this.inFlight, parts, this, this.meter, who);
   }
 
   // ---- its state
@@ -308,11 +310,18 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   dispatch(nowMs: number): void {
     this.dirty = false;
     if (this.deleted) return;
+    const { deliveredCount } = this.meter;
     if (!this.paused) this.dispatcher.dispatch(nowMs);
     else this.dispatcher.endRetries();
     this.deferrals.endRetry();
+    if (this.channel.partitions.length > 1) this.noteIfStarved(this.meter.deliveredCount > deliveredCount);
     // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
     if (!this.persistent) this.boundLag();
+  }
+
+  private noteIfStarved(wasServed: boolean): void {
+    if (this.isStarved || this.paused || this.consumers.length === 0 || this.depth === 0) return;
+    this.channel.noteStarved(this, wasServed);
   }
 
   /** dispatch() has thrown: it is tried again later. */
@@ -393,6 +402,8 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   markProgress(): void {
     this.partition.markTrimmable();
     this.markUnsaved();
+    // What is finished here makes room for messages of other partitions.
+    if (this.channel.partitions.length > 1) this.channel.wakeStarved();
     this.markDirty();
   }
 
@@ -406,6 +417,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.messageCountBase -= this.backlog.unreleasedSkips;
     this.backlog.restartAt(position);
     this.partition.markTrimmable();
+    this.channel.wakeStarved();
     this.parts.turn.schedule();
   }
 

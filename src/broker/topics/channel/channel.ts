@@ -1,3 +1,4 @@
+import { topicNumberOf } from "../../../frame/id.ts";
 import { isEphemeral } from "../../../frame/names.ts";
 import type { LatencySketch } from "../../latency/latency-window.ts";
 import type { Topic } from "../topic.ts";
@@ -19,6 +20,14 @@ export class Channel {
   readonly consumers: Consumer[] = [];
   /** In the order of the topic's partitions. */
   readonly partitions: ChannelPartition[] = [];
+  /** Index of the consumer that is served first next time, by whichever partition. */
+  turn = 0;
+  /** Where in `partitions` the last message was that a consumer named. */
+  private named = 0;
+  /** Partitions with messages that no consumer has taken, those first that have waited longest. */
+  private starved: ChannelPartition[] = [];
+  /** Those of which consumers have taken some since the others wait. */
+  private served: ChannelPartition[] = [];
 
   constructor(
     private readonly parts: TopicParts,
@@ -29,9 +38,44 @@ export class Channel {
     this.persistent = !this.ephemeral && !topic.ephemeral;
   }
 
-  /** The partition with the message whose id begins with a prefix. The caller finds out whether it has one with that id. */
-  partitionOf(_prefix: number): ChannelPartition {
-    return this.partitions[0];
+  // ---- its partitions
+
+  addPartition(part: ChannelPartition): void {
+    this.partitions.push(part);
+    this.partitions.sort((a, b) => a.partition.index - b.partition.index);
+  }
+
+  /** Takes addPartition() back, for a partition that was not restored to its end. */
+  forgetPartition(partition: TopicPartition): void {
+    const index = this.partitions.findIndex((part) => part.partition === partition);
+    if (index >= 0) this.partitions.splice(index, 1);
+    this.named = 0;
+  }
+
+  /** Takes up a partition that its topic got. The channel gets all its messages. @param id of its row */
+  extendTo(partition: TopicPartition, id: number): ChannelPartition {
+    const { paused } = this;
+    const part = partition.addChannel(this, id, partition.startOfChannel(partition.log.startSequence));
+    part.paused = paused;
+    for (const consumer of this.consumers) part.addConsumer(consumer);
+    this.addPartition(part);
+    return part;
+  }
+
+  /**
+   * The partition with the message whose id begins with a prefix: mostly that of the one before. The caller finds out whether the
+   * message is there. Earlier releases wrote a log under several nodes, so the topic number alone may tell.
+   */
+  partitionOf(prefix: number): ChannelPartition {
+    const { partitions } = this;
+    if (partitions[this.named].partition.log.prefix === prefix) return partitions[this.named];
+    for (let i = 0; i < partitions.length; i++) {
+      if (partitions[i].partition.log.prefix !== prefix) continue;
+      this.named = i;
+      return partitions[i];
+    }
+    const number = topicNumberOf(prefix);
+    return partitions.find(({ partition }) => partition.number === number) ?? partitions[0];
   }
 
   /** What it has of a partition of its topic. */
@@ -146,7 +190,36 @@ export class Channel {
 
   /** A consumer may take more than before. */
   markDirty(): void {
+    if (this.partitions.length === 1) return this.partitions[0].markDirty();
+    // First those that wait, so that each has its turn.
+    this.wakeStarved();
     for (const partition of this.partitions) partition.markDirty();
+  }
+
+  /**
+   * A partition was dispatched, and has messages left that no consumer takes now. What a consumer finishes of one partition makes room
+   * for another, so those that wait are dispatched then: the one that has waited longest first.
+   *
+   * @param wasServed consumers took some of its messages
+   */
+  noteStarved(part: ChannelPartition, wasServed: boolean): void {
+    part.isStarved = true;
+    (wasServed ? this.served : this.starved).push(part);
+  }
+
+  /** Whether a partition has messages that no consumer has taken. */
+  get hasStarved(): boolean {
+    return this.starved.length + this.served.length > 0;
+  }
+
+  /** A consumer may take more than before: dispatches the partitions that wait for that. */
+  wakeStarved(): void {
+    if (!this.hasStarved) return;
+    const { starved, served } = this;
+    this.starved = [];
+    this.served = [];
+    for (const part of starved) wake(part);
+    for (const part of served) wake(part);
   }
 
   // ---- calls of operators
@@ -171,4 +244,9 @@ export class Channel {
     this.parts.checkpointer.storeChannels(this.partitions, (partition) => partition.emptied());
     for (const partition of this.partitions) partition.empty();
   }
+}
+
+function wake(part: ChannelPartition): void {
+  part.isStarved = false;
+  part.markDirty();
 }

@@ -11,6 +11,14 @@ import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { ChannelSignals } from "./signals.ts";
 
+/** Consumers that share the messages of several partitions. */
+export interface ConsumerGroup {
+  /** They come and go. */
+  readonly consumers: readonly Consumer[];
+  /** Index of the consumer that is served first next time. */
+  turn: number;
+}
+
 /** How many redeliveries a turn may make. Each may read from the disk, and others wait meanwhile. */
 const REDELIVERIES_PER_TURN = 256;
 
@@ -23,8 +31,6 @@ const REDELIVERIES_PER_TURN = 256;
 export class Dispatcher {
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   readonly deliveredBy: [zone: number, region: number, elsewhere: number] = [0, 0, 0];
-  /** Index of the consumer that is served first next time. */
-  private turn = 0;
   /** How many redeliveries this turn may still make. */
   private redeliveriesLeft = 0;
   /** Whether a redelivery comes next, if new messages wait, too. */
@@ -33,9 +39,8 @@ export class Dispatcher {
   private readonly freshRetry: ReadRetry;
   private readonly againRetry: ReadRetry;
 
-  /** @param consumers the channel's list, which it changes as consumers come and go */
   constructor(
-    private readonly consumers: readonly Consumer[],
+    private readonly group: ConsumerGroup,
     private readonly log: TopicLog,
     private readonly backlog: Backlog,
     private readonly inFlight: InFlight,
@@ -77,7 +82,8 @@ export class Dispatcher {
   }
 
   private deliverAll(nowMs: number): void {
-    const { consumers } = this;
+    const { group } = this;
+    const { consumers } = group;
     this.redeliveriesLeft = REDELIVERIES_PER_TURN;
     for (;;) {
       this.advance();
@@ -96,8 +102,8 @@ export class Dispatcher {
       const share = Math.ceil(available / takers);
       let delivered = 0;
       const count = consumers.length;
-      const first = this.turn % count;
-      this.turn = first + 1;
+      const first = group.turn % count;
+      group.turn = first + 1;
       for (let i = 0; i < count; i++) {
         const consumer = consumers[(first + i) % count];
         const want = consumer.nearness > nearest ? 0 : Math.min(consumer.capacity, share);
