@@ -11,8 +11,12 @@ export interface Delivery {
   /** What the channel has of the message's partition. */
   part: ChannelPartition;
   sequence: number;
+  /** Which delivery it was, of those of all consumers together. */
+  number: number;
   body: string;
 }
+
+let deliveryCount = 0;
 
 /** A consumer without a connection. What it gets waits in `deliveries` until the test answers for it. */
 export class MemoryConsumer implements Consumer {
@@ -49,6 +53,6 @@ export class MemoryConsumer implements Consumer {
     const part = this.channel.partitionOf(readPrefix(buffer, at + ID_OFFSET));
     const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), part.nearSequence);
     const end = at + 4 + buffer.readUInt32BE(at);
-    this.deliveries.push({ part, sequence, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
+    this.deliveries.push({ part, sequence, number: deliveryCount++, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
   }
 }
