@@ -13,6 +13,16 @@ export const MAGIC_V2 = "  V2";
 export const FRAME_TYPE_RESPONSE = 0;
 export const FRAME_TYPE_ERROR = 1;
 export const FRAME_TYPE_MESSAGE = 2;
+/**
+ * A message with a header (header.ts): on disk, and to clients that negotiated it. It reads "HDR" and 2, so that no few flipped bits
+ * make one kind of record of the other.
+ */
+export const FRAME_TYPE_WITH_HEADER = 0x48445202;
+
+/** Whether a type word is that of a message, with a header or without. */
+export function isMessageType(type: number): boolean {
+  return type === FRAME_TYPE_MESSAGE || type === FRAME_TYPE_WITH_HEADER;
+}
 
 /** The size word and the type word in front of every frame's data. */
 export const FRAME_HEADER_BYTES = 8;

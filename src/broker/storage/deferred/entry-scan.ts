@@ -1,5 +1,5 @@
 import { freeBuffer } from "../../../base/free-buffer.ts";
-import { FRAME_TYPE_MESSAGE } from "../../../frame/frame.ts";
+import { isMessageType } from "../../../frame/frame.ts";
 import { UnreadableFile } from "../disk/unreadable-file.ts";
 import type { BucketFile } from "./bucket-file.ts";
 import { checksumMatches, ENTRY_HEADER_BYTES, frameBytesAt, mayBeHeader, readEntry, type ScannedEntry } from "./entry.ts";
@@ -117,7 +117,7 @@ function isWhole(file: BucketFile, length: number, page: Buffer, at: number, off
   if (!mayBeHeader(page, at)) return false;
   const frameBytes = frameBytesAt(page, at);
   const frameAt = at + ENTRY_HEADER_BYTES;
-  if (page.readUInt32BE(frameAt) !== frameBytes - 4 || page.readUInt32BE(frameAt + 4) !== FRAME_TYPE_MESSAGE) return false;
+  if (page.readUInt32BE(frameAt) !== frameBytes - 4 || !isMessageType(page.readUInt32BE(frameAt + 4))) return false;
   if (offset + ENTRY_HEADER_BYTES + frameBytes > length) return false;
   const entry = Buffer.allocUnsafe(ENTRY_HEADER_BYTES + frameBytes);
   file.read(entry, 0, entry.length, offset);

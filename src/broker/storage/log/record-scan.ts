@@ -1,4 +1,5 @@
-import { BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import { BODY_OFFSET, ID_OFFSET, isMessageType, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import { HEADER_LENGTH_BYTES, hasHeader } from "../../../frame/header.ts";
 import { expandSequence, readPrefix, readSequence, SEQUENCE_SPAN, TOPIC_NUMBER_LIMIT } from "../../../frame/id.ts";
 import type { LazyFile } from "../disk/lazy-file.ts";
 import type { IndexEntry } from "./index-format.ts";
@@ -9,6 +10,7 @@ const PAGE_BYTES = 256 * 1024;
 /** How far a record found behind damage may be ahead of the expected sequence. */
 const MAX_LEAP = 2 ** 32;
 const NS_PER_MS = 1_000_000;
+const lengthWord = Buffer.alloc(HEADER_LENGTH_BYTES);
 
 export interface FoundEntry extends IndexEntry {
   /** False for an entry over damaged records. Its checksum is a wrong one, so that the records are never delivered. */
@@ -85,10 +87,19 @@ export class RecordScan {
     const at = offset - this.pageStart;
     const { page } = this;
     const bytes = 4 + page.readUInt32BE(at);
-    if (bytes < BODY_OFFSET || offset + bytes > this.fileBytes || page.readUInt32BE(at + 4) !== FRAME_TYPE_MESSAGE) return 0;
+    if (bytes < BODY_OFFSET || offset + bytes > this.fileBytes || !isMessageType(page.readUInt32BE(at + 4))) return 0;
+    if (hasHeader(page, at) && !this.headerFits(offset, bytes)) return 0;
     const prefix = readPrefix(page, at + ID_OFFSET);
     if (prefix < 0 || prefix % TOPIC_NUMBER_LIMIT !== this.topicNumber) return 0;
     return readSequence(page, at + ID_OFFSET) === sequence % SEQUENCE_SPAN ? bytes : 0;
+  }
+
+  /** Whether the header of the record at `offset`, which takes `bytes`, ends within it. */
+  private headerFits(offset: number, bytes: number): boolean {
+    const lengthAt = offset + BODY_OFFSET;
+    if (bytes < BODY_OFFSET + HEADER_LENGTH_BYTES) return false;
+    this.file.read(lengthWord, 0, HEADER_LENGTH_BYTES, lengthAt);
+    return lengthWord.readUInt32BE(0) <= bytes - BODY_OFFSET - HEADER_LENGTH_BYTES;
   }
 
   /** Finds the first record behind damage that another record follows. */
@@ -96,7 +107,7 @@ export class RecordScan {
     for (let offset = from; this.loadHeader(offset); offset++) {
       const at = offset - this.pageStart;
       const { page } = this;
-      if (page[at + 7] !== FRAME_TYPE_MESSAGE || page[at + 4] !== 0 || page[at + 5] !== 0 || page[at + 6] !== 0) continue;
+      if (!isMessageType(page.readUInt32BE(at + 4))) continue;
       const low = readSequence(page, at + ID_OFFSET);
       if (low < 0) continue;
       const sequence = expandSequence(low, minSequence);

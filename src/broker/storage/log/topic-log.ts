@@ -1,7 +1,8 @@
 import type { Clock } from "../../../base/clock.ts";
 import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import { HEADER_LENGTH_BYTES } from "../../../frame/header.ts";
 import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
-import { type Timestamp, writeMessage, writeMessages } from "../../../frame/layout.ts";
+import { type Timestamp, writeMessage, writeMessages, writeMessageWithHeader } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
@@ -114,6 +115,21 @@ export class TopicLog implements JournaledLog {
     const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + bodyBytes);
     const at = (chunk.end - chunk.start) | 0;
     const to = writeMessage(chunk.buffer, chunk.view, at, source, from, bodyBytes, this.prefix, this.next, time);
+    this.next++;
+    this.end = chunk.end = chunk.start + to;
+  }
+
+  /**
+   * Appends one message with a header (frame/header.ts).
+   *
+   * @param inBatch it belongs to the same batch as the message appended before
+   */
+  appendWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
+    this.insideBatch = inBatch;
+    const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + HEADER_LENGTH_BYTES + header.length + bodyBytes);
+    this.insideBatch = false;
+    const at = (chunk.end - chunk.start) | 0;
+    const to = writeMessageWithHeader(chunk.buffer, chunk.view, at, header, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;
     this.end = chunk.end = chunk.start + to;
   }
