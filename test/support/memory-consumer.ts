@@ -1,4 +1,5 @@
 import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
+import type { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
 import type { Channel } from "../../src/broker/topics/channel/channel.ts";
 import type { ChannelPartition } from "../../src/broker/topics/channel/channel-partition.ts";
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
@@ -37,12 +38,12 @@ export class MemoryConsumer implements Consumer {
     return Math.max(0, this.readyCount - this.inFlightCount);
   }
 
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+  sendRun(_log: TopicLog, chunk: Chunk, from: number, to: number, count: number): void {
     this.inFlightCount += count;
     for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at);
   }
 
-  sendAgain(buffer: Buffer, from: number): void {
+  sendAgain(_log: TopicLog, buffer: Buffer, from: number): void {
     this.inFlightCount++;
     this.read(buffer, from);
   }

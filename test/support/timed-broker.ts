@@ -2,6 +2,7 @@ import { cpSync, rmSync } from "node:fs";
 import { type Broker, openBroker } from "../../src/broker/broker.ts";
 import type { BrokerOptions } from "../../src/broker/options.ts";
 import type { Chunk } from "../../src/broker/storage/log/chunk.ts";
+import type { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
 import type { Topic } from "../../src/broker/topics/topic.ts";
@@ -35,12 +36,12 @@ export class Collector implements Consumer {
     return this.received.map(({ body }) => body);
   }
 
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+  sendRun(_log: TopicLog, chunk: Chunk, from: number, to: number, count: number): void {
     this.inFlightCount += count;
     for (let at = from; at < to; at += 4 + chunk.view.getUint32(at)) this.read(chunk.buffer, at, 1);
   }
 
-  sendAgain(buffer: Buffer, from: number, _to: number, attempts: number): void {
+  sendAgain(_log: TopicLog, buffer: Buffer, from: number, _to: number, attempts: number): void {
     this.inFlightCount++;
     this.read(buffer, from, attempts);
   }

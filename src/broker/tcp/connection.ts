@@ -8,6 +8,7 @@ import { DRAINING, type PendingPublish, PublishError } from "../acks/pending-pub
 import type { ClientFacts } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
+import type { TopicLog } from "../storage/log/topic-log.ts";
 import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import { IN_ZONE } from "../topics/locality.ts";
@@ -19,6 +20,7 @@ import type { ClientServices } from "./client-services.ts";
 import { STATE_INIT } from "./commands/client.ts";
 import type { ConnectionHost } from "./connection-host.ts";
 import { type DecodedClient, Decoder } from "./decoder.ts";
+import { MessageFraming } from "./message-framing.ts";
 import { type AcknowledgedClient, OK_FRAME, PendingAcks } from "./pending-acks.ts";
 import { Publisher } from "./publisher.ts";
 import { type Compression, type LayeredConnection, Layers, type Upgrade } from "./transport/layers.ts";
@@ -78,11 +80,14 @@ export class Connection
   isReading = true;
   isTlsRequired: boolean;
 
+  readonly options: BrokerOptions;
+  readonly logger: Logger;
   readonly decoder: Decoder;
   readonly publisher: Publisher;
   /** Undefined unless IDENTIFY agreed on any. */
   private layers: Layers | undefined;
   private readonly outbox: Outbox;
+  readonly framing: MessageFraming;
   private readonly acks: PendingAcks;
   private readonly remoteIp: string;
   private ownTraceName: TraceName | undefined;
@@ -100,9 +105,12 @@ export class Connection
     readonly remoteAddress: string,
   ) {
     const { options, authority, locality, turn, logger } = services;
+    this.options = options;
+    this.logger = logger;
     this.nearness = locality?.nearness("", "") ?? IN_ZONE;
     this.auth = authority === undefined ? undefined : new ClientAuth(this, { authority, turn, logger });
     this.outbox = new Outbox(transport, services.chunks);
+    this.framing = new MessageFraming(this.outbox, services.scratch);
     this.acks = new PendingAcks(this, this.outbox, services);
     this.publisher = new Publisher(services, this.auth, this.acks, this);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
@@ -119,14 +127,6 @@ export class Connection
   get traceName(): TraceName {
     this.ownTraceName ??= new TraceName(`${this.clientId} on ${this.hostname} (${this.remoteAddress})`);
     return this.ownTraceName;
-  }
-
-  get options(): BrokerOptions {
-    return this.services.options;
-  }
-
-  get logger(): Logger {
-    return this.services.logger;
   }
 
   get logFields(): LogFields {
@@ -235,17 +235,17 @@ export class Connection
     this.services.publishing.errorCount++;
   }
 
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void {
+  sendRun(log: TopicLog, chunk: Chunk, from: number, to: number, count: number): void {
     this.inFlightCount += count;
     this.messageCount += count;
-    this.outbox.writeRun(chunk, from, to);
+    this.framing.sendRun(log, chunk, from, to);
     this.markDirty();
   }
 
-  sendAgain(frame: Buffer, from: number, to: number, attempts: number): void {
+  sendAgain(log: TopicLog, record: Buffer, from: number, to: number, attempts: number, position: number): void {
     this.inFlightCount++;
     this.messageCount++;
-    this.outbox.writeMessage(frame, from, to, attempts, this.services.scratch);
+    this.framing.sendAgain(log, record, from, to, attempts, position);
     this.markDirty();
   }
 

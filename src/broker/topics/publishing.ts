@@ -32,6 +32,15 @@ class RepeatSync implements Committed {
   }
 }
 
+/** One message of a batch with headers. */
+export interface PublishItem {
+  /** Encoded (frame/header.ts). Empty: none. */
+  header: Uint8Array;
+  /** The body is in [from, to) of the batch's bytes. */
+  from: number;
+  to: number;
+}
+
 /** What publishing works with. */
 export interface PublishingParts {
   readonly turn: Turn;
@@ -137,6 +146,37 @@ export class Publishing {
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
     partition.publish(source, from, to - from, this.parts.turn.time);
     this.appended = 1;
+    return pending;
+  }
+
+  /** Like append(), for a message with a header. @param header encoded (frame/header.ts) */
+  appendWithHeader(
+    partition: TopicPartition,
+    key: string,
+    header: Uint8Array,
+    source: Uint8Array,
+    from: number,
+    to: number,
+    origin?: Origin,
+  ): PendingPublish {
+    const pending = partition.pendingPub;
+    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
+    if (earlier !== undefined) return earlier;
+    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
+    partition.publishWithHeader(header, source, from, to - from, this.parts.turn.time, false);
+    this.appended = 1;
+    return pending;
+  }
+
+  /** Appends messages of which some have headers: all of them or none. There is at least one. */
+  appendItems(partition: TopicPartition, key: string, source: Uint8Array, items: readonly PublishItem[], origin?: Origin): PendingPublish {
+    const pending = partition.pendingMpub;
+    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
+    if (earlier !== undefined) return earlier;
+    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, items.length);
+    const { time } = this.parts.turn;
+    for (const [i, { header, from, to }] of items.entries()) partition.publishWithHeader(header, source, from, to - from, time, i > 0);
+    this.appended = items.length;
     return pending;
   }
 

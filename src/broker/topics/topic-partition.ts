@@ -174,6 +174,14 @@ export class TopicPartition implements Committed {
     this.markDirty();
   }
 
+  /** Appends a message with a header (frame/header.ts). @param inBatch it belongs to the same batch as the message appended before */
+  publishWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
+    this.log.appendWithHeader(header, source, from, bodyBytes, time, inBatch);
+    this.meter.sizes.record(bodyBytes);
+    this.uncommittedBytes += bodyBytes;
+    this.markDirty();
+  }
+
   /** Appends the messages of an MPUB body that was checked. Their size words and bodies are in [from, to). */
   publishMany(source: Buffer, from: number, to: number, count: number, time: Timestamp): void {
     this.log.appendBatch(source, from, to, count, time);

@@ -47,6 +47,8 @@ export class TopicLog implements JournaledLog {
   /** Other prefixes that records are known to have. There are at most as many as node ids. */
   private readonly earlierPrefixes: number[] = [];
   private sizeClass = 0;
+  /** Some of its records may have headers, so that runs of them have to be looked at. */
+  mayHaveHeaders = false;
   /** The next message to be appended belongs to the same MPUB as the one before. */
   private insideBatch = false;
   private tailSinceMs = 0;
@@ -122,12 +124,15 @@ export class TopicLog implements JournaledLog {
   /**
    * Appends one message with a header (frame/header.ts).
    *
+   * @param header encoded; empty: none
    * @param inBatch it belongs to the same batch as the message appended before
    */
   appendWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
     this.insideBatch = inBatch;
     const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + HEADER_LENGTH_BYTES + header.length + bodyBytes);
     this.insideBatch = false;
+    if (header.length === 0) return this.append(source, from, bodyBytes, time);
+    this.mayHaveHeaders = true;
     const at = (chunk.end - chunk.start) | 0;
     const to = writeMessageWithHeader(chunk.buffer, chunk.view, at, header, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;

@@ -1,4 +1,5 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
+import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TraceName } from "../../trace/trace-name.ts";
 
 /** What a channel knows of a client that subscribed to it. */
@@ -18,11 +19,15 @@ export interface Consumer {
   /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 
-  /** Sends a run of `count` messages, which are in [from, to) of a chunk of the log. */
-  sendRun(chunk: Chunk, from: number, to: number, count: number): void;
+  /** Sends a run of `count` messages, which are in [from, to) of a chunk of a log. */
+  sendRun(log: TopicLog, chunk: Chunk, from: number, to: number, count: number): void;
 
-  /** Sends one message that was delivered before. Its frame in [from, to) is copied, and `attempts` written into the copy. */
-  sendAgain(buffer: Buffer, from: number, to: number, attempts: number): void;
+  /**
+   * Sends one message that was delivered before. Its record in [from, to) is copied, and `attempts` written into the copy.
+   *
+   * @param position of the record in the log; 0 if it is not known
+   */
+  sendAgain(log: TopicLog, buffer: Buffer, from: number, to: number, attempts: number, position: number): void;
 
   /** Closes the connection after everything was sent that is waiting to be. Called when the channel is deleted. */
   closeGracefully(): void;

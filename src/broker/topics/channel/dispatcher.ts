@@ -197,7 +197,7 @@ export class Dispatcher {
     inFlight.addRun(count, deadlineMs);
     this.meter.onDeliver(chunk.view, chunk.start, from, inFlight.window.cursor - count, count);
     if (inFlight.trace !== undefined) inFlight.trace.delivered(consumer.traceName, inFlight.window.cursor - count, count, 1);
-    consumer.sendRun(chunk, from, inFlight.window.runEnd, count);
+    consumer.sendRun(this.log, chunk, from, inFlight.window.runEnd, count);
     return count;
   }
 
@@ -217,7 +217,7 @@ export class Dispatcher {
       inFlight.addRun(1, deadlineMs);
       this.meter.onDeliver(chunk.view, chunk.start, from, sequence, 1);
       inFlight.trace?.delivered(consumer.traceName, sequence, 1, 1);
-      consumer.sendRun(chunk, from, window.runEnd, 1);
+      consumer.sendRun(this.log, chunk, from, window.runEnd, 1);
     }
     return 1;
   }
@@ -251,7 +251,7 @@ export class Dispatcher {
       const frame = scratch.reserve(stored.frameBytes);
       deferred.readFrame(stored, frame, 0);
       inFlight.ready.shift();
-      consumer.sendAgain(frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs));
+      consumer.sendAgain(log, frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs), 0);
       return;
     }
     const position = inFlight.window.position[sequence & inFlight.window.mask];
@@ -260,7 +260,7 @@ export class Dispatcher {
     if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const to = at + 4 + chunk.view.getUint32(at);
-      consumer.sendAgain(chunk.buffer, at, to, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs));
+      consumer.sendAgain(log, chunk.buffer, at, to, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs), position);
     } else {
       // It is damaged on the disk, and cannot be delivered.
       inFlight.remove(sequence);
