@@ -91,6 +91,11 @@ export function bodyAt(record: Buffer, at: number): number {
   return at + BODY_OFFSET + headerSpace(record, at);
 }
 
+/** The encoded header of the record at `at`; empty if it has none. */
+export function encodedHeader(record: Buffer, at: number): Uint8Array {
+  return hasHeader(record, at) ? record.subarray(at + BODY_OFFSET + HEADER_LENGTH_BYTES, bodyAt(record, at)) : NO_BYTES;
+}
+
 /** Whether the lengths in the record at `at` fit together. Its size word says that it takes `bytes`, and all of them are there. */
 export function isWellFormed(record: Buffer, at: number, bytes: number): boolean {
   if (bytes < MESSAGE_SIZE_OVERHEAD + 4) return false;

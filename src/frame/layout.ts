@@ -1,5 +1,5 @@
 import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, FRAME_TYPE_WITH_HEADER, ID_OFFSET, MESSAGE_SIZE_OVERHEAD } from "./frame.ts";
-import { HEADER_LENGTH_BYTES } from "./header.ts";
+import { bodyAt, HEADER_LENGTH_BYTES } from "./header.ts";
 import { idTail, writeId } from "./id.ts";
 
 /** For fewer bytes than this a loop is faster than the call of a native copy (measured: equal near 30 bytes). */
@@ -37,12 +37,17 @@ export function writeMessage(
   return at + BODY_OFFSET + bodyBytes;
 }
 
+/** Bytes of a record. @param header encoded; empty: none */
+export function recordBytes(header: Uint8Array, bodyBytes: number): number {
+  return BODY_OFFSET + (header.length === 0 ? 0 : HEADER_LENGTH_BYTES + header.length) + bodyBytes;
+}
+
 /**
- * Like writeMessage(), for a message with a header (header.ts).
+ * Like writeMessage(), for a message that may have a header (header.ts).
  *
- * @param header encoded; at least two bytes
+ * @param header encoded; empty: none
  */
-export function writeMessageWithHeader(
+export function writeRecord(
   target: Buffer,
   view: DataView,
   at: number,
@@ -54,6 +59,7 @@ export function writeMessageWithHeader(
   sequence: number,
   time: Timestamp,
 ): number {
+  if (header.length === 0) return writeMessage(target, view, at, source, from, bodyBytes, prefix, sequence, time);
   const bodyAt = at + BODY_OFFSET + HEADER_LENGTH_BYTES + header.length;
   view.setUint32(at, bodyAt + bodyBytes - at - 4);
   view.setUint32(at + 4, FRAME_TYPE_WITH_HEADER);
@@ -65,6 +71,22 @@ export function writeMessageWithHeader(
   copyBytes(header, 0, target, at + BODY_OFFSET + HEADER_LENGTH_BYTES, header.length);
   copyBytes(source, from, target, bodyAt, bodyBytes);
   return bodyAt + bodyBytes;
+}
+
+/**
+ * Copies the record in [from, to) as a message frame without its header.
+ *
+ * @param target has `to - from` bytes at `at`
+ * @returns where the frame ends in `target`
+ */
+export function writeWithoutHeader(record: Buffer, from: number, to: number, target: Buffer, view: DataView, at: number): number {
+  const bodyFrom = bodyAt(record, from);
+  record.copy(target, at, from, from + BODY_OFFSET);
+  record.copy(target, at + BODY_OFFSET, bodyFrom, to);
+  const end = at + BODY_OFFSET + to - bodyFrom;
+  view.setUint32(at, end - at - 4);
+  view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
+  return end;
 }
 
 /**

@@ -14,7 +14,7 @@ import {
   type MessageHeader,
   NO_BYTES,
 } from "../../src/frame/header.ts";
-import { writeMessage, writeMessageWithHeader } from "../../src/frame/layout.ts";
+import { writeMessage, writeRecord } from "../../src/frame/layout.ts";
 import { Random } from "../support/random.ts";
 
 const RANDOM_SEED = 20_261;
@@ -25,7 +25,7 @@ function recordWith(header: MessageHeader, offset = 0): Buffer {
   const encoded = encodeHeader(header);
   const record = Buffer.alloc(offset + BODY_OFFSET + 4 + encoded.length + BODY.length);
   const view = new DataView(record.buffer, record.byteOffset, record.length);
-  expect(writeMessageWithHeader(record, view, offset, encoded, BODY, 0, BODY.length, 5, 77, TIME)).toBe(record.length);
+  expect(writeRecord(record, view, offset, encoded, BODY, 0, BODY.length, 5, 77, TIME)).toBe(record.length);
   return record;
 }
 

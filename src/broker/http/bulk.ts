@@ -1,4 +1,4 @@
-import { BODY_OFFSET } from "../../frame/frame.ts";
+import { bodyAt, encodedHeader } from "../../frame/header.ts";
 import { json, Refusal } from "../../http/server/reply.ts";
 import { recordAt } from "../storage/log/records.ts";
 import { messageOfId } from "../topics/inspect/log-position.ts";
@@ -73,8 +73,9 @@ export async function copyMessages(call: HttpCall): Promise<Response> {
     if (message === undefined) throw new Refusal(400, "INVALID_ARG_ID");
     const record = recordAt(message.partition.log, message.sequence);
     if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
-    const body = record.buffer.subarray(record.from + BODY_OFFSET, record.to);
-    return call.broker.publishing.publish(to.nextPartition(), "", body, delayMs);
+    const { buffer, from } = record;
+    const body = buffer.subarray(bodyAt(buffer, from), record.to);
+    return call.broker.publishing.publish(to.nextPartition(), "", body, delayMs, undefined, encodedHeader(buffer, from));
   };
   return forEach(call, ids, PUBLISHED_AT_ONCE, `copied to ${to.name}`, copy);
 }

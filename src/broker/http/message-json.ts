@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { encodeJson } from "../../base/go/json.ts";
-import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { bodyAt, HeaderReader } from "../../frame/header.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
 import type { MessageStatus } from "../topics/inspect/message-status.ts";
@@ -71,9 +72,34 @@ export function messageJson(
     sequence,
     timestamp: timestampOf(frame, from),
     ...more,
-    size: to - from - BODY_OFFSET,
+    ...headerFacts(frame, from),
+    size: to - bodyAt(frame, from),
   });
-  return `${facts.slice(0, -1)},${bodyJson(frame.subarray(from + BODY_OFFSET, to), format)}}`;
+  return `${facts.slice(0, -1)},${bodyJson(frame.subarray(bodyAt(frame, from), to), format)}}`;
+}
+
+/** What a message's header says; nothing for a message without one. */
+function headerFacts(frame: Buffer, from: number): object {
+  const header = new HeaderReader();
+  if (!header.read(frame, from)) return {};
+  const { traceId } = header;
+  const text = frame.toString("utf8", header.textFrom, header.textTo);
+  return {
+    ...(header.keyTo > header.keyFrom ? { key: frame.toString("utf8", header.keyFrom, header.keyTo) } : {}),
+    ...(header.tagTo > header.tagFrom ? { tag: frame.toString("utf8", header.tagFrom, header.tagTo) } : {}),
+    // A number of JSON cannot hold it.
+    ...(traceId === 0n ? {} : { trace_id: `${traceId}` }),
+    ...(text === "" ? {} : { headers: parsedOr(text) }),
+  };
+}
+
+/** A header's value, or its text if it is not JSON. */
+function parsedOr(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The status of a message in a channel: who has it, since when, and until when. */

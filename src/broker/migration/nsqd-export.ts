@@ -66,7 +66,7 @@ export async function exportNsqdData(options: BrokerOptions, target: string, max
 
 class NsqdExport {
   private readonly disk: Disk = new OverlayDisk(systemDisk);
-  private readonly counts: ExportCounts = { messages: 0, deferred: 0, unreadable: 0, largestBodyBytes: 0 };
+  private readonly counts: ExportCounts = { messages: 0, deferred: 0, unreadable: 0, largestBodyBytes: 0, headersLost: 0 };
   private readonly pace: Pace;
   private readonly recycler: Recycler;
   private readonly journaled: JournalContents;
@@ -161,9 +161,10 @@ class NsqdExport {
   /** Says what was exported and what nsqd does not keep. @returns the number of problems */
   private tell(topics: number, channels: number): number {
     const { counts, logger, target } = this;
-    const { messages, deferred, unreadable, largestBodyBytes } = counts;
+    const { messages, deferred, unreadable, largestBodyBytes, headersLost } = counts;
     if (deferred > 0)
       logger.info(`${deferred} of the messages are deferred; nsqd does not store when they are due, and delivers them at once`);
+    if (headersLost > 0) logger.info(`${headersLost} messages had headers, which nsqd does not have: their bodies were exported without`);
     if (largestBodyBytes > NSQD_MAX_MSG_BYTES) {
       logger.info(
         `the largest body has ${largestBodyBytes} bytes; start nsqd with --max-msg-size=${largestBodyBytes} or more, or it gives up that file`,

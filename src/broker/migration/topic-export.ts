@@ -1,5 +1,7 @@
 import { BODY_OFFSET, ID_OFFSET, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { hasHeader } from "../../frame/header.ts";
 import { useIdPrefix, writeId } from "../../frame/id.ts";
+import { writeWithoutHeader } from "../../frame/layout.ts";
 import { createDiskqueue, type DiskqueueWriter } from "../../nsqd-data/diskqueue-writer.ts";
 import { KIND_PUBLISH, type ScannedEntry } from "../storage/deferred/entry.ts";
 import { visitRecords } from "../storage/log/records.ts";
@@ -26,6 +28,8 @@ export interface ExportCounts {
   /** Messages that a channel has still to get and that cannot be read. */
   unreadable: number;
   largestBodyBytes: number;
+  /** Messages whose header was left out: nsqd has none. */
+  headersLost: number;
 }
 
 export interface TopicExportParts {
@@ -137,6 +141,13 @@ export class TopicExport {
    */
   private write(buffer: Buffer, at: number, bytes: number, throughTopic: boolean): void {
     const { counts } = this.parts;
+    if (hasHeader(buffer, at)) {
+      // nsqd has no headers.
+      const plain = Buffer.alloc(bytes);
+      const plainBytes = writeWithoutHeader(buffer, at, at + bytes, plain, new DataView(plain.buffer, plain.byteOffset), 0);
+      counts.headersLost++;
+      return this.write(plain, 0, plainBytes, throughTopic);
+    }
     counts.largestBodyBytes = Math.max(counts.largestBodyBytes, bytes - BODY_OFFSET);
     const from = at + TIMESTAMP_OFFSET;
     const length = bytes - TIMESTAMP_OFFSET;

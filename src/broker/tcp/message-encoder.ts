@@ -1,6 +1,7 @@
 import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
 import { bodyAt, HeaderReader, hasHeader } from "../../frame/header.ts";
 import { readSequence } from "../../frame/id.ts";
+import { writeWithoutHeader } from "../../frame/layout.ts";
 
 /**
  * The frames of messages, for clients that do not get records as they are. NSQ's clients get them so, unless they have headers: those
@@ -31,13 +32,7 @@ export const PLAIN_ENCODER: MessageEncoder = {
   extraBytes: 0,
 
   encode(record: Buffer, from: number, to: number, _position: number, target: Buffer, view: DataView, at: number): number {
-    const bodyFrom = bodyAt(record, from);
-    record.copy(target, at, from, from + BODY_OFFSET);
-    record.copy(target, at + BODY_OFFSET, bodyFrom, to);
-    const end = at + BODY_OFFSET + to - bodyFrom;
-    view.setUint32(at, end - at - 4);
-    view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
-    return end;
+    return writeWithoutHeader(record, from, to, target, view, at);
   },
 };
 

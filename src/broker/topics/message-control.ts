@@ -1,4 +1,5 @@
-import { BODY_OFFSET, ID_OFFSET, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
+import { ID_OFFSET, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
+import { bodyAt, encodedHeader } from "../../frame/header.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
@@ -96,8 +97,15 @@ export class MessageControl {
     if (record === undefined) throw new OperatorError("MESSAGE_NOT_FOUND");
     const { buffer, from, to: end } = record;
     const id = buffer.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES);
-    const body = buffer.subarray(from + BODY_OFFSET, end);
-    await this.parts.publishing.publish(to.nextPartition(), `move ${partition.topic.name} ${channel.name} ${id}`, body, 0);
+    const body = buffer.subarray(bodyAt(buffer, from), end);
+    await this.parts.publishing.publish(
+      to.nextPartition(),
+      `move ${partition.topic.name} ${channel.name} ${id}`,
+      body,
+      0,
+      undefined,
+      encodedHeader(buffer, from),
+    );
     await this.finish(channel, sequence, by);
   }
 

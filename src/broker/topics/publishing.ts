@@ -1,6 +1,6 @@
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
-import { BODY_OFFSET } from "../../frame/frame.ts";
-import { writeMessage } from "../../frame/layout.ts";
+import { NO_BYTES } from "../../frame/header.ts";
+import { recordBytes, writeRecord } from "../../frame/layout.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
@@ -137,33 +137,24 @@ export class Publishing {
    *
    * @param key idempotency key; empty: none. A publish whose key was seen before is not appended again
    * @param origin who publishes, for a trace
+   * @param header encoded (frame/header.ts); empty: none
    * @returns what its acknowledgement waits for; `appended` is 0 for a repetition
    */
-  append(partition: TopicPartition, key: string, source: Uint8Array, from: number, to: number, origin?: Origin): PendingPublish {
-    const pending = partition.pendingPub;
-    const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
-    if (earlier !== undefined) return earlier;
-    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
-    partition.publish(source, from, to - from, this.parts.turn.time);
-    this.appended = 1;
-    return pending;
-  }
-
-  /** Like append(), for a message with a header. @param header encoded (frame/header.ts) */
-  appendWithHeader(
+  append(
     partition: TopicPartition,
     key: string,
-    header: Uint8Array,
     source: Uint8Array,
     from: number,
     to: number,
     origin?: Origin,
+    header: Uint8Array = NO_BYTES,
   ): PendingPublish {
     const pending = partition.pendingPub;
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
-    partition.publishWithHeader(header, source, from, to - from, this.parts.turn.time, false);
+    if (header.length === 0) partition.publish(source, from, to - from, this.parts.turn.time);
+    else partition.publishWithHeader(header, source, from, to - from, this.parts.turn.time, false);
     this.appended = 1;
     return pending;
   }
@@ -215,6 +206,7 @@ export class Publishing {
     to: number,
     deferMs: number,
     origin?: Origin,
+    header: Uint8Array = NO_BYTES,
   ): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? partition.deferredPublishes.pending : partition.pendingDpub;
@@ -224,13 +216,13 @@ export class Publishing {
     this.appended = 1;
     if (deferMs > 0) {
       partition.trace?.deferred(origin, partition.deferredPublishes.nextNumber, deferMs);
-      const length = BODY_OFFSET + to - from;
+      const length = recordBytes(header, to - from);
       const frame = scratch.reserve(length);
-      writeMessage(frame, scratch.view, 0, source, from, to - from, partition.log.prefix, 0, turn.time);
+      writeRecord(frame, scratch.view, 0, header, source, from, to - from, partition.log.prefix, 0, turn.time);
       partition.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
       partition.trace?.published(origin, partition.log.next, 1);
-      partition.publish(source, from, to - from, turn.time);
+      partition.publishWithHeader(header, source, from, to - from, turn.time, false);
     }
     return pending;
   }
@@ -291,16 +283,24 @@ export class Publishing {
    * @param key idempotency key; empty: none
    * @param deferMs delay of its delivery
    * @param origin who publishes, for a trace
+   * @param header encoded (frame/header.ts); empty: none
    * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
    */
-  publish(partition: TopicPartition, key: string, body: Uint8Array, deferMs: number, origin?: Origin): Promise<void> {
+  publish(
+    partition: TopicPartition,
+    key: string,
+    body: Uint8Array,
+    deferMs: number,
+    origin?: Origin,
+    header: Uint8Array = NO_BYTES,
+  ): Promise<void> {
     const refusal = this.refusalFor(partition.topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     return this.untilDone(
       deferMs > 0
-        ? this.defer(partition, key, body, 0, body.length, deferMs, origin)
-        : this.append(partition, key, body, 0, body.length, origin),
+        ? this.defer(partition, key, body, 0, body.length, deferMs, origin, header)
+        : this.append(partition, key, body, 0, body.length, origin, header),
     );
   }
 

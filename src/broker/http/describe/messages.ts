@@ -37,7 +37,11 @@ const MESSAGE = {
   id: { ...MESSAGE_ID, type: ["string", "null"], description: "null for a deferred publish, which is not in the log yet" },
   sequence: orNull(COUNT),
   timestamp: { type: "string", description: "When it was published: RFC 3339 with nanoseconds" },
-  size: COUNT,
+  key: optional({ ...STRING, description: "What the producer said that the message belongs to" }),
+  tag: optional({ ...STRING, description: "Which consumers are to get it" }),
+  trace_id: optional({ ...STRING, description: "The producer's, a decimal number of 64 bits" }),
+  headers: optional({ description: "What the producer sent as its headers, usually an object" }),
+  size: { ...COUNT, description: "Bytes of its body" },
   encoding: optional(oneOf("base64")),
   body: ANYTHING,
 };

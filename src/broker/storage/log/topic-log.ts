@@ -1,8 +1,8 @@
 import type { Clock } from "../../../base/clock.ts";
 import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
-import { HEADER_LENGTH_BYTES } from "../../../frame/header.ts";
+import { hasHeader } from "../../../frame/header.ts";
 import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
-import { type Timestamp, writeMessage, writeMessages, writeMessageWithHeader } from "../../../frame/layout.ts";
+import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
@@ -47,8 +47,8 @@ export class TopicLog implements JournaledLog {
   /** Other prefixes that records are known to have. There are at most as many as node ids. */
   private readonly earlierPrefixes: number[] = [];
   private sizeClass = 0;
-  /** Some of its records may have headers, so that runs of them have to be looked at. */
-  mayHaveHeaders = false;
+  /** Some of its records may have headers, so that runs of them have to be looked at. Of an earlier run's records nothing is known. */
+  mayHaveHeaders: boolean;
   /** The next message to be appended belongs to the same MPUB as the one before. */
   private insideBatch = false;
   private tailSinceMs = 0;
@@ -68,6 +68,7 @@ export class TopicLog implements JournaledLog {
     useIdPrefix(prefix);
     this.next = this.committedNext = this.writtenNext = this.firstOfRun = files?.nextSequence ?? firstSequence;
     this.end = this.committedEnd = this.writtenEnd = files?.endPosition ?? 0;
+    this.mayHaveHeaders = files !== undefined && files.nextSequence > files.startSequence;
   }
 
   get topicId(): number {
@@ -129,12 +130,11 @@ export class TopicLog implements JournaledLog {
    */
   appendWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
     this.insideBatch = inBatch;
-    const chunk = this.tail(MESSAGE_OVERHEAD_BYTES + HEADER_LENGTH_BYTES + header.length + bodyBytes);
+    const chunk = this.tail(recordBytes(header, bodyBytes));
     this.insideBatch = false;
-    if (header.length === 0) return this.append(source, from, bodyBytes, time);
-    this.mayHaveHeaders = true;
+    if (header.length > 0) this.mayHaveHeaders = true;
     const at = (chunk.end - chunk.start) | 0;
-    const to = writeMessageWithHeader(chunk.buffer, chunk.view, at, header, source, from, bodyBytes, this.prefix, this.next, time);
+    const to = writeRecord(chunk.buffer, chunk.view, at, header, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;
     this.end = chunk.end = chunk.start + to;
   }
@@ -161,6 +161,7 @@ export class TopicLog implements JournaledLog {
 
   /** Appends a complete frame, that of a deferred publish that falls due. @param writeId writes the id for the sequence `next` into it */
   appendFrame(frame: Buffer, writeId: (view: DataView, at: number) => void): void {
+    if (hasHeader(frame, 0)) this.mayHaveHeaders = true;
     const chunk = this.tail(frame.length);
     const at = (chunk.end - chunk.start) | 0;
     frame.copy(chunk.buffer, at);

@@ -1,0 +1,110 @@
+import { expect, test } from "bun:test";
+import { encodeHeader, type MessageHeader, NO_BYTES } from "../../../src/frame/header.ts";
+import { type InProcess, messages } from "../../support/in-process.ts";
+import { WithHttp } from "../../support/with-http.ts";
+
+function header(changes: Partial<MessageHeader> = {}): Buffer {
+  return encodeHeader({ traceId: 0n, key: NO_BYTES, tag: NO_BYTES, text: Buffer.from('{"a":"b"}'), ...changes });
+}
+
+async function publish({ broker }: InProcess, topicName: string, body: string, withHeader: Uint8Array, deferMs = 0): Promise<void> {
+  const topic = broker.publishing.topicNamed(topicName);
+  if (topic instanceof Error) throw topic;
+  await broker.publishing.publish(topic.nextPartition(), "", Buffer.from(body), deferMs, undefined, withHeader);
+}
+
+/** Publishes messages, of which every second one has a header. @returns their bodies */
+async function publishSome(started: InProcess, topicName: string, count: number): Promise<string[]> {
+  const bodies = Array.from({ length: count }, (_, i) => `${i}:${"x".repeat(i % 50)}`);
+  const all = bodies.map((body, i) => publish(started, topicName, body, i % 2 === 0 ? NO_BYTES : header({ key: Buffer.from(`k${i}`) })));
+  await Promise.all(all);
+  return bodies;
+}
+
+/** What /topic/messages says of a topic's log. */
+async function logOf({ origin }: WithHttp, topicName: string): Promise<Record<string, unknown>[]> {
+  const answer = (await (await fetch(`${origin}/topic/messages?topic=${topicName}&limit=1000`)).json()) as {
+    messages: Record<string, unknown>[];
+  };
+  return answer.messages;
+}
+
+test("a client of NSQ gets messages without their headers, in runs, again, and from the disk", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  const bodies = await publishSome(started, "t", 200);
+  const first = await started.consumer("t", "c", 200);
+  const frames = await messages(first, 200);
+  expect(frames.map(({ text }) => text)).toEqual(bodies);
+  for (const { id } of frames) first.command(`REQ ${id} 0`);
+  const again = await messages(first, 200);
+  expect(again.map(({ text }) => text).sort()).toEqual([...bodies].sort());
+  expect(new Set(again.map(({ attempts }) => attempts))).toEqual(new Set([2]));
+  first.close();
+  await server.restart();
+  const second = await started.consumer("t", "c", 200);
+  const restored = await messages(second, 200);
+  expect(restored.map(({ text }) => text).sort()).toEqual([...bodies].sort());
+});
+
+test("a message's header is shown with it", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  await publish(started, "t", "plain", NO_BYTES);
+  await publish(started, "t", "all", header({ traceId: 2n ** 64n - 1n, key: Buffer.from("order 7"), tag: Buffer.from("red") }));
+  await publish(started, "t", "no object", header({ text: Buffer.from("[1]") }));
+  const [plain, all, noObject] = await logOf(server, "t");
+  for (const name of ["key", "tag", "trace_id", "headers"]) expect(plain).not.toHaveProperty(name);
+  expect(all).toMatchObject({ key: "order 7", tag: "red", trace_id: "18446744073709551615", headers: { a: "b" }, size: 3, body: "all" });
+  expect(noObject).toMatchObject({ headers: [1], body: "no object" });
+});
+
+test("a deferred message keeps its header when it joins the log, over a restart too", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  await publish(started, "t", "later", header({ key: Buffer.from("k") }), 50);
+  await publish(started, "t", "much later", header({ key: Buffer.from("l") }), 400);
+  await server.restart();
+  const consumer = await started.consumer("t", "c", 10);
+  expect((await messages(consumer, 2)).map(({ text }) => text)).toEqual(["later", "much later"]);
+  expect((await logOf(server, "t")).map(({ key, headers }) => [key, headers])).toEqual([
+    ["k", { a: "b" }],
+    ["l", { a: "b" }],
+  ]);
+});
+
+test("a message that is moved or copied keeps its header", async () => {
+  await using server = WithHttp.start();
+  const { started, origin } = server;
+  await started.consumer("t", "c");
+  await publish(started, "t", "body", header({ key: Buffer.from("k"), tag: Buffer.from("t") }));
+  const [{ id }] = await logOf(server, "t");
+  const body = JSON.stringify({ ids: [id] });
+  for (const call of [`/messages/copy?topic=t&to=copies`, `/messages/move?topic=t&channel=c&to=moved`]) {
+    expect((await fetch(origin + call, { method: "POST", body })).status).toBe(200);
+  }
+  for (const topic of ["copies", "moved"]) {
+    expect(await logOf(server, topic)).toMatchObject([{ key: "k", tag: "t", headers: { a: "b" }, body: "body" }]);
+  }
+});
+
+test("a batch of messages with headers is one commit, in its order", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  const { publishing, turn } = started.broker as unknown as { publishing: InProcess["broker"]["publishing"]; turn: { schedule(): void } };
+  const topic = publishing.topicNamed("t");
+  if (topic instanceof Error) throw topic;
+  const source = Buffer.from("onetwothree");
+  publishing.appendItems(topic.nextPartition(), "", source, [
+    { header: header({ key: Buffer.from("1") }), from: 0, to: 3 },
+    { header: NO_BYTES, from: 3, to: 6 },
+    { header: header({ key: Buffer.from("3") }), from: 6, to: 11 },
+  ]);
+  turn.schedule();
+  await publishing.untilCommitted();
+  expect((await logOf(server, "t")).map(({ key, body }) => [key, body])).toEqual([
+    ["1", "one"],
+    [undefined, "two"],
+    ["3", "three"],
+  ]);
+});
