@@ -77,7 +77,7 @@ export function hasHeader(record: Uint8Array, at: number): boolean {
 }
 
 /** Length of the header of the record at `at`, which has one. */
-export function headerBytesOf(record: Buffer, at: number): number {
+function headerBytesOf(record: Buffer, at: number): number {
   return record.readUInt32BE(at + BODY_OFFSET);
 }
 

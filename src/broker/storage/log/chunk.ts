@@ -230,3 +230,11 @@ export class ChunkPool {
     }
   }
 }
+
+/** Position of `sequence` in a chunk that has it, or -1 if that is behind the chunk. Walks over the frames by their sizes. */
+export function positionIn(chunk: Chunk, sequence: number): number {
+  const end = chunk.end - chunk.start;
+  let at = 0;
+  for (let i = chunk.firstSequence; i < sequence && at < end; i++) at += 4 + chunk.view.getUint32(at);
+  return at < end ? chunk.start + at : -1;
+}

@@ -3,7 +3,7 @@ import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../fr
 import { hasHeader } from "../../../frame/header.ts";
 import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
 import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
-import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, UNPOOLED } from "./chunk.ts";
+import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, positionIn, UNPOOLED } from "./chunk.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
 import { ReadBlocks } from "./read-blocks.ts";
@@ -443,12 +443,4 @@ export class TopicLog implements JournaledLog {
     this.end = this.committedEnd;
     this.inJournal = false;
   }
-}
-
-/** Position of `sequence` in a chunk that has it, or -1 if that is behind the chunk. Walks over the frames by their sizes. */
-function positionIn(chunk: Chunk, sequence: number): number {
-  const end = chunk.end - chunk.start;
-  let at = 0;
-  for (let i = chunk.firstSequence; i < sequence && at < end; i++) at += 4 + chunk.view.getUint32(at);
-  return at < end ? chunk.start + at : -1;
 }
