@@ -1,5 +1,5 @@
-/** The most words of a line that are used. nsqd too ignores words behind a command's parameters. */
-const MAX_WORDS = 4;
+/** The most words of a line that are looked at: one more than any command has. nsqd too ignores words behind a command's parameters. */
+const MAX_WORDS = 6;
 
 /**
  * A command line, split at single spaces in place: into positions, not strings. One Line serves all connections, because a
@@ -15,9 +15,28 @@ export class Line {
   /** @param end offset behind the last character, before the line ending */
   set(buffer: Buffer, start: number, end: number): void {
     this.buffer = buffer;
-    let words = 0;
+    this.split(0, start, start, end);
+  }
+
+  /**
+   * Like set(), for a line whose second word has an id of any bytes, spaces and line ends included.
+   *
+   * @param idStart where the id begins
+   * @param idEnd offset behind the id; `end` is not before it
+   */
+  setWithId(buffer: Buffer, start: number, idStart: number, idEnd: number, end: number): void {
+    this.buffer = buffer;
+    this.starts[0] = start;
+    this.ends[0] = idStart - 1;
+    this.split(1, idStart, idEnd, end);
+  }
+
+  /** Finds the words from number `first` on, which begins at `start` and does not end before `search`. */
+  private split(first: number, start: number, search: number, end: number): void {
+    const { buffer } = this;
+    let words = first;
     let from = start;
-    for (let at = start; at <= end && words < MAX_WORDS; at++) {
+    for (let at = search; at <= end && words < MAX_WORDS; at++) {
       if (at < end && buffer[at] !== 0x20) continue;
       this.starts[words] = from;
       this.ends[words] = at;

@@ -28,8 +28,17 @@ test("an empty line is one empty word", () => {
   expect(lineOf("").key(0)).toBe(0);
 });
 
-test("words after the fourth are ignored", () => {
-  expect(words("a b c d e f")).toEqual(["a", "b", "c", "d"]);
+test("words after the sixth are ignored", () => {
+  expect(words("a b c d e f g")).toEqual(["a", "b", "c", "d", "e", "f"]);
+});
+
+test("an id may have spaces and line ends", () => {
+  const bytes = Buffer.concat([Buffer.from("xxREQ "), Buffer.alloc(16, " \n"), Buffer.from(" 300")]);
+  const line = new Line();
+  line.setWithId(bytes, 2, 6, 22, bytes.length);
+  expect([line.words, line.text(0), line.text(1), line.decimal(2)]).toEqual([3, "REQ", " \n".repeat(8), 300]);
+  line.setWithId(bytes, 2, 6, 22, 22);
+  expect([line.words, line.length(1)]).toEqual([2, 16]);
 });
 
 test("a word's text has one character per byte", () => {

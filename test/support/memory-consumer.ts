@@ -23,6 +23,7 @@ let deliveryCount = 0;
 export class MemoryConsumer implements Consumer {
   readonly nearness = IN_ZONE;
   readonly sampleRate = 0;
+  readonly onlyLog = undefined;
   readonly traceName = new TraceName("memory");
   inFlightCount = 0;
   readyCount = 5;

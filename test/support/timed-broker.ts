@@ -18,6 +18,7 @@ const START_MS = 1_767_225_600_000;
 export class Collector implements Consumer {
   readonly nearness = IN_ZONE;
   readonly sampleRate = 0;
+  readonly onlyLog = undefined;
   readonly traceName = new TraceName("collector");
   inFlightCount = 0;
   readonly received: { body: string; attempts: number }[] = [];

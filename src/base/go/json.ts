@@ -68,6 +68,14 @@ export function fieldsOf<Known extends Fields>(
   return values as FieldValues<Known>;
 }
 
+/** What an object has under a name, which matches in any case. @returns undefined if it has nothing there, or is no object */
+export function memberOf(document: Json, name: string): Json | undefined {
+  if (document === null || typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
+  let member: Json | undefined;
+  for (const [given, value] of Object.entries(document)) if (given.toLowerCase() === name) member = value;
+  return member;
+}
+
 /**
  * The list that an object has under a name, which matches in any case; an empty list if the object has null or nothing there.
  *
@@ -76,8 +84,7 @@ export function fieldsOf<Known extends Fields>(
 export function listOf(document: Json, name: string): Json[] | undefined {
   if (document === null) return [];
   if (typeof document !== "object" || Array.isArray(document) || document instanceof Literal) return undefined;
-  let list: Json = null;
-  for (const [given, value] of Object.entries(document)) if (given.toLowerCase() === name) list = value;
+  const list = memberOf(document, name) ?? null;
   if (list === null) return [];
   return Array.isArray(list) ? list : undefined;
 }

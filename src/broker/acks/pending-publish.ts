@@ -9,12 +9,19 @@ export interface Committed {
   readonly syncFailure: Error | undefined;
 }
 
-/** A publish that waits for its commit, and then is answered with OK or with the error of its command. */
+/** A publish that waits for its commit, and then is answered, or with the error of its command. */
 export class PendingPublish {
   constructor(
     readonly target: Committed,
     readonly command: "PUB" | "MPUB" | "DPUB",
+    /** The frame that it is answered with; undefined: OK. */
+    readonly answer?: Buffer,
   ) {}
+
+  /** Youzan's error frame: `E_PUB_FAILED <reason>`. */
+  shortErrorFrame(error: Error): Buffer {
+    return encodeFrame(FRAME_TYPE_ERROR, `E_${this.command}_FAILED ${error.message}`);
+  }
 
   /** nsqd's error frame: `E_PUB_FAILED PUB failed <reason>`. */
   errorFrame(error: Error): Buffer {

@@ -123,7 +123,8 @@ export function isoTime(ms: number): string {
 /** @param connection undefined for a client that is gone */
 function clientJson(connection: ReportedConnection | undefined): object | null {
   if (connection === undefined) return null;
-  const { clientId, hostname, remoteAddress, userAgent } = connection;
+  const { remoteAddress } = connection;
+  const { clientId, hostname, userAgent } = connection.identity;
   return { client_id: clientId, hostname, remote_address: remoteAddress, user_agent: userAgent };
 }
 

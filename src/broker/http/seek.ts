@@ -41,8 +41,10 @@ export async function setOffset(call: HttpCall): Promise<Response> {
   const body = await call.body(MAX_OFFSET_BYTES, "INVALID_OFFSET");
   const channel = existingChannel(call);
   if (body.length === 0) throw new Refusal(406, "MSG_EMPTY");
-  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString();
-  const positions = positionsOf(call, channel.topic, parseConsumeOffset(text));
+  const text = Buffer.from(body.buffer, body.byteOffset, body.byteLength).toString().trim();
+  const position = parseConsumeOffset(text);
+  if (position instanceof Error) throw new Refusal(400, position.message);
+  const positions = positionsOf(call, channel.topic, position);
   if (positions === undefined) throw new Refusal(400, `invalid consume offset:${text}`);
   return move(channel, positions);
 }

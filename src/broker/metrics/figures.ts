@@ -135,9 +135,7 @@ export class Figures {
       oldest_age_ms: this.one.oldestAgeMs,
       log_bytes: logBytes(topic),
       traced: topic.isTraced,
-      ...(this.isDetailed
-        ? { latency: [latencyOf("message_size", sizesIn(topic)), ...channelLatency([...topic.channels.values()])] }
-        : {}),
+      ...(this.isDetailed ? { latency: [latencyOf("message_size", sizesIn(topic)), ...channelLatency([...topic.channels.values()])] } : {}),
     };
   }
 

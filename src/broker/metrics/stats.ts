@@ -22,13 +22,16 @@ export interface StatsSource {
 /** A client's connection, as the statistics see it. */
 export interface ReportedConnection {
   readonly id: number;
-  readonly clientId: string;
-  readonly hostname: string;
-  readonly userAgent: string;
+  /** What it has said of itself. */
+  readonly identity: {
+    readonly clientId: string;
+    readonly hostname: string;
+    readonly userAgent: string;
+    readonly topologyRegion: string;
+    readonly topologyZone: string;
+  };
   /** `ip:port` */
   readonly remoteAddress: string;
-  readonly topologyRegion: string;
-  readonly topologyZone: string;
   readonly state: number;
   readonly readyCount: number;
   readonly inFlightCount: number;
@@ -334,9 +337,10 @@ export function* producersOf({ listener }: StatsSource): Generator<ReportedConne
 export function readClient(connection: ReportedConnection, { topicName, withErrors }: Shown): ClientStats {
   const published: PublishedCount[] = [];
   for (const [topic, count] of connection.publisher.counts) if (topicName === "" || topic === topicName) published.push({ topic, count });
+  const { clientId, hostname, userAgent, topologyRegion, topologyZone } = connection.identity;
   return {
-    client_id: connection.clientId,
-    hostname: connection.hostname,
+    client_id: clientId,
+    hostname,
     version: "V2",
     remote_address: connection.remoteAddress,
     state: connection.state,
@@ -349,10 +353,10 @@ export function readClient(connection: ReportedConnection, { topicName, withErro
     sample_rate: connection.sampleRate,
     deflate: connection.compression?.layer === "deflate",
     snappy: connection.compression?.layer === "snappy",
-    user_agent: connection.userAgent,
+    user_agent: userAgent,
     ...readAuth(connection),
-    ...(connection.topologyRegion === "" ? {} : { topology_region: connection.topologyRegion }),
-    ...(connection.topologyZone === "" ? {} : { topology_zone: connection.topologyZone }),
+    ...(topologyRegion === "" ? {} : { topology_region: topologyRegion }),
+    ...(topologyZone === "" ? {} : { topology_zone: topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
     ...(withErrors ? { publish_errors: connection.publishErrors } : {}),
     tls: connection.tls !== undefined,

@@ -4,22 +4,23 @@ import type { LogFields, Logger, LogSubject } from "../../base/logger.ts";
 import { isAboutPublish, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
-import { DRAINING, type PendingPublish, PublishError } from "../acks/pending-publish.ts";
+import type { PendingPublish } from "../acks/pending-publish.ts";
 import type { ClientFacts } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import { IN_ZONE } from "../topics/locality.ts";
-import type { Topic } from "../topics/topic.ts";
 import { TraceName } from "../trace/trace-name.ts";
 import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
 import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
 import type { ClientServices } from "./client-services.ts";
+import { ClientTopics } from "./client-topics.ts";
 import { STATE_INIT } from "./commands/client.ts";
 import type { ConnectionHost } from "./connection-host.ts";
 import { type DecodedClient, Decoder } from "./decoder.ts";
+import { Identity } from "./identity.ts";
+import type { MessageEncoder } from "./message-encoder.ts";
 import { MessageFraming } from "./message-framing.ts";
 import { type AcknowledgedClient, OK_FRAME, PendingAcks } from "./pending-acks.ts";
 import { Publisher } from "./publisher.ts";
@@ -46,18 +47,11 @@ export class Connection
 {
   state = STATE_INIT;
   channel: Channel | undefined;
-  clientId: string;
-  hostname: string;
-  userAgent = "";
-  topologyRegion = "";
-  topologyZone = "";
-  /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts): of the consumers that are ready, only the nearest get messages. */
-  nearness: number;
+  onlyLog: TopicLog | undefined;
+  readonly identity: Identity;
   sampleRate = 0;
   heartbeatIntervalMs = CLIENT_TIMEOUT_MS / 2;
   msgTimeoutMs: number;
-  outputBufferSizeBytes = 16 * 1024;
-  outputBufferTimeoutMs: number;
   readonly connectTimeMs = Date.now();
 
   readyCount = 0;
@@ -84,10 +78,11 @@ export class Connection
   readonly logger: Logger;
   readonly decoder: Decoder;
   readonly publisher: Publisher;
+  readonly topics: ClientTopics;
   /** Undefined unless IDENTIFY agreed on any. */
   private layers: Layers | undefined;
   private readonly outbox: Outbox;
-  readonly framing: MessageFraming;
+  private readonly framing: MessageFraming;
   private readonly acks: PendingAcks;
   private readonly remoteIp: string;
   private ownTraceName: TraceName | undefined;
@@ -107,16 +102,15 @@ export class Connection
     const { options, authority, locality, turn, logger } = services;
     this.options = options;
     this.logger = logger;
-    this.nearness = locality?.nearness("", "") ?? IN_ZONE;
     this.auth = authority === undefined ? undefined : new ClientAuth(this, { authority, turn, logger });
     this.outbox = new Outbox(transport, services.chunks);
     this.framing = new MessageFraming(this.outbox, services.scratch);
     this.acks = new PendingAcks(this, this.outbox, services);
     this.publisher = new Publisher(services, this.auth, this.acks, this);
     this.remoteIp = remoteAddress.slice(0, Math.max(0, remoteAddress.lastIndexOf(":"))).replace(/^\[|\]$/g, "");
-    this.clientId = this.hostname = this.remoteIp;
+    this.topics = new ClientTopics(services);
+    this.identity = new Identity(this.remoteIp, options.outputBufferTimeoutMs, locality);
     this.msgTimeoutMs = options.msgTimeoutMs;
-    this.outputBufferTimeoutMs = options.outputBufferTimeoutMs;
     this.isTlsRequired = tlsRequirement(options) !== "false";
     this.decoder = new Decoder(this, services);
     this.deadlines = new ClientDeadlines(this);
@@ -125,7 +119,8 @@ export class Connection
 
   /** What traces call the client, by what it has said of itself until it is first traced. */
   get traceName(): TraceName {
-    this.ownTraceName ??= new TraceName(`${this.clientId} on ${this.hostname} (${this.remoteAddress})`);
+    const { clientId, hostname } = this.identity;
+    this.ownTraceName ??= new TraceName(`${clientId} on ${hostname} (${this.remoteAddress})`);
     return this.ownTraceName;
   }
 
@@ -136,6 +131,10 @@ export class Connection
   /** The client has said which protocol it speaks. */
   get hasSpoken(): boolean {
     return this.decoder.hasMagic;
+  }
+
+  get nearness(): number {
+    return this.identity.nearness;
   }
 
   /** How many messages the client can be given now. */
@@ -312,21 +311,17 @@ export class Connection
     return { remoteIp: this.remoteIp, tls: tls !== undefined, commonName: tls?.commonName ?? "" };
   }
 
-  openTopic(name: string): Topic {
-    if (this.services.publishing.isDraining) throw new PublishError(DRAINING);
-    return this.services.registry.topic(name);
+  speakYouzan(): void {
+    this.decoder.speaksYouzan = this.acks.isYouzan = true;
   }
 
-  get isLocated(): boolean {
-    return this.services.locality !== undefined;
+  get hasRawIds(): boolean {
+    return this.decoder.hasRawIds;
   }
 
-  setLocation(region: string, zone: string): void {
-    const { locality } = this.services;
-    if (locality === undefined) return;
-    this.topologyRegion = region;
-    this.topologyZone = zone;
-    this.nearness = locality.nearness(region, zone);
+  useYouzanFrames(encoderFor: (log: TopicLog) => MessageEncoder): void {
+    this.framing.encoderFor = encoderFor;
+    this.decoder.hasRawIds = true;
   }
 
   setReady(count: number): void {

@@ -1,23 +1,14 @@
 import type { Logger } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
-import { encodeFrame, FRAME_TYPE_ERROR, MAGIC_V2 } from "../../frame/frame.ts";
+import { encodeFrame, FRAME_TYPE_ERROR, MAGIC_V2, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { Line } from "../../frame/line.ts";
 import { PieceBuffer } from "../../net/piece-buffer.ts";
 import type { Chunk, ChunkPool } from "../storage/log/chunk.ts";
-import { AUTH } from "./commands/auth.ts";
 import type { CommandClient } from "./commands/client.ts";
-import { CLS } from "./commands/cls.ts";
 import { type BodyCommand, type Command, WAIT } from "./commands/command.ts";
-import { DPUB } from "./commands/dpub.ts";
-import { FIN, FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
+import { findCommand, findYouzanCommand, findYouzanVerb } from "./commands/commands.ts";
+import { FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
 import { IDENTIFY } from "./commands/identify.ts";
-import { MPUB } from "./commands/mpub.ts";
-import { NOP } from "./commands/nop.ts";
-import { PUB } from "./commands/pub.ts";
-import { RDY } from "./commands/rdy.ts";
-import { REQ } from "./commands/req.ts";
-import { SUB } from "./commands/sub.ts";
-import { TOUCH } from "./commands/touch.ts";
 
 /** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
 const MAX_LINE_BYTES = 16 * 1024;
@@ -37,6 +28,14 @@ const IGNORED = 5;
 
 /** Filled by each line in turn: a line is executed before the next one is decoded. */
 const line = new Line();
+
+/** The verbs that a raw id follows, with their spaces. */
+const FIN_VERB = Buffer.from("FIN ");
+const REQ_VERB = Buffer.from("REQ ");
+const TOUCH_VERB = Buffer.from("TOUCH ");
+const LONGEST_VERB_BYTES = TOUCH_VERB.length;
+/** The beginning of a line that came in pieces. */
+const verb = Buffer.alloc(LONGEST_VERB_BYTES);
 
 /** The client whose bytes are decoded. */
 export type DecodedClient = CommandClient & {
@@ -66,6 +65,11 @@ export class Decoder {
   lastCommandMs: number;
   /** The client ended its side while a command waited. */
   inputEnded = false;
+
+  /** The client speaks Youzan's form of the protocol. */
+  speaksYouzan = false;
+  /** The ids in FIN, REQ and TOUCH are 16 bytes of any kind, line ends included. */
+  hasRawIds = false;
 
   private mode = MAGIC;
   /** Bytes of a magic, a line or a size word that is not complete. */
@@ -128,7 +132,7 @@ export class Decoder {
       if (this.mode === COMMAND) {
         let finished = 0;
         // A FIN is the commonest line by far. It is decoded without a search for its end.
-        if (this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
+        if (!this.hasRawIds && this.partialBytes === 0 && end - at >= FIN_LINE_BYTES && isFinLine(data, at)) {
           // One view for all that the socket delivered: FINs out of order must not cost one each.
           if (end - at >= 2 * FIN_LINE_BYTES) view ??= new DataView(data.buffer, data.byteOffset, data.byteLength);
           finished = finishLines(client, data, view, at, end);
@@ -204,7 +208,7 @@ export class Decoder {
   }
 
   private decodeLine(data: Buffer, at: number, end: number): number {
-    let stop = at;
+    let stop = this.hasRawIds ? this.skipRawId(data, at, end) : at;
     while (stop < end && data[stop] !== LF) stop++;
     const length = this.partialBytes + stop - at;
     if (length >= MAX_LINE_BYTES) {
@@ -222,6 +226,20 @@ export class Decoder {
       this.execute(data, at, stop);
     }
     return stop + 1;
+  }
+
+  /** Where the end of a line is to be looked for: behind its raw id, if it has one. */
+  private skipRawId(data: Buffer, at: number, end: number): number {
+    const { partialBytes } = this;
+    if (partialBytes === 0) return Math.min(end, at + rawIdEnd(data, at, end));
+    // A verb may come in pieces. What was kept of it ends before its id, or has all of the verb.
+    if (partialBytes < LONGEST_VERB_BYTES) {
+      const added = Math.min(end - at, LONGEST_VERB_BYTES - partialBytes);
+      verb.set((this.partial as Buffer).subarray(0, partialBytes));
+      verb.set(data.subarray(at, at + added), partialBytes);
+      return Math.min(end, at + Math.max(0, rawIdEnd(verb, 0, partialBytes + added) - partialBytes));
+    }
+    return Math.min(end, at + Math.max(0, rawIdEnd(this.partial as Buffer, 0, partialBytes) - partialBytes));
   }
 
   private decodeSize(data: Buffer, at: number, end: number): number {
@@ -303,16 +321,18 @@ export class Decoder {
 
   private execute(buffer: Buffer, start: number, lineEnd: number): void {
     const { client } = this;
+    const idEnd = this.hasRawIds ? start + rawIdEnd(buffer, start, lineEnd) : start;
     let end = lineEnd;
-    if (end > start && buffer[end - 1] === CR) end--;
-    line.set(buffer, start, end);
+    if (end > idEnd && buffer[end - 1] === CR) end--;
+    if (idEnd > start) line.setWithId(buffer, start, idEnd - MESSAGE_ID_BYTES, idEnd, end);
+    else line.set(buffer, start, end);
     this.lastCommandMs = this.services.turn.nowMs;
-    const command = findCommand(line);
+    const command = this.speaksYouzan ? findYouzanCommand(line) : (findCommand(line) ?? this.startYouzan());
     if (client.isTlsRequired && command !== IDENTIFY) {
       return this.fail(fatal("E_INVALID", `cannot ${line.text(0)} in current state (TLS required)`));
     }
     if (command === undefined) {
-      return this.fail(fatal("E_INVALID", `invalid command ${line.text(0)}`));
+      return this.fail(fatal("E_INVALID", `invalid command ${this.speaksYouzan ? wordsAsBytes(buffer, start, end) : line.text(0)}`));
     }
     const result = command.execute(client, line);
     if (result !== undefined) return result === WAIT ? this.postpone(undefined, buffer, start, lineEnd) : this.fail(result);
@@ -320,6 +340,13 @@ export class Decoder {
       this.command = command as BodyCommand;
       this.mode = SIZE;
     }
+  }
+
+  /** A command that NSQ does not have: one of Youzan's is the first sign of such a client. */
+  private startYouzan(): Command | undefined {
+    const command = findYouzanVerb(line);
+    if (command !== undefined) this.client.speakYouzan();
+    return command;
   }
 
   private executeBody(command: BodyCommand, buffer: Buffer, from: number, to: number): void {
@@ -344,41 +371,20 @@ export class Decoder {
   }
 }
 
-/** The command that a line begins with. The names are case-sensitive, as in nsqd. */
-function findCommand(line: Line): Command | undefined {
-  switch (line.length(0)) {
-    case 3:
-      switch (line.key(0)) {
-        case 0x46494e:
-          return FIN;
-        case 0x524459:
-          return RDY;
-        case 0x505542:
-          return PUB;
-        case 0x524551:
-          return REQ;
-        case 0x4e4f50:
-          return NOP;
-        case 0x535542:
-          return SUB;
-        case 0x434c53:
-          return CLS;
-      }
-      return undefined;
-    case 4:
-      switch (line.key(0)) {
-        case 0x4d505542:
-          return MPUB;
-        case 0x44505542:
-          return DPUB;
-        case 0x41555448:
-          return AUTH;
-      }
-      return undefined;
-    case 5:
-      return line.text(0) === "TOUCH" ? TOUCH : undefined;
-    case 8:
-      return line.text(0) === "IDENTIFY" ? IDENTIFY : undefined;
-  }
-  return undefined;
+/** How many bytes a line has up to the end of its raw id; 0 if it has none, or if too little of [start, end) is there to tell. */
+function rawIdEnd(bytes: Buffer, start: number, end: number): number {
+  if (begins(bytes, start, end, FIN_VERB) || begins(bytes, start, end, REQ_VERB)) return FIN_VERB.length + MESSAGE_ID_BYTES;
+  return begins(bytes, start, end, TOUCH_VERB) ? TOUCH_VERB.length + MESSAGE_ID_BYTES : 0;
+}
+
+function begins(bytes: Buffer, start: number, end: number, expected: Buffer): boolean {
+  if (end - start < expected.length) return false;
+  for (let i = 0; i < expected.length; i++) if (bytes[start + i] !== expected[i]) return false;
+  return true;
+}
+
+/** The words of a line as Go prints lists of bytes. */
+function wordsAsBytes(buffer: Buffer, start: number, end: number): string {
+  const words = buffer.toString("latin1", start, end).split(" ");
+  return `[${words.map((word) => `[${Buffer.from(word, "latin1").join(" ")}]`).join(" ")}]`;
 }

@@ -53,11 +53,13 @@ export class ExtendedEncoder implements MessageEncoder {
    * @param partition its index
    * @param isExtended whether frames have a version byte and a header
    * @param isDetailed whether frames have offset and raw size
+   * @param isTopicExtended whether the topic was made for messages with headers, which counts in raw sizes
    */
   constructor(
     private readonly partition: number,
     private readonly isExtended: boolean,
     private readonly isDetailed: boolean,
+    private readonly isTopicExtended: boolean,
   ) {}
 
   encode(record: Buffer, from: number, to: number, position: number, target: Buffer, view: DataView, at: number): number {
@@ -83,7 +85,7 @@ export class ExtendedEncoder implements MessageEncoder {
     if (this.isDetailed) {
       view.setUint32(next, Math.floor(position / 2 ** 32));
       view.setUint32(next + 4, position % 2 ** 32);
-      view.setUint32(next + 8, rawBytes(to - bodyFrom, textBytes, this.isExtended));
+      view.setUint32(next + 8, rawBytes(to - bodyFrom, textBytes, this.isTopicExtended));
       next += 12;
     }
     record.copy(target, next, bodyFrom, to);
@@ -94,8 +96,22 @@ export class ExtendedEncoder implements MessageEncoder {
 }
 
 /** What a message takes in Youzan's log, which producers and consumers are told. */
-export function rawBytes(bodyBytes: number, textBytes: number, isExtended: boolean): number {
-  return RAW_OVERHEAD + bodyBytes + (isExtended ? 1 + (textBytes === 0 ? 0 : 2 + textBytes) : 0);
+export function rawBytes(bodyBytes: number, textBytes: number, isTopicExtended: boolean): number {
+  const headerBytes = textBytes > 0 ? 3 + textBytes : isTopicExtended ? 1 : 0;
+  return RAW_OVERHEAD + bodyBytes + headerBytes;
+}
+
+/** The partition in Youzan's internal id at `at`; -1 for an id that no message ever has. */
+export function partitionInId(bytes: Buffer, at: number): number {
+  const high = bytes.readUInt32BE(at);
+  // Ids are signed numbers above 0.
+  if (high >= 2 ** 31 || (high === 0 && bytes.readUInt32BE(at + 4) === 0)) return -1;
+  return high >>> PARTITION_SHIFT;
+}
+
+/** The sequence in Youzan's internal id at `at`; -1 for an id that no message has. */
+export function sequenceInId(bytes: Buffer, at: number): number {
+  return (bytes.readUInt32BE(at) % 2 ** PARTITION_SHIFT) * 2 ** 32 + bytes.readUInt32BE(at + 4) - 1;
 }
 
 /** Writes Youzan's internal id. It is never 0. @param sequence of the message, modulo 2^40 */

@@ -24,6 +24,9 @@ export interface AcknowledgedClient {
  * must not overtake one of them.
  */
 export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedClient> {
+  /** A failed publish is answered in Youzan's words, and the connection goes on. */
+  isYouzan = false;
+
   constructor(
     client: AcknowledgedClient,
     private readonly outbox: Outbox,
@@ -42,8 +45,12 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
         if (fsync) this.syncUpTo = this.removed + i + 1;
         continue;
       }
-      // nsqd closes the connection after a failed publish. What came after it in the same turn is not answered.
       this.client.onPublishFailed(ack, failure);
+      if (this.isYouzan) {
+        waiting[i] = ack.shortErrorFrame(failure);
+        continue;
+      }
+      // nsqd closes the connection after a failed publish. What came after it in the same turn is not answered.
       waiting[i] = ack.errorFrame(failure);
       waiting.length = i + 1;
       this.client.closeGracefully();
@@ -60,13 +67,14 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
     let oks = 0;
     for (let i = 0; i < count; i++) {
       const ack = waiting[i];
-      if (ack instanceof PendingPublish) {
+      const frame = ack instanceof PendingPublish ? ack.answer : ack;
+      if (frame === undefined) {
         oks++;
         continue;
       }
       this.writeOks(oks);
       oks = 0;
-      this.outbox.write(ack, 0, ack.length);
+      this.outbox.write(frame, 0, frame.length);
     }
     this.writeOks(oks);
     this.remove(count);
@@ -83,6 +91,10 @@ export class PendingAcks extends AckQueue<PendingPublish | Buffer, AcknowledgedC
       const { fsync, syncFailure } = ack.target;
       if (!fsync || syncFailure === undefined) continue;
       this.client.onPublishFailed(ack, syncFailure);
+      if (this.isYouzan) {
+        waiting[i] = ack.shortErrorFrame(syncFailure);
+        continue;
+      }
       waiting[i] = ack.errorFrame(syncFailure);
       const dropped = waiting.length - i - 1;
       waiting.length = i + 1;

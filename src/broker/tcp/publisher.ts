@@ -1,13 +1,16 @@
-import type { ProtocolError } from "../../frame/error.ts";
+import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
 import type { Line } from "../../frame/line.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
 import { isValidName } from "../../frame/names.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
-import type { Publishing } from "../topics/publishing.ts";
+import type { PublishItem, Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
+import { TopicPartition } from "../topics/topic-partition.ts";
 import type { Origin } from "../trace/trace-name.ts";
 import type { ClientAuth } from "./client-auth.ts";
 import { badTopic, type CommandResult, publishFailed } from "./commands/command.ts";
+import { ANY_PARTITION, TOPIC_NOT_EXIST } from "./commands/youzan/parameters.ts";
+import { TracedAnswer } from "./traced-answer.ts";
 
 /** What publishing needs of the broker. */
 export interface PublisherServices {
@@ -24,6 +27,10 @@ export interface PublisherServices {
 interface Acks {
   add(pending: PendingPublish): void;
 }
+
+/** Youzan's answers to publishes. Where there is no text, their clients still expect the space in front of it. */
+const NOT_WRITABLE = nonFatal("E_FAILED_ON_NOT_WRITABLE", "");
+const PARTITION_NEEDED = fatal("E_BAD_PARTITION", `topic partition is not valid for multi partition: ${ANY_PARTITION}`);
 
 /** Bytes of the number of messages at the start of a batch. */
 const COUNT_BYTES = 4;
@@ -45,6 +52,8 @@ export class Publisher {
   private topicName: Buffer = Buffer.alloc(0);
   /** The counter of that topic. */
   private counter: { count: number } | undefined;
+  /** The partition that the last publish named; ANY_PARTITION: none. */
+  private partitionIndex = ANY_PARTITION;
 
   constructor(
     private readonly services: PublisherServices,
@@ -70,16 +79,27 @@ export class Publisher {
 
   /** Notes the topic that a publish's line names. The topic of the last publish costs no look-up, and no existing one a string. */
   selectTopic(command: string, line: Line): ProtocolError | undefined {
-    const { buffer } = line;
-    const start = line.start(1);
-    const end = line.end(1);
-    if (this.topic !== undefined && !this.topic.deleted && this.topic.isNamed(buffer, start, end)) return undefined;
-    const topic = this.services.registry.knownTopic(buffer, start, end);
+    if (this.isSelected(line)) return undefined;
+    const topic = this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1));
     if (topic === undefined && !isValidName(line.text(1))) return badTopic(command, line);
-    this.topic = topic;
-    this.topicName = topic?.nameBytes ?? Buffer.from(buffer.subarray(start, end));
-    this.counter = undefined;
+    this.select(topic, line);
     return undefined;
+  }
+
+  /** Notes the topic that the line of one of Youzan's clients names, and the partition. Whether they exist, checkTarget() says. */
+  selectTarget(line: Line, partition: number): void {
+    this.partitionIndex = partition;
+    if (!this.isSelected(line)) this.select(this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1)), line);
+  }
+
+  private isSelected(line: Line): boolean {
+    return this.topic !== undefined && !this.topic.deleted && this.topic.isNamed(line.buffer, line.start(1), line.end(1));
+  }
+
+  private select(topic: Topic | undefined, line: Line): void {
+    this.topic = topic;
+    this.topicName = topic?.nameBytes ?? Buffer.from(line.buffer.subarray(line.start(1), line.end(1)));
+    this.counter = undefined;
   }
 
   /** PUB: publishes the message in [from, to) to the selected topic. */
@@ -118,6 +138,74 @@ export class Publisher {
     const partition = topic.nextPartition();
     this.awaitAck(topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, this.batch.count, this.client));
     return undefined;
+  }
+
+  // ---- for Youzan's clients, which publish to what exists
+
+  /** Why nothing can be published to the selected topic and partition: there are none, or it must be named. */
+  checkTarget(): ProtocolError | undefined {
+    const { topic, partitionIndex } = this;
+    if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
+    if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) === undefined ? TOPIC_NOT_EXIST : undefined;
+    return topic.properties.ordered ? PARTITION_NEEDED : undefined;
+  }
+
+  /** Why messages with headers are refused. */
+  checkHeaders(): ProtocolError | undefined {
+    if (this.topic?.properties.extended !== false) return undefined;
+    return nonFatal("E_EXT_NOT_SUPPORT", `ext content not supported in topic ${this.topic.name}`);
+  }
+
+  /** Whether the client may publish to the selected topic. */
+  checkPermission(command: string): CommandResult {
+    return this.auth?.checkPublish(command, this.topicName);
+  }
+
+  /**
+   * Publishes the message in [from, to) to the selected partition.
+   *
+   * @param header encoded (frame/header.ts); empty: none
+   * @param textBytes of the JSON in the header
+   * @param traceId the answer has it, and says where the message is; undefined: the answer is OK
+   */
+  publishTo(header: Uint8Array, textBytes: number, bytes: Buffer, from: number, to: number, traceId?: bigint): CommandResult {
+    const partition = this.openPartition();
+    if (!(partition instanceof TopicPartition)) return partition;
+    const { publishing } = this.services;
+    const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
+    const pending = publishing.append(partition, this.key, bytes, from, to, this.client, header);
+    answer?.add(to - from, textBytes);
+    this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, traceId ?? 0n));
+    return undefined;
+  }
+
+  /** Publishes the `count` messages of a batch in [from, to), whose lengths were checked, to the selected partition. */
+  publishBatchTo(bytes: Buffer, from: number, to: number, count: number): CommandResult {
+    const partition = this.openPartition();
+    if (!(partition instanceof TopicPartition)) return partition;
+    const { publishing } = this.services;
+    this.awaitAck(partition.topic, publishing.appendBatch(partition, this.key, bytes, from + COUNT_BYTES, to, count, this.client));
+    return undefined;
+  }
+
+  /** Publishes messages with headers to the selected partition. @param isTraced the answer says where the first one is; they have no JSON */
+  publishItemsTo(bytes: Buffer, items: readonly PublishItem[], isTraced: boolean): CommandResult {
+    const partition = this.openPartition();
+    if (!(partition instanceof TopicPartition)) return partition;
+    const answer = isTraced ? new TracedAnswer(partition) : undefined;
+    const pending = this.services.publishing.appendItems(partition, "", bytes, items, this.client);
+    if (answer !== undefined) for (const { from, to } of items) answer.add(to - from, 0);
+    this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, 0n));
+    return undefined;
+  }
+
+  /** The selected partition, or why nothing can be published to it now. */
+  private openPartition(): TopicPartition | ProtocolError {
+    const { topic, partitionIndex } = this;
+    const partition = partitionIndex === ANY_PARTITION ? topic?.nextPartition() : topic?.partition(partitionIndex);
+    if (topic === undefined || partition === undefined || topic.deleted) return TOPIC_NOT_EXIST;
+    const isRefused = this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined;
+    return isRefused ? NOT_WRITABLE : partition;
   }
 
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */

@@ -151,7 +151,7 @@ test("youzan's setoffset takes its bodies", async () => {
   await finish(consumer, 4);
   const frame = 34 + 1;
   for (const [body, sequence] of [
-    ["msgcount:2", 2],
+    ["msgcount:3", 2],
     ["virtual_queue:0", 0],
     [`virtual_queue:${2 * frame}`, 2],
     [`virtual_queue:${2 * frame + 5}`, 2],

@@ -240,9 +240,9 @@ export const CHANNELS: OperationGroup = {
       summary: "Move a channel, in the form of Youzan's nsqd",
       parameters: [TOPIC, CHANNEL, PARTITION],
       body: {
-        description: "`timestamp:SECONDS`, `virtual_queue:BYTES`, `msgcount:MESSAGES`, or `special:-1` for the end",
+        description: "`timestamp:SECONDS`, `virtual_queue:BYTES`, `msgcount:N` for the Nth message, or `special:-1` for the end",
         required: true,
-        contents: { "text/plain": { type: "string", maxLength: 64, examples: ["msgcount:0"] } },
+        contents: { "text/plain": { type: "string", maxLength: 64, examples: ["msgcount:1"] } },
       },
       answer: MOVED,
       errors: {

@@ -78,7 +78,8 @@ export class Consumers {
 export function* clientMetrics({ shown, leftOut }: Consumers, text: MetricText): Generator<void> {
   const rows: string[] = [];
   for (const { topic, channel, connection } of shown) {
-    const { clientId, hostname, remoteAddress } = connection;
+    const { remoteAddress } = connection;
+    const { clientId, hostname } = connection.identity;
     rows.push(labels({ topic, channel, client_id: clientId, hostname, remote_address: remoteAddress }));
     yield;
   }

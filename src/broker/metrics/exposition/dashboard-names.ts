@@ -120,7 +120,8 @@ function* lovooClients(shown: readonly ShownConsumer[], text: MetricText): Gener
 }
 
 function clientLabels({ topic, channel, connection }: ShownConsumer): string {
-  const { compression, clientId, hostname, remoteAddress, tls } = connection;
+  const { compression, remoteAddress, tls } = connection;
+  const { clientId, hostname } = connection.identity;
   return labels({
     ...{
       type: "client",

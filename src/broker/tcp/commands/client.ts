@@ -1,9 +1,12 @@
 import type { Logger, LogSubject } from "../../../base/logger.ts";
 import type { BrokerOptions } from "../../options.ts";
+import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
 import type { Consumer } from "../../topics/channel/consumer.ts";
-import type { Topic } from "../../topics/topic.ts";
 import type { ClientAuth } from "../client-auth.ts";
+import type { ClientTopics } from "../client-topics.ts";
+import type { Identity } from "../identity.ts";
+import type { MessageEncoder } from "../message-encoder.ts";
 import type { Publisher } from "../publisher.ts";
 import type { Upgrade } from "../transport/layers.ts";
 
@@ -23,6 +26,9 @@ export interface Client extends LogSubject {
   state: number;
   /** Undefined: every client may do everything. */
   readonly auth: ClientAuth | undefined;
+  readonly identity: Identity;
+  /** The client speaks Youzan's form of the protocol from here on: it has said so, or sent a command that only that one has. */
+  speakYouzan(): void;
   /** Sends a whole frame. Frames leave in the order of their commands, also if an earlier one waits for a commit. */
   respond(frame: Buffer): void;
   respondOk(): void;
@@ -36,10 +42,15 @@ export interface ConsumingClient extends Client, Consumer {
   readonly heartbeatIntervalMs: number;
   finishCount: number;
   requeueCount: number;
+  /** Ids of messages are 16 bytes of any kind, as Youzan's are; else hex digits. */
+  readonly hasRawIds: boolean;
+  /** The client gets messages in Youzan's frames, with raw ids. To be called before the first one. @param encoderFor makes the encoder for a log */
+  useYouzanFrames(encoderFor: (log: TopicLog) => MessageEncoder): void;
+  /** Only messages of this log are delivered to the client; undefined: those of all partitions of its topic. */
+  onlyLog: TopicLog | undefined;
   /** Sets how many messages the client takes at once. */
   setReady(count: number): void;
-  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made, or the broker is drained */
-  openTopic(name: string): Topic;
+  readonly topics: ClientTopics;
 }
 
 /** A client that publishes: PUB, DPUB, MPUB. */
@@ -49,19 +60,11 @@ export interface PublishingClient extends Client {
 
 /** A client that introduces itself: IDENTIFY. */
 export interface IdentifyingClient extends PublishingClient {
-  clientId: string;
-  hostname: string;
-  userAgent: string;
   /** 0: no heartbeats. */
   heartbeatIntervalMs: number;
-  outputBufferSizeBytes: number;
-  outputBufferTimeoutMs: number;
   /** Percentage of the messages that the client wants; 0: all. */
   sampleRate: number;
   msgTimeoutMs: number;
-  /** Whether it matters to the broker where the client is. */
-  readonly isLocated: boolean;
-  setLocation(region: string, zone: string): void;
   /** The heartbeat interval may have changed: the next heartbeat is due one interval from now. */
   restartHeartbeat(): void;
   /** Whether the broker offers a layer. */

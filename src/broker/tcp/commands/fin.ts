@@ -70,12 +70,16 @@ export function sequenceAt(partition: ChannelPartition, bytes: Buffer, at: numbe
   return prefix === partition.partition.log.prefix || partition.hasInFlight(prefix, sequence) ? sequence : -1;
 }
 
+/** Checks for FIN, REQ and TOUCH that the client consumes. */
+export function checkMessageState({ state, channel }: ConsumingClient, command: string): ProtocolError | undefined {
+  if ((state === STATE_SUBSCRIBED || state === STATE_CLOSING) && channel !== undefined) return undefined;
+  return fatal("E_INVALID", `cannot ${command} in current state`);
+}
+
 /** Checks for FIN, REQ and TOUCH, in nsqd's order: the state, the number of parameters, the length of the id. */
 export function checkMessageCommand(client: ConsumingClient, command: string, line: Line, words: number): ProtocolError | undefined {
-  const { state } = client;
-  if ((state !== STATE_SUBSCRIBED && state !== STATE_CLOSING) || client.channel === undefined) {
-    return fatal("E_INVALID", `cannot ${command} in current state`);
-  }
+  const refused = checkMessageState(client, command);
+  if (refused !== undefined) return refused;
   if (line.words < words) return fatal("E_INVALID", `${command} insufficient number of params`);
   if (line.length(1) !== MESSAGE_ID_BYTES) return fatal("E_INVALID", "invalid message ID");
   return undefined;

@@ -1,10 +1,11 @@
-import { readFields } from "../../../base/go/json.ts";
+import { fieldsOf, parseDocument } from "../../../base/go/json.ts";
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../../frame/frame.ts";
 import { NSQ_VERSION } from "../../../version.ts";
 import type { Upgrade } from "../transport/layers.ts";
 import { type Client, type IdentifyingClient, STATE_INIT } from "./client.ts";
 import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
+import { type YouzanIdentity, youzanIdentity } from "./youzan/identify-fields.ts";
 
 /** What a client may tell about itself, with the values that count where it does not. Durations in ms, as the client sent them. */
 const DEFAULTS = {
@@ -26,7 +27,7 @@ const DEFAULTS = {
 };
 /** The defaults for a broker that knows its location: only such a broker reads where a client is. */
 const DEFAULTS_WITH_LOCATION = { ...DEFAULTS, topology_region: "", topology_zone: "" };
-type Identity = typeof DEFAULTS & Partial<typeof DEFAULTS_WITH_LOCATION>;
+type Fields = typeof DEFAULTS & Partial<typeof DEFAULTS_WITH_LOCATION>;
 
 const DEFAULT_DEFLATE_LEVEL = 6;
 
@@ -47,24 +48,29 @@ export const IDENTIFY: BodyCommand = {
 
   body(client: IdentifyingClient, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
     const text = bytes.toString("utf8", from, to);
+    const document = parseDocument(text);
     // A number that a double cannot hold is a bigint there. It is beyond every limit, and its error shows the digits that were sent.
-    const identity = readFields(text, client.isLocated ? DEFAULTS_WITH_LOCATION : DEFAULTS, ["sample_rate"]) as Identity | undefined;
-    if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
+    const defaults = client.identity.isLocated ? DEFAULTS_WITH_LOCATION : DEFAULTS;
+    const fields = document === undefined ? undefined : (fieldsOf(document, defaults, ["sample_rate"]) as Fields | undefined);
+    if (document === undefined || fields === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
+    const youzan = youzanIdentity(document);
     client.logger.info(`[${client.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`, client);
-    const refused = apply(client, identity);
+    if (youzan !== undefined && "code" in youzan) return youzan;
+    const refused = apply(client, fields);
     if (refused !== undefined) return refused;
-    if (!identity.feature_negotiation) {
+    if (youzan !== undefined) applyYouzan(client, youzan);
+    if (!fields.feature_negotiation) {
       client.respondOk();
       return undefined;
     }
-    const agreed = agree(client, identity);
+    const agreed = agree(client, fields);
     if (agreed.deflate && agreed.snappy) return fatal("E_IDENTIFY_FAILED", "cannot enable both deflate and snappy compression");
     const upgrades: Upgrade[] = [];
     if (agreed.tls) upgrades.push({ layer: "tls" });
     if (agreed.snappy) upgrades.push({ layer: "snappy" });
     if (agreed.deflate) upgrades.push({ layer: "deflate", level: agreed.deflateLevel });
     if (upgrades.length > 0 && client.isUpgraded) return fatal("E_IDENTIFY_FAILED", "IDENTIFY failed: the connection was upgraded before");
-    client.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(client, identity, agreed)));
+    client.respond(encodeFrame(FRAME_TYPE_RESPONSE, describe(client, fields, agreed, youzan?.answer)));
     if (upgrades.length > 0) client.upgrade(upgrades);
     return undefined;
   },
@@ -75,48 +81,53 @@ export const IDENTIFY: BodyCommand = {
 };
 
 /** Applies the client's settings. @returns the first one that is out of range, in nsqd's words and order */
-function apply(client: IdentifyingClient, identity: Identity): ProtocolError | undefined {
-  const { options } = client;
-  client.clientId = identity.client_id;
-  client.hostname = identity.hostname;
-  client.userAgent = identity.user_agent;
-  client.setLocation(identity.topology_region ?? "", identity.topology_zone ?? "");
-  client.publisher.negotiateKeys(identity.idempotency);
+function apply(client: IdentifyingClient, fields: Fields): ProtocolError | undefined {
+  const { options, identity } = client;
+  identity.clientId = fields.client_id;
+  identity.hostname = fields.hostname;
+  identity.userAgent = fields.user_agent;
+  identity.locate(fields.topology_region ?? "", fields.topology_zone ?? "");
+  client.publisher.negotiateKeys(fields.idempotency);
 
-  const heartbeat = identity.heartbeat_interval;
+  const heartbeat = fields.heartbeat_interval;
   if (heartbeat === -1) client.heartbeatIntervalMs = 0;
   else if (heartbeat >= 1000 && heartbeat <= options.maxHeartbeatIntervalMs) client.heartbeatIntervalMs = heartbeat;
   else if (heartbeat !== 0) return invalid("heartbeat interval", heartbeat);
 
-  const timeout = identity.output_buffer_timeout;
-  if (timeout === -1) client.outputBufferTimeoutMs = 0;
+  const timeout = fields.output_buffer_timeout;
+  if (timeout === -1) identity.outputBufferTimeoutMs = 0;
   else if (timeout !== 0) {
     // nsqd rounds this limit down to whole milliseconds.
     if (timeout < Math.trunc(options.minOutputBufferTimeoutMs) || timeout > options.maxOutputBufferTimeoutMs)
       return invalid("output buffer timeout", timeout);
-    client.outputBufferTimeoutMs = timeout;
+    identity.outputBufferTimeoutMs = timeout;
   }
 
-  const size = identity.output_buffer_size;
+  const size = fields.output_buffer_size;
   if (size === -1) {
-    client.outputBufferSizeBytes = 1;
-    client.outputBufferTimeoutMs = 0;
+    identity.outputBufferSizeBytes = 1;
+    identity.outputBufferTimeoutMs = 0;
   } else if (size !== 0) {
     if (size < 64 || size > options.maxOutputBufferSizeBytes) return invalid("output buffer size", size);
-    client.outputBufferSizeBytes = size;
+    identity.outputBufferSizeBytes = size;
   }
 
-  const sampleRate = identity.sample_rate;
+  const sampleRate = fields.sample_rate;
   if (sampleRate < 0 || sampleRate > 99) return invalid("sample rate", sampleRate);
   client.sampleRate = sampleRate;
 
-  const msgTimeout = identity.msg_timeout;
+  const msgTimeout = fields.msg_timeout;
   if (msgTimeout !== 0) {
     if (msgTimeout < 1000 || msgTimeout > options.maxMsgTimeoutMs) return invalid("msg timeout", msgTimeout);
     client.msgTimeoutMs = msgTimeout;
   }
   client.restartHeartbeat();
   return undefined;
+}
+
+function applyYouzan(client: IdentifyingClient, { extendSupport, desiredTag, headerFilter }: YouzanIdentity): void {
+  Object.assign(client.identity, { extendSupport, desiredTag, headerFilter });
+  client.speakYouzan();
 }
 
 function invalid(setting: string, value: number): ProtocolError {
@@ -132,22 +143,27 @@ interface Agreement {
   snappy: boolean;
 }
 
-function agree(client: IdentifyingClient, identity: Identity): Agreement {
+function agree(client: IdentifyingClient, fields: Fields): Agreement {
   const { maxDeflateLevel } = client.options;
-  const deflate = client.offers("deflate") && identity.deflate;
+  const deflate = client.offers("deflate") && fields.deflate;
   // No arithmetic, because a number that a double cannot hold is a bigint.
-  const wanted = deflate && identity.deflate_level > 0 ? identity.deflate_level : DEFAULT_DEFLATE_LEVEL;
+  const wanted = deflate && fields.deflate_level > 0 ? fields.deflate_level : DEFAULT_DEFLATE_LEVEL;
   return {
-    tls: client.offers("tls") && identity.tls_v1,
+    tls: client.offers("tls") && fields.tls_v1,
     deflate,
     deflateLevel: Number(wanted) > maxDeflateLevel ? maxDeflateLevel : wanted,
-    snappy: identity.snappy && client.offers("snappy"),
+    snappy: fields.snappy && client.offers("snappy"),
   };
 }
 
 /** The response to a client that negotiates. The keys and their order are nsqd's. */
-function describe(client: IdentifyingClient, identity: Identity, { tls, deflate, deflateLevel, snappy }: Agreement): string {
-  const { options } = client;
+function describe(
+  client: IdentifyingClient,
+  fields: Fields,
+  { tls, deflate, deflateLevel, snappy }: Agreement,
+  youzan: YouzanIdentity["answer"] | undefined,
+): string {
+  const { options, identity } = client;
   return JSON.stringify({
     max_rdy_count: options.maxRdyCount,
     version: NSQ_VERSION,
@@ -160,9 +176,10 @@ function describe(client: IdentifyingClient, identity: Identity, { tls, deflate,
     snappy,
     sample_rate: client.sampleRate,
     auth_required: client.auth !== undefined,
-    output_buffer_size: client.outputBufferSizeBytes,
-    output_buffer_timeout: Math.trunc(client.outputBufferTimeoutMs),
-    // nsqd does not have this, so only a client that asks for it is told.
-    ...(identity.idempotency ? { idempotency: client.publisher.idempotent } : {}),
+    output_buffer_size: identity.outputBufferSizeBytes,
+    output_buffer_timeout: Math.trunc(identity.outputBufferTimeoutMs),
+    // nsqd does not have these, so only a client that asks for them is told.
+    ...youzan,
+    ...(fields.idempotency ? { idempotency: client.publisher.idempotent } : {}),
   });
 }

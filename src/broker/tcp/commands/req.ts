@@ -11,21 +11,25 @@ export const REQ: Command = {
   execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
     const refused = checkMessageCommand(client, "REQ", line, 3);
     if (refused !== undefined) return refused;
-    let delayMs = line.decimal(2);
+    const delayMs = line.decimal(2);
     if (Number.isNaN(delayMs)) return fatal("E_INVALID", `REQ could not parse timeout ${line.text(2)}`);
-    const { logger, remoteAddress } = client;
-    const longest = client.options.maxReqTimeoutMs;
-    const bounded = Math.max(0, Math.min(delayMs, longest));
-    if (bounded !== delayMs) {
-      logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`, client);
-      delayMs = bounded;
-    }
     const at = line.start(1);
     const partition = partitionAt(client.channel as Channel, line.buffer, at);
     const sequence = sequenceAt(partition, line.buffer, at);
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.requeue(client, sequence, delayMs);
+    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.requeue(client, sequence, requeueDelay(client, delayMs));
     if (failure !== undefined) return messageFailed("REQ", line.buffer, at, failure);
     client.requeueCount++;
     return undefined;
   },
 };
+
+/** The delay that a REQ gets which asks for `delayMs`. */
+export function requeueDelay(client: ConsumingClient, delayMs: number): number {
+  const longest = client.options.maxReqTimeoutMs;
+  const bounded = Math.max(0, Math.min(delayMs, longest));
+  if (bounded !== delayMs) {
+    const { logger, remoteAddress } = client;
+    logger.info(`PROTOCOL(V2): [${remoteAddress}] REQ timeout ${delayMs} out of range 0-${longest}. Setting to ${bounded}`, client);
+  }
+  return bounded;
+}

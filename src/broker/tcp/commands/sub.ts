@@ -2,12 +2,20 @@ import { goQuote } from "../../../base/go/quote.ts";
 import { fatal } from "../../../frame/error.ts";
 import type { Line } from "../../../frame/line.ts";
 import { isValidName } from "../../../frame/names.ts";
-import { type ConsumingClient, STATE_INIT, STATE_SUBSCRIBED } from "./client.ts";
+import { type CommandClient, STATE_INIT, STATE_SUBSCRIBED } from "./client.ts";
 import { badTopic, type Command, type CommandResult } from "./command.ts";
+import { YOUZAN_SUB } from "./youzan/sub.ts";
 
-/** `SUB topic channel\n`: the client becomes a consumer of a channel. https://nsq.io/clients/tcp_protocol_spec.html#sub */
+/**
+ * `SUB topic channel\n`: the client becomes a consumer of a channel. With a partition behind it, it is one of Youzan's.
+ * https://nsq.io/clients/tcp_protocol_spec.html#sub
+ */
 export const SUB: Command = {
-  execute(client: ConsumingClient, line: Line): CommandResult {
+  execute(client: CommandClient, line: Line): CommandResult {
+    if (line.words > 3 && /^-?\d{1,4}$/.test(line.text(3))) {
+      client.speakYouzan();
+      return YOUZAN_SUB.execute(client, line);
+    }
     if (client.state !== STATE_INIT) return fatal("E_INVALID", "cannot SUB in current state");
     if (client.heartbeatIntervalMs === 0) return fatal("E_INVALID", "cannot SUB with heartbeats disabled");
     if (line.words < 3) return fatal("E_INVALID", "SUB insufficient number of parameters");
@@ -18,7 +26,7 @@ export const SUB: Command = {
     const refused = client.auth?.check("SUB", topicName, channelName);
     if (refused !== undefined) return refused;
     try {
-      const channel = client.openTopic(topicName).channel(channelName);
+      const channel = client.topics.open(topicName).channel(channelName);
       const refusal = channel.addConsumer(client);
       if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);
       client.channel = channel;

@@ -16,6 +16,8 @@ export class Channel {
   /** It has rows in the metadata store, and its messages outlive the process. */
   readonly persistent: boolean;
   deleted = false;
+  /** A consumer asked for its messages in their order. */
+  ordered = false;
   /** In the order in which they subscribed. */
   readonly consumers: Consumer[] = [];
   /** In the order of the topic's partitions. */
@@ -158,6 +160,11 @@ export class Channel {
     let sum = 0;
     for (const partition of this.partitions) sum += read(partition);
     return sum;
+  }
+
+  /** Has its messages delivered one after the other in each partition, to whichever consumer. */
+  setOrdered(): void {
+    this.ordered = true;
   }
 
   // ---- consumers come and go

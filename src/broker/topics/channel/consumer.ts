@@ -8,6 +8,8 @@ export interface Consumer {
   readonly id: number;
   /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts). Of the consumers that are ready, only the nearest get messages. */
   readonly nearness: number;
+  /** It takes messages of this log alone; undefined: of all partitions. */
+  readonly onlyLog: TopicLog | undefined;
   /** How many messages it takes now: its RDY count less its messages in flight, and 0 while its socket takes no bytes. */
   readonly capacity: number;
   /** Percentage of messages that it wants to get; 0: all of them. */

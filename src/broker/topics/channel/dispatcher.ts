@@ -92,7 +92,7 @@ export class Dispatcher {
       let takers = 0;
       let nearest = ELSEWHERE;
       for (const consumer of consumers) {
-        if (consumer.nearness > nearest || consumer.capacity === 0) continue;
+        if (consumer.nearness > nearest || !this.serves(consumer)) continue;
         if (consumer.nearness < nearest) takers = 0;
         nearest = consumer.nearness;
         takers++;
@@ -106,7 +106,7 @@ export class Dispatcher {
       group.turn = first + 1;
       for (let i = 0; i < count; i++) {
         const consumer = consumers[(first + i) % count];
-        const want = consumer.nearness > nearest ? 0 : Math.min(consumer.capacity, share);
+        const want = consumer.nearness > nearest || !this.serves(consumer) ? 0 : Math.min(consumer.capacity, share);
         if (want > 0) delivered += this.serve(consumer, want, nowMs);
       }
       this.deliveredBy[nearest] += delivered;
@@ -115,6 +115,11 @@ export class Dispatcher {
       this.signals.markUnsaved();
     }
     if (this.redeliveriesLeft === 0) this.signals.markDirty();
+  }
+
+  /** Whether a consumer takes a message of this log now. */
+  private serves(consumer: Consumer): boolean {
+    return consumer.capacity > 0 && (consumer.onlyLog === undefined || consumer.onlyLog === this.log);
   }
 
   /** How many new messages can be delivered. */

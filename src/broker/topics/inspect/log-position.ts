@@ -1,4 +1,5 @@
 import { nsToMs, parseDuration } from "../../../base/go/duration.ts";
+import { goInteger } from "../../../base/go/integer.ts";
 import { expandSequence, readPrefix, readSequence, topicNumberOf } from "../../../frame/id.ts";
 import { recordAt, sequenceAtPosition, sequenceAtTime } from "../../storage/log/records.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
@@ -46,19 +47,21 @@ export function parseLogPosition(text: string, nowMs: number): LogPosition | und
 }
 
 /**
- * Parses the body of /channel/setoffset of Youzan's nsqd: `timestamp:SECONDS`, `virtual_queue:BYTES` or `msgcount:MESSAGES` from the
- * topic's first message on, or `special:-1` for the end (github.com/youzan/nsq: ConsumeOffset in nsqdserver/protocol_v2.go).
+ * Parses what Youzan's nsqd takes in /channel/setoffset and SUB_ADVANCED: `timestamp:SECONDS`, `virtual_queue:BYTES` from the log's
+ * start, `msgcount:N` for the Nth message, or `special:-1` for the end.
  *
- * @returns undefined for anything else
+ * @param text one character per byte
+ * @returns an error in its words for anything else
  */
-export function parseConsumeOffset(text: string): LogPosition | undefined {
-  const match = /^(timestamp|virtual_queue|msgcount|special):(-?\d{1,15})$/.exec(text.trim());
-  if (match === null) return undefined;
-  const value = Number(match[2]);
-  if (match[1] === "special") return value === -1 ? { kind: "end" } : undefined;
-  if (value < 0) return undefined;
-  if (match[1] === "timestamp") return { kind: "time", timeMs: value * 1000 };
-  return match[1] === "msgcount" ? { kind: "sequence", sequence: value } : { kind: "position", position: value };
+export function parseConsumeOffset(text: string): LogPosition | Error {
+  const [, type, digits = ""] = /^(timestamp|virtual_queue|msgcount|special):([^:]*)$/.exec(text) ?? [];
+  if (type === undefined) return new Error(`invalid consume offset:${text}`);
+  const value = goInteger(digits, "ParseInt");
+  if (value instanceof Error) return value;
+  if (type === "special") return value === -1 ? { kind: "end" } : new Error("not supported offset type");
+  if (value < 0) return new Error(type === "timestamp" ? `Invalid timestamp ${value}` : `invalid consume offset:${text}`);
+  if (type === "timestamp") return { kind: "time", timeMs: value * 1000 };
+  return type === "msgcount" ? { kind: "sequence", sequence: Math.max(0, value - 1) } : { kind: "position", position: value };
 }
 
 /** Parses an RFC 3339 time, or a Unix time in s, ms, µs or ns. Its size tells the unit, up to the year 5138. */

@@ -15,6 +15,7 @@ function consumer(id: number): Consumer {
     nearness: 0,
     capacity: 100,
     sampleRate: 0,
+    onlyLog: undefined,
     msgTimeoutMs: 50,
     traceName: new TraceName("consumer"),
     inFlightCount: 0,

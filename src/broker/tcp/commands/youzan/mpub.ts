@@ -1,0 +1,110 @@
+import { fatal, type ProtocolError } from "../../../../frame/error.ts";
+import { NO_BYTES } from "../../../../frame/header.ts";
+import { readJsonHeader } from "../../../../frame/json-header.ts";
+import type { Line } from "../../../../frame/line.ts";
+import { MpubCheck } from "../../../../frame/mpub.ts";
+import type { PublishItem } from "../../../topics/publishing.ts";
+import type { PublishingClient } from "../client.ts";
+import { type BodyCommand, type CommandResult, SIZED_BODY } from "../command.ts";
+import { LENGTH_BYTES, selectKeyed, selectTarget, TRACE_ID_BYTES, traceHeader } from "./pub.ts";
+
+const WORD = 4;
+/** Checks a body that is whole. */
+const check = new MpubCheck();
+
+/** What MPUB, MPUB_TRACE and MPUB_EXT have in common. The whole body is read before anything in it is refused. */
+const BATCH: Omit<BodyCommand, "body"> = {
+  ...SIZED_BODY,
+
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
+    return selectTarget(client, line);
+  },
+
+  size(client: PublishingClient, size: number): ProtocolError | undefined {
+    if (size <= 0) return fatal("E_BAD_BODY", `invalid body size ${size}`);
+    const limit = client.options.maxBodySizeBytes;
+    if (size > limit) return fatal("E_BAD_BODY", `body too big ${size} > ${limit}`);
+    return client.publisher.checkTarget();
+  },
+
+  truncated(hasSize: boolean): ProtocolError {
+    return hasSize ? fatal("E_BAD_MESSAGE", "MPUB failed to read message body") : fatal("E_BAD_BODY", "MPUB failed to read body size");
+  },
+};
+
+/** `MPUB topic [partition]\n size count { size body }`: several messages, all or none, from one of Youzan's clients. */
+export const YOUZAN_MPUB: BodyCommand = {
+  ...BATCH,
+
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
+    return client.publisher.idempotent ? selectKeyed(client, line, "MPUB") : selectTarget(client, line);
+  },
+
+  body(client: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const { publisher } = client;
+    return (
+      publisher.checkPermission("MPUB") ?? checkLengths(client, bytes, from, to) ?? publisher.publishBatchTo(bytes, from, to, check.count)
+    );
+  },
+};
+
+/** `MPUB_TRACE topic [partition]\n size count { size trace-id body }`. The answer says where the first message is. */
+export const MPUB_TRACE: BodyCommand = {
+  ...BATCH,
+
+  body(client: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const { publisher } = client;
+    const refused = publisher.checkPermission("MPUB_TRACE") ?? checkLengths(client, bytes, from, to);
+    if (refused !== undefined) return refused;
+    const items: PublishItem[] = [];
+    for (let at = from + WORD; at < to; ) {
+      const body = at + WORD;
+      const end = body + bytes.readInt32BE(at);
+      if (end - body <= TRACE_ID_BYTES) {
+        return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - body} for tracing`);
+      }
+      items.push({ header: traceHeader(bytes.readBigUInt64BE(body)), from: body + TRACE_ID_BYTES, to: end });
+      at = end;
+    }
+    return publisher.publishItemsTo(bytes, items, true);
+  },
+};
+
+/** `MPUB_EXT topic [partition]\n size count { size header-length header body }`. A message may have no header. */
+export const MPUB_EXT: BodyCommand = {
+  ...BATCH,
+
+  body(client: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const { publisher } = client;
+    const refused = publisher.checkPermission("MPUB_EXT") ?? checkLengths(client, bytes, from, to);
+    if (refused !== undefined) return refused;
+    const items: PublishItem[] = [];
+    for (let at = from + WORD; at < to; ) {
+      const length = at + WORD;
+      const end = length + bytes.readInt32BE(at);
+      const textFrom = length + LENGTH_BYTES;
+      const textTo = end - length <= LENGTH_BYTES ? end : textFrom + bytes.readUInt16BE(length);
+      if (textTo >= end) return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - length}`);
+      let header: Uint8Array = NO_BYTES;
+      if (textTo > textFrom) {
+        const read = readJsonHeader(bytes, textFrom, textTo);
+        const wrong = "code" in read ? read : publisher.checkHeaders();
+        if (wrong !== undefined) return wrong;
+        if ("header" in read) header = read.header;
+      }
+      items.push({ header, from: textTo, to: end });
+      at = end;
+    }
+    return publisher.publishItemsTo(bytes, items, false);
+  },
+};
+
+/** Checks that the messages in [from, to) are as many and as long as is said, and nothing more. */
+function checkLengths({ options }: PublishingClient, bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+  const { maxMsgSizeBytes, maxBodySizeBytes } = options;
+  if (!check.reset().resume(bytes, from, to, maxMsgSizeBytes, maxBodySizeBytes)) {
+    return fatal("E_BAD_MESSAGE", "MPUB failed to read message body");
+  }
+  if (check.error !== undefined) return check.error;
+  return check.offset === to - from ? undefined : fatal("E_BAD_BODY", `MPUB invalid body size ${to - from}`);
+}

@@ -1,0 +1,20 @@
+import { goInteger } from "../../../../base/go/integer.ts";
+import { fatal, type ProtocolError } from "../../../../frame/error.ts";
+import type { Line } from "../../../../frame/line.ts";
+
+/** What stands for a partition where none is named. */
+export const ANY_PARTITION = -1;
+
+export const TOPIC_NOT_EXIST = fatal("E_TOPIC_NOT_EXIST", "");
+
+/** The partition in a word of a line; ANY_PARTITION if there is no such word. */
+export function readPartition(line: Line, word: number): number | ProtocolError {
+  if (line.words <= word) return ANY_PARTITION;
+  const partition = goInteger(line.text(word), "Atoi");
+  return partition instanceof Error ? fatal("E_BAD_PARTITION", `topic partition is not valid: ${partition.message}`) : partition;
+}
+
+/** Refuses a line with more words than its command has. Youzan's servers ignore the partition in it then. */
+export function checkWords(line: Line, command: string, most: number): ProtocolError | undefined {
+  return line.words > most ? fatal("E_INVALID", `${command} invalid number of parameters`) : undefined;
+}

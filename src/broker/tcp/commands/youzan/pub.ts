@@ -1,0 +1,115 @@
+import { fatal, type ProtocolError } from "../../../../frame/error.ts";
+import { encodeHeader, NO_BYTES } from "../../../../frame/header.ts";
+import { readJsonHeader } from "../../../../frame/json-header.ts";
+import type { Line } from "../../../../frame/line.ts";
+import type { PublishingClient } from "../client.ts";
+import { type BodyCommand, type CommandResult, noteKey, SIZED_BODY } from "../command.ts";
+import { ANY_PARTITION, checkWords, readPartition } from "./parameters.ts";
+
+/** Bytes of a trace id in front of a body. */
+export const TRACE_ID_BYTES = 8;
+/** Bytes of the length of a JSON header in front of it. */
+export const LENGTH_BYTES = 2;
+
+/** What PUB, PUB_TRACE and PUB_EXT have in common: a topic and a partition that exist, and a body. */
+const PUBLISH: Omit<BodyCommand, "body"> = {
+  ...SIZED_BODY,
+
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
+    return selectTarget(client, line);
+  },
+
+  size: checkSize,
+
+  truncated(hasSize: boolean): ProtocolError {
+    return fatal("E_BAD_MESSAGE", `PUB failed to read message body${hasSize ? "" : " size"}`);
+  },
+};
+
+/**
+ * `PUB topic [partition]\n size body`: one message, from one of Youzan's clients. The topic has to exist. A client that negotiated
+ * idempotency sends a key in place of the partition.
+ */
+export const YOUZAN_PUB: BodyCommand = {
+  ...PUBLISH,
+
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
+    return client.publisher.idempotent ? selectKeyed(client, line, "PUB") : selectTarget(client, line);
+  },
+
+  body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = publisher.checkPermission("PUB");
+    if (refused !== undefined) return refused;
+    return publisher.publishTo(NO_BYTES, 0, bytes, from, to);
+  },
+};
+
+/** `PUB_TRACE topic [partition]\n size trace-id body`: one message with an id for traces. The answer says where it is. */
+export const PUB_TRACE: BodyCommand = {
+  ...PUBLISH,
+
+  size(client: PublishingClient, size: number): ProtocolError | undefined {
+    if (size > 0 && size <= TRACE_ID_BYTES) return fatal("E_BAD_BODY", `invalid body size ${size} with trace id enabled`);
+    return checkSize(client, size);
+  },
+
+  body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = publisher.checkPermission("PUB_TRACE");
+    if (refused !== undefined) return refused;
+    const traceId = bytes.readBigUInt64BE(from);
+    return publisher.publishTo(traceHeader(traceId), 0, bytes, from + TRACE_ID_BYTES, to, traceId);
+  },
+};
+
+/** `PUB_EXT topic [partition]\n size header-length header body`: one message with a JSON header. */
+export const PUB_EXT: BodyCommand = {
+  ...PUBLISH,
+
+  size(client: PublishingClient, size: number): ProtocolError | undefined {
+    if (size > 0 && size <= LENGTH_BYTES) return fatal("E_BAD_BODY", `invalid body size ${size} with ext json header enabled`);
+    return checkSize(client, size);
+  },
+
+  body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = publisher.checkPermission("PUB_EXT");
+    if (refused !== undefined) return refused;
+    const textFrom = from + LENGTH_BYTES;
+    const textTo = textFrom + bytes.readUInt16BE(from);
+    if (textTo >= to) return fatal("E_BAD_BODY", `invalid body size ${to - from} in ext json header content length`);
+    const read = readJsonHeader(bytes, textFrom, textTo);
+    if ("code" in read) return read;
+    const { header, isTraced, traceId } = read;
+    const unwanted = publisher.checkHeaders();
+    return unwanted ?? publisher.publishTo(header, textTo - textFrom, bytes, textTo, to, isTraced ? traceId : undefined);
+  },
+};
+
+function checkSize({ options, publisher }: PublishingClient, size: number): ProtocolError | undefined {
+  if (size <= 0) return fatal("E_BAD_BODY", `invalid body size ${size}`);
+  const limit = options.maxMsgSizeBytes;
+  if (size > limit) return fatal("E_BAD_MESSAGE", `message too big ${size} > ${limit}`);
+  return publisher.checkTarget();
+}
+
+/** The header of a message that only has a trace id. */
+export function traceHeader(traceId: bigint): Uint8Array {
+  return traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
+}
+
+/** Notes the topic and the partition in the line of a publish. Whether they exist is said when the size of its body is there. */
+export function selectTarget({ publisher }: PublishingClient, line: Line): ProtocolError | undefined {
+  if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
+  const refused = checkWords(line, line.text(0), 3);
+  if (refused !== undefined) return refused;
+  const partition = readPartition(line, 2);
+  if (typeof partition !== "number") return partition;
+  publisher.selectTarget(line, partition);
+  return undefined;
+}
+
+/** Notes the topic and the key in the line of a publish. */
+export function selectKeyed(client: PublishingClient, line: Line, command: string): ProtocolError | undefined {
+  if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
+  client.publisher.selectTarget(line, ANY_PARTITION);
+  return noteKey(client, command, line, 2);
+}

@@ -1,0 +1,133 @@
+import { goQuote } from "../../../../base/go/quote.ts";
+import { fatal, type ProtocolError } from "../../../../frame/error.ts";
+import type { Line } from "../../../../frame/line.ts";
+import { isValidName } from "../../../../frame/names.ts";
+import type { Channel } from "../../../topics/channel/channel.ts";
+import { type LogPosition, parseConsumeOffset, resolveLogPosition } from "../../../topics/inspect/log-position.ts";
+import type { Topic } from "../../../topics/topic.ts";
+import type { TopicPartition } from "../../../topics/topic-partition.ts";
+import { ExtendedEncoder } from "../../message-encoder.ts";
+import { type ConsumingClient, STATE_INIT, STATE_SUBSCRIBED } from "../client.ts";
+import type { Command, CommandResult } from "../command.ts";
+import { ANY_PARTITION, checkWords, readPartition, TOPIC_NOT_EXIST } from "./parameters.ts";
+
+/** What a command that subscribes asks for. */
+interface Subscription {
+  readonly name: string;
+  /** Messages come with their offset and raw size. */
+  readonly isDetailed: boolean;
+  /** Messages come one after the other, in their order. */
+  readonly isOrdered: boolean;
+  /** The line may say where a channel without consumers begins. */
+  readonly hasOffset: boolean;
+}
+
+/** `SUB topic channel [partition]\n`, from one of Youzan's clients: without a partition it gets the messages of all. */
+export const YOUZAN_SUB: Command = command({ name: "SUB", isDetailed: false, isOrdered: false, hasOffset: false });
+/** `SUB_ADVANCED topic channel [partition [offset]]\n` */
+export const SUB_ADVANCED: Command = command({ name: "SUB_ADVANCED", isDetailed: true, isOrdered: false, hasOffset: true });
+/** `SUB_ORDERED topic channel [partition]\n` */
+export const SUB_ORDERED: Command = command({ name: "SUB_ORDERED", isDetailed: true, isOrdered: true, hasOffset: false });
+
+const NOT_LEADER = fatal("E_FAILED_ON_NOT_LEADER", "");
+const ORDER_NEEDED = fatal("E_SUB_ORDER_IS_MUST", "this topic is configured only allow ordered sub");
+const EXTEND_NEEDED = fatal("E_SUB_EXTEND_NEED", "this topic is extended and should identify as extend support.");
+const EXTEND_FORBIDDEN = fatal("E_SUB_EXTEND_FORBIDDON", "this topic is not extended and should not identify as extend support.");
+const NOT_REGISTERED = fatal("E_SUB_CHANNEL_NOT_REGISTERED", "channel is not registered under topic.");
+
+function command(subscription: Subscription): Command {
+  return { execute: (client, line) => subscribe(client, line, subscription) };
+}
+
+function subscribe(client: ConsumingClient, line: Line, subscription: Subscription): CommandResult {
+  const { isOrdered, isDetailed } = subscription;
+  if (client.state !== STATE_INIT) return fatal("E_INVALID", "cannot SUB in current state");
+  if (client.heartbeatIntervalMs === 0) return fatal("E_INVALID", "cannot SUB with heartbeats disabled");
+  const target = readTarget(line, subscription);
+  if ("code" in target) return target;
+  const { topicName, channelName, index, start } = target;
+  const refused = client.auth?.check("SUB", topicName, channelName);
+  if (refused !== undefined) return refused;
+  const topic = client.topics.known(line, 1);
+  const partition = index === ANY_PARTITION ? undefined : topic?.partition(index);
+  if (topic === undefined || (partition === undefined && index !== ANY_PARTITION)) return TOPIC_NOT_EXIST;
+  const unfit = checkTopic(client, topic, channelName, isOrdered);
+  if (unfit !== undefined) return unfit;
+  try {
+    const channel = openChannel(topic, channelName, partition, start);
+    if (isOrdered) channel.setOrdered();
+    client.onlyLog = partition?.log;
+    const refusal = channel.addConsumer(client);
+    if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);
+    client.channel = channel;
+  } catch (error) {
+    return fatal("E_SUB_FAILED", `SUB failed ${(error as Error).message}`);
+  }
+  const { extendSupport } = client.identity;
+  client.useYouzanFrames((log) => {
+    const from = topic.partitions.find((one) => one.log === log)?.index ?? 0;
+    return new ExtendedEncoder(from, extendSupport, isDetailed, topic.properties.extended === true);
+  });
+  client.state = STATE_SUBSCRIBED;
+  client.respondOk();
+  return undefined;
+}
+
+/** What the line of a command names. */
+interface Target {
+  topicName: string;
+  channelName: string;
+  index: number;
+  /** Undefined: none. */
+  start: LogPosition | undefined;
+}
+
+function readTarget(line: Line, { name, hasOffset }: Subscription): Target | ProtocolError {
+  if (line.words < 3) return fatal("E_INVALID", "SUB insufficient number of parameters");
+  const topicName = line.text(1);
+  if (!isValidName(topicName)) return fatal("E_BAD_TOPIC", `SUB topic name ${goQuote(topicName)} is not valid`);
+  const channelName = line.text(2);
+  if (!isValidName(channelName)) return fatal("E_BAD_CHANNEL", `SUB channel name ${goQuote(channelName)} is not valid`);
+  const tooMany = checkWords(line, name, hasOffset ? 5 : 4);
+  if (tooMany !== undefined) return tooMany;
+  const index = readPartition(line, 3);
+  if (typeof index !== "number") return index;
+  const start = line.words > 4 && line.length(4) > 0 ? parseConsumeOffset(line.text(4)) : undefined;
+  return start instanceof Error ? fatal("E_INVALID", start.message) : { topicName, channelName, index, start };
+}
+
+/** Whether a client may subscribe to a topic as it wants to, in the order of Youzan's server. */
+function checkTopic(
+  client: ConsumingClient,
+  { properties, channels }: Topic,
+  channelName: string,
+  isOrdered: boolean,
+): ProtocolError | undefined {
+  const { extendSupport } = client.identity;
+  if (properties.ordered && !isOrdered) return ORDER_NEEDED;
+  if (properties.extended === true && !extendSupport) return EXTEND_NEEDED;
+  if (properties.extended === false && extendSupport) return EXTEND_FORBIDDEN;
+  if (client.topics.isDraining) return NOT_LEADER;
+  if (properties.channelsAreRegistered && !channels.has(channelName)) return NOT_REGISTERED;
+  if (isOrdered && client.sampleRate !== 0) return fatal("E_INVALID", "order consume is not allowed while sample rate is not 0");
+  return undefined;
+}
+
+/**
+ * The channel of a name. One that has no consumers begins at `start`, in one partition or in all; of others `start` is ignored.
+ *
+ * @throws what the metadata store throws; OperatorError NOT_SAVED
+ */
+function openChannel(topic: Topic, name: string, only: TopicPartition | undefined, start: LogPosition | undefined): Channel {
+  if (start === undefined) return topic.channel(name);
+  const startIn = (partition: TopicPartition) =>
+    only === undefined || partition === only ? resolveLogPosition(partition, start) : undefined;
+  const existing = topic.channels.get(name);
+  if (existing === undefined) return topic.channel(name, startIn);
+  if (existing.consumers.length > 0) return existing;
+  for (const part of existing.partitions) {
+    const sequence = startIn(part.partition);
+    if (sequence !== undefined) part.seek(sequence);
+  }
+  return existing;
+}

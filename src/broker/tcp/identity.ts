@@ -1,0 +1,46 @@
+import type { HeaderFilter } from "../topics/channel/header-filter.ts";
+import { IN_ZONE, type Locality } from "../topics/locality.ts";
+
+/** What a client has said of itself by IDENTIFY. What its channel asks for each delivery is on the connection itself. */
+export class Identity {
+  clientId: string;
+  hostname: string;
+  userAgent = "";
+  topologyRegion = "";
+  topologyZone = "";
+  outputBufferSizeBytes = 16 * 1024;
+  /** The client understands headers in message frames, as Youzan's do. */
+  extendSupport = false;
+  /** The client wants the messages with this tag, and no others. Empty: it has no tag. */
+  desiredTag = "";
+  /** Which messages the client wants by their headers; undefined: all. */
+  headerFilter: HeaderFilter | undefined;
+
+  /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts). */
+  nearness: number;
+
+  /**
+   * @param host what it is called as long as it has said nothing
+   * @param locality where the broker is; undefined: it does not matter where clients are
+   */
+  constructor(
+    host: string,
+    public outputBufferTimeoutMs: number,
+    private readonly locality: Locality | undefined,
+  ) {
+    this.clientId = this.hostname = host;
+    this.nearness = locality?.nearness("", "") ?? IN_ZONE;
+  }
+
+  /** Whether it matters to the broker where the client is. */
+  get isLocated(): boolean {
+    return this.locality !== undefined;
+  }
+
+  locate(region: string, zone: string): void {
+    if (this.locality === undefined) return;
+    this.topologyRegion = region;
+    this.topologyZone = zone;
+    this.nearness = this.locality.nearness(region, zone);
+  }
+}
