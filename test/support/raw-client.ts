@@ -15,6 +15,8 @@ export interface Frame {
   text: string;
   /** Payload as bytes (for a message: its body). */
   data: Buffer;
+  /** All bytes but the size word. */
+  bytes: Buffer;
   id: string;
   attempts: number;
   timestampNs: bigint;
@@ -300,6 +302,7 @@ function parseFrame(payload: Buffer): Frame {
     return {
       type: "message",
       data,
+      bytes: payload,
       get text() {
         return data.toString();
       },
@@ -311,5 +314,5 @@ function parseFrame(payload: Buffer): Frame {
   const data = payload.subarray(4);
   const known = type === FRAME_TYPE_RESPONSE ? "response" : type === FRAME_TYPE_ERROR ? "error" : undefined;
   if (known === undefined) throw new Error(`unknown frame type ${type}`);
-  return { type: known, data, text: data.toString(), timestampNs: 0n, attempts: 0, id: "" };
+  return { type: known, data, bytes: payload, text: data.toString(), timestampNs: 0n, attempts: 0, id: "" };
 }

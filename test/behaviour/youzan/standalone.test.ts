@@ -1,0 +1,71 @@
+import { expect, test } from "bun:test";
+import { InProcess } from "../../support/in-process.ts";
+import { type Difference, Player } from "./support/player.ts";
+import { makeTopic } from "./support/site.ts";
+import { readTranscript } from "./support/transcript.ts";
+
+const TAKES_HEADERS = "topics take headers unless they were made without";
+const KEEPS_HEADERS = "a header is kept, and counts in the raw size";
+
+function sectionsOf(...titles: string[]) {
+  return titles.map((title) => {
+    const section = readTranscript("a7").find((one) => one.title.startsWith(title));
+    if (section === undefined) throw new Error(`no section ${title}`);
+    return section;
+  });
+}
+
+test("topics are made, published to and refused as by Youzan's nsqd without a cluster", async () => {
+  await using started = InProcess.start();
+  makeTopic(started.broker, "s3", { extended: false }, 2);
+  const differences: Difference[] = [
+    {
+      section: "PUB",
+      at: 2,
+      why: KEEPS_HEADERS,
+      answers: ["OK id 3 trace 0000000000000007 (offset) size 63"],
+    },
+    { section: "PUB", at: 4, why: TAKES_HEADERS, answers: ["response OK"] },
+  ];
+  const negative: Difference = {
+    section: "standalone: INTERNAL_CREATE_TOPIC",
+    at: 5,
+    why: "the record does not say whether the connection was closed; here it is, as for other partitions that cannot be",
+    answers: ["error E_BAD_PARTITION partition should not less than 0", "closed"],
+  };
+  const player = new Player(started, { shift: 0n, differences: [negative] });
+  for (const section of sectionsOf("standalone: INTERNAL_CREATE_TOPIC", "PUB to a topic that does not exist"))
+    await player.section(section);
+  const publisher = new Player(started, { shift: 0n, differences });
+  for (const section of readTranscript("a7").filter(({ title }) => title === "PUB")) await publisher.section(section);
+  expect([...publisher.met]).toEqual(differences);
+  const { registry } = started.broker;
+  expect(["s1", "s2", "s3"].map((name) => registry.topics.get(name)?.properties.extended)).toEqual([undefined, true, false]);
+});
+
+test("a client that does not know headers gets messages of such topics without them, as with --allow-sub-ext-compatible", async () => {
+  await using started = InProcess.start();
+  await started.publish("s2", ..."abcdefghij");
+  started.broker.registry.topic("s2").channel("y", ({ log }) => log.next);
+  const player = new Player(started, { shift: 0n, differences: [] });
+  for (const section of sectionsOf("allow-sub-ext-compatible")) await player.section(section);
+});
+
+test("a consumer may say where a channel begins without a cluster, too", async () => {
+  await using started = InProcess.start();
+  await started.publish("s2", "a", "b");
+  started.broker.registry.topic("s2").channel("old");
+  const differences: Difference[] = [
+    { section: "SUB_ADVANCED with an offset", at: 0, why: "positions need no cluster", answers: ["response OK"] },
+    {
+      section: "SUB_ADVANCED with an offset",
+      at: 1,
+      why: "positions need no cluster",
+      answers: [1, 2].map((id) => `message attempts 1 id ${id} trace 0000000000000000 (offset) size 31 body ${"ab"[id - 1]}`),
+    },
+  ];
+  makeTopic(started.broker, "s1", {});
+  const player = new Player(started, { shift: 0n, differences });
+  for (const section of sectionsOf("SUB_ADVANCED with an offset")) await player.section(section);
+  expect([...player.met]).toEqual(differences);
+});
