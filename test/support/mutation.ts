@@ -18,6 +18,8 @@ export interface FuzzStream {
   answersMessages: boolean;
   /** Whether the broker's bytes can be checked: not if the stream may have turned compression or TLS on. */
   isReadable: boolean;
+  /** Whether the ids of messages may be any bytes, as they are for Youzan's clients. */
+  hasRawIds: boolean;
 }
 
 /** Sizes and counts that have broken parsers before. As 32-bit words. */

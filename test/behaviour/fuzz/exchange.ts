@@ -131,12 +131,14 @@ export class Exchange {
 
   private message(frame: Buffer): void {
     const id = frame.toString("latin1", ID_OFFSET, ID_OFFSET + MESSAGE_ID_BYTES);
-    if (frame.length < MESSAGE_OVERHEAD_BYTES || !/^[0-9a-f]{16}$/.test(id)) {
+    // Youzan's ids are numbers above 0.
+    const isRaw = this.stream.hasRawIds && frame.readBigInt64BE(ID_OFFSET) > 0n;
+    if (frame.length < MESSAGE_OVERHEAD_BYTES || !(isRaw || /^[0-9a-f]{16}$/.test(id))) {
       this.violation = `a broken message frame of ${frame.length} bytes with id ${JSON.stringify(id)}`;
       return;
     }
     if (!this.stream.answersMessages || this.isClosed) return;
-    this.write(Buffer.from(this.random.pick(ANSWERS).replaceAll("ID", id)));
+    this.write(Buffer.from(this.random.pick(ANSWERS).split("ID").join(id), "latin1"));
   }
 
   private readHttp(data: Buffer): void {

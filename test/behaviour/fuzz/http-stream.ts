@@ -19,7 +19,7 @@ export function httpStream(seed: number, index: number): FuzzStream {
   for (let count = random.chance(0.7) ? 1 : random.int(2, 4); count > 0; count--) requests.push(request(random));
   let bytes = random.chance(0.02) ? randomBytes(random, random.int(0, 1_000)) : Buffer.concat(requests);
   if (random.chance(0.4)) for (let count = random.int(1, 3); count > 0; count--) bytes = Buffer.from(mutated(random, bytes));
-  return { chunks: split(random, bytes), ending: ending(random), answersMessages: false, isReadable: true };
+  return { chunks: split(random, bytes), ending: ending(random), answersMessages: false, isReadable: true, hasRawIds: false };
 }
 
 const PATHS: [method: string, path: string, parameters: string[]][] = [

@@ -13,6 +13,8 @@ import {
   topicName,
 } from "../../support/mutation.ts";
 import { Random } from "../../support/random.ts";
+import { line, sized } from "./command-line.ts";
+import { youzanAnything, youzanCommands } from "./youzan-commands.ts";
 
 /** Stream `index` of the run with this seed: commands that make sense, and then what a careless hand made of them. */
 export function tcpStream(seed: number, index: number): FuzzStream {
@@ -23,7 +25,7 @@ export function tcpStream(seed: number, index: number): FuzzStream {
   const ordered = random.chance(0.15) ? shuffled(random, pieces) : pieces;
   let bytes = Buffer.concat(ordered);
   if (random.chance(0.6)) for (let count = random.int(1, 4); count > 0; count--) bytes = Buffer.from(mutated(random, bytes));
-  return { chunks: split(random, bytes), ending: ending(random), answersMessages: random.chance(0.5), isReadable };
+  return { chunks: split(random, bytes), ending: ending(random), answersMessages: random.chance(0.5), isReadable, hasRawIds: true };
 }
 
 function magic(random: Random): Buffer {
@@ -37,10 +39,11 @@ function commands(random: Random): Buffer[] {
   const dice = random.next();
   const pieces: Buffer[] = [];
   if (dice < 0.03) return [randomBytes(random, random.int(0, 2_000))];
+  if (dice > 0.75) return youzanCommands(random);
   if (random.chance(0.4)) pieces.push(identify(random));
-  if (dice < 0.45) {
+  if (dice < 0.32) {
     for (let count = random.int(1, 8); count > 0; count--) pieces.push(publish(random));
-  } else if (dice < 0.8) {
+  } else if (dice < 0.6) {
     pieces.push(line(random, "SUB", topicName(random), channelName(random)));
     pieces.push(line(random, "RDY", numberText(random, 0, 50)));
     for (let count = random.int(0, 8); count > 0; count--) pieces.push(random.chance(0.2) ? publish(random) : answer(random));
@@ -48,19 +51,10 @@ function commands(random: Random): Buffer[] {
     if (random.chance(0.3)) pieces.push(answer(random));
   } else {
     // Any command in any state.
-    for (let count = random.int(1, 12); count > 0; count--) pieces.push(random.pick([identify, publish, answer, anything])(random));
+    for (let count = random.int(1, 12); count > 0; count--)
+      pieces.push(random.pick([identify, publish, answer, anything, youzanAnything])(random));
   }
   return pieces;
-}
-
-function line(random: Random, ...words: string[]): Buffer {
-  const separator = random.chance(0.01) ? "  " : " ";
-  const lineEnd = random.chance(0.02) ? random.pick(["", "\r", "\n\n", "\0\n"]) : random.chance(0.3) ? "\r\n" : "\n";
-  return Buffer.from(words.join(separator) + lineEnd);
-}
-
-function sized(random: Random, bytes: Buffer): Buffer {
-  return Buffer.concat([sizeWord(random, bytes.length), bytes]);
 }
 
 function identify(random: Random): Buffer {
