@@ -40,6 +40,9 @@ interface Seat {
 /** The topics of one producer, CROWD. */
 const CROWD_TOPICS = Array.from({ length: 8 }, (_, number) => `crowd-${number}`);
 
+/** Topics with several partitions. */
+const SPLIT_TOPICS = ["orders", "timers", "crowd-3"];
+
 /** Channels in the order they are made: a topic's first one gets the topic's backlog. */
 const SEATS: Seat[] = [
   { topic: BARRIER_TOPIC, channel: "sink", rules: LONG, plan: PLAIN, consumers: 1, attendance: 1, restless: 0 },
@@ -78,6 +81,7 @@ export class CrashRun {
   private readonly seats = [...SEATS];
   private server: Server | undefined;
   private life: Life | undefined;
+  private startCount = 0;
   private producers: (Producer | HttpProducer)[] = [];
   private consumers: Consumer[] = [];
   /** Consumers that left and are coming back. */
@@ -217,7 +221,19 @@ export class CrashRun {
       draining: false,
     };
     await this.churn?.verify(this.life);
+    if (this.program === "bunsq") await this.split(server.httpPort);
     return this.life;
+  }
+
+  /** Some topics have several partitions, and get more in the course of the lives. */
+  private async split(httpPort: number): Promise<void> {
+    for (const topic of SPLIT_TOPICS) {
+      const count = 3 + Math.floor(this.startCount / 8);
+      const url = `http://127.0.0.1:${httpPort}/topic/create?topic=${topic}&partition_num=${count}`;
+      const response = await fetch(url, { method: "POST" });
+      if (!response.ok) throw new Error(`${url}: ${await response.text()}`);
+    }
+    this.startCount++;
   }
 
   /** Recovery itself may be killed, and must then start over. */

@@ -130,3 +130,31 @@ test("a topic whose folder somebody has removed can be deleted and made again", 
   await server.restart();
   expect(await bodies(server, "t", 1)).toEqual(["2"]);
 });
+
+test("where a folder of one partition cannot be renamed, the whole topic stays as it is, over a restart", async () => {
+  const refused = { name: "" };
+  const disk = {
+    ...systemDisk,
+    rename(from: string, to: string) {
+      if (refused.name !== "" && from.endsWith(refused.name))
+        throw Object.assign(new Error(`EIO: i/o error, rename '${from}'`), { code: "EIO" });
+      systemDisk.rename(from, to);
+    },
+  };
+  await using server = InProcess.start({}, { disk });
+  server.broker.registry.topicWith("t", 4).channel("c");
+  await server.publish("t", "0", "1", "2", "3");
+  const folders = ["00000-t", "00001-t@1", "00002-t@2", "00003-t@3"];
+  for (const { name } of server.broker.registry.topic("t").partitions) {
+    refused.name = `-${name}`;
+    expect(() => server.broker.registry.deleteTopic("t")).toThrow("NOT_STORED");
+    expect(foldersOf(server)).toEqual(folders);
+  }
+  await server.publish("t", "4", "5", "6", "7");
+  await server.restart();
+  expect(server.broker.registry.topic("t").channel("c").depth).toBe(8);
+  refused.name = "";
+  expect(server.broker.registry.deleteTopic("t")).toBeTrue();
+  await server.restart();
+  expect(server.broker.registry.topics.size).toBe(0);
+});
