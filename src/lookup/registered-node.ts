@@ -11,6 +11,10 @@ export interface NodeInfo {
   readonly tcpPort: number | bigint;
   readonly httpPort: number | bigint;
   readonly version: string;
+  /** What Youzan's clients know it by, `ip:rpc port:tcp port:worker id`; empty for a broker without partitions. */
+  readonly distributedId: string;
+  /** It can be told over HTTP which partitions of a topic to make, as bunsq's brokers can. */
+  readonly makesPartitions: boolean;
 }
 
 /** A topic or a channel that a node has registered. */
@@ -37,6 +41,11 @@ export class RegisteredNode implements Ordered {
     readonly ordinal: number,
     readonly info: NodeInfo,
   ) {}
+
+  /** Its REGISTER and UNREGISTER name partitions. */
+  get namesPartitions(): boolean {
+    return this.info.distributedId !== "";
+  }
 
   /** `broadcast address:http port`, the name of the node in /topic/tombstone. */
   get httpAddress(): string {

@@ -2,6 +2,7 @@ import { isEphemeral } from "../frame/names.ts";
 import { type NodeInfo, RegisteredNode } from "./registered-node.ts";
 import { ChannelRegistration, TopicRegistration } from "./registration.ts";
 import { SortedList } from "./sorted-list.ts";
+import type { TopicSettings } from "./topic-settings.ts";
 
 /** In a question this name means every topic. No topic can have this name (nsqlookupd/registration_db.go). */
 const ANY = "*";
@@ -133,6 +134,27 @@ export class Registry {
     return change;
   }
 
+  /** Registers a partition of a topic at a node. A channel is of all partitions. @returns what is new for the node */
+  registerPartition(node: RegisteredNode, topicName: string, index: number, channelName: string): Change {
+    const change = this.register(node, topicName, channelName);
+    const isNew = this.topicToChange(topicName).addPartition(node, index, change.topic);
+    return { topic: isNew, channel: change.channel };
+  }
+
+  /** Unregisters a partition at a node, and with its last one the topic. */
+  unregisterPartition(node: RegisteredNode, topicName: string, index: number): TopicChange {
+    const topic = this.topics.get(topicName);
+    if (topic?.partitionsAt(node).includes(index) !== true) return { topic: false, channels: [] };
+    if (topic.removePartition(node, index)) return { topic: true, channels: [] };
+    return this.unregisterTopic(node, topicName);
+  }
+
+  /** Notes what a node says of a topic, if it has registered it. */
+  setSettings(node: RegisteredNode, topicName: string, settings: TopicSettings): void {
+    const topic = this.topics.get(topicName);
+    if (topic?.nodes.items.includes(node) === true) topic.setSettings(node, settings);
+  }
+
   /** Unregisters a channel at a node. An ephemeral channel is removed with its last node. @returns whether the node had it */
   unregisterChannel(node: RegisteredNode, topicName: string, channelName: string): boolean {
     const topic = this.topics.get(topicName);
@@ -215,6 +237,12 @@ export class Registry {
     }
   }
 
+  /** Takes tombstone() back. */
+  removeTombstone(topicName: string, address: string): void {
+    const named = withoutBrackets(address);
+    for (const [node, topic] of this.nodesOf(topicName)) if (withoutBrackets(node.httpAddress) === named) topic.tombstones?.delete(node);
+  }
+
   // ---- queries
 
   /** The topic of exactly this name, registered or not. */
@@ -253,6 +281,12 @@ export class Registry {
     if (!registered) return undefined;
     // The name * finds a node at many topics, but it is listed once.
     return { channels: this.channelNames(topicName), nodes: topicName === ANY ? [...new Set(nodes)] : nodes };
+  }
+
+  /** The active nodes of a topic, in the order in which they connected. @param tombstoned whether those are among them where it is hidden */
+  activeNodesOf(topic: TopicRegistration, tombstoned: boolean): RegisteredNode[] {
+    const nowMs = this.clock.monotonicMs();
+    return topic.nodes.items.filter((node) => this.isActive(node, nowMs) && (tombstoned || !this.isTombstoned(topic, node, nowMs)));
   }
 
   /** Whether a topic is hidden at a node now. */

@@ -13,6 +13,8 @@ function nodes(count: number): RegisteredNode[] {
       tcpPort: i,
       httpPort: 2n ** 60n,
       version: "1",
+      distributedId: "",
+      makesPartitions: false,
     });
   });
 }

@@ -24,6 +24,8 @@ class Timed {
       tcpPort: 4150,
       httpPort: 4151,
       version: "1.3.0",
+      distributedId: "",
+      makesPartitions: false,
       ...info,
     });
   }

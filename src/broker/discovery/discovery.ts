@@ -9,6 +9,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
 import { DISCOVERY, type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
+import { allLines, channelLine, topicLines, type Verb } from "./registrations.ts";
 
 /** Topics whose channels are asked for at the same time. Thousands of topics may be created at once. */
 const MAX_QUERIES = 32;
@@ -109,40 +110,44 @@ export class Discovery implements Registrant, TopicObserver {
       http_port: this.broadcastHttpPort,
       hostname: hostname(),
       broadcast_address: options.broadcastAddress,
+      registers_partitions: true,
+      node_id: options.nodeId,
     };
   }
 
-  *registrations(): Generator<string, undefined> {
-    for (const topic of this.broker.registry.topics.values()) {
-      if (topic.channels.size === 0) yield `REGISTER ${topic.name}`;
-      // Registering a channel registers its topic, too.
-      else for (const channel of topic.channels.values()) yield `REGISTER ${topic.name} ${channel.name}`;
-    }
+  *registrations(partitioned: boolean): Generator<string, undefined> {
+    for (const topic of this.broker.registry.topics.values()) yield* allLines(topic, partitioned);
   }
 
   topicCreated(topic: Topic): void {
-    this.send(`REGISTER ${topic.name}`);
+    this.sendTopic("REGISTER", topic);
     if (this.peers.size > 0) void this.createChannels(topic);
   }
 
   topicOpened(topic: Topic): void {
-    this.send(`REGISTER ${topic.name}`);
+    this.sendTopic("REGISTER", topic);
   }
 
   topicDeleted(topic: Topic): void {
-    this.send(`UNREGISTER ${topic.name}`);
+    this.sendTopic("UNREGISTER", topic);
   }
 
   channelCreated(channel: Channel): void {
-    this.send(`REGISTER ${channel.topic.name} ${channel.name}`);
+    this.sendChannel("REGISTER", channel);
   }
 
   channelDeleted(channel: Channel): void {
-    this.send(`UNREGISTER ${channel.topic.name} ${channel.name}`);
+    this.sendChannel("UNREGISTER", channel);
   }
 
-  private send(command: string): void {
-    for (const peer of this.peers.values()) peer.queueChange(command);
+  private sendTopic(verb: Verb, topic: Topic): void {
+    for (const peer of this.peers.values()) {
+      for (const line of topicLines(verb, topic, peer.knowsPartitions)) peer.queueChange(line);
+    }
+  }
+
+  private sendChannel(verb: Verb, channel: Channel): void {
+    for (const peer of this.peers.values()) peer.queueChange(channelLine(verb, channel, peer.knowsPartitions));
   }
 
   // ---- the lookups

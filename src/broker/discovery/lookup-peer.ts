@@ -18,7 +18,7 @@ const REPEAT_LOG_INTERVAL_MS = 60_000;
 export const DISCOVERY = { part: "discovery" };
 const EMPTY = Buffer.alloc(0);
 /** What counts for a lookup that does not tell it. */
-const DEFAULTS = { tcp_port: 0, http_port: 0, version: "", broadcast_address: "" };
+const DEFAULTS = { tcp_port: 0, http_port: 0, version: "", broadcast_address: "", registers_partitions: false };
 
 /** When a peer gives up and tries again, ms. */
 export interface PeerTiming {
@@ -40,13 +40,20 @@ export interface Identity {
   http_port: number;
   hostname: string;
   broadcast_address: string;
+  /** Asks whether the lookup wants to be told of partitions. NSQ's do not know the question. */
+  registers_partitions: boolean;
+  node_id: number;
 }
 
 /** The broker that is registered, as it is when these are called. */
 export interface Registrant {
   identity(): Identity;
-  /** REGISTER commands for all topics and channels. One that comes or goes during the iteration may be among them or not. */
-  registrations(): Iterator<string>;
+  /**
+   * REGISTER commands for all topics and channels. One that comes or goes during the iteration may be among them or not.
+   *
+   * @param partitioned whether they name partitions
+   */
+  registrations(partitioned: boolean): Iterator<string>;
 }
 
 /**
@@ -62,6 +69,8 @@ export class LookupPeer {
   readonly firstAttempt: Promise<void>;
   /** Everything is registered, and changes are sent as they come. */
   registered = false;
+  /** The lookup understands REGISTER and UNREGISTER that name partitions, and no others. */
+  knowsPartitions = false;
 
   private socket: Socket | undefined;
   private identified = false;
@@ -211,7 +220,8 @@ export class LookupPeer {
       this.httpAddress = { hostname: withoutBrackets(broadcast_address), port };
     else this.logger.error(`LOOKUPD(${this.name}): no broadcast address`, DISCOVERY);
     this.identified = true;
-    this.registrations = this.registrant.registrations();
+    this.knowsPartitions = fields.registers_partitions;
+    this.registrations = this.registrant.registrations(this.knowsPartitions);
     this.pingTimer = setInterval(() => this.ping(), this.timing.pingIntervalMs);
     this.endFirstAttempt();
     this.schedulePump();

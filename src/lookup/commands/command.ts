@@ -3,6 +3,7 @@ import { isValidName } from "../../frame/names.ts";
 import type { Lookup } from "../lookup.ts";
 import type { RegisteredNode } from "../registered-node.ts";
 import { encodeResponse } from "../response.ts";
+import { MAX_PARTITIONS } from "../topic-settings.ts";
 
 /** The part of a connection that its commands use. */
 export interface Session {
@@ -27,17 +28,26 @@ export const OK = encodeResponse("OK");
 export interface Named {
   node: RegisteredNode;
   topic: string;
+  /** Which partition of the topic; undefined for a node that names none. */
+  partition: number | undefined;
   /** Empty if the command is about the topic alone. */
   channel: string;
 }
 
-/** Checks the parameters of REGISTER and UNREGISTER, in nsqlookupd's order. */
+/** Checks the parameters of REGISTER and UNREGISTER, in nsqlookupd's order. Those of a node that names partitions have one behind the topic. */
 export function parseNames(command: string, session: Session, words: readonly string[]): Named | ProtocolError {
   const { node } = session;
   if (node === undefined) return fatal("E_INVALID", "client must IDENTIFY");
-  if (words.length < 2) return fatal("E_INVALID", `${command} insufficient number of params`);
-  const [, topic, channel = ""] = words;
+  if (words.length < (node.namesPartitions ? 3 : 2)) return fatal("E_INVALID", `${command} insufficient number of params`);
+  const [, topic, ...others] = words;
+  let partition: number | undefined;
+  if (node.namesPartitions) {
+    const text = others.shift() ?? "";
+    partition = /^\d{1,4}$/.test(text) ? Number(text) : MAX_PARTITIONS;
+    if (partition >= MAX_PARTITIONS) return fatal("E_BAD_PARTITIONID", `${command} partition '${text}' is not valid`);
+  }
+  const [channel = ""] = others;
   if (!isValidName(topic)) return fatal("E_BAD_TOPIC", `${command} topic name '${topic}' is not valid`);
   if (channel !== "" && !isValidName(channel)) return fatal("E_BAD_CHANNEL", `${command} channel name '${channel}' is not valid`);
-  return { node, topic, channel };
+  return { node, topic, partition, channel };
 }

@@ -2,6 +2,7 @@ import type { Command } from "./command.ts";
 import { IDENTIFY } from "./identify.ts";
 import { PING } from "./ping.ts";
 import { REGISTER } from "./register.ts";
+import { SETTINGS } from "./settings.ts";
 import { UNREGISTER } from "./unregister.ts";
 
 /** Finds a command by its name, which is in upper case; undefined for an unknown name. */
@@ -15,6 +16,8 @@ export function findCommand(name: string): Command | undefined {
       return PING;
     case "IDENTIFY":
       return IDENTIFY;
+    case "SETTINGS":
+      return SETTINGS;
     default:
       return undefined;
   }

@@ -9,7 +9,19 @@ import type { Session } from "./command.ts";
 const MAX_BODY_BYTES = 64 * 1024;
 
 /** The fields of IDENTIFY's body, with the values of missing ones. A broker may send a remote address, but it is ignored. */
-const DEFAULTS = { remote_address: "", hostname: "", broadcast_address: "", tcp_port: 0, http_port: 0, version: "" };
+const DEFAULTS = {
+  remote_address: "",
+  hostname: "",
+  broadcast_address: "",
+  tcp_port: 0,
+  http_port: 0,
+  version: "",
+  // Youzan's: REGISTER and UNREGISTER name partitions.
+  distributed_id: "",
+  // bunsq's: they name partitions if the answer says so, too; and the worker id of the distributed id.
+  registers_partitions: false,
+  node_id: 0,
+};
 
 /** `IDENTIFY\n size json`: a broker identifies itself, once, before it registers anything. */
 export function IDENTIFY({ node }: Session): ProtocolError | "body" {
@@ -28,7 +40,7 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
   const { lookup, remoteAddress } = session;
   const identity = readFields(body.toString(), DEFAULTS);
   if (identity === undefined) return fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
-  const { broadcast_address, tcp_port, http_port, version } = identity;
+  const { broadcast_address, tcp_port, http_port, version, registers_partitions } = identity;
   if (broadcast_address === "" || Number(tcp_port) === 0 || Number(http_port) === 0 || version === "") {
     return fatal("E_BAD_BODY", "IDENTIFY missing fields");
   }
@@ -43,6 +55,9 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
     tcpPort: tcp_port,
     httpPort: http_port,
     version,
+    // A broker of bunsq has no RPC port.
+    distributedId: registers_partitions ? `${broadcast_address}:0:${tcp_port}:${identity.node_id}` : identity.distributed_id,
+    makesPartitions: registers_partitions,
   });
   lookup.logger.info(`DB: client(${remoteAddress}) REGISTER category:client key: subkey:`, { part: "tcp", client: remoteAddress });
   return encodeResponse(
@@ -52,6 +67,7 @@ export function acceptIdentity(session: Session, body: Buffer): Buffer | Protoco
       http_port: lookup.httpPort,
       tcp_port: lookup.tcpPort,
       version: NSQ_VERSION,
+      ...(registers_partitions && { registers_partitions }),
     }),
   );
 }

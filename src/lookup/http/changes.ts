@@ -1,10 +1,13 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import type { LookupCall } from "./call.ts";
+import { createChannelEverywhere, deleteChannelEverywhere } from "./youzan/channel-changes.ts";
+import { createPartitions, deletePartitions } from "./youzan/topic-changes.ts";
 
-// The calls with which operators change the registry. Brokers are not notified.
+// The calls with which operators change the registry. Brokers are not notified, unless the arguments are those of Youzan's clients.
 
 /** POST /topic/create?topic= — adds a topic that no broker has yet. */
-export function createTopic(call: LookupCall): Response {
+export function createTopic(call: LookupCall): Response | Promise<Response> {
+  if (call.query.get("partition_num") !== undefined) return createPartitions(call);
   const name = call.validTopicName();
   call.lookup.logger.info(`DB: adding topic(${name})`, call.about({ topic: name }));
   call.registry.createTopic(name);
@@ -12,7 +15,8 @@ export function createTopic(call: LookupCall): Response {
 }
 
 /** POST /topic/delete?topic= — deletes a topic and its channels. */
-export function deleteTopic(call: LookupCall): Response {
+export function deleteTopic(call: LookupCall): Response | Promise<Response> {
+  if (call.query.get("partition") !== undefined) return deletePartitions(call);
   const { logger } = call.lookup;
   for (const { topic, registered, channels } of call.registry.deleteTopic(call.topicName())) {
     for (const channel of channels) logger.info(`DB: removing channel(${channel}) from topic(${topic})`, call.about({ topic, channel }));
@@ -25,13 +29,19 @@ export function deleteTopic(call: LookupCall): Response {
 export function tombstoneTopic(call: LookupCall): Response {
   const topic = call.topicName();
   const node = call.argument("node", "MISSING_ARG_NODE");
+  if (call.query.get("restore") === "true") {
+    call.lookup.logger.info(`DB: removing tombstone for producer@${node} of topic(${topic})`, call.about({ topic }));
+    call.registry.removeTombstone(topic, node);
+    return empty();
+  }
   call.lookup.logger.info(`DB: setting tombstone for producer@${node} of topic(${topic})`, call.about({ topic }));
   call.registry.tombstone(topic, node);
   return empty();
 }
 
 /** POST /channel/create?topic=&channel= — adds a channel, and its topic. */
-export function createChannel(call: LookupCall): Response {
+export function createChannel(call: LookupCall): Response | Promise<Response> {
+  if (call.query.get("partition") !== undefined) return createChannelEverywhere(call);
   const topic = call.validTopicName();
   const channel = call.validChannelName();
   call.lookup.logger.info(`DB: adding channel(${channel}) in topic(${topic})`, call.about({ topic, channel }));
@@ -41,7 +51,8 @@ export function createChannel(call: LookupCall): Response {
 }
 
 /** POST /channel/delete?topic=&channel= — deletes a channel. */
-export function deleteChannel(call: LookupCall): Response {
+export function deleteChannel(call: LookupCall): Response | Promise<Response> {
+  if (call.query.get("partition") !== undefined) return deleteChannelEverywhere(call);
   const topic = call.validTopicName();
   const channel = call.validChannelName();
   if (!call.registry.deleteChannel(topic, channel)) throw new Refusal(404, "CHANNEL_NOT_FOUND");

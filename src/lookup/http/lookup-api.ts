@@ -1,23 +1,25 @@
-import { DEBUG_GROUP, DESCRIPTION_GROUP, NAME } from "../../http/openapi/common.ts";
-import { type ApiDescription, jsonAnswer, NO_BODY, needs, textAnswer } from "../../http/openapi/operation.ts";
+import { DEBUG_GROUP, DESCRIPTION_GROUP } from "../../http/openapi/common.ts";
+import { type ApiDescription, jsonAnswer, NO_BODY, needs, takes, textAnswer } from "../../http/openapi/operation.ts";
 import { BOOLEAN, INTEGER, listOf, mapOf, NUMBER, object, STRING } from "../../http/openapi/schema.ts";
 import { BUNSQ_VERSION } from "../../version.ts";
+import { CHANNEL, NO_VALID_CHANNEL, NO_VALID_TOPIC, NODE, TOPIC } from "./describe.ts";
+import {
+  BROKER_CODES,
+  CHANNELS,
+  CHANNELS_OF_PARTITION,
+  CREATE_ARGUMENTS,
+  CREATE_CODES,
+  EVERYWHERE,
+  INVALID_PARTITION,
+  LOOKUP_ARGUMENTS,
+  META_INFO,
+  NODES_WITH_PARTITIONS,
+  PARTITION,
+  PARTITION_GROUP,
+  WITH_META,
+  WITH_PARTITIONS,
+} from "./youzan/describe.ts";
 
-const TOPIC = needs("topic", "The topic", NAME, "orders");
-const CHANNEL = needs("channel", "The channel", NAME, "billing");
-const NO_TOPIC = { 400: ["MISSING_ARG_TOPIC"] };
-const NO_VALID_TOPIC = ["MISSING_ARG_TOPIC", "INVALID_ARG_TOPIC"];
-const NO_VALID_CHANNEL = [...NO_VALID_TOPIC, "MISSING_ARG_CHANNEL", "INVALID_ARG_CHANNEL"];
-
-/** What `nodeFields()` writes. */
-const NODE = {
-  remote_address: STRING,
-  hostname: STRING,
-  broadcast_address: STRING,
-  tcp_port: INTEGER,
-  http_port: INTEGER,
-  version: STRING,
-};
 const REGISTRATION = object(
   {
     broadcast_address: STRING,
@@ -45,62 +47,81 @@ export const LOOKUP_API: ApiDescription = {
       operations: {
         "GET /lookup": {
           summary: "A topic's brokers and channels",
-          parameters: [TOPIC],
-          answer: jsonAnswer("Where it is", object({ channels: listOf(STRING), producers: listOf(object(NODE, { title: "Producer" })) })),
-          errors: { ...NO_TOPIC, 404: ["TOPIC_NOT_FOUND"] },
+          parameters: [TOPIC, ...LOOKUP_ARGUMENTS],
+          answer: jsonAnswer("Where it is", {
+            anyOf: [object({ channels: listOf(STRING), producers: listOf(object(NODE, { title: "Producer" })) }), WITH_PARTITIONS],
+          }),
+          errors: { 400: ["MISSING_ARG_TOPIC", "INVALID_ACCESS_MODE", INVALID_PARTITION], 404: ["TOPIC_NOT_FOUND", "Key not found"] },
         },
-        "GET /topics": { summary: "The names of all topics", answer: jsonAnswer("The names", object({ topics: listOf(STRING) })) },
+        "GET /topics": {
+          summary: "The names of all topics",
+          parameters: [takes("metaInfo", "Whether to tell what their brokers say of them", BOOLEAN)],
+          answer: jsonAnswer("The names", { anyOf: [object({ topics: listOf(STRING) }), WITH_META] }),
+        },
         "GET /channels": {
           summary: "The names of a topic's channels",
-          parameters: [TOPIC],
-          answer: jsonAnswer("The names; none for an unknown topic", object({ channels: listOf(STRING) })),
-          errors: NO_TOPIC,
+          parameters: [TOPIC, PARTITION],
+          answer: jsonAnswer("The names; none for an unknown topic", { anyOf: [CHANNELS, CHANNELS_OF_PARTITION] }),
+          errors: { 400: ["MISSING_ARG_TOPIC", INVALID_PARTITION] },
         },
         "GET /nodes": {
           summary: "The active brokers, with their topics",
-          answer: jsonAnswer(
-            "The brokers. `tombstones` has a value for each of `topics`.",
-            object({ producers: listOf(object({ ...NODE, tombstones: listOf(BOOLEAN), topics: listOf(STRING) }, { title: "Node" })) }),
-          ),
+          parameters: [META_INFO],
+          answer: jsonAnswer("The brokers. `tombstones` has a value for each of `topics`; with `metainfo`, for each partition.", {
+            anyOf: [
+              object({ producers: listOf(object({ ...NODE, tombstones: listOf(BOOLEAN), topics: listOf(STRING) }, { title: "Node" })) }),
+              NODES_WITH_PARTITIONS,
+            ],
+          }),
         },
         "GET /debug": {
           summary: "All registrations",
           answer: jsonAnswer("By `category:key:subkey`", mapOf(listOf(REGISTRATION))),
         },
         "POST /topic/create": {
-          summary: "Add a topic that no broker has yet",
-          parameters: [TOPIC],
+          summary: "Add a topic that no broker has yet, or have brokers make its partitions",
+          details: "The answer to a call with `partition_num` comes when clients find the partitions here.",
+          parameters: [TOPIC, ...CREATE_ARGUMENTS],
           answer: NO_BODY,
-          errors: { 400: NO_VALID_TOPIC },
+          errors: { 400: [...NO_VALID_TOPIC, ...CREATE_CODES], 503: BROKER_CODES },
         },
         "POST /topic/delete": {
           summary: "Delete a topic and its channels",
-          details: "Brokers are not notified.",
-          parameters: [TOPIC],
+          details: "Brokers are not notified without `partition`.",
+          parameters: [TOPIC, EVERYWHERE],
           answer: NO_BODY,
-          errors: NO_TOPIC,
+          errors: {
+            400: [...NO_VALID_TOPIC, "REMOVE_SINGLE_PARTITION_NOT_ALLOWED"],
+            404: ["Key not found"],
+            503: BROKER_CODES,
+          },
         },
         "POST /topic/tombstone": {
           summary: "Hide a topic at a broker from clients for a while",
-          parameters: [TOPIC, needs("node", "`host:http port` of the broker", STRING, "broker-1:4151")],
+          parameters: [
+            TOPIC,
+            needs("node", "`host:http port` of the broker", STRING, "broker-1:4151"),
+            takes("restore", "Whether to show it again", BOOLEAN),
+          ],
           answer: NO_BODY,
           errors: { 400: ["MISSING_ARG_TOPIC", "MISSING_ARG_NODE"] },
         },
         "POST /channel/create": {
           summary: "Add a channel, and its topic",
-          parameters: [TOPIC, CHANNEL],
+          parameters: [TOPIC, CHANNEL, EVERYWHERE],
           answer: NO_BODY,
-          errors: { 400: NO_VALID_CHANNEL },
+          errors: { 400: [...NO_VALID_CHANNEL, INVALID_PARTITION], 404: ["TOPIC_NOT_FOUND"], 503: BROKER_CODES },
         },
         "POST /channel/delete": {
           summary: "Delete a channel",
-          details: "Brokers are not notified.",
-          parameters: [TOPIC, CHANNEL],
+          details: "Brokers are not notified without `partition`.",
+          parameters: [TOPIC, CHANNEL, EVERYWHERE],
           answer: NO_BODY,
-          errors: { 400: NO_VALID_CHANNEL, 404: ["CHANNEL_NOT_FOUND"] },
+          errors: { 400: [...NO_VALID_CHANNEL, INVALID_PARTITION], 404: ["CHANNEL_NOT_FOUND", "TOPIC_NOT_FOUND"], 503: BROKER_CODES },
         },
       },
     },
+    PARTITION_GROUP,
     {
       name: "service",
       description: "The lookup server itself.",

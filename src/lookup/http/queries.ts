@@ -7,6 +7,8 @@ import type { Registry } from "../registry.ts";
 import type { LookupCall } from "./call.ts";
 import { longJson } from "./long-json.ts";
 import { nodeFields } from "./node-lists.ts";
+import { channelsOfPartition, nodesWithPartitions, topicsWithMeta } from "./youzan/lists.ts";
+import { asksForPartitions, lookupPartitions } from "./youzan/whereabouts.ts";
 
 // The calls with which clients and operators query the registry. /debug is in debug.ts.
 
@@ -28,17 +30,20 @@ export function info(): Response {
 }
 
 /** GET /topics: the names of all topics. */
-export function topics({ registry }: LookupCall): Response {
-  return json({ topics: registry.topicNames() });
+export function topics(call: LookupCall): Response {
+  if (call.query.get("metaInfo") === "true") return topicsWithMeta(call);
+  return json({ topics: call.registry.topicNames() });
 }
 
 /** GET /channels?topic=: the names of a topic's channels; none for an unknown topic. */
 export function channels(call: LookupCall): Response {
+  if (call.query.get("partition") !== undefined) return channelsOfPartition(call);
   return json({ channels: call.registry.channelNames(call.topicName()) });
 }
 
 /** GET /lookup?topic=: a topic's nodes and channels (https://nsq.io/components/nsqlookupd.html#get-lookup). */
 export function lookup(call: LookupCall): Response {
+  if (asksForPartitions(call)) return lookupPartitions(call);
   const found = call.registry.lookup(call.topicName());
   if (found === undefined) throw new Refusal(404, "TOPIC_NOT_FOUND");
   const start = Buffer.from(`{"channels":${encodeJson(found.channels)},"producers":[`);
@@ -46,8 +51,9 @@ export function lookup(call: LookupCall): Response {
 }
 
 /** GET /nodes: the active nodes, tombstoned or not, with their topics. */
-export function nodes({ registry }: LookupCall): Response {
-  return longJson(nodesDocument(registry));
+export function nodes(call: LookupCall): Response {
+  if (call.query.get("metainfo") === "true") return nodesWithPartitions(call);
+  return longJson(nodesDocument(call.registry));
 }
 
 function* nodesDocument(registry: Registry): Generator<string> {

@@ -6,6 +6,8 @@ import { createChannel, createTopic, deleteChannel, deleteTopic, tombstoneTopic 
 import { debug } from "./debug.ts";
 import { metrics } from "./metrics.ts";
 import { channels, info, lookup, nodes, ping, ready, topics } from "./queries.ts";
+import { clusterStats, listLookup } from "./youzan/lists.ts";
+import { expandPartitions, updateTopic } from "./youzan/topic-changes.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqlookupd.html#http-interface). */
 const ROUTES: RouteEntry<LookupCall>[] = [
@@ -19,7 +21,12 @@ const ROUTES: RouteEntry<LookupCall>[] = [
   ["/topics", get(topics)],
   ["/channels", get(channels)],
   ["/nodes", get(nodes)],
+  // Youzan's.
+  ["/listlookup", get(listLookup)],
+  ["/cluster/stats", get(clusterStats)],
   ["/topic/create", post(createTopic)],
+  ["/topic/partition/expand", post(expandPartitions)],
+  ["/topic/meta/update", post(updateTopic)],
   ["/topic/delete", post(deleteTopic)],
   ["/topic/tombstone", post(tombstoneTopic)],
   ["/channel/create", post(createChannel)],

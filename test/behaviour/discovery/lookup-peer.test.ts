@@ -6,7 +6,15 @@ import { FakeLookup, INTRODUCTION, sizeWord } from "./support/fake-lookup.ts";
 
 /** Long enough that nothing times out on a busy machine, unless a test wants it. */
 const PATIENT: Partial<PeerTiming> = { timeoutMs: 20_000, firstWaitMs: 5, longestWaitMs: 40 };
-const IDENTITY = { version: "1.3.0", tcp_port: 4150, http_port: 4151, hostname: "host", broadcast_address: "broker.example" };
+const IDENTITY = {
+  version: "1.3.0",
+  tcp_port: 4150,
+  http_port: 4151,
+  hostname: "host",
+  broadcast_address: "broker.example",
+  registers_partitions: true,
+  node_id: 0,
+};
 
 /** A peer that is connected to a fake lookup. `using` disposes of both. */
 class Setting implements Disposable {

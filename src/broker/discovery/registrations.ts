@@ -1,0 +1,31 @@
+import type { Channel } from "../topics/channel/channel.ts";
+import type { Topic } from "../topics/topic.ts";
+
+// The lines with which a broker registers topics and channels: NSQ's, or to a lookup that knows partitions those of Youzan's brokers,
+// with the partition behind the topic, and `SETTINGS topic json` for a topic that is more than one partition without settings.
+
+export type Verb = "REGISTER" | "UNREGISTER";
+
+/** The lines for a topic as a whole. @param partitioned whether the lookup knows partitions */
+export function topicLines(verb: Verb, topic: Topic, partitioned: boolean): string[] {
+  if (!partitioned) return [`${verb} ${topic.name}`];
+  const lines = topic.partitions.map(({ index }) => `${verb} ${topic.name} ${index}`);
+  return verb === "REGISTER" ? [...lines, ...settingsLines(topic)] : lines;
+}
+
+/** The line for a channel. It is of all partitions, so that the first one stands for the others. */
+export function channelLine(verb: Verb, { topic, name }: Channel, partitioned: boolean): string {
+  return `${verb} ${topic.name} ${partitioned ? `${topic.partitions[0].index} ` : ""}${name}`;
+}
+
+/** All lines for a topic with its channels. Registering a channel registers its topic, and the partition that it names, too. */
+export function allLines(topic: Topic, partitioned: boolean): string[] {
+  const lines: string[] = [];
+  for (const channel of topic.channels.values()) lines.push(channelLine("REGISTER", channel, partitioned));
+  const others = topicLines("REGISTER", topic, partitioned);
+  return lines.length === 0 ? others : [...lines, ...others.slice(1)];
+}
+
+function settingsLines({ name, partitions }: Topic): string[] {
+  return partitions.length === 1 ? [] : [`SETTINGS ${name} ${JSON.stringify({ partition_num: partitions.length })}`];
+}

@@ -1,0 +1,58 @@
+import { Refusal } from "../../../http/server/reply.ts";
+import { MAX_PARTITIONS } from "../../topic-settings.ts";
+import type { LookupCall } from "../call.ts";
+
+const MAX_REPLICAS = 5;
+const MAX_RETENTION_DAYS = 60;
+const MAX_SYNC_EVERY = 4000;
+
+/** @throws Refusal 400 MISSING_ARG_TOPIC_PARTITION_NUM, INVALID_ARG_TOPIC_PARTITION_NUM */
+export function partitionCount(call: LookupCall): number {
+  const text = call.argument("partition_num", "MISSING_ARG_TOPIC_PARTITION_NUM");
+  return wholeNumber(text, 1, MAX_PARTITIONS, "INVALID_ARG_TOPIC_PARTITION_NUM");
+}
+
+/** Checks the argument `replicator`, if there is one: without a cluster there is one replica. @throws Refusal 400 */
+export function checkReplicas({ query }: LookupCall): void {
+  const text = query.get("replicator");
+  if (text === undefined) return;
+  const replicas = wholeNumber(text, 1, MAX_REPLICAS, "INVALID_ARG_TOPIC_REPLICATOR");
+  if (replicas > 1) throw noNode("several replicas need a cluster, which this lookup server does not have; give replicator=1");
+}
+
+/** The answer if partitions cannot be put anywhere, as Youzan's server begins it. */
+export function noNode(reason: string): Refusal {
+  return new Refusal(400, `ErrType:9 ErrCode:1 : No node is available for topic: ${reason}`);
+}
+
+/** Whether a boolean argument is given and true. @throws Refusal 400 INVALID_ARG_… */
+export function isSet({ query }: LookupCall, name: string): boolean {
+  const text = query.get(name) ?? "false";
+  if (text !== "true" && text !== "false") throw new Refusal(400, `INVALID_ARG_${name.toUpperCase()}`);
+  return text === "true";
+}
+
+/** The calls with which a broker is told `retention`, in days, and `syncdisk`, in messages between syncs. 0: what the broker's flags say. */
+export function storageCalls(call: LookupCall, topic: string): { path: string; query: Record<string, string> }[] {
+  const calls: { path: string; query: Record<string, string> }[] = [];
+  const retention = call.query.get("retention");
+  if (retention !== undefined) {
+    const days = wholeNumber(retention, 0, Number.MAX_SAFE_INTEGER, "INVALID_ARG_TOPIC_RETENTION");
+    if (days > MAX_RETENTION_DAYS) throw new Refusal(400, "max retention days allowed exceed");
+    const query: Record<string, string> = days === 0 ? { topic, default: "true" } : { topic, time: `${days * 24}h` };
+    calls.push({ path: "/topic/retention", query });
+  }
+  const syncdisk = call.query.get("syncdisk");
+  if (syncdisk !== undefined) {
+    const every = wholeNumber(syncdisk, 0, MAX_SYNC_EVERY, "INVALID_ARG_TOPIC_SYNCDISK");
+    const level = every === 0 ? "default" : every === 1 ? "fsync" : "write";
+    calls.push({ path: "/topic/durability", query: { topic, level } });
+  }
+  return calls;
+}
+
+function wholeNumber(text: string, least: number, most: number, invalid: string): number {
+  const value = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(value >= least && value <= most)) throw new Refusal(400, invalid);
+  return value;
+}
