@@ -42,7 +42,7 @@ import {
 import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 import { readBootId, readRun } from "../storage/metadata/run-record.ts";
-import { type TopicSettings, TopicSettingsTable } from "../storage/metadata/topic-settings.ts";
+import { heldIndexes, type TopicSettings, TopicSettingsTable } from "../storage/metadata/topic-settings.ts";
 import { checkTraces } from "../trace/trace-check.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
@@ -281,9 +281,12 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
     const { lastRun, files } = readRun(database, readBootId());
     const partitions = Map.groupBy(rows, ({ name }) => parsePartitionName(name).topic);
     const settings = hasTable("topic_settings") ? new TopicSettingsTable(database).load() : new Map<string, TopicSettings>();
-    const incomplete = [...settings].flatMap(([name, { partitions: count }]) => {
+    const incomplete = [...settings].flatMap(([name, topicSettings]) => {
       const found = partitions.get(name)?.length ?? 0;
-      return found < count ? [`topic ${name} has ${count} partitions, and ${found} of them have rows; a start makes the others anew`] : [];
+      const count = heldIndexes(topicSettings).length;
+      return found < count
+        ? [`topic ${name} has ${count} partitions here, and ${found} of them have rows; a start makes the others anew`]
+        : [];
     });
     return { known, topics: partitions.size, channels, damaged, incomplete, notes: new FileNotes(lastRun, files) };
   } finally {

@@ -124,6 +124,10 @@ export class Discovery implements Registrant, TopicObserver {
     if (this.peers.size > 0) void this.createChannels(topic);
   }
 
+  topicChanged(topic: Topic): void {
+    this.sendTopic("REGISTER", topic);
+  }
+
   topicOpened(topic: Topic): void {
     this.sendTopic("REGISTER", topic);
   }

@@ -1,3 +1,4 @@
+import { isPlain } from "../storage/metadata/topic-settings.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 
@@ -26,6 +27,14 @@ export function allLines(topic: Topic, partitioned: boolean): string[] {
   return lines.length === 0 ? others : [...lines, ...others.slice(1)];
 }
 
-function settingsLines({ name, partitions }: Topic): string[] {
-  return partitions.length === 1 ? [] : [`SETTINGS ${name} ${JSON.stringify({ partition_num: partitions.length })}`];
+function settingsLines({ name, settings }: Topic): string[] {
+  if (isPlain(settings)) return [];
+  const said = {
+    partition_num: settings.partitions,
+    ordered: settings.ordered,
+    multi_part: settings.multiPart,
+    extend_support: settings.extended,
+    disable_channel_auto_create: settings.fixedChannels,
+  };
+  return [`SETTINGS ${name} ${JSON.stringify(said)}`];
 }

@@ -7,6 +7,7 @@ import type { MetricsSource } from "../metrics/exposition/broker-families.ts";
 import type { ReportedConnection } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
+import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -92,7 +93,7 @@ interface ApiRegistry {
   /** An existing topic, or a new one. The caller has checked the name. @throws PublishError if it cannot be made */
   topic(name: string): Topic;
   /** Makes a topic with a number of partitions, or gives one as many. @throws PublishError; OperatorError */
-  topicWith(name: string, count: number): Topic;
+  topicWith(name: string, count: number, more?: Partial<TopicSettings>): Topic;
   /** Deletes a topic with its channels and messages, and closes its consumers' connections. @returns false: no such topic */
   deleteTopic(name: string): boolean;
 }

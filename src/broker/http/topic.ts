@@ -1,13 +1,47 @@
 import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { MAX_PARTITIONS } from "../storage/metadata/partition-name.ts";
+import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** POST /topic/create?topic=[&partition_num=]: makes a topic. One that exists gets as many partitions, if it has fewer. */
+/** Arguments of /topic/create, which Youzan's lookup server has under the same names. */
+const FLAGS = {
+  orderedmulti: "ordered",
+  multipart: "multiPart",
+  extend: "extended",
+  disable_channel_auto_create: "fixedChannels",
+} as const;
+
+/**
+ * POST /topic/create?topic=[&partition_num=][&partitions=][&orderedmulti=]…: makes a topic. One that exists gets as many partitions, if it
+ * has fewer. `partitions` are those that this broker gets; a lookup server gives it where the others are at other brokers.
+ */
 export function createTopic(call: HttpCall): Response {
-  if (call.query.get("partition_num") === undefined) topicToPublish(call);
-  else call.broker.registry.topicWith(validTopic(call.query.get("topic")), partitionCount(call));
+  if (call.query.get("partition_num") === undefined) {
+    topicToPublish(call);
+    return empty();
+  }
+  const name = validTopic(call.query.get("topic"));
+  const count = partitionCount(call);
+  call.broker.registry.topicWith(name, count, { ...heldArgument(call, count), ...flagArguments(call) });
   return empty();
+}
+
+function heldArgument({ query }: HttpCall, count: number): { held?: readonly number[] } {
+  const text = query.get("partitions");
+  if (text === undefined) return {};
+  const held = text.split(",").map((index) => (/^\d{1,4}$/.test(index) ? Number(index) : MAX_PARTITIONS));
+  if (held.some((index) => index >= count)) throw new Refusal(400, "INVALID_ARG_PARTITIONS");
+  return { held };
+}
+
+function flagArguments({ query }: HttpCall): Partial<TopicSettings> {
+  const flags = Object.entries(FLAGS).map(([argument, setting]) => {
+    const text = query.get(argument);
+    if (text !== undefined && text !== "true" && text !== "false") throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
+    return text === undefined ? {} : { [setting]: text === "true" };
+  });
+  return Object.assign({}, ...flags);
 }
 
 /** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. */

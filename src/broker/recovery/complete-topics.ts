@@ -2,7 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { Ballast } from "../storage/disk/ballast.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import { partitionName } from "../storage/metadata/partition-name.ts";
-import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { heldIndexes, PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 
@@ -44,19 +44,20 @@ export class CompleteTopics {
     if (this.registry.waiting.has(name)) return;
     const indexes = new Set(partitions.map(({ index }) => index));
     const highest = partitions[partitions.length - 1].index;
-    const known = this.known.get(name)?.partitions ?? 1;
-    const count = Math.max(known, highest + 1);
-    if (count === 1) return;
-    const missing = Array.from({ length: count }, (_, index) => index).filter((index) => !indexes.has(index));
+    const known = this.known.get(name) ?? PLAIN_TOPIC;
+    const count = Math.max(known.partitions, highest + 1);
+    const settings = { ...known, partitions: count };
+    topic.settings = settings;
+    const missing = heldIndexes(settings).filter((index) => !indexes.has(index));
     for (const index of missing) this.registry.countCorrupt(partitionName(name, index));
     if (missing.length > 0) {
       const list = missing.join(", ");
       this.parts.logger.error(
         `TOPIC(${name}): of ${count} partitions these are missing: ${list}; their messages are lost, and they begin anew`,
       );
-      this.registry.addPartitions(topic, missing, count);
-    } else if (known !== count) {
-      this.parts.ballast.use(() => this.parts.metadata.topicSettings.save(name, { partitions: count }));
+      this.registry.addPartitions(topic, { settings, missing });
+    } else if (known.partitions !== count) {
+      this.parts.ballast.use(() => this.parts.metadata.topicSettings.save(name, settings));
     }
     for (const channel of topic.channels.values()) {
       for (const partition of partitions) if (!partition.channels.has(channel.name)) this.registry.extendChannel(channel, partition);

@@ -4,6 +4,8 @@ export type OperatorErrorCode =
   | "MESSAGE_CHANGED"
   | "MESSAGE_FINISHED"
   | "MESSAGE_NOT_FOUND"
+  /** The topic is spread over brokers: who gives it more partitions says which of them this one gets. */
+  | "MISSING_ARG_PARTITIONS"
   /** The call was carried out, but could not be saved: a crash would undo it. */
   | "NOT_SAVED"
   /** The metadata store or the disk did not take the call. Nothing has changed. */

@@ -10,6 +10,7 @@ import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE, type NewTopic } from "../storage/metadata/metadata-store.ts";
 import { partitionName } from "../storage/metadata/partition-name.ts";
+import { isPlain, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
@@ -51,7 +52,7 @@ export class PartitionStore {
    * Gives partitions that are new to a topic their numbers, and unless the topic is #ephemeral their rows: all or none.
    *
    * @param indexes of the new ones
-   * @param count how many partitions the topic will have
+   * @param settings of the topic with them
    * @param newId gives an id without a row
    * @param settle writes what else the rows of a stored topic say, in the same transaction
    * @throws PublishError; what the metadata store throws
@@ -59,7 +60,7 @@ export class PartitionStore {
   make(
     topic: string,
     indexes: readonly number[],
-    count: number,
+    settings: TopicSettings,
     newId: () => number,
     settle: (made: readonly MadePartition[]) => void,
   ): MadePartition[] {
@@ -67,7 +68,8 @@ export class PartitionStore {
     if (isEphemeral(topic)) return indexes.map((index) => this.makeInMemory(topic, index, newId()));
     return metadata.changeAll(() => {
       const made = indexes.map((index) => this.makeStored(topic, index));
-      if (count > 1) metadata.topicSettings.save(topic, { partitions: count });
+      if (!isPlain(settings)) metadata.topicSettings.save(topic, settings);
+      else if (indexes.length === 0) metadata.topicSettings.remove(topic);
       settle(made);
       return made;
     });
@@ -89,10 +91,10 @@ export class PartitionStore {
   /**
    * Takes make() back.
    *
-   * @param left how many partitions the topic has without them
+   * @param settings of the topic without them
    * @throws what the metadata store throws; the next topics of these names replace the rows
    */
-  unmake(topic: string, made: readonly MadePartition[], left: number): void {
+  unmake(topic: string, made: readonly MadePartition[], settings: TopicSettings): void {
     const { metadata } = this.parts;
     if (isEphemeral(topic)) {
       for (const { number, nextSequence } of made) metadata.numbers.free(number, nextSequence);
@@ -100,8 +102,8 @@ export class PartitionStore {
     }
     metadata.changeAll(() => {
       for (const { id, number, nextSequence } of made) metadata.removeTopic(id, number, nextSequence);
-      if (left > 1) metadata.topicSettings.save(topic, { partitions: left });
-      else metadata.topicSettings.remove(topic);
+      if (isPlain(settings)) metadata.topicSettings.remove(topic);
+      else metadata.topicSettings.save(topic, settings);
     }, true);
   }
 

@@ -8,15 +8,16 @@ import type { LogFiles, LogFilesOptions } from "../storage/log/log-files.ts";
 import type { Retention } from "../storage/log/retention.ts";
 import type { TopicIdentity } from "../storage/log/topic-file.ts";
 import { parsePartitionName } from "../storage/metadata/partition-name.ts";
+import { PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import type { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { NameTable } from "./name-table.ts";
-import { OperatorError } from "./operator-error.ts";
 import { type KnownIdentity, type MadePartition, PartitionStore } from "./partition-store.ts";
 import { RetiredTotals } from "./retired-totals.ts";
 import { Topic } from "./topic.ts";
 import { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
+import { planTopic, type TopicPlan } from "./topic-plan.ts";
 import { TopicWaits, type WaitingTopic } from "./waiting-topic.ts";
 
 /** An adopted topic withholds its messages this long, so that consumers can create its channels again. */
@@ -29,6 +30,8 @@ const FIRST_MEMORY_ID = 2 ** 31;
 /** Learns of topics and channels that are created or deleted after recovery. */
 export interface TopicObserver {
   topicCreated(topic: Topic): void;
+  /** A topic has other settings than before, and may have more partitions. */
+  topicChanged(topic: Topic): void;
   /** A topic of an earlier run was opened that could not be opened at the start. channelCreated() was called for each of its channels. */
   topicOpened(topic: Topic): void;
   /** channelDeleted() was called for each of its channels before. */
@@ -199,12 +202,13 @@ export class TopicRegistry implements DeliveryTarget {
   /** An id for a topic or channel without a row in the metadata store. */
   readonly newMemoryId = (): number => this.nextMemoryId++;
 
-  private createTopic(name: string, count = 1): Topic {
+  private createTopic(name: string, { settings, missing }: TopicPlan): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
-    const made = this.store.make(name, [...Array(count).keys()], count, this.newMemoryId, () => {});
-    const [{ topic }] = this.openNew(name, made, 0);
-    this.parts.logger.info(`TOPIC(${name}): created${count > 1 ? ` with ${count} partitions` : ""}`, { topic: name });
+    const made = this.store.make(name, missing, settings, this.newMemoryId, () => {});
+    const [{ topic }] = this.openNew(name, made, PLAIN_TOPIC);
+    topic.settings = settings;
+    this.parts.logger.info(`TOPIC(${name}): created${made.length > 1 ? ` with ${made.length} partitions` : ""}`, { topic: name });
     this.observer?.topicCreated(topic);
     return topic;
   }
@@ -214,18 +218,19 @@ export class TopicRegistry implements DeliveryTarget {
    * get all messages of the new ones.
    *
    * @param name was checked
-   * @throws PublishError if it cannot be done; OperatorError TOO_FEW_PARTITIONS if the topic has more
+   * @param more other settings of it, and `held`: which of the partitions this broker has
+   * @throws PublishError if it cannot be done; OperatorError as planTopic()
    */
-  topicWith(name: string, count: number): Topic {
+  topicWith(name: string, count: number, more: Partial<TopicSettings> = {}): Topic {
     const topic = this.topics.get(name);
-    const existing = topic?.partitions.length ?? 0;
-    if (existing > count) throw new OperatorError("TOO_FEW_PARTITIONS");
+    const plan = planTopic(topic, count, more);
     this.checkWaiting(name);
     try {
-      if (topic === undefined) return this.createTopic(name, count);
-      if (existing === count) return topic;
-      this.addPartitions(topic, [...Array(count).keys()].slice(existing), count);
+      if (topic === undefined) return this.createTopic(name, plan);
+      if (Bun.deepEquals(plan.settings, topic.settings)) return topic;
+      this.addPartitions(topic, plan);
       this.parts.logger.info(`TOPIC(${name}): has ${count} partitions now`, { topic: name });
+      this.observer?.topicChanged(topic);
       return topic;
     } catch (error) {
       // Publishers get the same answer as for a message that cannot be written.
@@ -236,16 +241,15 @@ export class TopicRegistry implements DeliveryTarget {
   /**
    * Adds partitions to a topic. Its channels get all of their messages.
    *
-   * @param indexes of the new ones
-   * @param count how many the topic has then
    * @throws PublishError; what disk and metadata store throw: the topic is as before then
    */
-  addPartitions(topic: Topic, indexes: readonly number[], count: number): void {
+  addPartitions(topic: Topic, { settings, missing }: TopicPlan): void {
     if (this.closed) throw new PublishError(EXITING);
-    const { name, partitions } = topic;
+    const { name } = topic;
     const channelIds = new Map<Channel, readonly number[]>();
-    const made = this.store.make(name, indexes, count, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
-    const added = this.openNew(name, made, partitions.length);
+    const made = this.store.make(name, missing, settings, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
+    const added = this.openNew(name, made, topic.settings);
+    topic.settings = settings;
     for (const part of topic.endExpansion(added, channelIds)) this.channelPartitionCreated(part);
     for (const partition of added) this.parts.tracing.followTopic(partition);
   }
@@ -258,8 +262,8 @@ export class TopicRegistry implements DeliveryTarget {
     this.channelPartitionCreated(channel.extendTo(partition, id));
   }
 
-  /** Opens partitions that were made. Where one fails, none is left. @param left how many the topic has without them */
-  private openNew(name: string, made: readonly MadePartition[], left: number): TopicPartition[] {
+  /** Opens partitions that were made. Where one fails, none is left. @param settings of the topic without them */
+  private openNew(name: string, made: readonly MadePartition[], settings: TopicSettings): TopicPartition[] {
     const added: TopicPartition[] = [];
     try {
       for (const one of made) added.push(this.addPartition(one, one.nextSequence));
@@ -268,7 +272,7 @@ export class TopicRegistry implements DeliveryTarget {
         this.forgetPartition(partition);
         this.store.removeFiles(partition);
       }
-      this.store.unmake(name, made, left);
+      this.store.unmake(name, made, settings);
       throw error;
     }
     return added;

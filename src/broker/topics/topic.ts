@@ -1,6 +1,7 @@
 import { isEphemeral } from "../../frame/names.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
+import { PLAIN_TOPIC } from "../storage/metadata/topic-settings.ts";
 import { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { OperatorError } from "./operator-error.ts";
@@ -19,6 +20,7 @@ export class Topic {
   /** Its name in the bytes that clients send. */
   readonly nameBytes: Buffer;
   deleted = false;
+  settings = PLAIN_TOPIC;
   /** At least one, in the order of their indexes. */
   readonly partitions: TopicPartition[] = [];
   readonly channels = new Map<string, Channel>();
@@ -106,10 +108,14 @@ export class Topic {
   /**
    * The partition of the messages with a key: by murmur3 (32 bits, seed 0) modulo the number of partitions, which is what Youzan's
    * clients do.
+   *
+   * @returns undefined: another broker has it
    */
-  partitionOfKey(key: Uint8Array): TopicPartition {
-    const { partitions } = this;
-    return partitions.length === 1 ? partitions[0] : partitions[Bun.hash.murmur32v3(key, 0) % partitions.length];
+  partitionOfKey(key: Uint8Array): TopicPartition | undefined {
+    const { partitions: count, held } = this.settings;
+    if (count === 1) return this.partitions[0];
+    const index = Bun.hash.murmur32v3(key, 0) % count;
+    return held === undefined ? this.partitions[index] : this.partition(index);
   }
 
   /** The partition that a publish goes to which names none: each in turn. */

@@ -100,6 +100,7 @@ class Play {
     const { topic } = timed;
     const key = this.random.next() < 0.5 ? `k${this.random.int(0, KEYS - 1)}` : undefined;
     const partition = key === undefined ? topic.nextPartition() : topic.partitionOfKey(Buffer.from(key));
+    if (partition === undefined) throw new Error("this broker has all partitions");
     const body = `${key === undefined ? "" : `${key} in ${topic.partitions.length}`}/${number}`;
     const published = timed.broker.publishing.publish(partition, "", Buffer.from(body), 0);
     timed.clock.endTurn();

@@ -87,6 +87,7 @@ const CHANNEL_TRACE = jsonAnswer(
 );
 const ON = needs("on", "Whether to trace", oneOf("true", "false"), "true");
 
+const FLAGS = ["orderedmulti", "multipart", "extend", "disable_channel_auto_create"];
 const PARTITION_NUM = { type: "integer", minimum: 1, maximum: MAX_PARTITIONS } as const;
 
 export const TOPICS: OperationGroup = {
@@ -96,10 +97,23 @@ export const TOPICS: OperationGroup = {
     "POST /topic/create": {
       summary: "Make a topic",
       details: "A topic that exists stays as it is, but gets as many partitions if it has fewer.",
-      parameters: [TOPIC, takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4)],
+      parameters: [
+        TOPIC,
+        takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4),
+        takes("partitions", "Which of them this broker has, if others have the rest: `0,2`", { type: "string", pattern: "^\\d+(,\\d+)*$" }),
+        ...FLAGS.map((name) => takes(name, "As at Youzan's lookup server", BOOLEAN)),
+      ],
       answer: NO_BODY,
       errors: {
-        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_ARG_PARTITION_NUM", "TOO_FEW_PARTITIONS"],
+        400: [
+          "MISSING_ARG_TOPIC",
+          "INVALID_TOPIC",
+          "INVALID_ARG_PARTITION_NUM",
+          "TOO_FEW_PARTITIONS",
+          "INVALID_ARG_PARTITIONS",
+          "MISSING_ARG_PARTITIONS",
+          ...FLAGS.map((name) => `INVALID_ARG_${name.toUpperCase()}`),
+        ],
         503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"],
       },
     },
@@ -110,7 +124,14 @@ export const TOPICS: OperationGroup = {
       answer: NO_BODY,
       errors: {
         ...NO_VALID_TOPIC,
-        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "MISSING_ARG_PARTITION_NUM", "INVALID_ARG_PARTITION_NUM", "TOO_FEW_PARTITIONS"],
+        400: [
+          "MISSING_ARG_TOPIC",
+          "INVALID_TOPIC",
+          "MISSING_ARG_PARTITION_NUM",
+          "INVALID_ARG_PARTITION_NUM",
+          "TOO_FEW_PARTITIONS",
+          "MISSING_ARG_PARTITIONS",
+        ],
         503: ["PUB_FAILED", "EXITING", "TOPIC_NOT_OPEN"],
       },
     },

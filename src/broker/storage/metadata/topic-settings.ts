@@ -3,8 +3,32 @@ import { PARTITIONS_FORMAT, raiseFormat } from "./schema.ts";
 
 /** What is set for a topic as a whole, beside what the rows of its partitions say. A topic without a row has the defaults. */
 export interface TopicSettings {
-  /** How many partitions it has. */
+  /** How many partitions it has, at all brokers together. */
   readonly partitions: number;
+  /** The indexes of those that this broker has, in ascending order; undefined: all. */
+  readonly held?: readonly number[];
+  /** It is consumed in order only, and publishes name a partition: Youzan's `orderedmulti`. */
+  readonly ordered?: boolean;
+  /** Several of its partitions may be at one broker: Youzan's `multipart`. */
+  readonly multiPart?: boolean;
+  /** Whether its messages may have headers; undefined: they may. */
+  readonly extended?: boolean;
+  /** Its channels are made by operators only: Youzan's `disable_channel_auto_create`. */
+  readonly fixedChannels?: boolean;
+}
+
+/** A topic without settings. */
+export const PLAIN_TOPIC: TopicSettings = { partitions: 1 };
+
+/** Whether a topic has settings that need a row. */
+export function isPlain({ partitions, held, ordered, multiPart, extended, fixedChannels }: TopicSettings): boolean {
+  const isSet = ordered === true || multiPart === true || extended === false || fixedChannels === true;
+  return partitions === 1 && held === undefined && !isSet;
+}
+
+/** The indexes of the partitions that this broker has of a topic. */
+export function heldIndexes({ partitions, held }: TopicSettings): readonly number[] {
+  return held ?? Array.from({ length: partitions }, (_, index) => index);
 }
 
 /** The settings of topics, as JSON in a table of their own. Data paths that use it are refused by releases that do not know it. */
@@ -21,8 +45,7 @@ export class TopicSettingsTable {
     return new Map(
       rows.flatMap(({ name, settings, seal }) => {
         if (seal !== sealOf(name, settings)) return [];
-        const { partitions } = JSON.parse(settings) as TopicSettings;
-        return [[name, { partitions }]];
+        return [[name, JSON.parse(settings) as TopicSettings]];
       }),
     );
   }

@@ -1,0 +1,30 @@
+import { heldIndexes, PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { OperatorError } from "./operator-error.ts";
+import type { Topic } from "./topic.ts";
+
+/** What is to be done so that a topic is as it was asked for. */
+export interface TopicPlan {
+  readonly settings: TopicSettings;
+  /** The indexes of the partitions that are to be made. */
+  readonly missing: readonly number[];
+}
+
+/**
+ * Plans a topic with a number of partitions. What it has stays.
+ *
+ * @param topic undefined: there is none of the name yet
+ * @param more its other settings, as far as they are given. `held` are the partitions that this broker is to have.
+ * @throws OperatorError TOO_FEW_PARTITIONS if the topic has more; MISSING_ARG_PARTITIONS if it is spread over brokers, and nobody says
+ *   where its new partitions are
+ */
+export function planTopic(topic: Topic | undefined, count: number, more: Partial<TopicSettings>): TopicPlan {
+  const known = topic?.settings ?? PLAIN_TOPIC;
+  if (known.partitions > count) throw new OperatorError("TOO_FEW_PARTITIONS");
+  if (known.held !== undefined && more.held === undefined && known.partitions < count) throw new OperatorError("MISSING_ARG_PARTITIONS");
+  const existing = topic?.partitions.map(({ index }) => index) ?? [];
+  const { held: wanted = known.held, ...others } = more;
+  const held = wanted === undefined ? undefined : [...new Set([...existing, ...wanted])].sort((a, b) => a - b);
+  const { held: _held, ...rest } = known;
+  const settings = { ...rest, ...others, partitions: count, ...(held !== undefined && held.length < count && { held }) };
+  return { settings, missing: heldIndexes(settings).filter((index) => !existing.includes(index)) };
+}
