@@ -251,3 +251,33 @@ test("a broker that fails is named with its reason", async () => {
   const response = await fetch(url, { method: "POST" });
   expect(`${response.status} ${await response.text()}`).toBe(`503 {"message":"BROKERS_FAILED: 127.0.0.1:${port} answered 503 PUB_FAILED"}`);
 });
+
+test("the answer waits for the brokers to register what they made", async () => {
+  await using lookup = new InProcessLookup();
+  const called = Promise.withResolvers<string>();
+  using slow = Bun.serve({
+    port: 0,
+    hostname: "127.0.0.1",
+    fetch: ({ url }) => {
+      called.resolve(new URL(url).search);
+      return new Response();
+    },
+  });
+  const client = await lookup.client();
+  await client.identify({ ...identityOf("127.0.0.1", { http_port: slow.port ?? 0 }), registers_partitions: true } as ReturnType<
+    typeof identityOf
+  >);
+  let isAnswered = false;
+  const url = `http://127.0.0.1:${lookup.server.httpPort}/topic/create?topic=t&partition_num=2`;
+  const made = fetch(url, { method: "POST" }).then(({ status }) => {
+    isAnswered = true;
+    return status;
+  });
+  expect(await called.promise).toBe("?topic=t&partition_num=2&partitions=0%2C1");
+  expect(await client.call("REGISTER t 0")).toBe("OK");
+  expect(await client.call('SETTINGS t {"partition_num":2}')).toBe("OK");
+  for (let i = 0; i < 20; i++) await lookup.get("/topics");
+  expect(isAnswered).toBe(false);
+  expect(await client.call("REGISTER t 1")).toBe("OK");
+  expect(await made).toBe(200);
+});
