@@ -1,6 +1,6 @@
+import { Regexp, type RegexpMatch } from "../../base/regexp.ts";
+import { RegexpError } from "../../base/regexp-parser.ts";
 import { JsonPath, JsonPathError } from "./json-path.ts";
-import { Regexp, type RegexpMatch } from "./regexp.ts";
-import { RegexpError } from "./regexp-parser.ts";
 
 export type MatchKind = "text" | "regexp" | "json";
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { JsonPath } from "../../../src/admin/matching/json-path.ts";
-import { Regexp } from "../../../src/admin/matching/regexp.ts";
+import { Regexp } from "../../../src/base/regexp.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 
 function matches(source: string, text: string, piece = 7): boolean {

@@ -1,8 +1,8 @@
 import { type Assertion, type Node, parseRegexp, type Ranges, RegexpError, WORDS } from "./regexp-parser.ts";
 
 /**
- * Regular expressions over the bodies of messages, in linear time. JavaScript's own backtrack: `(a+)+$` on one body would hold the console for
- * hours, and a worker thread that is in such an expression cannot be ended. The expressions in base/go/regexp know ASCII only, and follow
+ * Regular expressions over the bodies and headers of messages, in linear time. JavaScript's own backtrack: `(a+)+$` on one body would hold
+ * the process for hours, and a worker thread that is in such an expression cannot be ended. The expressions in base/go/regexp know ASCII only, and follow
  * their states one by one. Here sets of states are states of their own, which are made as they are met and kept for the next
  * character, so that a character usually costs one look into a table. A match may be made in pieces.
  */
@@ -57,6 +57,17 @@ export class Regexp {
     this.classes = new CharacterClasses([...this.sets, WORDS]);
     this.members = this.sets.map((ranges) => this.classes.membersOf(ranges));
     this.visited = new Uint32Array(this.ops.length);
+  }
+
+  /** Whether the expression is found in a text. */
+  test(text: string): boolean {
+    let state = this.first();
+    for (let at = 0; at < text.length; at++) {
+      const next = this.after(state, text.charCodeAt(at));
+      if (next === MATCHED) return true;
+      state = next;
+    }
+    return this.matchesAtEnd(state);
   }
 
   /** Begins to look for the expression in a text. */
