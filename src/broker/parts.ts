@@ -41,6 +41,7 @@ import { explain, inUse } from "./storage/metadata/store-errors.ts";
 import { TraceSettings } from "./storage/metadata/trace-settings.ts";
 import { buildServerTls } from "./tls-options.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
+import { DeadLetterDesk } from "./topics/dead-letter-desk.ts";
 import { Locality } from "./topics/locality.ts";
 import { MessageControl } from "./topics/message-control.ts";
 import { Publishing } from "./topics/publishing.ts";
@@ -128,9 +129,10 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const tracer = new Tracer({ files: traceFiles, turn, rateLimitedLog, freeSpace });
     const traceSearch = new TraceSearch({ disk, files: traceFiles, tracer, clock });
     const tracing = new Tracing({ tracer, settings: metadata.part(TraceSettings), ballast, isEnabled: options.traceBytes > 0 });
+    const deadLetterDesk = new DeadLetterDesk();
     const registryParts: RegistryParts = {
       ...{ options, turn, logger, rateLimitedLog, readFailures, deferred, metadata, checkpointer, freeSpace },
-      ...{ scratch, disk, clock, chunks, recycler, ballast, tracing },
+      ...{ scratch, disk, clock, chunks, recycler, ballast, tracing, deadLetterDesk },
     };
     const registry = new TopicRegistry(registryParts, directory);
     const keys = new KeyStore<PendingPublish>({
@@ -154,6 +156,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const groupSync = new GroupSync({ clock, turn, deferred, keys, checkpointer, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger, turn);
     const publishing = new Publishing({ turn, registry, keys, acks, scratch });
+    deadLetterDesk.publishing = publishing;
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
     const rates = new RateSampler(registry);

@@ -2,7 +2,7 @@ import type { Logger } from "../../base/logger.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { ChannelRow } from "../storage/metadata/rows.ts";
-import { decodeProgress, type Progress } from "../topics/channel/progress.ts";
+import { decodeProgress, type Progress, type Range } from "../topics/channel/progress.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { TopicRegistry } from "../topics/topic-registry.ts";
 
@@ -44,5 +44,7 @@ export function restoreChannel(
   if (syncedFloor !== undefined) channel.deferrals.moves.note(syncedFloor);
   const finished = progress.finished.map(({ from, to }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next) }));
   const tried = progress.tried.map(({ from, to, attempts }) => ({ from: Math.max(from, floor), to: Math.min(to, log.next), attempts }));
-  channel.restore({ finished: finished.filter(({ from, to }) => from < to), tried: tried.filter(({ from, to }) => from < to) }, row);
+  const held = progress.held?.filter(([sequence]) => sequence >= floor && sequence < log.next) ?? [];
+  const isThere = ({ from, to }: Range) => from < to;
+  channel.restore({ finished: finished.filter(isThere), tried: tried.filter(isThere), held }, row);
 }

@@ -12,6 +12,7 @@ import type { ChunkPool } from "../storage/log/chunk.ts";
 import type { Recycler } from "../storage/log/recycler.ts";
 import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { Checkpointer } from "./checkpointer.ts";
+import type { DeadLetterDesk } from "./dead-letter-desk.ts";
 import type { Tracing } from "./tracing.ts";
 import type { Turn } from "./turn.ts";
 
@@ -43,6 +44,15 @@ export interface TopicParts {
   /** `critical`: so little space is free that due messages and requeues wait. */
   readonly freeSpace: Pick<FreeSpace, "critical">;
   readonly scratch: ScratchBuffer;
+  readonly deadLetterDesk: DeadLetterDesk;
+  /** Undefined: settings of channels last as long as the process. */
+  readonly settingsStore?: SettingsStore;
+}
+
+/** Keeps the settings of channels. */
+export interface SettingsStore {
+  /** @param settings as ChannelSettings.encode() makes them @throws OperatorError NOT_STORED */
+  saveChannelSettings(topicName: string, channelName: string, settings: string): void;
 }
 
 /** What the registry opens logs with, beside what it hands to topics. */

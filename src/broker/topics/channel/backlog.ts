@@ -6,12 +6,16 @@ import type { InFlight } from "./in-flight.ts";
 import { notePublished } from "./latency-recorder.ts";
 import { ProgressPacker } from "./packed-progress.ts";
 import { addRange, type Progress, progressOf, type Range, type Tries } from "./progress.ts";
+import type { Selection } from "./selective/selection.ts";
 import type { ChannelSignals } from "./signals.ts";
+import { READY } from "./window.ts";
 
 /** The longest run that one consumer gets at a time. Longer ones would keep the others waiting. */
 const MAX_RUN_BYTES = 1024 * 1024;
 /** How many messages that an earlier run delivered may be ready at a time. */
 const TRIED_PER_TURN = 512;
+/** How many a channel that chooses its messages takes into the window in one turn. */
+const ADMITTED_PER_TURN = 4096;
 /** Largest distance between floor and cursor in a topic without files, where everything between them is in memory. */
 const MAX_MEMORY_SPAN_BYTES = 8 * 1024 * 1024;
 
@@ -41,6 +45,8 @@ export class Backlog {
   restarts = 0;
   /** Ranges above the cursor that an earlier run delivered but did not see finished, ascending. */
   private tried: Tries[] = [];
+  /** When those of them are due that an earlier run had deferred without the deferred store, ms, by sequence. */
+  private held = new Map<number, number>();
 
   /** @param position of the record at the window's cursor */
   constructor(
@@ -107,28 +113,32 @@ export class Backlog {
   // ---- progress
 
   /** Applies the progress of an earlier run. */
-  restore({ finished, tried }: Progress): void {
+  restore({ finished, tried, held }: Progress): void {
     for (const { from, to } of finished) this.skip(from, to);
     this.tried = tried;
+    this.held = new Map(held);
   }
 
   /** What the next run gets. @param skipped more messages that are skipped, behind all that is finished */
   progressWith(skipped: Range | undefined): Progress {
-    const progress = progressOf(this.inFlight.window, this.skips);
+    const progress = progressOf(this.inFlight.window, this.skips, this.inFlight.selection);
     progress.tried = progress.tried.concat(this.tried);
+    if (this.held.size > 0) progress.held = (progress.held ?? []).concat([...this.held]);
     if (skipped !== undefined && skipped.to > skipped.from) addRange(progress.finished, skipped.from, skipped.to);
     return progress;
   }
 
   /** Whether the progress is so large that it is packed, in steps. */
   get isLarge(): boolean {
-    const { window } = this.inFlight;
-    return window.cursor - window.floor + this.skips.length + this.tried.length > LARGE_PROGRESS;
+    const { window, selection } = this.inFlight;
+    const left = selection === undefined ? 0 : selection.left.size;
+    return window.cursor - window.floor + left + this.skips.length + this.tried.length > LARGE_PROGRESS;
   }
 
   /** Packs the progress. */
   packer(): ProgressPacker {
-    return new ProgressPacker({ window: this.inFlight.window, skips: this.skips, tried: this.tried });
+    const { window, selection } = this.inFlight;
+    return new ProgressPacker({ window, selection, skips: this.skips, tried: this.tried, held: this.held });
   }
 
   /** Goes on at another position. The caller has moved the window's cursor there. */
@@ -139,13 +149,15 @@ export class Backlog {
     this.skippedCount = 0;
     this.countedAt = -1;
     this.tried = [];
+    this.held = new Map();
   }
 
   // ---- messages that are delivered
 
   /** Moves the cursor over skips, and over tries, which it takes into the window. @throws UnreadableFile; a later call goes on */
   advance(): void {
-    const { window, ready } = this.inFlight;
+    const { window } = this.inFlight;
+    let readmitted = 0;
     for (;;) {
       const skip = this.skips[0];
       const tries = this.tried[0];
@@ -170,14 +182,24 @@ export class Backlog {
           this.tried.shift();
           continue;
         }
-        if (ready.length >= TRIED_PER_TURN) return;
+        if (this.hasEnough(readmitted)) return;
         const end = Math.min(tries.to, this.source.released, skip?.from ?? Number.POSITIVE_INFINITY);
-        if (window.cursor >= end || !this.readmit(end, tries.attempts)) return;
+        const from = window.cursor;
+        if (from >= end || !this.readmit(end, tries.attempts)) return;
         tries.from = window.cursor;
+        readmitted += window.cursor - from;
       } else {
         return;
       }
     }
+  }
+
+  /** Whether no more of an earlier run's messages are taken into the window for now. @param readmitted how many this turn has taken */
+  private hasEnough(readmitted: number): boolean {
+    const { ready, selection } = this.inFlight;
+    if (selection === undefined) return ready.length >= TRIED_PER_TURN;
+    // Most of them may have to wait for others of their key.
+    return readmitted >= ADMITTED_PER_TURN || selection.room <= 0;
   }
 
   /** Takes messages that an earlier run delivered into the window, as ready. @returns false if the window has no room */
@@ -191,11 +213,43 @@ export class Backlog {
     const from = window.cursor;
     const to = from + this.take(chunk, limit, 0, 0, 0);
     for (let sequence = from; sequence < to; sequence++) {
-      window.attempts[sequence & window.mask] = attempts;
-      inFlight.makeReady(sequence);
+      const i = sequence & window.mask;
+      window.attempts[i] = attempts;
+      inFlight.selection?.admit(sequence, chunk.buffer, chunk.offsetOf(window.position[i]));
+      this.readmitOne(sequence);
     }
     this.signals.markDirty();
     return true;
+  }
+
+  private readmitOne(sequence: number): void {
+    const dueMs = this.held.size === 0 ? undefined : this.held.get(sequence);
+    if (dueMs === undefined) return this.inFlight.makeReady(sequence);
+    this.held.delete(sequence);
+    this.deferrals.defer(sequence, dueMs, Number.POSITIVE_INFINITY);
+  }
+
+  /** Takes up to `limit` messages from the cursor on into the window, as ready, for a channel that chooses its messages. */
+  admit(chunk: Chunk, limit: number, selection: Selection): void {
+    const { window, ready } = this.inFlight;
+    const from = window.cursor;
+    const to = from + this.take(chunk, limit, 0, 0, 0);
+    const { state, attempts, position, mask } = window;
+    for (let sequence = from; sequence < to; sequence++) {
+      const i = sequence & mask;
+      state[i] = READY;
+      attempts[i] = 0;
+      selection.admit(sequence, chunk.buffer, chunk.offsetOf(position[i]));
+      if (selection.isFirst(sequence)) ready.push(sequence);
+      else selection.blocked++;
+    }
+  }
+
+  /** Counts the `count` messages at the cursor as finished. @param position of the record behind them */
+  passOver(count: number, position: number): void {
+    const { window } = this.inFlight;
+    window.skipTo(window.cursor + count);
+    this.position = position;
   }
 
   /** How many messages in a row can be taken now, up to `want`. Makes room for them in the window. @throws UnreadableFile */

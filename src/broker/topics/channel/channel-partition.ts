@@ -12,10 +12,10 @@ import { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import { Deferrals } from "./deferrals.ts";
 import type { Discarded } from "./discarded.ts";
-import { Dispatcher } from "./dispatcher.ts";
 import { InFlight } from "./in-flight.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
 import { encodeProgress, type Progress } from "./progress.ts";
+import { Delivery } from "./selective/delivery.ts";
 import type { ChannelSignals } from "./signals.ts";
 import { Window } from "./window.ts";
 
@@ -47,7 +47,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   readonly inFlight: InFlight;
   readonly deferrals: Deferrals;
   readonly backlog: Backlog;
-  private readonly dispatcher: Dispatcher;
+  readonly delivery: Delivery;
   readonly meter: ChannelMeter;
   /** `topic.released` less the messages that entered the channel since the broker started. */
   private messageCountBase: number;
@@ -79,14 +79,16 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.inFlight = new InFlight(window, parts.turn);
     this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
     this.backlog = new Backlog(partition, this.inFlight, this.deferrals, this, position);
-    this.dispatcher = new Dispatcher(channel, log, this.backlog, this.inFlight, parts, this, this.meter, who);
+    const { backlog, inFlight, meter } = this;
+    const of = { topicName: partition.topic.name, channelName: name, finish: (sequence: number) => void this.forceFinish(sequence) };
+    this.delivery = new Delivery({ group: channel, log, backlog, inFlight, parts, signals: this, meter, who }, parts, of);
   }
 
   // ---- its state
 
   /** All messages with a lower sequence are finished here. */
   get floor(): number {
-    return this.inFlight.window.floor;
+    return this.inFlight.floor;
   }
 
   /** Position in the log of the message that comes next. */
@@ -96,7 +98,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   /** Messages that wait to be delivered, for the first time or again. */
   get depth(): number {
-    return this.inFlight.ready.length + this.backlog.freshCount;
+    return this.inFlight.waitingCount + this.backlog.freshCount;
   }
 
   /** Those of the depth that are on disk only. */
@@ -122,12 +124,12 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   get deliveredBy(): readonly [zone: number, region: number, elsewhere: number] {
-    return this.dispatcher.deliveredBy;
+    return this.delivery.dispatcher.deliveredBy;
   }
 
   /** Why it waits: a file with messages that it is to deliver or to move cannot be read. Undefined: it does not. */
   get readFailure(): Error | undefined {
-    return this.dispatcher.readFailure ?? this.deferrals.readFailure;
+    return this.delivery.dispatcher.readFailure ?? this.deferrals.readFailure;
   }
 
   /** Adds its latencies to a sketch, if the broker measures any. */
@@ -149,11 +151,13 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   addConsumer(consumer: Consumer): void {
     this.inFlight.addConsumer(consumer);
+    this.delivery.onConsumersChanged();
   }
 
   /** The channel has a consumer no more. The messages that it had in flight go to the others at once. */
   removeConsumer(consumer: Consumer): void {
     this.inFlight.removeConsumer(consumer);
+    this.delivery.onConsumersChanged();
     if (!this.deleted) this.markDirty();
   }
 
@@ -298,7 +302,8 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   /** Drops all messages. */
   delete(): void {
     this.deleted = true;
-    this.dispatcher.cancelRetries();
+    this.delivery.dispatcher.cancelRetries();
+    this.delivery.deadLetters.restart();
     this.deferrals.cancelRetry();
     this.deferrals.finishDetached();
     this.inFlight.clear(this.partition.released);
@@ -311,8 +316,9 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.dirty = false;
     if (this.deleted) return;
     const { deliveredCount } = this.meter;
-    if (!this.paused) this.dispatcher.dispatch(nowMs);
-    else this.dispatcher.endRetries();
+    const { delivery } = this;
+    if (this.paused) delivery.dispatcher.endRetries();
+    else if (!delivery.isExchangeDue || delivery.exchange()) delivery.dispatcher.dispatch(nowMs);
     this.deferrals.endRetry();
     if (this.channel.partitions.length > 1) this.noteIfStarved(this.meter.deliveredCount > deliveredCount);
     // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
@@ -326,7 +332,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   /** dispatch() has thrown: it is tried again later. */
   dispatchFailed(error: Error): void {
-    this.dispatcher.freshFailed(error);
+    this.delivery.dispatcher.freshFailed(error);
   }
 
   /** Has the messages delivered again that timed out, or whose short delay is over. */
@@ -411,7 +417,8 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   /** Discards all messages, and goes on at another one. */
   private restartAt(sequence: number, position: number, isEmptied: boolean, target: number): void {
-    this.dispatcher.cancelRetries();
+    this.delivery.dispatcher.cancelRetries();
+    this.delivery.deadLetters.restart();
     this.deferrals.restart();
     this.inFlight.restartAt(sequence, isEmptied, target);
     this.messageCountBase -= this.backlog.unreleasedSkips;
@@ -429,7 +436,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     let excess = this.depth - this.parts.options.memQueueSize;
     if (excess <= 0) return;
     if (!this.paused) for (const { capacity } of this.consumers) excess -= capacity;
-    if (excess > 0 && this.dispatcher.tryFresh(() => this.backlog.dropOldest(excess))) this.markTrimmable();
+    if (excess > 0 && this.delivery.dispatcher.tryFresh(() => this.backlog.dropOldest(excess))) this.markTrimmable();
   }
 
   /** Has a message that no consumer has any more delivered again after `delayMs`. */

@@ -5,6 +5,7 @@ import type { Topic } from "../topic.ts";
 import type { TopicPartition } from "../topic-partition.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { ChannelPartition } from "./channel-partition.ts";
+import { ChannelSettings, type SettingsJson } from "./channel-settings.ts";
 import type { Consumer } from "./consumer.ts";
 
 /**
@@ -30,6 +31,7 @@ export class Channel {
   private starved: ChannelPartition[] = [];
   /** Those of which consumers have taken some since the others wait. */
   private served: ChannelPartition[] = [];
+  private ownSettings = ChannelSettings.DEFAULT;
 
   constructor(
     private readonly parts: TopicParts,
@@ -141,6 +143,21 @@ export class Channel {
     return sums;
   }
 
+  /** Messages that were finished because a filter did not take them. */
+  get filteredCount(): number {
+    return this.sum(({ delivery }) => delivery.selective?.filteredCount ?? 0);
+  }
+
+  /** Messages that were moved to the dead letters. */
+  get deadLetterCount(): number {
+    return this.sum(({ delivery }) => delivery.deadLetters.count);
+  }
+
+  /** Messages that wait for others of their key or partition. */
+  get blockedCount(): number {
+    return this.sum(({ inFlight }) => inFlight.selection?.blocked ?? 0);
+  }
+
   /** Why messages wait: a file that they are in cannot be read. Undefined: none does. */
   get readFailure(): Error | undefined {
     return this.partitions.find(({ readFailure }) => readFailure !== undefined)?.readFailure;
@@ -239,6 +256,29 @@ export class Channel {
   /** @throws OperatorError NOT_STORED; the channel is as before then */
   unpause(): void {
     this.setPaused(false);
+  }
+
+  /** How it delivers its messages. */
+  get settings(): ChannelSettings {
+    return this.ownSettings;
+  }
+
+  /**
+   * Changes how it delivers its messages. Another order is in force for a partition once none of its messages is in flight.
+   *
+   * @throws SettingsError; what the settings' store throws. The channel is as before then
+   */
+  changeSettings(changes: SettingsJson): void {
+    const settings = this.ownSettings.with(changes);
+    if (settings.encode() === this.ownSettings.encode()) return;
+    if (this.persistent) this.parts.settingsStore?.saveChannelSettings(this.topic.name, this.name, settings.encode());
+    this.restoreSettings(settings);
+  }
+
+  /** Applies what the settings' store says, and to partitions that were added since. */
+  restoreSettings(settings: ChannelSettings): void {
+    this.ownSettings = settings;
+    for (const { delivery } of this.partitions) delivery.apply(settings);
   }
 
   private setPaused(paused: boolean): void {

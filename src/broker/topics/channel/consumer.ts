@@ -1,6 +1,7 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TraceName } from "../../trace/trace-name.ts";
+import type { HeaderFilter } from "./selective/header-filter.ts";
 
 /** What a channel knows of a client that subscribed to it. */
 export interface Consumer {
@@ -18,6 +19,10 @@ export interface Consumer {
   readonly msgTimeoutMs: number;
   /** What traces of messages call it. */
   readonly traceName: TraceName;
+  /** It gets the messages with this tag alone, and these go to no consumer without it. Undefined or empty: those that nobody else gets. */
+  readonly desiredTag?: Buffer | undefined;
+  /** It gets the messages alone that this filter takes. */
+  readonly filter?: HeaderFilter | undefined;
   /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 

@@ -91,7 +91,13 @@ export class Deferrals implements EntryOwner {
   defer(sequence: number, dueMs: number, delayMs: number): void {
     this.inFlight.defer(sequence, dueMs);
     // The messages of an ephemeral channel do not have to outlive the process: they stay in the window, however long the delay.
-    if (delayMs > SHORT_DELAY_MS && this.channel.persistent) this.stage(sequence, dueMs);
+    if (delayMs > SHORT_DELAY_MS && this.channel.persistent && !this.staysHere(sequence)) this.stage(sequence, dueMs);
+  }
+
+  /** Whether a message waits for its due time without the deferred store: there it would not hold back the others of its key. */
+  private staysHere(sequence: number): boolean {
+    const { selection } = this.inFlight;
+    return selection !== undefined && (selection.isOrdered || this.inFlight.leftAt(sequence) !== undefined);
   }
 
   /**
@@ -101,14 +107,16 @@ export class Deferrals implements EntryOwner {
    * @returns whether there is room at once
    */
   makeRoom(): boolean {
-    if (this.inFlight.window.grow()) return true;
+    const { window, selection } = this.inFlight;
+    if (window.grow()) return true;
     this.moveStragglers();
-    return false;
+    return selection !== undefined && window.room > 0;
   }
 
   /** Moves the oldest messages of the window to the deferred store. They leave the window once they are written. */
   moveStragglers(): void {
-    const { window } = this.inFlight;
+    const { window, selection } = this.inFlight;
+    if (selection !== undefined) return selection.moveOut();
     const end = Math.min(window.cursor, window.floor + window.capacity / 4);
     let count = 0;
     for (let sequence = window.floor; sequence < end && count < STRAGGLERS_PER_TURN; sequence++) {
@@ -126,7 +134,7 @@ export class Deferrals implements EntryOwner {
     const { window, detached } = this.inFlight;
     for (let sequence = window.floor; sequence < window.cursor; sequence++) {
       const i = sequence & window.mask;
-      if (window.state[i] === DEFERRED) this.tryToStage(sequence, window.deadlineMs[i]);
+      if (window.state[i] === DEFERRED && !this.staysHere(sequence)) this.tryToStage(sequence, window.deadlineMs[i]);
     }
     for (const [sequence, stored] of detached) {
       if (this.leaving.has(sequence)) continue;
@@ -223,6 +231,8 @@ export class Deferrals implements EntryOwner {
     const state = window.has(sequence) ? window.state[i] : DONE;
     if (state === DEFERRED && window.owner[i] === LEAVING) window.owner[i] = NOBODY;
     if (error !== undefined) return;
+    // It was staged before the channel got its order.
+    if (this.staysHere(sequence)) return deferred.finish(staged.message(at));
     if (state !== IN_FLIGHT && state !== READY && state !== DEFERRED) return deferred.finish(staged.message(at));
     if (state === DEFERRED) {
       if (window.deadlineMs[i] !== staged.dueMs[at]) {
@@ -304,7 +314,7 @@ export class Deferrals implements EntryOwner {
     const stored = this.inFlight.detachedAt(sequence);
     try {
       if (stored !== undefined) return { buffer: this.frameOf(stored), from: 0 };
-      const position = window.position[sequence & window.mask];
+      const position = this.inFlight.leftAt(sequence)?.position ?? window.position[sequence & window.mask];
       const chunk = log.peekAt(position);
       return chunk.isGap ? undefined : { buffer: chunk.buffer, from: chunk.offsetOf(position) };
     } catch {

@@ -6,6 +6,7 @@ import { DETAIL_DAMAGED, DETAIL_SAMPLED } from "../../trace/record.ts";
 import { ELSEWHERE } from "../locality.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { Backlog } from "./backlog.ts";
+import type { ChannelDispatcher } from "./channel-dispatcher.ts";
 import type { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
@@ -20,7 +21,20 @@ export interface ConsumerGroup {
 }
 
 /** How many redeliveries a turn may make. Each may read from the disk, and others wait meanwhile. */
-const REDELIVERIES_PER_TURN = 256;
+export const REDELIVERIES_PER_TURN = 256;
+
+/** What a dispatcher works with. */
+export interface DispatcherParts {
+  readonly group: ConsumerGroup;
+  readonly log: TopicLog;
+  readonly backlog: Backlog;
+  readonly inFlight: InFlight;
+  readonly parts: Pick<TopicParts, "deferred" | "scratch" | "readFailures">;
+  readonly signals: ChannelSignals;
+  readonly meter: ChannelMeter;
+  /** What log lines call the channel. */
+  readonly who: string;
+}
 
 /**
  * Delivers a channel's messages to its consumers, and decides who gets how many: new ones in runs, redeliveries one by one.
@@ -28,7 +42,7 @@ const REDELIVERIES_PER_TURN = 256;
  * Where a file cannot be read, the messages in it wait. New ones and redeliveries wait apart from each other, since they mostly
  * are in different files.
  */
-export class Dispatcher {
+export class Dispatcher implements ChannelDispatcher {
   /** How many messages went to consumers in the broker's zone, in its region, and elsewhere (locality.ts). */
   readonly deliveredBy: [zone: number, region: number, elsewhere: number] = [0, 0, 0];
   /** How many redeliveries this turn may still make. */
@@ -36,23 +50,33 @@ export class Dispatcher {
   /** Whether a redelivery comes next, if new messages wait, too. */
   private redeliveryIsNext = false;
   /** The retries of reading new messages, and of reading messages that are delivered again. */
-  private readonly freshRetry: ReadRetry;
-  private readonly againRetry: ReadRetry;
+  protected readonly freshRetry: ReadRetry;
+  protected readonly againRetry: ReadRetry;
+  protected readonly group: ConsumerGroup;
+  protected readonly consumers: readonly Consumer[];
+  protected readonly log: TopicLog;
+  protected readonly backlog: Backlog;
+  protected readonly inFlight: InFlight;
+  protected readonly parts: DispatcherParts["parts"];
+  protected readonly signals: ChannelSignals;
+  protected readonly meter: ChannelMeter;
 
-  constructor(
-    private readonly group: ConsumerGroup,
-    private readonly log: TopicLog,
-    private readonly backlog: Backlog,
-    private readonly inFlight: InFlight,
-    private readonly parts: Pick<TopicParts, "deferred" | "scratch" | "readFailures">,
-    private readonly signals: ChannelSignals,
-    private readonly meter: ChannelMeter,
-    who: string,
-  ) {
+  constructor({ group, log, backlog, inFlight, parts, signals, meter, who }: DispatcherParts) {
+    this.group = group;
+    this.consumers = group.consumers;
+    this.log = log;
+    this.backlog = backlog;
+    this.inFlight = inFlight;
+    this.parts = parts;
+    this.signals = signals;
+    this.meter = meter;
     const resume = () => signals.markDirty();
     this.freshRetry = parts.readFailures.retry(who, resume);
     this.againRetry = parts.readFailures.retry(`a redelivery of ${who}`, resume);
   }
+
+  /** Consumers have come or gone. */
+  onConsumersChanged(): void {}
 
   /** Why messages wait that could be delivered; undefined: none does. */
   get readFailure(): Error | undefined {
@@ -81,9 +105,8 @@ export class Dispatcher {
     if (this.readFailure !== undefined) this.endRetries();
   }
 
-  private deliverAll(nowMs: number): void {
-    const { group } = this;
-    const { consumers } = group;
+  protected deliverAll(nowMs: number): void {
+    const { group, consumers } = this;
     this.redeliveriesLeft = REDELIVERIES_PER_TURN;
     for (;;) {
       this.advance();
@@ -276,7 +299,7 @@ export class Dispatcher {
 }
 
 /** @throws an error that is not about reading a file */
-function asUnreadable(error: unknown): UnreadableFile {
+export function asUnreadable(error: unknown): UnreadableFile {
   if (error instanceof UnreadableFile) return error;
   throw error;
 }

@@ -4,9 +4,18 @@ import { DETAIL_DISCONNECTED } from "../../trace/record.ts";
 import type { ChannelTrace } from "../../trace/topic-trace.ts";
 import type { Turn } from "../turn.ts";
 import type { Consumer } from "./consumer.ts";
+import type { LeftMessage } from "./selective/left-behind.ts";
+import type { Selection } from "./selective/selection.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "./window.ts";
 
 const MOST_ATTEMPTS = 0xffff;
+/**
+ * In a channel with an order, a message that timed out is not delivered again before this: a FIN that was on its way then would
+ * otherwise finish the newer delivery, if both went to one connection.
+ */
+const LATE_FIN_MS = 250;
+
+const NOBODY = 0;
 
 /** Why a client's FIN, REQ or TOUCH failed, in nsqd's words. */
 export const NOT_IN_FLIGHT = new Error("ID not in flight");
@@ -92,6 +101,8 @@ export class InFlight {
   nextDeadlineMs = Number.POSITIVE_INFINITY;
   /** Undefined: the channel is not traced. */
   trace: ChannelTrace | undefined;
+  /** Undefined: the channel delivers its messages as they come. */
+  selection: Selection | undefined;
   private readonly windowSlot: WindowSlot;
   private readonly consumers = new Map<number, Consumer>();
 
@@ -106,6 +117,8 @@ export class InFlight {
   slotOf(sequence: number): MessageSlot {
     const stored = this.detachedAt(sequence);
     if (stored !== undefined) return stored;
+    const left = this.leftAt(sequence);
+    if (left !== undefined) return left;
     this.windowSlot.index = sequence & this.window.mask;
     return this.windowSlot;
   }
@@ -123,6 +136,27 @@ export class InFlight {
     return this.detached.size === 0 ? undefined : this.detached.get(sequence);
   }
 
+  /** The message, if the window has left it behind. */
+  leftAt(sequence: number): LeftMessage | undefined {
+    const { selection } = this;
+    return selection === undefined || sequence >= this.window.floor ? undefined : selection.left.get(sequence);
+  }
+
+  /** Whether the window has the state of a message that is not finished. */
+  isInWindow(sequence: number): boolean {
+    return sequence >= this.window.floor && this.detachedAt(sequence) === undefined;
+  }
+
+  /** All messages with a lower sequence are finished. */
+  get floor(): number {
+    return this.selection === undefined ? this.window.floor : this.selection.floor;
+  }
+
+  /** Messages that wait to be delivered, and are not in the backlog any more. */
+  get waitingCount(): number {
+    return this.selection === undefined ? this.ready.length : this.ready.length + this.selection.waitingCount;
+  }
+
   /** Whether a consumer has it. */
   isInFlight(sequence: number): boolean {
     return this.has(sequence) && this.slotOf(sequence).state === IN_FLIGHT;
@@ -134,7 +168,7 @@ export class InFlight {
   }
 
   private has(sequence: number): boolean {
-    return this.window.has(sequence) || this.detached.has(sequence);
+    return this.window.has(sequence) || this.detached.has(sequence) || this.leftAt(sequence) !== undefined;
   }
 
   // ---- consumers come and go
@@ -156,9 +190,15 @@ export class InFlight {
       const i = sequence & mask;
       if (state[i] === IN_FLIGHT && owner[i] === consumer.id) this.reclaimOne(consumer, sequence);
     }
-    for (const [sequence, stored] of this.detached) {
-      if (stored.state === IN_FLIGHT && stored.owner === consumer.id) this.reclaimOne(consumer, sequence);
+    for (const { sequence, state, owner } of this.outsideWindow()) {
+      if (state === IN_FLIGHT && owner === consumer.id) this.reclaimOne(consumer, sequence);
     }
+  }
+
+  /** The messages that the window has not. */
+  private *outsideWindow(): Generator<StoredMessage | LeftMessage> {
+    yield* this.detached.values();
+    if (this.selection !== undefined) yield* this.selection.left.values();
   }
 
   private reclaimOne(consumer: Consumer, sequence: number): void {
@@ -214,7 +254,9 @@ export class InFlight {
   makeReady(sequence: number): void {
     const slot = this.slotOf(sequence);
     slot.state = READY;
-    this.ready.push(sequence);
+    const { selection } = this;
+    if (selection === undefined || selection.isFirst(sequence) || this.detachedAt(sequence) !== undefined) this.ready.push(sequence);
+    else selection.blocked++;
   }
 
   /** Defers a message: it is ready again at `dueMs`. */
@@ -236,8 +278,15 @@ export class InFlight {
   /** Removes a message that is finished. @returns the message if it was detached: the deferred store has an entry of it */
   remove(sequence: number): StoredMessage | undefined {
     const stored = this.detachedAt(sequence);
-    if (stored === undefined) this.window.finish(sequence);
-    else this.detached.delete(sequence);
+    const left = this.leftAt(sequence);
+    if (stored !== undefined) {
+      this.detached.delete(sequence);
+    } else if (left !== undefined) {
+      this.selection?.leaveBelow(left);
+    } else {
+      this.window.finish(sequence);
+      this.selection?.leaveRun(sequence, 1);
+    }
     return stored;
   }
 
@@ -251,6 +300,8 @@ export class InFlight {
   requeuedBy(consumer: Consumer, sequence: number, slot: MessageSlot, delayMs: number): void {
     this.trace?.requeued(consumer.traceName, sequence, slot.attempts, delayMs);
     this.uncount(consumer, 1);
+    // Only one that timed out rather goes to another consumer.
+    if (this.selection !== undefined) slot.owner = NOBODY;
   }
 
   /** Counts messages of a consumer as not in flight any more. The caller sets their state. */
@@ -263,8 +314,13 @@ export class InFlight {
   withdraw(sequence: number): void {
     const { state, owner } = this.slotOf(sequence);
     if (state === IN_FLIGHT) this.disown(owner);
-    else if (state === READY) this.ready.remove(sequence);
+    else if (state === READY) this.withdrawReady(sequence);
     else if (state === DEFERRED) this.deferredCount--;
+  }
+
+  private withdrawReady(sequence: number): void {
+    if (this.selection === undefined || this.detachedAt(sequence) !== undefined) this.ready.remove(sequence);
+    else this.selection.withdrawReady(sequence);
   }
 
   private disown(owner: number): void {
@@ -279,6 +335,7 @@ export class InFlight {
     if (this.detached.size > 0) return 0;
     const finished = this.window.finishRun(first, count, consumer.id);
     this.uncount(consumer, finished);
+    if (this.selection !== undefined && finished > 0) this.selection.leaveRun(first, finished);
     // The attempts of each are not looked at: its last delivery tells them.
     if (this.trace !== undefined && finished > 0) this.trace.finished(consumer.traceName, first, finished, 0);
     return finished;
@@ -296,29 +353,50 @@ export class InFlight {
       if (deadlineMs[i] > nowMs) {
         if (deadlineMs[i] < next) next = deadlineMs[i];
       } else {
-        if (state[i] === IN_FLIGHT) {
-          timedOut++;
-          this.trace?.timedOut(this.consumers.get(owner[i])?.traceName, sequence, attempts[i]);
-        }
-        this.withdraw(sequence);
-        this.makeReady(sequence);
+        if (state[i] === IN_FLIGHT) timedOut++;
+        next = Math.min(next, this.expireOne(sequence, state[i], owner[i], attempts[i], nowMs));
       }
     }
-    for (const [sequence, stored] of this.detached) {
-      if (stored.state === READY) continue;
-      if (stored.deadlineMs > nowMs) {
-        if (stored.deadlineMs < next) next = stored.deadlineMs;
+    for (const message of this.outsideWindow()) {
+      if (message.state === READY) continue;
+      if (message.deadlineMs > nowMs) {
+        if (message.deadlineMs < next) next = message.deadlineMs;
       } else {
-        if (stored.state === IN_FLIGHT) {
-          timedOut++;
-          this.trace?.timedOut(this.consumers.get(stored.owner)?.traceName, sequence, stored.attempts);
-        }
-        this.withdraw(sequence);
-        this.makeReady(sequence);
+        if (message.state === IN_FLIGHT) timedOut++;
+        next = Math.min(next, this.expireOne(message.sequence, message.state, message.owner, message.attempts, nowMs));
       }
     }
     this.nextDeadlineMs = next;
     return timedOut;
+  }
+
+  /** @returns when it is looked at again, ms; Infinity: it is ready */
+  private expireOne(sequence: number, state: number, owner: number, attempts: number, nowMs: number): number {
+    if (state === IN_FLIGHT) this.trace?.timedOut(this.consumers.get(owner)?.traceName, sequence, attempts);
+    this.withdraw(sequence);
+    if (state === IN_FLIGHT && this.selection?.isOrdered === true) {
+      this.defer(sequence, nowMs + LATE_FIN_MS);
+      return nowMs + LATE_FIN_MS;
+    }
+    this.makeReady(sequence);
+    return Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * Goes back to `sequence` with an empty window, and leaves the detached messages as they are. No consumer has any message. The caller
+   * has the progress, which has the others.
+   */
+  rewind(sequence: number): void {
+    this.window.reset(sequence);
+    this.ready.clear();
+    this.selection?.clear();
+    this.deferredCount = 0;
+    this.nextDeadlineMs = Number.POSITIVE_INFINITY;
+    for (const stored of this.detached.values()) {
+      if (stored.state === READY) this.ready.push(stored.sequence);
+      else if (stored.state === DEFERRED) this.deferredCount++;
+      if (stored.state !== READY) this.expectDeadline(stored.deadlineMs);
+    }
   }
 
   /**
@@ -327,9 +405,10 @@ export class InFlight {
    * @param target where the channel goes on in the end
    */
   restartAt(sequence: number, isEmptied: boolean, target: number): void {
-    this.trace?.restarted(isEmptied, target, this.window.floor);
+    this.trace?.restarted(isEmptied, target, this.floor);
     this.window.reset(sequence);
     this.ready.clear();
+    this.selection?.clear();
     this.detached.clear();
     this.count = this.deferredCount = 0;
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
@@ -338,7 +417,7 @@ export class InFlight {
 
   /** Discards all messages and consumers for good. @param end behind the last of its messages */
   clear(end: number): void {
-    this.trace?.deleted(end, this.window.floor);
+    this.trace?.deleted(end, this.floor);
     this.detached.clear();
     this.consumers.clear();
     this.count = 0;

@@ -1,4 +1,6 @@
+import { heldIn, writeHeld } from "./held-messages.ts";
 import type { Progress, Range, Tries } from "./progress.ts";
+import type { Selection } from "./selective/selection.ts";
 import { type VarintReader, VarintWriter } from "./varints.ts";
 import { DONE, type Window } from "./window.ts";
 
@@ -29,6 +31,10 @@ export interface PackedSource {
   /** Finished ranges, and delivered ones that are not finished, behind the window's cursor. */
   readonly skips: readonly Range[];
   readonly tried: readonly Tries[];
+  /** In a channel that chooses its messages. */
+  readonly selection?: Selection | undefined;
+  /** When those of `tried` are due that are deferred, ms, by sequence. */
+  readonly held?: ReadonlyMap<number, number>;
 }
 
 /**
@@ -49,7 +55,7 @@ export class ProgressPacker {
   private rest: RestWriter | undefined;
 
   constructor(private readonly source: PackedSource) {
-    this.floor = this.next = source.window.floor;
+    this.floor = this.next = source.selection === undefined ? source.window.floor : source.selection.floor;
   }
 
   /** Goes on by one step. @returns the packed progress if that was the last one */
@@ -72,13 +78,21 @@ export class ProgressPacker {
     head.varint(this.next - this.floor);
     const runs = new VarintWriter();
     runs.varint(this.runCount);
-    return Buffer.concat([PACKED_MARK, head.written, this.blocks.written, runs.written, this.runs.written, rest.written]);
+    const { window, selection, held } = this.source;
+    const end = new VarintWriter();
+    if (selection !== undefined) writeHeld(end, heldIn(window, selection).concat([...(held ?? [])]), this.floor);
+    return Buffer.concat([PACKED_MARK, head.written, this.blocks.written, runs.written, this.runs.written, rest.written, end.written]);
   }
 
   private packBlock(count: number): void {
-    const { window } = this.source;
+    const { window, selection } = this.source;
     const { state, attempts, mask, floor } = window;
     const { bitmap, ranges, next } = this;
+    let nextLeft = selection === undefined || next >= floor ? Number.POSITIVE_INFINITY : selection.left.nextFrom(next);
+    if (next + count <= floor && nextLeft >= next + count) {
+      this.next += count;
+      return this.blocks.varint(ALL);
+    }
     bitmap.fill(0);
     ranges.length = 0;
     let finished = 0;
@@ -86,15 +100,18 @@ export class ProgressPacker {
     for (let i = 0; i < count; i++) {
       const slot = (next + i) & mask;
       // The floor may have moved up since the packing began, and slots below it have other messages.
-      const isDone = next + i < floor || state[slot] === DONE;
+      const isLeft = next + i === nextLeft;
+      const isDone = next + i < floor ? !isLeft : state[slot] === DONE;
+      const tries = isLeft ? this.attemptsBelow(nextLeft) : attempts[slot];
+      if (isLeft && selection !== undefined) nextLeft = selection.left.nextFrom(nextLeft + 1);
       if (isDone) {
         bitmap[i >> 3] |= 1 << (i & 7);
         finished++;
-      } else if (this.sameAttempts > 0 && attempts[slot] === this.attempts) {
+      } else if (this.sameAttempts > 0 && tries === this.attempts) {
         this.sameAttempts++;
       } else {
         this.endRun();
-        this.attempts = attempts[slot];
+        this.attempts = tries;
         this.sameAttempts = 1;
       }
       if (isDone !== wasDone && ranges.length < 2 * MAX_BLOCK_RANGES) ranges.push(i);
@@ -113,6 +130,10 @@ export class ProgressPacker {
       this.blocks.varint(bound - last);
       last = bound;
     }
+  }
+
+  private attemptsBelow(sequence: number): number {
+    return this.source.selection?.left.get(sequence)?.attempts ?? 0;
   }
 
   private endRun(): void {

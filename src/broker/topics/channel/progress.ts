@@ -1,4 +1,6 @@
+import { heldIn, readHeld, writeHeld } from "./held-messages.ts";
 import { PACKED_MARK, unpackProgress } from "./packed-progress.ts";
+import type { Selection } from "./selective/selection.ts";
 import { VarintReader, VarintWriter } from "./varints.ts";
 import { DONE, type Window } from "./window.ts";
 
@@ -7,7 +9,10 @@ import { DONE, type Window } from "./window.ts";
  * unfinished ones were delivered. Numbers are LEB128 varints, each relative to the one before, so a window with thousands of
  * messages in flight takes a few bytes. That of a larger window is packed (packed-progress.ts).
  *
- *     progress := ranges:count { gap length }  tries:count { gap length attempts }
+ *     progress := ranges:count { gap length }  tries:count { gap length attempts }  [held:count { gap due }]
+ *
+ * Held are the messages that wait for their due time (ms) without the deferred store, in a channel that chooses its messages.
+ * Releases that do not know them take no notice: these messages are delivered at once there.
  */
 
 export interface Range {
@@ -25,12 +30,29 @@ export interface Progress {
   finished: Range[];
   /** Delivered but not finished, ascending. */
   tried: Tries[];
+  /** When deferred ones are due, ms, by ascending sequence: those that the deferred store has not. */
+  held?: [sequence: number, dueMs: number][];
 }
 
-/** The progress of a window. @param beyond finished ranges at or above its cursor, ascending */
-export function progressOf(window: Window, beyond: readonly Range[]): Progress {
+/** Adds the messages below a window that are not finished, and the finished ones between them. */
+function addLeft(selection: Selection, to: number, finished: Range[], tried: Tries[]): void {
+  let sequence = selection.floor;
+  for (const left of selection.left.values()) {
+    if (left.frame !== undefined) continue;
+    if (left.sequence > sequence) finished.push({ from: sequence, to: left.sequence });
+    sequence = left.sequence + 1;
+    const last = tried.at(-1);
+    if (last?.to === left.sequence && last.attempts === left.attempts) last.to = sequence;
+    else tried.push({ from: left.sequence, to: sequence, attempts: left.attempts });
+  }
+  if (to > sequence) finished.push({ from: sequence, to });
+}
+
+/** The progress of a window, and of what it has left behind. @param beyond finished ranges at or above its cursor, ascending */
+export function progressOf(window: Window, beyond: readonly Range[], selection?: Selection): Progress {
   const finished: Range[] = [];
   const tried: Tries[] = [];
+  if (selection !== undefined) addLeft(selection, window.floor, finished, tried);
   const { state, attempts, mask } = window;
   for (let sequence = window.floor; sequence < window.cursor; ) {
     const from = sequence;
@@ -44,7 +66,9 @@ export function progressOf(window: Window, beyond: readonly Range[]): Progress {
       tried.push({ from, to: sequence, attempts: tries });
     }
   }
-  return { finished: [...finished, ...beyond], tried };
+  const progress: Progress = { finished: finished.concat(beyond), tried };
+  if (selection !== undefined) progress.held = heldIn(window, selection);
+  return progress;
 }
 
 export function encodeProgress(progress: Progress, floor: number): Buffer {
@@ -64,6 +88,7 @@ export function encodeProgress(progress: Progress, floor: number): Buffer {
     writer.varint(attempts);
     last = to;
   }
+  writeHeld(writer, progress.held ?? [], floor);
   return Buffer.from(writer.written);
 }
 
@@ -71,7 +96,9 @@ export function encodeProgress(progress: Progress, floor: number): Buffer {
 export function decodeProgress(bytes: Uint8Array, floor: number): Progress {
   if (bytes.length === 0) return { finished: [], tried: [] };
   const reader = new VarintReader(bytes);
-  return reader.skip(PACKED_MARK) ? unpackProgress(reader, floor, decodeRanges) : decodeRanges(reader, floor);
+  const progress = reader.skip(PACKED_MARK) ? unpackProgress(reader, floor, decodeRanges) : decodeRanges(reader, floor);
+  if (!reader.isAtEnd) progress.held = readHeld(reader, floor);
+  return progress;
 }
 
 function decodeRanges(reader: VarintReader, floor: number): Progress {

@@ -40,6 +40,10 @@ export class VarintReader {
 
   constructor(private readonly source: Uint8Array) {}
 
+  get isAtEnd(): boolean {
+    return this.at === this.source.length;
+  }
+
   /** @throws when the bytes end, or the number is larger than any that is written */
   varint(): number {
     let value = 0;

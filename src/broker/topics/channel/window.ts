@@ -17,6 +17,9 @@ const FREE_GROWTH_CAPACITY = 1 << 14;
 /** 32 MB of state for one channel. A channel with more unfinished messages moves the oldest to the deferred store. */
 const LARGEST_CAPACITY = 1 << 20;
 
+const NO_KEYS = new Int32Array(0);
+const NO_LINKS = new Float64Array(0);
+
 /**
  * The state of a channel's messages between its floor (all messages below are finished) and its cursor (the next message to
  * deliver): parallel typed arrays, indexed by sequence modulo a power of two.
@@ -42,6 +45,10 @@ export class Window {
   deliveredAtMs = new Float64Array(FIRST_CAPACITY);
   /** When it was published, ns (latency-recorder.ts). Undefined in a broker that does not measure latencies. */
   publishedNs: Float64Array | undefined;
+  /** Entry of its key, in a channel that chooses its messages (selective/selection.ts); empty in any other. */
+  key = NO_KEYS;
+  /** Sequence of the next message of its key; -1: there is none. */
+  next = NO_LINKS;
   /** Slots that are in flight, ready or deferred. */
   unfinished = 0;
   /** Offset of the end of the last frame that takeRun() took. */
@@ -51,6 +58,16 @@ export class Window {
   constructor(floor: number, timed = false) {
     this.floor = this.cursor = floor;
     this.publishedNs = timed ? new Float64Array(FIRST_CAPACITY) : undefined;
+  }
+
+  /** From now on it keeps which messages are of one key. */
+  link(): void {
+    this.key = new Int32Array(this.capacity);
+    this.next = new Float64Array(this.capacity);
+  }
+
+  private get isLinked(): boolean {
+    return this.key.length > 0;
   }
 
   get capacity(): number {
@@ -187,6 +204,7 @@ export class Window {
     this.deliveredAtMs = new Float64Array(mask + 1);
     const publishedNs = old.publishedNs === undefined ? undefined : new Float64Array(mask + 1);
     this.publishedNs = publishedNs;
+    if (old.key.length > 0) this.link();
     for (let sequence = this.floor; sequence < this.cursor; sequence++) {
       const from = sequence & old.mask;
       const to = sequence & mask;
@@ -197,6 +215,9 @@ export class Window {
       this.deadlineMs[to] = old.deadlineMs[from];
       this.deliveredAtMs[to] = old.deliveredAtMs[from];
       if (publishedNs !== undefined && old.publishedNs !== undefined) publishedNs[to] = old.publishedNs[from];
+      if (old.key.length === 0) continue;
+      this.key[to] = old.key[from];
+      this.next[to] = old.next[from];
     }
     return true;
   }
@@ -205,6 +226,7 @@ export class Window {
   shrink(): void {
     if (this.unfinished > 0 || this.capacity === FIRST_CAPACITY) return;
     const fresh = new Window(this.cursor, this.publishedNs !== undefined);
+    if (this.isLinked) fresh.link();
     Object.assign(this, fresh);
   }
 

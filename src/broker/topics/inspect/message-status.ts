@@ -1,5 +1,6 @@
 import type { StoredMessage } from "../../storage/deferred/stored-message.ts";
 import type { Range } from "../channel/progress.ts";
+import type { LeftBehind, LeftMessage } from "../channel/selective/left-behind.ts";
 import { DEFERRED, DONE, IN_FLIGHT, READY, type Window } from "../channel/window.ts";
 
 /** What is read of a channel to tell the status of its messages. */
@@ -8,6 +9,8 @@ export interface ChannelView {
     readonly window: Window;
     /** Messages that left the window for the deferred store and are due or in flight, by sequence. */
     readonly detached: ReadonlyMap<number, StoredMessage>;
+    /** In a channel that chooses its messages: unfinished ones below the window. */
+    readonly selection?: { readonly left: Pick<LeftBehind, "get" | "values"> } | undefined;
   };
   readonly backlog: {
     /** Finished ranges at or above the window's cursor, ascending. */
@@ -47,6 +50,8 @@ export function messageStatus(channel: ChannelView, sequence: number): MessageSt
   const { window, detached } = channel.inFlight;
   const stored = detached.get(sequence);
   if (stored !== undefined) return ofStored(stored);
+  const left = channel.inFlight.selection?.left.get(sequence);
+  if (left !== undefined) return ofLeft(left);
   if (window.has(sequence) && STATES.has(window.state[sequence & window.mask])) return inWindow(window, sequence);
   const passed = sequence < window.cursor || channel.backlog.skips.some(({ from, to }) => sequence >= from && sequence < to);
   return untouched(sequence, passed ? "finished" : "waiting");
@@ -60,6 +65,9 @@ export function messagesIn(channel: ChannelView, state: MessageState, from: numb
   );
   detached.sort((a, b) => a.sequence - b.sequence);
   const found: MessageStatus[] = [];
+  for (const message of channel.inFlight.selection?.left.values() ?? []) {
+    if (found.length < limit && message.sequence >= from && STATES.get(message.state) === state) found.push(ofLeft(message));
+  }
   let next = 0;
   for (let sequence = Math.max(from, window.floor); sequence < window.cursor && found.length < limit; sequence++) {
     while (next < detached.length && detached[next].sequence < sequence && found.length < limit) found.push(ofStored(detached[next++]));
@@ -109,6 +117,13 @@ function ofStored(message: StoredMessage): MessageStatus {
     owner,
     position: -1,
     stored: message,
+  };
+}
+
+function ofLeft({ sequence, state, attempts, deliveredAtMs, deadlineMs, owner, position }: LeftMessage): MessageStatus {
+  return {
+    ...{ sequence, state: STATES.get(state) ?? "finished", attempts, deliveredAtMs, deadlineMs, owner, position },
+    stored: undefined,
   };
 }
 

@@ -42,7 +42,7 @@ function oldestInChannelPartition({ inFlight, backlog, partition, meter }: Chann
   // Those that came back are not in the order of their age; the first of them came back first.
   if (ready.length > 0 && !(backlog.freshCount > 0 && window.cursor < ready.first)) {
     const sequence = ready.first;
-    const position = inFlight.detachedAt(sequence) === undefined ? window.position[sequence & window.mask] : NO_POSITION;
+    const position = inFlight.isInWindow(sequence) ? window.position[sequence & window.mask] : NO_POSITION;
     return meter.oldest.of(partition.log, sequence, position);
   }
   return backlog.freshCount > 0 ? meter.oldest.of(partition.log, window.cursor, backlog.position) : undefined;

@@ -17,7 +17,7 @@ export function seekPreview({ inFlight, deferrals, partition }: ChannelPartition
     depth: Math.max(0, partition.released - sequence),
     discarded: {
       inFlight: inFlight.count,
-      requeued: inFlight.ready.length,
+      requeued: inFlight.waitingCount,
       deferred: inFlight.deferredCount + deferrals.storedCount,
     },
   };

@@ -1,0 +1,21 @@
+import { PublishError } from "../acks/pending-publish.ts";
+import type { Publishing } from "./publishing.ts";
+
+/** Publishes dead letters. It is there before topics are, and before what publishes to them. */
+export class DeadLetterDesk {
+  publishing: Pick<Publishing, "publish" | "topicNamed"> | undefined;
+
+  /**
+   * Publishes one message. The topic is made if it does not exist.
+   *
+   * @param key idempotency key
+   * @param header encoded (frame/header.ts)
+   * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
+   */
+  async publish(topicName: string, key: string, body: Buffer, header: Uint8Array): Promise<void> {
+    if (this.publishing === undefined) throw new PublishError("the broker starts");
+    const topic = this.publishing.topicNamed(topicName);
+    if (topic instanceof PublishError) throw topic;
+    await this.publishing.publish(topic.nextPartition(), key, body, 0, undefined, header);
+  }
+}
