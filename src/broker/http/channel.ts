@@ -1,15 +1,21 @@
 import { empty } from "../../http/server/reply.ts";
+import { ChannelSettings } from "../topics/channel/channel-settings.ts";
 import { channelNotFound, existingChannel, positionsArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
+import { settingsArguments, withSettings } from "./channel-settings.ts";
 
 /**
- * POST /channel/create?topic=&channel=[&start=POSITION]: makes a channel, which starts at a position of its topic's log if one is
- * given (topics/inspect/log-position.ts). A channel that exists stays where it is.
+ * POST /channel/create?topic=&channel=[&start=POSITION][&ordered=key|partition|none][&filter=JSON][&max_attempts=N&dead_letter_topic=]:
+ * makes a channel, which starts at a position of its topic's log if one is given (topics/inspect/log-position.ts). A channel that
+ * exists stays where it is, and gets the settings that are given.
  */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
   const starts = call.query.get("start") === undefined ? [] : positionsArgument(call, topic, "start");
-  topic.channel(channelName, (partition) => starts.find((start) => start.partition === partition)?.sequence);
+  const changes = settingsArguments(call);
+  withSettings(() => (topic.channels.get(channelName)?.settings ?? ChannelSettings.DEFAULT).with(changes));
+  const channel = topic.channel(channelName, (partition) => starts.find((start) => start.partition === partition)?.sequence);
+  channel.changeSettings(changes);
   return empty();
 }
 

@@ -4,6 +4,7 @@ import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percent
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
+import { type DeliveryStats, readDelivery } from "./delivery-stats.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go), which monitoring tools read.
@@ -113,6 +114,8 @@ export interface ChannelStats extends Partial<NearnessStats>, Partial<ChannelFig
   e2e_processing_latency: LatencyStats;
   /** Why messages wait: a file cannot be read. Left out if it can; nsqd has no such key. */
   read_failure?: string;
+  /** Left out for a channel that delivers its messages as they come. */
+  delivery?: DeliveryStats;
 }
 
 export interface ClientStats {
@@ -292,6 +295,7 @@ export function readLatency(percentiles: readonly number[], channels: Iterable<C
 
 /** Reads a channel, and none of its clients. */
 export function readChannel(source: StatsSource, channel: Channel, { includeClients }: Shown): ChannelStats {
+  const delivery = readDelivery(channel);
   return {
     channel_name: channel.name,
     depth: channel.depth,
@@ -307,6 +311,7 @@ export function readChannel(source: StatsSource, channel: Channel, { includeClie
     ...readNearness(source, channel),
     e2e_processing_latency: readLatency(source.percentiles, [channel]),
     ...(channel.readFailure === undefined ? {} : { read_failure: channel.readFailure.message }),
+    ...(delivery === undefined ? {} : { delivery }),
   };
 }
 

@@ -209,19 +209,39 @@ export const CHANNELS: OperationGroup = {
   operations: {
     "POST /channel/create": {
       summary: "Make a channel",
-      details: "A channel that exists stays where it is.",
+      details: "A channel that exists stays where it is, and gets the settings that are given (docs/order.md).",
       parameters: [
         TOPIC,
         CHANNEL,
         takes("start", "Where in the topic's logs it starts; else behind what exists", POSITION, "beginning"),
         PARTITION,
+        takes("ordered", "What it delivers one after the other", oneOf("key", "partition", "none"), "key"),
+        takes(
+          "filter",
+          "Delivers only what this filter of headers takes, as JSON",
+          STRING,
+          '{"type":1,"filter_ext_key":"k","filter_data":"v"}',
+        ),
+        takes("max_attempts", "How often a message is delivered before it goes to dead_letter_topic; 0: without end", STRING, "5"),
+        takes("dead_letter_topic", "Where it goes then; one is needed with max_attempts", STRING, "dead"),
       ],
       answer: NO_BODY,
       errors: {
-        400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_START", ...PARTITION_ERRORS],
+        400: [
+          ...CHANNEL_ARGUMENTS,
+          ...["INVALID_ARG_START", "INVALID_ARG_ORDER", "INVALID_ARG_FILTER", "INVALID_ARG_MAX_ATTEMPTS", "INVALID_ARG_DEAD_LETTER_TOPIC"],
+          ...PARTITION_ERRORS,
+        ],
         404: ["TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND"],
         503: ["TOPIC_NOT_OPEN", "FILE_UNREADABLE", "EXITING", "DRAINING", "PUB_FAILED"],
       },
+    },
+    "POST /channel/setorder": {
+      summary: "Set what a channel delivers one after the other",
+      details: "In force for a partition once none of its messages is in flight (docs/order.md).",
+      parameters: [TOPIC, CHANNEL, takes("order", "key, partition or none; Youzan's true and false are partition and none", STRING, "key")],
+      answer: NO_BODY,
+      errors: { ...NO_CHANNEL, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_ORDER", "INVALID_ARG_ORDER"] },
     },
     "POST /channel/delete": {
       summary: "Delete a channel with its messages",

@@ -42,7 +42,9 @@ export class Delivery {
   }
 
   private get hasChoosyConsumers(): boolean {
-    return this.of.group.consumers.some(({ desiredTag, filter }) => filter !== undefined || (desiredTag !== undefined && desiredTag.length > 0));
+    return this.of.group.consumers.some(
+      ({ desiredTag, filter }) => filter !== undefined || (desiredTag !== undefined && desiredTag.length > 0),
+    );
   }
 
   /** Exchanges the dispatcher, if one is to be exchanged. @returns whether messages may be delivered */

@@ -1,0 +1,49 @@
+import { empty, Refusal } from "../../http/server/reply.ts";
+import { SettingsError, type SettingsJson } from "../topics/channel/channel-settings.ts";
+import { existingChannel } from "./arguments.ts";
+import type { HttpCall } from "./call.ts";
+
+/** The settings of a channel that a call's arguments name. @throws Refusal 400 */
+export function settingsArguments({ query }: Pick<HttpCall, "query">): SettingsJson {
+  const settings: SettingsJson = {};
+  const order = query.get("ordered");
+  if (order !== undefined) settings.order = order;
+  const filter = query.get("filter");
+  if (filter !== undefined) settings.filter = parsed(filter);
+  const attempts = query.get("max_attempts");
+  if (attempts !== undefined) settings.max_attempts = /^\d{1,9}$/.test(attempts) ? Number(attempts) : Number.NaN;
+  const topic = query.get("dead_letter_topic");
+  if (topic !== undefined) settings.dead_letter_topic = topic;
+  return settings;
+}
+
+/** Does what may find that settings cannot be used. @throws Refusal 400 */
+export function withSettings<T>(work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof SettingsError) throw new Refusal(400, `INVALID_ARG_${error.setting.toUpperCase()}`);
+    throw error;
+  }
+}
+
+/**
+ * POST /channel/setorder?topic=&channel=&order=key|partition|none: what a channel delivers one after the other. Youzan's `true` and
+ * `false` are partition and none.
+ */
+export function setChannelOrder(call: HttpCall): Response {
+  const channel = existingChannel(call);
+  const given = call.query.get("order");
+  if (given === undefined) throw new Refusal(400, "MISSING_ARG_ORDER");
+  const order = given === "true" ? "partition" : given === "false" ? "none" : given;
+  withSettings(() => channel.changeSettings({ order }));
+  return empty();
+}
+
+function parsed(filter: string): unknown {
+  try {
+    return JSON.parse(filter);
+  } catch {
+    throw new Refusal(400, "INVALID_ARG_FILTER");
+  }
+}

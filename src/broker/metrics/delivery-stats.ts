@@ -1,0 +1,38 @@
+import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
+import { writeId } from "../../frame/id.ts";
+import type { Channel } from "../topics/channel/channel.ts";
+import type { SettingsJson } from "../topics/channel/channel-settings.ts";
+
+/** What /stats shows of a channel that chooses its messages, beside what it shows of every channel. */
+export interface DeliveryStats extends SettingsJson {
+  /** Messages that wait for others of their key or partition, as far as the channel has looked ahead. They are part of the depth. */
+  blocked_count: number;
+  /** Messages that were finished because a filter did not take them, since the broker started. */
+  filtered_count: number;
+  /** Messages that were moved to the dead letters since the broker started. */
+  dead_letter_count: number;
+  /** The unfinished message that was delivered most often of those that were delivered again. */
+  most_tried?: { id: string; attempts: number };
+}
+
+/** @returns undefined for a channel that delivers its messages as they come */
+export function readDelivery(channel: Channel): DeliveryStats | undefined {
+  if (!channel.settings.isSelective && !channel.partitions.some(({ delivery }) => delivery.selective !== undefined)) return undefined;
+  const { blockedCount, filteredCount, deadLetterCount } = channel;
+  const stats: DeliveryStats = {
+    ...channel.settings.toJson(),
+    ...{ blocked_count: blockedCount, filtered_count: filteredCount, dead_letter_count: deadLetterCount },
+  };
+  for (const { delivery, partition } of channel.partitions) {
+    const tried = delivery.selective?.mostTried;
+    if (tried === undefined || tried.attempts <= (stats.most_tried?.attempts ?? 0)) continue;
+    stats.most_tried = { id: idOf(partition.log.prefix, tried.sequence), attempts: tried.attempts };
+  }
+  return stats;
+}
+
+function idOf(prefix: number, sequence: number): string {
+  const id = Buffer.alloc(MESSAGE_ID_BYTES);
+  writeId(new DataView(id.buffer, id.byteOffset, id.length), 0, prefix, sequence);
+  return id.toString("latin1");
+}
