@@ -249,7 +249,7 @@ test("each partition of a topic is checked, and one whose row and folder are gon
   store.run("DELETE FROM topics WHERE name = 'orders@1'");
   store.close(true);
   const damaged = await check();
-  expect(damaged.text).toContain("ERROR: topic orders has 3 partitions, and 2 of them have rows; a start makes the others anew");
+  expect(damaged.text).toContain("ERROR: topic orders has 3 partitions here, and 2 of them have rows; a start makes the others anew");
   expect(damaged.code).toBe(1);
   server.reopen();
   expect(server.log.matching(/ERROR.*of 3 partitions these are missing: 1;/).length).toBe(1);

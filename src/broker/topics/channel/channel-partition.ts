@@ -13,6 +13,7 @@ import type { Consumer } from "./consumer.ts";
 import { Deferrals } from "./deferrals.ts";
 import type { Discarded } from "./discarded.ts";
 import { InFlight } from "./in-flight.ts";
+import { boundLag } from "./lag-bound.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
 import { encodeProgress, type Progress } from "./progress.ts";
 import { Delivery } from "./selective/delivery.ts";
@@ -322,7 +323,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.deferrals.endRetry();
     if (this.channel.partitions.length > 1) this.noteIfStarved(this.meter.deliveredCount > deliveredCount);
     // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
-    if (!this.persistent) this.boundLag();
+    if (!this.persistent) boundLag(this, this.parts.options.memQueueSize);
   }
 
   private noteIfStarved(wasServed: boolean): void {
@@ -426,17 +427,6 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.partition.markTrimmable();
     this.channel.wakeStarved();
     this.parts.turn.schedule();
-  }
-
-  /**
-   * An ephemeral channel, or one of an ephemeral topic, keeps its newest --mem-queue-size messages that wait, and drops older ones.
-   * Messages do not wait if consumers that are ready get them in the next turns.
-   */
-  private boundLag(): void {
-    let excess = this.depth - this.parts.options.memQueueSize;
-    if (excess <= 0) return;
-    if (!this.paused) for (const { capacity } of this.consumers) excess -= capacity;
-    if (excess > 0 && this.delivery.dispatcher.tryFresh(() => this.backlog.dropOldest(excess))) this.markTrimmable();
   }
 
   /** Has a message that no consumer has any more delivered again after `delayMs`. */
