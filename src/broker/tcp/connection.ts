@@ -11,6 +11,7 @@ import type { Chunk } from "../storage/log/chunk.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { ConsumerWishes } from "../topics/channel/consumer.ts";
 import { TraceName } from "../trace/trace-name.ts";
 import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
 import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
@@ -48,6 +49,7 @@ export class Connection
   state = STATE_INIT;
   channel: Channel | undefined;
   onlyLog: TopicLog | undefined;
+  wishes: ConsumerWishes = {};
   readonly identity: Identity;
   sampleRate = 0;
   heartbeatIntervalMs = CLIENT_TIMEOUT_MS / 2;

@@ -1,4 +1,3 @@
-import type { HeaderFilter } from "../topics/channel/header-filter.ts";
 import { IN_ZONE, type Locality } from "../topics/locality.ts";
 
 /** What a client has said of itself by IDENTIFY. What its channel asks for each delivery is on the connection itself. */
@@ -11,10 +10,6 @@ export class Identity {
   outputBufferSizeBytes = 16 * 1024;
   /** The client understands headers in message frames, as Youzan's do. */
   extendSupport = false;
-  /** The client wants the messages with this tag, and no others. Empty: it has no tag. */
-  desiredTag = "";
-  /** Which messages the client wants by their headers; undefined: all. */
-  headerFilter: HeaderFilter | undefined;
 
   /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts). */
   nearness: number;

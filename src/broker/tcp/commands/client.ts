@@ -2,7 +2,7 @@ import type { Logger, LogSubject } from "../../../base/logger.ts";
 import type { BrokerOptions } from "../../options.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { Channel } from "../../topics/channel/channel.ts";
-import type { Consumer } from "../../topics/channel/consumer.ts";
+import type { Consumer, ConsumerWishes } from "../../topics/channel/consumer.ts";
 import type { ClientAuth } from "../client-auth.ts";
 import type { ClientTopics } from "../client-topics.ts";
 import type { Identity } from "../identity.ts";
@@ -48,6 +48,7 @@ export interface ConsumingClient extends Client, Consumer {
   useYouzanFrames(encoderFor: (log: TopicLog) => MessageEncoder): void;
   /** Only messages of this log are delivered to the client; undefined: those of all partitions of its topic. */
   onlyLog: TopicLog | undefined;
+  wishes: ConsumerWishes;
   /** Sets how many messages the client takes at once. */
   setReady(count: number): void;
   readonly topics: ClientTopics;
@@ -65,6 +66,7 @@ export interface IdentifyingClient extends PublishingClient {
   /** Percentage of the messages that the client wants; 0: all. */
   sampleRate: number;
   msgTimeoutMs: number;
+  wishes: ConsumerWishes;
   /** The heartbeat interval may have changed: the next heartbeat is due one interval from now. */
   restartHeartbeat(): void;
   /** Whether the broker offers a layer. */

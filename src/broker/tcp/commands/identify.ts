@@ -1,7 +1,9 @@
 import { fieldsOf, parseDocument } from "../../../base/go/json.ts";
+import { goQuote } from "../../../base/go/quote.ts";
 import { fatal, type ProtocolError } from "../../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../../frame/frame.ts";
 import { NSQ_VERSION } from "../../../version.ts";
+import { isOrder } from "../../topics/channel/channel-settings.ts";
 import type { Upgrade } from "../transport/layers.ts";
 import { type Client, type IdentifyingClient, STATE_INIT } from "./client.ts";
 import { type BodyCommand, checkBodySize, SIZED_BODY } from "./command.ts";
@@ -24,6 +26,8 @@ const DEFAULTS = {
   msg_timeout: 0,
   /** Not nsqd's: the client's publishes may have keys (docs/replay.md). */
   idempotency: false,
+  /** Nor this: the order that the client wants of its channel (docs/order.md). Empty: any. */
+  channel_order: "",
 };
 /** The defaults for a broker that knows its location: only such a broker reads where a client is. */
 const DEFAULTS_WITH_LOCATION = { ...DEFAULTS, topology_region: "", topology_zone: "" };
@@ -56,9 +60,8 @@ export const IDENTIFY: BodyCommand = {
     const youzan = youzanIdentity(document);
     client.logger.info(`[${client.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`, client);
     if (youzan !== undefined && "code" in youzan) return youzan;
-    const refused = apply(client, fields);
+    const refused = apply(client, fields) ?? applyWishes(client, fields, youzan);
     if (refused !== undefined) return refused;
-    if (youzan !== undefined) applyYouzan(client, youzan);
     if (!fields.feature_negotiation) {
       client.respondOk();
       return undefined;
@@ -125,9 +128,13 @@ function apply(client: IdentifyingClient, fields: Fields): ProtocolError | undef
   return undefined;
 }
 
-function applyYouzan(client: IdentifyingClient, { extendSupport, desiredTag, headerFilter }: YouzanIdentity): void {
-  Object.assign(client.identity, { extendSupport, desiredTag, headerFilter });
+function applyWishes(client: IdentifyingClient, { channel_order: order }: Fields, youzan?: YouzanIdentity): ProtocolError | undefined {
+  if (order !== "" && !isOrder(order)) return fatal("E_BAD_BODY", `IDENTIFY channel_order ${goQuote(order)} is not none, key or partition`);
+  client.wishes = { tag: youzan?.tag, filter: youzan?.filter, order: order === "" ? undefined : order };
+  if (youzan === undefined) return undefined;
+  client.identity.extendSupport = youzan.extendSupport;
   client.speakYouzan();
+  return undefined;
 }
 
 function invalid(setting: string, value: number): ProtocolError {
@@ -180,6 +187,7 @@ function describe(
     output_buffer_timeout: Math.trunc(identity.outputBufferTimeoutMs),
     // nsqd does not have these, so only a client that asks for them is told.
     ...youzan,
+    ...(fields.channel_order === "" ? {} : { channel_order: fields.channel_order }),
     ...(fields.idempotency ? { idempotency: client.publisher.idempotent } : {}),
   });
 }

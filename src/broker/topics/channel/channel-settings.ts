@@ -4,9 +4,18 @@ import { FilterError, HeaderFilter } from "./selective/header-filter.ts";
 /** What is delivered one after the other: the messages of a key, all of a partition, or none. */
 export type Order = "none" | "key" | "partition";
 
-const ORDERS: readonly string[] = ["none", "key", "partition"];
+/** The later ones have what the earlier ones have. */
+const ORDERS: readonly string[] = ["none", "key", "partition"] satisfies Order[];
 /** Attempts are counted up to this. */
 const MOST_ATTEMPTS = 0xffff;
+
+export function isOrder(text: string): text is Order {
+  return ORDERS.includes(text);
+}
+
+export function isStricter(order: Order, other: Order): boolean {
+  return ORDERS.indexOf(order) > ORDERS.indexOf(other);
+}
 
 /** Settings that cannot be used. The message says which and why. */
 export class SettingsError extends Error {
@@ -50,7 +59,7 @@ export class ChannelSettings {
   static fromJson(json: unknown): ChannelSettings {
     if (typeof json !== "object" || json === null || Array.isArray(json)) throw new SettingsError("settings", "they are no JSON object");
     const { order = "none", filter, max_attempts = 0, dead_letter_topic = "" } = json as SettingsJson;
-    if (!ORDERS.includes(order)) throw new SettingsError("order", "it must be none, key or partition");
+    if (!isOrder(order)) throw new SettingsError("order", "it must be none, key or partition");
     if (!Number.isInteger(max_attempts) || max_attempts < 0 || max_attempts > MOST_ATTEMPTS) {
       throw new SettingsError("max_attempts", `it must be a whole number up to ${MOST_ATTEMPTS}`);
     }
@@ -60,7 +69,7 @@ export class ChannelSettings {
     // Either alone would lose messages, or do nothing.
     if (max_attempts > 0 && dead_letter_topic === "") throw new SettingsError("dead_letter_topic", "max_attempts needs one");
     if (max_attempts === 0 && dead_letter_topic !== "") throw new SettingsError("max_attempts", "dead_letter_topic needs it");
-    return new ChannelSettings(order as Order, parseFilter(filter), max_attempts, dead_letter_topic);
+    return new ChannelSettings(order, parseFilter(filter), max_attempts, dead_letter_topic);
   }
 
   /** @throws SettingsError if no toJson() can have made the text */

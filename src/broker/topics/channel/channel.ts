@@ -5,7 +5,7 @@ import type { Topic } from "../topic.ts";
 import type { TopicPartition } from "../topic-partition.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { ChannelPartition } from "./channel-partition.ts";
-import { ChannelSettings, type SettingsJson } from "./channel-settings.ts";
+import { ChannelSettings, isStricter, type SettingsJson } from "./channel-settings.ts";
 import type { Consumer } from "./consumer.ts";
 
 /**
@@ -17,8 +17,6 @@ export class Channel {
   /** It has rows in the metadata store, and its messages outlive the process. */
   readonly persistent: boolean;
   deleted = false;
-  /** A consumer asked for its messages in their order. */
-  ordered = false;
   /** In the order in which they subscribed. */
   readonly consumers: Consumer[] = [];
   /** In the order of the topic's partitions. */
@@ -179,19 +177,22 @@ export class Channel {
     return sum;
   }
 
-  /** Has its messages delivered one after the other in each partition, to whichever consumer. */
-  setOrdered(): void {
-    this.ordered = true;
-  }
-
   // ---- consumers come and go
 
-  /** Adds a consumer. @returns an error, in nsqd's words, if there are too many */
+  /**
+   * Adds a consumer. The channel gets the order that it wants, if it has no other consumers, or if that is stricter than its own: so
+   * each of several consumers has at least the order that it wants.
+   *
+   * @returns an error, in nsqd's words, if there are too many
+   * @throws what changeSettings() throws; the consumer is not added then
+   */
   addConsumer(consumer: Consumer): Error | undefined {
     const limit = this.parts.options.maxChannelConsumers;
     if (limit !== 0 && this.consumers.length >= limit) {
       return new Error(`consumers for ${this.topic.name}:${this.name} exceeds limit of ${limit}`);
     }
+    const order = consumer.wishes?.order;
+    if (order !== undefined && (this.consumers.length === 0 || isStricter(order, this.settings.order))) this.changeSettings({ order });
     this.consumers.push(consumer);
     for (const partition of this.partitions) partition.addConsumer(consumer);
     return undefined;

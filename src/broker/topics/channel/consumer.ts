@@ -1,7 +1,18 @@
 import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TraceName } from "../../trace/trace-name.ts";
+import type { Order } from "./channel-settings.ts";
 import type { HeaderFilter } from "./selective/header-filter.ts";
+
+/** What a client wants of its channel. */
+export interface ConsumerWishes {
+  /** It gets the messages with this tag alone, and these go to no consumer without it. Undefined: those that nobody else gets. */
+  readonly tag?: Buffer | undefined;
+  /** It gets the messages alone that this filter takes. */
+  readonly filter?: HeaderFilter | undefined;
+  /** The channel's order while it is subscribed (Channel.addConsumer()). Undefined: any. */
+  readonly order?: Order | undefined;
+}
 
 /** What a channel knows of a client that subscribed to it. */
 export interface Consumer {
@@ -19,10 +30,8 @@ export interface Consumer {
   readonly msgTimeoutMs: number;
   /** What traces of messages call it. */
   readonly traceName: TraceName;
-  /** It gets the messages with this tag alone, and these go to no consumer without it. Undefined or empty: those that nobody else gets. */
-  readonly desiredTag?: Buffer | undefined;
-  /** It gets the messages alone that this filter takes. */
-  readonly filter?: HeaderFilter | undefined;
+  /** Which messages it wants, and how; undefined: all that come. They do not change while it is subscribed. */
+  readonly wishes?: ConsumerWishes | undefined;
   /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 

@@ -2,7 +2,8 @@ import type { Chunk } from "../../../../src/broker/storage/log/chunk.ts";
 import type { TopicLog } from "../../../../src/broker/storage/log/topic-log.ts";
 import type { Channel } from "../../../../src/broker/topics/channel/channel.ts";
 import type { ChannelPartition } from "../../../../src/broker/topics/channel/channel-partition.ts";
-import type { Consumer } from "../../../../src/broker/topics/channel/consumer.ts";
+import type { Order } from "../../../../src/broker/topics/channel/channel-settings.ts";
+import type { Consumer, ConsumerWishes } from "../../../../src/broker/topics/channel/consumer.ts";
 import { HeaderFilter } from "../../../../src/broker/topics/channel/selective/header-filter.ts";
 import { IN_ZONE } from "../../../../src/broker/topics/locality.ts";
 import { TraceName } from "../../../../src/broker/trace/trace-name.ts";
@@ -26,8 +27,7 @@ export class KeyedConsumer implements Consumer {
   readonly sampleRate = 0;
   readonly onlyLog = undefined;
   readonly traceName = new TraceName("keyed");
-  readonly desiredTag: Buffer | undefined;
-  readonly filter: HeaderFilter | undefined;
+  readonly wishes: ConsumerWishes;
   inFlightCount = 0;
   readonly deliveries: KeyedDelivery[] = [];
   onDelivery: (delivery: KeyedDelivery) => void = () => {};
@@ -37,10 +37,13 @@ export class KeyedConsumer implements Consumer {
     private readonly channel: Channel,
     public readyCount: number,
     readonly msgTimeoutMs: number,
-    { tag = "", filter }: { tag?: string; filter?: object } = {},
+    { tag, filter, order }: { tag?: string; filter?: object; order?: Order } = {},
   ) {
-    this.desiredTag = tag === "" ? undefined : Buffer.from(tag);
-    this.filter = filter === undefined ? undefined : HeaderFilter.fromJson(filter);
+    this.wishes = {
+      tag: tag === undefined ? undefined : Buffer.from(tag),
+      filter: filter === undefined ? undefined : HeaderFilter.fromJson(filter),
+      order,
+    };
   }
 
   private get partition(): ChannelPartition {

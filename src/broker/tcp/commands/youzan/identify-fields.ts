@@ -1,20 +1,24 @@
 import { fieldsOf, type Json, listOf, memberOf } from "../../../../base/go/json.ts";
 import { fatal, type ProtocolError } from "../../../../frame/error.ts";
 import { MAX_TAG_BYTES } from "../../../../frame/header.ts";
-import { type HeaderFilter, headerFilter } from "../../../topics/channel/header-filter.ts";
+import { FilterError, HeaderFilter } from "../../../topics/channel/selective/header-filter.ts";
 
 /** What Youzan's clients say in IDENTIFY beside what NSQ's say. */
 const DEFAULTS = { extend_support: false, desired_tag: "", multiplexing: false };
 const CONDITION_DEFAULTS = { filter_ext_key: "", filter_data: "" };
 const FILTER_DEFAULTS = { type: 0, inverse: false, ...CONDITION_DEFAULTS };
 
+/** The type of a filter that is none. */
+const NO_FILTER = 0;
+
 const UNREADABLE = fatal("E_BAD_BODY", "IDENTIFY failed to decode JSON body");
 
 /** What such a client is, and what it is answered. */
 export interface YouzanIdentity {
   extendSupport: boolean;
-  desiredTag: string;
-  headerFilter: HeaderFilter | undefined;
+  /** Undefined: none. */
+  tag: Buffer | undefined;
+  filter: HeaderFilter | undefined;
   /** Added to the answer of a client that negotiates: what it sent, but for an empty tag. */
   answer: { desired_tag?: string; extend_support?: boolean; ext_filter?: object };
 }
@@ -37,7 +41,7 @@ export function youzanIdentity(document: Json): YouzanIdentity | ProtocolError |
     ...(has("extend_support") ? { extend_support: extendSupport } : {}),
     ...(read === undefined ? {} : { ext_filter: read.fields }),
   };
-  return { extendSupport, desiredTag, headerFilter: read?.filter, answer };
+  return { extendSupport, tag: tagBytes === 0 ? undefined : Buffer.from(desiredTag), filter: read?.filter, answer };
 }
 
 function readFilter(document: Json): { filter: HeaderFilter | undefined; fields: object } | ProtocolError {
@@ -49,7 +53,12 @@ function readFilter(document: Json): { filter: HeaderFilter | undefined; fields:
     if (condition === undefined) return UNREADABLE;
     conditions.push(condition);
   }
-  const filter = headerFilter(fields, conditions);
-  if (filter instanceof Error) return fatal("E_BAD_BODY", `IDENTIFY invalid ext_filter: ${filter.message}`);
-  return { filter, fields: { ...fields, type: Number(fields.type), filter_data_list: conditions } };
+  const sent = { ...fields, type: Number(fields.type), filter_data_list: conditions };
+  if (sent.type === NO_FILTER) return { filter: undefined, fields: sent };
+  try {
+    return { filter: HeaderFilter.fromJson(sent), fields: sent };
+  } catch (error) {
+    if (error instanceof FilterError) return fatal("E_BAD_BODY", `IDENTIFY invalid ext_filter: ${error.message}`);
+    throw error;
+  }
 }

@@ -55,7 +55,7 @@ function subscribe(client: ConsumingClient, line: Line, subscription: Subscripti
   if (unfit !== undefined) return unfit;
   try {
     const channel = openChannel(topic, channelName, partition, start);
-    if (isOrdered) channel.setOrdered();
+    if (isOrdered) client.wishes = { ...client.wishes, order: "partition" };
     client.onlyLog = partition?.log;
     const refusal = channel.addConsumer(client);
     if (refusal !== undefined) return fatal("E_SUB_FAILED", `SUB failed ${refusal.message}`);

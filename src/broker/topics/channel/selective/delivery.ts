@@ -5,6 +5,7 @@ import { heldIn } from "../held-messages.ts";
 import { DeadLetters, type DeadLettersOf } from "./dead-letters.ts";
 import { Selection } from "./selection.ts";
 import { SelectiveDispatcher } from "./selective-dispatcher.ts";
+import { isChoosy } from "./taker-groups.ts";
 
 /** How a channel delivers what it has of one partition: its dispatcher, which is exchanged when the settings or the consumers ask for another. */
 export class Delivery {
@@ -42,9 +43,7 @@ export class Delivery {
   }
 
   private get hasChoosyConsumers(): boolean {
-    return this.of.group.consumers.some(
-      ({ desiredTag, filter }) => filter !== undefined || (desiredTag !== undefined && desiredTag.length > 0),
-    );
+    return this.of.group.consumers.some(isChoosy);
   }
 
   /** Exchanges the dispatcher, if one is to be exchanged. @returns whether messages may be delivered */

@@ -168,6 +168,8 @@ function globSource(glob: string): string {
     } else if (character === "}" && depth > 0) {
       depth--;
       source += ")";
+    } else if (character === "}") {
+      throw new FilterError("filter_data: a } has no {");
     } else if (character === "," && depth > 0) source += "|";
     else if (character === "[") {
       const end = glob.indexOf("]", at + 2);
@@ -178,7 +180,9 @@ function globSource(glob: string): string {
         .replace(/[\\[]/g, "\\$&");
       source += `[${set}]`;
       at = end;
-    } else source += literal(character === "\\" ? (glob[++at] ?? "\\") : character);
+    } else if (character === "\\" && at + 1 === glob.length) {
+      throw new FilterError("filter_data: a \\ is at the end");
+    } else source += literal(character === "\\" ? glob[++at] : character);
   }
   if (depth > 0) throw new FilterError("filter_data: a } is missing");
   return `^(?:${source})$`;

@@ -36,13 +36,13 @@ export class TakerGroups {
     const distinct = [...new Set(names)].sort();
     const hasChanged = distinct.length !== this.names.length || distinct.some((name, i) => name !== this.names[i]);
     this.groupOf = names.map((name) => distinct.indexOf(name));
-    this.any = this.consumers.some(({ desiredTag, filter }) => hasTag(desiredTag) || filter !== undefined);
-    this.allFilter = this.consumers.length > 0 && this.consumers.every(({ filter }) => filter !== undefined);
+    this.any = this.consumers.some(isChoosy);
+    this.allFilter = this.consumers.length > 0 && this.consumers.every(({ wishes }) => wishes?.filter !== undefined);
     if (!hasChanged) return false;
     this.names = distinct;
     this.groups = distinct.map((name) => {
-      const { desiredTag, filter } = this.consumers[names.indexOf(name)];
-      return { tag: hasTag(desiredTag) ? desiredTag : undefined, filter };
+      const { wishes } = this.consumers[names.indexOf(name)];
+      return { tag: wishes?.tag, filter: wishes?.filter };
     });
     this.found = new Int32Array(Math.max(1, distinct.length));
     return true;
@@ -71,12 +71,13 @@ export class TakerGroups {
   }
 }
 
-function hasTag(tag: Buffer | undefined): boolean {
-  return tag !== undefined && tag.length > 0;
+/** Whether a consumer does not take all messages that come. */
+export function isChoosy({ wishes }: Consumer): boolean {
+  return wishes?.tag !== undefined || wishes?.filter !== undefined;
 }
 
-function nameOf({ desiredTag, filter }: Consumer): string {
-  return JSON.stringify([hasTag(desiredTag) ? desiredTag?.toString("hex") : "", filter?.toJson() ?? null]);
+function nameOf({ wishes }: Consumer): string {
+  return JSON.stringify([wishes?.tag?.toString("hex") ?? "", wishes?.filter?.toJson() ?? null]);
 }
 
 function isTag(tag: Buffer, record: Buffer, from: number, to: number): boolean {
