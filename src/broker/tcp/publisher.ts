@@ -1,8 +1,10 @@
 import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
+import { NO_BYTES } from "../../frame/header.ts";
 import type { Line } from "../../frame/line.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
 import { isValidName } from "../../frame/names.ts";
-import type { PendingPublish } from "../acks/pending-publish.ts";
+import { PendingPublish } from "../acks/pending-publish.ts";
+import { SplitCommit } from "../acks/split-commit.ts";
 import type { PublishItem, Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
@@ -30,6 +32,8 @@ interface Acks {
 
 /** Youzan's answers to publishes. Where there is no text, their clients still expect the space in front of it. */
 const NOT_WRITABLE = nonFatal("E_FAILED_ON_NOT_WRITABLE", "");
+/** Another broker has the partition. */
+const NOT_LEADER = nonFatal("E_FAILED_ON_NOT_LEADER", "");
 const PARTITION_NEEDED = fatal("E_BAD_PARTITION", `topic partition is not valid for multi partition: ${ANY_PARTITION}`);
 
 /** Bytes of the number of messages at the start of a batch. */
@@ -142,11 +146,11 @@ export class Publisher {
 
   // ---- for Youzan's clients, which publish to what exists
 
-  /** Why nothing can be published to the selected topic and partition: there are none, or it must be named. */
+  /** Why nothing can be published to the selected topic and partition: there are none, at no broker, or it must be named. */
   checkTarget(): ProtocolError | undefined {
     const { topic, partitionIndex } = this;
     if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
-    if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) === undefined ? TOPIC_NOT_EXIST : undefined;
+    if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
     return topic.properties.ordered ? PARTITION_NEEDED : undefined;
   }
 
@@ -165,11 +169,20 @@ export class Publisher {
    * Publishes the message in [from, to) to the selected partition.
    *
    * @param header encoded (frame/header.ts); empty: none
+   * @param key says which partition it is if none is selected; empty: each in turn
    * @param textBytes of the JSON in the header
    * @param traceId the answer has it, and says where the message is; undefined: the answer is OK
    */
-  publishTo(header: Uint8Array, textBytes: number, bytes: Buffer, from: number, to: number, traceId?: bigint): CommandResult {
-    const partition = this.openPartition();
+  publishTo(
+    header: Uint8Array,
+    key: Uint8Array,
+    textBytes: number,
+    bytes: Buffer,
+    from: number,
+    to: number,
+    traceId?: bigint,
+  ): CommandResult {
+    const partition = this.openPartition(key);
     if (!(partition instanceof TopicPartition)) return partition;
     const { publishing } = this.services;
     const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
@@ -188,8 +201,13 @@ export class Publisher {
     return undefined;
   }
 
-  /** Publishes messages with headers to the selected partition. @param isTraced the answer says where the first one is; they have no JSON */
+  /**
+   * Publishes messages with headers to the selected partition, or to those of their keys.
+   *
+   * @param isTraced the answer says where the first one is; they have neither keys nor JSON
+   */
   publishItemsTo(bytes: Buffer, items: readonly PublishItem[], isTraced: boolean): CommandResult {
+    if (this.partitionIndex === ANY_PARTITION && items.some(({ key }) => key.length > 0)) return this.publishByKeys(bytes, items);
     const partition = this.openPartition();
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
@@ -199,13 +217,33 @@ export class Publisher {
     return undefined;
   }
 
-  /** The selected partition, or why nothing can be published to it now. */
-  private openPartition(): TopicPartition | ProtocolError {
+  /** Publishes messages to the partitions of their keys, those without one together to the next partition. */
+  private publishByKeys(bytes: Buffer, items: readonly PublishItem[]): CommandResult {
+    const keyless = this.openPartition();
+    if (!(keyless instanceof TopicPartition)) return keyless;
+    const { topic } = keyless;
+    const parts = new Map<TopicPartition, PublishItem[]>();
+    for (const item of items) {
+      const partition = item.key.length === 0 ? keyless : topic.partitionOfKey(item.key);
+      if (partition === undefined) return NOT_LEADER;
+      const part = parts.get(partition);
+      if (part === undefined) parts.set(partition, [item]);
+      else part.push(item);
+    }
+    const { publishing } = this.services;
+    const pending = [...parts].map(([partition, part]) => publishing.appendItems(partition, "", bytes, part, this.client));
+    const commits = pending.map(({ target }) => target);
+    this.awaitAck(topic, pending.length === 1 ? pending[0] : new PendingPublish(new SplitCommit(commits), "MPUB"), items.length);
+    return undefined;
+  }
+
+  /** The selected partition, or why nothing can be published to it now. @param key of the message; empty: none */
+  private openPartition(key: Uint8Array = NO_BYTES): TopicPartition | ProtocolError {
     const { topic, partitionIndex } = this;
-    const partition = partitionIndex === ANY_PARTITION ? topic?.nextPartition() : topic?.partition(partitionIndex);
-    if (topic === undefined || partition === undefined || topic.deleted) return TOPIC_NOT_EXIST;
-    const isRefused = this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined;
-    return isRefused ? NOT_WRITABLE : partition;
+    if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
+    if (this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined) return NOT_WRITABLE;
+    if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) ?? NOT_LEADER;
+    return key.length === 0 ? topic.nextPartition() : (topic.partitionOfKey(key) ?? NOT_LEADER);
   }
 
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */
@@ -220,9 +258,8 @@ export class Publisher {
     return topic;
   }
 
-  private awaitAck(topic: Topic, pending: PendingPublish): void {
+  private awaitAck(topic: Topic, pending: PendingPublish, appended = this.services.publishing.appended): void {
     this.key = "";
-    const { appended } = this.services.publishing;
     if (appended > 0) {
       this.counter ??= this.counterOf(topic.name);
       this.counter.count += appended;

@@ -36,6 +36,8 @@ class RepeatSync implements Committed {
 export interface PublishItem {
   /** Encoded (frame/header.ts). Empty: none. */
   header: Uint8Array;
+  /** The key in the header. Empty: none. */
+  key: Uint8Array;
   /** The body is in [from, to) of the batch's bytes. */
   from: number;
   to: number;

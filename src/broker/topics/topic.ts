@@ -105,6 +105,11 @@ export class Topic {
     return this.partitions.find((partition) => partition.index === index);
   }
 
+  /** Whether it has a partition, at this broker or another one. */
+  hasPartition(index: number): boolean {
+    return index >= 0 && index < this.settings.partitions;
+  }
+
   /**
    * The partition of the messages with a key: by murmur3 (32 bits, seed 0) modulo the number of partitions, which is what Youzan's
    * clients do.

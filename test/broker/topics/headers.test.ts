@@ -96,9 +96,9 @@ test("a batch of messages with headers is one commit, in its order", async () =>
   if (topic instanceof Error) throw topic;
   const source = Buffer.from("onetwothree");
   publishing.appendItems(topic.nextPartition(), "", source, [
-    { header: header({ key: Buffer.from("1") }), from: 0, to: 3 },
-    { header: NO_BYTES, from: 3, to: 6 },
-    { header: header({ key: Buffer.from("3") }), from: 6, to: 11 },
+    { header: header({ key: Buffer.from("1") }), key: NO_BYTES, from: 0, to: 3 },
+    { header: NO_BYTES, key: NO_BYTES, from: 3, to: 6 },
+    { header: header({ key: Buffer.from("3") }), key: NO_BYTES, from: 6, to: 11 },
   ]);
   turn.schedule();
   await publishing.untilCommitted();

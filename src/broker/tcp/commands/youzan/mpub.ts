@@ -63,14 +63,17 @@ export const MPUB_TRACE: BodyCommand = {
       if (end - body <= TRACE_ID_BYTES) {
         return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - body} for tracing`);
       }
-      items.push({ header: traceHeader(bytes.readBigUInt64BE(body)), from: body + TRACE_ID_BYTES, to: end });
+      items.push({ header: traceHeader(bytes.readBigUInt64BE(body)), key: NO_BYTES, from: body + TRACE_ID_BYTES, to: end });
       at = end;
     }
     return publisher.publishItemsTo(bytes, items, true);
   },
 };
 
-/** `MPUB_EXT topic [partition]\n size count { size header-length header body }`. A message may have no header. */
+/**
+ * `MPUB_EXT topic [partition]\n size count { size header-length header body }`. A message may have no header. Without a partition
+ * the messages with a key go to the partitions of their keys, and are all or none of them published in each.
+ */
 export const MPUB_EXT: BodyCommand = {
   ...BATCH,
 
@@ -86,13 +89,14 @@ export const MPUB_EXT: BodyCommand = {
       const textTo = end - length <= LENGTH_BYTES ? end : textFrom + bytes.readUInt16BE(length);
       if (textTo >= end) return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - length}`);
       let header: Uint8Array = NO_BYTES;
+      let key: Uint8Array = NO_BYTES;
       if (textTo > textFrom) {
         const read = readJsonHeader(bytes, textFrom, textTo);
         const wrong = "code" in read ? read : publisher.checkHeaders();
         if (wrong !== undefined) return wrong;
-        if ("header" in read) header = read.header;
+        if ("header" in read) ({ header, key } = read);
       }
-      items.push({ header, from: textTo, to: end });
+      items.push({ header, key, from: textTo, to: end });
       at = end;
     }
     return publisher.publishItemsTo(bytes, items, false);

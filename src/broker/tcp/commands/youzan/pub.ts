@@ -40,7 +40,7 @@ export const YOUZAN_PUB: BodyCommand = {
   body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
     const refused = publisher.checkPermission("PUB");
     if (refused !== undefined) return refused;
-    return publisher.publishTo(NO_BYTES, 0, bytes, from, to);
+    return publisher.publishTo(NO_BYTES, NO_BYTES, 0, bytes, from, to);
   },
 };
 
@@ -57,11 +57,11 @@ export const PUB_TRACE: BodyCommand = {
     const refused = publisher.checkPermission("PUB_TRACE");
     if (refused !== undefined) return refused;
     const traceId = bytes.readBigUInt64BE(from);
-    return publisher.publishTo(traceHeader(traceId), 0, bytes, from + TRACE_ID_BYTES, to, traceId);
+    return publisher.publishTo(traceHeader(traceId), NO_BYTES, 0, bytes, from + TRACE_ID_BYTES, to, traceId);
   },
 };
 
-/** `PUB_EXT topic [partition]\n size header-length header body`: one message with a JSON header. */
+/** `PUB_EXT topic [partition]\n size header-length header body`: one message with a JSON header. Its key says to which partition it goes if none is named. */
 export const PUB_EXT: BodyCommand = {
   ...PUBLISH,
 
@@ -78,9 +78,9 @@ export const PUB_EXT: BodyCommand = {
     if (textTo >= to) return fatal("E_BAD_BODY", `invalid body size ${to - from} in ext json header content length`);
     const read = readJsonHeader(bytes, textFrom, textTo);
     if ("code" in read) return read;
-    const { header, isTraced, traceId } = read;
+    const { header, key, isTraced, traceId } = read;
     const unwanted = publisher.checkHeaders();
-    return unwanted ?? publisher.publishTo(header, textTo - textFrom, bytes, textTo, to, isTraced ? traceId : undefined);
+    return unwanted ?? publisher.publishTo(header, key, textTo - textFrom, bytes, textTo, to, isTraced ? traceId : undefined);
   },
 };
 
