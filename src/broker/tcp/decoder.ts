@@ -9,6 +9,8 @@ import { type BodyCommand, type Command, WAIT } from "./commands/command.ts";
 import { findCommand, findYouzanCommand, findYouzanVerb } from "./commands/commands.ts";
 import { FIN_LINE_BYTES, finishLines, isFinLine } from "./commands/fin.ts";
 import { IDENTIFY } from "./commands/identify.ts";
+import { MPUB_EXT } from "./commands/youzan/mpub.ts";
+import { PUB_EXT } from "./commands/youzan/pub.ts";
 
 /** nsqd reads commands through a buffer of this size; a longer line ends the connection. */
 const MAX_LINE_BYTES = 16 * 1024;
@@ -342,10 +344,11 @@ export class Decoder {
     }
   }
 
-  /** A command that NSQ does not have: one of Youzan's is the first sign of such a client. */
+  /** A command that NSQ does not have: one of Youzan's is the first sign of such a client, unless it negotiated just these. */
   private startYouzan(): Command | undefined {
     const command = findYouzanVerb(line);
-    if (command !== undefined) this.client.speakYouzan();
+    const isOwn = (command === PUB_EXT || command === MPUB_EXT) && this.client.publisher.makesTopics;
+    if (command !== undefined && !isOwn) this.client.speakYouzan();
     return command;
   }
 

@@ -5,6 +5,7 @@ import { MpubCheck } from "../../frame/mpub.ts";
 import { isValidName } from "../../frame/names.ts";
 import { PendingPublish } from "../acks/pending-publish.ts";
 import { SplitCommit } from "../acks/split-commit.ts";
+import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
 import type { PublishItem, Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
@@ -36,6 +37,10 @@ const NOT_WRITABLE = nonFatal("E_FAILED_ON_NOT_WRITABLE", "");
 const NOT_LEADER = nonFatal("E_FAILED_ON_NOT_LEADER", "");
 const PARTITION_NEEDED = fatal("E_BAD_PARTITION", `topic partition is not valid for multi partition: ${ANY_PARTITION}`);
 
+/** A batch of several partitions adds the index of each to its idempotency key. */
+const MAX_SPLIT_KEY_BYTES = MAX_KEY_BYTES - 5;
+const KEY_TOO_LONG = fatal("E_INVALID", `MPUB_EXT idempotency key longer than ${MAX_SPLIT_KEY_BYTES} bytes`);
+
 /** Bytes of the number of messages at the start of a batch. */
 const COUNT_BYTES = 4;
 
@@ -47,6 +52,11 @@ export class Publisher {
   deferMs = 0;
   /** The client negotiated that its publishes may have keys. */
   idempotent = false;
+  /**
+   * The client negotiated `message_headers`: the topics of its publishes with headers are made, their lines may have idempotency keys
+   * behind the partition, and they do not make it one of Youzan's clients.
+   */
+  makesTopics = false;
   /** The key of the publish that is under way; empty for none. */
   key = "";
 
@@ -90,10 +100,15 @@ export class Publisher {
     return undefined;
   }
 
-  /** Notes the topic that the line of one of Youzan's clients names, and the partition. Whether they exist, checkTarget() says. */
-  selectTarget(line: Line, partition: number): void {
+  /**
+   * Notes the topic that the line of a publish with headers, or of one of Youzan's clients, names, and the partition. Whether they
+   * exist, checkTarget() says.
+   */
+  selectTarget(line: Line, partition: number): ProtocolError | undefined {
     this.partitionIndex = partition;
+    if (this.makesTopics) return this.selectTopic(line.text(0), line);
     if (!this.isSelected(line)) this.select(this.services.registry.knownTopic(line.buffer, line.start(1), line.end(1)), line);
+    return undefined;
   }
 
   private isSelected(line: Line): boolean {
@@ -149,7 +164,7 @@ export class Publisher {
   /** Why nothing can be published to the selected topic and partition: there are none, at no broker, or it must be named. */
   checkTarget(): ProtocolError | undefined {
     const { topic, partitionIndex } = this;
-    if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
+    if (topic === undefined || topic.deleted) return this.makesTopics ? undefined : TOPIC_NOT_EXIST;
     if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
     return topic.properties.ordered ? PARTITION_NEEDED : undefined;
   }
@@ -211,15 +226,20 @@ export class Publisher {
     const partition = this.openPartition();
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
-    const pending = this.services.publishing.appendItems(partition, "", bytes, items, this.client);
+    const pending = this.services.publishing.appendItems(partition, this.key, bytes, items, this.client);
     if (answer !== undefined) for (const { from, to } of items) answer.add(to - from, 0);
     this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, 0n));
     return undefined;
   }
 
-  /** Publishes messages to the partitions of their keys, those without one together to the next partition. */
+  /**
+   * Publishes messages to the partitions of their keys, those without one together to the next partition. With an idempotency key,
+   * they go to that key's partition, so that a repetition has the same parts; and each part has a key of its own, so that those that
+   * an earlier publish did not get to are made up for.
+   */
   private publishByKeys(bytes: Buffer, items: readonly PublishItem[]): CommandResult {
-    const keyless = this.openPartition();
+    const { key } = this;
+    const keyless = this.openPartition(Buffer.from(key));
     if (!(keyless instanceof TopicPartition)) return keyless;
     const { topic } = keyless;
     const parts = new Map<TopicPartition, PublishItem[]>();
@@ -230,18 +250,27 @@ export class Publisher {
       if (part === undefined) parts.set(partition, [item]);
       else part.push(item);
     }
+    if (parts.size > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
     const { publishing } = this.services;
-    const pending = [...parts].map(([partition, part]) => publishing.appendItems(partition, "", bytes, part, this.client));
+    let appended = 0;
+    const pending: PendingPublish[] = [];
+    for (const [partition, part] of parts) {
+      const partKey = key === "" || parts.size === 1 ? key : `${key}/${partition.index}`;
+      pending.push(publishing.appendItems(partition, partKey, bytes, part, this.client));
+      appended += publishing.appended;
+    }
     const commits = pending.map(({ target }) => target);
-    this.awaitAck(topic, pending.length === 1 ? pending[0] : new PendingPublish(new SplitCommit(commits), "MPUB"), items.length);
+    this.awaitAck(topic, pending.length === 1 ? pending[0] : new PendingPublish(new SplitCommit(commits), "MPUB"), appended);
     return undefined;
   }
 
   /** The selected partition, or why nothing can be published to it now. @param key of the message; empty: none */
   private openPartition(key: Uint8Array = NO_BYTES): TopicPartition | ProtocolError {
-    const { topic, partitionIndex } = this;
+    const topic = this.makesTopics ? this.openTopic() : this.topic;
+    if (topic instanceof Error) return publishFailed("PUB", topic);
     if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
     if (this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined) return NOT_WRITABLE;
+    const { partitionIndex } = this;
     if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) ?? NOT_LEADER;
     return key.length === 0 ? topic.nextPartition() : (topic.partitionOfKey(key) ?? NOT_LEADER);
   }

@@ -280,3 +280,56 @@ test("a batch with an error in it publishes nothing, and the connection goes on"
   expect(await client.call("PUB t", "x")).toBe("OK");
   expect(server.broker.registry.topic("t").partitions[0]?.log.next).toBe(1);
 });
+
+test("a client that negotiated message_headers stays one of NSQ's, and its publishes with headers make topics and have keys", async () => {
+  await using server = InProcess.start();
+  const client = await server.client();
+  const answer = await client.call("IDENTIFY", '{"feature_negotiation":true,"message_headers":true,"idempotency":true}');
+  expect(JSON.parse(answer)).toMatchObject({ message_headers: true, idempotency: true });
+  expect(await client.call("PUB_EXT new", withHeader('{"a":"1"}', "one"))).toBe("OK");
+  expect(await client.call("PUB_EXT new -1 key", withHeader('{"a":"2"}', "two"))).toBe("OK");
+  expect(await client.call("PUB_EXT new -1 key", withHeader('{"a":"2"}', "two"))).toBe("OK");
+  const pair = Buffer.concat([Buffer.from([0, 0, 0, 2]), sized(withHeader('{"a":"3"}', "three")), sized(withHeader("", "four"))]);
+  for (let i = 0; i < 2; i++) expect(await client.call("MPUB_EXT new -1 pair", pair)).toBe("OK");
+  // The third word of PUB is a key still, no partition.
+  for (let i = 0; i < 2; i++) expect(await client.call("PUB new 7", "five")).toBe("OK");
+  expect(await client.call("SUB new ch")).toBe("OK");
+  client.command("RDY 10");
+  const frames = await messages(client, 5);
+  expect(frames.map(({ text }) => text)).toEqual(["one", "two", "three", "four", "five"]);
+  for (const { id } of frames) expect(id).toMatch(/^[0-9a-f]{16}$/);
+
+  const bad = await server.client();
+  await bad.call("IDENTIFY", '{"message_headers":true}');
+  bad.command("PUB_EXT no!topic", withHeader("{}", "x"));
+  expect((await bad.next()).text).toBe('E_BAD_TOPIC PUB_EXT topic name "no!topic" is not valid');
+});
+
+test("a consumer that negotiated message_headers makes its topic, and gets messages with headers from any", async () => {
+  await using server = InProcess.start();
+  const producer = await youzan(server, { message_headers: true });
+  for (const topic of ["new", "plain"]) {
+    if (topic === "plain")
+      server.broker.registry.topic(topic).properties = { ...server.broker.registry.topic(topic).properties, extended: false };
+    const client = await youzan(server, { message_headers: true, extend_support: true });
+    expect(await client.call(`SUB ${topic} ch`)).toBe("OK");
+    expect(await producer.call(`PUB ${topic}`, "x")).toBe("OK");
+    client.command("RDY 1");
+    const { text } = await client.message();
+    expect(text).toBe("\0x");
+  }
+});
+
+test("a batch for several partitions that is repeated with its idempotency key is published once, and what was missing of it is", async () => {
+  await using server = InProcess.start();
+  server.broker.registry.topicWith("t", 8);
+  const client = await youzan(server, { message_headers: true, idempotency: true });
+  const items = ["a", "b", "", "c", "d", ""].map((key, i) => sized(withHeader(key === "" ? "" : `{"##key":"${key}"}`, `${i}`)));
+  const batch = Buffer.concat([Buffer.from([0, 0, 0, items.length]), ...items]);
+  for (let i = 0; i < 3; i++) expect(await client.call("MPUB_EXT t -1 again", batch)).toBe("OK");
+  const topic = server.broker.registry.topic("t");
+  expect(topic.messageCount).toBe(items.length);
+  expect(topic.partitions.filter(({ messageCount }) => messageCount > 0).length).toBeGreaterThan(2);
+  client.command(`MPUB_EXT t -1 ${"k".repeat(255)}`, batch);
+  expect((await client.next()).text).toBe("E_INVALID MPUB_EXT idempotency key longer than 250 bytes");
+});

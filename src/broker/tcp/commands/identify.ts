@@ -28,6 +28,8 @@ const DEFAULTS = {
   idempotency: false,
   /** Nor this: the order that the client wants of its channel (docs/order.md). Empty: any. */
   channel_order: "",
+  /** Not nsqd's: the client publishes with headers, in NSQ's form of the protocol (docs/youzan.md). */
+  message_headers: false,
 };
 /** The defaults for a broker that knows its location: only such a broker reads where a client is. */
 const DEFAULTS_WITH_LOCATION = { ...DEFAULTS, topology_region: "", topology_zone: "" };
@@ -91,6 +93,7 @@ function apply(client: IdentifyingClient, fields: Fields): ProtocolError | undef
   identity.userAgent = fields.user_agent;
   identity.locate(fields.topology_region ?? "", fields.topology_zone ?? "");
   client.publisher.negotiateKeys(fields.idempotency);
+  client.publisher.makesTopics = fields.message_headers;
 
   const heartbeat = fields.heartbeat_interval;
   if (heartbeat === -1) client.heartbeatIntervalMs = 0;
@@ -189,5 +192,6 @@ function describe(
     ...youzan,
     ...(fields.channel_order === "" ? {} : { channel_order: fields.channel_order }),
     ...(fields.idempotency ? { idempotency: client.publisher.idempotent } : {}),
+    ...(fields.message_headers ? { message_headers: true } : {}),
   });
 }

@@ -96,20 +96,23 @@ export function traceHeader(traceId: bigint): Uint8Array {
   return traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
 }
 
-/** Notes the topic and the partition in the line of a publish. Whether they exist is said when the size of its body is there. */
-export function selectTarget({ publisher }: PublishingClient, line: Line): ProtocolError | undefined {
+/**
+ * Notes the topic and the partition in the line of a publish. Whether they exist is said when the size of its body is there. A client
+ * that negotiated `message_headers` and idempotency may have a key behind the partition.
+ */
+export function selectTarget(client: PublishingClient, line: Line): ProtocolError | undefined {
+  const { publisher } = client;
   if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
-  const refused = checkWords(line, line.text(0), 3);
+  const isKeyed = publisher.makesTopics && publisher.idempotent;
+  const refused = checkWords(line, line.text(0), isKeyed ? 4 : 3);
   if (refused !== undefined) return refused;
   const partition = readPartition(line, 2);
   if (typeof partition !== "number") return partition;
-  publisher.selectTarget(line, partition);
-  return undefined;
+  return publisher.selectTarget(line, partition) ?? (isKeyed ? noteKey(client, line.text(0), line, 3) : undefined);
 }
 
 /** Notes the topic and the key in the line of a publish. */
 export function selectKeyed(client: PublishingClient, line: Line, command: string): ProtocolError | undefined {
   if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
-  client.publisher.selectTarget(line, ANY_PARTITION);
-  return noteKey(client, command, line, 2);
+  return client.publisher.selectTarget(line, ANY_PARTITION) ?? noteKey(client, command, line, 2);
 }

@@ -7,7 +7,7 @@ import { type LogPosition, parseConsumeOffset, resolveLogPosition } from "../../
 import type { Topic } from "../../../topics/topic.ts";
 import type { TopicPartition } from "../../../topics/topic-partition.ts";
 import { ExtendedEncoder } from "../../message-encoder.ts";
-import { type ConsumingClient, STATE_INIT, STATE_SUBSCRIBED } from "../client.ts";
+import { type CommandClient, STATE_INIT, STATE_SUBSCRIBED } from "../client.ts";
 import type { Command, CommandResult } from "../command.ts";
 import { ANY_PARTITION, checkWords, readPartition, TOPIC_NOT_EXIST } from "./parameters.ts";
 
@@ -39,7 +39,7 @@ function command(subscription: Subscription): Command {
   return { execute: (client, line) => subscribe(client, line, subscription) };
 }
 
-function subscribe(client: ConsumingClient, line: Line, subscription: Subscription): CommandResult {
+function subscribe(client: CommandClient, line: Line, subscription: Subscription): CommandResult {
   const { isOrdered, isDetailed } = subscription;
   if (client.state !== STATE_INIT) return fatal("E_INVALID", "cannot SUB in current state");
   if (client.heartbeatIntervalMs === 0) return fatal("E_INVALID", "cannot SUB with heartbeats disabled");
@@ -48,7 +48,8 @@ function subscribe(client: ConsumingClient, line: Line, subscription: Subscripti
   const { topicName, channelName, index, start } = target;
   const refused = client.auth?.check("SUB", topicName, channelName);
   if (refused !== undefined) return refused;
-  const topic = client.topics.known(line, 1);
+  const topic = client.topics.known(line, 1) ?? madeTopic(client, topicName);
+  if (topic instanceof Error) return fatal("E_SUB_FAILED", `SUB failed ${topic.message}`);
   const partition = index === ANY_PARTITION ? undefined : topic?.partition(index);
   if (topic === undefined || (partition === undefined && index !== ANY_PARTITION)) return TOPIC_NOT_EXIST;
   const unfit = checkTopic(client, topic, channelName, isOrdered);
@@ -71,6 +72,16 @@ function subscribe(client: ConsumingClient, line: Line, subscription: Subscripti
   client.state = STATE_SUBSCRIBED;
   client.respondOk();
   return undefined;
+}
+
+/** A topic that does not exist is made for a client that negotiated `message_headers`, as it is for NSQ's. */
+function madeTopic({ publisher, topics }: CommandClient, name: string): Topic | Error | undefined {
+  if (!publisher.makesTopics) return undefined;
+  try {
+    return topics.open(name);
+  } catch (error) {
+    return error as Error;
+  }
 }
 
 /** What the line of a command names. */
@@ -98,15 +109,16 @@ function readTarget(line: Line, { name, hasOffset }: Subscription): Target | Pro
 
 /** Whether a client may subscribe to a topic as it wants to, in the order of Youzan's server. */
 function checkTopic(
-  client: ConsumingClient,
+  client: CommandClient,
   { properties, channels }: Topic,
   channelName: string,
   isOrdered: boolean,
 ): ProtocolError | undefined {
   const { extendSupport } = client.identity;
   if (properties.ordered && !isOrdered) return ORDER_NEEDED;
-  if (properties.extended === true && !extendSupport) return EXTEND_NEEDED;
-  if (properties.extended === false && extendSupport) return EXTEND_FORBIDDEN;
+  const takesBoth = client.publisher.makesTopics;
+  if (properties.extended === true && !extendSupport && !takesBoth) return EXTEND_NEEDED;
+  if (properties.extended === false && extendSupport && !takesBoth) return EXTEND_FORBIDDEN;
   if (client.topics.isDraining) return NOT_LEADER;
   if (properties.channelsAreRegistered && !channels.has(channelName)) return NOT_REGISTERED;
   if (isOrdered && client.sampleRate !== 0) return fatal("E_INVALID", "order consume is not allowed while sample rate is not 0");
