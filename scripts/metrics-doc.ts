@@ -78,7 +78,7 @@ const STATS = `## Rates and latencies in /stats
 
 \`GET /stats?format=json&bunsq=true\` adds to nsqd's statistics what bunsq's console shows. Without \`bunsq=true\` the answer has
 nsqd's keys alone. The cheap form for regular polls is
-\`/stats?format=json&include_clients=false&include_mem=false&bunsq=true\`.
+\`/stats?format=json&include_clients=false&include_mem=false&include_partitions=false&bunsq=true\`.
 
 Each topic has these keys in addition:
 

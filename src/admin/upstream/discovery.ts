@@ -35,7 +35,7 @@ export class Discovery {
     const { value, failures } = this.hasLookups
       ? await this.askLookups(async (lookup) => textsOf(fieldsOf(await this.upstream.getJson(lookup, "/topics")), "topics"))
       : await this.askBrokers(async (broker) =>
-          topicNames(await this.upstream.getJson(broker, "/stats?format=json&include_clients=false")),
+          topicNames(await this.upstream.getJson(broker, "/stats?format=json&include_clients=false&include_partitions=false")),
         );
     return { value: [...new Set(value.flat())].sort(), failures };
   }

@@ -76,7 +76,7 @@ export class ClientLook implements Look {
   private path(): string {
     const topic = encodeURIComponent(this.scope.topic);
     const channel = this.kind === "producers" ? NO_CHANNEL : encodeURIComponent(this.scope.channel);
-    return `/stats?format=json&include_mem=false&bunsq=true&topic=${topic}&channel=${channel}`;
+    return `/stats?format=json&include_mem=false&include_partitions=false&bunsq=true&topic=${topic}&channel=${channel}`;
   }
 
   private fold(broker: string, stats: Fields): void {

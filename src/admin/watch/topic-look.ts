@@ -59,7 +59,10 @@ export class TopicLook implements Look {
 
   private async ask(broker: string): Promise<TopicAtBroker> {
     const topic = encodeURIComponent(this.topic);
-    const stats = await this.watcher.ask(broker, `/stats?format=json&include_clients=false&include_mem=false&bunsq=true&topic=${topic}`);
+    const stats = await this.watcher.ask(
+      broker,
+      `/stats?format=json&include_clients=false&include_mem=false&include_partitions=false&bunsq=true&topic=${topic}`,
+    );
     const topicStats = fieldsOf(listOf(fieldsOf(stats), "topics")[0]);
     const channels = listOf(topicStats, "channels").map(fieldsOf);
     const settings = async () => {

@@ -44,7 +44,7 @@ const SETTLE_MS = 1_000;
  */
 const MS_PER_ENTRY = 1;
 
-const STATS = "/stats?format=json&include_clients=false&include_mem=false&bunsq=true";
+const STATS = "/stats?format=json&include_clients=false&include_mem=false&include_partitions=false&bunsq=true";
 
 /** Polls brokers and lookups in rounds, and keeps the state that views are made of. */
 export class Watcher {

@@ -1,4 +1,4 @@
-import { empty, Refusal } from "../../http/server/reply.ts";
+import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { SettingsError, type SettingsJson } from "../topics/channel/channel-settings.ts";
 import { existingChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
@@ -9,7 +9,7 @@ export function settingsArguments({ query }: Pick<HttpCall, "query">): SettingsJ
   const order = query.get("ordered");
   if (order !== undefined) settings.order = order;
   const filter = query.get("filter");
-  if (filter !== undefined) settings.filter = parsed(filter);
+  if (filter !== undefined) settings.filter = filter === "" ? null : parsed(filter);
   const attempts = query.get("max_attempts");
   if (attempts !== undefined) settings.max_attempts = /^\d{1,9}$/.test(attempts) ? Number(attempts) : Number.NaN;
   const topic = query.get("dead_letter_topic");
@@ -38,6 +38,30 @@ export function setChannelOrder(call: HttpCall): Response {
   const order = given === "true" ? "partition" : given === "false" ? "none" : given;
   withSettings(() => channel.changeSettings({ order }));
   return empty();
+}
+
+/** GET /channel/settings?topic=&channel=: how a channel delivers its messages. */
+export function getChannelSettings(call: HttpCall): Response {
+  const { topic, name, settings } = existingChannel(call);
+  const { order, filter, maxAttempts, deadLetterTopic } = settings;
+  return json({
+    topic_name: topic.name,
+    channel_name: name,
+    order,
+    filter: filter?.toJson() ?? null,
+    max_attempts: maxAttempts,
+    dead_letter_topic: deadLetterTopic,
+  });
+}
+
+/**
+ * POST /channel/settings?topic=&channel=[&ordered=][&filter=][&max_attempts=][&dead_letter_topic=]: changes how a channel delivers its
+ * messages. What is not given stays as it is; an empty filter takes all.
+ */
+export function changeChannelSettings(call: HttpCall): Response {
+  const channel = existingChannel(call);
+  withSettings(() => channel.changeSettings(settingsArguments(call)));
+  return getChannelSettings(call);
 }
 
 function parsed(filter: string): unknown {

@@ -25,7 +25,7 @@ export function topicMessages(call: HttpCall): Response {
     return list.full;
   };
   const next = visitRecords(log, from, log.committedNext, add, PAGE_READS);
-  return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext, ...partitionJson(topic, partition) }));
+  return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext, ...pageJson(topic, partition) }));
 }
 
 /** Where a page of one partition begins: an id names the partition. Otherwise it is the first one, unless `partition` names another. */
@@ -39,6 +39,12 @@ function startOf(call: HttpCall, topic: Topic, beginning: number): PartitionPosi
 /** Which partition an answer is about, where there are several. */
 function partitionJson({ partitions }: Topic, { index }: TopicPartition): { partition?: number } {
   return partitions.length > 1 ? { partition: index } : {};
+}
+
+/** Which partition a page is of, where there are several, and which ones have pages, too. */
+function pageJson(topic: Topic, partition: TopicPartition): { partition?: number; partitions?: number[] } {
+  if (topic.partitions.length === 1) return {};
+  return { ...partitionJson(topic, partition), partitions: topic.partitions.map(({ index }) => index) };
 }
 
 /** GET /message?topic=&id=[&format=]: one message, and its status in each channel. */
@@ -67,10 +73,15 @@ export function channelMessages(call: HttpCall): Response {
   const state = call.query.get("state");
   if (state === undefined) throw new Refusal(400, "MISSING_ARG_STATE");
   const list = new MessageList(formatArgument(call), limitArgument(call));
-  if (state === "deferred") return encodedJson(list.toJson({ next: addDeferred(call, channel, list) }));
+  const next = state === "deferred" ? addDeferred(call, channel, list) : addInState(call, channel, state, list);
+  return encodedJson(list.toJson({ next, ...pageJson(whole.topic, channel.partition) }));
+}
+
+/** @returns where the next page begins; null at the end @throws Refusal 400 */
+function addInState(call: HttpCall, channel: ChannelPartition, state: string, list: MessageList): number | null {
   const from = call.query.get("from") === undefined ? 0 : positionArgument(call, channel.partition, "from");
-  if (state === "in_flight") return encodedJson(list.toJson({ next: addDelivered(call, channel, "in_flight", from, list) }));
-  if (state === "waiting") return encodedJson(list.toJson({ next: addWaiting(call, channel, from, list) }));
+  if (state === "in_flight") return addDelivered(call, channel, "in_flight", from, list);
+  if (state === "waiting") return addWaiting(call, channel, from, list);
   throw new Refusal(400, "INVALID_ARG_STATE");
 }
 

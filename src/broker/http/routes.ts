@@ -4,7 +4,7 @@ import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/s
 import { copyMessages, finishMessages, moveMessages, requeueMessages } from "./bulk.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
-import { setChannelOrder } from "./channel-settings.ts";
+import { changeChannelSettings, getChannelSettings, setChannelOrder } from "./channel-settings.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { drain, drainProgress } from "./drain.ts";
 import { info, ping, ready } from "./info.ts";
@@ -78,6 +78,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/seek", new Map([...get(previewSeek), ...post(seekChannel)])],
   ["/channel/setoffset", post(setOffset)],
   ["/channel/setorder", post(setChannelOrder)],
+  ["/channel/settings", new Map([...get(getChannelSettings), ...post(changeChannelSettings)])],
   // Not nsqd's either: the end of a broker's service (docs/operations.md).
   ["/drain", new Map([...get(drainProgress), ...post(drain)])],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],

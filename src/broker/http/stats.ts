@@ -12,8 +12,8 @@ import { TextStats } from "./stats-text.ts";
 const FALSE = new Set(["false", "0"]);
 
 /**
- * GET /stats?[format=json][&topic=][&channel=][&partition=][&include_clients=][&include_mem=][&bunsq=true]: the statistics of the broker,
- * as JSON or as text (https://nsq.io/components/nsqd.html#get-stats). A long answer is written in slices.
+ * GET /stats?[format=json][&topic=][&channel=][&partition=][&include_partitions=][&include_clients=][&include_mem=][&bunsq=true]: the
+ * statistics of the broker, as JSON or as text (https://nsq.io/components/nsqd.html#get-stats). A long answer is written in slices.
  */
 export function stats({ broker, query }: HttpCall): Response {
   const isExtended = query.get("bunsq") === "true";
@@ -24,7 +24,7 @@ export function stats({ broker, query }: HttpCall): Response {
     channelName: query.get("channel") ?? "",
     includeClients: !FALSE.has(query.get("include_clients") ?? ""),
     withErrors: isExtended,
-    partition: partition === undefined ? undefined : Number(partition),
+    partition: partition !== undefined ? Number(partition) : FALSE.has(query.get("include_partitions") ?? "") ? "none" : undefined,
   };
   const memory = FALSE.has(query.get("include_mem") ?? "") ? undefined : readMemory();
   const health = broker.health.text;

@@ -3,9 +3,10 @@ import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
 import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percentiles.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
-import type { TopicPartition } from "../topics/topic-partition.ts";
+import { byName } from "./by-name.ts";
 import { type DeliveryStats, readDelivery } from "./delivery-stats.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
+import { type PartitionStats, readPartitions } from "./partition-stats.ts";
 
 // The keys, their order and their nulls are those of nsqd's JSON (nsqd/stats.go, nsqd/client_v2.go), which monitoring tools read.
 
@@ -72,24 +73,13 @@ export interface TopicStats extends Partial<TopicFigures> {
   e2e_processing_latency: LatencyStats;
   /** Damaged regions of the log that were skipped since the start. Left out if there are none; nsqd has no such key. */
   corrupt_regions?: number;
-  /** Left out for a topic with one, unless one is asked for; nsqd has no such key. */
+  /** How many partitions it has, at all brokers together. Left out for a topic with one, as are the next two; nsqd has no such keys. */
+  partition_num?: number;
+  /** The indexes of those that this broker has, such as `0-2,5`; left out if it has all. */
+  partitions_here?: string;
+  /** Shown also for a topic with one if one is asked for. */
   partitions?: PartitionStats[];
 }
-
-/** One partition of a topic. The keys are those of the topic and its channels. */
-export interface PartitionStats {
-  partition: number;
-  depth: number;
-  backend_depth: number;
-  message_count: number;
-  message_bytes: number;
-  channels: PartitionChannelStats[];
-}
-
-export type PartitionChannelStats = Pick<
-  ChannelStats,
-  "channel_name" | "depth" | "backend_depth" | "in_flight_count" | "deferred_count" | "message_count" | "requeue_count" | "timeout_count"
->;
 
 /** Messages by where their consumers are, with -enable-experiment=topology-aware-consumption. */
 export interface NearnessStats {
@@ -190,19 +180,19 @@ export interface Shown {
   readonly includeClients: boolean;
   /** With the publishes of clients that failed, which nsqd does not tell. */
   readonly withErrors: boolean;
-  /** The only partition of each topic, beside the sums of all; undefined: all, where a topic has several. */
-  readonly partition: number | undefined;
+  /** The only partition of each topic, beside the sums of all; undefined: all, where a topic has several; "none": the sums alone. */
+  readonly partition: number | "none" | undefined;
 }
 
 /**
- * Reads the statistics at once. Topics and channels are in the order of their names. An answer about all topics is read in steps
+ * Reads the statistics at once, those of topics as a whole. Topics and channels are in the order of their names. An answer about all topics is read in steps
  * instead (src/broker/http/stats-steps.ts).
  *
  * @param topicName the only topic to show; empty for all
  * @param channelName the only channel to show, of the topics that have it; empty for all
  */
 export function readStats(source: StatsSource, topicName: string, channelName: string, includeClients: boolean): Stats {
-  const show: Shown = { topicName, channelName, includeClients, withErrors: false, partition: undefined };
+  const show: Shown = { topicName, channelName, includeClients, withErrors: false, partition: "none" };
   const topics = shownTopics(source, show);
   if (topics === undefined) return { topics: null, producers: null };
   const producers = includeClients ? [...producersOf(source)].map((connection) => readClient(connection, show)) : [];
@@ -252,33 +242,6 @@ export function readTopic(source: StatsSource, topic: Topic, show: Shown): Topic
     e2e_processing_latency: readLatency(source.percentiles, topic.channels.values()),
     ...(corruptRegions > 0 ? { corrupt_regions: corruptRegions } : {}),
     ...readPartitions(topic, show),
-  };
-}
-
-function readPartitions({ partitions }: Topic, { partition: only, channelName }: Shown): Pick<TopicStats, "partitions"> {
-  if (partitions.length === 1 && only === undefined) return {};
-  const shown = only === undefined ? partitions : partitions.filter(({ index }) => index === only);
-  return { partitions: shown.map((partition) => readPartition(partition, channelName)) };
-}
-
-function readPartition(partition: TopicPartition, channelName: string): PartitionStats {
-  const channels = byName(partition.channels).filter(({ name }) => channelName === "" || name === channelName);
-  return {
-    partition: partition.index,
-    depth: partition.depth,
-    backend_depth: partition.backendDepth,
-    message_count: partition.messageCount,
-    message_bytes: partition.messageBytes,
-    channels: channels.map((channel) => ({
-      channel_name: channel.name,
-      depth: channel.depth,
-      backend_depth: channel.backendDepth,
-      in_flight_count: channel.inFlightCount,
-      deferred_count: channel.deferredCount,
-      message_count: channel.messageCount,
-      requeue_count: channel.requeueCount,
-      timeout_count: channel.timeoutCount,
-    })),
   };
 }
 
@@ -412,8 +375,4 @@ export function readMemory(mayCount = true): MemoryStats {
     next_gc_bytes: 0,
     gc_total_runs: 0,
   };
-}
-
-function byName<T extends { name: string }>(items: ReadonlyMap<string, T>): T[] {
-  return [...items.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
 }

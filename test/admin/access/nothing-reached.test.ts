@@ -12,7 +12,7 @@ import { MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-pr
 import { until } from "../../support/server.ts";
 
 /** What the console asks for by itself, whoever asks it. */
-const WATCHED = ["/stats?format=json&include_clients=false&include_mem=false&bunsq=true", "/info"];
+const WATCHED = ["/stats?format=json&include_clients=false&include_mem=false&include_partitions=false&bunsq=true", "/info"];
 const ID = "0123456789abcdef";
 /** Bodies of the calls whose body says what they do. */
 const BODIES: Readonly<Record<string, object[]>> = {

@@ -43,3 +43,26 @@ test("settings that cannot be used are refused, and make no channel", async () =
   expect(await server.call("POST", `/channel/setorder?${AT}`)).toBe('400 {"message":"MISSING_ARG_ORDER"}');
   expect(await server.call("POST", `/channel/setorder?${AT}&order=x`)).toBe('400 {"message":"INVALID_ARG_ORDER"}');
 });
+
+test("/channel/settings shows how a channel delivers, and changes what is given", async () => {
+  await using server = WithHttp.start();
+  await server.call("POST", "/topic/create?topic=t");
+  expect(await server.call("GET", `/channel/settings?${AT}`)).toBe('404 {"message":"CHANNEL_NOT_FOUND"}');
+  expect(await server.call("POST", `/channel/settings?${AT}&ordered=key`)).toBe('404 {"message":"CHANNEL_NOT_FOUND"}');
+  await server.call("POST", `/channel/create?${AT}`);
+  const settings = async (method: string, more = "") => (await server.fetch(method, `/channel/settings?${AT}${more}`)).json();
+  const plain = { topic_name: "t", channel_name: "c", order: "none", filter: null, max_attempts: 0, dead_letter_topic: "" };
+  expect(await settings("GET")).toEqual(plain);
+  const filter = { type: 1, inverse: false, filter_ext_key: "k", filter_data: "v" };
+  const filtered = { ...plain, order: "key", filter };
+  expect(await settings("POST", `&ordered=key&filter=${encodeURIComponent(JSON.stringify(filter))}`)).toEqual(filtered);
+  expect(await settings("POST", "&max_attempts=3&dead_letter_topic=dead")).toEqual({
+    ...filtered,
+    max_attempts: 3,
+    dead_letter_topic: "dead",
+  });
+  expect(await settings("POST", "&max_attempts=0&dead_letter_topic=")).toEqual(filtered);
+  expect(await settings("POST", "&filter=&ordered=none")).toEqual(plain);
+  expect(await server.call("POST", `/channel/settings?${AT}&max_attempts=3`)).toBe('400 {"message":"INVALID_ARG_DEAD_LETTER_TOPIC"}');
+  expect(await settings("GET")).toEqual(plain);
+});

@@ -69,6 +69,39 @@ test("/stats has sums, and beside them each partition where there are several or
   expect(await server.call("GET", "/stats?format=json&partition=x")).toBe('400 {"message":"INVALID_ARG_PARTITION"}');
 });
 
+test("/stats tells without partitions how many there are, and which are here if not all", async () => {
+  await using server = WithHttp.start();
+  const create = (more: string) => server.call("POST", `/topic/create?topic=${more}`);
+  expect([await create("t&partition_num=2"), await create("u")]).toEqual(["200", "200"]);
+  expect(await create("v&partition_num=9&partitions=0,1,2,5,7,8")).toBe("200");
+  expect(await create("w&partition_num=3&partitions=1")).toBe("200");
+  const stats = async (more: string) => (await json(server, "GET", `/stats?format=json${more}`)).topics as Record<string, unknown>[];
+  const [t, u, v, w] = await stats("&include_partitions=false");
+  for (const topic of [t, u, v, w]) expect(topic).not.toHaveProperty("partitions");
+  expect([t?.partition_num, u?.partition_num, v?.partition_num, w?.partition_num]).toEqual([2, undefined, 9, 3]);
+  expect([t?.partitions_here, u?.partitions_here, v?.partitions_here, w?.partitions_here]).toEqual([
+    undefined,
+    undefined,
+    "0-2,5,7-8",
+    "1",
+  ]);
+  // The only one that is here is still one of several.
+  expect((await stats("&topic=w"))[0]?.partitions).toMatchObject([{ partition: 1, log_bytes: 0 }]);
+});
+
+test("a page of messages names its partition, and the others that have pages", async () => {
+  await using server = WithHttp.start();
+  expect(await server.call("POST", "/topic/create?topic=t&partition_num=6&partitions=1,4")).toBe("200");
+  server.broker.registry.topic("t").channel("c");
+  await publish(server, ...numbers(2));
+  for (const call of ["/topic/messages?topic=t", "/channel/messages?topic=t&channel=c&state=waiting"]) {
+    expect(await json(server, "GET", call)).toMatchObject({ partition: 1, partitions: [1, 4] });
+    expect(await json(server, "GET", `${call}&partition=4`)).toMatchObject({ partition: 4, messages: [{ body: "1" }] });
+  }
+  server.broker.registry.topic("u");
+  expect(await json(server, "GET", "/topic/messages?topic=u")).not.toHaveProperty("partitions");
+});
+
 test("a channel is moved in all partitions by time, at the beginning and at the end, and by sequence or id in one", async () => {
   await using server = WithHttp.start();
   const topic = server.broker.registry.topicWith("t", 2);

@@ -95,6 +95,9 @@ const TO: Parameter = needs("to", "The topic to publish to, which is made if it 
 const BAD_TO = ["MISSING_ARG_TO", "INVALID_TOPIC"];
 const NOT_PUBLISHED = ["TOPIC_NOT_OPEN", "PUB_FAILED", "EXITING", "DRAINING"];
 
+/** The partition that a page is of, and all that have pages; left out for a topic with one. */
+const PAGE_OF = { partition: optional(COUNT), partitions: optional(listOf(COUNT)) };
+
 export const MESSAGES: OperationGroup = {
   name: "messages",
   description: "Looking at messages changes nothing: no attempt is counted, and no consumer gets them later. docs/replay.md has more.",
@@ -104,7 +107,7 @@ export const MESSAGES: OperationGroup = {
       parameters: [TOPIC, PARTITION, takes("from", "Where the page begins; else at the beginning", POSITION, "ago:10m"), LIMIT, FORMAT],
       answer: jsonAnswer(
         "`next` is the `from` of the next page; it is `end` when there is none",
-        object({ messages: listOf(LOG_MESSAGE), next: COUNT, beginning: COUNT, end: COUNT, partition: optional(COUNT) }),
+        object({ messages: listOf(LOG_MESSAGE), next: COUNT, beginning: COUNT, end: COUNT, ...PAGE_OF }),
       ),
       errors: {
         400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FROM", "INVALID_ARG_FORMAT", "INVALID_ARG_LIMIT", ...PARTITION_ERRORS],
@@ -143,7 +146,7 @@ export const MESSAGES: OperationGroup = {
       ],
       answer: jsonAnswer(
         "`next` is the `from` of the next page, null at the end",
-        object({ messages: listOf(CHANNEL_MESSAGE), next: { type: ["integer", "string", "null"] } }),
+        object({ messages: listOf(CHANNEL_MESSAGE), next: { type: ["integer", "string", "null"] }, ...PAGE_OF }),
       ),
       errors: {
         404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "PARTITION_NOT_FOUND"],

@@ -72,6 +72,7 @@ export const SERVICE: OperationGroup = {
         takes("channel", "Only this channel", NAME, "billing"),
         takes("partition", "Of `partitions`, only this one", { type: "integer", minimum: 0, maximum: 1023 }, 0),
         takes("include_clients", "`false` or `0` leaves them out", STRING, "false"),
+        takes("include_partitions", "`false` or `0` leaves `partitions` out: the sums are enough for most", STRING, "false"),
         takes("include_mem", "`false` or `0` leaves the memory out", STRING, "false"),
       ],
       answer: {

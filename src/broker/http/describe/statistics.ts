@@ -14,15 +14,8 @@ import {
 } from "../../../http/openapi/schema.ts";
 import type { LatencyStats } from "../../latency/percentiles.ts";
 import type { LatencyFigures, RateFigures } from "../../metrics/figures.ts";
-import type {
-  ChannelStats,
-  ClientStats,
-  MemoryStats,
-  PartitionChannelStats,
-  PartitionStats,
-  PublishedCount,
-  TopicStats,
-} from "../../metrics/stats.ts";
+import type { PartitionChannelStats, PartitionStats } from "../../metrics/partition-stats.ts";
+import type { ChannelStats, ClientStats, MemoryStats, PublishedCount, TopicStats } from "../../metrics/stats.ts";
 
 // The JSON of GET /stats.
 
@@ -131,6 +124,7 @@ const PARTITION_CHANNEL = objectOf<PartitionChannelStats>({
   message_count: COUNT,
   requeue_count: COUNT,
   timeout_count: COUNT,
+  blocked_count: optional(COUNT),
 });
 const PARTITION = objectOf<PartitionStats>(
   {
@@ -139,6 +133,7 @@ const PARTITION = objectOf<PartitionStats>(
     backend_depth: COUNT,
     message_count: COUNT,
     message_bytes: COUNT,
+    log_bytes: COUNT,
     channels: listOf(PARTITION_CHANNEL),
   },
   { title: "PartitionStats", description: "The keys are those of topics and channels" },
@@ -155,6 +150,8 @@ const TOPIC = objectOf<TopicStats>(
     paused: BOOLEAN,
     e2e_processing_latency: LATENCY,
     corrupt_regions: optional(COUNT),
+    partition_num: optional({ ...COUNT, description: "Of a topic with several partitions: how many it has, at all brokers together" }),
+    partitions_here: optional({ ...STRING, description: "Which of them this broker has, as `0-2,5`; left out if it has all" }),
     partitions: optional(listOf(PARTITION)),
     ...FIGURES,
     log_bytes: optional(COUNT),

@@ -13,6 +13,28 @@ import {
   TOPIC,
 } from "./parameters.ts";
 
+const SETTINGS_ARGUMENTS = [
+  takes("ordered", "What it delivers one after the other", oneOf("key", "partition", "none"), "key"),
+  takes("filter", "Delivers only what this filter of headers takes, as JSON", STRING, '{"type":1,"filter_ext_key":"k","filter_data":"v"}'),
+  takes("max_attempts", "How often a message is delivered before it goes to dead_letter_topic; 0: without end", STRING, "5"),
+  takes("dead_letter_topic", "Where it goes then; one is needed with max_attempts", STRING, "dead"),
+];
+const SETTINGS_ERRORS = ["INVALID_ARG_ORDER", "INVALID_ARG_FILTER", "INVALID_ARG_MAX_ATTEMPTS", "INVALID_ARG_DEAD_LETTER_TOPIC"];
+const SETTINGS = jsonAnswer(
+  "How the channel delivers",
+  object(
+    {
+      topic_name: STRING,
+      channel_name: STRING,
+      order: oneOf("key", "partition", "none"),
+      filter: orNull({ type: "object" }),
+      max_attempts: { ...COUNT, description: "0: without end" },
+      dead_letter_topic: STRING,
+    },
+    { title: "ChannelSettings" },
+  ),
+);
+
 const DURABILITY = jsonAnswer(
   "What is set, and what is in force",
   object({ topic_name: STRING, level: oneOf("write", "fsync", "default"), durability: oneOf("write", "fsync") }, { title: "Durability" }),
@@ -215,23 +237,11 @@ export const CHANNELS: OperationGroup = {
         CHANNEL,
         takes("start", "Where in the topic's logs it starts; else behind what exists", POSITION, "beginning"),
         PARTITION,
-        takes("ordered", "What it delivers one after the other", oneOf("key", "partition", "none"), "key"),
-        takes(
-          "filter",
-          "Delivers only what this filter of headers takes, as JSON",
-          STRING,
-          '{"type":1,"filter_ext_key":"k","filter_data":"v"}',
-        ),
-        takes("max_attempts", "How often a message is delivered before it goes to dead_letter_topic; 0: without end", STRING, "5"),
-        takes("dead_letter_topic", "Where it goes then; one is needed with max_attempts", STRING, "dead"),
+        ...SETTINGS_ARGUMENTS,
       ],
       answer: NO_BODY,
       errors: {
-        400: [
-          ...CHANNEL_ARGUMENTS,
-          ...["INVALID_ARG_START", "INVALID_ARG_ORDER", "INVALID_ARG_FILTER", "INVALID_ARG_MAX_ATTEMPTS", "INVALID_ARG_DEAD_LETTER_TOPIC"],
-          ...PARTITION_ERRORS,
-        ],
+        400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_START", ...SETTINGS_ERRORS, ...PARTITION_ERRORS],
         404: ["TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND"],
         503: ["TOPIC_NOT_OPEN", "FILE_UNREADABLE", "EXITING", "DRAINING", "PUB_FAILED"],
       },
@@ -242,6 +252,19 @@ export const CHANNELS: OperationGroup = {
       parameters: [TOPIC, CHANNEL, takes("order", "key, partition or none; Youzan's true and false are partition and none", STRING, "key")],
       answer: NO_BODY,
       errors: { ...NO_CHANNEL, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_ORDER", "INVALID_ARG_ORDER"] },
+    },
+    "GET /channel/settings": {
+      summary: "How a channel delivers its messages",
+      parameters: [TOPIC, CHANNEL],
+      answer: SETTINGS,
+      errors: NO_CHANNEL,
+    },
+    "POST /channel/settings": {
+      summary: "Change how a channel delivers its messages",
+      details: "What is not given stays as it is (docs/order.md).",
+      parameters: [TOPIC, CHANNEL, ...SETTINGS_ARGUMENTS],
+      answer: SETTINGS,
+      errors: { ...NO_CHANNEL, 400: [...CHANNEL_ARGUMENTS, ...SETTINGS_ERRORS] },
     },
     "POST /channel/delete": {
       summary: "Delete a channel with its messages",
