@@ -280,7 +280,7 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
     );
     const { lastRun, files } = readRun(database, readBootId());
     const partitions = Map.groupBy(rows, ({ name }) => parsePartitionName(name).topic);
-    const settings = hasTable("topic_settings") ? new TopicSettingsTable(database).load() : new Map<string, TopicSettings>();
+    const settings = hasTable("topic_settings") ? new TopicSettingsTable(database).load().settings : new Map<string, TopicSettings>();
     const incomplete = [...settings].flatMap(([name, topicSettings]) => {
       const found = partitions.get(name)?.length ?? 0;
       const count = heldIndexes(topicSettings).length;

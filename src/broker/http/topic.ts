@@ -4,7 +4,7 @@ import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { existingTopic, topicToPublish, validExistingTopic, validTopic } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
-/** Arguments of /topic/create, which Youzan's lookup server has under the same names. */
+/** Arguments of /topic/create that are true or false. Youzan's lookup server has them under the same names. */
 const FLAGS = {
   orderedmulti: "ordered",
   multipart: "multiPart",
@@ -13,17 +13,21 @@ const FLAGS = {
 } as const;
 
 /**
- * POST /topic/create?topic=[&partition_num=][&partitions=][&orderedmulti=]…: makes a topic. One that exists gets as many partitions, if it
- * has fewer. `partitions` are those that this broker gets; a lookup server gives it where the others are at other brokers.
+ * POST /topic/create?topic=[&partition_num=][&partitions=][&orderedmulti=]…[&channel_order=]: makes a topic. One that exists gets as many
+ * partitions, if it has fewer, and the settings that are given. `partitions` are those that this broker gets; a lookup server gives it
+ * where the others are at other brokers.
  */
 export function createTopic(call: HttpCall): Response {
-  if (call.query.get("partition_num") === undefined) {
+  const { query, broker } = call;
+  const isPlain = [...Object.keys(FLAGS), "partition_num", "channel_order"].every((argument) => query.get(argument) === undefined);
+  if (isPlain) {
     topicToPublish(call);
     return empty();
   }
-  const name = validTopic(call.query.get("topic"));
-  const count = partitionCount(call);
-  call.broker.registry.topicWith(name, count, { ...heldArgument(call, count), ...flagArguments(call) });
+  const name = validTopic(query.get("topic"));
+  const known = broker.registry.topics.get(name)?.settings.partitions ?? 1;
+  const count = query.get("partition_num") === undefined ? known : partitionCount(call);
+  broker.registry.topicWith(name, count, { ...heldArgument(call, count), ...settingsArguments(call) });
   return empty();
 }
 
@@ -35,13 +39,18 @@ function heldArgument({ query }: HttpCall, count: number): { held?: readonly num
   return { held };
 }
 
-function flagArguments({ query }: HttpCall): Partial<TopicSettings> {
+/** The settings that a call's arguments name, beside partitions. @throws Refusal 400 */
+function settingsArguments({ query }: HttpCall): Partial<TopicSettings> {
   const flags = Object.entries(FLAGS).map(([argument, setting]) => {
     const text = query.get(argument);
     if (text !== undefined && text !== "true" && text !== "false") throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
     return text === undefined ? {} : { [setting]: text === "true" };
   });
-  return Object.assign({}, ...flags);
+  const channelOrder = query.get("channel_order");
+  if (channelOrder !== undefined && channelOrder !== "none" && channelOrder !== "key" && channelOrder !== "partition") {
+    throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
+  }
+  return Object.assign({}, ...flags, channelOrder === undefined ? {} : { channelOrder });
 }
 
 /** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. */

@@ -34,7 +34,7 @@ export class CompleteTopics {
   }
 
   private get known(): Map<string, TopicSettings> {
-    this.settings ??= this.parts.metadata.topicSettings.load();
+    this.settings ??= this.parts.metadata.topicSettings.load().settings;
     return this.settings;
   }
 

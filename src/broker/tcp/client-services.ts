@@ -4,6 +4,7 @@ import type { ClientAcks } from "../acks/group-commit.ts";
 import type { Authority } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { ChunkPool } from "../storage/log/chunk.ts";
+import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import type { ServerTls } from "../tls-options.ts";
 import type { Locality } from "../topics/locality.ts";
 import type { Publishing } from "../topics/publishing.ts";
@@ -24,8 +25,8 @@ export interface ClientServices {
   readonly registry: {
     /** The topic whose name is in [from, to), if there is one. The look-up makes no string. */
     knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
-    /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
-    topic(name: string): Topic;
+    /** An existing topic, or a new one with settings. The caller has checked the name. @throws PublishError when it cannot be made */
+    topic(name: string, settings?: Partial<TopicSettings>): Topic;
   };
   readonly publishing: Publishing;
   /** Whether publishes may have keys. */

@@ -166,12 +166,12 @@ export class Publisher {
     const { topic, partitionIndex } = this;
     if (topic === undefined || topic.deleted) return this.makesTopics ? undefined : TOPIC_NOT_EXIST;
     if (partitionIndex !== ANY_PARTITION) return topic.hasPartition(partitionIndex) ? undefined : TOPIC_NOT_EXIST;
-    return topic.properties.ordered ? PARTITION_NEEDED : undefined;
+    return topic.settings.ordered === true ? PARTITION_NEEDED : undefined;
   }
 
   /** Why messages with headers are refused. */
   checkHeaders(): ProtocolError | undefined {
-    if (this.topic?.properties.extended !== false) return undefined;
+    if (this.topic?.settings.extended !== false) return undefined;
     return nonFatal("E_EXT_NOT_SUPPORT", `ext content not supported in topic ${this.topic.name}`);
   }
 

@@ -26,7 +26,7 @@ export class TracedAnswer {
 
   /** Adds a message. @param textBytes of the JSON in its header */
   add(bodyBytes: number, textBytes: number): void {
-    this.sizeBytes += rawBytes(bodyBytes, textBytes, this.partition.topic.properties.extended === true);
+    this.sizeBytes += rawBytes(bodyBytes, textBytes, this.partition.topic.settings.extended === true);
   }
 
   /** A pending publish with this answer in place of OK. */

@@ -10,7 +10,7 @@ import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE, type NewTopic } from "../storage/metadata/metadata-store.ts";
 import { partitionName } from "../storage/metadata/partition-name.ts";
-import { isPlain, type TopicSettings } from "../storage/metadata/topic-settings.ts";
+import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
@@ -68,8 +68,7 @@ export class PartitionStore {
     if (isEphemeral(topic)) return indexes.map((index) => this.makeInMemory(topic, index, newId()));
     return metadata.changeAll(() => {
       const made = indexes.map((index) => this.makeStored(topic, index));
-      if (!isPlain(settings)) metadata.topicSettings.save(topic, settings);
-      else if (indexes.length === 0) metadata.topicSettings.remove(topic);
+      metadata.topicSettings.save(topic, settings);
       settle(made);
       return made;
     });
@@ -102,8 +101,7 @@ export class PartitionStore {
     }
     metadata.changeAll(() => {
       for (const { id, number, nextSequence } of made) metadata.removeTopic(id, number, nextSequence);
-      if (isPlain(settings)) metadata.topicSettings.remove(topic);
-      else metadata.topicSettings.save(topic, settings);
+      metadata.topicSettings.save(topic, settings);
     }, true);
   }
 

@@ -396,7 +396,7 @@ export class TopicPartition implements Committed {
 
   /**
    * An ephemeral topic keeps its newest --mem-queue-size messages for its first channel, and while it is paused. What was
-   * released, its channels bound themselves (Channel.boundLag).
+   * released, its channels bound themselves (channel/lag-bound.ts).
    */
   private boundMemory(): void {
     const { memQueueSize } = this.parts.options;

@@ -1,4 +1,4 @@
-import { heldIndexes, PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { heldIndexes, PLAIN_TOPIC, type TopicSettings, withoutDefaults } from "../storage/metadata/topic-settings.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { Topic } from "./topic.ts";
 
@@ -22,9 +22,8 @@ export function planTopic(topic: Topic | undefined, count: number, more: Partial
   if (known.partitions > count) throw new OperatorError("TOO_FEW_PARTITIONS");
   if (known.held !== undefined && more.held === undefined && known.partitions < count) throw new OperatorError("MISSING_ARG_PARTITIONS");
   const existing = topic?.partitions.map(({ index }) => index) ?? [];
-  const { held: wanted = known.held, ...others } = more;
+  const wanted = more.held ?? known.held;
   const held = wanted === undefined ? undefined : [...new Set([...existing, ...wanted])].sort((a, b) => a - b);
-  const { held: _held, ...rest } = known;
-  const settings = { ...rest, ...others, partitions: count, ...(held !== undefined && held.length < count && { held }) };
+  const settings = withoutDefaults({ ...known, ...more, partitions: count, ...(held !== undefined && { held }) });
   return { settings, missing: heldIndexes(settings).filter((index) => !existing.includes(index)) };
 }

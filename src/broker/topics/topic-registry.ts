@@ -109,8 +109,8 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /** Returns the topic of a name that was checked, and creates it if it does not exist. @throws PublishError if it cannot be created */
-  topic(name: string): Topic {
-    return this.topics.get(name) ?? this.topicWith(name, 1);
+  topic(name: string, settings: Partial<TopicSettings> = {}): Topic {
+    return this.topics.get(name) ?? this.topicWith(name, 1, settings);
   }
 
   /** Finds the topic whose name is in [from, to), without making a string. */
@@ -229,7 +229,7 @@ export class TopicRegistry implements DeliveryTarget {
       if (topic === undefined) return this.createTopic(name, plan);
       if (Bun.deepEquals(plan.settings, topic.settings)) return topic;
       this.addPartitions(topic, plan);
-      this.parts.logger.info(`TOPIC(${name}): has ${count} partitions now`, { topic: name });
+      this.parts.logger.info(`TOPIC(${name}): its settings are ${JSON.stringify(plan.settings)} now`, { topic: name });
       this.observer?.topicChanged(topic);
       return topic;
     } catch (error) {

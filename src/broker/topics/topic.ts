@@ -8,7 +8,6 @@ import { OperatorError } from "./operator-error.ts";
 import type { MadePartition } from "./partition-store.ts";
 import type { ChannelStart, TopicPartition } from "./topic-partition.ts";
 import type { TopicParts } from "./topic-parts.ts";
-import { DEFAULT_PROPERTIES, type TopicProperties } from "./topic-properties.ts";
 import type { TopicRegistry } from "./topic-registry.ts";
 
 /**
@@ -26,7 +25,6 @@ export class Topic {
   readonly channels = new Map<string, Channel>();
   /** Where in `partitions` the last publish went that named none. */
   private turn = -1;
-  properties: Readonly<TopicProperties> = DEFAULT_PROPERTIES;
 
   constructor(
     private readonly parts: TopicParts,

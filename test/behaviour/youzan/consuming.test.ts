@@ -36,7 +36,7 @@ test("SUB is refused as by Youzan's nsqd", async () => {
   makeTopic(broker, "plain", { extended: false });
   makeTopic(broker, "ext", { extended: true });
   makeTopic(broker, "ord", { ordered: true }, 2);
-  makeTopic(broker, "reg", { channelsAreRegistered: true });
+  makeTopic(broker, "reg", { fixedChannels: true });
   broker.registry.topic("reg").channel("regch");
   const differences: Difference[] = [
     { section: "not leader plain", at: 0, why: PARTITION_OF_A_NODE, answers: ["response OK"] },

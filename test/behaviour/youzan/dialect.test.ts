@@ -309,8 +309,7 @@ test("a consumer that negotiated message_headers makes its topic, and gets messa
   await using server = InProcess.start();
   const producer = await youzan(server, { message_headers: true });
   for (const topic of ["new", "plain"]) {
-    if (topic === "plain")
-      server.broker.registry.topic(topic).properties = { ...server.broker.registry.topic(topic).properties, extended: false };
+    if (topic === "plain") server.broker.registry.topicWith(topic, 1, { extended: false });
     const client = await youzan(server, { message_headers: true, extend_support: true });
     expect(await client.call(`SUB ${topic} ch`)).toBe("OK");
     expect(await producer.call(`PUB ${topic}`, "x")).toBe("OK");

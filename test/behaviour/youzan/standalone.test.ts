@@ -40,7 +40,7 @@ test("topics are made, published to and refused as by Youzan's nsqd without a cl
   for (const section of readTranscript("a7").filter(({ title }) => title === "PUB")) await publisher.section(section);
   expect([...publisher.met]).toEqual(differences);
   const { registry } = started.broker;
-  expect(["s1", "s2", "s3"].map((name) => registry.topics.get(name)?.properties.extended)).toEqual([undefined, true, false]);
+  expect(["s1", "s2", "s3"].map((name) => registry.topics.get(name)?.settings.extended)).toEqual([undefined, true, false]);
 });
 
 test("a client that does not know headers gets messages of such topics without them, as with --allow-sub-ext-compatible", async () => {

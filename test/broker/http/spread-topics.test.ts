@@ -66,7 +66,7 @@ test("settings of a topic are kept, and taken back", async () => {
   expect(server.broker.registry.topic("t").settings).toEqual(settings);
   expect(await create("orderedmulti=false&multipart=false&extend=true&disable_channel_auto_create=false")).toBe("200");
   await server.restart();
-  expect(server.broker.registry.topic("t").settings).toEqual({ partitions: 1 });
+  expect(server.broker.registry.topic("t").settings).toEqual({ partitions: 1, extended: true });
   for (const flag of ["orderedmulti", "multipart", "extend", "disable_channel_auto_create"]) {
     expect(await create(`${flag}=1`)).toBe(`400 {"message":"INVALID_ARG_${flag.toUpperCase()}"}`);
   }

@@ -118,12 +118,14 @@ export const TOPICS: OperationGroup = {
   operations: {
     "POST /topic/create": {
       summary: "Make a topic",
-      details: "A topic that exists stays as it is, but gets as many partitions if it has fewer.",
+      details:
+        "A topic that exists gets as many partitions, if it has fewer, and the settings that are given. The rest of it stays as it is.",
       parameters: [
         TOPIC,
         takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4),
         takes("partitions", "Which of them this broker has, if others have the rest: `0,2`", { type: "string", pattern: "^\\d+(,\\d+)*$" }),
         ...FLAGS.map((name) => takes(name, "As at Youzan's lookup server", BOOLEAN)),
+        takes("channel_order", "The order of channels that are made from now on", oneOf("none", "key", "partition"), "key"),
       ],
       answer: NO_BODY,
       errors: {
@@ -135,6 +137,7 @@ export const TOPICS: OperationGroup = {
           "INVALID_ARG_PARTITIONS",
           "MISSING_ARG_PARTITIONS",
           ...FLAGS.map((name) => `INVALID_ARG_${name.toUpperCase()}`),
+          "INVALID_ARG_CHANNEL_ORDER",
         ],
         503: ["PUB_FAILED", "EXITING", "DRAINING", "TOPIC_NOT_OPEN"],
       },

@@ -1,4 +1,5 @@
 import type { Database } from "bun:sqlite";
+import { MAX_PARTITIONS } from "./partition-name.ts";
 import { PARTITIONS_FORMAT, raiseFormat } from "./schema.ts";
 
 /** What is set for a topic as a whole, beside what the rows of its partitions say. A topic without a row has the defaults. */
@@ -7,23 +8,44 @@ export interface TopicSettings {
   readonly partitions: number;
   /** The indexes of those that this broker has, in ascending order; undefined: all. */
   readonly held?: readonly number[];
-  /** It is consumed in order only, and publishes name a partition: Youzan's `orderedmulti`. */
+  /** Youzan's clients have to consume it in order, and to name a partition when they publish: Youzan's `orderedmulti`. */
   readonly ordered?: boolean;
   /** Several of its partitions may be at one broker: Youzan's `multipart`. */
   readonly multiPart?: boolean;
-  /** Whether its messages may have headers; undefined: they may. */
+  /**
+   * Whether its messages have headers: true, and Youzan's clients have to understand them; false, and none may have one; undefined: they
+   * may, and clients need not understand them. NSQ's clients get all messages without headers.
+   */
   readonly extended?: boolean;
-  /** Its channels are made by operators only: Youzan's `disable_channel_auto_create`. */
+  /** Youzan's clients make no channel by subscribing: Youzan's `disable_channel_auto_create`. */
   readonly fixedChannels?: boolean;
+  /** The order of channels that are made from now on (topics/channel/channel-settings.ts); undefined: none. */
+  readonly channelOrder?: ChannelOrder;
 }
+
+type ChannelOrder = "none" | "key" | "partition";
+const CHANNEL_ORDERS: readonly (string | undefined)[] = [undefined, "none", "key", "partition"] satisfies (ChannelOrder | undefined)[];
 
 /** A topic without settings. */
 export const PLAIN_TOPIC: TopicSettings = { partitions: 1 };
 
+/** Settings without those that are as by default. */
+export function withoutDefaults(settings: TopicSettings): TopicSettings {
+  const { partitions, held, ordered, multiPart, extended, fixedChannels, channelOrder } = settings;
+  return {
+    partitions,
+    ...(held !== undefined && held.length < partitions && { held }),
+    ...(ordered === true && { ordered }),
+    ...(multiPart === true && { multiPart }),
+    ...(extended !== undefined && { extended }),
+    ...(fixedChannels === true && { fixedChannels }),
+    ...(channelOrder !== undefined && channelOrder !== "none" && { channelOrder }),
+  };
+}
+
 /** Whether a topic has settings that need a row. */
-export function isPlain({ partitions, held, ordered, multiPart, extended, fixedChannels }: TopicSettings): boolean {
-  const isSet = ordered === true || multiPart === true || extended === false || fixedChannels === true;
-  return partitions === 1 && held === undefined && !isSet;
+export function isPlain(settings: TopicSettings): boolean {
+  return Bun.deepEquals(withoutDefaults(settings), PLAIN_TOPIC);
 }
 
 /** The indexes of the partitions that this broker has of a topic. */
@@ -31,28 +53,38 @@ export function heldIndexes({ partitions, held }: TopicSettings): readonly numbe
   return held ?? Array.from({ length: partitions }, (_, index) => index);
 }
 
+/** What the table says of the topics. */
+export interface StoredTopicSettings {
+  /** By the names of topics. */
+  readonly settings: Map<string, TopicSettings>;
+  /** The names in rows that say nothing, because their checksums do not match or their JSON is none of settings. */
+  readonly damaged: readonly string[];
+}
+
 /** The settings of topics, as JSON in a table of their own. Data paths that use it are refused by releases that do not know it. */
 export class TopicSettingsTable {
   constructor(private readonly database: Database) {}
 
-  /** By the names of topics. Damaged rows are left out. */
-  load(): Map<string, TopicSettings> {
+  load(): StoredTopicSettings {
     const rows = this.database.query("SELECT name, settings, seal FROM topic_settings").all() as {
       name: string;
       settings: string;
       seal: number;
     }[];
-    return new Map(
-      rows.flatMap(({ name, settings, seal }) => {
-        if (seal !== sealOf(name, settings)) return [];
-        return [[name, JSON.parse(settings) as TopicSettings]];
-      }),
-    );
+    const settings = new Map<string, TopicSettings>();
+    const damaged: string[] = [];
+    for (const { name, settings: text, seal } of rows) {
+      const decoded = seal === sealOf(name, text) ? decode(text) : undefined;
+      if (decoded === undefined) damaged.push(name);
+      else settings.set(name, decoded);
+    }
+    return { settings, damaged };
   }
 
-  /** Sets the settings of a topic. */
+  /** Sets the settings of a topic, as a part of a transaction. */
   save(name: string, settings: TopicSettings): void {
-    const text = JSON.stringify(settings);
+    if (isPlain(settings)) return this.remove(name);
+    const text = JSON.stringify(withoutDefaults(settings));
     raiseFormat(this.database, PARTITIONS_FORMAT);
     this.database
       .query("INSERT OR REPLACE INTO topic_settings (name, settings, seal) VALUES (?, ?, ?)")
@@ -67,4 +99,28 @@ export class TopicSettingsTable {
 
 function sealOf(name: string, settings: string): number {
   return Bun.hash.crc32(JSON.stringify([name, settings]));
+}
+
+/** @returns undefined for a text that is no JSON of settings */
+function decode(text: string): TopicSettings | undefined {
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof json !== "object" || json === null) return undefined;
+  const settings = json as TopicSettings;
+  const { partitions, held, channelOrder } = settings;
+  const isIndex = (index: unknown) => Number.isInteger(index) && Number(index) >= 0 && Number(index) < partitions;
+  if (!Number.isInteger(partitions) || partitions < 1 || partitions > MAX_PARTITIONS) return undefined;
+  if (
+    held !== undefined &&
+    !(Array.isArray(held) && held.length > 0 && held.every((index, i) => isIndex(index) && !(index <= held[i - 1])))
+  )
+    return undefined;
+  if (!CHANNEL_ORDERS.includes(channelOrder)) return undefined;
+  const { ordered, multiPart, extended, fixedChannels } = settings;
+  const areFlags = [ordered, multiPart, extended, fixedChannels].every((flag) => flag === undefined || typeof flag === "boolean");
+  return areFlags ? withoutDefaults(settings) : undefined;
 }

@@ -1,9 +1,7 @@
 import type { Broker } from "../../../../src/broker/broker.ts";
-import type { TopicProperties } from "../../../../src/broker/topics/topic-properties.ts";
-import { DEFAULT_PROPERTIES } from "../../../../src/broker/topics/topic-properties.ts";
+import type { TopicSettings } from "../../../../src/broker/storage/metadata/topic-settings.ts";
 
-/** Makes a topic with properties and a number of partitions. */
-export function makeTopic(broker: Broker, name: string, properties: Partial<TopicProperties>, partitions = 1): void {
-  const topic = broker.registry.topicWith(name, partitions);
-  topic.properties = { ...DEFAULT_PROPERTIES, ...properties };
+/** Makes a topic with settings and a number of partitions. */
+export function makeTopic(broker: Broker, name: string, settings: Partial<TopicSettings>, partitions = 1): void {
+  broker.registry.topicWith(name, partitions, settings);
 }

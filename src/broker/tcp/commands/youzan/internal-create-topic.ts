@@ -24,8 +24,7 @@ export const INTERNAL_CREATE_TOPIC: Command = {
     if (refused !== undefined) return refused;
     const isKnown = client.topics.known(line, 1) !== undefined;
     try {
-      const topic = client.topics.open(name, index + 1);
-      if (!isKnown && extended !== undefined) topic.properties = { ...topic.properties, extended };
+      client.topics.open(name, index + 1, isKnown || extended === undefined ? {} : { extended });
     } catch (error) {
       return nonFatal("E_CREATE_TOPIC_FAILED", (error as Error).message);
     }

@@ -67,7 +67,7 @@ function subscribe(client: CommandClient, line: Line, subscription: Subscription
   const { extendSupport } = client.identity;
   client.useYouzanFrames((log) => {
     const from = topic.partitions.find((one) => one.log === log)?.index ?? 0;
-    return new ExtendedEncoder(from, extendSupport, isDetailed, topic.properties.extended === true);
+    return new ExtendedEncoder(from, extendSupport, isDetailed, topic.settings.extended === true);
   });
   client.state = STATE_SUBSCRIBED;
   client.respondOk();
@@ -110,17 +110,17 @@ function readTarget(line: Line, { name, hasOffset }: Subscription): Target | Pro
 /** Whether a client may subscribe to a topic as it wants to, in the order of Youzan's server. */
 function checkTopic(
   client: CommandClient,
-  { properties, channels }: Topic,
+  { settings, channels }: Topic,
   channelName: string,
   isOrdered: boolean,
 ): ProtocolError | undefined {
   const { extendSupport } = client.identity;
-  if (properties.ordered && !isOrdered) return ORDER_NEEDED;
+  if (settings.ordered === true && !isOrdered) return ORDER_NEEDED;
   const takesBoth = client.publisher.makesTopics;
-  if (properties.extended === true && !extendSupport && !takesBoth) return EXTEND_NEEDED;
-  if (properties.extended === false && extendSupport && !takesBoth) return EXTEND_FORBIDDEN;
+  if (settings.extended === true && !extendSupport && !takesBoth) return EXTEND_NEEDED;
+  if (settings.extended === false && extendSupport && !takesBoth) return EXTEND_FORBIDDEN;
   if (client.topics.isDraining) return NOT_LEADER;
-  if (properties.channelsAreRegistered && !channels.has(channelName)) return NOT_REGISTERED;
+  if (settings.fixedChannels === true && !channels.has(channelName)) return NOT_REGISTERED;
   if (isOrdered && client.sampleRate !== 0) return fatal("E_INVALID", "order consume is not allowed while sample rate is not 0");
   return undefined;
 }
