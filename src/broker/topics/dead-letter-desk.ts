@@ -8,14 +8,15 @@ export class DeadLetterDesk {
   /**
    * Publishes one message. The topic is made if it does not exist.
    *
-   * @param key idempotency key
+   * @param idempotencyKey of the publish
+   * @param key of the message: it goes to the key's partition. Empty: none
    * @param header encoded (frame/header.ts)
    * @returns resolves once the message is as durable as its topic's durability asks; rejects with a PublishError
    */
-  async publish(topicName: string, key: string, body: Buffer, header: Uint8Array): Promise<void> {
+  async publish(topicName: string, idempotencyKey: string, key: Uint8Array, body: Buffer, header: Uint8Array): Promise<void> {
     if (this.publishing === undefined) throw new PublishError("the broker starts");
     const topic = this.publishing.topicNamed(topicName);
     if (topic instanceof PublishError) throw topic;
-    await this.publishing.publish(topic.nextPartition(), key, body, 0, undefined, header);
+    await this.publishing.publish(topic.partitionFor(key), idempotencyKey, body, 0, undefined, header);
   }
 }

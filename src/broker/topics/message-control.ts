@@ -1,5 +1,5 @@
 import { ID_OFFSET, MESSAGE_ID_BYTES } from "../../frame/frame.ts";
-import { bodyAt, encodedHeader } from "../../frame/header.ts";
+import { bodyAt, encodedHeader, HeaderReader } from "../../frame/header.ts";
 import { PublishError } from "../acks/pending-publish.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import { KIND_REQUEUE } from "../storage/deferred/entry.ts";
@@ -98,8 +98,10 @@ export class MessageControl {
     const { buffer, from, to: end } = record;
     const id = buffer.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES);
     const body = buffer.subarray(bodyAt(buffer, from), end);
+    const header = new HeaderReader();
+    header.read(buffer, from);
     await this.parts.publishing.publish(
-      to.nextPartition(),
+      to.partitionFor(buffer.subarray(header.keyFrom, header.keyTo)),
       `move ${partition.topic.name} ${channel.name} ${id}`,
       body,
       0,

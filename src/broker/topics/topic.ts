@@ -129,6 +129,11 @@ export class Topic {
     return partitions[this.turn];
   }
 
+  /** The partition that the broker itself publishes a message to: that of its key, if it has one and that is here. */
+  partitionFor(key: Uint8Array): TopicPartition {
+    return (key.length === 0 ? undefined : this.partitionOfKey(key)) ?? this.nextPartition();
+  }
+
   /** Whether [from, to) holds its name. */
   isNamed(bytes: Uint8Array, from: number, to: number): boolean {
     const { nameBytes } = this;

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
-import { OrderedBroker } from "./support/ordered-broker.ts";
+import { ELSEWHERE } from "../../../src/broker/topics/locality.ts";
+import { MSG_TIMEOUT_MS, OrderedBroker } from "./support/ordered-broker.ts";
 
 test("of each key one message is in flight, and of several keys one each", async () => {
   await using broker = new OrderedBroker({ order: "key" });
@@ -89,6 +90,19 @@ test("a message that timed out goes to another consumer, and a late FIN finishes
   expect(late.take()).toEqual([]);
   expect(other.deliveries.map(({ body }) => body)).toEqual(["a0"]);
   expect(broker.part.finish(late, sequence)?.message).toBe("client does not own message");
+});
+
+test("a message that timed out comes again to the nearest consumer if the others are farther", async () => {
+  await using broker = new OrderedBroker({ order: "key" });
+  broker.publish("a0", { key: "a" });
+  const near = broker.consumer(5);
+  const far = broker.consumer(5);
+  far.nearness = ELSEWHERE;
+  await broker.pass();
+  expect(near.take()).toEqual(["a0"]);
+  await broker.pass(MSG_TIMEOUT_MS + 300);
+  expect(near.finishAll()).toEqual(["a0"]);
+  expect(far.take()).toEqual([]);
 });
 
 test("what a consumer had in flight that leaves comes to another one, in order", async () => {

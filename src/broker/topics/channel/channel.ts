@@ -5,7 +5,7 @@ import type { Topic } from "../topic.ts";
 import type { TopicPartition } from "../topic-partition.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { ChannelPartition } from "./channel-partition.ts";
-import { ChannelSettings, isStricter, type SettingsJson } from "./channel-settings.ts";
+import { ChannelSettings, isStricter, SettingsError, type SettingsJson } from "./channel-settings.ts";
 import type { Consumer } from "./consumer.ts";
 
 /**
@@ -271,6 +271,7 @@ export class Channel {
    */
   changeSettings(changes: SettingsJson): void {
     const settings = this.ownSettings.with(changes);
+    if (settings.deadLetterTopic === this.topic.name) throw new SettingsError("dead_letter_topic", "it must be another topic");
     if (settings.encode() === this.ownSettings.encode()) return;
     if (this.persistent) this.parts.settingsStore?.saveChannelSettings(this.topic.name, this.name, settings.encode());
     this.restoreSettings(settings);

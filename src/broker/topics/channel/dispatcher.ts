@@ -141,8 +141,8 @@ export class Dispatcher implements ChannelDispatcher {
   }
 
   /** Whether a consumer takes a message of this log now. */
-  private serves(consumer: Consumer): boolean {
-    return consumer.capacity > 0 && (consumer.onlyLog === undefined || consumer.onlyLog === this.log);
+  protected serves(consumer: Consumer): boolean {
+    return consumer.capacity > 0 && isOf(consumer, this.log);
   }
 
   /** How many new messages can be delivered. */
@@ -296,6 +296,11 @@ export class Dispatcher implements ChannelDispatcher {
       this.signals.markProgress();
     }
   }
+}
+
+/** Whether a consumer takes messages of a log. */
+export function isOf({ onlyLog }: Consumer, log: TopicLog): boolean {
+  return onlyLog === undefined || onlyLog === log;
 }
 
 /** @throws an error that is not about reading a file */

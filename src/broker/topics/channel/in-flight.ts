@@ -406,13 +406,22 @@ export class InFlight {
    */
   restartAt(sequence: number, isEmptied: boolean, target: number): void {
     this.trace?.restarted(isEmptied, target, this.floor);
+    this.disownAll();
     this.window.reset(sequence);
     this.ready.clear();
     this.selection?.clear();
     this.detached.clear();
     this.count = this.deferredCount = 0;
     this.nextDeadlineMs = Number.POSITIVE_INFINITY;
-    for (const consumer of this.consumers.values()) consumer.inFlightCount = 0;
+  }
+
+  /** Counts all messages as not in flight any more. A consumer may have others, of other partitions. */
+  private disownAll(): void {
+    const { state, owner, mask, floor, cursor } = this.window;
+    for (let sequence = floor; sequence < cursor && this.count > 0; sequence++) {
+      if (state[sequence & mask] === IN_FLIGHT) this.disown(owner[sequence & mask]);
+    }
+    for (const { state, owner } of this.outsideWindow()) if (state === IN_FLIGHT) this.disown(owner);
   }
 
   /** Discards all messages and consumers for good. @param end behind the last of its messages */

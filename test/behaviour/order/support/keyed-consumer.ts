@@ -23,7 +23,7 @@ let nextId = 1;
 /** A consumer without a connection, which tells each delivery as it comes. */
 export class KeyedConsumer implements Consumer {
   readonly id = nextId++;
-  readonly nearness = IN_ZONE;
+  nearness: number = IN_ZONE;
   readonly sampleRate = 0;
   readonly onlyLog = undefined;
   readonly traceName = new TraceName("keyed");

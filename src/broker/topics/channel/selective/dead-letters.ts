@@ -40,9 +40,10 @@ export class DeadLetters {
     if (moving.has(sequence)) return;
     moving.add(sequence);
     const id = buffer.toString("latin1", from + ID_OFFSET, from + ID_OFFSET + MESSAGE_ID_BYTES);
-    const key = `dead letter ${of.topicName} ${of.channelName} ${id}`;
-    const header = this.headerOf(buffer, from, attempts);
-    this.parts.deadLetterDesk.publish(topic, key, Buffer.from(buffer.subarray(bodyAt(buffer, from), to)), header).then(
+    const idempotencyKey = `dead letter ${of.topicName} ${of.channelName} ${id}`;
+    const { key, header } = this.headerOf(buffer, from, attempts);
+    const body = Buffer.from(buffer.subarray(bodyAt(buffer, from), to));
+    this.parts.deadLetterDesk.publish(topic, idempotencyKey, key, body, header).then(
       () => {
         if (!moving.delete(sequence) || moving !== this.moving) return;
         this.count++;
@@ -57,7 +58,8 @@ export class DeadLetters {
     );
   }
 
-  private headerOf(record: Buffer, at: number, attempts: number): Buffer {
+  /** @returns the message's key, and its encoded header with why it is a dead letter */
+  private headerOf(record: Buffer, at: number, attempts: number): { key: Buffer; header: Buffer } {
     const header = new HeaderReader();
     header.read(record, at);
     const text = record.toString("utf8", header.textFrom, header.textTo);
@@ -68,12 +70,14 @@ export class DeadLetters {
       "bunsq-dead-letter-attempts": `${attempts}`,
     });
     const joined = Buffer.from(withMembers(text, reason));
-    return encodeHeader({
+    const key = Buffer.from(record.subarray(header.keyFrom, header.keyTo));
+    const encoded = encodeHeader({
       traceId: header.traceId,
-      key: record.subarray(header.keyFrom, header.keyTo),
+      key,
       tag: record.subarray(header.tagFrom, header.tagTo),
       text: joined.length > MAX_HEADER_TEXT_BYTES ? record.subarray(header.textFrom, header.textTo) : joined,
     });
+    return { key, header: encoded };
   }
 }
 

@@ -1,6 +1,6 @@
 import type { TopicParts } from "../../topic-parts.ts";
 import { ChannelSettings } from "../channel-settings.ts";
-import { Dispatcher, type DispatcherParts } from "../dispatcher.ts";
+import { Dispatcher, type DispatcherParts, isOf } from "../dispatcher.ts";
 import { heldIn } from "../held-messages.ts";
 import { DeadLetters, type DeadLettersOf } from "./dead-letters.ts";
 import { Selection } from "./selection.ts";
@@ -43,7 +43,7 @@ export class Delivery {
   }
 
   private get hasChoosyConsumers(): boolean {
-    return this.of.group.consumers.some(isChoosy);
+    return this.of.group.consumers.some((consumer) => isChoosy(consumer) && isOf(consumer, this.of.log));
   }
 
   /** Exchanges the dispatcher, if one is to be exchanged. @returns whether messages may be delivered */

@@ -36,8 +36,9 @@ export class SelectiveDispatcher extends Dispatcher {
   private readonly groups: TakerGroups;
   private readonly finder: RecordFinder;
   private againLeft = 0;
-  /** How many consumers take messages now. */
+  /** How many consumers take messages now: where all of them take the same ones, of the nearest. */
   private takers = 0;
+  private nearest = ELSEWHERE;
 
   constructor(
     parts: DispatcherParts,
@@ -46,7 +47,7 @@ export class SelectiveDispatcher extends Dispatcher {
     private readonly deadLetters: DeadLetters,
   ) {
     super(parts);
-    this.groups = new TakerGroups(parts.group.consumers);
+    this.groups = new TakerGroups(parts.group.consumers, parts.log);
     this.finder = new RecordFinder(parts.inFlight, parts.log, parts.parts);
   }
 
@@ -78,12 +79,19 @@ export class SelectiveDispatcher extends Dispatcher {
 
   /** Counts the consumers that take messages now. @returns how many messages they take together */
   private countTakers(): number {
+    // Where consumers take different messages, a farther one may be the only one for some.
+    const { any } = this.groups;
     let wanted = 0;
     this.takers = 0;
-    for (const { capacity } of this.consumers) {
-      if (capacity === 0) continue;
+    this.nearest = ELSEWHERE;
+    for (const consumer of this.consumers) {
+      if (!this.serves(consumer) || (consumer.nearness > this.nearest && !any)) continue;
+      if (consumer.nearness < this.nearest && !any) {
+        this.nearest = consumer.nearness;
+        this.takers = wanted = 0;
+      }
       this.takers++;
-      wanted += capacity;
+      wanted += consumer.capacity;
     }
     return wanted;
   }
@@ -139,8 +147,6 @@ export class SelectiveDispatcher extends Dispatcher {
   private serveAll(nowMs: number): number {
     const { group, consumers, groups } = this;
     const count = consumers.length;
-    let nearest = ELSEWHERE;
-    for (const { nearness, capacity } of consumers) if (capacity > 0 && nearness < nearest) nearest = nearness;
     const share = Math.ceil(Math.max(1, this.inFlight.waitingCount) / Math.max(1, this.takers));
     const first = group.turn % count;
     group.turn = first + 1;
@@ -148,8 +154,7 @@ export class SelectiveDispatcher extends Dispatcher {
     for (let i = 0; i < count; i++) {
       const index = (first + i) % count;
       const consumer = consumers[index];
-      // Where consumers take different messages, a farther one may be the only one for some.
-      if (consumer.nearness > nearest && !groups.any) continue;
+      if (consumer.nearness > this.nearest || !this.serves(consumer)) continue;
       const given = this.give(consumer, groups.groupAt(index), Math.min(consumer.capacity, share), nowMs);
       this.deliveredBy[consumer.nearness] += given;
       delivered += given;

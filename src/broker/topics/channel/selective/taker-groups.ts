@@ -1,6 +1,11 @@
 import { HeaderReader } from "../../../../frame/header.ts";
+import type { TopicLog } from "../../../storage/log/topic-log.ts";
 import type { Consumer } from "../consumer.ts";
+import { isOf } from "../dispatcher.ts";
 import type { HeaderFilter } from "./header-filter.ts";
+
+/** What a consumer is in that takes no message of the log. */
+const NO_GROUP = -1;
 
 /** Consumers with one tag and one filter. */
 interface Group {
@@ -9,7 +14,7 @@ interface Group {
 }
 
 /**
- * The consumers of a channel by what they take. A message with a tag goes to the consumers with that tag if there are any, and otherwise
+ * The consumers of a channel, as far as they take messages of a log, by what they take. A message with a tag goes to the consumers with that tag if there are any, and otherwise
  * to those without one; any other message goes to those without one. Of these, a consumer with a filter gets what its filter takes.
  */
 export class TakerGroups {
@@ -26,22 +31,26 @@ export class TakerGroups {
   private groupOf: number[] = [];
   private readonly header = new HeaderReader();
 
-  constructor(private readonly consumers: readonly Consumer[]) {
+  constructor(
+    private readonly consumers: readonly Consumer[],
+    private readonly log: TopicLog,
+  ) {
     this.update();
   }
 
   /** To be called when consumers have come or gone. @returns whether there are other groups than before */
   update(): boolean {
-    const names = this.consumers.map(nameOf);
+    const members = this.consumers.filter((consumer) => isOf(consumer, this.log));
+    const names = members.map(nameOf);
     const distinct = [...new Set(names)].sort();
     const hasChanged = distinct.length !== this.names.length || distinct.some((name, i) => name !== this.names[i]);
-    this.groupOf = names.map((name) => distinct.indexOf(name));
-    this.any = this.consumers.some(isChoosy);
-    this.allFilter = this.consumers.length > 0 && this.consumers.every(({ wishes }) => wishes?.filter !== undefined);
+    this.groupOf = this.consumers.map((consumer) => (isOf(consumer, this.log) ? distinct.indexOf(nameOf(consumer)) : NO_GROUP));
+    this.any = members.some(isChoosy);
+    this.allFilter = members.length > 0 && members.every(({ wishes }) => wishes?.filter !== undefined);
     if (!hasChanged) return false;
     this.names = distinct;
     this.groups = distinct.map((name) => {
-      const { wishes } = this.consumers[names.indexOf(name)];
+      const { wishes } = members[names.indexOf(name)];
       return { tag: wishes?.tag, filter: wishes?.filter };
     });
     this.found = new Int32Array(Math.max(1, distinct.length));
