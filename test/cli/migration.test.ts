@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { openBroker } from "../../src/broker/broker.ts";
 import { UsageError } from "../../src/cli/flags.ts";
 import { runExport, runImport } from "../../src/cli/migration.ts";
+import { encodeHeader, NO_BYTES } from "../../src/frame/header.ts";
 import { lockDataPath } from "../../src/nsqd-data/data-path-lock.ts";
 import { formatNsqdMetadata } from "../../src/nsqd-data/nsqd-metadata.ts";
 import { readAll } from "../nsqd-data/support/go-nsqd.ts";
 import { message, putQueue, records } from "../nsqd-data/support/queue-fixture.ts";
-import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../support/in-process.ts";
+import { defaultOptions, MemoryLogger, numbers, removeFolder, temporaryFolder } from "../support/in-process.ts";
 
 let broker = "";
 let nsqd = "";
@@ -112,6 +113,45 @@ describe("bunsq export", () => {
     expect(problems).toEqual([]);
     expect(queues.get("t:a")?.map(({ body, attempts }) => `${body} ${attempts}`)).toEqual(["one 0", "two 0", "three 0"]);
     expect(readdirSync(broker)).toEqual(["bunsq-data"]);
+  });
+
+  test("puts the partitions of a topic together, each in its order and all about in that of the publishes, and says what is lost", async () => {
+    const { registry, publishing, turn, close } = openBroker(defaultOptions({ dataPath: broker }), new MemoryLogger());
+    const topic = registry.topicWith("t", 3);
+    topic.channel("a");
+    topic.channel("b");
+    const header = encodeHeader({ traceId: 7n, key: Buffer.from("k"), tag: NO_BYTES, text: Buffer.from("{}") });
+    for (let i = 0; i < 9; i++) {
+      const partition = topic.partitions[i % 3];
+      // The first ones are longer than what is read at a time.
+      const body = Buffer.from(`${i}`.padEnd(i < 3 ? 600_000 : 1));
+      partition.publishWithHeader(i === 4 ? header : NO_BYTES, body, 0, body.length, turn.time, false);
+      await publishing.publish(partition, "", Buffer.from(`${i}'`), 0);
+    }
+    await publishing.publish(topic.partitions[2], "", Buffer.from("later"), 60_000);
+    topic.channels.get("b")?.partitions[1].forceFinish(0);
+    await close();
+    const { code, text } = await run(runExport, "--format=nsqd", nsqd, `--data-path=${broker}`);
+    expect(text).toContain("exported 1 topics, 2 channels and 36 messages");
+    expect(text).toContain("1 messages had headers");
+    expect(code).toBe(0);
+    const { queues, problems } = readAll(nsqd);
+    expect(problems).toEqual([]);
+    expect(queues.get("t")?.map(({ body }) => body.toString())).toEqual(["later"]);
+    for (const [channel, finished] of [
+      ["a", ""],
+      ["b", "1"],
+    ]) {
+      const bodies = queues.get(`t:${channel}`)?.map(({ body }) => body.toString().trim()) ?? [];
+      expect(bodies.indexOf("2")).toBeLessThan(bodies.indexOf("3"));
+      expect(bodies.toSorted()).toEqual(
+        [...numbers(9), ...numbers(9).map((body) => `${body}'`)].filter((body) => body !== finished).toSorted(),
+      );
+      for (const partition of [0, 1, 2]) {
+        const own = bodies.filter((body) => Number.parseInt(body, 10) % 3 === partition);
+        expect(own).toEqual(own.toSorted());
+      }
+    }
   });
 
   test("names messages that cannot be read, and ends with 1", async () => {

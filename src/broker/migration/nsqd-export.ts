@@ -26,7 +26,8 @@ import { DeferredExport } from "./deferred-export.ts";
 import { nsqdFiles } from "./nsqd-files.ts";
 import { refuseUnfinishedImport } from "./nsqd-import.ts";
 import { Pace } from "./pace.ts";
-import { type ExportCounts, TopicExport } from "./topic-export.ts";
+import { exportTopic, type StoredPartition } from "./topic-export.ts";
+import type { ExportCounts } from "./topic-queues.ts";
 
 /** nsqd's default for --max-msg-size. */
 const NSQD_MAX_MSG_BYTES = 1024 * 1024;
@@ -104,11 +105,6 @@ class NsqdExport {
       const folder = topicFolder(directory, number, name);
       return !deleted.has(id) && !(disk.exists(folder) && isMarkedDeleted(disk, folder, metadata.numbers.wasUsedBefore(number)));
     });
-    const split = rows.find(({ name }) => parsePartitionName(name).index > 0);
-    if (split !== undefined) {
-      const { topic } = parsePartitionName(split.name);
-      throw new StartError(`topic ${topic} has several partitions, which nsqd does not have; move its messages to another topic first`);
-    }
     const topics = rows.map((row) => ({ row, channels: metadata.channels(row.id) }));
     for (const { row, channels } of topics) {
       if (row.damaged !== true && channels.every(({ damaged }) => damaged !== true)) continue;
@@ -122,17 +118,26 @@ class NsqdExport {
       return topic !== undefined && this.openFiles(topic.row, topic.channels, synced.get(topicId)).survivedRestart(sequence);
     });
     const exported: NsqdTopic[] = [];
-    for (const { row, channels } of topics) {
-      this.topic = row.name;
-      const files = this.openFiles(row, channels, synced.get(row.id));
-      const log = new TopicLog(new ChunkPool(0), systemClock, row.prefix ?? idPrefix(this.options.nodeId, row.number), files);
-      await new TopicExport({ target, maxBytesPerFile, deferred, counts, pace }, row, channels, log).run();
-      await files.close();
-      exported.push({ name: row.name, paused: row.paused, channels: channels.map(({ name, paused }) => ({ name, paused })) });
+    for (const [name, partitions] of Map.groupBy(topics, ({ row }) => parsePartitionName(row.name).topic)) {
+      this.topic = name;
+      const channels = channelsOf(name, partitions);
+      const files = partitions.map(({ row, channels }) => this.openFiles(row, channels, synced.get(row.id)));
+      const logs = partitions.map(
+        ({ row }, i) => new TopicLog(new ChunkPool(0), systemClock, row.prefix ?? idPrefix(this.options.nodeId, row.number), files[i]),
+      );
+      await exportTopic(
+        { target, maxBytesPerFile, deferred, counts, pace },
+        name,
+        channels.map((channel) => channel.name),
+        partitions,
+        logs,
+      );
+      for (const file of files) await file.close();
+      exported.push({ name, paused: partitions[0].row.paused, channels });
     }
     // Without this file nsqd takes none of the others, so it is the last one.
     writeNsqdMetadata(target, exported);
-    return this.tell(exported.length, channelsById.size);
+    return this.tell(exported);
   }
 
   /** Opens a log as a broker does at its start, with what only the journal has. */
@@ -159,7 +164,7 @@ class NsqdExport {
   }
 
   /** Says what was exported and what nsqd does not keep. @returns the number of problems */
-  private tell(topics: number, channels: number): number {
+  private tell(exported: readonly NsqdTopic[]): number {
     const { counts, logger, target } = this;
     const { messages, deferred, unreadable, largestBodyBytes, headersLost } = counts;
     if (deferred > 0)
@@ -171,7 +176,24 @@ class NsqdExport {
       );
     }
     if (unreadable > 0) logger.error(`${unreadable} messages are damaged or missing in the logs, and were not exported`);
-    logger.info(`exported ${topics} topics, ${channels} channels and ${messages} messages in their queues to ${target}`);
+    const channels = exported.reduce((count, topic) => count + topic.channels.length, 0);
+    logger.info(`exported ${exported.length} topics, ${channels} channels and ${messages} messages in their queues to ${target}`);
     return unreadable > 0 ? 1 : 0;
   }
+}
+
+/**
+ * The channels of a topic. Each partition has a row of each, in the same order.
+ *
+ * @throws StartError if one is missing
+ */
+function channelsOf(topic: string, [first, ...others]: readonly StoredPartition[]): { name: string; paused: boolean }[] {
+  const channels = first.channels.map(({ name, paused }) => ({ name, paused }));
+  for (const { channels: rows } of others) {
+    if (rows.length === channels.length && rows.every(({ name }, i) => name === channels[i].name)) continue;
+    throw new StartError(
+      `partitions of topic ${topic} in the metadata store have different channels; start a broker once, which repairs it`,
+    );
+  }
+  return channels;
 }

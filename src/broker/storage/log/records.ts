@@ -62,7 +62,7 @@ export function recordAt(log: TopicLog, sequence: number): LogRecord | undefined
 }
 
 /** When a record was published, in ms, to the microsecond: a double does not hold the nanoseconds. */
-function publishedMs({ buffer, from }: LogRecord): number {
+export function publishedMs({ buffer, from }: LogRecord): number {
   const high = buffer.readUInt32BE(from + TIMESTAMP_OFFSET);
   const low = buffer.readUInt32BE(from + TIMESTAMP_OFFSET + 4);
   return Math.round((high * 4294967296 + low) / 1000) / 1000;

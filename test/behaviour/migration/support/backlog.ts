@@ -5,6 +5,8 @@ import { type Server, until } from "../../../support/server.ts";
 
 const TOPICS = 20;
 const CHANNELS = ["a", "b", "c"];
+/** Topics of a broker that have several partitions: the largest, one with deferred publishes, one without channels, and a paused one. */
+const SPLIT = new Set(["topic0", "topic3", "topic18", "topic19"]);
 const DELAY_MS = 3_600_000;
 /** Messages of one MPUB. */
 const BATCH = 50;
@@ -37,7 +39,8 @@ export async function fillNsqd(folder: string, messages: number, random: Random)
 
 /**
  * Fills a broker and stops it: topics with three channels, of which some are paused; messages that were finished,
- * requeued, deferred or in flight; a paused topic whose messages wait, and a topic without channels.
+ * requeued, deferred or in flight; a paused topic whose messages wait, and a topic without channels. Some topics of a broker of ours have
+ * several partitions.
  *
  * @returns how many messages each channel has still to get, by "topic channel"; "topic" for a topic's own
  */
@@ -49,7 +52,8 @@ export async function fill(
 ): Promise<Map<string, number>> {
   const topics = Array.from({ length: TOPICS }, (_, i) => `topic${i}`);
   for (const topic of topics) {
-    await post(server, `/topic/create?topic=${topic}`);
+    // nsqd takes no notice of the number.
+    await post(server, `/topic/create?topic=${topic}${SPLIT.has(topic) ? "&partition_num=3" : ""}`);
     if (topic === "topic18") continue;
     for (const channel of CHANNELS) await post(server, `/channel/create?topic=${topic}&channel=${channel}`);
   }
