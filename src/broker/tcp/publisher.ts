@@ -207,6 +207,15 @@ export class Publisher {
     return undefined;
   }
 
+  /** DPUB_EXT: publishes as publishTo(), after `deferMs`. */
+  deferTo(header: Uint8Array, key: Uint8Array, bytes: Buffer, from: number, to: number): CommandResult {
+    const partition = this.openPartition(key);
+    if (!(partition instanceof TopicPartition)) return partition;
+    const { publishing } = this.services;
+    this.awaitAck(partition.topic, publishing.defer(partition, this.key, bytes, from, to, this.deferMs, this.client, header));
+    return undefined;
+  }
+
   /** Publishes the `count` messages of a batch in [from, to), whose lengths were checked, to the selected partition. */
   publishBatchTo(bytes: Buffer, from: number, to: number, count: number): CommandResult {
     const partition = this.openPartition();

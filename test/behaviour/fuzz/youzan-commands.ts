@@ -50,11 +50,15 @@ function identify(random: Random): Buffer {
   if (random.chance(0.4)) settings.multiplexing = true;
   if (random.chance(0.3)) settings.desired_tag = random.pick<unknown>(["red", "", "t".repeat(101), 5]);
   if (random.chance(0.3)) settings.ext_filter = random.pick(FILTERS);
+  if (random.chance(0.3)) settings.message_headers = random.chance(0.9) ? true : "yes";
+  if (random.chance(0.3)) settings.idempotency = true;
   return Buffer.concat([line(random, "IDENTIFY"), sized(random, Buffer.from(JSON.stringify(settings)))]);
 }
 
 function partition(random: Random): string[] {
-  return random.chance(0.6) ? [random.chance(0.7) ? "0" : numberText(random, -1, 5)] : [];
+  if (random.chance(0.4)) return [];
+  const index = random.chance(0.7) ? "0" : numberText(random, -1, 5);
+  return random.chance(0.2) ? [index, `key${random.int(0, 3)}`] : [index];
 }
 
 function publish(random: Random): Buffer {
@@ -63,6 +67,11 @@ function publish(random: Random): Buffer {
     Buffer.concat([form === "_TRACE" ? randomBytes(random, 8) : form === "_EXT" ? header(random) : Buffer.alloc(0), body(random)]);
   if (random.chance(0.6))
     return Buffer.concat([line(random, `PUB${form}`, topicName(random), ...partition(random)), sized(random, item())]);
+  if (form === "_EXT" && random.chance(0.3))
+    return Buffer.concat([
+      line(random, "DPUB_EXT", topicName(random), numberText(random, 0, 5_000), ...partition(random)),
+      sized(random, item()),
+    ]);
   const items: Buffer[] = [];
   for (let count = random.int(0, 8); count > 0; count--) items.push(sized(random, item()));
   const batch = Buffer.concat([sizeWord(random, items.length), ...items]);

@@ -332,3 +332,34 @@ test("a batch for several partitions that is repeated with its idempotency key i
   client.command(`MPUB_EXT t -1 ${"k".repeat(255)}`, batch);
   expect((await client.next()).text).toBe("E_INVALID MPUB_EXT idempotency key longer than 250 bytes");
 });
+
+test("DPUB_EXT defers a message with its header and key, for clients that negotiated message_headers", async () => {
+  const clock = new SteppedClock();
+  await using server = InProcess.start({}, { clock });
+  server.broker.registry.topicWith("t", 8);
+  const client = await youzan(server, { message_headers: true, idempotency: true });
+  for (let i = 0; i < 2; i++) expect(await client.call("DPUB_EXT t 5000 -1 once", withHeader('{"##key":"a"}', "later"))).toBe("OK");
+  expect(await client.call("PUB_EXT t", withHeader('{"##key":"a"}', "now"))).toBe("OK");
+  const consumer = await youzan(server, { extend_support: true });
+  await consumer.call("SUB t ch");
+  consumer.command("RDY 10");
+  const now = await consumer.message();
+  await clock.pass(5_000);
+  const later = await consumer.message();
+  expect(later.text).toBe('\x04\0\r{"##key":"a"}later');
+  // Both are in the partition of the key.
+  expect(later.id.slice(0, 2)).toBe(now.id.slice(0, 2));
+  await expectNothing(consumer);
+  for (const [line, error] of [
+    ["DPUB_EXT t", "E_INVALID DPUB_EXT insufficient number of parameters"],
+    ["DPUB_EXT t x", "E_INVALID DPUB_EXT could not parse timeout x"],
+    ["DPUB_EXT t 5 zz", 'E_BAD_PARTITION topic partition is not valid: strconv.Atoi: parsing "zz": invalid syntax'],
+  ] as const) {
+    const bad = await youzan(server, { message_headers: true });
+    bad.command(line);
+    expect((await bad.next()).text).toBe(error);
+  }
+  const other = await server.client();
+  other.command("DPUB_EXT t 5", withHeader("{}", "x"));
+  expect((await other.next()).text).toBe("E_INVALID invalid command DPUB_EXT");
+});

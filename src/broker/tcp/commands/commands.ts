@@ -15,7 +15,7 @@ import { TOUCH } from "./touch.ts";
 import { YOUZAN_FIN, YOUZAN_REQ, YOUZAN_TOUCH } from "./youzan/fin.ts";
 import { INTERNAL_CREATE_TOPIC } from "./youzan/internal-create-topic.ts";
 import { MPUB_EXT, MPUB_TRACE, YOUZAN_MPUB } from "./youzan/mpub.ts";
-import { PUB_EXT, PUB_TRACE, YOUZAN_PUB } from "./youzan/pub.ts";
+import { DPUB_EXT, PUB_EXT, PUB_TRACE, YOUZAN_PUB } from "./youzan/pub.ts";
 import { SUB_ADVANCED, SUB_ORDERED, YOUZAN_SUB } from "./youzan/sub.ts";
 
 /** The command that a line begins with. The names are case-sensitive, as in nsqd. */
@@ -52,7 +52,7 @@ export function findCommand(line: Line): Command | undefined {
     case 5:
       return line.text(0) === "TOUCH" ? TOUCH : undefined;
     case 8:
-      return line.text(0) === "IDENTIFY" ? IDENTIFY : undefined;
+      return line.text(0) === "IDENTIFY" ? IDENTIFY : line.text(0) === "DPUB_EXT" ? DPUB_EXT : undefined;
   }
   return undefined;
 }

@@ -8,16 +8,11 @@ export const DPUB: BodyCommand = {
   ...SIZED_BODY,
 
   execute(client: PublishingClient, line: Line): ProtocolError | undefined {
-    const { publisher, options } = client;
+    const { publisher } = client;
     if (line.words < 3) return fatal("E_INVALID", "DPUB insufficient number of parameters");
     const refused = publisher.selectTopic("DPUB", line);
     if (refused !== undefined) return refused;
-    const deferMs = line.decimal(2);
-    if (Number.isNaN(deferMs)) return fatal("E_INVALID", `DPUB could not parse timeout ${line.text(2)}`);
-    const longest = options.maxReqTimeoutMs;
-    if (deferMs < 0 || deferMs > longest) return fatal("E_INVALID", `DPUB timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
-    publisher.deferMs = deferMs;
-    return noteKey(client, "DPUB", line, 3);
+    return noteDelay(client, "DPUB", line) ?? noteKey(client, "DPUB", line, 3);
   },
 
   size(client: Client, size: number): ProtocolError | undefined {
@@ -32,3 +27,15 @@ export const DPUB: BodyCommand = {
     return fatal("E_BAD_MESSAGE", `DPUB failed to read message body${hasSize ? "" : " size"}`);
   },
 };
+
+/** Notes the delay in the line of a deferred publish. */
+export function noteDelay({ publisher, options }: PublishingClient, command: string, line: Line): ProtocolError | undefined {
+  const deferMs = line.decimal(2);
+  if (Number.isNaN(deferMs)) return fatal("E_INVALID", `${command} could not parse timeout ${line.text(2)}`);
+  const longest = options.maxReqTimeoutMs;
+  if (deferMs < 0 || deferMs > longest) {
+    return fatal("E_INVALID", `${command} timeout ${line.uint64(2)} out of range 0-${Math.trunc(longest)}`);
+  }
+  publisher.deferMs = deferMs;
+  return undefined;
+}

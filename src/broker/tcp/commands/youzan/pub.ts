@@ -1,9 +1,10 @@
 import { fatal, type ProtocolError } from "../../../../frame/error.ts";
 import { encodeHeader, NO_BYTES } from "../../../../frame/header.ts";
-import { readJsonHeader } from "../../../../frame/json-header.ts";
+import { type JsonHeader, readJsonHeader } from "../../../../frame/json-header.ts";
 import type { Line } from "../../../../frame/line.ts";
 import type { PublishingClient } from "../client.ts";
 import { type BodyCommand, type CommandResult, noteKey, SIZED_BODY } from "../command.ts";
+import { noteDelay } from "../dpub.ts";
 import { ANY_PARTITION, checkWords, readPartition } from "./parameters.ts";
 
 /** Bytes of a trace id in front of a body. */
@@ -75,14 +76,42 @@ export const PUB_EXT: BodyCommand = {
     if (refused !== undefined) return refused;
     const textFrom = from + LENGTH_BYTES;
     const textTo = textFrom + bytes.readUInt16BE(from);
-    if (textTo >= to) return fatal("E_BAD_BODY", `invalid body size ${to - from} in ext json header content length`);
-    const read = readJsonHeader(bytes, textFrom, textTo);
+    const read = readHeader(bytes, textFrom, textTo, to);
     if ("code" in read) return read;
     const { header, key, isTraced, traceId } = read;
     const unwanted = publisher.checkHeaders();
     return unwanted ?? publisher.publishTo(header, key, textTo - textFrom, bytes, textTo, to, isTraced ? traceId : undefined);
   },
 };
+
+/**
+ * `DPUB_EXT topic ms [partition [key]]\n size header-length header body`: one message with a JSON header, delivered after a delay. It is
+ * neither NSQ's nor Youzan's: only clients that negotiated `message_headers` have it.
+ */
+export const DPUB_EXT: BodyCommand = {
+  ...PUB_EXT,
+
+  execute(client: PublishingClient, line: Line): ProtocolError | undefined {
+    if (!client.publisher.makesTopics) return fatal("E_INVALID", "invalid command DPUB_EXT");
+    if (line.words < 3) return fatal("E_INVALID", "DPUB_EXT insufficient number of parameters");
+    return noteDelay(client, "DPUB_EXT", line) ?? selectTarget(client, line, 3);
+  },
+
+  body({ publisher }: PublishingClient, bytes: Buffer, from: number, to: number): CommandResult {
+    const refused = publisher.checkPermission("DPUB_EXT");
+    if (refused !== undefined) return refused;
+    const textFrom = from + LENGTH_BYTES;
+    const textTo = textFrom + bytes.readUInt16BE(from);
+    const read = readHeader(bytes, textFrom, textTo, to);
+    return "code" in read ? read : (publisher.checkHeaders() ?? publisher.deferTo(read.header, read.key, bytes, textTo, to));
+  },
+};
+
+/** Reads the header in [from, to) of a body that ends at `end`. */
+function readHeader(bytes: Buffer, from: number, to: number, end: number): JsonHeader | ProtocolError {
+  if (to < end) return readJsonHeader(bytes, from, to);
+  return fatal("E_BAD_BODY", `invalid body size ${end - from + LENGTH_BYTES} in ext json header content length`);
+}
 
 function checkSize({ options, publisher }: PublishingClient, size: number): ProtocolError | undefined {
   if (size <= 0) return fatal("E_BAD_BODY", `invalid body size ${size}`);
@@ -99,16 +128,18 @@ export function traceHeader(traceId: bigint): Uint8Array {
 /**
  * Notes the topic and the partition in the line of a publish. Whether they exist is said when the size of its body is there. A client
  * that negotiated `message_headers` and idempotency may have a key behind the partition.
+ *
+ * @param word where the partition is in the line
  */
-export function selectTarget(client: PublishingClient, line: Line): ProtocolError | undefined {
+export function selectTarget(client: PublishingClient, line: Line, word = 2): ProtocolError | undefined {
   const { publisher } = client;
   if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
   const isKeyed = publisher.makesTopics && publisher.idempotent;
-  const refused = checkWords(line, line.text(0), isKeyed ? 4 : 3);
+  const refused = checkWords(line, line.text(0), word + (isKeyed ? 2 : 1));
   if (refused !== undefined) return refused;
-  const partition = readPartition(line, 2);
+  const partition = readPartition(line, word);
   if (typeof partition !== "number") return partition;
-  return publisher.selectTarget(line, partition) ?? (isKeyed ? noteKey(client, line.text(0), line, 3) : undefined);
+  return publisher.selectTarget(line, partition) ?? (isKeyed ? noteKey(client, line.text(0), line, word + 1) : undefined);
 }
 
 /** Notes the topic and the key in the line of a publish. */
