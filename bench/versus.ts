@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { findNsqd } from "../test/support/server.ts";
 import type { IdleCost, Job, Measurement, PublishLoad, Target } from "./load/job.ts";
-import { createChannel, untilDeferred, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
+import { createChannel, createTopic, untilDeferred, untilDrained, untilFilled, untilPublished } from "./support/broker-stats.ts";
 import { peakRssBytes } from "./support/process-usage.ts";
 import { isDisturbed, makeReport, type Result, type Run, toMarkdown } from "./support/report.ts";
 import { type BenchServer, type BrokerCommands, startBenchServer } from "./support/servers.ts";
@@ -134,12 +134,18 @@ async function generate(job: Job, longestMs = LONGEST_RUN_MS): Promise<Measureme
 }
 
 /** Runs a workload against a newly started server. */
-async function measure(kind: ServerKind, { load, flags }: Workload, wanted: number, commands: BrokerCommands): Promise<Run> {
+async function measure(
+  kind: ServerKind,
+  { load, flags, topic, channel }: Workload,
+  wanted: number,
+  commands: BrokerCommands,
+): Promise<Run> {
   const messages = wholeBatches(load, wanted);
   const server = await startBenchServer(kind, load, messages, withFlags(commands, flags));
   try {
     const target = { tcpPort: server.tcpPort, httpPort: server.httpPort, serverPid: server.pid };
-    const measurement = await run(server, target, load, messages);
+    if (topic !== undefined) await createTopic(server.httpPort, topic);
+    const measurement = await run(server, target, load, messages, channel);
     if (measurement.redelivered > 0) throw new Error(`${measurement.redelivered} messages were redelivered`);
     return { ...measurement, peakRssBytes: peakRssBytes(server.pid) };
   } catch (error) {
@@ -161,7 +167,7 @@ function withFlags(commands: BrokerCommands, flags: Workload["flags"]): BrokerCo
 }
 
 /** Runs a load against a server, and checks the state of a broker afterwards. */
-async function run(server: BenchServer, target: Target, load: Load, messages: number): Promise<Measurement> {
+async function run(server: BenchServer, target: Target, load: Load, messages: number, channel = ""): Promise<Measurement> {
   if (load.kind === "stall") return stall(target, load, messages);
   if (load.kind === "idle") return generate({ ...load, ...target, consumers: messages });
   if (load.kind === "waves") {
@@ -170,7 +176,10 @@ async function run(server: BenchServer, target: Target, load: Load, messages: nu
     return measurement;
   }
   if (load.kind === "publish" && load.publish.command === "DPUB") await createChannel(server.httpPort);
-  if (load.kind === "drain" && server.isBroker) await fill(server, load.bodyBytes, messages, load.json === true);
+  if (load.kind === "drain" && server.isBroker) {
+    await createChannel(server.httpPort, channel);
+    await fill(server, { ...(load.fill ?? FILL), bodyBytes: load.bodyBytes, json: load.json === true }, messages);
+  }
   const measurement = await generate({ ...load, ...target, messages, warmUp: Math.ceil(messages * WARM_UP_FRACTION) });
   if (server.isBroker) await untilSettled(server.httpPort, load, messages);
   return measurement;
@@ -196,9 +205,7 @@ async function stall(target: Target, load: Load & { kind: "stall" }, seconds: nu
 }
 
 /** Fills the channel with all messages before its drain begins. */
-async function fill(server: BenchServer, bodyBytes: number, messages: number, json: boolean): Promise<void> {
-  await createChannel(server.httpPort);
-  const publish: PublishLoad = { ...FILL, bodyBytes, json };
+async function fill(server: BenchServer, publish: PublishLoad, messages: number): Promise<void> {
   await generate({ kind: "publish", publish, messages, warmUp: 0, tcpPort: server.tcpPort, httpPort: 0, serverPid: server.pid });
   await untilFilled(server.httpPort, messages);
 }

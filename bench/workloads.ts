@@ -24,6 +24,10 @@ export interface Workload {
   /** The smallest set that includes the workload; core by default. */
   set?: WorkloadSet;
   load: Load;
+  /** The topic is made first, with these arguments of /topic/create. Only bunsq knows them. */
+  topic?: string;
+  /** The arguments of /channel/create, for a channel that is filled first. */
+  channel?: string;
   /** Flags that the workload needs. */
   flags?: { bunsq: string[]; nsqd: string[] };
   /** nsqd-0 has nsqd's count unless it has its own. */
@@ -46,7 +50,7 @@ export function messagesFor({ messages }: Workload, kind: ServerKind): number | 
 export type Load =
   | { kind: "publish"; publish: PublishLoad }
   /** The channel is filled first, which is not measured. */
-  | { kind: "drain"; drain: DrainLoad; bodyBytes: number; json?: boolean }
+  | { kind: "drain"; drain: DrainLoad; bodyBytes: number; json?: boolean; fill?: PublishLoad }
   /** The channel is filled and drained repeatedly, with so few messages that they stay in memory. Only the drains are measured. */
   | { kind: "waves"; publish: PublishLoad; drain: DrainLoad; waveMessages: number }
   | { kind: "publish-and-drain"; publish: PublishLoad; drain: DrainLoad }
@@ -61,6 +65,9 @@ const PUB_16: PublishLoad = { command: "PUB", connections: 16, batch: 1, bodyByt
 
 /** How a channel is filled before it is drained. */
 export const FILL: PublishLoad = MPUB_200;
+
+const HEADERS_100: PublishLoad = { ...MPUB_200, command: "MPUB_EXT", headerBytes: 100 };
+const KEYED: PublishLoad = { ...HEADERS_100, headerBytes: 0, keys: 10_000 };
 
 /** The rates include the cost of each layer in the broker. Its cost in the generator is kept as small as possible. */
 const LAYERS: Record<string, Layers> = {
@@ -260,6 +267,66 @@ export const WORKLOADS: readonly Workload[] = [
       set: "all",
       load: { kind: "latency", perSecond, bodyBytes: 200 },
       messages: { bunsq: Math.max(5_000, perSecond * 2), nsqd: Math.max(5_000, perSecond * 2) },
+    }),
+  ),
+  ...(
+    [
+      ["mpub-headers", "MPUB_EXT 200 × 200 B with headers of 100 B", HEADERS_100],
+      ["mpub-keys", "MPUB_EXT 200 × 200 B with 10,000 keys", KEYED],
+    ] as const
+  ).map(
+    ([name, title, publish]): Workload => ({
+      name,
+      title: `${title}, 2 connections, 1 outstanding`,
+      set: "all",
+      load: { kind: "publish", publish },
+      topic: "",
+      messages: { bunsq: 3_000_000 },
+    }),
+  ),
+  ...([false, true] as const).map(
+    (extended): Workload => ({
+      name: extended ? "sub-headers" : "sub-stripped",
+      title: `SUB drain of 200 B with headers of 100 B, ${extended ? "which consumers get" : "without the headers"}, 2 consumers, RDY 2500`,
+      set: "all",
+      load: { kind: "drain", drain: { consumers: 2, rdy: 2500, extended }, bodyBytes: 200, fill: HEADERS_100 },
+      topic: "",
+      messages: { bunsq: 5_000_000 },
+    }),
+  ),
+  {
+    name: "mpub-partitions",
+    title: "MPUB 200 × 200 B to 16 partitions, 2 connections, 1 outstanding",
+    set: "all",
+    load: { kind: "publish", publish: MPUB_200 },
+    topic: "partition_num=16",
+    messages: { bunsq: 4_000_000 },
+  },
+  {
+    name: "sub-partitions",
+    title: "SUB drain of 16 partitions, 2 consumers, RDY 2500, 200 B",
+    set: "all",
+    load: { kind: "drain", drain: { consumers: 2, rdy: 2500 }, bodyBytes: 200 },
+    topic: "partition_num=16",
+    messages: { bunsq: 6_000_000 },
+  },
+  {
+    name: "both-partitions",
+    title: "MPUB and SUB at once over 16 partitions, 2 + 2 connections",
+    set: "all",
+    load: { kind: "publish-and-drain", publish: MPUB_200, drain: { consumers: 2, rdy: 2500 } },
+    topic: "partition_num=16",
+    messages: { bunsq: 12_000_000 },
+  },
+  ...([1, 16] as const).map(
+    (partitions): Workload => ({
+      name: `sub-keys-${partitions}`,
+      title: `SUB drain in the order of 10,000 keys, ${partitions} partition${partitions === 1 ? "" : "s"}, 2 consumers, RDY 2500, 200 B`,
+      set: "all",
+      load: { kind: "drain", drain: { consumers: 2, rdy: 2500 }, bodyBytes: 200, fill: KEYED },
+      topic: `partition_num=${partitions}`,
+      channel: "ordered=key",
+      messages: { bunsq: 3_000_000 },
     }),
   ),
   {

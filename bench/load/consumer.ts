@@ -1,7 +1,7 @@
 import { type Load, LoadConnection } from "./connection.ts";
 import type { DrainLoad } from "./job.ts";
 import { MessageWalker } from "./message-walker.ts";
-import { channelName, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts";
+import { channelName, EXTENDED_HANDSHAKE, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts";
 
 /**
  * Consumes and finishes all messages of the channel, on the load's connections.
@@ -10,7 +10,9 @@ import { channelName, FIN, REQ, readyCommand, subscribeCommand } from "./wire.ts
  */
 export async function consume(load: DrainLoad, tcpPort: number, received: (messages: number) => void): Promise<Consumer[]> {
   const opening = Array.from({ length: load.consumers }, async (_, n) => {
-    const connection = await LoadConnection.identifyOver(tcpPort, load.layers);
+    const connection = load.extended
+      ? await LoadConnection.identify(tcpPort, EXTENDED_HANDSHAKE)
+      : await LoadConnection.identifyOver(tcpPort, load.layers);
     await connection.greet(subscribeCommand(channelName(n % (load.channels ?? 1))));
     return connection;
   });

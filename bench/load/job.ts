@@ -17,9 +17,9 @@ export interface Target {
 
 export interface PublishLoad {
   /** The messages of a DPUB are due an hour later, so none is delivered during a run. */
-  command: "PUB" | "MPUB" | "DPUB" | "HTTP /pub" | "HTTP /mpub";
+  command: "PUB" | "MPUB" | "MPUB_EXT" | "DPUB" | "HTTP /pub" | "HTTP /mpub";
   connections: number;
-  /** Messages in one MPUB or /mpub; 1 for the others. */
+  /** Messages in one MPUB, MPUB_EXT or /mpub; 1 for the others. */
   batch: number;
   bodyBytes: number;
   /** The number of commands that may wait for their replies, per connection. */
@@ -29,6 +29,10 @@ export interface PublishLoad {
   /** The number of topics, to which commands are sent in turn; 1 by default. */
   topics?: number;
   layers?: Layers;
+  /** The length of the JSON that each message of an MPUB_EXT has in its header. */
+  headerBytes?: number;
+  /** The number of keys that the messages of MPUB_EXT have in turn; 0, the default: none has one. */
+  keys?: number;
   /** Whether bodies are different lines of JSON instead of one repeated letter. */
   json?: boolean;
 }
@@ -40,6 +44,8 @@ export interface DrainLoad {
   channels?: number;
   /** Whether each message is requeued with a delay of an hour instead of finished. */
   requeue?: boolean;
+  /** Whether the consumers understand headers, and get them. */
+  extended?: boolean;
   layers?: Layers;
 }
 

@@ -10,13 +10,15 @@ import {
   httpPubRequest,
   jsonMpubCommand,
   mpubCommand,
+  mpubExtCommands,
   pubCommand,
   repeat,
   topicNames,
 } from "./wire.ts";
 
-/** One command for each topic of a load. All have the same length. */
+/** The commands of a load, one for each topic or key. All have the same length. */
 function commandsOf(load: PublishLoad): Buffer[] {
+  if (load.command === "MPUB_EXT") return mpubExtCommands(load.batch, load.bodyBytes, load.headerBytes ?? 0, load.keys ?? 0);
   return topicNames(load.topics ?? 1).map((topic) => commandOf(load, topic));
 }
 
@@ -28,6 +30,8 @@ function commandOf(load: PublishLoad, topic: string): Buffer {
 
 function plainCommandOf(load: PublishLoad, topic: string): Buffer {
   switch (load.command) {
+    case "MPUB_EXT":
+      throw new Error("MPUB_EXT is for one topic without layers");
     case "MPUB":
       return (load.json === true ? jsonMpubCommand : mpubCommand)(load.batch, load.bodyBytes, topic);
     case "DPUB":

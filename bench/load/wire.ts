@@ -30,9 +30,16 @@ export const HTTP_OK: Buffer = Buffer.from(
  */
 export const HANDSHAKE: Buffer = handshake(60_000);
 
+/** As HANDSHAKE, of a consumer that understands headers. */
+export const EXTENDED_HANDSHAKE: Buffer = identify({ heartbeat_interval: 60_000, extend_support: true });
+
 /** Magic and IDENTIFY. @param heartbeatMs -1 for no heartbeats, which only a producer may ask for */
 export function handshake(heartbeatMs: number): Buffer {
-  return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(`{"heartbeat_interval":${heartbeatMs}}`))]);
+  return identify({ heartbeat_interval: heartbeatMs });
+}
+
+function identify(wishes: object): Buffer {
+  return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(JSON.stringify(wishes)))]);
 }
 
 export function layersHandshake({ tls = false, compression }: Layers): Buffer {
@@ -42,7 +49,7 @@ export function layersHandshake({ tls = false, compression }: Layers): Buffer {
     tls_v1: tls,
     [compression ?? "snappy"]: compression !== undefined,
   };
-  return Buffer.concat([Buffer.from(`${MAGIC_V2}IDENTIFY\n`), sized(Buffer.from(JSON.stringify(wishes)))]);
+  return identify(wishes);
 }
 
 export const SUBSCRIBE: Buffer = subscribeCommand(CHANNEL);
@@ -86,6 +93,31 @@ export function jsonMpubCommand(count: number, bodyBytes: number, topic = TOPIC)
   countWord.writeUInt32BE(count);
   const messages = Array.from({ length: count }, (_, n) => sized(jsonBody(bodyBytes, n)));
   return Buffer.concat([Buffer.from(`MPUB ${topic}\n`), sized(Buffer.concat([countWord, ...messages]))]);
+}
+
+/**
+ * MPUB_EXTs of `count` messages, each with a JSON header of `headerBytes`. With keys there are as many commands as it takes to name each
+ * key once.
+ */
+export function mpubExtCommands(count: number, bodyBytes: number, headerBytes: number, keys: number, topic = TOPIC): Buffer[] {
+  const countWord = Buffer.alloc(4);
+  countWord.writeUInt32BE(count);
+  return Array.from({ length: Math.max(1, Math.ceil(keys / count)) }, (_, command) => {
+    const messages = Array.from({ length: count }, (_, n) => {
+      const header = jsonHeader(headerBytes, keys === 0 ? undefined : (command * count + n) % keys);
+      const length = Buffer.alloc(2);
+      length.writeUInt16BE(header.length);
+      return sized(Buffer.concat([length, header, messageBody(bodyBytes)]));
+    });
+    return Buffer.concat([Buffer.from(`MPUB_EXT ${topic}\n`), sized(Buffer.concat([countWord, ...messages]))]);
+  });
+}
+
+/** @param key number of the message's key */
+function jsonHeader(bytes: number, key: number | undefined): Buffer {
+  const fields = key === undefined ? { source: "web" } : { source: "web", "##key": `customer-${`${key}`.padStart(6, "0")}` };
+  const text = JSON.stringify({ ...fields, note: "" });
+  return Buffer.from(text.replace(/""}$/, `"${"n".repeat(Math.max(0, bytes - text.length))}"}`));
 }
 
 function jsonBody(bytes: number, n: number): Buffer {

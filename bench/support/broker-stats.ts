@@ -24,12 +24,21 @@ function ofLoad(topics: TopicStats[]): TopicStats[] {
   return topics.filter(({ topic_name }) => topic_name === TOPIC || topic_name.startsWith(`${TOPIC}-`));
 }
 
-/** Creates topic and channel, so that messages published from now on wait in the channel. */
-export async function createChannel(httpPort: number): Promise<void> {
-  for (const path of [`/topic/create?topic=${TOPIC}`, `/channel/create?topic=${TOPIC}&channel=${CHANNEL}`]) {
-    const response = await fetch(`http://127.0.0.1:${httpPort}${path}`, { method: "POST" });
-    if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
-  }
+/** Creates the topic. @param more arguments of the call */
+export async function createTopic(httpPort: number, more = ""): Promise<void> {
+  await post(httpPort, `/topic/create?topic=${TOPIC}&${more}`);
+}
+
+/** Creates topic and channel, so that messages published from now on wait in the channel. @param more arguments of the channel's call */
+export async function createChannel(httpPort: number, more = ""): Promise<void> {
+  await createTopic(httpPort);
+  await post(httpPort, `/channel/create?topic=${TOPIC}&channel=${CHANNEL}&${more}`);
+}
+
+async function post(httpPort: number, path: string): Promise<void> {
+  const response = await fetch(`http://127.0.0.1:${httpPort}${path}`, { method: "POST" });
+  if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  await response.body?.cancel();
 }
 
 /** Waits until all `messages` are in the channel. nsqd moves them there after its OK. */
