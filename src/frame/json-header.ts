@@ -5,8 +5,8 @@ import { encodeHeader, MAX_HEADER_TEXT_BYTES, MAX_MESSAGE_KEY_BYTES, MAX_TAG_BYT
 const TRACE_ID_KEY = "##trace_id";
 const TAG_KEY = "##client_dispatch_tag";
 /** Not one of Youzan's: it names what the message belongs to, such as a customer. */
-const KEY_KEY = "##key";
-const MAX_TRACE_ID = 2n ** 64n - 1n;
+export const KEY_KEY = "##key";
+export const MAX_TRACE_ID = 2n ** 64n - 1n;
 
 /** The JSON header of a message, as Youzan's clients send it. */
 export interface JsonHeader {

@@ -44,13 +44,32 @@ export function existingChannel(call: HttpCall): Channel {
   return channel;
 }
 
-/** The partition that the argument `partition` names; undefined without one. @throws Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND */
-export function partitionArgument({ query }: HttpCall, topic: Topic): TopicPartition | undefined {
+/**
+ * The partition that the argument `partition` names; undefined without one.
+ *
+ * @param tellsWhere whether one that another broker has is told from one that there is not
+ * @throws Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND; 409 PARTITION_NOT_HERE
+ */
+export function partitionArgument({ query }: HttpCall, topic: Topic, tellsWhere = false): TopicPartition | undefined {
   const text = query.get("partition");
   if (text === undefined) return undefined;
   if (!/^\d{1,4}$/.test(text)) throw new Refusal(400, "INVALID_ARG_PARTITION");
   const partition = topic.partition(Number(text));
+  if (partition === undefined && tellsWhere && topic.hasPartition(Number(text))) throw new Refusal(409, "PARTITION_NOT_HERE");
   if (partition === undefined) throw new Refusal(404, "PARTITION_NOT_FOUND");
+  return partition;
+}
+
+/**
+ * The partition that messages are published to: the one that the argument `partition` names, else that of their key, else each in turn.
+ *
+ * @param key of the messages; empty: none
+ * @throws Refusal 400 INVALID_ARG_PARTITION, 404 PARTITION_NOT_FOUND; 409 PARTITION_NOT_HERE if another broker has it
+ */
+export function partitionToPublish(call: HttpCall, topic: Topic, key: Uint8Array): TopicPartition {
+  const named = partitionArgument(call, topic, true);
+  const partition = named ?? (key.length === 0 ? topic.nextPartition() : topic.partitionOfKey(key));
+  if (partition === undefined) throw new Refusal(409, "PARTITION_NOT_HERE");
   return partition;
 }
 

@@ -1,9 +1,10 @@
 import { MpubCheck } from "../../frame/mpub.ts";
 import { Refusal, text } from "../../http/server/reply.ts";
 import type { BrokerOptions } from "../options.ts";
-import { partitionArgument, topicToPublish } from "./arguments.ts";
+import { partitionToPublish, topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { batchOfLines } from "./lines.ts";
+import { messageHeader } from "./message-header.ts";
 import { publishOrigin } from "./origin.ts";
 import { idempotencyKey } from "./pub.ts";
 
@@ -16,7 +17,7 @@ const BOOLEANS = new Map([
 ]);
 
 /**
- * POST /mpub?topic=[&partition=][&binary=]: publishes several messages, all or none. The body has one message per line, or, in binary form,
+ * POST /mpub?topic=[&partition=][&key=][&ext=][&binary=]: publishes several messages, all or none, with the same header. The body has one message per line, or, in binary form,
  * is that of the command MPUB (https://nsq.io/clients/tcp_protocol_spec.html#mpub).
  */
 export async function mpub(call: HttpCall): Promise<Response> {
@@ -28,8 +29,9 @@ export async function mpub(call: HttpCall): Promise<Response> {
   const body = await call.body(options.maxBodySizeBytes, "BODY_TOO_BIG");
   const batch = binary ? checkedBatch(body, options) : batchOfLines(body, options.maxMsgSizeBytes);
   if (batch === undefined) throw new Refusal(413, "MSG_TOO_BIG");
-  const partition = partitionArgument(call, topic) ?? topic.nextPartition();
-  await broker.publishing.publishBatch(partition, idempotencyKey(call), batch, publishOrigin(call, partition));
+  const { header, key } = messageHeader(call, topic);
+  const partition = partitionToPublish(call, topic, key);
+  await broker.publishing.publishBatch(partition, idempotencyKey(call), batch, publishOrigin(call, partition), header);
   return text("OK");
 }
 

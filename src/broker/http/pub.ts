@@ -1,8 +1,9 @@
 import type { Query } from "../../http/server/query.ts";
 import { Refusal, text } from "../../http/server/reply.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
-import { partitionArgument, topicToPublish } from "./arguments.ts";
+import { partitionToPublish, topicToPublish } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
+import { messageHeader } from "./message-header.ts";
 import { publishOrigin } from "./origin.ts";
 
 /** What Go's strconv.ParseInt() accepts with base 10. */
@@ -11,7 +12,7 @@ const INTEGER = /^[+-]?\d+$/;
 const KEY = new RegExp(`^[\\x20-\\x7e]{1,${MAX_KEY_BYTES}}$`);
 
 /**
- * POST /pub?topic=[&partition=][&defer=ms]: publishes the body as one message, and answers once the message is as durable as its topic asks. A
+ * POST /pub?topic=[&partition=][&key=][&ext=][&defer=ms]: publishes the body as one message, and answers once the message is as durable as its topic asks. A
  * request whose Idempotency-Key header was sent before is answered OK, and not published again.
  */
 export async function pub(call: HttpCall): Promise<Response> {
@@ -20,8 +21,9 @@ export async function pub(call: HttpCall): Promise<Response> {
   if (body.length === 0) throw new Refusal(400, "MSG_EMPTY");
   const topic = topicToPublish(call);
   const deferMs = deferral(call.query, broker.options.maxReqTimeoutMs);
-  const partition = partitionArgument(call, topic) ?? topic.nextPartition();
-  await broker.publishing.publish(partition, idempotencyKey(call), body, deferMs, publishOrigin(call, partition));
+  const { header, key } = messageHeader(call, topic);
+  const partition = partitionToPublish(call, topic, key);
+  await broker.publishing.publish(partition, idempotencyKey(call), body, deferMs, publishOrigin(call, partition), header);
   return text("OK");
 }
 

@@ -35,12 +35,16 @@ import {
   setChannelTrace,
   setTopicTrace,
 } from "./trace.ts";
+import { pubExt, pubTrace } from "./youzan-publishing.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
 const ROUTES: RouteEntry<HttpCall>[] = [
   // Publishes are not logged, as in nsqd: there are too many.
   ["/pub", post(pub, false)],
   ["/mpub", post(mpub, false)],
+  // Youzan's (docs/youzan.md).
+  ["/pub_ext", post(pubExt, false)],
+  ["/pubtrace", post(pubTrace, false)],
   ["/ping", get(ping)],
   ["/ready", getOrHead(ready)],
   ["/info", get(info)],

@@ -2,6 +2,7 @@ import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_ID
 import { bodyAt, HeaderReader, hasHeader } from "../../frame/header.ts";
 import { readSequence } from "../../frame/id.ts";
 import { writeWithoutHeader } from "../../frame/layout.ts";
+import { rawBytes, writeInternalId } from "../../frame/youzan.ts";
 
 /**
  * The frames of messages, for clients that do not get records as they are. NSQ's clients get them so, unless they have headers: those
@@ -36,13 +37,9 @@ export const PLAIN_ENCODER: MessageEncoder = {
   },
 };
 
-/** The partition is in bits 50 to 59 of an internal id. */
-const PARTITION_SHIFT = 50 - 32;
 /** Version bytes of Youzan's extended frames. */
 const NO_HEADER = 0;
 const JSON_HEADER = 4;
-/** What a record has more in Youzan's log: size, timestamp, attempts and id. */
-const RAW_OVERHEAD = BODY_OFFSET - 4;
 
 /** Youzan's frames of one partition, as one client gets them. */
 export class ExtendedEncoder implements MessageEncoder {
@@ -93,30 +90,4 @@ export class ExtendedEncoder implements MessageEncoder {
     view.setUint32(at, end - at - 4);
     return end;
   }
-}
-
-/** What a message takes in Youzan's log, which producers and consumers are told. */
-export function rawBytes(bodyBytes: number, textBytes: number, isTopicExtended: boolean): number {
-  const headerBytes = textBytes > 0 ? 3 + textBytes : isTopicExtended ? 1 : 0;
-  return RAW_OVERHEAD + bodyBytes + headerBytes;
-}
-
-/** The partition in Youzan's internal id at `at`; -1 for an id that no message ever has. */
-export function partitionInId(bytes: Buffer, at: number): number {
-  const high = bytes.readUInt32BE(at);
-  // Ids are signed numbers above 0.
-  if (high >= 2 ** 31 || (high === 0 && bytes.readUInt32BE(at + 4) === 0)) return -1;
-  return high >>> PARTITION_SHIFT;
-}
-
-/** The sequence in Youzan's internal id at `at`; -1 for an id that no message has. */
-export function sequenceInId(bytes: Buffer, at: number): number {
-  return (bytes.readUInt32BE(at) % 2 ** PARTITION_SHIFT) * 2 ** 32 + bytes.readUInt32BE(at + 4) - 1;
-}
-
-/** Writes Youzan's internal id. It is never 0. @param sequence of the message, modulo 2^40 */
-export function writeInternalId(view: DataView, at: number, partition: number, sequence: number): void {
-  const number = sequence + 1;
-  view.setUint32(at, partition * 2 ** PARTITION_SHIFT + Math.floor(number / 2 ** 32));
-  view.setUint32(at + 4, number % 2 ** 32);
 }

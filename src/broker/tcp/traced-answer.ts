@@ -1,7 +1,7 @@
 import { FRAME_HEADER_BYTES, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
+import { rawBytes, writeInternalId } from "../../frame/youzan.ts";
 import { PendingPublish } from "../acks/pending-publish.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
-import { rawBytes, writeInternalId } from "./message-encoder.ts";
 
 const OK = Buffer.from("OK");
 const ID_AT = FRAME_HEADER_BYTES + OK.length;

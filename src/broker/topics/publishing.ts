@@ -177,6 +177,7 @@ export class Publishing {
    * Appends the `count` messages of an MPUB body that was checked (frame/mpub.ts): all of them or none.
    *
    * @param from offset of the first message's size word, behind the count
+   * @param header of all of them, encoded (frame/header.ts); empty: none
    */
   appendBatch(
     partition: TopicPartition,
@@ -186,7 +187,9 @@ export class Publishing {
     to: number,
     count: number,
     origin?: Origin,
+    header: Uint8Array = NO_BYTES,
   ): PendingPublish {
+    if (header.length > 0) return this.appendItems(partition, key, source, itemsOf(source, from, to, header), origin);
     const pending = partition.pendingMpub;
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
@@ -306,15 +309,19 @@ export class Publishing {
     );
   }
 
-  /** Publishes the messages of an MPUB body that was checked (frame/mpub.ts), all of them or none. Nothing may follow the last one. */
-  publishBatch(partition: TopicPartition, key: string, body: Uint8Array, origin?: Origin): Promise<void> {
+  /**
+   * Publishes the messages of an MPUB body that was checked (frame/mpub.ts), all of them or none. Nothing may follow the last one.
+   *
+   * @param header of all of them, encoded (frame/header.ts); empty: none
+   */
+  publishBatch(partition: TopicPartition, key: string, body: Uint8Array, origin?: Origin, header: Uint8Array = NO_BYTES): Promise<void> {
     const refusal = this.refusalFor(partition.topic);
     if (refusal !== undefined) return Promise.reject(refusal);
     this.parts.turn.readClock();
     const batch = Buffer.from(body.buffer, body.byteOffset, body.byteLength);
     const count = batch.readInt32BE(0);
     if (count === 0) return Promise.resolve();
-    return this.untilDone(this.appendBatch(partition, key, batch, COUNT_BYTES, batch.length, count, origin));
+    return this.untilDone(this.appendBatch(partition, key, batch, COUNT_BYTES, batch.length, count, origin, header));
   }
 
   /** Resolves once everything that was staged and appended so far was written to its files, or could not be. */
@@ -326,4 +333,15 @@ export class Publishing {
     this.parts.turn.schedule();
     return this.parts.acks.wait(pending, sinceMs);
   }
+}
+
+/** The messages of an MPUB body, whose size words and bodies are in [from, to), each with the same header. */
+function itemsOf(source: Buffer, from: number, to: number, header: Uint8Array): PublishItem[] {
+  const items: PublishItem[] = [];
+  for (let at = from; at < to; ) {
+    const body = at + 4;
+    at = body + source.readUInt32BE(at);
+    items.push({ header, key: NO_BYTES, from: body, to: at });
+  }
+  return items;
 }

@@ -1,11 +1,16 @@
 import type { Operation, OperationGroup } from "./operation.ts";
 import { needs, takes, textAnswer } from "./operation.ts";
-import { ANYTHING, INTEGER, mapOf, type Schema } from "./schema.ts";
+import { ANYTHING, INTEGER, mapOf, object, type Schema, STRING } from "./schema.ts";
 
 // What the servers have alike.
 
 /** The name of a topic or channel. */
 export const NAME: Schema = { type: "string", minLength: 1, maxLength: 64, pattern: "^[.a-zA-Z0-9_-]+(#ephemeral)?$" };
+
+/** A document, bare or in the envelope of Youzan's servers (src/http/server/negotiated.ts). */
+export function eitherForm(document: Schema): Schema {
+  return { anyOf: [document, object({ status_code: INTEGER, status_txt: STRING, data: document })] };
+}
 
 export const DESCRIPTION_GROUP: OperationGroup = {
   name: "description",

@@ -11,6 +11,7 @@ import type { Publishing } from "../../topics/publishing.ts";
 import type { Topic } from "../../topics/topic.ts";
 import { appendBatch } from "./batch.ts";
 import type { ChunkedRequest } from "./chunked-request.ts";
+import { headerOf } from "./header.ts";
 import { ConnectionOrigin } from "./origin.ts";
 import { PartialRequest, type PartialRequestHost } from "./partial-request.ts";
 import { type AcknowledgedClient, PendingAcks } from "./pending-acks.ts";
@@ -235,9 +236,10 @@ export class FastPathConnection implements ClientConnection, AcknowledgedClient,
     const bodyAt = from + headBytes;
     const partition = topic.nextPartition();
     const origin = this.origin.of(partition, head, bytes);
+    const header = headerOf(head, bytes, topic);
     const pending = head.batch
-      ? appendBatch(partition, head.binary, bytes, bodyAt, from + whole, publishing, options, origin)
-      : publishing.append(partition, "", bytes, bodyAt, from + whole, origin);
+      ? appendBatch(partition, head.binary, bytes, bodyAt, from + whole, publishing, options, origin, header)
+      : publishing.append(partition, "", bytes, bodyAt, from + whole, origin, header);
     if (pending !== undefined) {
       this.acks.add(pending);
       return whole;

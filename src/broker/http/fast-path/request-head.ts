@@ -1,3 +1,5 @@
+import { PLAIN_TYPES } from "../message-header.ts";
+
 /** The bytes end before the head does. With more of them it may be one for the fast path. */
 export const INCOMPLETE = 0;
 /** The request is not for the fast path. */
@@ -18,12 +20,14 @@ const CR = 0x0d;
 const LF = 0x0a;
 const SPACE = 0x20;
 const COLON = 0x3a;
+const SEMICOLON = 0x3b;
 const AMPERSAND = 0x26;
 const ZERO = 0x30;
 const LETTER_C = 0x63;
 const LETTER_E = 0x65;
 const LETTER_H = 0x68;
 const LETTER_I = 0x69;
+const LETTER_M = 0x6d;
 const LETTER_O = 0x6f;
 const LETTER_S = 0x73;
 const LETTER_T = 0x74;
@@ -38,9 +42,10 @@ const BINARY = Buffer.from("&binary=true");
 const VERSION = Buffer.from(" HTTP/1.1\r\n");
 /** Offset of the first letter in which the two calls differ. */
 const CALL_OFFSET = "POST /".length;
-const LETTER_M = 0x6d;
 
 const CONTENT_LENGTH = Buffer.from("content-length");
+const CONTENT_TYPE = Buffer.from("content-type");
+const NO_TYPES = PLAIN_TYPES.map((type) => Buffer.from(type));
 const HOST = Buffer.from("host");
 const CONNECTION = Buffer.from("connection");
 const KEEP_ALIVE = Buffer.from("keep-alive");
@@ -56,7 +61,9 @@ const BAD_TRAILER = /content-length|transfer-encoding|trailer/i;
  * them is not for the fast path.
  */
 const SPECIAL = ["te", "expect", "upgrade", "idempotency-key", "origin", "sec-fetch-site"].map((name) => Buffer.from(name));
+const MESSAGE_KEY = Buffer.from("message-key");
 const NSQ_PREFIX = Buffer.from("x-nsq-");
+const FIELD_PREFIX = Buffer.from("x-nsqext-");
 
 const TOPIC_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-");
 const NAME_CHARACTER = table("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
@@ -82,6 +89,9 @@ export class RequestHead {
   /** The value of tracestate, likewise. A request with several is not for the fast path, since they are one list. */
   tracestateStart = 0;
   tracestateEnd = 0;
+  /** The value of content-type, in the bytes that were parsed. The end is 0 if there is none, or one that messages do not keep. */
+  contentTypeStart = 0;
+  contentTypeEnd = 0;
 
   /**
    * Parses the head of a request to publish as clients send it: `POST /pub?topic=` or `POST /mpub?topic=` with an unescaped
@@ -124,8 +134,9 @@ export class RequestHead {
     let hosts = 0;
     let isChunked = false;
     let traceparents = 0;
+    let contentTypes = 0;
     this.bodyBytes = IN_CHUNKS;
-    this.traceparentEnd = this.tracestateEnd = 0;
+    this.traceparentEnd = this.tracestateEnd = this.contentTypeEnd = 0;
     for (let headers = 0; ; headers++) {
       if (at === end) return INCOMPLETE;
       if (bytes[at] === CR) break;
@@ -153,6 +164,10 @@ export class RequestHead {
             if (this.bodyBytes >= 0) return OTHER;
             this.bodyBytes = parseLength(bytes, value, valueEnd);
             if (this.bodyBytes < 0) return OTHER;
+          } else if (same(bytes, name, nameEnd, CONTENT_TYPE)) {
+            if (++contentTypes > 1) return OTHER;
+            this.contentTypeStart = value;
+            this.contentTypeEnd = isPlainType(bytes, value, valueEnd) ? 0 : valueEnd;
           } else if (same(bytes, name, nameEnd, CONNECTION) && !same(bytes, value, valueEnd, KEEP_ALIVE)) {
             return OTHER;
           }
@@ -193,9 +208,12 @@ export class RequestHead {
         case LETTER_S:
           for (const special of SPECIAL) if (same(bytes, name, nameEnd, special)) return OTHER;
           break;
+        case LETTER_M:
+          if (same(bytes, name, nameEnd, MESSAGE_KEY)) return OTHER;
+          break;
         case LETTER_X:
           // Reserved for later versions of NSQ's HTTP API.
-          if (nameEnd - name >= NSQ_PREFIX.length && same(bytes, name, name + NSQ_PREFIX.length, NSQ_PREFIX)) return OTHER;
+          if (begins(bytes, name, nameEnd, NSQ_PREFIX) || begins(bytes, name, nameEnd, FIELD_PREFIX)) return OTHER;
       }
     }
     if (at + 1 === end) return INCOMPLETE;
@@ -218,6 +236,19 @@ function same(bytes: Uint8Array, from: number, to: number, text: Uint8Array): bo
     if (byte !== text[i] && (byte < 0x41 || byte > 0x5a || (byte | SMALL) !== text[i])) return false;
   }
   return true;
+}
+
+function begins(bytes: Uint8Array, from: number, to: number, text: Uint8Array): boolean {
+  return to - from >= text.length && same(bytes, from, from + text.length, text);
+}
+
+/** Whether messages do not keep a content type. */
+function isPlainType(bytes: Uint8Array, from: number, to: number): boolean {
+  let end = from;
+  while (end < to && bytes[end] !== SEMICOLON && bytes[end] !== SPACE) end++;
+  if (end === from) return true;
+  for (const type of NO_TYPES) if (same(bytes, from, end, type)) return true;
+  return false;
 }
 
 /** @returns -1 for anything but decimal digits */

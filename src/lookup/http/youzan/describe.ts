@@ -1,3 +1,4 @@
+import { eitherForm } from "../../../http/openapi/common.ts";
 import { type ApiDescription, jsonAnswer, NO_BODY, needs, type Parameter, takes } from "../../../http/openapi/operation.ts";
 import {
   BOOLEAN,
@@ -40,11 +41,6 @@ const META = object(
   },
   { title: "TopicMeta" },
 );
-
-/** A document, bare or in Youzan's envelope. */
-function eitherForm(document: Schema): Schema {
-  return { anyOf: [document, object({ status_code: INTEGER, status_txt: STRING, data: document })] };
-}
 
 export const WITH_PARTITIONS = eitherForm(
   object({ channels: listOf(STRING), meta: optional(META), partitions: mapOf(PEER), producers: listOf(PEER) }, { title: "Partitions" }),

@@ -1,11 +1,11 @@
 import { encodeJson } from "../../../base/go/json.ts";
+import { negotiated } from "../../../http/server/negotiated.ts";
 import { json } from "../../../http/server/reply.ts";
 import { leadersOf } from "../../leaders.ts";
 import type { RegisteredNode } from "../../registered-node.ts";
 import { TopicRegistration } from "../../registration.ts";
 import type { LookupCall } from "../call.ts";
 import { nodeFields } from "../node-lists.ts";
-import { negotiated } from "./negotiated.ts";
 import { partitionArgument } from "./partition-argument.ts";
 import { settingsOf } from "./whereabouts.ts";
 
@@ -28,7 +28,7 @@ export function topicsWithMeta(call: LookupCall): Response {
       registered_channels: channels,
     };
   });
-  return negotiated(call, encodeJson({ meta_info: metas, topics }));
+  return negotiated(call.request, encodeJson({ meta_info: metas, topics }));
 }
 
 /** GET /channels?topic=&partition=: the names of the channels of the brokers that have a partition. */
@@ -37,13 +37,13 @@ export function channelsOfPartition(call: LookupCall): Response {
   const partition = partitionArgument(call) ?? 0;
   const has = (node: RegisteredNode) => topic?.partitionsAt(node).includes(partition) === true;
   const channels = topic?.channels.items.filter(({ nodes }) => nodes.items.some(has)) ?? [];
-  return negotiated(call, encodeJson({ channels: channels.map(({ name }) => name) }));
+  return negotiated(call.request, encodeJson({ channels: channels.map(({ name }) => name) }));
 }
 
 /** GET /nodes?metainfo=true: the active brokers, with the partitions that each has of its topics. */
 export function nodesWithPartitions(call: LookupCall): Response {
   const nodes = call.registry.activeNodes().map((node) => nodeJson(call, node));
-  return negotiated(call, `{"producers":[${nodes.join(",")}]}`);
+  return negotiated(call.request, `{"producers":[${nodes.join(",")}]}`);
 }
 
 function nodeJson({ registry }: LookupCall, node: RegisteredNode): string {
@@ -78,7 +78,7 @@ export function listLookup(call: LookupCall): Response {
     RpcPort: "0",
     Epoch: 0,
   };
-  return negotiated(call, encodeJson({ lookupdleader: own, lookupdnodes: [own] }));
+  return negotiated(call.request, encodeJson({ lookupdleader: own, lookupdnodes: [own] }));
 }
 
 /**

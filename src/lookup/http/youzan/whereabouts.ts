@@ -1,4 +1,5 @@
 import { encodeJson } from "../../../base/go/json.ts";
+import { negotiated } from "../../../http/server/negotiated.ts";
 import { Refusal } from "../../../http/server/reply.ts";
 import { leadersOf } from "../../leaders.ts";
 import type { RegisteredNode } from "../../registered-node.ts";
@@ -6,7 +7,6 @@ import type { TopicRegistration } from "../../registration.ts";
 import { DEFAULT_SETTINGS, type TopicSettings } from "../../topic-settings.ts";
 import type { LookupCall } from "../call.ts";
 import { nodeFields } from "../node-lists.ts";
-import { negotiated } from "./negotiated.ts";
 import { partitionArgument } from "./partition-argument.ts";
 
 /** Arguments of /lookup that only Youzan's clients give. */
@@ -35,7 +35,7 @@ export function lookupPartitions(call: LookupCall): Response {
   const meta = isAsked ? `"meta":${topic === undefined ? NO_META : metaOf(topic)},` : "";
   const places = topic === undefined ? NOWHERE : placesOf(call, topic, access === "w", partition);
   const channels = topic === undefined ? [] : topic.channels.items.map((channel) => channel.name);
-  return negotiated(call, `{"channels":${encodeJson(channels)},${meta}${places}}`);
+  return negotiated(call.request, `{"channels":${encodeJson(channels)},${meta}${places}}`);
 }
 
 const NOWHERE = '"partitions":{},"producers":[]';

@@ -2,10 +2,10 @@ import { fatal, nonFatal, type ProtocolError } from "../../../../frame/error.ts"
 import { MESSAGE_ID_BYTES } from "../../../../frame/frame.ts";
 import { expandSequence, SEQUENCE_SPAN } from "../../../../frame/id.ts";
 import type { Line } from "../../../../frame/line.ts";
+import { partitionInId, sequenceInId } from "../../../../frame/youzan.ts";
 import type { Channel } from "../../../topics/channel/channel.ts";
 import type { ChannelPartition } from "../../../topics/channel/channel-partition.ts";
 import { messageStatus } from "../../../topics/inspect/message-status.ts";
-import { partitionInId, sequenceInId } from "../../message-encoder.ts";
 import type { CommandClient, ConsumingClient } from "../client.ts";
 import type { Command, CommandResult } from "../command.ts";
 import { checkMessageState, FIN } from "../fin.ts";

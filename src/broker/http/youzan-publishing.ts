@@ -1,0 +1,86 @@
+import { goInteger } from "../../base/go/integer.ts";
+import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
+import { encodeHeader, NO_BYTES } from "../../frame/header.ts";
+import { writeId } from "../../frame/id.ts";
+import { MAX_TRACE_ID } from "../../frame/json-header.ts";
+import { isValidName } from "../../frame/names.ts";
+import { internalId, rawBytes } from "../../frame/youzan.ts";
+import { negotiated } from "../../http/server/negotiated.ts";
+import { encodedJson, Refusal, text } from "../../http/server/reply.ts";
+import type { Topic } from "../topics/topic.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
+import type { HttpCall } from "./call.ts";
+import { messageHeader } from "./message-header.ts";
+import { publishOrigin } from "./origin.ts";
+import { idempotencyKey } from "./pub.ts";
+
+// Youzan's calls that publish. Unlike /pub they make no topic, and they are refused in Youzan's words.
+
+/**
+ * POST /pub_ext?topic=&ext=[&partition=][&key=]: publishes the body as one message with a JSON header, which X-Nsqext-NAME adds to. With
+ * a trace id in it the answer says where the message is.
+ */
+export async function pubExt(call: HttpCall): Promise<Response> {
+  const { topic, body } = await readPublish(call);
+  if (call.query.get("ext") === undefined) throw new Refusal(400, "E_INVALID_JSON_HEADER");
+  const { header, key, isTraced, traceId, textBytes } = messageHeader(call, topic);
+  const place = await publish(call, topic, key, body, header, textBytes, traceId);
+  return isTraced ? negotiated(call.request, place) : text("OK");
+}
+
+/** POST /pubtrace?topic=&trace_id=[&partition=]: publishes the body as one message with a trace id. The answer says where it is. */
+export async function pubTrace(call: HttpCall): Promise<Response> {
+  const { topic, body } = await readPublish(call);
+  const argument = call.query.get("trace_id") ?? "";
+  const traceId = /^\d{1,20}$/.test(argument) ? BigInt(argument) : MAX_TRACE_ID + 1n;
+  if (traceId > MAX_TRACE_ID) throw new Refusal(400, "INVALID_TRACE_ID");
+  const header = traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
+  return encodedJson(await publish(call, topic, NO_BYTES, body, header, 0, traceId));
+}
+
+async function readPublish(call: HttpCall): Promise<{ topic: Topic; body: Uint8Array }> {
+  const { broker, query } = call;
+  const body = await call.body(broker.options.maxMsgSizeBytes, "MSG_TOO_BIG");
+  if (body.length === 0) throw new Refusal(406, "MSG_EMPTY");
+  const name = query.get("topic");
+  if (name === undefined) throw new Refusal(400, "MISSING_ARG_TOPIC");
+  if (!isValidName(name)) throw new Refusal(400, "INVALID_ARG_TOPIC");
+  const topic = broker.registry.topics.get(name);
+  if (topic !== undefined) return { topic, body };
+  broker.registry.checkWaiting(name);
+  throw new Refusal(404, "E_TOPIC_NOT_EXIST");
+}
+
+/** @returns where the message is, as JSON. The id is a number of 64 bits, which JavaScript rounds; `message_id` is the id in all other calls */
+async function publish(
+  call: HttpCall,
+  topic: Topic,
+  key: Uint8Array,
+  body: Uint8Array,
+  header: Uint8Array,
+  textBytes: number,
+  traceId: bigint,
+): Promise<string> {
+  const { publishing } = call.broker;
+  const partition = youzanPartition(call, topic, key);
+  if (publishing.refusalFor(topic) !== undefined) throw new Refusal(400, "E_FAILED_ON_NOT_WRITABLE");
+  const { next, end, prefix } = partition.log;
+  await publishing.publish(partition, idempotencyKey(call), body, 0, publishOrigin(call, partition), header);
+  const size = rawBytes(body.length, textBytes, topic.settings.extended === true);
+  const id = internalId(partition.index, next);
+  const messageId = Buffer.alloc(MESSAGE_ID_BYTES);
+  writeId(new DataView(messageId.buffer, messageId.byteOffset, MESSAGE_ID_BYTES), 0, prefix, next);
+  return `{"status":"OK","id":${id},"trace_id":"${traceId}","queue_offset":${end},"rawsize":${size},"message_id":"${messageId}"}`;
+}
+
+/** The partition that a call names, or that of the key, or the next one. */
+function youzanPartition({ query }: HttpCall, topic: Topic, key: Uint8Array): TopicPartition {
+  const argument = query.get("partition");
+  const index = argument === undefined ? -1 : goInteger(Buffer.from(argument).toString("latin1"), "Atoi");
+  if (typeof index !== "number") throw new Refusal(400, index.message);
+  if (index !== -1 && !topic.hasPartition(index)) throw new Refusal(404, "E_TOPIC_NOT_EXIST");
+  const fromKey = () => (key.length === 0 ? topic.nextPartition() : topic.partitionOfKey(key));
+  const partition = index === -1 ? fromKey() : topic.partition(index);
+  if (partition === undefined) throw new Refusal(400, "E_FAILED_ON_NOT_LEADER");
+  return partition;
+}
