@@ -183,6 +183,18 @@ test("a tag, a filter and the support of headers are answered; a filter that can
   expect(await ask({ desired_tag: "t".repeat(101) })).toBe("E_BAD_BODY IDENTIFY invalid tag len 101, exceed limit 100");
 });
 
+test("an output buffer timeout that is too short is raised for Youzan's clients, and refused for NSQ's", async () => {
+  await using server = InProcess.start();
+  const ask = async (fields: object) => {
+    const client = await server.client();
+    client.command("IDENTIFY", JSON.stringify({ feature_negotiation: true, output_buffer_timeout: 10, ...fields }));
+    return (await client.next()).text;
+  };
+  expect(await ask({})).toBe("E_BAD_BODY IDENTIFY output buffer timeout (10) is invalid");
+  expect(await ask({ multiplexing: true })).toContain('"output_buffer_timeout":25');
+  expect(await ask({ multiplexing: true, output_buffer_timeout: -2 })).toBe("E_BAD_BODY IDENTIFY output buffer timeout (-2) is invalid");
+});
+
 test("a failed publish is answered in its turn, and the connection goes on", async () => {
   await using server = InProcess.start();
   const client = await youzan(server);

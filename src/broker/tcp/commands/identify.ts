@@ -62,7 +62,7 @@ export const IDENTIFY: BodyCommand = {
     const youzan = youzanIdentity(document);
     client.logger.info(`[${client.remoteAddress}] IDENTIFY: ${text.slice(0, LOGGED_CHARACTERS)}`, client);
     if (youzan !== undefined && "code" in youzan) return youzan;
-    const refused = apply(client, fields) ?? applyWishes(client, fields, youzan);
+    const refused = apply(client, fields, youzan !== undefined) ?? applyWishes(client, fields, youzan);
     if (refused !== undefined) return refused;
     if (!fields.feature_negotiation) {
       client.respondOk();
@@ -85,8 +85,13 @@ export const IDENTIFY: BodyCommand = {
   },
 };
 
-/** Applies the client's settings. @returns the first one that is out of range, in nsqd's words and order */
-function apply(client: IdentifyingClient, fields: Fields): ProtocolError | undefined {
+/**
+ * Applies the client's settings.
+ *
+ * @param isYouzan it is one of Youzan's: their servers raise an output buffer timeout that is too short
+ * @returns the first one that is out of range, in nsqd's words and order
+ */
+function apply(client: IdentifyingClient, fields: Fields, isYouzan: boolean): ProtocolError | undefined {
   const { options, identity } = client;
   identity.clientId = fields.client_id;
   identity.hostname = fields.hostname;
@@ -100,12 +105,13 @@ function apply(client: IdentifyingClient, fields: Fields): ProtocolError | undef
   else if (heartbeat >= 1000 && heartbeat <= options.maxHeartbeatIntervalMs) client.heartbeatIntervalMs = heartbeat;
   else if (heartbeat !== 0) return invalid("heartbeat interval", heartbeat);
 
-  const timeout = fields.output_buffer_timeout;
+  // nsqd rounds this limit down to whole milliseconds.
+  const shortest = Math.trunc(options.minOutputBufferTimeoutMs);
+  const { output_buffer_timeout: asked } = fields;
+  const timeout = isYouzan && asked > 0 && asked < shortest ? shortest : asked;
   if (timeout === -1) identity.outputBufferTimeoutMs = 0;
   else if (timeout !== 0) {
-    // nsqd rounds this limit down to whole milliseconds.
-    if (timeout < Math.trunc(options.minOutputBufferTimeoutMs) || timeout > options.maxOutputBufferTimeoutMs)
-      return invalid("output buffer timeout", timeout);
+    if (timeout < shortest || timeout > options.maxOutputBufferTimeoutMs) return invalid("output buffer timeout", timeout);
     identity.outputBufferTimeoutMs = timeout;
   }
 
