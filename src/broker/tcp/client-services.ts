@@ -25,8 +25,11 @@ export interface ClientServices {
   readonly registry: {
     /** The topic whose name is in [from, to), if there is one. The look-up makes no string. */
     knownTopic(bytes: Uint8Array, from: number, to: number): Topic | undefined;
-    /** An existing topic, or a new one with settings. The caller has checked the name. @throws PublishError when it cannot be made */
-    topic(name: string, settings?: Partial<TopicSettings>): Topic;
+    readonly topics: ReadonlyMap<string, Topic>;
+    /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made */
+    topic(name: string): Topic;
+    /** A topic with a number of partitions. @throws PublishError when it cannot be made */
+    topicWith(name: string, count: number, settings: Partial<TopicSettings>): Topic;
   };
   readonly publishing: Publishing;
   /** Whether publishes may have keys. */

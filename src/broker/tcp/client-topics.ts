@@ -18,17 +18,28 @@ export class ClientTopics {
     return this.services.registry.knownTopic(line.buffer, line.start(word), line.end(word));
   }
 
+  /** An existing topic, or a new one. The caller has checked the name. @throws PublishError when it cannot be made, or the broker is drained */
+  open(name: string): Topic {
+    if (this.isDraining) throw new PublishError(DRAINING);
+    return this.services.registry.topic(name);
+  }
+
   /**
-   * An existing topic, or a new one. The caller has checked the name.
+   * Makes a partition of a topic, with those before it, and the topic if there is none of the name. The caller has checked the name.
    *
-   * @param partitions how many it has at least
-   * @param settings that it gets if it is new
+   * @param settings that the topic gets if it is new
    * @throws PublishError when it cannot be made, or the broker is drained
    */
-  open(name: string, partitions = 1, settings: Partial<TopicSettings> = {}): Topic {
+  makePartition(name: string, index: number, settings: Partial<TopicSettings>): void {
     if (this.isDraining) throw new PublishError(DRAINING);
-    const topic = this.services.registry.topic(name, settings);
-    if (topic.partitions.length < partitions) throw new PublishError(`topic ${name} has ${topic.partitions.length} partitions`);
-    return topic;
+    const { registry } = this.services;
+    const topic = registry.topics.get(name);
+    if (topic?.partition(index) !== undefined) return;
+    if (topic?.settings.held !== undefined) {
+      throw new PublishError(
+        `a lookup server has spread topic ${name} over brokers, and makes its partitions: /topic/partition/expand there`,
+      );
+    }
+    registry.topicWith(name, Math.max(index + 1, topic?.settings.partitions ?? 1), topic === undefined ? settings : {});
   }
 }

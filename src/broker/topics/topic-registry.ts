@@ -109,8 +109,8 @@ export class TopicRegistry implements DeliveryTarget {
   }
 
   /** Returns the topic of a name that was checked, and creates it if it does not exist. @throws PublishError if it cannot be created */
-  topic(name: string, settings: Partial<TopicSettings> = {}): Topic {
-    return this.topics.get(name) ?? this.topicWith(name, 1, settings);
+  topic(name: string): Topic {
+    return this.topics.get(name) ?? this.topicWith(name, 1);
   }
 
   /** Finds the topic whose name is in [from, to), without making a string. */

@@ -17,7 +17,6 @@ function sectionsOf(...titles: string[]) {
 
 test("topics are made, published to and refused as by Youzan's nsqd without a cluster", async () => {
   await using started = InProcess.start();
-  makeTopic(started.broker, "s3", { extended: false }, 2);
   const differences: Difference[] = [
     {
       section: "PUB",
@@ -41,6 +40,27 @@ test("topics are made, published to and refused as by Youzan's nsqd without a cl
   expect([...publisher.met]).toEqual(differences);
   const { registry } = started.broker;
   expect(["s1", "s2", "s3"].map((name) => registry.topics.get(name)?.settings.extended)).toEqual([undefined, true, false]);
+});
+
+test("a partition is made with those before it, also of a topic that exists, but not of one that a lookup server has spread", async () => {
+  await using started = InProcess.start();
+  const { registry } = started.broker;
+  const client = await started.client();
+  const ask = async (line: string) => {
+    client.command(`INTERNAL_CREATE_TOPIC ${line}`);
+    return (await client.next()).text;
+  };
+  for (const line of ["t 1 false", "t 0 false", "t 1 true", "t 3"]) expect(await ask(line)).toBe("OK");
+  const topic = registry.topics.get("t");
+  expect(topic?.partitions.map(({ index }) => index)).toEqual([0, 1, 2, 3]);
+  expect(topic?.settings).toMatchObject({ partitions: 4, extended: false });
+  registry.topicWith("spread", 4, { held: [1, 3] });
+  expect(await ask("spread 1")).toBe("OK");
+  expect(await ask("spread 2")).toStartWith("E_CREATE_TOPIC_FAILED a lookup server has spread topic spread over brokers");
+  expect(registry.topics.get("spread")?.partitions.map(({ index }) => index)).toEqual([1, 3]);
+  expect(await ask("huge 1024")).toBe("E_BAD_PARTITION partition should be less than 1024");
+  await client.untilClosed();
+  expect(registry.topics.has("huge")).toBeFalse();
 });
 
 test("a client that does not know headers gets messages of such topics without them, as with --allow-sub-ext-compatible", async () => {
