@@ -4,70 +4,17 @@ import { identityOf } from "../../lookup/support/lookup-client.ts";
 import { findNsqlookupd, startLookupServer } from "../../support/lookup.ts";
 import { describeUnless, missing } from "../../support/needs.ts";
 import { type Running, type Server, startServer, until } from "../../support/server.ts";
+import { type Peer, YouzanLookup } from "./support/youzan-lookup.ts";
 
 // What Youzan's Go client does with lookup servers: it asks each for the others, then for a topic's partitions, to read or to write. It goes
 // by what the answers say alone.
 
-const ACCEPT = { Accept: "application/vnd.nsq; version=1.0" };
-
-interface Peer {
-  broadcast_address: string;
-  tcp_port: number;
-  http_port: number;
-}
-
-interface LookupAnswer {
-  meta: { partition_num: number; extend_support: boolean };
-  partitions: Record<string, Peer>;
-  producers: Peer[];
-}
-
-/** The client's side: its lookup servers, and what it connects to. */
-class YouzanClient {
-  private readonly lookups: string[];
-
-  constructor(seed: string) {
-    this.lookups = [seed];
-  }
-
-  private async ask<Answer>(path: string): Promise<Answer> {
-    const response = await fetch(`http://${this.lookups[0]}${path}`, { headers: ACCEPT });
-    if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
-    expect(response.headers.get("x-nsq-content-type")).toBe("nsq; version=1.0");
-    return (await response.json()) as Answer;
-  }
-
-  async discover(): Promise<string[]> {
-    const { lookupdnodes } = await this.ask<{ lookupdnodes: { NodeIP: string; HttpPort: string }[] }>("/listlookup");
-    for (const { NodeIP, HttpPort } of lookupdnodes) {
-      const address = `${NodeIP}:${HttpPort}`;
-      if (!this.lookups.includes(address)) this.lookups.push(address);
-    }
-    return this.lookups;
-  }
-
-  /** A consumer's connections: one for each partition, and one without for each broker that has none. */
-  async connections(topic: string): Promise<string[]> {
-    const { partitions, producers } = await this.ask<LookupAnswer>(`/lookup?access=r&metainfo=true&topic=${topic}`);
-    const places = Object.entries(partitions).map(([index, peer]) => `${peer.tcp_port} ${index}`);
-    const known = new Set(Object.values(partitions).map(({ tcp_port }) => tcp_port));
-    const others = producers.filter(({ tcp_port }) => !known.has(tcp_port)).map(({ tcp_port }) => `${tcp_port} -1`);
-    return [...places, ...others].sort();
-  }
-
-  /** Publishes to the partition of a key, which it computes itself. @returns the partition */
-  async publishOrdered(topic: string, key: string, body: string): Promise<number> {
-    const { meta, partitions } = await this.ask<LookupAnswer>(`/lookup?access=w&metainfo=true&topic=${topic}`);
-    const index = Bun.hash.murmur32v3(key, 0) % meta.partition_num;
-    const peer = partitions[index];
-    if (peer === undefined) throw new Error(`partition ${index} has no broker`);
-    const response = await fetch(`http://${peer.broadcast_address}:${peer.http_port}/pub?topic=${topic}&partition=${index}`, {
-      method: "POST",
-      body,
-    });
-    expect(await response.text()).toBe("OK");
-    return index;
-  }
+/** Publishes to the partition of a key. @returns the partition */
+async function publishOrdered(client: YouzanLookup, topic: string, key: string, body: string): Promise<number> {
+  const { index, peer } = await client.partitionOf(topic, key);
+  const url = `http://${peer.broadcast_address}:${peer.http_port}/pub?topic=${topic}&partition=${index}`;
+  expect(await (await fetch(url, { method: "POST", body })).text()).toBe("OK");
+  return index;
 }
 
 function startBroker(id: number, ...lookupPorts: number[]): Promise<Server> {
@@ -91,14 +38,14 @@ test("a producer finds the partition of each key, and a consumer all partitions,
   await until("both brokers are registered", async () => ((await lookup.get("/nodes")) as { producers: object[] }).producers.length === 2);
   const url = `http://127.0.0.1:${httpPort}/topic/create?topic=t&partition_num=8&replicator=1&extend=true`;
   expect((await fetch(url, { method: "POST" })).status).toBe(200);
-  const client = new YouzanClient(`127.0.0.1:${httpPort}`);
+  const client = new YouzanLookup(`127.0.0.1:${httpPort}`);
   expect(await client.discover()).toEqual([`127.0.0.1:${httpPort}`]);
   const connections = await client.connections("t");
   expect(connections.map((connection) => connection.split(" ")[1]).sort()).toEqual([..."01234567"]);
   for (const { tcpPort: port } of [one, two]) expect(connections.filter((each) => each.startsWith(`${port} `))).toHaveLength(4);
   const expected: Record<number, number> = {};
   for (let i = 0; i < 40; i++) {
-    const index = await client.publishOrdered("t", `key ${i}`, `${i}`);
+    const index = await publishOrdered(client, "t", `key ${i}`, `${i}`);
     expected[index] = (expected[index] ?? 0) + 1;
   }
   const stored = { ...(await depths(one, "t")), ...(await depths(two, "t")) };
@@ -113,10 +60,10 @@ test("a broker of NSQ beside ours is read by its consumers without partitions", 
   await nsqd.identify(identityOf("127.0.0.1", { tcp_port: 9 }));
   await nsqd.call("REGISTER t c");
   expect((await ours.http("POST", "/pub?topic=t", "x")).status).toBe(200);
-  const client = new YouzanClient(`127.0.0.1:${lookup.server.httpPort}`);
+  const client = new YouzanLookup(`127.0.0.1:${lookup.server.httpPort}`);
   await until("our broker has registered", async () => (await client.connections("t")).length === 2);
   expect(await client.connections("t")).toEqual([`${ours.tcpPort} 0`, "9 -1"].sort());
-  expect(await client.publishOrdered("t", "key", "y")).toBe(0);
+  expect(await publishOrdered(client, "t", "key", "y")).toBe(0);
 });
 
 describeUnless(missing("nsqlookupd"))("a broker that registers at ours and at Go's lookup server", () => {
@@ -131,7 +78,7 @@ describeUnless(missing("nsqlookupd"))("a broker that registers at ours and at Go
       const { channels, producers } = (await response.json()) as { channels: string[]; producers: Peer[] };
       return [channels, producers.map(({ tcp_port }) => tcp_port)];
     };
-    const client = new YouzanClient(`127.0.0.1:${lookup.server.httpPort}`);
+    const client = new YouzanLookup(`127.0.0.1:${lookup.server.httpPort}`);
     expect((await broker.http("POST", "/topic/create?topic=t&partition_num=3")).status).toBe(200);
     expect((await broker.http("POST", "/channel/create?topic=t&channel=c")).status).toBe(200);
     await until("Go's has the channel", async () => Bun.deepEquals(await plain(), [["c"], [broker.tcpPort]]));
