@@ -155,7 +155,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     tracer.onBatch = otlp?.take;
     const groupSync = new GroupSync({ clock, turn, deferred, keys, checkpointer, registry, syncTimeoutMs: options.syncTimeoutMs });
     const acks = new GroupCommit(groupSync.syncPublished, clock, logger, turn);
-    const publishing = new Publishing({ turn, registry, keys, acks, scratch });
+    const publishing = new Publishing({ turn, registry, keys, acks, scratch, metadata });
     deadLetterDesk.publishing = publishing;
     const messageControl = new MessageControl({ deferred, publishing, turn });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });

@@ -6,6 +6,7 @@ import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
 import type { KeyStore, UnsyncedKey } from "../storage/idempotency/key-store.ts";
 import { deferredSequence } from "../storage/idempotency/unconfirmed-keys.ts";
+import type { MetadataStore } from "../storage/metadata/metadata-store.ts";
 import type { Origin } from "../trace/trace-name.ts";
 import type { Topic } from "./topic.ts";
 import type { TopicPartition } from "./topic-partition.ts";
@@ -50,6 +51,7 @@ export interface PublishingParts {
   readonly keys: KeyStore<PendingPublish>;
   readonly acks: GroupCommit;
   readonly scratch: ScratchBuffer;
+  readonly metadata: Pick<MetadataStore, "noteHeaders">;
 }
 
 /**
@@ -73,6 +75,8 @@ export class Publishing {
   /** The broker is drained: only consumers that have messages in flight may publish. */
   isDraining = false;
   private closed = false;
+  /** The metadata store says that there are messages with headers. */
+  private headersAreNoted = false;
   private diskRefusal: PublishError | undefined;
 
   constructor(private readonly parts: PublishingParts) {}
@@ -152,6 +156,10 @@ export class Publishing {
     header: Uint8Array = NO_BYTES,
   ): PendingPublish {
     const pending = partition.pendingPub;
+    if (header.length > 0 && !this.headersAreNoted) {
+      const refused = this.noteHeaders(partition, pending);
+      if (refused !== undefined) return refused;
+    }
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
@@ -164,6 +172,8 @@ export class Publishing {
   /** Appends messages of which some have headers: all of them or none. There is at least one. */
   appendItems(partition: TopicPartition, key: string, source: Uint8Array, items: readonly PublishItem[], origin?: Origin): PendingPublish {
     const pending = partition.pendingMpub;
+    const refused = this.noteHeaders(partition, pending);
+    if (refused !== undefined) return refused;
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, items.length);
@@ -215,6 +225,8 @@ export class Publishing {
   ): PendingPublish {
     const { turn, scratch } = this.parts;
     const pending = deferMs > 0 ? partition.deferredPublishes.pending : partition.pendingDpub;
+    const refused = header.length > 0 ? this.noteHeaders(partition, pending) : undefined;
+    if (refused !== undefined) return refused;
     const sequence = deferMs > 0 ? deferredSequence(partition.deferredPublishes.nextNumber) : partition.log.next;
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, sequence);
     if (earlier !== undefined) return earlier;
@@ -230,6 +242,23 @@ export class Publishing {
       partition.publishWithHeader(header, source, from, to - from, turn.time, false);
     }
     return pending;
+  }
+
+  /**
+   * Makes sure that earlier releases refuse the data path, before it gets its first message with a header.
+   *
+   * @returns a pending publish that is refused if that cannot be stored
+   */
+  private noteHeaders({ topic }: TopicPartition, { command }: PendingPublish): PendingPublish | undefined {
+    if (this.headersAreNoted || topic.ephemeral) return undefined;
+    try {
+      this.parts.metadata.noteHeaders();
+      this.headersAreNoted = true;
+      return undefined;
+    } catch (error) {
+      this.appended = 0;
+      return new PendingPublish({ failure: error as Error, fsync: false, syncFailure: undefined }, command);
+    }
   }
 
   /**

@@ -108,3 +108,32 @@ test("a batch of messages with headers is one commit, in its order", async () =>
     ["3", "three"],
   ]);
 });
+
+test("earlier releases refuse a data path from its first message with a header on, and open it until then", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  const version = () => started.broker.metadata.formatVersion;
+  await publish(started, "t", "plain", NO_BYTES);
+  await publish(started, "passing#ephemeral", "with a header", header());
+  expect(version()).toBe(2);
+  await publish(started, "t", "with a header", header(), 60_000);
+  expect(version()).toBe(3);
+  await server.restart();
+  expect(version()).toBe(3);
+});
+
+test("a message with a header is refused if it cannot be stored that there are such", async () => {
+  await using server = WithHttp.start();
+  const { started } = server;
+  const { metadata } = started.broker;
+  const { noteHeaders } = metadata;
+  metadata.noteHeaders = () => {
+    throw new Error("the disk is full");
+  };
+  for (const deferMs of [0, 60_000]) expect(publish(started, "t", "body", header(), deferMs)).rejects.toThrow("the disk is full");
+  await publish(started, "t", "plain", NO_BYTES);
+  metadata.noteHeaders = noteHeaders;
+  await publish(started, "t", "body", header());
+  expect((await logOf(server, "t")).map(({ body }) => body)).toEqual(["plain", "body"]);
+  expect(metadata.formatVersion).toBe(3);
+});

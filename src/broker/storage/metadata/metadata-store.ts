@@ -9,7 +9,7 @@ import type { Retention } from "../log/retention.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
 import { RunRecord } from "./run-record.ts";
-import { createTables, FORMAT_VERSION, formatVersion } from "./schema.ts";
+import { createTables, FORMAT_VERSION, formatVersion, PARTITIONS_FORMAT, raiseFormat } from "./schema.ts";
 import { explain } from "./store-errors.ts";
 import { SyncedProgress } from "./synced-progress.ts";
 import { TopicNumbers } from "./topic-numbers.ts";
@@ -340,6 +340,11 @@ export class MetadataStore {
   /** Releases that only know an older format refuse the data path. */
   get formatVersion(): number {
     return formatVersion(this.database);
+  }
+
+  /** Records that there are messages with headers: an earlier release would send them to consumers as they are. */
+  noteHeaders(): void {
+    if (this.formatVersion < PARTITIONS_FORMAT) this.change(() => raiseFormat(this.database, PARTITIONS_FORMAT), true);
   }
 
   /** How many rows were written: the store is unchanged as long as this is. */

@@ -7,12 +7,12 @@ import { RUN_TABLES } from "./run-record.ts";
  *
  * 2: ids of topics and channels are random and need 53 bits. Deferred entries and keys have them. An earlier release has room
  * for 32 bits there.
- * 3: topics have settings, and some have several partitions. A data path has this format from the first of them on.
+ * 3: topics have settings, some have several partitions, and messages have headers. A data path has this format from the first of these on.
  */
 export const FORMAT_VERSION = 3;
 /** The format of a data path with nothing that needs a newer one. */
 const PLAIN_FORMAT = 2;
-/** The format of a data path with settings of topics. */
+/** The format of a data path with settings of topics, or with messages that have headers. */
 export const PARTITIONS_FORMAT = 3;
 
 /** Records that something in the data path needs a format. */
