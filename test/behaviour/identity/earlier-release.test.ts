@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { systemClock } from "../../../src/base/clock.ts";
 import { checkDataPath } from "../../../src/broker/check/check.ts";
+import { encodeHeader, NO_BYTES } from "../../../src/frame/header.ts";
 import { idPrefix } from "../../../src/frame/id.ts";
 import { defaultOptions, expectNothing, messages } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";
@@ -103,6 +104,31 @@ test("what an earlier release had in its journal, its buckets and its rows is th
   expect(bodiesIn(again, "again")).toEqual(["new 1", "new 2"]);
   expect(again.registry.topic("orders").channel("c").deferredCount).toBe(2);
   expect(data.log.matching(/WARNING|ERROR/)).toHaveLength(1);
+});
+
+test("a topic of an earlier release gets partitions, messages with headers and a channel with an order, and loses nothing", async () => {
+  await using data = DataPath.ofFormat1();
+  const broker = data.open({ nodeId: 3 }, DUE);
+  const topic = broker.registry.topicWith("orders", 3);
+  topic.channel("c").changeSettings({ order: "partition" });
+  const header = encodeHeader({ traceId: 0n, key: Buffer.from("k"), tag: NO_BYTES, text: Buffer.from("{}") });
+  for (const partition of topic.partitions) {
+    await broker.publishing.publish(partition, "", Buffer.from(`with a header ${partition.index}`), 0, undefined, header);
+  }
+  await data.close();
+  const again = data.open({ nodeId: 4 }, DUE);
+  again.registry.topic("orders").channel("c").changeSettings({ order: "partition" });
+  const consumer = await data.consumer("orders", "c", 10);
+  const found: string[] = [];
+  while (found.length < 9) {
+    const { id, text } = await consumer.message();
+    found.push(text);
+    consumer.command(`FIN ${id}`);
+  }
+  const before = ["deferred publish", "journal", "n1 requeued", "n1 waits", "n2 waits", "n2 waits too"];
+  expect(found.toSorted()).toEqual([...before, "with a header 0", "with a header 1", "with a header 2"]);
+  await expectNothing(consumer);
+  expect(data.log.matching(/ERROR: (?!.*E_FIN_FAILED FIN 0000000000000000)/)).toBeEmpty();
 });
 
 test("a check of a data path of an earlier release says what a start would do", async () => {
