@@ -8,6 +8,8 @@ export class Identity {
   topologyRegion = "";
   topologyZone = "";
   outputBufferSizeBytes = 16 * 1024;
+  /** FIN, REQ and TOUCH may say which delivery they mean (commands/delivery-token.ts). */
+  deliveryTokens = false;
   /** The client understands headers in message frames, as Youzan's do. */
   extendSupport = false;
 

@@ -7,6 +7,7 @@ import type { ChannelPartition } from "../../topics/channel/channel-partition.ts
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import { type ConsumingClient, STATE_CLOSING, STATE_SUBSCRIBED } from "./client.ts";
 import type { Command } from "./command.ts";
+import { isCurrentDelivery } from "./delivery-token.ts";
 
 const LF = 0x0a;
 const SPACE = 0x20;
@@ -14,7 +15,10 @@ const SPACE = 0x20;
 const FIN_ID_OFFSET = 4;
 export const FIN_LINE_BYTES = FIN_ID_OFFSET + MESSAGE_ID_BYTES + 1;
 
-/** `FIN id\n`: the consumer is done with the message. https://nsq.io/clients/tcp_protocol_spec.html#fin */
+/**
+ * `FIN id [attempts]\n`: the consumer is done with the message. The attempts are a delivery token.
+ * https://nsq.io/clients/tcp_protocol_spec.html#fin
+ */
 export const FIN: Command = {
   execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
     const refused = checkMessageCommand(client, "FIN", line, 2);
@@ -22,7 +26,8 @@ export const FIN: Command = {
     const at = line.start(1);
     const partition = partitionAt(client.channel as Channel, line.buffer, at);
     const sequence = sequenceAt(partition, line.buffer, at);
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.finish(client, sequence);
+    const isCurrent = sequence >= 0 && isCurrentDelivery(client, line, 2, partition, sequence);
+    const failure = isCurrent ? partition.finish(client, sequence) : NOT_IN_FLIGHT;
     if (failure !== undefined) return messageFailed("FIN", line.buffer, at, failure);
     client.finishCount++;
     return undefined;

@@ -28,6 +28,8 @@ const DEFAULTS = {
   idempotency: false,
   /** Nor this: the order that the client wants of its channel (docs/order.md). Empty: any. */
   channel_order: "",
+  /** Nor this: FIN, REQ and TOUCH may say which delivery they mean. */
+  delivery_tokens: false,
   /** Not nsqd's: the client publishes with headers, in NSQ's form of the protocol (docs/youzan.md). */
   message_headers: false,
 };
@@ -98,6 +100,7 @@ function apply(client: IdentifyingClient, fields: Fields, isYouzan: boolean): Pr
   identity.userAgent = fields.user_agent;
   identity.locate(fields.topology_region ?? "", fields.topology_zone ?? "");
   client.publisher.negotiateKeys(fields.idempotency);
+  identity.deliveryTokens = fields.delivery_tokens;
   client.publisher.makesTopics = fields.message_headers;
 
   const heartbeat = fields.heartbeat_interval;
@@ -197,6 +200,7 @@ function describe(
     // nsqd does not have these, so only a client that asks for them is told.
     ...youzan,
     ...(fields.channel_order === "" ? {} : { channel_order: fields.channel_order }),
+    ...(fields.delivery_tokens ? { delivery_tokens: true } : {}),
     ...(fields.idempotency ? { idempotency: client.publisher.idempotent } : {}),
     ...(fields.message_headers ? { message_headers: true } : {}),
   });

@@ -4,9 +4,13 @@ import type { Channel } from "../../topics/channel/channel.ts";
 import { NOT_IN_FLIGHT } from "../../topics/channel/in-flight.ts";
 import type { ConsumingClient } from "./client.ts";
 import type { Command } from "./command.ts";
+import { isCurrentDelivery } from "./delivery-token.ts";
 import { checkMessageCommand, messageFailed, partitionAt, sequenceAt } from "./fin.ts";
 
-/** `REQ id ms\n`: the message is delivered again after a delay. https://nsq.io/clients/tcp_protocol_spec.html#req */
+/**
+ * `REQ id ms [attempts]\n`: the message is delivered again after a delay. The attempts are a delivery token.
+ * https://nsq.io/clients/tcp_protocol_spec.html#req
+ */
 export const REQ: Command = {
   execute(client: ConsumingClient, line: Line): ProtocolError | undefined {
     const refused = checkMessageCommand(client, "REQ", line, 3);
@@ -16,7 +20,8 @@ export const REQ: Command = {
     const at = line.start(1);
     const partition = partitionAt(client.channel as Channel, line.buffer, at);
     const sequence = sequenceAt(partition, line.buffer, at);
-    const failure = sequence < 0 ? NOT_IN_FLIGHT : partition.requeue(client, sequence, requeueDelay(client, delayMs));
+    const isCurrent = sequence >= 0 && isCurrentDelivery(client, line, 3, partition, sequence);
+    const failure = isCurrent ? partition.requeue(client, sequence, requeueDelay(client, delayMs)) : NOT_IN_FLIGHT;
     if (failure !== undefined) return messageFailed("REQ", line.buffer, at, failure);
     client.requeueCount++;
     return undefined;

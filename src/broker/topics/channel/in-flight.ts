@@ -167,6 +167,11 @@ export class InFlight {
     return this.has(sequence) && this.slotOf(sequence).state !== DONE;
   }
 
+  /** How often it was delivered; 0: it is not here. */
+  attemptsOf(sequence: number): number {
+    return this.has(sequence) ? this.slotOf(sequence).attempts : 0;
+  }
+
   private has(sequence: number): boolean {
     return this.window.has(sequence) || this.detached.has(sequence) || this.leftAt(sequence) !== undefined;
   }

@@ -8,6 +8,7 @@ import type { ChannelPartition } from "../../../topics/channel/channel-partition
 import { messageStatus } from "../../../topics/inspect/message-status.ts";
 import type { CommandClient, ConsumingClient } from "../client.ts";
 import type { Command, CommandResult } from "../command.ts";
+import { isCurrentDelivery } from "../delivery-token.ts";
 import { checkMessageState, FIN } from "../fin.ts";
 import { REQ, requeueDelay } from "../req.ts";
 import { TOUCH } from "../touch.ts";
@@ -18,11 +19,11 @@ const UNKNOWN = "Message ID not in flight";
 /** The message that a line names. One object serves all lines. */
 const named: { partition: ChannelPartition | undefined; sequence: number } = { partition: undefined, sequence: 0 };
 
-/** `FIN id\n` with an id of 16 bytes. */
+/** `FIN id [attempts]\n` with an id of 16 bytes. */
 export const YOUZAN_FIN: Command = {
   execute(client: CommandClient, line: Line): CommandResult {
     if (!client.hasRawIds) return FIN.execute(client, line);
-    const refused = checkMessageState(client, "FIN") ?? findMessage(client, line);
+    const refused = checkMessageState(client, "FIN") ?? findMessage(client, line, 2);
     if (refused !== undefined) return refused;
     const { partition, sequence } = named;
     if (partition?.finish(client, sequence) !== undefined || partition === undefined) {
@@ -34,11 +35,11 @@ export const YOUZAN_FIN: Command = {
   },
 };
 
-/** `REQ id ms\n` with an id of 16 bytes. */
+/** `REQ id ms [attempts]\n` with an id of 16 bytes. */
 export const YOUZAN_REQ: Command = {
   execute(client: CommandClient, line: Line): CommandResult {
     if (!client.hasRawIds) return REQ.execute(client, line);
-    const refused = checkMessageState(client, "REQ") ?? (line.words < 3 ? INVALID_ID : findMessage(client, line));
+    const refused = checkMessageState(client, "REQ") ?? (line.words < 3 ? INVALID_ID : findMessage(client, line, 3));
     if (refused !== undefined) return refused;
     const delayMs = line.decimal(2);
     if (Number.isNaN(delayMs)) return fatal("E_INVALID", `REQ could not parse timeout ${line.text(1)}, ${line.text(2)}`);
@@ -52,11 +53,11 @@ export const YOUZAN_REQ: Command = {
   },
 };
 
-/** `TOUCH id\n` with an id of 16 bytes. */
+/** `TOUCH id [attempts]\n` with an id of 16 bytes. */
 export const YOUZAN_TOUCH: Command = {
   execute(client: CommandClient, line: Line): CommandResult {
     if (!client.hasRawIds) return TOUCH.execute(client, line);
-    const refused = checkMessageState(client, "TOUCH") ?? findMessage(client, line);
+    const refused = checkMessageState(client, "TOUCH") ?? findMessage(client, line, 2);
     if (refused !== undefined) return refused;
     const { partition, sequence } = named;
     if (partition?.touch(client, sequence, client.msgTimeoutMs) !== undefined || partition === undefined) {
@@ -67,18 +68,22 @@ export const YOUZAN_TOUCH: Command = {
   },
 };
 
-/** Finds the message whose id is in a line. Only the first half of the id tells which it is. */
-function findMessage({ channel }: ConsumingClient, line: Line): ProtocolError | undefined {
+/**
+ * Finds the message whose id is in a line. Only the first half of the id tells which it is.
+ *
+ * @param token word of the line with the delivery token. One of an earlier delivery is as if there were no such message
+ */
+function findMessage(client: ConsumingClient, line: Line, token: number): ProtocolError | undefined {
   if (line.length(1) !== MESSAGE_ID_BYTES) return INVALID_ID;
   const index = partitionInId(line.buffer, line.start(1));
   if (index < 0) return INVALID_ID;
   const sequence = sequenceInId(line.buffer, line.start(1));
   named.partition = undefined;
   if (sequence < 0) return undefined;
-  for (const part of (channel as Channel).partitions) {
+  for (const part of (client.channel as Channel).partitions) {
     if (part.partition.index !== index) continue;
-    named.partition = part;
     named.sequence = expandSequence(sequence % SEQUENCE_SPAN, part.nearSequence);
+    named.partition = isCurrentDelivery(client, line, token, part, named.sequence) ? part : undefined;
   }
   return undefined;
 }
