@@ -42,6 +42,7 @@ import { TraceSettings } from "./storage/metadata/trace-settings.ts";
 import { buildServerTls } from "./tls-options.ts";
 import { Checkpointer } from "./topics/checkpointer.ts";
 import { DeadLetterDesk } from "./topics/dead-letter-desk.ts";
+import { DeferredControl } from "./topics/deferred-control.ts";
 import { Locality } from "./topics/locality.ts";
 import { MessageControl } from "./topics/message-control.ts";
 import { Publishing } from "./topics/publishing.ts";
@@ -158,6 +159,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const publishing = new Publishing({ turn, registry, keys, acks, scratch, metadata });
     deadLetterDesk.publishing = publishing;
     const messageControl = new MessageControl({ deferred, publishing, turn });
+    const deferredControl = new DeferredControl({ deferred, messageControl, publishing, checkpointer });
     const httpConnections = new ConnectionLimit({ options, rateLimitedLog, descriptors, clientDescriptors, turn });
     const rates = new RateSampler(registry);
     const health = new Health({ lock, freeSpace, checkpointer, groupSync, readFailures });
@@ -189,7 +191,7 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
       ...{ options, logger, rateLimitedLog, tls, authority, locality, turn, chunks, scratch },
       ...{ descriptors, clientDescriptors, openFiles: disk },
       ...{ metadata, metadataBackup, recovery, recycler, journal, freeSpace, readFailures, checkpointer, deferred, registry, keys },
-      ...{ groupSync, acks, publishing, messageControl, health, rates, httpConnections, lock, damage, notes },
+      ...{ groupSync, acks, publishing, messageControl, deferredControl, health, rates, httpConnections, lock, damage, notes },
       ...{ tracer, tracing, traceFiles, traceSearch, otlp },
     };
   } catch (error) {

@@ -1,6 +1,7 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
 import { type LogPosition, messageOfId, parseLogPosition, resolveLogPosition } from "../topics/inspect/log-position.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
@@ -76,6 +77,19 @@ export function partitionToPublish(call: HttpCall, topic: Topic, key: Uint8Array
 /** The partition that a call for one of them is about: the first, unless the argument `partition` names one. @throws as partitionArgument() */
 export function onePartition(call: HttpCall, topic: Topic): TopicPartition {
   return partitionArgument(call, topic) ?? topic.partitions[0];
+}
+
+/** What a channel has of the partition that the argument `partition` names; of all without one. @throws as partitionArgument() */
+export function partsArgument(call: HttpCall, channel: Channel): readonly ChannelPartition[] {
+  const partition = partitionArgument(call, channel.topic);
+  return partition === undefined ? channel.partitions : [channel.partIn(partition)];
+}
+
+/** An existing channel, for a call that is about all its partitions. @throws as existingChannel(), and if there is no such partition */
+export function wholeChannel(call: HttpCall): Channel {
+  const channel = existingChannel(call);
+  partitionArgument(call, channel.topic);
+  return channel;
 }
 
 /** A place in the log of one partition. */

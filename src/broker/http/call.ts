@@ -8,6 +8,7 @@ import type { ReportedConnection } from "../metrics/stats.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { DeferredStore } from "../storage/deferred/deferred-store.ts";
 import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import type { DeferredControl } from "../topics/deferred-control.ts";
 import type { MessageControl } from "../topics/message-control.ts";
 import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
@@ -34,6 +35,7 @@ export interface BrokerApi extends MetricsSource {
   readonly registry: MetricsSource["registry"] & ApiRegistry;
   readonly publishing: Publishing;
   readonly messageControl: MessageControl;
+  readonly deferredControl: DeferredControl;
   /** The answers to /metrics. */
   readonly scrapes: Scrapes;
   readonly deferred: DeferredStore;
@@ -79,6 +81,8 @@ interface ApiDrain {
 
 /** The broker's time. */
 interface ApiTurn {
+  /** The broker's time at this moment, ms. */
+  readonly currentMs: number;
   /** What the wall clock says at a moment of the broker's time, ms. */
   toWall(atMs: number): number;
 }

@@ -1,6 +1,7 @@
 import { empty, json, Refusal } from "../../http/server/reply.ts";
-import { SettingsError, type SettingsJson } from "../topics/channel/channel-settings.ts";
-import { existingChannel } from "./arguments.ts";
+import type { SettingsJson } from "../topics/channel/channel-settings.ts";
+import { SettingsError } from "../topics/channel/settings-error.ts";
+import { existingChannel, wholeChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 
 /** The settings of a channel that a call's arguments name. @throws Refusal 400 */
@@ -32,7 +33,7 @@ export function withSettings<T>(work: () => T): T {
  * `false` are partition and none.
  */
 export function setChannelOrder(call: HttpCall): Response {
-  const channel = existingChannel(call);
+  const channel = wholeChannel(call);
   const given = call.query.get("order");
   if (given === undefined) throw new Refusal(400, "MISSING_ARG_ORDER");
   const order = given === "true" ? "partition" : given === "false" ? "none" : given;
@@ -43,7 +44,7 @@ export function setChannelOrder(call: HttpCall): Response {
 /** GET /channel/settings?topic=&channel=: how a channel delivers its messages. */
 export function getChannelSettings(call: HttpCall): Response {
   const { topic, name, settings } = existingChannel(call);
-  const { order, filter, maxAttempts, deadLetterTopic } = settings;
+  const { order, filter, maxAttempts, deadLetterTopic, limits } = settings;
   return json({
     topic_name: topic.name,
     channel_name: name,
@@ -51,6 +52,10 @@ export function getChannelSettings(call: HttpCall): Response {
     filter: filter?.toJson() ?? null,
     max_attempts: maxAttempts,
     dead_letter_topic: deadLetterTopic,
+    skip: limits.skips,
+    client_limits: limits.ready.list,
+    rate_limit: limits.messagesPerSecond,
+    rate_limit_kb: limits.kilobytesPerSecond,
   });
 }
 

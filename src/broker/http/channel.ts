@@ -1,6 +1,6 @@
 import { empty } from "../../http/server/reply.ts";
 import { ChannelSettings } from "../topics/channel/channel-settings.ts";
-import { channelNotFound, existingChannel, positionsArgument, topicAndChannel } from "./arguments.ts";
+import { channelNotFound, existingChannel, partitionArgument, partsArgument, positionsArgument, topicAndChannel } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { settingsArguments, withSettings } from "./channel-settings.ts";
 
@@ -11,6 +11,7 @@ import { settingsArguments, withSettings } from "./channel-settings.ts";
  */
 export function createChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
+  partitionArgument(call, topic);
   const starts = call.query.get("start") === undefined ? [] : positionsArgument(call, topic, "start");
   const changes = settingsArguments(call);
   withSettings(() => (topic.channels.get(channelName)?.settings ?? ChannelSettings.DEFAULT).with(changes));
@@ -22,24 +23,28 @@ export function createChannel(call: HttpCall): Response {
 /** POST /channel/delete?topic=&channel=: deletes a channel with its messages, and closes its consumers' connections. */
 export function deleteChannel(call: HttpCall): Response {
   const { topic, channelName } = topicAndChannel(call);
+  partitionArgument(call, topic);
   if (!topic.deleteChannel(channelName)) throw channelNotFound();
   return empty();
 }
 
-/** POST /channel/empty?topic=&channel=: drops all messages of a channel, also those in flight. */
+/** POST /channel/empty?topic=&channel=[&partition=]: drops all messages of a channel, also those in flight. */
 export function emptyChannel(call: HttpCall): Response {
-  existingChannel(call).empty();
+  const channel = existingChannel(call);
+  channel.empty(partsArgument(call, channel));
   return empty();
 }
 
-/** POST /channel/pause?topic=&channel=: consumers of a channel get no messages until it is unpaused. */
+/** POST /channel/pause?topic=&channel=[&partition=]: consumers of a channel get no messages until it is unpaused. */
 export function pauseChannel(call: HttpCall): Response {
-  existingChannel(call).pause();
+  const channel = existingChannel(call);
+  channel.pause(partsArgument(call, channel));
   return empty();
 }
 
-/** POST /channel/unpause?topic=&channel= */
+/** POST /channel/unpause?topic=&channel=[&partition=] */
 export function unpauseChannel(call: HttpCall): Response {
-  existingChannel(call).unpause();
+  const channel = existingChannel(call);
+  channel.unpause(partsArgument(call, channel));
   return empty();
 }

@@ -4,8 +4,10 @@ import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/s
 import { copyMessages, finishMessages, moveMessages, requeueMessages } from "./bulk.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
+import { limitClients, limitRate, skipChannel, unskipChannel } from "./channel-limits.ts";
 import { changeChannelSettings, getChannelSettings, setChannelOrder } from "./channel-settings.ts";
 import { getConfig, putConfig } from "./config.ts";
+import { emptyDeferred, requeueDeferred } from "./deferred.ts";
 import { drain, drainProgress } from "./drain.ts";
 import { info, ping, ready } from "./info.ts";
 import { finishMessage, requeueMessage } from "./message.ts";
@@ -83,6 +85,12 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/setoffset", post(setOffset)],
   ["/channel/setorder", post(setChannelOrder)],
   ["/channel/settings", new Map([...get(getChannelSettings), ...post(changeChannelSettings)])],
+  ["/channel/skip", post(skipChannel)],
+  ["/channel/unskip", post(unskipChannel)],
+  ["/channel/setclientlimit", post(limitClients)],
+  ["/channel/ratelimit", post(limitRate)],
+  ["/channel/emptydelayed", post(emptyDeferred)],
+  ["/channel/requeuedelayed", post(requeueDeferred)],
   // Not nsqd's either: the end of a broker's service (docs/operations.md).
   ["/drain", new Map([...get(drainProgress), ...post(drain)])],
   ["/config/:opt", new Map([...get(getConfig), ...put(putConfig)])],

@@ -3,7 +3,7 @@ import { writeId } from "../../frame/id.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { SettingsJson } from "../topics/channel/channel-settings.ts";
 
-/** What /stats shows of a channel that chooses its messages, beside what it shows of every channel. */
+/** What /stats shows of a channel that chooses its messages or has limits, beside what it shows of every channel. */
 export interface DeliveryStats extends SettingsJson {
   /** Messages that wait for others of their key or partition, as far as the channel has looked ahead. They are part of the depth. */
   blocked_count: number;
@@ -15,9 +15,10 @@ export interface DeliveryStats extends SettingsJson {
   most_tried?: { id: string; attempts: number };
 }
 
-/** @returns undefined for a channel that delivers its messages as they come */
+/** @returns undefined for a channel that delivers its messages as they come, as fast as consumers take them */
 export function readDelivery(channel: Channel): DeliveryStats | undefined {
-  if (!channel.settings.isSelective && !channel.partitions.some(({ delivery }) => delivery.selective !== undefined)) return undefined;
+  const { isSelective, limits } = channel.settings;
+  if (!isSelective && !limits.any && !channel.partitions.some(({ delivery }) => delivery.selective !== undefined)) return undefined;
   const { blockedCount, filteredCount, deadLetterCount } = channel;
   const stats: DeliveryStats = {
     ...channel.settings.toJson(),

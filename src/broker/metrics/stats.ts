@@ -36,6 +36,8 @@ export interface ReportedConnection {
   readonly remoteAddress: string;
   readonly state: number;
   readonly readyCount: number;
+  /** The most that its channel lets it have; Infinity: no limit. */
+  readonly readyLimit: number;
   readonly inFlightCount: number;
   readonly messageCount: number;
   readonly finishCount: number;
@@ -116,6 +118,8 @@ export interface ClientStats {
   remote_address: string;
   state: number;
   ready_count: number;
+  /** The most that ready_count can be. Left out for a client without a limit; nsqd has no such key. */
+  limited_rdy?: number;
   in_flight_count: number;
   message_count: number;
   finish_count: number;
@@ -313,6 +317,7 @@ export function readClient(connection: ReportedConnection, { topicName, withErro
     remote_address: connection.remoteAddress,
     state: connection.state,
     ready_count: connection.readyCount,
+    ...(Number.isFinite(connection.readyLimit) ? { limited_rdy: connection.readyLimit } : {}),
     in_flight_count: connection.inFlightCount,
     message_count: connection.messageCount,
     finish_count: connection.finishCount,

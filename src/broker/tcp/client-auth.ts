@@ -3,7 +3,7 @@ import { goQuote } from "../../base/go/quote.ts";
 import type { Logger, LogSubject } from "../../base/logger.ts";
 import { fatal, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
-import type { Authority, ClientFacts } from "../auth/authority.ts";
+import type { Authority } from "../auth/authority.ts";
 import type { Permissions } from "../auth/permissions.ts";
 import { type CommandResult, WAIT } from "./commands/command.ts";
 
@@ -11,8 +11,10 @@ import { type CommandResult, WAIT } from "./commands/command.ts";
 export interface AuthenticatedClient extends LogSubject {
   /** `ip:port` */
   readonly remoteAddress: string;
-  /** What auth servers are told about it, beside its secret. */
-  readonly facts: Omit<ClientFacts, "secret">;
+  /** Its address without the port. */
+  readonly remoteIp: string;
+  /** Undefined: it does not use TLS. */
+  readonly tls: { readonly commonName: string } | undefined;
   respond(frame: Buffer): void;
   /** The answer for which a command waits is there: the command is to be run again. */
   onAuthAnswer(): void;
@@ -119,7 +121,9 @@ export class ClientAuth {
       }
       this.client.onAuthAnswer();
     };
-    this.services.authority.ask({ ...this.client.facts, secret: this.secret }, question.signal).then(onAnswer, onAnswer);
+    const { remoteIp, tls } = this.client;
+    const facts = { remoteIp, tls: tls !== undefined, commonName: tls?.commonName ?? "", secret: this.secret };
+    this.services.authority.ask(facts, question.signal).then(onAnswer, onAnswer);
     return WAIT;
   }
 

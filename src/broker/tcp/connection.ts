@@ -5,14 +5,14 @@ import { isAboutPublish, type ProtocolError } from "../../frame/error.ts";
 import { encodeFrame, FRAME_TYPE_ERROR, FRAME_TYPE_RESPONSE } from "../../frame/frame.ts";
 import type { ClientConnection } from "../../net/client-listener.ts";
 import type { PendingPublish } from "../acks/pending-publish.ts";
-import type { ClientFacts } from "../auth/authority.ts";
 import type { BrokerOptions } from "../options.ts";
 import type { Chunk } from "../storage/log/chunk.ts";
 import type { TopicLog } from "../storage/log/topic-log.ts";
 import { tlsRequirement } from "../tls-options.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { ConsumerWishes } from "../topics/channel/consumer.ts";
-import { TraceName } from "../trace/trace-name.ts";
+import type { ReadyLimits } from "../topics/channel/ready-limits.ts";
+import type { TraceName } from "../trace/trace-name.ts";
 import { type AuthenticatedClient, ClientAuth } from "./client-auth.ts";
 import { ClientDeadlines, type TimedClient } from "./client-deadlines.ts";
 import type { ClientServices } from "./client-services.ts";
@@ -57,6 +57,9 @@ export class Connection
   readonly connectTimeMs = Date.now();
 
   readyCount = 0;
+  /** What it asked for by RDY, and the most that its channel lets it have of that. */
+  private askedReady = 0;
+  readyLimit = Number.POSITIVE_INFINITY;
   inFlightCount = 0;
   messageCount = 0;
   finishCount = 0;
@@ -86,8 +89,7 @@ export class Connection
   private readonly outbox: Outbox;
   private readonly framing: MessageFraming;
   private readonly acks: PendingAcks;
-  private readonly remoteIp: string;
-  private ownTraceName: TraceName | undefined;
+  readonly remoteIp: string;
 
   deadlineMs = 0;
   deadlineIndex = -1;
@@ -119,11 +121,8 @@ export class Connection
     this.planCheck();
   }
 
-  /** What traces call the client, by what it has said of itself until it is first traced. */
   get traceName(): TraceName {
-    const { clientId, hostname } = this.identity;
-    this.ownTraceName ??= new TraceName(`${clientId} on ${hostname} (${this.remoteAddress})`);
-    return this.ownTraceName;
+    return this.identity.traceName(this.remoteAddress);
   }
 
   get logFields(): LogFields {
@@ -307,12 +306,6 @@ export class Connection
 
   // ---- what commands ask for
 
-  /** What auth servers are told about the client. */
-  get facts(): Omit<ClientFacts, "secret"> {
-    const { tls } = this;
-    return { remoteIp: this.remoteIp, tls: tls !== undefined, commonName: tls?.commonName ?? "" };
-  }
-
   speakYouzan(): void {
     this.decoder.speaksYouzan = this.acks.isYouzan = true;
   }
@@ -327,8 +320,14 @@ export class Connection
   }
 
   setReady(count: number): void {
-    this.readyCount = this.services.publishing.isDraining ? 0 : count;
+    this.askedReady = count;
+    this.readyCount = this.services.publishing.isDraining ? 0 : Math.min(count, this.readyLimit);
     this.channel?.markDirty();
+  }
+
+  limitReady(limits: ReadyLimits): void {
+    this.readyLimit = limits.of(this.remoteAddress, this.identity.clientId);
+    this.setReady(this.askedReady);
   }
 
   restartHeartbeat(): void {

@@ -1,4 +1,5 @@
 import { IN_ZONE, type Locality } from "../topics/locality.ts";
+import { TraceName } from "../trace/trace-name.ts";
 
 /** What a client has said of itself by IDENTIFY. What its channel asks for each delivery is on the connection itself. */
 export class Identity {
@@ -15,6 +16,7 @@ export class Identity {
 
   /** IN_ZONE, IN_REGION or ELSEWHERE (locality.ts). */
   nearness: number;
+  private ownTraceName: TraceName | undefined;
 
   /**
    * @param host what it is called as long as it has said nothing
@@ -27,6 +29,12 @@ export class Identity {
   ) {
     this.clientId = this.hostname = host;
     this.nearness = locality?.nearness("", "") ?? IN_ZONE;
+  }
+
+  /** What traces call the client, by what it has said of itself until it is first traced. */
+  traceName(remoteAddress: string): TraceName {
+    this.ownTraceName ??= new TraceName(`${this.clientId} on ${this.hostname} (${remoteAddress})`);
+    return this.ownTraceName;
   }
 
   /** Whether it matters to the broker where the client is. */

@@ -118,10 +118,32 @@ export class MessageControl {
     delayMs: number,
     moved: (attempts: number) => void,
   ): Promise<void> {
-    const found = await this.search(channel, sequence);
+    await this.requeueStoredOne(channel, await this.search(channel, sequence), delayMs, moved, false);
+  }
+
+  /**
+   * Gives a message another due time that a scan of the deferred store has just found there.
+   *
+   * @param by who asks for it, for a trace
+   * @throws OperatorError; PublishError if the deferred store could not be written; UnreadableFile
+   */
+  async requeueFound(channel: ChannelPartition, found: StoredMessage, delayMs: number, by?: TraceName): Promise<void> {
+    const moved = (attempts: number) => channel.inFlight.trace?.requeued(by, found.sequence, attempts, delayMs, DETAIL_OPERATOR);
+    await this.requeueStoredOne(channel, found, delayMs, moved, true);
+  }
+
+  /** @param isFresh a scan has just found it */
+  private async requeueStoredOne(
+    channel: ChannelPartition,
+    found: StoredMessage,
+    delayMs: number,
+    moved: (attempts: number) => void,
+    isFresh: boolean,
+  ): Promise<void> {
+    const { sequence } = found;
     const frame = channel.deferrals.frameOf(found);
     await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
-      if (!this.parts.deferred.withdraw(found, true)) return false;
+      if (!this.parts.deferred.withdraw(found, true, isFresh)) return false;
       channel.deferAgain(message);
       moved(found.attempts);
       return true;

@@ -42,6 +42,12 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/channel/empty", ["topic", "channel"]],
   ["POST", "/channel/pause", ["topic", "channel"]],
   ["POST", "/channel/unpause", ["topic", "channel"]],
+  ["POST", "/channel/skip", ["topic", "channel", "partition"]],
+  ["POST", "/channel/unskip", ["topic", "channel"]],
+  ["POST", "/channel/setclientlimit", ["topic", "channel", "ready", "client_prefix"]],
+  ["POST", "/channel/ratelimit", ["topic", "channel", "ratekilobytes", "ratemessages"]],
+  ["POST", "/channel/emptydelayed", ["topic", "channel", "partition"]],
+  ["POST", "/channel/requeuedelayed", ["topic", "channel", "offset"]],
   ["GET", "/config/log_level", []],
   // Only values that change nothing for the rest of the run.
   ["PUT", "/config/log_level", []],
@@ -90,6 +96,8 @@ function value(random: Random, name: string): string {
   if (name === "topic") return encodeURIComponent(topicName(random));
   if (name === "channel") return encodeURIComponent(channelName(random));
   if (name === "defer") return encodeURIComponent(numberText(random, 0, 5_000));
+  if (name === "partition") return encodeURIComponent(numberText(random, 0, 1));
+  if (name === "ready" || name === "offset" || name.startsWith("rate")) return encodeURIComponent(numberText(random, 0, 5_000));
   if (name === "format") return random.pick(["json", "text", "xml"]);
   return random.pick(["true", "false", "1", "0", "maybe"]);
 }

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { recordAt } from "../../../src/broker/storage/log/records.ts";
-import { ChannelSettings, SettingsError } from "../../../src/broker/topics/channel/channel-settings.ts";
+import { ChannelSettings } from "../../../src/broker/topics/channel/channel-settings.ts";
 import { FilterError, HeaderFilter } from "../../../src/broker/topics/channel/selective/header-filter.ts";
+import { SettingsError } from "../../../src/broker/topics/channel/settings-error.ts";
 import { bodyAt, HeaderReader } from "../../../src/frame/header.ts";
 import { writeRecord } from "../../../src/frame/layout.ts";
 import { headerOf } from "./support/keyed-consumer.ts";

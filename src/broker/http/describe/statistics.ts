@@ -16,6 +16,7 @@ import type { LatencyStats } from "../../latency/percentiles.ts";
 import type { LatencyFigures, RateFigures } from "../../metrics/figures.ts";
 import type { PartitionChannelStats, PartitionStats } from "../../metrics/partition-stats.ts";
 import type { ChannelStats, ClientStats, MemoryStats, PublishedCount, TopicStats } from "../../metrics/stats.ts";
+import { LIMIT_SETTINGS } from "./limits.ts";
 
 // The JSON of GET /stats.
 
@@ -53,6 +54,7 @@ const CLIENT = objectOf<ClientStats>(
     remote_address: STRING,
     state: INTEGER,
     ready_count: COUNT,
+    limited_rdy: optional({ ...COUNT, description: "The most that `ready_count` can be, by `/channel/setclientlimit`" }),
     in_flight_count: COUNT,
     message_count: COUNT,
     finish_count: COUNT,
@@ -102,12 +104,16 @@ const CHANNEL = objectOf<ChannelStats>(
         filter: optional({ type: "object" }),
         max_attempts: optional(COUNT),
         dead_letter_topic: optional(STRING),
+        skip: optional(LIMIT_SETTINGS.skip),
+        client_limits: optional(LIMIT_SETTINGS.client_limits),
+        rate_limit: optional(LIMIT_SETTINGS.rate_limit),
+        rate_limit_kb: optional(LIMIT_SETTINGS.rate_limit_kb),
         blocked_count: COUNT,
         filtered_count: COUNT,
         dead_letter_count: COUNT,
         most_tried: optional(object({ id: STRING, attempts: COUNT })),
       }),
-      description: "Of a channel that chooses its messages (docs/order.md)",
+      description: "Of a channel that chooses its messages, or is held back (docs/order.md)",
     }),
     ...FIGURES,
     backlog_bytes: optional(COUNT),

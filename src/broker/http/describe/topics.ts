@@ -1,6 +1,7 @@
 import { jsonAnswer, NO_BODY, needs, type OperationGroup, takes } from "../../../http/openapi/operation.ts";
 import { BOOLEAN, COUNT, INTEGER, listOf, object, oneOf, optional, orNull, STRING } from "../../../http/openapi/schema.ts";
 import { MAX_PARTITIONS } from "../../storage/metadata/partition-name.ts";
+import { LIMIT_SETTINGS, LIMITS } from "./limits.ts";
 import {
   CHANNEL,
   CHANNEL_ARGUMENTS,
@@ -30,6 +31,7 @@ const SETTINGS = jsonAnswer(
       filter: orNull({ type: "object" }),
       max_attempts: { ...COUNT, description: "0: without end" },
       dead_letter_topic: STRING,
+      ...LIMIT_SETTINGS,
     },
     { title: "ChannelSettings" },
   ),
@@ -87,6 +89,13 @@ const PREVIEWED = jsonAnswer(
 const NOT_MOVED = {
   404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "PARTITION_NOT_FOUND"],
   503: ["TOPIC_NOT_OPEN", "NOT_SAVED", "NOT_STORED", "TOO_MANY_REQUESTS", "FILE_UNREADABLE"],
+};
+
+/** The errors of a call for an existing channel that may name a partition. */
+const NO_PART = {
+  ...NO_CHANNEL,
+  400: [...CHANNEL_ARGUMENTS, "INVALID_ARG_PARTITION"],
+  404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "PARTITION_NOT_FOUND"],
 };
 
 const TRACE_STORE = object(
@@ -252,9 +261,14 @@ export const CHANNELS: OperationGroup = {
     "POST /channel/setorder": {
       summary: "Set what a channel delivers one after the other",
       details: "In force for a partition once none of its messages is in flight (docs/order.md).",
-      parameters: [TOPIC, CHANNEL, takes("order", "key, partition or none; Youzan's true and false are partition and none", STRING, "key")],
+      parameters: [
+        TOPIC,
+        CHANNEL,
+        takes("order", "key, partition or none; Youzan's true and false are partition and none", STRING, "key"),
+        PARTITION,
+      ],
       answer: NO_BODY,
-      errors: { ...NO_CHANNEL, 400: [...CHANNEL_ARGUMENTS, "MISSING_ARG_ORDER", "INVALID_ARG_ORDER"] },
+      errors: { ...NO_PART, 400: [...NO_PART[400], "MISSING_ARG_ORDER", "INVALID_ARG_ORDER"] },
     },
     "GET /channel/settings": {
       summary: "How a channel delivers its messages",
@@ -269,28 +283,29 @@ export const CHANNELS: OperationGroup = {
       answer: SETTINGS,
       errors: { ...NO_CHANNEL, 400: [...CHANNEL_ARGUMENTS, ...SETTINGS_ERRORS] },
     },
+    ...LIMITS,
     "POST /channel/delete": {
       summary: "Delete a channel with its messages",
-      details: "The connections of its consumers are closed.",
-      parameters: [TOPIC, CHANNEL],
+      details: "In all partitions of the topic. The connections of its consumers are closed.",
+      parameters: [TOPIC, CHANNEL, PARTITION],
       answer: NO_BODY,
-      errors: NO_CHANNEL,
+      errors: NO_PART,
     },
     "POST /channel/empty": {
       summary: "Drop all messages of a channel",
       details: "Those in flight, too.",
-      parameters: [TOPIC, CHANNEL],
+      parameters: [TOPIC, CHANNEL, PARTITION],
       answer: NO_BODY,
-      errors: NO_CHANNEL,
+      errors: NO_PART,
     },
     "POST /channel/pause": {
       summary: "Pause a channel",
       details: "Its consumers get no messages until it is unpaused.",
-      parameters: [TOPIC, CHANNEL],
+      parameters: [TOPIC, CHANNEL, PARTITION],
       answer: NO_BODY,
-      errors: NO_CHANNEL,
+      errors: NO_PART,
     },
-    "POST /channel/unpause": { summary: "Unpause a channel", parameters: [TOPIC, CHANNEL], answer: NO_BODY, errors: NO_CHANNEL },
+    "POST /channel/unpause": { summary: "Unpause a channel", parameters: [TOPIC, CHANNEL, PARTITION], answer: NO_BODY, errors: NO_PART },
     "GET /channel/seek": {
       summary: "What moving a channel to a position would change",
       parameters: [TOPIC, CHANNEL, needs("to", "The position", POSITION, "ago:10m"), PARTITION],

@@ -373,9 +373,14 @@ export class Bucket {
     return end;
   }
 
-  /** Whether an entry is done. Reads all status records of the bucket. @throws UnreadableFile */
-  isDone(number: number): boolean {
-    return contains(this.status.readAll().done, number);
+  /**
+   * Whether an entry is done.
+   *
+   * @param isFresh a scan has just found that it was not, and it is not loaded. Otherwise all status records of the bucket are read
+   * @throws UnreadableFile
+   */
+  isDone(number: number, isFresh = false): boolean {
+    return isFresh ? this.doneUnloaded.has(number) : contains(this.status.readAll().done, number);
   }
 
   /** All entries are in memory or done: drops what only scans need. */

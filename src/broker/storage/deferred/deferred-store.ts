@@ -266,15 +266,15 @@ export class DeferredStore {
     this.loader.reload(message);
   }
 
-  /** finish() for a message that is not due yet. @returns whether it had an entry: the message may be due by now */
-  withdraw(message: StoredMessage, replaced = false): boolean {
+  /** finish() for a message that is not due yet. @param isFresh as for Bucket.isDone() @returns whether it had an entry: it may be due by now */
+  withdraw(message: StoredMessage, replaced = false, isFresh = false): boolean {
     const inMemory = this.loader.withdraw(message.number);
     if (inMemory !== undefined) {
       this.finish(inMemory, replaced);
       return true;
     }
     const { bucket, offset, number } = message;
-    if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, message) || bucket.isDone(number))
+    if (bucket === undefined || !this.hasEntryAt(bucket, offset) || bucket.hasLoaded(offset, message) || bucket.isDone(number, isFresh))
       return false;
     this.finish(message, replaced);
     return true;

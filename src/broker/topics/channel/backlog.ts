@@ -99,12 +99,12 @@ export class Backlog {
     this.signals.markUnsaved();
   }
 
-  /** Skips the `count` messages that come next. @returns whether there were any */
-  dropOldest(count: number): boolean {
+  /** Skips the `count` messages that come next. @param detail why, for a trace @returns whether there were any */
+  dropOldest(count: number, detail = DETAIL_TOO_MANY): boolean {
     const { window } = this.inFlight;
     const to = Math.min(this.source.released, window.cursor + count);
     if (to <= window.cursor) return false;
-    this.inFlight.trace?.discarded(window.cursor, to - window.cursor, DETAIL_TOO_MANY);
+    this.inFlight.trace?.discarded(window.cursor, to - window.cursor, detail);
     this.skip(window.cursor, to);
     this.advance();
     return true;

@@ -16,8 +16,10 @@ import { InFlight } from "./in-flight.ts";
 import { boundLag } from "./lag-bound.ts";
 import { LatencyRecorder } from "./latency-recorder.ts";
 import { encodeProgress, type Progress } from "./progress.ts";
+import { RateWait } from "./rate-wait.ts";
 import { Delivery } from "./selective/delivery.ts";
 import type { ChannelSignals } from "./signals.ts";
+import { skipAll } from "./skipping.ts";
 import { Window } from "./window.ts";
 
 /**
@@ -50,6 +52,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   readonly backlog: Backlog;
   readonly delivery: Delivery;
   readonly meter: ChannelMeter;
+  private readonly rateWait: RateWait;
   /** `topic.released` less the messages that entered the channel since the broker started. */
   private messageCountBase: number;
 
@@ -78,6 +81,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     const window = new Window(floor, measured);
     this.meter = new ChannelMeter(window, parts.turn, measured ? new LatencyRecorder(window, parts, who) : undefined);
     this.inFlight = new InFlight(window, parts.turn);
+    this.rateWait = new RateWait(this, parts.turn);
     this.deferrals = new Deferrals({ id, persistent: this.persistent, log, who }, parts, this.inFlight, this);
     this.backlog = new Backlog(partition, this.inFlight, this.deferrals, this, position);
     const { backlog, inFlight, meter } = this;
@@ -138,9 +142,9 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     this.meter.recorder?.addTo(sketch);
   }
 
-  /** No deadline of a message is earlier, ms. */
+  /** expire() has nothing to do earlier, ms. */
   get nextDeadlineMs(): number {
-    return this.inFlight.nextDeadlineMs;
+    return Math.min(this.inFlight.nextDeadlineMs, this.rateWait.resumeAtMs);
   }
 
   /** A sequence near all messages in flight: expandSequence() completes the 40 bits of an id with it. */
@@ -318,17 +322,14 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
     if (this.deleted) return;
     const { deliveredCount } = this.meter;
     const { delivery } = this;
-    if (this.paused) delivery.dispatcher.endRetries();
+    if (this.channel.settings.limits.skips) skipAll(this);
+    else if (this.paused || !this.rateWait.admits(nowMs)) delivery.dispatcher.endRetries();
     else if (!delivery.isExchangeDue || delivery.exchange()) delivery.dispatcher.dispatch(nowMs);
+    this.rateWait.endDispatch(nowMs);
     this.deferrals.endRetry();
-    if (this.channel.partitions.length > 1) this.noteIfStarved(this.meter.deliveredCount > deliveredCount);
+    if (this.channel.partitions.length > 1) this.channel.noteIfStarved(this, this.meter.deliveredCount > deliveredCount);
     // Afterwards: what consumers take at once does not wait, and --mem-queue-size=0 is no reason to drop it.
     if (!this.persistent) boundLag(this, this.parts.options.memQueueSize);
-  }
-
-  private noteIfStarved(wasServed: boolean): void {
-    if (this.isStarved || this.paused || this.consumers.length === 0 || this.depth === 0) return;
-    this.channel.noteStarved(this, wasServed);
   }
 
   /** dispatch() has thrown: it is tried again later. */
@@ -338,6 +339,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
 
   /** Has the messages delivered again that timed out, or whose short delay is over. */
   expire(nowMs: number): void {
+    this.rateWait.resumeIfDue(nowMs);
     if (nowMs < this.inFlight.nextDeadlineMs) return;
     this.timeoutCount += this.inFlight.expire(nowMs);
     this.markProgress();

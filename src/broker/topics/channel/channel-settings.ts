@@ -1,5 +1,7 @@
 import { isValidName } from "../../../frame/names.ts";
+import { ChannelLimits, type LimitsJson } from "./channel-limits.ts";
 import { FilterError, HeaderFilter } from "./selective/header-filter.ts";
+import { SettingsError } from "./settings-error.ts";
 
 /** What is delivered one after the other: the messages of a key, all of a partition, or none. */
 export type Order = "none" | "key" | "partition";
@@ -17,21 +19,8 @@ export function isStricter(order: Order, other: Order): boolean {
   return ORDERS.indexOf(order) > ORDERS.indexOf(other);
 }
 
-/** Settings that cannot be used. The message says which and why. */
-export class SettingsError extends Error {
-  override name = "SettingsError";
-
-  /** @param setting its name in JSON */
-  constructor(
-    readonly setting: string,
-    why: string,
-  ) {
-    super(`${setting}: ${why}`);
-  }
-}
-
 /** How a channel delivers, in JSON. What is left out is as by default. */
-export interface SettingsJson {
+export interface SettingsJson extends LimitsJson {
   order?: string;
   filter?: unknown;
   max_attempts?: number;
@@ -39,8 +28,8 @@ export interface SettingsJson {
 }
 
 /**
- * How a channel delivers its messages. A channel with the default settings delivers all of them as they come; any other setting has it
- * choose them (selective/selective-dispatcher.ts).
+ * How a channel delivers its messages. A channel with the default settings delivers all of them as they come. Limits hold it back; any
+ * other setting has it choose them (selective/selective-dispatcher.ts).
  */
 export class ChannelSettings {
   static readonly DEFAULT = new ChannelSettings();
@@ -53,6 +42,7 @@ export class ChannelSettings {
     readonly maxAttempts = 0,
     /** Empty if there is no `maxAttempts`. */
     readonly deadLetterTopic = "",
+    readonly limits = ChannelLimits.NONE,
   ) {}
 
   /** @throws SettingsError */
@@ -69,7 +59,7 @@ export class ChannelSettings {
     // Either alone would lose messages, or do nothing.
     if (max_attempts > 0 && dead_letter_topic === "") throw new SettingsError("dead_letter_topic", "max_attempts needs one");
     if (max_attempts === 0 && dead_letter_topic !== "") throw new SettingsError("max_attempts", "dead_letter_topic needs it");
-    return new ChannelSettings(order, parseFilter(filter), max_attempts, dead_letter_topic);
+    return new ChannelSettings(order, parseFilter(filter), max_attempts, dead_letter_topic, ChannelLimits.fromJson(json as LimitsJson));
   }
 
   /** @throws SettingsError if no toJson() can have made the text */
@@ -96,7 +86,7 @@ export class ChannelSettings {
       json.max_attempts = this.maxAttempts;
       json.dead_letter_topic = this.deadLetterTopic;
     }
-    return json;
+    return { ...json, ...this.limits.toJson() };
   }
 
   encode(): string {

@@ -5,8 +5,11 @@ import type { Topic } from "../topic.ts";
 import type { TopicPartition } from "../topic-partition.ts";
 import type { TopicParts } from "../topic-parts.ts";
 import type { ChannelPartition } from "./channel-partition.ts";
-import { ChannelSettings, isStricter, SettingsError, type SettingsJson } from "./channel-settings.ts";
+import { ChannelSettings, isStricter, type SettingsJson } from "./channel-settings.ts";
 import type { Consumer } from "./consumer.ts";
+import { RateLimit } from "./rate-limit.ts";
+import { SettingsError } from "./settings-error.ts";
+import { skipAll } from "./skipping.ts";
 
 /**
  * A group of consumers that share a topic's messages. What it has of each partition of the topic is apart (channel-partition.ts);
@@ -23,6 +26,8 @@ export class Channel {
   readonly partitions: ChannelPartition[] = [];
   /** Index of the consumer that is served first next time, by whichever partition. */
   turn = 0;
+  /** How fast it delivers at most; undefined: there is no limit. */
+  rate: RateLimit | undefined;
   /** Where in `partitions` the last message was that a consumer named. */
   private named = 0;
   /** Partitions with messages that no consumer has taken, those first that have waited longest. */
@@ -193,6 +198,7 @@ export class Channel {
     }
     const order = consumer.wishes?.order;
     if (order !== undefined && (this.consumers.length === 0 || isStricter(order, this.settings.order))) this.changeSettings({ order });
+    consumer.limitReady?.(this.settings.limits.ready);
     this.consumers.push(consumer);
     for (const partition of this.partitions) partition.addConsumer(consumer);
     return undefined;
@@ -222,12 +228,13 @@ export class Channel {
   }
 
   /**
-   * A partition was dispatched, and has messages left that no consumer takes now. What a consumer finishes of one partition makes room
+   * A partition was dispatched, and may have messages left that no consumer takes now. What a consumer finishes of one partition makes room
    * for another, so those that wait are dispatched then: the one that has waited longest first.
    *
    * @param wasServed consumers took some of its messages
    */
-  noteStarved(part: ChannelPartition, wasServed: boolean): void {
+  noteIfStarved(part: ChannelPartition, wasServed: boolean): void {
+    if (part.isStarved || part.paused || this.consumers.length === 0 || part.depth === 0) return;
     part.isStarved = true;
     (wasServed ? this.served : this.starved).push(part);
   }
@@ -249,14 +256,14 @@ export class Channel {
 
   // ---- calls of operators
 
-  /** @throws OperatorError NOT_STORED; the channel is as before then */
-  pause(): void {
-    this.setPaused(true);
+  /** @param parts of which partitions @throws OperatorError NOT_STORED; the channel is as before then */
+  pause(parts: readonly ChannelPartition[] = this.partitions): void {
+    this.setPaused(parts, true);
   }
 
-  /** @throws OperatorError NOT_STORED; the channel is as before then */
-  unpause(): void {
-    this.setPaused(false);
+  /** @param parts of which partitions @throws OperatorError NOT_STORED; the channel is as before then */
+  unpause(parts: readonly ChannelPartition[] = this.partitions): void {
+    this.setPaused(parts, false);
   }
 
   /** How it delivers its messages. */
@@ -270,32 +277,50 @@ export class Channel {
    * @throws SettingsError; what the settings' store throws. The channel is as before then
    */
   changeSettings(changes: SettingsJson): void {
-    const settings = this.ownSettings.with(changes);
+    const before = this.ownSettings;
+    const settings = before.with(changes);
     if (settings.deadLetterTopic === this.topic.name) throw new SettingsError("dead_letter_topic", "it must be another topic");
-    if (settings.encode() === this.ownSettings.encode()) return;
+    if (settings.encode() === before.encode()) return;
     if (this.persistent) this.parts.settingsStore?.saveChannelSettings(this.topic.name, this.name, settings.encode());
+    const { rate } = this;
     this.restoreSettings(settings);
+    // What it has saved up stays as it was if the rate did.
+    if (isSameRate(settings, before)) this.rate = rate;
+    if (settings.limits.skips) for (const part of this.partitions) skipAll(part);
   }
 
   /** Applies what the settings' store says, and to partitions that were added since. */
   restoreSettings(settings: ChannelSettings): void {
     this.ownSettings = settings;
+    const { limits } = settings;
+    const { messagesPerSecond, kilobytesPerSecond } = limits;
+    this.rate = limits.hasRate ? new RateLimit(messagesPerSecond, kilobytesPerSecond, this.parts.turn.currentMs) : undefined;
+    for (const consumer of this.consumers) consumer.limitReady?.(limits.ready);
     for (const { delivery } of this.partitions) delivery.apply(settings);
   }
 
-  private setPaused(paused: boolean): void {
-    this.parts.checkpointer.storeChannels(this.partitions, () => ({ paused }));
-    for (const partition of this.partitions) partition.setPaused(paused);
+  private setPaused(parts: readonly ChannelPartition[], paused: boolean): void {
+    this.parts.checkpointer.storeChannels(parts, () => ({ paused }));
+    for (const part of parts) part.setPaused(paused);
   }
 
-  /** Drops all messages, those in flight and deferred included. @throws OperatorError NOT_STORED; the channel is as before then */
-  empty(): void {
-    this.parts.checkpointer.storeChannels(this.partitions, (partition) => partition.emptied());
-    for (const partition of this.partitions) partition.empty();
+  /**
+   * Drops all messages, those in flight and deferred included.
+   *
+   * @param parts of which partitions
+   * @throws OperatorError NOT_STORED; the channel is as before then
+   */
+  empty(parts: readonly ChannelPartition[] = this.partitions): void {
+    this.parts.checkpointer.storeChannels(parts, (part) => part.emptied());
+    for (const part of parts) part.empty();
   }
 }
 
 function wake(part: ChannelPartition): void {
   part.isStarved = false;
   part.markDirty();
+}
+
+function isSameRate({ limits: a }: ChannelSettings, { limits: b }: ChannelSettings): boolean {
+  return a.messagesPerSecond === b.messagesPerSecond && a.kilobytesPerSecond === b.kilobytesPerSecond;
 }

@@ -2,6 +2,7 @@ import type { Chunk } from "../../storage/log/chunk.ts";
 import type { TopicLog } from "../../storage/log/topic-log.ts";
 import type { TraceName } from "../../trace/trace-name.ts";
 import type { Order } from "./channel-settings.ts";
+import type { ReadyLimits } from "./ready-limits.ts";
 import type { HeaderFilter } from "./selective/header-filter.ts";
 
 /** What a client wants of its channel. */
@@ -44,6 +45,9 @@ export interface Consumer {
    * @param position of the record in the log; 0 if it is not known
    */
   sendAgain(log: TopicLog, buffer: Buffer, from: number, to: number, attempts: number, position: number): void;
+
+  /** Bounds how many messages it has in flight, whatever it asked for. */
+  limitReady?(limits: ReadyLimits): void;
 
   /** Closes the connection after everything was sent that is waiting to be. Called when the channel is deleted. */
   closeGracefully(): void;

@@ -10,6 +10,7 @@ import type { ChannelDispatcher } from "./channel-dispatcher.ts";
 import type { ChannelMeter } from "./channel-meter.ts";
 import type { Consumer } from "./consumer.ts";
 import type { InFlight } from "./in-flight.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import type { ChannelSignals } from "./signals.ts";
 
 /** Consumers that share the messages of several partitions. */
@@ -18,6 +19,8 @@ export interface ConsumerGroup {
   readonly consumers: readonly Consumer[];
   /** Index of the consumer that is served first next time. */
   turn: number;
+  /** How fast they get messages at most; undefined: there is no limit. */
+  readonly rate?: RateLimit | undefined;
 }
 
 /** How many redeliveries a turn may make. Each may read from the disk, and others wait meanwhile. */
@@ -110,7 +113,8 @@ export class Dispatcher implements ChannelDispatcher {
     this.redeliveriesLeft = REDELIVERIES_PER_TURN;
     for (;;) {
       this.advance();
-      const available = this.readyCount + this.freshCount;
+      const waiting = this.readyCount + this.freshCount;
+      const available = group.rate === undefined ? waiting : Math.min(waiting, group.rate.available);
       if (available === 0) return;
       let takers = 0;
       let nearest = ELSEWHERE;
@@ -129,7 +133,7 @@ export class Dispatcher implements ChannelDispatcher {
       group.turn = first + 1;
       for (let i = 0; i < count; i++) {
         const consumer = consumers[(first + i) % count];
-        const want = consumer.nearness > nearest || !this.serves(consumer) ? 0 : Math.min(consumer.capacity, share);
+        const want = consumer.nearness > nearest || !this.serves(consumer) ? 0 : Math.min(consumer.capacity, share, available - delivered);
         if (want > 0) delivered += this.serve(consumer, want, nowMs);
       }
       this.deliveredBy[nearest] += delivered;
@@ -225,6 +229,7 @@ export class Dispatcher implements ChannelDispatcher {
     inFlight.addRun(count, deadlineMs);
     this.meter.onDeliver(chunk.view, chunk.start, from, inFlight.window.cursor - count, count);
     if (inFlight.trace !== undefined) inFlight.trace.delivered(consumer.traceName, inFlight.window.cursor - count, count, 1);
+    this.group.rate?.spend(count, inFlight.window.runEnd - from);
     consumer.sendRun(this.log, chunk, from, inFlight.window.runEnd, count);
     return count;
   }
@@ -245,6 +250,7 @@ export class Dispatcher implements ChannelDispatcher {
       inFlight.addRun(1, deadlineMs);
       this.meter.onDeliver(chunk.view, chunk.start, from, sequence, 1);
       inFlight.trace?.delivered(consumer.traceName, sequence, 1, 1);
+      this.group.rate?.spend(1, window.runEnd - from);
       consumer.sendRun(this.log, chunk, from, window.runEnd, 1);
     }
     return 1;
@@ -279,6 +285,7 @@ export class Dispatcher implements ChannelDispatcher {
       const frame = scratch.reserve(stored.frameBytes);
       deferred.readFrame(stored, frame, 0);
       inFlight.ready.shift();
+      this.group.rate?.spend(1, stored.frameBytes);
       consumer.sendAgain(log, frame, 0, stored.frameBytes, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs), 0);
       return;
     }
@@ -288,6 +295,7 @@ export class Dispatcher implements ChannelDispatcher {
     if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const to = at + 4 + chunk.view.getUint32(at);
+      this.group.rate?.spend(1, to - at);
       consumer.sendAgain(log, chunk.buffer, at, to, inFlight.redeliver(sequence, consumer, nowMs, deadlineMs), position);
     } else {
       // It is damaged on the disk, and cannot be delivered.

@@ -110,6 +110,31 @@ async function findIn(deferred: DeferredStore, bucket: Bucket, isIt: (entry: Sto
   return undefined;
 }
 
+/**
+ * The messages that a channel has in the deferred store, without the deferred publishes that it will get. Files are read in slices, and
+ * others are served in between. What happens meanwhile may make it leave some out, or give some twice.
+ *
+ * @throws UnreadableFile if a bucket cannot be read
+ */
+export async function* storedMessages(deferred: DeferredStore, channel: ChannelPartition): AsyncGenerator<StoredMessage[]> {
+  const isIts = (entry: StoredEntry) => entry.channelId === channel.id && deferred.target.wanted(entry);
+  yield deferred.findInMemory(isIts);
+  for (const bucket of deferred.unloadedBuckets) {
+    bucket.checkRecovered();
+    for (let offset = bucket.movedTo; offset < bucket.toldTo && deferred.hasEntryAt(bucket, offset); ) {
+      const found: StoredMessage[] = [];
+      const end = bucket.scan(offset, Math.min(SLICE_BYTES, bucket.toldTo - offset), (entry) => {
+        if (isIts(entry) && !bucket.hasLoaded(entry.offset, entry) && !deferred.target.underWay(entry))
+          found.push(StoredMessage.fromScan(entry, bucket));
+      });
+      if (found.length > 0) yield found;
+      if (end === offset) break;
+      offset = end;
+      await new Promise(setImmediate);
+    }
+  }
+}
+
 /** Whether an entry is of a message that the channel has or will get. */
 function belongs(deferred: DeferredStore, channel: ChannelPartition, entry: StoredEntry): boolean {
   if (!deferred.target.wanted(entry)) return false;

@@ -65,7 +65,7 @@ export class SelectiveDispatcher extends Dispatcher {
     this.againLeft = REDELIVERIES_PER_TURN;
     let admitLeft = ADMITTED_PER_TURN;
     for (;;) {
-      const wanted = this.countTakers();
+      const wanted = Math.min(this.countTakers(), this.mostNow);
       if (wanted === 0) return;
       if (this.groups.any) this.sortReady();
       if (this.serveAll(nowMs) > 0) continue;
@@ -94,6 +94,11 @@ export class SelectiveDispatcher extends Dispatcher {
       wanted += consumer.capacity;
     }
     return wanted;
+  }
+
+  /** How many messages the channel's rate lets pass now. */
+  private get mostNow(): number {
+    return this.group.rate?.available ?? Number.POSITIVE_INFINITY;
   }
 
   // ---- who takes what
@@ -150,12 +155,13 @@ export class SelectiveDispatcher extends Dispatcher {
     const share = Math.ceil(Math.max(1, this.inFlight.waitingCount) / Math.max(1, this.takers));
     const first = group.turn % count;
     group.turn = first + 1;
+    const most = this.mostNow;
     let delivered = 0;
     for (let i = 0; i < count; i++) {
       const index = (first + i) % count;
       const consumer = consumers[index];
       if (consumer.nearness > this.nearest || !this.serves(consumer)) continue;
-      const given = this.give(consumer, groups.groupAt(index), Math.min(consumer.capacity, share), nowMs);
+      const given = this.give(consumer, groups.groupAt(index), Math.min(consumer.capacity, share, most - delivered), nowMs);
       this.deliveredBy[consumer.nearness] += given;
       delivered += given;
     }
@@ -249,6 +255,7 @@ export class SelectiveDispatcher extends Dispatcher {
     inFlight.addRun(count, deadlineMs);
     this.meter.onDeliver(view, start, from, sequence, count);
     if (inFlight.trace !== undefined) inFlight.trace.delivered(consumer.traceName, sequence, count, 1);
+    this.group.rate?.spend(count, at - from);
     consumer.sendRun(log, chunk, from, at, count);
     return count;
   }
@@ -268,6 +275,7 @@ export class SelectiveDispatcher extends Dispatcher {
     const { inFlight } = this;
     const attempts = inFlight.redeliver(sequence, consumer, nowMs, nowMs + consumer.msgTimeoutMs);
     if (attempts > (this.mostTried?.attempts ?? 1)) this.worst = sequence;
+    this.group.rate?.spend(1, found.to - found.from);
     consumer.sendAgain(this.log, found.buffer, found.from, found.to, attempts, found.position);
     return 1;
   }
