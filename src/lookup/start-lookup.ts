@@ -5,6 +5,7 @@ import { BrokerListener } from "./broker-listener.ts";
 import { startHttp } from "./http/server.ts";
 import { Lookup } from "./lookup.ts";
 import type { LookupOptions } from "./options.ts";
+import type { RegistryClock } from "./registry.ts";
 
 /** A running lookup server. */
 export interface LookupServer {
@@ -21,8 +22,14 @@ export interface LookupServer {
  * @param descriptors of the process, which a broker may share
  * @throws StartError if it cannot listen on an address; then nothing is left open
  */
-export function startLookup(options: LookupOptions, logger: Logger, flagPrefix = "", descriptors = ownDescriptors()): LookupServer {
-  const lookup = new Lookup(options, logger, descriptors, flagPrefix);
+export function startLookup(
+  options: LookupOptions,
+  logger: Logger,
+  flagPrefix = "",
+  descriptors = ownDescriptors(),
+  clock?: RegistryClock,
+): LookupServer {
+  const lookup = new Lookup(options, logger, descriptors, flagPrefix, clock);
   const brokers = new BrokerListener(lookup);
   lookup.tcpPort = brokers.port;
   let http: HttpServer;

@@ -31,7 +31,7 @@ async function depths(broker: Running, topic: string): Promise<Record<number, nu
 }
 
 test("a producer finds the partition of each key, and a consumer all partitions, at two brokers", async () => {
-  await using lookup = new InProcessLookup({ broadcastAddress: "127.0.0.1" });
+  await using lookup = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });
   const { tcpPort, httpPort } = lookup.server;
   await using one = await startBroker(1, tcpPort);
   await using two = await startBroker(2, tcpPort);
@@ -54,7 +54,7 @@ test("a producer finds the partition of each key, and a consumer all partitions,
 });
 
 test("a broker of NSQ beside ours is read by its consumers without partitions", async () => {
-  await using lookup = new InProcessLookup({ broadcastAddress: "127.0.0.1" });
+  await using lookup = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });
   await using ours = await startBroker(1, lookup.server.tcpPort);
   const nsqd = await lookup.client();
   await nsqd.identify(identityOf("127.0.0.1", { tcp_port: 9 }));
@@ -69,7 +69,7 @@ test("a broker of NSQ beside ours is read by its consumers without partitions", 
 describeUnless(missing("nsqlookupd"))("a broker that registers at ours and at Go's lookup server", () => {
   test("tells partitions to ours alone, and the topic and its channels to both", async () => {
     expect(findNsqlookupd()).toBeDefined();
-    await using lookup = new InProcessLookup({ broadcastAddress: "127.0.0.1" });
+    await using lookup = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });
     const theirs = await startLookupServer("nsqlookupd", ["--broadcast-address=127.0.0.1"]);
     await using broker = await startBroker(1, lookup.server.tcpPort, theirs.tcpPort);
     const plain = async (): Promise<[channels: string[], ports: number[]]> => {

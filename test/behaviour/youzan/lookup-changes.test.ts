@@ -2,64 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { InProcessLookup } from "../../lookup/support/in-process.ts";
 import { identityOf } from "../../lookup/support/lookup-client.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
-import { type Server, startServer, until } from "../../support/server.ts";
+import { until } from "../../support/server.ts";
+import { Cluster, type Places } from "./support/cluster.ts";
 
 // Topics that are made and changed at a lookup server, at real brokers. Texts and statuses are those of the transcripts of Youzan's, unless
 // the test says what theirs was.
-
-const BARE = { headers: { Accept: "application/vnd.nsq; version=1.0" } };
-
-interface Places {
-  meta: { partition_num: number; ordered: boolean };
-  channels: string[];
-  partitions: Record<string, { tcp_port: number; http_port: number }>;
-}
-
-class Cluster implements AsyncDisposable {
-  readonly lookup = new InProcessLookup({ broadcastAddress: "127.0.0.1" });
-  brokers: Server[] = [];
-
-  static async start(count: number): Promise<Cluster> {
-    const cluster = new Cluster();
-    for (let id = 1; id <= count; id++) cluster.brokers.push(await cluster.startBroker(id));
-    await cluster.untilBrokers(count);
-    return cluster;
-  }
-
-  startBroker(id: number, dataPath?: string, args: string[] = []): Promise<Server> {
-    const flags = [`--lookupd-tcp-address=127.0.0.1:${this.lookup.server.tcpPort}`, "--broadcast-address=127.0.0.1", `--node-id=${id}`];
-    return startServer({ args: [...flags, ...args], ...(dataPath !== undefined && { dataPath }) });
-  }
-
-  untilBrokers(count: number): Promise<void> {
-    return until(`${count} brokers are registered`, async () => {
-      const { producers } = (await this.lookup.get("/nodes")) as { producers: object[] };
-      return producers.length === count;
-    });
-  }
-
-  async post(target: string): Promise<string> {
-    const response = await fetch(`http://127.0.0.1:${this.lookup.server.httpPort}${target}`, { method: "POST", ...BARE });
-    return `${response.status} ${await response.text()}`.trimEnd();
-  }
-
-  async places(topic: string, more = "access=w&metainfo=true"): Promise<Places> {
-    const response = await fetch(`http://127.0.0.1:${this.lookup.server.httpPort}/lookup?topic=${topic}&${more}`, BARE);
-    return (await response.json()) as Places;
-  }
-
-  /** How many partitions of a topic each broker has, as the lookup server tells it. */
-  async counts(topic: string): Promise<number[]> {
-    const { partitions } = await this.places(topic);
-    const ports = Object.values(partitions).map(({ tcp_port }) => tcp_port);
-    return this.brokers.map(({ tcpPort }) => ports.filter((port) => port === tcpPort).length);
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    for (const broker of this.brokers) await broker.stop();
-    await this.lookup[Symbol.asyncDispose]();
-  }
-}
 
 describe("topics at two brokers", () => {
   let cluster: Cluster;
@@ -231,7 +178,7 @@ test("a broker that is away keeps its partitions, and they are only made again w
 });
 
 test("without brokers that make partitions no topic is made", async () => {
-  await using lookup = new InProcessLookup();
+  await using lookup = InProcessLookup.settled();
   const client = await lookup.client();
   await client.identify(identityOf("nsqd"));
   const url = `http://127.0.0.1:${lookup.server.httpPort}/topic/create?topic=t&partition_num=1`;
@@ -242,7 +189,7 @@ test("without brokers that make partitions no topic is made", async () => {
 });
 
 test("a broker that fails is named with its reason", async () => {
-  await using lookup = new InProcessLookup();
+  await using lookup = InProcessLookup.settled();
   using broken = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => Response.json({ message: "PUB_FAILED" }, { status: 503 }) });
   const client = await lookup.client();
   const port = broken.port ?? 0;
@@ -253,7 +200,7 @@ test("a broker that fails is named with its reason", async () => {
 });
 
 test("the answer waits for the brokers to register what they made", async () => {
-  await using lookup = new InProcessLookup();
+  await using lookup = InProcessLookup.settled();
   const called = Promise.withResolvers<string>();
   using slow = Bun.serve({
     port: 0,

@@ -18,7 +18,7 @@ const WRITERS = 50;
 
 /** Two brokers, their lookup server, and a topic. */
 class Site implements AsyncDisposable {
-  readonly lookup = new InProcessLookup({ broadcastAddress: "127.0.0.1" });
+  readonly lookup = InProcessLookup.settled({ broadcastAddress: "127.0.0.1" });
   readonly client = new YouzanLookup(`127.0.0.1:${this.lookup.server.httpPort}`);
   readonly brokers: Server[] = [];
   private readonly folder = mkdtempSync(join(tmpdir(), "bunsq-flow-"));

@@ -1,6 +1,8 @@
+import { DescriptorBudget, descriptorLimit } from "../../../src/base/descriptor-budget.ts";
 import { parseFlags } from "../../../src/cli/flags.ts";
 import { lookupFlags } from "../../../src/cli/lookup-flags.ts";
 import type { LookupOptions } from "../../../src/lookup/options.ts";
+import type { RegistryClock } from "../../../src/lookup/registry.ts";
 import { type LookupServer, startLookup } from "../../../src/lookup/start-lookup.ts";
 import { MemoryLogger } from "../../support/in-process.ts";
 import { type Identity, identityOf, LookupClient } from "./lookup-client.ts";
@@ -17,8 +19,16 @@ export class InProcessLookup implements AsyncDisposable {
   readonly server: LookupServer;
   private readonly clients: LookupClient[] = [];
 
-  constructor(changes: Partial<LookupOptions> = {}) {
-    this.server = startLookup(lookupOptions(changes), this.log);
+  constructor(changes: Partial<LookupOptions> = {}, clock?: RegistryClock) {
+    this.server = startLookup(lookupOptions(changes), this.log, "", new DescriptorBudget(descriptorLimit()), clock);
+  }
+
+  /** One that all brokers have had time to register at, so that it makes topics at once. */
+  static settled(changes: Partial<LookupOptions> = {}): InProcessLookup {
+    let readings = 0;
+    // It reads the clock first when it starts.
+    const monotonicMs = () => performance.now() - (readings++ === 0 ? 60_000 : 0);
+    return new InProcessLookup(changes, { monotonicMs, wallMs: () => Date.now() });
   }
 
   async client(magic?: string): Promise<LookupClient> {

@@ -5,7 +5,7 @@ import type { RegisteredNode } from "../../registered-node.ts";
 import type { TopicRegistration } from "../../registration.ts";
 import type { LookupCall } from "../call.ts";
 import { type BrokerCall, callBrokers } from "./brokers.ts";
-import { untilRegistered } from "./registered.ts";
+import { untilKnown, untilRegistered } from "./registered.ts";
 import { checkReplicas, isSet, noNode, partitionCount, storageCalls } from "./topic-arguments.ts";
 import { settingsOf } from "./whereabouts.ts";
 
@@ -27,6 +27,7 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
     FLAGS.filter((flag) => call.query.get(flag) !== undefined).map((flag) => [flag, `${isSet(call, flag)}`]),
   );
   const storage = storageCalls(call, name);
+  await untilKnown(call, name, count);
   const topic = existing(call, name);
   if (topic !== undefined) {
     const { partitions, ordered } = settingsOf(topic);
@@ -46,6 +47,7 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
 export async function expandPartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   const count = partitionCount(call);
+  await untilKnown(call, name, count);
   const topic = existing(call, name);
   if (topic === undefined) throw new Refusal(404, "topic is not created");
   const { partitions } = settingsOf(topic);
