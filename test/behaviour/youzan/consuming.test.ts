@@ -80,3 +80,17 @@ test("frames have version, header, offset and size for those who want them", asy
   await producer.call("PUB ext", "noext2");
   await player.section(advanced);
 });
+
+test("a topic that gets headers later has its consumers understand them from then on", async () => {
+  await using started = InProcess.start();
+  makeTopic(started.broker, "plain", { extended: false });
+  await started.publish("plain", ...Array.from({ length: 17 }, () => "x"));
+  const topic = started.broker.registry.topic("plain");
+  topic.channel("ch", ({ log }) => log.next);
+  const producer = await started.client();
+  await producer.call("PUB_TRACE plain", traced(0x99n, "detail"));
+  for (const body of ["p1", "p2", "mark1", "mark2"]) await producer.call("PUB plain", body);
+  makeTopic(started.broker, "plain", { extended: true });
+  const player = new Player(started, { shift: 1n, differences: [], identities: { "with extend": { extend_support: true } } });
+  for (const section of readTranscript("a8")) await player.section(section);
+});

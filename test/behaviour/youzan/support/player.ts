@@ -1,6 +1,7 @@
 import { expect } from "bun:test";
 import type { InProcess } from "../../../support/in-process.ts";
 import type { RawClient } from "../../../support/raw-client.ts";
+import type { SteppedClock } from "../../../support/stepped-clock.ts";
 import { type FrameParts, frameText, shiftId } from "./frame-text.ts";
 import type { Section, Step } from "./transcript.ts";
 
@@ -30,11 +31,17 @@ export interface Play {
   apart?: boolean;
   /** What the client of a section says of itself beside what all say, by the beginning of the title. */
   identities?: Record<string, Record<string, unknown>>;
+  /** Sections, by the beginning of the title, in which a consumer leaves when the next one subscribes. */
+  leaving?: string[];
+  /** After how long the answers of a section come, ms, by the beginning of its title; others come at once. */
+  delays?: Record<string, number>;
+  clock?: SteppedClock;
 }
 
 /** Plays what a recorded client sent on a broker, and compares what that client got. */
 export class Player {
   private client: RawClient | undefined;
+  private previous: RawClient | undefined;
   private parts: FrameParts = { isExtended: false, isDetailed: false };
   private hasSubscribed = false;
   /** Differences that were met. */
@@ -52,7 +59,10 @@ export class Player {
     for (let i = 0; i < section.steps.length; ) {
       const step = section.steps[i] as Step;
       i++;
-      if (step.kind !== "send") throw new Error(`${section.title}: answers without a command`);
+      if (step.kind !== "send") {
+        await this.compare(section, -1, "", section.steps.slice(i - 1, i), true);
+        continue;
+      }
       const text = step.bytes.toString("latin1");
       if (text === MAGIC) {
         this.client = undefined;
@@ -68,7 +78,7 @@ export class Player {
   private async command(section: Section, number: number, bytes: Buffer, answers: Step[], identity: object): Promise<void> {
     const text = bytes.toString("latin1");
     const subscribes = text.startsWith("SUB");
-    if (subscribes && this.hasSubscribed && !section.title.startsWith("SUB twice")) this.client = undefined;
+    if (subscribes && this.hasSubscribed && !section.title.startsWith("SUB twice")) this.nextClient(section.title);
     if (this.client === undefined || this.client.closed) await this.connect(identity);
     const client = this.client as RawClient;
     if (text.startsWith("IDENTIFY")) return this.compareIdentity(answers[0] as Step, text.slice(text.indexOf("{")), identity);
@@ -77,11 +87,36 @@ export class Player {
       this.hasSubscribed = true;
       this.parts = { ...this.parts, isDetailed: !text.startsWith("SUB ") };
     }
+    await this.compare(section, number, text, answers, subscribes || this.hasSubscribed);
+  }
+
+  /** The next consumer comes, and the last one leaves, or waits beside it. */
+  private nextClient(title: string): void {
+    if (this.play.leaving?.some((beginning) => title.startsWith(beginning)) === true) this.client?.close();
+    else this.previous = this.client;
+    this.client = undefined;
+  }
+
+  /** The consumer beside the last one leaves. */
+  leave(): void {
+    this.previous?.close();
+  }
+
+  /** @param number of the command in its section; -1: answers that come without one */
+  private async compare(section: Section, number: number, text: string, answers: Step[], isConsumer: boolean): Promise<void> {
     const difference = this.play.differences.find(({ section: title, at }) => section.title.startsWith(title) && at === number);
     if (difference !== undefined) this.met.add(difference);
     const expected = difference?.answers ?? answers.map((answer) => this.textOf(answer));
+    const delayMs = Object.entries(this.play.delays ?? {}).find(([title]) => section.title.startsWith(title))?.[1];
+    if (delayMs !== undefined) {
+      // What was sent is there before time passes.
+      expect(await this.nothing()).toBe("nothing");
+      await this.play.clock?.pass(delayMs - 1);
+      expect(await this.nothing()).toBe("nothing");
+      await this.play.clock?.pass(1);
+    }
     const got: string[] = [];
-    for (const answer of expected) got.push(await this.next(answer, subscribes || this.hasSubscribed));
+    for (const answer of expected) got.push(await this.next(answer, isConsumer));
     const what = `${section.title}: ${JSON.stringify(text.slice(0, 60))}`;
     expect([what, ...got.map(withoutLibraryText)]).toEqual([what, ...expected.map(withoutLibraryText)]);
   }
