@@ -123,6 +123,11 @@ export class Checkpointer {
     );
   }
 
+  /** Makes changes of settings, all or none, and syncs them, for a call that is carried out only if that succeeds. @throws OperatorError NOT_STORED */
+  storeSynced(work: () => void): void {
+    this.store(() => this.parts.metadata.changeAll(work, true));
+  }
+
   private store(work: () => void): void {
     if (this.save(work) !== undefined) throw new OperatorError("NOT_STORED");
   }

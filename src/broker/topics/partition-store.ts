@@ -10,7 +10,7 @@ import { TopicLog } from "../storage/log/topic-log.ts";
 import { topicFolder } from "../storage/metadata/metadata-backup.ts";
 import { MEMORY_TOPIC_RESERVE, type NewTopic } from "../storage/metadata/metadata-store.ts";
 import { partitionName } from "../storage/metadata/partition-name.ts";
-import type { TopicSettings } from "../storage/metadata/topic-settings.ts";
+import { isPlain, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { TopicPartition } from "./topic-partition.ts";
 import type { RegistryParts } from "./topic-parts.ts";
@@ -66,12 +66,14 @@ export class PartitionStore {
   ): MadePartition[] {
     const { metadata } = this.parts;
     if (isEphemeral(topic)) return indexes.map((index) => this.makeInMemory(topic, index, newId()));
-    return metadata.changeAll(() => {
+    const work = () => {
       const made = indexes.map((index) => this.makeStored(topic, index));
       metadata.topicSettings.save(topic, settings);
       settle(made);
       return made;
-    });
+    };
+    // What settings say of messages must not be lost while the messages are there.
+    return metadata.changeAll(work, isPlain(settings) ? undefined : true);
   }
 
   private makeStored(topic: string, index: number): MadePartition {
@@ -197,6 +199,7 @@ export class PartitionStore {
     metadata.changeAll(() => {
       for (const { id, number, log } of partitions) metadata.removeTopic(id, number, log.next);
       metadata.topicSettings.remove(topic);
+      metadata.channelSettings.removeTopic(topic);
     }, true);
   }
 

@@ -45,14 +45,6 @@ export interface TopicParts {
   readonly freeSpace: Pick<FreeSpace, "critical">;
   readonly scratch: ScratchBuffer;
   readonly deadLetterDesk: DeadLetterDesk;
-  /** Undefined: settings of channels last as long as the process. */
-  readonly settingsStore?: SettingsStore;
-}
-
-/** Keeps the settings of channels. */
-export interface SettingsStore {
-  /** @param settings as ChannelSettings.encode() makes them @throws OperatorError NOT_STORED */
-  saveChannelSettings(topicName: string, channelName: string, settings: string): void;
 }
 
 /** What the registry opens logs with, beside what it hands to topics. */

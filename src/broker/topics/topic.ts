@@ -4,6 +4,7 @@ import type { Retention } from "../storage/log/retention.ts";
 import { PLAIN_TOPIC } from "../storage/metadata/topic-settings.ts";
 import { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
+import { ChannelSettings } from "./channel/channel-settings.ts";
 import { OperatorError } from "./operator-error.ts";
 import type { MadePartition } from "./partition-store.ts";
 import type { ChannelStart, TopicPartition } from "./topic-partition.ts";
@@ -212,8 +213,10 @@ export class Topic {
     const existing = this.channels.get(name);
     if (existing !== undefined) return existing;
     const channel = new Channel(this.parts, this, name);
+    const { channelOrder } = this.settings;
+    if (channelOrder !== undefined) channel.restoreSettings(ChannelSettings.DEFAULT.with({ order: channelOrder }));
     const starts = this.partitions.map((partition) => partition.startOfChannel(startIn?.(partition)));
-    const ids = channel.persistent ? this.addRows(name, starts) : starts.map(() => this.registry.newMemoryId());
+    const ids = channel.persistent ? this.addRows(channel, starts) : starts.map(() => this.registry.newMemoryId());
     for (const [i, partition] of this.partitions.entries()) channel.addPartition(partition.addChannel(channel, ids[i], starts[i]));
     this.channels.set(name, channel);
     this.parts.logger.info(`TOPIC(${this.name}): new channel(${name})`, { topic: this.name, channel: name });
@@ -222,12 +225,15 @@ export class Topic {
     return channel;
   }
 
-  private addRows(name: string, starts: readonly ChannelStart[]): number[] {
+  private addRows(channel: Channel, starts: readonly ChannelStart[]): number[] {
     const rows = this.partitions.map(({ id: topicId }, i) => {
       const { floor, heldFrom: voidBefore } = starts[i];
       return { topicId, paused: false, floor, voidBefore };
     });
-    return this.parts.metadata.addChannels(name, rows);
+    return this.parts.metadata.changeAll(() => {
+      channel.saveSettings(channel.settings);
+      return this.parts.metadata.addChannels(channel.name, rows);
+    });
   }
 
   /** The channel of a name that an earlier run left. It is in no partition yet if this is the first call for it. */
@@ -262,7 +268,10 @@ export class Topic {
 
   private removeRows(channel: Channel): void {
     try {
-      this.parts.metadata.removeChannels(channel.partitions.map(({ id }) => id));
+      this.parts.metadata.changeAll(() => {
+        this.parts.metadata.removeChannels(channel.partitions.map(({ id }) => id));
+        this.parts.metadata.channelSettings.remove(this.name, channel.name);
+      });
     } catch (error) {
       this.parts.logger.error(`CHANNEL(${channel.name}) of ${this.name}: cannot delete it: ${(error as Error).message}`, {
         topic: this.name,

@@ -6,6 +6,7 @@ import type { Durability } from "../../options.ts";
 import { type Ballast, NO_BALLAST } from "../disk/ballast.ts";
 import { makeEmptyFile, systemDisk } from "../disk/disk.ts";
 import type { Retention } from "../log/retention.ts";
+import { ChannelSettingsTable } from "./channel-settings-table.ts";
 import { METADATA_FILE } from "./metadata-backup.ts";
 import { type ChannelRow, readChannels, readTopics, sealChannel, sealHeld, sealTopic, type TopicRow } from "./rows.ts";
 import { RunRecord } from "./run-record.ts";
@@ -43,6 +44,7 @@ export class MetadataStore {
   readonly syncedProgress: SyncedProgress;
   readonly numbers: TopicNumbers;
   readonly topicSettings: TopicSettingsTable;
+  readonly channelSettings: ChannelSettingsTable;
   private readonly database: Database;
   private readonly saveChannel: Statement;
   private readonly saveTopic: Statement;
@@ -96,6 +98,7 @@ export class MetadataStore {
     this.syncedProgress = new SyncedProgress(this.database);
     this.numbers = new TopicNumbers(this.database, ballast, random);
     this.topicSettings = new TopicSettingsTable(this.database);
+    this.channelSettings = new ChannelSettingsTable(this.database);
     this.run = new RunRecord(this.database, ballast, bootId, this.syncedProgress);
     this.saveChannel = this.database.prepare(
       "UPDATE channels SET paused = ?, void_before = ?, requeues_void_before = ?, floor = ?, progress = ?, seal = ? WHERE id = ?",
@@ -369,7 +372,7 @@ export class MetadataStore {
   }
 
   /** Runs several changes of topics, channels or their settings as one. @param synced it is synced when this returns, whatever the durability */
-  changeAll<T>(work: () => T, synced?: true): T {
+  changeAll<T>(work: () => T, synced = this.durable): T {
     return this.change(this.database.transaction(work), synced);
   }
 

@@ -7,12 +7,13 @@ import { RUN_TABLES } from "./run-record.ts";
  *
  * 2: ids of topics and channels are random and need 53 bits. Deferred entries and keys have them. An earlier release has room
  * for 32 bits there.
- * 3: topics have settings, some have several partitions, and messages have headers. A data path has this format from the first of these on.
+ * 3: topics or channels have settings, some topics have several partitions, or messages have headers. A data path has this format from
+ * the first of them on.
  */
 export const FORMAT_VERSION = 3;
 /** The format of a data path with nothing that needs a newer one. */
 const PLAIN_FORMAT = 2;
-/** The format of a data path with settings of topics, or with messages that have headers. */
+/** The format of a data path with settings of topics or channels, or with headers of messages. */
 export const PARTITIONS_FORMAT = 3;
 
 /** Records that something in the data path needs a format. */
@@ -97,6 +98,13 @@ export function createTables(database: Database): void {
       name TEXT PRIMARY KEY,
       settings TEXT NOT NULL,
       seal INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS channel_settings (
+      topic TEXT NOT NULL,
+      channel TEXT NOT NULL,
+      settings TEXT NOT NULL,
+      seal INTEGER NOT NULL,
+      PRIMARY KEY (topic, channel)
     );
     CREATE TABLE IF NOT EXISTS synced (
       topic_id INTEGER PRIMARY KEY,

@@ -93,6 +93,10 @@ export class ChannelSettings {
     return JSON.stringify(this.toJson());
   }
 
+  get isDefault(): boolean {
+    return this.encode() === "{}";
+  }
+
   /** Whether the channel has to choose its messages. */
   get isSelective(): boolean {
     return this.order !== "none" || this.filter !== undefined || this.maxAttempts > 0;

@@ -49,6 +49,7 @@ export class Channel {
 
   addPartition(part: ChannelPartition): void {
     this.partitions.push(part);
+    if (!this.settings.isDefault) part.delivery.apply(this.settings);
     this.partitions.sort((a, b) => a.partition.index - b.partition.index);
   }
 
@@ -274,14 +275,15 @@ export class Channel {
   /**
    * Changes how it delivers its messages. Another order is in force for a partition once none of its messages is in flight.
    *
-   * @throws SettingsError; what the settings' store throws. The channel is as before then
+   * @throws SettingsError; OperatorError NOT_STORED. The channel is as before then
    */
   changeSettings(changes: SettingsJson): void {
     const before = this.ownSettings;
     const settings = before.with(changes);
     if (settings.deadLetterTopic === this.topic.name) throw new SettingsError("dead_letter_topic", "it must be another topic");
     if (settings.encode() === before.encode()) return;
-    if (this.persistent) this.parts.settingsStore?.saveChannelSettings(this.topic.name, this.name, settings.encode());
+    // They say what may be delivered when, so that a power cut must not undo them.
+    if (this.persistent) this.parts.checkpointer.storeSynced(() => this.saveSettings(settings));
     const { rate } = this;
     this.restoreSettings(settings);
     // What it has saved up stays as it was if the rate did.
@@ -289,7 +291,14 @@ export class Channel {
     if (settings.limits.skips) for (const part of this.partitions) skipAll(part);
   }
 
-  /** Applies what the settings' store says, and to partitions that were added since. */
+  /** Writes settings to its row, as a part of a transaction. The default has none. @throws what the metadata store throws */
+  saveSettings(settings: ChannelSettings): void {
+    const { channelSettings } = this.parts.metadata;
+    if (settings.isDefault) channelSettings.remove(this.topic.name, this.name);
+    else channelSettings.save(this.topic.name, this.name, settings.encode());
+  }
+
+  /** Applies what its row says. */
   restoreSettings(settings: ChannelSettings): void {
     this.ownSettings = settings;
     const { limits } = settings;

@@ -15,7 +15,7 @@ export class OrderedBroker implements AsyncDisposable {
   private readonly dataPath = temporaryFolder();
   private consumers: KeyedConsumer[] = [];
 
-  constructor(private readonly settings: SettingsJson) {
+  constructor(settings: SettingsJson) {
     this.cut = new CutBroker(this.dataPath, {});
     this.channel.changeSettings(settings);
   }
@@ -73,7 +73,6 @@ export class OrderedBroker implements AsyncDisposable {
 
   private restarted(): void {
     this.consumers = [];
-    this.channel.changeSettings(this.settings);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
