@@ -20,6 +20,27 @@ export function unskipChannel(call: HttpCall): Response {
 }
 
 /**
+ * POST /channel/skipZanTest?topic=&channel=: from now on finishes each message that comes with `zan_test` in its header without
+ * delivering it. What the channel has taken from its backlog already is delivered.
+ */
+export function skipZanTest(call: HttpCall): Response {
+  return setZanTestSkipped(call, true);
+}
+
+/** POST /channel/unskipZanTest?topic=&channel= */
+export function unskipZanTest(call: HttpCall): Response {
+  return setZanTestSkipped(call, false);
+}
+
+function setZanTestSkipped(call: HttpCall, isSkipped: boolean): Response {
+  const channel = wholeChannel(call);
+  // Its messages have no headers.
+  if (channel.topic.settings.extended === false) throw new Refusal(400, "INVALID_REQUEST");
+  withSettings(() => channel.changeSettings({ skip_zan_test: isSkipped }));
+  return empty();
+}
+
+/**
  * POST /channel/setclientlimit?topic=&channel=&ready=N[&client_prefix=]: bounds how many messages each client has in flight whose
  * address or id begins with the prefix. Of several prefixes the longest one counts. 0: the prefix has no limit any more.
  */

@@ -53,6 +53,7 @@ export function getChannelSettings(call: HttpCall): Response {
     max_attempts: maxAttempts,
     dead_letter_topic: deadLetterTopic,
     skip: limits.skips,
+    skip_zan_test: limits.skipsZanTest,
     client_limits: limits.ready.list,
     rate_limit: limits.messagesPerSecond,
     rate_limit_kb: limits.kilobytesPerSecond,

@@ -4,7 +4,7 @@ import { get, getOrHead, post, put, type RouteEntry, Router } from "../../http/s
 import { copyMessages, finishMessages, moveMessages, requeueMessages } from "./bulk.ts";
 import type { HttpCall } from "./call.ts";
 import { createChannel, deleteChannel, emptyChannel, pauseChannel, unpauseChannel } from "./channel.ts";
-import { limitClients, limitRate, skipChannel, unskipChannel } from "./channel-limits.ts";
+import { limitClients, limitRate, skipChannel, skipZanTest, unskipChannel, unskipZanTest } from "./channel-limits.ts";
 import { changeChannelSettings, getChannelSettings, setChannelOrder } from "./channel-settings.ts";
 import { getConfig, putConfig } from "./config.ts";
 import { emptyDeferred, requeueDeferred } from "./deferred.ts";
@@ -87,6 +87,8 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/settings", new Map([...get(getChannelSettings), ...post(changeChannelSettings)])],
   ["/channel/skip", post(skipChannel)],
   ["/channel/unskip", post(unskipChannel)],
+  ["/channel/skipZanTest", post(skipZanTest)],
+  ["/channel/unskipZanTest", post(unskipZanTest)],
   ["/channel/setclientlimit", post(limitClients)],
   ["/channel/ratelimit", post(limitRate)],
   ["/channel/emptydelayed", post(emptyDeferred)],

@@ -43,6 +43,7 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/channel/pause", ["topic", "channel"]],
   ["POST", "/channel/unpause", ["topic", "channel"]],
   ["POST", "/channel/skip", ["topic", "channel", "partition"]],
+  ["POST", "/channel/skipZanTest", ["topic", "channel", "partition"]],
   ["POST", "/channel/unskip", ["topic", "channel"]],
   ["POST", "/channel/setclientlimit", ["topic", "channel", "ready", "client_prefix"]],
   ["POST", "/channel/ratelimit", ["topic", "channel", "ratekilobytes", "ratemessages"]],

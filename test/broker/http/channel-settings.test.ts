@@ -51,7 +51,7 @@ test("/channel/settings shows how a channel delivers, and changes what is given"
   expect(await server.call("POST", `/channel/settings?${AT}&ordered=key`)).toBe('404 {"message":"CHANNEL_NOT_FOUND"}');
   await server.call("POST", `/channel/create?${AT}`);
   const settings = async (method: string, more = "") => (await server.fetch(method, `/channel/settings?${AT}${more}`)).json();
-  const limits = { skip: false, client_limits: [], rate_limit: 0, rate_limit_kb: 0 };
+  const limits = { skip: false, skip_zan_test: false, client_limits: [], rate_limit: 0, rate_limit_kb: 0 };
   const plain = { topic_name: "t", channel_name: "c", order: "none", filter: null, max_attempts: 0, dead_letter_topic: "", ...limits };
   expect(await settings("GET")).toEqual(plain);
   const filter = { type: 1, inverse: false, filter_ext_key: "k", filter_data: "v" };

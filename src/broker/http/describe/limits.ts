@@ -9,6 +9,7 @@ const ALL_PARTITIONS = "It is for all partitions of the channel, and outlives a 
 /** What holds a channel back, among its settings. */
 export const LIMIT_SETTINGS = {
   skip: BOOLEAN,
+  skip_zan_test: BOOLEAN,
   client_limits: listOf(object({ prefix: STRING, ready: COUNT })),
   rate_limit: { ...COUNT, description: "Messages per second; 0: no limit" },
   rate_limit_kb: { ...COUNT, description: "KiB per second; 0: no limit" },
@@ -35,6 +36,19 @@ export const LIMITS: OperationGroup["operations"] = {
     parameters: [TOPIC, CHANNEL, PARTITION],
     answer: NO_BODY,
     errors: NOT_SET,
+  },
+  "POST /channel/skipZanTest": {
+    summary: "Drop messages of a channel that are marked as tests",
+    details: `Those that come with \`zan_test\` in their header, until \`/channel/unskipZanTest\`. ${ALL_PARTITIONS}`,
+    parameters: [TOPIC, CHANNEL, PARTITION],
+    answer: NO_BODY,
+    errors: { ...NOT_SET, 400: [...ARGUMENTS, "INVALID_REQUEST"] },
+  },
+  "POST /channel/unskipZanTest": {
+    summary: "Deliver messages that are marked as tests",
+    parameters: [TOPIC, CHANNEL, PARTITION],
+    answer: NO_BODY,
+    errors: { ...NOT_SET, 400: [...ARGUMENTS, "INVALID_REQUEST"] },
   },
   "POST /channel/setclientlimit": {
     summary: "Bound how many messages clients have in flight, whatever they ask for by RDY",

@@ -105,6 +105,7 @@ const CHANNEL = objectOf<ChannelStats>(
         max_attempts: optional(COUNT),
         dead_letter_topic: optional(STRING),
         skip: optional(LIMIT_SETTINGS.skip),
+        skip_zan_test: optional(LIMIT_SETTINGS.skip_zan_test),
         client_limits: optional(LIMIT_SETTINGS.client_limits),
         rate_limit: optional(LIMIT_SETTINGS.rate_limit),
         rate_limit_kb: optional(LIMIT_SETTINGS.rate_limit_kb),

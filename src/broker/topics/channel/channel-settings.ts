@@ -27,12 +27,21 @@ export interface SettingsJson extends LimitsJson {
   dead_letter_topic?: string;
 }
 
+/** Tells which messages enter a channel; the others are finished without being delivered. */
+export interface Admission {
+  /** @param at the message's record in `record` */
+  takes(record: Buffer, at: number): boolean;
+}
+
 /**
  * How a channel delivers its messages. A channel with the default settings delivers all of them as they come. Limits hold it back; any
  * other setting has it choose them (selective/selective-dispatcher.ts).
  */
 export class ChannelSettings {
   static readonly DEFAULT = new ChannelSettings();
+
+  /** Undefined: all enter. */
+  readonly admission: Admission | undefined;
 
   private constructor(
     readonly order: Order = "none",
@@ -43,7 +52,9 @@ export class ChannelSettings {
     /** Empty if there is no `maxAttempts`. */
     readonly deadLetterTopic = "",
     readonly limits = ChannelLimits.NONE,
-  ) {}
+  ) {
+    this.admission = limits.skipsZanTest ? withoutZanTest(filter) : filter;
+  }
 
   /** @throws SettingsError */
   static fromJson(json: unknown): ChannelSettings {
@@ -99,8 +110,13 @@ export class ChannelSettings {
 
   /** Whether the channel has to choose its messages. */
   get isSelective(): boolean {
-    return this.order !== "none" || this.filter !== undefined || this.maxAttempts > 0;
+    return this.order !== "none" || this.admission !== undefined || this.maxAttempts > 0;
   }
+}
+
+function withoutZanTest(filter: HeaderFilter | undefined): Admission {
+  if (filter === undefined) return HeaderFilter.NO_ZAN_TEST;
+  return { takes: (record, at) => HeaderFilter.NO_ZAN_TEST.takes(record, at) && filter.takes(record, at) };
 }
 
 function parseFilter(json: unknown): HeaderFilter | undefined {

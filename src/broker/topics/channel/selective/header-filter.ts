@@ -40,14 +40,25 @@ interface Condition {
   readonly key: string;
   /** A header without these bytes, and without a backslash, does not fit. */
   readonly needle: Buffer;
-  fits(value: string): boolean;
+  fits(value: unknown): boolean;
 }
+
+/** Youzan's mark of a message that is a test, beside real ones. */
+const ZAN_TEST: Condition = {
+  key: "zan_test",
+  path: ["zan_test"],
+  needle: Buffer.from("zan_test"),
+  fits: (value) => value === true || value === "true",
+};
 
 /**
  * Takes messages by the JSON text of their headers. Only strings fit: the number 5 is not "5". A message without a header, or with one
  * that is no JSON, fits no filter, and so an inverse one takes it.
  */
 export class HeaderFilter {
+  /** Takes messages that are not marked as a test. No JSON is this filter. */
+  static readonly NO_ZAN_TEST = new HeaderFilter({ type: 0, filter_ext_key: "" }, [ZAN_TEST], true, true);
+
   private constructor(
     private readonly json: FilterJson,
     private readonly conditions: readonly Condition[],
@@ -110,7 +121,7 @@ export class HeaderFilter {
 
 function fitsIn(parsed: unknown, { key, path, fits }: Condition): boolean {
   const value = own(parsed, key) ?? path.reduce(own, parsed);
-  return typeof value === "string" && fits(value);
+  return value !== undefined && fits(value);
 }
 
 function own(from: unknown, name: string): unknown {
@@ -147,7 +158,7 @@ function expression(key: string, source: string): Condition {
   const path = key.split(".");
   try {
     const regexp = new Regexp(source);
-    return { key, path, needle: Buffer.from(`${path.at(-1)}"`), fits: (value) => regexp.test(value) };
+    return { key, path, needle: Buffer.from(`${path.at(-1)}"`), fits: (value) => typeof value === "string" && regexp.test(value) };
   } catch (error) {
     if (error instanceof RegexpError) throw new FilterError(`filter_data: ${error.message}`);
     throw error;

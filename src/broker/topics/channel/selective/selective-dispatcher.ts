@@ -15,7 +15,7 @@ import { TakerGroups } from "./taker-groups.ts";
 const ADMITTED_PER_TURN = 8192;
 /** How many messages at most are taken from the backlog at a time. */
 const ADMITTED_AT_ONCE = 1024;
-/** How many messages that the channel's filter does not take cost as much as one that is admitted. */
+/** How many messages that do not enter the channel cost as much as one that is admitted. */
 const FILTERED_PER_ADMITTED = 8;
 /** The longest run that one consumer gets at a time. */
 const MAX_RUN_BYTES = 1024 * 1024;
@@ -298,7 +298,7 @@ export class SelectiveDispatcher extends Dispatcher {
   // ---- from the backlog
 
   /**
-   * Takes up to `want` messages from the backlog, as far as the channel's filter takes them.
+   * Takes up to `want` messages from the backlog, as far as they enter the channel.
    *
    * @returns what that cost: 0 if there are none, or there is no room
    */
@@ -309,11 +309,11 @@ export class SelectiveDispatcher extends Dispatcher {
     const before = window.cursor;
     try {
       backlog.advance();
-      const { filter } = this.settings;
-      const limit = selection.room <= 0 ? 0 : backlog.runLimit(Math.min(filter === undefined ? want : ADMITTED_AT_ONCE, selection.room));
+      const { admission } = this.settings;
+      const limit = selection.room <= 0 ? 0 : backlog.runLimit(Math.min(admission === undefined ? want : ADMITTED_AT_ONCE, selection.room));
       const chunk = limit > 0 ? backlog.chunk() : undefined;
       if (chunk === undefined) return window.cursor - before;
-      if (filter === undefined) backlog.admit(chunk, limit, selection);
+      if (admission === undefined) backlog.admit(chunk, limit, selection);
       else return this.admitFiltered(chunk, limit, want);
     } catch (error) {
       this.freshRetry.failed(asUnreadable(error));
@@ -322,13 +322,13 @@ export class SelectiveDispatcher extends Dispatcher {
   }
 
   private admitFiltered(chunk: Chunk, limit: number, want: number): number {
-    const { filter } = this.settings;
+    const { admission } = this.settings;
     const { backlog } = this;
     const { buffer, view, start } = chunk;
     const end = chunk.end - start;
     let at = chunk.offsetOf(backlog.position);
     let passed = 0;
-    for (; passed < limit && at < end && filter?.takes(buffer, at) === false; passed++) at += 4 + view.getUint32(at);
+    for (; passed < limit && at < end && admission?.takes(buffer, at) === false; passed++) at += 4 + view.getUint32(at);
     if (passed > 0) {
       backlog.passOver(passed, start + at);
       this.filteredCount += passed;
@@ -337,7 +337,7 @@ export class SelectiveDispatcher extends Dispatcher {
       return Math.ceil(passed / FILTERED_PER_ADMITTED);
     }
     let taken = 0;
-    for (; taken < want && taken < limit && at < end && filter?.takes(buffer, at) === true; taken++) at += 4 + view.getUint32(at);
+    for (; taken < want && taken < limit && at < end && admission?.takes(buffer, at) === true; taken++) at += 4 + view.getUint32(at);
     backlog.admit(chunk, taken, this.selection);
     return taken;
   }
