@@ -9,7 +9,7 @@ import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicObserver } from "../topics/topic-registry.ts";
 import { DISCOVERY, type Identity, LookupPeer, type Registrant } from "./lookup-peer.ts";
-import { allLines, channelLine, topicLines, type Verb } from "./registrations.ts";
+import { allLines, changedLines, channelLine, topicLines, type Verb } from "./registrations.ts";
 
 /** Topics whose channels are asked for at the same time. Thousands of topics may be created at once. */
 const MAX_QUERIES = 32;
@@ -125,7 +125,7 @@ export class Discovery implements Registrant, TopicObserver {
   }
 
   topicChanged(topic: Topic): void {
-    this.sendTopic("REGISTER", topic);
+    for (const peer of this.peers.values()) for (const line of changedLines(topic, peer.knowsPartitions)) peer.queueChange(line);
   }
 
   topicOpened(topic: Topic): void {

@@ -11,7 +11,13 @@ export type Verb = "REGISTER" | "UNREGISTER";
 export function topicLines(verb: Verb, topic: Topic, partitioned: boolean): string[] {
   if (!partitioned) return [`${verb} ${topic.name}`];
   const lines = topic.partitions.map(({ index }) => `${verb} ${topic.name} ${index}`);
-  return verb === "REGISTER" ? [...lines, ...settingsLines(topic)] : lines;
+  return verb === "REGISTER" && !isPlain(topic.settings) ? [...lines, settingsLine(topic)] : lines;
+}
+
+/** The lines for a topic that has other settings or more partitions than before: a lookup may have noted what it is no more. */
+export function changedLines(topic: Topic, partitioned: boolean): string[] {
+  const lines = topicLines("REGISTER", topic, partitioned);
+  return partitioned && isPlain(topic.settings) ? [...lines, settingsLine(topic)] : lines;
 }
 
 /** The line for a channel. It is of all partitions, so that the first one stands for the others. */
@@ -27,8 +33,7 @@ export function allLines(topic: Topic, partitioned: boolean): string[] {
   return lines.length === 0 ? others : [...lines, ...others.slice(1)];
 }
 
-function settingsLines({ name, settings }: Topic): string[] {
-  if (isPlain(settings)) return [];
+function settingsLine({ name, settings }: Topic): string {
   const said = {
     partition_num: settings.partitions,
     ordered: settings.ordered,
@@ -36,5 +41,5 @@ function settingsLines({ name, settings }: Topic): string[] {
     extend_support: settings.extended,
     disable_channel_auto_create: settings.fixedChannels,
   };
-  return [`SETTINGS ${name} ${JSON.stringify(said)}`];
+  return `SETTINGS ${name} ${JSON.stringify(said)}`;
 }

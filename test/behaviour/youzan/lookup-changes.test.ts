@@ -108,6 +108,23 @@ describe("topics at two brokers", () => {
     expect(await post("/topic/meta/update?topic=nope&retention=1")).toBe('404 {"message":"topic is not created"}');
   });
 
+  test("a topic without headers gets them, and one of made channels makes them itself again", async () => {
+    const flags = "extend=false&disable_channel_auto_create=true";
+    expect(await post(`/topic/create?topic=upgrade&partition_num=1&${flags}`)).toBe("200");
+    const meta = async () => (await cluster.places("upgrade")).meta;
+    expect(await meta()).toMatchObject({ extend_support: false, disable_channel_auto_create: true });
+    // A repetition must say the same.
+    expect(await post(`/topic/create?topic=upgrade&partition_num=1&${flags}`)).toBe("200");
+    for (const other of ["extend=true", "multipart=true", "disable_channel_auto_create=false"]) {
+      expect(await post(`/topic/create?topic=upgrade&partition_num=1&${other}`)).toBe('400 {"message":"already exist"}');
+    }
+    expect(await post("/topic/meta/update?topic=upgrade&upgradeext=false&disable_channel_auto_create=false")).toBe("200");
+    await until("channels are made by SUB", async () => !(await meta()).disable_channel_auto_create);
+    expect(await meta()).toMatchObject({ extend_support: false });
+    expect(await post("/topic/meta/update?topic=upgrade&upgradeext=true")).toBe("200");
+    await until("messages may have headers", async () => (await meta()).extend_support);
+  });
+
   test("channels are made and deleted at all brokers, and for all partitions", async () => {
     expect(await post("/topic/create?topic=chans&partition_num=4")).toBe("200");
     expect(await post("/channel/create?topic=chans&channel=ch&partition=**")).toBe("200");

@@ -151,19 +151,12 @@ export const PARTITION_GROUP: ApiDescription["groups"][number] = {
       parameters: [
         TOPIC,
         ...STORAGE,
-        takes("upgradeext", "Nothing to do: all messages may have headers", BOOLEAN),
-        takes("disable_channel_auto_create", "Must be what it is", BOOLEAN),
+        takes("upgradeext", "`true`: messages may have headers from now on, and Youzan's clients must understand them", BOOLEAN),
+        takes("disable_channel_auto_create", "Whether SUB of Youzan's clients makes no channels", BOOLEAN),
       ],
       answer: NO_BODY,
       errors: {
-        400: [
-          ...NO_VALID_TOPIC,
-          ...REPLICA_CODES,
-          ...STORAGE_CODES,
-          "INVALID_ARG_UPGRADEEXT",
-          "INVALID_ARG_DISABLE_CHANNEL_AUTO_CREATE",
-          "disable_channel_auto_create is set when a topic is made, and cannot be changed",
-        ],
+        400: [...NO_VALID_TOPIC, ...REPLICA_CODES, ...STORAGE_CODES, "INVALID_ARG_UPGRADEEXT", "INVALID_ARG_DISABLE_CHANNEL_AUTO_CREATE"],
         404: ["topic is not created"],
         503: BROKER_CODES,
       },

@@ -12,8 +12,13 @@ import { settingsOf } from "./whereabouts.ts";
 // Changes of topics as Youzan's clients ask for them. The lookup server calls the brokers, which keep everything: it has no data of its
 // own. The answer comes when clients find here what was made.
 
-/** Arguments of /topic/create that the broker gets as they are. */
-const FLAGS = ["orderedmulti", "multipart", "extend", "disable_channel_auto_create"];
+/** Arguments of /topic/create that the broker gets as they are, and the settings that they are. */
+const FLAGS = {
+  orderedmulti: "ordered",
+  multipart: "multiPart",
+  extend: "extended",
+  disable_channel_auto_create: "fixedChannels",
+} as const;
 
 /**
  * POST /topic/create?topic=&partition_num=[&replicator=1]…: makes a topic, its partitions in turn at the registered brokers. A topic that
@@ -23,17 +28,15 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   const count = partitionCount(call);
   checkReplicas(call);
-  const flags = Object.fromEntries(
-    FLAGS.filter((flag) => call.query.get(flag) !== undefined).map((flag) => [flag, `${isSet(call, flag)}`]),
-  );
+  const given = Object.entries(FLAGS).filter(([flag]) => call.query.get(flag) !== undefined);
+  const flags = Object.fromEntries(given.map(([flag]) => [flag, `${isSet(call, flag)}`]));
   const storage = storageCalls(call, name);
   await untilKnown(call, name, count);
   const topic = existing(call, name);
   if (topic !== undefined) {
-    const { partitions, ordered } = settingsOf(topic);
-    if (partitions !== count || (flags.orderedmulti !== undefined && ordered !== isSet(call, "orderedmulti"))) {
-      throw new Refusal(400, "already exist");
-    }
+    const settings = settingsOf(topic);
+    const isOther = given.some(([flag, setting]) => settings[setting] !== isSet(call, flag));
+    if (settings.partitions !== count || isOther) throw new Refusal(400, "already exist");
   }
   const missing = missingOf(call, topic, count);
   if (topic !== undefined) checkWhole(call, missing);
@@ -61,19 +64,24 @@ export async function expandPartitions(call: LookupCall): Promise<Response> {
   return empty();
 }
 
-/** POST /topic/meta/update?topic=[&retention=][&syncdisk=][&replicator=1][&upgradeext=true]: changes settings of a topic at all its brokers. */
+/**
+ * POST /topic/meta/update?topic=[&retention=][&syncdisk=][&replicator=1][&upgradeext=true][&disable_channel_auto_create=]: changes settings
+ * of a topic at all its brokers.
+ */
 export async function updateTopic(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
   checkReplicas(call);
-  isSet(call, "upgradeext");
-  const storage = storageCalls(call, name);
+  const flag = call.query.get("disable_channel_auto_create");
+  const flags = {
+    // One way: headers of messages that are there cannot be taken away.
+    ...(isSet(call, "upgradeext") && { extend: "true" }),
+    ...(flag !== undefined && { disable_channel_auto_create: `${isSet(call, "disable_channel_auto_create")}` }),
+  };
+  const calls = storageCalls(call, name);
+  if (Object.keys(flags).length > 0) calls.push({ path: "/topic/create", query: { topic: name, ...flags } });
   const topic = existing(call, name);
   if (topic === undefined) throw new Refusal(404, "topic is not created");
-  const flag = call.query.get("disable_channel_auto_create");
-  if (flag !== undefined && isSet(call, "disable_channel_auto_create") !== settingsOf(topic).fixedChannels) {
-    throw new Refusal(400, "disable_channel_auto_create is set when a topic is made, and cannot be changed");
-  }
-  await callBrokers(call, callsOf(makersOf(topic), storage));
+  await callBrokers(call, callsOf(makersOf(topic), calls));
   return empty();
 }
 

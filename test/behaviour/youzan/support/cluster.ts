@@ -4,7 +4,7 @@ import { type Server, startServer, until } from "../../../support/server.ts";
 const BARE = { headers: { Accept: "application/vnd.nsq; version=1.0" } };
 
 export interface Places {
-  meta: { partition_num: number; ordered: boolean };
+  meta: { partition_num: number; ordered: boolean; extend_support: boolean; disable_channel_auto_create: boolean };
   channels: string[];
   partitions: Record<string, { tcp_port: number; http_port: number }>;
 }
