@@ -18,8 +18,7 @@ export function choosing(bed: Bed): Case[] {
 function publish(bed: Bed, topic: Topic, headers: readonly Uint8Array[], from: number): void {
   const { turn } = bed.broker;
   const [partition] = topic.partitions;
-  for (let i = 0; i < MESSAGES; i++)
-    partition.publishWithHeader(headers[(from + i) % headers.length], BODY, 0, BODY.length, turn.time, false);
+  for (let i = 0; i < MESSAGES; i++) partition.publishWithHeader(headers[(from + i) % headers.length], BODY, 0, BODY.length, turn.time);
 }
 
 const BODY = Buffer.alloc(200, "x");

@@ -1,33 +1,9 @@
-const C1 = 0xcc9e2d51;
-const C2 = 0x1b873593;
+import { murmur3 as hash } from "../frame/murmur3.ts";
 
 const encoder = new TextEncoder();
 
-/** MurmurHash3 of a text's UTF-8, x86, 32 bits. https://github.com/aappleby/smhasher/blob/master/src/MurmurHash3.cpp */
+/** MurmurHash3 of a text's UTF-8, x86, 32 bits. */
 export function murmur3(text: string, seed = 0): number {
   const bytes = encoder.encode(text);
-  const blocks = bytes.length & ~3;
-  let hash = seed | 0;
-  for (let at = 0; at < blocks; at += 4) hash = (Math.imul(rotate(hash ^ mixed(word(bytes, at, 4)), 13), 5) + 0xe6546b64) | 0;
-  if (blocks < bytes.length) hash ^= mixed(word(bytes, blocks, bytes.length - blocks));
-  hash ^= bytes.length;
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
-  return (hash ^ (hash >>> 16)) >>> 0;
-}
-
-function mixed(block: number): number {
-  const product = Math.imul(block, C1);
-  return Math.imul((product << 15) | (product >>> 17), C2);
-}
-
-function rotate(value: number, bits: number): number {
-  return (value << bits) | (value >>> (32 - bits));
-}
-
-/** Up to four bytes, the first one lowest. */
-function word(bytes: Uint8Array, at: number, length: number): number {
-  let value = 0;
-  for (let i = length - 1; i >= 0; i--) value = (value << 8) | (bytes[at + i] as number);
-  return value;
+  return hash(bytes, 0, bytes.length, seed);
 }

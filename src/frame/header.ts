@@ -71,6 +71,48 @@ export function encodeHeader({ traceId, key, tag, text }: MessageHeader): Buffer
   return header;
 }
 
+/**
+ * Writes a header up to its text. Key and tag are copied from `source`; where they are empty there are none.
+ *
+ * @param traceHigh, traceLow the halves of the trace id; both 0: none
+ * @returns where the text begins in `target`
+ */
+export function writeHeaderParts(
+  target: Uint8Array,
+  view: DataView,
+  at: number,
+  traceHigh: number,
+  traceLow: number,
+  source: Uint8Array,
+  keyFrom: number,
+  keyTo: number,
+  tagFrom: number,
+  tagTo: number,
+): number {
+  let parts = 0;
+  let next = at + FIXED_BYTES;
+  if ((traceHigh | traceLow) !== 0) {
+    parts = HAS_TRACE_ID;
+    view.setInt32(next, traceHigh);
+    view.setInt32(next + 4, traceLow);
+    next += TRACE_ID_BYTES;
+  }
+  if (keyTo > keyFrom) {
+    parts |= HAS_KEY;
+    view.setUint16(next, keyTo - keyFrom);
+    next += 2;
+    for (let i = keyFrom; i < keyTo; i++) target[next++] = source[i];
+  }
+  if (tagTo > tagFrom) {
+    parts |= HAS_TAG;
+    target[next++] = tagTo - tagFrom;
+    for (let i = tagFrom; i < tagTo; i++) target[next++] = source[i];
+  }
+  target[at] = VERSION;
+  target[at + 1] = parts;
+  return next;
+}
+
 /** Whether the record at `at` has a header. */
 export function hasHeader(record: Uint8Array, at: number): boolean {
   return record[at + 4] === FRAME_TYPE_WITH_HEADER >> 24;

@@ -133,7 +133,8 @@ export function writeMessages(
   return at;
 }
 
-function copyBytes(source: Uint8Array, from: number, target: Buffer, at: number, length: number): void {
+/** Copies bytes, by whichever way is faster for as many. */
+export function copyBytes(source: Uint8Array, from: number, target: Buffer, at: number, length: number): void {
   if (length >= LOOP_COPY_BYTES) {
     if (source instanceof Buffer) source.copy(target, at, from, from + length);
     else target.set(source.subarray(from, from + length), at);

@@ -125,7 +125,7 @@ describe("bunsq export", () => {
       const partition = topic.partitions[i % 3];
       // The first ones are longer than what is read at a time.
       const body = Buffer.from(`${i}`.padEnd(i < 3 ? 600_000 : 1));
-      partition.publishWithHeader(i === 4 ? header : NO_BYTES, body, 0, body.length, turn.time, false);
+      partition.publishWithHeader(i === 4 ? header : NO_BYTES, body, 0, body.length, turn.time);
       await publishing.publish(partition, "", Buffer.from(`${i}'`), 0);
     }
     await publishing.publish(topic.partitions[2], "", Buffer.from("later"), 60_000);

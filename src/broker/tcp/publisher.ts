@@ -1,12 +1,14 @@
 import { fatal, nonFatal, type ProtocolError } from "../../frame/error.ts";
 import { NO_BYTES } from "../../frame/header.ts";
 import type { Line } from "../../frame/line.ts";
+import type { MessageBatch } from "../../frame/message-batch.ts";
 import { MpubCheck } from "../../frame/mpub.ts";
+import { murmur3 } from "../../frame/murmur3.ts";
 import { isValidName } from "../../frame/names.ts";
 import { PendingPublish } from "../acks/pending-publish.ts";
 import { SplitCommit } from "../acks/split-commit.ts";
 import { MAX_KEY_BYTES } from "../storage/idempotency/key-store.ts";
-import type { PublishItem, Publishing } from "../topics/publishing.ts";
+import type { Publishing } from "../topics/publishing.ts";
 import type { Topic } from "../topics/topic.ts";
 import { TopicPartition } from "../topics/topic-partition.ts";
 import type { Origin } from "../trace/trace-name.ts";
@@ -225,18 +227,35 @@ export class Publisher {
     return undefined;
   }
 
+  /** Whether messages belong to the partitions of their keys. */
+  get goesByKey(): boolean {
+    return this.partitionIndex === ANY_PARTITION && this.topic !== undefined && this.topic.settings.partitions > 1;
+  }
+
+  /** PUB_EXT: publishes the only message of a batch to the selected partition, or to that of its key. @param traceId as for publishTo() */
+  publishMessage(bytes: Buffer, batch: MessageBatch, textBytes: number, traceId?: bigint): CommandResult {
+    const partition = batch.hasKeys ? this.openPartitionOf(batch.keyHash(0)) : this.openPartition();
+    if (!(partition instanceof TopicPartition)) return partition;
+    const answer = traceId === undefined ? undefined : new TracedAnswer(partition);
+    const { pendingPub, topic } = partition;
+    const pending = this.services.publishing.appendMessages(partition, this.key, bytes, batch, 0, 1, this.client, pendingPub);
+    answer?.add(batch.bodyBytesOf(0), textBytes);
+    this.awaitAck(topic, answer === undefined ? pending : answer.to(pending, traceId ?? 0n));
+    return undefined;
+  }
+
   /**
    * Publishes messages with headers to the selected partition, or to those of their keys.
    *
    * @param isTraced the answer says where the first one is; they have neither keys nor JSON
    */
-  publishItemsTo(bytes: Buffer, items: readonly PublishItem[], isTraced: boolean): CommandResult {
-    if (this.partitionIndex === ANY_PARTITION && items.some(({ key }) => key.length > 0)) return this.publishByKeys(bytes, items);
+  publishMessages(bytes: Buffer, batch: MessageBatch, isTraced: boolean): CommandResult {
+    if (batch.hasKeys) return this.publishByKeys(bytes, batch);
     const partition = this.openPartition();
     if (!(partition instanceof TopicPartition)) return partition;
     const answer = isTraced ? new TracedAnswer(partition) : undefined;
-    const pending = this.services.publishing.appendItems(partition, this.key, bytes, items, this.client);
-    if (answer !== undefined) for (const { from, to } of items) answer.add(to - from, 0);
+    const pending = this.services.publishing.appendMessages(partition, this.key, bytes, batch, 0, batch.count, this.client);
+    if (answer !== undefined) for (let i = 0; i < batch.count; i++) answer.add(batch.bodyBytesOf(i), 0);
     this.awaitAck(partition.topic, answer === undefined ? pending : answer.to(pending, 0n));
     return undefined;
   }
@@ -246,26 +265,25 @@ export class Publisher {
    * they go to that key's partition, so that a repetition has the same parts; and each part has a key of its own, so that those that
    * an earlier publish did not get to are made up for.
    */
-  private publishByKeys(bytes: Buffer, items: readonly PublishItem[]): CommandResult {
+  private publishByKeys(bytes: Buffer, batch: MessageBatch): CommandResult {
     const { key } = this;
     const keyless = this.openPartition(Buffer.from(key));
     if (!(keyless instanceof TopicPartition)) return keyless;
     const { topic } = keyless;
-    const parts = new Map<TopicPartition, PublishItem[]>();
-    for (const item of items) {
-      const partition = item.key.length === 0 ? keyless : topic.partitionOfKey(item.key);
+    for (let i = 0; i < batch.count; i++) {
+      const partition = batch.hasKey(i) ? topic.partitionOfHash(batch.keyHash(i)) : keyless;
       if (partition === undefined) return NOT_LEADER;
-      const part = parts.get(partition);
-      if (part === undefined) parts.set(partition, [item]);
-      else part.push(item);
+      batch.setPart(i, partition.index);
     }
-    if (parts.size > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
+    const parts = batch.split();
+    if (parts.length > 1 && key.length > MAX_SPLIT_KEY_BYTES) return KEY_TOO_LONG;
     const { publishing } = this.services;
     let appended = 0;
     const pending: PendingPublish[] = [];
-    for (const [partition, part] of parts) {
-      const partKey = key === "" || parts.size === 1 ? key : `${key}/${partition.index}`;
-      pending.push(publishing.appendItems(partition, partKey, bytes, part, this.client));
+    for (const { part, first, count } of parts) {
+      const partition = topic.partition(part) ?? keyless;
+      const partKey = key === "" || parts.length === 1 ? key : `${key}/${part}`;
+      pending.push(publishing.appendMessages(partition, partKey, bytes, batch, first, count, this.client));
       appended += publishing.appended;
     }
     const commits = pending.map(({ target }) => target);
@@ -275,13 +293,18 @@ export class Publisher {
 
   /** The selected partition, or why nothing can be published to it now. @param key of the message; empty: none */
   private openPartition(key: Uint8Array = NO_BYTES): TopicPartition | ProtocolError {
+    return this.openPartitionOf(key.length === 0 ? undefined : murmur3(key, 0, key.length, 0));
+  }
+
+  /** @param keyHash of the key of the message; undefined: none */
+  private openPartitionOf(keyHash: number | undefined): TopicPartition | ProtocolError {
     const topic = this.makesTopics ? this.openTopic() : this.topic;
     if (topic instanceof Error) return publishFailed("PUB", topic);
     if (topic === undefined || topic.deleted) return TOPIC_NOT_EXIST;
     if (this.services.publishing.refusalFor(topic, this.client.inFlightCount > 0) !== undefined) return NOT_WRITABLE;
     const { partitionIndex } = this;
     if (partitionIndex !== ANY_PARTITION) return topic.partition(partitionIndex) ?? NOT_LEADER;
-    return key.length === 0 ? topic.nextPartition() : (topic.partitionOfKey(key) ?? NOT_LEADER);
+    return keyHash === undefined ? topic.nextPartition() : (topic.partitionOfHash(keyHash) ?? NOT_LEADER);
   }
 
   /** The selected topic. It is made if it does not exist. @returns why nothing can be published to it */

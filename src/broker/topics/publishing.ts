@@ -1,6 +1,7 @@
 import type { ScratchBuffer } from "../../base/scratch-buffer.ts";
 import { NO_BYTES } from "../../frame/header.ts";
 import { recordBytes, writeRecord } from "../../frame/layout.ts";
+import { MessageBatch } from "../../frame/message-batch.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { GroupCommit } from "../acks/group-commit.ts";
 import { type Committed, DRAINING, EXITING, PendingPublish, PublishError } from "../acks/pending-publish.ts";
@@ -33,16 +34,8 @@ class RepeatSync implements Committed {
   }
 }
 
-/** One message of a batch with headers. */
-export interface PublishItem {
-  /** Encoded (frame/header.ts). Empty: none. */
-  header: Uint8Array;
-  /** The key in the header. Empty: none. */
-  key: Uint8Array;
-  /** The body is in [from, to) of the batch's bytes. */
-  from: number;
-  to: number;
-}
+/** The messages of a batch that have one header for all. */
+const uniform = new MessageBatch();
 
 /** What publishing works with. */
 export interface PublishingParts {
@@ -164,22 +157,35 @@ export class Publishing {
     if (earlier !== undefined) return earlier;
     if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, 1);
     if (header.length === 0) partition.publish(source, from, to - from, this.parts.turn.time);
-    else partition.publishWithHeader(header, source, from, to - from, this.parts.turn.time, false);
+    else partition.publishWithHeader(header, source, from, to - from, this.parts.turn.time);
     this.appended = 1;
     return pending;
   }
 
-  /** Appends messages of which some have headers: all of them or none. There is at least one. */
-  appendItems(partition: TopicPartition, key: string, source: Uint8Array, items: readonly PublishItem[], origin?: Origin): PendingPublish {
-    const pending = partition.pendingMpub;
-    const refused = this.noteHeaders(partition, pending);
-    if (refused !== undefined) return refused;
+  /**
+   * Appends `count` messages of a batch from `first` on, of which some may have headers: all of them or none. There is at least one.
+   *
+   * @param pending what the acknowledgement waits for: one of the partition's
+   */
+  appendMessages(
+    partition: TopicPartition,
+    key: string,
+    source: Uint8Array,
+    batch: MessageBatch,
+    first: number,
+    count: number,
+    origin?: Origin,
+    pending = partition.pendingMpub,
+  ): PendingPublish {
+    if (batch.hasHeaders && !this.headersAreNoted) {
+      const refused = this.noteHeaders(partition, pending);
+      if (refused !== undefined) return refused;
+    }
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
-    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, items.length);
-    const { time } = this.parts.turn;
-    for (const [i, { header, from, to }] of items.entries()) partition.publishWithHeader(header, source, from, to - from, time, i > 0);
-    this.appended = items.length;
+    if (partition.trace !== undefined) partition.trace.published(origin, partition.log.next, count);
+    partition.publishMessages(batch, first, count, source, this.parts.turn.time);
+    this.appended = count;
     return pending;
   }
 
@@ -199,7 +205,15 @@ export class Publishing {
     origin?: Origin,
     header: Uint8Array = NO_BYTES,
   ): PendingPublish {
-    if (header.length > 0) return this.appendItems(partition, key, source, itemsOf(source, from, to, header), origin);
+    if (header.length > 0) {
+      uniform.reset();
+      for (let at = from; at < to; ) {
+        const body = at + 4;
+        at = body + source.readUInt32BE(at);
+        uniform.addEncoded(header, body, at);
+      }
+      return this.appendMessages(partition, key, source, uniform, 0, count, origin);
+    }
     const pending = partition.pendingMpub;
     const earlier = key === "" ? undefined : this.earlierPublish(partition, key, pending, partition.log.next);
     if (earlier !== undefined) return earlier;
@@ -239,7 +253,7 @@ export class Publishing {
       partition.deferredPublishes.stage(frame, 0, length, turn.nowMs + deferMs);
     } else {
       partition.trace?.published(origin, partition.log.next, 1);
-      partition.publishWithHeader(header, source, from, to - from, turn.time, false);
+      partition.publishWithHeader(header, source, from, to - from, turn.time);
     }
     return pending;
   }
@@ -362,15 +376,4 @@ export class Publishing {
     this.parts.turn.schedule();
     return this.parts.acks.wait(pending, sinceMs);
   }
-}
-
-/** The messages of an MPUB body, whose size words and bodies are in [from, to), each with the same header. */
-function itemsOf(source: Buffer, from: number, to: number, header: Uint8Array): PublishItem[] {
-  const items: PublishItem[] = [];
-  for (let at = from; at < to; ) {
-    const body = at + 4;
-    at = body + source.readUInt32BE(at);
-    items.push({ header, key: NO_BYTES, from: body, to: at });
-  }
-  return items;
 }

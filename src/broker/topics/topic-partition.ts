@@ -1,4 +1,5 @@
 import type { Timestamp } from "../../frame/layout.ts";
+import type { MessageBatch } from "../../frame/message-batch.ts";
 import { type Committed, PendingPublish } from "../acks/pending-publish.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
@@ -174,11 +175,22 @@ export class TopicPartition implements Committed {
     this.markDirty();
   }
 
-  /** Appends a message with a header (frame/header.ts). @param inBatch it belongs to the same batch as the message appended before */
-  publishWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
-    this.log.appendWithHeader(header, source, from, bodyBytes, time, inBatch);
-    this.meter.sizes.record(bodyBytes);
+  /** Appends a message with a header (frame/header.ts). @param header encoded; empty: none */
+  publishWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
+    this.log.appendWithHeader(header, source, from, bodyBytes, time);
+    this.meter.recordSize(bodyBytes, 1);
     this.uncommittedBytes += bodyBytes;
+    this.markDirty();
+  }
+
+  /** Appends `count` messages of a batch from `first` on, which are in `source`. */
+  publishMessages(batch: MessageBatch, first: number, count: number, source: Uint8Array, time: Timestamp): void {
+    this.log.appendMessages(batch, first, count, source, time);
+    for (let i = first, left = count; left > 0; left--, i = batch.nextOf(i)) {
+      const bytes = batch.bodyBytesOf(i);
+      this.meter.recordSize(bytes, 1);
+      this.uncommittedBytes += bytes;
+    }
     this.markDirty();
   }
 

@@ -1,3 +1,4 @@
+import { murmur3 } from "../../frame/murmur3.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
@@ -116,9 +117,14 @@ export class Topic {
    * @returns undefined: another broker has it
    */
   partitionOfKey(key: Uint8Array): TopicPartition | undefined {
+    return this.partitionOfHash(murmur3(key, 0, key.length, 0));
+  }
+
+  /** As partitionOfKey(), by the hash of the key. */
+  partitionOfHash(hash: number): TopicPartition | undefined {
     const { partitions: count, held } = this.settings;
     if (count === 1) return this.partitions[0];
-    const index = Bun.hash.murmur32v3(key, 0) % count;
+    const index = hash % count;
     return held === undefined ? this.partitions[index] : this.partition(index);
   }
 

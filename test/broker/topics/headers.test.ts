@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { encodeHeader, type MessageHeader, NO_BYTES } from "../../../src/frame/header.ts";
+import { MessageBatch } from "../../../src/frame/message-batch.ts";
 import { type InProcess, messages } from "../../support/in-process.ts";
 import { WithHttp } from "../../support/with-http.ts";
 
@@ -95,11 +96,11 @@ test("a batch of messages with headers is one commit, in its order", async () =>
   const topic = publishing.topicNamed("t");
   if (topic instanceof Error) throw topic;
   const source = Buffer.from("onetwothree");
-  publishing.appendItems(topic.nextPartition(), "", source, [
-    { header: header({ key: Buffer.from("1") }), key: NO_BYTES, from: 0, to: 3 },
-    { header: NO_BYTES, key: NO_BYTES, from: 3, to: 6 },
-    { header: header({ key: Buffer.from("3") }), key: NO_BYTES, from: 6, to: 11 },
-  ]);
+  const batch = new MessageBatch();
+  batch.addEncoded(header({ key: Buffer.from("1") }), 0, 3);
+  batch.addEncoded(NO_BYTES, 3, 6);
+  batch.addEncoded(header({ key: Buffer.from("3") }), 6, 11);
+  publishing.appendMessages(topic.nextPartition(), "", source, batch, 0, batch.count);
   turn.schedule();
   await publishing.untilCommitted();
   expect((await logOf(server, "t")).map(({ key, body }) => [key, body])).toEqual([

@@ -1,9 +1,10 @@
 import type { Clock } from "../../../base/clock.ts";
-import { ID_OFFSET, MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
+import { MESSAGE_OVERHEAD_BYTES, TIMESTAMP_OFFSET } from "../../../frame/frame.ts";
 import { hasHeader } from "../../../frame/header.ts";
-import { readPrefix, topicNumberOf, useIdPrefix } from "../../../frame/id.ts";
 import { recordBytes, type Timestamp, writeMessage, writeMessages, writeRecord } from "../../../frame/layout.ts";
+import type { MessageBatch } from "../../../frame/message-batch.ts";
 import { type Chunk, type ChunkPool, type Gap, LARGEST_CLASS, positionIn, UNPOOLED } from "./chunk.ts";
+import { IdPrefixes } from "./id-prefixes.ts";
 import { type Journal, type JournaledLog, MAX_JOURNALED_BYTES } from "./journal.ts";
 import type { LogFiles } from "./log-files.ts";
 import { ReadBlocks } from "./read-blocks.ts";
@@ -44,8 +45,7 @@ export class TopicLog implements JournaledLog {
   private readonly chunks: Chunk[] = [];
   /** Blocks of older records. */
   private readonly readBlocks = new ReadBlocks();
-  /** Other prefixes that records are known to have. There are at most as many as node ids. */
-  private readonly earlierPrefixes: number[] = [];
+  readonly prefixes: IdPrefixes;
   private sizeClass = 0;
   /** Some of its records may have headers, so that runs of them have to be looked at. Of an earlier run's records nothing is known. */
   mayHaveHeaders: boolean;
@@ -65,7 +65,7 @@ export class TopicLog implements JournaledLog {
     readonly files: LogFiles | undefined,
     firstSequence = 0,
   ) {
-    useIdPrefix(prefix);
+    this.prefixes = new IdPrefixes(prefix);
     this.next = this.committedNext = this.writtenNext = this.firstOfRun = files?.nextSequence ?? firstSequence;
     this.end = this.committedEnd = this.writtenEnd = files?.endPosition ?? 0;
     this.mayHaveHeaders = files !== undefined && files.nextSequence > files.startSequence;
@@ -73,26 +73,6 @@ export class TopicLog implements JournaledLog {
 
   get topicId(): number {
     return this.files?.topicId ?? 0;
-  }
-
-  /** Whether ids of this log's messages are known to begin with a prefix. */
-  hasPrefix(prefix: number): boolean {
-    return prefix === this.prefix || this.earlierPrefixes.includes(prefix);
-  }
-
-  /**
-   * Whether a message has the id that a prefix and its sequence make. Earlier releases gave ids with the node id of the day, so a
-   * log may have several prefixes. Which ones is learnt from messages.
-   *
-   * @param frameOf reads the message's frame; returns undefined if it cannot be read
-   */
-  confirmPrefix(prefix: number, frameOf: () => { buffer: Buffer; from: number } | undefined): boolean {
-    if (this.hasPrefix(prefix)) return true;
-    if (prefix < 0 || topicNumberOf(prefix) !== topicNumberOf(this.prefix)) return false;
-    const frame = frameOf();
-    if (frame === undefined || readPrefix(frame.buffer, frame.from + ID_OFFSET) !== prefix) return false;
-    this.earlierPrefixes.push(prefix);
-    return true;
   }
 
   /** Recovery, before anything is appended: skips sequences that were given before, as is known from elsewhere. */
@@ -122,21 +102,28 @@ export class TopicLog implements JournaledLog {
     this.end = chunk.end = chunk.start + to;
   }
 
-  /**
-   * Appends one message with a header (frame/header.ts).
-   *
-   * @param header encoded; empty: none
-   * @param inBatch it belongs to the same batch as the message appended before
-   */
-  appendWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp, inBatch: boolean): void {
-    this.insideBatch = inBatch;
+  /** Appends one message with a header (frame/header.ts). @param header encoded; empty: none */
+  appendWithHeader(header: Uint8Array, source: Uint8Array, from: number, bodyBytes: number, time: Timestamp): void {
     const chunk = this.tail(recordBytes(header, bodyBytes));
-    this.insideBatch = false;
     if (header.length > 0) this.mayHaveHeaders = true;
     const at = (chunk.end - chunk.start) | 0;
     const to = writeRecord(chunk.buffer, chunk.view, at, header, source, from, bodyBytes, this.prefix, this.next, time);
     this.next++;
     this.end = chunk.end = chunk.start + to;
+  }
+
+  /** Appends `count` messages of a batch from `first` on, which are in `source`. */
+  appendMessages(batch: MessageBatch, first: number, count: number, source: Uint8Array, time: Timestamp): void {
+    if (batch.hasHeaders) this.mayHaveHeaders = true;
+    for (let i = first, left = count; left > 0; left--, i = batch.nextOf(i)) {
+      const chunk = this.tail(batch.recordBytes(i));
+      const at = (chunk.end - chunk.start) | 0;
+      const to = batch.write(i, source, chunk.buffer, chunk.view, at, this.prefix, this.next, time);
+      this.next++;
+      this.end = chunk.end = chunk.start + to;
+      this.insideBatch = true;
+    }
+    this.insideBatch = false;
   }
 
   /**

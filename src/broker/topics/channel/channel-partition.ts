@@ -171,7 +171,7 @@ export class ChannelPartition implements ChannelView, ChannelSignals {
   /** Whether it has the message with a sequence in flight, and that message's id begins with a prefix. */
   hasInFlight(prefix: number, sequence: number): boolean {
     const { log } = this.partition;
-    return this.inFlight.isInFlight(sequence) && log.confirmPrefix(prefix, () => this.deferrals.frameInFlight(sequence));
+    return this.inFlight.isInFlight(sequence) && log.prefixes.confirm(prefix, () => this.deferrals.frameInFlight(sequence));
   }
 
   /** Finishes a message that the consumer has in flight. @returns an error, in nsqd's words, if it has not */

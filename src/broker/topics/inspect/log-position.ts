@@ -92,10 +92,10 @@ function sequenceOfId(log: TopicLog, id: string): number | undefined {
   const bytes = Buffer.from(id, "latin1");
   const prefix = readPrefix(bytes, 0);
   const sequence = expandSequence(readSequence(bytes, 0), log.next);
-  if (log.hasPrefix(prefix)) return sequence;
+  if (log.prefixes.has(prefix)) return sequence;
   // The log has nothing left of a message that is in the deferred store alone, so nothing can tell its node.
   if (sequence < log.startSequence) return topicNumberOf(prefix) === topicNumberOf(log.prefix) ? sequence : undefined;
-  return log.confirmPrefix(prefix, () => recordAt(log, sequence)) ? sequence : undefined;
+  return log.prefixes.confirm(prefix, () => recordAt(log, sequence)) ? sequence : undefined;
 }
 
 /**

@@ -49,7 +49,7 @@ export class OrderedBroker implements AsyncDisposable {
   publish(body: string, header: { key?: string; tag?: string; text?: string } = {}): void {
     const { registry, turn } = this.cut.broker;
     const bytes = Buffer.from(body, "latin1");
-    registry.topic(TOPIC).partitions[0].publishWithHeader(headerOf(header), bytes, 0, bytes.length, turn.time, false);
+    registry.topic(TOPIC).partitions[0].publishWithHeader(headerOf(header), bytes, 0, bytes.length, turn.time);
   }
 
   /** Ends the turn, and lets time pass. */

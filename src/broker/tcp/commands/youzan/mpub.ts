@@ -1,16 +1,16 @@
 import { fatal, type ProtocolError } from "../../../../frame/error.ts";
-import { NO_BYTES } from "../../../../frame/header.ts";
-import { readJsonHeader } from "../../../../frame/json-header.ts";
 import type { Line } from "../../../../frame/line.ts";
+import { MessageBatch } from "../../../../frame/message-batch.ts";
 import { MpubCheck } from "../../../../frame/mpub.ts";
-import type { PublishItem } from "../../../topics/publishing.ts";
 import type { PublishingClient } from "../client.ts";
 import { type BodyCommand, type CommandResult, SIZED_BODY } from "../command.ts";
-import { LENGTH_BYTES, selectKeyed, selectTarget, TRACE_ID_BYTES, traceHeader } from "./pub.ts";
+import { LENGTH_BYTES, selectKeyed, selectTarget, TRACE_ID_BYTES } from "./pub.ts";
 
 const WORD = 4;
 /** Checks a body that is whole. */
 const check = new MpubCheck();
+/** The messages of one batch after the other. */
+const batch = new MessageBatch();
 
 /** What MPUB, MPUB_TRACE and MPUB_EXT have in common. The whole body is read before anything in it is refused. */
 const BATCH: Omit<BodyCommand, "body"> = {
@@ -56,17 +56,17 @@ export const MPUB_TRACE: BodyCommand = {
     const { publisher } = client;
     const refused = publisher.checkPermission("MPUB_TRACE") ?? checkLengths(client, bytes, from, to);
     if (refused !== undefined) return refused;
-    const items: PublishItem[] = [];
+    batch.reset();
     for (let at = from + WORD; at < to; ) {
       const body = at + WORD;
       const end = body + bytes.readInt32BE(at);
       if (end - body <= TRACE_ID_BYTES) {
-        return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - body} for tracing`);
+        return fatal("E_BAD_MESSAGE", `MPUB invalid message(${batch.count}) body size ${end - body} for tracing`);
       }
-      items.push({ header: traceHeader(bytes.readBigUInt64BE(body)), key: NO_BYTES, from: body + TRACE_ID_BYTES, to: end });
+      batch.addTraced(bytes.readInt32BE(body), bytes.readInt32BE(body + TRACE_ID_BYTES / 2), body + TRACE_ID_BYTES, end);
       at = end;
     }
-    return publisher.publishItemsTo(bytes, items, true);
+    return publisher.publishMessages(bytes, batch, true);
   },
 };
 
@@ -81,25 +81,21 @@ export const MPUB_EXT: BodyCommand = {
     const { publisher } = client;
     const refused = publisher.checkPermission("MPUB_EXT") ?? checkLengths(client, bytes, from, to);
     if (refused !== undefined) return refused;
-    const items: PublishItem[] = [];
+    batch.reset();
+    const { goesByKey } = publisher;
+    const unwanted = publisher.checkHeaders();
     for (let at = from + WORD; at < to; ) {
       const length = at + WORD;
       const end = length + bytes.readInt32BE(at);
       const textFrom = length + LENGTH_BYTES;
       const textTo = end - length <= LENGTH_BYTES ? end : textFrom + bytes.readUInt16BE(length);
-      if (textTo >= end) return fatal("E_BAD_MESSAGE", `MPUB invalid message(${items.length}) body size ${end - length}`);
-      let header: Uint8Array = NO_BYTES;
-      let key: Uint8Array = NO_BYTES;
-      if (textTo > textFrom) {
-        const read = readJsonHeader(bytes, textFrom, textTo);
-        const wrong = "code" in read ? read : publisher.checkHeaders();
-        if (wrong !== undefined) return wrong;
-        if ("header" in read) ({ header, key } = read);
-      }
-      items.push({ header, key, from: textTo, to: end });
+      if (textTo >= end) return fatal("E_BAD_MESSAGE", `MPUB invalid message(${batch.count}) body size ${end - length}`);
+      const wrong = batch.addWithJson(bytes, textFrom, textTo, end, goesByKey);
+      if (wrong !== undefined) return wrong;
+      if (unwanted !== undefined && batch.hasHeaders) return unwanted;
       at = end;
     }
-    return publisher.publishItemsTo(bytes, items, false);
+    return publisher.publishMessages(bytes, batch, false);
   },
 };
 

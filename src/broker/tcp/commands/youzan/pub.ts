@@ -1,7 +1,8 @@
 import { fatal, type ProtocolError } from "../../../../frame/error.ts";
 import { encodeHeader, NO_BYTES } from "../../../../frame/header.ts";
-import { type JsonHeader, readJsonHeader } from "../../../../frame/json-header.ts";
+import { readJsonHeader } from "../../../../frame/json-header.ts";
 import type { Line } from "../../../../frame/line.ts";
+import { MessageBatch } from "../../../../frame/message-batch.ts";
 import type { PublishingClient } from "../client.ts";
 import { type BodyCommand, type CommandResult, noteKey, SIZED_BODY } from "../command.ts";
 import { noteDelay } from "../dpub.ts";
@@ -11,6 +12,9 @@ import { ANY_PARTITION, checkWords, readPartition } from "./parameters.ts";
 export const TRACE_ID_BYTES = 8;
 /** Bytes of the length of a JSON header in front of it. */
 export const LENGTH_BYTES = 2;
+
+/** The message of one PUB_EXT after the other. */
+const message = new MessageBatch();
 
 /** What PUB, PUB_TRACE and PUB_EXT have in common: a topic and a partition that exist, and a body. */
 const PUBLISH: Omit<BodyCommand, "body"> = {
@@ -76,11 +80,13 @@ export const PUB_EXT: BodyCommand = {
     if (refused !== undefined) return refused;
     const textFrom = from + LENGTH_BYTES;
     const textTo = textFrom + bytes.readUInt16BE(from);
-    const read = readHeader(bytes, textFrom, textTo, to);
-    if ("code" in read) return read;
-    const { header, key, isTraced, traceId } = read;
-    const unwanted = publisher.checkHeaders();
-    return unwanted ?? publisher.publishTo(header, key, textTo - textFrom, bytes, textTo, to, isTraced ? traceId : undefined);
+    if (textTo >= to) return noRoom(to - from);
+    message.reset();
+    const wrong =
+      textTo === textFrom ? readJsonHeader(bytes, textFrom, textTo) : message.addWithJson(bytes, textFrom, textTo, to, publisher.goesByKey);
+    if (wrong !== undefined && "code" in wrong) return wrong;
+    const traceId = message.lastIsTraced ? message.lastTraceId : undefined;
+    return publisher.checkHeaders() ?? publisher.publishMessage(bytes, message, textTo - textFrom, traceId);
   },
 };
 
@@ -102,15 +108,15 @@ export const DPUB_EXT: BodyCommand = {
     if (refused !== undefined) return refused;
     const textFrom = from + LENGTH_BYTES;
     const textTo = textFrom + bytes.readUInt16BE(from);
-    const read = readHeader(bytes, textFrom, textTo, to);
+    if (textTo >= to) return noRoom(to - from);
+    const read = readJsonHeader(bytes, textFrom, textTo);
     return "code" in read ? read : (publisher.checkHeaders() ?? publisher.deferTo(read.header, read.key, bytes, textTo, to));
   },
 };
 
-/** Reads the header in [from, to) of a body that ends at `end`. */
-function readHeader(bytes: Buffer, from: number, to: number, end: number): JsonHeader | ProtocolError {
-  if (to < end) return readJsonHeader(bytes, from, to);
-  return fatal("E_BAD_BODY", `invalid body size ${end - from + LENGTH_BYTES} in ext json header content length`);
+/** There are no bytes behind the header in a body. */
+function noRoom(bodyBytes: number): ProtocolError {
+  return fatal("E_BAD_BODY", `invalid body size ${bodyBytes} in ext json header content length`);
 }
 
 function checkSize({ options, publisher }: PublishingClient, size: number): ProtocolError | undefined {
@@ -121,7 +127,7 @@ function checkSize({ options, publisher }: PublishingClient, size: number): Prot
 }
 
 /** The header of a message that only has a trace id. */
-export function traceHeader(traceId: bigint): Uint8Array {
+function traceHeader(traceId: bigint): Uint8Array {
   return traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
 }
 
