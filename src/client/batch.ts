@@ -1,5 +1,6 @@
 import type { PublishError } from "./errors.ts";
-import { type Body, bodyBytes, type Outbox } from "./outbox.ts";
+import type { Features } from "./events.ts";
+import { type BodyWithHeader, bodyBytes, itemBytes, type Outbox } from "./outbox.ts";
 
 /** What is known of a message that was published. Messages of one batch share one. */
 export interface Receipt {
@@ -14,10 +15,11 @@ export interface Receipt {
 export type Done = (error: PublishError | Error | undefined, receipt: Receipt | undefined) => void;
 
 /** A message until a broker has acknowledged it. */
-export interface Publication {
-  readonly body: Body;
+export interface Publication extends BodyWithHeader {
   /** The key by which its broker is chosen. */
   readonly key: string | undefined;
+  /** Its header says more than its key, so that a broker without headers must not get it. */
+  readonly needsHeader: boolean;
   readonly bytes: number;
   /** When it is given up. */
   readonly deadlineMs: number;
@@ -25,6 +27,9 @@ export interface Publication {
   /** Its publisher does not want it any more. If it was not sent yet, it is left out. */
   isCancelled: boolean;
 }
+
+/** Says that a message may go to any partition, or to that of its key. */
+const ANY_PARTITION = -1;
 
 /** Messages that are sent in one command, and are acknowledged or refused together. */
 export class Batch {
@@ -40,23 +45,46 @@ export class Batch {
   wasKeyed = false;
   /** Its publishers have been told that it took too long. */
   isAbandoned = false;
+  /** A message has a header. */
+  private hasHeader = false;
+  /** It was last sent with headers. */
+  private isExtended = false;
 
   /**
    * @param deferMs undefined for messages that are not deferred
    * @param isWhole all its messages were given in one call, and no other is added
    * @param idempotencyKey the same for all attempts
-   * @param bodies of a batch that was given in one call; the one publication then stands for all of them
+   * @param items the messages of a batch that was given in one call; the one publication then stands for all of them
+   * @param partition of the topic; undefined: that of each message's key, or any
    */
   constructor(
     readonly topic: string,
     readonly deferMs: number | undefined,
     readonly isWhole: boolean,
     readonly idempotencyKey: string | undefined,
-    private bodies: readonly Body[] | undefined = undefined,
-  ) {}
+    private items: readonly BodyWithHeader[] | undefined = undefined,
+    readonly partition: number | undefined = undefined,
+  ) {
+    this.hasHeader = items?.some(({ header }) => header !== undefined) ?? false;
+  }
 
   get count(): number {
-    return this.bodies?.length ?? this.publications.length;
+    return this.items?.length ?? this.publications.length;
+  }
+
+  /** The key by which its broker is chosen: all its messages have that broker. */
+  get key(): string | undefined {
+    return this.publications[0]?.key;
+  }
+
+  /** A message has a key, so that the batch waits for its broker. */
+  get isKeyed(): boolean {
+    return this.partition !== undefined || this.publications.some(({ key }) => key !== undefined);
+  }
+
+  /** A broker without headers would lose more than keys, or choose the partition. */
+  get needsHeaders(): boolean {
+    return this.partition !== undefined || this.publications.some(({ needsHeader }) => needsHeader);
   }
 
   get deadlineMs(): number {
@@ -68,13 +96,22 @@ export class Batch {
     return this.sentTo === undefined && this.publications.every(({ isCancelled }) => isCancelled);
   }
 
-  get command(): "PUB" | "MPUB" | "DPUB" {
-    if (this.deferMs !== undefined) return "DPUB";
-    return this.count === 1 ? "PUB" : "MPUB";
+  /** As it was sent last. */
+  get command(): string {
+    const { isExtended } = this;
+    if (this.deferMs !== undefined) return isExtended ? "DPUB_EXT" : "DPUB";
+    if (this.isBatch) return isExtended ? "MPUB_EXT" : "MPUB";
+    return isExtended ? "PUB_EXT" : "PUB";
+  }
+
+  /** A single message without a header can name its partition only so: PUB_EXT needs a header. */
+  private get isBatch(): boolean {
+    return this.count !== 1 || (this.isExtended && !this.hasHeader);
   }
 
   add(publication: Publication): void {
     this.publications.push(publication);
+    if (publication.header !== undefined) this.hasHeader = true;
     this.bytes += publication.bytes;
   }
 
@@ -84,32 +121,62 @@ export class Batch {
     const kept = this.publications.filter(({ isCancelled }) => !isCancelled);
     this.publications.splice(0, this.publications.length, ...kept);
     // A whole batch has one publication for all.
-    if (kept.length === 0) this.bodies = undefined;
+    if (kept.length === 0) this.items = undefined;
     this.bytes = kept.reduce((sum, { bytes }) => sum + bytes, 0);
   }
 
-  /** @param withKey whether the broker knows idempotency keys */
-  writeTo(outbox: Outbox, withKey: boolean): void {
-    const { command, topic, deferMs, idempotencyKey, publications } = this;
-    outbox.ascii(command).ascii(" ").ascii(topic);
+  /** Each of its messages in a batch of its own. It was not given in one call. */
+  singles(newKey: () => string | undefined): Batch[] {
+    return this.publications.map((publication) => {
+      const single = new Batch(this.topic, undefined, true, newKey());
+      single.add(publication);
+      single.mayBeDuplicate = this.mayBeDuplicate;
+      single.attempts = this.attempts;
+      return single;
+    });
+  }
+
+  /** @param features of the broker */
+  writeTo(outbox: Outbox, { idempotency, messageHeaders }: Features): void {
+    this.isExtended = messageHeaders && (this.hasHeader || this.partition !== undefined);
+    const { isExtended, topic, deferMs, idempotencyKey, partition = ANY_PARTITION } = this;
+    const idempotent = idempotency && idempotencyKey !== undefined;
+    outbox.ascii(this.command).ascii(" ").ascii(topic);
     if (deferMs !== undefined) outbox.ascii(` ${deferMs}`);
-    if (withKey && idempotencyKey !== undefined) outbox.ascii(" ").ascii(idempotencyKey);
+    if (isExtended && (idempotent || partition !== ANY_PARTITION)) outbox.ascii(` ${partition}`);
+    if (idempotent) outbox.ascii(" ").ascii(idempotencyKey);
     outbox.ascii("\n");
-    if (command === "MPUB") outbox.batch(this.bodies ?? publications.map(({ body }) => body));
-    else outbox.sized((publications[0] as Publication).body);
+    const items = this.items ?? this.publications;
+    const first = items[0] as BodyWithHeader;
+    if (!isExtended) {
+      if (this.isBatch) outbox.batch(items.map(({ body }) => body));
+      else outbox.sized(first.body);
+    } else if (this.isBatch && deferMs === undefined) {
+      outbox.batchWithHeaders(items);
+    } else {
+      outbox.sizedWithHeader(first.header === undefined ? { body: first.body, header: "{}" } : first);
+    }
   }
 
   /** @param onThrown gets what a callback throws, so that the others are called all the same */
   settle(error: Error | undefined, receipt: Receipt | undefined, onThrown: (thrown: unknown) => void): void {
-    for (const publication of this.publications) {
-      const { done } = publication;
-      publication.done = undefined;
-      try {
-        done?.(error, receipt);
-      } catch (thrown) {
-        onThrown(thrown);
-      }
-    }
+    for (const publication of this.publications) settle(publication, error, receipt, onThrown);
+  }
+}
+
+/** Tells the publisher of a message what became of it. @param onThrown gets what the callback throws */
+export function settle(
+  publication: Publication,
+  error: Error | undefined,
+  receipt: Receipt | undefined,
+  onThrown: (thrown: unknown) => void,
+): void {
+  const { done } = publication;
+  publication.done = undefined;
+  try {
+    done?.(error, receipt);
+  } catch (thrown) {
+    onThrown(thrown);
   }
 }
 
@@ -117,6 +184,6 @@ export class Batch {
 export const BODY_SIZE_BYTES = 4;
 
 /** How many bytes a message takes in a batch, at most. */
-export function publicationBytes(body: Body): number {
-  return BODY_SIZE_BYTES + bodyBytes(body);
+export function publicationBytes(item: BodyWithHeader): number {
+  return item.header === undefined ? BODY_SIZE_BYTES + bodyBytes(item.body) : itemBytes(item);
 }

@@ -1,4 +1,5 @@
 import { call, getJson, type HttpOptions, parseObject } from "./http.ts";
+import { type MessageFilter, wireFilter } from "./message-filter.ts";
 
 /** A place in a topic's log: `beginning`, `end`, a sequence, a message's id, a time, or `ago:10m`. See docs/replay.md. */
 export type LogPosition = string | number | Date;
@@ -40,6 +41,18 @@ export interface PageOptions {
   limit?: number;
   format?: PeekFormat;
   signal?: AbortSignal;
+}
+
+/** What a channel is like. Only bunsq has these. */
+export interface ChannelOptions {
+  /** Where a new channel begins. */
+  start?: LogPosition;
+  order?: "none" | "key" | "partition";
+  /** Messages that do not fit are finished without being delivered. */
+  filter?: MessageFilter;
+  /** A message that was delivered so often is published to `deadLetterTopic`, and finished. One needs the other. */
+  maxAttempts?: number;
+  deadLetterTopic?: string;
 }
 
 /** How long a topic keeps messages that all channels have finished. */
@@ -101,8 +114,9 @@ export class BrokerClient {
     return this.get("/stats", { format: "json", topic, channel }, signal);
   }
 
-  createTopic(topic: string, signal?: AbortSignal): Promise<void> {
-    return this.post("/topic/create", { topic }, signal);
+  /** @param partitions how many it has, also if it exists and has fewer; only bunsq has several. Default: one, or those that it has */
+  createTopic(topic: string, { partitions, signal }: { partitions?: number; signal?: AbortSignal } = {}): Promise<void> {
+    return this.post("/topic/create", { topic, partition_num: partitions }, signal);
   }
 
   deleteTopic(topic: string, signal?: AbortSignal): Promise<void> {
@@ -121,9 +135,16 @@ export class BrokerClient {
     return this.post("/topic/unpause", { topic }, signal);
   }
 
-  /** @param start where a new channel begins; only bunsq has it */
-  createChannel(topic: string, channel: string, { start, signal }: { start?: LogPosition; signal?: AbortSignal } = {}): Promise<void> {
-    return this.post("/channel/create", { topic, channel, start: positionText(start) }, signal);
+  /** Makes a channel, or gives one that exists the settings. */
+  createChannel(topic: string, channel: string, options: ChannelOptions & { signal?: AbortSignal } = {}): Promise<void> {
+    const { start, order, filter, maxAttempts, deadLetterTopic, signal } = options;
+    const settings = {
+      ordered: order,
+      filter: filter && JSON.stringify(wireFilter(filter)),
+      max_attempts: maxAttempts,
+      dead_letter_topic: deadLetterTopic,
+    };
+    return this.post("/channel/create", { topic, channel, start: positionText(start), ...settings }, signal);
   }
 
   deleteChannel(topic: string, channel: string, signal?: AbortSignal): Promise<void> {

@@ -39,8 +39,10 @@ const SEARCH_POLL_MS = 2_000;
 
 /** The brokers that a client uses: a fixed list, or what the lookup servers say. */
 export class BrokerList {
-  private readonly clients: LookupClient[];
-  private readonly pollMs: number;
+  /** One for each lookup server. */
+  readonly clients: readonly LookupClient[];
+  /** How often they are asked, ms. */
+  readonly pollMs: number;
   private readonly jitter: number;
   /** What each lookup server said last. */
   private readonly answers = new Map<string, ReadonlySet<string>>();

@@ -2,6 +2,7 @@ export type { BackoffStrategy } from "./backoff.ts";
 export type { Done, Receipt } from "./batch.ts";
 export {
   BrokerClient,
+  type ChannelOptions,
   type DrainProgress,
   type LogPosition,
   type MessagePage,
@@ -18,9 +19,11 @@ export type { ConsumerOptions } from "./consumer-options.ts";
 export { BrokerError, ClientError, HttpError, PublishError } from "./errors.ts";
 export type { ConsumerEvent, Features, LinkEvent, ProducerEvent } from "./events.ts";
 export type { HttpOptions } from "./http.ts";
-export { LookupClient, type LookupNode } from "./lookup-client.ts";
+export { LookupClient, type LookupNode, type TopicPartitions } from "./lookup-client.ts";
 export { Message, type RequeueOptions } from "./message.ts";
+export type { MessageFilter } from "./message-filter.ts";
+export type { HeaderValue, MessageHeaders, MessageOptions } from "./message-header.ts";
 export type { Body } from "./outbox.ts";
-export { Producer, type ProducerOptions, type PublishOptions } from "./producer.ts";
+export { type BatchMessage, Producer, type ProducerOptions, type PublishOptions } from "./producer.ts";
 export type { Strategy } from "./strategy.ts";
 export type { TlsOptions } from "./transport.ts";

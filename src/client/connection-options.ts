@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { ClientError } from "./errors.ts";
+import { type MessageFilter, wireFilter } from "./message-filter.ts";
 import { type RemoteAddress, standardTransport, type TlsOptions, type Transport } from "./transport.ts";
 
 /** How a client introduces itself to brokers, and what it asks of them. */
@@ -41,6 +42,22 @@ export interface DeliveryOptions {
   /** How many bytes the broker gathers before it sends, and for how long, ms; -1 for not at all. Default: the broker's. */
   outputBufferBytes?: number;
   outputBufferMs?: number;
+  /**
+   * The order of the channel (bunsq): with "key" one message of each key is delivered at a time, with "partition" one of each
+   * partition. The first consumer says it; others may ask for a stricter one. Default: that of the channel.
+   */
+  order?: "none" | "key" | "partition";
+  /** Messages with this tag are wanted, and no others (bunsq). Default: those with a tag that no consumer has, and those without. */
+  tag?: string;
+  /** Which messages are wanted, by their headers (bunsq). Default: all. */
+  filter?: MessageFilter;
+  /** Only messages of this partition are wanted (bunsq). Default: those of all. */
+  partition?: number;
+  /**
+   * Whether messages come with headers, key, tag and trace id, where the broker has them. Default: only with `order`, `tag`, `filter`,
+   * `partition` or `deadLetterTopic`, since the broker then has to copy messages.
+   */
+  headers?: boolean;
 }
 
 /** The options of a connection with their defaults. */
@@ -56,6 +73,7 @@ export interface ConnectionSettings {
   readonly maxFrameBytes: number;
 }
 
+const MAX_PARTITION = 1023;
 const USER_AGENT = "bunsq-client/0.1.0";
 
 /** @throws ClientError INVALID_OPTION */
@@ -84,6 +102,12 @@ export function connectionSettings(options: ConnectionOptions & DeliveryOptions,
     topology_zone: options.topology?.zone,
     // bunsq's own. Other brokers ignore it.
     idempotency: idempotency || undefined,
+    message_headers: true,
+    channel_order: options.order,
+    delivery_tokens: options.order === undefined ? undefined : true,
+    extend_support: options.headers || undefined,
+    desired_tag: options.tag,
+    ext_filter: options.filter && wireFilter(options.filter),
   };
   return {
     transport,
@@ -108,6 +132,12 @@ export function positive(name: string, value: number): number {
 export function notNegative(name: string, value: number): number {
   if (value >= 0) return value;
   throw new ClientError("INVALID_OPTION", `${name} must not be negative: ${value}`);
+}
+
+/** @throws ClientError INVALID_OPTION */
+export function checkPartition(partition: number | undefined): number | undefined {
+  if (partition === undefined || (Number.isInteger(partition) && partition >= 0 && partition <= MAX_PARTITION)) return partition;
+  throw new ClientError("INVALID_OPTION", `a partition is a number from 0 to ${MAX_PARTITION}, not ${partition}`);
 }
 
 const HOST_AND_PORT = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/;

@@ -1,7 +1,7 @@
 import { isValidName } from "../frame/names.ts";
 import { type BackoffSettings, type BackoffStrategy, backoffMs } from "./backoff.ts";
 import type { BrokerSource } from "./broker-list.ts";
-import { type ConnectionOptions, type DeliveryOptions, notNegative } from "./connection-options.ts";
+import { type ConnectionOptions, checkPartition, type DeliveryOptions, notNegative } from "./connection-options.ts";
 import { ClientError } from "./errors.ts";
 import type { ConsumerEvent } from "./events.ts";
 import type { Message } from "./message.ts";
@@ -38,6 +38,13 @@ export interface ConsumerOptions extends ConnectionOptions, BrokerSource, Delive
   random?: () => number;
 }
 
+const ORDERS = ["none", "key", "partition"];
+
+/** Whether messages are to come with their headers. */
+export function wantsHeaders({ headers, order, tag, filter, partition, deadLetterTopic }: ConsumerOptions): boolean {
+  return headers ?? [order, tag, filter, partition, deadLetterTopic].some((option) => option !== undefined);
+}
+
 /** The options of a consumer with their defaults. */
 export interface ConsumerSettings {
   readonly topic: string;
@@ -51,6 +58,15 @@ export interface ConsumerSettings {
   readonly onGiveUp: ((message: Message, error: Error | undefined) => unknown) | undefined;
   /** The delay of a message that failed, ms. */
   readonly requeueDelayMs: (attempts: number) => number;
+  readonly wishes: Wishes;
+}
+
+/** What a consumer asks of a broker that not every broker has. */
+export interface Wishes {
+  readonly order: string | undefined;
+  readonly partition: number | undefined;
+  /** It asks for a tag, a filter or a partition. */
+  readonly isChoosing: boolean;
 }
 
 /** @throws ClientError INVALID_OPTION */
@@ -59,6 +75,9 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
   for (const name of [topic, channel, deadLetterTopic ?? topic]) {
     if (!isValidName(name)) throw new ClientError("INVALID_OPTION", `invalid topic or channel name ${JSON.stringify(name)}`);
   }
+  const { order, tag, filter, partition } = options;
+  if (order !== undefined && !ORDERS.includes(order))
+    throw new ClientError("INVALID_OPTION", `order is none, key or partition, not ${order}`);
   const multiplierMs = notNegative("backoffMultiplierMs", options.backoffMultiplierMs ?? 1_000);
   const maxMs = notNegative("maxBackoffMs", options.maxBackoffMs ?? 120_000);
   const strategy = options.backoffStrategy ?? "exponential";
@@ -76,6 +95,11 @@ export function consumerSettings(options: ConsumerOptions): ConsumerSettings {
     backsOff: (options.backoff ?? "all") === "all" && maxMs > 0,
     backoff,
     onGiveUp: options.onGiveUp,
+    wishes: {
+      order,
+      partition: checkPartition(partition),
+      isChoosing: tag !== undefined || filter !== undefined || partition !== undefined,
+    },
     requeueDelayMs: isPerMessage
       ? (attempts) => Math.min(backoffMs(backoff, attempts), maxMs)
       : (attempts) => Math.min(delayMs * attempts, maxDelayMs),

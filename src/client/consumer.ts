@@ -3,7 +3,7 @@ import { Backoff } from "./backoff.ts";
 import { BrokerList } from "./broker-list.ts";
 import { type ConnectionSettings, connectionSettings, notNegative, positive } from "./connection-options.ts";
 import { ConsumerBroker, type ConsumerBrokerOwner } from "./consumer-broker.ts";
-import { type ConsumerOptions, type ConsumerSettings, consumerSettings } from "./consumer-options.ts";
+import { type ConsumerOptions, type ConsumerSettings, consumerSettings, wantsHeaders } from "./consumer-options.ts";
 import { asError, ClientError } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
 import type { ConsumerEvent } from "./events.ts";
@@ -49,7 +49,7 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
   /** @throws ClientError INVALID_OPTION */
   constructor(options: ConsumerOptions) {
     this.settings = consumerSettings(options);
-    this.connection = connectionSettings(options, this.settings.deadLetterTopic !== undefined);
+    this.connection = connectionSettings({ ...options, headers: wantsHeaders(options) }, this.settings.deadLetterTopic !== undefined);
     this.clock = this.connection.clock;
     this.hub = new EventHub(options.onEvent);
     this.list = new BrokerList(options, this.settings.topic, this.clock, {
@@ -213,11 +213,12 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
   }
 
   private subscriptionOwner(): ConsumerBrokerOwner {
-    const { topic, channel, isTouching, backsOff, requeueDelayMs } = this.settings;
+    const { topic, channel, wishes, isTouching, backsOff, requeueDelayMs } = this.settings;
     const { backoff } = this;
     return {
       topic,
       channel,
+      wishes,
       isTouching,
       clock: this.clock,
       emit: (event) => this.hub.emit(event),
@@ -307,7 +308,7 @@ export class Consumer implements AsyncDisposable, AsyncIterable<Message> {
     try {
       await onGiveUp?.(message, failure);
       if (message.isAnswered) return;
-      if (deadLetterTopic !== undefined) await this.brokers.get(broker)?.subscription?.publish(deadLetterTopic, message.body, `dead-${id}`);
+      if (deadLetterTopic !== undefined) await this.brokers.get(broker)?.subscription?.publish(deadLetterTopic, message);
       if (message.finishQuietly()) this.hub.emit({ type: "gave-up", broker, id, attempts, deadLetterTopic });
     } catch (thrown) {
       this.hub.emit({ type: "handler-failed", broker, id, attempts, error: asError(thrown) });

@@ -13,6 +13,7 @@ export interface ErrorContext {
  * - the broker's own codes, `E_…`, in a BrokerError
  * - INVALID_OPTION, INVALID_TOPIC, INVALID_MESSAGE: the caller's mistake
  * - CONNECT_FAILED, CONNECTION_LOST, HEARTBEAT_MISSED, PROTOCOL, TLS_REFUSED, TLS_FAILED: a connection
+ * - HEADERS_UNSUPPORTED, ORDER_UNSUPPORTED: the broker does not have what was asked for
  * - TIMEOUT, NO_BROKER, QUEUE_FULL, CLOSED: a call that could not be carried out
  * - LOOKUP_FAILED: a lookup server
  */

@@ -63,4 +63,12 @@ export interface Features {
   outputBufferMs: number;
   /** The broker recognizes a publish that is repeated with the same key. */
   idempotency: boolean;
+  /** Messages may be published with headers. */
+  messageHeaders: boolean;
+  /** Messages come with their headers, and with ids of 16 bytes. */
+  extendSupport: boolean;
+  /** The order that was asked for is known; undefined: none was, or the broker has none. */
+  channelOrder: string | undefined;
+  /** Answers say which delivery of their message they are about. */
+  deliveryTokens: boolean;
 }

@@ -15,6 +15,10 @@ const DEFAULTS: Features = {
   outputBufferBytes: 16_384,
   outputBufferMs: 250,
   idempotency: false,
+  messageHeaders: false,
+  extendSupport: false,
+  channelOrder: undefined,
+  deliveryTokens: false,
 };
 
 /** Reads a broker's answer to IDENTIFY. A field of another type than expected counts as missing. */
@@ -37,5 +41,9 @@ export function parseFeatures(text: string): Features {
     outputBufferBytes: number("output_buffer_size", DEFAULTS.outputBufferBytes),
     outputBufferMs: number("output_buffer_timeout", DEFAULTS.outputBufferMs),
     idempotency: fields.idempotency === true,
+    messageHeaders: fields.message_headers === true,
+    extendSupport: fields.extend_support === true,
+    channelOrder: typeof fields.channel_order === "string" ? fields.channel_order : undefined,
+    deliveryTokens: fields.delivery_tokens === true,
   };
 }

@@ -68,6 +68,7 @@ export class Link {
       owner.prepare(connection);
       connection.start(owner);
     } catch (thrown) {
+      this.connection?.destroy();
       this.connection = undefined;
       const error =
         thrown instanceof ClientError ? thrown : new ClientError("CONNECT_FAILED", (thrown as Error).message, { broker, cause: thrown });

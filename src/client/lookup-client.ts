@@ -1,6 +1,8 @@
 import { asError, ClientError, HttpError } from "./errors.ts";
 import { getJson, type HttpOptions } from "./http.ts";
 
+const MAX_PARTITIONS = 1024;
+
 /** A broker as a lookup server knows it. */
 export interface LookupNode {
   broadcast_address: string;
@@ -12,6 +14,16 @@ export interface LookupNode {
   /** Only in nodes(). */
   topics?: string[];
   tombstones?: boolean[];
+}
+
+/** Where the partitions of a topic are. */
+export interface TopicPartitions {
+  /** How many the topic has; 0 if nobody has it, or the lookup server knows no partitions. */
+  readonly partitions: number;
+  /** The addresses of the brokers that have them, by their numbers. */
+  readonly leaders: ReadonlyMap<number, string>;
+  /** The addresses of all brokers that have the topic. */
+  readonly brokers: readonly string[];
 }
 
 /** Asks one lookup server over HTTP. All calls @throws ClientError LOOKUP_FAILED, or the signal's reason. */
@@ -30,6 +42,23 @@ export class LookupClient {
     } catch (error) {
       const { cause } = error as ClientError;
       if (cause instanceof HttpError && cause.status === 404) return { channels: [], producers: [] };
+      throw error;
+    }
+  }
+
+  /** Where the partitions of a topic are, for publishing. A topic that nobody has is no error. */
+  async partitions(topic: string, signal?: AbortSignal): Promise<TopicPartitions> {
+    try {
+      const answer = await this.get(`/lookup?topic=${encodeURIComponent(topic)}&access=w&metainfo=true`, signal);
+      const { partition_num: partitions } = fieldsOf(answer.meta);
+      const leaders = Object.entries(fieldsOf(answer.partitions)).map(
+        ([index, node]) => [Number(index), nodeAddress(node as LookupNode)] as const,
+      );
+      const brokers = list<LookupNode>(answer.producers).map(nodeAddress);
+      return { partitions: partitionCount(partitions), leaders: new Map(leaders), brokers };
+    } catch (error) {
+      const { cause } = error as ClientError;
+      if (cause instanceof HttpError && cause.status === 404) return { partitions: 0, leaders: new Map(), brokers: [] };
       throw error;
     }
   }
@@ -71,4 +100,13 @@ export function nodeAddress({ broadcast_address, tcp_port }: LookupNode): string
 
 function list<Item>(value: unknown): Item[] {
   return Array.isArray(value) ? (value as Item[]) : [];
+}
+
+function fieldsOf(value: unknown): Record<string, unknown> {
+  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
+}
+
+/** A number of partitions, if it can be one. */
+function partitionCount(value: unknown): number {
+  return typeof value === "number" && value >= 0 && value <= MAX_PARTITIONS ? Math.floor(value) : 0;
 }

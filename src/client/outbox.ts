@@ -5,10 +5,19 @@ export type Body = string | Uint8Array;
 const BUFFER_BYTES = 64 * 1024;
 /** A buffer with less room is given up, not filled. */
 const MIN_ROOM_BYTES = 4 * 1024;
+/** The length in front of a header. */
+const HEADER_LENGTH_BYTES = 2;
 /** No character of a string takes more bytes in UTF-8. */
 const MAX_CHARACTER_BYTES = 3;
 
 const encoder = new TextEncoder();
+
+/** A body with the header that it is sent with. */
+export interface BodyWithHeader {
+  readonly body: Body;
+  /** JSON; undefined: none. */
+  readonly header: string | undefined;
+}
 
 /** Where an outbox sends its bytes. */
 export interface ByteSink {
@@ -88,18 +97,50 @@ export class Outbox {
     return this;
   }
 
+  /** Adds a header and a body, with the size of both in front. */
+  sizedWithHeader(item: BodyWithHeader): this {
+    this.makeRoom(itemBytes(item));
+    this.putItem(item);
+    return this;
+  }
+
+  /** Adds MPUB_EXT's body, as batch(). */
+  batchWithHeaders(items: readonly BodyWithHeader[]): this {
+    let bytes = 8;
+    for (const item of items) bytes += itemBytes(item);
+    this.makeRoom(bytes);
+    const at = this.end;
+    this.setUint32(at + 4, items.length);
+    this.end = at + 8;
+    for (const item of items) this.putItem(item);
+    this.setUint32(at, this.end - at - 4);
+    return this;
+  }
+
+  /** There is room for it. */
+  private putItem({ header, body }: BodyWithHeader): void {
+    const at = this.end;
+    const headerBytes = header === undefined ? 0 : this.utf8(header, at + 4 + HEADER_LENGTH_BYTES);
+    this.buffer[at + 4] = headerBytes >>> 8;
+    this.buffer[at + 5] = headerBytes;
+    this.end = at + 4 + HEADER_LENGTH_BYTES + headerBytes;
+    this.end += this.putBytes(body, this.end);
+    this.setUint32(at, this.end - at - 4);
+  }
+
   /** There is room for it. */
   private put(body: Body): void {
     const at = this.end + 4;
-    let length: number;
-    if (typeof body === "string") {
-      length = this.utf8(body, at);
-    } else {
-      length = body.length;
-      this.buffer.set(body, at);
-    }
+    const length = this.putBytes(body, at);
     this.setUint32(this.end, length);
     this.end = at + length;
+  }
+
+  /** @returns how many bytes it wrote */
+  private putBytes(body: Body, at: number): number {
+    if (typeof body === "string") return this.utf8(body, at);
+    this.buffer.set(body, at);
+    return body.length;
   }
 
   /** Short ASCII texts are faster in a loop than in a call. @returns how many bytes it wrote */
@@ -147,4 +188,9 @@ export function packedBody(body: Body): Body {
 /** How many bytes a body takes at most. */
 export function bodyBytes(body: Body): number {
   return typeof body === "string" ? body.length * MAX_CHARACTER_BYTES : body.length;
+}
+
+/** How many bytes a body takes at most with its header, and the size in front of both. */
+export function itemBytes({ body, header }: BodyWithHeader): number {
+  return 4 + bodyBytes(body) + HEADER_LENGTH_BYTES + (header === undefined ? 0 : bodyBytes(header));
 }

@@ -1,4 +1,4 @@
-import { Batch, BODY_SIZE_BYTES, type Publication } from "./batch.ts";
+import { Batch, BODY_SIZE_BYTES, type Publication, settle } from "./batch.ts";
 import type { Connection } from "./connection.ts";
 import type { ConnectionSettings } from "./connection-options.ts";
 import { BrokerError, ClientError, PublishError } from "./errors.ts";
@@ -9,6 +9,11 @@ import type { Candidate } from "./strategy.ts";
 
 /** The reason of a publish that a broker refuses because it is about to end: bunsq's when it is drained, and that of any broker that stops. */
 const LEAVING = / (draining|exiting)$/;
+
+/** Errors after which the connection goes on, and what was sent behind their publish counts. */
+const NOT_FATAL = /^(E_FAILED_ON_NOT_LEADER|E_FAILED_ON_NOT_WRITABLE|E_EXT_NOT_SUPPORT|E_INVALID_JSON_HEADER|INVALID_TRACE_ID)$/;
+/** Errors that may be about one message of a batch. */
+const ABOUT_ONE = /^E_(BAD_MESSAGE|EXT_NOT_SUPPORT|INVALID_JSON_HEADER)$/;
 
 /** Bytes that wait for a slow connection; beyond them nothing more is written to it. */
 const MAX_WAITING_BYTES = 4 * 1024 * 1024;
@@ -47,6 +52,8 @@ export interface ProducerBrokerOwner {
   onLeaving(broker: ProducerBroker, refused: Batch): void;
   /** The broker refused a batch that another broker may take. @returns whether another one gets it */
   sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean;
+  /** The broker does not have the partition of a batch. @returns whether the one that has it is looked for */
+  onNotLeader(batch: Batch, broker: ProducerBroker): boolean;
 }
 
 /** One broker of a producer: gathers messages into batches, sends them, and matches the broker's answers. */
@@ -149,7 +156,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
       const isLone = batch.bytes - BODY_SIZE_BYTES > LONE_BYTES;
       if (isLone && this.unanswered.length > 0) break;
       sent++;
-      if (batch.count === 0) continue;
+      if (batch.count === 0 || (batch.needsHeaders && !connection.features.messageHeaders && this.refuseHeaders(batch))) continue;
       this.isAlone = isLone;
       this.write(connection, batch);
     }
@@ -219,6 +226,24 @@ export class ProducerBroker implements LinkOwner, Candidate {
     this.owner.onSettled(count - batch.count, bytes - batch.bytes);
   }
 
+  /** Refuses what the broker would publish without its headers, or in any partition. @returns whether that is all of the batch */
+  private refuseHeaders(batch: Batch): boolean {
+    const context = { broker: this.broker, command: "IDENTIFY" };
+    const text = "the broker takes neither headers, tags, trace ids nor partitions: it is not bunsq, or an earlier release";
+    const error = new PublishError("HEADERS_UNSUPPORTED", text, batch.topic, batch.sentTo !== undefined, context);
+    if (batch.isWhole || batch.sentTo !== undefined) {
+      this.finish(batch, error);
+      return true;
+    }
+    for (const publication of batch.publications) {
+      if (!publication.needsHeader) continue;
+      settle(publication, error, undefined, this.owner.onThrown);
+      publication.isCancelled = true;
+    }
+    this.dropCancelled(batch);
+    return batch.count === 0;
+  }
+
   private write(connection: Connection, batch: Batch): void {
     const { idempotency } = connection.features;
     if (batch.sentTo !== undefined && (batch.sentTo !== this.broker || !batch.wasKeyed)) {
@@ -229,7 +254,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     batch.attempts++;
     batch.sentTo = this.broker;
     batch.wasKeyed = idempotency && batch.idempotencyKey !== undefined;
-    batch.writeTo(connection.outbox, idempotency);
+    batch.writeTo(connection.outbox, connection.features);
     this.unanswered.push(batch);
   }
 
@@ -272,7 +297,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
   }
 
   onErrorFrame(_connection: Connection, error: BrokerError): void {
-    this.hasRefused = true;
+    this.hasRefused = !NOT_FATAL.test(error.code);
     this.isAlone = false;
     const batch = this.unanswered.shift();
     if (batch === undefined) {
@@ -280,7 +305,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
     }
     batch.sentTo = undefined;
     // Messages of several calls share the batch, and only some of them may be bad.
-    if (error.code === "E_BAD_MESSAGE" && !batch.isWhole && batch.count > 1) return this.split(batch);
+    if (ABOUT_ONE.test(error.code) && !batch.isWhole && batch.count > 1) return this.split(batch);
     if (error.code.endsWith("PUB_FAILED") && !batch.isAbandoned) {
       this.pending -= batch.count;
       if (LEAVING.test(error.text)) {
@@ -288,6 +313,11 @@ export class ProducerBroker implements LinkOwner, Candidate {
         return this.owner.onLeaving(this, batch);
       }
       if (this.owner.sendElsewhere(batch, this)) return;
+      this.pending += batch.count;
+    }
+    if (error.code === "E_FAILED_ON_NOT_LEADER" && !batch.isAbandoned) {
+      this.pending -= batch.count;
+      if (this.owner.onNotLeader(batch, this)) return;
       this.pending += batch.count;
     }
     this.finish(batch, new BrokerError(error.code, error.text, { broker: this.broker, command: batch.command }));
@@ -318,14 +348,7 @@ export class ProducerBroker implements LinkOwner, Candidate {
 
   /** Sends each message of a refused batch in a command of its own. */
   private split(batch: Batch): void {
-    const singles = batch.publications.map((publication) => {
-      const single = new Batch(batch.topic, undefined, true, this.owner.newKey());
-      single.add(publication);
-      single.mayBeDuplicate = batch.mayBeDuplicate;
-      single.attempts = batch.attempts;
-      return single;
-    });
-    this.waiting.unshift(...singles);
+    this.waiting.unshift(...batch.singles(() => this.owner.newKey()));
   }
 
   /** Refuses a batch that is not counted as pending any more. */

@@ -3,6 +3,7 @@ import { Batch, type Publication } from "./batch.ts";
 import type { ConnectionSettings } from "./connection-options.ts";
 import { asError, PublishError } from "./errors.ts";
 import type { ProducerEvent } from "./events.ts";
+import type { PartitionLeaders } from "./partition-leaders.ts";
 import { type BatchSettings, ProducerBroker, type ProducerBrokerOwner } from "./producer-broker.ts";
 import { Chooser, type Strategy } from "./strategy.ts";
 
@@ -22,6 +23,8 @@ export interface PoolSettings {
   readonly emit: (event: ProducerEvent) => void;
   /** A broker was lost. */
   readonly onLost: () => void;
+  /** Where the partitions of topics are. */
+  readonly leaders: PartitionLeaders;
 }
 
 const EXPIRY_MS = 1_000;
@@ -38,12 +41,16 @@ export class ProducerPool implements ProducerBrokerOwner {
   private pendingBytes = 0;
   /** Messages that wait for a broker or for room. */
   private unplaced: Batch[] = [];
+  /** Those of them for whose keys there is no broker now. They are tried again when the brokers change. */
+  private blocked: Batch[] = [];
   private unplacedMessages = 0;
   private readonly clock: Clock;
   private readonly chooser: Chooser<ProducerBroker>;
   private readonly brokers = new Map<string, ProducerBroker>();
-  /** Brokers that get messages: those that are connected, or will soon be again. */
+  /** Brokers that get messages without a key: those that are connected. */
   private candidates: ProducerBroker[] = [];
+  /** Brokers that get messages with a key: also those that will soon be connected again. */
+  private keyCandidates: ProducerBroker[] = [];
   /** The brokers that there should be; undefined until it is known. */
   private wanted: ReadonlySet<string> | undefined;
   /** Brokers whose first attempt to connect has not ended. */
@@ -52,6 +59,8 @@ export class ProducerPool implements ProducerBrokerOwner {
   private hasBegun = false;
   private isFlushPlanned = false;
   private isPlacing = false;
+  /** The brokers have changed while messages were placed. */
+  private mustUnblock = false;
   private expiryTimer: Timer | undefined;
   private readonly graceTimers = new Set<Timer>();
   private readonly listeners = new Set<() => void>();
@@ -95,9 +104,12 @@ export class ProducerPool implements ProducerBrokerOwner {
 
   /** Adds a message that may share a command with others of its topic. */
   add(topic: string, publication: Publication): void {
-    if (this.isReady && this.unplaced.length === 0 && this.hasRoom) {
-      this.place(topic, publication);
-      return this.planExpiry();
+    if (this.hasBegun && this.unplaced.length === 0 && this.hasRoom) {
+      const broker = this.brokerFor(topic, publication.key, undefined);
+      if (broker !== undefined) {
+        this.place(broker, topic, publication);
+        return this.planExpiry();
+      }
     }
     const batch = new Batch(topic, undefined, false, undefined);
     batch.add(publication);
@@ -116,10 +128,23 @@ export class ProducerPool implements ProducerBrokerOwner {
     for (const broker of this.brokers.values()) broker.flush();
   }
 
-  private place(topic: string, publication: Publication): void {
+  /** The broker that is to get a message. @returns undefined: there is none now, and the message waits */
+  private brokerFor(topic: string, key: string | undefined, partition: number | undefined): ProducerBroker | undefined {
+    const { candidates, keyCandidates, chooser } = this;
+    if (key === undefined && partition === undefined) return candidates.length === 0 ? undefined : chooser.choose(candidates, undefined);
+    const spread = this.settings.leaders.of(topic);
+    if (spread === undefined || keyCandidates.length === 0) return undefined;
+    if (spread === false) return chooser.choose(keyCandidates, key);
+    const leader = partition === undefined ? spread.leaderOfKey(key ?? "") : spread.leaders[partition];
+    const broker = keyCandidates.find((one) => one.broker === leader);
+    // Another broker may have the partition by now.
+    if (broker === undefined) this.settings.leaders.refresh(topic);
+    return broker;
+  }
+
+  private place(broker: ProducerBroker, topic: string, publication: Publication): void {
     this.pendingMessages++;
     this.pendingBytes += publication.bytes;
-    const broker = this.chooser.choose(this.candidates, publication.key);
     if (broker.add(topic, publication)) broker.send();
     else this.planFlush();
   }
@@ -127,23 +152,58 @@ export class ProducerPool implements ProducerBrokerOwner {
   /** Gives what waits to brokers, as far as there is room. */
   private placeWaiting(): void {
     // What is placed may be sent at once, and that may make room. The loop of the first call uses it.
-    if (this.isPlacing || !this.isReady || this.isOver) return;
+    if (this.isPlacing || !this.hasBegun || this.isOver) return;
     this.isPlacing = true;
     let placed = 0;
     while (placed < this.unplaced.length && this.hasRoom) {
       const batch = this.unplaced[placed++] as Batch;
       this.unplacedMessages -= batch.count;
-      if (batch.isWhole || batch.attempts > 0) {
-        this.pendingMessages += batch.count;
-        this.pendingBytes += batch.bytes;
-        this.chooser.choose(this.candidates, batch.publications[0]?.key).addBatch(batch);
-        this.planFlush();
-      } else {
-        for (const publication of batch.publications) if (!publication.isCancelled) this.place(batch.topic, publication);
-      }
+      if (batch.isWhole || batch.attempts > 0) this.placeBatch(batch);
+      else for (const publication of batch.publications) if (!publication.isCancelled) this.placeSingle(batch.topic, publication);
     }
     if (placed > 0) this.unplaced.splice(0, placed);
     this.isPlacing = false;
+    if (!this.mustUnblock) return;
+    this.mustUnblock = false;
+    this.unblock();
+    this.placeWaiting();
+  }
+
+  private placeBatch(batch: Batch): void {
+    const broker = this.brokerFor(batch.topic, batch.key, batch.partition);
+    if (broker === undefined) return this.block(batch);
+    this.pendingMessages += batch.count;
+    this.pendingBytes += batch.bytes;
+    broker.addBatch(batch);
+    this.planFlush();
+  }
+
+  private placeSingle(topic: string, publication: Publication): void {
+    const broker = this.brokerFor(topic, publication.key, undefined);
+    if (broker !== undefined) return this.place(broker, topic, publication);
+    const single = new Batch(topic, undefined, false, undefined);
+    single.add(publication);
+    this.block(single);
+  }
+
+  private block(batch: Batch): void {
+    this.unplacedMessages += batch.count;
+    this.blocked.push(batch);
+  }
+
+  /** What had no broker may have one now. */
+  private unblock(): void {
+    if (this.isPlacing) this.mustUnblock = true;
+    if (this.isPlacing || this.blocked.length === 0) return;
+    this.unplaced = [...this.blocked, ...this.unplaced];
+    this.blocked = [];
+  }
+
+  /** What is known of the partitions has changed. */
+  onLeaders(): void {
+    this.unblock();
+    this.placeWaiting();
+    this.notify();
   }
 
   private planFlush(): void {
@@ -169,8 +229,9 @@ export class ProducerPool implements ProducerBrokerOwner {
   private expire(nowMs: number): void {
     for (const broker of this.brokers.values()) broker.expire(nowMs, Math.min(this.settings.timeoutMs, MAX_PATIENCE_MS));
     const isLate = (batch: Batch) => batch.deadlineMs <= nowMs || batch.isUnwanted;
-    if (!this.unplaced.some(isLate)) return;
-    const late = this.unplaced.filter(isLate);
+    const late = [...this.blocked, ...this.unplaced].filter(isLate);
+    if (late.length === 0) return;
+    this.blocked = this.blocked.filter((batch) => !isLate(batch));
     this.unplaced = this.unplaced.filter((batch) => !isLate(batch));
     for (const batch of late) {
       this.unplacedMessages -= batch.count;
@@ -221,6 +282,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       broker.rejectAll(makeError);
       broker.link.connection?.end();
     }
+    this.unblock();
     for (const batch of this.unplaced.splice(0)) batch.settle(makeError(batch), undefined, this.onThrown);
     this.unplacedMessages = 0;
     this.notify();
@@ -228,11 +290,11 @@ export class ProducerPool implements ProducerBrokerOwner {
 
   private findCandidates(): void {
     const nowMs = this.clock.steadyMs();
-    const { strategy, sameBrokerMs } = this.settings;
+    const { sameBrokerMs } = this.settings;
     const isBriefly = ({ downSinceMs }: ProducerBroker) => downSinceMs !== undefined && nowMs - downSinceMs < sameBrokerMs;
-    this.candidates = [...this.brokers.values()].filter(
-      (broker) => !broker.isLeaving && (broker.isUp || (strategy === "key-hash" && isBriefly(broker))),
-    );
+    this.keyCandidates = [...this.brokers.values()].filter((broker) => !broker.isLeaving && (broker.isUp || isBriefly(broker)));
+    this.candidates = this.keyCandidates.filter(({ isUp }) => isUp);
+    this.unblock();
   }
 
   private changed(): void {
@@ -249,7 +311,7 @@ export class ProducerPool implements ProducerBrokerOwner {
   /** Finds another way for the messages of a broker whose connection is lost. @param isFinal it does not come back. @param first a batch that is before them */
   private moveOn(broker: ProducerBroker, isFinal: boolean, first?: Batch): void {
     if (this.isOver || (broker.isUp && !broker.isLeaving)) return;
-    const { strategy, sameBrokerMs, retry } = this.settings;
+    const { sameBrokerMs, retry } = this.settings;
     const isLongGone = isFinal || broker.isLeaving || this.clock.steadyMs() - (broker.downSinceMs ?? 0) >= sameBrokerMs;
     const hasOther = this.candidates.some((other) => other !== broker);
     const moved: Batch[] = first === undefined ? [] : [first];
@@ -257,7 +319,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       const wasSent = batch.sentTo !== undefined;
       if (wasSent && (batch.attempts >= MAX_ATTEMPTS || retry === "never" || (retry === "safe" && !batch.wasKeyed))) {
         broker.refuse(batch, lostError(batch, broker.broker));
-      } else if (wasSent && batch.wasKeyed ? (isLongGone && hasOther) || isFinal : strategy !== "key-hash" || isLongGone) {
+      } else if (wasSent && batch.wasKeyed ? (isLongGone && hasOther) || isFinal : !batch.isKeyed || isLongGone) {
         this.pendingMessages -= batch.count;
         this.pendingBytes -= batch.bytes;
         this.unplacedMessages += batch.count;
@@ -267,7 +329,7 @@ export class ProducerPool implements ProducerBrokerOwner {
       }
     }
     // They were first in their order.
-    this.unplaced.unshift(...moved);
+    this.unplaced = [...moved, ...this.unplaced];
     this.placeWaiting();
   }
 
@@ -331,11 +393,21 @@ export class ProducerPool implements ProducerBrokerOwner {
   }
 
   sendElsewhere(batch: Batch, notTo: ProducerBroker): boolean {
-    const others = this.candidates.filter((broker) => broker !== notTo && broker.isUp);
+    // The partitions of a topic that is spread are at no other broker.
+    if (batch.isKeyed && this.settings.leaders.of(batch.topic) !== false) return false;
+    const others = this.candidates.filter((broker) => broker !== notTo);
     if (others.length === 0 || batch.attempts > others.length) return false;
-    const other = this.chooser.choose(others, batch.publications[0]?.key);
+    const other = this.chooser.choose(others, batch.key);
     other.addBatch(batch);
     other.flush();
+    return true;
+  }
+
+  onNotLeader(batch: Batch, broker: ProducerBroker): boolean {
+    if (!this.settings.leaders.refresh(batch.topic)) return this.sendElsewhere(batch, broker);
+    this.pendingMessages -= batch.count;
+    this.pendingBytes -= batch.bytes;
+    for (const part of batch.isWhole ? [batch] : batch.singles(this.settings.newKey)) this.block(part);
     return true;
   }
 }

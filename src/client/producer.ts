@@ -1,17 +1,26 @@
 import { isValidName } from "../frame/names.ts";
 import { Batch, type Done, type Publication, publicationBytes, type Receipt } from "./batch.ts";
 import { BrokerList, type BrokerSource } from "./broker-list.ts";
-import { type ConnectionOptions, type ConnectionSettings, connectionSettings, notNegative, positive } from "./connection-options.ts";
+import {
+  type ConnectionOptions,
+  type ConnectionSettings,
+  checkPartition,
+  connectionSettings,
+  notNegative,
+  positive,
+} from "./connection-options.ts";
 import { ClientError, PublishError } from "./errors.ts";
 import { EventHub } from "./event-hub.ts";
-import type { ProducerEvent } from "./events.ts";
+import type { LinkEvent, ProducerEvent } from "./events.ts";
+import { encodeHeader, type MessageOptions, needsHeader } from "./message-header.ts";
 import { type Body, packedBody } from "./outbox.ts";
+import { PartitionLeaders } from "./partition-leaders.ts";
 import { ProducerPool } from "./producer-pool.ts";
 import type { Strategy } from "./strategy.ts";
 
 /** Options of a Producer. Give `brokers`, or `lookups` to publish to all brokers that these know. */
 export interface ProducerOptions extends ConnectionOptions, BrokerSource {
-  /** How a broker is chosen for each message. Default "round-robin". */
+  /** How a broker is chosen for each message that has no key. Default "round-robin". */
   strategy?: Strategy;
   /**
    * Messages of one turn of the event loop travel in one command, or those of `lingerMs`. False sends each in a command of its own.
@@ -39,15 +48,20 @@ export interface ProducerOptions extends ConnectionOptions, BrokerSource {
 }
 
 /** Options of one publish. */
-export interface PublishOptions {
-  /** With the strategy "key-hash": messages with the same key go to the same broker, in their order. */
-  key?: string;
+export interface PublishOptions extends MessageOptions {
+  /** The partition of the topic, instead of that of the key. The message travels in a command of its own. */
+  partition?: number;
   /** Delivered only after this time, ms. */
   deferMs?: number;
   /** A publish that is repeated with the same key is not published again: 1 to 255 printable characters without spaces. */
   idempotencyKey?: string;
   /** Gives up waiting. A message that was sent may still be published. */
   signal?: AbortSignal;
+}
+
+/** A message of a batch, with what it carries. */
+export interface BatchMessage extends MessageOptions {
+  readonly body: Body;
 }
 
 const MAX_KEY_CHARACTERS = 255;
@@ -63,6 +77,7 @@ export class Producer implements AsyncDisposable {
   private readonly hub: EventHub<ProducerEvent>;
   private readonly list: BrokerList;
   private readonly pool: ProducerPool;
+  private readonly leaders: PartitionLeaders;
   private readonly timeoutMs: number;
   private readonly isRejecting: boolean;
   private readonly newKey: () => string | undefined;
@@ -80,6 +95,8 @@ export class Producer implements AsyncDisposable {
     this.timeoutMs = positive("timeoutMs", options.timeoutMs ?? 60_000);
     this.isRejecting = options.queue?.overflow === "reject";
     this.newKey = options.idempotency === false ? () => undefined : keySource();
+    const leadersOwner = { onLeaders: () => this.pool.onLeaders(), emit: (event: LinkEvent) => this.hub.emit(event) };
+    this.leaders = new PartitionLeaders(this.list.clients, this.list.pollMs, this.settings.clock, leadersOwner);
     this.pool = new ProducerPool({
       connection: this.settings,
       batches: {
@@ -98,6 +115,7 @@ export class Producer implements AsyncDisposable {
       newKey: this.newKey,
       emit: (event) => this.hub.emit(event),
       onLost: () => this.list.pollSoon(),
+      leaders: this.leaders,
     });
     this.list.start();
   }
@@ -160,37 +178,71 @@ export class Producer implements AsyncDisposable {
     this.checkOpen();
     checkTopic(topic);
     checkBody(body);
-    const { deferMs, idempotencyKey, signal, key } = options;
+    const { deferMs, idempotencyKey, signal, partition } = options;
     signal?.throwIfAborted();
-    if (this.isRejecting && this.pool.isFull) {
-      return done(new PublishError("QUEUE_FULL", "too many messages wait for their acknowledgement", topic, false), undefined);
-    }
-    const publication = this.publication(body, key, done);
+    if (this.isRejecting && this.pool.isFull) return done(queueFull(topic), undefined);
+    const publication = this.publication(body, options, done);
     if (signal !== undefined) cancelOn(signal, publication, this.pool.onThrown);
-    if (deferMs === undefined && idempotencyKey === undefined) return this.pool.add(topic, publication);
-    const batch = new Batch(topic, checkDelay(deferMs), true, checkKey(idempotencyKey) ?? this.newKey());
+    if (deferMs === undefined && idempotencyKey === undefined && partition === undefined) return this.pool.add(topic, publication);
+    const key = checkKey(idempotencyKey) ?? this.newKey();
+    const batch = new Batch(topic, checkDelay(deferMs), true, key, undefined, checkPartition(partition));
     batch.add(publication);
     this.pool.addBatch(batch);
   }
 
-  /** Publishes several messages in one command: all of them or none, on one broker. @returns and @throws as publish() */
-  publishBatch(topic: string, bodies: readonly Body[], options: Omit<PublishOptions, "deferMs"> = NO_OPTIONS): Promise<Receipt> {
+  /**
+   * Publishes several messages in one command: all of them or none, on one broker. Messages with different keys may belong to different
+   * brokers and partitions. Those of one key then are all published, or none of them, and the call succeeds when all are.
+   *
+   * @param messages bodies, or bodies with what they carry; `options` say what they carry where they do not
+   * @returns and throws as publish(); the receipt is that of the first
+   */
+  async publishBatch(
+    topic: string,
+    messages: readonly (Body | BatchMessage)[],
+    options: Omit<PublishOptions, "deferMs"> = NO_OPTIONS,
+  ): Promise<Receipt> {
+    this.checkOpen();
+    checkTopic(topic);
+    if (messages.length === 0) throw new ClientError("INVALID_MESSAGE", "a batch needs a message");
+    const partition = checkPartition(options.partition);
+    const idempotencyKey = checkKey(options.idempotencyKey);
+    const byKey = new Map<string | undefined, Publication[]>();
+    for (const message of messages) {
+      const isBody = typeof message === "string" || message instanceof Uint8Array;
+      const body = isBody ? message : message.body;
+      checkBody(body);
+      const publication = this.publication(body, isBody ? options : { ...options, ...message }, undefined);
+      const key = partition === undefined ? publication.key : undefined;
+      const same = byKey.get(key);
+      if (same === undefined) byKey.set(key, [publication]);
+      else same.push(publication);
+    }
+    if (byKey.size > 1 && idempotencyKey !== undefined) {
+      throw new ClientError("INVALID_OPTION", "an idempotency key is for messages of one key");
+    }
+    options.signal?.throwIfAborted();
+    if (this.isRejecting && this.pool.isFull) throw queueFull(topic);
+    const sent = [...byKey.values()].map((same) => this.sendWhole(topic, same, idempotencyKey, options.signal, partition));
+    const [receipt] = await Promise.all(sent);
+    return receipt as Receipt;
+  }
+
+  private sendWhole(
+    topic: string,
+    items: readonly Publication[],
+    idempotencyKey: string | undefined,
+    signal: AbortSignal | undefined,
+    partition: number | undefined,
+  ): Promise<Receipt> {
     return new Promise((resolve, reject) => {
-      this.checkOpen();
-      checkTopic(topic);
-      if (bodies.length === 0) throw new ClientError("INVALID_MESSAGE", "a batch needs a message");
-      for (const body of bodies) checkBody(body);
-      options.signal?.throwIfAborted();
-      if (this.isRejecting && this.pool.isFull) {
-        throw new PublishError("QUEUE_FULL", "too many messages wait for their acknowledgement", topic, false);
-      }
-      const packed = bodies.map(packedBody);
       const done: Done = (error, receipt) => (receipt === undefined ? reject(error) : resolve(receipt));
+      const needsHeader = items.some((item) => item.needsHeader);
       let bytes = 0;
-      for (const body of packed) bytes += publicationBytes(body);
-      const publication: Publication = { ...this.publication(packed[0] as Body, options.key, done), bytes };
-      if (options.signal !== undefined) cancelOn(options.signal, publication, this.pool.onThrown);
-      const batch = new Batch(topic, undefined, true, checkKey(options.idempotencyKey) ?? this.newKey(), packed);
+      for (const item of items) bytes += item.bytes;
+      const publication: Publication = { ...(items[0] as Publication), done, needsHeader, bytes };
+      if (signal !== undefined) cancelOn(signal, publication, this.pool.onThrown);
+      const batch = new Batch(topic, undefined, true, idempotencyKey ?? this.newKey(), items, partition);
       batch.add(publication);
       this.pool.addBatch(batch);
     });
@@ -213,6 +265,7 @@ export class Producer implements AsyncDisposable {
     this.pool.flush();
     await this.until(() => this.pool.count === 0, drainMs, signal);
     this.list.stop();
+    this.leaders.stop();
     this.pool.end(({ topic, sentTo }) => new PublishError("CLOSED", "the producer was closed", topic, sentTo !== undefined));
     this.hub.close();
   }
@@ -238,10 +291,12 @@ export class Producer implements AsyncDisposable {
     });
   }
 
-  private publication(given: Body, key: string | undefined, done: Done | undefined): Publication {
+  private publication(given: Body, options: MessageOptions, done: Done | undefined): Publication {
     const deadlineMs = this.settings.clock.steadyMs() + this.timeoutMs;
     const body = packedBody(given);
-    return { body, key, bytes: publicationBytes(body), deadlineMs, done, isCancelled: false };
+    const header = encodeHeader(options);
+    const bytes = publicationBytes({ body, header });
+    return { body, header, key: options.key, needsHeader: needsHeader(options), bytes, deadlineMs, done, isCancelled: false };
   }
 
   private checkOpen(): void {
@@ -300,4 +355,8 @@ function checkDelay(deferMs: number | undefined): number | undefined {
 function checkKey(key: string | undefined): string | undefined {
   if (key === undefined || (key.length <= MAX_KEY_CHARACTERS && KEY.test(key))) return key;
   throw new ClientError("INVALID_OPTION", "an idempotency key has 1 to 255 printable ASCII characters, without spaces");
+}
+
+function queueFull(topic: string): PublishError {
+  return new PublishError("QUEUE_FULL", "too many messages wait for their acknowledgement", topic, false);
 }

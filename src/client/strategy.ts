@@ -1,7 +1,7 @@
 import { murmur3 } from "./murmur3.ts";
 
-/** How a producer chooses among several brokers. */
-export type Strategy = "round-robin" | "fewest-pending" | "key-hash";
+/** How a producer chooses among several brokers for messages without a key. */
+export type Strategy = "round-robin" | "fewest-pending";
 
 /** What a strategy looks at. */
 export interface Candidate {
@@ -18,10 +18,10 @@ export class Chooser<Broker extends Candidate> {
 
   constructor(private readonly strategy: Strategy) {}
 
-  /** @param brokers at least one. @param key of the message; with key-hash a message without a key goes round robin */
+  /** @param brokers at least one. @param key of the message; undefined: none */
   choose(brokers: readonly Broker[], key: string | undefined): Broker {
     if (brokers.length === 1) return brokers[0] as Broker;
-    if (this.strategy === "key-hash" && key !== undefined) return byKey(brokers, key);
+    if (key !== undefined) return byKey(brokers, key);
     if (++this.turn >= brokers.length) this.turn = 0;
     return this.strategy === "fewest-pending" ? this.leastBusy(brokers) : (brokers[this.turn] as Broker);
   }

@@ -1,13 +1,16 @@
 import type { Clock, Timer } from "../base/clock.ts";
 import type { Connection } from "./connection.ts";
+import type { Wishes } from "./consumer-options.ts";
 import { type BrokerError, ClientError } from "./errors.ts";
-import { Message, type MessageSource, MIN_MESSAGE_BYTES, type Outcome } from "./message.ts";
+import type { Features } from "./events.ts";
+import { bodyStart, Message, type MessageSource, type Outcome } from "./message.ts";
 import type { ReadyConnection } from "./ready.ts";
 
 /** What a consumer does for its subscriptions. */
 export interface SubscriptionOwner {
   readonly topic: string;
   readonly channel: string;
+  readonly wishes: Wishes;
   readonly clock: Clock;
   /** Whether messages are touched until they are answered. */
   readonly isTouching: boolean;
@@ -39,11 +42,15 @@ export class Subscription implements MessageSource, ReadyConnection {
   private readonly touched = new Map<Message, number>();
   private touchTimer: Timer | undefined;
 
+  /** @throws ClientError HEADERS_UNSUPPORTED, ORDER_UNSUPPORTED if the broker does not have what the consumer asks for */
   constructor(
     private readonly connection: Connection,
     private readonly owner: SubscriptionOwner,
   ) {
-    connection.outbox.ascii(`SUB ${owner.topic} ${owner.channel}\n`);
+    const { topic, channel, wishes } = owner;
+    checkWishes(wishes, connection.features, connection.broker);
+    const { partition } = wishes;
+    connection.outbox.ascii(partition === undefined ? `SUB ${topic} ${channel}\n` : `SUB ${topic} ${channel} ${partition}\n`);
     connection.planFlush();
     if (owner.isTouching) this.planTouch();
   }
@@ -74,13 +81,19 @@ export class Subscription implements MessageSource, ReadyConnection {
     this.connection.planFlush();
   }
 
-  /** Publishes on this connection. @returns whether the broker has acknowledged it. @throws ClientError */
-  publish(topic: string, body: Uint8Array, key: string): Promise<void> {
+  /** Publishes a message that came on this connection, with its header. @returns when the broker has acknowledged it. @throws ClientError */
+  publish(topic: string, message: Message): Promise<void> {
     const { connection } = this;
+    const { outbox } = connection;
+    const { idempotency, messageHeaders } = connection.features;
+    // Ids of two topics may be the same, and those of a topic that was deleted and made again.
+    const key = idempotency ? ` dead-${message.topic}-${message.channel}-${message.timestamp}-${message.id}` : "";
+    const header = messageHeaders ? message.headerText : undefined;
     return new Promise((resolve, reject) => {
       if (this.hasEnded) throw new ClientError("CONNECTION_LOST", "the connection is closed", { broker: this.broker, command: "PUB" });
       this.publishing.push((error) => (error === undefined ? resolve() : reject(error)));
-      connection.outbox.ascii(connection.features.idempotency ? `PUB ${topic} ${key}\n` : `PUB ${topic}\n`).sized(body);
+      if (header === undefined) outbox.ascii(`PUB ${topic}${key}\n`).sized(message.body);
+      else outbox.ascii(`PUB_EXT ${topic} -1${key}\n`).sizedWithHeader({ header, body: message.body });
       connection.planFlush();
     });
   }
@@ -97,12 +110,13 @@ export class Subscription implements MessageSource, ReadyConnection {
   // ---- what comes
 
   receive(bytes: Uint8Array, from: number, to: number): void {
-    if (to - from < MIN_MESSAGE_BYTES) {
+    const bodyFrom = bodyStart(bytes, from, to, this.hasHeaders);
+    if (bodyFrom > to) {
       return this.connection.fail(new ClientError("PROTOCOL", "a message is too short", { broker: this.broker }));
     }
     this.inFlight++;
     this.received++;
-    const message = new Message(this, bytes, from, to);
+    const message = new Message(this, bytes, from, bodyFrom, to);
     const { owner } = this;
     if (owner.isTouching) this.touched.set(message, owner.clock.steadyMs() + this.connection.features.maxMsgTimeoutMs);
     owner.onMessage(message);
@@ -142,6 +156,10 @@ export class Subscription implements MessageSource, ReadyConnection {
 
   // ---- MessageSource
 
+  get hasHeaders(): boolean {
+    return this.connection.features.extendSupport;
+  }
+
   get isOver(): boolean {
     return this.hasEnded;
   }
@@ -151,7 +169,7 @@ export class Subscription implements MessageSource, ReadyConnection {
     message.isAnswered = true;
     this.inFlight--;
     if (outcome !== "none") this.owner.beforeAnswer(outcome);
-    this.connection.outbox.message("FIN ", bytes, at, "");
+    this.connection.outbox.message("FIN ", bytes, at, this.token(message));
     this.answered(message);
     return true;
   }
@@ -162,16 +180,21 @@ export class Subscription implements MessageSource, ReadyConnection {
     this.inFlight--;
     if (outcome !== "none") this.owner.beforeAnswer(outcome);
     const delay = Math.max(0, Math.round(delayMs ?? this.owner.requeueDelayMs(message)));
-    this.connection.outbox.message("REQ ", bytes, at, ` ${delay}`);
+    this.connection.outbox.message("REQ ", bytes, at, ` ${delay}${this.token(message)}`);
     this.answered(message);
     return true;
   }
 
   touch(message: Message, bytes: Uint8Array, at: number): boolean {
     if (message.isAnswered || this.hasEnded) return false;
-    this.connection.outbox.message("TOUCH ", bytes, at, "");
+    this.connection.outbox.message("TOUCH ", bytes, at, this.token(message));
     this.connection.planFlush();
     return true;
+  }
+
+  /** Says which delivery an answer is about, so that a late one does not count for the next. */
+  private token({ attempts }: Message): string {
+    return this.connection.features.deliveryTokens ? ` ${attempts}` : "";
   }
 
   private answered(message: Message): void {
@@ -198,4 +221,13 @@ export class Subscription implements MessageSource, ReadyConnection {
       this.planTouch();
     });
   }
+}
+
+function checkWishes({ order, isChoosing }: Wishes, features: Features, broker: string): void {
+  const context = { broker, command: "IDENTIFY" };
+  if (isChoosing && !features.extendSupport) {
+    throw new ClientError("HEADERS_UNSUPPORTED", "the broker has no partitions, tags and filters", context);
+  }
+  if (order === undefined || order === features.channelOrder) return;
+  throw new ClientError("ORDER_UNSUPPORTED", "the broker's channels have no order", context);
 }

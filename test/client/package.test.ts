@@ -15,7 +15,7 @@ const PLAY_LIMIT_MS = 100_000;
 
 /** A program of a user, who has nothing but the package. */
 const PROGRAM = `
-import { Consumer, Producer, type Message, type ProducerEvent } from "bunsq/client";
+import { Consumer, Producer, type Message, type MessageFilter, type MessageHeaders, type ProducerEvent } from "bunsq/client";
 
 const producer = new Producer({ brokers: ["127.0.0.1:4150"], onEvent: (event: ProducerEvent) => console.log(event.type) });
 const receipt: { broker: string } = await producer.publish("t", JSON.stringify({ n: 1 }));
@@ -26,6 +26,15 @@ for await (const message of consumer) {
   console.log(value.n, receipt.broker);
 }
 const handle = (message: Message): boolean => message.requeue(100);
+const headers: MessageHeaders = { region: "eu", tries: 3, nested: { list: [null, true] } };
+await producer.publish("t", "x", { key: "k", headers, tag: "red", traceId: 1n, partition: 0 });
+await producer.publishBatch("t", ["x", { body: new Uint8Array([1]), key: "k", headers }]);
+const filter: MessageFilter = { header: "region", equals: "eu", not: true };
+const ordered = new Consumer({ topic: "t", channel: "c", brokers: [], order: "key", tag: "red", filter, partition: 1, headers: true });
+for await (const { key, tag, traceId, partition, headers: { region } } of ordered) {
+  const all: [string | undefined, string | undefined, bigint | undefined, number | undefined] = [key, tag, traceId, partition];
+  console.log(all, region);
+}
 console.log(handle);
 await producer[Symbol.asyncDispose]();
 `;
@@ -75,7 +84,10 @@ describeHere("the package", () => {
     const { tcp, http } = stand.addresses;
     for (const name of ["publish", "ordered", "retry", "replay"]) {
       copyFileSync(join(ROOT, `examples/${name}.js`), join(folder, `${name}.js`));
-      const { code, output } = await runStep(["node", `${name}.js`, tcp, ...(name === "replay" ? [http] : [])], folder);
+      const { code, output } = await runStep(
+        ["node", `${name}.js`, tcp, ...(name === "replay" || name === "ordered" ? [http] : [])],
+        folder,
+      );
       expect([name, code, output.trim() === ""]).toEqual([name, 0, false]);
     }
   }, 60_000);

@@ -52,7 +52,7 @@ describe("four brokers that a lookup server knows", () => {
     const random = new Random(SEED);
     const counts = new Map<string, number>();
     {
-      await using producer = new Producer({ lookups: lookups(), strategy: "key-hash" });
+      await using producer = new Producer({ lookups: lookups() });
       const published: Promise<unknown>[] = [];
       for (let i = 0; i < 5_000; i++) {
         const key = `customer ${random.int(1, 100)}`;

@@ -71,6 +71,62 @@ const TRAFFIC: Record<string, Scenario> = {
 };
 
 const SCENARIOS: Record<string, Scenario> = {
+  "messages have keys and headers, or are refused where there are none": async (stage) => {
+    const topic = newTopic();
+    const producer = newProducer(stage);
+    const headers = { region: "eu", count: 1 };
+    await producer.publish(topic, "keyed", { key: "k" });
+    const whole = producer.publish(topic, "whole", { key: "k", headers, tag: "red", traceId: 2n ** 63n });
+    if (stage.isBunsq) await whole;
+    else await assert.rejects(whole, { code: "HEADERS_UNSUPPORTED", mayBeDuplicate: false });
+    const seen: unknown[] = [];
+    for await (const message of newConsumer(stage, topic, { headers: true })) {
+      const { key, tag, traceId } = message;
+      seen.push([message.text(), message.headers, key, tag, traceId]);
+      message.finish();
+      if (seen.length === (stage.isBunsq ? 2 : 1)) break;
+    }
+    if (!stage.isBunsq) assert.deepEqual(seen, [["keyed", {}, undefined, undefined, undefined]]);
+    else {
+      assert.deepEqual(seen, [
+        ["keyed", {}, "k", undefined, undefined],
+        ["whole", headers, "k", "red", 2n ** 63n],
+      ]);
+    }
+    await producer.close();
+  },
+
+  "a consumer with an order gets the messages of each key in their order": async (stage) => {
+    const topic = newTopic();
+    const events: Client.ConsumerEvent[] = [];
+    const consumer = newConsumer(stage, topic, { order: "key", onEvent: (event) => void events.push(event) });
+    const seen: string[] = [];
+    const run = consumer.run(async (message) => {
+      // The first ones of each key take longest.
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, 10 - Number(message.text()))));
+      seen.push(`${message.key} ${message.text()}`);
+    });
+    if (!stage.isBunsq) {
+      const isRefused = (event: Client.ConsumerEvent) => event.type === "connect-failed" && event.error.code === "ORDER_UNSUPPORTED";
+      await until("it is refused", () => events.some(isRefused));
+    } else {
+      await consumer.ready();
+      const producer = newProducer(stage);
+      const numbers = Array.from({ length: 20 }, (_, i) => i);
+      await Promise.all(numbers.flatMap((i) => ["a", "b", "c"].map((key) => producer.publish(topic, `${i}`, { key }))));
+      await until("all messages", () => seen.length === 60);
+      for (const key of ["a", "b", "c"]) {
+        assert.deepEqual(
+          seen.filter((one) => one.startsWith(key)),
+          numbers.map((i) => `${key} ${i}`),
+        );
+      }
+      await producer.close();
+    }
+    await consumer.close();
+    await run;
+  },
+
   "a batch is published whole, in its order": async (stage) => {
     const topic = newTopic();
     const producer = newProducer(stage);

@@ -1,6 +1,8 @@
 /** A lookup server that answers as the test says. */
 export class FakeLookup implements Disposable {
   brokers: string[] = [];
+  /** Which broker has which partition; if there are any, also what there is of a topic that was made with them. */
+  leaders: string[] = [];
   isDown = false;
   asked = 0;
   private readonly server = Bun.serve({
@@ -11,7 +13,9 @@ export class FakeLookup implements Disposable {
       if (this.isDown) return Response.json({ message: "INTERNAL_ERROR" }, { status: 500 });
       if (this.brokers.length === 0) return Response.json({ message: "TOPIC_NOT_FOUND" }, { status: 404 });
       const producers = this.brokers.map(nodeOf);
-      return Response.json({ channels: [], producers });
+      if (this.leaders.length === 0) return Response.json({ channels: [], producers });
+      const partitions = Object.fromEntries(this.leaders.map((broker, index) => [index, nodeOf(broker)]));
+      return Response.json({ channels: [], meta: { partition_num: this.leaders.length }, partitions, producers });
     },
   });
 

@@ -92,7 +92,7 @@ export class RecordingBroker implements Disposable {
     if (end < 0) return 0;
     const line = input.toString("latin1", 0, end);
     const [name = "", argument = ""] = line.split(" ");
-    const hasBody = ["IDENTIFY", "AUTH", "PUB", "MPUB", "DPUB"].includes(name);
+    const hasBody = ["IDENTIFY", "AUTH", "PUB", "MPUB", "DPUB", "PUB_EXT", "MPUB_EXT", "DPUB_EXT"].includes(name);
     if (!hasBody) {
       this.commands.push(name === "RDY" ? line : name);
       this.act(socket, name, argument);
