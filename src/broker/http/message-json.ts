@@ -138,7 +138,7 @@ function timestampOf(frame: Buffer, from: number): string {
 }
 
 /** The members `"body"` and, for one in base64, `"encoding"`. */
-function bodyJson(body: Buffer, format: BodyFormat): string {
+export function bodyJson(body: Buffer, format: BodyFormat): string {
   if (format !== "base64" && isUtf8(body)) {
     const text = body.toString();
     if (format === "text") return `"body":${encodeJson(text)}`;

@@ -1,17 +1,22 @@
 import { empty, Refusal } from "../../http/server/reply.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { ChannelPartition } from "../topics/channel/channel-partition.ts";
+import { messageOfInternalId } from "../topics/inspect/internal-id.ts";
 import { messageOfId } from "../topics/inspect/log-position.ts";
-import { existingChannel } from "./arguments.ts";
+import type { TopicPartition } from "../topics/topic-partition.ts";
+import { existingChannel, partitionArgument } from "./arguments.ts";
 import type { HttpCall } from "./call.ts";
 import { operatorName } from "./origin.ts";
 import { deferral } from "./pub.ts";
 
 // Calls of operators for single messages, whoever has the message.
 
-/** POST /message/finish?topic=&channel=&id=: finishes a message in a channel, whether it is in flight, waiting or deferred. */
+/**
+ * POST /message/finish?topic=&channel=&id=: finishes a message in a channel, whether it is in flight, waiting or deferred. In place of
+ * `id` there may be `msgid`, Youzan's id.
+ */
 export async function finishMessage(call: HttpCall): Promise<Response> {
-  const { part, sequence } = target(call);
+  const { part, sequence } = call.query.get("msgid") === undefined ? target(call) : youzanTarget(call);
   await call.broker.messageControl.finish(part, sequence, operatorName(call, part));
   logAction(call, part.channel, "finished");
   return empty();
@@ -38,6 +43,17 @@ function target(call: HttpCall): ReleasedMessage {
   return releasedMessage(channel, id);
 }
 
+/** @throws Refusal 400, 404, 409 */
+function youzanTarget(call: HttpCall): ReleasedMessage {
+  const channel = existingChannel(call);
+  const named = partitionArgument(call, channel.topic);
+  const text = call.query.get("msgid") ?? "";
+  if (!/^\d{1,20}$/.test(text)) throw new Refusal(400, "INVALID_REQUEST");
+  const message = messageOfInternalId(channel.topic, BigInt(text));
+  if (message === undefined || (named !== undefined && named !== message.partition)) throw new Refusal(404, "MESSAGE_NOT_FOUND");
+  return released(channel, message);
+}
+
 /** A message that its topic has released to a channel. */
 interface ReleasedMessage {
   part: ChannelPartition;
@@ -48,7 +64,10 @@ interface ReleasedMessage {
 export function releasedMessage(channel: Channel, id: string): ReleasedMessage {
   const message = messageOfId(channel.topic, id);
   if (message === undefined) throw new Refusal(400, "INVALID_ARG_ID");
-  const { partition, sequence } = message;
+  return released(channel, message);
+}
+
+function released(channel: Channel, { partition, sequence }: { partition: TopicPartition; sequence: number }): ReleasedMessage {
   if (sequence >= partition.log.committedNext) throw new Refusal(404, "MESSAGE_NOT_FOUND");
   // The topic is paused, so the channel has not got the message yet.
   if (sequence >= partition.released) throw new Refusal(409, "MESSAGE_NOT_IN_CHANNEL");
@@ -57,7 +76,7 @@ export function releasedMessage(channel: Channel, id: string): ReleasedMessage {
 
 function logAction(call: HttpCall, channel: Channel, what: string): void {
   call.broker.logger.info(
-    `CHANNEL(${channel.name}) of ${channel.topic.name}: message ${call.query.get("id")} ${what} over HTTP`,
+    `CHANNEL(${channel.name}) of ${channel.topic.name}: message ${call.query.get("id") ?? call.query.get("msgid")} ${what} over HTTP`,
     call.about({ topic: channel.topic.name, channel: channel.name }),
   );
 }

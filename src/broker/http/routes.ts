@@ -37,6 +37,10 @@ import {
   setChannelTrace,
   setTopicTrace,
 } from "./trace.ts";
+import { historyStats } from "./youzan/history.ts";
+import { getMessage } from "./youzan/messages.ts";
+import { messageStats } from "./youzan/report.ts";
+import { serverStats } from "./youzan/server-stats.ts";
 import { pubExt, pubTrace } from "./youzan-publishing.ts";
 
 /** The HTTP API (https://nsq.io/components/nsqd.html#http-api). */
@@ -75,6 +79,10 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/channel/trace", new Map([...get(getChannelTrace), ...post(setChannelTrace)])],
   ["/message/trace/enable", post(enableMessageTrace)],
   ["/message/trace/disable", post(disableMessageTrace)],
+  ["/message/get", get(getMessage)],
+  ["/message/stats", get(messageStats)],
+  ["/message/historystats", get(historyStats)],
+  ["/serverstats", get(serverStats)],
   ["/message/finish", post(finishMessage)],
   ["/message/requeue", post(requeueMessage)],
   ["/messages/finish", post(finishMessages)],

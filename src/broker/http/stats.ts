@@ -7,6 +7,7 @@ import type { BrokerApi, HttpCall } from "./call.ts";
 import { JsonStats } from "./stats-json.ts";
 import { writeStats } from "./stats-steps.ts";
 import { TextStats } from "./stats-text.ts";
+import { isYouzanStats, youzanStats } from "./youzan/stats.ts";
 
 /** The values that turn a part off. Any other value leaves it on. */
 const FALSE = new Set(["false", "0"]);
@@ -14,11 +15,15 @@ const FALSE = new Set(["false", "0"]);
 /**
  * GET /stats?[format=json][&topic=][&channel=][&partition=][&include_partitions=][&include_clients=][&include_mem=][&bunsq=true]: the
  * statistics of the broker, as JSON or as text (https://nsq.io/components/nsqd.html#get-stats). A long answer is written in slices.
+ * With needClients or leaderOnly they have Youzan's form (youzan/stats.ts).
  */
-export function stats({ broker, query }: HttpCall): Response {
+export function stats(call: HttpCall): Response {
+  const { broker, query } = call;
   const isExtended = query.get("bunsq") === "true";
   const partition = query.get("partition");
   if (partition !== undefined && !/^\d{1,4}$/.test(partition)) throw new Refusal(400, "INVALID_ARG_PARTITION");
+  if (query.get("format") === "json" && isYouzanStats(call))
+    return youzanStats(call, partition === undefined ? undefined : Number(partition));
   const shown: Shown = {
     topicName: query.get("topic") ?? "",
     channelName: query.get("channel") ?? "",

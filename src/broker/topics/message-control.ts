@@ -169,13 +169,18 @@ export class MessageControl {
 
   /** Finds a message in the deferred store. @throws OperatorError MESSAGE_FINISHED if it is not there */
   private async search(channel: ChannelPartition, sequence: number): Promise<StoredMessage> {
-    if (channel.deferrals.storedCount === 0) throw new OperatorError("MESSAGE_FINISHED");
+    const found = await this.findStored(channel, sequence);
+    if (found === undefined) throw new OperatorError("MESSAGE_FINISHED");
+    return found;
+  }
+
+  /** Finds a message in the deferred store. @returns undefined if it is not there @throws OperatorError; UnreadableFile */
+  async findStored(channel: ChannelPartition, sequence: number): Promise<StoredMessage | undefined> {
+    if (channel.deferrals.storedCount === 0) return undefined;
     if (this.searches >= MAX_SEARCHES) throw new OperatorError("TOO_MANY_REQUESTS");
     this.searches++;
     try {
-      const found = await findDeferred(this.parts.deferred, channel, sequence);
-      if (found === undefined) throw new OperatorError("MESSAGE_FINISHED");
-      return found;
+      return await findDeferred(this.parts.deferred, channel, sequence);
     } finally {
       this.searches--;
     }

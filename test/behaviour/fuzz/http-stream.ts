@@ -49,6 +49,12 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/channel/ratelimit", ["topic", "channel", "ratekilobytes", "ratemessages"]],
   ["POST", "/channel/emptydelayed", ["topic", "channel", "partition"]],
   ["POST", "/channel/requeuedelayed", ["topic", "channel", "offset"]],
+  ["GET", "/message/get", ["topic", "partition", "search_mode", "search_pos", "needext", "delayed_queue", "channel"]],
+  ["GET", "/message/stats", ["topic", "channel", "partition"]],
+  ["GET", "/message/historystats", ["topic", "partition"]],
+  ["GET", "/serverstats", []],
+  ["GET", "/stats", ["format", "topic", "needClients", "leaderOnly", "partition"]],
+  ["POST", "/message/finish", ["topic", "channel", "msgid"]],
   ["GET", "/config/log_level", []],
   // Only values that change nothing for the rest of the run.
   ["PUT", "/config/log_level", []],
@@ -99,6 +105,8 @@ function value(random: Random, name: string): string {
   if (name === "defer") return encodeURIComponent(numberText(random, 0, 5_000));
   if (name === "partition") return encodeURIComponent(numberText(random, 0, 1));
   if (name === "ready" || name === "offset" || name.startsWith("rate")) return encodeURIComponent(numberText(random, 0, 5_000));
+  if (name === "search_pos" || name === "msgid") return encodeURIComponent(numberText(random, 0, 100));
+  if (name === "search_mode") return random.pick(["id", "count", "virtual_offset", "age"]);
   if (name === "format") return random.pick(["json", "text", "xml"]);
   return random.pick(["true", "false", "1", "0", "maybe"]);
 }

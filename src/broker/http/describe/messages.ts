@@ -29,6 +29,7 @@ import {
   POSITION,
   TOPIC,
 } from "./parameters.ts";
+import { YOUZAN_MESSAGES } from "./youzan.ts";
 
 const TIME: Schema = { type: "string", format: "date-time" };
 
@@ -84,6 +85,9 @@ const ON_ONE = {
   409: NOT_CHANGED,
   503: NOT_SAVED,
 };
+
+const ID_OR_MSGID = takes("id", "The message's id", MESSAGE_ID, "0000000000000a01");
+const MSGID = takes("msgid", "Youzan's id", { type: "integer", minimum: 1, maximum: 2 ** 53 - 1 }, 34);
 
 const IDS = jsonBody("The messages", object({ ids: { ...listOf(MESSAGE_ID), maxItems: 1000 } }));
 const OUTCOME = jsonAnswer(
@@ -164,10 +168,16 @@ export const MESSAGES: OperationGroup = {
     },
     "POST /message/finish": {
       summary: "Finish a message in a channel, whoever has it",
-      parameters: [TOPIC, CHANNEL, ID],
+      details: "`msgid` is Youzan's id, in place of `id`.",
+      parameters: [TOPIC, CHANNEL, ID_OR_MSGID, MSGID, PARTITION],
       answer: NO_BODY,
-      errors: ON_ONE,
+      errors: {
+        ...ON_ONE,
+        400: [...ON_ONE[400], "INVALID_ARG_PARTITION"],
+        404: [...ON_ONE[404], "PARTITION_NOT_FOUND"],
+      },
     },
+    ...YOUZAN_MESSAGES,
     "POST /message/requeue": {
       summary: "Have a channel deliver a message again, whoever has it",
       parameters: [TOPIC, CHANNEL, ID, DEFER],

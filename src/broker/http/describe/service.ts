@@ -2,6 +2,7 @@ import { NAME } from "../../../http/openapi/common.ts";
 import { inPath, jsonAnswer, type OperationGroup, takes, textAnswer } from "../../../http/openapi/operation.ts";
 import { BOOLEAN, COUNT, INTEGER, listOf, NUMBER, object, oneOf, optional, type Schema, STRING } from "../../../http/openapi/schema.ts";
 import { STATS } from "./statistics.ts";
+import { YOUZAN_SERVICE, YOUZAN_STATS } from "./youzan.ts";
 
 const INFO = object(
   {
@@ -74,13 +75,16 @@ export const SERVICE: OperationGroup = {
         takes("include_clients", "`false` or `0` leaves them out", STRING, "false"),
         takes("include_partitions", "`false` or `0` leaves `partitions` out: the sums are enough for most", STRING, "false"),
         takes("include_mem", "`false` or `0` leaves the memory out", STRING, "false"),
+        takes("needClients", "With `format=json`: Youzan's form (docs/youzan.md); `true`: with clients", STRING, "true"),
+        takes("leaderOnly", "With `format=json`: Youzan's form", STRING, "true"),
       ],
       answer: {
         description: "The statistics. `topics` is null if the topic does not exist.",
-        contents: { "application/json": STATS, "text/plain": STRING },
+        contents: { "application/json": { anyOf: [STATS, YOUZAN_STATS] }, "text/plain": STRING },
       },
       errors: { 400: ["INVALID_ARG_PARTITION"] },
     },
+    ...YOUZAN_SERVICE,
     "GET /metrics": {
       summary: "Metrics for Prometheus",
       parameters: [
