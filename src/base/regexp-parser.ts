@@ -1,3 +1,5 @@
+import { POSIX_CLASSES } from "./go/regexp/character-set.ts";
+
 /** A regular expression that is not one, or has what cannot be matched in linear time: look-around and back-references. */
 export class RegexpError extends Error {
   override name = "RegexpError";
@@ -40,11 +42,13 @@ const CONTROLS = new Map([
 const REPETITION = /\{(\d{1,4})(?:(,)(\d{1,4})?)?\}/y;
 const FLAGS = /\(\?i\)/y;
 const GROUP = /\(\?(?::|P?<\w+>)/y;
+const POSIX_CLASS = /\[:(\^?)(\w*):\]/y;
 const HEX = /x([0-9a-f]{2})|u([0-9a-f]{4})/iy;
 
 /**
  * Parses what JavaScript's and Go's regular expressions have alike: characters, `.`, classes, groups, alternatives, repetitions, `^`,
- * `$`, `\b` and `(?i)` at the beginning. Captures and greediness make no difference to whether something matches.
+ * `$`, `\b` and `(?i)` at the beginning; and Go's `[[:alpha:]]`. Captures and greediness make no difference to whether something
+ * matches.
  *
  * @throws RegexpError
  */
@@ -170,13 +174,24 @@ class RegexpParser {
     const isInverted = this.accept("^");
     const ranges: number[] = [];
     for (let isFirst = true; isFirst || !this.isAt("]"); isFirst = false) {
-      const whole = this.isAt("\\") ? this.classInBracket() : undefined;
+      const whole = this.isAt("\\") ? this.classInBracket() : this.posixClass();
       if (whole === undefined) ranges.push(...this.range());
       else ranges.push(...whole);
     }
     this.at++;
     const all = this.folded(ranges);
     return isInverted ? inverted(all) : all;
+  }
+
+  /** Go's `[:alpha:]` within brackets, which JavaScript takes for its letters. */
+  private posixClass(): Ranges | undefined {
+    const match = this.isAt("[") ? this.acceptForm(POSIX_CLASS) : undefined;
+    if (match === undefined) return undefined;
+    const members = POSIX_CLASSES.get(match[2] ?? "");
+    if (members === undefined) throw new RegexpError(`${match[0]} is no class of characters`);
+    const ranges: number[] = [];
+    for (let code = 0; code < 0x80; code++) if (members.test(String.fromCharCode(code))) ranges.push(code, code);
+    return match[1] === "^" ? inverted(ranges) : ranges;
   }
 
   private classInBracket(): Ranges | undefined {

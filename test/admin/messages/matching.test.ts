@@ -129,6 +129,25 @@ describe("a regular expression", () => {
     expect(matches("a[ab]{200}c", many, 1000)).toBe(false);
   });
 
+  test("has Go's classes of characters in brackets", () => {
+    for (const [source, text] of [
+      ["^[[:alpha:]]+$", "aZ"],
+      ["^[[:digit:]a]+$", "1a2"],
+      ["^[^[:space:]]$", "x"],
+      ["^[[:^digit:]]$", "é"],
+      ["^[a[:]+$", "a[:"],
+    ] as const)
+      expect(matches(source, text), source).toBe(true);
+    for (const [source, text] of [
+      ["[[:alpha:]]", "1:]"],
+      ["[^[:space:]]", " \t"],
+      ["[[:^digit:]]", "123"],
+      ["(?i)[[:upper:]]", "1"],
+    ] as const)
+      expect(matches(source, text), source).toBe(false);
+    expect(matches("(?i)^[[:upper:]]$", "a")).toBe(true);
+  });
+
   test("that cannot be matched so is refused", () => {
     for (const source of [
       "(",
@@ -147,6 +166,7 @@ describe("a regular expression", () => {
       "a{1001}",
       "\\",
       "[z-a]",
+      "[[:letter:]]",
       "(a{100}){100}",
       "((){1000}){1000}",
       "(".repeat(200),

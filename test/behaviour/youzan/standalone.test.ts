@@ -89,3 +89,19 @@ test("a consumer may say where a channel begins without a cluster, too", async (
   for (const section of sectionsOf("SUB_ADVANCED with an offset")) await player.section(section);
   expect([...player.met]).toEqual(differences);
 });
+
+test("a message may be requeued without a delay as often as a consumer likes", async () => {
+  await using started = InProcess.start();
+  makeTopic(started.broker, "s1", {});
+  const consumer = await started.client();
+  await consumer.call("IDENTIFY", JSON.stringify({ multiplexing: true }));
+  await consumer.call("SUB s1 rs");
+  await started.publish("s1", "loop");
+  consumer.command("RDY 1");
+  // Youzan's nsqd answers the REQ of the 101st attempt with "Message too much requeue".
+  for (let attempts = 1; attempts <= 150; attempts++) {
+    const message = await consumer.message();
+    expect(message.attempts).toBe(attempts);
+    consumer.write(Buffer.concat([Buffer.from("REQ "), Buffer.from(message.id, "latin1"), Buffer.from(" 0\n")]));
+  }
+});
