@@ -27,6 +27,7 @@ import {
   setTopicDurability,
   topicDurability,
   unpauseTopic,
+  updateTopic,
 } from "./topic.ts";
 import {
   disableMessageTrace,
@@ -57,6 +58,7 @@ const ROUTES: RouteEntry<HttpCall>[] = [
   ["/stats", get(stats)],
   ["/topic/create", post(createTopic)],
   ["/topic/partition/expand", post(expandTopic)],
+  ["/topic/meta/update", post(updateTopic)],
   ["/topic/delete", post(deleteTopic)],
   ["/topic/empty", post(emptyTopic)],
   ["/topic/pause", post(pauseTopic)],

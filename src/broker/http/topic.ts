@@ -46,11 +46,29 @@ function settingsArguments({ query }: HttpCall): Partial<TopicSettings> {
     if (text !== undefined && text !== "true" && text !== "false") throw new Refusal(400, `INVALID_ARG_${argument.toUpperCase()}`);
     return text === undefined ? {} : { [setting]: text === "true" };
   });
+  return Object.assign({}, ...flags, orderArgument(query));
+}
+
+function orderArgument(query: HttpCall["query"]): Pick<TopicSettings, "channelOrder"> {
   const channelOrder = query.get("channel_order");
-  if (channelOrder !== undefined && channelOrder !== "none" && channelOrder !== "key" && channelOrder !== "partition") {
-    throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
-  }
-  return Object.assign({}, ...flags, channelOrder === undefined ? {} : { channelOrder });
+  if (channelOrder === undefined) return {};
+  if (channelOrder === "none" || channelOrder === "key" || channelOrder === "partition") return { channelOrder };
+  throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
+}
+
+/**
+ * POST /topic/meta/update?topic=[&upgradeext=true][&channel_order=]: changes settings of a topic. From `upgradeext=true` on its messages
+ * have headers: Youzan's clients that do not understand them are disconnected, and refused.
+ */
+export function updateTopic(call: HttpCall): Response {
+  const { name, settings } = validExistingTopic(call);
+  const upgrade = call.query.get("upgradeext");
+  if (upgrade !== undefined && upgrade !== "true" && upgrade !== "false") throw new Refusal(400, "INVALID_ARG_UPGRADEEXT");
+  call.broker.registry.topicWith(name, settings.partitions, {
+    ...(upgrade === "true" && { extended: true }),
+    ...orderArgument(call.query),
+  });
+  return empty();
 }
 
 /** POST /topic/partition/expand?topic=&partition_num=: gives a topic more partitions. */

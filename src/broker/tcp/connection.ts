@@ -314,6 +314,10 @@ export class Connection
     return this.decoder.hasRawIds;
   }
 
+  get lacksHeaders(): boolean {
+    return this.hasRawIds && !this.identity.extendSupport && !this.publisher.makesTopics;
+  }
+
   useYouzanFrames(encoderFor: (log: TopicLog) => MessageEncoder): void {
     this.framing.encoderFor = encoderFor;
     this.decoder.hasRawIds = true;

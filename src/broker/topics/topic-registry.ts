@@ -229,7 +229,8 @@ export class TopicRegistry implements DeliveryTarget {
       if (topic === undefined) return this.createTopic(name, plan);
       if (Bun.deepEquals(plan.settings, topic.settings)) return topic;
       this.addPartitions(topic, plan);
-      this.parts.logger.info(`TOPIC(${name}): its settings are ${JSON.stringify(plan.settings)} now`, { topic: name });
+      const has = plan.missing.length > 0 ? `${count} partitions` : `the settings ${JSON.stringify(plan.settings)}`;
+      this.parts.logger.info(`TOPIC(${name}): has ${has} now`, { topic: name });
       this.observer?.topicChanged(topic);
       return topic;
     } catch (error) {
@@ -249,7 +250,7 @@ export class TopicRegistry implements DeliveryTarget {
     const channelIds = new Map<Channel, readonly number[]>();
     const made = this.store.make(name, missing, settings, this.newMemoryId, (rows) => topic.settlePartitions(rows, channelIds));
     const added = this.openNew(name, made, topic.settings);
-    topic.settings = settings;
+    topic.applySettings(settings);
     for (const part of topic.endExpansion(added, channelIds)) this.channelPartitionCreated(part);
     for (const partition of added) this.parts.tracing.followTopic(partition);
   }

@@ -2,7 +2,7 @@ import { murmur3 } from "../../frame/murmur3.ts";
 import { isEphemeral } from "../../frame/names.ts";
 import type { Durability } from "../options.ts";
 import type { Retention } from "../storage/log/retention.ts";
-import { PLAIN_TOPIC } from "../storage/metadata/topic-settings.ts";
+import { PLAIN_TOPIC, type TopicSettings } from "../storage/metadata/topic-settings.ts";
 import { Channel } from "./channel/channel.ts";
 import type { ChannelPartition } from "./channel/channel-partition.ts";
 import { ChannelSettings } from "./channel/channel-settings.ts";
@@ -98,6 +98,15 @@ export class Topic {
       partition.paused = paused;
     }
     return parts;
+  }
+
+  /** Applies other settings, which the metadata store has. Clients leave that cannot have messages with headers, if it gets some now. */
+  applySettings(settings: TopicSettings): void {
+    const isUpgraded = settings.extended === true && this.settings.extended !== true;
+    this.settings = settings;
+    if (!isUpgraded) return;
+    const consumers = [...this.channels.values()].flatMap((channel) => channel.consumers);
+    for (const consumer of consumers) if (consumer.lacksHeaders === true) consumer.closeGracefully();
   }
 
   /** A partition by its index. @returns undefined: there is none */

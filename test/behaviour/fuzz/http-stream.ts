@@ -33,6 +33,8 @@ const PATHS: [method: string, path: string, parameters: string[]][] = [
   ["POST", "/mpub", ["topic", "binary"]],
   ["POST", "/mpub", ["topic"]],
   ["POST", "/topic/create", ["topic"]],
+  ["POST", "/topic/create", ["topic", "extend", "orderedmulti", "channel_order"]],
+  ["POST", "/topic/meta/update", ["topic", "upgradeext", "channel_order"]],
   ["POST", "/topic/delete", ["topic"]],
   ["POST", "/topic/empty", ["topic"]],
   ["POST", "/topic/pause", ["topic"]],
@@ -107,6 +109,7 @@ function value(random: Random, name: string): string {
   if (name === "ready" || name === "offset" || name.startsWith("rate")) return encodeURIComponent(numberText(random, 0, 5_000));
   if (name === "search_pos" || name === "msgid") return encodeURIComponent(numberText(random, 0, 100));
   if (name === "search_mode") return random.pick(["id", "count", "virtual_offset", "age"]);
+  if (name === "channel_order") return random.pick(["none", "key", "partition", "other"]);
   if (name === "format") return random.pick(["json", "text", "xml"]);
   return random.pick(["true", "false", "1", "0", "maybe"]);
 }

@@ -101,6 +101,7 @@ describe("topics at two brokers", () => {
     expect(await post("/topic/meta/update?topic=set&retention=0&syncdisk=0&replicator=1&upgradeext=true")).toBe("200");
     expect(await retention()).toEqual(["0s", "0s"]);
     expect(await level()).toEqual(["default", "default"]);
+    expect(await post("/topic/meta/update?topic=set&channel_order=odd")).toBe('400 {"message":"INVALID_ARG_CHANNEL_ORDER"}');
     expect(await post("/topic/meta/update?topic=set")).toBe("200");
     expect(await post("/topic/meta/update?topic=set&replicator=9")).toBe('400 {"message":"INVALID_ARG_TOPIC_REPLICATOR"}');
     expect(await post("/topic/meta/update?topic=set&retention=61")).toBe('400 {"message":"max retention days allowed exceed"}');
@@ -123,6 +124,23 @@ describe("topics at two brokers", () => {
     expect(await meta()).toMatchObject({ extend_support: false });
     expect(await post("/topic/meta/update?topic=upgrade&upgradeext=true")).toBe("200");
     await until("messages may have headers", async () => (await meta()).extend_support);
+  });
+
+  test("a topic without headers is upgraded at all its brokers, and new channels get the order that was asked for", async () => {
+    expect(await post("/topic/create?topic=up&partition_num=2&extend=false&channel_order=partition")).toBe("200");
+    expect((await cluster.places("up")).meta.extend_support).toBeFalse();
+    const publish = (at: number) => cluster.brokers[at].http("POST", "/pub?topic=up&ext=%7B%7D", "x");
+    const orders = async (channel: string) => {
+      expect(await post(`/channel/create?topic=up&channel=${channel}&partition=**`)).toBe("200");
+      const told = cluster.brokers.map((broker) => broker.http("GET", `/channel/settings?topic=up&channel=${channel}`));
+      return Promise.all(told.map(async (answer) => ((await (await answer).json()) as { order: string }).order));
+    };
+    expect([(await publish(0)).status, (await publish(1)).status]).toEqual([400, 400]);
+    expect(await orders("before")).toEqual(["partition", "partition"]);
+    expect(await post("/topic/meta/update?topic=up&upgradeext=true&channel_order=key")).toBe("200");
+    expect([(await publish(0)).status, (await publish(1)).status]).toEqual([200, 200]);
+    expect(await orders("after")).toEqual(["key", "key"]);
+    await until("the lookup server has heard of it", async () => (await cluster.places("up")).meta.extend_support);
   });
 
   test("channels are made and deleted at all brokers, and for all partitions", async () => {

@@ -119,6 +119,7 @@ const CHANNEL_TRACE = jsonAnswer(
 const ON = needs("on", "Whether to trace", oneOf("true", "false"), "true");
 
 const FLAGS = ["orderedmulti", "multipart", "extend", "disable_channel_auto_create"];
+const CHANNEL_ORDER = takes("channel_order", "The order of channels that are made from now on", oneOf("none", "key", "partition"), "key");
 const PARTITION_NUM = { type: "integer", minimum: 1, maximum: MAX_PARTITIONS } as const;
 
 export const TOPICS: OperationGroup = {
@@ -134,7 +135,7 @@ export const TOPICS: OperationGroup = {
         takes("partition_num", "How many partitions the topic has", PARTITION_NUM, 4),
         takes("partitions", "Which of them this broker has, if others have the rest: `0,2`", { type: "string", pattern: "^\\d+(,\\d+)*$" }),
         ...FLAGS.map((name) => takes(name, "As at Youzan's lookup server", BOOLEAN)),
-        takes("channel_order", "The order of channels that are made from now on", oneOf("none", "key", "partition"), "key"),
+        CHANNEL_ORDER,
       ],
       answer: NO_BODY,
       errors: {
@@ -166,6 +167,18 @@ export const TOPICS: OperationGroup = {
           "TOO_FEW_PARTITIONS",
           "MISSING_ARG_PARTITIONS",
         ],
+        503: ["PUB_FAILED", "EXITING", "TOPIC_NOT_OPEN"],
+      },
+    },
+    "POST /topic/meta/update": {
+      summary: "Change settings of a topic",
+      details:
+        "With `upgradeext` its messages have headers from then on: Youzan's clients that do not understand them are disconnected, and refused.",
+      parameters: [TOPIC, takes("upgradeext", "Whether its messages have headers from now on", BOOLEAN), CHANNEL_ORDER],
+      answer: NO_BODY,
+      errors: {
+        ...NO_VALID_TOPIC,
+        400: ["MISSING_ARG_TOPIC", "INVALID_TOPIC", "INVALID_ARG_UPGRADEEXT", "INVALID_ARG_CHANNEL_ORDER"],
         503: ["PUB_FAILED", "EXITING", "TOPIC_NOT_OPEN"],
       },
     },

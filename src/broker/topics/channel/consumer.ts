@@ -33,6 +33,8 @@ export interface Consumer {
   readonly traceName: TraceName;
   /** Which messages it wants, and how; undefined: all that come. They do not change while it is subscribed. */
   readonly wishes?: ConsumerWishes | undefined;
+  /** It is one of Youzan's, and cannot have messages of a topic whose messages have headers (TopicSettings.extended). */
+  readonly lacksHeaders?: boolean;
   /** Messages that it has in flight. sendRun() and sendAgain() increase it, the channel decreases it. */
   inFlightCount: number;
 

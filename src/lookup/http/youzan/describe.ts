@@ -83,10 +83,12 @@ const STORAGE: readonly Parameter[] = [
   takes("retention", "Days for which finished messages are kept; 0: as the brokers' flags say", { ...INTEGER, minimum: 0, maximum: 60 }, 1),
   takes("syncdisk", "1: publishes wait for the disk; more: they do not; 0: as the brokers' flags say", { ...COUNT, maximum: 4000 }, 1),
 ];
+const CHANNEL_ORDER = takes("channel_order", "The order of channels that are made from now on", oneOf("none", "key", "partition"), "key");
 export const CREATE_ARGUMENTS: readonly Parameter[] = [
   takes("partition_num", "Given: brokers are called, and make so many partitions", PARTITION_NUM, 4),
   ...STORAGE,
   ...["orderedmulti", "multipart", "extend", "disable_channel_auto_create"].map((name) => takes(name, "As in Youzan's NSQ", BOOLEAN)),
+  CHANNEL_ORDER,
   FILL,
 ];
 export const CREATE_CODES = [
@@ -98,6 +100,7 @@ export const CREATE_CODES = [
   "INVALID_ARG_MULTIPART",
   "INVALID_ARG_EXTEND",
   "INVALID_ARG_DISABLE_CHANNEL_AUTO_CREATE",
+  "INVALID_ARG_CHANNEL_ORDER",
   "INVALID_ARG_FILL",
 ];
 
@@ -153,10 +156,18 @@ export const PARTITION_GROUP: ApiDescription["groups"][number] = {
         ...STORAGE,
         takes("upgradeext", "`true`: messages may have headers from now on, and Youzan's clients must understand them", BOOLEAN),
         takes("disable_channel_auto_create", "Whether SUB of Youzan's clients makes no channels", BOOLEAN),
+        CHANNEL_ORDER,
       ],
       answer: NO_BODY,
       errors: {
-        400: [...NO_VALID_TOPIC, ...REPLICA_CODES, ...STORAGE_CODES, "INVALID_ARG_UPGRADEEXT", "INVALID_ARG_DISABLE_CHANNEL_AUTO_CREATE"],
+        400: [
+          ...NO_VALID_TOPIC,
+          ...REPLICA_CODES,
+          ...STORAGE_CODES,
+          "INVALID_ARG_UPGRADEEXT",
+          "INVALID_ARG_CHANNEL_ORDER",
+          "INVALID_ARG_DISABLE_CHANNEL_AUTO_CREATE",
+        ],
         404: ["topic is not created"],
         503: BROKER_CODES,
       },

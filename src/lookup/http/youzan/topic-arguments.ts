@@ -32,6 +32,14 @@ export function isSet({ query }: LookupCall, name: string): boolean {
   return text === "true";
 }
 
+/** The order of channels that are made from now on, as brokers get it. @throws Refusal 400 INVALID_ARG_CHANNEL_ORDER */
+export function channelOrder({ query }: LookupCall): Record<string, string> {
+  const order = query.get("channel_order");
+  if (order === undefined) return {};
+  if (!["none", "key", "partition"].includes(order)) throw new Refusal(400, "INVALID_ARG_CHANNEL_ORDER");
+  return { channel_order: order };
+}
+
 /** The calls with which a broker is told `retention`, in days, and `syncdisk`, in messages between syncs. 0: what the broker's flags say. */
 export function storageCalls(call: LookupCall, topic: string): { path: string; query: Record<string, string> }[] {
   const calls: { path: string; query: Record<string, string> }[] = [];

@@ -6,7 +6,7 @@ import type { TopicRegistration } from "../../registration.ts";
 import type { LookupCall } from "../call.ts";
 import { type BrokerCall, callBrokers } from "./brokers.ts";
 import { untilKnown, untilRegistered } from "./registered.ts";
-import { checkReplicas, isSet, noNode, partitionCount, storageCalls } from "./topic-arguments.ts";
+import { channelOrder, checkReplicas, isSet, noNode, partitionCount, storageCalls } from "./topic-arguments.ts";
 import { settingsOf } from "./whereabouts.ts";
 
 // Changes of topics as Youzan's clients ask for them. The lookup server calls the brokers, which keep everything: it has no data of its
@@ -30,6 +30,7 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
   checkReplicas(call);
   const given = Object.entries(FLAGS).filter(([flag]) => call.query.get(flag) !== undefined);
   const flags = Object.fromEntries(given.map(([flag]) => [flag, `${isSet(call, flag)}`]));
+  const order = channelOrder(call);
   const storage = storageCalls(call, name);
   await untilKnown(call, name, count);
   const topic = existing(call, name);
@@ -40,7 +41,7 @@ export async function createPartitions(call: LookupCall): Promise<Response> {
   }
   const missing = missingOf(call, topic, count);
   if (topic !== undefined) checkWhole(call, missing);
-  if (missing.length > 0) await make(call, name, missing, count, flags);
+  if (missing.length > 0) await make(call, name, missing, count, { ...flags, ...order });
   const nodes = call.registry.topic(name)?.nodes.items.filter(({ info }) => info.makesPartitions) ?? [];
   await callBrokers(call, callsOf(nodes, storage));
   return empty();
@@ -65,8 +66,8 @@ export async function expandPartitions(call: LookupCall): Promise<Response> {
 }
 
 /**
- * POST /topic/meta/update?topic=[&retention=][&syncdisk=][&replicator=1][&upgradeext=true][&disable_channel_auto_create=]: changes settings
- * of a topic at all its brokers.
+ * POST /topic/meta/update?topic=[&retention=][&syncdisk=][&replicator=1][&upgradeext=true][&disable_channel_auto_create=]
+ * [&channel_order=]: changes settings of a topic at all its brokers.
  */
 export async function updateTopic(call: LookupCall): Promise<Response> {
   const name = call.validTopicName();
@@ -75,6 +76,7 @@ export async function updateTopic(call: LookupCall): Promise<Response> {
   const flags = {
     // One way: headers of messages that are there cannot be taken away.
     ...(isSet(call, "upgradeext") && { extend: "true" }),
+    ...channelOrder(call),
     ...(flag !== undefined && { disable_channel_auto_create: `${isSet(call, "disable_channel_auto_create")}` }),
   };
   const calls = storageCalls(call, name);
