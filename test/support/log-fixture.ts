@@ -4,8 +4,8 @@ import { ChunkPool } from "../../src/broker/storage/log/chunk.ts";
 import { LogFiles, type LogFilesOptions } from "../../src/broker/storage/log/log-files.ts";
 import { Recycler } from "../../src/broker/storage/log/recycler.ts";
 import { TopicLog } from "../../src/broker/storage/log/topic-log.ts";
-import { BODY_OFFSET } from "../../src/frame/frame.ts";
 import { idPrefix } from "../../src/frame/id.ts";
+import { bodyOf } from "./headed-message.ts";
 import { MemoryLogger, removeFolder, temporaryFolder } from "./in-process.ts";
 
 export const TOPIC_NUMBER = 3;
@@ -114,7 +114,7 @@ export function readAll(log: TopicLog, from = log.startSequence): (string | null
     const end = at + 4 + chunk.buffer.readUInt32BE(at);
     const id = Number.parseInt(chunk.buffer.toString("latin1", at + 24, at + 34), 16);
     if (id !== sequence) throw new Error(`record at ${position} is ${id}, not ${sequence}`);
-    bodies.push(chunk.buffer.toString("utf8", at + BODY_OFFSET, end));
+    bodies.push(bodyOf(chunk.buffer, at, end));
     position += end - at;
     sequence++;
   }
@@ -131,7 +131,7 @@ export function readBySequence(log: TopicLog): Map<number, string> {
     if (!chunk.isGap) {
       const at = chunk.offsetOf(position);
       const end = at + 4 + chunk.buffer.readUInt32BE(at);
-      bodies.set(sequence++, chunk.buffer.toString("utf8", at + BODY_OFFSET, end));
+      bodies.set(sequence++, bodyOf(chunk.buffer, at, end));
       position += end - at;
     } else {
       sequence = chunk.nextSequence;

@@ -5,8 +5,9 @@ import type { ChannelPartition } from "../../src/broker/topics/channel/channel-p
 import type { Consumer } from "../../src/broker/topics/channel/consumer.ts";
 import { IN_ZONE } from "../../src/broker/topics/locality.ts";
 import { TraceName } from "../../src/broker/trace/trace-name.ts";
-import { BODY_OFFSET, ID_OFFSET } from "../../src/frame/frame.ts";
+import { ID_OFFSET } from "../../src/frame/frame.ts";
 import { expandSequence, readPrefix, readSequence } from "../../src/frame/id.ts";
+import { bodyOf } from "./headed-message.ts";
 
 export interface Delivery {
   /** What the channel has of the message's partition. */
@@ -55,6 +56,6 @@ export class MemoryConsumer implements Consumer {
     const part = this.channel.partitionOf(readPrefix(buffer, at + ID_OFFSET));
     const sequence = expandSequence(readSequence(buffer, at + ID_OFFSET), part.nearSequence);
     const end = at + 4 + buffer.readUInt32BE(at);
-    this.deliveries.push({ part, sequence, number: deliveryCount++, body: buffer.toString("latin1", at + BODY_OFFSET, end) });
+    this.deliveries.push({ part, sequence, number: deliveryCount++, body: bodyOf(buffer, at, end) });
   }
 }

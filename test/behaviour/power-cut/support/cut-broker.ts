@@ -5,7 +5,7 @@ import type { BrokerOptions } from "../../../../src/broker/options.ts";
 import type { Bucket } from "../../../../src/broker/storage/deferred/bucket.ts";
 import { KIND_PUBLISH } from "../../../../src/broker/storage/deferred/entry.ts";
 import type { Channel } from "../../../../src/broker/topics/channel/channel.ts";
-import { BODY_OFFSET } from "../../../../src/frame/frame.ts";
+import { bodyOf } from "../../../support/headed-message.ts";
 import { defaultOptions, MemoryLogger } from "../../../support/in-process.ts";
 import { readBySequence } from "../../../support/log-fixture.ts";
 import { SimulatedClock } from "../../../support/simulated-clock.ts";
@@ -60,21 +60,22 @@ export function owed(broker: Broker, topicName: string, channelName: string): Se
   const channel = topic?.channels.get(channelName) as Channel;
   const bodies = new Set<string>();
   if (topic === undefined) return bodies;
-  for (const [sequence, body] of readBySequence(topic.partitions[0].log)) {
-    if (
-      sequence >= channel.partitions[0].floor &&
-      !channel.partitions[0].backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)
-    )
-      bodies.add(body);
+  for (const part of channel.partitions) {
+    const { floor, backlog } = part;
+    for (const [sequence, body] of readBySequence(part.partition.log)) {
+      if (sequence >= floor && !backlog.skips.some(({ from, to }) => sequence >= from && sequence < to)) bodies.add(body);
+    }
   }
   const { buckets } = broker.deferred as unknown as { buckets: Iterable<Bucket> };
   for (const bucket of buckets) {
     bucket.scan(0, Number.POSITIVE_INFINITY, (entry) => {
-      const isOwn = entry.kind === KIND_PUBLISH ? entry.topicId === topic.partitions[0].id : entry.channelId === channel.partitions[0].id;
+      const isOwn = channel.partitions.some((part) =>
+        entry.kind === KIND_PUBLISH ? entry.topicId === part.partition.id : entry.channelId === part.id,
+      );
       if (entry.offset < bucket.movedTo || !isOwn || !broker.registry.wanted(entry)) return;
       const frame = Buffer.alloc(entry.frameBytes);
       bucket.readFrame(frame, 0, entry.offset, entry.frameBytes);
-      bodies.add(frame.toString("utf8", BODY_OFFSET));
+      bodies.add(bodyOf(frame, 0, frame.length));
     });
   }
   return bodies;

@@ -2,7 +2,11 @@ import { expect, test } from "bun:test";
 import { copyFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { StartError } from "../../../../src/base/start-error.ts";
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES } from "../../../../src/broker/storage/log/index-format.ts";
-import { LogFixture, readAll } from "../../../support/log-fixture.ts";
+import { recordAt } from "../../../../src/broker/storage/log/records.ts";
+import { BODY_OFFSET } from "../../../../src/frame/frame.ts";
+import { bodyAt, HEADER_LENGTH_BYTES, HeaderReader, NO_BYTES } from "../../../../src/frame/header.ts";
+import { headerFor } from "../../../support/headed-message.ts";
+import { LogFixture, readAll, TIME } from "../../../support/log-fixture.ts";
 import { until } from "../../../support/server.ts";
 
 /** Bytes of a record with a body of 10 bytes. */
@@ -249,3 +253,59 @@ for (const [what, index] of [
     await expectGoesOn(fixture, BODIES, 11);
   });
 }
+
+const HEADER_BODIES = BODIES.map((body, i) => `${body}${"y".repeat(i)}`);
+/** Of the header's length and of its version in a record. */
+const [HEADER_LENGTH_AT, HEADER_VERSION_AT] = [BODY_OFFSET, BODY_OFFSET + HEADER_LENGTH_BYTES];
+
+/** Ten messages, of which those with odd numbers have a header, some of them at the end of a segment. @returns where each record begins in its segment */
+async function writtenWithHeaders(maxBytesPerFile: number): Promise<{ fixture: LogFixture; starts: number[] }> {
+  const fixture = new LogFixture({ maxBytesPerFile });
+  const starts: number[] = [];
+  for (const [i, text] of HEADER_BODIES.entries()) {
+    const body = Buffer.from(text);
+    fixture.log.appendWithHeader(i % 2 === 0 ? NO_BYTES : headerFor(text), body, 0, body.length, TIME, false);
+    fixture.log.commit(1000);
+    starts.push(fixture.log.committedEnd);
+  }
+  await fixture.files.close();
+  return { fixture, starts: [0, ...starts] };
+}
+
+for (const maxBytesPerFile of [400, 1_000_000]) {
+  test(`records with headers are found without their indexes, in segments of ${maxBytesPerFile} bytes`, async () => {
+    const { fixture } = await writtenWithHeaders(maxBytesPerFile);
+    using _ = fixture;
+    for (const path of filesOf(fixture, ".idx")) rmSync(path);
+    fixture.open({ syncedSequence: 10 });
+    expect(readAll(fixture.log)).toEqual(HEADER_BODIES);
+  });
+}
+
+test("a record whose header does not end within it is damaged, and those behind it are found without their index", async () => {
+  const { fixture, starts } = await writtenWithHeaders(1_000_000);
+  using _ = fixture;
+  const [path] = filesOf(fixture, ".log");
+  for (const path of filesOf(fixture, ".idx")) rmSync(path);
+  const bytes = readFileSync(path);
+  bytes.writeUInt32BE(starts[4] - starts[3] - HEADER_VERSION_AT + 1, starts[3] + HEADER_LENGTH_AT);
+  bytes.writeUInt32BE(0xffffffff, starts[7] + HEADER_LENGTH_AT);
+  writeFileSync(path, bytes);
+  fixture.open({ syncedSequence: 10 });
+  // Nothing confirms the length of the one before it.
+  expect(readAll(fixture.log)).toEqual([...HEADER_BODIES.slice(0, 2), null, ...HEADER_BODIES.slice(4, 6), null, ...HEADER_BODIES.slice(8)]);
+});
+
+test("a header of a version that is not known, found without an index, costs the header and not the body", async () => {
+  const { fixture, starts } = await writtenWithHeaders(1_000_000);
+  using _ = fixture;
+  const [path] = filesOf(fixture, ".log");
+  for (const path of filesOf(fixture, ".idx")) rmSync(path);
+  change(path, starts[3] + HEADER_VERSION_AT, 2);
+  fixture.open({ syncedSequence: 10 });
+  const found = recordAt(fixture.log, 3);
+  if (found === undefined) throw new Error("it is not there");
+  const { buffer, from, to } = found;
+  expect(buffer.toString("utf8", bodyAt(buffer, from), to)).toBe(HEADER_BODIES[3]);
+  expect(new HeaderReader().read(buffer, from)).toBeFalse();
+});
