@@ -1,6 +1,8 @@
 import { afterAll, expect, test } from "bun:test";
 import { existsSync, mkdtempSync } from "node:fs";
 import type { BrokerOptions } from "../../../src/broker/options.ts";
+import { NO_BYTES } from "../../../src/frame/header.ts";
+import { headerFor } from "../../support/headed-message.ts";
 import { removeFolder, temporaryFolder } from "../../support/in-process.ts";
 import { Random, seedFromEnvironment } from "../../support/random.ts";
 import { RawClient } from "../../support/raw-client.ts";
@@ -8,12 +10,12 @@ import { until } from "../../support/server.ts";
 import { abandon, openOn, owed, restoreStore } from "./support/cut-broker.ts";
 import { FaultDisk } from "./support/fault-disk.ts";
 
-/** How many power cuts are tried in each of two workloads, each at a random moment. */
+/** How many power cuts are tried in each workload, each at a random moment. */
 const CUTS = Number(process.env.BUNSQ_CUTS ?? 150);
 /** Only the metadata store is on a real disk. It is opened again for each cut, so a file system in memory is best. */
 const MEMORY_FOLDER = "/dev/shm";
 const STEPS = 250;
-/** The share of syncs that fail in the second workload. */
+/** Of syncs. */
 const FAILING = 0.05;
 const TOPIC = "t";
 const CHANNEL = "c";
@@ -44,13 +46,14 @@ interface History {
 const OPTIONS: Partial<BrokerOptions> = { durability: "fsync", maxBytesPerFile: 3000, msgTimeoutMs: 60_000 };
 
 /** Publishes, defers, consumes, finishes and requeues with --durability=fsync, and notes when the broker promised something. */
-async function play(random: Random, failing: number): Promise<History> {
+async function play(random: Random, { failing, order, partitions }: Workload): Promise<History> {
   const disk = new FaultDisk();
   const history: History = { disk, fates: new Map(), stores: [] };
   const broker = openOn(disk, dataPath, OPTIONS);
   disk.failsToSync = () => failing > 0 && random.chance(failing);
-  const topic = broker.registry.topic(TOPIC);
+  const topic = broker.registry.topicWith(TOPIC, partitions);
   const channel = topic.channel(CHANNEL);
+  channel.changeSettings({ order });
   broker.listen();
   let changes = -1;
   const noteStore = () => {
@@ -72,8 +75,8 @@ async function play(random: Random, failing: number): Promise<History> {
     });
     const promise =
       batch === 1
-        ? broker.publishing.publish(topic.partitions[0], "", Buffer.from(bodies[0] as string), deferMs)
-        : broker.publishing.publishBatch(topic.partitions[0], "", mpub(bodies));
+        ? broker.publishing.publish(topic.nextPartition(), "", Buffer.from(bodies[0]), deferMs, undefined, headerOf(bodies[0]))
+        : broker.publishing.publishBatch(topic.nextPartition(), "", mpub(bodies));
     promise.then(
       () => {
         for (const fate of fates) fate.acknowledged = disk.moment;
@@ -102,12 +105,17 @@ async function play(random: Random, failing: number): Promise<History> {
   await until("the broker has finished all work", () => {
     disk.endSync();
     noteStore();
-    return disk.waiting === 0 && !broker.deferred.hasWork && !topic.partitions[0].dirty;
+    return disk.waiting === 0 && !broker.deferred.hasWork && !topic.partitions.some(({ dirty }) => dirty);
   });
   consumer.terminate();
   expect(channel.depth + channel.inFlightCount + channel.deferredCount).toBeGreaterThan(0);
   abandon(broker);
   return history;
+}
+
+/** Every other message has a header. */
+function headerOf(body: string): Uint8Array {
+  return Number.parseInt(body, 10) % 2 === 0 ? NO_BYTES : headerFor(body);
 }
 
 function mpub(bodies: string[]): Buffer {
@@ -121,15 +129,29 @@ function mpub(bodies: string[]): Buffer {
   return Buffer.concat(parts);
 }
 
-for (const [part, failing] of [0, FAILING].entries()) {
-  const kind = failing > 0 ? ", with syncs that fail," : "";
-  test(`after a power cut at any moment a broker${kind} still delivers every message that was acknowledged and not finished, and nothing else`, async () => {
-    await playAndCut(Random.forPart(seed, 1000 + part), failing);
+interface Workload {
+  readonly kind: string;
+  /** The share of syncs that fail. */
+  readonly failing: number;
+  readonly order: "none" | "key" | "partition";
+  readonly partitions: number;
+}
+
+const WORKLOADS: readonly Workload[] = [
+  { kind: "", failing: 0, order: "none", partitions: 1 },
+  { kind: ", with syncs that fail and two partitions,", failing: FAILING, order: "none", partitions: 2 },
+  { kind: " in order of the key, with two partitions,", failing: 0, order: "key", partitions: 2 },
+  { kind: " in order of its three partitions, with syncs that fail,", failing: FAILING, order: "partition", partitions: 3 },
+];
+
+for (const [part, workload] of WORKLOADS.entries()) {
+  test(`after a power cut at any moment a broker${workload.kind} still delivers every message that was acknowledged and not finished, and nothing else`, async () => {
+    await playAndCut(Random.forPart(seed, 1000 + part), workload);
   }, 30_000);
 }
 
-async function playAndCut(random: Random, failing: number): Promise<void> {
-  const history = await play(random, failing);
+async function playAndCut(random: Random, workload: Workload): Promise<void> {
+  const history = await play(random, workload);
   const first = (history.stores[0] as { moment: number }).moment;
   for (let cut = 0; cut < CUTS; cut++) {
     cuts++;
