@@ -75,8 +75,8 @@ async function makeBase(durability: Durability): Promise<Base> {
   site.open();
   const { registry, tracing } = site.broker;
   for (const name of LASTING_TOPICS) {
-    const topic = registry.topic(name);
-    topic.channel("c");
+    const topic = registry.topicWith(name, name === "victim" || name === "other" ? 2 : 1);
+    topic.channel("c").changeSettings({ order: name === "other" ? "key" : "none" });
     tracing.setTopic(topic, true);
   }
   const ledger = new Ledger();

@@ -7,7 +7,7 @@ export type Request = "publish" | "publish with a key" | "defer" | "make a topic
 export type Call = DiskCall | `SQL ${DatabaseCall}`;
 
 /** Topics whose own files fail have such names. All others must not notice. */
-export const VICTIM = "(?:victim|victim-\\d+|doomed-\\d+)";
+export const VICTIM = "(?:victim|victim@1|victim-\\d+|doomed-\\d+)";
 
 /** A kind of file, and what may be seen of it when it fails. docs/file-formats.md lists them. */
 export interface FileKind {

@@ -1,5 +1,7 @@
 import type { Channel } from "../../../../src/broker/topics/channel/channel.ts";
 import type { Topic } from "../../../../src/broker/topics/topic.ts";
+import { NO_BYTES } from "../../../../src/frame/header.ts";
+import { headerFor } from "../../../support/headed-message.ts";
 import type { MemoryConsumer } from "../../../support/memory-consumer.ts";
 import type { Random } from "../../../support/random.ts";
 import { CHANNEL, type Site } from "../../../support/site.ts";
@@ -78,7 +80,9 @@ export class Traffic {
       refuse(error);
       return sent;
     }
-    site.broker.publishing.publish(topic.partitions[0], key, Buffer.from(body), deferMs).then(() => {
+    // Every other message has a header.
+    const header = ledger.next % 2 === 0 ? NO_BYTES : headerFor(body);
+    site.broker.publishing.publish(topic.nextPartition(), key, Buffer.from(body), deferMs, undefined, header).then(() => {
       if (ledger.run === sent.run) sent.state = repeats ? "repeat" : "acknowledged";
     }, refuse);
     return sent;
@@ -153,13 +157,12 @@ export class Traffic {
   private answer(share: number): void {
     const { ledger, random, site } = this;
     for (const [channel, consumer] of this.consumers) {
-      for (const { sequence, body } of consumer.deliveries.splice(0)) {
+      for (const { part, sequence, body } of consumer.deliveries.splice(0)) {
         const sent = ledger.arrived(body);
         if (!random.chance(share)) {
-          channel.partitions[0].requeue(consumer, sequence, random.pick([0, 400, 1500]));
+          part.requeue(consumer, sequence, random.pick([0, 400, 1500]));
           if (sent !== undefined) sent.requeued = true;
-        } else if (channel.partitions[0].finish(consumer, sequence) !== undefined && !channel.deleted)
-          ledger.violate(`${body} is not in flight`);
+        } else if (part.finish(consumer, sequence) !== undefined && !channel.deleted) ledger.violate(`${body} is not in flight`);
         else if (sent !== undefined) sent.finishedMs ??= site.clock.wallMs();
       }
     }

@@ -88,8 +88,10 @@ export class KillRun {
   private async start(): Promise<Life> {
     const server = await startServer({ dataPath: this.dataPath, args: this.random.chance(0.5) ? ["--max-bytes-per-file=65536"] : [] });
     this.server = server;
-    if (this.ledger.life === 0) await this.post(`/topic/create?topic=orders&partition_num=${PARTITIONS}`);
-    await this.post(`/channel/create?topic=orders&channel=billing&ordered=${this.order}`);
+    if (this.ledger.life === 0) {
+      await this.post(`/topic/create?topic=orders&partition_num=${PARTITIONS}`);
+      await this.post(`/channel/create?topic=orders&channel=billing&ordered=${this.order}`);
+    }
     return { ledger: this.ledger, random: this.random, tcpPort: server.tcpPort, isDraining: false, isEnding: false };
   }
 

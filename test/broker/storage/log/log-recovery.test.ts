@@ -264,7 +264,7 @@ async function writtenWithHeaders(maxBytesPerFile: number): Promise<{ fixture: L
   const starts: number[] = [];
   for (const [i, text] of HEADER_BODIES.entries()) {
     const body = Buffer.from(text);
-    fixture.log.appendWithHeader(i % 2 === 0 ? NO_BYTES : headerFor(text), body, 0, body.length, TIME, false);
+    fixture.log.appendWithHeader(i % 2 === 0 ? NO_BYTES : headerFor(text), body, 0, body.length, TIME);
     fixture.log.commit(1000);
     starts.push(fixture.log.committedEnd);
   }
