@@ -15,7 +15,7 @@ const CUTS = Number(process.env.BUNSQ_CUTS ?? 150);
 /** Only the metadata store is on a real disk. It is opened again for each cut, so a file system in memory is best. */
 const MEMORY_FOLDER = "/dev/shm";
 const STEPS = 250;
-/** Of syncs. */
+/** The share of syncs that fail, where some do. */
 const FAILING = 0.05;
 const TOPIC = "t";
 const CHANNEL = "c";

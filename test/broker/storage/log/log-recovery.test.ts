@@ -255,7 +255,7 @@ for (const [what, index] of [
 }
 
 const HEADER_BODIES = BODIES.map((body, i) => `${body}${"y".repeat(i)}`);
-/** Of the header's length and of its version in a record. */
+/** Offsets in a record: the length of its header, and the header's version. */
 const [HEADER_LENGTH_AT, HEADER_VERSION_AT] = [BODY_OFFSET, BODY_OFFSET + HEADER_LENGTH_BYTES];
 
 /** Ten messages, of which those with odd numbers have a header, some of them at the end of a segment. @returns where each record begins in its segment */
