@@ -317,9 +317,6 @@ test("messages are shown, finished and counted, and deferred ones moved", async 
 async function actions(server: WithHttp, consumer: RawClient): Promise<void> {
   const at = "topic=plain&partition=0";
   const differences = [
-    ...["skipZanTest", "unskipZanTest"].map((call) =>
-      difference(`POST /channel/${call}?${at}&channel=dr`, NOT_THERE, "a filter of the channel does this for any header"),
-    ),
     ...["fixconfirmed", "finishmemdelayed"].map((call) => difference(`POST /channel/${call}?${at}&channel=dr`, NOT_THERE, NOT_NEEDED)),
     difference(`POST /channel/setorder?${at}&channel=dr&order=zz`, code(400, "INVALID_ARG_ORDER"), "the code says which argument"),
     difference(`POST /channel/delete?${at}&channel=nope`, code(404, "CHANNEL_NOT_FOUND"), UNKNOWN_404),

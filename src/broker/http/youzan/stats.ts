@@ -122,7 +122,7 @@ function channelStats(broker: BrokerApi, part: ChannelPartition, show: Shown, du
     client_num: consumers.length,
     paused: part.paused,
     skipped: channel.settings.limits.skips,
-    zan_test_skipped: false,
+    zan_test_skipped: channel.settings.limits.skipsZanTest,
     delayed_queue_count: deferrals.storedCount,
     ...due.statsOf(part),
     e2e_processing_latency: readLatency(broker.percentiles, [channel]),
