@@ -107,6 +107,18 @@ test("a partition that is moved or emptied leaves a consumer's count of messages
   }
 });
 
+test("what an ephemeral channel keeps of a partition does not depend on consumers of others", async () => {
+  await using server = InProcess.start({ memQueueSize: 10 });
+  const topic = server.broker.registry.topicWith("t", 2);
+  const client = await consumer(server, "SUB t c#ephemeral 1", undefined, 50);
+  const publisher = await producer(server);
+  for (let i = 0; i < 100; i++) await publisher.call("PUB t 0", `${i}`);
+  const [first] = topic.channel("c#ephemeral").partitions;
+  await until("the oldest are dropped", () => first?.depth === 10);
+  await publisher.call("PUB t 1", "own");
+  expect(await body(client)).toBe("own");
+});
+
 test("dead letters of all partitions go to their key's partition of the other topic", async () => {
   await using server = start(3);
   const dead = server.broker.registry.topicWith("dead", 4);
