@@ -25,6 +25,7 @@ const SEVERAL = 4;
 
 /** The filter as IDENTIFY has it. @throws ClientError INVALID_OPTION */
 export function wireFilter(filter: MessageFilter): object {
+  if (typeof filter !== "object" || filter === null) throw invalid();
   const inverse = filter.not === true;
   if ("all" in filter) return several("all", filter.all, inverse);
   if ("any" in filter) return several("any", filter.any, inverse);

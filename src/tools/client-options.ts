@@ -2,7 +2,8 @@ import { readFileSync } from "node:fs";
 import { formatDuration, msToNs, nsToMs, parseDuration } from "../base/go/duration.ts";
 import type { ListFlag } from "../cli/flag.ts";
 import { BadValue } from "../cli/values.ts";
-import type { ConsumerOptions } from "../client/client.ts";
+import type { ConsumerOptions, MessageFilter } from "../client/client.ts";
+import { wireFilter } from "../client/message-filter.ts";
 import { Fatal } from "./tool.ts";
 
 /**
@@ -76,6 +77,12 @@ const OPTIONS: Readonly<Record<string, Option>> = {
   msg_timeout: duration(0, Infinity, (ms, { client }) => (client.msgTimeoutMs = ms)),
   auth_secret: (text, { client }) => (client.authSecret = text),
   skip_lookupd_authorization: bool(NO_EFFECT),
+  // What bunsq's brokers have, and Go's library does not.
+  order: (text, { client }) => (client.order = oneOf(text, "none", "key", "partition")),
+  tag: (text, { client }) => (client.tag = text),
+  filter: (text, { client }) => (client.filter = messageFilter(text)),
+  partition: integer(0, 1_023, (value, { client }) => (client.partition = value)),
+  headers: bool((value, { client }) => (client.headers = value)),
 };
 
 /** The flag -consumer-opt or -producer-opt. Each value is checked where it is read. */
@@ -159,6 +166,23 @@ function bool(set: (value: boolean, into: Reading) => void): Option {
     }
     set(/^[1tT]/.test(text), into);
   };
+}
+
+function oneOf<Value extends string>(text: string, ...values: Value[]): Value {
+  const found = values.find((value) => value === text);
+  if (found === undefined) throw new BadValue(`invalid order ${JSON.stringify(text)}: ${values.join(", ")}`);
+  return found;
+}
+
+/** A filter as the client library has it, in JSON. @throws BadValue */
+function messageFilter(text: string): MessageFilter {
+  try {
+    const filter = JSON.parse(text) as MessageFilter;
+    wireFilter(filter);
+    return filter;
+  } catch (error) {
+    throw new BadValue(`invalid filter ${text}: ${(error as Error).message}`);
+  }
 }
 
 function bounded(name: string, value: number, min: number, max: number, show: (value: number) => string): number {

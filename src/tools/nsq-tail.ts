@@ -14,6 +14,7 @@ interface Options extends Sources, ToolOptions {
   totalMessages: number;
   printTopic: boolean;
   consumerOpts: string[];
+  printHeaders: boolean;
 }
 
 const FLAGS: FlagTable<Options> = {
@@ -32,6 +33,12 @@ const FLAGS: FlagTable<Options> = {
     ...sourceFlags,
     topics: listFlag("topic", "NSQ topic"),
     consumerOpts: clientOptionsFlag("Consumer"),
+    printHeaders: {
+      name: "print-headers",
+      kind: "bool",
+      default: false,
+      doc: "print the header of each message in front of it, as JSON (not in NSQ's tool)",
+    },
   },
   others: [],
 };
@@ -41,7 +48,7 @@ const NEWLINE = Buffer.from("\n");
 export function runNsqTail(args: readonly string[]): Promise<number> {
   return runTool("nsq_tail", FLAGS, args, async (options) => {
     checkSources(options);
-    const { topics, totalMessages, printTopic } = options;
+    const { topics, totalMessages, printTopic, printHeaders } = options;
     if (topics.length === 0) throw new Fatal("--topic required");
     const channel = options.channel || `tail${String(Math.floor(Math.random() * 999_999)).padStart(6, "0")}#ephemeral`;
     // No more messages are asked for than are shown.
@@ -54,7 +61,13 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
       const client = readClientOptions(options.consumerOpts, `nsq_tail/${NSQ_VERSION}`);
       const watch = { log: logLine, onUnreachable: (error: Error) => end.reject(new Fatal(error.message)) };
       // A message that nobody could show before is shown all the same.
-      const consumer = openConsumer(topic, channel, options, { maxAttempts: 0, ...client, maxInFlight }, watch);
+      const consumer = openConsumer(
+        topic,
+        channel,
+        options,
+        { maxAttempts: 0, ...client, maxInFlight, ...(printHeaders && { headers: true }) },
+        watch,
+      );
       const head = Buffer.from(printTopic ? `${topic} | ` : "");
       let taken = 0;
       let shown = 0;
@@ -63,7 +76,7 @@ export function runNsqTail(args: readonly string[]): Promise<number> {
         if (totalMessages > 0 && taken >= totalMessages) return void message.requeue(0, { backoff: false });
         taken++;
         try {
-          await print(Buffer.concat([head, message.body, NEWLINE]));
+          await print(Buffer.concat([head, Buffer.from(printHeaders ? `${message.headerText ?? "{}"} | ` : ""), message.body, NEWLINE]));
         } catch (error) {
           end.reject(error);
           return void message.requeue(0, { backoff: false });

@@ -75,7 +75,7 @@ export function runNsqToHttp(args: readonly string[]): Promise<number> {
     const { topic, channel, maxInFlight, concurrency } = options;
     const headers = parseHeaders(options.headers);
     check(options);
-    const client = { ...readClientOptions(options.consumerOpts, `nsq_to_http/${NSQ_VERSION}`), maxInFlight };
+    const client = { headers: true, ...readClientOptions(options.consumerOpts, `nsq_to_http/${NSQ_VERSION}`), maxInFlight };
     const end = Promise.withResolvers<unknown>();
     void stopSignal().then(end.resolve);
     const watch = { log: logLine, onUnreachable: (error: Error) => end.reject(new Fatal(error.message)) };
@@ -173,7 +173,7 @@ class HttpForwarder {
 
   private async sendTo(address: string, message: Message): Promise<void> {
     const startMs = performance.now();
-    const { headers } = this;
+    const headers = { ...headersOf(message), ...this.headers };
     const request: TargetRequest = this.isPost
       ? { method: "POST", url: address, headers, body: message.body }
       : { method: "GET", url: urlOf(address, queryEscape(message.body)), headers };
@@ -181,6 +181,26 @@ class HttpForwarder {
     if (this.isPost ? status < 200 || status >= 300 : status !== 200) throw new Error(`got status code ${status}`);
     this.metrics.addAt(address, startMs);
   }
+}
+
+/** The names that HTTP allows. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what HTTP does not allow in a value
+const CONTROL = /[\0-\x1f\x7f]/;
+
+/** What a message carries, as the headers that a broker's /pub takes. Other values than texts are JSON, and so are texts with control characters. */
+function headersOf(message: Message): Record<string, string> {
+  const { headerText } = message;
+  if (headerText === undefined) return {};
+  const { key, tag, traceId, headers } = message;
+  const reserved = { "##key": key, "##client_dispatch_tag": tag, "##trace_id": traceId?.toString() };
+  const found: Record<string, string> = {};
+  for (const [name, value] of Object.entries({ ...headers, ...reserved })) {
+    if (value === undefined || !TOKEN.test(name)) continue;
+    const text = typeof value === "string" && !CONTROL.test(value) ? value : JSON.stringify(value);
+    found[`x-nsqext-${name}`] = Buffer.from(text).toString("latin1");
+  }
+  return found;
 }
 
 /** As in NSQ's tool, every message goes to all addresses with a mode that it does not know. */

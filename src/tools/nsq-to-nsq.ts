@@ -1,5 +1,7 @@
 import type { FlagTable } from "../cli/flags.ts";
-import { type Message, Producer } from "../client/bun.ts";
+import { ClientError, type Message, type MessageOptions, Producer } from "../client/bun.ts";
+import { murmur3 } from "../client/murmur3.ts";
+import { type Candidate, Chooser } from "../client/strategy.ts";
 import { isValidName } from "../frame/names.ts";
 import { NSQ_VERSION } from "../version.ts";
 import { clientOptionsFlag, readClientOptions } from "./client-options.ts";
@@ -25,6 +27,7 @@ interface Options extends Sources, ToolOptions {
   requireValue: string;
   consumerOpts: string[];
   producerOpts: string[];
+  ordered: string;
 }
 
 const FLAGS: FlagTable<Options> = {
@@ -69,6 +72,12 @@ const FLAGS: FlagTable<Options> = {
     },
     consumerOpts: clientOptionsFlag("Consumer", "see "),
     producerOpts: clientOptionsFlag("Producer", "see "),
+    ordered: {
+      name: "ordered",
+      kind: "string",
+      default: "",
+      doc: "keep the order: of each key, or of each partition of the topic (key, partition; not in NSQ's tool)",
+    },
   },
   others: [],
 };
@@ -79,10 +88,12 @@ export function runNsqToNsq(args: readonly string[]): Promise<number> {
     const { topics, channel, maxInFlight, destinations, statusEvery } = options;
     const userAgent = `nsq_to_nsq/${NSQ_VERSION}`;
     const producerOptions = readClientOptions(options.producerOpts, userAgent);
-    const consumerOptions = { ...readClientOptions(options.consumerOpts, userAgent), maxInFlight };
+    const order = readOrder(options.ordered);
+    const consumerOptions = { headers: true, ...readClientOptions(options.consumerOpts, userAgent), maxInFlight, ...(order && { order }) };
     const forwarder = new Forwarder(
       new JsonFilter(options),
       chooser(options),
+      order,
       new Map(destinations.map((address) => [address, new Destination(address, producerOptions)])),
       new RequestMetrics(statusEvery, destinations),
     );
@@ -110,6 +121,13 @@ function check(options: Options): void {
   if (destinations.length === 0) throw new Fatal("--destination-nsqd-tcp-address required");
 }
 
+/** @throws Fatal */
+function readOrder(text: string): "key" | "partition" | undefined {
+  if (text === "key" || text === "partition") return text;
+  if (text === "") return undefined;
+  throw new Fatal(`invalid --ordered ${JSON.stringify(text)}: key or partition`);
+}
+
 /** As in NSQ's tool, a mode that it does not know is round robin. */
 function chooser({ mode, destinations }: Options): HostChooser {
   if (mode === "hostpool") return new HostPool(destinations);
@@ -118,9 +136,13 @@ function chooser({ mode, destinations }: Options): HostChooser {
 
 /** Publishes messages at one of the destinations each. */
 class Forwarder {
+  private readonly byKey = new Chooser<Destination>("round-robin");
+
   constructor(
     private readonly filter: JsonFilter,
     private readonly chooser: HostChooser,
+    /** What has to come in order: then all of it goes to the same destination, and waits for that. */
+    private readonly order: "key" | "partition" | undefined,
     private readonly destinations: ReadonlyMap<string, Destination>,
     private readonly metrics: RequestMetrics,
   ) {}
@@ -130,10 +152,10 @@ class Forwarder {
     const body = this.filter.apply(message.body);
     if (body === undefined) return;
     const startMs = performance.now();
-    const { host, done } = this.chooser.choose();
+    const { host, done } = this.choose(message);
     let isGood = false;
     try {
-      await this.destinations.get(host)?.publish(topic, body);
+      await this.destinations.get(host)?.publish(topic, body, message);
       isGood = true;
     } finally {
       done(isGood);
@@ -142,19 +164,33 @@ class Forwarder {
     }
   }
 
+  private choose({ key, partition }: Message): ReturnType<HostChooser["choose"]> {
+    const ordered = this.order === "key" ? key : this.order === "partition" ? `${partition}` : undefined;
+    if (ordered === undefined) return this.chooser.choose();
+    return { host: this.byKey.choose([...this.destinations.values()], ordered).broker, done: () => {} };
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.destinations.values()].map((destination) => destination.close()));
   }
 }
 
 /** A broker to publish to. While it cannot be reached a publish fails at once, so that another one gets the message. */
-class Destination {
+class Destination implements Candidate {
+  readonly pending = 0;
+  readonly seed: number;
   private readonly producer: Producer;
   private isDown = false;
+  private takesHeaders = true;
   private failing = new AbortController();
 
   /** @throws ClientError for a bad address */
-  constructor(address: string, options: object) {
+  constructor(
+    readonly broker: string,
+    options: object,
+  ) {
+    const address = broker;
+    this.seed = murmur3(address);
     this.producer = new Producer({
       ...options,
       brokers: [address],
@@ -163,6 +199,7 @@ class Destination {
       onEvent: (event) => {
         if (event.type === "connected") {
           this.isDown = false;
+          this.takesHeaders = true;
         } else if (event.type === "disconnected" || event.type === "connect-failed") {
           if (!this.isDown && event.error !== undefined) logLine(`ERR (${address}) ${event.error.message}`, "error");
           this.isDown = true;
@@ -173,9 +210,26 @@ class Destination {
     });
   }
 
-  async publish(topic: string, body: Uint8Array | string): Promise<void> {
+  /** Publishes a body with what its message carries. A broker that takes no headers gets the body alone. */
+  async publish(topic: string, body: Uint8Array | string, { key, headers, tag, traceId }: Message): Promise<void> {
     if (this.isDown) throw new Error("the destination cannot be reached");
-    await this.producer.publish(topic, body, { signal: this.failing.signal });
+    const { signal } = this.failing;
+    const carried: MessageOptions = {
+      ...(Object.keys(headers).length > 0 && { headers }),
+      ...(tag !== undefined && { tag }),
+      ...(traceId !== undefined && { traceId }),
+    };
+    const options = { ...(key !== undefined && { key }), signal };
+    if (this.takesHeaders) {
+      try {
+        return void (await this.producer.publish(topic, body, { ...options, ...carried }));
+      } catch (error) {
+        if (!(error instanceof ClientError && error.code === "HEADERS_UNSUPPORTED")) throw error;
+        if (this.takesHeaders) logLine(`WRN (${this.broker}) takes no headers: messages are published without them`, "warn");
+        this.takesHeaders = false;
+      }
+    }
+    await this.producer.publish(topic, body, options);
   }
 
   async close(): Promise<void> {

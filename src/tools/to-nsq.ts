@@ -1,5 +1,5 @@
 import type { FlagTable } from "../cli/flags.ts";
-import { Producer } from "../client/bun.ts";
+import { type MessageOptions, Producer } from "../client/bun.ts";
 import { isValidName } from "../frame/names.ts";
 import { NSQ_VERSION } from "../version.ts";
 import { clientOptionsFlag, readClientOptions } from "./client-options.ts";
@@ -15,6 +15,8 @@ interface Options {
   rate: number;
   nsqdTcpAddresses: string[];
   producerOpts: string[];
+  key: string;
+  headers: string[];
 }
 
 const FLAGS: FlagTable<Options> = {
@@ -30,6 +32,8 @@ const FLAGS: FlagTable<Options> = {
     },
     nsqdTcpAddresses: listFlag("nsqd-tcp-address", "destination nsqd TCP address"),
     producerOpts: clientOptionsFlag("Producer"),
+    key: { name: "key", kind: "string", default: "", doc: "key of all messages, so that they are in one partition (not in NSQ's tool)" },
+    headers: listFlag("header", "header of all messages, name=value (not in NSQ's tool)"),
   },
   others: [],
 };
@@ -38,7 +42,8 @@ const FLAGS: FlagTable<Options> = {
 const OUTAGE_MS = 5_000;
 
 export function runToNsq(args: readonly string[]): Promise<number> {
-  return runTool("to_nsq", FLAGS, args, async ({ topic, delimiter, rate, nsqdTcpAddresses, producerOpts }) => {
+  return runTool("to_nsq", FLAGS, args, async (given) => {
+    const { topic, delimiter, rate, nsqdTcpAddresses, producerOpts } = given;
     if (topic === "") throw new Fatal("--topic required");
     const separator = Buffer.from(delimiter);
     if (separator.length !== 1) throw new Fatal("--delimiter must be a single byte");
@@ -48,13 +53,24 @@ export function runToNsq(args: readonly string[]): Promise<number> {
     if (throttle !== undefined) logLine(`Throttling messages rate to max:${rate}/second`);
 
     const stop = new AbortController();
-    const destinations = new Destinations(topic, new Set(nsqdTcpAddresses), options);
+    const destinations = new Destinations(topic, new Set(nsqdTcpAddresses), options, carriedBy(given));
     const copying = copy(new MessageSplitter(separator[0] as number), destinations, throttle, stop.signal);
     const stopped = stopSignal().then(() => stop.abort());
     await Promise.race([copying, destinations.failure, stopped]);
     await Promise.race([destinations.close(), destinations.failure]);
     return undefined;
   });
+}
+
+/** What all messages carry. @throws Fatal */
+function carriedBy({ key, headers }: Options): MessageOptions {
+  const fields: Record<string, string> = {};
+  for (const header of headers) {
+    const [, name, value] = /^([^=]+)=(.*)$/s.exec(header) ?? [];
+    if (name === undefined || value === undefined) throw new Fatal(`invalid --header ${JSON.stringify(header)}: name=value`);
+    fields[name] = value;
+  }
+  return { ...(key !== "" && { key }), ...(headers.length > 0 && { headers: fields }) };
 }
 
 /** Publishes standard input, message by message. */
@@ -83,6 +99,7 @@ class Destinations {
     private readonly topic: string,
     private readonly addresses: ReadonlySet<string>,
     private readonly options: object,
+    private readonly carried: MessageOptions,
   ) {}
 
   /** Rejects with a Fatal when a message could not be published. */
@@ -100,9 +117,10 @@ class Destinations {
     for (const producer of this.producers) {
       if (!producer.hasRoom) await producer.room();
       if (this.hasFailed) return;
-      producer.send(this.topic, body, (error) => {
+      const done = (error: Error | undefined) => {
         if (error !== undefined) this.fail(error.message);
-      });
+      };
+      producer.send(this.topic, body, done, this.carried);
     }
   }
 

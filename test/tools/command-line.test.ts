@@ -99,6 +99,11 @@ const LINES: Record<string, string[][]> = {
   ],
 };
 
+/** The flags that NSQ's tools do not have (docs/tools.md). */
+const OWN_FLAGS: Record<string, string[]> = { to_nsq: ["-header", "-key"], nsq_tail: ["-print-headers"], nsq_to_nsq: ["-ordered"] };
+/** Such a flag in the help: its name, and a line that says so. */
+const OWN_FLAG = /^ {2}-.*\n.*not in NSQ's tool\)\n/gm;
+
 const HELP = ["-h", "-help", "--help"];
 
 describeUnless(missing(...Object.keys(LINES)))("as Go's tool, for the same command line,", () => {
@@ -114,11 +119,14 @@ describeUnless(missing(...Object.keys(LINES)))("as Go's tool, for the same comma
       }, 30_000);
     }
 
-    test(`${name} prints the same help`, async () => {
+    test(`${name} prints the same help, but for the flags that it says are ours`, async () => {
       const theirs = await runTool("nsq", name, ["-h"]);
       for (const flag of HELP) {
         const ours = await runTool("bunsq", name, [flag]);
         // Go's tools print the path that they were started by; nsq_to_file calls itself nsqd there.
+        const own = ours.stderr.match(OWN_FLAG)?.map((found) => found.trim().split(" ", 1)[0]) ?? [];
+        expect(own).toEqual(OWN_FLAGS[name] ?? []);
+        ours.stderr = ours.stderr.replaceAll(OWN_FLAG, "");
         expect(ours).toEqual({ ...theirs, stderr: theirs.stderr.replace(/^Usage of \S+:/, `Usage of ${name}:`) });
       }
     }, 30_000);
