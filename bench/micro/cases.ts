@@ -8,6 +8,7 @@ import { idPrefix, readPrefix, readSequence, writeId } from "../../src/frame/id.
 import { repeat } from "../load/wire.ts";
 import { type Bed, InFlight, NullTransport } from "./bed.ts";
 import { choosing } from "./choosing.ts";
+import { headers } from "./headers.ts";
 import { everyByte, ID_CHARS, mpubStream, publishedBatch, pubStream, reusable } from "./streams.ts";
 
 /** One step in the life of a message, for many messages in one call. */
@@ -36,7 +37,7 @@ const NOW_MS = 1_800_000_000_000;
 
 /** @param bed must stay open while the cases run */
 export function makeCases(bed: Bed): Case[] {
-  return [...ids(), ...decoding(bed), ...appending(bed), ...dispatching(), ...finishing(bed), ...choosing(bed), control()];
+  return [...ids(), ...decoding(bed), ...appending(bed), ...dispatching(), ...finishing(bed), ...choosing(bed), ...headers(bed), control()];
 }
 
 function ids(): Case[] {

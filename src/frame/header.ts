@@ -138,6 +138,25 @@ export function encodedHeader(record: Buffer, at: number): Uint8Array {
   return hasHeader(record, at) ? record.subarray(at + BODY_OFFSET + HEADER_LENGTH_BYTES, bodyAt(record, at)) : NO_BYTES;
 }
 
+/** Where the text begins in the header in [from, to); `to` if there is none, or a header that this version cannot read. */
+export function textStart(bytes: Uint8Array, from: number, to: number): number {
+  if (to - from < FIXED_BYTES || bytes[from] !== VERSION) return to;
+  const parts = bytes[from + 1];
+  let next = from + FIXED_BYTES;
+  if (parts & HAS_TRACE_ID) next += TRACE_ID_BYTES;
+  if (parts & HAS_KEY) next += 2 + ((bytes[next] << 8) | bytes[next + 1]);
+  if (parts & HAS_TAG) next += 1 + bytes[next];
+  // Behind the end of the bytes it is not a number.
+  const fits = next <= to;
+  return fits ? next : to;
+}
+
+/** Where the eight bytes of the trace id are in the header in [from, to); -1 if it has none. */
+export function traceIdAt(bytes: Uint8Array, from: number, to: number): number {
+  const hasOne = to - from >= FIXED_BYTES + TRACE_ID_BYTES && bytes[from] === VERSION && (bytes[from + 1] & HAS_TRACE_ID) !== 0;
+  return hasOne ? from + FIXED_BYTES : -1;
+}
+
 /** Whether the lengths in the record at `at` fit together. Its size word says that it takes `bytes`, and all of them are there. */
 export function isWellFormed(record: Buffer, at: number, bytes: number): boolean {
   if (bytes < MESSAGE_SIZE_OVERHEAD + 4) return false;
@@ -197,11 +216,5 @@ export class HeaderReader {
   /** 0: none. */
   get traceId(): bigint {
     return this.parts & HAS_TRACE_ID ? this.bytes.readBigUInt64BE(this.traceAt) : 0n;
-  }
-
-  /** Writes the eight bytes of the trace id at `at` of `target`. */
-  copyTraceId(target: Buffer, at: number): void {
-    if (this.parts & HAS_TRACE_ID) this.bytes.copy(target, at, this.traceAt, this.traceAt + TRACE_ID_BYTES);
-    else target.fill(0, at, at + TRACE_ID_BYTES);
   }
 }

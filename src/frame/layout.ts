@@ -1,4 +1,12 @@
-import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, FRAME_TYPE_WITH_HEADER, ID_OFFSET, MESSAGE_SIZE_OVERHEAD } from "./frame.ts";
+import {
+  ATTEMPTS_OFFSET,
+  BODY_OFFSET,
+  FRAME_TYPE_MESSAGE,
+  FRAME_TYPE_WITH_HEADER,
+  ID_OFFSET,
+  MESSAGE_SIZE_OVERHEAD,
+  TIMESTAMP_OFFSET,
+} from "./frame.ts";
 import { bodyAt, HEADER_LENGTH_BYTES } from "./header.ts";
 import { idTail, writeId } from "./id.ts";
 
@@ -76,16 +84,27 @@ export function writeRecord(
 /**
  * Copies the record in [from, to) as a message frame without its header.
  *
+ * @param recordView of the same bytes
  * @param target has `to - from` bytes at `at`
  * @returns where the frame ends in `target`
  */
-export function writeWithoutHeader(record: Buffer, from: number, to: number, target: Buffer, view: DataView, at: number): number {
+export function writeWithoutHeader(
+  record: Buffer,
+  recordView: DataView,
+  from: number,
+  to: number,
+  target: Buffer,
+  view: DataView,
+  at: number,
+): number {
   const bodyFrom = bodyAt(record, from);
-  record.copy(target, at, from, from + BODY_OFFSET);
-  record.copy(target, at + BODY_OFFSET, bodyFrom, to);
+  view.setInt32(at + 4, FRAME_TYPE_MESSAGE);
+  // Timestamp, attempts and id.
+  for (let word = TIMESTAMP_OFFSET; word < BODY_OFFSET - 2; word += 4) view.setInt32(at + word, recordView.getInt32(from + word));
+  view.setInt16(at + BODY_OFFSET - 2, recordView.getInt16(from + BODY_OFFSET - 2));
+  copyBytes(record, bodyFrom, target, at + BODY_OFFSET, to - bodyFrom);
   const end = at + BODY_OFFSET + to - bodyFrom;
-  view.setUint32(at, end - at - 4);
-  view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
+  view.setInt32(at, end - at - 4);
   return end;
 }
 

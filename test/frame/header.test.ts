@@ -3,6 +3,7 @@ import { BODY_OFFSET } from "../../src/frame/frame.ts";
 import {
   bodyAt,
   encodeHeader,
+  HEADER_LENGTH_BYTES,
   HeaderReader,
   hasHeader,
   headerSpace,
@@ -13,6 +14,8 @@ import {
   MAX_TAG_BYTES,
   type MessageHeader,
   NO_BYTES,
+  textStart,
+  traceIdAt,
 } from "../../src/frame/header.ts";
 import { writeMessage, writeRecord } from "../../src/frame/layout.ts";
 import { Random } from "../support/random.ts";
@@ -80,15 +83,23 @@ describe("a record with a header", () => {
     expect(reader.traceId).toBe(0n);
   });
 
-  test("its trace id is copied, and zeros where it has none", () => {
+  test("its text and trace id are where the reader finds them, whatever the bytes are", () => {
+    const random = new Random(RANDOM_SEED);
     const reader = new HeaderReader();
-    const target = Buffer.alloc(10, 9);
-    reader.read(recordWith({ traceId: 0x1122334455667788n, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES }), 0);
-    reader.copyTraceId(target, 1);
-    expect(target.toString("hex")).toBe("09112233445566778809");
-    reader.read(recordWith({ traceId: 0n, key: NO_BYTES, tag: Buffer.from("x"), text: NO_BYTES }), 0);
-    reader.copyTraceId(target, 1);
-    expect(target.toString("hex")).toBe("09000000000000000009");
+    const parts = { key: Buffer.from("key"), tag: Buffer.from("tag"), text: Buffer.from('{"a":1}') };
+    for (const traceId of [0n, 0x1122334455667788n]) {
+      const whole = recordWith({ traceId, ...parts });
+      for (let i = 0; i < 5_000; i++) {
+        const record = Buffer.from(whole);
+        const from = BODY_OFFSET + HEADER_LENGTH_BYTES;
+        if (i > 0) record[random.int(from, from + 16)] = random.int(0, 255);
+        const to = bodyAt(record, 0);
+        const isRead = reader.read(record, 0);
+        expect(textStart(record, from, to)).toBe(isRead ? reader.textFrom : to);
+        const at = traceIdAt(record, from, to);
+        if (isRead) expect(at < 0 ? 0n : record.readBigUInt64BE(at)).toBe(reader.traceId);
+      }
+    }
   });
 
   test("lengths that do not fit are noticed, and no part is read beyond the header", () => {

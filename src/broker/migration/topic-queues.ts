@@ -49,7 +49,8 @@ export class TopicQueues {
     if (hasHeader(buffer, at)) {
       // nsqd has no headers.
       const plain = Buffer.alloc(bytes);
-      const plainBytes = writeWithoutHeader(buffer, at, at + bytes, plain, new DataView(plain.buffer, plain.byteOffset), 0);
+      const record = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
+      const plainBytes = writeWithoutHeader(buffer, record, at, at + bytes, plain, new DataView(plain.buffer, plain.byteOffset), 0);
       counts.headersLost++;
       return this.write(plain, 0, plainBytes, attempts, throughTopic);
     }

@@ -1,7 +1,7 @@
 import { ATTEMPTS_OFFSET, BODY_OFFSET, FRAME_TYPE_MESSAGE, ID_OFFSET, MESSAGE_ID_BYTES, TIMESTAMP_OFFSET } from "../../frame/frame.ts";
-import { bodyAt, HeaderReader, hasHeader } from "../../frame/header.ts";
+import { HEADER_LENGTH_BYTES, hasHeader, textStart, traceIdAt } from "../../frame/header.ts";
 import { readSequence } from "../../frame/id.ts";
-import { writeWithoutHeader } from "../../frame/layout.ts";
+import { copyBytes, writeWithoutHeader } from "../../frame/layout.ts";
 import { rawBytes, writeInternalId } from "../../frame/youzan.ts";
 
 /**
@@ -21,30 +21,50 @@ export interface MessageEncoder {
    * Encodes a record.
    *
    * @param record the record is in [from, to)
+   * @param recordView of the same bytes
    * @param position of the record in its log
    * @param target has `to - from + extraBytes` bytes at `at`
    * @returns where the frame ends in `target`
    */
-  encode(record: Buffer, from: number, to: number, position: number, target: Buffer, view: DataView, at: number): number;
+  encode(
+    record: Buffer,
+    recordView: DataView,
+    from: number,
+    to: number,
+    position: number,
+    target: Buffer,
+    view: DataView,
+    at: number,
+  ): number;
 }
 
 /** NSQ's frames. */
 export const PLAIN_ENCODER: MessageEncoder = {
   extraBytes: 0,
 
-  encode(record: Buffer, from: number, to: number, _position: number, target: Buffer, view: DataView, at: number): number {
-    return writeWithoutHeader(record, from, to, target, view, at);
+  encode(
+    record: Buffer,
+    recordView: DataView,
+    from: number,
+    to: number,
+    _position: number,
+    target: Buffer,
+    view: DataView,
+    at: number,
+  ): number {
+    return writeWithoutHeader(record, recordView, from, to, target, view, at);
   },
 };
 
 /** Version bytes of Youzan's extended frames. */
 const NO_HEADER = 0;
 const JSON_HEADER = 4;
+/** Offset of the trace id in a frame. */
+const TRACE_OFFSET = ID_OFFSET + MESSAGE_ID_BYTES / 2;
 
 /** Youzan's frames of one partition, as one client gets them. */
 export class ExtendedEncoder implements MessageEncoder {
   readonly extraBytes = 16;
-  private readonly header = new HeaderReader();
 
   /**
    * @param partition its index
@@ -59,35 +79,56 @@ export class ExtendedEncoder implements MessageEncoder {
     private readonly isTopicExtended: boolean,
   ) {}
 
-  encode(record: Buffer, from: number, to: number, position: number, target: Buffer, view: DataView, at: number): number {
-    const { header } = this;
-    header.read(record, from);
-    view.setUint32(at + 4, FRAME_TYPE_MESSAGE);
-    record.copy(target, at + TIMESTAMP_OFFSET, from + TIMESTAMP_OFFSET, from + ATTEMPTS_OFFSET + 2);
+  encode(
+    record: Buffer,
+    recordView: DataView,
+    from: number,
+    to: number,
+    position: number,
+    target: Buffer,
+    view: DataView,
+    at: number,
+  ): number {
+    view.setInt32(at + 4, FRAME_TYPE_MESSAGE);
+    view.setInt32(at + TIMESTAMP_OFFSET, recordView.getInt32(from + TIMESTAMP_OFFSET));
+    view.setInt32(at + TIMESTAMP_OFFSET + 4, recordView.getInt32(from + TIMESTAMP_OFFSET + 4));
+    view.setInt16(at + ATTEMPTS_OFFSET, recordView.getInt16(from + ATTEMPTS_OFFSET));
     writeInternalId(view, at + ID_OFFSET, this.partition, readSequence(record, from + ID_OFFSET));
-    header.copyTraceId(target, at + ID_OFFSET + MESSAGE_ID_BYTES / 2);
+    let bodyFrom = from + BODY_OFFSET;
+    let textFrom = bodyFrom;
+    let traceAt = -1;
+    if (hasHeader(record, from)) {
+      const headerFrom = bodyFrom + HEADER_LENGTH_BYTES;
+      bodyFrom = headerFrom + recordView.getInt32(bodyFrom);
+      textFrom = textStart(record, headerFrom, bodyFrom);
+      traceAt = traceIdAt(record, headerFrom, bodyFrom);
+    }
+    view.setInt32(at + TRACE_OFFSET, traceAt < 0 ? 0 : recordView.getInt32(traceAt));
+    view.setInt32(at + TRACE_OFFSET + 4, traceAt < 0 ? 0 : recordView.getInt32(traceAt + 4));
+    const textBytes = bodyFrom - textFrom;
     let next = at + BODY_OFFSET;
-    const textBytes = header.textTo - header.textFrom;
     if (this.isExtended) {
       if (textBytes === 0) {
         target[next++] = NO_HEADER;
       } else {
         target[next] = JSON_HEADER;
         view.setUint16(next + 1, textBytes);
-        record.copy(target, next + 3, header.textFrom, header.textTo);
-        next += 3 + textBytes;
+        next += 3;
+        // The body follows the text, as in the record.
+        if (!this.isDetailed) bodyFrom = textFrom;
+        else copyBytes(record, textFrom, target, next, textBytes);
       }
     }
-    const bodyFrom = hasHeader(record, from) ? bodyAt(record, from) : from + BODY_OFFSET;
     if (this.isDetailed) {
+      if (this.isExtended) next += textBytes;
       view.setUint32(next, Math.floor(position / 2 ** 32));
       view.setUint32(next + 4, position % 2 ** 32);
       view.setUint32(next + 8, rawBytes(to - bodyFrom, textBytes, this.isTopicExtended));
       next += 12;
     }
-    record.copy(target, next, bodyFrom, to);
+    copyBytes(record, bodyFrom, target, next, to - bodyFrom);
     const end = next + to - bodyFrom;
-    view.setUint32(at, end - at - 4);
+    view.setInt32(at, end - at - 4);
     return end;
   }
 }

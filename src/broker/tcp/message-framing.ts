@@ -41,7 +41,7 @@ export class MessageFraming {
     // The record may be in the scratch buffer itself.
     const own = record.subarray(from, to);
     const frame = Buffer.allocUnsafe(own.length + encoder.extraBytes);
-    const end = encoder.encode(own, 0, own.length, position, frame, new DataView(frame.buffer, frame.byteOffset, frame.length), 0);
+    const end = encoder.encode(own, viewOf(own), 0, own.length, position, frame, viewOf(frame), 0);
     frame.writeUInt16BE(attempts, ATTEMPTS_OFFSET);
     outbox.write(frame, 0, end);
   }
@@ -71,7 +71,7 @@ export class MessageFraming {
       let used = 0;
       while (at < end) {
         const next = at + 4 + view.getUint32(at);
-        used = encoder.encode(buffer, at, next, start + at, frames, frameView, used);
+        used = encoder.encode(buffer, view, at, next, start + at, frames, frameView, used);
         at = next;
       }
       this.outbox.write(frames, 0, used);
@@ -82,4 +82,8 @@ export class MessageFraming {
 function runHasHeaders({ buffer, view }: Chunk, from: number, to: number): boolean {
   for (let at = from; at < to; at += 4 + view.getUint32(at)) if (hasHeader(buffer, at)) return true;
   return false;
+}
+
+function viewOf({ buffer, byteOffset, length }: Buffer): DataView {
+  return new DataView(buffer, byteOffset, length);
 }

@@ -6,7 +6,7 @@ import { MessageBatch } from "../../../../frame/message-batch.ts";
 import type { PublishingClient } from "../client.ts";
 import { type BodyCommand, type CommandResult, noteKey, SIZED_BODY } from "../command.ts";
 import { noteDelay } from "../dpub.ts";
-import { ANY_PARTITION, checkWords, readPartition } from "./parameters.ts";
+import { ANY_PARTITION, readPartition, tooManyWords } from "./parameters.ts";
 
 /** Bytes of a trace id in front of a body. */
 export const TRACE_ID_BYTES = 8;
@@ -141,8 +141,7 @@ export function selectTarget(client: PublishingClient, line: Line, word = 2): Pr
   const { publisher } = client;
   if (line.words < 2) return fatal("E_INVALID", "insufficient number of parameters");
   const isKeyed = publisher.makesTopics && publisher.idempotent;
-  const refused = checkWords(line, line.text(0), word + (isKeyed ? 2 : 1));
-  if (refused !== undefined) return refused;
+  if (line.words > word + (isKeyed ? 2 : 1)) return tooManyWords(line.text(0));
   const partition = readPartition(line, word);
   if (typeof partition !== "number") return partition;
   return publisher.selectTarget(line, partition) ?? (isKeyed ? noteKey(client, line.text(0), line, word + 1) : undefined);
