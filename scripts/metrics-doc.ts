@@ -12,6 +12,7 @@ import {
   TOPIC_FAMILIES,
   TOPIC_RATE,
 } from "../src/broker/metrics/exposition/families.ts";
+import { CHANNEL_PARTITION_FAMILIES, PARTITIONS_LEFT_OUT, TOPIC_PARTITION_FAMILIES } from "../src/broker/metrics/exposition/partitions.ts";
 import { type Family, sampleName } from "../src/http/metrics/family.ts";
 import { PROCESS_FAMILIES } from "../src/http/metrics/process-metrics.ts";
 import { LOOKUP_FAMILIES, LOOKUP_TOPIC_FAMILIES } from "../src/lookup/http/metrics.ts";
@@ -24,6 +25,11 @@ export const METRIC_TABLES: readonly { title: string; families: readonly Family[
   { title: "The broker", families: BROKER_FAMILIES, added: "" },
   { title: "Topics", families: [...TOPIC_FAMILIES, TOPIC_RATE, SIZES], added: "`topic`" },
   { title: "Channels", families: [...CHANNEL_FAMILIES, ...CHANNEL_RATE_FAMILIES, TO_DELIVERY, TO_FINISH], added: "`topic`, `channel`" },
+  {
+    title: "Partitions, with detail=partition",
+    families: [...TOPIC_PARTITION_FAMILIES, ...CHANNEL_PARTITION_FAMILIES, PARTITIONS_LEFT_OUT],
+    added: "",
+  },
   { title: "Consumers, with detail=client", families: [...CLIENT_FAMILIES, CLIENTS_LEFT_OUT], added: "" },
   { title: "The lookup server", families: LOOKUP_FAMILIES, added: "" },
   { title: "Topics at the lookup server, with detail=topic", families: LOOKUP_TOPIC_FAMILIES, added: "" },
@@ -51,13 +57,16 @@ In [contrib/prometheus](../contrib/prometheus/) are this configuration, alert ru
 
 | argument | meaning |
 | --- | --- |
-| \`detail\` | \`topic\` gives the metrics of topics and channels by topic, \`channel\` by topic and channel, \`client\` those of each consumer, too (of 10,000 at most). Without it there is one value for all |
+| \`detail\` | \`topic\` gives the metrics of topics and channels by topic, \`channel\` by topic and channel, \`partition\` those of each partition, too, where a topic has several (20,000 rows at most), \`client\` those of each consumer, too (of 10,000 at most). Without it there is one value for all |
 | \`topic\` | only this topic |
 | \`channel\` | only channels with this name, and their topics |
 
 \`detail\` adds labels to the same names, and the value without these labels is left out. So \`sum(nsq_channel_depth_messages)\` is the
 same whatever is asked for. Rates and histograms take 3 and 10 to 20 lines each, so they are given by topic and channel only where
 \`topic\` names one. Of thousands of channels Prometheus needs the sums mostly, and \`detail=channel\` for the few that matter.
+
+A topic of 1,024 partitions with ten channels has 45,000 series of partitions. So they have names of their own, beside the sums over
+partitions that every other \`detail\` gives: scrape \`detail=partition&topic=T\` for the few topics of which you want them.
 
 Counters begin with the broker's start. Without \`topic\` and \`channel\` the totals keep what was counted in topics and channels
 that are deleted since; with \`detail\` a deleted one is gone.

@@ -3,10 +3,10 @@ import { expose } from "../metrics/exposition/exposition.ts";
 import type { Scope } from "../metrics/exposition/groups.ts";
 import type { HttpCall } from "./call.ts";
 
-const DETAILS = ["none", "topic", "channel", "client"] as const;
+const DETAILS = ["none", "topic", "channel", "partition", "client"] as const;
 
 /**
- * GET /metrics[?detail=topic|channel|client][&topic=][&channel=]: the metrics of the broker, in Prometheus' text format or as
+ * GET /metrics[?detail=topic|channel|partition|client][&topic=][&channel=]: the metrics of the broker, in Prometheus' text format or as
  * OpenMetrics (docs/metrics.md).
  */
 export function metrics({ broker, query, request }: HttpCall): Response {

@@ -24,12 +24,19 @@ export function readDelivery(channel: Channel): DeliveryStats | undefined {
     ...channel.settings.toJson(),
     ...{ blocked_count: blockedCount, filtered_count: filteredCount, dead_letter_count: deadLetterCount },
   };
+  const tried = mostTried(channel);
+  if (tried !== undefined) stats.most_tried = { id: idOf(tried.prefix, tried.sequence), attempts: tried.attempts };
+  return stats;
+}
+
+/** The unfinished message of a channel that was delivered most often of those that were delivered again, where the channel knows it. */
+export function mostTried(channel: Channel): { prefix: number; sequence: number; attempts: number } | undefined {
+  let most: { prefix: number; sequence: number; attempts: number } | undefined;
   for (const { delivery, partition } of channel.partitions) {
     const tried = delivery.selective?.mostTried;
-    if (tried === undefined || tried.attempts <= (stats.most_tried?.attempts ?? 0)) continue;
-    stats.most_tried = { id: idOf(partition.log.prefix, tried.sequence), attempts: tried.attempts };
+    if (tried !== undefined && tried.attempts > (most?.attempts ?? 0)) most = { prefix: partition.log.prefix, ...tried };
   }
-  return stats;
+  return most;
 }
 
 function idOf(prefix: number, sequence: number): string {

@@ -13,6 +13,8 @@ export class RetiredTotals {
   finishedCount = 0;
   requeueCount = 0;
   timeoutCount = 0;
+  filteredCount = 0;
+  deadLetterCount = 0;
   readonly sizes = newSizes();
   readonly toDelivery = newDurations();
   readonly toFinish = newDurations();
@@ -24,12 +26,14 @@ export class RetiredTotals {
     this.sizes.add(meter.sizes);
   }
 
-  addChannel({ messageCount, requeueCount, timeoutCount, meter }: ChannelPartition): void {
+  addChannel({ messageCount, requeueCount, timeoutCount, delivery, meter }: ChannelPartition): void {
     this.channelMessageCount += Math.max(0, messageCount);
     this.deliveredCount += meter.deliveredCount;
     this.finishedCount += meter.finishedCount;
     this.requeueCount += requeueCount;
     this.timeoutCount += timeoutCount;
+    this.filteredCount += delivery.selective?.filteredCount ?? 0;
+    this.deadLetterCount += delivery.deadLetters.count;
     this.toDelivery.add(meter.toDelivery);
     this.toFinish.add(meter.toFinish);
   }

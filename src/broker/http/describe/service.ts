@@ -88,7 +88,12 @@ export const SERVICE: OperationGroup = {
     "GET /metrics": {
       summary: "Metrics for Prometheus",
       parameters: [
-        takes("detail", "Also of each topic, channel or client", oneOf("none", "topic", "channel", "client"), "topic"),
+        takes(
+          "detail",
+          "Also of each topic, channel, partition or client",
+          oneOf("none", "topic", "channel", "partition", "client"),
+          "topic",
+        ),
         takes("topic", "Only this topic", NAME, "orders"),
         takes("channel", "Only this channel", NAME, "billing"),
       ],

@@ -6,6 +6,7 @@ import { Consumers, clientMetrics } from "./clients.ts";
 import { dashboardMetrics } from "./dashboard-names.ts";
 import { CHANNEL_FAMILIES, CHANNEL_RATE_FAMILIES, SIZES, TO_DELIVERY, TO_FINISH, TOPIC_FAMILIES, TOPIC_RATE } from "./families.ts";
 import { type Group, Groups, type Scope, type Spread } from "./groups.ts";
+import { partitionMetrics } from "./partitions.ts";
 
 const WINDOWS = ["1s", "1m", "5m"].map((window) => labels({ window }));
 
@@ -22,6 +23,7 @@ export function* expose(source: MetricsSource, scope: Scope, names: readonly str
   yield* writeGroups(groups.channels, CHANNEL_FAMILIES, text);
   yield* writeRates(groups.channelSpreads, CHANNEL_RATE_FAMILIES, text);
   yield* writeHistograms(groups.channelSpreads, [TO_DELIVERY, TO_FINISH], text);
+  if (scope.detail === "partition") yield* partitionMetrics(source, scope, text);
   const consumers = new Consumers();
   if (scope.detail === "client") {
     yield* consumers.read(source, scope);

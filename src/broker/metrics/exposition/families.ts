@@ -3,6 +3,7 @@ import type { Channel } from "../../topics/channel/channel.ts";
 import { oldestInChannel, oldestInTopic } from "../../topics/inspect/oldest.ts";
 import type { RetiredTotals } from "../../topics/retired-totals.ts";
 import type { Topic } from "../../topics/topic.ts";
+import { mostTried } from "../delivery-stats.ts";
 import { backlogBytes, logBytes } from "../figures.ts";
 
 /** A metric that each topic or channel has. Of several ones it has the sum, or the largest. */
@@ -50,6 +51,12 @@ export const TOPIC_FAMILIES: readonly ItemFamily<Topic>[] = [
     kind: "gauge",
     help: "Whether a topic is paused; of several, how many are",
     read: ({ paused }) => Number(paused),
+  },
+  {
+    name: "nsq_topic_partitions",
+    kind: "gauge",
+    help: "Partitions of topics that this broker has",
+    read: ({ partitions }) => partitions.length,
   },
   { name: "nsq_topic_log_bytes", kind: "gauge", unit: "bytes", help: "Logs on disk", read: logBytes },
   {
@@ -138,6 +145,36 @@ export const CHANNEL_FAMILIES: readonly ItemFamily<Channel>[] = [
     help: "Messages whose consumer did not finish them in time, each time counted",
     read: (channel) => channel.timeoutCount,
     retired: (totals) => totals.timeoutCount,
+  },
+  {
+    name: "nsq_channel_blocked_messages",
+    kind: "gauge",
+    unit: "messages",
+    help: "Messages of the depth that wait for others of their key or partition, as far as channels have looked ahead",
+    read: (channel) => channel.blockedCount,
+  },
+  {
+    name: "nsq_channel_filtered_messages",
+    kind: "counter",
+    unit: "messages",
+    help: "Messages that were finished without being delivered, because a filter did not take them",
+    read: (channel) => channel.filteredCount,
+    retired: (totals) => totals.filteredCount,
+  },
+  {
+    name: "nsq_channel_dead_letter_messages",
+    kind: "counter",
+    unit: "messages",
+    help: "Messages that were delivered too often and moved to a dead letter topic",
+    read: (channel) => channel.deadLetterCount,
+    retired: (totals) => totals.deadLetterCount,
+  },
+  {
+    name: "nsq_channel_most_attempts",
+    kind: "gauge",
+    help: "Attempts of the unfinished message that was delivered most often, in channels with an order, a filter or dead letters; 0 if none was delivered again",
+    read: (channel) => mostTried(channel)?.attempts ?? 0,
+    isLargest: true,
   },
   { name: "nsq_channel_consumers", kind: "gauge", help: "Consumers that are subscribed", read: ({ consumers }) => consumers.length },
   {

@@ -8,8 +8,8 @@ import { CHANNEL_FAMILIES, CHANNEL_RATE_FAMILIES, type ItemFamily, TOPIC_FAMILIE
 
 /** What is asked for. */
 export interface Scope {
-  /** How finely metrics of topics and channels are given: all as one, by topic, by channel, or by channel and each client, too. */
-  readonly detail: "none" | "topic" | "channel" | "client";
+  /** How finely metrics of topics and channels are given: all as one, by topic, by channel, or by channel and each partition or client, too. */
+  readonly detail: "none" | "topic" | "channel" | "partition" | "client";
   /** The only topic; undefined: all. */
   readonly topic: string | undefined;
   /** The only channel, of the topics that have it; undefined: all. */
@@ -111,7 +111,7 @@ export class Groups {
 
   private addChannel(channel: Channel): void {
     const { detail } = this.scope;
-    if (detail === "channel" || detail === "client") this.beginChannels(labels({ topic: channel.topic.name, channel: channel.name }));
+    if (detail !== "none" && detail !== "topic") this.beginChannels(labels({ topic: channel.topic.name, channel: channel.name }));
     const group = this.channels[this.channels.length - 1];
     group.add(channel, CHANNEL_FAMILIES, this.nowMs);
     const { rates, histograms } = group.spread;

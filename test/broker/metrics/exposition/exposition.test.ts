@@ -173,3 +173,49 @@ describe("--metrics-names", () => {
     expect([...clients.keys()].filter((name) => name.startsWith(label))).toHaveLength(1);
   });
 });
+
+test("partitions are given one by one with detail=partition alone, where a topic has several", async () => {
+  await fill();
+  await server.call("POST", "/topic/create?topic=split&partition_num=3");
+  await server.call("POST", "/channel/create?topic=split&channel=mail&ordered=partition");
+  for (const body of ["a", "b", "c", "d"]) await server.call("POST", "/pub?topic=split", body);
+  const inOrder = await server.started.consumer("split", "mail", 4);
+  await inOrder.message();
+  const sums = await scrape("?detail=channel");
+  expect(sums.get('nsq_topic_partitions{topic="split"}')).toBe(3);
+  expect(sums.get('nsq_topic_messages_total{topic="split"}')).toBe(4);
+  expect([...sums.keys()].filter((name) => name.includes("partition="))).toEqual([]);
+  const each = await scrape("?detail=partition");
+  expect([0, 1, 2].map((index) => each.get(`nsq_partition_messages_total{topic="split",partition="${index}"}`))).toEqual([2, 1, 1]);
+  const of = (name: string, index: number) =>
+    each.get(`nsq_channel_partition_${name}_messages{topic="split",channel="mail",partition="${index}"}`);
+  expect([of("depth", 0), of("in_flight", 0), of("blocked", 0), of("blocked", 1)]).toEqual([1, 1, 1, 0]);
+  expect(each.get('nsq_channel_blocked_messages{topic="split",channel="mail"}')).toBe(1);
+  expect(each.get("nsq_partitions_left_out")).toBe(0);
+  // A topic with one is its partition.
+  expect([...each.keys()].filter((name) => name.includes("partition=") && !name.includes("split"))).toEqual([]);
+  const ofChannel = await scrape("?detail=partition&topic=split&channel=mail");
+  expect(ofChannel.has('nsq_partition_messages_total{topic="split",partition="0"}')).toBeFalse();
+  expect(ofChannel.has('nsq_channel_partition_depth_messages{topic="split",channel="mail",partition="2"}')).toBeTrue();
+});
+
+test("what a filter finished and what went to the dead letters is counted, also when the channel is deleted", async () => {
+  await server.call("POST", "/topic/create?topic=picky");
+  const filter = encodeURIComponent('{"type":1,"filter_ext_key":"region","filter_data":"eu"}');
+  await server.call("POST", `/channel/create?topic=picky&channel=eu&filter=${filter}`);
+  for (const body of ["a", "b"]) await server.call("POST", "/pub?topic=picky", body);
+  await server.started.consumer("picky", "eu", 1);
+  await until("both are filtered", async () => (await scrape()).get("nsq_channel_filtered_messages_total") === 2);
+  await server.call("POST", "/channel/delete?topic=picky&channel=eu");
+  expect((await scrape()).get("nsq_channel_filtered_messages_total")).toBe(2);
+  await server.call("POST", "/channel/create?topic=picky&channel=once&start=beginning&max_attempts=2&dead_letter_topic=dead");
+  await server.call("POST", "/pub?topic=picky", "poison");
+  const consumer = await server.started.consumer("picky", "once", 1);
+  let { id } = await consumer.message();
+  consumer.command(`REQ ${id} 0`);
+  ({ id } = await consumer.message());
+  await until("it is known", async () => (await scrape()).get("nsq_channel_most_attempts") === 2);
+  consumer.command(`REQ ${id} 0`);
+  await until("it is a dead letter", async () => (await scrape("?topic=picky")).get("nsq_channel_dead_letter_messages_total") === 1);
+  expect((await scrape("?detail=topic")).get('nsq_topic_messages_total{topic="dead"}')).toBe(1);
+});
