@@ -4,8 +4,11 @@
  *
  * Names are in snake_case, as in all of NSQ's JSON. Times are ms since 1970, durations have their unit in the name, rates are
  * per second. An error is `{"message": CODE, "detail"?: text}`. What a broker cannot tell (Go's nsqd has no rates of its own and
- * no look into its queues) is null or left out, never 0.
+ * no look into its queues) is null or left out, never 0. Messages are in message-api.ts, partitions and how channels deliver in
+ * partition-api.ts.
  */
+
+import type { ChannelDelivery, ClientWishes, TopicPartitions } from "./partition-api.ts";
 
 /** A part of a list that the server has sorted, filtered and cut. */
 export interface Page<Row> {
@@ -123,6 +126,8 @@ export interface TopicRow extends Counts {
   spark: Spark;
   /** Only a lookup knows it: no broker has it. */
   inactive?: true;
+  /** Left out for a topic with one. */
+  partitions?: TopicPartitions;
 }
 
 /** `GET /api/v1/topics/:topic` */
@@ -167,6 +172,10 @@ export interface ChannelRow extends Counts {
   brokers: number;
   paused: number;
   spark: Spark;
+  /** Left out if it has none. */
+  order?: "key" | "partition";
+  /** Attempts of the unfinished message that was delivered most often, of those that were delivered again. */
+  most_attempts?: number;
 }
 
 /** `GET /api/v1/topics/:topic/:channel` */
@@ -177,6 +186,10 @@ export interface ChannelDetail extends ChannelRow {
   findings: Finding[];
   /** Undefined for Go's nsqd. */
   trace?: ChannelTracing;
+  /** Undefined for Go's nsqd. */
+  delivery?: ChannelDelivery;
+  /** Those of its topic; left out if that has one. */
+  partitions?: TopicPartitions;
 }
 
 /** On how many of the brokers that can trace a channel's messages are traced: by itself, and with its topic. */
@@ -193,11 +206,26 @@ export interface ChannelOnBroker extends OnBroker {
 
 /** Something that an operator should look at. */
 export interface Finding {
-  kind: "no_consumers" | "ready_0" | "timeouts" | "requeues" | "attempts" | "paused" | "in_flight_full" | "slow_consumer" | "read_failure";
+  kind:
+    | "no_consumers"
+    | "ready_0"
+    | "timeouts"
+    | "requeues"
+    | "attempts"
+    | "paused"
+    | "in_flight_full"
+    | "slow_consumer"
+    | "read_failure"
+    | "poison"
+    | "dead_letters";
   /** A sentence with the figures. */
   text: string;
   broker?: string;
   client?: string;
+  /** The id of the message that it is about. */
+  message?: string;
+  /** The topic that it is about. */
+  topic?: string;
 }
 
 /** A distribution that a broker has measured. Bounds are upper bounds, in `unit`; the last bucket has none. */
@@ -213,7 +241,7 @@ export interface LatencyRow {
 }
 
 /** `GET /api/v1/clients?topic=&channel=&broker=` → Page<ClientRow>; each of the three may be left out */
-export interface ClientRow {
+export interface ClientRow extends ClientWishes {
   /** `broker|remote address|topic|channel` */
   key: string;
   broker: string;
@@ -288,114 +316,35 @@ export interface Delta {
   set?: Record<string, unknown>;
 }
 
-/** The state of a message: in the log as a whole, or in one channel. */
-export type MessageState = "log" | "waiting" | "in_flight" | "deferred";
-
-/**
- * `GET /api/v1/messages?topic=&channel=&broker=&state=&from=&limit=&match=&q=`. Without a channel the state is `log`. `from` is a
- * log position (docs/replay.md) or the `next` of the page before. `match` is `text`, `regexp` or `json` (`$.a.b = "x"`).
- */
-export interface MessagePage {
-  messages: MessageRow[];
-  next: string | null;
-  /** Messages that were looked at to find these. A search ends at its bound, and goes on from `next`. */
-  scanned: number;
-  beginning?: number;
-  end?: number;
-  /** The brokers whose messages are not among these, and why: they do not answer, or cannot show messages, as Go's nsqd. */
-  unavailable?: { broker: string; message: string }[];
-}
-
-/**
- * `GET /api/v1/tail?topic=&broker=&match=&q=`: what is published from now on, as server-sent events. Nothing is consumed. Of a
- * topic that gets more than the tail can read, `skipped` counts what was left out.
- */
-export type TailEvent =
-  | { event: "messages"; data: { messages: MessageRow[]; scanned: number; skipped: number } }
-  | { event: "unavailable"; data: { broker: string; message: string } };
-
-export interface MessageRow {
-  broker: string;
-  topic: string;
-  channel?: string;
-  /** Null for a deferred publish: it has no id yet. */
-  id: string | null;
-  sequence: number | null;
-  /** RFC 3339 with nanoseconds: when it was published. */
-  timestamp: string;
-  size: number;
-  /** The body in base64, at most `body_bytes` of it. */
-  body: string;
-  /** How much of the body is here. The rest: `GET /api/v1/message`. */
-  body_bytes: number;
-  state?: string;
-  attempts?: number;
-  since?: string;
-  timeout_at?: string;
-  due?: string;
-  last_delivered?: string;
-  client?: { client_id: string; hostname: string; remote_address: string; user_agent: string } | null;
-}
-
-/** `GET /api/v1/message?topic=&id=&broker=`: without a broker all are asked. */
-export interface MessageDetail extends MessageRow {
-  /** Its state in each channel. */
-  channels: MessageRow[];
-  life: LifeEvent[];
-}
-
-/** One event of a traced message, oldest first. */
-export interface LifeEvent {
-  time: number;
-  kind: "published" | "deferred" | "delivered" | "touched" | "requeued" | "timed_out" | "finished" | "moved" | "discarded";
-  channel: string | null;
-  attempts: number | null;
-  /** Who: client id, host name and address, or the operator. */
-  by: string | null;
-  delay_ms: number | null;
-  detail: string | null;
-}
-
-/** `POST /api/v1/messages` `{…}`: does something with one message or many. With `preview` nothing is done but counting. */
-export interface MessagesRequest {
-  action: "finish" | "requeue" | "copy" | "move" | "publish";
-  topic: string;
-  channel?: string;
-  broker?: string;
-  /** These messages … */
-  ids?: string[];
-  /** … or all that this finds, at most `limit`. */
-  select?: { state: MessageState; match?: "text" | "regexp" | "json"; q?: string; from?: string; limit: number };
-  /** requeue, publish, copy: ms. */
-  delay_ms?: number;
-  /** copy, move */
-  to_topic?: string;
-  /** publish: base64 */
-  body?: string;
-  preview: boolean;
-}
-
-export interface MessagesResult {
-  /** How many messages it is or would be about. */
-  count: number;
-  /** The search was cut off at its bound, and there may be more. */
-  more: boolean;
-  done: number;
-  failed: { id: string; broker: string; message: string }[];
-}
-
 /** `POST /api/v1/actions` `{…}` */
 export interface ActionRequest {
-  action: "create" | "delete" | "pause" | "unpause" | "empty" | "tombstone" | "seek" | "retention" | "durability" | "trace" | "drain";
+  action:
+    | "create"
+    | "delete"
+    | "pause"
+    | "unpause"
+    | "empty"
+    | "tombstone"
+    | "seek"
+    | "retention"
+    | "durability"
+    | "trace"
+    | "expand"
+    | "delivery"
+    | "drain";
   topic?: string;
   channel?: string;
   /** One broker's address; left out: all that have the topic. */
   broker?: string;
   /** seek: a log position. */
   to?: string;
-  /** retention: `{time?, bytes?}` or `{default: true}`; durability: `{value}`; trace: `{on}` */
+  /**
+   * retention: `{time?, bytes?}` or `{default: true}`; durability: `{value}`; trace: `{on}`; create: `{partitions?}` of a topic; expand:
+   * `{partitions}`; delivery, and create of a channel: `{order?, filter?, max_attempts?, dead_letter_topic?}`, the filter as JSON, empty
+   * for none.
+   */
   value?: Record<string, string | number | boolean>;
-  /** delete, empty, tombstone, seek, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
+  /** delete, empty, tombstone, seek, expand, drain: the name of the topic, of the channel if it is about one, or of the broker; else 400 NOT_CONFIRMED. */
   confirm?: string;
   /** seek: only say what would change. */
   preview?: boolean;

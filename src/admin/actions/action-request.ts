@@ -3,6 +3,7 @@ import { Refusal } from "../../http/server/reply.ts";
 import type { Level } from "../access/permission.ts";
 import type { ActionRequest } from "../console-api.ts";
 import { type Fields, fieldsOf } from "../upstream/fields.ts";
+import { argumentsOf } from "./action-values.ts";
 
 type Action = ActionRequest["action"];
 
@@ -25,6 +26,9 @@ const KINDS: Record<Action, Kind> = {
   retention: { level: "administer", channel: "none", confirmed: false },
   durability: { level: "administer", channel: "none", confirmed: false },
   trace: { level: "administer", channel: "optional", confirmed: false },
+  // A topic never gets fewer partitions again, and keys move.
+  expand: { level: "administer", channel: "none", confirmed: true },
+  delivery: { level: "administer", channel: "needed", confirmed: false },
   drain: { level: "administer", channel: "none", confirmed: true },
 };
 
@@ -37,7 +41,7 @@ export interface CheckedAction {
   broker: string;
   /** seek */
   to: string;
-  /** The arguments of retention, durability and trace, as the broker's call has them. */
+  /** The arguments of retention, durability, trace, create, expand and delivery, as the broker's call has them. */
   values: Record<string, string>;
   preview: boolean;
 }
@@ -64,28 +68,9 @@ function check(action: Action, kind: Kind, fields: Fields, preview: boolean): Ch
     throw new Refusal(400, "INVALID_CHANNEL");
   if ((action === "drain" || action === "tombstone") && broker === "") throw new Refusal(400, "MISSING_BROKER");
   if (action === "seek" && to === "") throw new Refusal(400, "MISSING_TO");
-  const values = valuesOf(action, fieldsOf(fields.value));
+  const values = argumentsOf(action, channel !== "", fieldsOf(fields.value));
   if (kind.confirmed && !preview && textIn(fields, "confirm") !== (channel || topic || broker)) throw new Refusal(400, "NOT_CONFIRMED");
   return { action, topic, channel, broker, to, values, preview };
-}
-
-/** @throws Refusal 400 INVALID_VALUE */
-function valuesOf(action: Action, value: Fields): Record<string, string> {
-  const invalid = new Refusal(400, "INVALID_VALUE");
-  if (action === "durability") {
-    if (typeof value.value !== "string") throw invalid;
-    return { level: value.value };
-  }
-  if (action === "trace") {
-    if (typeof value.on !== "boolean") throw invalid;
-    return { on: String(value.on) };
-  }
-  if (action !== "retention") return {};
-  if (value.default === true) return { default: "true" };
-  const { time, bytes } = value;
-  if (time === undefined && bytes === undefined) throw invalid;
-  if ((time !== undefined && typeof time !== "string") || (bytes !== undefined && typeof bytes !== "number")) throw invalid;
-  return { ...(time === undefined ? {} : { time }), ...(bytes === undefined ? {} : { bytes: String(bytes) }) };
 }
 
 /** A text; empty if it is not there. @throws Refusal 400 INVALID_BODY if it is something else */

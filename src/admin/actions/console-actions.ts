@@ -13,7 +13,7 @@ import { atEach, failedAt, type Outcome, type ServerResult } from "./server-resu
 export interface ConsoleActionParts {
   readonly upstream: Upstream;
   readonly discovery: Discovery;
-  readonly watcher: { readonly cluster: Pick<Cluster, "brokers"> };
+  readonly watcher: { readonly cluster: Pick<Cluster, "brokers" | "lookups"> };
   readonly options: { readonly lookupdHttpAddresses: readonly string[]; readonly nsqdHttpAddresses: readonly string[] };
 }
 
@@ -35,15 +35,22 @@ export class ConsoleActions {
         return resultOf(await this.post([action.broker], "/drain"));
       case "seek":
         return this.seek(action);
+      case "expand":
+        return this.expand(action);
+      case "delivery":
+        return this.atBrokers(action, `/channel/settings${queryOf({ topic: action.topic, channel: action.channel, ...action.values })}`);
       default:
         return this.atBrokers(action, pathOf(action));
     }
   }
 
   /** At the lookup servers and the brokers that have the topic; at all brokers without lookup servers; or at one broker. */
-  private async create({ topic, channel, broker }: CheckedAction): Promise<ActionResult> {
+  private async create({ topic, channel, broker, values }: CheckedAction): Promise<ActionResult> {
     const { discovery, options } = this.parts;
-    const paths = [`/topic/create${queryOf({ topic })}`, ...(channel === "" ? [] : [`/channel/create${queryOf({ topic, channel })}`])];
+    const { partition_num: partitions = "1", ...delivery } = values;
+    const isSplit = partitions !== "1";
+    const topicPath = `/topic/create${queryOf(isSplit ? { topic, partition_num: partitions } : { topic })}`;
+    const paths = [topicPath, ...(channel === "" ? [] : [`/channel/create${queryOf({ topic, channel, ...delivery })}`])];
     const inOrder = async (servers: readonly string[]) => {
       let outcomes: Outcome[] = [];
       for (const path of paths) {
@@ -58,11 +65,35 @@ export class ConsoleActions {
       return resultOf(await inOrder([broker]));
     }
     if (!discovery.hasLookups) return resultOf(await inOrder(options.nsqdHttpAddresses));
-    const outcomes = await inOrder(options.lookupdHttpAddresses);
+    // Lookup servers would forget how a channel is to deliver, so brokers have to have it.
+    if (Object.keys(delivery).length > 0 && !isSplit) {
+      const { value, failures } = await discovery.producersOf(topic);
+      if (value.length === 0 && failures.length === 0) throw new Refusal(404, "TOPIC_NOT_FOUND");
+    }
+    const outcomes = await inOrder(isSplit ? [this.placingLookup()] : options.lookupdHttpAddresses);
     if (channel === "") return resultOf(outcomes);
     // Brokers that have the topic ask lookup servers for its channels only when they create it.
     const { value, failures } = await discovery.producersOf(topic).catch(foundNothing);
     return resultOf([...outcomes, ...(await this.post(value.map(httpAddress), paths.at(-1) ?? ""))], failures);
+  }
+
+  /**
+   * At the brokers that have the topic. Those that have some of its partitions only do not know who gets the new ones: a lookup server
+   * then tells them.
+   */
+  private async expand({ topic, broker, values }: CheckedAction): Promise<ActionResult> {
+    const path = `/topic/partition/expand${queryOf({ topic, ...values })}`;
+    const { brokers, failures } = await this.brokersWith(topic, broker);
+    const outcomes = await this.post(brokers, path);
+    const arePlaced = outcomes.length > 0 && outcomes.every(({ message }) => message === "MISSING_ARG_PARTITIONS");
+    return arePlaced ? resultOf(await this.post([this.placingLookup()], path)) : presentResult(outcomes, failures, "");
+  }
+
+  /** A lookup server that has brokers make partitions. Go's does not. @throws Refusal 400 MISSING_BROKER */
+  private placingLookup(): string {
+    const { lookups } = this.parts.watcher.cluster;
+    for (const { address, isUp, product } of lookups.values()) if (isUp && product === "bunsq") return address;
+    throw new Refusal(400, "MISSING_BROKER");
   }
 
   private async remove({ topic, channel, broker }: CheckedAction): Promise<ActionResult> {

@@ -1,6 +1,6 @@
 import { NAME } from "../../http/openapi/common.ts";
 import { inPath, jsonAnswer, jsonBody, needs, type OperationGroup, takes } from "../../http/openapi/operation.ts";
-import { object, oneOf, STRING } from "../../http/openapi/schema.ts";
+import { INTEGER, object, oneOf, STRING } from "../../http/openapi/schema.ts";
 import * as messages from "./console-messages.ts";
 import * as rows from "./console-rows.ts";
 
@@ -23,7 +23,15 @@ const UNANSWERED = { 502: ["UPSTREAM_ERROR: …"] };
 const PAGE_ERRORS = { 400: ["INVALID_ARG_SORT", "INVALID_ARG_OFFSET", "INVALID_ARG_LIMIT"], ...NOT_THERE, ...UNANSWERED };
 /** Codes of arguments of a search. */
 const NO_SEARCH = [
-  ...["INVALID_TOPIC", "INVALID_CHANNEL", "INVALID_ARG_FROM", "INVALID_ARG_LIMIT", "INVALID_ARG_STATE", "INVALID_ARG_MATCH"],
+  ...[
+    "INVALID_TOPIC",
+    "INVALID_CHANNEL",
+    "INVALID_ARG_FROM",
+    "INVALID_ARG_LIMIT",
+    "INVALID_ARG_STATE",
+    "INVALID_ARG_MATCH",
+    "INVALID_ARG_PARTITION",
+  ],
   ...["INVALID_ARG_Q", "MISSING_ARG_CHANNEL", "MISSING_ARG_TOPIC", "INVALID_ARG_TOPIC", "INVALID_ARG_CHANNEL", "INVALID_ARG_ID"],
 ];
 const NO_DEED = [
@@ -32,13 +40,19 @@ const NO_DEED = [
 ];
 const SEARCH_ERRORS = {
   400: NO_SEARCH,
-  404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "BROKER_NOT_FOUND", "MESSAGE_NOT_FOUND"],
+  404: ["TOPIC_NOT_FOUND", "CHANNEL_NOT_FOUND", "BROKER_NOT_FOUND", "PARTITION_NOT_FOUND", "MESSAGE_NOT_FOUND"],
   ...UNANSWERED,
   503: ["TOO_MANY_REQUESTS", "TOO_MANY_TAILS"],
 };
 const SEARCH = [
+  takes("partition", "Only of this partition, where the topic has several", INTEGER, "0"),
   takes("match", "How `q` is meant", messages.MATCH_ARGUMENT, "text"),
-  takes("q", 'What to look for in bodies; json: `$.a.b = "x"`', STRING, "4711"),
+  takes(
+    "q",
+    'What to look for in bodies; json: `$.a.b = "x"`; key: a whole key; header: a part of key, tag, trace id or header',
+    STRING,
+    "4711",
+  ),
 ];
 
 export const CONSOLE_VIEWS: OperationGroup = {
@@ -78,6 +92,12 @@ export const CONSOLE_VIEWS: OperationGroup = {
       summary: "The channels",
       parameters: [ONE_TOPIC, ONE_BROKER, ...PAGE],
       answer: jsonAnswer("A page", rows.CHANNELS),
+      errors: PAGE_ERRORS,
+    },
+    "GET /api/v1/partitions": {
+      summary: "The partitions of a topic or channel, at each broker that has them",
+      parameters: [needs("topic", "The topic", NAME, "orders"), ONE_CHANNEL, ...PAGE],
+      answer: jsonAnswer("A page", rows.PARTITION_ROWS),
       errors: PAGE_ERRORS,
     },
     "GET /api/v1/clients": {

@@ -1,21 +1,11 @@
 import { BOOLEAN, COUNT, INTEGER, listOf, NUMBER, object, objectOf, oneOf, optional, orNull, STRING } from "../../http/openapi/schema.ts";
-import type {
-  ActionRequest,
-  ActionResult,
-  Activity,
-  LifeEvent,
-  MessageDetail,
-  MessagePage,
-  MessageRow,
-  MessagesRequest,
-  MessagesResult,
-  Session,
-} from "../console-api.ts";
+import type { ActionRequest, ActionResult, Activity, Session } from "../console-api.ts";
+import type { LifeEvent, MessageDetail, MessagePage, MessageRow, MessagesRequest, MessagesResult } from "../message-api.ts";
 
 // Messages, actions and sessions of the console's own API (../console-api.ts).
 
 const STATES = oneOf("log", "waiting", "in_flight", "deferred");
-const MATCHES = oneOf("text", "regexp", "json");
+const MATCHES = oneOf("text", "regexp", "json", "key", "header");
 
 const MESSAGE_MEMBERS = {
   broker: STRING,
@@ -27,6 +17,11 @@ const MESSAGE_MEMBERS = {
   size: COUNT,
   body: { ...STRING, contentEncoding: "base64" },
   body_bytes: { ...COUNT, description: "How much of the body is here" },
+  key: optional(STRING),
+  tag: optional(STRING),
+  trace_id: optional({ ...STRING, description: "A decimal number of 64 bits" }),
+  headers: optional({ description: "The JSON of its header, or its text if it is none" }),
+  partition: optional(COUNT),
   state: optional(STRING),
   attempts: optional(COUNT),
   since: optional(STRING),
@@ -69,6 +64,7 @@ export const MESSAGES_REQUEST = objectOf<MessagesRequest>({
   select: optional(
     objectOf<NonNullable<MessagesRequest["select"]>>({
       state: STATES,
+      partition: optional(COUNT),
       match: optional(MATCHES),
       q: optional(STRING),
       from: optional(STRING),
@@ -88,13 +84,29 @@ export const MESSAGES_RESULT = objectOf<MessagesResult>({
 });
 
 export const ACTION_REQUEST = objectOf<ActionRequest>({
-  action: oneOf(...["create", "delete", "pause", "unpause", "empty", "tombstone", "seek", "retention", "durability", "trace", "drain"]),
+  action: oneOf(
+    ...[
+      "create",
+      "delete",
+      "pause",
+      "unpause",
+      "empty",
+      "tombstone",
+      "seek",
+      "retention",
+      "durability",
+      "trace",
+      "expand",
+      "delivery",
+      "drain",
+    ],
+  ),
   topic: optional(STRING),
   channel: optional(STRING),
   broker: optional({ ...STRING, description: "Left out: all that have the topic" }),
   to: optional({ ...STRING, description: "seek: a log position" }),
   value: optional({ type: "object", additionalProperties: { type: ["string", "number", "boolean"] } }),
-  confirm: optional({ ...STRING, description: "delete, empty, tombstone, seek, drain: the name of what it is about" }),
+  confirm: optional({ ...STRING, description: "delete, empty, tombstone, seek, expand, drain: the name of what it is about" }),
   preview: optional(BOOLEAN),
 });
 export const ACTION_RESULT = objectOf<ActionResult>({

@@ -31,6 +31,7 @@ import type {
   TopicRow,
   TopicSettings,
 } from "../console-api.ts";
+import type { ChannelDelivery, PartitionRow, TopicPartitions } from "../partition-api.ts";
 
 // The rows and details of the console's own API (../console-api.ts).
 
@@ -94,6 +95,15 @@ const BROKER_ROW = objectOf<BrokerRow>(
 );
 const LOOKUP_ROW = objectOf<LookupRow>({ ...SERVER, brokers: COUNT, topics: COUNT }, { title: "LookupRow" });
 
+const PARTITIONS = objectOf<TopicPartitions>(
+  {
+    count: COUNT,
+    missing: { ...COUNT, description: "How many no broker has that answers" },
+    missing_indexes: { ...STRING, description: "Which, as `1,4-6`" },
+    differs: optional({ ...BOOLEAN, description: "Brokers tell different counts" }),
+  },
+  { title: "TopicPartitions" },
+);
 const TOPIC_MEMBERS = {
   ...COUNTS,
   topic: STRING,
@@ -103,20 +113,33 @@ const TOPIC_MEMBERS = {
   message_bytes: MAYBE_NUMBER,
   spark: SPARK,
   inactive: optional(BOOLEAN),
+  partitions: optional(PARTITIONS),
 };
 const TOPIC_ROW = objectOf<TopicRow>(TOPIC_MEMBERS, { title: "TopicRow" });
 
-const CHANNEL_MEMBERS = { ...COUNTS, topic: STRING, channel: STRING, brokers: COUNT, paused: COUNT, spark: SPARK };
+const CHANNEL_MEMBERS = {
+  ...COUNTS,
+  topic: STRING,
+  channel: STRING,
+  brokers: COUNT,
+  paused: COUNT,
+  spark: SPARK,
+  order: optional(oneOf("key", "partition")),
+  most_attempts: optional(COUNT),
+};
 const CHANNEL_ROW = objectOf<ChannelRow>(CHANNEL_MEMBERS, { title: "ChannelRow" });
 
 const FINDING = objectOf<Finding>(
   {
     kind: oneOf(
       ...["no_consumers", "ready_0", "timeouts", "requeues", "attempts", "paused", "in_flight_full", "slow_consumer", "read_failure"],
+      ...["poison", "dead_letters"],
     ),
     text: STRING,
     broker: optional(STRING),
     client: optional(STRING),
+    message: optional({ ...STRING, description: "A message's id" }),
+    topic: optional(STRING),
   },
   { title: "Finding" },
 );
@@ -160,8 +183,30 @@ const CLIENT_ROW = objectOf<ClientRow>(
     region: STRING,
     zone: STRING,
     findings: listOf(FINDING),
+    tag: optional(STRING),
+    filter: optional({ type: "object" }),
+    order: optional(STRING),
+    partition: optional(COUNT),
   },
   { title: "ClientRow" },
+);
+
+const PARTITION_ROW = objectOf<PartitionRow>(
+  {
+    key: STRING,
+    partition: COUNT,
+    broker: { ...STRING, description: "Empty: no broker that answers has it" },
+    hostname: STRING,
+    down: optional({ ...listOf(STRING), description: "Brokers that are down and had it" }),
+    depth: COUNT,
+    in_flight: COUNT,
+    deferred: COUNT,
+    blocked: COUNT,
+    message_count: COUNT,
+    message_bytes: MAYBE_NUMBER,
+    log_bytes: MAYBE_NUMBER,
+  },
+  { title: "PartitionRow" },
 );
 
 const PRODUCER_ROW = objectOf<ProducerRow>(
@@ -196,6 +241,7 @@ export const BROKERS = pageOf(BROKER_ROW);
 export const LOOKUPS = pageOf(LOOKUP_ROW);
 export const TOPICS = pageOf(TOPIC_ROW);
 export const CHANNELS = pageOf(CHANNEL_ROW);
+export const PARTITION_ROWS = pageOf(PARTITION_ROW);
 export const CLIENTS = pageOf(CLIENT_ROW);
 export const PRODUCERS = pageOf(PRODUCER_ROW);
 
@@ -227,6 +273,20 @@ export const CHANNEL_DETAIL = objectOf<ChannelDetail>({
   latency: listOf(LATENCY_ROW),
   findings: listOf(FINDING),
   trace: optional(objectOf<ChannelTracing>({ brokers: COUNT, own: COUNT, with_topic: COUNT })),
+  delivery: optional(
+    objectOf<ChannelDelivery>({
+      order: oneOf("none", "key", "partition"),
+      filter: orNull({ type: "object" }),
+      max_attempts: COUNT,
+      dead_letter_topic: STRING,
+      differs: BOOLEAN,
+      blocked: COUNT,
+      filtered: COUNT,
+      dead_letters: COUNT,
+      most_tried: orNull(object({ id: STRING, attempts: COUNT, broker: STRING })),
+    }),
+  ),
+  partitions: optional(PARTITIONS),
 });
 
 export const HISTORY = objectOf<History>({

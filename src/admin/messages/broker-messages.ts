@@ -1,10 +1,12 @@
 import { reasonOf } from "../actions/server-results.ts";
-import type { MessageRow, MessageState } from "../console-api.ts";
+import type { MessageRow, MessageState } from "../message-api.ts";
 import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
 import { queryOf, type Upstream, UpstreamError } from "../upstream/upstream.ts";
 
 /** How much of a body a list shows. A multiple of 3, so that its base64 can be cut. */
 const SHOWN_BYTES = 3072;
+
+const MESSAGE_ID = /^[0-9a-f]{16}$/;
 
 /** Which messages: a topic's log, or those of a channel in a state. */
 export interface Selection {
@@ -17,6 +19,8 @@ export interface Selection {
 /** Where a search goes on at a broker. */
 export interface Place {
   broker: string;
+  /** Of a topic with several; undefined: the only one, or the broker's first one and then all others. */
+  partition: number | undefined;
   /** The broker's `from`; undefined: at the beginning. */
   from: string | undefined;
   /** Messages of that page that were looked at already. */
@@ -39,15 +43,19 @@ export class BrokerMessages {
   failure: UpstreamError | undefined;
   beginning: number | undefined;
   end: number | undefined;
+  /** The partitions that the broker has beside the one of the first page, which no place named. Empty once they are taken. */
+  others: readonly number[] = [];
+  private partition: number | undefined;
 
   /** @param limit messages of a page */
   constructor(
     private readonly upstream: Upstream,
     private readonly selection: Selection,
-    private readonly start: Place,
+    readonly start: Place,
     private readonly limit: number,
   ) {
     this.next = start.from;
+    this.partition = start.partition;
   }
 
   get broker(): string {
@@ -71,15 +79,23 @@ export class BrokerMessages {
 
   /** Where a later search goes on. */
   get place(): Place {
-    const { head, broker, selection } = this;
+    const { head, broker, partition, selection } = this;
     const sequence = head?.row.sequence;
-    if (head === undefined || this.failure !== undefined) return { broker, from: this.next, skip: 0 };
+    if (head === undefined || this.failure !== undefined) return { broker, partition, from: this.next, skip: 0 };
     // Deferred messages are not in the order of their sequences.
-    if (selection.state !== "deferred" && sequence !== null) return { broker, from: String(sequence), skip: 0 };
-    return { broker, from: this.pageFrom, skip: this.at };
+    if (selection.state !== "deferred" && sequence !== null) return { broker, partition, from: String(sequence), skip: 0 };
+    return { broker, partition, from: this.pageFrom, skip: this.at };
   }
 
   private pageFrom: string | undefined;
+
+  /** The broker's word for which partition the first page is of. A message's id is in one of them, so the others are left out then. */
+  private takePartition(partition: number, all: readonly unknown[]): void {
+    if (this.partition !== undefined) return;
+    this.partition = partition;
+    if (MESSAGE_ID.test(this.start.from ?? "")) return;
+    this.others = all.filter((index) => typeof index === "number" && index !== partition) as number[];
+  }
 
   shift(): void {
     this.at++;
@@ -90,7 +106,8 @@ export class BrokerMessages {
     const { topic, channel, state } = this.selection;
     const isFirst = this.pageFrom === undefined && this.page.length === 0 && this.next === this.start.from;
     const from = this.next;
-    const query = { topic, ...(from === undefined ? {} : { from }), limit: String(this.limit), format: "base64" };
+    const of = this.partition === undefined ? {} : { partition: String(this.partition) };
+    const query = { topic, ...of, ...(from === undefined ? {} : { from }), limit: String(this.limit), format: "base64" };
     const path = state === "log" ? `/topic/messages${queryOf(query)}` : `/channel/messages${queryOf({ ...query, channel, state })}`;
     let fields: Fields;
     try {
@@ -101,7 +118,8 @@ export class BrokerMessages {
       return;
     }
     this.pageFrom = from;
-    this.page = listOf(fields, "messages").map((message) => messageOf(fieldsOf(message), this.broker, topic, channel));
+    if (typeof fields.partition === "number") this.takePartition(fields.partition, listOf(fields, "partitions"));
+    this.page = listOf(fields, "messages").map((message) => messageOf(fieldsOf(message), this.broker, topic, channel, this.partition));
     this.at = isFirst ? Math.min(this.start.skip, this.page.length) : 0;
     const next = fields.next;
     this.isLast = typeof next !== "number" && typeof next !== "string";
@@ -120,7 +138,7 @@ export function whyUnavailable(error: UpstreamError): string {
 }
 
 /** A message as a broker tells it. */
-export function messageOf(fields: Fields, broker: string, topic: string, channel: string): FoundMessage {
+export function messageOf(fields: Fields, broker: string, topic: string, channel: string, partition?: number): FoundMessage {
   const base64 = textOf(fields, "body");
   const body = fields.encoding === "base64" ? Buffer.from(base64, "base64") : Buffer.from(base64);
   const shown = body.subarray(0, SHOWN_BYTES);
@@ -134,9 +152,19 @@ export function messageOf(fields: Fields, broker: string, topic: string, channel
     size: numberOf(fields, "size"),
     body: shown.toString("base64"),
     body_bytes: shown.length,
+    ...headerOf(fields),
+    ...(partition === undefined ? {} : { partition }),
     ...stateOf(fields),
   };
   return { row, body };
+}
+
+/** What a message's header says. */
+function headerOf(fields: Fields): Partial<MessageRow> {
+  const header: Partial<MessageRow> = {};
+  for (const name of ["key", "tag", "trace_id"] as const) if (typeof fields[name] === "string") header[name] = fields[name];
+  if (fields.headers !== undefined) header.headers = fields.headers;
+  return header;
 }
 
 /** What a message is in a channel. */

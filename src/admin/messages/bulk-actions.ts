@@ -1,7 +1,7 @@
 import { Refusal } from "../../http/server/reply.ts";
 import { isUnknownCall, reasonOf } from "../actions/server-results.ts";
 import type { Admin } from "../admin.ts";
-import type { MessagesResult } from "../console-api.ts";
+import type { MessagesResult } from "../message-api.ts";
 import { fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import { queryOf, UpstreamError } from "../upstream/upstream.ts";
@@ -66,7 +66,7 @@ export class BulkActions {
       else some.push(row.id);
     });
     const failed = search.unavailable.map(({ broker, message }) => ({ id: "", broker, message }));
-    const told = result.failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND");
+    const told = result.failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND" && code !== "PARTITION_NOT_FOUND");
     failed.push(...told.map((error) => ({ id: "", broker: error.server, message: reasonOf(error) })));
     return { ids, count, more: !result.isAtEnd, failed };
   }

@@ -2,7 +2,7 @@ import { json, Refusal } from "../../http/server/reply.ts";
 import type { Asked, Level, UnpermittedCall } from "../access/permission.ts";
 import { readBody } from "../actions/read-body.ts";
 import type { AdminCall } from "../call.ts";
-import type { MessagesResult } from "../console-api.ts";
+import type { MessagesResult } from "../message-api.ts";
 import { AllFailed } from "../upstream/gather.ts";
 import { type BulkRequest, bulkRequestIn } from "./bulk-request.ts";
 import { explained } from "./messages-call.ts";

@@ -1,6 +1,6 @@
 import { isValidName } from "../../frame/names.ts";
 import { Refusal } from "../../http/server/reply.ts";
-import type { MessagesRequest } from "../console-api.ts";
+import type { MessagesRequest } from "../message-api.ts";
 import { type Fields, fieldsOf } from "../upstream/fields.ts";
 import type { SearchWords } from "./search-request.ts";
 
@@ -57,7 +57,7 @@ export function bulkRequestIn(body: unknown): BulkRequest {
   };
 }
 
-const NO_WORDS: SearchWords = { topic: "", channel: "", broker: "", state: "", from: "", match: "", q: "" };
+const NO_WORDS: SearchWords = { topic: "", channel: "", broker: "", partition: "", state: "", from: "", match: "", q: "" };
 const NOTHING = { ids: undefined, words: NO_WORDS, limit: 0 };
 
 /** @throws Refusal 400 INVALID_IDS, INVALID_SELECT */
@@ -75,7 +75,11 @@ function messagesIn(fields: Fields, topic: string, channel: string, broker: stri
   const isLimit = typeof limit === "number" && Number.isInteger(limit) && limit > 0 && limit <= MAX_MESSAGES;
   if (!isLimit) throw new Refusal(400, "INVALID_SELECT");
   const text = (name: string) => textIn(asked, name);
-  const words = { topic, channel, broker, state: text("state"), from: text("from"), match: text("match"), q: text("q") };
+  const { partition } = asked;
+  const words = {
+    ...{ topic, channel, broker, partition: typeof partition === "number" ? String(partition) : "" },
+    ...{ state: text("state"), from: text("from"), match: text("match"), q: text("q") },
+  };
   return { ids: undefined, words, limit };
 }
 

@@ -1,9 +1,13 @@
-import type { BodyMatcher, Pace } from "../matching/body-matcher.ts";
+import type { MessageMatcher, Pace } from "../matching/message-matcher.ts";
 import type { Upstream, UpstreamError } from "../upstream/upstream.ts";
 import { BrokerMessages, type FoundMessage, type Place, type Selection } from "./broker-messages.ts";
 
 /** Messages of a page, where bodies are searched. */
 const SEARCHED_PAGE = 1000;
+/** Partitions of a broker whose messages are merged: each has a page in memory. */
+const MOST_PARTITIONS = 64;
+/** Pages that are asked for at a time. */
+const MOST_LOADS = 16;
 /** The longest time for which others wait, ms. */
 const SLICE_MS = 2;
 
@@ -30,6 +34,8 @@ export interface SearchResult {
   failures: UpstreamError[];
   /** The brokers that answered. */
   sources: readonly BrokerMessages[];
+  /** How many partitions of which brokers are not looked at, because there are too many. */
+  leftOut: ReadonlyMap<string, number>;
 }
 
 /**
@@ -41,14 +47,16 @@ export async function searchMessages(
   upstream: Upstream,
   selection: Selection,
   places: readonly Place[],
-  matcher: BodyMatcher | undefined,
+  matcher: MessageMatcher | undefined,
   bounds: SearchBounds,
   found: (message: FoundMessage) => void,
 ): Promise<SearchResult> {
   const pace = new SearchPace();
   const endMs = performance.now() + bounds.ms;
   const pageSize = matcher === undefined ? Math.min(bounds.found, SEARCHED_PAGE) : SEARCHED_PAGE;
-  const sources = places.map((place) => new BrokerMessages(upstream, selection, place, Math.min(SEARCHED_PAGE, pageSize + place.skip)));
+  const begin = (place: Place) => new BrokerMessages(upstream, selection, place, Math.min(SEARCHED_PAGE, pageSize + place.skip));
+  const sources = places.map(begin);
+  const leftOut = new Map<string, number>();
   let scanned = 0;
   let bytes = 0;
   let count = 0;
@@ -57,13 +65,20 @@ export async function searchMessages(
     const loading = sources.filter(({ mayLoad }) => mayLoad);
     if (loading.length > 0) {
       if (pages++ >= bounds.pages) break;
-      await Promise.all(loading.map((source) => source.load()));
+      await inTurns(loading, (source) => source.load());
+      for (const source of loading) {
+        const { broker, from } = source.start;
+        const others = source.others.slice(0, MOST_PARTITIONS - 1);
+        if (others.length < source.others.length) leftOut.set(broker, source.others.length - others.length);
+        sources.push(...others.map((partition) => begin({ broker, partition, from, skip: 0 })));
+        source.others = [];
+      }
       continue;
     }
     const source = earliest(sources);
     const message = source?.head;
     if (source === undefined || message === undefined) break;
-    const fits = matcher === undefined || (await matcher(message.body, pace));
+    const fits = matcher === undefined || (await matcher(message, pace));
     source.shift();
     scanned++;
     bytes += message.body.length;
@@ -76,11 +91,22 @@ export async function searchMessages(
   const answering = sources.filter(({ failure }) => failure === undefined);
   return {
     scanned,
-    places: answering.map(({ place }) => place),
+    // A log goes on at its end. Of a channel nothing follows, and the last page would be shown again.
+    places: answering.filter(({ isAtEnd }) => selection.state === "log" || !isAtEnd).map(({ place }) => place),
     isAtEnd: answering.every(({ isAtEnd }) => isAtEnd),
     failures: sources.flatMap(({ failure }) => failure ?? []),
     sources: answering,
+    leftOut,
   };
+}
+
+/** Loads a page of each source, of so many at a time. A topic may have 1,024 partitions. */
+async function inTurns(sources: readonly BrokerMessages[], load: (source: BrokerMessages) => Promise<void>): Promise<void> {
+  const waiting = sources.values();
+  const work = async () => {
+    for (const source of waiting) await load(source);
+  };
+  await Promise.all(Array.from({ length: Math.min(MOST_LOADS, sources.length) }, work));
 }
 
 /** The one whose next message was published first. Timestamps have one length, so they compare as texts. */

@@ -1,8 +1,8 @@
 import { encodeJson } from "../../base/go/json.ts";
 import { encodedJson, json, Refusal } from "../../http/server/reply.ts";
 import type { AdminCall } from "../call.ts";
-import type { LifeEvent, MessageDetail, MessagePage, MessageRow } from "../console-api.ts";
-import { MatchError } from "../matching/body-matcher.ts";
+import { MatchError } from "../matching/message-matcher.ts";
+import type { LifeEvent, MessageDetail, MessagePage, MessageRow } from "../message-api.ts";
 import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
 import { queryOf, UpstreamError } from "../upstream/upstream.ts";
 import { messageOf, stateOf, whyUnavailable } from "./broker-messages.ts";
@@ -53,9 +53,11 @@ export async function findPage({ upstream }: Pick<AdminCall["admin"], "upstream"
   const result = await searchMessages(upstream, selection, places, matcher, { ...BOUNDS, found: limit }, ({ row }) => messages.push(row));
   const { failures, sources, scanned } = result;
   if (sources.length === 0 && search.unavailable.length === 0) refuseIfAll(failures);
-  // A broker may have the topic without the channel.
-  const told = failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND");
-  return { messages, scanned, result, unavailable: told.map((error) => ({ broker: error.server, message: whyUnavailable(error) })) };
+  // A broker may have the topic without the channel, or without the partition.
+  const told = failures.filter(({ code }) => code !== "CHANNEL_NOT_FOUND" && code !== "PARTITION_NOT_FOUND");
+  const reasons = new Map(told.map((error) => [error.server, whyUnavailable(error)]));
+  for (const [broker, partitions] of result.leftOut) reasons.set(broker, `${partitions} of its partitions are left out: choose one`);
+  return { messages, scanned, result, unavailable: [...reasons].map(([broker, message]) => ({ broker, message })) };
 }
 
 function pageOf({ selection, isTail, ...search }: Search, { messages, scanned, result, unavailable: failed }: FoundPage): MessagePage {
@@ -76,6 +78,7 @@ function pageOf({ selection, isTail, ...search }: Search, { messages, scanned, r
 function refuseIfAll(failures: readonly UpstreamError[]): void {
   for (const [status, code] of [
     [404, "CHANNEL_NOT_FOUND"],
+    [404, "PARTITION_NOT_FOUND"],
     [404, "TOPIC_NOT_FOUND"],
     [400, "INVALID_ARG_FROM"],
   ] as const) {
@@ -117,7 +120,8 @@ export async function oneMessage(call: AdminCall): Promise<Response> {
 
 async function detailAt({ admin }: AdminCall, broker: string, topic: string, id: string): Promise<MessageDetail> {
   const fields = fieldsOf(await admin.upstream.getJson(broker, `/message${queryOf({ topic, id, format: "base64" })}`));
-  const { row, body } = messageOf(fields, broker, topic, "");
+  const partition = typeof fields.partition === "number" ? fields.partition : undefined;
+  const { row, body } = messageOf(fields, broker, topic, "", partition);
   const facts = { broker, topic, id: row.id, sequence: row.sequence, timestamp: row.timestamp, size: row.size };
   const states = listOf(fields, "channels").map((each): MessageRow => {
     const channel = fieldsOf(each);

@@ -2,15 +2,15 @@ import { isValidName } from "../../frame/names.ts";
 import type { Query } from "../../http/server/query.ts";
 import { Refusal } from "../../http/server/reply.ts";
 import type { Admin } from "../admin.ts";
-import type { MessageState } from "../console-api.ts";
-import { type BodyMatcher, bodyMatcher, type MatchKind } from "../matching/body-matcher.ts";
+import { type MatchKind, type MessageMatcher, messageMatcher } from "../matching/message-matcher.ts";
+import type { MessageState } from "../message-api.ts";
 import { listOf } from "../upstream/fields.ts";
 import { AllFailed } from "../upstream/gather.ts";
 import { httpAddress } from "../upstream/producer.ts";
 import type { Place, Selection } from "./broker-messages.ts";
 
 const STATES: readonly string[] = ["log", "waiting", "in_flight", "deferred"] satisfies MessageState[];
-const MATCHES: readonly string[] = ["text", "regexp", "json"] satisfies MatchKind[];
+const MATCHES: readonly string[] = ["text", "regexp", "json", "key", "header"] satisfies MatchKind[];
 const MAX_SEARCH_CHARACTERS = 1000;
 /** In front of an encoded place, which no log position begins with. */
 const NEXT = "next:";
@@ -23,6 +23,7 @@ export interface SearchWords {
   topic: string;
   channel: string;
   broker: string;
+  partition: string;
   state: string;
   from: string;
   match: string;
@@ -33,7 +34,7 @@ export interface Search {
   selection: Selection;
   places: Place[];
   /** Undefined: all messages. */
-  matcher: BodyMatcher | undefined;
+  matcher: MessageMatcher | undefined;
   /** It began at the end, so it never comes to one. */
   isTail: boolean;
   /** Brokers that are not asked, with why. */
@@ -42,8 +43,16 @@ export interface Search {
 
 export function searchWords(query: Query): SearchWords {
   const text = (name: string) => query.get(name) ?? "";
-  const [topic, channel, broker, state, from] = [text("topic"), text("channel"), text("broker"), text("state"), text("from")];
-  return { topic, channel, broker, state, from, match: text("match"), q: text("q") };
+  return {
+    topic: text("topic"),
+    channel: text("channel"),
+    broker: text("broker"),
+    partition: text("partition"),
+    state: text("state"),
+    from: text("from"),
+    match: text("match"),
+    q: text("q"),
+  };
 }
 
 /** Finds the brokers to ask. @throws Refusal 400, 404, 502; MatchError for a search that cannot be understood */
@@ -52,9 +61,10 @@ export async function prepareSearch(admin: Pick<Admin, "discovery">, words: Sear
   const matcher = matcherOf(words);
   const { brokers, unavailable } = await brokersWith(admin, selection.topic, words.broker);
   const { from } = words;
+  const partition = partitionOf(words);
   if (!from.startsWith(NEXT)) {
     if (from !== "" && !FROM.test(from)) throw new Refusal(400, "INVALID_ARG_FROM");
-    const places = brokers.map((broker) => ({ broker, from: from === "" ? undefined : from, skip: 0 }));
+    const places = brokers.map((broker) => ({ broker, partition, from: from === "" ? undefined : from, skip: 0 }));
     return { selection, matcher, places, isTail: from === "end", unavailable };
   }
   const next = decodeNext(from, selection);
@@ -84,7 +94,13 @@ export async function brokersWith({ discovery }: Pick<Admin, "discovery">, topic
 
 /** The `next` of a page. */
 export function encodeNext({ topic, channel, state }: Selection, places: readonly Place[], isTail: boolean): string {
-  const next = { t: topic, c: channel, s: state, e: isTail, b: places.map(({ broker, from, skip }) => [broker, from ?? null, skip]) };
+  const next = {
+    t: topic,
+    c: channel,
+    s: state,
+    e: isTail,
+    b: places.map(({ broker, partition, from, skip }) => [broker, from ?? null, skip, ...(partition === undefined ? [] : [partition])]),
+  };
   return NEXT + Buffer.from(JSON.stringify(next)).toString("base64url");
 }
 
@@ -100,13 +116,30 @@ function decodeNext(text: string, { topic, channel, state }: Selection): { place
   }
   if (typeof next !== "object" || next === null || next.t !== topic || next.c !== channel || next.s !== state) throw invalid;
   const places = listOf(next, "b").map((place): Place => {
-    const [broker, from, skip] = Array.isArray(place) ? place : [];
+    const [broker, from, skip, partition] = Array.isArray(place) ? place : [];
     const isFrom = from === null || (typeof from === "string" && FROM.test(from));
     if (typeof broker !== "string" || !isFrom || !Number.isInteger(skip) || skip < 0 || skip > 1000) throw invalid;
-    return { broker, from: from ?? undefined, skip };
+    if (partition !== undefined && !isPartition(partition)) throw invalid;
+    return { broker, partition, from: from ?? undefined, skip };
   });
-  if (new Set(places.map(({ broker }) => broker)).size < places.length) throw invalid;
+  if (new Set(places.map(placeKey)).size < places.length) throw invalid;
   return { places, isTail: next.e === true };
+}
+
+/** Tells places of one search apart. */
+export function placeKey({ broker, partition }: Place): string {
+  return `${broker} ${partition ?? ""}`;
+}
+
+function isPartition(index: unknown): index is number {
+  return typeof index === "number" && Number.isInteger(index) && index >= 0 && index < 1024;
+}
+
+/** @throws Refusal 400 INVALID_ARG_PARTITION */
+function partitionOf({ partition }: SearchWords): number | undefined {
+  if (partition === "") return undefined;
+  if (!/^\d{1,4}$/.test(partition) || !isPartition(Number(partition))) throw new Refusal(400, "INVALID_ARG_PARTITION");
+  return Number(partition);
 }
 
 /** @throws Refusal 400 */
@@ -120,8 +153,8 @@ function selectionOf({ topic, channel, state }: SearchWords): Selection {
 }
 
 /** @throws Refusal 400; MatchError */
-function matcherOf({ match, q }: SearchWords): BodyMatcher | undefined {
+function matcherOf({ match, q }: SearchWords): MessageMatcher | undefined {
   if (match !== "" && !MATCHES.includes(match)) throw new Refusal(400, "INVALID_ARG_MATCH");
   if (q.length > MAX_SEARCH_CHARACTERS) throw new Refusal(400, "INVALID_ARG_Q");
-  return q === "" ? undefined : bodyMatcher(match === "" ? "text" : (match as MatchKind), q);
+  return q === "" ? undefined : messageMatcher(match === "" ? "text" : (match as MatchKind), q);
 }

@@ -1,9 +1,9 @@
 import { Refusal } from "../../http/server/reply.ts";
 import type { Identity } from "../access/identity.ts";
 import type { Admin } from "../admin.ts";
-import type { MessageRow } from "../console-api.ts";
+import type { MessageRow } from "../message-api.ts";
 import { findPage } from "./messages-call.ts";
-import { prepareSearch, type Search, type SearchWords } from "./search-request.ts";
+import { placeKey, prepareSearch, type Search, type SearchWords } from "./search-request.ts";
 
 const MOST_TAILS = 50;
 const POLL_MS = 500;
@@ -90,11 +90,16 @@ class Tail {
 
   private async poll(search: Search): Promise<void> {
     const { messages, scanned, result, unavailable: failed } = await findPage(this.admin, search, PAGE_MESSAGES);
-    const answering = new Map(result.places.map((place) => [place.broker, place]));
-    // A broker that is down goes on where it was, once it is back.
-    search.places = search.places.map((place) => answering.get(place.broker) ?? place);
+    const answering = new Set(result.places.map(({ broker }) => broker));
+    const known = new Set(result.places.map(placeKey));
+    // A broker that is down goes on where it was, once it is back. Which partitions it has its first answer tells.
+    const waiting = search.places.filter(
+      (place) => !known.has(placeKey(place)) && !(answering.has(place.broker) && place.partition === undefined),
+    );
+    search.places = [...result.places, ...waiting];
     for (const source of result.sources) {
-      const place = search.places.find(({ broker }) => broker === source.broker);
+      const key = placeKey(source.place);
+      const place = search.places.find((one) => placeKey(one) === key);
       const behind = (source.end ?? 0) - Number(place?.from);
       if (place === undefined || !(behind > MOST_BEHIND)) continue;
       this.skipped += behind;
@@ -103,7 +108,7 @@ class Tail {
     this.tell(messages, scanned);
     const unavailable = [...search.unavailable, ...failed];
     for (const each of unavailable) if (!this.told.has(each.broker)) this.event("unavailable", each);
-    for (const broker of answering.keys()) this.told.delete(broker);
+    for (const broker of answering) this.told.delete(broker);
     for (const { broker } of unavailable) this.told.add(broker);
   }
 

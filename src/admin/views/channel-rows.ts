@@ -4,6 +4,7 @@ import { type ChannelEntry, ROW_STEP_MS } from "../watch/entries.ts";
 import type { Figures } from "../watch/figures.ts";
 import { noSpark } from "../watch/spark-line.ts";
 import type { WatchedBroker } from "../watch/watched-broker.ts";
+import { channelDelivery } from "./channel-delivery.ts";
 import { figureSorts, type Listing } from "./listing.ts";
 
 /** A channel as a row has it: over all brokers, or at one of them. */
@@ -38,12 +39,12 @@ export function channelListing(
     tie: ({ entry }) => entry.name,
     sorts: SORTS,
     defaultSort: "topic",
-    row: (item) => rowOf(item, timeMs),
+    row: (item) => rowOf(item, cluster, timeMs),
   };
 }
 
-export function channelRow(entry: ChannelEntry, timeMs: number): ChannelRow {
-  return rowOf(itemOf(entry), timeMs);
+export function channelRow(cluster: Cluster, entry: ChannelEntry, timeMs: number): ChannelRow {
+  return rowOf(itemOf(entry), cluster, timeMs);
 }
 
 /** The channel's figures at each broker; the last ones of those that do not answer. */
@@ -84,7 +85,17 @@ function itemOf(entry: ChannelEntry): ChannelItem {
   return { entry, figures, brokers, paused, hasSpark: true };
 }
 
-function rowOf({ entry, figures, brokers, paused, hasSpark }: ChannelItem, timeMs: number): ChannelRow {
+function rowOf({ entry, figures, brokers, paused, hasSpark }: ChannelItem, cluster: Cluster, timeMs: number): ChannelRow {
+  const { order = "none", most_tried: tried } = channelDelivery(cluster, entry.topic, entry.channel) ?? {};
   const spark = hasSpark ? entry.spark.read(timeMs) : noSpark(ROW_STEP_MS);
-  return { topic: entry.topic, channel: entry.channel, ...figures.counts(), brokers, paused, spark };
+  return {
+    topic: entry.topic,
+    channel: entry.channel,
+    ...figures.counts(),
+    brokers,
+    paused,
+    spark,
+    ...(order === "none" ? {} : { order }),
+    ...(tried === undefined || tried === null ? {} : { most_attempts: tried.attempts }),
+  };
 }

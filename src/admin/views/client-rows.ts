@@ -112,6 +112,7 @@ function clientRow(client: ClientRecord, depth: number): ClientRow {
     region: client.region,
     zone: client.zone,
     findings: clientFindings(client, depth),
+    ...client.wishes,
   };
 }
 

@@ -4,9 +4,11 @@ import type { Cluster } from "../watch/cluster.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import type { TopicLook } from "../watch/topic-look.ts";
 import type { TopicOnBroker } from "../watch/topic-on-broker.ts";
+import { channelDelivery } from "./channel-delivery.ts";
 import { channelByBroker, channelRow } from "./channel-rows.ts";
 import { channelFindings } from "./findings.ts";
 import { latencyRows } from "./latency-rows.ts";
+import { topicPartitions } from "./partition-rows.ts";
 import { inactiveTopicRow, topicByBroker, topicRow } from "./topic-rows.ts";
 
 /** The channels of a topic that its detail has; the others are in the list of channels. */
@@ -19,9 +21,9 @@ export function topicDetail(cluster: Cluster, entry: TopicEntry, look: TopicLook
   const channels = [...entry.channels.values()].sort((a, b) => (a.channel < b.channel ? -1 : 1)).slice(0, MOST_CHANNELS);
   const settings = settingsOf(look);
   return {
-    ...topicRow(entry, timeMs),
+    ...topicRow(cluster, entry, timeMs),
     by_broker: topicByBroker(cluster, topic),
-    channel_rows: channels.map((channel) => channelRow(channel, timeMs)),
+    channel_rows: channels.map((channel) => channelRow(cluster, channel, timeMs)),
     ...(settings === undefined ? {} : { settings }),
     latency: latencyRows(
       look,
@@ -32,8 +34,8 @@ export function topicDetail(cluster: Cluster, entry: TopicEntry, look: TopicLook
 }
 
 /** A topic that only a lookup knows. */
-export function inactiveTopic(topic: string, timeMs: number): TopicDetail {
-  return { ...inactiveTopicRow(topic, timeMs), by_broker: [], channel_rows: [], latency: [] };
+export function inactiveTopic(cluster: Cluster, topic: string, timeMs: number): TopicDetail {
+  return { ...inactiveTopicRow(cluster, topic, timeMs), by_broker: [], channel_rows: [], latency: [] };
 }
 
 export function channelDetail(
@@ -45,7 +47,9 @@ export function channelDetail(
   timeMs: number,
 ): ChannelDetail {
   const { channel } = entry;
-  const row = channelRow(entry, timeMs);
+  const row = channelRow(cluster, entry, timeMs);
+  const delivery = channelDelivery(cluster, topic.topic, channel);
+  const partitions = topicPartitions(cluster, topic.topic);
   const byBroker = channelByBroker(cluster, topic.topic, channel);
   const percentiles = atBrokers(cluster, topic.topic).map(({ channels }) => channels.get(channel)?.latency);
   const trace = tracingOf(look, channel);
@@ -57,9 +61,12 @@ export function channelDetail(
       row,
       byBroker: byBroker.filter(({ down }) => down === undefined),
       topicPaused: topic.paused,
+      delivery,
       consumers: [...clients.clients()],
     }),
     ...(trace === undefined ? {} : { trace }),
+    ...(delivery === undefined ? {} : { delivery }),
+    ...(partitions === undefined ? {} : { partitions }),
   };
 }
 

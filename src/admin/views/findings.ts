@@ -1,10 +1,13 @@
 import type { ChannelOnBroker, ChannelRow, Finding } from "../console-api.ts";
+import type { ChannelDelivery } from "../partition-api.ts";
 import type { ClientRecord } from "../watch/client-record.ts";
 
 /** The findings of one channel about single consumers. */
 const MOST_OF_CLIENTS = 20;
 /** More deliveries than this for each finished message are worth a word. */
 const MANY_DELIVERIES = 1.5;
+/** A message with so many attempts is told of. */
+const MANY_ATTEMPTS = 5;
 /** A consumer is slow if it finishes less than this part of what the one in the middle does. */
 const SLOW_SHARE = 0.25;
 /** Fewer consumers do not say what is usual. */
@@ -17,12 +20,15 @@ export interface ChannelFacts {
   /** The brokers that have paused its topic. */
   topicPaused: number;
   consumers: readonly ClientRecord[];
+  /** Undefined: nobody tells. */
+  delivery: ChannelDelivery | undefined;
 }
 
 /** Why the consumers of a channel are slow: the gravest reason first. */
 export function channelFindings(facts: ChannelFacts): Finding[] {
   return [
     ...readFailures(facts),
+    ...poison(facts),
     ...pauses(facts),
     ...missingConsumers(facts),
     ...notReady(facts),
@@ -31,6 +37,7 @@ export function channelFindings(facts: ChannelFacts): Finding[] {
     ...attempts(facts),
     ...requeues(facts),
     ...slowConsumers(facts),
+    ...deadLetters(facts),
   ];
 }
 
@@ -49,6 +56,24 @@ function readFailures({ byBroker }: ChannelFacts): Finding[] {
   return byBroker.flatMap(({ broker, read_failure: why }): Finding[] =>
     why === undefined ? [] : [{ kind: "read_failure", text: `${broker} cannot read its messages: ${why}`, broker }],
   );
+}
+
+function poison({ delivery }: ChannelFacts): Finding[] {
+  const tried = delivery?.most_tried;
+  if (delivery === undefined || tried === undefined || tried === null || tried.attempts < MANY_ATTEMPTS) return [];
+  const { id, attempts, broker } = tried;
+  const behind = { none: "", key: " All of its key wait behind it.", partition: " All of its partition wait behind it." }[delivery.order];
+  const end = delivery.max_attempts > 0 ? ` It goes to ${delivery.dead_letter_topic} after ${delivery.max_attempts} attempts.` : "";
+  const text = `A message was delivered ${attempts} times and is not finished.${behind}${end}`;
+  return [{ kind: "poison", text, broker, message: id }];
+}
+
+function deadLetters({ delivery }: ChannelFacts): Finding[] {
+  if (delivery === undefined || delivery.dead_letters === 0) return [];
+  const { dead_letters: moved, dead_letter_topic: topic } = delivery;
+  const where = topic === "" ? "their dead letter topic" : topic;
+  const text = `${count(moved, "message")} ${moved === 1 ? "was" : "were"} given up and moved to ${where} since the brokers started.`;
+  return [{ kind: "dead_letters", text, ...(topic === "" ? {} : { topic }) }];
 }
 
 function pauses({ row, byBroker, topicPaused }: ChannelFacts): Finding[] {

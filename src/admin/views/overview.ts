@@ -34,10 +34,10 @@ export function overview(cluster: Cluster, timeMs: number, totals: Totals): Over
 }
 
 /** The channels with the most of something, and only those that have any. */
-function worst({ entries }: Cluster, measure: (figures: Figures) => number, timeMs: number, totals: Totals): ChannelRow[] {
+function worst(cluster: Cluster, measure: (figures: Figures) => number, timeMs: number, totals: Totals): ChannelRow[] {
   const found: ChannelEntry[] = [];
   let least = 0;
-  for (const [topic, { channels }] of entries.topics) {
+  for (const [topic, { channels }] of cluster.entries.topics) {
     if (!totals.maySee(topic)) continue;
     for (const channel of channels.values()) {
       // Also false for what was not measured.
@@ -49,5 +49,5 @@ function worst({ entries }: Cluster, measure: (figures: Figures) => number, time
       least = measure(found[WORST - 1]!.figures);
     }
   }
-  return found.map((channel) => channelRow(channel, timeMs));
+  return found.map((channel) => channelRow(cluster, channel, timeMs));
 }

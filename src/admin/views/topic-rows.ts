@@ -7,6 +7,7 @@ import { noSpark } from "../watch/spark-line.ts";
 import type { TopicOnBroker } from "../watch/topic-on-broker.ts";
 import type { WatchedBroker } from "../watch/watched-broker.ts";
 import { figureSorts, type Listing } from "./listing.ts";
+import { topicPartitions } from "./partition-rows.ts";
 
 /** A topic as a row has it: over all brokers, at one of them, or known to lookups only. */
 interface TopicItem {
@@ -36,17 +37,17 @@ export function topicListing(cluster: Cluster, broker: WatchedBroker | undefined
     tie: ({ topic }) => topic,
     sorts: SORTS,
     defaultSort: "topic",
-    row: (item) => rowOf(item, timeMs),
+    row: (item) => rowOf(item, cluster, timeMs),
   };
 }
 
-export function topicRow(entry: TopicEntry, timeMs: number): TopicRow {
-  return rowOf(itemOf(entry), timeMs);
+export function topicRow(cluster: Cluster, entry: TopicEntry, timeMs: number): TopicRow {
+  return rowOf(itemOf(entry), cluster, timeMs);
 }
 
 /** A topic that only a lookup knows. */
-export function inactiveTopicRow(topic: string, timeMs: number): TopicRow {
-  return rowOf(inactive(topic), timeMs);
+export function inactiveTopicRow(cluster: Cluster, topic: string, timeMs: number): TopicRow {
+  return rowOf(inactive(topic), cluster, timeMs);
 }
 
 /** The topic's figures at each broker; the last ones of those that do not answer. */
@@ -101,7 +102,9 @@ function inactive(topic: string): TopicItem {
   return { topic, figures, channels: 0, brokers: 0, paused: 0, messageBytes: Number.NaN, entry: undefined, isInactive: true };
 }
 
-function rowOf({ topic, figures, channels, brokers, paused, messageBytes, entry, isInactive }: TopicItem, timeMs: number): TopicRow {
+function rowOf(item: TopicItem, cluster: Cluster, timeMs: number): TopicRow {
+  const { topic, figures, channels, brokers, paused, messageBytes, entry, isInactive } = item;
+  const partitions = topicPartitions(cluster, topic);
   return {
     topic,
     ...figures.counts(),
@@ -111,5 +114,6 @@ function rowOf({ topic, figures, channels, brokers, paused, messageBytes, entry,
     message_bytes: orNull(messageBytes),
     spark: entry?.spark.read(timeMs) ?? noSpark(ROW_STEP_MS),
     ...(isInactive ? { inactive: true } : {}),
+    ...(partitions === undefined ? {} : { partitions }),
   };
 }

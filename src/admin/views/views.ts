@@ -3,6 +3,7 @@ import { Refusal } from "../../http/server/reply.ts";
 import { type ClientKind, ClientLook, type ClientScope } from "../watch/client-look.ts";
 import type { ChannelEntry, TopicEntry } from "../watch/entries.ts";
 import { LookCache } from "../watch/look-cache.ts";
+import { PartitionLook } from "../watch/partition-look.ts";
 import type { Sight } from "../watch/sight.ts";
 import { TopicLook } from "../watch/topic-look.ts";
 import type { Totals } from "../watch/totals.ts";
@@ -15,6 +16,7 @@ import { channelDetail, inactiveTopic, topicDetail } from "./details.ts";
 import { historyView } from "./history-view.ts";
 import { type Listing, page } from "./listing.ts";
 import { overview } from "./overview.ts";
+import { partitionListing } from "./partition-rows.ts";
 import { topicListing } from "./topic-rows.ts";
 import { ViewQuery } from "./view-query.ts";
 
@@ -26,6 +28,7 @@ const MOST_CLIENT_LOOKS = 32;
 const MOST_CLIENTS = 100_000;
 const MOST_TOPIC_LOOKS = 64;
 const MOST_CHANNELS = 100_000;
+const MOST_PARTITIONS = 100_000;
 const TOPIC = ({ topic }: { topic: string }): string => topic;
 const RANGES = ["1h", "24h"] as const;
 
@@ -33,15 +36,18 @@ const RANGES = ["1h", "24h"] as const;
 export class Views {
   private readonly clientLooks: LookCache<ClientLook>;
   private readonly topicLooks: LookCache<TopicLook>;
+  private readonly partitionLooks: LookCache<PartitionLook>;
 
   constructor(readonly watcher: Watcher) {
     this.clientLooks = new LookCache(watcher.clock, MOST_CLIENT_LOOKS, MOST_CLIENTS);
     this.topicLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_CHANNELS);
+    this.partitionLooks = new LookCache(watcher.clock, MOST_TOPIC_LOOKS, MOST_PARTITIONS);
   }
 
   close(): void {
     this.clientLooks.close();
     this.topicLooks.close();
+    this.partitionLooks.close();
   }
 
   /**
@@ -90,6 +96,8 @@ export class Views {
           onlySeen(channelListing(cluster, query.text("topic"), this.brokerIn(query), timeMs), ({ entry }) => entry.topic, totals),
           query,
         );
+      case "partitions":
+        return this.partitions(query);
       case "clients":
         return this.clients(query, totals);
       case "producers":
@@ -103,7 +111,7 @@ export class Views {
 
   private async topic(name: string): Promise<object> {
     const { cluster, timeMs } = this.watcher;
-    if (!cluster.entries.topics.has(name) && cluster.inactiveTopics().includes(name)) return inactiveTopic(name, timeMs);
+    if (!cluster.entries.topics.has(name) && cluster.inactiveTopics().includes(name)) return inactiveTopic(cluster, name, timeMs);
     const entry = this.entryOf(name);
     const look = await this.topicLook(name);
     return topicDetail(cluster, entry, look, this.watcher.timeMs);
@@ -132,6 +140,15 @@ export class Views {
   private async producers(query: ViewQuery, totals: Totals): Promise<object> {
     const look = await this.clientLook("producers", { topic: query.text("topic"), channel: "", broker: query.text("broker") });
     return page(producerListing(look.clients(), totals), query);
+  }
+
+  private async partitions(query: ViewQuery): Promise<object> {
+    const [topic, channel] = [query.text("topic"), query.text("channel")];
+    const entry = this.entryOf(topic);
+    if (channel !== "") channelOf(entry, channel);
+    const make = () => new PartitionLook(topic, channel, this.watcher);
+    const look = await this.partitionLooks.get(`${topic} ${channel}`, this.watcher.pollMs, make);
+    return page(partitionListing(this.watcher.cluster, topic, look), query);
   }
 
   private history(query: ViewQuery, totals: Totals): object {

@@ -1,3 +1,4 @@
+import type { ClientWishes } from "../partition-api.ts";
 import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
 import { maybeNumber } from "./maybe-number.ts";
 
@@ -30,6 +31,8 @@ export class ClientRecord {
   outRate = Number.NaN;
   finishRate = Number.NaN;
   publishRate = Number.NaN;
+  /** What it wants of its channel; undefined for most: nothing in particular. */
+  wishes: ClientWishes | undefined;
   /** The answer that told of it last. */
   answer = 0;
 
@@ -75,6 +78,7 @@ export class ClientRecord {
     this.deflate = stats.deflate === true;
     this.snappy = stats.snappy === true;
     this.errors = maybeNumber(stats, "publish_errors") ?? Number.NaN;
+    this.wishes = readWishes(stats);
     if (this.channel === "") this.foldPublished(stats, elapsed, texts);
   }
 
@@ -91,6 +95,17 @@ export class ClientRecord {
     this.publishRate = rateOf(this.published, published, elapsed);
     this.published = published;
   }
+}
+
+function readWishes(stats: Fields): ClientWishes | undefined {
+  const { desired_tag: tag, ext_filter: filter, channel_order: order, partition } = stats;
+  if (tag === undefined && filter === undefined && order === undefined && partition === undefined) return undefined;
+  return {
+    ...(typeof tag === "string" ? { tag } : {}),
+    ...(filter === undefined ? {} : { filter: fieldsOf(filter) }),
+    ...(typeof order === "string" ? { order } : {}),
+    ...(typeof partition === "number" ? { partition } : {}),
+  };
 }
 
 /** Keeps one of equal texts, as thousands of clients have the same user agent. */

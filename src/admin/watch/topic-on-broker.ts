@@ -1,6 +1,8 @@
 import { type Fields, fieldsOf, listOf, numberOf, textOf } from "../upstream/fields.ts";
+import { type DeliveryOnBroker, readDelivery } from "./delivery-on-broker.ts";
 import type { ChannelEntry, Entries, TopicEntry } from "./entries.ts";
 import { Figures } from "./figures.ts";
+import { indexesIn } from "./index-ranges.ts";
 import { maybeNumber } from "./maybe-number.ts";
 import { type Percentiles, readPercentiles } from "./percentiles.ts";
 
@@ -13,6 +15,8 @@ class ChannelOnBroker {
   paused = false;
   readFailure = "";
   latency: Percentiles | undefined;
+  /** Undefined: it delivers its messages as they come, or the broker does not tell. */
+  delivery: DeliveryOnBroker | undefined;
   /** The answer that told of it last. */
   answer = 0;
 
@@ -54,6 +58,7 @@ class ChannelOnBroker {
     figures.clients = numberOf(stats, "client_count");
     this.paused = stats.paused === true;
     this.readFailure = textOf(stats, "read_failure");
+    this.delivery = readDelivery(stats);
     this.latency = readPercentiles(stats);
   }
 
@@ -77,9 +82,22 @@ export class TopicOnBroker {
   /** NaN if the broker does not tell. */
   messageBytes = Number.NaN;
   latency: Percentiles | undefined;
+  /** How many partitions the topic has, at all brokers together. */
+  partitions = 1;
+  /** The indexes of those that this broker has, as it tells them; empty: all. */
+  private here = "";
+  private indexes: ReadonlySet<number> | undefined;
   answer = 0;
 
   constructor(readonly entry: TopicEntry) {}
+
+  /** Whether the broker has a partition. */
+  hasPartition(index: number): boolean {
+    if (index >= this.partitions) return false;
+    if (this.here === "") return true;
+    this.indexes ??= indexesIn(this.here);
+    return this.indexes.has(index);
+  }
 
   /**
    * @param seconds since the counters of before; NaN if there are none to compare with
@@ -98,6 +116,7 @@ export class TopicOnBroker {
     this.messageBytes = typeof stats.message_bytes === "number" ? stats.message_bytes : Number.NaN;
     this.paused = stats.paused === true;
     this.latency = readPercentiles(stats);
+    this.foldPartitions(stats);
     for (const item of listOf(stats, "channels")) {
       const channelStats = fieldsOf(item);
       const channel = this.channelNamed(textOf(channelStats, "channel_name"), entries);
@@ -110,6 +129,14 @@ export class TopicOnBroker {
     figures.oldestAgeMs = maybeNumber(stats, "oldest_age_ms") ?? figures.oldestAgeMs;
     for (const [name, channel] of this.channels) if (channel.answer !== answer) this.channels.delete(name);
     this.answer = answer;
+  }
+
+  private foldPartitions(stats: Fields): void {
+    this.partitions = Math.max(1, numberOf(stats, "partition_num"));
+    const here = textOf(stats, "partitions_here");
+    if (here === this.here) return;
+    this.here = here;
+    this.indexes = undefined;
   }
 
   private channelNamed(name: string, entries: Entries): ChannelOnBroker | undefined {

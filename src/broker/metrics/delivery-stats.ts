@@ -1,7 +1,9 @@
 import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { writeId } from "../../frame/id.ts";
 import type { Channel } from "../topics/channel/channel.ts";
-import type { SettingsJson } from "../topics/channel/channel-settings.ts";
+import type { Order, SettingsJson } from "../topics/channel/channel-settings.ts";
+import type { ConsumerWishes } from "../topics/channel/consumer.ts";
+import type { FilterJson } from "../topics/channel/selective/header-filter.ts";
 
 /** What /stats shows of a channel that chooses its messages or has limits, beside what it shows of every channel. */
 export interface DeliveryStats extends SettingsJson {
@@ -37,6 +39,31 @@ export function mostTried(channel: Channel): { prefix: number; sequence: number;
     if (tried !== undefined && tried.attempts > (most?.attempts ?? 0)) most = { prefix: partition.log.prefix, ...tried };
   }
   return most;
+}
+
+/** What a consumer wants of its channel. What it does not say is left out; nsqd has no such keys. */
+export interface WishStats {
+  desired_tag?: string;
+  ext_filter?: FilterJson;
+  channel_order?: Order;
+  /** The only partition that it consumes. */
+  partition?: number;
+}
+
+interface WishingClient {
+  readonly wishes: ConsumerWishes;
+  readonly onlyLog: object | undefined;
+  readonly channel: Channel | undefined;
+}
+
+export function readWishes({ wishes: { tag, filter, order }, onlyLog, channel }: WishingClient): WishStats {
+  const only = onlyLog === undefined ? undefined : channel?.partitions.find(({ partition }) => partition.log === onlyLog);
+  return {
+    ...(tag === undefined ? {} : { desired_tag: tag.toString() }),
+    ...(filter === undefined ? {} : { ext_filter: filter.toJson() }),
+    ...(order === undefined ? {} : { channel_order: order }),
+    ...(only === undefined ? {} : { partition: only.partition.index }),
+  };
 }
 
 function idOf(prefix: number, sequence: number): string {

@@ -2,9 +2,10 @@ import { heapStats } from "bun:jsc";
 import { type LatencySketch, newSketch } from "../latency/latency-window.ts";
 import { type LatencyStats, NO_LATENCY, percentilesOf } from "../latency/percentiles.ts";
 import type { Channel } from "../topics/channel/channel.ts";
+import type { ConsumerWishes } from "../topics/channel/consumer.ts";
 import type { Topic } from "../topics/topic.ts";
 import { byName } from "./by-name.ts";
-import { type DeliveryStats, readDelivery } from "./delivery-stats.ts";
+import { type DeliveryStats, readDelivery, readWishes, type WishStats } from "./delivery-stats.ts";
 import type { ChannelFigures, TopicFigures } from "./figures.ts";
 import { type PartitionStats, readPartitions } from "./partition-stats.ts";
 
@@ -54,6 +55,10 @@ export interface ReportedConnection {
   };
   /** Undefined where clients need no AUTH. */
   readonly auth: { readonly authed: boolean; readonly identity: string; readonly identityUrl: string } | undefined;
+  /** Of a consumer: what it wants, and where. */
+  readonly wishes: ConsumerWishes;
+  readonly onlyLog: object | undefined;
+  readonly channel: Channel | undefined;
   readonly compression: { readonly layer: "deflate" | "snappy" } | undefined;
   readonly tls: { readonly version: string; readonly cipherSuite: string } | undefined;
 }
@@ -110,7 +115,7 @@ export interface ChannelStats extends Partial<NearnessStats>, Partial<ChannelFig
   delivery?: DeliveryStats;
 }
 
-export interface ClientStats {
+export interface ClientStats extends WishStats {
   client_id: string;
   hostname: string;
   version: "V2";
@@ -331,6 +336,7 @@ export function readClient(connection: ReportedConnection, { topicName, withErro
     ...(topologyRegion === "" ? {} : { topology_region: topologyRegion }),
     ...(topologyZone === "" ? {} : { topology_zone: topologyZone }),
     ...(published.length > 0 ? { pub_counts: published } : {}),
+    ...readWishes(connection),
     ...(withErrors ? { publish_errors: connection.publishErrors } : {}),
     tls: connection.tls !== undefined,
     tls_cipher_suite: connection.tls?.cipherSuite ?? "",

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { MessagePage, MessageRow, TailEvent } from "../../../src/admin/console-api.ts";
+import type { MessagePage, MessageRow, TailEvent } from "../../../src/admin/message-api.ts";
 import { messages, numbers } from "../../support/in-process.ts";
 import { missing, testUnless } from "../../support/needs.ts";
 import { startServer, until } from "../../support/server.ts";
@@ -234,4 +234,68 @@ testUnless(missing("nsqd"))("a broker that cannot show its messages, and one tha
     (all) => all.some(({ event }) => event === "messages"),
   );
   expect(events.toSorted()).toEqual(["more", "unavailable 127.0.0.1:1", `unavailable ${go}`].toSorted());
+});
+
+/** The body of a PUB_EXT. */
+function withHeader(header: object, body: string): Buffer {
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(2);
+  length.writeUInt16BE(json.length);
+  return Buffer.concat([length, json, Buffer.from(body)]);
+}
+
+test("messages of all partitions are one list, page by page, and those of one are to be had alone", async () => {
+  await using site = WithAdmin.start();
+  const [one, other] = site.brokers;
+  await one?.call("POST", "/topic/create?topic=t&partition_num=5&partitions=0,1,3");
+  await other?.call("POST", "/topic/create?topic=t&partition_num=5&partitions=4");
+  await fill(site, numbers(24));
+  const [whole] = await pages(site, "topic=t&limit=1000");
+  const rows = whole?.messages ?? [];
+  const times = rows.map(({ timestamp }) => timestamp);
+  expect([times, rows.map(textOf).sort()]).toEqual([times.toSorted(), numbers(24).sort()]);
+  expect([...new Set(rows.map(({ partition }) => partition))].sort()).toEqual([0, 1, 3, undefined]);
+  for (const limit of [1, 5]) expect(await textsOf(site, `topic=t&limit=${limit}`)).toEqual(rows.map(textOf));
+  const third = rows.filter(({ partition }) => partition === 3);
+  expect(await textsOf(site, "topic=t&partition=3&limit=2")).toEqual(third.map(textOf));
+  expect((await textsOf(site, "topic=t&channel=ch&state=waiting&limit=3")).sort()).toEqual(numbers(24).sort());
+  // The only one that a broker has is named by it as well.
+  expect(await textsOf(site, `topic=t&partition=4&broker=${site.addresses[1]}`)).toHaveLength(12);
+  const [page] = await pages(site, `topic=t&broker=${site.addresses[0]}&from=${third[1]?.id}`);
+  expect(page?.messages.map(textOf)).toEqual(third.slice(1).map(textOf));
+  const detail = await site.get(`/message?topic=t&id=${third[0]?.id}`);
+  expect([detail.partition, detail.channels[0].state]).toEqual([3, "waiting"]);
+  expect(await site.refusal(fetch(site.url("/messages?topic=t&partition=2")))).toBe("404 PARTITION_NOT_FOUND");
+  for (const bad of ["x", "1024", "-1"]) {
+    expect(await site.refusal(fetch(site.url(`/messages?topic=t&partition=${bad}`)))).toBe("400 INVALID_ARG_PARTITION");
+  }
+  const finished = await site.post("/messages", {
+    ...{ action: "finish", topic: "t", channel: "ch", preview: false },
+    select: { state: "waiting", partition: 3, limit: 100 },
+  });
+  expect(finished).toMatchObject({ count: third.length, done: third.length, failed: [] });
+});
+
+test("key, tag, trace id and header of a message are shown, and found", async () => {
+  await using site = WithAdmin.start({}, [], 1);
+  await fill(site, ["plain"]);
+  const client = await site.brokers[0]?.started.client();
+  await client?.call("IDENTIFY", JSON.stringify({ extend_support: true }));
+  const header = { "##key": "user-7", "##client_dispatch_tag": "red", "##trace_id": "18446744073709551615", region: "eu" };
+  await client?.call("PUB_EXT t", withHeader(header, "with a header"));
+  await client?.call("PUB_EXT t", withHeader({ region: "us" }, "elsewhere"));
+  const search = async (match: string, q: string) => {
+    const page: MessagePage = await site.get(`/messages?topic=t&match=${match}&q=${encodeURIComponent(q)}`);
+    return page.messages.map(textOf);
+  };
+  const [{ messages: rows } = { messages: [] }] = await pages(site, "topic=t");
+  expect(rows[1]).toMatchObject({ key: "user-7", tag: "red", trace_id: "18446744073709551615", headers: header });
+  for (const name of ["key", "tag", "trace_id", "headers", "partition"]) expect(rows[0]).not.toHaveProperty(name);
+  expect(await site.get(`/message?topic=t&id=${rows[1]?.id}`)).toMatchObject({ key: "user-7", headers: header });
+  expect(await search("key", "user-7")).toEqual(["with a header"]);
+  expect(await search("key", "user")).toEqual([]);
+  expect(await search("header", "user")).toEqual(["with a header"]);
+  expect(await search("header", '"region":"us"')).toEqual(["elsewhere"]);
+  expect(await search("header", "1844674407370955161")).toEqual(["with a header"]);
+  expect(await search("text", "user-7")).toEqual([]);
 });

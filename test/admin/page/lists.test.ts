@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { MessagePage, MessageRow } from "../../../src/admin/console-api.ts";
+import type { MessagePage, MessageRow } from "../../../src/admin/message-api.ts";
 import { idsByBroker, joined, searchOf, searchPath } from "../../../src/admin/page/messages/search.ts";
 import { VirtualWindow } from "../../../src/admin/page/parts/virtual-window.ts";
 import { until } from "../../support/server.ts";

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { MessagePage, MessageRow } from "../../../src/admin/console-api.ts";
+import type { MessagePage, MessageRow } from "../../../src/admin/message-api.ts";
 import { TopicsSearch, type TopicsSource } from "../../../src/admin/page/messages/topics-search.ts";
 import { ApiError } from "../../../src/admin/page/state/api-error.ts";
 

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import type { LifeEvent as ConsoleLifeEvent } from "../../../src/admin/console-api.ts";
+import type { LifeEvent as ConsoleLifeEvent } from "../../../src/admin/message-api.ts";
 import type { LifeEvent } from "../../../src/broker/trace/life.ts";
 import { messages } from "../../support/in-process.ts";
 import { until } from "../../support/server.ts";

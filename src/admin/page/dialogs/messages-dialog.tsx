@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { MessageRow, MessagesRequest, MessagesResult } from "../../console-api.ts";
+import type { MessageRow, MessagesRequest, MessagesResult } from "../../message-api.ts";
 import { exact, plural } from "../format/numbers.ts";
 import { idsByBroker, MAX_SELECTED, type Search } from "../messages/search.ts";
 import { actOnMessages, errorText } from "../state/api.ts";

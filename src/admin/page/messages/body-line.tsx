@@ -1,4 +1,4 @@
-import type { MessageRow } from "../../console-api.ts";
+import type { MessageRow } from "../../message-api.ts";
 import { type BodyKind, fromBase64, kindOf, oneLine } from "../bodies/bytes.ts";
 import { Tag } from "../parts/names.tsx";
 

@@ -1,4 +1,4 @@
-import type { MessageRow } from "../../console-api.ts";
+import type { MessageRow } from "../../message-api.ts";
 import { showDialog } from "../dialogs/dialog.tsx";
 import { type BulkAction, MessagesDialog } from "../dialogs/messages-dialog.tsx";
 import { may } from "../state/session.ts";

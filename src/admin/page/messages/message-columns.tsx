@@ -1,4 +1,4 @@
-import type { MessageRow } from "../../console-api.ts";
+import type { MessageRow } from "../../message-api.ts";
 import { bytes } from "../format/numbers.ts";
 import { clock } from "../format/time.ts";
 import type { Column } from "../parts/table.tsx";

@@ -1,5 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
-import type { LifeEvent, MessageDetail, MessageRow } from "../../console-api.ts";
+import type { LifeEvent, MessageDetail, MessageRow } from "../../message-api.ts";
 import { BodyView } from "../bodies/body-view.tsx";
 import { fromBase64 } from "../bodies/bytes.ts";
 import { Dialog } from "../dialogs/dialog.tsx";

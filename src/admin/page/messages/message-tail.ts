@@ -1,4 +1,4 @@
-import type { MessagePage, TailEvent } from "../../console-api.ts";
+import type { MessagePage, TailEvent } from "../../message-api.ts";
 import { apiUrl, errorText, get } from "../state/api.ts";
 import { withQuery } from "../state/routes.ts";
 import { type Search, searchPath } from "./search.ts";

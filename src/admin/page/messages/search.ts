@@ -1,4 +1,4 @@
-import type { MessageRow, MessageState } from "../../console-api.ts";
+import type { MessageRow, MessageState } from "../../message-api.ts";
 import { withQuery } from "../state/routes.ts";
 
 /** What messages are looked for: the address of the messages' page has it. */

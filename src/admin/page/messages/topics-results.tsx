@@ -1,4 +1,4 @@
-import type { MessageRow } from "../../console-api.ts";
+import type { MessageRow } from "../../message-api.ts";
 import { exact, plural } from "../format/numbers.ts";
 import { Failure } from "../parts/failure.tsx";
 import { TopicLink } from "../parts/names.tsx";

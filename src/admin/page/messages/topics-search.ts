@@ -1,4 +1,4 @@
-import type { MessagePage, MessageRow } from "../../console-api.ts";
+import type { MessagePage, MessageRow } from "../../message-api.ts";
 import { ApiError } from "../state/api-error.ts";
 import { joined } from "./search.ts";
 

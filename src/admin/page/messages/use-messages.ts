@@ -1,5 +1,5 @@
 import { useEffect, useRef, useState } from "preact/hooks";
-import type { MessagePage, MessageRow } from "../../console-api.ts";
+import type { MessagePage, MessageRow } from "../../message-api.ts";
 import { errorText, get } from "../state/api.ts";
 import { followTail } from "./message-tail.ts";
 import { joined, type Search, searchPath } from "./search.ts";

@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
-import type { MessagePage, Page, TopicRow } from "../../console-api.ts";
+import type { Page, TopicRow } from "../../console-api.ts";
+import type { MessagePage } from "../../message-api.ts";
 import { errorText, get } from "../state/api.ts";
 import { withQuery } from "../state/routes.ts";
 import { type Search, searchPath } from "./search.ts";

@@ -1,4 +1,5 @@
-import type { ActionRequest, ActionResult, MessagesRequest, MessagesResult } from "../../console-api.ts";
+import type { ActionRequest, ActionResult } from "../../console-api.ts";
+import type { MessagesRequest, MessagesResult } from "../../message-api.ts";
 import { ApiError } from "./api-error.ts";
 
 /** How long a call may take: a search in messages looks at many. */

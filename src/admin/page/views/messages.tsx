@@ -1,5 +1,6 @@
 import { useEffect, useState } from "preact/hooks";
-import type { MessageRow, TopicDetail } from "../../console-api.ts";
+import type { TopicDetail } from "../../console-api.ts";
+import type { MessageRow } from "../../message-api.ts";
 import { exact, plural } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
 import { BulkActions } from "../messages/bulk-actions.tsx";

@@ -1,5 +1,6 @@
 import { PageServer } from "../../../../src/admin/assets/page-server.ts";
-import type { ActionRequest, ActionResult, MessagesRequest, MessagesResult, Page, Session } from "../../../../src/admin/console-api.ts";
+import type { ActionRequest, ActionResult, Page, Session } from "../../../../src/admin/console-api.ts";
+import type { MessagesRequest, MessagesResult } from "../../../../src/admin/message-api.ts";
 import { type ClusterSize, FakeCluster } from "./fake-cluster.ts";
 import { FakeMessages } from "./fake-messages.ts";
 

@@ -1,5 +1,5 @@
 import { encode } from "@msgpack/msgpack";
-import type { LifeEvent, MessageDetail, MessagePage, MessageRow } from "../../../../src/admin/console-api.ts";
+import type { LifeEvent, MessageDetail, MessagePage, MessageRow } from "../../../../src/admin/message-api.ts";
 import { noise } from "./fake-cluster.ts";
 
 const BROKER = "nsq-a:4151";

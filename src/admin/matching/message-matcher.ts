@@ -1,8 +1,10 @@
 import { Regexp, type RegexpMatch } from "../../base/regexp.ts";
 import { RegexpError } from "../../base/regexp-parser.ts";
+import type { MessageRow } from "../message-api.ts";
 import { JsonPath, JsonPathError } from "./json-path.ts";
 
-export type MatchKind = "text" | "regexp" | "json";
+/** What is looked for where: the first three in bodies, a whole key, or a part of what a message has beside its body. */
+export type MatchKind = "text" | "regexp" | "json" | "key" | "header";
 
 /** Bodies beyond this are not searched by regular expression or JSON path. */
 const MAX_BODY_BYTES = 1024 * 1024;
@@ -17,8 +19,14 @@ export interface Pace {
   pause(): Promise<void> | undefined;
 }
 
-/** Tells whether the bodies of messages fit a search. */
-export type BodyMatcher = (body: Buffer, pace: Pace) => boolean | Promise<boolean>;
+/** A message that is looked at. */
+export interface MatchedMessage {
+  readonly body: Buffer;
+  readonly row: Pick<MessageRow, "key" | "tag" | "trace_id" | "headers">;
+}
+
+/** Tells whether messages fit a search. */
+export type MessageMatcher = (message: MatchedMessage, pace: Pace) => boolean | Promise<boolean>;
 
 /** A search that cannot be understood. The message says why. */
 export class MatchError extends Error {
@@ -26,20 +34,27 @@ export class MatchError extends Error {
 }
 
 /** @throws MatchError */
-export function bodyMatcher(kind: MatchKind, text: string): BodyMatcher {
-  if (kind === "text") return (body) => body.includes(text);
+export function messageMatcher(kind: MatchKind, text: string): MessageMatcher {
+  if (kind === "key") return ({ row }) => row.key === text;
+  if (kind === "header") return ({ row }) => headerTexts(row).some((part) => part.includes(text));
+  if (kind === "text") return ({ body }) => body.includes(text);
   try {
     if (kind === "json") return jsonMatcher(new JsonPath(text));
     const regexp = new Regexp(text);
-    return (body, pace) => body.length <= MAX_BODY_BYTES && finish(regexp.begin(body.toString()), pace);
+    return ({ body }, pace) => body.length <= MAX_BODY_BYTES && finish(regexp.begin(body.toString()), pace);
   } catch (error) {
     if (error instanceof RegexpError || error instanceof JsonPathError) throw new MatchError(error.message);
     throw error;
   }
 }
 
-function jsonMatcher(path: JsonPath): BodyMatcher {
-  return (body) => {
+/** Key, tag and trace id, and the JSON of the header without spaces. */
+function headerTexts({ key = "", tag = "", trace_id: traceId = "", headers }: MatchedMessage["row"]): string[] {
+  return [key, tag, traceId, headers === undefined ? "" : typeof headers === "string" ? headers : JSON.stringify(headers)];
+}
+
+function jsonMatcher(path: JsonPath): MessageMatcher {
+  return ({ body }) => {
     if (body.length > MAX_BODY_BYTES) return false;
     try {
       return path.fits(JSON.parse(body.toString()));
