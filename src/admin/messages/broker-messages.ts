@@ -19,7 +19,7 @@ export interface Selection {
 /** Where a search goes on at a broker. */
 export interface Place {
   broker: string;
-  /** Of a topic with several; undefined: the only one, or the broker's first one and then all others. */
+  /** Undefined: the only one, or the broker's first one and then all others. */
   partition: number | undefined;
   /** The broker's `from`; undefined: at the beginning. */
   from: string | undefined;

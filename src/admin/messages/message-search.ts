@@ -100,7 +100,7 @@ export async function searchMessages(
   };
 }
 
-/** Loads a page of each source, of so many at a time. A topic may have 1,024 partitions. */
+/** Loads a page of each source, MOST_LOADS of them at a time: a topic may have many partitions. */
 async function inTurns(sources: readonly BrokerMessages[], load: (source: BrokerMessages) => Promise<void>): Promise<void> {
   const waiting = sources.values();
   const work = async () => {

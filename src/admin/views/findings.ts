@@ -6,7 +6,7 @@ import type { ClientRecord } from "../watch/client-record.ts";
 const MOST_OF_CLIENTS = 20;
 /** More deliveries than this for each finished message are worth a word. */
 const MANY_DELIVERIES = 1.5;
-/** A message with so many attempts is told of. */
+/** A message that was delivered this often, and is not finished, is a finding. */
 const MANY_ATTEMPTS = 5;
 /** A consumer is slow if it finishes less than this part of what the one in the middle does. */
 const SLOW_SHARE = 0.25;

@@ -55,7 +55,7 @@ export interface ReportedConnection {
   };
   /** Undefined where clients need no AUTH. */
   readonly auth: { readonly authed: boolean; readonly identity: string; readonly identityUrl: string } | undefined;
-  /** Of a consumer: what it wants, and where. */
+  /** What a consumer wants of its channel, and in which partition. */
   readonly wishes: ConsumerWishes;
   readonly onlyLog: object | undefined;
   readonly channel: Channel | undefined;
