@@ -355,8 +355,8 @@ export interface ActionResult {
   ok: boolean;
   /** `unsupported`: the server does not know the action, as Go's nsqd those that are bunsq's own; then it has not failed. */
   results: { server: string; ok: boolean; message: string; unsupported?: true }[];
-  /** seek with preview: how many messages the channel would have and has, by broker. */
-  preview?: { broker: string; from: number; to: number; depth: number; new_depth: number }[];
+  /** seek with preview: how many messages the channel would have and has, by broker. With several partitions there is no one place. */
+  preview?: { broker: string; from: number | null; to: number | null; depth: number; new_depth: number }[];
 }
 
 /** One line of the audit log. `GET /api/v1/activity?limit=` → `{activity: Activity[]}`, newest first. */

@@ -185,5 +185,7 @@ function resultOf(outcomes: readonly Outcome[], failures: readonly UpstreamError
 function previewOf(broker: string, answer: unknown) {
   const fields = fieldsOf(answer);
   const number = (name: string) => numberOf(fields, name);
-  return { broker, from: number("from"), to: number("sequence"), depth: number("depth"), new_depth: number("new_depth") };
+  const isSplit = fields.partitions !== undefined;
+  const place = (name: string) => (isSplit ? null : number(name));
+  return { broker, from: place("from"), to: place("sequence"), depth: number("depth"), new_depth: number("new_depth") };
 }

@@ -119,7 +119,7 @@ export const ACTION_RESULT = objectOf<ActionResult>({
       unsupported: optional({ ...BOOLEAN, description: "The server does not know the action, and has not failed" }),
     }),
   ),
-  preview: optional(listOf(object({ broker: STRING, from: NUMBER, to: NUMBER, depth: NUMBER, new_depth: NUMBER }))),
+  preview: optional(listOf(object({ broker: STRING, from: orNull(NUMBER), to: orNull(NUMBER), depth: NUMBER, new_depth: NUMBER }))),
 });
 
 export const ACTIVITY = object({

@@ -54,7 +54,9 @@ test("an id belongs to its broker, and a deferred publish has none", () => {
 
 test("what is looked for is in the address, and what does not fit is put right", () => {
   const search = searchOf(new URLSearchParams("topic=t&channel=c&state=in_flight&match=json&q=$.a = 1"));
-  expect(search).toEqual({ topic: "t", channel: "c", broker: "", state: "in_flight", from: "", match: "json", q: "$.a = 1" });
+  const given = { topic: "t", channel: "c", broker: "", partition: "", state: "in_flight", from: "", match: "json", q: "$.a = 1" } as const;
+  expect(search).toEqual(given);
+  expect(searchPath({ ...search, partition: "0" })).toContain("&partition=0&");
   expect(searchPath(search)).toBe("/messages?topic=t&channel=c&state=in_flight&match=json&q=%24.a+%3D+1&limit=100");
   // Without a channel nothing waits and nothing is in flight.
   expect(searchOf(new URLSearchParams("topic=t&state=waiting")).state).toBe("log");

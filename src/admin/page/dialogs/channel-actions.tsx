@@ -4,13 +4,14 @@ import { go } from "../state/location.ts";
 import { topicPath } from "../state/routes.ts";
 import { may } from "../state/session.ts";
 import { askAction } from "./action-dialog.tsx";
+import { DeliveryDialog } from "./delivery-dialog.tsx";
 import { showDialog } from "./dialog.tsx";
 import { SeekDialog } from "./seek-dialog.tsx";
 import { askTrace } from "./trace-dialog.tsx";
 
 /** What can be done with a channel. */
 export function ChannelActions({ detail }: { detail: ChannelDetail }) {
-  const { topic, channel, trace } = detail;
+  const { topic, channel, trace, delivery } = detail;
   if (!may("operator", topic)) return null;
   const brokers = detail.by_broker.flatMap(({ broker, down }) => (down === undefined ? broker : []));
   const isPaused = detail.paused > 0;
@@ -35,6 +36,14 @@ export function ChannelActions({ detail }: { detail: ChannelDetail }) {
       <button type="button" onClick={() => showDialog(<SeekDialog topic={topic} channel={channel} brokers={brokers} />)}>
         Replay …
       </button>
+      {may("admin", topic) && delivery !== undefined && (
+        <button
+          type="button"
+          onClick={() => showDialog(<DeliveryDialog topic={topic} channel={channel} delivery={delivery} brokers={brokers} />)}
+        >
+          Delivery …
+        </button>
+      )}
       {may("admin", topic) && trace !== undefined && (
         <button
           type="button"

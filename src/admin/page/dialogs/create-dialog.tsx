@@ -1,7 +1,9 @@
 import { useState } from "preact/hooks";
 import type { ActionRequest } from "../../console-api.ts";
 import { ActionDialog } from "./action-dialog.tsx";
+import { changesOf, DeliveryFields, PLAIN_DRAFT } from "./delivery-fields.tsx";
 import { showDialog } from "./dialog.tsx";
+import { MOST_PARTITIONS } from "./expand-dialog.tsx";
 
 /** What NSQ takes as a name. */
 const NAME = "[.a-zA-Z0-9_\\-]{1,64}(#ephemeral)?";
@@ -10,10 +12,14 @@ const NAME = "[.a-zA-Z0-9_\\-]{1,64}(#ephemeral)?";
 function CreateDialog({ topic: given = "" }: { topic?: string }) {
   const [topic, setTopic] = useState(given);
   const [channel, setChannel] = useState("");
+  const [partitions, setPartitions] = useState("1");
+  const [draft, setDraft] = useState(PLAIN_DRAFT);
+  const value = given === "" ? (Number(partitions) > 1 ? { partitions: Number(partitions) } : {}) : changesOf(draft, PLAIN_DRAFT);
   const request = (): ActionRequest => ({
     action: "create",
     topic: topic.trim(),
     ...(channel.trim() === "" ? {} : { channel: channel.trim() }),
+    ...(Object.keys(value).length === 0 ? {} : { value }),
   });
   return (
     <ActionDialog title={given === "" ? "New topic" : `New channel of ${given}`} verb="Create" request={request}>
@@ -42,6 +48,26 @@ function CreateDialog({ topic: given = "" }: { topic?: string }) {
             onInput={(event) => setChannel(event.currentTarget.value)}
           />
         </label>
+        {given === "" && (
+          <>
+            <label class="field">
+              <span>Partitions</span>
+              <input
+                type="number"
+                min="1"
+                max={MOST_PARTITIONS}
+                step="1"
+                required
+                value={partitions}
+                onInput={(event) => setPartitions(event.currentTarget.value)}
+              />
+            </label>
+            <p class="hint">
+              More than one are spread over the brokers by a lookup server of bunsq; without lookup servers each broker gets all of them.
+            </p>
+          </>
+        )}
+        {given !== "" && <DeliveryFields draft={draft} onChange={setDraft} />}
         <p class="hint">Letters, digits and . _ - up to 64, and #ephemeral behind it for one that is not kept on disk.</p>
       </div>
     </ActionDialog>

@@ -153,11 +153,12 @@ function Failures({ failed }: { failed: MessagesResult["failed"] }) {
 /** One request for what a search finds, or one for each broker of the chosen messages. */
 function requests(
   details: Omit<MessagesRequest, "ids" | "select" | "broker">,
-  { state, match, q, from, broker }: Search,
+  { state, match, q, from, broker, partition }: Search,
   chosen: readonly MessageRow[],
 ): MessagesRequest[] {
   if (chosen.length > 0) return [...idsByBroker(chosen)].map(([at, ids]) => ({ ...details, broker: at, ids }));
-  const select = { state, ...(q === "" ? {} : { match, q }), ...(from === "" ? {} : { from }), limit: MAX_SELECTED };
+  const only = partition === "" ? {} : { partition: Number(partition) };
+  const select = { state, ...only, ...(q === "" ? {} : { match, q }), ...(from === "" ? {} : { from }), limit: MAX_SELECTED };
   return [{ ...details, ...(broker === "" ? {} : { broker }), select }];
 }
 

@@ -5,6 +5,7 @@ import { may } from "../state/session.ts";
 import { askAction } from "./action-dialog.tsx";
 import { askCreate } from "./create-dialog.tsx";
 import { showDialog } from "./dialog.tsx";
+import { ExpandDialog } from "./expand-dialog.tsx";
 import { PublishDialog } from "./publish-dialog.tsx";
 import { DurabilityDialog, RetentionDialog } from "./settings-dialogs.tsx";
 import { askTrace } from "./trace-dialog.tsx";
@@ -62,6 +63,11 @@ export function TopicActions({ detail }: { detail: TopicDetail }) {
             </>
           )}
         </>
+      )}
+      {may("admin", topic) && detail.settings !== undefined && (
+        <button type="button" onClick={() => showDialog(<ExpandDialog topic={topic} count={detail.partitions?.count ?? 1} />)}>
+          Partitions …
+        </button>
       )}
       {may("admin", topic) && detail.settings !== undefined && (
         <button type="button" onClick={() => askTrace({ topic, on: detail.settings?.traced !== true, brokers })}>

@@ -2,6 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import type { LifeEvent, MessageDetail, MessageRow } from "../../message-api.ts";
 import { BodyView } from "../bodies/body-view.tsx";
 import { fromBase64 } from "../bodies/bytes.ts";
+import { JsonTree } from "../bodies/json-tree.tsx";
 import { Dialog } from "../dialogs/dialog.tsx";
 import { bytes, exact, plural } from "../format/numbers.ts";
 import { duration, timestamp } from "../format/time.ts";
@@ -75,7 +76,11 @@ export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProp
             <dt>Size</dt>
             <dd>{bytes(detail.size)}</dd>
             <dt>Broker</dt>
-            <dd>{detail.broker}</dd>
+            <dd>
+              {detail.broker}
+              {detail.partition !== undefined && `, partition ${detail.partition}`}
+            </dd>
+            <Header row={detail} />
           </dl>
           <BulkActions search={search} chosen={[detail]} what="this message" onDone={() => setLooks(looks + 1)} />
           <BodyView key={detail.id} bytes={fromBase64(detail.body)} isCut={detail.body_bytes < detail.size} />
@@ -84,6 +89,42 @@ export function MessageDrawer({ search, id, broker, onClose }: MessageDrawerProp
         </>
       )}
     </Dialog>
+  );
+}
+
+/** What its header says. */
+function Header({ row: { key, tag, trace_id: traceId, headers } }: { row: MessageRow }) {
+  return (
+    <>
+      {key !== undefined && (
+        <>
+          <dt>Key</dt>
+          <dd>{key}</dd>
+        </>
+      )}
+      {tag !== undefined && (
+        <>
+          <dt>Tag</dt>
+          <dd>{tag}</dd>
+        </>
+      )}
+      {traceId !== undefined && (
+        <>
+          <dt>Trace id</dt>
+          <dd>
+            <code>{traceId}</code>
+          </dd>
+        </>
+      )}
+      {headers !== undefined && (
+        <>
+          <dt>Headers</dt>
+          <dd>
+            <JsonTree value={headers} />
+          </dd>
+        </>
+      )}
+    </>
   );
 }
 

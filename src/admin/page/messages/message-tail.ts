@@ -11,9 +11,9 @@ interface TailListener {
 
 /** Follows what is published to a topic from now on. @returns ends it */
 export function followTail(search: Search, { event, failed }: TailListener): () => void {
-  const { topic, broker, match, q } = search;
+  const { topic, broker, partition, match, q } = search;
   const ended = new AbortController();
-  const stream = new EventSource(apiUrl(withQuery("/tail", { topic, broker, match: q === "" ? undefined : match, q })));
+  const stream = new EventSource(apiUrl(withQuery("/tail", { topic, broker, partition, match: q === "" ? undefined : match, q })));
   for (const name of ["messages", "unavailable"] as const) {
     stream.addEventListener(name, ({ data }) => event({ event: name, data: JSON.parse(data) } as TailEvent));
   }

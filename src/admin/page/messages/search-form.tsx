@@ -18,8 +18,8 @@ const STATES = [
 const OFFERED = 20;
 
 /** Says which messages to look for. Each field changes the address, and the address is what is looked for. */
-export function SearchForm({ search, brokers }: { search: Search; brokers: readonly string[] }) {
-  const { topic, channel, broker, state } = search;
+export function SearchForm({ search, brokers, partitions }: { search: Search; brokers: readonly string[]; partitions: number }) {
+  const { topic, channel, broker, partition, state } = search;
   const channels = useNames<ChannelRow>(
     topic === "" ? undefined : withQuery("/channels", { topic, sort: "channel", limit: 1000 }),
     (row) => row.channel,
@@ -54,6 +54,20 @@ export function SearchForm({ search, brokers }: { search: Search; brokers: reado
             </select>
           </label>
         )}
+        {topic !== "" && (partitions > 1 || partition !== "") && (
+          <label class="field inline">
+            <span>Partition</span>
+            <input
+              type="number"
+              min="0"
+              max={Math.max(0, partitions - 1)}
+              step="1"
+              placeholder="all"
+              value={partition}
+              onChange={(event) => setQuery({ partition: event.currentTarget.value, from: undefined })}
+            />
+          </label>
+        )}
         {topic !== "" && (
           <Segments
             label="State"
@@ -83,7 +97,14 @@ function TopicField({ topic }: { topic: string }) {
         value={text}
         onInput={(event) => setText(event.currentTarget.value)}
         onChange={(event) =>
-          setQuery({ topic: event.currentTarget.value.trim(), channel: undefined, from: undefined, broker: undefined, in: undefined })
+          setQuery({
+            topic: event.currentTarget.value.trim(),
+            channel: undefined,
+            from: undefined,
+            broker: undefined,
+            partition: undefined,
+            in: undefined,
+          })
         }
       />
       <datalist id="topic-names">
@@ -94,6 +115,15 @@ function TopicField({ topic }: { topic: string }) {
     </label>
   );
 }
+
+/** What is looked for, by how it is meant. */
+const EXAMPLES: Record<string, string> = {
+  text: "any text of the body",
+  json: '$.order.id = "a-17"',
+  regexp: "a-1[0-9]",
+  key: "the whole key",
+  header: "a part of key, tag, trace id or header",
+};
 
 /** The place to begin and the text to look for, which count when the form is sent. */
 function Terms({ search }: { search: Search }) {
@@ -132,6 +162,8 @@ function Terms({ search }: { search: Search }) {
           <option value="text">text</option>
           <option value="json">JSON path</option>
           <option value="regexp">regular expression</option>
+          <option value="key">key</option>
+          <option value="header">header</option>
         </select>
       </label>
       <label class="field inline grow">
@@ -139,7 +171,7 @@ function Terms({ search }: { search: Search }) {
         <input
           type="search"
           class="filter"
-          placeholder={match === "json" ? '$.order.id = "a-17"' : match === "regexp" ? "a-1[0-9]" : "any text of the body"}
+          placeholder={EXAMPLES[match]}
           autocomplete="off"
           spellcheck={false}
           value={q}

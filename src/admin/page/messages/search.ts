@@ -6,12 +6,17 @@ export interface Search {
   topic: string;
   channel: string;
   broker: string;
+  /** Empty: all. */
+  partition: string;
   state: MessageState;
   /** A log position. */
   from: string;
-  match: "text" | "regexp" | "json";
+  match: Match;
   q: string;
 }
+
+const MATCHES = ["text", "regexp", "json", "key", "header"] as const;
+type Match = (typeof MATCHES)[number];
 
 /** Messages of one call. */
 const PAGE_MESSAGES = 100;
@@ -25,23 +30,33 @@ const STATES: readonly MessageState[] = ["log", "waiting", "in_flight", "deferre
 export function searchOf(query: URLSearchParams): Search {
   const channel = query.get("channel") ?? "";
   const state = STATES.find((known) => known === query.get("state"));
-  const match = query.get("match");
   return {
     topic: query.get("topic") ?? "",
     channel,
     broker: query.get("broker") ?? "",
+    partition: query.get("partition") ?? "",
     // Only a channel has messages that wait, are in flight or deferred.
     state: channel === "" ? "log" : (state ?? "log"),
     from: query.get("from") ?? "",
-    match: match === "regexp" || match === "json" ? match : "text",
+    match: MATCHES.find((known) => known === query.get("match")) ?? "text",
     q: query.get("q") ?? "",
   };
 }
 
 /** The call that finds the messages. @param from another place to begin, such as the `next` of the page before */
 export function searchPath(search: Search, from = search.from): string {
-  const { topic, channel, broker, state, match, q } = search;
-  return withQuery("/messages", { topic, channel, broker, state, from, match: q === "" ? undefined : match, q, limit: PAGE_MESSAGES });
+  const { topic, channel, broker, partition, state, match, q } = search;
+  return withQuery("/messages", {
+    topic,
+    channel,
+    broker,
+    partition,
+    state,
+    from,
+    match: q === "" ? undefined : match,
+    q,
+    limit: PAGE_MESSAGES,
+  });
 }
 
 /** A message's key in the list. A deferred publish has no id, but a time to the nanosecond. */

@@ -17,7 +17,8 @@ interface LiveTableProps<Row> {
   path: string;
   /** Parameters that the call always has. */
   fixed?: Record<string, string | undefined>;
-  columns: readonly Column<Row>[];
+  /** Or which of several lists of columns fits the rows that are here. */
+  columns: readonly Column<Row>[] | ((rows: readonly Row[]) => readonly Column<Row>[]);
   /** The sort if nobody has chosen one. */
   sort: string;
   /** What one row is: `topic`. */
@@ -39,6 +40,7 @@ export function LiveTable<Row>({ label, path, fixed, columns, sort, noun, prefix
   const { data, error } = useView<Page<Row>>(
     withQuery(path, { ...fixed, sort: chosen, filter, offset: offset || undefined, limit: WINDOW_ROWS }),
   );
+  const rows = data?.rows ?? [];
   return (
     <div class="live-table">
       <div class="toolbar">
@@ -56,8 +58,8 @@ export function LiveTable<Row>({ label, path, fixed, columns, sort, noun, prefix
       <Failure error={error} />
       <Table
         label={label}
-        columns={columns}
-        rows={data?.rows ?? []}
+        columns={typeof columns === "function" ? columns(rows) : columns}
+        rows={rows}
         rowKey={rowKey}
         sort={chosen}
         onSort={(next) => {

@@ -3,7 +3,7 @@ import type { ChannelTracing, ServerState } from "../../console-api.ts";
 import { clock } from "../format/time.ts";
 import { href } from "../state/location.ts";
 import { now } from "../state/now.ts";
-import { brokerPath, channelPath, topicPath } from "../state/routes.ts";
+import { brokerPath, channelPath, topicPath, withQuery } from "../state/routes.ts";
 
 /** Links to things by their names. */
 
@@ -27,6 +27,15 @@ export function BrokerLink({ address, children }: { address: string; children?: 
   return (
     <a class="row-link" href={href(brokerPath(address))} title={address}>
       {children ?? address}
+    </a>
+  );
+}
+
+/** Leads to one message, beside the list that has it. @param id a message's */
+export function MessageLink({ topic, channel, id, broker }: { topic: string; channel: string; id: string; broker: string }) {
+  return (
+    <a href={href(withQuery("/messages", { topic, channel, state: "waiting", id, at: broker }))}>
+      message <code>{id}</code>
     </a>
   );
 }

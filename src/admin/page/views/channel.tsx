@@ -17,6 +17,7 @@ import {
   timeoutRate,
   timeouts,
 } from "../parts/count-columns.tsx";
+import { Delivery, isChosen } from "../parts/delivery.tsx";
 import { Failure } from "../parts/failure.tsx";
 import { Findings } from "../parts/findings.tsx";
 import { GraphiteLink } from "../parts/graphite-link.tsx";
@@ -24,6 +25,7 @@ import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
 import { BrokerLink, Paused, Stale, Tag, Traced } from "../parts/names.tsx";
+import { PartitionsPanel, PartitionTags } from "../parts/partitions.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -31,7 +33,7 @@ import { href } from "../state/location.ts";
 import { channelPath, topicPath, withQuery } from "../state/routes.ts";
 import { useSortedRows } from "../state/use-sorted-rows.ts";
 import { useView } from "../state/use-view.ts";
-import { CHANNEL_CLIENT_COLUMNS } from "./clients.tsx";
+import { channelClientColumns } from "./clients.tsx";
 
 export function ChannelView({ topic, channel }: { topic: string; channel: string }) {
   const { data, error } = useView<ChannelDetail>(channelPath(topic, channel));
@@ -46,6 +48,8 @@ export function ChannelView({ topic, channel }: { topic: string; channel: string
       >
         {data !== undefined && <Paused paused={data.paused} brokers={data.brokers} />}
         <Traced trace={data?.trace} />
+        {data?.order !== undefined && <Tag title="It delivers in order">ordered by {data.order}</Tag>}
+        <PartitionTags partitions={data?.partitions} />
       </PathHeading>
       <Failure error={error} what={`${topic} / ${channel}`} />
       {data !== undefined && <Detail detail={data} />}
@@ -64,7 +68,7 @@ function Detail({ detail }: { detail: ChannelDetail }) {
           <GraphiteLink topic={topic} channel={channel} />
         </nav>
       </div>
-      <Findings findings={detail.findings} />
+      <Findings topic={topic} channel={channel} findings={detail.findings} />
       <Stats>
         <Stat label="Out">
           {rate(detail.out_rate)}
@@ -90,6 +94,7 @@ function Detail({ detail }: { detail: ChannelDetail }) {
           <small> /s</small>
         </Stat>
       </Stats>
+      {isChosen(detail.delivery) && <Delivery topic={topic} channel={channel} delivery={detail.delivery} />}
       <section class="panel" aria-labelledby="consumers-title">
         <header class="panel-head">
           <h2 id="consumers-title">Consumers</h2>
@@ -98,16 +103,22 @@ function Detail({ detail }: { detail: ChannelDetail }) {
           label="Consumers"
           path="/clients"
           fixed={{ topic, channel }}
-          columns={CHANNEL_CLIENT_COLUMNS}
+          columns={channelClientColumns}
           sort="client_id"
           noun="consumer"
           empty="Nobody consumes: messages wait."
           tone={(row) => (row.findings.length > 0 ? "warn" : "")}
         />
       </section>
+      {detail.partitions !== undefined && <PartitionsPanel topic={topic} channel={channel} partitions={detail.partitions} />}
       <ByBroker rows={detail.by_broker} />
       <HistoryChart topic={topic} channel={channel} />
-      <Histograms rows={detail.latency} />
+      <div class="columns">
+        <Histograms rows={detail.latency} />
+        {detail.delivery !== undefined && !isChosen(detail.delivery) && (
+          <Delivery topic={topic} channel={channel} delivery={detail.delivery} />
+        )}
+      </div>
     </>
   );
 }

@@ -97,7 +97,22 @@ const finding: Column<ClientRow> = {
   ),
 };
 
-export const CHANNEL_CLIENT_COLUMNS: readonly Column<ClientRow>[] = [
+const wishes: Column<ClientRow> = {
+  title: "Wants",
+  hint: "The only messages that it wants, and the order that it has asked for",
+  width: 230,
+  priority: 2,
+  cell: (row) => (
+    <>
+      {row.tag !== undefined && <Tag title="The only messages that it wants: those with this tag">tag {row.tag}</Tag>}
+      {row.filter !== undefined && <Tag title={JSON.stringify(row.filter)}>filter</Tag>}
+      {row.order !== undefined && <Tag title="The order that it asked its channel for">ordered by {row.order}</Tag>}
+      {row.partition !== undefined && <Tag title="The only partition that it consumes">partition {row.partition}</Tag>}
+    </>
+  ),
+};
+
+const CHANNEL_CLIENT_COLUMNS: readonly Column<ClientRow>[] = [
   who,
   finding,
   ready,
@@ -123,6 +138,22 @@ const COLUMNS: readonly Column<ClientRow>[] = [
   broker,
 ];
 
+const CHANNEL_CLIENT_COLUMNS_WITH_WISHES = CHANNEL_CLIENT_COLUMNS.toSpliced(1, 0, wishes);
+const COLUMNS_WITH_WISHES = COLUMNS.toSpliced(2, 0, wishes);
+
+/** The columns of a channel's consumers. */
+export function channelClientColumns(rows: readonly ClientRow[]): readonly Column<ClientRow>[] {
+  return rows.some(hasWishes) ? CHANNEL_CLIENT_COLUMNS_WITH_WISHES : CHANNEL_CLIENT_COLUMNS;
+}
+
+function clientColumns(rows: readonly ClientRow[]): readonly Column<ClientRow>[] {
+  return rows.some(hasWishes) ? COLUMNS_WITH_WISHES : COLUMNS;
+}
+
+function hasWishes({ tag, filter, order, partition }: ClientRow): boolean {
+  return tag !== undefined || filter !== undefined || order !== undefined || partition !== undefined;
+}
+
 /** How it is connected, where that is not plain. */
 function Attributes({ row }: { row: ClientRow }) {
   return (
@@ -147,7 +178,7 @@ export function ClientsView() {
         label="Clients"
         path="/clients"
         fixed={fixed}
-        columns={COLUMNS}
+        columns={clientColumns}
         sort="client_id"
         noun="client"
         empty="Nobody is connected to consume."

@@ -4,7 +4,7 @@ import type { MessageRow } from "../../message-api.ts";
 import { exact, plural } from "../format/numbers.ts";
 import { duration } from "../format/time.ts";
 import { BulkActions } from "../messages/bulk-actions.tsx";
-import { MESSAGE_COLUMNS } from "../messages/message-columns.tsx";
+import { HEADER_COLUMN, hasHeader, MESSAGE_COLUMNS, PARTITION_COLUMN } from "../messages/message-columns.tsx";
 import { MessageDrawer } from "../messages/message-drawer.tsx";
 import { MAX_KEPT_MESSAGES, messageKey, type Search, searchOf } from "../messages/search.ts";
 import { SearchForm } from "../messages/search-form.tsx";
@@ -23,10 +23,10 @@ export function MessagesView() {
   const { query } = route.value;
   const search = searchOf(query);
   const isTail = query.get("tail") === "on";
-  const brokers = useBrokers(search.topic);
+  const { brokers, partitions } = useTopic(search.topic);
   const found = useMessages(search, isTail);
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
-  const scope = `${search.topic} ${search.channel} ${search.broker} ${search.state}`;
+  const scope = `${search.topic} ${search.channel} ${search.broker} ${search.partition} ${search.state}`;
   useEffect(() => setSelected(new Set()), [scope]);
 
   const open = query.get("id") ?? "";
@@ -42,7 +42,7 @@ export function MessagesView() {
   return (
     <>
       <h1>Messages</h1>
-      <SearchForm search={search} brokers={brokers} />
+      <SearchForm search={search} brokers={brokers} partitions={partitions} />
       {search.topic === "" ? (
         <TopicsResults search={search} />
       ) : (
@@ -81,7 +81,7 @@ export function MessagesView() {
           <Unavailable brokers={found.unavailable} />
           <Table
             label="Messages"
-            columns={columns(search, selected, toggle)}
+            columns={columns(search, found.rows, selected, toggle)}
             rows={found.rows}
             rowKey={messageKey}
             paging={{ total: found.rows.length, offset: 0, onWindow: () => {} }}
@@ -114,7 +114,12 @@ function summary({ rows, scanned, skipped }: Found, isTail: boolean): string {
   return `${found} since the tail began${skipped > 0 ? `, ${exact(skipped)} left out` : ""}; nothing is consumed`;
 }
 
-function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: MessageRow) => void): Column<MessageRow>[] {
+function columns(
+  search: Search,
+  rows: readonly MessageRow[],
+  selected: ReadonlySet<string>,
+  toggle: (row: MessageRow) => void,
+): Column<MessageRow>[] {
   const list: Column<MessageRow>[] = [
     {
       title: "Sequence",
@@ -128,6 +133,8 @@ function columns(search: Search, selected: ReadonlySet<string>, toggle: (row: Me
           </button>
         ),
     },
+    ...(rows.some(({ partition }) => partition !== undefined) ? [PARTITION_COLUMN] : []),
+    ...(rows.some(hasHeader) ? [HEADER_COLUMN] : []),
     ...MESSAGE_COLUMNS,
   ];
   if (may("operator", search.topic)) {
@@ -175,19 +182,27 @@ function until(time: string | undefined): string {
   return time === undefined ? "–" : duration(Math.max(0, Date.parse(time) - now.value));
 }
 
-/** The brokers that have a topic. */
-function useBrokers(topic: string): readonly string[] {
-  const [brokers, setBrokers] = useState<readonly string[]>([]);
+/** What can be chosen of a topic. */
+interface TopicChoices {
+  brokers: readonly string[];
+  partitions: number;
+}
+
+const NO_CHOICE: TopicChoices = { brokers: [], partitions: 1 };
+
+/** The brokers that have a topic, and how many partitions it has. */
+function useTopic(topic: string): TopicChoices {
+  const [choices, setChoices] = useState(NO_CHOICE);
   useEffect(() => {
     const ended = new AbortController();
-    setBrokers([]);
+    setChoices(NO_CHOICE);
     // Without them all brokers are asked, and the search says what is wrong.
     if (topic !== "")
       get<TopicDetail>(topicPath(topic), ended.signal).then(
-        ({ by_broker }) => setBrokers(by_broker.map(({ broker }) => broker)),
+        ({ by_broker, partitions }) => setChoices({ brokers: by_broker.map(({ broker }) => broker), partitions: partitions?.count ?? 1 }),
         () => {},
       );
     return () => ended.abort();
   }, [topic]);
-  return brokers;
+  return choices;
 }

@@ -23,6 +23,7 @@ import { GraphiteLink } from "../parts/graphite-link.tsx";
 import { Histograms } from "../parts/histogram.tsx";
 import { HistoryChart } from "../parts/history-chart.tsx";
 import { BrokerLink, ChannelLink, Paused, Stale, Tag } from "../parts/names.tsx";
+import { PartitionsPanel, PartitionTags } from "../parts/partitions.tsx";
 import { PathHeading } from "../parts/path-heading.tsx";
 import { Stat, Stats } from "../parts/stats.tsx";
 import { type Column, Table } from "../parts/table.tsx";
@@ -40,6 +41,7 @@ export function TopicView({ topic }: { topic: string }) {
       <PathHeading above={[{ text: "Topics", path: "/topics" }]} name={topic}>
         {data !== undefined && <Paused paused={data.paused} brokers={data.brokers} />}
         {data?.settings?.traced && <Tag title="What happens to each message is kept">traced</Tag>}
+        <PartitionTags partitions={data?.partitions} />
       </PathHeading>
       <Failure error={error} what={topic} />
       {data !== undefined && <Detail detail={data} />}
@@ -82,6 +84,7 @@ function Detail({ detail }: { detail: TopicDetail }) {
         <Stat label="Clients">{count(detail.clients)}</Stat>
       </Stats>
       <Channels rows={detail.channel_rows} />
+      {detail.partitions !== undefined && <PartitionsPanel topic={topic} partitions={detail.partitions} />}
       <ByBroker topic={topic} rows={detail.by_broker} />
       {detail.inactive !== true && <HistoryChart topic={topic} />}
       <div class="columns">
@@ -92,6 +95,9 @@ function Detail({ detail }: { detail: TopicDetail }) {
   );
 }
 
+/** A message that was delivered this often is a finding of its channel, too. */
+const MANY_ATTEMPTS = 5;
+
 const CHANNEL_COLUMNS: readonly Column<ChannelRow>[] = [
   {
     sort: "channel",
@@ -99,6 +105,12 @@ const CHANNEL_COLUMNS: readonly Column<ChannelRow>[] = [
     cell: (row) => (
       <>
         <ChannelLink topic={row.topic} channel={row.channel} /> <Paused paused={row.paused} brokers={row.brokers} />
+        {row.order !== undefined && <Tag>ordered by {row.order}</Tag>}{" "}
+        {(row.most_attempts ?? 0) >= MANY_ATTEMPTS && (
+          <Tag tone="bad" title="A message fails again and again">
+            {row.most_attempts} attempts
+          </Tag>
+        )}
       </>
     ),
   },

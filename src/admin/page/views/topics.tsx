@@ -16,6 +16,7 @@ import {
 } from "../parts/count-columns.tsx";
 import { LiveTable } from "../parts/live-table.tsx";
 import { Paused, Tag, TopicLink } from "../parts/names.tsx";
+import { PartitionTags } from "../parts/partitions.tsx";
 import type { Column } from "../parts/table.tsx";
 import { may } from "../state/session.ts";
 
@@ -25,6 +26,7 @@ export const TOPIC_COLUMN: Column<TopicRow> = {
   cell: (row) => (
     <>
       <TopicLink topic={row.topic} /> <Paused paused={row.paused} brokers={row.brokers} />
+      <PartitionTags partitions={row.partitions} />
       {row.inactive && <Tag title="Only a lookup server knows it: no broker has it.">inactive</Tag>}
     </>
   ),

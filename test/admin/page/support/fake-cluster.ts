@@ -16,6 +16,8 @@ import type {
   TopicRow,
 } from "../../../../src/admin/console-api.ts";
 
+import { DELIVERY, ORDER_FINDINGS, ORDERED_CHANNEL, PARTITIONS, PLAIN_DELIVERY, SPLIT_TOPIC } from "./fake-partitions.ts";
+
 /** Between 0 and 1, always the same for the same number. */
 export function noise(seed: number): number {
   const x = Math.sin(seed * 127.1 + 11.7) * 43758.5453;
@@ -151,6 +153,7 @@ export class FakeCluster {
         brokers: 2,
         paused: at === 2 && index === 0 ? 1 : 0,
         spark: spark(at * 7 + index, 300),
+        ...(row.topic === SPLIT_TOPIC && name === ORDERED_CHANNEL ? { order: "key" as const, most_attempts: 12 } : {}),
       })),
     );
     this.clients = Array.from({ length: clients }, (_, at) => this.client(at));
@@ -210,6 +213,7 @@ export class FakeCluster {
     const row = this.channels.find((known) => known.topic === topicName && known.channel === name);
     if (row === undefined) return undefined;
     const seed = this.channels.indexOf(row);
+    const isOrdered = topicName === SPLIT_TOPIC && name === ORDERED_CHANNEL;
     return {
       ...row,
       by_broker: this.brokers.slice(0, 2).map(({ address, hostname }, at) => ({
@@ -220,8 +224,10 @@ export class FakeCluster {
         ...(at === 1 && seed === 1 ? { read_failure: "orders.000017.log: EIO: i/o error, read" } : {}),
       })),
       latency: latency(seed + 1),
-      findings: FINDINGS,
+      findings: isOrdered ? [...ORDER_FINDINGS] : FINDINGS,
       trace: { brokers: 2, own: seed === 0 ? 2 : 0, with_topic: 0 },
+      delivery: isOrdered ? DELIVERY : PLAIN_DELIVERY,
+      ...(topicName === SPLIT_TOPIC ? { partitions: PARTITIONS } : {}),
     };
   }
 
@@ -290,6 +296,7 @@ export class FakeCluster {
       region: "eu",
       zone: "eu-1",
       findings: isIdle ? [{ kind: "ready_0", text: "RDY is 0 for 4 minutes: it asks for no messages.", client: `client ${at}` }] : [],
+      ...(row?.topic === SPLIT_TOPIC && row.channel === ORDERED_CHANNEL ? { order: "key", tag: "priority", partition: at % 6 } : {}),
     };
   }
 
@@ -357,5 +364,6 @@ function topic(at: number): TopicRow {
     message_bytes: 1_000_000 + whole(at, 9_000_000_000),
     spark: spark(at, 300),
     ...(isInactive ? { inactive: true as const } : {}),
+    ...(base === SPLIT_TOPIC && at < TOPIC_NAMES.length ? { partitions: PARTITIONS } : {}),
   };
 }

@@ -3,6 +3,7 @@ import type { ActionRequest, ActionResult, Page, Session } from "../../../../src
 import type { MessagesRequest, MessagesResult } from "../../../../src/admin/message-api.ts";
 import { type ClusterSize, FakeCluster } from "./fake-cluster.ts";
 import { FakeMessages } from "./fake-messages.ts";
+import { partitionRows } from "./fake-partitions.ts";
 
 const SESSION: Session = {
   user: "",
@@ -96,6 +97,8 @@ export class FakeConsole {
           cluster.channels.filter((row) => fits(row.topic, query.get("topic"))),
           query,
         );
+      case "partitions":
+        return page(partitionRows(query.get("topic") ?? "", query.get("channel") ?? ""), query);
       case "brokers":
         return page(cluster.brokers, query);
       case "lookups":

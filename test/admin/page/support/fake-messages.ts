@@ -1,6 +1,7 @@
 import { encode } from "@msgpack/msgpack";
 import type { LifeEvent, MessageDetail, MessagePage, MessageRow } from "../../../../src/admin/message-api.ts";
 import { noise } from "./fake-cluster.ts";
+import { headerOf } from "./fake-partitions.ts";
 
 const BROKER = "nsq-a:4151";
 const PUBLISHED_MS = Date.parse("2026-11-27T09:00:00Z");
@@ -42,6 +43,7 @@ function row(sequence: number, topic: string, channel: string, state: string): M
     size: body.length,
     body: Buffer.from(shown).toString("base64"),
     body_bytes: shown.length,
+    ...headerOf(topic, sequence),
     ...(state === "in_flight"
       ? { since: new Date(Date.now() - 4000).toISOString(), timeout_at: new Date(Date.now() + 56_000).toISOString(), client: CLIENT }
       : {}),
