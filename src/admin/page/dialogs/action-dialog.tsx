@@ -114,13 +114,16 @@ function Outcome({ error, results }: { error: string; results: ActionResult["res
     );
   if (results.length === 0) return null;
   return (
-    <ul class="outcome" role="alert">
-      {results.map(({ server, ok, message, unsupported }) => (
-        <li key={server} class={ok ? "ok" : unsupported === true ? "muted" : "bad"}>
-          {server}: {ok ? "done" : message}
-        </li>
-      ))}
-    </ul>
+    // Not the list itself: with another role it would be none, and its items belong to nothing.
+    <div role="alert">
+      <ul class="outcome">
+        {results.map(({ server, ok, message, unsupported }) => (
+          <li key={server} class={ok ? "ok" : unsupported === true ? "muted" : "bad"}>
+            {server}: {ok ? "done" : message}
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
 

@@ -100,17 +100,23 @@ const finding: Column<ClientRow> = {
 const wishes: Column<ClientRow> = {
   title: "Wants",
   hint: "The only messages that it wants, and the order that it has asked for",
-  width: 230,
+  width: 150,
   priority: 2,
-  cell: (row) => (
-    <>
-      {row.tag !== undefined && <Tag title="The only messages that it wants: those with this tag">tag {row.tag}</Tag>}
-      {row.filter !== undefined && <Tag title={JSON.stringify(row.filter)}>filter</Tag>}
-      {row.order !== undefined && <Tag title="The order that it asked its channel for">ordered by {row.order}</Tag>}
-      {row.partition !== undefined && <Tag title="The only partition that it consumes">partition {row.partition}</Tag>}
-    </>
-  ),
+  cell: (row) => {
+    const text = wishesText(row);
+    return <span title={row.filter === undefined ? text : `${text}: ${JSON.stringify(row.filter)}`}>{text}</span>;
+  },
 };
+
+function wishesText({ tag, filter, order, partition }: ClientRow): string {
+  const parts = [
+    ...(partition === undefined ? [] : [`partition ${partition}`]),
+    ...(tag === undefined ? [] : [`tag ${tag}`]),
+    ...(order === undefined ? [] : [`order by ${order}`]),
+    ...(filter === undefined ? [] : ["a filter"]),
+  ];
+  return parts.join(", ");
+}
 
 const CHANNEL_CLIENT_COLUMNS: readonly Column<ClientRow>[] = [
   who,
@@ -139,7 +145,7 @@ const COLUMNS: readonly Column<ClientRow>[] = [
 ];
 
 const CHANNEL_CLIENT_COLUMNS_WITH_WISHES = CHANNEL_CLIENT_COLUMNS.toSpliced(1, 0, wishes);
-const COLUMNS_WITH_WISHES = COLUMNS.toSpliced(2, 0, wishes);
+const COLUMNS_WITH_WISHES = COLUMNS.toSpliced(2, 0, { ...wishes, priority: 4 });
 
 /** The columns of a channel's consumers. */
 export function channelClientColumns(rows: readonly ClientRow[]): readonly Column<ClientRow>[] {
