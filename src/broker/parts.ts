@@ -107,6 +107,8 @@ export function* openParts(options: BrokerOptions, logger: Logger, environment: 
     const found = restoreMetadata(disk, directory, damage, bootId, options.startWithoutUnreadable);
     const ballast = new BallastFile(disk, directory, random);
     metadata = new MetadataStore(directory, ballast, random, lock, bootId);
+    // The logs may have messages with headers, and nothing else says so.
+    if (found === "lost") metadata.noteHeaders();
     turn.continueFrom(metadata.clockStep());
     const notes = metadata.run.begin(found === "sound" || found === "new", (error) =>
       rateLimitedLog.error(`cannot save to ${directory}: ${error.message}`),

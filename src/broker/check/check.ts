@@ -42,8 +42,8 @@ import {
 import { parsePartitionName } from "../storage/metadata/partition-name.ts";
 import { readChannels, readTopics } from "../storage/metadata/rows.ts";
 import { readBootId, readRun } from "../storage/metadata/run-record.ts";
-import { heldIndexes, type TopicSettings, TopicSettingsTable } from "../storage/metadata/topic-settings.ts";
 import { checkTraces } from "../trace/trace-check.ts";
+import { checkSettings, type SettingsReport } from "./check-settings.ts";
 
 /** What the metadata store or its copy says about a topic's log. */
 interface KnownLog {
@@ -233,10 +233,11 @@ function checkStore(directory: string, disk: Disk, report: Report): Known {
   const folders = foldersBeside(path);
   for (const folder of folders) report.error(`${folder} is a folder where a file belongs; a start sets it aside`);
   if (state === "sound" && folders.length === 0) {
-    const { known, topics, channels, damaged, incomplete, notes } = readKnown(path);
+    const { known, topics, channels, damaged, settings, notes } = readKnown(path);
     report.print(`store: ${damaged.length === 0 ? "sound" : "damaged"}; ${topics} topics, ${channels} channels`);
     for (const row of damaged) report.error(`the row of ${row} in ${path} is damaged`);
-    for (const problem of incomplete) report.error(problem);
+    for (const problem of settings.damage) report.error(problem);
+    for (const leftover of settings.leftovers) report.warn(leftover);
     if (backupProblem !== undefined) report.error(`${backupProblem}; a start makes a new one`);
     return { known, notes };
   }
@@ -251,7 +252,7 @@ function checkStore(directory: string, disk: Disk, report: Report): Known {
   return { known: new Map(), notes: new FileNotes() };
 }
 
-function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[]; incomplete: string[] } {
+function readKnown(path: string): Known & { topics: number; channels: number; damaged: string[]; settings: SettingsReport } {
   const database = new Database(path, { strict: true, readwrite: true, create: false });
   try {
     const hasTable = (name: string) => database.query("SELECT 1 FROM sqlite_master WHERE name = ?").get(name) !== null;
@@ -266,9 +267,12 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
          FROM topics`,
       )
       .all() as { id: number; number: number; name: string; reused: number; needed: number; synced: number | null }[];
-    // A channel has a row for each partition, and the first one's name has no @.
+    // A channel has a row for each partition here, and the names of these differ behind the @.
     const { channels } = database
-      .query("SELECT count(*) AS channels FROM channels WHERE topic_id NOT IN (SELECT id FROM topics WHERE name LIKE '%@%')")
+      .query(
+        `SELECT count(DISTINCT substr(topics.name || '@', 1, instr(topics.name || '@', '@')) || channels.name) AS channels
+         FROM channels JOIN topics ON topics.id = channels.topic_id`,
+      )
       .get() as { channels: number };
     const damaged = damagedRows(database);
     const isExact = damaged.length === 0;
@@ -279,16 +283,8 @@ function readKnown(path: string): Known & { topics: number; channels: number; da
       ]),
     );
     const { lastRun, files } = readRun(database, readBootId());
-    const partitions = Map.groupBy(rows, ({ name }) => parsePartitionName(name).topic);
-    const settings = hasTable("topic_settings") ? new TopicSettingsTable(database).load().settings : new Map<string, TopicSettings>();
-    const incomplete = [...settings].flatMap(([name, topicSettings]) => {
-      const found = partitions.get(name)?.length ?? 0;
-      const count = heldIndexes(topicSettings).length;
-      return found < count
-        ? [`topic ${name} has ${count} partitions here, and ${found} of them have rows; a start makes the others anew`]
-        : [];
-    });
-    return { known, topics: partitions.size, channels, damaged, incomplete, notes: new FileNotes(lastRun, files) };
+    const topics = new Set(rows.map(({ name }) => parsePartitionName(name).topic)).size;
+    return { known, topics, channels, damaged, settings: checkSettings(database), notes: new FileNotes(lastRun, files) };
   } finally {
     database.close(true);
   }

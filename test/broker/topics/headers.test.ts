@@ -1,4 +1,6 @@
 import { expect, test } from "bun:test";
+import { rmSync } from "node:fs";
+import { join } from "node:path";
 import { encodeHeader, type MessageHeader, NO_BYTES } from "../../../src/frame/header.ts";
 import { MessageBatch } from "../../../src/frame/message-batch.ts";
 import { type InProcess, messages } from "../../support/in-process.ts";
@@ -121,6 +123,16 @@ test("earlier releases refuse a data path from its first message with a header o
   expect(version()).toBe(3);
   await server.restart();
   expect(version()).toBe(3);
+});
+
+test("a data path whose metadata store and backup are lost may have messages with headers, and earlier releases refuse it", async () => {
+  await using server = WithHttp.start();
+  await publish(server.started, "t", "with a header", header());
+  await server.started.close();
+  const folder = join(server.started.dataPath, "bunsq-data");
+  for (const name of ["catalogue.sqlite", "catalogue.sqlite-wal", "topics/catalogue.copy"]) rmSync(join(folder, name), { force: true });
+  server.started.reopen();
+  expect(server.broker.metadata.formatVersion).toBe(3);
 });
 
 test("a message with a header is refused if it cannot be stored that there are such", async () => {

@@ -350,9 +350,10 @@ export class MetadataStore {
     if (this.formatVersion < PARTITIONS_FORMAT) this.change(() => raiseFormat(this.database, PARTITIONS_FORMAT), true);
   }
 
-  /** How many rows were written: the store is unchanged as long as this is. */
+  /** Grows with each row that is written, and with the format: the store is unchanged as long as this is. */
   get changes(): number {
-    return (this.database.query("SELECT total_changes() AS changes").get() as { changes: number }).changes;
+    const { changes } = this.database.query("SELECT total_changes() AS changes").get() as { changes: number };
+    return changes + this.formatVersion;
   }
 
   /** The whole store as the bytes of a file, for a backup. Counts the backups, so that of a store and a backup the later is known. */

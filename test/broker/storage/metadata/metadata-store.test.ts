@@ -179,6 +179,17 @@ function withoutCheckpoints(work: () => void): void {
   }
 }
 
+test("a store whose format is raised for messages with headers has changed: its backup is renewed", () => {
+  const store = openStore();
+  const { changes } = store;
+  store.noteHeaders();
+  expect(store.formatVersion).toBe(3);
+  expect(store.changes).toBeGreaterThan(changes);
+  const raised = store.changes;
+  store.noteHeaders();
+  expect(store.changes).toBe(raised);
+});
+
 test("a store is not durable before everything in it was synced once", () => {
   const store = openStore();
   store.addTopic(0, "t", 0);
