@@ -10,7 +10,8 @@ import type { TopicRegistry } from "../topics/topic-registry.ts";
 import type { WaitingTopic } from "../topics/waiting-topic.ts";
 import { CompleteTopics } from "./complete-topics.ts";
 import { DeferredRecovery } from "./deferred-recovery.ts";
-import { TopicRecovery, type RecoveryParts as TopicRecoveryParts, type TopicSource } from "./topic-recovery.ts";
+import { TopicRecovery, type RecoveryParts as TopicRecoveryParts } from "./topic-recovery.ts";
+import type { TopicSource } from "./topic-source.ts";
 import type { WithoutUnreadable } from "./without-unreadable.ts";
 
 export interface RecoveryParts extends TopicRecoveryParts {
@@ -65,7 +66,7 @@ export class Recovery {
   }
 
   /**
-   * Restores what can be read. Between two topics the caller may do other work.
+   * Restores what can be read. Between two partitions the caller may do other work.
    *
    * @throws StartError when a newer version wrote one of the files
    */
@@ -117,7 +118,7 @@ export class Recovery {
 
   private *tryAll(): Generator<void, void> {
     for (const topic of this.toOpen) {
-      this.tryToOpen(topic);
+      yield* this.tryToOpen(topic);
       yield;
     }
   }
@@ -167,12 +168,12 @@ export class Recovery {
     this.registry.addWaiting(topic);
   }
 
-  /** Opens a topic. Whatever it fails at, the topic waits. @throws StartError at the start */
-  private tryToOpen(topic: ToOpen): void {
+  /** Opens a topic, a partition at a step. Whatever it fails at, the topic waits. @throws StartError at the start */
+  private *tryToOpen(topic: ToOpen): Generator<void, void> {
     if (topic.retry.isWaiting) return;
     let opened: readonly TopicPartition[] = [];
     try {
-      opened = this.parts.withoutUnreadable.run(() => {
+      opened = yield* this.parts.withoutUnreadable.steps(() => {
         topic.source.forget();
         return topic.source.open();
       });

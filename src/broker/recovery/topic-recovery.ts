@@ -30,22 +30,7 @@ import { restoreChannel } from "./channel-recovery.ts";
 import { JournalRecovery } from "./journal-recovery.ts";
 import { lostBeginning, skipLost } from "./lost-messages.ts";
 import { MendedRows } from "./mended-rows.ts";
-
-/** Where a topic is restored from, or some partitions of one. */
-export interface TopicSource {
-  /** The name of the topic. */
-  readonly name: string;
-  /** The ids of the partitions in the metadata store or in their topic files; 0: it is not known yet. */
-  readonly ids: readonly number[];
-  /**
-   * Opens the partitions. When this throws, their files are as they were, but for repairs that count, and a later call goes on.
-   *
-   * @returns none if there is no topic: it was deleted
-   */
-  open(): readonly TopicPartition[];
-  /** Takes back what open() has opened, also if it threw. */
-  forget(): void;
-}
+import { type OpenAll, type TopicSource, topicSource } from "./topic-source.ts";
 
 /** A topic's folder, and what its topic file says; undefined: an earlier release made the folder. */
 interface FoundFolder extends TopicFolder {
@@ -180,12 +165,20 @@ export class TopicRecovery {
     const ids = read.map(({ id }) => id);
     for (const { name } of read) this.rowNames.add(name);
     this.unopened.add(topic);
-    return this.source(topic, ids, (opened) => {
+    const { mended, unopened } = this;
+    const openRow = (row: TopicRow) => this.openRow(row);
+    const mend = () => {
       for (const [i, row] of rows.entries())
-        if (row.damaged === true) rows[i] = this.mended.topic(row, this.folders, (folder) => this.identify(folder));
+        if (row.damaged === true) rows[i] = mended.topic(row, this.folders, (folder) => this.identify(folder));
       this.finishDeletionOf(rows);
-      for (const row of rows) opened.push(this.openRow(row));
-      this.unopened.delete(topic);
+    };
+    return this.source(topic, ids, function* (opened) {
+      mend();
+      for (const row of rows) {
+        opened.push(openRow(row));
+        yield;
+      }
+      unopened.delete(topic);
     });
   }
 
@@ -198,10 +191,15 @@ export class TopicRecovery {
     return [...Map.groupBy(found, ({ name }) => topicOf(name))].map(([topic, folders]) => {
       const claims = folders.map((folder) => this.claimOf(folder));
       const ids = folders.map((folder) => folder.topic?.id ?? 0);
-      return this.source(topic, ids, (opened) => {
+      const { unopened } = this;
+      const openFolder = (folder: FoundFolder, claim: Claim) => this.openFolder(folder, claim);
+      return this.source(topic, ids, function* (opened) {
         // Its channels are not known yet.
-        if (this.unopened.has(topic)) throw new Error(`topic ${topic} is not open yet`);
-        for (const [i, folder] of folders.entries()) opened.push(this.openFolder(folder, claims[i]));
+        if (unopened.has(topic)) throw new Error(`topic ${topic} is not open yet`);
+        for (const [i, folder] of folders.entries()) {
+          opened.push(openFolder(folder, claims[i]));
+          yield;
+        }
       });
     });
   }
@@ -215,23 +213,15 @@ export class TopicRecovery {
     };
   }
 
-  /** @param openAll opens the partitions, and pushes each of them, or undefined where there is none */
-  private source(name: string, ids: readonly number[], openAll: (opened: (TopicPartition | undefined)[]) => void): TopicSource {
-    let added: TopicPartition[] = [];
-    return {
-      name,
-      ids,
-      open: () => {
-        added = [];
+  private source(name: string, ids: readonly number[], openAll: OpenAll): TopicSource {
+    return topicSource(
+      { name, ids },
+      openAll,
+      (added) => {
         this.added = added;
-        const opened: (TopicPartition | undefined)[] = [];
-        openAll(opened);
-        return opened.filter((partition) => partition !== undefined);
       },
-      forget: () => {
-        for (const partition of added.splice(0)) this.registry.forgetPartition(partition);
-      },
-    };
+      (partition) => this.registry.forgetPartition(partition),
+    );
   }
 
   /** Where a deletion got as far as the folder of the first partition, which is renamed before the others, it goes on. */

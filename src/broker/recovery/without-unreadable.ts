@@ -42,6 +42,18 @@ export class WithoutUnreadable {
     }
   }
 
+  /** run() for work in steps. After a file was set aside, it begins again. @throws what the work threw last */
+  *steps<T>(work: () => Generator<void, T>): Generator<void, T> {
+    for (let files = 0; ; files++) {
+      try {
+        return yield* work();
+      } catch (error) {
+        if (!this.applies(error) || files === MOST_FILES) throw error;
+        this.setAside(error);
+      }
+    }
+  }
+
   private setAside({ path, message }: UnreadableFile): void {
     this.logger.error(`${message}; starting without it, it is kept as ${this.rename(path)}`);
     // Records of a bucket's status mean nothing without its entries. Recovery would remove them.

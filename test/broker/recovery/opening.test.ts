@@ -10,12 +10,14 @@ import { BUNSQ_VERSION } from "../../../src/version.ts";
 import { defaultOptions, MemoryLogger, removeFolder, temporaryFolder } from "../../support/in-process.ts";
 
 const TOPICS = 12;
+/** How many the first topic has. */
+const PARTITIONS = 20;
 
-/** A data path with topics that have a message each. */
+/** A data path with topics that have a channel each. */
 async function filledPath(): Promise<string> {
   const dataPath = temporaryFolder();
   const broker = openBroker(defaultOptions({ dataPath }), new MemoryLogger());
-  for (let i = 0; i < TOPICS; i++) broker.registry.topic(`t${i}`).channel("c");
+  for (let i = 0; i < TOPICS; i++) broker.registry.topicWith(`t${i}`, i === 0 ? PARTITIONS : 1).channel("c");
   await broker.close();
   return dataPath;
 }
@@ -105,7 +107,7 @@ test("an opening that is stopped ends before its next step", async () => {
   expect(await failure).toBeInstanceOf(StartInterrupted);
 });
 
-test("recovery can be interrupted between any two topics, and the next one opens everything", async () => {
+test("recovery can be interrupted between any two partitions, and the next one opens everything", async () => {
   const dataPath = await filledPath();
   const log = new MemoryLogger();
   let steps = 0;
@@ -122,9 +124,10 @@ test("recovery can be interrupted between any two topics, and the next one opens
     // What was opened so far is left as a kill leaves it; the folder is unlocked.
     if (!isOver) expect(() => opening.throw(new StartInterrupted("now"))).toThrow("now");
   }
-  expect(steps).toBeGreaterThan(TOPICS);
+  expect(steps).toBeGreaterThan(TOPICS + PARTITIONS);
   const broker = openBroker(defaultOptions({ dataPath }), log);
   expect(broker.registry.topics.size).toBe(TOPICS);
+  expect(broker.registry.topic("t0").partitions.map(({ index }) => index)).toEqual(Array.from({ length: PARTITIONS }, (_, i) => i));
   expect([...broker.registry.topics.values()].reduce((sum, { channels }) => sum + channels.size, 0)).toBe(TOPICS);
   await broker.close();
   removeFolder(dataPath);
