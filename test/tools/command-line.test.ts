@@ -102,7 +102,7 @@ const LINES: Record<string, string[][]> = {
 /** The flags that NSQ's tools do not have (docs/tools.md). */
 const OWN_FLAGS: Record<string, string[]> = { to_nsq: ["-header", "-key"], nsq_tail: ["-print-headers"], nsq_to_nsq: ["-ordered"] };
 /** Such a flag in the help: its name, and a line that says so. */
-const OWN_FLAG = /^ {2}-.*\n.*not in NSQ's tool\)\n/gm;
+const OWN_FLAG = /^ {2}-.*\n.*not in NSQ's tool\).*\n/gm;
 
 const HELP = ["-h", "-help", "--help"];
 
@@ -124,7 +124,7 @@ describeUnless(missing(...Object.keys(LINES)))("as Go's tool, for the same comma
       for (const flag of HELP) {
         const ours = await runTool("bunsq", name, [flag]);
         // Go's tools print the path that they were started by; nsq_to_file calls itself nsqd there.
-        const own = ours.stderr.match(OWN_FLAG)?.map((found) => found.trim().split(" ", 1)[0]) ?? [];
+        const own = ours.stderr.match(OWN_FLAG)?.map((found) => found.trim().split(/\s/, 1)[0]) ?? [];
         expect(own).toEqual(OWN_FLAGS[name] ?? []);
         ours.stderr = ours.stderr.replaceAll(OWN_FLAG, "");
         expect(ours).toEqual({ ...theirs, stderr: theirs.stderr.replace(/^Usage of \S+:/, `Usage of ${name}:`) });
