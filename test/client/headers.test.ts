@@ -283,3 +283,36 @@ test("without lookup servers a key's partition is looked for at the other broker
   await using alone = new Producer({ brokers: [one.address] });
   await expect(alone.publish("t", "x", { key: "k" })).rejects.toMatchObject({ code: "E_FAILED_ON_NOT_LEADER" });
 });
+
+for (const headers of [true, false]) {
+  test(`a finish that comes too late does not count for the next delivery, with an order (${headers ? "with" : "without"} headers)`, async () => {
+    const clock = new SteppedClock();
+    await using server = InProcess.start({}, { clock });
+    const errors: string[] = [];
+    const onEvent = (event: ConsumerEvent) => {
+      if (event.type === "broker-error") errors.push(event.error.code);
+    };
+    const { messages } = gather(server, { order: "key", headers, msgTimeoutMs: 1_000, onEvent });
+    const producer = newProducer(server);
+    await producer.publish("t", "first", { key: "k" });
+    await producer.publish("t", "second", { key: "k" });
+    await until("the first delivery", () => messages.length === 1);
+    // It times out, and comes again to the same connection.
+    await clock.pass(1_500);
+    await until("the second delivery", () => messages.length === 2);
+    const [late, current] = messages as [Message, Message];
+    expect([late.id, late.attempts, current.attempts]).toEqual([current.id, 1, 2]);
+    late.finish();
+    await until("it is refused", () => errors.length === 1);
+    current.touch();
+    expect(messages.map((message) => message.text())).toEqual(["first", "first"]);
+    current.finish();
+    await until("the next one", () => messages.length === 3);
+    messages[2]?.requeue(0, { backoff: false });
+    await until("it is delivered again", () => messages.length === 4);
+    messages[3]?.finish();
+    const channel = server.broker.registry.topic("t").channel("c");
+    await until("all are finished", () => channel.inFlightCount === 0 && channel.depth === 0);
+    expect(errors).toEqual(["E_FIN_FAILED"]);
+  });
+}
