@@ -1,5 +1,6 @@
 import { nonFatal, type ProtocolError } from "./error.ts";
 import { encodeHeader, MAX_HEADER_TEXT_BYTES, MAX_MESSAGE_KEY_BYTES, MAX_TAG_BYTES, NO_BYTES } from "./header.ts";
+import { HeaderTemplate } from "./header-template.ts";
 import { JsonScanner } from "./json-scanner.ts";
 
 /** Keys of a JSON header that the broker reads. */
@@ -54,6 +55,7 @@ export function readJsonHeader(bytes: Buffer, from: number, to: number): JsonHea
 }
 
 const scanner = new JsonScanner();
+const template = new HeaderTemplate();
 const DECIMAL_DIGITS = 20;
 /** A half of a trace id. */
 const HALF = 2 ** 32;
@@ -77,16 +79,40 @@ export class JsonHeaderReader {
   encoded: Uint8Array | undefined;
   encodedKey: Uint8Array | undefined;
 
-  /** Reads the JSON header in [from, to). @returns an error in Youzan's words if it is not valid */
-  read(bytes: Buffer, from: number, to: number): ProtocolError | undefined {
+  /**
+   * Reads the JSON header in [from, to).
+   *
+   * @param view of `bytes`, for headers that may be like the one before; undefined: they are not compared
+   * @returns an error in Youzan's words if it is not valid
+   */
+  read(bytes: Buffer, from: number, to: number, view: DataView | undefined): ProtocolError | undefined {
     this.keyFrom = this.keyTo = this.tagFrom = this.tagTo = this.traceHigh = this.traceLow = 0;
     this.isTraced = this.hasKey = false;
     this.encoded = this.encodedKey = undefined;
     if (from === to) return EMPTY;
     if (to - from > MAX_HEADER_TEXT_BYTES) return TOO_LONG;
+    const compares = view !== undefined && template.isWanted();
+    if (compares && template.matches(bytes, view, from, to)) {
+      const { traceIdFrom, traceIdTo, tagFrom, tagTo, keyFrom, keyTo } = template;
+      return this.take(bytes, traceIdFrom, traceIdTo, tagFrom, tagTo, keyFrom, keyTo);
+    }
     if (!scanner.scan(bytes, from, to)) return NOT_VALID;
-    const { traceIdFrom, traceIdTo, tagFrom, tagTo, keyFrom, keyTo } = scanner;
     if (scanner.isUnusual) return this.parse(bytes, from, to);
+    if (compares) template.learn(bytes, from, to, scanner);
+    const { traceIdFrom, traceIdTo, tagFrom, tagTo, keyFrom, keyTo } = scanner;
+    return this.take(bytes, traceIdFrom, traceIdTo, tagFrom, tagTo, keyFrom, keyTo);
+  }
+
+  /** Takes the members that were found in the bytes as they are. */
+  private take(
+    bytes: Uint8Array,
+    traceIdFrom: number,
+    traceIdTo: number,
+    tagFrom: number,
+    tagTo: number,
+    keyFrom: number,
+    keyTo: number,
+  ): ProtocolError | undefined {
     if (traceIdFrom > 0 && !this.readTraceId(bytes, traceIdFrom, traceIdTo)) return BAD_TRACE_ID;
     if (tagTo - tagFrom > MAX_TAG_BYTES) return TAG_TOO_LONG;
     this.hasKey = keyFrom > 0;

@@ -21,7 +21,7 @@ const LETTER_U = 0x75;
 const SMALL = 0x20;
 
 /** Bytes at which the scan of a string has to look: quotes, backslashes, and control characters, which it must not have. */
-const STOPS = new Uint8Array(256).fill(1, 0, SPACE);
+export const STOPS = new Uint8Array(256).fill(1, 0, SPACE);
 STOPS[QUOTE] = STOPS[BACKSLASH] = 1;
 /** Characters behind a backslash, but for `u`. */
 const ESCAPES = table('"\\/bfnrt');
@@ -29,6 +29,9 @@ const HEX = table("0123456789abcdefABCDEF");
 const TRUE = Buffer.from("true");
 const FALSE = Buffer.from("false");
 const NULL = Buffer.from("null");
+
+/** No more values of one text are noted. */
+export const MAX_SPANS = 64;
 
 /** Names of the members that are looked for begin so. */
 const PREFIX_BYTES = 2;
@@ -62,6 +65,10 @@ export class JsonScanner {
    * text has to be parsed.
    */
   isUnusual = false;
+  /** Values that are strings without escapes, from behind their quotes to their last quotes. The number counts those that are too many, too. */
+  readonly starts = new Int32Array(MAX_SPANS);
+  readonly ends = new Int32Array(MAX_SPANS);
+  spans = 0;
   /** Whether the last string had an escape. */
   private hasEscape = false;
 
@@ -69,6 +76,7 @@ export class JsonScanner {
   scan(bytes: Uint8Array, from: number, to: number): boolean {
     this.traceIdFrom = this.traceIdTo = this.tagFrom = this.tagTo = this.keyFrom = this.keyTo = 0;
     this.isUnusual = false;
+    this.spans = 0;
     let depth = 0;
     let member = NONE;
     let at = from;
@@ -80,6 +88,13 @@ export class JsonScanner {
       if (byte === QUOTE) {
         const end = this.stringEnd(bytes, at + 1, to);
         if (end < 0) return false;
+        if (!this.hasEscape) {
+          if (this.spans < MAX_SPANS) {
+            this.starts[this.spans] = at + 1;
+            this.ends[this.spans] = end - 1;
+          }
+          this.spans++;
+        }
         if (member !== NONE) this.found(member, at + 1, end - 1);
         at = end;
       } else if (byte === OPEN_OBJECT) {

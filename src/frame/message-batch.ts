@@ -86,14 +86,15 @@ export class MessageBatch {
    * Adds a message whose JSON header is in [from, bodyFrom); there is none if that is empty.
    *
    * @param byKey whether the hash of its key is wanted
+   * @param view of `bytes`, for headers that may be alike
    * @returns an error in Youzan's words if the header is not valid
    */
-  addWithJson(bytes: Buffer, from: number, bodyFrom: number, to: number, byKey: boolean): ProtocolError | undefined {
+  addWithJson(bytes: Buffer, from: number, bodyFrom: number, to: number, byKey: boolean, view?: DataView): ProtocolError | undefined {
     if (from === bodyFrom) {
       this.add(0, 0, from, bodyFrom, to, 0);
       return undefined;
     }
-    const error = reader.read(bytes, from, bodyFrom);
+    const error = reader.read(bytes, from, bodyFrom, view);
     if (error !== undefined) return error;
     const { encoded, traceHigh, traceLow, keyFrom, keyTo, tagFrom, tagTo } = reader;
     const headerBytes = encoded?.length ?? writtenBytes(bodyFrom - from, traceHigh, traceLow, keyTo - keyFrom, tagTo - tagFrom);

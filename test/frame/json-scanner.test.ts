@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { HeaderTemplate } from "../../src/frame/header-template.ts";
 import { useIdPrefix } from "../../src/frame/id.ts";
 import { JsonHeaderReader, readJsonHeader } from "../../src/frame/json-header.ts";
 import { JsonScanner } from "../../src/frame/json-scanner.ts";
@@ -131,7 +132,7 @@ test("random JSON, whole and damaged, is read as by JSON.parse()", () => {
     const what = `BUNSQ_SEED=${seed}, round ${round}: ${JSON.stringify(text.toString("latin1"))}`;
     expect([what, scans(text)]).toEqual([what, parses(text)]);
     const read = readJsonHeader(text, 0, text.length);
-    const error = reader.read(text, 0, text.length);
+    const error = reader.read(text, 0, text.length, undefined);
     if ("code" in read) {
       expect([what, error]).toEqual([what, read]);
       continue;
@@ -159,4 +160,62 @@ function recordOf(write: (target: Buffer, view: DataView) => number, bytes: numb
   const target = Buffer.alloc(bytes);
   expect(write(target, new DataView(target.buffer, target.byteOffset, bytes))).toBe(bytes);
   return target.toString("latin1");
+}
+
+test("a text that matches the one before is JSON with the same members, where a scan finds them", () => {
+  const seed = seedFromEnvironment();
+  const random = new Random(seed);
+  const template = new HeaderTemplate();
+  let matched = 0;
+  for (let round = 0; round < 40_000; round++) {
+    const first = Buffer.from(someObject(random, 2));
+    expect(scanner.scan(first, 0, first.length)).toBe(true);
+    if (scanner.isUnusual) continue;
+    template.learn(first, 0, first.length, scanner);
+    const second = changed(random, first);
+    const from = random.int(0, 7);
+    const bytes = Buffer.concat([Buffer.alloc(from, '"'), second, Buffer.from('"}')]);
+    const to = from + second.length;
+    if (!template.matches(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length), from, to)) continue;
+    matched++;
+    const what = `BUNSQ_SEED=${seed}, round ${round}: ${JSON.stringify([first.toString("latin1"), second.toString("latin1")])}`;
+    expect([what, scanner.scan(bytes, from, to), scanner.isUnusual]).toEqual([what, true, false]);
+    expect([what, placesOf(template)]).toEqual([what, placesOf(scanner)]);
+  }
+  expect(matched).toBeGreaterThan(5_000);
+}, 60_000);
+
+test("headers that are alike are read as by JSON.parse()", () => {
+  const reader = new JsonHeaderReader();
+  for (let i = 0; i < 200; i++) {
+    const text = Buffer.from(`{"a":"${"b".repeat(i % 5)}","##key":"key ${i}","##trace_id":"${i * 7}","c":{"d":["e","${i}"]}}`);
+    const view = new DataView(text.buffer, text.byteOffset, text.length);
+    expect(reader.read(text, 0, text.length, view)).toBeUndefined();
+    expect([text.toString("latin1", reader.keyFrom, reader.keyTo), reader.traceId]).toEqual([`key ${i}`, BigInt(i * 7)]);
+  }
+  for (const [text, code] of [
+    ['{"a":"b","##key":"","##trace_id":"7"}', "E_INVALID_JSON_HEADER"],
+    ['{"a":"b","##key":"key","##trace_id":"x"}', "INVALID_TRACE_ID"],
+    ['{"a":"b","##key":"key","##trace_id":"7"}}', "E_INVALID_JSON_HEADER"],
+  ]) {
+    const bytes = Buffer.from(text);
+    expect(reader.read(bytes, 0, bytes.length, new DataView(bytes.buffer, bytes.byteOffset, bytes.length))?.code).toBe(code);
+  }
+});
+
+function placesOf({ keyFrom, keyTo, tagFrom, tagTo, traceIdFrom, traceIdTo }: JsonScanner | HeaderTemplate): number[] {
+  return [keyFrom, keyTo, tagFrom, tagTo, traceIdFrom, traceIdTo];
+}
+
+/** A text with some bytes more, less, or other ones, mostly within its strings. */
+function changed(random: Random, text: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
+  if (random.int(0, 3) === 0) return text;
+  const strings = [...text.toString("latin1").matchAll(/"[^"]*"/g)].map(({ index, 0: { length } }) => ({
+    from: index + 1,
+    to: index + length - 1,
+  }));
+  const { from, to } = strings.length > 0 && random.int(0, 5) > 0 ? random.pick(strings) : { from: 0, to: text.length };
+  const cut = random.int(from, to);
+  const added = random.pick(["", "x", "1", "22", "longer", "\\", '"', "\n", "ü", "#", "\x01", "abcdefghijkl"]);
+  return Buffer.concat([text.subarray(0, cut), Buffer.from(added), text.subarray(Math.min(to, cut + random.int(0, 3)))]);
 }

@@ -84,13 +84,14 @@ export const MPUB_EXT: BodyCommand = {
     batch.reset();
     const { goesByKey } = publisher;
     const unwanted = publisher.checkHeaders();
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     for (let at = from + WORD; at < to; ) {
       const length = at + WORD;
       const end = length + bytes.readInt32BE(at);
       const textFrom = length + LENGTH_BYTES;
       const textTo = end - length <= LENGTH_BYTES ? end : textFrom + bytes.readUInt16BE(length);
       if (textTo >= end) return fatal("E_BAD_MESSAGE", `MPUB invalid message(${batch.count}) body size ${end - length}`);
-      const wrong = batch.addWithJson(bytes, textFrom, textTo, end, goesByKey);
+      const wrong = batch.addWithJson(bytes, textFrom, textTo, end, goesByKey, view);
       if (wrong !== undefined) return wrong;
       if (unwanted !== undefined && batch.hasHeaders) return unwanted;
       at = end;
