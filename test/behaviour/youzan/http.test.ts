@@ -77,7 +77,7 @@ test("publishes, what brokers say of themselves, and what is not there", async (
   const [first] = readHttpTranscript("b1");
   const isStats = ({ target }: { target: string }) => target.startsWith("/stats");
   const calls = (first as HttpSection).exchanges;
-  await player.section({ title: "", exchanges: calls.filter((exchange) => !isStats(exchange)) });
+  await player.section({ title: "", firsts: [], exchanges: calls.filter((exchange) => !isStats(exchange)) });
   expect(differences.filter((one) => !player.met.has(one))).toEqual([]);
   // The statistics are Youzan's where an argument of Youzan's asks for them. Some figures are not known here.
   const theirs = JSON.parse(calls.find(isStats)?.answer ?? "").data;
@@ -134,14 +134,20 @@ async function publishAll(server: WithHttp, bodies: readonly string[]): Promise<
   }
 }
 
-async function firstOf(server: WithHttp, channel: string): Promise<string | undefined> {
-  const consumer = await server.started.consumer("plain", channel, 1);
+/** Where the body is in a message after SUB_ADVANCED, behind type, timestamp, attempts, ids, offset and size. */
+const DETAILED_BODY_AT = 4 + 8 + 2 + 16 + 12;
+
+async function firstOf(server: WithHttp, channel: string, sub = `SUB plain ${channel}`): Promise<string | undefined> {
+  const consumer = await server.started.client();
+  expect(await consumer.call(sub)).toBe("OK");
+  consumer.command("RDY 1");
   let found: string | undefined;
   // What a turn brings is sent at its end, so the second answer comes behind it.
   for (let i = 0; i < 2 && found === undefined; i++) {
-    consumer.command("FIN 0000000000000000");
-    const { type, text } = await consumer.next();
-    if (type === "message") found = text;
+    consumer.write(Buffer.concat([Buffer.from("FIN "), Buffer.alloc(16, "0"), Buffer.from("\n")]));
+    const { type, text, bytes } = await consumer.next();
+    // Youzan's messages have other ids, and here their offset and size.
+    if (type === "message") found = sub.startsWith("SUB ") ? text : bytes.toString("latin1", DETAILED_BODY_AT);
   }
   consumer.close();
   return found;
@@ -200,6 +206,15 @@ test("a channel is moved by each kind of offset", async () => {
   // Theirs is the message behind; here none is left out.
   expect(firsts).toEqual([["virtual_queue:7 -> first: [(3, 31, b'hello')]", "x"]]);
   expect([...player.met]).toEqual(differences);
+  // Consumers may give these offsets, too.
+  const others: [string, string | undefined][] = [];
+  for (const [i, first] of section("b2", "SUB_ADVANCED offsets").firsts.entries()) {
+    const offset = sent(first.split(" ")[0] ?? "");
+    await server.call("POST", `/channel/create?topic=plain&channel=sub${i}`);
+    const ours = await firstOf(server, `sub${i}`, `SUB_ADVANCED plain sub${i} 0 ${offset}`);
+    if (ours !== /b'(\w+)'/.exec(first)?.[1]) others.push([first, ours]);
+  }
+  expect(others).toEqual([["virtual_queue:696 -> first: []", "mark2"]]);
 });
 
 async function delayed(server: WithHttp): Promise<object> {
@@ -285,7 +300,7 @@ test("messages are shown, finished and counted, and deferred ones moved", async 
 
   const history = new HttpPlayer(server, undefined, []);
   const { exchanges } = section("b3", "historystats");
-  await history.section({ title: "", exchanges: exchanges.filter(({ method }) => method === "POST") });
+  await history.section({ title: "", firsts: [], exchanges: exchanges.filter(({ method }) => method === "POST") });
   const { hourly_pub_size: hours } = await server.json("GET", "/message/historystats?topic=plain&partition=0");
   // Theirs has the hours that it knows. Here what was published in this hour counts at once.
   expect(hours).toHaveLength(24);

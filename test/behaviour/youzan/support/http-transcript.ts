@@ -18,6 +18,8 @@ export interface Exchange {
 export interface HttpSection {
   title: string;
   exchanges: Exchange[];
+  /** What consumers got first that subscribed at an offset. */
+  firsts: string[];
 }
 
 /**
@@ -25,13 +27,14 @@ export interface HttpSection {
  * answer, `|` its lines, `=` what a consumer got first.
  */
 export function readHttpTranscript(name: string): HttpSection[] {
-  const sections: HttpSection[] = [{ title: "", exchanges: [] }];
+  const sections: HttpSection[] = [{ title: "", exchanges: [], firsts: [] }];
   for (const line of readFileSync(join(import.meta.dir, `../captures/${name}.txt`), "utf8").split("\n")) {
-    const { exchanges } = sections.at(-1) as HttpSection;
+    const { exchanges, firsts } = sections.at(-1) as HttpSection;
     const last = exchanges.at(-1);
     const rest = line.slice(2);
-    if (line.startsWith("--- ")) sections.push({ title: line.slice(4), exchanges: [] });
+    if (line.startsWith("--- ")) sections.push({ title: line.slice(4), exchanges: [], firsts: [] });
     else if (line.startsWith("> ")) exchanges.push(callOf(rest));
+    else if (line.startsWith("= ") && last === undefined) firsts.push(rest);
     else if (last === undefined) continue;
     else if (line.startsWith("+ ")) last.body = rest.replaceAll("\\n", "\n");
     else if (line.startsWith("< ")) last.status = Number(rest.split(" ")[0]);
