@@ -12,6 +12,8 @@ import type { Publishing } from "./publishing.ts";
 
 /** How many calls may go through the deferred store at the same time: each reads all of its files. */
 const MAX_CALLS = 2;
+/** How many are delivered in one turn: the frame of each is read, and written. */
+const AT_ONCE = 128;
 /** The store is gone through again as long as something was found: entries move to finer buckets, and are loaded, meanwhile. */
 const MAX_PASSES = 8;
 
@@ -90,7 +92,10 @@ export class DeferredControl {
       }
       count += await this.forEachStored(part, before, async (messages) => {
         const due = messages.filter(({ dueMs }) => dueMs <= dueBeforeMs);
-        await Promise.all(due.map((message) => messageControl.requeueFound(part, message, 0, by).catch(ignoreChange)));
+        for (let at = 0; at < due.length; at += AT_ONCE) {
+          const some = due.slice(at, at + AT_ONCE);
+          await Promise.all(some.map((message) => messageControl.requeueFound(part, message, 0, by).catch(ignoreChange)));
+        }
         return due.length;
       });
       await publishing.untilCommitted();

@@ -140,7 +140,8 @@ export class MessageControl {
     moved: (attempts: number) => void,
     isFresh: boolean,
   ): Promise<void> {
-    const { sequence } = found;
+    const { sequence, bucket, offset } = found;
+    if (bucket !== undefined && !this.parts.deferred.hasEntryAt(bucket, offset)) throw new OperatorError("MESSAGE_CHANGED");
     const frame = channel.deferrals.frameOf(found);
     await this.store(channel, { sequence, attempts: found.attempts, delayMs }, frame, 0, frame.length, (message) => {
       if (!this.parts.deferred.withdraw(found, true, isFresh)) return false;
