@@ -205,7 +205,7 @@ export class TopicRegistry implements DeliveryTarget {
   private createTopic(name: string, { settings, missing }: TopicPlan): Topic {
     if (this.closed) throw new PublishError(EXITING);
     if (this.creationRefusal !== undefined) throw new PublishError(this.creationRefusal.message);
-    const made = this.store.make(name, missing, settings, this.newMemoryId, () => this.parts.metadata.channelSettings.removeTopic(name));
+    const made = this.store.make(name, missing, settings, this.newMemoryId, () => {});
     const [{ topic }] = this.openNew(name, made, PLAIN_TOPIC);
     topic.settings = settings;
     this.parts.logger.info(`TOPIC(${name}): created${made.length > 1 ? ` with ${made.length} partitions` : ""}`, { topic: name });

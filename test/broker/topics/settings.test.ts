@@ -214,6 +214,31 @@ describe("the settings of a channel", () => {
 });
 
 describe("the settings of a topic", () => {
+  test("are not those that one of its name has left, and neither are its channels'", () => {
+    start();
+    const { metadata, registry } = timed.broker;
+    metadata.topicSettings.save("new", { partitions: 1, ordered: true });
+    metadata.channelSettings.save("new", "a", '{"order":"key"}');
+    registry.topic("new").channel("a");
+    timed.kill();
+    const topic = timed.broker.registry.topic("new");
+    expect([topic.settings, topic.channel("a").settings.order]).toEqual([{ partitions: 1 }, "none"]);
+  });
+
+  test("stay as they are when the store cannot be written, and the call is refused", () => {
+    const topic = start(2);
+    {
+      using _ = new FailingDatabase((call) => {
+        if (call === "write") throw Object.assign(new Error("disk I/O error"), { code: "SQLITE_IOERR" });
+      });
+      expect(() => timed.broker.registry.topicWith("t", 2, { extended: true })).toThrow("disk I/O error");
+      expect(() => timed.broker.registry.topicWith("t", 3, { ordered: true })).toThrow("disk I/O error");
+    }
+    expect([topic.settings, topic.partitions.length]).toEqual([{ partitions: 2 }, 2]);
+    timed.kill();
+    expect([timed.topic.settings, timed.topic.partitions.length]).toEqual([{ partitions: 2 }, 2]);
+  });
+
   test("outlive a kill, change one by one, and without any there is no row", async () => {
     start();
     const { registry } = timed.broker;
