@@ -40,6 +40,11 @@ const MATCHED = "matched";
 
 /** A compiled expression. */
 export class Regexp {
+  /**
+   * How many instructions were followed by all expressions to make states: what matching has cost beyond one look into a table for each
+   * character.
+   */
+  static work = 0;
   private readonly ops: number[] = [];
   private readonly args: number[] = [];
   /** The sets of characters, as flags by the class of the character. */
@@ -51,7 +56,10 @@ export class Regexp {
   private states = new Map<string, State>();
 
   /** @throws RegexpError */
-  constructor(source: string) {
+  constructor(
+    source: string,
+    private readonly maxInstructions = MAX_INSTRUCTIONS,
+  ) {
     this.add(parseRegexp(source));
     this.emit(OP_MATCH, 0);
     this.classes = new CharacterClasses([...this.sets, WORDS]);
@@ -109,6 +117,7 @@ export class Regexp {
     const generation = ++this.generation;
     const stack = [0, ...kernel];
     for (let at = stack.pop(); at !== undefined; at = stack.pop()) {
+      Regexp.work++;
       if (visited[at] === generation) continue;
       visited[at] = generation;
       const arg = args[at] ?? 0;
@@ -137,7 +146,7 @@ export class Regexp {
   }
 
   private emit(op: number, arg: number): number {
-    if (this.ops.length >= MAX_INSTRUCTIONS) throw new RegexpError("the expression is too large");
+    if (this.ops.length >= this.maxInstructions) throw new RegexpError("the expression is too large");
     this.args.push(arg);
     return this.ops.push(op) - 1;
   }

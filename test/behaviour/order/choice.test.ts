@@ -5,11 +5,12 @@ import { FilterError, HeaderFilter } from "../../../src/broker/topics/channel/se
 import { SettingsError } from "../../../src/broker/topics/channel/settings-error.ts";
 import { bodyAt, HeaderReader } from "../../../src/frame/header.ts";
 import { writeRecord } from "../../../src/frame/layout.ts";
+import { Random } from "../../support/random.ts";
 import { headerOf } from "./support/keyed-consumer.ts";
 import { OrderedBroker } from "./support/ordered-broker.ts";
 
 function record(text: string): Buffer {
-  const frame = Buffer.alloc(1000);
+  const frame = Buffer.alloc(4000);
   const view = new DataView(frame.buffer, frame.byteOffset, frame.length);
   const end = writeRecord(frame, view, 0, headerOf({ text }), Buffer.from("body"), 0, 4, 1, 0, { high: 0, low: 0 });
   return frame.subarray(0, end);
@@ -100,6 +101,47 @@ test("a channel's filter finishes what it does not take, and delivers the rest i
   expect(broker.channel.filteredCount).toBe(2970);
   expect(broker.channel.depth).toBe(0);
   expect(broker.part.floor).toBe(3000);
+});
+
+/** It has to remember where each `a` of the last two hundred letters was. */
+const LABORIOUS = { type: 2, filter_ext_key: "k", filter_data: "a[ab]{200}c" };
+
+/** A header with 1,000 letters, none of which a match is in. */
+function laborious(): string {
+  const random = new Random(1);
+  return `{"k":"${Array.from({ length: 1000 }, () => random.pick(["a", "b"])).join("")}"}`;
+}
+
+test("an expression that is much work does not hold up the broker: a turn does a part of it", async () => {
+  const text = laborious();
+  for (const isOwn of [true, false]) {
+    await using broker = new OrderedBroker(isOwn ? { filter: LABORIOUS } : {});
+    for (let i = 0; i < 20; i++) broker.publish(`${i}`, { text });
+    await broker.pass();
+    broker.consumer(100, isOwn ? {} : { filter: LABORIOUS });
+    const steps: number[] = [];
+    for (let before = 0; before < 20; before = broker.channel.filteredCount) {
+      broker.part.dispatch(broker.nowMs);
+      steps.push(broker.channel.filteredCount - before);
+    }
+    expect(Math.max(...steps)).toBeLessThan(5);
+    expect(broker.channel.depth).toBe(0);
+  }
+});
+
+test("a value that is longer than expressions are matched with fits none of them", () => {
+  const long = "v".repeat(1025);
+  const takes = (filter: object, value: string) => HeaderFilter.fromJson(filter).takes(record(JSON.stringify({ k: value })), 0);
+  for (const filter of [
+    { type: 2, filter_ext_key: "k", filter_data: "v" },
+    { type: 3, filter_ext_key: "k", filter_data: "v*" },
+  ]) {
+    expect(takes(filter, long.slice(1))).toBe(true);
+    expect(takes(filter, long)).toBe(false);
+    expect(takes({ ...filter, inverse: true }, long)).toBe(true);
+  }
+  expect(takes({ type: 2, filter_ext_key: "k", filter_data: "v" }, "v")).toBe(true);
+  expect(() => HeaderFilter.fromJson({ type: 2, filter_ext_key: "k", filter_data: "a{251}" })).toThrow("the expression is too large");
 });
 
 test("a tag goes to those who want it, and nobody waits behind a message that no one takes", async () => {

@@ -7,6 +7,7 @@ import type { Consumer } from "../consumer.ts";
 import { asUnreadable, Dispatcher, type DispatcherParts, REDELIVERIES_PER_TURN } from "../dispatcher.ts";
 import { IN_FLIGHT } from "../window.ts";
 import type { DeadLetters } from "./dead-letters.ts";
+import { HeaderFilter } from "./header-filter.ts";
 import { type FoundRecord, RecordFinder } from "./record-finder.ts";
 import type { Selection } from "./selection.ts";
 import { TakerGroups } from "./taker-groups.ts";
@@ -17,6 +18,8 @@ const ADMITTED_PER_TURN = 8192;
 const ADMITTED_AT_ONCE = 1024;
 /** How many messages that do not enter the channel cost as much as one that is admitted. */
 const FILTERED_PER_ADMITTED = 8;
+/** How much work (HeaderFilter.work) a turn may do: some milliseconds. Others get a turn in between. */
+const WORK_PER_TURN = 50_000;
 /** The longest run that one consumer gets at a time. */
 const MAX_RUN_BYTES = 1024 * 1024;
 /** While a dead letter is being published, its message is looked at again after this long. */
@@ -36,6 +39,8 @@ export class SelectiveDispatcher extends Dispatcher {
   private readonly groups: TakerGroups;
   private readonly finder: RecordFinder;
   private againLeft = 0;
+  /** What HeaderFilter.work is when this turn has done enough. */
+  private workEnd = 0;
   /** How many consumers take messages now: where all of them take the same ones, of the nearest. */
   private takers = 0;
   private nearest = ELSEWHERE;
@@ -63,12 +68,14 @@ export class SelectiveDispatcher extends Dispatcher {
 
   protected override deliverAll(nowMs: number): void {
     this.againLeft = REDELIVERIES_PER_TURN;
+    this.workEnd = HeaderFilter.work + WORK_PER_TURN;
     let admitLeft = ADMITTED_PER_TURN;
     for (;;) {
       const wanted = Math.min(this.countTakers(), this.mostNow);
       if (wanted === 0) return;
       if (this.groups.any) this.sortReady();
       if (this.serveAll(nowMs) > 0) continue;
+      if (this.hasWorkedEnough) return this.signals.markDirty();
       const taken = this.admit(Math.min(wanted, ADMITTED_AT_ONCE));
       if (taken === 0) break;
       admitLeft -= taken;
@@ -101,13 +108,17 @@ export class SelectiveDispatcher extends Dispatcher {
     return this.group.rate?.available ?? Number.POSITIVE_INFINITY;
   }
 
+  private get hasWorkedEnough(): boolean {
+    return HeaderFilter.work > this.workEnd;
+  }
+
   // ---- who takes what
 
   /** Looks at the messages that may be delivered, and tells which groups of consumers take them. */
   private sortReady(): void {
     const { inFlight, groups, selection } = this;
     const { ready } = inFlight;
-    while (ready.length > 0 && !this.againRetry.isWaiting) {
+    while (ready.length > 0 && !this.againRetry.isWaiting && !this.hasWorkedEnough) {
       const sequence = ready.first;
       const found = this.find(sequence, true);
       if (found === undefined) return;
@@ -328,7 +339,11 @@ export class SelectiveDispatcher extends Dispatcher {
     const end = chunk.end - start;
     let at = chunk.offsetOf(backlog.position);
     let passed = 0;
-    for (; passed < limit && at < end && admission?.takes(buffer, at) === false; passed++) at += 4 + view.getUint32(at);
+    while (passed < limit && at < end && admission?.takes(buffer, at) === false) {
+      at += 4 + view.getUint32(at);
+      passed++;
+      if (this.hasWorkedEnough) break;
+    }
     if (passed > 0) {
       backlog.passOver(passed, start + at);
       this.filteredCount += passed;
@@ -337,7 +352,11 @@ export class SelectiveDispatcher extends Dispatcher {
       return Math.ceil(passed / FILTERED_PER_ADMITTED);
     }
     let taken = 0;
-    for (; taken < want && taken < limit && at < end && admission?.takes(buffer, at) === true; taken++) at += 4 + view.getUint32(at);
+    while (taken < want && taken < limit && at < end && admission?.takes(buffer, at) === true) {
+      at += 4 + view.getUint32(at);
+      taken++;
+      if (this.hasWorkedEnough) break;
+    }
     backlog.admit(chunk, taken, this.selection);
     return taken;
   }
