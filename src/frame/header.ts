@@ -157,6 +157,13 @@ export function traceIdAt(bytes: Uint8Array, from: number, to: number): number {
   return hasOne ? from + FIXED_BYTES : -1;
 }
 
+/** The trace id of the record at `at`; 0 if it has none. */
+export function traceIdOf(record: Buffer, at: number): bigint {
+  if (!hasHeader(record, at)) return 0n;
+  const found = traceIdAt(record, at + BODY_OFFSET + HEADER_LENGTH_BYTES, bodyAt(record, at));
+  return found < 0 ? 0n : record.readBigUInt64BE(found);
+}
+
 /** Whether the lengths in the record at `at` fit together. Its size word says that it takes `bytes`, and all of them are there. */
 export function isWellFormed(record: Buffer, at: number, bytes: number): boolean {
   if (bytes < MESSAGE_SIZE_OVERHEAD + 4) return false;

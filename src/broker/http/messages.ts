@@ -1,3 +1,5 @@
+import { traceIdOf } from "../../frame/header.ts";
+import { MAX_TRACE_ID } from "../../frame/json-header.ts";
 import { encodedJson, Refusal } from "../../http/server/reply.ts";
 import { KIND_PUBLISH } from "../storage/deferred/entry.ts";
 import { type LogRecord, recordAt, visitRecords } from "../storage/log/records.ts";
@@ -14,18 +16,36 @@ import { formatArgument, isoTime, limitArgument, MessageList, messageJson, PAGE_
 
 // Calls that show messages without consuming them. They change nothing in the broker, and keep nothing in its caches.
 
-/** GET /topic/messages?topic=[&partition=][&from=POSITION][&limit=][&format=]: a page of one log of a topic (topics/inspect/log-position.ts). */
+/** A page of the messages with one trace id looks at no more messages than this. */
+const MOST_LOOKED_AT = 50_000;
+
+/**
+ * GET /topic/messages?topic=[&partition=][&from=POSITION][&trace_id=][&limit=][&format=]: a page of one log of a topic
+ * (topics/inspect/log-position.ts). With a trace id it has only the messages with that one, and may be empty though there is a next page.
+ */
 export function topicMessages(call: HttpCall): Response {
   const topic = existingTopic(call);
   const { partition, sequence: from } = startOf(call, topic, onePartition(call, topic).log.startSequence);
   const list = new MessageList(formatArgument(call), limitArgument(call));
   const { log } = partition;
+  const traceId = traceIdArgument(call);
+  let others = 0;
   const add = (record: LogRecord) => {
+    if (traceId !== undefined && traceIdOf(record.buffer, record.from) !== traceId) return ++others >= MOST_LOOKED_AT;
     list.add(record.sequence, record.buffer, record.from, record.to);
     return list.full;
   };
   const next = visitRecords(log, from, log.committedNext, add, PAGE_READS);
   return encodedJson(list.toJson({ next, beginning: log.startSequence, end: log.committedNext, ...pageJson(topic, partition) }));
+}
+
+/** @throws Refusal 400 INVALID_TRACE_ID */
+export function traceIdArgument({ query }: HttpCall): bigint | undefined {
+  const text = query.get("trace_id");
+  if (text === undefined) return undefined;
+  const traceId = /^\d{1,20}$/.test(text) ? BigInt(text) : MAX_TRACE_ID + 1n;
+  if (traceId > MAX_TRACE_ID) throw new Refusal(400, "INVALID_TRACE_ID");
+  return traceId;
 }
 
 /** Where a page of one partition begins: an id names the partition. Otherwise it is the first one, unless `partition` names another. */

@@ -1,7 +1,8 @@
 import { TIMESTAMP_OFFSET } from "../../frame/frame.ts";
+import { traceIdOf } from "../../frame/header.ts";
 import { empty, json, Refusal } from "../../http/server/reply.ts";
 import { isKernelError } from "../storage/disk/unreadable-file.ts";
-import { recordAt } from "../storage/log/records.ts";
+import { type LogRecord, recordAt } from "../storage/log/records.ts";
 import type { Channel } from "../topics/channel/channel.ts";
 import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
@@ -62,22 +63,30 @@ export async function messageTrace(call: HttpCall): Promise<Response> {
   const found = await call.broker.traceSearch.find(partition.number, sequence);
   if (found === "busy") throw new Refusal(503, "TOO_MANY_REQUESTS");
   const events = lifeOf(found.events, sequence, call.query.get("channel"));
-  if (events.length > 0 && !events.some(({ kind }) => kind === "published")) events.unshift(...publishedOf(partition, sequence));
-  return json({ events, left_out: found.leftOut });
+  const record = recordOf(partition, sequence);
+  if (record !== undefined && events.length > 0 && !events.some(({ kind }) => kind === "published")) events.unshift(publishedOf(record));
+  const traceId = record === undefined ? 0n : traceIdOf(record.buffer, record.from);
+  if (traceId === 0n) return json({ events, left_out: found.leftOut });
+  const published = events.findLast(({ kind }) => kind === "published");
+  if (published !== undefined) published.detail = [published.detail, `trace id ${traceId}`].filter((part) => part !== null).join("; ");
+  return json({ events, left_out: found.leftOut, trace_id: `${traceId}` });
 }
 
-/** When a message was published whose topic was not traced then, by its timestamp. None if the log does not have it any more. */
-function publishedOf({ log }: TopicPartition, sequence: number): LifeEvent[] {
+/** The record of a message; undefined if the log does not have it any more, or its file cannot be read. */
+function recordOf({ log }: TopicPartition, sequence: number): LogRecord | undefined {
   try {
-    const record = recordAt(log, sequence);
-    if (record === undefined) return [];
-    const time = Number(record.buffer.readBigUInt64BE(record.from + TIMESTAMP_OFFSET) / 1_000_000n);
-    const nobody = { channel: null, attempts: null, by: null, delay_ms: null };
-    return [{ time, kind: "published", ...nobody, detail: "by the message's timestamp; the topic was not traced" }];
+    return recordAt(log, sequence);
   } catch (error) {
     if (!isKernelError(error)) throw error;
-    return [];
+    return undefined;
   }
+}
+
+/** When a message was published whose topic was not traced then, by its timestamp. */
+function publishedOf({ buffer, from }: LogRecord): LifeEvent {
+  const time = Number(buffer.readBigUInt64BE(from + TIMESTAMP_OFFSET) / 1_000_000n);
+  const nobody = { channel: null, attempts: null, by: null, delay_ms: null };
+  return { time, kind: "published", ...nobody, detail: "by the message's timestamp; the topic was not traced" };
 }
 
 /** @throws OperatorError NOT_STORED; Refusal 400 TRACING_DISABLED */

@@ -2,7 +2,6 @@ import { goInteger } from "../../base/go/integer.ts";
 import { MESSAGE_ID_BYTES } from "../../frame/frame.ts";
 import { encodeHeader, NO_BYTES } from "../../frame/header.ts";
 import { writeId } from "../../frame/id.ts";
-import { MAX_TRACE_ID } from "../../frame/json-header.ts";
 import { isValidName } from "../../frame/names.ts";
 import { internalId, rawBytes } from "../../frame/youzan.ts";
 import { negotiated } from "../../http/server/negotiated.ts";
@@ -11,6 +10,7 @@ import type { Topic } from "../topics/topic.ts";
 import type { TopicPartition } from "../topics/topic-partition.ts";
 import type { HttpCall } from "./call.ts";
 import { messageHeader } from "./message-header.ts";
+import { traceIdArgument } from "./messages.ts";
 import { publishOrigin } from "./origin.ts";
 import { idempotencyKey } from "./pub.ts";
 
@@ -31,9 +31,8 @@ export async function pubExt(call: HttpCall): Promise<Response> {
 /** POST /pubtrace?topic=&trace_id=[&partition=]: publishes the body as one message with a trace id. The answer says where it is. */
 export async function pubTrace(call: HttpCall): Promise<Response> {
   const { topic, body } = await readPublish(call);
-  const argument = call.query.get("trace_id") ?? "";
-  const traceId = /^\d{1,20}$/.test(argument) ? BigInt(argument) : MAX_TRACE_ID + 1n;
-  if (traceId > MAX_TRACE_ID) throw new Refusal(400, "INVALID_TRACE_ID");
+  const traceId = traceIdArgument(call);
+  if (traceId === undefined) throw new Refusal(400, "INVALID_TRACE_ID");
   const header = traceId === 0n ? NO_BYTES : encodeHeader({ traceId, key: NO_BYTES, tag: NO_BYTES, text: NO_BYTES });
   return encodedJson(await publish(call, topic, NO_BYTES, body, header, 0, traceId));
 }

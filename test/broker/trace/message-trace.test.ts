@@ -107,6 +107,37 @@ test("publishes over HTTP are by their address, with the trace context that came
   }
 });
 
+test("a message's life has the trace id of Youzan's clients, and the message is found by it", async () => {
+  await using broker = await traced();
+  const client = await broker.started.client();
+  const id = Buffer.alloc(8);
+  id.writeBigUInt64BE(12_345n);
+  client.command("PUB_TRACE t", Buffer.concat([id, Buffer.from("pub")]));
+  const header = '{"##trace_id":"18446744073709551615"}';
+  client.command("PUB_EXT t", Buffer.concat([Buffer.from([0, header.length]), Buffer.from(`${header}ext`)]));
+  for (let i = 0; i < 2; i++) expect((await client.next()).type).toBe("response");
+  expect(await broker.call("POST", "/pubtrace?topic=t&trace_id=12345", "http")).toStartWith("200 ");
+  expect(await broker.call("POST", "/pub?topic=t", "none")).toBe("200 OK");
+  const found = async (traceId: string) =>
+    (await broker.json("GET", `/topic/messages?topic=t&trace_id=${traceId}`)).messages.map(({ body }: { body: string }) => body);
+  expect(await found("12345")).toEqual(["pub", "http"]);
+  expect(await found("18446744073709551615")).toEqual(["ext"]);
+  expect(await found("7")).toEqual([]);
+  for (const [body, traceId] of [
+    ["pub", "12345"],
+    ["ext", "18446744073709551615"],
+    ["http", "12345"],
+    ["none", undefined],
+  ] as const) {
+    const answer = await broker.json("GET", `/message/trace?topic=t&id=${await idOf(broker, body)}`);
+    expect([body, answer.trace_id]).toEqual([body, traceId]);
+    expect([body, answer.events[0].detail]).toEqual([body, traceId === undefined ? null : `trace id ${traceId}`]);
+  }
+  for (const wrong of ["", "x", "18446744073709551616", "-1"]) {
+    expect(await broker.call("GET", `/topic/messages?topic=t&trace_id=${wrong}`)).toBe('400 {"message":"INVALID_TRACE_ID"}');
+  }
+});
+
 test("a publish's tracestate is kept with its traceparent, and one that is not valid is dropped alone", async () => {
   await using broker = await traced();
   const longest = `a=${"x".repeat(254)},b=${"y".repeat(253)}`;

@@ -61,6 +61,12 @@ const STATUS = {
 const LOG_MESSAGE = object(MESSAGE, { title: "LogMessage" });
 const CHANNEL_MESSAGE = object({ ...MESSAGE, ...STATUS }, { title: "ChannelMessage" });
 
+const WITH_TRACE_ID = takes(
+  "trace_id",
+  "Only messages with this trace id of Youzan's clients. A page may be empty then, and others follow it",
+  { type: "string", pattern: "^\\d{1,20}$" },
+  "12345",
+);
 const LIFE_EVENT = object(
   {
     time: { ...NUMBER, description: "ms since 1970" },
@@ -108,13 +114,20 @@ export const MESSAGES: OperationGroup = {
   operations: {
     "GET /topic/messages": {
       summary: "A page of a topic's log",
-      parameters: [TOPIC, PARTITION, takes("from", "Where the page begins; else at the beginning", POSITION, "ago:10m"), LIMIT, FORMAT],
+      parameters: [
+        TOPIC,
+        PARTITION,
+        takes("from", "Where the page begins; else at the beginning", POSITION, "ago:10m"),
+        WITH_TRACE_ID,
+        LIMIT,
+        FORMAT,
+      ],
       answer: jsonAnswer(
         "`next` is the `from` of the next page; it is `end` when there is none",
         object({ messages: listOf(LOG_MESSAGE), next: COUNT, beginning: COUNT, end: COUNT, ...PAGE_OF }),
       ),
       errors: {
-        400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FROM", "INVALID_ARG_FORMAT", "INVALID_ARG_LIMIT", ...PARTITION_ERRORS],
+        400: ["MISSING_ARG_TOPIC", "INVALID_ARG_FROM", "INVALID_ARG_FORMAT", "INVALID_ARG_LIMIT", "INVALID_TRACE_ID", ...PARTITION_ERRORS],
         404: ["TOPIC_NOT_FOUND", "PARTITION_NOT_FOUND"],
         ...UNREADABLE,
       },
@@ -220,7 +233,7 @@ export const MESSAGES: OperationGroup = {
     "GET /message/trace": {
       summary: "What was recorded of one message, oldest first",
       parameters: [TOPIC, ID, takes("channel", "Only in this channel", NAME, "billing")],
-      answer: jsonAnswer("Its life", object({ events: listOf(LIFE_EVENT), left_out: COUNT })),
+      answer: jsonAnswer("Its life", object({ events: listOf(LIFE_EVENT), left_out: COUNT, trace_id: optional(STRING) })),
       errors: { ...NO_TOPIC, 400: ["MISSING_ARG_TOPIC", ...ID_ERRORS], 503: ["TOPIC_NOT_OPEN", "TOO_MANY_REQUESTS"] },
     },
     "POST /message/trace/enable": youzanTrace("Trace messages of a topic, or in one channel: Youzan's call"),
