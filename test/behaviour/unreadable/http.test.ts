@@ -71,3 +71,27 @@ test("a topic that cannot be opened is there: it is not made anew, and says why 
   const consumer = await server.started.consumer("t", "c", 5);
   expect((await messages(consumer, 5)).map(({ text }) => text)).toEqual(numbers(5));
 });
+
+test("a topic that is opened late has its settings, and its channels have theirs before a message is delivered", async () => {
+  const disk = new FlakyDisk(systemDisk, systemClock, new Random(1));
+  await using server = WithHttp.start({}, {}, { disk });
+  server.broker.registry
+    .topicWith("t", 4, { held: [1, 3], extended: true })
+    .channel("c")
+    .changeSettings({ order: "partition" });
+  server.broker.registry.topic("other").channel("c");
+  await server.started.publish("t", ...numbers(6));
+  await server.restart(undefined, () => {
+    disk.script.push({ path: /-t@3\/.*\.idx$/, calls: ["read"], code: "EIO", times: Number.POSITIVE_INFINITY });
+  });
+  expect(await server.call("POST", "/pub?topic=t", "x")).toBe('503 {"message":"TOPIC_NOT_OPEN"}');
+  disk.script.length = 0;
+  await until("the broker is healthy", async () => (await server.call("GET", "/ping")) === "200 OK");
+  const topic = server.broker.registry.topic("t");
+  expect(topic.settings).toEqual({ partitions: 4, held: [1, 3], extended: true });
+  const consumer = await server.started.consumer("t", "c", 100);
+  const received = await messages(consumer, 2);
+  expect(received.map(({ text }) => text).toSorted()).toEqual(["0", "1"]);
+  expect([topic.channel("c").inFlightCount, topic.channel("c").depth]).toEqual([2, 4]);
+  expect([server.started.log.matching(/settings/), server.broker.registry.corruptRegions]).toEqual([[], 0]);
+});

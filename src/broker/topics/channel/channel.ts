@@ -49,7 +49,7 @@ export class Channel {
 
   addPartition(part: ChannelPartition): void {
     this.partitions.push(part);
-    if (!this.settings.isDefault) part.delivery.apply(this.settings);
+    if (this.settings !== ChannelSettings.DEFAULT) part.delivery.apply(this.settings);
     this.partitions.sort((a, b) => a.partition.index - b.partition.index);
   }
 
