@@ -52,6 +52,8 @@ function identify(random: Random): Buffer {
   if (random.chance(0.3)) settings.ext_filter = random.pick(FILTERS);
   if (random.chance(0.3)) settings.message_headers = random.chance(0.9) ? true : "yes";
   if (random.chance(0.3)) settings.idempotency = true;
+  if (random.chance(0.4)) settings.delivery_tokens = random.chance(0.9) ? true : 1;
+  if (random.chance(0.4)) settings.channel_order = random.pick<unknown>(["none", "key", "partition", "topic", "", true]);
   return Buffer.concat([line(random, "IDENTIFY"), sized(random, Buffer.from(JSON.stringify(settings)))]);
 }
 
@@ -99,5 +101,6 @@ function answer(random: Random): Buffer {
   else randomBytes(random, 16).copy(id);
   if (random.chance(0.3)) id.fill(random.pick([0x0a, 0x20, 0x0d]), 8);
   const delay = random.chance(0.4) ? ` ${numberText(random, 0, 3_000)}` : "";
-  return Buffer.concat([Buffer.from(`${random.pick(["FIN", "REQ", "TOUCH"])} `), id, Buffer.from(`${delay}\n`)]);
+  const token = random.chance(0.3) ? ` ${random.pick(["1", "2", "", "x", numberText(random, 0, 70_000)])}` : "";
+  return Buffer.concat([Buffer.from(`${random.pick(["FIN", "REQ", "TOUCH"])} `), id, Buffer.from(`${delay}${token}\n`)]);
 }
