@@ -19,13 +19,16 @@ await producer.close();
 
 // Two consumers, as in two processes. Each has up to ten customers at a time.
 let waited = CUSTOMERS.length * STEPS.length - 1;
-const isDone = Promise.withResolvers();
+let end;
+const ended = new Promise((resolve) => {
+  end = resolve;
+});
 async function handle(message) {
   const { key, attempts, headers } = message;
   await new Promise((resolve) => setTimeout(resolve, 5));
   if (key === "grace" && message.text() === "paid") throw new Error(`no money, attempt ${attempts}`);
   console.log(`${key}: ${message.text()} (${headers.shop})`);
-  if (--waited === 0) isDone.resolve();
+  if (--waited === 0) end();
 }
 const consumers = ["one", "other"].map(
   (clientId) =>
@@ -36,7 +39,7 @@ const consumers = ["one", "other"].map(
     }),
 );
 for (const consumer of consumers) consumer.run(handle);
-await isDone.promise;
+await ended;
 
 // Somebody looks at what was put aside. It still has its key and its headers.
 for await (const message of new Consumer({ brokers: [broker], topic: "orders-failed", channel: "people", headers: true })) {

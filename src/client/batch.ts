@@ -1,6 +1,6 @@
 import type { PublishError } from "./errors.ts";
 import type { Features } from "./events.ts";
-import { type BodyWithHeader, bodyBytes, itemBytes, type Outbox } from "./outbox.ts";
+import { type Body, type BodyWithHeader, bodyBytes, itemBytes, type Outbox } from "./outbox.ts";
 
 /** What is known of a message that was published. Messages of one batch share one. */
 export interface Receipt {
@@ -184,6 +184,6 @@ export function settle(
 export const BODY_SIZE_BYTES = 4;
 
 /** How many bytes a message takes in a batch, at most. */
-export function publicationBytes(item: BodyWithHeader): number {
-  return item.header === undefined ? BODY_SIZE_BYTES + bodyBytes(item.body) : itemBytes(item);
+export function publicationBytes(body: Body, header: string | undefined): number {
+  return header === undefined ? BODY_SIZE_BYTES + bodyBytes(body) : itemBytes({ body, header });
 }

@@ -294,9 +294,12 @@ export class Producer implements AsyncDisposable {
   private publication(given: Body, options: MessageOptions, done: Done | undefined): Publication {
     const deadlineMs = this.settings.clock.steadyMs() + this.timeoutMs;
     const body = packedBody(given);
-    const header = encodeHeader(options);
-    const bytes = publicationBytes({ body, header });
-    return { body, header, key: options.key, needsHeader: needsHeader(options), bytes, deadlineMs, done, isCancelled: false };
+    // Most messages carry nothing.
+    const isPlain = options === NO_OPTIONS;
+    const header = isPlain ? undefined : encodeHeader(options);
+    const bytes = publicationBytes(body, header);
+    const needs = !isPlain && needsHeader(options);
+    return { body, header, key: options.key, needsHeader: needs, bytes, deadlineMs, done, isCancelled: false };
   }
 
   private checkOpen(): void {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { LookupClient, Producer } from "../../src/client/bun.ts";
+import { Consumer, LookupClient, Producer } from "../../src/client/bun.ts";
 import { murmur3 } from "../../src/client/murmur3.ts";
 import { encodeFrame, FRAME_TYPE_ERROR } from "../../src/frame/frame.ts";
 import { startLookupServer } from "../support/lookup.ts";
@@ -36,6 +36,21 @@ test("a key goes to the broker that has its partition, and after an expansion to
         KEYS.map((key) => ({ body: key, key })),
       );
     }
+    // A consumer of one partition gets it from the broker that has it, and one of all gets the rest of each broker's.
+    const seen: Record<string, (number | undefined)[]> = { one: [], all: [] };
+    const consumers = [
+      new Consumer({ lookups, topic: "t", channel: "one", partition: 6 }),
+      new Consumer({ lookups, topic: "t", channel: "all", headers: true, maxInFlight: 300 }),
+    ];
+    const [one, all] = consumers as [Consumer, Consumer];
+    void one.run(({ partition }) => void seen.one?.push(partition));
+    void all.run(({ partition }) => void seen.all?.push(partition));
+    const marks = Array.from({ length: 8 }, (_, partition) => partition);
+    await until("they are subscribed", () => one.connected.length === 1 && all.connected.length === brokers.length);
+    await Promise.all(marks.map((partition) => producer.publish("t", "mark", { partition })));
+    await until("the last ones", () => seen.one?.length !== 0 && new Set(seen.all).size === marks.length);
+    expect(new Set(seen.one)).toEqual(new Set([6]));
+    for (const consumer of consumers) await consumer.close();
   } finally {
     for (const server of [...brokers, lookup]) await server.stop();
   }
